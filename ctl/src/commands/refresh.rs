@@ -1,0 +1,159 @@
+//! `refresh`: a manual pass, and what became of each customer.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use tbtoken_proto::words::{left, printable};
+use tbtoken_proto::{Outcome, OutcomeStatus, Refresh, RefreshReply, RefreshResult, Reply, Request};
+
+use super::{Session, json, time};
+use crate::args::RefreshArgs;
+use crate::error::Error;
+use crate::exit;
+use crate::output::Report;
+use crate::progress::Progress;
+use crate::table;
+
+/// Asks for the pass and, unless told otherwise, waits for it as long as it takes.
+pub(super) fn run(session: &mut Session<'_>, wanted: &RefreshArgs) -> Result<Report, Error> {
+    let customers = (!wanted.customers.is_empty()).then(|| wanted.customers.clone());
+    let request = Request::Refresh(Refresh { customers, all: wanted.all, wait: !wanted.no_wait });
+    let reply = if wanted.no_wait {
+        session.client.send(&request)?
+    } else {
+        let _progress = session.style.progress.then(Progress::start);
+        session.client.send_within(&request, session.args.timeout)?
+    };
+    let Reply::Refresh(reply) = reply else { return Err(Error::Mismatch) };
+    let exit = if reply.result.as_ref().is_some_and(|result| result.errors > 0 || !result.success) {
+        exit::FAILED
+    } else {
+        exit::DONE
+    };
+    if session.args.json {
+        return Ok(Report { exit, ..json(Reply::Refresh(reply))? });
+    }
+    Ok(Report { exit, ..report(&reply, session.args.quiet, (session.clock)()) })
+}
+
+fn report(reply: &RefreshReply, quiet: bool, now: DateTime<Utc>) -> Report {
+    match &reply.result {
+        // Without waiting there is only the daemon's word that the pass will be done.
+        None if quiet => Report::default(),
+        None => Report { data: format!("{}\n", printable(&reply.message)), ..Report::default() },
+        Some(result) => Report {
+            data: table::lines(touched(result).map(|outcome| line(outcome, now))),
+            remarks: remarks(result),
+            ..Report::default()
+        },
+    }
+}
+
+fn touched(result: &RefreshResult) -> impl Iterator<Item = &Outcome> {
+    result.details.iter().filter(|outcome| outcome.status != OutcomeStatus::Skipped)
+}
+
+fn left_alone(result: &RefreshResult) -> impl Iterator<Item = &Outcome> {
+    result.details.iter().filter(|outcome| outcome.status == OutcomeStatus::Skipped)
+}
+
+fn line(outcome: &Outcome, now: DateTime<Utc>) -> [String; 3] {
+    let word = match outcome.status {
+        OutcomeStatus::Success => "renewed",
+        OutcomeStatus::Error => "failed",
+        OutcomeStatus::Skipped => "left alone",
+        OutcomeStatus::Unknown => "unknown",
+    };
+    let mut text = String::new();
+    if let Some(expiry) = outcome.new_expiry {
+        text = format!("until {} ({})", time(expiry), left(Some(expiry), now));
+    }
+    if let Some(kind) = outcome.kind {
+        text.push_str(kind.short());
+    }
+    if let Some(message) = &outcome.message {
+        let gap = if text.is_empty() { "" } else { ": " };
+        text = format!("{text}{gap}{}", printable(message));
+    }
+    [word.to_owned(), printable(&outcome.customer_id), text]
+}
+
+/// Who was left alone and why, and the counts.
+fn remarks(result: &RefreshResult) -> String {
+    if result.details.is_empty() {
+        return "nobody is due\n".to_owned();
+    }
+    // The time is of no use here: nobody who was left alone has a new expiry.
+    let mut text = table::lines(left_alone(result).map(|outcome| line(outcome, DateTime::UNIX_EPOCH)));
+    let skipped = left_alone(result).count();
+    let _ = write!(text, "{} renewed, {} failed", result.updated, result.errors);
+    if skipped > 0 {
+        let _ = write!(text, ", {skipped} left alone\nhint: a parked customer is tried when it is named: ");
+        text.push_str("tbctl refresh ID (a wrong password once more may lock its account)");
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use tbtoken_proto::FailureKind;
+
+    use super::*;
+
+    fn outcome(id: &str, status: OutcomeStatus) -> Outcome {
+        Outcome { customer_id: id.to_owned(), status, new_expiry: None, kind: None, message: None }
+    }
+
+    fn now() -> DateTime<Utc> {
+        "2026-11-23T14:03:00Z".parse().unwrap()
+    }
+
+    fn told(details: Vec<Outcome>) -> Report {
+        let count = |status| details.iter().filter(|outcome| outcome.status == status).count();
+        let (updated, errors) = (count(OutcomeStatus::Success), count(OutcomeStatus::Error));
+        let result = RefreshResult { success: errors == 0, updated, errors, total: details.len(), details };
+        report(&RefreshReply { message: "done".to_owned(), result: Some(result) }, false, now())
+    }
+
+    #[test]
+    fn the_touched_are_data_and_the_others_a_remark() {
+        let report = told(vec![
+            Outcome {
+                new_expiry: Some("2026-11-23T14:18:00Z".parse().unwrap()),
+                ..outcome("8F1C02AA", OutcomeStatus::Success)
+            },
+            Outcome {
+                kind: Some(FailureKind::Timeout),
+                message: Some("no answer\nwithin 10 s".to_owned()),
+                ..outcome("91BE", OutcomeStatus::Error)
+            },
+            Outcome {
+                message: Some("parked: wrong password".to_owned()),
+                ..outcome("C0FF", OutcomeStatus::Skipped)
+            },
+        ]);
+        assert_eq!(
+            report.data,
+            "renewed  8F1C02AA  until 2026-11-23T14:18:00Z (15m)\n\
+             failed   91BE      timed out: no answer\u{fffd}within 10 s\n"
+        );
+        assert_eq!(
+            report.remarks,
+            "left alone  C0FF  parked: wrong password\n\
+             1 renewed, 1 failed, 1 left alone\n\
+             hint: a parked customer is tried when it is named: tbctl refresh ID (a wrong password once more may \
+             lock its account)\n"
+        );
+    }
+
+    #[test]
+    fn a_pass_over_nobody_says_so() {
+        assert_eq!(told(vec![]), Report { remarks: "nobody is due\n".to_owned(), ..Report::default() });
+    }
+
+    #[test]
+    fn all_renewed_needs_few_words() {
+        assert_eq!(told(vec![outcome("a", OutcomeStatus::Success)]).remarks, "1 renewed, 0 failed\n");
+    }
+}

@@ -1,0 +1,189 @@
+//! `status`: the loop, the counts, and the customers with problems first.
+
+use std::cmp::Ordering;
+
+use chrono::{DateTime, Utc};
+use tbtoken_proto::words::{duration, healthy, last_error, left, next, printable, problems_first};
+use tbtoken_proto::{Cron, Customer, Reply, Request, Rows, StatusQuery, StatusReply, Summary, TokenStatus};
+
+use super::{Session, json, time};
+use crate::args::{SortBy, StatusArgs};
+use crate::error::Error;
+use crate::exit;
+use crate::output::{Color, Report, Style, paint};
+use crate::table::Columns;
+
+/// Asks for the customers, keeps those that are wanted, and shows them.
+pub(super) fn run(session: &mut Session<'_>, wanted: &StatusArgs) -> Result<Report, Error> {
+    let customers = match wanted.customers.as_slice() {
+        [] => Rows::All,
+        names => Rows::Only(names.to_vec()),
+    };
+    let request = Request::Status(StatusQuery { customers, since: None });
+    let Reply::Status(mut reply) = session.client.send(&request)? else { return Err(Error::Mismatch) };
+    let rows = choose(reply.tokens.customers.take().unwrap_or_default(), wanted);
+    if session.args.json {
+        reply.tokens.customers = Some(rows);
+        return json(Reply::Status(reply));
+    }
+    Ok(report(&reply, &rows, session.style, session.args.quiet, (session.clock)()))
+}
+
+/// Keeps the rows that are wanted, in the order that is wanted.
+fn choose(mut rows: Vec<Customer>, wanted: &StatusArgs) -> Vec<Customer> {
+    let statuses: Vec<TokenStatus> = wanted.status.iter().map(|&word| word.into()).collect();
+    rows.retain(|row| {
+        (!wanted.problems || !healthy(row)) && (statuses.is_empty() || statuses.contains(&row.token_status))
+    });
+    rows.sort_by(order(wanted.sort));
+    rows
+}
+
+fn order(by: SortBy) -> fn(&Customer, &Customer) -> Ordering {
+    fn by_left(a: &Customer, b: &Customer) -> Ordering {
+        (a.tbtokenexpiry, &a.customer_id).cmp(&(b.tbtokenexpiry, &b.customer_id))
+    }
+    match by {
+        SortBy::Problems => problems_first,
+        SortBy::Left => by_left,
+        SortBy::Customer => |a, b| a.customer_id.cmp(&b.customer_id),
+        SortBy::Status => |a, b| a.token_status.cmp(&b.token_status).then_with(|| by_left(a, b)),
+    }
+}
+
+fn report(reply: &StatusReply, rows: &[Customer], style: Style, quiet: bool, now: DateTime<Utc>) -> Report {
+    let mut data = String::new();
+    if !quiet {
+        data.push_str(&loop_line(&reply.cron, &reply.daemon.store, style, now));
+        data.push_str(&trouble_line(reply, style, now));
+        data.push_str(&summary_line(&reply.tokens.summary));
+        data.push('\n');
+    }
+    let remarks = match (rows.is_empty(), reply.tokens.summary.total) {
+        (false, _) => "",
+        (true, 0) => "no customer in the table has a ThingsBoard URL, a user and a password\n",
+        (true, _) => "no customer is like that\n",
+    };
+    if !rows.is_empty() {
+        data.push_str(&customers(rows, style, now));
+    }
+    Report { data, remarks: remarks.to_owned(), exit: exit::DONE }
+}
+
+/// `loop running   next run in 42s   last run 18s ago (schedule): 3 renewed, 1 failed in 0.4s   mssql sql01/app`
+fn loop_line(cron: &Cron, store: &str, style: Style, now: DateTime<Utc>) -> String {
+    let mut parts = Vec::new();
+    parts.push(match (cron.running, style.color) {
+        (true, _) => "loop running".to_owned(),
+        (false, false) => "loop STOPPED".to_owned(),
+        (false, true) => paint("loop STOPPED", Color::Yellow),
+    });
+    if cron.refreshing {
+        parts.push("a pass is under way".to_owned());
+    }
+    if let Some(at) = cron.next_run_at {
+        parts.push(if at > now {
+            format!("next run in {}", duration(at - now))
+        } else {
+            "next run now".into()
+        });
+    }
+    parts.push(match &cron.last_run {
+        None => "no run yet".to_owned(),
+        Some(run) => format!(
+            "last run {} ago ({}): {} renewed, {} failed in {:.1}s",
+            duration(now - run.finished_at),
+            run.reason.word(),
+            run.updated,
+            run.errors,
+            run.duration_ms as f64 / 1000.0
+        ),
+    });
+    parts.push(printable(store));
+    parts.join("   ") + "\n"
+}
+
+/// What is wrong with the table, and how old the rows below are; empty if nothing is.
+fn trouble_line(reply: &StatusReply, style: Style, now: DateTime<Utc>) -> String {
+    let StatusReply { tokens, daemon, .. } = reply;
+    let line = if !tokens.success {
+        let error = tokens.error.as_deref().or(daemon.store_error.as_deref());
+        let age = match tokens.as_of {
+            None => "never read so far".to_owned(),
+            Some(at) => format!("showing what was read {} ago, at {}", duration(now - at), time(at)),
+        };
+        format!("DATABASE UNREACHABLE: {}; {age}", printable(error.unwrap_or("it cannot be read")))
+    } else if !daemon.store_ok {
+        let error = daemon.store_error.as_deref();
+        format!("DATABASE TROUBLE: {}", printable(error.unwrap_or("tokens cannot be saved")))
+    } else {
+        return String::new();
+    };
+    if style.color { paint(&line, Color::Red) + "\n" } else { line + "\n" }
+}
+
+/// `128 total   119 valid   5 expiring soon   3 expired   1 missing   2 parked`
+fn summary_line(summary: &Summary) -> String {
+    let Summary { total, valid, expiring_soon, expired, missing, parked, retrying: _ } = summary;
+    format!(
+        "{total} total   {valid} valid   {expiring_soon} expiring soon   {expired} expired   {missing} missing   \
+         {parked} parked\n"
+    )
+}
+
+const COLUMNS: Columns = Columns {
+    headings: &["STATUS", "CUSTOMER", "USER", "THINGSBOARD", "LEFT", "NEXT", "LAST ERROR"],
+    flexible: &[2, 3, 6],
+    expendable: &[3, 5, 2],
+};
+
+fn customers(rows: &[Customer], style: Style, now: DateTime<Utc>) -> String {
+    // On a terminal a sign stands before the word; in a pipe the word begins the line, for grep and awk.
+    let status = |row: &Customer| match style.width {
+        Some(_) => format!("{} {}", row.token_status.sign(), row.token_status.word()),
+        None => row.token_status.word().to_owned(),
+    };
+    let cells = rows.iter().map(|row| {
+        vec![
+            status(row),
+            printable(&row.customer_id),
+            printable(&row.tb_username),
+            printable(server(&row.tb_url)),
+            left(row.tbtokenexpiry, now),
+            next(row, now),
+            last_error(row),
+        ]
+    });
+    let mut text = COLUMNS.lay_out(cells, style.width);
+    if style.color {
+        text = colored(&text, rows.iter().map(|row| (status(row).len(), row.token_status)));
+    }
+    text
+}
+
+/// The server as people know it: without the `https://` that all of them have.
+fn server(url: &str) -> &str {
+    url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/')
+}
+
+/// Colours the heading and the status at the beginning of each line, which is so many bytes long.
+fn colored(text: &str, statuses: impl Iterator<Item = (usize, TokenStatus)>) -> String {
+    let mut lines = text.lines();
+    let heading = lines.next().map(|line| paint(line, Color::Bold)).unwrap_or_default();
+    let rows = lines.zip(statuses).map(|(line, (length, status))| {
+        let color = match status {
+            TokenStatus::Expired | TokenStatus::Missing => Some(Color::Red),
+            TokenStatus::ExpiringSoon => Some(Color::Yellow),
+            TokenStatus::Unknown => Some(Color::Blue),
+            TokenStatus::Valid => None,
+        };
+        match (color, line.split_at_checked(length)) {
+            (Some(color), Some((status, rest))) => paint(status, color) + rest,
+            _ => line.to_owned(),
+        }
+    });
+    std::iter::once(heading).chain(rows).map(|line| line + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests;

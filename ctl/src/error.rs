@@ -1,0 +1,157 @@
+//! Why a command could not be carried out, and the exit code, hint and JSON that follow from it.
+
+use tbtoken_proto::ErrorCode;
+use tbtoken_proto::client::ClientError;
+use tbtoken_proto::words::printable;
+
+use crate::exit;
+
+/// Why a command could not be carried out. The text fits after `error: `.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The daemon could not be asked, or would not do it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The answer is well-formed, but to another question. The client of the protocol rules this out.
+    #[error("the daemon answered another question")]
+    Mismatch,
+    /// The data could not be written.
+    #[error("cannot write to standard output")]
+    Output(#[source] std::io::Error),
+    /// An answer could not be turned into JSON.
+    #[error("cannot write the answer as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Error {
+    /// The exit code.
+    pub(crate) fn exit(&self) -> u8 {
+        match self {
+            Self::Client(error) => match error {
+                ClientError::NotThere(_)
+                | ClientError::NotRunning(_)
+                | ClientError::Closed(_)
+                | ClientError::Io { .. } => exit::UNREACHABLE,
+                ClientError::NoPermission(_) => exit::NO_PERMISSION,
+                ClientError::TimedOut { .. } => exit::TIMED_OUT,
+                ClientError::Protocol { .. } => exit::FAILED,
+                ClientError::Refused(refusal) => match refusal.code {
+                    ErrorCode::UnknownCustomer => exit::UNKNOWN_CUSTOMER,
+                    ErrorCode::ReadOnly => exit::NO_PERMISSION,
+                    ErrorCode::BadRequest
+                    | ErrorCode::UnknownAction
+                    | ErrorCode::Busy
+                    | ErrorCode::StoreUnavailable
+                    | ErrorCode::ShuttingDown
+                    | ErrorCode::Internal
+                    | ErrorCode::Unknown => exit::FAILED,
+                },
+            },
+            Self::Mismatch | Self::Output(_) | Self::Json(_) => exit::FAILED,
+        }
+    }
+
+    /// What to do about it, if there is anything to say.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Client(error) => error.hint(),
+            Self::Mismatch | Self::Output(_) | Self::Json(_) => None,
+        }
+    }
+
+    /// The error and its causes in one line, safe to show.
+    pub(crate) fn text(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        printable(&text)
+    }
+
+    /// The word for programs: the daemon's own code, or one of `unreachable`, `no_permission`, `timed_out`,
+    /// `protocol` and `failed`.
+    pub(crate) fn code(&self) -> serde_json::Value {
+        match self {
+            Self::Client(ClientError::Refused(refusal)) => {
+                serde_json::to_value(refusal.code).unwrap_or_else(|_| "unknown".into())
+            }
+            Self::Client(ClientError::Protocol { .. }) | Self::Mismatch => "protocol".into(),
+            _ => match self.exit() {
+                exit::UNREACHABLE => "unreachable".into(),
+                exit::NO_PERMISSION => "no_permission".into(),
+                exit::TIMED_OUT => "timed_out".into(),
+                _ => "failed".into(),
+            },
+        }
+    }
+
+    /// What `--json` prints instead of an answer; the same shape as a refusal of the daemon.
+    pub(crate) fn json(&self) -> String {
+        failure_json(&self.text(), self.code())
+    }
+}
+
+/// An error as the daemon itself would write it.
+pub(crate) fn failure_json(error: &str, code: serde_json::Value) -> String {
+    // The map of serde_json sorts its keys; written by hand they stand in the order of the protocol.
+    let error = serde_json::Value::from(error);
+    format!("{{\"success\":false,\"error\":{error},\"code\":{code}}}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use tbtoken_proto::Refusal;
+
+    use super::*;
+
+    fn refused(code: ErrorCode) -> ClientError {
+        ClientError::Refused(Refusal { error: "no \u{1b}[2J".to_owned(), code })
+    }
+
+    #[test]
+    fn every_error_has_its_exit_code_and_its_word() {
+        let path = || PathBuf::from("/x");
+        let io = || std::io::Error::other("the wire is cut");
+        let cases: [(Error, u8, &str); 18] = [
+            (ClientError::NotThere(path()).into(), 3, "unreachable"),
+            (ClientError::NotRunning(path()).into(), 3, "unreachable"),
+            (ClientError::Closed(path()).into(), 3, "unreachable"),
+            (ClientError::Io { path: path(), source: io() }.into(), 3, "unreachable"),
+            (ClientError::NoPermission(path()).into(), 4, "no_permission"),
+            (ClientError::TimedOut { path: path(), timeout: Duration::ZERO }.into(), 7, "timed_out"),
+            (ClientError::Protocol { path: path(), why: String::new() }.into(), 1, "protocol"),
+            (refused(ErrorCode::UnknownCustomer).into(), 5, "unknown_customer"),
+            (refused(ErrorCode::ReadOnly).into(), 4, "read_only"),
+            (refused(ErrorCode::BadRequest).into(), 1, "bad_request"),
+            (refused(ErrorCode::UnknownAction).into(), 1, "unknown_action"),
+            (refused(ErrorCode::Busy).into(), 1, "busy"),
+            (refused(ErrorCode::StoreUnavailable).into(), 1, "store_unavailable"),
+            (refused(ErrorCode::ShuttingDown).into(), 1, "shutting_down"),
+            (refused(ErrorCode::Internal).into(), 1, "internal"),
+            (refused(ErrorCode::Unknown).into(), 1, "unknown"),
+            (Error::Mismatch, 1, "protocol"),
+            (Error::Output(io()), 1, "failed"),
+        ];
+        for (error, exit, code) in cases {
+            assert_eq!(error.exit(), exit, "{error:?}");
+            assert_eq!(error.code(), code, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn the_text_holds_the_cause_once_and_no_control_character() {
+        let cause = std::io::Error::other("the wire is cut");
+        let error = Error::from(ClientError::Io { path: PathBuf::from("/x"), source: cause });
+        assert_eq!(error.text(), "cannot talk to tbtokend at /x: the wire is cut");
+        assert_eq!(Error::from(refused(ErrorCode::Busy)).text(), "no \u{fffd}[2J");
+        assert_eq!(
+            Error::from(refused(ErrorCode::Busy)).json(),
+            "{\"success\":false,\"error\":\"no \u{fffd}[2J\",\"code\":\"busy\"}\n"
+        );
+    }
+}

@@ -1,0 +1,30 @@
+//! The exit codes. They are a promise to scripts: a code is never given another meaning.
+
+/// Done. For `refresh`: the pass is over and nobody failed.
+pub(crate) const DONE: u8 = 0;
+/// The operation failed: the daemon refused it, or a manual pass could not renew everyone.
+pub(crate) const FAILED: u8 = 1;
+/// The command line is not understood.
+pub(crate) const USAGE: u8 = 2;
+/// The daemon cannot be reached, or hung up before it answered.
+pub(crate) const UNREACHABLE: u8 = 3;
+/// No permission: the socket does not let this user in, or it is the monitor socket, which changes nothing.
+pub(crate) const NO_PERMISSION: u8 = 4;
+/// A customer that was named is not there.
+pub(crate) const UNKNOWN_CUSTOMER: u8 = 5;
+/// No answer within `--timeout`.
+pub(crate) const TIMED_OUT: u8 = 7;
+/// Interrupted. `tbctl` ends by the signal itself, as a shell expects it, and the shell makes this code of it.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// What each code means, in the words of `--help`.
+pub(crate) const MEANINGS: [(u8, &str); 8] = [
+    (DONE, "done"),
+    (FAILED, "the operation failed; a refresh in which somebody failed, too"),
+    (USAGE, "the command line is not understood"),
+    (UNREACHABLE, "the daemon cannot be reached"),
+    (NO_PERMISSION, "no permission"),
+    (UNKNOWN_CUSTOMER, "no such customer"),
+    (TIMED_OUT, "no answer in time"),
+    (INTERRUPTED, "interrupted"),
+];

@@ -1,0 +1,243 @@
+//! What each command asks the daemon, and what it prints: as text, as JSON, quietly.
+
+use crate::common::{Fake, Reaction, Told, customers, daemon, outcome, refreshed, status, tbctl};
+use tbtoken_proto::{
+    Answer, OutcomeStatus, Refresh, Reply, Request, Rows, StatusQuery, TokenStatus, VersionReply,
+};
+
+/// Runs against a healthy daemon; the exit code must be 0.
+fn done(arguments: &[&str]) -> (Told, Vec<Request>) {
+    let (told, requests) = Fake::healthy().run(arguments);
+    assert_eq!(told.exit, Some(0), "{arguments:?}: {told:?}");
+    (told, requests)
+}
+
+fn all_rows() -> Request {
+    Request::Status(StatusQuery::default())
+}
+
+#[test]
+fn status_is_what_tbctl_does_when_it_is_told_nothing() {
+    let (alone, asked) = done(&[]);
+    assert_eq!(asked, [all_rows()]);
+    assert_eq!(alone.stderr, "");
+    let lines: Vec<&str> = alone.stdout.lines().collect();
+    assert_eq!(lines[0], "loop running   no run yet   sqlite /tmp/x.db");
+    assert_eq!(lines[1], "2 total   1 valid   0 expiring soon   0 expired   1 missing   1 parked");
+    assert_eq!(lines[2], "");
+    assert_eq!(
+        lines[3],
+        "STATUS   CUSTOMER  USER                 THINGSBOARD      LEFT    NEXT    LAST ERROR"
+    );
+    // Two columns for each wide character, and the escape sequence of the user's name is defused.
+    assert!(
+        lines[4].starts_with("missing  C0FFEE12  株式会社\u{fffd}[2J         hq.acme.example  -  "),
+        "{}",
+        lines[4]
+    );
+    assert!(lines[4].ends_with("parked  wrong password"));
+    assert!(lines[5].starts_with("valid    1B2C9D00  ops@acme-hq.example  hq.acme.example  "));
+    assert_eq!(lines.len(), 6);
+    assert!(!alone.stdout.contains('\u{1b}'), "no colour in a pipe");
+
+    let (named, asked) = done(&["status"]);
+    assert_eq!(asked, [all_rows()]);
+    assert_eq!(named.stdout.lines().count(), 6);
+}
+
+#[test]
+fn status_asks_for_the_customers_named() {
+    let (told, asked) = done(&["status", "C0FFEE12"]);
+    let customers = Rows::Only(vec!["C0FFEE12".to_owned()]);
+    assert_eq!(asked, [Request::Status(StatusQuery { customers, since: None })]);
+    assert_eq!(told.stdout.lines().count(), 5);
+}
+
+#[test]
+fn status_filters_and_sorts() {
+    let rows = |arguments: &[&str]| {
+        let (told, _) = done(arguments);
+        told.stdout
+            .lines()
+            .skip(1)
+            .map(|line| line.split("  ").nth(1).unwrap().trim().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let ids = |arguments: &[&str]| {
+        let (told, _) = done(&[arguments, &["--json"]].concat());
+        let rows = told.json()["tokens"]["customers"].clone();
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["customer_id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(rows(&["-q", "status", "--problems"]), ["C0FFEE12"]);
+    assert_eq!(ids(&["status"]), ["C0FFEE12", "1B2C9D00"]);
+    assert_eq!(ids(&["status", "--problems"]), ["C0FFEE12"]);
+    assert_eq!(ids(&["status", "--status", "valid"]), ["1B2C9D00"]);
+    assert_eq!(ids(&["status", "--status", "expired,missing"]), ["C0FFEE12"]);
+    assert_eq!(ids(&["status", "--status", "expiring_soon"]), [""; 0]);
+    assert_eq!(ids(&["status", "--sort", "customer"]), ["1B2C9D00", "C0FFEE12"]);
+    let (told, _) = done(&["status", "--status", "expired"]);
+    assert_eq!(told.stderr, "no customer is like that\n");
+    assert!(!told.stdout.contains("STATUS"));
+}
+
+#[test]
+fn color_always_colours_a_pipe_too() {
+    let (told, _) = done(&["--color", "always"]);
+    assert!(told.stdout.contains("\u{1b}[31mmissing\u{1b}[0m  C0FFEE12"), "{told:?}");
+}
+
+#[test]
+fn steering_repeats_what_the_daemon_says() {
+    let (told, asked) = done(&["start"]);
+    assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("the loop is running already\n", ""));
+    assert_eq!(asked, [Request::Start {}]);
+    let (told, asked) = done(&["stop"]);
+    assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("the loop is stopped\n", ""));
+    assert_eq!(asked, [Request::Stop {}]);
+    let (told, _) = done(&["-q", "stop"]);
+    assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""));
+}
+
+#[test]
+fn refresh_shows_whom_it_touched_and_names_the_others_beside() {
+    let (told, asked) = done(&["refresh"]);
+    assert_eq!(asked, [Request::Refresh(Refresh::default())]);
+    assert!(told.stdout.starts_with("renewed  1B2C9D00  until 2100-01-01T00:00:00Z ("), "{told:?}");
+    assert_eq!(told.stdout.lines().count(), 1);
+    assert!(told.stderr.starts_with(
+        "left alone  C0FFEE12  parked: wrong password\n1 renewed, 0 failed, 1 left alone\nhint: "
+    ));
+    let (told, _) = done(&["refresh", "--quiet"]);
+    assert_eq!(told.stdout.lines().count(), 1);
+    assert_eq!(told.stderr, "");
+}
+
+#[test]
+fn refresh_asks_for_what_is_wanted() {
+    let names = Some(vec!["a".to_owned(), "b c".to_owned()]);
+    let cases: [(&[&str], Refresh); 4] = [
+        (&["refresh", "a", "b c"], Refresh { customers: names.clone(), ..Refresh::default() }),
+        (&["refresh", "--all"], Refresh { all: true, ..Refresh::default() }),
+        (&["refresh", "--no-wait"], Refresh { wait: false, ..Refresh::default() }),
+        (&["refresh", "--no-wait", "a", "b c"], Refresh { customers: names, all: false, wait: false }),
+    ];
+    for (arguments, refresh) in cases {
+        let (told, asked) = done(arguments);
+        assert_eq!(asked, [Request::Refresh(refresh.clone())], "{arguments:?}");
+        if !refresh.wait {
+            assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("the pass is asked for\n", ""));
+        }
+    }
+}
+
+#[test]
+fn a_refresh_in_which_somebody_failed_is_a_failure() {
+    let fake = || {
+        Fake::start(|_| {
+            Reaction::Answer(refreshed(vec![
+                outcome("1B2C9D00", OutcomeStatus::Success),
+                outcome("91BE77C0", OutcomeStatus::Error),
+            ]))
+        })
+    };
+    let (told, _) = fake().run(&["refresh"]);
+    assert_eq!(told.exit, Some(1));
+    assert_eq!(told.stdout.lines().nth(1), Some("failed   91BE77C0  timed out: no answer within 10 s"));
+    assert_eq!(told.stderr, "1 renewed, 1 failed\n");
+    let (told, _) = fake().run(&["refresh", "--json"]);
+    assert_eq!(told.exit, Some(1));
+    assert_eq!(told.json()["result"]["errors"], 1);
+    assert_eq!(told.stderr, "");
+}
+
+#[test]
+fn events_are_the_newest_of_everyone_or_of_one() {
+    let events = |limit| Request::Events { since: None, limit };
+    let (told, asked) = done(&["events"]);
+    assert_eq!(asked, [events(100)]);
+    assert_eq!(
+        told.stdout,
+        "2026-11-23T14:03:00Z  pass started  -         no. 1\n\
+         2026-11-23T14:03:00Z  renewed       1B2C9D00  no. 2\n\
+         2026-11-23T14:03:00Z  expired       1B2C9D00  no. 3\n"
+    );
+    let (_, asked) = done(&["events", "-n", "7"]);
+    assert_eq!(asked, [events(7)]);
+    let (told, asked) = done(&["events", "-n", "1", "1B2C9D00"]);
+    assert_eq!(asked, [events(1000)]);
+    assert_eq!(told.stdout, "2026-11-23T14:03:00Z  expired  1B2C9D00  no. 3\n");
+    let (told, _) = done(&["events", "--json", "1B2C9D00"]);
+    assert_eq!(told.json()["events"].as_array().unwrap().len(), 2);
+    let (told, asked) = done(&["events", "C0FFEE12"]);
+    assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", "nothing happened yet\n"));
+    assert_eq!(asked.len(), 2, "the daemon is asked whether there is such a customer");
+    let (told, _) = Fake::healthy().run(&["events", "nobody"]);
+    assert_eq!(told.exit, Some(5));
+}
+
+#[test]
+fn version_shows_both_ends() {
+    let (told, asked) = done(&["version"]);
+    assert_eq!(asked, [Request::Version {}]);
+    assert!(told.stdout.starts_with(&format!("tbctl     {}   protocol 1\n", env!("CARGO_PKG_VERSION"))));
+    assert!(told.stdout.contains("\ntbtokend  9.8.7   protocol 1   pid 4711   up "), "{told:?}");
+    assert_eq!(told.stderr, "");
+}
+
+/// With `--json` each command prints the daemon's answer, on one line, and nothing else.
+#[test]
+fn json_is_the_daemons_answer_and_nothing_else() {
+    let mut sorted = customers();
+    sorted.reverse();
+    for (arguments, expected) in [
+        (vec![], status(sorted.clone())),
+        (vec!["status"], status(sorted)),
+        (vec!["version"], Reply::Version(VersionReply { daemon: daemon() })),
+    ] {
+        let (told, asked) = done(&[arguments.as_slice(), &["--json"]].concat());
+        assert_eq!(told.stderr, "", "{arguments:?}");
+        let answer = Answer::parse(told.stdout.trim_end(), &asked[0]).unwrap();
+        assert_eq!(answer, Answer { id: None, outcome: Ok(expected) }, "{arguments:?}");
+    }
+    for arguments in
+        [vec!["start"], vec!["stop"], vec!["refresh"], vec!["refresh", "--no-wait"], vec!["events"]]
+    {
+        let (told, asked) = done(&[arguments.as_slice(), &["--json"]].concat());
+        assert_eq!(told.stderr, "", "{arguments:?}");
+        assert_eq!(told.json()["success"], true);
+        assert!(Answer::parse(told.stdout.trim_end(), &asked[0]).unwrap().outcome.is_ok(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_socket_comes_from_the_environment_unless_it_is_given() {
+    let fake = Fake::healthy();
+    let told = Told::by(tbctl().env("TBTOKEND_SOCKET", fake.socket()).arg("version"));
+    assert_eq!(told.exit, Some(0), "{told:?}");
+    fake.requests();
+
+    let fake = Fake::healthy();
+    let told = Told::by(tbctl().env("TBTOKEND_SOCKET", "/nowhere").arg("--socket").arg(fake.socket()));
+    assert_eq!(told.exit, Some(0), "{told:?}");
+    fake.requests();
+
+    let told = Told::by(tbctl().env("TBTOKEND_SOCKET", "/nowhere/else.sock"));
+    assert!(told.stderr.contains("at /nowhere/else.sock: "), "{told:?}");
+}
+
+/// As the protocol writes them, as people read them, and as a command line likes them.
+#[test]
+fn the_words_of_the_statuses_are_understood() {
+    for status in [TokenStatus::Expired, TokenStatus::Missing, TokenStatus::ExpiringSoon, TokenStatus::Valid]
+    {
+        let wire = serde_json::to_value(status).unwrap();
+        for word in [wire.as_str().unwrap(), status.word(), &status.word().replace(' ', "-")] {
+            let (_, asked) = done(&["status", "--status", word]);
+            assert_eq!(asked.len(), 1, "{word}");
+        }
+    }
+}

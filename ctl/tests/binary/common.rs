@@ -1,0 +1,276 @@
+//! A daemon that answers as the test tells it, and the real `tbctl` to ask it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::thread::JoinHandle;
+
+use chrono::{DateTime, Utc};
+use tbtoken_proto::{
+    Answer, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply, Failure, FailureKind,
+    Outcome, OutcomeStatus, Phase, RefreshReply, RefreshResult, Refusal, Reply, Request, Revision, Rows, Seq,
+    StatusReply, SteerReply, Summary, TokenStatus, Tokens, VersionReply,
+};
+use tempfile::TempDir;
+
+/// What the daemon does about one request.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
+pub(crate) enum Reaction {
+    /// Answers.
+    Answer(Reply),
+    /// Refuses.
+    Refuse(ErrorCode, &'static str),
+    /// Sends this text.
+    Raw(&'static str),
+    /// Says nothing until the client hangs up.
+    Silence,
+}
+
+/// A daemon in a thread that serves one connection.
+pub(crate) struct Fake {
+    folder: TempDir,
+    thread: JoinHandle<Vec<Request>>,
+}
+
+impl Fake {
+    /// Listens, and reacts to each request as told.
+    pub(crate) fn start(react: impl Fn(&Request) -> Reaction + Send + 'static) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join("control.sock")).unwrap();
+        let thread = std::thread::spawn(move || serve(listener.accept().unwrap().0, react));
+        Self { folder, thread }
+    }
+
+    /// A daemon that does its job.
+    pub(crate) fn healthy() -> Self {
+        Self::start(answer)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("control.sock")
+    }
+
+    /// Runs `tbctl` with these arguments against this daemon; returns what it asked, too.
+    pub(crate) fn run(self, arguments: &[&str]) -> (Told, Vec<Request>) {
+        let told = Told::by(tbctl().arg("--socket").arg(self.socket()).args(arguments));
+        (told, self.requests())
+    }
+
+    /// Waits for the client to hang up; returns what it asked.
+    pub(crate) fn requests(self) -> Vec<Request> {
+        self.thread.join().unwrap()
+    }
+}
+
+fn serve(stream: UnixStream, react: impl Fn(&Request) -> Reaction) -> Vec<Request> {
+    let mut writer = stream.try_clone().unwrap();
+    let mut requests = Vec::new();
+    let mut lines = BufReader::new(stream);
+    let mut line = String::new();
+    while lines.read_line(&mut line).unwrap() > 0 {
+        let Envelope { id, request } = Envelope::parse(line.trim_end()).unwrap();
+        line.clear();
+        let outcome = match react(&request) {
+            Reaction::Answer(reply) => Ok(reply),
+            Reaction::Refuse(code, error) => Err(Refusal { error: error.to_owned(), code }),
+            Reaction::Raw(text) => {
+                writer.write_all(text.as_bytes()).unwrap();
+                return requests;
+            }
+            Reaction::Silence => {
+                lines.read_to_end(&mut Vec::new()).unwrap();
+                return requests;
+            }
+        };
+        requests.push(request);
+        let answer = serde_json::to_string(&Answer { id, outcome }).unwrap();
+        // A client that is interrupted does not wait for its answer.
+        let _ = writer.write_all((answer + "\n").as_bytes());
+    }
+    requests
+}
+
+/// `tbctl` in an environment that says nothing about sockets and colours.
+pub(crate) fn tbctl() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tbctl"));
+    command.env_remove("TBTOKEND_SOCKET").env_remove("NO_COLOR").env("TERM", "xterm");
+    command
+}
+
+/// How a run of `tbctl` ended.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) exit: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Told {
+    pub(crate) fn by(command: &mut Command) -> Self {
+        Self::from(command.output().unwrap())
+    }
+
+    /// The only line on standard output, as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        assert_eq!(self.stdout.matches('\n').count(), 1, "one line, one document: {}", self.stdout);
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+}
+
+impl From<Output> for Told {
+    fn from(output: Output) -> Self {
+        Self {
+            exit: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+pub(crate) fn at(time: &str) -> DateTime<Utc> {
+    time.parse().unwrap()
+}
+
+pub(crate) fn cron(running: bool) -> Cron {
+    Cron {
+        running,
+        description: "ThingsBoard Token Refresh (runs every minute)".to_owned(),
+        interval_seconds: 60,
+        refreshing: false,
+        next_run_at: None,
+        last_run: None,
+    }
+}
+
+pub(crate) fn daemon() -> Daemon {
+    Daemon {
+        version: "9.8.7".to_owned(),
+        protocol: 1,
+        pid: 4711,
+        started_at: at("2026-11-22T09:00:00Z"),
+        revision: Revision(981),
+        store: "sqlite /tmp/x.db".to_owned(),
+        store_ok: true,
+        store_error: None,
+        renewals_by_login: 0,
+        renewals_by_refresh_token: 0,
+    }
+}
+
+/// A valid customer, and a parked one without a token.
+pub(crate) fn customers() -> Vec<Customer> {
+    let valid = Customer {
+        customer_id: "1B2C9D00".to_owned(),
+        tb_username: "ops@acme-hq.example".to_owned(),
+        tb_url: "https://hq.acme.example".to_owned(),
+        token_status: TokenStatus::Valid,
+        tbtokenexpiry: Some(at("2100-01-01T00:00:00Z")),
+        minutes_until_expiry: Some(11),
+        state: Phase::Ok,
+        last_success_at: None,
+        renewals: 42,
+        next_attempt_at: None,
+        failure: None,
+    };
+    let parked = Customer {
+        customer_id: "C0FFEE12".to_owned(),
+        tb_username: "株式会社\u{1b}[2J".to_owned(),
+        token_status: TokenStatus::Missing,
+        tbtokenexpiry: None,
+        minutes_until_expiry: None,
+        state: Phase::Parked,
+        failure: Some(Failure {
+            kind: FailureKind::CredentialsRejected,
+            message: "ThingsBoard says no".to_owned(),
+            remedy: "fix tb_password".to_owned(),
+            at: at("2026-11-23T13:36:21Z"),
+            consecutive: 1,
+            permanent: true,
+        }),
+        ..valid.clone()
+    };
+    vec![valid, parked]
+}
+
+pub(crate) fn status(customers: Vec<Customer>) -> Reply {
+    let summary = Summary { total: 2, valid: 1, missing: 1, parked: 1, ..Summary::default() };
+    Reply::Status(StatusReply {
+        cron: cron(true),
+        tokens: Tokens {
+            success: true,
+            error: None,
+            as_of: Some(at("2026-11-23T14:03:00Z")),
+            customers: Some(customers),
+            removed: vec![],
+            complete: false,
+            summary,
+        },
+        daemon: daemon(),
+    })
+}
+
+pub(crate) fn refreshed(details: Vec<Outcome>) -> Reply {
+    let count = |status| details.iter().filter(|outcome| outcome.status == status).count();
+    let (updated, errors) = (count(OutcomeStatus::Success), count(OutcomeStatus::Error));
+    let result = RefreshResult { success: errors == 0, updated, errors, total: details.len(), details };
+    Reply::Refresh(RefreshReply { message: "the pass is over".to_owned(), result: Some(result) })
+}
+
+pub(crate) fn outcome(id: &str, status: OutcomeStatus) -> Outcome {
+    let (new_expiry, kind, message) = match status {
+        OutcomeStatus::Success => (Some(at("2100-01-01T00:00:00Z")), None, None),
+        OutcomeStatus::Error => (None, Some(FailureKind::Timeout), Some("no answer within 10 s".to_owned())),
+        _ => (None, None, Some("parked: wrong password".to_owned())),
+    };
+    Outcome { customer_id: id.to_owned(), status, new_expiry, kind, message }
+}
+
+pub(crate) fn event(seq: u64, customer: Option<&str>, kind: EventKind) -> Event {
+    Event {
+        seq: Seq(seq),
+        at: at("2026-11-23T14:03:00Z"),
+        kind,
+        customer_id: customer.map(str::to_owned),
+        message: format!("no. {seq}"),
+    }
+}
+
+/// What a healthy daemon answers.
+pub(crate) fn answer(request: &Request) -> Reaction {
+    Reaction::Answer(match request {
+        Request::Status(query) => match &query.customers {
+            Rows::Only(ids) => {
+                let rows: Vec<Customer> =
+                    customers().into_iter().filter(|row| ids.contains(&row.customer_id)).collect();
+                if rows.len() < ids.len() {
+                    return Reaction::Refuse(ErrorCode::UnknownCustomer, "there is no customer \"nobody\"");
+                }
+                status(rows)
+            }
+            Rows::All | Rows::None => status(customers()),
+        },
+        Request::Start {} => {
+            Reply::Steer(SteerReply { message: "the loop is running already".to_owned(), cron: cron(true) })
+        }
+        Request::Stop {} => {
+            Reply::Steer(SteerReply { message: "the loop is stopped".to_owned(), cron: cron(false) })
+        }
+        Request::Refresh(refresh) if !refresh.wait => {
+            Reply::Refresh(RefreshReply { message: "the pass is asked for".to_owned(), result: None })
+        }
+        Request::Refresh(_) => refreshed(vec![
+            outcome("1B2C9D00", OutcomeStatus::Success),
+            outcome("C0FFEE12", OutcomeStatus::Skipped),
+        ]),
+        Request::Events { .. } => Reply::Events(EventsReply {
+            events: vec![
+                event(1, None, EventKind::PassStarted),
+                event(2, Some("1B2C9D00"), EventKind::Renewed),
+                event(3, Some("1B2C9D00"), EventKind::Expired),
+            ],
+            next: Seq(3),
+        }),
+        Request::Version {} => Reply::Version(VersionReply { daemon: daemon() }),
+    })
+}

@@ -1,0 +1,8 @@
+//! The real `tbctl`, run against a daemon that answers as each test tells it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+mod commands;
+mod common;
+mod failures;
+mod terminal;

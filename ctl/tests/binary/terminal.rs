@@ -1,0 +1,112 @@
+//! What a person at a terminal sees that a pipe does not: signs, colours, a table that fits, progress.
+
+use std::io::Read;
+
+use crate::common::{Fake, Reaction, Told, answer, tbctl};
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+/// A terminal of that width in which `tbctl` runs.
+struct Terminal {
+    master: Box<dyn MasterPty + Send>,
+    child: Box<dyn Child + Send + Sync>,
+}
+
+impl Terminal {
+    fn run(fake: &Fake, columns: u16, environment: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let size = PtySize { rows: 24, cols: columns, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_tbctl"));
+        command.env_clear();
+        command.env("TERM", "xterm");
+        for (name, value) in environment {
+            command.env(name, value);
+        }
+        command.arg("--socket");
+        command.arg(fake.socket());
+        command.args(arguments);
+        let child = pair.slave.spawn_command(command).unwrap();
+        Self { master: pair.master, child }
+    }
+
+    /// Everything that was on the screen until the end, and the signal or the exit code.
+    fn finish(mut self) -> (String, Option<String>, u32) {
+        let mut screen = Vec::new();
+        // When the last process is gone, the terminal ends with an error instead of an end of file.
+        let _ = self.master.try_clone_reader().unwrap().read_to_end(&mut screen);
+        let status = self.child.wait().unwrap();
+        let screen = String::from_utf8(screen).unwrap().replace("\r\n", "\n");
+        (screen, status.signal().map(str::to_owned), status.exit_code())
+    }
+}
+
+fn status(columns: u16, environment: &[(&str, &str)], arguments: &[&str]) -> String {
+    let fake = Fake::healthy();
+    let (screen, signal, exit) = Terminal::run(&fake, columns, environment, arguments).finish();
+    assert_eq!((signal, exit), (None, 0), "{screen}");
+    fake.requests();
+    screen
+}
+
+#[test]
+fn a_terminal_has_signs_and_colours() {
+    let screen = status(120, &[], &[]);
+    assert!(screen.contains("\n\u{1b}[31m- missing\u{1b}[0m  C0FFEE12  株式会社\u{fffd}[2J  "), "{screen:?}");
+    assert!(screen.contains("\n  valid    1B2C9D00  ops@acme-hq.example  hq.acme.example  "), "{screen:?}");
+}
+
+#[test]
+fn colours_can_be_turned_off() {
+    for (environment, arguments) in [
+        ([("NO_COLOR", "1")].as_slice(), [].as_slice()),
+        (&[("TERM", "dumb")], &[]),
+        (&[], &["--color", "never"]),
+    ] {
+        let screen = status(120, environment, arguments);
+        assert!(!screen.contains('\u{1b}'), "{environment:?} {arguments:?}: {screen:?}");
+        assert!(screen.contains("\n- missing  C0FFEE12  "), "{screen:?}");
+    }
+    let screen = status(120, &[("NO_COLOR", "")], &[]);
+    assert!(screen.contains("\u{1b}[31m"), "an empty NO_COLOR says nothing: {screen:?}");
+    let screen = status(120, &[("NO_COLOR", "1")], &["--color=always"]);
+    assert!(screen.contains("\u{1b}[31m"), "who says it here means it: {screen:?}");
+}
+
+#[test]
+fn the_table_fits() {
+    let screen = status(60, &[], &["--color", "never"]);
+    assert!(!screen.contains("THINGSBOARD"), "{screen}");
+    let table = screen.lines().skip(3);
+    assert!(table.clone().count() == 3 && table.clone().all(|line| line.chars().count() <= 60), "{screen}");
+}
+
+/// Interrupting `tbctl` leaves the pass running; who does it is told so, and the shell sees the signal.
+#[test]
+fn an_interrupted_refresh_says_that_the_pass_goes_on() {
+    let (asked, was_asked) = std::sync::mpsc::channel();
+    let fake = Fake::start(move |_| {
+        asked.send(()).unwrap();
+        Reaction::Silence
+    });
+    let terminal = Terminal::run(&fake, 80, &[], &["refresh"]);
+    was_asked.recv().unwrap();
+    terminal.master.take_writer().unwrap().write_all(b"\x03").unwrap();
+    let (screen, signal, _) = terminal.finish();
+    assert!(screen.contains("interrupted; the pass goes on, tbctl events shows how it ends\n"), "{screen:?}");
+    assert_eq!(signal.as_deref(), Some("Interrupt"), "{screen:?}");
+    fake.requests();
+}
+
+/// The line that counts the seconds is gone when the pass is over.
+#[test]
+fn progress_leaves_nothing_behind() {
+    let fake = Fake::start(answer);
+    let (screen, signal, exit) = Terminal::run(&fake, 80, &[], &["refresh", "--color=never"]).finish();
+    assert_eq!((signal, exit), (None, 0), "{screen:?}");
+    assert!(screen.starts_with("\r\u{1b}[Krenewed  1B2C9D00  until "), "{screen:?}");
+    fake.requests();
+    // Without a terminal there is none.
+    let fake = Fake::healthy();
+    let told = Told::by(tbctl().arg("--socket").arg(fake.socket()).arg("refresh"));
+    assert!(!told.stderr.contains('\r'), "{told:?}");
+    fake.requests();
+}

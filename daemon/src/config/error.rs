@@ -1,0 +1,86 @@
+//! What can be wrong with the configuration.
+
+/// Why the configuration cannot be used. The text names the key and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {file} cannot be read")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{file} is not valid TOML: {why}")]
+    NotToml {
+        /// The file.
+        file: String,
+        /// Where and why.
+        why: String,
+    },
+    /// A key that does not exist.
+    #[error("{file}: unknown key {key}{}", did_you_mean(nearest.as_deref()))]
+    UnknownKey {
+        /// The file.
+        file: String,
+        /// The key.
+        key: String,
+        /// The known one that looks most like it.
+        nearest: Option<String>,
+    },
+    /// A value of the wrong type.
+    #[error("{file}: {key} must be {wanted}, but is {found}")]
+    WrongType {
+        /// The file.
+        file: String,
+        /// The key.
+        key: String,
+        /// The type that it has.
+        wanted: &'static str,
+        /// The type that was given.
+        found: &'static str,
+    },
+    /// A value that cannot be used.
+    #[error("{key} = {value:?}: {why}")]
+    BadValue {
+        /// The key.
+        key: &'static str,
+        /// The value, never a secret.
+        value: String,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+    /// A value that is needed and not there.
+    #[error("{key} is missing: {what}")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// How to give it.
+        what: &'static str,
+    },
+    /// A file with a secret that others can read.
+    #[error("{key} = {file:?}: others can read this file; take that away with chmod o-rwx {file}")]
+    SecretForAll {
+        /// The key.
+        key: &'static str,
+        /// The file.
+        file: String,
+    },
+    /// A file with a secret that we cannot read.
+    #[error("{key} = {file:?}: the file cannot be read")]
+    SecretUnreadable {
+        /// The key.
+        key: &'static str,
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+fn did_you_mean(nearest: Option<&str>) -> String {
+    nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default()
+}

@@ -1,0 +1,192 @@
+//! The file as it is written: the defaults, the user's file over them, the environment and the command line over both.
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::{ConfigError, DEFAULTS, Environment, Overrides};
+
+/// Every key, each with a value.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Settings {
+    pub(super) schedule: Schedule,
+    pub(super) store: Store,
+    pub(super) thingsboard: Thingsboard,
+    pub(super) control: Control,
+    pub(super) log: Log,
+    /// The whole as it was before it became this.
+    #[serde(skip)]
+    pub(super) table: Table,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Schedule {
+    pub(super) interval: String,
+    pub(super) refresh_window: String,
+    pub(super) token_lifetime: String,
+    pub(super) autostart: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Store {
+    pub(super) kind: String,
+    pub(super) path: String,
+    pub(super) server: String,
+    pub(super) database: String,
+    pub(super) user: String,
+    pub(super) password_file: String,
+    pub(super) encrypt: String,
+    #[serde(rename = "trust_server_certificate")]
+    pub(super) _trust_server_certificate: bool,
+    #[serde(rename = "ca_file")]
+    pub(super) _ca_file: String,
+    #[serde(rename = "multi_subnet_failover")]
+    pub(super) _multi_subnet_failover: bool,
+    pub(super) table: String,
+    pub(super) expiry_clock: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Thingsboard {
+    pub(super) fallback_url: String,
+    pub(super) connect_timeout: String,
+    pub(super) request_timeout: String,
+    pub(super) require_https: bool,
+    pub(super) ca_file: String,
+    pub(super) proxy: String,
+    pub(super) max_in_flight: i64,
+    pub(super) max_in_flight_per_host: i64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Control {
+    pub(super) socket: String,
+    pub(super) mode: String,
+    pub(super) group: String,
+    pub(super) monitor_socket: String,
+    pub(super) monitor_mode: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) level: String,
+    pub(super) target: String,
+}
+
+/// Which variable of the environment is which key.
+const VARIABLES: [(&str, &str, &str); 5] = [
+    ("MSSQL_USER", "store", "user"),
+    ("MSSQL_SERVER", "store", "server"),
+    ("MSSQL_DATABASE", "store", "database"),
+    ("THINGSBOARD_URL", "thingsboard", "fallback_url"),
+    ("RUST_LOG", "log", "level"),
+];
+
+impl Settings {
+    /// Lays `text`, the environment and the command line over the defaults.
+    pub(super) fn merge(
+        text: Option<&str>,
+        file: &str,
+        environment: &Environment,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        let not_toml = |error: toml::de::Error| {
+            // The first line says where, the next ones show the line of the file, which may hold a secret.
+            let why = error.message().lines().next().unwrap_or_default().to_owned();
+            let at = error.span().map(|span| line_of(text.unwrap_or_default(), span.start));
+            let why = at.map_or(why.clone(), |line| format!("line {line}: {why}"));
+            ConfigError::NotToml { file: file.to_owned(), why }
+        };
+        let mut table: Table = toml::from_str(DEFAULTS).map_err(not_toml)?;
+        let given: Table = toml::from_str(text.unwrap_or_default()).map_err(not_toml)?;
+        let says_kind = given.get("store").and_then(|store| store.get("kind")).is_some();
+        overlay(&mut table, given, file)?;
+
+        for (variable, section, key) in VARIABLES {
+            if let Some(value) = environment.get(variable).filter(|value| !value.is_empty()) {
+                set(&mut table, section, key, value);
+            }
+        }
+        if !says_kind && environment.get("MSSQL_SERVER").is_some_and(|server| !server.is_empty()) {
+            set(&mut table, "store", "kind", "mssql");
+        }
+        if let Some(socket) = &overrides.socket {
+            set(&mut table, "control", "socket", &socket.to_string_lossy());
+        }
+        if let Some(level) = &overrides.log_level {
+            set(&mut table, "log", "level", level);
+        }
+        let settings: Self = table.clone().try_into().map_err(not_toml)?;
+        Ok(Self { table, ..settings })
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
+}
+
+fn set(table: &mut Table, section: &str, key: &str, value: &str) {
+    if let Some(Value::Table(section)) = table.get_mut(section) {
+        section.insert(key.to_owned(), Value::String(value.to_owned()));
+    }
+}
+
+/// Puts the user's values in place of the defaults. A key that has no default does not exist.
+fn overlay(defaults: &mut Table, given: Table, file: &str) -> Result<(), ConfigError> {
+    for (section, values) in given {
+        let Value::Table(values) = values else {
+            return Err(match defaults.get(&section) {
+                Some(_) => wrong_type(file, &section, &Value::Table(Table::new()), &values),
+                None => unknown(file, &section, defaults),
+            });
+        };
+        if !defaults.contains_key(&section) {
+            let key = values.keys().next().map_or(section.clone(), |key| format!("{section}.{key}"));
+            return Err(unknown(file, &key, defaults));
+        }
+        for (key, value) in values {
+            let path = format!("{section}.{key}");
+            let known = defaults.get_mut(&section).and_then(|section| section.get_mut(&key));
+            let Some(known) = known else { return Err(unknown(file, &path, defaults)) };
+            if known.type_str() != value.type_str() {
+                return Err(wrong_type(file, &path, known, &value));
+            }
+            *known = value;
+        }
+    }
+    Ok(())
+}
+
+fn wrong_type(file: &str, key: &str, known: &Value, found: &Value) -> ConfigError {
+    let wanted = match known {
+        Value::Table(_) => "a section",
+        Value::Boolean(_) => "true or false",
+        Value::Integer(_) => "a whole number",
+        _ => "a text in quotes",
+    };
+    ConfigError::WrongType { file: file.to_owned(), key: key.to_owned(), wanted, found: found.type_str() }
+}
+
+/// The error for a key that does not exist, with the known key that looks most like it.
+fn unknown(file: &str, key: &str, known: &Table) -> ConfigError {
+    let keys = known.iter().flat_map(|(section, keys)| {
+        let keys = keys.as_table().into_iter().flat_map(Table::keys);
+        keys.map(move |key| format!("{section}.{key}"))
+    });
+    let likeness = |candidate: &String| {
+        let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+        // A key in the wrong section, or without one, is like the same key elsewhere.
+        strsim::jaro_winkler(candidate, key).max(strsim::jaro_winkler(&last(candidate), &last(key)))
+    };
+    let nearest = keys
+        .map(|candidate| (likeness(&candidate), candidate))
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .map(|(_, candidate)| candidate);
+    ConfigError::UnknownKey { file: file.to_owned(), key: key.to_owned(), nearest }
+}

@@ -1,0 +1,122 @@
+//! The configuration: one file, the environment and the command line become one validated [`Config`], in one step.
+
+mod error;
+mod file;
+mod secret_file;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use chrono::TimeDelta;
+use tracing::level_filters::LevelFilter;
+
+pub use error::ConfigError;
+
+use crate::control::Binding;
+use crate::engine::pass::Limits;
+use crate::engine::plan::Policy;
+use crate::model::Secret;
+use crate::thingsboard::ClientSettings;
+
+/// Where the file is unless the command line says otherwise.
+pub const DEFAULT_FILE: &str = "/etc/tbtokend/config.toml";
+
+/// The commented file in which every key stands with its default.
+pub const DEFAULTS: &str = include_str!("default.toml");
+
+/// Everything that can be set, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// When to renew.
+    pub policy: Policy,
+    /// Whether the loop runs from the start.
+    pub autostart: bool,
+    /// Where the customers are.
+    pub store: StoreConfig,
+    /// For rows without a URL.
+    pub fallback_url: Option<String>,
+    /// How ThingsBoard is talked to.
+    pub client: ClientSettings,
+    /// How many logins at a time.
+    pub limits: Limits,
+    /// The socket for operators.
+    pub control: Binding,
+    /// The socket for whoever may look.
+    pub monitor: Option<Binding>,
+    /// What is logged.
+    pub log_level: LevelFilter,
+    /// The effective settings as a file, secrets as `***`.
+    pub effective: String,
+}
+
+/// Where the customers are.
+#[derive(Debug)]
+pub enum StoreConfig {
+    /// A SQLite file.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// The table.
+        table: String,
+    },
+    /// A SQL Server.
+    Mssql(MssqlConfig),
+}
+
+/// How to reach a SQL Server.
+#[derive(Debug)]
+pub struct MssqlConfig {
+    /// `host`, `host,port` or `host\instance`.
+    pub server: String,
+    /// The database.
+    pub database: String,
+    /// The login.
+    pub user: String,
+    /// Its password.
+    pub password: Secret,
+    /// The table.
+    pub table: String,
+}
+
+/// What the command line may say, over everything else.
+#[derive(Debug, Default)]
+pub struct Overrides {
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// `--socket`.
+    pub socket: Option<PathBuf>,
+    /// `--log-level`.
+    pub log_level: Option<String>,
+}
+
+/// The environment, as far as it is looked at.
+pub type Environment = BTreeMap<String, String>;
+
+impl Config {
+    /// Reads the file, lays the environment and the command line over it, and checks the whole.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the key and what to do.
+    pub fn load(overrides: &Overrides, environment: &Environment) -> Result<Self, ConfigError> {
+        let text = match &overrides.file {
+            Some(path) => Some(read(path)?),
+            None if Path::new(DEFAULT_FILE).exists() => Some(read(Path::new(DEFAULT_FILE))?),
+            None => None,
+        };
+        let name = overrides.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE)).display().to_string();
+        let settings = file::Settings::merge(text.as_deref(), &name, environment, overrides)?;
+        validate::config(settings, environment)
+    }
+}
+
+mod validate;
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { file: path.display().to_string(), source })
+}
+
+/// A time of the configuration as the engine uses it.
+fn delta(duration: std::time::Duration) -> TimeDelta {
+    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
+}

@@ -1,0 +1,231 @@
+//! From texts to values that can be used.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::file::{Control, Settings, Store, Thingsboard};
+use super::{Config, ConfigError, Environment, MssqlConfig, StoreConfig, delta, secret_file};
+use crate::control::Binding;
+use crate::engine::pass::Limits;
+use crate::engine::plan::Policy;
+use crate::model::{BaseUrl, Lifetime, Secret};
+use crate::systemd;
+use crate::telemetry;
+use crate::thingsboard::ClientSettings;
+
+pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Config, ConfigError> {
+    let policy = Policy {
+        interval: interval(&settings.schedule.interval)?,
+        window: delta(positive("schedule.refresh_window", &settings.schedule.refresh_window)?),
+        lifetime: lifetime(&settings.schedule.token_lifetime)?,
+        require_https: settings.thingsboard.require_https,
+    };
+    if !matches!(settings.log.target.as_str(), "auto" | "stderr" | "journald") {
+        return Err(bad("log.target", &settings.log.target, "use auto, stderr or journald"));
+    }
+    let log_level = telemetry::level(&settings.log.level)
+        .ok_or_else(|| bad("log.level", &settings.log.level, "use error, warn, info, debug or trace"))?;
+    let monitor = (!settings.control.monitor_socket.is_empty())
+        .then(|| {
+            binding(
+                "control.monitor_mode",
+                &settings.control.monitor_socket,
+                &settings.control.monitor_mode,
+                &settings.control,
+            )
+        })
+        .transpose()?;
+    let control =
+        binding("control.mode", &settings.control.socket, &settings.control.mode, &settings.control)?;
+    if control.path.as_os_str().is_empty() {
+        return Err(bad("control.socket", "", "give the path of the socket"));
+    }
+    if monitor.as_ref().is_some_and(|monitor| monitor.path == control.path) {
+        return Err(bad(
+            "control.monitor_socket",
+            &settings.control.monitor_socket,
+            "it must differ from control.socket",
+        ));
+    }
+    Ok(Config {
+        policy,
+        autostart: settings.schedule.autostart,
+        store: store(&settings.store, environment)?,
+        fallback_url: fallback_url(&settings.thingsboard)?,
+        client: client(&settings.thingsboard)?,
+        limits: limits(&settings.thingsboard)?,
+        control,
+        monitor,
+        log_level,
+        effective: effective(&settings, environment),
+    })
+}
+
+fn bad(key: &'static str, value: &str, why: impl Into<String>) -> ConfigError {
+    ConfigError::BadValue { key, value: value.to_owned(), why: why.into() }
+}
+
+fn duration(key: &'static str, text: &str) -> Result<Duration, ConfigError> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| bad(key, text, format!("{error}; write for example \"60s\", \"5m\" or \"2h\"")))?;
+    // The arithmetic of dates ends somewhere; nobody waits for a hundred years.
+    if duration > Duration::from_secs(100 * 366 * 86_400) {
+        return Err(bad(key, text, "it is too long"));
+    }
+    Ok(duration)
+}
+
+fn positive(key: &'static str, text: &str) -> Result<Duration, ConfigError> {
+    match duration(key, text)? {
+        Duration::ZERO => Err(bad(key, text, "it must be longer than nothing")),
+        duration => Ok(duration),
+    }
+}
+
+fn interval(text: &str) -> Result<TimeDelta, ConfigError> {
+    let key = "schedule.interval";
+    let interval = duration(key, text)?;
+    if interval < Duration::from_secs(1) {
+        return Err(bad(key, text, "it must be at least 1s"));
+    }
+    if interval > Duration::from_secs(86_400) {
+        return Err(bad(key, text, "it must be at most one day"));
+    }
+    Ok(delta(interval))
+}
+
+fn lifetime(text: &str) -> Result<Lifetime, ConfigError> {
+    match text {
+        "jwt" => Ok(Lifetime::Jwt),
+        text => Ok(Lifetime::AtMost(delta(positive("schedule.token_lifetime", text)?))),
+    }
+}
+
+fn binding(
+    mode_key: &'static str,
+    path: &str,
+    mode: &str,
+    control: &Control,
+) -> Result<Binding, ConfigError> {
+    let bits = u32::from_str_radix(mode, 8).ok().filter(|bits| *bits <= 0o777);
+    let bits = bits.ok_or_else(|| bad(mode_key, mode, "write it as for chmod, for example \"0660\""))?;
+    let group = Some(control.group.clone()).filter(|group| !group.is_empty());
+    Ok(Binding { path: PathBuf::from(path), mode: bits, group })
+}
+
+fn store(store: &Store, environment: &Environment) -> Result<StoreConfig, ConfigError> {
+    table_name(&store.table)?;
+    if !matches!(store.encrypt.as_str(), "required" | "strict") {
+        return Err(bad("store.encrypt", &store.encrypt, "use required or strict"));
+    }
+    if !matches!(store.expiry_clock.as_str(), "utc" | "server-local") {
+        return Err(bad("store.expiry_clock", &store.expiry_clock, "use utc or server-local"));
+    }
+    match store.kind.as_str() {
+        "sqlite" if store.path.is_empty() => Err(bad("store.path", "", "give the path of the SQLite file")),
+        "sqlite" => Ok(StoreConfig::Sqlite { path: PathBuf::from(&store.path), table: store.table.clone() }),
+        "mssql" => mssql(store, environment).map(StoreConfig::Mssql),
+        other => Err(bad("store.kind", other, "use sqlite or mssql")),
+    }
+}
+
+/// A name that can be quoted: `table`, or for SQL Server `schema.table`.
+fn table_name(name: &str) -> Result<(), ConfigError> {
+    let part_is_fine = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 128
+            && part.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '#' | '@' | ' ' | '-'))
+    };
+    if name.split('.').count() <= 2 && name.split('.').all(part_is_fine) {
+        return Ok(());
+    }
+    Err(bad("store.table", name, "write table or schema.table, without quotes or brackets"))
+}
+
+fn mssql(store: &Store, environment: &Environment) -> Result<MssqlConfig, ConfigError> {
+    let given = |key: &'static str, value: &str, what: &'static str| match value {
+        "" => Err(ConfigError::Missing { key, what }),
+        value => Ok(value.to_owned()),
+    };
+    Ok(MssqlConfig {
+        server: given(
+            "store.server",
+            &store.server,
+            "write host, host,port or host\\instance, or set MSSQL_SERVER",
+        )?,
+        database: given("store.database", &store.database, "name the database, or set MSSQL_DATABASE")?,
+        user: given("store.user", &store.user, "name the login, or set MSSQL_USER")?,
+        password: mssql_password(store, environment)?,
+        table: store.table.clone(),
+    })
+}
+
+/// The environment wins over the file, as for every setting; systemd's credential stands in for a missing file.
+fn mssql_password(store: &Store, environment: &Environment) -> Result<Secret, ConfigError> {
+    let key = "store.password_file";
+    if let Some(password) = environment.get("MSSQL_PASSWORD").filter(|password| !password.is_empty()) {
+        return Ok(Secret::new(password.as_str()));
+    }
+    if !store.password_file.is_empty() {
+        return secret_file::read(key, Path::new(&store.password_file));
+    }
+    match systemd::credential("mssql-password") {
+        Some(path) => secret_file::read(key, &path),
+        None => Err(ConfigError::Missing {
+            key,
+            what: "name a file, or give the systemd credential mssql-password, or set MSSQL_PASSWORD",
+        }),
+    }
+}
+
+fn fallback_url(thingsboard: &Thingsboard) -> Result<Option<String>, ConfigError> {
+    let url = thingsboard.fallback_url.trim();
+    if url.is_empty() {
+        return Ok(None);
+    }
+    BaseUrl::parse(url).map_err(|why| {
+        // The value may hold a password; it is not shown.
+        let why = why.to_string().replace("tb_url", "it");
+        bad("thingsboard.fallback_url", "***", format!("{why}; write for example https://tb.example.com"))
+    })?;
+    Ok(Some(url.to_owned()))
+}
+
+fn client(thingsboard: &Thingsboard) -> Result<ClientSettings, ConfigError> {
+    let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    Ok(ClientSettings {
+        connect_timeout: positive("thingsboard.connect_timeout", &thingsboard.connect_timeout)?,
+        request_timeout: positive("thingsboard.request_timeout", &thingsboard.request_timeout)?,
+        ca_file: given(&thingsboard.ca_file).map(PathBuf::from),
+        proxy: given(&thingsboard.proxy),
+    })
+}
+
+fn limits(thingsboard: &Thingsboard) -> Result<Limits, ConfigError> {
+    let number = |key, value: i64, most| {
+        usize::try_from(value)
+            .ok()
+            .filter(|number| (1..=most).contains(number))
+            .ok_or_else(|| bad(key, &value.to_string(), format!("use a number from 1 to {most}")))
+    };
+    let in_flight = number("thingsboard.max_in_flight", thingsboard.max_in_flight, 10_000)?;
+    let per_host = number("thingsboard.max_in_flight_per_host", thingsboard.max_in_flight_per_host, 1_000)?;
+    Ok(Limits { in_flight, per_host: u32::try_from(per_host).unwrap_or(u32::MAX) })
+}
+
+/// The settings as a file, with `***` where a secret is or may be.
+fn effective(settings: &Settings, environment: &Environment) -> String {
+    let mut table = settings.table.clone();
+    if let Some(toml::Value::Table(thingsboard)) = table.get_mut("thingsboard")
+        && !settings.thingsboard.proxy.is_empty()
+    {
+        thingsboard.insert("proxy".to_owned(), toml::Value::String("***".to_owned()));
+    }
+    let mut text = toml::to_string(&table).unwrap_or_default();
+    if environment.get("MSSQL_PASSWORD").is_some_and(|password| !password.is_empty()) {
+        text.push_str("\n# MSSQL_PASSWORD = \"***\"\n");
+    }
+    text
+}

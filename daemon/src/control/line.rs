@@ -1,0 +1,102 @@
+//! One request line, bounded in length and in time.
+
+use std::time::Duration;
+
+use tbtoken_proto::{MAX_REQUEST_BYTES, REQUEST_SECONDS};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt};
+use tokio::time::{Instant, timeout_at};
+
+/// What came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// A line, its newline taken off.
+    Text(String),
+    /// More than a line may hold, and no newline.
+    TooLong,
+    /// Bytes that are no text.
+    NotUtf8,
+    /// A beginning whose end did not come in time.
+    TooSlow,
+    /// Nothing more: the client has hung up, perhaps in the middle of a line.
+    End,
+}
+
+/// Reads the next line. A client may be silent between two lines for as long as it likes; once a line has begun, it
+/// must end in time.
+pub(super) async fn read(reader: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Line> {
+    let mut line: Vec<u8> = Vec::new();
+    let mut deadline: Option<Instant> = None;
+    loop {
+        let chunk = match deadline {
+            None => reader.fill_buf().await?,
+            Some(deadline) => match timeout_at(deadline, reader.fill_buf()).await {
+                Ok(chunk) => chunk?,
+                Err(_) => return Ok(Line::TooSlow),
+            },
+        };
+        if chunk.is_empty() {
+            return Ok(Line::End);
+        }
+        deadline.get_or_insert_with(|| Instant::now() + Duration::from_secs(REQUEST_SECONDS));
+        let end = chunk.iter().position(|&byte| byte == b'\n');
+        let taken = end.unwrap_or(chunk.len());
+        if line.len() + taken > MAX_REQUEST_BYTES {
+            return Ok(Line::TooLong);
+        }
+        line.extend_from_slice(chunk.get(..taken).unwrap_or_default());
+        reader.consume(end.map_or(taken, |end| end + 1));
+        if end.is_some() {
+            return Ok(String::from_utf8(line).map_or(Line::NotUtf8, Line::Text));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, BufReader, duplex};
+
+    use super::*;
+
+    async fn lines(bytes: &[u8]) -> Vec<Line> {
+        let mut reader = BufReader::with_capacity(7, bytes);
+        let mut lines = Vec::new();
+        loop {
+            lines.push(read(&mut reader).await.unwrap());
+            if !matches!(lines.last(), Some(Line::Text(_))) {
+                return lines;
+            }
+        }
+    }
+
+    fn text(text: &str) -> Line {
+        Line::Text(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn lines_come_one_by_one_and_half_a_line_is_none() {
+        assert_eq!(
+            lines(b"one\n\ntwo and more\nhal").await,
+            [text("one"), text(""), text("two and more"), Line::End]
+        );
+        assert_eq!(lines(b"\xff\xfe\n").await, [Line::NotUtf8]);
+    }
+
+    #[tokio::test]
+    async fn the_longest_line_passes_and_one_byte_more_does_not() {
+        let longest = "x".repeat(MAX_REQUEST_BYTES);
+        assert_eq!(lines(format!("{longest}\n").as_bytes()).await, [text(&longest), Line::End]);
+        assert_eq!(lines(format!("{longest}x\n").as_bytes()).await, [Line::TooLong]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_free_but_a_line_that_has_begun_must_end() {
+        let (mut client, server) = duplex(64);
+        let mut server = BufReader::new(server);
+        let begun = Instant::now();
+        let waiting = tokio::time::timeout(Duration::from_secs(3600), read(&mut server));
+        assert!(waiting.await.is_err(), "an idle client is left alone");
+        client.write_all(b"{").await.unwrap();
+        assert_eq!(read(&mut server).await.unwrap(), Line::TooSlow);
+        assert_eq!(begun.elapsed(), Duration::from_secs(3600 + REQUEST_SECONDS));
+    }
+}

@@ -1,0 +1,117 @@
+//! What one client asks and is told.
+
+use std::collections::HashSet;
+use std::io;
+
+use tbtoken_proto as proto;
+
+use super::server::{Access, to_line};
+use crate::clock::Clock;
+use crate::engine::handle::Handle;
+use crate::engine::plan::Selection;
+use crate::engine::view;
+use crate::model::CustomerId;
+
+/// From so many customers on, an answer is put together where it keeps nobody waiting.
+const MANY: usize = 2_000;
+
+/// One client's side of the daemon.
+#[derive(Debug)]
+pub(super) struct Session {
+    access: Access,
+    handle: Handle,
+    clock: Clock,
+}
+
+impl Session {
+    pub(super) fn new(access: Access, handle: Handle, clock: Clock) -> Self {
+        Self { access, handle, clock }
+    }
+
+    /// The answer to one line, as a line.
+    pub(super) async fn answer(&self, line: &str) -> io::Result<Vec<u8>> {
+        let (id, outcome) = match proto::Envelope::parse(line) {
+            Ok(proto::Envelope { id, request: proto::Request::Status(query) }) => {
+                return self.status(id, query).await;
+            }
+            Ok(proto::Envelope { id, request }) => (id, self.carry_out(request).await),
+            Err((id, refusal)) => (id, Err(refusal)),
+        };
+        to_line(&proto::Answer { id, outcome })
+    }
+
+    async fn status(&self, id: Option<proto::Id>, query: proto::StatusQuery) -> io::Result<Vec<u8>> {
+        let (snapshot, now) = (self.handle.snapshot(), self.clock.now());
+        let many = snapshot.len() > MANY && query.customers == proto::Rows::All;
+        let work = move || {
+            let outcome = snapshot.status(&query, now).map(proto::Reply::Status);
+            to_line(&proto::Answer { id, outcome })
+        };
+        if many { tokio::task::spawn_blocking(work).await.map_err(io::Error::other)? } else { work() }
+    }
+
+    async fn carry_out(&self, request: proto::Request) -> Result<proto::Reply, proto::Refusal> {
+        match request {
+            proto::Request::Status(query) => {
+                self.handle.snapshot().status(&query, self.clock.now()).map(proto::Reply::Status)
+            }
+            proto::Request::Events { since, limit } => {
+                Ok(proto::Reply::Events(self.handle.snapshot().events(since, limit)))
+            }
+            proto::Request::Version {} => {
+                let daemon = self.handle.snapshot().daemon().clone();
+                Ok(proto::Reply::Version(proto::VersionReply { daemon }))
+            }
+            _ if self.access == Access::Monitor => Err(proto::Refusal {
+                code: proto::ErrorCode::ReadOnly,
+                error: "the monitor socket answers status, events and version only".to_owned(),
+            }),
+            proto::Request::Start {} => self.steer(true).await,
+            proto::Request::Stop {} => self.steer(false).await,
+            proto::Request::Refresh(refresh) => self.refresh(refresh).await,
+        }
+    }
+
+    async fn steer(&self, run: bool) -> Result<proto::Reply, proto::Refusal> {
+        let steered = self.handle.steer(run).await.map_err(|_| view::shutting_down())?;
+        let message = match (run, steered.already) {
+            (true, false) => "the loop is started",
+            (true, true) => "the loop was running already",
+            (false, false) => "the loop is stopped; a running pass still ends",
+            (false, true) => "the loop was stopped already",
+        };
+        let cron = steered.snapshot.cron().clone();
+        Ok(proto::Reply::Steer(proto::SteerReply { message: message.to_owned(), cron }))
+    }
+
+    async fn refresh(&self, refresh: proto::Refresh) -> Result<proto::Reply, proto::Refusal> {
+        let selection = match (refresh.customers, refresh.all) {
+            (Some(ids), _) => Selection::Named(ids.into_iter().map(CustomerId::new).collect::<HashSet<_>>()),
+            (None, true) => Selection::All,
+            (None, false) => Selection::DueNow,
+        };
+        if !refresh.wait {
+            self.refuse_unknown(&selection)?;
+        }
+        let pending = self.handle.refresh(selection).await.map_err(|_| view::shutting_down())?;
+        if !refresh.wait {
+            let message = "accepted; the outcome will be in status and events".to_owned();
+            return Ok(proto::Reply::Refresh(proto::RefreshReply { message, result: None }));
+        }
+        match pending.await {
+            Ok(Ok(details)) => Ok(proto::Reply::Refresh(view::refreshed(details))),
+            Ok(Err(why)) => Err(view::not_refreshed(why)),
+            Err(_) => Err(view::shutting_down()),
+        }
+    }
+
+    /// Who does not wait still learns at once that a name is wrong, as far as the table is known.
+    fn refuse_unknown(&self, selection: &Selection) -> Result<(), proto::Refusal> {
+        let Selection::Named(ids) = selection else { return Ok(()) };
+        let snapshot = self.handle.snapshot();
+        let mut unknown: Vec<&str> =
+            ids.iter().map(CustomerId::as_str).filter(|id| !snapshot.contains(id)).collect();
+        unknown.sort_unstable();
+        if unknown.is_empty() { Ok(()) } else { Err(view::unknown(&unknown)) }
+    }
+}

@@ -1,0 +1,186 @@
+//! Making a socket: never open to more than its mode says, never two owners.
+
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Group;
+use tokio::net::UnixListener;
+
+/// The longest path that the operating system lets a socket have, in bytes.
+const LONGEST_PATH: usize = 107;
+
+/// Where a socket shall be and who may use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its mode, as for `chmod`.
+    pub mode: u32,
+    /// The group that it shall belong to, unless the daemon's own.
+    pub group: Option<String>,
+}
+
+/// A socket that is ours. It is taken away when this is dropped.
+#[derive(Debug)]
+pub struct Bound {
+    path: PathBuf,
+    /// Held for as long as the socket is ours; the operating system lets go of it even after `kill -9`.
+    _lock: File,
+}
+
+/// Why a socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another daemon has it.
+    #[error("another tbtokend ({owner}) owns {path}: stop it first, or choose another control.socket")]
+    Owned {
+        /// The socket.
+        path: String,
+        /// The other process.
+        owner: String,
+    },
+    /// The path has too many bytes for a socket.
+    #[error("{path} is too long for a socket ({LONGEST_PATH} bytes at most): choose another control.socket")]
+    PathTooLong {
+        /// The path.
+        path: String,
+    },
+    /// The group does not exist.
+    #[error("there is no group {group}: create it, or change control.group")]
+    NoGroup {
+        /// Its name.
+        group: String,
+    },
+    /// Something else is at that path.
+    #[error("{path} exists and is no socket: move it away, or choose another control.socket")]
+    NotASocket {
+        /// The path.
+        path: String,
+    },
+    /// The operating system says no.
+    #[error("failed to make the socket {path}")]
+    Io {
+        /// The socket.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Binding {
+    /// Makes the socket. One that a dead daemon left behind is replaced.
+    ///
+    /// It comes into being in a folder that nobody else can enter, gets its mode and group there, and is then moved to
+    /// its place: at no moment can more people connect than may.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn bind(&self) -> Result<(UnixListener, Bound), BindError> {
+        let failed = |source| BindError::Io { path: self.display(), source };
+        if self.path.as_os_str().len() > LONGEST_PATH {
+            return Err(BindError::PathTooLong { path: self.display() });
+        }
+        let group = self.group()?;
+        let lock = self.lock()?;
+        match fs::symlink_metadata(&self.path) {
+            Ok(there) if !is_socket(&there) => {
+                return Err(BindError::NotASocket { path: self.display() });
+            }
+            _ => {}
+        }
+        let nursery = Nursery::new(&self.path).map_err(failed)?;
+        // The mode that matters from the first moment on is that of the folder.
+        let listener = UnixListener::bind(nursery.socket()).map_err(failed)?;
+        chown(nursery.socket(), None, group).map_err(failed)?;
+        fs::set_permissions(nursery.socket(), Permissions::from_mode(self.mode)).map_err(failed)?;
+        fs::rename(nursery.socket(), &self.path).map_err(failed)?;
+        Ok((listener, Bound { path: self.path.clone(), _lock: lock }))
+    }
+
+    fn display(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn group(&self) -> Result<Option<u32>, BindError> {
+        let Some(name) = &self.group else { return Ok(None) };
+        match Group::from_name(name) {
+            Ok(Some(group)) => Ok(Some(group.gid.as_raw())),
+            _ => Err(BindError::NoGroup { group: name.clone() }),
+        }
+    }
+
+    /// Locks the file beside the socket that stands for owning it, and writes our pid there.
+    fn lock(&self) -> Result<File, BindError> {
+        let failed = |source| BindError::Io { path: self.display(), source };
+        let mut path = self.path.clone().into_os_string();
+        path.push(".lock");
+        let mut options = File::options();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(PathBuf::from(path))
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(BindError::Owned { path: self.display(), owner: owner(&mut file) });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+        writeln!(file, "{}", std::process::id()).map_err(failed)?;
+        Ok(file)
+    }
+}
+
+fn is_socket(metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    metadata.file_type().is_socket()
+}
+
+/// Who holds the lock, in words. In the moment between locking and writing, the file is empty.
+fn owner(file: &mut File) -> String {
+    let mut text = String::new();
+    match file.read_to_string(&mut text) {
+        Ok(_) if !text.trim().is_empty() => format!("pid {}", text.trim()),
+        _ => "which is just starting".to_owned(),
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        // The lock file stays: taking it away would let two daemons lock two files of the same name.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A folder beside the socket's place that only we can enter; gone when dropped.
+struct Nursery {
+    folder: PathBuf,
+}
+
+impl Nursery {
+    fn new(path: &Path) -> io::Result<Self> {
+        let folder = path.with_file_name(format!(".tb{}", std::process::id()));
+        // One that a killed process with our pid left behind. The lock says that it is nobody else's.
+        let _ = fs::remove_dir_all(&folder);
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        Ok(Self { folder })
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("s")
+    }
+}
+
+impl Drop for Nursery {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}

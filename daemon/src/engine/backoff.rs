@@ -1,0 +1,88 @@
+//! When to try again after a transient failure. Pure: the roll of the dice is handed in.
+
+use chrono::TimeDelta;
+
+/// Exponential back-off from `base` to `max`, spread by ±20 %, and never later than a third of the life that the
+/// token still has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    base: TimeDelta,
+    max: TimeDelta,
+}
+
+impl Backoff {
+    /// The longest wait before it is spread.
+    pub const MAX: TimeDelta = TimeDelta::minutes(30);
+
+    /// The shortest wait, so that a token in its last seconds does not make us hammer.
+    pub const MIN: TimeDelta = TimeDelta::seconds(1);
+
+    /// A back-off that begins with `base`, one interval of the schedule.
+    pub fn new(base: TimeDelta) -> Self {
+        Self { base: base.max(Self::MIN), max: Self::MAX.max(base) }
+    }
+
+    /// The wait after the `consecutive`-th failure in a row (1, 2, …) of a customer whose token lives for another
+    /// `remaining`, if it lives. `roll` is random in 0..1.
+    pub fn delay(&self, consecutive: u32, remaining: Option<TimeDelta>, roll: f64) -> TimeDelta {
+        let doublings = consecutive.saturating_sub(1).min(20);
+        let plain = self.base.checked_mul(1 << doublings).unwrap_or(self.max).min(self.max);
+        let spread = 0.8 + 0.4 * roll.clamp(0.0, 1.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            reason = "at most hours in ms"
+        )]
+        let delay = TimeDelta::milliseconds((plain.num_milliseconds() as f64 * spread) as i64);
+        match remaining {
+            Some(remaining) if remaining > TimeDelta::zero() => delay.min(remaining / 3),
+            _ => delay,
+        }
+        .max(Self::MIN)
+    }
+
+    /// The longest wait that [`delay`](Self::delay) ever gives: a longer one is a sign that the clock was set back.
+    pub fn longest(&self) -> TimeDelta {
+        self.max + self.max / 5
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert, proptest};
+
+    use super::*;
+
+    const MINUTE: Backoff = Backoff { base: TimeDelta::seconds(60), max: Backoff::MAX };
+
+    #[test]
+    fn doubles_from_one_interval_to_half_an_hour() {
+        let delays: Vec<i64> = (1..=7).map(|n| MINUTE.delay(n, None, 0.5).num_seconds()).collect();
+        assert_eq!(delays, [60, 120, 240, 480, 960, 1800, 1800]);
+    }
+
+    #[test]
+    fn a_token_that_lives_five_minutes_more_gets_three_attempts_before_it_ends() {
+        for roll in [0.0, 0.5, 1.0] {
+            let mut remaining = TimeDelta::minutes(5);
+            for failed in 1..=3 {
+                remaining -= MINUTE.delay(failed, Some(remaining), roll);
+                assert!(remaining > TimeDelta::seconds(30), "attempt {failed}: {remaining}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn stays_within_its_bounds(
+            base in 1_i64..100_000, consecutive in 0_u32..u32::MAX, remaining in 0_i64..1_000_000, roll in 0.0..1.0,
+        ) {
+            let backoff = Backoff::new(TimeDelta::seconds(base));
+            let delay = backoff.delay(consecutive, Some(TimeDelta::seconds(remaining)), roll);
+            prop_assert!(delay >= Backoff::MIN && delay <= backoff.longest());
+            let free = backoff.delay(consecutive, None, roll);
+            prop_assert!(free >= backoff.base * 4 / 5 || free >= Backoff::MAX);
+            prop_assert!(delay <= free);
+        }
+    }
+}

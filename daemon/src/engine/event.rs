@@ -1,0 +1,91 @@
+//! The facts that change what is known: what a pass reports, what the store says, what an operator does.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+use super::plan::Trigger;
+use crate::model::{CustomerId, Failure, HostKey, Renewal, Secret};
+use crate::store::{StoreError, Table};
+
+/// One fact. When it happened is said beside it.
+#[derive(Debug)]
+pub enum Event {
+    /// The table was read.
+    TableRead(Table),
+    /// The table could not be read.
+    TableUnreadable(StoreError),
+    /// A pass began.
+    PassStarted {
+        /// Why.
+        trigger: Trigger,
+        /// How many customers it is going to try.
+        attempts: usize,
+    },
+    /// A customer is being renewed now.
+    Attempting(CustomerId),
+    /// A token came; it is not in the table yet.
+    Obtained {
+        /// The token with its guards.
+        renewal: Box<Renewal>,
+        /// What the next renewal can use instead of the password.
+        refresh_token: Option<Secret>,
+        /// How it was obtained.
+        via: Via,
+        /// How long ThingsBoard took.
+        latency: Duration,
+        /// By how much the server's clock is ahead of ours.
+        skew: TimeDelta,
+    },
+    /// The token is in the table.
+    Saved(CustomerId),
+    /// The row has changed meanwhile or holds a token that lives as long; the new one is dropped.
+    Superseded(CustomerId),
+    /// No token came, or it can never be saved.
+    Failed {
+        /// Who.
+        id: CustomerId,
+        /// Why.
+        failure: Failure,
+    },
+    /// Tokens could not be written; they are kept.
+    SaveFailed {
+        /// Whose.
+        ids: Vec<CustomerId>,
+        /// Why.
+        error: StoreError,
+    },
+    /// Not tried in this pass after all.
+    Deferred {
+        /// Who.
+        id: CustomerId,
+        /// What was seen of its server, if that is the reason.
+        why: Option<Failure>,
+    },
+    /// A server answers again after it was given up for a while.
+    HostBack(HostKey),
+    /// A pass ended.
+    PassFinished,
+    /// Records were written.
+    Recorded,
+    /// Records could not be written.
+    RecordsFailed {
+        /// Whose.
+        ids: Vec<CustomerId>,
+        /// Why.
+        error: StoreError,
+    },
+    /// An operator started the loop.
+    LoopStarted,
+    /// An operator stopped the loop.
+    LoopStopped,
+}
+
+/// How a token was obtained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// With the password.
+    Login,
+    /// With a refresh token.
+    RefreshToken,
+}

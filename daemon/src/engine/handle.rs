@@ -1,0 +1,118 @@
+//! How the rest of the program talks to the scheduler: orders go in, snapshots come out.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::plan::Selection;
+use super::view::Snapshot;
+use crate::model::{CustomerId, FailureKind};
+use chrono::{DateTime, Utc};
+
+/// How many orders may wait.
+const QUEUE: usize = 128;
+
+/// Something that an operator wants.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Let the loop run, or not.
+    Steer { run: bool, reply: oneshot::Sender<Steered> },
+    /// A pass now.
+    Refresh(RefreshRequest),
+}
+
+/// A manual refresh.
+#[derive(Debug)]
+pub(super) struct RefreshRequest {
+    pub(super) selection: Selection,
+    pub(super) reply: oneshot::Sender<Result<Refreshed, NotRefreshed>>,
+}
+
+/// What `start` and `stop` did.
+#[derive(Debug, Clone)]
+pub struct Steered {
+    /// Whether it was so already.
+    pub already: bool,
+    /// What is known now.
+    pub snapshot: Arc<Snapshot>,
+}
+
+/// What a manual refresh did: each customer that it was about.
+pub type Refreshed = Vec<(CustomerId, Outcome)>;
+
+/// What became of one customer in a manual refresh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The new token is in the table and ends then.
+    Renewed(DateTime<Utc>),
+    /// It failed.
+    Failed(FailureKind, String),
+    /// It was not tried, or nothing had to be written.
+    Skipped(String),
+}
+
+/// Why a manual refresh did not take place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotRefreshed {
+    /// These are not in the table, or not eligible.
+    Unknown(Vec<CustomerId>),
+    /// The table cannot be read.
+    StoreUnavailable(String),
+    /// The daemon is about to end.
+    ShuttingDown,
+}
+
+/// The scheduler is gone: the daemon is about to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
+
+/// The way to the scheduler. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+}
+
+/// The scheduler's ends of the same channels.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) snapshots: watch::Sender<Arc<Snapshot>>,
+}
+
+impl Handle {
+    pub(super) fn new(first: Snapshot) -> (Self, Ends) {
+        let (commands, orders) = mpsc::channel(QUEUE);
+        let (publish, snapshots) = watch::channel(Arc::new(first));
+        (Self { commands, snapshots }, Ends { commands: orders, snapshots: publish })
+    }
+
+    /// What is known now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshots.borrow())
+    }
+
+    /// Lets the loop run (`true`), or lets a running pass finish and begins no other.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn steer(&self, run: bool) -> Result<Steered, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Steer { run, reply }).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// Asks for a manual pass; the answer comes when it is over.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn refresh(
+        &self,
+        selection: Selection,
+    ) -> Result<oneshot::Receiver<Result<Refreshed, NotRefreshed>>, Gone> {
+        let (reply, answer) = oneshot::channel();
+        let request = RefreshRequest { selection, reply };
+        self.commands.send(Command::Refresh(request)).await.map_err(|_| Gone)?;
+        Ok(answer)
+    }
+}

@@ -1,0 +1,204 @@
+//! Who is due, who waits, who is parked, and why. Pure: rows, records and the time go in, a plan comes out.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::backoff::Backoff;
+use super::state::{Entry, State};
+use crate::model::{BaseUrl, Customer, CustomerId, Failure, Lifetime, Renewal, Secret, TokenStatus};
+
+/// What began a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// The daemon or its loop was started.
+    Start,
+    /// The interval came round.
+    Schedule,
+    /// A token or a retry could not wait for the interval.
+    Early,
+    /// An operator asked for it.
+    Manual,
+}
+
+/// Whom a pass is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Whoever is due and need not wait: what the schedule does.
+    Due,
+    /// Whoever is due, waiting ones included: a manual refresh without names.
+    DueNow,
+    /// Everyone who is not parked.
+    All,
+    /// Exactly these, even if valid or parked.
+    Named(HashSet<CustomerId>),
+}
+
+/// The settings that decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// How often the table is looked at.
+    pub interval: TimeDelta,
+    /// A token that ends within this is renewed.
+    pub window: TimeDelta,
+    /// Which expiry is written.
+    pub lifetime: Lifetime,
+    /// Whether `http` is refused.
+    pub require_https: bool,
+}
+
+impl Policy {
+    /// The back-off after transient failures.
+    pub fn backoff(&self) -> Backoff {
+        Backoff::new(self.interval)
+    }
+}
+
+/// How a customer stands with regard to the next pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its token needs nothing until then.
+    Rest {
+        /// Just after the beginning of its window.
+        until: DateTime<Utc>,
+    },
+    /// To be renewed.
+    Due,
+    /// To be renewed, but not before its next attempt.
+    Wait {
+        /// The next attempt.
+        until: DateTime<Utc>,
+    },
+    /// Not tried by itself.
+    Parked,
+    /// Its token is here and needs only to be saved.
+    Save,
+}
+
+/// What a pass shall do.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Whom to renew, the most urgent first.
+    pub attempts: Vec<Attempt>,
+    /// Tokens of earlier passes that are still to be saved.
+    pub saves: Vec<Renewal>,
+    /// Who fails without being tried.
+    pub refused: Vec<(CustomerId, Failure)>,
+    /// Parked customers that a manual refresh leaves alone.
+    pub parked: Vec<CustomerId>,
+    /// Names that are not in the table.
+    pub unknown: Vec<CustomerId>,
+}
+
+/// One renewal to be tried.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Who.
+    pub customer: Customer,
+    /// Where.
+    pub base: BaseUrl,
+    /// What to try before the password; it was obtained with exactly these credentials.
+    pub refresh_token: Option<Secret>,
+}
+
+/// How the customer stands at `now`.
+pub fn verdict(entry: &Entry, now: DateTime<Utc>, policy: &Policy) -> Verdict {
+    if entry.unsaved.is_some() {
+        return Verdict::Save;
+    }
+    let window = entry.window(policy.window);
+    let status = TokenStatus::at(now, entry.customer.has_token, entry.customer.expiry, window);
+    match &entry.record.failure {
+        Some(failure) if failure.permanent => Verdict::Parked,
+        Some(failure) if status != TokenStatus::Valid => match failure.next_attempt_at {
+            // A wait beyond all back-off means that the clock was set back since.
+            Some(until) if until > now && until - now <= policy.backoff().longest() => {
+                Verdict::Wait { until }
+            }
+            _ => Verdict::Due,
+        },
+        _ => match entry.customer.expiry {
+            // The token is still valid at the first instant of its window.
+            Some(expiry) if status == TokenStatus::Valid => {
+                Verdict::Rest { until: expiry - window + TimeDelta::milliseconds(1) }
+            }
+            _ => Verdict::Due,
+        },
+    }
+}
+
+impl Selection {
+    fn picks(&self, id: &CustomerId, verdict: Verdict) -> bool {
+        match (self, verdict) {
+            (Self::Named(ids), _) => ids.contains(id),
+            (_, Verdict::Parked) => false,
+            (Self::All, _) => true,
+            (Self::DueNow, verdict) => matches!(verdict, Verdict::Due | Verdict::Wait { .. }),
+            (Self::Due, verdict) => verdict == Verdict::Due,
+        }
+    }
+}
+
+/// Plans a pass that serves all these selections.
+pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Selection]) -> Plan {
+    let mut plan = Plan::default();
+    let reports_parked = selections.iter().any(|selection| *selection != Selection::Due);
+    for (id, entry) in state.entries() {
+        let verdict = verdict(entry, now, policy);
+        match (&entry.unsaved, selections.iter().any(|selection| selection.picks(id, verdict))) {
+            // Whatever was asked for: nobody logs in again for a token that is here.
+            (Some(renewal), _) => plan.saves.push(renewal.clone()),
+            (None, true) => plan.add(entry, policy),
+            (None, false) if verdict == Verdict::Parked && reports_parked => plan.parked.push(id.clone()),
+            (None, false) => {}
+        }
+    }
+    for selection in selections {
+        if let Selection::Named(ids) = selection {
+            plan.unknown.extend(ids.iter().filter(|id| state.entry(id).is_none()).cloned());
+        }
+    }
+    // Those who have not failed before those who have, then whoever ends first: the sick must not hold up the others.
+    plan.attempts.sort_by_cached_key(|attempt| {
+        let failing = state.entry(&attempt.customer.id).is_some_and(|entry| entry.record.failure.is_some());
+        (failing, attempt.customer.expiry)
+    });
+    plan
+}
+
+impl Plan {
+    fn add(&mut self, entry: &Entry, policy: &Policy) {
+        let customer = &entry.customer;
+        match BaseUrl::parse(&customer.credentials.url) {
+            Err(why) => self.refused.push((customer.id.clone(), Failure::BadUrl(why))),
+            Ok(base) if policy.require_https && !base.is_https() => {
+                self.refused.push((customer.id.clone(), Failure::InsecureUrl));
+            }
+            Ok(base) => self.attempts.push(Attempt {
+                customer: customer.clone(),
+                base,
+                refresh_token: entry.refresh_token.clone(),
+            }),
+        }
+    }
+
+    /// How many customers it is about.
+    pub fn size(&self) -> usize {
+        self.attempts.len() + self.saves.len() + self.refused.len()
+    }
+
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.size() == 0
+    }
+}
+
+/// The earliest time at which someone becomes due or may be tried again; none if nobody ever does by itself. Who is due
+/// already, or has a token to save, is left to the schedule: it was or will be tried there.
+pub fn next_due(state: &State, now: DateTime<Utc>, policy: &Policy) -> Option<DateTime<Utc>> {
+    let later = |entry| match verdict(entry, now, policy) {
+        Verdict::Rest { until } | Verdict::Wait { until } => Some(until),
+        Verdict::Due | Verdict::Parked | Verdict::Save => None,
+    };
+    state.entries().filter_map(|(_, entry)| later(entry)).min()
+}

@@ -1,0 +1,67 @@
+//! What is under way: nothing, a look at the table, or a pass. Never two at a time.
+
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
+
+use crate::engine::event::Event;
+use crate::engine::pass::{self, Gates, Tools};
+use crate::engine::plan::{Plan, Trigger};
+use crate::store::{Store, StoreError, Table};
+use crate::thingsboard::Logins;
+
+/// How many facts a pass may be ahead of the loop.
+const AHEAD: usize = 256;
+
+/// What is under way.
+#[derive(Debug)]
+pub(super) enum Job {
+    Idle,
+    Reading {
+        trigger: Trigger,
+        task: JoinHandle<Result<Table, StoreError>>,
+    },
+    Passing {
+        trigger: Trigger,
+        started_at: DateTime<Utc>,
+        events: mpsc::Receiver<Event>,
+        task: JoinHandle<Gates>,
+    },
+}
+
+/// How a job ended. A [`JoinError`] means that it panicked.
+pub(super) enum JobEnd {
+    Read(Trigger, Result<Result<Table, StoreError>, JoinError>),
+    Pass(Trigger, DateTime<Utc>, Result<Gates, JoinError>),
+}
+
+impl Job {
+    /// Begins a pass.
+    pub(super) fn pass<S: Store, L: Logins>(
+        trigger: Trigger,
+        started_at: DateTime<Utc>,
+        tools: Tools<S, L>,
+        plan: Plan,
+        gates: Gates,
+    ) -> Self {
+        let (report, events) = mpsc::channel(AHEAD);
+        let task = tokio::spawn(pass::run(tools, report, plan, gates));
+        Self::Passing { trigger, started_at, events, task }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self, Self::Idle)
+    }
+
+    /// The next fact, or the end. All facts of a pass come before its end.
+    pub(super) async fn next(&mut self) -> Result<Event, JobEnd> {
+        match self {
+            Self::Idle => std::future::pending().await,
+            Self::Reading { trigger, task } => Err(JobEnd::Read(*trigger, task.await)),
+            Self::Passing { trigger, started_at, events, task } => match events.recv().await {
+                Some(event) => Ok(event),
+                None => Err(JobEnd::Pass(*trigger, *started_at, task.await)),
+            },
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What is known of one customer.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::model::{Customer, Failure, Record, Renewal, Secret, TokenStatus, window_of};
+
+/// One customer: its row as it was last read or written, its record, and what only lives in memory.
+#[derive(Debug)]
+pub struct Entry {
+    /// The row.
+    pub customer: Customer,
+    /// What is remembered over restarts.
+    pub record: Record,
+    /// How the token stood when time was last looked at.
+    pub status: TokenStatus,
+    /// Whether it is being renewed now.
+    pub attempting: bool,
+    /// Why the pass left it out, when that was because of its server.
+    pub deferred: Option<Failure>,
+    /// A token that is not in the table yet.
+    pub unsaved: Option<Renewal>,
+    /// What the next renewal can use instead of the password; obtained with exactly the row's credentials.
+    pub refresh_token: Option<Secret>,
+    /// The revision of its latest change.
+    pub revision: u64,
+    /// The expiry that we wrote last and the whole life that it ended.
+    written: Option<(DateTime<Utc>, TimeDelta)>,
+}
+
+/// A column may be coarser than what was written to it: `smalldatetime` has minutes only.
+const COARSEST_COLUMN: TimeDelta = TimeDelta::minutes(1);
+
+impl Entry {
+    pub(super) fn new(customer: Customer, revision: u64, now: DateTime<Utc>, window: TimeDelta) -> Self {
+        let record = Record {
+            id: customer.id.clone(),
+            failure: None,
+            last_success_at: None,
+            renewals: 0,
+            updated_at: DateTime::UNIX_EPOCH,
+        };
+        let mut entry = Self {
+            customer,
+            record,
+            status: TokenStatus::Missing,
+            attempting: false,
+            deferred: None,
+            unsaved: None,
+            refresh_token: None,
+            revision,
+            written: None,
+        };
+        entry.status = entry.status_at(now, window);
+        entry
+    }
+
+    /// The refresh window of its token: `configured`, or half the token's life if that is short.
+    pub fn window(&self, configured: TimeDelta) -> TimeDelta {
+        let life = self.written.filter(|(expiry, _)| {
+            self.customer.expiry.is_some_and(|now| (now - expiry).abs() <= COARSEST_COLUMN)
+        });
+        window_of(life.map(|(_, life)| life), configured)
+    }
+
+    /// How its token stands at `now`.
+    pub(super) fn status_at(&self, now: DateTime<Utc>, window: TimeDelta) -> TokenStatus {
+        TokenStatus::at(now, self.customer.has_token, self.customer.expiry, self.window(window))
+    }
+
+    /// When its status changes by itself next; none if it does not any more.
+    pub(super) fn next_change(&self, window: TimeDelta) -> Option<DateTime<Utc>> {
+        let instant_after = |at: DateTime<Utc>| at + TimeDelta::milliseconds(1);
+        match self.status {
+            TokenStatus::Valid => {
+                self.customer.expiry.map(|expiry| instant_after(expiry - self.window(window)))
+            }
+            TokenStatus::ExpiringSoon => self.customer.expiry.map(instant_after),
+            TokenStatus::Missing | TokenStatus::Expired => None,
+        }
+    }
+
+    /// Takes over the row as it was read. Says whether anything is new.
+    pub(super) fn replace_row(&mut self, customer: Customer) -> bool {
+        if self.customer == customer {
+            return false;
+        }
+        if self.customer.credentials != customer.credentials {
+            self.refresh_token = None;
+        }
+        // A token for another server or user will never be written.
+        self.unsaved.take_if(|renewal| {
+            renewal.row_url != customer.row_url || renewal.username != customer.credentials.username
+        });
+        self.customer = customer;
+        true
+    }
+
+    /// The token that waited is in the table. Brings its expiry, and after failures their number.
+    pub(super) fn saved(&mut self, at: DateTime<Utc>) -> Option<(DateTime<Utc>, Option<u32>)> {
+        self.attempting = false;
+        self.deferred = None;
+        let renewal = self.unsaved.take()?;
+        self.customer.has_token = true;
+        self.customer.expiry = Some(renewal.expiry);
+        self.written = Some((renewal.expiry, renewal.life));
+        self.record.last_success_at = Some(at);
+        self.record.renewals += 1;
+        self.record.updated_at = at;
+        let failures = self.record.failure.take().map(|failure| failure.consecutive);
+        Some((renewal.expiry, failures))
+    }
+}

@@ -1,0 +1,116 @@
+//! Our own enumerations in the protocol's words.
+
+use chrono::{DateTime, Utc};
+use tbtoken_proto as proto;
+
+use super::{CustomerId, Entry, Notice, NoticeKind, Outcome, TokenStatus, Trigger};
+use crate::model::FailureKind;
+
+pub(super) fn status(status: TokenStatus) -> proto::TokenStatus {
+    match status {
+        TokenStatus::Missing => proto::TokenStatus::Missing,
+        TokenStatus::Expired => proto::TokenStatus::Expired,
+        TokenStatus::ExpiringSoon => proto::TokenStatus::ExpiringSoon,
+        TokenStatus::Valid => proto::TokenStatus::Valid,
+    }
+}
+
+pub(super) fn trigger(trigger: Trigger) -> proto::Trigger {
+    match trigger {
+        Trigger::Start => proto::Trigger::Start,
+        Trigger::Schedule => proto::Trigger::Schedule,
+        Trigger::Early => proto::Trigger::Early,
+        Trigger::Manual => proto::Trigger::Manual,
+    }
+}
+
+/// Why the last attempt failed; for a customer that was left out because of its server, what is wrong with that.
+pub(super) fn failure(entry: &Entry, now: DateTime<Utc>) -> Option<proto::Failure> {
+    if let Some(note) = &entry.record.failure {
+        return Some(proto::Failure {
+            kind: failure_kind(note.kind),
+            message: note.message.clone(),
+            remedy: note.kind.remedy().to_owned(),
+            at: note.at,
+            consecutive: note.consecutive,
+            permanent: note.permanent,
+        });
+    }
+    entry.deferred.as_ref().map(|failure| proto::Failure {
+        kind: failure_kind(failure.kind()),
+        message: format!("not asked yet, because of others on the same server: {failure}"),
+        remedy: failure.kind().remedy().to_owned(),
+        at: now,
+        consecutive: 0,
+        permanent: false,
+    })
+}
+
+fn failure_kind(kind: FailureKind) -> proto::FailureKind {
+    match kind {
+        FailureKind::CredentialsRejected => proto::FailureKind::CredentialsRejected,
+        FailureKind::AccountDisabled => proto::FailureKind::AccountDisabled,
+        FailureKind::AccountLocked => proto::FailureKind::AccountLocked,
+        FailureKind::PasswordExpired => proto::FailureKind::PasswordExpired,
+        FailureKind::PasswordViolatesPolicy => proto::FailureKind::PasswordViolatesPolicy,
+        FailureKind::SecondFactorRequired => proto::FailureKind::SecondFactorRequired,
+        FailureKind::RateLimited => proto::FailureKind::RateLimited,
+        FailureKind::ServerError => proto::FailureKind::ServerError,
+        FailureKind::Unreachable => proto::FailureKind::Unreachable,
+        FailureKind::Timeout => proto::FailureKind::Timeout,
+        FailureKind::UnexpectedResponse => proto::FailureKind::UnexpectedResponse,
+        FailureKind::BadUrl => proto::FailureKind::BadUrl,
+        FailureKind::InsecureUrl => proto::FailureKind::InsecureUrl,
+        FailureKind::TokenTooLong => proto::FailureKind::TokenTooLong,
+        FailureKind::Database => proto::FailureKind::Database,
+    }
+}
+
+pub(super) fn outcome((id, outcome): (CustomerId, Outcome)) -> proto::Outcome {
+    let mut shown = proto::Outcome {
+        customer_id: id.to_string(),
+        status: proto::OutcomeStatus::Success,
+        new_expiry: None,
+        kind: None,
+        message: None,
+    };
+    match outcome {
+        Outcome::Renewed(expiry) => shown.new_expiry = Some(expiry),
+        Outcome::Failed(kind, message) => {
+            shown.status = proto::OutcomeStatus::Error;
+            shown.kind = Some(failure_kind(kind));
+            shown.message = Some(message);
+        }
+        Outcome::Skipped(message) => {
+            shown.status = proto::OutcomeStatus::Skipped;
+            shown.message = Some(message);
+        }
+    }
+    shown
+}
+
+/// A notice as an event; warnings are for the log alone.
+pub(super) fn event(notice: &Notice) -> Option<proto::Event> {
+    let kind = match notice.kind {
+        NoticeKind::Renewed => proto::EventKind::Renewed,
+        NoticeKind::Failed => proto::EventKind::Failed,
+        NoticeKind::Parked => proto::EventKind::Parked,
+        NoticeKind::Unparked => proto::EventKind::Unparked,
+        NoticeKind::Recovered => proto::EventKind::Recovered,
+        NoticeKind::Expired => proto::EventKind::Expired,
+        NoticeKind::PassStarted => proto::EventKind::PassStarted,
+        NoticeKind::PassFinished => proto::EventKind::PassFinished,
+        NoticeKind::StoreLost => proto::EventKind::StoreLost,
+        NoticeKind::StoreBack => proto::EventKind::StoreBack,
+        NoticeKind::Started => proto::EventKind::Started,
+        NoticeKind::Stopped => proto::EventKind::Stopped,
+        NoticeKind::Warning => return None,
+    };
+    Some(proto::Event {
+        seq: proto::Seq(notice.seq),
+        at: notice.at,
+        kind,
+        customer_id: notice.customer.as_ref().map(ToString::to_string),
+        message: notice.message.clone(),
+    })
+}

@@ -1,0 +1,123 @@
+//! The address of a ThingsBoard server, checked.
+
+use std::fmt;
+
+use url::Url;
+
+/// A usable `tb_url`: `http` or `https`, a host, perhaps a path prefix; no user info, query or fragment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl(Url);
+
+/// One ThingsBoard server: scheme, name and port. Customers with the same key share one gate.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostKey(String);
+
+impl fmt::Display for HostKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a URL cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadUrl {
+    /// Not a URL at all.
+    #[error("tb_url is not a URL")]
+    Malformed,
+    /// Some other scheme.
+    #[error("tb_url begins neither with http:// nor with https://")]
+    Scheme,
+    /// `https://user:password@host`.
+    #[error("tb_url holds a user name or a password before the host")]
+    UserInfo,
+    /// `?…` or `#…`.
+    #[error("tb_url holds a query or a fragment")]
+    Query,
+}
+
+impl BaseUrl {
+    /// Reads a `tb_url`; stray spaces around it and slashes at its end do not matter.
+    ///
+    /// # Errors
+    /// [`BadUrl`].
+    pub fn parse(text: &str) -> Result<Self, BadUrl> {
+        // The parser of the URL standard drops tabs and line ends inside; a row that holds them is broken.
+        let text = text.trim();
+        if text.chars().any(char::is_control) {
+            return Err(BadUrl::Malformed);
+        }
+        let mut url = Url::parse(text).map_err(|_| BadUrl::Malformed)?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(BadUrl::Scheme);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(BadUrl::UserInfo);
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(BadUrl::Query);
+        }
+        let path = format!("{}/", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        Ok(Self(url))
+    }
+
+    /// The address of an endpoint; `path` has no slash at its beginning.
+    pub fn endpoint(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{path}", self.0.path()));
+        url
+    }
+
+    /// Whether what is sent there is encrypted.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// Which server it is.
+    pub fn host_key(&self) -> HostKey {
+        let port = self.0.port_or_known_default().unwrap_or_default();
+        HostKey(format!("{}://{}:{port}", self.0.scheme(), self.0.host_str().unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_keep_the_prefix_and_ignore_stray_spaces_and_slashes() {
+        for (text, login) in [
+            ("https://tb.example", "https://tb.example/api/auth/login"),
+            (" https://tb.example/ ", "https://tb.example/api/auth/login"),
+            ("http://tb.example:8080/iot//", "http://tb.example:8080/iot/api/auth/login"),
+            ("http://[::1]:9090", "http://[::1]:9090/api/auth/login"),
+        ] {
+            assert_eq!(BaseUrl::parse(text).unwrap().endpoint("api/auth/login").as_str(), login);
+        }
+    }
+
+    #[test]
+    fn the_host_key_is_scheme_name_and_port() {
+        let key = |text: &str| BaseUrl::parse(text).unwrap().host_key();
+        assert_eq!(key("https://TB.example/a"), key("https://tb.example:443/b"));
+        assert_ne!(key("https://tb.example"), key("http://tb.example"));
+        assert_ne!(key("http://tb.example:81"), key("http://tb.example"));
+    }
+
+    #[test]
+    fn unusable_urls_say_why() {
+        for (text, why) in [
+            ("", BadUrl::Malformed),
+            ("tb.example", BadUrl::Malformed),
+            ("http://", BadUrl::Malformed),
+            ("http://tb.exa\tmple", BadUrl::Malformed),
+            ("ftp://tb.example", BadUrl::Scheme),
+            ("tb.example:8080", BadUrl::Scheme),
+            ("https://a:b@tb.example", BadUrl::UserInfo),
+            ("https://tb.example/?x=1", BadUrl::Query),
+            ("https://tb.example/#x", BadUrl::Query),
+        ] {
+            assert_eq!(BaseUrl::parse(text), Err(why), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A row of the customers' table, as far as the daemon looks at it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::Secret;
+
+/// The id of a customer as text, whatever type its column has. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CustomerId(Arc<str>);
+
+impl CustomerId {
+    /// The id with this text.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CustomerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a login needs. Two rows with equal credentials are the same account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The ThingsBoard server, trimmed: the row's own or the configured fallback. Not yet checked.
+    pub url: String,
+    /// The user, as the row says it.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// An eligible row: it has a user, a password and a URL (its own, or the fallback).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Customer {
+    /// Who.
+    pub id: CustomerId,
+    /// With what.
+    pub credentials: Credentials,
+    /// `tb_url` to the letter, empty for NULL: a token is written only to a row that still says this.
+    pub row_url: String,
+    /// Whether the row holds a token.
+    pub has_token: bool,
+    /// When that token ends, if the row says so.
+    pub expiry: Option<DateTime<Utc>>,
+}
+
+impl Customer {
+    /// The customer of a row, or `None` if the row is not eligible: user, password or URL are NULL or blank. Only
+    /// spaces count as blank. A row without a URL uses `fallback_url`, if there is one.
+    pub fn from_row(row: Row, fallback_url: Option<&str>) -> Option<Self> {
+        let is_blank = |text: &str| text.trim_matches(' ').is_empty();
+        let row_url = row.url.unwrap_or_default();
+        let url = if is_blank(&row_url) { fallback_url? } else { row_url.as_str() };
+        let username = row.username.filter(|username| !is_blank(username))?;
+        let password = row.password.filter(|password| !is_blank(password.expose()))?;
+        let credentials = Credentials { url: url.trim().to_owned(), username, password };
+        Some(Self { id: row.id, credentials, row_url, has_token: row.has_token, expiry: row.expiry })
+    }
+}
+
+/// A row as a store reads it, before it is known whether it is eligible.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// `customer_id`.
+    pub id: CustomerId,
+    /// `tb_url`.
+    pub url: Option<String>,
+    /// `tb_username`.
+    pub username: Option<String>,
+    /// `tb_password`.
+    pub password: Option<Secret>,
+    /// Whether `tbtoken` is neither NULL nor empty.
+    pub has_token: bool,
+    /// `tbtokenexpiry`.
+    pub expiry: Option<DateTime<Utc>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(url: Option<&str>, username: Option<&str>, password: Option<&str>) -> Row {
+        Row {
+            id: CustomerId::new("c1"),
+            url: url.map(Into::into),
+            username: username.map(Into::into),
+            password: password.map(Secret::new),
+            has_token: false,
+            expiry: None,
+        }
+    }
+
+    #[test]
+    fn null_and_blank_rows_are_not_eligible() {
+        let eligible =
+            |url, username, password| Customer::from_row(row(url, username, password), None).is_some();
+        assert!(eligible(Some("https://a"), Some("u"), Some("p")));
+        for blank in [None, Some(""), Some("   ")] {
+            assert!(!eligible(blank, Some("u"), Some("p")));
+            assert!(!eligible(Some("https://a"), blank, Some("p")));
+            assert!(!eligible(Some("https://a"), Some("u"), blank));
+        }
+        assert!(eligible(Some("https://a"), Some("u"), Some("\t")), "only spaces count as blank");
+    }
+
+    #[test]
+    fn the_fallback_serves_rows_without_a_url_and_only_those() {
+        let url = |row_url| {
+            let customer = Customer::from_row(row(row_url, Some("u"), Some("p")), Some("https://fallback"));
+            customer.map(|customer| (customer.credentials.url, customer.row_url))
+        };
+        assert_eq!(url(None), Some(("https://fallback".into(), String::new())));
+        assert_eq!(url(Some("  ")), Some(("https://fallback".into(), "  ".into())));
+        assert_eq!(url(Some(" https://own/ ")), Some(("https://own/".into(), " https://own/ ".into())));
+    }
+}

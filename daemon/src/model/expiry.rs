@@ -1,0 +1,65 @@
+//! How a token stands, what its refresh window is, and which expiry is written.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Token;
+
+/// How a token stands at a point in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TokenStatus {
+    /// No token, or no expiry.
+    Missing,
+    /// Its expiry has passed.
+    Expired,
+    /// Its expiry is within the window.
+    ExpiringSoon,
+    /// None of these.
+    Valid,
+}
+
+impl TokenStatus {
+    /// The status at `now` of a token with that expiry and refresh window.
+    pub fn at(now: DateTime<Utc>, has_token: bool, expiry: Option<DateTime<Utc>>, window: TimeDelta) -> Self {
+        match expiry {
+            Some(expiry) if has_token => {
+                if expiry < now {
+                    Self::Expired
+                } else if expiry - now < window {
+                    Self::ExpiringSoon
+                } else {
+                    Self::Valid
+                }
+            }
+            _ => Self::Missing,
+        }
+    }
+}
+
+/// The refresh window of a token whose whole life is `life`, if that is known: half its life where the configured
+/// window would take more than that, so that a token of 60 seconds is not due from its birth.
+pub fn window_of(life: Option<TimeDelta>, configured: TimeDelta) -> TimeDelta {
+    match life {
+        Some(life) if life < configured * 2 => life / 2,
+        _ => configured,
+    }
+}
+
+/// How long a token is declared to live at most (`schedule.token_lifetime`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// At most this long.
+    AtMost(TimeDelta),
+    /// As long as the JWT says.
+    Jwt,
+}
+
+impl Lifetime {
+    /// The life to write for a token: never longer than its own. It is taken as `exp − iat`, so that a ThingsBoard
+    /// whose clock is wrong does no harm.
+    pub fn of(self, token: &Token) -> TimeDelta {
+        match self {
+            Self::AtMost(cap) => token.life().min(cap),
+            Self::Jwt => token.life(),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Everything that can go wrong with a renewal: a closed list, each item permanent or transient, each with a
+//! sentence for the operator and a remedy.
+
+use std::time::Duration;
+
+use super::{BadUrl, NotAToken};
+
+/// Why a renewal failed. Its `Display` is the sentence for the operator; it holds nothing that a server sent except
+/// where a variant says so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Wrong password or unknown user.
+    #[error("ThingsBoard says \"Invalid username or password\"")]
+    CredentialsRejected,
+    /// A 401 that is not ThingsBoard's own: better parked than locked.
+    #[error("the server refused the login (HTTP 401)")]
+    Unauthorized,
+    /// The user is disabled; checked before the password.
+    #[error("ThingsBoard says that the user's account is not active")]
+    AccountDisabled,
+    /// Disabled for good after too many wrong passwords.
+    #[error("ThingsBoard has locked the user's account after too many wrong passwords")]
+    AccountLocked,
+    /// The password has expired.
+    #[error("ThingsBoard says that the password has expired")]
+    PasswordExpired,
+    /// The password must be replaced before the user gets in.
+    #[error("ThingsBoard says that the password violates its policy")]
+    PasswordViolatesPolicy,
+    /// The login needs a second factor.
+    #[error("ThingsBoard asks for a second factor, which a daemon does not have")]
+    SecondFactorRequired,
+    /// HTTP 429.
+    #[error("ThingsBoard limits the rate of requests (HTTP 429)")]
+    RateLimited {
+        /// `Retry-After`, if a proxy sent one.
+        retry_after: Option<Duration>,
+    },
+    /// HTTP 5xx.
+    #[error("the server answered with an internal error (HTTP {status})")]
+    ServerError {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// No connection, or it broke before an answer came.
+    #[error("the server cannot be reached: {why}")]
+    Unreachable {
+        /// What the operating system or TLS said, printable and short.
+        why: String,
+    },
+    /// No answer in time.
+    #[error("the server did not answer within {} s", after.as_secs_f32())]
+    Timeout {
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// An answer, but not to what was asked.
+    #[error("{0}")]
+    UnexpectedResponse(Unexpected),
+    /// The row's URL cannot be used.
+    #[error("{0}")]
+    BadUrl(BadUrl),
+    /// `http` although `thingsboard.require_https` is set.
+    #[error("tb_url is http, and thingsboard.require_https is on")]
+    InsecureUrl,
+    /// The token does not fit into its column.
+    #[error("the token has {length} characters, but the column tbtoken holds {capacity}")]
+    TokenTooLong {
+        /// Characters of the token.
+        length: usize,
+        /// Characters that the column holds.
+        capacity: usize,
+    },
+    /// The token could not be written; it is kept and saved later.
+    #[error("the new token could not be saved: {why}")]
+    Database {
+        /// The store's own words.
+        why: String,
+    },
+}
+
+/// An answer that is not what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unexpected {
+    /// A 3xx. It is never followed with credentials.
+    #[error("the server redirects to {location}: put that URL into tb_url")]
+    Redirect {
+        /// Where to, without query and fragment, printable and short.
+        location: String,
+    },
+    /// A status that a login does not have.
+    #[error("the server answered HTTP {status}, which is not an answer to a login")]
+    Status {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// A 200 that is not ThingsBoard's JSON.
+    #[error("the server answered with something that is not ThingsBoard's JSON (a login page, a proxy?)")]
+    NotJson,
+    /// JSON without a token.
+    #[error("the server's answer holds no token")]
+    NoToken,
+    /// A token that cannot be believed.
+    #[error("the server's token cannot be used: {0}")]
+    NotAToken(NotAToken),
+    /// A body beyond all measure.
+    #[error("the server's answer is longer than 64 KiB")]
+    TooLong,
+}
+
+/// The kind of a failure, for programs and for the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each is explained at the variant of Failure of that name")]
+pub enum FailureKind {
+    CredentialsRejected,
+    AccountDisabled,
+    AccountLocked,
+    PasswordExpired,
+    PasswordViolatesPolicy,
+    SecondFactorRequired,
+    RateLimited,
+    ServerError,
+    Unreachable,
+    Timeout,
+    UnexpectedResponse,
+    BadUrl,
+    InsecureUrl,
+    TokenTooLong,
+    Database,
+}
+
+impl Failure {
+    /// Its kind.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::CredentialsRejected | Self::Unauthorized => FailureKind::CredentialsRejected,
+            Self::AccountDisabled => FailureKind::AccountDisabled,
+            Self::AccountLocked => FailureKind::AccountLocked,
+            Self::PasswordExpired => FailureKind::PasswordExpired,
+            Self::PasswordViolatesPolicy => FailureKind::PasswordViolatesPolicy,
+            Self::SecondFactorRequired => FailureKind::SecondFactorRequired,
+            Self::RateLimited { .. } => FailureKind::RateLimited,
+            Self::ServerError { .. } => FailureKind::ServerError,
+            Self::Unreachable { .. } => FailureKind::Unreachable,
+            Self::Timeout { .. } => FailureKind::Timeout,
+            Self::UnexpectedResponse(_) => FailureKind::UnexpectedResponse,
+            Self::BadUrl(_) => FailureKind::BadUrl,
+            Self::InsecureUrl => FailureKind::InsecureUrl,
+            Self::TokenTooLong { .. } => FailureKind::TokenTooLong,
+            Self::Database { .. } => FailureKind::Database,
+        }
+    }
+
+    /// Whether trying again without a change is useless or dangerous, so that the customer is parked.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::CredentialsRejected
+            | Self::Unauthorized
+            | Self::AccountDisabled
+            | Self::AccountLocked
+            | Self::PasswordExpired
+            | Self::PasswordViolatesPolicy
+            | Self::SecondFactorRequired
+            | Self::UnexpectedResponse(Unexpected::Redirect { .. })
+            | Self::BadUrl(_)
+            | Self::InsecureUrl
+            | Self::TokenTooLong { .. } => true,
+            Self::RateLimited { .. }
+            | Self::ServerError { .. }
+            | Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::UnexpectedResponse(
+                Unexpected::Status { .. }
+                | Unexpected::NotJson
+                | Unexpected::NoToken
+                | Unexpected::NotAToken(_)
+                | Unexpected::TooLong,
+            )
+            | Self::Database { .. } => false,
+        }
+    }
+}
+
+impl FailureKind {
+    /// All of them.
+    pub const ALL: [Self; 15] = [
+        Self::CredentialsRejected,
+        Self::AccountDisabled,
+        Self::AccountLocked,
+        Self::PasswordExpired,
+        Self::PasswordViolatesPolicy,
+        Self::SecondFactorRequired,
+        Self::RateLimited,
+        Self::ServerError,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::UnexpectedResponse,
+        Self::BadUrl,
+        Self::InsecureUrl,
+        Self::TokenTooLong,
+        Self::Database,
+    ];
+
+    /// The name in the records, the log and the protocol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CredentialsRejected => "credentials_rejected",
+            Self::AccountDisabled => "account_disabled",
+            Self::AccountLocked => "account_locked",
+            Self::PasswordExpired => "password_expired",
+            Self::PasswordViolatesPolicy => "password_violates_policy",
+            Self::SecondFactorRequired => "second_factor_required",
+            Self::RateLimited => "rate_limited",
+            Self::ServerError => "server_error",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::UnexpectedResponse => "unexpected_response",
+            Self::BadUrl => "bad_url",
+            Self::InsecureUrl => "insecure_url",
+            Self::TokenTooLong => "token_too_long",
+            Self::Database => "database",
+        }
+    }
+
+    /// The kind with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// What to do about it: where to mend what.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::CredentialsRejected => {
+                "Trying again could lock the account. Correct tb_username or tb_password in the customer's row; the change is picked up by itself."
+            }
+            Self::AccountDisabled => {
+                "In ThingsBoard, enable the user (Users, user details, Enable user account), then refresh this customer by name."
+            }
+            Self::AccountLocked => {
+                "In ThingsBoard, an administrator must enable the user again (Users, user details, Enable user account). Check tb_password in the customer's row first, then refresh this customer by name."
+            }
+            Self::PasswordExpired => {
+                "In ThingsBoard, set a new password for the user, then write it to tb_password in the customer's row."
+            }
+            Self::PasswordViolatesPolicy => {
+                "In ThingsBoard, set a password that its policy accepts (Security settings), then write it to tb_password in the customer's row."
+            }
+            Self::SecondFactorRequired => {
+                "In ThingsBoard, use a user without two-factor authentication for this row (Security settings, Two-factor authentication), then refresh this customer by name."
+            }
+            Self::RateLimited => {
+                "It is tried again by itself, more slowly. If this stays, raise the rate limits of the tenant profile in ThingsBoard."
+            }
+            Self::ServerError => "It is tried again by itself. If this stays, look at ThingsBoard's own log.",
+            Self::Unreachable => {
+                "It is tried again by itself. Check tb_url in the customer's row, the server, its DNS name, its certificate and the firewall."
+            }
+            Self::Timeout => {
+                "It is tried again by itself. Check whether the ThingsBoard server is overloaded or a firewall drops the connection."
+            }
+            Self::UnexpectedResponse => {
+                "Check tb_url in the customer's row: it must be the address of ThingsBoard itself, not of a login page or a proxy."
+            }
+            Self::BadUrl => {
+                "Correct tb_url in the customer's row, for example https://tb.example.com; the change is picked up by itself."
+            }
+            Self::InsecureUrl => {
+                "Change tb_url in the customer's row to https, or set thingsboard.require_https = false."
+            }
+            Self::TokenTooLong => {
+                "Make the column tbtoken wider (varchar(max)), then refresh this customer by name."
+            }
+            Self::Database => {
+                "The token is kept in memory and saved as soon as the database accepts it; nobody logs in again for it."
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_read_back() {
+        for kind in FailureKind::ALL {
+            assert_eq!(FailureKind::from_name(kind.as_str()), Some(kind));
+        }
+        assert_eq!(FailureKind::from_name("nonsense"), None);
+    }
+
+    #[test]
+    fn a_redirect_parks_but_a_login_page_does_not() {
+        let redirect = Unexpected::Redirect { location: "https://x.example".into() };
+        assert!(Failure::UnexpectedResponse(redirect).is_permanent());
+        assert!(!Failure::UnexpectedResponse(Unexpected::NotJson).is_permanent());
+    }
+}

@@ -1,0 +1,96 @@
+//! "Have these credentials changed?", answered without keeping them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use zeroize::Zeroizing;
+
+use super::Credentials;
+
+/// The key of the fingerprints. It lives in the store beside the records, so that a parked customer stays parked
+/// after a restart and on another machine.
+#[derive(Clone)]
+pub struct FingerprintKey {
+    bytes: Zeroizing<[u8; Self::BYTES]>,
+    key: Arc<hmac::Key>,
+}
+
+impl FingerprintKey {
+    /// How many random bytes make a key.
+    pub const BYTES: usize = 32;
+
+    /// The key made of these bytes.
+    pub fn new(bytes: &[u8; Self::BYTES]) -> Self {
+        Self { bytes: Zeroizing::new(*bytes), key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, bytes)) }
+    }
+
+    /// The fingerprint of these credentials.
+    pub fn fingerprint(&self, credentials: &Credentials) -> Fingerprint {
+        let mut context = hmac::Context::with_key(&self.key);
+        for part in [&*credentials.url, &*credentials.username, credentials.password.expose()] {
+            // The length before each part keeps ("ab", "c") and ("a", "bc") apart.
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part.as_bytes());
+        }
+        // Half of it tells credentials apart as well and takes half the room.
+        let tag = context.sign();
+        Fingerprint(STANDARD_NO_PAD.encode(tag.as_ref().get(..16).unwrap_or(tag.as_ref())))
+    }
+}
+
+impl PartialEq for FingerprintKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl fmt::Debug for FingerprintKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FingerprintKey(***)")
+    }
+}
+
+/// A keyed hash (HMAC-SHA-256, cut to 128 bits) of URL, user and password. Without the key it is of no use for
+/// guessing a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// A fingerprint that was stored as this text.
+    pub fn from_text(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Its text, for the store.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Secret;
+
+    fn credentials(url: &str, username: &str, password: &str) -> Credentials {
+        Credentials { url: url.into(), username: username.into(), password: Secret::new(password) }
+    }
+
+    #[test]
+    fn each_part_and_the_key_count() {
+        let key = FingerprintKey::new(&[7; 32]);
+        let base = key.fingerprint(&credentials("u", "n", "p"));
+        assert_eq!(base, key.fingerprint(&credentials("u", "n", "p")));
+        for other in [credentials("x", "n", "p"), credentials("u", "x", "p"), credentials("u", "n", "x")] {
+            assert_ne!(base, key.fingerprint(&other));
+        }
+        assert_ne!(
+            key.fingerprint(&credentials("un", "", "p")),
+            key.fingerprint(&credentials("u", "n", "p"))
+        );
+        assert_ne!(base, FingerprintKey::new(&[8; 32]).fingerprint(&credentials("u", "n", "p")));
+    }
+}

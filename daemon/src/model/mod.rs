@@ -1,0 +1,21 @@
+//! The things that the product is about: customers, credentials, tokens, failures. Pure: no I/O, no clock.
+
+mod base_url;
+mod customer;
+mod expiry;
+mod failure;
+mod fingerprint;
+mod record;
+mod renewal;
+mod secret;
+mod token;
+
+pub use base_url::{BadUrl, BaseUrl, HostKey};
+pub use customer::{Credentials, Customer, CustomerId, Row};
+pub use expiry::{Lifetime, TokenStatus, window_of};
+pub use failure::{Failure, FailureKind, Unexpected};
+pub use fingerprint::{Fingerprint, FingerprintKey};
+pub use record::{FailureNote, Record};
+pub use renewal::Renewal;
+pub use secret::Secret;
+pub use token::{Grant, NotAToken, Token};

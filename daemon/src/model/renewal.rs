@@ -1,0 +1,39 @@
+//! A token that was obtained and is to be written to its row.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Customer, CustomerId, Lifetime, Token};
+
+/// A new token with everything that guards its way into the row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// Whose.
+    pub id: CustomerId,
+    /// `tb_url` of the row that it was obtained for, to the letter; it is written only if the row still says so.
+    pub row_url: String,
+    /// `tb_username`, likewise.
+    pub username: String,
+    /// The token.
+    pub token: Token,
+    /// The life that the row will declare: the token's own, or the configured cap.
+    pub life: TimeDelta,
+    /// The end of that life by our clock.
+    pub expiry: DateTime<Utc>,
+}
+
+impl Renewal {
+    /// The renewal for a customer whose token arrived at `now`.
+    pub fn new(customer: &Customer, token: Token, now: DateTime<Utc>, lifetime: Lifetime) -> Self {
+        let life = lifetime.of(&token);
+        // Whole seconds, rounded down: every column type can hold them, and none rounds them up.
+        let expiry = DateTime::from_timestamp((now + life).timestamp(), 0).unwrap_or(now);
+        Self {
+            id: customer.id.clone(),
+            row_url: customer.row_url.clone(),
+            username: customer.credentials.username.clone(),
+            token,
+            life,
+            expiry,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Where the customers' rows and the daemon's records are: the seam between the engine and a database.
+
+pub mod sqlite;
+mod timestamp;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::model::{Customer, FingerprintKey, Record, Renewal};
+
+/// A database that holds the customers' table.
+///
+/// A store never hangs: each method ends within the store's own time-outs.
+pub trait Store: Send + Sync + 'static {
+    /// The kind and the place, for people: `sqlite customers.db`.
+    fn describe(&self) -> String;
+
+    /// Reads every eligible row, without the text of its token, and the records.
+    fn read(&self, records: Records) -> impl Future<Output = Result<Table, StoreError>> + Send;
+
+    /// Writes tokens, each guarded: only to a row that still has the URL and the user that the token was obtained
+    /// for, and never over a token with the same or a later expiry. Says for each what became of it, in order.
+    fn save(&self, batch: Arc<Vec<Renewal>>) -> impl Future<Output = Result<Vec<Saved>, StoreError>> + Send;
+
+    /// Keeps records, each in place of the one before. Where the side table may not be made this does nothing.
+    fn record(&self, batch: Vec<Record>) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Which records [`Store::read`] should bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Records {
+    /// All of them, at the start.
+    All,
+    /// Those with a failure, later: another daemon on the same table may have parked someone.
+    Failing,
+}
+
+/// What a store holds at one moment.
+#[derive(Debug)]
+pub struct Table {
+    /// The eligible rows.
+    pub customers: Vec<Customer>,
+    /// What is wrong with single rows.
+    pub problems: Vec<RowProblem>,
+    /// The records asked for.
+    pub records: Vec<Record>,
+    /// The key of the records' fingerprints. It changes only when records become possible that were not before.
+    pub key: FingerprintKey,
+    /// Why the records cannot be kept over a restart, if they cannot.
+    pub records_lost: Option<String>,
+}
+
+/// Something that is wrong with one row, and what is done about it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RowProblem {
+    /// The row's id, as far as it can be read.
+    pub row: String,
+    /// A sentence. Never the value of a secret column.
+    pub what: String,
+}
+
+/// What became of one token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    /// It is in the row.
+    Written,
+    /// The row is gone, says another URL or user, or holds a token that lives as long: look again.
+    Superseded,
+    /// It has more characters than the column holds; not sent.
+    TooLong {
+        /// What the column holds.
+        capacity: usize,
+    },
+}
+
+/// Why a store cannot be used. The text names what is wrong; [`StoreError::remedy`] says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The file is something else.
+    #[error("{place} is not a SQLite database")]
+    NotADatabase {
+        /// The file.
+        place: String,
+    },
+    /// The file was there and is gone.
+    #[error("{place} is gone")]
+    Gone {
+        /// The file.
+        place: String,
+    },
+    /// It cannot be opened.
+    #[error("{place} cannot be opened: {why}")]
+    CannotOpen {
+        /// The file or server.
+        place: String,
+        /// The cause.
+        why: String,
+    },
+    /// The table is not there.
+    #[error("{place} has no table {table}")]
+    MissingTable {
+        /// The file or database.
+        place: String,
+        /// The table.
+        table: String,
+    },
+    /// A column is not there.
+    #[error("the table {table} has no column {column}")]
+    MissingColumn {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+    },
+    /// It can be read but not written.
+    #[error("{place} is read-only")]
+    ReadOnly {
+        /// The file or database.
+        place: String,
+    },
+    /// There is no room.
+    #[error("the disk that holds {place} is full")]
+    DiskFull {
+        /// The file.
+        place: String,
+    },
+    /// Someone else keeps it locked.
+    #[error("{place} is locked by another program")]
+    Locked {
+        /// The file.
+        place: String,
+    },
+    /// Anything else.
+    #[error("{place} failed: {why}")]
+    Failed {
+        /// The file or server.
+        place: String,
+        /// The cause, without data.
+        why: String,
+    },
+}
+
+impl StoreError {
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::NotADatabase { .. } => {
+                "Point store.path to the SQLite file that holds the customers.".to_owned()
+            }
+            Self::Gone { place } => format!(
+                "Put the file back; it is used again by itself. To begin with an empty {place}, restart tbtokend."
+            ),
+            Self::CannotOpen { place, .. } => {
+                format!("Check that {place} and its folder exist and belong to the daemon's user.")
+            }
+            Self::MissingTable { table, .. } => {
+                format!("Create {table}, or point the configuration to the right database.")
+            }
+            Self::MissingColumn { table, column } => format!("Add the column {column} to {table}."),
+            Self::ReadOnly { place } => {
+                format!("Make {place}, its folder and its file system writable for the daemon's user.")
+            }
+            Self::DiskFull { .. } => "Free some room on that disk.".to_owned(),
+            Self::Locked { .. } => "End the program that holds a long write transaction on it.".to_owned(),
+            Self::Failed { .. } => {
+                "It is tried again by itself; if this stays, check the database.".to_owned()
+            }
+        }
+    }
+}

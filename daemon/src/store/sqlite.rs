@@ -1,0 +1,200 @@
+//! The embedded store: a SQLite file, used from a thread of its own.
+
+mod records;
+mod rows;
+mod schema;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::oneshot;
+
+use super::{Records, Saved, Store, StoreError, Table};
+use crate::model::{FingerprintKey, Record, Renewal};
+
+/// How long a statement waits for another program's write transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A SQLite file that holds the customers' table.
+#[derive(Debug)]
+pub struct SqliteStore {
+    description: String,
+    jobs: mpsc::Sender<Job>,
+}
+
+/// A piece of work for the thread.
+type Job = Box<dyn FnOnce(&mut Worker) + Send>;
+
+/// What the thread owns.
+struct Worker {
+    path: PathBuf,
+    place: String,
+    table: String,
+    fallback_url: Option<String>,
+    /// Open while the file is the one that was opened.
+    open: Option<Open>,
+    /// Whether the file was ever opened: only before that may it be created.
+    was_open: bool,
+    /// Made or read at the first opening, then kept.
+    key: Option<FingerprintKey>,
+}
+
+struct Open {
+    connection: Connection,
+    /// Device and inode, to notice that the file was replaced.
+    identity: (u64, u64),
+    layout: schema::Layout,
+    /// Why there is no side table for the records, if there is none.
+    records_lost: Option<String>,
+    ids: rows::Ids,
+}
+
+impl SqliteStore {
+    /// A store on the file at `path`, which is opened, and created if need be, at the first use.
+    ///
+    /// # Errors
+    /// The thread could not be started.
+    pub fn new(path: &Path, table: &str, fallback_url: Option<String>) -> std::io::Result<Self> {
+        let place = path.display().to_string();
+        let mut worker = Worker {
+            path: path.to_owned(),
+            place: place.clone(),
+            table: table.to_owned(),
+            fallback_url,
+            open: None,
+            was_open: false,
+            key: None,
+        };
+        let (jobs, queue) = mpsc::channel::<Job>();
+        thread::Builder::new().name("sqlite".to_owned()).spawn(move || {
+            for job in queue {
+                job(&mut worker);
+            }
+        })?;
+        Ok(Self { description: format!("sqlite {place}"), jobs })
+    }
+
+    /// Has the thread do `work` and waits for it.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Worker) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job = move |worker: &mut Worker| {
+            // Nobody may be waiting any more; the work was done all the same.
+            let _ = reply.send(work(worker));
+        };
+        let stopped = || StoreError::Failed {
+            place: self.description.clone(),
+            why: "its thread has ended; this is a bug, please report it and restart tbtokend".to_owned(),
+        };
+        self.jobs.send(Box::new(job)).map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+}
+
+impl Store for SqliteStore {
+    fn describe(&self) -> String {
+        self.description.clone()
+    }
+
+    async fn read(&self, records: Records) -> Result<Table, StoreError> {
+        self.run(move |worker| worker.with_open(|open, context| rows::read(open, context, records))).await
+    }
+
+    async fn save(&self, batch: Arc<Vec<Renewal>>) -> Result<Vec<Saved>, StoreError> {
+        self.run(move |worker| worker.with_open(|open, _| rows::save(open, &batch))).await
+    }
+
+    async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {
+        self.run(move |worker| worker.with_open(|open, _| records::keep(open, &batch))).await
+    }
+}
+
+/// What reading needs besides the connection.
+struct Context<'a> {
+    fallback_url: Option<&'a str>,
+    key: &'a FingerprintKey,
+}
+
+impl Worker {
+    /// Does `work` on the open file. After any error the file is closed, so that the next use begins afresh with
+    /// whatever is there then.
+    fn with_open<T>(
+        &mut self,
+        work: impl FnOnce(&mut Open, &Context<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let result = self.ensure_open().and_then(|(open, context)| {
+            work(open, &context).map_err(|error| translate(&context_place(open), &error))
+        });
+        if result.is_err() {
+            self.open = None;
+        }
+        result
+    }
+
+    fn ensure_open(&mut self) -> Result<(&mut Open, Context<'_>), StoreError> {
+        let identity = std::fs::metadata(&self.path).map(|file| (file.dev(), file.ino())).ok();
+        if identity.is_none() && self.was_open {
+            return Err(StoreError::Gone { place: self.place.clone() });
+        }
+        if self.open.as_ref().is_some_and(|open| Some(open.identity) != identity) {
+            self.open = None;
+        }
+        if self.open.is_none() {
+            self.open = Some(self.open_file()?);
+            self.was_open = true;
+        }
+        match (&mut self.open, &self.key) {
+            (Some(open), Some(key)) => {
+                Ok((open, Context { fallback_url: self.fallback_url.as_deref(), key }))
+            }
+            _ => Err(StoreError::Failed { place: self.place.clone(), why: "it is not open".to_owned() }),
+        }
+    }
+
+    fn open_file(&mut self) -> Result<Open, StoreError> {
+        let failed = |error: &rusqlite::Error| translate(&self.place, error);
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if !self.was_open {
+            flags |= OpenFlags::SQLITE_OPEN_CREATE;
+        }
+        let mut connection = Connection::open_with_flags(&self.path, flags).map_err(|e| failed(&e))?;
+        schema::configure(&connection).map_err(|e| failed(&e))?;
+        if !self.was_open {
+            schema::create_if_empty(&mut connection, &self.table).map_err(|e| failed(&e))?;
+        }
+        let layout = schema::inspect(&connection, &self.place, &self.table)
+            .map_err(|e| failed(&e))
+            .and_then(|layout| layout)?;
+        let (key, records_lost) = records::prepare(&mut connection, self.key.as_ref());
+        self.key = Some(key);
+        let identity = std::fs::metadata(&self.path)
+            .map(|file| (file.dev(), file.ino()))
+            .map_err(|error| StoreError::CannotOpen { place: self.place.clone(), why: error.to_string() })?;
+        Ok(Open { connection, identity, layout, records_lost, ids: rows::Ids::default() })
+    }
+}
+
+fn context_place(open: &Open) -> String {
+    open.connection.path().unwrap_or_default().to_owned()
+}
+
+/// SQLite's error as ours. The texts of SQLite name tables and columns, never values.
+fn translate(place: &str, error: &rusqlite::Error) -> StoreError {
+    let place = place.to_owned();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => StoreError::NotADatabase { place },
+        Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { place },
+        Some(ErrorCode::DiskFull) => StoreError::DiskFull { place },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked { place },
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            StoreError::CannotOpen { place, why: error.to_string() }
+        }
+        _ => StoreError::Failed { place, why: error.to_string() },
+    }
+}

@@ -1,0 +1,174 @@
+//! The customers' rows: reading them without their tokens, writing tokens under guard.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use super::super::{Records, RowProblem, Saved, Table, timestamp};
+use super::{Context, Open, records};
+use crate::model::{Customer, CustomerId, Renewal, Row, Secret};
+
+/// The ids that are not stored as text, as they are stored, so that a row is found through its index.
+pub(super) type Ids = HashMap<CustomerId, Value>;
+
+/// Reads all rows and the records. That the file can be written is checked as well: a token that could not be saved
+/// should not be asked for.
+pub(super) fn read(open: &mut Open, context: &Context<'_>, which: Records) -> rusqlite::Result<Table> {
+    let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut reader = Reader { context, ids: Ids::new(), seen: HashSet::new(), problems: Vec::new() };
+    let mut customers = Vec::new();
+    {
+        let mut statement = transaction.prepare_cached(&format!(
+            "SELECT customer_id, tb_url, tb_username, tb_password,
+                    tbtoken IS NOT NULL AND tbtoken <> '', tbtokenexpiry
+             FROM {}",
+            open.layout.table
+        ))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            customers.extend(reader.customer(row)?);
+        }
+    }
+    let records = match open.records_lost {
+        None => records::read(&transaction, which)?,
+        Some(_) => Vec::new(),
+    };
+    transaction.commit()?;
+    let Reader { ids, problems, .. } = reader;
+    open.ids = ids;
+    let records_lost = open.records_lost.clone();
+    Ok(Table { customers, problems, records, key: context.key.clone(), records_lost })
+}
+
+/// Turns rows into customers, and collects what is wrong with single ones.
+struct Reader<'a> {
+    context: &'a Context<'a>,
+    ids: Ids,
+    seen: HashSet<CustomerId>,
+    problems: Vec<RowProblem>,
+}
+
+impl Reader<'_> {
+    fn customer(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Customer>> {
+        let stored_id = row.get_ref(0)?;
+        let Some(id) = text(stored_id).ok().flatten().filter(|id| !id.is_empty()) else {
+            self.problem("(no id)", "customer_id is NULL, empty or not text; the row is left alone");
+            return Ok(None);
+        };
+        let id = CustomerId::new(id);
+        if !self.seen.insert(id.clone()) {
+            self.problem(id.as_str(), "customer_id occurs more than once; only the first row is used");
+            return Ok(None);
+        }
+        if !matches!(stored_id, ValueRef::Text(_)) {
+            self.ids.insert(id.clone(), stored_id.into());
+        }
+        let (Ok(url), Ok(username), Ok(password)) =
+            (text(row.get_ref(1)?), text(row.get_ref(2)?), text(row.get_ref(3)?))
+        else {
+            self.problem(
+                id.as_str(),
+                "tb_url, tb_username or tb_password is not text in UTF-8; the row is left alone",
+            );
+            return Ok(None);
+        };
+        let password = password.map(Secret::new);
+        let expiry = self.expiry(&id, row.get_ref(5)?);
+        let row = Row { id, url, username, password, has_token: row.get(4)?, expiry };
+        Ok(Customer::from_row(row, self.context.fallback_url))
+    }
+
+    fn expiry(&mut self, id: &CustomerId, value: ValueRef<'_>) -> Option<DateTime<Utc>> {
+        let expiry = expiry_of(value);
+        if expiry.is_none() && !matches!(value, ValueRef::Null | ValueRef::Text(b"")) {
+            self.problem(
+                id.as_str(),
+                "tbtokenexpiry is no date (RFC 3339 or YYYY-MM-DD HH:MM:SS); it counts as no expiry",
+            );
+        }
+        expiry
+    }
+
+    fn problem(&mut self, row: &str, what: &str) {
+        self.problems.push(RowProblem { row: row.to_owned(), what: what.to_owned() });
+    }
+}
+
+/// The expiry in that column, if it is a date.
+fn expiry_of(value: ValueRef<'_>) -> Option<DateTime<Utc>> {
+    match value {
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().and_then(timestamp::parse),
+        _ => None,
+    }
+}
+
+/// A column as text, whatever SQLite made of it. An error for what is not text.
+fn text(value: ValueRef<'_>) -> Result<Option<String>, NotText> {
+    match value {
+        ValueRef::Null => Ok(None),
+        ValueRef::Integer(number) => Ok(Some(number.to_string())),
+        ValueRef::Real(number) => Ok(Some(number.to_string())),
+        ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(Some(text.to_owned())),
+            Err(_) => Err(NotText),
+        },
+        ValueRef::Blob(_) => Err(NotText),
+    }
+}
+
+struct NotText;
+
+/// Writes a batch in one transaction.
+pub(super) fn save(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Vec<Saved>> {
+    let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let table = &open.layout.table;
+    let updatedttm = if open.layout.has_updatedttm { ", updatedttm = ?4" } else { "" };
+    let update =
+        format!("UPDATE {table} SET tbtoken = ?2, tbtokenexpiry = ?3{updatedttm} WHERE customer_id = ?1");
+    let mut saved = Vec::with_capacity(batch.len());
+    for renewal in batch {
+        let id = match open.ids.get(&renewal.id) {
+            Some(id) => id.clone(),
+            None => Value::Text(renewal.id.as_str().to_owned()),
+        };
+        if !may_write(&transaction, table, &id, renewal)? {
+            saved.push(Saved::Superseded);
+            continue;
+        }
+        let expiry = timestamp::format(renewal.expiry);
+        let token = renewal.token.jwt().expose();
+        let mut statement = transaction.prepare_cached(&update)?;
+        if open.layout.has_updatedttm {
+            let now = timestamp::format(renewal.expiry - renewal.life);
+            statement.execute(params![id, token, expiry, now])?;
+        } else {
+            statement.execute(params![id, token, expiry])?;
+        }
+        saved.push(Saved::Written);
+    }
+    transaction.commit()?;
+    Ok(saved)
+}
+
+/// Whether the row is still the one that the token was obtained for, and its token ends earlier. The comparison is
+/// made here and not in SQL, because SQLite cannot compare two ways of writing a time.
+fn may_write(connection: &Connection, table: &str, id: &Value, renewal: &Renewal) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT tb_url, tb_username, tbtoken IS NOT NULL AND tbtoken <> '', tbtokenexpiry
+         FROM {table} WHERE customer_id = ?1"
+    ))?;
+    let found = statement
+        .query_row([id], |row| {
+            let url = text(row.get_ref(0)?).ok().flatten().unwrap_or_default();
+            let username = text(row.get_ref(1)?).ok().flatten().unwrap_or_default();
+            let has_token: bool = row.get(2)?;
+            let expiry = expiry_of(row.get_ref(3)?).filter(|_| has_token);
+            Ok(url == renewal.row_url
+                && username == renewal.username
+                && expiry.is_none_or(|expiry| expiry < renewal.expiry))
+        })
+        .optional()?;
+    Ok(found.unwrap_or(false))
+}

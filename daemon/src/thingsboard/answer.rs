@@ -1,0 +1,127 @@
+//! What an answer of ThingsBoard means. Pure: a status, two headers and a body go in, a grant or a failure comes out.
+//!
+//! The facts are from ThingsBoard CE's source (4.4.0-SNAPSHOT): `ThingsboardErrorResponseHandler`,
+//! `ThingsboardErrorCode`, `RestAuthenticationProvider`, `RestAwareAuthenticationSuccessHandler`,
+//! `RefreshTokenAuthenticationProvider`.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::NotRenewed;
+use crate::model::{Failure, Grant, Secret, Token, Unexpected};
+
+/// An answer as it came.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// `Location`.
+    pub(super) location: Option<String>,
+    /// `Retry-After`.
+    pub(super) retry_after: Option<String>,
+    /// The body; `None` if it was longer than is read.
+    pub(super) body: Option<Vec<u8>>,
+}
+
+/// The body of a good answer. A token with a `scope` is the ticket to a second factor and of no use for the API.
+#[derive(Deserialize)]
+struct Good {
+    token: Option<String>,
+    #[serde(rename = "refreshToken")]
+    refresh_token: Option<String>,
+    scope: Option<serde::de::IgnoredAny>,
+}
+
+/// The body of an error, as far as it may be looked at: an expired password brings a secret in `resetToken`.
+#[derive(Deserialize)]
+struct Bad {
+    message: Option<String>,
+    #[serde(rename = "errorCode")]
+    error_code: Option<i64>,
+}
+
+/// `ThingsboardErrorCode`: the credentials have expired.
+const CREDENTIALS_EXPIRED: i64 = 15;
+/// `ThingsboardErrorCode`: the password violates the policy.
+const PASSWORD_VIOLATION: i64 = 45;
+
+/// What the answer to a login means.
+pub(super) fn read_login(answer: &Answer) -> Result<Grant, Failure> {
+    match answer.status {
+        200 => read_grant(answer),
+        401 => Err(read_unauthorized(answer)),
+        429 => Err(Failure::RateLimited { retry_after: answer.retry_after.as_deref().and_then(seconds) }),
+        300..=399 => Err(Failure::UnexpectedResponse(redirect(answer))),
+        status @ 500.. => Err(Failure::ServerError { status }),
+        status => Err(Failure::UnexpectedResponse(Unexpected::Status { status })),
+    }
+}
+
+/// What the answer to a renewal means. Whatever the server has against the refresh token (expired, session ended,
+/// password changed, not a refresh token at all), the password is asked next; only a server in trouble is not.
+pub(super) fn read_renewal(answer: &Answer) -> Result<Grant, NotRenewed> {
+    match read_login(answer) {
+        Ok(grant) => Ok(grant),
+        // "Invalid Refresh Token scope" comes as an internal error (500/2).
+        Err(Failure::ServerError { status: 500 }) if error_body(answer).is_some_and(is_token_scope) => {
+            Err(NotRenewed::Refused)
+        }
+        Err(failure @ (Failure::RateLimited { .. } | Failure::ServerError { .. })) => {
+            Err(NotRenewed::Failed(failure))
+        }
+        Err(_) => Err(NotRenewed::Refused),
+    }
+}
+
+fn is_token_scope(bad: Bad) -> bool {
+    bad.error_code == Some(2) && bad.message.is_some_and(|message| message.contains("Refresh Token"))
+}
+
+fn read_grant(answer: &Answer) -> Result<Grant, Failure> {
+    let unexpected = |what| Err(Failure::UnexpectedResponse(what));
+    let Some(body) = &answer.body else { return unexpected(Unexpected::TooLong) };
+    let Ok(good) = serde_json::from_slice::<Good>(body) else { return unexpected(Unexpected::NotJson) };
+    if good.scope.is_some() {
+        return Err(Failure::SecondFactorRequired);
+    }
+    let Some(token) = good.token else { return unexpected(Unexpected::NoToken) };
+    match Token::parse(&token) {
+        Ok(token) => Ok(Grant { token, refresh_token: good.refresh_token.map(Secret::new) }),
+        Err(why) => unexpected(Unexpected::NotAToken(why)),
+    }
+}
+
+fn read_unauthorized(answer: &Answer) -> Failure {
+    let Some(bad) = error_body(answer) else { return Failure::Unauthorized };
+    let message = bad.message.unwrap_or_default();
+    match bad.error_code {
+        Some(CREDENTIALS_EXPIRED) => Failure::PasswordExpired,
+        Some(PASSWORD_VIOLATION) => Failure::PasswordViolatesPolicy,
+        // All others share code 10; only the message tells them apart.
+        _ if message.contains("is locked") => Failure::AccountLocked,
+        _ if message.contains("is not active") => Failure::AccountDisabled,
+        _ if message.starts_with("Invalid username or password")
+            || message.starts_with("Authentication failed") =>
+        {
+            Failure::CredentialsRejected
+        }
+        _ => Failure::Unauthorized,
+    }
+}
+
+fn error_body(answer: &Answer) -> Option<Bad> {
+    serde_json::from_slice(answer.body.as_deref()?).ok()
+}
+
+/// `Retry-After` in seconds; its other form, a date, is not worth a clock.
+fn seconds(text: &str) -> Option<Duration> {
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn redirect(answer: &Answer) -> Unexpected {
+    let location = answer.location.as_deref().unwrap_or("(nowhere)");
+    // A query may hold what is nobody's business.
+    let location = location.split(['?', '#']).next().unwrap_or_default();
+    Unexpected::Redirect { location: crate::text::short(location) }
+}

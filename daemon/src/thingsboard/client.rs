@@ -1,0 +1,167 @@
+//! The HTTP client: one request, one bounded answer, never a redirect followed, never a secret in an error.
+
+use std::error::Error as _;
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::header::{HeaderName, LOCATION, RETRY_AFTER};
+use reqwest::{Certificate, Proxy, Response, redirect};
+use serde::Serialize;
+
+use super::answer::{self, Answer};
+use super::{Logins, NotRenewed};
+use crate::model::{BaseUrl, Credentials, Failure, Grant, Secret};
+use crate::text;
+
+/// The most that is read of an answer. ThingsBoard's own has about 1,500 bytes.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// How long a connection is kept for the next login of a pass.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The settings of the client.
+#[derive(Debug, Clone)]
+pub struct ClientSettings {
+    /// Until the connection stands, TLS included.
+    pub connect_timeout: Duration,
+    /// For the whole request, connecting included.
+    pub request_timeout: Duration,
+    /// A PEM file with further authorities to trust.
+    pub ca_file: Option<std::path::PathBuf>,
+    /// The proxy to use; none is taken from the environment.
+    pub proxy: Option<String>,
+}
+
+/// Why the client cannot be built. The text names the setting.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file with the authorities cannot be read.
+    #[error("thingsboard.ca_file {path} cannot be read")]
+    CaFile {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file holds no usable certificate.
+    #[error("thingsboard.ca_file {path} holds no certificate in PEM form")]
+    NoCertificate {
+        /// The file.
+        path: String,
+    },
+    /// The proxy is not a URL.
+    #[error("thingsboard.proxy is not a proxy's URL")]
+    Proxy,
+    /// TLS cannot be set up.
+    #[error("the HTTP client cannot be set up")]
+    Build(#[source] reqwest::Error),
+}
+
+/// Talks to ThingsBoard servers.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    request_timeout: Duration,
+}
+
+#[derive(Serialize)]
+struct LoginBody<'a> {
+    username: &'a str,
+    password: &'a str,
+}
+
+#[derive(Serialize)]
+struct RenewalBody<'a> {
+    #[serde(rename = "refreshToken")]
+    refresh_token: &'a str,
+}
+
+impl Client {
+    /// A client with these settings.
+    ///
+    /// # Errors
+    /// [`ClientError`] names the setting that cannot be used.
+    pub fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("tbtokend/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(settings.connect_timeout)
+            .timeout(settings.request_timeout)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            // A login that the server may have counted is never repeated behind our back.
+            .retry(reqwest::retry::never())
+            .no_proxy();
+        if let Some(path) = &settings.ca_file {
+            builder = builder.tls_certs_merge(authorities(path)?);
+        }
+        if let Some(proxy) = &settings.proxy {
+            builder = builder.proxy(Proxy::all(proxy).map_err(|_| ClientError::Proxy)?);
+        }
+        let http = builder.build().map_err(ClientError::Build)?;
+        Ok(Self { http, request_timeout: settings.request_timeout })
+    }
+
+    async fn post(&self, base: &BaseUrl, path: &str, body: &impl Serialize) -> Result<Answer, Failure> {
+        let response = self.http.post(base.endpoint(path)).json(body).send().await;
+        let mut response = response.map_err(|error| self.failure(error))?;
+        let header = |name: HeaderName| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned)
+        };
+        let (location, retry_after) = (header(LOCATION), header(RETRY_AFTER));
+        let status = response.status().as_u16();
+        let body = bounded_body(&mut response).await.map_err(|error| self.failure(error))?;
+        Ok(Answer { status, location, retry_after, body })
+    }
+
+    fn failure(&self, error: reqwest::Error) -> Failure {
+        if error.is_timeout() {
+            return Failure::Timeout { after: self.request_timeout };
+        }
+        Failure::Unreachable { why: innermost_cause(&error.without_url()) }
+    }
+}
+
+fn authorities(path: &Path) -> Result<Vec<Certificate>, ClientError> {
+    let display = path.display().to_string();
+    let pem = std::fs::read(path).map_err(|source| ClientError::CaFile { path: display.clone(), source })?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(ClientError::NoCertificate { path: display }),
+    }
+}
+
+/// The body, or `None` if it is longer than is read.
+async fn bounded_body(response: &mut Response) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body))
+}
+
+/// What the operating system, TLS or HTTP said at the bottom; what is above it only repeats that it failed.
+fn innermost_cause(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    while let Some(next) = cause.and_then(std::error::Error::source) {
+        cause = Some(next);
+    }
+    text::short(&cause.map_or_else(|| error.to_string(), ToString::to_string))
+}
+
+impl Logins for Client {
+    async fn login(&self, base: &BaseUrl, credentials: &Credentials) -> Result<Grant, Failure> {
+        let body = LoginBody { username: &credentials.username, password: credentials.password.expose() };
+        let answer = self.post(base, "api/auth/login", &body).await?;
+        answer::read_login(&answer)
+    }
+
+    async fn renew(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, NotRenewed> {
+        let body = RenewalBody { refresh_token: refresh_token.expose() };
+        let answer = self.post(base, "api/auth/token", &body).await.map_err(NotRenewed::Failed)?;
+        answer::read_renewal(&answer)
+    }
+}

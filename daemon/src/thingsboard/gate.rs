@@ -1,0 +1,277 @@
+//! How many logins one server gets at a time, and when it gets none. Pure arithmetic.
+
+/// The gate before one ThingsBoard server: a limit of logins in flight that grows while all is well and halves on
+/// trouble, and a breaker that leaves a dead server alone but for one probe a wake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gate {
+    limit: u32,
+    most: u32,
+    in_flight: u32,
+    /// Successes since the limit last changed; a round is as many as the limit.
+    good: u32,
+    /// Doubling until the first trouble, then one at a time.
+    steep: bool,
+    /// Counts the halvings. Trouble of a login that began before the last one is the same trouble.
+    epoch: u32,
+    dead_in_a_row: u32,
+    state: Passage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passage {
+    Open,
+    /// Troubled even one at a time: nothing more in this wake.
+    Resting,
+    /// Dead; `probe` says whether this wake's one probe is still to be had.
+    Broken {
+        probe: bool,
+    },
+}
+
+/// Stands for one login in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    epoch: u32,
+}
+
+/// What a login says about the server, whatever it says about the customer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// It answers.
+    Well,
+    /// It asks for less: 429 or 5xx.
+    Strained,
+    /// It does not answer: no connection, or a time-out.
+    Dead,
+}
+
+/// What one login at the end changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing of note.
+    None,
+    /// The server is given up for a while.
+    Broke,
+    /// The server is back.
+    Mended,
+}
+
+impl Gate {
+    /// Logins in flight to begin with.
+    pub const FIRST: u32 = 4;
+
+    /// Failures to connect in a row after which a server counts as dead.
+    pub const BREAKS_AFTER: u32 = 3;
+
+    /// A fresh gate that never lets more than `most` through at a time.
+    pub fn new(most: u32) -> Self {
+        let most = most.max(1);
+        Self {
+            limit: Self::FIRST.min(most),
+            most,
+            in_flight: 0,
+            good: 0,
+            steep: true,
+            epoch: 0,
+            dead_in_a_row: 0,
+            state: Passage::Open,
+        }
+    }
+
+    /// A new wake: who rested may go on, and a dead server gets a new probe.
+    pub fn wake(&mut self) {
+        self.state = match self.state {
+            Passage::Open | Passage::Resting => Passage::Open,
+            Passage::Broken { .. } => Passage::Broken { probe: true },
+        };
+    }
+
+    /// Lets one login through, if there is room.
+    pub fn enter(&mut self) -> Option<Ticket> {
+        let room = match self.state {
+            Passage::Open => self.in_flight < self.limit,
+            Passage::Resting => false,
+            Passage::Broken { probe } => probe && self.in_flight == 0,
+        };
+        if !room {
+            return None;
+        }
+        if let Passage::Broken { probe } = &mut self.state {
+            *probe = false;
+        }
+        self.in_flight += 1;
+        Some(Ticket { epoch: self.epoch })
+    }
+
+    /// A login has ended.
+    pub fn leave(&mut self, ticket: Ticket, signal: Signal) -> Change {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        match signal {
+            Signal::Well => self.well(),
+            Signal::Strained => {
+                self.dead_in_a_row = 0;
+                self.trouble(ticket);
+                self.mend()
+            }
+            Signal::Dead => {
+                self.dead_in_a_row = self.dead_in_a_row.saturating_add(1);
+                self.trouble(ticket);
+                let was_broken = matches!(self.state, Passage::Broken { .. });
+                if !was_broken && self.dead_in_a_row >= Self::BREAKS_AFTER {
+                    self.state = Passage::Broken { probe: false };
+                    return Change::Broke;
+                }
+                Change::None
+            }
+        }
+    }
+
+    /// A login was given up before it said anything about the server.
+    pub fn abandon(&mut self, _: Ticket) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// Whether nothing more can pass in this wake, however many logins end.
+    pub fn is_shut(&self) -> bool {
+        match self.state {
+            Passage::Open => false,
+            Passage::Resting => true,
+            // While the probe is under way, what comes after it is open.
+            Passage::Broken { probe } => !probe && self.in_flight == 0,
+        }
+    }
+
+    /// The present limit.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    fn well(&mut self) -> Change {
+        self.dead_in_a_row = 0;
+        self.good += 1;
+        if self.good >= self.limit {
+            self.good = 0;
+            let grown = if self.steep { self.limit.saturating_mul(2) } else { self.limit + 1 };
+            self.limit = grown.min(self.most);
+        }
+        self.mend()
+    }
+
+    fn mend(&mut self) -> Change {
+        if matches!(self.state, Passage::Broken { .. }) {
+            self.state = Passage::Open;
+            return Change::Mended;
+        }
+        Change::None
+    }
+
+    fn trouble(&mut self, ticket: Ticket) {
+        if ticket.epoch != self.epoch {
+            return;
+        }
+        if self.limit == 1 && self.state == Passage::Open {
+            self.state = Passage::Resting;
+        }
+        self.epoch = self.epoch.wrapping_add(1);
+        self.limit = (self.limit / 2).max(1);
+        self.steep = false;
+        self.good = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{Just, Strategy, prop_assert, prop_oneof, proptest};
+
+    use super::*;
+
+    fn round(gate: &mut Gate, signal: Signal) -> usize {
+        let tickets: Vec<Ticket> = std::iter::from_fn(|| gate.enter()).collect();
+        for ticket in &tickets {
+            gate.leave(*ticket, signal);
+        }
+        tickets.len()
+    }
+
+    #[test]
+    fn doubles_until_the_first_trouble_then_grows_by_one() {
+        let mut gate = Gate::new(64);
+        let rounds: Vec<usize> = (0..6).map(|_| round(&mut gate, Signal::Well)).collect();
+        assert_eq!(rounds, [4, 8, 16, 32, 64, 64]);
+        round(&mut gate, Signal::Strained);
+        let rounds: Vec<usize> = (0..3).map(|_| round(&mut gate, Signal::Well)).collect();
+        assert_eq!(rounds, [32, 33, 34], "64 answers of one overload halve the limit once");
+    }
+
+    #[test]
+    fn a_server_that_is_strained_even_one_at_a_time_rests_until_the_next_wake() {
+        let mut gate = Gate::new(64);
+        let asked: usize = (0..100).map(|_| round(&mut gate, Signal::Strained)).sum();
+        assert_eq!(asked, 4 + 2 + 1);
+        assert!(gate.is_shut());
+        gate.wake();
+        assert_eq!((0..100).map(|_| round(&mut gate, Signal::Strained)).sum::<usize>(), 1);
+        gate.wake();
+        assert_eq!((0..3).map(|_| round(&mut gate, Signal::Well)).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_dead_server_gets_one_probe_a_wake_and_is_open_again_after_the_first_answer() {
+        let mut gate = Gate::new(64);
+        let tickets: Vec<Ticket> = std::iter::from_fn(|| gate.enter()).collect();
+        let changes: Vec<Change> = tickets.iter().map(|t| gate.leave(*t, Signal::Dead)).collect();
+        assert_eq!(changes, [Change::None, Change::None, Change::Broke, Change::None]);
+        assert!(gate.is_shut());
+        assert_eq!(gate.enter(), None);
+        for _ in 0..5 {
+            gate.wake();
+            let probe = gate.enter().unwrap();
+            assert!(!gate.is_shut(), "the others wait for the probe");
+            assert_eq!(gate.enter(), None, "one at a time");
+            gate.leave(probe, Signal::Dead);
+            assert!(gate.is_shut());
+            assert_eq!(gate.enter(), None, "one a wake");
+        }
+        gate.wake();
+        let probe = gate.enter().unwrap();
+        assert_eq!(gate.leave(probe, Signal::Well), Change::Mended);
+        assert!(gate.enter().is_some());
+    }
+
+    fn signals() -> impl Strategy<Value = Signal> {
+        prop_oneof![Just(Signal::Well), Just(Signal::Strained), Just(Signal::Dead)]
+    }
+
+    proptest! {
+        #[test]
+        fn the_limit_stays_in_bounds_and_recovers(
+            most in 1_u32..200, story in vec((0_usize..70, signals(), proptest::bool::ANY), 0..200),
+        ) {
+            let mut gate = Gate::new(most);
+            let mut out: Vec<Ticket> = Vec::new();
+            for (index, signal, wakes) in story {
+                out.extend(gate.enter());
+                if wakes {
+                    gate.wake();
+                }
+                if !out.is_empty() {
+                    let ticket = out.swap_remove(index % out.len());
+                    gate.leave(ticket, signal);
+                }
+                prop_assert!((1..=most).contains(&gate.limit()));
+                prop_assert!(out.len() <= usize::try_from(most).unwrap());
+            }
+            for ticket in out.drain(..) {
+                gate.leave(ticket, Signal::Well);
+            }
+            // No starvation: after the last fault, each wake lets someone through, and the limit is whole again.
+            for _ in 0..most + 2 {
+                gate.wake();
+                let passed = round(&mut gate, Signal::Well);
+                prop_assert!(passed >= 1);
+            }
+            prop_assert!(gate.limit() == most);
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What happened, in the order in which it happened.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// The number of an event. It only grows, over restarts too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seq(pub u64);
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its number.
+    pub seq: Seq,
+    /// When it happened.
+    pub at: DateTime<Utc>,
+    /// What it was.
+    pub kind: EventKind,
+    /// Whom it concerns, unless it concerns everyone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer_id: Option<String>,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// The kinds of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// A new token was written.
+    Renewed,
+    /// An attempt failed and will be repeated.
+    Failed,
+    /// An attempt failed for good.
+    Parked,
+    /// A parked customer is tried again: its credentials changed or an operator named it.
+    Unparked,
+    /// The first success after failures.
+    Recovered,
+    /// A token has ended without a new one.
+    Expired,
+    /// A pass began.
+    PassStarted,
+    /// A pass ended.
+    PassFinished,
+    /// The store cannot be used.
+    StoreLost,
+    /// The store can be used again.
+    StoreBack,
+    /// The loop was started.
+    Started,
+    /// The loop was stopped.
+    Stopped,
+    /// A kind that this client does not know.
+    #[serde(other)]
+    Unknown,
+}

@@ -1,0 +1,105 @@
+//! The control protocol of **tbtokend**, version 1.
+//!
+//! This documentation is the specification; the golden files under `proto/tests/golden/` pin the text of
+//! every message. The daemon answers in these types, and `tbctl` and `tbtui` read them.
+//!
+//! # Transport
+//!
+//! A Unix stream socket, at [`socket_path`]. One JSON object per line, UTF-8, ended by `\n`. Many requests may
+//! follow each other on one connection; each gets exactly one line back, in order.
+//!
+//! - A request line is at most [`MAX_REQUEST_BYTES`] long, its newline not counted. A line that is longer, not
+//!   UTF-8, not JSON, not an object, has an unknown action or a field of the wrong type gets one error line.
+//!   After an overlong or non-UTF-8 line the connection is closed as well.
+//! - Unknown fields in a *request* are refused (`bad_request`), so that a typing mistake is not silently
+//!   ignored. Unknown fields in an *answer* are ignored by clients, so that answers can grow.
+//! - From the first byte of a request to its newline at most [`REQUEST_SECONDS`] pass. At most
+//!   [`MAX_CONNECTIONS`] clients are connected to one socket; one more is told `busy` and closed. A client that
+//!   does not read its answer for [`ANSWER_SECONDS`] is dropped. None of these disturbs another client.
+//! - Every answer has `success`. A refused one has `error`, a sentence for people, and `code`, for programs
+//!   ([`ErrorCode`]).
+//! - `id` (a string or a number) in a request is echoed in its answer.
+//! - Times are RFC 3339 in UTC with `Z`. Durations are whole numbers with their unit in the name. Enumerations
+//!   are snake_case strings.
+//! - No answer ever holds a token, a refresh token or a password.
+//!
+//! # Requests
+//!
+//! | request | answer |
+//! |---|---|
+//! | `{"action":"status"}` | [`StatusReply`]: `cron`, `tokens`, `daemon` |
+//! | `{"action":"status","customers":"none"}` | the same without `tokens.customers` |
+//! | `{"action":"status","customers":["id",…]}` | only these rows; an id that is not there is `unknown_customer` |
+//! | `{"action":"status","since":REV}` | only customers that changed after [`Revision`] REV, and `tokens.removed`; `daemon.revision` is the new REV. A REV from before a restart, or too old, gives everything and `tokens.complete` |
+//! | `{"action":"start"}`, `{"action":"stop"}` | [`SteerReply`]; saying it twice succeeds and says that it was so already |
+//! | `{"action":"refresh"}` | [`RefreshReply`] over everyone who is due now, waiting ones included |
+//! | `{"action":"refresh","customers":["id",…]}` | exactly these, even if valid or parked |
+//! | `{"action":"refresh","all":true}` | everyone who is not parked |
+//! | `{"action":"refresh","wait":false}` | accepted at once, without `result`; the outcome is in `status` and `events` |
+//! | `{"action":"events","since":SEQ,"limit":N}` | [`EventsReply`]: events newer than SEQ, oldest first, at most N (1 to 1000, default 100); without `since`, the newest N |
+//! | `{"action":"version"}` | [`VersionReply`] |
+//!
+//! On the monitor socket `start`, `stop` and `refresh` are refused with `read_only`.
+//!
+//! # Example
+//!
+//! ```text
+//! → {"action":"stop","id":7}
+//! ← {"success":true,"id":7,"message":"the loop is stopped","cron":{"running":false,…}}
+//! → {"action":"refesh"}
+//! ← {"success":false,"error":"unknown action \"refesh\"; …","code":"unknown_action"}
+//! ```
+
+pub mod client;
+mod event;
+mod reply;
+mod request;
+mod status;
+pub mod words;
+
+use std::path::PathBuf;
+
+pub use event::{Event, EventKind, Seq};
+pub use reply::{
+    Answer, ErrorCode, EventsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult, Refusal, Reply,
+    StatusReply, SteerReply, VersionReply,
+};
+pub use request::{Envelope, Id, Refresh, Request, Rows, StatusQuery};
+pub use status::{
+    Cron, Customer, Daemon, Failure, FailureKind, LastRun, Phase, Revision, Summary, TokenStatus, Tokens,
+    Trigger,
+};
+
+/// The version of the protocol that this crate speaks; `daemon.protocol` in an answer.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The longest request line in bytes, without its newline.
+pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
+
+/// How long a request may take from its first byte to its newline, in seconds.
+pub const REQUEST_SECONDS: u64 = 10;
+
+/// How long a client may leave its answer unread, in seconds.
+pub const ANSWER_SECONDS: u64 = 10;
+
+/// How many clients may be connected to one socket at a time.
+pub const MAX_CONNECTIONS: usize = 64;
+
+/// How many events one answer holds at most, and how many when the request does not say.
+pub const MAX_EVENTS: usize = 1000;
+/// See [`MAX_EVENTS`].
+pub const DEFAULT_EVENTS: usize = 100;
+
+/// Where the daemon listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/tbtokend/control.sock";
+
+/// The environment variable that names the socket for the clients.
+pub const SOCKET_VARIABLE: &str = "TBTOKEND_SOCKET";
+
+/// The socket that a client should use: the one given on the command line, else `$TBTOKEND_SOCKET` unless it is
+/// empty, else [`DEFAULT_SOCKET`].
+pub fn socket_path(given: Option<PathBuf>) -> PathBuf {
+    given
+        .or_else(|| std::env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from))
+        .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET))
+}

@@ -1,0 +1,195 @@
+//! What a client may ask, and how a line becomes a request.
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::{DEFAULT_EVENTS, ErrorCode, MAX_EVENTS, Refusal, Revision, Seq};
+
+/// One request. See the table in the [crate documentation](crate).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How the loop, the customers and the daemon stand.
+    Status(StatusQuery),
+    /// Let the loop run.
+    Start {},
+    /// Let a running pass finish and begin no other.
+    Stop {},
+    /// A pass now.
+    Refresh(Refresh),
+    /// What happened lately.
+    Events {
+        /// Only events newer than this; without it, the newest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Seq>,
+        /// At most so many, 1 to [`MAX_EVENTS`].
+        #[serde(default = "default_events")]
+        limit: usize,
+    },
+    /// Which daemon this is.
+    Version {},
+}
+
+fn default_events() -> usize {
+    DEFAULT_EVENTS
+}
+
+/// The actions, for the text of an error.
+const ACTIONS: [&str; 6] = ["status", "start", "stop", "refresh", "events", "version"];
+
+/// What `status` should hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusQuery {
+    /// Which customers.
+    #[serde(default, skip_serializing_if = "Rows::is_all")]
+    pub customers: Rows,
+    /// Only customers that changed after this revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Revision>,
+}
+
+/// Which customers a `status` answer should list. On the wire: absent, `"none"`, or a list of ids.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Rows {
+    /// Everyone.
+    #[default]
+    All,
+    /// Nobody; the summary is enough.
+    None,
+    /// These.
+    Only(Vec<String>),
+}
+
+impl Rows {
+    fn is_all(&self) -> bool {
+        *self == Self::All
+    }
+}
+
+impl Serialize for Rows {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::All => serializer.serialize_none(),
+            Self::None => serializer.serialize_str("none"),
+            Self::Only(ids) => ids.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Rows {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Null => Ok(Self::All),
+            Value::String(word) if word == "none" => Ok(Self::None),
+            list @ Value::Array(_) => serde_json::from_value(list).map(Self::Only).map_err(D::Error::custom),
+            _ => Err(D::Error::custom("customers must be \"none\" or a list of customer ids")),
+        }
+    }
+}
+
+/// Whom a manual pass should renew, and whether to wait for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refresh {
+    /// Exactly these, even if valid or parked; not empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customers: Option<Vec<String>>,
+    /// Everyone who is not parked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all: bool,
+    /// Whether the answer comes when the pass is over (the default) or at once.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub wait: bool,
+}
+
+impl Default for Refresh {
+    fn default() -> Self {
+        Self { customers: None, all: false, wait: true }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
+/// What a client chose to recognize its answer by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Id {
+    /// A number.
+    Number(serde_json::Number),
+    /// A string.
+    Text(String),
+}
+
+/// A request with the id that its answer echoes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Envelope {
+    /// The id, if the client sent one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<Id>,
+    /// The request.
+    #[serde(flatten)]
+    pub request: Request,
+}
+
+impl Envelope {
+    /// Reads one line, its newline taken off.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that says what is wrong with the line, with the id of the request if that could be read.
+    pub fn parse(line: &str) -> Result<Self, (Option<Id>, Refusal)> {
+        let bad = |message: String| Refusal { code: ErrorCode::BadRequest, error: message };
+        let value: Value = serde_json::from_str(line).map_err(|error| {
+            (None, bad(format!("the line is not JSON: {error}; send one object per line")))
+        })?;
+        let Value::Object(mut fields) = value else {
+            return Err((None, bad("the line is JSON but no object; send {\"action\":…}".to_owned())));
+        };
+        let id = match fields.remove("id") {
+            None => None,
+            Some(value) => Some(
+                serde_json::from_value(value)
+                    .map_err(|_| (None, bad("id must be a string or a number".to_owned())))?,
+            ),
+        };
+        match parse_fields(fields) {
+            Ok(request) => Ok(Self { id, request }),
+            Err(refusal) => Err((id, refusal)),
+        }
+    }
+}
+
+fn parse_fields(fields: serde_json::Map<String, Value>) -> Result<Request, Refusal> {
+    let bad = |message: String| Refusal { code: ErrorCode::BadRequest, error: message };
+    let action = match fields.get("action") {
+        Some(Value::String(action)) => action.clone(),
+        Some(_) => return Err(bad("action must be a string".to_owned())),
+        None => return Err(bad(format!("action is missing; use one of {}", ACTIONS.join(", ")))),
+    };
+    if !ACTIONS.contains(&action.as_str()) {
+        let error = format!("unknown action {action:?}; use one of {}", ACTIONS.join(", "));
+        return Err(Refusal { code: ErrorCode::UnknownAction, error });
+    }
+    let request: Request = serde_json::from_value(Value::Object(fields))
+        .map_err(|error| bad(format!("{action} is not understood: {error}")))?;
+    match &request {
+        Request::Refresh(Refresh { customers: Some(_), all: true, .. }) => {
+            Err(bad("refresh takes either customers or all, not both".to_owned()))
+        }
+        Request::Refresh(Refresh { customers: Some(ids), .. }) if ids.is_empty() => {
+            Err(bad("customers is empty; leave it out to renew whoever is due".to_owned()))
+        }
+        Request::Events { limit, .. } if !(1..=MAX_EVENTS).contains(limit) => {
+            Err(bad(format!("limit must be between 1 and {MAX_EVENTS}")))
+        }
+        _ => Ok(request),
+    }
+}

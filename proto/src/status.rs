@@ -1,0 +1,253 @@
+//! What `status` says: the loop, the customers and their tokens, the daemon itself.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+/// Counts the changes of the daemon's picture of its customers. It only grows, and a restarted daemon begins
+/// above every revision of the one before, so an old revision is never mistaken for a current one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+/// The loop that looks at the table once per interval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cron {
+    /// Whether the loop starts passes by itself. `stop` makes this false; the process goes on.
+    pub running: bool,
+    /// One line for people.
+    pub description: String,
+    /// Seconds between two looks at the table, rounded up to a whole one.
+    pub interval_seconds: u64,
+    /// Whether a pass is under way now.
+    pub refreshing: bool,
+    /// When the loop looks at the table next; null while it is stopped.
+    pub next_run_at: Option<DateTime<Utc>>,
+    /// The last pass that ended, if there was one since the daemon started.
+    pub last_run: Option<LastRun>,
+}
+
+/// A pass that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// What began it.
+    pub reason: Trigger,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: DateTime<Utc>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Customers that it tried to renew.
+    pub total: usize,
+    /// Customers whose new token was written.
+    pub updated: usize,
+    /// Customers whose renewal failed.
+    pub errors: usize,
+}
+
+/// What began a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// The daemon started, or an operator started the loop.
+    Start,
+    /// The interval came round.
+    Schedule,
+    /// A token or a retry could not wait for the interval.
+    Early,
+    /// An operator asked for it.
+    Manual,
+    /// A reason that this client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The customers and what is known of their tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Whether the table could be read the last time.
+    pub success: bool,
+    /// Why not, if not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When the table was last read; null if it never was.
+    pub as_of: Option<DateTime<Utc>>,
+    /// The customers that were asked for, in the order of their ids; absent if none were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customers: Option<Vec<Customer>>,
+    /// Customers that left the table after the revision asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+    /// With `since`: true when `customers` holds everyone, because the revision was too old or unknown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub complete: bool,
+    /// Counts over all customers, whatever was asked for.
+    pub summary: Summary,
+}
+
+/// Counts over all customers. `valid + expiring_soon + expired + missing = total`; `parked` and `retrying` cut
+/// across them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// Eligible customers.
+    pub total: usize,
+    /// Tokens that need nothing yet.
+    pub valid: usize,
+    /// Tokens that end within the refresh window.
+    pub expiring_soon: usize,
+    /// Tokens that have ended.
+    pub expired: usize,
+    /// Customers without a token or without an expiry.
+    pub missing: usize,
+    /// Customers that are not tried again until their credentials change or an operator names them.
+    pub parked: usize,
+    /// Customers whose last attempt failed and that wait for the next one.
+    pub retrying: usize,
+}
+
+/// One customer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Customer {
+    /// The id, as text.
+    pub customer_id: String,
+    /// The ThingsBoard user.
+    pub tb_username: String,
+    /// The ThingsBoard server that is used: the row's own, or the configured fallback.
+    pub tb_url: String,
+    /// How its token stands.
+    pub token_status: TokenStatus,
+    /// When its token ends, as the table says.
+    pub tbtokenexpiry: Option<DateTime<Utc>>,
+    /// Whole minutes until then, rounded toward minus infinity; null without an expiry.
+    pub minutes_until_expiry: Option<i64>,
+    /// What the daemon does about it.
+    pub state: Phase,
+    /// The last renewal that was written; stays when a failure comes after it.
+    pub last_success_at: Option<DateTime<Utc>>,
+    /// How many renewals were written, over restarts.
+    pub renewals: u64,
+    /// When the daemon will try next; null for a parked customer.
+    pub next_attempt_at: Option<DateTime<Utc>>,
+    /// Why the last attempt failed; null when it succeeded.
+    pub failure: Option<Failure>,
+}
+
+/// How a token stands at the time of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenStatus {
+    /// It has ended.
+    Expired,
+    /// There is none, or it has no expiry.
+    Missing,
+    /// It ends within the refresh window.
+    ExpiringSoon,
+    /// It needs nothing yet.
+    Valid,
+    /// A status that this client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What the daemon does about a customer. On the wire the field is called `state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing to do.
+    Ok,
+    /// To be renewed in the next pass.
+    Due,
+    /// Being renewed now.
+    Refreshing,
+    /// The last attempt failed; waits for `next_attempt_at`.
+    Retrying,
+    /// Not tried again until its credentials change or an operator names it.
+    Parked,
+    /// A state that this client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Why the last attempt for a customer failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The reason, for programs.
+    pub kind: FailureKind,
+    /// What happened, for people.
+    pub message: String,
+    /// What to do about it, for people.
+    pub remedy: String,
+    /// When the last attempt failed.
+    pub at: DateTime<Utc>,
+    /// Failed attempts since the last success.
+    pub consecutive: u32,
+    /// Whether trying again is useless or dangerous: the customer is parked.
+    pub permanent: bool,
+}
+
+/// The reasons why a renewal can fail; closed in the daemon, open on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// ThingsBoard does not accept user and password.
+    CredentialsRejected,
+    /// The ThingsBoard user is disabled.
+    AccountDisabled,
+    /// ThingsBoard has disabled the user after too many wrong passwords.
+    AccountLocked,
+    /// The password has expired.
+    PasswordExpired,
+    /// ThingsBoard wants another password before it lets the user in.
+    PasswordViolatesPolicy,
+    /// The user needs a second factor, which a daemon does not have.
+    SecondFactorRequired,
+    /// Too many requests for this tenant or customer.
+    RateLimited,
+    /// ThingsBoard answered with an internal error.
+    ServerError,
+    /// No connection to the server.
+    Unreachable,
+    /// No answer in time.
+    Timeout,
+    /// An answer that is not ThingsBoard's.
+    UnexpectedResponse,
+    /// The row's URL cannot be used.
+    BadUrl,
+    /// The row's URL is `http` and the configuration demands `https`.
+    InsecureUrl,
+    /// The token does not fit into its column.
+    TokenTooLong,
+    /// The token could not be written.
+    Database,
+    /// A reason that this client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The daemon itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Daemon {
+    /// Its version.
+    pub version: String,
+    /// The version of the protocol that it speaks.
+    pub protocol: u32,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// The revision of its picture of the customers.
+    pub revision: Revision,
+    /// Which store it uses: the kind and where it is.
+    pub store: String,
+    /// Whether the store could be used the last time, for reading and for writing.
+    pub store_ok: bool,
+    /// Why not, and what to do about it, if not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_error: Option<String>,
+    /// Tokens obtained with a password since the daemon started.
+    #[serde(default)]
+    pub renewals_by_login: u64,
+    /// Tokens obtained with a refresh token since the daemon started.
+    #[serde(default)]
+    pub renewals_by_refresh_token: u64,
+}

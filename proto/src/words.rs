@@ -1,0 +1,164 @@
+//! The words for a status, a reason, a duration: here once, so that `tbctl` and `tbtui` say the same.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::{Customer, EventKind, FailureKind, Phase, TokenStatus, Trigger};
+
+impl TokenStatus {
+    /// The word for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Missing => "missing",
+            Self::ExpiringSoon => "expiring soon",
+            Self::Valid => "valid",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The sign that stands before the word, so that a status is never colour alone.
+    pub fn sign(self) -> char {
+        match self {
+            Self::Expired => 'x',
+            Self::Missing => '-',
+            Self::ExpiringSoon => '!',
+            Self::Valid => ' ',
+            Self::Unknown => '?',
+        }
+    }
+}
+
+impl FailureKind {
+    /// Two or three words for a table.
+    pub fn short(self) -> &'static str {
+        match self {
+            Self::CredentialsRejected => "wrong password",
+            Self::AccountDisabled => "user disabled",
+            Self::AccountLocked => "user locked",
+            Self::PasswordExpired => "password expired",
+            Self::PasswordViolatesPolicy => "password against policy",
+            Self::SecondFactorRequired => "second factor on",
+            Self::RateLimited => "rate limited",
+            Self::ServerError => "server error",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timed out",
+            Self::UnexpectedResponse => "not ThingsBoard's answer",
+            Self::BadUrl => "bad URL",
+            Self::InsecureUrl => "http not allowed",
+            Self::TokenTooLong => "token too long",
+            Self::Database => "not saved",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl EventKind {
+    /// The kind as a word for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Renewed => "renewed",
+            Self::Failed => "failed",
+            Self::Parked => "parked",
+            Self::Unparked => "unparked",
+            Self::Recovered => "recovered",
+            Self::Expired => "expired",
+            Self::PassStarted => "pass started",
+            Self::PassFinished => "pass finished",
+            Self::StoreLost => "store lost",
+            Self::StoreBack => "store back",
+            Self::Started => "started",
+            Self::Stopped => "stopped",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Trigger {
+    /// The reason as a word for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Schedule => "schedule",
+            Self::Early => "early",
+            Self::Manual => "manual",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The time that a token has left at `now`, as short as a table needs it: `14m`, `-12m`, `42s`, `3h`, `6d`, or `-`
+/// without an expiry.
+pub fn left(expiry: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
+    match expiry {
+        None => "-".to_owned(),
+        Some(expiry) if expiry < now => format!("-{}", duration(now - expiry)),
+        Some(expiry) => duration(expiry - now),
+    }
+}
+
+/// What happens next to a customer: `parked`, `now`, `in 40s`.
+pub fn next(customer: &Customer, now: DateTime<Utc>) -> String {
+    match (customer.state, customer.next_attempt_at) {
+        (Phase::Parked, _) => "parked".to_owned(),
+        (Phase::Refreshing, _) => "now".to_owned(),
+        (_, Some(at)) if at > now => format!("in {}", duration(at - now)),
+        (Phase::Due, _) => "due".to_owned(),
+        (_, Some(_)) => "due".to_owned(),
+        (_, None) => "-".to_owned(),
+    }
+}
+
+/// The last failure in a few words, with its count: `timed out (x4)`; empty without one.
+pub fn last_error(customer: &Customer) -> String {
+    match &customer.failure {
+        None => String::new(),
+        Some(failure) if failure.consecutive > 1 => {
+            format!("{} (x{})", failure.kind.short(), failure.consecutive)
+        }
+        Some(failure) => failure.kind.short().to_owned(),
+    }
+}
+
+/// A length of time in its largest whole unit, rounded down: `42s`, `14m`, `3h`, `6d`. Negative ones count as zero.
+pub fn duration(length: TimeDelta) -> String {
+    let seconds = length.num_seconds().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// Whether there is nothing to say about a customer: its token is valid and its last attempt succeeded.
+pub fn healthy(customer: &Customer) -> bool {
+    customer.token_status == TokenStatus::Valid && customer.failure.is_none()
+}
+
+/// The order in which people look at customers: trouble first, then whoever has the least time left, then by id.
+/// Among equals the parked ones lead, because they wait for a person.
+pub fn problems_first(a: &Customer, b: &Customer) -> std::cmp::Ordering {
+    let rank = |customer: &Customer| {
+        let parked = customer.state == Phase::Parked;
+        (healthy(customer), customer.token_status, !parked, customer.tbtokenexpiry)
+    };
+    rank(a).cmp(&rank(b)).then_with(|| a.customer_id.cmp(&b.customer_id))
+}
+
+/// `text` without control characters, so that what a server or a table says cannot move a cursor or set a colour.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() || is_format(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Invisible characters that reorder or hide text around them.
+fn is_format(c: char) -> bool {
+    matches!(
+        c,
+        '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
+}

@@ -1,0 +1,370 @@
+//! One value for each message of the protocol, by the name of its golden file.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tbtoken_proto::{
+    Answer, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply, Failure, FailureKind,
+    Id, LastRun, Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, Reply,
+    Request, Revision, Rows, Seq, StatusQuery, StatusReply, SteerReply, Summary, TokenStatus, Tokens,
+    Trigger, VersionReply,
+};
+
+/// Lists the variants of an enumeration, all but `Unknown`. The match fails to compile when one is forgotten.
+macro_rules! every {
+    ($kind:ident: $($variant:ident)*) => {{
+        fn complete(value: $kind) {
+            match value {
+                $($kind::$variant => {})*
+                $kind::Unknown => {}
+            }
+        }
+        complete($kind::Unknown);
+        [$($kind::$variant),*]
+    }};
+}
+
+fn triggers() -> [Trigger; 4] {
+    every!(Trigger: Start Schedule Early Manual)
+}
+
+fn token_statuses() -> [TokenStatus; 4] {
+    every!(TokenStatus: Expired Missing ExpiringSoon Valid)
+}
+
+fn phases() -> [Phase; 5] {
+    every!(Phase: Ok Due Refreshing Retrying Parked)
+}
+
+fn failure_kinds() -> [FailureKind; 15] {
+    every!(FailureKind:
+        CredentialsRejected AccountDisabled AccountLocked PasswordExpired PasswordViolatesPolicy
+        SecondFactorRequired RateLimited ServerError Unreachable Timeout UnexpectedResponse BadUrl InsecureUrl
+        TokenTooLong Database)
+}
+
+fn event_kinds() -> [EventKind; 12] {
+    every!(EventKind:
+        Renewed Failed Parked Unparked Recovered Expired PassStarted PassFinished StoreLost StoreBack Started
+        Stopped)
+}
+
+fn outcome_statuses() -> [OutcomeStatus; 3] {
+    every!(OutcomeStatus: Success Error Skipped)
+}
+
+fn error_codes() -> [ErrorCode; 8] {
+    every!(ErrorCode:
+        BadRequest UnknownAction UnknownCustomer ReadOnly Busy StoreUnavailable ShuttingDown Internal)
+}
+
+/// The field and the word of every variant of every enumeration.
+pub(crate) fn enum_words() -> Vec<(&'static str, String)> {
+    fn words<T: serde::Serialize>(field: &'static str, variants: &[T]) -> Vec<(&'static str, String)> {
+        let word = |variant| serde_json::to_value(variant).unwrap().as_str().unwrap().to_owned();
+        variants.iter().map(|variant| (field, word(variant))).collect()
+    }
+    [
+        words("reason", &triggers()),
+        words("token_status", &token_statuses()),
+        words("state", &phases()),
+        words("kind", &failure_kinds()),
+        words("kind", &event_kinds()),
+        words("status", &outcome_statuses()),
+        words("code", &error_codes()),
+    ]
+    .concat()
+}
+
+fn at(time: &str) -> DateTime<Utc> {
+    time.parse().unwrap()
+}
+
+fn ids(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&id| id.to_owned()).collect()
+}
+
+fn plain(request: Request) -> Envelope {
+    Envelope { id: None, request }
+}
+
+fn events(since: Option<u64>, limit: usize) -> Request {
+    Request::Events { since: since.map(Seq), limit }
+}
+
+fn status(customers: Rows, since: Option<u64>) -> Request {
+    Request::Status(StatusQuery { customers, since: since.map(Revision) })
+}
+
+/// Every form of every request.
+pub(crate) fn requests() -> Vec<(&'static str, Envelope)> {
+    let named = Some(ids(&["8F1C02AA", "Kunde ä \"1\""]));
+    vec![
+        ("request_status", plain(status(Rows::All, None))),
+        ("request_status_none", plain(status(Rows::None, None))),
+        ("request_status_customers", plain(status(Rows::Only(ids(&["8F1C02AA", "91BE77C0"])), None))),
+        ("request_status_customers_empty", plain(status(Rows::Only(vec![]), None))),
+        ("request_status_since", plain(status(Rows::All, Some(981)))),
+        ("request_status_none_since", plain(status(Rows::None, Some(0)))),
+        ("request_start", plain(Request::Start {})),
+        ("request_stop", plain(Request::Stop {})),
+        ("request_refresh", plain(Request::Refresh(Refresh::default()))),
+        (
+            "request_refresh_customers",
+            plain(Request::Refresh(Refresh { customers: named.clone(), ..Refresh::default() })),
+        ),
+        ("request_refresh_all", plain(Request::Refresh(Refresh { all: true, ..Refresh::default() }))),
+        ("request_refresh_no_wait", plain(Request::Refresh(Refresh { wait: false, ..Refresh::default() }))),
+        (
+            "request_refresh_customers_no_wait",
+            plain(Request::Refresh(Refresh { customers: named, all: false, wait: false })),
+        ),
+        ("request_events", plain(events(None, 100))),
+        ("request_events_since", plain(events(Some(17), 1000))),
+        ("request_version", plain(Request::Version {})),
+        (
+            "request_id_number",
+            Envelope { id: Some(Id::Number(7.into())), request: status(Rows::None, Some(981)) },
+        ),
+        ("request_id_text", Envelope { id: Some(Id::Text("a-1".to_owned())), request: Request::Stop {} }),
+    ]
+}
+
+fn cron(reason: Trigger) -> Cron {
+    Cron {
+        running: true,
+        description: "ThingsBoard Token Refresh (runs every minute)".to_owned(),
+        interval_seconds: 60,
+        refreshing: false,
+        next_run_at: Some(at("2026-11-23T14:04:00Z")),
+        last_run: Some(LastRun {
+            reason,
+            started_at: at("2026-11-23T14:03:00Z"),
+            finished_at: at("2026-11-23T14:03:00.412Z"),
+            duration_ms: 412,
+            total: 5,
+            updated: 4,
+            errors: 1,
+        }),
+    }
+}
+
+fn daemon() -> Daemon {
+    Daemon {
+        version: "0.1.0".to_owned(),
+        protocol: 1,
+        pid: 4711,
+        started_at: at("2026-11-22T09:00:00Z"),
+        revision: Revision(981),
+        store: "mssql sql01/app".to_owned(),
+        store_ok: true,
+        store_error: None,
+        renewals_by_login: 12,
+        renewals_by_refresh_token: 400,
+    }
+}
+
+/// A customer in phase number `n`, with the token status and the failure of the same number.
+fn customer(n: usize) -> Customer {
+    let status = token_statuses()[n % 4];
+    let state = phases()[n % 5];
+    let failing = matches!(state, Phase::Parked | Phase::Retrying);
+    let minutes = match status {
+        TokenStatus::Missing => None,
+        TokenStatus::Expired => Some(-12),
+        TokenStatus::ExpiringSoon => Some(4),
+        TokenStatus::Valid | TokenStatus::Unknown => Some(11),
+    };
+    let now = at("2026-11-23T14:03:00Z");
+    Customer {
+        customer_id: format!("8F1C{n:04}"),
+        tb_username: format!("ops{n}@acme.example"),
+        tb_url: "https://tb.acme.example".to_owned(),
+        token_status: status,
+        tbtokenexpiry: minutes.map(|minutes| now + TimeDelta::minutes(minutes)),
+        minutes_until_expiry: minutes,
+        state,
+        last_success_at: (status != TokenStatus::Missing).then(|| at("2026-11-23T13:21:00Z")),
+        renewals: 40 + n as u64,
+        next_attempt_at: (state != Phase::Parked).then(|| at("2026-11-23T14:04:00Z")),
+        failure: failing.then(|| Failure {
+            kind: failure_kinds()[n % 15],
+            message: "ThingsBoard says \"Invalid username or password\"".to_owned(),
+            remedy: "fix tb_password in customer_settings; it is picked up by itself".to_owned(),
+            at: at("2026-11-23T13:36:21Z"),
+            consecutive: 1 + n as u32,
+            permanent: state == Phase::Parked,
+        }),
+    }
+}
+
+fn tokens(customers: Option<Vec<Customer>>) -> Tokens {
+    Tokens {
+        success: true,
+        error: None,
+        as_of: Some(at("2026-11-23T14:03:00Z")),
+        customers,
+        removed: vec![],
+        complete: false,
+        summary: Summary {
+            total: 20,
+            valid: 5,
+            expiring_soon: 5,
+            expired: 5,
+            missing: 5,
+            parked: 4,
+            retrying: 4,
+        },
+    }
+}
+
+fn outcome(customer_id: &str, status: OutcomeStatus) -> Outcome {
+    Outcome { customer_id: customer_id.to_owned(), status, new_expiry: None, kind: None, message: None }
+}
+
+/// One entry for a renewed customer, one for each kind of failure, one for a customer that was not tried.
+fn result() -> RefreshResult {
+    let mut details = vec![Outcome {
+        new_expiry: Some(at("2026-11-23T14:18:00Z")),
+        ..outcome("8F1C0000", OutcomeStatus::Success)
+    }];
+    details.extend(failure_kinds().iter().enumerate().map(|(n, &kind)| Outcome {
+        kind: Some(kind),
+        message: Some("no answer within 10 s".to_owned()),
+        ..outcome(&format!("8F1D{n:04}"), OutcomeStatus::Error)
+    }));
+    details.push(Outcome {
+        message: Some("parked: wrong password".to_owned()),
+        ..outcome("8F1E0000", OutcomeStatus::Skipped)
+    });
+    RefreshResult { success: false, updated: 1, errors: details.len() - 2, total: details.len(), details }
+}
+
+fn all_events() -> EventsReply {
+    let events = event_kinds().into_iter().enumerate().map(|(n, kind)| Event {
+        seq: Seq(17 + n as u64),
+        at: at("2026-11-23T14:03:00.5Z") + TimeDelta::seconds(n as i64),
+        kind,
+        customer_id: (n < 6).then(|| "8F1C02AA".to_owned()),
+        message: "new token until 14:18:00Z".to_owned(),
+    });
+    EventsReply { events: events.collect(), next: Seq(28) }
+}
+
+fn done(request: Request, reply: Reply) -> (Request, Answer) {
+    (request, Answer { id: None, outcome: Ok(reply) })
+}
+
+fn status_reply(tokens: Tokens) -> StatusReply {
+    StatusReply { cron: cron(Trigger::Schedule), tokens, daemon: daemon() }
+}
+
+fn status_answers() -> Vec<(&'static str, Request, Answer)> {
+    let stopped = Cron { running: false, next_run_at: None, last_run: None, ..cron(Trigger::Start) };
+    let store_lost = StatusReply {
+        tokens: Tokens {
+            success: false,
+            error: Some("the database does not answer: connection refused".to_owned()),
+            ..tokens(Some(vec![customer(3)]))
+        },
+        daemon: Daemon {
+            store_ok: false,
+            store_error: Some("the database does not answer: connection refused".to_owned()),
+            ..daemon()
+        },
+        ..status_reply(tokens(None))
+    };
+    let never_read = StatusReply {
+        cron: stopped,
+        tokens: Tokens {
+            success: false,
+            error: Some("table customer_settings does not exist".to_owned()),
+            as_of: None,
+            customers: Some(vec![]),
+            summary: Summary::default(),
+            ..tokens(None)
+        },
+        daemon: Daemon { store_ok: false, ..daemon() },
+    };
+    let delta = Tokens { removed: ids(&["91BE77C0"]), ..tokens(Some(vec![customer(4)])) };
+    let too_old = Tokens { complete: true, ..tokens(Some(vec![customer(4), customer(8)])) };
+    let all = status_reply(tokens(Some((0..20).map(customer).collect())));
+    [
+        ("answer_status", status(Rows::All, None), all),
+        ("answer_status_none", status(Rows::None, None), status_reply(tokens(None))),
+        (
+            "answer_status_customers",
+            status(Rows::Only(ids(&["8F1C0004"])), None),
+            status_reply(tokens(Some(vec![customer(4)]))),
+        ),
+        ("answer_status_since", status(Rows::All, Some(980)), status_reply(delta)),
+        ("answer_status_complete", status(Rows::All, Some(3)), status_reply(too_old)),
+        ("answer_status_store_lost", status(Rows::All, None), store_lost),
+        ("answer_status_never_read", status(Rows::All, None), never_read),
+    ]
+    .into_iter()
+    .map(|(name, request, reply)| {
+        let (request, answer) = done(request, Reply::Status(reply));
+        (name, request, answer)
+    })
+    .collect()
+}
+
+/// Every form of every answer, with the request that it answers.
+pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
+    let refresh = || Request::Refresh(Refresh::default());
+    let steer = |message: &str, cron: Cron| Reply::Steer(SteerReply { message: message.to_owned(), cron });
+    let mut list = status_answers();
+    let mut add = |name, (request, answer)| list.push((name, request, answer));
+    add("answer_start", done(Request::Start {}, steer("the loop is started", cron(Trigger::Start))));
+    add(
+        "answer_stop",
+        done(
+            Request::Stop {},
+            steer(
+                "the loop is stopped",
+                Cron { running: false, refreshing: true, next_run_at: None, ..cron(Trigger::Early) },
+            ),
+        ),
+    );
+    add(
+        "answer_refresh",
+        done(
+            refresh(),
+            Reply::Refresh(RefreshReply {
+                message: "1 renewed, 15 failed".to_owned(),
+                result: Some(result()),
+            }),
+        ),
+    );
+    add(
+        "answer_refresh_no_wait",
+        done(
+            Request::Refresh(Refresh { wait: false, ..Refresh::default() }),
+            Reply::Refresh(RefreshReply { message: "the pass is under way".to_owned(), result: None }),
+        ),
+    );
+    add("answer_events", done(events(Some(16), 100), Reply::Events(all_events())));
+    let no_events = EventsReply { events: vec![], next: Seq(28) };
+    add("answer_events_empty", done(events(Some(28), 100), Reply::Events(no_events)));
+    add("answer_version", done(Request::Version {}, Reply::Version(VersionReply { daemon: daemon() })));
+    let (request, answer) =
+        done(Request::Start {}, steer("the loop is running already", cron(Trigger::Manual)));
+    add("answer_id_number", (request.clone(), Answer { id: Some(Id::Number(7.into())), ..answer.clone() }));
+    add("answer_id_text", (request, Answer { id: Some(Id::Text("a-1".to_owned())), ..answer }));
+    for code in error_codes() {
+        let (name, error) = match code {
+            ErrorCode::BadRequest => ("refusal_bad_request", "the line is not JSON"),
+            ErrorCode::UnknownAction => ("refusal_unknown_action", "unknown action \"refesh\""),
+            ErrorCode::UnknownCustomer => ("refusal_unknown_customer", "no customer \"8F1C\""),
+            ErrorCode::ReadOnly => ("refusal_read_only", "this is the monitor socket"),
+            ErrorCode::Busy => ("refusal_busy", "64 clients are connected already"),
+            ErrorCode::StoreUnavailable => ("refusal_store_unavailable", "the table cannot be read"),
+            ErrorCode::ShuttingDown => ("refusal_shutting_down", "the daemon is about to end"),
+            ErrorCode::Internal => ("refusal_internal", "the pass ended without a result"),
+            ErrorCode::Unknown => unreachable!("it is not on the list"),
+        };
+        // The daemon that is busy has not read the request, and so knows no id.
+        let id = (code != ErrorCode::Busy).then_some(Id::Number(7.into()));
+        add(name, (refresh(), Answer { id, outcome: Err(Refusal { error: error.to_owned(), code }) }));
+    }
+    list
+}

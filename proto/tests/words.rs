@@ -1,0 +1,178 @@
+//! The words for people: the same everywhere, short, and without anything that moves a cursor.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use std::cmp::Ordering;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::prelude::*;
+use tbtoken_proto::words::{duration, healthy, last_error, left, next, printable, problems_first};
+use tbtoken_proto::{Customer, Failure, FailureKind, Phase, TokenStatus};
+
+fn now() -> DateTime<Utc> {
+    "2026-11-23T14:03:00Z".parse().unwrap()
+}
+
+fn customer(id: &str, token_status: TokenStatus, state: Phase, seconds_left: Option<i64>) -> Customer {
+    Customer {
+        customer_id: id.to_owned(),
+        tb_username: String::new(),
+        tb_url: String::new(),
+        token_status,
+        tbtokenexpiry: seconds_left.map(|seconds| now() + TimeDelta::seconds(seconds)),
+        minutes_until_expiry: seconds_left.map(|seconds| seconds.div_euclid(60)),
+        state,
+        last_success_at: None,
+        renewals: 0,
+        next_attempt_at: None,
+        failure: None,
+    }
+}
+
+fn failing(customer: Customer, consecutive: u32) -> Customer {
+    let failure = Failure {
+        kind: FailureKind::Timeout,
+        message: String::new(),
+        remedy: String::new(),
+        at: now(),
+        consecutive,
+        permanent: false,
+    };
+    Customer { failure: Some(failure), ..customer }
+}
+
+#[test]
+fn a_duration_is_in_its_largest_whole_unit() {
+    for (seconds, text) in [
+        (-1, "0s"),
+        (0, "0s"),
+        (59, "59s"),
+        (60, "1m"),
+        (119, "1m"),
+        (3_599, "59m"),
+        (3_600, "1h"),
+        (86_400, "24h"),
+        (172_799, "47h"),
+        (172_800, "2d"),
+        (31_536_000, "365d"),
+    ] {
+        assert_eq!(duration(TimeDelta::seconds(seconds)), text, "{seconds} s");
+    }
+    assert_eq!(duration(TimeDelta::milliseconds(59_999)), "59s");
+    assert_eq!(duration(TimeDelta::MAX), "106751991167d");
+    assert_eq!(duration(TimeDelta::MIN), "0s");
+}
+
+#[test]
+fn the_time_left_has_a_sign_once_it_is_over() {
+    let left = |seconds| left(Some(now() + TimeDelta::seconds(seconds)), now());
+    assert_eq!(left(840), "14m");
+    assert_eq!(left(0), "0s");
+    assert_eq!(left(-1), "-1s");
+    assert_eq!(left(-720), "-12m");
+    assert_eq!(tbtoken_proto::words::left(None, now()), "-");
+}
+
+#[test]
+fn next_says_what_happens_and_when() {
+    let at = |state, seconds: Option<i64>| {
+        let next_attempt_at = seconds.map(|seconds| now() + TimeDelta::seconds(seconds));
+        next(&Customer { next_attempt_at, ..customer("a", TokenStatus::Valid, state, None) }, now())
+    };
+    assert_eq!(at(Phase::Ok, Some(540)), "in 9m");
+    assert_eq!(at(Phase::Retrying, Some(40)), "in 40s");
+    assert_eq!(at(Phase::Retrying, Some(0)), "due");
+    assert_eq!(at(Phase::Due, Some(-5)), "due");
+    assert_eq!(at(Phase::Due, None), "due");
+    assert_eq!(at(Phase::Refreshing, Some(40)), "now");
+    assert_eq!(at(Phase::Parked, None), "parked");
+    assert_eq!(at(Phase::Parked, Some(40)), "parked");
+    assert_eq!(at(Phase::Ok, None), "-");
+}
+
+#[test]
+fn the_last_error_counts_from_the_second_on() {
+    let fine = customer("a", TokenStatus::Valid, Phase::Ok, Some(600));
+    assert_eq!(last_error(&fine), "");
+    assert_eq!(last_error(&failing(fine.clone(), 1)), "timed out");
+    assert_eq!(last_error(&failing(fine, 4)), "timed out (x4)");
+}
+
+#[test]
+fn trouble_comes_first() {
+    let valid = |id| customer(id, TokenStatus::Valid, Phase::Ok, Some(800));
+    let expected = vec![
+        customer("h", TokenStatus::Expired, Phase::Parked, Some(-10)),
+        customer("i", TokenStatus::Expired, Phase::Retrying, Some(-700)),
+        customer("g", TokenStatus::Expired, Phase::Retrying, Some(-180)),
+        customer("f", TokenStatus::Missing, Phase::Parked, None),
+        customer("z", TokenStatus::Missing, Phase::Due, None),
+        customer("e", TokenStatus::ExpiringSoon, Phase::Due, Some(200)),
+        failing(valid("y"), 1),
+        customer("x", TokenStatus::Unknown, Phase::Unknown, Some(900)),
+        customer("d", TokenStatus::Valid, Phase::Ok, Some(700)),
+        valid("b"),
+        valid("c"),
+    ];
+    let mut sorted = expected.clone();
+    sorted.reverse();
+    sorted.sort_by(problems_first);
+    let names = |list: &[Customer]| list.iter().map(|c| c.customer_id.clone()).collect::<String>();
+    assert_eq!(names(&sorted), names(&expected));
+    assert_eq!(expected.iter().filter(|customer| healthy(customer)).count(), 3);
+}
+
+#[test]
+fn what_a_server_says_cannot_move_the_cursor() {
+    for (text, shown) in [
+        ("ops@acme.example", "ops@acme.example"),
+        ("Müller 株式会社 🦀", "Müller 株式会社 🦀"),
+        ("\u{1b}[2J\u{1b}]0;x\u{7}", "\u{fffd}[2J\u{fffd}]0;x\u{fffd}"),
+        ("a\nb\r\tc\0", "a\u{fffd}b\u{fffd}\u{fffd}c\u{fffd}"),
+        ("\u{7f}\u{85}\u{9b}1m", "\u{fffd}\u{fffd}\u{fffd}1m"),
+        ("a\u{202e}b\u{2066}c\u{61c}", "a\u{fffd}b\u{fffd}c\u{fffd}"),
+        ("a\u{200b}\u{feff}\u{2028}\u{e0041}", "a\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
+    ] {
+        assert_eq!(printable(text), shown);
+    }
+}
+
+fn any_customer() -> impl Strategy<Value = Customer> {
+    let status = prop::sample::select(vec![
+        TokenStatus::Expired,
+        TokenStatus::Missing,
+        TokenStatus::ExpiringSoon,
+        TokenStatus::Valid,
+        TokenStatus::Unknown,
+    ]);
+    let state = prop::sample::select(vec![Phase::Ok, Phase::Parked, Phase::Retrying]);
+    ("[a-c]", status, state, prop::option::of(-2..2_i64), any::<bool>()).prop_map(
+        |(id, status, state, left, failed)| {
+            let customer = customer(&id, status, state, left);
+            if failed { failing(customer, 1) } else { customer }
+        },
+    )
+}
+
+proptest! {
+    /// A sort may panic over an order that contradicts itself, and rows would jump between two looks.
+    #[test]
+    fn problems_first_is_a_total_order(a in any_customer(), b in any_customer(), c in any_customer()) {
+        prop_assert_eq!(problems_first(&a, &a), Ordering::Equal);
+        prop_assert_eq!(problems_first(&a, &b), problems_first(&b, &a).reverse());
+        if problems_first(&a, &b).is_le() && problems_first(&b, &c).is_le() {
+            prop_assert!(problems_first(&a, &c).is_le());
+        }
+        if a.customer_id != b.customer_id {
+            prop_assert_ne!(problems_first(&a, &b), Ordering::Equal, "two customers never tie");
+        }
+    }
+
+    #[test]
+    fn nothing_printable_is_a_control_character(text in any::<String>()) {
+        let shown = printable(&text);
+        prop_assert!(!shown.chars().any(char::is_control));
+        prop_assert_eq!(shown.chars().count(), text.chars().count());
+        prop_assert_eq!(printable(&shown), shown);
+    }
+}

@@ -1,0 +1,10 @@
+//! The only place of the fakes and the harness that reads the wall clock.
+
+use chrono::{DateTime, Utc};
+
+/// The time now.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "real sockets and real processes live in real time")]
+pub fn now() -> DateTime<Utc> {
+    Utc::now()
+}

@@ -1,0 +1,50 @@
+//! The demo: a [cast](cast) of customers, a [script](script) of what befalls them, and a [stage](stage) with the daemon
+//! and the dashboard.
+//!
+//! ```text
+//!  fake ThingsBoards ◀── script: goes away, comes back, forgets a password …
+//!        ▲
+//!     tbtokend ◀──▶ customers.db
+//!        ▲
+//!      tbtui (in the foreground)      --headless: the path of the socket instead
+//! ```
+
+mod cast;
+mod script;
+mod stage;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use crate::harness::binaries::{self, Progress};
+
+/// What the person in front of it asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// No dashboard; print where the socket is and run until interrupted.
+    pub headless: bool,
+    /// Leave the folder where it is.
+    pub keep: bool,
+}
+
+/// Runs the demo to its end.
+#[must_use]
+pub fn run(options: Options) -> ExitCode {
+    let terminal = std::io::stdout().is_terminal();
+    if !terminal && !options.headless {
+        say("standard output is no terminal, so there is no dashboard: going on as with --headless");
+    }
+    binaries::prepare(Progress::Shown);
+    match stage::perform(Options { headless: options.headless || !terminal, ..options }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says something to the person, who may have gone: a closed terminal is no reason to fail.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "demo: {text}");
+}

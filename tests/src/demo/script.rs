@@ -1,0 +1,95 @@
+//! What befalls the customers of the demo while one watches.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::cast::Cast;
+use crate::canary;
+use crate::harness::Table;
+use crate::thingsboard::{Temper, ThingsBoard};
+
+/// How long the script is; then it begins anew.
+const LENGTH: Duration = Duration::from_secs(120);
+
+/// The script as it is being played. It ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct Script {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Something that happens so many seconds into the script, in the n-th round.
+type Act = (u64, Box<dyn FnMut(u32) + Send>);
+
+impl Script {
+    /// Begins to play.
+    pub(super) fn play(cast: &Cast, table: &Table) -> Self {
+        let mut acts = acts(cast, table);
+        acts.sort_by_key(|(at, _)| *at);
+        let (stop, stopped) = channel();
+        let thread = std::thread::spawn(move || play(&mut acts, &stopped));
+        Self { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn play(acts: &mut [Act], stopped: &Receiver<()>) {
+    let mut began = Instant::now();
+    for round in 0.. {
+        for (at, act) in &mut *acts {
+            let wait = (began + Duration::from_secs(*at)).saturating_duration_since(Instant::now());
+            match stopped.recv_timeout(wait) {
+                Err(RecvTimeoutError::Timeout) => act(round),
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+        began += LENGTH;
+    }
+}
+
+fn acts(cast: &Cast, table: &Table) -> Vec<Act> {
+    let becomes = |at: u64, host: &Arc<ThingsBoard>, temper: Temper| -> Act {
+        let host = Arc::clone(host);
+        (at, Box::new(move |_| host.set(temper.clone())))
+    };
+    let (fix, table) = (cast.forgetful.clone(), table.clone());
+    let (change, cloud) = (cast.forgetful.clone(), Arc::clone(&cast.cloud));
+    vec![
+        becomes(15, &cast.limited, Temper::RateLimit { retry_after: None }),
+        becomes(20, &cast.flaky, Temper::DatabaseError),
+        becomes(30, &cast.away, Temper::Refuse),
+        becomes(35, &cast.flaky, Temper::Page(503)),
+        becomes(45, &cast.limited, Temper::Normal),
+        becomes(50, &cast.flaky, Temper::Normal),
+        becomes(60, &cast.away, Temper::Normal),
+        // Somebody sees the parked customer in the dashboard and mends its row …
+        (
+            70,
+            Box::new(move |round| {
+                table.set(&fix.customer_id, "tb_password", Some(&password(&fix.password, round)));
+            }),
+        ),
+        // … and later the customer changes its password once more, and tells nobody.
+        (
+            100,
+            Box::new(move |round| {
+                cloud.set_password(&change.username, &password(&change.password, round + 1));
+            }),
+        ),
+    ]
+}
+
+/// The password of the forgetful customer in the n-th round.
+fn password(first: &str, round: u32) -> String {
+    if round == 0 { first.to_owned() } else { canary::password(&format!("changed-{round}")) }
+}

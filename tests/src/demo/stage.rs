@@ -1,0 +1,192 @@
+//! The stage of the demo: the folder, the daemon, the dashboard, and how all of it ends.
+//!
+//! Whatever ends the demo (the dashboard, a signal, a terminal that is closed, the daemon itself) arrives as a [`Cue`] on
+//! one channel. Then the dashboard ends, then the daemon, then the folder goes.
+//!
+//! When the demo is killed with SIGKILL, the kernel ends both children where `setpriv` is installed; the folder stays.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tbtoken_proto::Request;
+use tbtoken_proto::client::Client;
+use tempfile::TempDir;
+
+use super::cast::Cast;
+use super::script::Script;
+use super::{Options, say};
+use crate::harness::process::{Process, command_that_dies_with_us};
+use crate::harness::{Config, Signal, Table, binaries, wait};
+
+/// How long a child may take to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How many lines of its log are shown when the daemon ends by itself.
+const LAST_LINES: usize = 15;
+
+/// Why the demo ends.
+enum Cue {
+    Signal,
+    DashboardEnded(ExitStatus),
+    DaemonEnded(ExitStatus),
+}
+
+/// Plays the demo, from the first cue to the last.
+///
+/// # Errors
+/// A program or a file that the stage needs is not to be had, or the daemon ends by itself.
+pub(super) fn perform(options: Options) -> io::Result<()> {
+    let (cues, next_cue) = channel();
+    listen_for_signals(cues.clone())?;
+    let mut folder = tempfile::Builder::new().prefix("tbt-demo-").tempdir()?;
+    folder.disable_cleanup(options.keep);
+
+    let cast = Cast::call();
+    let config = configuration(folder.path());
+    let table = Table::at(&folder.path().join("customers.db"));
+    table.create();
+    table.insert(&cast.rows);
+    let mut daemon = start_daemon(folder.path(), &config, cues.clone())?;
+    let script = Script::play(&cast, &table);
+
+    let outcome = if options.headless {
+        announce(folder.path(), &cast);
+        next_cue.recv().map_err(io::Error::other)
+    } else {
+        show_dashboard(folder.path(), cues, &next_cue)
+    };
+
+    drop(script);
+    daemon.signal(Signal::SIGTERM);
+    if daemon.wait(GRACE).is_none() {
+        say("the daemon does not end; killing it");
+    }
+    drop(daemon);
+    let verdict = judge(outcome?, &folder);
+    let place = folder.path().display().to_string();
+    let kept = options.keep || verdict.is_err();
+    folder.disable_cleanup(kept);
+    folder.close()?;
+    let fate = if kept { "stays" } else { "is removed" };
+    say(&format!("goodbye; the daemon has stopped, {place} {fate}"));
+    verdict
+}
+
+/// Whether the demo ended as it should.
+fn judge(cue: Cue, folder: &TempDir) -> io::Result<()> {
+    match cue {
+        Cue::Signal => Ok(()),
+        Cue::DashboardEnded(status) if status.success() => Ok(()),
+        Cue::DashboardEnded(status) => Err(io::Error::other(format!("the dashboard failed: {status}"))),
+        Cue::DaemonEnded(status) => Err(io::Error::other(format!(
+            "the daemon ended by itself: {status}\n{}",
+            last_lines(&log_path(folder.path()))
+        ))),
+    }
+}
+
+/// Signals become cues, from here on, whatever else happens.
+fn listen_for_signals(cues: Sender<Cue>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::spawn(move || {
+        for _ in &mut signals {
+            let _ = cues.send(Cue::Signal);
+        }
+    });
+    Ok(())
+}
+
+/// A daemon that is in more of a hurry than a real one, so that something happens while one watches.
+fn configuration(folder: &Path) -> Config {
+    let mut config = Config::in_folder(folder);
+    config.set("schedule.interval", "10s");
+    config.set("schedule.refresh_window", "20s");
+    config.set("thingsboard.connect_timeout", "2s");
+    config.set("thingsboard.request_timeout", "4s");
+    config.set("log.level", "info");
+    config
+}
+
+fn start_daemon(folder: &Path, config: &Config, cues: Sender<Cue>) -> io::Result<Process> {
+    let (file, log) = (folder.join("config.toml"), log_path(folder));
+    config.write(&file);
+    let output = File::create(&log)?;
+    let mut daemon = Process::spawn_and_then(
+        command_that_dies_with_us(binaries::path("tbtokend"))
+            .arg("--config")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            // A Ctrl-C at the terminal is for the dashboard; the daemon ends when the demo says so.
+            .process_group(0),
+        move |status| drop(cues.send(Cue::DaemonEnded(status))),
+    )?;
+    let socket = socket_path(folder);
+    let ready = wait::poll(wait::PATIENCE, || {
+        let answers = || Client::connect(&socket, GRACE).ok()?.send(&Request::Version {}).ok();
+        if daemon.exited().is_some() { Some(false) } else { answers().map(|_| true) }
+    });
+    if ready != Some(true) {
+        return Err(io::Error::other(format!("the daemon does not start\n{}", last_lines(&log))));
+    }
+    Ok(daemon)
+}
+
+/// Shows the dashboard until something ends the demo.
+fn show_dashboard(folder: &Path, cues: Sender<Cue>, next_cue: &Receiver<Cue>) -> io::Result<Cue> {
+    let mut dashboard = Process::spawn_and_then(
+        command_that_dies_with_us(binaries::path("tbtui")).arg("--socket").arg(socket_path(folder)),
+        move |status| drop(cues.send(Cue::DashboardEnded(status))),
+    )?;
+    let cue = next_cue.recv().map_err(io::Error::other)?;
+    // The dashboard has to give the terminal back before anything is said on it.
+    dashboard.signal(Signal::SIGTERM);
+    dashboard.wait(GRACE);
+    Ok(cue)
+}
+
+/// Tells a person, or a script, what there is to do without a dashboard.
+fn announce(folder: &Path, cast: &Cast) {
+    let socket = socket_path(folder);
+    let ctl = binaries::path("tbctl");
+    let (socket, ctl) = (socket.display(), ctl.display());
+    let (customers, hosts) = (cast.rows.len(), cast.hosts.len());
+    let log = log_path(folder);
+    let text = format!(
+        "socket: {socket}\n\
+         log: {}\n\
+         \n\
+         {customers} customers on {hosts} fake ThingsBoards; their tokens live for 20 to 60 seconds. Try:\n\
+         \n  \
+           {ctl} --socket {socket} status\n  \
+           {ctl} --socket {socket} events\n  \
+           {ctl} --socket {socket} refresh\n\
+         \n\
+         Ctrl-C ends it.\n",
+        log.display()
+    );
+    let mut stdout = io::stdout();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+fn socket_path(folder: &Path) -> PathBuf {
+    folder.join("control.sock")
+}
+
+fn log_path(folder: &Path) -> PathBuf {
+    folder.join("tbtokend.log")
+}
+
+fn last_lines(log: &Path) -> String {
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
+}

@@ -1,0 +1,87 @@
+//! The binaries under test, built and current.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// The environment variable that names a folder with ready-made binaries; nothing is built then.
+pub const VARIABLE: &str = "TBTOKEN_BIN_DIR";
+
+/// The packages whose binaries are used; each holds one of its own name.
+const PACKAGES: [&str; 3] = ["tbtokend", "tbctl", "tbtui"];
+
+/// Where the binary `name` is. They are [prepared](prepare) if they were not yet.
+///
+/// # Panics
+/// If they cannot be built, or there is no such binary.
+#[must_use]
+pub fn path(name: &str) -> PathBuf {
+    let path = prepare(Progress::Hidden).join(name);
+    assert!(path.is_file(), "there is no binary at {}", path.display());
+    path
+}
+
+/// Whether cargo's progress is shown while it builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// On standard error, for a person who waits.
+    Shown,
+    /// Only when it fails.
+    Hidden,
+}
+
+/// The folder of the binaries. The first call of a process builds all of them, in the same profile and the same target
+/// folder as the caller's own.
+///
+/// # Panics
+/// With cargo's output if they cannot be built.
+pub fn prepare(progress: Progress) -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        if let Some(folder) = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty()) {
+            return PathBuf::from(folder);
+        }
+        let folder = own_profile_folder();
+        build(&folder, progress);
+        folder
+    })
+}
+
+/// `target/debug` for `target/debug/demo` and for `target/debug/deps/some_test-0123`.
+fn own_profile_folder() -> PathBuf {
+    let own = std::env::current_exe().expect("the path of this very program");
+    let folder = own.parent().expect("a program lies in a folder");
+    match folder.file_name().is_some_and(|name| name == "deps" || name == "examples") {
+        true => folder.parent().expect("deps lies in the folder of a profile").to_owned(),
+        false => folder.to_owned(),
+    }
+}
+
+fn build(folder: &Path, progress: Progress) {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in a workspace");
+    let target = folder.parent().expect("the folder of a profile lies in the target folder");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace).arg("build").arg("--target-dir").arg(target);
+    if workspace.join("Cargo.lock").exists() {
+        cargo.arg("--locked");
+    }
+    match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => {}
+        Some("release") => drop(cargo.arg("--release")),
+        Some(profile) => drop(cargo.args(["--profile", profile])),
+    }
+    for package in PACKAGES {
+        cargo.args(["-p", package]);
+    }
+    if progress == Progress::Shown {
+        eprintln!("building {} …", PACKAGES.join(", "));
+        cargo.stderr(Stdio::inherit());
+    }
+    let output = cargo.output().unwrap_or_else(|error| panic!("failed to run cargo: {error}"));
+    assert!(
+        output.status.success(),
+        "failed to build {}:\n{}",
+        PACKAGES.join(", "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

@@ -1,0 +1,277 @@
+//! A running daemon.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::ops::Deref;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use tbtoken_proto::client::Client;
+use tbtoken_proto::{
+    Answer, Customer, Envelope, Event, Refresh, RefreshReply, Refusal, Reply, Request, StatusQuery,
+    StatusReply,
+};
+
+use super::process::Process;
+use super::{Signal, wait};
+use crate::canary;
+
+/// How many lines of its log a daemon leaves behind when its test fails.
+const LAST_LINES: usize = 60;
+
+/// A daemon. When it is dropped it is killed, if it still runs, and its log is searched for canaries.
+#[derive(Debug)]
+pub struct Daemon {
+    process: Process,
+    socket: PathBuf,
+    log: PathBuf,
+}
+
+/// The answer to `status`, with a way to get at one customer.
+#[derive(Debug, Clone)]
+pub struct Status(StatusReply);
+
+impl Deref for Status {
+    type Target = StatusReply;
+
+    fn deref(&self) -> &StatusReply {
+        &self.0
+    }
+}
+
+impl Status {
+    /// A customer.
+    ///
+    /// # Panics
+    /// If it is not there.
+    #[must_use]
+    pub fn of(&self, id: &str) -> &Customer {
+        self.find(id).unwrap_or_else(|| panic!("no customer {id} in {:#?}", self.0.tokens))
+    }
+
+    /// A customer, if it is there.
+    #[must_use]
+    pub fn find(&self, id: &str) -> Option<&Customer> {
+        self.0.tokens.customers.iter().flatten().find(|customer| customer.customer_id == id)
+    }
+}
+
+impl Daemon {
+    pub(super) fn new(process: Process, socket: PathBuf, log: PathBuf) -> Self {
+        Self { process, socket, log }
+    }
+
+    /// Waits until it answers at its socket.
+    ///
+    /// # Panics
+    /// With its log if it ends instead, or if it takes too long.
+    #[must_use]
+    pub fn wait_until_ready(mut self) -> Self {
+        let ready = wait::poll(wait::PATIENCE, || match self.process.exited() {
+            Some(status) => Some(Err(status)),
+            None => self.try_ask(r#"{"action":"version"}"#).ok().map(Ok),
+        });
+        match ready {
+            Some(Ok(_)) => self,
+            Some(Err(status)) => {
+                panic!("tbtokend ended ({status}) before it was ready:\n{}", self.last_lines())
+            }
+            None => panic!("tbtokend is not ready after {:?}:\n{}", wait::PATIENCE, self.last_lines()),
+        }
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
+    /// The control socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// A connection to the control socket. What is said on it is not searched for canaries;
+    /// [`request`](Self::request) is.
+    ///
+    /// # Panics
+    /// If the daemon cannot be reached.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::connect(&self.socket, wait::PATIENCE).expect("the daemon can be reached")
+    }
+
+    /// Sends one line on a connection of its own and gives back the line that answers it.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    #[must_use]
+    pub fn ask(&self, line: &str) -> String {
+        self.try_ask(line)
+            .unwrap_or_else(|error| panic!("no answer to {line}: {error}\n{}", self.last_lines()))
+    }
+
+    fn try_ask(&self, line: &str) -> std::io::Result<String> {
+        let mut stream = UnixStream::connect(&self.socket)?;
+        stream.set_read_timeout(Some(wait::PATIENCE))?;
+        stream.write_all(format!("{line}\n").as_bytes())?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer)?;
+        canary::assert_clean(&format!("the answer to {line}"), answer.as_bytes());
+        if answer.ends_with('\n') { Ok(answer) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    /// Sends one request and gives back what became of it.
+    ///
+    /// # Errors
+    /// The daemon refuses.
+    ///
+    /// # Panics
+    /// If there is no answer, or none that the protocol knows.
+    pub fn request(&self, request: &Request) -> Result<Reply, Refusal> {
+        let envelope = Envelope { id: None, request: request.clone() };
+        let line = serde_json::to_string(&envelope).expect("a request can be written");
+        let answer = self.ask(&line);
+        Answer::parse(&answer, request)
+            .unwrap_or_else(|error| panic!("{line} was answered by {answer}: {error}"))
+            .outcome
+    }
+
+    /// How everything stands.
+    ///
+    /// # Panics
+    /// If the daemon refuses.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self.request(&Request::Status(StatusQuery::default())) {
+            Ok(Reply::Status(status)) => Status(status),
+            other => panic!("no status but {other:?}"),
+        }
+    }
+
+    /// A manual pass over who is due.
+    ///
+    /// # Panics
+    /// If the daemon refuses.
+    pub fn refresh(&self) -> RefreshReply {
+        self.refresh_as(Refresh::default())
+    }
+
+    /// A manual pass over exactly this customer.
+    ///
+    /// # Panics
+    /// If the daemon refuses.
+    pub fn refresh_customer(&self, id: &str) -> RefreshReply {
+        self.refresh_as(Refresh { customers: Some(vec![id.to_owned()]), ..Refresh::default() })
+    }
+
+    /// A manual pass of any kind.
+    ///
+    /// # Panics
+    /// If the daemon refuses.
+    pub fn refresh_as(&self, refresh: Refresh) -> RefreshReply {
+        match self.request(&Request::Refresh(refresh)) {
+            Ok(Reply::Refresh(reply)) => reply,
+            other => panic!("no pass but {other:?}"),
+        }
+    }
+
+    /// The newest events, oldest first.
+    ///
+    /// # Panics
+    /// If the daemon refuses.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        match self.request(&Request::Events { since: None, limit: tbtoken_proto::MAX_EVENTS }) {
+            Ok(Reply::Events(reply)) => reply.events,
+            other => panic!("no events but {other:?}"),
+        }
+    }
+
+    /// Waits until the status satisfies `condition`, and gives it back.
+    ///
+    /// # Panics
+    /// With `what` was waited for, the last status and the log, when it never does.
+    pub fn until(&self, what: &str, condition: impl Fn(&Status) -> bool) -> Status {
+        let status = wait::poll(wait::PATIENCE, || Some(self.status()).filter(&condition));
+        status.unwrap_or_else(|| {
+            panic!("waited in vain until {what}: {:#?}\n{}", self.status().0, self.last_lines())
+        })
+    }
+
+    /// Sends a signal.
+    pub fn signal(&mut self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Asks it to end and waits for that.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.wait()
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGKILL);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// With its log if it does not end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.wait_at_most(wait::PATIENCE)
+    }
+
+    /// Waits for its end, which must come within `patience`.
+    ///
+    /// # Panics
+    /// With its log if it does not end.
+    pub fn wait_at_most(&mut self, patience: Duration) -> ExitStatus {
+        let status = self.process.wait(patience);
+        status.unwrap_or_else(|| panic!("tbtokend does not end in {patience:?}:\n{}", self.last_lines()))
+    }
+
+    /// All that it has printed so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until its log holds `text`.
+    ///
+    /// # Panics
+    /// With the log, when it never does.
+    pub fn wait_for_log(&self, text: &str) {
+        wait::poll(wait::PATIENCE, || self.log().contains(text).then_some(()))
+            .unwrap_or_else(|| panic!("waited in vain for {text:?} in the log:\n{}", self.last_lines()));
+    }
+
+    fn last_lines(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        let mut tail = format!("the last lines of its log, of {}:\n", lines.len());
+        for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
+            writeln!(tail, "  | {line}").expect("a string takes everything");
+        }
+        tail
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.process.signal(Signal::SIGKILL);
+        self.process.wait(wait::PATIENCE);
+        let report = canary::report("the log of tbtokend", &std::fs::read(&self.log).unwrap_or_default());
+        match (std::thread::panicking(), report) {
+            (false, None) => {}
+            (false, Some(report)) => panic!("{report}"),
+            // The test has failed already; another panic would hide why.
+            (true, report) => eprintln!("{}\n{}", report.unwrap_or_default(), self.last_lines()),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! A folder with all that a daemon needs, and the commands that are run against it.
+
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::{Config, Daemon, Row, Table, binaries, wait};
+use crate::canary;
+
+/// A folder with a configuration and a SQLite table. It goes when it is dropped, after everything in it that a process
+/// has printed was searched for canaries.
+#[derive(Debug)]
+pub struct Installation {
+    folder: TempDir,
+    config: Config,
+    table: Table,
+    outputs: AtomicUsize,
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Default for Installation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Installation {
+    /// An installation with an empty table, an interval of one second, and every log line there is.
+    ///
+    /// # Panics
+    /// If the folder cannot be made.
+    #[must_use]
+    pub fn new() -> Self {
+        // The path of a Unix socket has less than 108 bytes, so the name is short.
+        let folder = tempfile::Builder::new().prefix("tbt-").tempdir().expect("a temporary folder");
+        let mut config = Config::in_folder(folder.path());
+        config.set("schedule.interval", "1s");
+        let table = Table::at(&folder.path().join("customers.db"));
+        table.create();
+        Self { folder, config, table, outputs: AtomicUsize::new(0) }
+    }
+
+    /// With one more customer.
+    #[must_use]
+    pub fn with_row(self, row: Row) -> Self {
+        self.table.insert([&row]);
+        self
+    }
+
+    /// With more customers.
+    #[must_use]
+    pub fn with_rows<'r>(self, rows: impl IntoIterator<Item = &'r Row>) -> Self {
+        self.table.insert(rows);
+        self
+    }
+
+    /// With this key of the configuration set, such as `schedule.refresh_window` to `"5m"`.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<toml::Value>) -> Self {
+        self.config.set(key, value);
+        self
+    }
+
+    /// The configuration; changes count from the next start.
+    pub fn config(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The control socket.
+    ///
+    /// # Panics
+    /// If the configuration names none.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.config.text("control.socket").expect("the configuration names the socket").into()
+    }
+
+    /// The monitor socket.
+    ///
+    /// # Panics
+    /// If the configuration names none.
+    #[must_use]
+    pub fn monitor_socket(&self) -> PathBuf {
+        self.config.text("control.monitor_socket").expect("the configuration names the socket").into()
+    }
+
+    /// Starts a daemon and waits until it answers at its socket.
+    ///
+    /// # Panics
+    /// With its log if it ends instead.
+    #[must_use]
+    pub fn start(&self) -> Daemon {
+        self.launch().wait_until_ready()
+    }
+
+    /// Starts a daemon and does not wait for it.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    #[must_use]
+    pub fn launch(&self) -> Daemon {
+        let log = self.next_file("tbtokend", "log");
+        let process = Process::spawn(
+            self.command("tbtokend")
+                .arg("--config")
+                .arg(self.write_config())
+                .stdout(create(&log))
+                .stderr(create(&log)),
+        )
+        .expect("tbtokend can be started");
+        Daemon::new(process, self.socket(), log)
+    }
+
+    /// Runs `tbctl` to its end.
+    #[must_use]
+    pub fn ctl(&self, arguments: &[&str]) -> Output {
+        let socket = self.socket();
+        let mut all = vec!["--socket", socket.to_str().expect("a socket in UTF-8")];
+        all.extend(arguments);
+        self.run("tbctl", &all)
+    }
+
+    /// Runs `tbtokend` with these arguments to its end: for `--check-config`, `--version`, and for starts that must fail.
+    #[must_use]
+    pub fn tbtokend(&self, arguments: &[&str]) -> Output {
+        self.run("tbtokend", arguments)
+    }
+
+    /// Writes the configuration and says where it is.
+    #[must_use]
+    pub fn write_config(&self) -> PathBuf {
+        let path = self.folder().join("config.toml");
+        self.config.write(&path);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("one's own file");
+        path
+    }
+
+    /// Runs one of the binaries to its end.
+    ///
+    /// # Panics
+    /// If it does not end in half a minute, or if it prints a secret.
+    #[must_use]
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        let (stdout, stderr) = (self.next_file(program, "out"), self.next_file(program, "err"));
+        let mut process = Process::spawn(
+            self.command(program).args(arguments).stdout(create(&stdout)).stderr(create(&stderr)),
+        )
+        .unwrap_or_else(|error| panic!("failed to start {program}: {error}"));
+        let status = process
+            .wait(wait::PATIENCE)
+            .unwrap_or_else(|| panic!("{program} {} does not end", arguments.join(" ")));
+        let read = |path: &Path| {
+            let bytes = std::fs::read(path).expect("the file was just made");
+            canary::assert_clean(&format!("the output of {program} {}", arguments.join(" ")), &bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        Output { code: status.code(), stdout: read(&stdout), stderr: read(&stderr) }
+    }
+
+    /// One of the binaries in an environment of its own: nothing of the developer's steers it.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(binaries::path(program));
+        command.env_clear().stdin(Stdio::null()).current_dir(self.folder());
+        for kept in ["PATH", "HOME", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"] {
+            if let Some(value) = std::env::var_os(kept) {
+                command.env(kept, value);
+            }
+        }
+        command
+    }
+
+    fn next_file(&self, program: &str, kind: &str) -> PathBuf {
+        let number = self.outputs.fetch_add(1, Ordering::Relaxed);
+        self.folder().join(format!("{program}-{number}.{kind}"))
+    }
+}
+
+/// A file to print into. Whoever opens it again writes at its end as well.
+fn create(path: &Path) -> File {
+    let file = File::options().create(true).append(true).open(path);
+    file.unwrap_or_else(|error| panic!("failed to make {}: {error}", path.display()))
+}

@@ -1,0 +1,105 @@
+//! A child process whose end can be awaited.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A child process. Dropping it kills it, if it still runs.
+#[derive(Debug)]
+pub struct Process {
+    pid: Pid,
+    exits: Receiver<ExitStatus>,
+    exited: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts `command`.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        Self::spawn_and_then(command, |_| ())
+    }
+
+    /// Starts `command` and calls `also` when it has ended, on a thread of its own.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn spawn_and_then(
+        command: &mut Command,
+        also: impl FnOnce(ExitStatus) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (exit, exits) = channel();
+        let mut child = command.spawn()?;
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("process ids fit"));
+        std::thread::spawn(move || {
+            let status = child.wait().expect("a child can be waited for");
+            let _ = exit.send(status);
+            also(status);
+        });
+        Ok(Self { pid, exits, exited: None })
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// How it ended; `None` while it runs.
+    pub fn exited(&mut self) -> Option<ExitStatus> {
+        self.exited = self.exited.or_else(|| self.exits.try_recv().ok());
+        self.exited
+    }
+
+    /// Sends it a signal, unless it has ended.
+    pub fn signal(&mut self, signal: Signal) {
+        if self.exited().is_none() {
+            // It may end in this very moment, and then there is nobody to tell.
+            let _ = kill(self.pid, signal);
+        }
+    }
+
+    /// Waits for its end; `None` when `patience` is at its end first.
+    pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+        if self.exited.is_none() {
+            self.exited = match self.exits.recv_timeout(patience) {
+                Ok(status) => Some(status),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => panic!("nobody waits for process {}", self.pid),
+            };
+        }
+        self.exited
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+        let _ = self.exits.recv_timeout(Duration::from_secs(5));
+    }
+}
+
+/// A command that the kernel ends with SIGTERM when the *thread* that starts it is gone, even if its whole process was
+/// killed. Without unsafe code only another program can ask the kernel for that between fork and exec: `setpriv`, of
+/// util-linux. Where there is none, the child outlives a parent that is killed hard.
+#[must_use]
+pub fn command_that_dies_with_us(program: PathBuf) -> Command {
+    static SETPRIV: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    let works = || {
+        let probe = Command::new("setpriv").args(["--pdeathsig", "TERM", "true"]).output();
+        probe.is_ok_and(|output| output.status.success())
+    };
+    if *SETPRIV.get_or_init(works) {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    }
+}

@@ -1,0 +1,33 @@
+//! Fakes, harness and demo of tbtoken: the world around the daemon, small enough to fit into a test.
+//!
+//! - [`thingsboard`] is a ThingsBoard server on a real socket that behaves as ThingsBoard's own source says, and
+//!   misbehaves on request in every way that was met in the field.
+//! - [`harness`] starts the real binaries in a temporary folder, talks to them, and ends them again.
+//! - [`canary`] marks every secret that fake and harness hand out, and finds the marks in whatever was printed.
+//! - [`demo`] puts all of it on one stage for a person to look at.
+//!
+//! ```no_run
+//! use tbtoken_proto::TokenStatus;
+//! use tbtoken_tests::harness::{Installation, Row};
+//! use tbtoken_tests::thingsboard::{ThingsBoard, User};
+//!
+//! let thingsboard = ThingsBoard::start();
+//! let account = thingsboard.add(User::new("ops@acme.example"));
+//! let installation = Installation::new().with_row(Row::new("acme", &account));
+//! let daemon = installation.start();
+//! daemon.until("acme has its token", |status| status.of("acme").token_status == TokenStatus::Valid);
+//! assert_eq!(thingsboard.user_stats("ops@acme.example").logins, 1);
+//! ```
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "everything here is test code: what goes wrong in it must end the test, loudly"
+)]
+
+pub mod canary;
+pub mod clock;
+pub mod demo;
+pub mod harness;
+pub mod thingsboard;

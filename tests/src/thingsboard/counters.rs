@@ -1,0 +1,74 @@
+//! What a fake host counts.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// How many arrival times are kept; the oldest go first.
+const TIMES: usize = 100_000;
+
+/// What a host has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HostStats {
+    /// Requests that were read to their end, answered or not.
+    pub requests: u64,
+    /// Requests that named a user who does not exist here.
+    pub unknown_users: u64,
+    /// Connections that are open now.
+    pub connections: usize,
+    /// The most connections that were open at a time.
+    pub connections_peak: usize,
+    /// Connections since the start.
+    pub connections_total: u64,
+    /// Requests that are being answered now.
+    pub in_flight: usize,
+    /// The most requests that were being answered at a time.
+    pub in_flight_peak: usize,
+}
+
+/// What a host has seen of one user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UserStats {
+    /// Log-ins that named the user, whatever came of them.
+    pub attempts: u64,
+    /// Log-ins that were answered with a pair of tokens.
+    pub logins: u64,
+    /// Passwords that were checked and found wrong.
+    pub wrong_passwords: u64,
+    /// Renewals by refresh token that were answered with a pair of tokens.
+    pub renewals: u64,
+    /// Renewals by refresh token that were refused.
+    pub renewals_refused: u64,
+}
+
+/// The counters of a host and the times of its requests.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) stats: HostStats,
+    pub(super) times: VecDeque<Instant>,
+}
+
+impl Counters {
+    pub(super) fn connected(&mut self) {
+        self.stats.connections += 1;
+        self.stats.connections_total += 1;
+        self.stats.connections_peak = self.stats.connections_peak.max(self.stats.connections);
+    }
+
+    pub(super) fn disconnected(&mut self) {
+        self.stats.connections -= 1;
+    }
+
+    pub(super) fn request_began(&mut self, now: Instant) {
+        self.stats.requests += 1;
+        self.stats.in_flight += 1;
+        self.stats.in_flight_peak = self.stats.in_flight_peak.max(self.stats.in_flight);
+        if self.times.len() == TIMES {
+            self.times.pop_front();
+        }
+        self.times.push_back(now);
+    }
+
+    pub(super) fn request_ended(&mut self) {
+        self.stats.in_flight -= 1;
+    }
+}

@@ -1,0 +1,363 @@
+//! ThingsBoard's rules, pure: who gets a token, and what is checked in which order. The time is a parameter, so that a
+//! simulation can use them as well.
+//!
+//! Read from ThingsBoard 4.4: `RestLoginProcessingFilter`, `RestAuthenticationProvider`, `DefaultSystemSecurityService`,
+//! `RefreshTokenAuthenticationProvider`, `JwtTokenFactory`, `DefaultTokenOutdatingService`,
+//! `ThingsboardErrorResponseHandler`.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::answer::{Answer, ErrorCode};
+use super::user::Record;
+use super::{SecondFactor, Settings, User, UserStats, jwt};
+use crate::canary;
+
+/// The users of one host and the rules that let them in.
+#[derive(Debug)]
+pub struct Directory {
+    /// The settings, which may change at any time.
+    pub settings: Settings,
+    users: HashMap<String, Record>,
+    key: u64,
+    sessions: u64,
+}
+
+const ISSUER: &str = "thingsboard.io";
+const INVALID_CREDENTIALS: &str = "Invalid username or password";
+const AUTHENTICATION_FAILED: &str = "Authentication failed";
+
+impl Directory {
+    /// An empty directory that signs with `key`.
+    #[must_use]
+    pub fn new(settings: Settings, key: u64) -> Self {
+        Self { settings, users: HashMap::new(), key, sessions: 0 }
+    }
+
+    /// Adds a user, in the place of one with the same name.
+    pub fn add(&mut self, user: User) {
+        self.users.insert(user.name.clone(), Record::new(user));
+    }
+
+    /// Takes a user away, with all that its tokens are worth.
+    pub fn remove(&mut self, name: &str) {
+        self.users.remove(name);
+    }
+
+    /// Whether there is such a user.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.users.contains_key(name)
+    }
+
+    /// The key that signs the tokens.
+    #[must_use]
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// What happened to a user; all zero for one that does not exist.
+    #[must_use]
+    pub fn stats(&self, name: &str) -> UserStats {
+        self.users.get(name).map(|record| record.stats).unwrap_or_default()
+    }
+
+    /// Counts a log-in that names this user, before anything else is known of it. Says whether the user exists.
+    pub fn count_attempt(&mut self, name: &str) -> bool {
+        self.users.get_mut(name).map(|record| record.stats.attempts += 1).is_some()
+    }
+
+    /// Whether a user is enabled.
+    #[must_use]
+    pub fn is_enabled(&self, name: &str) -> bool {
+        self.users.get(name).is_some_and(|record| record.user.enabled)
+    }
+
+    /// Lets an administrator change a user: anything but its name.
+    ///
+    /// # Panics
+    /// If there is no such user.
+    pub fn administer(&mut self, name: &str, change: impl FnOnce(User) -> User) {
+        let record = self.users.get_mut(name).unwrap_or_else(|| panic!("no user {name}"));
+        record.user = change(record.user.clone());
+    }
+
+    /// An administrator enables a user, which forgives its wrong passwords, or disables it, which outdates its tokens.
+    ///
+    /// # Panics
+    /// If there is no such user.
+    pub fn set_enabled(&mut self, name: &str, enabled: bool, now: DateTime<Utc>) {
+        let record = self.users.get_mut(name).unwrap_or_else(|| panic!("no user {name}"));
+        record.user.enabled = enabled;
+        record.user.failed_logins = 0;
+        if !enabled {
+            record.outdate(now.timestamp());
+        }
+    }
+
+    /// Sets another password, which outdates the tokens of all earlier seconds.
+    ///
+    /// # Panics
+    /// If there is no such user, or the password holds no canary.
+    pub fn set_password(&mut self, name: &str, password: &str, now: DateTime<Utc>) {
+        self.administer(name, |user| User { password_expired: false, ..user.password(password) });
+        self.users.get_mut(name).expect("it was just there").outdate(now.timestamp());
+    }
+
+    /// Ends all sessions of a user that began before this second.
+    ///
+    /// # Panics
+    /// If there is no such user.
+    pub fn end_sessions(&mut self, name: &str, now: DateTime<Utc>) {
+        self.users.get_mut(name).unwrap_or_else(|| panic!("no user {name}")).outdate(now.timestamp());
+    }
+
+    /// `POST /api/auth/login`.
+    pub fn login(&mut self, body: &[u8], now: DateTime<Utc>) -> Answer {
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let (Some(name), Some(password)) = (request["username"].as_str(), request["password"].as_str())
+        else {
+            return Answer::unauthorized(AUTHENTICATION_FAILED, now);
+        };
+        if name.trim().is_empty() || password.is_empty() {
+            return Answer::unauthorized(AUTHENTICATION_FAILED, now);
+        }
+        // The policy is asked about the password as it was typed, before anyone looks for the user.
+        let policy = self.settings.password_policy;
+        if policy.force_reset && !policy.allows(password) {
+            let message =
+                "The entered password violates our policies. If this is your real password, please reset it.";
+            return Answer::error(401, ErrorCode::PasswordViolation, message, now);
+        }
+        let max_failed = self.settings.max_failed_logins;
+        let Some(record) = self.users.get_mut(name) else {
+            return Answer::unauthorized(INVALID_CREDENTIALS, now);
+        };
+        if !record.user.enabled {
+            return Answer::unauthorized("User account is not active", now);
+        }
+        if record.user.password != password {
+            record.stats.wrong_passwords += 1;
+            record.user.failed_logins += 1;
+            let max = record.user.max_failed_logins.or(max_failed).filter(|&max| max > 0);
+            if max.is_some_and(|max| record.user.failed_logins > max) {
+                record.user.enabled = false;
+                return Answer::unauthorized("User account is locked due to security policy", now);
+            }
+            return Answer::unauthorized(INVALID_CREDENTIALS, now);
+        }
+        record.user.failed_logins = 0;
+        if record.user.password_expired {
+            let mut answer =
+                Answer::error(401, ErrorCode::CredentialsExpired, "User password expired!", now).value();
+            answer["resetToken"] = format!("{}{}", canary::RESET, &record.id[..8]).into();
+            return Answer::json(401, &answer);
+        }
+        match record.user.second_factor {
+            Some(SecondFactor::Enabled) => self.half_a_login(name, "PRE_VERIFICATION_TOKEN", now),
+            Some(SecondFactor::Enforced) => self.half_a_login(name, "MFA_CONFIGURATION_TOKEN", now),
+            None => {
+                record.stats.logins += 1;
+                self.pair(name, now)
+            }
+        }
+    }
+
+    /// `POST /api/auth/token`. Asks neither for the second factor nor for the age of the password.
+    pub fn renew(&mut self, body: &[u8], now: DateTime<Utc>) -> Answer {
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let Some(token) = request["refreshToken"].as_str().filter(|token| !token.trim().is_empty()) else {
+            return Answer::unauthorized(AUTHENTICATION_FAILED, now);
+        };
+        let name = match self.check_refresh_token(token, now) {
+            Ok(name) => name,
+            Err(answer) => {
+                let subject = jwt::peek(token).unwrap_or_default();
+                if let Some(record) = subject["sub"].as_str().and_then(|name| self.users.get_mut(name)) {
+                    record.stats.renewals_refused += 1;
+                }
+                return answer;
+            }
+        };
+        if let Some(record) = self.users.get_mut(&name) {
+            record.stats.renewals += 1;
+        }
+        self.pair(&name, now)
+    }
+
+    fn check_refresh_token(&self, token: &str, now: DateTime<Utc>) -> Result<String, Answer> {
+        let claims = self.read(token, now)?;
+        if claims["scopes"][0] != "REFRESH_TOKEN" {
+            return Err(Answer::error(500, ErrorCode::General, "Invalid Refresh Token scope", now));
+        }
+        let (name, record) = self.owner(&claims, now)?;
+        if !record.user.enabled {
+            return Err(Answer::unauthorized("User account is not active", now));
+        }
+        if outdated(record, &claims) {
+            return Err(Answer::unauthorized("Token is outdated", now));
+        }
+        Ok(name)
+    }
+
+    /// `GET /api/auth/user`: whether an access token is alive.
+    #[must_use]
+    pub fn whoami(&self, token: Option<&str>, now: DateTime<Utc>) -> Answer {
+        match self.check_access_token(token, now) {
+            Err(answer) => answer,
+            Ok(name) => Answer::json(
+                200,
+                &json!({
+                    "id": {"entityType": "USER", "id": self.users[&name].id},
+                    "tenantId": {"entityType": "TENANT", "id": tenant()},
+                    "email": name, "name": name, "authority": "TENANT_ADMIN",
+                    "firstName": "Token", "lastName": "Keeper",
+                }),
+            ),
+        }
+    }
+
+    /// `POST /api/auth/logout`: ends the session of the token.
+    pub fn logout(&mut self, token: Option<&str>, now: DateTime<Utc>) -> Answer {
+        let name = match self.check_access_token(token, now) {
+            Ok(name) => name,
+            Err(answer) => return answer,
+        };
+        let claims = token.and_then(jwt::peek).unwrap_or_default();
+        let record = self.users.get_mut(&name).expect("the token was just checked");
+        record.end_session(claims["sessionId"].as_str().unwrap_or_default(), now.timestamp());
+        Answer { status: 200, content_type: "", headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// `POST /api/auth/changePassword`.
+    pub fn change_password(&mut self, token: Option<&str>, body: &[u8], now: DateTime<Utc>) -> Answer {
+        let name = match self.check_access_token(token, now) {
+            Ok(name) => name,
+            Err(answer) => return answer,
+        };
+        let bad = |message| Answer::error(400, ErrorCode::BadRequestParams, message, now);
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let new = request["newPassword"].as_str().unwrap_or_default();
+        let old = &self.users[&name].user.password;
+        if request["currentPassword"].as_str() != Some(old) {
+            return bad("Current password doesn't match!");
+        }
+        if new == old {
+            return bad("New password should be different from existing!");
+        }
+        if !self.settings.password_policy.allows(new) || !new.contains(canary::PASSWORD) {
+            return bad("Password must conform to the password policy.");
+        }
+        self.set_password(&name, new, now);
+        self.pair(&name, now)
+    }
+
+    /// `GET /api/noauth/userPasswordPolicy`.
+    #[must_use]
+    pub fn policy(&self) -> Answer {
+        let policy = self.settings.password_policy;
+        Answer::json(
+            200,
+            &json!({
+                "minimumLength": policy.minimum_length, "maximumLength": policy.maximum_length,
+                "minimumUppercaseLetters": null, "minimumLowercaseLetters": null,
+                "minimumDigits": policy.minimum_digits, "minimumSpecialCharacters": null,
+                "allowWhitespaces": true, "forceUserToResetPasswordIfNotValid": policy.force_reset,
+                "passwordExpirationPeriodDays": null, "passwordReuseFrequencyDays": null,
+            }),
+        )
+    }
+
+    fn check_access_token(&self, token: Option<&str>, now: DateTime<Utc>) -> Result<String, Answer> {
+        let token = token.ok_or_else(|| Answer::unauthorized(AUTHENTICATION_FAILED, now))?;
+        let claims = self.read(token, now)?;
+        let (name, record) = self.owner(&claims, now)?;
+        if claims["scopes"][0] != "TENANT_ADMIN" {
+            let message = "You don't have permission to perform this operation!";
+            return Err(Answer::error(403, ErrorCode::PermissionDenied, message, now));
+        }
+        if outdated(record, &claims) {
+            return Err(Answer::error(401, ErrorCode::JwtTokenExpired, "Token has expired", now));
+        }
+        Ok(name)
+    }
+
+    /// The claims of one of our own tokens that has not ended.
+    fn read(&self, token: &str, now: DateTime<Utc>) -> Result<Value, Answer> {
+        let claims =
+            jwt::verify(self.key, token).ok_or_else(|| Answer::unauthorized(INVALID_CREDENTIALS, now))?;
+        // As jjwt: a token ends in the very second of its `exp`, to the millisecond.
+        let ends_at = claims["exp"].as_i64().unwrap_or_default() * 1000;
+        if now.timestamp_millis() > ends_at {
+            return Err(Answer::error(401, ErrorCode::JwtTokenExpired, "Token has expired", now));
+        }
+        Ok(claims)
+    }
+
+    fn owner(&self, claims: &Value, now: DateTime<Utc>) -> Result<(String, &Record), Answer> {
+        let name = claims["sub"].as_str().unwrap_or_default();
+        let record = self.users.get(name).ok_or_else(|| Answer::unauthorized(INVALID_CREDENTIALS, now))?;
+        Ok((name.to_owned(), record))
+    }
+
+    /// A new pair in a new session.
+    fn pair(&mut self, name: &str, now: DateTime<Utc>) -> Answer {
+        let user = &self.users[name].user;
+        let access_life = user.access_life.unwrap_or(self.settings.access_life);
+        let refresh_life = user.refresh_life.unwrap_or(self.settings.refresh_life);
+        let claims = self.claims(name, "TENANT_ADMIN", access_life, now);
+        let token = jwt::mint(self.key, canary::TOKEN, &claims);
+        let mut claims = self.claims(name, "REFRESH_TOKEN", refresh_life, now);
+        claims["jti"] = jwt::uuid((self.key, self.sessions, "jti")).into();
+        let refresh_token = jwt::mint(self.key, canary::REFRESH, &claims);
+        self.sessions += 1;
+        Answer::json(200, &json!({"token": token, "refreshToken": refresh_token, "scope": null}))
+    }
+
+    /// What a right password gets where a second factor is missing: a token that opens nothing.
+    fn half_a_login(&mut self, name: &str, scope: &str, now: DateTime<Utc>) -> Answer {
+        let claims = self.claims(name, scope, Duration::from_secs(30 * 60), now);
+        self.sessions += 1;
+        let token = jwt::mint(self.key, canary::TOKEN, &claims);
+        Answer::json(200, &json!({"token": token, "refreshToken": null, "scope": scope}))
+    }
+
+    fn claims(&self, name: &str, scope: &str, life: Duration, now: DateTime<Utc>) -> Value {
+        let issued = now.timestamp();
+        let life = i64::try_from(life.as_secs()).unwrap_or(i64::MAX / 2);
+        let mut claims = json!({
+            "sub": name,
+            "userId": self.users[name].id,
+            "scopes": [scope],
+            "sessionId": jwt::uuid((self.key, self.sessions)),
+            "exp": issued + life,
+            "iss": ISSUER,
+            "iat": issued,
+        });
+        if scope == "TENANT_ADMIN" {
+            claims["firstName"] = "Token".into();
+            claims["lastName"] = "Keeper".into();
+            claims["enabled"] = true.into();
+            claims["customerId"] = "13814000-1dd2-11b2-8080-808080808080".into();
+        }
+        if scope.ends_with("_TOKEN") && scope != "REFRESH_TOKEN" {
+            claims["tenantId"] = tenant().into();
+        } else {
+            claims["isPublic"] = false.into();
+            claims["tenantId"] = tenant().into();
+        }
+        claims
+    }
+}
+
+fn tenant() -> String {
+    jwt::uuid("the tenant")
+}
+
+fn outdated(record: &Record, claims: &Value) -> bool {
+    let session = claims["sessionId"].as_str().unwrap_or_default();
+    record.is_outdated(session, claims["iat"].as_i64().unwrap_or_default())
+}

@@ -1,0 +1,166 @@
+//! The port of a fake host: who listens there when, and what happens on each connection.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc as async_mpsc;
+use tokio::task::JoinSet;
+
+use super::http::read_request;
+use super::state::Shared;
+use super::{Temper, wire};
+
+/// Who listens at the host's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    Open,
+    Closed,
+    BlackHole,
+}
+
+/// A wish for the door, and where to say that it has come true.
+pub(super) type Wish = (Door, mpsc::Sender<()>);
+
+/// Takes the port without listening there: whoever connects is refused, and nobody else gets it.
+pub(super) fn reserve(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("a socket that can take its port again");
+    socket.bind(address).expect("a port of one's own");
+    socket
+}
+
+pub(super) fn listen(socket: TcpSocket) -> TcpListener {
+    socket.listen(1024).expect("a listener")
+}
+
+/// Accepts connections while the door is open, and changes the door when told to.
+pub(super) async fn keep_the_door(
+    listener: TcpListener,
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    mut changes: async_mpsc::UnboundedReceiver<Wish>,
+) {
+    let mut connections = JoinSet::new();
+    let mut door = Door::Open;
+    let mut listener = Some(listener);
+    // Whatever must stay alive to keep the door closed: the reserved port, or the full queue before it.
+    let mut _holding: Option<(Option<TcpSocket>, Option<BlackHole>)> = None;
+    loop {
+        let accepted = async {
+            match &listener {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            change = changes.recv() => {
+                let Some((wanted, done)) = change else { return };
+                if wanted != door {
+                    listener = None;
+                    _holding = None;
+                    match wanted {
+                        Door::Open => listener = Some(listen(reserve(address))),
+                        Door::Closed => {
+                            connections.shutdown().await;
+                            _holding = Some((Some(reserve(address)), None));
+                        }
+                        Door::BlackHole => _holding = Some((None, Some(BlackHole::dig(address).await))),
+                    }
+                    door = wanted;
+                }
+                let _ = done.send(());
+            }
+            connection = accepted => match connection {
+                Ok((stream, _)) => {
+                    let _ = stream.set_nodelay(true);
+                    connections.spawn(converse(stream, Arc::clone(&shared)));
+                }
+                // Out of descriptors, most likely: others must be closed before it is of any use to go on.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+}
+
+/// A listener whose queue is full, so that the kernel drops every further attempt to connect.
+#[derive(Debug)]
+struct BlackHole {
+    _listener: TcpListener,
+    _fillers: Vec<TcpStream>,
+}
+
+impl BlackHole {
+    async fn dig(address: SocketAddr) -> Self {
+        let listener = reserve(address).listen(0).expect("a listener that takes one");
+        let mut fillers = Vec::new();
+        // The queue is full when an attempt hangs; on loopback one that does not hang takes microseconds.
+        while let Ok(Ok(filler)) =
+            tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await
+        {
+            fillers.push(filler);
+        }
+        Self { _listener: listener, _fillers: fillers }
+    }
+}
+
+/// Counts a connection as long as it lives, however it ends.
+struct Connected(Arc<Shared>);
+
+impl Connected {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.update(|state| state.counters.connected());
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.update(|state| state.counters.disconnected());
+    }
+}
+
+/// Counts a request as long as it is being answered.
+struct InFlight<'a>(&'a Shared);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.update(|state| state.counters.request_ended());
+    }
+}
+
+/// Serves one connection to its end. What goes wrong on the wire is the client's business.
+async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
+    let _connected = Connected::new(&shared);
+    let mut rest = Vec::new();
+    let mut served = false;
+    loop {
+        let idle_timeout = shared.lock().directory.settings.idle_timeout;
+        let reading = read_request(&mut stream, &mut rest);
+        let request = match idle_timeout {
+            None => reading.await,
+            Some(patience) => match tokio::time::timeout(patience, reading).await {
+                Ok(request) => request,
+                Err(_) => return,
+            },
+        };
+        let Ok(Some(request)) = request else { return };
+        if served && shared.lock().temper == Temper::StaleKeepAlive {
+            return;
+        }
+        served = true;
+        let mut plan = None;
+        shared.update(|state| {
+            state.counters.request_began(Instant::now());
+            plan = Some(state.answer(&request));
+        });
+        let _in_flight = InFlight(&shared);
+        let (temper, answer) = plan.expect("it was just made");
+        match wire::send(&mut stream, &temper, &answer, request.keeps_alive()).await {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return,
+        }
+    }
+}

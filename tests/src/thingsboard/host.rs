@@ -1,0 +1,258 @@
+//! The handle by which a test holds a fake host: its users, its temper, its counters.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc as async_mpsc;
+use tokio::task::JoinHandle;
+
+use super::door::{Door, Wish, keep_the_door, listen, reserve};
+use super::state::{Shared, State};
+use super::{Account, HostStats, Settings, Temper, User, UserStats};
+
+/// How long [`ThingsBoard::wait_until`] waits before it gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running fake. It ends, with all of its connections, when it is dropped.
+#[derive(Debug)]
+pub struct ThingsBoard {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    door: async_mpsc::UnboundedSender<Wish>,
+    task: JoinHandle<()>,
+}
+
+/// What a fake has counted, as [`ThingsBoard::wait_until`] shows it.
+#[derive(Debug)]
+pub struct Tally<'a>(&'a State);
+
+impl Tally<'_> {
+    /// The counters of the host.
+    #[must_use]
+    pub fn host(&self) -> HostStats {
+        self.0.counters.stats
+    }
+
+    /// The counters of a user.
+    #[must_use]
+    pub fn user(&self, name: &str) -> UserStats {
+        self.0.directory.stats(name)
+    }
+}
+
+impl ThingsBoard {
+    /// A host with ThingsBoard's default settings and no users.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::with(Settings::default())
+    }
+
+    /// A host with these settings and no users.
+    ///
+    /// # Panics
+    /// If no port can be had.
+    #[must_use]
+    pub fn with(settings: Settings) -> Self {
+        static HOSTS: AtomicU64 = AtomicU64::new(1);
+
+        let key = HOSTS.fetch_add(1, Ordering::Relaxed) << 32 | u64::from(std::process::id());
+        let shared =
+            Arc::new(Shared { state: Mutex::new(State::new(settings, key)), changed: Condvar::new() });
+        let _guard = runtime().enter();
+        let socket = reserve(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let address = socket.local_addr().expect("a bound socket has an address");
+        let listener = listen(socket);
+        let (door, changes) = async_mpsc::unbounded_channel();
+        let task = runtime().spawn(keep_the_door(listener, address, Arc::clone(&shared), changes));
+        Self { shared, address, door, task }
+    }
+
+    /// The URL that belongs into `tb_url`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}{}", self.address, self.lock().directory.settings.prefix)
+    }
+
+    /// The address of the socket.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Adds a user, in the place of one with the same name.
+    pub fn add(&self, user: User) -> Account {
+        let account =
+            Account { url: self.url(), username: user.name.clone(), password: user.password.clone() };
+        self.lock().directory.add(user);
+        account
+    }
+
+    /// Adds so many healthy users at once, made by `user` from their number.
+    pub fn add_many(&self, count: usize, user: impl Fn(usize) -> User) -> Vec<Account> {
+        (0..count).map(|number| self.add(user(number))).collect()
+    }
+
+    /// Takes a user away.
+    pub fn remove(&self, name: &str) {
+        self.lock().directory.remove(name);
+    }
+
+    /// Changes a user: anything but its name.
+    pub fn administer(&self, name: &str, change: impl FnOnce(User) -> User) {
+        self.lock().directory.administer(name, change);
+    }
+
+    /// Changes the settings of the host. A prefix must not change: accounts that were handed out know the old one.
+    pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.lock().directory.settings);
+    }
+
+    /// Sets another password, as the user or an administrator would. Tokens of *earlier seconds* are outdated; to see
+    /// that at once, move the server's clock on by a second with [`Settings::skew`].
+    pub fn set_password(&self, name: &str, password: &str) {
+        let mut state = self.lock();
+        let now = state.now();
+        state.directory.set_password(name, password, now);
+    }
+
+    /// An administrator enables a user, whose wrong passwords are forgiven.
+    pub fn enable(&self, name: &str) {
+        let mut state = self.lock();
+        let now = state.now();
+        state.directory.set_enabled(name, true, now);
+    }
+
+    /// An administrator disables a user.
+    pub fn disable(&self, name: &str) {
+        let mut state = self.lock();
+        let now = state.now();
+        state.directory.set_enabled(name, false, now);
+    }
+
+    /// Whether a user is enabled: false once it was locked.
+    #[must_use]
+    pub fn is_enabled(&self, name: &str) -> bool {
+        self.lock().directory.is_enabled(name)
+    }
+
+    /// Ends the sessions of a user that began in earlier seconds, as [`set_password`](Self::set_password) does.
+    pub fn end_sessions(&self, name: &str) {
+        let mut state = self.lock();
+        let now = state.now();
+        state.directory.end_sessions(name, now);
+    }
+
+    /// Asks, without the network, whether an access token is alive.
+    #[must_use]
+    pub fn accepts(&self, token: &str) -> bool {
+        let state = self.lock();
+        state.directory.whoami(Some(token), state.now()).status == 200
+    }
+
+    /// Sets the temper of the host, from the next request on. When this returns, the listener is as the temper wants it.
+    ///
+    /// # Panics
+    /// Inside an asynchronous task of the fakes' own runtime, which nobody but the fakes has.
+    pub fn set(&self, temper: Temper) {
+        let door = match temper {
+            Temper::Refuse => Door::Closed,
+            Temper::BlackHole => Door::BlackHole,
+            _ => Door::Open,
+        };
+        {
+            let mut state = self.lock();
+            state.passing = None;
+            state.temper = temper;
+        }
+        let (done, wait) = mpsc::channel();
+        self.door.send((door, done)).expect("the door has a keeper");
+        wait.recv_timeout(PATIENCE).expect("the keeper of the door answers");
+    }
+
+    /// Sets a temper for the next `requests` requests of the host; then the one from before is back.
+    ///
+    /// # Panics
+    /// With a temper that concerns the listener: [`Temper::Refuse`] or [`Temper::BlackHole`].
+    pub fn set_for_next(&self, requests: u32, temper: Temper) {
+        assert!(!temper.is_about_the_door(), "{temper:?} has no requests to count");
+        self.lock().passing = (requests > 0).then_some((temper, requests));
+    }
+
+    /// Sets the temper that one user meets, if the host itself is in a normal temper.
+    ///
+    /// # Panics
+    /// With a temper that concerns the listener: [`Temper::Refuse`] or [`Temper::BlackHole`].
+    pub fn set_for(&self, name: &str, temper: Temper) {
+        assert!(!temper.is_about_the_door(), "{temper:?} is for the whole host");
+        self.lock().tempers.insert(name.to_owned(), (temper, None));
+    }
+
+    /// Sets the temper that one user meets in its next `requests` requests.
+    ///
+    /// # Panics
+    /// With a temper that concerns the listener: [`Temper::Refuse`] or [`Temper::BlackHole`].
+    pub fn set_for_next_of(&self, name: &str, requests: u32, temper: Temper) {
+        self.set_for(name, temper);
+        let mut state = self.lock();
+        if let Some((_, left)) = state.tempers.get_mut(name) {
+            *left = Some(requests);
+        }
+    }
+
+    /// What the host has seen.
+    #[must_use]
+    pub fn stats(&self) -> HostStats {
+        self.lock().counters.stats
+    }
+
+    /// What the host has seen of a user.
+    #[must_use]
+    pub fn user_stats(&self, name: &str) -> UserStats {
+        self.lock().directory.stats(name)
+    }
+
+    /// When the requests arrived, oldest first; the last 100,000.
+    #[must_use]
+    pub fn request_times(&self) -> Vec<Instant> {
+        self.lock().counters.times.iter().copied().collect()
+    }
+
+    /// Waits until the counters satisfy `condition`.
+    ///
+    /// # Panics
+    /// With `what` was waited for and the counters, after half a minute.
+    pub fn wait_until(&self, what: &str, condition: impl Fn(Tally<'_>) -> bool) {
+        let (state, outcome) = self
+            .shared
+            .changed
+            .wait_timeout_while(self.lock(), PATIENCE, |state| !condition(Tally(state)))
+            .unwrap();
+        assert!(!outcome.timed_out(), "waited in vain until {what}; {:?}", state.counters.stats);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.lock()
+    }
+}
+
+impl Drop for ThingsBoard {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// One runtime for all fakes of a process.
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("fakes")
+            .enable_all()
+            .build()
+            .expect("a runtime for the fakes")
+    })
+}

@@ -1,0 +1,26 @@
+//! A ThingsBoard server on a real socket, as strict and as rude as the real ones.
+//!
+//! [`directory`] holds ThingsBoard's own rules, pure: who may log in, in which order that is checked, what a refresh
+//! token is worth. A [`ThingsBoard`] puts them on a socket. A [`Temper`] bends them, for the whole host or for one user: late,
+//! wrong, rude or no answers. Everything that arrives is counted.
+//!
+//! A fake runs on threads of its own, so tests may block as they please.
+
+pub mod answer;
+mod counters;
+pub mod directory;
+mod door;
+mod host;
+mod http;
+pub mod jwt;
+mod settings;
+mod state;
+mod temper;
+mod user;
+mod wire;
+
+pub use counters::{HostStats, UserStats};
+pub use host::{Tally, ThingsBoard};
+pub use settings::{PasswordPolicy, Settings};
+pub use temper::Temper;
+pub use user::{Account, SecondFactor, User};

@@ -1,0 +1,68 @@
+//! What the administrator of a fake host has set.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+
+/// The settings of a host, in the hands of its administrator.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long access tokens live; ThingsBoard's default is 2.5 hours.
+    pub access_life: Duration,
+    /// How long refresh tokens live; ThingsBoard's default is 7 days.
+    pub refresh_life: Duration,
+    /// How many wrong passwords in a row are forgiven. One more disables the user until an administrator enables it.
+    pub max_failed_logins: Option<u32>,
+    /// The password policy.
+    pub password_policy: PasswordPolicy,
+    /// How far the server's clock is ahead of ours.
+    pub skew: TimeDelta,
+    /// The path under which a reverse proxy serves ThingsBoard, such as `/tb`; empty for none.
+    pub prefix: String,
+    /// How long a connection may be idle before the server closes it; without end if there is none.
+    pub idle_timeout: Option<Duration>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            access_life: Duration::from_secs(9_000),
+            refresh_life: Duration::from_secs(604_800),
+            max_failed_logins: None,
+            password_policy: PasswordPolicy::default(),
+            skew: TimeDelta::zero(),
+            prefix: String::new(),
+            idle_timeout: None,
+        }
+    }
+}
+
+/// The parts of ThingsBoard's `UserPasswordPolicy` that can refuse a password at log-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswordPolicy {
+    /// Whether a log-in with a password that violates the policy is refused; off by default.
+    pub force_reset: bool,
+    /// The least number of characters.
+    pub minimum_length: usize,
+    /// The greatest number of characters.
+    pub maximum_length: Option<usize>,
+    /// The least number of digits.
+    pub minimum_digits: Option<usize>,
+}
+
+impl Default for PasswordPolicy {
+    fn default() -> Self {
+        Self { force_reset: false, minimum_length: 6, maximum_length: Some(72), minimum_digits: None }
+    }
+}
+
+impl PasswordPolicy {
+    pub(super) fn allows(&self, password: &str) -> bool {
+        let length = password.chars().count();
+        length >= self.minimum_length
+            && self.maximum_length.is_none_or(|maximum| length <= maximum)
+            && self
+                .minimum_digits
+                .is_none_or(|digits| password.chars().filter(char::is_ascii_digit).count() >= digits)
+    }
+}

@@ -1,0 +1,163 @@
+//! The users of a fake ThingsBoard: what a test says about one, and what the fake remembers.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::UserStats;
+use crate::canary;
+
+/// How many sessions that have been logged out are remembered for each user.
+const ENDED_SESSIONS: usize = 64;
+
+/// A user to [add](super::ThingsBoard::add).
+#[derive(Debug, Clone)]
+pub struct User {
+    pub(super) name: String,
+    pub(super) password: String,
+    pub(super) enabled: bool,
+    pub(super) failed_logins: u32,
+    pub(super) max_failed_logins: Option<u32>,
+    pub(super) second_factor: Option<SecondFactor>,
+    pub(super) password_expired: bool,
+    pub(super) access_life: Option<Duration>,
+    pub(super) refresh_life: Option<Duration>,
+}
+
+/// Why a right password alone does not let a user in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecondFactor {
+    /// The user has set up a second factor: `PRE_VERIFICATION_TOKEN`.
+    Enabled,
+    /// The administrator demands one that the user has not set up: `MFA_CONFIGURATION_TOKEN`.
+    Enforced,
+}
+
+/// What a row of `customer_settings` needs to know of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The URL of the host, as it belongs into `tb_url`.
+    pub url: String,
+    /// The user name.
+    pub username: String,
+    /// The password.
+    pub password: String,
+}
+
+impl User {
+    /// A user in good standing, with a password of its own.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        let name = name.into();
+        let password = canary::password(&name);
+        Self {
+            name,
+            password,
+            enabled: true,
+            failed_logins: 0,
+            max_failed_logins: None,
+            second_factor: None,
+            password_expired: false,
+            access_life: None,
+            refresh_life: None,
+        }
+    }
+
+    /// Gives it this password.
+    ///
+    /// # Panics
+    /// If the password does not hold [`canary::PASSWORD`]: nobody would notice if it leaked.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = password.into();
+        assert!(
+            self.password.contains(canary::PASSWORD),
+            "a password without a canary cannot be found in a log"
+        );
+        self
+    }
+
+    /// An administrator has disabled it.
+    #[must_use]
+    pub fn disabled(mut self) -> Self {
+        self.enabled = false;
+        self
+    }
+
+    /// It has that many wrong passwords behind it.
+    #[must_use]
+    pub fn failed_logins(mut self, failed: u32) -> Self {
+        self.failed_logins = failed;
+        self
+    }
+
+    /// That many wrong passwords are forgiven, whatever the host's [`Settings`](super::Settings) say.
+    #[must_use]
+    pub fn max_failed_logins(mut self, max: u32) -> Self {
+        self.max_failed_logins = Some(max);
+        self
+    }
+
+    /// A right password is not enough; with `None` it is.
+    #[must_use]
+    pub fn second_factor(mut self, second_factor: impl Into<Option<SecondFactor>>) -> Self {
+        self.second_factor = second_factor.into();
+        self
+    }
+
+    /// Its password is right, but too old, until [another one is set](super::ThingsBoard::set_password).
+    #[must_use]
+    pub fn password_expired(mut self) -> Self {
+        self.password_expired = true;
+        self
+    }
+
+    /// Its access tokens live this long, whatever the host's settings say. Whole seconds count; real servers allow no
+    /// less than 60, tests are in more of a hurry.
+    #[must_use]
+    pub fn access_life(mut self, life: Duration) -> Self {
+        self.access_life = Some(life);
+        self
+    }
+
+    /// Its refresh tokens live this long, whatever the host's settings say.
+    #[must_use]
+    pub fn refresh_life(mut self, life: Duration) -> Self {
+        self.refresh_life = Some(life);
+        self
+    }
+}
+
+/// What the host remembers of a user.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) user: User,
+    pub(super) id: String,
+    pub(super) stats: UserStats,
+    /// The second before which every token counts as outdated.
+    outdated_before: i64,
+    /// Sessions that have been logged out, and when.
+    ended: VecDeque<(String, i64)>,
+}
+
+impl Record {
+    pub(super) fn new(user: User) -> Self {
+        let id = super::jwt::uuid(&user.name);
+        Self { user, id, stats: UserStats::default(), outdated_before: 0, ended: VecDeque::new() }
+    }
+
+    /// Outdates every token issued before this second.
+    pub(super) fn outdate(&mut self, now: i64) {
+        self.outdated_before = now;
+    }
+
+    /// Ends one session.
+    pub(super) fn end_session(&mut self, session: &str, now: i64) {
+        self.ended.truncate(ENDED_SESSIONS - 1);
+        self.ended.push_front((session.to_owned(), now));
+    }
+
+    /// As `DefaultTokenOutdatingService`: whole seconds are compared, so a token of the same second survives.
+    pub(super) fn is_outdated(&self, session: &str, issued: i64) -> bool {
+        issued < self.outdated_before || self.ended.iter().any(|(ended, at)| ended == session && issued < *at)
+    }
+}

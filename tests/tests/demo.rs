@@ -1,0 +1,254 @@
+//! The demo from start to end: with a terminal, without one, and through every way out.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what goes wrong in a test must end it, loudly"
+)]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use tbtoken_proto::client::Client;
+use tbtoken_proto::{Phase, Reply, Request, StatusQuery, StatusReply};
+use tbtoken_tests::canary;
+use tbtoken_tests::harness::process::Process;
+use tbtoken_tests::harness::{Signal, binaries, wait};
+use tempfile::TempDir;
+
+const DEMO: &str = env!("CARGO_BIN_EXE_demo");
+
+/// A folder for temporary files of the demo's own, so that one sees what it makes and leaves.
+fn playground() -> TempDir {
+    tempfile::Builder::new().prefix("tbt-").tempdir().unwrap()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Waits until the demo in this playground has a daemon that answers, and says how it stands.
+fn status_in(playground: &Path) -> StatusReply {
+    let ask = || {
+        let socket = entries(playground).first()?.join("control.sock");
+        let mut client = Client::connect(&socket, wait::PATIENCE).ok()?;
+        match client.send(&Request::Status(StatusQuery::default())).ok()? {
+            Reply::Status(status) => Some(status),
+            other => panic!("no status but {other:?}"),
+        }
+    };
+    wait::poll(wait::PATIENCE, ask).expect("a daemon that answers")
+}
+
+fn assert_ends(pid: u32) {
+    let proc = PathBuf::from(format!("/proc/{pid}"));
+    assert!(wait::poll(wait::PATIENCE, || (!proc.exists()).then_some(())).is_some(), "{pid} goes on");
+}
+
+/// The demo without a terminal, its output in files.
+struct Headless {
+    process: Process,
+    playground: TempDir,
+    stdout: PathBuf,
+    stderr: PathBuf,
+    _outputs: TempDir,
+}
+
+impl Headless {
+    fn start(arguments: &[&str]) -> Self {
+        let (playground, outputs) = (playground(), playground());
+        let (stdout, stderr) = (outputs.path().join("stdout"), outputs.path().join("stderr"));
+        let process = Process::spawn(
+            Command::new(DEMO)
+                .args(arguments)
+                .env("TMPDIR", playground.path())
+                .env(binaries::VARIABLE, binaries::prepare(binaries::Progress::Hidden))
+                .stdin(Stdio::null())
+                .stdout(File::create(&stdout).unwrap())
+                .stderr(File::create(&stderr).unwrap()),
+        )
+        .unwrap();
+        Self { process, playground, stdout, stderr, _outputs: outputs }
+    }
+
+    /// The status at the socket that the demo names in its first line.
+    fn status(&self) -> StatusReply {
+        let socket = wait::poll(wait::PATIENCE, || {
+            let stdout = std::fs::read_to_string(&self.stdout).unwrap();
+            let (first, _) = stdout.split_once('\n')?;
+            Some(PathBuf::from(first.strip_prefix("socket: ").expect("the socket comes first")))
+        });
+        let socket = socket.expect("a first line");
+        let mut client = Client::connect(&socket, wait::PATIENCE).expect("the socket answers at once");
+        match client.send(&Request::Status(StatusQuery::default())).unwrap() {
+            Reply::Status(status) => status,
+            other => panic!("no status but {other:?}"),
+        }
+    }
+
+    fn end(&mut self, signal: Signal) {
+        let pid = self.status().daemon.pid;
+        self.process.signal(signal);
+        let ended = self.process.wait(wait::PATIENCE).expect("the demo ends");
+        let stderr = std::fs::read_to_string(&self.stderr).unwrap();
+        assert!(ended.success(), "{ended}: {stderr}");
+        assert!(stderr.contains("goodbye"), "{stderr}");
+        assert_ends(pid);
+        for file in [&self.stdout, &self.stderr] {
+            canary::assert_clean("the output of the demo", &std::fs::read(file).unwrap());
+        }
+    }
+}
+
+#[test]
+fn headless_it_names_its_socket_and_leaves_nothing_behind() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let mut demo = Headless::start(&["--headless"]);
+        demo.end(signal);
+        assert_eq!(entries(demo.playground.path()), [] as [PathBuf; 0], "{signal}");
+    }
+}
+
+#[test]
+fn it_shows_renewals_and_a_parked_customer_with_its_reason() {
+    let mut demo = Headless::start(&["--headless"]);
+    let shown = wait::poll(wait::PATIENCE, || {
+        let customers = demo.status().tokens.customers.unwrap();
+        let parked = customers.iter().find(|customer| customer.state == Phase::Parked);
+        let renewed_again = customers.iter().any(|customer| customer.renewals >= 2);
+        (customers.len() >= 12 && renewed_again).then(|| parked?.failure.clone()).flatten()
+    });
+    let failure = shown.expect("a second renewal and a parked customer");
+    assert!(failure.permanent && !failure.remedy.is_empty(), "{failure:?}");
+    demo.end(Signal::SIGTERM);
+}
+
+#[test]
+fn without_a_terminal_it_is_headless_and_says_so() {
+    let mut demo = Headless::start(&[]);
+    demo.end(Signal::SIGTERM);
+    assert!(std::fs::read_to_string(&demo.stderr).unwrap().contains("no terminal"));
+}
+
+#[test]
+fn what_is_kept_is_kept_and_clean() {
+    let mut demo = Headless::start(&["--headless", "--keep"]);
+    demo.end(Signal::SIGTERM);
+    let kept = entries(demo.playground.path());
+    let log = std::fs::read(kept[0].join("tbtokend.log")).unwrap();
+    assert!(!log.is_empty());
+    canary::assert_clean("the log of the demo", &log);
+}
+
+#[test]
+fn killed_hard_it_takes_its_daemon_along() {
+    if !Command::new("setpriv").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: there is no setpriv here, which makes the kernel end the daemon");
+        return;
+    }
+    let mut demo = Headless::start(&["--headless"]);
+    let pid = demo.status().daemon.pid;
+    demo.process.signal(Signal::SIGKILL);
+    assert_ends(pid);
+}
+
+/// The demo on a terminal.
+struct OnTerminal {
+    playground: TempDir,
+    child: Box<dyn Child + Send + Sync>,
+    keyboard: Box<dyn Write + Send>,
+    master: Box<dyn MasterPty + Send>,
+    screen: Arc<Mutex<vt100::Parser>>,
+    closing: Arc<AtomicBool>,
+}
+
+impl OnTerminal {
+    fn start() -> Self {
+        let playground = playground();
+        let size = PtySize { rows: 30, cols: 120, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).unwrap();
+        let mut command = CommandBuilder::new(DEMO);
+        command.env("TERM", "xterm-256color");
+        command.env("TMPDIR", playground.path());
+        command.env(binaries::VARIABLE, binaries::prepare(binaries::Progress::Hidden));
+        let child = pair.slave.spawn_command(command).unwrap();
+        let (keyboard, mut output) =
+            (pair.master.take_writer().unwrap(), pair.master.try_clone_reader().unwrap());
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(30, 120, 0)));
+        let closing = Arc::new(AtomicBool::new(false));
+        let (drawn, ends) = (Arc::clone(&screen), Arc::clone(&closing));
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(read @ 1..) = output.read(&mut bytes) {
+                drawn.lock().unwrap().process(&bytes[..read]);
+                if ends.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        Self { playground, child, keyboard, master: pair.master, screen, closing }
+    }
+
+    fn contents(&self) -> String {
+        self.screen.lock().unwrap().screen().contents()
+    }
+
+    /// Waits for the dashboard, and gives back the process id of the daemon behind it.
+    fn watch(&self) -> u32 {
+        wait::poll(wait::PATIENCE, || self.contents().contains("acme").then_some(()))
+            .unwrap_or_else(|| panic!("no dashboard, but this:\n{}", self.contents()));
+        status_in(self.playground.path()).daemon.pid
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+        self.keyboard.flush().unwrap();
+    }
+
+    fn assert_ends(&mut self, daemon: u32, cleanly: bool) {
+        let ended = wait::poll(wait::PATIENCE, || self.child.try_wait().unwrap());
+        let ended = ended.unwrap_or_else(|| panic!("the demo goes on:\n{}", self.contents()));
+        assert!(ended.success() || !cleanly, "{ended:?}:\n{}", self.contents());
+        assert_ends(daemon);
+        assert_eq!(entries(self.playground.path()), [] as [PathBuf; 0]);
+    }
+}
+
+impl Drop for OnTerminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+#[test]
+fn q_and_ctrl_c_end_it_and_give_the_terminal_back() {
+    for keys in ["q", "\u{3}"] {
+        let mut demo = OnTerminal::start();
+        let daemon = demo.watch();
+        demo.press(keys);
+        demo.assert_ends(daemon, true);
+        wait::poll(wait::PATIENCE, || demo.contents().contains("goodbye").then_some(()))
+            .unwrap_or_else(|| panic!("no goodbye, but this:\n{}", demo.contents()));
+        let screen = demo.screen.lock().unwrap();
+        assert!(!screen.screen().alternate_screen() && !screen.screen().hide_cursor());
+    }
+}
+
+#[test]
+fn a_closed_terminal_ends_it() {
+    let mut demo = OnTerminal::start();
+    let daemon = demo.watch();
+    // The terminal is gone when nobody holds it any more: not we, and not the thread that reads what is drawn.
+    demo.closing.store(true, Ordering::Relaxed);
+    let playground = demo.playground.path().to_owned();
+    demo.keyboard = Box::new(std::io::sink());
+    demo.master = native_pty_system().openpty(PtySize::default()).unwrap().master;
+    assert!(playground.exists());
+    demo.assert_ends(daemon, false);
+}

@@ -1,0 +1,189 @@
+//! A backend of ratatui that writes nothing that the terminal knows already.
+//!
+//! ratatui's own hides the cursor and resets all styles with every frame, changed or not. Over a slow line, and with a
+//! clock that moves each second, that is most of what is written.
+
+use std::io::{self, Write};
+
+use crossterm::cursor::{Hide, MoveTo, Show};
+use crossterm::queue;
+use crossterm::style::{Attribute, Color as Tint, Colors, Print, SetAttribute, SetColors};
+use crossterm::terminal::{self, Clear};
+use ratatui::backend::{Backend, ClearType, IntoCrossterm, WindowSize};
+use ratatui::buffer::Cell;
+use ratatui::layout::{Position, Size};
+use ratatui::style::{Color, Modifier};
+
+/// Writes frames to `W`, with the least that shows them.
+pub(crate) struct Quiet<W: Write> {
+    out: W,
+    /// The style that the terminal writes in now.
+    style: (Color, Color, Modifier),
+    /// Whether the cursor is seen; unknown at first.
+    cursor: Option<bool>,
+}
+
+const PLAIN: (Color, Color, Modifier) = (Color::Reset, Color::Reset, Modifier::empty());
+
+/// The modifiers that the dashboard uses, each with what turns it on.
+const ATTRIBUTES: [(Modifier, Attribute); 3] = [
+    (Modifier::BOLD, Attribute::Bold),
+    (Modifier::DIM, Attribute::Dim),
+    (Modifier::REVERSED, Attribute::Reverse),
+];
+
+impl<W: Write> Quiet<W> {
+    /// A backend for a terminal that writes in its plain style.
+    pub(crate) fn new(out: W) -> Self {
+        Self { out, style: PLAIN, cursor: None }
+    }
+
+    fn set_style(&mut self, style: (Color, Color, Modifier)) -> io::Result<()> {
+        if self.style == style {
+            return Ok(());
+        }
+        // There is no "not bold" that all terminals agree on, so less than before begins from nothing.
+        if !style.2.contains(self.style.2) {
+            queue!(self.out, SetAttribute(Attribute::Reset))?;
+            self.style = PLAIN;
+        }
+        for (modifier, attribute) in ATTRIBUTES {
+            if style.2.contains(modifier) && !self.style.2.contains(modifier) {
+                queue!(self.out, SetAttribute(attribute))?;
+            }
+        }
+        let tint = |old: Color, new: Color| -> Option<Tint> { (old != new).then(|| new.into_crossterm()) };
+        let colors = Colors { foreground: tint(self.style.0, style.0), background: tint(self.style.1, style.1) };
+        if colors.foreground.is_some() || colors.background.is_some() {
+            queue!(self.out, SetColors(colors))?;
+        }
+        self.style = style;
+        Ok(())
+    }
+}
+
+impl<W: Write> Backend for Quiet<W> {
+    type Error = io::Error;
+
+    fn draw<'a, I>(&mut self, content: I) -> io::Result<()>
+    where
+        I: Iterator<Item = (u16, u16, &'a Cell)>,
+    {
+        // Where the terminal will write next, if that is sure: after a wide character terminals differ.
+        let mut here = None;
+        for (x, y, cell) in content {
+            if here != Some((x, y)) {
+                queue!(self.out, MoveTo(x, y))?;
+            }
+            self.set_style((cell.fg, cell.bg, cell.modifier))?;
+            queue!(self.out, Print(cell.symbol()))?;
+            here = cell.symbol().is_ascii().then_some((x + 1, y));
+        }
+        Ok(())
+    }
+
+    fn hide_cursor(&mut self) -> io::Result<()> {
+        if self.cursor.replace(false) != Some(false) {
+            queue!(self.out, Hide)?;
+        }
+        Ok(())
+    }
+
+    fn show_cursor(&mut self) -> io::Result<()> {
+        if self.cursor.replace(true) != Some(true) {
+            queue!(self.out, Show)?;
+        }
+        Ok(())
+    }
+
+    /// The dashboard shows no cursor, so it has none to go back to; and asking the terminal would take keys away from
+    /// the thread that reads them.
+    fn get_cursor_position(&mut self) -> io::Result<Position> {
+        Ok(Position::ORIGIN)
+    }
+
+    fn set_cursor_position<P: Into<Position>>(&mut self, position: P) -> io::Result<()> {
+        let Position { x, y } = position.into();
+        queue!(self.out, MoveTo(x, y))
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        self.clear_region(ClearType::All)
+    }
+
+    fn clear_region(&mut self, region: ClearType) -> io::Result<()> {
+        // Cleared cells take the current background, and a terminal that comes back may have lost the style.
+        queue!(self.out, SetAttribute(Attribute::Reset))?;
+        self.style = PLAIN;
+        queue!(
+            self.out,
+            Clear(match region {
+                ClearType::All => terminal::ClearType::All,
+                ClearType::AfterCursor => terminal::ClearType::FromCursorDown,
+                ClearType::BeforeCursor => terminal::ClearType::FromCursorUp,
+                ClearType::CurrentLine => terminal::ClearType::CurrentLine,
+                ClearType::UntilNewLine => terminal::ClearType::UntilNewLine,
+            })
+        )
+    }
+
+    fn size(&self) -> io::Result<Size> {
+        let (width, height) = terminal::size()?;
+        Ok(Size { width, height })
+    }
+
+    fn window_size(&mut self) -> io::Result<WindowSize> {
+        Ok(WindowSize { columns_rows: self.size()?, pixels: Size::ZERO })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::style::Style;
+
+    use super::*;
+
+    fn written(frames: &[&[(u16, u16, &str, Style)]]) -> String {
+        let mut quiet = Quiet::new(Vec::new());
+        for frame in frames {
+            let cells: Vec<(u16, u16, Cell)> = frame
+                .iter()
+                .map(|(x, y, symbol, style)| {
+                    let mut cell = Cell::default();
+                    cell.set_symbol(symbol).set_style(*style);
+                    (*x, *y, cell)
+                })
+                .collect();
+            quiet.draw(cells.iter().map(|(x, y, cell)| (*x, *y, cell))).unwrap();
+            quiet.hide_cursor().unwrap();
+        }
+        String::from_utf8(quiet.out).unwrap().replace('\u{1b}', "E")
+    }
+
+    #[test]
+    fn a_tick_of_the_clock_costs_a_few_bytes() {
+        let plain = Style::new();
+        let second = |digit| [(9, 0, digit, plain)];
+        let text = written(&[&second("1"), &second("2"), &second("3")]);
+        assert_eq!(text, "E[1;10H1E[?25lE[1;10H2E[1;10H3");
+    }
+
+    #[test]
+    fn styles_are_set_when_they_change_and_last_over_frames() {
+        let red = Style::new().fg(Color::Red);
+        let bold = red.add_modifier(Modifier::BOLD);
+        let text = written(&[&[(0, 0, "a", red), (1, 0, "b", bold)], &[(0, 1, "c", bold), (1, 1, "d", Style::new())]]);
+        assert_eq!(text, "E[1;1HE[38;5;1maE[1mbE[?25lE[2;1HcE[0md");
+    }
+
+    #[test]
+    fn the_place_behind_a_wide_character_is_not_trusted() {
+        let plain = Style::new();
+        let text = written(&[&[(0, 0, "日", plain), (2, 0, "x", plain)]]);
+        assert_eq!(text, "E[1;1H日E[1;3HxE[?25l");
+    }
+}

@@ -1,0 +1,37 @@
+//! **tbtui**, the live dashboard of tbtokend.
+//!
+//! ```text
+//!  keyboard ─┐                                    ┌─▶ terminal
+//!  signals ──┤                                    │
+//!  link ─────┼─▶ Input ─▶ App::update ─▶ Effect ──┼─▶ link (start, stop, refresh)
+//!  clock ────┘            PURE                    └─▶ the end
+//! ```
+//!
+//! | module | does |
+//! |---|---|
+//! | [`args`] | the command line and the exit codes |
+//! | [`input`] | the closed lists of what can come in and what can go out |
+//! | [`app`] | the state; pure |
+//! | [`render`] | state → screen; one function per panel; pure |
+//! | [`theme`] | colours and drawing characters |
+//! | [`link`] | the threads that talk to the daemon |
+//!
+//! The event loop and the threads that listen to keyboard and signals are private. Only the loop reads the clock.
+
+pub mod app;
+pub mod args;
+mod backend;
+mod explain;
+pub mod input;
+pub mod link;
+mod listen;
+mod mode;
+mod picture;
+pub mod render;
+mod run;
+mod terminal;
+mod text;
+pub mod theme;
+mod view;
+
+pub use run::run;

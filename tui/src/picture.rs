@@ -1,0 +1,181 @@
+//! What the daemon said last: the rows, kept in the order of their ids, and everything about all of them.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use tbtoken_proto::{Cron, Customer, Daemon, StatusReply, Summary};
+
+use crate::text;
+
+/// The daemon's picture of its customers, put together from its answers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Picture {
+    /// All but the rows; `None` before the first answer.
+    pub(crate) overview: Option<Overview>,
+    customers: Vec<Customer>,
+    widths: Widths,
+}
+
+/// What an answer says besides the rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Overview {
+    pub(crate) cron: Cron,
+    pub(crate) daemon: Daemon,
+    pub(crate) summary: Summary,
+    pub(crate) store: Store,
+    /// When the table was last read.
+    pub(crate) as_of: Option<DateTime<Utc>>,
+}
+
+/// How the daemon gets on with its database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// Well.
+    Up,
+    /// The table cannot be read; why.
+    Unreadable(String),
+    /// The table can be read, but new tokens cannot be written; why.
+    Unwritable(String),
+}
+
+/// How wide the columns would like to be, over all rows, so that they do not jump while one scrolls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Widths {
+    /// As many characters of an id as tell all ids apart.
+    pub(crate) short_id: usize,
+    /// The longest id.
+    pub(crate) id: usize,
+    /// The longest user.
+    pub(crate) user: usize,
+    /// The longest server.
+    pub(crate) server: usize,
+}
+
+/// Ids are never shortened to less: a single letter tells three customers apart, but nobody recognizes them by it.
+const SHORTEST_ID: usize = 8;
+
+/// What an answer changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Nothing that is shown.
+    Nothing,
+    /// All but the rows.
+    Overview,
+    /// Rows, too.
+    Rows,
+}
+
+impl Picture {
+    /// The rows, in the order of their ids.
+    pub(crate) fn customers(&self) -> &[Customer] {
+        &self.customers
+    }
+
+    /// How wide the columns would like to be.
+    pub(crate) fn widths(&self) -> Widths {
+        self.widths
+    }
+
+    /// The customer with this id.
+    pub(crate) fn find(&self, id: &str) -> Option<&Customer> {
+        let at = self.customers.binary_search_by(|customer| customer.customer_id.as_str().cmp(id)).ok()?;
+        self.customers.get(at)
+    }
+
+    /// Whether the daemon reads its table.
+    pub(crate) fn store_is_readable(&self) -> bool {
+        !matches!(self.overview.as_ref().map(|overview| &overview.store), Some(Store::Unreadable(_)))
+    }
+
+    /// Takes an answer in. Rows that it does not mention stay, unless it is complete.
+    pub(crate) fn merge(&mut self, reply: StatusReply) -> Change {
+        let StatusReply { cron, daemon, tokens } = reply;
+        let why = tokens.error.or_else(|| daemon.store_error.clone());
+        let why = why.unwrap_or_else(|| "the daemon gives no reason".to_owned());
+        let store = match (tokens.success, daemon.store_ok) {
+            (true, true) => Store::Up,
+            (true, false) => Store::Unwritable(why),
+            (false, _) => Store::Unreadable(why),
+        };
+        let overview = Overview { cron, daemon, summary: tokens.summary, store, as_of: tokens.as_of };
+
+        let rows = tokens.customers.unwrap_or_default();
+        let rows_change = tokens.complete || !rows.is_empty() || !tokens.removed.is_empty();
+        if tokens.complete {
+            self.customers = rows;
+            self.customers.sort_by(|a, b| a.customer_id.cmp(&b.customer_id));
+        } else if rows_change {
+            self.merge_rows(rows, &tokens.removed);
+        }
+        if rows_change {
+            self.widths = measure(&self.customers);
+        }
+
+        let change = if rows_change {
+            Change::Rows
+        } else if self.overview.as_ref().is_none_or(|old| !old.looks_like(&overview)) {
+            Change::Overview
+        } else {
+            Change::Nothing
+        };
+        self.overview = Some(overview);
+        change
+    }
+
+    fn merge_rows(&mut self, rows: Vec<Customer>, removed: &[String]) {
+        if !removed.is_empty() {
+            let removed: HashSet<&str> = removed.iter().map(String::as_str).collect();
+            self.customers.retain(|customer| !removed.contains(customer.customer_id.as_str()));
+        }
+        // New ones are put at the end and sorted in once: inserting each where it belongs would move the rest each time.
+        let known = self.customers.len();
+        for row in rows {
+            let place = self.customers[..known].binary_search_by(|old| old.customer_id.cmp(&row.customer_id));
+            match place {
+                Ok(at) => self.customers[at] = row,
+                Err(_) => self.customers.push(row),
+            }
+        }
+        if self.customers.len() > known {
+            self.customers.sort_by(|a, b| a.customer_id.cmp(&b.customer_id));
+        }
+    }
+}
+
+impl Overview {
+    /// Whether both are shown the same. The revision is not shown, and the time of the last look at the table only
+    /// while the database is away.
+    fn looks_like(&self, other: &Self) -> bool {
+        self.cron == other.cron
+            && self.summary == other.summary
+            && self.store == other.store
+            && self.daemon.store == other.daemon.store
+            && self.daemon.pid == other.daemon.pid
+    }
+}
+
+fn measure(customers: &[Customer]) -> Widths {
+    let longest =
+        |of: fn(&Customer) -> &str| customers.iter().map(|row| text::width(of(row))).max().unwrap_or_default();
+    let id = longest(|row| &row.customer_id);
+    // Neighbours in the order of ids share the longest beginnings.
+    let shared = customers
+        .windows(2)
+        .map(|pair| {
+            let pairs = pair[0].customer_id.chars().zip(pair[1].customer_id.chars());
+            pairs.take_while(|(a, b)| a == b).count()
+        })
+        .max()
+        .unwrap_or_default();
+    Widths {
+        short_id: (shared + 1).max(SHORTEST_ID),
+        id,
+        user: longest(|row| &row.tb_username),
+        server: longest(|row| server(&row.tb_url)),
+    }
+}
+
+/// A URL as the table shows it: without the usual scheme. `http` stays, because it should catch the eye.
+pub(crate) fn server(url: &str) -> &str {
+    url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/')
+}

@@ -1,0 +1,121 @@
+//! The screen: one `render(frame, app, area)` per panel. Nothing here changes anything.
+
+pub(crate) mod areas;
+mod columns;
+mod confirm;
+mod counts;
+mod detail;
+mod events;
+mod footer;
+mod header;
+mod help;
+mod line;
+mod popup;
+mod rule;
+mod sort_menu;
+mod summary;
+mod table;
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
+
+use crate::app::App;
+use crate::mode::Mode;
+use areas::Areas;
+
+/// Draws the whole screen.
+///
+/// ```text
+///  ________________________________________
+/// |                 Header                 |   the daemon, its loop, the time; or what is unreachable
+/// |----------------------------------------|
+/// |                Summary                 |   how many of each status
+/// |----------------------------------------|
+/// |                  Rule                  |   the news; filter, place and order of the table
+/// |----------------------------------------|
+/// |                                        |
+/// |                 Table                  |   one line per customer
+/// |                                        |
+/// |----------------------------------------|
+/// |                 Detail                 |   the selected customer: why, and what to do
+/// |----------------------------------------|
+/// |                 Footer                 |   the keys
+///  ----------------------------------------
+/// ```
+///
+/// The events and the whole detail take the place of table and detail; menus, help and questions lie over them. On a
+/// screen too small for this there are only the counts.
+pub fn render(frame: &mut Frame<'_>, app: &App) {
+    let areas = Areas::of(frame.area());
+    if areas.counts_only {
+        counts::render(frame, app, frame.area());
+        return;
+    }
+    header::render(frame, app, areas.header);
+    summary::render(frame, app, areas.summary);
+    rule::render(frame, app, areas.rule);
+    let under = match &app.mode {
+        Mode::Help { back, .. } | Mode::Confirm { back, .. } => back,
+        mode => mode,
+    };
+    match under {
+        Mode::Detail { .. } | Mode::Events { .. } => {
+            reader(frame, areas.body, scroll_of(under), lines_of(app, under, &areas));
+        }
+        Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Help { .. } | Mode::Confirm { .. } => {
+            table::render(frame, app, areas.table);
+            detail::render(frame, app, areas.detail);
+        }
+    }
+    footer::render(frame, app, areas.footer);
+    match &app.mode {
+        Mode::SortMenu { line } => sort_menu::render(frame, app, *line, areas.body),
+        Mode::Help { scroll, .. } => help::render(frame, app, *scroll, areas.whole),
+        Mode::Confirm { question, focus, .. } => confirm::render(frame, app, question, *focus, areas.whole),
+        Mode::Table | Mode::Filter | Mode::Detail { .. } | Mode::Events { .. } => {}
+    }
+}
+
+/// A text that is scrolled: how long it is, and how much of it is seen.
+pub(crate) struct Extent {
+    lines: usize,
+    height: usize,
+}
+
+impl Extent {
+    /// How far it can be scrolled.
+    pub(crate) fn surplus(&self) -> usize {
+        self.lines.saturating_sub(self.height)
+    }
+}
+
+/// The extent of the text that the mode shows, so that scrolling can end where the text does.
+pub(crate) fn lines(app: &App, areas: &Areas) -> Extent {
+    match &app.mode {
+        Mode::Help { .. } => help::extent(app, areas.whole),
+        mode => Extent { lines: lines_of(app, mode, areas).len(), height: areas.body.height.into() },
+    }
+}
+
+fn lines_of<'a>(app: &'a App, mode: &Mode, areas: &Areas) -> Vec<Line<'a>> {
+    match mode {
+        Mode::Detail { id, .. } => detail::lines(app, id, areas.body.width.into()),
+        Mode::Events { .. } => events::lines(app, areas.body.width.into()),
+        Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Help { .. } | Mode::Confirm { .. } => vec![],
+    }
+}
+
+fn scroll_of(mode: &Mode) -> usize {
+    match mode {
+        Mode::Detail { scroll, .. } | Mode::Events { scroll } | Mode::Help { scroll, .. } => *scroll,
+        Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Confirm { .. } => 0,
+    }
+}
+
+/// The visible lines of a scrolled text.
+fn reader(frame: &mut Frame<'_>, area: Rect, scroll: usize, lines: Vec<Line<'_>>) {
+    let visible: Vec<Line<'_>> = lines.into_iter().skip(scroll).take(area.height.into()).collect();
+    frame.render_widget(Paragraph::new(visible), area);
+}

@@ -1,0 +1,153 @@
+//! Which columns the table has, and how wide they are.
+
+use crate::picture::Widths;
+
+/// A column of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Column {
+    Status,
+    Customer,
+    User,
+    Server,
+    Left,
+    Next,
+    Error,
+}
+
+/// The columns that have room, from left to right, each with its width; and the width of the gap between them.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Columns {
+    pub(super) columns: Vec<(Column, usize)>,
+    pub(super) gap: usize,
+}
+
+/// The pointer before the selected row, without the gap behind it.
+pub(super) const POINTER: usize = 1;
+
+/// What is left out first when there is no room for all.
+const LEAST_IMPORTANT: [Column; 3] = [Column::Server, Column::Next, Column::User];
+
+impl Column {
+    /// The heading.
+    pub(super) fn heading(self) -> &'static str {
+        match self {
+            Self::Status => "STATUS",
+            Self::Customer => "CUSTOMER",
+            Self::User => "USER",
+            Self::Server => "THINGSBOARD",
+            Self::Left => "LEFT",
+            Self::Next => "NEXT",
+            Self::Error => "LAST ERROR",
+        }
+    }
+
+    /// With less than this it tells nothing.
+    fn least(self, widths: Widths) -> usize {
+        match self {
+            // "! expiring soon"
+            Self::Status => 15,
+            Self::Customer => widths.short_id.min(widths.id).clamp(8, 16),
+            Self::User => 12,
+            Self::Server => 11,
+            // "-365d", "in 59m"
+            Self::Left => 5,
+            Self::Next => 6,
+            // "wrong password"
+            Self::Error => 14,
+        }
+    }
+}
+
+impl Columns {
+    /// The columns for a table of `width`.
+    pub(super) fn fit(width: usize, widths: Widths) -> Self {
+        let gap = if width < 100 { 1 } else { 2 };
+        let all = [
+            Column::Status,
+            Column::Customer,
+            Column::User,
+            Column::Server,
+            Column::Left,
+            Column::Next,
+            Column::Error,
+        ];
+        let mut this = Self { columns: all.map(|column| (column, column.least(widths))).to_vec(), gap };
+        for least_important in LEAST_IMPORTANT {
+            if this.width() > width {
+                this.columns.retain(|(column, _)| *column != least_important);
+            }
+        }
+        // On the narrowest screens the error is cut: a few letters of it tell more than nothing.
+        let surplus = this.width().saturating_sub(width);
+        let error = Column::Error.least(widths).saturating_sub(surplus);
+        match error {
+            0..4 => this.columns.retain(|(column, _)| *column != Column::Error),
+            _ => this.set(Column::Error, error),
+        }
+
+        let spare = width.saturating_sub(this.width());
+        let spare = this.grow(Column::Error, 18, spare);
+        let spare = this.grow(Column::User, widths.user.min(40), spare);
+        let spare = this.grow(Column::Server, widths.server.min(40), spare);
+        // An id is shown as its beginning or whole; anything between looks like a mistake.
+        let whole = this.of(Column::Customer).is_some_and(|now| widths.id.saturating_sub(now) <= spare);
+        let spare = if whole { this.grow(Column::Customer, widths.id, spare) } else { spare };
+        let spare = this.grow(Column::Next, 8, spare);
+        this.grow(Column::Error, usize::MAX, spare);
+        this
+    }
+
+    fn width(&self) -> usize {
+        let columns: usize = self.columns.iter().map(|(_, width)| width).sum();
+        POINTER + columns + self.gap * self.columns.len()
+    }
+
+    fn of(&self, wanted: Column) -> Option<usize> {
+        self.columns.iter().find(|(column, _)| *column == wanted).map(|(_, width)| *width)
+    }
+
+    fn set(&mut self, wanted: Column, to: usize) {
+        if let Some((_, width)) = self.columns.iter_mut().find(|(column, _)| *column == wanted) {
+            *width = to;
+        }
+    }
+
+    /// Widens a column towards `ideal` by at most `spare`; returns what is left of that.
+    fn grow(&mut self, wanted: Column, ideal: usize, spare: usize) -> usize {
+        let Some(now) = self.of(wanted) else { return spare };
+        let more = ideal.saturating_sub(now).min(spare);
+        self.set(wanted, now + more);
+        spare - more
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDTHS: Widths = Widths { short_id: 8, id: 36, user: 24, server: 24 };
+
+    fn names(width: usize) -> Vec<&'static str> {
+        Columns::fit(width, WIDTHS).columns.into_iter().map(|(column, _)| column.heading()).collect()
+    }
+
+    #[test]
+    fn columns_go_in_order_and_fit_everywhere() {
+        assert_eq!(names(80).len(), 7);
+        assert!(!names(72).contains(&"THINGSBOARD") && names(72).contains(&"NEXT"));
+        assert!(!names(60).contains(&"NEXT") && names(60).contains(&"USER"));
+        assert!(!names(40).contains(&"USER") && names(40).contains(&"LAST ERROR"));
+        for width in 40..300 {
+            for short_id in 8..40 {
+                let columns = Columns::fit(width, Widths { short_id, ..WIDTHS });
+                assert!(columns.width() <= width, "{width}: {columns:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wide_table_shows_whole_ids() {
+        assert_eq!(Columns::fit(200, WIDTHS).of(Column::Customer), Some(36));
+        assert_eq!(Columns::fit(100, WIDTHS).of(Column::Customer), Some(8));
+    }
+}

@@ -1,0 +1,175 @@
+//! One customer: in a few lines below the table, or in full.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Paragraph};
+use tbtoken_proto::{Customer, words};
+
+use super::events;
+use crate::app::App;
+use crate::explain::{self, Explanation, Weight};
+use crate::text::{sentence, time, time_exact, width, wrap};
+
+/// ```text
+/// ┌ 8f1c02aa  ops@acme-north.de  https://tb.acme.example ───────────────────────────────────────┐
+/// │ PARKED since 13:36Z: ThingsBoard says "Invalid username or password". Trying again could    │
+/// │ lock the account. Correct tb_password in the customer's row. r tries it once now.           │
+/// │ renewals 412   last success 13:21Z   token ended 13:51Z                                     │
+/// │ 13:36:21Z  parked  wrong password                                                           │
+/// └─────────────────────────────────────────────────────────────────────────────────────────────┘
+/// ```
+///
+/// With a single line there is only the explanation.
+pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    let Some(customer) = app.subject() else { return };
+    let explanation = explained(app, customer);
+    if area.height < 3 {
+        let inside = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
+        let lines = paragraph(app, &explanation, inside.width.into(), area.height.into());
+        frame.render_widget(Paragraph::new(lines), inside);
+        return;
+    }
+    let theme = app.theme;
+    let title = format!(
+        " {}  {}  {} ",
+        app.short_id(&customer.customer_id),
+        theme.foreign(&customer.tb_username),
+        theme.foreign(&customer.tb_url)
+    );
+    let title = theme.clip(&title, usize::from(area.width).saturating_sub(2));
+    let block = Block::bordered()
+        .border_set(theme.glyphs.border)
+        .border_style(theme.quiet())
+        .title(Span::styled(title, Style::reset().patch(theme.strong())));
+    let inside = block.inner(area);
+    let inside = Rect { x: inside.x + 1, width: inside.width.saturating_sub(2), ..inside };
+    frame.render_widget(block, area);
+
+    let (columns, room) = (usize::from(inside.width), usize::from(inside.height));
+    let mut lines = paragraph(app, &explanation, columns, room);
+    if lines.len() < room {
+        lines.push(Line::raw(theme.clip(&facts(app, customer), columns)));
+    }
+    let left = room.saturating_sub(lines.len());
+    lines.extend(events::history(app, &customer.customer_id, columns).take(left));
+    frame.render_widget(Paragraph::new(lines), inside);
+}
+
+/// Everything about the customer with this id, in lines of at most `columns`.
+pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
+    let theme = app.theme;
+    let now = app.scene_time();
+    let columns = columns.saturating_sub(2);
+    let Some(customer) = app.scene().picture.find(id) else {
+        let gone = format!("{} is not among the customers any more: its row is gone or lost its URL, user or password.", theme.foreign(id));
+        return wrap(&gone, columns).into_iter().map(|line| Line::raw(format!(" {line}"))).collect();
+    };
+    let status = customer.token_status;
+    let mut lines = Vec::new();
+    let mut field = |name: &str, value: &str, style: Style| {
+        let value = theme.foreign(value);
+        for (at, piece) in wrap(&value, columns.saturating_sub(LABEL)).into_iter().enumerate() {
+            let name = if at == 0 { name } else { "" };
+            lines.push(Line::from(vec![
+                Span::styled(format!(" {name:<LABEL$}"), theme.quiet()),
+                Span::styled(piece, style),
+            ]));
+        }
+    };
+    let plain = Style::new();
+    field("customer", &customer.customer_id, theme.strong());
+    field("user", &customer.tb_username, plain);
+    field("ThingsBoard", &customer.tb_url, plain);
+    let sign = format!("{} {}", status.sign(), status.word());
+    field("token", &format!("{}. {}", sign.trim(), explain::token(customer, now)), theme.status(status));
+    let explanation = explained(app, customer);
+    let style = weight(app, explanation.weight);
+    match &customer.failure {
+        Some(failure) => {
+            field("state", explanation.headline.trim_end().trim_end_matches(':'), style);
+            field("last error", &words::last_error(customer), style);
+            field("why", &sentence(&failure.message), plain);
+            field("what to do", &sentence(&failure.remedy), plain);
+            // Why and what to do have been said; when it goes on has not.
+            let said = [sentence(&failure.message), sentence(&failure.remedy)];
+            let rest = explanation.sentences.into_iter().filter(|sentence| !said.contains(sentence));
+            field("what next", &rest.collect::<Vec<_>>().join(" "), plain);
+        }
+        None => {
+            let said = explain::token(customer, now);
+            let rest = explanation.sentences.into_iter().filter(|sentence| *sentence != said);
+            field("what next", &format!("{}{}", explanation.headline, rest.collect::<Vec<_>>().join(" ")), style);
+        }
+    }
+    field("renewals", &customer.renewals.to_string(), plain);
+    let last = customer.last_success_at.map_or_else(|| "never".to_owned(), |at| time_exact(at, now));
+    field("last success", &last, plain);
+
+    lines.push(Line::default());
+    let mut history = events::history(app, id, columns).peekable();
+    let heading = if history.peek().is_some() { " history, newest first" } else { " no history since tbtui was started" };
+    lines.push(Line::styled(heading, theme.quiet()));
+    lines.extend(history.map(|mut line| {
+        line.spans.insert(0, Span::raw(" "));
+        line
+    }));
+    lines
+}
+
+/// The width of a field's name.
+const LABEL: usize = 14;
+
+fn explained(app: &App, customer: &Customer) -> Explanation {
+    let cron = app.scene().picture.overview.as_ref().map(|overview| &overview.cron);
+    explain::explain(customer, cron, app.scene_time())
+}
+
+fn weight(app: &App, weight: Weight) -> Style {
+    match weight {
+        Weight::Bad => app.theme.bad(),
+        Weight::Warn => app.theme.warn().patch(app.theme.strong()),
+        Weight::Plain => Style::new(),
+    }
+}
+
+/// An explanation in at most `room` lines of at most `columns`, its headline in its own style.
+fn paragraph(app: &App, explanation: &Explanation, columns: usize, room: usize) -> Vec<Line<'static>> {
+    let theme = app.theme;
+    let text = theme.foreign(&format!("{}{}", explanation.headline, explanation.sentences.join(" ")));
+    let wrapped = wrap(&text, columns);
+    let cut = wrapped.len() > room;
+    let mut lines = Vec::new();
+    for (at, line) in wrapped.into_iter().take(room).enumerate() {
+        // The last line ends with the sign for more, whether it is full or not.
+        let more = if cut && at + 1 == room { theme.glyphs.ellipsis } else { "" };
+        let line = theme.clip(&line, columns.saturating_sub(width(more)));
+        lines.push(Line::raw(format!("{}{more}", line.trim_end_matches(theme.glyphs.ellipsis))));
+    }
+    // The headline stands in the first line, unless the screen is narrower than that.
+    let headline = explanation.headline.trim_end();
+    if let Some(first) = lines.first_mut() {
+        let text = first.to_string();
+        if let Some(rest) = text.strip_prefix(headline)
+            && !headline.is_empty()
+        {
+            *first = Line::from(vec![
+                Span::styled(headline.to_owned(), weight(app, explanation.weight)),
+                Span::raw(rest.to_owned()),
+            ]);
+        }
+    }
+    lines
+}
+
+fn facts(app: &App, customer: &Customer) -> String {
+    let now = app.scene_time();
+    let last = customer.last_success_at.map_or_else(|| "never".to_owned(), |at| time(at, now));
+    let token = match customer.tbtokenexpiry {
+        None => "no token".to_owned(),
+        Some(expiry) if expiry < now => format!("token ended {}", time(expiry, now)),
+        Some(expiry) => format!("token good until {}", time(expiry, now)),
+    };
+    format!("renewals {}   last success {last}   {token}", customer.renewals)
+}

@@ -1,0 +1,61 @@
+//! What happened lately.
+
+use chrono::{DateTime, Utc};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use tbtoken_proto::{Event, EventKind};
+
+use crate::app::App;
+use crate::text::{time_exact, width};
+use crate::theme::Theme;
+
+/// The longest of the words for a kind of event.
+const KIND: usize = 13;
+
+/// All events, the newest first, in lines of at most `columns`:
+///
+/// ```text
+///  14:03:01Z  renewed        1b2c9d00  good until 14:18Z
+///  14:03:00Z  pass started             5 due
+/// ```
+pub(super) fn lines(app: &App, columns: usize) -> Vec<Line<'static>> {
+    let events = &app.scene().events;
+    if events.is_empty() {
+        return vec![Line::styled(" Nothing has happened yet.", app.theme.quiet())];
+    }
+    let id_width = app.scene().picture.widths().short_id;
+    let columns = columns.saturating_sub(2);
+    let line = |event: &Event| {
+        let id = event.customer_id.as_deref().map(|id| app.short_id(id)).unwrap_or_default();
+        let id = app.theme.clip(&id, id_width);
+        let gap = " ".repeat(id_width.saturating_sub(width(&id)) + 2);
+        let mut line = line(app.theme, event, app.scene_time(), &format!("{id}{gap}"), columns);
+        line.spans.insert(0, Span::raw(" "));
+        line
+    };
+    events.iter().rev().map(line).collect()
+}
+
+/// The events of one customer, the newest first, in lines of at most `columns`.
+pub(super) fn history<'a>(app: &'a App, id: &'a str, columns: usize) -> impl Iterator<Item = Line<'static>> + 'a {
+    let of_customer = move |event: &&Event| event.customer_id.as_deref() == Some(id);
+    let events = app.scene().events.iter().rev().filter(of_customer);
+    events.map(move |event| line(app.theme, event, app.scene_time(), "", columns))
+}
+
+fn line(theme: Theme, event: &Event, now: DateTime<Utc>, who: &str, columns: usize) -> Line<'static> {
+    let at = format!("{}  ", time_exact(event.at, now));
+    let kind = format!("{:<KIND$}  ", event.kind.word());
+    let rest = columns.saturating_sub(width(&at) + width(&kind));
+    let message = theme.clip(&format!("{who}{}", theme.foreign(&event.message)), rest);
+    Line::from(vec![Span::styled(at, theme.quiet()), Span::styled(kind, style(theme, event.kind)), Span::raw(message)])
+}
+
+fn style(theme: Theme, kind: EventKind) -> Style {
+    match kind {
+        EventKind::Parked | EventKind::Expired | EventKind::StoreLost => theme.bad(),
+        EventKind::Failed | EventKind::Stopped | EventKind::Unknown => theme.warn(),
+        EventKind::Recovered | EventKind::StoreBack | EventKind::Started | EventKind::Unparked => theme.good(),
+        EventKind::Renewed | EventKind::PassStarted | EventKind::PassFinished => Style::new(),
+    }
+}

@@ -1,0 +1,137 @@
+//! The first line: the daemon, its loop and the time; or, in reverse, what cannot be reached.
+
+use chrono::TimeDelta;
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::Line;
+use tbtoken_proto::{LastRun, words};
+
+use super::line::{self, Piece};
+use crate::app::{App, Link};
+use crate::picture::{Overview, Store};
+use crate::text::{clip_start, time, time_exact, width};
+
+/// ```text
+///  tbtokend  mssql sql01/app   loop RUNNING  next in 42s   last 3 renewed 1 failed (0.4s)     14:03Z  ? help
+///  DAEMON UNREACHABLE for 42s, showing 14:02Z, trying again in 3s
+/// ```
+pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    if let Some(alarm) = alarm(app, usize::from(area.width).saturating_sub(2)) {
+        let line = Line::raw(format!(" {alarm} "));
+        frame.buffer_mut().set_style(area, app.theme.alarm());
+        frame.render_widget(line, area);
+        return;
+    }
+    let right = line::fit(right(app, area.width), area.width.into(), &[2]);
+    let right_width = u16::try_from(right.width()).unwrap_or(area.width).min(area.width.saturating_sub(1));
+    let left_area = Rect { x: area.x + 1, width: area.width.saturating_sub(right_width + 3), ..area };
+    let right_area =
+        Rect { x: area.right().saturating_sub(right_width + 1), width: right_width, ..area }.intersection(area);
+    let left = match &app.scene().picture.overview {
+        Some(overview) => running(app, overview, left_area.width.into()),
+        None => line::fit(
+            vec![
+                Piece::new(0, "tbtokend", app.theme.strong()),
+                Piece::new(0, "connecting", Style::new()),
+            ],
+            left_area.width.into(),
+            &[2],
+        ),
+    };
+    frame.render_widget(left, left_area);
+    frame.render_widget(right, right_area);
+}
+
+/// What is wrong with everything at once, in the longest form that fits.
+pub(super) fn alarm(app: &App, columns: usize) -> Option<String> {
+    let now = app.now;
+    let (what, since, showing, again) = match (&app.link, &app.scene().picture.overview) {
+        (Link::Down { since, heard, retry_at, .. }, _) => {
+            let left = *retry_at - now;
+            let again = if left < TimeDelta::seconds(1) {
+                "trying again now".to_owned()
+            } else {
+                format!("trying again in {}", words::duration(left))
+            };
+            ("DAEMON UNREACHABLE", Some(*since), *heard, again)
+        }
+        (_, Some(overview)) if overview.store != Store::Up => {
+            let (what, read) = match overview.store {
+                // It was read just now, so what is shown is not old.
+                Store::Unwritable(_) => ("DATABASE TAKES NO TOKENS", None),
+                Store::Unreadable(_) | Store::Up => ("DATABASE UNREACHABLE", overview.as_of),
+            };
+            let again = match overview.cron.next_run_at {
+                Some(at) if at > now => format!("trying again in {}", words::duration(at - now)),
+                Some(_) => "trying again now".to_owned(),
+                None => "the loop is STOPPED".to_owned(),
+            };
+            (what, read, read, again)
+        }
+        _ => return None,
+    };
+    let lasting = since.map(|since| format!(" for {}", words::duration(now - since))).unwrap_or_default();
+    let showing = showing.map(|at| format!(", showing {}", time(at, now))).unwrap_or_default();
+    let forms = [
+        format!("{what}{lasting}{showing}, {again}"),
+        format!("{what}{lasting}, {again}"),
+        format!("{what}{lasting}{showing}"),
+        format!("{what}{lasting}"),
+    ];
+    let shortest = forms.last().cloned();
+    forms.into_iter().find(|form| width(form) <= columns).or(shortest)
+}
+
+fn right(app: &App, columns: u16) -> Vec<Piece<'static>> {
+    let clock = match app.frozen_at() {
+        Some(at) => Piece::new(0, format!(" FROZEN {} ", time_exact(at, at)), app.theme.reverse()),
+        None => Piece::new(0, time(app.now, app.now), Style::new()),
+    };
+    let mut pieces = vec![clock];
+    // On narrow screens the footer has it.
+    if columns >= 72 {
+        pieces.push(Piece::key(1, "?", "help", app.theme.strong(), Style::new()));
+    }
+    pieces
+}
+
+fn running(app: &App, overview: &Overview, columns: usize) -> Line<'static> {
+    let theme = app.theme;
+    let store = clip_start(&theme.foreign(&overview.daemon.store), 32, theme.glyphs.ellipsis);
+    let mut pieces =
+        vec![Piece::new(5, "tbtokend", theme.strong()), Piece::new(4, store, Style::new()), state(app, overview)];
+    if overview.cron.refreshing {
+        pieces.push(Piece::new(1, "renewing now", theme.good()));
+    } else if let Some(at) = overview.cron.next_run_at.filter(|_| overview.cron.running) {
+        let now = app.scene_time();
+        let next = if at > now { format!("next in {}", words::duration(at - now)) } else { "next now".to_owned() };
+        pieces.push(Piece::new(1, next, Style::new()));
+    }
+    if let Some(last) = &overview.cron.last_run {
+        let style = if last.errors > 0 { theme.warn() } else { Style::new() };
+        pieces.push(Piece::new(3, last_run(last), style));
+    }
+    line::fit(pieces, columns, &[3, 2, 1])
+}
+
+fn state(app: &App, overview: &Overview) -> Piece<'static> {
+    if overview.cron.running {
+        Piece::new(0, "loop RUNNING", Style::new())
+    } else {
+        // A stopped loop looks peaceful while all tokens run out.
+        Piece::new(0, " loop STOPPED, S starts it ", app.theme.alarm())
+    }
+}
+
+fn last_run(last: &LastRun) -> String {
+    let took = match last.duration_ms {
+        ms @ 0..10_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
+        ms => words::duration(TimeDelta::milliseconds(i64::try_from(ms).unwrap_or(i64::MAX / 1000))),
+    };
+    match (last.total, last.errors) {
+        (0, _) => format!("last nobody due ({took})"),
+        (_, 0) => format!("last {} renewed ({took})", last.updated),
+        (_, errors) => format!("last {} renewed {errors} failed ({took})", last.updated),
+    }
+}

@@ -1,0 +1,114 @@
+//! The line above the table: news on its left; filter, place and order of the table on its right.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::Line;
+
+use crate::app::{App, Link, Tone};
+use crate::input::Action;
+use crate::mode::Mode;
+use crate::picture::Store;
+use crate::text::{sentence, width};
+use crate::view::{Direction, Scope, Sort};
+
+/// ```text
+///  ─ 8f1c02aa renewed, good until 14:18Z. ─────────────────── problems only ─ 3 of 12 ─ sort: LEFT ▲ ─
+/// ```
+pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    let theme = app.theme;
+    let glyph = theme.glyphs.line;
+    let inner = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
+    frame.render_widget(Line::styled(glyph.repeat(inner.width.into()), theme.quiet()), inner);
+
+    let room = usize::from(inner.width);
+    let mut taken = 0;
+    if let Some((text, style)) = news(app) {
+        let text = theme.clip(&theme.foreign(&text), room.saturating_sub(4));
+        taken = width(&text) + 4;
+        put(frame, inner, 1, &format!(" {text} "), style);
+    }
+    let mut labels = labels(app);
+    // The order of the table matters least, then the place in it; a filter that hides rows must be seen.
+    while !labels.is_empty() {
+        let label = labels.join(&format!(" {glyph} "));
+        let columns = width(&label) + 4;
+        if taken + columns <= room {
+            put(frame, inner, room - columns + 1, &format!(" {label} "), Style::new());
+            break;
+        }
+        labels.pop();
+    }
+}
+
+fn put(frame: &mut Frame<'_>, area: Rect, column: usize, text: &str, style: Style) {
+    let column = u16::try_from(column).unwrap_or(area.width).min(area.width);
+    let area = Rect { x: area.x + column, width: area.width - column, ..area };
+    frame.render_widget(Line::styled(text, style), Rect {
+        width: area.width.min(u16::try_from(width(text)).unwrap_or(area.width)),
+        ..area
+    });
+}
+
+/// What the operator should hear now, the most pressing first.
+fn news(app: &App) -> Option<(String, Style)> {
+    let theme = app.theme;
+    if let Some(notice) = app.notice() {
+        let style = match notice.tone {
+            Tone::Plain => theme.strong(),
+            Tone::Good => theme.good(),
+            Tone::Bad => theme.bad(),
+        };
+        return Some((notice.text.clone(), style));
+    }
+    if let Link::Down { why, hint, .. } = &app.link {
+        let hint = hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        return Some((format!("{}{hint}", sentence(why)), theme.bad()));
+    }
+    if let Some(overview) = &app.scene().picture.overview
+        && let Store::Unreadable(why) | Store::Unwritable(why) = &overview.store
+    {
+        return Some((sentence(why), theme.bad()));
+    }
+    let action = app.running.last()?;
+    let text = match action {
+        Action::Start => "Starting the loop".to_owned(),
+        Action::Stop => "Stopping the loop".to_owned(),
+        Action::Refresh(id) => format!("Refreshing {}", app.short_id(id)),
+        Action::RefreshDue => "Refreshing all who are due".to_owned(),
+    };
+    Some((format!("{text} {}", theme.glyphs.ellipsis), theme.good()))
+}
+
+/// Filter, place and order, the most important first.
+fn labels(app: &App) -> Vec<String> {
+    let view = &app.view;
+    match &app.mode {
+        Mode::Events { .. } => return vec!["events, newest first".to_owned()],
+        Mode::Detail { .. } => return vec!["detail".to_owned()],
+        _ => {}
+    }
+    let mut labels = Vec::new();
+    if !view.filter.is_empty() {
+        labels.push(format!("filter: {}", app.theme.clip(&app.theme.foreign(&view.filter), 24)));
+    }
+    if view.scope == Scope::Problems {
+        labels.push("problems only".to_owned());
+    }
+    let total = app.scene().picture.customers().len();
+    let shown = view.len();
+    if shown < total {
+        labels.push(format!("{shown} of {total}"));
+    } else if shown > 0 {
+        labels.push(format!("{}/{shown}", view.cursor() + 1));
+    }
+    let arrow = match view.direction {
+        Direction::Ascending => app.theme.glyphs.ascending,
+        Direction::Descending => app.theme.glyphs.descending,
+    };
+    labels.push(match (view.sort, view.direction) {
+        (Sort::Problems, Direction::Ascending) => "sort: problems first".to_owned(),
+        (sort, _) => format!("sort: {} {arrow}", sort.word()),
+    });
+    labels
+}

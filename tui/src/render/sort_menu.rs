@@ -1,0 +1,36 @@
+//! The menu of orders.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
+
+use super::popup;
+use crate::app::App;
+use crate::view::{Direction, Sort};
+
+/// ```text
+/// ┌ Sort by ──────────┐
+/// │ ▶ problems first  │
+/// │   LEFT            │
+/// └───────────────────┘
+/// ```
+pub(super) fn render(frame: &mut Frame<'_>, app: &App, chosen: usize, screen: Rect) {
+    let theme = app.theme;
+    let glyphs = theme.glyphs;
+    let line = |(at, sort): (usize, Sort)| {
+        let pointer = if at == chosen { glyphs.pointer } else { " " };
+        let arrow = match app.view.direction {
+            _ if sort != app.view.sort => "",
+            Direction::Ascending => glyphs.ascending,
+            Direction::Descending => glyphs.descending,
+        };
+        let style = if at == chosen { theme.reverse() } else { Style::new() };
+        Line::styled(format!("{pointer} {:<16}{arrow:<2}", sort.word()), style)
+    };
+    let lines: Vec<Line<'_>> = Sort::ALL.into_iter().enumerate().map(line).collect();
+    let height = u16::try_from(lines.len()).unwrap_or_default();
+    let inside = popup::render(frame, theme, "Sort by", (20, height), screen);
+    frame.render_widget(Paragraph::new(lines), inside);
+}

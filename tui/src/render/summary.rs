@@ -1,0 +1,45 @@
+//! The second line: how many customers there are of each status.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::Span;
+use tbtoken_proto::{Summary, TokenStatus};
+
+use super::line::{self, Piece};
+use crate::app::App;
+use crate::theme::Theme;
+
+/// ```text
+///  128 total   119 valid   5 expiring soon   3 expired   1 missing   2 parked   1 retrying
+/// ```
+pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    let Some(overview) = &app.scene().picture.overview else { return };
+    let area = Rect { x: area.x + 1, width: area.width.saturating_sub(1), ..area };
+    let line = line::fit(pieces(app.theme, &overview.summary), area.width.into(), &[3, 2, 1]);
+    frame.render_widget(line, area);
+}
+
+/// The counts, each with how readily it is left out: zeros first, then what is well.
+pub(super) fn pieces(theme: Theme, summary: &Summary) -> Vec<Piece<'static>> {
+    let counts = [
+        (6, summary.total, "total", Style::new()),
+        (5, summary.valid, "valid", Style::new()),
+        (3, summary.expiring_soon, "expiring soon", theme.status(TokenStatus::ExpiringSoon)),
+        (0, summary.expired, "expired", theme.status(TokenStatus::Expired)),
+        (1, summary.missing, "missing", theme.status(TokenStatus::Missing)),
+        (1, summary.parked, "parked", theme.bad()),
+        (4, summary.retrying, "retrying", theme.warn()),
+    ];
+    let piece = |(rank, count, word, style): (u8, usize, &str, Style)| {
+        let (rank, style) = if count == 0 { (rank + 10, Style::new()) } else { (rank, style) };
+        Piece {
+            rank,
+            spans: vec![
+                Span::styled(count.to_string(), style.patch(theme.strong())),
+                Span::styled(format!(" {word}"), style),
+            ],
+        }
+    };
+    counts.into_iter().map(piece).collect()
+}

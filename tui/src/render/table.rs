@@ -1,0 +1,121 @@
+//! The table: one line per customer.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Rect};
+use ratatui::style::Style;
+use ratatui::text::{Line, Text};
+use ratatui::widgets::{Cell, Paragraph, Row, Table};
+use tbtoken_proto::{Customer, Phase, words};
+
+use super::columns::{Column, Columns, POINTER};
+use crate::app::{App, Link};
+use crate::picture::{Store, server};
+use crate::text::{sentence, width, wrap};
+use crate::view::Scope;
+
+/// ```text
+///   STATUS          CUSTOMER  USER               THINGSBOARD      LEFT   NEXT    LAST ERROR
+/// ▶ x expired       8f1c02aa  ops@acme-north.de  tb.acme.example  -12m   parked  wrong password
+///     valid         1b2c9d00  ops@acme-hq.de     hq.acme.example  14m    in 9m
+/// ```
+pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    if app.view.len() == 0 {
+        nothing(frame, app, area);
+        return;
+    }
+    let scene = app.scene();
+    let Columns { columns, gap } = Columns::fit(area.width.into(), scene.picture.widths());
+
+    // The table measures every row that it is given, so it gets only those that can be seen.
+    let height = usize::from(area.height.saturating_sub(1));
+    let rows = app.view.visible(scene.picture.customers(), height).map(|(selected, customer)| {
+        let pointer = if selected { app.theme.glyphs.pointer } else { "" };
+        let cells = columns.iter().map(|&(column, width)| {
+            let (text, style) = cell(app, customer, column, width);
+            let text = app.theme.clip(&text, width);
+            // Colours on a reversed line would be harder to read than the words alone.
+            if selected { Cell::new(text) } else { Cell::new(Text::styled(text, style)) }
+        });
+        let row = Row::new(std::iter::once(Cell::new(pointer)).chain(cells));
+        if selected { row.style(app.theme.reverse()) } else { row }
+    });
+    let rows: Vec<Row<'_>> = rows.collect();
+
+    let headings = columns.iter().map(|&(column, width)| app.theme.clip(column.heading(), width));
+    let headings = Row::new(std::iter::once(String::new()).chain(headings)).style(app.theme.strong());
+    let fixed = |width: usize| Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX));
+    let widths = std::iter::once(fixed(POINTER)).chain(columns.iter().map(|&(_, width)| fixed(width)));
+    let table = Table::new(rows, widths).header(headings).column_spacing(u16::try_from(gap).unwrap_or(1));
+    frame.render_widget(table, area);
+}
+
+fn cell(app: &App, customer: &Customer, column: Column, room: usize) -> (String, Style) {
+    let theme = app.theme;
+    let now = app.scene_time();
+    let parked = customer.state == Phase::Parked;
+    match column {
+        Column::Status => {
+            let status = customer.token_status;
+            (format!("{} {}", status.sign(), status.word()), theme.status(status))
+        }
+        Column::Customer => {
+            let id = theme.foreign(&customer.customer_id);
+            let id = if width(&id) <= room { id } else { app.short_id(&customer.customer_id) };
+            (id, Style::new())
+        }
+        Column::User => (theme.foreign(&customer.tb_username), Style::new()),
+        Column::Server => (theme.foreign(server(&customer.tb_url)), Style::new()),
+        Column::Left => {
+            // The status is the daemon's word, but time goes on while the daemon is away.
+            let style = match customer.tbtokenexpiry {
+                Some(expiry) if expiry < now => theme.bad(),
+                _ => theme.status(customer.token_status),
+            };
+            (words::left(customer.tbtokenexpiry, now), style)
+        }
+        Column::Next => (words::next(customer, now), if parked { theme.bad() } else { Style::new() }),
+        Column::Error => (words::last_error(customer), if parked { theme.bad() } else { theme.warn() }),
+    }
+}
+
+/// Says why there are no rows, and what to do.
+fn nothing(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    let sentences = match (&app.scene().picture.overview, &app.link) {
+        (None, Link::Down { why, hint, .. }) => {
+            let mut sentences = vec![sentence(why)];
+            sentences.extend(hint.clone());
+            sentences.push("This screen goes on by itself as soon as the daemon answers.".to_owned());
+            sentences
+        }
+        (None, _) => vec![format!("Connecting to tbtokend at {}.", app.socket)],
+        (Some(_), _) if !app.scene().picture.customers().is_empty() => {
+            let mut sentences = Vec::new();
+            if !app.view.filter.is_empty() {
+                sentences.push(format!("Nobody matches \"{}\". Esc clears the filter.", app.view.filter));
+            }
+            if app.view.scope == Scope::Problems {
+                let begin = if app.view.filter.is_empty() { "No problems. " } else { "Only problems are shown. " };
+                sentences.push(format!("{begin}p shows everyone."));
+            }
+            sentences
+        }
+        (Some(overview), _) if overview.store != Store::Up && overview.as_of.is_none() => {
+            vec!["The daemon has not been able to read its table yet.".to_owned()]
+        }
+        (Some(_), _) => vec![
+            "There are no customers.".to_owned(),
+            "A row of customer_settings counts when its tb_url, tb_username and tb_password are filled in.".to_owned(),
+        ],
+    };
+    let room = usize::from(area.width.saturating_sub(4));
+    let wrapped = sentences.iter().flat_map(|sentence| wrap(&app.theme.foreign(sentence), room));
+    let lines: Vec<Line<'_>> = wrapped.map(Line::raw).collect();
+    let above = u16::from(area.height > 3);
+    let inside = Rect {
+        x: area.x + 2,
+        y: area.y + above,
+        width: area.width.saturating_sub(4),
+        height: area.height - above,
+    };
+    frame.render_widget(Paragraph::new(lines), inside);
+}

@@ -1,0 +1,126 @@
+//! The event loop: waits for an input, lets the app take it in, carries its effects out, draws.
+
+use std::io::{self, IsTerminal, stderr, stdin, stdout};
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tbtoken_proto::socket_path;
+
+use crate::app::App;
+use crate::args::{Args, ColorChoice, EXIT_FAILED, EXIT_OK, EXIT_USAGE};
+use crate::input::{Effect, Ending, Input};
+use crate::link::Link;
+use crate::terminal::Screen;
+use crate::theme::Theme;
+use crate::{listen, render};
+
+/// How many inputs may wait. Who has more to say waits, so that a terminal that takes nothing (Ctrl-S, a stalled
+/// SSH connection) does not let the memory grow.
+const WAITING_INPUTS: usize = 256;
+
+/// How many inputs are taken in before the screen is drawn again at the latest.
+const INPUTS_PER_FRAME: usize = 64;
+
+/// Runs the dashboard until it is quit; returns the exit code of the process.
+pub fn run(args: &Args) -> ExitCode {
+    if !stdin().is_terminal() || !stdout().is_terminal() {
+        complain("tbtui draws on a terminal, and there is none here", Some("tbctl status prints the same once"));
+        return ExitCode::from(EXIT_USAGE);
+    }
+    match watch(args) {
+        Ok(Ending::Asked) => ExitCode::from(EXIT_OK),
+        Ok(Ending::TerminalGone) => ExitCode::from(EXIT_FAILED),
+        Ok(Ending::Broken(thread)) => {
+            complain(&format!("the dashboard's {thread} failed; this is a bug"), None);
+            ExitCode::from(EXIT_FAILED)
+        }
+        Err(error) => {
+            complain(&format!("the terminal cannot be used: {error}"), None);
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+/// An error on standard error, in the words of all the programs here. Nobody may be there to read it.
+fn complain(error: &str, hint: Option<&str>) {
+    use io::Write as _;
+    let mut out = stderr().lock();
+    let _ = writeln!(out, "error: {error}");
+    if let Some(hint) = hint {
+        let _ = writeln!(out, "hint: {hint}");
+    }
+}
+
+fn watch(args: &Args) -> io::Result<Ending> {
+    let socket = socket_path(args.socket.clone());
+    let theme = Theme::new(colors(args.color), args.ascii);
+    let (sender, inputs) = sync_channel(WAITING_INPUTS);
+
+    listen::signals(sender.clone())?;
+    let mut screen = Screen::open()?;
+    listen::keyboard(sender.clone())?;
+    let link = Link::open(socket.clone(), sender)?;
+
+    let mut app = App::new(theme, socket.display().to_string(), screen.size()?, now());
+    screen.draw(|frame| render::render(frame, &app))?;
+    loop {
+        let mut draw = false;
+        for input in next_inputs(&inputs) {
+            for effect in app.update(input, now()) {
+                match effect {
+                    Effect::Draw => draw = true,
+                    Effect::Redraw => {
+                        screen.forget()?;
+                        draw = true;
+                    }
+                    Effect::Act(action) => link.act(action),
+                    Effect::Copy(text) => screen.copy(text)?,
+                    Effect::Quit(ending) => return Ok(ending),
+                }
+            }
+        }
+        if listen::terminal_is_gone() {
+            return Ok(Ending::TerminalGone);
+        }
+        if draw {
+            screen.draw(|frame| render::render(frame, &app))?;
+        }
+    }
+}
+
+/// Waits for the next input, or for the next second of the clock; takes what else has come meanwhile along.
+fn next_inputs(inputs: &Receiver<Input>) -> impl Iterator<Item = Input> {
+    let first = match inputs.recv_timeout(until_next_second(now())) {
+        Ok(input) => input,
+        Err(RecvTimeoutError::Timeout) => Input::Tick,
+        // Each thread says so before it goes, so nobody is left only if all of them went at once.
+        Err(RecvTimeoutError::Disconnected) => Input::Broken("threads"),
+    };
+    std::iter::once(first).chain(inputs.try_iter().take(INPUTS_PER_FRAME))
+}
+
+/// Seconds count down on the screen when they do on the clock.
+fn until_next_second(now: DateTime<Utc>) -> Duration {
+    let millis = u64::from(now.timestamp_subsec_millis().min(999));
+    Duration::from_millis(1000 - millis)
+}
+
+/// Whether to use colours. See <https://no-color.org>: the variable counts unless it is empty.
+fn colors(choice: ColorChoice) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => {
+            let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+            !unwanted && !dumb
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place of the dashboard that reads the clock")]
+fn now() -> DateTime<Utc> {
+    Utc::now()
+}

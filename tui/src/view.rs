@@ -1,0 +1,216 @@
+//! Which rows are shown, in which order, and which one is selected.
+
+use std::cmp::Ordering;
+
+use tbtoken_proto::{Customer, Phase, words};
+
+/// The table as the operator wants it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct View {
+    pub(crate) sort: Sort,
+    pub(crate) direction: Direction,
+    pub(crate) scope: Scope,
+    pub(crate) filter: String,
+    /// The rows to show, as places in the list of customers.
+    order: Vec<usize>,
+    /// The id of the selected customer: the selection belongs to a customer and not to a line.
+    selected: Option<String>,
+    /// Where the selected customer is in `order`.
+    cursor: usize,
+    /// The first visible line.
+    top: usize,
+}
+
+/// What the table is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Sort {
+    /// Whoever needs help comes first.
+    #[default]
+    Problems,
+    /// Whoever has the least time left comes first.
+    Left,
+    /// By id.
+    Customer,
+    /// By ThingsBoard user.
+    User,
+    /// By ThingsBoard server.
+    Server,
+}
+
+/// Which way the table is sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Direction {
+    /// As [`Sort`] says.
+    #[default]
+    Ascending,
+    /// The other way.
+    Descending,
+}
+
+/// Which customers the table shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Scope {
+    /// All of them.
+    #[default]
+    Everyone,
+    /// Those about whom there is something to say.
+    Problems,
+}
+
+/// A step through the table or a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Up,
+    Down,
+    HalfUp,
+    HalfDown,
+    PageUp,
+    PageDown,
+    First,
+    Last,
+}
+
+impl Step {
+    /// Where the step leads from `at`, in steps of a `page`; the caller keeps it within its end.
+    pub(crate) fn from(self, at: usize, page: usize) -> usize {
+        let page = page.max(1);
+        let half = page.div_ceil(2);
+        match self {
+            Self::Up => at.saturating_sub(1),
+            Self::Down => at + 1,
+            Self::HalfUp => at.saturating_sub(half),
+            Self::HalfDown => at + half,
+            Self::PageUp => at.saturating_sub(page),
+            Self::PageDown => at + page,
+            Self::First => 0,
+            Self::Last => usize::MAX,
+        }
+    }
+}
+
+impl Sort {
+    pub(crate) const ALL: [Self; 5] = [Self::Problems, Self::Left, Self::Customer, Self::User, Self::Server];
+
+    /// As the menu and the line above the table call it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Problems => "problems first",
+            Self::Left => "LEFT",
+            Self::Customer => "CUSTOMER",
+            Self::User => "USER",
+            Self::Server => "THINGSBOARD",
+        }
+    }
+
+    fn compare(self, a: &Customer, b: &Customer) -> Ordering {
+        let by_id = || a.customer_id.cmp(&b.customer_id);
+        match self {
+            Self::Problems => words::problems_first(a, b),
+            // Nobody has less time left than a customer without a token: None comes first.
+            Self::Left => a.tbtokenexpiry.cmp(&b.tbtokenexpiry).then_with(by_id),
+            Self::Customer => by_id(),
+            Self::User => a.tb_username.cmp(&b.tb_username).then_with(by_id),
+            Self::Server => a.tb_url.cmp(&b.tb_url).then_with(by_id),
+        }
+    }
+}
+
+impl Direction {
+    pub(crate) fn opposite(self) -> Self {
+        match self {
+            Self::Ascending => Self::Descending,
+            Self::Descending => Self::Ascending,
+        }
+    }
+}
+
+impl View {
+    /// How many rows there are to show.
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// The line of the selection.
+    pub(crate) fn cursor(&self) -> usize {
+        self.cursor
+    }
+
+    /// The rows of a window of `height` lines, each with whether it is the selected one.
+    pub(crate) fn visible<'a>(
+        &'a self,
+        customers: &'a [Customer],
+        height: usize,
+    ) -> impl Iterator<Item = (bool, &'a Customer)> {
+        let lines = self.order.iter().enumerate().skip(self.top).take(height);
+        lines.filter_map(|(line, &at)| Some((line == self.cursor, customers.get(at)?)))
+    }
+
+    /// The id of the selected customer.
+    pub(crate) fn selected(&self) -> Option<&str> {
+        self.selected.as_deref()
+    }
+
+    /// Finds out anew which rows are shown and where, after the rows or the wishes have changed. A selected customer
+    /// that is no longer shown hands the selection to the one that took its line.
+    pub(crate) fn arrange(&mut self, customers: &[Customer]) {
+        let needles: Vec<String> = self.filter.split_whitespace().map(str::to_lowercase).collect();
+        let shown = |customer: &Customer| {
+            (self.scope == Scope::Everyone || !words::healthy(customer)) && matches(customer, &needles)
+        };
+        self.order = (0..customers.len()).filter(|&at| shown(&customers[at])).collect();
+        let (sort, direction) = (self.sort, self.direction);
+        self.order.sort_unstable_by(|&a, &b| match direction {
+            Direction::Ascending => sort.compare(&customers[a], &customers[b]),
+            Direction::Descending => sort.compare(&customers[b], &customers[a]),
+        });
+        let stays = self.selected.as_ref().and_then(|id| {
+            self.order.iter().position(|&at| customers[at].customer_id == *id)
+        });
+        self.put_cursor(stays.unwrap_or(self.cursor), customers);
+    }
+
+    /// Moves the selection.
+    pub(crate) fn step(&mut self, step: Step, page: usize, customers: &[Customer]) {
+        self.put_cursor(step.from(self.cursor, page), customers);
+    }
+
+    fn put_cursor(&mut self, line: usize, customers: &[Customer]) {
+        self.cursor = line.min(self.order.len().saturating_sub(1));
+        let selected = self.order.get(self.cursor).and_then(|&at| customers.get(at));
+        // An empty table keeps the selection: the daemon may only be starting, and the customer may come back.
+        if let Some(customer) = selected {
+            self.selected = Some(customer.customer_id.clone());
+        }
+    }
+
+    /// Scrolls so that the selection is among the `height` visible lines and no line is wasted.
+    pub(crate) fn follow(&mut self, height: usize) {
+        let height = height.max(1);
+        let lowest = self.cursor.saturating_sub(height - 1);
+        self.top = self.top.clamp(lowest, self.cursor).min(self.order.len().saturating_sub(height));
+    }
+}
+
+/// Whether every needle (in lower case) is found somewhere in what the table shows of a customer.
+fn matches(customer: &Customer, needles: &[String]) -> bool {
+    if needles.is_empty() {
+        return true;
+    }
+    let state = match customer.state {
+        Phase::Parked => "parked",
+        Phase::Retrying => "retrying",
+        Phase::Refreshing => "refreshing",
+        Phase::Due => "due",
+        Phase::Ok | Phase::Unknown => "",
+    };
+    let hay = format!(
+        "{}\n{}\n{}\n{}\n{state}\n{}",
+        customer.customer_id,
+        customer.tb_username,
+        customer.tb_url,
+        customer.token_status.word(),
+        words::last_error(customer),
+    )
+    .to_lowercase();
+    needles.iter().all(|needle| hay.contains(needle.as_str()))
+}
