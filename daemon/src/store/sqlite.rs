@@ -3,8 +3,12 @@
 mod records;
 mod rows;
 mod schema;
+#[cfg(test)]
+mod tests;
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -48,6 +52,8 @@ struct Open {
     /// Device and inode, to notice that the file was replaced.
     identity: (u64, u64),
     layout: schema::Layout,
+    /// To notice that a table was changed.
+    schema_version: i64,
     /// Why there is no side table for the records, if there is none.
     records_lost: Option<String>,
     ids: rows::Ids,
@@ -128,9 +134,10 @@ impl Worker {
         &mut self,
         work: impl FnOnce(&mut Open, &Context<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let result = self.ensure_open().and_then(|(open, context)| {
-            work(open, &context).map_err(|error| translate(&context_place(open), &error))
-        });
+        let place = self.place.clone();
+        let result = self
+            .ensure_open()
+            .and_then(|(open, context)| work(open, &context).map_err(|error| translate(&place, &error)));
         if result.is_err() {
             self.open = None;
         }
@@ -142,7 +149,11 @@ impl Worker {
         if identity.is_none() && self.was_open {
             return Err(StoreError::Gone { place: self.place.clone() });
         }
-        if self.open.as_ref().is_some_and(|open| Some(open.identity) != identity) {
+        let is_current = |open: &Open| {
+            Some(open.identity) == identity
+                && schema::version(&open.connection).is_ok_and(|version| version == open.schema_version)
+        };
+        if !self.open.as_ref().is_some_and(is_current) {
             self.open = None;
         }
         if self.open.is_none() {
@@ -157,12 +168,22 @@ impl Worker {
         }
     }
 
+    /// Makes the file if there is none. It will hold passwords: it is for its owner alone.
+    fn create_file(&self) -> Result<(), StoreError> {
+        match File::options().write(true).create_new(true).mode(0o600).open(&self.path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(StoreError::CannotOpen { place: self.place.clone(), why: error.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn open_file(&mut self) -> Result<Open, StoreError> {
         let failed = |error: &rusqlite::Error| translate(&self.place, error);
-        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         if !self.was_open {
-            flags |= OpenFlags::SQLITE_OPEN_CREATE;
+            self.create_file()?;
         }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&self.path, flags).map_err(|e| failed(&e))?;
         schema::configure(&connection).map_err(|e| failed(&e))?;
         if !self.was_open {
@@ -173,15 +194,12 @@ impl Worker {
             .and_then(|layout| layout)?;
         let (key, records_lost) = records::prepare(&mut connection, self.key.as_ref());
         self.key = Some(key);
+        let schema_version = schema::version(&connection).map_err(|e| translate(&self.place, &e))?;
         let identity = std::fs::metadata(&self.path)
             .map(|file| (file.dev(), file.ino()))
             .map_err(|error| StoreError::CannotOpen { place: self.place.clone(), why: error.to_string() })?;
-        Ok(Open { connection, identity, layout, records_lost, ids: rows::Ids::default() })
+        Ok(Open { connection, identity, layout, schema_version, records_lost, ids: rows::Ids::default() })
     }
-}
-
-fn context_place(open: &Open) -> String {
-    open.connection.path().unwrap_or_default().to_owned()
 }
 
 /// SQLite's error as ours. The texts of SQLite name tables and columns, never values.

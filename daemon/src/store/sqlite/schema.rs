@@ -18,6 +18,11 @@ pub(super) struct Layout {
     pub(super) has_updatedttm: bool,
 }
 
+/// The version of the schema: another number after each change of a table.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA schema_version", [], |row| row.get(0))
+}
+
 /// The statement that makes the customers' table.
 fn create_customers(table: &str) -> String {
     format!(

@@ -1,0 +1,225 @@
+//! The store on real files.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, TimeDelta, Utc};
+use tempfile::TempDir;
+
+use super::*;
+use crate::model::{CustomerId, FailureKind, FailureNote, Fingerprint, Lifetime, Token};
+
+struct Place {
+    _folder: TempDir,
+    path: PathBuf,
+    store: SqliteStore,
+}
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+/// A store on a new file, with these rows: id, URL, user, token, expiry.
+async fn place(rows: &[(&str, &str, &str, Option<&str>, Option<&str>)]) -> Place {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("customers.db");
+    let store = SqliteStore::new(&path, "customer_settings", None).unwrap();
+    store.read(Records::All).await.unwrap();
+    let place = Place { _folder: folder, path, store };
+    let connection = place.connect();
+    for (id, url, user, token, expiry) in rows {
+        connection
+            .execute(
+                "INSERT INTO customer_settings VALUES (?1, ?3, 'pw', ?2, ?4, ?5, NULL)",
+                rusqlite::params![id, url, user, token, expiry],
+            )
+            .unwrap();
+    }
+    place
+}
+
+impl Place {
+    fn connect(&self) -> Connection {
+        Connection::open(&self.path).unwrap()
+    }
+
+    fn execute(&self, sql: &str) {
+        self.connect().execute_batch(sql).unwrap();
+    }
+
+    fn column(&self, id: &str, column: &str) -> Option<String> {
+        let sql = format!("SELECT {column} FROM customer_settings WHERE customer_id = ?1");
+        self.connect().query_row(&sql, [id], |row| row.get(0)).unwrap()
+    }
+
+    async fn table(&self) -> Table {
+        self.store.read(Records::All).await.unwrap()
+    }
+
+    async fn save(&self, renewals: Vec<Renewal>) -> Vec<Saved> {
+        self.store.save(Arc::new(renewals)).await.unwrap()
+    }
+
+    /// A renewal for the row as it is read now.
+    async fn renewal(&self, id: &str, now: &str) -> Renewal {
+        let table = self.table().await;
+        let customer = table.customers.iter().find(|customer| customer.id.as_str() == id).unwrap();
+        let claims = URL_SAFE_NO_PAD.encode(r#"{"iat":1000,"exp":10000}"#);
+        let token = Token::parse(&format!("aa.{claims}.{id}")).unwrap();
+        Renewal::new(customer, token, at(now), Lifetime::AtMost(TimeDelta::minutes(15)))
+    }
+}
+
+#[tokio::test]
+async fn a_new_file_has_the_schema_and_is_for_its_owner_alone() {
+    let place = place(&[]).await;
+    assert!(place.table().await.customers.is_empty());
+    assert_eq!(fs::metadata(&place.path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_token_is_written_with_its_expiry_and_the_time_of_writing() {
+    let place = place(&[("c1", "https://tb", "u", None, None)]).await;
+    let renewal = place.renewal("c1", "2026-11-23T14:00:00.700Z").await;
+    assert_eq!(place.save(vec![renewal.clone()]).await, [Saved::Written]);
+    assert_eq!(place.column("c1", "tbtoken").as_deref(), Some(renewal.token.jwt().expose()));
+    assert_eq!(place.column("c1", "tbtokenexpiry").as_deref(), Some("2026-11-23T14:15:00Z"));
+    assert_eq!(place.column("c1", "updatedttm").as_deref(), Some("2026-11-23T14:00:00Z"));
+    let customer = place.table().await.customers.remove(0);
+    assert!(customer.has_token);
+    assert_eq!(customer.expiry, Some(at("2026-11-23T14:15:00Z")));
+}
+
+/// Promise 6.
+#[tokio::test]
+async fn p06_a_row_that_changed_meanwhile_is_left_alone() {
+    for change in [
+        "UPDATE customer_settings SET tb_url = 'https://other' WHERE customer_id = 'c1'",
+        "UPDATE customer_settings SET tb_url = NULL WHERE customer_id = 'c1'",
+        "UPDATE customer_settings SET tb_username = 'U' WHERE customer_id = 'c1'",
+        "UPDATE customer_settings SET tbtoken = 'x', tbtokenexpiry = '2026-11-23 14:15:00' WHERE customer_id = 'c1'",
+        "UPDATE customer_settings SET tbtoken = 'x', tbtokenexpiry = '2026-11-23T16:15:00.1+01:00' WHERE customer_id = 'c1'",
+        "DELETE FROM customer_settings WHERE customer_id = 'c1'",
+    ] {
+        let place = place(&[
+            ("c1", "https://tb", "u", Some("old"), Some("2026-11-23T14:01:00Z")),
+            ("c2", "https://tb", "u", None, None),
+        ])
+        .await;
+        let now = "2026-11-23T14:00:00Z";
+        let renewals = vec![place.renewal("c1", now).await, place.renewal("c2", now).await];
+        place.execute(change);
+        assert_eq!(place.save(renewals).await, [Saved::Superseded, Saved::Written], "{change}");
+        let kept: i64 = place
+            .connect()
+            .query_row("SELECT count(*) FROM customer_settings WHERE tbtoken LIKE 'aa.%.c1'", [], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        assert_eq!(kept, 0, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn an_expiry_without_a_token_guards_nothing() {
+    for token in [None, Some("")] {
+        let place = place(&[("c1", "https://tb", "u", token, Some("2099-01-01T00:00:00Z"))]).await;
+        let renewal = place.renewal("c1", "2026-11-23T14:00:00Z").await;
+        assert_eq!(place.save(vec![renewal]).await, [Saved::Written]);
+    }
+}
+
+#[tokio::test]
+async fn strange_rows_are_their_own_problem() {
+    let place = place(&[("good", "https://tb", "u", None, None)]).await;
+    place.execute(
+        "DROP TABLE customer_settings;
+         CREATE TABLE customer_settings (customer_id, tb_username, tb_password, tb_url, tbtoken, tbtokenexpiry);
+         INSERT INTO customer_settings VALUES
+             ('good', 'u', 'p', 'https://tb', NULL, NULL),
+             ('good', 'twin', 'p', 'https://tb', NULL, NULL),
+             (7, 'u', 12345, 'https://tb', NULL, NULL),
+             (NULL, 'u', 'p', 'https://tb', NULL, NULL),
+             ('blob', 'u', x'ff00', 'https://tb', NULL, NULL),
+             ('date', 'u', 'p', 'https://tb', 'x', 'tomorrow'),
+             ('blank', '  ', 'p', 'https://tb', NULL, NULL)",
+    );
+    let table = place.table().await;
+    let mut ids: Vec<&str> = table.customers.iter().map(|customer| customer.id.as_str()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["7", "date", "good"]);
+    let mut problems: Vec<&str> = table.problems.iter().map(|problem| problem.row.as_str()).collect();
+    problems.sort_unstable();
+    assert_eq!(problems, ["(no id)", "blob", "date", "good"]);
+
+    let renewal = place.renewal("7", "2026-11-23T14:00:00Z").await;
+    assert_eq!(place.save(vec![renewal]).await, [Saved::Written], "a number as id is found again");
+    let token: Option<String> = place
+        .connect()
+        .query_row("SELECT tbtoken FROM customer_settings WHERE customer_id = 7", [], |row| row.get(0))
+        .unwrap();
+    assert!(token.is_some());
+}
+
+fn record(id: &str, kind: Option<FailureKind>) -> Record {
+    let failure = kind.map(|kind| FailureNote {
+        kind,
+        message: "it said no".to_owned(),
+        permanent: true,
+        consecutive: 3,
+        at: at("2026-11-23T14:00:00.123456Z"),
+        next_attempt_at: Some(at("2026-11-23T14:05:00Z")),
+        fingerprint: Fingerprint::from_text("abc".to_owned()),
+    });
+    let (last_success_at, updated_at) = (Some(at("2026-11-22T14:00:00Z")), at("2026-11-23T14:00:00.123456Z"));
+    Record { id: CustomerId::new(id), failure, last_success_at, renewals: 42, updated_at }
+}
+
+#[tokio::test]
+async fn records_and_the_key_of_their_fingerprints_outlive_the_process() {
+    let place = place(&[]).await;
+    let records = vec![record("a", Some(FailureKind::AccountLocked)), record("b", None)];
+    place.store.record(records.clone()).await.unwrap();
+    let key = place.table().await.key;
+
+    let next = SqliteStore::new(&place.path, "customer_settings", None).unwrap();
+    let all = next.read(Records::All).await.unwrap();
+    assert_eq!(all.records, records);
+    assert_eq!(all.key, key);
+    assert_eq!(next.read(Records::Failing).await.unwrap().records, records[..1]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_file_is_named_and_the_store_goes_on_when_it_is_mended() {
+    let place = place(&[("c1", "https://tb", "u", None, None)]).await;
+    let aside = place.path.with_extension("aside");
+
+    // A file is moved away whole: without what its write-ahead log still holds, the rest is of no use.
+    place.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+    fs::rename(&place.path, &aside).unwrap();
+    fs::remove_file(place.path.with_extension("db-wal")).unwrap();
+    fs::remove_file(place.path.with_extension("db-shm")).unwrap();
+    assert!(matches!(place.store.read(Records::All).await, Err(StoreError::Gone { .. })));
+    assert!(!place.path.exists(), "a file that is gone is not replaced by an empty one");
+
+    fs::write(&place.path, "this is no database, whatever its name says\n".repeat(50)).unwrap();
+    let error = place.store.read(Records::All).await.unwrap_err();
+    assert!(matches!(error, StoreError::NotADatabase { .. }), "{error}");
+
+    fs::remove_file(&place.path).unwrap();
+    Connection::open(&place.path).unwrap().execute_batch("CREATE TABLE other (x)").unwrap();
+    let error = place.store.read(Records::All).await.unwrap_err();
+    assert!(error.to_string().contains("has no table customer_settings"), "{error}");
+
+    place.execute("CREATE TABLE customer_settings (customer_id, tb_username, tb_password, tb_url, tbtoken)");
+    let error = place.store.read(Records::All).await.unwrap_err();
+    assert_eq!(error.to_string(), "the table customer_settings has no column tbtokenexpiry");
+
+    place.execute("ALTER TABLE customer_settings ADD COLUMN tbtokenexpiry");
+    assert!(place.table().await.customers.is_empty());
+
+    fs::rename(&aside, &place.path).unwrap();
+    assert_eq!(place.table().await.customers.len(), 1, "the file that was put back is the one that is read");
+}

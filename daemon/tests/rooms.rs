@@ -1,0 +1,124 @@
+//! The rules of the house, read off the sources: pure rooms stay pure, imports run downward, and only the rooms that
+//! may know the protocol do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The sources, each with its path below `src`.
+fn sources() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root.clone()];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(&root).unwrap().display().to_string();
+                sources.push((name, fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(sources.len() > 30, "the sources were not found");
+    sources
+}
+
+/// The lines that are code, without comments and without the tests at the end.
+fn code(source: &str) -> impl Iterator<Item = &str> {
+    let tests = source.find("#[cfg(test)]\nmod tests {").unwrap_or(source.len());
+    source[..tests]
+        .lines()
+        .map(|line| line.split("//").next().unwrap())
+        .filter(|line| !line.trim().is_empty())
+}
+
+fn in_room(name: &str, rooms: &[&str]) -> bool {
+    rooms.iter().any(|room| name.starts_with(room)) && !name.ends_with("tests.rs")
+}
+
+/// Asserts that no code line of these rooms holds one of the words.
+fn assert_absent(rooms: &[&str], words: &[&str]) {
+    let sources = sources();
+    for room in rooms {
+        assert!(sources.iter().any(|(name, _)| name.starts_with(room)), "there is no room {room} any more");
+    }
+    for (name, source) in sources.iter().filter(|(name, _)| in_room(name, rooms)) {
+        for line in code(source) {
+            for word in words {
+                assert!(!line.contains(word), "{name} must not contain {word:?}: {line}");
+            }
+        }
+    }
+}
+
+const PURE: [&str; 11] = [
+    "model/",
+    "engine/plan",
+    "engine/backoff",
+    "engine/state",
+    "engine/event",
+    "engine/history",
+    "engine/view",
+    "thingsboard/gate",
+    "thingsboard/answer",
+    "store/timestamp",
+    "text",
+];
+
+#[test]
+fn pure_rooms_have_no_clock_no_waiting_no_input_and_no_output() {
+    assert_absent(
+        &PURE,
+        &[
+            "async ",
+            ".await",
+            "tokio",
+            "Utc::now",
+            "Instant::now",
+            "SystemTime",
+            "std::fs",
+            "std::net",
+            "std::env",
+            "std::io",
+            "std::thread",
+            "tracing",
+            "println!",
+            "rand::",
+            "reqwest",
+            "rusqlite",
+        ],
+    );
+}
+
+#[test]
+fn imports_run_downward() {
+    assert_absent(&["model/"], &["crate::engine", "crate::store", "crate::thingsboard", "crate::control"]);
+    assert_absent(&["store/"], &["crate::engine", "crate::thingsboard", "crate::control", "crate::config"]);
+    assert_absent(&["thingsboard/"], &["crate::engine", "crate::store", "crate::control", "crate::config"]);
+    assert_absent(
+        &["engine/plan", "engine/state", "engine/view", "engine/backoff"],
+        &["crate::control", "crate::config", "crate::telemetry", "scheduler", "pass::"],
+    );
+    assert_absent(&["engine/pass"], &["scheduler", "super::state", "super::view", "crate::control"]);
+    assert_absent(&["engine/"], &["crate::control", "crate::config"]);
+    assert_absent(&["control/"], &["crate::store", "crate::thingsboard", "crate::config", "engine::state"]);
+}
+
+#[test]
+fn only_the_view_and_the_sockets_know_the_protocol() {
+    let sources = sources();
+    for (name, source) in &sources {
+        if !in_room(name, &["engine/view", "control/"]) {
+            assert!(!code(source).any(|line| line.contains("tbtoken_proto")), "{name} knows the protocol");
+        }
+    }
+}
+
+#[test]
+fn only_one_file_reads_the_wall_clock_and_only_the_pass_and_the_loop_meet_store_and_thingsboard() {
+    for (name, source) in sources() {
+        let reads = code(&source).any(|line| line.contains("Utc::now"));
+        assert_eq!(reads, name == "clock.rs", "{name}");
+    }
+}
