@@ -192,34 +192,35 @@ async fn records_and_the_key_of_their_fingerprints_outlive_the_process() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_file_is_named_and_the_store_goes_on_when_it_is_mended() {
+async fn a_file_that_is_gone_is_not_replaced_by_an_empty_one_and_is_used_again_when_it_is_back() {
     let place = place(&[("c1", "https://tb", "u", None, None)]).await;
     let aside = place.path.with_extension("aside");
-
-    // A file is moved away whole: without what its write-ahead log still holds, the rest is of no use.
-    place.execute("PRAGMA wal_checkpoint(TRUNCATE)");
     fs::rename(&place.path, &aside).unwrap();
-    fs::remove_file(place.path.with_extension("db-wal")).unwrap();
-    fs::remove_file(place.path.with_extension("db-shm")).unwrap();
     assert!(matches!(place.store.read(Records::All).await, Err(StoreError::Gone { .. })));
-    assert!(!place.path.exists(), "a file that is gone is not replaced by an empty one");
-
-    fs::write(&place.path, "this is no database, whatever its name says\n".repeat(50)).unwrap();
-    let error = place.store.read(Records::All).await.unwrap_err();
-    assert!(matches!(error, StoreError::NotADatabase { .. }), "{error}");
-
-    fs::remove_file(&place.path).unwrap();
-    Connection::open(&place.path).unwrap().execute_batch("CREATE TABLE other (x)").unwrap();
-    let error = place.store.read(Records::All).await.unwrap_err();
-    assert!(error.to_string().contains("has no table customer_settings"), "{error}");
-
-    place.execute("CREATE TABLE customer_settings (customer_id, tb_username, tb_password, tb_url, tbtoken)");
-    let error = place.store.read(Records::All).await.unwrap_err();
-    assert_eq!(error.to_string(), "the table customer_settings has no column tbtokenexpiry");
-
-    place.execute("ALTER TABLE customer_settings ADD COLUMN tbtokenexpiry");
-    assert!(place.table().await.customers.is_empty());
-
+    assert!(!place.path.exists());
     fs::rename(&aside, &place.path).unwrap();
-    assert_eq!(place.table().await.customers.len(), 1, "the file that was put back is the one that is read");
+    assert_eq!(place.table().await.customers.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_file_is_named_and_the_store_goes_on_when_it_is_mended() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("customers.db");
+    let store = SqliteStore::new(&path, "customer_settings", None).unwrap();
+    let error = async || store.read(Records::All).await.unwrap_err();
+
+    fs::write(&path, "this is no database, whatever its name says\n".repeat(50)).unwrap();
+    assert!(matches!(error().await, StoreError::NotADatabase { .. }));
+
+    fs::remove_file(&path).unwrap();
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("CREATE TABLE other (x)").unwrap();
+    assert!(error().await.to_string().ends_with("has no table customer_settings"));
+
+    let columns = "customer_id, tb_username, tb_password, tb_url, tbtoken";
+    connection.execute_batch(&format!("CREATE TABLE customer_settings ({columns})")).unwrap();
+    assert_eq!(error().await.to_string(), "the table customer_settings has no column tbtokenexpiry");
+
+    connection.execute_batch("ALTER TABLE customer_settings ADD COLUMN tbtokenexpiry").unwrap();
+    assert!(store.read(Records::All).await.unwrap().customers.is_empty());
 }
