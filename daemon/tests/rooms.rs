@@ -116,7 +116,7 @@ fn only_the_view_and_the_sockets_know_the_protocol() {
 }
 
 #[test]
-fn only_one_file_reads_the_wall_clock_and_only_the_pass_and_the_loop_meet_store_and_thingsboard() {
+fn only_one_file_reads_the_wall_clock() {
     for (name, source) in sources() {
         let reads = code(&source).any(|line| line.contains("Utc::now"));
         assert_eq!(reads, name == "clock.rs", "{name}");

@@ -67,3 +67,20 @@ fn an_interrupted_pass_ends_with_the_daemon() {
     daemon.signal(Signal::SIGINT);
     assert!(daemon.wait().success());
 }
+
+/// Proof 5 is worth nothing if nobody looks: whoever prints a secret fails its test.
+#[test]
+#[should_panic(expected = "secret(s) came to light in the output of tbctl")]
+fn a_secret_in_the_output_of_a_command_is_found() {
+    let _ = Installation::new().ctl(&[&canary::password("on-the-command-line")]);
+}
+
+#[test]
+#[should_panic(expected = "secret(s) came to light in the log of tbtokend")]
+fn a_secret_in_the_log_of_the_daemon_is_found() {
+    let level = canary::password("in-the-wrong-place");
+    let installation = Installation::new().with("log.level", level);
+    let mut daemon = installation.launch();
+    daemon.wait();
+    assert!(daemon.log().contains("log.level"));
+}

@@ -22,7 +22,7 @@ use crate::thingsboard::ClientSettings;
 pub const DEFAULT_FILE: &str = "/etc/tbtokend/config.toml";
 
 /// The commented file in which every key stands with its default.
-pub const DEFAULTS: &str = include_str!("default.toml");
+pub const DEFAULTS: &str = include_str!("../../../packaging/config.toml");
 
 /// Everything that can be set, checked.
 #[derive(Debug)]

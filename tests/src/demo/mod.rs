@@ -1,4 +1,4 @@
-//! The demo: a [cast](cast) of customers, a [script](script) of what befalls them, and a [stage](stage) with the daemon
+//! The demo: a `cast` of customers, a `script` of what befalls them, and a `stage` with the daemon
 //! and the dashboard.
 //!
 //! ```text

@@ -72,8 +72,11 @@ pub(super) fn perform(options: Options) -> io::Result<()> {
     let verdict = judge(outcome?, &folder);
     let place = folder.path().display().to_string();
     let kept = options.keep || verdict.is_err();
-    folder.disable_cleanup(kept);
-    folder.close()?;
+    if kept {
+        folder.disable_cleanup(true);
+    } else {
+        folder.close()?;
+    }
     let fate = if kept { "stays" } else { "is removed" };
     say(&format!("goodbye; the daemon has stopped, {place} {fate}"));
     verdict

@@ -191,15 +191,27 @@ impl Daemon {
         }
     }
 
-    /// Waits until the status satisfies `condition`, and gives it back.
+    /// Waits until the status satisfies `condition`, and gives it back. A daemon that has not looked at its table yet is
+    /// not asked.
     ///
     /// # Panics
     /// With `what` was waited for, the last status and the log, when it never does.
     pub fn until(&self, what: &str, condition: impl Fn(&Status) -> bool) -> Status {
-        let status = wait::poll(wait::PATIENCE, || Some(self.status()).filter(&condition));
+        let looked = |status: &Status| status.tokens.as_of.is_some() || !status.tokens.success;
+        let satisfied = |status: &Status| looked(status) && condition(status);
+        let status = wait::poll(wait::PATIENCE, || Some(self.status()).filter(satisfied));
         status.unwrap_or_else(|| {
             panic!("waited in vain until {what}: {:#?}\n{}", self.status().0, self.last_lines())
         })
+    }
+
+    /// Waits until a customer is there and satisfies `condition`, and gives it back.
+    ///
+    /// # Panics
+    /// As [`until`](Self::until).
+    pub fn until_customer(&self, id: &str, what: &str, condition: impl Fn(&Customer) -> bool) -> Customer {
+        let status = self.until(&format!("{id} {what}"), |status| status.find(id).is_some_and(&condition));
+        status.of(id).clone()
     }
 
     /// Sends a signal.
