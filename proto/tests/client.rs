@@ -34,7 +34,7 @@ impl Server {
         Self { path, thread, _folder: folder }
     }
 
-    /// A server that reads one request and answers with `answer`, in which `ID` stands for the request's id.
+    /// A server that reads one request, sends `answer` and hangs up.
     fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let answer = answer.into();
         Self::start(move |mut stream| {
@@ -141,7 +141,10 @@ fn a_daemon_that_accepts_nobody_times_out() {
     listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
     listener.listen(0).unwrap();
     let _waiting = Client::connect(&path, PATIENT).unwrap();
-    let error = Client::connect(&path, SHORT).unwrap_err();
+    // In a thread, so that a client that waits on makes this test fail instead of hang.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(Client::connect(&path, SHORT).map(drop)));
+    let error = receiver.recv_timeout(PATIENT).unwrap().unwrap_err();
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error:?}");
 }
 
@@ -164,10 +167,13 @@ fn silence_times_out() {
 #[test]
 fn an_answer_that_drips_for_ever_times_out() {
     let server = Server::start(|mut stream| {
-        // The client's hanging up ends this loop: the read waits for it, and for nothing longer than a drop.
+        // Waiting for a byte that does not come paces the drops. There is an end to them only so that a client
+        // that waits on makes this test fail instead of hang.
         stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-        while stream.write_all(b" ").is_ok() {
+        let mut drops = 0;
+        while drops < 2000 && stream.write_all(b" ").is_ok() {
             let _ = stream.read(&mut [0; 4096]);
+            drops += 1;
         }
     });
     let error = server.ask(SHORT).unwrap_err();

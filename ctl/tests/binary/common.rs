@@ -5,6 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tbtoken_proto::{
@@ -13,6 +14,9 @@ use tbtoken_proto::{
     StatusReply, SteerReply, Summary, TokenStatus, Tokens, VersionReply,
 };
 use tempfile::TempDir;
+
+/// How long the daemon stays silent at most.
+const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// What the daemon does about one request.
 #[allow(clippy::large_enum_variant, reason = "there is one at a time")]
@@ -57,8 +61,10 @@ impl Fake {
         (told, self.requests())
     }
 
-    /// Waits for the client to hang up; returns what it asked.
+    /// Waits until the client, if there was one, has hung up; returns what it asked.
     pub(crate) fn requests(self) -> Vec<Request> {
+        // If nobody came, this ends the waiting; a client that did come is served before.
+        let _ = UnixStream::connect(self.socket());
         self.thread.join().unwrap()
     }
 }
@@ -79,7 +85,9 @@ fn serve(stream: UnixStream, react: impl Fn(&Request) -> Reaction) -> Vec<Reques
                 return requests;
             }
             Reaction::Silence => {
-                lines.read_to_end(&mut Vec::new()).unwrap();
+                // Not for ever, so that a tbctl that does not give up makes its test fail instead of hang.
+                writer.set_read_timeout(Some(GIVE_UP)).unwrap();
+                let _ = lines.read_to_end(&mut Vec::new());
                 return requests;
             }
         };

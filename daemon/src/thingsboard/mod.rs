@@ -6,7 +6,7 @@ pub mod gate;
 
 use std::future::Future;
 
-pub use client::{Client, ClientSettings};
+pub use client::{Client, ClientError, ClientSettings};
 
 use crate::model::{BaseUrl, Credentials, Failure, Grant, Secret};
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use tbtoken_proto::{Reply, Request, Rows, StatusQuery, client::Client};
-use tbtoken_tests::harness::{Daemon, Installation, Row};
+use tbtoken_tests::harness::{Daemon, Installation, Row, binaries};
+
 use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
 
 /// Measures one pass over customers who are all due, `status` after it, and the rest after that.
@@ -28,6 +29,8 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    // Building them must not count.
+    binaries::prepare(binaries::Progress::Shown);
     let hosts: Vec<ThingsBoard> = (0..args.hosts).map(|_| ThingsBoard::start()).collect();
     let installation = Installation::new()
         .with("schedule.interval", "60s")
