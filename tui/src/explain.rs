@@ -1,7 +1,7 @@
 //! Why a customer stands as it does, what happens next, and what the operator should do: in whole sentences.
 
 use chrono::{DateTime, Utc};
-use tbtoken_proto::{Cron, Customer, FailureKind, Phase, TokenStatus, words};
+use tbtoken_proto::{Customer, FailureKind, Phase, TokenStatus, words};
 
 use crate::text::{sentence, time};
 
@@ -24,8 +24,19 @@ pub(crate) struct Explanation {
     pub(crate) sentences: Vec<String>,
 }
 
+/// Whether somebody will do what the daemon had in mind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loop {
+    /// The loop runs.
+    Running,
+    /// It was stopped.
+    Stopped,
+    /// The daemon does not answer, so nobody knows.
+    Unknown,
+}
+
 /// Explains a customer at `now`. Text of others in it is not yet made safe to show.
-pub(crate) fn explain(customer: &Customer, cron: Option<&Cron>, now: DateTime<Utc>) -> Explanation {
+pub(crate) fn explain(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> Explanation {
     let mut explanation = match (&customer.failure, customer.state) {
         (Some(failure), Phase::Parked) => Explanation {
             headline: format!("PARKED since {}: ", time(failure.at, now)),
@@ -83,12 +94,12 @@ pub(crate) fn token(customer: &Customer, now: DateTime<Utc>) -> String {
 }
 
 /// When it is tried next, in a sentence; empty where the loop's own state does not say.
-fn next_attempt(customer: &Customer, cron: Option<&Cron>, now: DateTime<Utc>) -> String {
-    if customer.state == Phase::Refreshing {
-        return "It is being renewed now.".to_owned();
-    }
-    if cron.is_some_and(|cron| !cron.running) {
-        return "The loop is STOPPED: nothing is renewed until S starts it.".to_owned();
+fn next_attempt(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> String {
+    match cron {
+        Loop::Unknown => return "What happens next is not known while the daemon is unreachable.".to_owned(),
+        _ if customer.state == Phase::Refreshing => return "It is being renewed now.".to_owned(),
+        Loop::Stopped => return "The loop is STOPPED: nothing is renewed until S starts it.".to_owned(),
+        Loop::Running => {}
     }
     let verb = if customer.failure.is_some() { "Tried again" } else { "Renewed" };
     match (customer.next_attempt_at, customer.token_status) {

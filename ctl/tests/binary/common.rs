@@ -15,8 +15,8 @@ use tbtoken_proto::{
 };
 use tempfile::TempDir;
 
-/// How long the daemon stays silent at most.
-const GIVE_UP: Duration = Duration::from_secs(60);
+/// How long the daemon stays silent at most, and how long a test waits for it.
+pub(crate) const GIVE_UP: Duration = Duration::from_secs(60);
 
 /// What the daemon does about one request.
 #[allow(clippy::large_enum_variant, reason = "there is one at a time")]

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
-use crate::common::{Fake, Reaction, Told, answer, tbctl};
+use crate::common::{Fake, GIVE_UP, Reaction, Told, answer, tbctl};
 use tbtoken_proto::ErrorCode;
 
 /// Runs the arguments twice, as text and as JSON, each time against a new daemon of this kind, and compares.
@@ -275,7 +275,7 @@ fn an_interrupt_ends_it_by_the_signal() {
     let mut command = tbctl();
     command.arg("--socket").arg(fake.socket()).arg("refresh").stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
-    was_asked.recv().unwrap();
+    was_asked.recv_timeout(GIVE_UP).unwrap();
     let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     let output = child.wait_with_output().unwrap();

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use crate::common::{Fake, Reaction, Told, answer, tbctl};
+use crate::common::{Fake, GIVE_UP, Reaction, Told, answer, tbctl};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
 /// A terminal of that width in which `tbctl` runs.
@@ -88,7 +88,7 @@ fn an_interrupted_refresh_says_that_the_pass_goes_on() {
         Reaction::Silence
     });
     let terminal = Terminal::run(&fake, 80, &[], &["refresh"]);
-    was_asked.recv().unwrap();
+    was_asked.recv_timeout(GIVE_UP).unwrap();
     terminal.master.take_writer().unwrap().write_all(b"\x03").unwrap();
     let (screen, signal, _) = terminal.finish();
     assert!(screen.contains("interrupted; the pass goes on, tbctl events shows how it ends\n"), "{screen:?}");

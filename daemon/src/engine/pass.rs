@@ -146,16 +146,18 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 break;
             }
             tokio::select! {
-                Some(login) = logins.next() => self.ended(login).await,
+                // In this order, so that a run follows from its seed alone.
+                biased;
+                () = tools.stop.cancelled(), if give_up.is_none() => {
+                    give_up = Some(Instant::now() + GRACE);
+                }
+                () = at(give_up), if !logins.is_empty() => logins.clear(),
                 (batch, result) = finish(&mut saving) => {
                     saving = None;
                     self.saved(&batch, result).await;
                     may_ask = true;
                 }
-                () = tools.stop.cancelled(), if give_up.is_none() => {
-                    give_up = Some(Instant::now() + GRACE);
-                }
-                () = at(give_up), if !logins.is_empty() => logins.clear(),
+                Some(login) = logins.next() => self.ended(login).await,
             }
         }
         self.defer_the_rest().await;

@@ -175,18 +175,21 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let shutting_down = self.deadline.is_some();
         let show_at = self.shown_at + self.publish_gap();
         tokio::select! {
+            // In this order, so that a run follows from its seed alone. What comes rarely is first: facts of a pass
+            // may come without end, and starve nobody.
+            biased;
             () = shutdown.cancelled(), if !shutting_down => Input::Shutdown,
             () = sleep_until_some(self.deadline) => Input::Deadline,
-            Some(order) = self.ends.commands.recv() => Input::Order(order),
-            input = self.job.next() => match input {
-                Ok(event) => Input::Fact(event),
-                Err(end) => Input::JobEnded(end),
-            },
-            result = recorded(&mut self.recording) => Input::Recorded(result),
             () = sleep_until(self.next_tick), if !shutting_down => Input::Tick,
             () = sleep_until_some(self.early), if self.job.is_idle() && !shutting_down => Input::Early,
             () = sleep_until_some(self.status_change) => Input::StatusChange,
             () = sleep_until(show_at), if self.stale => Input::Show,
+            Some(order) = self.ends.commands.recv() => Input::Order(order),
+            result = recorded(&mut self.recording) => Input::Recorded(result),
+            input = self.job.next() => match input {
+                Ok(event) => Input::Fact(event),
+                Err(end) => Input::JobEnded(end),
+            },
         }
     }
 

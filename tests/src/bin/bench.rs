@@ -72,7 +72,9 @@ fn rows(args: &Args, hosts: &[ThingsBoard]) -> Vec<Row> {
     for (index, host) in hosts.iter().enumerate() {
         let share = args.customers / hosts.len() + usize::from(index < args.customers % hosts.len());
         let accounts = host.add_many(share, |n| User::new(format!("user{n}@host{index}.example")));
-        rows.extend(accounts.iter().enumerate().map(|(n, account)| Row::new(format!("c-{index}-{n}"), account)));
+        rows.extend(
+            accounts.iter().enumerate().map(|(n, account)| Row::new(format!("c-{index}-{n}"), account)),
+        );
     }
     rows
 }
@@ -119,7 +121,8 @@ impl Usage {
         // After the name, which ends with the last parenthesis, utime and stime are the 12th and 13th fields, in
         // hundredths of a second.
         let fields: Vec<&str> = stat[stat.rfind(')').expect("a name")..].split_whitespace().collect();
-        let ticks: u64 = fields[12].parse::<u64>().expect("utime") + fields[13].parse::<u64>().expect("stime");
+        let ticks: u64 =
+            fields[12].parse::<u64>().expect("utime") + fields[13].parse::<u64>().expect("stime");
         let status = read("status");
         let megabytes = |key: &str| {
             let line = status.lines().find(|line| line.starts_with(key)).expect("a line of memory");

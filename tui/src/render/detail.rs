@@ -8,8 +8,8 @@ use ratatui::widgets::{Block, Paragraph};
 use tbtoken_proto::{Customer, words};
 
 use super::events;
-use crate::app::App;
-use crate::explain::{self, Explanation, Weight};
+use crate::app::{App, Link};
+use crate::explain::{self, Explanation, Loop, Weight};
 use crate::text::{sentence, time, time_exact, width, wrap};
 
 /// ```text
@@ -122,7 +122,11 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
 const LABEL: usize = 14;
 
 fn explained(app: &App, customer: &Customer) -> Explanation {
-    let cron = app.scene().picture.overview.as_ref().map(|overview| &overview.cron);
+    let cron = match (&app.link, &app.scene().picture.overview) {
+        (Link::Up { .. }, Some(overview)) if overview.cron.running => Loop::Running,
+        (Link::Up { .. }, Some(_)) => Loop::Stopped,
+        (Link::Connecting | Link::Down { .. }, _) | (_, None) => Loop::Unknown,
+    };
     explain::explain(customer, cron, app.scene_time())
 }
 

@@ -11,13 +11,13 @@ use crate::mode::Mode;
 use crate::text::clip_start;
 
 /// ```text
-///  r refresh  R refresh all due  S start/stop  / filter  s sort  p problems  e events  ⏎ detail  q quit
+///  r refresh  R refresh due  S start/stop  / filter  s sort  p problems  e events  ⏎ detail  q quit
 ///  filter: acme█   ⏎ keep  Esc clear
 /// ```
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let area = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
     let columns = usize::from(area.width);
-    let line = if app.mode == Mode::Filter { filter(app, columns) } else { line::fit(keys(app), columns, &[2, 1]) };
+    let line = if app.mode == Mode::Filter { filter(app, columns) } else { line::fit(keys(app), columns, &[2]) };
     frame.render_widget(line, area);
 }
 
@@ -72,7 +72,7 @@ fn keys(app: &App) -> Vec<Piece<'static>> {
         }
         Mode::Table | Mode::Filter => vec![
             act(2, "r", "refresh"),
-            act(6, "R", "refresh all due"),
+            act(6, "R", "refresh due"),
             act(5, "S", "start/stop"),
             key(3, "/", "filter"),
             key(8, "s", "sort"),

@@ -98,7 +98,10 @@ fn right(app: &App, columns: u16) -> Vec<Piece<'static>> {
 
 fn running(app: &App, overview: &Overview, columns: usize) -> Line<'static> {
     let theme = app.theme;
-    let store = clip_start(&theme.foreign(&overview.daemon.store), 32, theme.glyphs.ellipsis);
+    // Which kind of store it is matters less than where.
+    let store = theme.foreign(&overview.daemon.store);
+    let store = store.split_once(' ').map_or(store.as_str(), |(_kind, place)| place);
+    let store = clip_start(store, 32, theme.glyphs.ellipsis);
     let mut pieces =
         vec![Piece::new(5, "tbtokend", theme.strong()), Piece::new(4, store, Style::new()), state(app, overview)];
     if overview.cron.refreshing {
@@ -112,7 +115,7 @@ fn running(app: &App, overview: &Overview, columns: usize) -> Line<'static> {
         let style = if last.errors > 0 { theme.warn() } else { Style::new() };
         pieces.push(Piece::new(3, last_run(last), style));
     }
-    line::fit(pieces, columns, &[3, 2, 1])
+    line::fit(pieces, columns, &[3, 2])
 }
 
 fn state(app: &App, overview: &Overview) -> Piece<'static> {

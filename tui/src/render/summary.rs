@@ -16,20 +16,20 @@ use crate::theme::Theme;
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let Some(overview) = &app.scene().picture.overview else { return };
     let area = Rect { x: area.x + 1, width: area.width.saturating_sub(1), ..area };
-    let line = line::fit(pieces(app.theme, &overview.summary), area.width.into(), &[3, 2, 1]);
+    let line = line::fit(pieces(app.theme, &overview.summary), area.width.into(), &[3, 2]);
     frame.render_widget(line, area);
 }
 
-/// The counts, each with how readily it is left out: zeros first, then what is well.
+/// The counts, each with how readily it is left out: zeros first, then what others say as well, then what is well.
 pub(super) fn pieces(theme: Theme, summary: &Summary) -> Vec<Piece<'static>> {
     let counts = [
-        (6, summary.total, "total", Style::new()),
-        (5, summary.valid, "valid", Style::new()),
+        (5, summary.total, "total", Style::new()),
+        (4, summary.valid, "valid", Style::new()),
         (3, summary.expiring_soon, "expiring soon", theme.status(TokenStatus::ExpiringSoon)),
         (0, summary.expired, "expired", theme.status(TokenStatus::Expired)),
         (1, summary.missing, "missing", theme.status(TokenStatus::Missing)),
         (1, summary.parked, "parked", theme.bad()),
-        (4, summary.retrying, "retrying", theme.warn()),
+        (6, summary.retrying, "retrying", theme.warn()),
     ];
     let piece = |(rank, count, word, style): (u8, usize, &str, Style)| {
         let (rank, style) = if count == 0 { (rank + 10, Style::new()) } else { (rank, style) };

@@ -1,0 +1,90 @@
+//! Servers that answer with anything but a token.
+
+use std::time::Duration;
+
+use tbtoken_proto::{FailureKind, TokenStatus};
+use tbtoken_tests::harness::{Daemon, Installation, Row};
+use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+
+fn peak_megabytes(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+#[test]
+fn p14_every_wrong_answer_is_named_and_hurts_nobody_else() {
+    use FailureKind::{RateLimited, ServerError, Timeout, UnexpectedResponse, Unreachable};
+    let redirect = Temper::Redirect { status: 302, location: "https://elsewhere.example/".into() };
+    let cases = [
+        ("endless-body", Temper::EndlessBody, UnexpectedResponse),
+        ("slow-drip", Temper::SlowDrip { every: Duration::from_millis(100) }, Timeout),
+        ("silent", Temper::Silent, Timeout),
+        ("login-page", Temper::LoginPage, UnexpectedResponse),
+        ("redirect", redirect, UnexpectedResponse),
+        ("no-token", Temper::JsonWithoutToken, UnexpectedResponse),
+        ("no-jwt", Temper::NotAJwt, UnexpectedResponse),
+        ("no-life", Temper::ExpNotAfterIat, UnexpectedResponse),
+        ("not-found", Temper::Page(404), UnexpectedResponse),
+        ("bad-gateway", Temper::Page(502), ServerError),
+        ("trouble", Temper::DatabaseError, ServerError),
+        ("rate-limit", Temper::RateLimit { retry_after: None }, RateLimited),
+        ("proxy-401", Temper::ProxyUnauthorized, FailureKind::CredentialsRejected),
+        ("reset", Temper::Reset, Unreachable),
+        ("refuse", Temper::Refuse, Unreachable),
+    ];
+    let healthy = ThingsBoard::start();
+    let mut rows = vec![Row::new("healthy", &healthy.add(User::new("healthy")))];
+    // A host for each, so that no breaker speaks for another.
+    let mut hosts = Vec::new();
+    for (name, temper, _) in &cases {
+        let host = ThingsBoard::start();
+        rows.push(Row::new(*name, &host.add(User::new(*name))));
+        host.set(temper.clone());
+        hosts.push(host);
+    }
+    let installation = Installation::new().with_rows(&rows).with("thingsboard.request_timeout", "2s");
+    let daemon = installation.start();
+    for (name, temper, kind) in &cases {
+        let customer = daemon.until_customer(name, "has failed", |customer| customer.failure.is_some());
+        assert_eq!(customer.failure.unwrap().kind, *kind, "{temper:?}");
+    }
+    daemon.until_customer("healthy", "is valid", |one| one.token_status == TokenStatus::Valid);
+    assert_eq!(installation.table().tokens(), 1);
+}
+
+#[test]
+fn p14_bodies_without_end_cost_no_memory() {
+    let thingsboard = ThingsBoard::start();
+    let accounts = thingsboard.add_many(20, |n| User::new(format!("ops{n}")));
+    let rows: Vec<_> = accounts.iter().map(|account| Row::new(&account.username, account)).collect();
+    thingsboard.set(Temper::EndlessBody);
+    let daemon = Installation::new().with_rows(&rows).start();
+    daemon.until("all have failed", |status| status.tokens.summary.retrying == 20);
+    let peak = peak_megabytes(&daemon);
+    assert!(peak < 64, "{peak} MB");
+}
+
+#[test]
+fn p14_what_is_no_http_fails_and_is_survived() {
+    for temper in [Temper::Garbage, Temper::EndlessHead, Temper::Cut(120)] {
+        let thingsboard = ThingsBoard::start();
+        let row = Row::new("acme", &thingsboard.add(User::new("ops")));
+        thingsboard.set_for_next(1, temper.clone());
+        let installation = Installation::new().with_row(row).with("thingsboard.request_timeout", "2s");
+        let daemon = installation.start();
+        daemon.wait_for_log("❌ Failed to update token for customer acme");
+        daemon.until_customer("acme", "recovers", |acme| acme.token_status == TokenStatus::Valid);
+        assert!(peak_megabytes(&daemon) < 64, "{temper:?}");
+    }
+}
+
+/// A proxy may mislabel what ThingsBoard says; what counts is whether it is a token.
+#[test]
+fn p14_a_wrong_content_type_alone_does_no_harm() {
+    let thingsboard = ThingsBoard::start();
+    let row = Row::new("acme", &thingsboard.add(User::new("ops")));
+    thingsboard.set(Temper::ContentType("text/html"));
+    let daemon = Installation::new().with_row(row).start();
+    daemon.until_customer("acme", "is valid", |acme| acme.token_status == TokenStatus::Valid);
+}

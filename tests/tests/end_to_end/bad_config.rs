@@ -1,0 +1,56 @@
+//! A configuration that cannot be used is refused with exit code 6, and the key is named.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
+use tbtoken_tests::harness::Installation;
+
+fn refusal(installation: &Installation) -> String {
+    let config = installation.write_config();
+    let mut said = String::new();
+    for check in [&["--check-config"][..], &[]] {
+        let mut arguments = vec!["--config", config.to_str().unwrap()];
+        arguments.extend(check);
+        let output = installation.tbtokend(&arguments);
+        assert_eq!(output.code, Some(6), "{}", output.stderr);
+        said = output.stderr;
+    }
+    said
+}
+
+#[test]
+fn a_wrong_key_or_value_is_named() {
+    for (key, value, words) in [
+        ("schedule.intervall", "5s", &["schedule.intervall", "schedule.interval?"][..]),
+        ("thingsboard.max_inflight", "5", &["thingsboard.max_inflight", "thingsboard.max_in_flight?"]),
+        ("schedul.interval", "5s", &["schedul.interval", "schedule.interval?"]),
+        ("schedule.interval", "900ms", &["schedule.interval", "at least 1s"]),
+        ("schedule.interval", "soon", &["schedule.interval"]),
+        ("schedule.autostart", "yes", &["schedule.autostart", "true or false"]),
+        ("thingsboard.max_in_flight", "many", &["thingsboard.max_in_flight", "whole number"]),
+        ("store.kind", "postgres", &["store.kind", "sqlite or mssql"]),
+        ("store.path", "", &["store.path"]),
+        ("control.mode", "rw", &["control.mode"]),
+        ("log.level", "loud", &["log.level"]),
+    ] {
+        let said = refusal(&Installation::new().with(key, value));
+        assert!(words.iter().all(|word| said.contains(word)), "{key} = {value:?}: {said}");
+    }
+    let said = refusal(&Installation::new().with("schedule.interval", 5));
+    assert!(said.contains("schedule.interval") && said.contains("a text"), "{said}");
+}
+
+#[test]
+fn a_secret_for_everybody_is_refused() {
+    let mut installation = Installation::new()
+        .with("store.kind", "mssql")
+        .with("store.server", "sql.example")
+        .with("store.database", "app")
+        .with("store.user", "tbtokend");
+    let file = installation.folder().join("password");
+    std::fs::write(&file, tbtoken_tests::canary::DATABASE).unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o604)).unwrap();
+    installation.config().set("store.password_file", file.to_str().unwrap());
+    let said = refusal(&installation);
+    assert!(said.contains("store.password_file") && said.contains("chmod"), "{said}");
+}

@@ -1,0 +1,37 @@
+//! The log in the words that people search for.
+
+use tbtoken_tests::canary;
+use tbtoken_tests::harness::{Installation, Row};
+use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+
+#[test]
+fn the_three_lines_of_the_old_service_are_there() {
+    let thingsboard = ThingsBoard::start();
+    let good = Row::new("good", &thingsboard.add(User::new("good")));
+    let bad = Row::new("bad", &thingsboard.add(User::new("bad"))).password(canary::password("wrong"));
+    let daemon = Installation::new().with_rows([&good, &bad]).start();
+    daemon.wait_for_log("Z] Running scheduled token refresh...");
+    daemon.wait_for_log("✅ Successfully updated token for customer good");
+    daemon.wait_for_log("❌ Failed to update token for customer bad: ");
+    let log = daemon.log();
+    assert!(log.contains("⏰ [20"), "{log}");
+    assert_eq!(log.matches("❌").count(), 1, "{log}");
+}
+
+/// Operators repeat it five times; the log says it at 1, 2, 4, and keeps quiet at 3 and 5.
+#[test]
+fn repeated_failures_are_logged_at_each_doubling() {
+    let thingsboard = ThingsBoard::start();
+    let row = Row::new("acme", &thingsboard.add(User::new("ops")));
+    thingsboard.set(Temper::DatabaseError);
+    let daemon = Installation::new().with_row(row).with("log.level", "info").start();
+    daemon.until_customer("acme", "has failed", |acme| acme.failure.is_some());
+    let failures = || daemon.status().of("acme").failure.as_ref().unwrap().consecutive;
+    while failures() < 5 {
+        daemon.refresh();
+    }
+    let log = daemon.log();
+    for (attempt, logged) in [(1, true), (2, true), (3, false), (4, true), (5, false)] {
+        assert_eq!(log.contains(&format!("attempt {attempt},")), logged, "{attempt} in {log}");
+    }
+}

@@ -1,0 +1,23 @@
+//! The real binaries over real sockets: what issue and promises say, proved from outside. A name that begins with a `p` and
+//! a number proves that promise.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what goes wrong in a test must end it, loudly"
+)]
+
+mod bad_answers;
+mod bad_clients;
+mod bad_config;
+mod bad_rows;
+mod bad_store;
+mod interrupted;
+mod log_words;
+mod main_job;
+mod races;
+mod secrets;
+mod sockets;
+mod steering;
+mod wire;

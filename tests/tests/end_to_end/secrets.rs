@@ -1,0 +1,92 @@
+//! Promise 5: no secret anywhere. The harness scans whatever is printed or answered; here everything is provoked that might
+//! print one. That the scan can fail is proved in the smoke tests.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
+use tbtoken_proto::Refresh;
+use tbtoken_tests::canary;
+use tbtoken_tests::harness::{Installation, Row};
+use tbtoken_tests::thingsboard::{SecondFactor, Temper, ThingsBoard, User};
+
+use crate::wire::Wire;
+
+#[test]
+fn p05_no_secret_comes_to_light_whatever_is_asked() {
+    let thingsboard = ThingsBoard::start();
+    let good = Row::new("good", &thingsboard.add(User::new("good")));
+    let wrong = Row::new("wrong", &thingsboard.add(User::new("wrong"))).password(canary::password("no"));
+    let expired = Row::new("expired", &thingsboard.add(User::new("expired").password_expired()));
+    let factor = User::new("factor").second_factor(SecondFactor::Enabled);
+    let factor = Row::new("factor", &thingsboard.add(factor));
+    let redirected = Row::new("redirected", &thingsboard.add(User::new("redirected")));
+    let location = format!("https://elsewhere.example/login?token={}#{}", canary::TOKEN, canary::REFRESH);
+    thingsboard.set_for("redirected", Temper::Redirect { status: 302, location });
+    let url = Row { tb_username: Some("u".into()), ..good.clone() };
+    let url = Row { customer_id: "url".into(), ..url }
+        .url(format!("http://user:{}@tb.example/", canary::password("in-url")));
+    let no_jwt = Row::new("no-jwt", &thingsboard.add(User::new("no-jwt")));
+    thingsboard.set_for("no-jwt", Temper::NotAJwt);
+    let rows = [good, wrong, expired, factor, redirected, no_jwt];
+    let installation = Installation::new().with_rows(&rows);
+    let daemon = installation.start();
+    daemon.until("everyone was tried", |status| {
+        let tried = |id: &&str| status.of(id).failure.is_some() || status.of(id).renewals > 0;
+        ["good", "wrong", "expired", "factor", "redirected", "no-jwt"].iter().all(tried)
+    });
+    // The second renewal of `good` goes by refresh token.
+    daemon.refresh_as(Refresh { customers: Some(vec!["good".into(), "wrong".into()]), ..Refresh::default() });
+    for line in [r#"{"action":"status"}"#, r#"{"action":"events","limit":1000}"#, r#"{"action":"version"}"#] {
+        assert!(daemon.ask(line).contains(r#""success":true"#));
+    }
+    for arguments in [&["status"][..], &["events"], &["--json", "status"], &["refresh"], &["version"]] {
+        let _ = installation.ctl(arguments);
+    }
+    drop(url);
+    let log = daemon.log();
+    for id in ["good", "wrong", "expired", "factor", "redirected", "no-jwt"] {
+        assert!(log.contains(&format!("customer {id}")), "{id} in {log}");
+    }
+    assert!(log.contains("https://elsewhere.example/login"), "{log}");
+    canary::assert_clean("the log", log.as_bytes());
+}
+
+#[test]
+fn p05_what_a_client_says_by_mistake_is_not_logged() {
+    let daemon = Installation::new().start();
+    let mut client = Wire::to(daemon.socket());
+    // Only the log must not hold it: the client knows what it said.
+    client.send(format!("{{\"action\":\"{}\n", canary::password("typed")).as_bytes()).unwrap();
+    assert_eq!(client.line().unwrap()["success"], false);
+    canary::assert_clean("the log", daemon.log().as_bytes());
+}
+
+#[test]
+fn p05_the_effective_configuration_hides_the_database_password() {
+    let secret = format!("{}-1", canary::DATABASE);
+    let mut installation = Installation::new()
+        .with("store.kind", "mssql")
+        .with("store.server", "sql.example")
+        .with("store.database", "app")
+        .with("store.user", "tbtokend");
+    let file = installation.folder().join("password");
+    std::fs::write(&file, &secret).unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    installation.config().set("store.password_file", file.to_str().unwrap());
+    let config = installation.write_config();
+    let config = config.to_str().unwrap();
+    let output = installation.tbtokend(&["--check-config", "--config", config]);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let output = installation.tbtokend(&["--config", config]);
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains("mssql") && output.stderr.contains("not there yet"), "{}", output.stderr);
+
+    let password = format!("MSSQL_PASSWORD={secret}");
+    let tbtokend = tbtoken_tests::harness::binaries::path("tbtokend");
+    let arguments = [&password, tbtokend.to_str().unwrap(), "--check-config", "--config", config];
+    let output = std::process::Command::new("env").args(arguments).output().unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("***"));
+    canary::assert_clean("--check-config", &output.stdout);
+    canary::assert_clean("--check-config", &output.stderr);
+}

@@ -1,0 +1,129 @@
+//! Who owns a socket and who may use it.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tbtoken_tests::harness::{Daemon, Installation, wait};
+
+use crate::wire::Wire;
+
+fn mode(path: &Path) -> Option<u32> {
+    std::fs::symlink_metadata(path).ok().map(|file| file.permissions().mode() & 0o7777)
+}
+
+#[test]
+fn p16_of_twenty_daemons_one_owns_the_socket() {
+    let installation = Installation::new();
+    let mut daemons: Vec<Daemon> = (0..20).map(|_| installation.launch()).collect();
+    let owner = wait::poll(wait::PATIENCE, || {
+        let running: Vec<_> = (0..20)
+            .filter(|&n| std::fs::read_to_string(proc_state(&daemons[n])).is_ok_and(|s| !s.contains(") Z ")))
+            .collect();
+        (running.len() == 1 && installation.socket().exists()).then(|| running[0])
+    });
+    let owner = owner.expect("one daemon is left");
+    let owner = daemons.swap_remove(owner);
+    for daemon in &mut daemons {
+        assert_eq!(daemon.wait().code(), Some(1), "{}", daemon.log());
+        let log = daemon.log();
+        let named = log.contains(&format!("pid {}", owner.pid())) || log.contains("is just starting");
+        assert!(named, "{log}");
+    }
+    assert_eq!(i64::from(owner.status().daemon.pid), i64::from(owner.pid()));
+
+    let before = owner.status().daemon.started_at;
+    let mut late = installation.launch();
+    assert_eq!(late.wait().code(), Some(1));
+    assert!(late.log().contains(&format!("pid {}", owner.pid())), "{}", late.log());
+    assert_eq!(owner.status().daemon.started_at, before);
+}
+
+fn proc_state(daemon: &Daemon) -> PathBuf {
+    format!("/proc/{}/stat", daemon.pid()).into()
+}
+
+#[test]
+fn p16_a_stale_socket_is_taken_over() {
+    let installation = Installation::new();
+    let mut first = installation.start();
+    first.kill();
+    assert!(std::fs::symlink_metadata(installation.socket()).unwrap().file_type().is_socket());
+    let second = installation.start();
+    assert_eq!(i64::from(second.status().daemon.pid), i64::from(second.pid()));
+}
+
+#[test]
+fn p16_what_is_no_socket_is_left_alone() {
+    let installation = Installation::new();
+    std::fs::write(installation.socket(), "my thesis").unwrap();
+    let mut daemon = installation.launch();
+    assert_eq!(daemon.wait().code(), Some(1));
+    assert!(daemon.log().contains("is no socket"), "{}", daemon.log());
+    assert_eq!(std::fs::read_to_string(installation.socket()).unwrap(), "my thesis");
+}
+
+#[test]
+fn p17_the_sockets_never_have_more_than_their_modes() {
+    let installation = Installation::new();
+    let sockets = [installation.socket(), installation.monitor_socket()];
+    let done = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let watch = |path: PathBuf| {
+            let done = &done;
+            scope.spawn(move || {
+                let mut modes = BTreeSet::new();
+                while !done.load(Ordering::Relaxed) {
+                    modes.extend(mode(&path));
+                }
+                modes
+            })
+        };
+        let watchers = sockets.clone().map(watch);
+        let mut daemon = installation.start();
+        let monitor = || installation.monitor_socket().exists().then_some(());
+        wait::poll(wait::PATIENCE, monitor).unwrap();
+        assert_eq!((mode(&sockets[0]), mode(&sockets[1])), (Some(0o660), Some(0o666)));
+        assert!(daemon.stop().success());
+        done.store(true, Ordering::Relaxed);
+        watchers.map(|watcher| watcher.join().unwrap())
+    });
+    assert!(seen[0].iter().all(|mode| mode & !0o660 == 0), "{seen:o?}");
+    assert!(seen[1].iter().all(|mode| mode & !0o666 == 0), "{seen:o?}");
+    assert!(!sockets[0].exists() && !sockets[1].exists());
+}
+
+#[test]
+fn p17_the_modes_are_those_of_the_configuration() {
+    let installation = Installation::new().with("control.mode", "0600").with("control.monitor_mode", "0640");
+    let _daemon = installation.start();
+    wait::poll(wait::PATIENCE, || installation.monitor_socket().exists().then_some(())).unwrap();
+    assert_eq!(mode(&installation.socket()), Some(0o600));
+    assert_eq!(mode(&installation.monitor_socket()), Some(0o640));
+}
+
+#[test]
+fn p17_the_monitor_socket_changes_nothing() {
+    let installation = Installation::new();
+    let daemon = installation.start();
+    wait::poll(wait::PATIENCE, || installation.monitor_socket().exists().then_some(())).unwrap();
+    let mut monitor = Wire::to(&installation.monitor_socket());
+    for action in ["start", "stop", "refresh"] {
+        let answer = monitor.ask(&format!(r#"{{"action":"{action}"}}"#));
+        assert_eq!(answer["code"], "read_only", "{action}");
+    }
+    for action in ["status", "events", "version"] {
+        assert_eq!(monitor.ask(&format!(r#"{{"action":"{action}"}}"#))["success"], true, "{action}");
+    }
+    assert!(daemon.status().cron.running);
+}
+
+#[test]
+fn p17_a_database_that_the_daemon_makes_is_for_nobody_else() {
+    let installation = Installation::new();
+    std::fs::remove_file(installation.table().path()).unwrap();
+    let daemon = installation.start();
+    daemon.until("the table is read", |status| status.tokens.success);
+    assert_eq!(mode(installation.table().path()), Some(0o600));
+}

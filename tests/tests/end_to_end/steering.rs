@@ -1,0 +1,141 @@
+//! Start, stop, refresh and status in all their forms.
+
+use serde_json::{Value, json};
+use tbtoken_proto::{ErrorCode, OutcomeStatus, Phase, Refresh, RefreshReply, Request};
+use tbtoken_tests::canary;
+use tbtoken_tests::harness::{Daemon, Installation, Row};
+use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+
+fn all() -> Refresh {
+    Refresh { all: true, ..Refresh::default() }
+}
+
+fn named(id: &str) -> Request {
+    Request::Refresh(Refresh { customers: Some(vec![id.to_owned()]), ..Refresh::default() })
+}
+
+fn outcomes(reply: RefreshReply) -> Vec<(String, OutcomeStatus)> {
+    reply.result.unwrap().details.into_iter().map(|one| (one.customer_id, one.status)).collect()
+}
+
+/// `good` has its token, `bad` is parked.
+fn good_and_bad(thingsboard: &ThingsBoard) -> (Installation, Daemon) {
+    let good = Row::new("good", &thingsboard.add(User::new("good")));
+    let bad = Row::new("bad", &thingsboard.add(User::new("bad"))).password(canary::password("wrong"));
+    let installation = Installation::new().with_rows([&good, &bad]);
+    let daemon = installation.start();
+    daemon.until("one is well and one parked", |status| {
+        status.tokens.summary.valid == 1 && status.tokens.summary.parked == 1 && !status.cron.refreshing
+    });
+    (installation, daemon)
+}
+
+#[test]
+fn refresh_in_all_its_forms() {
+    use OutcomeStatus::{Error, Skipped, Success};
+    let thingsboard = ThingsBoard::start();
+    let (_installation, daemon) = good_and_bad(&thingsboard);
+    let said = |id: &str, status| (id.to_owned(), status);
+
+    assert_eq!(outcomes(daemon.refresh()), [said("bad", Skipped)], "nobody is due");
+    assert_eq!(outcomes(daemon.refresh_as(all())), [said("bad", Skipped), said("good", Success)]);
+    assert_eq!(thingsboard.user_stats("bad").attempts, 1);
+    assert_eq!(outcomes(daemon.refresh_customer("good")), [said("good", Success)], "though it is valid");
+    assert_eq!(outcomes(daemon.refresh_customer("bad")), [said("bad", Error)], "though it is parked");
+    assert_eq!(thingsboard.user_stats("bad").attempts, 2);
+    let refusal = daemon.request(&named("nobody")).unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::UnknownCustomer);
+    assert!(refusal.error.contains("nobody"), "{}", refusal.error);
+
+    let renewals = daemon.status().of("good").renewals;
+    let later = Refresh { wait: false, ..all() };
+    assert_eq!(daemon.refresh_as(later).result, None);
+    daemon.until_customer("good", "is renewed later", |good| good.renewals == renewals + 1);
+}
+
+#[test]
+fn a_refresh_that_need_not_wait_is_answered_at_once() {
+    let thingsboard = ThingsBoard::start();
+    let (_installation, daemon) = good_and_bad(&thingsboard);
+    thingsboard.set(Temper::Silent);
+    assert_eq!(daemon.refresh_as(Refresh { wait: false, ..all() }).result, None);
+    daemon.until("the pass hangs", |status| status.of("good").state == Phase::Refreshing);
+}
+
+#[test]
+fn stop_keeps_the_loop_from_renewing_and_start_lets_it_go_on() {
+    let thingsboard = ThingsBoard::start();
+    let (installation, daemon) = good_and_bad(&thingsboard);
+    let say = |line: &str| serde_json::from_str::<Value>(&daemon.ask(line)).unwrap();
+    let stopped = say(r#"{"action":"stop","id":7}"#);
+    assert_eq!((&stopped["cron"]["running"], &stopped["id"]), (&json!(false), &json!(7)));
+    let again = say(r#"{"action":"stop"}"#);
+    assert_eq!(again["success"], true);
+    assert_ne!(again["message"], stopped["message"]);
+
+    installation.table().set("good", "tbtokenexpiry", None);
+    daemon.until_customer("good", "is seen to be due", |good| good.state == Phase::Due);
+    let seen = thingsboard.stats().requests;
+    let as_of = daemon.status().tokens.as_of;
+    daemon.until("the stopped loop has looked twice more", |status| {
+        status.tokens.as_of > as_of.map(|at| at + chrono::TimeDelta::seconds(2))
+    });
+    assert_eq!(thingsboard.stats().requests, seen, "a stopped loop renews nobody");
+    assert_eq!(say(r#"{"action":"start"}"#)["cron"]["running"], true);
+    daemon.until_customer("good", "is renewed", |good| good.state == Phase::Ok);
+    assert_eq!(say(r#"{"action":"start"}"#)["success"], true);
+}
+
+#[test]
+fn status_by_revision_moves_only_what_changed() {
+    let thingsboard = ThingsBoard::start();
+    let (installation, daemon) = good_and_bad(&thingsboard);
+    let since = |revision: u64| {
+        let line = json!({"action": "status", "since": revision}).to_string();
+        serde_json::from_str::<Value>(&daemon.ask(&line)).unwrap()
+    };
+    let ids = |status: &Value| -> Vec<String> {
+        let rows = status["tokens"]["customers"].as_array().unwrap();
+        rows.iter().map(|row| row["customer_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let revision = daemon.status().daemon.revision.0;
+    assert_eq!(ids(&since(revision)), Vec::<String>::new());
+    daemon.refresh_customer("good");
+    assert_eq!(ids(&since(revision)), ["good"]);
+    let revision = daemon.status().daemon.revision.0;
+    installation.table().remove("bad");
+    daemon.until("bad is gone", |status| status.find("bad").is_none());
+    assert_eq!(since(revision)["tokens"]["removed"], json!(["bad"]));
+    let whole = since(1);
+    assert_eq!((ids(&whole), &whole["tokens"]["complete"]), (vec!["good".to_owned()], &json!(true)));
+
+    let none: Value = serde_json::from_str(&daemon.ask(r#"{"action":"status","customers":"none"}"#)).unwrap();
+    assert_eq!(none["tokens"].get("customers"), None);
+    let one: Value =
+        serde_json::from_str(&daemon.ask(r#"{"action":"status","customers":["good"]}"#)).unwrap();
+    assert_eq!(ids(&one), ["good"]);
+    let wrong: Value =
+        serde_json::from_str(&daemon.ask(r#"{"action":"status","customers":["bad"]}"#)).unwrap();
+    assert_eq!(wrong["code"], "unknown_customer");
+}
+
+#[test]
+fn events_go_on_where_the_client_was() {
+    let thingsboard = ThingsBoard::start();
+    let (_installation, daemon) = good_and_bad(&thingsboard);
+    let ask = |line: Value| serde_json::from_str::<Value>(&daemon.ask(&line.to_string())).unwrap();
+    let kinds = |answer: &Value| -> Vec<String> {
+        let events = answer["events"].as_array().unwrap();
+        events.iter().map(|event| event["kind"].as_str().unwrap().to_owned()).collect()
+    };
+    let first = ask(json!({"action": "events"}));
+    for kind in ["pass_started", "renewed", "parked"] {
+        assert!(kinds(&first).iter().any(|known| known == kind), "{kind} in {first}");
+    }
+    let next = &first["next"];
+    assert_eq!(kinds(&ask(json!({"action": "events", "since": next}))), Vec::<String>::new());
+    daemon.refresh_customer("good");
+    let more = ask(json!({"action": "events", "since": next}));
+    assert_eq!(kinds(&more), ["pass_started", "renewed", "pass_finished"]);
+    assert_eq!(kinds(&ask(json!({"action": "events", "since": next, "limit": 1}))), ["pass_started"]);
+}

@@ -1,0 +1,262 @@
+//! Everything outside the daemon: time, servers, accounts, the table, and whether they work at the moment.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tbtokend::clock::Clock;
+use tbtokend::model::Record;
+use tokio::time::{Duration, Instant};
+
+use super::audit::Audit;
+use super::dice::Dice;
+use super::run::Setup;
+
+/// How long a client of ThingsBoard waits for an answer.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a server behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Well,
+    /// Nobody listens there.
+    Refusing,
+    /// It takes the request and never answers.
+    Silent,
+    /// It takes seconds.
+    Slow,
+    /// More requests than so many a second are answered with 429.
+    Limited(u32),
+    /// HTTP 503.
+    Broken,
+}
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) mood: Mood,
+    /// Until when it is in that mood.
+    pub(crate) until: Instant,
+    pub(crate) since: Instant,
+    /// How long its tokens live, in seconds.
+    pub(crate) life: i64,
+    /// How long its refresh tokens live, in seconds.
+    pub(crate) refresh_life: i64,
+    /// `maxFailedLoginAttempts`.
+    pub(crate) lockout: Option<u32>,
+    /// By how many seconds its clock is ahead.
+    pub(crate) skew: i64,
+    /// The second that is counted for the rate limit, and the requests in it.
+    pub(crate) second: (i64, u32),
+}
+
+/// A user of one server.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) password: String,
+    pub(crate) active: bool,
+    pub(crate) second_factor: bool,
+    pub(crate) failures: u32,
+    /// Second in which the password was changed, by the server's clock.
+    pub(crate) changed_at: i64,
+}
+
+/// What a refresh token stands for.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) host: usize,
+    pub(crate) user: usize,
+    /// The password that it was obtained with, however many renewals ago.
+    pub(crate) password: String,
+    pub(crate) issued_at: i64,
+    pub(crate) ends_at: i64,
+}
+
+/// A row, with what its auditor keeps of it.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) host: usize,
+    pub(crate) password: String,
+    pub(crate) present: bool,
+    pub(crate) token: Option<String>,
+    pub(crate) expiry: Option<DateTime<Utc>>,
+    /// Until then it need not be fresh: something else was amiss.
+    pub(crate) excused_until: Instant,
+    /// When the row last came to say something else.
+    pub(crate) changed_at: Instant,
+    /// Logins that were refused for good since the row says what it says.
+    pub(crate) refused: u32,
+    /// How many more than one of them cannot be helped.
+    pub(crate) forgiven: u32,
+    /// Since when a refusal waits to be durable.
+    pub(crate) unrecorded: Option<Instant>,
+    /// A token that the daemon got and the row does not have: which daemon, and until when it is worth saving.
+    pub(crate) held: Option<(u32, String, Instant)>,
+    /// Requests in the minute that is counted.
+    pub(crate) minute: (u64, u32),
+}
+
+/// How the database behaves.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) read_fails: bool,
+    pub(crate) write_fails: bool,
+    /// Every other write takes effect and is reported as failed.
+    pub(crate) half_fails: bool,
+    pub(crate) until: Instant,
+    pub(crate) records: BTreeMap<usize, Record>,
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) setup: Setup,
+    pub(crate) dice: Dice,
+    pub(crate) began: Instant,
+    /// How long the machine was suspended: time that no timer saw.
+    pub(crate) slept: TimeDelta,
+    /// By how much the machine's clock is wrong.
+    pub(crate) jump: TimeDelta,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) accounts: BTreeMap<(usize, usize), Account>,
+    pub(crate) sessions: BTreeMap<String, Session>,
+    pub(crate) rows: BTreeMap<usize, Row>,
+    pub(crate) db: Database,
+    /// The number of the daemon that runs.
+    pub(crate) daemon: u32,
+    pub(crate) serial: u64,
+    pub(crate) declared_life: Option<i64>,
+    pub(crate) audit: Audit,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Shared(Arc<Mutex<World>>);
+
+impl Shared {
+    pub(crate) fn new(world: World) -> Self {
+        Self(Arc::new(Mutex::new(world)))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        let shared = self.clone();
+        Clock::from_fn(move || shared.lock().machine_time())
+    }
+}
+
+pub(crate) fn url(host: usize) -> String {
+    format!("http://host{host}.example")
+}
+
+impl World {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let mut dice = Dice::new(setup.seed);
+        let now = Instant::now();
+        // Half the worlds cap the life at 15 minutes, as is the default; the others take it as it is.
+        let declared_life = dice.chance(50_000).then_some(900);
+        let lives = [60, 300, 900, 9_000, 9_000, 86_400, 604_800];
+        let hosts = (0..setup.hosts)
+            .map(|index| Host {
+                mood: Mood::Well,
+                until: now,
+                since: now,
+                // The last host has the short-lived tokens, and few customers.
+                life: if index + 1 == setup.hosts { 60 } else { dice.pick(&lives[1..]) },
+                refresh_life: dice.pick(&[3_600, 604_800, 604_800]),
+                lockout: dice.pick(&[None, Some(1), Some(2), Some(5)]),
+                skew: dice.pick(&[0, 0, 0, 40, -7_200]),
+                second: (0, 0),
+            })
+            .collect();
+        let mut world = Self {
+            dice,
+            began: now,
+            slept: TimeDelta::zero(),
+            jump: TimeDelta::zero(),
+            hosts,
+            accounts: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            db: Database {
+                read_fails: false,
+                write_fails: false,
+                half_fails: false,
+                until: now,
+                records: BTreeMap::new(),
+            },
+            daemon: 0,
+            serial: 0,
+            declared_life,
+            audit: Audit::default(),
+            setup,
+        };
+        for user in 0..world.setup.customers {
+            let host = if user < 3 { world.setup.hosts - 1 } else { user % (world.setup.hosts - 1) };
+            world.add(user, host);
+        }
+        world
+    }
+
+    fn add(&mut self, user: usize, host: usize) {
+        let password = format!("right-{user}");
+        self.ensure_account(host, user, &password);
+        let now = Instant::now();
+        let row = Row {
+            host,
+            password,
+            present: true,
+            token: None,
+            expiry: None,
+            excused_until: now + super::audit::SHORT,
+            changed_at: now,
+            refused: 0,
+            forgiven: 0,
+            unrecorded: None,
+            held: None,
+            minute: (0, 0),
+        };
+        self.rows.insert(user, row);
+    }
+
+    pub(crate) fn ensure_account(&mut self, host: usize, user: usize, password: &str) {
+        self.accounts.entry((host, user)).or_insert_with(|| Account {
+            password: password.to_owned(),
+            active: true,
+            second_factor: false,
+            failures: 0,
+            changed_at: 0,
+        });
+    }
+
+    /// What time it really is.
+    pub(crate) fn true_time(&self) -> DateTime<Utc> {
+        let origin = DateTime::from_timestamp(1_780_000_000, 0).unwrap();
+        origin + TimeDelta::from_std(self.began.elapsed()).unwrap() + self.slept
+    }
+
+    /// What the daemon's machine thinks.
+    pub(crate) fn machine_time(&self) -> DateTime<Utc> {
+        self.true_time() + self.jump
+    }
+
+    /// What a server thinks, in seconds.
+    pub(crate) fn host_time(&self, host: usize) -> i64 {
+        self.true_time().timestamp() + self.hosts[host].skew
+    }
+
+    /// Whether a login with what the row says brings a token, its server permitting.
+    pub(crate) fn is_right(&self, user: usize) -> bool {
+        let row = &self.rows[&user];
+        let account = self.accounts.get(&(row.host, user));
+        row.present
+            && account.is_some_and(|account| {
+                account.active && !account.second_factor && account.password == row.password
+            })
+    }
+
+    pub(crate) fn serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+}
