@@ -18,9 +18,34 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// A URL as it may be shown: whatever stands before an `@` may be a password, and so may a query.
+pub fn url(url: &str) -> String {
+    let (scheme, rest) = url.split_once("//").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let slashes = if rest.len() == url.len() { "" } else { "//" };
+    let (hidden, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("***@", rest));
+    match rest.find(['?', '#']).and_then(|at| rest.get(..=at)) {
+        Some(shown) => format!("{scheme}{slashes}{hidden}{shown}***"),
+        None => format!("{scheme}{slashes}{hidden}{rest}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_secret() {
+        for (given, shown) in [
+            ("https://tb.example/x", "https://tb.example/x"),
+            ("https://u:p@tb.example/", "https://***@tb.example/"),
+            ("https://u:p@/w@tb.example", "https://***@tb.example"),
+            ("u:p@tb.example", "***@tb.example"),
+            ("https://tb.example/?token=t#x", "https://tb.example/?***"),
+            ("not a url", "not a url"),
+        ] {
+            assert_eq!(url(given), shown);
+        }
+    }
 
     #[test]
     fn nothing_moves_a_cursor_or_fills_a_screen() {

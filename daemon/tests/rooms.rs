@@ -1,6 +1,8 @@
 //! The rules of the house, read off the sources: pure rooms stay pure, imports run downward, and only the rooms that
 //! may know the protocol do.
 
+#![allow(clippy::unwrap_used, reason = "what goes wrong in a test must end it, loudly")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::plan::Trigger;
-use crate::model::{CustomerId, Failure, HostKey, Renewal, Secret};
+use crate::model::{CustomerId, Failure, HostKey, Record, Renewal, Secret};
 use crate::store::{StoreError, Table};
 
 /// One fact. When it happened is said beside it.
@@ -39,7 +39,7 @@ pub enum Event {
     },
     /// The token is in the table.
     Saved(CustomerId),
-    /// The row has changed meanwhile or holds a token that lives as long; the new one is dropped.
+    /// The row has changed meanwhile or holds a token that lives longer; the new one is dropped.
     Superseded(CustomerId),
     /// No token came, or it can never be saved.
     Failed {
@@ -70,8 +70,8 @@ pub enum Event {
     Recorded,
     /// Records could not be written.
     RecordsFailed {
-        /// Whose.
-        ids: Vec<CustomerId>,
+        /// The records.
+        records: Vec<Record>,
         /// Why.
         error: StoreError,
     },

@@ -22,7 +22,7 @@ use super::plan::{Policy, Selection, Trigger, next_due, plan};
 use super::state::State;
 use super::view::{Identity, LastRun, Loop, Snapshot};
 use crate::clock::Clock;
-use crate::model::CustomerId;
+use crate::model::Record;
 use crate::store::{Records, Store, StoreError, Table};
 use crate::telemetry;
 use crate::thingsboard::Logins;
@@ -95,7 +95,7 @@ pub struct Scheduler<S, L> {
 
 #[derive(Debug)]
 struct Recording {
-    ids: Vec<CustomerId>,
+    records: Vec<Record>,
     task: JoinHandle<Result<(), StoreError>>,
 }
 
@@ -386,18 +386,17 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             return;
         }
         let records = self.state.take_unrecorded();
-        let ids = records.iter().map(|record| record.id.clone()).collect();
-        let store = Arc::clone(&self.store);
-        let task = tokio::spawn(async move { store.record(records).await });
-        self.recording = Some(Recording { ids, task });
+        let (store, batch) = (Arc::clone(&self.store), records.clone());
+        let task = tokio::spawn(async move { store.record(batch).await });
+        self.recording = Some(Recording { records, task });
     }
 
     fn recorded(&mut self, result: Result<Result<(), StoreError>, JoinError>) {
-        let Some(Recording { ids, .. }) = self.recording.take() else { return };
+        let Some(Recording { records, .. }) = self.recording.take() else { return };
         match result {
             Ok(Ok(())) => self.learn(Event::Recorded),
-            Ok(Err(error)) => self.learn(Event::RecordsFailed { ids, error }),
-            Err(error) => self.learn(Event::RecordsFailed { ids, error: internal(&error) }),
+            Ok(Err(error)) => self.learn(Event::RecordsFailed { records, error }),
+            Err(error) => self.learn(Event::RecordsFailed { records, error: internal(&error) }),
         }
     }
 
@@ -450,9 +449,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.policy.interval.to_std().unwrap_or(Duration::from_secs(60))
     }
 
-    /// The shortest time between two early wakes: a twelfth of the interval, but a second at least.
+    /// The shortest time between two early wakes: a twelfth of the interval, but neither less than a second nor so much
+    /// that a token of a minute could lapse.
     fn early_gap(&self) -> Duration {
-        (self.interval() / 12).max(Duration::from_secs(1))
+        (self.interval() / 12).clamp(Duration::from_secs(1), Duration::from_secs(5))
     }
 
     fn publish_gap(&self) -> Duration {

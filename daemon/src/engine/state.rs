@@ -36,6 +36,8 @@ pub struct State {
     told: HashSet<RowProblem>,
     told_records_lost: bool,
     unrecorded: BTreeSet<CustomerId>,
+    /// Records of customers that left the table before they were written.
+    orphans: Vec<Record>,
     pass: PassCounts,
     by_login: u64,
     by_refresh_token: u64,
@@ -70,6 +72,7 @@ impl State {
             told: HashSet::new(),
             told_records_lost: false,
             unrecorded: BTreeSet::new(),
+            orphans: Vec::new(),
             pass: PassCounts::default(),
             by_login: 0,
             by_refresh_token: 0,
@@ -144,12 +147,13 @@ impl State {
     /// The records that have changed since this was last asked.
     pub fn take_unrecorded(&mut self) -> Vec<Record> {
         let ids = std::mem::take(&mut self.unrecorded);
-        ids.iter().filter_map(|id| self.entries.get(id)).map(|entry| entry.record.clone()).collect()
+        let present = ids.iter().filter_map(|id| self.entries.get(id)).map(|entry| entry.record.clone());
+        present.chain(self.orphans.drain(..)).collect()
     }
 
     /// Whether records wait to be written.
     pub fn has_unrecorded(&self) -> bool {
-        !self.unrecorded.is_empty()
+        !self.unrecorded.is_empty() || !self.orphans.is_empty()
     }
 
     /// Takes over what happened at `at`. `roll` is random in 0..1, for the spread of a back-off.
@@ -190,6 +194,8 @@ impl State {
                 self.touch(&id, |entry| {
                     entry.attempting = false;
                     entry.unsaved = None;
+                    // The token that waited to be saved is not wanted any more, and that was the whole trouble.
+                    entry.record.failure.take_if(|failure| failure.kind == FailureKind::Database);
                 });
                 let message = "the row was changed meanwhile; its token was left as it is".to_owned();
                 self.note(at, NoticeKind::Warning, Some(&id), message);
@@ -213,8 +219,14 @@ impl State {
             Event::HostBack(host) => self.host_back(&host),
             Event::PassFinished => self.pass_finished(at),
             Event::Recorded => self.write_works(at),
-            Event::RecordsFailed { ids, error } => {
-                self.unrecorded.extend(ids);
+            Event::RecordsFailed { records, error } => {
+                for record in records {
+                    if self.entries.contains_key(&record.id) {
+                        self.unrecorded.insert(record.id);
+                    } else {
+                        self.orphans.push(record);
+                    }
+                }
                 let known = self.store_error().is_some();
                 self.lose_store(known, &error, at);
                 self.write_error = Some(error);
@@ -274,7 +286,11 @@ impl State {
             };
             self.entries.insert(entry.customer.id.clone(), entry);
         }
-        for id in before.into_keys() {
+        for (id, entry) in before {
+            // A row may come back, and must not be tried again just because it was away.
+            if self.unrecorded.remove(&id) {
+                self.orphans.push(entry.record);
+            }
             self.remove(id);
         }
         self.adopt_records(table.records);
@@ -414,7 +430,7 @@ impl State {
             kind: note.kind,
             attempt: consecutive,
             next_at: next_attempt_at,
-            url: entry.customer.credentials.url.clone(),
+            url: crate::text::url(&entry.customer.credentials.url),
         };
         entry.attempting = false;
         entry.deferred = None;

@@ -226,7 +226,7 @@ fn customer(id: &CustomerId, entry: &Entry, policy: &Policy, now: DateTime<Utc>)
     proto::Customer {
         customer_id: id.to_string(),
         tb_username: entry.customer.credentials.username.clone(),
-        tb_url: entry.customer.credentials.url.clone(),
+        tb_url: crate::text::url(&entry.customer.credentials.url),
         token_status: words::status(entry.status),
         tbtokenexpiry: entry.customer.expiry,
         minutes_until_expiry: None,

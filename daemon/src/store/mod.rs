@@ -19,7 +19,7 @@ pub trait Store: Send + Sync + 'static {
     fn read(&self, records: Records) -> impl Future<Output = Result<Table, StoreError>> + Send;
 
     /// Writes tokens, each guarded: only to a row that still has the URL and the user that the token was obtained
-    /// for, and never over a token with the same or a later expiry. Says for each what became of it, in order.
+    /// for, and never over a token with a later expiry. Says for each what became of it, in order.
     fn save(&self, batch: Arc<Vec<Renewal>>) -> impl Future<Output = Result<Vec<Saved>, StoreError>> + Send;
 
     /// Keeps records, each in place of the one before. Where the side table may not be made this does nothing.
@@ -64,7 +64,7 @@ pub struct RowProblem {
 pub enum Saved {
     /// It is in the row.
     Written,
-    /// The row is gone, says another URL or user, or holds a token that lives as long: look again.
+    /// The row is gone, says another URL or user, or holds a token that lives longer: look again.
     Superseded,
     /// It has more characters than the column holds; not sent.
     TooLong {

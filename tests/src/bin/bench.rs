@@ -1,5 +1,7 @@
 //! The benchmark: the real daemon, measured from outside, against fake ThingsBoards in this process.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a measurement that goes wrong must end, loudly")]
+
 use std::fs;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

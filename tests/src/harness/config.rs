@@ -56,7 +56,10 @@ impl Config {
     /// If the file cannot be written.
     pub fn write(&self, path: &Path) {
         let text = toml::to_string(&self.0).expect("a table can be written as TOML");
-        std::fs::write(path, text)
+        // In one step: a daemon that is just starting must not read half of it.
+        let draft = path.with_extension("draft");
+        std::fs::write(&draft, text)
+            .and_then(|()| std::fs::rename(&draft, path))
             .unwrap_or_else(|error| panic!("failed to write {}: {error}", path.display()));
     }
 

@@ -59,7 +59,8 @@ fn p14_bodies_without_end_cost_no_memory() {
     let accounts = thingsboard.add_many(20, |n| User::new(format!("ops{n}")));
     let rows: Vec<_> = accounts.iter().map(|account| Row::new(&account.username, account)).collect();
     thingsboard.set(Temper::EndlessBody);
-    let daemon = Installation::new().with_rows(&rows).start();
+    let installation = Installation::new().with_rows(&rows);
+    let daemon = installation.start();
     daemon.until("all have failed", |status| status.tokens.summary.retrying == 20);
     let peak = peak_megabytes(&daemon);
     assert!(peak < 64, "{peak} MB");
@@ -85,6 +86,7 @@ fn p14_a_wrong_content_type_alone_does_no_harm() {
     let thingsboard = ThingsBoard::start();
     let row = Row::new("acme", &thingsboard.add(User::new("ops")));
     thingsboard.set(Temper::ContentType("text/html"));
-    let daemon = Installation::new().with_row(row).start();
+    let installation = Installation::new().with_row(row);
+    let daemon = installation.start();
     daemon.until_customer("acme", "is valid", |acme| acme.token_status == TokenStatus::Valid);
 }

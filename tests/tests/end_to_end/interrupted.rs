@@ -77,8 +77,9 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
         let good = thingsboard.add_many(GOOD, |n| User::new(format!("good{n}")));
         let bad = thingsboard.add_many(BAD, |n| User::new(format!("bad{n}")));
         let mut rows: Vec<_> = good.iter().map(|account| Row::new(&account.username, account)).collect();
-        let wrong =
-            |account| Row::new(&bad[account].username, &bad[account]).password(canary::password("wrong"));
+        let wrong = |account: usize| {
+            Row::new(&bad[account].username, &bad[account]).password(canary::password("wrong"))
+        };
         rows.extend((0..BAD).map(wrong));
         let installation = Installation::new().with_rows(&rows);
         thingsboard.set(Temper::Slow(Duration::from_millis(20)));

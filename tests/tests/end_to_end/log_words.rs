@@ -9,7 +9,8 @@ fn the_three_lines_of_the_old_service_are_there() {
     let thingsboard = ThingsBoard::start();
     let good = Row::new("good", &thingsboard.add(User::new("good")));
     let bad = Row::new("bad", &thingsboard.add(User::new("bad"))).password(canary::password("wrong"));
-    let daemon = Installation::new().with_rows([&good, &bad]).start();
+    let installation = Installation::new().with_rows([&good, &bad]);
+    let daemon = installation.start();
     daemon.wait_for_log("Z] Running scheduled token refresh...");
     daemon.wait_for_log("✅ Successfully updated token for customer good");
     daemon.wait_for_log("❌ Failed to update token for customer bad: ");
@@ -24,7 +25,8 @@ fn repeated_failures_are_logged_at_each_doubling() {
     let thingsboard = ThingsBoard::start();
     let row = Row::new("acme", &thingsboard.add(User::new("ops")));
     thingsboard.set(Temper::DatabaseError);
-    let daemon = Installation::new().with_row(row).with("log.level", "info").start();
+    let installation = Installation::new().with_row(row).with("log.level", "info");
+    let daemon = installation.start();
     daemon.until_customer("acme", "has failed", |acme| acme.failure.is_some());
     let failures = || daemon.status().of("acme").failure.as_ref().unwrap().consecutive;
     while failures() < 5 {

@@ -70,6 +70,7 @@ fn p17_the_sockets_never_have_more_than_their_modes() {
     let sockets = [installation.socket(), installation.monitor_socket()];
     let done = AtomicBool::new(false);
     let seen = std::thread::scope(|scope| {
+        let stop = StopWatching(&done);
         let watch = |path: PathBuf| {
             let done = &done;
             scope.spawn(move || {
@@ -86,12 +87,21 @@ fn p17_the_sockets_never_have_more_than_their_modes() {
         wait::poll(wait::PATIENCE, monitor).unwrap();
         assert_eq!((mode(&sockets[0]), mode(&sockets[1])), (Some(0o660), Some(0o666)));
         assert!(daemon.stop().success());
-        done.store(true, Ordering::Relaxed);
+        drop(stop);
         watchers.map(|watcher| watcher.join().unwrap())
     });
-    assert!(seen[0].iter().all(|mode| mode & !0o660 == 0), "{seen:o?}");
-    assert!(seen[1].iter().all(|mode| mode & !0o666 == 0), "{seen:o?}");
+    assert!(seen[0].iter().all(|mode| mode & !0o660 == 0), "{seen:?}");
+    assert!(seen[1].iter().all(|mode| mode & !0o666 == 0), "{seen:?}");
     assert!(!sockets[0].exists() && !sockets[1].exists());
+}
+
+/// Ends the watching when it is dropped, also when an assertion has failed: a scope waits for its threads.
+struct StopWatching<'a>(&'a AtomicBool);
+
+impl Drop for StopWatching<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Start, stop, refresh and status in all their forms.
 
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tbtoken_proto::{ErrorCode, OutcomeStatus, Phase, Refresh, RefreshReply, Request};
 use tbtoken_tests::canary;
-use tbtoken_tests::harness::{Daemon, Installation, Row};
+use tbtoken_tests::clock;
+use tbtoken_tests::harness::{Daemon, Installation, Row, wait};
 use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
 
 fn all() -> Refresh {
@@ -18,6 +20,14 @@ fn outcomes(reply: RefreshReply) -> Vec<(String, OutcomeStatus)> {
     reply.result.unwrap().details.into_iter().map(|one| (one.customer_id, one.status)).collect()
 }
 
+/// Expiries are written in whole seconds, and a token is not written over one that lives as long: a second renewal
+/// counts only in another second.
+fn in_another_second(installation: &Installation) {
+    let expiry = installation.table().row("good").expiry().unwrap();
+    let another = expiry - TimeDelta::minutes(15) + TimeDelta::seconds(1);
+    wait::poll(wait::PATIENCE, || (clock::now() >= another).then_some(())).unwrap();
+}
+
 /// `good` has its token, `bad` is parked.
 fn good_and_bad(thingsboard: &ThingsBoard) -> (Installation, Daemon) {
     let good = Row::new("good", &thingsboard.add(User::new("good")));
@@ -27,6 +37,7 @@ fn good_and_bad(thingsboard: &ThingsBoard) -> (Installation, Daemon) {
     daemon.until("one is well and one parked", |status| {
         status.tokens.summary.valid == 1 && status.tokens.summary.parked == 1 && !status.cron.refreshing
     });
+    in_another_second(&installation);
     (installation, daemon)
 }
 
@@ -34,12 +45,13 @@ fn good_and_bad(thingsboard: &ThingsBoard) -> (Installation, Daemon) {
 fn refresh_in_all_its_forms() {
     use OutcomeStatus::{Error, Skipped, Success};
     let thingsboard = ThingsBoard::start();
-    let (_installation, daemon) = good_and_bad(&thingsboard);
+    let (installation, daemon) = good_and_bad(&thingsboard);
     let said = |id: &str, status| (id.to_owned(), status);
 
     assert_eq!(outcomes(daemon.refresh()), [said("bad", Skipped)], "nobody is due");
     assert_eq!(outcomes(daemon.refresh_as(all())), [said("bad", Skipped), said("good", Success)]);
     assert_eq!(thingsboard.user_stats("bad").attempts, 1);
+    in_another_second(&installation);
     assert_eq!(outcomes(daemon.refresh_customer("good")), [said("good", Success)], "though it is valid");
     assert_eq!(outcomes(daemon.refresh_customer("bad")), [said("bad", Error)], "though it is parked");
     assert_eq!(thingsboard.user_stats("bad").attempts, 2);
@@ -48,6 +60,7 @@ fn refresh_in_all_its_forms() {
     assert!(refusal.error.contains("nobody"), "{}", refusal.error);
 
     let renewals = daemon.status().of("good").renewals;
+    in_another_second(&installation);
     let later = Refresh { wait: false, ..all() };
     assert_eq!(daemon.refresh_as(later).result, None);
     daemon.until_customer("good", "is renewed later", |good| good.renewals == renewals + 1);
@@ -78,7 +91,7 @@ fn stop_keeps_the_loop_from_renewing_and_start_lets_it_go_on() {
     let seen = thingsboard.stats().requests;
     let as_of = daemon.status().tokens.as_of;
     daemon.until("the stopped loop has looked twice more", |status| {
-        status.tokens.as_of > as_of.map(|at| at + chrono::TimeDelta::seconds(2))
+        status.tokens.as_of > as_of.map(|at| at + TimeDelta::seconds(2))
     });
     assert_eq!(thingsboard.stats().requests, seen, "a stopped loop renews nobody");
     assert_eq!(say(r#"{"action":"start"}"#)["cron"]["running"], true);

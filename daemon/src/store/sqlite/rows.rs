@@ -152,7 +152,7 @@ pub(super) fn save(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Vec<S
     Ok(saved)
 }
 
-/// Whether the row is still the one that the token was obtained for, and its token ends earlier. The comparison is
+/// Whether the row is still the one that the token was obtained for, and its token does not end later. The comparison is
 /// made here and not in SQL, because SQLite cannot compare two ways of writing a time.
 fn may_write(connection: &Connection, table: &str, id: &Value, renewal: &Renewal) -> rusqlite::Result<bool> {
     let mut statement = connection.prepare_cached(&format!(
@@ -167,7 +167,7 @@ fn may_write(connection: &Connection, table: &str, id: &Value, renewal: &Renewal
             let expiry = expiry_of(row.get_ref(3)?).filter(|_| has_token);
             Ok(url == renewal.row_url
                 && username == renewal.username
-                && expiry.is_none_or(|expiry| expiry < renewal.expiry))
+                && expiry.is_none_or(|expiry| expiry <= renewal.expiry))
         })
         .optional()?;
     Ok(found.unwrap_or(false))

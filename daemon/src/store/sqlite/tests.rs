@@ -99,7 +99,7 @@ async fn p06_a_row_that_changed_meanwhile_is_left_alone() {
         "UPDATE customer_settings SET tb_url = 'https://other' WHERE customer_id = 'c1'",
         "UPDATE customer_settings SET tb_url = NULL WHERE customer_id = 'c1'",
         "UPDATE customer_settings SET tb_username = 'U' WHERE customer_id = 'c1'",
-        "UPDATE customer_settings SET tbtoken = 'x', tbtokenexpiry = '2026-11-23 14:15:00' WHERE customer_id = 'c1'",
+        "UPDATE customer_settings SET tbtoken = 'x', tbtokenexpiry = '2026-11-23 14:15:01' WHERE customer_id = 'c1'",
         "UPDATE customer_settings SET tbtoken = 'x', tbtokenexpiry = '2026-11-23T16:15:00.1+01:00' WHERE customer_id = 'c1'",
         "DELETE FROM customer_settings WHERE customer_id = 'c1'",
     ] {
