@@ -1,6 +1,12 @@
 //! Serves a believable installation at the socket named on the command line, to look at the dashboard without a
 //! daemon: `cargo run -p tbtui --example fake_daemon -- /tmp/fake.sock [CUSTOMERS]`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a tool for developers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a tool for developers"
+)]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

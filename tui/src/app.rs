@@ -13,6 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use ratatui::layout::Rect;
 use tbtoken_proto::{Customer, Event, OutcomeStatus, Reply, StatusReply};
 
+use crate::explain::Loop;
 use crate::input::{Action, ActionError, Effect, Ending, Input};
 use crate::mode::Mode;
 use crate::picture::{Change, Picture};
@@ -63,9 +64,7 @@ pub(crate) enum Link {
     /// Nothing was heard yet, neither good nor bad.
     Connecting,
     /// The last poll was answered.
-    Up {
-        heard: DateTime<Utc>,
-    },
+    Up { heard: DateTime<Utc> },
     /// The last poll was not answered.
     Down {
         since: DateTime<Utc>,
@@ -169,6 +168,15 @@ impl App {
         self.scene().picture.find(id)
     }
 
+    /// Whether the loop will do what the daemon said it would.
+    pub(crate) fn loop_state(&self) -> Loop {
+        match (&self.link, &self.scene().picture.overview) {
+            (Link::Up { .. }, Some(overview)) if overview.cron.running => Loop::Running,
+            (Link::Up { .. }, Some(_)) => Loop::Stopped,
+            (Link::Connecting | Link::Down { .. }, _) | (_, None) => Loop::Unknown,
+        }
+    }
+
     /// The news to show now.
     pub(crate) fn notice(&self) -> Option<&Notice> {
         self.notice.as_ref().filter(|notice| notice.until > self.now)
@@ -256,7 +264,9 @@ impl App {
                 let message = outcome.message.as_deref().unwrap_or("no reason was given");
                 match outcome.status {
                     OutcomeStatus::Success => {
-                        let until = outcome.new_expiry.map(|expiry| format!(", good until {}", time(expiry, self.now)));
+                        let until = outcome
+                            .new_expiry
+                            .map(|expiry| format!(", good until {}", time(expiry, self.now)));
                         (Tone::Good, format!("{id} renewed{}.", until.unwrap_or_default()))
                     }
                     OutcomeStatus::Error => (Tone::Bad, format!("{id} failed: {}", sentence(message))),

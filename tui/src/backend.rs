@@ -7,9 +7,9 @@ use std::io::{self, Write};
 
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::queue;
-use crossterm::style::{Attribute, Color as Tint, Colors, Print, SetAttribute, SetColors};
+use crossterm::style::{Attribute, Print, SetAttribute};
 use crossterm::terminal::{self, Clear};
-use ratatui::backend::{Backend, ClearType, IntoCrossterm, WindowSize};
+use ratatui::backend::{Backend, ClearType, WindowSize};
 use ratatui::buffer::Cell;
 use ratatui::layout::{Position, Size};
 use ratatui::style::{Color, Modifier};
@@ -52,13 +52,39 @@ impl<W: Write> Quiet<W> {
                 queue!(self.out, SetAttribute(attribute))?;
             }
         }
-        let tint = |old: Color, new: Color| -> Option<Tint> { (old != new).then(|| new.into_crossterm()) };
-        let colors = Colors { foreground: tint(self.style.0, style.0), background: tint(self.style.1, style.1) };
-        if colors.foreground.is_some() || colors.background.is_some() {
-            queue!(self.out, SetColors(colors))?;
+        if style.0 != self.style.0 {
+            write!(self.out, "\u{1b}[{}m", 30 + ansi(style.0))?;
+        }
+        if style.1 != self.style.1 {
+            write!(self.out, "\u{1b}[{}m", 40 + ansi(style.1))?;
         }
         self.style = style;
         Ok(())
+    }
+}
+
+/// The last part of the code of one of the sixteen ANSI colours: 30 more for the foreground, 40 for the background.
+/// crossterm would write the longer codes of 256 colours, which not every terminal knows.
+fn ansi(color: Color) -> u8 {
+    match color {
+        Color::Black => 0,
+        Color::Red => 1,
+        Color::Green => 2,
+        Color::Yellow => 3,
+        Color::Blue => 4,
+        Color::Magenta => 5,
+        Color::Cyan => 6,
+        Color::Gray => 7,
+        Color::DarkGray => 60,
+        Color::LightRed => 61,
+        Color::LightGreen => 62,
+        Color::LightYellow => 63,
+        Color::LightBlue => 64,
+        Color::LightMagenta => 65,
+        Color::LightCyan => 66,
+        Color::White => 67,
+        // The theme has no others.
+        Color::Reset | Color::Rgb(..) | Color::Indexed(_) => 9,
     }
 }
 
@@ -176,8 +202,11 @@ mod tests {
     fn styles_are_set_when_they_change_and_last_over_frames() {
         let red = Style::new().fg(Color::Red);
         let bold = red.add_modifier(Modifier::BOLD);
-        let text = written(&[&[(0, 0, "a", red), (1, 0, "b", bold)], &[(0, 1, "c", bold), (1, 1, "d", Style::new())]]);
-        assert_eq!(text, "E[1;1HE[38;5;1maE[1mbE[?25lE[2;1HcE[0md");
+        let text = written(&[
+            &[(0, 0, "a", red), (1, 0, "b", bold)],
+            &[(0, 1, "c", bold), (1, 1, "d", Style::new())],
+        ]);
+        assert_eq!(text, "E[1;1HE[31maE[1mbE[?25lE[2;1HcE[0md");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Why a customer stands as it does, what happens next, and what the operator should do: in whole sentences.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{Customer, FailureKind, Phase, TokenStatus, words};
 
 use crate::text::{sentence, time};
@@ -80,6 +80,21 @@ pub(crate) fn explain(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> Ex
     explanation
 }
 
+/// The same for a single line: the kind of failure instead of its story.
+pub(crate) fn in_short(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> Explanation {
+    let mut explanation = explain(customer, cron, now);
+    if customer.failure.is_some() {
+        let word = if customer.state == Phase::Parked { "PARKED: " } else { "FAILED: " };
+        explanation.headline = word.to_owned();
+        let next = match customer.state {
+            Phase::Parked => "Enter tells more.".to_owned(),
+            _ => next_attempt(customer, cron, now),
+        };
+        explanation.sentences = vec![format!("{}.", words::last_error(customer)), next];
+    }
+    explanation
+}
+
 /// How the token stands, in a sentence.
 pub(crate) fn token(customer: &Customer, now: DateTime<Utc>) -> String {
     match customer.tbtokenexpiry {
@@ -88,7 +103,11 @@ pub(crate) fn token(customer: &Customer, now: DateTime<Utc>) -> String {
             format!("The token ended {} ago, at {}.", words::duration(now - expiry), time(expiry, now))
         }
         Some(expiry) => {
-            format!("The token is good until {}, for {} more.", time(expiry, now), words::duration(expiry - now))
+            format!(
+                "The token is good until {}, for {} more.",
+                time(expiry, now),
+                words::duration(expiry - now)
+            )
         }
     }
 }
@@ -103,6 +122,9 @@ fn next_attempt(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> String {
     }
     let verb = if customer.failure.is_some() { "Tried again" } else { "Renewed" };
     match (customer.next_attempt_at, customer.token_status) {
+        (Some(at), _) if at > now && at - now < TimeDelta::minutes(1) => {
+            format!("{verb} in {}.", words::duration(at - now))
+        }
         (Some(at), _) if at > now => {
             format!("{verb} in {}, at {}.", words::duration(at - now), time(at, now))
         }

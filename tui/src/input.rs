@@ -7,6 +7,7 @@ use tbtoken_proto::{Event, Reply, StatusReply};
 
 /// All that the event loop can hear: a closed list, handled by [`App::update`](crate::app::App::update).
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is handled at once")]
 pub enum Input {
     /// A key was pressed.
     Key(KeyEvent),

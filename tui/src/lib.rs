@@ -21,6 +21,7 @@
 pub mod app;
 pub mod args;
 mod backend;
+mod decode;
 mod explain;
 pub mod input;
 pub mod link;

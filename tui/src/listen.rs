@@ -1,20 +1,20 @@
 //! The threads that listen to the keyboard and to signals.
 
-use std::io;
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
 use std::thread;
-use std::time::Duration;
 
-use crossterm::event::{self, Event};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
+use crate::decode::Decoder;
 use crate::input::Input;
 
 /// Tells the loop when a thread of the dashboard panics, so that no half of it goes on alone.
@@ -60,65 +60,77 @@ pub(crate) fn signals(inputs: SyncSender<Input>) -> io::Result<()> {
     })
 }
 
-/// Turns keys into inputs.
-///
-/// crossterm reads on for ever when the terminal is gone, so it is only asked to read what is there already, and
-/// the terminal is looked at before: a hang-up or an error ends the thread and, with it, the process.
+/// How long the bytes of one key may be apart. Esc by itself is believed after that.
+const SEQUENCE_MILLIS: u16 = 50;
+
+/// Turns keys into inputs. A hang-up or an error of the terminal ends the thread and, with it, the process.
 ///
 /// # Errors
 /// The operating system refuses to start a thread.
 pub(crate) fn keyboard(inputs: SyncSender<Input>) -> io::Result<()> {
-    spawn("keyboard", inputs, |inputs| {
+    // Not through `Stdin`, which may keep bytes back that poll then does not see.
+    let mut tty = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    spawn("keyboard", inputs, move |inputs| {
+        let mut decoder = Decoder::default();
         loop {
-            let input = match next_key() {
-                Ok(Some(input)) => input,
-                Ok(None) => continue,
-                Err(_) => Input::TerminalGone,
+            let (heard, last) = match listen(&mut tty, &mut decoder) {
+                Ok(Some(heard)) => (heard, false),
+                Ok(None) | Err(_) => (vec![Input::TerminalGone], true),
             };
-            let last = matches!(input, Input::TerminalGone);
-            if inputs.send(input).is_err() || last {
+            for input in heard {
+                if inputs.send(input).is_err() {
+                    return;
+                }
+            }
+            if last {
                 return;
             }
         }
     })
 }
 
-fn next_key() -> io::Result<Option<Input>> {
-    // One read may have brought several keys.
-    if !event::poll(Duration::ZERO)? {
-        if !terminal_state(PollTimeout::NONE)? {
-            return Ok(Some(Input::TerminalGone));
-        }
-        if !event::poll(Duration::ZERO)? {
-            return Ok(None);
+/// Waits for the next bytes and decodes them; `None` if the terminal is gone.
+fn listen(tty: &mut File, decoder: &mut Decoder) -> io::Result<Option<Vec<Input>>> {
+    let timeout = if decoder.is_waiting() { PollTimeout::from(SEQUENCE_MILLIS) } else { PollTimeout::NONE };
+    match state(tty.as_fd(), timeout)? {
+        State::Gone => Ok(None),
+        State::Silent => Ok(Some(decoder.give_up().into_iter().collect())),
+        State::Readable => {
+            let mut bytes = [0; 1024];
+            match tty.read(&mut bytes) {
+                Ok(0) => Ok(None),
+                Ok(count) => Ok(Some(decoder.feed(&bytes[..count]))),
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {
+                    Ok(Some(vec![]))
+                }
+                Err(error) => Err(error),
+            }
         }
     }
-    Ok(match event::read()? {
-        Event::Key(key) => Some(Input::Key(key)),
-        Event::Paste(text) => Some(Input::Paste(text)),
-        // The size comes with the signal, whether keys are read or not.
-        Event::Resize(..) | Event::FocusGained | Event::FocusLost | Event::Mouse(_) => None,
-    })
 }
 
-/// Whether the terminal has hung up, without waiting. The loop asks as well: if the terminal goes away while a key is
-/// being read, the keyboard thread does not come back to tell.
-pub(crate) fn terminal_is_gone() -> bool {
-    !terminal_state(PollTimeout::ZERO).unwrap_or(false)
+/// How the terminal stands.
+enum State {
+    Readable,
+    Silent,
+    Gone,
 }
 
-/// Waits for something to read; false if the terminal is gone.
-fn terminal_state(timeout: PollTimeout) -> io::Result<bool> {
-    let stdin = io::stdin();
-    let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+fn state(tty: BorrowedFd<'_>, timeout: PollTimeout) -> io::Result<State> {
+    let mut fds = [PollFd::new(tty, PollFlags::POLLIN)];
     match poll(&mut fds, timeout) {
-        Err(Errno::EINTR) => Ok(true),
-        Err(error) => Err(error.into()),
-        Ok(_) => {
-            let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
-            Ok(!fds[0].revents().is_some_and(|events| events.intersects(gone)))
-        }
+        Err(Errno::EINTR) => return Ok(State::Silent),
+        Err(error) => return Err(error.into()),
+        Ok(_) => {}
     }
+    let events = fds[0].revents().unwrap_or(PollFlags::POLLERR);
+    Ok(if events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
+        State::Gone
+    } else if events.contains(PollFlags::POLLIN) {
+        State::Readable
+    } else {
+        State::Silent
+    })
 }
 
 /// Starts a named thread that raises an [`Alarm`] if it panics.

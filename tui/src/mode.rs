@@ -11,29 +11,15 @@ pub(crate) enum Mode {
     /// The filter is being typed.
     Filter,
     /// The menu of orders, with the line that is chosen.
-    SortMenu {
-        line: usize,
-    },
+    SortMenu { line: usize },
     /// Everything about one customer. It stays with that customer, even if the table hides it meanwhile.
-    Detail {
-        id: String,
-        scroll: usize,
-    },
+    Detail { id: String, scroll: usize },
     /// What happened lately, newest first.
-    Events {
-        scroll: usize,
-    },
+    Events { scroll: usize },
     /// The keys.
-    Help {
-        scroll: usize,
-        back: Box<Mode>,
-    },
+    Help { scroll: usize, back: Box<Mode> },
     /// A question before something that could hurt.
-    Confirm {
-        question: Question,
-        focus: Button,
-        back: Box<Mode>,
-    },
+    Confirm { question: Question, focus: Button, back: Box<Mode> },
 }
 
 /// What is asked before an action.

@@ -155,8 +155,9 @@ impl Overview {
 }
 
 fn measure(customers: &[Customer]) -> Widths {
-    let longest =
-        |of: fn(&Customer) -> &str| customers.iter().map(|row| text::width(of(row))).max().unwrap_or_default();
+    let longest = |of: fn(&Customer) -> &str| {
+        customers.iter().map(|row| text::width(of(row))).max().unwrap_or_default()
+    };
     let id = longest(|row| &row.customer_id);
     // Neighbours in the order of ids share the longest beginnings.
     let shared = customers

@@ -65,7 +65,9 @@ pub fn render(frame: &mut Frame<'_>, app: &App) {
             reader(frame, areas.body, scroll_of(under), lines_of(app, under, &areas));
         }
         Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Help { .. } | Mode::Confirm { .. } => {
-            table::render(frame, app, areas.table);
+            // Without customers there is no detail either.
+            let table = if app.subject().is_some() { areas.table } else { areas.body };
+            table::render(frame, app, table);
             detail::render(frame, app, areas.detail);
         }
     }
@@ -103,7 +105,9 @@ fn lines_of<'a>(app: &'a App, mode: &Mode, areas: &Areas) -> Vec<Line<'a>> {
     match mode {
         Mode::Detail { id, .. } => detail::lines(app, id, areas.body.width.into()),
         Mode::Events { .. } => events::lines(app, areas.body.width.into()),
-        Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Help { .. } | Mode::Confirm { .. } => vec![],
+        Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Help { .. } | Mode::Confirm { .. } => {
+            vec![]
+        }
     }
 }
 

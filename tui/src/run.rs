@@ -26,7 +26,10 @@ const INPUTS_PER_FRAME: usize = 64;
 /// Runs the dashboard until it is quit; returns the exit code of the process.
 pub fn run(args: &Args) -> ExitCode {
     if !stdin().is_terminal() || !stdout().is_terminal() {
-        complain("tbtui draws on a terminal, and there is none here", Some("tbctl status prints the same once"));
+        complain(
+            "tbtui draws on a terminal, and there is none here",
+            Some("tbctl status prints the same once"),
+        );
         return ExitCode::from(EXIT_USAGE);
     }
     match watch(args) {
@@ -80,9 +83,6 @@ fn watch(args: &Args) -> io::Result<Ending> {
                     Effect::Quit(ending) => return Ok(ending),
                 }
             }
-        }
-        if listen::terminal_is_gone() {
-            return Ok(Ending::TerminalGone);
         }
         if draw {
             screen.draw(|frame| render::render(frame, &app))?;

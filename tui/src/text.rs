@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn wrapping_keeps_every_word_and_the_width() {
-        let text = "the server redirects to https://a-very-long-name.example/login: put that URL into tb_url 日本語";
+        let text =
+            "the server redirects to https://a-very-long-name.example/login: put that URL into tb_url 日本語";
         for columns in 2..40 {
             let lines = wrap(text, columns);
             assert!(lines.iter().all(|line| width(line) <= columns), "{columns}: {lines:?}");

@@ -163,9 +163,10 @@ impl View {
             Direction::Ascending => sort.compare(&customers[a], &customers[b]),
             Direction::Descending => sort.compare(&customers[b], &customers[a]),
         });
-        let stays = self.selected.as_ref().and_then(|id| {
-            self.order.iter().position(|&at| customers[at].customer_id == *id)
-        });
+        let stays = self
+            .selected
+            .as_ref()
+            .and_then(|id| self.order.iter().position(|&at| customers[at].customer_id == *id));
         self.put_cursor(stays.unwrap_or(self.cursor), customers);
     }
 

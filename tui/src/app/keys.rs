@@ -225,7 +225,7 @@ impl App {
             return self.act(action);
         }
         let question = Question {
-            action: action.clone(),
+            action,
             title: format!("Refresh {} once?", self.short_id(&customer.customer_id)),
             text: explain::risk(customer),
             verb: "Refresh",
@@ -252,7 +252,8 @@ impl App {
             Question {
                 action: Action::Start,
                 title: "Start the loop?".to_owned(),
-                text: "A pass over everyone who is due begins at once, and then one in every interval.".to_owned(),
+                text: "A pass over everyone who is due begins at once, and then one in every interval."
+                    .to_owned(),
                 verb: "Start",
             }
         };

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use tbtoken_proto::{
-    FailureKind, Outcome, OutcomeStatus, Phase, RefreshReply, RefreshResult, Revision, SteerReply, TokenStatus,
+    FailureKind, Outcome, OutcomeStatus, Phase, RefreshReply, RefreshResult, Revision, SteerReply,
+    TokenStatus,
 };
 
 use super::*;
@@ -298,7 +299,8 @@ fn refreshing_a_customer() {
     outcome.message = Some("no answer".to_owned());
     app.update(Input::Done(action.clone(), reply(&outcome)), noon());
     assert_eq!((notice(&app), app.notice().unwrap().tone), ("slow failed: No answer.", Tone::Bad));
-    let refused = ActionError { why: "this is the monitor socket".to_owned(), hint: Some("use the other".to_owned()) };
+    let refused =
+        ActionError { why: "this is the monitor socket".to_owned(), hint: Some("use the other".to_owned()) };
     app.update(Input::Done(action, Err(refused)), noon());
     assert_eq!(notice(&app), "This is the monitor socket. (use the other)");
     // News grow old; Esc clears them before.
@@ -318,7 +320,10 @@ fn refreshing_a_parked_customer_asks_first() {
     assert_eq!(press(&mut app, "r Esc"), []);
     for other in ["Tab", "Left", "Right", "l"] {
         let mut app = four();
-        assert_eq!(press(&mut app, &format!("r {other} Enter")), [Effect::Act(Action::Refresh("bad".to_owned()))]);
+        assert_eq!(
+            press(&mut app, &format!("r {other} Enter")),
+            [Effect::Act(Action::Refresh("bad".to_owned()))]
+        );
     }
     assert_eq!(press(&mut app, "r Tab Tab Enter"), [], "there and back");
 }
@@ -422,7 +427,11 @@ fn freezing_keeps_the_scene_and_the_time() {
     let later = noon() + TimeDelta::seconds(30);
     assert_eq!(app.update(delta(vec![], &["bad", "slow", "one"]), later), [], "nothing moves");
     assert_eq!((shown(&app).len(), app.scene_time()), (4, noon()));
-    assert_eq!(press(&mut app, "j r"), [Effect::Act(Action::Refresh("slow".to_owned()))], "one can still act");
+    assert_eq!(
+        press(&mut app, "j r"),
+        [Effect::Act(Action::Refresh("slow".to_owned()))],
+        "one can still act"
+    );
     press(&mut app, "f");
     assert_eq!(shown(&app), ["two"]);
 }
@@ -442,7 +451,11 @@ fn without_the_daemon_rows_stay_and_actions_are_off() {
     app.update(lost(), noon());
     let since = noon();
     app.update(lost(), noon() + TimeDelta::seconds(9));
-    assert!(matches!(&app.link, Link::Down { since: s, heard: Some(_), .. } if *s == since), "{:?}", app.link);
+    assert!(
+        matches!(&app.link, Link::Down { since: s, heard: Some(_), .. } if *s == since),
+        "{:?}",
+        app.link
+    );
     assert_eq!(shown(&app).len(), 4);
     assert_eq!(press(&mut app, "r R S j r"), []);
     assert_eq!(app.mode, Mode::Table, "not even asked");
@@ -476,7 +489,8 @@ fn without_the_database_nothing_is_refreshed_but_the_loop_can_be_stopped() {
 #[test]
 fn keys_before_the_first_answer_do_no_harm() {
     let mut app = App::new(Theme::new(true, false), "/run/x.sock".to_owned(), (100, 30), noon());
-    for key in "j k g G PgUp PgDn C-u C-d / x Enter s j Enter p Enter Esc e Esc f ? Esc r R S y f".split(' ') {
+    for key in "j k g G PgUp PgDn C-u C-d / x Enter s j Enter p Enter Esc e Esc f ? Esc r R S y f".split(' ')
+    {
         assert_eq!(press(&mut app, key), [], "{key}");
     }
     app.update(lost(), noon());

@@ -25,7 +25,8 @@ impl Areas {
     /// Divides the screen.
     pub(crate) fn of(whole: Rect) -> Self {
         let line = |y: u16| Rect { y: whole.y + y.min(whole.height), height: 1, ..whole }.intersection(whole);
-        let body = Rect { y: whole.y + 3, height: whole.height.saturating_sub(4), ..whole }.intersection(whole);
+        let body =
+            Rect { y: whole.y + 3, height: whole.height.saturating_sub(4), ..whole }.intersection(whole);
         let detail_height = detail_height(whole.height).min(body.height);
         let table = Rect { height: body.height - detail_height, ..body };
         Self {
@@ -51,8 +52,7 @@ impl Areas {
 fn detail_height(screen: u16) -> u16 {
     match screen {
         0..16 => 1,
-        16..20 => 4,
-        20..26 => 5,
+        16..26 => 5,
         26..40 => 8,
         _ => 12,
     }

@@ -86,7 +86,7 @@ impl Columns {
         }
 
         let spare = width.saturating_sub(this.width());
-        let spare = this.grow(Column::Error, 18, spare);
+        let spare = this.grow(Column::Error, 16, spare);
         // User and server share what there is, and what one does not need is the other's.
         let (user, server) = (widths.user.min(40), widths.server.min(40));
         let spare = this.grow(Column::User, user, spare / 2) + spare.div_ceil(2);
@@ -95,7 +95,6 @@ impl Columns {
         // An id is shown as its beginning or whole; anything between looks like a mistake.
         let whole = this.of(Column::Customer).is_some_and(|now| widths.id.saturating_sub(now) <= spare);
         let spare = if whole { this.grow(Column::Customer, widths.id, spare) } else { spare };
-        let spare = this.grow(Column::Next, 8, spare);
         this.grow(Column::Error, usize::MAX, spare);
         this
     }

@@ -30,7 +30,8 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, question: &Question, focu
     let inside = popup::render(frame, theme, &question.title, (columns, height), screen);
 
     let button = |this: Button, word: &str| {
-        let style = if this == focus { theme.reverse().patch(theme.strong()) } else { ratatui::style::Style::new() };
+        let style =
+            if this == focus { theme.reverse().patch(theme.strong()) } else { ratatui::style::Style::new() };
         let (left, right) = if this == focus { (">", "<") } else { (" ", " ") };
         Span::styled(format!("[{left}{word}{right}]"), style)
     };

@@ -8,8 +8,8 @@ use ratatui::widgets::{Block, Paragraph};
 use tbtoken_proto::{Customer, words};
 
 use super::events;
-use crate::app::{App, Link};
-use crate::explain::{self, Explanation, Loop, Weight};
+use crate::app::App;
+use crate::explain::{self, Explanation, Weight};
 use crate::text::{sentence, time, time_exact, width, wrap};
 
 /// ```text
@@ -21,21 +21,23 @@ use crate::text::{sentence, time, time_exact, width, wrap};
 /// └─────────────────────────────────────────────────────────────────────────────────────────────┘
 /// ```
 ///
-/// With a single line there is only the explanation.
+/// Where there is no room for a box there is only the shortest explanation.
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let Some(customer) = app.subject() else { return };
-    let explanation = explained(app, customer);
     if area.height < 3 {
+        let explanation = explain::in_short(customer, app.loop_state(), app.scene_time());
         let inside = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
         let lines = paragraph(app, &explanation, inside.width.into(), area.height.into());
         frame.render_widget(Paragraph::new(lines), inside);
         return;
     }
     let theme = app.theme;
+    let explanation = explained(app, customer);
+    // A long id leaves room for the others.
     let title = format!(
         " {}  {}  {} ",
-        app.short_id(&customer.customer_id),
-        theme.foreign(&customer.tb_username),
+        theme.clip(&app.short_id(&customer.customer_id), 36),
+        theme.clip(&theme.foreign(&customer.tb_username), 40),
         theme.foreign(&customer.tb_url)
     );
     let title = theme.clip(&title, usize::from(area.width).saturating_sub(2));
@@ -63,7 +65,10 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
     let now = app.scene_time();
     let columns = columns.saturating_sub(2);
     let Some(customer) = app.scene().picture.find(id) else {
-        let gone = format!("{} is not among the customers any more: its row is gone or lost its URL, user or password.", theme.foreign(id));
+        let gone = format!(
+            "{} is not among the customers any more: its row is gone or lost its URL, user or password.",
+            theme.foreign(id)
+        );
         return wrap(&gone, columns).into_iter().map(|line| Line::raw(format!(" {line}"))).collect();
     };
     let status = customer.token_status;
@@ -100,7 +105,11 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
         None => {
             let said = explain::token(customer, now);
             let rest = explanation.sentences.into_iter().filter(|sentence| *sentence != said);
-            field("what next", &format!("{}{}", explanation.headline, rest.collect::<Vec<_>>().join(" ")), style);
+            field(
+                "what next",
+                &format!("{}{}", explanation.headline, rest.collect::<Vec<_>>().join(" ")),
+                style,
+            );
         }
     }
     field("renewals", &customer.renewals.to_string(), plain);
@@ -109,7 +118,11 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
 
     lines.push(Line::default());
     let mut history = events::history(app, id, columns).peekable();
-    let heading = if history.peek().is_some() { " history, newest first" } else { " no history since tbtui was started" };
+    let heading = if history.peek().is_some() {
+        " history, newest first"
+    } else {
+        " no history since tbtui was started"
+    };
     lines.push(Line::styled(heading, theme.quiet()));
     lines.extend(history.map(|mut line| {
         line.spans.insert(0, Span::raw(" "));
@@ -122,12 +135,7 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
 const LABEL: usize = 14;
 
 fn explained(app: &App, customer: &Customer) -> Explanation {
-    let cron = match (&app.link, &app.scene().picture.overview) {
-        (Link::Up { .. }, Some(overview)) if overview.cron.running => Loop::Running,
-        (Link::Up { .. }, Some(_)) => Loop::Stopped,
-        (Link::Connecting | Link::Down { .. }, _) | (_, None) => Loop::Unknown,
-    };
-    explain::explain(customer, cron, app.scene_time())
+    explain::explain(customer, app.loop_state(), app.scene_time())
 }
 
 fn weight(app: &App, weight: Weight) -> Style {

@@ -6,7 +6,7 @@ use ratatui::text::{Line, Span};
 use tbtoken_proto::{Event, EventKind};
 
 use crate::app::App;
-use crate::text::{time_exact, width};
+use crate::text::{time, time_exact, width};
 use crate::theme::Theme;
 
 /// The longest of the words for a kind of event.
@@ -37,25 +37,39 @@ pub(super) fn lines(app: &App, columns: usize) -> Vec<Line<'static>> {
 }
 
 /// The events of one customer, the newest first, in lines of at most `columns`.
-pub(super) fn history<'a>(app: &'a App, id: &'a str, columns: usize) -> impl Iterator<Item = Line<'static>> + 'a {
+pub(super) fn history<'a>(
+    app: &'a App,
+    id: &'a str,
+    columns: usize,
+) -> impl Iterator<Item = Line<'static>> + 'a {
     let of_customer = move |event: &&Event| event.customer_id.as_deref() == Some(id);
     let events = app.scene().events.iter().rev().filter(of_customer);
     events.map(move |event| line(app.theme, event, app.scene_time(), "", columns))
 }
 
 fn line(theme: Theme, event: &Event, now: DateTime<Utc>, who: &str, columns: usize) -> Line<'static> {
-    let at = format!("{}  ", time_exact(event.at, now));
-    let kind = format!("{:<KIND$}  ", event.kind.word());
+    // A narrow screen has no room for seconds and neat columns.
+    let (at, kind) = if columns < 60 {
+        (format!("{} ", time(event.at, now)), format!("{} ", event.kind.word()))
+    } else {
+        (format!("{}  ", time_exact(event.at, now)), format!("{:<KIND$}  ", event.kind.word()))
+    };
     let rest = columns.saturating_sub(width(&at) + width(&kind));
     let message = theme.clip(&format!("{who}{}", theme.foreign(&event.message)), rest);
-    Line::from(vec![Span::styled(at, theme.quiet()), Span::styled(kind, style(theme, event.kind)), Span::raw(message)])
+    Line::from(vec![
+        Span::styled(at, theme.quiet()),
+        Span::styled(kind, style(theme, event.kind)),
+        Span::raw(message),
+    ])
 }
 
 fn style(theme: Theme, kind: EventKind) -> Style {
     match kind {
         EventKind::Parked | EventKind::Expired | EventKind::StoreLost => theme.bad(),
         EventKind::Failed | EventKind::Stopped | EventKind::Unknown => theme.warn(),
-        EventKind::Recovered | EventKind::StoreBack | EventKind::Started | EventKind::Unparked => theme.good(),
+        EventKind::Recovered | EventKind::StoreBack | EventKind::Started | EventKind::Unparked => {
+            theme.good()
+        }
         EventKind::Renewed | EventKind::PassStarted | EventKind::PassFinished => Style::new(),
     }
 }

@@ -17,7 +17,8 @@ use crate::text::clip_start;
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let area = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
     let columns = usize::from(area.width);
-    let line = if app.mode == Mode::Filter { filter(app, columns) } else { line::fit(keys(app), columns, &[2]) };
+    let line =
+        if app.mode == Mode::Filter { filter(app, columns) } else { line::fit(keys(app), columns, &[2]) };
     frame.render_widget(line, area);
 }
 
@@ -47,7 +48,8 @@ fn keys(app: &App) -> Vec<Piece<'static>> {
     // What cannot be done while the daemon is away is there, but faint.
     let off = !matches!(app.link, Link::Up { .. });
     let act = |rank, key, does| {
-        let (strong, rest) = if off { (theme.quiet(), theme.quiet()) } else { (theme.strong(), Style::new()) };
+        let (strong, rest) =
+            if off { (theme.quiet(), theme.quiet()) } else { (theme.strong(), Style::new()) };
         Piece::key(rank, key, does, strong, rest)
     };
     let enter = theme.glyphs.enter;

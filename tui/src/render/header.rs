@@ -26,15 +26,12 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let right = line::fit(right(app, area.width), area.width.into(), &[2]);
     let right_width = u16::try_from(right.width()).unwrap_or(area.width).min(area.width.saturating_sub(1));
     let left_area = Rect { x: area.x + 1, width: area.width.saturating_sub(right_width + 3), ..area };
-    let right_area =
-        Rect { x: area.right().saturating_sub(right_width + 1), width: right_width, ..area }.intersection(area);
+    let right_area = Rect { x: area.right().saturating_sub(right_width + 1), width: right_width, ..area }
+        .intersection(area);
     let left = match &app.scene().picture.overview {
         Some(overview) => running(app, overview, left_area.width.into()),
         None => line::fit(
-            vec![
-                Piece::new(0, "tbtokend", app.theme.strong()),
-                Piece::new(0, "connecting", Style::new()),
-            ],
+            vec![Piece::new(0, "tbtokend", app.theme.strong()), Piece::new(0, "connecting", Style::new())],
             left_area.width.into(),
             &[2],
         ),
@@ -102,13 +99,17 @@ fn running(app: &App, overview: &Overview, columns: usize) -> Line<'static> {
     let store = theme.foreign(&overview.daemon.store);
     let store = store.split_once(' ').map_or(store.as_str(), |(_kind, place)| place);
     let store = clip_start(store, 32, theme.glyphs.ellipsis);
-    let mut pieces =
-        vec![Piece::new(5, "tbtokend", theme.strong()), Piece::new(4, store, Style::new()), state(app, overview)];
+    let mut pieces = vec![
+        Piece::new(5, "tbtokend", theme.strong()),
+        Piece::new(4, store, Style::new()),
+        state(app, overview),
+    ];
     if overview.cron.refreshing {
         pieces.push(Piece::new(1, "renewing now", theme.good()));
     } else if let Some(at) = overview.cron.next_run_at.filter(|_| overview.cron.running) {
         let now = app.scene_time();
-        let next = if at > now { format!("next in {}", words::duration(at - now)) } else { "next now".to_owned() };
+        let next =
+            if at > now { format!("next in {}", words::duration(at - now)) } else { "next now".to_owned() };
         pieces.push(Piece::new(1, next, Style::new()));
     }
     if let Some(last) = &overview.cron.last_run {

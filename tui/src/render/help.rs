@@ -34,7 +34,10 @@ const HELP: &[(&str, &str)] = &[
     ("- missing", "there is no token yet"),
     ("! expiring soon", "it ends within minutes; renewed in the next pass"),
     ("valid", "needs nothing"),
-    ("parked", "not tried again, so that no account gets locked, until its URL, user or password changes in the table or r tries it"),
+    (
+        "parked",
+        "not tried again, so that no account gets locked, until its URL, user or password changes in the table or r tries it",
+    ),
 ];
 
 /// The width of the names of keys.

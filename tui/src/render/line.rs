@@ -36,7 +36,8 @@ pub(super) fn fit<'a>(mut pieces: Vec<Piece<'a>>, columns: usize, gaps: &[usize]
     let narrowest = gaps.last().copied().unwrap_or(1);
     let gap = gaps.iter().copied().find(|&gap| width(&pieces, gap) <= columns).unwrap_or(narrowest);
     while width(&pieces, gap) > columns {
-        let worst = pieces.iter().enumerate().filter(|(_, piece)| piece.rank > 0).max_by_key(|(_, piece)| piece.rank);
+        let worst =
+            pieces.iter().enumerate().filter(|(_, piece)| piece.rank > 0).max_by_key(|(_, piece)| piece.rank);
         match worst.map(|(at, _)| at) {
             Some(at) => drop(pieces.remove(at)),
             None => break,

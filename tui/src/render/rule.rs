@@ -44,10 +44,10 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
 fn put(frame: &mut Frame<'_>, area: Rect, column: usize, text: &str, style: Style) {
     let column = u16::try_from(column).unwrap_or(area.width).min(area.width);
     let area = Rect { x: area.x + column, width: area.width - column, ..area };
-    frame.render_widget(Line::styled(text, style), Rect {
-        width: area.width.min(u16::try_from(width(text)).unwrap_or(area.width)),
-        ..area
-    });
+    frame.render_widget(
+        Line::styled(text, style),
+        Rect { width: area.width.min(u16::try_from(width(text)).unwrap_or(area.width)), ..area },
+    );
 }
 
 /// What the operator should hear now, the most pressing first.
@@ -61,7 +61,10 @@ fn news(app: &App) -> Option<(String, Style)> {
         };
         return Some((notice.text.clone(), style));
     }
-    if let Link::Down { why, hint, .. } = &app.link {
+    // Without any rows, the table's place says it in full.
+    if let Link::Down { why, hint, .. } = &app.link
+        && app.scene().picture.overview.is_some()
+    {
         let hint = hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
         return Some((format!("{}{hint}", sentence(why)), theme.bad()));
     }

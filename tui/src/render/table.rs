@@ -9,6 +9,7 @@ use tbtoken_proto::{Customer, Phase, words};
 
 use super::columns::{Column, Columns, POINTER};
 use crate::app::{App, Link};
+use crate::explain::Loop;
 use crate::picture::{Store, server};
 use crate::text::{sentence, width, wrap};
 use crate::view::Scope;
@@ -73,7 +74,12 @@ fn cell(app: &App, customer: &Customer, column: Column, room: usize) -> (String,
             };
             (words::left(customer.tbtokenexpiry, now), style)
         }
-        Column::Next => (words::next(customer, now), if parked { theme.bad() } else { Style::new() }),
+        Column::Next if parked => (words::next(customer, now), theme.bad()),
+        Column::Next => match app.loop_state() {
+            Loop::Running => (words::next(customer, now), Style::new()),
+            Loop::Stopped => ("-".to_owned(), Style::new()),
+            Loop::Unknown => ("?".to_owned(), Style::new()),
+        },
         Column::Error => (words::last_error(customer), if parked { theme.bad() } else { theme.warn() }),
     }
 }
@@ -94,7 +100,8 @@ fn nothing(frame: &mut Frame<'_>, app: &App, area: Rect) {
                 sentences.push(format!("Nobody matches \"{}\". Esc clears the filter.", app.view.filter));
             }
             if app.view.scope == Scope::Problems {
-                let begin = if app.view.filter.is_empty() { "No problems. " } else { "Only problems are shown. " };
+                let begin =
+                    if app.view.filter.is_empty() { "No problems. " } else { "Only problems are shown. " };
                 sentences.push(format!("{begin}p shows everyone."));
             }
             sentences
@@ -104,13 +111,14 @@ fn nothing(frame: &mut Frame<'_>, app: &App, area: Rect) {
         }
         (Some(_), _) => vec![
             "There are no customers.".to_owned(),
-            "A row of customer_settings counts when its tb_url, tb_username and tb_password are filled in.".to_owned(),
+            "A row of customer_settings counts when its tb_url, tb_username and tb_password are filled in."
+                .to_owned(),
         ],
     };
     let room = usize::from(area.width.saturating_sub(4));
     let wrapped = sentences.iter().flat_map(|sentence| wrap(&app.theme.foreign(sentence), room));
     let lines: Vec<Line<'_>> = wrapped.map(Line::raw).collect();
-    let above = u16::from(area.height > 3);
+    let above = u16::from(usize::from(area.height) > lines.len());
     let inside = Rect {
         x: area.x + 2,
         y: area.y + above,

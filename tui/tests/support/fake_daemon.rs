@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use tbtoken_proto::{
-    Answer, Envelope, Event, EventsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult, Reply, Request, Seq,
-    StatusReply, SteerReply,
+    Answer, Envelope, Event, EventsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult, Reply,
+    Request, Seq, StatusReply, SteerReply,
 };
 
 /// What the fake daemon answers, and how a test changes it.
@@ -81,7 +81,7 @@ impl FakeDaemon {
             world.status.clone()
         };
         // Wakes the accepting thread, which then closes the listener.
-        let _ = UnixStream::connect(&self.path);
+        UnixStream::connect(&self.path).unwrap();
         if let Some(accepting) = self.accepting.take() {
             accepting.join().unwrap();
         }
@@ -145,12 +145,17 @@ fn answer(request: &Request, world: &Mutex<World>, asking: &Sender<Request>) -> 
                 message: None,
             };
             let details: Vec<Outcome> = ids.iter().map(detail).collect();
-            let result =
-                RefreshResult { success: true, updated: details.len(), errors: 0, total: details.len(), details };
+            let result = RefreshResult {
+                success: true,
+                updated: details.len(),
+                errors: 0,
+                total: details.len(),
+                details,
+            };
             Reply::Refresh(RefreshReply { message: "nobody was due".to_owned(), result: Some(result) })
         }
-        Request::Version {} => {
-            Reply::Version(tbtoken_proto::VersionReply { daemon: world.lock().unwrap().status.daemon.clone() })
-        }
+        Request::Version {} => Reply::Version(tbtoken_proto::VersionReply {
+            daemon: world.lock().unwrap().status.daemon.clone(),
+        }),
     }
 }

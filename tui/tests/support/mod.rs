@@ -5,8 +5,8 @@ pub mod fake_daemon;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
-    Cron, Customer, Daemon, Event, EventKind, Failure, FailureKind, LastRun, Phase, Revision, Seq, StatusReply,
-    Summary, TokenStatus, Tokens, Trigger,
+    Cron, Customer, Daemon, Event, EventKind, Failure, FailureKind, LastRun, Phase, Revision, Seq,
+    StatusReply, Summary, TokenStatus, Tokens, Trigger,
 };
 
 /// The time at which all pictures are taken.
@@ -88,17 +88,49 @@ pub fn parked(id: &str, user: &str, server: &str, now: DateTime<Utc>) -> Custome
 
 /// A few dozen plausible names of companies.
 const COMPANIES: [&str; 30] = [
-    "acme", "borealis", "cascade", "delta-hydro", "eastwind", "fjordkraft", "greenhaus", "harbor", "isar-tec",
-    "juniper", "kestrel", "lumen", "meridian", "northgate", "oakridge", "polaris", "quarry", "rhein-aqua", "solaris",
-    "tidewater", "umbra", "vantage", "westfalia", "xenon", "yellowtail", "zephyr", "alpenglow", "brightwater",
-    "copperfield", "dunes",
+    "acme",
+    "borealis",
+    "cascade",
+    "delta-hydro",
+    "eastwind",
+    "fjordkraft",
+    "greenhaus",
+    "harbor",
+    "isar-tec",
+    "juniper",
+    "kestrel",
+    "lumen",
+    "meridian",
+    "northgate",
+    "oakridge",
+    "polaris",
+    "quarry",
+    "rhein-aqua",
+    "solaris",
+    "tidewater",
+    "umbra",
+    "vantage",
+    "westfalia",
+    "xenon",
+    "yellowtail",
+    "zephyr",
+    "alpenglow",
+    "brightwater",
+    "copperfield",
+    "dunes",
 ];
 
 /// The installation of the README's picture: 128 customers, most of them well.
 pub fn busy(now: DateTime<Utc>) -> Vec<Customer> {
     let id = |n: u32| {
         let mixed = n.wrapping_add(1).wrapping_mul(0x9e37_79b1);
-        format!("{mixed:08X}-{:04X}-4{:03X}-9C1D-{:08X}{:04X}", n * 977 % 65536, n * 31 % 4096, mixed ^ 0x5bd1_e995, n)
+        format!(
+            "{mixed:08X}-{:04X}-4{:03X}-9C1D-{:08X}{:04X}",
+            n * 977 % 65536,
+            n * 31 % 4096,
+            mixed ^ 0x5bd1_e995,
+            n
+        )
     };
     let mut customers: Vec<Customer> = (0..121)
         .map(|n| {
@@ -168,13 +200,14 @@ pub fn busy_events(customers: &[Customer], now: DateTime<Utc>) -> Vec<Event> {
         }
     }
     happened.sort_by_key(|(ago, ..)| -ago);
-    let event = |(seq, (ago, kind, customer, message)): (usize, (i64, EventKind, Option<&Customer>, String))| Event {
-        seq: Seq(seq as u64 + 1),
-        at: now - TimeDelta::seconds(ago),
-        kind,
-        customer_id: customer.map(|customer| customer.customer_id.clone()),
-        message,
-    };
+    let event =
+        |(seq, (ago, kind, customer, message)): (usize, (i64, EventKind, Option<&Customer>, String))| Event {
+            seq: Seq(seq as u64 + 1),
+            at: now - TimeDelta::seconds(ago),
+            kind,
+            customer_id: customer.map(|customer| customer.customer_id.clone()),
+            message,
+        };
     happened.into_iter().enumerate().map(event).collect()
 }
 
