@@ -21,8 +21,11 @@ fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
-/// A store on a new file, with these rows: id, URL, user, token, expiry.
-async fn place(rows: &[(&str, &str, &str, Option<&str>, Option<&str>)]) -> Place {
+/// A row: id, URL, user, token, expiry.
+type Line<'a> = (&'a str, &'a str, &'a str, Option<&'a str>, Option<&'a str>);
+
+/// A store on a new file, with these rows.
+async fn place(rows: &[Line<'_>]) -> Place {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("customers.db");
     let store = SqliteStore::new(&path, "customer_settings", None).unwrap();
