@@ -79,12 +79,11 @@ pub(super) struct Log {
 }
 
 /// Which variable of the environment is which key.
-const VARIABLES: [(&str, &str, &str); 5] = [
+const VARIABLES: [(&str, &str, &str); 4] = [
     ("MSSQL_USER", "store", "user"),
     ("MSSQL_SERVER", "store", "server"),
     ("MSSQL_DATABASE", "store", "database"),
     ("THINGSBOARD_URL", "thingsboard", "fallback_url"),
-    ("RUST_LOG", "log", "level"),
 ];
 
 impl Settings {
@@ -112,6 +111,9 @@ impl Settings {
                 set(&mut table, section, key, value);
             }
         }
+        if let Some(level) = environment.get("RUST_LOG").and_then(|text| level_of(text)) {
+            set(&mut table, "log", "level", level);
+        }
         if !says_kind && environment.get("MSSQL_SERVER").is_some_and(|server| !server.is_empty()) {
             set(&mut table, "store", "kind", "mssql");
         }
@@ -124,6 +126,15 @@ impl Settings {
         let settings: Self = table.clone().try_into().map_err(not_toml)?;
         Ok(Self { table, ..settings })
     }
+}
+
+/// The level that `RUST_LOG` sets for us: a plain one, or ours in a list such as `tbtokend=debug,info`. Nothing else in
+/// it concerns this program, whose libraries log nothing.
+fn level_of(text: &str) -> Option<&str> {
+    let directives = || text.split(',').map(str::trim).filter(|directive| !directive.is_empty());
+    directives()
+        .find_map(|directive| directive.strip_prefix("tbtokend="))
+        .or_else(|| directives().find(|directive| !directive.contains('=')))
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

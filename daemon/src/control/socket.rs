@@ -60,7 +60,7 @@ pub enum BindError {
         path: String,
     },
     /// The operating system says no.
-    #[error("failed to make the socket {path}")]
+    #[error("failed to make the socket {path} (its folder must exist and be writable for the daemon's user)")]
     Io {
         /// The socket.
         path: String,

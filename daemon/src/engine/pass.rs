@@ -291,6 +291,10 @@ fn outcome_event(renewal: &Renewal, outcome: Saved) -> Event {
     match outcome {
         Saved::Written => Event::Saved(id),
         Saved::Superseded => Event::Superseded(id),
+        Saved::Refused => {
+            let why = "a constraint or a trigger of the table refuses it for this row".to_owned();
+            Event::Failed { id, failure: Failure::Database { why } }
+        }
         Saved::TooLong { capacity } => {
             let length = renewal.token.jwt().expose().chars().count();
             Event::Failed { id, failure: Failure::TokenTooLong { length, capacity } }

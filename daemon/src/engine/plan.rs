@@ -193,8 +193,8 @@ impl Plan {
     }
 }
 
-/// The earliest time at which someone becomes due or may be tried again; none if nobody ever does by itself. Who is due
-/// already, or has a token to save, is left to the schedule: it was or will be tried there.
+/// The earliest time after `now` at which someone becomes due or may be tried again; none if nobody ever does by itself.
+/// Who was due at `now`, or has a token to save, is left to the schedule: it has been tried, or was put off on purpose.
 pub fn next_due(state: &State, now: DateTime<Utc>, policy: &Policy) -> Option<DateTime<Utc>> {
     let later = |entry| match verdict(entry, now, policy) {
         Verdict::Rest { until } | Verdict::Wait { until } => Some(until),

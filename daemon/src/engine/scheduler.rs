@@ -87,6 +87,8 @@ pub struct Scheduler<S, L> {
     early: Option<Instant>,
     status_change: Option<Instant>,
     store_failures: u32,
+    /// The time of the last plan that was about whoever is due.
+    planned_at: Option<DateTime<Utc>>,
     shown_at: Instant,
     stale: bool,
     /// Set once the process is to end; the loop ends then at the latest.
@@ -146,6 +148,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             early: None,
             status_change: None,
             store_failures: 0,
+            planned_at: None,
             shown_at: Instant::now(),
             stale: false,
             deadline: None,
@@ -290,8 +293,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.learn(Event::TableRead(table));
         let now = self.clock.now();
         let mut selections = self.requests.selections();
-        if self.running && trigger != Trigger::Manual {
+        // Also when an operator began it: however often somebody asks for one customer, the others get their turn.
+        if self.running {
             selections.push(Selection::Due);
+            self.planned_at = Some(now);
         }
         let plan = plan(&self.state, now, &self.policy, &selections);
         self.requests.planned(&plan, &self.state);
@@ -346,7 +351,9 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             return;
         }
         if self.running && self.early.is_none() {
-            let due = next_due(&self.state, self.clock.now(), &self.policy);
+            // Seen from the last plan: who has become due since, during the pass, must not wait for the next tick.
+            let planned_at = self.planned_at.unwrap_or_else(|| self.clock.now());
+            let due = next_due(&self.state, planned_at, &self.policy);
             self.early = due.map(|due| self.instant_of(due, self.early_gap()));
             self.early.take_if(|early| *early >= self.next_tick);
         }
@@ -403,6 +410,8 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     fn shut_down(&mut self) {
         self.deadline = Some(Instant::now() + SHUTDOWN_DEADLINE);
         self.stop_pass.cancel();
+        // One last try, under the deadline.
+        self.recording_held = false;
         self.requests.refuse_waiting();
         if matches!(self.job, Job::Reading { .. }) {
             // Nothing has begun yet.

@@ -191,11 +191,13 @@ impl State {
             }
             Event::Saved(id) => self.saved(&id, at),
             Event::Superseded(id) => {
+                self.unrecorded.insert(id.clone());
                 self.touch(&id, |entry| {
                     entry.attempting = false;
                     entry.unsaved = None;
                     // The token that waited to be saved is not wanted any more, and that was the whole trouble.
                     entry.record.failure.take_if(|failure| failure.kind == FailureKind::Database);
+                    entry.record.updated_at = at;
                 });
                 let message = "the row was changed meanwhile; its token was left as it is".to_owned();
                 self.note(at, NoticeKind::Warning, Some(&id), message);

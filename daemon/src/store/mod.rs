@@ -66,6 +66,8 @@ pub enum Saved {
     Written,
     /// The row is gone, says another URL or user, or holds a token that lives longer: look again.
     Superseded,
+    /// The database does not accept it for this row: a constraint or a trigger.
+    Refused,
     /// It has more characters than the column holds; not sent.
     TooLong {
         /// What the column holds.

@@ -192,7 +192,8 @@ impl Worker {
         let layout = schema::inspect(&connection, &self.place, &self.table)
             .map_err(|e| failed(&e))
             .and_then(|layout| layout)?;
-        let (key, records_lost) = records::prepare(&mut connection, self.key.as_ref());
+        let (key, records_lost) =
+            records::prepare(&mut connection, self.key.as_ref()).map_err(|e| failed(&e))?;
         self.key = Some(key);
         let schema_version = schema::version(&connection).map_err(|e| translate(&self.place, &e))?;
         let identity = std::fs::metadata(&self.path)

@@ -121,7 +121,8 @@ fn seconds(text: &str) -> Option<Duration> {
 
 fn redirect(answer: &Answer) -> Unexpected {
     let location = answer.location.as_deref().unwrap_or("(nowhere)");
-    // A query may hold what is nobody's business.
-    let location = location.split(['?', '#']).next().unwrap_or_default();
+    // User info and a query may hold what is nobody's business.
+    let shown = crate::text::url(location);
+    let location = shown.split(['?', '#']).next().unwrap_or_default();
     Unexpected::Redirect { location: crate::text::short(location) }
 }

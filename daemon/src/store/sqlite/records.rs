@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::super::{Records, timestamp};
 use super::Open;
@@ -29,17 +29,26 @@ const CREATE: &str = "
     );";
 
 /// Makes the side tables if need be and brings the key of the fingerprints: the one in the file, which is made if need
-/// be. If the tables cannot be made, says why and goes on with the key in use, or a new one.
+/// be. If the tables may not be made, says why and goes on with the key in use, or a new one.
+///
+/// A file that is locked or full for the moment is an error instead: to go on without the records then would be to
+/// forget who is parked.
 pub(super) fn prepare(
     connection: &mut Connection,
     in_use: Option<&FingerprintKey>,
-) -> (FingerprintKey, Option<String>) {
+) -> rusqlite::Result<(FingerprintKey, Option<String>)> {
+    use ErrorCode::{AuthorizationForStatementDenied, PermissionDenied, ReadOnly, TypeMismatch, Unknown};
     let fresh: [u8; FingerprintKey::BYTES] = rand::random();
     match stored_key(connection, &fresh) {
-        Ok(stored) => (FingerprintKey::new(&stored), None),
-        Err(error) => {
-            (in_use.cloned().unwrap_or_else(|| FingerprintKey::new(&fresh)), Some(error.to_string()))
-        }
+        Ok(stored) => Ok((FingerprintKey::new(&stored), None)),
+        Err(error) => match error.sqlite_error_code() {
+            None
+            | Some(AuthorizationForStatementDenied | PermissionDenied | ReadOnly | TypeMismatch | Unknown) => {
+                let key = in_use.cloned().unwrap_or_else(|| FingerprintKey::new(&fresh));
+                Ok((key, Some(error.to_string())))
+            }
+            Some(_) => Err(error),
+        },
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
 use super::super::{Records, RowProblem, Saved, Table, timestamp};
 use super::{Context, Open, records};
@@ -140,13 +140,18 @@ pub(super) fn save(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Vec<S
         let expiry = timestamp::format(renewal.expiry);
         let token = renewal.token.jwt().expose();
         let mut statement = transaction.prepare_cached(&update)?;
-        if open.layout.has_updatedttm {
+        let result = if open.layout.has_updatedttm {
             let now = timestamp::format(renewal.expiry - renewal.life);
-            statement.execute(params![id, token, expiry, now])?;
+            statement.execute(params![id, token, expiry, now])
         } else {
-            statement.execute(params![id, token, expiry])?;
-        }
-        saved.push(Saved::Written);
+            statement.execute(params![id, token, expiry])
+        };
+        saved.push(match result {
+            Ok(_) => Saved::Written,
+            // A constraint or a trigger of theirs: this row's problem alone.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Saved::Refused,
+            Err(error) => return Err(error),
+        });
     }
     transaction.commit()?;
     Ok(saved)

@@ -227,3 +227,30 @@ async fn what_is_wrong_with_a_file_is_named_and_the_store_goes_on_when_it_is_men
     connection.execute_batch("ALTER TABLE customer_settings ADD COLUMN tbtokenexpiry").unwrap();
     assert!(store.read(Records::All).await.unwrap().customers.is_empty());
 }
+
+#[tokio::test]
+async fn a_row_that_the_database_refuses_is_its_own_problem() {
+    let rows = [("c1", "https://tb", "u", None, None), ("c2", "https://tb", "u", None, None)];
+    let place = place(&rows).await;
+    place.execute(
+        "CREATE TRIGGER no BEFORE UPDATE ON customer_settings WHEN new.customer_id = 'c1'
+         BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+    );
+    let now = "2026-11-23T14:00:00Z";
+    let renewals = vec![place.renewal("c1", now).await, place.renewal("c2", now).await];
+    assert_eq!(place.save(renewals).await, [Saved::Refused, Saved::Written]);
+    assert!(place.column("c2", "tbtoken").is_some());
+}
+
+#[tokio::test]
+async fn a_file_that_is_locked_at_the_start_is_an_error_and_no_reason_to_forget_who_is_parked() {
+    let place = place(&[]).await;
+    place.store.record(vec![record("a", Some(FailureKind::AccountLocked))]).await.unwrap();
+    let other = place.connect();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let next = SqliteStore::new(&place.path, "customer_settings", None).unwrap();
+    assert!(matches!(next.read(Records::All).await, Err(StoreError::Locked { .. })));
+    other.execute_batch("ROLLBACK").unwrap();
+    let table = next.read(Records::All).await.unwrap();
+    assert_eq!((table.records.len(), table.records_lost), (1, None));
+}
