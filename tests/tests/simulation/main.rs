@@ -1,9 +1,9 @@
 //! A day of the real engine in seconds: scheduler, plan, pass and state against an in-memory ThingsBoard and an
 //! in-memory store, on tokio's paused clock, under random faults that follow from one number.
 //!
-//! The days are run by hand only, until each of their findings is understood: at present they report lapses of tokens that
-//! live for a minute, while a pass waits for slow servers, and the auditor does not yet allow for expiries that are cut to
-//! whole seconds. Continuous integration runs one day to show that a seed alone reproduces it.
+//! A few seeds run with every test; a thousand customers, and more seeds, by hand. Not modelled yet: a second daemon, a
+//! server that goes on with a login after the client has given it up, refreshes by name; requests per second are not
+//! checked.
 //!
 //! `TBTOKEN_SIM_SEED=N` runs that seed alone, `TBTOKEN_SIM_SEEDS=N` runs as many, `TBTOKEN_SIM_CUSTOMERS=N` chooses how
 //! many customers each of them has.
@@ -53,7 +53,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// Whether somebody wants the days to be run.
+/// Whether somebody wants the long day to be run.
 fn is_asked_for() -> bool {
     let asked = number("TBTOKEN_SIM_SEED").or(number("TBTOKEN_SIM_SEEDS")).is_some();
     if !asked {
@@ -64,14 +64,11 @@ fn is_asked_for() -> bool {
 
 #[test]
 fn promises_1_2_3_7_and_21_hold_for_a_day_under_random_faults() {
-    if !is_asked_for() {
-        return;
-    }
     let customers = number("TBTOKEN_SIM_CUSTOMERS").map(|n| usize::try_from(n).unwrap());
     let small = |seed| Setup { seed, customers: customers.unwrap_or(40), hosts: 5 };
     let setups: Vec<Setup> = match (number("TBTOKEN_SIM_SEED"), number("TBTOKEN_SIM_SEEDS")) {
         (Some(seed), _) => vec![small(seed)],
-        (None, seeds) => (1..=seeds.unwrap_or(100)).map(small).collect(),
+        (None, seeds) => (1..=seeds.unwrap_or(4)).map(small).collect(),
     };
     run_all(&setups);
 }

@@ -169,7 +169,8 @@ impl World {
         };
         self.sessions.insert(refresh_token.clone(), session);
         let worth = self.declared_life.map_or(life, |most| most.min(life));
-        let worth_until = Instant::now() + Duration::from_secs(worth.unsigned_abs());
+        // The expiry that the engine writes is cut to whole seconds; from then on the token is worth nothing to it.
+        let worth_until = Instant::now() + Duration::from_secs(worth.unsigned_abs().saturating_sub(1));
         self.granted(user, host, password, jwt.clone(), worth_until);
         Grant { token: Token::parse(&jwt).unwrap(), refresh_token: Some(Secret::new(refresh_token)) }
     }
