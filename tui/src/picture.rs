@@ -176,7 +176,8 @@ fn measure(customers: &[Customer]) -> Widths {
     }
 }
 
-/// A URL as the table shows it: without the usual scheme. `http` stays, because it should catch the eye.
+/// A URL as the table shows it: what tells servers apart. The detail has all of it.
 pub(crate) fn server(url: &str) -> &str {
-    url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/')
+    let place = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    place.unwrap_or(url).trim_end_matches('/')
 }

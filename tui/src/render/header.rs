@@ -98,7 +98,7 @@ fn running(app: &App, overview: &Overview, columns: usize) -> Line<'static> {
     // Which kind of store it is matters less than where.
     let store = theme.foreign(&overview.daemon.store);
     let store = store.split_once(' ').map_or(store.as_str(), |(_kind, place)| place);
-    let store = clip_start(store, 32, theme.glyphs.ellipsis);
+    let store = clip_start(store, 20, theme.glyphs.ellipsis);
     let mut pieces = vec![
         Piece::new(5, "tbtokend", theme.strong()),
         Piece::new(4, store, Style::new()),
@@ -108,9 +108,16 @@ fn running(app: &App, overview: &Overview, columns: usize) -> Line<'static> {
         pieces.push(Piece::new(1, "renewing now", theme.good()));
     } else if let Some(at) = overview.cron.next_run_at.filter(|_| overview.cron.running) {
         let now = app.scene_time();
-        let next =
-            if at > now { format!("next in {}", words::duration(at - now)) } else { "next now".to_owned() };
-        pieces.push(Piece::new(1, next, Style::new()));
+        // In steps of five seconds: each step is sent over a line that may be slow.
+        let left = (at - now).num_seconds();
+        let left = if left < 60 { (left + 4) / 5 * 5 } else { left };
+        let next = if left > 0 {
+            format!("next in {}", words::duration(TimeDelta::seconds(left)))
+        } else {
+            "next now".to_owned()
+        };
+        // Always as wide, so that what stands behind it does not move.
+        pieces.push(Piece::new(1, format!("{next:<11}"), Style::new()));
     }
     if let Some(last) = &overview.cron.last_run {
         let style = if last.errors > 0 { theme.warn() } else { Style::new() };

@@ -1,5 +1,6 @@
 //! The table: one line per customer.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
@@ -76,11 +77,26 @@ fn cell(app: &App, customer: &Customer, column: Column, room: usize) -> (String,
         }
         Column::Next if parked => (words::next(customer, now), theme.bad()),
         Column::Next => match app.loop_state() {
-            Loop::Running => (words::next(customer, now), Style::new()),
+            Loop::Running => (next(customer, now), Style::new()),
             Loop::Stopped => ("-".to_owned(), Style::new()),
             Loop::Unknown => ("?".to_owned(), Style::new()),
         },
         Column::Error => (words::last_error(customer), if parked { theme.bad() } else { theme.warn() }),
+    }
+}
+
+/// When a customer is tried next. In the last minute a healthy one says just that, and one in trouble comes nearer in
+/// steps of ten seconds: a screen full of rows that all count seconds is restless, and much to send over a slow line.
+/// The detail has the second.
+fn next(customer: &Customer, now: DateTime<Utc>) -> String {
+    const STEP: i64 = 10;
+    let left = customer.next_attempt_at.map(|at| (at, (at - now).num_seconds()));
+    match (left, customer.state) {
+        (Some((_, 0..60)), Phase::Ok | Phase::Due) if customer.failure.is_none() => "in <1m".to_owned(),
+        (Some((at, left @ 0..60)), _) => {
+            words::next(customer, at - TimeDelta::seconds((left + STEP - 1) / STEP * STEP))
+        }
+        _ => words::next(customer, now),
     }
 }
 
