@@ -161,14 +161,14 @@ impl State {
         match event {
             Event::TableRead(table) => self.table_read(table, at),
             Event::TableUnreadable(error) => {
-                let known = self.store_error().is_some();
-                self.lose_store(known, &error, at);
+                self.lose_store(&error, at);
                 self.read_error = Some(error);
             }
             Event::PassStarted { trigger: _, attempts } => {
                 self.pass = PassCounts { total: attempts, ..PassCounts::default() };
                 if attempts > 0 {
-                    let message = format!("renewing {attempts} customers");
+                    let customers = if attempts == 1 { "customer" } else { "customers" };
+                    let message = format!("renewing {attempts} {customers}");
                     self.note(at, NoticeKind::PassStarted, None, message);
                 }
             }
@@ -208,8 +208,7 @@ impl State {
                     let why = error.to_string();
                     self.failed(id, &Failure::Database { why }, at, roll);
                 }
-                let known = self.store_error().is_some();
-                self.lose_store(known, &error, at);
+                self.lose_store(&error, at);
                 self.write_error = Some(error);
             }
             Event::Deferred { id, why } => {
@@ -229,8 +228,7 @@ impl State {
                         self.orphans.push(record);
                     }
                 }
-                let known = self.store_error().is_some();
-                self.lose_store(known, &error, at);
+                self.lose_store(&error, at);
                 self.write_error = Some(error);
             }
             Event::LoopStarted => self.note(at, NoticeKind::Started, None, "the loop was started".to_owned()),
@@ -484,8 +482,9 @@ impl State {
         }
     }
 
-    fn lose_store(&mut self, known: bool, error: &StoreError, at: DateTime<Utc>) {
-        if !known {
+    /// Says that the store is lost, unless that is known.
+    fn lose_store(&mut self, error: &StoreError, at: DateTime<Utc>) {
+        if self.store_error().is_none() {
             let message = format!("{error}. {}", error.remedy());
             self.note(at, NoticeKind::StoreLost, None, message);
         }
