@@ -94,7 +94,11 @@ impl State {
                 self.refusals.left(&record);
                 continue;
             };
-            if [&self.unrecorded, &self.recording, &self.recorded].iter().any(|ids| ids.contains(id)) {
+            // What we have written since, or are about to, is newer. But that we could not ask is no answer to a refusal.
+            let is_pending =
+                [&self.unrecorded, &self.recording, &self.recorded].iter().any(|ids| ids.contains(id));
+            let could_not_ask = entry.record.failure.as_ref().is_some_and(|note| !note.permanent);
+            if is_pending && !(could_not_ask && refusal(&record).is_some()) {
                 continue;
             }
             match preference(&entry.record, &record, || key.fingerprint(&entry.customer.credentials)) {
@@ -106,6 +110,7 @@ impl State {
                 Preference::Theirs => {
                     self.revision += 1;
                     entry.revision = self.revision;
+                    self.unrecorded.remove(&record.id);
                     entry.record = record;
                 }
             }
