@@ -52,6 +52,7 @@
 
 pub mod client;
 mod event;
+pub mod explain;
 mod reply;
 mod request;
 mod status;
