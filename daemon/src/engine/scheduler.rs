@@ -291,6 +291,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.store_failures = 0;
         self.recording_held = false;
         self.learn(Event::TableRead(table));
+        self.gates.retain(|host, _| self.state.hosts().contains(host));
         let now = self.clock.now();
         let mut selections = self.requests.selections();
         // Also when an operator began it: however often somebody asks for one customer, the others get their turn.

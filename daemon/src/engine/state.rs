@@ -1,18 +1,20 @@
 //! What is known of each customer, and how each fact changes it. Pure: facts, the time and a roll of the dice go in.
 
 mod entry;
+mod hosts;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 pub use entry::Entry;
+pub use hosts::{Host, Hosts};
 
 use super::event::{Event, Via};
 use super::history::{FailureDetail, History, Notice, NoticeKind};
 use super::plan::Policy;
 use crate::model::{
-    BaseUrl, CustomerId, Failure, FailureKind, FailureNote, FingerprintKey, HostKey, Record, TokenStatus,
+    CustomerId, Failure, FailureKind, FailureNote, FingerprintKey, HostKey, Record, Skew, TokenStatus,
 };
 use crate::store::{RowProblem, StoreError, Table};
 
@@ -24,6 +26,7 @@ const REMEMBERED_REMOVALS: usize = 10_000;
 pub struct State {
     policy: Policy,
     entries: BTreeMap<CustomerId, Entry>,
+    hosts: Hosts,
     key: Option<FingerprintKey>,
     revision: u64,
     removed: VecDeque<(u64, CustomerId)>,
@@ -61,6 +64,7 @@ impl State {
         Self {
             policy,
             entries: BTreeMap::new(),
+            hosts: Hosts::default(),
             key: None,
             revision: start,
             removed: VecDeque::new(),
@@ -97,6 +101,11 @@ impl State {
     /// One customer.
     pub fn entry(&self, id: &CustomerId) -> Option<&Entry> {
         self.entries.get(id)
+    }
+
+    /// The servers of all customers.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// The revision of the whole: that of the latest change.
@@ -178,12 +187,13 @@ impl State {
                     entry.deferred = None;
                 });
             }
-            Event::Obtained { renewal, refresh_token, via, latency: _, skew: _ } => {
+            Event::Obtained { renewal, refresh_token, via, latency: _, skew } => {
                 match via {
                     Via::Login => self.by_login += 1,
                     Via::RefreshToken => self.by_refresh_token += 1,
                 }
                 let id = renewal.id.clone();
+                self.measured(&id, skew, at);
                 self.touch(&id, |entry| {
                     entry.unsaved = Some(*renewal);
                     entry.refresh_token = refresh_token;
@@ -218,6 +228,12 @@ impl State {
                 });
             }
             Event::HostBack(host) => self.host_back(&host),
+            Event::GateMoved { host, limit, gate } => {
+                let revision = self.revision + 1;
+                if self.hosts.gate(&host, limit, gate, revision) {
+                    self.revision = revision;
+                }
+            }
             Event::PassFinished => self.pass_finished(at),
             Event::Recorded => self.write_works(at),
             Event::RecordsFailed { records, error } => {
@@ -293,6 +309,10 @@ impl State {
             }
             self.remove(id);
         }
+        let revision = self.revision + 1;
+        if self.hosts.used_by(self.entries.values().filter_map(|entry| entry.host.as_ref()), revision) {
+            self.revision = revision;
+        }
         self.adopt_records(table.records);
         self.forgive_changed_credentials(&table.key, at);
         self.tell_problems(&table.problems, table.records_lost, at);
@@ -302,6 +322,18 @@ impl State {
             self.note(at, NoticeKind::StoreBack, None, "the database can be used again".to_owned());
         }
         self.advance(at);
+    }
+
+    fn measured(&mut self, id: &CustomerId, skew: Skew, at: DateTime<Utc>) {
+        let Some(host) = self.entries.get(id).and_then(|entry| entry.host.as_ref()) else { return };
+        let revision = self.revision + 1;
+        let (is_news, message) = self.hosts.measured(host, skew, revision);
+        if is_news {
+            self.revision = revision;
+        }
+        if let Some(message) = message {
+            self.note(at, NoticeKind::Warning, None, message);
+        }
     }
 
     /// When records become possible that were not before, the fingerprints get the stored key.
@@ -459,8 +491,7 @@ impl State {
         for entry in self.entries.values_mut() {
             let Some(failure) = &mut entry.record.failure else { continue };
             let waits_for_the_host = matches!(failure.kind, FailureKind::Unreachable | FailureKind::Timeout);
-            let base = BaseUrl::parse(&entry.customer.credentials.url);
-            if waits_for_the_host && base.is_ok_and(|base| base.host_key() == *host) {
+            if waits_for_the_host && entry.host.as_ref() == Some(host) {
                 failure.next_attempt_at = None;
                 self.revision += 1;
                 entry.revision = self.revision;
