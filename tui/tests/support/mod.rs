@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 
 pub mod fake_daemon;
+pub mod pty;
 
 use std::collections::BTreeSet;
 
