@@ -52,7 +52,7 @@ fn percentile(times: &mut [Duration], percent: usize) -> Duration {
 #[test]
 #[ignore = "a measurement"]
 fn an_idle_minute_with_a_thousand_customers() {
-    let (_folder, daemon, mut run) = start(1000);
+    let (_folder, daemon, run) = start(1000);
     // What the start itself costs is not meant.
     let begin = Instant::now() + Duration::from_secs(2);
     let end = begin + Duration::from_secs(60);
