@@ -16,7 +16,8 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use support::fake_daemon::FakeDaemon;
 use support::pty::Run;
-use support::{busy, busy_events, crowd, status};
+use support::{busy, busy_events, crowd, status, steady};
+use tbtoken_proto::Customer;
 use tbtui::app::App;
 use tbtui::input::Input;
 use tbtui::render::render;
@@ -27,11 +28,11 @@ fn now() -> DateTime<Utc> {
     Utc::now()
 }
 
-/// A dashboard that has heard of so many customers.
-fn start(count: usize) -> (tempfile::TempDir, FakeDaemon, Run) {
+/// A dashboard that has heard of these customers.
+fn start(customers: Vec<Customer>) -> (tempfile::TempDir, FakeDaemon, Run) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control.sock");
-    let customers = crowd(busy(now()), count, now());
+    let count = customers.len();
     let events = busy_events(&customers[..200], now());
     let daemon = FakeDaemon::start(&socket, status(customers, now()), events);
     let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_tbtui"));
@@ -52,7 +53,7 @@ fn percentile(times: &mut [Duration], percent: usize) -> Duration {
 #[test]
 #[ignore = "a measurement"]
 fn an_idle_minute_with_a_thousand_customers() {
-    let (_folder, daemon, run) = start(1000);
+    let (_folder, daemon, run) = start(steady(now()));
     // What the start itself costs is not meant.
     let begin = Instant::now() + Duration::from_secs(2);
     let end = begin + Duration::from_secs(60);
@@ -86,7 +87,7 @@ fn an_idle_minute_with_a_thousand_customers() {
 #[test]
 #[ignore = "a measurement"]
 fn a_key_is_on_the_screen_soon() {
-    let (_folder, _daemon, mut run) = start(10_000);
+    let (_folder, _daemon, mut run) = start(crowd(busy(now()), 10_000, now()));
     let mut times = vec![];
     for line in 2..202 {
         let begin = Instant::now();
