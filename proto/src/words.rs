@@ -144,6 +144,20 @@ pub fn duration(length: TimeDelta) -> String {
     }
 }
 
+/// By how much a clock is ahead (`+0.3s`, `+2m`) or behind (`-12.0s`), in milliseconds.
+pub fn skew(milliseconds: i64) -> String {
+    let sign = if milliseconds < 0 { '-' } else { '+' };
+    format!("{sign}{}", skew_length(milliseconds))
+}
+
+/// How far a clock is off: `0.3s`, `2m`.
+pub(crate) fn skew_length(milliseconds: i64) -> String {
+    match milliseconds.unsigned_abs() {
+        ms @ 0..60_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
+        ms => duration(TimeDelta::milliseconds(i64::try_from(ms).unwrap_or(i64::MAX))),
+    }
+}
+
 /// A time of day in UTC, with the date when that is not today's: `14:03Z`, `Nov 22 14:03Z`.
 pub fn time(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     dated(at, now, "%H:%MZ")

@@ -1,9 +1,9 @@
 //! What the daemon said last: the rows, kept in the order of their ids, and everything about all of them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use tbtoken_proto::{Cron, Customer, Daemon, StatusReply, Summary};
+use tbtoken_proto::{Cron, Customer, Daemon, Host, StatusReply, Summary, host_of};
 
 use crate::text;
 
@@ -13,6 +13,8 @@ pub(crate) struct Picture {
     /// All but the rows; `None` before the first answer.
     pub(crate) overview: Option<Overview>,
     customers: Vec<Customer>,
+    /// The ThingsBoard servers by their names.
+    hosts: BTreeMap<String, Host>,
     widths: Widths,
 }
 
@@ -82,6 +84,11 @@ impl Picture {
         self.customers.get(at)
     }
 
+    /// What is known of a customer's server.
+    pub(crate) fn host_of(&self, customer: &Customer) -> Option<&Host> {
+        self.hosts.get(&host_of(&customer.tb_url)?)
+    }
+
     /// Whether the daemon reads its table.
     pub(crate) fn store_is_readable(&self) -> bool {
         !matches!(self.overview.as_ref().map(|overview| &overview.store), Some(Store::Unreadable(_)))
@@ -89,7 +96,7 @@ impl Picture {
 
     /// Takes an answer in. Rows that it does not mention stay, unless it is complete.
     pub(crate) fn merge(&mut self, reply: StatusReply) -> Change {
-        let StatusReply { cron, daemon, tokens, .. } = reply;
+        let StatusReply { cron, daemon, tokens, hosts } = reply;
         let why = tokens.error.or_else(|| daemon.store_error.clone());
         let why = why.unwrap_or_else(|| "the daemon gives no reason".to_owned());
         let store = match (tokens.success, daemon.store_ok) {
@@ -111,15 +118,34 @@ impl Picture {
             self.widths = measure(&self.customers);
         }
 
+        let hosts = hosts.unwrap_or_default();
+        let hosts_change = !hosts.is_empty();
+        if tokens.complete {
+            self.hosts.clear();
+        }
+        self.hosts.extend(hosts.into_iter().map(|host| (host.host.clone(), host)));
+        if rows_change {
+            self.forget_hosts();
+        }
+
         let change = if rows_change {
             Change::Rows
-        } else if self.overview.as_ref().is_none_or(|old| !old.looks_like(&overview)) {
+        } else if hosts_change || self.overview.as_ref().is_none_or(|old| !old.looks_like(&overview)) {
             Change::Overview
         } else {
             Change::Nothing
         };
         self.overview = Some(overview);
         change
+    }
+
+    /// Servers that none of the customers names are not reported any more, so they are forgotten.
+    fn forget_hosts(&mut self) {
+        if self.hosts.is_empty() {
+            return;
+        }
+        let used: HashSet<String> = self.customers.iter().filter_map(|row| host_of(&row.tb_url)).collect();
+        self.hosts.retain(|name, _| used.contains(name));
     }
 
     fn merge_rows(&mut self, rows: Vec<Customer>, removed: &[String]) {
