@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
-
 use super::plan::Trigger;
-use crate::model::{CustomerId, Failure, HostKey, Record, Renewal, Secret};
+use crate::model::{CustomerId, Failure, HostKey, Record, Renewal, Secret, Skew};
 use crate::store::{StoreError, Table};
+use crate::thingsboard::gate::GateState;
 
 /// One fact. When it happened is said beside it.
 #[derive(Debug)]
@@ -35,7 +34,7 @@ pub enum Event {
         /// How long ThingsBoard took.
         latency: Duration,
         /// By how much the server's clock is ahead of ours.
-        skew: TimeDelta,
+        skew: Skew,
     },
     /// The token is in the table.
     Saved(CustomerId),
@@ -64,6 +63,15 @@ pub enum Event {
     },
     /// A server answers again after it was given up for a while.
     HostBack(HostKey),
+    /// A server is asked in another way than before.
+    GateMoved {
+        /// Which.
+        host: HostKey,
+        /// How many logins it gets at a time at most.
+        limit: u32,
+        /// Whether it is asked at all.
+        gate: GateState,
+    },
     /// A pass ended.
     PassFinished,
     /// Records were written.

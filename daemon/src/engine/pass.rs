@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::event::{Event, Via};
 use super::plan::{Attempt, Plan};
 use crate::clock::Clock;
-use crate::model::{CustomerId, Failure, Grant, HostKey, Lifetime, Renewal};
+use crate::model::{CustomerId, Failure, Grant, HostKey, Lifetime, Renewal, Skew};
 use crate::store::{Saved, Store, StoreError};
 use crate::thingsboard::gate::{Change, Gate, Signal, Ticket};
 use crate::thingsboard::{Logins, NotRenewed};
@@ -62,7 +63,11 @@ pub async fn run<S: Store, L: Logins>(
 ) -> Gates {
     let hosts = hosts(plan.attempts, &mut gates, tools.limits.per_host);
     let obtained = plan.saves.into();
+    let moved: Vec<Event> = hosts.iter().filter_map(|host| moved(&host.key, &gates)).collect();
     let mut pass = Pass { tools: &tools, events, hosts, turn: 0, obtained, store_error: None, gates };
+    for event in moved {
+        pass.report(event).await;
+    }
     for (id, failure) in plan.refused {
         pass.report(Event::Failed { id, failure }).await;
     }
@@ -108,6 +113,12 @@ fn hosts(attempts: Vec<Attempt>, gates: &mut Gates, per_host: u32) -> Vec<Host> 
         gates.entry(host.key.clone()).or_insert_with(|| Gate::new(per_host)).wake();
     }
     hosts
+}
+
+/// How the gate of a server stands, as a fact.
+fn moved(host: &HostKey, gates: &Gates) -> Option<Event> {
+    let gate = gates.get(host)?;
+    Some(Event::GateMoved { host: host.clone(), limit: gate.limit(), gate: gate.state() })
 }
 
 /// A login in flight, and what came of it.
@@ -187,7 +198,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         match result {
             Ok(Grant { token, refresh_token }) => {
                 let now = self.tools.clock.now();
-                let skew = token.issued_at() - now;
+                let took = TimeDelta::from_std(latency).unwrap_or_default();
+                let skew = Skew::measure(token.issued_at(), now, took);
                 let renewal = Renewal::new(&attempt.customer, token, now, self.tools.lifetime);
                 self.obtained.push_back(renewal.clone());
                 let renewal = Box::new(renewal);
@@ -201,13 +213,15 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let Some(host) = self.hosts.get_mut(host) else { return };
         let Some(gate) = self.gates.get_mut(&host.key) else { return };
         let signal = signal(failure);
+        let before = (gate.limit(), gate.state());
         let change = gate.leave(ticket, signal);
+        let moved = (before != (gate.limit(), gate.state())).then(|| moved(&host.key, &self.gates)).flatten();
         if signal != Signal::Well {
             host.trouble = failure.cloned();
         }
-        if change == Change::Mended {
-            let key = host.key.clone();
-            self.report(Event::HostBack(key)).await;
+        let back = (change == Change::Mended).then(|| Event::HostBack(host.key.clone()));
+        for event in moved.into_iter().chain(back) {
+            self.report(event).await;
         }
     }
 
@@ -260,21 +274,23 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
 }
 
 async fn log_in<L: Logins>(logins: &L, host: usize, ticket: Ticket, attempt: Attempt) -> Login {
-    let began = Instant::now();
-    let (via, result) = obtain(logins, &attempt).await;
+    let (via, began, result) = obtain(logins, &attempt).await;
     Login { host, ticket, attempt, via, latency: began.elapsed(), result }
 }
 
-/// With the refresh token if there is one, and with the password if there is none or the server does not take it.
-async fn obtain<L: Logins>(logins: &L, attempt: &Attempt) -> (Via, Result<Grant, Failure>) {
+/// With the refresh token if there is one, and with the password if there is none or the server does not take it. Says when
+/// the request began that brought the result.
+async fn obtain<L: Logins>(logins: &L, attempt: &Attempt) -> (Via, Instant, Result<Grant, Failure>) {
+    let began = Instant::now();
     if let Some(refresh_token) = &attempt.refresh_token {
         match logins.renew(&attempt.base, refresh_token).await {
-            Ok(grant) => return (Via::RefreshToken, Ok(grant)),
-            Err(NotRenewed::Failed(failure)) => return (Via::RefreshToken, Err(failure)),
+            Ok(grant) => return (Via::RefreshToken, began, Ok(grant)),
+            Err(NotRenewed::Failed(failure)) => return (Via::RefreshToken, began, Err(failure)),
             Err(NotRenewed::Refused) => {}
         }
     }
-    (Via::Login, logins.login(&attempt.base, &attempt.customer.credentials).await)
+    let began = Instant::now();
+    (Via::Login, began, logins.login(&attempt.base, &attempt.customer.credentials).await)
 }
 
 /// What the outcome of a login says about the server.

@@ -28,6 +28,17 @@ enum Passage {
     },
 }
 
+/// How a gate stands, for those who look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateState {
+    /// It lets logins through, up to its limit.
+    Open,
+    /// Troubled even one at a time: nothing more in this wake.
+    Resting,
+    /// Dead: one probe a wake.
+    Broken,
+}
+
 /// Stands for one login in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
@@ -138,6 +149,15 @@ impl Gate {
             Passage::Resting => true,
             // While the probe is under way, what comes after it is open.
             Passage::Broken { probe } => !probe && self.in_flight == 0,
+        }
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> GateState {
+        match self.state {
+            Passage::Open => GateState::Open,
+            Passage::Resting => GateState::Resting,
+            Passage::Broken { .. } => GateState::Broken,
         }
     }
 

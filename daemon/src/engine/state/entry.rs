@@ -2,13 +2,15 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::model::{Customer, Failure, Record, Renewal, Secret, TokenStatus, window_of};
+use crate::model::{BaseUrl, Customer, Failure, HostKey, Record, Renewal, Secret, TokenStatus, window_of};
 
 /// One customer: its row as it was last read or written, its record, and what only lives in memory.
 #[derive(Debug)]
 pub struct Entry {
     /// The row.
     pub customer: Customer,
+    /// Its server; none if the row's URL cannot be used.
+    pub host: Option<HostKey>,
     /// What is remembered over restarts.
     pub record: Record,
     /// How the token stood when time was last looked at.
@@ -27,6 +29,10 @@ pub struct Entry {
     written: Option<(DateTime<Utc>, TimeDelta)>,
 }
 
+fn host_of(customer: &Customer) -> Option<HostKey> {
+    BaseUrl::parse(&customer.credentials.url).ok().map(|base| base.host_key())
+}
+
 /// A column may be coarser than what was written to it: `smalldatetime` has minutes only.
 const COARSEST_COLUMN: TimeDelta = TimeDelta::minutes(1);
 
@@ -40,6 +46,7 @@ impl Entry {
             updated_at: DateTime::UNIX_EPOCH,
         };
         let mut entry = Self {
+            host: host_of(&customer),
             customer,
             record,
             status: TokenStatus::Missing,
@@ -91,6 +98,9 @@ impl Entry {
         self.unsaved.take_if(|renewal| {
             renewal.row_url != customer.row_url || renewal.username != customer.credentials.username
         });
+        if self.customer.credentials.url != customer.credentials.url {
+            self.host = host_of(&customer);
+        }
         self.customer = customer;
         true
     }

@@ -1,0 +1,85 @@
+//! What a failure changes, and the return of a server that had failed.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::super::backoff::Backoff;
+use super::super::history::{FailureDetail, Notice, NoticeKind};
+use super::State;
+use crate::model::{CustomerId, Failure, FailureKind, FailureNote, HostKey};
+
+impl State {
+    pub(super) fn failed(&mut self, id: &CustomerId, failure: &Failure, at: DateTime<Utc>, roll: f64) {
+        let (Some(entry), Some(key)) = (self.entries.get_mut(id), &self.key) else { return };
+        let consecutive = entry.record.failure.as_ref().map_or(0, |f| f.consecutive).saturating_add(1);
+        let permanent = failure.is_permanent();
+        let next_attempt_at = match failure {
+            _ if permanent => None,
+            // Its token is here; it waits for the store, not for a time.
+            Failure::Database { .. } => None,
+            failure => {
+                let remaining = entry.customer.expiry.filter(|_| entry.customer.has_token).map(|e| e - at);
+                Some(at + retry_after(failure, self.policy.backoff().delay(consecutive, remaining, roll)))
+            }
+        };
+        let note = FailureNote {
+            kind: failure.kind(),
+            message: failure.to_string(),
+            permanent,
+            consecutive,
+            at,
+            next_attempt_at,
+            fingerprint: key.fingerprint(&entry.customer.credentials),
+        };
+        let is_news = entry.record.failure.as_ref().is_none_or(|before| before.kind != note.kind);
+        let detail = FailureDetail {
+            kind: note.kind,
+            attempt: consecutive,
+            next_at: next_attempt_at,
+            url: crate::text::url(&entry.customer.credentials.url),
+        };
+        entry.attempting = false;
+        entry.deferred = None;
+        if note.kind != FailureKind::Database {
+            entry.unsaved = None;
+        }
+        entry.record.failure = Some(note);
+        entry.record.updated_at = at;
+        self.revision += 1;
+        entry.revision = self.revision;
+        self.unrecorded.insert(id.clone());
+        self.pass.errors += 1;
+        self.history.push(Notice {
+            seq: 0,
+            at,
+            kind: if permanent { NoticeKind::Parked } else { NoticeKind::Failed },
+            customer: Some(id.clone()),
+            message: failure.to_string(),
+            failure: Some(detail),
+            quiet: !is_news && !permanent && !consecutive.is_power_of_two(),
+        });
+    }
+
+    /// A server answers again: who waited only for that need not wait longer.
+    pub(super) fn host_back(&mut self, host: &HostKey) {
+        for entry in self.entries.values_mut() {
+            let Some(failure) = &mut entry.record.failure else { continue };
+            let waits_for_the_host = matches!(failure.kind, FailureKind::Unreachable | FailureKind::Timeout);
+            if waits_for_the_host && entry.host.as_ref() == Some(host) {
+                failure.next_attempt_at = None;
+                self.revision += 1;
+                entry.revision = self.revision;
+            }
+        }
+    }
+}
+
+/// The wait that the server asked for, if it asked for a longer one.
+fn retry_after(failure: &Failure, delay: TimeDelta) -> TimeDelta {
+    match failure {
+        Failure::RateLimited { retry_after: Some(asked) } => {
+            let asked = TimeDelta::from_std(*asked).unwrap_or(Backoff::MAX);
+            delay.max(asked.min(Backoff::MAX))
+        }
+        _ => delay,
+    }
+}
