@@ -28,6 +28,20 @@ impl TokenStatus {
     }
 }
 
+impl Phase {
+    /// The word for people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Due => "due",
+            Self::Refreshing => "refreshing",
+            Self::Retrying => "retrying",
+            Self::Parked => "parked",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 impl FailureKind {
     /// Two or three words for a table.
     pub fn short(self) -> &'static str {
@@ -128,6 +142,34 @@ pub fn duration(length: TimeDelta) -> String {
         3600..172_800 => format!("{}h", seconds / 3600),
         _ => format!("{}d", seconds / 86_400),
     }
+}
+
+/// A time of day in UTC, with the date when that is not today's: `14:03Z`, `Nov 22 14:03Z`.
+pub fn time(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    dated(at, now, "%H:%MZ")
+}
+
+/// The same to the second: `14:03:07Z`.
+pub fn time_exact(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    dated(at, now, "%H:%M:%SZ")
+}
+
+fn dated(at: DateTime<Utc>, now: DateTime<Utc>, format: &str) -> String {
+    let time = at.format(format);
+    if at.date_naive() == now.date_naive() {
+        time.to_string()
+    } else {
+        format!("{} {time}", at.format("%b %-d"))
+    }
+}
+
+/// `text` as a sentence: its first letter large, a full stop at its end.
+pub fn sentence(text: &str) -> String {
+    let text = text.trim();
+    let mut chars = text.chars();
+    let Some(first) = chars.next() else { return String::new() };
+    let stop = if text.ends_with(['.', '!', '?', ':', '…']) { "" } else { "." };
+    format!("{}{}{stop}", first.to_uppercase(), chars.as_str())
 }
 
 /// Whether there is nothing to say about a customer: its token is valid and its last attempt succeeded.

@@ -6,7 +6,9 @@ use std::cmp::Ordering;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
-use tbtoken_proto::words::{duration, healthy, last_error, left, next, printable, problems_first};
+use tbtoken_proto::words::{
+    duration, healthy, last_error, left, next, printable, problems_first, sentence, time, time_exact,
+};
 use tbtoken_proto::{Customer, Failure, FailureKind, Phase, TokenStatus};
 
 fn now() -> DateTime<Utc> {
@@ -175,4 +177,26 @@ proptest! {
         prop_assert_eq!(shown.chars().count(), text.chars().count());
         prop_assert_eq!(printable(&shown), shown);
     }
+}
+
+#[test]
+fn sentences_begin_large_and_end() {
+    for (text, told) in [
+        ("not running", "Not running."),
+        ("Done.", "Done."),
+        ("what?", "What?"),
+        ("and so on…", "And so on…"),
+        (" émigré ", "Émigré."),
+        ("", ""),
+    ] {
+        assert_eq!(sentence(text), told);
+    }
+}
+
+#[test]
+fn a_time_of_another_day_says_which() {
+    let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+    assert_eq!(time(at("2026-11-23T09:05:59Z"), now()), "09:05Z");
+    assert_eq!(time_exact(at("2026-11-23T09:05:59Z"), now()), "09:05:59Z");
+    assert_eq!(time(at("2026-11-03T23:59:00Z"), now()), "Nov 3 23:59Z");
 }

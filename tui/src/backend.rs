@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use crossterm::cursor::{Hide, MoveTo, Show};
+use crossterm::cursor::{Hide, MoveRight, MoveTo, Show};
 use crossterm::queue;
 use crossterm::style::{Attribute, Print, SetAttribute};
 use crossterm::terminal::{self, Clear};
@@ -21,6 +21,8 @@ pub(crate) struct Quiet<W: Write> {
     style: (Color, Color, Modifier),
     /// Whether the cursor is seen; unknown at first.
     cursor: Option<bool>,
+    /// How wide the terminal is; 0 until it was asked.
+    columns: std::cell::Cell<u16>,
 }
 
 const PLAIN: (Color, Color, Modifier) = (Color::Reset, Color::Reset, Modifier::empty());
@@ -35,7 +37,21 @@ const ATTRIBUTES: [(Modifier, Attribute); 3] = [
 impl<W: Write> Quiet<W> {
     /// A backend for a terminal that writes in its plain style.
     pub(crate) fn new(out: W) -> Self {
-        Self { out, style: PLAIN, cursor: None }
+        Self { out, style: PLAIN, cursor: None, columns: std::cell::Cell::new(0) }
+    }
+
+    /// Moves the cursor to where a cell is to be written, the shortest way from `here`, if that is known.
+    fn go(&mut self, here: Option<(u16, u16)>, (x, y): (u16, u16)) -> io::Result<()> {
+        match here {
+            Some((from, line)) if line == y && from < x => queue!(self.out, MoveRight(x - from)),
+            // Counters stand below each other. In raw mode a line feed goes straight down; but behind the last column
+            // terminals disagree about where the cursor is.
+            Some((from, line)) if line + 1 == y && x <= from && from - x < 4 && from < self.columns.get() => {
+                self.out.write_all(b"\n")?;
+                self.out.write_all(&b"\x08\x08\x08"[..usize::from(from - x)])
+            }
+            _ => queue!(self.out, MoveTo(x, y)),
+        }
     }
 
     fn set_style(&mut self, style: (Color, Color, Modifier)) -> io::Result<()> {
@@ -95,11 +111,12 @@ impl<W: Write> Backend for Quiet<W> {
     where
         I: Iterator<Item = (u16, u16, &'a Cell)>,
     {
-        // Where the terminal will write next, if that is sure: after a wide character terminals differ.
+        // Where the terminal will write next, if that is sure: after a wide character terminals differ, and between
+        // two frames somebody else may have written to it.
         let mut here = None;
         for (x, y, cell) in content {
             if here != Some((x, y)) {
-                queue!(self.out, MoveTo(x, y))?;
+                self.go(here, (x, y))?;
             }
             self.set_style((cell.fg, cell.bg, cell.modifier))?;
             queue!(self.out, Print(cell.symbol()))?;
@@ -155,6 +172,7 @@ impl<W: Write> Backend for Quiet<W> {
 
     fn size(&self) -> io::Result<Size> {
         let (width, height) = terminal::size()?;
+        self.columns.set(width);
         Ok(Size { width, height })
     }
 
@@ -175,6 +193,7 @@ mod tests {
 
     fn written(frames: &[&[(u16, u16, &str, Style)]]) -> String {
         let mut quiet = Quiet::new(Vec::new());
+        quiet.columns.set(80);
         for frame in frames {
             let cells: Vec<(u16, u16, Cell)> = frame
                 .iter()
@@ -196,6 +215,20 @@ mod tests {
         let second = |digit| [(9, 0, digit, plain)];
         let text = written(&[&second("1"), &second("2"), &second("3")]);
         assert_eq!(text, "E[1;10H1E[?25lE[1;10H2E[1;10H3");
+    }
+
+    #[test]
+    fn short_ways_take_few_bytes() {
+        let plain = Style::new();
+        let text =
+            written(&[&[(9, 0, "1", plain), (15, 0, "2", plain), (15, 1, "3", plain), (13, 2, "4", plain)]]);
+        assert_eq!(text, "E[1;10H1E[5C2\n\u{8}3\n\u{8}\u{8}\u{8}4E[?25l");
+        let text =
+            written(&[&[(79, 0, "1", plain), (79, 1, "2", plain), (2, 2, "3", plain), (9, 4, "4", plain)]]);
+        assert_eq!(
+            text, "E[1;80H1E[2;80H2E[3;3H3E[5;10H4E[?25l",
+            "the margin is not trusted, far ways are absolute"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tbtoken_proto::{Customer, words};
 use super::events;
 use crate::app::App;
 use crate::explain::{self, Explanation, Weight};
-use crate::text::{sentence, time, time_exact, width, wrap};
+use crate::text::{time, time_exact, width, wrap};
 
 /// ```text
 /// ┌ 8f1c02aa  ops@acme-north.de  https://tb.acme.example ───────────────────────────────────────┐
@@ -92,24 +92,17 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
     let explanation = explained(app, customer);
     let style = weight(app, explanation.weight);
     match &customer.failure {
-        Some(failure) => {
-            field("state", explanation.headline.trim_end().trim_end_matches(':'), style);
+        Some(_) => {
+            field("state", &explanation.headline, style);
             field("last error", &words::last_error(customer), style);
-            field("why", &sentence(&failure.message), plain);
-            field("what to do", &sentence(&failure.remedy), plain);
-            // Why and what to do have been said; when it goes on has not.
-            let said = [sentence(&failure.message), sentence(&failure.remedy)];
-            let rest = explanation.sentences.into_iter().filter(|sentence| !said.contains(sentence));
-            field("what next", &rest.collect::<Vec<_>>().join(" "), plain);
+            field("why", &explanation.why, plain);
+            field("what to do", &explanation.remedy, plain);
+            field("what next", &explanation.what_next(), plain);
         }
+        // How the token stands has been said.
         None => {
-            let said = explain::token(customer, now);
-            let rest = explanation.sentences.into_iter().filter(|sentence| *sentence != said);
-            field(
-                "what next",
-                &format!("{}{}", explanation.headline, rest.collect::<Vec<_>>().join(" ")),
-                style,
-            );
+            field("state", &explanation.headline, style);
+            field("what next", &explanation.what_next(), style);
         }
     }
     field("renewals", &customer.renewals.to_string(), plain);
@@ -149,7 +142,12 @@ fn weight(app: &App, weight: Weight) -> Style {
 /// An explanation in at most `room` lines of at most `columns`, its headline in its own style.
 fn paragraph(app: &App, explanation: &Explanation, columns: usize, room: usize) -> Vec<Line<'static>> {
     let theme = app.theme;
-    let text = theme.foreign(&format!("{}{}", explanation.headline, explanation.sentences.join(" ")));
+    let headline = match explanation.headline.as_str() {
+        "" => String::new(),
+        headline => format!("{headline}: "),
+    };
+    let sentences = explanation.sentences().collect::<Vec<_>>().join(" ");
+    let text = theme.foreign(&format!("{headline}{sentences}"));
     let wrapped = wrap(&text, columns);
     let cut = wrapped.len() > room;
     let mut lines = Vec::new();
@@ -160,7 +158,7 @@ fn paragraph(app: &App, explanation: &Explanation, columns: usize, room: usize) 
         lines.push(Line::raw(format!("{}{more}", line.trim_end_matches(theme.glyphs.ellipsis))));
     }
     // The headline stands in the first line, unless the screen is narrower than that.
-    let headline = explanation.headline.trim_end();
+    let headline = headline.trim_end();
     if let Some(first) = lines.first_mut() {
         let text = first.to_string();
         if let Some(rest) = text.strip_prefix(headline)
