@@ -69,13 +69,15 @@ async fn stored_key(
     table: &str,
     fresh: [u8; FingerprintKey::BYTES],
 ) -> Result<[u8; FingerprintKey::BYTES], Trouble> {
-    match read_key(session, table).await {
-        Ok(Some(key)) => return Ok(key),
-        Ok(None) => {}
+    match probe(session, table).await {
         Err(Trouble::Server(ServerError { number: 208, .. })) => {
-            batch(session, &statements::make_tables(table)).await?;
+            make_tables(session, table).await?;
+            probe(session, table).await?;
         }
-        Err(trouble) => return Err(trouble),
+        probed => probed?,
+    }
+    if let Some(key) = read_key(session, table).await? {
+        return Ok(key);
     }
     let mut query = Query::new(statements::keep_key(table));
     query.bind(fresh.as_slice());
@@ -87,7 +89,19 @@ async fn stored_key(
     read_key(session, table).await?.ok_or_else(strange)
 }
 
-/// The key in the database. That the records can be read is seen on the way.
+async fn probe(session: &mut Session, table: &str) -> Result<(), Trouble> {
+    rows(session, Query::new(statements::probe_records(table))).await.map(|_| ())
+}
+
+async fn make_tables(session: &mut Session, table: &str) -> Result<(), Trouble> {
+    match batch(session, &statements::make_tables(table)).await {
+        // Another daemon was quicker.
+        Err(Trouble::Server(ServerError { number: 2714, .. })) => Ok(()),
+        result => result,
+    }
+}
+
+/// The key in the database.
 async fn read_key(
     session: &mut Session,
     table: &str,

@@ -12,6 +12,7 @@
 //! | `read` | rpc | – | a row a customer: `customer_id` (the column's own type), `tb_url nvarchar null`, `tb_username nvarchar`, `tb_password nvarchar`, `has_token int` (0, 1), `tbtokenexpiry` (the column's own type) null |
 //! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and with `expiry_clock = "server-local"` `datetime2 null` the value known to be ours | `tbtokend_saved int`: the number, from 0, of each row that was written |
 //! | `make_tables` | batch | – | none |
+//! | `probe_records` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
 //! | `key` | rpc | – | `fingerprint_key varbinary(32)`, one row or none |
 //! | `keep_key` | rpc | `varbinary` 32 bytes | none |
 //! | `records` / `failing_records` | rpc | – | a row a record: `customer_id nvarchar`, `credentials_fingerprint varchar null`, `failures int`, `kind varchar null`, `message nvarchar null`, `parked bit`, `failed_at datetime2 null`, `next_attempt_at datetime2 null`, `last_success_at datetime2 null`, `renewals bigint`, `updated_at datetime2`; all of them, or those whose `kind` is not null |
@@ -230,6 +231,16 @@ pub(super) const LONGEST_RECORDED_ID: usize = 450;
 
 /// The most characters of a record's message.
 pub(super) const LONGEST_MESSAGE: usize = 1000;
+
+/// Touches our tables in every way that is needed, without a row, to learn from the error why they cannot be used.
+pub(super) fn probe_records(table: &str) -> String {
+    let (state, key) = (beside(table, "tbtokend_state"), beside(table, "tbtokend_key"));
+    format!(
+        "/* tbtokend:probe_records */ UPDATE {state} SET failures = failures WHERE 1 = 0; \
+         INSERT INTO {state} ({RECORD_COLUMNS}) SELECT {RECORD_COLUMNS} FROM {state} WHERE 1 = 0; \
+         INSERT INTO {key} (id, fingerprint_key) SELECT id, fingerprint_key FROM {key} WHERE 1 = 0"
+    )
+}
 
 /// The key of the fingerprints.
 pub(super) fn key(table: &str) -> String {
