@@ -209,10 +209,10 @@ async fn keep_once(connection: &mut Connection, table: &str, batch: &[Record]) -
         let failure = record.failure.as_ref();
         let naive = |time: Option<DateTime<Utc>>| naive_parameter(time.map(|time| time.naive_utc()));
         query.bind(record.id.as_str());
-        query.bind(failure.map(|failure| failure.fingerprint.as_str()));
+        query.bind(failure.map_or("", |failure| failure.fingerprint.as_str()));
         query.bind(failure.map_or(0, |failure| i32::try_from(failure.consecutive).unwrap_or(i32::MAX)));
-        query.bind(failure.map(|failure| failure.kind.as_str()));
-        query.bind(failure.map(|failure| short(&failure.message)));
+        query.bind(failure.map_or("", |failure| failure.kind.as_str()));
+        query.bind(failure.map_or("", |failure| short(&failure.message)));
         query.bind(failure.is_some_and(|failure| failure.permanent));
         for time in [
             failure.map(|failure| failure.at),

@@ -10,13 +10,15 @@
 //! | `probe` | rpc | – | never a row; it is the error that tells (208, 207, 229, 230) |
 //! | `clock` | rpc | – | one row: `utc datetime2`, `offset_minutes int` (local minus UTC) |
 //! | `read` | rpc | – | a row a customer: `customer_id` (the column's own type), `tb_url nvarchar null`, `tb_username nvarchar`, `tb_password nvarchar`, `has_token int` (0, 1), `tbtokenexpiry` (the column's own type) null |
-//! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and with `expiry_clock = "server-local"` `datetime2 null` the value known to be ours | `tbtokend_saved int`: the number, from 0, of each row that was written |
+//! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and with `expiry_clock = "server-local"` `datetime2` the value known to be ours, [`NO_TIME`] for none | `tbtokend_saved int`: the number, from 0, of each row that was written |
 //! | `make_tables` | batch | – | none |
 //! | `probe_records` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
 //! | `key` | rpc | – | `fingerprint_key varbinary(32)`, one row or none |
 //! | `keep_key` | rpc | `varbinary` 32 bytes | none |
 //! | `records` / `failing_records` | rpc | – | a row a record: `customer_id nvarchar`, `credentials_fingerprint varchar null`, `failures int`, `kind varchar null`, `message nvarchar null`, `parked bit`, `failed_at datetime2 null`, `next_attempt_at datetime2 null`, `last_success_at datetime2 null`, `renewals bigint`, `updated_at datetime2`; all of them, or those whose `kind` is not null |
-//! | `record` | rpc | for each of N records the eleven columns in the order of `records`: `nvarchar`, `nvarchar null`, `int`, `nvarchar null`, `nvarchar null`, `bit`, `datetime2 null` × 3, `bigint`, `datetime2` | none; each takes the place of the record with its `customer_id` |
+//! | `record` | rpc | for each of N records the eleven columns in the order of `records`: `nvarchar`, `nvarchar`, `int`, `nvarchar`, `nvarchar`, `bit`, `datetime2` × 3, `bigint`, `datetime2`; where the column may be NULL, an empty text or [`NO_TIME`] stands for it | none; each takes the place of the record with its `customer_id` |
+//!
+//! No parameter is ever NULL: tiberius sends NULL without a type, which not every engine takes.
 //!
 //! `read` brings only rows whose user and password are neither NULL nor blank, and, unless there is a fallback URL
 //! (then the text says `/* with fallback */` behind the name), whose URL is neither.
@@ -27,11 +29,19 @@
 
 use std::fmt::Write;
 
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
+
 use super::layout::{ExpiryType, IdType, Layout};
 use super::zone::ExpiryClock;
 
 /// The most rows of one `save`, and records of one `record`: 6 × 100 and 11 × 100 parameters, of at most 2,100.
 pub(super) const MOST_ROWS: usize = 100;
+
+/// What stands for "no time" in a parameter: a time that every type can hold, and that nothing of ours has.
+pub(super) const NO_TIME: NaiveDateTime = match NaiveDate::from_ymd_opt(1900, 1, 1) {
+    Some(day) => day.and_time(NaiveTime::MIN),
+    None => NaiveDateTime::MIN,
+};
 
 /// What holds for the whole session. An error ends the transaction; nobody is waited for longer than ten seconds; and
 /// the options with which tables with computed columns, filtered indexes or indexed views can be written.
@@ -54,6 +64,11 @@ pub(super) const CLOCK: &str = "/* tbtokend:clock */ \
 /// The columns of `tbtokend_state`, in the order of every statement about it.
 const RECORD_COLUMNS: &str = "customer_id, credentials_fingerprint, failures, kind, message, parked, failed_at, \
     next_attempt_at, last_success_at, renewals, updated_at";
+
+/// The same as parameters say them.
+const RECORD_VALUES: &str = "customer_id, NULLIF(credentials_fingerprint, N''), failures, NULLIF(kind, N''), \
+    NULLIF(message, N''), parked, NULLIF(failed_at, '19000101'), NULLIF(next_attempt_at, '19000101'), \
+    NULLIF(last_success_at, '19000101'), renewals, updated_at";
 
 /// Their types. Ids are compared to the letter.
 const RECORD_DEFINITION: &str = "
@@ -274,7 +289,7 @@ pub(super) fn record(table: &str, rows: usize) -> String {
     let set: Vec<String> = columns.skip(1).map(|column| format!("{column} = r.{column}")).collect();
     format!(
         "/* tbtokend:record */ DECLARE @records TABLE ({RECORD_DEFINITION}); \
-         INSERT INTO @records ({RECORD_COLUMNS}) VALUES {values}; \
+         INSERT INTO @records ({RECORD_COLUMNS}) SELECT {RECORD_VALUES} FROM (VALUES {values}) AS v ({RECORD_COLUMNS}); \
          UPDATE s SET {set} FROM {state} AS s JOIN @records AS r ON s.customer_id = r.customer_id; \
          INSERT INTO {state} ({RECORD_COLUMNS}) SELECT {RECORD_COLUMNS} FROM @records AS r \
          WHERE NOT EXISTS (SELECT 1 FROM {state} AS s WHERE s.customer_id = r.customer_id)",

@@ -6,6 +6,7 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Timelike, Utc};
 use tiberius::{ColumnData, FromSql, IntoSql, Uuid};
 
 use super::layout::{ExpiryType, IdType};
+use super::statements::NO_TIME;
 use super::zone::Zone;
 use crate::model::{CustomerId, Secret};
 
@@ -116,7 +117,7 @@ pub(super) fn stored_parameter(value: Stored) -> ColumnData<'static> {
     }
 }
 
-/// A naive value as a parameter, or a NULL of its type.
+/// A naive value as a parameter.
 pub(super) fn naive_parameter(value: Option<NaiveDateTime>) -> ColumnData<'static> {
-    value.into_sql()
+    value.unwrap_or(NO_TIME).into_sql()
 }
