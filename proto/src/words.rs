@@ -186,6 +186,26 @@ pub fn sentence(text: &str) -> String {
     format!("{}{}{stop}", first.to_uppercase(), chars.as_str())
 }
 
+/// Ids are never shortened to less: a single letter tells three customers apart, but nobody recognizes them by it.
+const SHORTEST_ID: usize = 8;
+
+/// As many characters of an id as tell all these ids apart, which come in their order.
+pub fn short_id_length<'a>(ids: impl IntoIterator<Item = &'a str>) -> usize {
+    let mut shared = 0;
+    let mut before = "";
+    for id in ids {
+        // Neighbours in the order of ids share the longest beginnings.
+        shared = shared.max(before.chars().zip(id.chars()).take_while(|(a, b)| a == b).count());
+        before = id;
+    }
+    (shared + 1).max(SHORTEST_ID)
+}
+
+/// An id in at most so many characters.
+pub fn short_id(id: &str, length: usize) -> &str {
+    id.char_indices().nth(length).map_or(id, |(end, _)| &id[..end])
+}
+
 /// Whether there is nothing to say about a customer: its token is valid and its last attempt succeeded.
 pub fn healthy(customer: &Customer) -> bool {
     customer.token_status == TokenStatus::Valid && customer.failure.is_none()

@@ -7,7 +7,8 @@ use std::cmp::Ordering;
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use tbtoken_proto::words::{
-    duration, healthy, last_error, left, next, printable, problems_first, sentence, skew, time, time_exact,
+    duration, healthy, last_error, left, next, printable, problems_first, sentence, short_id,
+    short_id_length, skew, time, time_exact,
 };
 use tbtoken_proto::{Customer, Failure, FailureKind, Phase, TokenStatus};
 
@@ -214,4 +215,14 @@ fn a_skew_has_a_sign_and_a_tenth() {
     ] {
         assert_eq!(skew(milliseconds), text);
     }
+}
+
+#[test]
+fn short_ids_tell_all_apart_and_are_recognized() {
+    assert_eq!(short_id_length(["8F1C02AA-33D1", "8F1C02AA-77B0", "91BE77C0-33D1"]), 10);
+    assert_eq!(short_id_length(["8F1C", "91BE"]), 8);
+    assert_eq!(short_id_length([]), 8);
+    assert_eq!(short_id("8F1C02AA-33D1", 10), "8F1C02AA-3");
+    assert_eq!(short_id("17", 8), "17");
+    assert_eq!(short_id("日本語テスト", 3), "日本語");
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use tbtoken_proto::{Cron, Customer, Daemon, Host, StatusReply, Summary, host_of};
+use tbtoken_proto::{Cron, Customer, Daemon, Host, StatusReply, Summary, host_of, words};
 
 use crate::text;
 
@@ -52,9 +52,6 @@ pub(crate) struct Widths {
     /// The longest server.
     pub(crate) server: usize,
 }
-
-/// Ids are never shortened to less: a single letter tells three customers apart, but nobody recognizes them by it.
-const SHORTEST_ID: usize = 8;
 
 /// What an answer changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,17 +182,8 @@ fn measure(customers: &[Customer]) -> Widths {
         customers.iter().map(|row| text::width(of(row))).max().unwrap_or_default()
     };
     let id = longest(|row| &row.customer_id);
-    // Neighbours in the order of ids share the longest beginnings.
-    let shared = customers
-        .windows(2)
-        .map(|pair| {
-            let pairs = pair[0].customer_id.chars().zip(pair[1].customer_id.chars());
-            pairs.take_while(|(a, b)| a == b).count()
-        })
-        .max()
-        .unwrap_or_default();
     Widths {
-        short_id: (shared + 1).max(SHORTEST_ID),
+        short_id: words::short_id_length(customers.iter().map(|row| row.customer_id.as_str())),
         id,
         user: longest(|row| &row.tb_username),
         server: longest(|row| server(&row.tb_url)),
