@@ -323,7 +323,7 @@ fn colours_can_be_left_out() {
 
 #[test]
 fn the_man_page_and_the_help_need_no_terminal() {
-    for (argument, word) in [("man", ".TH tbtui 1"), ("--help", "Keys:"), ("--version", "tbtui ")] {
+    for (argument, word) in [("man", ".TH TBTUI 1"), ("--help", "Keys:"), ("--version", "tbtui ")] {
         let output = Command::new(env!("CARGO_BIN_EXE_tbtui")).arg(argument).output().unwrap();
         assert!(output.status.success());
         assert!(String::from_utf8(output.stdout).unwrap().contains(word), "{argument}");
