@@ -105,7 +105,9 @@ fn hosts(attempts: Vec<Attempt>, gates: &mut Gates, per_host: u32) -> Vec<Host> 
         }
     }
     for host in &hosts {
-        gates.entry(host.key.clone()).or_insert_with(|| Gate::new(per_host)).wake();
+        let gate = gates.entry(host.key.clone()).or_insert_with(|| Gate::new(per_host));
+        gate.allow(per_host);
+        gate.wake();
     }
     hosts
 }

@@ -77,6 +77,8 @@ pub struct Scheduler<S, L> {
     gates: Gates,
     running: bool,
     job: Job,
+    /// When something was last heard of the job.
+    heard_at: Instant,
     requests: Requests,
     stop_pass: CancellationToken,
     recording: Option<Recording>,
@@ -98,6 +100,7 @@ pub struct Scheduler<S, L> {
 #[derive(Debug)]
 struct Recording {
     records: Vec<Record>,
+    since: Instant,
     task: JoinHandle<Result<(), StoreError>>,
 }
 
@@ -139,6 +142,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             gates: Gates::new(),
             running: parts.autostart,
             job: Job::Idle,
+            heard_at: Instant::now(),
             requests: Requests::default(),
             stop_pass: CancellationToken::new(),
             recording: None,
@@ -198,6 +202,9 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 
     /// What happens is worked in at once; nothing here waits.
     fn handle(&mut self, input: Input) {
+        if matches!(input, Input::Fact(_) | Input::JobEnded(_)) {
+            self.heard_at = Instant::now();
+        }
         match input {
             Input::Order(Command::Steer { run, reply }) => {
                 let already = self.steer(run);
@@ -210,6 +217,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             Input::Order(Command::Refresh(request)) => {
                 self.requests.wait(request);
                 self.begin(Trigger::Manual);
+            }
+            Input::Order(Command::Reconfigure(policy, limits)) => self.reconfigure(policy, limits),
+            Input::Order(Command::Silence(reply)) => {
+                let _ = reply.send(self.silence());
             }
             Input::Fact(event) => self.learn(event),
             Input::JobEnded(JobEnd::Read(trigger, result)) => self.table_read(trigger, result),
@@ -230,6 +241,24 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
         self.record();
         self.log();
+    }
+
+    fn reconfigure(&mut self, policy: Policy, limits: Limits) {
+        self.limits = limits;
+        self.policy = policy.clone();
+        self.state.set_policy(policy);
+        self.next_tick = self.next_tick.min(Instant::now() + self.interval());
+        // Other customers may be due now.
+        self.early = Some(Instant::now()).filter(|_| self.running);
+        self.look_at_the_clock();
+        self.stale = true;
+    }
+
+    /// For how long nothing has been heard of what is under way.
+    fn silence(&self) -> Duration {
+        let job = (!self.job.is_idle()).then_some(self.heard_at);
+        let recording = self.recording.as_ref().map(|recording| recording.since);
+        job.into_iter().chain(recording).map(|since| since.elapsed()).max().unwrap_or_default()
     }
 
     fn steer(&mut self, run: bool) -> bool {
@@ -277,6 +306,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let store = Arc::clone(&self.store);
         let task = tokio::spawn(async move { store.read(records).await });
         self.job = Job::Reading { trigger, task };
+        self.heard_at = Instant::now();
         self.requests.begin();
         self.stale = true;
     }
@@ -395,7 +425,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let records = self.state.take_unrecorded();
         let (store, batch) = (Arc::clone(&self.store), records.clone());
         let task = tokio::spawn(async move { store.record(batch).await });
-        self.recording = Some(Recording { records, task });
+        self.recording = Some(Recording { records, since: Instant::now(), task });
     }
 
     fn recorded(&mut self, result: Result<Result<(), StoreError>, JoinError>) {

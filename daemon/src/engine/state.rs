@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub use entry::Entry;
 
 use super::event::{Event, Via};
-use super::history::{FailureDetail, History, Notice, NoticeKind};
+use super::history::{FailureDetail, History, Notice, NoticeKind, RenewalDetail};
 use super::plan::Policy;
 use crate::model::{
     BaseUrl, CustomerId, Failure, FailureKind, FailureNote, FingerprintKey, HostKey, Record, TokenStatus,
@@ -76,6 +76,15 @@ impl State {
             pass: PassCounts::default(),
             by_login: 0,
             by_refresh_token: 0,
+        }
+    }
+
+    /// Other rules from now on. What they change is shown, so everyone has a new revision.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+        for entry in self.entries.values_mut() {
+            self.revision += 1;
+            entry.revision = self.revision;
         }
     }
 
@@ -178,7 +187,7 @@ impl State {
                     entry.deferred = None;
                 });
             }
-            Event::Obtained { renewal, refresh_token, via, latency: _, skew: _ } => {
+            Event::Obtained { renewal, refresh_token, via, latency, skew: _ } => {
                 match via {
                     Via::Login => self.by_login += 1,
                     Via::RefreshToken => self.by_refresh_token += 1,
@@ -186,6 +195,7 @@ impl State {
                 let id = renewal.id.clone();
                 self.touch(&id, |entry| {
                     entry.unsaved = Some(*renewal);
+                    entry.latency = Some(latency);
                     entry.refresh_token = refresh_token;
                 });
             }
@@ -394,7 +404,22 @@ impl State {
             self.note(at, NoticeKind::Recovered, Some(id), message);
         }
         let message = format!("renewed until {}", renewed.format("%FT%TZ"));
-        self.note(at, NoticeKind::Renewed, Some(id), message);
+        let renewal = self.entries.get_mut(id).map(|entry| RenewalDetail {
+            url: crate::text::url(&entry.customer.credentials.url),
+            latency: entry.latency.take(),
+        });
+        let customer = Some(id.clone());
+        let kind = NoticeKind::Renewed;
+        self.history.push(Notice {
+            seq: 0,
+            at,
+            kind,
+            customer,
+            message,
+            failure: None,
+            renewal,
+            quiet: false,
+        });
         self.advance_one(id, at);
     }
 
@@ -450,6 +475,7 @@ impl State {
             customer: Some(id.clone()),
             message: failure.to_string(),
             failure: Some(detail),
+            renewal: None,
             quiet: !is_news && !permanent && !consecutive.is_power_of_two(),
         });
     }
@@ -507,7 +533,16 @@ impl State {
 
     fn note(&mut self, at: DateTime<Utc>, kind: NoticeKind, customer: Option<&CustomerId>, message: String) {
         let customer = customer.cloned();
-        self.history.push(Notice { seq: 0, at, kind, customer, message, failure: None, quiet: false });
+        self.history.push(Notice {
+            seq: 0,
+            at,
+            kind,
+            customer,
+            message,
+            failure: None,
+            renewal: None,
+            quiet: false,
+        });
     }
 }
 
