@@ -22,7 +22,7 @@ pub(super) enum Command {
     /// A pass now.
     Refresh(RefreshRequest),
     /// Other settings from now on.
-    Reconfigure(Policy, Limits),
+    Reconfigure(Policy, Limits, oneshot::Sender<()>),
     /// Does it get on?
     Silence(oneshot::Sender<Duration>),
 }
@@ -103,12 +103,15 @@ impl Handle {
         self.snapshots.clone()
     }
 
-    /// Sets when to renew and how many logins at a time. A pass under way keeps what it began with.
+    /// Sets when to renew and how many logins at a time; in force when this is answered. A pass under way keeps
+    /// what it began with.
     ///
     /// # Errors
     /// [`Gone`].
     pub async fn reconfigure(&self, policy: Policy, limits: Limits) -> Result<(), Gone> {
-        self.commands.send(Command::Reconfigure(policy, limits)).await.map_err(|_| Gone)
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Reconfigure(policy, limits, reply)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
     }
 
     /// For how long nothing has been heard of what is under way: a call of the store, or a pass. Zero when nothing is

@@ -218,7 +218,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
                 self.requests.wait(request);
                 self.begin(Trigger::Manual);
             }
-            Input::Order(Command::Reconfigure(policy, limits)) => self.reconfigure(policy, limits),
+            Input::Order(Command::Reconfigure(policy, limits, reply)) => {
+                self.reconfigure(policy, limits);
+                let _ = reply.send(());
+            }
             Input::Order(Command::Silence(reply)) => {
                 let _ = reply.send(self.silence());
             }
@@ -251,7 +254,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         // Other customers may be due now.
         self.early = Some(Instant::now()).filter(|_| self.running);
         self.look_at_the_clock();
-        self.stale = true;
+        self.show();
     }
 
     /// For how long nothing has been heard of what is under way.
