@@ -8,13 +8,14 @@ use std::time::Duration;
 
 pub use notify::Notifier;
 
-/// The file that holds the credential of that name, if systemd gave us one (`LoadCredential=`). An empty one stands for
-/// none: the unit gives it when there is no file.
+/// The file that holds the credential of that name, if systemd gave us one (`LoadCredential=`). One that is blank stands
+/// for none: the unit gives it when there is no file.
 pub fn credential(name: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
     let path = PathBuf::from(folder).join(name);
-    let is_there = path.metadata().is_ok_and(|file| file.is_file() && file.len() > 0);
-    is_there.then_some(path)
+    // One that cannot be read is there; whoever reads it says why.
+    let is_blank = std::fs::read(&path).is_ok_and(|bytes| bytes.trim_ascii().is_empty());
+    (path.is_file() && !is_blank).then_some(path)
 }
 
 /// How long systemd waits for a sign of life (`WatchdogSec=`), if it watches this process.
