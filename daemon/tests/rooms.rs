@@ -54,10 +54,12 @@ fn assert_absent(rooms: &[&str], words: &[&str]) {
     }
 }
 
-const PURE: [&str; 11] = [
+const PURE: [&str; 13] = [
     "model/",
     "engine/plan",
+    "engine/accounts",
     "engine/backoff",
+    "engine/pass/queues",
     "engine/state",
     "engine/event",
     "engine/history",

@@ -89,7 +89,7 @@ impl Picture {
 
     /// Takes an answer in. Rows that it does not mention stay, unless it is complete.
     pub(crate) fn merge(&mut self, reply: StatusReply) -> Change {
-        let StatusReply { cron, daemon, tokens } = reply;
+        let StatusReply { cron, daemon, tokens, .. } = reply;
         let why = tokens.error.or_else(|| daemon.store_error.clone());
         let why = why.unwrap_or_else(|| "the daemon gives no reason".to_owned());
         let store = match (tokens.success, daemon.store_ok) {

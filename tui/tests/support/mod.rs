@@ -215,6 +215,7 @@ pub fn busy_events(customers: &[Customer], now: DateTime<Utc>) -> Vec<Event> {
 pub fn status(customers: Vec<Customer>, now: DateTime<Utc>) -> StatusReply {
     let summary = summarize(&customers);
     StatusReply {
+        hosts: None,
         cron: Cron {
             running: true,
             description: "ThingsBoard Token Refresh (runs every minute)".to_owned(),
