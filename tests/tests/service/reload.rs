@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tbtoken_tests::clock;
-use tbtoken_tests::harness::{Installation, Row, Signal, wait};
+use tbtoken_tests::harness::{Daemon, Installation, Row, Signal, wait};
 use tbtoken_tests::thingsboard::{ThingsBoard, User};
 
 use crate::notify::Systemd;
@@ -60,6 +60,13 @@ fn the_window_decides_anew_who_is_due() {
     daemon.until_customer("acme", "is renewed", |acme| acme.renewals == 1);
 }
 
+/// Orders a reload and gives back what systemd is told at its end.
+fn reload(daemon: &mut Daemon, systemd: &Systemd) -> String {
+    daemon.signal(Signal::SIGHUP);
+    systemd.wait_for("RELOADING=1\n");
+    systemd.wait_for("READY=1\nSTATUS=")
+}
+
 #[test]
 fn a_broken_file_is_refused_and_the_old_settings_stay() {
     let mut installation = Installation::new().with("schedule.interval", "1h");
@@ -74,21 +81,20 @@ fn a_broken_file_is_refused_and_the_old_settings_stay() {
         ("[schedule\n", "is not valid TOML"),
     ] {
         std::fs::write(installation.folder().join("config.toml"), broken).unwrap();
-        daemon.signal(Signal::SIGHUP);
-        systemd.wait_for("; the configuration was refused at ");
+        let status = reload(&mut daemon, &systemd);
+        assert!(status.contains("; the configuration was refused at "), "{status}");
         daemon.wait_for_log("The changed configuration is refused and the old settings stay: ");
         daemon.wait_for_log(why);
         assert_eq!(daemon.status().cron.interval_seconds, 3600);
     }
     let _ = installation.write_config();
-    daemon.signal(Signal::SIGHUP);
-    let status = systemd.wait_for("READY=1\nSTATUS=");
+    let status = reload(&mut daemon, &systemd);
     assert!(!status.contains("refused"), "{status}");
     daemon.wait_for_log("The configuration was read again: nothing has changed");
 
     std::fs::remove_file(installation.folder().join("config.toml")).unwrap();
-    daemon.signal(Signal::SIGHUP);
-    systemd.wait_for("; the configuration was refused at ");
+    let status = reload(&mut daemon, &systemd);
+    assert!(status.contains("; the configuration was refused at "), "{status}");
     assert!(daemon.stop().success());
     installation.config().unset("schedule.interval");
 }
