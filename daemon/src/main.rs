@@ -9,7 +9,7 @@ use clap::Parser;
 use futures_util::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
-use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START};
+use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START, Command, man};
 use tbtokend::clock::Clock;
 use tbtokend::config::{Config, Source};
 use tbtokend::telemetry::{self, Log};
@@ -19,17 +19,20 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let Args { options, command } = Args::parse();
+    if let Some(command) = &command {
+        return carry_out(command);
+    }
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let source = Source { overrides: args.overrides(), environment };
+    let source = Source { overrides: options.overrides(), environment };
     let config = match source.load() {
         Ok(config) => config,
         Err(error) => return fail(&error, BAD_CONFIGURATION),
     };
-    if args.check_config {
-        if !args.quiet {
+    if options.check_config {
+        if !options.quiet {
             print!("{}", config.effective);
         }
         return ExitCode::SUCCESS;
@@ -63,6 +66,16 @@ fn main() -> ExitCode {
     };
     log.flush(LAST_LINES);
     code
+}
+
+fn carry_out(command: &Command) -> ExitCode {
+    let done = match command {
+        Command::Man { page } => man::write(*page, &mut std::io::stdout()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, COULD_NOT_START),
+    }
 }
 
 fn serve(

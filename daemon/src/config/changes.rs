@@ -16,6 +16,11 @@ const TAKEN_OVER: [&str; 7] = [
     "thingsboard.require_https",
 ];
 
+/// Whether a running daemon takes this key over.
+pub fn is_taken_over(key: &str) -> bool {
+    TAKEN_OVER.contains(&key)
+}
+
 /// Every key with its value, to be compared. Values may hold secrets (a proxy's password), so they are not shown.
 #[derive(Clone, PartialEq)]
 pub struct Keys(BTreeMap<String, Value>);
@@ -43,7 +48,7 @@ impl Keys {
         let mut changes = Changes::default();
         for (key, value) in &mut self.0 {
             let Some(new) = new.0.get(key).filter(|new| *new != value) else { continue };
-            if TAKEN_OVER.contains(&key.as_str()) {
+            if is_taken_over(key) {
                 changes.taken_over.push((key.clone(), value.to_string(), new.to_string()));
                 *value = new.clone();
             } else {

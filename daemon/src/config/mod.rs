@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use chrono::TimeDelta;
 use tracing::level_filters::LevelFilter;
 
-pub use changes::{Changes, Keys};
+pub use changes::{Changes, Keys, is_taken_over};
 pub use error::ConfigError;
 
 use crate::control::Binding;
