@@ -31,6 +31,7 @@ use crate::engine::handle::Handle;
 use crate::engine::scheduler::{Parts, Scheduler};
 use crate::service::Service;
 use crate::store::Store;
+use crate::store::mssql::MssqlStore;
 use crate::store::sqlite::SqliteStore;
 use crate::systemd::Notifier;
 use crate::telemetry::Log;
@@ -48,9 +49,6 @@ pub enum StartError {
     /// The store could not be set up.
     #[error("failed to set up the store")]
     Store(#[source] io::Error),
-    /// SQL Server is asked for.
-    #[error("store.kind = \"mssql\" is not there yet: use sqlite, or wait for the next release")]
-    NoMssqlYet,
 }
 
 /// What the process brings along.
@@ -83,7 +81,10 @@ pub async fn run(config: Config, process: Process) -> Result<(), StartError> {
                 SqliteStore::new(path, table, config.fallback_url.clone()).map_err(StartError::Store)?;
             serve(config, store, client, process).await
         }
-        StoreConfig::Mssql(_) => Err(StartError::NoMssqlYet),
+        StoreConfig::Mssql(settings) => {
+            let store = MssqlStore::new(settings.clone());
+            serve(config, store, client, clock, shutdown).await
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod changes;
 mod error;
 mod file;
+mod mssql;
 mod secret_file;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,7 @@ pub use error::ConfigError;
 use crate::control::Binding;
 use crate::engine::pass::Limits;
 use crate::engine::plan::Policy;
-use crate::model::Secret;
+use crate::store::mssql::Settings;
 use crate::telemetry::Target;
 use crate::thingsboard::ClientSettings;
 
@@ -86,22 +87,7 @@ pub enum StoreConfig {
         table: String,
     },
     /// A SQL Server.
-    Mssql(MssqlConfig),
-}
-
-/// How to reach a SQL Server.
-#[derive(Debug)]
-pub struct MssqlConfig {
-    /// `host`, `host,port` or `host\instance`.
-    pub server: String,
-    /// The database.
-    pub database: String,
-    /// The login.
-    pub user: String,
-    /// Its password.
-    pub password: Secret,
-    /// The table.
-    pub table: String,
+    Mssql(Settings),
 }
 
 /// What the command line may say, over everything else.
@@ -140,6 +126,10 @@ mod validate;
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { file: path.display().to_string(), source })
+}
+
+fn bad(key: &'static str, value: &str, why: impl Into<String>) -> ConfigError {
+    ConfigError::BadValue { key, value: value.to_owned(), why: why.into() }
 }
 
 /// A time of the configuration as the engine uses it.
