@@ -3,6 +3,7 @@
 //! This crate is the daemon; `main.rs` only reads the command line. `ARCHITECTURE.md` shows the rooms and the one way
 //! in which data flows through them.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;

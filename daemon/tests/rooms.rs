@@ -57,7 +57,9 @@ fn assert_absent(rooms: &[&str], words: &[&str]) {
 const PURE: [&str; 22] = [
     "model/",
     "engine/plan",
+    "engine/accounts",
     "engine/backoff",
+    "engine/pass/queues",
     "engine/state",
     "engine/event",
     "engine/history",

@@ -12,6 +12,7 @@ pub enum Dialect {
 }
 
 /// The statements that make our tables beside `table`; for SQL Server with the permissions of `user`, if one is given.
+/// SQLite has no users.
 pub fn statements(dialect: Dialect, table: &str, user: Option<&str>) -> String {
     match dialect {
         Dialect::Mssql => mssql::schema(table, user),
