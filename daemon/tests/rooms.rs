@@ -54,7 +54,7 @@ fn assert_absent(rooms: &[&str], words: &[&str]) {
     }
 }
 
-const PURE: [&str; 22] = [
+const PURE: [&str; 24] = [
     "model/",
     "engine/plan",
     "engine/accounts",
