@@ -83,7 +83,7 @@ pub async fn run(config: Config, process: Process) -> Result<(), StartError> {
         }
         StoreConfig::Mssql(settings) => {
             let store = MssqlStore::new(settings.clone());
-            serve(config, store, client, clock, shutdown).await
+            serve(config, store, client, process).await
         }
     }
 }

@@ -151,6 +151,7 @@ mod tests {
             customer: None,
             message: String::new(),
             failure: None,
+            renewal: None,
             quiet: false,
         };
         for _ in 0..10 {
