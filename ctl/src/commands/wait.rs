@@ -21,6 +21,9 @@ use crate::session::{Session, look_up};
 /// How often is looked: a script should not wait for tbctl instead of the token.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// The last question gets so long, though the time is over before: its answer is almost there.
+const LAST_PATIENCE: Duration = Duration::from_millis(200);
+
 /// Looks until it is so, or the time is over.
 pub(super) fn run(session: &Session<'_>, wanted: &WaitArgs) -> Result<Report, Error> {
     let timeout = session.args.timeout.unwrap_or(WAIT_TIMEOUT);
@@ -31,7 +34,7 @@ pub(super) fn run(session: &Session<'_>, wanted: &WaitArgs) -> Result<Report, Er
     loop {
         let left = timeout.saturating_sub(begin.elapsed());
         let query = StatusQuery { customers: Rows::All, since: waiting.revision };
-        let away = match link.ask(&Request::Status(query), left.max(Duration::from_millis(1))) {
+        let away = match link.ask(&Request::Status(query), left.max(LAST_PATIENCE)) {
             Ok(Reply::Status(reply)) => {
                 waiting.take_in(reply)?;
                 None
@@ -47,7 +50,12 @@ pub(super) fn run(session: &Session<'_>, wanted: &WaitArgs) -> Result<Report, Er
         let left = timeout.saturating_sub(begin.elapsed());
         if left.is_zero() {
             voice.be_silent();
-            return Err(away.map_or_else(|| waiting.failed(timeout), |error| in_vain(error, timeout)));
+            return Err(match away {
+                // The last question came a little late, that is all.
+                Some(ClientError::TimedOut { .. }) | None if waiting.read => waiting.failed(timeout),
+                Some(error) => in_vain(error, timeout),
+                None => waiting.failed(timeout),
+            });
         }
         voice.tell(&waiting, away.as_ref(), left);
         pause::for_a_while(LOOK.min(left));
