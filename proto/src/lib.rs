@@ -52,6 +52,7 @@
 
 pub mod client;
 mod event;
+pub mod explain;
 mod host;
 mod reply;
 mod request;

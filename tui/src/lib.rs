@@ -22,14 +22,19 @@ pub mod app;
 pub mod args;
 mod backend;
 mod decode;
+mod environment;
 mod explain;
 pub mod input;
 pub mod link;
 mod listen;
+mod man;
 mod mode;
 mod picture;
 pub mod render;
 mod run;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
 mod terminal;
 mod text;
 pub mod theme;

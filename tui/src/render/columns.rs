@@ -21,8 +21,10 @@ pub(super) struct Columns {
     pub(super) gap: usize,
 }
 
-/// The pointer before the selected row, without the gap behind it.
-pub(super) const POINTER: usize = 1;
+/// What stands before the first column: the pointer of the selected row.
+pub(super) fn margin(gap: usize) -> usize {
+    gap + 1
+}
 
 /// What is left out first when there is no room for all.
 const LEAST_IMPORTANT: [Column; 3] = [Column::Server, Column::Next, Column::User];
@@ -86,7 +88,8 @@ impl Columns {
         }
 
         let spare = width.saturating_sub(this.width());
-        let spare = this.grow(Column::Error, 16, spare);
+        // "rate limited (x12)"
+        let spare = this.grow(Column::Error, 18, spare);
         // User and server share what there is, and what one does not need is the other's.
         let (user, server) = (widths.user.min(40), widths.server.min(40));
         let spare = this.grow(Column::User, user, spare / 2) + spare.div_ceil(2);
@@ -101,7 +104,7 @@ impl Columns {
 
     fn width(&self) -> usize {
         let columns: usize = self.columns.iter().map(|(_, width)| width).sum();
-        POINTER + columns + self.gap * self.columns.len()
+        margin(self.gap) + columns + self.gap * self.columns.len().saturating_sub(1)
     }
 
     fn of(&self, wanted: Column) -> Option<usize> {
