@@ -294,3 +294,6 @@ pub fn next_due(state: &State, now: DateTime<Utc>, policy: &Policy) -> Option<Da
     };
     state.entries().filter_map(|(_, entry)| later(entry)).min()
 }
+
+#[cfg(test)]
+mod tests;

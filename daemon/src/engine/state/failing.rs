@@ -94,6 +94,7 @@ impl State {
             customer: Some(id.clone()),
             message: format!("{failure}; it stays parked ({})", parked.message),
             failure: Some(detail),
+            renewal: None,
             quiet: false,
         });
     }
