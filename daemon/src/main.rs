@@ -1,53 +1,35 @@
-//! The daemon's command line.
+//! Arguments → configuration → `run` → exit code.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use futures_util::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
+use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START, Command};
 use tbtokend::clock::Clock;
-use tbtokend::config::{Config, Overrides};
+use tbtokend::config::Config;
+use tbtokend::store::schema;
 use tbtokend::telemetry;
 use tokio_util::sync::CancellationToken;
 
-/// Keeps the ThingsBoard tokens of many customers fresh.
-#[derive(Debug, Parser)]
-#[command(version, after_help = "Exit codes: 0 ended as asked; 1 could not start; 2 usage; 6 configuration.")]
-struct Args {
-    /// The configuration; missing is fine if the environment or the defaults suffice
-    /// [default: /etc/tbtokend/config.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Checks the configuration, prints the effective one without secrets, and ends
-    #[arg(long)]
-    check_config: bool,
-    /// The control socket, over control.socket
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-    /// error, warn, info, debug or trace, over log.level
-    #[arg(long, value_name = "LEVEL")]
-    log_level: Option<String>,
-}
-
-/// It could not start: the socket is taken, for example.
-const COULD_NOT_START: u8 = 1;
-/// The configuration cannot be used.
-const BAD_CONFIGURATION: u8 = 6;
-
 fn main() -> ExitCode {
     let args = Args::parse();
-    let overrides = Overrides { file: args.config, socket: args.socket, log_level: args.log_level };
+    if let Some(Command::Schema(asked)) = &args.command {
+        print!("{}", schema::statements(asked.dialect(), &asked.table, asked.grants.as_deref()));
+        return ExitCode::SUCCESS;
+    }
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let config = match Config::load(&overrides, &environment) {
+    let config = match Config::load(&args.overrides(), &environment) {
         Ok(config) => config,
         Err(error) => return fail(&error, BAD_CONFIGURATION),
     };
     if args.check_config {
-        print!("{}", config.effective);
+        if !args.quiet {
+            print!("{}", config.effective);
+        }
         return ExitCode::SUCCESS;
     }
     let clock = Clock::system();

@@ -27,10 +27,10 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `{"action":"status"}` | [`StatusReply`]: `cron`, `tokens`, `daemon` |
-//! | `{"action":"status","customers":"none"}` | the same without `tokens.customers` |
-//! | `{"action":"status","customers":["id",…]}` | only these rows; an id that is not there is `unknown_customer` |
-//! | `{"action":"status","since":REV}` | only customers that changed after [`Revision`] REV, and `tokens.removed`; `daemon.revision` is the new REV. A REV from before a restart, or too old, gives everything and `tokens.complete` |
+//! | `{"action":"status"}` | [`StatusReply`]: `cron`, `tokens`, `hosts`, `daemon` |
+//! | `{"action":"status","customers":"none"}` | the same without `tokens.customers` and `hosts` |
+//! | `{"action":"status","customers":["id",…]}` | only these rows and their hosts; an id that is not there is `unknown_customer` |
+//! | `{"action":"status","since":REV}` | only customers and hosts that changed after [`Revision`] REV, and `tokens.removed`; `daemon.revision` is the new REV. A REV from before a restart, or too old, gives everything and `tokens.complete` |
 //! | `{"action":"start"}`, `{"action":"stop"}` | [`SteerReply`]; saying it twice succeeds and says that it was so already |
 //! | `{"action":"refresh"}` | [`RefreshReply`] over everyone who is due now, waiting ones included |
 //! | `{"action":"refresh","customers":["id",…]}` | exactly these, even if valid or parked |
@@ -52,6 +52,8 @@
 
 pub mod client;
 mod event;
+pub mod explain;
+mod host;
 mod reply;
 mod request;
 mod status;
@@ -60,6 +62,7 @@ pub mod words;
 use std::path::PathBuf;
 
 pub use event::{Event, EventKind, Seq};
+pub use host::{Host, HostState, host_of};
 pub use reply::{
     Answer, ErrorCode, EventsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult, Refusal, Reply,
     StatusReply, SteerReply, VersionReply,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{Cron, Daemon, Event, FailureKind, Id, Request, Seq, Tokens};
+use crate::{Cron, Daemon, Event, FailureKind, Host, Id, Request, Seq, Tokens};
 
 /// One answer line: what was asked for, or why not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,11 @@ pub struct StatusReply {
     pub cron: Cron,
     /// The customers.
     pub tokens: Tokens,
+    /// The ThingsBoard servers of the customers that were asked for, in the order of their names; absent if no
+    /// customers were asked for. A server that nobody uses any more is left out: with `since`, a client forgets those
+    /// that none of its customers names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<Host>>,
     /// The daemon.
     pub daemon: Daemon,
 }

@@ -192,7 +192,7 @@ impl App {
     }
 
     fn areas(&self) -> Areas {
-        Areas::of(Rect::new(0, 0, self.size.0, self.size.1))
+        render::areas(self, Rect::new(0, 0, self.size.0, self.size.1))
     }
 
     fn page(&self) -> usize {
@@ -309,10 +309,10 @@ impl App {
     fn settle(&mut self) {
         let areas = self.areas();
         self.view.follow(areas.rows());
-        let lines = render::lines(self, &areas);
+        let extent = render::extent(self, &areas);
         match &mut self.mode {
             Mode::Detail { scroll, .. } | Mode::Events { scroll } | Mode::Help { scroll, .. } => {
-                *scroll = (*scroll).min(lines.surplus());
+                *scroll = (*scroll).min(extent.surplus());
             }
             Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Confirm { .. } => {}
         }

@@ -1,5 +1,6 @@
 //! The screen: one `render(frame, app, area)` per panel. Nothing here changes anything.
 
+mod alert;
 pub(crate) mod areas;
 mod columns;
 mod confirm;
@@ -31,6 +32,8 @@ use areas::Areas;
 ///  ________________________________________
 /// |                 Header                 |   the daemon, its loop, the time; or what is unreachable
 /// |----------------------------------------|
+/// |                 Alert                  |   only while something is unreachable: why, and what to do
+/// |----------------------------------------|
 /// |                Summary                 |   how many of each status
 /// |----------------------------------------|
 /// |                  Rule                  |   the news; filter, place and order of the table
@@ -48,21 +51,22 @@ use areas::Areas;
 /// The events and the whole detail take the place of table and detail; menus, help and questions lie over them. On a
 /// screen too small for this there are only the counts.
 pub fn render(frame: &mut Frame<'_>, app: &App) {
-    let areas = Areas::of(frame.area());
+    let areas = areas(app, frame.area());
     if areas.counts_only {
         counts::render(frame, app, frame.area());
         return;
     }
     header::render(frame, app, areas.header);
+    alert::render(frame, app, areas.alert);
     summary::render(frame, app, areas.summary);
-    rule::render(frame, app, areas.rule);
+    rule::render(frame, app, areas.rule, areas.alert.is_empty());
     let under = match &app.mode {
         Mode::Help { back, .. } | Mode::Confirm { back, .. } => back,
         mode => mode,
     };
     match under {
         Mode::Detail { .. } | Mode::Events { .. } => {
-            reader(frame, areas.body, scroll_of(under), lines_of(app, under, &areas));
+            reader(frame, app, under, areas.body);
         }
         Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Help { .. } | Mode::Confirm { .. } => {
             // Without customers there is no detail either.
@@ -73,11 +77,16 @@ pub fn render(frame: &mut Frame<'_>, app: &App) {
     }
     footer::render(frame, app, areas.footer);
     match &app.mode {
-        Mode::SortMenu { line } => sort_menu::render(frame, app, *line, areas.body),
+        Mode::SortMenu { line } => sort_menu::render(frame, app, *line, areas.whole),
         Mode::Help { scroll, .. } => help::render(frame, app, *scroll, areas.whole),
         Mode::Confirm { question, focus, .. } => confirm::render(frame, app, question, *focus, areas.whole),
         Mode::Table | Mode::Filter | Mode::Detail { .. } | Mode::Events { .. } => {}
     }
+}
+
+/// Which panel gets which part of a screen.
+pub(crate) fn areas(app: &App, screen: Rect) -> Areas {
+    Areas::of(screen, |most| alert::height(app, screen.width, most))
 }
 
 /// A text that is scrolled: how long it is, and how much of it is seen.
@@ -94,32 +103,27 @@ impl Extent {
 }
 
 /// The extent of the text that the mode shows, so that scrolling can end where the text does.
-pub(crate) fn lines(app: &App, areas: &Areas) -> Extent {
-    match &app.mode {
-        Mode::Help { .. } => help::extent(app, areas.whole),
-        mode => Extent { lines: lines_of(app, mode, areas).len(), height: areas.body.height.into() },
-    }
+pub(crate) fn extent(app: &App, areas: &Areas) -> Extent {
+    let lines = match &app.mode {
+        Mode::Help { .. } => return help::extent(app, areas.whole),
+        Mode::Detail { id, .. } => detail::lines(app, id, areas.body.width.into()).len(),
+        Mode::Events { .. } => events::count(app),
+        Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Confirm { .. } => 0,
+    };
+    Extent { lines, height: areas.body.height.into() }
 }
 
-fn lines_of<'a>(app: &'a App, mode: &Mode, areas: &Areas) -> Vec<Line<'a>> {
-    match mode {
-        Mode::Detail { id, .. } => detail::lines(app, id, areas.body.width.into()),
-        Mode::Events { .. } => events::lines(app, areas.body.width.into()),
+/// The visible lines of a text that takes the whole body.
+fn reader(frame: &mut Frame<'_>, app: &App, mode: &Mode, area: Rect) {
+    let (columns, height) = (usize::from(area.width), usize::from(area.height));
+    let lines: Vec<Line<'_>> = match mode {
+        Mode::Detail { id, scroll } => {
+            detail::lines(app, id, columns).into_iter().skip(*scroll).take(height).collect()
+        }
+        Mode::Events { scroll } => events::lines(app, columns, *scroll, height),
         Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Help { .. } | Mode::Confirm { .. } => {
             vec![]
         }
-    }
-}
-
-fn scroll_of(mode: &Mode) -> usize {
-    match mode {
-        Mode::Detail { scroll, .. } | Mode::Events { scroll } | Mode::Help { scroll, .. } => *scroll,
-        Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Confirm { .. } => 0,
-    }
-}
-
-/// The visible lines of a scrolled text.
-fn reader(frame: &mut Frame<'_>, area: Rect, scroll: usize, lines: Vec<Line<'_>>) {
-    let visible: Vec<Line<'_>> = lines.into_iter().skip(scroll).take(area.height.into()).collect();
-    frame.render_widget(Paragraph::new(visible), area);
+    };
+    frame.render_widget(Paragraph::new(lines), area);
 }

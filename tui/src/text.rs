@@ -1,6 +1,6 @@
-//! Text that must fit: clipping, wrapping and times, by the width on the screen.
+//! Text that must fit: clipping and wrapping, by the width on the screen.
 
-use chrono::{DateTime, Utc};
+pub(crate) use tbtoken_proto::words::{sentence, time, time_exact};
 use unicode_width::UnicodeWidthStr;
 
 /// The columns that `text` takes.
@@ -86,34 +86,6 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// A time of day in UTC, with the date when that is not today's: `14:03Z`, `Nov 22 14:03Z`.
-pub(crate) fn time(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    dated(at, now, "%H:%MZ")
-}
-
-/// The same to the second: `14:03:07Z`.
-pub(crate) fn time_exact(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    dated(at, now, "%H:%M:%SZ")
-}
-
-fn dated(at: DateTime<Utc>, now: DateTime<Utc>, format: &str) -> String {
-    let time = at.format(format);
-    if at.date_naive() == now.date_naive() {
-        time.to_string()
-    } else {
-        format!("{} {time}", at.format("%b %-d"))
-    }
-}
-
-/// `text` as a sentence: its first letter large, a full stop at its end.
-pub(crate) fn sentence(text: &str) -> String {
-    let text = text.trim();
-    let mut chars = text.chars();
-    let Some(first) = chars.next() else { return String::new() };
-    let stop = if text.ends_with(['.', '!', '?', ':', '\u{2026}']) { "" } else { "." };
-    format!("{}{}{stop}", first.to_uppercase(), chars.as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,12 +117,5 @@ mod tests {
         }
         assert!(wrap("日", 1).concat().is_empty() || wrap("日", 1) == ["日"]);
         assert!(wrap("anything", 0).is_empty());
-    }
-
-    #[test]
-    fn sentences_begin_large_and_end() {
-        assert_eq!(sentence("not running"), "Not running.");
-        assert_eq!(sentence("Done."), "Done.");
-        assert_eq!(sentence(""), "");
     }
 }

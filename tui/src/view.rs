@@ -15,6 +15,9 @@ pub(crate) struct View {
     order: Vec<usize>,
     /// The id of the selected customer: the selection belongs to a customer and not to a line.
     selected: Option<String>,
+    /// Whether the operator chose it. Before that the first line is selected, whoever comes to stand there: a screen
+    /// that is only watched keeps the worst trouble in sight.
+    chosen: bool,
     /// Where the selected customer is in `order`.
     cursor: usize,
     /// The first visible line.
@@ -35,6 +38,10 @@ pub(crate) enum Sort {
     User,
     /// By ThingsBoard server.
     Server,
+    /// Whoever is tried next comes first, the parked ones last.
+    Next,
+    /// By the last error, so that those who suffer from the same stand together; whoever has none comes last.
+    Error,
 }
 
 /// Which way the table is sorted.
@@ -89,7 +96,8 @@ impl Step {
 }
 
 impl Sort {
-    pub(crate) const ALL: [Self; 5] = [Self::Problems, Self::Left, Self::Customer, Self::User, Self::Server];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Problems, Self::Customer, Self::User, Self::Server, Self::Left, Self::Next, Self::Error];
 
     /// As the menu and the line above the table call it.
     pub(crate) fn word(self) -> &'static str {
@@ -99,6 +107,8 @@ impl Sort {
             Self::Customer => "CUSTOMER",
             Self::User => "USER",
             Self::Server => "THINGSBOARD",
+            Self::Next => "NEXT",
+            Self::Error => "LAST ERROR",
         }
     }
 
@@ -111,6 +121,19 @@ impl Sort {
             Self::Customer => by_id(),
             Self::User => a.tb_username.cmp(&b.tb_username).then_with(by_id),
             Self::Server => a.tb_url.cmp(&b.tb_url).then_with(by_id),
+            Self::Next => {
+                let rank = |customer: &Customer| {
+                    let at = customer.next_attempt_at.filter(|_| customer.state != Phase::Parked);
+                    (at.is_none(), at)
+                };
+                rank(a).cmp(&rank(b)).then_with(by_id)
+            }
+            Self::Error => {
+                let rank = |customer: &Customer| {
+                    customer.failure.as_ref().map_or((true, ""), |failure| (false, failure.kind.short()))
+                };
+                rank(a).cmp(&rank(b)).then_with(by_id)
+            }
         }
     }
 }
@@ -163,15 +186,26 @@ impl View {
             Direction::Ascending => sort.compare(&customers[a], &customers[b]),
             Direction::Descending => sort.compare(&customers[b], &customers[a]),
         });
-        let stays = self
-            .selected
-            .as_ref()
-            .and_then(|id| self.order.iter().position(|&at| customers[at].customer_id == *id));
-        self.put_cursor(stays.unwrap_or(self.cursor), customers);
+        let chosen = self.selected.as_ref().filter(|_| self.chosen);
+        let stays = chosen.and_then(|id| self.order.iter().position(|&at| customers[at].customer_id == *id));
+        let otherwise = if self.chosen { self.cursor } else { 0 };
+        self.put_cursor(stays.unwrap_or(otherwise), customers);
+    }
+
+    /// From now on the selection stays on its customer.
+    pub(crate) fn choose(&mut self) {
+        self.chosen = true;
+    }
+
+    /// Lets go of the selected customer; after the next [`arrange`](Self::arrange) the first line is selected.
+    /// Returns whether there was something to let go of.
+    pub(crate) fn let_go(&mut self) -> bool {
+        std::mem::take(&mut self.chosen)
     }
 
     /// Moves the selection.
     pub(crate) fn step(&mut self, step: Step, page: usize, customers: &[Customer]) {
+        self.choose();
         self.put_cursor(step.from(self.cursor, page), customers);
     }
 

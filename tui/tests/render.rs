@@ -14,7 +14,7 @@ use ratatui::style::{Color, Modifier};
 use support::{busy, busy_events, customer, noon, parked, status};
 use tbtoken_proto::{Customer, StatusReply};
 use tbtui::app::App;
-use tbtui::input::Input;
+use tbtui::input::{Action, ActionError, Input};
 use tbtui::render::render;
 use tbtui::theme::Theme;
 
@@ -149,7 +149,7 @@ fn daemon_never_there() {
 
 #[test]
 fn connecting() {
-    insta::assert_snapshot!(text(&buffer(&empty((80, 24)), (80, 24))));
+    at_each_size("connecting", empty);
 }
 
 #[test]
@@ -166,10 +166,35 @@ fn database_away() {
 
 #[test]
 fn database_takes_no_tokens() {
-    let mut reply = status(busy(noon()), noon());
-    reply.daemon.store_ok = false;
-    reply.daemon.store_error = Some("database or disk is full; make room on the disk of the file".to_owned());
-    insta::assert_snapshot!(text(&buffer(&app((80, 24), reply), (80, 24))));
+    at_each_size("database_takes_no_tokens", |size| {
+        let mut reply = status(busy(noon()), noon());
+        reply.daemon.store_ok = false;
+        reply.daemon.store_error =
+            Some("database or disk is full; make room on the disk of the file".to_owned());
+        app(size, reply)
+    });
+}
+
+#[test]
+fn loop_stopped() {
+    at_each_size("loop_stopped", |size| {
+        let mut reply = status(busy(noon()), noon());
+        (reply.cron.running, reply.cron.next_run_at) = (false, None);
+        app(size, reply)
+    });
+}
+
+#[test]
+fn news() {
+    at_each_size("news", |size| {
+        let mut app = busy_app(size);
+        let error = ActionError {
+            why: "the daemon is shutting down".to_owned(),
+            hint: Some("try again in a moment".to_owned()),
+        };
+        app.update(Input::Done(Action::RefreshDue, Err(error)), noon());
+        app
+    });
 }
 
 #[test]
@@ -234,21 +259,60 @@ fn over_the_table() {
     for (name, keys) in
         [("detail", "\n"), ("events", "e"), ("help", "?"), ("sort", "s"), ("parked", "r"), ("stop", "S")]
     {
-        for size in [(100, 30), (40, 10)] {
+        at_each_size(&format!("over_{name}"), |size| {
             let mut app = busy_app(size);
             press(&mut app, keys, noon());
-            let name = format!("over_{name}_{}x{}", size.0, size.1);
-            insta::assert_snapshot!(name, text(&buffer(&app, size)));
+            app
+        });
+    }
+}
+
+#[test]
+fn every_line_of_the_help_can_be_reached_at_every_size() {
+    for size in SIZES {
+        let mut app = busy_app(size);
+        press(&mut app, "?", noon());
+        let mut seen = text(&buffer(&app, size));
+        for _ in 0..100 {
+            press(&mut app, "j", noon());
+            seen.push_str(&text(&buffer(&app, size)));
+        }
+        for word in ["arrows j k", "start or stop", "Ctrl-C", "needs nothing", "retrying"] {
+            assert!(seen.contains(word), "{word} at {size:?}");
         }
     }
 }
 
 #[test]
 fn frozen_problems_only_and_filtered() {
-    let mut app = busy_app((100, 30));
-    press(&mut app, "p/isar\nf", noon());
-    app.update(Input::Tick, noon() + TimeDelta::minutes(7));
-    insta::assert_snapshot!(text(&buffer(&app, (100, 30))));
+    at_each_size("frozen", |size| {
+        let mut app = busy_app(size);
+        press(&mut app, "p/isar\nf", noon());
+        app.update(Input::Tick, noon() + TimeDelta::minutes(7));
+        app
+    });
+}
+
+#[test]
+fn frozen_while_the_daemon_is_away() {
+    at_each_size("frozen_and_away", |size| {
+        let mut app = busy_app(size);
+        press(&mut app, "f", noon());
+        app.update(lost(), noon() + TimeDelta::seconds(60));
+        app
+    });
+}
+
+#[test]
+fn an_outage_says_why_and_what_to_do_wherever_there_is_room() {
+    for size in SIZES {
+        let mut app = busy_app(size);
+        app.update(lost(), noon());
+        let text = text(&buffer(&app, size)).to_lowercase();
+        assert!(text.contains("not running"), "{text}");
+        assert!(size.1 < 14 || text.contains("systemctl status tbtokend"), "{text}");
+        assert!(size.1 < 24 || text.contains("journalctl -u tbtokend -n 20"), "{text}");
+    }
 }
 
 #[test]
@@ -316,7 +380,9 @@ fn the_alarm_and_the_selection_are_reversed() {
     let buffer = buffer(&app, size);
     let reversed = |y: u16| (0..size.0).all(|x| buffer[(x, y)].modifier.contains(Modifier::REVERSED));
     assert!(reversed(0) && !reversed(1));
-    assert!(reversed(4), "the first customer is selected");
+    let line = |y: u16| (0..size.0).map(|x| buffer[(x, y)].symbol()).collect::<String>();
+    let reversed: Vec<u16> = (1..size.1).filter(|&y| reversed(y)).collect();
+    assert!(reversed.len() == 1 && line(reversed[0]).contains("398E8BF9"), "the first customer is selected");
 }
 
 /// The README's picture: `UPDATE_PICTURE=1 cargo test -p tbtui readme_picture` takes it anew.

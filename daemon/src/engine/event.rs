@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
-
 use super::plan::Trigger;
-use crate::model::{CustomerId, Failure, HostKey, Record, Renewal, Secret};
+use crate::model::{CustomerId, Failure, HostKey, Record, Renewal, Secret, Skew};
 use crate::store::{StoreError, Table};
+use crate::thingsboard::gate::GateState;
 
 /// One fact. When it happened is said beside it.
 #[derive(Debug)]
@@ -35,7 +34,7 @@ pub enum Event {
         /// How long ThingsBoard took.
         latency: Duration,
         /// By how much the server's clock is ahead of ours.
-        skew: TimeDelta,
+        skew: Skew,
     },
     /// The token is in the table.
     Saved(CustomerId),
@@ -55,6 +54,8 @@ pub enum Event {
         /// Why.
         error: StoreError,
     },
+    /// The server does not take the refresh token any more; the password is next.
+    RefreshTokenRefused(CustomerId),
     /// Not tried in this pass after all.
     Deferred {
         /// Who.
@@ -62,8 +63,19 @@ pub enum Event {
         /// What was seen of its server, if that is the reason.
         why: Option<Failure>,
     },
+    /// The pass has lasted long enough; this one's turn comes in the next, at once.
+    LeftOver(CustomerId),
     /// A server answers again after it was given up for a while.
     HostBack(HostKey),
+    /// A server is asked in another way than before.
+    GateMoved {
+        /// Which.
+        host: HostKey,
+        /// How many logins it gets at a time at most.
+        limit: u32,
+        /// Whether it is asked at all.
+        gate: GateState,
+    },
     /// A pass ended.
     PassFinished,
     /// Records were written.

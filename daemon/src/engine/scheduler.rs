@@ -1,7 +1,10 @@
 //! The one loop: it owns the state, decides when to look at the table, and is the only one who hears everything.
 
+mod display;
 mod job;
 mod manual;
+mod recorder;
+mod wakes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +12,16 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::sync::mpsc;
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::display::Display;
 use self::job::{Job, JobEnd};
 use self::manual::Requests;
+use self::recorder::Recorder;
+use self::wakes::Wakes;
 use super::event::Event;
 use super::handle::{Command, Ends, Handle, NotRefreshed, Steered};
 use super::pass::{Gates, Limits};
@@ -22,7 +29,6 @@ use super::plan::{Policy, Selection, Trigger, next_due, plan};
 use super::state::State;
 use super::view::{Identity, LastRun, Loop, Snapshot};
 use crate::clock::Clock;
-use crate::model::Record;
 use crate::store::{Records, Store, StoreError, Table};
 use crate::telemetry;
 use crate::thingsboard::Logins;
@@ -30,17 +36,8 @@ use crate::thingsboard::Logins;
 /// Everything under one deadline after the order to shut down.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_millis(4500);
 
-/// The shortest time between two snapshots, so that a pass over many customers does not spend itself on being shown.
-const PUBLISH_GAP: Duration = Duration::from_millis(50);
-
-/// Per so many customers another gap.
-const CUSTOMERS_PER_GAP: usize = 20_000;
-
 /// The shortest time between two looks at the clock for the sake of a status that changes by itself.
 const TIME_GAP: Duration = Duration::from_secs(1);
-
-/// The first wait before a store that failed is tried again; it doubles up to the interval.
-const STORE_RETRY: Duration = Duration::from_secs(5);
 
 /// What a scheduler is made of.
 #[derive(Debug)]
@@ -70,8 +67,7 @@ pub struct Scheduler<S, L> {
     policy: Policy,
     limits: Limits,
     rng: StdRng,
-    identity: Identity,
-    ends: Ends,
+    commands: mpsc::Receiver<Command>,
     state: State,
     /// The gates of the servers, while no pass has them.
     gates: Gates,
@@ -79,26 +75,20 @@ pub struct Scheduler<S, L> {
     job: Job,
     requests: Requests,
     stop_pass: CancellationToken,
-    recording: Option<Recording>,
-    /// Records could not be written: not again before the store has shown that it works.
-    recording_held: bool,
+    /// The pass under way, or the last one, has left customers over: the next begins at once.
+    has_left_over: bool,
+    /// When servers that rest or were given up were last asked again.
+    woke_gates_at: Option<Instant>,
+    recorder: Recorder,
+    wakes: Wakes,
+    display: Display,
     last_run: Option<LastRun>,
-    next_tick: Instant,
-    early: Option<Instant>,
+    /// When a status changes by itself.
     status_change: Option<Instant>,
-    store_failures: u32,
     /// The time of the last plan that was about whoever is due.
     planned_at: Option<DateTime<Utc>>,
-    shown_at: Instant,
-    stale: bool,
     /// Set once the process is to end; the loop ends then at the latest.
     deadline: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Recording {
-    records: Vec<Record>,
-    task: JoinHandle<Result<(), StoreError>>,
 }
 
 /// Everything that can happen to the loop.
@@ -106,7 +96,6 @@ enum Input {
     Order(Command),
     Fact(Event),
     JobEnded(JobEnd),
-    Recorded(Result<Result<(), StoreError>, JoinError>),
     Tick,
     Early,
     StatusChange,
@@ -125,7 +114,8 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let state = State::new(parts.policy.clone(), start);
         let cycle = Loop { running: parts.autostart, refreshing: false, next_run_at: None, last_run: None };
         let first = Snapshot::new(&state, &cycle, &identity, &parts.policy, None, now);
-        let (handle, ends) = Handle::new(first);
+        let (handle, Ends { commands, snapshots }) = Handle::new(first);
+        let interval = parts.policy.interval.to_std().unwrap_or(Duration::from_secs(60));
         let scheduler = Self {
             store: Arc::new(parts.store),
             logins: Arc::new(parts.logins),
@@ -133,24 +123,21 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             policy: parts.policy,
             limits: parts.limits,
             rng: StdRng::seed_from_u64(parts.seed),
-            identity,
-            ends,
+            commands,
             state,
             gates: Gates::new(),
             running: parts.autostart,
             job: Job::Idle,
             requests: Requests::default(),
             stop_pass: CancellationToken::new(),
-            recording: None,
-            recording_held: false,
+            has_left_over: false,
+            woke_gates_at: None,
+            recorder: Recorder::default(),
+            wakes: Wakes::new(interval),
+            display: Display::new(identity, snapshots),
             last_run: None,
-            next_tick: Instant::now(),
-            early: None,
             status_change: None,
-            store_failures: 0,
             planned_at: None,
-            shown_at: Instant::now(),
-            stale: false,
             deadline: None,
         };
         (scheduler, handle)
@@ -158,7 +145,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 
     /// Runs until `shutdown`, and then until what was begun is safe or the deadline is over.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        self.next_tick = Instant::now() + self.interval();
+        self.wakes.begin_interval();
         // Also when the loop is stopped: status should know the table.
         self.begin(Trigger::Start);
         loop {
@@ -176,19 +163,19 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 
     async fn next_input(&mut self, shutdown: &CancellationToken) -> Input {
         let shutting_down = self.deadline.is_some();
-        let show_at = self.shown_at + self.publish_gap();
+        let show_at = self.display.due(self.state.len());
         tokio::select! {
             // In this order, so that a run follows from its seed alone. What comes rarely is first: facts of a pass
             // may come without end, and starve nobody.
             biased;
             () = shutdown.cancelled(), if !shutting_down => Input::Shutdown,
             () = sleep_until_some(self.deadline) => Input::Deadline,
-            () = sleep_until(self.next_tick), if !shutting_down => Input::Tick,
-            () = sleep_until_some(self.early), if self.job.is_idle() && !shutting_down => Input::Early,
+            () = sleep_until(self.wakes.next_tick()), if !shutting_down => Input::Tick,
+            () = sleep_until_some(self.wakes.early()), if self.job.is_idle() && !shutting_down => Input::Early,
             () = sleep_until_some(self.status_change) => Input::StatusChange,
-            () = sleep_until(show_at), if self.stale => Input::Show,
-            Some(order) = self.ends.commands.recv() => Input::Order(order),
-            result = recorded(&mut self.recording) => Input::Recorded(result),
+            () = sleep_until_some(show_at) => Input::Show,
+            Some(order) = self.commands.recv() => Input::Order(order),
+            fact = self.recorder.next() => Input::Fact(fact),
             input = self.job.next() => match input {
                 Ok(event) => Input::Fact(event),
                 Err(end) => Input::JobEnded(end),
@@ -216,7 +203,6 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             Input::JobEnded(JobEnd::Pass(trigger, started_at, result)) => {
                 self.pass_ended(trigger, started_at, result);
             }
-            Input::Recorded(result) => self.recorded(result),
             Input::Tick => self.tick(),
             Input::Early => {
                 self.begin(Trigger::Early);
@@ -238,22 +224,18 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
         self.running = run;
         self.learn(if run { Event::LoopStarted } else { Event::LoopStopped });
-        self.early = None;
+        self.wakes.not_early();
         if run {
-            self.next_tick = Instant::now() + self.interval();
+            self.wakes.begin_interval();
             // If something is under way, right after it.
-            self.early = Some(Instant::now()).filter(|_| !self.job.is_idle());
+            self.wakes.at_once();
             self.begin(Trigger::Start);
         }
         false
     }
 
     fn tick(&mut self) {
-        let now = Instant::now();
-        self.next_tick += self.interval();
-        if self.next_tick <= now {
-            self.next_tick = now + self.interval();
-        }
+        self.wakes.tick();
         match (self.running, self.job.is_idle()) {
             (true, true) => telemetry::scheduled(self.clock.now()),
             (true, false) => telemetry::skipped(self.clock.now()),
@@ -261,7 +243,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             (false, _) => {}
         }
         self.begin(Trigger::Schedule);
-        self.stale = true;
+        self.display.outdate();
     }
 
     /// Reads the table, unless a pass is under way; then this waits for its end.
@@ -269,7 +251,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         if !self.job.is_idle() || self.deadline.is_some() {
             return;
         }
-        self.early = None;
+        self.wakes.looking();
         let records = match self.state.table_read_at() {
             None => Records::All,
             Some(_) => Records::Failing,
@@ -278,19 +260,22 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let task = tokio::spawn(async move { store.read(records).await });
         self.job = Job::Reading { trigger, task };
         self.requests.begin();
-        self.stale = true;
+        self.display.outdate();
     }
 
     /// The table is here: who is due is renewed.
     fn table_read(&mut self, trigger: Trigger, result: Result<Result<Table, StoreError>, JoinError>) {
+        // Only a look at the table that brings a pass goes on with the one before: nothing spins when it fails.
+        let goes_on = std::mem::take(&mut self.has_left_over);
         let table = match result {
             Ok(Ok(table)) => table,
             Ok(Err(error)) => return self.cannot_read(error),
             Err(error) => return self.cannot_read(internal(&error)),
         };
-        self.store_failures = 0;
-        self.recording_held = false;
+        self.wakes.store_worked();
+        self.recorder.release();
         self.learn(Event::TableRead(table));
+        self.gates.retain(|host, _| self.state.hosts().contains(host));
         let now = self.clock.now();
         let mut selections = self.requests.selections();
         // Also when an operator began it: however often somebody asks for one customer, the others get their turn.
@@ -311,17 +296,28 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             clock: self.clock.clone(),
             lifetime: self.policy.lifetime,
             limits: self.limits,
+            is_new_wake: self.is_new_wake(goes_on),
             stop: self.stop_pass.clone(),
         };
         self.job = Job::pass(trigger, now, tools, plan, std::mem::take(&mut self.gates));
         self.look_at_the_clock();
     }
 
+    /// Whether a pass that begins now may ask servers again that rest or were given up: not when it only goes on with
+    /// the one before, unless that has been so for an interval.
+    fn is_new_wake(&mut self, goes_on: bool) -> bool {
+        let is_new = !goes_on || self.woke_gates_at.is_none_or(|at| at.elapsed() >= self.wakes.interval());
+        if is_new {
+            self.woke_gates_at = Some(Instant::now());
+        }
+        is_new
+    }
+
     fn cannot_read(&mut self, error: StoreError) {
         let message = error.to_string();
         self.learn(Event::TableUnreadable(error));
         self.requests.refuse(&NotRefreshed::StoreUnavailable(message));
-        self.retry_the_store();
+        self.wakes.store_failed();
         self.rest();
     }
 
@@ -334,7 +330,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let finished_at = self.clock.now();
         self.last_run = Some(LastRun { trigger, started_at, finished_at, counts: self.state.pass() });
         if self.state.store_error().is_some() {
-            self.retry_the_store();
+            self.wakes.store_failed();
         }
         self.rest();
     }
@@ -350,60 +346,47 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             self.begin(Trigger::Manual);
             return;
         }
-        if self.running && self.early.is_none() {
+        if self.running && self.has_left_over {
+            self.begin(Trigger::Early);
+            return;
+        }
+        if self.running && self.wakes.early().is_none() {
             // Seen from the last plan: who has become due since, during the pass, must not wait for the next tick.
             let planned_at = self.planned_at.unwrap_or_else(|| self.clock.now());
-            let due = next_due(&self.state, planned_at, &self.policy);
-            self.early = due.map(|due| self.instant_of(due, self.early_gap()));
-            self.early.take_if(|early| *early >= self.next_tick);
+            if let Some(due) = next_due(&self.state, planned_at, &self.policy) {
+                self.wakes.in_time_for((due - self.clock.now()).to_std().unwrap_or_default());
+            }
         }
-        self.stale = true;
-    }
-
-    fn retry_the_store(&mut self) {
-        self.store_failures = self.store_failures.saturating_add(1);
-        let doublings = (self.store_failures - 1).min(16);
-        let wait = STORE_RETRY.saturating_mul(1 << doublings).min(self.interval());
-        self.early = Some(Instant::now() + wait);
+        self.display.outdate();
     }
 
     /// Works a fact in.
     fn learn(&mut self, event: Event) {
         if matches!(event, Event::SaveFailed { .. } | Event::RecordsFailed { .. }) {
-            self.recording_held = true;
+            self.recorder.hold();
         }
+        self.has_left_over |= matches!(event, Event::LeftOver(_));
         if matches!(event, Event::Saved(_)) {
-            self.recording_held = false;
+            self.recorder.release();
         }
         self.requests.note(&event, &self.state);
         self.state.apply(event, self.clock.now(), self.rng.random());
-        self.stale = true;
+        self.display.outdate();
     }
 
     fn look_at_the_clock(&mut self) {
         let revision = self.state.revision();
         let next = self.state.advance(self.clock.now());
-        self.status_change = next.map(|next| self.instant_of(next, TIME_GAP));
-        self.stale |= self.state.revision() != revision;
-    }
-
-    /// Writes the records that have changed: one call at a time, so that what comes meanwhile goes together.
-    fn record(&mut self) {
-        if self.recording.is_some() || self.recording_held || !self.state.has_unrecorded() {
-            return;
+        self.status_change = next.map(|next| self.instant_of(next));
+        if self.state.revision() != revision {
+            self.display.outdate();
         }
-        let records = self.state.take_unrecorded();
-        let (store, batch) = (Arc::clone(&self.store), records.clone());
-        let task = tokio::spawn(async move { store.record(batch).await });
-        self.recording = Some(Recording { records, task });
     }
 
-    fn recorded(&mut self, result: Result<Result<(), StoreError>, JoinError>) {
-        let Some(Recording { records, .. }) = self.recording.take() else { return };
-        match result {
-            Ok(Ok(())) => self.learn(Event::Recorded),
-            Ok(Err(error)) => self.learn(Event::RecordsFailed { records, error }),
-            Err(error) => self.learn(Event::RecordsFailed { records, error: internal(&error) }),
+    /// Writes the records that have changed.
+    fn record(&mut self) {
+        if self.recorder.is_idle() && !self.recorder.is_held() && self.state.has_unrecorded() {
+            self.recorder.write(&self.store, self.state.take_unrecorded());
         }
     }
 
@@ -411,7 +394,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.deadline = Some(Instant::now() + SHUTDOWN_DEADLINE);
         self.stop_pass.cancel();
         // One last try, under the deadline.
-        self.recording_held = false;
+        self.recorder.release();
         self.requests.refuse_waiting();
         if matches!(self.job, Job::Reading { .. }) {
             // Nothing has begun yet.
@@ -423,29 +406,20 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 
     /// Whether nothing is left that would be lost.
     fn is_at_rest(&self) -> bool {
-        let nothing_to_record = self.recording_held || !self.state.has_unrecorded();
-        self.job.is_idle() && self.recording.is_none() && nothing_to_record
+        let nothing_to_record = self.recorder.is_held() || !self.state.has_unrecorded();
+        self.job.is_idle() && self.recorder.is_idle() && nothing_to_record
     }
 
     fn show(&mut self) -> Arc<Snapshot> {
-        let next_run_at = self.running.then(|| {
-            let next = self.early.map_or(self.next_tick, |early| early.min(self.next_tick));
-            self.clock.now() + TimeDelta::from_std(next - Instant::now()).unwrap_or_default()
-        });
+        let now = self.clock.now();
+        let until_next = self.wakes.next() - Instant::now();
         let cycle = Loop {
             running: self.running,
             refreshing: matches!(self.job, Job::Passing { .. }),
-            next_run_at,
+            next_run_at: self.running.then(|| now + TimeDelta::from_std(until_next).unwrap_or_default()),
             last_run: self.last_run,
         };
-        let before = Arc::clone(&self.ends.snapshots.borrow());
-        let now = self.clock.now();
-        let snapshot = Snapshot::new(&self.state, &cycle, &self.identity, &self.policy, Some(&before), now);
-        let snapshot = Arc::new(snapshot);
-        self.ends.snapshots.send_replace(Arc::clone(&snapshot));
-        self.shown_at = Instant::now();
-        self.stale = false;
-        snapshot
+        self.display.show(&self.state, &cycle, &self.policy, now)
     }
 
     fn log(&mut self) {
@@ -454,27 +428,12 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
     }
 
-    fn interval(&self) -> Duration {
-        self.policy.interval.to_std().unwrap_or(Duration::from_secs(60))
-    }
-
-    /// The shortest time between two early wakes: a twelfth of the interval, but neither less than a second nor so much
-    /// that a token of a minute could lapse.
-    fn early_gap(&self) -> Duration {
-        (self.interval() / 12).clamp(Duration::from_secs(1), Duration::from_secs(5))
-    }
-
-    fn publish_gap(&self) -> Duration {
-        let many = u32::try_from(self.state.len() / CUSTOMERS_PER_GAP).unwrap_or(u32::MAX);
-        PUBLISH_GAP.saturating_mul(many.saturating_add(1))
-    }
-
-    /// The instant of a time of day, not sooner than `gap` from now. The clock may be set meanwhile; the next wake
+    /// The instant of a time of day, not sooner than a moment from now. The clock may be set meanwhile; the next wake
     /// looks at it again.
-    fn instant_of(&self, at: DateTime<Utc>, gap: Duration) -> Instant {
+    fn instant_of(&self, at: DateTime<Utc>) -> Instant {
         let wait = (at - self.clock.now()).to_std().unwrap_or_default();
         // A day at most: nobody needs it longer, and an expiry in the year 9999 would overflow.
-        Instant::now() + wait.clamp(gap, Duration::from_secs(86_400))
+        Instant::now() + wait.clamp(TIME_GAP, Duration::from_secs(86_400))
     }
 }
 
@@ -486,13 +445,6 @@ fn internal(error: &JoinError) -> StoreError {
 async fn sleep_until_some(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn recorded(recording: &mut Option<Recording>) -> Result<Result<(), StoreError>, JoinError> {
-    match recording {
-        Some(recording) => (&mut recording.task).await,
         None => std::future::pending().await,
     }
 }

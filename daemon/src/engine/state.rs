@@ -1,29 +1,35 @@
 //! What is known of each customer, and how each fact changes it. Pure: facts, the time and a roll of the dice go in.
 
 mod entry;
+mod failing;
+mod hosts;
+mod refusals;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 pub use entry::Entry;
+pub use hosts::{Host, Hosts};
+use refusals::Refusals;
 
 use super::event::{Event, Via};
-use super::history::{FailureDetail, History, Notice, NoticeKind};
+use super::history::{History, Notice, NoticeKind};
 use super::plan::Policy;
 use crate::model::{
-    BaseUrl, CustomerId, Failure, FailureKind, FailureNote, FingerprintKey, HostKey, Record, TokenStatus,
+    Credentials, CustomerId, Failure, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record, Skew,
+    TokenStatus,
 };
-use crate::store::{RowProblem, StoreError, Table};
-
-/// How many customers that left the table are remembered for clients that ask for changes.
-const REMEMBERED_REMOVALS: usize = 10_000;
+use crate::store::{RowProblem, StoreError};
 
 /// Everything that the daemon knows. The scheduler owns it; nobody else changes it.
 #[derive(Debug)]
 pub struct State {
     policy: Policy,
     entries: BTreeMap<CustomerId, Entry>,
+    hosts: Hosts,
+    refusals: Refusals,
     key: Option<FingerprintKey>,
     revision: u64,
     removed: VecDeque<(u64, CustomerId)>,
@@ -61,6 +67,8 @@ impl State {
         Self {
             policy,
             entries: BTreeMap::new(),
+            hosts: Hosts::default(),
+            refusals: Refusals::default(),
             key: None,
             revision: start,
             removed: VecDeque::new(),
@@ -97,6 +105,21 @@ impl State {
     /// One customer.
     pub fn entry(&self, id: &CustomerId) -> Option<&Entry> {
         self.entries.get(id)
+    }
+
+    /// The fingerprint of these credentials; none before the table was read.
+    pub fn fingerprint(&self, credentials: &Credentials) -> Option<Fingerprint> {
+        self.key.as_ref().map(|key| key.fingerprint(credentials))
+    }
+
+    /// Who was refused for good with these credentials, in the table or not, and with what.
+    pub fn refusal(&self, fingerprint: &Fingerprint) -> Option<(&CustomerId, &FailureNote)> {
+        self.refusals.find(fingerprint, |id| self.entries.get(id).map(|entry| &entry.record))
+    }
+
+    /// The servers of all customers.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// The revision of the whole: that of the latest change.
@@ -178,15 +201,20 @@ impl State {
                     entry.deferred = None;
                 });
             }
-            Event::Obtained { renewal, refresh_token, via, latency: _, skew: _ } => {
+            Event::Obtained { renewal, refresh_token, via, latency: _, skew } => {
+                let id = renewal.id.clone();
                 match via {
-                    Via::Login => self.by_login += 1,
+                    Via::Login => {
+                        self.by_login += 1;
+                        self.accepted(&id, at);
+                    }
                     Via::RefreshToken => self.by_refresh_token += 1,
                 }
-                let id = renewal.id.clone();
+                self.measured(&id, skew, at);
                 self.touch(&id, |entry| {
                     entry.unsaved = Some(*renewal);
                     entry.refresh_token = refresh_token;
+                    entry.proven = true;
                 });
             }
             Event::Saved(id) => self.saved(&id, at),
@@ -211,13 +239,20 @@ impl State {
                 self.lose_store(&error, at);
                 self.write_error = Some(error);
             }
-            Event::Deferred { id, why } => {
-                self.touch(&id, |entry| {
-                    entry.attempting = false;
-                    entry.deferred = why;
-                });
+            Event::RefreshTokenRefused(id) => {
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.refresh_token = None;
+                }
             }
+            Event::Deferred { id, why } => self.deferred(&id, why),
+            Event::LeftOver(id) => self.deferred(&id, None),
             Event::HostBack(host) => self.host_back(&host),
+            Event::GateMoved { host, limit, gate } => {
+                let revision = self.revision + 1;
+                if self.hosts.gate(&host, limit, gate, revision) {
+                    self.revision = revision;
+                }
+            }
             Event::PassFinished => self.pass_finished(at),
             Event::Recorded => self.write_works(at),
             Event::RecordsFailed { records, error } => {
@@ -267,117 +302,24 @@ impl State {
         next
     }
 
-    fn table_read(&mut self, table: Table, at: DateTime<Utc>) {
-        self.adopt_key(&table.key);
-        let mut before = std::mem::take(&mut self.entries);
-        for customer in table.customers {
-            let entry = match before.remove(&customer.id) {
-                Some(mut entry) => {
-                    if entry.replace_row(customer) {
-                        self.revision += 1;
-                        entry.revision = self.revision;
-                    }
-                    entry
-                }
-                None => {
-                    self.revision += 1;
-                    Entry::new(customer, self.revision, at, self.policy.window)
-                }
-            };
-            self.entries.insert(entry.customer.id.clone(), entry);
-        }
-        for (id, entry) in before {
-            // A row may come back, and must not be tried again just because it was away.
-            if self.unrecorded.remove(&id) {
-                self.orphans.push(entry.record);
-            }
-            self.remove(id);
-        }
-        self.adopt_records(table.records);
-        self.forgive_changed_credentials(&table.key, at);
-        self.tell_problems(&table.problems, table.records_lost, at);
-        self.table_read_at = Some(at);
-        let was_lost = self.read_error.take().is_some();
-        if was_lost && self.write_error.is_none() {
-            self.note(at, NoticeKind::StoreBack, None, "the database can be used again".to_owned());
-        }
-        self.advance(at);
-    }
-
-    /// When records become possible that were not before, the fingerprints get the stored key.
-    fn adopt_key(&mut self, key: &FingerprintKey) {
-        if let Some(old) = self.key.replace(key.clone()).filter(|old| old != key) {
-            for entry in self.entries.values_mut() {
-                let credentials = &entry.customer.credentials;
-                if let Some(failure) = &mut entry.record.failure
-                    && failure.fingerprint == old.fingerprint(credentials)
-                {
-                    failure.fingerprint = key.fingerprint(credentials);
-                }
-            }
+    fn deferred(&mut self, id: &CustomerId, why: Option<Failure>) {
+        let is_news = |entry: &Entry| entry.attempting || entry.deferred != why;
+        if self.entries.get(id).is_some_and(is_news) {
+            self.touch(id, |entry| {
+                entry.attempting = false;
+                entry.deferred = why;
+            });
         }
     }
 
-    fn remove(&mut self, id: CustomerId) {
-        self.revision += 1;
-        self.removed.push_back((self.revision, id));
-        if self.removed.len() > REMEMBERED_REMOVALS
-            && let Some((revision, _)) = self.removed.pop_front()
-        {
-            self.removed_floor = revision;
+    fn measured(&mut self, id: &CustomerId, skew: Skew, at: DateTime<Utc>) {
+        let Some(host) = self.entries.get(id).and_then(|entry| entry.host.as_ref()) else { return };
+        let revision = self.revision + 1;
+        let (is_news, message) = self.hosts.measured(host, skew, revision);
+        if is_news {
+            self.revision = revision;
         }
-    }
-
-    /// Takes over what the store remembers and we do not know better: all of it at the start, and later what another
-    /// daemon on the same table has learned.
-    fn adopt_records(&mut self, records: Vec<Record>) {
-        for record in records {
-            if let Some(entry) = self.entries.get_mut(&record.id)
-                && !self.unrecorded.contains(&record.id)
-                && entry.record.updated_at < record.updated_at
-            {
-                self.revision += 1;
-                entry.revision = self.revision;
-                entry.record = record;
-            }
-        }
-    }
-
-    /// A failure belongs to the credentials that failed. Others are a new story: the customer is tried again.
-    fn forgive_changed_credentials(&mut self, key: &FingerprintKey, at: DateTime<Utc>) {
-        let mut unparked = Vec::new();
-        for (id, entry) in &mut self.entries {
-            let Some(failure) = &entry.record.failure else { continue };
-            if failure.fingerprint == key.fingerprint(&entry.customer.credentials) {
-                continue;
-            }
-            if failure.permanent {
-                unparked.push(id.clone());
-            }
-            entry.record.failure = None;
-            entry.record.updated_at = at;
-            self.revision += 1;
-            entry.revision = self.revision;
-            self.unrecorded.insert(id.clone());
-        }
-        for id in unparked {
-            let message = "its URL, user or password has changed; it is tried again".to_owned();
-            self.note(at, NoticeKind::Unparked, Some(&id), message);
-        }
-    }
-
-    /// Says once what is wrong with a row, and again only if it was right in between.
-    fn tell_problems(&mut self, problems: &[RowProblem], records_lost: Option<String>, at: DateTime<Utc>) {
-        let told = std::mem::replace(&mut self.told, problems.iter().cloned().collect());
-        for problem in problems.iter().filter(|problem| !told.contains(problem)) {
-            let message = format!("row {}: {}", problem.row, problem.what);
-            self.note(at, NoticeKind::Warning, None, message);
-        }
-        if let Some(why) = records_lost.filter(|_| !self.told_records_lost) {
-            self.told_records_lost = true;
-            let message = format!(
-                "the table tbtokend_state cannot be used ({why}): who is parked is forgotten at a restart; create it with the statements of the documentation"
-            );
+        if let Some(message) = message {
             self.note(at, NoticeKind::Warning, None, message);
         }
     }
@@ -401,71 +343,6 @@ impl State {
     fn advance_one(&mut self, id: &CustomerId, now: DateTime<Utc>) {
         let window = self.policy.window;
         self.touch(id, |entry| entry.status = entry.status_at(now, window));
-    }
-
-    fn failed(&mut self, id: &CustomerId, failure: &Failure, at: DateTime<Utc>, roll: f64) {
-        let (Some(entry), Some(key)) = (self.entries.get_mut(id), &self.key) else { return };
-        let consecutive = entry.record.failure.as_ref().map_or(0, |f| f.consecutive).saturating_add(1);
-        let permanent = failure.is_permanent();
-        let next_attempt_at = match failure {
-            _ if permanent => None,
-            // Its token is here; it waits for the store, not for a time.
-            Failure::Database { .. } => None,
-            failure => {
-                let remaining = entry.customer.expiry.filter(|_| entry.customer.has_token).map(|e| e - at);
-                Some(at + retry_after(failure, self.policy.backoff().delay(consecutive, remaining, roll)))
-            }
-        };
-        let note = FailureNote {
-            kind: failure.kind(),
-            message: failure.to_string(),
-            permanent,
-            consecutive,
-            at,
-            next_attempt_at,
-            fingerprint: key.fingerprint(&entry.customer.credentials),
-        };
-        let is_news = entry.record.failure.as_ref().is_none_or(|before| before.kind != note.kind);
-        let detail = FailureDetail {
-            kind: note.kind,
-            attempt: consecutive,
-            next_at: next_attempt_at,
-            url: crate::text::url(&entry.customer.credentials.url),
-        };
-        entry.attempting = false;
-        entry.deferred = None;
-        if note.kind != FailureKind::Database {
-            entry.unsaved = None;
-        }
-        entry.record.failure = Some(note);
-        entry.record.updated_at = at;
-        self.revision += 1;
-        entry.revision = self.revision;
-        self.unrecorded.insert(id.clone());
-        self.pass.errors += 1;
-        self.history.push(Notice {
-            seq: 0,
-            at,
-            kind: if permanent { NoticeKind::Parked } else { NoticeKind::Failed },
-            customer: Some(id.clone()),
-            message: failure.to_string(),
-            failure: Some(detail),
-            quiet: !is_news && !permanent && !consecutive.is_power_of_two(),
-        });
-    }
-
-    /// A server answers again: who waited only for that need not wait longer.
-    fn host_back(&mut self, host: &HostKey) {
-        for entry in self.entries.values_mut() {
-            let Some(failure) = &mut entry.record.failure else { continue };
-            let waits_for_the_host = matches!(failure.kind, FailureKind::Unreachable | FailureKind::Timeout);
-            let base = BaseUrl::parse(&entry.customer.credentials.url);
-            if waits_for_the_host && base.is_ok_and(|base| base.host_key() == *host) {
-                failure.next_attempt_at = None;
-                self.revision += 1;
-                entry.revision = self.revision;
-            }
-        }
     }
 
     fn pass_finished(&mut self, at: DateTime<Utc>) {
@@ -508,16 +385,5 @@ impl State {
     fn note(&mut self, at: DateTime<Utc>, kind: NoticeKind, customer: Option<&CustomerId>, message: String) {
         let customer = customer.cloned();
         self.history.push(Notice { seq: 0, at, kind, customer, message, failure: None, quiet: false });
-    }
-}
-
-/// The wait that the server asked for, if it asked for a longer one.
-fn retry_after(failure: &Failure, delay: TimeDelta) -> TimeDelta {
-    match failure {
-        Failure::RateLimited { retry_after: Some(asked) } => {
-            let asked = TimeDelta::from_std(*asked).unwrap_or(super::backoff::Backoff::MAX);
-            delay.max(asked.min(super::backoff::Backoff::MAX))
-        }
-        _ => delay,
     }
 }

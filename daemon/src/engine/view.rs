@@ -2,7 +2,7 @@
 
 mod words;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,8 +11,8 @@ use tbtoken_proto as proto;
 use super::handle::{NotRefreshed, Outcome, Refreshed};
 use super::history::{Notice, NoticeKind};
 use super::plan::{Policy, Trigger, Verdict, verdict};
-use super::state::{Entry, PassCounts, State};
-use crate::model::{CustomerId, TokenStatus};
+use super::state::{Entry, Host, PassCounts, State};
+use crate::model::{CustomerId, HostKey, TokenStatus};
 use crate::text::printable;
 
 /// What the scheduler knows besides the [`State`].
@@ -60,9 +60,18 @@ pub struct Snapshot {
     tokens: proto::Tokens,
     /// In the order of their ids.
     rows: Vec<Arc<Row>>,
+    /// In the order of their names.
+    hosts: Vec<Arc<HostRow>>,
     removed: Arc<VecDeque<(u64, CustomerId)>>,
     removed_floor: u64,
     history: Vec<Arc<Notice>>,
+}
+
+/// A server as it is shown.
+#[derive(Debug)]
+struct HostRow {
+    revision: u64,
+    host: proto::Host,
 }
 
 /// A customer as it is shown.
@@ -101,6 +110,7 @@ impl Snapshot {
                 summary: summary(&rows),
             },
             rows,
+            hosts: host_rows(state, before),
             removed,
             removed_floor,
             history: state.history().share(),
@@ -172,7 +182,23 @@ impl Snapshot {
                 Some(rows.into_iter().filter(changed).map(|row| row.at(now)).collect())
             }
         };
-        Ok(proto::StatusReply { cron: self.cron.clone(), tokens, daemon: self.daemon.clone() })
+        let hosts = self.hosts(&query.customers, since);
+        Ok(proto::StatusReply { cron: self.cron.clone(), tokens, hosts, daemon: self.daemon.clone() })
+    }
+
+    /// The servers of the customers asked for, as far as they have changed.
+    fn hosts(&self, asked: &proto::Rows, since: Option<proto::Revision>) -> Option<Vec<proto::Host>> {
+        let names = match asked {
+            proto::Rows::None => return None,
+            proto::Rows::All => None,
+            proto::Rows::Only(ids) => {
+                let urls = ids.iter().filter_map(|id| self.find(id)).map(|row| &row.customer.tb_url);
+                Some(urls.filter_map(|url| proto::host_of(url)).collect::<HashSet<String>>())
+            }
+        };
+        let changed = self.hosts.iter().filter(|row| since.is_none_or(|since| row.revision > since.0));
+        let wanted = changed.filter(|row| names.as_ref().is_none_or(|names| names.contains(&row.host.host)));
+        Some(wanted.map(|row| row.host.clone()).collect())
     }
 
     /// The answer to `events`.
@@ -219,6 +245,27 @@ fn rows(state: &State, policy: &Policy, before: Option<&Snapshot>, now: DateTime
         })
     };
     state.entries().map(row).collect()
+}
+
+fn host_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<HostRow>> {
+    let mut before = before.map(|before| before.hosts.iter().peekable());
+    let mut shared = |name: &str, revision: u64| {
+        let before = before.as_mut()?;
+        while before.next_if(|row| row.host.host.as_str() < name).is_some() {}
+        before.next_if(|row| row.host.host == name && row.revision == revision).cloned()
+    };
+    let row = |(key, host): (&HostKey, &Host)| {
+        shared(key.as_str(), host.revision).unwrap_or_else(|| {
+            let host_shown = proto::Host {
+                host: key.to_string(),
+                skew_ms: host.skew.map(|skew| skew.ahead.num_milliseconds()),
+                limit: host.limit,
+                state: words::host_state(host.gate),
+            };
+            Arc::new(HostRow { revision: host.revision, host: host_shown })
+        })
+    };
+    state.hosts().iter().map(row).collect()
 }
 
 fn customer(id: &CustomerId, entry: &Entry, policy: &Policy, now: DateTime<Utc>) -> proto::Customer {
@@ -352,5 +399,25 @@ pub fn unknown(ids: &[&str]) -> proto::Refusal {
     proto::Refusal {
         code: proto::ErrorCode::UnknownCustomer,
         error: format!("no such customer: {named} (a row without user, password or URL does not count)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert_eq, proptest};
+    use tbtoken_proto as proto;
+
+    use crate::model::BaseUrl;
+
+    proptest! {
+        #[test]
+        fn clients_find_the_host_of_a_customer_under_the_name_that_the_daemon_gives_it(
+            url in " ?(https?|HTTP|Https)://([a-zA-Z][a-zA-Z0-9-]{0,8}\\.){0,2}[a-zA-Z][a-zA-Z0-9]{0,8}(:(80|443|8080|0?[0-9]{1,5})?)?(/[a-z]{0,5}){0,2} ?",
+        ) {
+            let named = BaseUrl::parse(&url).ok().map(|base| base.host_key().to_string());
+            if named.is_some() {
+                prop_assert_eq!(proto::host_of(&crate::text::url(url.trim())), named);
+            }
+        }
     }
 }

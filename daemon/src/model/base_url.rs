@@ -1,6 +1,7 @@
 //! The address of a ThingsBoard server, checked.
 
 use std::fmt;
+use std::sync::Arc;
 
 use url::Url;
 
@@ -8,9 +9,17 @@ use url::Url;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
-/// One ThingsBoard server: scheme, name and port. Customers with the same key share one gate.
+/// One ThingsBoard server: scheme, name and, where it is not the usual one of the scheme, port. Customers with the same
+/// key share one gate. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostKey(String);
+pub struct HostKey(Arc<str>);
+
+impl HostKey {
+    /// Its text: `https://tb.example`, `http://tb.example:8080`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl fmt::Display for HostKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,6 +70,11 @@ impl BaseUrl {
         Ok(Self(url))
     }
 
+    /// Its text in one form, whatever form the row gave it: two rows with the same text mean the same server and path.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
     /// The address of an endpoint; `path` has no slash at its beginning.
     pub fn endpoint(&self, path: &str) -> Url {
         let mut url = self.0.clone();
@@ -75,8 +89,11 @@ impl BaseUrl {
 
     /// Which server it is.
     pub fn host_key(&self) -> HostKey {
-        let port = self.0.port_or_known_default().unwrap_or_default();
-        HostKey(format!("{}://{}:{port}", self.0.scheme(), self.0.host_str().unwrap_or_default()))
+        let name = format!("{}://{}", self.0.scheme(), self.0.host_str().unwrap_or_default());
+        HostKey(match self.0.port() {
+            Some(port) => format!("{name}:{port}").into(),
+            None => name.into(),
+        })
     }
 }
 
@@ -102,6 +119,8 @@ mod tests {
         assert_eq!(key("https://TB.example/a"), key("https://tb.example:443/b"));
         assert_ne!(key("https://tb.example"), key("http://tb.example"));
         assert_ne!(key("http://tb.example:81"), key("http://tb.example"));
+        assert_eq!(key("https://TB.example/a").to_string(), "https://tb.example");
+        assert_eq!(key("https://tb.example:8443/a").to_string(), "https://tb.example:8443");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod fingerprint;
 mod record;
 mod renewal;
 mod secret;
+mod skew;
 mod token;
 
 pub use base_url::{BadUrl, BaseUrl, HostKey};
@@ -18,4 +19,5 @@ pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use record::{FailureNote, Record};
 pub use renewal::Renewal;
 pub use secret::Secret;
+pub use skew::Skew;
 pub use token::{Grant, NotAToken, Token};

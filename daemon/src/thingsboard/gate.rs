@@ -28,6 +28,17 @@ enum Passage {
     },
 }
 
+/// How a gate stands, for those who look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateState {
+    /// It lets logins through, up to its limit.
+    Open,
+    /// Troubled even one at a time: nothing more in this wake.
+    Resting,
+    /// Dead: one probe a wake.
+    Broken,
+}
+
 /// Stands for one login in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
@@ -86,14 +97,23 @@ impl Gate {
         };
     }
 
-    /// Lets one login through, if there is room.
-    pub fn enter(&mut self) -> Option<Ticket> {
-        let room = match self.state {
+    /// Whether one login more may pass now.
+    pub fn has_room(&self) -> bool {
+        match self.state {
             Passage::Open => self.in_flight < self.limit,
             Passage::Resting => false,
             Passage::Broken { probe } => probe && self.in_flight == 0,
-        };
-        if !room {
+        }
+    }
+
+    /// Whether it is doubtful that the next login gets an answer.
+    pub fn is_cautious(&self) -> bool {
+        self.limit == 1 || matches!(self.state, Passage::Broken { .. })
+    }
+
+    /// Lets one login through, if there is room.
+    pub fn enter(&mut self) -> Option<Ticket> {
+        if !self.has_room() {
             return None;
         }
         if let Passage::Broken { probe } = &mut self.state {
@@ -138,6 +158,15 @@ impl Gate {
             Passage::Resting => true,
             // While the probe is under way, what comes after it is open.
             Passage::Broken { probe } => !probe && self.in_flight == 0,
+        }
+    }
+
+    /// How it stands.
+    pub fn state(&self) -> GateState {
+        match self.state {
+            Passage::Open => GateState::Open,
+            Passage::Resting => GateState::Resting,
+            Passage::Broken { .. } => GateState::Broken,
         }
     }
 

@@ -3,9 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
     Answer, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply, Failure, FailureKind,
-    Id, LastRun, Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, Reply,
-    Request, Revision, Rows, Seq, StatusQuery, StatusReply, SteerReply, Summary, TokenStatus, Tokens,
-    Trigger, VersionReply,
+    Host, HostState, Id, LastRun, Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult,
+    Refusal, Reply, Request, Revision, Rows, Seq, StatusQuery, StatusReply, SteerReply, Summary, TokenStatus,
+    Tokens, Trigger, VersionReply,
 };
 
 /// Lists the variants of an enumeration, all but `Unknown`. The match fails to compile when one is forgotten.
@@ -47,6 +47,10 @@ fn event_kinds() -> [EventKind; 12] {
         Stopped)
 }
 
+fn host_states() -> [HostState; 3] {
+    every!(HostState: Open Resting Broken)
+}
+
 fn outcome_statuses() -> [OutcomeStatus; 3] {
     every!(OutcomeStatus: Success Error Skipped)
 }
@@ -66,6 +70,7 @@ pub(crate) fn enum_words() -> Vec<(&'static str, String)> {
         words("reason", &triggers()),
         words("token_status", &token_statuses()),
         words("state", &phases()),
+        words("state", &host_states()),
         words("kind", &failure_kinds()),
         words("kind", &event_kinds()),
         words("status", &outcome_statuses()),
@@ -253,8 +258,18 @@ fn done(request: Request, reply: Reply) -> (Request, Answer) {
     (request, Answer { id: None, outcome: Ok(reply) })
 }
 
+fn hosts() -> Vec<Host> {
+    let host = |name: &str, skew_ms, limit, state| Host { host: name.to_owned(), skew_ms, limit, state };
+    vec![
+        host("http://10.0.0.9:8080", None, 1, HostState::Broken),
+        host("https://tb.acme.example", Some(300), 64, HostState::Open),
+        host("https://tb.slow.example", Some(-7_200_400), 1, HostState::Resting),
+    ]
+}
+
 fn status_reply(tokens: Tokens) -> StatusReply {
-    StatusReply { cron: cron(Trigger::Schedule), tokens, daemon: daemon() }
+    let hosts = tokens.customers.as_ref().map(|_| hosts());
+    StatusReply { cron: cron(Trigger::Schedule), tokens, hosts, daemon: daemon() }
 }
 
 fn status_answers() -> Vec<(&'static str, Request, Answer)> {
@@ -270,6 +285,7 @@ fn status_answers() -> Vec<(&'static str, Request, Answer)> {
             store_error: Some("the database does not answer: connection refused".to_owned()),
             ..daemon()
         },
+        hosts: Some(hosts()),
         ..status_reply(tokens(None))
     };
     let never_read = StatusReply {
@@ -282,8 +298,10 @@ fn status_answers() -> Vec<(&'static str, Request, Answer)> {
             summary: Summary::default(),
             ..tokens(None)
         },
+        hosts: Some(vec![]),
         daemon: Daemon { store_ok: false, ..daemon() },
     };
+    let changed_host = Some(hosts().split_off(2));
     let delta = Tokens { removed: ids(&["91BE77C0"]), ..tokens(Some(vec![customer(4)])) };
     let too_old = Tokens { complete: true, ..tokens(Some(vec![customer(4), customer(8)])) };
     let all = status_reply(tokens(Some((0..20).map(customer).collect())));
@@ -295,7 +313,11 @@ fn status_answers() -> Vec<(&'static str, Request, Answer)> {
             status(Rows::Only(ids(&["8F1C0004"])), None),
             status_reply(tokens(Some(vec![customer(4)]))),
         ),
-        ("answer_status_since", status(Rows::All, Some(980)), status_reply(delta)),
+        (
+            "answer_status_since",
+            status(Rows::All, Some(980)),
+            StatusReply { hosts: changed_host, ..status_reply(delta) },
+        ),
         ("answer_status_complete", status(Rows::All, Some(3)), status_reply(too_old)),
         ("answer_status_store_lost", status(Rows::All, None), store_lost),
         ("answer_status_never_read", status(Rows::All, None), never_read),

@@ -36,13 +36,22 @@ pub enum Progress {
 /// # Panics
 /// With cargo's output if they cannot be built.
 pub fn prepare(progress: Progress) -> &'static Path {
+    prepare_only(&PACKAGES, progress)
+}
+
+/// As [`prepare`], but builds only these packages: who needs the daemon alone need not wait for the clients. The first
+/// call of a process counts.
+///
+/// # Panics
+/// With cargo's output if they cannot be built.
+pub fn prepare_only(packages: &[&str], progress: Progress) -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         if let Some(folder) = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty()) {
             return PathBuf::from(folder);
         }
         let folder = own_profile_folder();
-        build(&folder, progress);
+        build(&folder, packages, progress);
         folder
     })
 }
@@ -57,7 +66,7 @@ fn own_profile_folder() -> PathBuf {
     }
 }
 
-fn build(folder: &Path, progress: Progress) {
+fn build(folder: &Path, packages: &[&str], progress: Progress) {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in a workspace");
     let target = folder.parent().expect("the folder of a profile lies in the target folder");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -70,18 +79,18 @@ fn build(folder: &Path, progress: Progress) {
         Some("release") => drop(cargo.arg("--release")),
         Some(profile) => drop(cargo.args(["--profile", profile])),
     }
-    for package in PACKAGES {
+    for package in packages {
         cargo.args(["-p", package]);
     }
     if progress == Progress::Shown {
-        eprintln!("building {} …", PACKAGES.join(", "));
+        eprintln!("building {} …", packages.join(", "));
         cargo.stderr(Stdio::inherit());
     }
     let output = cargo.output().unwrap_or_else(|error| panic!("failed to run cargo: {error}"));
     assert!(
         output.status.success(),
         "failed to build {}:\n{}",
-        PACKAGES.join(", "),
+        packages.join(", "),
         String::from_utf8_lossy(&output.stderr)
     );
 }

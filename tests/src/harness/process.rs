@@ -103,3 +103,11 @@ pub fn command_that_dies_with_us(program: PathBuf) -> Command {
         Command::new(program)
     }
 }
+
+/// Raises the limit of open files as far as it goes: a fake that serves a pass needs a descriptor for each login.
+pub fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit can be read");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the limit can be raised to its end");
+}

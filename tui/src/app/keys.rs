@@ -74,16 +74,19 @@ impl App {
                 self.arrange();
             }
             KeyCode::Enter => {
+                self.view.choose();
                 if let Some(customer) = self.subject() {
                     self.mode = Mode::Detail { id: customer.customer_id.clone(), scroll: 0 };
                 }
             }
             KeyCode::Esc => {
-                // One thing at a time, the nearest first: the news, then the filter.
+                // One thing at a time, the nearest first: the news, the filter, the selection.
                 if self.notice().is_some() {
                     self.notice = None;
                 } else if !self.view.filter.is_empty() {
                     self.view.filter.clear();
+                    self.arrange();
+                } else if self.view.let_go() {
                     self.arrange();
                 }
             }
@@ -140,7 +143,9 @@ impl App {
         if let Some((end, _)) = self.view.filter.char_indices().nth(MAX_FILTER) {
             self.view.filter.truncate(end);
         }
+        // Whoever was looked for stays selected when the filter goes.
         self.arrange();
+        self.view.choose();
     }
 
     fn sort_key(&mut self, key: KeyEvent) -> Vec<Effect> {
@@ -219,6 +224,7 @@ impl App {
 
     /// `r`: at once, unless the customer is parked.
     fn refresh_subject(&mut self) -> Vec<Effect> {
+        self.view.choose();
         let Some(customer) = self.subject() else { return vec![] };
         let action = Action::Refresh(customer.customer_id.clone());
         if customer.state != Phase::Parked {
@@ -281,23 +287,37 @@ impl App {
         vec![Effect::Act(action)]
     }
 
+    /// Whether daemon and database are there for an action of this kind.
+    pub(crate) fn is_possible(&self, action: &Action) -> bool {
+        self.outage(action).is_none()
+    }
+
+    fn outage(&self, action: &Action) -> Option<&'static str> {
+        let refresh = matches!(action, Action::Refresh(_) | Action::RefreshDue);
+        match self.link {
+            Link::Connecting => Some("Not now: nothing was heard from the daemon yet."),
+            Link::Down { .. } => Some("Not now: the daemon is unreachable."),
+            Link::Up { .. } if refresh && !self.live.picture.store_is_readable() => {
+                Some("Not now: the daemon cannot reach its database.")
+            }
+            Link::Up { .. } => None,
+        }
+    }
+
     /// Why an action cannot be done now.
     fn obstacle(&self, action: &Action) -> Option<String> {
-        let refresh = matches!(action, Action::Refresh(_) | Action::RefreshDue);
-        let text = match self.link {
-            Link::Connecting | Link::Down { .. } => "Not now: the daemon is unreachable.",
-            Link::Up { .. } if refresh && !self.live.picture.store_is_readable() => {
-                "Not now: the daemon cannot reach its database."
-            }
-            Link::Up { .. } if self.running.contains(action) => "That is under way already.",
-            // Each action holds a connection of its own, and the daemon has not many for everyone.
-            Link::Up { .. } if self.running.len() >= 8 => "Too many at once: wait until one has ended.",
-            Link::Up { .. } => return None,
-        };
-        Some(text.to_owned())
+        if let Some(outage) = self.outage(action) {
+            return Some(outage.to_owned());
+        }
+        if self.running.contains(action) {
+            return Some("That is under way already.".to_owned());
+        }
+        // Each action holds a connection of its own, and the daemon has not many for everyone.
+        (self.running.len() >= 8).then(|| "Too many at once: wait until one has ended.".to_owned())
     }
 
     fn copy_id(&mut self) -> Vec<Effect> {
+        self.view.choose();
         let Some(customer) = self.subject() else { return vec![] };
         let id = customer.customer_id.clone();
         self.tell(Tone::Plain, format!("Copied {} (if this terminal allows it).", self.theme.foreign(&id)));

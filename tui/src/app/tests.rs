@@ -1,8 +1,5 @@
 //! Every key in every mode, and every accident.
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -13,8 +10,8 @@ use tbtoken_proto::{
 
 use super::*;
 use crate::mode::Button;
+use crate::support::{self, customer, failing, noon, parked, status};
 use crate::view::{Direction, Scope, Sort};
-use support::{customer, failing, noon, parked, status};
 
 /// An app that has heard of these customers.
 fn app(customers: Vec<Customer>) -> App {
@@ -252,13 +249,13 @@ fn a_paste_fills_the_filter_and_never_presses_keys() {
 #[test]
 fn sorting() {
     let mut app = four();
-    press(&mut app, "s j Enter");
+    press(&mut app, "s j j j j Enter");
     assert_eq!((app.view.sort, app.view.direction), (Sort::Left, Direction::Ascending));
     assert_eq!(shown(&app), ["bad", "slow", "one", "two"]);
     press(&mut app, "s Enter");
     assert_eq!(app.view.direction, Direction::Descending, "the same again turns it round");
     assert_eq!(shown(&app), ["two", "one", "slow", "bad"]);
-    press(&mut app, "s G k Enter");
+    press(&mut app, "s g j j Enter");
     assert_eq!(app.view.sort, Sort::User);
     press(&mut app, "s k k k k Esc");
     assert_eq!((app.mode.clone(), app.view.sort), (Mode::Table, Sort::User));

@@ -12,6 +12,8 @@ pub(crate) struct Areas {
     pub(crate) counts_only: bool,
     pub(crate) whole: Rect,
     pub(crate) header: Rect,
+    /// Empty while all is well, and on screens that have no line to spare.
+    pub(crate) alert: Rect,
     pub(crate) summary: Rect,
     pub(crate) rule: Rect,
     /// Table and detail together.
@@ -22,19 +24,22 @@ pub(crate) struct Areas {
 }
 
 impl Areas {
-    /// Divides the screen.
-    pub(crate) fn of(whole: Rect) -> Self {
+    /// Divides the screen; `alert` says how many lines the alert takes of those that it may take at most.
+    pub(crate) fn of(whole: Rect, alert: impl FnOnce(u16) -> u16) -> Self {
+        let alert = alert(most_alert(whole.height));
         let line = |y: u16| Rect { y: whole.y + y.min(whole.height), height: 1, ..whole }.intersection(whole);
-        let body =
-            Rect { y: whole.y + 3, height: whole.height.saturating_sub(4), ..whole }.intersection(whole);
+        let above = 3 + alert;
+        let body = Rect { y: whole.y + above, height: whole.height.saturating_sub(above + 1), ..whole }
+            .intersection(whole);
         let detail_height = detail_height(whole.height).min(body.height);
         let table = Rect { height: body.height - detail_height, ..body };
         Self {
             counts_only: whole.width < SMALLEST.0 || whole.height < SMALLEST.1,
             whole,
             header: line(0),
-            summary: line(1),
-            rule: line(2),
+            alert: Rect { y: whole.y + 1, height: alert, ..whole }.intersection(whole),
+            summary: line(1 + alert),
+            rule: line(2 + alert),
             body,
             table,
             detail: Rect { y: body.y + table.height, height: detail_height, ..body },
@@ -55,5 +60,14 @@ fn detail_height(screen: u16) -> u16 {
         16..26 => 5,
         26..40 => 8,
         _ => 12,
+    }
+}
+
+/// The lines that an alert gets at most. Where there are few, the rule has room for the gist.
+fn most_alert(screen: u16) -> u16 {
+    match screen {
+        0..14 => 0,
+        14..24 => 2,
+        _ => 4,
     }
 }

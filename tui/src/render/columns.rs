@@ -21,8 +21,10 @@ pub(super) struct Columns {
     pub(super) gap: usize,
 }
 
-/// The pointer before the selected row, without the gap behind it.
-pub(super) const POINTER: usize = 1;
+/// What stands before the first column: the pointer of the selected row.
+pub(super) fn margin(gap: usize) -> usize {
+    gap + 1
+}
 
 /// What is left out first when there is no room for all.
 const LEAST_IMPORTANT: [Column; 3] = [Column::Server, Column::Next, Column::User];
@@ -101,7 +103,7 @@ impl Columns {
 
     fn width(&self) -> usize {
         let columns: usize = self.columns.iter().map(|(_, width)| width).sum();
-        POINTER + columns + self.gap * self.columns.len()
+        margin(self.gap) + columns + self.gap * self.columns.len().saturating_sub(1)
     }
 
     fn of(&self, wanted: Column) -> Option<usize> {

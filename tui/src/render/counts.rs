@@ -2,11 +2,13 @@
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
+use super::line::{self, Piece};
 use super::{header, summary};
 use crate::app::App;
+use crate::text::time_exact;
 
 /// ```text
 /// DAEMON UNREACHABLE for 42s
@@ -20,6 +22,10 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     if let Some(alarm) = header::alarm(app, area.width.into()) {
         lines.push(Line::styled(theme.clip(&alarm, area.width.into()), theme.alarm()));
     }
+    if let Some(at) = app.frozen_at() {
+        let frozen = format!("FROZEN {}", time_exact(at, at));
+        lines.push(Line::styled(theme.clip(&frozen, area.width.into()), theme.reverse()));
+    }
     match &app.scene().picture.overview {
         None => lines.push(Line::raw(theme.clip("connecting", area.width.into()))),
         Some(overview) => {
@@ -28,16 +34,34 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
             }
             let mut pieces = summary::pieces(theme, &overview.summary);
             pieces.sort_by_key(|piece| piece.rank);
-            // On the flattest screens all counts share the lines that there are.
             let room = usize::from(area.height).saturating_sub(lines.len()).max(1);
-            for shared in pieces.chunks(pieces.len().div_ceil(room).max(1)) {
-                let spans = shared.iter().enumerate().flat_map(|(at, piece)| {
-                    let gap = if at == 0 { "" } else { "  " };
-                    std::iter::once(Span::raw(gap)).chain(piece.spans.iter().cloned())
-                });
-                lines.push(Line::from(spans.collect::<Vec<_>>()));
-            }
+            lines.extend(spread(pieces, area.width.into(), room));
         }
     }
     frame.render_widget(Paragraph::new(lines), area);
 }
+
+/// The pieces in at most `room` lines: each in its own if there are so many, else as many side by side as fit whole.
+/// Those behind are left out when there is no room, because a count without its word tells nothing.
+fn spread(pieces: Vec<Piece<'static>>, columns: usize, room: usize) -> Vec<Line<'static>> {
+    if pieces.len() <= room {
+        return pieces.into_iter().map(|piece| Line::from(piece.spans)).collect();
+    }
+    let mut lines: Vec<Vec<Piece<'static>>> = vec![vec![]];
+    for piece in pieces {
+        let Some(line) = lines.last_mut() else { break };
+        line.push(piece);
+        if line.len() == 1 || line::width(line, GAP) <= columns {
+            continue;
+        }
+        let next = line.pop();
+        if lines.len() == room {
+            break;
+        }
+        lines.push(next.into_iter().collect());
+    }
+    lines.into_iter().map(|pieces| line::fit(pieces, columns, &[GAP])).collect()
+}
+
+/// The columns between two counts in a line.
+const GAP: usize = 2;

@@ -5,18 +5,19 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph};
-use tbtoken_proto::{Customer, words};
+use tbtoken_proto::{Customer, HostState, words};
 
 use super::events;
+use super::line::{self, Piece};
 use crate::app::App;
 use crate::explain::{self, Explanation, Weight};
-use crate::text::{sentence, time, time_exact, width, wrap};
+use crate::text::{time, time_exact, width, wrap};
 
 /// ```text
 /// ┌ 8f1c02aa  ops@acme-north.de  https://tb.acme.example ───────────────────────────────────────┐
 /// │ PARKED since 13:36Z: ThingsBoard says "Invalid username or password". Trying again could    │
 /// │ lock the account. Correct tb_password in the customer's row. r tries it once now.           │
-/// │ renewals 412   last success 13:21Z   token ended 13:51Z                                     │
+/// │ renewals 412   last success 13:21Z   token ended 13:51Z   skew +0.3s                        │
 /// │ 13:36:21Z  parked  wrong password                                                           │
 /// └─────────────────────────────────────────────────────────────────────────────────────────────┘
 /// ```
@@ -32,7 +33,7 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
         return;
     }
     let theme = app.theme;
-    let explanation = explained(app, customer);
+    let explanation = explain::explain_calmly(customer, app.loop_state(), app.scene_time());
     // A long id leaves room for the others.
     let title = format!(
         " {}  {}  {} ",
@@ -52,7 +53,7 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let (columns, room) = (usize::from(inside.width), usize::from(inside.height));
     let mut lines = paragraph(app, &explanation, columns, room);
     if lines.len() < room {
-        lines.push(Line::raw(theme.clip(&facts(app, customer), columns)));
+        lines.push(facts(app, customer, columns));
     }
     let left = room.saturating_sub(lines.len());
     lines.extend(events::history(app, &customer.customer_id, columns).take(left));
@@ -87,29 +88,25 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
     field("customer", &customer.customer_id, theme.strong());
     field("user", &customer.tb_username, plain);
     field("ThingsBoard", &customer.tb_url, plain);
+    if let Some(host) = app.scene().picture.host_of(customer) {
+        field("", &explain::server(host), plain);
+    }
     let sign = format!("{} {}", status.sign(), status.word());
     field("token", &format!("{}. {}", sign.trim(), explain::token(customer, now)), theme.status(status));
-    let explanation = explained(app, customer);
+    let explanation = explain::explain(customer, app.loop_state(), now);
     let style = weight(app, explanation.weight);
     match &customer.failure {
-        Some(failure) => {
-            field("state", explanation.headline.trim_end().trim_end_matches(':'), style);
+        Some(_) => {
+            field("state", &explanation.headline, style);
             field("last error", &words::last_error(customer), style);
-            field("why", &sentence(&failure.message), plain);
-            field("what to do", &sentence(&failure.remedy), plain);
-            // Why and what to do have been said; when it goes on has not.
-            let said = [sentence(&failure.message), sentence(&failure.remedy)];
-            let rest = explanation.sentences.into_iter().filter(|sentence| !said.contains(sentence));
-            field("what next", &rest.collect::<Vec<_>>().join(" "), plain);
+            field("why", &explanation.why, plain);
+            field("what to do", &explanation.remedy, plain);
+            field("what next", &explanation.what_next(), plain);
         }
+        // How the token stands has been said.
         None => {
-            let said = explain::token(customer, now);
-            let rest = explanation.sentences.into_iter().filter(|sentence| *sentence != said);
-            field(
-                "what next",
-                &format!("{}{}", explanation.headline, rest.collect::<Vec<_>>().join(" ")),
-                style,
-            );
+            field("state", &explanation.headline, style);
+            field("what next", &explanation.what_next(), style);
         }
     }
     field("renewals", &customer.renewals.to_string(), plain);
@@ -134,10 +131,6 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
 /// The width of a field's name.
 const LABEL: usize = 14;
 
-fn explained(app: &App, customer: &Customer) -> Explanation {
-    explain::explain(customer, app.loop_state(), app.scene_time())
-}
-
 fn weight(app: &App, weight: Weight) -> Style {
     match weight {
         Weight::Bad => app.theme.bad(),
@@ -149,7 +142,12 @@ fn weight(app: &App, weight: Weight) -> Style {
 /// An explanation in at most `room` lines of at most `columns`, its headline in its own style.
 fn paragraph(app: &App, explanation: &Explanation, columns: usize, room: usize) -> Vec<Line<'static>> {
     let theme = app.theme;
-    let text = theme.foreign(&format!("{}{}", explanation.headline, explanation.sentences.join(" ")));
+    let headline = match explanation.headline.as_str() {
+        "" => String::new(),
+        headline => format!("{headline}: "),
+    };
+    let sentences = explanation.sentences().collect::<Vec<_>>().join(" ");
+    let text = theme.foreign(&format!("{headline}{sentences}"));
     let wrapped = wrap(&text, columns);
     let cut = wrapped.len() > room;
     let mut lines = Vec::new();
@@ -160,7 +158,7 @@ fn paragraph(app: &App, explanation: &Explanation, columns: usize, room: usize) 
         lines.push(Line::raw(format!("{}{more}", line.trim_end_matches(theme.glyphs.ellipsis))));
     }
     // The headline stands in the first line, unless the screen is narrower than that.
-    let headline = explanation.headline.trim_end();
+    let headline = headline.trim_end();
     if let Some(first) = lines.first_mut() {
         let text = first.to_string();
         if let Some(rest) = text.strip_prefix(headline)
@@ -175,7 +173,8 @@ fn paragraph(app: &App, explanation: &Explanation, columns: usize, room: usize) 
     lines
 }
 
-fn facts(app: &App, customer: &Customer) -> String {
+/// What is known besides, with what matters least left out where there is no room.
+fn facts(app: &App, customer: &Customer, columns: usize) -> Line<'static> {
     let now = app.scene_time();
     let last = customer.last_success_at.map_or_else(|| "never".to_owned(), |at| time(at, now));
     let token = match customer.tbtokenexpiry {
@@ -183,5 +182,20 @@ fn facts(app: &App, customer: &Customer) -> String {
         Some(expiry) if expiry < now => format!("token ended {}", time(expiry, now)),
         Some(expiry) => format!("token good until {}", time(expiry, now)),
     };
-    format!("renewals {}   last success {last}   {token}", customer.renewals)
+    let plain = Style::new();
+    let mut pieces = vec![
+        Piece::new(2, format!("renewals {}", customer.renewals), plain),
+        Piece::new(0, format!("last success {last}"), plain),
+        Piece::new(1, token, plain),
+    ];
+    let host = app.scene().picture.host_of(customer);
+    if let Some(host) = host {
+        match host.state {
+            HostState::Broken => pieces.push(Piece::new(3, "server does not answer", app.theme.warn())),
+            HostState::Resting => pieces.push(Piece::new(3, "server rests", app.theme.warn())),
+            HostState::Open | HostState::Unknown => {}
+        }
+        pieces.extend(host.skew_ms.map(|skew| Piece::new(4, format!("skew {}", words::skew(skew)), plain)));
+    }
+    line::fit(pieces, columns, &[3, 2])
 }

@@ -12,13 +12,18 @@ use crate::theme::Theme;
 /// The longest of the words for a kind of event.
 const KIND: usize = 13;
 
-/// All events, the newest first, in lines of at most `columns`:
+/// How many lines all events take.
+pub(super) fn count(app: &App) -> usize {
+    app.scene().events.len().max(1)
+}
+
+/// `height` of all events, the newest first, after `skip` of them, in lines of at most `columns`:
 ///
 /// ```text
 ///  14:03:01Z  renewed        1b2c9d00  good until 14:18Z
 ///  14:03:00Z  pass started             5 due
 /// ```
-pub(super) fn lines(app: &App, columns: usize) -> Vec<Line<'static>> {
+pub(super) fn lines(app: &App, columns: usize, skip: usize, height: usize) -> Vec<Line<'static>> {
     let events = &app.scene().events;
     if events.is_empty() {
         return vec![Line::styled(" Nothing has happened yet.", app.theme.quiet())];
@@ -28,12 +33,21 @@ pub(super) fn lines(app: &App, columns: usize) -> Vec<Line<'static>> {
     let line = |event: &Event| {
         let id = event.customer_id.as_deref().map(|id| app.short_id(id)).unwrap_or_default();
         let id = app.theme.clip(&id, id_width);
-        let gap = " ".repeat(id_width.saturating_sub(width(&id)) + 2);
-        let mut line = line(app.theme, event, app.scene_time(), &format!("{id}{gap}"), columns);
+        let who = match (is_narrow(columns), id.is_empty()) {
+            (true, true) => String::new(),
+            (true, false) => format!("{id} "),
+            (false, _) => format!("{id}{}", " ".repeat(id_width.saturating_sub(width(&id)) + 2)),
+        };
+        let mut line = line(app.theme, event, app.scene_time(), &who, columns);
         line.spans.insert(0, Span::raw(" "));
         line
     };
-    events.iter().rev().map(line).collect()
+    events.iter().rev().skip(skip).take(height).map(line).collect()
+}
+
+/// A narrow screen has no room for seconds and neat columns.
+fn is_narrow(columns: usize) -> bool {
+    columns < 60
 }
 
 /// The events of one customer, the newest first, in lines of at most `columns`.
@@ -48,8 +62,7 @@ pub(super) fn history<'a>(
 }
 
 fn line(theme: Theme, event: &Event, now: DateTime<Utc>, who: &str, columns: usize) -> Line<'static> {
-    // A narrow screen has no room for seconds and neat columns.
-    let (at, kind) = if columns < 60 {
+    let (at, kind) = if is_narrow(columns) {
         (format!("{} ", time(event.at, now)), format!("{} ", event.kind.word()))
     } else {
         (format!("{}  ", time_exact(event.at, now)), format!("{:<KIND$}  ", event.kind.word()))

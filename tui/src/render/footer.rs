@@ -5,8 +5,10 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use super::header;
 use super::line::{self, Piece};
-use crate::app::{App, Link};
+use crate::app::App;
+use crate::input::Action;
 use crate::mode::Mode;
 use crate::text::clip_start;
 
@@ -17,8 +19,11 @@ use crate::text::clip_start;
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let area = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
     let columns = usize::from(area.width);
-    let line =
-        if app.mode == Mode::Filter { filter(app, columns) } else { line::fit(keys(app), columns, &[2]) };
+    let line = if app.mode == Mode::Filter {
+        filter(app, columns)
+    } else {
+        line::fit(keys(app, columns), columns, &[2])
+    };
     frame.render_widget(line, area);
 }
 
@@ -42,21 +47,24 @@ fn filter(app: &App, columns: usize) -> Line<'static> {
     Line::from(spans)
 }
 
-fn keys(app: &App) -> Vec<Piece<'static>> {
+fn keys(app: &App, columns: usize) -> Vec<Piece<'static>> {
     let theme = app.theme;
     let key = |rank, key, does| Piece::key(rank, key, does, theme.strong(), Style::new());
-    // What cannot be done while the daemon is away is there, but faint.
-    let off = !matches!(app.link, Link::Up { .. });
-    let act = |rank, key, does| {
-        let (strong, rest) =
-            if off { (theme.quiet(), theme.quiet()) } else { (theme.strong(), Style::new()) };
+    // What cannot be done now is there, but faint.
+    let act = |action: &Action, rank, key, does| {
+        let (strong, rest) = match app.is_possible(action) {
+            true => (theme.strong(), Style::new()),
+            false => (theme.quiet(), theme.quiet()),
+        };
         Piece::key(rank, key, does, strong, rest)
     };
+    // Where the first line has no room for it, help must be here.
+    let help = if header::tells_of_help(columns) { 9 } else { 1 };
     let enter = theme.glyphs.enter;
     match &app.mode {
         Mode::Detail { .. } => vec![
             key(0, "Esc", "back"),
-            act(2, "r", "refresh"),
+            act(&Action::RefreshDue, 2, "r", "refresh"),
             key(3, "y", "copy id"),
             key(1, "j/k", "scroll"),
             key(4, "f", "freeze"),
@@ -73,9 +81,9 @@ fn keys(app: &App) -> Vec<Piece<'static>> {
             vec![key(0, enter, "press"), key(1, "Tab", "other button"), key(0, "Esc", "cancel")]
         }
         Mode::Table | Mode::Filter => vec![
-            act(2, "r", "refresh"),
-            act(6, "R", "refresh due"),
-            act(5, "S", "start/stop"),
+            act(&Action::RefreshDue, 2, "r", "refresh"),
+            act(&Action::RefreshDue, 6, "R", "refresh due"),
+            act(&Action::Stop, 5, "S", "start/stop"),
             key(3, "/", "filter"),
             key(8, "s", "sort"),
             key(7, "p", "problems"),
@@ -83,7 +91,7 @@ fn keys(app: &App) -> Vec<Piece<'static>> {
             key(1, enter, "detail"),
             key(10, "f", "freeze"),
             key(11, "y", "copy id"),
-            key(9, "?", "help"),
+            key(help, "?", "help"),
             key(0, "q", "quit"),
         ],
     }

@@ -17,10 +17,14 @@ use crate::text::{clip_start, time, time_exact, width};
 ///  DAEMON UNREACHABLE for 42s, showing 14:02Z, trying again in 3s
 /// ```
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
-    if let Some(alarm) = alarm(app, usize::from(area.width).saturating_sub(2)) {
+    let frozen = app.frozen_at().map(|at| format!(" FROZEN {} ", time_exact(at, at)));
+    let room = usize::from(area.width).saturating_sub(2 + frozen.as_deref().map_or(0, width));
+    if let Some(alarm) = alarm(app, room) {
         let line = Line::raw(format!(" {alarm} "));
         frame.buffer_mut().set_style(area, app.theme.alarm());
         frame.render_widget(line, area);
+        // That it stands still must be seen all the more when the line itself goes on.
+        frame.render_widget(Line::raw(frozen.unwrap_or_default()).right_aligned(), area);
         return;
     }
     let right = line::fit(right(app, area.width), area.width.into(), &[2]);
@@ -75,6 +79,7 @@ pub(super) fn alarm(app: &App, columns: usize) -> Option<String> {
         format!("{what}{lasting}, {again}"),
         format!("{what}{lasting}{showing}"),
         format!("{what}{lasting}"),
+        what.to_owned(),
     ];
     let shortest = forms.last().cloned();
     forms.into_iter().find(|form| width(form) <= columns).or(shortest)
@@ -86,11 +91,15 @@ fn right(app: &App, columns: u16) -> Vec<Piece<'static>> {
         None => Piece::new(0, time(app.now, app.now), Style::new()),
     };
     let mut pieces = vec![clock];
-    // On narrow screens the footer has it.
-    if columns >= 72 {
+    if tells_of_help(columns.into()) {
         pieces.push(Piece::key(1, "?", "help", app.theme.strong(), Style::new()));
     }
     pieces
+}
+
+/// Whether a screen of so many columns has room here for the key to the help. If not, the footer has it.
+pub(super) fn tells_of_help(columns: usize) -> bool {
+    columns >= 72
 }
 
 fn running(app: &App, overview: &Overview, columns: usize) -> Line<'static> {
@@ -108,11 +117,8 @@ fn running(app: &App, overview: &Overview, columns: usize) -> Line<'static> {
         pieces.push(Piece::new(1, "renewing now", theme.good()));
     } else if let Some(at) = overview.cron.next_run_at.filter(|_| overview.cron.running) {
         let now = app.scene_time();
-        // In steps of five seconds: each step is sent over a line that may be slow.
-        let left = (at - now).num_seconds();
-        let left = if left < 60 { (left + 4) / 5 * 5 } else { left };
-        let next = if left > 0 {
-            format!("next in {}", words::duration(TimeDelta::seconds(left)))
+        let next = if at - now >= TimeDelta::seconds(1) {
+            format!("next in {}", words::duration(at - now))
         } else {
             "next now".to_owned()
         };

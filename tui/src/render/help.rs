@@ -21,23 +21,27 @@ const HELP: &[(&str, &str)] = &[
     ("s", "sort; the same order again turns it round"),
     ("p", "problems only, or everyone"),
     ("f", "freeze the screen, or let it go on"),
-    ("y", "copy the customer's id to the clipboard"),
+    ("y", "copy the customer's id to the clipboard (OSC 52)"),
     ("", "Do"),
     ("r", "refresh the selected customer now"),
     ("R", "refresh everyone who is due; parked ones stay parked"),
     ("S", "start or stop the loop"),
     ("", "Leave"),
-    ("Esc", "back; clears the news, then the filter"),
+    ("Esc", "back; then clears the news, the filter, the selection"),
     ("q Ctrl-C", "quit; the daemon goes on without this screen"),
     ("", "What the words mean"),
     ("x expired", "the token has ended: applications are refused"),
     ("- missing", "there is no token yet"),
     ("! expiring soon", "it ends within minutes; renewed in the next pass"),
     ("valid", "needs nothing"),
+    ("retrying", "the last attempt failed; NEXT says when it is tried again by itself"),
     (
         "parked",
-        "not tried again, so that no account gets locked, until its URL, user or password changes in the table or r tries it",
+        "waits for a person, so that no account gets locked: not tried until its URL, user or password changes in \
+         the table, or r tries it once",
     ),
+    ("due", "to be renewed in the next pass"),
+    ("LEFT", "time until the token ends; behind a minus, since it has ended"),
 ];
 
 /// The width of the names of keys.

@@ -5,17 +5,19 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
 
-use crate::app::{App, Link, Tone};
+use super::alert::{self, Outage};
+use crate::app::{App, Tone};
 use crate::input::Action;
 use crate::mode::Mode;
-use crate::picture::Store;
-use crate::text::{sentence, width};
+use crate::text::width;
 use crate::view::{Direction, Scope, Sort};
 
 /// ```text
 ///  ─ 8f1c02aa renewed, good until 14:18Z. ─────────────────── problems only ─ 3 of 12 ─ sort: LEFT ▲ ─
 /// ```
-pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
+///
+/// With `gist`, the news may be the gist of an outage, because there is no alert that has it in full.
+pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect, gist: bool) {
     let theme = app.theme;
     let glyph = theme.glyphs.line;
     let inner = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
@@ -23,8 +25,9 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
 
     let room = usize::from(inner.width);
     let mut taken = 0;
-    if let Some((text, style)) = news(app) {
-        let text = theme.clip(&theme.foreign(&text), room.saturating_sub(4));
+    let most = room.saturating_sub(4);
+    if let Some((text, style)) = news(app, gist, most) {
+        let text = theme.clip(&theme.foreign(&text), most);
         taken = width(&text) + 4;
         put(frame, inner, 1, &format!(" {text} "), style);
     }
@@ -51,7 +54,7 @@ fn put(frame: &mut Frame<'_>, area: Rect, column: usize, text: &str, style: Styl
 }
 
 /// What the operator should hear now, the most pressing first.
-fn news(app: &App) -> Option<(String, Style)> {
+fn news(app: &App, gist: bool, room: usize) -> Option<(String, Style)> {
     let theme = app.theme;
     if let Some(notice) = app.notice() {
         let style = match notice.tone {
@@ -61,17 +64,8 @@ fn news(app: &App) -> Option<(String, Style)> {
         };
         return Some((notice.text.clone(), style));
     }
-    // Without any rows, the table's place says it in full.
-    if let Link::Down { why, hint, .. } = &app.link
-        && app.scene().picture.overview.is_some()
-    {
-        let hint = hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-        return Some((format!("{}{hint}", sentence(why)), theme.bad()));
-    }
-    if let Some(overview) = &app.scene().picture.overview
-        && let Store::Unreadable(why) | Store::Unwritable(why) = &overview.store
-    {
-        return Some((sentence(why), theme.bad()));
+    if let Some(outage) = alert::outage(app).filter(|_| gist) {
+        return Some((in_one_line(&outage, room), theme.bad()));
     }
     let action = app.running.last()?;
     let text = match action {
@@ -81,6 +75,14 @@ fn news(app: &App) -> Option<(String, Style)> {
         Action::RefreshDue => "Refreshing all who are due".to_owned(),
     };
     Some((format!("{text} {}", theme.glyphs.ellipsis), theme.good()))
+}
+
+/// An outage in one line of `room` columns: rather without its beginning than without its end, which says the cause.
+fn in_one_line(outage: &Outage, room: usize) -> String {
+    let (why, cause) = (&outage.why, outage.cause());
+    let hint = outage.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    let forms = [format!("{why}{hint}"), format!("{cause}{hint}"), why.clone()];
+    forms.into_iter().find(|form| width(form) <= room).unwrap_or(cause)
 }
 
 /// Filter, place and order, the most important first.

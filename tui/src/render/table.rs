@@ -1,6 +1,6 @@
 //! The table: one line per customer.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
@@ -8,17 +8,17 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::{Cell, Paragraph, Row, Table};
 use tbtoken_proto::{Customer, Phase, words};
 
-use super::columns::{Column, Columns, POINTER};
+use super::columns::{Column, Columns, margin};
 use crate::app::{App, Link};
-use crate::explain::Loop;
+use crate::explain::{Loop, calm, together};
 use crate::picture::{Store, server};
 use crate::text::{sentence, width, wrap};
 use crate::view::Scope;
 
 /// ```text
-///   STATUS          CUSTOMER  USER               THINGSBOARD      LEFT   NEXT    LAST ERROR
-/// ▶ x expired       8f1c02aa  ops@acme-north.de  tb.acme.example  -12m   parked  wrong password
-///     valid         1b2c9d00  ops@acme-hq.de     hq.acme.example  14m    in 9m
+///    STATUS         CUSTOMER  USER               THINGSBOARD      LEFT   NEXT    LAST ERROR
+///  ▶ x expired      8f1c02aa  ops@acme-north.de  tb.acme.example  -12m   parked  wrong password
+///      valid        1b2c9d00  ops@acme-hq.de     hq.acme.example  14m    in 9m
 /// ```
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     if app.view.len() == 0 {
@@ -30,23 +30,30 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
 
     // The table measures every row that it is given, so it gets only those that can be seen.
     let height = usize::from(area.height.saturating_sub(1));
+    let before = margin(gap);
     let rows = app.view.visible(scene.picture.customers(), height).map(|(selected, customer)| {
-        let pointer = if selected { app.theme.glyphs.pointer } else { "" };
-        let cells = columns.iter().map(|&(column, width)| {
+        let pointer = if selected { app.theme.glyphs.pointer } else { " " };
+        let cells = columns.iter().enumerate().map(|(at, &(column, width))| {
             let (text, style) = cell(app, customer, column, width);
             let text = app.theme.clip(&text, width);
+            let text = if at == 0 { format!("{pointer:>0$} {text}", before - 1) } else { text };
             // Colours on a reversed line would be harder to read than the words alone.
             if selected { Cell::new(text) } else { Cell::new(Text::styled(text, style)) }
         });
-        let row = Row::new(std::iter::once(Cell::new(pointer)).chain(cells));
+        let row = Row::new(cells);
         if selected { row.style(app.theme.reverse()) } else { row }
     });
     let rows: Vec<Row<'_>> = rows.collect();
 
-    let headings = columns.iter().map(|&(column, width)| app.theme.clip(column.heading(), width));
-    let headings = Row::new(std::iter::once(String::new()).chain(headings)).style(app.theme.strong());
-    let fixed = |width: usize| Constraint::Length(u16::try_from(width).unwrap_or(u16::MAX));
-    let widths = std::iter::once(fixed(POINTER)).chain(columns.iter().map(|&(_, width)| fixed(width)));
+    let indent = |at: usize| if at == 0 { before } else { 0 };
+    let headings = columns.iter().enumerate().map(|(at, &(column, width))| {
+        format!("{:indent$}{}", "", app.theme.clip(column.heading(), width), indent = indent(at))
+    });
+    let headings = Row::new(headings).style(app.theme.strong());
+    let widths = columns
+        .iter()
+        .enumerate()
+        .map(|(at, &(_, width))| Constraint::Length(u16::try_from(indent(at) + width).unwrap_or(u16::MAX)));
     let table = Table::new(rows, widths).header(headings).column_spacing(u16::try_from(gap).unwrap_or(1));
     frame.render_widget(table, area);
 }
@@ -73,7 +80,8 @@ fn cell(app: &App, customer: &Customer, column: Column, room: usize) -> (String,
                 Some(expiry) if expiry < now => theme.bad(),
                 _ => theme.status(customer.token_status),
             };
-            (words::left(customer.tbtokenexpiry, now), style)
+            let clock = customer.tbtokenexpiry.map_or(now, |expiry| together(expiry, now));
+            (words::left(customer.tbtokenexpiry, clock), style)
         }
         Column::Next if parked => (words::next(customer, now), theme.bad()),
         Column::Next => match app.loop_state() {
@@ -85,18 +93,13 @@ fn cell(app: &App, customer: &Customer, column: Column, room: usize) -> (String,
     }
 }
 
-/// When a customer is tried next. In the last minute a healthy one says just that, and one in trouble comes nearer in
-/// steps of ten seconds: a screen full of rows that all count seconds is restless, and much to send over a slow line.
-/// The detail has the second.
+/// When a customer is tried next. In the last minute a healthy one says just that: the first line counts for all of
+/// them. One in trouble comes nearer, but [calmly](calm).
 fn next(customer: &Customer, now: DateTime<Utc>) -> String {
-    const STEP: i64 = 10;
-    let left = customer.next_attempt_at.map(|at| (at, (at - now).num_seconds()));
+    let left = customer.next_attempt_at.map(|at| (at - now).num_seconds());
     match (left, customer.state) {
-        (Some((_, 0..60)), Phase::Ok | Phase::Due) if customer.failure.is_none() => "in <1m".to_owned(),
-        (Some((at, left @ 0..60)), _) => {
-            words::next(customer, at - TimeDelta::seconds((left + STEP - 1) / STEP * STEP))
-        }
-        _ => words::next(customer, now),
+        (Some(0..60), Phase::Ok | Phase::Due) if customer.failure.is_none() => "in <1m".to_owned(),
+        _ => words::next(customer, calm(customer, now)),
     }
 }
 

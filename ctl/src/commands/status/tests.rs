@@ -46,6 +46,7 @@ fn rows() -> Vec<Customer> {
 fn reply() -> StatusReply {
     let ago = |seconds| now() - TimeDelta::seconds(seconds);
     StatusReply {
+        hosts: None,
         cron: Cron {
             running: true,
             description: String::new(),

@@ -2,13 +2,15 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::model::{Customer, Failure, Record, Renewal, Secret, TokenStatus, window_of};
+use crate::model::{BaseUrl, Customer, Failure, HostKey, Record, Renewal, Secret, TokenStatus, window_of};
 
 /// One customer: its row as it was last read or written, its record, and what only lives in memory.
 #[derive(Debug)]
 pub struct Entry {
     /// The row.
     pub customer: Customer,
+    /// Its server; none if the row's URL cannot be used.
+    pub host: Option<HostKey>,
     /// What is remembered over restarts.
     pub record: Record,
     /// How the token stood when time was last looked at.
@@ -21,10 +23,16 @@ pub struct Entry {
     pub unsaved: Option<Renewal>,
     /// What the next renewal can use instead of the password; obtained with exactly the row's credentials.
     pub refresh_token: Option<Secret>,
+    /// Whether the row's credentials have brought a token since the daemon started.
+    pub proven: bool,
     /// The revision of its latest change.
     pub revision: u64,
     /// The expiry that we wrote last and the whole life that it ended.
     written: Option<(DateTime<Utc>, TimeDelta)>,
+}
+
+fn host_of(customer: &Customer) -> Option<HostKey> {
+    BaseUrl::parse(&customer.credentials.url).ok().map(|base| base.host_key())
 }
 
 /// A column may be coarser than what was written to it: `smalldatetime` has minutes only.
@@ -40,6 +48,7 @@ impl Entry {
             updated_at: DateTime::UNIX_EPOCH,
         };
         let mut entry = Self {
+            host: host_of(&customer),
             customer,
             record,
             status: TokenStatus::Missing,
@@ -47,6 +56,7 @@ impl Entry {
             deferred: None,
             unsaved: None,
             refresh_token: None,
+            proven: false,
             revision,
             written: None,
         };
@@ -86,11 +96,15 @@ impl Entry {
         }
         if self.customer.credentials != customer.credentials {
             self.refresh_token = None;
+            self.proven = false;
         }
         // A token for another server or user will never be written.
         self.unsaved.take_if(|renewal| {
             renewal.row_url != customer.row_url || renewal.username != customer.credentials.username
         });
+        if self.customer.credentials.url != customer.credentials.url {
+            self.host = host_of(&customer);
+        }
         self.customer = customer;
         true
     }

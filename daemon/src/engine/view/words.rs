@@ -5,6 +5,7 @@ use tbtoken_proto as proto;
 
 use super::{CustomerId, Entry, Notice, NoticeKind, Outcome, TokenStatus, Trigger};
 use crate::model::FailureKind;
+use crate::thingsboard::gate::GateState;
 
 pub(super) fn status(status: TokenStatus) -> proto::TokenStatus {
     match status {
@@ -12,6 +13,14 @@ pub(super) fn status(status: TokenStatus) -> proto::TokenStatus {
         TokenStatus::Expired => proto::TokenStatus::Expired,
         TokenStatus::ExpiringSoon => proto::TokenStatus::ExpiringSoon,
         TokenStatus::Valid => proto::TokenStatus::Valid,
+    }
+}
+
+pub(super) fn host_state(state: GateState) -> proto::HostState {
+    match state {
+        GateState::Open => proto::HostState::Open,
+        GateState::Resting => proto::HostState::Resting,
+        GateState::Broken => proto::HostState::Broken,
     }
 }
 

@@ -1,0 +1,90 @@
+//! The command line. It is part of the library, so that the man page is made from it.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::Overrides;
+use crate::store::schema;
+
+/// Keeps the ThingsBoard tokens of many customers fresh
+#[derive(Debug, Parser)]
+#[command(
+    name = "tbtokend",
+    version,
+    after_help = "Exit codes: 0 ended as asked; 1 could not start; 2 usage; 6 configuration."
+)]
+pub struct Args {
+    /// The configuration; missing is fine if the environment or the defaults suffice
+    /// [default: /etc/tbtokend/config.toml]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Checks the configuration, prints the effective one without secrets, and ends
+    #[arg(long)]
+    pub check_config: bool,
+    /// With --check-config: prints nothing unless something is wrong
+    #[arg(long, short, requires = "check_config")]
+    pub quiet: bool,
+    /// The control socket, over control.socket
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// error, warn, info, debug or trace, over log.level
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// What to do instead of running
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What can be done besides running.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Prints the statements that make tbtokend's own tables, for the DBA
+    Schema(SchemaArgs),
+}
+
+/// The arguments of `schema`.
+#[derive(Debug, clap::Args)]
+pub struct SchemaArgs {
+    /// For which database
+    #[arg(long, value_enum)]
+    dialect: Dialect,
+    /// The customers' table, beside which they are made; schema.table for SQL Server
+    #[arg(long, value_name = "NAME", default_value = "customer_settings")]
+    pub table: String,
+    /// With --dialect mssql: and those that give this user of the database what it needs
+    #[arg(long, value_name = "USER")]
+    pub grants: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Dialect {
+    Mssql,
+    Sqlite,
+}
+
+impl SchemaArgs {
+    /// For which kind of database.
+    pub fn dialect(&self) -> schema::Dialect {
+        match self.dialect {
+            Dialect::Mssql => schema::Dialect::Mssql,
+            Dialect::Sqlite => schema::Dialect::Sqlite,
+        }
+    }
+}
+
+/// It could not start: the socket is taken, for example.
+pub const COULD_NOT_START: u8 = 1;
+/// The configuration cannot be used.
+pub const BAD_CONFIGURATION: u8 = 6;
+
+impl Args {
+    /// What it says about the configuration.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            file: self.config.clone(),
+            socket: self.socket.clone(),
+            log_level: self.log_level.clone(),
+        }
+    }
+}

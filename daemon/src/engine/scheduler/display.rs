@@ -1,0 +1,60 @@
+//! What the rest of the process sees of the loop: a snapshot, made anew when something has changed, but not too often.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::engine::plan::Policy;
+use crate::engine::state::State;
+use crate::engine::view::{Identity, Loop, Snapshot};
+
+/// The shortest time between two snapshots, so that a pass over many customers does not spend itself on being shown.
+const GAP: Duration = Duration::from_millis(50);
+
+/// Per so many customers another gap.
+const CUSTOMERS_PER_GAP: usize = 20_000;
+
+/// The way out for snapshots.
+#[derive(Debug)]
+pub(super) struct Display {
+    identity: Identity,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    shown_at: Instant,
+    stale: bool,
+}
+
+impl Display {
+    pub(super) fn new(identity: Identity, snapshots: watch::Sender<Arc<Snapshot>>) -> Self {
+        Self { identity, snapshots, shown_at: Instant::now(), stale: false }
+    }
+
+    /// What is shown is not true any more.
+    pub(super) fn outdate(&mut self) {
+        self.stale = true;
+    }
+
+    /// When the next snapshot is to be made, if one is.
+    pub(super) fn due(&self, customers: usize) -> Option<Instant> {
+        let gaps = u32::try_from(customers / CUSTOMERS_PER_GAP).unwrap_or(u32::MAX).saturating_add(1);
+        self.stale.then(|| self.shown_at + GAP.saturating_mul(gaps))
+    }
+
+    /// Shows how things are now.
+    pub(super) fn show(
+        &mut self,
+        state: &State,
+        cycle: &Loop,
+        policy: &Policy,
+        now: DateTime<Utc>,
+    ) -> Arc<Snapshot> {
+        let before = Arc::clone(&self.snapshots.borrow());
+        let snapshot = Arc::new(Snapshot::new(state, cycle, &self.identity, policy, Some(&before), now));
+        self.snapshots.send_replace(Arc::clone(&snapshot));
+        self.shown_at = Instant::now();
+        self.stale = false;
+        snapshot
+    }
+}

@@ -1,0 +1,64 @@
+//! Writing the records that have changed: one call at a time, so that what comes meanwhile goes together.
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use super::internal;
+use crate::engine::event::Event;
+use crate::model::Record;
+use crate::store::{Store, StoreError};
+
+/// The call under way, if there is one, and whether there may be another.
+#[derive(Debug, Default)]
+pub(super) struct Recorder {
+    under_way: Option<Call>,
+    /// Records could not be written: not again before the store has shown that it works.
+    held: bool,
+}
+
+#[derive(Debug)]
+struct Call {
+    records: Vec<Record>,
+    task: JoinHandle<Result<(), StoreError>>,
+}
+
+impl Recorder {
+    /// The store has failed.
+    pub(super) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// The store has shown that it works, or there is no better time to come.
+    pub(super) fn release(&mut self) {
+        self.held = false;
+    }
+
+    /// Whether records wait for the store to work again.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_none()
+    }
+
+    /// Begins to write. Only when idle.
+    pub(super) fn write<S: Store>(&mut self, store: &Arc<S>, records: Vec<Record>) {
+        let (store, batch) = (Arc::clone(store), records.clone());
+        let task = tokio::spawn(async move { store.record(batch).await });
+        self.under_way = Some(Call { records, task });
+    }
+
+    /// How the call under way ended; never, if there is none.
+    pub(super) async fn next(&mut self) -> Event {
+        let Some(Call { task, .. }) = &mut self.under_way else { return std::future::pending().await };
+        let result = task.await.unwrap_or_else(|error| Err(internal(&error)));
+        let records = self.under_way.take().map(|call| call.records).unwrap_or_default();
+        match result {
+            Ok(()) => Event::Recorded,
+            Err(error) => Event::RecordsFailed { records, error },
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a failure changes, and the return of a server that had failed.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::super::backoff::Backoff;
+use super::super::history::{FailureDetail, Notice, NoticeKind};
+use super::State;
+use crate::model::{CustomerId, Failure, FailureKind, FailureNote, HostKey, Record};
+
+impl State {
+    pub(super) fn failed(&mut self, id: &CustomerId, failure: &Failure, at: DateTime<Utc>, roll: f64) {
+        let (Some(entry), Some(key)) = (self.entries.get_mut(id), &self.key) else { return };
+        let consecutive = match failure {
+            // It was not tried itself.
+            Failure::SharedAccount { .. } => 0,
+            _ => entry.record.failure.as_ref().map_or(0, |f| f.consecutive).saturating_add(1),
+        };
+        let permanent = failure.is_permanent();
+        let next_attempt_at = match failure {
+            _ if permanent => None,
+            // Its token is here; it waits for the store, not for a time.
+            Failure::Database { .. } => None,
+            failure => {
+                let remaining = entry.customer.expiry.filter(|_| entry.customer.has_token).map(|e| e - at);
+                Some(at + retry_after(failure, self.policy.backoff().delay(consecutive, remaining, roll)))
+            }
+        };
+        let note = FailureNote {
+            kind: failure.kind(),
+            message: failure.to_string(),
+            permanent,
+            consecutive,
+            at,
+            next_attempt_at,
+            fingerprint: key.fingerprint(&entry.customer.credentials),
+        };
+        if permanent && note.kind.is_about_the_account() {
+            self.refusals.add(id, &note.fingerprint);
+        }
+        let is_news = entry.record.failure.as_ref().is_none_or(|before| before.kind != note.kind);
+        let detail = FailureDetail {
+            kind: note.kind,
+            attempt: consecutive,
+            next_at: next_attempt_at,
+            url: crate::text::url(&entry.customer.credentials.url),
+        };
+        entry.attempting = false;
+        entry.deferred = None;
+        if note.kind != FailureKind::Database {
+            entry.unsaved = None;
+        }
+        entry.record.failure = Some(note);
+        entry.record.updated_at = at;
+        self.revision += 1;
+        entry.revision = self.revision;
+        self.unrecorded.insert(id.clone());
+        self.pass.errors += 1;
+        self.history.push(Notice {
+            seq: 0,
+            at,
+            kind: if permanent { NoticeKind::Parked } else { NoticeKind::Failed },
+            customer: Some(id.clone()),
+            message: failure.to_string(),
+            failure: Some(detail),
+            quiet: !is_news && !permanent && !consecutive.is_power_of_two(),
+        });
+    }
+
+    /// The password of `id` was accepted: whoever is parked with the same credentials need not be any longer.
+    pub(super) fn accepted(&mut self, id: &CustomerId, at: DateTime<Utc>) {
+        if self.refusals.is_empty() {
+            return;
+        }
+        let (Some(entry), Some(key)) = (self.entries.get(id), &self.key) else { return };
+        let fingerprint = key.fingerprint(&entry.customer.credentials);
+        let (present, absent) = self.refusals.accepted(&fingerprint);
+        // So that the store does not bring them back.
+        self.orphans.extend(absent.into_iter().map(|record| Record {
+            failure: None,
+            updated_at: at,
+            ..record
+        }));
+        for other in present.into_iter().filter(|other| other != id) {
+            let Some(entry) = self.entries.get_mut(&other) else { continue };
+            let is_same = |note: &mut FailureNote| note.permanent && note.fingerprint == fingerprint;
+            if entry.record.failure.take_if(is_same).is_none() {
+                continue;
+            }
+            entry.record.updated_at = at;
+            self.revision += 1;
+            entry.revision = self.revision;
+            self.unrecorded.insert(other.clone());
+            let message = format!("its credentials were accepted for customer {id}; it is tried again");
+            self.note(at, NoticeKind::Unparked, Some(&other), message);
+        }
+    }
+
+    /// A server answers again: who waited only for that need not wait longer.
+    pub(super) fn host_back(&mut self, host: &HostKey) {
+        for entry in self.entries.values_mut() {
+            let Some(failure) = &mut entry.record.failure else { continue };
+            let waits_for_the_host = matches!(failure.kind, FailureKind::Unreachable | FailureKind::Timeout);
+            if waits_for_the_host && entry.host.as_ref() == Some(host) {
+                failure.next_attempt_at = None;
+                self.revision += 1;
+                entry.revision = self.revision;
+            }
+        }
+    }
+}
+
+/// The wait that the server asked for, if it asked for a longer one.
+fn retry_after(failure: &Failure, delay: TimeDelta) -> TimeDelta {
+    match failure {
+        Failure::RateLimited { retry_after: Some(asked) } => {
+            let asked = TimeDelta::from_std(*asked).unwrap_or(Backoff::MAX);
+            delay.max(asked.min(Backoff::MAX))
+        }
+        _ => delay,
+    }
+}

@@ -1,0 +1,191 @@
+//! What is known of each ThingsBoard server that some customer uses.
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+
+use crate::model::{HostKey, Skew};
+use crate::thingsboard::gate::{Gate, GateState};
+
+/// A clock that is wrong by more than this is worth a warning.
+const WARN_BEYOND: TimeDelta = TimeDelta::seconds(30);
+
+/// A clock that was warned about is right again within this; the distance keeps one on the edge from being told about
+/// again and again.
+const RIGHT_WITHIN: TimeDelta = TimeDelta::seconds(25);
+
+/// One server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// How wrong its clock is; none before its first token.
+    pub skew: Option<Skew>,
+    /// How many logins it gets at a time at most.
+    pub limit: u32,
+    /// Whether it is asked at all.
+    pub gate: GateState,
+    /// The revision of its latest change.
+    pub revision: u64,
+    warned: bool,
+    customers: usize,
+}
+
+/// All servers.
+#[derive(Debug, Default)]
+pub struct Hosts(BTreeMap<HostKey, Host>);
+
+impl Hosts {
+    /// Every server that some customer uses, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&HostKey, &Host)> {
+        self.0.iter()
+    }
+
+    /// Whether some customer uses it.
+    pub fn contains(&self, key: &HostKey) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// The table was read: these are the servers of its customers, one for each of them. Others are forgotten. Says
+    /// whether anything is new; new ones get this revision.
+    pub(super) fn used_by<'a>(&mut self, keys: impl Iterator<Item = &'a HostKey>, revision: u64) -> bool {
+        for host in self.0.values_mut() {
+            host.customers = 0;
+        }
+        let mut is_new = false;
+        for key in keys {
+            if let Some(host) = self.0.get_mut(key) {
+                host.customers += 1;
+                continue;
+            }
+            is_new = true;
+            let host = Host {
+                skew: None,
+                limit: Gate::FIRST,
+                gate: GateState::Open,
+                revision,
+                warned: false,
+                customers: 1,
+            };
+            self.0.insert(key.clone(), host);
+        }
+        let before = self.0.len();
+        self.0.retain(|_, host| host.customers > 0);
+        is_new || self.0.len() != before
+    }
+
+    /// How its gate stands now. Says whether that is new.
+    pub(super) fn gate(&mut self, key: &HostKey, limit: u32, gate: GateState, revision: u64) -> bool {
+        let Some(host) = self.0.get_mut(key) else { return false };
+        if (host.limit, host.gate) == (limit, gate) {
+            return false;
+        }
+        (host.limit, host.gate, host.revision) = (limit, gate, revision);
+        true
+    }
+
+    /// A token of it came. Says whether its clock is shown differently now, and what is to be said about it.
+    pub(super) fn measured(&mut self, key: &HostKey, skew: Skew, revision: u64) -> (bool, Option<String>) {
+        let Some(host) = self.0.get_mut(key) else { return (false, None) };
+        // Seconds are all that a token tells: a measurement that does not contradict what is known, and is no better, is
+        // no news.
+        let is_news = host.skew.is_none_or(|known| {
+            !known.agrees_with(skew) || skew.uncertain < known.uncertain - TimeDelta::milliseconds(500)
+        });
+        if !is_news {
+            return (false, None);
+        }
+        (host.skew, host.revision) = (Some(skew), revision);
+        let off = skew.ahead.abs();
+        if !host.warned && off > WARN_BEYOND {
+            host.warned = true;
+            return (true, Some(warning(key, skew.ahead)));
+        }
+        if host.warned && off <= RIGHT_WITHIN {
+            host.warned = false;
+            return (true, Some(format!("the clock of {key} agrees with ours again")));
+        }
+        (true, None)
+    }
+}
+
+fn warning(key: &HostKey, ahead: TimeDelta) -> String {
+    let direction = if ahead > TimeDelta::zero() { "ahead of" } else { "behind" };
+    format!(
+        "the clock of {key} is {} {direction} ours; its tokens are timed by their length, so they stay right, but set one of the two clocks (NTP)",
+        length(ahead.abs())
+    )
+}
+
+/// A length of time in its two largest units.
+fn length(time: TimeDelta) -> String {
+    let (days, hours) = (time.num_days(), time.num_hours() % 24);
+    let (minutes, seconds) = (time.num_minutes() % 60, time.num_seconds() % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {seconds} s"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::BaseUrl;
+
+    fn key(url: &str) -> HostKey {
+        BaseUrl::parse(url).unwrap().host_key()
+    }
+
+    fn skew(seconds: i64) -> Skew {
+        Skew { ahead: TimeDelta::seconds(seconds), uncertain: TimeDelta::milliseconds(550) }
+    }
+
+    #[test]
+    fn a_wrong_clock_is_told_once_and_its_return_once() {
+        let key = key("https://tb.example");
+        let mut hosts = Hosts::default();
+        hosts.used_by([&key].into_iter(), 1);
+        let mut told = Vec::new();
+        for seconds in [0, 29, 31, 40, 31, 29, 40, 24, 0, -7_200, -7_200] {
+            told.extend(hosts.measured(&key, skew(seconds), 2).1);
+        }
+        assert_eq!(
+            told,
+            [
+                "the clock of https://tb.example is 31 s ahead of ours; its tokens are timed by their length, so they stay right, but set one of the two clocks (NTP)",
+                "the clock of https://tb.example agrees with ours again",
+                "the clock of https://tb.example is 2 h 0 min behind ours; its tokens are timed by their length, so they stay right, but set one of the two clocks (NTP)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_measurement_that_says_nothing_new_changes_nothing() {
+        let key = key("https://tb.example");
+        let mut hosts = Hosts::default();
+        assert!(hosts.used_by([&key].into_iter(), 1));
+        assert!(!hosts.used_by([&key, &key].into_iter(), 2));
+        let slow = Skew { ahead: TimeDelta::seconds(2), uncertain: TimeDelta::seconds(5) };
+        assert!(hosts.measured(&key, slow, 3).0, "the first");
+        assert!(!hosts.measured(&key, slow, 4).0);
+        assert!(hosts.measured(&key, skew(1), 5).0, "it agrees, but knows better");
+        assert!(!hosts.measured(&key, slow, 6).0, "it agrees, and knows less");
+        assert_eq!(hosts.iter().map(|(_, host)| host.revision).collect::<Vec<_>>(), [5]);
+    }
+
+    #[test]
+    fn a_server_that_nobody_uses_is_forgotten() {
+        let (a, b) = (key("https://a.example"), key("https://b.example:8080"));
+        let mut hosts = Hosts::default();
+        hosts.used_by([&a, &b, &a].into_iter(), 1);
+        assert!(hosts.gate(&b, 1, GateState::Broken, 2));
+        assert!(!hosts.gate(&b, 1, GateState::Broken, 3));
+        assert!(hosts.used_by([&a].into_iter(), 4));
+        assert!(!hosts.contains(&b) && !hosts.gate(&b, 2, GateState::Open, 5));
+        hosts.used_by([&b].into_iter(), 6);
+        assert_eq!(
+            hosts.iter().map(|(_, host)| (host.limit, host.gate)).collect::<Vec<_>>(),
+            [(4, GateState::Open)]
+        );
+    }
+}

@@ -1,0 +1,49 @@
+//! How wrong a server's clock is, read off a token that it has issued.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// One measurement of a server's clock against ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Skew {
+    /// By how much the server's clock is ahead.
+    pub ahead: TimeDelta,
+    /// How far from the truth that may be.
+    pub uncertain: TimeDelta,
+}
+
+impl Skew {
+    /// From a token that was issued at `issued_at` by the server's clock and had arrived at `arrived` by ours, the
+    /// request having taken `took`. It was issued some time in between: the middle is never wrong by more than half of
+    /// it. ThingsBoard writes `iat` in whole seconds, rounded down, which is half a second too early on average.
+    pub fn measure(issued_at: DateTime<Utc>, arrived: DateTime<Utc>, took: TimeDelta) -> Self {
+        let half_a_second = TimeDelta::milliseconds(500);
+        Self { ahead: issued_at + half_a_second - (arrived - took / 2), uncertain: took / 2 + half_a_second }
+    }
+
+    /// Whether both may be measurements of the same clock.
+    pub fn agrees_with(self, other: Self) -> bool {
+        (self.ahead - other.ahead).abs() <= self.uncertain + other.uncertain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert, proptest};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_truth_is_within_the_uncertainty(
+            sent in 1_000_000_000_000_i64..2_000_000_000_000, took in 0_i64..30_000, share in 0.0..1.0,
+            ahead in -10_000_000_i64..10_000_000,
+        ) {
+            let time = |ms| DateTime::from_timestamp_millis(ms).unwrap();
+            #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "seconds in ms")]
+            let issued = sent + (took as f64 * share) as i64 + ahead;
+            let iat = time(issued - issued.rem_euclid(1000));
+            let skew = Skew::measure(iat, time(sent + took), TimeDelta::milliseconds(took));
+            prop_assert!((skew.ahead.num_milliseconds() - ahead).abs() <= skew.uncertain.num_milliseconds() + 1);
+        }
+    }
+}

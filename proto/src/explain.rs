@@ -1,0 +1,232 @@
+//! Why a customer stands as it does, what happens next, and what the operator should do: in whole sentences, here
+//! once, so that `tbctl` and `tbtui` say the same.
+//!
+//! What a server or a table said is repeated in these sentences as it came; whoever shows them makes it safe first
+//! ([`words::printable`]).
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::words::{self, sentence, time};
+use crate::{Customer, FailureKind, Host, HostState, Phase, TokenStatus};
+
+/// How much an explanation matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// A person must act.
+    Bad,
+    /// It may solve itself.
+    Warn,
+    /// All is well.
+    Plain,
+}
+
+/// Whether somebody will do what the daemon had in mind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loop {
+    /// The loop runs.
+    Running,
+    /// It was stopped.
+    Stopped,
+    /// The daemon does not answer, so nobody knows.
+    Unknown,
+}
+
+/// How the reader can act, in the words of the program in which he reads: a key or a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ways<'a> {
+    /// What tries the customer now: `r`, or `tbctl refresh 8f1c02aa`.
+    pub refresh: &'a str,
+    /// What starts the loop: `S`, or `tbctl start`.
+    pub start: &'a str,
+}
+
+/// An explanation, in parts that are whole sentences or empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// What it begins with: `PARKED since 13:36Z`; empty while all is well.
+    pub headline: String,
+    /// How much it matters.
+    pub weight: Weight,
+    /// Why it stands so.
+    pub why: String,
+    /// What happens by itself, and when.
+    pub next: String,
+    /// What the operator should do.
+    pub remedy: String,
+    /// How to have it tried at once, where it is not tried by itself.
+    pub at_once: String,
+}
+
+impl Explanation {
+    /// The sentences for where there is little room, in the order in which they matter.
+    pub fn sentences(&self) -> impl Iterator<Item = &str> {
+        // Of a parked customer the remedy says already what the daemon waits for.
+        let parts = match self.weight {
+            Weight::Bad if !self.remedy.is_empty() => [&self.why, &self.remedy, &self.at_once],
+            Weight::Bad => [&self.why, &self.next, &self.at_once],
+            Weight::Warn | Weight::Plain => [&self.why, &self.next, &self.remedy],
+        };
+        parts.into_iter().map(String::as_str).filter(|part| !part.is_empty())
+    }
+
+    /// What happens next, and how to hurry it.
+    pub fn what_next(&self) -> String {
+        [self.next.as_str(), self.at_once.as_str()].join(" ").trim().to_owned()
+    }
+}
+
+/// Explains a customer at `now`.
+pub fn explain(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<Utc>) -> Explanation {
+    let at_once = || format!("{} tries it once now.", ways.refresh);
+    let next = || next_attempt(customer, cron, ways, now);
+    match (&customer.failure, customer.state) {
+        (Some(failure), Phase::Parked) => Explanation {
+            headline: format!("PARKED since {}", time(failure.at, now)),
+            weight: Weight::Bad,
+            why: sentence(&failure.message),
+            next: NEXT_PARKED.to_owned(),
+            remedy: sentence(&failure.remedy),
+            at_once: at_once(),
+        },
+        (None, Phase::Parked) => Explanation {
+            headline: "PARKED".to_owned(),
+            weight: Weight::Bad,
+            why: String::new(),
+            next: NEXT_PARKED.to_owned(),
+            remedy: String::new(),
+            at_once: at_once(),
+        },
+        (Some(failure), _) => {
+            let count = match failure.consecutive {
+                0 | 1 => String::new(),
+                more => format!(" {more} times, last"),
+            };
+            Explanation {
+                headline: format!("FAILED{count} at {}", time(failure.at, now)),
+                weight: Weight::Warn,
+                why: sentence(&failure.message),
+                next: next(),
+                remedy: sentence(&failure.remedy),
+                at_once: String::new(),
+            }
+        }
+        (None, _) => Explanation {
+            headline: String::new(),
+            weight: Weight::Plain,
+            why: token(customer, now),
+            next: next(),
+            remedy: String::new(),
+            at_once: String::new(),
+        },
+    }
+}
+
+const NEXT_PARKED: &str = "It is not tried by itself until its URL, user or password changes in the table.";
+
+/// How the token stands, in a sentence.
+pub fn token(customer: &Customer, now: DateTime<Utc>) -> String {
+    match customer.tbtokenexpiry {
+        None => "There is no token in the table.".to_owned(),
+        Some(expiry) if expiry < now => {
+            format!("The token ended {} ago, at {}.", words::duration(now - expiry), time(expiry, now))
+        }
+        Some(expiry) => {
+            format!(
+                "The token is good until {}, for {} more.",
+                time(expiry, now),
+                words::duration(expiry - now)
+            )
+        }
+    }
+}
+
+/// When it is tried next, in a sentence; empty where the loop's own state does not say.
+pub fn next_attempt(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<Utc>) -> String {
+    match cron {
+        Loop::Unknown => return "What happens next is not known while the daemon is unreachable.".to_owned(),
+        _ if customer.state == Phase::Refreshing => return "It is being renewed now.".to_owned(),
+        Loop::Stopped => {
+            return format!("The loop is STOPPED: nothing is renewed until {} starts it.", ways.start);
+        }
+        Loop::Running => {}
+    }
+    let verb = if customer.failure.is_some() { "Tried again" } else { "Renewed" };
+    match (customer.next_attempt_at, customer.token_status) {
+        (Some(at), _) if at > now && at - now < TimeDelta::minutes(1) => {
+            format!("{verb} in {}.", words::duration(at - now))
+        }
+        (Some(at), _) if at > now => {
+            format!("{verb} in {}, at {}.", words::duration(at - now), time(at, now))
+        }
+        (Some(_), _) => format!("{verb} in the next pass."),
+        (None, _) if customer.state == Phase::Due => format!("{verb} in the next pass."),
+        (None, TokenStatus::Valid | TokenStatus::Unknown) => String::new(),
+        (None, TokenStatus::Expired | TokenStatus::Missing | TokenStatus::ExpiringSoon) => {
+            format!("{verb} in the next pass.")
+        }
+    }
+}
+
+/// How a server is treated and how its clock goes, in sentences; empty where nothing is known.
+pub fn server(host: &Host) -> String {
+    let treated = match (host.state, host.limit) {
+        (HostState::Open, 1) => "It is asked for one token at a time.".to_owned(),
+        (HostState::Open, limit) => format!("It is asked for at most {limit} tokens at a time."),
+        (HostState::Resting, _) => {
+            "It is in trouble: it is asked for nothing more until the next look at the table.".to_owned()
+        }
+        (HostState::Broken, _) => {
+            "It does not answer: one customer asks at each look at the table whether it is \
+                                   back, the others wait."
+                .to_owned()
+        }
+        (HostState::Unknown, _) => String::new(),
+    };
+    // What is below is the grain of the measurement.
+    const EXACT_ENOUGH: u64 = 1000;
+    let clock = match host.skew_ms {
+        None => String::new(),
+        Some(skew) if skew.unsigned_abs() < EXACT_ENOUGH => {
+            format!("Its clock is right (skew {}).", words::skew(skew))
+        }
+        Some(skew) => {
+            let way = if skew < 0 { "behind" } else { "ahead" };
+            format!("Its clock is {} {way}, which does no harm here.", words::skew_length(skew))
+        }
+    };
+    [treated, clock].join(" ").trim().to_owned()
+}
+
+/// What may happen when a parked customer is tried again, in sentences for a question.
+pub fn risk(customer: &Customer) -> String {
+    let why = customer.failure.as_ref().map_or_else(
+        || "It is parked.".to_owned(),
+        |failure| format!("It is parked: {}", sentence(&failure.message)),
+    );
+    let risk = match customer.failure.as_ref().map(|failure| failure.kind) {
+        Some(FailureKind::CredentialsRejected | FailureKind::AccountLocked) => {
+            "One more wrong password counts at ThingsBoard and could lock the account for good. Try only if \
+             tb_password was corrected, or if the user was mended in ThingsBoard."
+        }
+        Some(
+            FailureKind::AccountDisabled
+            | FailureKind::PasswordExpired
+            | FailureKind::PasswordViolatesPolicy
+            | FailureKind::SecondFactorRequired,
+        ) => "It sends the password once more and fails again unless the user was mended in ThingsBoard.",
+        Some(
+            FailureKind::RateLimited
+            | FailureKind::ServerError
+            | FailureKind::Unreachable
+            | FailureKind::Timeout
+            | FailureKind::UnexpectedResponse
+            | FailureKind::BadUrl
+            | FailureKind::InsecureUrl
+            | FailureKind::TokenTooLong
+            | FailureKind::Database
+            | FailureKind::Unknown,
+        )
+        | None => "It fails again unless the cause was mended.",
+    };
+    format!("{why} {risk}")
+}

@@ -1,0 +1,63 @@
+//! What `status` says of the ThingsBoard servers: their clocks, and how gently they are asked.
+
+use serde::{Deserialize, Serialize};
+
+/// A ThingsBoard server that some customer uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Scheme, name and port, as [`host_of`] gives it for the `tb_url` of its customers.
+    pub host: String,
+    /// By how many milliseconds the server's clock is ahead of the daemon's; negative when it is behind, null until a
+    /// token came. It is read off the tokens, which know whole seconds, so it is right to about half a second, and
+    /// changes only when a new measurement contradicts it. Tokens are timed by their length, so a wrong clock does no
+    /// harm here.
+    pub skew_ms: Option<i64>,
+    /// How many logins it gets at a time at most.
+    pub limit: u32,
+    /// Whether it is asked at all.
+    pub state: HostState,
+}
+
+/// How a server is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostState {
+    /// It is asked, up to its limit.
+    Open,
+    /// It was troubled by even one login at a time; nothing more until the next look at the table.
+    Resting,
+    /// It does not answer: one customer at each look at the table asks whether it is back, the others wait.
+    Broken,
+    /// A state that this client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The server of a `tb_url`, as [`Host::host`] names it: `https://tb.example.com` or, where the port is not that of the
+/// scheme, `http://tb.example.com:8080`. None if the URL names no server that the daemon would ask. A name with
+/// letters beyond ASCII is found only if the URL spells it as DNS does (`xn--…`).
+pub fn host_of(tb_url: &str) -> Option<String> {
+    let (scheme, rest) = tb_url.trim().split_once("://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    let usual_port = match scheme.as_str() {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let authority = rest.split(['/', '\\', '?', '#']).next()?;
+    let (name, port) = match authority.rsplit_once(':') {
+        Some((name, "")) => (name, None),
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => {
+            (name, Some(port.parse::<u16>().ok()?))
+        }
+        _ => (authority, None),
+    };
+    if name.is_empty() || name.contains('@') {
+        return None;
+    }
+    let name = name.to_ascii_lowercase();
+    Some(match port.filter(|port| *port != usual_port) {
+        Some(port) => format!("{scheme}://{name}:{port}"),
+        None => format!("{scheme}://{name}"),
+    })
+}

@@ -1,0 +1,160 @@
+//! The sentences that say why, what next and what to do.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tbtoken_proto::explain::{Explanation, Loop, Ways, Weight, explain, risk, server};
+use tbtoken_proto::{Customer, Failure, FailureKind, Host, HostState, Phase, TokenStatus};
+
+const WAYS: Ways<'static> = Ways { refresh: "tbctl refresh 8f1c", start: "tbctl start" };
+
+fn now() -> DateTime<Utc> {
+    "2026-11-23T14:03:00Z".parse().unwrap()
+}
+
+fn in_seconds(seconds: i64) -> Option<DateTime<Utc>> {
+    Some(now() + TimeDelta::seconds(seconds))
+}
+
+fn valid() -> Customer {
+    Customer {
+        customer_id: "8f1c".to_owned(),
+        tb_username: String::new(),
+        tb_url: String::new(),
+        token_status: TokenStatus::Valid,
+        tbtokenexpiry: in_seconds(870),
+        minutes_until_expiry: None,
+        state: Phase::Ok,
+        last_success_at: None,
+        renewals: 0,
+        next_attempt_at: in_seconds(570),
+        failure: None,
+    }
+}
+
+fn failed(kind: FailureKind, consecutive: u32) -> Customer {
+    let failure = Failure {
+        kind,
+        message: "the server did not answer within 15 s".to_owned(),
+        remedy: "It is tried again by itself.".to_owned(),
+        at: now() - TimeDelta::minutes(27),
+        consecutive,
+        permanent: false,
+    };
+    Customer { state: Phase::Retrying, next_attempt_at: in_seconds(40), failure: Some(failure), ..valid() }
+}
+
+fn parked() -> Customer {
+    let mut customer = failed(FailureKind::CredentialsRejected, 1);
+    let failure = customer.failure.as_mut().unwrap();
+    failure.message = "ThingsBoard says \"Invalid username or password\"".to_owned();
+    failure.remedy = "Correct tb_password.".to_owned();
+    Customer { state: Phase::Parked, next_attempt_at: None, ..customer }
+}
+
+fn explained(customer: &Customer, cron: Loop) -> Explanation {
+    explain(customer, cron, &WAYS, now())
+}
+
+fn in_few(customer: &Customer, cron: Loop) -> String {
+    explained(customer, cron).sentences().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_parked_customer_waits_for_a_person() {
+    let told = explained(&parked(), Loop::Running);
+    assert_eq!((told.headline.as_str(), told.weight), ("PARKED since 13:36Z", Weight::Bad));
+    assert_eq!(
+        told.what_next(),
+        "It is not tried by itself until its URL, user or password changes in the table. \
+         tbctl refresh 8f1c tries it once now."
+    );
+    assert_eq!(
+        in_few(&parked(), Loop::Running),
+        "ThingsBoard says \"Invalid username or password\". Correct tb_password. \
+         tbctl refresh 8f1c tries it once now."
+    );
+    // A daemon that parks without a reason is not silenced.
+    let unexplained = Customer { failure: None, ..parked() };
+    assert_eq!(
+        in_few(&unexplained, Loop::Running),
+        "It is not tried by itself until its URL, user or password changes in the table. \
+         tbctl refresh 8f1c tries it once now."
+    );
+}
+
+#[test]
+fn a_failure_says_how_often_and_when_it_goes_on() {
+    let told = explained(&failed(FailureKind::Timeout, 4), Loop::Running);
+    assert_eq!((told.headline.as_str(), told.weight), ("FAILED 4 times, last at 13:36Z", Weight::Warn));
+    assert_eq!(
+        told.sentences().collect::<Vec<_>>(),
+        ["The server did not answer within 15 s.", "Tried again in 40s.", "It is tried again by itself."]
+    );
+    assert_eq!(explained(&failed(FailureKind::Timeout, 1), Loop::Running).headline, "FAILED at 13:36Z");
+}
+
+#[test]
+fn a_healthy_customer_says_how_long_its_token_is_good() {
+    assert_eq!(
+        in_few(&valid(), Loop::Running),
+        "The token is good until 14:17Z, for 14m more. Renewed in 9m, at 14:12Z."
+    );
+    let ended = Customer {
+        token_status: TokenStatus::Expired,
+        tbtokenexpiry: in_seconds(-86_400),
+        state: Phase::Due,
+        next_attempt_at: None,
+        ..valid()
+    };
+    assert_eq!(
+        in_few(&ended, Loop::Running),
+        "The token ended 24h ago, at Nov 22 14:03Z. Renewed in the next pass."
+    );
+    let without = Customer { token_status: TokenStatus::Missing, tbtokenexpiry: None, ..ended };
+    assert_eq!(in_few(&without, Loop::Running), "There is no token in the table. Renewed in the next pass.");
+}
+
+#[test]
+fn nobody_promises_what_a_stopped_loop_will_not_do() {
+    let next = |customer: &Customer, cron| explained(customer, cron).next;
+    let stopped = "The loop is STOPPED: nothing is renewed until tbctl start starts it.";
+    assert_eq!(next(&valid(), Loop::Stopped), stopped);
+    assert_eq!(next(&failed(FailureKind::Timeout, 2), Loop::Stopped), stopped);
+    let unknown = "What happens next is not known while the daemon is unreachable.";
+    assert_eq!(next(&valid(), Loop::Unknown), unknown);
+    let refreshing = Customer { state: Phase::Refreshing, ..valid() };
+    assert_eq!(next(&refreshing, Loop::Stopped), "It is being renewed now.");
+    assert!(next(&parked(), Loop::Stopped).starts_with("It is not tried by itself"));
+}
+
+#[test]
+fn the_risk_of_one_more_try_is_said_by_its_kind() {
+    let risk = |kind| {
+        let mut customer = parked();
+        customer.failure.as_mut().unwrap().kind = kind;
+        risk(&customer)
+    };
+    assert!(risk(FailureKind::CredentialsRejected).contains("could lock the account for good"));
+    assert!(risk(FailureKind::SecondFactorRequired).contains("fails again unless the user was mended"));
+    assert!(risk(FailureKind::BadUrl).ends_with("It fails again unless the cause was mended."));
+    assert!(risk(FailureKind::BadUrl).starts_with("It is parked: ThingsBoard says "));
+}
+
+#[test]
+fn a_server_is_explained() {
+    let told = |state, limit, skew_ms| {
+        server(&Host { host: "https://tb.example.com".to_owned(), skew_ms, limit, state })
+    };
+    let open = "It is asked for at most 8 tokens at a time.";
+    assert_eq!(told(HostState::Open, 8, None), open);
+    assert_eq!(told(HostState::Open, 8, Some(300)), format!("{open} Its clock is right (skew +0.3s)."));
+    let one = told(HostState::Open, 1, Some(-7_200_000));
+    assert_eq!(one, "It is asked for one token at a time. Its clock is 2h behind, which does no harm here.");
+    assert!(
+        told(HostState::Resting, 1, Some(12_000))
+            .ends_with("Its clock is 12.0s ahead, which does no harm here.")
+    );
+    assert!(told(HostState::Broken, 4, None).starts_with("It does not answer: "));
+    assert_eq!(told(HostState::Unknown, 4, None), "");
+}

@@ -1,0 +1,24 @@
+//! The host of a URL, as clients look it up.
+
+use tbtoken_proto::host_of;
+
+#[test]
+fn a_host_is_scheme_name_and_unusual_port() {
+    for (url, host) in [
+        ("https://tb.example.com", Some("https://tb.example.com")),
+        (" HTTPS://TB.Example.com:443/iot/ ", Some("https://tb.example.com")),
+        ("http://tb.example.com:", Some("http://tb.example.com")),
+        ("http://tb.example.com:8080/x", Some("http://tb.example.com:8080")),
+        ("http://tb.example.com:443", Some("http://tb.example.com:443")),
+        ("http://[::1]:9090", Some("http://[::1]:9090")),
+        ("http://[::1]/x:1", Some("http://[::1]")),
+        ("https://***@tb.example.com", None),
+        ("ftp://tb.example.com", None),
+        ("tb.example.com", None),
+        ("http://", None),
+        ("http://tb.example.com:99999", None),
+        ("", None),
+    ] {
+        assert_eq!(host_of(url).as_deref(), host, "{url:?}");
+    }
+}

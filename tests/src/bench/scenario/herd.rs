@@ -1,0 +1,45 @@
+//! Everyone's token ends in the same second.
+
+use chrono::TimeDelta;
+
+use crate::bench::options::Herd;
+use crate::bench::report::Report;
+use crate::bench::stage::Stage;
+use crate::clock;
+use crate::harness::Row;
+
+/// A shorter window than in real life, so that there is less time to renew everyone before the tokens end.
+const WINDOW: TimeDelta = TimeDelta::minutes(2);
+
+/// From when the rows are made until everyone becomes due; the rows must be in the table and the daemon up by then.
+const LEAD: TimeDelta = TimeDelta::seconds(10);
+
+pub(in crate::bench) fn run(options: &Herd) -> Report {
+    let due_at = clock::now() + LEAD;
+    let end = due_at + WINDOW;
+    let expiry = end.format("%FT%T%.3fZ").to_string();
+    let row = |_: usize, row: Row, _: &_| row.token("a.b.c", expiry.clone());
+    let mut stage = Stage::set_up(&options.common, options.customers, options.hosts, |_, host| host, row);
+    stage.installation.config().set("schedule.refresh_window", format!("{}s", WINDOW.num_seconds()));
+    let mut report = stage.report("herd");
+    let bound = stage.bound(options.customers);
+
+    let mut run = stage.start();
+    let late = (clock::now() - due_at).num_milliseconds();
+    assert!(late < 0, "it took {late} ms too long to set this up; ask for fewer customers");
+    let lapsed = std::cell::Cell::new(0);
+    let (_, _, looks) = run.until("everyone has a new token", |status| {
+        let summary = status.tokens.summary;
+        lapsed.set(lapsed.get().max(summary.expired));
+        let renewed = status.daemon.renewals_by_login + status.daemon.renewals_by_refresh_token;
+        summary.valid == options.customers && renewed >= options.customers as u64
+    });
+    let now = clock::now();
+    let taken = (now - due_at).to_std().unwrap_or_default();
+    report.time("until_fresh", "from due until all are fresh", taken, Some(bound));
+    report.time("spare", "before the old tokens ended", (end - now).to_std().unwrap_or_default(), None);
+    report.count("lapsed", "tokens that lapsed", lapsed.get() as u64);
+    run.count(&mut report);
+    report.latencies("status_during", "status summary during it", &looks);
+    report
+}

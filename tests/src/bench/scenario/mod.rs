@@ -1,0 +1,7 @@
+//! What can be measured.
+
+pub(super) mod growth;
+pub(super) mod herd;
+pub(super) mod pass;
+pub(super) mod rest;
+pub(super) mod sick;

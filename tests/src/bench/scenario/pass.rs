@@ -1,0 +1,45 @@
+//! Everyone is due when the daemon starts.
+
+use tbtoken_proto::StatusReply;
+
+use crate::bench::options::{Common, Pass};
+use crate::bench::report::{Report, Unit};
+use crate::bench::stage::{Run, Stage};
+
+pub(in crate::bench) fn run(options: &Pass) -> Report {
+    let (mut report, mut run) = pass("pass", &options.common, options.customers, options.hosts);
+    if !options.common.brief {
+        run.measure_status(&mut report);
+    }
+    report
+}
+
+/// One pass over so many customers, measured. The daemon that made it still runs.
+pub(super) fn pass(scenario: &str, common: &Common, customers: usize, hosts: usize) -> (Report, Run) {
+    let mut stage = Stage::set_up(common, customers, hosts, |_, host| host, |_, row, _| row);
+    let mut report = stage.report(scenario);
+    let bound = stage.bound(customers);
+    let mut run = stage.start();
+    let (status, fresh, looks) = run.until("the pass is over", |status| is_over(status, customers));
+    report.time("until_fresh", "until all are fresh", fresh, Some(bound));
+    report.add(
+        "logins_per_second",
+        "logins per second",
+        Unit::PerSecond,
+        customers as f64 / fresh.as_secs_f64(),
+    );
+    report.count(
+        "not_fresh",
+        "not fresh after the first pass",
+        (customers - status.tokens.summary.valid) as u64,
+    );
+    run.count(&mut report);
+    report.latencies("status_during", "status summary during it", &looks);
+    (report, run)
+}
+
+/// Whether all are fresh, or the first pass has ended without that.
+fn is_over(status: &StatusReply, customers: usize) -> bool {
+    let ended = status.cron.last_run.as_ref().is_some_and(|run| run.total > 0);
+    status.tokens.summary.valid == customers || (ended && !status.cron.refreshing)
+}

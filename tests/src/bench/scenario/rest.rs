@@ -1,0 +1,83 @@
+//! Nobody is due: what looking costs.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tbtoken_proto::Rows;
+
+use crate::bench::asking::{self, Question};
+use crate::bench::options::Rest;
+use crate::bench::report::{Report, Unit};
+use crate::bench::stage::{Run, Stage};
+use crate::harness::Row;
+use crate::{canary, clock};
+
+/// The tokens outlive every measurement.
+const LIFE: TimeDelta = TimeDelta::hours(2);
+
+pub(in crate::bench) fn run(options: &Rest) -> Report {
+    let expiry = (clock::now() + LIFE).format("%FT%TZ").to_string();
+    let row = |number: usize, row: Row| match number < options.parked {
+        true => row.password(canary::password("wrong")),
+        false => row.token("a.b.c", expiry.clone()),
+    };
+    let mut stage = Stage::set_up(
+        &options.common,
+        options.customers,
+        options.hosts,
+        |_, host| host,
+        |number, fresh, _| row(number, fresh),
+    );
+    stage.installation.config().set("schedule.interval", format!("{}s", options.interval));
+    let mut report = stage.report("rest");
+    report.set("parked", options.parked);
+
+    let mut run = stage.start();
+    run.until("everyone is known and the rest is parked", |status| {
+        let summary = status.tokens.summary;
+        summary.total == options.customers && summary.parked == options.parked && !status.cron.refreshing
+    });
+    watch(&mut run, options, &mut report);
+    if options.common.brief {
+        return report;
+    }
+    run.measure_status(&mut report);
+    for (key, label, question) in [
+        ("summary_beside_full", "summary, beside a full status", Question::Summary),
+        ("loop_beside_full", "the loop, beside a full status", Question::Loop),
+    ] {
+        let latencies = asking::latencies_beside_full_status(run.daemon.socket(), question);
+        report.latencies(key, label, &latencies);
+    }
+    let memory = run.process.memory();
+    report.add("peak_memory_with_clients", "peak memory, with those clients", Unit::Megabytes, memory.peak);
+    report
+}
+
+/// Watches some looks at the table, from just after one to just after another, with no client there.
+fn watch(run: &mut Run, options: &Rest, report: &mut Report) {
+    let first = next_look(run);
+    run.process.forget_peak();
+    let before = run.process.cpu();
+    let whole = Duration::from_secs(u64::from(options.interval * options.wakes));
+    // Nothing can be awaited here: the absence of other work is what is measured.
+    let watched = Instant::now();
+    while watched.elapsed() < whole {
+        std::thread::park_timeout(whole.saturating_sub(watched.elapsed()));
+    }
+    let last = next_look(run);
+    let spent = run.process.cpu().saturating_sub(before);
+    let interval = TimeDelta::seconds(i64::from(options.interval));
+    let wakes = ((last - first).num_milliseconds() as f64 / interval.num_milliseconds() as f64).round();
+    let memory = run.process.memory();
+    report.time("cpu_per_wake", "CPU time of a look at the table", spent.div_f64(wakes), None);
+    report.add("resident", "resident", Unit::Megabytes, memory.resident);
+    report.add("peak_memory", "peak memory of these looks", Unit::Megabytes, memory.peak);
+}
+
+/// Waits for the end of the next look at the table.
+fn next_look(run: &mut Run) -> DateTime<Utc> {
+    let before = asking::status(&mut run.client, Rows::None).tokens.as_of;
+    let (status, ..) = run.until("the table is looked at", |status| status.tokens.as_of > before);
+    status.tokens.as_of.expect("it is later than something")
+}

@@ -1,0 +1,58 @@
+//! Some servers take requests and never answer: what that costs the customers of the others.
+
+use std::time::Duration;
+
+use crate::bench::asking::Latencies;
+use crate::bench::options::Sick;
+use crate::bench::report::Report;
+use crate::bench::stage::Stage;
+use crate::bench::world::Host;
+
+/// Once with all servers healthy, once with some silent.
+pub(in crate::bench) fn run(options: &Sick) -> Vec<Report> {
+    [0, options.silent].into_iter().map(|silent| one(options, silent)).collect()
+}
+
+fn one(options: &Sick, silent: usize) -> Report {
+    let is_silent = |index: usize| index < silent;
+    let mut stage = Stage::set_up(
+        &options.common,
+        options.customers,
+        options.hosts,
+        |index, host| Host { silent: is_silent(index), ..host },
+        |_, row, _| row,
+    );
+    let mut report = stage.report("sick");
+    report.set("silent", silent);
+    let share =
+        |index| options.customers / options.hosts + usize::from(index < options.customers % options.hosts);
+    let healthy: usize = (silent..options.hosts).map(share).sum();
+    let bound = stage.bound(healthy);
+
+    let mut run = stage.start();
+    let (_, fresh, looks) =
+        run.until("the healthy ones are fresh", |status| status.tokens.summary.valid >= healthy);
+    report.time("until_fresh", "until the healthy ones are fresh", fresh, Some(bound));
+    let urls: Vec<String> =
+        (silent..options.hosts).map(|host| run.stage.world.url(host).to_owned()).collect();
+    let delays: Vec<Duration> = run
+        .delays()
+        .into_iter()
+        .filter(|(url, _)| {
+            urls.iter().any(|healthy| url.trim_end_matches('/') == healthy.trim_end_matches('/'))
+        })
+        .flat_map(|(_, delays)| delays)
+        .collect();
+    assert_eq!(delays.len(), healthy, "everyone healthy has a token");
+    let delays = Latencies::of(delays);
+    for (key, label, percent) in [
+        ("delay_p50", "one of them waits, p50", 50),
+        ("delay_p99", "one of them waits, p99", 99),
+        ("delay_max", "one of them waits, at most", 100),
+    ] {
+        report.time(key, label, delays.at(percent), None);
+    }
+    run.count(&mut report);
+    report.latencies("status_during", "status summary during it", &looks);
+    report
+}

@@ -1,0 +1,166 @@
+//! A table, the servers of its customers, and the daemon between them.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use tbtoken_proto::client::Client;
+use tbtoken_proto::{Rows, StatusReply};
+
+use super::asking::{self, Latencies, Question};
+use super::bound;
+use super::database::{Database, Wish};
+use super::options::Common;
+use super::report::{Report, Unit};
+use super::usage::Watched;
+use super::world::{Host, World};
+use crate::harness::{Daemon, Installation, Row};
+use crate::thingsboard::{Account, jwt};
+
+/// How long the longest wait may take before the benchmark gives up.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The time between two looks at the summary while something is waited for.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Everything that takes part.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) world: World,
+    pub(super) database: Database,
+    pub(super) installation: Installation,
+    pub(super) customers: usize,
+    hosts: usize,
+    latency: Duration,
+}
+
+/// A stage with a daemon that runs on it. The daemon goes first, and then what it stands on.
+#[derive(Debug)]
+pub(super) struct Run {
+    began: Instant,
+    pub(super) client: Client,
+    pub(super) process: Watched,
+    pub(super) daemon: Daemon,
+    pub(super) stage: Stage,
+}
+
+impl Stage {
+    /// Sets up so many customers on so many servers; `row` makes each row from its account.
+    pub(super) fn set_up(
+        common: &Common,
+        customers: usize,
+        hosts: usize,
+        host: impl Fn(usize, Host) -> Host,
+        row: impl Fn(usize, Row, &Account) -> Row,
+    ) -> Self {
+        let share = |index| customers / hosts + usize::from(index < customers % hosts);
+        let healthy = |index| Host { users: share(index), latency_ms: common.latency_ms, silent: false };
+        let world = World::open(&(0..hosts).map(|index| host(index, healthy(index))).collect::<Vec<_>>());
+        let rows: Vec<Row> = world
+            .accounts()
+            .enumerate()
+            .map(|(number, (_, account))| row(number, Row::new(jwt::uuid(number), &account), &account))
+            .collect();
+        let installation = Installation::new().with("schedule.interval", "60s").with("log.level", "warn");
+        let wish = Wish::or_environment(common.store.as_ref());
+        let (database, installation) = Database::fill(&wish, installation, &rows);
+        Self { world, database, installation, customers, hosts, latency: common.latency() }
+    }
+
+    /// Starts the daemon.
+    pub(super) fn start(self) -> Run {
+        let began = Instant::now();
+        let daemon = self.installation.start();
+        let client = daemon.client();
+        Run { began, client, process: Watched::new(daemon.pid()), daemon, stage: self }
+    }
+
+    /// A report that says what this is.
+    pub(super) fn report(&self, scenario: &str) -> Report {
+        let mut report = Report::new(scenario, self.database.name());
+        report.set("customers", self.customers);
+        report.set("hosts", self.hosts);
+        report.set("latency_ms", usize::try_from(self.latency.as_millis()).unwrap_or(usize::MAX));
+        report
+    }
+
+    /// The bound that the work sets to a pass over everyone: logins, and then the writing of the tokens.
+    pub(super) fn bound(&mut self, customers: usize) -> Duration {
+        let batch = self.database.batch(&self.installation);
+        bound::logins(customers, self.hosts, self.latency) + bound::saves(customers, batch)
+    }
+}
+
+fn per(time: Duration, customers: usize) -> f64 {
+    time.as_secs_f64() * 1e6 / customers.max(1) as f64
+}
+
+impl Run {
+    /// Waits until the summary satisfies `condition`; brings that status, when it came, and how long each look took.
+    pub(super) fn until(
+        &mut self,
+        what: &str,
+        condition: impl Fn(&StatusReply) -> bool,
+    ) -> (StatusReply, Duration, Latencies) {
+        let mut looks = Vec::new();
+        loop {
+            let asked = Instant::now();
+            let status = asking::status(&mut self.client, Rows::None);
+            looks.push(asked.elapsed());
+            if condition(&status) {
+                return (status, self.began.elapsed(), Latencies::of(looks));
+            }
+            assert!(self.began.elapsed() < PATIENCE, "waited in vain until {what}: {:?}", status.tokens);
+            std::thread::park_timeout(LOOK);
+        }
+    }
+
+    /// What the servers, the database and the kernel have counted since the start.
+    pub(super) fn count(&mut self, report: &mut Report) {
+        let (cpu, memory, seen) = (self.process.cpu(), self.process.memory(), self.stage.world.seen());
+        report.time("cpu", "CPU time", cpu, None);
+        report.add(
+            "cpu_per_customer",
+            "CPU time per customer",
+            Unit::Microseconds,
+            per(cpu, self.stage.customers),
+        );
+        report.add("peak_memory", "peak memory", Unit::Megabytes, memory.peak);
+        report.add("resident", "resident after it", Unit::Megabytes, memory.resident);
+        report.count("requests", "requests that ThingsBoard saw", seen.requests);
+        report.count("connections", "connections that it saw", seen.connections);
+        report.count("in_flight_peak", "most at a time at one server", seen.in_flight_peak as u64);
+        if let Some(round_trips) = self.stage.database.round_trips() {
+            report.count("database_round_trips", "database round trips", round_trips);
+        }
+        report.time("fakes_cpu", "CPU time of the fake ThingsBoards", self.stage.world.cpu(), None);
+    }
+
+    /// How fast the status is, of everyone and of nobody and of what has changed; the last is nothing.
+    pub(super) fn measure_status(&mut self, report: &mut Report) {
+        let revision = asking::status(&mut self.client, Rows::None).daemon.revision;
+        for (key, label, question) in [
+            ("status_full", "status, everyone", Question::Full),
+            ("status_summary", "status, summary", Question::Summary),
+            ("status_delta", "status, nothing new", Question::Delta(revision)),
+        ] {
+            let latencies = asking::latencies(self.daemon.socket(), question);
+            report.latencies(key, label, &latencies);
+            if question == Question::Full {
+                let megabytes = latencies.bytes as f64 / f64::from(1 << 20);
+                report.add("status_full_size", "its length", Unit::Megabytes, megabytes);
+            }
+        }
+    }
+
+    /// When each customer's token was written, since the daemon's start, by the URL of its server.
+    pub(super) fn delays(&mut self) -> HashMap<String, Vec<Duration>> {
+        let status = asking::status(&mut self.client, Rows::All);
+        let started_at = status.daemon.started_at;
+        let mut delays: HashMap<String, Vec<Duration>> = HashMap::new();
+        for customer in status.tokens.customers.into_iter().flatten() {
+            let written = customer.last_success_at.and_then(|at| (at - started_at).to_std().ok());
+            delays.entry(customer.tb_url).or_default().extend(written);
+        }
+        delays
+    }
+}

@@ -1,0 +1,66 @@
+//! What a process has used, as the kernel counts it.
+
+use std::fs;
+use std::time::Duration;
+
+use nix::time::ClockId;
+use nix::unistd::Pid;
+
+/// A process that is looked at from outside.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watched(Pid);
+
+/// Its memory, in MB of 2^20 bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Memory {
+    /// Resident now.
+    pub(super) resident: f64,
+    /// The most that was resident, since the start or since [`Watched::forget_peak`].
+    pub(super) peak: f64,
+}
+
+impl Watched {
+    pub(super) fn new(pid: i32) -> Self {
+        Self(Pid::from_raw(pid))
+    }
+
+    /// The CPU time of all of its threads since its start, to the nanosecond: `/proc/PID/stat` knows only hundredths of a
+    /// second.
+    pub(super) fn cpu(self) -> Duration {
+        let clock = ClockId::pid_cpu_clock_id(self.0).expect("the process is there");
+        clock.now().expect("the clock of a process that is there").into()
+    }
+
+    /// Its memory.
+    pub(super) fn memory(self) -> Memory {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).expect("the process is there");
+        let megabytes = |key: &str| {
+            let line = status.lines().find(|line| line.starts_with(key)).expect("a line of its memory");
+            line.split_whitespace().nth(1).expect("a value").parse::<f64>().expect("kB") / 1024.0
+        };
+        Memory { resident: megabytes("VmRSS:"), peak: megabytes("VmHWM:") }
+    }
+
+    /// Lets the peak begin again from what is resident now.
+    pub(super) fn forget_peak(self) {
+        fs::write(format!("/proc/{}/clear_refs", self.0), "5").expect("one's own process may be told so");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_and_memory_are_seen() {
+        let own = Watched::new(i32::try_from(std::process::id()).unwrap());
+        let before = own.cpu();
+        let block = vec![1_u8; 64 << 20];
+        assert!(own.cpu() > before);
+        let with = own.memory();
+        assert!(with.resident > 64.0 && with.peak >= with.resident, "{with:?}");
+        drop(block);
+        own.forget_peak();
+        assert!(own.memory().peak < with.peak);
+    }
+}

@@ -1,0 +1,69 @@
+//! The benchmark works: small runs of it, as anyone would start them. What they measure is not judged here.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what goes wrong in a test must end it, loudly"
+)]
+
+use std::process::Command;
+
+use serde_json::Value;
+use tbtoken_tests::canary;
+use tbtoken_tests::harness::binaries;
+
+/// Runs the benchmark to its end and gives back what it prints.
+fn bench(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .env(binaries::VARIABLE, binaries::prepare(binaries::Progress::Hidden))
+        .env_remove("TBTOKEN_BENCH_STORE")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let (stdout, stderr) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stderr}");
+    canary::assert_clean("the output of bench", stdout.as_bytes());
+    canary::assert_clean("the errors of bench", stderr.as_bytes());
+    stdout
+}
+
+#[test]
+fn a_small_pass_is_measured_and_its_json_can_be_read() {
+    let json =
+        bench(&["pass", "--customers", "50", "--hosts", "3", "--latency-ms", "5", "--brief", "--json"]);
+    let document: Value = serde_json::from_str(&json).unwrap();
+    assert!(document["machine"]["cores"].as_u64().unwrap() > 0);
+    let report = &document["reports"][0];
+    assert_eq!((&report["scenario"], &report["setup"]["customers"]), (&"pass".into(), &50.into()));
+    let figure = |key: &str| {
+        let figures = report["figures"].as_array().unwrap();
+        figures.iter().find(|figure| figure["key"] == key).unwrap_or_else(|| panic!("{key} in {json}"))
+    };
+    assert_eq!(figure("not_fresh")["value"], 0.0);
+    assert_eq!(figure("requests")["value"], 50.0);
+    let fresh = figure("until_fresh");
+    assert!(fresh["value"].as_f64() > fresh["bound"].as_f64(), "nobody is faster than the work: {fresh}");
+    assert!(figure("cpu")["value"].as_f64().unwrap() > 0.0);
+    assert!(figure("peak_memory")["value"].as_f64().unwrap() > 1.0);
+}
+
+#[test]
+fn a_table_for_people_shows_two_runs_side_by_side() {
+    let table = bench(&["growth", "--sizes", "5,10", "--hosts", "2", "--latency-ms", "1"]);
+    for expected in ["customers 5", "customers 10", "until all are fresh", "the work itself"] {
+        assert!(table.contains(expected), "{expected} in {table}");
+    }
+}
+
+#[test]
+fn a_store_that_does_not_exist_is_refused_in_words() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_bench")).args(["pass", "--store", "oracle"]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && stderr.contains("sqlite, fake-mssql or a connection string"),
+        "{stderr}"
+    );
+}

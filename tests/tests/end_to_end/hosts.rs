@@ -1,0 +1,63 @@
+//! What is shown of the servers: their clocks, and how they are asked.
+
+use chrono::TimeDelta;
+use tbtoken_proto::{HostState, Reply, Request, Rows, StatusQuery, StatusReply, host_of};
+use tbtoken_tests::harness::{Daemon, Installation, Row};
+use tbtoken_tests::thingsboard::{Settings, Temper, ThingsBoard, User};
+
+fn status(daemon: &Daemon, query: StatusQuery) -> StatusReply {
+    match daemon.request(&Request::Status(query)).unwrap() {
+        Reply::Status(reply) => reply,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_wrong_clock_is_shown_and_told_once_and_harms_nobody() {
+    let wrong = ThingsBoard::with(Settings { skew: TimeDelta::minutes(-90), ..Settings::default() });
+    let right = ThingsBoard::start();
+    let rows = [
+        Row::new("late", &wrong.add(User::new("late"))),
+        Row::new("late-too", &wrong.add(User::new("late-too"))),
+        Row::new("fine", &right.add(User::new("fine"))),
+    ];
+    let installation = Installation::new().with_rows(&rows);
+    let daemon = installation.start();
+    let all = daemon.until("everyone is valid", |status| status.tokens.summary.valid == 3);
+    let hosts = all.hosts.clone().unwrap();
+    let skew = |url: &str| {
+        let name = host_of(url).unwrap();
+        hosts.iter().find(|host| host.host == name).unwrap().skew_ms.unwrap()
+    };
+    assert!((skew(&wrong.url()) + 90 * 60_000).abs() < 3_000, "{hosts:?}");
+    assert!(skew(&right.url()).abs() < 3_000, "{hosts:?}");
+    daemon.refresh_customer("late");
+    let log = daemon.log();
+    assert_eq!(log.matches("the clock of").count(), 1, "{log}");
+    assert!(log.contains("1 h 30 min behind ours") || log.contains("1 h 29 min behind ours"), "{log}");
+
+    // Whoever asks for nobody gets no hosts; whoever asks for one gets its host; whoever knows it all gets nothing.
+    let since = Some(daemon.status().daemon.revision);
+    assert_eq!(status(&daemon, StatusQuery { customers: Rows::None, since: None }).hosts, None);
+    let one = status(&daemon, StatusQuery { customers: Rows::Only(vec!["fine".into()]), since: None });
+    assert_eq!(one.hosts.unwrap().iter().map(|host| &*host.host).collect::<Vec<_>>(), [right.url()]);
+    let nothing_new = status(&daemon, StatusQuery { customers: Rows::All, since });
+    assert_eq!(nothing_new.hosts, Some(vec![]));
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_shown_as_broken_and_opens_again() {
+    let dead = ThingsBoard::start();
+    let rows: Vec<Row> =
+        dead.add_many(5, |n| User::new(format!("ops{n}"))).iter().map(|a| Row::new(&a.username, a)).collect();
+    dead.set(Temper::Refuse);
+    let installation = Installation::new().with_rows(&rows);
+    let daemon = installation.start();
+    let state = |status: &StatusReply| status.hosts.as_ref().unwrap()[0].state;
+    let seen = daemon.until("it is broken", |status| state(status) == HostState::Broken);
+    assert_eq!(seen.hosts.clone().unwrap()[0].skew_ms, None);
+    dead.set(Temper::Normal);
+    daemon.until("it is open again", |status| {
+        state(status) == HostState::Open && status.tokens.summary.valid == 5
+    });
+}

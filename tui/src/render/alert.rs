@@ -1,0 +1,78 @@
+//! What is wrong with everything at once, and what to do about it, in whole sentences.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::Line;
+use ratatui::widgets::Paragraph;
+
+use crate::app::{App, Link};
+use crate::picture::Store;
+use crate::text::{sentence, wrap};
+
+/// ```text
+///  Cannot reach tbtokend at /run/tbtokend/control.sock: not running.
+///  What to do: systemctl status tbtokend ; journalctl -u tbtokend -n 20
+/// ```
+pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    let inside = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
+    let lines = lines(app, inside.width, area.height);
+    let lines = lines.into_iter().map(|(line, style)| Line::styled(line, style));
+    frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), inside);
+}
+
+/// How many lines it takes on a screen of so many columns, if it may take `most`.
+pub(super) fn height(app: &App, columns: u16, most: u16) -> u16 {
+    u16::try_from(lines(app, columns.saturating_sub(2), most).len()).unwrap_or(most)
+}
+
+/// At most `most` lines. Where they are too few for all of it, the cause and what to do matter more than the
+/// beginning of the sentence.
+fn lines(app: &App, columns: u16, most: u16) -> Vec<(String, Style)> {
+    let Some(outage) = outage(app).filter(|_| most > 0) else { return vec![] };
+    let (theme, columns, most) = (app.theme, usize::from(columns), usize::from(most));
+    let wrapped = |text: &str, style| {
+        wrap(&theme.foreign(text), columns).into_iter().map(|line| (line, style)).collect::<Vec<_>>()
+    };
+    let hint = outage.hint.as_ref().map(|hint| format!("What to do: {hint}")).unwrap_or_default();
+    let told = |why: &str| [wrapped(why, theme.bad()), wrapped(&hint, Style::new())].concat();
+    let whole = told(&outage.why);
+    if whole.len() <= most {
+        return whole;
+    }
+    let mut cut = told(&outage.cause());
+    if cut.len() > most {
+        cut.truncate(most);
+        if let Some((last, _)) = cut.last_mut() {
+            *last = theme.clip(&format!("{last} {}", theme.glyphs.ellipsis), columns);
+        }
+    }
+    cut
+}
+
+/// Something that cannot be reached.
+pub(super) struct Outage {
+    /// What happened, as a sentence.
+    pub(super) why: String,
+    /// What to do, where the sentence does not say.
+    pub(super) hint: Option<String>,
+}
+
+impl Outage {
+    /// The end of the sentence, which says the cause.
+    pub(super) fn cause(&self) -> String {
+        sentence(self.why.rsplit_once(": ").map_or(self.why.as_str(), |(_, cause)| cause))
+    }
+}
+
+/// What is unreachable, while there are rows to show all the same. Without any, the table's place says it in full.
+pub(super) fn outage(app: &App) -> Option<Outage> {
+    let overview = app.scene().picture.overview.as_ref()?;
+    match (&app.link, &overview.store) {
+        (Link::Down { why, hint, .. }, _) => Some(Outage { why: sentence(why), hint: hint.clone() }),
+        (_, Store::Unreadable(why) | Store::Unwritable(why)) => {
+            Some(Outage { why: sentence(why), hint: None })
+        }
+        (Link::Up { .. } | Link::Connecting, Store::Up) => None,
+    }
+}
