@@ -45,9 +45,11 @@ pub(super) fn syntax(near: &str) -> Said {
     said(102, 15, 1, format!("Incorrect syntax near '{near}'."))
 }
 
-/// What the fake does not know is an error that names it.
+/// What the fake does not know is an error that names it. It is printed as well: a store may be polite about it.
 pub(in crate::mssql) fn unknown(what: &str) -> Said {
-    said(50_000, 16, 1, format!("the fake SQL Server does not know {what}"))
+    let text = format!("the fake SQL Server does not know {what}");
+    eprintln!("{text}");
+    said(49_999, 16, 1, text)
 }
 
 pub(super) fn no_such_column(name: &str) -> Said {

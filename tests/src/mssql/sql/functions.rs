@@ -1,6 +1,9 @@
 //! The functions that the statements call.
 
+use std::cmp::Ordering;
+
 use super::ast::Expr;
+use super::compare::{Collation, common, compare};
 use super::convert::{as_text, cast, ticks};
 use super::database::Database;
 use super::errors;
@@ -35,6 +38,11 @@ pub(super) fn call(
             Value::Null => cast(argument(1)?, eval::type_of(context, scope, &arguments[0])?),
             value => Ok(value),
         },
+        "NULLIF" => {
+            let (left, right) = (argument(0)?, argument(1)?);
+            let equal = compare(&left, &right, Collation::IgnoreCase)? == Some(Ordering::Equal);
+            Ok(if equal { Value::Null } else { left })
+        }
         "COALESCE" => {
             for number in 0..arguments.len() {
                 let value = argument(number)?;
@@ -86,8 +94,8 @@ pub(super) fn type_of(
             SqlType::NChar(length) => SqlType::NVarchar(Length::Of(length)),
             of => of,
         },
-        "ISNULL" => first.ok_or_else(|| errors::syntax(name))?,
-        "COALESCE" => types.into_iter().reduce(super::compare::common).ok_or_else(|| errors::syntax(name))?,
+        "ISNULL" | "NULLIF" => first.ok_or_else(|| errors::syntax(name))?,
+        "COALESCE" => types.into_iter().reduce(common).ok_or_else(|| errors::syntax(name))?,
         "LEN" | "DATALENGTH" | "DATEDIFF" | "OBJECT_ID" | "HAS_PERMS_BY_NAME" => SqlType::Int,
         "COL_LENGTH" => SqlType::SmallInt,
         "SYSUTCDATETIME" | "SYSDATETIME" => SqlType::DateTime2(7),

@@ -58,8 +58,7 @@ pub(super) fn parse(text: &str) -> Option<(i64, Option<i16>)> {
     let text = text.trim();
     let (text, offset) = split_offset(text)?;
     let (date, time) = text.split_once([' ', 'T']).unwrap_or((text, "00:00:00"));
-    let mut date = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
-    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+    let (year, month, day) = split_date(date)?;
     let mut parts = time.trim().splitn(3, ':');
     let (hour, minute) = (number(parts.next()?, 23)?, number(parts.next()?, 59)?);
     let seconds = parts.next().unwrap_or("0");
@@ -71,6 +70,15 @@ pub(super) fn parse(text: &str) -> Option<(i64, Option<i16>)> {
     let fraction: i64 = format!("{fraction:0<7}").parse().ok()?;
     let days = days_of(year, month, day)?;
     Some((days * DAY + (hour * 60 + minute) * MINUTE + second * SECOND + fraction, offset))
+}
+
+/// `2026-11-23`, or `20261123`.
+fn split_date(date: &str) -> Option<(i64, i64, i64)> {
+    if date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some((date[..4].parse().ok()?, date[4..6].parse().ok()?, date[6..].parse().ok()?));
+    }
+    let mut date = date.splitn(3, '-').map(|part| part.parse::<i64>().ok());
+    Some((date.next()??, date.next()??, date.next()??))
 }
 
 fn number(text: &str, most: i64) -> Option<i64> {
@@ -140,6 +148,7 @@ mod tests {
             assert_eq!(format(ticks(text), 7), text);
         }
         assert_eq!(ticks("1900-01-01"), TO_1900);
+        assert_eq!(ticks("19000101"), TO_1900);
         assert_eq!(ticks("1753-01-01"), FIRST_DATETIME);
         assert_eq!(ticks("1970-01-01"), ticks_of_unix(0, 0));
         assert_eq!(parse("2026-03-01T02:00:00+05:30"), Some((ticks("2026-03-01 02:00:00"), Some(330))));
