@@ -165,7 +165,7 @@ pub(super) fn permission(permission: &Permission) -> Finding {
 }
 
 /// Whether records can be kept.
-pub(super) fn records(why_not: Option<&str>) -> Finding {
+pub(super) fn records(why_not: Option<&str>, schema_command: &str) -> Finding {
     let check = "records";
     match why_not {
         None => Finding::ok(check, "who is parked is remembered over a restart"),
@@ -174,7 +174,9 @@ pub(super) fn records(why_not: Option<&str>) -> Finding {
             format!(
                 "the table tbtokend_state cannot be used ({why}): who is parked is forgotten at a restart"
             ),
-            "Have the DBA run what `tbtokend schema --dialect mssql --grants USER` prints.",
+            format!(
+                "Start the daemon once if it may make the table; else have the DBA run what `{schema_command}` prints."
+            ),
         ),
     }
 }

@@ -38,7 +38,7 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
                 "Look at the log of this ThingsBoard, or of the proxy before it.",
             )),
             Err(failure) => {
-                findings.push(Finding::error(check, format!("{shown}: {failure}"), failure.kind().remedy()))
+                findings.push(Finding::error(check, format!("{shown}: {failure}"), failure.kind().remedy()));
             }
         }
     }
