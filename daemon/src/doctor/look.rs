@@ -44,7 +44,7 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
     }
     if fine > 0 {
         let what = if fine == 1 { "1 server answers".to_owned() } else { format!("{fine} servers answer") };
-        findings.insert(0, Finding::ok(check, format!("{what}, and its TLS is believed where it has any")));
+        findings.insert(0, Finding::ok(check, format!("{what}; every certificate was verified")));
     }
     findings
 }
