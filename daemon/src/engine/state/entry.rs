@@ -23,6 +23,8 @@ pub struct Entry {
     pub unsaved: Option<Renewal>,
     /// What the next renewal can use instead of the password; obtained with exactly the row's credentials.
     pub refresh_token: Option<Secret>,
+    /// Whether the row's credentials have brought a token since the daemon started.
+    pub proven: bool,
     /// The revision of its latest change.
     pub revision: u64,
     /// The expiry that we wrote last and the whole life that it ended.
@@ -54,6 +56,7 @@ impl Entry {
             deferred: None,
             unsaved: None,
             refresh_token: None,
+            proven: false,
             revision,
             written: None,
         };
@@ -93,6 +96,7 @@ impl Entry {
         }
         if self.customer.credentials != customer.credentials {
             self.refresh_token = None;
+            self.proven = false;
         }
         // A token for another server or user will never be written.
         self.unsaved.take_if(|renewal| {

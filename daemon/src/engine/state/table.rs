@@ -26,13 +26,18 @@ impl State {
                 }
                 None => {
                     self.revision += 1;
-                    Entry::new(customer, self.revision, at, self.policy.window)
+                    let mut entry = Entry::new(customer, self.revision, at, self.policy.window);
+                    if let Some(record) = self.refusals.returned(&entry.customer.id) {
+                        entry.record = record;
+                    }
+                    entry
                 }
             };
             self.entries.insert(entry.customer.id.clone(), entry);
         }
         for (id, entry) in before {
             // A row may come back, and must not be tried again just because it was away.
+            self.refusals.left(&entry.record);
             if self.unrecorded.remove(&id) {
                 self.orphans.push(entry.record);
             }
@@ -44,6 +49,7 @@ impl State {
         }
         self.adopt_records(table.records);
         self.forgive_changed_credentials(&table.key, at);
+        self.refusals.index(self.entries.values().map(|entry| &entry.record));
         self.tell_problems(&table.problems, table.records_lost, at);
         self.table_read_at = Some(at);
         let was_lost = self.read_error.take().is_some();
@@ -56,6 +62,7 @@ impl State {
     /// When records become possible that were not before, the fingerprints get the stored key.
     fn adopt_key(&mut self, key: &FingerprintKey) {
         if let Some(old) = self.key.replace(key.clone()).filter(|old| old != key) {
+            self.refusals.forget_absent();
             for entry in self.entries.values_mut() {
                 let credentials = &entry.customer.credentials;
                 if let Some(failure) = &mut entry.record.failure
@@ -88,6 +95,8 @@ impl State {
                 self.revision += 1;
                 entry.revision = self.revision;
                 entry.record = record;
+            } else if !self.entries.contains_key(&record.id) {
+                self.refusals.left(&record);
             }
         }
     }
