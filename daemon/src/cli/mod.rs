@@ -1,8 +1,10 @@
-//! The command line. It is part of the library, so that the man page is made from it.
+//! The command line, and the man pages that are made from it.
+
+pub mod man;
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
 use crate::config::Overrides;
 
@@ -11,9 +13,22 @@ use crate::config::Overrides;
 #[command(
     name = "tbtokend",
     version,
-    after_help = "Exit codes: 0 ended as asked; 1 could not start; 2 usage; 6 configuration."
+    after_help = "Exit codes: 0 ended as asked; 1 could not start; 2 usage; 6 configuration.",
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true
 )]
 pub struct Args {
+    /// How to serve.
+    #[command(flatten)]
+    pub options: Options,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The options.
+#[derive(Debug, clap::Args)]
+pub struct Options {
     /// The configuration; missing is fine if the environment or the defaults suffice
     /// [default: /etc/tbtokend/config.toml]
     #[arg(long, value_name = "FILE")]
@@ -32,12 +47,23 @@ pub struct Args {
     log_level: Option<String>,
 }
 
+/// What else the program can do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Prints a man page, in roff; for those who build packages
+    #[command(hide = true)]
+    Man {
+        /// Which one
+        page: man::Page,
+    },
+}
+
 /// It could not start: the socket is taken, for example.
 pub const COULD_NOT_START: u8 = 1;
 /// The configuration cannot be used.
 pub const BAD_CONFIGURATION: u8 = 6;
 
-impl Args {
+impl Options {
     /// What it says about the configuration.
     pub fn overrides(&self) -> Overrides {
         Overrides {
