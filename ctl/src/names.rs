@@ -26,7 +26,6 @@ pub(crate) fn find<'a>(name: &str, customers: &'a [Customer]) -> Found<'a> {
     let long_enough = name.chars().count() >= SHORTEST_BEGINNING;
     let candidates = [
         all(&|row| row.customer_id == name),
-        all(&|row| is_guid(&row.customer_id) && row.customer_id.eq_ignore_ascii_case(name)),
         all(&|row| !name.is_empty() && row.tb_username.eq_ignore_ascii_case(name)),
         if long_enough { all(&|row| begins_with(&row.customer_id, name)) } else { Vec::new() },
     ];
