@@ -23,6 +23,8 @@ use crate::store::{RowProblem, StoreError};
 pub struct State {
     policy: Policy,
     entries: BTreeMap<CustomerId, Entry>,
+    /// Turns with every look at the table: entries that bear the other one have lost their row.
+    mark: bool,
     hosts: Hosts,
     key: Option<FingerprintKey>,
     revision: u64,
@@ -61,6 +63,7 @@ impl State {
         Self {
             policy,
             entries: BTreeMap::new(),
+            mark: false,
             hosts: Hosts::default(),
             key: None,
             revision: start,

@@ -25,6 +25,8 @@ pub struct Entry {
     pub refresh_token: Option<Secret>,
     /// The revision of its latest change.
     pub revision: u64,
+    /// Equal to the state's mark while its row is in the table.
+    pub(super) mark: bool,
     /// The expiry that we wrote last and the whole life that it ended.
     written: Option<(DateTime<Utc>, TimeDelta)>,
 }
@@ -55,6 +57,7 @@ impl Entry {
             unsaved: None,
             refresh_token: None,
             revision,
+            mark: false,
             written: None,
         };
         entry.status = entry.status_at(now, window);
