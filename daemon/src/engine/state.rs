@@ -195,7 +195,7 @@ impl State {
                 let id = renewal.id.clone();
                 self.measured(&id, skew, at);
                 self.touch(&id, |entry| {
-                    entry.unsaved = Some(*renewal);
+                    entry.unsaved = Some(renewal);
                     entry.refresh_token = refresh_token;
                 });
             }

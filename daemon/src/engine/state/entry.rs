@@ -19,8 +19,8 @@ pub struct Entry {
     pub attempting: bool,
     /// Why the pass left it out, when that was because of its server.
     pub deferred: Option<Failure>,
-    /// A token that is not in the table yet.
-    pub unsaved: Option<Renewal>,
+    /// A token that is not in the table yet; boxed, because hardly anyone has one at a time.
+    pub unsaved: Option<Box<Renewal>>,
     /// What the next renewal can use instead of the password; obtained with exactly the row's credentials.
     pub refresh_token: Option<Secret>,
     /// The revision of its latest change.
