@@ -26,6 +26,7 @@ use crate::control::{Access, BindError, Binding, Bound};
 use crate::engine::handle::Handle;
 use crate::engine::scheduler::{Parts, Scheduler};
 use crate::store::Store;
+use crate::store::mssql::MssqlStore;
 use crate::store::sqlite::SqliteStore;
 use crate::thingsboard::Client;
 
@@ -41,9 +42,6 @@ pub enum StartError {
     /// The store could not be set up.
     #[error("failed to set up the store")]
     Store(#[source] io::Error),
-    /// SQL Server is asked for.
-    #[error("store.kind = \"mssql\" is not there yet: use sqlite, or wait for the next release")]
-    NoMssqlYet,
 }
 
 /// Runs the daemon until `shutdown`.
@@ -59,7 +57,10 @@ pub async fn run(config: Config, clock: Clock, shutdown: CancellationToken) -> R
                 SqliteStore::new(path, table, config.fallback_url.clone()).map_err(StartError::Store)?;
             serve(config, store, client, clock, shutdown).await
         }
-        StoreConfig::Mssql(_) => Err(StartError::NoMssqlYet),
+        StoreConfig::Mssql(settings) => {
+            let store = MssqlStore::new(settings.clone());
+            serve(config, store, client, clock, shutdown).await
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::words::{self, sentence, time};
-use crate::{Customer, FailureKind, Phase, TokenStatus};
+use crate::{Customer, FailureKind, Host, HostState, Phase, TokenStatus};
 
 /// How much an explanation matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,6 +165,36 @@ pub fn next_attempt(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateT
             format!("{verb} in the next pass.")
         }
     }
+}
+
+/// How a server is treated and how its clock goes, in sentences; empty where nothing is known.
+pub fn server(host: &Host) -> String {
+    let treated = match (host.state, host.limit) {
+        (HostState::Open, 1) => "It is asked for one token at a time.".to_owned(),
+        (HostState::Open, limit) => format!("It is asked for at most {limit} tokens at a time."),
+        (HostState::Resting, _) => {
+            "It is in trouble: it is asked for nothing more until the next look at the table.".to_owned()
+        }
+        (HostState::Broken, _) => {
+            "It does not answer: one customer asks at each look at the table whether it is \
+                                   back, the others wait."
+                .to_owned()
+        }
+        (HostState::Unknown, _) => String::new(),
+    };
+    // What is below is the grain of the measurement.
+    const EXACT_ENOUGH: u64 = 1000;
+    let clock = match host.skew_ms {
+        None => String::new(),
+        Some(skew) if skew.unsigned_abs() < EXACT_ENOUGH => {
+            format!("Its clock is right (skew {}).", words::skew(skew))
+        }
+        Some(skew) => {
+            let way = if skew < 0 { "behind" } else { "ahead" };
+            format!("Its clock is {} {way}, which does no harm here.", words::skew_length(skew))
+        }
+    };
+    [treated, clock].join(" ").trim().to_owned()
 }
 
 /// What may happen when a parked customer is tried again, in sentences for a question.

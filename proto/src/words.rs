@@ -144,6 +144,20 @@ pub fn duration(length: TimeDelta) -> String {
     }
 }
 
+/// By how much a clock is ahead (`+0.3s`, `+2m`) or behind (`-12.0s`), in milliseconds.
+pub fn skew(milliseconds: i64) -> String {
+    let sign = if milliseconds < 0 { '-' } else { '+' };
+    format!("{sign}{}", skew_length(milliseconds))
+}
+
+/// How far a clock is off: `0.3s`, `2m`.
+pub(crate) fn skew_length(milliseconds: i64) -> String {
+    match milliseconds.unsigned_abs() {
+        ms @ 0..60_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
+        ms => duration(TimeDelta::milliseconds(i64::try_from(ms).unwrap_or(i64::MAX))),
+    }
+}
+
 /// A time of day in UTC, with the date when that is not today's: `14:03Z`, `Nov 22 14:03Z`.
 pub fn time(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     dated(at, now, "%H:%MZ")
@@ -170,6 +184,26 @@ pub fn sentence(text: &str) -> String {
     let Some(first) = chars.next() else { return String::new() };
     let stop = if text.ends_with(['.', '!', '?', ':', '…']) { "" } else { "." };
     format!("{}{}{stop}", first.to_uppercase(), chars.as_str())
+}
+
+/// Ids are never shortened to less: a single letter tells three customers apart, but nobody recognizes them by it.
+const SHORTEST_ID: usize = 8;
+
+/// As many characters of an id as tell all these ids apart, which come in their order.
+pub fn short_id_length<'a>(ids: impl IntoIterator<Item = &'a str>) -> usize {
+    let mut shared = 0;
+    let mut before = "";
+    for id in ids {
+        // Neighbours in the order of ids share the longest beginnings.
+        shared = shared.max(before.chars().zip(id.chars()).take_while(|(a, b)| a == b).count());
+        before = id;
+    }
+    (shared + 1).max(SHORTEST_ID)
+}
+
+/// An id in at most so many characters.
+pub fn short_id(id: &str, length: usize) -> &str {
+    id.char_indices().nth(length).map_or(id, |(end, _)| &id[..end])
 }
 
 /// Whether there is nothing to say about a customer: its token is valid and its last attempt succeeded.

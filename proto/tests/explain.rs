@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tbtoken_proto::explain::{Explanation, Loop, Ways, Weight, explain, risk};
-use tbtoken_proto::{Customer, Failure, FailureKind, Phase, TokenStatus};
+use tbtoken_proto::explain::{Explanation, Loop, Ways, Weight, explain, risk, server};
+use tbtoken_proto::{Customer, Failure, FailureKind, Host, HostState, Phase, TokenStatus};
 
 const WAYS: Ways<'static> = Ways { refresh: "tbctl refresh 8f1c", start: "tbctl start" };
 
@@ -139,4 +139,22 @@ fn the_risk_of_one_more_try_is_said_by_its_kind() {
     assert!(risk(FailureKind::SecondFactorRequired).contains("fails again unless the user was mended"));
     assert!(risk(FailureKind::BadUrl).ends_with("It fails again unless the cause was mended."));
     assert!(risk(FailureKind::BadUrl).starts_with("It is parked: ThingsBoard says "));
+}
+
+#[test]
+fn a_server_is_explained() {
+    let told = |state, limit, skew_ms| {
+        server(&Host { host: "https://tb.example.com".to_owned(), skew_ms, limit, state })
+    };
+    let open = "It is asked for at most 8 tokens at a time.";
+    assert_eq!(told(HostState::Open, 8, None), open);
+    assert_eq!(told(HostState::Open, 8, Some(300)), format!("{open} Its clock is right (skew +0.3s)."));
+    let one = told(HostState::Open, 1, Some(-7_200_000));
+    assert_eq!(one, "It is asked for one token at a time. Its clock is 2h behind, which does no harm here.");
+    assert!(
+        told(HostState::Resting, 1, Some(12_000))
+            .ends_with("Its clock is 12.0s ahead, which does no harm here.")
+    );
+    assert!(told(HostState::Broken, 4, None).starts_with("It does not answer: "));
+    assert_eq!(told(HostState::Unknown, 4, None), "");
 }

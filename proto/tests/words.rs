@@ -7,7 +7,8 @@ use std::cmp::Ordering;
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use tbtoken_proto::words::{
-    duration, healthy, last_error, left, next, printable, problems_first, sentence, time, time_exact,
+    duration, healthy, last_error, left, next, printable, problems_first, sentence, short_id,
+    short_id_length, skew, time, time_exact,
 };
 use tbtoken_proto::{Customer, Failure, FailureKind, Phase, TokenStatus};
 
@@ -199,4 +200,29 @@ fn a_time_of_another_day_says_which() {
     assert_eq!(time(at("2026-11-23T09:05:59Z"), now()), "09:05Z");
     assert_eq!(time_exact(at("2026-11-23T09:05:59Z"), now()), "09:05:59Z");
     assert_eq!(time(at("2026-11-03T23:59:00Z"), now()), "Nov 3 23:59Z");
+}
+
+#[test]
+fn a_skew_has_a_sign_and_a_tenth() {
+    for (milliseconds, text) in [
+        (0, "+0.0s"),
+        (300, "+0.3s"),
+        (-12_049, "-12.0s"),
+        (59_999, "+59.9s"),
+        (125_000, "+2m"),
+        (-86_400_000, "-24h"),
+        (i64::MIN, "-106751991167d"),
+    ] {
+        assert_eq!(skew(milliseconds), text);
+    }
+}
+
+#[test]
+fn short_ids_tell_all_apart_and_are_recognized() {
+    assert_eq!(short_id_length(["8F1C02AA-33D1", "8F1C02AA-77B0", "91BE77C0-33D1"]), 10);
+    assert_eq!(short_id_length(["8F1C", "91BE"]), 8);
+    assert_eq!(short_id_length([]), 8);
+    assert_eq!(short_id("8F1C02AA-33D1", 10), "8F1C02AA-3");
+    assert_eq!(short_id("17", 8), "17");
+    assert_eq!(short_id("日本語テスト", 3), "日本語");
 }

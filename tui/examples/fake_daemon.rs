@@ -25,14 +25,7 @@ fn main() {
     let _ = std::fs::remove_file(&socket);
 
     let now = Utc::now();
-    let mut customers = support::busy(now);
-    for n in customers.len()..count {
-        let user = format!("meter{n}@tidewater.example");
-        let left = 330 + (n as i64 * 53) % 560;
-        let id = format!("{:08X}-0000-4000-8000-{n:012X}", (n as u32).wrapping_mul(0x85eb_ca6b));
-        customers.push(support::customer(&id, &user, "iot-eu.thingsboard.example", left, now));
-    }
-    customers.truncate(count);
+    let customers = support::crowd(support::busy(now), count, now);
     let events = support::busy_events(&customers, now);
     let daemon = FakeDaemon::start(&socket, support::status(customers, now), events);
     println!("serving {count} customers at {}", socket.display());

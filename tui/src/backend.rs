@@ -21,9 +21,17 @@ pub(crate) struct Quiet<W: Write> {
     style: (Color, Color, Modifier),
     /// Whether the cursor is seen; unknown at first.
     cursor: Option<bool>,
+    /// Where the terminal will write next, if that is sure.
+    here: Option<(u16, u16)>,
+    /// For how many frames more that is trusted.
+    trust: u8,
     /// How wide the terminal is; 0 until it was asked.
     columns: std::cell::Cell<u16>,
 }
+
+/// After so many frames the cursor is put where it should be, whatever is believed of it: with one frame a second, this
+/// bounds how long a stray message on the terminal leads the counters astray.
+const TRUSTED_FRAMES: u8 = 8;
 
 const PLAIN: (Color, Color, Modifier) = (Color::Reset, Color::Reset, Modifier::empty());
 
@@ -37,18 +45,22 @@ const ATTRIBUTES: [(Modifier, Attribute); 3] = [
 impl<W: Write> Quiet<W> {
     /// A backend for a terminal that writes in its plain style.
     pub(crate) fn new(out: W) -> Self {
-        Self { out, style: PLAIN, cursor: None, columns: std::cell::Cell::new(0) }
+        Self { out, style: PLAIN, cursor: None, here: None, trust: 0, columns: std::cell::Cell::new(0) }
     }
 
-    /// Moves the cursor to where a cell is to be written, the shortest way from `here`, if that is known.
-    fn go(&mut self, here: Option<(u16, u16)>, (x, y): (u16, u16)) -> io::Result<()> {
-        match here {
-            Some((from, line)) if line == y && from < x => queue!(self.out, MoveRight(x - from)),
-            // Counters stand below each other. In raw mode a line feed goes straight down; but behind the last column
-            // terminals disagree about where the cursor is.
-            Some((from, line)) if line + 1 == y && x <= from && from - x < 4 && from < self.columns.get() => {
-                self.out.write_all(b"\n")?;
-                self.out.write_all(&b"\x08\x08\x08"[..usize::from(from - x)])
+    /// Moves the cursor to where a cell is to be written, the shortest way.
+    fn go(&mut self, (x, y): (u16, u16)) -> io::Result<()> {
+        let Some((from, line)) = self.here else { return queue!(self.out, MoveTo(x, y)) };
+        if line == y && from < x {
+            return queue!(self.out, MoveRight(x - from));
+        }
+        // Counters go on where they stand, and stand below each other. In raw mode a line feed goes straight down. But
+        // behind the last column terminals disagree about where the cursor is.
+        let near = from.checked_sub(x).filter(|&back| back < 4 && from < self.columns.get());
+        match near {
+            Some(back) if line == y || line + 1 == y => {
+                self.out.write_all(if line == y { b"" } else { b"\n" })?;
+                self.out.write_all(&b"\x08\x08\x08"[..usize::from(back)])
             }
             _ => queue!(self.out, MoveTo(x, y)),
         }
@@ -111,16 +123,22 @@ impl<W: Write> Backend for Quiet<W> {
     where
         I: Iterator<Item = (u16, u16, &'a Cell)>,
     {
-        // Where the terminal will write next, if that is sure: after a wide character terminals differ, and between
-        // two frames somebody else may have written to it.
-        let mut here = None;
+        self.trust = match self.trust.checked_sub(1) {
+            Some(trust) => trust,
+            // Somebody else may have written to the terminal and moved the cursor.
+            None => {
+                self.here = None;
+                TRUSTED_FRAMES
+            }
+        };
         for (x, y, cell) in content {
-            if here != Some((x, y)) {
-                self.go(here, (x, y))?;
+            if self.here != Some((x, y)) {
+                self.go((x, y))?;
             }
             self.set_style((cell.fg, cell.bg, cell.modifier))?;
             queue!(self.out, Print(cell.symbol()))?;
-            here = cell.symbol().is_ascii().then_some((x + 1, y));
+            // After a wide character terminals differ.
+            self.here = cell.symbol().is_ascii().then_some((x + 1, y));
         }
         Ok(())
     }
@@ -147,6 +165,7 @@ impl<W: Write> Backend for Quiet<W> {
 
     fn set_cursor_position<P: Into<Position>>(&mut self, position: P) -> io::Result<()> {
         let Position { x, y } = position.into();
+        self.here = Some((x, y));
         queue!(self.out, MoveTo(x, y))
     }
 
@@ -158,6 +177,7 @@ impl<W: Write> Backend for Quiet<W> {
         // Cleared cells take the current background, and a terminal that comes back may have lost the style.
         queue!(self.out, SetAttribute(Attribute::Reset))?;
         self.style = PLAIN;
+        self.here = None;
         queue!(
             self.out,
             Clear(match region {
@@ -187,9 +207,59 @@ impl<W: Write> Backend for Quiet<W> {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+    use ratatui::layout::Rect;
     use ratatui::style::Style;
+    use ratatui::{Terminal, TerminalOptions, Viewport};
 
     use super::*;
+    use crate::app::App;
+    use crate::input::{Effect, Input};
+    use crate::support::{busy, crowd, noon, status};
+    use crate::theme::Theme;
+    use tbtoken_proto::Customer;
+
+    /// How many bytes each of three minutes takes with a thousand customers of whom nothing is heard but that the next
+    /// look at the table has moved on.
+    fn bytes_of_idle_minutes(size: (u16, u16)) -> Vec<usize> {
+        // Nobody becomes due meanwhile: that would be the daemon's news.
+        let quiet =
+            |customer: &Customer| customer.failure.is_some() || customer.minutes_until_expiry >= Some(9);
+        let customers = crowd(busy(noon()), 1500, noon()).into_iter().filter(quiet).take(1000).collect();
+        let mut app = App::new(Theme::new(true, false), "/run/x.sock".to_owned(), size, noon());
+        app.update(Input::Status(Box::new(status(customers, noon()))), noon());
+        let screen = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, size.0, size.1)) };
+        let mut terminal = Terminal::with_options(Quiet::new(Vec::new()), screen).unwrap();
+        terminal.backend().columns.set(size.0);
+        terminal.draw(|frame| crate::render::render(frame, &app)).unwrap();
+
+        let mut minutes = vec![0; 3];
+        for second in 1..=180 {
+            terminal.backend_mut().out.clear();
+            let now = noon() + TimeDelta::seconds(second);
+            let mut heard = status(vec![], noon());
+            heard.tokens.complete = false;
+            heard.tokens.summary = app.scene().picture.overview.as_ref().unwrap().summary;
+            heard.cron.next_run_at =
+                heard.cron.next_run_at.map(|at| at + TimeDelta::minutes((second + 17) / 60));
+            let mut effects = app.update(Input::Status(Box::new(heard)), now);
+            effects.extend(app.update(Input::Tick, now));
+            if effects.contains(&Effect::Draw) {
+                terminal.draw(|frame| crate::render::render(frame, &app)).unwrap();
+            }
+            minutes[usize::try_from(second - 1).unwrap() / 60] += terminal.backend().out.len();
+        }
+        minutes
+    }
+
+    #[test]
+    fn a_minute_of_nothing_but_the_clock_takes_less_than_a_kilobyte() {
+        for size in [(200, 50), (100, 30), (80, 24), (60, 16), (40, 10)] {
+            let minutes = bytes_of_idle_minutes(size);
+            println!("{size:?}: {minutes:?} bytes a minute");
+            assert!(minutes.iter().all(|&bytes| (60..1024).contains(&bytes)), "{size:?}: {minutes:?}");
+        }
+    }
 
     fn written(frames: &[&[(u16, u16, &str, Style)]]) -> String {
         let mut quiet = Quiet::new(Vec::new());
@@ -214,7 +284,16 @@ mod tests {
         let plain = Style::new();
         let second = |digit| [(9, 0, digit, plain)];
         let text = written(&[&second("1"), &second("2"), &second("3")]);
-        assert_eq!(text, "E[1;10H1E[?25lE[1;10H2E[1;10H3");
+        assert_eq!(text, "E[1;10H1E[?25l\u{8}2\u{8}3");
+    }
+
+    #[test]
+    fn a_cursor_that_somebody_moved_is_put_back_soon() {
+        let plain = Style::new();
+        let cell: &[_] = &[(9, 0, "1", plain)];
+        let text = written(&[cell; 20]);
+        assert_eq!(text.matches("E[1;10H").count(), 3);
+        assert!(text.split("E[1;10H").all(|run| run.matches('\u{8}').count() <= 8), "{text:?}");
     }
 
     #[test]
@@ -239,7 +318,7 @@ mod tests {
             &[(0, 0, "a", red), (1, 0, "b", bold)],
             &[(0, 1, "c", bold), (1, 1, "d", Style::new())],
         ]);
-        assert_eq!(text, "E[1;1HE[31maE[1mbE[?25lE[2;1HcE[0md");
+        assert_eq!(text, "E[1;1HE[31maE[1mbE[?25l\n\u{8}\u{8}cE[0md");
     }
 
     #[test]

@@ -30,6 +30,9 @@ mod mode;
 mod picture;
 pub mod render;
 mod run;
+#[cfg(test)]
+#[path = "../tests/support/mod.rs"]
+mod support;
 mod terminal;
 mod text;
 pub mod theme;

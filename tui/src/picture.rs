@@ -1,9 +1,9 @@
 //! What the daemon said last: the rows, kept in the order of their ids, and everything about all of them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use tbtoken_proto::{Cron, Customer, Daemon, StatusReply, Summary};
+use tbtoken_proto::{Cron, Customer, Daemon, Host, StatusReply, Summary, host_of, words};
 
 use crate::text;
 
@@ -13,6 +13,8 @@ pub(crate) struct Picture {
     /// All but the rows; `None` before the first answer.
     pub(crate) overview: Option<Overview>,
     customers: Vec<Customer>,
+    /// The ThingsBoard servers by their names.
+    hosts: BTreeMap<String, Host>,
     widths: Widths,
 }
 
@@ -51,9 +53,6 @@ pub(crate) struct Widths {
     pub(crate) server: usize,
 }
 
-/// Ids are never shortened to less: a single letter tells three customers apart, but nobody recognizes them by it.
-const SHORTEST_ID: usize = 8;
-
 /// What an answer changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -82,6 +81,11 @@ impl Picture {
         self.customers.get(at)
     }
 
+    /// What is known of a customer's server.
+    pub(crate) fn host_of(&self, customer: &Customer) -> Option<&Host> {
+        self.hosts.get(&host_of(&customer.tb_url)?)
+    }
+
     /// Whether the daemon reads its table.
     pub(crate) fn store_is_readable(&self) -> bool {
         !matches!(self.overview.as_ref().map(|overview| &overview.store), Some(Store::Unreadable(_)))
@@ -89,7 +93,7 @@ impl Picture {
 
     /// Takes an answer in. Rows that it does not mention stay, unless it is complete.
     pub(crate) fn merge(&mut self, reply: StatusReply) -> Change {
-        let StatusReply { cron, daemon, tokens, .. } = reply;
+        let StatusReply { cron, daemon, tokens, hosts } = reply;
         let why = tokens.error.or_else(|| daemon.store_error.clone());
         let why = why.unwrap_or_else(|| "the daemon gives no reason".to_owned());
         let store = match (tokens.success, daemon.store_ok) {
@@ -111,15 +115,34 @@ impl Picture {
             self.widths = measure(&self.customers);
         }
 
+        let hosts = hosts.unwrap_or_default();
+        let hosts_change = !hosts.is_empty();
+        if tokens.complete {
+            self.hosts.clear();
+        }
+        self.hosts.extend(hosts.into_iter().map(|host| (host.host.clone(), host)));
+        if rows_change {
+            self.forget_hosts();
+        }
+
         let change = if rows_change {
             Change::Rows
-        } else if self.overview.as_ref().is_none_or(|old| !old.looks_like(&overview)) {
+        } else if hosts_change || self.overview.as_ref().is_none_or(|old| !old.looks_like(&overview)) {
             Change::Overview
         } else {
             Change::Nothing
         };
         self.overview = Some(overview);
         change
+    }
+
+    /// Servers that none of the customers names are not reported any more, so they are forgotten.
+    fn forget_hosts(&mut self) {
+        if self.hosts.is_empty() {
+            return;
+        }
+        let used: HashSet<String> = self.customers.iter().filter_map(|row| host_of(&row.tb_url)).collect();
+        self.hosts.retain(|name, _| used.contains(name));
     }
 
     fn merge_rows(&mut self, rows: Vec<Customer>, removed: &[String]) {
@@ -159,17 +182,8 @@ fn measure(customers: &[Customer]) -> Widths {
         customers.iter().map(|row| text::width(of(row))).max().unwrap_or_default()
     };
     let id = longest(|row| &row.customer_id);
-    // Neighbours in the order of ids share the longest beginnings.
-    let shared = customers
-        .windows(2)
-        .map(|pair| {
-            let pairs = pair[0].customer_id.chars().zip(pair[1].customer_id.chars());
-            pairs.take_while(|(a, b)| a == b).count()
-        })
-        .max()
-        .unwrap_or_default();
     Widths {
-        short_id: (shared + 1).max(SHORTEST_ID),
+        short_id: words::short_id_length(customers.iter().map(|row| row.customer_id.as_str())),
         id,
         user: longest(|row| &row.tb_username),
         server: longest(|row| server(&row.tb_url)),

@@ -38,12 +38,9 @@ pub(super) struct Store {
     pub(super) user: String,
     pub(super) password_file: String,
     pub(super) encrypt: String,
-    #[serde(rename = "trust_server_certificate")]
-    pub(super) _trust_server_certificate: bool,
-    #[serde(rename = "ca_file")]
-    pub(super) _ca_file: String,
-    #[serde(rename = "multi_subnet_failover")]
-    pub(super) _multi_subnet_failover: bool,
+    pub(super) trust_server_certificate: bool,
+    pub(super) ca_file: String,
+    pub(super) multi_subnet_failover: bool,
     pub(super) table: String,
     pub(super) expiry_clock: String,
 }

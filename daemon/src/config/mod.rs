@@ -2,6 +2,7 @@
 
 mod error;
 mod file;
+mod mssql;
 mod secret_file;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ pub use error::ConfigError;
 use crate::control::Binding;
 use crate::engine::pass::Limits;
 use crate::engine::plan::Policy;
-use crate::model::Secret;
+use crate::store::mssql::Settings;
 use crate::thingsboard::ClientSettings;
 
 /// Where the file is unless the command line says otherwise.
@@ -60,22 +61,7 @@ pub enum StoreConfig {
         table: String,
     },
     /// A SQL Server.
-    Mssql(MssqlConfig),
-}
-
-/// How to reach a SQL Server.
-#[derive(Debug)]
-pub struct MssqlConfig {
-    /// `host`, `host,port` or `host\instance`.
-    pub server: String,
-    /// The database.
-    pub database: String,
-    /// The login.
-    pub user: String,
-    /// Its password.
-    pub password: Secret,
-    /// The table.
-    pub table: String,
+    Mssql(Settings),
 }
 
 /// What the command line may say, over everything else.
@@ -114,6 +100,10 @@ mod validate;
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { file: path.display().to_string(), source })
+}
+
+fn bad(key: &'static str, value: &str, why: impl Into<String>) -> ConfigError {
+    ConfigError::BadValue { key, value: value.to_owned(), why: why.into() }
 }
 
 /// A time of the configuration as the engine uses it.

@@ -1,17 +1,16 @@
 //! From texts to values that can be used.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 
 use super::file::{Control, Settings, Store, Thingsboard};
-use super::{Config, ConfigError, Environment, MssqlConfig, StoreConfig, delta, secret_file};
+use super::{Config, ConfigError, Environment, StoreConfig, bad, delta, mssql};
 use crate::control::Binding;
 use crate::engine::pass::Limits;
 use crate::engine::plan::Policy;
-use crate::model::{BaseUrl, Lifetime, Secret};
-use crate::systemd;
+use crate::model::{BaseUrl, Lifetime};
 use crate::telemetry;
 use crate::thingsboard::ClientSettings;
 
@@ -49,11 +48,12 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
             "it must differ from control.socket",
         ));
     }
+    let fallback_url = fallback_url(&settings.thingsboard)?;
     Ok(Config {
         policy,
         autostart: settings.schedule.autostart,
-        store: store(&settings.store, environment)?,
-        fallback_url: fallback_url(&settings.thingsboard)?,
+        store: store(&settings.store, environment, fallback_url.clone())?,
+        fallback_url,
         client: client(&settings.thingsboard)?,
         limits: limits(&settings.thingsboard)?,
         control,
@@ -61,10 +61,6 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
         log_level,
         effective: effective(&settings, environment),
     })
-}
-
-fn bad(key: &'static str, value: &str, why: impl Into<String>) -> ConfigError {
-    ConfigError::BadValue { key, value: value.to_owned(), why: why.into() }
 }
 
 fn duration(key: &'static str, text: &str) -> Result<Duration, ConfigError> {
@@ -115,18 +111,19 @@ fn binding(
     Ok(Binding { path: PathBuf::from(path), mode: bits, group })
 }
 
-fn store(store: &Store, environment: &Environment) -> Result<StoreConfig, ConfigError> {
+fn store(
+    store: &Store,
+    environment: &Environment,
+    fallback_url: Option<String>,
+) -> Result<StoreConfig, ConfigError> {
     table_name(&store.table)?;
-    if !matches!(store.encrypt.as_str(), "required" | "strict") {
-        return Err(bad("store.encrypt", &store.encrypt, "use required or strict"));
-    }
-    if !matches!(store.expiry_clock.as_str(), "utc" | "server-local") {
-        return Err(bad("store.expiry_clock", &store.expiry_clock, "use utc or server-local"));
-    }
+    // Also where they do not matter: who writes them means something by it.
+    mssql::encryption(&store.encrypt)?;
+    mssql::expiry_clock(&store.expiry_clock)?;
     match store.kind.as_str() {
         "sqlite" if store.path.is_empty() => Err(bad("store.path", "", "give the path of the SQLite file")),
         "sqlite" => Ok(StoreConfig::Sqlite { path: PathBuf::from(&store.path), table: store.table.clone() }),
-        "mssql" => mssql(store, environment).map(StoreConfig::Mssql),
+        "mssql" => mssql::settings(store, environment, fallback_url).map(StoreConfig::Mssql),
         other => Err(bad("store.kind", other, "use sqlite or mssql")),
     }
 }
@@ -142,42 +139,6 @@ fn table_name(name: &str) -> Result<(), ConfigError> {
         return Ok(());
     }
     Err(bad("store.table", name, "write table or schema.table, without quotes or brackets"))
-}
-
-fn mssql(store: &Store, environment: &Environment) -> Result<MssqlConfig, ConfigError> {
-    let given = |key: &'static str, value: &str, what: &'static str| match value {
-        "" => Err(ConfigError::Missing { key, what }),
-        value => Ok(value.to_owned()),
-    };
-    Ok(MssqlConfig {
-        server: given(
-            "store.server",
-            &store.server,
-            "write host, host,port or host\\instance, or set MSSQL_SERVER",
-        )?,
-        database: given("store.database", &store.database, "name the database, or set MSSQL_DATABASE")?,
-        user: given("store.user", &store.user, "name the login, or set MSSQL_USER")?,
-        password: mssql_password(store, environment)?,
-        table: store.table.clone(),
-    })
-}
-
-/// The environment wins over the file, as for every setting; systemd's credential stands in for a missing file.
-fn mssql_password(store: &Store, environment: &Environment) -> Result<Secret, ConfigError> {
-    let key = "store.password_file";
-    if let Some(password) = environment.get("MSSQL_PASSWORD").filter(|password| !password.is_empty()) {
-        return Ok(Secret::new(password.as_str()));
-    }
-    if !store.password_file.is_empty() {
-        return secret_file::read(key, Path::new(&store.password_file));
-    }
-    match systemd::credential("mssql-password") {
-        Some(path) => secret_file::read(key, &path),
-        None => Err(ConfigError::Missing {
-            key,
-            what: "name a file, or give the systemd credential mssql-password, or set MSSQL_PASSWORD",
-        }),
-    }
 }
 
 fn fallback_url(thingsboard: &Thingsboard) -> Result<Option<String>, ConfigError> {

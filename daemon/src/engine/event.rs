@@ -54,6 +54,8 @@ pub enum Event {
         /// Why.
         error: StoreError,
     },
+    /// The server does not take the refresh token any more; the password is next.
+    RefreshTokenRefused(CustomerId),
     /// Not tried in this pass after all.
     Deferred {
         /// Who.
@@ -61,6 +63,8 @@ pub enum Event {
         /// What was seen of its server, if that is the reason.
         why: Option<Failure>,
     },
+    /// The pass has lasted long enough; this one's turn comes in the next, at once.
+    LeftOver(CustomerId),
     /// A server answers again after it was given up for a while.
     HostBack(HostKey),
     /// A server is asked in another way than before.

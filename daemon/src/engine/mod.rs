@@ -1,5 +1,6 @@
 //! The heart: when to renew, whom, and what is known of it.
 
+pub mod accounts;
 pub mod backoff;
 pub mod event;
 pub mod handle;

@@ -1,5 +1,7 @@
 //! Carries a plan out: logs in, saves in batches, reports what happens. It decides nothing about who is due.
 
+mod queues;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::queues::{Queues, Start};
 use super::event::{Event, Via};
 use super::plan::{Attempt, Plan};
 use crate::clock::Clock;
@@ -21,6 +24,10 @@ use crate::thingsboard::{Logins, NotRenewed};
 
 /// The most tokens that one call of the store is given.
 const BATCH: usize = 100;
+
+/// How long a pass begins new logins. Whoever becomes due meanwhile waits for its end: with a request time-out of ten
+/// seconds and some time to look at the table, that stays below the half minute that a token of a minute leaves.
+pub const BUDGET: Duration = Duration::from_secs(12);
 
 /// How long logins in flight may take after the order to stop; then they are given up.
 const GRACE: Duration = Duration::from_millis(2500);
@@ -47,6 +54,8 @@ pub struct Tools<S, L> {
     pub lifetime: Lifetime,
     /// How many logins at a time.
     pub limits: Limits,
+    /// Whether servers that rest or were given up are asked again; not when the pass only goes on with the one before.
+    pub is_new_wake: bool,
     /// The order to begin nothing new.
     pub stop: CancellationToken,
 }
@@ -61,10 +70,24 @@ pub async fn run<S: Store, L: Logins>(
     plan: Plan,
     mut gates: Gates,
 ) -> Gates {
-    let hosts = hosts(plan.attempts, &mut gates, tools.limits.per_host);
-    let obtained = plan.saves.into();
-    let moved: Vec<Event> = hosts.iter().filter_map(|host| moved(&host.key, &gates)).collect();
-    let mut pass = Pass { tools: &tools, events, hosts, turn: 0, obtained, store_error: None, gates };
+    let queues = Queues::new(plan.attempts, plan.accounts);
+    for host in queues.hosts() {
+        let gate = gates.entry(host.clone()).or_insert_with(|| Gate::new(tools.limits.per_host));
+        if tools.is_new_wake {
+            gate.wake();
+        }
+    }
+    let moved: Vec<Event> = queues.hosts().filter_map(|host| moved(host, &gates)).collect();
+    let mut pass = Pass {
+        tools: &tools,
+        events,
+        queues,
+        in_flight: BTreeMap::new(),
+        obtained: plan.saves.into(),
+        store_error: None,
+        gates,
+        ends_at: Instant::now() + BUDGET,
+    };
     for event in moved {
         pass.report(event).await;
     }
@@ -75,44 +98,19 @@ pub async fn run<S: Store, L: Logins>(
     pass.gates
 }
 
-/// The customers of one server that wait for their turn.
-struct Host {
-    key: HostKey,
-    queue: VecDeque<Attempt>,
-    /// What was seen of the server when it gave trouble.
-    trouble: Option<Failure>,
-}
-
 struct Pass<'a, S, L> {
     tools: &'a Tools<S, L>,
     events: mpsc::Sender<Event>,
-    hosts: Vec<Host>,
-    /// The host whose turn it is: everyone gets one login before anyone gets the next.
-    turn: usize,
+    queues: Queues,
+    /// Who is asked for now: since when, and whether with the password.
+    in_flight: BTreeMap<CustomerId, (Instant, Via)>,
     /// Tokens that wait to be saved.
     obtained: VecDeque<Renewal>,
     /// Why the store cannot be written, once that is seen: then nobody new is asked for a token.
     store_error: Option<StoreError>,
     gates: Gates,
-}
-
-fn hosts(attempts: Vec<Attempt>, gates: &mut Gates, per_host: u32) -> Vec<Host> {
-    let mut hosts: Vec<Host> = Vec::new();
-    let mut index: BTreeMap<HostKey, usize> = BTreeMap::new();
-    for attempt in attempts {
-        let key = attempt.base.host_key();
-        let at = *index.entry(key.clone()).or_insert_with(|| {
-            hosts.push(Host { key, queue: VecDeque::new(), trouble: None });
-            hosts.len() - 1
-        });
-        if let Some(host) = hosts.get_mut(at) {
-            host.queue.push_back(attempt);
-        }
-    }
-    for host in &hosts {
-        gates.entry(host.key.clone()).or_insert_with(|| Gate::new(per_host)).wake();
-    }
-    hosts
+    /// From then on nobody new is asked for a token.
+    ends_at: Instant,
 }
 
 /// How the gate of a server stands, as a fact.
@@ -121,14 +119,14 @@ fn moved(host: &HostKey, gates: &Gates) -> Option<Event> {
     Some(Event::GateMoved { host: host.clone(), limit: gate.limit(), gate: gate.state() })
 }
 
-/// A login in flight, and what came of it.
+/// A request that has ended.
 struct Login {
     host: usize,
     ticket: Ticket,
     attempt: Attempt,
     via: Via,
     latency: Duration,
-    result: Result<Grant, Failure>,
+    result: Result<Grant, NotRenewed>,
 }
 
 type Saving<'a> =
@@ -143,11 +141,11 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         // Tokens of earlier passes go first: that they can be saved shows that others can.
         let mut may_ask = self.obtained.is_empty();
         loop {
-            if may_ask && give_up.is_none() && self.store_error.is_none() {
+            let may_begin = may_ask && give_up.is_none() && self.store_error.is_none();
+            if may_begin && Instant::now() < self.ends_at {
                 while logins.len() < tools.limits.in_flight {
-                    let Some((host, ticket, attempt)) = self.next_attempt() else { break };
-                    self.report(Event::Attempting(attempt.customer.id.clone())).await;
-                    logins.push(log_in(&*tools.logins, host, ticket, attempt));
+                    let Some(start) = self.next_start().await else { break };
+                    logins.push(ask(&*tools.logins, start));
                 }
             }
             if saving.is_none() && self.store_error.is_none() && !self.obtained.is_empty() {
@@ -162,7 +160,10 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 () = tools.stop.cancelled(), if give_up.is_none() => {
                     give_up = Some(Instant::now() + GRACE);
                 }
-                () = at(give_up), if !logins.is_empty() => logins.clear(),
+                () = at(give_up), if !logins.is_empty() => {
+                    logins.clear();
+                    self.give_up().await;
+                }
                 (batch, result) = finish(&mut saving) => {
                     saving = None;
                     self.saved(&batch, result).await;
@@ -171,30 +172,35 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 Some(login) = logins.next() => self.ended(login).await,
             }
         }
-        self.defer_the_rest().await;
+        self.leave_the_rest(give_up.is_some()).await;
     }
 
-    /// The next customer whose server has room, each server in its turn.
-    fn next_attempt(&mut self) -> Option<(usize, Ticket, Attempt)> {
-        for _ in 0..self.hosts.len() {
-            let index = self.turn % self.hosts.len();
-            self.turn = index + 1;
-            let Some(host) = self.hosts.get_mut(index).filter(|host| !host.queue.is_empty()) else {
-                continue;
-            };
-            let Some(gate) = self.gates.get_mut(&host.key) else { continue };
-            if let Some(ticket) = gate.enter()
-                && let Some(attempt) = host.queue.pop_front()
-            {
-                return Some((index, ticket, attempt));
-            }
+    /// The next request, if one may be sent now.
+    async fn next_start(&mut self) -> Option<Start> {
+        let mut facts = Vec::new();
+        let start = self.queues.next(&mut self.gates, &mut facts);
+        for fact in facts {
+            self.report(fact).await;
         }
-        None
+        let start = start?;
+        let id = start.attempt.customer.id.clone();
+        self.in_flight.insert(id.clone(), (Instant::now(), via(&start.attempt)));
+        self.report(Event::Attempting(id)).await;
+        Some(start)
     }
 
     async fn ended(&mut self, login: Login) {
         let Login { host, ticket, attempt, via, latency, result } = login;
-        self.tell_the_gate(host, ticket, result.as_ref().err()).await;
+        let id = attempt.customer.id.clone();
+        self.in_flight.remove(&id);
+        let failure = match &result {
+            Err(NotRenewed::Failed(failure)) => Some(failure),
+            Ok(_) | Err(NotRenewed::Refused) => None,
+        };
+        self.tell_the_gate(host, ticket, failure).await;
+        if via == Via::Login {
+            self.queues.answered(attempt.account, &id, failure);
+        }
         match result {
             Ok(Grant { token, refresh_token }) => {
                 let now = self.tools.clock.now();
@@ -205,22 +211,44 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 let renewal = Box::new(renewal);
                 self.report(Event::Obtained { renewal, refresh_token, via, latency, skew }).await;
             }
-            Err(failure) => self.report(Event::Failed { id: attempt.customer.id, failure }).await,
+            Err(NotRenewed::Failed(failure)) => self.report(Event::Failed { id, failure }).await,
+            Err(NotRenewed::Refused) => {
+                self.queues.again_with_password(host, attempt);
+                self.report(Event::RefreshTokenRefused(id)).await;
+            }
         }
     }
 
     async fn tell_the_gate(&mut self, host: usize, ticket: Ticket, failure: Option<&Failure>) {
-        let Some(host) = self.hosts.get_mut(host) else { return };
-        let Some(gate) = self.gates.get_mut(&host.key) else { return };
-        let signal = signal(failure);
+        let Some(key) = self.queues.host(host).cloned() else { return };
+        let Some(gate) = self.gates.get_mut(&key) else { return };
         let before = (gate.limit(), gate.state());
+        let signal = signal(failure);
         let change = gate.leave(ticket, signal);
-        let moved = (before != (gate.limit(), gate.state())).then(|| moved(&host.key, &self.gates)).flatten();
+        let has_moved = before != (gate.limit(), gate.state());
         if signal != Signal::Well {
-            host.trouble = failure.cloned();
+            self.queues.trouble(host, failure);
         }
-        let back = (change == Change::Mended).then(|| Event::HostBack(host.key.clone()));
-        for event in moved.into_iter().chain(back) {
+        if let Some(event) = moved(&key, &self.gates).filter(|_| has_moved) {
+            self.report(event).await;
+        }
+        if change == Change::Mended {
+            self.report(Event::HostBack(key)).await;
+        }
+    }
+
+    /// Requests that are still unanswered when the process must end. Whether the server has counted a password is not
+    /// known: that is recorded, so that the next start does not send it again at once.
+    async fn give_up(&mut self) {
+        for (id, (since, via)) in std::mem::take(&mut self.in_flight) {
+            let event = match via {
+                Via::Login => {
+                    let after =
+                        Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(0));
+                    Event::Failed { id, failure: Failure::Timeout { after } }
+                }
+                Via::RefreshToken => Event::Deferred { id, why: None },
+            };
             self.report(event).await;
         }
     }
@@ -252,18 +280,16 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
 
     /// What was planned and not done stays for the next pass, and so do tokens that could not be saved: the state
     /// holds them.
-    async fn defer_the_rest(&mut self) {
+    async fn leave_the_rest(&mut self, stopped: bool) {
         if let Some(error) = self.store_error.clone() {
             let ids: Vec<CustomerId> = self.obtained.drain(..).map(|renewal| renewal.id).collect();
             if !ids.is_empty() {
                 self.report(Event::SaveFailed { ids, error }).await;
             }
         }
-        for host in std::mem::take(&mut self.hosts) {
-            for attempt in host.queue {
-                let why = host.trouble.clone();
-                self.report(Event::Deferred { id: attempt.customer.id, why }).await;
-            }
+        let goes_on = !stopped && self.store_error.is_none();
+        for fact in self.queues.drain(&self.gates, goes_on) {
+            self.report(fact).await;
         }
     }
 
@@ -273,24 +299,23 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     }
 }
 
-async fn log_in<L: Logins>(logins: &L, host: usize, ticket: Ticket, attempt: Attempt) -> Login {
-    let (via, began, result) = obtain(logins, &attempt).await;
-    Login { host, ticket, attempt, via, latency: began.elapsed(), result }
+/// With the refresh token if there is one.
+fn via(attempt: &Attempt) -> Via {
+    if attempt.refresh_token.is_some() { Via::RefreshToken } else { Via::Login }
 }
 
-/// With the refresh token if there is one, and with the password if there is none or the server does not take it. Says when
-/// the request began that brought the result.
-async fn obtain<L: Logins>(logins: &L, attempt: &Attempt) -> (Via, Instant, Result<Grant, Failure>) {
+/// Sends one request and waits for its end.
+async fn ask<L: Logins>(logins: &L, Start { host, ticket, attempt }: Start) -> Login {
+    let via = via(&attempt);
     let began = Instant::now();
-    if let Some(refresh_token) = &attempt.refresh_token {
-        match logins.renew(&attempt.base, refresh_token).await {
-            Ok(grant) => return (Via::RefreshToken, began, Ok(grant)),
-            Err(NotRenewed::Failed(failure)) => return (Via::RefreshToken, began, Err(failure)),
-            Err(NotRenewed::Refused) => {}
+    let result = match &attempt.refresh_token {
+        Some(refresh_token) => logins.renew(&attempt.base, refresh_token).await,
+        None => {
+            let login = logins.login(&attempt.base, &attempt.customer.credentials);
+            login.await.map_err(NotRenewed::Failed)
         }
-    }
-    let began = Instant::now();
-    (Via::Login, began, logins.login(&attempt.base, &attempt.customer.credentials).await)
+    };
+    Login { host, ticket, attempt, via, latency: began.elapsed(), result }
 }
 
 /// What the outcome of a login says about the server.

@@ -1,12 +1,15 @@
 //! Who is due, who waits, who is parked, and why. Pure: rows, records and the time go in, a plan comes out.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::accounts::Account;
 use super::backoff::Backoff;
 use super::state::{Entry, State};
-use crate::model::{BaseUrl, Customer, CustomerId, Failure, Lifetime, Renewal, Secret, TokenStatus};
+use crate::model::{
+    BaseUrl, Customer, CustomerId, Failure, Fingerprint, Lifetime, Renewal, Secret, TokenStatus,
+};
 
 /// What began a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub enum Selection {
     All,
     /// Exactly these, even if valid or parked.
     Named(HashSet<CustomerId>),
+    /// Those of these who are not parked: whom an earlier pass left over.
+    Rest(HashSet<CustomerId>),
 }
 
 /// The settings that decide.
@@ -80,6 +85,8 @@ pub enum Verdict {
 pub struct Plan {
     /// Whom to renew, the most urgent first.
     pub attempts: Vec<Attempt>,
+    /// The accounts that they log in to.
+    pub accounts: Vec<Account>,
     /// Tokens of earlier passes that are still to be saved.
     pub saves: Vec<Renewal>,
     /// Who fails without being tried.
@@ -99,6 +106,36 @@ pub struct Attempt {
     pub base: BaseUrl,
     /// What to try before the password; it was obtained with exactly these credentials.
     pub refresh_token: Option<Secret>,
+    /// What speaks for its credentials.
+    pub proof: Proof,
+    /// Its place in [`Plan::accounts`]: those with the same URL, user and password share one.
+    pub account: usize,
+}
+
+/// What speaks for a customer's credentials. A server that does not answer gets a probe from whom it is safest to ask:
+/// the best is first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Proof {
+    /// No password need be sent.
+    RefreshToken,
+    /// They have brought a token since the daemon started.
+    Proven,
+    /// They, or other ones of the same row, brought a token once, and no failure came after it.
+    Once,
+    /// Nothing.
+    None,
+}
+
+impl Proof {
+    fn of(entry: &Entry) -> Self {
+        let record = &entry.record;
+        match (&entry.refresh_token, entry.proven) {
+            (Some(_), _) => Self::RefreshToken,
+            (None, true) => Self::Proven,
+            (None, false) if record.last_success_at.is_some() && record.failure.is_none() => Self::Once,
+            (None, false) => Self::None,
+        }
+    }
 }
 
 /// How the customer stands at `now`.
@@ -132,6 +169,7 @@ impl Selection {
         match (self, verdict) {
             (Self::Named(ids), _) => ids.contains(id),
             (_, Verdict::Parked) => false,
+            (Self::Rest(ids), _) => ids.contains(id),
             (Self::All, _) => true,
             (Self::DueNow, verdict) => matches!(verdict, Verdict::Due | Verdict::Wait { .. }),
             (Self::Due, verdict) => verdict == Verdict::Due,
@@ -142,14 +180,21 @@ impl Selection {
 /// Plans a pass that serves all these selections.
 pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Selection]) -> Plan {
     let mut plan = Plan::default();
-    let reports_parked = selections.iter().any(|selection| *selection != Selection::Due);
+    let reports_parked = |id: &CustomerId| {
+        selections.iter().any(|selection| match selection {
+            Selection::Due => false,
+            Selection::DueNow | Selection::All | Selection::Named(_) => true,
+            Selection::Rest(ids) => ids.contains(id),
+        })
+    };
+    let mut accounts = Accounts { state, selections, known: HashMap::new() };
     for (id, entry) in state.entries() {
         let verdict = verdict(entry, now, policy);
         match (&entry.unsaved, selections.iter().any(|selection| selection.picks(id, verdict))) {
             // Whatever was asked for: nobody logs in again for a token that is here.
             (Some(renewal), _) => plan.saves.push(Renewal::clone(renewal)),
-            (None, true) => plan.add(entry, policy),
-            (None, false) if verdict == Verdict::Parked && reports_parked => plan.parked.push(id.clone()),
+            (None, true) => plan.add(entry, policy, &mut accounts),
+            (None, false) if verdict == Verdict::Parked && reports_parked(id) => plan.parked.push(id.clone()),
             (None, false) => {}
         }
     }
@@ -167,18 +212,23 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
 }
 
 impl Plan {
-    fn add(&mut self, entry: &Entry, policy: &Policy) {
+    fn add(&mut self, entry: &Entry, policy: &Policy, accounts: &mut Accounts<'_>) {
         let customer = &entry.customer;
         match BaseUrl::parse(&customer.credentials.url) {
             Err(why) => self.refused.push((customer.id.clone(), Failure::BadUrl(why))),
             Ok(base) if policy.require_https && !base.is_https() => {
                 self.refused.push((customer.id.clone(), Failure::InsecureUrl));
             }
-            Ok(base) => self.attempts.push(Attempt {
-                customer: customer.clone(),
-                base,
-                refresh_token: entry.refresh_token.clone(),
-            }),
+            Ok(base) => {
+                let account = accounts.of(entry, &mut self.accounts);
+                self.attempts.push(Attempt {
+                    customer: customer.clone(),
+                    base,
+                    refresh_token: entry.refresh_token.clone(),
+                    proof: Proof::of(entry),
+                    account,
+                });
+            }
         }
     }
 
@@ -190,6 +240,40 @@ impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.size() == 0
+    }
+}
+
+/// The accounts of a plan.
+struct Accounts<'a> {
+    state: &'a State,
+    selections: &'a [Selection],
+    known: HashMap<Fingerprint, usize>,
+}
+
+impl Accounts<'_> {
+    /// The place of the customer's account among `accounts`, where it is put if it is new. Its password may be tried,
+    /// unless it was refused before for a row that says the same, and nobody names one of those who have it now.
+    fn of(&mut self, entry: &Entry, accounts: &mut Vec<Account>) -> usize {
+        let Some(fingerprint) = self.state.fingerprint(&entry.customer.credentials) else {
+            accounts.push(Account::default());
+            return accounts.len() - 1;
+        };
+        let is_named = self
+            .selections
+            .iter()
+            .any(|selection| matches!(selection, Selection::Named(ids) if ids.contains(&entry.customer.id)));
+        let place = *self.known.entry(fingerprint.clone()).or_insert_with(|| {
+            let refusal = self.state.refusal(&fingerprint);
+            accounts.push(
+                refusal
+                    .map_or_else(Account::default, |(id, note)| Account::refused(Failure::shared(id, note))),
+            );
+            accounts.len() - 1
+        });
+        if is_named && let Some(account) = accounts.get_mut(place) {
+            *account = Account::default();
+        }
+        place
     }
 }
 

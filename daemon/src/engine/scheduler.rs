@@ -75,6 +75,10 @@ pub struct Scheduler<S, L> {
     job: Job,
     requests: Requests,
     stop_pass: CancellationToken,
+    /// The pass under way, or the last one, has left customers over: the next begins at once.
+    has_left_over: bool,
+    /// When servers that rest or were given up were last asked again.
+    woke_gates_at: Option<Instant>,
     recorder: Recorder,
     wakes: Wakes,
     display: Display,
@@ -126,6 +130,8 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             job: Job::Idle,
             requests: Requests::default(),
             stop_pass: CancellationToken::new(),
+            has_left_over: false,
+            woke_gates_at: None,
             recorder: Recorder::default(),
             wakes: Wakes::new(interval),
             display: Display::new(identity, snapshots),
@@ -259,6 +265,8 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 
     /// The table is here: who is due is renewed.
     fn table_read(&mut self, trigger: Trigger, result: Result<Result<Table, StoreError>, JoinError>) {
+        // Only a look at the table that brings a pass goes on with the one before: nothing spins when it fails.
+        let goes_on = std::mem::take(&mut self.has_left_over);
         let table = match result {
             Ok(Ok(table)) => table,
             Ok(Err(error)) => return self.cannot_read(error),
@@ -288,10 +296,21 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             clock: self.clock.clone(),
             lifetime: self.policy.lifetime,
             limits: self.limits,
+            is_new_wake: self.is_new_wake(goes_on),
             stop: self.stop_pass.clone(),
         };
         self.job = Job::pass(trigger, now, tools, plan, std::mem::take(&mut self.gates));
         self.look_at_the_clock();
+    }
+
+    /// Whether a pass that begins now may ask servers again that rest or were given up: not when it only goes on with
+    /// the one before, unless that has been so for an interval.
+    fn is_new_wake(&mut self, goes_on: bool) -> bool {
+        let is_new = !goes_on || self.woke_gates_at.is_none_or(|at| at.elapsed() >= self.wakes.interval());
+        if is_new {
+            self.woke_gates_at = Some(Instant::now());
+        }
+        is_new
     }
 
     fn cannot_read(&mut self, error: StoreError) {
@@ -327,6 +346,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             self.begin(Trigger::Manual);
             return;
         }
+        if self.running && self.has_left_over {
+            self.begin(Trigger::Early);
+            return;
+        }
         if self.running && self.wakes.early().is_none() {
             // Seen from the last plan: who has become due since, during the pass, must not wait for the next tick.
             let planned_at = self.planned_at.unwrap_or_else(|| self.clock.now());
@@ -342,6 +365,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         if matches!(event, Event::SaveFailed { .. } | Event::RecordsFailed { .. }) {
             self.recorder.hold();
         }
+        self.has_left_over |= matches!(event, Event::LeftOver(_));
         if matches!(event, Event::Saved(_)) {
             self.recorder.release();
         }

@@ -3,6 +3,7 @@
 mod entry;
 mod failing;
 mod hosts;
+mod refusals;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
@@ -11,11 +12,15 @@ use chrono::{DateTime, Utc};
 
 pub use entry::Entry;
 pub use hosts::{Host, Hosts};
+use refusals::Refusals;
 
 use super::event::{Event, Via};
 use super::history::{History, Notice, NoticeKind};
 use super::plan::Policy;
-use crate::model::{CustomerId, Failure, FailureKind, FingerprintKey, Record, Skew, TokenStatus};
+use crate::model::{
+    Credentials, CustomerId, Failure, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record, Skew,
+    TokenStatus,
+};
 use crate::store::{RowProblem, StoreError};
 
 /// Everything that the daemon knows. The scheduler owns it; nobody else changes it.
@@ -26,6 +31,7 @@ pub struct State {
     /// Turns with every look at the table: entries that bear the other one have lost their row.
     mark: bool,
     hosts: Hosts,
+    refusals: Refusals,
     key: Option<FingerprintKey>,
     revision: u64,
     removed: VecDeque<(u64, CustomerId)>,
@@ -65,6 +71,7 @@ impl State {
             entries: BTreeMap::new(),
             mark: false,
             hosts: Hosts::default(),
+            refusals: Refusals::default(),
             key: None,
             revision: start,
             removed: VecDeque::new(),
@@ -101,6 +108,16 @@ impl State {
     /// One customer.
     pub fn entry(&self, id: &CustomerId) -> Option<&Entry> {
         self.entries.get(id)
+    }
+
+    /// The fingerprint of these credentials; none before the table was read.
+    pub fn fingerprint(&self, credentials: &Credentials) -> Option<Fingerprint> {
+        self.key.as_ref().map(|key| key.fingerprint(credentials))
+    }
+
+    /// Who was refused for good with these credentials, in the table or not, and with what.
+    pub fn refusal(&self, fingerprint: &Fingerprint) -> Option<(&CustomerId, &FailureNote)> {
+        self.refusals.find(fingerprint, |id| self.entries.get(id).map(|entry| &entry.record))
     }
 
     /// The servers of all customers.
@@ -188,15 +205,19 @@ impl State {
                 });
             }
             Event::Obtained { renewal, refresh_token, via, latency: _, skew } => {
+                let id = renewal.id.clone();
                 match via {
-                    Via::Login => self.by_login += 1,
+                    Via::Login => {
+                        self.by_login += 1;
+                        self.accepted(&id, at);
+                    }
                     Via::RefreshToken => self.by_refresh_token += 1,
                 }
-                let id = renewal.id.clone();
                 self.measured(&id, skew, at);
                 self.touch(&id, |entry| {
                     entry.unsaved = Some(renewal);
                     entry.refresh_token = refresh_token;
+                    entry.proven = true;
                 });
             }
             Event::Saved(id) => self.saved(&id, at),
@@ -221,12 +242,13 @@ impl State {
                 self.lose_store(&error, at);
                 self.write_error = Some(error);
             }
-            Event::Deferred { id, why } => {
-                self.touch(&id, |entry| {
-                    entry.attempting = false;
-                    entry.deferred = why;
-                });
+            Event::RefreshTokenRefused(id) => {
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.refresh_token = None;
+                }
             }
+            Event::Deferred { id, why } => self.deferred(&id, why),
+            Event::LeftOver(id) => self.deferred(&id, None),
             Event::HostBack(host) => self.host_back(&host),
             Event::GateMoved { host, limit, gate } => {
                 let revision = self.revision + 1;
@@ -281,6 +303,16 @@ impl State {
             );
         }
         next
+    }
+
+    fn deferred(&mut self, id: &CustomerId, why: Option<Failure>) {
+        let is_news = |entry: &Entry| entry.attempting || entry.deferred != why;
+        if self.entries.get(id).is_some_and(is_news) {
+            self.touch(id, |entry| {
+                entry.attempting = false;
+                entry.deferred = why;
+            });
+        }
     }
 
     fn measured(&mut self, id: &CustomerId, skew: Skew, at: DateTime<Utc>) {

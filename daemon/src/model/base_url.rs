@@ -70,6 +70,11 @@ impl BaseUrl {
         Ok(Self(url))
     }
 
+    /// Its text in one form, whatever form the row gave it: two rows with the same text mean the same server and path.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
     /// The address of an endpoint; `path` has no slash at its beginning.
     pub fn endpoint(&self, path: &str) -> Url {
         let mut url = self.0.clone();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{BadUrl, NotAToken};
+use super::{BadUrl, CustomerId, FailureNote, NotAToken};
 
 /// Why a renewal failed. Its `Display` is the sentence for the operator; it holds nothing that a server sent except
 /// where a variant says so.
@@ -30,6 +30,14 @@ pub enum Failure {
     /// The login needs a second factor.
     #[error("ThingsBoard asks for a second factor, which a daemon does not have")]
     SecondFactorRequired,
+    /// Not tried: another customer with the same credentials was refused, and a second try could lock the account.
+    #[error("{message}")]
+    SharedAccount {
+        /// What the other one was refused for.
+        kind: FailureKind,
+        /// What was said to the other one, and who that is.
+        message: String,
+    },
     /// HTTP 429.
     #[error("ThingsBoard limits the rate of requests (HTTP 429)")]
     RateLimited {
@@ -130,6 +138,26 @@ pub enum FailureKind {
 }
 
 impl Failure {
+    /// What `other`, with the same credentials, was refused for.
+    pub fn shared(other: &CustomerId, note: &FailureNote) -> Self {
+        let message = if note.consecutive == 0 {
+            // It was not tried itself either, and says who was.
+            note.message.clone()
+        } else {
+            Self::tried_for(other, &note.message)
+        };
+        Self::SharedAccount { kind: note.kind, message }
+    }
+
+    /// This failure, for the others that have the same credentials as `id`, who was refused.
+    pub fn for_others(&self, id: &CustomerId) -> Self {
+        Self::SharedAccount { kind: self.kind(), message: Self::tried_for(id, &self.to_string()) }
+    }
+
+    fn tried_for(id: &CustomerId, message: &str) -> String {
+        format!("{message} (tried once, for customer {id}, whose row has the same URL, user and password)")
+    }
+
     /// Its kind.
     pub fn kind(&self) -> FailureKind {
         match self {
@@ -139,6 +167,7 @@ impl Failure {
             Self::PasswordExpired => FailureKind::PasswordExpired,
             Self::PasswordViolatesPolicy => FailureKind::PasswordViolatesPolicy,
             Self::SecondFactorRequired => FailureKind::SecondFactorRequired,
+            Self::SharedAccount { kind, .. } => *kind,
             Self::RateLimited { .. } => FailureKind::RateLimited,
             Self::ServerError { .. } => FailureKind::ServerError,
             Self::Unreachable { .. } => FailureKind::Unreachable,
@@ -161,6 +190,7 @@ impl Failure {
             | Self::PasswordExpired
             | Self::PasswordViolatesPolicy
             | Self::SecondFactorRequired
+            | Self::SharedAccount { .. }
             | Self::UnexpectedResponse(Unexpected::Redirect { .. })
             | Self::BadUrl(_)
             | Self::InsecureUrl
@@ -182,6 +212,29 @@ impl Failure {
 }
 
 impl FailureKind {
+    /// Whether a permanent failure of this kind is the server's answer to URL, user and password, and so holds for every
+    /// row that has the same.
+    pub fn is_about_the_account(self) -> bool {
+        match self {
+            Self::CredentialsRejected
+            | Self::AccountDisabled
+            | Self::AccountLocked
+            | Self::PasswordExpired
+            | Self::PasswordViolatesPolicy
+            | Self::SecondFactorRequired
+            // A redirect; other unexpected answers are not permanent.
+            | Self::UnexpectedResponse => true,
+            Self::RateLimited
+            | Self::ServerError
+            | Self::Unreachable
+            | Self::Timeout
+            | Self::BadUrl
+            | Self::InsecureUrl
+            | Self::TokenTooLong
+            | Self::Database => false,
+        }
+    }
+
     /// All of them.
     pub const ALL: [Self; 15] = [
         Self::CredentialsRejected,

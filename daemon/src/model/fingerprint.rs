@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use zeroize::Zeroizing;
 
-use super::Credentials;
+use super::{BaseUrl, Credentials};
 
 /// The key of the fingerprints. It lives in the store beside the records, so that a parked customer stays parked
 /// after a restart and on another machine.
@@ -27,10 +27,12 @@ impl FingerprintKey {
         Self { bytes: Zeroizing::new(*bytes), key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, bytes)) }
     }
 
-    /// The fingerprint of these credentials.
+    /// The fingerprint of these credentials. Two spellings of one URL have the same: they are the same account.
     pub fn fingerprint(&self, credentials: &Credentials) -> Fingerprint {
         let mut context = hmac::Context::with_key(&self.key);
-        for part in [&*credentials.url, &*credentials.username, credentials.password.expose()] {
+        let base = BaseUrl::parse(&credentials.url);
+        let url = base.as_ref().map_or(&*credentials.url, BaseUrl::as_str);
+        for part in [url, &*credentials.username, credentials.password.expose()] {
             // The length before each part keeps ("ab", "c") and ("a", "bc") apart.
             context.update(&(part.len() as u64).to_le_bytes());
             context.update(part.as_bytes());
@@ -55,7 +57,7 @@ impl fmt::Debug for FingerprintKey {
 
 /// A keyed hash (HMAC-SHA-256, cut to 128 bits) of URL, user and password. Without the key it is of no use for
 /// guessing a password.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fingerprint(String);
 
 impl Fingerprint {
@@ -87,6 +89,11 @@ mod tests {
         for other in [credentials("x", "n", "p"), credentials("u", "x", "p"), credentials("u", "n", "x")] {
             assert_ne!(base, key.fingerprint(&other));
         }
+        assert_eq!(
+            key.fingerprint(&credentials("https://TB.example:443/", "n", "p")),
+            key.fingerprint(&credentials(" https://tb.example", "n", "p")),
+            "two spellings of one URL are one account"
+        );
         assert_ne!(
             key.fingerprint(&credentials("un", "", "p")),
             key.fingerprint(&credentials("u", "n", "p"))

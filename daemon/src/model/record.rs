@@ -28,7 +28,8 @@ pub struct FailureNote {
     pub message: String,
     /// Whether it parks the customer.
     pub permanent: bool,
-    /// Failed attempts since the last success.
+    /// Failed attempts since the last success; none if it was not tried itself, but another customer with the same
+    /// credentials was.
     pub consecutive: u32,
     /// When the last of them failed.
     pub at: DateTime<Utc>,

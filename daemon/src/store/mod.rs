@@ -1,5 +1,6 @@
 //! Where the customers' rows and the daemon's records are: the seam between the engine and a database.
 
+pub mod mssql;
 pub mod sqlite;
 mod timestamp;
 
@@ -132,6 +133,9 @@ pub enum StoreError {
         /// The file.
         place: String,
     },
+    /// What only a server can have.
+    #[error(transparent)]
+    Server(mssql::Problem),
     /// Anything else.
     #[error("{place} failed: {why}")]
     Failed {
@@ -164,6 +168,7 @@ impl StoreError {
             }
             Self::DiskFull { .. } => "Free some room on that disk.".to_owned(),
             Self::Locked { .. } => "End the program that holds a long write transaction on it.".to_owned(),
+            Self::Server(problem) => problem.remedy(),
             Self::Failed { .. } => {
                 "It is tried again by itself; if this stays, check the database.".to_owned()
             }

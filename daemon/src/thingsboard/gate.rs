@@ -97,14 +97,23 @@ impl Gate {
         };
     }
 
-    /// Lets one login through, if there is room.
-    pub fn enter(&mut self) -> Option<Ticket> {
-        let room = match self.state {
+    /// Whether one login more may pass now.
+    pub fn has_room(&self) -> bool {
+        match self.state {
             Passage::Open => self.in_flight < self.limit,
             Passage::Resting => false,
             Passage::Broken { probe } => probe && self.in_flight == 0,
-        };
-        if !room {
+        }
+    }
+
+    /// Whether it is doubtful that the next login gets an answer.
+    pub fn is_cautious(&self) -> bool {
+        self.limit == 1 || matches!(self.state, Passage::Broken { .. })
+    }
+
+    /// Lets one login through, if there is room.
+    pub fn enter(&mut self) -> Option<Ticket> {
+        if !self.has_room() {
             return None;
         }
         if let Passage::Broken { probe } = &mut self.state {

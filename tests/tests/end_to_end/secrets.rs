@@ -84,9 +84,7 @@ fn p05_the_effective_configuration_hides_the_database_password() {
     let config = config.to_str().unwrap();
     let output = installation.tbtokend(&["--check-config", "--config", config]);
     assert_eq!(output.code, Some(0), "{}", output.stderr);
-    let output = installation.tbtokend(&["--config", config]);
-    assert_eq!(output.code, Some(1));
-    assert!(output.stderr.contains("mssql") && output.stderr.contains("not there yet"), "{}", output.stderr);
+    canary::assert_clean("--check-config", output.stdout.as_bytes());
 
     let password = format!("MSSQL_PASSWORD={secret}");
     let tbtokend = tbtoken_tests::harness::binaries::path("tbtokend");

@@ -1,8 +1,5 @@
 //! Every key in every mode, and every accident.
 
-#[path = "../../tests/support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -13,8 +10,8 @@ use tbtoken_proto::{
 
 use super::*;
 use crate::mode::Button;
+use crate::support::{self, customer, failing, noon, parked, status};
 use crate::view::{Direction, Scope, Sort};
-use support::{customer, failing, noon, parked, status};
 
 /// An app that has heard of these customers.
 fn app(customers: Vec<Customer>) -> App {

@@ -5,9 +5,10 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph};
-use tbtoken_proto::{Customer, words};
+use tbtoken_proto::{Customer, HostState, words};
 
 use super::events;
+use super::line::{self, Piece};
 use crate::app::App;
 use crate::explain::{self, Explanation, Weight};
 use crate::text::{time, time_exact, width, wrap};
@@ -16,7 +17,7 @@ use crate::text::{time, time_exact, width, wrap};
 /// ┌ 8f1c02aa  ops@acme-north.de  https://tb.acme.example ───────────────────────────────────────┐
 /// │ PARKED since 13:36Z: ThingsBoard says "Invalid username or password". Trying again could    │
 /// │ lock the account. Correct tb_password in the customer's row. r tries it once now.           │
-/// │ renewals 412   last success 13:21Z   token ended 13:51Z                                     │
+/// │ renewals 412   last success 13:21Z   token ended 13:51Z   skew +0.3s                        │
 /// │ 13:36:21Z  parked  wrong password                                                           │
 /// └─────────────────────────────────────────────────────────────────────────────────────────────┘
 /// ```
@@ -32,7 +33,7 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
         return;
     }
     let theme = app.theme;
-    let explanation = explained(app, customer);
+    let explanation = explain::explain_calmly(customer, app.loop_state(), app.scene_time());
     // A long id leaves room for the others.
     let title = format!(
         " {}  {}  {} ",
@@ -52,7 +53,7 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let (columns, room) = (usize::from(inside.width), usize::from(inside.height));
     let mut lines = paragraph(app, &explanation, columns, room);
     if lines.len() < room {
-        lines.push(Line::raw(theme.clip(&facts(app, customer), columns)));
+        lines.push(facts(app, customer, columns));
     }
     let left = room.saturating_sub(lines.len());
     lines.extend(events::history(app, &customer.customer_id, columns).take(left));
@@ -87,9 +88,12 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
     field("customer", &customer.customer_id, theme.strong());
     field("user", &customer.tb_username, plain);
     field("ThingsBoard", &customer.tb_url, plain);
+    if let Some(host) = app.scene().picture.host_of(customer) {
+        field("", &explain::server(host), plain);
+    }
     let sign = format!("{} {}", status.sign(), status.word());
     field("token", &format!("{}. {}", sign.trim(), explain::token(customer, now)), theme.status(status));
-    let explanation = explained(app, customer);
+    let explanation = explain::explain(customer, app.loop_state(), now);
     let style = weight(app, explanation.weight);
     match &customer.failure {
         Some(_) => {
@@ -126,10 +130,6 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
 
 /// The width of a field's name.
 const LABEL: usize = 14;
-
-fn explained(app: &App, customer: &Customer) -> Explanation {
-    explain::explain(customer, app.loop_state(), app.scene_time())
-}
 
 fn weight(app: &App, weight: Weight) -> Style {
     match weight {
@@ -173,7 +173,8 @@ fn paragraph(app: &App, explanation: &Explanation, columns: usize, room: usize) 
     lines
 }
 
-fn facts(app: &App, customer: &Customer) -> String {
+/// What is known besides, with what matters least left out where there is no room.
+fn facts(app: &App, customer: &Customer, columns: usize) -> Line<'static> {
     let now = app.scene_time();
     let last = customer.last_success_at.map_or_else(|| "never".to_owned(), |at| time(at, now));
     let token = match customer.tbtokenexpiry {
@@ -181,5 +182,20 @@ fn facts(app: &App, customer: &Customer) -> String {
         Some(expiry) if expiry < now => format!("token ended {}", time(expiry, now)),
         Some(expiry) => format!("token good until {}", time(expiry, now)),
     };
-    format!("renewals {}   last success {last}   {token}", customer.renewals)
+    let plain = Style::new();
+    let mut pieces = vec![
+        Piece::new(2, format!("renewals {}", customer.renewals), plain),
+        Piece::new(0, format!("last success {last}"), plain),
+        Piece::new(1, token, plain),
+    ];
+    let host = app.scene().picture.host_of(customer);
+    if let Some(host) = host {
+        match host.state {
+            HostState::Broken => pieces.push(Piece::new(3, "server does not answer", app.theme.warn())),
+            HostState::Resting => pieces.push(Piece::new(3, "server rests", app.theme.warn())),
+            HostState::Open | HostState::Unknown => {}
+        }
+        pieces.extend(host.skew_ms.map(|skew| Piece::new(4, format!("skew {}", words::skew(skew)), plain)));
+    }
+    line::fit(pieces, columns, &[3, 2])
 }

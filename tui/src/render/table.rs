@@ -1,6 +1,6 @@
 //! The table: one line per customer.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
@@ -10,7 +10,7 @@ use tbtoken_proto::{Customer, Phase, words};
 
 use super::columns::{Column, Columns, margin};
 use crate::app::{App, Link};
-use crate::explain::Loop;
+use crate::explain::{Loop, calm, together};
 use crate::picture::{Store, server};
 use crate::text::{sentence, width, wrap};
 use crate::view::Scope;
@@ -80,7 +80,8 @@ fn cell(app: &App, customer: &Customer, column: Column, room: usize) -> (String,
                 Some(expiry) if expiry < now => theme.bad(),
                 _ => theme.status(customer.token_status),
             };
-            (words::left(customer.tbtokenexpiry, now), style)
+            let clock = customer.tbtokenexpiry.map_or(now, |expiry| together(expiry, now));
+            (words::left(customer.tbtokenexpiry, clock), style)
         }
         Column::Next if parked => (words::next(customer, now), theme.bad()),
         Column::Next => match app.loop_state() {
@@ -92,18 +93,13 @@ fn cell(app: &App, customer: &Customer, column: Column, room: usize) -> (String,
     }
 }
 
-/// When a customer is tried next. In the last minute a healthy one says just that, and one in trouble comes nearer in
-/// steps of ten seconds: a screen full of rows that all count seconds is restless, and much to send over a slow line.
-/// The detail has the second.
+/// When a customer is tried next. In the last minute a healthy one says just that: the first line counts for all of
+/// them. One in trouble comes nearer, but [calmly](calm).
 fn next(customer: &Customer, now: DateTime<Utc>) -> String {
-    const STEP: i64 = 10;
-    let left = customer.next_attempt_at.map(|at| (at, (at - now).num_seconds()));
+    let left = customer.next_attempt_at.map(|at| (at - now).num_seconds());
     match (left, customer.state) {
-        (Some((_, 0..60)), Phase::Ok | Phase::Due) if customer.failure.is_none() => "in <1m".to_owned(),
-        (Some((at, left @ 0..60)), _) => {
-            words::next(customer, at - TimeDelta::seconds((left + STEP - 1) / STEP * STEP))
-        }
-        _ => words::next(customer, now),
+        (Some(0..60), Phase::Ok | Phase::Due) if customer.failure.is_none() => "in <1m".to_owned(),
+        _ => words::next(customer, calm(customer, now)),
     }
 }
 

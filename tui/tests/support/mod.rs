@@ -3,10 +3,12 @@
 
 pub mod fake_daemon;
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
-    Cron, Customer, Daemon, Event, EventKind, Failure, FailureKind, LastRun, Phase, Revision, Seq,
-    StatusReply, Summary, TokenStatus, Tokens, Trigger,
+    Cron, Customer, Daemon, Event, EventKind, Failure, FailureKind, Host, HostState, LastRun, Phase,
+    Revision, Seq, StatusReply, Summary, TokenStatus, Tokens, Trigger, host_of,
 };
 
 /// The time at which all pictures are taken.
@@ -80,10 +82,10 @@ pub const SECOND_FACTOR: (&str, &str) = (
      authentication), then refresh this customer by name.",
 );
 
-/// A parked customer with a wrong password.
+/// A parked customer with a wrong password: it was tried when its token had five minutes left.
 pub fn parked(id: &str, user: &str, server: &str, now: DateTime<Utc>) -> Customer {
     let customer = customer(id, user, server, -12 * 60, now);
-    failing(customer, FailureKind::CredentialsRejected, WRONG_PASSWORD, (1, 27 * 60), None, now)
+    failing(customer, FailureKind::CredentialsRejected, WRONG_PASSWORD, (1, 17 * 60 - 3), None, now)
 }
 
 /// A few dozen plausible names of companies.
@@ -172,6 +174,18 @@ pub fn busy(now: DateTime<Utc>) -> Vec<Customer> {
     customers
 }
 
+/// These customers and as many healthy ones as make `count`.
+pub fn crowd(mut customers: Vec<Customer>, count: usize, now: DateTime<Utc>) -> Vec<Customer> {
+    for n in customers.len()..count {
+        let user = format!("meter{n}@tidewater.example");
+        let left = 330 + (n as i64 * 53) % 560;
+        let id = format!("{:08X}-0000-4000-8000-{n:012X}", (n as u32).wrapping_mul(0x85eb_ca6b));
+        customers.push(customer(&id, &user, "iot-eu.thingsboard.example", left, now));
+    }
+    customers.truncate(count);
+    customers
+}
+
 /// What happened in the busy installation.
 pub fn busy_events(customers: &[Customer], now: DateTime<Utc>) -> Vec<Event> {
     let mut happened: Vec<(i64, EventKind, Option<&Customer>, String)> = vec![
@@ -214,8 +228,9 @@ pub fn busy_events(customers: &[Customer], now: DateTime<Utc>) -> Vec<Event> {
 /// The daemon's answer about these customers, complete.
 pub fn status(customers: Vec<Customer>, now: DateTime<Utc>) -> StatusReply {
     let summary = summarize(&customers);
+    let hosts = hosts(&customers);
     StatusReply {
-        hosts: None,
+        hosts: Some(hosts),
         cron: Cron {
             running: true,
             description: "ThingsBoard Token Refresh (runs every minute)".to_owned(),
@@ -254,6 +269,16 @@ pub fn status(customers: Vec<Customer>, now: DateTime<Utc>) -> StatusReply {
             renewals_by_refresh_token: 51_204,
         },
     }
+}
+
+/// The servers of these customers; the one that refuses connections is broken.
+pub fn hosts(customers: &[Customer]) -> Vec<Host> {
+    let names: BTreeSet<String> = customers.iter().filter_map(|customer| host_of(&customer.tb_url)).collect();
+    let host = |host: String| match host.contains("dunes") {
+        true => Host { host, skew_ms: None, limit: 4, state: HostState::Broken },
+        false => Host { host, skew_ms: Some(300), limit: 8, state: HostState::Open },
+    };
+    names.into_iter().map(host).collect()
 }
 
 /// Counts, as the daemon does.

@@ -1,6 +1,7 @@
-//! Manual refreshes: who waits for the next pass, who for the one under way, and what each is told.
+//! Manual refreshes: who waits for the next pass, who for the one under way, and what each is told. A refresh that one
+//! pass did not get done goes on in the next, with those who are left, and is answered when all of them have been tried.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::event::Event;
 use super::super::handle::{NotRefreshed, Outcome, RefreshRequest, Refreshed};
@@ -12,17 +13,71 @@ use crate::model::CustomerId;
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     /// For the next pass.
-    waiting: Vec<RefreshRequest>,
+    waiting: Vec<Pending>,
     /// For the pass under way.
-    served: Vec<RefreshRequest>,
+    served: Vec<Pending>,
     /// What became of each customer in the pass under way.
     outcomes: HashMap<CustomerId, Outcome>,
+    /// Whom the pass under way has left over for the next.
+    left_over: HashSet<CustomerId>,
+}
+
+/// A request, and what earlier passes have done of it.
+#[derive(Debug)]
+struct Pending {
+    request: RefreshRequest,
+    /// Who is still to be tried, and what became of the others; none before its first pass.
+    begun: Option<Begun>,
+}
+
+#[derive(Debug)]
+struct Begun {
+    rest: HashSet<CustomerId>,
+    done: Refreshed,
+}
+
+impl Pending {
+    /// Whom the next pass must serve.
+    fn selection(&self) -> Selection {
+        match (&self.begun, &self.request.selection) {
+            (None, selection) => selection.clone(),
+            (Some(begun), Selection::Named(_)) => Selection::Named(begun.rest.clone()),
+            (Some(begun), _) => Selection::Rest(begun.rest.clone()),
+        }
+    }
+
+    /// Whether it is about this customer, if the pass was.
+    fn is_about(&self, id: &CustomerId) -> bool {
+        match (&self.begun, &self.request.selection) {
+            (Some(begun), _) => begun.rest.contains(id),
+            (None, Selection::Named(ids) | Selection::Rest(ids)) => ids.contains(id),
+            (None, Selection::Due | Selection::DueNow | Selection::All) => true,
+        }
+    }
+
+    /// The client may have gone; what was done is done all the same.
+    fn answer(self, answer: Result<Refreshed, NotRefreshed>) {
+        let _ = self.request.reply.send(answer);
+    }
+
+    /// There will be no pass for it, or for the rest of it.
+    fn refuse(self, why: &NotRefreshed) {
+        let answer = match &self.begun {
+            None => Err(why.clone()),
+            Some(begun) => {
+                let left = || Outcome::Skipped(format!("not tried: {}", reason(why)));
+                let left = begun.rest.iter().map(|id| (id.clone(), left()));
+                Ok(sorted(begun.done.iter().cloned().chain(left).collect()))
+            }
+        };
+        self.answer(answer);
+    }
 }
 
 impl Requests {
     /// Adds one for the next pass.
     pub(super) fn wait(&mut self, request: RefreshRequest) {
-        self.waiting.push(request);
+        self.waiting.push(Pending { request, begun: None });
     }
 
     /// Whether someone waits for the next pass.
@@ -34,26 +89,27 @@ impl Requests {
     pub(super) fn begin(&mut self) {
         self.served = std::mem::take(&mut self.waiting);
         self.outcomes.clear();
+        self.left_over.clear();
     }
 
     /// Whom the pass must serve.
     pub(super) fn selections(&self) -> Vec<Selection> {
-        self.served.iter().map(|request| request.selection.clone()).collect()
+        self.served.iter().map(Pending::selection).collect()
     }
 
     /// The plan is made: refuses who named somebody unknown, and notes who is left alone.
     pub(super) fn planned(&mut self, plan: &Plan, state: &State) {
-        let names_unknown = |request: &RefreshRequest| match &request.selection {
-            Selection::Named(ids) => plan.unknown.iter().any(|id| ids.contains(id)),
+        let names_unknown = |pending: &Pending| match (&pending.begun, &pending.request.selection) {
+            (None, Selection::Named(ids)) => plan.unknown.iter().any(|id| ids.contains(id)),
             _ => false,
         };
         let (refused, served) = std::mem::take(&mut self.served).into_iter().partition(names_unknown);
         self.served = served;
-        for request in refused {
-            let Selection::Named(ids) = request.selection else { continue };
-            let mut unknown: Vec<_> = ids.into_iter().filter(|id| state.entry(id).is_none()).collect();
+        for pending in refused {
+            let Selection::Named(ids) = &pending.request.selection else { continue };
+            let mut unknown: Vec<_> = ids.iter().filter(|id| state.entry(id).is_none()).cloned().collect();
             unknown.sort();
-            let _ = request.reply.send(Err(NotRefreshed::Unknown(unknown)));
+            pending.answer(Err(NotRefreshed::Unknown(unknown)));
         }
         for id in &plan.parked {
             let failure = state.entry(id).and_then(|entry| entry.record.failure.as_ref());
@@ -96,47 +152,170 @@ impl Requests {
                 );
                 self.outcomes.insert(id.clone(), Outcome::Skipped(why));
             }
+            Event::LeftOver(id) => {
+                self.left_over.insert(id.clone());
+            }
             _ => {}
         }
     }
 
-    /// Answers those whom the pass served.
+    /// The pass is over: answers those whom it has served, and lets those wait on of whose customers it left some over.
     pub(super) fn answer(&mut self) {
-        for request in std::mem::take(&mut self.served) {
-            // The client may have gone; the pass took place all the same.
-            let _ = request.reply.send(Ok(details(&request.selection, &self.outcomes)));
+        let outcomes = std::mem::take(&mut self.outcomes);
+        let left_over = std::mem::take(&mut self.left_over);
+        let mut unfinished = Vec::new();
+        for mut pending in std::mem::take(&mut self.served) {
+            let rest: HashSet<_> = left_over.iter().filter(|id| pending.is_about(id)).cloned().collect();
+            let mut done = details(&pending, &outcomes, &rest);
+            done.extend(pending.begun.take().into_iter().flat_map(|begun| begun.done));
+            if rest.is_empty() {
+                pending.answer(Ok(sorted(done)));
+            } else {
+                pending.begun = Some(Begun { rest, done });
+                unfinished.push(pending);
+            }
         }
-        self.outcomes.clear();
+        // Before whoever has come meanwhile.
+        self.waiting.splice(0..0, unfinished);
     }
 
     /// Refuses those whom the pass should have served.
     pub(super) fn refuse(&mut self, why: &NotRefreshed) {
-        for request in self.served.drain(..) {
-            let _ = request.reply.send(Err(why.clone()));
+        for pending in self.served.drain(..) {
+            pending.refuse(why);
         }
     }
 
     /// Refuses those who wait for the next pass: there will be none.
     pub(super) fn refuse_waiting(&mut self) {
-        for request in self.waiting.drain(..) {
-            let _ = request.reply.send(Err(NotRefreshed::ShuttingDown));
+        for pending in self.waiting.drain(..) {
+            pending.refuse(&NotRefreshed::ShuttingDown);
         }
     }
 }
 
-/// What a request is told: of those whom it named, or of everyone whom the pass touched.
-fn details(selection: &Selection, outcomes: &HashMap<CustomerId, Outcome>) -> Refreshed {
-    let mut details: Refreshed = match selection {
-        Selection::Named(ids) => {
-            let outcome = |id| outcomes.get(id).cloned().unwrap_or_else(cut_short);
-            ids.iter().map(|id| (id.clone(), outcome(id))).collect()
-        }
-        _ => outcomes.iter().map(|(id, outcome)| (id.clone(), outcome.clone())).collect(),
+/// What a request is told of this pass: of those whom it named, or of everyone whom the pass touched; not of the rest.
+fn details(
+    pending: &Pending,
+    outcomes: &HashMap<CustomerId, Outcome>,
+    rest: &HashSet<CustomerId>,
+) -> Refreshed {
+    let named = match (&pending.begun, &pending.request.selection) {
+        (Some(begun), _) => Some(&begun.rest),
+        (None, Selection::Named(ids)) => Some(ids),
+        (None, _) => None,
     };
+    match named {
+        Some(ids) => {
+            let outcome = |id| outcomes.get(id).cloned().unwrap_or_else(cut_short);
+            ids.iter().filter(|id| !rest.contains(*id)).map(|id| (id.clone(), outcome(id))).collect()
+        }
+        None => outcomes.iter().map(|(id, outcome)| (id.clone(), outcome.clone())).collect(),
+    }
+}
+
+fn sorted(mut details: Refreshed) -> Refreshed {
     details.sort_by(|(a, _), (b, _)| a.cmp(b));
     details
 }
 
 fn cut_short() -> Outcome {
-    Outcome::Skipped("not tried: the pass was cut short".to_owned())
+    Outcome::Skipped("not tried: the pass was cut short, or its row is gone".to_owned())
+}
+
+fn reason(why: &NotRefreshed) -> String {
+    match why {
+        NotRefreshed::Unknown(_) => "its row is gone".to_owned(),
+        NotRefreshed::StoreUnavailable(error) => format!("the table could not be read again: {error}"),
+        NotRefreshed::ShuttingDown => "tbtokend is shutting down".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use tokio::sync::oneshot;
+    use tokio::sync::oneshot::error::TryRecvError;
+
+    use super::*;
+    use crate::engine::plan::Policy;
+    use crate::model::{Failure, Lifetime};
+
+    type Answers = oneshot::Receiver<Result<Refreshed, NotRefreshed>>;
+
+    fn id(text: &str) -> CustomerId {
+        CustomerId::new(text)
+    }
+
+    fn state() -> State {
+        let policy = Policy {
+            interval: TimeDelta::minutes(1),
+            window: TimeDelta::minutes(5),
+            lifetime: Lifetime::Jwt,
+            require_https: false,
+        };
+        State::new(policy, 0)
+    }
+
+    fn ask(requests: &mut Requests, selection: Selection) -> Answers {
+        let (reply, answers) = oneshot::channel();
+        requests.wait(RefreshRequest { selection, reply });
+        answers
+    }
+
+    fn failed(name: &str) -> Event {
+        Event::Failed { id: id(name), failure: Failure::ServerError { status: 503 } }
+    }
+
+    fn names(mut answers: Answers) -> Vec<String> {
+        let details = answers.try_recv().unwrap().unwrap();
+        details.into_iter().map(|(id, _)| id.to_string()).collect()
+    }
+
+    #[test]
+    fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_those_who_are_left() {
+        let (mut requests, state) = (Requests::default(), state());
+        let mut all = ask(&mut requests, Selection::All);
+        let mut named = ask(&mut requests, Selection::Named(["b", "c"].map(id).into()));
+        let done = ask(&mut requests, Selection::Named(["a"].map(id).into()));
+        requests.begin();
+        for event in [failed("a"), failed("b"), Event::LeftOver(id("c")), Event::LeftOver(id("d"))] {
+            requests.note(&event, &state);
+        }
+        requests.answer();
+        assert_eq!(names(done), ["a"]);
+        assert_eq!(all.try_recv(), Err(TryRecvError::Empty));
+        assert_eq!(named.try_recv(), Err(TryRecvError::Empty));
+        assert!(requests.is_waiting());
+
+        requests.begin();
+        let rest: Vec<Selection> = requests.selections();
+        assert_eq!(
+            rest,
+            [Selection::Rest(["c", "d"].map(id).into()), Selection::Named(["c"].map(id).into())],
+            "nobody is tried twice for it, and who was named stays named"
+        );
+        // Someone else is tried in the same pass: that is none of their business.
+        for event in [failed("c"), failed("d"), failed("e")] {
+            requests.note(&event, &state);
+        }
+        requests.answer();
+        assert_eq!(names(all), ["a", "b", "c", "d"]);
+        assert_eq!(names(named), ["b", "c"]);
+        assert!(!requests.is_waiting());
+    }
+
+    #[test]
+    fn a_refresh_that_cannot_go_on_says_what_was_done() {
+        let (mut requests, state) = (Requests::default(), state());
+        let mut all = ask(&mut requests, Selection::All);
+        requests.begin();
+        requests.note(&failed("a"), &state);
+        requests.note(&Event::LeftOver(id("b")), &state);
+        requests.answer();
+        requests.refuse_waiting();
+        let details = all.try_recv().unwrap().unwrap();
+        assert!(matches!(details[0].1, Outcome::Failed(..)));
+        assert_eq!(details[1].1, Outcome::Skipped("not tried: tbtokend is shutting down".to_owned()));
+    }
 }

@@ -30,6 +30,11 @@ impl Wakes {
         }
     }
 
+    /// How often the loop looks at the table at least.
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// The next time that the interval comes round.
     pub(super) fn next_tick(&self) -> Instant {
         self.next_tick

@@ -23,6 +23,8 @@ pub struct Entry {
     pub unsaved: Option<Box<Renewal>>,
     /// What the next renewal can use instead of the password; obtained with exactly the row's credentials.
     pub refresh_token: Option<Secret>,
+    /// Whether the row's credentials have brought a token since the daemon started.
+    pub proven: bool,
     /// The revision of its latest change.
     pub revision: u64,
     /// Equal to the state's mark while its row is in the table.
@@ -56,6 +58,7 @@ impl Entry {
             deferred: None,
             unsaved: None,
             refresh_token: None,
+            proven: false,
             revision,
             mark: false,
             written: None,
@@ -96,6 +99,7 @@ impl Entry {
         }
         if self.customer.credentials != customer.credentials {
             self.refresh_token = None;
+            self.proven = false;
         }
         // A token for another server or user will never be written.
         self.unsaved.take_if(|renewal| {

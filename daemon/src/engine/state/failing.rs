@@ -5,12 +5,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::super::backoff::Backoff;
 use super::super::history::{FailureDetail, Notice, NoticeKind};
 use super::State;
-use crate::model::{CustomerId, Failure, FailureKind, FailureNote, HostKey};
+use crate::model::{CustomerId, Failure, FailureKind, FailureNote, HostKey, Record};
 
 impl State {
     pub(super) fn failed(&mut self, id: &CustomerId, failure: &Failure, at: DateTime<Utc>, roll: f64) {
         let (Some(entry), Some(key)) = (self.entries.get_mut(id), &self.key) else { return };
-        let consecutive = entry.record.failure.as_ref().map_or(0, |f| f.consecutive).saturating_add(1);
+        let consecutive = match failure {
+            // It was not tried itself.
+            Failure::SharedAccount { .. } => 0,
+            _ => entry.record.failure.as_ref().map_or(0, |f| f.consecutive).saturating_add(1),
+        };
         let permanent = failure.is_permanent();
         let next_attempt_at = match failure {
             _ if permanent => None,
@@ -30,6 +34,9 @@ impl State {
             next_attempt_at,
             fingerprint: key.fingerprint(&entry.customer.credentials),
         };
+        if permanent && note.kind.is_about_the_account() {
+            self.refusals.add(id, &note.fingerprint);
+        }
         let is_news = entry.record.failure.as_ref().is_none_or(|before| before.kind != note.kind);
         let detail = FailureDetail {
             kind: note.kind,
@@ -57,6 +64,35 @@ impl State {
             failure: Some(detail),
             quiet: !is_news && !permanent && !consecutive.is_power_of_two(),
         });
+    }
+
+    /// The password of `id` was accepted: whoever is parked with the same credentials need not be any longer.
+    pub(super) fn accepted(&mut self, id: &CustomerId, at: DateTime<Utc>) {
+        if self.refusals.is_empty() {
+            return;
+        }
+        let (Some(entry), Some(key)) = (self.entries.get(id), &self.key) else { return };
+        let fingerprint = key.fingerprint(&entry.customer.credentials);
+        let (present, absent) = self.refusals.accepted(&fingerprint);
+        // So that the store does not bring them back.
+        self.orphans.extend(absent.into_iter().map(|record| Record {
+            failure: None,
+            updated_at: at,
+            ..record
+        }));
+        for other in present.into_iter().filter(|other| other != id) {
+            let Some(entry) = self.entries.get_mut(&other) else { continue };
+            let is_same = |note: &mut FailureNote| note.permanent && note.fingerprint == fingerprint;
+            if entry.record.failure.take_if(is_same).is_none() {
+                continue;
+            }
+            entry.record.updated_at = at;
+            self.revision += 1;
+            entry.revision = self.revision;
+            self.unrecorded.insert(other.clone());
+            let message = format!("its credentials were accepted for customer {id}; it is tried again");
+            self.note(at, NoticeKind::Unparked, Some(&other), message);
+        }
     }
 
     /// A server answers again: who waited only for that need not wait longer.

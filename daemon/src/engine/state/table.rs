@@ -21,6 +21,7 @@ impl State {
         }
         self.adopt_records(table.records);
         self.forgive_changed_credentials(&table.key, at);
+        self.refusals.index(self.entries.values().map(|entry| &entry.record));
         self.tell_problems(&table.problems, table.records_lost, at);
         self.table_read_at = Some(at);
         let was_lost = self.read_error.take().is_some();
@@ -48,6 +49,9 @@ impl State {
                 self.revision += 1;
                 let mut entry = Entry::new(customer, self.revision, at, self.policy.window);
                 entry.mark = self.mark;
+                if let Some(record) = self.refusals.returned(&entry.customer.id) {
+                    entry.record = record;
+                }
                 new.push((entry.customer.id.clone(), entry));
             }
         }
@@ -68,6 +72,7 @@ impl State {
         let gone: Vec<_> = self.entries.extract_if(.., |_, entry| entry.mark != mark).collect();
         for (id, entry) in gone {
             // A row may come back, and must not be tried again just because it was away.
+            self.refusals.left(&entry.record);
             if self.unrecorded.remove(&id) {
                 self.orphans.push(entry.record);
             }
@@ -78,6 +83,7 @@ impl State {
     /// When records become possible that were not before, the fingerprints get the stored key.
     fn adopt_key(&mut self, key: &FingerprintKey) {
         if let Some(old) = self.key.replace(key.clone()).filter(|old| old != key) {
+            self.refusals.forget_absent();
             for entry in self.entries.values_mut() {
                 let credentials = &entry.customer.credentials;
                 if let Some(failure) = &mut entry.record.failure
@@ -110,6 +116,8 @@ impl State {
                 self.revision += 1;
                 entry.revision = self.revision;
                 entry.record = record;
+            } else if !self.entries.contains_key(&record.id) {
+                self.refusals.left(&record);
             }
         }
     }

@@ -1,0 +1,100 @@
+//! From the texts about a SQL Server to its settings.
+
+use std::path::{Path, PathBuf};
+
+use super::file::Store;
+use super::{ConfigError, Environment, bad, secret_file};
+use crate::model::Secret;
+use crate::store::mssql::{Address, Encryption, ExpiryClock, Password, Settings, Trust};
+use crate::systemd;
+
+/// The settings of the store.
+pub(super) fn settings(
+    store: &Store,
+    environment: &Environment,
+    fallback_url: Option<String>,
+) -> Result<Settings, ConfigError> {
+    let server =
+        given("store.server", &store.server, "write host, host,port or host\\instance, or set MSSQL_SERVER")?;
+    Ok(Settings {
+        address: Address::parse(&server).map_err(|why| bad("store.server", &server, why.to_string()))?,
+        server,
+        database: given("store.database", &store.database, "name the database, or set MSSQL_DATABASE")?,
+        user: given("store.user", &store.user, "name the login, or set MSSQL_USER")?,
+        password: password(store, environment)?,
+        encryption: encryption(&store.encrypt)?,
+        trust: trust(store)?,
+        multi_subnet_failover: store.multi_subnet_failover,
+        table: store.table.clone(),
+        expiry_clock: expiry_clock(&store.expiry_clock)?,
+        fallback_url,
+    })
+}
+
+/// When the encryption begins.
+pub(super) fn encryption(text: &str) -> Result<Encryption, ConfigError> {
+    match text {
+        "required" => Ok(Encryption::Required),
+        "strict" => Ok(Encryption::Strict),
+        other => Err(bad("store.encrypt", other, "use required or strict")),
+    }
+}
+
+/// The clock of the expiries.
+pub(super) fn expiry_clock(text: &str) -> Result<ExpiryClock, ConfigError> {
+    match text {
+        "utc" => Ok(ExpiryClock::Utc),
+        "server-local" => Ok(ExpiryClock::ServerLocal),
+        other => Err(bad("store.expiry_clock", other, "use utc or server-local")),
+    }
+}
+
+fn given(key: &'static str, value: &str, what: &'static str) -> Result<String, ConfigError> {
+    match value.trim() {
+        "" => Err(ConfigError::Missing { key, what }),
+        value => Ok(value.to_owned()),
+    }
+}
+
+fn trust(store: &Store) -> Result<Trust, ConfigError> {
+    let ca_file = Some(&store.ca_file).filter(|file| !file.is_empty()).map(PathBuf::from);
+    match (store.trust_server_certificate, ca_file) {
+        (true, Some(file)) => Err(bad(
+            "store.ca_file",
+            &file.display().to_string(),
+            "with store.trust_server_certificate = true no certificate is checked; say one or the other",
+        )),
+        (true, None) => Ok(Trust::Anyone),
+        (false, ca_file) => {
+            if let Some(file) = &ca_file {
+                // Better now than at the first connection.
+                std::fs::metadata(file).map_err(|error| {
+                    bad(
+                        "store.ca_file",
+                        &file.display().to_string(),
+                        format!("the file cannot be read: {error}"),
+                    )
+                })?;
+            }
+            Ok(Trust::Authorities { ca_file })
+        }
+    }
+}
+
+/// The environment wins over the file, as for every setting; systemd's credential stands in for a missing file. A file
+/// is read again at every login, so that a new password is found without a restart.
+fn password(store: &Store, environment: &Environment) -> Result<Password, ConfigError> {
+    let key = "store.password_file";
+    if let Some(password) = environment.get("MSSQL_PASSWORD").filter(|password| !password.is_empty()) {
+        return Ok(Password::fixed(Secret::new(password.as_str())));
+    }
+    let file = match store.password_file.as_str() {
+        "" => systemd::credential("mssql-password").ok_or(ConfigError::Missing {
+            key,
+            what: "name a file, or give the systemd credential mssql-password, or set MSSQL_PASSWORD",
+        })?,
+        file => Path::new(file).to_owned(),
+    };
+    secret_file::read(key, &file)?;
+    Ok(Password::read_with(move || secret_file::read(key, &file).map_err(Into::into)))
+}

@@ -1,0 +1,167 @@
+//! Who is asked next: each server in its turn, as its gate and the customer's account allow. Nothing here waits.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::super::accounts::{Account, Permission};
+use super::super::event::Event;
+use super::super::plan::Attempt;
+use super::Gates;
+use crate::model::{CustomerId, Failure, HostKey};
+use crate::thingsboard::gate::{Gate, Ticket};
+
+/// Everyone who waits for a turn in this pass.
+#[derive(Debug)]
+pub(super) struct Queues {
+    hosts: Vec<Queue>,
+    /// The host whose turn it is: everyone gets one login before anyone gets the next.
+    turn: usize,
+    accounts: Vec<Account>,
+    /// Who waits for the outcome of another one with the same account, and at which host.
+    behind: BTreeMap<usize, (usize, Vec<Attempt>)>,
+}
+
+/// The customers of one server.
+#[derive(Debug)]
+struct Queue {
+    key: HostKey,
+    attempts: VecDeque<Attempt>,
+    /// What was seen of the server when it gave trouble.
+    trouble: Option<Failure>,
+}
+
+/// A request to be sent.
+#[derive(Debug)]
+pub(super) struct Start {
+    pub(super) host: usize,
+    pub(super) ticket: Ticket,
+    pub(super) attempt: Attempt,
+}
+
+impl Queues {
+    /// Each host comes where its most urgent customer does.
+    pub(super) fn new(attempts: Vec<Attempt>, accounts: Vec<Account>) -> Self {
+        let mut hosts: Vec<Queue> = Vec::new();
+        let mut index: BTreeMap<HostKey, usize> = BTreeMap::new();
+        for attempt in attempts {
+            let key = attempt.base.host_key();
+            let at = *index.entry(key.clone()).or_insert_with(|| {
+                hosts.push(Queue { key, attempts: VecDeque::new(), trouble: None });
+                hosts.len() - 1
+            });
+            if let Some(host) = hosts.get_mut(at) {
+                host.attempts.push_back(attempt);
+            }
+        }
+        Self { hosts, turn: 0, accounts, behind: BTreeMap::new() }
+    }
+
+    /// The servers.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &HostKey> {
+        self.hosts.iter().map(|host| &host.key)
+    }
+
+    /// The server at this place.
+    pub(super) fn host(&self, host: usize) -> Option<&HostKey> {
+        self.hosts.get(host).map(|host| &host.key)
+    }
+
+    /// The next request, if one may be sent now. Who turns out not to be asked at all is told to `facts`.
+    pub(super) fn next(&mut self, gates: &mut Gates, facts: &mut Vec<Event>) -> Option<Start> {
+        for _ in 0..self.hosts.len() {
+            let host = self.turn % self.hosts.len();
+            self.turn = host + 1;
+            let gate = self.hosts.get(host).and_then(|queue| gates.get_mut(&queue.key));
+            if let Some(start) = gate.and_then(|gate| self.next_of(host, gate, facts)) {
+                return Some(start);
+            }
+        }
+        None
+    }
+
+    fn next_of(&mut self, host: usize, gate: &mut Gate, facts: &mut Vec<Event>) -> Option<Start> {
+        while gate.has_room() {
+            let attempt = self.take(host, gate.is_cautious())?;
+            if attempt.refresh_token.is_none() {
+                let account = self.accounts.get_mut(attempt.account)?;
+                let id = attempt.customer.id.clone();
+                match account.may_ask() {
+                    Permission::Go => account.asking(),
+                    Permission::Wait => {
+                        self.behind.entry(attempt.account).or_insert((host, Vec::new())).1.push(attempt);
+                        continue;
+                    }
+                    Permission::Never(failure) => {
+                        facts.push(Event::Failed { id, failure });
+                        continue;
+                    }
+                    Permission::NotNow(failure) => {
+                        facts.push(Event::Deferred { id, why: Some(failure) });
+                        continue;
+                    }
+                }
+            }
+            let ticket = gate.enter()?;
+            return Some(Start { host, ticket, attempt });
+        }
+        None
+    }
+
+    /// The most urgent of a server's customers; for a server that may not answer, whom it is safest to ask.
+    fn take(&mut self, host: usize, cautious: bool) -> Option<Attempt> {
+        let attempts = &mut self.hosts.get_mut(host)?.attempts;
+        if !cautious {
+            return attempts.pop_front();
+        }
+        let (best, _) = attempts.iter().enumerate().min_by_key(|(_, attempt)| attempt.proof)?;
+        attempts.remove(best)
+    }
+
+    /// This one's refresh token is of no use: the password is next, in its turn.
+    pub(super) fn again_with_password(&mut self, host: usize, mut attempt: Attempt) {
+        attempt.refresh_token = None;
+        if let Some(host) = self.hosts.get_mut(host) {
+            host.attempts.push_front(attempt);
+        }
+    }
+
+    /// What came of a password: those who waited for it may come up now.
+    pub(super) fn answered(&mut self, account: usize, id: &CustomerId, failure: Option<&Failure>) {
+        if let Some(account) = self.accounts.get_mut(account) {
+            account.answered(id, failure);
+        }
+        let Some((host, attempts)) = self.behind.remove(&account) else { return };
+        if let Some(host) = self.hosts.get_mut(host) {
+            attempts.into_iter().rev().for_each(|attempt| host.attempts.push_front(attempt));
+        }
+    }
+
+    /// A server gave trouble.
+    pub(super) fn trouble(&mut self, host: usize, failure: Option<&Failure>) {
+        if let Some(host) = self.hosts.get_mut(host) {
+            host.trouble = failure.cloned();
+        }
+    }
+
+    /// The pass is over: who has not been asked. With `goes_on`, those whose server could have been asked are the next
+    /// pass's, at once.
+    pub(super) fn drain(&mut self, gates: &Gates, goes_on: bool) -> Vec<Event> {
+        for (host, attempts) in std::mem::take(&mut self.behind).into_values() {
+            if let Some(host) = self.hosts.get_mut(host) {
+                host.attempts.extend(attempts);
+            }
+        }
+        let mut facts = Vec::new();
+        for host in std::mem::take(&mut self.hosts) {
+            let is_shut = gates.get(&host.key).is_none_or(Gate::is_shut);
+            facts.extend(host.attempts.into_iter().map(|attempt| {
+                let id = attempt.customer.id;
+                if goes_on && !is_shut {
+                    Event::LeftOver(id)
+                } else {
+                    Event::Deferred { id, why: host.trouble.clone() }
+                }
+            }));
+        }
+        facts
+    }
+}

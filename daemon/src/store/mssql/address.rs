@@ -1,0 +1,168 @@
+//! Where a server is: `host`, `host,port` or `host\instance`. Pure.
+
+/// The port of a server that says nothing else.
+pub(super) const DEFAULT_PORT: u16 = 1433;
+
+/// The address of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// The name or the IP address.
+    pub host: String,
+    /// How the port is found.
+    pub at: At,
+}
+
+/// How the port is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum At {
+    /// It is known.
+    Port(u16),
+    /// SQL Server Browser on that host is asked for the port of this instance.
+    Instance(String),
+}
+
+/// Why a text is not an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadAddress {
+    /// There is nothing before the comma or the backslash.
+    #[error("the host is missing; write host, host,port or host\\instance")]
+    NoHost,
+    /// What follows the comma is no port.
+    #[error("what follows the comma must be a port from 1 to 65535")]
+    NotAPort,
+    /// Nothing follows the backslash, or something that no instance is called.
+    #[error("what follows the backslash must be the name of an instance")]
+    NotAnInstance,
+    /// `host:port`.
+    #[error("write the port behind a comma, as in host,1433")]
+    Colon,
+}
+
+impl Address {
+    /// Reads an address. `tcp:` before it, as in a connection string, does not matter, nor does an instance beside a
+    /// port: the port is what counts.
+    ///
+    /// # Errors
+    /// [`BadAddress`].
+    pub fn parse(text: &str) -> Result<Self, BadAddress> {
+        let text = text.trim();
+        let text = text.strip_prefix("tcp:").unwrap_or(text);
+        let (name, port) = match text.split_once(',') {
+            Some((name, port)) => (name, Some(port.trim().parse().ok().filter(|port| *port != 0))),
+            None => (text, None),
+        };
+        let (host, instance) = match name.split_once('\\') {
+            Some((host, instance)) => (host.trim(), Some(instance.trim())),
+            None => (name.trim(), None),
+        };
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        // Only an IPv6 address has several colons.
+        if host.matches(':').count() == 1 {
+            return Err(BadAddress::Colon);
+        }
+        if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(BadAddress::NoHost);
+        }
+        let at = match (port, instance) {
+            (Some(Some(port)), _) => At::Port(port),
+            (Some(None), _) => return Err(BadAddress::NotAPort),
+            (None, None) => At::Port(DEFAULT_PORT),
+            (None, Some(instance)) if is_instance(instance) => At::Instance(instance.to_owned()),
+            (None, Some(_)) => return Err(BadAddress::NotAnInstance),
+        };
+        // `.` and `(local)` are what SQL Server calls this machine.
+        let host = if matches!(host, "." | "(local)") { "localhost" } else { host };
+        Ok(Self { host: host.to_owned(), at })
+    }
+}
+
+/// The name of an instance goes into a datagram with a limit of 32 bytes.
+fn is_instance(name: &str) -> bool {
+    (1..=32).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$' | b'#'))
+}
+
+/// The question to SQL Server Browser (UDP port 1434): MS-SQLR 2.2.3, `CLNT_UCAST_INST`.
+pub(super) fn browser_question(instance: &str) -> Vec<u8> {
+    let mut question = vec![4];
+    question.extend_from_slice(instance.as_bytes());
+    question.push(0);
+    question
+}
+
+/// The TCP port in the answer of SQL Server Browser (MS-SQLR 2.2.5, `SVR_RESP`), if it is one about this instance. The
+/// answer comes over UDP from whoever likes to send one.
+pub(super) fn browser_port(answer: &[u8], instance: &str) -> Option<u16> {
+    let (&[5, _, _], text) = answer.split_first_chunk::<3>()? else { return None };
+    let text = String::from_utf8_lossy(text);
+    let mut fields = text.split(';');
+    let mut port = None;
+    let mut is_ours = false;
+    while let (Some(key), Some(value)) = (fields.next(), fields.next()) {
+        match key {
+            "InstanceName" => is_ours = value.eq_ignore_ascii_case(instance),
+            "tcp" => port = value.parse().ok().filter(|port| *port != 0),
+            _ => {}
+        }
+    }
+    port.filter(|_| is_ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+
+    use super::*;
+
+    fn port(host: &str, port: u16) -> Result<Address, BadAddress> {
+        Ok(Address { host: host.to_owned(), at: At::Port(port) })
+    }
+
+    #[test]
+    fn every_form_that_people_write_is_read() {
+        for (text, address) in [
+            ("sql01", port("sql01", 1433)),
+            (" sql01.example.com , 1533 ", port("sql01.example.com", 1533)),
+            ("tcp:sql01,1533", port("sql01", 1533)),
+            ("10.0.0.7", port("10.0.0.7", 1433)),
+            ("::1", port("::1", 1433)),
+            ("[fe80::1],1500", port("fe80::1", 1500)),
+            (".", port("localhost", 1433)),
+            ("(local),1500", port("localhost", 1500)),
+            ("sql01\\CRM,1500", port("sql01", 1500)),
+            ("sql01\\CRM", Ok(Address { host: "sql01".to_owned(), at: At::Instance("CRM".to_owned()) })),
+            ("", Err(BadAddress::NoHost)),
+            (",1433", Err(BadAddress::NoHost)),
+            ("sql 01", Err(BadAddress::NoHost)),
+            ("sql01:1433", Err(BadAddress::Colon)),
+            ("sql01,", Err(BadAddress::NotAPort)),
+            ("sql01,0", Err(BadAddress::NotAPort)),
+            ("sql01,65536", Err(BadAddress::NotAPort)),
+            ("sql01\\", Err(BadAddress::NotAnInstance)),
+            ("sql01\\a;b", Err(BadAddress::NotAnInstance)),
+        ] {
+            assert_eq!(Address::parse(text), address, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_port_is_read_from_an_answer_of_the_browser() {
+        let answer = |text: &str| [&[5, 0, 0], text.as_bytes()].concat();
+        let good = "ServerName;SQL01;InstanceName;CRM;IsClustered;No;Version;16.0.1000.6;tcp;49172;np;\\\\SQL01\\pipe;;";
+        assert_eq!(browser_port(&answer(good), "crm"), Some(49172));
+        assert_eq!(browser_port(&answer(good), "other"), None);
+        assert_eq!(browser_port(&answer("ServerName;S;InstanceName;CRM;tcp;0;;"), "CRM"), None);
+        assert_eq!(browser_port(&answer("ServerName;S;InstanceName;CRM;np;x;;"), "CRM"), None);
+        assert_eq!(browser_port(&[], "CRM"), None);
+        assert_eq!(browser_port(&[5, 0], "CRM"), None);
+        assert_eq!(browser_question("CRM"), b"\x04CRM\0");
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_from_the_network_panics(answer in any::<Vec<u8>>(), text in any::<String>()) {
+            let _ = browser_port(&answer, "CRM");
+            let _ = Address::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! From an address to a session: name, instance, TCP, TLS, login.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use socket2::{SockRef, TcpKeepalive};
+use tiberius::error::Error;
+use tiberius::{AuthMethod, Client, Config, EncryptionLevel};
+use tokio::net::{TcpStream, UdpSocket, lookup_host};
+use tokio::time::timeout;
+use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
+
+use super::super::StoreError;
+use super::address::{At, browser_port, browser_question};
+use super::problem::Problem;
+use super::settings::{Encryption, Settings, Trust};
+use super::trouble::{Doing, Names, Trouble, io_words};
+use crate::model::Secret;
+
+/// How long the look-up of a name, and then each TCP connection, may take.
+const TCP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long TLS and login may take together.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long one answer of the SQL Server Browser is waited for; it is asked twice.
+const BROWSER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A name may have many addresses, but nobody waits for all of them in turn.
+const MOST_ADDRESSES: usize = 4;
+
+/// How often a gateway may send us on to another host, as Azure's does.
+const MOST_ROUTES: usize = 2;
+
+/// What carries a session.
+pub(super) type Session = Client<Compat<TcpStream>>;
+
+/// Logs in.
+pub(super) async fn connect(
+    settings: &Settings,
+    names: &Names,
+    password: &Secret,
+) -> Result<Session, StoreError> {
+    let mut host = settings.address.host.clone();
+    let mut at = settings.address.at.clone();
+    for _ in 0..=MOST_ROUTES {
+        let (stream, port) = open(settings, &host, &at).await?;
+        let config = config(settings, &host, port, password).await?;
+        let stream = stream.compat_write();
+        match timeout(LOGIN_TIMEOUT, Box::pin(Client::connect(config, stream))).await {
+            Err(_) => return Err(names.explain(Trouble::TimedOut, Doing::Reading)),
+            Ok(Ok(session)) => return Ok(session),
+            Ok(Err(Error::Routing { host: next, port })) => {
+                host = next;
+                at = At::Port(port);
+            }
+            Ok(Err(error)) => return Err(refused(names, error)),
+        }
+    }
+    let why = "it is sent on from one server to the next".to_owned();
+    Err(Problem::Unreachable { server: settings.server.clone(), why }.into())
+}
+
+/// A login that failed, in the words of the store. The texts of TLS are rustls' own and the system's; they hold nothing
+/// of ours.
+fn refused(names: &Names, error: Error) -> StoreError {
+    let server = names.server.clone();
+    match error {
+        Error::Tls(text) => match certificate_words(&text) {
+            Some(why) => Problem::NotTrusted { server, why: why.to_owned() }.into(),
+            None => Problem::NotEncrypted { server, why: "the TLS handshake failed".to_owned() }.into(),
+        },
+        Error::Io { kind: io::ErrorKind::InvalidData, message } => {
+            let why = format!("the TLS handshake failed: {}", crate::text::short(&message));
+            Problem::NotEncrypted { server, why }.into()
+        }
+        Error::Protocol(text) if text.contains("encryption level") => {
+            let why = "the server does not offer encryption".to_owned();
+            Problem::NotEncrypted { server, why }.into()
+        }
+        error => names.explain(error.into(), Doing::Reading),
+    }
+}
+
+/// Why rustls does not accept a certificate, in other words than its own.
+fn certificate_words(text: &str) -> Option<&'static str> {
+    [
+        ("UnknownIssuer", "it does not come from an authority that is known here"),
+        ("NotValidForName", "it is for another name than store.server says"),
+        ("not valid for name", "it is for another name than store.server says"),
+        ("Expired", "it has expired"),
+        ("expired", "it has expired"),
+        ("NotValidYet", "it is not valid yet"),
+        ("not valid yet", "it is not valid yet"),
+        ("Revoked", "it has been revoked"),
+        ("UnsupportedCertVersion", "it is of an old version of X.509, as SQL Server makes them for itself"),
+        ("CaUsedAsEndEntity", "it is an authority's own certificate"),
+        ("certificate", "it cannot be verified"),
+    ]
+    .into_iter()
+    .find(|(sign, _)| text.contains(sign))
+    .map(|(_, words)| words)
+}
+
+async fn config(settings: &Settings, host: &str, port: u16, password: &Secret) -> Result<Config, StoreError> {
+    let mut config = Config::new();
+    config.host(host);
+    config.port(port);
+    config.database(&settings.database);
+    config.application_name("tbtokend");
+    config.authentication(AuthMethod::sql_server(&settings.user, password.expose()));
+    config.encryption(match settings.encryption {
+        Encryption::Required => EncryptionLevel::Required,
+        Encryption::Strict => EncryptionLevel::Strict,
+    });
+    // A single row with half a surrogate must not make the whole table unreadable.
+    config.lossy_utf16_decoding(true);
+    match &settings.trust {
+        Trust::Anyone => config.trust_cert(),
+        Trust::Authorities { ca_file: None } => {}
+        Trust::Authorities { ca_file: Some(file) } => {
+            config.trust_cert_ca_bundle(read_authorities(settings, file).await?);
+        }
+    }
+    Ok(config)
+}
+
+async fn read_authorities(settings: &Settings, file: &Path) -> Result<Vec<u8>, StoreError> {
+    let path = file.to_owned();
+    let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
+    let why = match read {
+        Ok(Ok(bytes)) => return Ok(bytes),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    let why = format!("store.ca_file = {:?} cannot be read: {why}", file.display().to_string());
+    Err(Problem::NotTrusted { server: settings.server.clone(), why }.into())
+}
+
+/// A TCP connection, and the port that it goes to.
+async fn open(settings: &Settings, host: &str, at: &At) -> Result<(TcpStream, u16), StoreError> {
+    let unreachable = |error: io::Error| -> StoreError {
+        let why = match error.kind() {
+            io::ErrorKind::Other => crate::text::short(&error.to_string()),
+            kind => io_words(kind),
+        };
+        Problem::Unreachable { server: settings.server.clone(), why }.into()
+    };
+    let addresses = resolve(host).await.map_err(unreachable)?;
+    let port = match at {
+        At::Port(port) => *port,
+        At::Instance(instance) => ask_browser(&addresses, instance).await.ok_or_else(|| {
+            StoreError::from(Problem::NoInstance { host: host.to_owned(), instance: instance.clone() })
+        })?,
+    };
+    let targets: Vec<SocketAddr> =
+        addresses.iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
+    let stream = match settings.multi_subnet_failover {
+        true => first_of(&targets).await,
+        false => one_by_one(&targets).await,
+    };
+    let stream = stream.map_err(unreachable)?;
+    tune(&stream).map_err(unreachable)?;
+    Ok((stream, port))
+}
+
+async fn resolve(host: &str) -> io::Result<Vec<SocketAddr>> {
+    let found = match timeout(TCP_TIMEOUT, lookup_host((host, 0))).await {
+        Ok(found) => found.map_err(|error| io::Error::other(format!("its name is not known: {error}")))?,
+        Err(_) => return Err(io::Error::other("its name is not resolved in time")),
+    };
+    let addresses: Vec<SocketAddr> = found.take(MOST_ADDRESSES).collect();
+    match addresses.is_empty() {
+        true => Err(io::Error::other("its name has no address")),
+        false => Ok(addresses),
+    }
+}
+
+async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    match timeout(TCP_TIMEOUT, TcpStream::connect(address)).await {
+        Ok(result) => result,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// The first of the addresses, in turn, that answers.
+async fn one_by_one(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
+    for address in addresses {
+        result = connect_tcp(*address).await;
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// The quickest of the addresses, all of which are tried at once: those of the other subnets do not answer.
+async fn first_of(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut attempts: FuturesUnordered<_> = addresses.iter().copied().map(connect_tcp).collect();
+    let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
+    while let Some(attempt) = attempts.next().await {
+        result = attempt;
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Small packets go at once, and a peer that has vanished is noticed while nothing is sent.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(5));
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// Asks SQL Server Browser for the port of an instance.
+async fn ask_browser(addresses: &[SocketAddr], instance: &str) -> Option<u16> {
+    for _ in 0..2 {
+        let mut asked: FuturesUnordered<_> = addresses
+            .iter()
+            .map(|address| ask_one_browser(SocketAddr::new(address.ip(), 1434), instance))
+            .collect();
+        while let Some(answer) = asked.next().await {
+            if answer.is_some() {
+                return answer;
+            }
+        }
+    }
+    None
+}
+
+/// `None` also for an error of the network: UDP promises nothing, and the caller asks again.
+async fn ask_one_browser(address: SocketAddr, instance: &str) -> Option<u16> {
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any).await.ok()?;
+    socket.connect(address).await.ok()?;
+    socket.send(&browser_question(instance)).await.ok()?;
+    let mut answer = [0; 4096];
+    let length = timeout(BROWSER_TIMEOUT, socket.recv(&mut answer)).await.ok()?.ok()?;
+    browser_port(answer.get(..length)?, instance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_said_plainly() {
+        let text = "the server's certificate was rejected during the TLS handshake: UnknownIssuer. To connect anyway";
+        assert_eq!(certificate_words(text), Some("it does not come from an authority that is known here"));
+        let text = "rejected: certificate not valid for name \"sql01\"; certificate is only valid for …";
+        assert_eq!(certificate_words(text), Some("it is for another name than store.server says"));
+        assert_eq!(certificate_words("received fatal alert: HandshakeFailure"), None);
+    }
+
+    #[tokio::test]
+    async fn all_addresses_are_tried() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addresses = [closed.local_addr().unwrap(), listener.local_addr().unwrap()];
+        drop(closed);
+        assert!(one_by_one(&addresses).await.is_ok());
+        assert!(first_of(&addresses).await.is_ok());
+        assert!(one_by_one(&addresses[..1]).await.is_err());
+        assert!(first_of(&addresses[..1]).await.is_err());
+    }
+}

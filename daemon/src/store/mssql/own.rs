@@ -1,0 +1,81 @@
+//! What this daemon has written itself, where a time without a zone does not say all. Pure.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+
+use super::zone::Zone;
+use crate::model::CustomerId;
+
+/// The expiries that we wrote: what stands in the column, and what it means.
+#[derive(Debug, Default)]
+pub(super) struct Own(HashMap<CustomerId, (NaiveDateTime, DateTime<Utc>)>);
+
+impl Own {
+    /// We wrote this.
+    pub(super) fn wrote(&mut self, id: CustomerId, shown: NaiveDateTime, expiry: DateTime<Utc>) {
+        self.0.insert(id, (shown, expiry));
+    }
+
+    /// What we wrote for this customer last.
+    pub(super) fn known(&self, id: &CustomerId) -> Option<NaiveDateTime> {
+        self.0.get(id).map(|(shown, _)| *shown)
+    }
+
+    /// When a token ends whose column shows this: as the applications see it now, but never later than we know.
+    pub(super) fn expiry(&self, id: &CustomerId, shown: NaiveDateTime, zone: Zone) -> DateTime<Utc> {
+        let seen = zone.instant(shown);
+        match self.0.get(id) {
+            Some((ours, expiry)) if *ours == shown => seen.min(*expiry),
+            _ => seen,
+        }
+    }
+
+    /// Forgets whom the table does not hold any more.
+    pub(super) fn keep_only(&mut self, is_there: impl Fn(&CustomerId) -> bool) {
+        self.0.retain(|id, _| is_there(id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn utc(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    /// Promise 8: Berlin, where a night in October has 03:00 twice and one in March jumps from 02:00 to 03:00.
+    #[test]
+    fn p08_a_change_of_the_clock_neither_hides_an_end_nor_invents_life() {
+        let id = CustomerId::new("c");
+        let (winter, summer) = (Zone::ahead(60), Zone::ahead(120));
+
+        // Written at 02:50 in summer time, ends at 03:05, which will be 02:05.
+        let expiry = utc("2026-10-25T01:05:00Z");
+        let mut own = Own::default();
+        let shown = summer.shown(expiry);
+        own.wrote(id.clone(), shown, expiry);
+        assert_eq!(own.expiry(&id, shown, summer), expiry);
+        assert_eq!(own.expiry(&id, shown, winter), expiry, "not an hour later");
+        assert_eq!(
+            Own::default().expiry(&id, shown, winter),
+            utc("2026-10-25T02:05:00Z"),
+            "a stranger's is as it looks"
+        );
+
+        // Written at 01:55 in winter time, ends at 02:10, an hour that does not come.
+        let expiry = utc("2026-03-29T01:10:00Z");
+        let shown = winter.shown(expiry);
+        own.wrote(id.clone(), shown, expiry);
+        assert_eq!(own.expiry(&id, shown, winter), expiry);
+        assert_eq!(
+            own.expiry(&id, shown, summer),
+            utc("2026-03-29T00:10:00Z"),
+            "as the applications see it: over"
+        );
+
+        own.keep_only(|_| false);
+        assert_eq!(own.known(&id), None);
+    }
+}

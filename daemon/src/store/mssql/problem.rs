@@ -1,0 +1,158 @@
+//! What can be wrong with a SQL Server, in words for whoever is called at night: what it is, and what to do. Pure.
+
+/// Why a SQL Server cannot be used. The texts hold names and numbers only, never what a server said: error 2628, for one,
+/// quotes the value that did not fit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// No TCP connection.
+    #[error("SQL Server {server} cannot be reached: {why}")]
+    Unreachable {
+        /// The server as it is configured.
+        server: String,
+        /// What the operating system said.
+        why: String,
+    },
+    /// SQL Server Browser did not answer, or does not know the instance.
+    #[error("the SQL Server Browser on {host} (UDP port 1434) does not say where the instance {instance} is")]
+    NoInstance {
+        /// The host.
+        host: String,
+        /// The instance.
+        instance: String,
+    },
+    /// The connection broke, or the answer took too long.
+    #[error("the connection to {server} was lost: {why}")]
+    Lost {
+        /// The server as it is configured.
+        server: String,
+        /// Why.
+        why: String,
+    },
+    /// The certificate cannot be verified.
+    #[error("the certificate of {server} is not trusted: {why}")]
+    NotTrusted {
+        /// The server as it is configured.
+        server: String,
+        /// Why.
+        why: String,
+    },
+    /// TLS failed for another reason.
+    #[error("no encrypted connection to {server} comes about: {why}")]
+    NotEncrypted {
+        /// The server as it is configured.
+        server: String,
+        /// Why.
+        why: String,
+    },
+    /// The login was refused.
+    #[error("SQL Server {server} refuses the login {user} (error {number}): {}", login_words(*number))]
+    LoginFailed {
+        /// The server as it is configured.
+        server: String,
+        /// The login.
+        user: String,
+        /// The error's number.
+        number: u32,
+    },
+    /// The password cannot be had.
+    #[error("the password for {server} cannot be read: {why}")]
+    NoPassword {
+        /// The server as it is configured.
+        server: String,
+        /// Why.
+        why: String,
+    },
+    /// The database cannot be opened.
+    #[error("the login {user} cannot open the database {database} (error {number})")]
+    NoDatabase {
+        /// The database.
+        database: String,
+        /// The login.
+        user: String,
+        /// The error's number.
+        number: u32,
+    },
+    /// A permission is missing.
+    #[error("the login {user} has no {permission} permission on {object}")]
+    NoPermission {
+        /// The login.
+        user: String,
+        /// `SELECT` or `UPDATE`.
+        permission: &'static str,
+        /// The table.
+        object: String,
+        /// The statement that gives it.
+        grant: String,
+    },
+    /// A column has a type that cannot be used.
+    #[error("the column {column} of {table} has the type {found}; it must be {wanted}")]
+    WrongType {
+        /// The table.
+        table: String,
+        /// The column.
+        column: &'static str,
+        /// Its type.
+        found: String,
+        /// The types that it may have.
+        wanted: &'static str,
+    },
+    /// The database can only be read.
+    #[error("the database {database} on {server} is read-only (error {number})")]
+    ReadOnly {
+        /// The server as it is configured.
+        server: String,
+        /// The database.
+        database: String,
+        /// The error's number.
+        number: u32,
+    },
+    /// Any other error of the server.
+    #[error("SQL Server {server} answered with error {number} (state {state}, class {class}){words}")]
+    Server {
+        /// The server as it is configured.
+        server: String,
+        /// The error's number.
+        number: u32,
+        /// Its state.
+        state: u8,
+        /// Its severity.
+        class: u8,
+        /// A colon and what the number means, if that is known.
+        words: String,
+    },
+}
+
+impl Problem {
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Unreachable { .. } => "It is tried again by itself. Check store.server, the server, that TCP/IP is enabled for it, and the firewall.".to_owned(),
+            Self::NoInstance { .. } => "It is tried again by itself. Start the SQL Server Browser service and open UDP port 1434, or write the port: store.server = \"host,port\".".to_owned(),
+            Self::Lost { .. } => "It is tried again by itself; if this stays, check the server's load and the network.".to_owned(),
+            Self::NotTrusted { .. } => "Put the authority that issued it into store.ca_file, and write store.server as the certificate names it. store.trust_server_certificate = true goes without, and without protection.".to_owned(),
+            Self::NotEncrypted { .. } => "Give the server a certificate and allow encryption; store.encrypt = \"strict\" needs SQL Server 2022 or newer.".to_owned(),
+            Self::LoginFailed { .. } => "Check store.user and the password (store.password_file, the credential mssql-password, or MSSQL_PASSWORD). It is tried once a minute, and at once when the password in the file is another one.".to_owned(),
+            Self::NoPassword { .. } => "Put the password into the file of store.password_file, for the daemon's user alone to read.".to_owned(),
+            Self::NoDatabase { database, user, .. } => format!(
+                "Check store.database. It may be offline or recovering, or the login has no user in it: USE [{database}]; CREATE USER [{user}] FOR LOGIN [{user}];"
+            ),
+            Self::NoPermission { grant, .. } => format!("Have it granted: {grant}"),
+            Self::WrongType { .. } => "Change the column, or point store.table to the right table.".to_owned(),
+            Self::ReadOnly { .. } => "Connect to the primary: store.server must be the listener of the availability group, not a secondary.".to_owned(),
+            Self::Server { .. } => "It is tried again by itself; if this stays, ask the DBA what this number means here.".to_owned(),
+        }
+    }
+}
+
+/// What a refused login means. The numbers are those of sys.messages.
+fn login_words(number: u32) -> &'static str {
+    match number {
+        18470 => "the login is disabled",
+        18486 => "the login is locked out",
+        18487 => "the password has expired",
+        18488 => "the password must be changed",
+        18452 => "it is not a login that this server trusts",
+        18461 => "the server is in single-user mode",
+        _ => "the user or the password is wrong, or the login is disabled",
+    }
+}

@@ -1,0 +1,271 @@
+//! The customers' rows: reading them without their tokens, writing tokens under guard.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::vec::IntoIter;
+
+use chrono::{DateTime, Utc};
+use tiberius::{ColumnData, Query};
+
+use super::super::{RowProblem, Saved};
+use super::connection::{Connection, Connections, strange};
+use super::own::Own;
+use super::records::Raw;
+use super::statements;
+use super::trouble::{Meaning, ServerError, Trouble};
+use super::types::{self, Stored, Strange};
+use super::zone::{ExpiryClock, Zone};
+use crate::model::{Customer, CustomerId, Renewal, Row};
+
+/// The eligible rows, and what is wrong with single ones.
+pub(super) struct Rows {
+    pub(super) customers: Vec<Customer>,
+    pub(super) problems: Vec<RowProblem>,
+}
+
+/// What was written by us, shared between reading and saving.
+pub(super) type SharedOwn = Mutex<Own>;
+
+/// Whoever panicked with it in hand has not left it half done: each change is one call.
+fn lock(own: &SharedOwn) -> MutexGuard<'_, Own> {
+    own.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads the eligible rows.
+pub(super) async fn read(
+    connection: &mut Connection,
+    shared: &Connections,
+    own: &SharedOwn,
+) -> Result<Rows, Trouble> {
+    let settings = shared.settings();
+    connection.look_at_the_clock(settings.expiry_clock).await?;
+    let fallback_url = settings.fallback_url.as_deref();
+    let sql = statements::read(&connection.layout, fallback_url.is_some());
+    let mut reader = Reader {
+        fallback_url,
+        zone: connection.zone,
+        own,
+        seen: HashSet::new(),
+        rows: Rows { customers: Vec::new(), problems: Vec::new() },
+    };
+    connection.each_row(Query::new(sql), |cells| reader.take(cells)).await?;
+    if settings.expiry_clock == ExpiryClock::ServerLocal {
+        lock(own).keep_only(|id| reader.seen.contains(id));
+    }
+    Ok(reader.rows)
+}
+
+/// Turns rows into customers, and collects what is wrong with single ones.
+struct Reader<'a> {
+    fallback_url: Option<&'a str>,
+    zone: Zone,
+    own: &'a SharedOwn,
+    seen: HashSet<CustomerId>,
+    rows: Rows,
+}
+
+impl Reader<'_> {
+    fn take(&mut self, mut cells: IntoIter<ColumnData<'static>>) {
+        let id = match cells.next().map(types::id) {
+            Some(Ok(Some(id))) => id,
+            _ => {
+                return self.problem(
+                    "(no id)",
+                    "customer_id is NULL, empty or not of its type; the row is left alone",
+                );
+            }
+        };
+        if id.as_str().encode_utf16().count() > statements::LONGEST_RECORDED_ID {
+            return self
+                .problem(id.as_str(), "customer_id has more than 450 characters; the row is left alone");
+        }
+        if !self.seen.insert(id.clone()) {
+            return self
+                .problem(id.as_str(), "customer_id occurs more than once; only the first row is used");
+        }
+        match self.row(id.clone(), cells) {
+            Ok(row) => self.rows.customers.extend(Customer::from_row(row, self.fallback_url)),
+            Err(Strange) => self.problem(
+                id.as_str(),
+                "tb_url, tb_username, tb_password or tbtokenexpiry cannot be read; the row is left alone",
+            ),
+        }
+    }
+
+    fn row(&self, id: CustomerId, mut cells: IntoIter<ColumnData<'static>>) -> Result<Row, Strange> {
+        let mut next = || cells.next().ok_or(Strange);
+        let url = types::text(next()?)?;
+        let username = types::text(next()?)?;
+        let password = types::secret(next()?)?;
+        let has_token = types::number(&next()?)?.unwrap_or(0) != 0;
+        let stored = types::expiry(&next()?)?;
+        // What was no text became this sign; sent back, it would not be the same.
+        let is_broken = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains('\u{fffd}'));
+        if is_broken(&url) || is_broken(&username) {
+            return Err(Strange);
+        }
+        let expiry = stored.map(|stored| self.expiry(&id, stored));
+        Ok(Row { id, url, username, password, has_token, expiry })
+    }
+
+    fn expiry(&self, id: &CustomerId, stored: Stored) -> DateTime<Utc> {
+        match stored {
+            Stored::Naive(shown) if self.zone != Zone::UTC => lock(self.own).expiry(id, shown, self.zone),
+            stored => stored.instant(self.zone),
+        }
+    }
+
+    fn problem(&mut self, row: &str, what: &str) {
+        self.rows.problems.push(RowProblem { row: row.to_owned(), what: what.to_owned() });
+    }
+}
+
+/// Writes a batch, each token under guard, and says for each what became of it. Twice does no harm: the guard lets a
+/// token through whose expiry is the one in the row.
+pub(super) async fn save(
+    connection: &mut Connection,
+    shared: &Connections,
+    own: &SharedOwn,
+    batch: &[Renewal],
+) -> Result<Vec<Saved>, Trouble> {
+    let does_not_fit = |connection: &Connection| {
+        let capacity = connection.layout.capacity;
+        move |renewal: &Renewal| capacity.filter(|capacity| length(renewal) > *capacity)
+    };
+    if batch.iter().any(|renewal| does_not_fit(connection)(renewal).is_some()) {
+        // The column may have been made wider since.
+        connection.look_at_the_table(shared.names()).await?;
+    }
+    connection.look_at_the_clock(shared.settings().expiry_clock).await?;
+
+    let too_long = does_not_fit(connection);
+    let mut saved: Vec<Saved> = batch
+        .iter()
+        .map(|renewal| match too_long(renewal) {
+            Some(capacity) => Saved::TooLong { capacity },
+            None => Saved::Superseded,
+        })
+        .collect();
+    let fits = |index: &usize| matches!(saved.get(*index), Some(Saved::Superseded));
+    let mut waiting = groups(batch, (0..batch.len()).filter(fits));
+    let mut refused: Vec<(usize, ServerError)> = Vec::new();
+    let mut some_went_well = false;
+    while let Some(group) = waiting.pop() {
+        match write(connection, shared, own, batch, &group).await {
+            Ok(written) => {
+                some_went_well = true;
+                for index in written {
+                    if let Some(saved) = saved.get_mut(index) {
+                        *saved = Saved::Written;
+                    }
+                }
+            }
+            Err(Trouble::Server(error)) if error.may_be_about_a_row() => match *group {
+                [index] => refused.push((index, error)),
+                // One row spoils a statement: it is found by halves.
+                _ => {
+                    let (left, right) = group.split_at(group.len() / 2);
+                    waiting.extend([left.to_vec(), right.to_vec()]);
+                }
+            },
+            Err(trouble) => return Err(trouble),
+        }
+    }
+    if let [(_, first), (_, _), ..] = *refused
+        && !some_went_well
+        && refused.iter().all(|(_, error)| error.meaning() == Meaning::Other)
+    {
+        // It is not the rows.
+        return Err(Trouble::Server(first));
+    }
+    if refused.iter().any(|(_, error)| matches!(error.number, 2628 | 8152)) {
+        connection.look_at_the_table(shared.names()).await?;
+    }
+    let too_long = does_not_fit(connection);
+    for (index, _) in refused {
+        if let (Some(saved), Some(renewal)) = (saved.get_mut(index), batch.get(index)) {
+            *saved = too_long(renewal).map_or(Saved::Refused, |capacity| Saved::TooLong { capacity });
+        }
+    }
+    Ok(saved)
+}
+
+/// The characters of a token, which are all ASCII.
+fn length(renewal: &Renewal) -> usize {
+    renewal.token.jwt().expose().len()
+}
+
+/// Statements of at most a hundred rows, none with the same customer twice.
+fn groups(batch: &[Renewal], indices: impl Iterator<Item = usize>) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut seen: HashSet<&CustomerId> = HashSet::new();
+    for index in indices {
+        let Some(renewal) = batch.get(index) else { continue };
+        match groups.last_mut() {
+            Some(group) if group.len() < statements::MOST_ROWS && !seen.contains(&renewal.id) => {
+                group.push(index);
+            }
+            _ => {
+                groups.push(vec![index]);
+                seen.clear();
+            }
+        }
+        seen.insert(&renewal.id);
+    }
+    // They are taken from the end.
+    groups.reverse();
+    groups
+}
+
+/// Sends one statement; says which rows were written.
+async fn write(
+    connection: &mut Connection,
+    shared: &Connections,
+    own: &SharedOwn,
+    batch: &[Renewal],
+    group: &[usize],
+) -> Result<Vec<usize>, Trouble> {
+    let layout = &connection.layout;
+    let knows_its_own = statements::knows_its_own(layout, shared.settings().expiry_clock);
+    // An id that no value of the column's type prints as is in no row: it is left out.
+    let sendable: Vec<(usize, &Renewal, ColumnData<'_>)> = group
+        .iter()
+        .filter_map(|index| {
+            let renewal = batch.get(*index)?;
+            Some((*index, renewal, types::id_parameter(&layout.id, &renewal.id)?))
+        })
+        .collect();
+    if sendable.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut query = Query::new(statements::save(layout, sendable.len(), shared.settings().expiry_clock));
+    let mut sent = Vec::with_capacity(sendable.len());
+    for (index, renewal, id) in sendable {
+        let stored = types::stored(layout.expiry, renewal.expiry, connection.zone);
+        query.bind(Raw(id));
+        query.bind(renewal.row_url.as_str());
+        query.bind(renewal.username.as_str());
+        query.bind(renewal.token.jwt().expose());
+        query.bind(Raw(types::stored_parameter(stored)));
+        if knows_its_own {
+            query.bind(Raw(types::naive_parameter(lock(own).known(&renewal.id))));
+        }
+        sent.push((index, renewal, stored));
+    }
+    let mut written = Vec::with_capacity(sent.len());
+    for row in connection.rows(query).await? {
+        // A trigger of theirs may bring results of its own.
+        if row.columns().first().is_none_or(|column| column.name() != "tbtokend_saved") {
+            continue;
+        }
+        let number = row.get_column_data(0).ok().map(types::number);
+        let Some(Ok(Some(number))) = number else { return Err(strange()) };
+        let row = usize::try_from(number).ok().and_then(|number| sent.get(number));
+        let Some((index, renewal, stored)) = row else { return Err(strange()) };
+        if let (true, Stored::Naive(shown)) = (knows_its_own, *stored) {
+            lock(own).wrote(renewal.id.clone(), shown, renewal.expiry);
+        }
+        written.push(*index);
+    }
+    Ok(written)
+}

@@ -1,0 +1,324 @@
+//! Every statement that is sent to SQL Server, and nothing else about it.
+//!
+//! Each begins with a comment `/* tbtokend:NAME */`, by which it is found in a trace of the server (and by which the
+//! fake server of the tests knows it). "rpc" is `sp_executesql` with parameters `@P1`, `@P2`, …; "batch" is plain text.
+//!
+//! | name | as | parameters, in order | result columns |
+//! |---|---|---|---|
+//! | `session` | batch | – | none |
+//! | `columns` | rpc | `nvarchar` the table as a quoted name, `[dbo].[customer_settings]` | `name nvarchar`, `type nvarchar`, `length int null` (characters, −1 for max), `scale int null`; a row a column, none if there is no such table or nothing of it may be seen |
+//! | `probe` | rpc | – | never a row; it is the error that tells (208, 207, 229, 230) |
+//! | `clock` | rpc | – | one row: `utc datetime2`, `offset_minutes int` (local minus UTC) |
+//! | `read` | rpc | – | a row a customer: `customer_id` (the column's own type), `tb_url nvarchar null`, `tb_username nvarchar`, `tb_password nvarchar`, `has_token int` (0, 1), `tbtokenexpiry` (the column's own type) null |
+//! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and with `expiry_clock = "server-local"` `datetime2` the value known to be ours, [`NO_TIME`] for none | `tbtokend_saved int`: the number, from 0, of each row that was written |
+//! | `make_tables` | batch | – | none |
+//! | `probe_records` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
+//! | `key` | rpc | – | `fingerprint_key varbinary(32)`, one row or none |
+//! | `keep_key` | rpc | `varbinary` 32 bytes | none |
+//! | `records` / `failing_records` | rpc | – | a row a record: `customer_id nvarchar`, `credentials_fingerprint varchar null`, `failures int`, `kind varchar null`, `message nvarchar null`, `parked bit`, `failed_at datetime2 null`, `next_attempt_at datetime2 null`, `last_success_at datetime2 null`, `renewals bigint`, `updated_at datetime2`; all of them, or those whose `kind` is not null |
+//! | `record` | rpc | for each of N records the eleven columns in the order of `records`: `nvarchar`, `nvarchar`, `int`, `nvarchar`, `nvarchar`, `bit`, `datetime2` × 3, `bigint`, `datetime2`; where the column may be NULL, an empty text or [`NO_TIME`] stands for it | none; each takes the place of the record with its `customer_id` |
+//!
+//! No parameter is ever NULL: tiberius sends NULL without a type, which not every engine takes.
+//!
+//! `read` brings only rows whose user and password are neither NULL nor blank, and, unless there is a fallback URL
+//! (then the text says `/* with fallback */` behind the name), whose URL is neither.
+//!
+//! `save` writes row n if there is a row with that id, to the letter, whose `tb_url` (NULL is like empty) and
+//! `tb_username` are these to the letter, and whose `tbtoken` is NULL or empty, or whose `tbtokenexpiry` is NULL, not
+//! later than the new one, or equal to the value known to be ours.
+
+use std::fmt::Write;
+
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
+
+use super::layout::{ExpiryType, IdType, Layout};
+use super::zone::ExpiryClock;
+
+/// The most rows of one `save`, and records of one `record`: 6 × 100 and 11 × 100 parameters, of at most 2,100.
+pub(super) const MOST_ROWS: usize = 100;
+
+/// What stands for "no time" in a parameter: a time that every type can hold, and that nothing of ours has.
+pub(super) const NO_TIME: NaiveDateTime = match NaiveDate::from_ymd_opt(1900, 1, 1) {
+    Some(day) => day.and_time(NaiveTime::MIN),
+    None => NaiveDateTime::MIN,
+};
+
+/// What holds for the whole session. An error ends the transaction; nobody is waited for longer than ten seconds; and
+/// the options with which tables with computed columns, filtered indexes or indexed views can be written.
+pub(super) const SESSION: &str = "/* tbtokend:session */ \
+    SET XACT_ABORT ON; SET NOCOUNT ON; SET LOCK_TIMEOUT 10000; \
+    SET ANSI_NULLS, ANSI_PADDING, ANSI_WARNINGS, ARITHABORT, CONCAT_NULL_YIELDS_NULL, QUOTED_IDENTIFIER ON; \
+    SET NUMERIC_ROUNDABORT OFF;";
+
+/// The columns of the table `@P1` as it is resolved for this login.
+pub(super) const COLUMNS: &str = "/* tbtokend:columns */ \
+    SELECT CAST(COLUMN_NAME AS nvarchar(128)) AS name, CAST(DATA_TYPE AS nvarchar(128)) AS type, \
+           CAST(CHARACTER_MAXIMUM_LENGTH AS int) AS length, CAST(DATETIME_PRECISION AS int) AS scale \
+    FROM INFORMATION_SCHEMA.COLUMNS \
+    WHERE TABLE_NAME = OBJECT_NAME(OBJECT_ID(@P1)) AND TABLE_SCHEMA = OBJECT_SCHEMA_NAME(OBJECT_ID(@P1))";
+
+/// What time it is there, and how far its local time is from UTC.
+pub(super) const CLOCK: &str = "/* tbtokend:clock */ \
+    SELECT SYSUTCDATETIME() AS utc, DATEDIFF(minute, SYSUTCDATETIME(), SYSDATETIME()) AS offset_minutes";
+
+/// The columns of `tbtokend_state`, in the order of every statement about it.
+const RECORD_COLUMNS: &str = "customer_id, credentials_fingerprint, failures, kind, message, parked, failed_at, \
+    next_attempt_at, last_success_at, renewals, updated_at";
+
+/// The same as parameters say them.
+const RECORD_VALUES: &str = "customer_id, NULLIF(credentials_fingerprint, N''), failures, NULLIF(kind, N''), \
+    NULLIF(message, N''), parked, NULLIF(failed_at, '19000101'), NULLIF(next_attempt_at, '19000101'), \
+    NULLIF(last_success_at, '19000101'), renewals, updated_at";
+
+/// Their types. Ids are compared to the letter.
+const RECORD_DEFINITION: &str = "
+    customer_id             nvarchar(450) COLLATE Latin1_General_BIN2 NOT NULL PRIMARY KEY,
+    credentials_fingerprint varchar(64) NULL,
+    failures                int NOT NULL,
+    kind                    varchar(64) NULL,
+    message                 nvarchar(1000) NULL,
+    parked                  bit NOT NULL,
+    failed_at               datetime2(6) NULL,
+    next_attempt_at         datetime2(6) NULL,
+    last_success_at         datetime2(6) NULL,
+    renewals                bigint NOT NULL,
+    updated_at              datetime2(6) NOT NULL
+";
+
+/// How many they are.
+pub(super) const RECORD_WIDTH: usize = 11;
+
+/// The name as an identifier, whatever is in it; `schema.table` becomes `[schema].[table]`.
+pub(super) fn quote(name: &str) -> String {
+    let parts: Vec<String> = name.split('.').map(|part| format!("[{}]", part.replace(']', "]]"))).collect();
+    parts.join(".")
+}
+
+/// The name of one of our own tables, in the schema of the customers' table.
+pub(super) fn beside(table: &str, own: &str) -> String {
+    match table.rsplit_once('.') {
+        Some((schema, _)) => quote(&format!("{schema}.{own}")),
+        None => quote(own),
+    }
+}
+
+/// Touches the table without reading a row, to learn from the error why its columns cannot be seen.
+pub(super) fn probe(quoted_table: &str) -> String {
+    format!(
+        "/* tbtokend:probe */ SELECT TOP (0) customer_id, tb_url, tb_username, tb_password, tbtoken, tbtokenexpiry \
+         FROM {quoted_table}"
+    )
+}
+
+/// Reads the eligible rows without the text of their tokens.
+pub(super) fn read(layout: &Layout, with_fallback: bool) -> String {
+    let columns = &layout.columns;
+    let (id, token, expiry) = (&columns.id, &columns.token, &columns.expiry);
+    let (url, username, password) = (&columns.url, &columns.username, &columns.password);
+    let has_text = |column: &str| format!("LTRIM(RTRIM({column})) <> N''");
+    let mut eligible = format!("{} AND {}", has_text(&username.text), has_text(&password.text));
+    let mut fallback = " /* with fallback */";
+    if !with_fallback {
+        eligible = format!("{} AND {eligible}", has_text(&url.text));
+        fallback = "";
+    }
+    format!(
+        "/* tbtokend:read */{fallback} SELECT {id}, {url} AS tb_url, {username} AS tb_username, \
+         {password} AS tb_password, CASE WHEN DATALENGTH({token}) > 0 THEN 1 ELSE 0 END AS has_token, {expiry} \
+         FROM {table} WHERE {eligible}",
+        id = id_as_read(&layout.id, id),
+        url = url.text,
+        username = username.text,
+        password = password.text,
+        table = layout.table,
+    )
+}
+
+/// A text is brought as nvarchar, whatever code page its column has.
+fn id_as_read(kind: &IdType, column: &str) -> String {
+    match kind {
+        IdType::Guid | IdType::Number(_) => column.to_owned(),
+        IdType::Text(_) => format!("CAST({column} AS nvarchar(4000)) AS customer_id"),
+    }
+}
+
+/// Writes `rows` tokens under guard.
+///
+/// The rows written come through a table variable: `OUTPUT` without `INTO` is refused (error 334) where the table has a
+/// trigger. Texts are compared as bytes, because most collations take `a` for `A` and none minds a space at the end.
+/// The values of the column and the new one are compared as the column's own type: a `datetime` is not exactly the
+/// `datetime2` that it looks like.
+pub(super) fn save(layout: &Layout, rows: usize, clock: ExpiryClock) -> String {
+    let columns = &layout.columns;
+    let (token, expiry) = (&columns.token, &columns.expiry);
+    let expiry_type = layout.expiry.sql();
+    let mut set = format!("{token} = v.token, {expiry} = CAST(v.expiry AS {expiry_type})");
+    if let Some((column, now)) = &columns.updated {
+        let _ = write!(set, ", {column} = {now}");
+    }
+    let has_known = knows_its_own(layout, clock);
+    let known =
+        if has_known { format!(" OR c.{expiry} = CAST(v.known AS {expiry_type})") } else { String::new() };
+    format!(
+        "/* tbtokend:save */ DECLARE @saved TABLE (n int NOT NULL); \
+         UPDATE c SET {set} OUTPUT v.n INTO @saved \
+         FROM {table} AS c JOIN (VALUES {values}) AS v (n, id, url, username, token, expiry{known_column}) ON {same_id} \
+         WHERE {same_url} AND {same_username} \
+         AND (ISNULL(DATALENGTH(c.{token}), 0) = 0 OR c.{expiry} IS NULL \
+         OR c.{expiry} <= CAST(v.expiry AS {expiry_type}){known}); \
+         SELECT n AS tbtokend_saved FROM @saved",
+        table = layout.table,
+        values = values(rows, if has_known { 6 } else { 5 }, Numbered::Yes),
+        known_column = if has_known { ", known" } else { "" },
+        same_id = same_id(&layout.id, &columns.id),
+        same_url = same_text(&columns.url.text_of("c"), "v.url"),
+        same_username = same_text(&columns.username.text_of("c"), "v.username"),
+    )
+}
+
+/// Whether `save` has the parameter for the value known to be ours. Only a naive local time can go backwards.
+pub(super) fn knows_its_own(layout: &Layout, clock: ExpiryClock) -> bool {
+    clock == ExpiryClock::ServerLocal && !matches!(layout.expiry, ExpiryType::DateTimeOffset(_))
+}
+
+fn same_id(kind: &IdType, column: &str) -> String {
+    match kind {
+        IdType::Guid => format!("c.{column} = CAST(v.id AS uniqueidentifier)"),
+        IdType::Number(sql) => format!("c.{column} = CAST(v.id AS {sql})"),
+        // The first comparison finds the row through its index, the second is exact.
+        IdType::Text(sql) => {
+            format!("c.{column} = CAST(v.id AS {sql}) AND {}", same_text(&format!("c.{column}"), "v.id"))
+        }
+    }
+}
+
+/// Equal to the letter, NULL and empty being the same.
+fn same_text(column: &str, parameter: &str) -> String {
+    format!(
+        "CAST(ISNULL(CAST({column} AS nvarchar(4000)), N'') AS varbinary(8000)) \
+         = CAST(CAST({parameter} AS nvarchar(4000)) AS varbinary(8000))"
+    )
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Numbered {
+    Yes,
+    No,
+}
+
+/// `(0, @P1, @P2), (1, @P3, @P4)`.
+fn values(rows: usize, width: usize, numbered: Numbered) -> String {
+    let mut text = String::with_capacity(rows * (width * 7 + 8));
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ", (" });
+        if numbered == Numbered::Yes {
+            let _ = write!(text, "{row}, ");
+        }
+        for column in 1..=width {
+            let comma = if column == 1 { "" } else { ", " };
+            let _ = write!(text, "{comma}@P{}", row * width + column);
+        }
+        text.push(')');
+    }
+    text
+}
+
+/// Makes our tables where they are missing. `tbtokend schema` prints the same text.
+pub(super) fn make_tables(table: &str) -> String {
+    let (state, key) = (beside(table, "tbtokend_state"), beside(table, "tbtokend_key"));
+    format!(
+        "/* tbtokend:make_tables */
+IF OBJECT_ID(N'{state_name}') IS NULL
+CREATE TABLE {state} ({RECORD_DEFINITION});
+IF OBJECT_ID(N'{key_name}') IS NULL
+CREATE TABLE {key} (
+    id              tinyint NOT NULL PRIMARY KEY CHECK (id = 1),
+    fingerprint_key varbinary(32) NOT NULL
+);
+",
+        state_name = state.replace('\'', "''"),
+        key_name = key.replace('\'', "''"),
+    )
+}
+
+/// The most characters of an id that a record can have: as many as a key holds.
+pub(super) const LONGEST_RECORDED_ID: usize = 450;
+
+/// The most characters of a record's message.
+pub(super) const LONGEST_MESSAGE: usize = 1000;
+
+/// Touches our tables in every way that is needed, without a row, to learn from the error why they cannot be used.
+pub(super) fn probe_records(table: &str) -> String {
+    let (state, key) = (beside(table, "tbtokend_state"), beside(table, "tbtokend_key"));
+    format!(
+        "/* tbtokend:probe_records */ UPDATE {state} SET failures = failures WHERE 1 = 0; \
+         INSERT INTO {state} ({RECORD_COLUMNS}) SELECT {RECORD_COLUMNS} FROM {state} WHERE 1 = 0; \
+         INSERT INTO {key} (id, fingerprint_key) SELECT id, fingerprint_key FROM {key} WHERE 1 = 0"
+    )
+}
+
+/// The key of the fingerprints.
+pub(super) fn key(table: &str) -> String {
+    format!("/* tbtokend:key */ SELECT fingerprint_key FROM {} WHERE id = 1", beside(table, "tbtokend_key"))
+}
+
+/// Keeps `@P1` as the key, unless there is one.
+pub(super) fn keep_key(table: &str) -> String {
+    let key = beside(table, "tbtokend_key");
+    format!(
+        "/* tbtokend:keep_key */ INSERT INTO {key} (id, fingerprint_key) \
+         SELECT 1, @P1 WHERE NOT EXISTS (SELECT 1 FROM {key})"
+    )
+}
+
+/// Reads all records, or only those with a failure.
+pub(super) fn records(table: &str, only_failing: bool) -> String {
+    let (name, only) = match only_failing {
+        true => ("failing_records", " WHERE kind IS NOT NULL"),
+        false => ("records", ""),
+    };
+    let state = beside(table, "tbtokend_state");
+    format!("/* tbtokend:{name} */ SELECT {RECORD_COLUMNS} FROM {state}{only}")
+}
+
+/// Writes `rows` records, each in place of the one before. Those that are there are updated and the others inserted,
+/// each in a statement that is done or not done as a whole; between the two nothing is lost, so no transaction is needed.
+pub(super) fn record(table: &str, rows: usize) -> String {
+    let state = beside(table, "tbtokend_state");
+    let columns = RECORD_COLUMNS.split(", ").map(str::trim);
+    let set: Vec<String> = columns.skip(1).map(|column| format!("{column} = r.{column}")).collect();
+    format!(
+        "/* tbtokend:record */ DECLARE @records TABLE ({RECORD_DEFINITION}); \
+         INSERT INTO @records ({RECORD_COLUMNS}) SELECT {RECORD_VALUES} FROM (VALUES {values}) AS v ({RECORD_COLUMNS}); \
+         UPDATE s SET {set} FROM {state} AS s JOIN @records AS r ON s.customer_id = r.customer_id; \
+         INSERT INTO {state} ({RECORD_COLUMNS}) SELECT {RECORD_COLUMNS} FROM @records AS r \
+         WHERE NOT EXISTS (SELECT 1 FROM {state} AS s WHERE s.customer_id = r.customer_id)",
+        set = set.join(", "),
+        values = values(rows, RECORD_WIDTH, Numbered::No),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_whatever_is_in_them() {
+        assert_eq!(quote("customer_settings"), "[customer_settings]");
+        assert_eq!(quote("dbo.my table"), "[dbo].[my table]");
+        assert_eq!(quote("a]; DROP TABLE b"), "[a]]; DROP TABLE b]");
+        assert_eq!(beside("crm.customers", "tbtokend_key"), "[crm].[tbtokend_key]");
+        assert_eq!(beside("customers", "tbtokend_key"), "[tbtokend_key]");
+    }
+
+    #[test]
+    fn values_number_rows_and_parameters() {
+        assert_eq!(values(2, 2, Numbered::Yes), "(0, @P1, @P2), (1, @P3, @P4)");
+        assert_eq!(values(2, 1, Numbered::No), "(@P1), (@P2)");
+    }
+
+    #[test]
+    fn no_statement_has_more_parameters_than_the_server_takes() {
+        const { assert!(MOST_ROWS * RECORD_WIDTH < 2100 && MOST_ROWS * 6 < 2100) }
+    }
+}
