@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::Overrides;
+use crate::store::schema;
 
 /// Keeps the ThingsBoard tokens of many customers fresh
 #[derive(Debug, Parser)]
@@ -16,7 +17,7 @@ use crate::config::Overrides;
 pub struct Args {
     /// The configuration; missing is fine if the environment or the defaults suffice
     /// [default: /etc/tbtokend/config.toml]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Checks the configuration, prints the effective one without secrets, and ends
     #[arg(long)]
@@ -30,6 +31,46 @@ pub struct Args {
     /// error, warn, info, debug or trace, over log.level
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
+    /// What to do instead of running
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What can be done besides running.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Prints the statements that make tbtokend's own tables, for the DBA
+    Schema(SchemaArgs),
+}
+
+/// The arguments of `schema`.
+#[derive(Debug, clap::Args)]
+pub struct SchemaArgs {
+    /// For which database
+    #[arg(long, value_enum)]
+    dialect: Dialect,
+    /// The customers' table, beside which they are made; schema.table for SQL Server
+    #[arg(long, value_name = "NAME", default_value = "customer_settings")]
+    pub table: String,
+    /// With --dialect mssql: and those that give this user of the database what it needs
+    #[arg(long, value_name = "USER")]
+    pub grants: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Dialect {
+    Mssql,
+    Sqlite,
+}
+
+impl SchemaArgs {
+    /// For which kind of database.
+    pub fn dialect(&self) -> schema::Dialect {
+        match self.dialect {
+            Dialect::Mssql => schema::Dialect::Mssql,
+            Dialect::Sqlite => schema::Dialect::Sqlite,
+        }
+    }
 }
 
 /// It could not start: the socket is taken, for example.

@@ -6,14 +6,19 @@ use clap::Parser;
 use futures_util::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
-use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START};
+use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START, Command};
 use tbtokend::clock::Clock;
 use tbtokend::config::Config;
+use tbtokend::store::schema;
 use tbtokend::telemetry;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(Command::Schema(asked)) = &args.command {
+        print!("{}", schema::statements(asked.dialect(), &asked.table, asked.grants.as_deref()));
+        return ExitCode::SUCCESS;
+    }
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
