@@ -1,6 +1,7 @@
 //! Arguments → configuration → `run` → exit code.
 
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use signal_hook_tokio::Signals;
 use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START, Command, man};
 use tbtokend::clock::Clock;
 use tbtokend::config::{Config, Source};
+use tbtokend::store::schema;
 use tbtokend::telemetry::{self, Log};
 use tbtokend::text::with_causes;
 use tbtokend::{Process, systemd};
@@ -70,6 +72,10 @@ fn main() -> ExitCode {
 
 fn carry_out(command: &Command) -> ExitCode {
     let done = match command {
+        Command::Schema(asked) => {
+            let statements = schema::statements(asked.dialect(), &asked.table, asked.grants.as_deref());
+            std::io::stdout().write_all(statements.as_bytes())
+        }
         Command::Man { page } => man::write(*page, &mut std::io::stdout()),
     };
     match done {

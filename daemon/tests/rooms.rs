@@ -54,7 +54,7 @@ fn assert_absent(rooms: &[&str], words: &[&str]) {
     }
 }
 
-const PURE: [&str; 22] = [
+const PURE: [&str; 24] = [
     "model/",
     "engine/plan",
     "engine/accounts",
@@ -66,8 +66,10 @@ const PURE: [&str; 22] = [
     "engine/view",
     "thingsboard/gate",
     "thingsboard/answer",
+    "store/schema",
     "store/timestamp",
     "store/mssql/address",
+    "store/mssql/grants",
     "store/mssql/layout",
     "store/mssql/own",
     "store/mssql/patience",

@@ -4,9 +4,10 @@ pub mod man;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::Overrides;
+use crate::store::schema;
 
 /// Keeps the ThingsBoard tokens of many customers fresh
 #[derive(Debug, Parser)]
@@ -14,8 +15,7 @@ use crate::config::Overrides;
     name = "tbtokend",
     version,
     after_help = "Exit codes: 0 ended as asked; 1 could not start; 2 usage; 6 configuration.",
-    disable_help_subcommand = true,
-    args_conflicts_with_subcommands = true
+    disable_help_subcommand = true
 )]
 pub struct Args {
     /// How to serve.
@@ -31,7 +31,7 @@ pub struct Args {
 pub struct Options {
     /// The configuration; missing is fine if the environment or the defaults suffice
     /// [default: /etc/tbtokend/config.toml]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Checks the configuration, prints the effective one without secrets, and ends
     #[arg(long)]
@@ -47,15 +47,47 @@ pub struct Options {
     log_level: Option<String>,
 }
 
-/// What else the program can do.
-#[derive(Debug, Clone, Subcommand)]
+/// What can be done besides serving.
+#[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Prints the statements that make tbtokend's own tables, for the DBA
+    Schema(SchemaArgs),
     /// Prints a man page, in roff; for those who build packages
     #[command(hide = true)]
     Man {
         /// Which one
         page: man::Page,
     },
+}
+
+/// The arguments of `schema`.
+#[derive(Debug, clap::Args)]
+pub struct SchemaArgs {
+    /// For which database
+    #[arg(long, value_enum)]
+    dialect: Dialect,
+    /// The customers' table, beside which they are made; schema.table for SQL Server
+    #[arg(long, value_name = "NAME", default_value = "customer_settings")]
+    pub table: String,
+    /// With --dialect mssql: and those that give this user of the database what it needs
+    #[arg(long, value_name = "USER")]
+    pub grants: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Dialect {
+    Mssql,
+    Sqlite,
+}
+
+impl SchemaArgs {
+    /// For which kind of database.
+    pub fn dialect(&self) -> schema::Dialect {
+        match self.dialect {
+            Dialect::Mssql => schema::Dialect::Mssql,
+            Dialect::Sqlite => schema::Dialect::Sqlite,
+        }
+    }
 }
 
 /// It could not start: the socket is taken, for example.

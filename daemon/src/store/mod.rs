@@ -1,6 +1,7 @@
 //! Where the customers' rows and the daemon's records are: the seam between the engine and a database.
 
 pub mod mssql;
+pub mod schema;
 pub mod sqlite;
 mod timestamp;
 

@@ -3,6 +3,7 @@
 mod address;
 mod connect;
 mod connection;
+mod grants;
 mod layout;
 mod own;
 mod patience;
@@ -18,6 +19,7 @@ mod zone;
 use std::sync::Arc;
 
 pub use self::address::{Address, At, BadAddress};
+pub(super) use self::grants::schema;
 pub use self::problem::Problem;
 pub use self::settings::{Encryption, Password, Settings, Trust, Unreadable};
 pub use self::zone::ExpiryClock;

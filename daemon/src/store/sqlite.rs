@@ -6,6 +6,8 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::schema::statements as schema_statements;
+
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};

@@ -134,7 +134,7 @@ impl State {
         if let Some(why) = records_lost.filter(|_| !self.told_records_lost) {
             self.told_records_lost = true;
             let message = format!(
-                "the table tbtokend_state cannot be used ({why}): who is parked is forgotten at a restart; create it with the statements of the documentation"
+                "the table tbtokend_state cannot be used ({why}): who is parked is forgotten at a restart; have the DBA run what `tbtokend schema` prints"
             );
             self.note(at, NoticeKind::Warning, None, message);
         }

@@ -65,6 +65,17 @@ pub(super) enum IdType {
     Text(String),
 }
 
+impl IdType {
+    /// The type in SQL.
+    pub(super) fn sql(&self) -> &str {
+        match self {
+            Self::Guid => "uniqueidentifier",
+            Self::Number(sql) => sql,
+            Self::Text(sql) => sql,
+        }
+    }
+}
+
 /// The type of `tbtokenexpiry`. The number is the digits of its second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExpiryType {

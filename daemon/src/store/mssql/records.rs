@@ -55,13 +55,12 @@ pub(super) async fn prepare(
 
 fn why_lost(table: &str, error: ServerError) -> String {
     let state = statements::beside(table, "tbtokend_state");
-    let what = match error.number {
+    match error.number {
         229 | 230 => format!("the login lacks permissions on {state}"),
         208 | 262 | 2760 => format!("there is no table {state}, and the login may not make it"),
         207 => format!("the table {state} has other columns"),
-        number => format!("{state} cannot be used (error {number}){}", error.words()),
-    };
-    format!("{what}; have the DBA run what `tbtokend schema --dialect mssql --grants USER` prints")
+        number => format!("error {number}{}", error.words()),
+    }
 }
 
 async fn stored_key(

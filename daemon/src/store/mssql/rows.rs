@@ -1,6 +1,6 @@
 //! The customers' rows: reading them without their tokens, writing tokens under guard.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec::IntoIter;
 
@@ -239,9 +239,11 @@ async fn write(
         return Ok(Vec::new());
     }
     let mut query = Query::new(statements::save(layout, sendable.len(), shared.settings().expiry_clock));
-    let mut sent = Vec::with_capacity(sendable.len());
+    let mut sent = HashMap::with_capacity(sendable.len());
     for (index, renewal, id) in sendable {
         let stored = types::stored(layout.expiry, renewal.expiry, connection.zone);
+        // As the server will print it.
+        let printed = types::id(id.clone()).ok().flatten().unwrap_or_else(|| renewal.id.clone());
         query.bind(Raw(id));
         query.bind(renewal.row_url.as_str());
         query.bind(renewal.username.as_str());
@@ -250,7 +252,7 @@ async fn write(
         if knows_its_own {
             query.bind(Raw(types::naive_parameter(lock(own).known(&renewal.id))));
         }
-        sent.push((index, renewal, stored));
+        sent.insert(printed, (index, renewal, stored));
     }
     let mut written = Vec::with_capacity(sent.len());
     for row in connection.rows(query).await? {
@@ -258,14 +260,13 @@ async fn write(
         if row.columns().first().is_none_or(|column| column.name() != "tbtokend_saved") {
             continue;
         }
-        let number = row.get_column_data(0).ok().map(types::number);
-        let Some(Ok(Some(number))) = number else { return Err(strange()) };
-        let row = usize::try_from(number).ok().and_then(|number| sent.get(number));
-        let Some((index, renewal, stored)) = row else { return Err(strange()) };
-        if let (true, Stored::Naive(shown)) = (knows_its_own, *stored) {
+        let Some(Ok(Some(id))) = row.into_iter().next().map(types::id) else { return Err(strange()) };
+        // A second row of the same id is no second token.
+        let Some((index, renewal, stored)) = sent.remove(&id) else { continue };
+        if let (true, Stored::Naive(shown)) = (knows_its_own, stored) {
             lock(own).wrote(renewal.id.clone(), shown, renewal.expiry);
         }
-        written.push(*index);
+        written.push(index);
     }
     Ok(written)
 }

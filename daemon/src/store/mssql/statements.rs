@@ -10,7 +10,7 @@
 //! | `probe` | rpc | – | never a row; it is the error that tells (208, 207, 229, 230) |
 //! | `clock` | rpc | – | one row: `utc datetime2`, `offset_minutes int` (local minus UTC) |
 //! | `read` | rpc | – | a row a customer: `customer_id` (the column's own type), `tb_url nvarchar null`, `tb_username nvarchar`, `tb_password nvarchar`, `has_token int` (0, 1), `tbtokenexpiry` (the column's own type) null |
-//! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and with `expiry_clock = "server-local"` `datetime2` the value known to be ours, [`NO_TIME`] for none | `tbtokend_saved int`: the number, from 0, of each row that was written |
+//! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and with `expiry_clock = "server-local"` `datetime2` the value known to be ours, [`NO_TIME`] for none | `tbtokend_saved`: the id of each row that was written, of the type that `read` brings |
 //! | `make_tables` | batch | – | none |
 //! | `probe_records` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
 //! | `key` | rpc | – | `fingerprint_key varbinary(32)`, one row or none |
@@ -23,7 +23,7 @@
 //! `read` brings only rows whose user and password are neither NULL nor blank, and, unless there is a fallback URL
 //! (then the text says `/* with fallback */` behind the name), whose URL is neither.
 //!
-//! `save` writes row n if there is a row with that id, to the letter, whose `tb_url` (NULL is like empty) and
+//! `save` writes a row if there is a row with that id, to the letter, whose `tb_url` (NULL is like empty) and
 //! `tb_username` are these to the letter, and whose `tbtoken` is NULL or empty, or whose `tbtokenexpiry` is NULL, not
 //! later than the new one, or equal to the value known to be ours.
 
@@ -123,8 +123,8 @@ pub(super) fn read(layout: &Layout, with_fallback: bool) -> String {
         fallback = "";
     }
     format!(
-        "/* tbtokend:read */{fallback} SELECT {id}, {url} AS tb_url, {username} AS tb_username, \
-         {password} AS tb_password, CASE WHEN DATALENGTH({token}) > 0 THEN 1 ELSE 0 END AS has_token, {expiry} \
+        "/* tbtokend:read */{fallback} SELECT {id} AS customer_id, {url} AS tb_url, {username} AS tb_username, \
+         {password} AS tb_password, CASE WHEN DATALENGTH({token}) > 0 THEN 1 ELSE 0 END AS has_token, {expiry} AS tbtokenexpiry \
          FROM {table} WHERE {eligible}",
         id = id_as_read(&layout.id, id),
         url = url.text,
@@ -138,7 +138,7 @@ pub(super) fn read(layout: &Layout, with_fallback: bool) -> String {
 fn id_as_read(kind: &IdType, column: &str) -> String {
     match kind {
         IdType::Guid | IdType::Number(_) => column.to_owned(),
-        IdType::Text(_) => format!("CAST({column} AS nvarchar(4000)) AS customer_id"),
+        IdType::Text(_) => format!("CAST({column} AS nvarchar(4000))"),
     }
 }
 
@@ -160,15 +160,18 @@ pub(super) fn save(layout: &Layout, rows: usize, clock: ExpiryClock) -> String {
     let known =
         if has_known { format!(" OR c.{expiry} = CAST(v.known AS {expiry_type})") } else { String::new() };
     format!(
-        "/* tbtokend:save */ DECLARE @saved TABLE (n int NOT NULL); \
-         UPDATE c SET {set} OUTPUT v.n INTO @saved \
-         FROM {table} AS c JOIN (VALUES {values}) AS v (n, id, url, username, token, expiry{known_column}) ON {same_id} \
+        "/* tbtokend:save */ DECLARE @saved TABLE (id {id_type}); \
+         UPDATE c SET {set} OUTPUT inserted.{id} INTO @saved \
+         FROM {table} AS c JOIN (VALUES {values}) AS v (id, url, username, token, expiry{known_column}) ON {same_id} \
          WHERE {same_url} AND {same_username} \
          AND (ISNULL(DATALENGTH(c.{token}), 0) = 0 OR c.{expiry} IS NULL \
          OR c.{expiry} <= CAST(v.expiry AS {expiry_type}){known}); \
-         SELECT n AS tbtokend_saved FROM @saved",
+         SELECT {saved} AS tbtokend_saved FROM @saved",
+        id_type = layout.id.sql(),
+        id = columns.id,
+        saved = id_as_read(&layout.id, "id"),
         table = layout.table,
-        values = values(rows, if has_known { 6 } else { 5 }, Numbered::Yes),
+        values = values(rows, if has_known { 6 } else { 5 }),
         known_column = if has_known { ", known" } else { "" },
         same_id = same_id(&layout.id, &columns.id),
         same_url = same_text(&columns.url.text_of("c"), "v.url"),
@@ -183,8 +186,7 @@ pub(super) fn knows_its_own(layout: &Layout, clock: ExpiryClock) -> bool {
 
 fn same_id(kind: &IdType, column: &str) -> String {
     match kind {
-        IdType::Guid => format!("c.{column} = CAST(v.id AS uniqueidentifier)"),
-        IdType::Number(sql) => format!("c.{column} = CAST(v.id AS {sql})"),
+        IdType::Guid | IdType::Number(_) => format!("c.{column} = CAST(v.id AS {})", kind.sql()),
         // The first comparison finds the row through its index, the second is exact.
         IdType::Text(sql) => {
             format!("c.{column} = CAST(v.id AS {sql}) AND {}", same_text(&format!("c.{column}"), "v.id"))
@@ -200,20 +202,11 @@ fn same_text(column: &str, parameter: &str) -> String {
     )
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Numbered {
-    Yes,
-    No,
-}
-
-/// `(0, @P1, @P2), (1, @P3, @P4)`.
-fn values(rows: usize, width: usize, numbered: Numbered) -> String {
-    let mut text = String::with_capacity(rows * (width * 7 + 8));
+/// `(@P1, @P2), (@P3, @P4)`.
+fn values(rows: usize, width: usize) -> String {
+    let mut text = String::with_capacity(rows * (width * 7 + 4));
     for row in 0..rows {
         text.push_str(if row == 0 { "(" } else { ", (" });
-        if numbered == Numbered::Yes {
-            let _ = write!(text, "{row}, ");
-        }
         for column in 1..=width {
             let comma = if column == 1 { "" } else { ", " };
             let _ = write!(text, "{comma}@P{}", row * width + column);
@@ -294,7 +287,7 @@ pub(super) fn record(table: &str, rows: usize) -> String {
          INSERT INTO {state} ({RECORD_COLUMNS}) SELECT {RECORD_COLUMNS} FROM @records AS r \
          WHERE NOT EXISTS (SELECT 1 FROM {state} AS s WHERE s.customer_id = r.customer_id)",
         set = set.join(", "),
-        values = values(rows, RECORD_WIDTH, Numbered::No),
+        values = values(rows, RECORD_WIDTH),
     )
 }
 
@@ -312,9 +305,9 @@ mod tests {
     }
 
     #[test]
-    fn values_number_rows_and_parameters() {
-        assert_eq!(values(2, 2, Numbered::Yes), "(0, @P1, @P2), (1, @P3, @P4)");
-        assert_eq!(values(2, 1, Numbered::No), "(@P1), (@P2)");
+    fn values_number_their_parameters() {
+        assert_eq!(values(2, 2), "(@P1, @P2), (@P3, @P4)");
+        assert_eq!(values(1, 1), "(@P1)");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use tiberius::error::{Error, IoErrorKind};
 
 use super::super::StoreError;
+use super::grants::{Need, grant};
 use super::problem::Problem;
 
 /// What went wrong.
@@ -257,38 +258,15 @@ impl Names {
     }
 
     fn no_permission(&self, doing: Doing) -> Problem {
-        use super::statements::{beside, quote};
-        let (user, table) = (self.user.clone(), quote(&self.table));
-        let (permission, object, grant) = match doing {
-            Doing::Reading => {
-                ("SELECT", self.table.clone(), format!("GRANT SELECT ON {table} TO {};", quote_user(&user)))
-            }
-            Doing::Saving => (
-                "UPDATE",
-                self.table.clone(),
-                // Also updatedttm, where the table has it.
-                format!(
-                    "GRANT UPDATE ON {table} (tbtoken, tbtokenexpiry, updatedttm) TO {};",
-                    quote_user(&user)
-                ),
-            ),
-            Doing::Recording => (
-                "SELECT, INSERT or UPDATE",
-                "tbtokend_state".to_owned(),
-                format!(
-                    "GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {};",
-                    beside(&self.table, "tbtokend_state"),
-                    quote_user(&user)
-                ),
-            ),
+        let (permission, need) = match doing {
+            Doing::Reading => ("SELECT", Need::Read),
+            Doing::Saving => ("UPDATE", Need::Write),
+            Doing::Recording => ("SELECT, INSERT or UPDATE", Need::Record),
         };
-        Problem::NoPermission { user, permission, object, grant }
+        let object = if need == Need::Record { "tbtokend_state" } else { &self.table }.to_owned();
+        let grant = grant(need, &self.table, &self.user);
+        Problem::NoPermission { user: self.user.clone(), permission, object, grant }
     }
-}
-
-/// The user as an identifier, dots and all.
-fn quote_user(user: &str) -> String {
-    format!("[{}]", user.replace(']', "]]"))
 }
 
 impl From<Problem> for StoreError {

@@ -15,7 +15,7 @@ use crate::model::{CustomerId, Secret};
 pub(super) struct Strange;
 
 /// The id as text: as the server would print it, so a `uniqueidentifier` in capitals. `None` for NULL and empty.
-pub(super) fn id(value: ColumnData<'static>) -> Result<Option<CustomerId>, Strange> {
+pub(super) fn id(value: ColumnData<'_>) -> Result<Option<CustomerId>, Strange> {
     let text = match value {
         ColumnData::Guid(guid) => guid.map(|guid| format!("{:X}", guid.hyphenated())),
         ColumnData::U8(number) => number.map(|number| number.to_string()),
@@ -37,7 +37,7 @@ pub(super) fn id_parameter<'a>(kind: &IdType, id: &'a CustomerId) -> Option<Colu
 }
 
 /// A text column.
-pub(super) fn text(value: ColumnData<'static>) -> Result<Option<String>, Strange> {
+pub(super) fn text(value: ColumnData<'_>) -> Result<Option<String>, Strange> {
     match value {
         ColumnData::String(text) => Ok(text.map(Cow::into_owned)),
         _ => Err(Strange),

@@ -10,7 +10,7 @@ use super::super::{Records, timestamp};
 use super::Open;
 use crate::model::{CustomerId, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record};
 
-const CREATE: &str = "
+pub(super) const CREATE: &str = "
     CREATE TABLE IF NOT EXISTS tbtokend_state (
         customer_id             TEXT PRIMARY KEY NOT NULL,
         credentials_fingerprint TEXT,

@@ -23,6 +23,16 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA schema_version", [], |row| row.get(0))
 }
 
+/// All tables, for whoever wants to make them by hand.
+pub(in crate::store) fn statements(table: &str) -> String {
+    format!(
+        "-- The tables of tbtokend {} in SQLite. tbtokend makes them itself in a file that it creates.\n{};\n{}\n",
+        env!("CARGO_PKG_VERSION"),
+        create_customers(table).replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1),
+        super::records::CREATE.trim_start(),
+    )
+}
+
 /// The statement that makes the customers' table.
 fn create_customers(table: &str) -> String {
     format!(

@@ -1,0 +1,93 @@
+//! The statements for a DBA: our tables, and what the login may do. Pure.
+
+use super::statements::{beside, make_tables, quote};
+
+/// The permissions that are needed on a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Reading the customers.
+    Read,
+    /// Writing tokens.
+    Write,
+    /// Keeping records.
+    Record,
+}
+
+/// The statement that gives what is needed to `user`.
+pub(super) fn grant(need: Need, table: &str, user: &str) -> String {
+    let user = quote_user(user);
+    match need {
+        Need::Read => format!("GRANT SELECT ON {} TO {user};", quote(table)),
+        Need::Write => format!("GRANT UPDATE ON {} (tbtoken, tbtokenexpiry) TO {user};", quote(table)),
+        Need::Record => format!(
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {user}; GRANT SELECT, INSERT ON {} TO {user};",
+            beside(table, "tbtokend_state"),
+            beside(table, "tbtokend_key"),
+        ),
+    }
+}
+
+/// `updatedttm` is not in every table, and a grant on a column that is not there is an error.
+fn grant_updatedttm(table: &str, user: &str) -> String {
+    let literal = |text: &str| format!("N'{}'", text.replace('\'', "''"));
+    let grant = format!("GRANT UPDATE ON {} (updatedttm) TO {};", quote(table), quote_user(user));
+    format!("IF COL_LENGTH({}, N'updatedttm') IS NOT NULL EXEC({});", literal(&quote(table)), literal(&grant))
+}
+
+/// A user as an identifier; a dot in it is no separator.
+pub(super) fn quote_user(user: &str) -> String {
+    format!("[{}]", user.replace(']', "]]"))
+}
+
+/// Everything, to be run once in the database of the customers' table.
+pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text = format!(
+        "-- What tbtokend {version} needs in the database of {table}. Run it there; twice does no harm.\n\
+         -- Its own two tables. The table of the customers is never altered.\n{}",
+        make_tables(table)
+    );
+    match user {
+        None => text.push_str(
+            "-- For the permissions of its login as well: tbtokend schema --dialect mssql --grants USER\n",
+        ),
+        Some(user) => {
+            let quoted = quote_user(user);
+            text.push_str(&format!(
+                "\n-- What its user may do. If there is no such user yet, make it first:\n\
+                 --   CREATE LOGIN {quoted} WITH PASSWORD = '...';\n\
+                 --   CREATE USER {quoted} FOR LOGIN {quoted};\n"
+            ));
+            for line in [
+                grant(Need::Read, table, user),
+                grant(Need::Write, table, user),
+                grant_updatedttm(table, user),
+                grant(Need::Record, table, user).replace("; GRANT", ";\nGRANT"),
+            ] {
+                text.push_str(&line);
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_and_every_statement_ends() {
+        let text = schema("dbo.customer settings", Some("o'neill.x]"));
+        assert!(text.contains("GRANT SELECT ON [dbo].[customer settings] TO [o'neill.x]]];"), "{text}");
+        assert!(
+            text.contains(
+                "EXEC(N'GRANT UPDATE ON [dbo].[customer settings] (updatedttm) TO [o''neill.x]]];');"
+            )
+        );
+        assert!(text.contains("IF OBJECT_ID(N'[dbo].[tbtokend_state]') IS NULL"));
+        let ends = text.lines().filter(|line| line.starts_with("GRANT") || line.starts_with("EXEC"));
+        assert!(ends.into_iter().all(|line| line.ends_with(';')), "{text}");
+        assert!(!schema("customer_settings", None).contains("GRANT "));
+    }
+}
