@@ -1,40 +1,53 @@
 //! The command line.
 
+mod threshold;
+mod values;
+
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Parser, Subcommand, ValueEnum};
-use tbtoken_proto::{DEFAULT_EVENTS, DEFAULT_SOCKET, MAX_EVENTS, SOCKET_VARIABLE, TokenStatus};
+use clap::{Parser, Subcommand, ValueHint};
+use tbtoken_proto::{DEFAULT_EVENTS, DEFAULT_SOCKET, MAX_EVENTS, SOCKET_VARIABLE};
 
+pub(crate) use self::threshold::Threshold;
+pub(crate) use self::values::{Goal, Shell, SortBy, StatusWord, When};
 use crate::exit;
 
 /// How long an answer may take unless told otherwise. A manual pass may take as long as it takes.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest time-out that is accepted. Longer ones are a typing mistake, or mean "for ever".
-const MAX_TIMEOUT_SECONDS: f64 = 365.0 * 86_400.0;
+/// The same for `check`: whoever runs it does not wait for long.
+pub(crate) const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Asks and steers tbtokend, which keeps the ThingsBoard tokens of all customers fresh.
-///
-/// Without a command it shows the status.
+/// How long `wait` waits in all.
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The heading of the options that all commands have.
+const GLOBAL: &str = "Global options";
+
+/// Asks and steers tbtokend, which keeps the ThingsBoard tokens of all customers fresh; alone it shows the status
 #[derive(Debug, Parser)]
 #[command(name = "tbctl", version, max_term_width = 100, after_help = after_help())]
 pub(crate) struct Args {
     /// The daemon's socket
-    #[arg(long, global = true, value_name = "PATH", help = socket_help())]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "PATH", help = socket_help(), value_hint = ValueHint::FilePath)]
     pub(crate) socket: Option<PathBuf>,
-    /// Print the daemon's answer as JSON, one document, and nothing else on standard output
-    #[arg(long, global = true)]
+    /// Print the answer as JSON on standard output, one document on one line, and nothing else
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     /// Print data and errors only: no summary, no remarks, no progress
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub(crate) quiet: bool,
-    /// When to use colour; auto means on a terminal, unless NO_COLOR is set
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    /// When to use colour: always, never, or auto: on a terminal, unless NO_COLOR is set [default: auto]
+    #[arg(
+        long, global = true, help_heading = GLOBAL, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = true,
+        hide_default_value = true,
+    )]
     pub(crate) color: When,
-    /// How long to wait for the answer: 30, 30s, 500ms, 2m [default: 30s; refresh waits until the pass is over]
-    #[arg(long, global = true, value_name = "TIME", value_parser = timeout)]
+    /// How long to wait for an answer: 30, 30s, 500ms, 2m [default: 30s; check: 10s; wait: 60s in all; refresh: until the pass is over]
+    #[arg(short, long, global = true, help_heading = GLOBAL, value_name = "TIME", value_parser = values::timeout)]
     pub(crate) timeout: Option<Duration>,
     /// What to do.
     #[command(subcommand)]
@@ -46,6 +59,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Show how the loop and the customers stand, problems first
     Status(StatusArgs),
+    /// Show everything about one customer: how it stands, why, what happens next, and what to do
+    Show(ShowArgs),
     /// Renew tokens now: of whoever is due, of the customers named (even if valid or parked), or of all
     Refresh(RefreshArgs),
     /// Let the loop run
@@ -54,32 +69,60 @@ pub(crate) enum Command {
     Stop,
     /// Show what happened lately, oldest first
     Events(EventsArgs),
+    /// Check whether all is well, as a monitoring plugin
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArgs),
+    /// Wait until everyone, or everyone named, has had a valid token
+    #[command(after_help = WAIT_HELP)]
+    Wait(WaitArgs),
     /// Show the versions of tbctl and of the running daemon
     Version,
+    /// Print a script that teaches a shell to complete commands, options, customers and users
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(CompletionsArgs),
+    /// Print the manual page, as roff: tbctl man | man -l -
+    Man,
+    /// What the completion scripts ask.
+    #[command(hide = true)]
+    Complete(CompleteArgs),
 }
+
+/// What a customer may be called on the command line.
+const NAME_HELP: &str = "Customers: an id, its beginning (4 characters or more), or a ThingsBoard user";
 
 /// What `status` shows.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct StatusArgs {
-    /// Only these customers
-    #[arg(value_name = "ID")]
+    /// Only these
+    #[arg(value_name = "ID", help = NAME_HELP)]
     pub(crate) customers: Vec<String>,
     /// Only customers whose token is not valid or whose last renewal failed
     #[arg(long)]
     pub(crate) problems: bool,
-    /// Only customers whose token stands so; several with commas between
-    #[arg(long, value_name = "STATUS", value_enum, value_delimiter = ',')]
+    /// Only customers whose token is expired, missing, expiring-soon, or valid; several with commas between
+    #[arg(long, value_name = "STATUS", value_enum, value_delimiter = ',', hide_possible_values = true)]
     pub(crate) status: Vec<StatusWord>,
-    /// The order: problems first, the least time left first, by id, or by status
-    #[arg(long, value_name = "BY", value_enum, default_value_t)]
+    /// The order: problems (they first), left (the least time first), customer (by id), or status
+    #[arg(long, value_name = "BY", value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) sort: SortBy,
+    /// Go on, with a line for each change; with --json an object for each
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+/// Whom `show` shows.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowArgs {
+    /// The customer
+    #[arg(value_name = "ID", help = "The customer: its id, the beginning of it, or its ThingsBoard user")]
+    pub(crate) customer: String,
 }
 
 /// Whom `refresh` renews.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RefreshArgs {
-    /// Exactly these customers, even if their tokens are valid or they are parked
-    #[arg(value_name = "ID")]
+    /// Exactly these, even if their tokens are valid or they are parked
+    #[arg(value_name = "ID", help = NAME_HELP)]
     pub(crate) customers: Vec<String>,
     /// Everyone who is not parked
     #[arg(long, conflicts_with = "customers")]
@@ -98,84 +141,79 @@ pub(crate) struct EventsArgs {
     /// The newest so many
     #[arg(
         short = 'n', long = "lines", value_name = "N", default_value_t = DEFAULT_EVENTS,
-        value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_EVENTS as u64),
+        value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_EVENTS as u64),
     )]
     pub(crate) lines: usize,
+    /// Go on with what happens from now; with --json a line for each event
+    #[arg(short, long)]
+    pub(crate) follow: bool,
 }
 
-/// When to use colour.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum When {
-    /// On a terminal, unless NO_COLOR is set.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
+/// When `check` raises an alarm.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// WARNING when more customers than this are in trouble
+    #[arg(short, long, value_name = "N", default_value = "0")]
+    pub(crate) warning: Threshold,
+    /// CRITICAL when more customers than this are in trouble
+    #[arg(short, long, value_name = "N", default_value = "10%")]
+    pub(crate) critical: Threshold,
 }
 
-/// The order of the table.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SortBy {
-    /// Trouble first.
-    #[default]
-    Problems,
-    /// The least time left first.
-    Left,
-    /// By customer id.
-    Customer,
-    /// By the status of the token.
-    Status,
+const CHECK_HELP: &str = "\
+A customer is in trouble when its token has ended, or is missing, or when it is parked: its user or password must be \
+mended. N is a number, a percentage of all customers, or a range of the Monitoring Plugins guidelines (2:5 alerts \
+outside of it, @2:5 inside, 10: below ten).
+
+Whatever the thresholds, these are CRITICAL: the daemon cannot be reached or does not answer, the loop is stopped, the \
+database cannot be read or written, the table was not read for 5 minutes (or 5 intervals, if they are longer). No \
+customer at all is a WARNING.
+
+The first line is STATE: text | performance data; the lines below it name the customers in trouble (not with -q).
+
+Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (it could not be found out: no permission, wrong arguments).";
+
+/// For whom and for what `wait` waits.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WaitArgs {
+    /// For these
+    #[arg(value_name = "ID", help = NAME_HELP)]
+    pub(crate) customers: Vec<String>,
+    /// For what: valid (the token does not end soon), or usable (it has not ended)
+    #[arg(long = "for", value_name = "GOAL", value_enum, default_value_t, hide_possible_values = true)]
+    pub(crate) goal: Goal,
 }
 
-/// A token status on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StatusWord {
-    /// It has ended.
-    Expired,
-    /// There is none.
-    Missing,
-    /// It ends soon.
-    #[value(alias = "expiring_soon", alias = "expiring soon")]
-    ExpiringSoon,
-    /// It needs nothing.
-    Valid,
+const WAIT_HELP: &str = "\
+A customer counts once its token has been seen so; later it may end soon again, as all tokens do. A daemon that is not \
+there yet is waited for, too. --timeout bounds the whole (60s unless given); when it is over, the exit code is 7 and \
+the error names those who are missing.";
+
+/// Whom to teach.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompletionsArgs {
+    /// bash, zsh or fish
+    #[arg(value_enum, hide_possible_values = true)]
+    pub(crate) shell: Shell,
 }
 
-impl From<StatusWord> for TokenStatus {
-    fn from(word: StatusWord) -> Self {
-        match word {
-            StatusWord::Expired => Self::Expired,
-            StatusWord::Missing => Self::Missing,
-            StatusWord::ExpiringSoon => Self::ExpiringSoon,
-            StatusWord::Valid => Self::Valid,
-        }
-    }
-}
+const COMPLETIONS_HELP: &str = "\
+bash:  source <(tbctl completions bash)         in ~/.bashrc, or once
+       tbctl completions bash > /usr/share/bash-completion/completions/tbctl
+zsh:   source <(tbctl completions zsh)          in ~/.zshrc, after compinit
+       tbctl completions zsh > /usr/share/zsh/vendor-completions/_tbctl
+fish:  tbctl completions fish > ~/.config/fish/completions/tbctl.fish";
 
-/// A time-out that is not understood.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a time longer than zero is needed, as 30, 30s, 500ms, 2m or 1h")]
-struct BadTimeout;
-
-/// Reads `30`, `30s`, `500ms`, `1.5m`, `1h`.
-fn timeout(text: &str) -> Result<Duration, BadTimeout> {
-    let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let factor = match unit {
-        "" | "s" => 1.0,
-        "ms" => 0.001,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(BadTimeout),
-    };
-    let seconds = number.trim().parse::<f64>().map_err(|_| BadTimeout)? * factor;
-    // No answer comes within less than a millisecond, and the time-out of a socket is no finer than a microsecond.
-    if !(0.001..=MAX_TIMEOUT_SECONDS).contains(&seconds) {
-        return Err(BadTimeout);
-    }
-    Duration::try_from_secs_f64(seconds).map_err(|_| BadTimeout)
+/// What is to be completed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompleteArgs {
+    /// For whom.
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+    /// bash: the line up to the cursor and the word that bash would replace. The others: the words, the last one
+    /// up to the cursor.
+    #[arg(last = true)]
+    pub(crate) words: Vec<OsString>,
 }
 
 fn socket_help() -> String {
@@ -188,7 +226,8 @@ fn after_help() -> String {
         text.push_str(&format!("  {code:<4} {meaning}\n"));
     }
     text.push_str(
-        "\nData goes to standard output, everything else to standard error. The columns of a table that is not\n\
+        "  check has those of a monitoring plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN\n\n\
+         Data goes to standard output, everything else to standard error. The columns of a table that is not\n\
          on a terminal are at least two spaces apart: tbctl status | awk -F '  +' '{print $2}'",
     );
     text
@@ -203,22 +242,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn timeouts_have_a_unit_or_are_seconds() {
-        for (text, milliseconds) in [
-            ("30", 30_000),
-            ("30s", 30_000),
-            ("500ms", 500),
-            ("0.5", 500),
-            ("1.5m", 90_000),
-            ("1h", 3_600_000),
-        ] {
-            assert_eq!(timeout(text), Ok(Duration::from_millis(milliseconds)), "{text}");
-        }
-        for text in ["", "0", "0ms", "-1", "s", "1d", "1 week", "nan", "inf", "1e300", "30 s s", "0.0001"] {
-            assert_eq!(timeout(text), Err(BadTimeout), "{text}");
-        }
     }
 }

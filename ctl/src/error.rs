@@ -1,10 +1,13 @@
 //! Why a command could not be carried out, and the exit code, hint and JSON that follow from it.
 
-use tbtoken_proto::ErrorCode;
+use std::time::Duration;
+
 use tbtoken_proto::client::ClientError;
 use tbtoken_proto::words::printable;
+use tbtoken_proto::{Customer, ErrorCode};
 
 use crate::exit;
+use crate::names::SHORTEST_BEGINNING;
 
 /// Why a command could not be carried out. The text fits after `error: `.
 #[derive(Debug, thiserror::Error)]
@@ -15,12 +18,105 @@ pub(crate) enum Error {
     /// The answer is well-formed, but to another question. The client of the protocol rules this out.
     #[error("the daemon answered another question")]
     Mismatch,
+    /// A name fits nobody, or several.
+    #[error(transparent)]
+    Name(#[from] Named),
+    /// Nobody is known by any name yet.
+    #[error("tbtokend knows no customer yet: it could not read its table so far")]
+    NotReadYet {
+        /// The daemon's own words for why, if it has some.
+        why: Option<String>,
+    },
+    /// `wait` has waited long enough.
+    #[error("{missing} of {total} still not {goal} after {}: {}", seconds(*after), list(names, *missing))]
+    StillWaiting {
+        /// How long it has waited.
+        after: Duration,
+        /// What for.
+        goal: &'static str,
+        /// How many are missing.
+        missing: usize,
+        /// How many it has waited for.
+        total: usize,
+        /// The first of the missing ones, each with why.
+        names: Vec<String>,
+    },
+    /// A customer that was waited for left the table.
+    #[error("customer {0} has left the table, or has lost its URL, user or password")]
+    Gone(String),
     /// The data could not be written.
     #[error("cannot write to standard output")]
     Output(#[source] std::io::Error),
     /// An answer could not be turned into JSON.
     #[error("cannot write the answer as JSON")]
     Json(#[from] serde_json::Error),
+}
+
+/// A name that does not say who is meant.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Named {
+    /// It fits nobody.
+    #[error("there is no customer {name:?} (a row without user, password or URL does not count)")]
+    Nobody {
+        /// The name.
+        name: String,
+        /// Who may have been meant.
+        near: Vec<String>,
+    },
+    /// It fits several.
+    #[error("{name:?} may be any of {count} customers: {}", list(candidates, *count))]
+    Several {
+        /// The name.
+        name: String,
+        /// How many.
+        count: usize,
+        /// The first of them.
+        candidates: Vec<String>,
+    },
+}
+
+/// So many customers are listed in an error.
+pub(crate) const MAX_LISTED: usize = 5;
+
+impl Named {
+    /// Nobody is called so; these are called nearly so.
+    pub(crate) fn nobody(name: &str, near: &[&Customer]) -> Self {
+        Self::Nobody { name: name.to_owned(), near: near.iter().map(|row| called(row)).collect() }
+    }
+
+    /// These are called so.
+    pub(crate) fn several(name: &str, rows: &[&Customer]) -> Self {
+        let candidates = rows.iter().take(MAX_LISTED).map(|row| called(row)).collect();
+        Self::Several { name: name.to_owned(), count: rows.len(), candidates }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Nobody { near, .. } if !near.is_empty() => format!("did you mean {}?", near.join(", or ")),
+            Self::Nobody { name, .. } if name.chars().count() < SHORTEST_BEGINNING => format!(
+                "the beginning of an id needs {SHORTEST_BEGINNING} characters or more ; tbctl status lists the customers"
+            ),
+            Self::Nobody { .. } => "tbctl status lists the customers".to_owned(),
+            Self::Several { .. } => "type more of the id, or all of it".to_owned(),
+        }
+    }
+}
+
+/// A customer as an error calls it: `8F1C02AA (ops@acme.example)`.
+pub(crate) fn called(customer: &Customer) -> String {
+    format!("{} ({})", customer.customer_id, customer.tb_username)
+}
+
+/// `a, b and 7 more`.
+pub(crate) fn list(names: &[String], count: usize) -> String {
+    match count.saturating_sub(names.len()) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+fn seconds(length: Duration) -> String {
+    format!("{} s", length.as_secs_f64())
 }
 
 impl Error {
@@ -47,7 +143,9 @@ impl Error {
                     | ErrorCode::Unknown => exit::FAILED,
                 },
             },
-            Self::Mismatch | Self::Output(_) | Self::Json(_) => exit::FAILED,
+            Self::Name(_) | Self::Gone(_) => exit::UNKNOWN_CUSTOMER,
+            Self::StillWaiting { .. } => exit::TIMED_OUT,
+            Self::NotReadYet { .. } | Self::Mismatch | Self::Output(_) | Self::Json(_) => exit::FAILED,
         }
     }
 
@@ -55,7 +153,13 @@ impl Error {
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Client(error) => error.hint(),
-            Self::Mismatch | Self::Output(_) | Self::Json(_) => None,
+            Self::Name(name) => Some(printable(&name.hint())),
+            Self::NotReadYet { why: Some(why) } => Some(printable(why)),
+            Self::NotReadYet { why: None } => Some("try again in a moment".to_owned()),
+            Self::StillWaiting { .. } => {
+                Some("tbctl show ID says why and what to do ; wait longer with --timeout".to_owned())
+            }
+            Self::Gone(_) | Self::Mismatch | Self::Output(_) | Self::Json(_) => None,
         }
     }
 
@@ -71,17 +175,20 @@ impl Error {
     }
 
     /// The word for programs: the daemon's own code, or one of `unreachable`, `no_permission`, `timed_out`,
-    /// `protocol` and `failed`.
+    /// `ambiguous_customer`, `protocol` and `failed`.
     pub(crate) fn code(&self) -> serde_json::Value {
         match self {
             Self::Client(ClientError::Refused(refusal)) => {
                 serde_json::to_value(refusal.code).unwrap_or_else(|_| "unknown".into())
             }
             Self::Client(ClientError::Protocol { .. }) | Self::Mismatch => "protocol".into(),
+            Self::Name(Named::Several { .. }) => "ambiguous_customer".into(),
+            Self::NotReadYet { .. } => "store_unavailable".into(),
             _ => match self.exit() {
                 exit::UNREACHABLE => "unreachable".into(),
                 exit::NO_PERMISSION => "no_permission".into(),
                 exit::TIMED_OUT => "timed_out".into(),
+                exit::UNKNOWN_CUSTOMER => "unknown_customer".into(),
                 _ => "failed".into(),
             },
         }

@@ -10,9 +10,9 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const UNREACHABLE: u8 = 3;
 /// No permission: the socket does not let this user in, or it is the monitor socket, which changes nothing.
 pub(crate) const NO_PERMISSION: u8 = 4;
-/// A customer that was named is not there.
+/// A customer that was named is not there, or the name fits several.
 pub(crate) const UNKNOWN_CUSTOMER: u8 = 5;
-/// No answer within `--timeout`.
+/// No answer within `--timeout`; for `wait`: not everyone is where it should be within `--timeout`.
 pub(crate) const TIMED_OUT: u8 = 7;
 /// Interrupted. `tbctl` ends by the signal itself, as a shell expects it, and the shell makes this code of it.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -24,7 +24,16 @@ pub(crate) const MEANINGS: [(u8, &str); 8] = [
     (USAGE, "the command line is not understood"),
     (UNREACHABLE, "the daemon cannot be reached"),
     (NO_PERMISSION, "no permission"),
-    (UNKNOWN_CUSTOMER, "no such customer"),
-    (TIMED_OUT, "no answer in time"),
+    (UNKNOWN_CUSTOMER, "no such customer, or a name that fits several"),
+    (TIMED_OUT, "no answer in time, or wait has waited long enough"),
     (INTERRUPTED, "interrupted"),
 ];
+
+/// `check`, which has the codes of a monitoring plugin: all is well.
+pub(crate) const CHECK_OK: u8 = 0;
+/// `check`: somebody should look at it.
+pub(crate) const CHECK_WARNING: u8 = 1;
+/// `check`: somebody must look at it now.
+pub(crate) const CHECK_CRITICAL: u8 = 2;
+/// `check`: it could not be found out.
+pub(crate) const CHECK_UNKNOWN: u8 = 3;

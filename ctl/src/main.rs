@@ -1,15 +1,21 @@
 //! **tbctl** asks and steers tbtokend: one command, one answer.
 //!
-//! The arguments ([`args`]) choose a command ([`commands`]), which asks the daemon once and builds a [`output::Report`]
-//! from its answer, in pure code ([`table`]); [`run`] prints it and says with which code to end ([`exit`]).
+//! The arguments ([`args`]) choose a command ([`commands`]). It asks the daemon ([`session`]), for the customers whose
+//! names are given too ([`names`]), and builds an [`output::Report`] from the answer, in pure code ([`table`]); [`run`]
+//! prints it and says with which code to end ([`exit`]). The commands that go on (`status --watch`, `events --follow`,
+//! `wait`) keep a [`link`] to the daemon over its restarts and [`pause`] between two questions.
 
 mod args;
 mod commands;
 mod error;
 mod exit;
+mod link;
+mod names;
 mod output;
+mod pause;
 mod progress;
 mod run;
+mod session;
 mod table;
 
 use std::process::ExitCode;

@@ -1,22 +1,28 @@
-//! Shows on a terminal that a manual pass is still under way.
+//! Shows on a terminal how far a manual pass is, by the events that it leaves behind.
 //!
 //! Interrupting `tbctl` does not interrupt the pass, which is the daemon's. Who interrupts it is told so, and then
 //! the process ends by the very signal, so that a shell that runs a script sees it and stops, too. Without a terminal
 //! nothing is caught at all.
 
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::SIGINT;
 use signal_hook::iterator::{Handle, Signals};
+use tbtoken_proto::client::Client;
+use tbtoken_proto::{EventKind, MAX_EVENTS, Reply, Request, Seq};
 
 use crate::output::remark;
 
 /// Back to the beginning of the line, and the line emptied.
-const CLEAR: &str = "\r\u{1b}[K";
+pub(crate) const CLEAR: &str = "\r\u{1b}[K";
 
-/// A line that counts the seconds until it is dropped.
+/// A look at the events must not hold up the end of the pass.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A line that counts until it is dropped.
 pub(crate) struct Progress {
     stop: Option<Sender<()>>,
     counter: Option<JoinHandle<()>>,
@@ -25,16 +31,52 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Begins to count.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(socket: &Path) -> Self {
         let (stop, stopped) = mpsc::channel();
+        let signals = watch_for_interrupt();
+        // Asked before the pass is, so that none of its events is missed. Where that fails, only the time is counted.
+        let mut tally = Tally::begin(socket);
         let counter = std::thread::spawn(move || {
             let begin = Instant::now();
             while stopped.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
-                remark(&format!("{CLEAR}the pass is under way, {} s", begin.elapsed().as_secs()));
+                let tally = tally.as_mut().and_then(Tally::look).unwrap_or_default();
+                remark(&format!("{CLEAR}the pass is under way, {} s{tally}", begin.elapsed().as_secs()));
             }
             remark(CLEAR);
         });
-        Self { stop: Some(stop), counter: Some(counter), signals: watch_for_interrupt() }
+        Self { stop: Some(stop), counter: Some(counter), signals }
+    }
+}
+
+/// What has happened since the beginning.
+struct Tally {
+    client: Client,
+    next: Seq,
+    renewed: usize,
+    failed: usize,
+}
+
+impl Tally {
+    fn begin(socket: &Path) -> Option<Self> {
+        let mut client = Client::connect(socket, PATIENCE).ok()?;
+        let request = Request::Events { since: None, limit: 1 };
+        let Ok(Reply::Events(reply)) = client.send(&request) else { return None };
+        Some(Self { client, next: reply.next, renewed: 0, failed: 0 })
+    }
+
+    /// `: 12 renewed, 1 failed`; nothing where the daemon does not say.
+    fn look(&mut self) -> Option<String> {
+        let request = Request::Events { since: Some(self.next), limit: MAX_EVENTS };
+        let Ok(Reply::Events(reply)) = self.client.send(&request) else { return None };
+        self.next = reply.next;
+        for event in reply.events.iter().filter(|event| event.customer_id.is_some()) {
+            match event.kind {
+                EventKind::Renewed | EventKind::Recovered => self.renewed += 1,
+                EventKind::Failed | EventKind::Parked => self.failed += 1,
+                _ => {}
+            }
+        }
+        Some(format!(": {} renewed, {} failed", self.renewed, self.failed))
     }
 }
 

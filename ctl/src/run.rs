@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 
 use chrono::{DateTime, Utc};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::args::Args;
-use crate::commands;
+use crate::commands::{self, no_check};
 use crate::error::{Error, failure_json};
 use crate::exit;
 use crate::output::{self, Report, Style};
@@ -44,16 +44,35 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>, clock: fn() -> Date
 
 /// Prints the help or the version that was asked for, or what is wrong with the command line.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
-    // A closed pipe or standard error leaves nobody to tell.
-    let _ = error.print();
+    let printed = error.print();
     if !error.use_stderr() {
-        return exit::DONE;
+        return match printed {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                let error = Error::Output(error);
+                output::remark(&format!("error: {}\n", error.text()));
+                error.exit()
+            }
+            // A reader that has seen enough of the help is no error.
+            _ => exit::DONE,
+        };
     }
-    let before_names = arguments.iter().take_while(|argument| *argument != "--");
-    if before_names.into_iter().any(|argument| argument == "--json") {
-        let text = error.render().to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let _ = output::data(&failure_json(first.trim_start_matches("error: "), "usage".into()));
+    let text = error.render().to_string();
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let mut before_names = arguments.iter().take_while(|argument| *argument != "--");
+    let json = before_names.any(|argument| argument == "--json");
+    if is_check(arguments) {
+        let report = no_check(&format!("{first} (see tbctl check --help)"), json);
+        let _ = output::data(&report.data);
+        return report.exit;
+    }
+    if json {
+        let _ = output::data(&failure_json(first, "usage".into()));
     }
     exit::USAGE
+}
+
+/// Whether `check` was meant, whose exit codes are others.
+fn is_check(arguments: &[OsString]) -> bool {
+    let lenient = Args::command().ignore_errors(true).try_get_matches_from(arguments);
+    lenient.is_ok_and(|matches| matches.subcommand_name() == Some("check"))
 }

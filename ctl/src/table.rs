@@ -1,6 +1,7 @@
 //! Columns of text. Wide characters count as wide; a row is always one line.
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// A table that is to fit on a terminal.
 pub(crate) struct Columns {
@@ -19,6 +20,17 @@ const USEFUL_WIDTH: usize = 14;
 const GAP: u16 = 2;
 
 impl Columns {
+    /// Whether these rows fit into so many columns with nothing cut or left out.
+    pub(crate) fn fits(&self, rows: &[Vec<String>], width: u16) -> bool {
+        let widest = |column: usize, heading: &str| {
+            let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width());
+            cells.chain([heading.width()]).max().unwrap_or_default()
+        };
+        let widths = self.headings.iter().enumerate().map(|(column, heading)| widest(column, heading));
+        let gaps = usize::from(GAP) * self.headings.len().saturating_sub(1);
+        widths.sum::<usize>() + gaps <= width.into()
+    }
+
     /// Lays the rows out below the headings, within `width` columns if there is such a limit.
     pub(crate) fn lay_out(&self, rows: impl Iterator<Item = Vec<String>>, width: Option<u16>) -> String {
         let mut table = plain_table();
@@ -67,6 +79,46 @@ pub(crate) fn lines<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> 
     table.add_rows(rows.map(|row| one_line(row.into())));
     space_out(&mut table);
     finished(&table)
+}
+
+/// `text`, filled up to so many columns of the screen.
+pub(crate) fn pad(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
+}
+
+/// `text` in at most so many columns of the screen, its end replaced by `…` if it is longer.
+pub(crate) fn clip(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut room = width.saturating_sub(1);
+    let mut clipped = String::new();
+    for c in text.chars() {
+        let wide = UnicodeWidthChar::width(c).unwrap_or(0);
+        if wide > room {
+            break;
+        }
+        room -= wide;
+        clipped.push(c);
+    }
+    clipped + "…"
+}
+
+/// `text` broken between words into lines of at most `columns`; a word that is longer has a line for itself.
+pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && line.width() + 1 + word.width() > columns {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
 }
 
 fn plain_table() -> Table {
@@ -143,6 +195,15 @@ mod tests {
              valid    株式会社\n\
              expired  8F1C02AA  timed out (x4)\n"
         );
+    }
+
+    #[test]
+    fn what_fits_is_known_before() {
+        let rows: Vec<_> = rows().collect();
+        let needed = COLUMNS.lay_out(rows.clone().into_iter(), None).lines().map(|line| line.width()).max();
+        let needed = u16::try_from(needed.unwrap()).unwrap();
+        assert!(COLUMNS.fits(&rows, needed) && !COLUMNS.fits(&rows, needed - 1));
+        assert_eq!(pad("日本", 6), "日本  ");
     }
 
     #[test]

@@ -1,44 +1,52 @@
 //! What each command asks, and what it makes of the answer.
 
+mod check;
+mod complete;
+mod completions;
 mod events;
+mod man;
 mod refresh;
+mod show;
 mod status;
 mod steer;
 mod version;
+mod wait;
+
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use tbtoken_proto::client::Client;
-use tbtoken_proto::{Answer, Reply, Request, socket_path};
+use tbtoken_proto::{Answer, Reply, Request};
 
-use crate::args::{Args, Command, DEFAULT_TIMEOUT, StatusArgs};
+pub(crate) use self::check::no_check;
+use crate::args::{Args, Command, StatusArgs};
 use crate::error::Error;
 use crate::exit;
 use crate::output::{Report, Style};
+use crate::session::Session;
 
-/// Everything that a command needs to ask and to tell.
-pub(crate) struct Session<'a> {
-    args: &'a Args,
-    style: Style,
-    clock: fn() -> DateTime<Utc>,
-    client: Client,
-}
+/// How often the commands that go on look for news.
+const POLL: Duration = Duration::from_secs(1);
 
-/// Connects, asks, and says what came of it.
+/// Asks, and says what came of it.
 ///
 /// # Errors
 /// The daemon could not be asked, or would not do it.
 pub(crate) fn carry_out(args: &Args, style: Style, clock: fn() -> DateTime<Utc>) -> Result<Report, Error> {
-    let socket = socket_path(args.socket.clone());
-    let client = Client::connect(&socket, args.timeout.unwrap_or(DEFAULT_TIMEOUT))?;
-    let mut session = Session { args, style, clock, client };
+    let session = Session::new(args, style, clock);
     match &args.command {
-        None => status::run(&mut session, &StatusArgs::default()),
-        Some(Command::Status(wanted)) => status::run(&mut session, wanted),
-        Some(Command::Refresh(wanted)) => refresh::run(&mut session, wanted),
-        Some(Command::Start) => steer::run(&mut session, &Request::Start {}),
-        Some(Command::Stop) => steer::run(&mut session, &Request::Stop {}),
-        Some(Command::Events(wanted)) => events::run(&mut session, wanted),
-        Some(Command::Version) => version::run(&mut session, &socket),
+        None => status::run(&session, &StatusArgs::default()),
+        Some(Command::Status(wanted)) => status::run(&session, wanted),
+        Some(Command::Show(wanted)) => show::run(&session, wanted),
+        Some(Command::Refresh(wanted)) => refresh::run(&session, wanted),
+        Some(Command::Start) => steer::run(&session, &Request::Start {}),
+        Some(Command::Stop) => steer::run(&session, &Request::Stop {}),
+        Some(Command::Events(wanted)) => events::run(&session, wanted),
+        Some(Command::Check(wanted)) => check::run(&session, wanted),
+        Some(Command::Wait(wanted)) => wait::run(&session, wanted),
+        Some(Command::Version) => version::run(&session),
+        Some(Command::Completions(wanted)) => Ok(completions::script(wanted.shell)),
+        Some(Command::Man) => man::run(),
+        Some(Command::Complete(wanted)) => Ok(complete::run(wanted)),
     }
 }
 

@@ -6,23 +6,28 @@ use chrono::{DateTime, Utc};
 use tbtoken_proto::words::{left, printable};
 use tbtoken_proto::{Outcome, OutcomeStatus, Refresh, RefreshReply, RefreshResult, Reply, Request};
 
-use super::{Session, json, time};
+use super::{json, time};
 use crate::args::RefreshArgs;
 use crate::error::Error;
 use crate::exit;
 use crate::output::Report;
 use crate::progress::Progress;
+use crate::session::{Session, ids};
 use crate::table;
 
 /// Asks for the pass and, unless told otherwise, waits for it as long as it takes.
-pub(super) fn run(session: &mut Session<'_>, wanted: &RefreshArgs) -> Result<Report, Error> {
-    let customers = (!wanted.customers.is_empty()).then(|| wanted.customers.clone());
+pub(super) fn run(session: &Session<'_>, wanted: &RefreshArgs) -> Result<Report, Error> {
+    let mut client = session.connect()?;
+    let customers = match ids(&mut client, &wanted.customers)? {
+        ids if ids.is_empty() => None,
+        ids => Some(ids),
+    };
     let request = Request::Refresh(Refresh { customers, all: wanted.all, wait: !wanted.no_wait });
     let reply = if wanted.no_wait {
-        session.client.send(&request)?
+        client.send(&request)?
     } else {
-        let _progress = session.style.progress.then(Progress::start);
-        session.client.send_within(&request, session.args.timeout)?
+        let _progress = session.style.progress.then(|| Progress::start(&session.socket));
+        client.send_within(&request, session.args.timeout)?
     };
     let Reply::Refresh(reply) = reply else { return Err(Error::Mismatch) };
     let exit = if reply.result.as_ref().is_some_and(|result| result.errors > 0 || !result.success) {
@@ -33,7 +38,7 @@ pub(super) fn run(session: &mut Session<'_>, wanted: &RefreshArgs) -> Result<Rep
     if session.args.json {
         return Ok(Report { exit, ..json(Reply::Refresh(reply))? });
     }
-    Ok(Report { exit, ..report(&reply, session.args.quiet, (session.clock)()) })
+    Ok(Report { exit, ..report(&reply, session.args.quiet, session.now()) })
 }
 
 fn report(reply: &RefreshReply, quiet: bool, now: DateTime<Utc>) -> Report {

@@ -1,32 +1,49 @@
 //! `status`: the loop, the counts, and the customers with problems first.
 
+mod watch;
+
 use std::cmp::Ordering;
 
 use chrono::{DateTime, Utc};
-use tbtoken_proto::words::{duration, healthy, last_error, left, next, printable, problems_first};
-use tbtoken_proto::{Cron, Customer, Reply, Request, Rows, StatusQuery, StatusReply, Summary, TokenStatus};
+use tbtoken_proto::words::{
+    duration, healthy, last_error, left, next, printable, problems_first, short_id, short_id_length,
+};
+use tbtoken_proto::{Cron, Customer, Reply, StatusQuery, StatusReply, Summary, TokenStatus};
 
-use super::{Session, json, time};
+use super::{json, time};
 use crate::args::{SortBy, StatusArgs};
 use crate::error::Error;
 use crate::exit;
-use crate::output::{Color, Report, Style, paint};
+use crate::output::{self, Color, Report, Style, paint};
+use crate::session::{Session, named, status};
 use crate::table::Columns;
 
 /// Asks for the customers, keeps those that are wanted, and shows them.
-pub(super) fn run(session: &mut Session<'_>, wanted: &StatusArgs) -> Result<Report, Error> {
-    let customers = match wanted.customers.as_slice() {
-        [] => Rows::All,
-        names => Rows::Only(names.to_vec()),
+pub(super) fn run(session: &Session<'_>, wanted: &StatusArgs) -> Result<Report, Error> {
+    let mut client = session.connect()?;
+    let mut reply = match wanted.customers.as_slice() {
+        [] => status(&mut client, StatusQuery::default())?,
+        names => named(&mut client, names)?,
     };
-    let request = Request::Status(StatusQuery { customers, since: None });
-    let Reply::Status(mut reply) = session.client.send(&request)? else { return Err(Error::Mismatch) };
-    let rows = choose(reply.tokens.customers.take().unwrap_or_default(), wanted);
+    let rows = reply.tokens.customers.take().unwrap_or_default();
+    if !wanted.watch {
+        return tell(session, reply, choose(rows, wanted));
+    }
+    let picture = watch::Picture::new(&reply, &rows, !wanted.customers.is_empty());
+    let first = tell(session, reply, choose(rows, wanted))?;
+    output::data(&first.data).map_err(Error::Output)?;
+    if !session.args.quiet {
+        output::remark(&first.remarks);
+    }
+    watch::run(session, client, wanted, picture)
+}
+
+fn tell(session: &Session<'_>, mut reply: StatusReply, rows: Vec<Customer>) -> Result<Report, Error> {
     if session.args.json {
         reply.tokens.customers = Some(rows);
         return json(Reply::Status(reply));
     }
-    Ok(report(&reply, &rows, session.style, session.args.quiet, (session.clock)()))
+    Ok(report(&reply, &rows, session.style, session.args.quiet, session.now()))
 }
 
 /// Keeps the rows that are wanted, in the order that is wanted.
@@ -104,7 +121,7 @@ fn loop_line(cron: &Cron, store: &str, style: Style, now: DateTime<Utc>) -> Stri
 }
 
 /// What is wrong with the table, and how old the rows below are; empty if nothing is.
-fn trouble_line(reply: &StatusReply, style: Style, now: DateTime<Utc>) -> String {
+pub(super) fn trouble_line(reply: &StatusReply, style: Style, now: DateTime<Utc>) -> String {
     let StatusReply { tokens, daemon, .. } = reply;
     let line = if !tokens.success {
         let error = tokens.error.as_deref().or(daemon.store_error.as_deref());
@@ -137,24 +154,39 @@ const COLUMNS: Columns = Columns {
     expendable: &[3, 5, 2],
 };
 
+/// How many characters of each id tell all customers in the table apart.
+fn shortened(rows: &[Customer]) -> usize {
+    let mut ids: Vec<&str> = rows.iter().map(|row| row.customer_id.as_str()).collect();
+    ids.sort_unstable();
+    short_id_length(ids)
+}
+
 fn customers(rows: &[Customer], style: Style, now: DateTime<Utc>) -> String {
     // On a terminal a sign stands before the word; in a pipe the word begins the line, for grep and awk.
     let status = |row: &Customer| match style.width {
         Some(_) => format!("{} {}", row.token_status.sign(), row.token_status.word()),
         None => row.token_status.word().to_owned(),
     };
-    let cells = rows.iter().map(|row| {
-        vec![
-            status(row),
-            printable(&row.customer_id),
-            printable(&row.tb_username),
-            printable(server(&row.tb_url)),
-            left(row.tbtokenexpiry, now),
-            next(row, now),
-            last_error(row),
-        ]
-    });
-    let mut text = COLUMNS.lay_out(cells, style.width);
+    let cells = |id_length: usize| -> Vec<Vec<String>> {
+        let cells = rows.iter().map(|row| {
+            vec![
+                status(row),
+                printable(short_id(&row.customer_id, id_length)),
+                printable(&row.tb_username),
+                printable(server(&row.tb_url)),
+                left(row.tbtokenexpiry, now),
+                next(row, now),
+                last_error(row),
+            ]
+        });
+        cells.collect()
+    };
+    let mut chosen = cells(usize::MAX);
+    // Whole ids as long as there is room; else as much as a command needs to know them again.
+    if style.width.is_some_and(|width| !COLUMNS.fits(&chosen, width)) {
+        chosen = cells(shortened(rows));
+    }
+    let mut text = COLUMNS.lay_out(chosen.into_iter(), style.width);
     if style.color {
         text = colored(&text, rows.iter().map(|row| (status(row).len(), row.token_status)));
     }
@@ -166,18 +198,22 @@ fn server(url: &str) -> &str {
     url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/')
 }
 
+/// The colour of a status, if it has one.
+pub(super) fn status_color(status: TokenStatus) -> Option<Color> {
+    match status {
+        TokenStatus::Expired | TokenStatus::Missing => Some(Color::Red),
+        TokenStatus::ExpiringSoon => Some(Color::Yellow),
+        TokenStatus::Unknown => Some(Color::Blue),
+        TokenStatus::Valid => None,
+    }
+}
+
 /// Colours the heading and the status at the beginning of each line, which is so many bytes long.
 fn colored(text: &str, statuses: impl Iterator<Item = (usize, TokenStatus)>) -> String {
     let mut lines = text.lines();
     let heading = lines.next().map(|line| paint(line, Color::Bold)).unwrap_or_default();
     let rows = lines.zip(statuses).map(|(line, (length, status))| {
-        let color = match status {
-            TokenStatus::Expired | TokenStatus::Missing => Some(Color::Red),
-            TokenStatus::ExpiringSoon => Some(Color::Yellow),
-            TokenStatus::Unknown => Some(Color::Blue),
-            TokenStatus::Valid => None,
-        };
-        match (color, line.split_at_checked(length)) {
+        match (status_color(status), line.split_at_checked(length)) {
             (Some(color), Some((status, rest))) => paint(status, color) + rest,
             _ => line.to_owned(),
         }

@@ -6,25 +6,32 @@ use chrono::{DateTime, Utc};
 use tbtoken_proto::words::{duration, printable};
 use tbtoken_proto::{Daemon, PROTOCOL_VERSION, Reply, Request};
 
-use super::{Session, json};
+use super::json;
 use crate::error::Error;
 use crate::exit;
-use crate::output::Report;
+use crate::output::{self, Report};
+use crate::session::Session;
 
-/// Asks the daemon for its version and puts it beside our own.
-pub(super) fn run(session: &mut Session<'_>, socket: &Path) -> Result<Report, Error> {
-    match session.client.send(&Request::Version {})? {
-        reply if session.args.json => json(reply),
-        Reply::Version(reply) => Ok(report(&reply.daemon, socket, (session.clock)())),
+/// Asks the daemon for its version and puts it beside our own, which is said even if nobody answers.
+pub(super) fn run(session: &Session<'_>) -> Result<Report, Error> {
+    let asked = session.connect().and_then(|mut client| client.send(&Request::Version {}));
+    if session.args.json {
+        return json(asked?);
+    }
+    output::data(&own()).map_err(Error::Output)?;
+    match asked? {
+        Reply::Version(reply) => Ok(report(&reply.daemon, &session.socket, session.now())),
         _ => Err(Error::Mismatch),
     }
 }
 
+fn own() -> String {
+    format!("tbctl     {}   protocol {PROTOCOL_VERSION}\n", env!("CARGO_PKG_VERSION"))
+}
+
 fn report(daemon: &Daemon, socket: &Path, now: DateTime<Utc>) -> Report {
-    let own = env!("CARGO_PKG_VERSION");
     let data = format!(
-        "tbctl     {own}   protocol {PROTOCOL_VERSION}\n\
-         tbtokend  {}   protocol {}   pid {}   up {}   {}   {}\n",
+        "tbtokend  {}   protocol {}   pid {}   up {}   {}   {}\n",
         printable(&daemon.version),
         daemon.protocol,
         daemon.pid,
@@ -63,7 +70,7 @@ mod tests {
         };
         let told = report(&daemon, Path::new("/run/x.sock"), now);
         let expected = "tbtokend  1.2.3   protocol 1   pid 4711   up 3h   mssql sql01/app   /run/x.sock";
-        assert_eq!(told.data.lines().nth(1), Some(expected));
+        assert_eq!(told.data.lines().next(), Some(expected));
         assert_eq!(told.remarks, "");
         daemon.protocol = 2;
         assert!(report(&daemon, Path::new("/run/x.sock"), now).remarks.contains("another version"));

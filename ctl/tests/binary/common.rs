@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,19 +33,31 @@ pub(crate) enum Reaction {
     Silence,
 }
 
-/// A daemon in a thread that serves one connection.
+/// A daemon in threads: one for each connection.
 pub(crate) struct Fake {
     folder: TempDir,
-    thread: JoinHandle<Vec<Request>>,
+    stopped: Arc<AtomicBool>,
+    requests: Arc<Mutex<Vec<Request>>>,
+    thread: JoinHandle<()>,
 }
 
 impl Fake {
     /// Listens, and reacts to each request as told.
-    pub(crate) fn start(react: impl Fn(&Request) -> Reaction + Send + 'static) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    pub(crate) fn start(react: impl Fn(&Request) -> Reaction + Send + Sync + 'static) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), react)
+    }
+
+    /// The same in the place of one that was [stopped](Self::stop).
+    pub(crate) fn start_in(
+        folder: TempDir,
+        react: impl Fn(&Request) -> Reaction + Send + Sync + 'static,
+    ) -> Self {
         let listener = UnixListener::bind(folder.path().join("control.sock")).unwrap();
-        let thread = std::thread::spawn(move || serve(listener.accept().unwrap().0, react));
-        Self { folder, thread }
+        let stopped = Arc::new(AtomicBool::new(false));
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (ends, recorded) = (Arc::clone(&stopped), Arc::clone(&requests));
+        let thread = std::thread::spawn(move || accept(&listener, &ends, &recorded, &Arc::new(react)));
+        Self { folder, stopped, requests, thread }
     }
 
     /// A daemon that does its job.
@@ -61,17 +75,64 @@ impl Fake {
         (told, self.requests())
     }
 
-    /// Waits until the client, if there was one, has hung up; returns what it asked.
+    /// Serves to the end whoever is there; returns what was asked.
     pub(crate) fn requests(self) -> Vec<Request> {
-        // If nobody came, this ends the waiting; a client that did come is served before.
+        self.end().0
+    }
+
+    /// Goes away, with its socket, as a daemon that ends; its clients are hung up on.
+    pub(crate) fn stop(self) -> TempDir {
+        self.stopped.store(true, Ordering::SeqCst);
+        let folder = self.end().1;
+        std::fs::remove_file(folder.path().join("control.sock")).unwrap();
+        folder
+    }
+
+    fn end(self) -> (Vec<Request>, TempDir) {
+        self.stopped.store(true, Ordering::SeqCst);
+        // This ends the waiting for another client.
         let _ = UnixStream::connect(self.socket());
-        self.thread.join().unwrap()
+        self.thread.join().unwrap();
+        let requests = std::mem::take(&mut *self.requests.lock().unwrap());
+        (requests, self.folder)
     }
 }
 
-fn serve(stream: UnixStream, react: impl Fn(&Request) -> Reaction) -> Vec<Request> {
+fn accept<R: Fn(&Request) -> Reaction + Send + Sync + 'static>(
+    listener: &UnixListener,
+    stopped: &Arc<AtomicBool>,
+    requests: &Arc<Mutex<Vec<Request>>>,
+    react: &Arc<R>,
+) {
+    let mut connections = Vec::new();
+    loop {
+        let stream = listener.accept().unwrap().0;
+        if stopped.load(Ordering::SeqCst) {
+            break;
+        }
+        let (requests, react, stopped) = (Arc::clone(requests), Arc::clone(react), Arc::clone(stopped));
+        let spare = stream.try_clone().unwrap();
+        let connection = std::thread::spawn(move || {
+            let hang_up = stream.try_clone().unwrap();
+            serve(stream, &stopped, &requests, &*react);
+            let _ = hang_up.shutdown(std::net::Shutdown::Both);
+        });
+        connections.push((spare, connection));
+    }
+    for (stream, connection) in connections {
+        // Whoever waits for a request is woken; what is being answered is answered.
+        let _ = stream.shutdown(std::net::Shutdown::Read);
+        connection.join().unwrap();
+    }
+}
+
+fn serve(
+    stream: UnixStream,
+    stopped: &AtomicBool,
+    requests: &Mutex<Vec<Request>>,
+    react: &dyn Fn(&Request) -> Reaction,
+) {
     let mut writer = stream.try_clone().unwrap();
-    let mut requests = Vec::new();
     let mut lines = BufReader::new(stream);
     let mut line = String::new();
     while lines.read_line(&mut line).unwrap() > 0 {
@@ -80,23 +141,22 @@ fn serve(stream: UnixStream, react: impl Fn(&Request) -> Reaction) -> Vec<Reques
         let outcome = match react(&request) {
             Reaction::Answer(reply) => Ok(reply),
             Reaction::Refuse(code, error) => Err(Refusal { error: error.to_owned(), code }),
-            Reaction::Raw(text) => {
-                writer.write_all(text.as_bytes()).unwrap();
-                return requests;
-            }
+            Reaction::Raw(text) => return writer.write_all(text.as_bytes()).unwrap(),
             Reaction::Silence => {
                 // Not for ever, so that a tbctl that does not give up makes its test fail instead of hang.
                 writer.set_read_timeout(Some(GIVE_UP)).unwrap();
                 let _ = lines.read_to_end(&mut Vec::new());
-                return requests;
+                return;
             }
         };
-        requests.push(request);
+        requests.lock().unwrap().push(request);
         let answer = serde_json::to_string(&Answer { id, outcome }).unwrap();
         // A client that is interrupted does not wait for its answer.
         let _ = writer.write_all((answer + "\n").as_bytes());
+        if stopped.load(Ordering::SeqCst) {
+            return;
+        }
     }
-    requests
 }
 
 /// `tbctl` in an environment that says nothing about sockets and colours.

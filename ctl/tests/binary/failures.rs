@@ -7,6 +7,9 @@ use std::process::Stdio;
 use crate::common::{Fake, GIVE_UP, Reaction, Told, answer, tbctl};
 use tbtoken_proto::ErrorCode;
 
+/// `version` tells its own, whether anybody answers or not.
+const OWN_VERSION: &str = concat!("tbctl     ", env!("CARGO_PKG_VERSION"), "   protocol 1\n");
+
 /// Runs the arguments twice, as text and as JSON, each time against a new daemon of this kind, and compares.
 fn fails(
     fake: impl Fn() -> Fake,
@@ -15,7 +18,8 @@ fn fails(
 ) {
     let (told, _) = fake().run(arguments);
     check(&told, exit, error, hint);
-    assert_eq!(told.stdout, "", "{arguments:?}: an error is no data");
+    let own = if arguments == ["version"] { OWN_VERSION } else { "" };
+    assert_eq!(told.stdout, own, "{arguments:?}: an error is no data");
     let (told, _) = fake().run(&[arguments, &["--json"]].concat());
     check(&told, exit, error, hint);
     let json = told.json();
@@ -113,14 +117,14 @@ fn no_daemon_at_all() {
         (&none, "there is no such socket", "is tbtokend started? systemctl status tbtokend"),
         (&stale, "not running", "systemctl status tbtokend ; journalctl -u tbtokend -n 20"),
     ] {
-        for command in ["status", "refresh", "start", "stop", "events", "version"] {
-            let told = Told::by(tbctl().arg("--socket").arg(path).arg(command));
+        for command in ["status", "show x", "refresh", "start", "stop", "events", "version", "status -w"] {
+            let told = Told::by(tbctl().arg("--socket").arg(path).args(command.split(' ')));
             check(&told, 3, error, Some(hint));
             assert!(
                 told.stderr
                     .starts_with(&format!("error: cannot reach tbtokend at {}: {error}\n", path.display()))
             );
-            assert_eq!(told.stdout, "");
+            assert_eq!(told.stdout, if command == "version" { OWN_VERSION } else { "" });
         }
         let told = Told::by(tbctl().arg("--json").arg("--socket").arg(path));
         check(&told, 3, error, Some(hint));
@@ -160,15 +164,17 @@ fn no_permission() {
 
 #[test]
 fn a_command_line_that_is_not_understood() {
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["restart"], "unrecognized subcommand 'restart'"),
         (&["statu"], "similar subcommands exist: 'start', 'status'"),
         (&["--sockt", "/x"], "a similar argument exists: '--socket'"),
+        (&["show"], "<ID>"),
         (&["status", "--sort", "size"], "possible values: problems, left, customer, status"),
         (&["status", "--status", "parked"], "possible values: expired, missing, expiring-soon, valid"),
         (&["refresh", "--all", "8F1C"], "'--all' cannot be used with '[ID]...'"),
-        (&["events", "-n", "0"], "0 is not in 1..=1000"),
-        (&["events", "-n", "1001"], "1001 is not in 1..=1000"),
+        (&["events", "-n", "1001"], "1001 is not in 0..=1000"),
+        (&["wait", "--for", "ever"], "possible values: valid, usable"),
+        (&["completions", "csh"], "possible values: bash, zsh, fish"),
         (&["events", "a", "b"], "unexpected argument 'b'"),
         (&["start", "now"], "unexpected argument 'now'"),
         (&["--timeout", "soon"], "a time longer than zero is needed, as 30, 30s, 500ms, 2m or 1h"),
@@ -214,7 +220,7 @@ fn help_and_version_need_no_daemon() {
             "$TBTOKEND_SOCKET, else /run/tbtokend/control.sock",
             "Exit codes: 0 done 1 the operation failed",
             " 3 the daemon cannot be reached 4 no permission 5 no such",
-            " 7 no answer in time 130 interrupted ",
+            " 7 no answer in time, or wait has waited long enough 130 interrupted ",
         ] {
             assert!(words.contains(piece), "{arguments:?}: no {piece:?} in {}", told.stdout);
         }
@@ -265,8 +271,9 @@ fn a_full_disk_is_an_error() {
 #[test]
 fn an_interrupt_ends_it_by_the_signal() {
     let (asked, was_asked) = std::sync::mpsc::channel();
+    let asked = std::sync::Mutex::new(asked);
     let fake = Fake::start(move |request| {
-        asked.send(()).unwrap();
+        asked.lock().unwrap().send(()).unwrap();
         match request {
             tbtoken_proto::Request::Refresh(_) => Reaction::Silence,
             other => answer(other),

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod check;
 mod commands;
 mod common;
 mod failures;
+mod names;
 mod terminal;
+mod wait;

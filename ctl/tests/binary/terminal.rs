@@ -4,6 +4,7 @@ use std::io::Read;
 
 use crate::common::{Fake, GIVE_UP, Reaction, Told, answer, tbctl};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use tbtoken_proto::Request;
 
 /// A terminal of that width in which `tbctl` runs.
 struct Terminal {
@@ -83,9 +84,13 @@ fn the_table_fits() {
 #[test]
 fn an_interrupted_refresh_says_that_the_pass_goes_on() {
     let (asked, was_asked) = std::sync::mpsc::channel();
-    let fake = Fake::start(move |_| {
-        asked.send(()).unwrap();
-        Reaction::Silence
+    let asked = std::sync::Mutex::new(asked);
+    let fake = Fake::start(move |request| match request {
+        Request::Refresh(_) => {
+            asked.lock().unwrap().send(()).unwrap();
+            Reaction::Silence
+        }
+        other => answer(other),
     });
     let terminal = Terminal::run(&fake, 80, &[], &["refresh"]);
     was_asked.recv_timeout(GIVE_UP).unwrap();

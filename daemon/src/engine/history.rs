@@ -2,13 +2,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use crate::model::{CustomerId, FailureKind};
 
-/// How many notices are kept.
+/// How many notices are kept at least.
 const CAPACITY: usize = 4096;
+
+/// How many of them share one allocation.
+const CHUNK: usize = 128;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub struct Notice {
     pub message: String,
     /// What else is known, after a failure.
     pub failure: Option<FailureDetail>,
+    /// What else is known, after a renewal.
+    pub renewal: Option<RenewalDetail>,
     /// Whether the log can do without it: the same trouble again.
     pub quiet: bool,
 }
@@ -40,6 +46,15 @@ pub struct FailureDetail {
     pub next_at: Option<DateTime<Utc>>,
     /// The server.
     pub url: String,
+}
+
+/// What the log says about a renewal besides its message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenewalDetail {
+    /// The server.
+    pub url: String,
+    /// How long it took to answer; none when the token is of another time.
+    pub latency: Option<Duration>,
 }
 
 /// The kinds of things that happen.
@@ -65,37 +80,92 @@ pub enum NoticeKind {
 /// The latest notices, oldest first.
 #[derive(Debug)]
 pub struct History {
-    notices: VecDeque<Arc<Notice>>,
+    kept: Kept,
     next_seq: u64,
     /// How many of them the log has not seen.
     unlogged: usize,
 }
 
+/// Notices in chunks, so that a reader who takes them all along shares the full ones and copies only the last.
+#[derive(Debug, Clone, Default)]
+pub struct Kept {
+    full: VecDeque<Arc<[Arc<Notice>]>>,
+    last: Vec<Arc<Notice>>,
+}
+
+impl Kept {
+    /// All of them, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Notice>> {
+        self.full.iter().flat_map(|chunk| chunk.iter()).chain(&self.last)
+    }
+
+    fn push(&mut self, notice: Notice) {
+        self.last.push(Arc::new(notice));
+        if self.last.len() == CHUNK {
+            self.full.push_back(std::mem::take(&mut self.last).into());
+        }
+        if self.full.len() > CAPACITY / CHUNK {
+            self.full.pop_front();
+        }
+    }
+}
+
 impl History {
     /// An empty history whose first notice has this number.
     pub fn starting_at(seq: u64) -> Self {
-        Self { notices: VecDeque::new(), next_seq: seq, unlogged: 0 }
+        Self { kept: Kept::default(), next_seq: seq, unlogged: 0 }
     }
 
     /// Adds a notice and gives it its number.
     pub(super) fn push(&mut self, mut notice: Notice) {
         notice.seq = self.next_seq;
         self.next_seq += 1;
-        if self.notices.len() == CAPACITY {
-            self.notices.pop_front();
-        }
-        self.notices.push_back(Arc::new(notice));
+        self.kept.push(notice);
         self.unlogged = (self.unlogged + 1).min(CAPACITY);
     }
 
     /// The notices since this was last asked.
     pub fn take_unlogged(&mut self) -> impl Iterator<Item = &Arc<Notice>> {
-        let first = self.notices.len() - std::mem::take(&mut self.unlogged);
-        self.notices.range(first..)
+        let mut unlogged: Vec<_> = self.kept.iter().rev().take(std::mem::take(&mut self.unlogged)).collect();
+        unlogged.reverse();
+        unlogged.into_iter()
     }
 
     /// All of them, shared.
-    pub fn share(&self) -> Vec<Arc<Notice>> {
-        self.notices.iter().cloned().collect()
+    pub fn share(&self) -> Kept {
+        self.kept.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_are_kept_in_order_and_logged_once() {
+        let mut history = History::starting_at(7);
+        let notice = || Notice {
+            seq: 0,
+            at: DateTime::UNIX_EPOCH,
+            kind: NoticeKind::Warning,
+            customer: None,
+            message: String::new(),
+            failure: None,
+            renewal: None,
+            quiet: false,
+        };
+        for _ in 0..10 {
+            history.push(notice());
+        }
+        assert_eq!(history.take_unlogged().map(|n| n.seq).collect::<Vec<_>>(), (7..17).collect::<Vec<_>>());
+        assert_eq!(history.take_unlogged().count(), 0);
+        for _ in 0..3 * CAPACITY {
+            history.push(notice());
+        }
+        assert_eq!(history.take_unlogged().count(), CAPACITY);
+        let kept: Vec<u64> = history.share().iter().map(|n| n.seq).collect();
+        assert!((CAPACITY..CAPACITY + CHUNK).contains(&kept.len()), "{}", kept.len());
+        let last = 7 + 10 + 3 * CAPACITY as u64 - 1;
+        assert_eq!(kept, (last + 1 - kept.len() as u64..=last).collect::<Vec<_>>());
     }
 }

@@ -1,5 +1,6 @@
 //! What clients are shown: state in, the protocol's words out. Pure.
 
+mod sentence;
 mod words;
 
 use std::collections::{HashSet, VecDeque};
@@ -9,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto as proto;
 
 use super::handle::{NotRefreshed, Outcome, Refreshed};
-use super::history::{Notice, NoticeKind};
+use super::history::{Kept, Notice, NoticeKind};
 use super::plan::{Policy, Trigger, Verdict, verdict};
 use super::state::{Entry, Host, PassCounts, State};
 use crate::model::{CustomerId, HostKey, TokenStatus};
@@ -64,7 +65,7 @@ pub struct Snapshot {
     hosts: Vec<Arc<HostRow>>,
     removed: Arc<VecDeque<(u64, CustomerId)>>,
     removed_floor: u64,
-    history: Vec<Arc<Notice>>,
+    history: Kept,
 }
 
 /// A server as it is shown.
@@ -213,7 +214,7 @@ impl Snapshot {
                 newest
             }
         };
-        let last = self.history.last().map(|notice| proto::Seq(notice.seq));
+        let last = self.history.iter().next_back().map(|notice| proto::Seq(notice.seq));
         let next = events.last().map(|event| event.seq).or(last).or(since).unwrap_or_default();
         proto::EventsReply { events, next }
     }

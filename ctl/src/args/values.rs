@@ -1,0 +1,146 @@
+//! The words and numbers that options take.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use tbtoken_proto::{Customer, TokenStatus};
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The order of the table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SortBy {
+    /// Trouble first.
+    #[default]
+    Problems,
+    /// The least time left first.
+    Left,
+    /// By customer id.
+    Customer,
+    /// By the status of the token.
+    Status,
+}
+
+/// A token status on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StatusWord {
+    /// It has ended.
+    Expired,
+    /// There is none.
+    Missing,
+    /// It ends soon.
+    #[value(alias = "expiring_soon", alias = "expiring soon")]
+    ExpiringSoon,
+    /// It needs nothing.
+    Valid,
+}
+
+impl From<StatusWord> for TokenStatus {
+    fn from(word: StatusWord) -> Self {
+        match word {
+            StatusWord::Expired => Self::Expired,
+            StatusWord::Missing => Self::Missing,
+            StatusWord::ExpiringSoon => Self::ExpiringSoon,
+            StatusWord::Valid => Self::Valid,
+        }
+    }
+}
+
+/// What `wait` waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Goal {
+    /// The token is valid and does not end soon.
+    #[default]
+    Valid,
+    /// The token can be used: it is valid, or ends soon.
+    Usable,
+}
+
+impl Goal {
+    /// Whether this customer is where it should be.
+    pub(crate) fn is_reached(self, customer: &Customer) -> bool {
+        match customer.token_status {
+            TokenStatus::Valid => true,
+            TokenStatus::ExpiringSoon => self == Self::Usable,
+            TokenStatus::Expired | TokenStatus::Missing | TokenStatus::Unknown => false,
+        }
+    }
+
+    /// What it is called on the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Usable => "usable",
+        }
+    }
+}
+
+/// The shells that tbctl can teach its words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// GNU Bash, 4.0 or later.
+    Bash,
+    /// The Z shell.
+    Zsh,
+    /// The friendly interactive shell.
+    Fish,
+}
+
+/// The longest time-out that is accepted. Longer ones are a typing mistake, or mean "for ever".
+const MAX_TIMEOUT_SECONDS: f64 = 365.0 * 86_400.0;
+
+/// A time-out that is not understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a time longer than zero is needed, as 30, 30s, 500ms, 2m or 1h")]
+pub(super) struct BadTimeout;
+
+/// Reads `30`, `30s`, `500ms`, `1.5m`, `1h`.
+pub(super) fn timeout(text: &str) -> Result<Duration, BadTimeout> {
+    let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let factor = match unit {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(BadTimeout),
+    };
+    let seconds = number.trim().parse::<f64>().map_err(|_| BadTimeout)? * factor;
+    // No answer comes within less than a millisecond, and the time-out of a socket is no finer than a microsecond.
+    if !(0.001..=MAX_TIMEOUT_SECONDS).contains(&seconds) {
+        return Err(BadTimeout);
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| BadTimeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_have_a_unit_or_are_seconds() {
+        for (text, milliseconds) in [
+            ("30", 30_000),
+            ("30s", 30_000),
+            ("500ms", 500),
+            ("0.5", 500),
+            ("1.5m", 90_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(timeout(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "0", "0ms", "-1", "s", "1d", "1 week", "nan", "inf", "1e300", "30 s s", "0.0001"] {
+            assert_eq!(timeout(text), Err(BadTimeout), "{text}");
+        }
+    }
+}

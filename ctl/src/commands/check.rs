@@ -1,0 +1,317 @@
+//! `check`: a plugin for Nagios, Icinga and all who speak like them, by the
+//! [Monitoring Plugins guidelines](https://www.monitoring-plugins.org/doc/guidelines.html).
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+use tbtoken_proto::client::{Client, ClientError};
+use tbtoken_proto::words::{duration, last_error, left, printable, problems_first};
+use tbtoken_proto::{Customer, ErrorCode, Phase, Rows, StatusQuery, StatusReply, TokenStatus};
+
+use crate::args::{CHECK_TIMEOUT, CheckArgs, Threshold};
+use crate::error::Error;
+use crate::exit;
+use crate::output::Report;
+use crate::session::{Session, status};
+
+/// A table that was not read for so long, or for so many intervals if they are longer, is nothing to go by.
+const STALE_AFTER: TimeDelta = TimeDelta::minutes(5);
+/// See [`STALE_AFTER`].
+const STALE_INTERVALS: i32 = 5;
+
+/// So many customers in trouble are named below the first line.
+const MAX_NAMED: usize = 20;
+
+/// Looks and judges. Never an error: what keeps it from looking is a judgement, too.
+pub(super) fn run(session: &Session<'_>, wanted: &CheckArgs) -> Result<Report, Error> {
+    let judgement = match look(session) {
+        Ok((reply, rows)) => judge(&reply, &rows, wanted, session.now()),
+        Err(error) => unseen(&error),
+    };
+    judgement.report(session.args.json, session.args.quiet)
+}
+
+/// What is said when the command line is not understood.
+pub(crate) fn no_check(why: &str, json: bool) -> Report {
+    let judgement = Judgement { state: State::Unknown, text: why.to_owned(), ..Judgement::default() };
+    let silent = Report { exit: exit::CHECK_UNKNOWN, ..Report::default() };
+    judgement.report(json, true).unwrap_or(silent)
+}
+
+/// Asks for the counts, and for the customers only if some of them may be in trouble.
+fn look(session: &Session<'_>) -> Result<(StatusReply, Vec<Customer>), Error> {
+    let timeout = session.args.timeout.unwrap_or(CHECK_TIMEOUT);
+    let mut client = Client::connect(&session.socket, timeout)?;
+    let reply = status(&mut client, StatusQuery { customers: Rows::None, since: None })?;
+    let summary = reply.tokens.summary;
+    if summary.expired + summary.missing + summary.parked == 0 {
+        return Ok((reply, Vec::new()));
+    }
+    let mut reply = status(&mut client, StatusQuery::default())?;
+    let rows = reply.tokens.customers.take().unwrap_or_default();
+    Ok((reply, rows))
+}
+
+/// The four states of a plugin, the worse the later, but for the one that knows nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum State {
+    #[default]
+    Ok,
+    Warning,
+    Critical,
+    Unknown,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+
+    fn exit(self) -> u8 {
+        match self {
+            Self::Ok => exit::CHECK_OK,
+            Self::Warning => exit::CHECK_WARNING,
+            Self::Critical => exit::CHECK_CRITICAL,
+            Self::Unknown => exit::CHECK_UNKNOWN,
+        }
+    }
+}
+
+/// What came of the look.
+#[derive(Debug, Default, PartialEq)]
+struct Judgement {
+    state: State,
+    text: String,
+    measured: Vec<Measured>,
+    /// Whoever is in trouble, in a line each.
+    trouble: Vec<String>,
+}
+
+/// A number with the limits that it should keep.
+#[derive(Debug, PartialEq)]
+struct Measured {
+    label: &'static str,
+    value: String,
+    limits: Option<(Threshold, Threshold)>,
+    max: Option<usize>,
+}
+
+/// Nothing could be seen.
+fn unseen(error: &Error) -> Judgement {
+    let state = match error {
+        Error::Client(
+            ClientError::NotThere(_)
+            | ClientError::NotRunning(_)
+            | ClientError::Closed(_)
+            | ClientError::TimedOut { .. }
+            | ClientError::Io { .. },
+        ) => State::Critical,
+        Error::Client(ClientError::Refused(refusal)) => match refusal.code {
+            ErrorCode::ShuttingDown | ErrorCode::Internal => State::Critical,
+            _ => State::Unknown,
+        },
+        _ => State::Unknown,
+    };
+    let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+    Judgement { state, text: format!("{}{hint}", error.text()), ..Judgement::default() }
+}
+
+/// Weighs what was seen.
+fn judge(reply: &StatusReply, rows: &[Customer], wanted: &CheckArgs, now: DateTime<Utc>) -> Judgement {
+    let summary = reply.tokens.summary;
+    let mut trouble: Vec<&Customer> = rows.iter().filter(|row| in_trouble(row)).collect();
+    trouble.sort_by(|a, b| problems_first(a, b));
+    let count = trouble.len();
+
+    let mut causes = ailments(reply, now);
+    if wanted.critical.alerts(count, summary.total) {
+        causes.push((State::Critical, format!("{count} in trouble")));
+    } else if wanted.warning.alerts(count, summary.total) {
+        causes.push((State::Warning, format!("{count} in trouble")));
+    }
+    // The worst first; what is as bad stays in its order.
+    causes.sort_by_key(|(state, _)| std::cmp::Reverse(*state));
+    let state = causes.first().map(|(state, _)| *state).unwrap_or_default();
+    let mut parts: Vec<String> = causes.into_iter().map(|(_, text)| text).collect();
+    parts.push(format!(
+        "{} of {} valid, {} expiring soon, {} expired, {} missing, {} parked",
+        summary.valid, summary.total, summary.expiring_soon, summary.expired, summary.missing, summary.parked
+    ));
+    let mut named: Vec<String> = trouble.iter().take(MAX_NAMED).map(|row| name(row, now)).collect();
+    if count > MAX_NAMED {
+        named.push(format!("and {} more: tbctl status --problems", count - MAX_NAMED));
+    }
+    Judgement { state, text: parts.join("; "), measured: measure(reply, count, wanted, now), trouble: named }
+}
+
+/// Whether somebody should look after this customer: its applications are without a token, or soon will be.
+fn in_trouble(row: &Customer) -> bool {
+    match (row.token_status, row.state) {
+        (TokenStatus::Expired | TokenStatus::Missing, _) | (_, Phase::Parked) => true,
+        (TokenStatus::ExpiringSoon | TokenStatus::Valid | TokenStatus::Unknown, _) => false,
+    }
+}
+
+/// What ails the daemon itself.
+fn ailments(reply: &StatusReply, now: DateTime<Utc>) -> Vec<(State, String)> {
+    let StatusReply { cron, tokens, daemon, .. } = reply;
+    let mut causes = Vec::new();
+    if !cron.running {
+        causes.push((State::Critical, "the loop is STOPPED, nothing is renewed (tbctl start)".to_owned()));
+    }
+    let reason = tokens.error.as_ref().or(daemon.store_error.as_ref());
+    let reason = reason.map(|reason| format!(": {}", printable(reason))).unwrap_or_default();
+    if !tokens.success {
+        causes.push((State::Critical, format!("the database cannot be read{reason}")));
+    } else if !daemon.store_ok {
+        causes.push((State::Critical, format!("tokens cannot be saved{reason}")));
+    }
+    let old = stale_after(cron.interval_seconds);
+    // Before the first look, the age of the daemon is the age of what it knows.
+    let age = now - tokens.as_of.unwrap_or(daemon.started_at);
+    match tokens.as_of {
+        _ if age > old => {
+            let text = format!("the table was not read for {}; is the loop stuck?", duration(age));
+            causes.push((State::Critical, text));
+        }
+        None => causes.push((State::Warning, "the table was not read yet".to_owned())),
+        Some(_) if tokens.summary.total == 0 => {
+            let text = "no customer in the table has a ThingsBoard URL, a user and a password";
+            causes.push((State::Warning, text.to_owned()));
+        }
+        Some(_) => {}
+    }
+    causes
+}
+
+fn stale_after(interval_seconds: u64) -> TimeDelta {
+    let interval = Duration::from_secs(interval_seconds);
+    let interval = TimeDelta::from_std(interval).unwrap_or(TimeDelta::MAX / STALE_INTERVALS);
+    (interval * STALE_INTERVALS).max(STALE_AFTER)
+}
+
+/// `8F1C02AA ops@acme-north.example https://tb.acme.example: expired, -12m, parked: wrong password`
+fn name(row: &Customer, now: DateTime<Utc>) -> String {
+    let mut text = format!(
+        "{} {} {}: {}",
+        printable(&row.customer_id),
+        printable(&row.tb_username),
+        printable(&row.tb_url),
+        row.token_status.word()
+    );
+    if row.tbtokenexpiry.is_some() {
+        let _ = write!(text, ", {}", left(row.tbtokenexpiry, now));
+    }
+    if row.state == Phase::Parked {
+        text.push_str(", parked");
+    }
+    if row.failure.is_some() {
+        let _ = write!(text, ", {}", last_error(row));
+    }
+    text
+}
+
+fn measure(reply: &StatusReply, trouble: usize, wanted: &CheckArgs, now: DateTime<Utc>) -> Vec<Measured> {
+    let summary = reply.tokens.summary;
+    let total = summary.total;
+    let plain = |label, value: String| Measured { label, value, limits: None, max: None };
+    let count = |label, value: usize| Measured { max: Some(total), ..plain(label, value.to_string()) };
+    let mut measured = vec![
+        plain("total", total.to_string()),
+        Measured {
+            limits: Some((wanted.warning.of(total), wanted.critical.of(total))),
+            ..count("in_trouble", trouble)
+        },
+        count("valid", summary.valid),
+        count("expiring_soon", summary.expiring_soon),
+        count("expired", summary.expired),
+        count("missing", summary.missing),
+        count("parked", summary.parked),
+        count("retrying", summary.retrying),
+    ];
+    if let Some(at) = reply.tokens.as_of {
+        let limit = stale_after(reply.cron.interval_seconds).num_seconds() as f64;
+        let limit = Threshold::Outside { low: 0.0, high: limit };
+        let age = (now - at).num_seconds().max(0);
+        measured.push(Measured { limits: Some((limit, limit)), ..plain("table_age", format!("{age}s")) });
+    }
+    if let Some(run) = &reply.cron.last_run {
+        measured.push(plain("last_run", format!("{:.3}s", run.duration_ms as f64 / 1000.0)));
+    }
+    // `c` is a counter, which a graph shows by its slope.
+    measured.push(plain("logins", format!("{}c", reply.daemon.renewals_by_login)));
+    measured.push(plain("token_refreshes", format!("{}c", reply.daemon.renewals_by_refresh_token)));
+    measured
+}
+
+impl Measured {
+    /// `'valid'=119;;;0;128`
+    fn text(&self) -> String {
+        let (warning, critical) = match self.limits {
+            Some((warning, critical)) => (warning.to_string(), critical.to_string()),
+            None => (String::new(), String::new()),
+        };
+        let max = self.max.map(|max| format!(";{max}")).unwrap_or_default();
+        format!("'{}'={};{warning};{critical};0{max}", self.label, self.value)
+    }
+}
+
+/// A judgement for programs that are no monitoring.
+#[derive(Serialize)]
+struct Document<'a> {
+    /// Whether it could be found out.
+    success: bool,
+    state: State,
+    exit: u8,
+    text: &'a str,
+    performance: serde_json::Map<String, serde_json::Value>,
+    trouble: &'a [String],
+}
+
+impl Judgement {
+    fn report(&self, json: bool, quiet: bool) -> Result<Report, Error> {
+        let data = if json { self.json()? } else { self.lines(quiet) };
+        Ok(Report { data, remarks: String::new(), exit: self.state.exit() })
+    }
+
+    /// `WARNING: text | performance data`, and a line for whoever is in trouble.
+    fn lines(&self, quiet: bool) -> String {
+        // A bar begins the performance data, wherever it stands.
+        let plain = |text: &str| text.replace('|', "/");
+        let mut text = format!("{}: {}", self.state.word(), plain(&self.text));
+        if !self.measured.is_empty() {
+            let measured: Vec<String> = self.measured.iter().map(Measured::text).collect();
+            let _ = write!(text, " | {}", measured.join(" "));
+        }
+        text.push('\n');
+        for line in self.trouble.iter().filter(|_| !quiet) {
+            text.push_str(&plain(line));
+            text.push('\n');
+        }
+        text
+    }
+
+    fn json(&self) -> Result<String, Error> {
+        let number = |measured: &Measured| {
+            let number = measured.value.trim_end_matches(char::is_alphabetic);
+            (measured.label.to_owned(), serde_json::from_str(number).unwrap_or_default())
+        };
+        let document = Document {
+            success: self.state != State::Unknown,
+            state: self.state,
+            exit: self.state.exit(),
+            text: &self.text,
+            performance: self.measured.iter().map(number).collect(),
+            trouble: &self.trouble,
+        };
+        Ok(serde_json::to_string(&document)? + "\n")
+    }
+}

@@ -1,0 +1,95 @@
+//! Taking lines apart, and what may stand on a command line.
+
+use tbtoken_proto::{Phase, TokenStatus};
+
+use super::*;
+
+fn row(id: &str, user: &str) -> Customer {
+    Customer {
+        customer_id: id.to_owned(),
+        tb_username: user.to_owned(),
+        tb_url: String::new(),
+        token_status: TokenStatus::Valid,
+        tbtokenexpiry: None,
+        minutes_until_expiry: None,
+        state: Phase::Ok,
+        last_success_at: None,
+        renewals: 0,
+        next_attempt_at: None,
+        failure: None,
+    }
+}
+
+fn values(typed: &str, everyone: &[Customer]) -> Vec<String> {
+    let candidates = customers(typed, everyone);
+    candidates.iter().map(|candidate| candidate.get_value().to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_line_is_taken_apart_as_a_shell_does() {
+    let words = |line: &str| split(line).0.join("|");
+    assert_eq!(words("tbctl show ops@ac"), "tbctl|show|ops@ac");
+    assert_eq!(words("tbctl show "), "tbctl|show|");
+    assert_eq!(words("  tbctl\t show"), "tbctl|show");
+    assert_eq!(words("tbctl show 'a b' c\\ d \"e \\\" f"), "tbctl|show|a b|c d|e \" f");
+    assert_eq!(words("tbctl show '' x"), "tbctl|show||x");
+    assert_eq!(words("tbctl show \\"), "tbctl|show|");
+    assert_eq!(split("tbctl show a\\ b").1, "a\\ b");
+}
+
+#[test]
+fn bash_replaces_only_the_end_of_a_word() {
+    let kept =
+        |line: &str, replaced: &str| Line::of_bash(&[OsString::from(line), OsString::from(replaced)]).kept;
+    assert_eq!(kept("tbctl show ops@ac", "ac"), 4);
+    assert_eq!(kept("tbctl show ops@ac", "@ac"), 3);
+    assert_eq!(kept("tbctl show 8f1c", "8f1c"), 0);
+    assert_eq!(kept("tbctl show ", ""), 0);
+}
+
+#[test]
+fn ids_come_before_anything_is_typed_and_users_after() {
+    let everyone = [row("8F1C", "ops@a.example"), row("91BE", "lab@a.example"), row("A000", "ops@b.example")];
+    assert_eq!(values("", &everyone), ["8F1C", "91BE", "A000"]);
+    assert_eq!(values("8", &everyone), ["8F1C"]);
+    assert_eq!(values("OPS", &everyone), ["ops@a.example", "ops@b.example"]);
+    assert_eq!(values("zzz", &everyone), [""; 0]);
+    let twins = [row("8F1C", "ops@a.example"), row("91BE", "ops@a.example")];
+    assert_eq!(values("ops", &twins), [""; 0], "a user of two customers names none");
+}
+
+#[test]
+fn too_many_candidates_become_fewer_with_the_same_beginning() {
+    let everyone: Vec<_> = (0..5000).map(|at| row(&format!("id{at:04}"), "")).collect();
+    let values = values("id", &everyone);
+    assert_eq!(values.len(), MAX_CANDIDATES);
+    assert_eq!((values.first().unwrap().as_str(), values.last().unwrap().as_str()), ("id0000", "id4999"));
+}
+
+/// What a table says must not become a command when the user presses Enter.
+#[test]
+fn nothing_of_a_candidate_is_heeded_by_the_shell() {
+    let bash = |value: &str| written(&CompletionCandidate::new(value), Shell::Bash, 0);
+    assert_eq!(bash("ops@a.example").as_deref(), Some("ops@a.example"));
+    assert_eq!(
+        bash("a $(reboot); `x` & 'y'").as_deref(),
+        Some("a\\ \\$\\(reboot\\)\\;\\ \\`x\\`\\ \\&\\ \\'y\\'")
+    );
+    assert_eq!(bash("株式会社").as_deref(), Some("株式会社"));
+    assert_eq!(bash("a\nb"), None);
+    assert_eq!(bash("a\u{1b}b"), None);
+    assert_eq!(bash(":files"), None);
+    assert_eq!(bash(""), None);
+    let described = CompletionCandidate::new("8F1C").help(Some("ops, valid\nmore".into()));
+    assert_eq!(written(&described, Shell::Zsh, 0).as_deref(), Some("8F1C\tops, valid"));
+}
+
+#[test]
+fn the_line_names_the_socket() {
+    let socket =
+        |words: &[&str]| Line { words: words.iter().map(OsString::from).collect(), kept: 0 }.socket();
+    assert_eq!(socket(&["tbctl", "--socket", "/a", "show", ""]), PathBuf::from("/a"));
+    assert_eq!(socket(&["tbctl", "show", "--socket=/b", ""]), PathBuf::from("/b"));
+    let home = std::env::home_dir().unwrap();
+    assert_eq!(socket(&["tbctl", "--socket", "~/c", "show", ""]), home.join("c"));
+}

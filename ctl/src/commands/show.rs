@@ -1,0 +1,161 @@
+//! `show`: everything about one customer, why it stands so, what happens next, and what to do.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tbtoken_proto::explain::{self, Explanation, Loop, Ways, Weight};
+use tbtoken_proto::words::{duration, last_error, printable};
+use tbtoken_proto::{Customer, Event, Host, MAX_EVENTS, Reply, Request, StatusReply, TokenStatus, host_of};
+
+use super::status::{status_color, trouble_line};
+use super::time;
+use crate::args::ShowArgs;
+use crate::error::Error;
+use crate::exit;
+use crate::output::{Color, Report, Style, paint};
+use crate::session::{Session, named};
+use crate::table;
+
+/// So many of the newest events are shown.
+const MAX_SHOWN: usize = 20;
+
+/// Asks for the customer and its history, and tells its story.
+pub(super) fn run(session: &Session<'_>, wanted: &ShowArgs) -> Result<Report, Error> {
+    let mut client = session.connect()?;
+    let reply = named(&mut client, std::slice::from_ref(&wanted.customer))?;
+    let Some(customer) = reply.tokens.customers.as_ref().and_then(|rows| rows.first()) else {
+        return Err(Error::Mismatch);
+    };
+    let request = Request::Events { since: None, limit: MAX_EVENTS };
+    let Reply::Events(history) = client.send(&request)? else { return Err(Error::Mismatch) };
+    let mut events = history.events;
+    events.retain(|event| event.customer_id.as_deref() == Some(&customer.customer_id));
+    events.drain(..events.len().saturating_sub(MAX_SHOWN));
+
+    let refresh = format!("tbctl refresh {}", customer.customer_id);
+    let ways = Ways { refresh: &refresh, start: "tbctl start" };
+    let cron = if reply.cron.running { Loop::Running } else { Loop::Stopped };
+    let now = session.now();
+    let explanation = explain::explain(customer, cron, &ways, now);
+    if session.args.json {
+        return json(&reply, &explanation, &events);
+    }
+    let mut data = String::new();
+    if !session.args.quiet {
+        data.push_str(&trouble_line(&reply, session.style, now));
+    }
+    let host = host_of(&customer.tb_url);
+    let host =
+        reply.hosts.as_ref().and_then(|hosts| hosts.iter().find(|known| Some(&known.host) == host.as_ref()));
+    data.push_str(&story(customer, host, &explanation, session.style, now));
+    data.push_str(&told(&events));
+    Ok(Report { data, remarks: String::new(), exit: exit::DONE })
+}
+
+/// The daemon's answer, with what `show` makes of it.
+#[derive(Serialize)]
+struct Document<'a> {
+    success: bool,
+    #[serde(flatten)]
+    reply: &'a StatusReply,
+    explanation: Words<'a>,
+    events: &'a [Event],
+}
+
+/// An explanation for programs that show it to people.
+#[derive(Serialize)]
+struct Words<'a> {
+    headline: &'a str,
+    why: &'a str,
+    what_to_do: &'a str,
+    what_next: String,
+}
+
+fn json(reply: &StatusReply, explanation: &Explanation, events: &[Event]) -> Result<Report, Error> {
+    let Explanation { headline, why, remedy, .. } = explanation;
+    let explanation = Words { headline, why, what_to_do: remedy, what_next: explanation.what_next() };
+    let document = Document { success: true, reply, explanation, events };
+    let data = serde_json::to_string(&document)? + "\n";
+    Ok(Report { data, remarks: String::new(), exit: exit::DONE })
+}
+
+/// The width of a field's name.
+const LABEL: usize = 14;
+
+/// The fields, each with its name; on a terminal broken into lines that fit.
+fn story(
+    customer: &Customer,
+    host: Option<&Host>,
+    explanation: &Explanation,
+    style: Style,
+    now: DateTime<Utc>,
+) -> String {
+    let mut text = String::new();
+    let mut field = |name: &str, value: &str, color: Option<Color>| {
+        if value.is_empty() {
+            return;
+        }
+        let room = style.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(LABEL).max(20));
+        for (at, line) in table::wrap(&printable(value), room).iter().enumerate() {
+            let name = if at == 0 { name } else { "" };
+            let line = match color.filter(|_| style.color) {
+                Some(color) => paint(line, color),
+                None => line.clone(),
+            };
+            let _ = writeln!(text, "{name:<LABEL$}{line}");
+        }
+    };
+    let status = customer.token_status;
+    field("customer", &customer.customer_id, Some(Color::Bold));
+    field("user", &customer.tb_username, None);
+    field("ThingsBoard", &customer.tb_url, None);
+    field("", &host.map(explain::server).unwrap_or_default(), None);
+    field("token", &token(customer, now), status_color(status));
+    let color = match explanation.weight {
+        Weight::Bad => Some(Color::Red),
+        Weight::Warn => Some(Color::Yellow),
+        Weight::Plain => None,
+    };
+    field("state", headline(customer, explanation), color);
+    if let Some(failure) = &customer.failure {
+        // The machine's word for it is what a script, the log and the documentation call it.
+        let kind = serde_json::to_value(failure.kind).ok();
+        let kind = kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default();
+        field("last error", &format!("{} [{kind}], at {}", last_error(customer), time(failure.at)), None);
+        field("why", &explanation.why, None);
+    }
+    field("what to do", &explanation.remedy, None);
+    field("what next", &explanation.what_next(), None);
+    field("renewals", &customer.renewals.to_string(), None);
+    let last = customer.last_success_at.map(|at| format!("{}, {} ago", time(at), duration(now - at)));
+    field("last success", last.as_deref().unwrap_or("never"), None);
+    text
+}
+
+/// The state in a word or two.
+fn headline<'a>(customer: &Customer, explanation: &'a Explanation) -> &'a str {
+    match explanation.headline.as_str() {
+        "" => customer.state.word(),
+        headline => headline,
+    }
+}
+
+/// `x expired. The token ended 12m ago, at 13:51Z.`
+fn token(customer: &Customer, now: DateTime<Utc>) -> String {
+    let status = match customer.token_status {
+        TokenStatus::Valid => "valid".to_owned(),
+        status => format!("{} {}", status.sign(), status.word()),
+    };
+    format!("{status}. {}", explain::token(customer, now))
+}
+
+/// What happened, oldest first, below a heading.
+fn told(events: &[Event]) -> String {
+    if events.is_empty() {
+        return "\nno history since tbtokend was started\n".to_owned();
+    }
+    let rows =
+        events.iter().map(|event| [time(event.at), event.kind.word().to_owned(), printable(&event.message)]);
+    format!("\nhistory, oldest first\n{}", table::lines(rows))
+}

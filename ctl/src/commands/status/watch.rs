@@ -1,0 +1,287 @@
+//! `status --watch`: a line for each change, over restarts of the daemon, too.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tbtoken_proto::client::Client;
+use tbtoken_proto::words::{duration, healthy, last_error, left, printable};
+use tbtoken_proto::{Customer, Phase, Reply, Request, Revision, Rows, StatusQuery, StatusReply, TokenStatus};
+
+use crate::args::StatusArgs;
+use crate::commands::{POLL, time};
+use crate::error::Error;
+use crate::link::Link;
+use crate::output::{self, Report};
+use crate::pause::{self, Reader};
+use crate::session::Session;
+use crate::table::pad;
+
+/// Asks once a second what has changed, until nobody reads it any more.
+pub(super) fn run(
+    session: &Session<'_>,
+    client: Client,
+    wanted: &StatusArgs,
+    mut picture: Picture,
+) -> Result<Report, Error> {
+    let mut link = Link::new(&session.socket, Some(client));
+    let mut away = None;
+    while pause::while_somebody_reads(POLL) == Reader::There {
+        let query = StatusQuery { customers: Rows::All, since: Some(picture.revision) };
+        let changes = match link.ask(&Request::Status(query), session.timeout()) {
+            Ok(Reply::Status(reply)) => {
+                let back = away.take().map(|_| Change::DaemonBack);
+                back.into_iter().chain(picture.take_in(reply)).collect()
+            }
+            Ok(_) => return Err(Error::Mismatch),
+            Err(error) => {
+                let error = Error::from(error).text();
+                // Said once, and again when the reason is another one.
+                let news = away.replace(error.clone()) != Some(error.clone());
+                news.then_some(Change::DaemonLost { error }).into_iter().collect::<Vec<_>>()
+            }
+        };
+        let now = session.now();
+        let widths = picture.widths();
+        let mut text = String::new();
+        for change in changes.iter().filter(|change| is_wanted(change, wanted)) {
+            if session.args.json {
+                text.push_str(&serde_json::to_string(&Told { at: time(now), change })?);
+                text.push('\n');
+            } else {
+                text.push_str(&line(change, widths, now));
+            }
+        }
+        output::data(&text).map_err(Error::Output)?;
+    }
+    Ok(Report::default())
+}
+
+/// A change as `--json` tells it.
+#[derive(Serialize)]
+struct Told<'a> {
+    at: String,
+    #[serde(flatten)]
+    change: &'a Change,
+}
+
+/// Something that is not as it was.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "there are few at a time, and most of them are the large one")]
+enum Change {
+    /// A customer is new in the table, or has a URL, a user and a password now.
+    CustomerAdded { customer: Customer },
+    /// A customer stands otherwise than before.
+    CustomerChanged { customer: Customer, was: Customer },
+    /// A customer left the table, or has lost its URL, user or password.
+    CustomerRemoved { customer: Customer },
+    /// The loop runs again.
+    LoopStarted,
+    /// Nothing is renewed any more.
+    LoopStopped,
+    /// The table cannot be read, or not be written.
+    DatabaseLost { error: String },
+    /// It can be used again.
+    DatabaseBack,
+    /// The daemon does not answer.
+    DaemonLost { error: String },
+    /// It answers again.
+    DaemonBack,
+    /// Another process answers.
+    DaemonRestarted { version: String, pid: u32 },
+}
+
+/// What the daemon said last.
+#[derive(Debug)]
+pub(super) struct Picture {
+    revision: Revision,
+    process: (u32, DateTime<Utc>),
+    running: bool,
+    trouble: Option<String>,
+    /// By id.
+    customers: BTreeMap<String, Customer>,
+    /// The ids that are of interest, if not all are.
+    only: Option<HashSet<String>>,
+}
+
+impl Picture {
+    /// Begins with these customers; whoever comes later is of interest unless these were `named`.
+    pub(super) fn new(reply: &StatusReply, rows: &[Customer], named: bool) -> Self {
+        Self {
+            revision: reply.daemon.revision,
+            process: (reply.daemon.pid, reply.daemon.started_at),
+            running: reply.cron.running,
+            trouble: trouble(reply),
+            customers: rows.iter().map(|row| (row.customer_id.clone(), row.clone())).collect(),
+            only: named.then(|| rows.iter().map(|row| row.customer_id.clone()).collect()),
+        }
+    }
+
+    /// Takes an answer in, and says what it changes.
+    fn take_in(&mut self, mut reply: StatusReply) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let process = (reply.daemon.pid, reply.daemon.started_at);
+        if std::mem::replace(&mut self.process, process) != process {
+            let version = reply.daemon.version.clone();
+            changes.push(Change::DaemonRestarted { version, pid: reply.daemon.pid });
+        }
+        match (std::mem::replace(&mut self.running, reply.cron.running), self.running) {
+            (false, true) => changes.push(Change::LoopStarted),
+            (true, false) => changes.push(Change::LoopStopped),
+            _ => {}
+        }
+        let trouble = trouble(&reply);
+        match (&self.trouble, &trouble) {
+            (before, Some(error)) if before.as_ref() != Some(error) => {
+                changes.push(Change::DatabaseLost { error: error.clone() });
+            }
+            (Some(_), None) => changes.push(Change::DatabaseBack),
+            _ => {}
+        }
+        self.trouble = trouble;
+        self.revision = reply.daemon.revision;
+        let rows = reply.tokens.customers.take().unwrap_or_default();
+        self.remove(&reply, &rows, &mut changes);
+        for row in rows {
+            self.put(row, &mut changes);
+        }
+        changes
+    }
+
+    fn remove(&mut self, reply: &StatusReply, rows: &[Customer], changes: &mut Vec<Change>) {
+        let mut gone = reply.tokens.removed.clone();
+        // A daemon that has just started and has not read its table yet knows nobody, which means nothing.
+        if reply.tokens.complete && reply.tokens.as_of.is_some() {
+            let there: HashSet<&str> = rows.iter().map(|row| row.customer_id.as_str()).collect();
+            gone.extend(self.customers.keys().filter(|id| !there.contains(id.as_str())).cloned());
+        }
+        let gone = gone.iter().filter_map(|id| self.customers.remove(id));
+        changes.extend(gone.map(|customer| Change::CustomerRemoved { customer }));
+    }
+
+    fn put(&mut self, row: Customer, changes: &mut Vec<Change>) {
+        match self.customers.get_mut(&row.customer_id) {
+            Some(before) => {
+                let was = std::mem::replace(before, row.clone());
+                if worth_telling(&was) != worth_telling(&row) {
+                    changes.push(Change::CustomerChanged { customer: row, was });
+                }
+            }
+            None if self.only.as_ref().is_some_and(|only| !only.contains(&row.customer_id)) => {}
+            None => {
+                self.customers.insert(row.customer_id.clone(), row.clone());
+                changes.push(Change::CustomerAdded { customer: row });
+            }
+        }
+    }
+
+    /// How wide ids and users are.
+    fn widths(&self) -> (usize, usize) {
+        use unicode_width::UnicodeWidthStr as _;
+        let widest = |of: fn(&Customer) -> &str| self.customers.values().map(|row| of(row).width()).max();
+        (widest(|row| &row.customer_id).unwrap_or(0), widest(|row| &row.tb_username).unwrap_or(0))
+    }
+}
+
+/// What about the database is not as it should be.
+fn trouble(reply: &StatusReply) -> Option<String> {
+    let reason = |text: &str| Some(text.to_owned());
+    let error = reply.tokens.error.clone().or_else(|| reply.daemon.store_error.clone());
+    match (reply.tokens.success, reply.daemon.store_ok) {
+        (true, true) => None,
+        (false, _) => error.or_else(|| reason("the table cannot be read")),
+        (true, false) => error.or_else(|| reason("tokens cannot be saved")),
+    }
+}
+
+/// The parts of a customer whose change is a line.
+fn worth_telling(row: &Customer) -> impl PartialEq + '_ {
+    let failure = row.failure.as_ref().map(|failure| (failure.kind, failure.consecutive));
+    let parked = row.state == Phase::Parked;
+    (row.token_status, row.tbtokenexpiry, parked, failure, row.tb_username.as_str(), row.tb_url.as_str())
+}
+
+fn is_wanted(change: &Change, wanted: &StatusArgs) -> bool {
+    let fits = |row: &Customer| {
+        let statuses: Vec<TokenStatus> = wanted.status.iter().map(|&word| word.into()).collect();
+        (!wanted.problems || !healthy(row)) && (statuses.is_empty() || statuses.contains(&row.token_status))
+    };
+    match change {
+        Change::CustomerAdded { customer } | Change::CustomerRemoved { customer } => fits(customer),
+        Change::CustomerChanged { customer, was } => fits(customer) || fits(was),
+        _ => true,
+    }
+}
+
+/// `2026-11-23T14:03:21Z  expired        8f1c02aa  ops@acme-north.example  was expiring soon; failed: timed out (x4)`
+fn line(change: &Change, (id, user): (usize, usize), now: DateTime<Utc>) -> String {
+    let about = |row: &Customer, what: &str| {
+        format!(
+            "{}  {}  {}  {what}",
+            pad(row.token_status.word(), TokenStatus::ExpiringSoon.word().len()),
+            pad(&printable(&row.customer_id), id),
+            pad(&printable(&row.tb_username), user),
+        )
+    };
+    let text = match change {
+        Change::CustomerAdded { customer } => about(customer, "new in the table"),
+        Change::CustomerRemoved { customer } => about(customer, "left the table"),
+        Change::CustomerChanged { customer, was } => about(customer, &difference(was, customer, now)),
+        Change::LoopStarted => "the loop was started".to_owned(),
+        Change::LoopStopped => "the loop was STOPPED: nothing is renewed".to_owned(),
+        Change::DatabaseLost { error } => format!("DATABASE TROUBLE: {}", printable(error)),
+        Change::DatabaseBack => "the database is back".to_owned(),
+        Change::DaemonLost { error } => format!("DAEMON UNREACHABLE: {error}; trying again"),
+        Change::DaemonBack => "the daemon is back".to_owned(),
+        Change::DaemonRestarted { version, pid } => {
+            format!("tbtokend {} was restarted, pid {pid}", printable(version))
+        }
+    };
+    format!("{}  {text}\n", time(now))
+}
+
+/// What is otherwise with a customer, the most important first.
+fn difference(was: &Customer, row: &Customer, now: DateTime<Utc>) -> String {
+    let mut parts = Vec::new();
+    if was.token_status != row.token_status {
+        parts.push(format!("was {}", was.token_status.word()));
+    }
+    if (&was.tb_username, &was.tb_url) != (&row.tb_username, &row.tb_url) {
+        parts.push("another user or URL".to_owned());
+    }
+    if was.tbtokenexpiry != row.tbtokenexpiry {
+        parts.push(match row.tbtokenexpiry {
+            Some(expiry) if was.tbtokenexpiry.is_none_or(|was| was < expiry) => {
+                format!("renewed until {} ({})", time(expiry), left(Some(expiry), now))
+            }
+            Some(expiry) => format!("ends earlier, at {}", time(expiry)),
+            None => "the token was removed".to_owned(),
+        });
+    }
+    let failures = |row: &Customer| row.failure.as_ref().map_or(0, |failure| failure.consecutive);
+    let parked = |row: &Customer| row.state == Phase::Parked;
+    match (parked(was), parked(row)) {
+        (_, true) if !parked(was) || failures(was) != failures(row) => {
+            parts.push(format!("PARKED: {}", last_error(row)));
+        }
+        (true, false) => parts.push("no longer parked".to_owned()),
+        _ => {}
+    }
+    if !parked(row) && row.failure.is_some() && failures(was) != failures(row) {
+        let next = row.next_attempt_at.filter(|&at| at > now);
+        let next = next.map_or_else(String::new, |at| format!(", tried again in {}", duration(at - now)));
+        parts.push(format!("failed: {}{next}", last_error(row)));
+    }
+    if parts.is_empty() {
+        // Nothing is left but a failure of another kind, or one that is over.
+        parts.push(match &row.failure {
+            Some(_) => format!("failed: {}", last_error(row)),
+            None => "the failure is over".to_owned(),
+        });
+    }
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests;

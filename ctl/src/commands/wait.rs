@@ -1,0 +1,266 @@
+//! `wait`: until everyone, or everyone named, has been seen with a valid token.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tbtoken_proto::client::ClientError;
+use tbtoken_proto::words::{last_error, printable};
+use tbtoken_proto::{Customer, ErrorCode, Phase, Reply, Request, Revision, Rows, StatusQuery, StatusReply};
+
+use crate::args::{Goal, WAIT_TIMEOUT, WaitArgs};
+use crate::error::{Error, MAX_LISTED, list};
+use crate::exit;
+use crate::link::Link;
+use crate::output::{self, Report};
+use crate::pause;
+use crate::progress::CLEAR;
+use crate::session::{Session, look_up};
+
+/// How often is looked: a script should not wait for tbctl instead of the token.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Looks until it is so, or the time is over.
+pub(super) fn run(session: &Session<'_>, wanted: &WaitArgs) -> Result<Report, Error> {
+    let timeout = session.args.timeout.unwrap_or(WAIT_TIMEOUT);
+    let begin = Instant::now();
+    let mut link = Link::new(&session.socket, None);
+    let mut waiting = Waiting::new(wanted);
+    let mut voice = Voice::new(session);
+    loop {
+        let left = timeout.saturating_sub(begin.elapsed());
+        let query = StatusQuery { customers: Rows::All, since: waiting.revision };
+        let away = match link.ask(&Request::Status(query), left.max(Duration::from_millis(1))) {
+            Ok(Reply::Status(reply)) => {
+                waiting.take_in(reply)?;
+                None
+            }
+            Ok(_) => return Err(Error::Mismatch),
+            Err(error) if may_pass(&error) => Some(error),
+            Err(error) => return Err(error.into()),
+        };
+        if away.is_none() && waiting.is_over() {
+            voice.be_silent();
+            return done(session, &waiting, begin.elapsed());
+        }
+        let left = timeout.saturating_sub(begin.elapsed());
+        if left.is_zero() {
+            voice.be_silent();
+            return Err(away.map_or_else(|| waiting.failed(timeout), |error| in_vain(error, timeout)));
+        }
+        voice.tell(&waiting, away.as_ref(), left);
+        pause::for_a_while(LOOK.min(left));
+    }
+}
+
+/// Whether waiting may help: a daemon that is not there may come.
+fn may_pass(error: &ClientError) -> bool {
+    match error {
+        ClientError::NotThere(_)
+        | ClientError::NotRunning(_)
+        | ClientError::Closed(_)
+        | ClientError::TimedOut { .. }
+        | ClientError::Io { .. } => true,
+        ClientError::NoPermission(_) | ClientError::Protocol { .. } => false,
+        ClientError::Refused(refusal) => {
+            matches!(refusal.code, ErrorCode::Busy | ErrorCode::ShuttingDown)
+        }
+    }
+}
+
+/// The daemon was not there in all this time. What was left for the last question says nothing; how long was waited
+/// in all does.
+fn in_vain(error: ClientError, waited: Duration) -> Error {
+    match error {
+        ClientError::TimedOut { path, .. } => ClientError::TimedOut { path, timeout: waited }.into(),
+        error => error.into(),
+    }
+}
+
+/// Who is missing.
+struct Waiting<'a> {
+    goal: Goal,
+    names: &'a [String],
+    /// The ids of the names, once they are known.
+    ids: Option<HashSet<String>>,
+    revision: Option<Revision>,
+    /// Whether the daemon has read its table, so that nobody missing means something.
+    read: bool,
+    missing: BTreeMap<String, Customer>,
+    reached: HashSet<String>,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(wanted: &'a WaitArgs) -> Self {
+        Self {
+            goal: wanted.goal,
+            names: &wanted.customers,
+            ids: None,
+            revision: None,
+            read: false,
+            missing: BTreeMap::new(),
+            reached: HashSet::new(),
+        }
+    }
+
+    /// Works an answer in: everyone the first time and after a restart, later whoever has changed.
+    ///
+    /// # Errors
+    /// A name fits nobody, or whoever it fits has left the table.
+    fn take_in(&mut self, reply: StatusReply) -> Result<(), Error> {
+        let complete = self.revision.is_none() || reply.tokens.complete;
+        let rows = reply.tokens.customers.unwrap_or_default();
+        self.read = reply.tokens.as_of.is_some();
+        if !self.read && rows.is_empty() {
+            // Not yet: asked anew from the beginning, so that names are looked up among everyone.
+            self.revision = None;
+            return Ok(());
+        }
+        self.revision = Some(reply.daemon.revision);
+        if !self.names.is_empty() && self.ids.is_none() {
+            self.ids = Some(look_up(self.names, &rows)?.into_iter().collect());
+        }
+        let mut gone = reply.tokens.removed;
+        if complete {
+            let there: HashSet<&str> = rows.iter().map(|row| row.customer_id.as_str()).collect();
+            gone.extend(self.missing.keys().filter(|id| !there.contains(id.as_str())).cloned());
+        }
+        for id in gone {
+            let named = self.ids.as_ref().is_some_and(|ids| ids.contains(&id));
+            if self.missing.remove(&id).is_some() && named {
+                return Err(Error::Gone(printable(&id)));
+            }
+        }
+        for row in rows {
+            self.put(row);
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, row: Customer) {
+        let unwanted = self.ids.as_ref().is_some_and(|ids| !ids.contains(&row.customer_id));
+        if unwanted || self.reached.contains(&row.customer_id) {
+            return;
+        }
+        if self.goal.is_reached(&row) {
+            self.missing.remove(&row.customer_id);
+            self.reached.insert(row.customer_id);
+        } else {
+            self.missing.insert(row.customer_id.clone(), row);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.read && self.missing.is_empty()
+    }
+
+    fn total(&self) -> usize {
+        self.missing.len() + self.reached.len()
+    }
+
+    /// The first of the missing ones, each with why: those for whom waiting is in vain lead.
+    fn names(&self) -> Vec<String> {
+        let mut rows: Vec<&Customer> = self.missing.values().collect();
+        rows.sort_by_key(|row| row.state != Phase::Parked);
+        rows.into_iter().take(MAX_LISTED).map(|row| format!("{} ({})", row.customer_id, why(row))).collect()
+    }
+
+    fn failed(&self, after: Duration) -> Error {
+        if !self.read {
+            return Error::NotReadYet { why: None };
+        }
+        let (missing, total) = (self.missing.len(), self.total());
+        Error::StillWaiting { after, goal: self.goal.word(), missing, total, names: self.names() }
+    }
+}
+
+/// Why a customer is not where it should be, in a few words.
+fn why(row: &Customer) -> String {
+    match (row.state, &row.failure) {
+        (Phase::Parked, Some(_)) => format!("parked: {}", last_error(row)),
+        (Phase::Parked, None) => "parked".to_owned(),
+        (_, Some(_)) => last_error(row),
+        (_, None) => row.token_status.word().to_owned(),
+    }
+}
+
+/// What is done, for programs.
+#[derive(Serialize)]
+struct Done<'a> {
+    success: bool,
+    message: &'a str,
+    total: usize,
+    waited_ms: u128,
+}
+
+fn done(session: &Session<'_>, waiting: &Waiting<'_>, waited: Duration) -> Result<Report, Error> {
+    let (total, goal) = (waiting.total(), waiting.goal.word());
+    let message = match total {
+        0 => "there is nobody to wait for: no customer in the table has a URL, a user and a password"
+            .to_owned(),
+        1 => format!("1 customer is {goal}"),
+        _ => format!("all {total} customers are {goal}"),
+    };
+    let data = if session.args.json {
+        let waited_ms = waited.as_millis();
+        serde_json::to_string(&Done { success: true, message: &message, total, waited_ms })? + "\n"
+    } else if session.args.quiet {
+        String::new()
+    } else {
+        message + "\n"
+    };
+    Ok(Report { data, remarks: String::new(), exit: exit::DONE })
+}
+
+/// Says on standard error for whom is waited: on a terminal in a line that changes, else when there is news.
+struct Voice {
+    terminal: bool,
+    width: usize,
+    quiet: bool,
+    said: Option<String>,
+    last: Option<Instant>,
+}
+
+/// Where lines pile up, there are no more than one in so long.
+const NEWS: Duration = Duration::from_secs(10);
+
+impl Voice {
+    fn new(session: &Session<'_>) -> Self {
+        let width =
+            terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| width.0.into());
+        let terminal = session.style.progress && std::io::stderr().is_terminal();
+        Self { terminal, width, quiet: session.args.quiet, said: None, last: None }
+    }
+
+    fn tell(&mut self, waiting: &Waiting<'_>, away: Option<&ClientError>, left: Duration) {
+        if self.quiet {
+            return;
+        }
+        let text = match away {
+            Some(error) => format!("{error}; waiting for it"),
+            None if !waiting.read => "waiting until tbtokend has read its table".to_owned(),
+            None => {
+                let (missing, total) = (waiting.missing.len(), waiting.total());
+                format!("waiting for {missing} of {total}: {}", list(&waiting.names(), missing))
+            }
+        };
+        let text = printable(&text);
+        if self.terminal {
+            let text = format!("{} s left, {text}", left.as_secs());
+            output::remark(&format!("{CLEAR}{}", crate::table::clip(&text, self.width.saturating_sub(1))));
+            self.said = Some(text);
+        } else if self.said.as_ref() != Some(&text) && self.last.is_none_or(|last| last.elapsed() >= NEWS) {
+            output::remark(&format!("{text}\n"));
+            self.said = Some(text);
+            self.last = Some(Instant::now());
+        }
+    }
+
+    /// Leaves nothing on the terminal.
+    fn be_silent(&mut self) {
+        if self.terminal && self.said.take().is_some() {
+            output::remark(CLEAR);
+        }
+    }
+}

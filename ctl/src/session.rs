@@ -1,0 +1,114 @@
+//! What every command has at hand: what was asked for, where the daemon is, and what the time is.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tbtoken_proto::client::{Client, ClientError};
+use tbtoken_proto::{
+    Customer, ErrorCode, Reply, Request, Rows, StatusQuery, StatusReply, host_of, socket_path,
+};
+
+use crate::args::{Args, DEFAULT_TIMEOUT};
+use crate::error::{Error, Named};
+use crate::names::{Found, find};
+use crate::output::Style;
+
+/// Everything that a command needs to ask and to tell.
+pub(crate) struct Session<'a> {
+    pub(crate) args: &'a Args,
+    pub(crate) style: Style,
+    pub(crate) socket: PathBuf,
+    clock: fn() -> DateTime<Utc>,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(args: &'a Args, style: Style, clock: fn() -> DateTime<Utc>) -> Self {
+        Self { args, style, socket: socket_path(args.socket.clone()), clock }
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        (self.clock)()
+    }
+
+    /// How long an answer may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.args.timeout.unwrap_or(DEFAULT_TIMEOUT)
+    }
+
+    /// Connects to the daemon; its answers take no longer than the user is willing to wait.
+    pub(crate) fn connect(&self) -> Result<Client, ClientError> {
+        Client::connect(&self.socket, self.timeout())
+    }
+}
+
+/// Asks for the status.
+pub(crate) fn status(client: &mut Client, query: StatusQuery) -> Result<StatusReply, Error> {
+    match client.send(&Request::Status(query))? {
+        Reply::Status(reply) => Ok(reply),
+        _ => Err(Error::Mismatch),
+    }
+}
+
+/// The status with the customers that are called so, in that order, each once. This is the one place where names
+/// become customers.
+///
+/// Whole ids, which is what scripts use, cost a small question. Only for other names everyone is asked for.
+///
+/// # Errors
+/// [`Error::Name`] if a name fits nobody, or several; whatever keeps the daemon from answering.
+pub(crate) fn named(client: &mut Client, names: &[String]) -> Result<StatusReply, Error> {
+    let query = StatusQuery { customers: Rows::Only(unique(names.to_vec())), since: None };
+    match status(client, query) {
+        Err(Error::Client(ClientError::Refused(refusal))) if refusal.code == ErrorCode::UnknownCustomer => {}
+        answer => return answer,
+    }
+    let mut reply = status(client, StatusQuery::default())?;
+    let everyone = reply.tokens.customers.take().unwrap_or_default();
+    if everyone.is_empty() && reply.tokens.as_of.is_none() {
+        return Err(Error::NotReadYet { why: reply.tokens.error });
+    }
+    let ids = look_up(names, &everyone)?;
+    let mut rows: Vec<_> = everyone.into_iter().filter(|row| ids.contains(&row.customer_id)).collect();
+    rows.sort_by_key(|row| ids.iter().position(|id| *id == row.customer_id));
+    // Only their servers, as if only they had been asked for.
+    if let Some(hosts) = &mut reply.hosts {
+        let theirs: HashSet<String> = rows.iter().filter_map(|row| host_of(&row.tb_url)).collect();
+        hosts.retain(|host| theirs.contains(&host.host));
+    }
+    reply.tokens.customers = Some(rows);
+    Ok(reply)
+}
+
+/// The ids of those among `everyone` that are called so, in that order, each once.
+///
+/// # Errors
+/// [`Error::Name`].
+pub(crate) fn look_up(names: &[String], everyone: &[Customer]) -> Result<Vec<String>, Error> {
+    let ids = names.iter().map(|name| match find(name, everyone) {
+        Found::One(row) => Ok(row.customer_id.clone()),
+        Found::Many(rows) => Err(Named::several(name, &rows).into()),
+        Found::Nobody(near) => Err(Named::nobody(name, &near).into()),
+    });
+    ids.collect::<Result<_, Error>>().map(unique)
+}
+
+/// The ids of the customers that are called so; none without names.
+///
+/// # Errors
+/// As [`named`].
+pub(crate) fn ids(client: &mut Client, names: &[String]) -> Result<Vec<String>, Error> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = named(client, names)?.tokens.customers.unwrap_or_default();
+    Ok(rows.into_iter().map(|row| row.customer_id).collect())
+}
+
+/// The same names in the same order, each once.
+fn unique(names: Vec<String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    names.into_iter().filter(|name| seen.insert(name.clone())).collect()
+}

@@ -1,0 +1,122 @@
+//! What a customer may be called, for every command that takes a name.
+
+use tbtoken_proto::{Customer, Reply, Request, Rows, StatusQuery};
+
+use crate::common::{Fake, Reaction, Told, answer, customers, status};
+
+const NORTH: &str = "8F1C02AA-33D1-4E02-9C77-0E5A3F6B2D11";
+const SOUTH: &str = "8F1C77B0-33D1-4E02-9C77-0E5A3F6B2D12";
+
+/// A daemon with two more customers.
+fn fake() -> Fake {
+    let extra = |id: &str, user: &str| Customer {
+        customer_id: id.to_owned(),
+        tb_username: user.to_owned(),
+        ..customers().remove(0)
+    };
+    let everyone =
+        [customers(), vec![extra(NORTH, "ops@north.example"), extra(SOUTH, "ops@south.example")]].concat();
+    Fake::start(move |request| match request {
+        Request::Status(StatusQuery { customers: Rows::Only(ids), .. }) => {
+            let rows: Vec<_> =
+                everyone.iter().filter(|row| ids.contains(&row.customer_id)).cloned().collect();
+            if rows.len() == ids.len() {
+                Reaction::Answer(status(rows))
+            } else {
+                Reaction::Refuse(tbtoken_proto::ErrorCode::UnknownCustomer, "no such customer")
+            }
+        }
+        Request::Status(_) => Reaction::Answer(status(everyone.clone())),
+        other => answer(other),
+    })
+}
+
+fn run(arguments: &[&str]) -> (Told, Vec<Request>) {
+    fake().run(arguments)
+}
+
+#[test]
+fn every_command_that_takes_a_customer_knows_all_its_names() {
+    for name in [NORTH, &NORTH.to_lowercase(), "8f1c0", "OPS@north.example"] {
+        for command in ["status", "show", "events", "refresh", "wait"] {
+            let (told, asked) = run(&[command, name]);
+            assert_eq!(told.exit, Some(0), "{command} {name}: {told:?}");
+            if let Some(Request::Refresh(refresh)) = asked.last() {
+                assert_eq!(refresh.customers.as_deref(), Some([NORTH.to_owned()].as_slice()));
+            }
+        }
+        let (told, _) = run(&["--json", "status", name]);
+        assert_eq!(told.json()["tokens"]["customers"][0]["customer_id"], NORTH);
+        assert_eq!(told.json()["tokens"]["customers"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn a_whole_id_is_a_small_question() {
+    let (_, asked) = run(&["status", NORTH]);
+    let customers = Rows::Only(vec![NORTH.to_owned()]);
+    assert_eq!(asked, [Request::Status(StatusQuery { customers, since: None })]);
+}
+
+#[test]
+fn a_name_that_fits_several_lists_them() {
+    for command in ["status", "show", "events", "refresh", "wait"] {
+        let (told, asked) = run(&[command, "8f1c"]);
+        assert_eq!(told.exit, Some(5), "{command}: {told:?}");
+        assert_eq!(
+            told.stderr,
+            format!(
+                "error: \"8f1c\" may be any of 2 customers: {NORTH} (ops@north.example), {SOUTH} \
+                 (ops@south.example)\nhint: type more of the id, or all of it\n"
+            )
+        );
+        assert!(!asked.iter().any(|request| matches!(request, Request::Refresh(_))));
+    }
+    let (told, _) = run(&["--json", "show", "8f1c"]);
+    assert_eq!(told.json()["code"], "ambiguous_customer");
+}
+
+#[test]
+fn a_near_miss_is_recognized() {
+    for command in ["status", "show", "events", "refresh", "wait"] {
+        let (told, _) = run(&[command, "ops@nroth.example"]);
+        assert_eq!(told.exit, Some(5), "{command}: {told:?}");
+        assert_eq!(
+            told.stderr,
+            format!(
+                "error: there is no customer \"ops@nroth.example\" (a row without user, password or URL does not \
+                 count)\nhint: did you mean {NORTH} (ops@north.example)?\n"
+            )
+        );
+    }
+    let (told, _) = run(&["show", "8f1"]);
+    assert!(
+        told.stderr.ends_with("needs 4 characters or more ; tbctl status lists the customers\n"),
+        "{told:?}"
+    );
+    let (told, _) = run(&["--json", "show", "nobody-at-all"]);
+    assert_eq!((told.exit, &told.json()["code"]), (Some(5), &"unknown_customer".into()));
+}
+
+/// Right after the start, nobody is known; that is not the customer's fault.
+#[test]
+fn a_daemon_that_has_not_read_its_table_says_so() {
+    let fake = Fake::start(|request| match request {
+        Request::Status(StatusQuery { customers: Rows::Only(_), .. }) => {
+            Reaction::Refuse(tbtoken_proto::ErrorCode::UnknownCustomer, "no such customer")
+        }
+        _ => {
+            let Reply::Status(mut reply) = status(vec![]) else { unreachable!() };
+            reply.tokens.as_of = None;
+            reply.tokens.error = Some("the login failed. Check the password.".to_owned());
+            Reaction::Answer(Reply::Status(reply))
+        }
+    });
+    let (told, _) = fake.run(&["show", "8F1C02AA"]);
+    assert_eq!(told.exit, Some(1));
+    assert_eq!(
+        told.stderr,
+        "error: tbtokend knows no customer yet: it could not read its table so far\n\
+         hint: the login failed. Check the password.\n"
+    );
+}
