@@ -57,6 +57,18 @@ impl SqlServer {
         });
     }
 
+    /// Gives a column another type; what is in it stays as it is.
+    ///
+    /// # Panics
+    /// If there is none, or the type is not known.
+    pub fn retype_column(&self, table: &str, column: &str, of: &str) {
+        let of = SqlType::parse(of).unwrap_or_else(|| panic!("the fake does not know the type {of}"));
+        self.with_table(table, |table| {
+            let column = table.column(column).unwrap_or_else(|| panic!("there is no column {column}"));
+            table.columns[column].of = of;
+        });
+    }
+
     /// Has a trigger on a table: `OUTPUT` must go into a table then.
     pub fn add_trigger(&self, table: &str) {
         self.with_table(table, |table| table.has_trigger = true);
