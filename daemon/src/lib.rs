@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod engine;
 pub mod model;
 pub mod service;
@@ -31,7 +32,7 @@ use crate::engine::handle::Handle;
 use crate::engine::scheduler::{Parts, Scheduler};
 use crate::service::Service;
 use crate::store::Store;
-use crate::store::mssql::MssqlStore;
+use crate::store::mssql::{MssqlStore, Trust};
 use crate::store::sqlite::SqliteStore;
 use crate::systemd::Notifier;
 use crate::telemetry::Log;
@@ -82,6 +83,9 @@ pub async fn run(config: Config, process: Process) -> Result<(), StartError> {
             serve(config, store, client, process).await
         }
         StoreConfig::Mssql(settings) => {
+            if settings.trust == Trust::Anyone {
+                telemetry::certificate_unchecked(&settings.server);
+            }
             let store = MssqlStore::new(settings.clone());
             serve(config, store, client, process).await
         }

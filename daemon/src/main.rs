@@ -10,13 +10,13 @@ use clap::Parser;
 use futures_util::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
-use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START, Command, man};
+use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START, Command, DoctorArgs, man};
 use tbtokend::clock::Clock;
-use tbtokend::config::{Config, Source};
+use tbtokend::config::{Config, Environment, Overrides, Source};
 use tbtokend::store::schema;
 use tbtokend::telemetry::{self, Log};
 use tbtokend::text::with_causes;
-use tbtokend::{Process, systemd};
+use tbtokend::{Process, doctor, systemd};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -25,10 +25,7 @@ fn main() -> ExitCode {
     if let Some(command) = &command {
         return carry_out(command);
     }
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let source = Source { overrides: options.overrides(), environment };
+    let source = Source { overrides: options.overrides(), environment: environment() };
     let config = match source.load() {
         Ok(config) => config,
         Err(error) => return fail(&error, BAD_CONFIGURATION),
@@ -72,9 +69,10 @@ fn main() -> ExitCode {
 
 fn carry_out(command: &Command) -> ExitCode {
     let done = match command {
-        Command::Schema(asked) => {
-            let statements = schema::statements(asked.dialect(), &asked.table, asked.grants.as_deref());
-            std::io::stdout().write_all(statements.as_bytes())
+        Command::Doctor(arguments) => return examine(arguments),
+        Command::Schema(arguments) => {
+            let text = schema::statements(arguments.dialect(), &arguments.table, arguments.grants.as_deref());
+            std::io::stdout().write_all(text.as_bytes())
         }
         Command::Man { page } => man::write(*page, &mut std::io::stdout()),
     };
@@ -82,6 +80,31 @@ fn carry_out(command: &Command) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, COULD_NOT_START),
     }
+}
+
+fn examine(arguments: &DoctorArgs) -> ExitCode {
+    let overrides = Overrides { file: arguments.config.clone(), ..Overrides::default() };
+    let config = match (Source { overrides, environment: environment() }).load() {
+        Ok(config) => config,
+        Err(error) => return fail(&error, BAD_CONFIGURATION),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, COULD_NOT_START),
+    };
+    let report = runtime.block_on(doctor::examine(&config, &Clock::system()));
+    runtime.shutdown_background();
+    let text = if arguments.json { report.json() } else { report.to_string() };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::from(report.exit_code()),
+        Err(error) => fail(&error, COULD_NOT_START),
+    }
+}
+
+fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 fn serve(

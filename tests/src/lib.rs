@@ -2,6 +2,7 @@
 //!
 //! - [`thingsboard`] is a ThingsBoard server on a real socket that behaves as ThingsBoard's own source says, and
 //!   misbehaves on request in every way that was met in the field.
+//! - [`mssql`] is a SQL Server on a real socket: TDS, TLS, and the part of T-SQL that the store speaks.
 //! - [`harness`] starts the real binaries in a temporary folder, talks to them, and ends them again.
 //! - [`canary`] marks every secret that fake and harness hand out, and finds the marks in whatever was printed.
 //! - [`demo`] puts all of it on one stage for a person to look at.
@@ -32,4 +33,5 @@ pub mod canary;
 pub mod clock;
 pub mod demo;
 pub mod harness;
+pub mod mssql;
 pub mod thingsboard;

@@ -12,5 +12,6 @@ mod going_on;
 mod help;
 mod names;
 mod shell;
+mod show;
 mod terminal;
 mod wait;

@@ -31,7 +31,7 @@ pub struct Args {
 pub struct Options {
     /// The configuration; missing is fine if the environment or the defaults suffice
     /// [default: /etc/tbtokend/config.toml]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Checks the configuration, prints the effective one without secrets, and ends
     #[arg(long)]
@@ -47,21 +47,20 @@ pub struct Options {
     log_level: Option<String>,
 }
 
-/// What can be done besides serving.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Prints the statements that make tbtokend's own tables, for the DBA
-    Schema(SchemaArgs),
-    /// Prints a man page, in roff; for those who build packages
-    #[command(hide = true)]
-    Man {
-        /// Which one
-        page: man::Page,
-    },
+/// The arguments of `doctor`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Exit codes: 0 nothing to do; 1 findings; 2 usage; 6 configuration.")]
+pub struct DoctorArgs {
+    /// The configuration [default: /etc/tbtokend/config.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The findings as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The arguments of `schema`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct SchemaArgs {
     /// For which database
     #[arg(long, value_enum)]
@@ -88,6 +87,21 @@ impl SchemaArgs {
             Dialect::Sqlite => schema::Dialect::Sqlite,
         }
     }
+}
+
+/// What else the program can do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Looks at the installation from the daemon's side and says what to do about each finding
+    Doctor(DoctorArgs),
+    /// Prints the statements that make tbtokend's own tables, for the DBA
+    Schema(SchemaArgs),
+    /// Prints a man page, in roff; for those who build packages
+    #[command(hide = true)]
+    Man {
+        /// Which one
+        page: man::Page,
+    },
 }
 
 /// It could not start: the socket is taken, for example.

@@ -200,7 +200,7 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
         let verdict = verdict(entry, now, policy);
         match (&entry.unsaved, selections.iter().any(|selection| selection.picks(id, verdict))) {
             // Whatever was asked for: nobody logs in again for a token that is here.
-            (Some(renewal), _) => plan.saves.push(renewal.clone()),
+            (Some(renewal), _) => plan.saves.push(Renewal::clone(renewal)),
             (None, true) => plan.add(entry, policy, &mut accounts),
             (None, false) if verdict == Verdict::Parked && reports_parked(id) => plan.parked.push(id.clone()),
             (None, false) => {}

@@ -28,6 +28,8 @@ use crate::store::{RowProblem, StoreError};
 pub struct State {
     policy: Policy,
     entries: BTreeMap<CustomerId, Entry>,
+    /// Turns with every look at the table: entries that bear the other one have lost their row.
+    mark: bool,
     hosts: Hosts,
     refusals: Refusals,
     key: Option<FingerprintKey>,
@@ -71,6 +73,7 @@ impl State {
         Self {
             policy,
             entries: BTreeMap::new(),
+            mark: false,
             hosts: Hosts::default(),
             refusals: Refusals::default(),
             key: None,
@@ -229,7 +232,7 @@ impl State {
                 }
                 self.measured(&id, skew, at);
                 self.touch(&id, |entry| {
-                    entry.unsaved = Some(*renewal);
+                    entry.unsaved = Some(renewal);
                     entry.latency = Some(latency);
                     entry.refresh_token = refresh_token;
                     entry.proven = true;

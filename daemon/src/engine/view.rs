@@ -162,29 +162,62 @@ impl Snapshot {
         query: &proto::StatusQuery,
         now: DateTime<Utc>,
     ) -> Result<proto::StatusReply, proto::Refusal> {
+        let mut status = self.status_without_customers(query)?;
+        let since = self.since(query);
+        let changed = |row: &&Row| since.is_none_or(|since| row.revision > since.0);
+        let rows: Vec<&Row> = match &query.customers {
+            proto::Rows::None => return Ok(status),
+            proto::Rows::All => self.rows.iter().map(AsRef::as_ref).collect(),
+            proto::Rows::Only(ids) => ids.iter().filter_map(|id| self.find(id)).collect(),
+        };
+        status.tokens.customers = Some(rows.into_iter().filter(changed).map(|row| row.at(now)).collect());
+        Ok(status)
+    }
+
+    /// The answer to `status` before any customer is in it: an empty list, if customers were asked for.
+    ///
+    /// # Errors
+    /// A customer that was asked for is not there.
+    pub fn status_without_customers(
+        &self,
+        query: &proto::StatusQuery,
+    ) -> Result<proto::StatusReply, proto::Refusal> {
         let mut tokens = self.tokens.clone();
-        // A revision of another process, or one so old that removals were forgotten, means nothing to us.
-        let since =
-            query.since.filter(|since| (self.removed_floor..=self.daemon.revision.0).contains(&since.0));
+        let since = self.since(query);
         tokens.complete = query.since.is_some() && since.is_none();
         if let Some(since) = since {
             let removed = self.removed.iter().filter(|(revision, _)| *revision > since.0);
             tokens.removed = removed.map(|(_, id)| id.to_string()).collect();
         }
-        let changed = |row: &&Row| since.is_none_or(|since| row.revision > since.0);
-        tokens.customers = match &query.customers {
-            proto::Rows::None => None,
-            proto::Rows::All => {
-                Some(self.rows.iter().map(AsRef::as_ref).filter(changed).map(|row| row.at(now)).collect())
-            }
-            proto::Rows::Only(ids) => {
-                let rows = ids.iter().map(|id| self.find(id).ok_or_else(|| unknown(&[id.as_str()])));
-                let rows = rows.collect::<Result<Vec<_>, _>>()?;
-                Some(rows.into_iter().filter(changed).map(|row| row.at(now)).collect())
-            }
-        };
+        if let proto::Rows::Only(ids) = &query.customers
+            && let Some(missing) = ids.iter().find(|id| !self.contains(id))
+        {
+            return Err(unknown(&[missing.as_str()]));
+        }
+        tokens.customers = (query.customers != proto::Rows::None).then(Vec::new);
         let hosts = self.hosts(&query.customers, since);
         Ok(proto::StatusReply { cron: self.cron.clone(), tokens, hosts, daemon: self.daemon.clone() })
+    }
+
+    /// One of those whom the answer to `status` for everyone lists, and the place to go on from: the first from `place`
+    /// on. Whoever takes them one by one needs no copy of all of them.
+    pub fn listed(
+        &self,
+        query: &proto::StatusQuery,
+        place: usize,
+        now: DateTime<Utc>,
+    ) -> Option<(proto::Customer, usize)> {
+        let since = self.since(query);
+        let changed = |row: &Arc<Row>| since.is_none_or(|since| row.revision > since.0);
+        let rest = self.rows.get(place..)?;
+        let skipped = rest.iter().position(changed)?;
+        rest.get(skipped).map(|row| (row.at(now), place + skipped + 1))
+    }
+
+    /// The revision that the client has. One of another process, or one so old that removals were forgotten, means
+    /// nothing to us.
+    fn since(&self, query: &proto::StatusQuery) -> Option<proto::Revision> {
+        query.since.filter(|since| (self.removed_floor..=self.daemon.revision.0).contains(&since.0))
     }
 
     /// The servers of the customers asked for, as far as they have changed.

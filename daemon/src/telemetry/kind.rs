@@ -26,6 +26,8 @@ pub enum Priority {
 pub enum Kind {
     /// The daemon has started.
     Running,
+    /// The database's certificate is not checked.
+    CertificateUnchecked,
     /// The daemon has ended as it was asked to.
     Ended,
     /// The daemon cannot start.
@@ -68,8 +70,9 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Running,
+        Self::CertificateUnchecked,
         Self::Ended,
         Self::CannotStart,
         Self::Scheduled,
@@ -95,6 +98,7 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::CertificateUnchecked => "certificate_unchecked",
             Self::Ended => "ended",
             Self::CannotStart => "cannot_start",
             Self::Scheduled => "scheduled",
@@ -126,6 +130,7 @@ impl Kind {
     pub const fn message_id(self) -> &'static str {
         match self {
             Self::Running => "45b9eb3a40cc434dad407d35a0fec8df",
+            Self::CertificateUnchecked => "696e32160fbe426d92236c9332fba68b",
             Self::Ended => "4165cb5913c648299dc4948d0e65b615",
             Self::CannotStart => "299187ee3c224bd9af2395f88b9e0308",
             Self::Scheduled => "dadeec17d32543ec8ef02f08da494b73",
@@ -153,7 +158,11 @@ impl Kind {
         match self {
             Self::CannotStart | Self::StoreLost | Self::Stuck | Self::Bug => Priority::Crit,
             Self::Parked | Self::Expired | Self::ReloadRefused => Priority::Err,
-            Self::Skipped | Self::Failed | Self::RowWarning | Self::LinesDropped => Priority::Warning,
+            Self::Skipped
+            | Self::Failed
+            | Self::RowWarning
+            | Self::CertificateUnchecked
+            | Self::LinesDropped => Priority::Warning,
             Self::Running
             | Self::Ended
             | Self::Recovered

@@ -17,6 +17,15 @@ pub fn running(socket: &Path) {
     info!(event = Kind::Running.name(), "tbtokend {version} is running; socket {}", socket.display());
 }
 
+/// The database's certificate is not checked, because the configuration says so.
+pub fn certificate_unchecked(server: &str) {
+    warn!(
+        event = Kind::CertificateUnchecked.name(),
+        "The certificate of {} is not checked (store.trust_server_certificate): whoever is between here and there can read and change everything",
+        printable(server)
+    );
+}
+
 /// The daemon has ended as it was asked to.
 pub fn ended() {
     info!(event = Kind::Ended.name(), "tbtokend has ended");

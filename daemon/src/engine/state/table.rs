@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::super::history::NoticeKind;
 use super::refusals::refusal;
 use super::{Entry, State};
-use crate::model::{CustomerId, Fingerprint, FingerprintKey, Record};
+use crate::model::{Customer, CustomerId, Fingerprint, FingerprintKey, Record};
 use crate::store::{RowProblem, Table};
 
 /// How many customers that left the table are remembered for clients that ask for changes.
@@ -15,35 +15,7 @@ const REMEMBERED_REMOVALS: usize = 10_000;
 impl State {
     pub(super) fn table_read(&mut self, table: Table, at: DateTime<Utc>) {
         self.adopt_key(&table.key);
-        let mut before = std::mem::take(&mut self.entries);
-        for customer in table.customers {
-            let entry = match before.remove(&customer.id) {
-                Some(mut entry) => {
-                    if entry.replace_row(customer) {
-                        self.revision += 1;
-                        entry.revision = self.revision;
-                    }
-                    entry
-                }
-                None => {
-                    self.revision += 1;
-                    let mut entry = Entry::new(customer, self.revision, at, self.policy.window);
-                    if let Some(record) = self.refusals.returned(&entry.customer.id) {
-                        entry.record = record;
-                    }
-                    entry
-                }
-            };
-            self.entries.insert(entry.customer.id.clone(), entry);
-        }
-        for (id, entry) in before {
-            // A row may come back, and must not be tried again just because it was away.
-            self.refusals.left(&entry.record);
-            if self.unrecorded.remove(&id) {
-                self.orphans.push(entry.record);
-            }
-            self.remove(id);
-        }
+        self.take_over_rows(table.customers, at);
         let revision = self.revision + 1;
         if self.hosts.used_by(self.entries.values().filter_map(|entry| entry.host.as_ref()), revision) {
             self.revision = revision;
@@ -58,6 +30,55 @@ impl State {
             self.note(at, NoticeKind::StoreBack, None, "the database can be used again".to_owned());
         }
         self.advance(at);
+    }
+
+    /// Most rows say what they said a minute ago, so each is compared where it stands: to build the map anew took three
+    /// times as long.
+    fn take_over_rows(&mut self, customers: Vec<Customer>, at: DateTime<Utc>) {
+        self.mark = !self.mark;
+        let mut known = 0;
+        let mut new = Vec::new();
+        for customer in customers {
+            if let Some(entry) = self.entries.get_mut(&customer.id) {
+                known += 1;
+                entry.mark = self.mark;
+                if entry.replace_row(customer) {
+                    self.revision += 1;
+                    entry.revision = self.revision;
+                }
+            } else {
+                self.revision += 1;
+                let mut entry = Entry::new(customer, self.revision, at, self.policy.window);
+                entry.mark = self.mark;
+                if let Some(record) = self.refusals.returned(&entry.customer.id) {
+                    entry.record = record;
+                }
+                new.push((entry.customer.id.clone(), entry));
+            }
+        }
+        if known < self.entries.len() {
+            self.remove_the_unmarked();
+        }
+        if self.entries.is_empty() {
+            // All at once fills the nodes of the map; one by one leaves a third of them empty.
+            self.entries = new.into_iter().collect();
+        } else {
+            self.entries.extend(new);
+        }
+    }
+
+    /// Those whose row was not there this time.
+    fn remove_the_unmarked(&mut self) {
+        let mark = self.mark;
+        let gone: Vec<_> = self.entries.extract_if(.., |_, entry| entry.mark != mark).collect();
+        for (id, entry) in gone {
+            // A row may come back, and must not be tried again just because it was away.
+            self.refusals.left(&entry.record);
+            if self.unrecorded.remove(&id) {
+                self.orphans.push(entry.record);
+            }
+            self.remove(id);
+        }
     }
 
     /// When records become possible that were not before, the fingerprints get the stored key.
@@ -177,5 +198,88 @@ fn preference(ours: &Record, theirs: &Record, credentials: impl FnOnce() -> Fing
         (Some(our), None) if theirs.last_success_at.is_none_or(|at| at <= our.at) => Preference::OursForBoth,
         _ if ours.updated_at < theirs.updated_at => Preference::Theirs,
         _ => Preference::Ours,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::engine::event::Event;
+    use crate::engine::plan::Policy;
+    use crate::model::{Credentials, Lifetime, Secret};
+
+    fn state() -> State {
+        let policy = Policy {
+            interval: TimeDelta::minutes(1),
+            window: TimeDelta::minutes(5),
+            lifetime: Lifetime::Jwt,
+            require_https: false,
+        };
+        State::new(policy, 100)
+    }
+
+    fn read(state: &mut State, customers: &[(&str, &str)]) {
+        let customers = customers.iter().map(|(id, username)| Customer {
+            id: CustomerId::new(*id),
+            credentials: Credentials {
+                url: "https://tb.example".to_owned(),
+                username: (*username).to_owned(),
+                password: Secret::new("p"),
+            },
+            row_url: "https://tb.example".to_owned(),
+            has_token: false,
+            expiry: None,
+        });
+        let table = Table {
+            customers: customers.collect(),
+            problems: Vec::new(),
+            records: Vec::new(),
+            key: FingerprintKey::new(&[7; FingerprintKey::BYTES]),
+            records_lost: None,
+        };
+        state.apply(Event::TableRead(table), DateTime::UNIX_EPOCH, 0.5);
+    }
+
+    /// Ids with their users, and whose entry has changed since the revision.
+    fn picture(state: &State, since: u64) -> (Vec<(&str, &str)>, Vec<&str>) {
+        let users = state.entries().map(|(id, entry)| (id.as_str(), &*entry.customer.credentials.username));
+        let changed = state.entries().filter(|(_, entry)| entry.revision > since);
+        (users.collect(), changed.map(|(id, _)| id.as_str()).collect())
+    }
+
+    #[test]
+    fn rows_come_change_go_and_come_back_in_any_order() {
+        let mut state = state();
+        read(&mut state, &[("b", "u"), ("a", "u"), ("c", "u")]);
+        assert_eq!(picture(&state, 0), (vec![("a", "u"), ("b", "u"), ("c", "u")], vec!["a", "b", "c"]));
+        let before = state.revision();
+        read(&mut state, &[("c", "u"), ("a", "u"), ("b", "u")]);
+        assert_eq!(state.revision(), before, "nothing is new");
+
+        read(&mut state, &[("d", "u"), ("c", "v")]);
+        assert_eq!(picture(&state, before), (vec![("c", "v"), ("d", "u")], vec!["c", "d"]));
+        let gone: Vec<_> = state.removed().0.iter().map(|(_, id)| id.as_str()).collect();
+        assert_eq!(gone, ["a", "b"]);
+
+        let before = state.revision();
+        read(&mut state, &[("a", "u"), ("c", "v"), ("d", "u")]);
+        assert_eq!(picture(&state, before), (vec![("a", "u"), ("c", "v"), ("d", "u")], vec!["a"]));
+        read(&mut state, &[]);
+        assert!(state.is_empty());
+        assert_eq!(state.removed().0.len(), 5);
+    }
+
+    #[test]
+    fn a_record_that_was_not_written_outlives_its_row() {
+        let mut state = state();
+        read(&mut state, &[("a", "u"), ("b", "u")]);
+        let failure = crate::model::Failure::CredentialsRejected;
+        state.apply(Event::Failed { id: CustomerId::new("a"), failure }, DateTime::UNIX_EPOCH, 0.5);
+        read(&mut state, &[("b", "u")]);
+        let records = state.take_unrecorded();
+        assert_eq!(records.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert!(records[0].failure.as_ref().unwrap().permanent);
     }
 }

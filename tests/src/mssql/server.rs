@@ -1,0 +1,313 @@
+//! The handle by which a test holds a fake SQL Server: its tables, its switches, its counters.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+use super::counters::Stats;
+use super::faults::{Direction, Fault, Layer, When};
+use super::meter::Gate;
+use super::session;
+use super::settings::Settings;
+use super::sql::{Permission, Zone};
+use super::state::{Live, Shared};
+
+/// How long is waited for something before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running fake. It ends, with all of its connections, when it is dropped.
+pub struct SqlServer {
+    pub(super) shared: Arc<Shared>,
+    address: SocketAddr,
+    door: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for SqlServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SqlServer({})", self.address)
+    }
+}
+
+impl SqlServer {
+    /// A server with the default settings and an empty database.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::with(Settings::default())
+    }
+
+    /// A server with these settings and an empty database.
+    ///
+    /// # Panics
+    /// If no port can be had.
+    #[must_use]
+    pub fn with(settings: Settings) -> Self {
+        let shared = Shared::new(settings);
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let server = Self { shared, address, door: Mutex::new(None) };
+        server.open(listener);
+        server
+    }
+
+    fn open(&self, listener: std::net::TcpListener) {
+        listener.set_nonblocking(true).expect("a socket can be made so");
+        let _guard = runtime().enter();
+        let listener = TcpListener::from_std(listener).expect("a listening socket");
+        let door = runtime().spawn(keep_the_door(listener, Arc::clone(&self.shared)));
+        *self.door.lock().unwrap() = Some(door);
+    }
+
+    /// What belongs into `store.server`: `127.0.0.1,PORT`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{},{}", self.address.ip(), self.address.port())
+    }
+
+    /// The address of the socket.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The settings as they are now.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.shared.lock().settings.clone()
+    }
+
+    /// The certificate of the authority that signs the server's, as PEM.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.shared.tls.authority
+    }
+
+    /// The same in a file.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write_authority(&self, folder: &Path) -> PathBuf {
+        let path = folder.join("authority.pem");
+        std::fs::write(&path, self.authority()).expect("a file in a test's own folder");
+        path
+    }
+
+    /// Changes the password of the login. Who is in stays in.
+    pub fn set_password(&self, password: &str) {
+        self.shared.update(|state| state.settings.password = password.to_owned());
+    }
+
+    /// Moves the server to another time zone.
+    pub fn set_zone(&self, zone: Zone) {
+        self.shared.update(|state| state.database.zone = zone);
+    }
+
+    /// Sets the server's clock so many seconds ahead of ours.
+    pub fn set_skew(&self, seconds: i64) {
+        self.shared.update(|state| state.settings.skew = seconds);
+    }
+
+    /// Makes the database read-only, or not.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.shared.update(|state| state.database.read_only = read_only);
+    }
+
+    /// Takes a permission from the login.
+    pub fn deny(&self, permission: Permission) {
+        self.shared.update(|state| state.database.denied.push(permission));
+    }
+
+    /// Gives the login every permission back.
+    pub fn allow_everything(&self) {
+        self.shared.update(|state| state.database.denied.clear());
+    }
+
+    /// Answers the next requests of that kind with an error, without carrying them out.
+    pub fn fail(&self, when: When, number: u32, times: u64) {
+        self.add_fault(when, Fault::Error(number), times);
+    }
+
+    /// Answers the next requests of that kind late.
+    pub fn delay(&self, when: When, delay: Duration, times: u64) {
+        self.add_fault(when, Fault::Delay(delay), times);
+    }
+
+    /// Does not answer the next requests of that kind, nor carry them out.
+    pub fn ignore(&self, when: When, times: u64) {
+        self.add_fault(when, Fault::Silence, times);
+    }
+
+    /// Cuts the connection in the place of carrying out the next requests of that kind.
+    pub fn cut_before(&self, when: When, times: u64) {
+        self.add_fault(when, Fault::CutBefore, times);
+    }
+
+    /// Carries out the next requests of that kind, and cuts the connection in the place of an answer.
+    pub fn cut_after(&self, when: When, times: u64) {
+        self.add_fault(when, Fault::CutAfter, times);
+    }
+
+    fn add_fault(&self, when: When, fault: Fault, times: u64) {
+        self.shared.update(|state| state.faults.add(when, fault, times));
+    }
+
+    /// Takes all faults back.
+    pub fn calm(&self) {
+        self.shared.update(|state| {
+            state.faults.clear();
+            state.next_cut = None;
+        });
+    }
+
+    /// Cuts the connections that are open after so many more bytes; the next one, if there is none.
+    pub fn cut(&self, layer: Layer, direction: Direction, bytes: u64) {
+        self.shared.update(|state| {
+            let mut any = false;
+            for live in &state.sessions {
+                let gate = match layer {
+                    Layer::Wire => live.wire.upgrade(),
+                    Layer::Tds => live.tds.upgrade(),
+                };
+                if let Some(gate) = gate {
+                    gate.cut_after(direction, bytes);
+                    any = true;
+                }
+            }
+            if !any {
+                state.next_cut = Some((layer, direction, bytes));
+            }
+        });
+    }
+
+    /// What has gone through the open connections inside of TLS so far, received and sent.
+    #[must_use]
+    pub fn tds_bytes(&self) -> (u64, u64) {
+        let state = self.shared.lock();
+        let gates = state.sessions.iter().filter_map(|live| live.tds.upgrade());
+        gates.map(|gate| gate.counts()).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
+    /// Ends every session, as `KILL` does.
+    pub fn kill_sessions(&self) {
+        let sessions = self.shared.update(|state| std::mem::take(&mut state.sessions));
+        for live in sessions {
+            live.task.abort();
+        }
+    }
+
+    /// Ends the server: nobody listens any more, every session is gone. Its data stay.
+    pub fn stop(&self) {
+        let door = self.door.lock().unwrap().take();
+        if let Some(door) = door {
+            door.abort();
+            // The port is free when the task is gone.
+            while !door.is_finished() {
+                std::thread::yield_now();
+            }
+        }
+        self.kill_sessions();
+    }
+
+    /// Starts the server again on the same port.
+    ///
+    /// # Panics
+    /// If somebody else has taken the port.
+    pub fn start_again(&self) {
+        let listener = std::net::TcpListener::bind(self.address).expect("the port that it had");
+        self.open(listener);
+    }
+
+    /// Stops and starts it.
+    pub fn restart(&self) {
+        self.stop();
+        self.start_again();
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.lock().stats_now()
+    }
+
+    /// Waits, blocking, until the counters satisfy a condition.
+    ///
+    /// # Panics
+    /// With `what` was waited for, when they never do.
+    pub fn wait_until(&self, what: &str, condition: impl FnMut(&Stats) -> bool) {
+        assert!(self.shared.wait(PATIENCE, condition), "waited in vain until {what}: {:#?}", self.stats());
+    }
+
+    /// The same without blocking the thread.
+    ///
+    /// # Panics
+    /// With `what` was waited for, when they never do.
+    pub async fn until(&self, what: &str, condition: impl Fn(&Stats) -> bool) {
+        let mut ticks = self.shared.ticks.subscribe();
+        // By the fake's own clock: the test's may stand still.
+        let mut alarm = runtime().spawn(tokio::time::sleep(PATIENCE));
+        while !condition(&self.stats()) {
+            tokio::select! {
+                changed = ticks.changed() => changed.expect("the server is there as long as its handle"),
+                _ = &mut alarm => panic!("waited in vain until {what}: {:#?}", self.stats()),
+            }
+        }
+        alarm.abort();
+    }
+
+    /// Whether this text was in any message of a client, in either of the ways in which TDS writes texts.
+    #[must_use]
+    pub fn has_heard(&self, text: &str) -> bool {
+        let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let state = self.shared.lock();
+        let heard = |bytes: &[u8]| state.heard.windows(bytes.len()).any(|window| window == bytes);
+        heard(&wide) || heard(text.as_bytes())
+    }
+}
+
+impl Drop for SqlServer {
+    fn drop(&mut self) {
+        if let Some(door) = self.door.lock().unwrap().take() {
+            door.abort();
+        }
+        self.kill_sessions();
+    }
+}
+
+/// One runtime for all fakes: a test may hold many and drop them anywhere.
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("fake-mssql")
+            .enable_all()
+            .build()
+            .expect("a runtime can be made")
+    })
+}
+
+async fn keep_the_door(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        admit(stream, &shared);
+    }
+}
+
+fn admit(stream: TcpStream, shared: &Arc<Shared>) {
+    let (wire, tds) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
+    let served = session::serve(Arc::clone(shared), stream, Arc::clone(&wire), Arc::clone(&tds));
+    shared.update(|state| {
+        state.arm(&wire, &tds);
+        state.stats.connections += 1;
+        state.stats.connections_total += 1;
+        state.stats.attempts.push(std::time::Instant::now());
+        let task = tokio::spawn(served).abort_handle();
+        let (wire, tds) = (Arc::downgrade(&wire), Arc::downgrade(&tds));
+        state.sessions.push(Live { task, wire, tds });
+    });
+}

@@ -1,0 +1,91 @@
+//! The views of the system that the statements look at.
+
+use super::database::{Column, Database, Table};
+use super::value::{Length, SqlType, Value};
+
+/// A view of the system by its name.
+pub(super) fn view(database: &Database, name: &str) -> Option<Table> {
+    match Database::key(name).as_str() {
+        "information_schema.columns" => Some(columns(database)),
+        "information_schema.tables" => Some(tables(database)),
+        _ => None,
+    }
+}
+
+fn visible(database: &Database) -> impl Iterator<Item = &Table> {
+    database.tables().filter(|table| database.visible(&Database::key(&table.name)))
+}
+
+fn text() -> SqlType {
+    SqlType::NVarchar(Length::Of(128))
+}
+
+fn empty(name: &str, columns: &[(&str, SqlType)]) -> Table {
+    let mut table = Table::plain(name, columns);
+    for column in &mut table.columns {
+        column.nullable = true;
+        column.key = false;
+    }
+    table
+}
+
+fn tables(database: &Database) -> Table {
+    let columns = ["TABLE_CATALOG", "TABLE_SCHEMA", "TABLE_NAME", "TABLE_TYPE"].map(|name| (name, text()));
+    let mut view = empty("INFORMATION_SCHEMA.TABLES", &columns);
+    view.rows = visible(database)
+        .map(|table| {
+            [&database.name, table.schema(), table.short_name(), "BASE TABLE"].map(Value::text).to_vec()
+        })
+        .collect();
+    view
+}
+
+fn columns(database: &Database) -> Table {
+    let number = SqlType::Int;
+    let columns = [
+        ("TABLE_CATALOG", text()),
+        ("TABLE_SCHEMA", text()),
+        ("TABLE_NAME", text()),
+        ("COLUMN_NAME", text()),
+        ("ORDINAL_POSITION", number),
+        ("IS_NULLABLE", SqlType::Varchar(Length::Of(3))),
+        ("DATA_TYPE", text()),
+        ("CHARACTER_MAXIMUM_LENGTH", number),
+        ("DATETIME_PRECISION", SqlType::SmallInt),
+        ("COLLATION_NAME", text()),
+    ];
+    let mut view = empty("INFORMATION_SCHEMA.COLUMNS", &columns);
+    for table in visible(database) {
+        for (position, column) in table.columns.iter().enumerate() {
+            view.rows.push(line(database, table, position, column));
+        }
+    }
+    view
+}
+
+fn line(database: &Database, table: &Table, position: usize, column: &Column) -> Vec<Value> {
+    let number = |number: Option<i64>| number.map_or(Value::Null, Value::Int);
+    let precision = match column.of {
+        SqlType::DateTime => Some(3),
+        SqlType::SmallDateTime => Some(0),
+        SqlType::DateTime2(scale) | SqlType::DateTimeOffset(scale) => Some(scale.into()),
+        _ => None,
+    };
+    let collation = match (column.of.is_text(), column.exact) {
+        (false, _) => Value::Null,
+        (true, true) => Value::text("Latin1_General_BIN2"),
+        (true, false) => Value::text("SQL_Latin1_General_CP1_CI_AS"),
+    };
+    vec![
+        Value::text(&database.name),
+        Value::text(table.schema()),
+        Value::text(table.short_name()),
+        Value::text(&column.name),
+        Value::Int(i64::try_from(position).expect("few columns") + 1),
+        Value::text(if column.nullable { "YES" } else { "NO" }),
+        Value::text(column.of.name()),
+        number(column.of.characters()),
+        number(precision),
+        collation,
+    ]
+}

@@ -1,0 +1,256 @@
+//! The tables of a database, who may do what with them, and the clock of its server.
+
+use std::collections::BTreeMap;
+
+use super::ast::{ColumnDefinition, Expr};
+use super::errors;
+use super::time;
+use super::value::{SqlType, Value};
+use crate::mssql::wire::tokens::Said;
+
+/// A database in memory.
+#[derive(Debug, Clone)]
+pub(in crate::mssql) struct Database {
+    pub(in crate::mssql) name: String,
+    /// By `schema.table` in lower case.
+    tables: BTreeMap<String, Table>,
+    /// What the login may not do.
+    pub(in crate::mssql) denied: Vec<Permission>,
+    pub(in crate::mssql) read_only: bool,
+    /// Where the server stands.
+    pub(in crate::mssql) zone: Zone,
+    /// Before SQL Server 2019 a value that does not fit is not repeated (8152 in place of 2628).
+    pub(in crate::mssql) is_old: bool,
+}
+
+/// One table.
+#[derive(Debug, Clone)]
+pub(in crate::mssql) struct Table {
+    /// `schema.table` as it was written.
+    pub(in crate::mssql) name: String,
+    pub(in crate::mssql) columns: Vec<Column>,
+    pub(in crate::mssql) rows: Vec<Vec<Value>>,
+    /// Whether it has a trigger: `OUTPUT` without `INTO` is refused then.
+    pub(in crate::mssql) has_trigger: bool,
+    /// The row, by its key, that a trigger of theirs does not let anybody change.
+    pub(in crate::mssql) guarded: Option<Value>,
+}
+
+/// One column of a table.
+#[derive(Debug, Clone)]
+pub(in crate::mssql) struct Column {
+    pub(in crate::mssql) name: String,
+    pub(in crate::mssql) of: SqlType,
+    pub(in crate::mssql) nullable: bool,
+    pub(in crate::mssql) key: bool,
+    /// Whether its collation minds upper and lower case.
+    pub(in crate::mssql) exact: bool,
+    pub(super) check: Option<Expr>,
+}
+
+/// What the login may not do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Permission {
+    /// `SELECT`, `INSERT`, `UPDATE` or `DELETE` on a table.
+    On(&'static str, String),
+    /// The same on one of its columns.
+    OnColumn(&'static str, String, String),
+    /// Anything on a table: it cannot even be seen.
+    Everything(String),
+    /// `CREATE TABLE`.
+    CreateTable,
+}
+
+/// The time zone of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Zone {
+    /// Always so many minutes ahead of UTC.
+    Fixed(i16),
+    /// Europe/Berlin: an hour ahead, two from the last Sunday of March to the last of October.
+    Berlin,
+}
+
+impl Zone {
+    /// Minutes ahead of UTC at this time, in ticks since 0001-01-01.
+    pub(in crate::mssql) fn offset_at(self, utc: i64) -> i16 {
+        match self {
+            Self::Fixed(minutes) => minutes,
+            Self::Berlin => {
+                let year = &time::format(utc, 0)[..4];
+                let switch = |month: &str| last_sunday(&format!("{year}-{month}-31 01:00:00"));
+                if (switch("03")..switch("10")).contains(&utc) { 120 } else { 60 }
+            }
+        }
+    }
+}
+
+/// The last Sunday up to that day. 0001-01-01 was a Monday.
+fn last_sunday(text: &str) -> i64 {
+    let ticks = time::parse(text).expect("a date").0;
+    ticks - (ticks.div_euclid(time::DAY) + 1).rem_euclid(7) * time::DAY
+}
+
+/// What a connection has set, and what it has begun.
+#[derive(Debug, Default)]
+pub(in crate::mssql) struct Session {
+    pub(in crate::mssql) xact_abort: bool,
+    pub(in crate::mssql) nocount: bool,
+    /// The tables as they were when the transaction began.
+    pub(super) before: Option<BTreeMap<String, Table>>,
+}
+
+impl Session {
+    /// For the owner of the database, beside the socket.
+    pub(in crate::mssql) fn of_the_owner() -> Self {
+        Self { xact_abort: true, ..Self::default() }
+    }
+}
+
+impl Database {
+    pub(in crate::mssql) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            tables: BTreeMap::new(),
+            denied: Vec::new(),
+            read_only: false,
+            zone: Zone::Fixed(0),
+            is_old: false,
+        }
+    }
+
+    /// The key of a table's name: without brackets, with its schema, in lower case.
+    pub(in crate::mssql) fn key(name: &str) -> String {
+        let plain = name.replace(['[', ']', '"'], "").to_lowercase();
+        if plain.starts_with('@') || plain.contains('.') { plain } else { format!("dbo.{plain}") }
+    }
+
+    pub(in crate::mssql) fn table(&self, name: &str) -> Option<&Table> {
+        self.tables.get(&Self::key(name))
+    }
+
+    pub(in crate::mssql) fn table_mut(&mut self, name: &str) -> Option<&mut Table> {
+        self.tables.get_mut(&Self::key(name))
+    }
+
+    pub(in crate::mssql) fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.tables.values()
+    }
+
+    pub(super) fn all(&self) -> BTreeMap<String, Table> {
+        self.tables.clone()
+    }
+
+    pub(super) fn restore(&mut self, tables: BTreeMap<String, Table>) {
+        self.tables = tables;
+    }
+
+    pub(in crate::mssql) fn add(&mut self, table: Table) {
+        self.tables.insert(Self::key(&table.name), table);
+    }
+
+    pub(in crate::mssql) fn remove(&mut self, name: &str) -> Option<Table> {
+        self.tables.remove(&Self::key(name))
+    }
+
+    /// The number by which the server knows a table.
+    pub(super) fn object_id(&self, name: &str) -> Option<i64> {
+        let key = Self::key(name);
+        let position = self.tables.keys().position(|name| *name == key)?;
+        self.visible(&key).then(|| i64::try_from(position).expect("few tables") + 245_575_913)
+    }
+
+    pub(super) fn by_id(&self, id: i64) -> Option<&Table> {
+        self.tables.values().nth(usize::try_from(id - 245_575_913).ok()?)
+    }
+
+    /// Whether the login sees that the table exists.
+    pub(super) fn visible(&self, key: &str) -> bool {
+        !self
+            .denied
+            .iter()
+            .any(|denied| matches!(denied, Permission::Everything(on) if Self::key(on) == *key))
+    }
+
+    /// Whether `action` on these columns of a table is allowed.
+    pub(super) fn allows(&self, action: &str, table: &Table, columns: &[&str]) -> Result<(), Said> {
+        let key = Self::key(&table.name);
+        for denied in &self.denied {
+            match denied {
+                Permission::On(what, on) if *what == action && Self::key(on) == key => {
+                    return Err(errors::denied(action, &table.name, &self.name));
+                }
+                Permission::Everything(on) if Self::key(on) == key => {
+                    return Err(errors::denied(action, &table.name, &self.name));
+                }
+                Permission::OnColumn(what, on, column)
+                    if *what == action
+                        && Self::key(on) == key
+                        && columns.iter().any(|name| name.eq_ignore_ascii_case(column)) =>
+                {
+                    return Err(errors::column_denied(action, column, &table.name, &self.name));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Table {
+    pub(super) fn new(name: &str, columns: &[ColumnDefinition]) -> Self {
+        let columns = columns.iter().map(|column| Column {
+            name: column.name.clone(),
+            of: column.of,
+            nullable: column.nullable,
+            key: column.key,
+            exact: column.exact,
+            check: column.check.clone(),
+        });
+        let name =
+            if name.starts_with('@') || name.contains('.') { name.to_owned() } else { format!("dbo.{name}") };
+        Self { name, columns: columns.collect(), rows: Vec::new(), has_trigger: false, guarded: None }
+    }
+
+    /// A table with columns of these types, all of which may be NULL but the first, which is its key.
+    pub(in crate::mssql) fn plain(name: &str, columns: &[(&str, SqlType)]) -> Self {
+        let columns = columns.iter().enumerate().map(|(number, (name, of))| ColumnDefinition {
+            name: (*name).to_owned(),
+            of: *of,
+            nullable: number > 0,
+            key: number == 0,
+            exact: false,
+            check: None,
+        });
+        Self::new(name, &columns.collect::<Vec<_>>())
+    }
+
+    pub(in crate::mssql) fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Its name without the schema.
+    pub(super) fn short_name(&self) -> &str {
+        self.name.rsplit_once('.').map_or(&self.name, |(_, name)| name)
+    }
+
+    /// Its schema.
+    pub(super) fn schema(&self) -> &str {
+        self.name.rsplit_once('.').map_or("dbo", |(schema, _)| schema)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn berlin_changes_its_clocks() {
+        let offset = |text: &str| Zone::Berlin.offset_at(time::parse(text).unwrap().0);
+        assert_eq!(offset("2026-03-29 00:59:59"), 60);
+        assert_eq!(offset("2026-03-29 01:00:00"), 120);
+        assert_eq!(offset("2026-10-25 00:59:59"), 120);
+        assert_eq!(offset("2026-10-25 01:00:00"), 60);
+        assert_eq!(offset("2027-03-28 01:00:00"), 120);
+        assert_eq!(offset("2026-01-01 00:00:00"), 60);
+    }
+}

@@ -1,0 +1,138 @@
+//! What a fake SQL Server is, behind its socket.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::counters::Stats;
+use super::faults::{Direction, Faults, Layer};
+use super::meter::Gate;
+use super::settings::Settings;
+use super::sql::{Database, ticks_of_unix};
+use super::tls::Tls;
+use crate::clock;
+
+/// What was heard is kept up to this size.
+const HEARD: usize = 64 << 20;
+
+pub(super) struct Shared {
+    pub(super) tls: Tls,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// The same for whoever waits without blocking.
+    pub(super) ticks: watch::Sender<()>,
+}
+
+pub(super) struct State {
+    pub(super) settings: Settings,
+    pub(super) database: Database,
+    pub(super) faults: Faults,
+    pub(super) stats: Stats,
+    /// The bodies of all messages, TLS taken off: what a wiretap inside of the server would have.
+    pub(super) heard: Vec<u8>,
+    pub(super) sessions: Vec<Live>,
+    /// A cut that waits for the next connection.
+    pub(super) next_cut: Option<(Layer, Direction, u64)>,
+    /// Bytes of connections that have ended.
+    ended: (u64, u64),
+}
+
+/// A connection that is open.
+pub(super) struct Live {
+    pub(super) task: AbortHandle,
+    pub(super) wire: Weak<Gate>,
+    pub(super) tds: Weak<Gate>,
+}
+
+impl Shared {
+    pub(super) fn new(settings: Settings) -> Arc<Self> {
+        let mut database = Database::new(&settings.database);
+        (database.zone, database.is_old) = (settings.zone, settings.is_old);
+        let state = State {
+            database,
+            faults: Faults::default(),
+            stats: Stats::default(),
+            heard: Vec::new(),
+            sessions: Vec::new(),
+            next_cut: None,
+            ended: (0, 0),
+            settings: settings.clone(),
+        };
+        Arc::new(Self {
+            tls: Tls::new(settings.certificate),
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            ticks: watch::Sender::new(()),
+        })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Changes the state and wakes whoever waits for a change.
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.changed.notify_all();
+        self.ticks.send_replace(());
+        result
+    }
+
+    /// Waits, blocking, until `condition` holds; false when it does not in time.
+    pub(super) fn wait(
+        &self,
+        patience: std::time::Duration,
+        mut condition: impl FnMut(&Stats) -> bool,
+    ) -> bool {
+        let state = self.lock();
+        let (_state, timeout) =
+            self.changed.wait_timeout_while(state, patience, |state| !condition(&state.stats_now())).unwrap();
+        !timeout.timed_out()
+    }
+}
+
+impl State {
+    /// The server's own time, in ticks of 100 ns since 0001-01-01.
+    pub(super) fn now(&self) -> i64 {
+        let now = clock::now();
+        ticks_of_unix(now.timestamp() + self.settings.skew, now.timestamp_subsec_nanos())
+    }
+
+    /// The counters, with the bytes of the connections that are open.
+    pub(super) fn stats_now(&self) -> Stats {
+        let mut stats = self.stats.clone();
+        (stats.received, stats.sent) = self.ended;
+        for gate in self.sessions.iter().filter_map(|live| live.wire.upgrade()) {
+            let (received, sent) = gate.counts();
+            stats.received += received;
+            stats.sent += sent;
+        }
+        stats
+    }
+
+    pub(super) fn hear(&mut self, body: &[u8]) {
+        if self.heard.len() + body.len() <= HEARD {
+            self.heard.extend(body);
+        }
+    }
+
+    /// Arms a cut that waits, for a connection that begins.
+    pub(super) fn arm(&mut self, wire: &Gate, tds: &Gate) {
+        if let Some((layer, direction, bytes)) = self.next_cut.take() {
+            match layer {
+                Layer::Wire => wire.cut_after(direction, bytes),
+                Layer::Tds => tds.cut_after(direction, bytes),
+            }
+        }
+    }
+
+    /// Counts a connection out.
+    pub(super) fn gone(&mut self, wire: &Arc<Gate>) {
+        let (received, sent) = wire.counts();
+        self.ended.0 += received;
+        self.ended.1 += sent;
+        self.stats.connections -= 1;
+        self.sessions.retain(|live| live.wire.upgrade().is_some_and(|gate| !Arc::ptr_eq(&gate, wire)));
+    }
+}

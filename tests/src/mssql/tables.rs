@@ -1,0 +1,146 @@
+//! The tables of a fake SQL Server, in the hands of the owner of the database.
+
+use super::server::SqlServer;
+use super::sql::{Outcome, Session, SqlType, Table, Value, parse_guid, run};
+use super::wire::rpc::Request;
+
+impl SqlServer {
+    /// Makes a table: its columns with their types as they are written in SQL. The first is the key.
+    ///
+    /// # Panics
+    /// If a type is not known.
+    pub fn create(&self, name: &str, columns: &[(&str, &str)]) {
+        let typed: Vec<_> = columns
+            .iter()
+            .map(|(name, of)| {
+                (*name, SqlType::parse(of).unwrap_or_else(|| panic!("the fake does not know the type {of}")))
+            })
+            .collect();
+        self.shared.update(|state| state.database.add(Table::plain(name, &typed)));
+    }
+
+    /// Makes `dbo.customer_settings` as it is in the known installation.
+    pub fn create_customers(&self) {
+        self.create("dbo.customer_settings", &customers("uniqueidentifier", "varchar(max)", "datetime"));
+    }
+
+    /// The same with other types.
+    pub fn create_customers_with(&self, id: &str, token: &str, expiry: &str) {
+        self.create("dbo.customer_settings", &customers(id, token, expiry));
+    }
+
+    /// Takes a table away.
+    pub fn drop_table(&self, name: &str) {
+        self.shared.update(|state| state.database.remove(name));
+    }
+
+    /// Gives a table another name.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn rename_table(&self, from: &str, to: &str) {
+        self.shared.update(|state| {
+            let mut table = state.database.remove(from).unwrap_or_else(|| panic!("there is no table {from}"));
+            table.name = to.to_owned();
+            state.database.add(table);
+        });
+    }
+
+    /// Gives a column another name.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn rename_column(&self, table: &str, from: &str, to: &str) {
+        self.with_table(table, |table| {
+            let column = table.column(from).unwrap_or_else(|| panic!("there is no column {from}"));
+            table.columns[column].name = to.to_owned();
+        });
+    }
+
+    /// Gives a column another type; what is in it stays as it is.
+    ///
+    /// # Panics
+    /// If there is none, or the type is not known.
+    pub fn retype_column(&self, table: &str, column: &str, of: &str) {
+        let of = SqlType::parse(of).unwrap_or_else(|| panic!("the fake does not know the type {of}"));
+        self.with_table(table, |table| {
+            let column = table.column(column).unwrap_or_else(|| panic!("there is no column {column}"));
+            table.columns[column].of = of;
+        });
+    }
+
+    /// Has a trigger on a table: `OUTPUT` must go into a table then.
+    pub fn add_trigger(&self, table: &str) {
+        self.with_table(table, |table| table.has_trigger = true);
+    }
+
+    /// Has a trigger that refuses every change of the row with this key.
+    ///
+    /// # Panics
+    /// If the key cannot be one of that table.
+    pub fn guard_row(&self, table: &str, key: &str) {
+        self.with_table(table, |table| {
+            table.has_trigger = true;
+            table.guarded = Some(match table.columns[0].of {
+                SqlType::Guid => Value::Guid(parse_guid(key).expect("a GUID")),
+                SqlType::Int | SqlType::BigInt => Value::Int(key.parse().expect("a number")),
+                _ => Value::text(key),
+            });
+        });
+    }
+
+    fn with_table(&self, name: &str, change: impl FnOnce(&mut Table)) {
+        self.shared.update(|state| {
+            let table = state.database.table_mut(name);
+            change(table.unwrap_or_else(|| panic!("there is no table {name}")));
+        });
+    }
+
+    /// Runs statements as the owner of the database would, beside the socket, and gives back the rows of the last that
+    /// brings some.
+    ///
+    /// # Panics
+    /// If one fails.
+    pub fn execute(&self, text: &str) -> Vec<Vec<Value>> {
+        self.try_execute(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// The same, with the number and the text of an error.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub fn try_execute(&self, text: &str) -> Result<Vec<Vec<Value>>, String> {
+        let request = Request { text: text.to_owned(), parameters: Vec::new(), is_call: false };
+        let outcomes = self.shared.update(|state| {
+            let now = state.now();
+            let denied = std::mem::take(&mut state.database.denied);
+            let read_only = std::mem::take(&mut state.database.read_only);
+            let mut session = Session::of_the_owner();
+            let outcomes = run(&mut state.database, &mut session, &request, now);
+            (state.database.denied, state.database.read_only) = (denied, read_only);
+            outcomes
+        });
+        let mut rows = Vec::new();
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Rows(found) => rows = found.rows,
+                Outcome::Count(_) => {}
+                Outcome::Error(said) => return Err(format!("{}: {}", said.number, said.text)),
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// The columns of the customers' table.
+fn customers<'a>(id: &'a str, token: &'a str, expiry: &'a str) -> [(&'a str, &'a str); 7] {
+    [
+        ("customer_id", id),
+        ("tb_username", "nvarchar(255)"),
+        ("tb_password", "nvarchar(255)"),
+        ("tb_url", "nvarchar(500)"),
+        ("tbtoken", token),
+        ("tbtokenexpiry", expiry),
+        ("updatedttm", "datetime"),
+    ]
+}

@@ -1,0 +1,54 @@
+//! tiberius, connected to a fake as the store connects.
+
+use tbtoken_tests::mssql::SqlServer;
+use tiberius::{AuthMethod, Config, EncryptionLevel};
+use tokio::net::TcpStream;
+use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt as _};
+
+pub(crate) type Client = tiberius::Client<Compat<TcpStream>>;
+
+/// The configuration of someone who may come in.
+pub(crate) fn config(server: &SqlServer) -> Config {
+    let mut config = without_trust(server);
+    config.trust_cert_ca_bundle(server.authority().as_bytes().to_vec());
+    config
+}
+
+/// The same for someone who trusts any certificate.
+pub(crate) fn trusting(server: &SqlServer) -> Config {
+    let mut config = without_trust(server);
+    config.trust_cert();
+    config
+}
+
+fn without_trust(server: &SqlServer) -> Config {
+    let settings = server.settings();
+    let mut config = Config::new();
+    config.host("127.0.0.1");
+    config.port(server.address().port());
+    config.database(settings.database);
+    config.authentication(AuthMethod::sql_server(settings.user, settings.password));
+    config.encryption(EncryptionLevel::Required);
+    config
+}
+
+/// Connects with this configuration.
+pub(crate) async fn connect_with(config: Config) -> tiberius::Result<Client> {
+    let tcp = TcpStream::connect(config.get_addr()).await?;
+    tcp.set_nodelay(true)?;
+    // On the heap: tiberius makes large futures.
+    Box::pin(Client::connect(config, tcp.compat_write())).await
+}
+
+/// Connects as someone who may come in.
+pub(crate) async fn connect(server: &SqlServer) -> Client {
+    connect_with(config(server)).await.unwrap()
+}
+
+/// The number, the class and the text of what a server said.
+pub(crate) fn said(error: tiberius::error::Error) -> (u32, u8, String) {
+    match error {
+        tiberius::error::Error::Server(error) => (error.code(), error.class(), error.message().to_owned()),
+        other => panic!("the server said nothing: {other:?}"),
+    }
+}

@@ -1,0 +1,177 @@
+//! What statements do, and what they are refused for.
+
+use tbtoken_tests::mssql::{Permission, Settings, SqlServer, Value};
+
+use crate::client::{connect, said};
+
+async fn refused(server: &SqlServer, text: &str) -> (u32, String) {
+    let mut client = connect(server).await;
+    let named = format!("/* tbtokend:test */ {text}");
+    let result = match client.simple_query(named).await {
+        Ok(stream) => stream.into_results().await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    let (number, _, text) = said(result.unwrap_err());
+    (number, text)
+}
+
+fn two_rows() -> SqlServer {
+    let server = SqlServer::start();
+    server.create("t", &[("id", "int"), ("name", "varchar(5)"), ("at", "datetime")]);
+    server.execute("INSERT INTO t VALUES (1, 'one', '2026-11-23 14:00:00'), (2, NULL, NULL)");
+    server
+}
+
+#[tokio::test]
+async fn what_has_no_name_or_is_not_known_is_refused_and_named() {
+    let server = two_rows();
+    let mut client = connect(&server).await;
+    let (number, _, text) = said(client.simple_query("SELECT 1").await.unwrap_err());
+    assert!(number == 49_999 && text.contains("SELECT 1"), "{text}");
+    for (statement, name) in [
+        ("MERGE t USING t", "MERGE"),
+        ("SELECT STRING_AGG(name, ',') FROM t", "STRING_AGG"),
+        ("SET ROWCOUNT 5", "ROWCOUNT"),
+        ("SELECT CAST(1 AS money)", "money"),
+        ("BEGIN TRANSACTION; DELETE FROM t", "transaction"),
+    ] {
+        let (_, text) = refused(&server, statement).await;
+        assert!(text.contains(name), "{statement}: {text}");
+    }
+    assert_eq!(server.execute("SELECT id FROM t").len(), 2, "nothing was deleted");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_named() {
+    let server = two_rows();
+    for (statement, number, name) in [
+        ("SELECT id FROM nowhere", 208, "nowhere"),
+        ("SELECT id, nothing FROM t WHERE 1 = 0", 207, "nothing"),
+        ("UPDATE t SET nothing = 1", 207, "nothing"),
+        ("INSERT INTO t (nothing) VALUES (1)", 207, "nothing"),
+        ("SELECT @x", 137, "@x"),
+    ] {
+        let (found, text) = refused(&server, statement).await;
+        assert!(found == number && text.contains(name), "{statement}: {found} {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_does_not_fit_is_repeated_in_the_error() {
+    let server = two_rows();
+    let (number, text) = refused(&server, "UPDATE t SET name = 'a secret' WHERE id = 1").await;
+    assert_eq!(number, 2628);
+    assert!(text.contains("Truncated value: 'a secret'"), "{text}");
+    let old = SqlServer::with(Settings { is_old: true, ..Settings::default() });
+    old.create("t", &[("id", "int"), ("name", "varchar(5)")]);
+    let (number, text) = refused(&old, "INSERT INTO t VALUES (1, 'a secret')").await;
+    assert!(number == 8152 && !text.contains("secret"), "{number} {text}");
+}
+
+#[tokio::test]
+async fn what_the_login_may_not_do_is_named() {
+    let server = two_rows();
+    let t = || "dbo.t".to_owned();
+    server.deny(Permission::On("SELECT", t()));
+    assert_eq!(refused(&server, "SELECT id FROM t").await.0, 229);
+    assert_eq!(refused(&server, "DELETE FROM t WHERE id = 1").await.0, 229, "its condition reads");
+    server.allow_everything();
+    server.deny(Permission::OnColumn("UPDATE", t(), "name".to_owned()));
+    let (number, text) = refused(&server, "UPDATE t SET name = 'x' WHERE id = 1").await;
+    assert!(number == 230 && text.contains("'name'"), "{text}");
+    assert_eq!(server.execute("SELECT name FROM t WHERE id = 1"), [[Value::text("one")]]);
+    server.allow_everything();
+    server.deny(Permission::CreateTable);
+    assert_eq!(refused(&server, "CREATE TABLE u (x int)").await.0, 262);
+    server.allow_everything();
+    server.set_read_only(true);
+    assert_eq!(refused(&server, "UPDATE t SET name = 'x'").await.0, 3906);
+    server.set_read_only(false);
+    server.deny(Permission::Everything(t()));
+    assert_eq!(refused(&server, "SELECT id FROM t").await.0, 229);
+    let mut client = connect(&server).await;
+    let seen =
+        "/* tbtokend:test */ SELECT COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS WHERE TABLE_NAME = 't'";
+    let rows = client.simple_query(seen).await.unwrap().into_first_result().await.unwrap();
+    assert!(rows.is_empty(), "what may not be touched is not even seen");
+}
+
+#[test]
+fn null_is_neither_equal_nor_unequal() {
+    let server = two_rows();
+    let ids =
+        |condition: &str| server.execute(&format!("SELECT id FROM t WHERE {condition} ORDER BY id")).len();
+    assert_eq!(ids("name = 'ONE '"), 1, "case and trailing spaces do not matter");
+    assert_eq!(ids("name COLLATE Latin1_General_BIN2 = 'ONE'"), 0);
+    assert_eq!(ids("name <> 'one'"), 0);
+    assert_eq!(ids("NOT name = 'one'"), 0);
+    assert_eq!(ids("name IS NULL OR name = 'one'"), 2);
+    assert_eq!(ids("name IN ('two', NULL)"), 0);
+    assert_eq!(ids("CASE WHEN name = 'one' THEN 1 ELSE 0 END = 0"), 1);
+    assert_eq!(ids("LTRIM(RTRIM(name)) <> ''"), 1);
+}
+
+#[test]
+fn an_update_says_which_rows_and_all_or_none() {
+    let server = two_rows();
+    let written = server.execute(
+        "UPDATE c SET name = v.name OUTPUT inserted.id, deleted.name, v.n
+         FROM t AS c JOIN (VALUES (0, '1', 'uno'), (1, '7', 'sette')) AS v (n, id, name) ON c.id = CAST(v.id AS int)",
+    );
+    assert_eq!(written, [[Value::Int(1), Value::text("one"), Value::Int(0)]]);
+    assert_eq!(server.execute("SELECT name FROM t WHERE id = 1"), [[Value::text("uno")]]);
+    let failed = server.try_execute(
+        "UPDATE c SET name = v.name FROM t AS c JOIN (VALUES (1, 'un'), (2, 'too long')) AS v (id, name) ON c.id = v.id",
+    );
+    assert!(failed.unwrap_err().starts_with("2628"));
+    assert_eq!(
+        server.execute("SELECT name FROM t WHERE id = 1"),
+        [[Value::text("uno")]],
+        "whole or not at all"
+    );
+    assert!(server.try_execute("INSERT INTO t (id) VALUES (3), (1)").unwrap_err().starts_with("2627"));
+    assert_eq!(server.execute("SELECT id FROM t").len(), 2);
+}
+
+#[test]
+fn a_transaction_that_fails_leaves_nothing() {
+    let server = two_rows();
+    let failed = server.try_execute(
+        "BEGIN TRANSACTION; DELETE FROM t WHERE id = 2; INSERT INTO t (id) VALUES (1); COMMIT TRANSACTION",
+    );
+    assert!(failed.unwrap_err().starts_with("2627"));
+    assert_eq!(server.execute("SELECT id FROM t").len(), 2);
+}
+
+#[test]
+fn output_needs_a_table_where_there_is_a_trigger() {
+    let server = two_rows();
+    server.add_trigger("t");
+    let update = "UPDATE c SET name = 'x' OUTPUT inserted.id";
+    assert!(server.try_execute(&format!("{update} FROM t AS c")).unwrap_err().starts_with("334"));
+    let rows = server.execute(&format!(
+        "DECLARE @saved TABLE (n int NOT NULL); {update} INTO @saved FROM t AS c; SELECT n FROM @saved"
+    ));
+    assert_eq!(rows.len(), 2);
+    server.guard_row("t", "2");
+    assert!(server.try_execute("UPDATE t SET name = 'y' WHERE id = 2").unwrap_err().starts_with("3609"));
+    server.execute("UPDATE t SET name = 'y' WHERE id = 1");
+}
+
+/// `sqlserver.md`: a third of all values compare wrongly with a `datetime2`, unless that is cast first.
+#[test]
+fn a_datetime_is_not_what_it_looks_like() {
+    let server = SqlServer::start();
+    server.create("t", &[("id", "int"), ("at", "datetime")]);
+    let mut wrong = 0;
+    for milliseconds in 0..100 {
+        let written = format!("2026-11-23 14:00:00.{milliseconds:03}");
+        server.execute("DELETE FROM t");
+        server.execute(&format!("INSERT INTO t VALUES (1, '{written}')"));
+        let shown = server.execute("SELECT CAST(at AS datetime2(3)) FROM t")[0][0].to_string();
+        let equal = |value: &str| server.execute(&format!("SELECT id FROM t WHERE at = {value}")).len();
+        wrong += usize::from(equal(&format!("CAST('{shown}' AS datetime2(3))")) == 0);
+        assert_eq!(equal(&format!("CAST('{shown}' AS datetime)")), 1, "{shown}");
+    }
+    assert!(wrong > 50, "{wrong}");
+}

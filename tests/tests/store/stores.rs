@@ -1,0 +1,63 @@
+//! A store of either kind.
+
+use std::sync::Arc;
+
+use tbtokend::model::{Record, Renewal};
+use tbtokend::store::mssql::{MssqlStore, Password, Settings};
+use tbtokend::store::sqlite::SqliteStore;
+use tbtokend::store::{Records, Saved, Store as _, StoreError, Table};
+
+/// A store of either kind.
+#[derive(Debug)]
+pub(crate) enum AnyStore {
+    Sqlite(SqliteStore),
+    Mssql(MssqlStore),
+}
+
+impl AnyStore {
+    pub(crate) async fn try_read(&self, records: Records) -> Result<Table, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.read(records).await,
+            Self::Mssql(store) => store.read(records).await,
+        }
+    }
+
+    pub(crate) async fn read(&self) -> Table {
+        self.try_read(Records::All).await.unwrap()
+    }
+
+    pub(crate) async fn try_save(&self, batch: Vec<Renewal>) -> Result<Vec<Saved>, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.save(Arc::new(batch)).await,
+            Self::Mssql(store) => store.save(Arc::new(batch)).await,
+        }
+    }
+
+    pub(crate) async fn save(&self, batch: Vec<Renewal>) -> Vec<Saved> {
+        self.try_save(batch).await.unwrap()
+    }
+
+    pub(crate) async fn try_record(&self, batch: Vec<Record>) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.record(batch).await,
+            Self::Mssql(store) => store.record(batch).await,
+        }
+    }
+}
+
+/// A password that never changes.
+pub(crate) fn fixed(password: &str) -> Password {
+    Password::fixed(tbtokend::model::Secret::new(password))
+}
+
+/// A store on SQL Server.
+pub(crate) fn mssql(settings: Settings) -> AnyStore {
+    AnyStore::Mssql(MssqlStore::new(settings))
+}
+
+/// The text of an error with its remedy and its debug output, after they were searched for canaries.
+pub(crate) fn words(error: &StoreError) -> String {
+    let words = format!("{error}\n{}", error.remedy());
+    tbtoken_tests::canary::assert_clean("a store's error", format!("{words}\n{error:?}").as_bytes());
+    words
+}
