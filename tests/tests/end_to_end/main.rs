@@ -20,6 +20,7 @@ mod log_words;
 mod main_job;
 mod races;
 mod secrets;
+mod sick_servers;
 mod sockets;
 mod steering;
 mod wire;
