@@ -199,8 +199,10 @@ fn a_daemon_that_cannot_be_reached_is_critical_and_what_cannot_be_known_is_unkno
         (|_| Reaction::Raw("HTTP/1.1 400\r\n"), 3),
         (|_| Reaction::Refuse(ErrorCode::Busy, "64 clients"), 3),
         (|_| Reaction::Refuse(ErrorCode::ShuttingDown, "bye"), 2),
+        (|_| Reaction::Refuse(ErrorCode::Internal, "a panic"), 2),
     ] {
-        let told = check(Fake::start(reaction), &["-t", "100ms"]);
+        // Only the silent one takes all of this time.
+        let told = check(Fake::start(reaction), &["-t", "2s"]);
         assert_eq!(told.exit, Some(exit), "{told:?}");
         let word = if exit == 2 { "CRITICAL: " } else { "UNKNOWN: " };
         assert!(told.stdout.starts_with(word), "{told:?}");
