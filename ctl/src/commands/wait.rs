@@ -288,3 +288,38 @@ impl Voice {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use tbtoken_proto::Refusal;
+
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_waited_for() {
+        let path = || PathBuf::from("/x");
+        let refused = |code| ClientError::Refused(Refusal { error: String::new(), code });
+        for error in [
+            ClientError::NotThere(path()),
+            ClientError::NotRunning(path()),
+            ClientError::Closed(path()),
+            ClientError::TimedOut { path: path(), timeout: LOOK },
+            ClientError::Io { path: path(), source: std::io::Error::other("the wire is cut") },
+            refused(ErrorCode::Busy),
+            refused(ErrorCode::ShuttingDown),
+        ] {
+            assert!(may_pass(&error), "{error:?}");
+        }
+        for error in [
+            ClientError::NoPermission(path()),
+            ClientError::Protocol { path: path(), why: String::new() },
+            refused(ErrorCode::ReadOnly),
+            refused(ErrorCode::Internal),
+            refused(ErrorCode::UnknownCustomer),
+        ] {
+            assert!(!may_pass(&error), "{error:?}");
+        }
+    }
+}

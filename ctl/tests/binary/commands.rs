@@ -180,7 +180,7 @@ fn events_are_the_newest_of_everyone_or_of_one() {
     let (told, _) = done(&["events", "--json", "1B2C9D00"]);
     assert_eq!(told.json()["events"].as_array().unwrap().len(), 2);
     let (told, _) = done(&["events", "C0FFEE12"]);
-    assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", "nothing happened yet\n"));
+    assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", "tbtokend remembers no such event\n"));
     let (told, _) = done(&["events", "-n", "0"]);
     assert_eq!(told.stdout, "");
     let (told, _) = Fake::healthy().run(&["events", "nobody"]);

@@ -47,6 +47,12 @@ fn bash_completes() {
     };
     shell.run("source <(tbctl completions bash)");
     try_out(&mut shell, "evil\\ \\$\\(touch\\ /nowhere\\)");
+    // In the middle of a line, what stands behind the cursor is none of its business.
+    shell.press("tbctl show 1B2 --json");
+    shell.press(&"\u{2}".repeat(" --json".len()));
+    shell.press("\t");
+    shell.expect("C9D00");
+    shell.press("\u{5}\u{15}");
     // A path is the shell's own business, after a space and after a =.
     let folder = fake.socket().parent().unwrap().display().to_string();
     for option in ["--socket ", "--socket="] {

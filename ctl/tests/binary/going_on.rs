@@ -7,7 +7,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex};
 
 use tbtoken_proto::{
-    Customer, EventKind, EventsReply, Reply, Request, Revision, Seq, StatusQuery, TokenStatus,
+    Customer, ErrorCode, EventKind, EventsReply, Reply, Request, Revision, Seq, StatusQuery, TokenStatus,
 };
 
 use crate::common::{Fake, GIVE_UP, Lines, Reaction, answer, customers, event, status, tbctl};
@@ -125,7 +125,36 @@ fn a_watch_has_a_line_for_each_change_over_restarts_too() {
     assert_eq!(watch.news(), "tbtokend 9.8.7 was restarted, pid 4711");
     assert_eq!(watch.news(), format!("{VALID}was expired"));
 
+    // It asks for what has changed since, not for everyone again and again.
+    stage.expire(true);
+    assert_eq!(watch.news(), format!("{EXPIRED}was valid"));
+    stage.expire(false);
+    assert_eq!(watch.news(), format!("{VALID}was expired"));
     assert_eq!(watch.stop_reading(), "");
+    let asked_since = |revision| {
+        let since = Some(Revision(revision));
+        Request::Status(StatusQuery { since, ..StatusQuery::default() })
+    };
+    let asked = fake.requests();
+    assert!(asked.contains(&asked_since(1)) && asked.contains(&asked_since(2)), "{asked:?}");
+}
+
+#[test]
+fn a_watch_says_once_that_the_daemon_is_away_and_why() {
+    let turn = AtomicUsize::new(0);
+    let fake = Fake::start(move |request| match turn.fetch_add(1, Ordering::SeqCst) {
+        1 | 2 => Reaction::Refuse(ErrorCode::Busy, "64 clients"),
+        3 => Reaction::Refuse(ErrorCode::ShuttingDown, "bye"),
+        _ => answer(request),
+    });
+    let mut watch = Running::start(&fake, &["status", "--watch", "--status", "expired"]);
+    for _ in 0..3 {
+        watch.line();
+    }
+    assert_eq!(watch.news(), "DAEMON UNREACHABLE: 64 clients; trying again");
+    assert_eq!(watch.news(), "DAEMON UNREACHABLE: bye; trying again");
+    assert_eq!(watch.news(), "the daemon is back");
+    watch.stop_reading();
     fake.requests();
 }
 

@@ -58,6 +58,9 @@ fn named_ones_are_all_that_matter() {
     assert_eq!((told.exit, told.stdout.as_str()), (Some(0), "1 customer is valid\n"), "{told:?}");
     let (told, _) = in_turn(vec![vec![with("ABCD", Valid)]]).run(&["-q", "wait", "ABCD"]);
     assert_eq!((told.exit, told.stdout.as_str(), told.stderr.as_str()), (Some(0), "", ""));
+    let later = || in_turn(vec![vec![with("ABCD", Expired)], vec![with("ABCD", Valid)]]);
+    let (told, _) = later().run(&["-q", "wait"]);
+    assert_eq!((told.exit, told.stdout.as_str(), told.stderr.as_str()), (Some(0), "", ""));
     let (told, _) = in_turn(vec![vec![with("ABCD", Valid)]]).run(&["--json", "wait"]);
     assert_eq!((&told.json()["success"], &told.json()["total"]), (&true.into(), &1.into()));
 }
@@ -133,9 +136,9 @@ fn a_daemon_that_never_comes_is_unreachable_and_one_that_is_silent_is_late() {
     let told = Told::by(tbctl().args(["wait", "--timeout", "50ms", "--socket", "/nowhere/x.sock"]));
     assert_eq!(told.exit, Some(3), "{told:?}");
     let begin = Instant::now();
-    let (told, _) = Fake::start(|_| Reaction::Silence).run(&["wait", "--timeout", "0.2"]);
+    let (told, _) = Fake::start(|_| Reaction::Silence).run(&["wait", "--timeout", "0.05"]);
     assert_eq!(told.exit, Some(7), "{told:?}");
-    assert!(told.stderr.contains("did not answer within 0.2 s"), "{told:?}");
+    assert!(told.stderr.contains("did not answer within 0.05 s"), "{told:?}");
     assert!(begin.elapsed() < GIVE_UP / 2);
     // What will not pass is not waited for.
     let (told, _) = Fake::start(|_| Reaction::Raw("HTTP/1.1 400\r\n")).run(&["wait"]);
@@ -152,6 +155,39 @@ fn a_daemon_that_never_comes_is_unreachable_and_one_that_is_silent_is_late() {
 }
 
 #[test]
+fn a_refusal_that_passes_is_waited_for() {
+    for code in [ErrorCode::Busy, ErrorCode::ShuttingDown] {
+        let turn = AtomicUsize::new(0);
+        let fake = Fake::start(move |_| match turn.fetch_add(1, Ordering::SeqCst) {
+            0 => Reaction::Refuse(code, "not now"),
+            _ => Reaction::Answer(status(vec![with("A", Valid)])),
+        });
+        let (told, asked) = fake.run(&["wait"]);
+        assert_eq!((told.exit, asked.len()), (Some(0), 2), "{told:?}");
+        assert_eq!(told.stderr, "not now; waiting for it\n");
+    }
+}
+
+/// A restarted daemon tells of everyone anew, and says nothing of those who left the table meanwhile.
+#[test]
+fn whoever_left_the_table_over_a_restart_is_not_waited_for() {
+    let fake = |named: bool| {
+        let turn = AtomicUsize::new(0);
+        let fake = Fake::start(move |_| {
+            let first = turn.fetch_add(1, Ordering::SeqCst) == 0;
+            let rows =
+                if first { vec![with("ABCD", Expired), with("B", Valid)] } else { vec![with("B", Valid)] };
+            let Reply::Status(mut reply) = status(rows) else { unreachable!() };
+            reply.tokens.complete = !first;
+            Reaction::Answer(Reply::Status(reply))
+        });
+        fake.run(if named { &["wait", "-t", "9", "ABCD"] } else { &["wait", "-t", "9"] }).0
+    };
+    assert_eq!(fake(false).exit, Some(0));
+    assert_eq!(fake(true).exit, Some(5));
+}
+
+#[test]
 fn a_table_that_was_not_read_yet_is_not_nobody() {
     let turn = AtomicUsize::new(0);
     let fake = Fake::start(move |_| {
@@ -162,6 +198,7 @@ fn a_table_that_was_not_read_yet_is_not_nobody() {
         Reaction::Answer(Reply::Status(reply))
     });
     let (told, asked) = fake.run(&["wait", "ABCD"]);
-    assert_eq!((told.exit, asked.len()), (Some(0), 2), "{told:?}");
+    let everyone = || Request::Status(StatusQuery::default());
+    assert_eq!((told.exit, asked), (Some(0), vec![everyone(), everyone()]), "a name is looked up among all");
     assert_eq!(told.stderr, "waiting until tbtokend has read its table\n");
 }
