@@ -54,6 +54,12 @@ fn ids_come_before_anything_is_typed_and_users_after() {
     assert_eq!(values("8", &everyone), ["8F1C"]);
     assert_eq!(values("OPS", &everyone), ["ops@a.example", "ops@b.example"]);
     assert_eq!(values("zzz", &everyone), [""; 0]);
+    const GUID: &str = "8F1C02AA-33D1-4E02-9C77-0E5A3F6B2D11";
+    assert_eq!(
+        values("8f1c", &[row(GUID, "")]),
+        [GUID],
+        "the letters of a GUID count the same in either case"
+    );
     let twins = [row("8F1C", "ops@a.example"), row("91BE", "ops@a.example")];
     assert_eq!(values("ops", &twins), [""; 0], "a user of two customers names none");
 }
