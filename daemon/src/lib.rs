@@ -7,8 +7,10 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod doctor;
 pub mod engine;
 pub mod model;
+pub mod service;
 pub mod store;
 pub mod systemd;
 pub mod telemetry;
@@ -16,18 +18,24 @@ pub mod text;
 pub mod thingsboard;
 
 use std::io;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
-use crate::config::{Config, StoreConfig};
-use crate::control::{Access, BindError, Binding, Bound};
+use crate::config::{Config, Source, StoreConfig};
+use crate::control::{Access, BindError, Bound, refuse_unclaimed};
 use crate::engine::handle::Handle;
 use crate::engine::scheduler::{Parts, Scheduler};
+use crate::service::Service;
 use crate::store::Store;
-use crate::store::mssql::MssqlStore;
+use crate::store::mssql::{MssqlStore, Trust};
 use crate::store::sqlite::SqliteStore;
+use crate::systemd::Notifier;
+use crate::telemetry::Log;
 use crate::thingsboard::Client;
 
 /// Why the daemon could not start.
@@ -44,22 +52,42 @@ pub enum StartError {
     Store(#[source] io::Error),
 }
 
+/// What the process brings along.
+#[derive(Debug)]
+pub struct Process {
+    /// Where the configuration comes from, to be read again.
+    pub source: Arc<Source>,
+    /// The log.
+    pub log: Arc<Log>,
+    /// What time it is.
+    pub clock: Clock,
+    /// Sockets that systemd has made.
+    pub inherited: Vec<UnixListener>,
+    /// The orders to read the configuration again.
+    pub reload: mpsc::Receiver<()>,
+    /// The order to end.
+    pub shutdown: CancellationToken,
+}
+
 /// Runs the daemon until `shutdown`.
 ///
 /// # Errors
 /// [`StartError`], before anything was done.
-pub async fn run(config: Config, clock: Clock, shutdown: CancellationToken) -> Result<(), StartError> {
+pub async fn run(config: Config, process: Process) -> Result<(), StartError> {
     raise_descriptor_limit();
     let client = Client::new(&config.client).map_err(|error| StartError::Client(error.into()))?;
     match &config.store {
         StoreConfig::Sqlite { path, table } => {
             let store =
                 SqliteStore::new(path, table, config.fallback_url.clone()).map_err(StartError::Store)?;
-            serve(config, store, client, clock, shutdown).await
+            serve(config, store, client, process).await
         }
         StoreConfig::Mssql(settings) => {
+            if settings.trust == Trust::Anyone {
+                telemetry::certificate_unchecked(&settings.server);
+            }
             let store = MssqlStore::new(settings.clone());
-            serve(config, store, client, clock, shutdown).await
+            serve(config, store, client, process).await
         }
     }
 }
@@ -69,12 +97,13 @@ async fn serve<S: Store>(
     config: Config,
     store: S,
     logins: Client,
-    clock: Clock,
-    shutdown: CancellationToken,
+    mut process: Process,
 ) -> Result<(), StartError> {
     // The sockets first: a second daemon must not touch the table.
-    let control = config.control.bind()?;
-    let monitor = config.monitor.as_ref().map(Binding::bind).transpose()?;
+    let control = config.control.claim(&mut process.inherited)?;
+    let monitor = config.monitor.as_ref().map(|monitor| monitor.claim(&mut process.inherited)).transpose()?;
+    refuse_unclaimed(&process.inherited)?;
+    let clock = process.clock.clone();
     let (scheduler, handle) = Scheduler::new(Parts {
         store,
         logins,
@@ -84,31 +113,40 @@ async fn serve<S: Store>(
         autostart: config.autostart,
         seed: rand::random(),
     });
-    tracing::info!(
-        "tbtokend {} is running; socket {}",
-        env!("CARGO_PKG_VERSION"),
-        config.control.path.display()
-    );
+    telemetry::running(&config.control.path);
 
     // Clients are served until the scheduler has ended, so that `status` answers during the shutdown as well.
-    let sockets_end = CancellationToken::new();
-    let sockets = TaskTracker::new();
+    let the_end = CancellationToken::new();
+    let tasks = TaskTracker::new();
     let mut bound = Vec::new();
     let mut listen = |(listener, guard): (tokio::net::UnixListener, Bound), access, handle: Handle| {
         bound.push(guard);
-        sockets.spawn(control::serve(listener, access, handle, clock.clone(), sockets_end.clone()));
+        tasks.spawn(control::serve(listener, access, handle, clock.clone(), the_end.clone()));
     };
     listen(control, Access::Control, handle.clone());
     if let Some(monitor) = monitor {
-        listen(monitor, Access::Monitor, handle);
+        listen(monitor, Access::Monitor, handle.clone());
     }
-    scheduler.run(shutdown).await;
+    // Now that the sockets answer.
+    let service = Service {
+        systemd: Notifier::from_env(),
+        watchdog: systemd::watchdog(),
+        renewal: 2 * config.client.request_timeout,
+        handle,
+        log: process.log,
+        source: process.source,
+        keys: config.keys,
+        clock: process.clock,
+        reload: process.reload,
+    };
+    tasks.spawn(service.run(process.shutdown.clone(), the_end.clone()));
+    scheduler.run(process.shutdown).await;
     // From here on nobody is let in; those who wait for an answer get it.
     drop(bound);
-    sockets_end.cancel();
-    sockets.close();
-    let _ = tokio::time::timeout(LAST_ANSWERS, sockets.wait()).await;
-    tracing::info!("tbtokend has ended");
+    the_end.cancel();
+    tasks.close();
+    let _ = tokio::time::timeout(LAST_ANSWERS, tasks.wait()).await;
+    telemetry::ended();
     Ok(())
 }
 

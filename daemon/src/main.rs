@@ -1,71 +1,142 @@
 //! Arguments → configuration → `run` → exit code.
 
+use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use futures_util::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
-use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START, Command};
+use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START, Command, DoctorArgs, man};
 use tbtokend::clock::Clock;
-use tbtokend::config::Config;
+use tbtokend::config::{Config, Environment, Overrides, Source};
 use tbtokend::store::schema;
-use tbtokend::telemetry;
+use tbtokend::telemetry::{self, Log};
+use tbtokend::text::with_causes;
+use tbtokend::{Process, doctor, systemd};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    if let Some(Command::Schema(asked)) = &args.command {
-        print!("{}", schema::statements(asked.dialect(), &asked.table, asked.grants.as_deref()));
-        return ExitCode::SUCCESS;
+    let Args { options, command } = Args::parse();
+    if let Some(command) = &command {
+        return carry_out(command);
     }
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let config = match Config::load(&args.overrides(), &environment) {
+    let source = Source { overrides: options.overrides(), environment: environment() };
+    let config = match source.load() {
         Ok(config) => config,
         Err(error) => return fail(&error, BAD_CONFIGURATION),
     };
-    if args.check_config {
-        if !args.quiet {
+    if options.check_config {
+        if !options.quiet {
             print!("{}", config.effective);
         }
         return ExitCode::SUCCESS;
     }
+    // Before there are other threads: it changes the environment.
+    let inherited = match systemd::inherited() {
+        Ok(inherited) => inherited,
+        Err(error) => return fail(&error, COULD_NOT_START),
+    };
     let clock = Clock::system();
-    telemetry::init(config.log_level, clock.clone());
-    match serve(config, clock) {
+    let log = match Log::start(config.log_target, config.log_level, clock.clone()) {
+        Ok(log) => Arc::new(log),
+        Err(error) => return fail(&error, COULD_NOT_START),
+    };
+    let (reread, reload) = mpsc::channel(1);
+    let shutdown = CancellationToken::new();
+    let process = Process {
+        source: Arc::new(source),
+        log: Arc::clone(&log),
+        clock,
+        inherited,
+        reload,
+        shutdown: shutdown.clone(),
+    };
+    let code = match serve(config, process, reread, shutdown) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(error.as_ref(), COULD_NOT_START),
+        Err(error) => {
+            telemetry::cannot_start(&with_causes(error.as_ref()));
+            ExitCode::from(COULD_NOT_START)
+        }
+    };
+    log.flush(LAST_LINES);
+    code
+}
+
+fn carry_out(command: &Command) -> ExitCode {
+    let done = match command {
+        Command::Doctor(arguments) => return examine(arguments),
+        Command::Schema(arguments) => {
+            let text = schema::statements(arguments.dialect(), &arguments.table, arguments.grants.as_deref());
+            std::io::stdout().write_all(text.as_bytes())
+        }
+        Command::Man { page } => man::write(*page, &mut std::io::stdout()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, COULD_NOT_START),
     }
 }
 
-fn serve(config: Config, clock: Clock) -> Result<(), Box<dyn std::error::Error>> {
+fn examine(arguments: &DoctorArgs) -> ExitCode {
+    let overrides = Overrides { file: arguments.config.clone(), ..Overrides::default() };
+    let config = match (Source { overrides, environment: environment() }).load() {
+        Ok(config) => config,
+        Err(error) => return fail(&error, BAD_CONFIGURATION),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, COULD_NOT_START),
+    };
+    let report = runtime.block_on(doctor::examine(&config, &Clock::system()));
+    runtime.shutdown_background();
+    let text = if arguments.json { report.json() } else { report.to_string() };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::from(report.exit_code()),
+        Err(error) => fail(&error, COULD_NOT_START),
+    }
+}
+
+fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+fn serve(
+    config: Config,
+    process: Process,
+    reread: mpsc::Sender<()>,
+    shutdown: CancellationToken,
+) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let result = runtime.block_on(async {
-        let shutdown = CancellationToken::new();
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-        let asked = shutdown.clone();
         tokio::spawn(async move {
-            if signals.next().await.is_some() {
-                asked.cancel();
+            while let Some(signal) = signals.next().await {
+                match signal {
+                    // An order that waits already stands for this one as well.
+                    SIGHUP => drop(reread.try_send(())),
+                    _ => shutdown.cancel(),
+                }
             }
         });
-        Ok(tbtokend::run(config, clock, shutdown).await?)
+        Ok(tbtokend::run(config, process).await?)
     });
     // What still blocks a thread (a name that does not resolve) must not hold up the end.
     runtime.shutdown_background();
     result
 }
 
-/// Prints the error with its causes.
-fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    eprintln!("error: {text}");
+/// How long the last lines of the log may take on their way.
+const LAST_LINES: Duration = Duration::from_millis(150);
+
+/// Says why it does not even come to a log.
+fn fail(error: &dyn Error, code: u8) -> ExitCode {
+    telemetry::complain(&with_causes(error));
     ExitCode::from(code)
 }

@@ -1,5 +1,7 @@
 //! Text from elsewhere, made fit to be shown.
 
+use std::error::Error;
+
 /// The longest text from elsewhere that is shown, in characters.
 const LONGEST: usize = 200;
 
@@ -27,6 +29,17 @@ pub fn url(url: &str) -> String {
         Some(shown) => format!("{scheme}{slashes}{hidden}{shown}***"),
         None => format!("{scheme}{slashes}{hidden}{rest}"),
     }
+}
+
+/// An error with its causes, on one line.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    printable(&text)
 }
 
 #[cfg(test)]

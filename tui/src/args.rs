@@ -2,17 +2,43 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
+use tbtoken_proto::{DEFAULT_SOCKET, SOCKET_VARIABLE};
+
+use crate::render::help::{self, Entry};
 
 /// Watch tbtokend live: who is in trouble, why, and what to do.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "tbtui", version, after_help = AFTER_HELP)]
+#[command(
+    name = NAME,
+    version,
+    max_term_width = 100,
+    after_help = after_help(),
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Args {
-    /// The daemon's socket [default: $TBTOKEND_SOCKET, else /run/tbtokend/control.sock]
-    #[arg(long, value_name = "PATH")]
+    /// How to show the dashboard.
+    #[command(flatten)]
+    pub options: Options,
+
+    /// What to do instead of showing it.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The name of the program.
+pub(crate) const NAME: &str = "tbtui";
+
+/// The options.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// The daemon's socket
+    #[arg(long, value_name = "PATH", help = socket_help())]
     pub socket: Option<PathBuf>,
 
-    /// Draw with ASCII characters only, for terminals without box drawing
+    /// Draw with ASCII characters only, for terminals without box drawing; chosen by itself in a locale that is not
+    /// UTF-8 and on the Linux console
     #[arg(long)]
     pub ascii: bool,
 
@@ -21,22 +47,24 @@ pub struct Args {
     pub color: ColorChoice,
 }
 
+/// For those who build packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Print the man page, in roff
+    #[command(hide = true)]
+    Man,
+}
+
 /// When to use colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ColorChoice {
-    /// Unless `NO_COLOR` is set or the terminal is dumb.
+    /// Unless NO_COLOR is set
     Auto,
-    /// Always.
+    /// Always
     Always,
-    /// Never.
+    /// Never
     Never,
 }
-
-const AFTER_HELP: &str = "\
-Press ? inside for the keys, q to quit.
-
-Exit codes: 0 quit, by a key or by a signal; 1 the terminal or the dashboard failed; 2 usage, or no terminal.
-The dashboard does not end because the daemon is away: it says so and keeps trying.";
 
 /// Quit by a key or by a signal.
 pub const EXIT_OK: u8 = 0;
@@ -44,3 +72,56 @@ pub const EXIT_OK: u8 = 0;
 pub const EXIT_FAILED: u8 = 1;
 /// Bad usage, or there is no terminal to draw on.
 pub const EXIT_USAGE: u8 = 2;
+
+/// The exit codes, with what they mean.
+pub(crate) const EXIT_CODES: [(u8, &str); 3] = [
+    (EXIT_OK, "quit, by a key or by a signal"),
+    (EXIT_FAILED, "the terminal vanished, or the dashboard failed"),
+    (EXIT_USAGE, "usage, or no terminal to draw on"),
+];
+
+/// What is true without a daemon, too.
+pub(crate) const WITHOUT_DAEMON: &str = "The dashboard does not end because the daemon or its database is away: it \
+                                         says so, goes on showing what it knows, and keeps trying.";
+
+fn socket_help() -> String {
+    format!("The daemon's socket [default: ${SOCKET_VARIABLE}, else {DEFAULT_SOCKET}]")
+}
+
+fn after_help() -> String {
+    let mut text = "Keys:\n".to_owned();
+    for entry in help::KEYS {
+        if let Entry::Key(key, does) = entry {
+            text.push_str(&format!("  {key:<12} {does}\n"));
+        }
+    }
+    text.push_str("\nExit codes:\n");
+    for (code, meaning) in EXIT_CODES {
+        text.push_str(&format!("  {code:<12} {meaning}\n"));
+    }
+    text.push_str(&format!("\n{WITHOUT_DAEMON}"));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_every_option_key_and_exit_code() {
+        let help = Args::command().render_long_help().to_string();
+        for word in
+            ["--socket", "--ascii", "--color", "Ctrl-C", "start or stop", "Exit codes", "TBTOKEND_SOCKET"]
+        {
+            assert!(help.contains(word), "{word} in\n{help}");
+        }
+        assert!(!help.contains("man"), "packages only:\n{help}");
+    }
+}

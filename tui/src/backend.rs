@@ -215,19 +215,14 @@ mod tests {
     use super::*;
     use crate::app::App;
     use crate::input::{Effect, Input};
-    use crate::support::{busy, crowd, noon, status};
+    use crate::support::{noon, status, steady};
     use crate::theme::Theme;
-    use tbtoken_proto::Customer;
 
-    /// How many bytes each of three minutes takes with a thousand customers of whom nothing is heard but that the next
-    /// look at the table has moved on.
+    /// How many bytes each of three minutes takes in which nothing is heard but that the next look at the table has
+    /// moved on.
     fn bytes_of_idle_minutes(size: (u16, u16)) -> Vec<usize> {
-        // Nobody becomes due meanwhile: that would be the daemon's news.
-        let quiet =
-            |customer: &Customer| customer.failure.is_some() || customer.minutes_until_expiry >= Some(9);
-        let customers = crowd(busy(noon()), 1500, noon()).into_iter().filter(quiet).take(1000).collect();
         let mut app = App::new(Theme::new(true, false), "/run/x.sock".to_owned(), size, noon());
-        app.update(Input::Status(Box::new(status(customers, noon()))), noon());
+        app.update(Input::Status(Box::new(status(steady(noon()), noon()))), noon());
         let screen = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, size.0, size.1)) };
         let mut terminal = Terminal::with_options(Quiet::new(Vec::new()), screen).unwrap();
         terminal.backend().columns.set(size.0);

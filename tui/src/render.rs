@@ -9,7 +9,7 @@ mod detail;
 mod events;
 mod footer;
 mod header;
-mod help;
+pub(crate) mod help;
 mod line;
 mod popup;
 mod rule;

@@ -9,12 +9,13 @@ use chrono::{DateTime, Utc};
 use tbtoken_proto::socket_path;
 
 use crate::app::App;
-use crate::args::{Args, ColorChoice, EXIT_FAILED, EXIT_OK, EXIT_USAGE};
+use crate::args::{Args, Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, Options};
+use crate::environment::Environment;
 use crate::input::{Effect, Ending, Input};
 use crate::link::Link;
 use crate::terminal::Screen;
 use crate::theme::Theme;
-use crate::{listen, render};
+use crate::{listen, man, render};
 
 /// How many inputs may wait. Who has more to say waits, so that a terminal that takes nothing (Ctrl-S, a stalled
 /// SSH connection) does not let the memory grow.
@@ -25,6 +26,13 @@ const INPUTS_PER_FRAME: usize = 64;
 
 /// Runs the dashboard until it is quit; returns the exit code of the process.
 pub fn run(args: &Args) -> ExitCode {
+    if args.command == Some(Command::Man) {
+        return match man::write(&mut stdout().lock()) {
+            Ok(()) => ExitCode::from(EXIT_OK),
+            Err(_) => ExitCode::from(EXIT_FAILED),
+        };
+    }
+    let environment = Environment::of(|name| std::env::var_os(name));
     if !stdin().is_terminal() || !stdout().is_terminal() {
         complain(
             "tbtui draws on a terminal, and there is none here",
@@ -32,7 +40,14 @@ pub fn run(args: &Args) -> ExitCode {
         );
         return ExitCode::from(EXIT_USAGE);
     }
-    match watch(args) {
+    if environment.is_dumb() {
+        complain(
+            "tbtui needs a terminal that can move its cursor, and this one (TERM=dumb) cannot",
+            Some("tbctl status --watch prints a line for each change"),
+        );
+        return ExitCode::from(EXIT_USAGE);
+    }
+    match watch(&args.options, &environment) {
         Ok(Ending::Asked) => ExitCode::from(EXIT_OK),
         Ok(Ending::TerminalGone) => ExitCode::from(EXIT_FAILED),
         Ok(Ending::Broken(thread)) => {
@@ -56,9 +71,9 @@ fn complain(error: &str, hint: Option<&str>) {
     }
 }
 
-fn watch(args: &Args) -> io::Result<Ending> {
-    let socket = socket_path(args.socket.clone());
-    let theme = Theme::new(colors(args.color), args.ascii);
+fn watch(options: &Options, environment: &Environment) -> io::Result<Ending> {
+    let socket = socket_path(options.socket.clone());
+    let theme = Theme::new(environment.colors(options.color), options.ascii || environment.wants_ascii());
     let (sender, inputs) = sync_channel(WAITING_INPUTS);
 
     listen::signals(sender.clone())?;
@@ -105,19 +120,6 @@ fn next_inputs(inputs: &Receiver<Input>) -> impl Iterator<Item = Input> {
 fn until_next_second(now: DateTime<Utc>) -> Duration {
     let millis = u64::from(now.timestamp_subsec_millis().min(999));
     Duration::from_millis(1000 - millis)
-}
-
-/// Whether to use colours. See <https://no-color.org>: the variable counts unless it is empty.
-fn colors(choice: ColorChoice) -> bool {
-    match choice {
-        ColorChoice::Always => true,
-        ColorChoice::Never => false,
-        ColorChoice::Auto => {
-            let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-            !unwanted && !dumb
-        }
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place of the dashboard that reads the clock")]

@@ -6,10 +6,11 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossterm::clipboard::CopyToClipboard;
-use crossterm::cursor::{Hide, Show};
+use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use crossterm::style::{Attribute, SetAttribute};
 use crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use crossterm::{execute, queue};
 use ratatui::{Frame, Terminal};
@@ -57,6 +58,10 @@ impl Screen {
     /// # Errors
     /// The terminal does not take it.
     pub(crate) fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        // A thread that panicked has given the terminal back; what it says there must not be drawn over.
+        if !TAKEN.load(Ordering::SeqCst) {
+            return Ok(());
+        }
         self.terminal.draw(render).map(drop)
     }
 
@@ -91,7 +96,16 @@ impl Drop for Screen {
 /// Gives the terminal back, once. Errors are of no use: either it worked or the terminal is gone.
 fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        let _ = execute!(stdout(), DisableBracketedPaste, LeaveAlternateScreen, Show);
+        // A terminal without an alternate screen, as the Linux console was for long, is left empty.
+        let _ = execute!(
+            stdout(),
+            SetAttribute(Attribute::Reset),
+            Clear(ClearType::All),
+            MoveTo(0, 0),
+            DisableBracketedPaste,
+            LeaveAlternateScreen,
+            Show
+        );
         let _ = disable_raw_mode();
     }
 }
@@ -106,4 +120,81 @@ fn restore_on_panic() {
             usual(info);
         }));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use portable_pty::CommandBuilder;
+    use ratatui::style::{Color, Style};
+    use ratatui::text::Line;
+
+    use super::*;
+    use crate::input::Input;
+    use crate::listen::spawn;
+    use crate::support::pty::{LEAVE_ALTERNATE, Run};
+
+    /// With this variable set, the tests that are made to die do.
+    const DIE: &str = "TBTUI_TEST_DIES";
+
+    fn draw(screen: &mut Screen, text: &str) {
+        let line = Line::styled(text.to_owned(), Style::new().fg(Color::Red));
+        screen.draw(|frame| frame.render_widget(line, frame.area())).unwrap();
+    }
+
+    /// Runs one of the tests that are made to die, by itself in a terminal of its own.
+    fn dies(test: &str) -> Run {
+        let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "--nocapture"]);
+        command.arg(format!("terminal::tests::{test}"));
+        command.env(DIE, "1");
+        command.env("RUST_BACKTRACE", "0");
+        let mut run = Run::start(command);
+        assert_eq!(run.end().exit_code(), 101);
+        run.is_whole();
+        run
+    }
+
+    #[test]
+    fn panics_while_the_terminal_is_taken() {
+        if std::env::var_os(DIE).is_none() {
+            return;
+        }
+        let mut screen = Screen::open().unwrap();
+        draw(&mut screen, "all is well");
+        panic!("died on purpose");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_and_is_read_on_it() {
+        let run = dies("panics_while_the_terminal_is_taken");
+        assert!(run.wrote("all is well"));
+        let contents = run.contents();
+        assert!(contents.contains("died on purpose") && !contents.contains("all is well"), "{contents}");
+    }
+
+    #[test]
+    fn panics_in_a_thread_while_the_terminal_is_taken() {
+        if std::env::var_os(DIE).is_none() {
+            return;
+        }
+        let mut screen = Screen::open().unwrap();
+        draw(&mut screen, "all is well");
+        let (sender, inputs) = sync_channel(1);
+        spawn("poll", sender, |_| panic!("a thread died on purpose")).unwrap();
+        assert!(matches!(inputs.recv().unwrap(), Input::Broken("poll")));
+        draw(&mut screen, "too late");
+        panic!("so the rest ends, too");
+    }
+
+    #[test]
+    fn nothing_is_drawn_over_what_a_dying_thread_says() {
+        let run = dies("panics_in_a_thread_while_the_terminal_is_taken");
+        let contents = run.contents();
+        assert!(contents.contains("a thread died on purpose"), "{contents}");
+        assert!(!run.wrote("too late"), "{contents}");
+        let leave = std::str::from_utf8(LEAVE_ALTERNATE).unwrap();
+        assert_eq!(String::from_utf8_lossy(&run.raw).matches(leave).count(), 1, "given back once");
+    }
 }

@@ -5,149 +5,33 @@
 
 mod support;
 
-use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::channel;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
+use nix::sys::signal::Signal;
+use portable_pty::CommandBuilder;
 use support::fake_daemon::FakeDaemon;
-use support::{busy, busy_events, noon, status};
+use support::pty::{DEADLINE, ENTER_ALTERNATE, Run, size};
+use support::{busy, busy_events, crowd, noon, status};
 use tbtoken_proto::Request;
 
-/// No test waits longer for anything.
-const DEADLINE: Duration = Duration::from_secs(40);
-
-const ENTER_ALTERNATE: &[u8] = b"\x1b[?1049h";
-const LEAVE_ALTERNATE: &[u8] = b"\x1b[?1049l";
-const SHOW_CURSOR: &[u8] = b"\x1b[?25h";
-
-/// A dashboard in a terminal.
-struct Run {
-    master: Option<Box<dyn MasterPty + Send>>,
-    child: Box<dyn Child + Send + Sync>,
-    keyboard: Option<Box<dyn Write + Send>>,
-    output: Receiver<Vec<u8>>,
-    screen: vt100::Parser,
-    raw: Vec<u8>,
+fn command(socket: &Path, args: &[&str], env: &[(&str, &str)]) -> CommandBuilder {
+    let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_tbtui"));
+    command.env_remove("NO_COLOR");
+    command.env("TERM", "xterm-256color");
+    command.env("LC_ALL", "C.UTF-8");
+    for (name, value) in env {
+        command.env(name, value);
+    }
+    command.arg("--socket");
+    command.arg(socket);
+    command.args(args);
+    command
 }
 
-fn size(rows: u16, cols: u16) -> PtySize {
-    PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }
-}
-
-impl Run {
-    fn start(socket: &Path) -> Self {
-        Self::start_with(socket, &[], &[])
-    }
-
-    fn start_with(socket: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
-        let pair = native_pty_system().openpty(size(30, 100)).unwrap();
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_tbtui"));
-        command.env_remove("NO_COLOR");
-        command.env("TERM", "xterm-256color");
-        for (name, value) in env {
-            command.env(name, value);
-        }
-        command.arg("--socket");
-        command.arg(socket);
-        command.args(args);
-        let child = pair.slave.spawn_command(command).unwrap();
-        drop(pair.slave);
-        let mut reader = pair.master.try_clone_reader().unwrap();
-        let keyboard = pair.master.take_writer().unwrap();
-        let (sender, output) = channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = reader.read(&mut buffer) {
-                if sender.send(buffer[..count].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        Self {
-            master: Some(pair.master),
-            child,
-            keyboard: Some(keyboard),
-            output,
-            screen: vt100::Parser::new(30, 100, 0),
-            raw: vec![],
-        }
-    }
-
-    fn contents(&self) -> String {
-        self.screen.screen().contents()
-    }
-
-    /// Reads until the screen is as wanted.
-    fn until(&mut self, wanted: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            let contents = self.contents();
-            if wanted(&contents) {
-                return contents;
-            }
-            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => {
-                    self.screen.process(&bytes);
-                    self.raw.extend(bytes);
-                }
-                Err(error) => panic!("{error}; the screen shows\n{contents}"),
-            }
-        }
-    }
-
-    fn until_shows(&mut self, text: &str) -> String {
-        self.until(|contents| contents.contains(text))
-    }
-
-    fn press(&mut self, keys: &str) {
-        let keyboard = self.keyboard.as_mut().unwrap();
-        keyboard.write_all(keys.as_bytes()).unwrap();
-        keyboard.flush().unwrap();
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.process_id().unwrap()).unwrap();
-        kill(Pid::from_raw(pid), signal).unwrap();
-    }
-
-    /// Waits for the process to end, and reads the rest of what it wrote.
-    fn end(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => {
-                    self.screen.process(&bytes);
-                    self.raw.extend(bytes);
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("it goes on; the screen shows\n{}", self.contents()),
-            }
-        }
-        self.child.wait().unwrap()
-    }
-
-    /// Ends, and leaves the terminal as it was.
-    fn ends_cleanly(&mut self) {
-        let status = self.end();
-        assert_eq!(status.exit_code(), 0, "{status:?}");
-        let last = |needle: &[u8]| self.raw.windows(needle.len()).rposition(|window| window == needle);
-        let entered = last(ENTER_ALTERNATE).expect("it used the alternate screen");
-        assert!(last(LEAVE_ALTERNATE).expect("it left the alternate screen") > entered);
-        assert!(last(SHOW_CURSOR).is_some_and(|shown| shown > entered), "the cursor is back");
-        assert!(!self.screen.screen().alternate_screen() && !self.screen.screen().hide_cursor());
-        assert!(!self.screen.screen().bracketed_paste());
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-    }
+fn start(socket: &Path) -> Run {
+    Run::start(command(socket, &[], &[]))
 }
 
 struct World {
@@ -166,7 +50,7 @@ impl World {
     }
 
     fn run(&self) -> Run {
-        let mut run = Run::start(&self.folder.path().join("control.sock"));
+        let mut run = start(&self.folder.path().join("control.sock"));
         run.until_shows("398E8BF9");
         run
     }
@@ -182,6 +66,106 @@ fn shows_rows_and_q_restores_the_terminal() {
     assert!(run.screen.screen().alternate_screen());
     run.press("q");
     run.ends_cleanly();
+    for mouse in ["\x1b[?1000h", "\x1b[?1002h", "\x1b[?1003h", "\x1b[?1006h"] {
+        assert!(!run.wrote(mouse), "the mouse is the terminal's own");
+    }
+}
+
+#[test]
+fn a_suspended_dashboard_draws_itself_anew() {
+    let world = World::new();
+    let mut run = world.run();
+    run.signal(Signal::SIGSTOP);
+    // What the shell would do with the terminal meanwhile.
+    run.screen.process(b"\x1b[?1049l\x1b[2Jfg\r\n");
+    run.raw.clear();
+    run.signal(Signal::SIGCONT);
+    run.until_shows("398E8BF9");
+    assert!(run.raw.windows(ENTER_ALTERNATE.len()).any(|window| window == ENTER_ALTERNATE));
+    run.press("q");
+    run.ends_cleanly();
+}
+
+#[test]
+fn freeze_holds_the_screen_still_while_the_daemon_goes_on() {
+    let world = World::new();
+    let mut run = world.run();
+    run.press("f");
+    run.until_shows("FROZEN");
+    world.daemon.change(|world| world.status.tokens.summary.total = 4711);
+    // What comes after the change is drawn without it.
+    run.press("p");
+    let contents = run.until_shows("problems only");
+    assert!(contents.contains("128 total"), "{contents}");
+    run.press("f");
+    run.until_shows("4711 total");
+    run.press("q");
+    run.ends_cleanly();
+}
+
+#[test]
+fn the_database_may_go_and_come_back() {
+    let world = World::new();
+    let mut run = world.run();
+    world.daemon.change(|world| {
+        world.status.tokens.success = false;
+        world.status.tokens.error = Some("the database does not answer. Check that sql01 runs".to_owned());
+    });
+    let contents = run.until_shows("DATABASE UNREACHABLE");
+    assert!(contents.contains("Check that sql01 runs") && contents.contains("398E8BF9"), "{contents}");
+    run.press("R");
+    run.until_shows("Not now: the daemon cannot reach its database.");
+    world.daemon.change(|world| world.status.tokens.success = true);
+    run.until_shows("loop RUNNING");
+    run.press("q");
+    run.ends_cleanly();
+}
+
+#[test]
+fn ten_thousand_customers_are_scrolled_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("control.sock");
+    let customers = crowd(busy(noon()), 10_000, noon());
+    let _daemon = FakeDaemon::start(&socket, status(customers, noon()), vec![]);
+    let mut run = start(&socket);
+    run.until_shows("1/10000");
+    run.press("G");
+    run.until_shows("10000/10000");
+    run.press("g\x04\x04\x04");
+    run.until_shows("28/10000");
+    run.press("/meter4711@");
+    run.until_shows("1 of 10000");
+    run.press("q\x03");
+    run.ends_cleanly();
+}
+
+#[test]
+fn ascii_is_asked_for_or_chosen_by_itself() {
+    let world = World::new();
+    let socket = world.folder.path().join("control.sock");
+    let ascii = |args: &[&str], env: &[(&str, &str)]| {
+        let mut run = Run::start(command(&socket, args, env));
+        run.until_shows("398E8BF9");
+        run.press("?");
+        run.until_shows("Help");
+        run.press("qq");
+        run.ends_cleanly();
+        run.raw.is_ascii()
+    };
+    assert!(!ascii(&[], &[]));
+    assert!(ascii(&["--ascii"], &[]));
+    assert!(ascii(&[], &[("TERM", "linux")]));
+    assert!(ascii(&[], &[("LC_ALL", "C")]));
+}
+
+#[test]
+fn a_dumb_terminal_is_refused_with_what_to_use_instead() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut run = Run::start(command(&folder.path().join("none.sock"), &[], &[("TERM", "dumb")]));
+    assert_eq!(run.end().exit_code(), 2);
+    let told = String::from_utf8(run.raw.clone()).unwrap();
+    assert!(told.starts_with("error: ") && told.contains("hint: tbctl status"), "{told}");
+    assert!(!told.contains('\x1b'), "{told:?}");
 }
 
 #[test]
@@ -191,9 +175,13 @@ fn ctrl_c_and_signals_restore_the_terminal() {
     run.press("\x03");
     run.ends_cleanly();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        let mut run = world.run();
-        run.signal(signal);
-        run.ends_cleanly();
+        // Over everything that can lie on the screen.
+        for keys in ["", "?", "r"] {
+            let mut run = world.run();
+            run.press(keys);
+            run.signal(signal);
+            run.ends_cleanly();
+        }
     }
 }
 
@@ -280,8 +268,8 @@ fn actions_reach_the_daemon() {
     assert_eq!(asked(), Request::Stop {});
     run.press("y");
     run.until_shows("Copied 398E8BF9-");
-    let osc52 = b"\x1b]52;c;";
-    assert!(run.raw.windows(osc52.len()).any(|window| window == osc52));
+    // The id in base64: 398E8BF9-…
+    assert!(run.wrote("\x1b]52;c;Mzk4RThCRjkt"));
     run.press("q");
     run.ends_cleanly();
 }
@@ -290,7 +278,7 @@ fn actions_reach_the_daemon() {
 fn the_daemon_may_go_and_come_back() {
     let World { folder, daemon } = World::new();
     let socket = folder.path().join("control.sock");
-    let mut run = Run::start(&socket);
+    let mut run = start(&socket);
     run.until_shows("398E8BF9");
     let reply = daemon.kill();
     let contents = run.until_shows("DAEMON UNREACHABLE for");
@@ -307,7 +295,7 @@ fn the_daemon_may_go_and_come_back() {
 fn starts_without_a_daemon_and_waits_for_it() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control.sock");
-    let mut run = Run::start(&socket);
+    let mut run = start(&socket);
     let contents = run.until_shows("no such socket");
     assert!(contents.contains("systemctl status tbtokend"), "{contents}");
     let _daemon = FakeDaemon::start(&socket, status(busy(noon()), noon()), vec![]);
@@ -321,16 +309,27 @@ fn colours_can_be_left_out() {
     let world = World::new();
     let socket = world.folder.path().join("control.sock");
     let coloured = |args: &[&str], env: &[(&str, &str)]| {
-        let mut run = Run::start_with(&socket, args, env);
+        let mut run = Run::start(command(&socket, args, env));
         run.until_shows("398E8BF9");
         run.press("q");
         run.ends_cleanly();
-        run.raw.windows(5).any(|window| window == b"\x1b[31m")
+        run.wrote("\x1b[31m")
     };
     assert!(coloured(&[], &[]));
     assert!(!coloured(&[], &[("NO_COLOR", "1")]));
     assert!(coloured(&["--color", "always"], &[("NO_COLOR", "1")]));
     assert!(!coloured(&["--color", "never"], &[]));
+}
+
+#[test]
+fn the_man_page_and_the_help_need_no_terminal() {
+    for (argument, word) in [("man", ".TH tbtui 1"), ("--help", "Keys:"), ("--version", "tbtui ")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_tbtui")).arg(argument).output().unwrap();
+        assert!(output.status.success());
+        assert!(String::from_utf8(output.stdout).unwrap().contains(word), "{argument}");
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_tbtui")).arg("--frobnicate").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

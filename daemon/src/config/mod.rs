@@ -1,5 +1,6 @@
 //! The configuration: one file, the environment and the command line become one validated [`Config`], in one step.
 
+mod changes;
 mod error;
 mod file;
 mod mssql;
@@ -11,12 +12,14 @@ use std::path::{Path, PathBuf};
 use chrono::TimeDelta;
 use tracing::level_filters::LevelFilter;
 
+pub use changes::{Changes, Keys, is_taken_over};
 pub use error::ConfigError;
 
 use crate::control::Binding;
 use crate::engine::pass::Limits;
 use crate::engine::plan::Policy;
 use crate::store::mssql::Settings;
+use crate::telemetry::Target;
 use crate::thingsboard::ClientSettings;
 
 /// Where the file is unless the command line says otherwise.
@@ -44,10 +47,33 @@ pub struct Config {
     pub control: Binding,
     /// The socket for whoever may look.
     pub monitor: Option<Binding>,
+    /// Where the log goes.
+    pub log_target: Target,
     /// What is logged.
     pub log_level: LevelFilter,
     /// The effective settings as a file, secrets as `***`.
     pub effective: String,
+    /// Every key with its value, to be compared when the configuration is read again.
+    pub keys: Keys,
+}
+
+/// Where the configuration comes from: enough to read it again.
+#[derive(Debug, Default)]
+pub struct Source {
+    /// The command line.
+    pub overrides: Overrides,
+    /// The environment, as it was when the process began.
+    pub environment: Environment,
+}
+
+impl Source {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.overrides, &self.environment)
+    }
 }
 
 /// Where the customers are.

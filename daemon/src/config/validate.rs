@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::file::{Control, Settings, Store, Thingsboard};
-use super::{Config, ConfigError, Environment, StoreConfig, bad, delta, mssql};
+use super::{Config, ConfigError, Environment, Keys, StoreConfig, bad, delta, mssql};
 use crate::control::Binding;
 use crate::engine::pass::Limits;
 use crate::engine::plan::Policy;
@@ -21,9 +21,8 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
         lifetime: lifetime(&settings.schedule.token_lifetime)?,
         require_https: settings.thingsboard.require_https,
     };
-    if !matches!(settings.log.target.as_str(), "auto" | "stderr" | "journald") {
-        return Err(bad("log.target", &settings.log.target, "use auto, stderr or journald"));
-    }
+    let log_target = telemetry::Target::from_name(&settings.log.target)
+        .ok_or_else(|| bad("log.target", &settings.log.target, "use auto, stderr or journald"))?;
     let log_level = telemetry::level(&settings.log.level)
         .ok_or_else(|| bad("log.level", &settings.log.level, "use error, warn, info, debug or trace"))?;
     let monitor = (!settings.control.monitor_socket.is_empty())
@@ -58,8 +57,10 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
         limits: limits(&settings.thingsboard)?,
         control,
         monitor,
+        log_target,
         log_level,
         effective: effective(&settings, environment),
+        keys: Keys::of(&settings.table),
     })
 }
 

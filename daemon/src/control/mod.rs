@@ -7,4 +7,4 @@ mod session;
 mod socket;
 
 pub use server::{Access, serve};
-pub use socket::{BindError, Binding, Bound};
+pub use socket::{BindError, Binding, Bound, refuse_unclaimed};

@@ -3,6 +3,7 @@
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Group;
@@ -22,10 +23,10 @@ pub struct Binding {
     pub group: Option<String>,
 }
 
-/// A socket that is ours. It is taken away when this is dropped.
+/// A socket that is ours. It is taken away when this is dropped, unless systemd made it.
 #[derive(Debug)]
 pub struct Bound {
-    path: PathBuf,
+    made: Option<PathBuf>,
     /// Held for as long as the socket is ours; the operating system lets go of it even after `kill -9`.
     _lock: File,
 }
@@ -57,6 +58,26 @@ pub enum BindError {
     #[error("{path} exists and is no socket: move it away, or choose another control.socket")]
     NotASocket {
         /// The path.
+        path: String,
+    },
+    /// systemd made the socket and lets more people in than the configuration.
+    #[error(
+        "{path} was made by systemd with mode {found:04o}, more than the {allowed:04o} of the configuration: set SocketMode={allowed:04o} in tbtokend.socket"
+    )]
+    TooOpen {
+        /// The socket.
+        path: String,
+        /// Its mode.
+        found: u32,
+        /// What the configuration lets it have.
+        allowed: u32,
+    },
+    /// systemd passes a socket that the configuration does not know.
+    #[error(
+        "systemd passes the socket {path}, which is neither control.socket nor control.monitor_socket: change ListenStream in tbtokend.socket, or the configuration"
+    )]
+    NotInConfiguration {
+        /// The socket.
         path: String,
     },
     /// The operating system says no.
@@ -97,7 +118,30 @@ impl Binding {
         chown(nursery.socket(), None, group).map_err(failed)?;
         fs::set_permissions(nursery.socket(), Permissions::from_mode(self.mode)).map_err(failed)?;
         fs::rename(nursery.socket(), &self.path).map_err(failed)?;
-        Ok((listener, Bound { path: self.path.clone(), _lock: lock }))
+        Ok((listener, Bound { made: Some(self.path.clone()), _lock: lock }))
+    }
+
+    /// Takes this socket out of those that systemd has made, if it is among them, and [makes](Self::bind) it otherwise.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn claim(&self, inherited: &mut Vec<StdListener>) -> Result<(UnixListener, Bound), BindError> {
+        match inherited.iter().position(|listener| path_of(listener) == self.path) {
+            Some(index) => self.adopt(inherited.swap_remove(index)),
+            None => self.bind(),
+        }
+    }
+
+    fn adopt(&self, listener: StdListener) -> Result<(UnixListener, Bound), BindError> {
+        let failed = |source| BindError::Io { path: self.display(), source };
+        let lock = self.lock()?;
+        let found = fs::symlink_metadata(&self.path).map_err(failed)?.permissions().mode() & 0o777;
+        if found & !self.mode != 0 {
+            return Err(BindError::TooOpen { path: self.display(), found, allowed: self.mode });
+        }
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = UnixListener::from_std(listener).map_err(failed)?;
+        Ok((listener, Bound { made: None, _lock: lock }))
     }
 
     fn display(&self) -> String {
@@ -139,6 +183,25 @@ impl Binding {
     }
 }
 
+/// Refuses sockets that systemd has made and nobody has [claimed](Binding::claim).
+///
+/// # Errors
+/// There is one.
+pub fn refuse_unclaimed(inherited: &[StdListener]) -> Result<(), BindError> {
+    match inherited.first() {
+        Some(listener) => {
+            Err(BindError::NotInConfiguration { path: path_of(listener).display().to_string() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Where a socket is; empty if it has no path.
+fn path_of(listener: &StdListener) -> PathBuf {
+    let address = listener.local_addr().ok();
+    address.and_then(|address| address.as_pathname().map(Path::to_owned)).unwrap_or_default()
+}
+
 fn is_socket(metadata: &fs::Metadata) -> bool {
     use std::os::unix::fs::FileTypeExt;
     metadata.file_type().is_socket()
@@ -156,7 +219,9 @@ fn owner(file: &mut File) -> String {
 impl Drop for Bound {
     fn drop(&mut self) {
         // The lock file stays: taking it away would let two daemons lock two files of the same name.
-        let _ = fs::remove_file(&self.path);
+        if let Some(path) = &self.made {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

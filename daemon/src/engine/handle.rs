@@ -1,10 +1,12 @@
 //! How the rest of the program talks to the scheduler: orders go in, snapshots come out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::plan::Selection;
+use super::pass::Limits;
+use super::plan::{Policy, Selection};
 use super::view::Snapshot;
 use crate::model::{CustomerId, FailureKind};
 use chrono::{DateTime, Utc};
@@ -19,6 +21,10 @@ pub(super) enum Command {
     Steer { run: bool, reply: oneshot::Sender<Steered> },
     /// A pass now.
     Refresh(RefreshRequest),
+    /// Other settings from now on.
+    Reconfigure(Policy, Limits, oneshot::Sender<()>),
+    /// Does it get on?
+    Silence(oneshot::Sender<Duration>),
 }
 
 /// A manual refresh.
@@ -90,6 +96,33 @@ impl Handle {
     /// What is known now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow())
+    }
+
+    /// What is known, whenever it changes.
+    pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// Sets when to renew and how many logins at a time; in force when this is answered. A pass under way keeps
+    /// what it began with.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn reconfigure(&self, policy: Policy, limits: Limits) -> Result<(), Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Reconfigure(policy, limits, reply)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
+    }
+
+    /// For how long nothing has been heard of what is under way: a call of the store, or a pass. Zero when nothing is
+    /// under way, be the loop running or stopped. No answer means that the loop itself is stuck.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn silence(&self) -> Result<Duration, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Silence(reply)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
     }
 
     /// Lets the loop run (`true`), or lets a running pass finish and begins no other.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -28,6 +29,8 @@ pub struct Notice {
     pub message: String,
     /// What else is known, after a failure.
     pub failure: Option<FailureDetail>,
+    /// What else is known, after a renewal.
+    pub renewal: Option<RenewalDetail>,
     /// Whether the log can do without it: the same trouble again.
     pub quiet: bool,
 }
@@ -43,6 +46,15 @@ pub struct FailureDetail {
     pub next_at: Option<DateTime<Utc>>,
     /// The server.
     pub url: String,
+}
+
+/// What the log says about a renewal besides its message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenewalDetail {
+    /// The server.
+    pub url: String,
+    /// How long it took to answer; none when the token is of another time.
+    pub latency: Option<Duration>,
 }
 
 /// The kinds of things that happen.
@@ -139,6 +151,7 @@ mod tests {
             customer: None,
             message: String::new(),
             failure: None,
+            renewal: None,
             quiet: false,
         };
         for _ in 0..10 {

@@ -73,6 +73,7 @@ pub async fn run<S: Store, L: Logins>(
     let queues = Queues::new(plan.attempts, plan.accounts);
     for host in queues.hosts() {
         let gate = gates.entry(host.clone()).or_insert_with(|| Gate::new(tools.limits.per_host));
+        gate.allow(tools.limits.per_host);
         if tools.is_new_wake {
             gate.wake();
         }

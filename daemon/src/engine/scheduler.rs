@@ -73,6 +73,8 @@ pub struct Scheduler<S, L> {
     gates: Gates,
     running: bool,
     job: Job,
+    /// When something was last heard of the job.
+    heard_at: Instant,
     requests: Requests,
     stop_pass: CancellationToken,
     /// The pass under way, or the last one, has left customers over: the next begins at once.
@@ -115,7 +117,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let cycle = Loop { running: parts.autostart, refreshing: false, next_run_at: None, last_run: None };
         let first = Snapshot::new(&state, &cycle, &identity, &parts.policy, None, now);
         let (handle, Ends { commands, snapshots }) = Handle::new(first);
-        let interval = parts.policy.interval.to_std().unwrap_or(Duration::from_secs(60));
+        let interval = interval(&parts.policy);
         let scheduler = Self {
             store: Arc::new(parts.store),
             logins: Arc::new(parts.logins),
@@ -128,6 +130,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             gates: Gates::new(),
             running: parts.autostart,
             job: Job::Idle,
+            heard_at: Instant::now(),
             requests: Requests::default(),
             stop_pass: CancellationToken::new(),
             has_left_over: false,
@@ -186,6 +189,12 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     /// What happens is worked in at once; nothing here waits.
     fn handle(&mut self, input: Input) {
         match input {
+            // These are not of the job.
+            Input::Fact(Event::Recorded | Event::RecordsFailed { .. }) => {}
+            Input::Fact(_) | Input::JobEnded(_) => self.heard_at = Instant::now(),
+            _ => {}
+        }
+        match input {
             Input::Order(Command::Steer { run, reply }) => {
                 let already = self.steer(run);
                 // The client may have gone; the loop is steered all the same.
@@ -197,6 +206,13 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             Input::Order(Command::Refresh(request)) => {
                 self.requests.wait(request);
                 self.begin(Trigger::Manual);
+            }
+            Input::Order(Command::Reconfigure(policy, limits, reply)) => {
+                self.reconfigure(policy, limits);
+                let _ = reply.send(());
+            }
+            Input::Order(Command::Silence(reply)) => {
+                let _ = reply.send(self.silence());
             }
             Input::Fact(event) => self.learn(event),
             Input::JobEnded(JobEnd::Read(trigger, result)) => self.table_read(trigger, result),
@@ -216,6 +232,25 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
         self.record();
         self.log();
+    }
+
+    fn reconfigure(&mut self, policy: Policy, limits: Limits) {
+        self.limits = limits;
+        self.policy = policy.clone();
+        self.state.set_policy(policy);
+        self.wakes.set_interval(interval(&self.policy));
+        if self.running {
+            // Other customers may be due now.
+            self.wakes.at_once();
+        }
+        self.look_at_the_clock();
+        self.show();
+    }
+
+    /// For how long nothing has been heard of what is under way.
+    fn silence(&self) -> Duration {
+        let job = (!self.job.is_idle()).then_some(self.heard_at);
+        job.into_iter().chain(self.recorder.since()).map(|since| since.elapsed()).max().unwrap_or_default()
     }
 
     fn steer(&mut self, run: bool) -> bool {
@@ -259,6 +294,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let store = Arc::clone(&self.store);
         let task = tokio::spawn(async move { store.read(records).await });
         self.job = Job::Reading { trigger, task };
+        self.heard_at = Instant::now();
         self.requests.begin();
         self.display.outdate();
     }
@@ -440,6 +476,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 fn internal(error: &JoinError) -> StoreError {
     telemetry::bug("a call of the store ended unexpectedly", error);
     StoreError::Failed { place: "the store".to_owned(), why: "a bug in tbtokend, see its log".to_owned() }
+}
+
+fn interval(policy: &Policy) -> Duration {
+    policy.interval.to_std().unwrap_or(Duration::from_secs(60))
 }
 
 async fn sleep_until_some(instant: Option<Instant>) {

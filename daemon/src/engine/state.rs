@@ -15,7 +15,7 @@ pub use hosts::{Host, Hosts};
 use refusals::Refusals;
 
 use super::event::{Event, Via};
-use super::history::{History, Notice, NoticeKind};
+use super::history::{History, Notice, NoticeKind, RenewalDetail};
 use super::plan::Policy;
 use crate::model::{
     Credentials, CustomerId, Failure, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record, Skew,
@@ -87,6 +87,15 @@ impl State {
             pass: PassCounts::default(),
             by_login: 0,
             by_refresh_token: 0,
+        }
+    }
+
+    /// Other rules from now on. What they change is shown, so everyone has a new revision.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+        for entry in self.entries.values_mut() {
+            self.revision += 1;
+            entry.revision = self.revision;
         }
     }
 
@@ -204,7 +213,7 @@ impl State {
                     entry.deferred = None;
                 });
             }
-            Event::Obtained { renewal, refresh_token, via, latency: _, skew } => {
+            Event::Obtained { renewal, refresh_token, via, latency, skew } => {
                 let id = renewal.id.clone();
                 match via {
                     Via::Login => {
@@ -216,6 +225,7 @@ impl State {
                 self.measured(&id, skew, at);
                 self.touch(&id, |entry| {
                     entry.unsaved = Some(renewal);
+                    entry.latency = Some(latency);
                     entry.refresh_token = refresh_token;
                     entry.proven = true;
                 });
@@ -339,7 +349,22 @@ impl State {
             self.note(at, NoticeKind::Recovered, Some(id), message);
         }
         let message = format!("renewed until {}", renewed.format("%FT%TZ"));
-        self.note(at, NoticeKind::Renewed, Some(id), message);
+        let renewal = self.entries.get_mut(id).map(|entry| RenewalDetail {
+            url: crate::text::url(&entry.customer.credentials.url),
+            latency: entry.latency.take(),
+        });
+        let customer = Some(id.clone());
+        let kind = NoticeKind::Renewed;
+        self.history.push(Notice {
+            seq: 0,
+            at,
+            kind,
+            customer,
+            message,
+            failure: None,
+            renewal,
+            quiet: false,
+        });
         self.advance_one(id, at);
     }
 
@@ -387,6 +412,15 @@ impl State {
 
     fn note(&mut self, at: DateTime<Utc>, kind: NoticeKind, customer: Option<&CustomerId>, message: String) {
         let customer = customer.cloned();
-        self.history.push(Notice { seq: 0, at, kind, customer, message, failure: None, quiet: false });
+        self.history.push(Notice {
+            seq: 0,
+            at,
+            kind,
+            customer,
+            message,
+            failure: None,
+            renewal: None,
+            quiet: false,
+        });
     }
 }

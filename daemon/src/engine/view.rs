@@ -1,5 +1,6 @@
 //! What clients are shown: state in, the protocol's words out. Pure.
 
+mod sentence;
 mod words;
 
 use std::collections::{HashSet, VecDeque};

@@ -1,5 +1,6 @@
 //! Where the customers' rows and the daemon's records are: the seam between the engine and a database.
 
+pub mod facts;
 pub mod mssql;
 pub mod schema;
 pub mod sqlite;

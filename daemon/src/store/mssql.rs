@@ -3,6 +3,7 @@
 mod address;
 mod connect;
 mod connection;
+mod examine;
 mod grants;
 mod layout;
 mod own;
@@ -44,6 +45,17 @@ impl MssqlStore {
         Self {
             description: settings.describe(),
             connections: Arc::new(Connections::new(settings)),
+            own: Arc::default(),
+        }
+    }
+}
+
+impl MssqlStore {
+    /// A store that is only looked at: it does not even make its own tables.
+    pub fn for_examination(settings: Settings) -> Self {
+        Self {
+            description: settings.describe(),
+            connections: Arc::new(Connections::for_examination(settings)),
             own: Arc::default(),
         }
     }

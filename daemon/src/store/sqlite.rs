@@ -1,5 +1,6 @@
 //! The embedded store: a SQLite file, used from a thread of its own.
 
+mod examine;
 mod records;
 mod rows;
 mod schema;

@@ -114,6 +114,15 @@ impl Client {
         Ok(Answer { status, location, retry_after, body })
     }
 
+    /// Whether somebody answers there: a request for which nobody needs to be known. Says the HTTP status.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or its TLS is not believed.
+    pub async fn greet(&self, base: &BaseUrl) -> Result<u16, Failure> {
+        let response = self.http.get(base.endpoint("api/noauth/userPasswordPolicy")).send().await;
+        response.map(|response| response.status().as_u16()).map_err(|error| self.failure(error))
+    }
+
     fn failure(&self, error: reqwest::Error) -> Failure {
         if error.is_timeout() {
             return Failure::Timeout { after: self.request_timeout };

@@ -89,6 +89,12 @@ impl Gate {
         }
     }
 
+    /// Never lets more than `most` through at a time, from now on.
+    pub fn allow(&mut self, most: u32) {
+        self.most = most.max(1);
+        self.limit = self.limit.min(self.most);
+    }
+
     /// A new wake: who rested may go on, and a dead server gets a new probe.
     pub fn wake(&mut self) {
         self.state = match self.state {

@@ -126,15 +126,34 @@ impl Installation {
     /// If the program cannot be started.
     #[must_use]
     pub fn launch(&self) -> Daemon {
+        self.launch_with(|_| {})
+    }
+
+    /// Starts a daemon as a changed command, with a variable of systemd's for example, and does not wait for it.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    #[must_use]
+    pub fn launch_with(&self, change: impl FnOnce(&mut Command)) -> Daemon {
+        self.launch_by(&[], change)
+    }
+
+    /// Starts a daemon by way of another program that becomes it, such as `nsenter` with its arguments.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    #[must_use]
+    pub fn launch_by(&self, way: &[&str], change: impl FnOnce(&mut Command)) -> Daemon {
         let log = self.next_file("tbtokend", "log");
-        let process = Process::spawn(
-            self.command("tbtokend")
-                .arg("--config")
-                .arg(self.write_config())
-                .stdout(create(&log))
-                .stderr(create(&log)),
-        )
-        .expect("tbtokend can be started");
+        let mut command = self.command("tbtokend");
+        if let Some((program, arguments)) = way.split_first() {
+            let daemon = command.get_program().to_owned();
+            command = self.clean(Command::new(program));
+            command.args(arguments).arg(daemon);
+        }
+        command.arg("--config").arg(self.write_config()).stdout(create(&log)).stderr(create(&log));
+        change(&mut command);
+        let process = Process::spawn(&mut command).expect("tbtokend can be started");
         Daemon::new(process, self.socket(), log)
     }
 
@@ -186,7 +205,10 @@ impl Installation {
 
     /// One of the binaries in an environment of its own: nothing of the developer's steers it.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(binaries::path(program));
+        self.clean(Command::new(binaries::path(program)))
+    }
+
+    fn clean(&self, mut command: Command) -> Command {
         command.env_clear().stdin(Stdio::null()).current_dir(self.folder());
         for kept in ["PATH", "HOME", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"] {
             if let Some(value) = std::env::var_os(kept) {

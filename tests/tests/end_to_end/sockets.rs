@@ -1,7 +1,7 @@
 //! Who owns a socket and who may use it.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -111,6 +111,29 @@ fn p17_the_modes_are_those_of_the_configuration() {
     wait::poll(wait::PATIENCE, || installation.monitor_socket().exists().then_some(())).unwrap();
     assert_eq!(mode(&installation.socket()), Some(0o600));
     assert_eq!(mode(&installation.monitor_socket()), Some(0o640));
+}
+
+/// The group is there before the socket is in its place, so nobody else's group ever has it.
+#[test]
+fn p17_the_sockets_belong_to_the_group_of_the_configuration() {
+    // A group that we may give files to: root any, others their own.
+    let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+    let group = match is_root {
+        true => nix::unistd::Group::from_name("daemon").unwrap().expect("every system has a group daemon"),
+        false => nix::unistd::Group::from_gid(nix::unistd::getgid()).unwrap().expect("one's own group"),
+    };
+    let installation = Installation::new().with("control.group", group.name.as_str());
+    let _daemon = installation.start();
+    wait::poll(wait::PATIENCE, || installation.monitor_socket().exists().then_some(())).unwrap();
+    for socket in [installation.socket(), installation.monitor_socket()] {
+        assert_eq!(std::fs::metadata(&socket).unwrap().gid(), group.gid.as_raw(), "{}", socket.display());
+    }
+
+    let installation = Installation::new().with("control.group", "no-such-group");
+    let mut daemon = installation.launch();
+    assert_eq!(daemon.wait().code(), Some(1));
+    assert!(daemon.log().contains("there is no group no-such-group: create it"), "{}", daemon.log());
+    assert!(!installation.socket().exists());
 }
 
 #[test]

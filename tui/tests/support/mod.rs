@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 
 pub mod fake_daemon;
+pub mod pty;
 
 use std::collections::BTreeSet;
 
@@ -184,6 +185,13 @@ pub fn crowd(mut customers: Vec<Customer>, count: usize, now: DateTime<Utc>) -> 
     }
     customers.truncate(count);
     customers
+}
+
+/// A thousand customers, some of them in trouble, of whom nobody becomes due in the next minutes: nothing changes but
+/// the clock.
+pub fn steady(now: DateTime<Utc>) -> Vec<Customer> {
+    let stays = |customer: &Customer| customer.failure.is_some() || customer.minutes_until_expiry >= Some(9);
+    crowd(busy(now), 1600, now).into_iter().filter(stays).take(1000).collect()
 }
 
 /// What happened in the busy installation.

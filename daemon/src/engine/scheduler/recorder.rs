@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::internal;
 use crate::engine::event::Event;
@@ -19,6 +20,7 @@ pub(super) struct Recorder {
 
 #[derive(Debug)]
 struct Call {
+    since: Instant,
     records: Vec<Record>,
     task: JoinHandle<Result<(), StoreError>>,
 }
@@ -44,11 +46,16 @@ impl Recorder {
         self.under_way.is_none()
     }
 
+    /// Since when the call under way is, if there is one.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.under_way.as_ref().map(|call| call.since)
+    }
+
     /// Begins to write. Only when idle.
     pub(super) fn write<S: Store>(&mut self, store: &Arc<S>, records: Vec<Record>) {
         let (store, batch) = (Arc::clone(store), records.clone());
         let task = tokio::spawn(async move { store.record(batch).await });
-        self.under_way = Some(Call { records, task });
+        self.under_way = Some(Call { since: Instant::now(), records, task });
     }
 
     /// How the call under way ended; never, if there is none.

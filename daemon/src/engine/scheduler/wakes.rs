@@ -35,6 +35,12 @@ impl Wakes {
         self.interval
     }
 
+    /// Another interval from now on.
+    pub(super) fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+        self.next_tick = self.next_tick.min(Instant::now() + interval);
+    }
+
     /// The next time that the interval comes round.
     pub(super) fn next_tick(&self) -> Instant {
         self.next_tick

@@ -1,5 +1,7 @@
 //! What is known of one customer.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::{BaseUrl, Customer, Failure, HostKey, Record, Renewal, Secret, TokenStatus, window_of};
@@ -21,6 +23,8 @@ pub struct Entry {
     pub deferred: Option<Failure>,
     /// A token that is not in the table yet; boxed, because hardly anyone has one at a time.
     pub unsaved: Option<Box<Renewal>>,
+    /// How long its server took for the latest token.
+    pub latency: Option<Duration>,
     /// What the next renewal can use instead of the password; obtained with exactly the row's credentials.
     pub refresh_token: Option<Secret>,
     /// Whether the row's credentials have brought a token since the daemon started.
@@ -57,6 +61,7 @@ impl Entry {
             attempting: false,
             deferred: None,
             unsaved: None,
+            latency: None,
             refresh_token: None,
             proven: false,
             revision,

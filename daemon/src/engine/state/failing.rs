@@ -62,6 +62,7 @@ impl State {
             customer: Some(id.clone()),
             message: failure.to_string(),
             failure: Some(detail),
+            renewal: None,
             quiet: !is_news && !permanent && !consecutive.is_power_of_two(),
         });
     }

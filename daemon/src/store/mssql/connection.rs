@@ -32,6 +32,7 @@ pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) struct Connections {
     settings: Settings,
     names: Names,
+    may_make_tables: bool,
     slot: Mutex<Slot>,
 }
 
@@ -72,7 +73,12 @@ impl Connections {
             user: settings.user.clone(),
             table: settings.table.clone(),
         };
-        Self { settings, names, slot: Mutex::default() }
+        Self { settings, names, may_make_tables: true, slot: Mutex::default() }
+    }
+
+    /// Connections on which nothing is changed.
+    pub(super) fn for_examination(settings: Settings) -> Self {
+        Self { may_make_tables: false, ..Self::new(settings) }
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -167,7 +173,7 @@ impl Connections {
         let reading = |trouble| self.names.explain(trouble, Doing::Reading);
         batch(&mut session, statements::SESSION).await.map_err(reading)?;
         let layout = layout(&mut session, &self.names).await.map_err(reading)?;
-        let records = records::prepare(&mut session, &self.settings.table, key)
+        let records = records::prepare(&mut session, &self.settings.table, key, self.may_make_tables)
             .await
             .map_err(|trouble| self.names.explain(trouble, Doing::Recording))?;
         Ok(Connection { session, layout, records, zone: Zone::UTC })
@@ -207,7 +213,7 @@ impl Connection {
             return Ok(false);
         }
         let key = self.records.key().clone();
-        self.records = records::prepare(&mut self.session, table, Some(&key)).await?;
+        self.records = records::prepare(&mut self.session, table, Some(&key), true).await?;
         Ok(self.records.lost().is_none())
     }
 

@@ -28,7 +28,7 @@ pub(super) fn grant(need: Need, table: &str, user: &str) -> String {
 }
 
 /// `updatedttm` is not in every table, and a grant on a column that is not there is an error.
-fn grant_updatedttm(table: &str, user: &str) -> String {
+pub(super) fn grant_updatedttm(table: &str, user: &str) -> String {
     let literal = |text: &str| format!("N'{}'", text.replace('\'', "''"));
     let grant = format!("GRANT UPDATE ON {} (updatedttm) TO {};", quote(table), quote_user(user));
     format!("IF COL_LENGTH({}, N'updatedttm') IS NOT NULL EXEC({});", literal(&quote(table)), literal(&grant))

@@ -41,9 +41,10 @@ pub(super) async fn prepare(
     session: &mut Session,
     table: &str,
     in_use: Option<&FingerprintKey>,
+    may_make: bool,
 ) -> Result<Keeping, Trouble> {
     let fresh: [u8; FingerprintKey::BYTES] = rand::random();
-    match stored_key(session, table, fresh).await {
+    match stored_key(session, table, fresh, may_make).await {
         Ok(stored) => Ok(Keeping { key: FingerprintKey::new(&stored), lost: None }),
         Err(Trouble::Server(error)) if error.meaning() != Meaning::Transient => {
             let key = in_use.cloned().unwrap_or_else(|| FingerprintKey::new(&fresh));
@@ -67,9 +68,10 @@ async fn stored_key(
     session: &mut Session,
     table: &str,
     fresh: [u8; FingerprintKey::BYTES],
+    may_make: bool,
 ) -> Result<[u8; FingerprintKey::BYTES], Trouble> {
     match probe(session, table).await {
-        Err(Trouble::Server(ServerError { number: 208, .. })) => {
+        Err(Trouble::Server(ServerError { number: 208, .. })) if may_make => {
             make_tables(session, table).await?;
             probe(session, table).await?;
         }
@@ -77,6 +79,9 @@ async fn stored_key(
     }
     if let Some(key) = read_key(session, table).await? {
         return Ok(key);
+    }
+    if !may_make {
+        return Ok(fresh);
     }
     let mut query = Query::new(statements::keep_key(table));
     query.bind(fresh.as_slice());

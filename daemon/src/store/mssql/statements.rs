@@ -18,6 +18,13 @@
 //! | `records` / `failing_records` | rpc | – | a row a record: `customer_id nvarchar`, `credentials_fingerprint varchar null`, `failures int`, `kind varchar null`, `message nvarchar null`, `parked bit`, `failed_at datetime2 null`, `next_attempt_at datetime2 null`, `last_success_at datetime2 null`, `renewals bigint`, `updated_at datetime2`; all of them, or those whose `kind` is not null |
 //! | `record` | rpc | for each of N records the eleven columns in the order of `records`: `nvarchar`, `nvarchar`, `int`, `nvarchar`, `nvarchar`, `bit`, `datetime2` × 3, `bigint`, `datetime2`; where the column may be NULL, an empty text or [`NO_TIME`] stands for it | none; each takes the place of the record with its `customer_id` |
 //!
+//! | `permissions` | rpc | `nvarchar` the table as a quoted name | one row: `int null` × 3, or × 4 with `updatedttm`: whether there is SELECT, and UPDATE on `tbtoken`, `tbtokenexpiry`, `updatedttm` |
+//! | `count` | rpc | – | `bigint`: rows in all |
+//! | `ineligible` | rpc | – | a row for each row that `read` does not bring: `customer_id` as in `read`, then `int` × 3: whether user, password, URL are blank |
+//! | `sample` | rpc | – | at most 200 rows with token and expiry, the latest first: `tbtoken nvarchar`, `tbtokenexpiry` |
+//!
+//! The last four are the doctor's. Nothing else reads the text of a token.
+//!
 //! No parameter is ever NULL: tiberius sends NULL without a type, which not every engine takes.
 //!
 //! `read` brings only rows whose user and password are neither NULL nor blank, and, unless there is a fallback URL
@@ -288,6 +295,59 @@ pub(super) fn record(table: &str, rows: usize) -> String {
          WHERE NOT EXISTS (SELECT 1 FROM {state} AS s WHERE s.customer_id = r.customer_id)",
         set = set.join(", "),
         values = values(rows, RECORD_WIDTH),
+    )
+}
+
+/// Asks which permissions there are.
+pub(super) fn permissions(layout: &Layout) -> String {
+    let columns = &layout.columns;
+    let updated = columns.updated.as_ref().map(|(column, _)| column);
+    let update: Vec<String> = [Some(&columns.token), Some(&columns.expiry), updated]
+        .into_iter()
+        .flatten()
+        .map(|column| {
+            let name =
+                column.trim_start_matches('[').trim_end_matches(']').replace("]]", "]").replace('\'', "''");
+            format!(", CAST(HAS_PERMS_BY_NAME(@P1, 'OBJECT', 'UPDATE', N'{name}', 'COLUMN') AS int)")
+        })
+        .collect();
+    format!(
+        "/* tbtokend:permissions */ SELECT CAST(HAS_PERMS_BY_NAME(@P1, 'OBJECT', 'SELECT') AS int){}",
+        update.join("")
+    )
+}
+
+/// Counts the rows.
+pub(super) fn count(layout: &Layout) -> String {
+    format!("/* tbtokend:count */ SELECT COUNT_BIG(*) FROM {}", layout.table)
+}
+
+/// The rows that `read` does not bring, and why.
+pub(super) fn ineligible(layout: &Layout, with_fallback: bool) -> String {
+    let columns = &layout.columns;
+    let blank = |column: &str| format!("ISNULL(LTRIM(RTRIM({column})), N'') = N''");
+    let (username, password) = (blank(&columns.username.text), blank(&columns.password.text));
+    let url = if with_fallback { "1 = 0".to_owned() } else { blank(&columns.url.text) };
+    let flag = |condition: &str| format!("CASE WHEN {condition} THEN 1 ELSE 0 END");
+    format!(
+        "/* tbtokend:ineligible */ SELECT {id} AS customer_id, {}, {}, {} FROM {table} \
+         WHERE {username} OR {password} OR {url}",
+        flag(&username),
+        flag(&password),
+        flag(&url),
+        id = id_as_read(&layout.id, &columns.id),
+        table = layout.table,
+    )
+}
+
+/// Some rows with a token, for the clock of their expiries.
+pub(super) fn sample(layout: &Layout) -> String {
+    let (token, expiry) = (&layout.columns.token, &layout.columns.expiry);
+    format!(
+        "/* tbtokend:sample */ SELECT TOP ({most}) CAST({token} AS nvarchar(4000)) AS tbtoken, {expiry} AS tbtokenexpiry \
+         FROM {table} WHERE DATALENGTH({token}) > 0 AND {expiry} IS NOT NULL ORDER BY {expiry} DESC",
+        most = super::super::facts::SAMPLE,
+        table = layout.table,
     )
 }
 

@@ -7,6 +7,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
 use super::super::{Records, RowProblem, Saved, Table, timestamp};
+use super::schema::Layout;
 use super::{Context, Open, records};
 use crate::model::{Customer, CustomerId, Renewal, Row, Secret};
 
@@ -17,34 +18,41 @@ pub(super) type Ids = HashMap<CustomerId, Value>;
 /// should not be asked for.
 pub(super) fn read(open: &mut Open, context: &Context<'_>, which: Records) -> rusqlite::Result<Table> {
     let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut reader = Reader { context, ids: Ids::new(), seen: HashSet::new(), problems: Vec::new() };
-    let mut customers = Vec::new();
-    {
-        let mut statement = transaction.prepare_cached(&format!(
-            "SELECT customer_id, tb_url, tb_username, tb_password,
-                    tbtoken IS NOT NULL AND tbtoken <> '', tbtokenexpiry
-             FROM {}",
-            open.layout.table
-        ))?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            customers.extend(reader.customer(row)?);
-        }
-    }
+    let (customers, problems, ids) = customers(&transaction, &open.layout, context.fallback_url)?;
     let records = match open.records_lost {
         None => records::read(&transaction, which)?,
         Some(_) => Vec::new(),
     };
     transaction.commit()?;
-    let Reader { ids, problems, .. } = reader;
     open.ids = ids;
     let records_lost = open.records_lost.clone();
     Ok(Table { customers, problems, records, key: context.key.clone(), records_lost })
 }
 
+/// The eligible rows, what is wrong with single ones, and the ids that are not stored as text.
+pub(super) fn customers(
+    connection: &Connection,
+    layout: &Layout,
+    fallback_url: Option<&str>,
+) -> rusqlite::Result<(Vec<Customer>, Vec<RowProblem>, Ids)> {
+    let mut reader = Reader { fallback_url, ids: Ids::new(), seen: HashSet::new(), problems: Vec::new() };
+    let mut customers = Vec::new();
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT customer_id, tb_url, tb_username, tb_password,
+                tbtoken IS NOT NULL AND tbtoken <> '', tbtokenexpiry
+         FROM {}",
+        layout.table
+    ))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        customers.extend(reader.customer(row)?);
+    }
+    Ok((customers, reader.problems, reader.ids))
+}
+
 /// Turns rows into customers, and collects what is wrong with single ones.
 struct Reader<'a> {
-    context: &'a Context<'a>,
+    fallback_url: Option<&'a str>,
     ids: Ids,
     seen: HashSet<CustomerId>,
     problems: Vec<RowProblem>,
@@ -77,7 +85,7 @@ impl Reader<'_> {
         let password = password.map(Secret::new);
         let expiry = self.expiry(&id, row.get_ref(5)?);
         let row = Row { id, url, username, password, has_token: row.get(4)?, expiry };
-        Ok(Customer::from_row(row, self.context.fallback_url))
+        Ok(Customer::from_row(row, self.fallback_url))
     }
 
     fn expiry(&mut self, id: &CustomerId, value: ValueRef<'_>) -> Option<DateTime<Utc>> {

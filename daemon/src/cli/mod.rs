@@ -1,4 +1,6 @@
-//! The command line. It is part of the library, so that the man page is made from it.
+//! The command line, and the man pages that are made from it.
+
+pub mod man;
 
 use std::path::PathBuf;
 
@@ -12,12 +14,25 @@ use crate::store::schema;
 #[command(
     name = "tbtokend",
     version,
-    after_help = "Exit codes: 0 ended as asked; 1 could not start; 2 usage; 6 configuration."
+    after_help = "Exit codes: 0 ended as asked; 1 could not start; 2 usage; 6 configuration.",
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true
 )]
 pub struct Args {
+    /// How to serve.
+    #[command(flatten)]
+    pub options: Options,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The options.
+#[derive(Debug, clap::Args)]
+pub struct Options {
     /// The configuration; missing is fine if the environment or the defaults suffice
     /// [default: /etc/tbtokend/config.toml]
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Checks the configuration, prints the effective one without secrets, and ends
     #[arg(long)]
@@ -31,20 +46,22 @@ pub struct Args {
     /// error, warn, info, debug or trace, over log.level
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
-    /// What to do instead of running
-    #[command(subcommand)]
-    pub command: Option<Command>,
 }
 
-/// What can be done besides running.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Prints the statements that make tbtokend's own tables, for the DBA
-    Schema(SchemaArgs),
+/// The arguments of `doctor`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Exit codes: 0 nothing to do; 1 findings; 2 usage; 6 configuration.")]
+pub struct DoctorArgs {
+    /// The configuration [default: /etc/tbtokend/config.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The findings as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The arguments of `schema`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct SchemaArgs {
     /// For which database
     #[arg(long, value_enum)]
@@ -73,12 +90,27 @@ impl SchemaArgs {
     }
 }
 
+/// What else the program can do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Looks at the installation from the daemon's side and says what to do about each finding
+    Doctor(DoctorArgs),
+    /// Prints the statements that make tbtokend's own tables, for the DBA
+    Schema(SchemaArgs),
+    /// Prints a man page, in roff; for those who build packages
+    #[command(hide = true)]
+    Man {
+        /// Which one
+        page: man::Page,
+    },
+}
+
 /// It could not start: the socket is taken, for example.
 pub const COULD_NOT_START: u8 = 1;
 /// The configuration cannot be used.
 pub const BAD_CONFIGURATION: u8 = 6;
 
-impl Args {
+impl Options {
     /// What it says about the configuration.
     pub fn overrides(&self) -> Overrides {
         Overrides {

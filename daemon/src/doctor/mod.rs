@@ -1,0 +1,89 @@
+//! `tbtokend doctor`: looks at an installation from the daemon's side, changes nothing, and says what to do about each
+//! finding. No password is sent to a ThingsBoard, and nothing secret is printed.
+//!
+//! `look` gathers facts, `judge` says what they mean, `report` prints it.
+
+mod judge;
+mod look;
+mod report;
+
+pub use self::report::{Finding, Level, Report};
+
+use crate::clock::Clock;
+use crate::config::{Config, StoreConfig};
+use crate::store::Store;
+use crate::store::facts::{Examine, Examined};
+use crate::store::mssql::{ExpiryClock, MssqlStore, Trust};
+use crate::store::sqlite::SqliteStore;
+
+/// Looks at everything that this configuration speaks of.
+pub async fn examine(config: &Config, clock: &Clock) -> Report {
+    let mut findings = vec![Finding::ok("configuration", "it can be used")];
+    let store = match &config.store {
+        StoreConfig::Sqlite { path, table } => {
+            let name = format!("sqlite {}", path.display());
+            if !path.exists() {
+                findings.push(Finding::note(
+                    "database",
+                    format!("{} does not exist yet; it is made at the first start", path.display()),
+                ));
+                return Report { store: name, findings };
+            }
+            match SqliteStore::new(path, table, config.fallback_url.clone()) {
+                Ok(store) => examine_store(config, clock, &store, &mut findings).await,
+                Err(error) => findings.push(Finding::error(
+                    "database",
+                    error.to_string(),
+                    "Let the system start one more thread.",
+                )),
+            }
+            name
+        }
+        StoreConfig::Mssql(settings) => {
+            if settings.trust == Trust::Anyone {
+                findings.push(Finding::warning(
+                    "certificate",
+                    "the server's certificate is not checked: whoever is in between can read and change everything",
+                    "Put the authority that issued it into store.ca_file and remove store.trust_server_certificate.",
+                ));
+            }
+            let store = MssqlStore::for_examination(settings.clone());
+            examine_store(config, clock, &store, &mut findings).await;
+            store.describe()
+        }
+    };
+    Report { store, findings }
+}
+
+async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, findings: &mut Vec<Finding>) {
+    let began = clock.now();
+    let Examined { facts, customers, problems } = match store.examine().await {
+        Ok(examined) => examined,
+        Err(error) => return findings.push(Finding::error("database", error.to_string(), error.remedy())),
+    };
+    let now = began + (clock.now() - began) / 2;
+    findings.push(Finding::ok("database", facts.protection.as_deref().unwrap_or("it can be read")));
+    let types: Vec<String> = facts.types.iter().map(|(column, kind)| format!("{column} {kind}")).collect();
+    if !types.is_empty() {
+        findings.push(Finding::ok("table", types.join(", ")));
+    }
+    findings.push(judge::capacity(facts.capacity));
+    findings.extend(facts.permissions.iter().map(judge::permission));
+    findings.push(judge::records(facts.records.as_deref()));
+    if let Some(server) = facts.clock {
+        findings.push(judge::skew(server, now));
+    }
+    let is_local = matches!(&config.store, StoreConfig::Mssql(settings) if settings.expiry_clock == ExpiryClock::ServerLocal);
+    findings.extend(judge::expiry_clock(&facts, is_local));
+    findings.extend(judge::rows(&facts, customers.len()));
+    for problem in &problems {
+        findings.push(Finding::warning(
+            "rows",
+            format!("{}: {}", problem.row, problem.what),
+            "Correct this row.",
+        ));
+    }
+    let (urls, about_urls) = judge::urls(&customers, config.policy.require_https);
+    findings.extend(about_urls);
+    findings.extend(look::servers(config, &urls).await);
+}

@@ -1,0 +1,73 @@
+//! One sentence that answers "are we fine?", for `systemctl status`.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use tbtoken_proto as proto;
+
+use super::Snapshot;
+
+impl Snapshot {
+    /// How everyone stands, what is wrong with the whole, and what comes next.
+    pub fn sentence(&self) -> String {
+        let daemon = &self.daemon;
+        let counts = match (self.tokens.as_of, &daemon.store_error) {
+            (None, None) => "reading the table for the first time".to_owned(),
+            (None, Some(error)) => format!("database unreachable: {error}"),
+            (Some(_), None) => counts(&self.tokens.summary),
+            (Some(at), Some(error)) => {
+                let counts = counts(&self.tokens.summary);
+                format!("database unreachable: {error} As of {}: {counts}", seconds(at))
+            }
+        };
+        let next = match (self.cron.running, self.cron.refreshing, self.cron.next_run_at) {
+            (false, ..) => "loop stopped by an operator".to_owned(),
+            (true, true, _) => "a pass is running".to_owned(),
+            (true, false, Some(at)) => format!("next run {}", at.format("%H:%M:%SZ")),
+            (true, false, None) => return counts,
+        };
+        format!("{counts}; {next}")
+    }
+}
+
+/// `119 of 128 valid, 5 expiring soon, 3 expired, 1 missing, 2 parked`; what there is none of is left out.
+fn counts(summary: &proto::Summary) -> String {
+    if summary.total == 0 {
+        return "no customers in the table".to_owned();
+    }
+    let mut text = format!("{} of {} valid", summary.valid, summary.total);
+    let others = [
+        (summary.expiring_soon, "expiring soon"),
+        (summary.expired, "expired"),
+        (summary.missing, "missing"),
+        (summary.parked, "parked"),
+    ];
+    for (count, word) in others.into_iter().filter(|(count, _)| *count > 0) {
+        text.push_str(&format!(", {count} {word}"));
+    }
+    text
+}
+
+fn seconds(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_there_is_none_of_is_left_out() {
+        let all = proto::Summary {
+            total: 128,
+            valid: 119,
+            expiring_soon: 5,
+            expired: 3,
+            missing: 1,
+            parked: 2,
+            retrying: 4,
+        };
+        assert_eq!(counts(&all), "119 of 128 valid, 5 expiring soon, 3 expired, 1 missing, 2 parked");
+        let fine = proto::Summary { total: 2, valid: 2, ..proto::Summary::default() };
+        assert_eq!(counts(&fine), "2 of 2 valid");
+        assert_eq!(counts(&proto::Summary::default()), "no customers in the table");
+    }
+}

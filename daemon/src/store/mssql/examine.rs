@@ -1,0 +1,133 @@
+//! What the doctor wants to know of a SQL Server. Nothing is changed by asking.
+
+use std::sync::Arc;
+
+use tiberius::{ColumnData, Query};
+
+use super::MssqlStore;
+use super::connection::{Connection, Connections, Work, strange};
+use super::grants::{Need, grant, grant_updatedttm};
+use super::layout::ExpiryType;
+use super::settings::{Encryption, Trust};
+use super::trouble::{Doing, Trouble};
+use super::types::{self, Stored};
+use super::{rows, statements};
+use crate::model::Token;
+use crate::store::StoreError;
+use crate::store::facts::{Counting, Examine, Examined, Facts, Ineligible, Permission, Sample, ServerClock};
+
+impl Examine for MssqlStore {
+    async fn examine(&self) -> Result<Examined, StoreError> {
+        let (shared, own) = (Arc::clone(&self.connections), Arc::clone(&self.own));
+        let work: Work<Examined> = Box::new(move |connection| {
+            let (shared, own) = (Arc::clone(&shared), Arc::clone(&own));
+            Box::pin(async move {
+                let facts = facts(connection, &shared).await?;
+                let rows::Rows { customers, problems } = rows::read(connection, &shared, &own).await?;
+                Ok(Examined { facts, customers, problems })
+            })
+        });
+        self.connections.with(Doing::Reading, work).await
+    }
+}
+
+async fn facts(connection: &mut Connection, shared: &Connections) -> Result<Facts, Trouble> {
+    let layout = connection.layout.clone();
+    let with_fallback = shared.settings().fallback_url.is_some();
+    Ok(Facts {
+        protection: Some(protection(shared)),
+        clock: Some(clock(connection).await?),
+        types: vec![
+            ("customer_id".to_owned(), layout.id.sql().to_owned()),
+            ("tbtokenexpiry".to_owned(), layout.expiry.sql()),
+        ],
+        capacity: layout.capacity,
+        permissions: permissions(connection, shared).await?,
+        records: connection.records.lost().map(ToOwned::to_owned),
+        rows: count(connection).await?,
+        ineligible: ineligible(connection, with_fallback).await?,
+        sample: sample(connection).await?,
+    })
+}
+
+fn protection(shared: &Connections) -> String {
+    let encryption = match shared.settings().encryption {
+        Encryption::Required => "encrypted",
+        Encryption::Strict => "encrypted from the first byte (TDS 8)",
+    };
+    let trust = match &shared.settings().trust {
+        Trust::Anyone => "its certificate is not checked".to_owned(),
+        Trust::Authorities { ca_file: None } => "its certificate is verified".to_owned(),
+        Trust::Authorities { ca_file: Some(file) } => {
+            format!("its certificate is verified, also with {}", file.display())
+        }
+    };
+    format!("it can be read; {encryption}, {trust}")
+}
+
+async fn clock(connection: &mut Connection) -> Result<ServerClock, Trouble> {
+    let found = connection.rows(Query::new(statements::CLOCK)).await?;
+    let mut cells = found.into_iter().next().ok_or_else(strange)?.into_iter();
+    let utc = cells.next().and_then(|cell| types::naive(&cell).ok().flatten()).ok_or_else(strange)?;
+    let offset = cells.next().and_then(|cell| types::number(&cell).ok().flatten()).ok_or_else(strange)?;
+    Ok(ServerClock { utc: utc.and_utc(), offset_minutes: i32::try_from(offset).unwrap_or(0) })
+}
+
+async fn permissions(connection: &mut Connection, shared: &Connections) -> Result<Vec<Permission>, Trouble> {
+    let (table, user) = (&shared.settings().table, &shared.settings().user);
+    let mut query = Query::new(statements::permissions(&connection.layout));
+    query.bind(connection.layout.table.clone());
+    let found = connection.rows(query).await?;
+    let cells = found.into_iter().next().ok_or_else(strange)?.into_iter();
+    let granted = cells.map(|cell| types::number(&cell).ok().flatten().map(|number| number != 0));
+    let asked = [
+        (format!("SELECT on {table}"), grant(Need::Read, table, user)),
+        (format!("UPDATE on {table} (tbtoken)"), grant(Need::Write, table, user)),
+        (format!("UPDATE on {table} (tbtokenexpiry)"), grant(Need::Write, table, user)),
+        (format!("UPDATE on {table} (updatedttm)"), grant_updatedttm(table, user)),
+    ];
+    Ok(asked
+        .into_iter()
+        .zip(granted)
+        .map(|((what, grant), granted)| Permission { what, granted, grant })
+        .collect())
+}
+
+async fn count(connection: &mut Connection) -> Result<u64, Trouble> {
+    let found = connection.rows(Query::new(statements::count(&connection.layout))).await?;
+    let count =
+        found.into_iter().next().and_then(|row| types::number(&row.into_iter().next()?).ok().flatten());
+    count.and_then(|count| u64::try_from(count).ok()).ok_or_else(strange)
+}
+
+async fn ineligible(connection: &mut Connection, with_fallback: bool) -> Result<Vec<Ineligible>, Trouble> {
+    let sql = statements::ineligible(&connection.layout, with_fallback);
+    let mut counting = Counting::default();
+    connection
+        .each_row(Query::new(sql), |mut cells| {
+            let id = cells.next().and_then(|id| types::id(id).ok().flatten());
+            let mut is_blank =
+                || cells.next().and_then(|cell| types::number(&cell).ok().flatten()).unwrap_or(0) != 0;
+            let columns = ["tb_username", "tb_password", "tb_url"];
+            let blank: Vec<&str> = columns.into_iter().filter(|_| is_blank()).collect();
+            counting.add(&blank, id.as_ref().map_or("(no id)", |id| id.as_str()));
+        })
+        .await?;
+    Ok(counting.finish())
+}
+
+/// The text of a token goes no further than this.
+async fn sample(connection: &mut Connection) -> Result<Vec<Sample>, Trouble> {
+    if matches!(connection.layout.expiry, ExpiryType::DateTimeOffset(_)) {
+        return Ok(Vec::new());
+    }
+    let found = connection.rows(Query::new(statements::sample(&connection.layout))).await?;
+    Ok(found.into_iter().filter_map(|row| row_of_sample(row.into_iter())).collect())
+}
+
+fn row_of_sample(mut cells: impl Iterator<Item = ColumnData<'static>>) -> Option<Sample> {
+    let token = types::secret(cells.next()?).ok()??;
+    let Stored::Naive(shown) = types::expiry(&cells.next()?).ok()?? else { return None };
+    let token = Token::parse(token.expose()).ok()?;
+    Some(Sample { shown, issued_at: token.issued_at(), life: token.life().num_seconds() })
+}

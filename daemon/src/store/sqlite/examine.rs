@@ -1,0 +1,73 @@
+//! What the doctor wants to know of a SQLite file. It is opened, but nothing is written.
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::super::facts::{Counting, Examine, Examined, Facts, Ineligible, Permission};
+use super::super::{RowProblem, StoreError};
+use super::schema::Layout;
+use super::{SqliteStore, Worker, rows, schema, translate};
+use crate::model::Customer;
+
+impl Examine for SqliteStore {
+    async fn examine(&self) -> Result<Examined, StoreError> {
+        self.run(|worker| examine(worker)).await
+    }
+}
+
+fn examine(worker: &Worker) -> Result<Examined, StoreError> {
+    let failed = |error: rusqlite::Error| translate(&worker.place, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(&worker.path, flags).map_err(failed)?;
+    connection.busy_timeout(super::BUSY_TIMEOUT).map_err(failed)?;
+    let layout = schema::inspect(&connection, &worker.place, &worker.table).map_err(failed)??;
+    let (facts, customers, problems) = look(&connection, &layout, worker).map_err(failed)?;
+    Ok(Examined { facts, customers, problems })
+}
+
+fn look(
+    connection: &Connection,
+    layout: &Layout,
+    worker: &Worker,
+) -> rusqlite::Result<(Facts, Vec<Customer>, Vec<RowProblem>)> {
+    let fallback_url = worker.fallback_url.as_deref();
+    let (customers, problems, _) = rows::customers(connection, layout, fallback_url)?;
+    let count: i64 =
+        connection.query_row(&format!("SELECT count(*) FROM {}", layout.table), [], |row| row.get(0))?;
+    let writable = Permission {
+        what: format!("writing to {}", worker.place),
+        granted: Some(!connection.is_readonly("main")?),
+        grant: format!("chown {} and its folder to the daemon's user", worker.place),
+    };
+    let facts = Facts {
+        permissions: vec![writable],
+        rows: u64::try_from(count).unwrap_or(0),
+        ineligible: ineligible(connection, layout, fallback_url.is_some())?,
+        ..Facts::default()
+    };
+    Ok((facts, customers, problems))
+}
+
+fn ineligible(
+    connection: &Connection,
+    layout: &Layout,
+    with_fallback: bool,
+) -> rusqlite::Result<Vec<Ineligible>> {
+    let url = if with_fallback { "0" } else { "trim(ifnull(tb_url, '')) = ''" };
+    let mut statement = connection.prepare(&format!(
+        "SELECT CAST(customer_id AS TEXT), trim(ifnull(tb_username, '')) = '' AS u,
+                trim(ifnull(tb_password, '')) = '' AS p, {url} AS l
+         FROM {} WHERE u OR p OR l",
+        layout.table
+    ))?;
+    let mut counting = Counting::default();
+    let mut found = statement.query([])?;
+    while let Some(row) = found.next()? {
+        let id: Option<String> = row.get(0)?;
+        let blank = [row.get::<_, bool>(1)?, row.get(2)?, row.get(3)?];
+        let names = ["tb_username", "tb_password", "tb_url"];
+        let blank: Vec<&str> =
+            names.into_iter().zip(blank).filter(|(_, is)| *is).map(|(name, _)| name).collect();
+        counting.add(&blank, id.as_deref().unwrap_or("(no id)"));
+    }
+    Ok(counting.finish())
+}

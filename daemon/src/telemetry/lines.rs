@@ -1,0 +1,177 @@
+//! What the log says, in the words of the service that came before, so that existing searches still match.
+
+use std::panic::PanicHookInfo;
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use tracing::{debug, error, info, warn};
+
+use super::kind::Kind;
+use crate::engine::history::{FailureDetail, Notice, NoticeKind};
+use crate::text::{printable, short};
+
+/// The daemon has started.
+pub fn running(socket: &Path) {
+    let version = env!("CARGO_PKG_VERSION");
+    info!(event = Kind::Running.name(), "tbtokend {version} is running; socket {}", socket.display());
+}
+
+/// The database's certificate is not checked, because the configuration says so.
+pub fn certificate_unchecked(server: &str) {
+    warn!(
+        event = Kind::CertificateUnchecked.name(),
+        "The certificate of {} is not checked (store.trust_server_certificate): whoever is between here and there can read and change everything",
+        printable(server)
+    );
+}
+
+/// The daemon has ended as it was asked to.
+pub fn ended() {
+    info!(event = Kind::Ended.name(), "tbtokend has ended");
+}
+
+/// The daemon cannot start.
+pub fn cannot_start(why: &str) {
+    error!(event = Kind::CannotStart.name(), "tbtokend cannot start: {why}");
+}
+
+/// The interval came round.
+pub fn scheduled(now: DateTime<Utc>) {
+    let now = seconds(now);
+    info!(event = Kind::Scheduled.name(), "⏰ [{now}] Running scheduled token refresh...");
+}
+
+/// The interval came round while a pass was still under way.
+pub fn skipped(now: DateTime<Utc>) {
+    let now = seconds(now);
+    warn!(event = Kind::Skipped.name(), "⏰ [{now}] The pass before is still running; this one is skipped");
+}
+
+/// Something that should not be possible.
+pub fn bug(what: &str, error: &dyn std::error::Error) {
+    error!(event = Kind::Bug.name(), "{what}: {error}; this is a bug in tbtokend, please report it");
+}
+
+/// The same, where it was noticed by a panic. What the panic says is ours, and never holds a secret.
+pub(super) fn panicked(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let why = short(panic.payload_as_str().unwrap_or("without a word"));
+    error!(
+        event = Kind::Bug.name(),
+        "a part of tbtokend panicked at {place}: {why}; this is a bug in tbtokend, please report it"
+    );
+}
+
+/// The deadline of the shutdown is over.
+pub fn gave_up_waiting() {
+    warn!("Ending now, although something was still under way; the next start goes on with it");
+}
+
+/// Something that was begun has not come to an end for that long.
+pub fn stuck(silent: Duration) {
+    let seconds = silent.as_secs();
+    error!(
+        event = Kind::Stuck.name(),
+        "The database or a pass has not been heard of for {seconds} s, longer than any of its time-outs; the watchdog is no longer told that all is well, and systemd restarts tbtokend if this goes on"
+    );
+}
+
+/// It has come to an end after all.
+pub fn no_longer_stuck() {
+    info!("What had not been heard of goes on");
+}
+
+/// The configuration was read again.
+pub fn reloaded(what: &str) {
+    info!(event = Kind::Reloaded.name(), "The configuration was read again: {what}");
+}
+
+/// The configuration cannot be used; the settings stay.
+pub fn reload_refused(why: &str) {
+    error!(
+        event = Kind::ReloadRefused.name(),
+        "The changed configuration is refused and the old settings stay: {why}"
+    );
+}
+
+/// Writes one notice, unless it is only more of the same.
+pub fn log(notice: &Notice) {
+    let customer = notice.customer.as_ref().map(|id| printable(id.as_str())).unwrap_or_default();
+    let message = printable(&notice.message);
+    let event = kind(notice.kind).map_or("", Kind::name);
+    match notice.kind {
+        NoticeKind::Renewed => log_renewed(notice, &customer, &message),
+        NoticeKind::Failed | NoticeKind::Parked => log_failure(notice, &customer, &message),
+        NoticeKind::Recovered => info!(event, customer, "Customer {customer} has recovered: {message}"),
+        NoticeKind::Unparked => info!(event, customer, "Customer {customer} is no longer parked: {message}"),
+        NoticeKind::Expired => error!(event, customer, "Customer {customer}: {message}"),
+        NoticeKind::StoreLost => error!(event, "The database cannot be used: {message}"),
+        NoticeKind::StoreBack => info!(event, "The database is back: {message}"),
+        NoticeKind::PassStarted | NoticeKind::PassFinished => debug!("Pass: {message}"),
+        NoticeKind::Started | NoticeKind::Stopped => info!(event, "An operator's order: {message}"),
+        NoticeKind::Warning if customer.is_empty() => warn!(event, "{message}"),
+        NoticeKind::Warning => warn!(event, customer, "Customer {customer}: {message}"),
+    }
+}
+
+/// The kind of event that a notice is; a pass as such is none.
+fn kind(kind: NoticeKind) -> Option<Kind> {
+    Some(match kind {
+        NoticeKind::Renewed => Kind::Renewed,
+        NoticeKind::Failed => Kind::Failed,
+        NoticeKind::Parked => Kind::Parked,
+        NoticeKind::Unparked => Kind::Unparked,
+        NoticeKind::Recovered => Kind::Recovered,
+        NoticeKind::Expired => Kind::Expired,
+        NoticeKind::PassStarted | NoticeKind::PassFinished => return None,
+        NoticeKind::StoreLost => Kind::StoreLost,
+        NoticeKind::StoreBack => Kind::StoreBack,
+        NoticeKind::Started | NoticeKind::Stopped => Kind::LoopSteered,
+        NoticeKind::Warning => Kind::RowWarning,
+    })
+}
+
+fn log_renewed(notice: &Notice, customer: &str, message: &str) {
+    let renewal = notice.renewal.as_ref();
+    info!(
+        event = Kind::Renewed.name(),
+        customer,
+        url = renewal.map(|renewal| printable(&renewal.url)),
+        latency_ms = renewal.and_then(|renewal| renewal.latency).map(milliseconds),
+        "✅ Successfully updated token for customer {customer} ({message})"
+    );
+}
+
+fn log_failure(notice: &Notice, customer: &str, message: &str) {
+    let Some(FailureDetail { kind, attempt, next_at, url }) = &notice.failure else { return };
+    let next_at = next_at.map(seconds);
+    let next = match &next_at {
+        Some(at) => format!("next attempt at {at}"),
+        None if notice.kind == NoticeKind::Parked => format!("parked. {}", kind.remedy()),
+        None => "it is kept for the next attempt".to_owned(),
+    };
+    let (kind, url) = (kind.as_str(), printable(url));
+    let line = format!(
+        "❌ Failed to update token for customer {customer}: {message} [{kind}, attempt {attempt}, {url}]; {next}"
+    );
+    match (notice.kind, notice.quiet) {
+        (NoticeKind::Parked, _) => {
+            error!(event = Kind::Parked.name(), customer, url, kind, attempt, "{line}");
+        }
+        (_, false) => {
+            warn!(event = Kind::Failed.name(), customer, url, kind, attempt, next_at, "{line}");
+        }
+        (_, true) => {
+            debug!(event = Kind::Failed.name(), customer, url, kind, attempt, next_at, "{line}");
+        }
+    }
+}
+
+fn seconds(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+fn milliseconds(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+}

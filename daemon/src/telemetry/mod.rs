@@ -1,0 +1,127 @@
+//! The log: one line an event, to the journal with its fields or to stderr as text.
+//!
+//! What is logged goes through a bounded queue to a thread that writes it ([`queue`]): a journal or a pipe that nobody
+//! reads costs lines, which are counted, and never holds up the loop.
+
+mod journal;
+mod kind;
+mod lines;
+mod queue;
+mod record;
+mod stderr;
+
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::{Registry, reload};
+
+pub use kind::{Kind, Priority};
+pub use lines::*;
+pub use stderr::complain;
+
+use self::journal::Journal;
+use self::lines::panicked;
+use self::queue::Queue;
+use self::record::Record;
+use self::stderr::Stderr;
+use crate::clock::Clock;
+
+/// Where the log goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// To the journal when systemd has connected our stderr with it, to stderr otherwise.
+    Auto,
+    /// To the journal; to stderr while there is none.
+    Journald,
+    /// To stderr.
+    Stderr,
+}
+
+impl Target {
+    /// The target of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "journald" => Some(Self::Journald),
+            "stderr" => Some(Self::Stderr),
+            _ => None,
+        }
+    }
+}
+
+/// The log of this process.
+#[derive(Debug)]
+pub struct Log {
+    queue: Queue,
+    level: reload::Handle<LevelFilter, Registry>,
+}
+
+impl Log {
+    /// Sets the log of this process up.
+    ///
+    /// Only our own words are logged, whatever the level: libraries log what they send and receive, and that is where the
+    /// secrets are.
+    ///
+    /// # Errors
+    /// No thread or no socket can be had.
+    pub fn start(target: Target, level: LevelFilter, clock: Clock) -> std::io::Result<Self> {
+        let to_journal = match target {
+            Target::Auto => stderr::is_journal(),
+            Target::Journald => true,
+            Target::Stderr => false,
+        };
+        let queue = match to_journal {
+            true => Queue::into_sink(Journal::new(Path::new(journal::SOCKET), Stderr::new())?)?,
+            false => Queue::into_sink(Stderr::new())?,
+        };
+        let (filter, level) = reload::Layer::new(level);
+        let lines = Lines { queue: queue.clone(), clock };
+        let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
+        // Fails only if a test has set one before.
+        let _ = tracing::subscriber::set_global_default(subscriber);
+        std::panic::set_hook(Box::new(panicked));
+        Ok(Self { queue, level })
+    }
+
+    /// Logs from this level on.
+    pub fn set_level(&self, level: LevelFilter) {
+        // Fails only if the subscriber is gone, which is never.
+        let _ = self.level.modify(|now| *now = level);
+    }
+
+    /// Waits until what was logged is written, but no longer than `within`.
+    pub fn flush(&self, within: Duration) {
+        self.queue.flush(within);
+    }
+}
+
+/// Puts each line that is ours into the queue.
+struct Lines {
+    queue: Queue,
+    clock: Clock,
+}
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let target = event.metadata().target();
+        if target == "tbtokend" || target.starts_with("tbtokend::") {
+            self.queue.push(Record::from_event(event, self.clock.now()));
+        }
+    }
+}
+
+/// The level of that name.
+pub fn level(name: &str) -> Option<LevelFilter> {
+    match name.to_ascii_lowercase().as_str() {
+        "off" => Some(LevelFilter::OFF),
+        "error" => Some(Level::ERROR.into()),
+        "warn" | "warning" => Some(Level::WARN.into()),
+        "info" => Some(Level::INFO.into()),
+        "debug" => Some(Level::DEBUG.into()),
+        "trace" => Some(Level::TRACE.into()),
+        _ => None,
+    }
+}

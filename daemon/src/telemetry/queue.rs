@@ -1,0 +1,179 @@
+//! The queue before the log: whoever logs never waits, however slow the reader of the log is.
+//!
+//! A thread of its own takes the lines out and writes them. When it cannot keep up the queue fills, further lines are
+//! dropped and counted, and the count is written where they would have been.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::kind::Kind;
+use super::record::Record;
+
+/// So many lines may wait. A pass over 100,000 customers that all fail fits in several times over while the journal
+/// takes its lines, and none of it matters for memory.
+const CAPACITY: usize = 4096;
+
+/// Where lines go in the end.
+pub(super) trait Sink: Send + 'static {
+    /// Writes one; may take as long as it likes.
+    fn write(&mut self, record: &Record);
+}
+
+/// The end at which lines are put in. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Queue(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    came: Condvar,
+    written: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    records: VecDeque<Record>,
+    dropped: u64,
+    dropped_at: DateTime<Utc>,
+    /// One has been taken out and is being written.
+    busy: bool,
+}
+
+impl Queue {
+    /// A queue, and the thread that empties it into `sink` for as long as the process lives.
+    pub(super) fn into_sink(mut sink: impl Sink) -> std::io::Result<Self> {
+        let queue = Self::default();
+        let shared = queue.clone();
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            loop {
+                let record = shared.next();
+                sink.write(&record);
+            }
+        })?;
+        Ok(queue)
+    }
+
+    /// Puts a line in, or counts it as dropped. Never waits for the writer.
+    pub(super) fn push(&self, record: Record) {
+        let mut waiting = self.lock();
+        if waiting.records.len() >= CAPACITY {
+            waiting.dropped += 1;
+            waiting.dropped_at = record.at;
+            return;
+        }
+        // The count stands where the lines would.
+        let note = waiting.note();
+        waiting.records.extend(note);
+        waiting.records.push_back(record);
+        self.0.came.notify_one();
+    }
+
+    /// Waits until everything has been written, but no longer than `within`. Says whether it has.
+    pub(super) fn flush(&self, within: Duration) -> bool {
+        let unwritten =
+            |waiting: &mut Waiting| waiting.busy || !waiting.records.is_empty() || waiting.dropped > 0;
+        let result = self.0.written.wait_timeout_while(self.lock(), within, unwritten);
+        !result.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// The next line, when there is one.
+    fn next(&self) -> Record {
+        let mut waiting = self.lock();
+        waiting.busy = false;
+        self.0.written.notify_all();
+        loop {
+            if let Some(record) = waiting.take() {
+                waiting.busy = true;
+                return record;
+            }
+            waiting = self.0.came.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The lines are as good after a panic elsewhere as before it.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn take(&mut self) -> Option<Record> {
+        self.records.pop_front().or_else(|| self.note())
+    }
+
+    /// Says how many lines were dropped, if any were.
+    fn note(&mut self) -> Option<Record> {
+        let dropped = std::mem::take(&mut self.dropped);
+        let lines = if dropped == 1 { "log line was" } else { "log lines were" };
+        let message = format!("{dropped} {lines} dropped: whoever takes the log is too slow");
+        (dropped > 0).then(|| Record::of(Kind::LinesDropped, self.dropped_at, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// Writes a line when it is allowed to, and says which.
+    struct Slow {
+        go: Receiver<()>,
+        written: Sender<String>,
+    }
+
+    impl Sink for Slow {
+        fn write(&mut self, record: &Record) {
+            if self.go.recv().is_ok() {
+                self.written.send(record.message.clone()).unwrap();
+            }
+        }
+    }
+
+    fn line(text: impl Into<String>) -> Record {
+        Record::of(Kind::Renewed, DateTime::UNIX_EPOCH, text.into())
+    }
+
+    #[test]
+    fn nobody_waits_for_a_log_that_nobody_reads_and_what_is_lost_is_counted() {
+        let (go, allowed) = channel();
+        let (written, lines) = channel();
+        let queue = Queue::into_sink(Slow { go: allowed, written }).unwrap();
+        let all = CAPACITY + 1000;
+        for number in 0..all {
+            queue.push(line(number.to_string()));
+        }
+        assert!(!queue.flush(Duration::ZERO), "nothing is written yet");
+        go.send(()).unwrap();
+        let mut written = vec![lines.recv().unwrap()];
+        for _ in 0..all {
+            let _ = go.send(());
+        }
+        assert!(queue.flush(Duration::from_secs(30)));
+        written.extend(lines.try_iter());
+        let (notes, lines): (Vec<_>, Vec<_>) = written.iter().partition(|line| line.contains("dropped"));
+        let dropped: usize =
+            notes.iter().map(|note| note.split(' ').next().unwrap().parse::<usize>().unwrap()).sum();
+        assert_eq!(lines.len() + dropped, all, "{notes:?}");
+        assert!((999..=1000).contains(&dropped), "{notes:?}");
+        assert!(written.last().unwrap().contains("dropped"), "the lines that came last found no room");
+        assert!(notes[0].ends_with("log lines were dropped: whoever takes the log is too slow"), "{notes:?}");
+        assert!(lines.iter().map(|line| line.parse::<usize>().unwrap()).is_sorted());
+    }
+
+    #[test]
+    fn a_flush_waits_for_the_line_in_hand_and_no_longer_than_it_may() {
+        let (go, allowed) = channel();
+        let (written, lines) = channel();
+        let queue = Queue::into_sink(Slow { go: allowed, written }).unwrap();
+        assert!(queue.flush(Duration::ZERO), "an empty queue is written");
+        queue.push(line("the last words"));
+        assert!(!queue.flush(Duration::from_millis(1)));
+        go.send(()).unwrap();
+        assert!(queue.flush(Duration::from_secs(30)));
+        assert_eq!(lines.try_recv().unwrap(), "the last words");
+    }
+}

@@ -1,0 +1,114 @@
+//! SIGHUP: what a running daemon takes over, what it names, what it refuses.
+
+use std::time::Duration;
+
+use tbtoken_tests::clock;
+use tbtoken_tests::harness::{Daemon, Installation, Row, Signal, wait};
+use tbtoken_tests::thingsboard::{ThingsBoard, User};
+
+use crate::notify::Systemd;
+
+#[test]
+fn schedule_level_and_limits_are_taken_over_and_the_rest_is_named() {
+    let mut installation = Installation::new().with("schedule.interval", "1h").with("log.level", "info");
+    let systemd = Systemd::at(installation.folder());
+    let mut daemon = systemd.launch(&installation, None).wait_until_ready();
+    daemon.until("the table is read", |status| status.tokens.as_of.is_some());
+    assert_eq!(daemon.status().cron.interval_seconds, 3600);
+
+    installation.config().set("schedule.interval", "1s");
+    installation.config().set("log.level", "debug");
+    installation.config().set("thingsboard.max_in_flight", 7);
+    installation.config().set("store.path", "/elsewhere/customers.db");
+    installation.config().set("thingsboard.proxy", "http://user:canary-pw-proxy@127.0.0.1:1");
+    let _ = installation.write_config();
+    daemon.signal(Signal::SIGHUP);
+
+    let reloading = systemd.wait_for("RELOADING=1\n");
+    let at = reloading.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC=")).unwrap();
+    assert!(at.parse::<u64>().unwrap() > 0);
+    systemd.wait_for("READY=1\nSTATUS=");
+    daemon.wait_for_log(
+        "The configuration was read again: log.level was \"info\", is \"debug\"; \
+         schedule.interval was \"1h\", is \"1s\"; thingsboard.max_in_flight was 512, is 7; \
+         changed, but needs a restart: store.path, thingsboard.proxy",
+    );
+    // The new interval counts at once, not after the hour.
+    assert_eq!(daemon.status().cron.interval_seconds, 1);
+    daemon.wait_for_log("Running scheduled token refresh...");
+
+    // The process is the same, and still on its old table.
+    assert_eq!(i64::from(daemon.status().daemon.pid), i64::from(daemon.pid()));
+    assert!(daemon.status().daemon.store_ok);
+}
+
+#[test]
+fn the_window_decides_anew_who_is_due() {
+    let thingsboard = ThingsBoard::start();
+    let soon = clock::now() + chrono::TimeDelta::minutes(3);
+    let row = Row::new("acme", &thingsboard.add(User::new("ops"))).token("an old one", soon.to_rfc3339());
+    let mut installation = Installation::new()
+        .with_row(row)
+        .with("schedule.interval", "1h")
+        .with("schedule.refresh_window", "1m");
+    let mut daemon = installation.start();
+    daemon.until("the table is read", |status| status.tokens.as_of.is_some());
+    assert_eq!(daemon.status().of("acme").renewals, 0, "three minutes are more than one");
+    installation.config().set("schedule.refresh_window", "5m");
+    let _ = installation.write_config();
+    daemon.signal(Signal::SIGHUP);
+    daemon.until_customer("acme", "is renewed", |acme| acme.renewals == 1);
+}
+
+/// Orders a reload and gives back what systemd is told at its end.
+fn reload(daemon: &mut Daemon, systemd: &Systemd) -> String {
+    daemon.signal(Signal::SIGHUP);
+    systemd.wait_for("RELOADING=1\n");
+    systemd.wait_for("READY=1\nSTATUS=")
+}
+
+#[test]
+fn a_broken_file_is_refused_and_the_old_settings_stay() {
+    let mut installation = Installation::new().with("schedule.interval", "1h");
+    let systemd = Systemd::at(installation.folder());
+    let mut daemon = systemd.launch(&installation, None).wait_until_ready();
+    for (broken, why) in [
+        ("[schedule]\ninterval = \"soon\"\n", "schedule.interval = \"soon\""),
+        (
+            "[schedule]\nintervall = \"5s\"\n",
+            "unknown key schedule.intervall; did you mean schedule.interval?",
+        ),
+        ("[schedule\n", "is not valid TOML"),
+    ] {
+        std::fs::write(installation.folder().join("config.toml"), broken).unwrap();
+        let status = reload(&mut daemon, &systemd);
+        assert!(status.contains("; the configuration was refused at "), "{status}");
+        daemon.wait_for_log("The changed configuration is refused and the old settings stay: ");
+        daemon.wait_for_log(why);
+        assert_eq!(daemon.status().cron.interval_seconds, 3600);
+    }
+    let _ = installation.write_config();
+    let status = reload(&mut daemon, &systemd);
+    assert!(!status.contains("refused"), "{status}");
+    daemon.wait_for_log("The configuration was read again: nothing has changed");
+
+    std::fs::remove_file(installation.folder().join("config.toml")).unwrap();
+    let status = reload(&mut daemon, &systemd);
+    assert!(status.contains("; the configuration was refused at "), "{status}");
+    assert!(daemon.stop().success());
+    installation.config().unset("schedule.interval");
+}
+
+/// A reload is an order like others: many at once do no harm.
+#[test]
+fn many_orders_at_once_do_no_harm() {
+    let installation = Installation::new();
+    let mut daemon = installation.start();
+    for _ in 0..200 {
+        daemon.signal(Signal::SIGHUP);
+    }
+    daemon.wait_for_log("The configuration was read again: nothing has changed");
+    let status = wait::poll(Duration::from_secs(5), || Some(daemon.status())).unwrap();
+    assert!(status.cron.running);
+    assert!(daemon.stop().success());
+}
