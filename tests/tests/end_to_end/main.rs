@@ -18,6 +18,7 @@ mod hosts;
 mod interrupted;
 mod log_words;
 mod main_job;
+mod mssql;
 mod races;
 mod secrets;
 mod sockets;

@@ -135,7 +135,8 @@ impl Trouble {
     pub(super) fn is_worth_another_try(&self) -> bool {
         match self {
             Self::Lost(_) | Self::TimedOut => true,
-            Self::Server(error) => error.meaning() == Meaning::Transient,
+            // A new connection looks at the table, and names the column that is gone.
+            Self::Server(error) => matches!(error.meaning(), Meaning::Transient | Meaning::NoColumn),
             Self::Table(_) => false,
         }
     }
