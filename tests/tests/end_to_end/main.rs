@@ -8,6 +8,7 @@
     reason = "what goes wrong in a test must end it, loudly"
 )]
 
+mod accounts;
 mod bad_answers;
 mod bad_clients;
 mod bad_config;
