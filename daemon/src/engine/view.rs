@@ -222,7 +222,7 @@ impl Snapshot {
             proto::Rows::All => None,
             proto::Rows::Only(ids) => {
                 let urls = ids.iter().filter_map(|id| self.find(id)).map(Row::url);
-                Some(urls.filter_map(|url| proto::host_of(url)).collect::<HashSet<String>>())
+                Some(urls.filter_map(proto::host_of).collect::<HashSet<String>>())
             }
         };
         let changed = self.hosts.iter().filter(|row| since.is_none_or(|since| row.revision > since.0));
