@@ -1,6 +1,7 @@
 //! The Unix sockets: a line comes in, an order or a look at the snapshot follows, a line goes out.
 
 mod line;
+mod outgoing;
 mod server;
 mod session;
 mod socket;

@@ -8,12 +8,14 @@ use tbtoken_proto::{ANSWER_SECONDS, Answer, ErrorCode, MAX_CONNECTIONS, Refusal}
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::line::{self, Line};
+use super::outgoing::{Outgoing, to_line};
 use super::session::Session;
 use crate::clock::Clock;
 use crate::engine::handle::Handle;
@@ -98,37 +100,38 @@ async fn attend(stream: UnixStream, session: Session, shutdown: CancellationToke
         let (answer, goes_on) = match line {
             Line::End => return Ok(()),
             Line::Text(text) => (session.answer(&text).await?, true),
-            Line::TooLong => (bad_line("the line is longer than 64 KiB"), false),
-            Line::NotUtf8 => (bad_line("the line is not UTF-8"), false),
-            Line::TooSlow => (bad_line("the line was not finished within 10 s"), false),
+            Line::TooLong => (bad_line("the line is longer than 64 KiB")?, false),
+            Line::NotUtf8 => (bad_line("the line is not UTF-8")?, false),
+            Line::TooSlow => (bad_line("the line was not finished within 10 s")?, false),
         };
-        send(&mut writer, &answer).await?;
+        send(&mut writer, answer).await?;
         if !goes_on {
             return Ok(());
         }
     }
 }
 
-fn bad_line(error: &str) -> Vec<u8> {
+fn bad_line(error: &str) -> io::Result<Outgoing> {
     let error = format!("{error}; send one JSON object per line");
     let answer = Answer { id: None, outcome: Err(Refusal { error, code: ErrorCode::BadRequest }) };
-    to_line(&answer).unwrap_or_default()
-}
-
-/// An answer as it goes over the wire.
-pub(super) fn to_line(answer: &Answer) -> io::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(answer)?;
-    line.push(b'\n');
-    Ok(line)
+    Outgoing::line(&answer)
 }
 
 /// Sends an answer, piece by piece; a client that does not read is dropped.
-async fn send(writer: &mut (impl AsyncWrite + Unpin), answer: &[u8]) -> io::Result<()> {
-    for chunk in answer.chunks(CHUNK) {
-        let patience = Duration::from_secs(ANSWER_SECONDS);
-        timeout(patience, writer.write_all(chunk))
-            .await
-            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it does not read its answer"))??;
+async fn send(writer: &mut (impl AsyncWrite + Unpin), mut answer: Outgoing) -> io::Result<()> {
+    let patience = Duration::from_secs(ANSWER_SECONDS);
+    let mut piece = Vec::new();
+    loop {
+        answer.next(&mut piece)?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        for chunk in piece.chunks(CHUNK) {
+            timeout(patience, writer.write_all(chunk))
+                .await
+                .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it does not read its answer"))??;
+        }
+        // A client that reads as fast as we write must not keep the others waiting.
+        yield_now().await;
     }
-    Ok(())
 }

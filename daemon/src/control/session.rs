@@ -5,15 +5,13 @@ use std::io;
 
 use tbtoken_proto as proto;
 
-use super::server::{Access, to_line};
+use super::outgoing::Outgoing;
+use super::server::Access;
 use crate::clock::Clock;
 use crate::engine::handle::Handle;
 use crate::engine::plan::Selection;
 use crate::engine::view;
 use crate::model::CustomerId;
-
-/// From so many customers on, an answer is put together where it keeps nobody waiting.
-const MANY: usize = 2_000;
 
 /// One client's side of the daemon.
 #[derive(Debug)]
@@ -28,26 +26,16 @@ impl Session {
         Self { access, handle, clock }
     }
 
-    /// The answer to one line, as a line.
-    pub(super) async fn answer(&self, line: &str) -> io::Result<Vec<u8>> {
+    /// The answer to one line.
+    pub(super) async fn answer(&self, line: &str) -> io::Result<Outgoing> {
         let (id, outcome) = match proto::Envelope::parse(line) {
             Ok(proto::Envelope { id, request: proto::Request::Status(query) }) => {
-                return self.status(id, query).await;
+                return Outgoing::status(id, query, self.handle.snapshot(), self.clock.now());
             }
             Ok(proto::Envelope { id, request }) => (id, self.carry_out(request).await),
             Err((id, refusal)) => (id, Err(refusal)),
         };
-        to_line(&proto::Answer { id, outcome })
-    }
-
-    async fn status(&self, id: Option<proto::Id>, query: proto::StatusQuery) -> io::Result<Vec<u8>> {
-        let (snapshot, now) = (self.handle.snapshot(), self.clock.now());
-        let many = snapshot.len() > MANY && query.customers == proto::Rows::All;
-        let work = move || {
-            let outcome = snapshot.status(&query, now).map(proto::Reply::Status);
-            to_line(&proto::Answer { id, outcome })
-        };
-        if many { tokio::task::spawn_blocking(work).await.map_err(io::Error::other)? } else { work() }
+        Outgoing::line(&proto::Answer { id, outcome })
     }
 
     async fn carry_out(&self, request: proto::Request) -> Result<proto::Reply, proto::Refusal> {

@@ -21,8 +21,8 @@ pub struct Entry {
     pub attempting: bool,
     /// Why the pass left it out, when that was because of its server.
     pub deferred: Option<Failure>,
-    /// A token that is not in the table yet.
-    pub unsaved: Option<Renewal>,
+    /// A token that is not in the table yet; boxed, because hardly anyone has one at a time.
+    pub unsaved: Option<Box<Renewal>>,
     /// How long its server took for the latest token.
     pub latency: Option<Duration>,
     /// What the next renewal can use instead of the password; obtained with exactly the row's credentials.
@@ -31,6 +31,8 @@ pub struct Entry {
     pub proven: bool,
     /// The revision of its latest change.
     pub revision: u64,
+    /// Equal to the state's mark while its row is in the table.
+    pub(super) mark: bool,
     /// The expiry that we wrote last and the whole life that it ended.
     written: Option<(DateTime<Utc>, TimeDelta)>,
 }
@@ -63,6 +65,7 @@ impl Entry {
             refresh_token: None,
             proven: false,
             revision,
+            mark: false,
             written: None,
         };
         entry.status = entry.status_at(now, window);

@@ -168,7 +168,13 @@ fn record(id: &str, kind: Option<FailureKind>) -> Record {
         fingerprint: Fingerprint::from_text("abc".to_owned()),
     });
     let (last_success_at, updated_at) = (Some(at("2026-11-22T14:00:00Z")), at("2026-11-23T14:00:00.123456Z"));
-    Record { id: CustomerId::new(id), failure, last_success_at, renewals: 42, updated_at }
+    Record {
+        id: CustomerId::new(id),
+        failure: failure.map(Box::new),
+        last_success_at,
+        renewals: 42,
+        updated_at,
+    }
 }
 
 #[tokio::test]

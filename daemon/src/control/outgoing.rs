@@ -1,0 +1,197 @@
+//! Answers on their way out. One about everyone is written piece by piece from the snapshot: no client costs a copy of the
+//! table, nor its JSON, however slowly it reads.
+
+use std::io;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tbtoken_proto as proto;
+
+use crate::engine::view::Snapshot;
+
+/// How much is made before it is sent.
+const PIECE: usize = 64 * 1024;
+
+/// An empty list of customers, as JSON has it. It stands there once: within a text the quotes would be escaped.
+const NOBODY: &[u8] = br#""customers":[]"#;
+
+/// An answer that is being sent.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// All of it.
+    Line(Vec<u8>),
+    /// A `status` about everyone.
+    Listing(Box<Listing>),
+}
+
+/// A `status` about everyone, and how far it is written.
+#[derive(Debug)]
+pub(super) struct Listing {
+    snapshot: Arc<Snapshot>,
+    query: proto::StatusQuery,
+    now: DateTime<Utc>,
+    /// The line up to the first customer; taken when it is sent.
+    head: Option<Vec<u8>>,
+    /// What comes after the last customer; taken when it is sent.
+    tail: Option<Vec<u8>>,
+    place: usize,
+}
+
+impl Outgoing {
+    /// An answer in one piece.
+    pub(super) fn line(answer: &proto::Answer) -> io::Result<Self> {
+        Ok(Self::Line(to_line(answer)?))
+    }
+
+    /// The answer to `status` from this snapshot.
+    pub(super) fn status(
+        id: Option<proto::Id>,
+        query: proto::StatusQuery,
+        snapshot: Arc<Snapshot>,
+        now: DateTime<Utc>,
+    ) -> io::Result<Self> {
+        if query.customers != proto::Rows::All {
+            let outcome = snapshot.status(&query, now).map(proto::Reply::Status);
+            return Self::line(&proto::Answer { id, outcome });
+        }
+        let outcome = snapshot.status_without_customers(&query).map(proto::Reply::Status);
+        let mut head = to_line(&proto::Answer { id, outcome })?;
+        match head.windows(NOBODY.len()).position(|bytes| bytes == NOBODY) {
+            None => Ok(Self::Line(head)),
+            Some(at) => {
+                let tail = Some(head.split_off(at + NOBODY.len() - 1));
+                let head = Some(head);
+                Ok(Self::Listing(Box::new(Listing { snapshot, query, now, head, tail, place: 0 })))
+            }
+        }
+    }
+
+    /// Puts the next piece into `piece`, in place of what was there. Empty at the end.
+    pub(super) fn next(&mut self, piece: &mut Vec<u8>) -> io::Result<()> {
+        piece.clear();
+        match self {
+            Self::Line(line) => std::mem::swap(line, piece),
+            Self::Listing(listing) => listing.next(piece)?,
+        }
+        Ok(())
+    }
+}
+
+impl Listing {
+    fn next(&mut self, piece: &mut Vec<u8>) -> io::Result<()> {
+        if self.tail.is_none() {
+            return Ok(());
+        }
+        let mut is_first = false;
+        if let Some(head) = self.head.take() {
+            piece.extend(head);
+            is_first = true;
+        }
+        while piece.len() < PIECE {
+            let Some((customer, place)) = self.snapshot.listed(&self.query, self.place, self.now) else {
+                piece.extend(self.tail.take().unwrap_or_default());
+                return Ok(());
+            };
+            if !std::mem::take(&mut is_first) {
+                piece.push(b',');
+            }
+            serde_json::to_writer(&mut *piece, &customer)?;
+            self.place = place;
+        }
+        Ok(())
+    }
+}
+
+/// An answer as it goes over the wire.
+pub(super) fn to_line(answer: &proto::Answer) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::engine::event::Event;
+    use crate::engine::plan::Policy;
+    use crate::engine::state::State;
+    use crate::engine::view::{Identity, Loop};
+    use crate::model::{Credentials, Customer, CustomerId, FingerprintKey, Lifetime, Secret};
+    use crate::store::Table;
+
+    const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+    /// A table of so many customers; the last of them comes later than the rest.
+    fn snapshot(customers: usize) -> Arc<Snapshot> {
+        let minute = TimeDelta::minutes(1);
+        let lifetime = Lifetime::Jwt;
+        let policy = Policy { interval: minute, window: minute * 5, lifetime, require_https: false };
+        let mut state = State::new(policy.clone(), 100);
+        for so_many in [customers.saturating_sub(1), customers] {
+            let customer = |number| Customer {
+                id: CustomerId::new(format!("c{number:05}")),
+                credentials: Credentials {
+                    url: "https://tb.example".to_owned(),
+                    username: r#"a "customers":[] b"#.to_owned(),
+                    password: Secret::new("p"),
+                },
+                row_url: "https://tb.example".to_owned(),
+                has_token: true,
+                expiry: Some(NOW + minute * 90),
+            };
+            let table = Table {
+                customers: (0..so_many).map(customer).collect(),
+                problems: Vec::new(),
+                records: Vec::new(),
+                key: FingerprintKey::new(&[7; FingerprintKey::BYTES]),
+                records_lost: None,
+            };
+            state.apply(Event::TableRead(table), NOW, 0.5);
+        }
+        let cycle = Loop { running: true, refreshing: false, next_run_at: None, last_run: None };
+        let store = r#"sqlite "customers":[]"#.to_owned();
+        let identity = Identity { pid: 1, started_at: NOW, store };
+        Arc::new(Snapshot::new(&state, &cycle, &identity, &policy, None, NOW))
+    }
+
+    fn pieces(snapshot: &Arc<Snapshot>, query: &proto::StatusQuery) -> Vec<Vec<u8>> {
+        let id = Some(proto::Id::Number(7.into()));
+        let mut outgoing = Outgoing::status(id, query.clone(), Arc::clone(snapshot), NOW).unwrap();
+        let mut next = || {
+            let mut piece = Vec::new();
+            outgoing.next(&mut piece).unwrap();
+            Some(piece).filter(|piece| !piece.is_empty())
+        };
+        std::iter::from_fn(&mut next).collect()
+    }
+
+    #[test]
+    fn pieces_make_the_same_line_as_the_whole() {
+        for customers in [0, 1, 2, 1_000] {
+            let snapshot = snapshot(customers);
+            let revision = snapshot.daemon().revision;
+            let before = proto::Revision(revision.0 - 1);
+            for since in [None, Some(revision), Some(before), Some(proto::Revision(3))] {
+                for rows in
+                    [proto::Rows::All, proto::Rows::None, proto::Rows::Only(vec!["c00000".to_owned()])]
+                {
+                    let query = proto::StatusQuery { customers: rows, since };
+                    let outcome = snapshot.status(&query, NOW).map(proto::Reply::Status);
+                    let whole = to_line(&proto::Answer { id: Some(proto::Id::Number(7.into())), outcome });
+                    let joined = pieces(&snapshot, &query).concat();
+                    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                    assert_eq!(text(&joined), text(&whole.unwrap()), "{customers} {query:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_piece_is_much_longer_than_a_piece() {
+        let pieces = pieces(&snapshot(2_000), &proto::StatusQuery::default());
+        let lengths: Vec<usize> = pieces.iter().map(Vec::len).collect();
+        assert!(lengths.len() > 5 && lengths.iter().all(|length| *length < PIECE + 4096), "{lengths:?}");
+    }
+}
