@@ -1,6 +1,8 @@
 //! A fake ThingsBoard and a table with customers of it, for tests that are no Rust programs: `stage FILE` makes the SQLite
 //! file, prints the server's URL, and serves until it is killed.
 
+#![allow(clippy::expect_used, reason = "what goes wrong must end it, loudly")]
+
 use std::path::PathBuf;
 
 use tbtoken_tests::canary;

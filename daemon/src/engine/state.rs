@@ -44,6 +44,10 @@ pub struct State {
     told: HashSet<RowProblem>,
     told_records_lost: bool,
     unrecorded: BTreeSet<CustomerId>,
+    /// Whose records are being written, and whose were since the table began to be read: what the store says of them may be
+    /// older than what we know.
+    recording: BTreeSet<CustomerId>,
+    recorded: BTreeSet<CustomerId>,
     /// Records of customers that left the table before they were written.
     orphans: Vec<Record>,
     pass: PassCounts,
@@ -83,6 +87,8 @@ impl State {
             told: HashSet::new(),
             told_records_lost: false,
             unrecorded: BTreeSet::new(),
+            recording: BTreeSet::new(),
+            recorded: BTreeSet::new(),
             orphans: Vec::new(),
             pass: PassCounts::default(),
             by_login: 0,
@@ -182,6 +188,7 @@ impl State {
     /// The records that have changed since this was last asked.
     pub fn take_unrecorded(&mut self) -> Vec<Record> {
         let ids = std::mem::take(&mut self.unrecorded);
+        self.recording.clone_from(&ids);
         let present = ids.iter().filter_map(|id| self.entries.get(id)).map(|entry| entry.record.clone());
         present.chain(self.orphans.drain(..)).collect()
     }
@@ -194,6 +201,7 @@ impl State {
     /// Takes over what happened at `at`. `roll` is random in 0..1, for the spread of a back-off.
     pub fn apply(&mut self, event: Event, at: DateTime<Utc>, roll: f64) {
         match event {
+            Event::Reading => self.recorded.clear(),
             Event::TableRead(table) => self.table_read(table, at),
             Event::TableUnreadable(error) => {
                 self.lose_store(&error, at);
@@ -267,8 +275,12 @@ impl State {
                 }
             }
             Event::PassFinished => self.pass_finished(at),
-            Event::Recorded => self.write_works(at),
+            Event::Recorded => {
+                self.recorded.append(&mut self.recording);
+                self.write_works(at);
+            }
             Event::RecordsFailed { records, error } => {
+                self.recorded.append(&mut self.recording);
                 for record in records {
                     if self.entries.contains_key(&record.id) {
                         self.unrecorded.insert(record.id);

@@ -158,7 +158,11 @@ impl Kind {
         match self {
             Self::CannotStart | Self::StoreLost | Self::Stuck | Self::Bug => Priority::Crit,
             Self::Parked | Self::Expired | Self::ReloadRefused => Priority::Err,
-            Self::Skipped | Self::Failed | Self::RowWarning | Self::CertificateUnchecked | Self::LinesDropped => Priority::Warning,
+            Self::Skipped
+            | Self::Failed
+            | Self::RowWarning
+            | Self::CertificateUnchecked
+            | Self::LinesDropped => Priority::Warning,
             Self::Running
             | Self::Ended
             | Self::Recovered
