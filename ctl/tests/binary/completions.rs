@@ -29,6 +29,8 @@ fn try_out(shell: &mut Shell, evil: &str) {
         ("tbctl status --sort cust\t", "--sort customer"),
         ("tbctl show 1B2\t", "show 1B2C9D00"),
         ("tbctl show ops@acme-h\t", "show ops@acme-hq.example"),
+        ("tbctl show \"C0\t", "show \"C0FFEE12\""),
+        ("tbctl show 'ops@acme-h\t", "show 'ops@acme-hq.example'"),
         // The letters of a GUID count the same in either case; the shell rewrites what differs.
         ("tbctl show 8f1c\t", "02AA-33D1-4E02-9C77-0E5A3F6B2D11"),
         ("tbctl refresh --all\u{15}tbctl refresh C0\t", "refresh C0FFEE12"),
