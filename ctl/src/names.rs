@@ -26,7 +26,6 @@ pub(crate) fn find<'a>(name: &str, customers: &'a [Customer]) -> Found<'a> {
     let long_enough = name.chars().count() >= SHORTEST_BEGINNING;
     let candidates = [
         all(&|row| row.customer_id == name),
-        all(&|row| is_guid(&row.customer_id) && row.customer_id.eq_ignore_ascii_case(name)),
         all(&|row| !name.is_empty() && row.tb_username.eq_ignore_ascii_case(name)),
         if long_enough { all(&|row| begins_with(&row.customer_id, name)) } else { Vec::new() },
     ];
@@ -71,10 +70,10 @@ fn near<'a>(name: &str, customers: &'a [Customer]) -> Vec<&'a Customer> {
         .filter_map(|row| {
             let id = row.customer_id.to_lowercase();
             let user = row.tb_username.to_lowercase();
-            // What was typed may also be the beginning of an id, or a user without its domain.
-            let beginning: String = id.chars().take(length).collect();
+            // What was typed may also be the beginning of an id or a user, or a user without its domain.
+            let beginning = |of: &str| of.chars().take(length).collect::<String>();
             let local = user.split('@').next().unwrap_or_default();
-            let distance = [id.as_str(), &beginning, &user, local]
+            let distance = [id.as_str(), &beginning(&id), &user, &beginning(&user), local]
                 .into_iter()
                 .filter(|known| known.chars().count().abs_diff(length) <= tolerated)
                 .map(|known| osa_distance(&name, known))
@@ -173,7 +172,8 @@ mod tests {
         assert_eq!(found("8f1d02"), "~8F", "in the beginning of an id");
         assert_eq!(found("8F1C02AB-33D1-4E02-9C77-0E5A3F6B2D11"), "~8F", "in an id");
         assert_eq!(found("ops@acme-nroth.example"), "~8F", "in a user");
-        assert_eq!(found("prot"), "~ha", "in a user without its domain");
+        assert_eq!(found("ops@acme-nort"), "~8F", "a user that goes on");
+        assert_eq!(found("shrot"), "~17", "in a user without its domain");
         assert_eq!(found("entirely-else"), "~");
     }
 

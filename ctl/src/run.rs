@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use chrono::{DateTime, Utc};
 use clap::{CommandFactory, Parser};
 
-use crate::args::Args;
+use crate::args::{Args, Command};
 use crate::commands::{self, no_check};
 use crate::error::{Error, failure_json};
 use crate::exit;
@@ -37,7 +37,8 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>, clock: fn() -> Date
             }
             let hint = error.hint().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
             output::remark(&format!("error: {}\n{hint}", error.text()));
-            error.exit()
+            // What cannot be told to the monitoring is unknown to it.
+            if matches!(args.command, Some(Command::Check(_))) { exit::CHECK_UNKNOWN } else { error.exit() }
         }
     }
 }

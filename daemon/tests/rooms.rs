@@ -54,7 +54,9 @@ fn assert_absent(rooms: &[&str], words: &[&str]) {
     }
 }
 
-const PURE: [&str; 24] = [
+const PURE: [&str; 29] = [
+    "config/changes",
+    "telemetry/kind",
     "model/",
     "engine/plan",
     "engine/accounts",
@@ -66,7 +68,10 @@ const PURE: [&str; 24] = [
     "engine/view",
     "thingsboard/gate",
     "thingsboard/answer",
+    "store/facts",
     "store/schema",
+    "doctor/judge",
+    "doctor/report",
     "store/timestamp",
     "store/mssql/address",
     "store/mssql/grants",
@@ -110,7 +115,11 @@ fn pure_rooms_have_no_clock_no_waiting_no_input_and_no_output() {
 #[test]
 fn imports_run_downward() {
     assert_absent(&["model/"], &["crate::engine", "crate::store", "crate::thingsboard", "crate::control"]);
-    assert_absent(&["store/"], &["crate::engine", "crate::thingsboard", "crate::control", "crate::config"]);
+    assert_absent(
+        &["store/"],
+        &["crate::engine", "crate::thingsboard", "crate::control", "crate::config", "crate::doctor"],
+    );
+    assert_absent(&["doctor/"], &["crate::engine", "crate::control", "crate::telemetry"]);
     assert_absent(&["thingsboard/"], &["crate::engine", "crate::store", "crate::control", "crate::config"]);
     assert_absent(
         &["engine/plan", "engine/state", "engine/view", "engine/backoff"],

@@ -179,7 +179,8 @@ pub struct Failure {
     pub remedy: String,
     /// When the last attempt failed.
     pub at: DateTime<Utc>,
-    /// Failed attempts since the last success.
+    /// Failed attempts since the last success; 0 if it was not tried itself, but another customer with the same URL, user
+    /// and password was, or its server did not answer others.
     pub consecutive: u32,
     /// Whether trying again is useless or dangerous: the customer is parked.
     pub permanent: bool,

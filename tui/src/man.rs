@@ -19,7 +19,10 @@ pub(crate) fn write(out: &mut impl io::Write) -> io::Result<()> {
     let command = clap::Command::new(NAME)
         .version(env!("CARGO_PKG_VERSION"))
         .about(told.get_about().cloned().unwrap_or_default());
-    let man = Man::new(Options::augment_args(command));
+    let man = Man::new(Options::augment_args(command))
+        .title("TBTUI")
+        .manual("tbtoken")
+        .source(concat!("tbtoken ", env!("CARGO_PKG_VERSION")));
     man.render_title(out)?;
     man.render_name_section(out)?;
     man.render_synopsis_section(out)?;

@@ -106,11 +106,13 @@ fn with_customers(command: Command, socket: &std::path::Path) -> Command {
         .collect::<Vec<_>>();
     names.into_iter().fold(command, |command, (sub, id)| {
         let socket = socket.to_owned();
-        let completer =
-            ArgValueCompleter::new(move |current: &OsStr| match (current.to_str(), everyone(&socket)) {
-                (Some(current), Some(everyone)) => customers(current, &everyone),
-                _ => Vec::new(),
-            });
+        let completer = ArgValueCompleter::new(move |current: &OsStr| match current.to_str() {
+            // An option is typed, though a customer might stand here, too.
+            Some(current) if !current.starts_with('-') => {
+                everyone(&socket).map_or_else(Vec::new, |everyone| customers(current, &everyone))
+            }
+            _ => Vec::new(),
+        });
         command.mut_subcommand(sub, |sub| sub.mut_arg(id, |arg| arg.add(completer)))
     })
 }

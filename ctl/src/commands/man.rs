@@ -11,6 +11,9 @@ use crate::error::Error;
 use crate::exit;
 use crate::output::Report;
 
+/// When the text was last worked on. A date of the build would make every build another one.
+const DATE: &str = "2026-11-25";
+
 const ABOUT: &str = "asks and steers tbtokend";
 
 /// The page.
@@ -23,7 +26,7 @@ fn page() -> std::io::Result<Vec<u8>> {
     let mut page = Vec::new();
     let command = Args::command().about(ABOUT).after_help("").subcommand_value_name("command");
     let source = concat!("tbtoken ", env!("CARGO_PKG_VERSION"));
-    let man = Man::new(command.clone()).title("TBCTL").manual("tbtoken").source(source);
+    let man = Man::new(command.clone()).title("TBCTL").date(DATE).manual("tbtoken").source(source);
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
@@ -53,11 +56,10 @@ fn term(roff: &mut Roff, term: impl Into<Vec<Inline>>, meaning: &str) {
 fn description() -> Roff {
     let mut roff = Roff::new();
     section(&mut roff, "DESCRIPTION");
-    paragraph(
-        &mut roff,
+    roff.text([roman(
         "tbctl asks and steers tbtokend, which keeps the ThingsBoard tokens of all customers fresh. Without a \
          command it shows the status.",
-    );
+    )]);
     paragraph(
         &mut roff,
         "A customer is named by its id, by the beginning of its id (four characters or more, if that fits only one; \

@@ -44,8 +44,8 @@ pub(crate) fn carry_out(args: &Args, style: Style, clock: fn() -> DateTime<Utc>)
         Some(Command::Check(wanted)) => check::run(&session, wanted),
         Some(Command::Wait(wanted)) => wait::run(&session, wanted),
         Some(Command::Version) => version::run(&session),
-        Some(Command::Completions(wanted)) => Ok(completions::script(wanted.shell)),
-        Some(Command::Man) => man::run(),
+        Some(Command::Completions(wanted)) => text(args, completions::script(wanted.shell)),
+        Some(Command::Man) => text(args, man::run()?),
         Some(Command::Complete(wanted)) => Ok(complete::run(wanted)),
     }
 }
@@ -55,6 +55,15 @@ fn json(reply: Reply) -> Result<Report, Error> {
     let mut data = serde_json::to_string(&Answer { id: None, outcome: Ok(reply) })?;
     data.push('\n');
     Ok(Report { data, remarks: String::new(), exit: exit::DONE })
+}
+
+/// Text that is for people or shells alone; with `--json` it is a document that holds it.
+fn text(args: &Args, report: Report) -> Result<Report, Error> {
+    if !args.json {
+        return Ok(report);
+    }
+    let text = serde_json::to_string(&report.data)?;
+    Ok(Report { data: format!("{{\"success\":true,\"text\":{text}}}\n"), ..report })
 }
 
 /// A time to the second, as the protocol writes it.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tbtoken_proto::client::ClientError;
-use tbtoken_proto::words::{last_error, printable};
+use tbtoken_proto::words::{last_error, printable, short_id, short_id_length};
 use tbtoken_proto::{Customer, ErrorCode, Phase, Reply, Request, Revision, Rows, StatusQuery, StatusReply};
 
 use crate::args::{Goal, WAIT_TIMEOUT, WaitArgs};
@@ -17,9 +17,13 @@ use crate::output::{self, Report};
 use crate::pause;
 use crate::progress::CLEAR;
 use crate::session::{Session, look_up};
+use crate::table::clip;
 
 /// How often is looked: a script should not wait for tbctl instead of the token.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// The last question gets so long, though the time is over before: its answer is almost there.
+const LAST_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Looks until it is so, or the time is over.
 pub(super) fn run(session: &Session<'_>, wanted: &WaitArgs) -> Result<Report, Error> {
@@ -31,7 +35,7 @@ pub(super) fn run(session: &Session<'_>, wanted: &WaitArgs) -> Result<Report, Er
     loop {
         let left = timeout.saturating_sub(begin.elapsed());
         let query = StatusQuery { customers: Rows::All, since: waiting.revision };
-        let away = match link.ask(&Request::Status(query), left.max(Duration::from_millis(1))) {
+        let away = match link.ask(&Request::Status(query), left.max(LAST_PATIENCE)) {
             Ok(Reply::Status(reply)) => {
                 waiting.take_in(reply)?;
                 None
@@ -47,7 +51,12 @@ pub(super) fn run(session: &Session<'_>, wanted: &WaitArgs) -> Result<Report, Er
         let left = timeout.saturating_sub(begin.elapsed());
         if left.is_zero() {
             voice.be_silent();
-            return Err(away.map_or_else(|| waiting.failed(timeout), |error| in_vain(error, timeout)));
+            return Err(match away {
+                // The last question came a little late, that is all.
+                Some(ClientError::TimedOut { .. }) | None if waiting.read => waiting.failed(timeout),
+                Some(error) => in_vain(error, timeout),
+                None => waiting.failed(timeout),
+            });
         }
         voice.tell(&waiting, away.as_ref(), left);
         pause::for_a_while(LOOK.min(left));
@@ -160,10 +169,16 @@ impl<'a> Waiting<'a> {
     }
 
     /// The first of the missing ones, each with why: those for whom waiting is in vain lead.
-    fn names(&self) -> Vec<String> {
+    fn names(&self, id_length: usize) -> Vec<String> {
         let mut rows: Vec<&Customer> = self.missing.values().collect();
         rows.sort_by_key(|row| row.state != Phase::Parked);
-        rows.into_iter().take(MAX_LISTED).map(|row| format!("{} ({})", row.customer_id, why(row))).collect()
+        let name = |row: &Customer| format!("{} ({})", short_id(&row.customer_id, id_length), why(row));
+        rows.into_iter().take(MAX_LISTED).map(name).collect()
+    }
+
+    /// As much of an id as tells the missing ones apart.
+    fn short(&self) -> usize {
+        short_id_length(self.missing.keys().map(String::as_str))
     }
 
     fn failed(&self, after: Duration) -> Error {
@@ -171,7 +186,7 @@ impl<'a> Waiting<'a> {
             return Error::NotReadYet { why: None };
         }
         let (missing, total) = (self.missing.len(), self.total());
-        Error::StillWaiting { after, goal: self.goal.word(), missing, total, names: self.names() }
+        Error::StillWaiting { after, goal: self.goal.word(), missing, total, names: self.names(usize::MAX) }
     }
 }
 
@@ -242,14 +257,18 @@ impl Voice {
             None if !waiting.read => "waiting until tbtokend has read its table".to_owned(),
             None => {
                 let (missing, total) = (waiting.missing.len(), waiting.total());
-                format!("waiting for {missing} of {total}: {}", list(&waiting.names(), missing))
+                // Where room is short, as much of an id as a command needs.
+                let length = if self.terminal { waiting.short() } else { usize::MAX };
+                format!("waiting for {missing} of {total}: {}", list(&waiting.names(length), missing))
             }
         };
         let text = printable(&text);
         if self.terminal {
             let text = format!("{} s left, {text}", left.as_secs());
-            output::remark(&format!("{CLEAR}{}", crate::table::clip(&text, self.width.saturating_sub(1))));
-            self.said = Some(text);
+            if self.said.as_ref() != Some(&text) {
+                output::remark(&format!("{CLEAR}{}", clip(&text, self.width.saturating_sub(1))));
+                self.said = Some(text);
+            }
         } else if self.said.as_ref() != Some(&text) && self.last.is_none_or(|last| last.elapsed() >= NEWS) {
             output::remark(&format!("{text}\n"));
             self.said = Some(text);

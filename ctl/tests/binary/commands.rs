@@ -222,6 +222,16 @@ fn json_is_the_daemons_answer_and_nothing_else() {
 }
 
 #[test]
+fn even_what_is_for_people_alone_is_json_if_json_is_wanted() {
+    for (arguments, beginning) in
+        [(["man"].as_slice(), ".ie"), (&["completions", "fish"], "# fish completion for tbctl")]
+    {
+        let told = Told::by(tbctl().arg("--json").args(arguments));
+        assert!(told.json()["text"].as_str().unwrap().starts_with(beginning), "{told:?}");
+    }
+}
+
+#[test]
 fn the_socket_comes_from_the_environment_unless_it_is_given() {
     let fake = Fake::healthy();
     let told = Told::by(tbctl().env("TBTOKEND_SOCKET", fake.socket()).arg("version"));

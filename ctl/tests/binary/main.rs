@@ -5,7 +5,13 @@
 mod check;
 mod commands;
 mod common;
+mod completions;
+mod exit_codes;
 mod failures;
+mod going_on;
+mod help;
 mod names;
+mod shell;
+mod show;
 mod terminal;
 mod wait;

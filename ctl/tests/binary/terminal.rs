@@ -2,9 +2,11 @@
 
 use std::io::Read;
 
-use crate::common::{Fake, GIVE_UP, Reaction, Told, answer, tbctl};
+use std::sync::Mutex;
+
+use crate::common::{Fake, GIVE_UP, Reaction, Told, answer, customers, tbctl};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
-use tbtoken_proto::Request;
+use tbtoken_proto::{Customer, Request};
 
 /// A terminal of that width in which `tbctl` runs.
 struct Terminal {
@@ -80,11 +82,83 @@ fn the_table_fits() {
     assert!(table.clone().count() == 3 && table.clone().all(|line| line.chars().count() <= 60), "{screen}");
 }
 
+#[test]
+fn whole_ids_give_way_to_short_ones_before_anything_is_left_out() {
+    const IDS: [&str; 2] = ["8F1C02AA-33D1-4E02-9C77-0E5A3F6B2D11", "8F1C02AA-77B0-4E02-9C77-0E5A3F6B2D12"];
+    let screen = |columns| {
+        let fake = Fake::start(|_| {
+            let row = |id: &str| Customer { customer_id: id.to_owned(), ..customers().remove(0) };
+            Reaction::Answer(crate::common::status(IDS.map(row).to_vec()))
+        });
+        let terminal = Terminal::run(&fake, columns, &[], &["--color=never"]);
+        let (screen, ..) = terminal.finish();
+        fake.requests();
+        screen
+    };
+    let wide = screen(140);
+    assert!(IDS.iter().all(|id| wide.contains(id)), "{wide}");
+    let narrow = screen(100);
+    // As much as tells them apart, which is as much as a command needs.
+    assert!(narrow.contains("\n  valid  8F1C02AA-3  ops@acme-hq.example  hq.acme.example  "), "{narrow}");
+    assert!(narrow.contains("\n  valid  8F1C02AA-7  "), "{narrow}");
+}
+
+#[test]
+fn a_story_is_broken_into_lines_that_fit() {
+    let screen = status(60, &[], &["show", "C0FFEE12", "--color=never"]);
+    assert!(screen.lines().all(|line| line.chars().count() <= 60), "{screen}");
+    assert!(
+        screen.contains("\nwhat next     It is not tried by itself until its URL, user\n              "),
+        "{screen}"
+    );
+}
+
+/// A pass that takes longer is counted, and the count is gone when it is over.
+#[test]
+fn progress_counts_what_happens_meanwhile() {
+    let (go_on, may_go_on) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = (Mutex::new(go_on), Mutex::new(may_go_on));
+    let fake = Fake::start(move |request| match request {
+        Request::Refresh(_) => {
+            // Until the second look at the events has been answered.
+            let may_go_on = may_go_on.lock().unwrap();
+            for _ in 0..2 {
+                may_go_on.recv_timeout(GIVE_UP).unwrap();
+            }
+            answer(request)
+        }
+        Request::Events { since: Some(_), .. } => {
+            let told = answer(request);
+            let _ = go_on.lock().unwrap().send(());
+            told
+        }
+        other => answer(other),
+    });
+    let (screen, signal, exit) = Terminal::run(&fake, 80, &[], &["refresh"]).finish();
+    assert_eq!((signal, exit), (None, 0), "{screen:?}");
+    assert!(screen.contains("\r\u{1b}[Kthe pass is under way, 1 s: 1 renewed, 0 failed"), "{screen:?}");
+    assert!(screen.contains("\r\u{1b}[Krenewed  1B2C9D00"), "{screen:?}");
+    fake.requests();
+}
+
+/// Waiting is a line that changes, and leaves nothing behind.
+#[test]
+fn waiting_says_for_whom_and_leaves_nothing_behind() {
+    let fake = Fake::healthy();
+    let terminal = Terminal::run(&fake, 80, &[], &["wait", "--timeout", "600ms"]);
+    let (screen, _, exit) = terminal.finish();
+    assert_eq!(exit, 7, "{screen:?}");
+    let line = "\r\u{1b}[K0 s left, waiting for 1 of 2: C0FFEE12 (parked: wrong password)";
+    assert!(screen.contains(line), "{screen:?}");
+    assert!(screen.contains("\r\u{1b}[Kerror: 1 of 2 still not valid after 0.6 s: C0FFEE12 "), "{screen:?}");
+    fake.requests();
+}
+
 /// Interrupting `tbctl` leaves the pass running; who does it is told so, and the shell sees the signal.
 #[test]
 fn an_interrupted_refresh_says_that_the_pass_goes_on() {
     let (asked, was_asked) = std::sync::mpsc::channel();
-    let asked = std::sync::Mutex::new(asked);
+    let asked = Mutex::new(asked);
     let fake = Fake::start(move |request| match request {
         Request::Refresh(_) => {
             asked.lock().unwrap().send(()).unwrap();

@@ -109,6 +109,7 @@ fn daemon(out: &mut impl Write) -> io::Result<()> {
     man.render_options_section(out)?;
 
     let mut page = Roff::new();
+    commands(&mut page);
     section(&mut page, "SIGNALS", &SIGNALS);
     section(&mut page, "EXIT STATUS", &EXIT_CODES);
     section(&mut page, "FILES", &FILES);
@@ -122,6 +123,21 @@ fn daemon(out: &mut impl Write) -> io::Result<()> {
     }
     see_also(&mut page, &["tbctl(1)", "tbtui(1)", "tbtokend.toml(5)", "systemctl(1)", "journalctl(1)"]);
     page.to_writer(out)
+}
+
+/// What the program can do besides serving, each with its options.
+fn commands(page: &mut Roff) {
+    page.control("SH", ["COMMANDS"]);
+    let command = Args::command();
+    for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        item(page, command.get_name(), &format!("{about}."));
+        for option in command.get_arguments().filter(|option| !option.is_hide_set()) {
+            let Some(long) = option.get_long().filter(|long| *long != "help") else { continue };
+            let help = option.get_help().map(ToString::to_string).unwrap_or_default();
+            page.text([bold(format!("--{long}")), roman(format!(": {help}. "))]);
+        }
+    }
 }
 
 fn configuration(out: &mut impl Write) -> io::Result<()> {

@@ -15,8 +15,7 @@ use crate::store::schema;
     name = "tbtokend",
     version,
     after_help = "Exit codes: 0 ended as asked; 1 could not start; 2 usage; 6 configuration.",
-    disable_help_subcommand = true,
-    args_conflicts_with_subcommands = true
+    disable_help_subcommand = true
 )]
 pub struct Args {
     /// How to serve.

@@ -165,7 +165,7 @@ pub(super) fn permission(permission: &Permission) -> Finding {
 }
 
 /// Whether records can be kept.
-pub(super) fn records(why_not: Option<&str>) -> Finding {
+pub(super) fn records(why_not: Option<&str>, schema_command: &str) -> Finding {
     let check = "records";
     match why_not {
         None => Finding::ok(check, "who is parked is remembered over a restart"),
@@ -174,7 +174,9 @@ pub(super) fn records(why_not: Option<&str>) -> Finding {
             format!(
                 "the table tbtokend_state cannot be used ({why}): who is parked is forgotten at a restart"
             ),
-            "Have the DBA run what `tbtokend schema --dialect mssql --grants USER` prints.",
+            format!(
+                "Start the daemon once if it may make the table; else have the DBA run what `{schema_command}` prints."
+            ),
         ),
     }
 }
@@ -221,14 +223,14 @@ pub(super) fn urls(customers: &[Customer], require_https: bool) -> (Vec<BaseUrl>
         let remedy = "Correct tb_url in these rows, for example https://tb.example.com.";
         findings.push(Finding::error(
             "tb_url",
-            format!("{} rows cannot be used: {why} ({})", ids.len(), some(&ids)),
+            format!("{} cannot be used: {why} ({})", count_of_rows(ids.len()), some(&ids)),
             remedy,
         ));
     }
     if !plain.is_empty() {
         let found = format!(
-            "{} rows have an http URL: their passwords are sent unencrypted ({})",
-            plain.len(),
+            "{} with an http URL: the passwords are sent unencrypted ({})",
+            count_of_rows(plain.len()),
             some(&plain)
         );
         findings.push(match require_https {
@@ -245,6 +247,10 @@ pub(super) fn urls(customers: &[Customer], require_https: bool) -> (Vec<BaseUrl>
         });
     }
     (usable.into_iter().map(|(_, base)| base).collect(), findings)
+}
+
+fn count_of_rows(count: usize) -> String {
+    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
 }
 
 fn some(ids: &[&str]) -> String {

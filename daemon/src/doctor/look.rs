@@ -38,13 +38,13 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
                 "Look at the log of this ThingsBoard, or of the proxy before it.",
             )),
             Err(failure) => {
-                findings.push(Finding::error(check, format!("{shown}: {failure}"), failure.kind().remedy()))
+                findings.push(Finding::error(check, format!("{shown}: {failure}"), failure.kind().remedy()));
             }
         }
     }
     if fine > 0 {
         let what = if fine == 1 { "1 server answers".to_owned() } else { format!("{fine} servers answer") };
-        findings.insert(0, Finding::ok(check, format!("{what}, and its TLS is believed where it has any")));
+        findings.insert(0, Finding::ok(check, format!("{what}; every certificate was verified")));
     }
     findings
 }

@@ -55,6 +55,18 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
     Report { store, findings }
 }
 
+fn schema_command(config: &Config) -> String {
+    match &config.store {
+        StoreConfig::Sqlite { .. } => "tbtokend schema --dialect sqlite".to_owned(),
+        StoreConfig::Mssql(settings) => {
+            format!(
+                "tbtokend schema --dialect mssql --table '{}' --grants '{}'",
+                settings.table, settings.user
+            )
+        }
+    }
+}
+
 async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, findings: &mut Vec<Finding>) {
     let began = clock.now();
     let Examined { facts, customers, problems } = match store.examine().await {
@@ -69,7 +81,7 @@ async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, fi
     }
     findings.push(judge::capacity(facts.capacity));
     findings.extend(facts.permissions.iter().map(judge::permission));
-    findings.push(judge::records(facts.records.as_deref()));
+    findings.push(judge::records(facts.records.as_deref(), &schema_command(config)));
     if let Some(server) = facts.clock {
         findings.push(judge::skew(server, now));
     }

@@ -10,6 +10,8 @@ use crate::thingsboard::gate::GateState;
 /// One fact. When it happened is said beside it.
 #[derive(Debug)]
 pub enum Event {
+    /// The table is being read: what is written from now on may be missing from what comes.
+    Reading,
     /// The table was read.
     TableRead(Table),
     /// The table could not be read.

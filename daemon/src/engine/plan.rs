@@ -8,7 +8,7 @@ use super::accounts::Account;
 use super::backoff::Backoff;
 use super::state::{Entry, State};
 use crate::model::{
-    BaseUrl, Customer, CustomerId, Failure, Fingerprint, Lifetime, Renewal, Secret, TokenStatus,
+    BaseUrl, Customer, CustomerId, Failure, FailureNote, Fingerprint, Lifetime, Renewal, Secret, TokenStatus,
 };
 
 /// What began a pass.
@@ -148,8 +148,7 @@ pub fn verdict(entry: &Entry, now: DateTime<Utc>, policy: &Policy) -> Verdict {
     match &entry.record.failure {
         Some(failure) if failure.permanent => Verdict::Parked,
         Some(failure) if status != TokenStatus::Valid => match failure.next_attempt_at {
-            // A wait beyond all back-off means that the clock was set back since.
-            Some(until) if until > now && until - now <= policy.backoff().longest() => {
+            Some(until) if until > now && !was_set_back(failure, until, now, policy) => {
                 Verdict::Wait { until }
             }
             _ => Verdict::Due,
@@ -163,6 +162,15 @@ pub fn verdict(entry: &Entry, now: DateTime<Utc>, policy: &Policy) -> Verdict {
         },
     }
 }
+
+/// Whether the clock was set back since that failure: it lies in the future, or its wait is beyond all back-off. Such a
+/// wait means nothing any more; by the new clock the token may even live again.
+fn was_set_back(failure: &FailureNote, until: DateTime<Utc>, now: DateTime<Utc>, policy: &Policy) -> bool {
+    failure.at > now + CLOCKS_AGREE || until - now > policy.backoff().longest()
+}
+
+/// How far the clocks of two daemons on one table may be apart; a failure that much ahead was noted by the other one.
+const CLOCKS_AGREE: TimeDelta = TimeDelta::seconds(5);
 
 impl Selection {
     fn picks(&self, id: &CustomerId, verdict: Verdict) -> bool {
@@ -286,3 +294,6 @@ pub fn next_due(state: &State, now: DateTime<Utc>, policy: &Policy) -> Option<Da
     };
     state.entries().filter_map(|(_, entry)| later(entry)).min()
 }
+
+#[cfg(test)]
+mod tests;

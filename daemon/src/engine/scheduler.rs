@@ -287,6 +287,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             return;
         }
         self.wakes.looking();
+        self.learn(Event::Reading);
         let records = match self.state.table_read_at() {
             None => Records::All,
             Some(_) => Records::Failing,

@@ -49,6 +49,10 @@ pub struct State {
     unrecorded: BTreeSet<CustomerId>,
     /// Whether one of them says more than that a renewal went as the one before.
     unrecorded_matters: bool,
+    /// Whose records are being written, and whose were since the table began to be read: what the store says of them may be
+    /// older than what we know.
+    recording: BTreeSet<CustomerId>,
+    recorded: BTreeSet<CustomerId>,
     /// Records of customers that left the table before they were written.
     orphans: Vec<Record>,
     pass: PassCounts,
@@ -89,6 +93,8 @@ impl State {
             told_records_lost: false,
             unrecorded: BTreeSet::new(),
             unrecorded_matters: false,
+            recording: BTreeSet::new(),
+            recorded: BTreeSet::new(),
             orphans: Vec::new(),
             pass: PassCounts::default(),
             by_login: 0,
@@ -189,6 +195,7 @@ impl State {
     pub fn take_unrecorded(&mut self) -> Vec<Record> {
         let ids = std::mem::take(&mut self.unrecorded);
         self.unrecorded_matters = false;
+        self.recording.clone_from(&ids);
         let present = ids.iter().filter_map(|id| self.entries.get(id)).map(|entry| entry.record.clone());
         present.chain(self.orphans.drain(..)).collect()
     }
@@ -207,6 +214,7 @@ impl State {
     /// Takes over what happened at `at`. `roll` is random in 0..1, for the spread of a back-off.
     pub fn apply(&mut self, event: Event, at: DateTime<Utc>, roll: f64) {
         match event {
+            Event::Reading => self.recorded.clear(),
             Event::TableRead(table) => self.table_read(table, at),
             Event::TableUnreadable(error) => {
                 self.lose_store(&error, at);
@@ -280,8 +288,12 @@ impl State {
                 }
             }
             Event::PassFinished => self.pass_finished(at),
-            Event::Recorded => self.write_works(at),
+            Event::Recorded => {
+                self.recorded.append(&mut self.recording);
+                self.write_works(at);
+            }
             Event::RecordsFailed { records, error } => {
+                self.recorded.append(&mut self.recording);
                 for record in records {
                     if self.entries.contains_key(&record.id) {
                         self.must_record(record.id);

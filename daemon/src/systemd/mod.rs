@@ -8,10 +8,14 @@ use std::time::Duration;
 
 pub use notify::Notifier;
 
+/// Where the unit takes credentials from.
+const CREDENTIALS: &str = "/etc/tbtokend";
+
 /// The file that holds the credential of that name, if systemd gave us one (`LoadCredential=`). One that is blank stands
-/// for none: the unit gives it when there is no file.
+/// for none: the unit gives it when there is no file. Whoever runs us by hand, to check the configuration for example,
+/// gets the file that the unit takes it from.
 pub fn credential(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").unwrap_or_else(|| CREDENTIALS.into());
     let path = PathBuf::from(folder).join(name);
     // One that cannot be read is there; whoever reads it says why.
     let is_blank = std::fs::read(&path).is_ok_and(|bytes| bytes.trim_ascii().is_empty());

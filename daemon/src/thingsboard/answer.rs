@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use chrono::DateTime;
 use serde::Deserialize;
 
 use super::NotRenewed;
@@ -20,6 +21,8 @@ pub(super) struct Answer {
     pub(super) location: Option<String>,
     /// `Retry-After`.
     pub(super) retry_after: Option<String>,
+    /// `Date`, by which a `Retry-After` that is a date is read: both are by the server's clock.
+    pub(super) date: Option<String>,
     /// The body; `None` if it was longer than is read.
     pub(super) body: Option<Vec<u8>>,
 }
@@ -51,7 +54,7 @@ pub(super) fn read_login(answer: &Answer) -> Result<Grant, Failure> {
     match answer.status {
         200 => read_grant(answer),
         401 => Err(read_unauthorized(answer)),
-        429 => Err(Failure::RateLimited { retry_after: answer.retry_after.as_deref().and_then(seconds) }),
+        429 => Err(Failure::RateLimited { retry_after: retry_after(answer) }),
         300..=399 => Err(Failure::UnexpectedResponse(redirect(answer))),
         status @ 500.. => Err(Failure::ServerError { status }),
         status => Err(Failure::UnexpectedResponse(Unexpected::Status { status })),
@@ -114,9 +117,14 @@ fn error_body(answer: &Answer) -> Option<Bad> {
     serde_json::from_slice(answer.body.as_deref()?).ok()
 }
 
-/// `Retry-After` in seconds; its other form, a date, is not worth a clock.
-fn seconds(text: &str) -> Option<Duration> {
-    text.trim().parse().ok().map(Duration::from_secs)
+/// `Retry-After`: seconds, or a date, which counts from the answer's own `Date`, whatever our clock says.
+fn retry_after(answer: &Answer) -> Option<Duration> {
+    let text = answer.retry_after.as_deref()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text: &str| DateTime::parse_from_rfc2822(text.trim()).ok();
+    (date(text)? - date(answer.date.as_deref()?)?).to_std().ok()
 }
 
 fn redirect(answer: &Answer) -> Unexpected {
@@ -126,3 +134,6 @@ fn redirect(answer: &Answer) -> Unexpected {
     let location = shown.split(['?', '#']).next().unwrap_or_default();
     Unexpected::Redirect { location: crate::text::short(location) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,9 @@
 
 use std::error::Error as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use reqwest::header::{HeaderName, LOCATION, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::{Certificate, Proxy, Response, redirect};
 use serde::Serialize;
 
@@ -102,16 +102,21 @@ impl Client {
         Ok(Self { http, request_timeout: settings.request_timeout })
     }
 
-    async fn post(&self, base: &BaseUrl, path: &str, body: &impl Serialize) -> Result<Answer, Failure> {
-        let response = self.http.post(base.endpoint(path)).json(body).send().await;
-        let mut response = response.map_err(|error| self.failure(error))?;
+    async fn post(
+        &self,
+        base: &BaseUrl,
+        path: &str,
+        body: &impl Serialize,
+        timeout: Duration,
+    ) -> reqwest::Result<Answer> {
+        let mut response = self.http.post(base.endpoint(path)).json(body).timeout(timeout).send().await?;
         let header = |name: HeaderName| {
             response.headers().get(name).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned)
         };
-        let (location, retry_after) = (header(LOCATION), header(RETRY_AFTER));
+        let (location, retry_after, date) = (header(LOCATION), header(RETRY_AFTER), header(DATE));
         let status = response.status().as_u16();
-        let body = bounded_body(&mut response).await.map_err(|error| self.failure(error))?;
-        Ok(Answer { status, location, retry_after, body })
+        let body = bounded_body(&mut response).await?;
+        Ok(Answer { status, location, retry_after, date, body })
     }
 
     /// Whether somebody answers there: a request for which nobody needs to be known. Says the HTTP status.
@@ -129,6 +134,13 @@ impl Client {
         }
         Failure::Unreachable { why: innermost_cause(&error.without_url()) }
     }
+}
+
+/// Whether the connection broke before an answer began: as when the server closes an idle one in the moment in which it is
+/// used again. A renewal may be asked twice, it checks no password and counts nothing; a login may not. (A request of
+/// which nothing was sent at all is sent again by the HTTP library, whatever it is.)
+fn was_cut_off(error: &reqwest::Error) -> bool {
+    error.is_request() && !error.is_connect() && !error.is_timeout()
 }
 
 fn authorities(path: &Path) -> Result<Vec<Certificate>, ClientError> {
@@ -164,13 +176,18 @@ fn innermost_cause(error: &reqwest::Error) -> String {
 impl Logins for Client {
     async fn login(&self, base: &BaseUrl, credentials: &Credentials) -> Result<Grant, Failure> {
         let body = LoginBody { username: &credentials.username, password: credentials.password.expose() };
-        let answer = self.post(base, "api/auth/login", &body).await?;
-        answer::read_login(&answer)
+        let answer = self.post(base, "api/auth/login", &body, self.request_timeout).await;
+        answer::read_login(&answer.map_err(|error| self.failure(error))?)
     }
 
     async fn renew(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, NotRenewed> {
         let body = RenewalBody { refresh_token: refresh_token.expose() };
-        let answer = self.post(base, "api/auth/token", &body).await.map_err(NotRenewed::Failed)?;
-        answer::read_renewal(&answer)
+        let began = Instant::now();
+        let mut answer = self.post(base, "api/auth/token", &body, self.request_timeout).await;
+        if answer.as_ref().is_err_and(was_cut_off) {
+            let rest = self.request_timeout.saturating_sub(began.elapsed());
+            answer = self.post(base, "api/auth/token", &body, rest).await;
+        }
+        answer::read_renewal(&answer.map_err(|error| NotRenewed::Failed(self.failure(error)))?)
     }
 }

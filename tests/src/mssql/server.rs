@@ -248,13 +248,15 @@ impl SqlServer {
     /// With `what` was waited for, when they never do.
     pub async fn until(&self, what: &str, condition: impl Fn(&Stats) -> bool) {
         let mut ticks = self.shared.ticks.subscribe();
-        let waiting = async {
-            while !condition(&self.stats()) {
-                ticks.changed().await.expect("the server is there as long as its handle");
+        // By the fake's own clock: the test's may stand still.
+        let mut alarm = runtime().spawn(tokio::time::sleep(PATIENCE));
+        while !condition(&self.stats()) {
+            tokio::select! {
+                changed = ticks.changed() => changed.expect("the server is there as long as its handle"),
+                _ = &mut alarm => panic!("waited in vain until {what}: {:#?}", self.stats()),
             }
-        };
-        let waited = tokio::time::timeout(PATIENCE, waiting).await;
-        assert!(waited.is_ok(), "waited in vain until {what}: {:#?}", self.stats());
+        }
+        alarm.abort();
     }
 
     /// Whether this text was in any message of a client, in either of the ways in which TDS writes texts.

@@ -8,15 +8,18 @@
     reason = "what goes wrong in a test must end it, loudly"
 )]
 
+mod accounts;
 mod bad_answers;
 mod bad_clients;
 mod bad_config;
 mod bad_rows;
 mod bad_store;
+mod doctor;
 mod hosts;
 mod interrupted;
 mod log_words;
 mod main_job;
+mod mssql;
 mod races;
 mod secrets;
 mod sockets;

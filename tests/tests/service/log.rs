@@ -13,7 +13,7 @@ use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
 fn a_stderr_that_nobody_reads_holds_nobody_up() {
     let thingsboard = ThingsBoard::start();
     let rows: Vec<Row> = (0..40)
-        .map(|number| Row::new(&format!("c{number}"), &thingsboard.add(User::new(&format!("u{number}")))))
+        .map(|number| Row::new(format!("c{number}"), &thingsboard.add(User::new(format!("u{number}")))))
         .collect();
     let installation = Installation::new().with_rows(&rows);
     let (mut reader, writer) = std::io::pipe().unwrap();

@@ -1,6 +1,5 @@
 //! What is watched: each promise as a check that names the customer and the moment when it is broken.
 
-use tbtokend::model::{Failure, Record};
 use tokio::time::{Duration, Instant};
 
 use super::world::{Mood, World};
@@ -13,8 +12,12 @@ pub(crate) const SHORT: Duration = Duration::from_secs(180);
 /// The same for a token that ended during the trouble: the longest back-off (30 minutes and 20 %), and `SHORT`.
 pub(crate) const LONG: Duration = Duration::from_secs(36 * 60 + 180);
 
-/// The most requests for one customer in a minute.
+/// The most requests for one login in a minute, for each row that has it and each daemon.
 const MOST_REQUESTS_A_MINUTE: u32 = 20;
+
+/// The most answers of a server in trouble that one daemon provokes in a minute, once it knows: a probe or two for each
+/// wake, a few more after a restart.
+const MOST_TROUBLE_A_MINUTE: u32 = 45;
 
 /// What was counted, and what was wrong.
 #[derive(Debug, Default)]
@@ -24,32 +27,40 @@ pub(crate) struct Audit {
     pub(crate) saved: u64,
     pub(crate) limited: u64,
     pub(crate) lapses: u64,
-    /// The most refusals that one bad row got without an excuse for the second.
+    /// The most refusals that one bad password got without an excuse for the second.
     pub(crate) refused_most: u32,
-    /// Second refusals that could not be helped: the daemon was killed before the first was durable.
+    /// Second refusals that could not be helped: the daemon was killed before the first was durable, or two daemons asked
+    /// within the same second.
     pub(crate) forgiven: u64,
+    /// Wrong passwords that a server counted and whose answer came too late: by the contract a time-out is tried again.
+    pub(crate) unheard: u64,
     pub(crate) bad_rows: u64,
     pub(crate) violations: Vec<String>,
     pub(crate) digest: u64,
 }
 
 impl World {
-    fn violation(&mut self, promise: &str, user: usize, what: &str) {
+    pub(crate) fn violation(&mut self, promise: &str, user: usize, what: &str) {
         let at = self.began.elapsed().as_secs_f64();
-        let row = &self.rows[&user];
-        let (host, mood) = (row.host, self.hosts[row.host].mood);
-        let life = self.hosts[host].life;
+        let about = self.rows.get(&user).map_or_else(String::new, |row| {
+            let host = &self.hosts[row.host];
+            format!("customer {user} (host {}, {:?}, tokens of {} s)", row.host, host.mood, host.life)
+        });
+        let Self { setup, .. } = self;
         self.audit.violations.push(format!(
-            "seed {}: promise {promise}: customer {user} (host {host}, {mood:?}, tokens of {life} s) at {at:.3} s: {what}; rerun with TBTOKEN_SIM_SEED={} TBTOKEN_SIM_CUSTOMERS={}",
-            self.setup.seed, self.setup.seed, self.setup.customers
+            "seed {0} ({2} daemons): promise {promise}: {about} at {at:.3} s: {what}; rerun with {1}",
+            setup.seed,
+            setup.rerun(),
+            setup.daemons
         ));
     }
 
-    fn db_is_well(&self) -> bool {
+    pub(crate) fn db_is_well(&self) -> bool {
         !self.db.read_fails && !self.db.write_fails && !self.db.half_fails
     }
 
-    /// Promises 1 and 21, and that everyone recovers (13): who need not be excused has a token that lives.
+    /// Promises 1, 12 and 21, and that everyone recovers (13): who need not be excused has a token that lives. Others'
+    /// servers are no excuse.
     pub(crate) fn check_fresh(&mut self, user: usize, when: &str) {
         let now = Instant::now();
         let row = &self.rows[&user];
@@ -69,7 +80,7 @@ impl World {
         self.rows.get_mut(&user).unwrap().excused_until = now + LONG;
     }
 
-    fn is_alive(&self, user: usize) -> bool {
+    pub(crate) fn is_alive(&self, user: usize) -> bool {
         let row = &self.rows[&user];
         row.token.is_some() && row.expiry.is_some_and(|expiry| expiry >= self.machine_time())
     }
@@ -90,97 +101,89 @@ impl World {
         self.excuse_for(user, SHORT);
         let row = self.rows.get_mut(&user).unwrap();
         row.changed_at = Instant::now();
-        row.refused = 0;
-        row.forgiven = 0;
-        row.unrecorded = None;
         row.held = None;
+        let says = row.says();
+        let before = std::mem::replace(&mut row.said, says.clone());
+        if before != says {
+            self.forgive(&before);
+        }
     }
 
-    /// Nothing storms (21), and one second of requests at one server stays within its gate (13).
-    pub(crate) fn count_request(&mut self, _host: usize, user: usize) {
+    /// Nothing storms (21).
+    pub(crate) fn count_request(&mut self, host: usize, login: usize) {
         let elapsed = self.began.elapsed();
         self.audit.digest = self
             .audit
             .digest
             .wrapping_mul(0x0100_0000_01B3)
-            .wrapping_add(u64::try_from(elapsed.as_millis()).unwrap() ^ (user as u64) << 40);
+            .wrapping_add(u64::try_from(elapsed.as_millis()).unwrap() ^ (login as u64) << 40);
         let minute = elapsed.as_secs() / 60;
-        let row = self.rows.get_mut(&user).unwrap();
-        let count = if row.minute.0 == minute { row.minute.1 + 1 } else { 1 };
-        row.minute = (minute, count);
-        if count == MOST_REQUESTS_A_MINUTE {
+        let counted = self.requests.entry((host, login)).or_default();
+        let count = if counted.0 == minute { counted.1 + 1 } else { 1 };
+        *counted = (minute, count);
+        let rows = self.rows.values().filter(|row| row.login == login).count().max(1);
+        let most = MOST_REQUESTS_A_MINUTE * u32::try_from(rows).unwrap() * self.setup.daemons;
+        if count == most {
+            let user = *self.rows.iter().find(|(_, row)| row.login == login).map_or(&login, |(user, _)| user);
             self.violation("21", user, &format!("{count} requests within a minute"));
         }
     }
 
-    /// Promises 2 and 3: a row that is refused for good is refused once for as long as it says the same.
-    pub(crate) fn refused(&mut self, host: usize, user: usize, password: &str, failure: &Failure) {
-        let row = self.rows.get_mut(&user).unwrap();
-        if !row.present || row.host != host || row.password != password {
-            // The row was changed while the request was on its way.
-            return;
-        }
-        row.refused += 1;
-        row.unrecorded = Some(Instant::now());
-        let (refused, forgiven) = (row.refused, row.forgiven);
-        if refused == 1 {
-            self.audit.bad_rows += 1;
-        } else if refused <= 1 + forgiven {
-            self.audit.forgiven += 1;
-        }
-        self.audit.refused_most = self.audit.refused_most.max(refused - forgiven.min(refused - 1));
-        if refused > 1 + forgiven {
-            let what = format!("was refused {refused} times ({failure}) while its row said the same");
-            self.violation("2 and 3", user, &what);
-        }
-    }
-
-    /// A record is durable.
-    pub(crate) fn recorded(&mut self, user: usize, record: &Record) {
-        if record.failure.as_ref().is_some_and(|failure| failure.permanent) {
-            self.rows.get_mut(&user).unwrap().unrecorded = None;
-        }
-    }
-
-    /// The daemon ends: a refusal that is not durable yet is sent a second time, and that cannot be helped.
-    pub(crate) fn forget_unrecorded(&mut self) {
-        for row in self.rows.values_mut() {
-            if row.unrecorded.take().is_some() {
-                row.forgiven += 1;
-            }
-            row.held = None;
+    /// A server that is in trouble is asked less (13).
+    pub(crate) fn count_trouble(&mut self, host: usize) {
+        let minute = self.began.elapsed().as_secs() / 60;
+        let most = MOST_TROUBLE_A_MINUTE * self.setup.daemons;
+        let it = &mut self.hosts[host];
+        let count = if it.trouble.0 == minute { it.trouble.1 + 1 } else { 1 };
+        it.trouble = (minute, count);
+        // The first minutes of trouble find logins of a better time in flight, and a daemon that restarts must learn anew.
+        if count == most && it.since.elapsed() > Duration::from_secs(120) {
+            let user = self.rows.iter().find(|(_, row)| row.host == host).map_or(0, |(user, _)| *user);
+            self.violation(
+                "13",
+                user,
+                &format!("its server in trouble was asked {count} times within a minute"),
+            );
         }
     }
 
     /// Promise 7: nobody asks for a token while holding one that only waits to be saved.
     pub(crate) fn granted(
         &mut self,
-        user: usize,
+        daemon: u32,
+        login: usize,
         host: usize,
-        password: &str,
         jwt: String,
         worth_until: Instant,
     ) {
-        let daemon = self.daemon;
         let now = Instant::now();
-        let row = self.rows.get_mut(&user).unwrap();
-        if !row.present || row.host != host || row.password != password {
+        let mut rows = self.rows.iter_mut().filter(|(_, row)| row.login == login);
+        let (Some((user, row)), None) = (rows.next(), rows.next()) else {
+            // Which of several rows it is for cannot be known from outside.
+            return;
+        };
+        if !row.present || row.host != host {
             return;
         }
+        let user = *user;
         let held = row.held.replace((daemon, jwt, worth_until));
         if held.is_some_and(|(holder, _, worth_until)| holder == daemon && now < worth_until) {
             self.violation("7", user, "asked for a token while it held one that was not saved yet");
         }
     }
 
-    /// A refresh token goes only to the server, and stands only for the credentials, that the row still says.
-    pub(crate) fn check_refresh_token(&mut self, host: usize, user: usize, refresh_token: &str) {
-        let Some(session) = self.sessions.get(refresh_token) else { return };
-        let row = &self.rows[&user];
+    /// A refresh token goes only to the server, and stands only for the credentials, that some row still says.
+    pub(crate) fn check_refresh_token(&mut self, host: usize, refresh_token: &str) {
+        let Some(session) = self.sessions.get(refresh_token).cloned() else { return };
+        let mut rows = self.rows.iter().filter(|(_, row)| row.login == session.user && row.present);
         let is_elsewhere = session.host != host;
-        let is_stale = (row.host != session.host || row.password != session.password)
-            && row.changed_at.elapsed() > SHORT;
-        if row.present && (is_elsewhere || is_stale) {
+        let is_said = |row: &super::world::Row| {
+            (row.host == session.host && row.password == session.password)
+                || row.changed_at.elapsed() <= SHORT
+        };
+        let user = rows.clone().next().map(|(user, _)| *user);
+        let is_fine = !is_elsewhere && rows.any(|(_, row)| is_said(row));
+        if let Some(user) = user.filter(|_| !is_fine) {
             self.violation("3", user, "renewed with a refresh token that other credentials brought");
         }
     }
@@ -190,14 +193,7 @@ impl World {
         let users: Vec<usize> = self.rows.keys().copied().collect();
         for user in users {
             self.check_fresh(user, "as applications see it");
-            let waits = self.rows[&user].unrecorded;
-            if self.db_is_well() && waits.is_some_and(|since| since.elapsed() > SHORT) {
-                let row = self.rows.get_mut(&user).unwrap();
-                row.unrecorded = None;
-                if row.present && row.excused_until < Instant::now() {
-                    self.violation("2", user, "its refusal is not durable after three minutes");
-                }
-            }
         }
+        self.check_durable();
     }
 }

@@ -21,7 +21,15 @@ impl World {
         for index in 0..self.hosts.len() {
             let host = &mut self.hosts[index];
             if host.mood != Mood::Well && (everything || host.until <= now) {
-                host.mood = Mood::Well;
+                // Some are slow for a while after they were worse: few logins at a time, each of them long.
+                let crawls = host.mood != Mood::Crawling && !everything && self.dice.chance(30_000);
+                if crawls {
+                    let lasts = self.seconds(60, 900);
+                    let host = &mut self.hosts[index];
+                    (host.mood, host.since, host.until) = (Mood::Crawling, now, now + lasts);
+                    continue;
+                }
+                self.hosts[index].mood = Mood::Well;
                 for user in self.users() {
                     if self.rows[&user].host == index {
                         self.excuse(user);
@@ -34,9 +42,8 @@ impl World {
             (db.read_fails, db.write_fails, db.half_fails) = (false, false, false);
             for user in self.users() {
                 self.excuse_for(user, SHORT);
-                let row = self.rows.get_mut(&user).unwrap();
-                row.unrecorded = row.unrecorded.map(|_| now);
             }
+            self.database_is_back();
         }
     }
 
@@ -69,6 +76,7 @@ impl World {
     }
 
     fn clock_moved(&mut self) {
+        self.clock_moved_at = Instant::now();
         for user in self.users() {
             let row = self.rows.get_mut(&user).unwrap();
             // Its worth ended by the clock, perhaps; an application may ask for another.
@@ -84,11 +92,13 @@ impl World {
 
     fn trouble_a_host(&mut self) {
         let index = self.dice.index(self.hosts.len());
-        let mood = match self.dice.below(5) {
+        let mood = match self.dice.below(7) {
             0 => Mood::Refusing,
             1 => Mood::Silent,
             2 => Mood::Slow,
             3 => Mood::Limited(u32::try_from(self.dice.between(1, 10)).unwrap()),
+            4 => Mood::Late,
+            5 => Mood::Crawling,
             _ => Mood::Broken,
         };
         let lasts = if self.dice.chance(50_000) { self.seconds(5, 120) } else { self.seconds(120, 5_400) };
@@ -110,53 +120,47 @@ impl World {
 
     /// Someone changes something in ThingsBoard, in the table, or in both.
     fn change_a_customer(&mut self) {
-        let user = self.dice.index(self.rows.len());
+        let user = self.dice.pick(&self.users());
         let row = &self.rows[&user];
-        let (host, is_right) = (row.host, self.is_right(user));
+        let (host, login, is_right) = (row.host, row.login, self.is_right(user));
         let password = format!("password-{user}-{}", self.serial());
-        match self.dice.below(if is_right { 10 } else { 4 }) {
+        match self.dice.below(if is_right { 11 } else { 5 }) {
             // Wrong ones are put right more often than not, so that there is always someone to go wrong.
-            0..3 if !is_right => {
-                let row = self.rows.get_mut(&user).unwrap();
-                row.present = true;
-                row.password.clone_from(&password);
-                self.set_password(host, user, &password);
-                let account = self.accounts.get_mut(&(host, user)).unwrap();
-                (account.active, account.second_factor, account.failures) = (true, false, 0);
-                self.row_changed(user);
-            }
+            0..3 if !is_right => self.put_right(user, &password),
             3 if !is_right => {
                 // From one wrong password to the next.
                 self.rows.get_mut(&user).unwrap().password = password;
                 self.row_changed(user);
             }
-            0 | 1 => self.set_password(host, user, &password),
+            4 if !is_right => self.comes_back(user),
+            0 | 1 => self.set_password(host, login, &password),
             2 | 3 => {
                 self.rows.get_mut(&user).unwrap().password = password;
                 self.row_changed(user);
             }
             4 => {
-                self.set_password(host, user, &password);
+                self.set_password(host, login, &password);
                 self.rows.get_mut(&user).unwrap().password = password;
                 self.row_changed(user);
             }
-            5 => {
+            5 | 6 => {
                 self.rows.get_mut(&user).unwrap().present = false;
                 self.row_changed(user);
             }
-            6 => {
+            7 => {
                 let password = self.rows[&user].password.clone();
                 let others = self.hosts.len() - 1;
                 let to = self.dice.index(others);
-                self.accounts.remove(&(to, user));
-                self.ensure_account(to, user, &password);
-                self.rows.get_mut(&user).unwrap().host = to;
-                self.row_changed(user);
+                if to != host {
+                    self.accounts.remove(&(to, login));
+                    self.ensure_account(to, login, &password);
+                    self.rows.get_mut(&user).unwrap().host = to;
+                    self.row_changed(user);
+                }
             }
-            7 => self.accounts.get_mut(&(host, user)).unwrap().active = false,
-            8 => self.accounts.get_mut(&(host, user)).unwrap().second_factor = true,
+            8 => self.accounts.get_mut(&(host, login)).unwrap().active = false,
+            9 => self.accounts.get_mut(&(host, login)).unwrap().second_factor = true,
             _ => {
-                // Gone and back again, the same: no new story for someone who was refused.
                 let row = self.rows.get_mut(&user).unwrap();
                 (row.token, row.expiry) = (None, None);
                 self.excuse(user);
@@ -164,9 +168,42 @@ impl World {
         }
     }
 
-    fn set_password(&mut self, host: usize, user: usize, password: &str) {
+    /// Account and row are mended, and mostly the other rows with the same account as well.
+    fn put_right(&mut self, user: usize, password: &str) {
+        let (host, login) = (self.rows[&user].host, self.rows[&user].login);
+        self.set_password(host, login, password);
+        let account = self.accounts.get_mut(&(host, login)).unwrap();
+        (account.active, account.second_factor, account.failures) = (true, false, 0);
+        let all = self.dice.chance(70_000);
+        for other in self.users() {
+            let row = self.rows.get_mut(&other).unwrap();
+            if other == user || (all && row.present && (row.host, row.login) == (host, login)) {
+                row.present = true;
+                password.clone_into(&mut row.password);
+                self.row_changed(other);
+            }
+        }
+    }
+
+    /// Gone and back again, saying the same, under its own id or another: no new story for someone who was refused.
+    fn comes_back(&mut self, user: usize) {
+        if self.rows[&user].present {
+            return;
+        }
+        if self.dice.chance(50_000) {
+            self.rows.get_mut(&user).unwrap().present = true;
+            self.row_changed(user);
+            return;
+        }
+        let row = &self.rows[&user];
+        let (host, login, password) = (row.host, row.login, row.password.clone());
+        let id = self.rows.keys().next_back().map_or(0, |last| last + 1);
+        self.add(id, host, login, &password);
+    }
+
+    fn set_password(&mut self, host: usize, login: usize, password: &str) {
         let now = self.host_time(host);
-        let account = self.accounts.get_mut(&(host, user)).unwrap();
+        let account = self.accounts.get_mut(&(host, login)).unwrap();
         password.clone_into(&mut account.password);
         account.changed_at = now;
     }

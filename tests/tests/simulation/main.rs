@@ -1,12 +1,14 @@
 //! A day of the real engine in seconds: scheduler, plan, pass and state against an in-memory ThingsBoard and an
 //! in-memory store, on tokio's paused clock, under random faults that follow from one number.
 //!
-//! A few seeds run with every test; a thousand customers, and more seeds, by hand. Not modelled yet: a second daemon, a
-//! server that goes on with a login after the client has given it up, refreshes by name; requests per second are not
-//! checked.
+//! A hundred seeds run with every test, each a day of a small world. By hand:
 //!
-//! `TBTOKEN_SIM_SEED=N` runs that seed alone, `TBTOKEN_SIM_SEEDS=N` runs as many, `TBTOKEN_SIM_CUSTOMERS=N` chooses how
-//! many customers each of them has.
+//! - `TBTOKEN_SIM_SEED=N` runs that seed alone; that is all that a failure must be told to come again.
+//! - `TBTOKEN_SIM_SEEDS=N` runs seeds 1 to N, `TBTOKEN_SIM_FIRST=M` those from M on.
+//! - `TBTOKEN_SIM_CUSTOMERS=1000` gives each of them so many customers, on a host for fifty of them.
+//!
+//! Two daemons share one clock here, and when both ask for a customer before one of them could read the other's record,
+//! that is counted and forgiven: which of them acts is for the leader election of a later version.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,6 +21,7 @@ mod dice;
 mod faults;
 mod run;
 mod store;
+mod stories;
 mod thingsboard;
 mod world;
 
@@ -53,37 +56,20 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// Whether somebody wants the long day to be run.
-fn is_asked_for() -> bool {
-    let asked = number("TBTOKEN_SIM_SEED").or(number("TBTOKEN_SIM_SEEDS")).is_some();
-    if !asked {
-        println!("skipped: set TBTOKEN_SIM_SEED or TBTOKEN_SIM_SEEDS");
-    }
-    asked
-}
-
 #[test]
-fn promises_1_2_3_7_and_21_hold_for_a_day_under_random_faults() {
+fn promises_1_2_3_7_12_13_and_21_hold_for_a_hundred_days_under_random_faults() {
     let customers = number("TBTOKEN_SIM_CUSTOMERS").map(|n| usize::try_from(n).unwrap());
-    let small = |seed| Setup { seed, customers: customers.unwrap_or(40), hosts: 5 };
+    let setup = |seed| customers.map_or_else(|| Setup::of(seed), |customers| Setup::large(seed, customers));
+    let first = number("TBTOKEN_SIM_FIRST").unwrap_or(1);
     let setups: Vec<Setup> = match (number("TBTOKEN_SIM_SEED"), number("TBTOKEN_SIM_SEEDS")) {
-        (Some(seed), _) => vec![small(seed)],
-        (None, seeds) => (1..=seeds.unwrap_or(4)).map(small).collect(),
+        (Some(seed), _) => vec![setup(seed)],
+        (None, seeds) => (first..first + seeds.unwrap_or(100)).map(setup).collect(),
     };
     run_all(&setups);
 }
 
 #[test]
-fn a_day_of_a_thousand_customers_on_twenty_hosts() {
-    if !is_asked_for() {
-        return;
-    }
-    let seed = number("TBTOKEN_SIM_SEED").unwrap_or(1000);
-    run_all(&[Setup { seed, customers: 1000, hosts: 20 }]);
-}
-
-#[test]
 fn a_seed_alone_reproduces_its_day() {
-    let digest = || run::run(&Setup { seed: 7, customers: 30, hosts: 4 }).digest;
+    let digest = || run::run(&Setup::of(7)).digest;
     assert_eq!(digest(), digest());
 }

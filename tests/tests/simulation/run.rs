@@ -3,16 +3,19 @@
 use std::fmt;
 
 use chrono::TimeDelta;
-use tbtokend::engine::handle::Handle;
+use tbtokend::engine::handle::{Handle, NotRefreshed, Refreshed};
 use tbtokend::engine::pass::Limits;
 use tbtokend::engine::plan::{Policy, Selection};
 use tbtokend::engine::scheduler::{Parts, Scheduler};
-use tbtokend::model::Lifetime;
+use tbtokend::model::{CustomerId, Lifetime};
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::{Audit, SHORT};
+use super::dice::Dice;
 use super::store::Memory;
 use super::thingsboard::Servers;
 use super::world::{Shared, World};
@@ -23,31 +26,67 @@ pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) customers: usize,
     pub(crate) hosts: usize,
+    /// How many daemons share the table.
+    pub(crate) daemons: u32,
+    is_usual: bool,
+}
+
+impl Setup {
+    /// The usual world of a seed: few customers, so that many seeds take little time; on few hosts or several; now and
+    /// then with a second daemon on the same table.
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut dice = Dice::new(seed ^ 0x5EED);
+        let hosts = dice.pick(&[2, 3, 5, 8]);
+        let daemons = if dice.chance(25_000) { 2 } else { 1 };
+        Self { seed, customers: 36, hosts, daemons, is_usual: true }
+    }
+
+    /// A larger one.
+    pub(crate) fn large(seed: u64, customers: usize) -> Self {
+        Self { customers, hosts: (customers / 50).max(2), daemons: 1, is_usual: false, ..Self::of(seed) }
+    }
+
+    /// What to set so that it runs again.
+    pub(crate) fn rerun(&self) -> String {
+        if self.is_usual {
+            format!("TBTOKEN_SIM_SEED={}", self.seed)
+        } else {
+            format!("TBTOKEN_SIM_SEED={} TBTOKEN_SIM_CUSTOMERS={}", self.seed, self.customers)
+        }
+    }
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// How long an operator waits for the answer to a refresh.
+const PATIENCE: Duration = Duration::from_secs(1_800);
+
 /// A daemon that runs.
 struct Daemon {
+    number: u32,
+    /// Refreshes that were asked of it and are not answered yet.
+    asked: Vec<(Instant, Answer)>,
     handle: Handle,
     task: JoinHandle<()>,
     shutdown: CancellationToken,
     killed: CancellationToken,
 }
 
+type Answer = oneshot::Receiver<Result<Refreshed, NotRefreshed>>;
+
 impl Daemon {
     fn start(world: &Shared) -> Self {
         let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
-        let (seed, declared_life) = {
+        let (number, seed, declared_life) = {
             let mut world = world.lock();
             world.daemon += 1;
             let users: Vec<usize> = world.rows.keys().copied().collect();
             users.into_iter().for_each(|user| world.excuse_for(user, SHORT));
-            (world.dice.roll(), world.declared_life)
+            (world.daemon, world.dice.roll(), world.declared_life)
         };
         let (scheduler, handle) = Scheduler::new(Parts {
-            store: Memory { world: world.clone(), killed: killed.clone() },
-            logins: Servers { world: world.clone(), killed: killed.clone() },
+            store: Memory { world: world.clone(), daemon: number, killed: killed.clone() },
+            logins: Servers { world: world.clone(), daemon: number, killed: killed.clone() },
             clock: world.clock(),
             policy: Policy {
                 interval: TimeDelta::seconds(60),
@@ -60,7 +99,7 @@ impl Daemon {
             seed,
         });
         let task = tokio::spawn(scheduler.run(shutdown.clone()));
-        Self { handle, task, shutdown, killed }
+        Self { number, asked: Vec::new(), handle, task, shutdown, killed }
     }
 
     /// Ends as with `kill -9`, or as with SIGTERM.
@@ -72,7 +111,23 @@ impl Daemon {
             self.task.abort();
         }
         self.killed.cancel();
-        world.lock().forget_unrecorded();
+        world.lock().forget_what_only_knew(self.number);
+    }
+
+    /// An operator asks for a refresh.
+    async fn refresh(&mut self, selection: Selection) {
+        if let Ok(answer) = self.handle.refresh(selection).await {
+            self.asked.push((Instant::now(), answer));
+        }
+    }
+
+    /// Every refresh is answered in the end.
+    fn check_answers(&mut self, world: &Shared) {
+        self.asked.retain_mut(|(_, answer)| answer.try_recv() == Err(TryRecvError::Empty));
+        if self.asked.iter().any(|(at, _)| at.elapsed() > PATIENCE) {
+            self.asked.clear();
+            world.lock().violation("3", 0, "a manual refresh was not answered within half an hour");
+        }
     }
 }
 
@@ -84,30 +139,29 @@ pub(crate) fn run(setup: &Setup) -> Sum {
 }
 
 async fn day(setup: Setup) -> Sum {
-    let world = Shared::new(World::new(setup));
-    let mut daemon = Daemon::start(&world);
+    let world = Shared::new(World::new(setup.clone()));
+    let mut daemons: Vec<Daemon> = (0..setup.daemons).map(|_| Daemon::start(&world)).collect();
     let began = Instant::now();
     while began.elapsed() < DAY {
         let step = world.lock().dice.between(1, 20_000);
         sleep(Duration::from_millis(step.unsigned_abs())).await;
-        let (ends, gracefully, asks, selection) = {
+        let (asks, ends, gracefully) = {
             let mut world = world.lock();
             world.look();
             world.mend(false);
             world.stir();
-            let selection = world.dice.pick(&[0, 1]);
-            (world.dice.chance(120), world.dice.chance(50_000), world.dice.chance(300), selection)
+            (world.asks(), world.dice.chance(120), world.dice.chance(50_000))
         };
-        if asks {
-            // Nobody waits for the answer; the pass takes place all the same.
-            let selection = if selection == 0 { Selection::All } else { Selection::DueNow };
-            let _ = daemon.handle.refresh(selection).await;
+        daemons.iter_mut().for_each(|daemon| daemon.check_answers(&world));
+        let which = world.lock().dice.index(daemons.len());
+        if let Some(selection) = asks {
+            daemons[which].refresh(selection).await;
         }
         if ends {
-            daemon.end(&world, gracefully).await;
+            daemons.swap_remove(which).end(&world, gracefully).await;
             let away = world.lock().dice.between(0, 60_000);
             sleep(Duration::from_millis(away.unsigned_abs())).await;
-            daemon = Daemon::start(&world);
+            daemons.push(Daemon::start(&world));
         }
     }
     // An hour without trouble: everyone must recover.
@@ -116,10 +170,35 @@ async fn day(setup: Setup) -> Sum {
         sleep(Duration::from_secs(10)).await;
         world.lock().look();
     }
-    daemon.end(&world, true).await;
+    for daemon in daemons {
+        daemon.end(&world, true).await;
+    }
     let mut world = world.lock();
     let hours = world.began.elapsed().as_secs_f64() / 3600.0;
     Sum::of(std::mem::take(&mut world.audit), hours + world.slept.as_seconds_f64() / 3600.0)
+}
+
+impl World {
+    /// Now and then an operator asks for someone, or for all.
+    fn asks(&mut self) -> Option<Selection> {
+        if !self.dice.chance(400) {
+            return None;
+        }
+        self.operator_asks();
+        Some(match self.dice.below(4) {
+            0 => Selection::All,
+            1 | 2 => Selection::DueNow,
+            _ => {
+                let present: Vec<usize> =
+                    self.rows.iter().filter(|(_, row)| row.present).map(|(user, _)| *user).collect();
+                let user = self.dice.pick(&present);
+                // Who is named may be tried once more.
+                let says = self.rows[&user].says();
+                self.forgive(&says);
+                Selection::Named([CustomerId::new(user.to_string())].into())
+            }
+        })
+    }
 }
 
 /// What the seeds came to.
@@ -148,6 +227,7 @@ impl Sum {
         self.counts.lapses += other.counts.lapses;
         self.counts.bad_rows += other.counts.bad_rows;
         self.counts.forgiven += other.counts.forgiven;
+        self.counts.unheard += other.counts.unheard;
         self.counts.refused_most = self.counts.refused_most.max(other.counts.refused_most);
         self.violations.extend(other.violations);
     }
@@ -155,11 +235,12 @@ impl Sum {
 
 impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Audit { logins, renewals, saved, limited, lapses, refused_most, forgiven, bad_rows, .. } =
-            &self.counts;
+        let Audit {
+            logins, renewals, saved, limited, lapses, refused_most, forgiven, unheard, bad_rows, ..
+        } = &self.counts;
         write!(
             f,
-            "{} seeds, {:.1} virtual days, {saved} tokens saved, {logins} logins, {renewals} renewals by refresh token, {limited} answers 429, {bad_rows} bad rows, refusals per bad row {refused_most} at most ({forgiven} more after a kill before the record), {lapses} lapses, {} violations",
+            "{} seeds, {:.1} virtual days, {saved} tokens saved, {logins} logins, {renewals} renewals by refresh token, {limited} answers 429, {bad_rows} wrong passwords, each refused {refused_most} times at most ({forgiven} more after a kill before the record or by two daemons at once, {unheard} whose answer came too late), {lapses} lapses, {} violations",
             self.seeds,
             self.hours / 24.0,
             self.violations.len()

@@ -3,17 +3,20 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use tbtokend::model::{Credentials, Customer, CustomerId, FingerprintKey, Record, Renewal, Secret};
+use tbtokend::model::{Credentials, Customer, CustomerId, Record, Renewal, Secret};
 use tbtokend::store::{Records, Saved, Store, StoreError, Table};
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::stories::key;
 use super::world::{Shared, World, url};
 
 /// One daemon's way to the database.
 #[derive(Debug)]
 pub(crate) struct Memory {
     pub(crate) world: Shared,
+    /// The number of the daemon.
+    pub(crate) daemon: u32,
     pub(crate) killed: CancellationToken,
 }
 
@@ -55,16 +58,17 @@ impl Store for Memory {
 
     async fn read(&self, records: Records) -> Result<Table, StoreError> {
         self.wait(20).await;
-        let world = self.world.lock();
+        let mut world = self.world.lock();
         if world.db.read_fails {
             return Err(failed());
         }
+        world.reads(self.daemon);
         let rows = world.rows.iter().filter(|(_, row)| row.present);
         let customers = rows.map(|(user, row)| Customer {
             id: CustomerId::new(user.to_string()),
             credentials: Credentials {
                 url: url(row.host),
-                username: format!("user{user}"),
+                username: format!("user{}", row.login),
                 password: Secret::new(row.password.clone()),
             },
             row_url: url(row.host),
@@ -77,7 +81,7 @@ impl Store for Memory {
             customers: customers.collect(),
             problems: Vec::new(),
             records: wanted.cloned().collect(),
-            key: FingerprintKey::new(&[7; FingerprintKey::BYTES]),
+            key: key(),
             records_lost: None,
         })
     }
@@ -90,7 +94,7 @@ impl Store for Memory {
         self.write(|world| {
             for record in batch {
                 let user = user_of(&record.id);
-                world.recorded(user, &record);
+                world.recorded(&record);
                 world.db.records.insert(user, record);
             }
         })

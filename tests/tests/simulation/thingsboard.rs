@@ -10,14 +10,31 @@ use tbtokend::thingsboard::{Logins, NotRenewed};
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::stories::Says;
 use super::world::{Mood, REQUEST_TIMEOUT, Session, Shared, World};
 
 /// One daemon's way to all servers.
 #[derive(Debug)]
 pub(crate) struct Servers {
     pub(crate) world: Shared,
+    /// The number of the daemon.
+    pub(crate) daemon: u32,
     /// The daemon was killed: whatever it does from then on does not happen.
     pub(crate) killed: CancellationToken,
+}
+
+/// A password on its way: if its daemon ends before the answer, in good order, that is noted.
+struct Heard<'a> {
+    servers: &'a Servers,
+    says: Option<Says>,
+}
+
+impl Drop for Heard<'_> {
+    fn drop(&mut self) {
+        if let Some(says) = self.says.take().filter(|_| !self.servers.killed.is_cancelled()) {
+            self.servers.world.lock().abandoned(says);
+        }
+    }
 }
 
 impl Servers {
@@ -29,37 +46,46 @@ impl Servers {
             let mood = world.hosts[host].mood;
             let ms = match mood {
                 Mood::Slow => world.dice.between(1_500, 6_000),
+                Mood::Crawling => world.dice.between(5_000, 9_500),
                 _ => world.dice.between(20, 200),
             };
             (mood, Duration::from_millis(ms.unsigned_abs()))
         };
         match mood {
             Mood::Refusing => {
+                self.world.lock().count_trouble(host);
                 sleep(Duration::from_millis(5)).await;
                 return Err(Failure::Unreachable { why: "connection refused".to_owned() });
             }
             Mood::Silent => {
+                self.world.lock().count_trouble(host);
                 sleep(REQUEST_TIMEOUT).await;
                 return Err(Failure::Timeout { after: REQUEST_TIMEOUT });
             }
-            Mood::Well | Mood::Slow | Mood::Limited(_) | Mood::Broken => sleep(latency).await,
+            Mood::Well | Mood::Slow | Mood::Crawling | Mood::Late | Mood::Limited(_) | Mood::Broken => {
+                sleep(latency).await;
+            }
         }
         let mut world = self.world.lock();
         let second = world.true_time().timestamp();
-        let host = &mut world.hosts[host];
-        match host.mood {
+        let it = &mut world.hosts[host];
+        match it.mood {
             Mood::Limited(most) => {
-                let counted = if host.second.0 == second { host.second.1 + 1 } else { 1 };
-                host.second = (second, counted);
+                let counted = if it.second.0 == second { it.second.1 + 1 } else { 1 };
+                it.second = (second, counted);
                 if counted > most {
                     world.audit.limited += 1;
+                    world.count_trouble(host);
                     return Err(Failure::RateLimited { retry_after: None });
                 }
                 Ok(())
             }
-            Mood::Broken => Err(Failure::ServerError { status: 503 }),
+            Mood::Broken => {
+                world.count_trouble(host);
+                Err(Failure::ServerError { status: 503 })
+            }
             Mood::Refusing | Mood::Silent => Err(Failure::Unreachable { why: "reset".to_owned() }),
-            Mood::Well | Mood::Slow => Ok(()),
+            Mood::Well | Mood::Slow | Mood::Crawling | Mood::Late => Ok(()),
         }
     }
 
@@ -73,29 +99,57 @@ impl Servers {
 
     async fn log_in(&self, base: &BaseUrl, credentials: &Credentials) -> Result<Grant, Failure> {
         let host = host_of(base);
-        let user = credentials.username.strip_prefix("user").unwrap().parse().unwrap();
-        self.reach(host, user).await?;
-        let mut world = self.world.lock();
-        world.audit.logins += 1;
+        let login = credentials.username.strip_prefix("user").unwrap().parse().unwrap();
         let password = credentials.password.expose();
-        let result = world.authenticate(host, user, password);
-        match result {
-            Ok(()) => Ok(world.grant(host, user, password)),
-            Err(failure) => {
-                world.refused(host, user, password, &failure);
-                Err(failure)
+        let says: Says = (host, login, password.to_owned());
+        self.world.lock().sends(&says);
+        let mut heard = Heard { servers: self, says: Some(says.clone()) };
+        let reached = self.reach(host, login).await;
+        if reached.is_ok() {
+            let (result, is_late) = {
+                let mut world = self.world.lock();
+                world.audit.logins += 1;
+                (world.authenticate(host, login, password), world.hosts[host].mood == Mood::Late)
+            };
+            if is_late {
+                self.world.lock().audit.unheard += u64::from(result.is_err());
+                sleep(REQUEST_TIMEOUT).await;
+                heard.says = None;
+                return Err(Failure::Timeout { after: REQUEST_TIMEOUT });
             }
+            heard.says = None;
+            let mut world = self.world.lock();
+            return match result {
+                Ok(()) => {
+                    world.forgive(&says);
+                    Ok(world.grant(self.daemon, host, login, password))
+                }
+                Err(failure) => {
+                    world.refused(self.daemon, says, &failure);
+                    Err(failure)
+                }
+            };
         }
+        heard.says = None;
+        reached.map(|()| unreachable!("it was reached"))
     }
 
     async fn refresh(&self, base: &BaseUrl, refresh_token: &str) -> Result<Grant, NotRenewed> {
         let host = host_of(base);
         let session = self.world.lock().sessions.get(refresh_token).cloned();
-        let user = refresh_token.split('-').nth(1).unwrap().parse().unwrap();
+        let user: usize = refresh_token.split('-').nth(1).unwrap().parse().unwrap();
         self.reach(host, user).await.map_err(NotRenewed::Failed)?;
+        let is_late = {
+            let mut world = self.world.lock();
+            world.audit.renewals += 1;
+            world.check_refresh_token(host, refresh_token);
+            world.hosts[host].mood == Mood::Late
+        };
+        if is_late {
+            sleep(REQUEST_TIMEOUT).await;
+            return Err(NotRenewed::Failed(Failure::Timeout { after: REQUEST_TIMEOUT }));
+        }
         let mut world = self.world.lock();
-        world.audit.renewals += 1;
-        world.check_refresh_token(host, user, refresh_token);
         let now = world.host_time(host);
         let account = world.accounts.get(&(host, user));
         let is_good = session.as_ref().is_some_and(|session| {
@@ -106,7 +160,14 @@ impl Servers {
                 && account.is_some_and(|account| account.active && session.issued_at >= account.changed_at)
         });
         match session.filter(|_| is_good) {
-            Some(Session { password, .. }) => Ok(world.grant(host, user, &password)),
+            Some(Session { password, .. }) => {
+                if world.setup.daemons > 1 {
+                    // One daemon was refused, the other gets tokens all the same: a second factor, say, does not end
+                    // sessions. That the first one then tries again is right.
+                    world.forgive(&(host, user, password.clone()));
+                }
+                Ok(world.grant(self.daemon, host, user, &password))
+            }
             None => Err(NotRenewed::Refused),
         }
     }
@@ -153,7 +214,7 @@ impl World {
         Ok(())
     }
 
-    fn grant(&mut self, host: usize, user: usize, password: &str) -> Grant {
+    fn grant(&mut self, daemon: u32, host: usize, user: usize, password: &str) -> Grant {
         let serial = self.serial();
         let iat = self.host_time(host);
         let life = self.hosts[host].life;
@@ -171,7 +232,7 @@ impl World {
         let worth = self.declared_life.map_or(life, |most| most.min(life));
         // The expiry that the engine writes is cut to whole seconds; from then on the token is worth nothing to it.
         let worth_until = Instant::now() + Duration::from_secs(worth.unsigned_abs().saturating_sub(1));
-        self.granted(user, host, password, jwt.clone(), worth_until);
+        self.granted(daemon, user, host, jwt.clone(), worth_until);
         Grant { token: Token::parse(&jwt).unwrap(), refresh_token: Some(Secret::new(refresh_token)) }
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::{Duration, Instant};
 use super::audit::Audit;
 use super::dice::Dice;
 use super::run::Setup;
+use super::stories::{Says, Stories};
 
 /// How long a client of ThingsBoard waits for an answer.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,6 +26,10 @@ pub(crate) enum Mood {
     Silent,
     /// It takes seconds.
     Slow,
+    /// It takes nearly as long as a client waits.
+    Crawling,
+    /// It does what it is asked, and answers too late.
+    Late,
     /// More requests than so many a second are answered with 429.
     Limited(u32),
     /// HTTP 503.
@@ -47,6 +52,8 @@ pub(crate) struct Host {
     pub(crate) skew: i64,
     /// The second that is counted for the rate limit, and the requests in it.
     pub(crate) second: (i64, u32),
+    /// The minute that is counted, and the requests in it that it did not serve.
+    pub(crate) trouble: (u64, u32),
 }
 
 /// A user of one server.
@@ -75,7 +82,11 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) host: usize,
+    /// The number of its ThingsBoard user; several rows may have the same.
+    pub(crate) login: usize,
     pub(crate) password: String,
+    /// What it said when that was last looked at.
+    pub(crate) said: Says,
     pub(crate) present: bool,
     pub(crate) token: Option<String>,
     pub(crate) expiry: Option<DateTime<Utc>>,
@@ -83,16 +94,14 @@ pub(crate) struct Row {
     pub(crate) excused_until: Instant,
     /// When the row last came to say something else.
     pub(crate) changed_at: Instant,
-    /// Logins that were refused for good since the row says what it says.
-    pub(crate) refused: u32,
-    /// How many more than one of them cannot be helped.
-    pub(crate) forgiven: u32,
-    /// Since when a refusal waits to be durable.
-    pub(crate) unrecorded: Option<Instant>,
     /// A token that the daemon got and the row does not have: which daemon, and until when it is worth saving.
     pub(crate) held: Option<(u32, String, Instant)>,
-    /// Requests in the minute that is counted.
-    pub(crate) minute: (u64, u32),
+}
+
+impl Row {
+    pub(crate) fn says(&self) -> Says {
+        (self.host, self.login, self.password.clone())
+    }
 }
 
 /// How the database behaves.
@@ -120,8 +129,12 @@ pub(crate) struct World {
     pub(crate) sessions: BTreeMap<String, Session>,
     pub(crate) rows: BTreeMap<usize, Row>,
     pub(crate) db: Database,
-    /// The number of the daemon that runs.
+    /// The number of the daemon that was started last.
     pub(crate) daemon: u32,
+    pub(crate) stories: Stories,
+    /// The minute that is counted for each login, and the requests in it.
+    pub(crate) requests: BTreeMap<(usize, usize), (u64, u32)>,
+    pub(crate) clock_moved_at: Instant,
     pub(crate) serial: u64,
     pub(crate) declared_life: Option<i64>,
     pub(crate) audit: Audit,
@@ -167,6 +180,7 @@ impl World {
                 lockout: dice.pick(&[None, Some(1), Some(2), Some(5)]),
                 skew: dice.pick(&[0, 0, 0, 40, -7_200]),
                 second: (0, 0),
+                trouble: (0, 0),
             })
             .collect();
         let mut world = Self {
@@ -186,6 +200,9 @@ impl World {
                 records: BTreeMap::new(),
             },
             daemon: 0,
+            stories: Stories::default(),
+            requests: BTreeMap::new(),
+            clock_moved_at: now,
             serial: 0,
             declared_life,
             audit: Audit::default(),
@@ -193,28 +210,30 @@ impl World {
         };
         for user in 0..world.setup.customers {
             let host = if user < 3 { world.setup.hosts - 1 } else { user % (world.setup.hosts - 1) };
-            world.add(user, host);
+            // Every tenth or so has the account of another one: they differ in what they do with the token.
+            let others: Vec<usize> =
+                world.rows.iter().filter(|(_, row)| row.host == host).map(|(user, _)| *user).collect();
+            let shares = !others.is_empty() && world.dice.chance(15_000);
+            let login = if shares { world.rows[&world.dice.pick(&others)].login } else { user };
+            world.add(user, host, login, &format!("right-{login}"));
         }
         world
     }
 
-    fn add(&mut self, user: usize, host: usize) {
-        let password = format!("right-{user}");
-        self.ensure_account(host, user, &password);
+    pub(crate) fn add(&mut self, user: usize, host: usize, login: usize, password: &str) {
+        self.ensure_account(host, login, password);
         let now = Instant::now();
         let row = Row {
             host,
-            password,
+            login,
+            password: password.to_owned(),
+            said: (host, login, password.to_owned()),
             present: true,
             token: None,
             expiry: None,
             excused_until: now + super::audit::SHORT,
             changed_at: now,
-            refused: 0,
-            forgiven: 0,
-            unrecorded: None,
             held: None,
-            minute: (0, 0),
         };
         self.rows.insert(user, row);
     }
@@ -248,7 +267,7 @@ impl World {
     /// Whether a login with what the row says brings a token, its server permitting.
     pub(crate) fn is_right(&self, user: usize) -> bool {
         let row = &self.rows[&user];
-        let account = self.accounts.get(&(row.host, user));
+        let account = self.accounts.get(&(row.host, row.login));
         row.present
             && account.is_some_and(|account| {
                 account.active && !account.second_factor && account.password == row.password

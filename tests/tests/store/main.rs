@@ -13,6 +13,7 @@
 )]
 
 mod cases;
+mod clock;
 mod cuts;
 mod expiry;
 mod ground;

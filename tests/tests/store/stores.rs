@@ -54,3 +54,10 @@ pub(crate) fn fixed(password: &str) -> Password {
 pub(crate) fn mssql(settings: Settings) -> AnyStore {
     AnyStore::Mssql(MssqlStore::new(settings))
 }
+
+/// The text of an error with its remedy and its debug output, after they were searched for canaries.
+pub(crate) fn words(error: &StoreError) -> String {
+    let words = format!("{error}\n{}", error.remedy());
+    tbtoken_tests::canary::assert_clean("a store's error", format!("{words}\n{error:?}").as_bytes());
+    words
+}

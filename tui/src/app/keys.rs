@@ -143,8 +143,14 @@ impl App {
         if let Some((end, _)) = self.view.filter.char_indices().nth(MAX_FILTER) {
             self.view.filter.truncate(end);
         }
-        // Whoever was looked for stays selected when the filter goes.
+        let before = self.view.selected().map(str::to_owned);
         self.arrange();
+        // The first hit is the best guess; and whoever was looked for stays selected when the filter goes.
+        let page = self.page();
+        if self.view.selected() != before.as_deref() {
+            let scene = self.frozen.as_ref().map_or(&self.live, |frozen| &frozen.scene);
+            self.view.step(Step::First, page, scene.picture.customers());
+        }
         self.view.choose();
     }
 

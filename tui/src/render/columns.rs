@@ -88,7 +88,8 @@ impl Columns {
         }
 
         let spare = width.saturating_sub(this.width());
-        let spare = this.grow(Column::Error, 16, spare);
+        // "rate limited (x12)"
+        let spare = this.grow(Column::Error, 18, spare);
         // User and server share what there is, and what one does not need is the other's.
         let (user, server) = (widths.user.min(40), widths.server.min(40));
         let spare = this.grow(Column::User, user, spare / 2) + spare.div_ceil(2);

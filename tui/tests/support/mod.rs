@@ -85,8 +85,8 @@ pub const SECOND_FACTOR: (&str, &str) = (
 
 /// A parked customer with a wrong password: it was tried when its token had five minutes left.
 pub fn parked(id: &str, user: &str, server: &str, now: DateTime<Utc>) -> Customer {
-    let customer = customer(id, user, server, -12 * 60, now);
-    failing(customer, FailureKind::CredentialsRejected, WRONG_PASSWORD, (1, 17 * 60 - 3), None, now)
+    let customer = customer(id, user, server, -(12 * 60 + 20), now);
+    failing(customer, FailureKind::CredentialsRejected, WRONG_PASSWORD, (1, 17 * 60 + 17), None, now)
 }
 
 /// A few dozen plausible names of companies.

@@ -67,18 +67,24 @@ impl Run {
 
     /// Reads until the screen is as wanted.
     pub fn until(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        self.read_until(|run| wanted(&run.contents()));
+        self.contents()
+    }
+
+    /// Reads until this was written.
+    pub fn until_wrote(&mut self, text: &str) {
+        self.read_until(|run| run.wrote(text));
+    }
+
+    fn read_until(&mut self, wanted: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + DEADLINE;
-        loop {
-            let contents = self.contents();
-            if wanted(&contents) {
-                return contents;
-            }
+        while !wanted(self) {
             match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(bytes) => {
                     self.screen.process(&bytes);
                     self.raw.extend(bytes);
                 }
-                Err(error) => panic!("{error}; the screen shows\n{contents}"),
+                Err(error) => panic!("{error}; the screen shows\n{}", self.contents()),
             }
         }
     }

@@ -5,11 +5,22 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::super::backoff::Backoff;
 use super::super::history::{FailureDetail, Notice, NoticeKind};
 use super::State;
+use super::refusals::refusal;
 use crate::model::{CustomerId, Failure, FailureKind, FailureNote, HostKey, Record};
 
 impl State {
     pub(super) fn failed(&mut self, id: &CustomerId, failure: &Failure, at: DateTime<Utc>, roll: f64) {
         let (Some(entry), Some(key)) = (self.entries.get_mut(id), &self.key) else { return };
+        let fingerprint = key.fingerprint(&entry.customer.credentials);
+        let is_same = |note: &&FailureNote| note.fingerprint == fingerprint;
+        if let Some(parked) = refusal(&entry.record).filter(is_same)
+            && !failure.is_permanent()
+            && failure.kind() != FailureKind::Database
+        {
+            // An operator named it, and it could not be asked: that is no leave to try again unasked.
+            let parked = parked.clone();
+            return self.stays_parked(id, &parked, failure, at);
+        }
         let consecutive = match failure {
             // It was not tried itself.
             Failure::SharedAccount { .. } => 0,
@@ -32,7 +43,7 @@ impl State {
             consecutive,
             at,
             next_attempt_at,
-            fingerprint: key.fingerprint(&entry.customer.credentials),
+            fingerprint,
         };
         if permanent && note.kind.is_about_the_account() {
             self.refusals.add(id, &note.fingerprint);
@@ -65,6 +76,27 @@ impl State {
             failure: Some(detail),
             renewal: None,
             quiet: !is_news && !permanent && !consecutive.is_power_of_two(),
+        });
+    }
+
+    fn stays_parked(&mut self, id: &CustomerId, parked: &FailureNote, failure: &Failure, at: DateTime<Utc>) {
+        self.pass.errors += 1;
+        let mut url = String::new();
+        self.touch(id, |entry| {
+            entry.attempting = false;
+            entry.deferred = None;
+            url = crate::text::url(&entry.customer.credentials.url);
+        });
+        let detail = FailureDetail { kind: parked.kind, attempt: parked.consecutive, next_at: None, url };
+        self.history.push(Notice {
+            seq: 0,
+            at,
+            kind: NoticeKind::Parked,
+            customer: Some(id.clone()),
+            message: format!("{failure}; it stays parked ({})", parked.message),
+            failure: Some(detail),
+            renewal: None,
+            quiet: false,
         });
     }
 

@@ -4,8 +4,9 @@
 use chrono::{DateTime, Utc};
 
 use super::super::history::NoticeKind;
+use super::refusals::refusal;
 use super::{Entry, State};
-use crate::model::{Customer, CustomerId, FingerprintKey, Record};
+use crate::model::{Customer, CustomerId, Fingerprint, FingerprintKey, Record};
 use crate::store::{RowProblem, Table};
 
 /// How many customers that left the table are remembered for clients that ask for changes.
@@ -19,7 +20,7 @@ impl State {
         if self.hosts.used_by(self.entries.values().filter_map(|entry| entry.host.as_ref()), revision) {
             self.revision = revision;
         }
-        self.adopt_records(table.records);
+        self.adopt_records(table.records, &table.key, at);
         self.forgive_changed_credentials(&table.key, at);
         self.refusals.index(self.entries.values().map(|entry| &entry.record));
         self.tell_problems(&table.problems, table.records_lost, at);
@@ -107,17 +108,32 @@ impl State {
 
     /// Takes over what the store remembers and we do not know better: all of it at the start, and later what another
     /// daemon on the same table has learned.
-    fn adopt_records(&mut self, records: Vec<Record>) {
+    fn adopt_records(&mut self, records: Vec<Record>, key: &FingerprintKey, at: DateTime<Utc>) {
         for record in records {
-            if let Some(entry) = self.entries.get_mut(&record.id)
-                && !self.unrecorded.contains(&record.id)
-                && entry.record.updated_at < record.updated_at
-            {
-                self.revision += 1;
-                entry.revision = self.revision;
-                entry.record = record;
-            } else if !self.entries.contains_key(&record.id) {
+            let id = &record.id;
+            let Some(entry) = self.entries.get_mut(id) else {
                 self.refusals.left(&record);
+                continue;
+            };
+            // What we have written since, or are about to, is newer. But that we could not ask is no answer to a refusal.
+            let is_pending =
+                [&self.unrecorded, &self.recording, &self.recorded].iter().any(|ids| ids.contains(id));
+            let could_not_ask = entry.record.failure.as_ref().is_some_and(|note| !note.permanent);
+            if is_pending && !(could_not_ask && refusal(&record).is_some()) {
+                continue;
+            }
+            match preference(&entry.record, &record, || key.fingerprint(&entry.customer.credentials)) {
+                Preference::Ours => {}
+                Preference::OursForBoth => {
+                    entry.record.updated_at = at;
+                    self.unrecorded.insert(record.id);
+                }
+                Preference::Theirs => {
+                    self.revision += 1;
+                    entry.revision = self.revision;
+                    self.unrecorded.remove(&record.id);
+                    entry.record = record;
+                }
             }
         }
     }
@@ -160,6 +176,29 @@ impl State {
             );
             self.note(at, NoticeKind::Warning, None, message);
         }
+    }
+}
+
+/// Which of two records of one customer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Preference {
+    Ours,
+    /// Ours, and the store is to say so.
+    OursForBoth,
+    Theirs,
+}
+
+/// Whether our record or the store's, which another daemon may have written, counts. A refusal of the present
+/// credentials does, whatever the clocks say: the other one was told, or we were, and nobody else needs to be. What the
+/// store holds was written after anything that we have written.
+fn preference(ours: &Record, theirs: &Record, credentials: impl FnOnce() -> Fingerprint) -> Preference {
+    match (refusal(ours), refusal(theirs)) {
+        (Some(our), Some(their)) if our.fingerprint == their.fingerprint => Preference::Ours,
+        (None, Some(their)) if their.fingerprint == credentials() => Preference::Theirs,
+        // The other one could not even ask, unless it has had a token since.
+        (Some(our), None) if theirs.last_success_at.is_none_or(|at| at <= our.at) => Preference::OursForBoth,
+        _ if ours.updated_at < theirs.updated_at => Preference::Theirs,
+        _ => Preference::Ours,
     }
 }
 

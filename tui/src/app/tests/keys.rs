@@ -292,6 +292,17 @@ fn whoever_was_looked_for_stays_selected_when_the_filter_goes() {
     let mut app = four();
     press(&mut app, "/ t w o Enter Esc");
     assert_eq!((shown(&app).len(), selected(&app)), (4, "two"));
+    press(&mut app, "/ @ x");
+    assert_eq!(selected(&app), "two", "still a hit");
+    press(&mut app, "Esc / e x a m p l e Space t i m e d Backspace Backspace Backspace Backspace Backspace");
+    assert_eq!((shown(&app).len(), selected(&app)), (4, "slow"));
+    let mut app = four();
+    press(&mut app, "G / e x p i r e d");
+    assert_eq!(
+        (shown(&app), selected(&app)),
+        (vec!["bad".to_owned(), "slow".to_owned()], "bad"),
+        "the first hit"
+    );
 }
 
 #[test]

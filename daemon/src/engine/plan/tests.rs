@@ -1,0 +1,248 @@
+//! Who is due, who waits, who is parked; and that one refused password stands for all rows that have it.
+
+use chrono::DateTime;
+
+use super::super::accounts::Permission;
+use super::super::event::{Event, Via};
+use super::*;
+use crate::model::{Credentials, FailureKind, FingerprintKey, Record, Skew, Token};
+use crate::store::Table;
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_780_000_000, 0).unwrap()
+}
+
+fn after(seconds: i64) -> DateTime<Utc> {
+    now() + TimeDelta::seconds(seconds)
+}
+
+fn policy() -> Policy {
+    Policy {
+        interval: TimeDelta::minutes(1),
+        window: TimeDelta::minutes(5),
+        lifetime: Lifetime::Jwt,
+        require_https: false,
+    }
+}
+
+fn id(text: &str) -> CustomerId {
+    CustomerId::new(text)
+}
+
+fn row(name: &str, password: &str, ends_in: Option<i64>) -> Customer {
+    Customer {
+        id: id(name),
+        credentials: Credentials {
+            url: "https://tb.example".to_owned(),
+            username: "ops".to_owned(),
+            password: Secret::new(password),
+        },
+        row_url: "https://tb.example".to_owned(),
+        has_token: ends_in.is_some(),
+        expiry: ends_in.map(after),
+    }
+}
+
+fn table(customers: Vec<Customer>, records: Vec<Record>) -> Event {
+    Event::TableRead(Table {
+        customers,
+        problems: Vec::new(),
+        records,
+        key: FingerprintKey::new(&[7; FingerprintKey::BYTES]),
+        records_lost: None,
+    })
+}
+
+fn state(customers: Vec<Customer>) -> State {
+    let mut state = State::new(policy(), 0);
+    state.apply(table(customers, Vec::new()), now(), 0.5);
+    state
+}
+
+fn fail(state: &mut State, name: &str, failure: Failure, at: DateTime<Utc>) {
+    state.apply(Event::Failed { id: id(name), failure }, at, 0.5);
+}
+
+fn due(state: &State, at: DateTime<Utc>) -> Plan {
+    plan(state, at, &policy(), &[Selection::Due])
+}
+
+fn names(plan: &Plan) -> Vec<&str> {
+    plan.attempts.iter().map(|attempt| attempt.customer.id.as_str()).collect()
+}
+
+fn verdict_of(state: &State, name: &str, at: DateTime<Utc>) -> Verdict {
+    verdict(state.entry(&id(name)).unwrap(), at, &policy())
+}
+
+fn obtained(state: &mut State, name: &str, life: i64, via: Via) {
+    use base64::Engine as _;
+    let claims = format!(r#"{{"iat":0,"exp":{life}}}"#);
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
+    let customer = state.entry(&id(name)).unwrap().customer.clone();
+    let token = Token::parse(&format!("a.{claims}.c")).unwrap();
+    let renewal = Renewal::new(&customer, token, now(), Lifetime::Jwt);
+    let skew = Skew::measure(now(), now(), TimeDelta::zero());
+    let event = Event::Obtained {
+        renewal: Box::new(renewal),
+        refresh_token: Some(Secret::new("r")),
+        via,
+        latency: std::time::Duration::ZERO,
+        skew,
+    };
+    state.apply(event, now(), 0.5);
+    state.apply(Event::Saved(id(name)), now(), 0.5);
+}
+
+#[test]
+fn those_without_a_token_or_near_its_end_are_due_the_most_urgent_first() {
+    let state = state(vec![
+        row("ended", "a", Some(-10)),
+        row("fine", "b", Some(3_600)),
+        row("never", "c", None),
+        row("soon", "d", Some(200)),
+    ]);
+    assert_eq!(names(&due(&state, now())), ["never", "ended", "soon"]);
+    let until = after(3_300) + TimeDelta::milliseconds(1);
+    assert_eq!(verdict_of(&state, "fine", now()), Verdict::Rest { until });
+    assert_eq!(next_due(&state, now(), &policy()), Some(until));
+    assert_eq!(verdict_of(&state, "fine", until), Verdict::Due);
+}
+
+#[test]
+fn a_short_life_is_renewed_at_its_half() {
+    let mut state = state(vec![row("short", "a", None)]);
+    obtained(&mut state, "short", 60, Via::Login);
+    assert!(matches!(verdict_of(&state, "short", after(29)), Verdict::Rest { .. }));
+    assert_eq!(verdict_of(&state, "short", after(31)), Verdict::Due);
+}
+
+#[test]
+fn who_failed_waits_and_is_left_alone_by_the_schedule_but_not_by_an_operator() {
+    let mut state = state(vec![row("a", "a", None)]);
+    fail(&mut state, "a", Failure::ServerError { status: 503 }, now());
+    assert_eq!(verdict_of(&state, "a", after(59)), Verdict::Wait { until: after(60) });
+    assert!(names(&due(&state, after(59))).is_empty());
+    assert_eq!(names(&due(&state, after(60))), ["a"]);
+    assert_eq!(names(&plan(&state, after(1), &policy(), &[Selection::DueNow])), ["a"]);
+}
+
+#[test]
+fn p21_a_clock_that_was_set_back_makes_nobody_wait() {
+    let mut state = state(vec![row("a", "a", None)]);
+    for _ in 0..10 {
+        fail(&mut state, "a", Failure::ServerError { status: 503 }, after(600));
+    }
+    assert!(matches!(verdict_of(&state, "a", after(601)), Verdict::Wait { .. }));
+    assert_eq!(verdict_of(&state, "a", now()), Verdict::Due, "the failure lies in the future");
+    assert_eq!(verdict_of(&state, "a", after(-7_200)), Verdict::Due);
+}
+
+#[test]
+fn p03_the_parked_are_tried_only_by_name_or_with_other_credentials() {
+    let mut state = state(vec![row("bad", "wrong", None)]);
+    fail(&mut state, "bad", Failure::CredentialsRejected, now());
+    let year = after(365 * 86_400);
+    for selection in [Selection::Due, Selection::DueNow, Selection::All, Selection::Rest([id("bad")].into())]
+    {
+        assert!(names(&plan(&state, year, &policy(), &[selection])).is_empty());
+    }
+    assert_eq!(plan(&state, year, &policy(), &[Selection::DueNow]).parked, [id("bad")]);
+    assert_eq!(names(&plan(&state, year, &policy(), &[Selection::Named([id("bad")].into())])), ["bad"]);
+    state.apply(table(vec![row("bad", "other", None)], Vec::new()), after(60), 0.5);
+    assert_eq!(names(&due(&state, after(60))), ["bad"]);
+}
+
+/// What the first attempt of a plan may do with its password.
+fn permission(plan: &Plan) -> Permission {
+    plan.accounts[plan.attempts[0].account].may_ask()
+}
+
+#[test]
+fn p02_rows_with_the_same_credentials_share_an_account_and_others_do_not() {
+    let mut spelled = row("c", "same", None);
+    spelled.credentials.url = "https://TB.example:443/".to_owned();
+    let state = state(vec![row("a", "same", None), row("b", "same", None), spelled, row("d", "other", None)]);
+    let plan = due(&state, now());
+    let accounts: Vec<usize> = plan.attempts.iter().map(|attempt| attempt.account).collect();
+    assert_eq!(accounts, [0, 0, 0, 1]);
+    assert_eq!(permission(&plan), Permission::Go);
+}
+
+#[test]
+fn p02_a_row_that_says_what_was_refused_is_not_tried_whoever_was_refused() {
+    let mut state = state(vec![row("first", "wrong", None)]);
+    fail(&mut state, "first", Failure::CredentialsRejected, now());
+    // The refused row leaves the table, and another one comes with the same.
+    state.apply(table(vec![row("second", "wrong", None)], Vec::new()), after(60), 0.5);
+    let plan_of_second = due(&state, after(60));
+    let Permission::Never(failure) = permission(&plan_of_second) else { panic!("it would be tried") };
+    assert!(failure.to_string().contains("for customer first"), "{failure}");
+    fail(&mut state, "second", failure, after(61));
+    let note = state.entry(&id("second")).unwrap().record.failure.clone().unwrap();
+    assert_eq!((note.kind, note.consecutive, note.permanent), (FailureKind::CredentialsRejected, 0, true));
+    // Naming it is leave to try, for all who have it.
+    let named = plan(&state, after(62), &policy(), &[Selection::Named([id("second")].into())]);
+    assert_eq!(permission(&named), Permission::Go);
+    // The first comes back: still refused.
+    state.apply(table(vec![row("first", "wrong", None)], Vec::new()), after(120), 0.5);
+    assert_eq!(verdict_of(&state, "first", after(120)), Verdict::Parked);
+}
+
+#[test]
+fn p02_a_password_that_is_accepted_frees_all_who_have_it() {
+    let mut state = state(vec![row("a", "same", None), row("b", "same", None), row("c", "other", None)]);
+    for name in ["a", "b", "c"] {
+        fail(&mut state, name, Failure::AccountDisabled, now());
+    }
+    obtained(&mut state, "a", 900, Via::Login);
+    assert_eq!(verdict_of(&state, "b", after(1)), Verdict::Due);
+    assert_eq!(verdict_of(&state, "c", after(1)), Verdict::Parked);
+    assert!(state.take_unrecorded().iter().any(|record| record.id == id("b") && record.failure.is_none()));
+}
+
+#[test]
+fn p02_a_restart_and_another_daemon_know_who_is_parked_whatever_the_clocks_say() {
+    let mut first = state(vec![row("a", "wrong", None)]);
+    fail(&mut first, "a", Failure::CredentialsRejected, now());
+    let records = first.take_unrecorded();
+    // The other one has failed to ask later, by its clock, and has not written that yet.
+    let mut second = state(vec![row("a", "wrong", None)]);
+    fail(&mut second, "a", Failure::ServerError { status: 503 }, after(300));
+    second.apply(table(vec![row("a", "wrong", None)], records.clone()), after(301), 0.5);
+    assert_eq!(verdict_of(&second, "a", after(9_999)), Verdict::Parked);
+    // What the second had written does not free the first.
+    let transient = Record {
+        failure: records[0]
+            .failure
+            .clone()
+            .map(|note| Box::new(FailureNote { permanent: false, kind: FailureKind::Timeout, ..*note })),
+        updated_at: after(300),
+        ..records[0].clone()
+    };
+    first.apply(Event::Recorded, after(1), 0.5);
+    first.apply(Event::Reading, after(2), 0.5);
+    first.apply(table(vec![row("a", "wrong", None)], vec![transient]), after(301), 0.5);
+    assert_eq!(verdict_of(&first, "a", after(9_999)), Verdict::Parked);
+    assert!(first.has_unrecorded(), "and the store is told again");
+}
+
+#[test]
+fn p02_who_is_named_and_cannot_be_asked_stays_parked() {
+    let mut state = state(vec![row("a", "wrong", None)]);
+    fail(&mut state, "a", Failure::CredentialsRejected, now());
+    fail(&mut state, "a", Failure::ServerError { status: 503 }, after(60));
+    assert_eq!(verdict_of(&state, "a", after(9_999)), Verdict::Parked);
+}
+
+#[test]
+fn a_refresh_token_goes_with_the_credentials_that_brought_it() {
+    let mut state = state(vec![row("a", "old", None)]);
+    obtained(&mut state, "a", 60, Via::Login);
+    assert_eq!(due(&state, after(40)).attempts[0].proof, Proof::RefreshToken);
+    state.apply(table(vec![row("a", "new", Some(60))], Vec::new()), after(40), 0.5);
+    let plan = due(&state, after(40));
+    assert!(plan.attempts[0].refresh_token.is_none());
+    assert_eq!(plan.attempts[0].proof, Proof::Once);
+    state.apply(Event::RefreshTokenRefused(id("a")), after(41), 0.5);
+}

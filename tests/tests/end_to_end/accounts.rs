@@ -1,0 +1,181 @@
+//! No account is ever locked: one wrong password is sent once for as long as a row says it.
+
+use std::time::Duration;
+
+use tbtoken_proto::{FailureKind, Phase, TokenStatus};
+use tbtoken_tests::canary;
+use tbtoken_tests::harness::{Installation, Row, Signal};
+use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+
+/// A user that is locked after so many wrong passwords, and a row with a wrong one.
+fn bad_row(thingsboard: &ThingsBoard, name: &str, max: u32) -> Row {
+    let account = thingsboard.add(User::new(name).max_failed_logins(max));
+    Row::new(name, &account).password(canary::password("wrong"))
+}
+
+#[test]
+fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
+    let faults = [
+        Temper::Normal,
+        Temper::Page(503),
+        Temper::DatabaseError,
+        Temper::RateLimit { retry_after: None },
+        Temper::Refuse,
+        Temper::Reset,
+        Temper::LoginPage,
+        Temper::Slow(Duration::from_millis(300)),
+        Temper::MaxRate { per_second: 2, retry_after: None },
+    ];
+    let thingsboard = ThingsBoard::start();
+    let good = Row::new("good", &thingsboard.add(User::new("good")));
+    let installation = Installation::new().with_row(good);
+    let mut names = Vec::new();
+    for (round, fault) in faults.into_iter().enumerate() {
+        // New rows for each fault, so that it meets some that were never tried and some that are parked.
+        let rows: Vec<Row> =
+            (1..=5).map(|max| bad_row(&thingsboard, &format!("fault{round}-max{max}"), max)).collect();
+        installation.table().insert(&rows);
+        names.extend(rows.into_iter().map(|row| row.customer_id));
+        thingsboard.set(fault.clone());
+        let mut daemon = installation.start();
+        daemon.refresh();
+        thingsboard.set(Temper::Normal);
+        // Who waits after the fault need not be waited for.
+        daemon.refresh();
+        daemon.until("the bad rows are parked", |status| status.tokens.summary.parked == names.len());
+        thingsboard.set(fault);
+        daemon.refresh();
+        if round % 2 == 0 {
+            assert!(daemon.stop().success());
+        } else {
+            daemon.kill();
+        }
+    }
+    thingsboard.set(Temper::Normal);
+    for name in &names {
+        assert_eq!(thingsboard.user_stats(name).wrong_passwords, 1, "{name}");
+        assert!(thingsboard.is_enabled(name), "{name}");
+    }
+    let daemon = installation.start();
+    daemon.until_customer("good", "is valid", |good| good.token_status == TokenStatus::Valid);
+}
+
+#[test]
+fn p02_rows_that_share_an_account_send_its_wrong_password_once() {
+    let thingsboard = ThingsBoard::start();
+    let first = bad_row(&thingsboard, "shared", 1);
+    let rows: Vec<Row> =
+        (0..20).map(|n| Row { customer_id: format!("site{n:02}"), ..first.clone() }).collect();
+    let installation = Installation::new().with_rows(&rows);
+    let mut daemon = installation.start();
+    let status = daemon.until("all are parked", |status| status.tokens.summary.parked == 20);
+    let tried: Vec<_> = rows
+        .iter()
+        .filter(|row| status.of(&row.customer_id).failure.as_ref().unwrap().consecutive == 1)
+        .collect();
+    assert_eq!(tried.len(), 1);
+    let untried = rows.iter().find(|row| row.customer_id != tried[0].customer_id).unwrap();
+    let failure = status.of(&untried.customer_id).failure.clone().unwrap();
+    assert_eq!((failure.kind, failure.permanent), (FailureKind::CredentialsRejected, true));
+    assert!(failure.message.contains(&format!("for customer {}", tried[0].customer_id)), "{failure:?}");
+
+    // The same under another id, also after a restart; another spelling of the URL is the same account.
+    installation.table().insert([&Row { customer_id: "new".into(), ..first.clone() }]);
+    daemon.until_customer("new", "is parked", |new| new.state == Phase::Parked);
+    daemon.kill();
+    let spelled = format!("{}/", first.tb_url.as_deref().unwrap());
+    installation.table().insert([&Row { customer_id: "newer".into(), ..first.clone() }.url(spelled)]);
+    let daemon = installation.start();
+    daemon.until("all are parked", |status| status.tokens.summary.parked == 22);
+    assert_eq!(thingsboard.user_stats("shared").wrong_passwords, 1);
+
+    // Put right in ThingsBoard: one is named, and all are back.
+    thingsboard.set_password("shared", first.tb_password.as_deref().unwrap());
+    daemon.refresh_customer("new");
+    daemon.until("all are valid", |status| status.tokens.summary.valid == 22);
+    assert_eq!(thingsboard.user_stats("shared").wrong_passwords, 1);
+}
+
+#[test]
+fn p02_whom_one_daemon_has_parked_a_second_one_does_not_try() {
+    let thingsboard = ThingsBoard::start();
+    let installation = Installation::new().with_row(bad_row(&thingsboard, "acme", 1));
+    let first = installation.start();
+    first.until_customer("acme", "is parked", |acme| acme.state == Phase::Parked);
+    let path = installation.table().path().to_str().unwrap();
+    let other = Installation::new().with("store.path", path);
+    let second = other.start();
+    second.until_customer("acme", "is parked", |acme| acme.state == Phase::Parked);
+    second.refresh();
+    first.refresh();
+    assert_eq!(thingsboard.user_stats("acme").wrong_passwords, 1);
+    drop(second);
+}
+
+#[test]
+fn p02_a_login_that_is_given_up_at_the_end_is_not_sent_again_at_once() {
+    let thingsboard = ThingsBoard::start();
+    let installation =
+        Installation::new().with_row(bad_row(&thingsboard, "acme", 1)).with("schedule.interval", "60s");
+    // The server counts the password at once and answers too late.
+    thingsboard.set(Temper::Slow(Duration::from_secs(30)));
+    let mut daemon = installation.start();
+    thingsboard.wait_until("the password is counted", |tally| tally.user("acme").wrong_passwords == 1);
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.wait_at_most(Duration::from_secs(5)).success());
+    thingsboard.set(Temper::Normal);
+    let daemon = installation.start();
+    let acme = daemon.until_customer("acme", "waits", |acme| acme.state == Phase::Retrying);
+    assert_eq!(acme.failure.unwrap().kind, FailureKind::Timeout);
+    assert!(acme.next_attempt_at.is_some());
+    assert_eq!(thingsboard.user_stats("acme").wrong_passwords, 1);
+    assert!(thingsboard.is_enabled("acme"));
+}
+
+#[test]
+fn p02_who_is_named_and_cannot_be_asked_stays_parked() {
+    let thingsboard = ThingsBoard::start();
+    let installation = Installation::new().with_row(bad_row(&thingsboard, "acme", 1));
+    let daemon = installation.start();
+    daemon.until_customer("acme", "is parked", |acme| acme.state == Phase::Parked);
+    thingsboard.set(Temper::Refuse);
+    daemon.refresh_customer("acme");
+    thingsboard.set(Temper::Normal);
+    daemon.refresh();
+    let acme = daemon.until_customer("acme", "is parked", |acme| acme.state == Phase::Parked);
+    assert_eq!(acme.failure.unwrap().kind, FailureKind::CredentialsRejected);
+    assert_eq!(thingsboard.user_stats("acme").wrong_passwords, 1);
+}
+
+#[test]
+fn p03_a_refused_refresh_token_falls_back_to_the_password_and_counts_no_failure() {
+    let thingsboard = ThingsBoard::start();
+    let installation = Installation::new().with_row(Row::new("acme", &thingsboard.add(User::new("acme"))));
+    let daemon = installation.start();
+    daemon.until_customer("acme", "is valid", |acme| acme.token_status == TokenStatus::Valid);
+    thingsboard.end_sessions("acme");
+    // Tokens are outdated by whole seconds.
+    daemon.until("a second has passed", |status| {
+        status.tokens.as_of.is_some_and(|at| (at - status.daemon.started_at).num_seconds() >= 2)
+    });
+    thingsboard.end_sessions("acme");
+    daemon.refresh_customer("acme");
+    let status = daemon.until_customer("acme", "is renewed", |acme| acme.renewals == 2);
+    assert!(status.failure.is_none());
+    let daemon = daemon.status();
+    assert_eq!((daemon.daemon.renewals_by_login, daemon.daemon.renewals_by_refresh_token), (2, 0));
+    assert_eq!(thingsboard.user_stats("acme").wrong_passwords, 0);
+}
+
+#[test]
+fn a_renewal_survives_a_connection_that_the_server_closes_in_the_same_moment() {
+    let thingsboard = ThingsBoard::start();
+    let installation = Installation::new().with_row(Row::new("acme", &thingsboard.add(User::new("acme"))));
+    thingsboard.set(Temper::StaleKeepAlive);
+    let daemon = installation.start();
+    daemon.until_customer("acme", "is valid", |acme| acme.token_status == TokenStatus::Valid);
+    let reply = daemon.refresh_customer("acme");
+    assert!(reply.result.as_ref().unwrap().success, "{reply:?}");
+    assert_eq!(daemon.status().daemon.renewals_by_refresh_token, 1);
+    assert_eq!(thingsboard.user_stats("acme").logins, 1, "the password was not needed");
+}
