@@ -420,13 +420,8 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
     }
 
-    /// Writes the records that have changed. In a pass those of plain successes wait for each other: to write them one
-    /// handful after the other takes as long as writing the tokens.
+    /// Writes the records that have changed.
     fn record(&mut self) {
-        if matches!(self.job, Job::Passing { .. }) && self.deadline.is_none() && self.state.records_can_wait()
-        {
-            return;
-        }
         if self.recorder.is_idle() && !self.recorder.is_held() && self.state.has_unrecorded() {
             self.recorder.write(&self.store, self.state.take_unrecorded());
         }

@@ -23,9 +23,6 @@ use crate::model::{
 };
 use crate::store::{RowProblem, StoreError};
 
-/// How many records of plain successes are gathered before they are written.
-const RECORDS_AT_A_TIME: usize = 2_000;
-
 /// Everything that the daemon knows. The scheduler owns it; nobody else changes it.
 #[derive(Debug)]
 pub struct State {
@@ -47,8 +44,6 @@ pub struct State {
     told: HashSet<RowProblem>,
     told_records_lost: bool,
     unrecorded: BTreeSet<CustomerId>,
-    /// Whether one of them says more than that a renewal went as the one before.
-    unrecorded_matters: bool,
     /// Whose records are being written, and whose were since the table began to be read: what the store says of them may be
     /// older than what we know.
     recording: BTreeSet<CustomerId>,
@@ -92,7 +87,6 @@ impl State {
             told: HashSet::new(),
             told_records_lost: false,
             unrecorded: BTreeSet::new(),
-            unrecorded_matters: false,
             recording: BTreeSet::new(),
             recorded: BTreeSet::new(),
             orphans: Vec::new(),
@@ -194,16 +188,9 @@ impl State {
     /// The records that have changed since this was last asked.
     pub fn take_unrecorded(&mut self) -> Vec<Record> {
         let ids = std::mem::take(&mut self.unrecorded);
-        self.unrecorded_matters = false;
         self.recording.clone_from(&ids);
         let present = ids.iter().filter_map(|id| self.entries.get(id)).map(|entry| entry.record.clone());
         present.chain(self.orphans.drain(..)).collect()
-    }
-
-    /// Whether the records that wait to be written may go on waiting for a while: nothing that must be remembered is lost
-    /// with them, and they are few enough for one call.
-    pub fn records_can_wait(&self) -> bool {
-        !self.unrecorded_matters && self.orphans.is_empty() && self.unrecorded.len() < RECORDS_AT_A_TIME
     }
 
     /// Whether records wait to be written.
@@ -253,7 +240,7 @@ impl State {
             }
             Event::Saved(id) => self.saved(&id, at),
             Event::Superseded(id) => {
-                self.must_record(id.clone());
+                self.unrecorded.insert(id.clone());
                 self.touch(&id, |entry| {
                     entry.attempting = false;
                     entry.unsaved = None;
@@ -296,7 +283,7 @@ impl State {
                 self.recorded.append(&mut self.recording);
                 for record in records {
                     if self.entries.contains_key(&record.id) {
-                        self.must_record(record.id);
+                        self.unrecorded.insert(record.id);
                     } else {
                         self.orphans.push(record);
                     }
@@ -370,7 +357,6 @@ impl State {
         self.unrecorded.insert(id.clone());
         self.pass.updated += 1;
         if let Some(failures) = recovered {
-            self.unrecorded_matters = true;
             let message = format!("renewed after {failures} failed attempts");
             self.note(at, NoticeKind::Recovered, Some(id), message);
         }
@@ -411,12 +397,6 @@ impl State {
             let message = format!("{updated} of {total} renewed, {errors} failed");
             self.note(at, NoticeKind::PassFinished, None, message);
         }
-    }
-
-    /// The record of this customer must be written soon.
-    fn must_record(&mut self, id: CustomerId) {
-        self.unrecorded_matters = true;
-        self.unrecorded.insert(id);
     }
 
     /// Says that the store is lost, unless that is known.

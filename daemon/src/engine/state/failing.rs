@@ -65,7 +65,6 @@ impl State {
         self.revision += 1;
         entry.revision = self.revision;
         self.unrecorded.insert(id.clone());
-        self.unrecorded_matters = true;
         self.pass.errors += 1;
         self.history.push(Notice {
             seq: 0,
@@ -124,7 +123,6 @@ impl State {
             self.revision += 1;
             entry.revision = self.revision;
             self.unrecorded.insert(other.clone());
-            self.unrecorded_matters = true;
             let message = format!("its credentials were accepted for customer {id}; it is tried again");
             self.note(at, NoticeKind::Unparked, Some(&other), message);
         }

@@ -154,7 +154,6 @@ impl State {
             self.revision += 1;
             entry.revision = self.revision;
             self.unrecorded.insert(id.clone());
-            self.unrecorded_matters = true;
         }
         for id in unparked {
             let message = "its URL, user or password has changed; it is tried again".to_owned();
@@ -270,20 +269,6 @@ mod tests {
         read(&mut state, &[]);
         assert!(state.is_empty());
         assert_eq!(state.removed().0.len(), 5);
-    }
-
-    #[test]
-    fn only_records_of_plain_successes_can_wait() {
-        let mut state = state();
-        read(&mut state, &[("a", "u"), ("b", "u")]);
-        assert!(state.records_can_wait() && !state.has_unrecorded());
-        let failure = crate::model::Failure::CredentialsRejected;
-        state.apply(Event::Failed { id: CustomerId::new("a"), failure }, DateTime::UNIX_EPOCH, 0.5);
-        assert!(!state.records_can_wait(), "who is parked is remembered at once");
-        state.take_unrecorded();
-        assert!(state.records_can_wait());
-        read(&mut state, &[("a", "v"), ("b", "u")]);
-        assert!(!state.records_can_wait(), "and so is who is not any more");
     }
 
     #[test]
