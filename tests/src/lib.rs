@@ -6,7 +6,7 @@
 //! - [`harness`] starts the real binaries in a temporary folder, talks to them, and ends them again.
 //! - [`canary`] marks every secret that fake and harness hand out, and finds the marks in whatever was printed.
 //! - [`demo`] puts all of it on one stage for a person to look at.
-//! - [`bench`] measures the daemon from outside.
+//! - [`mod@bench`] measures the daemon from outside.
 //!
 //! ```no_run
 //! use tbtoken_proto::TokenStatus;

@@ -223,14 +223,14 @@ pub(super) fn urls(customers: &[Customer], require_https: bool) -> (Vec<BaseUrl>
         let remedy = "Correct tb_url in these rows, for example https://tb.example.com.";
         findings.push(Finding::error(
             "tb_url",
-            format!("{} rows cannot be used: {why} ({})", ids.len(), some(&ids)),
+            format!("{} cannot be used: {why} ({})", count_of_rows(ids.len()), some(&ids)),
             remedy,
         ));
     }
     if !plain.is_empty() {
         let found = format!(
-            "{} rows have an http URL: their passwords are sent unencrypted ({})",
-            plain.len(),
+            "{} with an http URL: the passwords are sent unencrypted ({})",
+            count_of_rows(plain.len()),
             some(&plain)
         );
         findings.push(match require_https {
@@ -247,6 +247,10 @@ pub(super) fn urls(customers: &[Customer], require_https: bool) -> (Vec<BaseUrl>
         });
     }
     (usable.into_iter().map(|(_, base)| base).collect(), findings)
+}
+
+fn count_of_rows(count: usize) -> String {
+    if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
 }
 
 fn some(ids: &[&str]) -> String {

@@ -1,5 +1,6 @@
 //! What clients are shown: state in, the protocol's words out. Pure.
 
+mod row;
 mod sentence;
 mod words;
 
@@ -9,9 +10,10 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto as proto;
 
+use self::row::{Row, Urls};
 use super::handle::{NotRefreshed, Outcome, Refreshed};
 use super::history::{Kept, Notice, NoticeKind};
-use super::plan::{Policy, Trigger, Verdict, verdict};
+use super::plan::{Policy, Trigger};
 use super::state::{Entry, Host, PassCounts, State};
 use crate::model::{CustomerId, HostKey, TokenStatus};
 use crate::text::printable;
@@ -73,13 +75,6 @@ pub struct Snapshot {
 struct HostRow {
     revision: u64,
     host: proto::Host,
-}
-
-/// A customer as it is shown.
-#[derive(Debug)]
-struct Row {
-    revision: u64,
-    customer: proto::Customer,
 }
 
 impl Snapshot {
@@ -149,7 +144,7 @@ impl Snapshot {
     }
 
     fn find(&self, id: &str) -> Option<&Row> {
-        let found = self.rows.binary_search_by(|row| row.customer.customer_id.as_str().cmp(id)).ok()?;
+        let found = self.rows.binary_search_by(|row| row.id().cmp(id)).ok()?;
         self.rows.get(found).map(AsRef::as_ref)
     }
 
@@ -226,8 +221,8 @@ impl Snapshot {
             proto::Rows::None => return None,
             proto::Rows::All => None,
             proto::Rows::Only(ids) => {
-                let urls = ids.iter().filter_map(|id| self.find(id)).map(|row| &row.customer.tb_url);
-                Some(urls.filter_map(|url| proto::host_of(url)).collect::<HashSet<String>>())
+                let urls = ids.iter().filter_map(|id| self.find(id)).map(Row::url);
+                Some(urls.filter_map(proto::host_of).collect::<HashSet<String>>())
             }
         };
         let changed = self.hosts.iter().filter(|row| since.is_none_or(|since| row.revision > since.0));
@@ -253,30 +248,16 @@ impl Snapshot {
     }
 }
 
-impl Row {
-    fn at(&self, now: DateTime<Utc>) -> proto::Customer {
-        let mut customer = self.customer.clone();
-        customer.minutes_until_expiry = customer.tbtokenexpiry.map(|expiry| minutes_until(expiry, now));
-        customer
-    }
-}
-
-/// Whole minutes, rounded toward minus infinity.
-fn minutes_until(expiry: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
-    (expiry - now).num_milliseconds().div_euclid(60_000)
-}
-
 fn rows(state: &State, policy: &Policy, before: Option<&Snapshot>, now: DateTime<Utc>) -> Vec<Arc<Row>> {
     let mut before = before.map(|before| before.rows.iter().peekable());
     let mut shared = |id: &CustomerId, revision: u64| {
         let before = before.as_mut()?;
-        while before.next_if(|row| row.customer.customer_id.as_str() < id.as_str()).is_some() {}
-        before.next_if(|row| row.customer.customer_id == id.as_str() && row.revision == revision).cloned()
+        while before.next_if(|row| row.id() < id.as_str()).is_some() {}
+        before.next_if(|row| row.id() == id.as_str() && row.revision == revision).cloned()
     };
+    let mut urls = Urls::default();
     let row = |(id, entry): (&CustomerId, &Entry)| {
-        shared(id, entry.revision).unwrap_or_else(|| {
-            Arc::new(Row { revision: entry.revision, customer: customer(id, entry, policy, now) })
-        })
+        shared(id, entry.revision).unwrap_or_else(|| Arc::new(Row::new(id, entry, policy, now, &mut urls)))
     };
     state.entries().map(row).collect()
 }
@@ -302,47 +283,16 @@ fn host_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<HostRow>> {
     state.hosts().iter().map(row).collect()
 }
 
-fn customer(id: &CustomerId, entry: &Entry, policy: &Policy, now: DateTime<Utc>) -> proto::Customer {
-    let verdict = verdict(entry, now, policy);
-    proto::Customer {
-        customer_id: id.to_string(),
-        tb_username: entry.customer.credentials.username.clone(),
-        tb_url: crate::text::url(&entry.customer.credentials.url),
-        token_status: words::status(entry.status),
-        tbtokenexpiry: entry.customer.expiry,
-        minutes_until_expiry: None,
-        state: phase(entry, verdict),
-        last_success_at: entry.record.last_success_at,
-        renewals: entry.record.renewals,
-        next_attempt_at: match verdict {
-            Verdict::Rest { until } | Verdict::Wait { until } => Some(until),
-            Verdict::Due | Verdict::Parked | Verdict::Save => None,
-        },
-        failure: words::failure(entry, now),
-    }
-}
-
-fn phase(entry: &Entry, verdict: Verdict) -> proto::Phase {
-    match verdict {
-        _ if entry.attempting => proto::Phase::Refreshing,
-        Verdict::Parked => proto::Phase::Parked,
-        Verdict::Wait { .. } | Verdict::Save => proto::Phase::Retrying,
-        Verdict::Due if entry.record.failure.is_some() => proto::Phase::Retrying,
-        Verdict::Due => proto::Phase::Due,
-        Verdict::Rest { .. } => proto::Phase::Ok,
-    }
-}
-
 fn summary(rows: &[Arc<Row>]) -> proto::Summary {
     let mut summary = proto::Summary { total: rows.len(), ..proto::Summary::default() };
     for row in rows {
-        match row.customer.token_status {
+        match row.token_status {
             proto::TokenStatus::Valid => summary.valid += 1,
             proto::TokenStatus::ExpiringSoon => summary.expiring_soon += 1,
             proto::TokenStatus::Expired => summary.expired += 1,
             proto::TokenStatus::Missing | proto::TokenStatus::Unknown => summary.missing += 1,
         }
-        match row.customer.state {
+        match row.state {
             proto::Phase::Parked => summary.parked += 1,
             proto::Phase::Retrying => summary.retrying += 1,
             _ => {}

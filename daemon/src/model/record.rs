@@ -9,8 +9,8 @@ use super::{CustomerId, FailureKind, Fingerprint};
 pub struct Record {
     /// Who.
     pub id: CustomerId,
-    /// The failure of the last attempt; none when it succeeded.
-    pub failure: Option<FailureNote>,
+    /// The failure of the last attempt; none when it succeeded. Boxed, because few have one.
+    pub failure: Option<Box<FailureNote>>,
     /// The last renewal that was written.
     pub last_success_at: Option<DateTime<Utc>>,
     /// How many renewals were written.

@@ -1,6 +1,6 @@
 //! The log: one line an event, to the journal with its fields or to stderr as text.
 //!
-//! What is logged goes through a bounded queue to a thread that writes it ([`queue`]): a journal or a pipe that nobody
+//! What is logged goes through a bounded queue to a thread that writes it (`queue.rs`): a journal or a pipe that nobody
 //! reads costs lines, which are counted, and never holds up the loop.
 
 mod journal;

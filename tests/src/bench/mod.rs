@@ -16,6 +16,7 @@ mod asking;
 mod bound;
 mod database;
 mod options;
+mod peer;
 mod report;
 mod scenario;
 mod stage;
@@ -39,6 +40,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             world::serve();
             return ExitCode::SUCCESS;
         }
+        Scenario::ServeMssql => {
+            database::serve();
+            return ExitCode::SUCCESS;
+        }
         Scenario::Pass(options) => &options.common,
         Scenario::Rest(options) => &options.common,
         Scenario::Sick(options) => &options.common,
@@ -48,7 +53,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     // Building it must not count.
     binaries::prepare_only(&["tbtokend"], Progress::Shown);
     let reports = match &arguments.scenario {
-        Scenario::ServeThingsboards => Vec::new(),
+        Scenario::ServeThingsboards | Scenario::ServeMssql => Vec::new(),
         Scenario::Pass(options) => vec![scenario::pass::run(options)],
         Scenario::Rest(options) => vec![scenario::rest::run(options)],
         Scenario::Sick(options) => scenario::sick::run(options),

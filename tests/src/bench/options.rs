@@ -32,14 +32,17 @@ pub(super) enum Scenario {
     /// The fake ThingsBoards, told what to do on standard input
     #[command(hide = true)]
     ServeThingsboards,
+    /// The fake SQL Server, likewise
+    #[command(hide = true)]
+    ServeMssql,
 }
 
 /// What all scenarios have.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Common {
-    /// Where the customers are: sqlite, fake-mssql (a fake SQL Server), or a connection string of a SQL Server, such as
-    /// "server=tcp:localhost,1433;database=bench;user=…;password=…" (in whose database the table is made anew);
-    /// TBTOKEN_BENCH_STORE is used if this is not given
+    /// Where the customers are: sqlite, fake-mssql (a fake SQL Server), or a connection string such as
+    /// "server=localhost,1433;database=bench;user=sa;password=…;ca_file=ca.pem" (or trust=true for anyone's certificate),
+    /// in whose database a schema is made and taken away again. TBTOKEN_BENCH_STORE is used if this is not given
     #[arg(long, value_name = "STORE")]
     pub(super) store: Option<Wish>,
     /// How long each login takes, in milliseconds

@@ -129,9 +129,7 @@ impl Run {
         report.count("requests", "requests that ThingsBoard saw", seen.requests);
         report.count("connections", "connections that it saw", seen.connections);
         report.count("in_flight_peak", "most at a time at one server", seen.in_flight_peak as u64);
-        if let Some(round_trips) = self.stage.database.round_trips() {
-            report.count("database_round_trips", "database round trips", round_trips);
-        }
+        self.stage.database.count(report);
         report.time("fakes_cpu", "CPU time of the fake ThingsBoards", self.stage.world.cpu(), None);
     }
 

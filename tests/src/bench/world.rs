@@ -1,15 +1,11 @@
-//! The fake ThingsBoard servers, in a process of their own: this very program, started again with a hidden subcommand.
-//!
-//! One line of JSON on its standard input is an order, one on its standard output answers it. It ends when its input
-//! does, so that it never outlives the benchmark.
+//! The fake ThingsBoard servers, in a process of their own.
 
-use std::io::{BufRead as _, BufReader, Lines, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::usage::Watched;
+use super::peer::{self, Peer};
 use crate::canary;
 use crate::thingsboard::{Account, Temper, ThingsBoard, User};
 
@@ -33,13 +29,6 @@ enum Order {
     Count,
 }
 
-/// What it answers.
-#[derive(Debug, Serialize, Deserialize)]
-enum Answer {
-    Opened { urls: Vec<String> },
-    Counted(Seen),
-}
-
 /// What the servers have seen, all together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Seen {
@@ -56,9 +45,7 @@ pub struct Seen {
 /// The servers, as the benchmark holds them.
 #[derive(Debug)]
 pub struct World {
-    child: Child,
-    orders: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
+    process: Peer,
     hosts: Vec<Host>,
     urls: Vec<String>,
 }
@@ -70,21 +57,9 @@ impl World {
     /// If this program cannot be started again.
     #[must_use]
     pub fn open(hosts: &[Host]) -> Self {
-        let program = std::env::current_exe().expect("the path of this very program");
-        let mut child = Command::new(program)
-            .arg("serve-thingsboards")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this program can be started again");
-        let orders = child.stdin.take().expect("a pipe");
-        let answers = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let mut world = Self { child, orders, answers, hosts: hosts.to_vec(), urls: Vec::new() };
-        match world.ask(&Order::Open(hosts.to_vec())) {
-            Answer::Opened { urls } => world.urls = urls,
-            Answer::Counted(_) => panic!("the fake ThingsBoards answer something else"),
-        }
-        world
+        let mut process = Peer::start("serve-thingsboards");
+        let urls = process.ask(&Order::Open(hosts.to_vec()));
+        Self { process, hosts: hosts.to_vec(), urls }
     }
 
     /// The accounts, in turn: the first of each server, then the second of each, so that the rows of the table say
@@ -112,30 +87,13 @@ impl World {
     /// # Panics
     /// If the process has ended.
     pub fn seen(&mut self) -> Seen {
-        match self.ask(&Order::Count) {
-            Answer::Counted(seen) => seen,
-            Answer::Opened { .. } => panic!("the fake ThingsBoards answer something else"),
-        }
+        self.process.ask(&Order::Count)
     }
 
     /// The CPU time that the process has used.
     #[must_use]
     pub fn cpu(&self) -> Duration {
-        Watched::new(i32::try_from(self.child.id()).expect("process ids fit")).cpu()
-    }
-
-    fn ask(&mut self, order: &Order) -> Answer {
-        let line = serde_json::to_string(order).expect("an order is JSON");
-        writeln!(self.orders, "{line}").expect("the fake ThingsBoards read");
-        let answer = self.answers.next().expect("the fake ThingsBoards are there").expect("they answer");
-        serde_json::from_str(&answer).expect("an answer is JSON")
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.process.cpu()
     }
 }
 
@@ -145,19 +103,14 @@ fn username(host: usize, number: usize) -> String {
 
 /// Is the process of the servers, until its standard input ends.
 pub(super) fn serve() {
-    crate::harness::process::raise_descriptor_limit();
     let mut servers = Vec::new();
-    for line in std::io::stdin().lines() {
-        let Ok(line) = line else { return };
-        let answer = match serde_json::from_str(&line).expect("an order is JSON") {
-            Order::Open(hosts) => {
-                servers = hosts.iter().enumerate().map(|(index, host)| server(index, *host)).collect();
-                Answer::Opened { urls: servers.iter().map(ThingsBoard::url).collect() }
-            }
-            Order::Count => Answer::Counted(count(&servers)),
-        };
-        println!("{}", serde_json::to_string(&answer).expect("an answer is JSON"));
-    }
+    peer::serve(|order| match order {
+        Order::Open(hosts) => {
+            servers = hosts.iter().enumerate().map(|(index, host)| server(index, *host)).collect();
+            json!(servers.iter().map(ThingsBoard::url).collect::<Vec<_>>())
+        }
+        Order::Count => json!(count(&servers)),
+    });
 }
 
 fn server(index: usize, host: Host) -> ThingsBoard {

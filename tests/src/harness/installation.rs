@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::process::Process;
 use super::{Config, Daemon, Row, Table, binaries, wait};
 use crate::canary;
+use crate::mssql::SqlServer;
 
 /// A folder with a configuration and a SQLite table. It goes when it is dropped, after everything in it that a process
 /// has printed was searched for canaries.
@@ -73,6 +74,31 @@ impl Installation {
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<toml::Value>) -> Self {
         self.config.set(key, value);
+        self
+    }
+
+    /// With this fake SQL Server as the store: the password in a file, its authority trusted. The SQLite table stays, unused.
+    ///
+    /// # Panics
+    /// If the password's file cannot be written.
+    #[must_use]
+    pub fn on_mssql(mut self, server: &SqlServer) -> Self {
+        let settings = server.settings();
+        let authority = server.write_authority(self.folder());
+        let password = self.folder().join("mssql-password");
+        std::fs::write(&password, settings.password).expect("a file in one's own folder");
+        std::fs::set_permissions(&password, Permissions::from_mode(0o600)).expect("one's own file");
+        self.config.unset("store.path");
+        for (key, value) in [
+            ("store.kind", "mssql"),
+            ("store.server", &server.place()),
+            ("store.database", &settings.database),
+            ("store.user", &settings.user),
+            ("store.password_file", password.to_str().expect("a folder in UTF-8")),
+            ("store.ca_file", authority.to_str().expect("a folder in UTF-8")),
+        ] {
+            self.config.set(key, value);
+        }
         self
     }
 

@@ -3,6 +3,7 @@
 use super::server::SqlServer;
 use super::sql::{Outcome, Session, SqlType, Table, Value, parse_guid, run};
 use super::wire::rpc::Request;
+use crate::harness::Row;
 
 impl SqlServer {
     /// Makes a table: its columns with their types as they are written in SQL. The first is the key.
@@ -94,6 +95,34 @@ impl SqlServer {
             let table = state.database.table_mut(name);
             change(table.unwrap_or_else(|| panic!("there is no table {name}")));
         });
+    }
+
+    /// Adds rows to `customer_settings`, as the application next door would.
+    pub fn insert<'r>(&self, rows: impl IntoIterator<Item = &'r Row>) {
+        let quote = |text: &Option<String>| match text {
+            None => "NULL".to_owned(),
+            Some(text) => format!("N'{}'", text.replace('\'', "''")),
+        };
+        for row in rows {
+            let id = Some(row.customer_id.clone());
+            let texts =
+                [&id, &row.tb_username, &row.tb_password, &row.tb_url, &row.tbtoken, &row.tbtokenexpiry];
+            let columns = "customer_id, tb_username, tb_password, tb_url, tbtoken, tbtokenexpiry";
+            let values = texts.map(quote).join(", ");
+            self.execute(&format!("INSERT INTO customer_settings ({columns}) VALUES ({values})"));
+        }
+    }
+
+    /// A column of a row of `customer_settings` as text; `None` for NULL.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[must_use]
+    pub fn column(&self, id: &str, column: &str) -> Option<String> {
+        let rows =
+            self.execute(&format!("SELECT {column} FROM customer_settings WHERE customer_id = '{id}'"));
+        let value = rows.into_iter().next().unwrap_or_else(|| panic!("no customer {id}")).remove(0);
+        (value != Value::Null).then(|| value.to_string())
     }
 
     /// Runs statements as the owner of the database would, beside the socket, and gives back the rows of the last that

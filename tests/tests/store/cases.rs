@@ -211,7 +211,13 @@ fn record(place: &Place, id: u32, kind: Option<FailureKind>) -> Record {
         fingerprint: Fingerprint::from_text("abcDEF+/0".to_owned()),
     });
     let (last_success_at, updated_at) = (Some(at("2026-11-22T14:00:00Z")), at("2026-11-23T14:00:00.123456Z"));
-    Record { id: CustomerId::new(place.id(id)), failure, last_success_at, renewals: 42, updated_at }
+    Record {
+        id: CustomerId::new(place.id(id)),
+        failure: failure.map(Box::new),
+        last_success_at,
+        renewals: 42,
+        updated_at,
+    }
 }
 
 fn sorted(mut records: Vec<Record>) -> Vec<Record> {

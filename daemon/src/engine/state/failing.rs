@@ -60,7 +60,7 @@ impl State {
         if note.kind != FailureKind::Database {
             entry.unsaved = None;
         }
-        entry.record.failure = Some(note);
+        entry.record.failure = Some(Box::new(note));
         entry.record.updated_at = at;
         self.revision += 1;
         entry.revision = self.revision;
@@ -115,7 +115,7 @@ impl State {
         }));
         for other in present.into_iter().filter(|other| other != id) {
             let Some(entry) = self.entries.get_mut(&other) else { continue };
-            let is_same = |note: &mut FailureNote| note.permanent && note.fingerprint == fingerprint;
+            let is_same = |note: &mut Box<FailureNote>| note.permanent && note.fingerprint == fingerprint;
             if entry.record.failure.take_if(is_same).is_none() {
                 continue;
             }

@@ -14,7 +14,7 @@ pub(super) struct Refusals {
 
 /// The failure, if it is the server's lasting answer to the credentials.
 pub(super) fn refusal(record: &Record) -> Option<&FailureNote> {
-    record.failure.as_ref().filter(|note| note.permanent && note.kind.is_about_the_account())
+    record.failure.as_deref().filter(|note| note.permanent && note.kind.is_about_the_account())
 }
 
 impl Refusals {

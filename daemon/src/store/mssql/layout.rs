@@ -201,3 +201,83 @@ fn now_for(kind: &str) -> Option<&'static str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, kind: &str, length: Option<i32>, scale: Option<i32>) -> Column {
+        Column { name: name.to_owned(), kind: kind.to_owned(), length, scale }
+    }
+
+    fn known() -> Vec<Column> {
+        vec![
+            column("customer_id", "uniqueidentifier", None, None),
+            column("tb_username", "nvarchar", Some(200), None),
+            column("tb_password", "varchar", Some(200), None),
+            column("TB_URL", "nchar", Some(400), None),
+            column("tbtoken", "varchar", Some(-1), None),
+            column("tbtokenexpiry", "datetime", None, Some(3)),
+            column("updatedttm", "datetime", None, Some(3)),
+        ]
+    }
+
+    fn with(name: &str, changed: Column) -> Result<Layout, Unusable> {
+        let columns = known().into_iter().map(|column| match column.name.eq_ignore_ascii_case(name) {
+            true => changed.clone(),
+            false => column,
+        });
+        Layout::of("dbo.customers", &columns.collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_known_table_is_understood() {
+        let layout = Layout::of("dbo.customers", &known()).unwrap();
+        assert_eq!((layout.id, layout.expiry, layout.capacity), (IdType::Guid, ExpiryType::DateTime, None));
+        assert_eq!(layout.table, "[dbo].[customers]");
+        assert_eq!(layout.columns.username.text, "[tb_username]");
+        assert_eq!(layout.columns.password.text, "CAST([tb_password] AS nvarchar(4000))");
+        assert_eq!(layout.columns.url.text_of("c"), "RTRIM(CAST(c.[TB_URL] AS nvarchar(4000)))");
+        assert_eq!(layout.columns.updated, Some(("[updatedttm]".to_owned(), "GETDATE()")));
+    }
+
+    #[test]
+    fn every_type_of_the_contract_is_understood() {
+        for (kind, length, id) in [
+            ("int", None, IdType::Number("int")),
+            ("bigint", None, IdType::Number("bigint")),
+            ("varchar", Some(50), IdType::Text("varchar(50)".to_owned())),
+            ("nvarchar", Some(-1), IdType::Text("nvarchar(max)".to_owned())),
+        ] {
+            assert_eq!(with("customer_id", column("customer_id", kind, length, None)).unwrap().id, id);
+        }
+        for (kind, scale, expiry) in [
+            ("datetime2", 0, ExpiryType::DateTime2(0)),
+            ("datetimeoffset", 3, ExpiryType::DateTimeOffset(3)),
+            ("smalldatetime", 0, ExpiryType::SmallDateTime),
+        ] {
+            let changed = column("tbtokenexpiry", kind, None, Some(scale));
+            assert_eq!(with("tbtokenexpiry", changed).unwrap().expiry, expiry);
+        }
+        assert_eq!(
+            with("tbtoken", column("tbtoken", "nvarchar", Some(255), None)).unwrap().capacity,
+            Some(255)
+        );
+        let rowversion = with("updatedttm", column("updatedttm", "timestamp", None, None)).unwrap();
+        assert_eq!(rowversion.columns.updated, None, "it sets itself");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let without: Vec<Column> = known().into_iter().filter(|column| column.name != "tbtoken").collect();
+        assert_eq!(Layout::of("t", &without), Err(Unusable::NoColumn("tbtoken")));
+        assert_eq!(Layout::of("t", &[]), Err(Unusable::NoColumn("customer_id")));
+        let wrong = |name, kind| with(name, column(name, kind, None, None)).unwrap_err();
+        assert!(matches!(wrong("customer_id", "float"), Unusable::WrongType { column: "customer_id", .. }));
+        assert!(matches!(
+            wrong("tbtokenexpiry", "varchar"),
+            Unusable::WrongType { column: "tbtokenexpiry", .. }
+        ));
+        assert!(matches!(wrong("tb_url", "xml"), Unusable::WrongType { column: "tb_url", .. }));
+    }
+}

@@ -174,7 +174,13 @@ fn record(mut cells: IntoIter<ColumnData<'static>>) -> Result<Record, Strange> {
         fingerprint: Fingerprint::from_text(fingerprint),
     });
     let renewals = u64::try_from(renewals).unwrap_or(0);
-    Ok(Record { id: CustomerId::new(id), failure, last_success_at, renewals, updated_at })
+    Ok(Record {
+        id: CustomerId::new(id),
+        failure: failure.map(Box::new),
+        last_success_at,
+        renewals,
+        updated_at,
+    })
 }
 
 fn time(value: &ColumnData<'static>) -> Result<Option<DateTime<Utc>>, Strange> {

@@ -135,7 +135,8 @@ impl Trouble {
     pub(super) fn is_worth_another_try(&self) -> bool {
         match self {
             Self::Lost(_) | Self::TimedOut => true,
-            Self::Server(error) => error.meaning() == Meaning::Transient,
+            // A new connection looks at the table, and names the column that is gone.
+            Self::Server(error) => matches!(error.meaning(), Meaning::Transient | Meaning::NoColumn),
             Self::Table(_) => false,
         }
     }
@@ -272,5 +273,114 @@ impl Names {
 impl From<Problem> for StoreError {
     fn from(problem: Problem) -> Self {
         Self::Server(problem)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(number: u32, class: u8) -> ServerError {
+        ServerError { number, state: 1, class }
+    }
+
+    fn names() -> Names {
+        let text = |text: &str| text.to_owned();
+        Names {
+            server: text("sql01"),
+            database: text("app"),
+            user: text("svc"),
+            table: text("dbo.customers"),
+        }
+    }
+
+    /// Promise 10: the numbers of the contract, one by one.
+    #[test]
+    fn p10_every_transient_number_is_tried_again() {
+        for number in [
+            20, 64, 121, 233, 997, 1204, 1205, 1222, 4221, 10053, 10054, 10060, 10928, 10929, 40143, 40197,
+            40501, 40540, 40613, 42108, 42109, 49918, 49919, 49920, 47132, 47137, 47139, 49802, 49977, 49983,
+        ] {
+            let trouble = Trouble::Server(error(number, 16));
+            assert!(trouble.is_worth_another_try(), "{number}");
+            assert!(!error(number, 16).may_be_about_a_row(), "{number}");
+        }
+        assert!(Trouble::TimedOut.is_worth_another_try() && !Trouble::TimedOut.spares_the_connection());
+        let lost = Trouble::from(Error::Io { kind: IoErrorKind::UnexpectedEof, message: "x".to_owned() });
+        assert!(lost.is_worth_another_try() && !lost.spares_the_connection());
+        // The server ends the connection, or lacks something.
+        assert_eq!(error(7, 20).meaning(), Meaning::Transient);
+        assert_eq!(error(9002, 17).meaning(), Meaning::Transient);
+    }
+
+    #[test]
+    fn only_what_the_server_lived_with_leaves_a_connection_in_use() {
+        for (number, class, spared) in [
+            (547, 16, true),
+            (2628, 16, true),
+            (50001, 16, true),
+            (1205, 13, true),
+            (1222, 16, true),
+            (1222, 20, false),
+            (40613, 17, false),
+            (208, 16, false),
+            (229, 14, false),
+            (1934, 16, true),
+            (1934, 21, false),
+        ] {
+            assert_eq!(
+                Trouble::Server(error(number, class)).spares_the_connection(),
+                spared,
+                "{number} {class}"
+            );
+        }
+    }
+
+    /// Promise 11: each is named, with the statement that mends it, and none is tried again at once.
+    #[test]
+    fn p11_what_does_not_pass_is_named_with_its_remedy() {
+        for (number, doing, said, remedy) in [
+            (18456, Doing::Reading, "refuses the login svc", "password"),
+            (18470, Doing::Reading, "disabled", "password"),
+            (4060, Doing::Reading, "cannot open the database app", "CREATE USER [svc]"),
+            (208, Doing::Reading, "no table dbo.customers", "dbo.customers"),
+            (
+                229,
+                Doing::Reading,
+                "no SELECT permission on dbo.customers",
+                "GRANT SELECT ON [dbo].[customers] TO [svc];",
+            ),
+            (
+                230,
+                Doing::Saving,
+                "no UPDATE permission",
+                "GRANT UPDATE ON [dbo].[customers] (tbtoken, tbtokenexpiry)",
+            ),
+            (229, Doing::Recording, "tbtokend_state", "ON [dbo].[tbtokend_state] TO [svc];"),
+            (3906, Doing::Saving, "read-only", "listener"),
+        ] {
+            let trouble = Trouble::Server(error(number, 14));
+            assert!(!trouble.is_worth_another_try(), "{number}");
+            let explained = names().explain(trouble, doing);
+            assert!(explained.to_string().contains(said), "{explained}");
+            assert!(explained.remedy().contains(remedy), "{}", explained.remedy());
+        }
+    }
+
+    /// Promise 5: whatever the library says may quote a value; we do not repeat it.
+    #[test]
+    fn p05_no_text_of_the_server_or_the_library_is_told() {
+        let canary = "eyJ-the-token";
+        for error in [
+            Error::Conversion(canary.into()),
+            Error::Protocol(canary.into()),
+            Error::Encoding(canary.into()),
+            Error::BulkInput(canary.into()),
+            Error::Io { kind: IoErrorKind::Other, message: canary.to_owned() },
+        ] {
+            let explained = names().explain(error.into(), Doing::Saving);
+            assert!(!explained.to_string().contains(canary) && !explained.remedy().contains(canary));
+            assert!(!format!("{explained:?}").contains(canary));
+        }
     }
 }

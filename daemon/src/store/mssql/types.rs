@@ -121,3 +121,70 @@ pub(super) fn stored_parameter(value: Stored) -> ColumnData<'static> {
 pub(super) fn naive_parameter(value: Option<NaiveDateTime>) -> ColumnData<'static> {
     value.unwrap_or(NO_TIME).into_sql()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+    use tiberius::time::DateTime as TdsDateTime;
+
+    use super::*;
+
+    fn utc(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn ids_are_printed_as_the_server_prints_them_and_found_again() {
+        let guid = "6F9619FF-8B86-D011-B42D-00C04FC964FF";
+        let value = ColumnData::Guid(Uuid::try_parse(guid).ok());
+        assert_eq!(id(value.clone()).unwrap().unwrap().as_str(), guid);
+        assert_eq!(id_parameter(&IdType::Guid, &CustomerId::new(guid.to_lowercase())), Some(value));
+        assert_eq!(id(ColumnData::I32(Some(-7))).unwrap().unwrap().as_str(), "-7");
+        assert_eq!(
+            id_parameter(&IdType::Number("int"), &CustomerId::new("-7")),
+            Some(ColumnData::I64(Some(-7)))
+        );
+        assert_eq!(id_parameter(&IdType::Guid, &CustomerId::new("7")), None);
+        assert_eq!(id_parameter(&IdType::Number("int"), &CustomerId::new("x")), None);
+        for nothing in [ColumnData::Guid(None), ColumnData::I64(None), ColumnData::String(Some("".into()))] {
+            assert_eq!(id(nothing), Ok(None));
+        }
+        assert_eq!(id(ColumnData::F64(Some(1.0))), Err(Strange));
+    }
+
+    /// Promise 8: no column type makes an expiry later than it is.
+    #[test]
+    fn p08_what_is_stored_is_never_later_than_the_expiry() {
+        let expiry = utc("2026-11-25T14:15:59.999Z");
+        for kind in [
+            ExpiryType::DateTime,
+            ExpiryType::SmallDateTime,
+            ExpiryType::DateTime2(0),
+            ExpiryType::DateTimeOffset(7),
+        ] {
+            for zone in [Zone::UTC, Zone::ahead(60), Zone::ahead(-330)] {
+                let back = stored(kind, expiry, zone).instant(zone);
+                let expected = if kind == ExpiryType::SmallDateTime { "14:15:00Z" } else { "14:15:59Z" };
+                assert_eq!(back, utc(&format!("2026-11-25T{expected}")), "{kind:?} {zone:?}");
+            }
+        }
+    }
+
+    proptest! {
+        /// Promise 22: no value of TDS makes a panic.
+        #[test]
+        fn p22_no_value_panics(days in any::<i32>(), fragments in any::<u32>(), text in any::<String>()) {
+            let value = ColumnData::DateTime(Some(TdsDateTime::new(days, fragments)));
+            let _ = expiry(&value);
+            let _ = id(ColumnData::String(Some(text.into())));
+        }
+
+        #[test]
+        fn what_is_stored_is_read_back(seconds in -2_000_000_000_i64..250_000_000_000, offset in -840_i32..840) {
+            let at = DateTime::from_timestamp(seconds, 0).unwrap();
+            let zone = Zone::ahead(offset);
+            prop_assert_eq!(stored(ExpiryType::DateTime, at, zone).instant(zone), at);
+            prop_assert!(stored(ExpiryType::SmallDateTime, at, zone).instant(zone) <= at);
+        }
+    }
+}

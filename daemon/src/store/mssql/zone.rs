@@ -36,11 +36,13 @@ impl Zone {
 
     /// The instant at which that clock shows this.
     pub(super) fn instant(self, shown: NaiveDateTime) -> DateTime<Utc> {
-        (shown - self.0).and_utc()
+        // At the ends of time there is nothing to shift.
+        shown.checked_sub_signed(self.0).unwrap_or(shown).and_utc()
     }
 
     /// What that clock shows at this instant.
     pub(super) fn shown(self, instant: DateTime<Utc>) -> NaiveDateTime {
-        instant.naive_utc() + self.0
+        let utc = instant.naive_utc();
+        utc.checked_add_signed(self.0).unwrap_or(utc)
     }
 }

@@ -90,7 +90,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
     let id: String = row.get(0)?;
     Ok(Record {
         id: CustomerId::new(id),
-        failure: failure(row)?,
+        failure: failure(row)?.map(Box::new),
         last_success_at: time(row, 8)?,
         renewals: u64::try_from(row.get::<_, i64>(9)?).unwrap_or(0),
         updated_at: time(row, 10)?.unwrap_or_default(),

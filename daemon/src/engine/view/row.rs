@@ -1,0 +1,112 @@
+//! A customer as it is shown, kept small: there is one for each, and a pass makes all of them anew.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tbtoken_proto as proto;
+
+use super::super::plan::{Policy, Verdict, verdict};
+use super::super::state::Entry;
+use super::words;
+use crate::model::CustomerId;
+
+/// What is shown of one customer. What many share is held once, what few have is boxed.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) revision: u64,
+    id: CustomerId,
+    username: Box<str>,
+    url: Arc<str>,
+    pub(super) token_status: proto::TokenStatus,
+    expiry: Option<DateTime<Utc>>,
+    pub(super) state: proto::Phase,
+    last_success_at: Option<DateTime<Utc>>,
+    renewals: u64,
+    next_attempt_at: Option<DateTime<Utc>>,
+    failure: Option<Box<proto::Failure>>,
+}
+
+/// The URLs of the rows that are made together: far fewer than rows.
+#[derive(Debug, Default)]
+pub(super) struct Urls(HashSet<Arc<str>>);
+
+impl Urls {
+    fn share(&mut self, url: String) -> Arc<str> {
+        if let Some(known) = self.0.get(url.as_str()) {
+            return Arc::clone(known);
+        }
+        let url: Arc<str> = url.into();
+        self.0.insert(Arc::clone(&url));
+        url
+    }
+}
+
+impl Row {
+    pub(super) fn new(
+        id: &CustomerId,
+        entry: &Entry,
+        policy: &Policy,
+        now: DateTime<Utc>,
+        urls: &mut Urls,
+    ) -> Self {
+        let verdict = verdict(entry, now, policy);
+        Self {
+            revision: entry.revision,
+            id: id.clone(),
+            username: entry.customer.credentials.username.as_str().into(),
+            url: urls.share(crate::text::url(&entry.customer.credentials.url)),
+            token_status: words::status(entry.status),
+            expiry: entry.customer.expiry,
+            state: phase(entry, verdict),
+            last_success_at: entry.record.last_success_at,
+            renewals: entry.record.renewals,
+            next_attempt_at: match verdict {
+                Verdict::Rest { until } | Verdict::Wait { until } => Some(until),
+                Verdict::Due | Verdict::Parked | Verdict::Save => None,
+            },
+            failure: words::failure(entry, now).map(Box::new),
+        }
+    }
+
+    pub(super) fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// As the protocol has it. How many minutes are left depends on when that is asked.
+    pub(super) fn at(&self, now: DateTime<Utc>) -> proto::Customer {
+        proto::Customer {
+            customer_id: self.id.to_string(),
+            tb_username: self.username.to_string(),
+            tb_url: self.url.to_string(),
+            token_status: self.token_status,
+            tbtokenexpiry: self.expiry,
+            minutes_until_expiry: self.expiry.map(|expiry| minutes_until(expiry, now)),
+            state: self.state,
+            last_success_at: self.last_success_at,
+            renewals: self.renewals,
+            next_attempt_at: self.next_attempt_at,
+            failure: self.failure.as_deref().cloned(),
+        }
+    }
+}
+
+/// Whole minutes, rounded toward minus infinity.
+fn minutes_until(expiry: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
+    (expiry - now).num_milliseconds().div_euclid(60_000)
+}
+
+fn phase(entry: &Entry, verdict: Verdict) -> proto::Phase {
+    match verdict {
+        _ if entry.attempting => proto::Phase::Refreshing,
+        Verdict::Parked => proto::Phase::Parked,
+        Verdict::Wait { .. } | Verdict::Save => proto::Phase::Retrying,
+        Verdict::Due if entry.record.failure.is_some() => proto::Phase::Retrying,
+        Verdict::Due => proto::Phase::Due,
+        Verdict::Rest { .. } => proto::Phase::Ok,
+    }
+}

@@ -1,0 +1,135 @@
+//! Where the customers are: what it takes to put them there, and what the database itself takes.
+
+mod fake;
+mod server;
+mod sqlite;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use fake::Fake;
+pub(super) use fake::serve;
+use server::{Address, Server};
+
+use super::report::{Report, Unit};
+use crate::harness::{Installation, Row};
+
+/// How many batches are measured for the bound; the middle one counts.
+const BATCHES: usize = 15;
+
+/// The store that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum Wish {
+    /// A SQLite file.
+    #[default]
+    Sqlite,
+    /// A fake SQL Server.
+    FakeMssql,
+    /// A real one.
+    Server(Address),
+}
+
+impl FromStr for Wish {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "sqlite" => Ok(Self::Sqlite),
+            "fake-mssql" => Ok(Self::FakeMssql),
+            text if text.contains('=') => text.parse().map(Self::Server),
+            _ => Err("it is sqlite, fake-mssql or a connection string".to_owned()),
+        }
+    }
+}
+
+/// The environment variable that says which store, for connection strings that hold a password.
+const VARIABLE: &str = "TBTOKEN_BENCH_STORE";
+
+impl Wish {
+    /// What was asked for on the command line, in the environment, or not at all.
+    pub(super) fn or_environment(wish: Option<&Self>) -> Self {
+        match (wish, std::env::var(VARIABLE)) {
+            (Some(wish), _) => wish.clone(),
+            (None, Ok(text)) => text.parse().unwrap_or_else(|why| panic!("{VARIABLE}: {why}")),
+            (None, Err(_)) => Self::default(),
+        }
+    }
+}
+
+/// A database with the customers in it.
+#[derive(Debug)]
+pub(super) enum Database {
+    Sqlite,
+    Fake(Fake),
+    Server(Server),
+}
+
+impl Database {
+    /// Puts the rows there and says so in the configuration of the daemon.
+    pub(super) fn fill(wish: &Wish, installation: Installation, rows: &[Row]) -> (Self, Installation) {
+        match wish {
+            Wish::Sqlite => (Self::Sqlite, installation.with_rows(rows)),
+            Wish::FakeMssql => {
+                let fake = Fake::fill(installation.folder(), rows);
+                let installation = fake.place().configure(installation, "customer_settings");
+                (Self::Fake(fake), installation)
+            }
+            Wish::Server(address) => {
+                let server = Server::fill(address, rows);
+                let installation = address.configure(installation, &server.table());
+                (Self::Server(server), installation)
+            }
+        }
+    }
+
+    /// Its kind, for the report.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Fake(_) => "a fake SQL Server",
+            Self::Server(_) => "a SQL Server",
+        }
+    }
+
+    /// What it has counted so far.
+    pub(super) fn count(&mut self, report: &mut Report) {
+        if let Self::Fake(fake) = self {
+            let (statements, cpu) = fake.count();
+            report.count("database_round_trips", "statements that the database saw", statements);
+            report.add("database_cpu", "CPU time of the fake SQL Server", Unit::Seconds, cpu.as_secs_f64());
+        }
+    }
+
+    /// How long it takes to write one full batch of tokens into a table that nobody else uses.
+    pub(super) fn batch(&mut self, installation: &Installation) -> Duration {
+        match self {
+            Self::Sqlite => sqlite::batch(installation),
+            Self::Fake(fake) => fake.place().batch("dbo.scratch"),
+            Self::Server(server) => server.batch(),
+        }
+    }
+}
+
+/// A text as SQL Server reads it.
+fn quote(text: &str) -> String {
+    format!("N'{}'", text.replace('\'', "''"))
+}
+
+/// The rows as statements that insert them, some hundred each.
+fn inserts<'r>(table: &'r str, rows: &'r [Row]) -> impl Iterator<Item = String> + 'r {
+    rows.chunks(500).map(move |rows| {
+        let value = |text: &Option<String>| text.as_deref().map_or_else(|| "NULL".to_owned(), quote);
+        // `datetime` takes no zone.
+        let expiry = |row: &Row| value(&row.tbtokenexpiry.as_ref().map(|text| text.trim_end_matches('Z').to_owned()));
+        let line = |row: &Row| {
+            let [user, password, url, token] =
+                [&row.tb_username, &row.tb_password, &row.tb_url, &row.tbtoken].map(value);
+            format!("({}, {user}, {password}, {url}, {token}, {})", quote(&row.customer_id), expiry(row))
+        };
+        let lines: Vec<String> = rows.iter().map(line).collect();
+        format!(
+            "INSERT INTO {table} (customer_id, tb_username, tb_password, tb_url, tbtoken, tbtokenexpiry) VALUES {}",
+            lines.join(", ")
+        )
+    })
+}
