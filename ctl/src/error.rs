@@ -152,6 +152,10 @@ impl Error {
     /// What to do about it, if there is anything to say.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
+            // Only here it can be told how to wait longer.
+            Self::Client(error @ ClientError::TimedOut { .. }) => {
+                error.hint().map(|hint| format!("{hint} ; wait longer with --timeout"))
+            }
             Self::Client(error) => error.hint(),
             Self::Name(name) => Some(printable(&name.hint())),
             Self::NotReadYet { why: Some(why) } => Some(printable(why)),

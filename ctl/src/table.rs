@@ -121,6 +121,28 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// Facts on a line, well apart; on a terminal on as many lines as they need.
+pub(crate) fn folded(parts: &[String], width: Option<u16>) -> String {
+    const GAP: &str = "   ";
+    let room = width.map_or(usize::MAX, usize::from);
+    let mut text = String::new();
+    let mut taken = 0;
+    for part in parts {
+        let wanted = part.width();
+        if taken > 0 && taken + GAP.len() + wanted > room {
+            text.push('\n');
+            taken = 0;
+        } else if taken > 0 {
+            text.push_str(GAP);
+            taken += GAP.len();
+        }
+        text.push_str(part);
+        taken += wanted;
+    }
+    text.push('\n');
+    text
+}
+
 fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
@@ -152,6 +174,15 @@ fn finished(table: &Table) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn facts_are_broken_between_and_never_inside() {
+        let parts = ["loop running", "no run yet", "株式会社"].map(str::to_owned);
+        assert_eq!(folded(&parts, None), "loop running   no run yet   株式会社\n");
+        assert_eq!(folded(&parts, Some(36)), "loop running   no run yet   株式会社\n");
+        assert_eq!(folded(&parts, Some(35)), "loop running   no run yet\n株式会社\n");
+        assert_eq!(folded(&parts, Some(5)), "loop running\nno run yet\n株式会社\n");
+    }
 
     const COLUMNS: Columns =
         Columns { headings: &["STATUS", "ID", "USER", "ERROR"], flexible: &[2, 3], expendable: &[2] };

@@ -93,7 +93,7 @@ impl ClientError {
                 path.display()
             )),
             Self::TimedOut { .. } => {
-                Some("wait longer with --timeout, or look at journalctl -u tbtokend -n 20".to_owned())
+                Some("systemctl status tbtokend ; journalctl -u tbtokend -n 20".to_owned())
             }
             Self::Protocol { .. } => Some("install the same version of tbctl, tbtui and tbtokend".to_owned()),
             Self::Io { .. } => None,

@@ -77,7 +77,11 @@ impl Explanation {
 
 /// Explains a customer at `now`.
 pub fn explain(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<Utc>) -> Explanation {
-    let at_once = || format!("{} tries it once now.", ways.refresh);
+    let at_once = || match cron {
+        // Nobody is there who could.
+        Loop::Unknown => String::new(),
+        Loop::Running | Loop::Stopped => format!("{} tries it once now.", ways.refresh),
+    };
     let next = || next_attempt(customer, cron, ways, now);
     match (&customer.failure, customer.state) {
         (Some(failure), Phase::Parked) => Explanation {
@@ -106,7 +110,7 @@ pub fn explain(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<U
                 weight: Weight::Warn,
                 why: sentence(&failure.message),
                 next: next(),
-                remedy: sentence(&failure.remedy),
+                remedy: without_promise(&sentence(&failure.remedy)),
                 at_once: String::new(),
             }
         }
@@ -119,6 +123,21 @@ pub fn explain(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<U
             at_once: String::new(),
         },
     }
+}
+
+/// With these words a remedy of the daemon begins where nobody has to do anything.
+const PROMISE: &str = "It is tried again by itself";
+
+/// A remedy without its promise that it is tried again, whose sentence it is. When that will be is told by
+/// [`Explanation::next`], and a stopped loop or an unreachable daemon keep no promise.
+fn without_promise(remedy: &str) -> String {
+    let Some(rest) = remedy.strip_prefix(PROMISE) else { return remedy.to_owned() };
+    // The promise ends with its sentence (`…, more slowly. If this stays, …`) or half of it (`…; if this stays, …`).
+    let rest = match rest.find([';', '.']) {
+        Some(end) => rest[end + 1..].trim(),
+        None => "",
+    };
+    sentence(rest)
 }
 
 const NEXT_PARKED: &str = "It is not tried by itself until its URL, user or password changes in the table.";

@@ -177,13 +177,23 @@ fn dated(at: DateTime<Utc>, now: DateTime<Utc>, format: &str) -> String {
     }
 }
 
-/// `text` as a sentence: its first letter large, a full stop at its end.
+/// `text` as a sentence: its first letter large, a full stop at its end. The names of programs and columns stay as
+/// they are, wherever they stand.
 pub fn sentence(text: &str) -> String {
     let text = text.trim();
     let mut chars = text.chars();
     let Some(first) = chars.next() else { return String::new() };
     let stop = if text.ends_with(['.', '!', '?', ':', '…']) { "" } else { "." };
+    if is_name(text.split_whitespace().next().unwrap_or_default()) {
+        return format!("{text}{stop}");
+    }
     format!("{}{}{stop}", first.to_uppercase(), chars.as_str())
+}
+
+/// Whether this is the name of something that must be written so: `tbtokend`, `tb_url`, `store.server`.
+fn is_name(word: &str) -> bool {
+    const PROGRAMS: [&str; 5] = ["tbtokend", "tbctl", "tbtui", "systemctl", "journalctl"];
+    PROGRAMS.contains(&word) || word.trim_end_matches(['.', ':', ',', ';']).contains(['_', '.'])
 }
 
 /// Ids are never shortened to less: a single letter tells three customers apart, but nobody recognizes them by it.

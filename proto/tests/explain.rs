@@ -36,7 +36,7 @@ fn failed(kind: FailureKind, consecutive: u32) -> Customer {
     let failure = Failure {
         kind,
         message: "the server did not answer within 15 s".to_owned(),
-        remedy: "It is tried again by itself.".to_owned(),
+        remedy: "It is tried again by itself. Check the server.".to_owned(),
         at: now() - TimeDelta::minutes(27),
         consecutive,
         permanent: false,
@@ -74,6 +74,11 @@ fn a_parked_customer_waits_for_a_person() {
         "ThingsBoard says \"Invalid username or password\". Correct tb_password. \
          tbctl refresh 8f1c tries it once now."
     );
+    assert_eq!(
+        in_few(&parked(), Loop::Unknown),
+        "ThingsBoard says \"Invalid username or password\". Correct tb_password.",
+        "nobody is there who could try it"
+    );
     // A daemon that parks without a reason is not silenced.
     let unexplained = Customer { failure: None, ..parked() };
     assert_eq!(
@@ -89,7 +94,7 @@ fn a_failure_says_how_often_and_when_it_goes_on() {
     assert_eq!((told.headline.as_str(), told.weight), ("FAILED 4 times, last at 13:36Z", Weight::Warn));
     assert_eq!(
         told.sentences().collect::<Vec<_>>(),
-        ["The server did not answer within 15 s.", "Tried again in 40s.", "It is tried again by itself."]
+        ["The server did not answer within 15 s.", "Tried again in 40s.", "Check the server."]
     );
     assert_eq!(explained(&failed(FailureKind::Timeout, 1), Loop::Running).headline, "FAILED at 13:36Z");
 }
@@ -126,6 +131,35 @@ fn nobody_promises_what_a_stopped_loop_will_not_do() {
     let refreshing = Customer { state: Phase::Refreshing, ..valid() };
     assert_eq!(next(&refreshing, Loop::Stopped), "It is being renewed now.");
     assert!(next(&parked(), Loop::Stopped).starts_with("It is not tried by itself"));
+}
+
+/// The daemon's remedy begins with a promise that only a running loop keeps, and `next` says when.
+#[test]
+fn the_promise_of_a_remedy_is_left_to_the_next_attempt() {
+    let said = |remedy: &str, cron| {
+        let mut customer = failed(FailureKind::Timeout, 2);
+        customer.failure.as_mut().unwrap().remedy = remedy.to_owned();
+        explained(&customer, cron).remedy
+    };
+    for cron in [Loop::Running, Loop::Stopped, Loop::Unknown] {
+        for (remedy, left) in [
+            ("It is tried again by itself.", ""),
+            ("It is tried again by itself", ""),
+            ("It is tried again by itself. Check tb_url.", "Check tb_url."),
+            ("It is tried again by itself, more slowly. If this stays, call.", "If this stays, call."),
+            ("It is tried again by itself; if this stays, ask the DBA.", "If this stays, ask the DBA."),
+            ("Check tb_url. It is tried again by itself.", "Check tb_url. It is tried again by itself."),
+            ("", ""),
+        ] {
+            assert_eq!(said(remedy, cron), left, "{remedy}");
+        }
+    }
+    let told = in_few(&failed(FailureKind::Timeout, 2), Loop::Stopped);
+    assert_eq!(
+        told,
+        "The server did not answer within 15 s. The loop is STOPPED: nothing is renewed until tbctl start \
+         starts it. Check the server."
+    );
 }
 
 #[test]

@@ -188,6 +188,10 @@ fn sentences_begin_large_and_end() {
         ("what?", "What?"),
         ("and so on…", "And so on…"),
         (" émigré ", "Émigré."),
+        ("tbtokend did not answer", "tbtokend did not answer."),
+        ("tb_url begins with ftp://", "tb_url begins with ftp://."),
+        ("store.server is empty", "store.server is empty."),
+        ("done. more", "Done. more."),
         ("", ""),
     ] {
         assert_eq!(sentence(text), told);

@@ -16,10 +16,9 @@ use crate::render::help::{self, Entry};
 pub(crate) fn write(out: &mut impl io::Write) -> io::Result<()> {
     // Without what stands after the help, which has sections of its own here, and without the command for packagers.
     let told = Args::command();
-    let command = clap::Command::new(NAME)
-        .version(env!("CARGO_PKG_VERSION"))
-        .about(told.get_about().cloned().unwrap_or_default());
-    let man = Man::new(Options::augment_args(command))
+    let command = Options::augment_args(clap::Command::new(NAME).version(env!("CARGO_PKG_VERSION")));
+    // After the options, whose own description would take its place.
+    let man = Man::new(command.about(told.get_about().cloned().unwrap_or_default()))
         .title("TBTUI")
         .manual("tbtoken")
         .source(concat!("tbtoken ", env!("CARGO_PKG_VERSION")));

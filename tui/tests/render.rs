@@ -305,11 +305,21 @@ fn frozen_while_the_daemon_is_away() {
 
 #[test]
 fn an_outage_says_why_and_what_to_do_wherever_there_is_room() {
-    for size in SIZES {
+    let socket = "/run/tbtokend/control.sock";
+    for (size, (why, short)) in SIZES.into_iter().flat_map(|size| {
+        let whys = [
+            (format!("cannot reach tbtokend at {socket}: not running"), "not running"),
+            (format!("tbtokend at {socket} did not answer within 10 s"), "did not answer within 10 s"),
+        ];
+        whys.map(|why| (size, why))
+    }) {
         let mut app = busy_app(size);
-        app.update(lost(), noon());
-        let text = text(&buffer(&app, size)).to_lowercase();
-        assert!(text.contains("not running"), "{text}");
+        let Input::Disconnected { hint, retry_in, .. } = lost() else { unreachable!() };
+        app.update(Input::Disconnected { why, hint, retry_in }, noon());
+        let text = text(&buffer(&app, size));
+        assert!(!text.contains("Tbtokend"), "a name is written as it is: {text}");
+        let text = text.to_lowercase();
+        assert!(text.contains(short), "{text}");
         assert!(size.1 < 14 || text.contains("systemctl status tbtokend"), "{text}");
         assert!(size.1 < 24 || text.contains("journalctl -u tbtokend -n 20"), "{text}");
     }

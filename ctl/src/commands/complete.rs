@@ -29,14 +29,14 @@ const MAX_CANDIDATES: usize = 500;
 pub(super) fn run(wanted: &CompleteArgs) -> Report {
     let line = match wanted.shell {
         Shell::Bash => Line::of_bash(&wanted.words),
-        Shell::Zsh | Shell::Fish => Line { words: wanted.words.clone(), kept: 0 },
+        Shell::Zsh | Shell::Fish => Line { words: wanted.words.clone(), kept: 0, quote: None },
     };
     let mut data = String::new();
     if line.wants_a_path() {
         data.push_str(":files\n");
     } else {
         for candidate in line.candidates() {
-            if let Some(text) = written(&candidate, wanted.shell, line.kept) {
+            if let Some(text) = written(&candidate, wanted.shell, line.kept, line.quote) {
                 data.push_str(&text);
                 data.push('\n');
             }
@@ -53,6 +53,8 @@ struct Line {
     /// So many characters at the beginning of the last word stay where they are, because the shell replaces only what
     /// follows them.
     kept: usize,
+    /// The quotation in which the last word stands, and which the shell closes itself.
+    quote: Option<char>,
 }
 
 impl Line {
@@ -62,8 +64,11 @@ impl Line {
         let text = |at: usize| handed.get(at).map(|text| text.to_string_lossy()).unwrap_or_default();
         let (words, last) = split(&text(0));
         let replaced = text(1);
-        let kept = last.strip_suffix(&*replaced).map_or(0, |kept| kept.chars().count());
-        Self { words: words.into_iter().map(OsString::from).collect(), kept }
+        // The quote that opens a word stays, but bash does not count it.
+        let quote = last.chars().next().filter(|c| matches!(c, '\'' | '"') && last.matches(*c).count() == 1);
+        let typed = last.get(usize::from(quote.is_some())..).unwrap_or_default();
+        let kept = typed.strip_suffix(&*replaced).map_or(0, |kept| kept.chars().count());
+        Self { words: words.into_iter().map(OsString::from).collect(), kept, quote }
     }
 
     fn current(&self) -> &OsStr {
@@ -162,7 +167,12 @@ fn fewer(mut candidates: Vec<CompletionCandidate>) -> Vec<CompletionCandidate> {
 }
 
 /// The candidate as this shell reads it; nothing if it cannot stand on a line.
-fn written(candidate: &CompletionCandidate, shell: Shell, kept: usize) -> Option<String> {
+fn written(
+    candidate: &CompletionCandidate,
+    shell: Shell,
+    kept: usize,
+    quote: Option<char>,
+) -> Option<String> {
     let value = candidate.get_value().to_str()?;
     if value.is_empty() || value != printable(value) || value.starts_with(':') {
         return None;
@@ -171,22 +181,36 @@ fn written(candidate: &CompletionCandidate, shell: Shell, kept: usize) -> Option
     let help = help.lines().next().unwrap_or_default();
     Some(match shell {
         // bash puts it on the command line as it is: whatever it would heed there is escaped.
-        Shell::Bash => escaped(value).chars().skip(kept).collect(),
+        Shell::Bash => escaped(value, quote)?.chars().skip(kept).collect(),
         Shell::Zsh | Shell::Fish if help.is_empty() => value.to_owned(),
         Shell::Zsh | Shell::Fish => format!("{value}\t{}", printable(help)),
     })
 }
 
-/// `text` so that a shell takes it for itself.
-fn escaped(text: &str) -> String {
+/// `text` so that a shell takes it for itself, inside this quotation or outside of any; nothing where that cannot be.
+fn escaped(text: &str, quote: Option<char>) -> Option<String> {
+    let heeded = |c: char| match quote {
+        None => !c.is_alphanumeric() && !"@%+=:,./_-".contains(c),
+        Some('\'') => false,
+        Some(_) => "$`\"\\".contains(c),
+    };
+    // Nothing ends the one quotation; `!` is heeded in the other, and no backslash helps.
+    let impossible = match quote {
+        None => None,
+        Some('\'') => Some('\''),
+        Some(_) => Some('!'),
+    };
+    if impossible.is_some_and(|c| text.contains(c)) {
+        return None;
+    }
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        if !c.is_alphanumeric() && !"@%+=:,./_-".contains(c) {
+        if heeded(c) {
             escaped.push('\\');
         }
         escaped.push(c);
     }
-    escaped
+    Some(escaped)
 }
 
 /// Takes a line apart as a shell does, without carrying anything out: the words, the last one also as it is typed. A

@@ -46,7 +46,7 @@ fn is_of(event: &Event, customer: Option<&str>) -> bool {
 
 fn report(events: &[Event]) -> Report {
     let rows = events.iter().map(cells);
-    let remarks = if events.is_empty() { "nothing happened yet\n" } else { "" };
+    let remarks = if events.is_empty() { "tbtokend remembers no such event\n" } else { "" };
     Report { data: table::lines(rows), remarks: remarks.to_owned(), exit: exit::DONE }
 }
 
@@ -161,7 +161,10 @@ mod tests {
              2026-11-23T14:03:00Z  renewed       8F1C  no. 2\u{fffd}\n"
         );
         assert_eq!(told.remarks, "");
-        assert_eq!(report(&[]), Report { remarks: "nothing happened yet\n".to_owned(), ..Report::default() });
+        assert_eq!(
+            report(&[]),
+            Report { remarks: "tbtokend remembers no such event\n".to_owned(), ..Report::default() }
+        );
     }
 
     #[test]

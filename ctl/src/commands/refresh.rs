@@ -93,10 +93,16 @@ fn remarks(result: &RefreshResult) -> String {
     let skipped = left_alone(result).count();
     let _ = write!(text, "{} renewed, {} failed", result.updated, result.errors);
     if skipped > 0 {
-        let _ = write!(text, ", {skipped} left alone\nhint: a parked customer is tried when it is named: ");
-        text.push_str("tbctl refresh ID (a wrong password once more may lock its account)");
+        let _ = write!(text, ", {skipped} left alone");
     }
     text.push('\n');
+    if result.errors > 0 {
+        text.push_str("hint: tbctl show ID says what to do about a failure\n");
+    }
+    if skipped > 0 {
+        text.push_str("hint: a parked customer is tried when it is named: ");
+        text.push_str("tbctl refresh ID (a wrong password once more may lock its account)\n");
+    }
     text
 }
 
@@ -147,6 +153,7 @@ mod tests {
             report.remarks,
             "left alone  C0FF  parked: wrong password\n\
              1 renewed, 1 failed, 1 left alone\n\
+             hint: tbctl show ID says what to do about a failure\n\
              hint: a parked customer is tried when it is named: tbctl refresh ID (a wrong password once more may \
              lock its account)\n"
         );

@@ -153,7 +153,7 @@ fn token(customer: &Customer, now: DateTime<Utc>) -> String {
 /// What happened, oldest first, below a heading.
 fn told(events: &[Event]) -> String {
     if events.is_empty() {
-        return "\nno history since tbtokend was started\n".to_owned();
+        return format!("\nno history among the newest {MAX_EVENTS} events\n");
     }
     let rows =
         events.iter().map(|event| [time(event.at), event.kind.word().to_owned(), printable(&event.message)]);

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::exit;
 use crate::output::{self, Color, Report, Style, paint};
 use crate::session::{Session, named, status};
-use crate::table::Columns;
+use crate::table::{self, Columns};
 
 /// Asks for the customers, keeps those that are wanted, and shows them.
 pub(super) fn run(session: &Session<'_>, wanted: &StatusArgs) -> Result<Report, Error> {
@@ -73,7 +73,7 @@ fn report(reply: &StatusReply, rows: &[Customer], style: Style, quiet: bool, now
     if !quiet {
         data.push_str(&loop_line(&reply.cron, &reply.daemon.store, style, now));
         data.push_str(&trouble_line(reply, style, now));
-        data.push_str(&summary_line(&reply.tokens.summary));
+        data.push_str(&summary_line(&reply.tokens.summary, style));
         data.push('\n');
     }
     let remarks = match (rows.is_empty(), reply.tokens.summary.total) {
@@ -89,12 +89,8 @@ fn report(reply: &StatusReply, rows: &[Customer], style: Style, quiet: bool, now
 
 /// `loop running   next run in 42s   last run 18s ago (schedule): 3 renewed, 1 failed in 0.4s   mssql sql01/app`
 fn loop_line(cron: &Cron, store: &str, style: Style, now: DateTime<Utc>) -> String {
-    let mut parts = Vec::new();
-    parts.push(match (cron.running, style.color) {
-        (true, _) => "loop running".to_owned(),
-        (false, false) => "loop STOPPED".to_owned(),
-        (false, true) => paint("loop STOPPED", Color::Yellow),
-    });
+    const STOPPED: &str = "loop STOPPED";
+    let mut parts = vec![if cron.running { "loop running" } else { STOPPED }.to_owned()];
     if cron.refreshing {
         parts.push("a pass is under way".to_owned());
     }
@@ -117,7 +113,8 @@ fn loop_line(cron: &Cron, store: &str, style: Style, now: DateTime<Utc>) -> Stri
         ),
     });
     parts.push(printable(store));
-    parts.join("   ") + "\n"
+    let line = table::folded(&parts, style.width);
+    if style.color { line.replacen(STOPPED, &paint(STOPPED, Color::Yellow), 1) } else { line }
 }
 
 /// What is wrong with the table, and how old the rows below are; empty if nothing is.
@@ -140,12 +137,17 @@ pub(super) fn trouble_line(reply: &StatusReply, style: Style, now: DateTime<Utc>
 }
 
 /// `128 total   119 valid   5 expiring soon   3 expired   1 missing   2 parked`
-fn summary_line(summary: &Summary) -> String {
+fn summary_line(summary: &Summary, style: Style) -> String {
     let Summary { total, valid, expiring_soon, expired, missing, parked, retrying: _ } = summary;
-    format!(
-        "{total} total   {valid} valid   {expiring_soon} expiring soon   {expired} expired   {missing} missing   \
-         {parked} parked\n"
-    )
+    let parts = [
+        format!("{total} total"),
+        format!("{valid} valid"),
+        format!("{expiring_soon} expiring soon"),
+        format!("{expired} expired"),
+        format!("{missing} missing"),
+        format!("{parked} parked"),
+    ];
+    table::folded(&parts, style.width)
 }
 
 const COLUMNS: Columns = Columns {

@@ -25,6 +25,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// The last question gets so long, though the time is over before: its answer is almost there.
 const LAST_PATIENCE: Duration = Duration::from_millis(200);
 
+/// A question that gets less time than this and no answer says less than what the one before said.
+const ENOUGH: Duration = Duration::from_secs(2);
+
 /// Looks until it is so, or the time is over.
 pub(super) fn run(session: &Session<'_>, wanted: &WaitArgs) -> Result<Report, Error> {
     let timeout = session.args.timeout.unwrap_or(WAIT_TIMEOUT);
@@ -32,15 +35,17 @@ pub(super) fn run(session: &Session<'_>, wanted: &WaitArgs) -> Result<Report, Er
     let mut link = Link::new(&session.socket, None);
     let mut waiting = Waiting::new(wanted);
     let mut voice = Voice::new(session);
+    let mut away: Option<ClientError> = None;
     loop {
-        let left = timeout.saturating_sub(begin.elapsed());
+        let patience = timeout.saturating_sub(begin.elapsed()).max(LAST_PATIENCE);
         let query = StatusQuery { customers: Rows::All, since: waiting.revision };
-        let away = match link.ask(&Request::Status(query), left.max(LAST_PATIENCE)) {
+        away = match link.ask(&Request::Status(query), patience) {
             Ok(Reply::Status(reply)) => {
                 waiting.take_in(reply)?;
                 None
             }
             Ok(_) => return Err(Error::Mismatch),
+            Err(ClientError::TimedOut { .. }) if away.is_some() && patience < ENOUGH => away,
             Err(error) if may_pass(&error) => Some(error),
             Err(error) => return Err(error.into()),
         };
@@ -280,6 +285,41 @@ impl Voice {
     fn be_silent(&mut self) {
         if self.terminal && self.said.take().is_some() {
             output::remark(CLEAR);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use tbtoken_proto::Refusal;
+
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_waited_for() {
+        let path = || PathBuf::from("/x");
+        let refused = |code| ClientError::Refused(Refusal { error: String::new(), code });
+        for error in [
+            ClientError::NotThere(path()),
+            ClientError::NotRunning(path()),
+            ClientError::Closed(path()),
+            ClientError::TimedOut { path: path(), timeout: LOOK },
+            ClientError::Io { path: path(), source: std::io::Error::other("the wire is cut") },
+            refused(ErrorCode::Busy),
+            refused(ErrorCode::ShuttingDown),
+        ] {
+            assert!(may_pass(&error), "{error:?}");
+        }
+        for error in [
+            ClientError::NoPermission(path()),
+            ClientError::Protocol { path: path(), why: String::new() },
+            refused(ErrorCode::ReadOnly),
+            refused(ErrorCode::Internal),
+            refused(ErrorCode::UnknownCustomer),
+        ] {
+            assert!(!may_pass(&error), "{error:?}");
         }
     }
 }

@@ -99,6 +99,33 @@ fn a_parked_customer_is_in_trouble_though_its_token_still_lives() {
     assert_eq!((exit, text.starts_with("WARNING: 1 in trouble; ")), (Some(1), true), "{text}");
 }
 
+/// The customers are asked for only if there is need to, which must not be missed.
+#[test]
+fn one_without_a_token_is_in_trouble_and_named() {
+    let fake = daemon(10, 0, |reply| {
+        reply.tokens.summary.missing = 1;
+        reply.tokens.customers.as_mut().unwrap()[3].token_status = TokenStatus::Missing;
+    });
+    let told = check(fake, &[]);
+    assert_eq!(told.exit, Some(1));
+    assert!(told.stdout.starts_with("WARNING: 1 in trouble; "), "{told:?}");
+    assert!(told.stdout.lines().nth(1).unwrap().starts_with("C003 "), "{told:?}");
+}
+
+#[test]
+fn the_worst_is_named_first() {
+    let fake = daemon(0, 3, |reply| {
+        let rows = reply.tokens.customers.as_mut().unwrap();
+        for (row, minutes) in rows.iter_mut().zip([1, 90, 10]) {
+            row.tbtokenexpiry = Some(now() - TimeDelta::minutes(minutes));
+        }
+        rows[2].state = Phase::Parked;
+    });
+    let told = check(fake, &[]);
+    let named: Vec<&str> = told.stdout.lines().skip(1).map(|line| &line[..4]).collect();
+    assert_eq!(named, ["C002", "C001", "C000"], "{told:?}");
+}
+
 #[test]
 fn whoever_is_in_trouble_is_named_below() {
     let fake = daemon(0, 25, |reply| {
@@ -161,7 +188,10 @@ fn a_long_interval_is_waited_for() {
             reply.tokens.as_of = Some(now() - TimeDelta::minutes(minutes));
         }
     };
-    assert_eq!(told(daemon(9, 0, at(49)), &[]).0, Some(0));
+    let fine = check(daemon(9, 0, at(49)), &[]);
+    assert_eq!(fine.exit, Some(0));
+    let (_, limits) = fine.stdout.split_once("'table_age'=").unwrap();
+    assert!(limits.split_once("s;").unwrap().1.starts_with("3000;3000;0 "), "{limits}");
     assert_eq!(told(daemon(9, 0, at(51)), &[]).0, Some(2));
 }
 
@@ -178,6 +208,10 @@ fn nobody_and_nothing_read_yet_are_warnings() {
     };
     let (exit, text) = told(daemon(0, 0, young), &[]);
     assert_eq!((exit, text.starts_with("WARNING: the table was not read yet; ")), (Some(1), true), "{text}");
+    // A smaller trouble neither hides a larger one nor stands before it.
+    let (exit, text) = told(daemon(80, 20, young), &[]);
+    assert_eq!(exit, Some(2));
+    assert!(text.starts_with("CRITICAL: 20 in trouble; the table was not read yet; "), "{text}");
     // Started a day ago, and still nothing.
     assert_eq!(told(daemon(0, 0, |reply| reply.tokens.as_of = None), &[]).0, Some(2));
 }
@@ -199,8 +233,10 @@ fn a_daemon_that_cannot_be_reached_is_critical_and_what_cannot_be_known_is_unkno
         (|_| Reaction::Raw("HTTP/1.1 400\r\n"), 3),
         (|_| Reaction::Refuse(ErrorCode::Busy, "64 clients"), 3),
         (|_| Reaction::Refuse(ErrorCode::ShuttingDown, "bye"), 2),
+        (|_| Reaction::Refuse(ErrorCode::Internal, "a panic"), 2),
     ] {
-        let told = check(Fake::start(reaction), &["-t", "100ms"]);
+        // Only the silent one takes all of this time.
+        let told = check(Fake::start(reaction), &["-t", "2s"]);
         assert_eq!(told.exit, Some(exit), "{told:?}");
         let word = if exit == 2 { "CRITICAL: " } else { "UNKNOWN: " };
         assert!(told.stdout.starts_with(word), "{told:?}");
@@ -223,6 +259,7 @@ fn arguments_that_are_not_understood_are_unknown() {
     }
     let told = Told::by(tbctl().args(["check", "--json", "-w", "x"]));
     assert_eq!((told.exit, &told.json()["state"]), (Some(3), &"UNKNOWN".into()));
+    assert_eq!(told.json()["success"], false, "{told:?}");
     // Another command's mistake is another command's.
     let told = Told::by(tbctl().args(["status", "check", "--wrong"]));
     assert_eq!(told.exit, Some(2));

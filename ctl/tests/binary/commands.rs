@@ -154,7 +154,7 @@ fn a_refresh_in_which_somebody_failed_is_a_failure() {
     let (told, _) = fake().run(&["refresh"]);
     assert_eq!(told.exit, Some(1));
     assert_eq!(told.stdout.lines().nth(1), Some("failed   91BE77C0  timed out: no answer within 10 s"));
-    assert_eq!(told.stderr, "1 renewed, 1 failed\n");
+    assert_eq!(told.stderr, "1 renewed, 1 failed\nhint: tbctl show ID says what to do about a failure\n");
     let (told, _) = fake().run(&["refresh", "--json"]);
     assert_eq!(told.exit, Some(1));
     assert_eq!(told.json()["result"]["errors"], 1);
@@ -180,7 +180,7 @@ fn events_are_the_newest_of_everyone_or_of_one() {
     let (told, _) = done(&["events", "--json", "1B2C9D00"]);
     assert_eq!(told.json()["events"].as_array().unwrap().len(), 2);
     let (told, _) = done(&["events", "C0FFEE12"]);
-    assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", "nothing happened yet\n"));
+    assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", "tbtokend remembers no such event\n"));
     let (told, _) = done(&["events", "-n", "0"]);
     assert_eq!(told.stdout, "");
     let (told, _) = Fake::healthy().run(&["events", "nobody"]);

@@ -1,15 +1,17 @@
 //! A daemon that answers as the test tells it, and the real `tbctl` to ask it.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tbtoken_proto::{
     Answer, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply, Failure, FailureKind,
     Outcome, OutcomeStatus, Phase, RefreshReply, RefreshResult, Refusal, Reply, Request, Revision, Rows, Seq,
@@ -164,6 +166,43 @@ pub(crate) fn tbctl() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tbctl"));
     command.env_remove("TBTOKEND_SOCKET").env_remove("NO_COLOR").env("TERM", "xterm");
     command
+}
+
+/// The lines of a child that goes on, each of which must come in time.
+pub(crate) struct Lines<R> {
+    pipe: R,
+    read: Vec<u8>,
+}
+
+impl<R: Read + AsFd> Lines<R> {
+    pub(crate) fn of(pipe: R) -> Self {
+        Self { pipe, read: Vec::new() }
+    }
+
+    /// The pipe, all of whose lines so far were taken.
+    pub(crate) fn into_pipe(self) -> R {
+        assert_eq!(String::from_utf8_lossy(&self.read), "");
+        self.pipe
+    }
+
+    /// The next line, without its end.
+    pub(crate) fn line(&mut self) -> String {
+        let deadline = Instant::now() + GIVE_UP / 2;
+        loop {
+            if let Some(end) = self.read.iter().position(|&byte| byte == b'\n') {
+                let line = self.read.drain(..=end).collect::<Vec<_>>();
+                return String::from_utf8(line[..end].to_vec()).unwrap();
+            }
+            let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+            let mut fds = [PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut fds, PollTimeout::try_from(left).unwrap()).unwrap();
+            assert!(ready > 0, "no line came; so far: {:?}", String::from_utf8_lossy(&self.read));
+            let mut buffer = [0; 4096];
+            let count = self.pipe.read(&mut buffer).unwrap();
+            assert!(count > 0, "it has ended: {:?}", String::from_utf8_lossy(&self.read));
+            self.read.extend(&buffer[..count]);
+        }
+    }
 }
 
 /// How a run of `tbctl` ended.

@@ -13,7 +13,9 @@ fn fake() -> Fake {
     Fake::start(|request| match request {
         Request::Status(_) => {
             let evil = Customer { customer_id: "evil $(touch /nowhere)".to_owned(), ..customers().remove(1) };
-            Reaction::Answer(status([customers(), vec![evil]].concat()))
+            let guid = "8F1C02AA-33D1-4E02-9C77-0E5A3F6B2D11".to_owned();
+            let guid = Customer { customer_id: guid, tb_username: String::new(), ..customers().remove(0) };
+            Reaction::Answer(status([customers(), vec![evil, guid]].concat()))
         }
         other => answer(other),
     })
@@ -26,7 +28,11 @@ fn try_out(shell: &mut Shell, evil: &str) {
         ("tbctl status --prob\t", "--problems"),
         ("tbctl status --sort cust\t", "--sort customer"),
         ("tbctl show 1B2\t", "show 1B2C9D00"),
-        ("tbctl show ops@acme-h\t", "ops@acme-hq.example"),
+        ("tbctl show ops@acme-h\t", "show ops@acme-hq.example"),
+        ("tbctl show \"C0\t", "show \"C0FFEE12\""),
+        ("tbctl show 'ops@acme-h\t", "show 'ops@acme-hq.example'"),
+        // The letters of a GUID count the same in either case; the shell rewrites what differs.
+        ("tbctl show 8f1c\t", "02AA-33D1-4E02-9C77-0E5A3F6B2D11"),
         ("tbctl refresh --all\u{15}tbctl refresh C0\t", "refresh C0FFEE12"),
         ("tbctl --json events -f 1B\t", "-f 1B2C9D00"),
         ("tbctl wait --for us\t", "--for usable"),
@@ -47,6 +53,12 @@ fn bash_completes() {
     };
     shell.run("source <(tbctl completions bash)");
     try_out(&mut shell, "evil\\ \\$\\(touch\\ /nowhere\\)");
+    // In the middle of a line, what stands behind the cursor is none of its business.
+    shell.press("tbctl show 1B2 --json");
+    shell.press(&"\u{2}".repeat(" --json".len()));
+    shell.press("\t");
+    shell.expect("C9D00");
+    shell.press("\u{5}\u{15}");
     // A path is the shell's own business, after a space and after a =.
     let folder = fake.socket().parent().unwrap().display().to_string();
     for option in ["--socket ", "--socket="] {

@@ -279,9 +279,10 @@ fn an_interrupt_ends_it_by_the_signal() {
             other => answer(other),
         }
     });
-    let mut command = tbctl();
-    command.arg("--socket").arg(fake.socket()).arg("refresh").stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().unwrap();
+    // Whoever runs the tests may ignore the signal (`nohup`, some CI), which a child inherits.
+    let mut command = std::process::Command::new("env");
+    command.arg("--default-signal=INT").arg(env!("CARGO_BIN_EXE_tbctl")).arg("--socket").arg(fake.socket());
+    let child = command.arg("refresh").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     was_asked.recv_timeout(GIVE_UP).unwrap();
     let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());

@@ -1,22 +1,21 @@
 //! The commands that go on: `status --watch` and `events --follow`, over a restart of the daemon and until nobody reads
 //! them any more.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex};
 
 use tbtoken_proto::{
-    Customer, EventKind, EventsReply, Reply, Request, Revision, Seq, StatusQuery, TokenStatus,
+    Customer, ErrorCode, EventKind, EventsReply, Reply, Request, Revision, Seq, StatusQuery, TokenStatus,
 };
 
-use crate::common::{Fake, GIVE_UP, Reaction, answer, customers, event, status, tbctl};
+use crate::common::{Fake, GIVE_UP, Lines, Reaction, answer, customers, event, status, tbctl};
 
 /// A `tbctl` that goes on.
 struct Running {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    lines: Lines<ChildStdout>,
 }
 
 impl Running {
@@ -24,16 +23,12 @@ impl Running {
         let mut command = tbctl();
         command.arg("--socket").arg(fake.socket()).args(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
+        let lines = Lines::of(child.stdout.take().unwrap());
         Self { child, lines }
     }
 
     fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        assert!(line.ends_with('\n'), "it has ended: {line:?}");
-        line.pop();
-        line
+        self.lines.line()
     }
 
     /// The line without the time at its beginning.
@@ -130,7 +125,36 @@ fn a_watch_has_a_line_for_each_change_over_restarts_too() {
     assert_eq!(watch.news(), "tbtokend 9.8.7 was restarted, pid 4711");
     assert_eq!(watch.news(), format!("{VALID}was expired"));
 
+    // It asks for what has changed since, not for everyone again and again.
+    stage.expire(true);
+    assert_eq!(watch.news(), format!("{EXPIRED}was valid"));
+    stage.expire(false);
+    assert_eq!(watch.news(), format!("{VALID}was expired"));
     assert_eq!(watch.stop_reading(), "");
+    let asked_since = |revision| {
+        let since = Some(Revision(revision));
+        Request::Status(StatusQuery { since, ..StatusQuery::default() })
+    };
+    let asked = fake.requests();
+    assert!(asked.contains(&asked_since(1)) && asked.contains(&asked_since(2)), "{asked:?}");
+}
+
+#[test]
+fn a_watch_says_once_that_the_daemon_is_away_and_why() {
+    let turn = AtomicUsize::new(0);
+    let fake = Fake::start(move |request| match turn.fetch_add(1, Ordering::SeqCst) {
+        1 | 2 => Reaction::Refuse(ErrorCode::Busy, "64 clients"),
+        3 => Reaction::Refuse(ErrorCode::ShuttingDown, "bye"),
+        _ => answer(request),
+    });
+    let mut watch = Running::start(&fake, &["status", "--watch", "--status", "expired"]);
+    for _ in 0..3 {
+        watch.line();
+    }
+    assert_eq!(watch.news(), "DAEMON UNREACHABLE: 64 clients; trying again");
+    assert_eq!(watch.news(), "DAEMON UNREACHABLE: bye; trying again");
+    assert_eq!(watch.news(), "the daemon is back");
+    watch.stop_reading();
     fake.requests();
 }
 
@@ -196,18 +220,17 @@ fn following_shows_what_comes_over_restarts_too_and_ends_with_its_reader() {
     happened.lock().unwrap().extend([event(4, None, EventKind::Started)]);
     happened.lock().unwrap().extend([event(5, Some("1B2C9D00"), EventKind::Renewed)]);
     // Both have noticed that it is away when they have asked in vain; then it comes back.
-    let mut said = BufReader::new(follow.child.stderr.take().unwrap());
-    let mut away = String::new();
-    said.read_line(&mut away).unwrap();
-    assert!(away.starts_with("DAEMON UNREACHABLE: ") && away.ends_with("; trying again\n"), "{away}");
+    let mut said = Lines::of(follow.child.stderr.take().unwrap());
+    let away = said.line();
+    assert!(away.starts_with("DAEMON UNREACHABLE: ") && away.ends_with("; trying again"), "{away}");
     let fake = Fake::start_in(folder, react);
     assert_eq!(follow.news(), "started        -         no. 4");
     assert_eq!(follow.news(), "renewed        1B2C9D00  no. 5");
-    let mut back = String::new();
-    said.read_line(&mut back).unwrap();
-    assert_eq!(back, "the daemon is back\n");
+    assert_eq!(said.line(), "the daemon is back");
     assert_eq!(serde_json::from_str::<serde_json::Value>(&one.line()).unwrap()["seq"], Seq(5).0);
 
+    // Put back, so that what it says at its end is read, too.
+    follow.child.stderr = Some(said.into_pipe());
     assert_eq!(follow.stop_reading(), "");
     one.stop_reading();
     fake.requests();

@@ -52,6 +52,14 @@ fn every_command_that_takes_a_customer_knows_all_its_names() {
 }
 
 #[test]
+fn a_customer_with_two_names_is_renewed_once_and_the_order_is_kept() {
+    let (told, asked) = run(&["refresh", "ops@south.example", NORTH, "8f1c0", "OPS@south.example"]);
+    assert_eq!(told.exit, Some(0), "{told:?}");
+    let Some(Request::Refresh(refresh)) = asked.last() else { panic!("{asked:?}") };
+    assert_eq!(refresh.customers, Some(vec![SOUTH.to_owned(), NORTH.to_owned()]));
+}
+
+#[test]
 fn a_whole_id_is_a_small_question() {
     let (_, asked) = run(&["status", NORTH]);
     let customers = Rows::Only(vec![NORTH.to_owned()]);

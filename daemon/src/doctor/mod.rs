@@ -9,6 +9,8 @@ mod report;
 
 pub use self::report::{Finding, Level, Report};
 
+use std::path::{Path, PathBuf};
+
 use crate::clock::Clock;
 use crate::config::{Config, StoreConfig};
 use crate::store::Store;
@@ -16,11 +18,15 @@ use crate::store::facts::{Examine, Examined};
 use crate::store::mssql::{ExpiryClock, MssqlStore, Trust};
 use crate::store::sqlite::SqliteStore;
 
+/// The unit's `WorkingDirectory`.
+const WORKING_FOLDER: &str = "/var/lib/tbtokend";
+
 /// Looks at everything that this configuration speaks of.
 pub async fn examine(config: &Config, clock: &Clock) -> Report {
     let mut findings = vec![Finding::ok("configuration", "it can be used")];
     let store = match &config.store {
         StoreConfig::Sqlite { path, table } => {
+            let path = &as_the_service_sees(path);
             let name = format!("sqlite {}", path.display());
             if !path.exists() {
                 findings.push(Finding::note(
@@ -53,6 +59,12 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
         }
     };
     Report { store, findings }
+}
+
+/// A relative path counts from the folder in which the service runs, and whoever asks the doctor sits in another one.
+fn as_the_service_sees(path: &Path) -> PathBuf {
+    let in_service = Path::new(WORKING_FOLDER).join(path);
+    if !path.exists() && in_service.exists() { in_service } else { path.to_owned() }
 }
 
 fn schema_command(config: &Config) -> String {

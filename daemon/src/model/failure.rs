@@ -287,29 +287,31 @@ impl FailureKind {
                 "Trying again could lock the account. Correct tb_username or tb_password in the customer's row; the change is picked up by itself."
             }
             Self::AccountDisabled => {
-                "In ThingsBoard, enable the user (Users, user details, Enable user account), then refresh this customer by name."
+                "In ThingsBoard, on the details page of the user (Customers, Manage customer users), press Enable User Account, then refresh this customer by name. If tb_username should be another one, correct it in the customer's row."
             }
             Self::AccountLocked => {
-                "In ThingsBoard, an administrator must enable the user again (Users, user details, Enable user account). Check tb_password in the customer's row first, then refresh this customer by name."
+                "First correct tb_password in the customer's row. Then, in ThingsBoard, an administrator must press Enable User Account on the details page of the user (Customers, Manage customer users); after that, refresh this customer by name."
             }
             Self::PasswordExpired => {
-                "In ThingsBoard, set a new password for the user, then write it to tb_password in the customer's row."
+                "Log in to ThingsBoard's login page as this user and set the new password that it asks for, then write it to tb_password in the customer's row; the change is picked up by itself."
             }
             Self::PasswordViolatesPolicy => {
-                "In ThingsBoard, set a password that its policy accepts (Security settings), then write it to tb_password in the customer's row."
+                "Log in to ThingsBoard's login page as this user and set a password that its policy accepts (an administrator sees the policy under Settings, Security), then write it to tb_password in the customer's row; the change is picked up by itself."
             }
             Self::SecondFactorRequired => {
-                "In ThingsBoard, use a user without two-factor authentication for this row (Security settings, Two-factor authentication), then refresh this customer by name."
+                "Write a user without two-factor authentication to tb_username and tb_password in the customer's row. Or turn it off for this user in ThingsBoard (as the user: Account, Security; for all: Settings, Two-factor authentication), then refresh this customer by name."
             }
             Self::RateLimited => {
-                "It is tried again by itself, more slowly. If this stays, raise the rate limits of the tenant profile in ThingsBoard."
+                "It is tried again by itself, more slowly. If this stays, raise the limits for REST requests in ThingsBoard (Tenant profiles, the tenant's profile, Rate limits), or those of the proxy before it."
             }
-            Self::ServerError => "It is tried again by itself. If this stays, look at ThingsBoard's own log.",
+            Self::ServerError => {
+                "It is tried again by itself. If this stays, look at the log of ThingsBoard (/var/log/thingsboard) and of the proxy before it."
+            }
             Self::Unreachable => {
                 "It is tried again by itself. Check tb_url in the customer's row, the server, its DNS name, its certificate and the firewall."
             }
             Self::Timeout => {
-                "It is tried again by itself. Check whether the ThingsBoard server is overloaded or a firewall drops the connection."
+                "It is tried again by itself. Check whether the ThingsBoard server is overloaded, a firewall drops the connection, or tb_url in the customer's row names the wrong port; a slow server may need a longer thingsboard.request_timeout in tbtokend's configuration."
             }
             Self::UnexpectedResponse => {
                 "Check tb_url in the customer's row: it must be the address of ThingsBoard itself, not of a login page or a proxy."
@@ -318,13 +320,13 @@ impl FailureKind {
                 "Correct tb_url in the customer's row, for example https://tb.example.com; the change is picked up by itself."
             }
             Self::InsecureUrl => {
-                "Change tb_url in the customer's row to https, or set thingsboard.require_https = false."
+                "Change tb_url in the customer's row to https; the change is picked up by itself. Or set thingsboard.require_https = false in tbtokend's configuration."
             }
             Self::TokenTooLong => {
                 "Make the column tbtoken wider (varchar(max)), then refresh this customer by name."
             }
             Self::Database => {
-                "The token is kept in memory and saved as soon as the database accepts it; nobody logs in again for it."
+                "The token is kept in memory and saved as soon as the database accepts it; nobody logs in again for it. If this stays, let the database user of tbtokend update the columns tbtoken and tbtokenexpiry, and look for a constraint or a trigger."
             }
         }
     }
@@ -340,6 +342,19 @@ mod tests {
             assert_eq!(FailureKind::from_name(kind.as_str()), Some(kind));
         }
         assert_eq!(FailureKind::from_name("nonsense"), None);
+    }
+
+    /// Whatever has no end by itself names the column to mend, or the page of ThingsBoard and what to do afterwards.
+    #[test]
+    fn a_remedy_says_where_to_mend_what() {
+        for kind in FailureKind::ALL {
+            let remedy = kind.remedy();
+            let names_a_place = ["tb_url", "tb_username", "tb_password", "tbtoken", "ThingsBoard (", "page"];
+            assert!(names_a_place.iter().any(|place| remedy.contains(place)), "{kind:?}: {remedy}");
+            let goes_on = ["by itself", "refresh this customer by name", "as soon as", "tb_url"];
+            assert!(goes_on.iter().any(|words| remedy.contains(words)), "{kind:?}: {remedy}");
+            assert!(remedy.ends_with('.') && remedy.is_ascii(), "{remedy}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tbtoken_proto::{FailureKind, Phase, TokenStatus};
 use tbtoken_tests::canary;
+use tbtoken_tests::harness::wait::{PATIENCE, poll};
 use tbtoken_tests::harness::{Installation, Row, Signal};
 use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
 
@@ -11,6 +12,20 @@ use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
 fn bad_row(thingsboard: &ThingsBoard, name: &str, max: u32) -> Row {
     let account = thingsboard.add(User::new(name).max_failed_logins(max));
     Row::new(name, &account).password(canary::password("wrong"))
+}
+
+/// What the daemon knows of so many failures is in the table, also if it is killed now.
+fn until_recorded(installation: &Installation, failures: usize) {
+    let count = "UPDATE tbtokend_state SET kind = kind WHERE kind IS NOT NULL";
+    poll(PATIENCE, || (installation.table().execute(count) == failures).then_some(()))
+        .expect("the records are written");
+}
+
+/// The same for those who are parked.
+fn until_parked_is_recorded(installation: &Installation, parked: usize) {
+    let count = "UPDATE tbtokend_state SET parked = parked WHERE parked";
+    poll(PATIENCE, || (installation.table().execute(count) == parked).then_some(()))
+        .expect("the records are written");
 }
 
 #[test]
@@ -48,6 +63,7 @@ fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
         if round % 2 == 0 {
             assert!(daemon.stop().success());
         } else {
+            until_parked_is_recorded(&installation, names.len());
             daemon.kill();
         }
     }
@@ -58,6 +74,57 @@ fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
     }
     let daemon = installation.start();
     daemon.until_customer("good", "is valid", |good| good.token_status == TokenStatus::Valid);
+}
+
+/// The daemon cannot tell a server that has counted the password from one that never saw it. Both cost one attempt; the
+/// next one has its time, also after a restart.
+#[test]
+fn p02_an_answer_that_cannot_be_read_costs_one_attempt_and_a_wait() {
+    // The fault, and whether the server has counted the password.
+    let faults = [
+        ("silent", Temper::Silent, false),
+        ("garbage", Temper::Garbage, false),
+        ("reset", Temper::Reset, false),
+        ("slow-drip", Temper::SlowDrip { every: Duration::from_millis(500) }, true),
+        ("endless-head", Temper::EndlessHead, true),
+        ("endless-body", Temper::EndlessBody, true),
+        ("cut-off", Temper::Cut(20), true),
+    ];
+    let mut installation =
+        Installation::new().with("schedule.interval", "60s").with("thingsboard.request_timeout", "2s");
+    // A host for each, so that no breaker speaks for another.
+    let mut hosts = Vec::new();
+    for (name, fault, _) in &faults {
+        let host = ThingsBoard::start();
+        installation = installation.with_row(bad_row(&host, name, 2));
+        host.set(fault.clone());
+        hosts.push(host);
+    }
+    let sent = || hosts.iter().map(|host| host.stats().requests).collect::<Vec<_>>();
+    let mut daemon = installation.start();
+    daemon.until("all wait", |status| status.tokens.summary.retrying == faults.len());
+    assert_eq!(sent(), [1; 7]);
+    until_recorded(&installation, faults.len());
+    daemon.kill();
+    let mut daemon = installation.start();
+    let status = daemon.until("all wait", |status| status.tokens.summary.retrying == faults.len());
+    assert!(status.tokens.as_of.is_some());
+    assert_eq!(sent(), [1; 7], "a restart is no reason to send it again");
+
+    // Somebody asks: once more for each, and now they say why.
+    hosts.iter().for_each(|host| host.set(Temper::Normal));
+    daemon.refresh();
+    daemon.until("all are parked", |status| status.tokens.summary.parked == faults.len());
+    daemon.refresh();
+    assert!(daemon.stop().success());
+    let daemon = installation.start();
+    daemon.until("all are parked", |status| status.tokens.summary.parked == faults.len());
+    daemon.refresh();
+    assert_eq!(sent(), [2; 7]);
+    for ((name, fault, is_counted), host) in faults.iter().zip(&hosts) {
+        assert_eq!(host.user_stats(name).wrong_passwords, 1 + u64::from(*is_counted), "{fault:?}");
+        assert!(host.is_enabled(name), "{fault:?}");
+    }
 }
 
 #[test]

@@ -32,9 +32,15 @@ fn p14_every_wrong_answer_is_named_and_hurts_nobody_else() {
         ("proxy-401", Temper::ProxyUnauthorized, FailureKind::CredentialsRejected),
         ("reset", Temper::Reset, Unreachable),
         ("refuse", Temper::Refuse, Unreachable),
+        ("black-hole", Temper::BlackHole, Timeout),
+        ("garbage", Temper::Garbage, Unreachable),
+        ("endless-head", Temper::EndlessHead, Unreachable),
+        ("cut-head", Temper::Cut(20), Unreachable),
+        ("cut-body", Temper::Cut(400), Unreachable),
     ];
     let healthy = ThingsBoard::start();
-    let mut rows = vec![Row::new("healthy", &healthy.add(User::new("healthy")))];
+    // Behind them in the alphabet, too.
+    let mut rows = vec![Row::new("zz-healthy", &healthy.add(User::new("zz-healthy")))];
     // A host for each, so that no breaker speaks for another.
     let mut hosts = Vec::new();
     for (name, temper, _) in &cases {
@@ -45,23 +51,36 @@ fn p14_every_wrong_answer_is_named_and_hurts_nobody_else() {
     }
     let installation = Installation::new().with_rows(&rows).with("thingsboard.request_timeout", "2s");
     let daemon = installation.start();
+    let early =
+        daemon.until("the healthy one is valid", |s| s.of("zz-healthy").token_status == TokenStatus::Valid);
+    for name in ["silent", "slow-drip", "black-hole"] {
+        assert!(early.of(name).failure.is_none(), "nobody has waited for {name}");
+    }
     for (name, temper, kind) in &cases {
         let customer = daemon.until_customer(name, "has failed", |customer| customer.failure.is_some());
         assert_eq!(customer.failure.unwrap().kind, *kind, "{temper:?}");
     }
-    daemon.until_customer("healthy", "is valid", |one| one.token_status == TokenStatus::Valid);
+    // All of them are still at it.
+    let reply = daemon.refresh_customer("zz-healthy");
+    assert!(reply.result.as_ref().unwrap().success, "{reply:?}");
     assert_eq!(installation.table().tokens(), 1);
+    let peak = peak_megabytes(&daemon);
+    assert!(peak < 64, "{peak} MB");
 }
 
 #[test]
 fn p14_bodies_without_end_cost_no_memory() {
-    let thingsboard = ThingsBoard::start();
-    let accounts = thingsboard.add_many(20, |n| User::new(format!("ops{n}")));
-    let rows: Vec<_> = accounts.iter().map(|account| Row::new(&account.username, account)).collect();
-    thingsboard.set(Temper::EndlessBody);
+    let endless = ThingsBoard::start();
+    let accounts = endless.add_many(60, |n| User::new(format!("ops{n:02}")));
+    let mut rows: Vec<_> = accounts.iter().map(|account| Row::new(&account.username, account)).collect();
+    endless.set(Temper::EndlessBody);
+    let healthy = ThingsBoard::start();
+    rows.push(Row::new("zz-healthy", &healthy.add(User::new("zz-healthy"))));
     let installation = Installation::new().with_rows(&rows);
     let daemon = installation.start();
-    daemon.until("all have failed", |status| status.tokens.summary.retrying == 20);
+    daemon.until("all have failed", |status| status.tokens.summary.retrying == 60);
+    daemon.refresh();
+    daemon.until_customer("zz-healthy", "is valid", |one| one.token_status == TokenStatus::Valid);
     let peak = peak_megabytes(&daemon);
     assert!(peak < 64, "{peak} MB");
 }

@@ -13,7 +13,7 @@ fn the_doctor_names_what_is_wrong_sends_no_password_and_changes_nothing() {
         good.clone(),
         lost,
         Row { customer_id: "odd".to_owned(), ..good.clone() }.url("ftp://tb.example"),
-        Row { customer_id: "blank".to_owned(), tb_password: Some("  ".to_owned()), ..good.clone() },
+        Row { customer_id: "blank".to_owned(), tb_password: Some("  ".to_owned()), ..good },
     ];
     let gone_url = gone.url();
     drop(gone);

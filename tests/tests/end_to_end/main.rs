@@ -22,6 +22,7 @@ mod main_job;
 mod mssql;
 mod races;
 mod secrets;
+mod sick_servers;
 mod sockets;
 mod steering;
 mod wire;

@@ -17,6 +17,7 @@
 )]
 
 mod audit;
+mod budget;
 mod dice;
 mod faults;
 mod run;

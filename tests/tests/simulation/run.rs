@@ -28,7 +28,7 @@ pub(crate) struct Setup {
     pub(crate) hosts: usize,
     /// How many daemons share the table.
     pub(crate) daemons: u32,
-    is_usual: bool,
+    pub(crate) is_usual: bool,
 }
 
 impl Setup {

@@ -94,7 +94,8 @@ impl Store for Memory {
         self.write(|world| {
             for record in batch {
                 let user = user_of(&record.id);
-                world.recorded(&record);
+                let before = world.db.records.get(&user).cloned();
+                world.recorded(&record, before.as_ref());
                 world.db.records.insert(user, record);
             }
         })

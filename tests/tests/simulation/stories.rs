@@ -86,8 +86,17 @@ impl World {
         }
     }
 
-    /// A record is durable.
-    pub(crate) fn recorded(&mut self, record: &Record) {
+    /// A record is durable, in place of the one before. Of two daemons one may write over what the other was told, having
+    /// asked before it could read that; the other one tells it again after its next look at the table.
+    pub(crate) fn recorded(&mut self, record: &Record, before: Option<&Record>) {
+        let lost = before.and_then(|before| before.failure.as_ref()).filter(|failure| failure.permanent);
+        let lost = lost.filter(|_| record.failure.as_ref().is_none_or(|failure| !failure.permanent));
+        if let Some(says) = lost.and_then(|lost| self.stories.by_fingerprint.get(lost.fingerprint.as_str()))
+            && self.setup.daemons > 1
+            && let Some(story) = self.stories.refused.get_mut(says)
+        {
+            story.durable_at = None;
+        }
         let Some(failure) = record.failure.as_ref().filter(|failure| failure.permanent) else { return };
         let serial = self.serial();
         let Some(says) = self.stories.by_fingerprint.get(failure.fingerprint.as_str()) else { return };

@@ -40,7 +40,7 @@ fn lines(app: &App, columns: u16, most: u16) -> Vec<(String, Style)> {
     if whole.len() <= most {
         return whole;
     }
-    let mut cut = told(&outage.cause());
+    let mut cut = told(&outage.cause);
     if cut.len() > most {
         cut.truncate(most);
         if let Some((last, _)) = cut.last_mut() {
@@ -54,14 +54,20 @@ fn lines(app: &App, columns: u16, most: u16) -> Vec<(String, Style)> {
 pub(super) struct Outage {
     /// What happened, as a sentence.
     pub(super) why: String,
+    /// What of that matters most where room is short, as a sentence, too.
+    pub(super) cause: String,
     /// What to do, where the sentence does not say.
     pub(super) hint: Option<String>,
 }
 
 impl Outage {
-    /// The end of the sentence, which says the cause.
-    pub(super) fn cause(&self) -> String {
-        sentence(self.why.rsplit_once(": ").map_or(self.why.as_str(), |(_, cause)| cause))
+    fn of(why: &str, socket: &str, hint: Option<String>) -> Self {
+        // The end says the cause. Of whom it is told says the line above.
+        let cause = match why.strip_prefix(&format!("tbtokend at {socket} ")) {
+            Some(rest) => rest,
+            None => why.rsplit_once(": ").map_or(why, |(_, cause)| cause),
+        };
+        Self { why: sentence(why), cause: sentence(cause), hint }
     }
 }
 
@@ -69,10 +75,8 @@ impl Outage {
 pub(super) fn outage(app: &App) -> Option<Outage> {
     let overview = app.scene().picture.overview.as_ref()?;
     match (&app.link, &overview.store) {
-        (Link::Down { why, hint, .. }, _) => Some(Outage { why: sentence(why), hint: hint.clone() }),
-        (_, Store::Unreadable(why) | Store::Unwritable(why)) => {
-            Some(Outage { why: sentence(why), hint: None })
-        }
+        (Link::Down { why, hint, .. }, _) => Some(Outage::of(why, &app.socket, hint.clone())),
+        (_, Store::Unreadable(why) | Store::Unwritable(why)) => Some(Outage::of(why, &app.socket, None)),
         (Link::Up { .. } | Link::Connecting, Store::Up) => None,
     }
 }

@@ -79,10 +79,10 @@ fn news(app: &App, gist: bool, room: usize) -> Option<(String, Style)> {
 
 /// An outage in one line of `room` columns: rather without its beginning than without its end, which says the cause.
 fn in_one_line(outage: &Outage, room: usize) -> String {
-    let (why, cause) = (&outage.why, outage.cause());
+    let Outage { why, cause, .. } = outage;
     let hint = outage.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
     let forms = [format!("{why}{hint}"), format!("{cause}{hint}"), why.clone()];
-    forms.into_iter().find(|form| width(form) <= room).unwrap_or(cause)
+    forms.into_iter().find(|form| width(form) <= room).unwrap_or_else(|| cause.clone())
 }
 
 /// Filter, place and order, the most important first.

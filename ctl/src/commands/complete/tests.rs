@@ -45,6 +45,8 @@ fn bash_replaces_only_the_end_of_a_word() {
     assert_eq!(kept("tbctl show ops@ac", "@ac"), 3);
     assert_eq!(kept("tbctl show 8f1c", "8f1c"), 0);
     assert_eq!(kept("tbctl show ", ""), 0);
+    assert_eq!(kept("tbctl show \"ops@ac", "ops@ac"), 0, "the quote is not counted");
+    assert_eq!(kept("tbctl show 'ops@ac", "ac"), 4);
 }
 
 #[test]
@@ -54,6 +56,12 @@ fn ids_come_before_anything_is_typed_and_users_after() {
     assert_eq!(values("8", &everyone), ["8F1C"]);
     assert_eq!(values("OPS", &everyone), ["ops@a.example", "ops@b.example"]);
     assert_eq!(values("zzz", &everyone), [""; 0]);
+    const GUID: &str = "8F1C02AA-33D1-4E02-9C77-0E5A3F6B2D11";
+    assert_eq!(
+        values("8f1c", &[row(GUID, "")]),
+        [GUID],
+        "the letters of a GUID count the same in either case"
+    );
     let twins = [row("8F1C", "ops@a.example"), row("91BE", "ops@a.example")];
     assert_eq!(values("ops", &twins), [""; 0], "a user of two customers names none");
 }
@@ -69,25 +77,31 @@ fn too_many_candidates_become_fewer_with_the_same_beginning() {
 /// What a table says must not become a command when the user presses Enter.
 #[test]
 fn nothing_of_a_candidate_is_heeded_by_the_shell() {
-    let bash = |value: &str| written(&CompletionCandidate::new(value), Shell::Bash, 0);
+    let bash = |value: &str| written(&CompletionCandidate::new(value), Shell::Bash, 0, None);
     assert_eq!(bash("ops@a.example").as_deref(), Some("ops@a.example"));
     assert_eq!(
         bash("a $(reboot); `x` & 'y'").as_deref(),
         Some("a\\ \\$\\(reboot\\)\\;\\ \\`x\\`\\ \\&\\ \\'y\\'")
     );
     assert_eq!(bash("株式会社").as_deref(), Some("株式会社"));
+    let quoted = |value: &str, quote| written(&CompletionCandidate::new(value), Shell::Bash, 0, Some(quote));
+    assert_eq!(quoted("a $(reboot) \"b\"", '"').as_deref(), Some("a \\$(reboot) \\\"b\\\""));
+    assert_eq!(quoted("a $(reboot) \"b\"", '\'').as_deref(), Some("a $(reboot) \"b\""));
+    assert_eq!(quoted("it's", '\''), None);
+    assert_eq!(quoted("a!b", '"'), None);
     assert_eq!(bash("a\nb"), None);
     assert_eq!(bash("a\u{1b}b"), None);
     assert_eq!(bash(":files"), None);
     assert_eq!(bash(""), None);
     let described = CompletionCandidate::new("8F1C").help(Some("ops, valid\nmore".into()));
-    assert_eq!(written(&described, Shell::Zsh, 0).as_deref(), Some("8F1C\tops, valid"));
+    assert_eq!(written(&described, Shell::Zsh, 0, None).as_deref(), Some("8F1C\tops, valid"));
 }
 
 #[test]
 fn the_line_names_the_socket() {
-    let socket =
-        |words: &[&str]| Line { words: words.iter().map(OsString::from).collect(), kept: 0 }.socket();
+    let socket = |words: &[&str]| {
+        Line { words: words.iter().map(OsString::from).collect(), kept: 0, quote: None }.socket()
+    };
     assert_eq!(socket(&["tbctl", "--socket", "/a", "show", ""]), PathBuf::from("/a"));
     assert_eq!(socket(&["tbctl", "show", "--socket=/b", ""]), PathBuf::from("/b"));
     let home = std::env::home_dir().unwrap();

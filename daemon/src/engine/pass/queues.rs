@@ -165,3 +165,90 @@ impl Queues {
         facts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::plan::Proof;
+    use super::*;
+    use crate::model::{BaseUrl, Credentials, Customer, Secret};
+    use crate::thingsboard::gate::Signal;
+
+    /// Customers of one server in the order of their urgency, each with an account of its own.
+    fn queues(proofs: &[Proof]) -> Queues {
+        let attempt = |(account, proof): (usize, &Proof)| {
+            let credentials = Credentials {
+                url: "https://tb.example".to_owned(),
+                username: format!("user{account}"),
+                password: Secret::new("password"),
+            };
+            Attempt {
+                base: BaseUrl::parse(&credentials.url).unwrap(),
+                customer: Customer {
+                    id: CustomerId::new(format!("{account} {proof:?}")),
+                    row_url: credentials.url.clone(),
+                    credentials,
+                    has_token: false,
+                    expiry: None,
+                },
+                refresh_token: (*proof == Proof::RefreshToken).then(|| Secret::new("refresh")),
+                proof: *proof,
+                account,
+            }
+        };
+        let attempts = proofs.iter().enumerate().map(attempt).collect();
+        Queues::new(attempts, vec![Account::default(); proofs.len()])
+    }
+
+    /// The server's gate after it did not answer three times, at its next wake.
+    fn broken(queues: &Queues) -> Gates {
+        let mut gate = Gate::new(64);
+        let tickets: Vec<Ticket> = std::iter::from_fn(|| gate.enter()).collect();
+        for ticket in tickets {
+            gate.leave(ticket, Signal::Dead);
+        }
+        gate.wake();
+        queues.hosts().map(|host| (host.clone(), gate.clone())).collect()
+    }
+
+    fn next(queues: &mut Queues, gates: &mut Gates) -> Option<String> {
+        queues.next(gates, &mut Vec::new()).map(|start| start.attempt.customer.id.to_string())
+    }
+
+    /// Only one of a dead server's customers is asked for in a wake. A password that may be wrong could be counted, and
+    /// nobody would hear of it.
+    #[test]
+    fn p02_a_dead_server_is_probed_with_the_safest_of_its_customers() {
+        use Proof::{None as Nothing, Once, Proven, RefreshToken};
+        let cases: [(&[Proof], &str); 5] = [
+            (&[Nothing, Once, Proven, RefreshToken], "3 RefreshToken"),
+            (&[Nothing, Once, Proven, Proven], "2 Proven"),
+            (&[Nothing, Nothing, Once], "2 Once"),
+            (&[Once, RefreshToken, RefreshToken], "1 RefreshToken"),
+            (&[Nothing, Nothing], "0 None"),
+        ];
+        for (proofs, probe) in cases {
+            let mut queues = queues(proofs);
+            let mut gates = broken(&queues);
+            assert_eq!(next(&mut queues, &mut gates).as_deref(), Some(probe), "{proofs:?}");
+            assert_eq!(next(&mut queues, &mut gates), None, "one probe");
+            let left: Vec<String> = queues
+                .drain(&gates, true)
+                .into_iter()
+                .map(|fact| match fact {
+                    Event::Deferred { id, .. } | Event::LeftOver(id) => id.to_string(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(left.len(), proofs.len() - 1);
+            assert!(!left.contains(&probe.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_server_that_answers_is_asked_for_the_most_urgent_first() {
+        let mut queues = queues(&[Proof::None, Proof::RefreshToken, Proof::Once]);
+        let mut gates: Gates = queues.hosts().map(|host| (host.clone(), Gate::new(64))).collect();
+        let order: Vec<String> = std::iter::from_fn(|| next(&mut queues, &mut gates)).collect();
+        assert_eq!(order, ["0 None", "1 RefreshToken", "2 Once"]);
+    }
+}

@@ -213,11 +213,10 @@ fn p02_a_restart_and_another_daemon_know_who_is_parked_whatever_the_clocks_say()
     assert_eq!(verdict_of(&second, "a", after(9_999)), Verdict::Parked);
     // What the second had written does not free the first.
     let transient = Record {
-        failure: records[0].failure.clone().map(|note| FailureNote {
-            permanent: false,
-            kind: FailureKind::Timeout,
-            ..note
-        }),
+        failure: records[0]
+            .failure
+            .clone()
+            .map(|note| Box::new(FailureNote { permanent: false, kind: FailureKind::Timeout, ..*note })),
         updated_at: after(300),
         ..records[0].clone()
     };

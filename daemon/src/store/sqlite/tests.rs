@@ -1,4 +1,4 @@
-//! The store on real files.
+//! What is special to files. What every store must do is in `tests/tests/store`, in one list for all of them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -122,15 +122,6 @@ async fn p06_a_row_that_changed_meanwhile_is_left_alone() {
             })
             .unwrap();
         assert_eq!(kept, 0, "{change}");
-    }
-}
-
-#[tokio::test]
-async fn an_expiry_without_a_token_guards_nothing() {
-    for token in [None, Some("")] {
-        let place = place(&[("c1", "https://tb", "u", token, Some("2099-01-01T00:00:00Z"))]).await;
-        let renewal = place.renewal("c1", "2026-11-23T14:00:00Z").await;
-        assert_eq!(place.save(vec![renewal]).await, [Saved::Written]);
     }
 }
 

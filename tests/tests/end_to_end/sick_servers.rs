@@ -1,0 +1,156 @@
+//! Servers in trouble: they are asked less, the others notice nothing, and afterwards all is as before.
+
+use std::time::{Duration, Instant};
+
+use tbtoken_proto::{FailureKind, TokenStatus};
+use tbtoken_tests::harness::{Installation, Row};
+use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+
+const PER_HOST: usize = 5;
+
+/// Of the server that gets into trouble.
+const CUSTOMERS: usize = 30;
+
+/// The rows of so many customers of this server.
+fn rows(host: &ThingsBoard, prefix: &str, count: usize, life: Option<Duration>) -> Vec<Row> {
+    let user = |n| {
+        let user = User::new(format!("{prefix}-{n:02}"));
+        life.map_or(user.clone(), |life| user.access_life(life))
+    };
+    host.add_many(count, user).iter().map(|account| Row::new(&account.username, account)).collect()
+}
+
+/// The most requests that came within any one second.
+fn most_in_a_second(times: &[Instant]) -> usize {
+    let within =
+        |at: &Instant| times.iter().filter(|t| *t >= at && **t < *at + Duration::from_secs(1)).count();
+    times.iter().map(within).max().unwrap_or(0)
+}
+
+#[test]
+fn p12_a_tenth_of_the_servers_never_answers_and_the_others_do_not_notice() {
+    let life = Duration::from_secs(12);
+    let hosts: Vec<ThingsBoard> = (0..20).map(|_| ThingsBoard::start()).collect();
+    let mut all = Vec::new();
+    for (number, host) in hosts.iter().enumerate() {
+        // The first two, also in the alphabet, are the sick ones.
+        all.extend(rows(host, &format!("host{number:02}"), PER_HOST, Some(life)));
+    }
+    hosts[0].set(Temper::Silent);
+    hosts[1].set(Temper::BlackHole);
+    let is_sick = |id: &str| id.starts_with("host00") || id.starts_with("host01");
+    let healthy = 18 * PER_HOST;
+    let installation = Installation::new().with_rows(&all).with("thingsboard.request_timeout", "2s");
+    let daemon = installation.start();
+
+    let first = daemon.until("the healthy are fresh", |status| status.tokens.summary.valid == healthy);
+    let failed =
+        first.tokens.customers.iter().flatten().filter(|customer| customer.failure.is_some()).count();
+    assert_eq!(failed, 0, "before the first of the sick was given up");
+    assert!(hosts[0].stats().requests <= 4, "{:?}", hosts[0].stats());
+
+    // Through two more renewals of everyone: the window is the second half of a life of twelve seconds, and none lapses.
+    let renewed = daemon.until("the healthy are renewed twice", |status| {
+        let mut healthy =
+            status.tokens.customers.iter().flatten().filter(|customer| !is_sick(&customer.customer_id));
+        assert!(status.tokens.summary.expired == 0, "{:?}", status.tokens.summary);
+        healthy.all(|customer| customer.renewals >= 3)
+    });
+    for customer in renewed.tokens.customers.iter().flatten() {
+        match customer.failure.as_ref() {
+            Some(failure) => {
+                assert!(is_sick(&customer.customer_id), "{customer:?}");
+                assert!(
+                    matches!(failure.kind, FailureKind::Timeout | FailureKind::Unreachable),
+                    "{failure:?}"
+                );
+            }
+            None => assert!(customer.renewals == 0 || !is_sick(&customer.customer_id), "{customer:?}"),
+        }
+    }
+    // One pass asks four at first, and each later one only a probe.
+    let asked = hosts[0].stats().requests;
+    assert!((4..30).contains(&asked), "{asked}");
+
+    for host in &hosts[..2] {
+        host.set(Temper::Normal);
+    }
+    daemon.until("all are fresh", |status| status.tokens.summary.valid == all.len());
+}
+
+#[test]
+fn p13_a_server_in_trouble_is_asked_less_and_afterwards_as_before() {
+    let troubles = [
+        (Temper::RateLimit { retry_after: None }, FailureKind::RateLimited),
+        (Temper::Page(503), FailureKind::ServerError),
+        (Temper::DatabaseError, FailureKind::ServerError),
+    ];
+    for (trouble, kind) in troubles {
+        let thingsboard = ThingsBoard::start();
+        let rows = rows(&thingsboard, "ops", CUSTOMERS, None);
+        let installation = Installation::new().with_rows(&rows);
+        let daemon = installation.start();
+        daemon.until("all are valid", |status| status.tokens.summary.valid == CUSTOMERS);
+        let before = thingsboard.request_times();
+        assert_eq!(before.len(), CUSTOMERS);
+        assert!(most_in_a_second(&before) > 8, "{}", most_in_a_second(&before));
+
+        // Everyone is to be renewed; the server says no.
+        thingsboard.set(trouble.clone());
+        installation.table().execute("UPDATE customer_settings SET tbtoken = NULL, tbtokenexpiry = NULL");
+        thingsboard.wait_until("it was asked for a while", |tally| {
+            tally.host().requests >= u64::try_from(3 * CUSTOMERS + 6).unwrap()
+        });
+        let during = thingsboard.request_times().split_off(CUSTOMERS);
+        let burst = most_in_a_second(&during);
+        // Halving from the limit of the good times down to one asks everyone twice at most; then there is a probe a wake.
+        let steady = most_in_a_second(&during[2 * CUSTOMERS..]);
+        println!(
+            "{trouble:?}: at most {} requests a second, then {burst}, then {steady}",
+            most_in_a_second(&before)
+        );
+        assert!(steady <= 4, "one at each wake, not {steady} a second");
+        let status = daemon.status();
+        assert!(
+            status
+                .tokens
+                .customers
+                .iter()
+                .flatten()
+                .filter_map(|c| c.failure.as_ref())
+                .all(|f| f.kind == kind && !f.permanent)
+        );
+
+        let asked = thingsboard.stats().requests;
+        thingsboard.set(Temper::Normal);
+        daemon.refresh();
+        daemon.until("all are valid again", |status| status.tokens.summary.valid == CUSTOMERS);
+        let after = thingsboard.request_times().split_off(usize::try_from(asked).unwrap());
+        assert!(most_in_a_second(&after) > 8, "{}", most_in_a_second(&after));
+        assert!(after.len() <= CUSTOMERS + 8, "{} requests for {CUSTOMERS} customers", after.len());
+    }
+}
+
+/// A tenant whose rate is limited: we find the rate that it bears, and everyone is served.
+#[test]
+fn p13_a_rate_limit_is_lived_with() {
+    let thingsboard = ThingsBoard::start();
+    let rows = rows(&thingsboard, "ops", 40, None);
+    thingsboard.set(Temper::MaxRate { per_second: 10, retry_after: None });
+    let installation = Installation::new().with_rows(&rows);
+    let daemon = installation.start();
+    daemon.until("all are valid", |status| status.tokens.summary.valid == 40);
+    let served = 40;
+    let limited = thingsboard.stats().requests - served;
+    println!("{limited} requests beyond the limit for {served} served");
+    assert!(limited <= served, "{limited}");
+    assert!(
+        daemon
+            .status()
+            .tokens
+            .customers
+            .iter()
+            .flatten()
+            .all(|customer| customer.token_status == TokenStatus::Valid)
+    );
+}

@@ -1,0 +1,122 @@
+//! A pass begins new requests for a while only, and leaves who is left to the next: a slow server with many customers does
+//! not hold up another one's token of a minute, and a manual refresh goes on until everyone was tried once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use chrono::TimeDelta;
+use tbtokend::engine::handle::Outcome;
+use tbtokend::engine::pass::Limits;
+use tbtokend::engine::plan::{Policy, Selection};
+use tbtokend::engine::scheduler::{Parts, Scheduler};
+use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Lifetime, Secret};
+use tbtokend::thingsboard::{Logins, NotRenewed};
+use tokio::time::{Duration, Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::run::Setup;
+use super::store::Memory;
+use super::thingsboard::Servers;
+use super::world::{Mood, Shared, World};
+
+const CUSTOMERS: usize = 1_500;
+
+/// Those of the server with the tokens of a minute: see `World::new`.
+const SHORT_LIVED: usize = 3;
+
+/// Counts the requests to the slow server.
+struct Counted {
+    servers: Servers,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Counted {
+    fn count(&self, base: &BaseUrl) {
+        if base.endpoint("").host_str() == Some("host0.example") {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Logins for Counted {
+    async fn login(&self, base: &BaseUrl, credentials: &Credentials) -> Result<Grant, Failure> {
+        self.count(base);
+        self.servers.login(base, credentials).await
+    }
+
+    async fn renew(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, NotRenewed> {
+        self.count(base);
+        self.servers.renew(base, refresh_token).await
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        interval: TimeDelta::seconds(60),
+        window: TimeDelta::minutes(5),
+        lifetime: Lifetime::Jwt,
+        require_https: false,
+    }
+}
+
+/// Every token of a minute still lives.
+fn check_the_short_lived(world: &Shared, at: Duration) {
+    let world = world.lock();
+    for (user, row) in world.rows.range(..SHORT_LIVED) {
+        let expiry = row.expiry.unwrap();
+        assert!(
+            expiry > world.machine_time(),
+            "after {at:?}, the token of customer {user} ended at {expiry}"
+        );
+    }
+}
+
+async fn story() {
+    let world = Shared::new(World::new(Setup { customers: CUSTOMERS, hosts: 2, daemons: 1, ..Setup::of(1) }));
+    world.lock().hosts[0].life = 604_800;
+    let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
+    let requests = Arc::new(AtomicUsize::new(0));
+    let servers = Servers { world: world.clone(), daemon: 1, killed: killed.clone() };
+    let (scheduler, handle) = Scheduler::new(Parts {
+        store: Memory { world: world.clone(), daemon: 1, killed: killed.clone() },
+        logins: Counted { servers, requests: Arc::clone(&requests) },
+        clock: world.clock(),
+        policy: policy(),
+        limits: Limits { in_flight: 512, per_host: 64 },
+        autostart: true,
+        seed: 1,
+    });
+    let task = tokio::spawn(scheduler.run(shutdown.clone()));
+    sleep(Duration::from_secs(70)).await;
+    assert_eq!(requests.swap(0, Ordering::Relaxed), CUSTOMERS - SHORT_LIVED, "everyone has a token");
+
+    // Now it takes nearly as long as we wait, and an operator wants everyone to be renewed.
+    world.lock().hosts[0].mood = Mood::Crawling;
+    let began = Instant::now();
+    let mut answer = handle.refresh(Selection::All).await.unwrap();
+    let details = loop {
+        sleep(Duration::from_secs(1)).await;
+        check_the_short_lived(&world, began.elapsed());
+        if let Ok(answer) = answer.try_recv() {
+            break answer.unwrap();
+        }
+        assert!(began.elapsed() < Duration::from_secs(3_600), "nobody answers the operator");
+    };
+    assert!(began.elapsed() > Duration::from_secs(120), "it took one pass: {:?}", began.elapsed());
+
+    // Everyone is told of once, and was asked for once.
+    let told: BTreeSet<_> = details.iter().map(|(id, _)| id.clone()).collect();
+    assert_eq!((told.len(), details.len()), (CUSTOMERS, CUSTOMERS));
+    assert!(details.iter().all(|(_, outcome)| matches!(outcome, Outcome::Renewed(_))), "{details:?}");
+    assert_eq!(requests.load(Ordering::Relaxed), CUSTOMERS - SHORT_LIVED);
+    shutdown.cancel();
+    task.await.unwrap();
+}
+
+#[test]
+fn p12_a_slow_server_with_many_customers_holds_up_no_short_token_and_no_answer() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(story());
+}
