@@ -10,6 +10,9 @@ use crate::thingsboard::Client;
 /// How many are asked at a time.
 const AT_A_TIME: usize = 32;
 
+/// How many are asked at all: some minutes of waiting, should none of them answer.
+const MOST: usize = 500;
+
 /// One finding a server that something is wrong with, and one about all the others.
 pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
     let check = "thingsboard";
@@ -21,17 +24,20 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
         }
     };
     let client = &client;
-    let answers: Vec<_> = stream::iter(urls)
+    let answers: Vec<_> = stream::iter(urls.iter().take(MOST))
         .map(|url| async move { (url, client.greet(url).await) })
         .buffered(AT_A_TIME)
         .collect()
         .await;
     let mut findings = Vec::new();
-    let mut fine = 0;
+    let (mut fine, mut fine_with_tls) = (0, 0);
     for (url, answer) in answers {
         let shown = crate::text::url(url.endpoint("").as_str());
         match answer {
-            Ok(status) if status < 500 => fine += 1,
+            Ok(status) if status < 500 => {
+                fine += 1;
+                fine_with_tls += usize::from(url.is_https());
+            }
             Ok(status) => findings.push(Finding::error(
                 check,
                 format!("{shown} answers with an internal error (HTTP {status})"),
@@ -43,8 +49,33 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
         }
     }
     if fine > 0 {
-        let what = if fine == 1 { "1 server answers".to_owned() } else { format!("{fine} servers answer") };
-        findings.insert(0, Finding::ok(check, format!("{what}; every certificate was verified")));
+        findings.insert(0, Finding::ok(check, answering(fine, fine_with_tls)));
+    }
+    if let Some(left @ 1..) = urls.len().checked_sub(MOST) {
+        findings
+            .push(Finding::note(check, format!("{left} more servers were not asked; {MOST} are at most")));
     }
     findings
+}
+
+/// How many answer, and how many of them have proved who they are.
+fn answering(fine: usize, with_tls: usize) -> String {
+    let what = if fine == 1 { "1 server answers".to_owned() } else { format!("{fine} servers answer") };
+    match with_tls {
+        0 => format!("{what}, without TLS"),
+        all if all == fine => format!("{what}; every certificate was verified"),
+        some => format!("{what}; the certificates of {some} were verified, the others are without TLS"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_certificate_that_was_seen_was_verified() {
+        assert_eq!(answering(1, 0), "1 server answers, without TLS");
+        assert_eq!(answering(3, 3), "3 servers answer; every certificate was verified");
+        assert!(answering(3, 1).contains("the certificates of 1 were verified"));
+    }
 }

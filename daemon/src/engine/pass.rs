@@ -333,8 +333,9 @@ fn outcome_event(renewal: &Renewal, outcome: Saved) -> Event {
     match outcome {
         Saved::Written => Event::Saved(id),
         Saved::Superseded => Event::Superseded(id),
-        Saved::Refused => {
-            let why = "a constraint or a trigger of the table refuses it for this row".to_owned();
+        Saved::Refused { number } => {
+            let why =
+                format!("error {number}: a constraint or a trigger of the table refuses it for this row");
             Event::Failed { id, failure: Failure::Database { why } }
         }
         Saved::TooLong { capacity } => {

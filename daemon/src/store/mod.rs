@@ -70,7 +70,10 @@ pub enum Saved {
     /// The row is gone, says another URL or user, or holds a token that lives longer: look again.
     Superseded,
     /// The database does not accept it for this row: a constraint or a trigger.
-    Refused,
+    Refused {
+        /// The number of the database's error.
+        number: i64,
+    },
     /// It has more characters than the column holds; not sent.
     TooLong {
         /// What the column holds.

@@ -172,6 +172,15 @@ impl Place {
         }
     }
 
+    /// Whether the server is Babelfish, which is not SQL Server in everything.
+    pub(crate) async fn is_babelfish(&self) -> bool {
+        if self.ground != Ground::Real {
+            return false;
+        }
+        let version = self.execute("SELECT CAST(@@VERSION AS nvarchar(300))").await;
+        version.into_iter().flatten().flatten().any(|version| version.contains("Babelfish"))
+    }
+
     /// Adds rows.
     pub(crate) async fn insert(&self, lines: &[Line<'_>]) {
         for lines in lines.chunks(500) {
@@ -189,6 +198,11 @@ impl Place {
             .map(|expiry| if self.ground.is_mssql() { expiry.to_owned() } else { expiry.replace('T', " ") });
         let [url, username, password, token, expiry] =
             [line.url, line.username, line.password, line.token, expiry.as_deref()].map(quote);
+        // Babelfish gives a column of literals the type text, and makes no datetimeoffset of that by itself.
+        let expiry = match self.ground {
+            Ground::Real => format!("CAST({expiry} AS {})", self.types.expiry),
+            Ground::Fake | Ground::Sqlite => expiry,
+        };
         format!("('{}', {url}, {username}, {password}, {token}, {expiry})", self.id(line.id))
     }
 

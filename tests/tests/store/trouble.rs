@@ -267,7 +267,7 @@ async fn a_row_that_a_trigger_refuses_is_its_own_problem() {
     let place = two().await;
     place.fake().guard_row("customer_settings", &place.id(1));
     let renewals = place.renewals([1, 2], NOW).await;
-    assert_eq!(place.store.save(renewals).await, [Saved::Refused, Saved::Written]);
+    assert_eq!(place.store.save(renewals).await, [Saved::Refused { number: 3609 }, Saved::Written]);
     assert_eq!(place.token(1).await, None);
 }
 

@@ -182,9 +182,11 @@ pub(super) async fn save(
         connection.look_at_the_table(shared.names()).await?;
     }
     let too_long = does_not_fit(connection);
-    for (index, _) in refused {
+    for (index, error) in refused {
+        let number = i64::from(error.number);
         if let (Some(saved), Some(renewal)) = (saved.get_mut(index), batch.get(index)) {
-            *saved = too_long(renewal).map_or(Saved::Refused, |capacity| Saved::TooLong { capacity });
+            *saved =
+                too_long(renewal).map_or(Saved::Refused { number }, |capacity| Saved::TooLong { capacity });
         }
     }
     Ok(saved)

@@ -157,7 +157,9 @@ pub(super) fn save(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Vec<S
         saved.push(match result {
             Ok(_) => Saved::Written,
             // A constraint or a trigger of theirs: this row's problem alone.
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => Saved::Refused,
+            Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::ConstraintViolation => {
+                Saved::Refused { number: i64::from(error.extended_code) }
+            }
             Err(error) => return Err(error),
         });
     }

@@ -235,7 +235,7 @@ async fn a_row_that_the_database_refuses_is_its_own_problem() {
     );
     let now = "2026-11-23T14:00:00Z";
     let renewals = vec![place.renewal("c1", now).await, place.renewal("c2", now).await];
-    assert_eq!(place.save(renewals).await, [Saved::Refused, Saved::Written]);
+    assert_eq!(place.save(renewals).await, [Saved::Refused { number: 1811 }, Saved::Written]);
     assert!(place.column("c2", "tbtoken").is_some());
 }
 
