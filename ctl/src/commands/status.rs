@@ -126,7 +126,8 @@ pub(super) fn trouble_line(reply: &StatusReply, style: Style, now: DateTime<Utc>
             None => "never read so far".to_owned(),
             Some(at) => format!("showing what was read {} ago, at {}", duration(now - at), time(at)),
         };
-        format!("DATABASE UNREACHABLE: {}; {age}", printable(error.unwrap_or("it cannot be read")))
+        let error = error.unwrap_or("it cannot be read").trim_end_matches('.');
+        format!("DATABASE UNREACHABLE: {}; {age}", printable(error))
     } else if !daemon.store_ok {
         let error = daemon.store_error.as_deref();
         format!("DATABASE TROUBLE: {}", printable(error.unwrap_or("tokens cannot be saved")))

@@ -13,10 +13,10 @@ const CREDENTIALS: &str = "/etc/tbtokend";
 
 /// The file that holds the credential of that name, if systemd gave us one (`LoadCredential=`). One that is blank stands
 /// for none: the unit gives it when there is no file. Whoever runs us by hand, to check the configuration for example,
-/// gets the file that the unit takes it from.
+/// gets the file that the unit takes it from; so does the unit's `ExecReload=`, from which systemd hides the folder.
 pub fn credential(name: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("CREDENTIALS_DIRECTORY").unwrap_or_else(|| CREDENTIALS.into());
-    let path = PathBuf::from(folder).join(name);
+    let given = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|folder| folder.is_dir());
+    let path = given.unwrap_or_else(|| CREDENTIALS.into()).join(name);
     // One that cannot be read is there; whoever reads it says why.
     let is_blank = std::fs::read(&path).is_ok_and(|bytes| bytes.trim_ascii().is_empty());
     (path.is_file() && !is_blank).then_some(path)

@@ -107,7 +107,7 @@ pub fn log(notice: &Notice) {
         NoticeKind::Unparked => info!(event, customer, "Customer {customer} is no longer parked: {message}"),
         NoticeKind::Expired => error!(event, customer, "Customer {customer}: {message}"),
         NoticeKind::StoreLost => error!(event, "The database cannot be used: {message}"),
-        NoticeKind::StoreBack => info!(event, "The database is back: {message}"),
+        NoticeKind::StoreBack => info!(event, "The database is back"),
         NoticeKind::PassStarted | NoticeKind::PassFinished => debug!("Pass: {message}"),
         NoticeKind::Started | NoticeKind::Stopped => info!(event, "An operator's order: {message}"),
         NoticeKind::Warning if customer.is_empty() => warn!(event, "{message}"),
