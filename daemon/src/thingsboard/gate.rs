@@ -2,13 +2,18 @@
 
 /// The gate before one ThingsBoard server: a limit of logins in flight that grows while all is well and halves on
 /// trouble, and a breaker that leaves a dead server alone but for one probe a wake.
+///
+/// Only a limit that was in use grows, as with TCP's congestion window (RFC 2861): a login now and then that goes well
+/// says nothing about fifty at a time, and the server would be flooded on the day when they are all due together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gate {
     limit: u32,
     most: u32,
     in_flight: u32,
-    /// Successes since the limit last changed; a round is as many as the limit.
+    /// Successes in this round, which has as many as the limit.
     good: u32,
+    /// The most logins that were in flight at a time in this round.
+    peak: u32,
     /// Doubling until the first trouble, then one at a time.
     steep: bool,
     /// Counts the halvings. Trouble of a login that began before the last one is the same trouble.
@@ -82,6 +87,7 @@ impl Gate {
             most,
             in_flight: 0,
             good: 0,
+            peak: 0,
             steep: true,
             epoch: 0,
             dead_in_a_row: 0,
@@ -126,6 +132,7 @@ impl Gate {
             *probe = false;
         }
         self.in_flight += 1;
+        self.peak = self.peak.max(self.in_flight);
         Some(Ticket { epoch: self.epoch })
     }
 
@@ -185,11 +192,19 @@ impl Gate {
         self.dead_in_a_row = 0;
         self.good += 1;
         if self.good >= self.limit {
-            self.good = 0;
-            let grown = if self.steep { self.limit.saturating_mul(2) } else { self.limit + 1 };
-            self.limit = grown.min(self.most);
+            let was_in_use = self.peak >= self.limit;
+            self.new_round();
+            if was_in_use {
+                let grown = if self.steep { self.limit.saturating_mul(2) } else { self.limit + 1 };
+                self.limit = grown.min(self.most);
+            }
         }
         self.mend()
+    }
+
+    fn new_round(&mut self) {
+        self.good = 0;
+        self.peak = self.in_flight;
     }
 
     fn mend(&mut self) -> Change {
@@ -210,7 +225,7 @@ impl Gate {
         self.epoch = self.epoch.wrapping_add(1);
         self.limit = (self.limit / 2).max(1);
         self.steep = false;
-        self.good = 0;
+        self.new_round();
     }
 }
 
@@ -237,6 +252,19 @@ mod tests {
         round(&mut gate, Signal::Strained);
         let rounds: Vec<usize> = (0..3).map(|_| round(&mut gate, Signal::Well)).collect();
         assert_eq!(rounds, [32, 33, 34], "64 answers of one overload halve the limit once");
+    }
+
+    #[test]
+    fn a_limit_that_is_not_in_use_does_not_grow() {
+        let mut gate = Gate::new(64);
+        for _ in 0..1000 {
+            let ticket = gate.enter().unwrap();
+            gate.leave(ticket, Signal::Well);
+        }
+        assert_eq!(gate.limit(), Gate::FIRST, "one at a time");
+        round(&mut gate, Signal::Well);
+        round(&mut gate, Signal::Well);
+        assert_eq!(gate.limit(), 4 * Gate::FIRST, "many at a time");
     }
 
     #[test]
