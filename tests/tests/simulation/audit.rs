@@ -15,9 +15,13 @@ pub(crate) const LONG: Duration = Duration::from_secs(36 * 60 + 180);
 /// The most requests for one login in a minute, for each row that has it and each daemon.
 const MOST_REQUESTS_A_MINUTE: u32 = 20;
 
-/// The most answers of a server in trouble that one daemon provokes in a minute, once it knows: a probe or two for each
-/// wake, a few more after a restart.
-const MOST_TROUBLE_A_MINUTE: u32 = 45;
+/// The most answers of a server in trouble that one daemon provokes in the minute in which it meets the trouble: as many
+/// requests as a fully grown gate has let through already, and those of one halving after the other (64 + 32 + … + 1).
+const MOST_TROUBLE_AT_FIRST: u32 = 128;
+
+/// The same for every minute after that: a probe or two for each wake, some more for an operator who asks again and after a
+/// restart, when the daemon must learn anew.
+const MOST_TROUBLE_A_MINUTE: u32 = 30;
 
 /// What was counted, and what was wrong.
 #[derive(Debug, Default)]
@@ -131,18 +135,22 @@ impl World {
 
     /// A server that is in trouble is asked less (13).
     pub(crate) fn count_trouble(&mut self, host: usize) {
-        let minute = self.began.elapsed().as_secs() / 60;
-        let most = MOST_TROUBLE_A_MINUTE * self.setup.daemons;
+        let now = Instant::now();
         let it = &mut self.hosts[host];
+        let known = now - *it.met.get_or_insert(now);
+        let minute = known.as_secs() / 60;
         let count = if it.trouble.0 == minute { it.trouble.1 + 1 } else { 1 };
         it.trouble = (minute, count);
-        // The first minutes of trouble find logins of a better time in flight, and a daemon that restarts must learn anew.
-        if count == most && it.since.elapsed() > Duration::from_secs(120) {
+        let most =
+            self.setup.daemons * if minute == 0 { MOST_TROUBLE_AT_FIRST } else { MOST_TROUBLE_A_MINUTE };
+        if count == most + 1 {
             let user = self.rows.iter().find(|(_, row)| row.host == host).map_or(0, |(user, _)| *user);
             self.violation(
                 "13",
                 user,
-                &format!("its server in trouble was asked {count} times within a minute"),
+                &format!(
+                    "its server in trouble was asked {count} times within a minute, in minute {minute} of it"
+                ),
             );
         }
     }

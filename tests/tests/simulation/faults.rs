@@ -26,7 +26,8 @@ impl World {
                 if crawls {
                     let lasts = self.seconds(60, 900);
                     let host = &mut self.hosts[index];
-                    (host.mood, host.since, host.until) = (Mood::Crawling, now, now + lasts);
+                    (host.mood, host.met, host.trouble, host.until) =
+                        (Mood::Crawling, None, (0, 0), now + lasts);
                     continue;
                 }
                 self.hosts[index].mood = Mood::Well;
@@ -105,7 +106,7 @@ impl World {
         let now = Instant::now();
         let host = &mut self.hosts[index];
         if host.mood == Mood::Well {
-            (host.mood, host.since, host.until) = (mood, now, now + lasts);
+            (host.mood, host.met, host.trouble, host.until) = (mood, None, (0, 0), now + lasts);
         }
     }
 

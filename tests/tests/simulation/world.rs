@@ -41,7 +41,8 @@ pub(crate) struct Host {
     pub(crate) mood: Mood,
     /// Until when it is in that mood.
     pub(crate) until: Instant,
-    pub(crate) since: Instant,
+    /// When it first failed to serve a request in that mood: from then on its trouble is known.
+    pub(crate) met: Option<Instant>,
     /// How long its tokens live, in seconds.
     pub(crate) life: i64,
     /// How long its refresh tokens live, in seconds.
@@ -173,7 +174,7 @@ impl World {
             .map(|index| Host {
                 mood: Mood::Well,
                 until: now,
-                since: now,
+                met: None,
                 // The last host has the short-lived tokens, and few customers.
                 life: if index + 1 == setup.hosts { 60 } else { dice.pick(&lives[1..]) },
                 refresh_life: dice.pick(&[3_600, 604_800, 604_800]),

@@ -74,9 +74,7 @@ impl State {
         for (id, entry) in gone {
             // A row may come back, and must not be tried again just because it was away.
             self.refusals.left(&entry.record);
-            if self.unrecorded.remove(&id) {
-                self.orphans.push(entry.record);
-            }
+            self.unwritten.left(entry.record);
             self.remove(id);
         }
     }
@@ -116,22 +114,20 @@ impl State {
                 continue;
             };
             // What we have written since, or are about to, is newer. But that we could not ask is no answer to a refusal.
-            let is_pending =
-                [&self.unrecorded, &self.recording, &self.recorded].iter().any(|ids| ids.contains(id));
             let could_not_ask = entry.record.failure.as_ref().is_some_and(|note| !note.permanent);
-            if is_pending && !(could_not_ask && refusal(&record).is_some()) {
+            if self.unwritten.may_be_newer(id) && !(could_not_ask && refusal(&record).is_some()) {
                 continue;
             }
             match preference(&entry.record, &record, || key.fingerprint(&entry.customer.credentials)) {
                 Preference::Ours => {}
                 Preference::OursForBoth => {
                     entry.record.updated_at = at;
-                    self.unrecorded.insert(record.id);
+                    self.unwritten.changed(id);
                 }
                 Preference::Theirs => {
                     self.revision += 1;
                     entry.revision = self.revision;
-                    self.unrecorded.remove(&record.id);
+                    self.unwritten.given_up(id);
                     entry.record = record;
                 }
             }
@@ -153,7 +149,7 @@ impl State {
             entry.record.updated_at = at;
             self.revision += 1;
             entry.revision = self.revision;
-            self.unrecorded.insert(id.clone());
+            self.unwritten.changed(id);
         }
         for id in unparked {
             let message = "its URL, user or password has changed; it is tried again".to_owned();
