@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use chrono::{DateTime, Utc};
 
-pub use entry::Entry;
+pub use entry::{Entry, Known};
 pub use hosts::{Host, Hosts};
 use records::Unwritten;
 use refusals::Refusals;

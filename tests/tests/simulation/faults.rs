@@ -26,8 +26,7 @@ impl World {
                 if crawls {
                     let lasts = self.seconds(60, 900);
                     let host = &mut self.hosts[index];
-                    (host.mood, host.met, host.trouble, host.until) =
-                        (Mood::Crawling, None, (0, 0), now + lasts);
+                    host.turns(Mood::Crawling, now + lasts);
                     continue;
                 }
                 self.hosts[index].mood = Mood::Well;
@@ -106,7 +105,7 @@ impl World {
         let now = Instant::now();
         let host = &mut self.hosts[index];
         if host.mood == Mood::Well {
-            (host.mood, host.met, host.trouble, host.until) = (mood, None, (0, 0), now + lasts);
+            host.turns(mood, now + lasts);
         }
     }
 

@@ -46,9 +46,10 @@ impl Unwritten {
         self.just_written.clear();
     }
 
-    /// Whether what was read of this customer's record may be older than what we know.
+    /// Whether what was read of this customer's record may be older than what we know, also of one that left the table.
     pub(super) fn may_be_newer(&self, id: &CustomerId) -> bool {
         [&self.changed, &self.writing, &self.just_written].iter().any(|ids| ids.contains(id))
+            || self.orphans.iter().any(|orphan| orphan.id == *id)
     }
 
     /// Whether anything waits to be written.
@@ -59,8 +60,9 @@ impl Unwritten {
     /// What is to be written now; `present` knows the records of those in the table.
     pub(super) fn take<'a>(&mut self, present: impl Fn(&CustomerId) -> Option<&'a Record>) -> Vec<Record> {
         self.writing = std::mem::take(&mut self.changed);
-        let records = self.writing.iter().filter_map(present).cloned();
-        records.chain(self.orphans.drain(..)).collect()
+        let records: Vec<Record> = self.writing.iter().filter_map(present).cloned().collect();
+        self.writing.extend(self.orphans.iter().map(|orphan| orphan.id.clone()));
+        records.into_iter().chain(self.orphans.drain(..)).collect()
     }
 
     /// What was taken is written.

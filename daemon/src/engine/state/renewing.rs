@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 
 use super::super::event::Via;
 use super::super::history::{Notice, NoticeKind, RenewalDetail};
-use super::{Entry, State};
-use crate::model::{CustomerId, Failure, FailureKind, Renewal, Secret, Skew};
+use super::{Entry, Known, State};
+use crate::model::{CustomerId, Failure, Renewal, Secret, Skew};
 
 impl State {
     pub(super) fn attempting(&mut self, id: &CustomerId) {
@@ -40,7 +40,7 @@ impl State {
             entry.unsaved = Some(renewal);
             entry.latency = Some(latency);
             entry.refresh_token = refresh_token;
-            entry.proven = true;
+            entry.known = Known::Proven;
         });
     }
 
@@ -92,11 +92,13 @@ impl State {
         self.touch(id, |entry| {
             entry.attempting = false;
             entry.unsaved = None;
-            // That it waited to be saved was the whole trouble.
-            entry.record.failure.take_if(|failure| failure.kind == FailureKind::Database);
+            // A token came: whatever was wrong before is over.
+            entry.record.failure = None;
             entry.record.updated_at = at;
         });
-        let message = "the row was changed meanwhile; its token was left as it is".to_owned();
+        let message =
+            "the row was changed meanwhile, or holds a token that lives longer; it was left as it is"
+                .to_owned();
         self.note(at, NoticeKind::Warning, Some(id), message);
     }
 
