@@ -185,7 +185,7 @@ fn what_is_saved_is_known_without_another_look_at_the_table() {
     apply(&mut state, 62, [obtained("a", 3_600, Via::Login)]);
     let waits = entry(&state, "a");
     assert_eq!((waits.status, waits.latency), (TokenStatus::Missing, Some(Duration::from_millis(120))));
-    assert!(waits.attempting && waits.proven && waits.refresh_token.is_some());
+    assert!(waits.attempting && waits.known == Known::Proven && waits.refresh_token.is_some());
     apply(&mut state, 63, [Event::Saved(id("a"))]);
     let saved = entry(&state, "a");
     assert_eq!((saved.status, saved.customer.expiry), (TokenStatus::Valid, Some(after(3_600))));
@@ -220,7 +220,7 @@ fn renewals_are_counted_by_what_they_needed() {
 }
 
 #[test]
-fn a_token_that_is_not_wanted_any_more_ends_the_wait_for_the_store_and_nothing_else() {
+fn a_token_that_is_not_wanted_any_more_ends_what_was_wrong() {
     let mut state = state(vec![row("a"), row("b")]);
     apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), failed("b", strained())]);
     unrecorded(&mut state);
@@ -232,8 +232,8 @@ fn a_token_that_is_not_wanted_any_more_ends_the_wait_for_the_store_and_nothing_e
     let a = entry(&state, "a");
     assert!(a.record.failure.is_none() && a.unsaved.is_none() && !a.attempting);
     assert_eq!(a.record.updated_at, after(11));
-    assert_eq!(failure(&state, "b").kind, FailureKind::ServerError);
-    let expected = [("a".to_owned(), None), ("b".to_owned(), Some(FailureKind::ServerError))];
+    assert!(entry(&state, "b").record.failure.is_none());
+    let expected = ["a", "b"].map(|name| (name.to_owned(), None));
     assert_eq!(unrecorded(&mut state), expected);
     assert_eq!(told(&mut state).last(), Some(&(NoticeKind::Warning, "b".to_owned())));
 }
@@ -369,16 +369,24 @@ fn who_is_left_out_is_told_once() {
 fn a_server_that_is_back_lets_nobody_wait_who_waited_for_it() {
     let (near, far) = (row("near"), Customer { credentials: elsewhere(), ..row("far") });
     let mut state = state(vec![near, far, row("strained"), row("bad"), row("fine")]);
-    apply(&mut state, 0, [failed("near", silent()), failed("far", silent())]);
+    let unreachable = || Failure::Unreachable { why: "no connection".to_owned() };
+    apply(&mut state, 0, [failed("near", unreachable()), failed("far", unreachable())]);
     apply(&mut state, 2, [failed("strained", strained()), failed("bad", Failure::CredentialsRejected)]);
     let before = state.revision();
     apply(&mut state, 9, [Event::HostBack(host(URL))]);
     assert_eq!(changed_since(&state, before), ["near"]);
-    let waits = |name| failure(&state, name).next_attempt_at.is_some();
-    assert_eq!((waits("near"), waits("far"), waits("strained")), (false, true, true));
-    let why = "no connection".to_owned();
-    apply(&mut state, 10, [failed("near", Failure::Unreachable { why }), Event::HostBack(host(URL))]);
-    assert_eq!(failure(&state, "near").next_attempt_at, None);
+    let waits = |state: &State, name| failure(state, name).next_attempt_at.is_some();
+    let waiting = ["near", "far", "strained"].map(|name| waits(&state, name));
+    assert_eq!(waiting, [false, true, true]);
+    // A password that may have been counted as wrong has its time; one that has worked does not need it.
+    apply(&mut state, 10, [failed("near", silent()), Event::HostBack(host(URL))]);
+    assert!(waits(&state, "near"));
+    apply(
+        &mut state,
+        12,
+        [obtained("near", 60, Via::Login), failed("near", silent()), Event::HostBack(host(URL))],
+    );
+    assert!(!waits(&state, "near"));
 }
 
 fn elsewhere() -> Credentials {
