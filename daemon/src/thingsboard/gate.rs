@@ -313,6 +313,57 @@ mod tests {
         assert!(gate.enter().is_some());
     }
 
+    #[test]
+    fn what_is_allowed_bounds_the_limit_from_now_on() {
+        let mut gate = Gate::new(64);
+        let passes = |gate: &mut Gate| round(gate, Signal::Well);
+        assert_eq!((passes(&mut gate), passes(&mut gate)), (4, 8));
+        gate.allow(10);
+        assert_eq!((passes(&mut gate), passes(&mut gate)), (10, 10));
+        gate.allow(0);
+        assert_eq!(
+            (passes(&mut gate), passes(&mut gate), gate.is_cautious()),
+            (1, 1, false),
+            "one is the least"
+        );
+        gate.allow(64);
+        assert_eq!((passes(&mut gate), passes(&mut gate)), (1, 2));
+    }
+
+    #[test]
+    fn only_failures_in_a_row_break_it() {
+        for between in [Signal::Well, Signal::Strained] {
+            let mut gate = Gate::new(64);
+            for signal in [Signal::Dead, Signal::Dead, between, Signal::Dead, Signal::Dead] {
+                gate.wake();
+                let ticket = gate.enter().unwrap();
+                assert_eq!(gate.leave(ticket, signal), Change::None, "after {between:?}");
+            }
+            gate.wake();
+            let ticket = gate.enter().unwrap();
+            assert_eq!(gate.leave(ticket, Signal::Dead), Change::Broke);
+        }
+    }
+
+    #[test]
+    fn every_silence_halves_the_limit_too() {
+        let mut gate = Gate::new(64);
+        (0..2).for_each(|_| drop(round(&mut gate, Signal::Well)));
+        let ticket = gate.enter().unwrap();
+        gate.leave(ticket, Signal::Dead);
+        assert_eq!((gate.limit(), gate.state()), (8, GateState::Open));
+    }
+
+    #[test]
+    fn a_login_that_is_given_up_makes_room_and_says_nothing() {
+        let mut gate = Gate::new(64);
+        let tickets: Vec<Ticket> = std::iter::from_fn(|| gate.enter()).collect();
+        assert_eq!((tickets.len(), gate.has_room()), (4, false));
+        gate.abandon(tickets[0]);
+        assert!(gate.enter().is_some());
+        assert_eq!((gate.enter(), gate.limit(), gate.state()), (None, 4, GateState::Open));
+    }
+
     fn signals() -> impl Strategy<Value = Signal> {
         prop_oneof![Just(Signal::Well), Just(Signal::Strained), Just(Signal::Dead)]
     }
