@@ -26,6 +26,7 @@ fn a_wrong_key_or_value_is_named() {
         ("schedul.interval", "5s", &["schedul.interval", "schedule.interval?"]),
         ("schedule.interval", "900ms", &["schedule.interval", "at least 1s"]),
         ("schedule.interval", "soon", &["schedule.interval"]),
+        ("thingsboard.request_timeout", "21s", &["thingsboard.request_timeout", "at most 20s"]),
         ("schedule.autostart", "yes", &["schedule.autostart", "true or false"]),
         ("thingsboard.max_in_flight", "many", &["thingsboard.max_in_flight", "whole number"]),
         ("store.kind", "postgres", &["store.kind", "sqlite or mssql"]),

@@ -20,6 +20,7 @@ mod audit;
 mod budget;
 mod dice;
 mod faults;
+mod refused;
 mod run;
 mod store;
 mod stories;
