@@ -306,3 +306,6 @@ impl State {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
