@@ -214,9 +214,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_from_the_network_panics(answer in any::<Vec<u8>>(), text in any::<String>()) {
-            let _ = browser_answer(&answer, "CRM");
-            let _ = browser_answer(&super::tests::answer(&text), "CRM");
+        fn nothing_from_the_network_panics(datagram in any::<Vec<u8>>(), text in any::<String>()) {
+            let _ = browser_answer(&datagram, "CRM");
+            let _ = browser_answer(&answer(&text), "CRM");
             let _ = Address::parse(&text);
         }
     }
