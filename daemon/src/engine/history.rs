@@ -35,6 +35,33 @@ pub struct Notice {
     pub quiet: bool,
 }
 
+impl Notice {
+    /// This happened, and concerns everyone. The history gives it its number.
+    pub(super) fn new(at: DateTime<Utc>, kind: NoticeKind, message: String) -> Self {
+        Self { seq: 0, at, kind, customer: None, message, failure: None, renewal: None, quiet: false }
+    }
+
+    /// It concerns this customer.
+    pub(super) fn of(self, id: &CustomerId) -> Self {
+        Self { customer: Some(id.clone()), ..self }
+    }
+
+    /// It is a failure.
+    pub(super) fn failed(self, detail: FailureDetail) -> Self {
+        Self { failure: Some(detail), ..self }
+    }
+
+    /// It is a renewal.
+    pub(super) fn renewed(self, detail: RenewalDetail) -> Self {
+        Self { renewal: Some(detail), ..self }
+    }
+
+    /// Whether the log can do without it.
+    pub(super) fn quiet(self, quiet: bool) -> Self {
+        Self { quiet, ..self }
+    }
+}
+
 /// What the log says about a failed attempt besides its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureDetail {
@@ -144,16 +171,7 @@ mod tests {
     #[test]
     fn the_latest_are_kept_in_order_and_logged_once() {
         let mut history = History::starting_at(7);
-        let notice = || Notice {
-            seq: 0,
-            at: DateTime::UNIX_EPOCH,
-            kind: NoticeKind::Warning,
-            customer: None,
-            message: String::new(),
-            failure: None,
-            renewal: None,
-            quiet: false,
-        };
+        let notice = || Notice::new(DateTime::UNIX_EPOCH, NoticeKind::Warning, String::new());
         for _ in 0..10 {
             history.push(notice());
         }

@@ -1,8 +1,10 @@
 //! The one loop: it owns the state, decides when to look at the table, and is the only one who hears everything.
 
+mod cycle;
 mod display;
 mod job;
 mod manual;
+mod orders;
 mod recorder;
 mod wakes;
 
@@ -13,7 +15,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc;
-use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -25,11 +26,11 @@ use self::wakes::Wakes;
 use super::event::Event;
 use super::handle::{Command, Ends, Handle, NotRefreshed, Steered};
 use super::pass::{Gates, Limits};
-use super::plan::{Policy, Selection, Trigger, next_due, plan};
+use super::plan::{Policy, Trigger};
 use super::state::State;
 use super::view::{Identity, LastRun, Loop, Snapshot};
 use crate::clock::Clock;
-use crate::store::{Records, Store, StoreError, Table};
+use crate::store::Store;
 use crate::telemetry;
 use crate::thingsboard::Logins;
 
@@ -234,169 +235,6 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.log();
     }
 
-    fn reconfigure(&mut self, policy: Policy, limits: Limits) {
-        self.limits = limits;
-        self.policy = policy.clone();
-        self.state.set_policy(policy);
-        self.wakes.set_interval(interval(&self.policy));
-        if self.running {
-            // Other customers may be due now.
-            self.wakes.at_once();
-        }
-        self.look_at_the_clock();
-        self.show();
-    }
-
-    /// For how long nothing has been heard of what is under way.
-    fn silence(&self) -> Duration {
-        let job = (!self.job.is_idle()).then_some(self.heard_at);
-        job.into_iter().chain(self.recorder.since()).map(|since| since.elapsed()).max().unwrap_or_default()
-    }
-
-    fn steer(&mut self, run: bool) -> bool {
-        if self.running == run {
-            return true;
-        }
-        self.running = run;
-        self.learn(if run { Event::LoopStarted } else { Event::LoopStopped });
-        self.wakes.not_early();
-        if run {
-            self.wakes.begin_interval();
-            // If something is under way, right after it.
-            self.wakes.at_once();
-            self.begin(Trigger::Start);
-        }
-        false
-    }
-
-    fn tick(&mut self) {
-        self.wakes.tick();
-        match (self.running, self.job.is_idle()) {
-            (true, true) => telemetry::scheduled(self.clock.now()),
-            (true, false) => telemetry::skipped(self.clock.now()),
-            // A stopped loop still looks at the table, so that the status is true, but renews nobody.
-            (false, _) => {}
-        }
-        self.begin(Trigger::Schedule);
-        self.display.outdate();
-    }
-
-    /// Reads the table, unless a pass is under way; then this waits for its end.
-    fn begin(&mut self, trigger: Trigger) {
-        if !self.job.is_idle() || self.deadline.is_some() {
-            return;
-        }
-        self.wakes.looking();
-        self.learn(Event::Reading);
-        let records = match self.state.table_read_at() {
-            None => Records::All,
-            Some(_) => Records::Failing,
-        };
-        let store = Arc::clone(&self.store);
-        let task = tokio::spawn(async move { store.read(records).await });
-        self.job = Job::Reading { trigger, task };
-        self.heard_at = Instant::now();
-        self.requests.begin();
-        self.display.outdate();
-    }
-
-    /// The table is here: who is due is renewed.
-    fn table_read(&mut self, trigger: Trigger, result: Result<Result<Table, StoreError>, JoinError>) {
-        // Only a look at the table that brings a pass goes on with the one before: nothing spins when it fails.
-        let goes_on = std::mem::take(&mut self.has_left_over);
-        let table = match result {
-            Ok(Ok(table)) => table,
-            Ok(Err(error)) => return self.cannot_read(error),
-            Err(error) => return self.cannot_read(internal(&error)),
-        };
-        self.wakes.store_worked();
-        self.recorder.release();
-        self.learn(Event::TableRead(table));
-        self.gates.retain(|host, _| self.state.hosts().contains(host));
-        let now = self.clock.now();
-        let mut selections = self.requests.selections();
-        // Also when an operator began it: however often somebody asks for one customer, the others get their turn.
-        if self.running {
-            selections.push(Selection::Due);
-            self.planned_at = Some(now);
-        }
-        let plan = plan(&self.state, now, &self.policy, &selections);
-        self.requests.planned(&plan, &self.state);
-        if plan.is_empty() || self.deadline.is_some() {
-            self.rest();
-            return;
-        }
-        self.learn(Event::PassStarted { trigger, attempts: plan.size() });
-        let tools = super::pass::Tools {
-            store: Arc::clone(&self.store),
-            logins: Arc::clone(&self.logins),
-            clock: self.clock.clone(),
-            lifetime: self.policy.lifetime,
-            limits: self.limits,
-            is_new_wake: self.is_new_wake(goes_on),
-            stop: self.stop_pass.clone(),
-        };
-        self.job = Job::pass(trigger, now, tools, plan, std::mem::take(&mut self.gates));
-        self.look_at_the_clock();
-    }
-
-    /// Whether a pass that begins now may ask servers again that rest or were given up: not when it only goes on with
-    /// the one before, unless that has been so for an interval.
-    fn is_new_wake(&mut self, goes_on: bool) -> bool {
-        let is_new = !goes_on || self.woke_gates_at.is_none_or(|at| at.elapsed() >= self.wakes.interval());
-        if is_new {
-            self.woke_gates_at = Some(Instant::now());
-        }
-        is_new
-    }
-
-    fn cannot_read(&mut self, error: StoreError) {
-        let message = error.to_string();
-        self.learn(Event::TableUnreadable(error));
-        self.requests.refuse(&NotRefreshed::StoreUnavailable(message));
-        self.wakes.store_failed();
-        self.rest();
-    }
-
-    fn pass_ended(&mut self, trigger: Trigger, started_at: DateTime<Utc>, result: Result<Gates, JoinError>) {
-        match result {
-            Ok(gates) => self.gates = gates,
-            Err(error) => telemetry::bug("a pass ended unexpectedly", &error),
-        }
-        self.learn(Event::PassFinished);
-        let finished_at = self.clock.now();
-        self.last_run = Some(LastRun { trigger, started_at, finished_at, counts: self.state.pass() });
-        if self.state.store_error().is_some() {
-            self.wakes.store_failed();
-        }
-        self.rest();
-    }
-
-    /// Nothing is under way any more: answers who waited, and sets the next early wake.
-    fn rest(&mut self) {
-        self.job = Job::Idle;
-        self.look_at_the_clock();
-        // Whoever asks for the status after the answer should see what the answer says.
-        self.show();
-        self.requests.answer();
-        if self.requests.is_waiting() {
-            self.begin(Trigger::Manual);
-            return;
-        }
-        if self.running && self.has_left_over {
-            self.begin(Trigger::Early);
-            return;
-        }
-        if self.running && self.wakes.early().is_none() {
-            // Seen from the last plan: who has become due since, during the pass, must not wait for the next tick.
-            let planned_at = self.planned_at.unwrap_or_else(|| self.clock.now());
-            if let Some(due) = next_due(&self.state, planned_at, &self.policy) {
-                self.wakes.in_time_for((due - self.clock.now()).to_std().unwrap_or_default());
-            }
-        }
-        self.display.outdate();
-    }
-
     /// Works a fact in.
     fn learn(&mut self, event: Event) {
         if matches!(event, Event::SaveFailed { .. } | Event::RecordsFailed { .. }) {
@@ -424,20 +262,6 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     fn record(&mut self) {
         if self.recorder.is_idle() && !self.recorder.is_held() && self.state.has_unrecorded() {
             self.recorder.write(&self.store, self.state.take_unrecorded());
-        }
-    }
-
-    fn shut_down(&mut self) {
-        self.deadline = Some(Instant::now() + SHUTDOWN_DEADLINE);
-        self.stop_pass.cancel();
-        // One last try, under the deadline.
-        self.recorder.release();
-        self.requests.refuse_waiting();
-        if matches!(self.job, Job::Reading { .. }) {
-            // Nothing has begun yet.
-            self.job = Job::Idle;
-            self.requests.refuse(&NotRefreshed::ShuttingDown);
-            self.requests.answer();
         }
     }
 
@@ -472,11 +296,6 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         // A day at most: nobody needs it longer, and an expiry in the year 9999 would overflow.
         Instant::now() + wait.clamp(TIME_GAP, Duration::from_secs(86_400))
     }
-}
-
-fn internal(error: &JoinError) -> StoreError {
-    telemetry::bug("a call of the store ended unexpectedly", error);
-    StoreError::Failed { place: "the store".to_owned(), why: "a bug in tbtokend, see its log".to_owned() }
 }
 
 fn interval(policy: &Policy) -> Duration {

@@ -3,23 +3,25 @@
 mod entry;
 mod failing;
 mod hosts;
+mod records;
 mod refusals;
+mod renewing;
 mod table;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use chrono::{DateTime, Utc};
 
-pub use entry::Entry;
+pub use entry::{Entry, Known};
 pub use hosts::{Host, Hosts};
+use records::Unwritten;
 use refusals::Refusals;
 
-use super::event::{Event, Via};
-use super::history::{History, Notice, NoticeKind, RenewalDetail};
+use super::event::Event;
+use super::history::{History, Notice, NoticeKind};
 use super::plan::Policy;
 use crate::model::{
-    Credentials, CustomerId, Failure, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record, Skew,
-    TokenStatus,
+    Credentials, CustomerId, Failure, FailureNote, Fingerprint, FingerprintKey, Record, TokenStatus,
 };
 use crate::store::{RowProblem, StoreError};
 
@@ -43,13 +45,7 @@ pub struct State {
     write_error: Option<StoreError>,
     told: HashSet<RowProblem>,
     told_records_lost: bool,
-    unrecorded: BTreeSet<CustomerId>,
-    /// Whose records are being written, and whose were since the table began to be read: what the store says of them may be
-    /// older than what we know.
-    recording: BTreeSet<CustomerId>,
-    recorded: BTreeSet<CustomerId>,
-    /// Records of customers that left the table before they were written.
-    orphans: Vec<Record>,
+    unwritten: Unwritten,
     pass: PassCounts,
     by_login: u64,
     by_refresh_token: u64,
@@ -86,10 +82,7 @@ impl State {
             write_error: None,
             told: HashSet::new(),
             told_records_lost: false,
-            unrecorded: BTreeSet::new(),
-            recording: BTreeSet::new(),
-            recorded: BTreeSet::new(),
-            orphans: Vec::new(),
+            unwritten: Unwritten::default(),
             pass: PassCounts::default(),
             by_login: 0,
             by_refresh_token: 0,
@@ -187,83 +180,38 @@ impl State {
 
     /// The records that have changed since this was last asked.
     pub fn take_unrecorded(&mut self) -> Vec<Record> {
-        let ids = std::mem::take(&mut self.unrecorded);
-        self.recording.clone_from(&ids);
-        let present = ids.iter().filter_map(|id| self.entries.get(id)).map(|entry| entry.record.clone());
-        present.chain(self.orphans.drain(..)).collect()
+        self.unwritten.take(|id| self.entries.get(id).map(|entry| &entry.record))
     }
 
     /// Whether records wait to be written.
     pub fn has_unrecorded(&self) -> bool {
-        !self.unrecorded.is_empty() || !self.orphans.is_empty()
+        self.unwritten.is_waiting()
     }
 
     /// Takes over what happened at `at`. `roll` is random in 0..1, for the spread of a back-off.
     pub fn apply(&mut self, event: Event, at: DateTime<Utc>, roll: f64) {
         match event {
-            Event::Reading => self.recorded.clear(),
+            Event::Reading => self.unwritten.reading(),
             Event::TableRead(table) => self.table_read(table, at),
             Event::TableUnreadable(error) => {
                 self.lose_store(&error, at);
                 self.read_error = Some(error);
             }
-            Event::PassStarted { trigger: _, attempts } => {
-                self.pass = PassCounts { total: attempts, ..PassCounts::default() };
-                if attempts > 0 {
-                    let customers = if attempts == 1 { "customer" } else { "customers" };
-                    let message = format!("renewing {attempts} {customers}");
-                    self.note(at, NoticeKind::PassStarted, None, message);
-                }
-            }
-            Event::Attempting(id) => {
-                self.touch(&id, |entry| {
-                    entry.attempting = true;
-                    entry.deferred = None;
-                });
-            }
+            Event::PassStarted { trigger: _, attempts } => self.pass_started(attempts, at),
+            Event::Attempting(id) => self.attempting(&id),
             Event::Obtained { renewal, refresh_token, via, latency, skew } => {
-                let id = renewal.id.clone();
-                match via {
-                    Via::Login => {
-                        self.by_login += 1;
-                        self.accepted(&id, at);
-                    }
-                    Via::RefreshToken => self.by_refresh_token += 1,
-                }
-                self.measured(&id, skew, at);
-                self.touch(&id, |entry| {
-                    entry.unsaved = Some(renewal);
-                    entry.latency = Some(latency);
-                    entry.refresh_token = refresh_token;
-                    entry.proven = true;
-                });
+                self.obtained(renewal, refresh_token, via, latency, skew, at);
             }
+            Event::RefreshTokenRefused(id) => self.refresh_token_refused(&id),
             Event::Saved(id) => self.saved(&id, at),
-            Event::Superseded(id) => {
-                self.unrecorded.insert(id.clone());
-                self.touch(&id, |entry| {
-                    entry.attempting = false;
-                    entry.unsaved = None;
-                    // The token that waited to be saved is not wanted any more, and that was the whole trouble.
-                    entry.record.failure.take_if(|failure| failure.kind == FailureKind::Database);
-                    entry.record.updated_at = at;
-                });
-                let message = "the row was changed meanwhile; its token was left as it is".to_owned();
-                self.note(at, NoticeKind::Warning, Some(&id), message);
-            }
+            Event::Superseded(id) => self.superseded(&id, at),
             Event::Failed { id, failure } => self.failed(&id, &failure, at, roll),
             Event::SaveFailed { ids, error } => {
                 for id in &ids {
                     let why = error.to_string();
                     self.failed(id, &Failure::Database { why }, at, roll);
                 }
-                self.lose_store(&error, at);
-                self.write_error = Some(error);
-            }
-            Event::RefreshTokenRefused(id) => {
-                if let Some(entry) = self.entries.get_mut(&id) {
-                    entry.refresh_token = None;
-                }
+                self.cannot_write(error, at);
             }
             Event::Deferred { id, why } => self.deferred(&id, why),
             Event::LeftOver(id) => self.deferred(&id, None),
@@ -276,20 +224,12 @@ impl State {
             }
             Event::PassFinished => self.pass_finished(at),
             Event::Recorded => {
-                self.recorded.append(&mut self.recording);
+                self.unwritten.written();
                 self.write_works(at);
             }
             Event::RecordsFailed { records, error } => {
-                self.recorded.append(&mut self.recording);
-                for record in records {
-                    if self.entries.contains_key(&record.id) {
-                        self.unrecorded.insert(record.id);
-                    } else {
-                        self.orphans.push(record);
-                    }
-                }
-                self.lose_store(&error, at);
-                self.write_error = Some(error);
+                self.unwritten.not_written(records, |id| self.entries.contains_key(id));
+                self.cannot_write(error, at);
             }
             Event::LoopStarted => self.note(at, NoticeKind::Started, None, "the loop was started".to_owned()),
             Event::LoopStopped => self.note(at, NoticeKind::Stopped, None, "the loop was stopped".to_owned()),
@@ -317,72 +257,18 @@ impl State {
             next = [next, change].into_iter().flatten().min();
         }
         for id in expired {
-            self.note(
-                now,
-                NoticeKind::Expired,
-                Some(&id),
-                "its token has ended without a new one".to_owned(),
-            );
+            let message = "its token has ended without a new one".to_owned();
+            self.note(now, NoticeKind::Expired, Some(&id), message);
         }
         next
     }
 
-    fn deferred(&mut self, id: &CustomerId, why: Option<Failure>) {
-        let is_news = |entry: &Entry| entry.attempting || entry.deferred != why;
-        if self.entries.get(id).is_some_and(is_news) {
-            self.touch(id, |entry| {
-                entry.attempting = false;
-                entry.deferred = why;
-            });
+    fn pass_started(&mut self, attempts: usize, at: DateTime<Utc>) {
+        self.pass = PassCounts { total: attempts, ..PassCounts::default() };
+        if attempts > 0 {
+            let customers = if attempts == 1 { "customer" } else { "customers" };
+            self.note(at, NoticeKind::PassStarted, None, format!("renewing {attempts} {customers}"));
         }
-    }
-
-    fn measured(&mut self, id: &CustomerId, skew: Skew, at: DateTime<Utc>) {
-        let Some(host) = self.entries.get(id).and_then(|entry| entry.host.as_ref()) else { return };
-        let revision = self.revision + 1;
-        let (is_news, message) = self.hosts.measured(host, skew, revision);
-        if is_news {
-            self.revision = revision;
-        }
-        if let Some(message) = message {
-            self.note(at, NoticeKind::Warning, None, message);
-        }
-    }
-
-    fn saved(&mut self, id: &CustomerId, at: DateTime<Utc>) {
-        self.write_works(at);
-        let mut message = None;
-        self.touch(id, |entry| message = entry.saved(at));
-        let Some((renewed, recovered)) = message else { return };
-        self.unrecorded.insert(id.clone());
-        self.pass.updated += 1;
-        if let Some(failures) = recovered {
-            let message = format!("renewed after {failures} failed attempts");
-            self.note(at, NoticeKind::Recovered, Some(id), message);
-        }
-        let message = format!("renewed until {}", renewed.format("%FT%TZ"));
-        let renewal = self.entries.get_mut(id).map(|entry| RenewalDetail {
-            url: crate::text::url(&entry.customer.credentials.url),
-            latency: entry.latency.take(),
-        });
-        let customer = Some(id.clone());
-        let kind = NoticeKind::Renewed;
-        self.history.push(Notice {
-            seq: 0,
-            at,
-            kind,
-            customer,
-            message,
-            failure: None,
-            renewal,
-            quiet: false,
-        });
-        self.advance_one(id, at);
-    }
-
-    fn advance_one(&mut self, id: &CustomerId, now: DateTime<Utc>) {
-        let window = self.policy.window;
-        self.touch(id, |entry| entry.status = entry.status_at(now, window));
     }
 
     fn pass_finished(&mut self, at: DateTime<Utc>) {
@@ -407,6 +293,11 @@ impl State {
         }
     }
 
+    fn cannot_write(&mut self, error: StoreError, at: DateTime<Utc>) {
+        self.lose_store(&error, at);
+        self.write_error = Some(error);
+    }
+
     fn write_works(&mut self, at: DateTime<Utc>) {
         if self.write_error.take().is_some() && self.read_error.is_none() {
             self.note(at, NoticeKind::StoreBack, None, "the database can be used again".to_owned());
@@ -423,16 +314,10 @@ impl State {
     }
 
     fn note(&mut self, at: DateTime<Utc>, kind: NoticeKind, customer: Option<&CustomerId>, message: String) {
-        let customer = customer.cloned();
-        self.history.push(Notice {
-            seq: 0,
-            at,
-            kind,
-            customer,
-            message,
-            failure: None,
-            renewal: None,
-            quiet: false,
+        let notice = Notice::new(at, kind, message);
+        self.history.push(match customer {
+            Some(id) => notice.of(id),
+            None => notice,
         });
     }
 }

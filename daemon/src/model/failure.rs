@@ -38,6 +38,15 @@ pub enum Failure {
         /// What was said to the other one, and who that is.
         message: String,
     },
+    /// Not tried: another customer with the same credentials got no clear answer, and waits. What the server made of the
+    /// password is not known.
+    #[error("{message}")]
+    SharedDoubt {
+        /// What came of the other one's attempt.
+        kind: FailureKind,
+        /// The same in words, and who that is.
+        message: String,
+    },
     /// HTTP 429.
     #[error("ThingsBoard limits the rate of requests (HTTP 429)")]
     RateLimited {
@@ -154,6 +163,30 @@ impl Failure {
         Self::SharedAccount { kind: self.kind(), message: Self::tried_for(id, &self.to_string()) }
     }
 
+    /// This failure, which leaves open what the server made of the password, for the others that have the same credentials
+    /// as `id`.
+    pub fn in_doubt_for_others(&self, id: &CustomerId) -> Self {
+        Self::doubt(id, self.kind(), &self.to_string())
+    }
+
+    /// The same, as it was noted.
+    pub fn shared_doubt(other: &CustomerId, note: &FailureNote) -> Self {
+        Self::doubt(other, note.kind, &note.message)
+    }
+
+    fn doubt(id: &CustomerId, kind: FailureKind, message: &str) -> Self {
+        let message = format!("{message} (for customer {id}, whose row has the same URL, user and password)");
+        Self::SharedDoubt { kind, message }
+    }
+
+    /// What a customer is told that was not asked because of it.
+    pub fn for_the_untried(&self) -> String {
+        match self {
+            Self::SharedDoubt { message, .. } => format!("not asked yet: {message}"),
+            other => format!("not asked yet, because of others on the same server: {other}"),
+        }
+    }
+
     fn tried_for(id: &CustomerId, message: &str) -> String {
         format!("{message} (tried once, for customer {id}, whose row has the same URL, user and password)")
     }
@@ -167,7 +200,7 @@ impl Failure {
             Self::PasswordExpired => FailureKind::PasswordExpired,
             Self::PasswordViolatesPolicy => FailureKind::PasswordViolatesPolicy,
             Self::SecondFactorRequired => FailureKind::SecondFactorRequired,
-            Self::SharedAccount { kind, .. } => *kind,
+            Self::SharedAccount { kind, .. } | Self::SharedDoubt { kind, .. } => *kind,
             Self::RateLimited { .. } => FailureKind::RateLimited,
             Self::ServerError { .. } => FailureKind::ServerError,
             Self::Unreachable { .. } => FailureKind::Unreachable,
@@ -195,7 +228,8 @@ impl Failure {
             | Self::BadUrl(_)
             | Self::InsecureUrl
             | Self::TokenTooLong { .. } => true,
-            Self::RateLimited { .. }
+            Self::SharedDoubt { .. }
+            | Self::RateLimited { .. }
             | Self::ServerError { .. }
             | Self::Unreachable { .. }
             | Self::Timeout { .. }

@@ -2,7 +2,7 @@
 
 use tokio::time::{Duration, Instant};
 
-use super::world::{Mood, World};
+use super::world::{Mood, Trouble, World};
 
 /// How long after something was amiss (the daemon not running, the clock set, the row changed, the database away,
 /// the server in trouble) a token may still be stale: the wake that is under way, the next one, and a pass that waits
@@ -15,9 +15,13 @@ pub(crate) const LONG: Duration = Duration::from_secs(36 * 60 + 180);
 /// The most requests for one login in a minute, for each row that has it and each daemon.
 const MOST_REQUESTS_A_MINUTE: u32 = 20;
 
-/// The most answers of a server in trouble that one daemon provokes in a minute, once it knows: a probe or two for each
-/// wake, a few more after a restart.
-const MOST_TROUBLE_A_MINUTE: u32 = 45;
+/// The most requests in a minute that one daemon sends to a server in trouble: a probe or two for each wake, some more for
+/// an operator who asks again and after a restart, when the daemon must learn anew.
+const MOST_IN_TROUBLE_A_MINUTE: u32 = 30;
+
+/// How many more it may send in the whole time of that trouble: those of a fully grown gate that is halved again and again,
+/// 64 + 32 + … + 1.
+const MOST_UNTIL_IT_IS_KNOWN: u32 = 127;
 
 /// What was counted, and what was wrong.
 #[derive(Debug, Default)]
@@ -131,19 +135,22 @@ impl World {
 
     /// A server that is in trouble is asked less (13).
     pub(crate) fn count_trouble(&mut self, host: usize) {
+        let daemons = self.setup.daemons;
         let minute = self.began.elapsed().as_secs() / 60;
-        let most = MOST_TROUBLE_A_MINUTE * self.setup.daemons;
-        let it = &mut self.hosts[host];
-        let count = if it.trouble.0 == minute { it.trouble.1 + 1 } else { 1 };
-        it.trouble = (minute, count);
-        // The first minutes of trouble find logins of a better time in flight, and a daemon that restarts must learn anew.
-        if count == most && it.since.elapsed() > Duration::from_secs(120) {
+        let trouble = &mut self.hosts[host].trouble;
+        trouble.count = if trouble.minute == minute { trouble.count + 1 } else { 1 };
+        trouble.minute = minute;
+        if trouble.count > MOST_IN_TROUBLE_A_MINUTE * daemons {
+            trouble.beyond += 1;
+        }
+        let Trouble { count, beyond, .. } = *trouble;
+        let rows = self.rows.values().filter(|row| row.host == host).count();
+        // A gate has not grown beyond the customers that its server has.
+        let most = MOST_UNTIL_IT_IS_KNOWN.min(u32::try_from(rows).unwrap()) * daemons;
+        if count > MOST_IN_TROUBLE_A_MINUTE * daemons && beyond == most + 1 {
             let user = self.rows.iter().find(|(_, row)| row.host == host).map_or(0, |(user, _)| *user);
-            self.violation(
-                "13",
-                user,
-                &format!("its server in trouble was asked {count} times within a minute"),
-            );
+            let what = format!("its server, known to be in trouble, was asked {count} times within a minute");
+            self.violation("13", user, &what);
         }
     }
 

@@ -26,7 +26,7 @@ impl World {
                 if crawls {
                     let lasts = self.seconds(60, 900);
                     let host = &mut self.hosts[index];
-                    (host.mood, host.since, host.until) = (Mood::Crawling, now, now + lasts);
+                    host.turns(Mood::Crawling, now + lasts);
                     continue;
                 }
                 self.hosts[index].mood = Mood::Well;
@@ -105,7 +105,7 @@ impl World {
         let now = Instant::now();
         let host = &mut self.hosts[index];
         if host.mood == Mood::Well {
-            (host.mood, host.since, host.until) = (mood, now, now + lasts);
+            host.turns(mood, now + lasts);
         }
     }
 

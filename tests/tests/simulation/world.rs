@@ -41,7 +41,6 @@ pub(crate) struct Host {
     pub(crate) mood: Mood,
     /// Until when it is in that mood.
     pub(crate) until: Instant,
-    pub(crate) since: Instant,
     /// How long its tokens live, in seconds.
     pub(crate) life: i64,
     /// How long its refresh tokens live, in seconds.
@@ -52,8 +51,24 @@ pub(crate) struct Host {
     pub(crate) skew: i64,
     /// The second that is counted for the rate limit, and the requests in it.
     pub(crate) second: (i64, u32),
-    /// The minute that is counted, and the requests in it that it did not serve.
-    pub(crate) trouble: (u64, u32),
+    pub(crate) trouble: Trouble,
+}
+
+impl Host {
+    /// From now on it behaves so.
+    pub(crate) fn turns(&mut self, mood: Mood, until: Instant) {
+        (self.mood, self.until, self.trouble) = (mood, until, Trouble::default());
+    }
+}
+
+/// What a server in trouble was asked since it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Trouble {
+    /// The minute that is counted, and the requests in it.
+    pub(crate) minute: u64,
+    pub(crate) count: u32,
+    /// Those that were more than a minute may have, in all.
+    pub(crate) beyond: u32,
 }
 
 /// A user of one server.
@@ -173,14 +188,13 @@ impl World {
             .map(|index| Host {
                 mood: Mood::Well,
                 until: now,
-                since: now,
                 // The last host has the short-lived tokens, and few customers.
                 life: if index + 1 == setup.hosts { 60 } else { dice.pick(&lives[1..]) },
                 refresh_life: dice.pick(&[3_600, 604_800, 604_800]),
                 lockout: dice.pick(&[None, Some(1), Some(2), Some(5)]),
                 skew: dice.pick(&[0, 0, 0, 40, -7_200]),
                 second: (0, 0),
-                trouble: (0, 0),
+                trouble: Trouble::default(),
             })
             .collect();
         let mut world = Self {

@@ -81,24 +81,17 @@ impl Queues {
     fn next_of(&mut self, host: usize, gate: &mut Gate, facts: &mut Vec<Event>) -> Option<Start> {
         while gate.has_room() {
             let attempt = self.take(host, gate.is_cautious())?;
+            if let Some(fact) = self.account_says(&attempt) {
+                facts.push(fact);
+                continue;
+            }
             if attempt.refresh_token.is_none() {
                 let account = self.accounts.get_mut(attempt.account)?;
-                let id = attempt.customer.id.clone();
-                match account.may_ask() {
-                    Permission::Go => account.asking(),
-                    Permission::Wait => {
-                        self.behind.entry(attempt.account).or_insert((host, Vec::new())).1.push(attempt);
-                        continue;
-                    }
-                    Permission::Never(failure) => {
-                        facts.push(Event::Failed { id, failure });
-                        continue;
-                    }
-                    Permission::NotNow(failure) => {
-                        facts.push(Event::Deferred { id, why: Some(failure) });
-                        continue;
-                    }
+                if account.may_ask() == Permission::Wait {
+                    self.behind.entry(attempt.account).or_insert((host, Vec::new())).1.push(attempt);
+                    continue;
                 }
+                account.asking();
             }
             let ticket = gate.enter()?;
             return Some(Start { host, ticket, attempt });
@@ -153,16 +146,26 @@ impl Queues {
         let mut facts = Vec::new();
         for host in std::mem::take(&mut self.hosts) {
             let is_shut = gates.get(&host.key).is_none_or(Gate::is_shut);
-            facts.extend(host.attempts.into_iter().map(|attempt| {
-                let id = attempt.customer.id;
-                if goes_on && !is_shut {
-                    Event::LeftOver(id)
-                } else {
-                    Event::Deferred { id, why: host.trouble.clone() }
-                }
-            }));
+            for attempt in host.attempts {
+                facts.push(match self.account_says(&attempt) {
+                    Some(fact) => fact,
+                    None if goes_on && !is_shut => Event::LeftOver(attempt.customer.id),
+                    None => Event::Deferred { id: attempt.customer.id, why: host.trouble.clone() },
+                });
+            }
         }
         facts
+    }
+
+    /// What one that needs its password is told, because of what another one with the same account was told.
+    fn account_says(&self, attempt: &Attempt) -> Option<Event> {
+        let account = self.accounts.get(attempt.account).filter(|_| attempt.refresh_token.is_none())?;
+        let id = attempt.customer.id.clone();
+        match account.may_ask() {
+            Permission::Go | Permission::Wait => None,
+            Permission::Never(failure) => Some(Event::Failed { id, failure }),
+            Permission::NotNow(failure) => Some(Event::Deferred { id, why: Some(failure) }),
+        }
     }
 }
 

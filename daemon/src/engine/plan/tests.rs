@@ -243,6 +243,162 @@ fn a_refresh_token_goes_with_the_credentials_that_brought_it() {
     state.apply(table(vec![row("a", "new", Some(60))], Vec::new()), after(40), 0.5);
     let plan = due(&state, after(40));
     assert!(plan.attempts[0].refresh_token.is_none());
-    assert_eq!(plan.attempts[0].proof, Proof::Once);
+    assert_eq!(
+        plan.attempts[0].proof,
+        Proof::None,
+        "what another password brought does not speak for this one"
+    );
     state.apply(Event::RefreshTokenRefused(id("a")), after(41), 0.5);
+}
+
+fn timeout() -> Failure {
+    Failure::Timeout { after: std::time::Duration::from_secs(10) }
+}
+
+fn account_at(state: &State, at: DateTime<Utc>, selection: Selection) -> Permission {
+    plan(state, at, &policy(), &[selection]).accounts[0].may_ask()
+}
+
+#[test]
+fn p02_a_password_that_may_be_wrong_and_counted_waits_for_all_rows_that_have_it() {
+    let rows = || vec![row("a", "doubtful", None), row("b", "doubtful", None), row("c", "other", None)];
+    let mut state = state(rows());
+    fail(&mut state, "a", timeout(), now());
+    let Verdict::Wait { until } = verdict_of(&state, "a", after(1)) else { panic!() };
+    let soon = after(1);
+    assert_eq!(names(&due(&state, soon)), ["b", "c"]);
+    let Permission::NotNow(failure) = account_at(&state, soon, Selection::Due) else { panic!("sent for b") };
+    assert!(failure.to_string().contains("customer a"), "{failure}");
+    assert_eq!(due(&state, soon).accounts[1].may_ask(), Permission::Go, "c has another password");
+    // Its server is back, as it seems from others: that is no answer to the password.
+    let host = state.entry(&id("a")).unwrap().host.clone().unwrap();
+    state.apply(Event::HostBack(host), after(2), 0.5);
+    assert!(matches!(account_at(&state, after(3), Selection::Due), Permission::NotNow(_)));
+    // Operators may ask; and the wait has an end.
+    assert_eq!(account_at(&state, soon, Selection::DueNow), Permission::Go);
+    assert_eq!(account_at(&state, soon, Selection::Named([id("b")].into())), Permission::Go);
+    assert_eq!(account_at(&state, until, Selection::Due), Permission::Go);
+    // A right password is right also when the server is late.
+    obtained(&mut state, "b", 60, Via::Login);
+    state.apply(table(rows(), Vec::new()), after(61), 0.5);
+    state.apply(Event::RefreshTokenRefused(id("b")), after(61), 0.5);
+    fail(&mut state, "a", timeout(), after(61));
+    assert_eq!(names(&due(&state, after(62))), ["b", "c"]);
+    assert_eq!(account_at(&state, after(62), Selection::Due), Permission::Go);
+}
+
+#[test]
+fn a_server_that_is_back_is_asked_at_once_for_those_whose_password_is_not_in_doubt() {
+    let mut state = state(vec![row("new", "a", None), row("proven", "b", None), row("unreached", "c", None)]);
+    obtained(&mut state, "proven", 60, Via::Login);
+    let later = after(100);
+    fail(&mut state, "new", timeout(), later);
+    fail(&mut state, "proven", timeout(), later);
+    fail(&mut state, "unreached", Failure::Unreachable { why: "refused".to_owned() }, later);
+    assert!(due(&state, after(101)).is_empty());
+    let host = state.entry(&id("new")).unwrap().host.clone().unwrap();
+    state.apply(Event::HostBack(host), after(101), 0.5);
+    assert_eq!(names(&due(&state, after(101))), ["unreached", "proven"]);
+}
+
+#[test]
+fn after_an_answer_that_was_none_the_password_is_next() {
+    let mut state = state(vec![row("a", "p", None)]);
+    obtained(&mut state, "a", 60, Via::Login);
+    let odd = Failure::UnexpectedResponse(crate::model::Unexpected::Status { status: 404 });
+    fail(&mut state, "a", odd, after(31));
+    let plan = plan(&state, after(32), &policy(), &[Selection::DueNow]);
+    assert!(plan.attempts[0].refresh_token.is_none(), "its road alone may be closed");
+    assert_eq!(plan.attempts[0].proof, Proof::Proven);
+    obtained(&mut state, "a", 60, Via::Login);
+    assert_eq!(due(&state, after(40)).attempts[0].proof, Proof::RefreshToken);
+}
+
+#[test]
+fn whoever_fails_and_still_has_a_token_comes_in_its_turn() {
+    let rows = vec![row("ended", "a", Some(-5)), row("soon", "b", Some(20)), row("later", "c", Some(200))];
+    let mut state = state(rows);
+    fail(&mut state, "ended", Failure::ServerError { status: 503 }, after(-600));
+    fail(&mut state, "soon", Failure::RateLimited { retry_after: None }, after(-600));
+    assert_eq!(names(&due(&state, now())), ["soon", "later", "ended"]);
+}
+
+#[test]
+fn a_token_that_came_and_is_not_wanted_ends_what_was_wrong() {
+    let mut state = state(vec![row("a", "p", Some(10))]);
+    fail(&mut state, "a", Failure::CredentialsRejected, now());
+    state.apply(Event::Superseded(id("a")), after(1), 0.5);
+    state.apply(table(vec![row("a", "p", Some(10))], Vec::new()), after(2), 0.5);
+    assert_eq!(verdict_of(&state, "a", after(2)), Verdict::Due);
+    assert!(state.refusal(&state.fingerprint(&row("a", "p", None).credentials).unwrap()).is_none());
+}
+
+#[test]
+fn http_that_is_allowed_after_all_parks_nobody() {
+    let strict = Policy { require_https: true, ..policy() };
+    let mut state = State::new(strict.clone(), 0);
+    let rows = || vec![row("a", "p", None), row("b", "q", None)];
+    state.apply(table(rows(), Vec::new()), now(), 0.5);
+    fail(&mut state, "a", Failure::InsecureUrl, now());
+    fail(&mut state, "b", Failure::CredentialsRejected, now());
+    state.apply(table(rows(), Vec::new()), after(60), 0.5);
+    assert_eq!(verdict_of(&state, "a", after(61)), Verdict::Parked);
+    state.set_policy(policy());
+    state.apply(table(rows(), Vec::new()), after(120), 0.5);
+    assert_eq!(verdict_of(&state, "a", after(121)), Verdict::Due);
+    assert_eq!(verdict_of(&state, "b", after(121)), Verdict::Parked);
+}
+
+#[test]
+fn p02_what_was_only_known_here_is_written_once_records_are_possible() {
+    let read = |key: u8, records_lost: Option<&str>| {
+        Event::TableRead(Table {
+            customers: vec![row("a", "wrong", None)],
+            problems: Vec::new(),
+            records: Vec::new(),
+            key: FingerprintKey::new(&[key; FingerprintKey::BYTES]),
+            records_lost: records_lost.map(ToOwned::to_owned),
+        })
+    };
+    let mut state = State::new(policy(), 0);
+    state.apply(read(1, Some("no permission")), now(), 0.5);
+    fail(&mut state, "a", Failure::CredentialsRejected, now());
+    // As a store without records does: it takes them and keeps nothing.
+    assert_eq!(state.take_unrecorded().len(), 1);
+    state.apply(Event::Recorded, now(), 0.5);
+    state.apply(Event::Reading, after(60), 0.5);
+    state.apply(read(2, None), after(60), 0.5);
+    let records = state.take_unrecorded();
+    let mut restarted = State::new(policy(), 0);
+    restarted.apply(read(2, None), after(120), 0.5);
+    let customers = vec![row("a", "wrong", None)];
+    let key = FingerprintKey::new(&[2; FingerprintKey::BYTES]);
+    let table = Table { customers, problems: Vec::new(), records, key, records_lost: None };
+    restarted.apply(Event::TableRead(table), after(120), 0.5);
+    assert_eq!(verdict_of(&restarted, "a", after(121)), Verdict::Parked);
+}
+
+#[test]
+fn a_refusal_that_was_taken_back_does_not_return_from_the_store_before_that_is_written() {
+    let mut state = state(vec![row("gone", "p", None), row("a", "p", None)]);
+    fail(&mut state, "gone", Failure::CredentialsRejected, now());
+    let refused = state.take_unrecorded();
+    state.apply(Event::Recorded, now(), 0.5);
+    state.apply(Event::Reading, after(60), 0.5);
+    state.apply(table(vec![row("a", "p", None)], refused.clone()), after(60), 0.5);
+    let fingerprint = state.fingerprint(&row("a", "p", None).credentials).unwrap();
+    assert!(state.refusal(&fingerprint).is_some());
+    obtained(&mut state, "a", 900, Via::Login);
+    assert!(state.refusal(&fingerprint).is_none());
+    // Waiting to be written, being written, and written while the table was being read.
+    let returns = |state: &mut State| {
+        state.apply(table(vec![row("a", "p", None)], refused.clone()), after(61), 0.5);
+        state.refusal(&fingerprint).is_some()
+    };
+    assert!(!returns(&mut state));
+    let records = state.take_unrecorded();
+    assert!(records.iter().any(|record| record.id == id("gone") && record.failure.is_none()));
+    assert!(!returns(&mut state));
+    state.apply(Event::Recorded, after(62), 0.5);
+    assert!(!returns(&mut state));
 }

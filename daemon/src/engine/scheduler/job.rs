@@ -8,6 +8,7 @@ use crate::engine::event::Event;
 use crate::engine::pass::{self, Gates, Tools};
 use crate::engine::plan::{Plan, Trigger};
 use crate::store::{Store, StoreError, Table};
+use crate::telemetry;
 use crate::thingsboard::Logins;
 
 /// How many facts a pass may be ahead of the loop.
@@ -64,4 +65,10 @@ impl Job {
             },
         }
     }
+}
+
+/// A task ended in a way that nothing in it can explain.
+pub(super) fn internal(error: &JoinError) -> StoreError {
+    telemetry::bug("a call of the store ended unexpectedly", error);
+    StoreError::Failed { place: "the store".to_owned(), why: "a bug in tbtokend, see its log".to_owned() }
 }

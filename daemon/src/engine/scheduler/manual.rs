@@ -7,7 +7,7 @@ use super::super::event::Event;
 use super::super::handle::{NotRefreshed, Outcome, RefreshRequest, Refreshed};
 use super::super::plan::{Plan, Selection};
 use super::super::state::State;
-use crate::model::CustomerId;
+use crate::model::{CustomerId, Failure};
 
 /// The manual refreshes that have not been answered.
 #[derive(Debug, Default)]
@@ -75,8 +75,22 @@ impl Pending {
 }
 
 impl Requests {
-    /// Adds one for the next pass.
+    /// Adds one for the next pass. Those for whose answer nobody waits are put together: however many of them come while
+    /// a pass is under way, there is one of each kind.
     pub(super) fn wait(&mut self, request: RefreshRequest) {
+        if request.reply.is_closed() {
+            let known = self.waiting.iter_mut().filter(|known| known.request.reply.is_closed());
+            for known in known.filter(|known| known.begun.is_none()) {
+                match (&mut known.request.selection, &request.selection) {
+                    (Selection::Named(known), Selection::Named(ids)) => {
+                        known.extend(ids.iter().cloned());
+                        return;
+                    }
+                    (known, asked) if known == asked => return,
+                    _ => {}
+                }
+            }
+        }
         self.waiting.push(Pending { request, begun: None });
     }
 
@@ -146,10 +160,8 @@ impl Requests {
                 self.outcomes.insert(id.clone(), Outcome::Skipped(why.to_owned()));
             }
             Event::Deferred { id, why } => {
-                let why = why.as_ref().map_or_else(
-                    || "not tried: the pass was cut short".to_owned(),
-                    |why| format!("not tried, because of others on the same server: {why}"),
-                );
+                let cut_short = || "not tried: the pass was cut short".to_owned();
+                let why = why.as_ref().map_or_else(cut_short, Failure::for_the_untried);
                 self.outcomes.insert(id.clone(), Outcome::Skipped(why));
             }
             Event::LeftOver(id) => {
@@ -239,7 +251,7 @@ mod tests {
 
     use super::*;
     use crate::engine::plan::Policy;
-    use crate::model::{Failure, Lifetime};
+    use crate::model::Lifetime;
 
     type Answers = oneshot::Receiver<Result<Refreshed, NotRefreshed>>;
 
@@ -303,6 +315,24 @@ mod tests {
         assert_eq!(names(all), ["a", "b", "c", "d"]);
         assert_eq!(names(named), ["b", "c"]);
         assert!(!requests.is_waiting());
+    }
+
+    #[test]
+    fn p15_requests_for_which_nobody_waits_do_not_pile_up() {
+        let mut requests = Requests::default();
+        let gone = |selection| RefreshRequest { selection, reply: oneshot::channel().0 };
+        for turn in 0..1000 {
+            requests.wait(gone(Selection::DueNow));
+            requests.wait(gone(Selection::Named([id(&turn.to_string())].into())));
+        }
+        let waits = ask(&mut requests, Selection::DueNow);
+        requests.begin();
+        let [Selection::DueNow, Selection::Named(ids), Selection::DueNow] = &requests.selections()[..] else {
+            panic!("{:?}", requests.selections());
+        };
+        assert_eq!(ids.len(), 1000);
+        requests.answer();
+        assert!(names(waits).is_empty());
     }
 
     #[test]

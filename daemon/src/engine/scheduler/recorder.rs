@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::internal;
+use super::job::internal;
 use crate::engine::event::Event;
 use crate::model::Record;
 use crate::store::{Store, StoreError};

@@ -64,18 +64,12 @@ impl State {
         entry.record.updated_at = at;
         self.revision += 1;
         entry.revision = self.revision;
-        self.unrecorded.insert(id.clone());
+        self.unwritten.changed(id);
         self.pass.errors += 1;
-        self.history.push(Notice {
-            seq: 0,
-            at,
-            kind: if permanent { NoticeKind::Parked } else { NoticeKind::Failed },
-            customer: Some(id.clone()),
-            message: failure.to_string(),
-            failure: Some(detail),
-            renewal: None,
-            quiet: !is_news && !permanent && !consecutive.is_power_of_two(),
-        });
+        let kind = if permanent { NoticeKind::Parked } else { NoticeKind::Failed };
+        let is_quiet = !is_news && !permanent && !consecutive.is_power_of_two();
+        let notice = Notice::new(at, kind, failure.to_string()).of(id).failed(detail);
+        self.history.push(notice.quiet(is_quiet));
     }
 
     fn stays_parked(&mut self, id: &CustomerId, parked: &FailureNote, failure: &Failure, at: DateTime<Utc>) {
@@ -87,16 +81,8 @@ impl State {
             url = crate::text::url(&entry.customer.credentials.url);
         });
         let detail = FailureDetail { kind: parked.kind, attempt: parked.consecutive, next_at: None, url };
-        self.history.push(Notice {
-            seq: 0,
-            at,
-            kind: NoticeKind::Parked,
-            customer: Some(id.clone()),
-            message: format!("{failure}; it stays parked ({})", parked.message),
-            failure: Some(detail),
-            renewal: None,
-            quiet: false,
-        });
+        let message = format!("{failure}; it stays parked ({})", parked.message);
+        self.history.push(Notice::new(at, NoticeKind::Parked, message).of(id).failed(detail));
     }
 
     /// The password of `id` was accepted: whoever is parked with the same credentials need not be any longer.
@@ -108,11 +94,8 @@ impl State {
         let fingerprint = key.fingerprint(&entry.customer.credentials);
         let (present, absent) = self.refusals.accepted(&fingerprint);
         // So that the store does not bring them back.
-        self.orphans.extend(absent.into_iter().map(|record| Record {
-            failure: None,
-            updated_at: at,
-            ..record
-        }));
+        let cleared = absent.into_iter().map(|record| Record { failure: None, updated_at: at, ..record });
+        self.unwritten.orphaned(cleared);
         for other in present.into_iter().filter(|other| other != id) {
             let Some(entry) = self.entries.get_mut(&other) else { continue };
             let is_same = |note: &mut Box<FailureNote>| note.permanent && note.fingerprint == fingerprint;
@@ -122,15 +105,15 @@ impl State {
             entry.record.updated_at = at;
             self.revision += 1;
             entry.revision = self.revision;
-            self.unrecorded.insert(other.clone());
+            self.unwritten.changed(&other);
             let message = format!("its credentials were accepted for customer {id}; it is tried again");
             self.note(at, NoticeKind::Unparked, Some(&other), message);
         }
     }
 
-    /// A server answers again: who waited only for that need not wait longer.
+    /// A server answers again: who waited only for that need not wait longer. A password that it may have counted does.
     pub(super) fn host_back(&mut self, host: &HostKey) {
-        for entry in self.entries.values_mut() {
+        for entry in self.entries.values_mut().filter(|entry| entry.doubt().is_none()) {
             let Some(failure) = &mut entry.record.failure else { continue };
             let waits_for_the_host = matches!(failure.kind, FailureKind::Unreachable | FailureKind::Timeout);
             if waits_for_the_host && entry.host.as_ref() == Some(host) {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::super::history::NoticeKind;
 use super::refusals::refusal;
 use super::{Entry, State};
-use crate::model::{Customer, CustomerId, Fingerprint, FingerprintKey, Record};
+use crate::model::{Customer, CustomerId, FailureKind, Fingerprint, FingerprintKey, Record};
 use crate::store::{RowProblem, Table};
 
 /// How many customers that left the table are remembered for clients that ask for changes.
@@ -21,7 +21,7 @@ impl State {
             self.revision = revision;
         }
         self.adopt_records(table.records, &table.key, at);
-        self.forgive_changed_credentials(&table.key, at);
+        self.forgive_what_has_changed(&table.key, at);
         self.refusals.index(self.entries.values().map(|entry| &entry.record));
         self.tell_problems(&table.problems, table.records_lost, at);
         self.table_read_at = Some(at);
@@ -74,23 +74,23 @@ impl State {
         for (id, entry) in gone {
             // A row may come back, and must not be tried again just because it was away.
             self.refusals.left(&entry.record);
-            if self.unrecorded.remove(&id) {
-                self.orphans.push(entry.record);
-            }
+            self.unwritten.left(entry.record);
             self.remove(id);
         }
     }
 
-    /// When records become possible that were not before, the fingerprints get the stored key.
+    /// When records become possible that were not before, the fingerprints get the stored key, and what was only known
+    /// here is written.
     fn adopt_key(&mut self, key: &FingerprintKey) {
         if let Some(old) = self.key.replace(key.clone()).filter(|old| old != key) {
             self.refusals.forget_absent();
-            for entry in self.entries.values_mut() {
+            for (id, entry) in &mut self.entries {
                 let credentials = &entry.customer.credentials;
                 if let Some(failure) = &mut entry.record.failure
                     && failure.fingerprint == old.fingerprint(credentials)
                 {
                     failure.fingerprint = key.fingerprint(credentials);
+                    self.unwritten.changed(id);
                 }
             }
         }
@@ -112,51 +112,55 @@ impl State {
         for record in records {
             let id = &record.id;
             let Some(entry) = self.entries.get_mut(id) else {
-                self.refusals.left(&record);
+                if !self.unwritten.may_be_newer(id) {
+                    self.refusals.left(&record);
+                }
                 continue;
             };
             // What we have written since, or are about to, is newer. But that we could not ask is no answer to a refusal.
-            let is_pending =
-                [&self.unrecorded, &self.recording, &self.recorded].iter().any(|ids| ids.contains(id));
             let could_not_ask = entry.record.failure.as_ref().is_some_and(|note| !note.permanent);
-            if is_pending && !(could_not_ask && refusal(&record).is_some()) {
+            if self.unwritten.may_be_newer(id) && !(could_not_ask && refusal(&record).is_some()) {
                 continue;
             }
             match preference(&entry.record, &record, || key.fingerprint(&entry.customer.credentials)) {
                 Preference::Ours => {}
                 Preference::OursForBoth => {
                     entry.record.updated_at = at;
-                    self.unrecorded.insert(record.id);
+                    self.unwritten.changed(id);
                 }
                 Preference::Theirs => {
                     self.revision += 1;
                     entry.revision = self.revision;
-                    self.unrecorded.remove(&record.id);
+                    self.unwritten.given_up(id);
                     entry.record = record;
                 }
             }
         }
     }
 
-    /// A failure belongs to the credentials that failed. Others are a new story: the customer is tried again.
-    fn forgive_changed_credentials(&mut self, key: &FingerprintKey, at: DateTime<Utc>) {
+    /// A failure belongs to the credentials that failed. Others are a new story: the customer is tried again. So it is when
+    /// the configuration allows what it forbade.
+    fn forgive_what_has_changed(&mut self, key: &FingerprintKey, at: DateTime<Utc>) {
         let mut unparked = Vec::new();
         for (id, entry) in &mut self.entries {
             let Some(failure) = &entry.record.failure else { continue };
-            if failure.fingerprint == key.fingerprint(&entry.customer.credentials) {
+            let is_allowed = failure.kind == FailureKind::InsecureUrl && !self.policy.require_https;
+            if !is_allowed && failure.fingerprint == key.fingerprint(&entry.customer.credentials) {
                 continue;
             }
             if failure.permanent {
-                unparked.push(id.clone());
+                let why =
+                    if is_allowed { "http is allowed now" } else { "its URL, user or password has changed" };
+                unparked.push((id.clone(), why));
             }
             entry.record.failure = None;
             entry.record.updated_at = at;
             self.revision += 1;
             entry.revision = self.revision;
-            self.unrecorded.insert(id.clone());
+            self.unwritten.changed(id);
         }
-        for id in unparked {
-            let message = "its URL, user or password has changed; it is tried again".to_owned();
+        for (id, why) in unparked {
+            let message = format!("{why}; it is tried again");
             self.note(at, NoticeKind::Unparked, Some(&id), message);
         }
     }
@@ -168,8 +172,8 @@ impl State {
             let message = format!("row {}: {}", problem.row, problem.what);
             self.note(at, NoticeKind::Warning, None, message);
         }
-        if let Some(why) = records_lost.filter(|_| !self.told_records_lost) {
-            self.told_records_lost = true;
+        let was_told = std::mem::replace(&mut self.told_records_lost, records_lost.is_some());
+        if let Some(why) = records_lost.filter(|_| !was_told) {
             let message = format!(
                 "the table tbtokend_state cannot be used ({why}): who is parked is forgotten at a restart; have the DBA run what `tbtokend schema` prints"
             );

@@ -1,0 +1,65 @@
+//! What operators and the process ask of the loop.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::job::Job;
+use super::{SHUTDOWN_DEADLINE, Scheduler, interval};
+use crate::engine::event::Event;
+use crate::engine::handle::NotRefreshed;
+use crate::engine::pass::Limits;
+use crate::engine::plan::{Policy, Trigger};
+use crate::store::Store;
+use crate::thingsboard::Logins;
+
+impl<S: Store, L: Logins> Scheduler<S, L> {
+    pub(super) fn reconfigure(&mut self, policy: Policy, limits: Limits) {
+        self.limits = limits;
+        self.policy = policy.clone();
+        self.state.set_policy(policy);
+        self.wakes.set_interval(interval(&self.policy));
+        if self.running {
+            // Other customers may be due now.
+            self.wakes.at_once();
+        }
+        self.look_at_the_clock();
+        self.show();
+    }
+
+    /// For how long nothing has been heard of what is under way.
+    pub(super) fn silence(&self) -> Duration {
+        let job = (!self.job.is_idle()).then_some(self.heard_at);
+        job.into_iter().chain(self.recorder.since()).map(|since| since.elapsed()).max().unwrap_or_default()
+    }
+
+    pub(super) fn steer(&mut self, run: bool) -> bool {
+        if self.running == run {
+            return true;
+        }
+        self.running = run;
+        self.learn(if run { Event::LoopStarted } else { Event::LoopStopped });
+        self.wakes.not_early();
+        if run {
+            self.wakes.begin_interval();
+            // If something is under way, right after it.
+            self.wakes.at_once();
+            self.begin(Trigger::Start);
+        }
+        false
+    }
+
+    pub(super) fn shut_down(&mut self) {
+        self.deadline = Some(Instant::now() + SHUTDOWN_DEADLINE);
+        self.stop_pass.cancel();
+        // One last try, under the deadline.
+        self.recorder.release();
+        self.requests.refuse_waiting();
+        if matches!(self.job, Job::Reading { .. }) {
+            // Nothing has begun yet.
+            self.job = Job::Idle;
+            self.requests.refuse(&NotRefreshed::ShuttingDown);
+            self.requests.answer();
+        }
+    }
+}

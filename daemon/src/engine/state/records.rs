@@ -1,0 +1,84 @@
+//! Which records the store does not have yet. What is written down survives a restart; until then it must not be lost, nor
+//! overwritten by what the store still says.
+
+use std::collections::BTreeSet;
+
+use crate::model::{CustomerId, Record};
+
+/// Records on their way to the store.
+#[derive(Debug, Default)]
+pub(super) struct Unwritten {
+    /// Whose record has changed.
+    changed: BTreeSet<CustomerId>,
+    /// Whose record is being written.
+    writing: BTreeSet<CustomerId>,
+    /// Whose record was written since the table began to be read: what was read of it may be older.
+    just_written: BTreeSet<CustomerId>,
+    /// Records of customers that left the table before they were written.
+    orphans: Vec<Record>,
+}
+
+impl Unwritten {
+    /// The record of this customer has changed.
+    pub(super) fn changed(&mut self, id: &CustomerId) {
+        self.changed.insert(id.clone());
+    }
+
+    /// The store's record of this customer counts: ours need not be written.
+    pub(super) fn given_up(&mut self, id: &CustomerId) {
+        self.changed.remove(id);
+    }
+
+    /// A customer left the table with this record.
+    pub(super) fn left(&mut self, record: Record) {
+        if self.changed.remove(&record.id) {
+            self.orphans.push(record);
+        }
+    }
+
+    /// Records of customers that are not in the table are to be written.
+    pub(super) fn orphaned(&mut self, records: impl IntoIterator<Item = Record>) {
+        self.orphans.extend(records);
+    }
+
+    /// The table begins to be read: from now on its records may be older than what is written.
+    pub(super) fn reading(&mut self) {
+        self.just_written.clear();
+    }
+
+    /// Whether what was read of this customer's record may be older than what we know, also of one that left the table.
+    pub(super) fn may_be_newer(&self, id: &CustomerId) -> bool {
+        [&self.changed, &self.writing, &self.just_written].iter().any(|ids| ids.contains(id))
+            || self.orphans.iter().any(|orphan| orphan.id == *id)
+    }
+
+    /// Whether anything waits to be written.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.changed.is_empty() || !self.orphans.is_empty()
+    }
+
+    /// What is to be written now; `present` knows the records of those in the table.
+    pub(super) fn take<'a>(&mut self, present: impl Fn(&CustomerId) -> Option<&'a Record>) -> Vec<Record> {
+        self.writing = std::mem::take(&mut self.changed);
+        let records: Vec<Record> = self.writing.iter().filter_map(present).cloned().collect();
+        self.writing.extend(self.orphans.iter().map(|orphan| orphan.id.clone()));
+        records.into_iter().chain(self.orphans.drain(..)).collect()
+    }
+
+    /// What was taken is written.
+    pub(super) fn written(&mut self) {
+        self.just_written.append(&mut self.writing);
+    }
+
+    /// What was taken could not be written, or not all of it: `records` wait again.
+    pub(super) fn not_written(&mut self, records: Vec<Record>, is_present: impl Fn(&CustomerId) -> bool) {
+        self.written();
+        for record in records {
+            if is_present(&record.id) {
+                self.changed.insert(record.id);
+            } else {
+                self.orphans.push(record);
+            }
+        }
+    }
+}
