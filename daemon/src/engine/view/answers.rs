@@ -26,6 +26,7 @@ impl Snapshot {
         let rows: Vec<&Row> = match &query.customers {
             proto::Rows::None => return Ok(status),
             proto::Rows::All => self.rows.iter().map(AsRef::as_ref).collect(),
+            proto::Rows::InTrouble(limit) => self.worst(*limit),
             proto::Rows::Only(ids) => ids.iter().filter_map(|id| self.find(id)).collect(),
         };
         status.tokens.customers = Some(rows.into_iter().filter(changed).map(|row| row.at(now)).collect());
@@ -72,6 +73,18 @@ impl Snapshot {
         rest.get(skipped).map(|row| (row.at(now), place + skipped + 1))
     }
 
+    /// So many of those in trouble, the worst first. All of them are compared, but only those are put into order.
+    fn worst(&self, limit: usize) -> Vec<&Row> {
+        let mut rows: Vec<&Row> =
+            self.rows.iter().map(AsRef::as_ref).filter(|row| row.in_trouble()).collect();
+        if limit < rows.len() {
+            rows.select_nth_unstable_by(limit, |a, b| a.problems_first(b));
+            rows.truncate(limit);
+        }
+        rows.sort_unstable_by(|a, b| a.problems_first(b));
+        rows
+    }
+
     /// The revision that the client has. One of another process, or one so old that removals were forgotten, means
     /// nothing to us.
     fn since(&self, query: &proto::StatusQuery) -> Option<proto::Revision> {
@@ -80,13 +93,14 @@ impl Snapshot {
 
     /// The servers of the customers asked for, as far as they have changed.
     fn hosts(&self, asked: &proto::Rows, since: Option<proto::Revision>) -> Option<Vec<proto::Host>> {
+        fn names<'a>(rows: impl IntoIterator<Item = &'a Row>) -> HashSet<String> {
+            rows.into_iter().filter_map(|row| proto::host_of(row.url())).collect()
+        }
         let names = match asked {
             proto::Rows::None => return None,
             proto::Rows::All => None,
-            proto::Rows::Only(ids) => {
-                let urls = ids.iter().filter_map(|id| self.find(id)).map(Row::url);
-                Some(urls.filter_map(proto::host_of).collect::<HashSet<String>>())
-            }
+            proto::Rows::InTrouble(limit) => Some(names(self.worst(*limit))),
+            proto::Rows::Only(ids) => Some(names(ids.iter().filter_map(|id| self.find(id)))),
         };
         let changed = self.hosts.iter().filter(|row| since.is_none_or(|since| row.revision > since.0));
         let wanted = changed.filter(|row| names.as_ref().is_none_or(|names| names.contains(&row.host.host)));
@@ -113,10 +127,71 @@ impl Snapshot {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
     use proptest::prelude::{prop_assert_eq, proptest};
     use tbtoken_proto as proto;
 
-    use crate::model::BaseUrl;
+    use super::super::{Identity, Loop};
+    use super::*;
+    use crate::engine::event::Event;
+    use crate::engine::plan::Policy;
+    use crate::engine::state::State;
+    use crate::model::{BaseUrl, Credentials, Customer, CustomerId, FingerprintKey, Lifetime, Secret};
+    use crate::store::Table;
+
+    const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+    /// Customers by the minutes that their tokens have left, each on a server of its own.
+    fn snapshot(customers: &[(&str, Option<i64>)]) -> Snapshot {
+        let minute = TimeDelta::minutes(1);
+        let lifetime = Lifetime::Jwt;
+        let policy = Policy { interval: minute, window: minute * 5, lifetime, require_https: false };
+        let mut state = State::new(policy.clone(), 100);
+        let customer = |&(id, minutes): &(&str, Option<i64>)| Customer {
+            id: CustomerId::new(id),
+            credentials: Credentials {
+                url: format!("https://{id}.example"),
+                username: "u".to_owned(),
+                password: Secret::new("p"),
+            },
+            row_url: format!("https://{id}.example"),
+            has_token: minutes.is_some(),
+            expiry: minutes.map(|minutes| NOW + TimeDelta::minutes(minutes)),
+        };
+        let table = Table {
+            customers: customers.iter().map(customer).collect(),
+            problems: Vec::new(),
+            records: Vec::new(),
+            key: FingerprintKey::new(&[7; FingerprintKey::BYTES]),
+            records_lost: None,
+        };
+        state.apply(Event::TableRead(table), NOW, 0.5);
+        let cycle = Loop { running: true, refreshing: false, next_run_at: None, last_run: None };
+        let identity = Identity { pid: 1, started_at: NOW, store: "sqlite".to_owned() };
+        Snapshot::new(&state, &cycle, &identity, &policy, None, NOW)
+    }
+
+    #[test]
+    fn the_worst_of_those_in_trouble_are_listed_and_all_of_them_counted() {
+        let snapshot = snapshot(&[
+            ("a", Some(60)),
+            ("b", Some(-1)),
+            ("c", None),
+            ("d", Some(2)),
+            ("e", Some(-30)),
+            ("f", None),
+        ]);
+        let listed = |limit| {
+            let query = proto::StatusQuery { customers: proto::Rows::InTrouble(limit), since: None };
+            let status = snapshot.status(&query, NOW).unwrap();
+            assert_eq!(status.tokens.summary.in_trouble, 4);
+            status.tokens.customers.unwrap().into_iter().map(|row| row.customer_id).collect::<String>()
+        };
+        assert_eq!(listed(1), "e");
+        assert_eq!(listed(3), "ebc");
+        assert_eq!(listed(4), "ebcf");
+        assert_eq!(listed(1000), "ebcf");
+    }
 
     proptest! {
         #[test]

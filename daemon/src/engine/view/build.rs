@@ -97,6 +97,7 @@ fn summary(rows: &[Arc<Row>]) -> proto::Summary {
             proto::Phase::Retrying => summary.retrying += 1,
             _ => {}
         }
+        summary.in_trouble += usize::from(row.in_trouble());
     }
     summary
 }
