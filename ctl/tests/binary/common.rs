@@ -356,7 +356,7 @@ pub(crate) fn answer(request: &Request) -> Reaction {
                 }
                 status(rows)
             }
-            Rows::All | Rows::None => status(customers()),
+            Rows::All | Rows::None | Rows::InTrouble(_) => status(customers()),
         },
         Request::Start {} => {
             Reply::Steer(SteerReply { message: "the loop is running already".to_owned(), cron: cron(true) })

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
     Cron, Customer, Daemon, Event, EventKind, Failure, FailureKind, Host, HostState, LastRun, Phase,
-    Revision, Seq, StatusReply, Summary, TokenStatus, Tokens, Trigger, host_of,
+    Revision, Seq, StatusReply, Summary, TokenStatus, Tokens, Trigger, host_of, in_trouble,
 };
 
 /// The time at which all pictures are taken.
@@ -301,5 +301,6 @@ pub fn summarize(customers: &[Customer]) -> Summary {
         missing: of_status(TokenStatus::Missing),
         parked: of_state(Phase::Parked),
         retrying: of_state(Phase::Retrying),
+        in_trouble: customers.iter().filter(|row| in_trouble(row.token_status, row.state)).count(),
     }
 }
