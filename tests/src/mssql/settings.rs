@@ -26,6 +26,9 @@ pub struct Settings {
     pub skew: i64,
     /// SQL Server before 2019: 8152 in the place of 2628.
     pub is_old: bool,
+    /// Whether sessions begin with IMPLICIT_TRANSACTIONS, as `user options` of the real one can say. The real one spares
+    /// clients that call themselves ODBC.
+    pub implicit_transactions: bool,
     /// How long every request takes.
     pub latency: Duration,
 }
@@ -42,6 +45,7 @@ impl Default for Settings {
             zone: Zone::Fixed(0),
             skew: 0,
             is_old: false,
+            implicit_transactions: false,
             latency: Duration::ZERO,
         }
     }

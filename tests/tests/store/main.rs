@@ -22,3 +22,4 @@ mod place;
 mod real;
 mod stores;
 mod trouble;
+mod whole;

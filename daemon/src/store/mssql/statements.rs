@@ -50,10 +50,11 @@ pub(super) const NO_TIME: NaiveDateTime = match NaiveDate::from_ymd_opt(1900, 1,
     None => NaiveDateTime::MIN,
 };
 
-/// What holds for the whole session. An error ends the transaction; nobody is waited for longer than ten seconds; and
+/// What holds for the whole session. An error ends the batch, and takes back what is not committed; a statement that
+/// writes commits by itself, whatever the server's `user options` say; nobody is waited for longer than ten seconds; and
 /// the options with which tables with computed columns, filtered indexes or indexed views can be written.
 pub(super) const SESSION: &str = "/* tbtokend:session */ \
-    SET XACT_ABORT ON; SET NOCOUNT ON; SET LOCK_TIMEOUT 10000; \
+    SET XACT_ABORT ON; SET IMPLICIT_TRANSACTIONS OFF; SET NOCOUNT ON; SET LOCK_TIMEOUT 10000; \
     SET ANSI_NULLS, ANSI_PADDING, ANSI_WARNINGS, ARITHABORT, CONCAT_NULL_YIELDS_NULL, QUOTED_IDENTIFIER ON; \
     SET NUMERIC_ROUNDABORT OFF;";
 
