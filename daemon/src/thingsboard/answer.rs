@@ -23,7 +23,7 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<String>,
     /// `Date`, by which a `Retry-After` that is a date is read: both are by the server's clock.
     pub(super) date: Option<String>,
-    /// The body; `None` if it was longer than is read.
+    /// The body; `None` if it was longer than is read, or broke off in an answer whose status says enough.
     pub(super) body: Option<Vec<u8>>,
 }
 

@@ -115,7 +115,13 @@ impl Client {
         };
         let (location, retry_after, date) = (header(LOCATION), header(RETRY_AFTER), header(DATE));
         let status = response.status().as_u16();
-        let body = bounded_body(&mut response).await?;
+        let body = match bounded_body(&mut response).await {
+            Ok(body) => body,
+            Err(error) if status == 200 => return Err(error),
+            // That it was refused was heard, whatever became of the reason: a password that the server has counted is
+            // not sent again because the rest of its answer did not come.
+            Err(_) => None,
+        };
         Ok(Answer { status, location, retry_after, date, body })
     }
 
