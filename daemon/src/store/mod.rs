@@ -162,7 +162,9 @@ impl StoreError {
                 "Put the file back; it is used again by itself. To begin with an empty {place}, restart tbtokend."
             ),
             Self::CannotOpen { place, .. } => {
-                format!("Check that {place} and its folder exist and belong to the daemon's user.")
+                format!(
+                    "Check that {place} and its folder exist and belong to the daemon's user; under systemd it may write in /var/lib/tbtokend, and elsewhere where a drop-in with ReadWritePaths= says so."
+                )
             }
             Self::MissingTable { table, .. } => {
                 format!("Create {table}, or point the configuration to the right database.")
