@@ -94,7 +94,9 @@ pub enum BindError {
         path: String,
     },
     /// The operating system says no.
-    #[error("failed to make the socket {path} (its folder must exist and be writable for the daemon's user; under systemd that is /run/tbtokend)")]
+    #[error(
+        "failed to make the socket {path} (its folder must exist and be writable for the daemon's user; under systemd that is /run/tbtokend)"
+    )]
     Io {
         /// The socket.
         path: String,

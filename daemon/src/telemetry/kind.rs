@@ -161,7 +161,9 @@ impl Kind {
     /// How much it matters.
     pub const fn priority(self) -> Priority {
         match self {
-            Self::CannotStart | Self::ClockWrong | Self::StoreLost | Self::Stuck | Self::Bug => Priority::Crit,
+            Self::CannotStart | Self::ClockWrong | Self::StoreLost | Self::Stuck | Self::Bug => {
+                Priority::Crit
+            }
             Self::Parked | Self::Expired | Self::ReloadRefused => Priority::Err,
             Self::Skipped
             | Self::Failed

@@ -21,6 +21,7 @@ mod budget;
 mod dice;
 mod faults;
 mod run;
+mod silence;
 mod store;
 mod stories;
 mod thingsboard;
