@@ -12,7 +12,7 @@ use crate::engine::pass::{LONGEST_REQUEST, Limits, budget};
 use crate::engine::plan::Policy;
 use crate::model::{BaseUrl, Lifetime};
 use crate::telemetry;
-use crate::thingsboard::ClientSettings;
+use crate::thingsboard::{Client, ClientSettings};
 
 pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Config, ConfigError> {
     let policy = Policy {
@@ -158,12 +158,17 @@ fn fallback_url(thingsboard: &Thingsboard) -> Result<Option<String>, ConfigError
 
 fn client(thingsboard: &Thingsboard) -> Result<ClientSettings, ConfigError> {
     let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    Ok(ClientSettings {
+    let settings = ClientSettings {
         connect_timeout: positive("thingsboard.connect_timeout", &thingsboard.connect_timeout)?,
         request_timeout: request_timeout(&thingsboard.request_timeout)?,
         ca_file: given(&thingsboard.ca_file).map(PathBuf::from),
         proxy: given(&thingsboard.proxy),
-    })
+    };
+    // Whether its files and its proxy can be used is known once it is built.
+    if settings.ca_file.is_some() || settings.proxy.is_some() {
+        Client::new(&settings)?;
+    }
+    Ok(settings)
 }
 
 fn request_timeout(text: &str) -> Result<Duration, ConfigError> {

@@ -36,7 +36,7 @@ pub struct ClientSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The file with the authorities cannot be read.
-    #[error("thingsboard.ca_file {path} cannot be read")]
+    #[error("thingsboard.ca_file {path} cannot be read: name a file that the daemon's user may read")]
     CaFile {
         /// The file.
         path: String,
@@ -51,7 +51,7 @@ pub enum ClientError {
         path: String,
     },
     /// The proxy is not a URL.
-    #[error("thingsboard.proxy is not a proxy's URL")]
+    #[error("thingsboard.proxy is not a proxy's URL; write for example http://proxy.example.com:3128")]
     Proxy,
     /// TLS cannot be set up.
     #[error("the HTTP client cannot be set up")]

@@ -22,6 +22,7 @@ mod dice;
 mod faults;
 mod refused;
 mod run;
+mod silence;
 mod store;
 mod stories;
 mod thingsboard;
