@@ -201,14 +201,16 @@ fn p02_a_password_that_is_accepted_frees_all_who_have_it() {
     obtained(&mut state, "a", 900, Via::Login);
     assert_eq!(verdict_of(&state, "b", after(1)), Verdict::Due);
     assert_eq!(verdict_of(&state, "c", after(1)), Verdict::Parked);
-    assert!(state.take_unrecorded().iter().any(|record| record.id == id("b") && record.failure.is_none()));
+    assert!(
+        state.take_unrecorded(1000).iter().any(|record| record.id == id("b") && record.failure.is_none())
+    );
 }
 
 #[test]
 fn p02_a_restart_and_another_daemon_know_who_is_parked_whatever_the_clocks_say() {
     let mut first = state(vec![row("a", "wrong", None)]);
     fail(&mut first, "a", Failure::CredentialsRejected, now());
-    let records = first.take_unrecorded();
+    let records = first.take_unrecorded(1000);
     // The other one has failed to ask later, by its clock, and has not written that yet.
     let mut second = state(vec![row("a", "wrong", None)]);
     fail(&mut second, "a", Failure::ServerError { status: 503 }, after(300));
@@ -339,7 +341,7 @@ fn a_token_that_came_and_is_not_wanted_ends_what_was_wrong() {
 #[test]
 fn http_that_is_allowed_after_all_parks_nobody() {
     let strict = Policy { require_https: true, ..policy() };
-    let mut state = State::new(strict.clone(), 0);
+    let mut state = State::new(strict, 0);
     let rows = || vec![row("a", "p", None), row("b", "q", None)];
     state.apply(table(rows(), Vec::new()), now(), 0.5);
     fail(&mut state, "a", Failure::InsecureUrl, now());
@@ -367,11 +369,11 @@ fn p02_what_was_only_known_here_is_written_once_records_are_possible() {
     state.apply(read(1, Some("no permission")), now(), 0.5);
     fail(&mut state, "a", Failure::CredentialsRejected, now());
     // As a store without records does: it takes them and keeps nothing.
-    assert_eq!(state.take_unrecorded().len(), 1);
+    assert_eq!(state.take_unrecorded(1000).len(), 1);
     state.apply(Event::Recorded, now(), 0.5);
     state.apply(Event::Reading, after(60), 0.5);
     state.apply(read(2, None), after(60), 0.5);
-    let records = state.take_unrecorded();
+    let records = state.take_unrecorded(1000);
     let mut restarted = State::new(policy(), 0);
     restarted.apply(read(2, None), after(120), 0.5);
     let customers = vec![row("a", "wrong", None)];
@@ -385,7 +387,7 @@ fn p02_what_was_only_known_here_is_written_once_records_are_possible() {
 fn a_refusal_that_was_taken_back_does_not_return_from_the_store_before_that_is_written() {
     let mut state = state(vec![row("gone", "p", None), row("a", "p", None)]);
     fail(&mut state, "gone", Failure::CredentialsRejected, now());
-    let refused = state.take_unrecorded();
+    let refused = state.take_unrecorded(1000);
     state.apply(Event::Recorded, now(), 0.5);
     state.apply(Event::Reading, after(60), 0.5);
     state.apply(table(vec![row("a", "p", None)], refused.clone()), after(60), 0.5);
@@ -399,7 +401,7 @@ fn a_refusal_that_was_taken_back_does_not_return_from_the_store_before_that_is_w
         state.refusal(&fingerprint).is_some()
     };
     assert!(!returns(&mut state));
-    let records = state.take_unrecorded();
+    let records = state.take_unrecorded(1000);
     assert!(records.iter().any(|record| record.id == id("gone") && record.failure.is_none()));
     assert!(!returns(&mut state));
     state.apply(Event::Recorded, after(62), 0.5);

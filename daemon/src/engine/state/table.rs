@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 
 use super::super::history::NoticeKind;
+use super::health::Use;
 use super::refusals::refusal;
 use super::{Entry, State};
 use crate::model::{Customer, CustomerId, FailureKind, Fingerprint, FingerprintKey, Record};
@@ -25,10 +26,11 @@ impl State {
         self.refusals.index(self.entries.values().map(|entry| &entry.record));
         self.tell_problems(&table.problems, table.records_lost, at);
         self.table_read_at = Some(at);
-        let was_lost = self.read_error.take().is_some();
-        if was_lost && self.write_error.is_none() {
-            self.note(at, NoticeKind::StoreBack, None, "the database can be used again".to_owned());
+        if self.health.refuses_tokens() && self.entries.values().all(|entry| entry.unsaved.is_none()) {
+            // Nothing waits any more for which it would be known that it works again.
+            self.store_works(Use::Save, at);
         }
+        self.store_works(Use::Read, at);
         self.advance(at);
     }
 
@@ -282,7 +284,7 @@ mod tests {
         let failure = crate::model::Failure::CredentialsRejected;
         state.apply(Event::Failed { id: CustomerId::new("a"), failure }, DateTime::UNIX_EPOCH, 0.5);
         read(&mut state, &[("b", "u")]);
-        let records = state.take_unrecorded();
+        let records = state.take_unrecorded(1000);
         assert_eq!(records.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["a"]);
         assert!(records[0].failure.as_ref().unwrap().permanent);
     }
