@@ -552,7 +552,7 @@ fn p02_what_speaks_for_credentials() {
     assert_eq!((proof(&state, "new"), proof(&state, "once")), (Proof::None, Proof::Proven));
     // After a restart the records are all that is left.
     fail(&mut state, "failed", Failure::Timeout { after: std::time::Duration::ZERO }, after(60));
-    let records = state.take_unrecorded();
+    let records = state.take_unrecorded(1000);
     let mut restarted =
         self::state(vec![row("new", "a", None), row("once", "b", None), row("failed", "c", None)]);
     let rows = vec![row("new", "a", None), row("once", "b", None), row("failed", "c", None)];

@@ -131,7 +131,7 @@ fn told_of(kinds: &[(NoticeKind, &str)]) -> Vec<(NoticeKind, String)> {
 
 fn unrecorded(state: &mut State) -> Vec<(String, Option<FailureKind>)> {
     let failing = |record: Record| (record.id.to_string(), record.failure.map(|failure| failure.kind));
-    state.take_unrecorded().into_iter().map(failing).collect()
+    state.take_unrecorded(1000).into_iter().map(failing).collect()
 }
 
 /// Whose revision is newer.
@@ -280,7 +280,7 @@ fn records_that_could_not_be_written_wait_again_also_of_who_has_left() {
     let mut state = state(vec![row("stays"), row("leaves")]);
     apply(&mut state, 0, [failed("stays", strained()), failed("leaves", strained())]);
     assert!(state.has_unrecorded());
-    let records = state.take_unrecorded();
+    let records = state.take_unrecorded(1000);
     assert_eq!((records.len(), state.has_unrecorded()), (2, false));
     apply(&mut state, 10, [read(vec![row("stays")]), Event::RecordsFailed { records, error: away() }]);
     let failing = |name: &str| (name.to_owned(), Some(FailureKind::ServerError));
@@ -306,13 +306,13 @@ fn p02_what_the_store_says_of_a_record_that_is_on_its_way_is_older() {
         entry(state, "a").record.failure.is_some()
     };
     assert!(look(&mut state), "it waits to be written");
-    let records = state.take_unrecorded();
+    let records = state.take_unrecorded(1000);
     assert!(look(&mut state), "it is being written");
     apply(&mut state, 11, [Event::Recorded]);
     assert!(look(&mut state), "it was written after the look had begun");
     apply(&mut state, 12, [Event::RecordsFailed { records, error: away() }]);
     assert!(look(&mut state), "it waits again");
-    state.take_unrecorded();
+    state.take_unrecorded(1000);
     apply(&mut state, 13, [Event::Recorded, Event::Reading]);
     let before = state.revision();
     assert!(!look(&mut state), "the look began after all that");
