@@ -354,16 +354,6 @@ mod tests {
         assert_eq!((gate.limit(), gate.state()), (8, GateState::Open));
     }
 
-    #[test]
-    fn a_login_that_is_given_up_makes_room_and_says_nothing() {
-        let mut gate = Gate::new(64);
-        let tickets: Vec<Ticket> = std::iter::from_fn(|| gate.enter()).collect();
-        assert_eq!((tickets.len(), gate.has_room()), (4, false));
-        gate.abandon(tickets[0]);
-        assert!(gate.enter().is_some());
-        assert_eq!((gate.enter(), gate.limit(), gate.state()), (None, 4, GateState::Open));
-    }
-
     fn signals() -> impl Strategy<Value = Signal> {
         prop_oneof![Just(Signal::Well), Just(Signal::Strained), Just(Signal::Dead)]
     }
