@@ -121,6 +121,9 @@ fn store(
     // Also where they do not matter: who writes them means something by it.
     mssql::encryption(&store.encrypt)?;
     mssql::expiry_clock(&store.expiry_clock)?;
+    if !store.server.trim().is_empty() {
+        mssql::address(&store.server)?;
+    }
     match store.kind.as_str() {
         "sqlite" if store.path.is_empty() => Err(bad("store.path", "", "give the path of the SQLite file")),
         "sqlite" => Ok(StoreConfig::Sqlite { path: PathBuf::from(&store.path), table: store.table.clone() }),
