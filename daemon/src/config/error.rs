@@ -1,5 +1,7 @@
 //! What can be wrong with the configuration.
 
+use crate::thingsboard::ClientError;
+
 /// Why the configuration cannot be used. The text names the key and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -60,6 +62,9 @@ pub enum ConfigError {
         /// How to give it.
         what: &'static str,
     },
+    /// A setting with which no client of ThingsBoard can be built.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// A file with a secret that others can read.
     #[error("{key} = {file:?}: others can read this file; take that away with chmod o-rwx {file}")]
     SecretForAll {

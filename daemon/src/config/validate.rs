@@ -12,6 +12,7 @@ use crate::engine::pass::Limits;
 use crate::engine::plan::Policy;
 use crate::model::{BaseUrl, Lifetime};
 use crate::telemetry;
+use crate::text::with_causes;
 use crate::thingsboard::ClientSettings;
 
 pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Config, ConfigError> {
@@ -109,7 +110,9 @@ fn binding(
     let bits = u32::from_str_radix(mode, 8).ok().filter(|bits| *bits <= 0o777);
     let bits = bits.ok_or_else(|| bad(mode_key, mode, "write it as for chmod, for example \"0660\""))?;
     let group = Some(control.group.clone()).filter(|group| !group.is_empty());
-    Ok(Binding { path: PathBuf::from(path), mode: bits, group })
+    let binding = Binding { path: PathBuf::from(path), mode: bits, group };
+    binding.group().map_err(|why| bad("control.group", &control.group, with_causes(&why)))?;
+    Ok(binding)
 }
 
 fn store(
@@ -160,12 +163,15 @@ fn fallback_url(thingsboard: &Thingsboard) -> Result<Option<String>, ConfigError
 
 fn client(thingsboard: &Thingsboard) -> Result<ClientSettings, ConfigError> {
     let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    Ok(ClientSettings {
+    let settings = ClientSettings {
         connect_timeout: positive("thingsboard.connect_timeout", &thingsboard.connect_timeout)?,
         request_timeout: positive("thingsboard.request_timeout", &thingsboard.request_timeout)?,
         ca_file: given(&thingsboard.ca_file).map(PathBuf::from),
         proxy: given(&thingsboard.proxy),
-    })
+    };
+    // Better now than at a restart in the night: a configuration that passes can be started with.
+    settings.check()?;
+    Ok(settings)
 }
 
 fn limits(thingsboard: &Thingsboard) -> Result<Limits, ConfigError> {

@@ -54,6 +54,15 @@ pub enum BindError {
         /// Its name.
         group: String,
     },
+    /// Nobody can say whether the group exists.
+    #[error("the group {group} cannot be looked up")]
+    GroupUnknown {
+        /// Its name.
+        group: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Something else is at that path.
     #[error("{path} exists and is no socket: move it away, or choose another control.socket")]
     NotASocket {
@@ -148,11 +157,17 @@ impl Binding {
         self.path.display().to_string()
     }
 
-    fn group(&self) -> Result<Option<u32>, BindError> {
+    /// The number of the group.
+    ///
+    /// # Errors
+    /// There is none of that name, or nobody can say.
+    pub fn group(&self) -> Result<Option<u32>, BindError> {
         let Some(name) = &self.group else { return Ok(None) };
+        let group = name.clone();
         match Group::from_name(name) {
-            Ok(Some(group)) => Ok(Some(group.gid.as_raw())),
-            _ => Err(BindError::NoGroup { group: name.clone() }),
+            Ok(Some(found)) => Ok(Some(found.gid.as_raw())),
+            Ok(None) => Err(BindError::NoGroup { group }),
+            Err(errno) => Err(BindError::GroupUnknown { group, source: errno.into() }),
         }
     }
 

@@ -32,6 +32,26 @@ pub struct ClientSettings {
     pub proxy: Option<String>,
 }
 
+impl ClientSettings {
+    /// Whether a client could be built with these settings, so that it is known before there is need of one.
+    ///
+    /// # Errors
+    /// [`ClientError`] names the setting that cannot be used.
+    pub fn check(&self) -> Result<(), ClientError> {
+        self.authorities()?;
+        self.proxy()?;
+        Ok(())
+    }
+
+    fn authorities(&self) -> Result<Option<Vec<Certificate>>, ClientError> {
+        self.ca_file.as_deref().map(authorities).transpose()
+    }
+
+    fn proxy(&self) -> Result<Option<Proxy>, ClientError> {
+        self.proxy.as_ref().map(|url| Proxy::all(url).map_err(|_| ClientError::Proxy)).transpose()
+    }
+}
+
 /// Why the client cannot be built. The text names the setting.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -51,7 +71,7 @@ pub enum ClientError {
         path: String,
     },
     /// The proxy is not a URL.
-    #[error("thingsboard.proxy is not a proxy's URL")]
+    #[error("thingsboard.proxy is not a proxy's URL; write for example http://proxy.example.com:3128")]
     Proxy,
     /// TLS cannot be set up.
     #[error("the HTTP client cannot be set up")]
@@ -92,11 +112,11 @@ impl Client {
             // A login that the server may have counted is never repeated behind our back.
             .retry(reqwest::retry::never())
             .no_proxy();
-        if let Some(path) = &settings.ca_file {
-            builder = builder.tls_certs_merge(authorities(path)?);
+        if let Some(authorities) = settings.authorities()? {
+            builder = builder.tls_certs_merge(authorities);
         }
-        if let Some(proxy) = &settings.proxy {
-            builder = builder.proxy(Proxy::all(proxy).map_err(|_| ClientError::Proxy)?);
+        if let Some(proxy) = settings.proxy()? {
+            builder = builder.proxy(proxy);
         }
         let http = builder.build().map_err(ClientError::Build)?;
         Ok(Self { http, request_timeout: settings.request_timeout })
