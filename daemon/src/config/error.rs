@@ -65,6 +65,14 @@ pub enum ConfigError {
     /// A setting with which no client of ThingsBoard can be built.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A variable of the environment that is no text.
+    #[error(
+        "the environment variable {variable} is not UTF-8; write it so, or use the configuration file instead"
+    )]
+    NotUtf8 {
+        /// Its name.
+        variable: &'static str,
+    },
     /// A file with a secret that others can read.
     #[error("{key} = {file:?}: others can read this file; take that away with chmod o-rwx {file}")]
     SecretForAll {

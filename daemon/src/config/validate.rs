@@ -25,7 +25,7 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
     let log_target = telemetry::Target::from_name(&settings.log.target)
         .ok_or_else(|| bad("log.target", &settings.log.target, "use auto, stderr or journald"))?;
     let log_level = telemetry::level(&settings.log.level)
-        .ok_or_else(|| bad("log.level", &settings.log.level, "use error, warn, info, debug or trace"))?;
+        .ok_or_else(|| bad("log.level", &settings.log.level, "use off, error, warn, info, debug or trace"))?;
     let monitor = (!settings.control.monitor_socket.is_empty())
         .then(|| {
             binding(
