@@ -1,7 +1,10 @@
 //! What can be wrong with the configuration.
 
+<<<<<<< HEAD
 use std::io;
 
+=======
+>>>>>>> ops
 use crate::thingsboard::ClientError;
 
 /// Why the configuration cannot be used. The text names the key and says what to do.
@@ -63,6 +66,17 @@ pub enum ConfigError {
         key: &'static str,
         /// How to give it.
         what: &'static str,
+    },
+    /// A setting with which no client of ThingsBoard can be built.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A variable of the environment that is no text.
+    #[error(
+        "the environment variable {variable} is not UTF-8; write it so, or use the configuration file instead"
+    )]
+    NotUtf8 {
+        /// Its name.
+        variable: &'static str,
     },
     /// A file with a secret that others can read.
     #[error("{key} = {file:?}: others can read this file; take that away with chmod o-rwx {file}")]

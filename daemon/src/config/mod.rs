@@ -5,9 +5,16 @@ mod error;
 mod file;
 mod mssql;
 mod secret_file;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 use std::collections::BTreeMap;
+<<<<<<< HEAD
 use std::io::ErrorKind;
+=======
+use std::ffi::OsString;
+>>>>>>> ops
 use std::path::{Path, PathBuf};
 
 use chrono::TimeDelta;
@@ -121,7 +128,23 @@ impl Config {
     }
 }
 
-mod validate;
+/// The environment of this process, as far as it is looked at.
+///
+/// # Errors
+/// A variable that counts is not UTF-8.
+pub fn environment() -> Result<Environment, ConfigError> {
+    environment_of(std::env::vars_os())
+}
+
+fn environment_of(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Environment, ConfigError> {
+    let ours = variables.filter_map(|(name, value)| Some((file::variable(name.to_str()?)?, value)));
+    ours.map(|(name, value)| match value.into_string() {
+        Ok(value) => Ok((name.to_owned(), value)),
+        // What it holds may be a password.
+        Err(_) => Err(ConfigError::NotUtf8 { variable: name }),
+    })
+    .collect()
+}
 
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path)
