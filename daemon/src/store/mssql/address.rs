@@ -122,7 +122,7 @@ pub(super) fn browser_answer(answer: &[u8], instance: &str) -> Option<Located> {
                 located = port.map(Located::Port).or(located);
             }
             // Two semicolons end an instance: this was none of a pair.
-            ("", Some(key)) if key == "ServerName" => {
+            ("", Some("ServerName")) => {
                 is_ours = false;
                 let _ = fields.next();
             }
