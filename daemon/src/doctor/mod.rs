@@ -5,6 +5,7 @@
 
 mod judge;
 mod look;
+mod owner;
 mod report;
 
 pub use self::report::{Finding, Level, Report};
@@ -24,10 +25,26 @@ const WORKING_FOLDER: &str = "/var/lib/tbtokend";
 /// Looks at everything that this configuration speaks of.
 pub async fn examine(config: &Config, clock: &Clock) -> Report {
     let mut findings = vec![Finding::ok("configuration", "it can be used")];
+    let now = clock.now();
+    if !Clock::is_credible(now) {
+        findings.push(Finding::error(
+            "clock",
+            format!("this machine's clock shows {}, which cannot be", now.format("%Y-%m-%d %H:%M:%SZ")),
+            "Set it: timedatectl set-ntp true",
+        ));
+    }
     let store = match &config.store {
         StoreConfig::Sqlite { path, table } => {
             let path = &as_the_service_sees(path);
             let name = format!("sqlite {}", path.display());
+            if let Some(folder) = missing_folder(path) {
+                findings.push(Finding::error(
+                    "database",
+                    format!("the folder {} does not exist", folder.display()),
+                    "Make it, and give it to the daemon's user; or change store.path.",
+                ));
+                return Report { store: name, findings };
+            }
             if !path.exists() {
                 findings.push(Finding::note(
                     "database",
@@ -42,6 +59,9 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
                     error.to_string(),
                     "Let the system start one more thread.",
                 )),
+            }
+            if path.starts_with(WORKING_FOLDER) {
+                findings.extend(owner::look(path));
             }
             name
         }
@@ -59,6 +79,12 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
         }
     };
     Report { store, findings }
+}
+
+/// The folder of this file, if it is not there. The service's own is made by systemd.
+fn missing_folder(path: &Path) -> Option<&Path> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+    (!folder.exists() && folder != Path::new(WORKING_FOLDER)).then_some(folder)
 }
 
 /// A relative path counts from the folder in which the service runs, and whoever asks the doctor sits in another one.

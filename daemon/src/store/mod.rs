@@ -163,7 +163,7 @@ impl StoreError {
             ),
             Self::CannotOpen { place, .. } => {
                 format!(
-                    "Check that {place} and its folder exist and belong to the daemon's user; others cannot look into it."
+                    "Check that {place} and its folder exist and belong to the daemon's user, for others cannot look into it; under systemd it may write in /var/lib/tbtokend, and elsewhere where a drop-in with ReadWritePaths= says so."
                 )
             }
             Self::MissingTable { table, .. } => {

@@ -60,6 +60,13 @@ fn the_doctor_has_nothing_to_say_about_a_file_that_is_yet_to_be_made() {
     assert_eq!(output.code, Some(0), "{output:?}");
     assert!(output.stdout.ends_with("Nothing to do.\n"), "{}", output.stdout);
     assert!(!installation.table().path().exists());
+
+    let elsewhere = installation.folder().join("nowhere").join("customers.db");
+    let installation = installation.with("store.path", elsewhere.to_str().unwrap());
+    let config = installation.write_config();
+    let output = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
+    assert_eq!(output.code, Some(1), "the first start cannot make it there: {output:?}");
+    assert!(output.stdout.contains("nowhere does not exist"), "{}", output.stdout);
 }
 
 /// Whom the daemon is when it is a service: anybody but root.
