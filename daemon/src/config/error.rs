@@ -1,10 +1,7 @@
 //! What can be wrong with the configuration.
 
-<<<<<<< HEAD
 use std::io;
 
-=======
->>>>>>> ops
 use crate::thingsboard::ClientError;
 
 /// Why the configuration cannot be used. The text names the key and says what to do.
@@ -94,9 +91,6 @@ pub enum ConfigError {
         /// The file.
         file: String,
     },
-    /// What ThingsBoard's client cannot work with.
-    #[error("[thingsboard] cannot be used")]
-    Client(#[from] ClientError),
     /// A file with a secret that we cannot read.
     #[error("{key} = {file:?}: the file cannot be read{}", who_may_read(source))]
     SecretUnreadable {

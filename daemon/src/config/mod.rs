@@ -10,11 +10,8 @@ mod tests;
 mod validate;
 
 use std::collections::BTreeMap;
-<<<<<<< HEAD
-use std::io::ErrorKind;
-=======
 use std::ffi::OsString;
->>>>>>> ops
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use chrono::TimeDelta;

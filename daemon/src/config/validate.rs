@@ -12,12 +12,8 @@ use crate::engine::pass::{LONGEST_REQUEST, Limits, budget};
 use crate::engine::plan::Policy;
 use crate::model::{BaseUrl, Lifetime};
 use crate::telemetry;
-<<<<<<< HEAD
-use crate::thingsboard::{Client, ClientSettings};
-=======
 use crate::text::with_causes;
 use crate::thingsboard::ClientSettings;
->>>>>>> ops
 
 pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Config, ConfigError> {
     let policy = Policy {
@@ -174,15 +170,8 @@ fn client(thingsboard: &Thingsboard) -> Result<ClientSettings, ConfigError> {
         ca_file: given(&thingsboard.ca_file).map(PathBuf::from),
         proxy: given(&thingsboard.proxy),
     };
-<<<<<<< HEAD
-    // Whether its files and its proxy can be used is known once it is built.
-    if settings.ca_file.is_some() || settings.proxy.is_some() {
-        Client::new(&settings)?;
-    }
-=======
     // Better now than at a restart in the night: a configuration that passes can be started with.
     settings.check()?;
->>>>>>> ops
     Ok(settings)
 }
 

@@ -56,7 +56,6 @@ pub enum BindError {
         /// Its name.
         group: String,
     },
-<<<<<<< HEAD
     /// The socket may not be given to the group.
     #[error(
         "{path} cannot be given to the group {group}: the daemon's user must be a member of it; under systemd, put SupplementaryGroups={group} and PrivateUsers=no below [Service] with \"systemctl edit tbtokend\""
@@ -65,12 +64,15 @@ pub enum BindError {
         /// The socket.
         path: String,
         /// The group.
-=======
+        group: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Nobody can say whether the group exists.
     #[error("the group {group} cannot be looked up")]
     GroupUnknown {
         /// Its name.
->>>>>>> ops
         group: String,
         /// Why.
         #[source]
