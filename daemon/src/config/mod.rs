@@ -165,22 +165,3 @@ fn bad(key: &'static str, value: &str, why: impl Into<String>) -> ConfigError {
 fn delta(duration: std::time::Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_file_that_is_not_there_says_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("config.toml");
-        assert_eq!(read_if_there(&file).unwrap(), None);
-        std::fs::write(&file, "# nothing\n").unwrap();
-        assert_eq!(read_if_there(&file).unwrap().as_deref(), Some("# nothing\n"));
-        // Root may read everything; what it cannot go through stands for what others may not.
-        assert!(matches!(read_if_there(&file.join("config.toml")), Err(ConfigError::Unreadable { .. })));
-        std::fs::write(&file, b"\xe4").unwrap();
-        let said = crate::text::with_causes(&read_if_there(&file).unwrap_err());
-        assert!(said.contains("config.toml cannot be read: ") && said.contains("UTF-8"), "{said}");
-    }
-}

@@ -118,3 +118,17 @@ fn a_variable_that_is_no_text_is_refused_if_it_counts() {
     let kept = environment_of([("RUST_LOG".into(), "debug".into()), ("HOME".into(), "/".into())].into_iter());
     assert_eq!(kept.unwrap(), Environment::from([("RUST_LOG".to_owned(), "debug".to_owned())]));
 }
+
+#[test]
+fn only_a_file_that_is_not_there_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    assert_eq!(read_if_there(&file).unwrap(), None);
+    std::fs::write(&file, "# nothing\n").unwrap();
+    assert_eq!(read_if_there(&file).unwrap().as_deref(), Some("# nothing\n"));
+    // Root may read everything; what it cannot go through stands for what others may not.
+    assert!(matches!(read_if_there(&file.join("config.toml")), Err(ConfigError::Unreadable { .. })));
+    std::fs::write(&file, b"\xe4").unwrap();
+    let said = crate::text::with_causes(&read_if_there(&file).unwrap_err());
+    assert!(said.contains("config.toml cannot be read: ") && said.contains("UTF-8"), "{said}");
+}
