@@ -46,7 +46,7 @@
 //!
 //! ```text
 //! → {"action":"stop","id":7}
-//! ← {"success":true,"id":7,"message":"the loop is stopped","cron":{"running":false,…}}
+//! ← {"success":true,"id":7,"message":"the loop is stopped; a running pass still ends","cron":{"running":false,…}}
 //! → {"action":"refesh"}
 //! ← {"success":false,"error":"unknown action \"refesh\"; …","code":"unknown_action"}
 //! ```

@@ -349,7 +349,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
         done(
             Request::Stop {},
             steer(
-                "the loop is stopped",
+                "the loop is stopped; a running pass still ends",
                 Cron { running: false, refreshing: true, next_run_at: None, ..cron(Trigger::Early) },
             ),
         ),

@@ -71,7 +71,7 @@ pub const WRONG_PASSWORD: (&str, &str) = (
 
 /// What the daemon says of a server that is silent.
 pub const TIMED_OUT: (&str, &str) = (
-    "the server did not answer within 15 s",
+    "the server did not answer within 10 s",
     "It is tried again by itself. Check whether the ThingsBoard server is overloaded or a firewall drops the \
      connection.",
 );

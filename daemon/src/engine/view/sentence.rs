@@ -11,7 +11,7 @@ impl Snapshot {
         let daemon = &self.daemon;
         let counts = match (self.tokens.as_of, &daemon.store_error) {
             (None, None) => "reading the table for the first time".to_owned(),
-            (None, Some(error)) => format!("database unreachable: {error}"),
+            (None, Some(error)) => format!("database unreachable: {}", error.trim_end_matches('.')),
             (Some(_), None) => counts(&self.tokens.summary),
             (Some(at), Some(error)) => {
                 let counts = counts(&self.tokens.summary);

@@ -50,7 +50,7 @@ pub(super) fn failure(entry: &Entry, now: DateTime<Utc>) -> Option<proto::Failur
     }
     entry.deferred.as_ref().map(|failure| proto::Failure {
         kind: failure_kind(failure.kind()),
-        message: format!("not asked yet, because of others on the same server: {failure}"),
+        message: failure.for_the_untried(),
         remedy: failure.kind().remedy().to_owned(),
         at: now,
         consecutive: 0,
