@@ -16,6 +16,7 @@ on_every_store! {
     p06_a_url_or_a_user_is_compared_to_the_letter,
     p06_a_later_expiry_is_not_overwritten,
     an_expiry_without_a_token_guards_nothing,
+    a_token_without_an_expiry_guards_nothing,
     a_row_without_a_url_is_written_while_it_has_none,
     more_rows_than_fit_into_one_statement_are_written,
     p19_records_and_the_key_of_their_fingerprints_outlive_the_process,
@@ -167,6 +168,15 @@ async fn an_expiry_without_a_token_guards_nothing(ground: Ground) {
         let renewal = place.renewal(1, NOW).await;
         assert_eq!(place.store.save(vec![renewal]).await, [Saved::Written], "{token:?}");
     }
+}
+
+/// Nobody knows whether it is still good, so the applications cannot use it.
+async fn a_token_without_an_expiry_guards_nothing(ground: Ground) {
+    let place = Place::new(ground).await;
+    place.insert(&[Line { token: Some("theirs"), expiry: None, ..line(1) }]).await;
+    let renewal = place.renewal(1, NOW).await;
+    assert_eq!(place.store.save(vec![renewal.clone()]).await, [Saved::Written]);
+    assert_eq!(place.token(1).await.as_deref(), Some(renewal.token.jwt().expose()));
 }
 
 /// With a fallback URL such rows are eligible; here the renewal is made by hand.

@@ -404,6 +404,7 @@ fn a_refusal_that_was_taken_back_does_not_return_from_the_store_before_that_is_w
     let records = state.take_unrecorded(1000);
     assert!(records.iter().any(|record| record.id == id("gone") && record.failure.is_none()));
     assert!(!returns(&mut state));
+    state.apply(Event::Reading, after(62), 0.5);
     state.apply(Event::Recorded, after(62), 0.5);
     assert!(!returns(&mut state));
 }

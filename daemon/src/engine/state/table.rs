@@ -22,6 +22,7 @@ impl State {
             self.revision = revision;
         }
         self.adopt_records(table.records, &table.key, at);
+        self.unwritten.read();
         self.forgive_what_has_changed(&table.key, at);
         self.refusals.index(self.entries.values().map(|entry| &entry.record));
         self.tell_problems(&table.problems, table.records_lost, at);

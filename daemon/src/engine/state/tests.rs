@@ -308,7 +308,7 @@ fn p02_what_the_store_says_of_a_record_that_is_on_its_way_is_older() {
     assert!(look(&mut state), "it waits to be written");
     let records = state.take_unrecorded(1000);
     assert!(look(&mut state), "it is being written");
-    apply(&mut state, 11, [Event::Recorded]);
+    apply(&mut state, 11, [Event::Reading, Event::Recorded]);
     assert!(look(&mut state), "it was written after the look had begun");
     apply(&mut state, 12, [Event::RecordsFailed { records, error: away() }]);
     assert!(look(&mut state), "it waits again");
