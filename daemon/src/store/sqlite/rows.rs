@@ -62,7 +62,10 @@ impl Reader<'_> {
     fn customer(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Customer>> {
         let stored_id = row.get_ref(0)?;
         let Some(id) = text(stored_id).ok().flatten().filter(|id| !id.is_empty()) else {
-            self.problem("(no id)", "customer_id is NULL, empty or not text; the row is left alone");
+            self.problem(
+                "(no id)",
+                "customer_id is NULL, empty, too long or not text; the row is left alone",
+            );
             return Ok(None);
         };
         let id = CustomerId::new(id);
@@ -78,7 +81,7 @@ impl Reader<'_> {
         else {
             self.problem(
                 id.as_str(),
-                "tb_url, tb_username or tb_password is not text in UTF-8; the row is left alone",
+                "tb_url, tb_username or tb_password is too long or not text in UTF-8; the row is left alone",
             );
             return Ok(None);
         };
@@ -112,12 +115,17 @@ fn expiry_of(value: ValueRef<'_>) -> Option<DateTime<Utc>> {
     }
 }
 
-/// A column as text, whatever SQLite made of it. An error for what is not text.
-fn text(value: ValueRef<'_>) -> Result<Option<String>, NotText> {
+/// The longest text that is read, in bytes. SQL Server's store reads 4,000 characters; nothing that a login needs is longer,
+/// and a column here may hold a gigabyte.
+const LONGEST_TEXT: usize = 16_000;
+
+/// A column as text, whatever SQLite made of it. An error for what is not text, or longer than any.
+pub(super) fn text(value: ValueRef<'_>) -> Result<Option<String>, NotText> {
     match value {
         ValueRef::Null => Ok(None),
         ValueRef::Integer(number) => Ok(Some(number.to_string())),
         ValueRef::Real(number) => Ok(Some(number.to_string())),
+        ValueRef::Text(bytes) if bytes.len() > LONGEST_TEXT => Err(NotText),
         ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) => Ok(Some(text.to_owned())),
             Err(_) => Err(NotText),
