@@ -20,6 +20,7 @@ mod ground;
 mod patience;
 mod place;
 mod real;
+mod side_tables;
 mod stores;
 mod trouble;
 mod whole;

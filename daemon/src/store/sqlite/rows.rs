@@ -18,11 +18,9 @@ pub(super) type Ids = HashMap<CustomerId, Value>;
 /// should not be asked for.
 pub(super) fn read(open: &mut Open, context: &Context<'_>, which: Records) -> rusqlite::Result<Table> {
     let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let (customers, problems, ids) = customers(&transaction, &open.layout, context.fallback_url)?;
-    let records = match open.records_lost {
-        None => records::read(&transaction, which)?,
-        Some(_) => Vec::new(),
-    };
+    let (customers, mut problems, ids) = customers(&transaction, &open.layout, context.fallback_url)?;
+    let (records, unreadable) = records::read(&transaction, &mut open.records_lost, which)?;
+    problems.extend(unreadable);
     transaction.commit()?;
     open.ids = ids;
     let records_lost = open.records_lost.clone();
