@@ -1,16 +1,20 @@
 //! What can be wrong with the configuration.
 
+use std::io;
+
+use crate::thingsboard::ClientError;
+
 /// Why the configuration cannot be used. The text names the key and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("the configuration {file} cannot be read")]
+    #[error("the configuration {file} cannot be read{}", who_may_read(source))]
     Unreadable {
         /// The file.
         file: String,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file is not TOML.
     #[error("{file} is not valid TOML: {why}")]
@@ -60,6 +64,17 @@ pub enum ConfigError {
         /// How to give it.
         what: &'static str,
     },
+    /// A setting with which no client of ThingsBoard can be built.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A variable of the environment that is no text.
+    #[error(
+        "the environment variable {variable} is not UTF-8; write it so, or use the configuration file instead"
+    )]
+    NotUtf8 {
+        /// Its name.
+        variable: &'static str,
+    },
     /// A file with a secret that others can read.
     #[error("{key} = {file:?}: others can read this file; take that away with chmod o-rwx {file}")]
     SecretForAll {
@@ -68,8 +83,16 @@ pub enum ConfigError {
         /// The file.
         file: String,
     },
+    /// A file for a secret in which there is none.
+    #[error("{key} = {file:?}: the file is empty; write the password into it, on one line")]
+    SecretEmpty {
+        /// The key.
+        key: &'static str,
+        /// The file.
+        file: String,
+    },
     /// A file with a secret that we cannot read.
-    #[error("{key} = {file:?}: the file cannot be read")]
+    #[error("{key} = {file:?}: the file cannot be read{}", who_may_read(source))]
     SecretUnreadable {
         /// The key.
         key: &'static str,
@@ -77,8 +100,18 @@ pub enum ConfigError {
         file: String,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
+}
+
+/// What to do about a file that somebody else may read.
+fn who_may_read(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (the service runs as the user tbtokend, who needs to read it: chgrp tbtokend and chmod g+r; by hand, use sudo)"
+        }
+        _ => "",
+    }
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

@@ -5,8 +5,13 @@ mod error;
 mod file;
 mod mssql;
 mod secret_file;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use chrono::TimeDelta;
@@ -112,8 +117,7 @@ impl Config {
     pub fn load(overrides: &Overrides, environment: &Environment) -> Result<Self, ConfigError> {
         let text = match &overrides.file {
             Some(path) => Some(read(path)?),
-            None if Path::new(DEFAULT_FILE).exists() => Some(read(Path::new(DEFAULT_FILE))?),
-            None => None,
+            None => read_if_there(Path::new(DEFAULT_FILE))?,
         };
         let name = overrides.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE)).display().to_string();
         let settings = file::Settings::merge(text.as_deref(), &name, environment, overrides)?;
@@ -121,11 +125,36 @@ impl Config {
     }
 }
 
-mod validate;
+/// The environment of this process, as far as it is looked at.
+///
+/// # Errors
+/// A variable that counts is not UTF-8.
+pub fn environment() -> Result<Environment, ConfigError> {
+    environment_of(std::env::vars_os())
+}
+
+fn environment_of(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Environment, ConfigError> {
+    let ours = variables.filter_map(|(name, value)| Some((file::variable(name.to_str()?)?, value)));
+    ours.map(|(name, value)| match value.into_string() {
+        Ok(value) => Ok((name.to_owned(), value)),
+        // What it holds may be a password.
+        Err(_) => Err(ConfigError::NotUtf8 { variable: name }),
+    })
+    .collect()
+}
 
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { file: path.display().to_string(), source })
+}
+
+/// A file that is not there says nothing. One that may not be read could say anything: whoever is not allowed to is told
+/// so, instead of being shown the defaults.
+fn read_if_there(path: &Path) -> Result<Option<String>, ConfigError> {
+    match read(path) {
+        Err(ConfigError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 fn bad(key: &'static str, value: &str, why: impl Into<String>) -> ConfigError {

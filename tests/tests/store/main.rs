@@ -17,6 +17,7 @@ mod clock;
 mod cuts;
 mod expiry;
 mod ground;
+mod instance;
 mod patience;
 mod place;
 mod real;

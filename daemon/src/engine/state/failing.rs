@@ -111,9 +111,9 @@ impl State {
         }
     }
 
-    /// A server answers again: who waited only for that need not wait longer.
+    /// A server answers again: who waited only for that need not wait longer. A password that it may have counted does.
     pub(super) fn host_back(&mut self, host: &HostKey) {
-        for entry in self.entries.values_mut() {
+        for entry in self.entries.values_mut().filter(|entry| entry.doubt().is_none()) {
             let Some(failure) = &mut entry.record.failure else { continue };
             let waits_for_the_host = matches!(failure.kind, FailureKind::Unreachable | FailureKind::Timeout);
             if waits_for_the_host && entry.host.as_ref() == Some(host) {
