@@ -114,6 +114,9 @@ async fn serve<S: Store>(
         seed: rand::random(),
     });
     telemetry::running(&config.control.path);
+    if !Clock::is_credible(clock.now()) {
+        telemetry::clock_wrong(clock.now());
+    }
 
     // Clients are served until the scheduler has ended, so that `status` answers during the shutdown as well.
     let the_end = CancellationToken::new();

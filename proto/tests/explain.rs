@@ -35,7 +35,7 @@ fn valid() -> Customer {
 fn failed(kind: FailureKind, consecutive: u32) -> Customer {
     let failure = Failure {
         kind,
-        message: "the server did not answer within 15 s".to_owned(),
+        message: "the server did not answer within 10 s".to_owned(),
         remedy: "It is tried again by itself. Check the server.".to_owned(),
         at: now() - TimeDelta::minutes(27),
         consecutive,
@@ -94,7 +94,7 @@ fn a_failure_says_how_often_and_when_it_goes_on() {
     assert_eq!((told.headline.as_str(), told.weight), ("FAILED 4 times, last at 13:36Z", Weight::Warn));
     assert_eq!(
         told.sentences().collect::<Vec<_>>(),
-        ["The server did not answer within 15 s.", "Tried again in 40s.", "Check the server."]
+        ["The server did not answer within 10 s.", "Tried again in 40s.", "Check the server."]
     );
     assert_eq!(explained(&failed(FailureKind::Timeout, 1), Loop::Running).headline, "FAILED at 13:36Z");
 }
@@ -157,7 +157,7 @@ fn the_promise_of_a_remedy_is_left_to_the_next_attempt() {
     let told = in_few(&failed(FailureKind::Timeout, 2), Loop::Stopped);
     assert_eq!(
         told,
-        "The server did not answer within 15 s. The loop is STOPPED: nothing is renewed until tbctl start \
+        "The server did not answer within 10 s. The loop is STOPPED: nothing is renewed until tbctl start \
          starts it. Check the server."
     );
 }

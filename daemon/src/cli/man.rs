@@ -42,10 +42,19 @@ const SIGNALS: [(&str, &str); 2] = [
 ];
 
 const EXIT_CODES: [(&str, &str); 4] = [
-    ("0", "It ended as it was asked to."),
-    ("1", "It could not start: the socket has another owner, for example."),
-    ("2", "The command line is wrong."),
-    ("6", "The configuration cannot be used."),
+    (
+        "0",
+        "It ended as it was asked to. doctor: there is nothing to do. schema: printed. --check-config: the configuration can be used.",
+    ),
+    (
+        "1",
+        "It could not start: the socket has another owner, for example; systemd tries again every 10 seconds. doctor: it has warnings or errors to tell, or could not look. schema: standard output does not take what is printed.",
+    ),
+    ("2", "The command line is wrong. systemd does not try again."),
+    (
+        "6",
+        "The configuration cannot be used, or may not be read; also with doctor and --check-config. systemd does not try again.",
+    ),
 ];
 
 const FILES: [(&str, &str); 5] = [
@@ -80,7 +89,7 @@ const FIELDS: [(&str, &str); 7] = [
     ("MESSAGE_ID", "The kind of event, see EVENTS."),
     ("TBTOKEND_CUSTOMER", "customer_id."),
     ("TBTOKEND_URL", "The ThingsBoard server."),
-    ("TBTOKEND_KIND", "The kind of failure: credentials_rejected, timeout, unreachable, …"),
+    ("TBTOKEND_KIND", "The kind of failure: credentials_rejected, timeout, unreachable and so on."),
     ("TBTOKEND_ATTEMPT", "Failures in a row."),
     ("TBTOKEND_NEXT_AT", "When it is tried again, if it is tried again by itself."),
     ("TBTOKEND_LATENCY_MS", "How long the server took to give a token."),
@@ -94,9 +103,15 @@ fn daemon(out: &mut impl Write) -> io::Result<()> {
     let man = Man::new(command).section("8").manual("System administration");
     man.render_title(out)?;
     man.render_name_section(out)?;
-    man.render_synopsis_section(out)?;
 
     let mut page = Roff::new();
+    page.control("SH", ["SYNOPSIS"]);
+    for (number, line) in synopsis().into_iter().enumerate() {
+        if number > 0 {
+            page.control("br", []);
+        }
+        page.text([bold("tbtokend"), roman(line)]);
+    }
     page.control("SH", ["DESCRIPTION"]);
     page.text([roman(
         "tbtokend looks at a database table with one row per customer, gets a new ThingsBoard token for those whose token ends soon, and writes it back for applications to read. A customer whose password is refused is parked after one try, so that no account is locked.",
@@ -116,7 +131,7 @@ fn daemon(out: &mut impl Write) -> io::Result<()> {
     section(&mut page, "ENVIRONMENT", &ENVIRONMENT);
     section(&mut page, "FIELDS IN THE JOURNAL", &FIELDS);
     page.control("SH", ["EVENTS"]);
-    page.text([roman("For journalctl MESSAGE_ID=…; journalctl -x explains each.")]);
+    page.text([roman("For journalctl MESSAGE_ID=ID; journalctl -x explains each.")]);
     for kind in Kind::ALL {
         let text = format!("{}, {}", kind.name(), priority(kind.priority()));
         item(&mut page, kind.message_id(), &text);
@@ -135,9 +150,60 @@ fn commands(page: &mut Roff) {
         for option in command.get_arguments().filter(|option| !option.is_hide_set()) {
             let Some(long) = option.get_long().filter(|long| *long != "help") else { continue };
             let help = option.get_help().map(ToString::to_string).unwrap_or_default();
-            page.text([bold(format!("--{long}")), roman(format!(": {help}. "))]);
+            page.control("br", []);
+            page.text([
+                bold(format!("--{long}")),
+                roman(format!("{}: {help}{}.", value(option), choices(option))),
+            ]);
         }
     }
+}
+
+/// How the program is called, without its name: to serve, and each command.
+fn synopsis() -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for option in Options::augment_args(clap::Command::new("")).get_arguments() {
+        if let Some(long) = option.get_long() {
+            lines[0].push_str(&format!(" [--{long}{}]", value(option)));
+        }
+    }
+    for command in Args::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+        let mut line = format!(" {}", command.get_name());
+        for option in command.get_arguments().filter(|option| !option.is_hide_set()) {
+            let Some(long) = option.get_long().filter(|long| *long != "help") else { continue };
+            let value = value(option);
+            line.push_str(&match option.is_required_set() {
+                true => format!(" --{long}{value}"),
+                false => format!(" [--{long}{value}]"),
+            });
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+/// ` NAME` for an option with a value.
+fn value(option: &clap::Arg) -> String {
+    let names = option.get_value_names().filter(|_| option.get_action().takes_values()).into_iter().flatten();
+    names.map(|name| format!(" {name}")).collect()
+}
+
+/// What the value can be, and what it is unless given.
+fn choices(option: &clap::Arg) -> String {
+    if !option.get_action().takes_values() {
+        return String::new();
+    }
+    let possible = option.get_possible_values();
+    let names: Vec<_> = possible.iter().map(|value| value.get_name().to_owned()).collect();
+    let defaults: Vec<_> = option.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    let mut text = String::new();
+    if !names.is_empty() {
+        text.push_str(&format!(", one of {}", names.join(", ")));
+    }
+    if !defaults.is_empty() {
+        text.push_str(&format!(" [default: {}]", defaults.join(", ")));
+    }
+    text
 }
 
 fn configuration(out: &mut impl Write) -> io::Result<()> {
@@ -273,5 +339,25 @@ mod tests {
         for kind in Kind::ALL {
             assert!(page.contains(kind.message_id()), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn the_page_says_how_each_command_is_called_and_how_it_ends() {
+        let page = text(Page::Daemon);
+        for said in [
+            " [--config FILE] [--check-config] [--quiet] [--socket PATH] [--log-level LEVEL]",
+            " doctor [--config FILE] [--json]",
+            " schema --dialect DIALECT [--table NAME] [--grants USER]",
+            "one of mssql, sqlite.",
+            "[default: customer_settings].",
+            "doctor: it has warnings or errors to tell",
+            "may not be read; also with doctor",
+        ] {
+            assert!(page.contains(said), "no {said:?} in:\n{page}");
+        }
+        // A terminal without UTF-8 shows nothing else.
+        let known = |byte: char| byte.is_ascii();
+        assert!(page.chars().all(known), "{:?}", page.chars().find(|char| !char.is_ascii()));
+        assert!(text(Page::Configuration).chars().all(known));
     }
 }

@@ -10,11 +10,13 @@ use crate::config::Overrides;
 use crate::store::schema;
 
 /// Keeps the ThingsBoard tokens of many customers fresh
+///
+/// Without a command it serves until it is told to end.
 #[derive(Debug, Parser)]
 #[command(
     name = "tbtokend",
     version,
-    after_help = "Exit codes: 0 ended as asked; 1 could not start; 2 usage; 6 configuration.",
+    after_help = "Exit codes: 0 ended as asked, or nothing to do; 1 could not start, or the doctor has found something; 2 usage; 6 configuration. Manual: man tbtokend, man tbtokend.toml",
     disable_help_subcommand = true
 )]
 pub struct Args {
@@ -29,8 +31,7 @@ pub struct Args {
 /// The options.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// The configuration; missing is fine if the environment or the defaults suffice
-    /// [default: /etc/tbtokend/config.toml]
+    /// The configuration [default: /etc/tbtokend/config.toml, which need not be there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Checks the configuration, prints the effective one without secrets, and ends
@@ -49,7 +50,9 @@ pub struct Options {
 
 /// The arguments of `doctor`.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = "Exit codes: 0 nothing to do; 1 findings; 2 usage; 6 configuration.")]
+#[command(
+    after_help = "Exit codes: 0 nothing to do; 1 warnings or errors were found; 2 usage; 6 the configuration cannot be used."
+)]
 pub struct DoctorArgs {
     /// The configuration [default: /etc/tbtokend/config.toml]
     #[arg(long, value_name = "FILE")]
@@ -61,6 +64,7 @@ pub struct DoctorArgs {
 
 /// The arguments of `schema`.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Exit codes: 0 printed; 1 standard output does not take it; 2 usage.")]
 pub struct SchemaArgs {
     /// For which database
     #[arg(long, value_enum)]

@@ -1,16 +1,20 @@
 //! What can be wrong with the configuration.
 
+use std::io;
+
+use crate::thingsboard::ClientError;
+
 /// Why the configuration cannot be used. The text names the key and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("the configuration {file} cannot be read")]
+    #[error("the configuration {file} cannot be read{}", who_may_read(source))]
     Unreadable {
         /// The file.
         file: String,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file is not TOML.
     #[error("{file} is not valid TOML: {why}")]
@@ -68,8 +72,19 @@ pub enum ConfigError {
         /// The file.
         file: String,
     },
+    /// A file for a secret in which there is none.
+    #[error("{key} = {file:?}: the file is empty; write the password into it, on one line")]
+    SecretEmpty {
+        /// The key.
+        key: &'static str,
+        /// The file.
+        file: String,
+    },
+    /// What ThingsBoard's client cannot work with.
+    #[error("[thingsboard] cannot be used")]
+    Client(#[from] ClientError),
     /// A file with a secret that we cannot read.
-    #[error("{key} = {file:?}: the file cannot be read")]
+    #[error("{key} = {file:?}: the file cannot be read{}", who_may_read(source))]
     SecretUnreadable {
         /// The key.
         key: &'static str,
@@ -77,8 +92,18 @@ pub enum ConfigError {
         file: String,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
+}
+
+/// What to do about a file that somebody else may read.
+fn who_may_read(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (the service runs as the user tbtokend, who needs to read it: chgrp tbtokend and chmod g+r; by hand, use sudo)"
+        }
+        _ => "",
+    }
 }
 
 fn did_you_mean(nearest: Option<&str>) -> String {

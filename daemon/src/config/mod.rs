@@ -7,6 +7,7 @@ mod mssql;
 mod secret_file;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use chrono::TimeDelta;
@@ -112,8 +113,7 @@ impl Config {
     pub fn load(overrides: &Overrides, environment: &Environment) -> Result<Self, ConfigError> {
         let text = match &overrides.file {
             Some(path) => Some(read(path)?),
-            None if Path::new(DEFAULT_FILE).exists() => Some(read(Path::new(DEFAULT_FILE))?),
-            None => None,
+            None => read_if_there(Path::new(DEFAULT_FILE))?,
         };
         let name = overrides.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE)).display().to_string();
         let settings = file::Settings::merge(text.as_deref(), &name, environment, overrides)?;
@@ -128,6 +128,15 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         .map_err(|source| ConfigError::Unreadable { file: path.display().to_string(), source })
 }
 
+/// A file that is not there says nothing. One that may not be read could say anything: whoever is not allowed to is told
+/// so, instead of being shown the defaults.
+fn read_if_there(path: &Path) -> Result<Option<String>, ConfigError> {
+    match read(path) {
+        Err(ConfigError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 fn bad(key: &'static str, value: &str, why: impl Into<String>) -> ConfigError {
     ConfigError::BadValue { key, value: value.to_owned(), why: why.into() }
 }
@@ -135,4 +144,23 @@ fn bad(key: &'static str, value: &str, why: impl Into<String>) -> ConfigError {
 /// A time of the configuration as the engine uses it.
 fn delta(duration: std::time::Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_is_not_there_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        assert_eq!(read_if_there(&file).unwrap(), None);
+        std::fs::write(&file, "# nothing\n").unwrap();
+        assert_eq!(read_if_there(&file).unwrap().as_deref(), Some("# nothing\n"));
+        // Root may read everything; what it cannot go through stands for what others may not.
+        assert!(matches!(read_if_there(&file.join("config.toml")), Err(ConfigError::Unreadable { .. })));
+        std::fs::write(&file, b"\xe4").unwrap();
+        let said = crate::text::with_causes(&read_if_there(&file).unwrap_err());
+        assert!(said.contains("config.toml cannot be read: ") && said.contains("UTF-8"), "{said}");
+    }
 }

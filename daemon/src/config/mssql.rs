@@ -91,7 +91,7 @@ fn password(store: &Store, environment: &Environment) -> Result<Password, Config
     let file = match store.password_file.as_str() {
         "" => systemd::credential("mssql-password").ok_or(ConfigError::Missing {
             key,
-            what: "name a file, or give the systemd credential mssql-password, or set MSSQL_PASSWORD",
+            what: "write the password into /etc/tbtokend/mssql-password (the systemd credential mssql-password), name another file, or set MSSQL_PASSWORD",
         })?,
         file => Path::new(file).to_owned(),
     };

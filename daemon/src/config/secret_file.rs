@@ -16,5 +16,8 @@ pub(super) fn read(key: &'static str, path: &Path) -> Result<Secret, ConfigError
         return Err(ConfigError::SecretForAll { key, file });
     }
     let text = fs::read_to_string(path).map_err(unreadable)?;
-    Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(ConfigError::SecretEmpty { key, file }),
+        secret => Ok(Secret::new(secret)),
+    }
 }

@@ -54,6 +54,19 @@ pub enum BindError {
         /// Its name.
         group: String,
     },
+    /// The socket may not be given to the group.
+    #[error(
+        "{path} cannot be given to the group {group}: the daemon's user must be a member of it; under systemd, put SupplementaryGroups={group} and PrivateUsers=no below [Service] with \"systemctl edit tbtokend\""
+    )]
+    NotAMember {
+        /// The socket.
+        path: String,
+        /// The group.
+        group: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Something else is at that path.
     #[error("{path} exists and is no socket: move it away, or choose another control.socket")]
     NotASocket {
@@ -81,7 +94,9 @@ pub enum BindError {
         path: String,
     },
     /// The operating system says no.
-    #[error("failed to make the socket {path} (its folder must exist and be writable for the daemon's user)")]
+    #[error(
+        "failed to make the socket {path} (its folder must exist and be writable for the daemon's user; under systemd that is /run/tbtokend)"
+    )]
     Io {
         /// The socket.
         path: String,
@@ -115,7 +130,7 @@ impl Binding {
         let nursery = Nursery::new(&self.path).map_err(failed)?;
         // The mode that matters from the first moment on is that of the folder.
         let listener = UnixListener::bind(nursery.socket()).map_err(failed)?;
-        chown(nursery.socket(), None, group).map_err(failed)?;
+        chown(nursery.socket(), None, group).map_err(|source| self.not_given(source))?;
         fs::set_permissions(nursery.socket(), Permissions::from_mode(self.mode)).map_err(failed)?;
         fs::rename(nursery.socket(), &self.path).map_err(failed)?;
         Ok((listener, Bound { made: Some(self.path.clone()), _lock: lock }))
@@ -142,6 +157,17 @@ impl Binding {
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = UnixListener::from_std(listener).map_err(failed)?;
         Ok((listener, Bound { made: None, _lock: lock }))
+    }
+
+    /// A group of which the daemon is no member, or which its user namespace does not know.
+    fn not_given(&self, source: io::Error) -> BindError {
+        let group = self.group.clone().unwrap_or_default();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => {
+                BindError::NotAMember { path: self.display(), group, source }
+            }
+            _ => BindError::Io { path: self.display(), source },
+        }
     }
 
     fn display(&self) -> String {

@@ -5,6 +5,7 @@
 
 mod judge;
 mod look;
+mod owner;
 mod report;
 
 pub use self::report::{Finding, Level, Report};
@@ -24,10 +25,26 @@ const WORKING_FOLDER: &str = "/var/lib/tbtokend";
 /// Looks at everything that this configuration speaks of.
 pub async fn examine(config: &Config, clock: &Clock) -> Report {
     let mut findings = vec![Finding::ok("configuration", "it can be used")];
+    let now = clock.now();
+    if !Clock::is_credible(now) {
+        findings.push(Finding::error(
+            "clock",
+            format!("this machine's clock shows {}, which cannot be", now.format("%Y-%m-%d %H:%M:%SZ")),
+            "Set it: timedatectl set-ntp true",
+        ));
+    }
     let store = match &config.store {
         StoreConfig::Sqlite { path, table } => {
             let path = &as_the_service_sees(path);
             let name = format!("sqlite {}", path.display());
+            if let Some(folder) = missing_folder(path) {
+                findings.push(Finding::error(
+                    "database",
+                    format!("the folder {} does not exist", folder.display()),
+                    "Make it, and give it to the daemon's user; or change store.path.",
+                ));
+                return Report { store: name, findings };
+            }
             if !path.exists() {
                 findings.push(Finding::note(
                     "database",
@@ -42,6 +59,9 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
                     error.to_string(),
                     "Let the system start one more thread.",
                 )),
+            }
+            if path.starts_with(WORKING_FOLDER) {
+                findings.extend(owner::look(path));
             }
             name
         }
@@ -59,6 +79,12 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
         }
     };
     Report { store, findings }
+}
+
+/// The folder of this file, if it is not there. The service's own is made by systemd.
+fn missing_folder(path: &Path) -> Option<&Path> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
+    (!folder.exists() && folder != Path::new(WORKING_FOLDER)).then_some(folder)
 }
 
 /// A relative path counts from the folder in which the service runs, and whoever asks the doctor sits in another one.
@@ -86,20 +112,24 @@ async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, fi
         Err(error) => return findings.push(Finding::error("database", error.to_string(), error.remedy())),
     };
     let now = began + (clock.now() - began) / 2;
-    findings.push(Finding::ok("database", facts.protection.as_deref().unwrap_or("it can be read")));
+    let read = if facts.rows.is_some() { "it can be read" } else { "it can be reached" };
+    let protection = facts.protection.as_ref().map_or(String::new(), |protection| format!("; {protection}"));
+    findings.push(Finding::ok("database", format!("{read}{protection}")));
     let types: Vec<String> = facts.types.iter().map(|(column, kind)| format!("{column} {kind}")).collect();
     if !types.is_empty() {
         findings.push(Finding::ok("table", types.join(", ")));
     }
-    findings.push(judge::capacity(facts.capacity));
+    findings.push(judge::capacity(facts.capacity, &facts.widen));
     findings.extend(facts.permissions.iter().map(judge::permission));
     findings.push(judge::records(facts.records.as_deref(), &schema_command(config)));
     if let Some(server) = facts.clock {
         findings.push(judge::skew(server, now));
     }
     let is_local = matches!(&config.store, StoreConfig::Mssql(settings) if settings.expiry_clock == ExpiryClock::ServerLocal);
-    findings.extend(judge::expiry_clock(&facts, is_local));
-    findings.extend(judge::rows(&facts, customers.len()));
+    if let Some(rows) = facts.rows {
+        findings.extend(judge::expiry_clock(&facts, is_local));
+        findings.extend(judge::rows(rows, &facts.ineligible, customers.len()));
+    }
     for problem in &problems {
         findings.push(Finding::warning(
             "rows",

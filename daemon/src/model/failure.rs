@@ -321,22 +321,22 @@ impl FailureKind {
                 "Trying again could lock the account. Correct tb_username or tb_password in the customer's row; the change is picked up by itself."
             }
             Self::AccountDisabled => {
-                "In ThingsBoard, on the details page of the user (Customers, Manage customer users), press Enable User Account, then refresh this customer by name. If tb_username should be another one, correct it in the customer's row."
+                "In ThingsBoard, on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins), press Enable User Account, then refresh this customer by name. If tb_username should be another one, correct it in the customer's row."
             }
             Self::AccountLocked => {
-                "First correct tb_password in the customer's row. Then, in ThingsBoard, an administrator must press Enable User Account on the details page of the user (Customers, Manage customer users); after that, refresh this customer by name."
+                "First correct tb_password in the customer's row. Then, in ThingsBoard, an administrator must press Enable User Account on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins); after that, refresh this customer by name."
             }
             Self::PasswordExpired => {
                 "Log in to ThingsBoard's login page as this user and set the new password that it asks for, then write it to tb_password in the customer's row; the change is picked up by itself."
             }
             Self::PasswordViolatesPolicy => {
-                "Log in to ThingsBoard's login page as this user and set a password that its policy accepts (an administrator sees the policy under Settings, Security), then write it to tb_password in the customer's row; the change is picked up by itself."
+                "Press Forgot your password? on ThingsBoard's login page: it sends a link to the user's e-mail address. Set a password that the policy accepts (a system administrator sees it under Security, General, Password policy), then write it to tb_password in the customer's row; the change is picked up by itself."
             }
             Self::SecondFactorRequired => {
-                "Write a user without two-factor authentication to tb_username and tb_password in the customer's row. Or turn it off for this user in ThingsBoard (as the user: Account, Security; for all: Settings, Two-factor authentication), then refresh this customer by name."
+                "Write a user without two-factor authentication to tb_username and tb_password in the customer's row. Or turn it off for this user in ThingsBoard (as the user: Account, Security; for all, as a system administrator: Security, Two-factor authentication), then refresh this customer by name."
             }
             Self::RateLimited => {
-                "It is tried again by itself, more slowly. If this stays, raise the limits for REST requests in ThingsBoard (Tenant profiles, the tenant's profile, Rate limits), or those of the proxy before it."
+                "It is tried again by itself, more slowly. If this stays, raise the limit of the proxy before ThingsBoard for /api/auth/; those in ThingsBoard (Tenant profiles, the tenant's profile, Rate limits) do not count logins."
             }
             Self::ServerError => {
                 "It is tried again by itself. If this stays, look at the log of ThingsBoard (/var/log/thingsboard) and of the proxy before it."

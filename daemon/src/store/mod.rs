@@ -162,12 +162,16 @@ impl StoreError {
                 "Put the file back; it is used again by itself. To begin with an empty {place}, restart tbtokend."
             ),
             Self::CannotOpen { place, .. } => {
-                format!("Check that {place} and its folder exist and belong to the daemon's user.")
+                format!(
+                    "Check that {place} and its folder exist and belong to the daemon's user, for others cannot look into it; under systemd it may write in /var/lib/tbtokend, and elsewhere where a drop-in with ReadWritePaths= says so."
+                )
             }
             Self::MissingTable { table, .. } => {
                 format!("Create {table}, or point the configuration to the right database.")
             }
-            Self::MissingColumn { table, column } => format!("Add the column {column} to {table}."),
+            Self::MissingColumn { table, column } => {
+                format!("Add the column {column} to {table}, or point store.table to the right table.")
+            }
             Self::ReadOnly { place } => {
                 format!("Make {place}, its folder and its file system writable for the daemon's user.")
             }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub use self::address::{Address, At, BadAddress};
 pub(super) use self::grants::schema;
-pub use self::problem::Problem;
+pub use self::problem::{NotLocated, Problem};
 pub use self::settings::{Encryption, Password, Settings, Trust, Unreadable};
 pub use self::zone::ExpiryClock;
 

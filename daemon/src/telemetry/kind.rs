@@ -28,6 +28,8 @@ pub enum Kind {
     Running,
     /// The database's certificate is not checked.
     CertificateUnchecked,
+    /// The clock of this machine shows a time that is over.
+    ClockWrong,
     /// The daemon has ended as it was asked to.
     Ended,
     /// The daemon cannot start.
@@ -70,9 +72,10 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Running,
         Self::CertificateUnchecked,
+        Self::ClockWrong,
         Self::Ended,
         Self::CannotStart,
         Self::Scheduled,
@@ -99,6 +102,7 @@ impl Kind {
         match self {
             Self::Running => "running",
             Self::CertificateUnchecked => "certificate_unchecked",
+            Self::ClockWrong => "clock_wrong",
             Self::Ended => "ended",
             Self::CannotStart => "cannot_start",
             Self::Scheduled => "scheduled",
@@ -131,6 +135,7 @@ impl Kind {
         match self {
             Self::Running => "45b9eb3a40cc434dad407d35a0fec8df",
             Self::CertificateUnchecked => "696e32160fbe426d92236c9332fba68b",
+            Self::ClockWrong => "bcda7e7f27b84c2b9e28268f24e0bc67",
             Self::Ended => "4165cb5913c648299dc4948d0e65b615",
             Self::CannotStart => "299187ee3c224bd9af2395f88b9e0308",
             Self::Scheduled => "dadeec17d32543ec8ef02f08da494b73",
@@ -156,7 +161,9 @@ impl Kind {
     /// How much it matters.
     pub const fn priority(self) -> Priority {
         match self {
-            Self::CannotStart | Self::StoreLost | Self::Stuck | Self::Bug => Priority::Crit,
+            Self::CannotStart | Self::ClockWrong | Self::StoreLost | Self::Stuck | Self::Bug => {
+                Priority::Crit
+            }
             Self::Parked | Self::Expired | Self::ReloadRefused => Priority::Err,
             Self::Skipped
             | Self::Failed

@@ -26,6 +26,15 @@ pub fn certificate_unchecked(server: &str) {
     );
 }
 
+/// The clock of this machine cannot be right.
+pub fn clock_wrong(now: DateTime<Utc>) {
+    let now = seconds(now);
+    error!(
+        event = Kind::ClockWrong.name(),
+        "The clock of this machine shows {now}, which cannot be: tokens are written with expiries that are over. Set it (timedatectl set-ntp true); everyone is renewed at the next look at the table then"
+    );
+}
+
 /// The daemon has ended as it was asked to.
 pub fn ended() {
     info!(event = Kind::Ended.name(), "tbtokend has ended");

@@ -36,7 +36,7 @@ pub struct ClientSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The file with the authorities cannot be read.
-    #[error("thingsboard.ca_file {path} cannot be read")]
+    #[error("thingsboard.ca_file {path} cannot be read: name a file that the daemon's user may read")]
     CaFile {
         /// The file.
         path: String,
@@ -51,7 +51,7 @@ pub enum ClientError {
         path: String,
     },
     /// The proxy is not a URL.
-    #[error("thingsboard.proxy is not a proxy's URL")]
+    #[error("thingsboard.proxy is not a proxy's URL; write for example http://proxy.example.com:3128")]
     Proxy,
     /// TLS cannot be set up.
     #[error("the HTTP client cannot be set up")]
@@ -62,6 +62,7 @@ pub enum ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    connect_timeout: Duration,
     request_timeout: Duration,
 }
 
@@ -99,7 +100,8 @@ impl Client {
             builder = builder.proxy(Proxy::all(proxy).map_err(|_| ClientError::Proxy)?);
         }
         let http = builder.build().map_err(ClientError::Build)?;
-        Ok(Self { http, request_timeout: settings.request_timeout })
+        let ClientSettings { connect_timeout, request_timeout, .. } = *settings;
+        Ok(Self { http, connect_timeout, request_timeout })
     }
 
     async fn post(
@@ -135,6 +137,11 @@ impl Client {
     }
 
     fn failure(&self, error: reqwest::Error) -> Failure {
+        if error.is_timeout() && error.is_connect() {
+            // Nothing was sent.
+            let why = format!("no connection within {} s", self.connect_timeout.as_secs_f32());
+            return Failure::Unreachable { why };
+        }
         if error.is_timeout() {
             return Failure::Timeout { after: self.request_timeout };
         }

@@ -26,6 +26,7 @@ fn a_wrong_key_or_value_is_named() {
         ("schedul.interval", "5s", &["schedul.interval", "schedule.interval?"]),
         ("schedule.interval", "900ms", &["schedule.interval", "at least 1s"]),
         ("schedule.interval", "soon", &["schedule.interval"]),
+        ("thingsboard.request_timeout", "21s", &["thingsboard.request_timeout", "at most 20s"]),
         ("schedule.autostart", "yes", &["schedule.autostart", "true or false"]),
         ("thingsboard.max_in_flight", "many", &["thingsboard.max_in_flight", "whole number"]),
         ("store.kind", "postgres", &["store.kind", "sqlite or mssql"]),
@@ -38,6 +39,40 @@ fn a_wrong_key_or_value_is_named() {
     }
     let said = refusal(&Installation::new().with("schedule.interval", 5));
     assert!(said.contains("schedule.interval") && said.contains("a text"), "{said}");
+}
+
+/// What is only seen when it is used would otherwise end the daemon every ten seconds, and `--check-config` praise it.
+#[test]
+fn a_proxy_and_an_authority_that_cannot_be_used_are_refused_and_a_password_in_them_is_not_shown() {
+    let installation = Installation::new();
+    let empty = installation.folder().join("empty.pem");
+    std::fs::write(&empty, "no certificate\n").unwrap();
+    for (key, value, words) in [
+        ("thingsboard.proxy", "http://user:canary-pw-proxy@:x", "write for example http://"),
+        ("thingsboard.ca_file", "/nowhere/ca.pem", "/nowhere/ca.pem cannot be read"),
+        ("thingsboard.ca_file", empty.to_str().unwrap(), "holds no certificate"),
+    ] {
+        let said = refusal(&Installation::new().with(key, value));
+        assert!(said.contains(key) && said.contains(words), "{key} = {value:?}: {said}");
+        tbtoken_tests::canary::assert_clean("the refusal", said.as_bytes());
+    }
+}
+
+#[test]
+fn an_empty_password_file_is_refused() {
+    let mut installation = Installation::new()
+        .with("store.kind", "mssql")
+        .with("store.server", "sql.example")
+        .with("store.database", "app")
+        .with("store.user", "tbtokend");
+    let said = refusal(&installation);
+    assert!(said.contains("write the password into /etc/tbtokend/mssql-password"), "{said}");
+    let file = installation.folder().join("password");
+    std::fs::write(&file, "\n").unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    installation.config().set("store.password_file", file.to_str().unwrap());
+    let said = refusal(&installation);
+    assert!(said.contains("store.password_file") && said.contains("the file is empty"), "{said}");
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! The log never holds up the loop, and keeps quiet when nothing happens.
 
 use std::io::Read as _;
+use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tbtoken_tests::canary;
-use tbtoken_tests::harness::{Installation, Row, wait};
+use tbtoken_tests::harness::{Daemon, Installation, Row, wait};
 use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtokend::telemetry::Kind;
 
 /// stderr is a pipe whose reader has gone to sleep: the daemon goes on, and says later what was lost.
 #[test]
@@ -38,6 +40,108 @@ fn a_stderr_that_nobody_reads_holds_nobody_up() {
     reader.read_to_end(&mut text).unwrap();
     canary::assert_clean("what stood in the pipe", &text);
     assert!(text.len() >= 60 * 1024, "the pipe was never full: {}", text.len());
+}
+
+/// So many lines wait, by `daemon/src/telemetry/queue.rs`.
+const CAPACITY: usize = 4096;
+
+/// Renews everyone, and says how long that took.
+fn renew_all(daemon: &Daemon) -> Duration {
+    let before = Instant::now();
+    daemon.refresh_as(tbtoken_proto::Refresh { all: true, ..tbtoken_proto::Refresh::default() });
+    before.elapsed()
+}
+
+/// The value of a field in a record of the journal's native protocol.
+fn field<'a>(record: &'a str, name: &str) -> Option<&'a str> {
+    record.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// The journal's socket, a real one, is there and nobody reads it: the kernel's queue fills, then ours, and the rest is
+/// dropped. Once somebody reads, the journal says how many lines it lacks, and where.
+#[test]
+fn a_journal_that_nobody_reads_holds_nobody_up_and_learns_how_many_lines_it_lacks() {
+    let thingsboard = ThingsBoard::start();
+    let everyone = 400;
+    let rows: Vec<Row> = (0..everyone)
+        .map(|number| Row::new(format!("c{number}"), &thingsboard.add(User::new(format!("u{number}")))))
+        .collect();
+    let installation = Installation::new()
+        .with_rows(&rows)
+        .with("log.target", "journald")
+        .with("log.level", "info")
+        .with("schedule.interval", "1h");
+    let path = installation.folder().join("journal");
+    let journal = UnixDatagram::bind(&path).unwrap();
+    let own_run = format!(
+        "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && touch /run/systemd/journal/socket \
+         && mount --bind '{}' /run/systemd/journal/socket && exec \"$@\"",
+        path.display()
+    );
+    let way = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &own_run, "sh"];
+    let mut daemon = installation.launch_by(&way, |_| {});
+    let up = wait::poll(wait::PATIENCE, || match daemon.log() {
+        log if log.contains("unshare:") || log.contains("mount:") => Some(false),
+        _ => installation.socket().exists().then_some(true),
+    });
+    if up == Some(false) && std::env::var_os("CI").is_none() {
+        eprintln!("SKIPPED: no mount namespace can be had here: {}", daemon.log());
+        daemon.kill();
+        return;
+    }
+    let mut daemon = daemon.wait_until_ready();
+
+    // One line for each customer of each pass. The kernel holds no more than a few hundred datagrams.
+    let kernel: usize =
+        std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap().trim().parse().unwrap();
+    let passes = (kernel + CAPACITY) / everyone + 3;
+    for pass in 0..passes {
+        let took = renew_all(&daemon);
+        assert!(took < wait::PATIENCE, "pass {pass} waits for the log: {took:?}");
+        assert!(daemon.status().cron.running);
+    }
+    let renewed = daemon.status().daemon.renewals_by_refresh_token + daemon.status().daemon.renewals_by_login;
+    let renewed = usize::try_from(renewed).unwrap();
+    assert!(renewed >= passes * everyone, "{renewed}");
+
+    // Now somebody reads.
+    journal.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut next = || {
+        let length = journal.recv(&mut buffer).expect("the line about the lost lines does not come");
+        let record = String::from_utf8(buffer[..length].to_vec()).unwrap();
+        canary::assert_clean("the journal", record.as_bytes());
+        record
+    };
+    let (mut arrived, mut dropped, mut position) = (0, None, 0);
+    while dropped.is_none() {
+        let record = next();
+        position += 1;
+        arrived += usize::from(field(&record, "MESSAGE_ID") == Some(Kind::Renewed.message_id()));
+        if field(&record, "MESSAGE_ID") == Some(Kind::LinesDropped.message_id()) {
+            let message = field(&record, "MESSAGE").unwrap();
+            assert!(
+                message.ends_with("log lines were dropped: whoever takes the log is too slow"),
+                "{message}"
+            );
+            assert_eq!(field(&record, "PRIORITY"), Some("4"), "{record}");
+            dropped = Some(message.split(' ').next().unwrap().parse::<usize>().unwrap());
+        }
+    }
+    let dropped = dropped.unwrap();
+    assert!(position > CAPACITY, "dropped although there was room for more than {position} lines");
+    // Besides the renewals there are a few lines only: the start, for one.
+    let lines = arrived + dropped;
+    assert!((renewed..renewed + 10).contains(&lines), "{arrived} + {dropped} of {renewed}");
+
+    // From here on nothing is lost.
+    renew_all(&daemon);
+    for _ in 0..everyone {
+        let record = next();
+        assert_eq!(field(&record, "MESSAGE_ID"), Some(Kind::Renewed.message_id()), "{record}");
+    }
+    assert!(daemon.stop().success());
+    assert_eq!(daemon.log(), "", "nothing on stderr");
 }
 
 /// At `info`, a minute in which nothing happens is one line.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::TimeDelta;
 use tbtokend::engine::handle::{Handle, NotRefreshed, Refreshed};
-use tbtokend::engine::pass::Limits;
+use tbtokend::engine::pass::{Limits, budget};
 use tbtokend::engine::plan::{Policy, Selection};
 use tbtokend::engine::scheduler::{Parts, Scheduler};
 use tbtokend::model::{CustomerId, Lifetime};
@@ -18,7 +18,7 @@ use super::audit::{Audit, SHORT};
 use super::dice::Dice;
 use super::store::Memory;
 use super::thingsboard::Servers;
-use super::world::{Shared, World};
+use super::world::{REQUEST_TIMEOUT, Shared, World};
 
 /// What a day is made of.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ impl Daemon {
                 lifetime: declared_life.map_or(Lifetime::Jwt, |s| Lifetime::AtMost(TimeDelta::seconds(s))),
                 require_https: false,
             },
-            limits: Limits { in_flight: 512, per_host: 64 },
+            limits: Limits { in_flight: 512, per_host: 64, budget: budget(REQUEST_TIMEOUT) },
             autostart: true,
             seed,
         });

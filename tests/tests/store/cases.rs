@@ -200,6 +200,28 @@ async fn more_rows_than_fit_into_one_statement_are_written(ground: Ground) {
     assert_eq!(place.token(117).await, None);
 }
 
+/// Reading 100,000 rows once a minute must not move 100,000 tokens: what comes is the same to the byte, however long the
+/// tokens are.
+#[tokio::test]
+async fn reading_brings_no_text_of_a_token() {
+    const ROWS: u32 = 200;
+    let mut sent = Vec::new();
+    for length in [1, 4000] {
+        let place = Place::new(Ground::Fake).await;
+        let token = "x".repeat(length);
+        let with_token = |id| Line { token: Some(&token), expiry: Some("2026-11-23T14:03:00"), ..line(id) };
+        place.insert(&(1..=ROWS).map(with_token).collect::<Vec<_>>()).await;
+        place.store.read().await;
+        let before = place.fake().tds_bytes().1;
+        let table = place.store.read().await;
+        assert!(table.customers.iter().all(|customer| customer.has_token));
+        assert_eq!(table.customers.len(), ROWS as usize);
+        sent.push(place.fake().tds_bytes().1 - before);
+    }
+    assert_eq!(sent[0], sent[1], "the length of the tokens is felt");
+    assert!((u64::from(ROWS) * 50..u64::from(ROWS) * 250).contains(&sent[1]), "{} bytes", sent[1]);
+}
+
 fn record(place: &Place, id: u32, kind: Option<FailureKind>) -> Record {
     let failure = kind.map(|kind| FailureNote {
         kind,

@@ -57,12 +57,24 @@ impl Unwritten {
         !self.changed.is_empty() || !self.orphans.is_empty()
     }
 
-    /// What is to be written now; `present` knows the records of those in the table.
-    pub(super) fn take<'a>(&mut self, present: impl Fn(&CustomerId) -> Option<&'a Record>) -> Vec<Record> {
-        self.writing = std::mem::take(&mut self.changed);
-        let records: Vec<Record> = self.writing.iter().filter_map(present).cloned().collect();
-        self.writing.extend(self.orphans.iter().map(|orphan| orphan.id.clone()));
-        records.into_iter().chain(self.orphans.drain(..)).collect()
+    /// What is to be written now, so many at most; `present` knows the records of those in the table.
+    pub(super) fn take<'a>(
+        &mut self,
+        most: usize,
+        present: impl Fn(&CustomerId) -> Option<&'a Record>,
+    ) -> Vec<Record> {
+        self.writing = match self.changed.iter().nth(most).cloned() {
+            None => std::mem::take(&mut self.changed),
+            Some(first_left) => {
+                let left = self.changed.split_off(&first_left);
+                std::mem::replace(&mut self.changed, left)
+            }
+        };
+        let mut records: Vec<Record> = self.writing.iter().filter_map(present).cloned().collect();
+        let room = most.saturating_sub(records.len()).min(self.orphans.len());
+        self.writing.extend(self.orphans.iter().take(room).map(|orphan| orphan.id.clone()));
+        records.extend(self.orphans.drain(..room));
+        records
     }
 
     /// What was taken is written.

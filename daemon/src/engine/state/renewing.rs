@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::super::event::Via;
 use super::super::history::{Notice, NoticeKind, RenewalDetail};
+use super::health::Use;
 use super::{Entry, Known, State};
 use crate::model::{CustomerId, Failure, Renewal, Secret, Skew};
 
@@ -64,7 +65,7 @@ impl State {
 
     /// The token that waited is in the table.
     pub(super) fn saved(&mut self, id: &CustomerId, at: DateTime<Utc>) {
-        self.write_works(at);
+        self.store_works(Use::Save, at);
         let mut saved = None;
         self.touch(id, |entry| saved = entry.saved(at));
         let Some((expiry, failures)) = saved else { return };
@@ -88,6 +89,7 @@ impl State {
 
     /// The token that waited is not wanted any more: the row says something else, or has a later one.
     pub(super) fn superseded(&mut self, id: &CustomerId, at: DateTime<Utc>) {
+        self.store_works(Use::Save, at);
         self.unwritten.changed(id);
         self.touch(id, |entry| {
             entry.attempting = false;

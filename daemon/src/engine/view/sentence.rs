@@ -11,7 +11,7 @@ impl Snapshot {
         let daemon = &self.daemon;
         let counts = match (self.tokens.as_of, &daemon.store_error) {
             (None, None) => "reading the table for the first time".to_owned(),
-            (None, Some(error)) => format!("database unreachable: {error}"),
+            (None, Some(error)) => format!("database unreachable: {}", error.trim_end_matches('.')),
             (Some(_), None) => counts(&self.tokens.summary),
             (Some(at), Some(error)) => {
                 let counts = counts(&self.tokens.summary);
@@ -64,6 +64,7 @@ mod tests {
             missing: 1,
             parked: 2,
             retrying: 4,
+            in_trouble: 5,
         };
         assert_eq!(counts(&all), "119 of 128 valid, 5 expiring soon, 3 expired, 1 missing, 2 parked");
         let fine = proto::Summary { total: 2, valid: 2, ..proto::Summary::default() };

@@ -3,8 +3,11 @@
 use chrono::{DateTime, Utc};
 use tbtoken_proto as proto;
 
-use super::{CustomerId, Entry, Notice, NoticeKind, Outcome, TokenStatus, Trigger};
-use crate::model::FailureKind;
+use super::super::handle::Outcome;
+use super::super::history::{Notice, NoticeKind};
+use super::super::plan::Trigger;
+use super::super::state::Entry;
+use crate::model::{CustomerId, FailureKind, TokenStatus};
 use crate::thingsboard::gate::GateState;
 
 pub(super) fn status(status: TokenStatus) -> proto::TokenStatus {

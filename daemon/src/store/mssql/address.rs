@@ -90,22 +90,46 @@ pub(super) fn browser_question(instance: &str) -> Vec<u8> {
     question
 }
 
-/// The TCP port in the answer of SQL Server Browser (MS-SQLR 2.2.5, `SVR_RESP`), if it is one about this instance. The
-/// answer comes over UDP from whoever likes to send one.
-pub(super) fn browser_port(answer: &[u8], instance: &str) -> Option<u16> {
-    let (&[5, _, _], text) = answer.split_first_chunk::<3>()? else { return None };
+/// What SQL Server Browser says of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Located {
+    /// It listens on this TCP port.
+    Port(u16),
+    /// It is there, and listens on no TCP port.
+    NoTcp,
+}
+
+/// What an answer of SQL Server Browser (MS-SQLR 2.2.5, `SVR_RESP`) says of this instance; `None` if it is no such answer,
+/// or none about this instance. It comes over UDP from whoever likes to send one.
+pub(super) fn browser_answer(answer: &[u8], instance: &str) -> Option<Located> {
+    let (&[5, low, high], text) = answer.split_first_chunk::<3>()? else { return None };
+    // A port of which the last digits are missing would be another port.
+    let text = text.get(..usize::from(u16::from_le_bytes([low, high])))?;
     let text = String::from_utf8_lossy(text);
     let mut fields = text.split(';');
-    let mut port = None;
     let mut is_ours = false;
-    while let (Some(key), Some(value)) = (fields.next(), fields.next()) {
-        match key {
-            "InstanceName" => is_ours = value.eq_ignore_ascii_case(instance),
-            "tcp" => port = value.parse().ok().filter(|port| *port != 0),
+    let mut located = None;
+    while let Some(key) = fields.next() {
+        match (key, fields.next()) {
+            // There may be several, each beginning with the server's name.
+            ("ServerName", _) => is_ours = false,
+            ("InstanceName", Some(name)) if name.eq_ignore_ascii_case(instance) => {
+                is_ours = true;
+                located = Some(Located::NoTcp);
+            }
+            ("tcp", Some(port)) if is_ours => {
+                let port = port.parse().ok().filter(|port| *port != 0);
+                located = port.map(Located::Port).or(located);
+            }
+            // Two semicolons end an instance: this was none of a pair.
+            ("", Some(key)) if key == "ServerName" => {
+                is_ours = false;
+                let _ = fields.next();
+            }
             _ => {}
         }
     }
-    port.filter(|_| is_ours)
+    located
 }
 
 #[cfg(test)]
@@ -145,23 +169,54 @@ mod tests {
         }
     }
 
+    fn answer(text: &str) -> Vec<u8> {
+        let length = u16::try_from(text.len()).unwrap().to_le_bytes();
+        [&[5], &length[..], text.as_bytes()].concat()
+    }
+
     #[test]
     fn the_port_is_read_from_an_answer_of_the_browser() {
-        let answer = |text: &str| [&[5, 0, 0], text.as_bytes()].concat();
         let good = "ServerName;SQL01;InstanceName;CRM;IsClustered;No;Version;16.0.1000.6;tcp;49172;np;\\\\SQL01\\pipe;;";
-        assert_eq!(browser_port(&answer(good), "crm"), Some(49172));
-        assert_eq!(browser_port(&answer(good), "other"), None);
-        assert_eq!(browser_port(&answer("ServerName;S;InstanceName;CRM;tcp;0;;"), "CRM"), None);
-        assert_eq!(browser_port(&answer("ServerName;S;InstanceName;CRM;np;x;;"), "CRM"), None);
-        assert_eq!(browser_port(&[], "CRM"), None);
-        assert_eq!(browser_port(&[5, 0], "CRM"), None);
+        let two = format!("ServerName;SQL01;InstanceName;OLD;IsClustered;No;Version;1;tcp;1400;;{good}");
+        for (text, instance, located) in [
+            (good, "crm", Some(Located::Port(49172))),
+            (&two, "CRM", Some(Located::Port(49172))),
+            (&two, "OLD", Some(Located::Port(1400))),
+            (good, "CR", None),
+            (&two, "OTHER", None),
+            // Another one's port is not ours.
+            (
+                "ServerName;S;InstanceName;CRM;np;x;;ServerName;S;InstanceName;OLD;tcp;1400;;",
+                "CRM",
+                Some(Located::NoTcp),
+            ),
+            ("tcp;1400;ServerName;S;InstanceName;CRM;;", "CRM", Some(Located::NoTcp)),
+            ("ServerName;S;InstanceName;CRM;tcp;0;;", "CRM", Some(Located::NoTcp)),
+            ("ServerName;S;InstanceName;CRM;tcp;65536;;", "CRM", Some(Located::NoTcp)),
+            ("ServerName;S;InstanceName;CRM;tcp", "CRM", Some(Located::NoTcp)),
+            ("", "CRM", None),
+        ] {
+            assert_eq!(browser_answer(&answer(text), instance), located, "{instance} in {text}");
+        }
         assert_eq!(browser_question("CRM"), b"\x04CRM\0");
+    }
+
+    #[test]
+    fn what_is_no_whole_answer_of_the_browser_is_none() {
+        let whole =
+            answer("ServerName;SQL01;InstanceName;CRM;IsClustered;No;Version;16.0.1000.6;tcp;49172;;");
+        for length in 0..whole.len() {
+            assert_eq!(browser_answer(&whole[..length], "CRM"), None, "{length}");
+        }
+        assert_eq!(browser_answer(&[&whole[..], b"more"].concat(), "CRM"), Some(Located::Port(49172)));
+        assert_eq!(browser_answer(&[&[6], &whole[1..]].concat(), "CRM"), None);
     }
 
     proptest! {
         #[test]
-        fn nothing_from_the_network_panics(answer in any::<Vec<u8>>(), text in any::<String>()) {
-            let _ = browser_port(&answer, "CRM");
+        fn nothing_from_the_network_panics(datagram in any::<Vec<u8>>(), text in any::<String>()) {
+            let _ = browser_answer(&datagram, "CRM");
+            let _ = browser_answer(&answer(&text), "CRM");
             let _ = Address::parse(&text);
         }
     }

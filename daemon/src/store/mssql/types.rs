@@ -179,6 +179,30 @@ mod tests {
             let _ = id(ColumnData::String(Some(text.into())));
         }
 
+        /// Promise 8: every type holds exactly what is sent, so the guard needs no conversion before it compares.
+        #[test]
+        fn p08_what_is_sent_has_no_fraction_that_a_type_would_round(
+            milliseconds in 0_i64..4_000_000_000_000,
+            offset in -840_i32..840,
+        ) {
+            let at = DateTime::from_timestamp_millis(milliseconds).unwrap();
+            for kind in [
+                ExpiryType::DateTime,
+                ExpiryType::SmallDateTime,
+                ExpiryType::DateTime2(0),
+                ExpiryType::DateTime2(7),
+                ExpiryType::DateTimeOffset(0),
+                ExpiryType::DateTimeOffset(7),
+            ] {
+                let (second, nanosecond) = match stored(kind, at, Zone::ahead(offset)) {
+                    Stored::Naive(shown) => (shown.second(), shown.nanosecond()),
+                    Stored::Exact(instant) => (instant.second(), instant.nanosecond()),
+                };
+                prop_assert_eq!(nanosecond, 0);
+                prop_assert!(kind != ExpiryType::SmallDateTime || second == 0);
+            }
+        }
+
         #[test]
         fn what_is_stored_is_read_back(seconds in -2_000_000_000_i64..250_000_000_000, offset in -840_i32..840) {
             let at = DateTime::from_timestamp(seconds, 0).unwrap();

@@ -251,3 +251,23 @@ async fn a_file_that_is_locked_at_the_start_is_an_error_and_no_reason_to_forget_
     let table = next.read(Records::All).await.unwrap();
     assert_eq!((table.records.len(), table.records_lost), (1, None));
 }
+
+/// Who stops the daemon and copies the file has everything, and nothing lies beside it.
+#[tokio::test]
+async fn a_store_that_is_gone_has_closed_its_file() {
+    let place = place(&[("c1", "https://tb", "u", None, None)]).await;
+    let renewal = place.renewal("c1", "2026-11-23T14:00:00Z").await;
+    assert_eq!(place.save(vec![renewal]).await, [Saved::Written]);
+    let wal = place.path.with_file_name("customers.db-wal");
+    assert!(wal.exists());
+    let Place { _folder: folder, path, store } = place;
+    drop(store);
+    assert!(!wal.exists());
+    let copy = folder.path().join("copy.db");
+    fs::copy(path, &copy).unwrap();
+    let token: Option<String> = Connection::open(copy)
+        .unwrap()
+        .query_row("SELECT tbtoken FROM customer_settings", [], |row| row.get(0))
+        .unwrap();
+    assert!(token.is_some());
+}

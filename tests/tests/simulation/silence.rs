@@ -1,0 +1,135 @@
+//! Promise 20, in the loop itself: for how long nothing has been heard of what is under way. systemd's watchdog is fed by it.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use tbtokend::engine::handle::Handle;
+use tbtokend::engine::pass::Limits;
+use tbtokend::engine::plan::Policy;
+use tbtokend::engine::scheduler::{Parts, Scheduler};
+use tbtokend::model::{Lifetime, Record, Renewal};
+use tbtokend::store::{Records, Saved, Store, StoreError, Table};
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::run::Setup;
+use super::store::Memory;
+use super::thingsboard::Servers;
+use super::world::{Shared, World};
+
+/// A database behind a disk that hangs, for as long as `hangs` says so.
+struct Hanging {
+    memory: Memory,
+    hangs: watch::Receiver<bool>,
+}
+
+impl Hanging {
+    async fn until_it_goes_on(&self) {
+        // Ends with the test.
+        let _ = self.hangs.clone().wait_for(|hangs| !hangs).await;
+    }
+}
+
+impl Store for Hanging {
+    fn describe(&self) -> String {
+        self.memory.describe()
+    }
+
+    async fn read(&self, records: Records) -> Result<Table, StoreError> {
+        self.until_it_goes_on().await;
+        self.memory.read(records).await
+    }
+
+    async fn save(&self, batch: Arc<Vec<Renewal>>) -> Result<Vec<Saved>, StoreError> {
+        self.until_it_goes_on().await;
+        self.memory.save(batch).await
+    }
+
+    async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {
+        self.until_it_goes_on().await;
+        self.memory.record(batch).await
+    }
+}
+
+const INTERVAL: TimeDelta = TimeDelta::seconds(60);
+
+/// The loop answers at once, whatever hangs.
+async fn silence(handle: &Handle) -> Duration {
+    let answer = timeout(Duration::from_millis(1), handle.silence()).await;
+    answer.expect("the loop waits for what hangs").unwrap()
+}
+
+/// Runs `story` on a world with a database that can be made to hang.
+fn on_a_paused_clock<F: Future<Output = ()>>(story: impl FnOnce(Handle, watch::Sender<bool>) -> F) {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let world = Shared::new(World::new(Setup { customers: 20, hosts: 2, daemons: 1, ..Setup::of(1) }));
+        let killed = CancellationToken::new();
+        let (hang, hangs) = watch::channel(false);
+        let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
+        let (scheduler, handle) = Scheduler::new(Parts {
+            store: Hanging { memory, hangs },
+            logins: Servers { world: world.clone(), daemon: 1, killed },
+            clock: world.clock(),
+            policy: Policy {
+                interval: INTERVAL,
+                window: TimeDelta::minutes(5),
+                lifetime: Lifetime::Jwt,
+                require_https: false,
+            },
+            limits: Limits { in_flight: 512, per_host: 64 },
+            autostart: true,
+            seed: 1,
+        });
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(scheduler.run(shutdown.clone()));
+        sleep(Duration::from_secs(20)).await;
+        story(handle, hang).await;
+        shutdown.cancel();
+        task.await.unwrap();
+    });
+}
+
+#[test]
+fn p20_the_silence_of_a_database_that_hangs_grows_until_it_is_heard_of_again() {
+    on_a_paused_clock(|handle, hang| async move {
+        assert_eq!(silence(&handle).await, Duration::ZERO, "nothing is under way");
+        hang.send(true).unwrap();
+        // At some moment within an interval it is looked at.
+        let patience = Instant::now() + Duration::from_secs(61);
+        while silence(&handle).await == Duration::ZERO {
+            assert!(Instant::now() < patience, "a database that hangs is not noticed");
+            sleep(Duration::from_millis(100)).await;
+        }
+        let mut before = silence(&handle).await;
+        assert!(before <= Duration::from_millis(200), "it has only begun: {before:?}");
+        // Over many intervals, in which the timer goes off in vain.
+        for _ in 0..40 {
+            sleep(Duration::from_secs(15)).await;
+            let now = silence(&handle).await;
+            assert!(now >= before + Duration::from_secs(15), "it passes for progress: {before:?}, {now:?}");
+            before = now;
+        }
+        hang.send(false).unwrap();
+        sleep(Duration::from_secs(10)).await;
+        assert!(silence(&handle).await <= Duration::from_secs(10), "it goes on and passes for silent");
+    });
+}
+
+#[test]
+fn p20_a_loop_that_was_stopped_is_never_silent() {
+    on_a_paused_clock(|handle, _hang| async move {
+        handle.steer(false).await.unwrap();
+        // What was under way ends.
+        sleep(Duration::from_secs(15)).await;
+        for _ in 0..2_000 {
+            // A stopped loop still looks at its table now and then; a look takes 20 ms here.
+            let silent = silence(&handle).await;
+            assert!(silent <= Duration::from_millis(20), "a stopped loop passes for stuck: {silent:?}");
+            sleep(Duration::from_millis(1_700)).await;
+        }
+        handle.steer(true).await.unwrap();
+    });
+}
