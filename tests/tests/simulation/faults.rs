@@ -111,12 +111,9 @@ impl World {
             4 => Mood::Late,
             5 => Mood::Crawling,
             6 | 7 => Mood::LatePasswords,
-            8 => Mood::Odd(self.dice.pick(&[
-                Oddity::NotFound,
-                Oddity::Page,
-                Oddity::NoToken,
-                Oddity::Redirect,
-            ])),
+            // Whoever is told of a redirect is parked until the row is corrected, so that is rare.
+            8 if self.dice.chance(5_000) => Mood::Odd(Oddity::Redirect),
+            8 => Mood::Odd(self.dice.pick(&[Oddity::NotFound, Oddity::Page, Oddity::NoToken])),
             _ => Mood::Broken,
         };
         let lasts = if self.dice.chance(50_000) { self.seconds(5, 120) } else { self.seconds(120, 5_400) };

@@ -79,7 +79,11 @@ fn on_a_paused_clock<F: Future<Output = ()>>(story: impl FnOnce(Handle, watch::S
                 lifetime: Lifetime::Jwt,
                 require_https: false,
             },
-            limits: Limits { in_flight: 512, per_host: 64 },
+            limits: Limits {
+                in_flight: 512,
+                per_host: 64,
+                budget: tbtokend::engine::pass::budget(super::world::REQUEST_TIMEOUT),
+            },
             autostart: true,
             seed: 1,
         });

@@ -90,6 +90,9 @@ impl World {
         if row.asked || row.changed_at.elapsed() <= LAST_READ {
             return true;
         }
+        if !row.present {
+            return false;
+        }
         let (Some(in_row), Some(expiry)) = (&row.in_row, row.expiry) else { return true };
         // By another clock it was due, or is not what it seems.
         if in_row.written_at <= self.clock_moved_at {
