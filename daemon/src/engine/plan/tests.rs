@@ -586,3 +586,22 @@ fn p21_a_token_that_was_written_by_a_clock_that_was_set_back_is_due() {
     state.advance(back);
     assert_eq!(state.entry(&id("a")).unwrap().status, TokenStatus::Expired);
 }
+
+/// Asking for all overrides the wait of a password in doubt, not a refusal.
+#[test]
+fn p02_asking_for_all_is_no_leave_for_what_was_refused() {
+    let rows = || vec![row("a", "wrong", None), row("b", "wrong", None)];
+    let mut state = state(vec![row("a", "wrong", None)]);
+    fail(&mut state, "a", Failure::CredentialsRejected, now());
+    state.apply(table(rows(), Vec::new()), after(60), 0.5);
+    for selection in [Selection::DueNow, Selection::All] {
+        let plan = plan(&state, after(60), &policy(), &[selection]);
+        assert_eq!(names(&plan), ["b"]);
+        assert!(matches!(permission(&plan), Permission::Never(_)));
+    }
+    // The schedule in the same pass does not take an operator's leave away.
+    let mut doubtful = self::state(rows());
+    fail(&mut doubtful, "a", timeout(), now());
+    let both = [Selection::Due, Selection::DueNow];
+    assert_eq!(permission(&plan(&doubtful, after(1), &policy(), &both)), Permission::Go);
+}

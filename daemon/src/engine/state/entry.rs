@@ -89,14 +89,10 @@ impl Entry {
         entry
     }
 
-    /// Whether anything speaks for its credentials: then a server that did not answer is no reason to think that it counts
-    /// wrong passwords.
+    /// Whether its credentials have brought a token: then a server that did not answer is no reason to think that it counts
+    /// wrong passwords. What the record says of earlier tokens may be of other credentials.
     pub fn has_worked(&self) -> bool {
-        match self.known {
-            Known::Proven => true,
-            Known::Found => self.refresh_token.is_some() || self.record.last_success_at.is_some(),
-            Known::New => false,
-        }
+        self.known == Known::Proven
     }
 
     /// Its failure, if a password was sent that may be wrong, and the server may have counted it: no answer came.

@@ -504,6 +504,34 @@ fn a_token_that_ends_is_told_once_and_one_that_never_was_is_not() {
 }
 
 #[test]
+fn the_next_change_is_the_earliest_of_all() {
+    let mut state = state(vec![ending("a", 1_000), ending("b", 400), ending("c", 2_000), row("d")]);
+    assert_eq!(state.advance(now()), Some(after(100) + TimeDelta::milliseconds(1)));
+}
+
+#[test]
+fn a_save_that_fails_is_the_loss_of_the_store() {
+    let mut state = state(vec![row("a")]);
+    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a")]);
+    assert_eq!(state.store_error(), Some(&away()));
+}
+
+#[test]
+fn p02_whose_password_is_on_its_way_is_known() {
+    let mut state = state(vec![row("asked"), row("renewing"), row("came"), row("idle")]);
+    apply(&mut state, 0, [obtained("renewing", 60, Via::Login), Event::Saved(id("renewing"))]);
+    apply(&mut state, 2, ["asked", "renewing", "came"].map(|name| Event::Attempting(id(name))));
+    let came = obtained("came", 60, Via::Login);
+    let Event::Obtained { renewal, via, latency, skew, .. } = came else { unreachable!() };
+    apply(&mut state, 5, [Event::Obtained { renewal, refresh_token: None, via, latency, skew }]);
+    let sending = |state: &State| state.sending_passwords().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(sending(&state), ["asked"]);
+    // Its refresh token is of no use: the password is next.
+    apply(&mut state, 6, [Event::RefreshTokenRefused(id("renewing"))]);
+    assert_eq!(sending(&state), ["asked", "renewing"]);
+}
+
+#[test]
 fn other_rules_are_shown_to_everyone() {
     let mut state = state(vec![row("a"), ending("b", 600)]);
     let before = state.revision();
