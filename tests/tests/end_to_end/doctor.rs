@@ -222,7 +222,6 @@ fn a_file_that_is_not_the_daemons_is_told_with_the_command_that_gives_it() {
     let Some(installation) = of_a_service() else { return };
     installation.table().create();
     let file = installation.table().path();
-    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let config = installation.write_config();
     let examine = || installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
     let output = examine();
