@@ -29,6 +29,7 @@
 //! |---|---|
 //! | `{"action":"status"}` | [`StatusReply`]: `cron`, `tokens`, `hosts`, `daemon` |
 //! | `{"action":"status","customers":"none"}` | the same without `tokens.customers` and `hosts` |
+//! | `{"action":"status","customers":{"in_trouble":N}}` | at most N (1 to 1000) of those who are [in trouble](in_trouble()), the worst first, and their hosts; not together with `since` |
 //! | `{"action":"status","customers":["id",…]}` | only these rows and their hosts; an id that is not there is `unknown_customer` |
 //! | `{"action":"status","since":REV}` | only customers and hosts that changed after [`Revision`] REV, and `tokens.removed`; `daemon.revision` is the new REV. A REV from before a restart, or too old, gives everything and `tokens.complete` |
 //! | `{"action":"start"}`, `{"action":"stop"}` | [`SteerReply`]; saying it twice succeeds and says that it was so already |
@@ -45,7 +46,7 @@
 //!
 //! ```text
 //! → {"action":"stop","id":7}
-//! ← {"success":true,"id":7,"message":"the loop is stopped","cron":{"running":false,…}}
+//! ← {"success":true,"id":7,"message":"the loop is stopped; a running pass still ends","cron":{"running":false,…}}
 //! → {"action":"refesh"}
 //! ← {"success":false,"error":"unknown action \"refesh\"; …","code":"unknown_action"}
 //! ```
@@ -70,7 +71,7 @@ pub use reply::{
 pub use request::{Envelope, Id, Refresh, Request, Rows, StatusQuery};
 pub use status::{
     Cron, Customer, Daemon, Failure, FailureKind, LastRun, Phase, Revision, Summary, TokenStatus, Tokens,
-    Trigger,
+    Trigger, in_trouble,
 };
 
 /// The version of the protocol that this crate speaks; `daemon.protocol` in an answer.
@@ -87,6 +88,9 @@ pub const ANSWER_SECONDS: u64 = 10;
 
 /// How many clients may be connected to one socket at a time.
 pub const MAX_CONNECTIONS: usize = 64;
+
+/// How many customers an answer about those in trouble holds at most.
+pub const MAX_IN_TROUBLE: usize = 1000;
 
 /// How many events one answer holds at most, and how many when the request does not say.
 pub const MAX_EVENTS: usize = 1000;

@@ -4,7 +4,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::{DEFAULT_EVENTS, ErrorCode, MAX_EVENTS, Refusal, Revision, Seq};
+use crate::{DEFAULT_EVENTS, ErrorCode, MAX_EVENTS, MAX_IN_TROUBLE, Refusal, Revision, Seq};
 
 /// One request. See the table in the [crate documentation](crate).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub struct StatusQuery {
     pub since: Option<Revision>,
 }
 
-/// Which customers a `status` answer should list. On the wire: absent, `"none"`, or a list of ids.
+/// Which customers a `status` answer should list. On the wire: absent, `"none"`, `{"in_trouble":N}`, or a list of ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Rows {
     /// Everyone.
@@ -58,6 +58,9 @@ pub enum Rows {
     All,
     /// Nobody; the summary is enough.
     None,
+    /// So many, 1 to [`MAX_IN_TROUBLE`], of those who are [in trouble](crate::in_trouble), the worst first.
+    /// `summary.in_trouble` says how many there are.
+    InTrouble(usize),
     /// These.
     Only(Vec<String>),
 }
@@ -68,11 +71,19 @@ impl Rows {
     }
 }
 
+/// [`Rows::InTrouble`] on the wire.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InTrouble {
+    in_trouble: usize,
+}
+
 impl Serialize for Rows {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::All => serializer.serialize_none(),
             Self::None => serializer.serialize_str("none"),
+            Self::InTrouble(limit) => InTrouble { in_trouble: *limit }.serialize(serializer),
             Self::Only(ids) => ids.serialize(serializer),
         }
     }
@@ -84,7 +95,12 @@ impl<'de> Deserialize<'de> for Rows {
             Value::Null => Ok(Self::All),
             Value::String(word) if word == "none" => Ok(Self::None),
             list @ Value::Array(_) => serde_json::from_value(list).map(Self::Only).map_err(D::Error::custom),
-            _ => Err(D::Error::custom("customers must be \"none\" or a list of customer ids")),
+            worst @ Value::Object(_) => serde_json::from_value(worst)
+                .map(|InTrouble { in_trouble }| Self::InTrouble(in_trouble))
+                .map_err(D::Error::custom),
+            _ => Err(D::Error::custom(
+                "customers must be \"none\", {\"in_trouble\":N} or a list of customer ids",
+            )),
         }
     }
 }
@@ -186,6 +202,15 @@ fn parse_fields(fields: serde_json::Map<String, Value>) -> Result<Request, Refus
         }
         Request::Refresh(Refresh { customers: Some(ids), .. }) if ids.is_empty() => {
             Err(bad("customers is empty; leave it out to renew whoever is due".to_owned()))
+        }
+        Request::Status(StatusQuery { customers: Rows::InTrouble(limit), .. })
+            if !(1..=MAX_IN_TROUBLE).contains(limit) =>
+        {
+            Err(bad(format!("in_trouble must be between 1 and {MAX_IN_TROUBLE}")))
+        }
+        // Whoever got well would not be told of, so a client could never forget it.
+        Request::Status(StatusQuery { customers: Rows::InTrouble(_), since: Some(_) }) => {
+            Err(bad("status takes either in_trouble or since, not both".to_owned()))
         }
         Request::Events { limit, .. } if !(1..=MAX_EVENTS).contains(limit) => {
             Err(bad(format!("limit must be between 1 and {MAX_EVENTS}")))

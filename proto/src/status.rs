@@ -72,7 +72,8 @@ pub struct Tokens {
     pub error: Option<String>,
     /// When the table was last read; null if it never was.
     pub as_of: Option<DateTime<Utc>>,
-    /// The customers that were asked for, in the order of their ids; absent if none were asked for.
+    /// The customers that were asked for, in the order of their ids (those in trouble: the worst first); absent if none
+    /// were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customers: Option<Vec<Customer>>,
     /// Customers that left the table after the revision asked for.
@@ -85,8 +86,8 @@ pub struct Tokens {
     pub summary: Summary,
 }
 
-/// Counts over all customers. `valid + expiring_soon + expired + missing = total`; `parked` and `retrying` cut
-/// across them.
+/// Counts over all customers. `valid + expiring_soon + expired + missing = total`; `parked`, `retrying` and
+/// `in_trouble` cut across them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// Eligible customers.
@@ -103,6 +104,18 @@ pub struct Summary {
     pub parked: usize,
     /// Customers whose last attempt failed and that wait for the next one.
     pub retrying: usize,
+    /// Customers that somebody should look after, see [`in_trouble`].
+    #[serde(default)]
+    pub in_trouble: usize,
+}
+
+/// Whether somebody should look after a customer: its applications are without a token, or will be, because nobody
+/// renews it.
+pub fn in_trouble(status: TokenStatus, state: Phase) -> bool {
+    match (status, state) {
+        (TokenStatus::Expired | TokenStatus::Missing, _) | (_, Phase::Parked) => true,
+        (TokenStatus::ExpiringSoon | TokenStatus::Valid | TokenStatus::Unknown, _) => false,
+    }
 }
 
 /// One customer.

@@ -218,17 +218,47 @@ pub fn short_id(id: &str, length: usize) -> &str {
 
 /// Whether there is nothing to say about a customer: its token is valid and its last attempt succeeded.
 pub fn healthy(customer: &Customer) -> bool {
-    customer.token_status == TokenStatus::Valid && customer.failure.is_none()
+    Standing::of(customer).healthy()
 }
 
-/// The order in which people look at customers: trouble first, then whoever has the least time left, then by id.
-/// Among equals the parked ones lead, because they wait for a person.
+/// The order in which people look at customers: by [`Standing::rank`], then by id.
 pub fn problems_first(a: &Customer, b: &Customer) -> std::cmp::Ordering {
-    let rank = |customer: &Customer| {
-        let parked = customer.state == Phase::Parked;
-        (healthy(customer), customer.token_status, !parked, customer.tbtokenexpiry)
-    };
+    let rank = |customer| Standing::of(customer).rank();
     rank(a).cmp(&rank(b)).then_with(|| a.customer_id.cmp(&b.customer_id))
+}
+
+/// What the order of customers depends on: they need not be made for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing {
+    /// How the token stands.
+    pub status: TokenStatus,
+    /// What the daemon does about it.
+    pub state: Phase,
+    /// Whether the last attempt failed.
+    pub failing: bool,
+    /// When the token ends.
+    pub expiry: Option<DateTime<Utc>>,
+}
+
+impl Standing {
+    fn of(customer: &Customer) -> Self {
+        Self {
+            status: customer.token_status,
+            state: customer.state,
+            failing: customer.failure.is_some(),
+            expiry: customer.tbtokenexpiry,
+        }
+    }
+
+    fn healthy(self) -> bool {
+        self.status == TokenStatus::Valid && !self.failing
+    }
+
+    /// The lower, the sooner somebody should look: trouble first, then whoever has the least time left. Among equals
+    /// the parked ones lead, because they wait for a person.
+    pub fn rank(self) -> impl Ord {
+        (self.healthy(), self.status, self.state != Phase::Parked, self.expiry)
+    }
 }
 
 /// `text` without control characters, so that what a server or a table says cannot move a cursor or set a colour.

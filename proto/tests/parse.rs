@@ -53,13 +53,38 @@ fn bad_lines_are_refused_and_told_why() {
         (r#"{"action":"events","n":1}"#, BadRequest, "events is not understood: unknown field `n`"),
         (r#"{"action":"version","x":1}"#, BadRequest, "version is not understood: unknown field `x`"),
         (r#"{"action":"start","customers":["a"]}"#, BadRequest, "unknown field `customers`"),
-        (r#"{"action":"status","customers":"all"}"#, BadRequest, "customers must be \"none\" or a list"),
-        (r#"{"action":"status","customers":7}"#, BadRequest, "customers must be \"none\" or a list"),
-        (r#"{"action":"status","customers":{}}"#, BadRequest, "customers must be \"none\" or a list"),
+        (
+            r#"{"action":"status","customers":"all"}"#,
+            BadRequest,
+            "customers must be \"none\", {\"in_trouble\":N} or a list",
+        ),
+        (
+            r#"{"action":"status","customers":7}"#,
+            BadRequest,
+            "customers must be \"none\", {\"in_trouble\":N} or a list",
+        ),
         (r#"{"action":"status","customers":["a",7]}"#, BadRequest, "invalid type: integer `7`"),
         (r#"{"action":"status","since":-1}"#, BadRequest, "invalid value: integer `-1`"),
         (r#"{"action":"status","since":1.5}"#, BadRequest, "invalid type: floating point `1.5`"),
         (r#"{"action":"status","since":"1"}"#, BadRequest, "invalid type: string \"1\""),
+        (r#"{"action":"status","customers":{}}"#, BadRequest, "missing field `in_trouble`"),
+        (r#"{"action":"status","customers":{"in_trouble":"2"}}"#, BadRequest, "invalid type: string \"2\""),
+        (r#"{"action":"status","customers":{"in_trouble":2,"x":1}}"#, BadRequest, "unknown field `x`"),
+        (
+            r#"{"action":"status","customers":{"in_trouble":0}}"#,
+            BadRequest,
+            "in_trouble must be between 1 and 1000",
+        ),
+        (
+            r#"{"action":"status","customers":{"in_trouble":1001}}"#,
+            BadRequest,
+            "in_trouble must be between 1 and 1000",
+        ),
+        (
+            r#"{"action":"status","customers":{"in_trouble":1},"since":7}"#,
+            BadRequest,
+            "either in_trouble or since",
+        ),
         (r#"{"action":"refresh","customers":"8F1C"}"#, BadRequest, "invalid type: string \"8F1C\""),
         (r#"{"action":"refresh","customers":[null]}"#, BadRequest, "invalid type: null"),
         (r#"{"action":"refresh","customers":[]}"#, BadRequest, "customers is empty"),
@@ -90,6 +115,7 @@ fn a_list_in_a_list_without_end_is_refused() {
 #[test]
 fn what_is_left_out_has_its_default() {
     assert_eq!(request(r#"{"action":"status"}"#), Request::Status(StatusQuery::default()));
+    assert_eq!(request(r#"{"action":"status","customers":null}"#), Request::Status(StatusQuery::default()));
     assert_eq!(
         request(r#"{"action":"refresh"}"#),
         Request::Refresh(Refresh { customers: None, all: false, wait: true })
@@ -160,7 +186,12 @@ fn names(at_least: usize) -> impl Strategy<Value = Vec<String>> {
 }
 
 fn any_rows() -> impl Strategy<Value = Rows> {
-    prop_oneof![Just(Rows::All), Just(Rows::None), names(0).prop_map(Rows::Only)]
+    prop_oneof![
+        Just(Rows::All),
+        Just(Rows::None),
+        (1..=1000_usize).prop_map(Rows::InTrouble),
+        names(0).prop_map(Rows::Only)
+    ]
 }
 
 fn any_request() -> impl Strategy<Value = Request> {
@@ -170,10 +201,10 @@ fn any_request() -> impl Strategy<Value = Request> {
         names(1).prop_map(|names| (Some(names), false)),
     ];
     prop_oneof![
-        (any_rows(), any::<Option<u64>>()).prop_map(|(customers, since)| Request::Status(StatusQuery {
-            customers,
-            since: since.map(Revision)
-        })),
+        (any_rows(), any::<Option<u64>>()).prop_map(|(customers, since)| {
+            let since = since.filter(|_| !matches!(customers, Rows::InTrouble(_)));
+            Request::Status(StatusQuery { customers, since: since.map(Revision) })
+        }),
         Just(Request::Start {}),
         Just(Request::Stop {}),
         (whom, any::<bool>()).prop_map(|((customers, all), wait)| Request::Refresh(Refresh {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use tbtoken_proto::client::{Client, ClientError};
-use tbtoken_proto::words::{duration, last_error, left, printable, problems_first};
-use tbtoken_proto::{Customer, ErrorCode, Phase, Rows, StatusQuery, StatusReply, TokenStatus};
+use tbtoken_proto::words::{duration, last_error, left, printable};
+use tbtoken_proto::{Customer, ErrorCode, Phase, Rows, StatusQuery, StatusReply};
 
 use crate::args::{CHECK_TIMEOUT, CheckArgs, Threshold};
 use crate::error::Error;
@@ -40,16 +40,12 @@ pub(crate) fn no_check(why: &str, json: bool) -> Report {
     judgement.report(json, true).unwrap_or(silent)
 }
 
-/// Asks for the counts, and for the customers only if some of them may be in trouble.
+/// Asks for the counts, and for those customers in trouble that are named: it costs what it shows.
 fn look(session: &Session<'_>) -> Result<(StatusReply, Vec<Customer>), Error> {
     let timeout = session.args.timeout.unwrap_or(CHECK_TIMEOUT);
     let mut client = Client::connect(&session.socket, timeout)?;
-    let reply = status(&mut client, StatusQuery { customers: Rows::None, since: None })?;
-    let summary = reply.tokens.summary;
-    if summary.expired + summary.missing + summary.parked == 0 {
-        return Ok((reply, Vec::new()));
-    }
-    let mut reply = status(&mut client, StatusQuery::default())?;
+    let query = StatusQuery { customers: Rows::InTrouble(MAX_NAMED), since: None };
+    let mut reply = status(&mut client, query)?;
     let rows = reply.tokens.customers.take().unwrap_or_default();
     Ok((reply, rows))
 }
@@ -124,12 +120,10 @@ fn unseen(error: &Error) -> Judgement {
     Judgement { state, text: format!("{}{hint}", error.text()), ..Judgement::default() }
 }
 
-/// Weighs what was seen.
-fn judge(reply: &StatusReply, rows: &[Customer], wanted: &CheckArgs, now: DateTime<Utc>) -> Judgement {
+/// Weighs what was seen. `named` are the worst of those in trouble.
+fn judge(reply: &StatusReply, named: &[Customer], wanted: &CheckArgs, now: DateTime<Utc>) -> Judgement {
     let summary = reply.tokens.summary;
-    let mut trouble: Vec<&Customer> = rows.iter().filter(|row| in_trouble(row)).collect();
-    trouble.sort_by(|a, b| problems_first(a, b));
-    let count = trouble.len();
+    let count = summary.in_trouble;
 
     let mut causes = ailments(reply, now);
     if wanted.critical.alerts(count, summary.total) {
@@ -145,19 +139,11 @@ fn judge(reply: &StatusReply, rows: &[Customer], wanted: &CheckArgs, now: DateTi
         "{} of {} valid, {} expiring soon, {} expired, {} missing, {} parked",
         summary.valid, summary.total, summary.expiring_soon, summary.expired, summary.missing, summary.parked
     ));
-    let mut named: Vec<String> = trouble.iter().take(MAX_NAMED).map(|row| name(row, now)).collect();
-    if count > MAX_NAMED {
-        named.push(format!("and {} more: tbctl status --problems", count - MAX_NAMED));
+    let mut trouble: Vec<String> = named.iter().map(|row| name(row, now)).collect();
+    if count > trouble.len() {
+        trouble.push(format!("and {} more: tbctl status --problems", count - trouble.len()));
     }
-    Judgement { state, text: parts.join("; "), measured: measure(reply, count, wanted, now), trouble: named }
-}
-
-/// Whether somebody should look after this customer: its applications are without a token, or soon will be.
-fn in_trouble(row: &Customer) -> bool {
-    match (row.token_status, row.state) {
-        (TokenStatus::Expired | TokenStatus::Missing, _) | (_, Phase::Parked) => true,
-        (TokenStatus::ExpiringSoon | TokenStatus::Valid | TokenStatus::Unknown, _) => false,
-    }
+    Judgement { state, text: parts.join("; "), measured: measure(reply, wanted, now), trouble }
 }
 
 /// What ails the daemon itself.
@@ -168,7 +154,8 @@ fn ailments(reply: &StatusReply, now: DateTime<Utc>) -> Vec<(State, String)> {
         causes.push((State::Critical, "the loop is STOPPED, nothing is renewed (tbctl start)".to_owned()));
     }
     let reason = tokens.error.as_ref().or(daemon.store_error.as_ref());
-    let reason = reason.map(|reason| format!(": {}", printable(reason))).unwrap_or_default();
+    let reason =
+        reason.map(|reason| format!(": {}", printable(reason.trim_end_matches('.')))).unwrap_or_default();
     if !tokens.success {
         causes.push((State::Critical, format!("the database cannot be read{reason}")));
     } else if !daemon.store_ok {
@@ -219,7 +206,7 @@ fn name(row: &Customer, now: DateTime<Utc>) -> String {
     text
 }
 
-fn measure(reply: &StatusReply, trouble: usize, wanted: &CheckArgs, now: DateTime<Utc>) -> Vec<Measured> {
+fn measure(reply: &StatusReply, wanted: &CheckArgs, now: DateTime<Utc>) -> Vec<Measured> {
     let summary = reply.tokens.summary;
     let total = summary.total;
     let plain = |label, value: String| Measured { label, value, limits: None, max: None };
@@ -228,7 +215,7 @@ fn measure(reply: &StatusReply, trouble: usize, wanted: &CheckArgs, now: DateTim
         plain("total", total.to_string()),
         Measured {
             limits: Some((wanted.warning.of(total), wanted.critical.of(total))),
-            ..count("in_trouble", trouble)
+            ..count("in_trouble", summary.in_trouble)
         },
         count("valid", summary.valid),
         count("expiring_soon", summary.expiring_soon),

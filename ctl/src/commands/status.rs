@@ -139,7 +139,8 @@ pub(super) fn trouble_line(reply: &StatusReply, style: Style, now: DateTime<Utc>
 
 /// `128 total   119 valid   5 expiring soon   3 expired   1 missing   2 parked`
 fn summary_line(summary: &Summary, style: Style) -> String {
-    let Summary { total, valid, expiring_soon, expired, missing, parked, retrying: _ } = summary;
+    let Summary { total, valid, expiring_soon, expired, missing, parked, retrying: _, in_trouble: _ } =
+        summary;
     let parts = [
         format!("{total} total"),
         format!("{valid} valid"),

@@ -1,13 +1,20 @@
 //! `check` as a monitoring system sees it: one line, performance data, an exit code.
 
 use chrono::{TimeDelta, Utc};
-use tbtoken_proto::{Customer, ErrorCode, LastRun, Phase, Reply, StatusReply, Summary, TokenStatus, Trigger};
+use tbtoken_proto::words::problems_first;
+use tbtoken_proto::{
+    Customer, ErrorCode, LastRun, Phase, Reply, Request, Rows, StatusQuery, StatusReply, Summary,
+    TokenStatus, Trigger, in_trouble,
+};
 
 use crate::common::{Fake, Reaction, Told, customers, status, tbctl};
 
 /// A daemon with `valid` valid customers and `expired` expired ones.
 fn daemon(valid: usize, expired: usize, change: impl Fn(&mut StatusReply) + Send + Sync + 'static) -> Fake {
-    Fake::start(move |_| {
+    Fake::start(move |request| {
+        let Request::Status(StatusQuery { customers: Rows::InTrouble(limit), since: None }) = request else {
+            panic!("check asks for no more than it shows: {request:?}")
+        };
         let customer = |at: usize, status| Customer {
             customer_id: format!("C{at:03}"),
             token_status: status,
@@ -19,6 +26,11 @@ fn daemon(valid: usize, expired: usize, change: impl Fn(&mut StatusReply) + Send
         reply.tokens.summary = Summary { total: valid + expired, valid, expired, ..Summary::default() };
         reply.tokens.as_of = Some(now() - TimeDelta::seconds(3));
         change(&mut reply);
+        let rows = reply.tokens.customers.as_mut().unwrap();
+        rows.retain(|row| in_trouble(row.token_status, row.state));
+        rows.sort_by(problems_first);
+        reply.tokens.summary.in_trouble = rows.len();
+        rows.truncate(*limit);
         Reaction::Answer(Reply::Status(reply))
     })
 }
@@ -99,7 +111,6 @@ fn a_parked_customer_is_in_trouble_though_its_token_still_lives() {
     assert_eq!((exit, text.starts_with("WARNING: 1 in trouble; ")), (Some(1), true), "{text}");
 }
 
-/// The customers are asked for only if there is need to, which must not be missed.
 #[test]
 fn one_without_a_token_is_in_trouble_and_named() {
     let fake = daemon(10, 0, |reply| {
@@ -110,6 +121,22 @@ fn one_without_a_token_is_in_trouble_and_named() {
     assert_eq!(told.exit, Some(1));
     assert!(told.stdout.starts_with("WARNING: 1 in trouble; "), "{told:?}");
     assert!(told.stdout.lines().nth(1).unwrap().starts_with("C003 "), "{told:?}");
+}
+
+/// A monitoring system asks often, also while a hundred thousand are in trouble.
+#[test]
+fn one_question_is_enough() {
+    let (told, asked) = daemon(90, 30, nothing).run(&["check"]);
+    assert_eq!((told.exit, asked.len()), (Some(2), 1), "{told:?}");
+}
+
+/// A daemon of before this question refuses it: nothing is known, and what to do is said.
+#[test]
+fn a_daemon_that_does_not_know_the_question_is_unknown() {
+    let fake = Fake::start(|_| Reaction::Refuse(ErrorCode::BadRequest, "customers must be a list"));
+    let (exit, text) = told(fake, &[]);
+    assert_eq!(exit, Some(3), "{text}");
+    assert!(text.starts_with("UNKNOWN: "), "{text}");
 }
 
 #[test]
@@ -159,9 +186,9 @@ fn what_ails_the_daemon_is_critical() {
         (
             |reply| {
                 reply.daemon.store_ok = false;
-                reply.daemon.store_error = Some("the disk is full".to_owned());
+                reply.daemon.store_error = Some("the disk is full. Make room.".to_owned());
             },
-            "CRITICAL: tokens cannot be saved: the disk is full; 9 of",
+            "CRITICAL: tokens cannot be saved: the disk is full. Make room; 9 of",
         ),
         (
             |reply| reply.tokens.as_of = Some(now() - TimeDelta::minutes(6)),

@@ -100,7 +100,10 @@ fn steering_repeats_what_the_daemon_says() {
     assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("the loop is running already\n", ""));
     assert_eq!(asked, [Request::Start {}]);
     let (told, asked) = done(&["stop"]);
-    assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("the loop is stopped\n", ""));
+    assert_eq!(
+        (told.stdout.as_str(), told.stderr.as_str()),
+        ("the loop is stopped; a running pass still ends\n", "")
+    );
     assert_eq!(asked, [Request::Stop {}]);
     let (told, _) = done(&["-q", "stop"]);
     assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""));

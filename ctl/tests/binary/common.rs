@@ -356,14 +356,15 @@ pub(crate) fn answer(request: &Request) -> Reaction {
                 }
                 status(rows)
             }
-            Rows::All | Rows::None => status(customers()),
+            Rows::All | Rows::None | Rows::InTrouble(_) => status(customers()),
         },
         Request::Start {} => {
             Reply::Steer(SteerReply { message: "the loop is running already".to_owned(), cron: cron(true) })
         }
-        Request::Stop {} => {
-            Reply::Steer(SteerReply { message: "the loop is stopped".to_owned(), cron: cron(false) })
-        }
+        Request::Stop {} => Reply::Steer(SteerReply {
+            message: "the loop is stopped; a running pass still ends".to_owned(),
+            cron: cron(false),
+        }),
         Request::Refresh(refresh) if !refresh.wait => {
             Reply::Refresh(RefreshReply { message: "the pass is asked for".to_owned(), result: None })
         }

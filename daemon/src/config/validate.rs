@@ -8,11 +8,12 @@ use chrono::TimeDelta;
 use super::file::{Control, Settings, Store, Thingsboard};
 use super::{Config, ConfigError, Environment, Keys, StoreConfig, bad, delta, mssql};
 use crate::control::Binding;
-use crate::engine::pass::Limits;
+use crate::engine::pass::{LONGEST_REQUEST, Limits, budget};
 use crate::engine::plan::Policy;
 use crate::model::{BaseUrl, Lifetime};
 use crate::telemetry;
-use crate::thingsboard::{Client, ClientSettings};
+use crate::text::with_causes;
+use crate::thingsboard::ClientSettings;
 
 pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Config, ConfigError> {
     let policy = Policy {
@@ -24,7 +25,7 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
     let log_target = telemetry::Target::from_name(&settings.log.target)
         .ok_or_else(|| bad("log.target", &settings.log.target, "use auto, stderr or journald"))?;
     let log_level = telemetry::level(&settings.log.level)
-        .ok_or_else(|| bad("log.level", &settings.log.level, "use error, warn, info, debug or trace"))?;
+        .ok_or_else(|| bad("log.level", &settings.log.level, "use off, error, warn, info, debug or trace"))?;
     let monitor = (!settings.control.monitor_socket.is_empty())
         .then(|| {
             binding(
@@ -48,13 +49,14 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
         ));
     }
     let fallback_url = fallback_url(&settings.thingsboard)?;
+    let client = client(&settings.thingsboard)?;
     Ok(Config {
         policy,
         autostart: settings.schedule.autostart,
         store: store(&settings.store, environment, fallback_url.clone())?,
         fallback_url,
-        client: client(&settings.thingsboard)?,
-        limits: limits(&settings.thingsboard)?,
+        limits: limits(&settings.thingsboard, client.request_timeout)?,
+        client,
         control,
         monitor,
         log_target,
@@ -109,7 +111,9 @@ fn binding(
     let bits = u32::from_str_radix(mode, 8).ok().filter(|bits| *bits <= 0o777);
     let bits = bits.ok_or_else(|| bad(mode_key, mode, "write it as for chmod, for example \"0660\""))?;
     let group = Some(control.group.clone()).filter(|group| !group.is_empty());
-    Ok(Binding { path: PathBuf::from(path), mode: bits, group })
+    let binding = Binding { path: PathBuf::from(path), mode: bits, group };
+    binding.group().map_err(|why| bad("control.group", &control.group, with_causes(&why)))?;
+    Ok(binding)
 }
 
 fn store(
@@ -121,6 +125,9 @@ fn store(
     // Also where they do not matter: who writes them means something by it.
     mssql::encryption(&store.encrypt)?;
     mssql::expiry_clock(&store.expiry_clock)?;
+    if !store.server.trim().is_empty() {
+        mssql::address(&store.server)?;
+    }
     match store.kind.as_str() {
         "sqlite" if store.path.is_empty() => Err(bad("store.path", "", "give the path of the SQLite file")),
         "sqlite" => Ok(StoreConfig::Sqlite { path: PathBuf::from(&store.path), table: store.table.clone() }),
@@ -159,18 +166,27 @@ fn client(thingsboard: &Thingsboard) -> Result<ClientSettings, ConfigError> {
     let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let settings = ClientSettings {
         connect_timeout: positive("thingsboard.connect_timeout", &thingsboard.connect_timeout)?,
-        request_timeout: positive("thingsboard.request_timeout", &thingsboard.request_timeout)?,
+        request_timeout: request_timeout(&thingsboard.request_timeout)?,
         ca_file: given(&thingsboard.ca_file).map(PathBuf::from),
         proxy: given(&thingsboard.proxy),
     };
-    // Whether its files and its proxy can be used is known once it is built.
-    if settings.ca_file.is_some() || settings.proxy.is_some() {
-        Client::new(&settings)?;
-    }
+    // Better now than at a restart in the night: a configuration that passes can be started with.
+    settings.check()?;
     Ok(settings)
 }
 
-fn limits(thingsboard: &Thingsboard) -> Result<Limits, ConfigError> {
+fn request_timeout(text: &str) -> Result<Duration, ConfigError> {
+    let key = "thingsboard.request_timeout";
+    let timeout = positive(key, text)?;
+    if timeout > LONGEST_REQUEST {
+        let most = LONGEST_REQUEST.as_secs();
+        let why = "while a server is silent, a longer one would let short tokens of other servers end";
+        return Err(bad(key, text, format!("it must be at most {most}s: {why}")));
+    }
+    Ok(timeout)
+}
+
+fn limits(thingsboard: &Thingsboard, request_timeout: Duration) -> Result<Limits, ConfigError> {
     let number = |key, value: i64, most| {
         usize::try_from(value)
             .ok()
@@ -179,7 +195,8 @@ fn limits(thingsboard: &Thingsboard) -> Result<Limits, ConfigError> {
     };
     let in_flight = number("thingsboard.max_in_flight", thingsboard.max_in_flight, 10_000)?;
     let per_host = number("thingsboard.max_in_flight_per_host", thingsboard.max_in_flight_per_host, 1_000)?;
-    Ok(Limits { in_flight, per_host: u32::try_from(per_host).unwrap_or(u32::MAX) })
+    let per_host = u32::try_from(per_host).unwrap_or(u32::MAX);
+    Ok(Limits { in_flight, per_host, budget: budget(request_timeout) })
 }
 
 /// The settings as a file, with `***` where a secret is or may be.

@@ -174,9 +174,12 @@ mod tests {
             let revision = snapshot.daemon().revision;
             let before = proto::Revision(revision.0 - 1);
             for since in [None, Some(revision), Some(before), Some(proto::Revision(3))] {
-                for rows in
-                    [proto::Rows::All, proto::Rows::None, proto::Rows::Only(vec!["c00000".to_owned()])]
-                {
+                for rows in [
+                    proto::Rows::All,
+                    proto::Rows::None,
+                    proto::Rows::InTrouble(3),
+                    proto::Rows::Only(vec!["c00000".to_owned()]),
+                ] {
                     let query = proto::StatusQuery { customers: rows, since };
                     let outcome = snapshot.status(&query, NOW).map(proto::Reply::Status);
                     let whole = to_line(&proto::Answer { id: Some(proto::Id::Number(7.into())), outcome });

@@ -135,7 +135,7 @@ pub(super) fn skew(clock: ServerClock, now: DateTime<Utc>) -> Finding {
 }
 
 /// The room in `tbtoken`.
-pub(super) fn capacity(capacity: Option<usize>) -> Finding {
+pub(super) fn capacity(capacity: Option<usize>, widen: &str) -> Finding {
     let check = "token column";
     match capacity {
         None => Finding::ok(check, "tbtoken holds a token of any length"),
@@ -145,7 +145,9 @@ pub(super) fn capacity(capacity: Option<usize>) -> Finding {
         Some(room) => Finding::warning(
             check,
             format!("tbtoken holds only {room} characters; ThingsBoard's tokens often have 500 and more"),
-            "Make it varchar(max). A token that does not fit is not written, and its customer is parked.",
+            format!(
+                "Make it varchar(max): {widen} A token that does not fit is not written, and its customer is parked."
+            ),
         ),
     }
 }
@@ -182,10 +184,10 @@ pub(super) fn records(why_not: Option<&str>, schema_command: &str) -> Finding {
 }
 
 /// The rows that are left alone.
-pub(super) fn rows(facts: &Facts, eligible: usize) -> Vec<Finding> {
+pub(super) fn rows(rows: u64, ineligible: &[Ineligible], eligible: usize) -> Vec<Finding> {
     let check = "rows";
-    let mut findings = vec![Finding::ok(check, format!("{} rows, {eligible} of them eligible", facts.rows))];
-    for Ineligible { blank, count, examples } in &facts.ineligible {
+    let mut findings = vec![Finding::ok(check, format!("{rows} rows, {eligible} of them eligible"))];
+    for Ineligible { blank, count, examples } in ineligible {
         let more = if *count > examples.len() as u64 { ", …" } else { "" };
         findings.push(Finding::note(
             check,
@@ -260,7 +262,10 @@ fn some(ids: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::Level;
     use super::*;
+    use crate::model::{CustomerId, Row, Secret};
+    use crate::store::facts::Counting;
 
     fn sample(issued: &str, shown: &str, life: i64) -> Sample {
         Sample { issued_at: issued.parse().unwrap(), shown: shown.parse().unwrap(), life }
@@ -301,7 +306,111 @@ mod tests {
         assert!(skew(clock(-20), now).remedy.is_none());
         assert!(skew(clock(-90), now).found.contains("90 s behind"));
         assert!(skew(clock(90), now).found.contains("90 s ahead of"));
-        assert!(capacity(None).remedy.is_none() && capacity(Some(8000)).remedy.is_none());
-        assert!(capacity(Some(255)).remedy.is_some());
+        assert!(capacity(None, "").remedy.is_none() && capacity(Some(8000), "").remedy.is_none());
+        assert!(capacity(Some(255), "ALTER TABLE t;").remedy.unwrap().contains("ALTER TABLE t;"));
+    }
+
+    fn customers(urls: &[&str]) -> Vec<Customer> {
+        let row = |(number, url): (usize, &&str)| Row {
+            id: CustomerId::new(format!("c{number}")),
+            url: Some((*url).to_owned()),
+            username: Some("u".to_owned()),
+            password: Some(Secret::new("p")),
+            has_token: false,
+            expiry: None,
+        };
+        urls.iter().enumerate().filter_map(|url| Customer::from_row(row(url), None)).collect()
+    }
+
+    #[test]
+    fn each_server_is_looked_at_once_and_what_is_wrong_with_a_url_is_told_once_with_its_rows() {
+        let (servers, findings) = urls(&customers(&["https://tb", "https://tb/", "https://other"]), false);
+        assert_eq!((servers.len(), findings.len()), (2, 0));
+
+        let bad = ["ftp://tb", "http://tb", "https://tb?x", "ftp://other", "http://tb/"];
+        let (servers, findings) = urls(&customers(&bad), false);
+        assert_eq!(servers.len(), 1);
+        let found: Vec<(Level, &str)> =
+            findings.iter().map(|finding| (finding.level, finding.found.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                (
+                    Level::Error,
+                    "2 rows cannot be used: tb_url begins neither with http:// nor with https:// (c0, c3)"
+                ),
+                (Level::Error, "1 row cannot be used: tb_url holds a query or a fragment (c2)"),
+                (Level::Warning, "2 rows with an http URL: the passwords are sent unencrypted (c1, c4)"),
+            ]
+        );
+        let (_, findings) = urls(&customers(&["http://tb"]), true);
+        assert_eq!(findings[0].level, Level::Error, "where https is required they are not renewed");
+    }
+
+    #[test]
+    fn of_many_rows_five_are_named() {
+        assert_eq!(some(&["1", "2", "3", "4", "5"]), "1, 2, 3, 4, 5");
+        assert_eq!(some(&["1", "2", "3", "4", "5", "6"]), "1, 2, 3, 4, 5, …");
+        let mut counting = Counting::default();
+        for id in ["1", "2", "3", "4", "5"] {
+            counting.add(&["tb_url"], id);
+        }
+        counting.add(&["tb_username", "tb_url"], "6");
+        let told = |counting: Counting| -> Vec<String> {
+            rows(9, &counting.finish(), 3).into_iter().map(|finding| finding.found).collect()
+        };
+        let mut expected = [
+            "9 rows, 3 of them eligible",
+            "5 left alone: tb_url blank (1, 2, 3, 4, 5)",
+            "1 left alone: tb_username and tb_url blank (6)",
+        ];
+        assert_eq!(told(counting), expected);
+        let mut counting = Counting::default();
+        for id in ["1", "2", "3", "4", "5", "7"] {
+            counting.add(&["tb_url"], id);
+        }
+        expected[1] = "6 left alone: tb_url blank (1, 2, 3, 4, 5, …)";
+        assert_eq!(told(counting), expected[..2]);
+    }
+
+    /// In winter, rows of the summer are an hour further ahead, or less far behind.
+    #[test]
+    fn p08_a_clock_is_recognized_by_rows_of_the_other_half_of_the_year() {
+        let summer = sample("2026-07-20T10:00:00Z", "2026-07-20T12:15:00", 9000);
+        assert_eq!(clock_of(&[summer], 60), Seems::Local(1));
+        let winter = sample("2026-01-20T10:00:00Z", "2026-01-20T11:15:00", 9000);
+        assert_eq!(clock_of(&[winter], 120), Seems::Local(1));
+        // London: what is written in UTC is no local time, although winter there looks so.
+        let utc = sample("2026-07-20T10:00:00Z", "2026-07-20T10:15:00", 9000);
+        assert_eq!(clock_of(&[utc], 60), Seems::Utc(1));
+    }
+
+    #[test]
+    fn a_zone_of_its_own_leaves_nothing_to_choose_and_no_token_nothing_to_see() {
+        let clock = |offset_minutes| Some(ServerClock { utc: DateTime::UNIX_EPOCH, offset_minutes });
+        let facts = |kind: &str, offset| Facts {
+            types: vec![("tbtokenexpiry".to_owned(), kind.to_owned())],
+            clock: clock(offset),
+            ..Facts::default()
+        };
+        let said = |facts: &Facts, is_local| expiry_clock(facts, is_local).unwrap().found;
+        assert!(said(&facts("datetimeoffset(7)", 60), false).contains("a zone of its own"));
+        assert!(said(&facts("datetime", 0), false).contains("both clocks are the same"));
+        assert!(said(&facts("datetime", 60), true).contains("no row has a token yet"));
+        assert!(said(&facts("datetime", 60), true).ends_with("configured is server-local"));
+        assert_eq!(expiry_clock(&Facts { clock: None, ..facts("datetime", 60) }, false), None);
+        let utc = sample("2026-07-20T10:00:00Z", "2026-07-20T10:15:00", 9000);
+        let of_utc = |offset| Facts { sample: vec![utc], ..facts("datetime", offset) };
+        assert!(said(&of_utc(0), true).contains("the server's local time is UTC now"));
+        let wrong = expiry_clock(&of_utc(60), true).unwrap();
+        assert!(wrong.level == Level::Error && wrong.remedy.unwrap().contains("\"utc\""));
+        let odd = sample("2026-07-20T10:00:00Z", "2026-07-20T10:47:00", 9000);
+        assert!(
+            said(&Facts { sample: vec![odd], ..facts("datetime", 60) }, false).contains("do not show which")
+        );
+        assert_eq!(
+            (offset(0), offset(-90), offset(330)),
+            ("+00:00".into(), "-01:30".into(), "+05:30".into())
+        );
     }
 }

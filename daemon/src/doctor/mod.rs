@@ -52,6 +52,7 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
                 ));
                 return Report { store: name, findings };
             }
+            findings.extend(look::file(path));
             match SqliteStore::new(path, table, config.fallback_url.clone()) {
                 Ok(store) => examine_store(config, clock, &store, &mut findings).await,
                 Err(error) => findings.push(Finding::error(
@@ -112,20 +113,24 @@ async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, fi
         Err(error) => return findings.push(Finding::error("database", error.to_string(), error.remedy())),
     };
     let now = began + (clock.now() - began) / 2;
-    findings.push(Finding::ok("database", facts.protection.as_deref().unwrap_or("it can be read")));
+    let read = if facts.rows.is_some() { "it can be read" } else { "it can be reached" };
+    let protection = facts.protection.as_ref().map_or(String::new(), |protection| format!("; {protection}"));
+    findings.push(Finding::ok("database", format!("{read}{protection}")));
     let types: Vec<String> = facts.types.iter().map(|(column, kind)| format!("{column} {kind}")).collect();
     if !types.is_empty() {
         findings.push(Finding::ok("table", types.join(", ")));
     }
-    findings.push(judge::capacity(facts.capacity));
+    findings.push(judge::capacity(facts.capacity, &facts.widen));
     findings.extend(facts.permissions.iter().map(judge::permission));
     findings.push(judge::records(facts.records.as_deref(), &schema_command(config)));
     if let Some(server) = facts.clock {
         findings.push(judge::skew(server, now));
     }
     let is_local = matches!(&config.store, StoreConfig::Mssql(settings) if settings.expiry_clock == ExpiryClock::ServerLocal);
-    findings.extend(judge::expiry_clock(&facts, is_local));
-    findings.extend(judge::rows(&facts, customers.len()));
+    if let Some(rows) = facts.rows {
+        findings.extend(judge::expiry_clock(&facts, is_local));
+        findings.extend(judge::rows(rows, &facts.ineligible, customers.len()));
+    }
     for problem in &problems {
         findings.push(Finding::warning(
             "rows",

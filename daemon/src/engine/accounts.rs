@@ -18,7 +18,7 @@ enum Standing {
     Proven,
     /// The server has refused it for good; what the others are told.
     Refused(Failure),
-    /// The one who went first has learned nothing about the password.
+    /// The one who went first has learned nothing about the password; what the others are told.
     Unclear(Failure),
 }
 
@@ -39,6 +39,16 @@ impl Account {
     /// An account whose password was refused before, for one whose row says the same.
     pub fn refused(failure: Failure) -> Self {
         Self(Standing::Refused(failure))
+    }
+
+    /// An account whose password was sent without a clear answer, for one whose row says the same; that one waits.
+    pub fn in_doubt(failure: Failure) -> Self {
+        Self(Standing::Unclear(failure))
+    }
+
+    /// Whether it is not known what the server made of the password.
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self.0, Standing::Unclear(_))
     }
 
     /// Whether the password may be sent now.
@@ -65,7 +75,7 @@ impl Account {
             Some(failure) if failure.is_permanent() => Standing::Refused(failure.for_others(id)),
             // Proven is proven: a server in trouble says nothing about the password.
             Some(_) if self.0 == Standing::Proven => return,
-            Some(failure) => Standing::Unclear(failure.clone()),
+            Some(failure) => Standing::Unclear(failure.in_doubt_for_others(id)),
         };
     }
 }
@@ -119,7 +129,12 @@ mod tests {
         account.asking();
         let timeout = Failure::Timeout { after: Duration::from_secs(10) };
         account.answered(&id(), Some(&timeout));
-        assert_eq!(account.may_ask(), Permission::NotNow(timeout));
+        let Permission::NotNow(failure) = account.may_ask() else { panic!("{account:?}") };
+        assert_eq!(failure.kind(), crate::model::FailureKind::Timeout);
+        assert_eq!(
+            failure.for_the_untried(),
+            "not asked yet: the server did not answer within 10 s (for customer first, whose row has the same URL, user and password)"
+        );
     }
 
     proptest! {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -25,9 +26,17 @@ use crate::thingsboard::{Logins, NotRenewed};
 /// The most tokens that one call of the store is given.
 const BATCH: usize = 100;
 
-/// How long a pass begins new logins. Whoever becomes due meanwhile waits for its end: with a request time-out of ten
-/// seconds and some time to look at the table, that stays below the half minute that a token of a minute leaves.
-pub const BUDGET: Duration = Duration::from_secs(12);
+/// How long a pass may last: whoever becomes due meanwhile waits for its end. With some time to look at the table that stays
+/// below the half minute that a token of a minute leaves.
+const LONGEST: Duration = Duration::from_secs(22);
+
+/// The longest wait for an answer with which a pass keeps to that.
+pub const LONGEST_REQUEST: Duration = Duration::from_secs(20);
+
+/// How long a pass begins new logins, when an answer is waited for so long.
+pub fn budget(request_timeout: Duration) -> Duration {
+    LONGEST.saturating_sub(request_timeout).max(LONGEST - LONGEST_REQUEST)
+}
 
 /// How long logins in flight may take after the order to stop; then they are given up.
 const GRACE: Duration = Duration::from_millis(2500);
@@ -39,6 +48,8 @@ pub struct Limits {
     pub in_flight: usize,
     /// To one server.
     pub per_host: u32,
+    /// How long a pass begins new ones: see [`budget`].
+    pub budget: Duration,
 }
 
 /// What a pass works with.
@@ -87,7 +98,7 @@ pub async fn run<S: Store, L: Logins>(
         obtained: plan.saves.into(),
         store_error: None,
         gates,
-        ends_at: Instant::now() + BUDGET,
+        ends_at: Instant::now() + tools.limits.budget,
     };
     for event in moved {
         pass.report(event).await;
@@ -162,6 +173,10 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                     give_up = Some(Instant::now() + GRACE);
                 }
                 () = at(give_up), if !logins.is_empty() => {
+                    // An answer that is here counts.
+                    while let Some(Some(login)) = logins.next().now_or_never() {
+                        self.ended(login).await;
+                    }
                     logins.clear();
                     self.give_up().await;
                 }
@@ -207,7 +222,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 let now = self.tools.clock.now();
                 let took = TimeDelta::from_std(latency).unwrap_or_default();
                 let skew = Skew::measure(token.issued_at(), now, took);
-                let renewal = Renewal::new(&attempt.customer, token, now, self.tools.lifetime);
+                let mut renewal = Renewal::new(&attempt.customer, token, now, self.tools.lifetime);
+                renewal.replaces = attempt.replaces;
                 self.obtained.push_back(renewal.clone());
                 let renewal = Box::new(renewal);
                 self.report(Event::Obtained { renewal, refresh_token, via, latency, skew }).await;
@@ -358,5 +374,19 @@ async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p12_a_pass_ends_before_a_token_of_a_minute_does_whatever_the_time_out() {
+        for seconds in 1..=LONGEST_REQUEST.as_secs() {
+            let timeout = Duration::from_secs(seconds);
+            assert!(budget(timeout) + timeout <= LONGEST, "{timeout:?}");
+            assert!(budget(timeout) >= Duration::from_secs(2), "{timeout:?}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::accounts::Account;
 use super::backoff::Backoff;
-use super::state::{Entry, State};
+use super::state::{Entry, Known, State};
 use crate::model::{
     BaseUrl, Customer, CustomerId, Failure, FailureNote, Fingerprint, Lifetime, Renewal, Secret, TokenStatus,
 };
@@ -106,6 +106,8 @@ pub struct Attempt {
     pub base: BaseUrl,
     /// What to try before the password; it was obtained with exactly these credentials.
     pub refresh_token: Option<Secret>,
+    /// The expiry in its row, if the new one may be earlier: see [`Entry::ahead_of_its_time`].
+    pub replaces: Option<DateTime<Utc>>,
     /// What speaks for its credentials.
     pub proof: Proof,
     /// Its place in [`Plan::accounts`]: those with the same URL, user and password share one.
@@ -120,7 +122,8 @@ pub enum Proof {
     RefreshToken,
     /// They have brought a token since the daemon started.
     Proven,
-    /// They, or other ones of the same row, brought a token once, and no failure came after it.
+    /// The row has had a token from the server before the daemon started, and no failure came after it. They have not been
+    /// changed since the start.
     Once,
     /// Nothing.
     None,
@@ -129,11 +132,13 @@ pub enum Proof {
 impl Proof {
     fn of(entry: &Entry) -> Self {
         let record = &entry.record;
-        match (&entry.refresh_token, entry.proven) {
+        match (entry.usable_refresh_token(), entry.known) {
             (Some(_), _) => Self::RefreshToken,
-            (None, true) => Self::Proven,
-            (None, false) if record.last_success_at.is_some() && record.failure.is_none() => Self::Once,
-            (None, false) => Self::None,
+            (None, Known::Proven) => Self::Proven,
+            (None, Known::Found) if record.last_success_at.is_some() && record.failure.is_none() => {
+                Self::Once
+            }
+            (None, Known::Found | Known::New) => Self::None,
         }
     }
 }
@@ -144,7 +149,7 @@ pub fn verdict(entry: &Entry, now: DateTime<Utc>, policy: &Policy) -> Verdict {
         return Verdict::Save;
     }
     let window = entry.window(policy.window);
-    let status = TokenStatus::at(now, entry.customer.has_token, entry.customer.expiry, window);
+    let status = entry.status_at(now, policy.window);
     match &entry.record.failure {
         Some(failure) if failure.permanent => Verdict::Parked,
         Some(failure) if status != TokenStatus::Valid => match failure.next_attempt_at {
@@ -195,13 +200,14 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
             Selection::Rest(ids) => ids.contains(id),
         })
     };
-    let mut accounts = Accounts { state, selections, known: HashMap::new() };
+    let mut accounts =
+        Accounts { state, selections, in_doubt: in_doubt(state, now, policy), known: HashMap::new() };
     for (id, entry) in state.entries() {
         let verdict = verdict(entry, now, policy);
         match (&entry.unsaved, selections.iter().any(|selection| selection.picks(id, verdict))) {
             // Whatever was asked for: nobody logs in again for a token that is here.
             (Some(renewal), _) => plan.saves.push(Renewal::clone(renewal)),
-            (None, true) => plan.add(entry, policy, &mut accounts),
+            (None, true) => plan.add(entry, now, policy, &mut accounts),
             (None, false) if verdict == Verdict::Parked && reports_parked(id) => plan.parked.push(id.clone()),
             (None, false) => {}
         }
@@ -211,16 +217,18 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
             plan.unknown.extend(ids.iter().filter(|id| state.entry(id).is_none()).cloned());
         }
     }
-    // Those who have not failed before those who have, then whoever ends first: the sick must not hold up the others.
+    // Whoever ends first. Those last who fail and have no token to lose: the sick must not hold up the others.
     plan.attempts.sort_by_cached_key(|attempt| {
-        let failing = state.entry(&attempt.customer.id).is_some_and(|entry| entry.record.failure.is_some());
-        (failing, attempt.customer.expiry)
+        let fails = state.entry(&attempt.customer.id).is_some_and(|entry| entry.record.failure.is_some());
+        let lives_until = attempt.customer.expiry.filter(|_| attempt.replaces.is_none());
+        let has_ended = !attempt.customer.has_token || lives_until.is_none_or(|expiry| expiry < now);
+        (fails && has_ended, lives_until)
     });
     plan
 }
 
 impl Plan {
-    fn add(&mut self, entry: &Entry, policy: &Policy, accounts: &mut Accounts<'_>) {
+    fn add(&mut self, entry: &Entry, now: DateTime<Utc>, policy: &Policy, accounts: &mut Accounts<'_>) {
         let customer = &entry.customer;
         match BaseUrl::parse(&customer.credentials.url) {
             Err(why) => self.refused.push((customer.id.clone(), Failure::BadUrl(why))),
@@ -232,7 +240,8 @@ impl Plan {
                 self.attempts.push(Attempt {
                     customer: customer.clone(),
                     base,
-                    refresh_token: entry.refresh_token.clone(),
+                    refresh_token: entry.usable_refresh_token().cloned(),
+                    replaces: entry.ahead_of_its_time(now),
                     proof: Proof::of(entry),
                     account,
                 });
@@ -251,35 +260,51 @@ impl Plan {
     }
 }
 
+/// Accounts whose password was sent and may be wrong, without an answer, and is not sent again yet: with whom that was.
+type InDoubt<'a> = HashMap<&'a Fingerprint, (&'a CustomerId, &'a FailureNote)>;
+
+fn in_doubt<'a>(state: &'a State, now: DateTime<Utc>, policy: &Policy) -> InDoubt<'a> {
+    let waits = |entry: &Entry| matches!(verdict(entry, now, policy), Verdict::Wait { .. });
+    let doubts =
+        state.entries().filter_map(|(id, entry)| Some((id, entry.doubt().filter(|_| waits(entry))?)));
+    doubts.map(|(id, note)| (&note.fingerprint, (id, note))).collect()
+}
+
 /// The accounts of a plan.
 struct Accounts<'a> {
     state: &'a State,
     selections: &'a [Selection],
+    in_doubt: InDoubt<'a>,
     known: HashMap<Fingerprint, usize>,
 }
 
 impl Accounts<'_> {
     /// The place of the customer's account among `accounts`, where it is put if it is new. Its password may be tried,
-    /// unless it was refused before for a row that says the same, and nobody names one of those who have it now.
+    /// unless it was refused before for a row that says the same, or may have been, and waits. Whoever names one of those
+    /// who have it now overrides both; asking for all overrides the wait.
     fn of(&mut self, entry: &Entry, accounts: &mut Vec<Account>) -> usize {
         let Some(fingerprint) = self.state.fingerprint(&entry.customer.credentials) else {
             accounts.push(Account::default());
             return accounts.len() - 1;
         };
-        let is_named = self
-            .selections
-            .iter()
-            .any(|selection| matches!(selection, Selection::Named(ids) if ids.contains(&entry.customer.id)));
         let place = *self.known.entry(fingerprint.clone()).or_insert_with(|| {
-            let refusal = self.state.refusal(&fingerprint);
-            accounts.push(
-                refusal
-                    .map_or_else(Account::default, |(id, note)| Account::refused(Failure::shared(id, note))),
-            );
+            let refused = self.state.refusal(&fingerprint);
+            let doubt = self.in_doubt.get(&fingerprint);
+            accounts.push(match (refused, doubt) {
+                (Some((id, note)), _) => Account::refused(Failure::shared(id, note)),
+                (None, Some((id, note))) => Account::in_doubt(Failure::shared_doubt(id, note)),
+                (None, None) => Account::default(),
+            });
             accounts.len() - 1
         });
-        if is_named && let Some(account) = accounts.get_mut(place) {
-            *account = Account::default();
+        let is_named = |selection: &Selection| matches!(selection, Selection::Named(ids) if ids.contains(&entry.customer.id));
+        let asks_for_all = |selection: &Selection| matches!(selection, Selection::DueNow | Selection::All);
+        if let Some(account) = accounts.get_mut(place) {
+            let is_free =
+                account.is_in_doubt() && (entry.has_worked() || self.selections.iter().any(asks_for_all));
+            if is_free || self.selections.iter().any(is_named) {
+                *account = Account::default();
+            }
         }
         place
     }

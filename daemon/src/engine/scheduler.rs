@@ -40,6 +40,9 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_millis(4500);
 /// The shortest time between two looks at the clock for the sake of a status that changes by itself.
 const TIME_GAP: Duration = Duration::from_secs(1);
 
+/// The most records that one call of the store is given: whether it is stuck is judged by the time of a call.
+const RECORDS_AT_ONCE: usize = 1000;
+
 /// What a scheduler is made of.
 #[derive(Debug)]
 pub struct Parts<S, L> {
@@ -237,12 +240,13 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 
     /// Works a fact in.
     fn learn(&mut self, event: Event) {
-        if matches!(event, Event::SaveFailed { .. } | Event::RecordsFailed { .. }) {
+        if matches!(event, Event::RecordsFailed { .. }) {
             self.recorder.hold();
         }
         self.has_left_over |= matches!(event, Event::LeftOver(_));
         if matches!(event, Event::Saved(_)) {
             self.recorder.release();
+            self.wakes.store_worked();
         }
         self.requests.note(&event, &self.state);
         self.state.apply(event, self.clock.now(), self.rng.random());
@@ -261,7 +265,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     /// Writes the records that have changed.
     fn record(&mut self) {
         if self.recorder.is_idle() && !self.recorder.is_held() && self.state.has_unrecorded() {
-            self.recorder.write(&self.store, self.state.take_unrecorded());
+            self.recorder.write(&self.store, self.state.take_unrecorded(RECORDS_AT_ONCE));
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod entry;
 mod failing;
+mod health;
 mod hosts;
 mod records;
 mod refusals;
@@ -12,7 +13,8 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use chrono::{DateTime, Utc};
 
-pub use entry::Entry;
+pub use entry::{Entry, Known};
+use health::{Health, Use};
 pub use hosts::{Host, Hosts};
 use records::Unwritten;
 use refusals::Refusals;
@@ -41,8 +43,7 @@ pub struct State {
     removed_floor: u64,
     history: History,
     table_read_at: Option<DateTime<Utc>>,
-    read_error: Option<StoreError>,
-    write_error: Option<StoreError>,
+    health: Health,
     told: HashSet<RowProblem>,
     told_records_lost: bool,
     unwritten: Unwritten,
@@ -78,8 +79,7 @@ impl State {
             removed_floor: start,
             history: History::starting_at(start + 1),
             table_read_at: None,
-            read_error: None,
-            write_error: None,
+            health: Health::default(),
             told: HashSet::new(),
             told_records_lost: false,
             unwritten: Unwritten::default(),
@@ -160,12 +160,12 @@ impl State {
 
     /// Why the table cannot be read, if it cannot.
     pub fn read_error(&self) -> Option<&StoreError> {
-        self.read_error.as_ref()
+        self.health.read_error()
     }
 
     /// Why the store cannot be used, if it cannot.
     pub fn store_error(&self) -> Option<&StoreError> {
-        self.read_error.as_ref().or(self.write_error.as_ref())
+        self.health.error()
     }
 
     /// What the pass under way, or the last one, came to.
@@ -178,9 +178,9 @@ impl State {
         (self.by_login, self.by_refresh_token)
     }
 
-    /// The records that have changed since this was last asked.
-    pub fn take_unrecorded(&mut self) -> Vec<Record> {
-        self.unwritten.take(|id| self.entries.get(id).map(|entry| &entry.record))
+    /// Records that have changed and are to be written now, so many at most.
+    pub fn take_unrecorded(&mut self, most: usize) -> Vec<Record> {
+        self.unwritten.take(most, |id| self.entries.get(id).map(|entry| &entry.record))
     }
 
     /// Whether records wait to be written.
@@ -194,8 +194,8 @@ impl State {
             Event::Reading => self.unwritten.reading(),
             Event::TableRead(table) => self.table_read(table, at),
             Event::TableUnreadable(error) => {
-                self.lose_store(&error, at);
-                self.read_error = Some(error);
+                self.unwritten.read();
+                self.store_fails(Use::Read, error, at);
             }
             Event::PassStarted { trigger: _, attempts } => self.pass_started(attempts, at),
             Event::Attempting(id) => self.attempting(&id),
@@ -211,7 +211,7 @@ impl State {
                     let why = error.to_string();
                     self.failed(id, &Failure::Database { why }, at, roll);
                 }
-                self.cannot_write(error, at);
+                self.store_fails(Use::Save, error, at);
             }
             Event::Deferred { id, why } => self.deferred(&id, why),
             Event::LeftOver(id) => self.deferred(&id, None),
@@ -225,15 +225,22 @@ impl State {
             Event::PassFinished => self.pass_finished(at),
             Event::Recorded => {
                 self.unwritten.written();
-                self.write_works(at);
+                self.store_works(Use::Record, at);
             }
             Event::RecordsFailed { records, error } => {
                 self.unwritten.not_written(records, |id| self.entries.contains_key(id));
-                self.cannot_write(error, at);
+                self.store_fails(Use::Record, error, at);
             }
             Event::LoopStarted => self.note(at, NoticeKind::Started, None, "the loop was started".to_owned()),
             Event::LoopStopped => self.note(at, NoticeKind::Stopped, None, "the loop was stopped".to_owned()),
         }
+    }
+
+    /// Whose password is being sent, as far as is known.
+    pub fn sending_passwords(&self) -> impl Iterator<Item = &CustomerId> {
+        let sends =
+            |entry: &&Entry| entry.attempting && entry.unsaved.is_none() && entry.refresh_token.is_none();
+        self.entries.values().filter(sends).map(|entry| &entry.customer.id)
     }
 
     /// Lets time pass: brings every status up to `now`. Says when the next one changes by itself, if one does.
@@ -285,25 +292,6 @@ impl State {
         }
     }
 
-    /// Says that the store is lost, unless that is known.
-    fn lose_store(&mut self, error: &StoreError, at: DateTime<Utc>) {
-        if self.store_error().is_none() {
-            let message = format!("{error}. {}", error.remedy());
-            self.note(at, NoticeKind::StoreLost, None, message);
-        }
-    }
-
-    fn cannot_write(&mut self, error: StoreError, at: DateTime<Utc>) {
-        self.lose_store(&error, at);
-        self.write_error = Some(error);
-    }
-
-    fn write_works(&mut self, at: DateTime<Utc>) {
-        if self.write_error.take().is_some() && self.read_error.is_none() {
-            self.note(at, NoticeKind::StoreBack, None, "the database can be used again".to_owned());
-        }
-    }
-
     /// Changes an entry and gives it a new revision.
     fn touch(&mut self, id: &CustomerId, change: impl FnOnce(&mut Entry)) {
         if let Some(entry) = self.entries.get_mut(id) {
@@ -321,3 +309,6 @@ impl State {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,15 @@ pub enum Failure {
         /// What was said to the other one, and who that is.
         message: String,
     },
+    /// Not tried: another customer with the same credentials got no clear answer, and waits. What the server made of the
+    /// password is not known.
+    #[error("{message}")]
+    SharedDoubt {
+        /// What came of the other one's attempt.
+        kind: FailureKind,
+        /// The same in words, and who that is.
+        message: String,
+    },
     /// HTTP 429.
     #[error("ThingsBoard limits the rate of requests (HTTP 429)")]
     RateLimited {
@@ -154,6 +163,30 @@ impl Failure {
         Self::SharedAccount { kind: self.kind(), message: Self::tried_for(id, &self.to_string()) }
     }
 
+    /// This failure, which leaves open what the server made of the password, for the others that have the same credentials
+    /// as `id`.
+    pub fn in_doubt_for_others(&self, id: &CustomerId) -> Self {
+        Self::doubt(id, self.kind(), &self.to_string())
+    }
+
+    /// The same, as it was noted.
+    pub fn shared_doubt(other: &CustomerId, note: &FailureNote) -> Self {
+        Self::doubt(other, note.kind, &note.message)
+    }
+
+    fn doubt(id: &CustomerId, kind: FailureKind, message: &str) -> Self {
+        let message = format!("{message} (for customer {id}, whose row has the same URL, user and password)");
+        Self::SharedDoubt { kind, message }
+    }
+
+    /// What a customer is told that was not asked because of it.
+    pub fn for_the_untried(&self) -> String {
+        match self {
+            Self::SharedDoubt { message, .. } => format!("not asked yet: {message}"),
+            other => format!("not asked yet, because of others on the same server: {other}"),
+        }
+    }
+
     fn tried_for(id: &CustomerId, message: &str) -> String {
         format!("{message} (tried once, for customer {id}, whose row has the same URL, user and password)")
     }
@@ -167,7 +200,7 @@ impl Failure {
             Self::PasswordExpired => FailureKind::PasswordExpired,
             Self::PasswordViolatesPolicy => FailureKind::PasswordViolatesPolicy,
             Self::SecondFactorRequired => FailureKind::SecondFactorRequired,
-            Self::SharedAccount { kind, .. } => *kind,
+            Self::SharedAccount { kind, .. } | Self::SharedDoubt { kind, .. } => *kind,
             Self::RateLimited { .. } => FailureKind::RateLimited,
             Self::ServerError { .. } => FailureKind::ServerError,
             Self::Unreachable { .. } => FailureKind::Unreachable,
@@ -195,7 +228,8 @@ impl Failure {
             | Self::BadUrl(_)
             | Self::InsecureUrl
             | Self::TokenTooLong { .. } => true,
-            Self::RateLimited { .. }
+            Self::SharedDoubt { .. }
+            | Self::RateLimited { .. }
             | Self::ServerError { .. }
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
@@ -287,22 +321,22 @@ impl FailureKind {
                 "Trying again could lock the account. Correct tb_username or tb_password in the customer's row; the change is picked up by itself."
             }
             Self::AccountDisabled => {
-                "In ThingsBoard, on the details page of the user (Customers, Manage customer users), press Enable User Account, then refresh this customer by name. If tb_username should be another one, correct it in the customer's row."
+                "In ThingsBoard, on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins), press Enable User Account, then refresh this customer by name. If tb_username should be another one, correct it in the customer's row."
             }
             Self::AccountLocked => {
-                "First correct tb_password in the customer's row. Then, in ThingsBoard, an administrator must press Enable User Account on the details page of the user (Customers, Manage customer users); after that, refresh this customer by name."
+                "First correct tb_password in the customer's row. Then, in ThingsBoard, an administrator must press Enable User Account on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins); after that, refresh this customer by name."
             }
             Self::PasswordExpired => {
                 "Log in to ThingsBoard's login page as this user and set the new password that it asks for, then write it to tb_password in the customer's row; the change is picked up by itself."
             }
             Self::PasswordViolatesPolicy => {
-                "Log in to ThingsBoard's login page as this user and set a password that its policy accepts (an administrator sees the policy under Settings, Security), then write it to tb_password in the customer's row; the change is picked up by itself."
+                "Press Forgot your password? on ThingsBoard's login page: it sends a link to the user's e-mail address. Set a password that the policy accepts (a system administrator sees it under Security, General, Password policy), then write it to tb_password in the customer's row; the change is picked up by itself."
             }
             Self::SecondFactorRequired => {
-                "Write a user without two-factor authentication to tb_username and tb_password in the customer's row. Or turn it off for this user in ThingsBoard (as the user: Account, Security; for all: Settings, Two-factor authentication), then refresh this customer by name."
+                "Write a user without two-factor authentication to tb_username and tb_password in the customer's row. Or turn it off for this user in ThingsBoard (as the user: Account, Security; for all, as a system administrator: Security, Two-factor authentication), then refresh this customer by name."
             }
             Self::RateLimited => {
-                "It is tried again by itself, more slowly. If this stays, raise the limits for REST requests in ThingsBoard (Tenant profiles, the tenant's profile, Rate limits), or those of the proxy before it."
+                "It is tried again by itself, more slowly. If this stays, raise the limit of the proxy before ThingsBoard for /api/auth/; those in ThingsBoard (Tenant profiles, the tenant's profile, Rate limits) do not count logins."
             }
             Self::ServerError => {
                 "It is tried again by itself. If this stays, look at the log of ThingsBoard (/var/log/thingsboard) and of the proxy before it."

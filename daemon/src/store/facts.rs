@@ -15,7 +15,7 @@ pub const SAMPLE: usize = 200;
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
-    /// How the connection is protected, in a sentence; none for a file.
+    /// How the connection is protected; none for a file.
     pub protection: Option<String>,
     /// The time there, and how many minutes its local time is ahead of UTC.
     pub clock: Option<ServerClock>,
@@ -23,12 +23,14 @@ pub struct Facts {
     pub types: Vec<(String, String)>,
     /// The most characters that `tbtoken` holds, if there is a limit.
     pub capacity: Option<usize>,
+    /// The statement that takes the limit away.
+    pub widen: String,
     /// What may be done, and the statement that would allow it.
     pub permissions: Vec<Permission>,
     /// Why records cannot be kept, if they cannot.
     pub records: Option<String>,
-    /// Rows in all.
-    pub rows: u64,
+    /// Rows in all; `None` if they may not be read, and then nothing else is known of them.
+    pub rows: Option<u64>,
     /// Rows that are left alone.
     pub ineligible: Vec<Ineligible>,
     /// Rows with a token and an expiry.
@@ -96,11 +98,11 @@ pub trait Examine {
 
 /// Counts rows by what they lack.
 #[derive(Debug, Default)]
-pub(super) struct Counting(Vec<Ineligible>);
+pub(crate) struct Counting(Vec<Ineligible>);
 
 impl Counting {
     /// One more row, which lacks these columns.
-    pub(super) fn add(&mut self, blank: &[&str], id: &str) {
+    pub(crate) fn add(&mut self, blank: &[&str], id: &str) {
         let blank = blank.join(" and ");
         let at = self.0.iter().position(|kind| kind.blank == blank).unwrap_or_else(|| {
             self.0.push(Ineligible { blank, count: 0, examples: Vec::new() });
@@ -115,7 +117,7 @@ impl Counting {
     }
 
     /// What was counted.
-    pub(super) fn finish(self) -> Vec<Ineligible> {
+    pub(crate) fn finish(self) -> Vec<Ineligible> {
         self.0
     }
 }

@@ -62,6 +62,20 @@ pub struct RowProblem {
     pub what: String,
 }
 
+impl RowProblem {
+    /// Its record holds something that is no time. Whether it is parked is known all the same.
+    fn record_without_time(row: &str) -> Self {
+        let what = "a time in its record in tbtokend_state cannot be read; it counts as unknown";
+        Self { row: row.to_owned(), what: what.to_owned() }
+    }
+
+    /// Its record says nothing at all.
+    fn unreadable_record(row: &str) -> Self {
+        let what = "its record in tbtokend_state cannot be read; it counts as never tried";
+        Self { row: row.to_owned(), what: what.to_owned() }
+    }
+}
+
 /// What became of one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {
@@ -163,13 +177,15 @@ impl StoreError {
             ),
             Self::CannotOpen { place, .. } => {
                 format!(
-                    "Check that {place} and its folder exist and belong to the daemon's user; under systemd it may write in /var/lib/tbtokend, and elsewhere where a drop-in with ReadWritePaths= says so."
+                    "Check that {place} and its folder exist and belong to the daemon's user, for others cannot look into it; under systemd it may write in /var/lib/tbtokend, and elsewhere where a drop-in with ReadWritePaths= says so."
                 )
             }
             Self::MissingTable { table, .. } => {
                 format!("Create {table}, or point the configuration to the right database.")
             }
-            Self::MissingColumn { table, column } => format!("Add the column {column} to {table}."),
+            Self::MissingColumn { table, column } => {
+                format!("Add the column {column} to {table}, or point store.table to the right table.")
+            }
             Self::ReadOnly { place } => {
                 format!("Make {place}, its folder and its file system writable for the daemon's user.")
             }

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -30,8 +30,14 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct SqliteStore {
     description: String,
-    jobs: mpsc::Sender<Job>,
+    /// There until it is dropped.
+    jobs: Option<mpsc::Sender<Job>>,
+    /// Ends when the thread has closed the file.
+    closed: Mutex<mpsc::Receiver<()>>,
 }
+
+/// How long is waited at the end for the file to be closed; a disk that does not answer must not hold up the end.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A piece of work for the thread.
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
@@ -69,7 +75,7 @@ impl SqliteStore {
     /// The thread could not be started.
     pub fn new(path: &Path, table: &str, fallback_url: Option<String>) -> std::io::Result<Self> {
         let place = path.display().to_string();
-        let mut worker = Worker {
+        let worker = Worker {
             path: path.to_owned(),
             place: place.clone(),
             table: table.to_owned(),
@@ -79,12 +85,17 @@ impl SqliteStore {
             key: None,
         };
         let (jobs, queue) = mpsc::channel::<Job>();
+        let (closing, closed) = mpsc::channel();
         thread::Builder::new().name("sqlite".to_owned()).spawn(move || {
+            let _closing = closing;
+            // Dropped before the other, and the file with it.
+            let mut worker = worker;
             for job in queue {
                 job(&mut worker);
             }
         })?;
-        Ok(Self { description: format!("sqlite {place}"), jobs })
+        let (jobs, closed) = (Some(jobs), Mutex::new(closed));
+        Ok(Self { description: format!("sqlite {place}"), jobs, closed })
     }
 
     /// Has the thread do `work` and waits for it.
@@ -101,8 +112,17 @@ impl SqliteStore {
             place: self.description.clone(),
             why: "its thread has ended; this is a bug, please report it and restart tbtokend".to_owned(),
         };
-        self.jobs.send(Box::new(job)).map_err(|_| stopped())?;
+        self.jobs.as_ref().ok_or_else(stopped)?.send(Box::new(job)).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
+    }
+}
+
+impl Drop for SqliteStore {
+    /// Waits until the file is closed: only then everything is in it, and who copies it after the daemon has ended has all.
+    fn drop(&mut self) {
+        self.jobs = None;
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = closed.recv_timeout(CLOSE_TIMEOUT);
     }
 }
 
@@ -206,7 +226,17 @@ impl Worker {
     }
 }
 
-/// SQLite's error as ours. The texts of SQLite name tables and columns, never values.
+/// What SQLite says, which names tables and columns, but never values. Without the statement, which is ours and says
+/// nothing to anybody else.
+fn words(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        rusqlite::Error::FromSqlConversionFailure(_, _, why) => why.to_string(),
+        error => error.to_string(),
+    }
+}
+
+/// SQLite's error as ours.
 fn translate(place: &str, error: &rusqlite::Error) -> StoreError {
     let place = place.to_owned();
     match error.sqlite_error_code() {
@@ -217,9 +247,9 @@ fn translate(place: &str, error: &rusqlite::Error) -> StoreError {
         // The file that its readers share cannot grow.
         Some(ErrorCode::SystemIoFailure) if is_no_room(error) => StoreError::DiskFull { place },
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            StoreError::CannotOpen { place, why: error.to_string() }
+            StoreError::CannotOpen { place, why: words(error) }
         }
-        _ => StoreError::Failed { place, why: error.to_string() },
+        _ => StoreError::Failed { place, why: words(error) },
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<String>,
     /// `Date`, by which a `Retry-After` that is a date is read: both are by the server's clock.
     pub(super) date: Option<String>,
-    /// The body; `None` if it was longer than is read.
+    /// The body; `None` if it was longer than is read, or broke off in an answer whose status says enough.
     pub(super) body: Option<Vec<u8>>,
 }
 
@@ -61,8 +61,9 @@ pub(super) fn read_login(answer: &Answer) -> Result<Grant, Failure> {
     }
 }
 
-/// What the answer to a renewal means. Whatever the server has against the refresh token (expired, session ended,
-/// password changed, not a refresh token at all), the password is asked next; only a server in trouble is not.
+/// What the answer to a renewal means. When the server has something against the refresh token (expired, session ended,
+/// password changed, not a refresh token at all), the password is asked next; not when it is in trouble, nor when somebody
+/// else answers: a portal or a page about maintenance gets no password.
 pub(super) fn read_renewal(answer: &Answer) -> Result<Grant, NotRenewed> {
     match read_login(answer) {
         Ok(grant) => Ok(grant),
@@ -70,9 +71,11 @@ pub(super) fn read_renewal(answer: &Answer) -> Result<Grant, NotRenewed> {
         Err(Failure::ServerError { status: 500 }) if error_body(answer).is_some_and(is_token_scope) => {
             Err(NotRenewed::Refused)
         }
-        Err(failure @ (Failure::RateLimited { .. } | Failure::ServerError { .. })) => {
-            Err(NotRenewed::Failed(failure))
-        }
+        Err(
+            failure @ (Failure::RateLimited { .. }
+            | Failure::ServerError { .. }
+            | Failure::UnexpectedResponse(_)),
+        ) => Err(NotRenewed::Failed(failure)),
         Err(_) => Err(NotRenewed::Refused),
     }
 }

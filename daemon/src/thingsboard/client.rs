@@ -32,6 +32,26 @@ pub struct ClientSettings {
     pub proxy: Option<String>,
 }
 
+impl ClientSettings {
+    /// Whether a client could be built with these settings, so that it is known before there is need of one.
+    ///
+    /// # Errors
+    /// [`ClientError`] names the setting that cannot be used.
+    pub fn check(&self) -> Result<(), ClientError> {
+        self.authorities()?;
+        self.proxy()?;
+        Ok(())
+    }
+
+    fn authorities(&self) -> Result<Option<Vec<Certificate>>, ClientError> {
+        self.ca_file.as_deref().map(authorities).transpose()
+    }
+
+    fn proxy(&self) -> Result<Option<Proxy>, ClientError> {
+        self.proxy.as_ref().map(|url| Proxy::all(url).map_err(|_| ClientError::Proxy)).transpose()
+    }
+}
+
 /// Why the client cannot be built. The text names the setting.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -62,6 +82,7 @@ pub enum ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    connect_timeout: Duration,
     request_timeout: Duration,
 }
 
@@ -92,14 +113,15 @@ impl Client {
             // A login that the server may have counted is never repeated behind our back.
             .retry(reqwest::retry::never())
             .no_proxy();
-        if let Some(path) = &settings.ca_file {
-            builder = builder.tls_certs_merge(authorities(path)?);
+        if let Some(authorities) = settings.authorities()? {
+            builder = builder.tls_certs_merge(authorities);
         }
-        if let Some(proxy) = &settings.proxy {
-            builder = builder.proxy(Proxy::all(proxy).map_err(|_| ClientError::Proxy)?);
+        if let Some(proxy) = settings.proxy()? {
+            builder = builder.proxy(proxy);
         }
         let http = builder.build().map_err(ClientError::Build)?;
-        Ok(Self { http, request_timeout: settings.request_timeout })
+        let ClientSettings { connect_timeout, request_timeout, .. } = *settings;
+        Ok(Self { http, connect_timeout, request_timeout })
     }
 
     async fn post(
@@ -115,7 +137,13 @@ impl Client {
         };
         let (location, retry_after, date) = (header(LOCATION), header(RETRY_AFTER), header(DATE));
         let status = response.status().as_u16();
-        let body = bounded_body(&mut response).await?;
+        let body = match bounded_body(&mut response).await {
+            Ok(body) => body,
+            Err(error) if status == 200 => return Err(error),
+            // That it was refused was heard, whatever became of the reason: a password that the server has counted is
+            // not sent again because the rest of its answer did not come.
+            Err(_) => None,
+        };
         Ok(Answer { status, location, retry_after, date, body })
     }
 
@@ -129,6 +157,11 @@ impl Client {
     }
 
     fn failure(&self, error: reqwest::Error) -> Failure {
+        if error.is_timeout() && error.is_connect() {
+            // Nothing was sent.
+            let why = format!("no connection within {} s", self.connect_timeout.as_secs_f32());
+            return Failure::Unreachable { why };
+        }
         if error.is_timeout() {
             return Failure::Timeout { after: self.request_timeout };
         }

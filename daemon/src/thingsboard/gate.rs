@@ -120,7 +120,7 @@ impl Gate {
 
     /// Whether it is doubtful that the next login gets an answer.
     pub fn is_cautious(&self) -> bool {
-        self.limit == 1 || matches!(self.state, Passage::Broken { .. })
+        (self.limit == 1 && self.most > 1) || matches!(self.state, Passage::Broken { .. })
     }
 
     /// Lets one login through, if there is room.
@@ -142,9 +142,10 @@ impl Gate {
         match signal {
             Signal::Well => self.well(),
             Signal::Strained => {
+                // Whoever is dead and then says 503 is not back yet: it stays at one probe a wake.
                 self.dead_in_a_row = 0;
                 self.trouble(ticket);
-                self.mend()
+                Change::None
             }
             Signal::Dead => {
                 self.dead_in_a_row = self.dead_in_a_row.saturating_add(1);
@@ -157,11 +158,6 @@ impl Gate {
                 Change::None
             }
         }
-    }
-
-    /// A login was given up before it said anything about the server.
-    pub fn abandon(&mut self, _: Ticket) {
-        self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     /// Whether nothing more can pass in this wake, however many logins end.
@@ -255,6 +251,17 @@ mod tests {
     }
 
     #[test]
+    fn one_at_a_time_is_caution_only_where_more_were_allowed() {
+        let mut gate = Gate::new(1);
+        assert!(!gate.is_cautious(), "the operator wants it so");
+        gate = Gate::new(64);
+        round(&mut gate, Signal::Strained);
+        round(&mut gate, Signal::Strained);
+        assert_eq!(gate.limit(), 1);
+        assert!(gate.is_cautious());
+    }
+
+    #[test]
     fn a_limit_that_is_not_in_use_does_not_grow() {
         let mut gate = Gate::new(64);
         for _ in 0..1000 {
@@ -298,8 +305,54 @@ mod tests {
         }
         gate.wake();
         let probe = gate.enter().unwrap();
+        assert_eq!(gate.leave(probe, Signal::Strained), Change::None, "a proxy answers for it");
+        assert!(gate.is_shut());
+        gate.wake();
+        let probe = gate.enter().unwrap();
         assert_eq!(gate.leave(probe, Signal::Well), Change::Mended);
         assert!(gate.enter().is_some());
+    }
+
+    #[test]
+    fn what_is_allowed_bounds_the_limit_from_now_on() {
+        let mut gate = Gate::new(64);
+        let passes = |gate: &mut Gate| round(gate, Signal::Well);
+        assert_eq!((passes(&mut gate), passes(&mut gate)), (4, 8));
+        gate.allow(10);
+        assert_eq!((passes(&mut gate), passes(&mut gate)), (10, 10));
+        gate.allow(0);
+        assert_eq!(
+            (passes(&mut gate), passes(&mut gate), gate.is_cautious()),
+            (1, 1, false),
+            "one is the least"
+        );
+        gate.allow(64);
+        assert_eq!((passes(&mut gate), passes(&mut gate)), (1, 2));
+    }
+
+    #[test]
+    fn only_failures_in_a_row_break_it() {
+        for between in [Signal::Well, Signal::Strained] {
+            let mut gate = Gate::new(64);
+            for signal in [Signal::Dead, Signal::Dead, between, Signal::Dead, Signal::Dead] {
+                gate.wake();
+                let ticket = gate.enter().unwrap();
+                assert_eq!(gate.leave(ticket, signal), Change::None, "after {between:?}");
+            }
+            gate.wake();
+            let ticket = gate.enter().unwrap();
+            assert_eq!(gate.leave(ticket, Signal::Dead), Change::Broke);
+        }
+    }
+
+    #[test]
+    fn every_silence_halves_the_limit_too() {
+        let mut gate = Gate::new(64);
+        round(&mut gate, Signal::Well);
+        round(&mut gate, Signal::Well);
+        let ticket = gate.enter().unwrap();
+        gate.leave(ticket, Signal::Dead);
+        assert_eq!((gate.limit(), gate.state()), (8, GateState::Open));
     }
 
     fn signals() -> impl Strategy<Value = Signal> {

@@ -105,6 +105,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Envelope)> {
     vec![
         ("request_status", plain(status(Rows::All, None))),
         ("request_status_none", plain(status(Rows::None, None))),
+        ("request_status_in_trouble", plain(status(Rows::InTrouble(20), None))),
         ("request_status_customers", plain(status(Rows::Only(ids(&["8F1C02AA", "91BE77C0"])), None))),
         ("request_status_customers_empty", plain(status(Rows::Only(vec![]), None))),
         ("request_status_since", plain(status(Rows::All, Some(981)))),
@@ -217,6 +218,7 @@ fn tokens(customers: Option<Vec<Customer>>) -> Tokens {
             missing: 5,
             parked: 4,
             retrying: 4,
+            in_trouble: 12,
         },
     }
 }
@@ -314,6 +316,11 @@ fn status_answers() -> Vec<(&'static str, Request, Answer)> {
             status_reply(tokens(Some(vec![customer(4)]))),
         ),
         (
+            "answer_status_in_trouble",
+            status(Rows::InTrouble(2), None),
+            status_reply(tokens(Some(vec![customer(4), customer(0)]))),
+        ),
+        (
             "answer_status_since",
             status(Rows::All, Some(980)),
             StatusReply { hosts: changed_host, ..status_reply(delta) },
@@ -342,7 +349,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
         done(
             Request::Stop {},
             steer(
-                "the loop is stopped",
+                "the loop is stopped; a running pass still ends",
                 Cron { running: false, refreshing: true, next_run_at: None, ..cron(Trigger::Early) },
             ),
         ),

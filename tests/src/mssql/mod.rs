@@ -8,6 +8,7 @@
 //! names it. What the real server does and this does not: locks (one request runs at a time), `GO`, procedures, several
 //! results of one connection at a time.
 
+mod browser;
 mod counters;
 mod faults;
 mod meter;
@@ -20,6 +21,7 @@ mod tables;
 mod tls;
 mod wire;
 
+pub use browser::{Browser, Says, answer as browser_answer};
 pub use counters::Stats;
 pub use faults::{Direction, Layer, When};
 pub use server::SqlServer;

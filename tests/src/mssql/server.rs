@@ -47,9 +47,9 @@ impl SqlServer {
     /// If no port can be had.
     #[must_use]
     pub fn with(settings: Settings) -> Self {
-        let shared = Shared::new(settings);
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let listener = std::net::TcpListener::bind((settings.address, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
+        let shared = Shared::new(settings);
         let server = Self { shared, address, door: Mutex::new(None) };
         server.open(listener);
         server

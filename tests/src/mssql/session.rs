@@ -190,6 +190,7 @@ impl<S> Drop for Connection<'_, S> {
     fn drop(&mut self) {
         // The reader holds the other half of the stream, which must not outlive the connection.
         self.reader.abort();
+        self.shared.update(|state| self.session.end(&mut state.database));
     }
 }
 
@@ -205,7 +206,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<'a, S> {
             }
         });
         let reader = reader.abort_handle();
-        Self { shared, messages, reader, stream, packet_size, session: Session::default() }
+        let session = Session::new(shared.lock().settings.implicit_transactions);
+        Self { shared, messages, reader, stream, packet_size, session }
     }
 
     async fn run(mut self) -> io::Result<()> {

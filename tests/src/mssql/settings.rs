@@ -1,5 +1,6 @@
 //! How a fake SQL Server is set up.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::sql::Zone;
@@ -18,6 +19,8 @@ pub struct Settings {
     pub accepts: Accepts,
     /// What its certificate is like.
     pub certificate: Certificate,
+    /// The address on which it listens.
+    pub address: Ipv4Addr,
     /// The largest packet that it agrees to.
     pub packet_size: usize,
     /// Where it stands.
@@ -26,6 +29,9 @@ pub struct Settings {
     pub skew: i64,
     /// SQL Server before 2019: 8152 in the place of 2628.
     pub is_old: bool,
+    /// Whether sessions begin with IMPLICIT_TRANSACTIONS, as `user options` of the real one can say. The real one spares
+    /// clients that call themselves ODBC.
+    pub implicit_transactions: bool,
     /// How long every request takes.
     pub latency: Duration,
 }
@@ -38,10 +44,12 @@ impl Default for Settings {
             password: format!("{}-1", canary::DATABASE),
             accepts: Accepts::Both,
             certificate: Certificate::PrivateAuthority,
+            address: Ipv4Addr::LOCALHOST,
             packet_size: 4096,
             zone: Zone::Fixed(0),
             skew: 0,
             is_old: false,
+            implicit_transactions: false,
             latency: Duration::ZERO,
         }
     }
@@ -61,7 +69,7 @@ pub enum Accepts {
 /// What a server's certificate is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certificate {
-    /// Signed by [`SqlServer::authority`](super::SqlServer::authority), for `localhost` and `127.0.0.1`.
+    /// Signed by [`SqlServer::authority`](super::SqlServer::authority), for `localhost` and its address.
     PrivateAuthority,
     /// Signed by the same authority for another name.
     WrongName,

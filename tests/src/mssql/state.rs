@@ -60,7 +60,7 @@ impl Shared {
             settings: settings.clone(),
         };
         Arc::new(Self {
-            tls: Tls::new(settings.certificate),
+            tls: Tls::new(settings.certificate, settings.address),
             state: Mutex::new(state),
             changed: Condvar::new(),
             ticks: watch::Sender::new(()),

@@ -70,6 +70,16 @@ impl SqlServer {
         });
     }
 
+    /// Has the column of a table refuse every row for which this does not hold (error 547).
+    ///
+    /// # Panics
+    /// If there is no such column, or the condition cannot be read.
+    pub fn check(&self, table: &str, column: &str, condition: &str) {
+        self.with_table(table, |table| {
+            table.check(column, condition).unwrap_or_else(|said| panic!("{condition}: {}", said.text));
+        });
+    }
+
     /// Has a trigger on a table: `OUTPUT` must go into a table then.
     pub fn add_trigger(&self, table: &str) {
         self.with_table(table, |table| table.has_trigger = true);
@@ -146,6 +156,7 @@ impl SqlServer {
             let read_only = std::mem::take(&mut state.database.read_only);
             let mut session = Session::of_the_owner();
             let outcomes = run(&mut state.database, &mut session, &request, now);
+            session.end(&mut state.database);
             (state.database.denied, state.database.read_only) = (denied, read_only);
             outcomes
         });

@@ -1,6 +1,7 @@
 //! The certificates of a fake SQL Server, and TLS in the disguise of prelogin packets.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,10 +33,10 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    pub(super) fn new(certificate: Certificate) -> Self {
+    pub(super) fn new(certificate: Certificate, address: Ipv4Addr) -> Self {
         let issuer = authority();
         let key = KeyPair::generate().expect("a key can be made");
-        let params = params(certificate);
+        let params = params(certificate, address);
         let issued = match certificate {
             Certificate::SelfSigned => params.self_signed(&key),
             _ => params.signed_by(&key, &issuer),
@@ -69,11 +70,11 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, key).expect("a certificate can be made")
 }
 
-fn params(certificate: Certificate) -> CertificateParams {
+fn params(certificate: Certificate, address: Ipv4Addr) -> CertificateParams {
     let names = match certificate {
         Certificate::WrongName => vec!["sql.elsewhere.example".to_owned()],
         Certificate::PrivateAuthority | Certificate::SelfSigned | Certificate::Expired => {
-            vec!["localhost".to_owned(), "127.0.0.1".to_owned()]
+            vec!["localhost".to_owned(), address.to_string()]
         }
     };
     let mut params = CertificateParams::new(names).expect("names of a certificate");

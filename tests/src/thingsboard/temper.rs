@@ -83,6 +83,10 @@ pub enum Temper {
     },
     /// The right answer, cut off after so many bytes.
     Cut(usize),
+    /// The right answer, cut off after so many bytes of its body.
+    CutBody(usize),
+    /// The right answer, of which nothing more comes after so many bytes of its body.
+    StuckBody(usize),
 }
 
 impl Temper {

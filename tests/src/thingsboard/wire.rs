@@ -28,6 +28,11 @@ pub(super) async fn send(
             let encoded = encode(answer, true);
             stream.write_all(&encoded[..encoded.len().min(*bytes)]).await?;
         }
+        Temper::CutBody(bytes) => stream.write_all(beginning(&encode(answer, true), answer, *bytes)).await?,
+        Temper::StuckBody(bytes) => {
+            stream.write_all(beginning(&encode(answer, true), answer, *bytes)).await?;
+            silence(stream).await?;
+        }
         Temper::Slow(latency) => {
             sleep_until(Instant::now() + *latency).await;
             stream.write_all(&encode(answer, keeps_alive)).await?;
@@ -63,6 +68,12 @@ fn encode(answer: &Answer, keeps_alive: bool) -> Vec<u8> {
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(body);
     bytes
+}
+
+/// The head, and so many bytes of the body.
+fn beginning<'a>(encoded: &'a [u8], answer: &Answer, bytes: usize) -> &'a [u8] {
+    let missing = answer.body.len().saturating_sub(bytes);
+    &encoded[..encoded.len() - missing]
 }
 
 /// Reads and says nothing until the client gives up.

@@ -76,6 +76,32 @@ fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
     daemon.until_customer("good", "is valid", |good| good.token_status == TokenStatus::Valid);
 }
 
+/// That the server refuses was heard, though not why: better parked than locked.
+#[test]
+fn p02_a_refusal_whose_body_breaks_off_is_a_refusal() {
+    let faults =
+        [("cut", Temper::CutBody(0)), ("cut-later", Temper::CutBody(9)), ("stuck", Temper::StuckBody(9))];
+    let mut installation = Installation::new().with("thingsboard.request_timeout", "1s");
+    let mut hosts = Vec::new();
+    for (name, fault) in faults {
+        let host = ThingsBoard::start();
+        installation = installation.with_row(bad_row(&host, name, 1));
+        host.set(fault);
+        hosts.push((name, host));
+    }
+    let daemon = installation.start();
+    let status = daemon.until("all are parked", |status| status.tokens.summary.parked == hosts.len());
+    for customer in status.tokens.customers.iter().flatten() {
+        let failure = customer.failure.as_ref().unwrap();
+        assert_eq!(failure.kind, FailureKind::CredentialsRejected, "{failure:?}");
+    }
+    daemon.refresh();
+    for (name, host) in &hosts {
+        assert_eq!(host.user_stats(name).wrong_passwords, 1, "{name}");
+        assert!(host.is_enabled(name), "{name}");
+    }
+}
+
 /// The daemon cannot tell a server that has counted the password from one that never saw it. Both cost one attempt; the
 /// next one has its time, also after a restart.
 #[test]

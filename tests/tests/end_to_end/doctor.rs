@@ -1,6 +1,6 @@
 //! `tbtokend doctor` and `tbtokend schema`, as the person at the terminal uses them.
 
-use tbtoken_tests::harness::{Installation, Row};
+use tbtoken_tests::harness::{Daemon, Installation, Row};
 use tbtoken_tests::thingsboard::{ThingsBoard, User};
 
 #[test]
@@ -51,6 +51,64 @@ fn the_doctor_names_what_is_wrong_sends_no_password_and_changes_nothing() {
         || finding["remedy"].is_string()));
 }
 
+/// What the daemon would say at its start, the doctor says before.
+#[test]
+fn the_doctor_sees_what_is_wrong_with_our_own_tables() {
+    let installation = Installation::new();
+    let doctor = |sql: &str| {
+        installation.table().execute(sql);
+        let config = installation.write_config();
+        let output = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
+        (output.code, output.stdout)
+    };
+    let (code, said) = doctor("CREATE TABLE tbtokend_state (x)");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("tbtokend_state cannot be used (table tbtokend_state has no column"), "{said}");
+    assert!(said.contains("forgotten at a restart"), "{said}");
+    let (code, said) = doctor("DROP TABLE tbtokend_state");
+    assert_eq!(code, Some(0), "the daemon makes it: {said}");
+    let daemon = installation.start();
+    daemon.until("it was read", |status| status.daemon.store_ok && status.tokens.success);
+    drop(daemon);
+    let (code, said) = doctor(
+        "INSERT INTO tbtokend_state (customer_id, failures, parked, renewals, updated_at)
+         VALUES ('acme', 1, 1, 0, 'soon')",
+    );
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("acme: a time in its record in tbtokend_state cannot be read"), "{said}");
+}
+
+/// One strange row is that row's problem, for the doctor as for the daemon.
+#[test]
+fn the_doctor_goes_on_where_a_row_has_no_readable_id() {
+    let installation = Installation::new();
+    installation.table().execute(
+        "INSERT INTO customer_settings (customer_id, tb_username, tb_password, tb_url)
+         VALUES (CAST(x'ff00' AS TEXT), NULL, 'p', 'https://tb.example')",
+    );
+    installation.table().execute(
+        "INSERT INTO customer_settings (customer_id, tb_username, tb_password, tb_url)
+         VALUES (x'ff00', NULL, 'p', 'https://tb.example')",
+    );
+    let config = installation.write_config();
+    let output = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
+    assert!(output.stdout.contains("2 left alone: tb_username blank ((no id), (no id))"), "{output:?}");
+}
+
+#[test]
+fn the_doctor_warns_of_passwords_that_everybody_can_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let installation = Installation::new();
+    let config = installation.write_config();
+    for (mode, code) in [(0o644, 1), (0o640, 0), (0o600, 0)] {
+        let path = installation.table().path();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let output = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
+        assert_eq!(output.code, Some(code), "{mode:o}: {output:?}");
+        assert_eq!(output.stdout.contains("-> chmod o= "), code == 1, "{output:?}");
+    }
+}
+
 #[test]
 fn the_doctor_has_nothing_to_say_about_a_file_that_is_yet_to_be_made() {
     let installation = Installation::new();
@@ -67,6 +125,115 @@ fn the_doctor_has_nothing_to_say_about_a_file_that_is_yet_to_be_made() {
     let output = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
     assert_eq!(output.code, Some(1), "the first start cannot make it there: {output:?}");
     assert!(output.stdout.contains("nowhere does not exist"), "{}", output.stdout);
+}
+
+/// Whom the daemon is when it is a service: anybody but root.
+const SERVICE: u32 = 65_534;
+
+/// What makes a command that of the service's user.
+fn by_service() -> [String; 4] {
+    let (uid, gid) = (format!("--reuid={SERVICE}"), format!("--regid={SERVICE}"));
+    ["setpriv".to_owned(), uid, gid, "--clear-groups".to_owned()]
+}
+
+/// An installation in a folder of the service's user, whose SQLite file the daemon makes itself. `None`, said aloud, where
+/// the tests do not run as root, or that user cannot run what was built.
+fn of_a_service() -> Option<Installation> {
+    let [program, arguments @ ..] = by_service();
+    let mut tried = std::process::Command::new(program);
+    tried.args(arguments).arg(tbtoken_tests::harness::binaries::path("tbtokend")).arg("--version");
+    let can = tried.output().is_ok_and(|output| output.status.success());
+    let installation = Installation::new();
+    let chown = |path: &std::path::Path| std::os::unix::fs::chown(path, Some(SERVICE), Some(SERVICE));
+    if !can || chown(installation.folder()).is_err() {
+        eprintln!("skipped: only root can start the daemon as somebody else, where everybody may run it");
+        return None;
+    }
+    std::fs::remove_file(installation.table().path()).unwrap();
+    Some(installation)
+}
+
+fn start_as_service(installation: &Installation) -> Daemon {
+    let way = by_service();
+    let way: Vec<&str> = way.iter().map(String::as_str).collect();
+    // Its configuration has just been written, by root and for root alone.
+    let config = installation.folder().join("config.toml");
+    let hand_over = |_: &mut std::process::Command| {
+        std::os::unix::fs::chown(config, Some(SERVICE), Some(SERVICE)).unwrap();
+    };
+    let daemon = installation.launch_by(&way, hand_over).wait_until_ready();
+    daemon.until("it has its table", |status| status.tokens.as_of.is_some());
+    daemon
+}
+
+/// Who owns what lies beside the SQLite file, and the file.
+fn owners(installation: &Installation) -> Vec<(String, u32)> {
+    let files = std::fs::read_dir(installation.folder()).unwrap().map(Result::unwrap);
+    let owner = |file: std::fs::DirEntry| {
+        let name = file.file_name().into_string().unwrap();
+        let uid = std::os::unix::fs::MetadataExt::uid(&file.metadata().ok()?);
+        name.starts_with("customers.db").then_some((name, uid))
+    };
+    files.filter_map(owner).collect()
+}
+
+/// `sudo tbtokend doctor` looks into the file of a daemon that is not root, and that must go on writing it.
+#[test]
+fn the_doctor_of_root_leaves_the_file_to_the_daemons_user() {
+    let Some(installation) = of_a_service() else { return };
+    let thingsboard = ThingsBoard::start();
+    let config = installation.write_config();
+    let examine = |when: &str| {
+        let output = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
+        assert!(output.stdout.contains("ok       permission     writing to"), "{when}: {output:?}");
+        for (file, owner) in owners(&installation) {
+            assert_eq!(owner, SERVICE, "{when}: {file}");
+        }
+    };
+    let insert = |id: &str| {
+        // As `sudo -u tbtokend sqlite3` would; our own connection is root's, and is gone at once.
+        installation.table().insert([&Row::new(id, &thingsboard.add(User::new(id)))]);
+    };
+    let mut daemon = start_as_service(&installation);
+    insert("first");
+    daemon.until_customer("first", "is valid", |one| one.last_success_at.is_some());
+    examine("beside the daemon");
+    insert("second");
+    daemon.until_customer("second", "is valid", |one| one.last_success_at.is_some());
+    // What it leaves lying is taken up by root.
+    daemon.kill();
+    assert!(owners(&installation).len() > 1, "there is a -wal: {:?}", owners(&installation));
+    examine("after kill -9");
+    let mut daemon = start_as_service(&installation);
+    insert("third");
+    daemon.until_customer("third", "is valid", |one| one.last_success_at.is_some());
+    daemon.stop();
+    assert_eq!(owners(&installation).len(), 1, "it has put its things away: {:?}", owners(&installation));
+    examine("while nobody has it open");
+    let daemon = start_as_service(&installation);
+    insert("fourth");
+    daemon.until_customer("fourth", "is valid", |one| one.last_success_at.is_some());
+    assert_eq!(daemon.status().daemon.store_error, None);
+}
+
+/// Root has restored a copy, or filled the table by `sudo sqlite3` before the daemon made it.
+#[test]
+fn a_file_that_is_not_the_daemons_is_told_with_the_command_that_gives_it() {
+    let Some(installation) = of_a_service() else { return };
+    installation.table().create();
+    let file = installation.table().path();
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let config = installation.write_config();
+    let examine = || installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
+    let output = examine();
+    let command = format!("chown --reference={} {}", installation.folder().display(), file.display());
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stdout.contains("missing: writing to"), "{output:?}");
+    assert!(output.stdout.contains(&format!("-> Have it granted: {command}\n")), "{output:?}");
+    let done = std::process::Command::new("sh").args(["-c", &command]).status().unwrap();
+    assert!(done.success());
+    let output = examine();
+    assert_eq!(output.code, Some(0), "{output:?}");
 }
 
 #[test]

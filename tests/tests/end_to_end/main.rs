@@ -15,6 +15,8 @@ mod bad_config;
 mod bad_rows;
 mod bad_store;
 mod doctor;
+mod doctor_mssql;
+mod flat;
 mod hosts;
 mod interrupted;
 mod log_words;

@@ -2,7 +2,7 @@
 
 use tbtoken_tests::mssql::{Permission, Settings, SqlServer, Value};
 
-use crate::client::{connect, said};
+use crate::client::{Client, connect, said};
 
 async fn refused(server: &SqlServer, text: &str) -> (u32, String) {
     let mut client = connect(server).await;
@@ -33,7 +33,6 @@ async fn what_has_no_name_or_is_not_known_is_refused_and_named() {
         ("SELECT STRING_AGG(name, ',') FROM t", "STRING_AGG"),
         ("SET ROWCOUNT 5", "ROWCOUNT"),
         ("SELECT CAST(1 AS money)", "money"),
-        ("BEGIN TRANSACTION; DELETE FROM t", "transaction"),
     ] {
         let (_, text) = refused(&server, statement).await;
         assert!(text.contains(name), "{statement}: {text}");
@@ -174,4 +173,59 @@ fn a_datetime_is_not_what_it_looks_like() {
         assert_eq!(equal(&format!("CAST('{shown}' AS datetime)")), 1, "{shown}");
     }
     assert!(wrong > 50, "{wrong}");
+}
+
+/// Sends a batch and gives back the number of its error, or 0.
+async fn number_of(client: &mut Client, text: &str) -> u32 {
+    let result = match client.simple_query(format!("/* tbtokend:test */ {text}")).await {
+        Ok(stream) => stream.into_results().await.map(|_| ()),
+        Err(error) => Err(error),
+    };
+    result.err().map_or(0, |error| said(error).0)
+}
+
+/// Without XACT_ABORT an error ends its statement alone, and what stands around it is done: half of it.
+#[tokio::test]
+async fn only_with_xact_abort_an_error_takes_everything_back() {
+    let batch = "BEGIN TRANSACTION; UPDATE t SET name = 'two' WHERE id = 1; \
+                 INSERT INTO t (id) VALUES (2); UPDATE t SET name = 'three' WHERE id = 2; COMMIT";
+    for (option, names) in
+        [("ON", [Value::text("one"), Value::Null]), ("OFF", ["two", "three"].map(Value::text))]
+    {
+        let server = two_rows();
+        let mut client = connect(&server).await;
+        assert_eq!(number_of(&mut client, &format!("SET XACT_ABORT {option}; {batch}")).await, 2627);
+        let found: Vec<_> = server.execute("SELECT name FROM t").into_iter().flatten().collect();
+        assert_eq!(found, names, "{option}");
+    }
+}
+
+/// What a batch that ended early left open holds its locks until the session ends, and is undone then.
+#[tokio::test]
+async fn a_transaction_that_was_left_open_is_in_everybodys_way() {
+    let server = two_rows();
+    let mut first = connect(&server).await;
+    let batch = "BEGIN TRANSACTION; DELETE FROM t; SELECT x FROM nowhere; COMMIT";
+    assert_eq!(number_of(&mut first, batch).await, 208);
+    let mut second = connect(&server).await;
+    assert_eq!(number_of(&mut second, "SELECT id FROM t").await, 1222);
+    assert!(server.try_execute("SELECT id FROM t").unwrap_err().starts_with("1222"));
+    drop(first);
+    server.until("it is gone", |stats| stats.connections == 1).await;
+    assert_eq!(number_of(&mut second, "SELECT id FROM t").await, 0);
+    assert_eq!(server.execute("SELECT id FROM t").len(), 2, "nothing was deleted");
+}
+
+#[tokio::test]
+async fn a_server_can_begin_transactions_by_itself() {
+    let server = SqlServer::with(Settings { implicit_transactions: true, ..Settings::default() });
+    server.create("t", &[("id", "int")]);
+    let mut client = connect(&server).await;
+    assert_eq!(number_of(&mut client, "INSERT INTO t (id) VALUES (1)").await, 0);
+    assert!(server.try_execute("SELECT id FROM t").is_err(), "nobody has committed it");
+    assert_eq!(
+        number_of(&mut client, "COMMIT; SET IMPLICIT_TRANSACTIONS OFF; INSERT INTO t (id) VALUES (2)").await,
+        0
+    );
+    assert_eq!(server.execute("SELECT id FROM t").len(), 2);
 }

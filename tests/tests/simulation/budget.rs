@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::TimeDelta;
 use tbtokend::engine::handle::Outcome;
-use tbtokend::engine::pass::Limits;
+use tbtokend::engine::pass::{Limits, budget};
 use tbtokend::engine::plan::{Policy, Selection};
 use tbtokend::engine::scheduler::{Parts, Scheduler};
 use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Lifetime, Secret};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::run::Setup;
 use super::store::Memory;
 use super::thingsboard::Servers;
-use super::world::{Mood, Shared, World};
+use super::world::{Mood, REQUEST_TIMEOUT, Shared, World};
 
 const CUSTOMERS: usize = 1_500;
 
@@ -83,7 +83,7 @@ async fn story() {
         logins: Counted { servers, requests: Arc::clone(&requests) },
         clock: world.clock(),
         policy: policy(),
-        limits: Limits { in_flight: 512, per_host: 64 },
+        limits: Limits { in_flight: 512, per_host: 64, budget: budget(REQUEST_TIMEOUT) },
         autostart: true,
         seed: 1,
     });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use tbtokend::engine::handle::Handle;
-use tbtokend::engine::pass::Limits;
+use tbtokend::engine::pass::{Limits, budget};
 use tbtokend::engine::plan::{Policy, Selection};
 use tbtokend::engine::scheduler::{Parts, Scheduler};
 use tbtokend::model::{Lifetime, Record, Renewal};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::run::Setup;
 use super::store::Memory;
 use super::thingsboard::Servers;
-use super::world::{Mood, Shared, World};
+use super::world::{Mood, REQUEST_TIMEOUT, Shared, World};
 
 /// A database behind a disk that hangs, for as long as `hangs` says so.
 struct Hanging {
@@ -79,7 +79,7 @@ fn on_a_paused_clock<F: Future<Output = ()>>(story: impl FnOnce(Handle, watch::S
                 lifetime: Lifetime::Jwt,
                 require_https: false,
             },
-            limits: Limits { in_flight: 512, per_host: 64 },
+            limits: Limits { in_flight: 512, per_host: 64, budget: budget(REQUEST_TIMEOUT) },
             autostart: true,
             seed: 1,
         });

@@ -40,7 +40,7 @@ pub(crate) struct Stories {
 
 fn fingerprint((host, login, password): &Says) -> Fingerprint {
     let password = Secret::new(password.clone());
-    key().fingerprint(&Credentials { url: url(*host), username: format!("user{login}"), password })
+    key().fingerprint(&Credentials { url: url(*host, 0), username: format!("user{login}"), password })
 }
 
 impl World {
@@ -86,6 +86,27 @@ impl World {
         }
     }
 
+    /// Whether a daemon was told that what the row says is refused for good.
+    pub(crate) fn was_refused(&self, says: &Says) -> bool {
+        self.stories.refused.contains_key(says)
+    }
+
+    /// A daemon has ended in good order while the database worked: whatever it was told is durable (2).
+    pub(crate) fn check_told(&mut self, daemon: u32) {
+        // Of two daemons one may have written over it what it could not ask; see `recorded`.
+        if !self.db_is_well() || self.db.has_no_records || self.setup.daemons > 1 {
+            return;
+        }
+        let is_lost = |story: &Story| story.durable_at.is_none() && story.told.contains(&daemon);
+        let lost = self.stories.refused.iter().filter(|(_, story)| is_lost(story));
+        let lost: Vec<Says> = lost.map(|(says, _)| says.clone()).collect();
+        for says in lost {
+            let what =
+                format!("daemon {daemon} ended in good order, and the refusal of {says:?} is not durable");
+            self.violation("2", says.1, &what);
+        }
+    }
+
     /// A record is durable, in place of the one before. Of two daemons one may write over what the other was told, having
     /// asked before it could read that; the other one tells it again after its next look at the table.
     pub(crate) fn recorded(&mut self, record: &Record, before: Option<&Record>) {
@@ -111,6 +132,7 @@ impl World {
     pub(crate) fn forgive(&mut self, says: &Says) {
         self.stories.refused.remove(says);
         self.stories.abandoned.remove(says);
+        self.unheard.remove(says);
     }
 
     /// The database works again: what waits has its time from now on.
@@ -129,9 +151,7 @@ impl World {
                 story.waits_since = None;
             }
         }
-        for row in self.rows.values_mut() {
-            row.held.take_if(|(holder, ..)| *holder == daemon);
-        }
+        self.drop_held_by(daemon);
     }
 
     /// A password was on its way when its daemon ended in good order.
@@ -144,6 +164,9 @@ impl World {
     /// An operator asks for something: whoever waits may be tried.
     pub(crate) fn operator_asks(&mut self) {
         self.stories.abandoned.clear();
+        self.is_asking = true;
+        self.nobody_waits();
+        self.one_more_may_be_sent();
     }
 
     /// A password is sent. One whose outcome nobody heard is not sent again at once by the next daemon.
@@ -168,7 +191,7 @@ impl World {
 
     /// Every refusal becomes durable in time.
     pub(crate) fn check_durable(&mut self) {
-        if !self.db_is_well() {
+        if !self.db_is_well() || self.db.has_no_records {
             return;
         }
         let is_late = |story: &Story| story.waits_since.is_some_and(|since| since.elapsed() > SHORT);

@@ -74,10 +74,19 @@ impl Place {
 
     /// A table with these types, whose expiries are of that clock.
     pub(crate) async fn with(ground: Ground, types: Types, clock: ExpiryClock) -> Self {
+        let fake = (ground == Ground::Fake).then(SqlServer::start);
+        Self::made(ground, fake, types, clock).await
+    }
+
+    /// The usual table on this fake.
+    pub(crate) async fn on(fake: SqlServer) -> Self {
+        Self::made(Ground::Fake, Some(fake), USUAL, ExpiryClock::Utc).await
+    }
+
+    async fn made(ground: Ground, fake: Option<SqlServer>, types: Types, clock: ExpiryClock) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = TempDir::new().unwrap();
-        let fake = (ground == Ground::Fake).then(SqlServer::start);
         if let Some(fake) = &fake {
             fake.write_authority(folder.path());
             fake.create("dbo.customer_settings", &columns(types));
@@ -149,11 +158,31 @@ impl Place {
         }
     }
 
+    /// One of our own tables, as a statement names it.
+    pub(crate) fn beside(&self, table: &str) -> String {
+        match self.ground {
+            Ground::Real => format!("{}.{table}", self.schema),
+            Ground::Sqlite | Ground::Fake => table.to_owned(),
+        }
+    }
+
     /// The table, as a statement names it.
     fn table(&self) -> String {
         match self.ground {
             Ground::Real => format!("{}.customer_settings", self.schema),
             Ground::Sqlite | Ground::Fake => "customer_settings".to_owned(),
+        }
+    }
+
+    /// Has the database refuse every change after which this does not hold for a row: of the customers' table, or of
+    /// `tbtokend_state`, which has been made.
+    pub(crate) async fn check(&self, table: &str, column: &str, condition: &str) {
+        match &self.fake {
+            Some(fake) => fake.check(table, column, condition),
+            None => {
+                let schema = &self.schema;
+                real::execute(&format!("ALTER TABLE {schema}.{table} ADD CHECK ({condition})")).await;
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
     Cron, Customer, Daemon, Event, EventKind, Failure, FailureKind, Host, HostState, LastRun, Phase,
-    Revision, Seq, StatusReply, Summary, TokenStatus, Tokens, Trigger, host_of,
+    Revision, Seq, StatusReply, Summary, TokenStatus, Tokens, Trigger, host_of, in_trouble,
 };
 
 /// The time at which all pictures are taken.
@@ -71,7 +71,7 @@ pub const WRONG_PASSWORD: (&str, &str) = (
 
 /// What the daemon says of a server that is silent.
 pub const TIMED_OUT: (&str, &str) = (
-    "the server did not answer within 15 s",
+    "the server did not answer within 10 s",
     "It is tried again by itself. Check whether the ThingsBoard server is overloaded or a firewall drops the \
      connection.",
 );
@@ -301,5 +301,6 @@ pub fn summarize(customers: &[Customer]) -> Summary {
         missing: of_status(TokenStatus::Missing),
         parked: of_state(Phase::Parked),
         retrying: of_state(Phase::Retrying),
+        in_trouble: customers.iter().filter(|row| in_trouble(row.token_status, row.state)).count(),
     }
 }

@@ -78,6 +78,7 @@ fn reply() -> StatusReply {
                 missing: 1,
                 parked: 2,
                 retrying: 0,
+                in_trouble: 4,
             },
         },
         daemon: Daemon {

@@ -81,24 +81,17 @@ impl Queues {
     fn next_of(&mut self, host: usize, gate: &mut Gate, facts: &mut Vec<Event>) -> Option<Start> {
         while gate.has_room() {
             let attempt = self.take(host, gate.is_cautious())?;
+            if let Some(fact) = self.account_says(&attempt) {
+                facts.push(fact);
+                continue;
+            }
             if attempt.refresh_token.is_none() {
                 let account = self.accounts.get_mut(attempt.account)?;
-                let id = attempt.customer.id.clone();
-                match account.may_ask() {
-                    Permission::Go => account.asking(),
-                    Permission::Wait => {
-                        self.behind.entry(attempt.account).or_insert((host, Vec::new())).1.push(attempt);
-                        continue;
-                    }
-                    Permission::Never(failure) => {
-                        facts.push(Event::Failed { id, failure });
-                        continue;
-                    }
-                    Permission::NotNow(failure) => {
-                        facts.push(Event::Deferred { id, why: Some(failure) });
-                        continue;
-                    }
+                if account.may_ask() == Permission::Wait {
+                    self.behind.entry(attempt.account).or_insert((host, Vec::new())).1.push(attempt);
+                    continue;
                 }
+                account.asking();
             }
             let ticket = gate.enter()?;
             return Some(Start { host, ticket, attempt });
@@ -153,16 +146,26 @@ impl Queues {
         let mut facts = Vec::new();
         for host in std::mem::take(&mut self.hosts) {
             let is_shut = gates.get(&host.key).is_none_or(Gate::is_shut);
-            facts.extend(host.attempts.into_iter().map(|attempt| {
-                let id = attempt.customer.id;
-                if goes_on && !is_shut {
-                    Event::LeftOver(id)
-                } else {
-                    Event::Deferred { id, why: host.trouble.clone() }
-                }
-            }));
+            for attempt in host.attempts {
+                facts.push(match self.account_says(&attempt) {
+                    Some(fact) => fact,
+                    None if goes_on && !is_shut => Event::LeftOver(attempt.customer.id),
+                    None => Event::Deferred { id: attempt.customer.id, why: host.trouble.clone() },
+                });
+            }
         }
         facts
+    }
+
+    /// What one that needs its password is told, because of what another one with the same account was told.
+    fn account_says(&self, attempt: &Attempt) -> Option<Event> {
+        let account = self.accounts.get(attempt.account).filter(|_| attempt.refresh_token.is_none())?;
+        let id = attempt.customer.id.clone();
+        match account.may_ask() {
+            Permission::Go | Permission::Wait => None,
+            Permission::Never(failure) => Some(Event::Failed { id, failure }),
+            Permission::NotNow(failure) => Some(Event::Deferred { id, why: Some(failure) }),
+        }
     }
 }
 
@@ -191,6 +194,7 @@ mod tests {
                     expiry: None,
                 },
                 refresh_token: (*proof == Proof::RefreshToken).then(|| Secret::new("refresh")),
+                replaces: None,
                 proof: *proof,
                 account,
             }
@@ -250,5 +254,119 @@ mod tests {
         let mut gates: Gates = queues.hosts().map(|host| (host.clone(), Gate::new(64))).collect();
         let order: Vec<String> = std::iter::from_fn(|| next(&mut queues, &mut gates)).collect();
         assert_eq!(order, ["0 None", "1 RefreshToken", "2 Once"]);
+    }
+
+    fn started(queues: &mut Queues, gates: &mut Gates) -> Start {
+        queues.next(gates, &mut Vec::new()).unwrap()
+    }
+
+    fn open(queues: &Queues, most: u32) -> Gates {
+        queues.hosts().map(|host| (host.clone(), Gate::new(most))).collect()
+    }
+
+    /// Customers of one account.
+    fn sharing(count: usize) -> Queues {
+        let mut queues = queues(&vec![Proof::None; count]);
+        queues.hosts[0].attempts.iter_mut().for_each(|attempt| attempt.account = 0);
+        queues
+    }
+
+    fn names_of(facts: Vec<Event>) -> Vec<String> {
+        let name = |fact| match fact {
+            Event::Failed { id, failure } => format!("{id} failed {:?}", failure.kind()),
+            Event::Deferred { id, why } => format!("{id} deferred {:?}", why.map(|why| why.kind())),
+            Event::LeftOver(id) => format!("{id} left over"),
+            other => panic!("{other:?}"),
+        };
+        facts.into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn p12_every_server_gets_one_before_any_gets_the_next() {
+        let mut queues = queues(&[Proof::None; 6]);
+        let attempts = std::mem::take(&mut queues.hosts[0].attempts);
+        // Three customers of the first server, two of the second, one of the third.
+        let of = [0, 0, 0, 1, 1, 2];
+        let moved = attempts.into_iter().zip(of).map(|(mut attempt, host)| {
+            attempt.base = BaseUrl::parse(&format!("https://tb{host}.example")).unwrap();
+            attempt
+        });
+        let mut queues = Queues::new(moved.collect(), vec![Account::default(); 6]);
+        assert_eq!(queues.host(1).map(HostKey::as_str), Some("https://tb1.example"));
+        let mut gates = open(&queues, 64);
+        let order: Vec<usize> =
+            std::iter::from_fn(|| queues.next(&mut gates, &mut Vec::new()).map(|start| start.host)).collect();
+        assert_eq!(order, [0, 1, 2, 0, 1, 0]);
+    }
+
+    #[test]
+    fn p02_who_shares_an_account_waits_for_the_first_and_comes_up_in_order() {
+        let mut queues = sharing(3);
+        let mut gates = open(&queues, 64);
+        let first = started(&mut queues, &mut gates);
+        assert_eq!(next(&mut queues, &mut gates), None, "the others wait");
+        queues.answered(0, &first.attempt.customer.id, None);
+        let order: Vec<String> = std::iter::from_fn(|| next(&mut queues, &mut gates)).collect();
+        assert_eq!(order, ["1 None", "2 None"]);
+
+        let refused = (Failure::AccountDisabled, "failed AccountDisabled");
+        let unclear = (Failure::ServerError { status: 503 }, "deferred Some(ServerError)");
+        for (failure, fact) in [refused, unclear] {
+            let mut queues = sharing(3);
+            let mut gates = open(&queues, 64);
+            let first = started(&mut queues, &mut gates);
+            let _ = next(&mut queues, &mut gates);
+            queues.answered(0, &first.attempt.customer.id, Some(&failure));
+            let mut facts = Vec::new();
+            assert!(queues.next(&mut gates, &mut facts).is_none());
+            assert_eq!(names_of(facts), [format!("1 None {fact}"), format!("2 None {fact}")]);
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_waits_for_nobody_and_the_password_comes_in_its_turn() {
+        let mut queues = queues(&[Proof::RefreshToken, Proof::None]);
+        let mut gates = open(&queues, 1);
+        let start = started(&mut queues, &mut gates);
+        assert!(start.attempt.refresh_token.is_some());
+        let gate = gates.values_mut().next().unwrap();
+        gate.leave(start.ticket, Signal::Well);
+        queues.again_with_password(start.host, start.attempt);
+        let again = started(&mut queues, &mut gates);
+        assert_eq!(
+            (again.attempt.customer.id.as_str(), again.attempt.refresh_token),
+            ("0 RefreshToken", None)
+        );
+    }
+
+    #[test]
+    fn who_was_not_asked_is_told_why_or_goes_on_in_the_next_pass() {
+        let silent = Failure::Timeout { after: std::time::Duration::from_secs(10) };
+        for (shut, goes_on, fact) in [
+            (false, true, "left over"),
+            (false, false, "deferred Some(Timeout)"),
+            (true, true, "deferred Some(Timeout)"),
+            (true, false, "deferred Some(Timeout)"),
+        ] {
+            let mut queues = sharing(3);
+            let mut gates = open(&queues, 64);
+            let first = started(&mut queues, &mut gates);
+            let _ = next(&mut queues, &mut gates);
+            queues.trouble(first.host, Some(&silent));
+            if shut {
+                let gate = gates.values_mut().next().unwrap();
+                gate.leave(first.ticket, Signal::Dead);
+                for _ in 0..2 {
+                    let ticket = gate.enter().unwrap();
+                    gate.leave(ticket, Signal::Dead);
+                }
+                assert!(gate.is_shut());
+            }
+            let facts = names_of(queues.drain(&gates, goes_on));
+            assert_eq!(facts, [format!("1 None {fact}"), format!("2 None {fact}")], "{shut} {goes_on}");
+        }
+        // A server whose gate nobody knows cannot be asked.
+        let facts = sharing(1).drain(&Gates::default(), true);
+        assert_eq!(names_of(facts), ["0 None deferred None"]);
     }
 }

@@ -75,22 +75,28 @@ fn verdict_of(state: &State, name: &str, at: DateTime<Utc>) -> Verdict {
     verdict(state.entry(&id(name)).unwrap(), at, &policy())
 }
 
-fn obtained(state: &mut State, name: &str, life: i64, via: Via) {
+fn renewal_of(customer: &Customer, life: i64) -> Renewal {
     use base64::Engine as _;
     let claims = format!(r#"{{"iat":0,"exp":{life}}}"#);
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
-    let customer = state.entry(&id(name)).unwrap().customer.clone();
     let token = Token::parse(&format!("a.{claims}.c")).unwrap();
-    let renewal = Renewal::new(&customer, token, now(), Lifetime::Jwt);
+    Renewal::new(customer, token, now(), Lifetime::Jwt)
+}
+
+fn token(state: &State, name: &str, life: i64, via: Via) -> Event {
+    let renewal = renewal_of(&state.entry(&id(name)).unwrap().customer, life);
     let skew = Skew::measure(now(), now(), TimeDelta::zero());
-    let event = Event::Obtained {
+    Event::Obtained {
         renewal: Box::new(renewal),
         refresh_token: Some(Secret::new("r")),
         via,
         latency: std::time::Duration::ZERO,
         skew,
-    };
-    state.apply(event, now(), 0.5);
+    }
+}
+
+fn obtained(state: &mut State, name: &str, life: i64, via: Via) {
+    state.apply(token(state, name, life, via), now(), 0.5);
     state.apply(Event::Saved(id(name)), now(), 0.5);
 }
 
@@ -198,14 +204,16 @@ fn p02_a_password_that_is_accepted_frees_all_who_have_it() {
     obtained(&mut state, "a", 900, Via::Login);
     assert_eq!(verdict_of(&state, "b", after(1)), Verdict::Due);
     assert_eq!(verdict_of(&state, "c", after(1)), Verdict::Parked);
-    assert!(state.take_unrecorded().iter().any(|record| record.id == id("b") && record.failure.is_none()));
+    assert!(
+        state.take_unrecorded(1000).iter().any(|record| record.id == id("b") && record.failure.is_none())
+    );
 }
 
 #[test]
 fn p02_a_restart_and_another_daemon_know_who_is_parked_whatever_the_clocks_say() {
     let mut first = state(vec![row("a", "wrong", None)]);
     fail(&mut first, "a", Failure::CredentialsRejected, now());
-    let records = first.take_unrecorded();
+    let records = first.take_unrecorded(1000);
     // The other one has failed to ask later, by its clock, and has not written that yet.
     let mut second = state(vec![row("a", "wrong", None)]);
     fail(&mut second, "a", Failure::ServerError { status: 503 }, after(300));
@@ -243,6 +251,338 @@ fn a_refresh_token_goes_with_the_credentials_that_brought_it() {
     state.apply(table(vec![row("a", "new", Some(60))], Vec::new()), after(40), 0.5);
     let plan = due(&state, after(40));
     assert!(plan.attempts[0].refresh_token.is_none());
-    assert_eq!(plan.attempts[0].proof, Proof::Once);
+    assert_eq!(
+        plan.attempts[0].proof,
+        Proof::None,
+        "what another password brought does not speak for this one"
+    );
     state.apply(Event::RefreshTokenRefused(id("a")), after(41), 0.5);
+}
+
+fn timeout() -> Failure {
+    Failure::Timeout { after: std::time::Duration::from_secs(10) }
+}
+
+fn account_at(state: &State, at: DateTime<Utc>, selection: Selection) -> Permission {
+    plan(state, at, &policy(), &[selection]).accounts[0].may_ask()
+}
+
+#[test]
+fn p02_a_password_that_may_be_wrong_and_counted_waits_for_all_rows_that_have_it() {
+    let rows = || vec![row("a", "doubtful", None), row("b", "doubtful", None), row("c", "other", None)];
+    let mut state = state(rows());
+    fail(&mut state, "a", timeout(), now());
+    let Verdict::Wait { until } = verdict_of(&state, "a", after(1)) else { panic!() };
+    let soon = after(1);
+    assert_eq!(names(&due(&state, soon)), ["b", "c"]);
+    let Permission::NotNow(failure) = account_at(&state, soon, Selection::Due) else { panic!("sent for b") };
+    assert!(failure.to_string().contains("customer a"), "{failure}");
+    assert_eq!(due(&state, soon).accounts[1].may_ask(), Permission::Go, "c has another password");
+    // Its server is back, as it seems from others: that is no answer to the password.
+    let host = state.entry(&id("a")).unwrap().host.clone().unwrap();
+    state.apply(Event::HostBack(host), after(2), 0.5);
+    assert!(matches!(account_at(&state, after(3), Selection::Due), Permission::NotNow(_)));
+    // Operators may ask; and the wait has an end.
+    assert_eq!(account_at(&state, soon, Selection::DueNow), Permission::Go);
+    assert_eq!(account_at(&state, soon, Selection::Named([id("b")].into())), Permission::Go);
+    assert_eq!(account_at(&state, until, Selection::Due), Permission::Go);
+    // A right password is right also when the server is late.
+    obtained(&mut state, "b", 60, Via::Login);
+    state.apply(table(rows(), Vec::new()), after(61), 0.5);
+    state.apply(Event::RefreshTokenRefused(id("b")), after(61), 0.5);
+    fail(&mut state, "a", timeout(), after(61));
+    assert_eq!(names(&due(&state, after(62))), ["b", "c"]);
+    assert_eq!(account_at(&state, after(62), Selection::Due), Permission::Go);
+}
+
+#[test]
+fn a_server_that_is_back_is_asked_at_once_for_those_whose_password_is_not_in_doubt() {
+    let mut state = state(vec![row("new", "a", None), row("proven", "b", None), row("unreached", "c", None)]);
+    obtained(&mut state, "proven", 60, Via::Login);
+    let later = after(100);
+    fail(&mut state, "new", timeout(), later);
+    fail(&mut state, "proven", timeout(), later);
+    fail(&mut state, "unreached", Failure::Unreachable { why: "refused".to_owned() }, later);
+    assert!(due(&state, after(101)).is_empty());
+    let host = state.entry(&id("new")).unwrap().host.clone().unwrap();
+    state.apply(Event::HostBack(host), after(101), 0.5);
+    assert_eq!(names(&due(&state, after(101))), ["unreached", "proven"]);
+}
+
+#[test]
+fn after_an_answer_that_was_none_the_password_is_next() {
+    let mut state = state(vec![row("a", "p", None)]);
+    obtained(&mut state, "a", 60, Via::Login);
+    let odd = Failure::UnexpectedResponse(crate::model::Unexpected::Status { status: 404 });
+    fail(&mut state, "a", odd, after(31));
+    let plan = plan(&state, after(32), &policy(), &[Selection::DueNow]);
+    assert!(plan.attempts[0].refresh_token.is_none(), "its road alone may be closed");
+    assert_eq!(plan.attempts[0].proof, Proof::Proven);
+    obtained(&mut state, "a", 60, Via::Login);
+    assert_eq!(due(&state, after(40)).attempts[0].proof, Proof::RefreshToken);
+}
+
+#[test]
+fn whoever_fails_and_still_has_a_token_comes_in_its_turn() {
+    let rows = vec![row("ended", "a", Some(-5)), row("soon", "b", Some(20)), row("later", "c", Some(200))];
+    let mut state = state(rows);
+    fail(&mut state, "ended", Failure::ServerError { status: 503 }, after(-600));
+    fail(&mut state, "soon", Failure::RateLimited { retry_after: None }, after(-600));
+    assert_eq!(names(&due(&state, now())), ["soon", "later", "ended"]);
+}
+
+#[test]
+fn a_token_that_came_and_is_not_wanted_ends_what_was_wrong() {
+    let mut state = state(vec![row("a", "p", Some(10))]);
+    fail(&mut state, "a", Failure::CredentialsRejected, now());
+    state.apply(Event::Superseded(id("a")), after(1), 0.5);
+    state.apply(table(vec![row("a", "p", Some(10))], Vec::new()), after(2), 0.5);
+    assert_eq!(verdict_of(&state, "a", after(2)), Verdict::Due);
+    assert!(state.refusal(&state.fingerprint(&row("a", "p", None).credentials).unwrap()).is_none());
+}
+
+#[test]
+fn http_that_is_allowed_after_all_parks_nobody() {
+    let strict = Policy { require_https: true, ..policy() };
+    let mut state = State::new(strict, 0);
+    let rows = || vec![row("a", "p", None), row("b", "q", None)];
+    state.apply(table(rows(), Vec::new()), now(), 0.5);
+    fail(&mut state, "a", Failure::InsecureUrl, now());
+    fail(&mut state, "b", Failure::CredentialsRejected, now());
+    state.apply(table(rows(), Vec::new()), after(60), 0.5);
+    assert_eq!(verdict_of(&state, "a", after(61)), Verdict::Parked);
+    state.set_policy(policy());
+    state.apply(table(rows(), Vec::new()), after(120), 0.5);
+    assert_eq!(verdict_of(&state, "a", after(121)), Verdict::Due);
+    assert_eq!(verdict_of(&state, "b", after(121)), Verdict::Parked);
+}
+
+#[test]
+fn p02_what_was_only_known_here_is_written_once_records_are_possible() {
+    let read = |key: u8, records_lost: Option<&str>| {
+        Event::TableRead(Table {
+            customers: vec![row("a", "wrong", None)],
+            problems: Vec::new(),
+            records: Vec::new(),
+            key: FingerprintKey::new(&[key; FingerprintKey::BYTES]),
+            records_lost: records_lost.map(ToOwned::to_owned),
+        })
+    };
+    let mut state = State::new(policy(), 0);
+    state.apply(read(1, Some("no permission")), now(), 0.5);
+    fail(&mut state, "a", Failure::CredentialsRejected, now());
+    // As a store without records does: it takes them and keeps nothing.
+    assert_eq!(state.take_unrecorded(1000).len(), 1);
+    state.apply(Event::Recorded, now(), 0.5);
+    state.apply(Event::Reading, after(60), 0.5);
+    state.apply(read(2, None), after(60), 0.5);
+    let records = state.take_unrecorded(1000);
+    let mut restarted = State::new(policy(), 0);
+    restarted.apply(read(2, None), after(120), 0.5);
+    let customers = vec![row("a", "wrong", None)];
+    let key = FingerprintKey::new(&[2; FingerprintKey::BYTES]);
+    let table = Table { customers, problems: Vec::new(), records, key, records_lost: None };
+    restarted.apply(Event::TableRead(table), after(120), 0.5);
+    assert_eq!(verdict_of(&restarted, "a", after(121)), Verdict::Parked);
+}
+
+#[test]
+fn a_refusal_that_was_taken_back_does_not_return_from_the_store_before_that_is_written() {
+    let mut state = state(vec![row("gone", "p", None), row("a", "p", None)]);
+    fail(&mut state, "gone", Failure::CredentialsRejected, now());
+    let refused = state.take_unrecorded(1000);
+    state.apply(Event::Recorded, now(), 0.5);
+    state.apply(Event::Reading, after(60), 0.5);
+    state.apply(table(vec![row("a", "p", None)], refused.clone()), after(60), 0.5);
+    let fingerprint = state.fingerprint(&row("a", "p", None).credentials).unwrap();
+    assert!(state.refusal(&fingerprint).is_some());
+    obtained(&mut state, "a", 900, Via::Login);
+    assert!(state.refusal(&fingerprint).is_none());
+    // Waiting to be written, being written, and written while the table was being read.
+    let returns = |state: &mut State| {
+        state.apply(table(vec![row("a", "p", None)], refused.clone()), after(61), 0.5);
+        state.refusal(&fingerprint).is_some()
+    };
+    assert!(!returns(&mut state));
+    let records = state.take_unrecorded(1000);
+    assert!(records.iter().any(|record| record.id == id("gone") && record.failure.is_none()));
+    assert!(!returns(&mut state));
+    state.apply(Event::Reading, after(62), 0.5);
+    state.apply(Event::Recorded, after(62), 0.5);
+    assert!(!returns(&mut state));
+}
+
+#[test]
+fn what_a_selection_picks_and_whose_parking_it_hears_of() {
+    let rows = ["due", "waits", "parked", "rests"].map(|name| {
+        let ends_in = (name == "rests").then_some(3_600);
+        row(name, name, ends_in)
+    });
+    let mut state = state(rows.into());
+    fail(&mut state, "waits", Failure::ServerError { status: 503 }, now());
+    fail(&mut state, "parked", Failure::CredentialsRejected, now());
+    let these = |names: &[&str]| names.iter().map(|name| id(name)).collect();
+    let cases: [(Selection, &[&str], bool); 8] = [
+        (Selection::Due, &["due"], false),
+        (Selection::DueNow, &["due", "waits"], true),
+        (Selection::All, &["due", "rests", "waits"], true),
+        (Selection::Named(these(&["rests", "parked"])), &["rests", "parked"], false),
+        (Selection::Named(these(&["waits"])), &["waits"], true),
+        (Selection::Rest(these(&["rests", "waits"])), &["rests", "waits"], false),
+        (Selection::Rest(these(&["rests", "parked"])), &["rests"], true),
+        (Selection::Rest(these(&[])), &[], false),
+    ];
+    for (selection, picked, hears_of_the_parked) in cases {
+        let plan = plan(&state, after(1), &policy(), std::slice::from_ref(&selection));
+        assert_eq!(names(&plan), picked, "{selection:?}");
+        let parked = if hears_of_the_parked { vec![id("parked")] } else { Vec::new() };
+        assert_eq!(plan.parked, parked, "{selection:?}");
+        assert_eq!((plan.size(), plan.is_empty()), (picked.len(), picked.is_empty()), "{selection:?}");
+    }
+    // One pass serves the schedule and an operator at once.
+    let both = [Selection::Due, Selection::Named(these(&["rests"]))];
+    assert_eq!(names(&plan(&state, after(1), &policy(), &both)), ["due", "rests"]);
+    let heard = [Selection::Due, Selection::DueNow];
+    assert_eq!(plan(&state, after(1), &policy(), &heard).parked, [id("parked")]);
+}
+
+#[test]
+fn those_who_fail_come_after_all_who_do_not() {
+    let mut state =
+        state(vec![row("ended", "a", Some(-10)), row("never", "b", None), row("soon", "c", Some(200))]);
+    fail(&mut state, "never", Failure::ServerError { status: 503 }, now());
+    assert_eq!(names(&due(&state, after(60))), ["ended", "soon", "never"]);
+}
+
+#[test]
+fn a_name_that_is_not_in_the_table_is_said() {
+    let state = state(vec![row("a", "a", None)]);
+    let named = Selection::Named([id("a"), id("nobody")].into());
+    assert_eq!(plan(&state, now(), &policy(), &[named]).unknown, [id("nobody")]);
+    assert!(due(&state, now()).unknown.is_empty());
+}
+
+#[test]
+fn a_url_that_cannot_be_used_is_refused_untried() {
+    let mut plain = row("plain", "a", None);
+    plain.credentials.url = "http://tb.example".to_owned();
+    let mut broken = row("broken", "a", None);
+    broken.credentials.url = "tb.example".to_owned();
+    let state = state(vec![plain, broken, row("secure", "a", None)]);
+    let strict = Policy { require_https: true, ..policy() };
+    let plan_of = |policy: &Policy| plan(&state, now(), policy, &[Selection::Due]);
+    let refused: Vec<_> = plan_of(&strict).refused.into_iter().map(|(id, why)| (id, why.kind())).collect();
+    assert_eq!(refused, [(id("broken"), FailureKind::BadUrl), (id("plain"), FailureKind::InsecureUrl)]);
+    assert_eq!(names(&plan_of(&strict)), ["secure"]);
+    assert_eq!(names(&plan_of(&policy())), ["plain", "secure"]);
+    assert_eq!((plan_of(&strict).size(), plan_of(&strict).is_empty()), (3, false));
+}
+
+#[test]
+fn p07_a_token_that_waits_is_saved_whatever_was_asked_for_and_nobody_logs_in_for_it() {
+    let mut state = state(vec![row("a", "a", None)]);
+    state.apply(token(&state, "a", 3_600, Via::Login), now(), 0.5);
+    for selection in
+        [Selection::Due, Selection::All, Selection::Named([id("a")].into()), Selection::Rest([].into())]
+    {
+        let plan = plan(&state, now(), &policy(), &[selection]);
+        assert_eq!((plan.saves.len(), plan.attempts.len(), plan.size()), (1, 0, 1));
+    }
+    assert_eq!(next_due(&state, now(), &policy()), None);
+}
+
+/// Naming a row is leave for its account alone, and for that one whoever comes first in the plan.
+#[test]
+fn p02_naming_a_row_is_leave_for_its_own_account_alone() {
+    let mut state = state(vec![row("a", "same", None), row("b", "same", None), row("c", "other", None)]);
+    for name in ["a", "b", "c"] {
+        fail(&mut state, name, Failure::CredentialsRejected, now());
+    }
+    let selections = [Selection::Rest([].into()), Selection::Named([id("b")].into()), Selection::DueNow];
+    let plan_of_b = plan(&state, after(1), &policy(), &selections);
+    assert_eq!((names(&plan_of_b), permission(&plan_of_b)), (vec!["b"], Permission::Go));
+    // A new row with the other one's password is not meant.
+    let rows = vec![row("a", "same", None), row("b", "same", None), row("new", "other", None)];
+    state.apply(table(rows, Vec::new()), after(2), 0.5);
+    let plan = plan(&state, after(2), &policy(), &[Selection::Due, Selection::Named([id("b")].into())]);
+    let of = |name: &str| plan.attempts.iter().find(|attempt| attempt.customer.id == id(name)).unwrap();
+    assert_eq!(plan.accounts[of("b").account].may_ask(), Permission::Go);
+    assert!(matches!(plan.accounts[of("new").account].may_ask(), Permission::Never(_)));
+}
+
+#[test]
+fn the_next_wake_is_the_earliest_of_all_and_none_for_those_who_need_an_operator() {
+    let rows =
+        ["rests", "waits", "parked", "due"].map(|name| row(name, name, (name == "rests").then_some(3_600)));
+    let mut state = state(rows.into());
+    assert_eq!(next_due(&state, now(), &policy()), Some(after(3_300) + TimeDelta::milliseconds(1)));
+    fail(&mut state, "waits", Failure::ServerError { status: 503 }, now());
+    fail(&mut state, "parked", Failure::CredentialsRejected, now());
+    assert_eq!(next_due(&state, now(), &policy()), Some(after(60)));
+    assert_eq!(next_due(&self::state(vec![row("due", "a", None)]), now(), &policy()), None);
+}
+
+#[test]
+fn p21_the_edges_of_a_wait_that_the_clock_took_away() {
+    let mut state = state(vec![row("a", "a", None)]);
+    fail(&mut state, "a", Failure::ServerError { status: 503 }, now());
+    // Another daemon's clock may be five seconds ahead.
+    assert!(matches!(verdict_of(&state, "a", after(-5)), Verdict::Wait { .. }));
+    assert_eq!(verdict_of(&state, "a", after(-6)), Verdict::Due);
+    // A wait that no back-off gives, of a failure that is not ahead of us.
+    let far = |wait: i64| {
+        let mut note = state.entry(&id("a")).unwrap().record.failure.clone().unwrap();
+        note.next_attempt_at = Some(after(wait));
+        let failure = Some(note);
+        let record =
+            Record { failure, updated_at: after(1), ..state.entry(&id("a")).unwrap().record.clone() };
+        let mut other = self::state(vec![row("a", "a", None)]);
+        other.apply(table(vec![row("a", "a", None)], vec![record]), after(1), 0.5);
+        verdict_of(&other, "a", now())
+    };
+    let longest = policy().backoff().longest().num_seconds();
+    assert_eq!(far(longest), Verdict::Wait { until: after(longest) });
+    assert_eq!(far(longest + 1), Verdict::Due);
+}
+
+#[test]
+fn p02_what_speaks_for_credentials() {
+    let mut state = state(vec![row("new", "a", None), row("once", "b", None), row("failed", "c", None)]);
+    for name in ["once", "failed"] {
+        obtained(&mut state, name, 60, Via::Login);
+        state.apply(Event::RefreshTokenRefused(id(name)), now(), 0.5);
+    }
+    let proof = |state: &State, name: &str| Proof::of(state.entry(&id(name)).unwrap());
+    assert_eq!((proof(&state, "new"), proof(&state, "once")), (Proof::None, Proof::Proven));
+    // After a restart the records are all that is left.
+    fail(&mut state, "failed", Failure::Timeout { after: std::time::Duration::ZERO }, after(60));
+    let records = state.take_unrecorded(1000);
+    let mut restarted =
+        self::state(vec![row("new", "a", None), row("once", "b", None), row("failed", "c", None)]);
+    let rows = vec![row("new", "a", None), row("once", "b", None), row("failed", "c", None)];
+    restarted.apply(table(rows, records), after(61), 0.5);
+    let proofs = ["new", "once", "failed"].map(|name| proof(&restarted, name));
+    assert_eq!(proofs, [Proof::None, Proof::Once, Proof::None]);
+}
+
+#[test]
+fn p21_a_token_that_was_written_by_a_clock_that_was_set_back_is_due() {
+    let mut state = state(vec![row("a", "p", None), row("theirs", "q", Some(900))]);
+    obtained(&mut state, "a", 900, Via::Login);
+    assert!(matches!(verdict_of(&state, "a", after(1)), Verdict::Rest { .. }));
+    // A second or two is no reason, and what others have written is theirs.
+    assert!(matches!(verdict_of(&state, "a", after(-4)), Verdict::Rest { .. }));
+    let back = after(-3_600);
+    assert!(matches!(verdict_of(&state, "theirs", back), Verdict::Rest { .. }));
+    assert_eq!(verdict_of(&state, "a", back), Verdict::Due);
+    let plan = due(&state, back);
+    assert_eq!((names(&plan), plan.attempts[0].replaces), (vec!["a"], Some(after(900))));
+    // What it replaces is all that it may: whoever has written meanwhile keeps his.
+    let customer = &state.entry(&id("a")).unwrap().customer;
+    let mut renewal = renewal_of(customer, 60);
+    renewal.replaces = plan.attempts[0].replaces;
+    renewal.expiry = after(-2_700);
+    assert!(renewal.may_replace(after(900)) && !renewal.may_replace(after(901)));
+    state.advance(back);
+    assert_eq!(state.entry(&id("a")).unwrap().status, TokenStatus::Expired);
 }

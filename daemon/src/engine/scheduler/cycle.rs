@@ -13,6 +13,7 @@ use crate::engine::handle::NotRefreshed;
 use crate::engine::pass::{Gates, Tools};
 use crate::engine::plan::{Selection, Trigger, next_due, plan};
 use crate::engine::view::LastRun;
+use crate::model::{CustomerId, Failure};
 use crate::store::{Records, Store, StoreError, Table};
 use crate::telemetry;
 use crate::thingsboard::Logins;
@@ -62,9 +63,11 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             Ok(Err(error)) => return self.cannot_read(error),
             Err(error) => return self.cannot_read(internal(&error)),
         };
-        self.wakes.store_worked();
         self.recorder.release();
         self.learn(Event::TableRead(table));
+        if self.state.store_error().is_none() {
+            self.wakes.store_worked();
+        }
         self.gates.retain(|host, _| self.state.hosts().contains(host));
         let now = self.clock.now();
         let mut selections = self.requests.selections();
@@ -119,7 +122,11 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     ) {
         match result {
             Ok(gates) => self.gates = gates,
-            Err(error) => telemetry::bug("a pass ended unexpectedly", &error),
+            Err(error) => self.pass_was_lost(started_at, &error),
+        }
+        if self.deadline.is_some() {
+            // What was learned since the order to end is tried once more, too.
+            self.recorder.release();
         }
         self.learn(Event::PassFinished);
         let finished_at = self.clock.now();
@@ -128,6 +135,17 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             self.wakes.store_failed();
         }
         self.rest();
+    }
+
+    /// A pass panicked. What the servers made of the passwords that it had sent is not known: they are not sent again at
+    /// once.
+    fn pass_was_lost(&mut self, started_at: DateTime<Utc>, error: &JoinError) {
+        telemetry::bug("a pass ended unexpectedly", error);
+        let after = (self.clock.now() - started_at).to_std().unwrap_or_default();
+        let ids: Vec<CustomerId> = self.state.sending_passwords().cloned().collect();
+        for id in ids {
+            self.learn(Event::Failed { id, failure: Failure::Timeout { after } });
+        }
     }
 
     /// Nothing is under way any more: answers who waited, and sets the next early wake.

@@ -7,7 +7,7 @@ use super::super::event::Event;
 use super::super::handle::{NotRefreshed, Outcome, RefreshRequest, Refreshed};
 use super::super::plan::{Plan, Selection};
 use super::super::state::State;
-use crate::model::CustomerId;
+use crate::model::{CustomerId, Failure};
 
 /// The manual refreshes that have not been answered.
 #[derive(Debug, Default)]
@@ -75,8 +75,22 @@ impl Pending {
 }
 
 impl Requests {
-    /// Adds one for the next pass.
+    /// Adds one for the next pass. Those for whose answer nobody waits are put together: however many of them come while
+    /// a pass is under way, there is one of each kind.
     pub(super) fn wait(&mut self, request: RefreshRequest) {
+        if request.reply.is_closed() {
+            let known = self.waiting.iter_mut().filter(|known| known.request.reply.is_closed());
+            for known in known.filter(|known| known.begun.is_none()) {
+                match (&mut known.request.selection, &request.selection) {
+                    (Selection::Named(known), Selection::Named(ids)) => {
+                        known.extend(ids.iter().cloned());
+                        return;
+                    }
+                    (known, asked) if known == asked => return,
+                    _ => {}
+                }
+            }
+        }
         self.waiting.push(Pending { request, begun: None });
     }
 
@@ -146,10 +160,8 @@ impl Requests {
                 self.outcomes.insert(id.clone(), Outcome::Skipped(why.to_owned()));
             }
             Event::Deferred { id, why } => {
-                let why = why.as_ref().map_or_else(
-                    || "not tried: the pass was cut short".to_owned(),
-                    |why| format!("not tried, because of others on the same server: {why}"),
-                );
+                let cut_short = || "not tried: the pass was cut short".to_owned();
+                let why = why.as_ref().map_or_else(cut_short, Failure::for_the_untried);
                 self.outcomes.insert(id.clone(), Outcome::Skipped(why));
             }
             Event::LeftOver(id) => {
@@ -239,7 +251,7 @@ mod tests {
 
     use super::*;
     use crate::engine::plan::Policy;
-    use crate::model::{Failure, Lifetime};
+    use crate::model::Lifetime;
 
     type Answers = oneshot::Receiver<Result<Refreshed, NotRefreshed>>;
 
@@ -306,6 +318,24 @@ mod tests {
     }
 
     #[test]
+    fn p15_requests_for_which_nobody_waits_do_not_pile_up() {
+        let mut requests = Requests::default();
+        let gone = |selection| RefreshRequest { selection, reply: oneshot::channel().0 };
+        for turn in 0..1000 {
+            requests.wait(gone(Selection::DueNow));
+            requests.wait(gone(Selection::Named([id(&turn.to_string())].into())));
+        }
+        let waits = ask(&mut requests, Selection::DueNow);
+        requests.begin();
+        let [Selection::DueNow, Selection::Named(ids), Selection::DueNow] = &requests.selections()[..] else {
+            panic!("{:?}", requests.selections());
+        };
+        assert_eq!(ids.len(), 1000);
+        requests.answer();
+        assert!(names(waits).is_empty());
+    }
+
+    #[test]
     fn a_refresh_that_cannot_go_on_says_what_was_done() {
         let (mut requests, state) = (Requests::default(), state());
         let mut all = ask(&mut requests, Selection::All);
@@ -317,5 +347,124 @@ mod tests {
         let details = all.try_recv().unwrap().unwrap();
         assert!(matches!(details[0].1, Outcome::Failed(..)));
         assert_eq!(details[1].1, Outcome::Skipped("not tried: tbtokend is shutting down".to_owned()));
+    }
+
+    #[test]
+    fn whoever_names_somebody_unknown_is_told_all_the_names_and_nobody_is_tried_for_it() {
+        let (mut requests, state) = (Requests::default(), state());
+        let unknown = ask(&mut requests, Selection::Named(["z", "b", "y"].map(id).into()));
+        let known = ask(&mut requests, Selection::Named(["k"].map(id).into()));
+        let all = ask(&mut requests, Selection::All);
+        requests.begin();
+        let plan = Plan { unknown: ["z", "b", "y"].map(id).into(), ..Plan::default() };
+        requests.planned(&plan, &state);
+        assert_eq!(requests.selections().len(), 2);
+        let refusal = { unknown }.try_recv().unwrap();
+        assert_eq!(refusal, Err(NotRefreshed::Unknown(["b", "y", "z"].map(id).into())), "in order");
+        requests.note(&failed("k"), &state);
+        requests.answer();
+        assert_eq!((names(known), names(all)), (vec!["k".to_owned()], vec!["k".to_owned()]));
+    }
+
+    #[test]
+    fn each_is_told_what_became_of_its_customers() {
+        let (mut requests, mut state) = (Requests::default(), state());
+        let row = |name: &str| crate::model::Customer {
+            id: id(name),
+            credentials: crate::model::Credentials {
+                url: "https://tb.example".to_owned(),
+                username: "ops".to_owned(),
+                password: crate::model::Secret::new(name),
+            },
+            row_url: "https://tb.example".to_owned(),
+            has_token: false,
+            expiry: None,
+        };
+        let customers = ["parked", "saved"].map(row);
+        let key = crate::model::FingerprintKey::new(&[7; crate::model::FingerprintKey::BYTES]);
+        let table = crate::store::Table {
+            customers: customers.to_vec(),
+            problems: Vec::new(),
+            records: Vec::new(),
+            key,
+            records_lost: None,
+        };
+        let now = chrono::DateTime::UNIX_EPOCH;
+        state.apply(Event::TableRead(table), now, 0.5);
+        state.apply(Event::Failed { id: id("parked"), failure: Failure::AccountLocked }, now, 0.5);
+        // {"iat":0,"exp":900}
+        let token = crate::model::Token::parse("a.eyJpYXQiOjAsImV4cCI6OTAwfQ.c").unwrap();
+        let renewal = crate::model::Renewal::new(&customers[1], token, now, Lifetime::Jwt);
+        let expiry = renewal.expiry;
+        let obtained = Event::Obtained {
+            renewal: Box::new(renewal),
+            refresh_token: None,
+            via: crate::engine::event::Via::Login,
+            latency: std::time::Duration::ZERO,
+            skew: crate::model::Skew::measure(now, now, TimeDelta::zero()),
+        };
+        state.apply(obtained, now, 0.5);
+
+        let mut all = ask(&mut requests, Selection::DueNow);
+        requests.begin();
+        requests.planned(&Plan { parked: vec![id("parked")], ..Plan::default() }, &state);
+        let error = crate::store::StoreError::Gone { place: "customers.db".to_owned() };
+        for event in [
+            Event::Saved(id("saved")),
+            Event::SaveFailed { ids: vec![id("unsaved")], error },
+            Event::Superseded(id("superseded")),
+            Event::Deferred { id: id("cut"), why: None },
+            Event::Deferred { id: id("deferred"), why: Some(Failure::ServerError { status: 502 }) },
+        ] {
+            requests.note(&event, &state);
+        }
+        requests.answer();
+        let skipped = |words: &str| Outcome::Skipped(words.to_owned());
+        let kind = crate::model::FailureKind::Database;
+        let unsaved = "the new token could not be saved yet: customers.db is gone".to_owned();
+        let expected = [
+            ("cut", skipped("not tried: the pass was cut short")),
+            (
+                "deferred",
+                skipped("not asked yet, because of others on the same server: the server answered with an internal error (HTTP 502)"),
+            ),
+            ("parked", skipped("parked: ThingsBoard has locked the user's account after too many wrong passwords")),
+            ("saved", Outcome::Renewed(expiry)),
+            ("superseded", skipped("the row was changed meanwhile, or holds a token that lives longer")),
+            ("unsaved", Outcome::Failed(kind, unsaved)),
+        ]
+        .map(|(name, outcome)| (id(name), outcome));
+        assert_eq!(all.try_recv().unwrap().unwrap(), expected);
+
+        // The next pass has its own outcomes.
+        let next = ask(&mut requests, Selection::All);
+        requests.begin();
+        requests.note(&failed("other"), &state);
+        requests.answer();
+        assert_eq!(names(next), ["other"]);
+    }
+
+    #[test]
+    fn a_pass_that_cannot_begin_refuses_those_whom_it_should_have_served() {
+        let mut requests = Requests::default();
+        let mut all = ask(&mut requests, Selection::All);
+        requests.begin();
+        requests.refuse(&NotRefreshed::ShuttingDown);
+        assert_eq!(all.try_recv().unwrap(), Err(NotRefreshed::ShuttingDown));
+    }
+
+    #[test]
+    fn who_is_left_over_counts_only_for_those_who_wait_for_it() {
+        let (mut requests, state) = (Requests::default(), state());
+        let mut a = ask(&mut requests, Selection::Named(["a"].map(id).into()));
+        let mut b = ask(&mut requests, Selection::Named(["b"].map(id).into()));
+        for left in ["a", "b"] {
+            requests.begin();
+            requests.note(&Event::LeftOver(id(left)), &state);
+            requests.note(&failed(if left == "a" { "b" } else { "a" }), &state);
+            requests.answer();
+            assert_eq!(requests.is_waiting(), left == "a");
+        }
+        assert!(a.try_recv().is_ok() && b.try_recv().is_ok());
     }
 }

@@ -164,4 +164,57 @@ mod tests {
         wakes.store_failed();
         assert_eq!(wakes.early(), Some(Instant::now() + seconds(5)));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tick_that_is_a_little_late_moves_no_later_one() {
+        let began = Instant::now();
+        let mut wakes = Wakes::new(MINUTE);
+        tokio::time::advance(seconds(70)).await;
+        wakes.tick();
+        assert_eq!(wakes.next_tick(), began + 2 * MINUTE);
+        tokio::time::advance(seconds(50)).await;
+        wakes.tick();
+        assert_eq!(wakes.next_tick(), began + 3 * MINUTE, "at the very moment");
+        tokio::time::advance(seconds(10)).await;
+        wakes.begin_interval();
+        assert_eq!(wakes.next_tick(), Instant::now() + MINUTE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_interval_counts_from_now_but_delays_nothing() {
+        let began = Instant::now();
+        let mut wakes = Wakes::new(MINUTE);
+        tokio::time::advance(seconds(10)).await;
+        wakes.set_interval(seconds(300));
+        assert_eq!((wakes.interval(), wakes.next_tick()), (seconds(300), began + MINUTE));
+        wakes.set_interval(seconds(20));
+        assert_eq!((wakes.interval(), wakes.next_tick()), (seconds(20), Instant::now() + seconds(20)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_at_once_is_looked_at_once() {
+        let began = Instant::now();
+        let mut wakes = Wakes::new(MINUTE);
+        assert_eq!((wakes.early(), wakes.next()), (None, began + MINUTE));
+        wakes.at_once();
+        assert_eq!(wakes.next(), began);
+        wakes.not_early();
+        assert_eq!(wakes.next(), began + MINUTE);
+        wakes.at_once();
+        wakes.looking();
+        assert_eq!(wakes.early(), None, "that was the look");
+        wakes.in_time_for(MINUTE);
+        assert_eq!(wakes.early(), None, "the interval is in time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_gap_between_two_looks_is_a_twelfth_of_the_interval_within_bounds() {
+        for (interval, gap) in [(1, 1), (12, 1), (36, 3), (60, 5), (3_600, 5)] {
+            let mut wakes = Wakes::new(seconds(interval));
+            wakes.looking();
+            wakes.in_time_for(seconds(0));
+            let soonest = (interval > gap).then(|| Instant::now() + seconds(gap));
+            assert_eq!(wakes.early(), soonest, "{interval} s");
+        }
+    }
 }

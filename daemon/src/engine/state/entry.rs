@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::model::{BaseUrl, Customer, Failure, HostKey, Record, Renewal, Secret, TokenStatus, window_of};
+use crate::model::{
+    BaseUrl, Customer, Failure, FailureKind, FailureNote, HostKey, Record, Renewal, Secret, TokenStatus,
+    window_of,
+};
 
 /// One customer: its row as it was last read or written, its record, and what only lives in memory.
 #[derive(Debug)]
@@ -27,8 +30,8 @@ pub struct Entry {
     pub latency: Option<Duration>,
     /// What the next renewal can use instead of the password; obtained with exactly the row's credentials.
     pub refresh_token: Option<Secret>,
-    /// Whether the row's credentials have brought a token since the daemon started.
-    pub proven: bool,
+    /// What is known of the row's credentials.
+    pub known: Known,
     /// The revision of its latest change.
     pub revision: u64,
     /// Equal to the state's mark while its row is in the table.
@@ -37,12 +40,26 @@ pub struct Entry {
     written: Option<(DateTime<Utc>, TimeDelta)>,
 }
 
+/// What is known of the credentials in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// As they were found; what the record says of earlier tokens speaks for them.
+    Found,
+    /// They have brought a token since the daemon started.
+    Proven,
+    /// Somebody has changed them since the daemon started, and they have brought nothing yet.
+    New,
+}
+
 fn host_of(customer: &Customer) -> Option<HostKey> {
     BaseUrl::parse(&customer.credentials.url).ok().map(|base| base.host_key())
 }
 
 /// A column may be coarser than what was written to it: `smalldatetime` has minutes only.
 const COARSEST_COLUMN: TimeDelta = TimeDelta::minutes(1);
+
+/// A clock that was set back by less is none of our business.
+const CLOCK_STEP: TimeDelta = TimeDelta::seconds(5);
 
 impl Entry {
     pub(super) fn new(customer: Customer, revision: u64, now: DateTime<Utc>, window: TimeDelta) -> Self {
@@ -63,13 +80,36 @@ impl Entry {
             unsaved: None,
             latency: None,
             refresh_token: None,
-            proven: false,
+            known: Known::Found,
             revision,
             mark: false,
             written: None,
         };
         entry.status = entry.status_at(now, window);
         entry
+    }
+
+    /// Whether anything speaks for its credentials: then a server that did not answer is no reason to think that it counts
+    /// wrong passwords.
+    pub fn has_worked(&self) -> bool {
+        match self.known {
+            Known::Proven => true,
+            Known::Found => self.refresh_token.is_some() || self.record.last_success_at.is_some(),
+            Known::New => false,
+        }
+    }
+
+    /// Its failure, if a password was sent that may be wrong, and the server may have counted it: no answer came.
+    pub fn doubt(&self) -> Option<&FailureNote> {
+        let failure = self.record.failure.as_deref()?;
+        (failure.kind == FailureKind::Timeout && !self.has_worked()).then_some(failure)
+    }
+
+    /// What to try before the password. After an answer that was none, nothing: that may have been the road of refresh tokens
+    /// alone, as with a proxy that knows only the login.
+    pub fn usable_refresh_token(&self) -> Option<&Secret> {
+        let was_odd = |failure: &FailureNote| failure.kind == FailureKind::UnexpectedResponse;
+        self.refresh_token.as_ref().filter(|_| !self.record.failure.as_deref().is_some_and(was_odd))
     }
 
     /// The refresh window of its token: `configured`, or half the token's life if that is short.
@@ -80,9 +120,29 @@ impl Entry {
         window_of(life.map(|(_, life)| life), configured)
     }
 
-    /// How its token stands at `now`.
-    pub(super) fn status_at(&self, now: DateTime<Utc>, window: TimeDelta) -> TokenStatus {
-        TokenStatus::at(now, self.customer.has_token, self.customer.expiry, self.window(window))
+    /// How its token stands at `now`. One that we wrote by a clock that has been set back since ends before its expiry: by
+    /// the clock of today nobody knows when.
+    pub fn status_at(&self, now: DateTime<Utc>, window: TimeDelta) -> TokenStatus {
+        match self.ahead_of_its_time(now) {
+            Some(_) => TokenStatus::Expired,
+            None => TokenStatus::at(now, self.customer.has_token, self.customer.expiry, self.window(window)),
+        }
+    }
+
+    /// The expiry in its row, if we wrote it and it is further away than the token's whole life: the clock has been set back
+    /// since.
+    pub fn ahead_of_its_time(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let (written, life) = self.written?;
+        let expiry = self.customer.expiry.filter(|_| self.customer.has_token)?;
+        let coarseness = (expiry - written).abs();
+        let is_ours = coarseness <= COARSEST_COLUMN;
+        (is_ours && expiry - now > life + coarseness + CLOCK_STEP).then_some(expiry)
+    }
+
+    /// How long its token still lives, as far as is known.
+    pub(super) fn remaining(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
+        let expiry = self.customer.expiry.filter(|_| self.customer.has_token)?;
+        self.ahead_of_its_time(now).is_none().then(|| expiry - now)
     }
 
     /// When its status changes by itself next; none if it does not any more.
@@ -104,7 +164,7 @@ impl Entry {
         }
         if self.customer.credentials != customer.credentials {
             self.refresh_token = None;
-            self.proven = false;
+            self.known = Known::New;
         }
         // A token for another server or user will never be written.
         self.unsaved.take_if(|renewal| {

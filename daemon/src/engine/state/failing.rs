@@ -32,7 +32,7 @@ impl State {
             // Its token is here; it waits for the store, not for a time.
             Failure::Database { .. } => None,
             failure => {
-                let remaining = entry.customer.expiry.filter(|_| entry.customer.has_token).map(|e| e - at);
+                let remaining = entry.remaining(at);
                 Some(at + retry_after(failure, self.policy.backoff().delay(consecutive, remaining, roll)))
             }
         };
@@ -111,9 +111,9 @@ impl State {
         }
     }
 
-    /// A server answers again: who waited only for that need not wait longer.
+    /// A server answers again: who waited only for that need not wait longer. A password that it may have counted does.
     pub(super) fn host_back(&mut self, host: &HostKey) {
-        for entry in self.entries.values_mut() {
+        for entry in self.entries.values_mut().filter(|entry| entry.doubt().is_none()) {
             let Some(failure) = &mut entry.record.failure else { continue };
             let waits_for_the_host = matches!(failure.kind, FailureKind::Unreachable | FailureKind::Timeout);
             if waits_for_the_host && entry.host.as_ref() == Some(host) {

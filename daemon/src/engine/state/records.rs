@@ -12,7 +12,9 @@ pub(super) struct Unwritten {
     changed: BTreeSet<CustomerId>,
     /// Whose record is being written.
     writing: BTreeSet<CustomerId>,
-    /// Whose record was written since the table began to be read: what was read of it may be older.
+    /// The table is being read.
+    reading: bool,
+    /// Whose record was written meanwhile: what is read of it may be older.
     just_written: BTreeSet<CustomerId>,
     /// Records of customers that left the table before they were written.
     orphans: Vec<Record>,
@@ -43,12 +45,19 @@ impl Unwritten {
 
     /// The table begins to be read: from now on its records may be older than what is written.
     pub(super) fn reading(&mut self) {
+        self.reading = true;
+    }
+
+    /// The table has been read, or cannot be.
+    pub(super) fn read(&mut self) {
+        self.reading = false;
         self.just_written.clear();
     }
 
-    /// Whether what was read of this customer's record may be older than what we know.
+    /// Whether what was read of this customer's record may be older than what we know, also of one that left the table.
     pub(super) fn may_be_newer(&self, id: &CustomerId) -> bool {
         [&self.changed, &self.writing, &self.just_written].iter().any(|ids| ids.contains(id))
+            || self.orphans.iter().any(|orphan| orphan.id == *id)
     }
 
     /// Whether anything waits to be written.
@@ -56,16 +65,32 @@ impl Unwritten {
         !self.changed.is_empty() || !self.orphans.is_empty()
     }
 
-    /// What is to be written now; `present` knows the records of those in the table.
-    pub(super) fn take<'a>(&mut self, present: impl Fn(&CustomerId) -> Option<&'a Record>) -> Vec<Record> {
-        self.writing = std::mem::take(&mut self.changed);
-        let records = self.writing.iter().filter_map(present).cloned();
-        records.chain(self.orphans.drain(..)).collect()
+    /// What is to be written now, so many at most; `present` knows the records of those in the table.
+    pub(super) fn take<'a>(
+        &mut self,
+        most: usize,
+        present: impl Fn(&CustomerId) -> Option<&'a Record>,
+    ) -> Vec<Record> {
+        self.writing = match self.changed.iter().nth(most).cloned() {
+            None => std::mem::take(&mut self.changed),
+            Some(first_left) => {
+                let left = self.changed.split_off(&first_left);
+                std::mem::replace(&mut self.changed, left)
+            }
+        };
+        let mut records: Vec<Record> = self.writing.iter().filter_map(present).cloned().collect();
+        let room = most.saturating_sub(records.len()).min(self.orphans.len());
+        self.writing.extend(self.orphans.iter().take(room).map(|orphan| orphan.id.clone()));
+        records.extend(self.orphans.drain(..room));
+        records
     }
 
     /// What was taken is written.
     pub(super) fn written(&mut self) {
-        self.just_written.append(&mut self.writing);
+        let written = std::mem::take(&mut self.writing);
+        if self.reading {
+            self.just_written.extend(written);
+        }
     }
 
     /// What was taken could not be written, or not all of it: `records` wait again.

@@ -82,3 +82,91 @@ impl Refusals {
             .max_by_key(|(_, note)| (note.consecutive > 0, note.at))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, TimeDelta};
+
+    use super::*;
+    use crate::model::FailureKind;
+
+    fn record(name: &str, consecutive: u32, at: i64) -> Record {
+        let at = DateTime::UNIX_EPOCH + TimeDelta::seconds(at);
+        let note = FailureNote {
+            kind: FailureKind::CredentialsRejected,
+            message: name.to_owned(),
+            permanent: true,
+            consecutive,
+            at,
+            next_attempt_at: None,
+            fingerprint: Fingerprint::from_text("f".to_owned()),
+        };
+        let id = CustomerId::new(name);
+        Record { id, failure: Some(Box::new(note)), last_success_at: None, renewals: 0, updated_at: at }
+    }
+
+    fn found(refusals: &Refusals, present: &[Record]) -> Option<String> {
+        let of = |id: &CustomerId| present.iter().find(|record| record.id == *id);
+        refusals.find(&Fingerprint::from_text("f".to_owned()), of).map(|(id, _)| id.to_string())
+    }
+
+    /// The one that was tried itself can say why; of several the latest.
+    #[test]
+    fn who_was_tried_itself_stands_for_the_others() {
+        let present =
+            [record("untried", 0, 90), record("first", 1, 10), record("again", 2, 20), record("z", 0, 5)];
+        let mut refusals = Refusals::default();
+        assert!(refusals.is_empty());
+        refusals.index(present.iter());
+        assert!(!refusals.is_empty());
+        assert_eq!(found(&refusals, &present).as_deref(), Some("again"));
+        refusals.index([].into_iter());
+        assert_eq!((refusals.is_empty(), found(&refusals, &present)), (true, None));
+    }
+
+    #[test]
+    fn what_is_no_lasting_answer_about_the_account_is_no_refusal() {
+        let with = |kind, permanent| {
+            let mut record = record("a", 1, 10);
+            let note = record.failure.take().unwrap();
+            Record { failure: Some(Box::new(FailureNote { kind, permanent, ..*note })), ..record }
+        };
+        assert!(refusal(&with(FailureKind::AccountLocked, true)).is_some());
+        assert!(refusal(&with(FailureKind::UnexpectedResponse, true)).is_some(), "a redirect");
+        assert!(refusal(&with(FailureKind::UnexpectedResponse, false)).is_none());
+        assert!(
+            refusal(&with(FailureKind::TokenTooLong, true)).is_none(),
+            "the column is mended, not the row"
+        );
+        let mut refusals = Refusals::default();
+        refusals.left(&with(FailureKind::BadUrl, true));
+        assert!(refusals.returned(&CustomerId::new("a")).is_none());
+    }
+
+    #[test]
+    fn of_one_who_has_left_the_latest_record_is_kept_until_it_returns() {
+        let mut refusals = Refusals::default();
+        for at in [10, 30, 20, 30] {
+            refusals.left(&record("a", u32::try_from(at).unwrap(), at));
+        }
+        refusals.index([].into_iter());
+        assert_eq!(found(&refusals, &[]).as_deref(), Some("a"));
+        assert_eq!(refusals.returned(&CustomerId::new("a")), Some(record("a", 30, 30)));
+        refusals.left(&record("a", 1, 40));
+        refusals.forget_absent();
+        assert_eq!(refusals.returned(&CustomerId::new("a")), None);
+    }
+
+    #[test]
+    fn p02_what_is_accepted_after_all_is_forgotten_for_all() {
+        let mut refusals = Refusals::default();
+        refusals.left(&record("gone", 1, 10));
+        refusals.index([record("here", 1, 10)].iter());
+        let f = Fingerprint::from_text("f".to_owned());
+        refusals.add(&CustomerId::new("new"), &f);
+        let (ids, absent) = refusals.accepted(&f);
+        assert_eq!(ids.iter().map(CustomerId::as_str).collect::<Vec<_>>(), ["gone", "here", "new"]);
+        assert_eq!((absent, refusals.is_empty()), (vec![record("gone", 1, 10)], true));
+        assert_eq!(refusals.returned(&CustomerId::new("gone")), None);
+    }
+}

@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 
 use super::super::event::Via;
 use super::super::history::{Notice, NoticeKind, RenewalDetail};
-use super::{Entry, State};
-use crate::model::{CustomerId, Failure, FailureKind, Renewal, Secret, Skew};
+use super::health::Use;
+use super::{Entry, Known, State};
+use crate::model::{CustomerId, Failure, Renewal, Secret, Skew};
 
 impl State {
     pub(super) fn attempting(&mut self, id: &CustomerId) {
@@ -40,7 +41,7 @@ impl State {
             entry.unsaved = Some(renewal);
             entry.latency = Some(latency);
             entry.refresh_token = refresh_token;
-            entry.proven = true;
+            entry.known = Known::Proven;
         });
     }
 
@@ -64,7 +65,7 @@ impl State {
 
     /// The token that waited is in the table.
     pub(super) fn saved(&mut self, id: &CustomerId, at: DateTime<Utc>) {
-        self.write_works(at);
+        self.store_works(Use::Save, at);
         let mut saved = None;
         self.touch(id, |entry| saved = entry.saved(at));
         let Some((expiry, failures)) = saved else { return };
@@ -88,15 +89,18 @@ impl State {
 
     /// The token that waited is not wanted any more: the row says something else, or has a later one.
     pub(super) fn superseded(&mut self, id: &CustomerId, at: DateTime<Utc>) {
+        self.store_works(Use::Save, at);
         self.unwritten.changed(id);
         self.touch(id, |entry| {
             entry.attempting = false;
             entry.unsaved = None;
-            // That it waited to be saved was the whole trouble.
-            entry.record.failure.take_if(|failure| failure.kind == FailureKind::Database);
+            // A token came: whatever was wrong before is over.
+            entry.record.failure = None;
             entry.record.updated_at = at;
         });
-        let message = "the row was changed meanwhile; its token was left as it is".to_owned();
+        let message =
+            "the row was changed meanwhile, or holds a token that lives longer; it was left as it is"
+                .to_owned();
         self.note(at, NoticeKind::Warning, Some(id), message);
     }
 

@@ -4,9 +4,10 @@
 use chrono::{DateTime, Utc};
 
 use super::super::history::NoticeKind;
+use super::health::Use;
 use super::refusals::refusal;
 use super::{Entry, State};
-use crate::model::{Customer, CustomerId, Fingerprint, FingerprintKey, Record};
+use crate::model::{Customer, CustomerId, FailureKind, Fingerprint, FingerprintKey, Record};
 use crate::store::{RowProblem, Table};
 
 /// How many customers that left the table are remembered for clients that ask for changes.
@@ -21,14 +22,16 @@ impl State {
             self.revision = revision;
         }
         self.adopt_records(table.records, &table.key, at);
-        self.forgive_changed_credentials(&table.key, at);
+        self.unwritten.read();
+        self.forgive_what_has_changed(&table.key, at);
         self.refusals.index(self.entries.values().map(|entry| &entry.record));
         self.tell_problems(&table.problems, table.records_lost, at);
         self.table_read_at = Some(at);
-        let was_lost = self.read_error.take().is_some();
-        if was_lost && self.write_error.is_none() {
-            self.note(at, NoticeKind::StoreBack, None, "the database can be used again".to_owned());
+        if self.health.refuses_tokens() && self.entries.values().all(|entry| entry.unsaved.is_none()) {
+            // Nothing waits any more for which it would be known that it works again.
+            self.store_works(Use::Save, at);
         }
+        self.store_works(Use::Read, at);
         self.advance(at);
     }
 
@@ -79,16 +82,18 @@ impl State {
         }
     }
 
-    /// When records become possible that were not before, the fingerprints get the stored key.
+    /// When records become possible that were not before, the fingerprints get the stored key, and what was only known
+    /// here is written.
     fn adopt_key(&mut self, key: &FingerprintKey) {
         if let Some(old) = self.key.replace(key.clone()).filter(|old| old != key) {
             self.refusals.forget_absent();
-            for entry in self.entries.values_mut() {
+            for (id, entry) in &mut self.entries {
                 let credentials = &entry.customer.credentials;
                 if let Some(failure) = &mut entry.record.failure
                     && failure.fingerprint == old.fingerprint(credentials)
                 {
                     failure.fingerprint = key.fingerprint(credentials);
+                    self.unwritten.changed(id);
                 }
             }
         }
@@ -110,7 +115,9 @@ impl State {
         for record in records {
             let id = &record.id;
             let Some(entry) = self.entries.get_mut(id) else {
-                self.refusals.left(&record);
+                if !self.unwritten.may_be_newer(id) {
+                    self.refusals.left(&record);
+                }
                 continue;
             };
             // What we have written since, or are about to, is newer. But that we could not ask is no answer to a refusal.
@@ -134,16 +141,20 @@ impl State {
         }
     }
 
-    /// A failure belongs to the credentials that failed. Others are a new story: the customer is tried again.
-    fn forgive_changed_credentials(&mut self, key: &FingerprintKey, at: DateTime<Utc>) {
+    /// A failure belongs to the credentials that failed. Others are a new story: the customer is tried again. So it is when
+    /// the configuration allows what it forbade.
+    fn forgive_what_has_changed(&mut self, key: &FingerprintKey, at: DateTime<Utc>) {
         let mut unparked = Vec::new();
         for (id, entry) in &mut self.entries {
             let Some(failure) = &entry.record.failure else { continue };
-            if failure.fingerprint == key.fingerprint(&entry.customer.credentials) {
+            let is_allowed = failure.kind == FailureKind::InsecureUrl && !self.policy.require_https;
+            if !is_allowed && failure.fingerprint == key.fingerprint(&entry.customer.credentials) {
                 continue;
             }
             if failure.permanent {
-                unparked.push(id.clone());
+                let why =
+                    if is_allowed { "http is allowed now" } else { "its URL, user or password has changed" };
+                unparked.push((id.clone(), why));
             }
             entry.record.failure = None;
             entry.record.updated_at = at;
@@ -151,8 +162,8 @@ impl State {
             entry.revision = self.revision;
             self.unwritten.changed(id);
         }
-        for id in unparked {
-            let message = "its URL, user or password has changed; it is tried again".to_owned();
+        for (id, why) in unparked {
+            let message = format!("{why}; it is tried again");
             self.note(at, NoticeKind::Unparked, Some(&id), message);
         }
     }
@@ -164,8 +175,8 @@ impl State {
             let message = format!("row {}: {}", problem.row, problem.what);
             self.note(at, NoticeKind::Warning, None, message);
         }
-        if let Some(why) = records_lost.filter(|_| !self.told_records_lost) {
-            self.told_records_lost = true;
+        let was_told = std::mem::replace(&mut self.told_records_lost, records_lost.is_some());
+        if let Some(why) = records_lost.filter(|_| !was_told) {
             let message = format!(
                 "the table tbtokend_state cannot be used ({why}): who is parked is forgotten at a restart; have the DBA run what `tbtokend schema` prints"
             );
@@ -204,7 +215,7 @@ mod tests {
     use super::*;
     use crate::engine::event::Event;
     use crate::engine::plan::Policy;
-    use crate::model::{Credentials, Lifetime, Secret};
+    use crate::model::{Credentials, Lifetime, Secret, TokenStatus};
 
     fn state() -> State {
         let policy = Policy {
@@ -274,8 +285,207 @@ mod tests {
         let failure = crate::model::Failure::CredentialsRejected;
         state.apply(Event::Failed { id: CustomerId::new("a"), failure }, DateTime::UNIX_EPOCH, 0.5);
         read(&mut state, &[("b", "u")]);
-        let records = state.take_unrecorded();
+        let records = state.take_unrecorded(1000);
         assert_eq!(records.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["a"]);
         assert!(records[0].failure.as_ref().unwrap().permanent);
+    }
+
+    fn failing(state: &mut State, name: &str, failure: crate::model::Failure, at: i64) {
+        state.apply(Event::Failed { id: CustomerId::new(name), failure }, second(at), 0.5);
+    }
+
+    fn second(at: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(at)
+    }
+
+    fn refused() -> crate::model::Failure {
+        crate::model::Failure::CredentialsRejected
+    }
+
+    fn strained() -> crate::model::Failure {
+        crate::model::Failure::ServerError { status: 503 }
+    }
+
+    /// A record of a customer with these credentials who has failed like this.
+    fn record(failure: crate::model::Failure, username: &str, at: i64) -> Record {
+        let mut state = state();
+        read(&mut state, &[("a", username)]);
+        failing(&mut state, "a", failure, at);
+        state.take_unrecorded(1000).remove(0)
+    }
+
+    /// Who wins, of two daemons that have each learned something.
+    #[test]
+    fn p02_a_refusal_of_the_present_credentials_counts_whatever_the_clocks_say() {
+        let present = record(refused(), "now", 50).failure.unwrap().fingerprint;
+        let fine = |at: i64, success: Option<i64>| Record {
+            failure: None,
+            last_success_at: success.map(second),
+            ..record(strained(), "now", at)
+        };
+        let (early, late) = (10, 90);
+        let (ours, both, theirs) = (Preference::Ours, Preference::OursForBoth, Preference::Theirs);
+        let cases = [
+            ("we both were refused", record(refused(), "now", early), record(refused(), "now", late), ours),
+            (
+                "ours is of older credentials",
+                record(refused(), "old", early),
+                record(refused(), "now", late),
+                theirs,
+            ),
+            (
+                "theirs is of older credentials",
+                record(refused(), "now", late),
+                record(refused(), "old", early),
+                ours,
+            ),
+            ("they were refused", record(strained(), "now", late), record(refused(), "now", early), theirs),
+            ("they were, long ago", record(strained(), "now", late), record(refused(), "old", early), ours),
+            ("they could not ask", record(refused(), "now", early), record(strained(), "now", late), both),
+            ("they had a token before", record(refused(), "now", 50), fine(late, Some(50)), both),
+            ("they have had a token since", record(refused(), "now", 50), fine(late, Some(51)), theirs),
+            ("they are later", record(strained(), "now", early), record(strained(), "now", late), theirs),
+            ("we are later", record(strained(), "now", late), record(strained(), "now", early), ours),
+            ("nobody is later", record(strained(), "now", early), record(strained(), "now", early), ours),
+        ];
+        for (what, our, their, expected) in cases {
+            assert_eq!(preference(&our, &their, || present.clone()), expected, "{what}");
+        }
+    }
+
+    fn read_with(state: &mut State, customers: &[(&str, &str)], change: impl FnOnce(&mut Table), at: i64) {
+        let mut other = self::state();
+        read(&mut other, customers);
+        let customers = other.entries().map(|(_, entry)| entry.customer.clone()).collect();
+        let key = FingerprintKey::new(&[7; FingerprintKey::BYTES]);
+        let mut table =
+            Table { customers, problems: Vec::new(), records: Vec::new(), key, records_lost: None };
+        change(&mut table);
+        state.apply(Event::TableRead(table), second(at), 0.5);
+    }
+
+    #[test]
+    fn what_another_daemon_has_written_is_shown_and_not_written_again() {
+        let mut state = state();
+        read(&mut state, &[("a", "u"), ("b", "u2")]);
+        let before = state.revision();
+        read_with(
+            &mut state,
+            &[("a", "u"), ("b", "u2")],
+            |table| table.records = vec![record(refused(), "u", 5)],
+            9,
+        );
+        assert_eq!(picture(&state, before).1, ["a"]);
+        assert!(state.entry(&CustomerId::new("a")).unwrap().record.failure.as_ref().unwrap().permanent);
+        assert!(!state.has_unrecorded());
+        assert_eq!(state.table_read_at(), Some(second(9)));
+        // Theirs counts over what we were about to write.
+        failing(&mut state, "b", strained(), 10);
+        let theirs = Record { id: CustomerId::new("b"), ..record(refused(), "u2", 5) };
+        read_with(&mut state, &[("a", "u"), ("b", "u2")], |table| table.records = vec![theirs], 11);
+        assert!(!state.has_unrecorded());
+        // What we were told counts over what they were not, and is written again, as of now.
+        state.apply(Event::Reading, second(12), 0.5);
+        read_with(&mut state, &[("a", "u")], |table| table.records = vec![record(strained(), "u", 13)], 14);
+        let records = state.take_unrecorded(1000);
+        assert_eq!(records.iter().map(|record| record.updated_at).collect::<Vec<_>>(), [second(14)]);
+    }
+
+    #[test]
+    fn p03_other_credentials_free_the_parked_and_are_said_and_written() {
+        let mut state = state();
+        read(&mut state, &[("a", "u"), ("b", "u2")]);
+        failing(&mut state, "a", refused(), 1);
+        failing(&mut state, "b", strained(), 1);
+        state.take_unrecorded(1000);
+        state.history_mut().take_unlogged().for_each(drop);
+        let before = state.revision();
+        read_with(&mut state, &[("a", "v"), ("b", "v2")], |_| {}, 60);
+        let told: Vec<_> =
+            state.history_mut().take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
+        assert_eq!(told, [(NoticeKind::Unparked, Some(CustomerId::new("a")))], "b was not parked");
+        let records = state.take_unrecorded(1000);
+        assert!(records.iter().all(|record| record.failure.is_none() && record.updated_at == second(60)));
+        assert_eq!((records.len(), picture(&state, before).1), (2, vec!["a", "b"]));
+    }
+
+    #[test]
+    fn another_key_changes_the_fingerprints_and_frees_nobody() {
+        let mut state = state();
+        read(&mut state, &[("a", "u"), ("gone", "w")]);
+        failing(&mut state, "a", refused(), 1);
+        failing(&mut state, "gone", refused(), 1);
+        read(&mut state, &[("a", "u")]);
+        let other = || FingerprintKey::new(&[9; FingerprintKey::BYTES]);
+        read_with(&mut state, &[("a", "u"), ("b", "u")], |table| table.key = other(), 60);
+        let a = state.entry(&CustomerId::new("a")).unwrap();
+        let note = a.record.failure.as_ref().unwrap();
+        assert!(note.permanent && note.fingerprint == other().fingerprint(&a.customer.credentials));
+        let is_refused = |name: &str| {
+            let fingerprint =
+                state.fingerprint(&state.entry(&CustomerId::new(name)).unwrap().customer.credentials);
+            state.refusal(&fingerprint.unwrap()).is_some()
+        };
+        assert!(is_refused("a") && is_refused("b"), "b says the same");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_row_is_said_once_until_it_was_right() {
+        let problem = || RowProblem { row: "7".to_owned(), what: "is no date".to_owned() };
+        let mut state = state();
+        let mut look = |problems: usize, lost: Option<&str>| {
+            let change = |table: &mut Table| {
+                table.problems = vec![problem(); problems];
+                table.records_lost = lost.map(ToOwned::to_owned);
+            };
+            read_with(&mut state, &[], change, 1);
+            let said = state.history_mut().take_unlogged().map(|notice| notice.message.clone());
+            said.map(|message| message.chars().take(16).collect()).collect::<Vec<String>>()
+        };
+        assert_eq!(look(1, None), ["row 7: is no dat"]);
+        assert!(look(1, None).is_empty());
+        assert!(look(0, None).is_empty());
+        assert_eq!(look(1, None), ["row 7: is no dat"]);
+        assert_eq!(look(1, Some("no permission")), ["the table tbtoke"]);
+        assert!(look(1, Some("no permission")).is_empty());
+        assert!(look(1, None).is_empty());
+        assert_eq!(look(1, Some("no permission")), ["the table tbtoke"]);
+    }
+
+    #[test]
+    fn who_left_is_remembered_for_clients_up_to_a_bound() {
+        let mut state = state();
+        let names: Vec<String> = (0..=REMEMBERED_REMOVALS).map(|n| format!("{n:05}")).collect();
+        let rows: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "u")).collect();
+        read(&mut state, &rows);
+        let (before, floor) = (state.revision(), state.removed().1);
+        read(&mut state, &rows[..1]);
+        assert_eq!((state.removed().0.len(), state.removed().1), (REMEMBERED_REMOVALS, floor));
+        let revisions: Vec<u64> = state.removed().0.iter().map(|(revision, _)| *revision).collect();
+        assert!(revisions.windows(2).all(|pair| pair[0] < pair[1]) && revisions[0] > before);
+        read(&mut state, &[]);
+        let (removed, floor) = state.removed();
+        assert_eq!(
+            (removed.len(), floor),
+            (REMEMBERED_REMOVALS, revisions[0]),
+            "the oldest is no longer known"
+        );
+        assert_eq!(removed.back().unwrap().1.as_str(), "00000");
+    }
+
+    #[test]
+    fn the_status_of_a_row_is_right_at_the_look() {
+        let mut state = state();
+        let soon = |table: &mut Table| {
+            table.customers[0].has_token = true;
+            table.customers[0].expiry = Some(second(1_000));
+        };
+        read_with(&mut state, &[("a", "u")], soon, 0);
+        let status = |state: &State| state.entry(&CustomerId::new("a")).unwrap().status;
+        assert_eq!(status(&state), TokenStatus::Valid);
+        read_with(&mut state, &[("a", "u")], soon, 900);
+        assert_eq!(status(&state), TokenStatus::ExpiringSoon);
+        read_with(&mut state, &[("a", "u")], |_| {}, 901);
+        assert_eq!(status(&state), TokenStatus::Missing);
     }
 }

@@ -1,10 +1,12 @@
 //! A customer as it is shown, kept small: there is one for each, and a pass makes all of them anew.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tbtoken_proto as proto;
+use tbtoken_proto::words::Standing;
 
 use super::super::plan::{Policy, Verdict, verdict};
 use super::super::state::Entry;
@@ -71,6 +73,22 @@ impl Row {
 
     pub(super) fn id(&self) -> &str {
         self.id.as_str()
+    }
+
+    /// Whether somebody should look after it.
+    pub(super) fn in_trouble(&self) -> bool {
+        proto::in_trouble(self.token_status, self.state)
+    }
+
+    /// Whether somebody should look after this one sooner than after the other.
+    pub(super) fn problems_first(&self, other: &Self) -> Ordering {
+        let rank = |row: &Self| {
+            let failing = row.failure.is_some();
+            let standing =
+                Standing { status: row.token_status, state: row.state, failing, expiry: row.expiry };
+            standing.rank()
+        };
+        rank(self).cmp(&rank(other)).then_with(|| self.id().cmp(other.id()))
     }
 
     pub(super) fn url(&self) -> &str {

@@ -64,6 +64,7 @@ mod tests {
             missing: 1,
             parked: 2,
             retrying: 4,
+            in_trouble: 5,
         };
         assert_eq!(counts(&all), "119 of 128 valid, 5 expiring soon, 3 expired, 1 missing, 2 parked");
         let fine = proto::Summary { total: 2, valid: 2, ..proto::Summary::default() };

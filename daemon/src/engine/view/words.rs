@@ -3,8 +3,11 @@
 use chrono::{DateTime, Utc};
 use tbtoken_proto as proto;
 
-use super::{CustomerId, Entry, Notice, NoticeKind, Outcome, TokenStatus, Trigger};
-use crate::model::FailureKind;
+use super::super::handle::Outcome;
+use super::super::history::{Notice, NoticeKind};
+use super::super::plan::Trigger;
+use super::super::state::Entry;
+use crate::model::{CustomerId, FailureKind, TokenStatus};
 use crate::thingsboard::gate::GateState;
 
 pub(super) fn status(status: TokenStatus) -> proto::TokenStatus {
@@ -47,7 +50,7 @@ pub(super) fn failure(entry: &Entry, now: DateTime<Utc>) -> Option<proto::Failur
     }
     entry.deferred.as_ref().map(|failure| proto::Failure {
         kind: failure_kind(failure.kind()),
-        message: format!("not asked yet, because of others on the same server: {failure}"),
+        message: failure.for_the_untried(),
         remedy: failure.kind().remedy().to_owned(),
         at: now,
         consecutive: 0,

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 
 use super::super::StoreError;
-use super::address::{At, browser_port, browser_question};
-use super::problem::Problem;
+use super::address::{At, Located, browser_answer, browser_question};
+use super::problem::{NotLocated, Problem};
 use super::settings::{Encryption, Settings, Trust};
 use super::trouble::{Doing, Names, Trouble, io_words};
 use crate::model::Secret;
@@ -28,6 +28,9 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long one answer of the SQL Server Browser is waited for; it is asked twice.
 const BROWSER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Where SQL Server Browser listens: MS-SQLR 2.1. It cannot be configured.
+const BROWSER_PORT: u16 = 1434;
 
 /// A name may have many addresses, but nobody waits for all of them in turn.
 const MOST_ADDRESSES: usize = 4;
@@ -152,8 +155,8 @@ async fn open(settings: &Settings, host: &str, at: &At) -> Result<(TcpStream, u1
     let addresses = resolve(host).await.map_err(unreachable)?;
     let port = match at {
         At::Port(port) => *port,
-        At::Instance(instance) => ask_browser(&addresses, instance).await.ok_or_else(|| {
-            StoreError::from(Problem::NoInstance { host: host.to_owned(), instance: instance.clone() })
+        At::Instance(instance) => ask_browser(&addresses, instance).await.map_err(|why| {
+            StoreError::from(Problem::NoInstance { host: host.to_owned(), instance: instance.clone(), why })
         })?,
     };
     let targets: Vec<SocketAddr> =
@@ -220,30 +223,49 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// Asks SQL Server Browser for the port of an instance.
-async fn ask_browser(addresses: &[SocketAddr], instance: &str) -> Option<u16> {
+async fn ask_browser(addresses: &[SocketAddr], instance: &str) -> Result<u16, NotLocated> {
+    let mut why = NotLocated::NobodyListens;
     for _ in 0..2 {
         let mut asked: FuturesUnordered<_> = addresses
             .iter()
-            .map(|address| ask_one_browser(SocketAddr::new(address.ip(), 1434), instance))
+            .map(|address| ask_one_browser(SocketAddr::new(address.ip(), BROWSER_PORT), instance))
             .collect();
         while let Some(answer) = asked.next().await {
-            if answer.is_some() {
-                return answer;
+            match answer {
+                Ok(Located::Port(port)) => return Ok(port),
+                Ok(Located::NoTcp) => return Err(NotLocated::NoTcp),
+                // Whoever was silent may have lost the question; nobody at home is the least that can be said.
+                Err(NotLocated::NobodyListens) => {}
+                Err(other) => why = other,
             }
         }
     }
-    None
+    Err(why)
 }
 
-/// `None` also for an error of the network: UDP promises nothing, and the caller asks again.
-async fn ask_one_browser(address: SocketAddr, instance: &str) -> Option<u16> {
-    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(any).await.ok()?;
-    socket.connect(address).await.ok()?;
-    socket.send(&browser_question(instance)).await.ok()?;
-    let mut answer = [0; 4096];
-    let length = timeout(BROWSER_TIMEOUT, socket.recv(&mut answer)).await.ok()?.ok()?;
-    browser_port(answer.get(..length)?, instance)
+/// UDP promises nothing: what is no answer to the question is passed over, and an error of the network is as good as
+/// silence, but for the one that says that nobody listens.
+async fn ask_one_browser(address: SocketAddr, instance: &str) -> Result<Located, NotLocated> {
+    let mut heard = NotLocated::Silent;
+    let asking = async {
+        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any).await?;
+        socket.connect(address).await?;
+        socket.send(&browser_question(instance)).await?;
+        let mut answer = [0; 4096];
+        loop {
+            let length = socket.recv(&mut answer).await?;
+            if let Some(located) = answer.get(..length).and_then(|answer| browser_answer(answer, instance)) {
+                return Ok::<_, io::Error>(located);
+            }
+            heard = NotLocated::Nonsense;
+        }
+    };
+    match timeout(BROWSER_TIMEOUT, asking).await {
+        Ok(Ok(located)) => Ok(located),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err(NotLocated::NobodyListens),
+        Ok(Err(_)) | Err(_) => Err(heard),
+    }
 }
 
 #[cfg(test)]

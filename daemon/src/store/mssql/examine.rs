@@ -6,10 +6,10 @@ use tiberius::{ColumnData, Query};
 
 use super::MssqlStore;
 use super::connection::{Connection, Connections, Work, strange};
-use super::grants::{Need, grant, grant_updatedttm};
+use super::grants::{Need, grant, grant_columns};
 use super::layout::ExpiryType;
 use super::settings::{Encryption, Trust};
-use super::trouble::{Doing, Trouble};
+use super::trouble::{Doing, Meaning, Trouble};
 use super::types::{self, Stored};
 use super::{rows, statements};
 use crate::model::Token;
@@ -22,8 +22,19 @@ impl Examine for MssqlStore {
         let work: Work<Examined> = Box::new(move |connection| {
             let (shared, own) = (Arc::clone(&shared), Arc::clone(&own));
             Box::pin(async move {
-                let facts = facts(connection, &shared).await?;
-                let rows::Rows { customers, problems } = rows::read(connection, &shared, &own).await?;
+                let mut facts = facts(connection, &shared).await?;
+                let rows = match look_at_rows(connection, &shared, &own, &mut facts).await {
+                    // The other permissions are known all the same.
+                    Err(Trouble::Server(error)) if error.meaning() == Meaning::NoPermission => {
+                        facts.permissions.insert(0, select(&shared, false));
+                        rows::Rows { customers: Vec::new(), problems: Vec::new() }
+                    }
+                    looked => {
+                        facts.permissions.insert(0, select(&shared, true));
+                        looked?
+                    }
+                };
+                let rows::Rows { customers, problems } = rows;
                 Ok(Examined { facts, customers, problems })
             })
         });
@@ -31,9 +42,9 @@ impl Examine for MssqlStore {
     }
 }
 
+/// What can be known without reading a row.
 async fn facts(connection: &mut Connection, shared: &Connections) -> Result<Facts, Trouble> {
     let layout = connection.layout.clone();
-    let with_fallback = shared.settings().fallback_url.is_some();
     Ok(Facts {
         protection: Some(protection(shared)),
         clock: Some(clock(connection).await?),
@@ -42,12 +53,36 @@ async fn facts(connection: &mut Connection, shared: &Connections) -> Result<Fact
             ("tbtokenexpiry".to_owned(), layout.expiry.sql()),
         ],
         capacity: layout.capacity,
+        widen: statements::widen(&layout),
         permissions: permissions(connection, shared).await?,
         records: connection.records.lost().map(ToOwned::to_owned),
-        rows: count(connection).await?,
-        ineligible: ineligible(connection, with_fallback).await?,
-        sample: sample(connection).await?,
+        ..Facts::default()
     })
+}
+
+async fn look_at_rows(
+    connection: &mut Connection,
+    shared: &Connections,
+    own: &rows::SharedOwn,
+    facts: &mut Facts,
+) -> Result<rows::Rows, Trouble> {
+    let with_fallback = shared.settings().fallback_url.is_some();
+    let count = count(connection).await?;
+    facts.ineligible = ineligible(connection, with_fallback).await?;
+    facts.sample = sample(connection).await?;
+    let found = rows::read(connection, shared, own).await?;
+    facts.rows = Some(count);
+    Ok(found)
+}
+
+/// SELECT is known by trying: it may be granted on the columns alone, and then the server says that the table has none.
+fn select(shared: &Connections, granted: bool) -> Permission {
+    let (table, user) = (&shared.settings().table, &shared.settings().user);
+    Permission {
+        what: format!("SELECT on {table}"),
+        granted: Some(granted),
+        grant: grant(Need::Read, table, user),
+    }
 }
 
 fn protection(shared: &Connections) -> String {
@@ -62,7 +97,7 @@ fn protection(shared: &Connections) -> String {
             format!("its certificate is verified, also with {}", file.display())
         }
     };
-    format!("it can be read; {encryption}, {trust}")
+    format!("{encryption}, {trust}")
 }
 
 async fn clock(connection: &mut Connection) -> Result<ServerClock, Trouble> {
@@ -80,16 +115,20 @@ async fn permissions(connection: &mut Connection, shared: &Connections) -> Resul
     let found = connection.rows(query).await?;
     let cells = found.into_iter().next().ok_or_else(strange)?.into_iter();
     let granted = cells.map(|cell| types::number(&cell).ok().flatten().map(|number| number != 0));
-    let asked = [
-        (format!("SELECT on {table}"), grant(Need::Read, table, user)),
-        (format!("UPDATE on {table} (tbtoken)"), grant(Need::Write, table, user)),
-        (format!("UPDATE on {table} (tbtokenexpiry)"), grant(Need::Write, table, user)),
-        (format!("UPDATE on {table} (updatedttm)"), grant_updatedttm(table, user)),
-    ];
+    let columns = &connection.layout.columns;
+    let mut asked = vec!["tbtoken", "tbtokenexpiry"];
+    if columns.updated.is_some() {
+        asked.push("updatedttm");
+    }
+    // One statement for all of them, whichever is missing.
+    let grant = grant_columns(&asked, table, user);
     Ok(asked
         .into_iter()
         .zip(granted)
-        .map(|((what, grant), granted)| Permission { what, granted, grant })
+        .map(|(column, granted)| {
+            let what = format!("UPDATE on {table} ({column})");
+            Permission { what, granted, grant: grant.clone() }
+        })
         .collect())
 }
 

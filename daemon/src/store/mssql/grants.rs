@@ -13,12 +13,12 @@ pub(super) enum Need {
     Record,
 }
 
-/// The statement that gives what is needed to `user`.
-pub(super) fn grant(need: Need, table: &str, user: &str) -> String {
-    let user = quote_user(user);
+/// The statement that gives what is needed to the user of that name.
+pub(super) fn grant(need: Need, table: &str, name: &str) -> String {
+    let user = quote_user(name);
     match need {
         Need::Read => format!("GRANT SELECT ON {} TO {user};", quote(table)),
-        Need::Write => format!("GRANT UPDATE ON {} (tbtoken, tbtokenexpiry) TO {user};", quote(table)),
+        Need::Write => grant_columns(&["tbtoken", "tbtokenexpiry"], table, name),
         Need::Record => format!(
             "GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {user}; GRANT SELECT, INSERT ON {} TO {user};",
             beside(table, "tbtokend_state"),
@@ -27,10 +27,15 @@ pub(super) fn grant(need: Need, table: &str, user: &str) -> String {
     }
 }
 
+/// The statement that lets `user` write these columns.
+pub(super) fn grant_columns(columns: &[&str], table: &str, user: &str) -> String {
+    format!("GRANT UPDATE ON {} ({}) TO {};", quote(table), columns.join(", "), quote_user(user))
+}
+
 /// `updatedttm` is not in every table, and a grant on a column that is not there is an error.
 pub(super) fn grant_updatedttm(table: &str, user: &str) -> String {
     let literal = |text: &str| format!("N'{}'", text.replace('\'', "''"));
-    let grant = format!("GRANT UPDATE ON {} (updatedttm) TO {};", quote(table), quote_user(user));
+    let grant = grant_columns(&["updatedttm"], table, user);
     format!("IF COL_LENGTH({}, N'updatedttm') IS NOT NULL EXEC({});", literal(&quote(table)), literal(&grant))
 }
 

@@ -12,13 +12,15 @@ pub enum Problem {
         /// What the operating system said.
         why: String,
     },
-    /// SQL Server Browser did not answer, or does not know the instance.
-    #[error("the SQL Server Browser on {host} (UDP port 1434) does not say where the instance {instance} is")]
+    /// SQL Server Browser does not say where an instance is.
+    #[error("the instance {instance} on {host} is not found: {}", why.words())]
     NoInstance {
         /// The host.
         host: String,
         /// The instance.
         instance: String,
+        /// Why.
+        why: NotLocated,
     },
     /// The connection broke, or the answer took too long.
     #[error("the connection to {server} was lost: {why}")]
@@ -127,7 +129,7 @@ impl Problem {
     pub fn remedy(&self) -> String {
         match self {
             Self::Unreachable { .. } => "It is tried again by itself. Check store.server, the server, that TCP/IP is enabled for it, and the firewall.".to_owned(),
-            Self::NoInstance { .. } => "It is tried again by itself. Start the SQL Server Browser service and open UDP port 1434, or write the port: store.server = \"host,port\".".to_owned(),
+            Self::NoInstance { host, instance, why } => why.remedy(host, instance),
             Self::Lost { .. } => "It is tried again by itself; if this stays, check the server's load and the network.".to_owned(),
             Self::NotTrusted { .. } => "Put the authority that issued it into store.ca_file, and write store.server as the certificate names it. store.trust_server_certificate = true goes without, and without protection.".to_owned(),
             Self::NotEncrypted { .. } => "Give the server a certificate and allow encryption; store.encrypt = \"strict\" needs SQL Server 2022 or newer.".to_owned(),
@@ -140,6 +142,47 @@ impl Problem {
             Self::WrongType { .. } => "Change the column, or point store.table to the right table.".to_owned(),
             Self::ReadOnly { .. } => "Connect to the primary: store.server must be the listener of the availability group, not a secondary.".to_owned(),
             Self::Server { .. } => "It is tried again by itself; if this stays, ask the DBA what this number means here.".to_owned(),
+        }
+    }
+}
+
+/// Why an instance is not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotLocated {
+    /// No answer: the service does not run, a firewall is in between, or there is no such instance, to which it never
+    /// answers.
+    Silent,
+    /// The host says that nobody listens there.
+    NobodyListens,
+    /// Only answers that are none, or about other instances.
+    Nonsense,
+    /// The instance has no TCP port.
+    NoTcp,
+}
+
+impl NotLocated {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Silent => "the SQL Server Browser there (UDP port 1434) does not answer about it",
+            Self::NobodyListens => "no SQL Server Browser runs there (UDP port 1434)",
+            Self::Nonsense => "what answers on UDP port 1434 there says nothing of it",
+            Self::NoTcp => "the SQL Server Browser there says that it has no TCP port",
+        }
+    }
+
+    fn remedy(self, host: &str, instance: &str) -> String {
+        let or = format!("or write the instance's port instead of its name: store.server = \"{host},PORT\".");
+        match self {
+            Self::Silent => format!(
+                "It is tried again by itself. Check that there is an instance {instance}, that the service SQL Server Browser runs and that UDP port 1434 is open, {or}"
+            ),
+            Self::NobodyListens => {
+                format!("It is tried again by itself. Start the service SQL Server Browser, {or}")
+            }
+            Self::Nonsense => format!("It is tried again by itself. Check the name of the instance, {or}"),
+            Self::NoTcp => format!(
+                "Enable TCP/IP for {instance} in SQL Server Configuration Manager and restart the instance; it is tried again by itself."
+            ),
         }
     }
 }

@@ -10,7 +10,7 @@
 //! | `probe` | rpc | – | never a row; it is the error that tells (208, 207, 229, 230) |
 //! | `clock` | rpc | – | one row: `utc datetime2`, `offset_minutes int` (local minus UTC) |
 //! | `read` | rpc | – | a row a customer: `customer_id` (the column's own type), `tb_url nvarchar null`, `tb_username nvarchar`, `tb_password nvarchar`, `has_token int` (0, 1), `tbtokenexpiry` (the column's own type) null |
-//! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and with `expiry_clock = "server-local"` `datetime2` the value known to be ours, [`NO_TIME`] for none | `tbtokend_saved`: the id of each row that was written, of the type that `read` brings |
+//! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and of the same type the value known to be ours, [`NO_TIME`] for none | `tbtokend_saved`: the id of each row that was written, of the type that `read` brings |
 //! | `make_tables` | batch | – | none |
 //! | `probe_records` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
 //! | `key` | rpc | – | `fingerprint_key varbinary(32)`, one row or none |
@@ -18,7 +18,7 @@
 //! | `records` / `failing_records` | rpc | – | a row a record: `customer_id nvarchar`, `credentials_fingerprint varchar null`, `failures int`, `kind varchar null`, `message nvarchar null`, `parked bit`, `failed_at datetime2 null`, `next_attempt_at datetime2 null`, `last_success_at datetime2 null`, `renewals bigint`, `updated_at datetime2`; all of them, or those whose `kind` is not null |
 //! | `record` | rpc | for each of N records the eleven columns in the order of `records`: `nvarchar`, `nvarchar`, `int`, `nvarchar`, `nvarchar`, `bit`, `datetime2` × 3, `bigint`, `datetime2`; where the column may be NULL, an empty text or [`NO_TIME`] stands for it | none; each takes the place of the record with its `customer_id` |
 //!
-//! | `permissions` | rpc | `nvarchar` the table as a quoted name | one row: `int null` × 3, or × 4 with `updatedttm`: whether there is SELECT, and UPDATE on `tbtoken`, `tbtokenexpiry`, `updatedttm` |
+//! | `permissions` | rpc | `nvarchar` the table as a quoted name | one row: `int null` × 2, or × 3 with `updatedttm`: whether there is UPDATE on `tbtoken`, `tbtokenexpiry`, `updatedttm` |
 //! | `count` | rpc | – | `bigint`: rows in all |
 //! | `ineligible` | rpc | – | a row for each row that `read` does not bring: `customer_id` as in `read`, then `int` × 3: whether user, password, URL are blank |
 //! | `sample` | rpc | – | at most 200 rows with token and expiry, the latest first: `tbtoken nvarchar`, `tbtokenexpiry` |
@@ -50,10 +50,11 @@ pub(super) const NO_TIME: NaiveDateTime = match NaiveDate::from_ymd_opt(1900, 1,
     None => NaiveDateTime::MIN,
 };
 
-/// What holds for the whole session. An error ends the transaction; nobody is waited for longer than ten seconds; and
+/// What holds for the whole session. An error ends the batch, and takes back what is not committed; a statement that
+/// writes commits by itself, whatever the server's `user options` say; nobody is waited for longer than ten seconds; and
 /// the options with which tables with computed columns, filtered indexes or indexed views can be written.
 pub(super) const SESSION: &str = "/* tbtokend:session */ \
-    SET XACT_ABORT ON; SET NOCOUNT ON; SET LOCK_TIMEOUT 10000; \
+    SET XACT_ABORT ON; SET IMPLICIT_TRANSACTIONS OFF; SET NOCOUNT ON; SET LOCK_TIMEOUT 10000; \
     SET ANSI_NULLS, ANSI_PADDING, ANSI_WARNINGS, ARITHABORT, CONCAT_NULL_YIELDS_NULL, QUOTED_IDENTIFIER ON; \
     SET NUMERIC_ROUNDABORT OFF;";
 
@@ -153,9 +154,10 @@ fn id_as_read(kind: &IdType, column: &str) -> String {
 ///
 /// The rows written come through a table variable: `OUTPUT` without `INTO` is refused (error 334) where the table has a
 /// trigger. Texts are compared as bytes, because most collations take `a` for `A` and none minds a space at the end.
-/// The values of the column and the new one are compared as the column's own type: a `datetime` is not exactly the
-/// `datetime2` that it looks like.
-pub(super) fn save(layout: &Layout, rows: usize, clock: ExpiryClock) -> String {
+/// A `datetime` is not exactly the `datetime2` that it looks like, but only where there are fractions of a second: what is
+/// sent has none (`types::stored`), so it is the same in each type, and the server compares it exactly with whatever is in
+/// the column. Nothing needs to be cast for that.
+pub(super) fn save(layout: &Layout, rows: usize) -> String {
     let columns = &layout.columns;
     let (token, expiry) = (&columns.token, &columns.expiry);
     let expiry_type = layout.expiry.sql();
@@ -163,30 +165,26 @@ pub(super) fn save(layout: &Layout, rows: usize, clock: ExpiryClock) -> String {
     if let Some((column, now)) = &columns.updated {
         let _ = write!(set, ", {column} = {now}");
     }
-    let has_known = knows_its_own(layout, clock);
-    let known =
-        if has_known { format!(" OR c.{expiry} = CAST(v.known AS {expiry_type})") } else { String::new() };
     format!(
         "/* tbtokend:save */ DECLARE @saved TABLE (id {id_type}); \
          UPDATE c SET {set} OUTPUT inserted.{id} INTO @saved \
-         FROM {table} AS c JOIN (VALUES {values}) AS v (id, url, username, token, expiry{known_column}) ON {same_id} \
+         FROM {table} AS c JOIN (VALUES {values}) AS v (id, url, username, token, expiry, known) ON {same_id} \
          WHERE {same_url} AND {same_username} \
          AND (ISNULL(DATALENGTH(c.{token}), 0) = 0 OR c.{expiry} IS NULL \
-         OR c.{expiry} <= CAST(v.expiry AS {expiry_type}){known}); \
+         OR c.{expiry} <= v.expiry OR c.{expiry} = v.known); \
          SELECT {saved} AS tbtokend_saved FROM @saved",
         id_type = layout.id.sql(),
         id = columns.id,
         saved = id_as_read(&layout.id, "id"),
         table = layout.table,
-        values = values(rows, if has_known { 6 } else { 5 }),
-        known_column = if has_known { ", known" } else { "" },
+        values = values(rows, 6),
         same_id = same_id(&layout.id, &columns.id),
         same_url = same_text(&columns.url.text_of("c"), "v.url"),
         same_username = same_text(&columns.username.text_of("c"), "v.username"),
     )
 }
 
-/// Whether `save` has the parameter for the value known to be ours. Only a naive local time can go backwards.
+/// Whether whatever we wrote may be replaced, because the clock that the column does not name can go backwards.
 pub(super) fn knows_its_own(layout: &Layout, clock: ExpiryClock) -> bool {
     clock == ExpiryClock::ServerLocal && !matches!(layout.expiry, ExpiryType::DateTimeOffset(_))
 }
@@ -298,7 +296,12 @@ pub(super) fn record(table: &str, rows: usize) -> String {
     )
 }
 
-/// Asks which permissions there are.
+/// For a DBA: makes room for a token of any length. It is never sent.
+pub(super) fn widen(layout: &Layout) -> String {
+    format!("ALTER TABLE {} ALTER COLUMN {} varchar(max) NULL;", layout.table, layout.columns.token)
+}
+
+/// Asks which permissions to write there are.
 pub(super) fn permissions(layout: &Layout) -> String {
     let columns = &layout.columns;
     let updated = columns.updated.as_ref().map(|(column, _)| column);
@@ -308,13 +311,10 @@ pub(super) fn permissions(layout: &Layout) -> String {
         .map(|column| {
             let name =
                 column.trim_start_matches('[').trim_end_matches(']').replace("]]", "]").replace('\'', "''");
-            format!(", CAST(HAS_PERMS_BY_NAME(@P1, 'OBJECT', 'UPDATE', N'{name}', 'COLUMN') AS int)")
+            format!("CAST(HAS_PERMS_BY_NAME(@P1, 'OBJECT', 'UPDATE', N'{name}', 'COLUMN') AS int)")
         })
         .collect();
-    format!(
-        "/* tbtokend:permissions */ SELECT CAST(HAS_PERMS_BY_NAME(@P1, 'OBJECT', 'SELECT') AS int){}",
-        update.join("")
-    )
+    format!("/* tbtokend:permissions */ SELECT {}", update.join(", "))
 }
 
 /// Counts the rows.

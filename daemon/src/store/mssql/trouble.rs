@@ -3,7 +3,7 @@
 use tiberius::error::{Error, IoErrorKind};
 
 use super::super::StoreError;
-use super::grants::{Need, grant};
+use super::grants::{Need, grant, grant_updatedttm};
 use super::problem::Problem;
 
 /// What went wrong.
@@ -265,7 +265,11 @@ impl Names {
             Doing::Recording => ("SELECT, INSERT or UPDATE", Need::Record),
         };
         let object = if need == Need::Record { "tbtokend_state" } else { &self.table }.to_owned();
-        let grant = grant(need, &self.table, &self.user);
+        let mut grant = grant(need, &self.table, &self.user);
+        if need == Need::Write {
+            // It may be the one that is missing, and the server's error does not say.
+            grant = format!("{grant} {}", grant_updatedttm(&self.table, &self.user));
+        }
         Problem::NoPermission { user: self.user.clone(), permission, object, grant }
     }
 }
@@ -305,6 +309,11 @@ mod tests {
             assert!(trouble.is_worth_another_try(), "{number}");
             assert!(!error(number, 16).may_be_about_a_row(), "{number}");
         }
+        // For a while, but not at once: the database may be starting, or there is no such user in it. It is no refusal of
+        // the login either, after which a minute would pass.
+        let no_database = Trouble::Server(error(4060, 11));
+        assert_eq!(error(4060, 11).meaning(), Meaning::NoDatabase);
+        assert!(!no_database.is_worth_another_try() && !no_database.spares_the_connection());
         assert!(Trouble::TimedOut.is_worth_another_try() && !Trouble::TimedOut.spares_the_connection());
         let lost = Trouble::from(Error::Io { kind: IoErrorKind::UnexpectedEof, message: "x".to_owned() });
         assert!(lost.is_worth_another_try() && !lost.spares_the_connection());

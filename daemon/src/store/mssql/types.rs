@@ -117,6 +117,15 @@ pub(super) fn stored_parameter(value: Stored) -> ColumnData<'static> {
     }
 }
 
+/// The value that is known to be ours as a parameter of the column's type.
+pub(super) fn known_parameter(kind: ExpiryType, known: Option<Stored>) -> ColumnData<'static> {
+    let none = match kind {
+        ExpiryType::DateTimeOffset(_) => Stored::Exact(NO_TIME.and_utc()),
+        ExpiryType::DateTime | ExpiryType::DateTime2(_) | ExpiryType::SmallDateTime => Stored::Naive(NO_TIME),
+    };
+    stored_parameter(known.unwrap_or(none))
+}
+
 /// A naive value as a parameter.
 pub(super) fn naive_parameter(value: Option<NaiveDateTime>) -> ColumnData<'static> {
     value.unwrap_or(NO_TIME).into_sql()
@@ -177,6 +186,30 @@ mod tests {
             let value = ColumnData::DateTime(Some(TdsDateTime::new(days, fragments)));
             let _ = expiry(&value);
             let _ = id(ColumnData::String(Some(text.into())));
+        }
+
+        /// Promise 8: every type holds exactly what is sent, so the guard needs no conversion before it compares.
+        #[test]
+        fn p08_what_is_sent_has_no_fraction_that_a_type_would_round(
+            milliseconds in 0_i64..4_000_000_000_000,
+            offset in -840_i32..840,
+        ) {
+            let at = DateTime::from_timestamp_millis(milliseconds).unwrap();
+            for kind in [
+                ExpiryType::DateTime,
+                ExpiryType::SmallDateTime,
+                ExpiryType::DateTime2(0),
+                ExpiryType::DateTime2(7),
+                ExpiryType::DateTimeOffset(0),
+                ExpiryType::DateTimeOffset(7),
+            ] {
+                let (second, nanosecond) = match stored(kind, at, Zone::ahead(offset)) {
+                    Stored::Naive(shown) => (shown.second(), shown.nanosecond()),
+                    Stored::Exact(instant) => (instant.second(), instant.nanosecond()),
+                };
+                prop_assert_eq!(nanosecond, 0);
+                prop_assert!(kind != ExpiryType::SmallDateTime || second == 0);
+            }
         }
 
         #[test]

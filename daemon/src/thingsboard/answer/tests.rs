@@ -93,15 +93,31 @@ fn a_refused_refresh_token_means_log_in_and_a_server_in_trouble_does_not() {
         error(401, 11, "Token has expired"),
         error(401, 10, "Token is outdated"),
         error(401, 10, "Invalid username or password"),
+        error(401, 10, "User account is not active"),
         error(500, 2, "Invalid Refresh Token scope"),
-        answer(404, ""),
-        answer(200, "<html>"),
+        answer(401, "<html>"),
+        answer(200, r#"{"token":"t","scope":"PRE_VERIFICATION_TOKEN"}"#),
     ] {
         assert_eq!(read_renewal(&refused), Err(NotRenewed::Refused), "{refused:?}");
+    }
+    for not_thingsboard in [answer(404, ""), answer(200, "<html>"), answer(302, "")] {
+        let Err(NotRenewed::Failed(Failure::UnexpectedResponse(_))) = read_renewal(&not_thingsboard) else {
+            panic!("a password for {not_thingsboard:?}");
+        };
     }
     for status in [500, 502, 503] {
         let trouble = NotRenewed::Failed(Failure::ServerError { status });
         assert_eq!(read_renewal(&error(status, 46, "Database error")), Err(trouble));
+    }
+    // Of the general internal errors only that one is about the token.
+    for trouble in [
+        error(500, 2, "null"),
+        error(500, 46, "Invalid Refresh Token scope"),
+        answer(500, r#"{"errorCode":2}"#),
+        answer(500, "<html>Refresh Token</html>"),
+    ] {
+        let failure = NotRenewed::Failed(Failure::ServerError { status: 500 });
+        assert_eq!(read_renewal(&trouble), Err(failure), "{trouble:?}");
     }
     assert!(matches!(
         read_renewal(&error(429, 33, "Too many requests")),

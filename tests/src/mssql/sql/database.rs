@@ -1,11 +1,12 @@
 //! The tables of a database, who may do what with them, and the clock of its server.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ast::{ColumnDefinition, Expr};
-use super::errors;
 use super::time;
 use super::value::{SqlType, Value};
+use super::{errors, statements};
 use crate::mssql::wire::tokens::Said;
 
 /// A database in memory.
@@ -21,6 +22,8 @@ pub(in crate::mssql) struct Database {
     pub(in crate::mssql) zone: Zone,
     /// Before SQL Server 2019 a value that does not fit is not repeated (8152 in place of 2628).
     pub(in crate::mssql) is_old: bool,
+    /// The session with a transaction that outlives its request: it holds its locks until somebody ends it.
+    pub(super) holder: Option<u64>,
 }
 
 /// One table.
@@ -91,18 +94,39 @@ fn last_sunday(text: &str) -> i64 {
 }
 
 /// What a connection has set, and what it has begun.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::mssql) struct Session {
+    /// No other session has it.
+    id: u64,
     pub(in crate::mssql) xact_abort: bool,
     pub(in crate::mssql) nocount: bool,
+    /// Every statement that writes begins a transaction, which stays open until COMMIT.
+    pub(in crate::mssql) implicit_transactions: bool,
     /// The tables as they were when the transaction began.
     pub(super) before: Option<BTreeMap<String, Table>>,
 }
 
 impl Session {
+    /// For a client: XACT_ABORT is off until it says otherwise.
+    pub(in crate::mssql) fn new(implicit_transactions: bool) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { id, xact_abort: false, nocount: false, implicit_transactions, before: None }
+    }
+
     /// For the owner of the database, beside the socket.
     pub(in crate::mssql) fn of_the_owner() -> Self {
-        Self { xact_abort: true, ..Self::default() }
+        Self { xact_abort: true, ..Self::new(false) }
+    }
+
+    /// Takes back what was not committed, as the server does when a session ends.
+    pub(in crate::mssql) fn end(&mut self, database: &mut Database) {
+        if let Some(before) = self.before.take() {
+            database.restore(before);
+        }
+        if database.holder == Some(self.id) {
+            database.holder = None;
+        }
     }
 }
 
@@ -115,6 +139,7 @@ impl Database {
             read_only: false,
             zone: Zone::Fixed(0),
             is_old: false,
+            holder: None,
         }
     }
 
@@ -169,6 +194,16 @@ impl Database {
             .denied
             .iter()
             .any(|denied| matches!(denied, Permission::Everything(on) if Self::key(on) == *key))
+    }
+
+    /// Whether a session would wait for the locks of another one's open transaction. There is one lock for everything.
+    pub(super) fn is_locked_for(&self, session: &Session) -> bool {
+        self.holder.is_some_and(|holder| holder != session.id)
+    }
+
+    /// Remembers whether a session goes on with an open transaction.
+    pub(super) fn held(&mut self, session: &Session) {
+        self.holder = session.before.is_some().then_some(session.id);
     }
 
     /// Whether `action` on these columns of a table is allowed.
@@ -226,6 +261,14 @@ impl Table {
 
     pub(in crate::mssql) fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Refuses every row for which this does not hold, in the name of a column.
+    pub(in crate::mssql) fn check(&mut self, column: &str, condition: &str) -> Result<(), Said> {
+        let condition = statements::condition(condition)?;
+        let column = self.column(column).ok_or_else(|| errors::no_such_column(column))?;
+        self.columns[column].check = Some(condition);
+        Ok(())
     }
 
     /// Its name without the schema.

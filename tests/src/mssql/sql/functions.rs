@@ -72,6 +72,8 @@ pub(super) fn call(
             Ok(Value::text(if name == "OBJECT_NAME" { table.short_name() } else { table.schema() }))
         }
         "COL_LENGTH" => col_length(context.database, text(0)?, text(1)?),
+        // The query counts; here it is one of the rows that are counted.
+        "COUNT_BIG" => Ok(Value::Int(1)),
         "HAS_PERMS_BY_NAME" => has_permission(context.database, text(0)?, text(2)?, text(3).unwrap_or(None)),
         other => Err(errors::unknown(&format!("the function {other}"))),
     }
@@ -97,6 +99,7 @@ pub(super) fn type_of(
         "ISNULL" | "NULLIF" => first.ok_or_else(|| errors::syntax(name))?,
         "COALESCE" => types.into_iter().reduce(common).ok_or_else(|| errors::syntax(name))?,
         "LEN" | "DATALENGTH" | "DATEDIFF" | "OBJECT_ID" | "HAS_PERMS_BY_NAME" => SqlType::Int,
+        "COUNT_BIG" => SqlType::BigInt,
         "COL_LENGTH" => SqlType::SmallInt,
         "SYSUTCDATETIME" | "SYSDATETIME" => SqlType::DateTime2(7),
         "GETUTCDATE" | "GETDATE" | "CURRENT_TIMESTAMP" => SqlType::DateTime,

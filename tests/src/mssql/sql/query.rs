@@ -46,6 +46,12 @@ pub(super) fn select(context: &Context<'_>, outer: Scope<'_>, select: &Select) -
         let order = select.order.iter().map(|(expr, _)| eval::value(context, scope, expr));
         found.push((order.collect::<Result<Vec<_>, Said>>()?, values));
     }
+    if let [(Expr::Call { name, .. }, _)] = &*items
+        && name == "COUNT_BIG"
+    {
+        let count = Value::Int(i64::try_from(found.len()).expect("few rows"));
+        return Ok(Rows { columns, rows: vec![vec![count]] });
+    }
     sort(&mut found, select)?;
     let mut rows: Vec<_> = found.into_iter().map(|(_, values)| values).collect();
     if let Some(top) = &select.top

@@ -33,19 +33,33 @@ pub(in crate::mssql) fn run(
         Ok(parsed) => parsed,
         Err(said) => return vec![Outcome::Error(said)],
     };
+    // Whoever holds them long enough makes everybody else's LOCK_TIMEOUT end.
+    if database.is_locked_for(session) {
+        return vec![Outcome::Error(errors::text_of(1222))];
+    }
     let variables = request.parameters.iter().map(variable).collect();
     let mut batch =
         Batch { database, session, variables, tables: BTreeMap::new(), now, outcomes: Vec::new() };
-    let ended = parsed.iter().all(|statement| batch.statement(statement));
-    // No statement of ours leaves a transaction open; if one did, nobody would ever end it.
-    if let Some(before) = batch.session.before.take() {
-        batch.database.restore(before);
-        if ended {
-            let said = errors::unknown("a transaction that outlives its request");
-            batch.outcomes.push(Outcome::Error(said));
+    for statement in &parsed {
+        if !batch.statement(statement) {
+            break;
         }
     }
-    batch.outcomes
+    let outcomes = batch.outcomes;
+    // Nobody else ends a transaction that was left open.
+    database.held(session);
+    outcomes
+}
+
+/// Errors that end their statement and nothing more, unless XACT_ABORT is on: what may fail for one row, a lock, and a
+/// permission.
+fn ends_only_its_statement(number: u32) -> bool {
+    matches!(number, 229 | 230 | 515 | 547 | 1222 | 2601 | 2627 | 2628 | 8152)
+}
+
+/// Errors that end the batch and leave the transaction open, unless XACT_ABORT is on: names that are not there.
+fn leaves_the_transaction_open(number: u32) -> bool {
+    ends_only_its_statement(number) || matches!(number, 207 | 208)
 }
 
 fn variable(parameter: &Parameter) -> (String, (SqlType, Value)) {
@@ -67,13 +81,14 @@ impl Batch<'_> {
         match self.run(statement) {
             Ok(goes_on) => goes_on,
             Err(said) => {
-                // What may fail for one row alone does not end the batch, unless the session says so.
-                let ends = self.session.xact_abort || !matches!(said.number, 515 | 547 | 2627 | 2628 | 8152);
+                let aborts = self.session.xact_abort;
+                let goes_on = !aborts && ends_only_its_statement(said.number);
+                let undone = aborts || !leaves_the_transaction_open(said.number);
                 self.outcomes.push(Outcome::Error(said));
-                if ends && let Some(before) = self.session.before.take() {
+                if undone && let Some(before) = self.session.before.take() {
                     self.database.restore(before);
                 }
-                !ends
+                goes_on
             }
         }
     }
@@ -110,19 +125,29 @@ impl Batch<'_> {
             Statement::Create { table, columns } => self.create(table, columns)?,
             Statement::Select(select) => self.select(select)?,
             Statement::Insert { table, columns, source } => {
+                self.begin_by_itself();
                 let change = modify::insert(&self.context(), table, columns, source)?;
                 self.apply(change)?;
             }
             Statement::Update(update) => {
+                self.begin_by_itself();
                 let change = modify::update(&self.context(), update)?;
                 self.apply(change)?;
             }
             Statement::Delete { table, condition } => {
+                self.begin_by_itself();
                 let change = modify::delete(&self.context(), table, condition.as_ref())?;
                 self.apply(change)?;
             }
         }
         Ok(true)
+    }
+
+    /// With IMPLICIT_TRANSACTIONS, a statement that writes begins a transaction.
+    fn begin_by_itself(&mut self) {
+        if self.session.implicit_transactions && self.session.before.is_none() {
+            self.session.before = Some(self.database.all());
+        }
     }
 
     fn context(&self) -> Context<'_> {
@@ -133,6 +158,7 @@ impl Batch<'_> {
         match option {
             "XACT_ABORT" => self.session.xact_abort = on,
             "NOCOUNT" => self.session.nocount = on,
+            "IMPLICIT_TRANSACTIONS" => self.session.implicit_transactions = on,
             "LOCK_TIMEOUT"
             | "TRANSACTION"
             | "ANSI_NULLS"

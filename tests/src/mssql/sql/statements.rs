@@ -1,6 +1,6 @@
 //! Statements: from words to what is to be done.
 
-use super::ast::{ColumnDefinition, From, Item, Select, Source, Statement, Update};
+use super::ast::{ColumnDefinition, Expr, From, Item, Select, Source, Statement, Update};
 use super::errors;
 use super::lexer::Word;
 use super::parser::Parser;
@@ -16,6 +16,16 @@ pub(super) fn parse(text: &str) -> Result<Vec<Statement>, Said> {
             return Ok(statements);
         }
         statements.push(parser.statement()?);
+    }
+}
+
+/// Reads a condition that stands by itself.
+pub(super) fn condition(text: &str) -> Result<Expr, Said> {
+    let mut parser = Parser::new(text)?;
+    let condition = parser.expr()?;
+    match parser.peek() {
+        None => Ok(condition),
+        Some(_) => Err(parser.wrong()),
     }
 }
 

@@ -1,0 +1,540 @@
+//! How each fact changes what is known, as far as it is not told beside the rooms of the state.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::TimeDelta;
+use proptest::prelude::{prop_assert_eq, proptest};
+
+use super::super::event::Via;
+use super::super::plan::Trigger;
+use super::*;
+use crate::model::{BaseUrl, Customer, FailureKind, HostKey, Lifetime, Renewal, Secret, Skew, Token};
+use crate::store::Table;
+use crate::thingsboard::gate::GateState;
+
+const URL: &str = "https://tb.example";
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_780_000_000, 0).unwrap()
+}
+
+fn after(seconds: i64) -> DateTime<Utc> {
+    now() + TimeDelta::seconds(seconds)
+}
+
+fn id(text: &str) -> CustomerId {
+    CustomerId::new(text)
+}
+
+fn row(name: &str) -> Customer {
+    Customer {
+        id: id(name),
+        credentials: Credentials {
+            url: URL.to_owned(),
+            username: format!("user of {name}"),
+            password: Secret::new("right"),
+        },
+        row_url: URL.to_owned(),
+        has_token: false,
+        expiry: None,
+    }
+}
+
+/// The row with a token that ends then.
+fn ending(name: &str, ends_in: i64) -> Customer {
+    Customer { has_token: true, expiry: Some(after(ends_in)), ..row(name) }
+}
+
+fn key(byte: u8) -> FingerprintKey {
+    FingerprintKey::new(&[byte; FingerprintKey::BYTES])
+}
+
+fn table(customers: Vec<Customer>, records: Vec<Record>) -> Table {
+    Table { customers, problems: Vec::new(), records, key: key(7), records_lost: None }
+}
+
+fn state(customers: Vec<Customer>) -> State {
+    let policy = Policy {
+        interval: TimeDelta::minutes(1),
+        window: TimeDelta::minutes(5),
+        lifetime: Lifetime::Jwt,
+        require_https: false,
+    };
+    let mut state = State::new(policy, 100);
+    state.apply(Event::TableRead(table(customers, Vec::new())), now(), 0.5);
+    state
+}
+
+/// Applies events, one a second from that second on.
+fn apply(state: &mut State, second: i64, events: impl IntoIterator<Item = Event>) {
+    for (n, event) in (0..).zip(events) {
+        state.apply(event, after(second + n), 0.5);
+    }
+}
+
+fn read(customers: Vec<Customer>) -> Event {
+    Event::TableRead(table(customers, Vec::new()))
+}
+
+fn failed(name: &str, failure: Failure) -> Event {
+    Event::Failed { id: id(name), failure }
+}
+
+fn strained() -> Failure {
+    Failure::ServerError { status: 503 }
+}
+
+fn silent() -> Failure {
+    Failure::Timeout { after: Duration::from_secs(10) }
+}
+
+/// A token of this life, which came at the time `now`.
+fn obtained(name: &str, life: i64, via: Via) -> Event {
+    let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"iat":0,"exp":{life}}}"#));
+    let token = Token::parse(&format!("a.{claims}.c")).unwrap();
+    Event::Obtained {
+        renewal: Box::new(Renewal::new(&row(name), token, now(), Lifetime::Jwt)),
+        refresh_token: Some(Secret::new("refresh")),
+        via,
+        latency: Duration::from_millis(120),
+        skew: Skew::measure(now(), now(), TimeDelta::zero()),
+    }
+}
+
+fn away() -> StoreError {
+    StoreError::Gone { place: "customers.db".to_owned() }
+}
+
+fn save_failed(name: &str) -> Event {
+    Event::SaveFailed { ids: vec![id(name)], error: away() }
+}
+
+fn entry<'a>(state: &'a State, name: &str) -> &'a Entry {
+    state.entry(&id(name)).unwrap()
+}
+
+fn failure<'a>(state: &'a State, name: &str) -> &'a FailureNote {
+    entry(state, name).record.failure.as_ref().unwrap()
+}
+
+/// What has happened since this was last asked, each with whom it concerns.
+fn told(state: &mut State) -> Vec<(NoticeKind, String)> {
+    let name = |notice: &Notice| notice.customer.as_ref().map_or(String::new(), ToString::to_string);
+    state.history_mut().take_unlogged().map(|notice| (notice.kind, name(notice))).collect()
+}
+
+fn told_of(kinds: &[(NoticeKind, &str)]) -> Vec<(NoticeKind, String)> {
+    kinds.iter().map(|(kind, name)| (*kind, (*name).to_owned())).collect()
+}
+
+fn unrecorded(state: &mut State) -> Vec<(String, Option<FailureKind>)> {
+    let failing = |record: Record| (record.id.to_string(), record.failure.map(|failure| failure.kind));
+    state.take_unrecorded(1000).into_iter().map(failing).collect()
+}
+
+/// Whose revision is newer.
+fn changed_since(state: &State, revision: u64) -> Vec<&str> {
+    state.entries().filter(|(_, entry)| entry.revision > revision).map(|(id, _)| id.as_str()).collect()
+}
+
+#[test]
+fn p07_a_token_that_cannot_be_saved_is_kept_until_its_end() {
+    let mut state = state(vec![row("a")]);
+    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), save_failed("a")]);
+    let note = failure(&state, "a");
+    assert_eq!((note.kind, note.permanent, note.consecutive), (FailureKind::Database, false, 2));
+    assert_eq!(note.next_attempt_at, None, "it waits for the store, not for a time");
+    // Another password is no other row: the token may still be written.
+    let mut other_password = row("a");
+    other_password.credentials.password = Secret::new("changed");
+    apply(&mut state, 60, [read(vec![other_password])]);
+    assert!(entry(&state, "a").unsaved.is_some());
+    state.advance(after(3_600) - TimeDelta::milliseconds(1));
+    assert!(entry(&state, "a").unsaved.is_some());
+    state.advance(after(3_600));
+    assert!(entry(&state, "a").unsaved.is_none(), "nobody wants a token that has ended");
+}
+
+#[test]
+fn p06_a_token_that_waits_is_dropped_with_the_url_or_the_user_that_it_is_for() {
+    let (mut other_user, mut other_url) = (row("a"), row("a"));
+    other_user.credentials.username = "another".to_owned();
+    other_url.row_url = format!("{URL}/");
+    for changed in [other_user, other_url] {
+        let mut state = state(vec![row("a")]);
+        apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), read(vec![changed])]);
+        assert!(entry(&state, "a").unsaved.is_none());
+    }
+    // Who fails has no token that waits, unless it is the store that fails.
+    let mut state = state(vec![row("a")]);
+    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), failed("a", strained())]);
+    assert!(entry(&state, "a").unsaved.is_none());
+}
+
+#[test]
+fn what_is_saved_is_known_without_another_look_at_the_table() {
+    let mut state = state(vec![row("a"), row("b")]);
+    apply(&mut state, 0, [failed("a", strained()), failed("a", strained())]);
+    assert!(told(&mut state).len() == 2 && !unrecorded(&mut state).is_empty());
+    let before = state.revision();
+    apply(&mut state, 60, [Event::PassStarted { trigger: Trigger::Schedule, attempts: 1 }]);
+    apply(&mut state, 61, [Event::Attempting(id("a"))]);
+    assert!(entry(&state, "a").attempting);
+    apply(&mut state, 62, [obtained("a", 3_600, Via::Login)]);
+    let waits = entry(&state, "a");
+    assert_eq!((waits.status, waits.latency), (TokenStatus::Missing, Some(Duration::from_millis(120))));
+    assert!(waits.attempting && waits.known == Known::Proven && waits.refresh_token.is_some());
+    apply(&mut state, 63, [Event::Saved(id("a"))]);
+    let saved = entry(&state, "a");
+    assert_eq!((saved.status, saved.customer.expiry), (TokenStatus::Valid, Some(after(3_600))));
+    assert!(
+        saved.customer.has_token && !saved.attempting && saved.unsaved.is_none() && saved.latency.is_none()
+    );
+    let record = &saved.record;
+    assert_eq!((record.renewals, record.last_success_at, record.updated_at), (1, Some(after(63)), after(63)));
+    assert!(record.failure.is_none());
+    apply(&mut state, 64, [Event::PassFinished]);
+    assert_eq!(state.pass(), PassCounts { total: 1, updated: 1, errors: 0 });
+    assert_eq!(changed_since(&state, before), ["a"]);
+    assert_eq!(unrecorded(&mut state), [("a".to_owned(), None)]);
+    let kinds =
+        [NoticeKind::PassStarted, NoticeKind::Recovered, NoticeKind::Renewed, NoticeKind::PassFinished];
+    let names = ["", "a", "a", ""];
+    let expected: Vec<_> = kinds.into_iter().zip(names).collect();
+    assert_eq!(told(&mut state), told_of(&expected));
+    // Once is enough.
+    apply(&mut state, 65, [Event::Saved(id("a")), Event::Saved(id("nobody"))]);
+    assert_eq!((state.pass().updated, told(&mut state)), (1, Vec::new()));
+}
+
+#[test]
+fn renewals_are_counted_by_what_they_needed() {
+    let mut state = state(vec![row("a")]);
+    apply(&mut state, 0, [obtained("a", 60, Via::Login), Event::Saved(id("a"))]);
+    apply(&mut state, 2, [obtained("a", 60, Via::RefreshToken), obtained("a", 60, Via::RefreshToken)]);
+    assert_eq!(state.renewals_by(), (1, 2));
+    apply(&mut state, 4, [Event::RefreshTokenRefused(id("a"))]);
+    assert!(entry(&state, "a").refresh_token.is_none());
+}
+
+#[test]
+fn a_token_that_is_not_wanted_any_more_ends_what_was_wrong() {
+    let mut state = state(vec![row("a"), row("b")]);
+    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), failed("b", strained())]);
+    unrecorded(&mut state);
+    apply(
+        &mut state,
+        10,
+        [Event::Attempting(id("a")), Event::Superseded(id("a")), Event::Superseded(id("b"))],
+    );
+    let a = entry(&state, "a");
+    assert!(a.record.failure.is_none() && a.unsaved.is_none() && !a.attempting);
+    assert_eq!(a.record.updated_at, after(11));
+    assert!(entry(&state, "b").record.failure.is_none());
+    let expected = ["a", "b"].map(|name| (name.to_owned(), None));
+    assert_eq!(unrecorded(&mut state), expected);
+    assert_eq!(told(&mut state).last(), Some(&(NoticeKind::Warning, "b".to_owned())));
+}
+
+#[test]
+fn the_loss_of_the_store_is_told_once_and_so_is_its_return() {
+    use NoticeKind::{StoreBack, StoreLost};
+    let unreadable = || Event::TableUnreadable(away());
+    let unwritable = || Event::RecordsFailed { records: Vec::new(), error: away() };
+    let cases: [(&str, Vec<Event>, &[NoticeKind], bool); 6] = [
+        (
+            "reads",
+            vec![unreadable(), unreadable(), read(vec![]), read(vec![])],
+            &[StoreLost, StoreBack],
+            true,
+        ),
+        ("writes", vec![unwritable(), unwritable(), Event::Recorded], &[StoreLost, StoreBack], true),
+        ("a save", vec![unwritable(), Event::Saved(id("x")), Event::Recorded], &[StoreLost, StoreBack], true),
+        ("reads only", vec![unwritable(), unreadable(), read(vec![])], &[StoreLost], false),
+        ("writes only", vec![unreadable(), unwritable(), Event::Recorded], &[StoreLost], false),
+        (
+            "both",
+            vec![unreadable(), unwritable(), Event::Recorded, read(vec![])],
+            &[StoreLost, StoreBack],
+            true,
+        ),
+    ];
+    for (what, events, kinds, ok) in cases {
+        let mut state = state(vec![]);
+        apply(&mut state, 0, events);
+        let expected: Vec<_> = kinds.iter().map(|kind| (*kind, "")).collect();
+        assert_eq!(told(&mut state), told_of(&expected), "{what}");
+        assert_eq!(state.store_error().is_none(), ok, "{what}");
+    }
+    let mut state = state(vec![]);
+    apply(&mut state, 5, [unreadable()]);
+    assert_eq!((state.read_error(), state.table_read_at()), (Some(&away()), Some(now())), "it was read once");
+    let message = state.history().share().iter().last().unwrap().message.clone();
+    assert!(message.starts_with("customers.db is gone. ") && message.len() > 30, "{message}");
+}
+
+#[test]
+fn records_that_could_not_be_written_wait_again_also_of_who_has_left() {
+    let mut state = state(vec![row("stays"), row("leaves")]);
+    apply(&mut state, 0, [failed("stays", strained()), failed("leaves", strained())]);
+    assert!(state.has_unrecorded());
+    let records = state.take_unrecorded(1000);
+    assert_eq!((records.len(), state.has_unrecorded()), (2, false));
+    apply(&mut state, 10, [read(vec![row("stays")]), Event::RecordsFailed { records, error: away() }]);
+    let failing = |name: &str| (name.to_owned(), Some(FailureKind::ServerError));
+    assert!(state.has_unrecorded());
+    assert_eq!(unrecorded(&mut state), [failing("stays"), failing("leaves")]);
+    apply(&mut state, 20, [Event::Recorded]);
+    assert!(!state.has_unrecorded());
+    // Only one who has left is left: that is reason enough to write.
+    let orphan = Record { id: id("gone"), ..entry(&state, "stays").record.clone() };
+    apply(&mut state, 30, [Event::RecordsFailed { records: vec![orphan], error: away() }]);
+    assert!(state.has_unrecorded());
+}
+
+/// What another daemon wrote counts; what we are writing ourselves may be missing from a look that began before.
+#[test]
+fn p02_what_the_store_says_of_a_record_that_is_on_its_way_is_older() {
+    let mut state = state(vec![row("a")]);
+    apply(&mut state, 0, [failed("a", strained())]);
+    // As the store has it: no failure, and by the clock of whoever wrote that it is newer.
+    let stale = Record { failure: None, updated_at: after(1_000), ..entry(&state, "a").record.clone() };
+    let look = |state: &mut State| {
+        apply(state, 10, [Event::TableRead(table(vec![row("a")], vec![stale.clone()]))]);
+        entry(state, "a").record.failure.is_some()
+    };
+    assert!(look(&mut state), "it waits to be written");
+    let records = state.take_unrecorded(1000);
+    assert!(look(&mut state), "it is being written");
+    apply(&mut state, 11, [Event::Reading, Event::Recorded]);
+    assert!(look(&mut state), "it was written after the look had begun");
+    apply(&mut state, 12, [Event::RecordsFailed { records, error: away() }]);
+    assert!(look(&mut state), "it waits again");
+    state.take_unrecorded(1000);
+    apply(&mut state, 13, [Event::Recorded, Event::Reading]);
+    let before = state.revision();
+    assert!(!look(&mut state), "the look began after all that");
+    assert_eq!(changed_since(&state, before), ["a"]);
+}
+
+#[test]
+fn a_pass_that_is_cut_short_leaves_nobody_refreshing() {
+    let mut state = state(vec![row("a"), row("b"), row("c")]);
+    apply(&mut state, 0, [Event::Attempting(id("a")), Event::Attempting(id("b"))]);
+    apply(&mut state, 2, [failed("b", strained())]);
+    assert!(!entry(&state, "b").attempting);
+    let before = state.revision();
+    apply(&mut state, 3, [Event::PassFinished]);
+    assert!(!entry(&state, "a").attempting);
+    assert_eq!(changed_since(&state, before), ["a"]);
+    assert!(told(&mut state).iter().all(|(kind, _)| *kind != NoticeKind::PassFinished), "it tried nobody");
+    apply(&mut state, 4, [Event::PassStarted { trigger: Trigger::Start, attempts: 0 }, Event::PassFinished]);
+    assert_eq!((state.pass(), told(&mut state)), (PassCounts::default(), Vec::new()));
+    apply(
+        &mut state,
+        6,
+        [Event::PassStarted { trigger: Trigger::Start, attempts: 2 }, failed("a", strained())],
+    );
+    apply(&mut state, 8, [failed("b", strained()), Event::PassFinished]);
+    assert_eq!(state.pass(), PassCounts { total: 2, updated: 0, errors: 2 });
+    let messages: Vec<_> = state.history().share().iter().map(|notice| notice.message.clone()).collect();
+    assert!(messages.contains(&"renewing 2 customers".to_owned()), "{messages:?}");
+    assert_eq!(messages.last().unwrap(), "0 of 2 renewed, 2 failed");
+    apply(&mut state, 10, [Event::PassStarted { trigger: Trigger::Start, attempts: 1 }]);
+    assert_eq!(state.history().share().iter().last().unwrap().message, "renewing 1 customer");
+}
+
+#[test]
+fn who_is_left_out_is_told_once() {
+    let mut state = state(vec![row("a"), row("b")]);
+    let deferred = |why| Event::Deferred { id: id("a"), why };
+    apply(&mut state, 0, [Event::Attempting(id("a")), deferred(Some(silent()))]);
+    assert_eq!((entry(&state, "a").attempting, &entry(&state, "a").deferred), (false, &Some(silent())));
+    let before = state.revision();
+    apply(&mut state, 2, [deferred(Some(silent())), deferred(Some(silent())), Event::LeftOver(id("b"))]);
+    assert_eq!(state.revision(), before, "that is no news");
+    apply(&mut state, 5, [deferred(Some(strained()))]);
+    assert_eq!(changed_since(&state, before), ["a"]);
+    apply(&mut state, 6, [Event::LeftOver(id("a"))]);
+    assert_eq!(entry(&state, "a").deferred, None);
+    for end in [Event::Attempting(id("a")), failed("a", strained()), Event::Saved(id("a"))] {
+        apply(&mut state, 7, [deferred(Some(silent())), end]);
+        assert_eq!(entry(&state, "a").deferred, None);
+    }
+}
+
+#[test]
+fn a_server_that_is_back_lets_nobody_wait_who_waited_for_it() {
+    let (near, far) = (row("near"), Customer { credentials: elsewhere(), ..row("far") });
+    let mut state = state(vec![near, far, row("strained"), row("bad"), row("fine")]);
+    let unreachable = || Failure::Unreachable { why: "no connection".to_owned() };
+    apply(&mut state, 0, [failed("near", unreachable()), failed("far", unreachable())]);
+    apply(&mut state, 2, [failed("strained", strained()), failed("bad", Failure::CredentialsRejected)]);
+    let before = state.revision();
+    apply(&mut state, 9, [Event::HostBack(host(URL))]);
+    assert_eq!(changed_since(&state, before), ["near"]);
+    let waits = |state: &State, name| failure(state, name).next_attempt_at.is_some();
+    let waiting = ["near", "far", "strained"].map(|name| waits(&state, name));
+    assert_eq!(waiting, [false, true, true]);
+    // A password that may have been counted as wrong has its time; one that has worked does not need it.
+    apply(&mut state, 10, [failed("near", silent()), Event::HostBack(host(URL))]);
+    assert!(waits(&state, "near"));
+    apply(
+        &mut state,
+        12,
+        [obtained("near", 60, Via::Login), failed("near", silent()), Event::HostBack(host(URL))],
+    );
+    assert!(!waits(&state, "near"));
+}
+
+fn elsewhere() -> Credentials {
+    Credentials { url: "https://far.example".to_owned(), ..row("far").credentials }
+}
+
+fn host(url: &str) -> HostKey {
+    BaseUrl::parse(url).unwrap().host_key()
+}
+
+#[test]
+fn the_gate_of_a_server_is_news_only_when_it_moves() {
+    let mut state = state(vec![row("a")]);
+    let moved = |limit, gate| Event::GateMoved { host: host(URL), limit, gate };
+    let before = state.revision();
+    apply(&mut state, 0, [moved(4, GateState::Open)]);
+    assert_eq!(state.revision(), before, "so it stood before");
+    apply(&mut state, 1, [moved(2, GateState::Open), moved(2, GateState::Broken)]);
+    assert_eq!(state.revision(), before + 2);
+    let gates: Vec<_> =
+        state.hosts().iter().map(|(_, host)| (host.limit, host.gate, host.revision)).collect();
+    assert_eq!(gates, [(2, GateState::Broken, before + 2)]);
+}
+
+#[test]
+fn a_rate_limit_that_names_a_time_is_heeded_within_reason() {
+    // What was asked for, and the wait after a first failure, which would be a minute.
+    let limited = |asked| Failure::RateLimited { retry_after: asked };
+    for (asked, wait) in
+        [(None, 60), (Some(10), 60), (Some(300), 300), (Some(1_800), 1_800), (Some(u64::MAX), 1_800)]
+    {
+        let mut state = state(vec![row("a")]);
+        apply(&mut state, 0, [failed("a", limited(asked.map(Duration::from_secs)))]);
+        assert_eq!(failure(&state, "a").next_attempt_at, Some(after(wait)), "{asked:?}");
+    }
+}
+
+#[test]
+fn a_token_that_still_lives_shortens_the_wait() {
+    // Without a token its expiry means nothing.
+    let no_token = Customer { has_token: false, ..ending("none", 90) };
+    let mut state = state(vec![ending("lives", 90), ending("ended", -90), no_token]);
+    for (name, wait) in [("lives", 30), ("ended", 60), ("none", 60)] {
+        apply(&mut state, 0, [failed(name, strained())]);
+        assert_eq!(failure(&state, name).next_attempt_at, Some(after(wait)), "{name}");
+    }
+}
+
+#[test]
+fn the_same_trouble_again_is_worth_ever_fewer_lines() {
+    let mut state = state(vec![row("a")]);
+    apply(&mut state, 0, (0..9).map(|_| failed("a", strained())));
+    apply(&mut state, 9, [failed("a", silent()), failed("a", Failure::AccountDisabled)]);
+    apply(&mut state, 11, [failed("a", Failure::AccountDisabled)]);
+    let quiet: Vec<bool> = state.history().share().iter().map(|notice| notice.quiet).collect();
+    let (loud, quiet_again) = (false, true);
+    let same = [loud, loud, quiet_again, loud, quiet_again, quiet_again, quiet_again, loud, quiet_again];
+    assert_eq!(quiet[..9], same, "the 1st, 2nd, 4th, 8th");
+    assert_eq!(quiet[9..], [loud; 3], "another failure, and whatever parks");
+    let detail = state.history().share().iter().last().unwrap().failure.clone().unwrap();
+    assert_eq!((detail.attempt, detail.next_at, detail.url.as_str()), (12, None, URL));
+}
+
+#[test]
+fn p02_a_parked_customer_that_was_named_says_why_it_could_not_be_asked() {
+    let mut state = state(vec![row("a")]);
+    apply(&mut state, 0, [failed("a", Failure::CredentialsRejected), Event::Attempting(id("a"))]);
+    let before = state.revision();
+    apply(&mut state, 2, [failed("a", strained())]);
+    let a = entry(&state, "a");
+    assert!(!a.attempting && a.revision > before);
+    assert_eq!(
+        (failure(&state, "a").kind, failure(&state, "a").consecutive),
+        (FailureKind::CredentialsRejected, 1)
+    );
+    let kept = state.history().share();
+    let last = kept.iter().last().unwrap();
+    assert_eq!((last.kind, last.quiet, state.pass().errors), (NoticeKind::Parked, false, 2));
+    assert!(
+        last.message.contains("HTTP 503") && last.message.contains("it stays parked"),
+        "{}",
+        last.message
+    );
+    // With other credentials it is no longer the one that was refused.
+    let mut changed = row("a");
+    changed.credentials.password = Secret::new("other");
+    apply(&mut state, 3, [read(vec![changed]), failed("a", strained())]);
+    assert_eq!(failure(&state, "a").kind, FailureKind::ServerError);
+    // That the store is away is no answer of the server, but the token is here.
+    let mut state = self::state(vec![row("a")]);
+    apply(&mut state, 0, [failed("a", Failure::CredentialsRejected), save_failed("a")]);
+    assert_eq!(failure(&state, "a").kind, FailureKind::Database);
+}
+
+#[test]
+fn a_token_that_ends_is_told_once_and_one_that_never_was_is_not() {
+    let mut state = state(vec![row("never"), ending("soon", 400)]);
+    let a_moment = TimeDelta::milliseconds(1);
+    assert_eq!(state.advance(now()), Some(after(100) + a_moment), "the first instant of its window");
+    let before = state.revision();
+    assert_eq!(state.advance(after(100)), Some(after(100) + a_moment));
+    assert_eq!((entry(&state, "soon").status, state.revision()), (TokenStatus::Valid, before));
+    assert_eq!(state.advance(after(100) + a_moment), Some(after(400) + a_moment));
+    assert_eq!(entry(&state, "soon").status, TokenStatus::ExpiringSoon);
+    assert_eq!(changed_since(&state, before), ["soon"]);
+    assert_eq!(told(&mut state), []);
+    assert_eq!(state.advance(after(400) + a_moment), None);
+    assert_eq!(told(&mut state), told_of(&[(NoticeKind::Expired, "soon")]));
+    state.advance(after(500));
+    assert_eq!(told(&mut state), []);
+    // A row that is given a token which has ended was never better.
+    apply(&mut state, 600, [read(vec![ending("never", 10), ending("soon", 400)])]);
+    assert_eq!(entry(&state, "never").status, TokenStatus::Expired);
+    assert_eq!(told(&mut state), []);
+}
+
+#[test]
+fn other_rules_are_shown_to_everyone() {
+    let mut state = state(vec![row("a"), ending("b", 600)]);
+    let before = state.revision();
+    let policy = Policy { window: TimeDelta::minutes(20), ..state.policy.clone() };
+    state.set_policy(policy);
+    assert_eq!(changed_since(&state, before), ["a", "b"]);
+    state.advance(now());
+    assert_eq!(entry(&state, "b").status, TokenStatus::ExpiringSoon);
+}
+
+#[test]
+fn the_loop_says_that_it_was_started_and_stopped() {
+    let mut state = state(vec![]);
+    apply(&mut state, 0, [Event::LoopStarted, Event::LoopStopped]);
+    assert_eq!(told(&mut state), told_of(&[(NoticeKind::Started, ""), (NoticeKind::Stopped, "")]));
+    let seqs: Vec<u64> = state.history().share().iter().map(|notice| notice.seq).collect();
+    assert_eq!(seqs, [101, 102], "a restart is recognized by them");
+}
+
+proptest! {
+    /// Whatever fails how often, a new attempt has its time unless the customer is parked or waits for the store.
+    #[test]
+    fn whoever_fails_and_is_not_parked_has_a_next_attempt(times in 1_u32..40, what in 0_usize..4) {
+        let failures = [strained(), silent(), Failure::CredentialsRejected, Failure::InsecureUrl];
+        let mut state = state(vec![row("a")]);
+        for _ in 0..times {
+            apply(&mut state, 0, [failed("a", failures[what].clone())]);
+        }
+        let note = failure(&state, "a");
+        prop_assert_eq!(note.consecutive, times);
+        prop_assert_eq!(note.permanent, what >= 2);
+        prop_assert_eq!(note.next_attempt_at.is_none(), note.permanent);
+    }
+}

@@ -1,0 +1,207 @@
+//! What a [`Snapshot`] answers to `status` and `events`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tbtoken_proto as proto;
+
+use super::replies::unknown;
+use super::row::Row;
+use super::{Snapshot, words};
+
+impl Snapshot {
+    /// The answer to `status`.
+    ///
+    /// # Errors
+    /// A customer that was asked for is not there.
+    pub fn status(
+        &self,
+        query: &proto::StatusQuery,
+        now: DateTime<Utc>,
+    ) -> Result<proto::StatusReply, proto::Refusal> {
+        let mut status = self.status_without_customers(query)?;
+        let since = self.since(query);
+        let changed = |row: &&Row| since.is_none_or(|since| row.revision > since.0);
+        let rows: Vec<&Row> = match &query.customers {
+            proto::Rows::None => return Ok(status),
+            proto::Rows::All => self.rows.iter().map(AsRef::as_ref).collect(),
+            proto::Rows::InTrouble(limit) => self.worst(*limit),
+            proto::Rows::Only(ids) => ids.iter().filter_map(|id| self.find(id)).collect(),
+        };
+        status.tokens.customers = Some(rows.into_iter().filter(changed).map(|row| row.at(now)).collect());
+        Ok(status)
+    }
+
+    /// The answer to `status` before any customer is in it: an empty list, if customers were asked for.
+    ///
+    /// # Errors
+    /// A customer that was asked for is not there.
+    pub fn status_without_customers(
+        &self,
+        query: &proto::StatusQuery,
+    ) -> Result<proto::StatusReply, proto::Refusal> {
+        let mut tokens = self.tokens.clone();
+        let since = self.since(query);
+        tokens.complete = query.since.is_some() && since.is_none();
+        if let Some(since) = since {
+            let removed = self.removed.iter().filter(|(revision, _)| *revision > since.0);
+            tokens.removed = removed.map(|(_, id)| id.to_string()).collect();
+        }
+        if let proto::Rows::Only(ids) = &query.customers
+            && let Some(missing) = ids.iter().find(|id| !self.contains(id))
+        {
+            return Err(unknown(&[missing.as_str()]));
+        }
+        tokens.customers = (query.customers != proto::Rows::None).then(Vec::new);
+        let hosts = self.hosts(&query.customers, since);
+        Ok(proto::StatusReply { cron: self.cron.clone(), tokens, hosts, daemon: self.daemon.clone() })
+    }
+
+    /// One of those whom the answer to `status` for everyone lists, and the place to go on from: the first from `place`
+    /// on. Whoever takes them one by one needs no copy of all of them.
+    pub fn listed(
+        &self,
+        query: &proto::StatusQuery,
+        place: usize,
+        now: DateTime<Utc>,
+    ) -> Option<(proto::Customer, usize)> {
+        let since = self.since(query);
+        let changed = |row: &Arc<Row>| since.is_none_or(|since| row.revision > since.0);
+        let rest = self.rows.get(place..)?;
+        let skipped = rest.iter().position(changed)?;
+        rest.get(skipped).map(|row| (row.at(now), place + skipped + 1))
+    }
+
+    /// So many of those in trouble, the worst first. All of them are compared, but only those are put into order.
+    fn worst(&self, limit: usize) -> Vec<&Row> {
+        let mut rows: Vec<&Row> =
+            self.rows.iter().map(AsRef::as_ref).filter(|row| row.in_trouble()).collect();
+        if limit < rows.len() {
+            rows.select_nth_unstable_by(limit, |a, b| a.problems_first(b));
+            rows.truncate(limit);
+        }
+        rows.sort_unstable_by(|a, b| a.problems_first(b));
+        rows
+    }
+
+    /// The revision that the client has. One of another process, or one so old that removals were forgotten, means
+    /// nothing to us.
+    fn since(&self, query: &proto::StatusQuery) -> Option<proto::Revision> {
+        query.since.filter(|since| (self.removed_floor..=self.daemon.revision.0).contains(&since.0))
+    }
+
+    /// The servers of the customers asked for, as far as they have changed.
+    fn hosts(&self, asked: &proto::Rows, since: Option<proto::Revision>) -> Option<Vec<proto::Host>> {
+        fn names<'a>(rows: impl IntoIterator<Item = &'a Row>) -> HashSet<String> {
+            rows.into_iter().filter_map(|row| proto::host_of(row.url())).collect()
+        }
+        let names = match asked {
+            proto::Rows::None => return None,
+            proto::Rows::All => None,
+            proto::Rows::InTrouble(limit) => Some(names(self.worst(*limit))),
+            proto::Rows::Only(ids) => Some(names(ids.iter().filter_map(|id| self.find(id)))),
+        };
+        let changed = self.hosts.iter().filter(|row| since.is_none_or(|since| row.revision > since.0));
+        let wanted = changed.filter(|row| names.as_ref().is_none_or(|names| names.contains(&row.host.host)));
+        Some(wanted.map(|row| row.host.clone()).collect())
+    }
+
+    /// The answer to `events`.
+    pub fn events(&self, since: Option<proto::Seq>, limit: usize) -> proto::EventsReply {
+        let shown = self.history.iter().filter_map(|notice| words::event(notice));
+        let events: Vec<proto::Event> = match since {
+            Some(since) => shown.filter(|event| event.seq > since).take(limit).collect(),
+            None => {
+                let mut newest: Vec<_> =
+                    self.history.iter().rev().filter_map(|notice| words::event(notice)).take(limit).collect();
+                newest.reverse();
+                newest
+            }
+        };
+        let last = self.history.iter().next_back().map(|notice| proto::Seq(notice.seq));
+        let next = events.last().map(|event| event.seq).or(last).or(since).unwrap_or_default();
+        proto::EventsReply { events, next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use proptest::prelude::{prop_assert_eq, proptest};
+    use tbtoken_proto as proto;
+
+    use super::super::{Identity, Loop};
+    use super::*;
+    use crate::engine::event::Event;
+    use crate::engine::plan::Policy;
+    use crate::engine::state::State;
+    use crate::model::{BaseUrl, Credentials, Customer, CustomerId, FingerprintKey, Lifetime, Secret};
+    use crate::store::Table;
+
+    const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+
+    /// Customers by the minutes that their tokens have left, each on a server of its own.
+    fn snapshot(customers: &[(&str, Option<i64>)]) -> Snapshot {
+        let minute = TimeDelta::minutes(1);
+        let lifetime = Lifetime::Jwt;
+        let policy = Policy { interval: minute, window: minute * 5, lifetime, require_https: false };
+        let mut state = State::new(policy.clone(), 100);
+        let customer = |&(id, minutes): &(&str, Option<i64>)| Customer {
+            id: CustomerId::new(id),
+            credentials: Credentials {
+                url: format!("https://{id}.example"),
+                username: "u".to_owned(),
+                password: Secret::new("p"),
+            },
+            row_url: format!("https://{id}.example"),
+            has_token: minutes.is_some(),
+            expiry: minutes.map(|minutes| NOW + TimeDelta::minutes(minutes)),
+        };
+        let table = Table {
+            customers: customers.iter().map(customer).collect(),
+            problems: Vec::new(),
+            records: Vec::new(),
+            key: FingerprintKey::new(&[7; FingerprintKey::BYTES]),
+            records_lost: None,
+        };
+        state.apply(Event::TableRead(table), NOW, 0.5);
+        let cycle = Loop { running: true, refreshing: false, next_run_at: None, last_run: None };
+        let identity = Identity { pid: 1, started_at: NOW, store: "sqlite".to_owned() };
+        Snapshot::new(&state, &cycle, &identity, &policy, None, NOW)
+    }
+
+    #[test]
+    fn the_worst_of_those_in_trouble_are_listed_and_all_of_them_counted() {
+        let snapshot = snapshot(&[
+            ("a", Some(60)),
+            ("b", Some(-1)),
+            ("c", None),
+            ("d", Some(2)),
+            ("e", Some(-30)),
+            ("f", None),
+        ]);
+        let listed = |limit| {
+            let query = proto::StatusQuery { customers: proto::Rows::InTrouble(limit), since: None };
+            let status = snapshot.status(&query, NOW).unwrap();
+            assert_eq!(status.tokens.summary.in_trouble, 4);
+            status.tokens.customers.unwrap().into_iter().map(|row| row.customer_id).collect::<String>()
+        };
+        assert_eq!(listed(1), "e");
+        assert_eq!(listed(3), "ebc");
+        assert_eq!(listed(4), "ebcf");
+        assert_eq!(listed(1000), "ebcf");
+    }
+
+    proptest! {
+        #[test]
+        fn clients_find_the_host_of_a_customer_under_the_name_that_the_daemon_gives_it(
+            url in " ?(https?|HTTP|Https)://([a-zA-Z][a-zA-Z0-9-]{0,8}\\.){0,2}[a-zA-Z][a-zA-Z0-9]{0,8}(:(80|443|8080|0?[0-9]{1,5})?)?(/[a-z]{0,5}){0,2} ?",
+        ) {
+            let named = BaseUrl::parse(&url).ok().map(|base| base.host_key().to_string());
+            if named.is_some() {
+                prop_assert_eq!(proto::host_of(&crate::text::url(url.trim())), named);
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What came of a command, in the protocol's words, and why a request is refused.
+
+use tbtoken_proto as proto;
+
+use super::super::handle::{NotRefreshed, Refreshed};
+use super::words;
+use crate::model::CustomerId;
+use crate::text::printable;
+
+/// The answer to a manual refresh that took place.
+pub fn refreshed(details: Refreshed) -> proto::RefreshReply {
+    let details: Vec<proto::Outcome> = details.into_iter().map(words::outcome).collect();
+    let count = |status| details.iter().filter(|outcome| outcome.status == status).count();
+    let updated = count(proto::OutcomeStatus::Success);
+    let errors = count(proto::OutcomeStatus::Error);
+    let total = details.len();
+    let message = match total {
+        0 => "nobody is due".to_owned(),
+        _ => format!("{updated} renewed, {errors} failed, {} left alone", total - updated - errors),
+    };
+    let result = proto::RefreshResult { success: errors == 0, updated, errors, total, details };
+    proto::RefreshReply { message, result: Some(result) }
+}
+
+/// The answer to a manual refresh that did not take place.
+pub fn not_refreshed(why: NotRefreshed) -> proto::Refusal {
+    match why {
+        NotRefreshed::Unknown(ids) => unknown(&ids.iter().map(CustomerId::as_str).collect::<Vec<_>>()),
+        NotRefreshed::StoreUnavailable(error) => {
+            proto::Refusal { code: proto::ErrorCode::StoreUnavailable, error }
+        }
+        NotRefreshed::ShuttingDown => shutting_down(),
+    }
+}
+
+/// The refusal of anything that comes too late.
+pub fn shutting_down() -> proto::Refusal {
+    proto::Refusal { code: proto::ErrorCode::ShuttingDown, error: "tbtokend is shutting down".to_owned() }
+}
+
+/// The refusal of names that are not in the table.
+pub fn unknown(ids: &[&str]) -> proto::Refusal {
+    let named = ids.iter().map(|id| printable(id)).collect::<Vec<_>>().join(", ");
+    proto::Refusal {
+        code: proto::ErrorCode::UnknownCustomer,
+        error: format!("no such customer: {named} (a row without user, password or URL does not count)"),
+    }
+}

@@ -1,0 +1,147 @@
+//! A SQL Server Browser, which tells clients over UDP on which port an instance listens (MS-SQLR).
+//!
+//! Its port is 1434 and nothing else, so each one in the tests has a loopback address of its own. Linux answers on all of
+//! 127.0.0.0/8.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// How a browser answers a question about an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Says {
+    /// As the real one does: the instance is there, with this TCP port or with none; a question about another is not answered.
+    Instance(&'static str, Option<u16>),
+    /// These datagrams, one after the other, whatever the question was.
+    Datagrams(Vec<Vec<u8>>),
+    /// Nothing at all.
+    Nothing,
+}
+
+/// A running browser. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Browser {
+    address: Ipv4Addr,
+    says: Arc<Mutex<Says>>,
+    asked: watch::Receiver<u32>,
+    answered: watch::Receiver<u32>,
+    thread: Option<JoinHandle<()>>,
+    ends: watch::Sender<bool>,
+}
+
+impl Browser {
+    /// A browser on a loopback address of its own.
+    ///
+    /// # Panics
+    /// If no address is free.
+    #[must_use]
+    pub fn start(says: Says) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        // Other test programs run at the same time.
+        let (address, socket) = (0..1000)
+            .find_map(|_| {
+                let number =
+                    std::process::id().wrapping_mul(251).wrapping_add(NUMBER.fetch_add(1, Ordering::Relaxed));
+                let [_, _, high, low] = (number % 60_000 + 256).to_be_bytes();
+                let address = Ipv4Addr::new(127, 77, high, low);
+                Some((address, UdpSocket::bind((address, 1434)).ok()?))
+            })
+            .expect("a loopback address on which nobody has port 1434");
+        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out can be set");
+        let says = Arc::new(Mutex::new(says));
+        let (asking, asked) = watch::channel(0);
+        let (answering, answered) = watch::channel(0);
+        let (ends, ended) = watch::channel(false);
+        let answers = Arc::clone(&says);
+        let thread = std::thread::spawn(move || serve(&socket, &answers, [&asking, &answering], &ended));
+        Self { address, says, asked, answered, thread: Some(thread), ends }
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// Changes what it says.
+    ///
+    /// # Panics
+    /// If its thread has panicked.
+    pub fn set(&self, says: Says) {
+        *self.says.lock().unwrap() = says;
+    }
+
+    /// Waits until it was asked so many times in all, and has sent what it says to that.
+    ///
+    /// # Panics
+    /// If its thread has ended.
+    pub async fn until_answered(&self, times: u32) {
+        let mut answered = self.answered.clone();
+        answered
+            .wait_for(|answered| *answered >= times)
+            .await
+            .expect("it runs as long as its handle is there");
+    }
+
+    /// How often it was asked.
+    #[must_use]
+    pub fn asked(&self) -> u32 {
+        *self.asked.borrow()
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        self.ends.send_replace(true);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(
+    socket: &UdpSocket,
+    says: &Mutex<Says>,
+    [asked, answered]: [&watch::Sender<u32>; 2],
+    ended: &watch::Receiver<bool>,
+) {
+    let mut question = [0; 64];
+    while !*ended.borrow() {
+        let Ok((length, client)) = socket.recv_from(&mut question) else { continue };
+        // Before the answer: whoever has read it finds the question counted.
+        asked.send_modify(|count| *count += 1);
+        let answers = match &*says.lock().unwrap() {
+            Says::Nothing => Vec::new(),
+            Says::Datagrams(datagrams) => datagrams.clone(),
+            Says::Instance(name, port) => match asks_for(&question[..length]) {
+                Some(asked) if asked.eq_ignore_ascii_case(name) => vec![answer(name, *port)],
+                _ => Vec::new(),
+            },
+        };
+        for answer in answers {
+            // Whoever asked may be gone.
+            let _ = socket.send_to(&answer, client);
+        }
+        answered.send_modify(|count| *count += 1);
+    }
+}
+
+/// The instance that a `CLNT_UCAST_INST` asks for: 4, its name, 0.
+fn asks_for(question: &[u8]) -> Option<&str> {
+    std::str::from_utf8(question.strip_prefix(&[4])?.strip_suffix(&[0])?).ok()
+}
+
+/// A `SVR_RESP` about one instance.
+#[must_use]
+pub fn answer(instance: &str, port: Option<u16>) -> Vec<u8> {
+    let tcp = port.map_or(String::new(), |port| format!(";tcp;{port}"));
+    let text = format!(
+        "ServerName;FAKESQL01;InstanceName;{instance};IsClustered;No;Version;16.0.1000.6;np;\\\\FAKESQL01\\pipe\\MSSQL${instance}\\sql\\query{tcp};;"
+    );
+    let length = u16::try_from(text.len()).expect("a short answer").to_le_bytes();
+    [&[5], &length[..], text.as_bytes()].concat()
+}

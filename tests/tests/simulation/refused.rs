@@ -1,0 +1,154 @@
+//! A database that can be read and takes records, and refuses every token: that is said once, nobody logs in again for a
+//! token that waits, the database is left in peace, and what is learned meanwhile is not lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use chrono::TimeDelta;
+use tbtoken_proto::EventKind;
+use tbtokend::engine::handle::Handle;
+use tbtokend::engine::pass::{Limits, budget};
+use tbtokend::engine::plan::Policy;
+use tbtokend::engine::scheduler::{Parts, Scheduler};
+use tbtokend::model::{Lifetime, Record, Renewal};
+use tbtokend::store::{Records, Saved, Store, StoreError, Table};
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::run::Setup;
+use super::store::Memory;
+use super::thingsboard::Servers;
+use super::world::{Mood, REQUEST_TIMEOUT, Shared, World};
+
+const CUSTOMERS: usize = 6;
+
+/// How often tokens were to be saved, and whether they can be.
+#[derive(Debug, Default)]
+struct Saves {
+    tried: AtomicUsize,
+    work: AtomicBool,
+}
+
+/// The table may not be updated; everything else works.
+struct Refusing {
+    memory: Memory,
+    saves: Arc<Saves>,
+}
+
+impl Store for Refusing {
+    fn describe(&self) -> String {
+        self.memory.describe()
+    }
+
+    async fn read(&self, records: Records) -> Result<Table, StoreError> {
+        self.memory.read(records).await
+    }
+
+    async fn save(&self, batch: Arc<Vec<Renewal>>) -> Result<Vec<Saved>, StoreError> {
+        self.saves.tried.fetch_add(1, Ordering::Relaxed);
+        if self.saves.work.load(Ordering::Relaxed) {
+            return self.memory.save(batch).await;
+        }
+        let why = "the UPDATE permission was denied".to_owned();
+        Err(StoreError::Failed { place: "customer_settings".to_owned(), why })
+    }
+
+    async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {
+        self.memory.record(batch).await
+    }
+}
+
+/// A daemon over such a database; it is gone when `shutdown` is and the task has ended.
+fn start(world: &Shared, saves: &Arc<Saves>, shutdown: &CancellationToken) -> (Handle, JoinHandle<()>) {
+    let killed = CancellationToken::new();
+    let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
+    let (scheduler, handle) = Scheduler::new(Parts {
+        store: Refusing { memory, saves: Arc::clone(saves) },
+        logins: Servers { world: world.clone(), daemon: 1, killed },
+        clock: world.clock(),
+        policy: Policy {
+            interval: TimeDelta::seconds(60),
+            window: TimeDelta::minutes(5),
+            lifetime: Lifetime::Jwt,
+            require_https: false,
+        },
+        limits: Limits { in_flight: 512, per_host: 64, budget: budget(REQUEST_TIMEOUT) },
+        autostart: true,
+        seed: 1,
+    });
+    (handle, tokio::spawn(scheduler.run(shutdown.clone())))
+}
+
+fn world() -> Shared {
+    let setup = Setup { customers: CUSTOMERS, hosts: 2, daemons: 1, ..Setup::of(1) };
+    let world = Shared::new(World::new(setup));
+    world.lock().hosts.iter_mut().for_each(|host| host.life = 9_000);
+    world
+}
+
+fn events(handle: &Handle, kind: EventKind) -> usize {
+    handle.snapshot().events(None, 500).events.iter().filter(|event| event.kind == kind).count()
+}
+
+async fn ten_minutes() {
+    let (world, saves, shutdown) = (world(), Arc::new(Saves::default()), CancellationToken::new());
+    let (handle, task) = start(&world, &saves, &shutdown);
+    sleep(Duration::from_secs(2)).await;
+    for second in 2..600 {
+        assert!(!handle.snapshot().daemon().store_ok, "said to be well after {second} s");
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(events(&handle, EventKind::StoreLost), 1);
+    assert_eq!(events(&handle, EventKind::StoreBack), 0);
+    let tried = saves.tried.load(Ordering::Relaxed);
+    assert!((8..=16).contains(&tried), "{tried} times in ten minutes");
+    // Once it is known, nobody is asked for a token that could not be saved either.
+    let logins = world.lock().audit.logins;
+    assert!(logins <= CUSTOMERS as u64, "{logins} logins: a second one for a token that is here");
+
+    saves.work.store(true, Ordering::Relaxed);
+    sleep(Duration::from_secs(70)).await;
+    assert!(handle.snapshot().daemon().store_ok);
+    assert_eq!(events(&handle, EventKind::StoreBack), 1);
+    assert!(world.lock().rows.values().all(|row| row.token.is_some()));
+    assert_eq!(world.lock().audit.logins, CUSTOMERS as u64);
+    shutdown.cancel();
+    task.await.unwrap();
+}
+
+/// The order to end comes; then one server brings a token, which cannot be saved; then the other one refuses a password.
+async fn an_end_in_the_middle() {
+    let (world, saves, shutdown) = (world(), Arc::new(Saves::default()), CancellationToken::new());
+    let wrong = {
+        let mut world = world.lock();
+        world.hosts[1].mood = Mood::Slow;
+        let (user, row) = world.rows.iter_mut().find(|(_, row)| row.host == 1).unwrap();
+        row.password = "wrong".to_owned();
+        row.said = row.says();
+        *user
+    };
+    let (_handle, task) = start(&world, &saves, &shutdown);
+    sleep(Duration::from_millis(30)).await;
+    assert_eq!(saves.tried.load(Ordering::Relaxed), 0);
+    shutdown.cancel();
+    task.await.unwrap();
+    assert_eq!(saves.tried.load(Ordering::Relaxed), 1);
+    let world = world.lock();
+    assert!(world.db.records.get(&wrong).is_some_and(|record| record.failure.is_some()), "it is sent again");
+}
+
+fn in_virtual_time(story: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(story);
+}
+
+#[test]
+fn p07_and_p11_a_database_that_refuses_tokens_is_said_once_and_costs_no_second_login() {
+    in_virtual_time(ten_minutes());
+}
+
+#[test]
+fn p02_a_refusal_that_comes_after_the_order_to_end_and_a_failed_save_is_remembered() {
+    in_virtual_time(an_end_in_the_middle());
+}

@@ -1,0 +1,136 @@
+//! `host\instance`: where SQL Server Browser says that an instance is, and what is said when it does not.
+
+use tbtoken_tests::mssql::{Browser, Says, Settings as Fake, SqlServer, browser_answer};
+use tbtokend::store::Records;
+use tbtokend::store::mssql::{Address, Settings};
+
+use crate::clock::{StoppedClock, until_it_works};
+use crate::place::{Place, line};
+use crate::stores::{AnyStore, mssql, words};
+
+/// A browser, a server with two customers on the same address, and a store that knows the instance's name only.
+async fn instance(name: &str) -> (Browser, Place, AnyStore) {
+    let browser = Browser::start(Says::Nothing);
+    let place = Place::on(SqlServer::with(Fake { address: browser.address(), ..Fake::default() })).await;
+    place.insert(&[line(1), line(2)]).await;
+    let server = format!("{}\\{name}", browser.address());
+    let address = Address::parse(&server).unwrap();
+    let store = mssql(Settings { server, address, ..place.settings() });
+    (browser, place, store)
+}
+
+fn port(place: &Place) -> u16 {
+    place.fake().address().port()
+}
+
+/// A datagram of our own, sent after theirs, has come: so theirs have.
+async fn what_was_sent_has_come() {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(b"x", socket.local_addr().unwrap()).await.unwrap();
+    socket.recv(&mut [0; 1]).await.unwrap();
+}
+
+/// What is said while the browser keeps its silence, in virtual seconds: it is asked twice.
+async fn after_two_silences(browser: &Browser, store: &AnyStore) -> String {
+    let clock = StoppedClock::new();
+    let before = browser.asked();
+    let waiting = async {
+        for question in 1..=2 {
+            browser.until_answered(before + question).await;
+            what_was_sent_has_come().await;
+            clock.advance(2).await;
+        }
+    };
+    let (result, ()) = tokio::join!(store.try_read(Records::All), waiting);
+    words(&result.expect_err("nobody says where it is"))
+}
+
+#[tokio::test]
+async fn an_instance_is_found_by_its_name_and_again_where_it_has_moved() {
+    let (browser, place, store) = instance("crm").await;
+    browser.set(Says::Instance("CRM", Some(port(&place))));
+    assert_eq!(store.read().await.customers.len(), 2);
+    assert_eq!(store.read().await.customers.len(), 2);
+    assert_eq!(browser.asked(), 1, "only who connects asks");
+    // Named instances take another port at each start, unless they are told not to.
+    place.fake().kill_sessions();
+    assert_eq!(until_it_works(async || store.try_read(Records::All).await).await.customers.len(), 2);
+    assert_eq!(browser.asked(), 2);
+}
+
+/// Anything can come over UDP, and in any order.
+#[tokio::test]
+async fn what_is_no_answer_about_the_instance_is_passed_over() {
+    let (browser, place, store) = instance("CRM").await;
+    let good = browser_answer("CRM", Some(port(&place)));
+    let mut torn = good.clone();
+    torn.truncate(good.len() - 4);
+    browser.set(Says::Datagrams(vec![
+        Vec::new(),
+        vec![5],
+        b"HTTP/1.1 400 Bad Request".to_vec(),
+        vec![0xff; 2000],
+        browser_answer("OTHER", Some(9)),
+        torn,
+        good,
+    ]));
+    assert_eq!(store.read().await.customers.len(), 2);
+    assert_eq!(browser.asked(), 1);
+}
+
+#[tokio::test]
+async fn p11_silence_is_told_with_the_instance_and_what_to_do() {
+    let (browser, place, store) = instance("CRM").await;
+    // To a question about an instance that it does not know the real one says nothing either.
+    for says in [Says::Nothing, Says::Instance("OTHER", Some(1))] {
+        browser.set(says);
+        let said = after_two_silences(&browser, &store).await;
+        let host = browser.address();
+        assert!(said.contains(&format!("the instance CRM on {host} is not found")), "{said}");
+        assert!(said.contains("(UDP port 1434) does not answer"), "{said}");
+        assert!(said.contains("Check that there is an instance CRM"), "{said}");
+        assert!(said.contains(&format!("store.server = \"{host},PORT\"")), "{said}");
+    }
+    browser.set(Says::Instance("CRM", Some(port(&place))));
+    assert_eq!(until_it_works(async || store.try_read(Records::All).await).await.customers.len(), 2);
+}
+
+#[tokio::test]
+async fn p11_nonsense_is_told_from_silence() {
+    let (browser, _place, store) = instance("CRM").await;
+    browser.set(Says::Datagrams(vec![
+        b"HTTP/1.1 400 Bad Request".to_vec(),
+        browser_answer("OTHER", Some(1433)),
+    ]));
+    let said = after_two_silences(&browser, &store).await;
+    assert!(said.contains("what answers on UDP port 1434 there says nothing of it"), "{said}");
+    assert!(said.contains("Check the name of the instance"), "{said}");
+}
+
+#[tokio::test]
+async fn p11_an_instance_without_a_tcp_port_is_told_at_once() {
+    let (browser, _place, store) = instance("CRM").await;
+    browser.set(Says::Instance("CRM", None));
+    let said = words(&store.try_read(Records::All).await.unwrap_err());
+    assert!(said.contains("the instance CRM on") && said.contains("it has no TCP port"), "{said}");
+    assert!(said.contains("Enable TCP/IP for CRM in SQL Server Configuration Manager"), "{said}");
+    assert_eq!(browser.asked(), 1, "it would not say anything else");
+}
+
+#[tokio::test]
+async fn p11_a_host_without_a_browser_says_so_at_once() {
+    let (browser, _place, store) = instance("CRM").await;
+    drop(browser);
+    let said = words(&store.try_read(Records::All).await.unwrap_err());
+    assert!(said.contains("no SQL Server Browser runs there (UDP port 1434)"), "{said}");
+    assert!(said.contains("Start the service SQL Server Browser"), "{said}");
+}
+
+#[tokio::test]
+async fn p11_an_instance_that_is_not_where_the_browser_says_cannot_be_reached() {
+    let (browser, place, store) = instance("CRM").await;
+    browser.set(Says::Instance("CRM", Some(port(&place))));
+    place.fake().stop();
+    let said = words(&store.try_read(Records::All).await.unwrap_err());
+    assert!(said.contains(&format!("SQL Server {}\\CRM cannot be reached", browser.address())), "{said}");
+}
