@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use tbtokend::engine::handle::Handle;
-use tbtokend::engine::pass::Limits;
-use tbtokend::engine::plan::Policy;
+use tbtokend::engine::pass::{Limits, budget};
+use tbtokend::engine::plan::{Policy, Selection};
 use tbtokend::engine::scheduler::{Parts, Scheduler};
 use tbtokend::model::{Lifetime, Record, Renewal};
 use tbtokend::store::{Records, Saved, Store, StoreError, Table};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::run::Setup;
 use super::store::Memory;
 use super::thingsboard::Servers;
-use super::world::{Shared, World};
+use super::world::{Mood, REQUEST_TIMEOUT, Shared, World};
 
 /// A database behind a disk that hangs, for as long as `hangs` says so.
 struct Hanging {
@@ -61,11 +61,11 @@ async fn silence(handle: &Handle) -> Duration {
 }
 
 /// Runs `story` on a world with a database that can be made to hang.
-fn on_a_paused_clock<F: Future<Output = ()>>(story: impl FnOnce(Handle, watch::Sender<bool>) -> F) {
+fn on_a_paused_clock<F: Future<Output = ()>>(story: impl FnOnce(Handle, watch::Sender<bool>, Shared) -> F) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let world = Shared::new(World::new(Setup { customers: 20, hosts: 2, daemons: 1, ..Setup::of(1) }));
+        let world = Shared::new(World::new(Setup { customers: 1_500, hosts: 2, daemons: 1, ..Setup::of(1) }));
         let killed = CancellationToken::new();
         let (hang, hangs) = watch::channel(false);
         let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
@@ -79,18 +79,14 @@ fn on_a_paused_clock<F: Future<Output = ()>>(story: impl FnOnce(Handle, watch::S
                 lifetime: Lifetime::Jwt,
                 require_https: false,
             },
-            limits: Limits {
-                in_flight: 512,
-                per_host: 64,
-                budget: tbtokend::engine::pass::budget(super::world::REQUEST_TIMEOUT),
-            },
+            limits: Limits { in_flight: 512, per_host: 64, budget: budget(REQUEST_TIMEOUT) },
             autostart: true,
             seed: 1,
         });
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(scheduler.run(shutdown.clone()));
         sleep(Duration::from_secs(20)).await;
-        story(handle, hang).await;
+        story(handle, hang, world).await;
         shutdown.cancel();
         task.await.unwrap();
     });
@@ -98,7 +94,7 @@ fn on_a_paused_clock<F: Future<Output = ()>>(story: impl FnOnce(Handle, watch::S
 
 #[test]
 fn p20_the_silence_of_a_database_that_hangs_grows_until_it_is_heard_of_again() {
-    on_a_paused_clock(|handle, hang| async move {
+    on_a_paused_clock(|handle, hang, _world| async move {
         assert_eq!(silence(&handle).await, Duration::ZERO, "nothing is under way");
         hang.send(true).unwrap();
         // At some moment within an interval it is looked at.
@@ -124,7 +120,7 @@ fn p20_the_silence_of_a_database_that_hangs_grows_until_it_is_heard_of_again() {
 
 #[test]
 fn p20_a_loop_that_was_stopped_is_never_silent() {
-    on_a_paused_clock(|handle, _hang| async move {
+    on_a_paused_clock(|handle, _hang, _world| async move {
         handle.steer(false).await.unwrap();
         // What was under way ends.
         sleep(Duration::from_secs(15)).await;
@@ -135,5 +131,24 @@ fn p20_a_loop_that_was_stopped_is_never_silent() {
             sleep(Duration::from_millis(1_700)).await;
         }
         handle.steer(true).await.unwrap();
+    });
+}
+
+/// Each answer counts, not only the beginning and the end: otherwise a long pass would pass for a stuck one.
+#[test]
+fn p20_a_pass_over_a_slow_server_is_heard_of_with_each_answer() {
+    on_a_paused_clock(|handle, _hang, world| async move {
+        world.lock().hosts[0].mood = Mood::Slow;
+        let began = Instant::now();
+        let mut answer = handle.refresh(Selection::All).await.unwrap();
+        let mut longest = Duration::ZERO;
+        while answer.try_recv().is_err() {
+            longest = longest.max(silence(&handle).await);
+            assert!(began.elapsed() < Duration::from_secs(3_600), "it has no end");
+            sleep(Duration::from_millis(100)).await;
+        }
+        let took = began.elapsed();
+        assert!(took > Duration::from_secs(8), "too short to tell: {took:?}");
+        assert!(longest < Duration::from_secs(6), "{longest:?} of silence in {took:?}");
     });
 }
