@@ -152,6 +152,8 @@ impl World {
         let row = &self.rows[&user];
         let life = TimeDelta::seconds(self.hosts[row.host].life);
         let (ends_at, expiry) = (self.true_time() + life, self.machine_time() + life);
+        // Whoever waits has chosen its time without knowing of this token.
+        self.excuse_for(user, super::audit::LONG);
         let row = self.rows.get_mut(&user).unwrap();
         row.token = Some(format!("an application's own {user}"));
         row.expiry = Some(expiry);
