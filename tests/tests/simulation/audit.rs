@@ -93,7 +93,7 @@ impl World {
         let row = self.rows.get_mut(&user).unwrap();
         let before = std::mem::replace(&mut row.said, says.clone());
         if before != says {
-            self.forgive(&before);
+            self.forget(&before);
         }
     }
 

@@ -71,8 +71,10 @@ impl World {
             Mood::Well => is_long || !self.db.is_slow,
             Mood::Slow => is_long && WAKE + SLOW * rounds <= window,
             Mood::Crawling => is_long && WAKE + CRAWLING * rounds <= window,
+            // It says itself how long it is not to be asked, which may be longer than a token lives.
+            Mood::Limited(_, Some(_)) => false,
             // A row that was limited waits for a minute, and then takes another's place.
-            Mood::Limited(most, _) => is_long && WAKE + WAKE * (2 * customers.div_ceil(most)) <= window,
+            Mood::Limited(most, None) => is_long && WAKE + WAKE * (2 * customers.div_ceil(most)) <= window,
             Mood::Refusing
             | Mood::Silent
             | Mood::Late
@@ -92,7 +94,8 @@ impl World {
         let users: Vec<usize> =
             self.rows.keys().copied().filter(|user| self.rows[user].host == host).collect();
         for user in users {
-            let grace = if self.is_alive(user) { SHORT } else { LONG };
+            let is_told = matches!(was, Mood::Limited(_, Some(_)));
+            let grace = if self.is_alive(user) && !is_told { SHORT } else { LONG };
             let row = self.rows.get_mut(&user).unwrap();
             row.trouble_until = row.trouble_until.max(now + grace);
         }

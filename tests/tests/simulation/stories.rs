@@ -1,7 +1,7 @@
 //! What is known of each password that was refused: who was told, and whether a record of it is durable. Promises 2 and 3
 //! are about these, not about rows: many rows may say the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tbtokend::model::{Credentials, Failure, Fingerprint, FingerprintKey, Record, Secret};
 use tokio::time::Instant;
@@ -31,6 +31,8 @@ struct Story {
 #[derive(Debug, Default)]
 pub(crate) struct Stories {
     refused: BTreeMap<Says, Story>,
+    /// The same, until they bring a token or no row says them.
+    parked: BTreeSet<Says>,
     by_fingerprint: BTreeMap<String, Says>,
     /// Passwords whose outcome a daemon did not live to hear, though it ended in good order.
     abandoned: BTreeMap<Says, Instant>,
@@ -59,6 +61,7 @@ impl World {
         let now = Instant::now();
         let knew_at = self.stories.read_at.get(&daemon).copied().unwrap_or(0);
         self.stories.by_fingerprint.insert(fingerprint(&says).as_str().to_owned(), says.clone());
+        self.stories.parked.insert(says.clone());
         let story = self.stories.refused.entry(says.clone()).or_default();
         let again = if story.told.is_empty() {
             self.audit.bad_rows += 1;
@@ -86,9 +89,10 @@ impl World {
         }
     }
 
-    /// Whether a daemon was told that what the row says is refused for good.
+    /// Whether a daemon was told that what the row says is refused for good. That an operator names a row allows one more
+    /// try; parked it stays until one succeeds.
     pub(crate) fn was_refused(&self, says: &Says) -> bool {
-        self.stories.refused.contains_key(says)
+        self.stories.parked.contains(says)
     }
 
     /// A daemon has ended in good order while the database worked: whatever it was told is durable (2).
@@ -133,6 +137,12 @@ impl World {
         self.stories.refused.remove(says);
         self.stories.abandoned.remove(says);
         self.unheard.remove(says);
+    }
+
+    /// They are a new story, or right after all.
+    pub(crate) fn forget(&mut self, says: &Says) {
+        self.stories.parked.remove(says);
+        self.forgive(says);
     }
 
     /// The database works again: what waits has its time from now on.

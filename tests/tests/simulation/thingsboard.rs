@@ -150,7 +150,7 @@ impl Servers {
         }
         result?;
         let mut world = self.world.lock();
-        world.forgive(says);
+        world.forget(says);
         Ok(world.grant(self.daemon, host, login, &says.2))
     }
 
