@@ -5,7 +5,6 @@
 //!
 //! - `TBTOKEN_SIM_SEED=N` runs that seed alone; that is all that a failure must be told to come again.
 //! - `TBTOKEN_SIM_SEEDS=N` runs seeds 1 to N, `TBTOKEN_SIM_FIRST=M` those from M on.
-//! - `TBTOKEN_SIM_STORY=N`, with a seed alone, prints what happens to login `N` in it.
 //! - `TBTOKEN_SIM_CUSTOMERS=1000` gives each of them so many customers, on a host for fifty of them.
 //!
 //! Two daemons share one clock here, and when both ask for a customer before one of them could read the other's record,
@@ -21,16 +20,12 @@ mod audit;
 mod budget;
 mod dice;
 mod faults;
-mod fresh;
-mod patience;
 mod refused;
 mod run;
 mod silence;
 mod store;
 mod stories;
 mod thingsboard;
-mod tokens;
-mod unheard;
 mod world;
 
 use std::sync::Mutex;

@@ -89,10 +89,15 @@ impl Entry {
         entry
     }
 
-    /// Whether its credentials have brought a token: then a server that did not answer is no reason to think that it counts
-    /// wrong passwords. What the record says of earlier tokens may be of other credentials.
+    /// Whether anything speaks for its credentials: then a server that did not answer is no reason to think that it counts
+    /// wrong passwords. After a restart that is the record of the row, though it may be of other credentials: to doubt
+    /// everyone then cost tokens that servers would have given.
     pub fn has_worked(&self) -> bool {
-        self.known == Known::Proven
+        match self.known {
+            Known::Proven => true,
+            Known::Found => self.record.last_success_at.is_some(),
+            Known::New => false,
+        }
     }
 
     /// Its failure, if a password was sent that may be wrong, and the server may have counted it: no answer came.
