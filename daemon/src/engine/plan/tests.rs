@@ -75,16 +75,13 @@ fn verdict_of(state: &State, name: &str, at: DateTime<Utc>) -> Verdict {
     verdict(state.entry(&id(name)).unwrap(), at, &policy())
 }
 
-fn renewal_of(customer: &Customer, life: i64) -> Renewal {
+fn token(state: &State, name: &str, life: i64, via: Via) -> Event {
     use base64::Engine as _;
     let claims = format!(r#"{{"iat":0,"exp":{life}}}"#);
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
+    let customer = state.entry(&id(name)).unwrap().customer.clone();
     let token = Token::parse(&format!("a.{claims}.c")).unwrap();
-    Renewal::new(customer, token, now(), Lifetime::Jwt)
-}
-
-fn token(state: &State, name: &str, life: i64, via: Via) -> Event {
-    let renewal = renewal_of(&state.entry(&id(name)).unwrap().customer, life);
+    let renewal = Renewal::new(&customer, token, now(), Lifetime::Jwt);
     let skew = Skew::measure(now(), now(), TimeDelta::zero());
     Event::Obtained {
         renewal: Box::new(renewal),
@@ -563,28 +560,6 @@ fn p02_what_speaks_for_credentials() {
     restarted.apply(table(rows, records), after(61), 0.5);
     let proofs = ["new", "once", "failed"].map(|name| proof(&restarted, name));
     assert_eq!(proofs, [Proof::None, Proof::Once, Proof::None]);
-}
-
-#[test]
-fn p21_a_token_that_was_written_by_a_clock_that_was_set_back_is_due() {
-    let mut state = state(vec![row("a", "p", None), row("theirs", "q", Some(900))]);
-    obtained(&mut state, "a", 900, Via::Login);
-    assert!(matches!(verdict_of(&state, "a", after(1)), Verdict::Rest { .. }));
-    // A second or two is no reason, and what others have written is theirs.
-    assert!(matches!(verdict_of(&state, "a", after(-4)), Verdict::Rest { .. }));
-    let back = after(-3_600);
-    assert!(matches!(verdict_of(&state, "theirs", back), Verdict::Rest { .. }));
-    assert_eq!(verdict_of(&state, "a", back), Verdict::Due);
-    let plan = due(&state, back);
-    assert_eq!((names(&plan), plan.attempts[0].replaces), (vec!["a"], Some(after(900))));
-    // What it replaces is all that it may: whoever has written meanwhile keeps his.
-    let customer = &state.entry(&id("a")).unwrap().customer;
-    let mut renewal = renewal_of(customer, 60);
-    renewal.replaces = plan.attempts[0].replaces;
-    renewal.expiry = after(-2_700);
-    assert!(renewal.may_replace(after(900)) && !renewal.may_replace(after(901)));
-    state.advance(back);
-    assert_eq!(state.entry(&id("a")).unwrap().status, TokenStatus::Expired);
 }
 
 /// Asking for all overrides the wait of a password in doubt, not a refusal.
