@@ -92,7 +92,8 @@ impl World {
         self.tell(self.rows[&user].login, || format!("row {user} changes: {:?}", self.rows[&user]));
         let row = self.rows.get_mut(&user).unwrap();
         let before = std::mem::replace(&mut row.said, says.clone());
-        if before != says {
+        // As long as another row says the same, it is the same story.
+        if before != says && self.saying(&before).is_empty() {
             self.forget(&before);
         }
     }
