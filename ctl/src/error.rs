@@ -21,6 +21,14 @@ pub(crate) enum Error {
     /// A name fits nobody, or several.
     #[error(transparent)]
     Name(#[from] Named),
+    /// More customers are named than one request holds.
+    #[error("{named} customers are named, more than the {most} that fit one request")]
+    TooMany {
+        /// So many.
+        named: usize,
+        /// So many of the first fit.
+        most: usize,
+    },
     /// Nobody is known by any name yet.
     #[error("tbtokend knows no customer yet: it could not read its table so far")]
     NotReadYet {
@@ -144,6 +152,7 @@ impl Error {
                 },
             },
             Self::Name(_) | Self::Gone(_) => exit::UNKNOWN_CUSTOMER,
+            Self::TooMany { .. } => exit::USAGE,
             Self::StillWaiting { .. } => exit::TIMED_OUT,
             Self::NotReadYet { .. } | Self::Mismatch | Self::Output(_) | Self::Json(_) => exit::FAILED,
         }
@@ -162,6 +171,9 @@ impl Error {
             Self::NotReadYet { why: None } => Some("try again in a moment".to_owned()),
             Self::StillWaiting { .. } => {
                 Some("tbctl show ID says why and what to do ; wait longer with --timeout".to_owned())
+            }
+            Self::TooMany { .. } => {
+                Some("name them in several calls ; tbctl refresh --all renews everyone not parked".to_owned())
             }
             Self::Gone(_) | Self::Mismatch | Self::Output(_) | Self::Json(_) => None,
         }
@@ -193,6 +205,7 @@ impl Error {
                 exit::NO_PERMISSION => "no_permission".into(),
                 exit::TIMED_OUT => "timed_out".into(),
                 exit::UNKNOWN_CUSTOMER => "unknown_customer".into(),
+                exit::USAGE => "bad_request".into(),
                 _ => "failed".into(),
             },
         }
@@ -228,7 +241,8 @@ mod tests {
     fn every_error_has_its_exit_code_and_its_word() {
         let path = || PathBuf::from("/x");
         let io = || std::io::Error::other("the wire is cut");
-        let cases: [(Error, u8, &str); 18] = [
+        let cases: [(Error, u8, &str); 19] = [
+            (Error::TooMany { named: 2, most: 1 }, 2, "bad_request"),
             (ClientError::NotThere(path()).into(), 3, "unreachable"),
             (ClientError::NotRunning(path()).into(), 3, "unreachable"),
             (ClientError::Closed(path()).into(), 3, "unreachable"),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tbtoken_proto::client::{Client, ClientError};
 use tbtoken_proto::{
-    Customer, ErrorCode, Reply, Request, Rows, StatusQuery, StatusReply, host_of, socket_path,
+    Customer, ErrorCode, MAX_REQUEST_BYTES, Reply, Request, Rows, StatusQuery, StatusReply, host_of,
+    socket_path,
 };
 
 use crate::args::{Args, DEFAULT_TIMEOUT};
@@ -55,15 +56,19 @@ pub(crate) fn status(client: &mut Client, query: StatusQuery) -> Result<StatusRe
 /// The status with the customers that are called so, in that order, each once. This is the one place where names
 /// become customers.
 ///
-/// Whole ids, which is what scripts use, cost a small question. Only for other names everyone is asked for.
+/// Whole ids, which is what scripts use, cost a small question. Only for other names everyone is asked for, and for more
+/// names than a question holds.
 ///
 /// # Errors
 /// [`Error::Name`] if a name fits nobody, or several; whatever keeps the daemon from answering.
 pub(crate) fn named(client: &mut Client, names: &[String]) -> Result<StatusReply, Error> {
     let query = StatusQuery { customers: Rows::Only(unique(names.to_vec())), since: None };
-    match status(client, query) {
-        Err(Error::Client(ClientError::Refused(refusal))) if refusal.code == ErrorCode::UnknownCustomer => {}
-        answer => return answer,
+    if fits(&Request::Status(query.clone())) {
+        match status(client, query) {
+            Err(Error::Client(ClientError::Refused(refusal)))
+                if refusal.code == ErrorCode::UnknownCustomer => {}
+            answer => return answer,
+        }
     }
     let mut reply = status(client, StatusQuery::default())?;
     let everyone = reply.tokens.customers.take().unwrap_or_default();
@@ -80,6 +85,13 @@ pub(crate) fn named(client: &mut Client, names: &[String]) -> Result<StatusReply
     }
     reply.tokens.customers = Some(rows);
     Ok(reply)
+}
+
+/// Whether the daemon takes a line as long as this request makes.
+pub(crate) fn fits(request: &Request) -> bool {
+    // The client adds its own id to it: `"id":18446744073709551615,`.
+    const ID: usize = 26;
+    serde_json::to_string(request).is_ok_and(|line| line.len() + ID <= MAX_REQUEST_BYTES)
 }
 
 /// The ids of those among `everyone` that are called so, in that order, each once.

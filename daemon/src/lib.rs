@@ -28,7 +28,6 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::{Config, Source, StoreConfig};
 use crate::control::{Access, BindError, Bound, refuse_unclaimed};
-use crate::engine::handle::Handle;
 use crate::engine::scheduler::{Parts, Scheduler};
 use crate::service::Service;
 use crate::store::Store;
@@ -100,9 +99,7 @@ async fn serve<S: Store>(
     mut process: Process,
 ) -> Result<(), StartError> {
     // The sockets first: a second daemon must not touch the table.
-    let control = config.control.claim(&mut process.inherited)?;
-    let monitor = config.monitor.as_ref().map(|monitor| monitor.claim(&mut process.inherited)).transpose()?;
-    refuse_unclaimed(&process.inherited)?;
+    let sockets = sockets(&config, &mut process.inherited)?;
     let clock = process.clock.clone();
     let (scheduler, handle) = Scheduler::new(Parts {
         store,
@@ -122,13 +119,9 @@ async fn serve<S: Store>(
     let the_end = CancellationToken::new();
     let tasks = TaskTracker::new();
     let mut bound = Vec::new();
-    let mut listen = |(listener, guard): (tokio::net::UnixListener, Bound), access, handle: Handle| {
+    for (access, (listener, guard)) in sockets {
         bound.push(guard);
-        tasks.spawn(control::serve(listener, access, handle, clock.clone(), the_end.clone()));
-    };
-    listen(control, Access::Control, handle.clone());
-    if let Some(monitor) = monitor {
-        listen(monitor, Access::Monitor, handle.clone());
+        tasks.spawn(control::serve(listener, access, handle.clone(), clock.clone(), the_end.clone()));
     }
     // Now that the sockets answer.
     let service = Service {
@@ -151,6 +144,19 @@ async fn serve<S: Store>(
     let _ = tokio::time::timeout(LAST_ANSWERS, tasks.wait()).await;
     telemetry::ended();
     Ok(())
+}
+
+/// A socket, and what it lets its clients do.
+type Socket = (Access, (tokio::net::UnixListener, Bound));
+
+/// The sockets of the configuration.
+fn sockets(config: &Config, inherited: &mut Vec<UnixListener>) -> Result<Vec<Socket>, BindError> {
+    let mut sockets = vec![(Access::Control, config.control.claim(inherited)?)];
+    if let Some(monitor) = &config.monitor {
+        sockets.push((Access::Monitor, monitor.claim(inherited)?));
+    }
+    refuse_unclaimed(inherited)?;
+    Ok(sockets)
 }
 
 /// How long the last answers may take on their way.

@@ -1,7 +1,6 @@
 //! Arguments → configuration → `run` → exit code.
 
 use std::error::Error;
-use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +9,13 @@ use clap::Parser;
 use futures_util::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
-use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START, Command, DoctorArgs, man};
+use tbtokend::cli::commands::{carry_out, fail, show};
+use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START};
 use tbtokend::clock::Clock;
-use tbtokend::config::{Config, Environment, Overrides, Source};
-use tbtokend::store::schema;
+use tbtokend::config::{Config, Source, environment};
 use tbtokend::telemetry::{self, Log};
 use tbtokend::text::with_causes;
-use tbtokend::{Process, doctor, systemd};
+use tbtokend::{Process, systemd};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -25,16 +24,18 @@ fn main() -> ExitCode {
     if let Some(command) = &command {
         return carry_out(command);
     }
-    let source = Source { overrides: options.overrides(), environment: environment() };
+    let source = match environment() {
+        Ok(environment) => Source { overrides: options.overrides(), environment },
+        Err(error) => return fail(&error, BAD_CONFIGURATION),
+    };
     let config = match source.load() {
         Ok(config) => config,
         Err(error) => return fail(&error, BAD_CONFIGURATION),
     };
-    if options.check_config {
-        if !options.quiet {
-            print!("{}", config.effective);
-        }
-        return ExitCode::SUCCESS;
+    match (options.check_config, options.quiet) {
+        (true, true) => return ExitCode::SUCCESS,
+        (true, false) => return show(&config),
+        (false, _) => {}
     }
     // Before there are other threads: it changes the environment.
     let inherited = match systemd::inherited() {
@@ -67,46 +68,6 @@ fn main() -> ExitCode {
     code
 }
 
-fn carry_out(command: &Command) -> ExitCode {
-    let done = match command {
-        Command::Doctor(arguments) => return examine(arguments),
-        Command::Schema(arguments) => {
-            let text = schema::statements(arguments.dialect(), &arguments.table, arguments.grants.as_deref());
-            std::io::stdout().write_all(text.as_bytes())
-        }
-        Command::Man { page } => man::write(*page, &mut std::io::stdout()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, COULD_NOT_START),
-    }
-}
-
-fn examine(arguments: &DoctorArgs) -> ExitCode {
-    let overrides = Overrides { file: arguments.config.clone(), ..Overrides::default() };
-    let config = match (Source { overrides, environment: environment() }).load() {
-        Ok(config) => config,
-        Err(error) => return fail(&error, BAD_CONFIGURATION),
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error, COULD_NOT_START),
-    };
-    let report = runtime.block_on(doctor::examine(&config, &Clock::system()));
-    runtime.shutdown_background();
-    let text = if arguments.json { report.json() } else { report.to_string() };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::from(report.exit_code()),
-        Err(error) => fail(&error, COULD_NOT_START),
-    }
-}
-
-fn environment() -> Environment {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
-}
-
 fn serve(
     config: Config,
     process: Process,
@@ -134,9 +95,3 @@ fn serve(
 
 /// How long the last lines of the log may take on their way.
 const LAST_LINES: Duration = Duration::from_millis(150);
-
-/// Says why it does not even come to a log.
-fn fail(error: &dyn Error, code: u8) -> ExitCode {
-    telemetry::complain(&with_causes(error));
-    ExitCode::from(code)
-}

@@ -2,6 +2,9 @@
 
 use std::error::Error;
 
+/// What may be shown is the same in a journal as on a screen.
+pub use tbtoken_proto::words::printable;
+
 /// The longest text from elsewhere that is shown, in characters.
 const LONGEST: usize = 200;
 
@@ -13,11 +16,6 @@ pub fn short(text: &str) -> String {
         short.push('…');
     }
     short
-}
-
-/// `text` with every control character replaced, so that it can neither end a line nor move a cursor.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// A URL as it may be shown: whatever stands before an `@` may be a password, and so may a query.
@@ -63,6 +61,8 @@ mod tests {
     #[test]
     fn nothing_moves_a_cursor_or_fills_a_screen() {
         assert_eq!(short("a\x1b[31m\nb"), "a\u{fffd}[31m\u{fffd}b");
+        // Neither does it show another order than it has, nor hide a part.
+        assert_eq!(short("ops\u{202e}\u{200b}"), "ops\u{fffd}\u{fffd}");
         assert_eq!(short(&"ä".repeat(500)).chars().count(), LONGEST + 1);
     }
 }

@@ -130,11 +130,34 @@ fn imports_run_downward() {
     assert_absent(&["control/"], &["crate::store", "crate::thingsboard", "crate::config", "engine::state"]);
 }
 
+/// The log is told things from above; all that it knows of the engine is the list of what happened.
+#[test]
+fn the_log_knows_no_more_of_the_engine_than_its_history() {
+    assert_absent(
+        &["telemetry/"],
+        &[
+            "crate::store",
+            "crate::thingsboard",
+            "crate::control",
+            "crate::config",
+            "crate::service",
+            "crate::doctor",
+        ],
+    );
+    assert_absent(&["engine/history"], &["crate::telemetry", "crate::store", "scheduler", "pass"]);
+    for (name, source) in sources().iter().filter(|(name, _)| in_room(name, &["telemetry/"])) {
+        for line in code(source).filter(|line| line.contains("crate::engine")) {
+            assert!(line.contains("crate::engine::history"), "{name} knows more of the engine: {line}");
+        }
+    }
+}
+
+/// And `text.rs`, which takes from it what may be shown.
 #[test]
 fn only_the_view_and_the_sockets_know_the_protocol() {
     let sources = sources();
     for (name, source) in &sources {
-        if !in_room(name, &["engine/view", "control/"]) {
+        if !in_room(name, &["engine/view", "control/", "text.rs"]) {
             assert!(!code(source).any(|line| line.contains("tbtoken_proto")), "{name} knows the protocol");
         }
     }

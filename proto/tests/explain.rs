@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tbtoken_proto::explain::{Explanation, Loop, Ways, Weight, explain, risk, server};
+use tbtoken_proto::explain::{Explanation, Loop, Ways, Weight, explain, next_attempt, risk, server, token};
 use tbtoken_proto::{Customer, Failure, FailureKind, Host, HostState, Phase, TokenStatus};
 
 const WAYS: Ways<'static> = Ways { refresh: "tbctl refresh 8f1c", start: "tbctl start" };
@@ -160,6 +160,40 @@ fn the_promise_of_a_remedy_is_left_to_the_next_attempt() {
         "The server did not answer within 10 s. The loop is STOPPED: nothing is renewed until tbctl start \
          starts it. Check the server."
     );
+}
+
+#[test]
+fn the_next_attempt_is_told_to_the_second_only_when_it_is_near() {
+    let told = |customer: Customer| next_attempt(&customer, Loop::Running, &WAYS, now());
+    let at = |seconds| told(Customer { next_attempt_at: in_seconds(seconds), ..valid() });
+    assert_eq!(at(-1), "Renewed in the next pass.");
+    assert_eq!(at(0), "Renewed in the next pass.");
+    assert_eq!(at(59), "Renewed in 59s.");
+    assert_eq!(at(60), "Renewed in 1m, at 14:04Z.");
+    // Nothing is known of a time: who is due is next, and of who is fine nothing is said.
+    let timeless =
+        |token_status, state| told(Customer { next_attempt_at: None, token_status, state, ..valid() });
+    assert_eq!(timeless(TokenStatus::Valid, Phase::Due), "Renewed in the next pass.");
+    assert_eq!(timeless(TokenStatus::Valid, Phase::Ok), "");
+    assert_eq!(timeless(TokenStatus::Expired, Phase::Ok), "Renewed in the next pass.");
+}
+
+#[test]
+fn a_token_that_ends_now_has_not_ended_yet() {
+    let at = |seconds| token(&Customer { tbtokenexpiry: in_seconds(seconds), ..valid() }, now());
+    assert!(at(0).starts_with("The token is good until "), "{}", at(0));
+    assert!(at(-1).starts_with("The token ended 1s ago"), "{}", at(-1));
+}
+
+#[test]
+fn a_clock_is_right_up_to_the_grain_of_the_measurement() {
+    let clock = |skew| {
+        let host = Host { host: String::new(), skew_ms: Some(skew), limit: 2, state: HostState::Open };
+        server(&host)
+    };
+    assert!(clock(999).contains("right") && clock(-999).contains("right"));
+    assert!(clock(1000).contains("1.0s ahead"), "{}", clock(1000));
+    assert!(clock(-1000).contains("1.0s behind"), "{}", clock(-1000));
 }
 
 #[test]

@@ -115,6 +115,7 @@ fn a_list_in_a_list_without_end_is_refused() {
 #[test]
 fn what_is_left_out_has_its_default() {
     assert_eq!(request(r#"{"action":"status"}"#), Request::Status(StatusQuery::default()));
+    assert_eq!(request(r#"{"action":"status","customers":null}"#), Request::Status(StatusQuery::default()));
     assert_eq!(
         request(r#"{"action":"refresh"}"#),
         Request::Refresh(Refresh { customers: None, all: false, wait: true })

@@ -10,7 +10,7 @@ use tbtoken_proto::words::{
     duration, healthy, last_error, left, next, printable, problems_first, sentence, short_id,
     short_id_length, skew, time, time_exact,
 };
-use tbtoken_proto::{Customer, Failure, FailureKind, Phase, TokenStatus};
+use tbtoken_proto::{Customer, EventKind, Failure, FailureKind, Phase, TokenStatus, Trigger, in_trouble};
 
 fn now() -> DateTime<Utc> {
     "2026-11-23T14:03:00Z".parse().unwrap()
@@ -99,6 +99,40 @@ fn the_last_error_counts_from_the_second_on() {
     assert_eq!(last_error(&fine), "");
     assert_eq!(last_error(&failing(fine.clone(), 1)), "timed out");
     assert_eq!(last_error(&failing(fine, 4)), "timed out (x4)");
+}
+
+/// These words are searched for, sorted by and scripted with: they are part of the face.
+#[test]
+fn every_status_state_event_and_reason_has_its_word() {
+    use TokenStatus::{Expired, ExpiringSoon, Missing, Valid};
+    for (status, sign, word) in [
+        (Expired, 'x', "expired"),
+        (Missing, '-', "missing"),
+        (ExpiringSoon, '!', "expiring soon"),
+        (Valid, ' ', "valid"),
+        (TokenStatus::Unknown, '?', "unknown"),
+    ] {
+        assert_eq!((status.sign(), status.word()), (sign, word));
+    }
+    let states = [Phase::Ok, Phase::Due, Phase::Refreshing, Phase::Retrying, Phase::Parked, Phase::Unknown];
+    assert_eq!(states.map(Phase::word), ["ok", "due", "refreshing", "retrying", "parked", "unknown"]);
+    let events = [EventKind::PassStarted, EventKind::StoreLost, EventKind::Unparked, EventKind::Unknown];
+    assert_eq!(events.map(EventKind::word), ["pass started", "store lost", "unparked", "unknown"]);
+    let reasons = [Trigger::Start, Trigger::Schedule, Trigger::Early, Trigger::Manual, Trigger::Unknown];
+    assert_eq!(reasons.map(Trigger::word), ["start", "schedule", "early", "manual", "unknown"]);
+}
+
+#[test]
+fn in_trouble_is_who_is_without_a_token_or_will_be() {
+    use TokenStatus::{Expired, ExpiringSoon, Missing, Valid};
+    for state in [Phase::Ok, Phase::Due, Phase::Refreshing, Phase::Retrying, Phase::Unknown] {
+        assert!(in_trouble(Expired, state) && in_trouble(Missing, state), "{state:?}");
+        assert!(!in_trouble(Valid, state) && !in_trouble(ExpiringSoon, state), "{state:?}");
+    }
+    for status in [Expired, Missing, ExpiringSoon, Valid, TokenStatus::Unknown] {
+        assert!(in_trouble(status, Phase::Parked), "{status:?}");
+    }
+    assert!(!in_trouble(TokenStatus::Unknown, Phase::Ok));
 }
 
 #[test]

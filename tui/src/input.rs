@@ -73,6 +73,8 @@ pub enum Effect {
     Redraw,
     /// Ask the daemon.
     Act(Action),
+    /// Give the terminal back and stop, as other programs do on Ctrl-Z, until the shell says to go on.
+    Suspend,
     /// Put text into the clipboard of the operator's terminal.
     Copy(String),
     /// End.

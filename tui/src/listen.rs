@@ -45,19 +45,27 @@ pub(crate) fn signals(inputs: SyncSender<Input>) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGWINCH, SIGCONT])?;
     spawn("signals", inputs, move |inputs| {
         for signal in signals.forever() {
-            let input = match signal {
-                SIGWINCH => match crossterm::terminal::size() {
-                    Ok((columns, rows)) => Input::Resize(columns, rows),
-                    Err(_) => Input::TerminalGone,
-                },
-                SIGCONT => Input::Continued,
-                _ => Input::Terminate,
+            let meant = match signal {
+                SIGWINCH => vec![size()],
+                // Only who is in the foreground is told of a new size.
+                SIGCONT => vec![size(), Input::Continued],
+                _ => vec![Input::Terminate],
             };
-            if inputs.send(input).is_err() {
-                return;
+            for input in meant {
+                if inputs.send(input).is_err() {
+                    return;
+                }
             }
         }
     })
+}
+
+/// The size that the terminal has now.
+fn size() -> Input {
+    match crossterm::terminal::size() {
+        Ok((columns, rows)) => Input::Resize(columns, rows),
+        Err(_) => Input::TerminalGone,
+    }
 }
 
 /// How long the bytes of one key may be apart. Esc by itself is believed after that.

@@ -93,6 +93,10 @@ fn watch(options: &Options, environment: &Environment) -> io::Result<Ending> {
                         screen.forget()?;
                         draw = true;
                     }
+                    Effect::Suspend => {
+                        screen.suspend()?;
+                        draw = true;
+                    }
                     Effect::Act(action) => link.act(action),
                     Effect::Copy(text) => screen.copy(text)?,
                     Effect::Quit(ending) => return Ok(ending),

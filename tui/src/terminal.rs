@@ -13,6 +13,8 @@ use crossterm::terminal::{
     Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use crossterm::{execute, queue};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use ratatui::{Frame, Terminal};
 
 use crate::backend::Quiet;
@@ -65,12 +67,28 @@ impl Screen {
         self.terminal.draw(render).map(drop)
     }
 
+    /// Gives the terminal back, stops, and takes it over again when the shell lets the process go on.
+    ///
+    /// All of its group stops, as if the terminal itself had heard Ctrl-Z: `sudo` and whatever else started it belong
+    /// to the job. Where no shell controls jobs, the kernel ignores the signal, and the dashboard is there again at once.
+    ///
+    /// # Errors
+    /// The terminal does not take it.
+    pub(crate) fn suspend(&mut self) -> io::Result<()> {
+        restore();
+        kill(Pid::from_raw(0), Signal::SIGTSTP)?;
+        TAKEN.store(true, Ordering::SeqCst);
+        self.forget()
+    }
+
     /// Forgets what is on the screen, so that all of it is drawn the next time; takes over again what a suspension
     /// may have undone.
     ///
     /// # Errors
     /// The terminal does not take it.
     pub(crate) fn forget(&mut self) -> io::Result<()> {
+        // After a stop that was not our own idea, crossterm would believe that the terminal is raw still.
+        disable_raw_mode()?;
         enable_raw_mode()?;
         execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, Hide)?;
         self.terminal.clear()

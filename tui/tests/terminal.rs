@@ -86,6 +86,87 @@ fn a_suspended_dashboard_draws_itself_anew() {
     run.ends_cleanly();
 }
 
+/// The dashboard as a job of a shell, as an operator has it.
+#[test]
+fn ctrl_z_gives_the_shell_its_terminal_and_fg_brings_the_dashboard_back() {
+    let world = World::new();
+    let mut shell = CommandBuilder::new("bash");
+    shell.args(["--norc", "--noprofile", "-i"]);
+    shell.env("PS1", "ready> ");
+    shell.env("TERM", "xterm-256color");
+    shell.env("LC_ALL", "C.UTF-8");
+    shell.env("TBTOKEND_SOCKET", world.folder.path().join("control.sock"));
+    let mut run = Run::start(shell);
+    run.until_shows("ready>");
+    let settings = run.settings();
+    run.press(&format!("{}\r", env!("CARGO_BIN_EXE_tbtui")));
+    run.until_shows("398E8BF9");
+    // From wherever it is pressed: over the table, in a text, in the middle of a filter.
+    for keys in ["", "?", "q/isar"] {
+        run.press(keys);
+        run.press("\x1a");
+        let contents =
+            run.until(|contents| contents.contains("Stopped") && contents.trim_end().ends_with("ready>"));
+        assert!(!contents.contains("398E8BF9"), "the shell has its own screen:\n{contents}");
+        let screen = run.screen.screen();
+        assert!(!screen.alternate_screen() && !screen.hide_cursor());
+        run.until_settings(&settings);
+        // The terminal is made smaller meanwhile, which only the shell is told.
+        run.master.as_ref().unwrap().resize(size(24, 80)).unwrap();
+        run.screen.screen_mut().set_size(24, 80);
+        run.press("clear; fg\r");
+        run.until_shows(if keys == "?" { "one up or down" } else { "128 total" });
+        assert!(run.screen.screen().alternate_screen() && run.screen.screen().hide_cursor());
+        if keys.is_empty() {
+            // The last line is in sight only if the height is known.
+            run.press("G");
+            run.until(|contents| contents.contains("128/128") && contents.contains('▶'));
+        }
+        run.master.as_ref().unwrap().resize(size(30, 100)).unwrap();
+        run.screen.screen_mut().set_size(30, 100);
+    }
+    run.until_shows("6 of 128");
+    run.press("\x03");
+    run.until(|contents| contents.trim_end().ends_with("ready>"));
+    run.press("exit\r");
+    run.ends_cleanly();
+}
+
+/// `ssh -t host tbtui`: nobody could ever say `fg`.
+#[test]
+fn without_a_shell_ctrl_z_changes_nothing() {
+    let world = World::new();
+    let mut run = world.run();
+    run.raw.clear();
+    run.press("\x1a");
+    run.until_wrote("\x1b[?1049l");
+    run.until_wrote("\x1b[?1049h");
+    run.until_shows("398E8BF9");
+    run.press("?");
+    run.until_shows("What the words mean");
+    run.press("\x03");
+    run.ends_cleanly();
+}
+
+/// A shell that has gone on with the terminal leaves it in its own mode.
+#[test]
+fn after_a_stop_from_outside_the_terminal_is_raw_again() {
+    let world = World::new();
+    let mut run = world.run();
+    run.signal(Signal::SIGSTOP);
+    let tty = run.master.as_ref().unwrap().tty_name().unwrap();
+    let cooked = Command::new("stty").arg("-F").arg(tty).arg("sane").status().unwrap();
+    assert!(cooked.success());
+    run.raw.clear();
+    run.signal(Signal::SIGCONT);
+    run.until_wrote("\x1b[?1049h");
+    // Without Enter, which a line discipline would wait for.
+    run.press("?");
+    run.until_shows("What the words mean");
+    run.press("q\x03");
+    run.ends_cleanly();
+}
+
 #[test]
 fn freeze_holds_the_screen_still_while_the_daemon_goes_on() {
     let world = World::new();

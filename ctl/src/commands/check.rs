@@ -154,7 +154,8 @@ fn ailments(reply: &StatusReply, now: DateTime<Utc>) -> Vec<(State, String)> {
         causes.push((State::Critical, "the loop is STOPPED, nothing is renewed (tbctl start)".to_owned()));
     }
     let reason = tokens.error.as_ref().or(daemon.store_error.as_ref());
-    let reason = reason.map(|reason| format!(": {}", printable(reason))).unwrap_or_default();
+    let reason =
+        reason.map(|reason| format!(": {}", printable(reason.trim_end_matches('.')))).unwrap_or_default();
     if !tokens.success {
         causes.push((State::Critical, format!("the database cannot be read{reason}")));
     } else if !daemon.store_ok {

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::exit;
 use crate::output::Report;
 use crate::progress::Progress;
-use crate::session::{Session, ids};
+use crate::session::{Session, fits, ids};
 use crate::table;
 
 /// Asks for the pass and, unless told otherwise, waits for it as long as it takes.
@@ -22,7 +22,7 @@ pub(super) fn run(session: &Session<'_>, wanted: &RefreshArgs) -> Result<Report,
         ids if ids.is_empty() => None,
         ids => Some(ids),
     };
-    let request = Request::Refresh(Refresh { customers, all: wanted.all, wait: !wanted.no_wait });
+    let request = request(customers, wanted)?;
     let reply = if wanted.no_wait {
         client.send(&request)?
     } else {
@@ -39,6 +39,26 @@ pub(super) fn run(session: &Session<'_>, wanted: &RefreshArgs) -> Result<Report,
         return Ok(Report { exit, ..json(Reply::Refresh(reply))? });
     }
     Ok(Report { exit, ..report(&reply, session.args.quiet, session.now()) })
+}
+
+/// The request for a pass over these, or over whom else the command line means.
+///
+/// # Errors
+/// They are more than a request holds.
+fn request(customers: Option<Vec<String>>, wanted: &RefreshArgs) -> Result<Request, Error> {
+    let over = |customers| Request::Refresh(Refresh { customers, all: wanted.all, wait: !wanted.no_wait });
+    let Some(ids) = customers else { return Ok(over(None)) };
+    let fit = |count: usize| fits(&over(ids.get(..count).map(<[String]>::to_vec)));
+    if fit(ids.len()) {
+        return Ok(over(Some(ids)));
+    }
+    // The most that fit lie between those that do and those that do not.
+    let (mut most, mut too_many) = (0, ids.len());
+    while most + 1 < too_many {
+        let middle = usize::midpoint(most, too_many);
+        if fit(middle) { most = middle } else { too_many = middle }
+    }
+    Err(Error::TooMany { named: ids.len(), most })
 }
 
 fn report(reply: &RefreshReply, quiet: bool, now: DateTime<Utc>) -> Report {

@@ -186,9 +186,9 @@ fn what_ails_the_daemon_is_critical() {
         (
             |reply| {
                 reply.daemon.store_ok = false;
-                reply.daemon.store_error = Some("the disk is full".to_owned());
+                reply.daemon.store_error = Some("the disk is full. Make room.".to_owned());
             },
-            "CRITICAL: tokens cannot be saved: the disk is full; 9 of",
+            "CRITICAL: tokens cannot be saved: the disk is full. Make room; 9 of",
         ),
         (
             |reply| reply.tokens.as_of = Some(now() - TimeDelta::minutes(6)),

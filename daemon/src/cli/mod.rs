@@ -1,5 +1,6 @@
 //! The command line, and the man pages that are made from it.
 
+pub mod commands;
 pub mod man;
 
 use std::path::PathBuf;
@@ -43,7 +44,7 @@ pub struct Options {
     /// The control socket, over control.socket
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// error, warn, info, debug or trace, over log.level
+    /// off, error, warn, info, debug or trace, over log.level
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
 }

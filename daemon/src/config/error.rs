@@ -64,6 +64,17 @@ pub enum ConfigError {
         /// How to give it.
         what: &'static str,
     },
+    /// A setting with which no client of ThingsBoard can be built.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A variable of the environment that is no text.
+    #[error(
+        "the environment variable {variable} is not UTF-8; write it so, or use the configuration file instead"
+    )]
+    NotUtf8 {
+        /// Its name.
+        variable: &'static str,
+    },
     /// A file with a secret that others can read.
     #[error("{key} = {file:?}: others can read this file; take that away with chmod o-rwx {file}")]
     SecretForAll {
@@ -80,9 +91,6 @@ pub enum ConfigError {
         /// The file.
         file: String,
     },
-    /// What ThingsBoard's client cannot work with.
-    #[error("[thingsboard] cannot be used")]
-    Client(#[from] ClientError),
     /// A file with a secret that we cannot read.
     #[error("{key} = {file:?}: the file cannot be read{}", who_may_read(source))]
     SecretUnreadable {

@@ -83,6 +83,12 @@ const VARIABLES: [(&str, &str, &str); 4] = [
     ("THINGSBOARD_URL", "thingsboard", "fallback_url"),
 ];
 
+/// The name of a variable of the environment that is looked at, if this is one.
+pub(super) fn variable(name: &str) -> Option<&'static str> {
+    let others = ["MSSQL_PASSWORD", "RUST_LOG"];
+    VARIABLES.iter().map(|(variable, _, _)| *variable).chain(others).find(|variable| *variable == name)
+}
+
 impl Settings {
     /// Lays `text`, the environment and the command line over the defaults.
     pub(super) fn merge(

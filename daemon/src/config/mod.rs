@@ -5,8 +5,12 @@ mod error;
 mod file;
 mod mssql;
 mod secret_file;
+#[cfg(test)]
+mod tests;
+mod validate;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -121,7 +125,23 @@ impl Config {
     }
 }
 
-mod validate;
+/// The environment of this process, as far as it is looked at.
+///
+/// # Errors
+/// A variable that counts is not UTF-8.
+pub fn environment() -> Result<Environment, ConfigError> {
+    environment_of(std::env::vars_os())
+}
+
+fn environment_of(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Environment, ConfigError> {
+    let ours = variables.filter_map(|(name, value)| Some((file::variable(name.to_str()?)?, value)));
+    ours.map(|(name, value)| match value.into_string() {
+        Ok(value) => Ok((name.to_owned(), value)),
+        // What it holds may be a password.
+        Err(_) => Err(ConfigError::NotUtf8 { variable: name }),
+    })
+    .collect()
+}
 
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path)
@@ -144,23 +164,4 @@ fn bad(key: &'static str, value: &str, why: impl Into<String>) -> ConfigError {
 /// A time of the configuration as the engine uses it.
 fn delta(duration: std::time::Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_file_that_is_not_there_says_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("config.toml");
-        assert_eq!(read_if_there(&file).unwrap(), None);
-        std::fs::write(&file, "# nothing\n").unwrap();
-        assert_eq!(read_if_there(&file).unwrap().as_deref(), Some("# nothing\n"));
-        // Root may read everything; what it cannot go through stands for what others may not.
-        assert!(matches!(read_if_there(&file.join("config.toml")), Err(ConfigError::Unreadable { .. })));
-        std::fs::write(&file, b"\xe4").unwrap();
-        let said = crate::text::with_causes(&read_if_there(&file).unwrap_err());
-        assert!(said.contains("config.toml cannot be read: ") && said.contains("UTF-8"), "{said}");
-    }
 }

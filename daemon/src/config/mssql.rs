@@ -17,7 +17,7 @@ pub(super) fn settings(
     let server =
         given("store.server", &store.server, "write host, host,port or host\\instance, or set MSSQL_SERVER")?;
     Ok(Settings {
-        address: Address::parse(&server).map_err(|why| bad("store.server", &server, why.to_string()))?,
+        address: address(&server)?,
         server,
         database: given("store.database", &store.database, "name the database, or set MSSQL_DATABASE")?,
         user: given("store.user", &store.user, "name the login, or set MSSQL_USER")?,
@@ -29,6 +29,11 @@ pub(super) fn settings(
         expiry_clock: expiry_clock(&store.expiry_clock)?,
         fallback_url,
     })
+}
+
+/// Where the server is. What is no address may be a connection string with the password, and is not repeated.
+pub(super) fn address(server: &str) -> Result<Address, ConfigError> {
+    Address::parse(server).map_err(|why| bad("store.server", Address::shown(server), why.to_string()))
 }
 
 /// When the encryption begins.

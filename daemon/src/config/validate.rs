@@ -12,7 +12,8 @@ use crate::engine::pass::{LONGEST_REQUEST, Limits, budget};
 use crate::engine::plan::Policy;
 use crate::model::{BaseUrl, Lifetime};
 use crate::telemetry;
-use crate::thingsboard::{Client, ClientSettings};
+use crate::text::with_causes;
+use crate::thingsboard::ClientSettings;
 
 pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Config, ConfigError> {
     let policy = Policy {
@@ -24,7 +25,7 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
     let log_target = telemetry::Target::from_name(&settings.log.target)
         .ok_or_else(|| bad("log.target", &settings.log.target, "use auto, stderr or journald"))?;
     let log_level = telemetry::level(&settings.log.level)
-        .ok_or_else(|| bad("log.level", &settings.log.level, "use error, warn, info, debug or trace"))?;
+        .ok_or_else(|| bad("log.level", &settings.log.level, "use off, error, warn, info, debug or trace"))?;
     let monitor = (!settings.control.monitor_socket.is_empty())
         .then(|| {
             binding(
@@ -110,7 +111,9 @@ fn binding(
     let bits = u32::from_str_radix(mode, 8).ok().filter(|bits| *bits <= 0o777);
     let bits = bits.ok_or_else(|| bad(mode_key, mode, "write it as for chmod, for example \"0660\""))?;
     let group = Some(control.group.clone()).filter(|group| !group.is_empty());
-    Ok(Binding { path: PathBuf::from(path), mode: bits, group })
+    let binding = Binding { path: PathBuf::from(path), mode: bits, group };
+    binding.group().map_err(|why| bad("control.group", &control.group, with_causes(&why)))?;
+    Ok(binding)
 }
 
 fn store(
@@ -122,6 +125,9 @@ fn store(
     // Also where they do not matter: who writes them means something by it.
     mssql::encryption(&store.encrypt)?;
     mssql::expiry_clock(&store.expiry_clock)?;
+    if !store.server.trim().is_empty() {
+        mssql::address(&store.server)?;
+    }
     match store.kind.as_str() {
         "sqlite" if store.path.is_empty() => Err(bad("store.path", "", "give the path of the SQLite file")),
         "sqlite" => Ok(StoreConfig::Sqlite { path: PathBuf::from(&store.path), table: store.table.clone() }),
@@ -164,10 +170,8 @@ fn client(thingsboard: &Thingsboard) -> Result<ClientSettings, ConfigError> {
         ca_file: given(&thingsboard.ca_file).map(PathBuf::from),
         proxy: given(&thingsboard.proxy),
     };
-    // Whether its files and its proxy can be used is known once it is built.
-    if settings.ca_file.is_some() || settings.proxy.is_some() {
-        Client::new(&settings)?;
-    }
+    // Better now than at a restart in the night: a configuration that passes can be started with.
+    settings.check()?;
     Ok(settings)
 }
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -32,6 +32,9 @@ pub enum Access {
 /// How long the loop pauses when no client can be accepted, for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// It is said once in this time that no client can be accepted.
+const ACCEPT_SILENCE: Duration = Duration::from_secs(60);
+
 /// So much of an answer must be taken within [`ANSWER_SECONDS`].
 const CHUNK: usize = 64 * 1024;
 
@@ -45,13 +48,18 @@ pub async fn serve(
 ) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let clients = TaskTracker::new();
+    let mut told: Option<Instant> = None;
     loop {
         let stream = tokio::select! {
             () = shutdown.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    warn!("No client can be accepted at the moment: {error}");
+                    // This may go on for long, with a client let in now and then.
+                    if told.is_none_or(|told| told.elapsed() > ACCEPT_SILENCE) {
+                        told = Some(Instant::now());
+                        warn!("No client can be accepted at the moment: {error}");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                     continue;
                 }

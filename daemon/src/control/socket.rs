@@ -43,10 +43,12 @@ pub enum BindError {
         owner: String,
     },
     /// The path has too many bytes for a socket.
-    #[error("{path} is too long for a socket ({LONGEST_PATH} bytes at most): choose another control.socket")]
+    #[error("{path} is too long for a socket ({most} bytes at most): choose another control.socket")]
     PathTooLong {
         /// The path.
         path: String,
+        /// The longest that it may be, in that folder's place.
+        most: usize,
     },
     /// The group does not exist.
     #[error("there is no group {group}: create it, or change control.group")]
@@ -62,6 +64,15 @@ pub enum BindError {
         /// The socket.
         path: String,
         /// The group.
+        group: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Nobody can say whether the group exists.
+    #[error("the group {group} cannot be looked up")]
+    GroupUnknown {
+        /// Its name.
         group: String,
         /// Why.
         #[source]
@@ -116,8 +127,14 @@ impl Binding {
     /// [`BindError`].
     pub fn bind(&self) -> Result<(UnixListener, Bound), BindError> {
         let failed = |source| BindError::Io { path: self.display(), source };
-        if self.path.as_os_str().len() > LONGEST_PATH {
-            return Err(BindError::PathTooLong { path: self.display() });
+        // The socket comes into being under a path that may be longer than its own.
+        let own = self.path.as_os_str().len();
+        let longest = own.max(Nursery::socket_of(&self.path).as_os_str().len());
+        if longest > LONGEST_PATH {
+            return Err(BindError::PathTooLong {
+                path: self.display(),
+                most: LONGEST_PATH - (longest - own),
+            });
         }
         let group = self.group()?;
         let lock = self.lock()?;
@@ -174,11 +191,17 @@ impl Binding {
         self.path.display().to_string()
     }
 
-    fn group(&self) -> Result<Option<u32>, BindError> {
+    /// The number of the group.
+    ///
+    /// # Errors
+    /// There is none of that name, or nobody can say.
+    pub fn group(&self) -> Result<Option<u32>, BindError> {
         let Some(name) = &self.group else { return Ok(None) };
+        let group = name.clone();
         match Group::from_name(name) {
-            Ok(Some(group)) => Ok(Some(group.gid.as_raw())),
-            _ => Err(BindError::NoGroup { group: name.clone() }),
+            Ok(Some(found)) => Ok(Some(found.gid.as_raw())),
+            Ok(None) => Err(BindError::NoGroup { group }),
+            Err(errno) => Err(BindError::GroupUnknown { group, source: errno.into() }),
         }
     }
 
@@ -257,8 +280,18 @@ struct Nursery {
 }
 
 impl Nursery {
+    /// The folder for a socket that shall be at `path`.
+    fn folder_of(path: &Path) -> PathBuf {
+        path.with_file_name(format!(".tb{}", std::process::id()))
+    }
+
+    /// Where that socket comes into being.
+    fn socket_of(path: &Path) -> PathBuf {
+        Self::folder_of(path).join("s")
+    }
+
     fn new(path: &Path) -> io::Result<Self> {
-        let folder = path.with_file_name(format!(".tb{}", std::process::id()));
+        let folder = Self::folder_of(path);
         // One that a killed process with our pid left behind. The lock says that it is nobody else's.
         let _ = fs::remove_dir_all(&folder);
         DirBuilder::new().mode(0o700).create(&folder)?;
@@ -273,5 +306,46 @@ impl Nursery {
 impl Drop for Nursery {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever its mode is to be, nobody else can get at the socket before it has it.
+    #[test]
+    fn p17_a_socket_comes_into_being_where_nobody_else_gets() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let nursery = Nursery::new(&path).unwrap();
+        let mode = fs::metadata(&nursery.folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        // The same folder in which the socket is made, and gone afterwards.
+        assert_eq!(nursery.socket(), Nursery::socket_of(&path));
+        drop(nursery);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_path_is_as_long_as_the_error_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let binding = |bytes: usize, name: &str| {
+            let root = folder.path().as_os_str().len();
+            let deep = folder.path().join("d".repeat(bytes - root - name.len() - 2));
+            fs::create_dir_all(&deep).unwrap();
+            let path = deep.join(name);
+            assert_eq!(path.as_os_str().len(), bytes);
+            Binding { path, mode: 0o600, group: None }
+        };
+        for name in ["s", "control.sock", "a-name-that-is-longer-than-the-nursery.sock"] {
+            let most = match binding(LONGEST_PATH + 1, name).bind() {
+                Err(BindError::PathTooLong { most, .. }) => most,
+                other => panic!("{name}: {other:?}"),
+            };
+            binding(most, name).bind().unwrap();
+            let refused = binding(most + 1, name).bind();
+            assert!(matches!(refused, Err(BindError::PathTooLong { .. })), "{name}: {refused:?}");
+        }
     }
 }

@@ -1,4 +1,8 @@
-//! Looks at the ThingsBoard servers: whether each can be reached, and its TLS believed. Nothing secret is sent.
+//! Looks at what is outside of the database: whether each ThingsBoard server can be reached, and its TLS believed, and who
+//! may read the file of the customers. Nothing secret is sent.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use futures_util::stream::{self, StreamExt};
 
@@ -12,6 +16,22 @@ const AT_A_TIME: usize = 32;
 
 /// How many are asked at all: some minutes of waiting, should none of them answer.
 const MOST: usize = 500;
+
+/// A file with passwords in clear that is open to everybody, if it is. A group may be let in on purpose: that of the
+/// applications that read the tokens.
+pub(super) fn file(path: &Path) -> Option<Finding> {
+    let mode = path.metadata().ok()?.mode() & 0o777;
+    (mode & 0o007 != 0).then(|| {
+        let path = path.display();
+        Finding::warning(
+            "database",
+            format!(
+                "{path} holds passwords in clear, and its mode {mode:04o} lets every user of this machine in"
+            ),
+            format!("chmod o= {path}"),
+        )
+    })
+}
 
 /// One finding a server that something is wrong with, and one about all the others.
 pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {

@@ -52,6 +52,7 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
                 ));
                 return Report { store: name, findings };
             }
+            findings.extend(look::file(path));
             match SqliteStore::new(path, table, config.fallback_url.clone()) {
                 Ok(store) => examine_store(config, clock, &store, &mut findings).await,
                 Err(error) => findings.push(Finding::error(

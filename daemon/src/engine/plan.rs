@@ -106,6 +106,8 @@ pub struct Attempt {
     pub base: BaseUrl,
     /// What to try before the password; it was obtained with exactly these credentials.
     pub refresh_token: Option<Secret>,
+    /// The expiry in its row, if the new one may be earlier: see [`Entry::ahead_of_its_time`].
+    pub replaces: Option<DateTime<Utc>>,
     /// What speaks for its credentials.
     pub proof: Proof,
     /// Its place in [`Plan::accounts`]: those with the same URL, user and password share one.
@@ -147,7 +149,7 @@ pub fn verdict(entry: &Entry, now: DateTime<Utc>, policy: &Policy) -> Verdict {
         return Verdict::Save;
     }
     let window = entry.window(policy.window);
-    let status = TokenStatus::at(now, entry.customer.has_token, entry.customer.expiry, window);
+    let status = entry.status_at(now, policy.window);
     match &entry.record.failure {
         Some(failure) if failure.permanent => Verdict::Parked,
         Some(failure) if status != TokenStatus::Valid => match failure.next_attempt_at {
@@ -205,7 +207,7 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
         match (&entry.unsaved, selections.iter().any(|selection| selection.picks(id, verdict))) {
             // Whatever was asked for: nobody logs in again for a token that is here.
             (Some(renewal), _) => plan.saves.push(Renewal::clone(renewal)),
-            (None, true) => plan.add(entry, policy, &mut accounts),
+            (None, true) => plan.add(entry, now, policy, &mut accounts),
             (None, false) if verdict == Verdict::Parked && reports_parked(id) => plan.parked.push(id.clone()),
             (None, false) => {}
         }
@@ -218,15 +220,15 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
     // Whoever ends first. Those last who fail and have no token to lose: the sick must not hold up the others.
     plan.attempts.sort_by_cached_key(|attempt| {
         let fails = state.entry(&attempt.customer.id).is_some_and(|entry| entry.record.failure.is_some());
-        let Customer { has_token, expiry, .. } = attempt.customer;
-        let has_ended = !has_token || expiry.is_none_or(|expiry| expiry < now);
-        (fails && has_ended, expiry)
+        let lives_until = attempt.customer.expiry.filter(|_| attempt.replaces.is_none());
+        let has_ended = !attempt.customer.has_token || lives_until.is_none_or(|expiry| expiry < now);
+        (fails && has_ended, lives_until)
     });
     plan
 }
 
 impl Plan {
-    fn add(&mut self, entry: &Entry, policy: &Policy, accounts: &mut Accounts<'_>) {
+    fn add(&mut self, entry: &Entry, now: DateTime<Utc>, policy: &Policy, accounts: &mut Accounts<'_>) {
         let customer = &entry.customer;
         match BaseUrl::parse(&customer.credentials.url) {
             Err(why) => self.refused.push((customer.id.clone(), Failure::BadUrl(why))),
@@ -239,6 +241,7 @@ impl Plan {
                     customer: customer.clone(),
                     base,
                     refresh_token: entry.usable_refresh_token().cloned(),
+                    replaces: entry.ahead_of_its_time(now),
                     proof: Proof::of(entry),
                     account,
                 });

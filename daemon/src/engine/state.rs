@@ -193,7 +193,10 @@ impl State {
         match event {
             Event::Reading => self.unwritten.reading(),
             Event::TableRead(table) => self.table_read(table, at),
-            Event::TableUnreadable(error) => self.store_fails(Use::Read, error, at),
+            Event::TableUnreadable(error) => {
+                self.unwritten.read();
+                self.store_fails(Use::Read, error, at);
+            }
             Event::PassStarted { trigger: _, attempts } => self.pass_started(attempts, at),
             Event::Attempting(id) => self.attempting(&id),
             Event::Obtained { renewal, refresh_token, via, latency, skew } => {

@@ -133,6 +133,8 @@ mod tests {
             ("ftp://tb.example", BadUrl::Scheme),
             ("tb.example:8080", BadUrl::Scheme),
             ("https://a:b@tb.example", BadUrl::UserInfo),
+            ("https://a@tb.example", BadUrl::UserInfo),
+            ("https://:b@tb.example", BadUrl::UserInfo),
             ("https://tb.example/?x=1", BadUrl::Query),
             ("https://tb.example/#x", BadUrl::Query),
         ] {

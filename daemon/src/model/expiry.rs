@@ -63,3 +63,36 @@ impl Lifetime {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_valid_until_its_window_and_ends_after_its_expiry() {
+        let at = |ms: i64| DateTime::from_timestamp_millis(1_780_000_000_000 + ms).unwrap();
+        let status = |expiry: i64| TokenStatus::at(at(0), true, Some(at(expiry)), TimeDelta::seconds(300));
+        let cases = [
+            (300_001, TokenStatus::Valid),
+            (300_000, TokenStatus::Valid),
+            (299_999, TokenStatus::ExpiringSoon),
+            (0, TokenStatus::ExpiringSoon),
+            (-1, TokenStatus::Expired),
+        ];
+        for (expiry, expected) in cases {
+            assert_eq!(status(expiry), expected, "{expiry} ms");
+        }
+        for (has_token, expiry) in [(false, Some(at(300_001))), (true, None), (false, None)] {
+            assert_eq!(TokenStatus::at(at(0), has_token, expiry, TimeDelta::zero()), TokenStatus::Missing);
+        }
+    }
+
+    #[test]
+    fn the_window_is_at_most_half_of_a_life() {
+        let (life, window) = (TimeDelta::seconds, TimeDelta::seconds(300));
+        assert_eq!(window_of(None, window), window);
+        assert_eq!(window_of(Some(life(600)), window), window);
+        assert_eq!(window_of(Some(life(598)), window), life(299));
+        assert_eq!(window_of(Some(life(60)), window), life(30));
+    }
+}

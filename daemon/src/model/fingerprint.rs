@@ -85,6 +85,11 @@ mod tests {
     fn each_part_and_the_key_count() {
         let key = FingerprintKey::new(&[7; 32]);
         let base = key.fingerprint(&credentials("u", "n", "p"));
+        assert_eq!(
+            base.as_str(),
+            "tGPP1FUodnKkKfRMm4Ag7A",
+            "records of earlier versions hold it: another one would free everyone who is parked"
+        );
         assert_eq!(base, key.fingerprint(&credentials("u", "n", "p")));
         for other in [credentials("x", "n", "p"), credentials("u", "x", "p"), credentials("u", "n", "x")] {
             assert_ne!(base, key.fingerprint(&other));
@@ -98,6 +103,7 @@ mod tests {
             key.fingerprint(&credentials("un", "", "p")),
             key.fingerprint(&credentials("u", "n", "p"))
         );
+        assert_ne!(key, FingerprintKey::new(&[8; 32]));
         assert_ne!(base, FingerprintKey::new(&[8; 32]).fingerprint(&credentials("u", "n", "p")));
     }
 }

@@ -62,6 +62,20 @@ pub struct RowProblem {
     pub what: String,
 }
 
+impl RowProblem {
+    /// Its record holds something that is no time. Whether it is parked is known all the same.
+    fn record_without_time(row: &str) -> Self {
+        let what = "a time in its record in tbtokend_state cannot be read; it counts as unknown";
+        Self { row: row.to_owned(), what: what.to_owned() }
+    }
+
+    /// Its record says nothing at all.
+    fn unreadable_record(row: &str) -> Self {
+        let what = "its record in tbtokend_state cannot be read; it counts as never tried";
+        Self { row: row.to_owned(), what: what.to_owned() }
+    }
+}
+
 /// What became of one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {

@@ -72,13 +72,14 @@ impl Store for MssqlStore {
             let (shared, own) = (Arc::clone(&shared), Arc::clone(&own));
             Box::pin(async move {
                 let table = &shared.settings().table;
-                let rows::Rows { customers, problems } = rows::read(connection, &shared, &own).await?;
+                let rows::Rows { customers, mut problems } = rows::read(connection, &shared, &own).await?;
                 let which = match connection.prepare_records(table).await? {
                     // Those from before are to be known as well.
                     true => Records::All,
                     false => which,
                 };
-                let records = records::read(connection, table, which).await?;
+                let (records, unreadable) = records::read(connection, table, which).await?;
+                problems.extend(unreadable);
                 let key = connection.records.key().clone();
                 let records_lost = connection.records.lost().map(ToOwned::to_owned);
                 Ok(Table { customers, problems, records, key, records_lost })

@@ -226,7 +226,17 @@ impl Worker {
     }
 }
 
-/// SQLite's error as ours. The texts of SQLite name tables and columns, never values.
+/// What SQLite says, which names tables and columns, but never values. Without the statement, which is ours and says
+/// nothing to anybody else.
+fn words(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+        rusqlite::Error::FromSqlConversionFailure(_, _, why) => why.to_string(),
+        error => error.to_string(),
+    }
+}
+
+/// SQLite's error as ours.
 fn translate(place: &str, error: &rusqlite::Error) -> StoreError {
     let place = place.to_owned();
     match error.sqlite_error_code() {
@@ -237,9 +247,9 @@ fn translate(place: &str, error: &rusqlite::Error) -> StoreError {
         // The file that its readers share cannot grow.
         Some(ErrorCode::SystemIoFailure) if is_no_room(error) => StoreError::DiskFull { place },
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            StoreError::CannotOpen { place, why: error.to_string() }
+            StoreError::CannotOpen { place, why: words(error) }
         }
-        _ => StoreError::Failed { place, why: error.to_string() },
+        _ => StoreError::Failed { place, why: words(error) },
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the log says, in the words of the service that came before, so that existing searches still match.
 
+use std::any::Any;
 use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::time::Duration;
@@ -62,14 +63,20 @@ pub fn bug(what: &str, error: &dyn std::error::Error) {
     error!(event = Kind::Bug.name(), "{what}: {error}; this is a bug in tbtokend, please report it");
 }
 
-/// The same, where it was noticed by a panic. What the panic says is ours, and never holds a secret.
+/// The same, where it was noticed by a panic.
 pub(super) fn panicked(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    let why = short(panic.payload_as_str().unwrap_or("without a word"));
+    let why = words(panic.payload());
     error!(
         event = Kind::Bug.name(),
-        "a part of tbtokend panicked at {place}: {why}; this is a bug in tbtokend, please report it"
+        "a part of tbtokend panicked at {place}{why}; this is a bug in tbtokend, please report it"
     );
+}
+
+/// What a panic says, if that stands in the program. A text that was put together may quote a secret, wherever the panic
+/// comes from: slicing quotes the text that was sliced, `expect` the error. The place has to do then.
+fn words(payload: &dyn Any) -> String {
+    payload.downcast_ref::<&'static str>().map_or_else(String::new, |text| format!(": {}", short(text)))
 }
 
 /// The deadline of the shutdown is over.
@@ -183,4 +190,27 @@ fn seconds(at: DateTime<Utc>) -> String {
 
 fn milliseconds(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is logged of a panic with this word at hand.
+    fn logged(panic: fn(&str)) -> String {
+        let secret = ["hun", "ter2"].concat();
+        words(&*std::panic::catch_unwind(|| panic(&secret)).unwrap_err())
+    }
+
+    #[test]
+    fn p05_a_panic_that_quotes_is_not_repeated() {
+        assert_eq!(logged(|secret| drop(secret[..99].to_owned())), "");
+        assert_eq!(logged(|secret| drop(std::fs::read(secret).map_err(|_| secret.to_owned()).unwrap())), "");
+        assert_eq!(logged(|secret| std::panic::panic_any(secret.to_owned())), "");
+        assert_eq!(logged(|secret| panic!("of {secret}")), "");
+        assert_eq!(logged(|_| panic!("the words of the program")), ": the words of the program");
+        assert_eq!(logged(|_| std::panic::panic_any(7)), "");
+        let none = logged(|secret| drop(secret.strip_prefix('x').unwrap().to_owned()));
+        assert_eq!(none, ": called `Option::unwrap()` on a `None` value");
+    }
 }

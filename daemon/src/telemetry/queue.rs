@@ -12,8 +12,8 @@ use chrono::{DateTime, Utc};
 use super::kind::Kind;
 use super::record::Record;
 
-/// So many lines may wait. A pass over 100,000 customers that all fail fits in several times over while the journal
-/// takes its lines, and none of it matters for memory.
+/// So many lines may wait: one to two megabytes. A journal that takes its lines falls behind by less, however many
+/// customers fail at a time; what a journal that hangs would cost is bounded by this.
 const CAPACITY: usize = 4096;
 
 /// Where lines go in the end.

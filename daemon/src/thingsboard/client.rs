@@ -32,6 +32,26 @@ pub struct ClientSettings {
     pub proxy: Option<String>,
 }
 
+impl ClientSettings {
+    /// Whether a client could be built with these settings, so that it is known before there is need of one.
+    ///
+    /// # Errors
+    /// [`ClientError`] names the setting that cannot be used.
+    pub fn check(&self) -> Result<(), ClientError> {
+        self.authorities()?;
+        self.proxy()?;
+        Ok(())
+    }
+
+    fn authorities(&self) -> Result<Option<Vec<Certificate>>, ClientError> {
+        self.ca_file.as_deref().map(authorities).transpose()
+    }
+
+    fn proxy(&self) -> Result<Option<Proxy>, ClientError> {
+        self.proxy.as_ref().map(|url| Proxy::all(url).map_err(|_| ClientError::Proxy)).transpose()
+    }
+}
+
 /// Why the client cannot be built. The text names the setting.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -93,11 +113,11 @@ impl Client {
             // A login that the server may have counted is never repeated behind our back.
             .retry(reqwest::retry::never())
             .no_proxy();
-        if let Some(path) = &settings.ca_file {
-            builder = builder.tls_certs_merge(authorities(path)?);
+        if let Some(authorities) = settings.authorities()? {
+            builder = builder.tls_certs_merge(authorities);
         }
-        if let Some(proxy) = &settings.proxy {
-            builder = builder.proxy(Proxy::all(proxy).map_err(|_| ClientError::Proxy)?);
+        if let Some(proxy) = settings.proxy()? {
+            builder = builder.proxy(proxy);
         }
         let http = builder.build().map_err(ClientError::Build)?;
         let ClientSettings { connect_timeout, request_timeout, .. } = *settings;

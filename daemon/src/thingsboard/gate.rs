@@ -313,6 +313,48 @@ mod tests {
         assert!(gate.enter().is_some());
     }
 
+    #[test]
+    fn what_is_allowed_bounds_the_limit_from_now_on() {
+        let mut gate = Gate::new(64);
+        let passes = |gate: &mut Gate| round(gate, Signal::Well);
+        assert_eq!((passes(&mut gate), passes(&mut gate)), (4, 8));
+        gate.allow(10);
+        assert_eq!((passes(&mut gate), passes(&mut gate)), (10, 10));
+        gate.allow(0);
+        assert_eq!(
+            (passes(&mut gate), passes(&mut gate), gate.is_cautious()),
+            (1, 1, false),
+            "one is the least"
+        );
+        gate.allow(64);
+        assert_eq!((passes(&mut gate), passes(&mut gate)), (1, 2));
+    }
+
+    #[test]
+    fn only_failures_in_a_row_break_it() {
+        for between in [Signal::Well, Signal::Strained] {
+            let mut gate = Gate::new(64);
+            for signal in [Signal::Dead, Signal::Dead, between, Signal::Dead, Signal::Dead] {
+                gate.wake();
+                let ticket = gate.enter().unwrap();
+                assert_eq!(gate.leave(ticket, signal), Change::None, "after {between:?}");
+            }
+            gate.wake();
+            let ticket = gate.enter().unwrap();
+            assert_eq!(gate.leave(ticket, Signal::Dead), Change::Broke);
+        }
+    }
+
+    #[test]
+    fn every_silence_halves_the_limit_too() {
+        let mut gate = Gate::new(64);
+        round(&mut gate, Signal::Well);
+        round(&mut gate, Signal::Well);
+        let ticket = gate.enter().unwrap();
+        gate.leave(ticket, Signal::Dead);
+        assert_eq!((gate.limit(), gate.state()), (8, GateState::Open));
+    }
+
     fn signals() -> impl Strategy<Value = Signal> {
         prop_oneof![Just(Signal::Well), Just(Signal::Strained), Just(Signal::Dead)]
     }

@@ -1,5 +1,7 @@
 //! The table `customer_settings` in its SQLite file, as the application next door would use it.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -92,9 +94,13 @@ impl Table {
         &self.0
     }
 
-    /// Makes the file and an empty table in it.
+    /// Makes the file, for its owner alone, and an empty table in it.
+    ///
+    /// # Panics
+    /// If the file cannot be made.
     pub fn create(&self) {
         self.execute(SCHEMA);
+        std::fs::set_permissions(&self.0, Permissions::from_mode(0o600)).expect("one's own file");
     }
 
     /// A connection, for whatever the other functions do not do.

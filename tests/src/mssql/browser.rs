@@ -28,6 +28,7 @@ pub struct Browser {
     address: Ipv4Addr,
     says: Arc<Mutex<Says>>,
     asked: watch::Receiver<u32>,
+    answered: watch::Receiver<u32>,
     thread: Option<JoinHandle<()>>,
     ends: watch::Sender<bool>,
 }
@@ -52,11 +53,12 @@ impl Browser {
             .expect("a loopback address on which nobody has port 1434");
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out can be set");
         let says = Arc::new(Mutex::new(says));
-        let (count, asked) = watch::channel(0);
+        let (asking, asked) = watch::channel(0);
+        let (answering, answered) = watch::channel(0);
         let (ends, ended) = watch::channel(false);
         let answers = Arc::clone(&says);
-        let thread = std::thread::spawn(move || serve(&socket, &answers, &count, &ended));
-        Self { address, says, asked, thread: Some(thread), ends }
+        let thread = std::thread::spawn(move || serve(&socket, &answers, [&asking, &answering], &ended));
+        Self { address, says, asked, answered, thread: Some(thread), ends }
     }
 
     /// Its address.
@@ -73,13 +75,16 @@ impl Browser {
         *self.says.lock().unwrap() = says;
     }
 
-    /// Waits until it was asked so many times in all.
+    /// Waits until it was asked so many times in all, and has sent what it says to that.
     ///
     /// # Panics
     /// If its thread has ended.
-    pub async fn until_asked(&self, times: u32) {
-        let mut asked = self.asked.clone();
-        asked.wait_for(|asked| *asked >= times).await.expect("it runs as long as its handle is there");
+    pub async fn until_answered(&self, times: u32) {
+        let mut answered = self.answered.clone();
+        answered
+            .wait_for(|answered| *answered >= times)
+            .await
+            .expect("it runs as long as its handle is there");
     }
 
     /// How often it was asked.
@@ -98,10 +103,17 @@ impl Drop for Browser {
     }
 }
 
-fn serve(socket: &UdpSocket, says: &Mutex<Says>, count: &watch::Sender<u32>, ended: &watch::Receiver<bool>) {
+fn serve(
+    socket: &UdpSocket,
+    says: &Mutex<Says>,
+    [asked, answered]: [&watch::Sender<u32>; 2],
+    ended: &watch::Receiver<bool>,
+) {
     let mut question = [0; 64];
     while !*ended.borrow() {
         let Ok((length, client)) = socket.recv_from(&mut question) else { continue };
+        // Before the answer: whoever has read it finds the question counted.
+        asked.send_modify(|count| *count += 1);
         let answers = match &*says.lock().unwrap() {
             Says::Nothing => Vec::new(),
             Says::Datagrams(datagrams) => datagrams.clone(),
@@ -114,7 +126,7 @@ fn serve(socket: &UdpSocket, says: &Mutex<Says>, count: &watch::Sender<u32>, end
             // Whoever asked may be gone.
             let _ = socket.send_to(&answer, client);
         }
-        count.send_modify(|count| *count += 1);
+        answered.send_modify(|count| *count += 1);
     }
 }
 

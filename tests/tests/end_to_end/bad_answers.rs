@@ -58,7 +58,10 @@ fn p14_every_wrong_answer_is_named_and_hurts_nobody_else() {
     }
     for (name, temper, kind) in &cases {
         let customer = daemon.until_customer(name, "has failed", |customer| customer.failure.is_some());
-        assert_eq!(customer.failure.unwrap().kind, *kind, "{temper:?}");
+        let failure = customer.failure.unwrap();
+        assert_eq!(failure.kind, *kind, "{temper:?}");
+        let is_lasting = matches!(temper, Temper::Redirect { .. } | Temper::ProxyUnauthorized);
+        assert_eq!(failure.permanent, is_lasting, "{temper:?}");
     }
     // All of them are still at it.
     let reply = daemon.refresh_customer("zz-healthy");

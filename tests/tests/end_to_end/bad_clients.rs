@@ -101,7 +101,13 @@ fn p15_floods_and_silence_do_not_delay_another_client() {
     let mut observer = Wire::to(daemon.socket());
     assert_eq!(observer.ask(r#"{"action":"version"}"#)["success"], true);
     let socket = daemon.socket().to_owned();
-    let mut times = std::thread::scope(|scope| {
+    let mut ask = |_| {
+        let began = Instant::now();
+        assert_eq!(observer.ask(r#"{"action":"status"}"#)["success"], true);
+        began.elapsed()
+    };
+    let undisturbed = p99((0..300).map(&mut ask).collect());
+    let disturbed = p99(std::thread::scope(|scope| {
         // Asks and asks and never reads: its answers fill the socket, and it is dropped.
         scope.spawn(|| {
             let mut client = Wire::to(&socket);
@@ -125,16 +131,17 @@ fn p15_floods_and_silence_do_not_delay_another_client() {
                 .collect();
             drop(clients);
         });
-        let ask = |_| {
-            let began = Instant::now();
-            assert_eq!(observer.ask(r#"{"action":"status"}"#)["success"], true);
-            began.elapsed()
-        };
-        (0..300).map(ask).collect::<Vec<_>>()
-    });
-    times.sort();
-    let p99 = times[times.len() * 99 / 100];
-    assert!(p99 < Duration::from_secs(1), "{p99:?}");
+        (0..300).map(&mut ask).collect()
+    }));
+    // The others take their share of the processors, which this test itself needs as well; whoever had to wait for one of
+    // them would wait for seconds.
+    let bound = Duration::from_millis(100) + 20 * undisturbed;
+    assert!(disturbed < bound, "{disturbed:?}, undisturbed {undisturbed:?}");
     // The first silent one has been dropped; the loop has gone on meanwhile.
     assert!(daemon.status().tokens.customers.iter().flatten().all(|c| c.token_status == TokenStatus::Valid));
+}
+
+fn p99(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() * 99 / 100]
 }

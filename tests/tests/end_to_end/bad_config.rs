@@ -2,8 +2,9 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
 
-use tbtoken_tests::harness::Installation;
+use tbtoken_tests::harness::{Installation, binaries};
 
 fn refusal(installation: &Installation) -> String {
     let config = installation.write_config();
@@ -32,7 +33,11 @@ fn a_wrong_key_or_value_is_named() {
         ("store.kind", "postgres", &["store.kind", "sqlite or mssql"]),
         ("store.path", "", &["store.path"]),
         ("control.mode", "rw", &["control.mode"]),
-        ("log.level", "loud", &["log.level"]),
+        ("log.level", "loud", &["log.level", "off, error"]),
+        ("thingsboard.proxy", "not a url", &["thingsboard.proxy", "URL"]),
+        ("thingsboard.ca_file", "/no/such.pem", &["thingsboard.ca_file", "/no/such.pem", "cannot be read"]),
+        ("thingsboard.ca_file", "/dev/null", &["thingsboard.ca_file", "no certificate"]),
+        ("control.group", "no-such-group", &["control.group", "there is no group"]),
     ] {
         let said = refusal(&Installation::new().with(key, value));
         assert!(words.iter().all(|word| said.contains(word)), "{key} = {value:?}: {said}");
@@ -88,4 +93,26 @@ fn a_secret_for_everybody_is_refused() {
     installation.config().set("store.password_file", file.to_str().unwrap());
     let said = refusal(&installation);
     assert!(said.contains("store.password_file") && said.contains("chmod"), "{said}");
+}
+
+/// What the effective configuration is piped into may end before it has read it all.
+#[test]
+fn a_reader_that_ends_is_no_error_and_a_full_disk_is_one() {
+    let config = Installation::new();
+    let path = config.write_config();
+    let check = |stdout: Stdio| {
+        let mut command = Command::new(binaries::path("tbtokend"));
+        command.args(["--check-config", "--config"]).arg(&path).stdin(Stdio::null()).stdout(stdout);
+        command.output().unwrap()
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = check(writer.into());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = check(full.into());
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: "), "{output:?}");
 }

@@ -51,6 +51,64 @@ fn the_doctor_names_what_is_wrong_sends_no_password_and_changes_nothing() {
         || finding["remedy"].is_string()));
 }
 
+/// What the daemon would say at its start, the doctor says before.
+#[test]
+fn the_doctor_sees_what_is_wrong_with_our_own_tables() {
+    let installation = Installation::new();
+    let doctor = |sql: &str| {
+        installation.table().execute(sql);
+        let config = installation.write_config();
+        let output = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
+        (output.code, output.stdout)
+    };
+    let (code, said) = doctor("CREATE TABLE tbtokend_state (x)");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("tbtokend_state cannot be used (table tbtokend_state has no column"), "{said}");
+    assert!(said.contains("forgotten at a restart"), "{said}");
+    let (code, said) = doctor("DROP TABLE tbtokend_state");
+    assert_eq!(code, Some(0), "the daemon makes it: {said}");
+    let daemon = installation.start();
+    daemon.until("it was read", |status| status.daemon.store_ok && status.tokens.success);
+    drop(daemon);
+    let (code, said) = doctor(
+        "INSERT INTO tbtokend_state (customer_id, failures, parked, renewals, updated_at)
+         VALUES ('acme', 1, 1, 0, 'soon')",
+    );
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("acme: a time in its record in tbtokend_state cannot be read"), "{said}");
+}
+
+/// One strange row is that row's problem, for the doctor as for the daemon.
+#[test]
+fn the_doctor_goes_on_where_a_row_has_no_readable_id() {
+    let installation = Installation::new();
+    installation.table().execute(
+        "INSERT INTO customer_settings (customer_id, tb_username, tb_password, tb_url)
+         VALUES (CAST(x'ff00' AS TEXT), NULL, 'p', 'https://tb.example')",
+    );
+    installation.table().execute(
+        "INSERT INTO customer_settings (customer_id, tb_username, tb_password, tb_url)
+         VALUES (x'ff00', NULL, 'p', 'https://tb.example')",
+    );
+    let config = installation.write_config();
+    let output = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
+    assert!(output.stdout.contains("2 left alone: tb_username blank ((no id), (no id))"), "{output:?}");
+}
+
+#[test]
+fn the_doctor_warns_of_passwords_that_everybody_can_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let installation = Installation::new();
+    let config = installation.write_config();
+    for (mode, code) in [(0o644, 1), (0o640, 0), (0o600, 0)] {
+        let path = installation.table().path();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let output = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
+        assert_eq!(output.code, Some(code), "{mode:o}: {output:?}");
+        assert_eq!(output.stdout.contains("-> chmod o= "), code == 1, "{output:?}");
+    }
+}
+
 #[test]
 fn the_doctor_has_nothing_to_say_about_a_file_that_is_yet_to_be_made() {
     let installation = Installation::new();
@@ -164,7 +222,6 @@ fn a_file_that_is_not_the_daemons_is_told_with_the_command_that_gives_it() {
     let Some(installation) = of_a_service() else { return };
     installation.table().create();
     let file = installation.table().path();
-    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let config = installation.write_config();
     let examine = || installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
     let output = examine();

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use tbtoken_tests::harness::{Installation, Output, Row};
 use tbtoken_tests::mssql::{Accepts, Certificate, Permission, Settings, SqlServer, Zone};
-use tbtoken_tests::thingsboard::{ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
 use tbtoken_tests::{canary, clock};
 
 const ID: &str = "6F9619FF-8B86-D011-B42D-000000000001";
@@ -70,6 +70,7 @@ fn where_all_is_well_there_is_nothing_to_do_and_nothing_is_changed() {
         assert!(output.stdout.contains(said), "{said} is missing:\n{}", output.stdout);
     }
     assert!(output.stdout.ends_with("Nothing to do.\n"), "{}", output.stdout);
+    assert!(!output.stdout.contains("thingsboard"), "there is none to be looked at:\n{}", output.stdout);
     let stats = server.stats();
     assert_eq!((stats.logins, stats.of("save"), stats.of("make_tables"), stats.of("keep_key")), (1, 0, 0, 0));
     assert!(server.execute("SELECT id FROM tbtokend_key").is_empty(), "not even a key is made");
@@ -90,6 +91,16 @@ fn rows_are_counted_and_their_servers_looked_at_without_a_password() {
     ] {
         assert!(text.contains(said), "{said} is missing:\n{text}");
     }
+    // What stands before it answers for it: with an internal error it does not work, with another one it is there.
+    let http = "1 row with an http URL: the passwords are sent unencrypted";
+    thingsboard.set(Temper::Page(500));
+    finds(
+        &installation,
+        &[http, "answers with an internal error (HTTP 500)", "Look at the log of this ThingsBoard"],
+    );
+    thingsboard.set(Temper::Page(404));
+    let text = finds(&installation, &[http]);
+    assert!(text.contains("1 server answers, without TLS"), "{text}");
     assert_eq!(thingsboard.user_stats("ops").attempts, 0);
 }
 

@@ -133,6 +133,8 @@ fn p07_a_token_is_saved_when_sql_server_is_back() {
     all_valid(&daemon, rows.len());
     for (number, before) in before.into_iter().enumerate() {
         assert_eq!(attempts(number), before.max(1), "nobody asks twice for one token");
+        let renewals = thingsboard.user_stats(&format!("ops{number}")).renewals;
+        assert_eq!(renewals, 0, "nor with a refresh token");
         assert!(thingsboard.accepts(&server.column(&id(number), "tbtoken").unwrap()));
     }
     daemon.wait_for_log("The database is back");

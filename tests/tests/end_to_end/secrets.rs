@@ -95,3 +95,35 @@ fn p05_the_effective_configuration_hides_the_database_password() {
     canary::assert_clean("--check-config", &output.stdout);
     canary::assert_clean("--check-config", &output.stderr);
 }
+
+/// What the web application's connection string was copied from is pasted here first.
+#[test]
+fn p05_a_connection_string_as_the_server_is_refused_and_not_repeated() {
+    let secret = format!("Password={}-1", canary::DATABASE);
+    for kind in ["mssql", "sqlite"] {
+        for server in [
+            format!("Server=tcp:sql01,1433;User Id=ops;{secret}"),
+            format!("sql01;{secret}"),
+            format!("sql01,1433;{secret}"),
+            format!("sql01\\CRM;{secret}"),
+        ] {
+            let installation = Installation::new()
+                .with("store.kind", kind)
+                .with("store.server", server.as_str())
+                .with("store.database", "app")
+                .with("store.user", "tbtokend");
+            let config = installation.write_config();
+            for arguments in [&["--config"][..], &["--check-config", "--config"]] {
+                let output = installation.tbtokend(&[arguments, &[config.to_str().unwrap()]].concat());
+                assert_eq!(output.code, Some(6), "{}", output.stderr);
+                assert!(
+                    output.stderr.contains("store.server = \"***\": write host only"),
+                    "{}",
+                    output.stderr
+                );
+                canary::assert_clean("stdout", output.stdout.as_bytes());
+                canary::assert_clean("stderr", output.stderr.as_bytes());
+            }
+        }
+    }
+}

@@ -152,3 +152,32 @@ fn events_go_on_where_the_client_was() {
     assert_eq!(kinds(&more), ["pass_started", "renewed", "pass_finished"]);
     assert_eq!(kinds(&ask(json!({"action": "events", "since": next, "limit": 1}))), ["pass_started"]);
 }
+
+/// A request line has a limit; who names more customers than fit is still answered, or told how many do.
+#[test]
+fn more_names_than_a_line_holds() {
+    let account = ThingsBoard::start().add(User::new("ops"));
+    let ids: Vec<String> = (0..2000).map(|n| format!("8F1C02AA-0000-4000-8000-{n:012}")).collect();
+    let rows: Vec<_> =
+        ids.iter().map(|id| Row::new(id, &account).token("t", "2099-01-01 00:00:00")).collect();
+    let installation = Installation::new().with_rows(&rows);
+    let daemon = installation.start();
+    daemon.until("all are valid", |status| status.tokens.summary.valid == 2000);
+    let tbctl = |words: &[&str], ids: &[String]| {
+        let arguments: Vec<&str> = words.iter().copied().chain(ids.iter().map(String::as_str)).collect();
+        installation.ctl(&arguments)
+    };
+    let output = tbctl(&["--json", "status"], &ids);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert_eq!(output.stdout.matches("\"customer_id\"").count(), 2000);
+
+    let output = tbctl(&["refresh", "--no-wait"], &ids);
+    assert_eq!(output.code, Some(2), "{}", output.stderr);
+    let most = output.stderr.split("more than the ").nth(1).and_then(|rest| rest.split(' ').next());
+    let most: usize = most.unwrap_or_else(|| panic!("{}", output.stderr)).parse().unwrap();
+    // It is as many as it says, and the daemon agrees.
+    let output = tbctl(&["refresh", "--no-wait"], &ids[..most]);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let output = tbctl(&["refresh", "--no-wait"], &ids[..=most]);
+    assert_eq!(output.code, Some(2), "{}", output.stderr);
+}

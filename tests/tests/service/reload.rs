@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use tbtoken_tests::clock;
 use tbtoken_tests::harness::{Daemon, Installation, Row, Signal, wait};
-use tbtoken_tests::thingsboard::{ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
 
 use crate::notify::Systemd;
 
 #[test]
 fn schedule_level_and_limits_are_taken_over_and_the_rest_is_named() {
-    let mut installation = Installation::new().with("schedule.interval", "1h").with("log.level", "info");
+    let mut installation = Installation::new().with("schedule.interval", "1h").with("log.level", "warn");
     let systemd = Systemd::at(installation.folder());
     let mut daemon = systemd.launch(&installation, None).wait_until_ready();
     daemon.until("the table is read", |status| status.tokens.as_of.is_some());
     assert_eq!(daemon.status().cron.interval_seconds, 3600);
 
     installation.config().set("schedule.interval", "1s");
-    installation.config().set("log.level", "debug");
+    installation.config().set("log.level", "info");
     installation.config().set("thingsboard.max_in_flight", 7);
     installation.config().set("store.path", "/elsewhere/customers.db");
     installation.config().set("thingsboard.proxy", "http://user:canary-pw-proxy@127.0.0.1:1");
@@ -29,11 +29,11 @@ fn schedule_level_and_limits_are_taken_over_and_the_rest_is_named() {
     assert!(at.parse::<u64>().unwrap() > 0);
     systemd.wait_for("READY=1\nSTATUS=");
     daemon.wait_for_log(
-        "The configuration was read again: log.level was \"info\", is \"debug\"; \
+        "The configuration was read again: log.level was \"warn\", is \"info\"; \
          schedule.interval was \"1h\", is \"1s\"; thingsboard.max_in_flight was 512, is 7; \
          changed, but needs a restart: store.path, thingsboard.proxy",
     );
-    // The new interval counts at once, not after the hour.
+    // The new interval counts at once, not after the hour, and at the new level its line is written.
     assert_eq!(daemon.status().cron.interval_seconds, 1);
     daemon.wait_for_log("Running scheduled token refresh...");
 
@@ -58,6 +58,48 @@ fn the_window_decides_anew_who_is_due() {
     let _ = installation.write_config();
     daemon.signal(Signal::SIGHUP);
     daemon.until_customer("acme", "is renewed", |acme| acme.renewals == 1);
+}
+
+#[test]
+fn the_window_decides_anew_who_counts_as_ending_soon() {
+    let soon = clock::now() + chrono::TimeDelta::minutes(3);
+    let thingsboard = ThingsBoard::start();
+    let row = Row::new("acme", &thingsboard.add(User::new("ops"))).token("an old one", soon.to_rfc3339());
+    let mut installation = Installation::new()
+        .with_row(row)
+        .with("schedule.interval", "1h")
+        .with("schedule.refresh_window", "1m");
+    let mut daemon = installation.start();
+    daemon.until("it is valid", |status| status.tokens.summary.valid == 1);
+    // So that nobody renews it.
+    assert_eq!(installation.ctl(&["stop"]).code, Some(0));
+    installation.config().set("schedule.refresh_window", "5m");
+    let _ = installation.write_config();
+    daemon.signal(Signal::SIGHUP);
+    daemon.until("it ends soon", |status| status.tokens.summary.expiring_soon == 1);
+    assert_eq!(daemon.status().of("acme").renewals, 0);
+}
+
+#[test]
+fn the_limits_count_from_the_next_pass() {
+    let thingsboard = ThingsBoard::start();
+    let rows: Vec<Row> = (0..8)
+        .map(|number| Row::new(format!("c{number}"), &thingsboard.add(User::new(format!("u{number}")))))
+        .collect();
+    thingsboard.set(Temper::Slow(Duration::from_millis(100)));
+    let mut installation = Installation::new()
+        .with_rows(&rows)
+        .with("schedule.interval", "1h")
+        .with("thingsboard.max_in_flight", 1);
+    let mut daemon = installation.start();
+    daemon.until("all have a token", |status| status.tokens.summary.valid == rows.len());
+    assert_eq!(thingsboard.stats().in_flight_peak, 1, "one at a time");
+    installation.config().set("thingsboard.max_in_flight", 100);
+    let _ = installation.write_config();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("thingsboard.max_in_flight was 1, is 100");
+    daemon.refresh_as(tbtoken_proto::Refresh { all: true, ..tbtoken_proto::Refresh::default() });
+    assert!(thingsboard.stats().in_flight_peak > 1, "the old limit is kept");
 }
 
 /// Orders a reload and gives back what systemd is told at its end.

@@ -141,7 +141,7 @@ impl World {
         let is_same =
             is_there(user, row) && row.url() == renewal.row_url && row.username() == renewal.username;
         let before = row.expiry.filter(|_| row.token.is_some());
-        if !is_same || before.is_some_and(|before| before > renewal.expiry) {
+        if !is_same || before.is_some_and(|before| !renewal.may_replace(before)) {
             return Saved::Superseded;
         }
         self.check_fresh(user, "when its new token came");

@@ -15,7 +15,9 @@ on_every_store! {
     p06_a_row_that_is_gone_is_left_alone,
     p06_a_url_or_a_user_is_compared_to_the_letter,
     p06_a_later_expiry_is_not_overwritten,
+    p06_an_expiry_of_our_own_that_is_ahead_of_its_time_is_replaced,
     an_expiry_without_a_token_guards_nothing,
+    a_token_without_an_expiry_guards_nothing,
     a_row_without_a_url_is_written_while_it_has_none,
     more_rows_than_fit_into_one_statement_are_written,
     p19_records_and_the_key_of_their_fingerprints_outlive_the_process,
@@ -160,6 +162,27 @@ async fn p06_a_later_expiry_is_not_overwritten(ground: Ground) {
     }
 }
 
+/// What the daemon wrote itself by a clock that has been set back since.
+async fn p06_an_expiry_of_our_own_that_is_ahead_of_its_time_is_replaced(ground: Ground) {
+    for (ours, saved) in [
+        ("2026-11-23T15:14:00", Saved::Written),
+        ("2026-11-23T15:15:00", Saved::Superseded),
+        ("2026-11-23T14:16:00", Saved::Superseded),
+    ] {
+        let place = Place::new(ground).await;
+        let suffix = if ground.is_mssql() { "" } else { "Z" };
+        let ahead = format!("2026-11-23T15:14:00{suffix}");
+        place.insert(&[Line { token: Some("dead"), expiry: Some(&ahead), ..line(1) }]).await;
+        let table = place.store.read().await;
+        let mut renewal = place.renewal(1, NOW).await;
+        renewal.replaces = table.customers[0].expiry;
+        // Somebody else has written meanwhile, or nobody.
+        place.set(1, "tbtokenexpiry", Some(&format!("{ours}{suffix}"))).await;
+        assert_eq!(place.store.save(vec![renewal]).await, [saved], "{ours}");
+        assert_eq!(place.token(1).await.as_deref() == Some("dead"), saved == Saved::Superseded);
+    }
+}
+
 async fn an_expiry_without_a_token_guards_nothing(ground: Ground) {
     for token in [None, Some("")] {
         let place = Place::new(ground).await;
@@ -167,6 +190,15 @@ async fn an_expiry_without_a_token_guards_nothing(ground: Ground) {
         let renewal = place.renewal(1, NOW).await;
         assert_eq!(place.store.save(vec![renewal]).await, [Saved::Written], "{token:?}");
     }
+}
+
+/// Nobody knows whether it is still good, so the applications cannot use it.
+async fn a_token_without_an_expiry_guards_nothing(ground: Ground) {
+    let place = Place::new(ground).await;
+    place.insert(&[Line { token: Some("theirs"), expiry: None, ..line(1) }]).await;
+    let renewal = place.renewal(1, NOW).await;
+    assert_eq!(place.store.save(vec![renewal.clone()]).await, [Saved::Written]);
+    assert_eq!(place.token(1).await.as_deref(), Some(renewal.token.jwt().expose()));
 }
 
 /// With a fallback URL such rows are eligible; here the renewal is made by hand.

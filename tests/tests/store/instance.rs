@@ -23,13 +23,21 @@ fn port(place: &Place) -> u16 {
     place.fake().address().port()
 }
 
+/// A datagram of our own, sent after theirs, has come: so theirs have.
+async fn what_was_sent_has_come() {
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(b"x", socket.local_addr().unwrap()).await.unwrap();
+    socket.recv(&mut [0; 1]).await.unwrap();
+}
+
 /// What is said while the browser keeps its silence, in virtual seconds: it is asked twice.
 async fn after_two_silences(browser: &Browser, store: &AnyStore) -> String {
     let clock = StoppedClock::new();
     let before = browser.asked();
     let waiting = async {
         for question in 1..=2 {
-            browser.until_asked(before + question).await;
+            browser.until_answered(before + question).await;
+            what_was_sent_has_come().await;
             clock.advance(2).await;
         }
     };

@@ -21,6 +21,7 @@ mod instance;
 mod patience;
 mod place;
 mod real;
+mod side_tables;
 mod stores;
 mod trouble;
 mod whole;

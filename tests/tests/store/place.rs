@@ -158,6 +158,14 @@ impl Place {
         }
     }
 
+    /// One of our own tables, as a statement names it.
+    pub(crate) fn beside(&self, table: &str) -> String {
+        match self.ground {
+            Ground::Real => format!("{}.{table}", self.schema),
+            Ground::Sqlite | Ground::Fake => table.to_owned(),
+        }
+    }
+
     /// The table, as a statement names it.
     fn table(&self) -> String {
         match self.ground {

@@ -21,6 +21,9 @@ impl App {
         if control && key.code == KeyCode::Char('c') {
             return vec![Effect::Quit(Ending::Asked)];
         }
+        if control && key.code == KeyCode::Char('z') {
+            return vec![Effect::Suspend];
+        }
         if control && key.code == KeyCode::Char('l') {
             return vec![Effect::Redraw];
         }

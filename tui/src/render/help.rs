@@ -41,6 +41,7 @@ pub(crate) const KEYS: &[Entry] = &[
     Key("S", "start or stop the loop; asks first"),
     Heading("Leave"),
     Key("Esc", "back; then clears the news, the filter, the selection"),
+    Key("Ctrl-Z", "suspend; fg in the shell brings it back"),
     Key("q Ctrl-C", "quit; the daemon goes on without this screen"),
 ];
 

@@ -61,6 +61,20 @@ impl Run {
         }
     }
 
+    /// The settings of the terminal now.
+    pub fn settings(&self) -> String {
+        settings(self.master.as_ref().unwrap().as_ref())
+    }
+
+    /// Waits for the terminal to be set so; whoever sets it writes something afterwards, or is asked often.
+    pub fn until_settings(&self, wanted: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        while self.settings() != wanted {
+            assert!(Instant::now() < deadline, "{}\nis not\n{wanted}", self.settings());
+            std::thread::yield_now();
+        }
+    }
+
     pub fn contents(&self) -> String {
         self.screen.screen().contents()
     }

@@ -75,13 +75,16 @@ fn verdict_of(state: &State, name: &str, at: DateTime<Utc>) -> Verdict {
     verdict(state.entry(&id(name)).unwrap(), at, &policy())
 }
 
-fn token(state: &State, name: &str, life: i64, via: Via) -> Event {
+fn renewal_of(customer: &Customer, life: i64) -> Renewal {
     use base64::Engine as _;
     let claims = format!(r#"{{"iat":0,"exp":{life}}}"#);
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
-    let customer = state.entry(&id(name)).unwrap().customer.clone();
     let token = Token::parse(&format!("a.{claims}.c")).unwrap();
-    let renewal = Renewal::new(&customer, token, now(), Lifetime::Jwt);
+    Renewal::new(customer, token, now(), Lifetime::Jwt)
+}
+
+fn token(state: &State, name: &str, life: i64, via: Via) -> Event {
+    let renewal = renewal_of(&state.entry(&id(name)).unwrap().customer, life);
     let skew = Skew::measure(now(), now(), TimeDelta::zero());
     Event::Obtained {
         renewal: Box::new(renewal),
@@ -404,6 +407,7 @@ fn a_refusal_that_was_taken_back_does_not_return_from_the_store_before_that_is_w
     let records = state.take_unrecorded(1000);
     assert!(records.iter().any(|record| record.id == id("gone") && record.failure.is_none()));
     assert!(!returns(&mut state));
+    state.apply(Event::Reading, after(62), 0.5);
     state.apply(Event::Recorded, after(62), 0.5);
     assert!(!returns(&mut state));
 }
@@ -552,11 +556,52 @@ fn p02_what_speaks_for_credentials() {
     assert_eq!((proof(&state, "new"), proof(&state, "once")), (Proof::None, Proof::Proven));
     // After a restart the records are all that is left.
     fail(&mut state, "failed", Failure::Timeout { after: std::time::Duration::ZERO }, after(60));
-    let records = state.take_unrecorded();
+    let records = state.take_unrecorded(1000);
     let mut restarted =
         self::state(vec![row("new", "a", None), row("once", "b", None), row("failed", "c", None)]);
     let rows = vec![row("new", "a", None), row("once", "b", None), row("failed", "c", None)];
     restarted.apply(table(rows, records), after(61), 0.5);
     let proofs = ["new", "once", "failed"].map(|name| proof(&restarted, name));
     assert_eq!(proofs, [Proof::None, Proof::Once, Proof::None]);
+}
+
+#[test]
+fn p21_a_token_that_was_written_by_a_clock_that_was_set_back_is_due() {
+    let mut state = state(vec![row("a", "p", None), row("theirs", "q", Some(900))]);
+    obtained(&mut state, "a", 900, Via::Login);
+    assert!(matches!(verdict_of(&state, "a", after(1)), Verdict::Rest { .. }));
+    // A second or two is no reason, and what others have written is theirs.
+    assert!(matches!(verdict_of(&state, "a", after(-4)), Verdict::Rest { .. }));
+    let back = after(-3_600);
+    assert!(matches!(verdict_of(&state, "theirs", back), Verdict::Rest { .. }));
+    assert_eq!(verdict_of(&state, "a", back), Verdict::Due);
+    let plan = due(&state, back);
+    assert_eq!((names(&plan), plan.attempts[0].replaces), (vec!["a"], Some(after(900))));
+    // What it replaces is all that it may: whoever has written meanwhile keeps his.
+    let customer = &state.entry(&id("a")).unwrap().customer;
+    let mut renewal = renewal_of(customer, 60);
+    renewal.replaces = plan.attempts[0].replaces;
+    renewal.expiry = after(-2_700);
+    assert!(renewal.may_replace(after(900)) && !renewal.may_replace(after(901)));
+    state.advance(back);
+    assert_eq!(state.entry(&id("a")).unwrap().status, TokenStatus::Expired);
+}
+
+/// Asking for all overrides the wait of a password in doubt, not a refusal.
+#[test]
+fn p02_asking_for_all_is_no_leave_for_what_was_refused() {
+    let rows = || vec![row("a", "wrong", None), row("b", "wrong", None)];
+    let mut state = state(vec![row("a", "wrong", None)]);
+    fail(&mut state, "a", Failure::CredentialsRejected, now());
+    state.apply(table(rows(), Vec::new()), after(60), 0.5);
+    for selection in [Selection::DueNow, Selection::All] {
+        let plan = plan(&state, after(60), &policy(), &[selection]);
+        assert_eq!(names(&plan), ["b"]);
+        assert!(matches!(permission(&plan), Permission::Never(_)));
+    }
+    // The schedule in the same pass does not take an operator's leave away.
+    let mut doubtful = self::state(rows());
+    fail(&mut doubtful, "a", timeout(), now());
+    let both = [Selection::Due, Selection::DueNow];
+    assert_eq!(permission(&plan(&doubtful, after(1), &policy(), &both)), Permission::Go);
 }

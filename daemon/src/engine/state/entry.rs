@@ -58,6 +58,9 @@ fn host_of(customer: &Customer) -> Option<HostKey> {
 /// A column may be coarser than what was written to it: `smalldatetime` has minutes only.
 const COARSEST_COLUMN: TimeDelta = TimeDelta::minutes(1);
 
+/// A clock that was set back by less is none of our business.
+const CLOCK_STEP: TimeDelta = TimeDelta::seconds(5);
+
 impl Entry {
     pub(super) fn new(customer: Customer, revision: u64, now: DateTime<Utc>, window: TimeDelta) -> Self {
         let record = Record {
@@ -86,14 +89,10 @@ impl Entry {
         entry
     }
 
-    /// Whether anything speaks for its credentials: then a server that did not answer is no reason to think that it counts
-    /// wrong passwords.
+    /// Whether its credentials have brought a token: then a server that did not answer is no reason to think that it counts
+    /// wrong passwords. What the record says of earlier tokens may be of other credentials.
     pub fn has_worked(&self) -> bool {
-        match self.known {
-            Known::Proven => true,
-            Known::Found => self.refresh_token.is_some() || self.record.last_success_at.is_some(),
-            Known::New => false,
-        }
+        self.known == Known::Proven
     }
 
     /// Its failure, if a password was sent that may be wrong, and the server may have counted it: no answer came.
@@ -117,9 +116,29 @@ impl Entry {
         window_of(life.map(|(_, life)| life), configured)
     }
 
-    /// How its token stands at `now`.
-    pub(super) fn status_at(&self, now: DateTime<Utc>, window: TimeDelta) -> TokenStatus {
-        TokenStatus::at(now, self.customer.has_token, self.customer.expiry, self.window(window))
+    /// How its token stands at `now`. One that we wrote by a clock that has been set back since ends before its expiry: by
+    /// the clock of today nobody knows when.
+    pub fn status_at(&self, now: DateTime<Utc>, window: TimeDelta) -> TokenStatus {
+        match self.ahead_of_its_time(now) {
+            Some(_) => TokenStatus::Expired,
+            None => TokenStatus::at(now, self.customer.has_token, self.customer.expiry, self.window(window)),
+        }
+    }
+
+    /// The expiry in its row, if we wrote it and it is further away than the token's whole life: the clock has been set back
+    /// since.
+    pub fn ahead_of_its_time(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let (written, life) = self.written?;
+        let expiry = self.customer.expiry.filter(|_| self.customer.has_token)?;
+        let coarseness = (expiry - written).abs();
+        let is_ours = coarseness <= COARSEST_COLUMN;
+        (is_ours && expiry - now > life + coarseness + CLOCK_STEP).then_some(expiry)
+    }
+
+    /// How long its token still lives, as far as is known.
+    pub(super) fn remaining(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
+        let expiry = self.customer.expiry.filter(|_| self.customer.has_token)?;
+        self.ahead_of_its_time(now).is_none().then(|| expiry - now)
     }
 
     /// When its status changes by itself next; none if it does not any more.

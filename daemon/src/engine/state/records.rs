@@ -12,7 +12,9 @@ pub(super) struct Unwritten {
     changed: BTreeSet<CustomerId>,
     /// Whose record is being written.
     writing: BTreeSet<CustomerId>,
-    /// Whose record was written since the table began to be read: what was read of it may be older.
+    /// The table is being read.
+    reading: bool,
+    /// Whose record was written meanwhile: what is read of it may be older.
     just_written: BTreeSet<CustomerId>,
     /// Records of customers that left the table before they were written.
     orphans: Vec<Record>,
@@ -43,6 +45,12 @@ impl Unwritten {
 
     /// The table begins to be read: from now on its records may be older than what is written.
     pub(super) fn reading(&mut self) {
+        self.reading = true;
+    }
+
+    /// The table has been read, or cannot be.
+    pub(super) fn read(&mut self) {
+        self.reading = false;
         self.just_written.clear();
     }
 
@@ -79,7 +87,10 @@ impl Unwritten {
 
     /// What was taken is written.
     pub(super) fn written(&mut self) {
-        self.just_written.append(&mut self.writing);
+        let written = std::mem::take(&mut self.writing);
+        if self.reading {
+            self.just_written.extend(written);
+        }
     }
 
     /// What was taken could not be written, or not all of it: `records` wait again.

@@ -22,6 +22,7 @@ impl State {
             self.revision = revision;
         }
         self.adopt_records(table.records, &table.key, at);
+        self.unwritten.read();
         self.forgive_what_has_changed(&table.key, at);
         self.refusals.index(self.entries.values().map(|entry| &entry.record));
         self.tell_problems(&table.problems, table.records_lost, at);
@@ -310,7 +311,7 @@ mod tests {
         let mut state = state();
         read(&mut state, &[("a", username)]);
         failing(&mut state, "a", failure, at);
-        state.take_unrecorded().remove(0)
+        state.take_unrecorded(1000).remove(0)
     }
 
     /// Who wins, of two daemons that have each learned something.
@@ -386,7 +387,7 @@ mod tests {
         // What we were told counts over what they were not, and is written again, as of now.
         state.apply(Event::Reading, second(12), 0.5);
         read_with(&mut state, &[("a", "u")], |table| table.records = vec![record(strained(), "u", 13)], 14);
-        let records = state.take_unrecorded();
+        let records = state.take_unrecorded(1000);
         assert_eq!(records.iter().map(|record| record.updated_at).collect::<Vec<_>>(), [second(14)]);
     }
 
@@ -396,14 +397,14 @@ mod tests {
         read(&mut state, &[("a", "u"), ("b", "u2")]);
         failing(&mut state, "a", refused(), 1);
         failing(&mut state, "b", strained(), 1);
-        state.take_unrecorded();
+        state.take_unrecorded(1000);
         state.history_mut().take_unlogged().for_each(drop);
         let before = state.revision();
         read_with(&mut state, &[("a", "v"), ("b", "v2")], |_| {}, 60);
         let told: Vec<_> =
             state.history_mut().take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
         assert_eq!(told, [(NoticeKind::Unparked, Some(CustomerId::new("a")))], "b was not parked");
-        let records = state.take_unrecorded();
+        let records = state.take_unrecorded(1000);
         assert!(records.iter().all(|record| record.failure.is_none() && record.updated_at == second(60)));
         assert_eq!((records.len(), picture(&state, before).1), (2, vec!["a", "b"]));
     }

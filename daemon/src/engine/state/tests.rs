@@ -131,7 +131,7 @@ fn told_of(kinds: &[(NoticeKind, &str)]) -> Vec<(NoticeKind, String)> {
 
 fn unrecorded(state: &mut State) -> Vec<(String, Option<FailureKind>)> {
     let failing = |record: Record| (record.id.to_string(), record.failure.map(|failure| failure.kind));
-    state.take_unrecorded().into_iter().map(failing).collect()
+    state.take_unrecorded(1000).into_iter().map(failing).collect()
 }
 
 /// Whose revision is newer.
@@ -280,7 +280,7 @@ fn records_that_could_not_be_written_wait_again_also_of_who_has_left() {
     let mut state = state(vec![row("stays"), row("leaves")]);
     apply(&mut state, 0, [failed("stays", strained()), failed("leaves", strained())]);
     assert!(state.has_unrecorded());
-    let records = state.take_unrecorded();
+    let records = state.take_unrecorded(1000);
     assert_eq!((records.len(), state.has_unrecorded()), (2, false));
     apply(&mut state, 10, [read(vec![row("stays")]), Event::RecordsFailed { records, error: away() }]);
     let failing = |name: &str| (name.to_owned(), Some(FailureKind::ServerError));
@@ -306,13 +306,13 @@ fn p02_what_the_store_says_of_a_record_that_is_on_its_way_is_older() {
         entry(state, "a").record.failure.is_some()
     };
     assert!(look(&mut state), "it waits to be written");
-    let records = state.take_unrecorded();
+    let records = state.take_unrecorded(1000);
     assert!(look(&mut state), "it is being written");
-    apply(&mut state, 11, [Event::Recorded]);
+    apply(&mut state, 11, [Event::Reading, Event::Recorded]);
     assert!(look(&mut state), "it was written after the look had begun");
     apply(&mut state, 12, [Event::RecordsFailed { records, error: away() }]);
     assert!(look(&mut state), "it waits again");
-    state.take_unrecorded();
+    state.take_unrecorded(1000);
     apply(&mut state, 13, [Event::Recorded, Event::Reading]);
     let before = state.revision();
     assert!(!look(&mut state), "the look began after all that");
@@ -501,6 +501,34 @@ fn a_token_that_ends_is_told_once_and_one_that_never_was_is_not() {
     apply(&mut state, 600, [read(vec![ending("never", 10), ending("soon", 400)])]);
     assert_eq!(entry(&state, "never").status, TokenStatus::Expired);
     assert_eq!(told(&mut state), []);
+}
+
+#[test]
+fn the_next_change_is_the_earliest_of_all() {
+    let mut state = state(vec![ending("a", 1_000), ending("b", 400), ending("c", 2_000), row("d")]);
+    assert_eq!(state.advance(now()), Some(after(100) + TimeDelta::milliseconds(1)));
+}
+
+#[test]
+fn a_save_that_fails_is_the_loss_of_the_store() {
+    let mut state = state(vec![row("a")]);
+    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a")]);
+    assert_eq!(state.store_error(), Some(&away()));
+}
+
+#[test]
+fn p02_whose_password_is_on_its_way_is_known() {
+    let mut state = state(vec![row("asked"), row("renewing"), row("came"), row("idle")]);
+    apply(&mut state, 0, [obtained("renewing", 60, Via::Login), Event::Saved(id("renewing"))]);
+    apply(&mut state, 2, ["asked", "renewing", "came"].map(|name| Event::Attempting(id(name))));
+    let came = obtained("came", 60, Via::Login);
+    let Event::Obtained { renewal, via, latency, skew, .. } = came else { unreachable!() };
+    apply(&mut state, 5, [Event::Obtained { renewal, refresh_token: None, via, latency, skew }]);
+    let sending = |state: &State| state.sending_passwords().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(sending(&state), ["asked"]);
+    // Its refresh token is of no use: the password is next.
+    apply(&mut state, 6, [Event::RefreshTokenRefused(id("renewing"))]);
+    assert_eq!(sending(&state), ["asked", "renewing"]);
 }
 
 #[test]

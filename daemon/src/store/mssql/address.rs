@@ -36,6 +36,12 @@ pub enum BadAddress {
     /// `host:port`.
     #[error("write the port behind a comma, as in host,1433")]
     Colon,
+    /// A connection string, which may hold the password.
+    #[error("write host only, not a connection string; database, user and password have keys of their own")]
+    ConnectionString,
+    /// What stands before the comma or the backslash has characters that no name and no IP address has.
+    #[error("the host must be a name or an IP address; write host, host,port or host\\instance")]
+    NotAHost,
 }
 
 impl Address {
@@ -46,6 +52,9 @@ impl Address {
     /// [`BadAddress`].
     pub fn parse(text: &str) -> Result<Self, BadAddress> {
         let text = text.trim();
+        if text.contains([';', '=']) {
+            return Err(BadAddress::ConnectionString);
+        }
         let text = text.strip_prefix("tcp:").unwrap_or(text);
         let (name, port) = match text.split_once(',') {
             Some((name, port)) => (name, Some(port.trim().parse().ok().filter(|port| *port != 0))),
@@ -56,12 +65,17 @@ impl Address {
             None => (name.trim(), None),
         };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        // `.` and `(local)` are what SQL Server calls this machine.
+        let host = if matches!(host, "." | "(local)") { "localhost" } else { host };
+        if host.is_empty() {
+            return Err(BadAddress::NoHost);
+        }
+        if !host.bytes().all(is_of_a_host) {
+            return Err(BadAddress::NotAHost);
+        }
         // Only an IPv6 address has several colons.
         if host.matches(':').count() == 1 {
             return Err(BadAddress::Colon);
-        }
-        if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(BadAddress::NoHost);
         }
         let at = match (port, instance) {
             (Some(Some(port)), _) => At::Port(port),
@@ -70,10 +84,19 @@ impl Address {
             (None, Some(instance)) if is_instance(instance) => At::Instance(instance.to_owned()),
             (None, Some(_)) => return Err(BadAddress::NotAnInstance),
         };
-        // `.` and `(local)` are what SQL Server calls this machine.
-        let host = if matches!(host, "." | "(local)") { "localhost" } else { host };
         Ok(Self { host: host.to_owned(), at })
     }
+
+    /// `text` as it may be shown, whether it is an address or not: what is none may hold a password.
+    pub fn shown(text: &str) -> &str {
+        let is_harmless = |byte| is_of_a_host(byte) || matches!(byte, b',' | b'\\' | b'$' | b'#' | b' ');
+        if text.bytes().all(is_harmless) { text } else { "***" }
+    }
+}
+
+/// What names (Windows knows `_` as well) and IP addresses are made of; `%` stands before the zone of an IPv6 address.
+fn is_of_a_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'%' | b'-')
 }
 
 /// The name of an instance goes into a datagram with a limit of 32 bytes.
@@ -122,7 +145,7 @@ pub(super) fn browser_answer(answer: &[u8], instance: &str) -> Option<Located> {
                 located = port.map(Located::Port).or(located);
             }
             // Two semicolons end an instance: this was none of a pair.
-            ("", Some(key)) if key == "ServerName" => {
+            ("", Some("ServerName")) => {
                 is_ours = false;
                 let _ = fields.next();
             }
@@ -134,7 +157,7 @@ pub(super) fn browser_answer(answer: &[u8], instance: &str) -> Option<Located> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{any, proptest};
+    use proptest::prelude::{any, prop_assert, proptest};
 
     use super::*;
 
@@ -157,13 +180,21 @@ mod tests {
             ("sql01\\CRM", Ok(Address { host: "sql01".to_owned(), at: At::Instance("CRM".to_owned()) })),
             ("", Err(BadAddress::NoHost)),
             (",1433", Err(BadAddress::NoHost)),
-            ("sql 01", Err(BadAddress::NoHost)),
+            ("sql_01.example", port("sql_01.example", 1433)),
+            ("fe80::1%eth0", port("fe80::1%eth0", 1433)),
+            ("sql 01", Err(BadAddress::NotAHost)),
+            ("jdbc:sqlserver://sql01", Err(BadAddress::NotAHost)),
+            ("ops:pw@sql01", Err(BadAddress::NotAHost)),
+            ("Server=tcp:sql01,1433;User Id=ops;Password=pw", Err(BadAddress::ConnectionString)),
+            ("sql01;Password=pw", Err(BadAddress::ConnectionString)),
+            ("sql01,1433;Password=pw", Err(BadAddress::ConnectionString)),
+            ("Password=pw", Err(BadAddress::ConnectionString)),
             ("sql01:1433", Err(BadAddress::Colon)),
             ("sql01,", Err(BadAddress::NotAPort)),
             ("sql01,0", Err(BadAddress::NotAPort)),
             ("sql01,65536", Err(BadAddress::NotAPort)),
             ("sql01\\", Err(BadAddress::NotAnInstance)),
-            ("sql01\\a;b", Err(BadAddress::NotAnInstance)),
+            ("sql01\\a b", Err(BadAddress::NotAnInstance)),
         ] {
             assert_eq!(Address::parse(text), address, "{text:?}");
         }
@@ -172,6 +203,16 @@ mod tests {
     fn answer(text: &str) -> Vec<u8> {
         let length = u16::try_from(text.len()).unwrap().to_le_bytes();
         [&[5], &length[..], text.as_bytes()].concat()
+    }
+
+    #[test]
+    fn only_what_looks_like_an_address_is_shown() {
+        for text in ["sql01", "sql01:1433", "sql01\\CRM$1, 1433", "fe80::1%eth0"] {
+            assert_eq!(Address::shown(text), text);
+        }
+        for text in ["sql01;Password=pw", "ops:pw@sql01", "[::1]", "sql/01", "sql\u{202e}01"] {
+            assert_eq!(Address::shown(text), "***");
+        }
     }
 
     #[test]
@@ -217,7 +258,9 @@ mod tests {
         fn nothing_from_the_network_panics(datagram in any::<Vec<u8>>(), text in any::<String>()) {
             let _ = browser_answer(&datagram, "CRM");
             let _ = browser_answer(&answer(&text), "CRM");
-            let _ = Address::parse(&text);
+            if Address::parse(&text).is_ok() {
+                prop_assert!(!text.contains([';', '=', '@', '/']));
+            }
         }
     }
 }

@@ -180,8 +180,8 @@ fn expiry_type(column: &Column) -> Result<ExpiryType, Unusable> {
 fn text_column(name: &'static str, column: &Column) -> Result<TextColumn, Unusable> {
     let quoted = quote_column(column);
     let text = match column.kind.as_str() {
-        "nvarchar" => quoted.clone(),
-        "varchar" | "text" | "ntext" => format!("CAST({quoted} AS nvarchar(4000))"),
+        "nvarchar" if column.length.is_some_and(|length| (1..=4000).contains(&length)) => quoted.clone(),
+        "nvarchar" | "varchar" | "text" | "ntext" => format!("CAST({quoted} AS nvarchar(4000))"),
         "char" | "nchar" => format!("RTRIM(CAST({quoted} AS nvarchar(4000)))"),
         _ => {
             let wanted = "varchar or nvarchar";
@@ -263,6 +263,14 @@ mod tests {
             with("tbtoken", column("tbtoken", "nvarchar", Some(255), None)).unwrap().capacity,
             Some(255)
         );
+        let url =
+            |kind, length| with("tb_url", column("tb_url", kind, length, None)).unwrap().columns.url.text;
+        assert_eq!(url("nvarchar", Some(4000)), "[tb_url]");
+        for (kind, length) in [("nvarchar", Some(-1)), ("varchar", Some(-1)), ("ntext", Some(1_073_741_823))]
+        {
+            let cut = "CAST([tb_url] AS nvarchar(4000))";
+            assert_eq!(url(kind, length), cut, "a gigabyte is not read: {kind}");
+        }
         let rowversion = with("updatedttm", column("updatedttm", "timestamp", None, None)).unwrap();
         assert_eq!(rowversion.columns.updated, None, "it sets itself");
     }

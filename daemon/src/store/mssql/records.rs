@@ -6,7 +6,7 @@ use std::vec::IntoIter;
 use chrono::{DateTime, Utc};
 use tiberius::{ColumnData, IntoSql, Query};
 
-use super::super::Records;
+use super::super::{Records, RowProblem};
 use super::connect::Session;
 use super::connection::{Connection, batch, rows, strange};
 use super::statements;
@@ -120,49 +120,71 @@ async fn read_key(
     }
 }
 
-/// Reads the records asked for; none if they cannot be kept. If the tables have gone or may not be read any more, they
+/// Reads the records asked for, and what is wrong with single ones; none if they cannot be kept. If the tables have gone or may not be read any more, they
 /// cannot be kept from now on.
 pub(super) async fn read(
     connection: &mut Connection,
     table: &str,
     which: Records,
-) -> Result<Vec<Record>, Trouble> {
+) -> Result<(Vec<Record>, Vec<RowProblem>), Trouble> {
+    let (mut records, mut problems) = (Vec::new(), Vec::new());
     if connection.records.lost.is_some() {
-        return Ok(Vec::new());
+        return Ok((records, problems));
     }
     let sql = statements::records(table, which == Records::Failing);
-    let mut found = Vec::new();
-    let mut is_strange = false;
     let result = connection
-        .each_row(Query::new(sql), |cells| match record(cells) {
-            Ok(record) => found.push(record),
-            Err(Strange) => is_strange = true,
+        .each_row(Query::new(sql), |mut cells| {
+            let Some(id) = cells.next().and_then(|id| text(id).ok().flatten()) else {
+                return problems.push(RowProblem::unreadable_record("(no id)"));
+            };
+            match record(CustomerId::new(&*id), cells) {
+                Ok((record, times)) => {
+                    records.push(record);
+                    if times == Times::SomeUnreadable {
+                        problems.push(RowProblem::record_without_time(&id));
+                    }
+                }
+                Err(Strange) => problems.push(RowProblem::unreadable_record(&id)),
+            }
         })
         .await;
     match result {
-        Ok(()) if is_strange => Err(strange()),
-        Ok(()) => Ok(found),
+        Ok(()) => Ok((records, problems)),
         Err(Trouble::Server(error)) if error.meaning() != Meaning::Transient => {
             connection.records.lost = Some(why_lost(table, error));
-            Ok(Vec::new())
+            Ok((Vec::new(), Vec::new()))
         }
         Err(trouble) => Err(trouble),
     }
 }
 
-fn record(mut cells: IntoIter<ColumnData<'static>>) -> Result<Record, Strange> {
+/// Whether the times of a record are times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Times {
+    AllRead,
+    SomeUnreadable,
+}
+
+fn record(id: CustomerId, mut cells: IntoIter<ColumnData<'static>>) -> Result<(Record, Times), Strange> {
     let mut next = || cells.next().ok_or(Strange);
-    let id = text(next()?)?.ok_or(Strange)?;
+    let mut times = Times::AllRead;
+    // A column that is no time counts as none: who is parked is worth more than since when.
+    let mut time = |value: ColumnData<'static>| {
+        naive(&value).map(|naive| naive.map(|naive| naive.and_utc())).unwrap_or_else(|Strange| {
+            times = Times::SomeUnreadable;
+            None
+        })
+    };
     let fingerprint = text(next()?)?;
     let consecutive = number(&next()?)?.unwrap_or(0);
     let kind = text(next()?)?;
     let message = text(next()?)?.unwrap_or_default();
     let permanent = number(&next()?)?.unwrap_or(0) != 0;
-    let failed_at = time(&next()?)?;
-    let next_attempt_at = time(&next()?)?;
-    let last_success_at = time(&next()?)?;
+    let failed_at = time(next()?);
+    let next_attempt_at = time(next()?);
+    let last_success_at = time(next()?);
     let renewals = number(&next()?)?.unwrap_or(0);
-    let updated_at = time(&next()?)?.unwrap_or_default();
+    let updated_at = time(next()?).unwrap_or_default();
     let failure = fingerprint.zip(kind).map(|(fingerprint, kind)| FailureNote {
         // A kind of a newer version: whether it parks is what matters, and that has a column of its own.
         kind: FailureKind::from_name(&kind).unwrap_or(FailureKind::UnexpectedResponse),
@@ -174,17 +196,8 @@ fn record(mut cells: IntoIter<ColumnData<'static>>) -> Result<Record, Strange> {
         fingerprint: Fingerprint::from_text(fingerprint),
     });
     let renewals = u64::try_from(renewals).unwrap_or(0);
-    Ok(Record {
-        id: CustomerId::new(id),
-        failure: failure.map(Box::new),
-        last_success_at,
-        renewals,
-        updated_at,
-    })
-}
-
-fn time(value: &ColumnData<'static>) -> Result<Option<DateTime<Utc>>, Strange> {
-    Ok(naive(value)?.map(|naive| naive.and_utc()))
+    let failure = failure.map(Box::new);
+    Ok((Record { id, failure, last_success_at, renewals, updated_at }, times))
 }
 
 /// The batch without those that a later one of the same customer replaces, and without ids too long for a key, which

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::super::facts::{Counting, Examine, Examined, Facts, Ineligible, Permission};
 use super::super::{RowProblem, StoreError};
 use super::schema::Layout;
-use super::{SqliteStore, Worker, rows, schema, translate};
+use super::{SqliteStore, Worker, records, rows, schema, translate};
 use crate::model::Customer;
 
 impl Examine for SqliteStore {
@@ -34,13 +34,16 @@ fn look(
     worker: &Worker,
 ) -> rusqlite::Result<(Facts, Vec<Customer>, Vec<RowProblem>)> {
     let fallback_url = worker.fallback_url.as_deref();
-    let (customers, problems, _) = rows::customers(connection, layout, fallback_url)?;
+    let (customers, mut problems, _) = rows::customers(connection, layout, fallback_url)?;
+    let (lost, unreadable) = records::examine(connection)?;
+    problems.extend(unreadable);
     let count: i64 =
         connection.query_row(&format!("SELECT count(*) FROM {}", layout.table), [], |row| row.get(0))?;
     let facts = Facts {
         permissions: vec![writing(connection.is_readonly("main")?, worker)],
         rows: u64::try_from(count).ok(),
         ineligible: ineligible(connection, layout, fallback_url.is_some())?,
+        records: lost,
         ..Facts::default()
     };
     Ok((facts, customers, problems))
@@ -92,7 +95,7 @@ fn ineligible(
 ) -> rusqlite::Result<Vec<Ineligible>> {
     let url = if with_fallback { "0" } else { "trim(ifnull(tb_url, '')) = ''" };
     let mut statement = connection.prepare(&format!(
-        "SELECT CAST(customer_id AS TEXT), trim(ifnull(tb_username, '')) = '' AS u,
+        "SELECT customer_id, trim(ifnull(tb_username, '')) = '' AS u,
                 trim(ifnull(tb_password, '')) = '' AS p, {url} AS l
          FROM {} WHERE u OR p OR l",
         layout.table
@@ -100,7 +103,7 @@ fn ineligible(
     let mut counting = Counting::default();
     let mut found = statement.query([])?;
     while let Some(row) = found.next()? {
-        let id: Option<String> = row.get(0)?;
+        let id = rows::text(row.get_ref(0)?).ok().flatten();
         let blank = [row.get::<_, bool>(1)?, row.get(2)?, row.get(3)?];
         let names = ["tb_username", "tb_password", "tb_url"];
         let blank: Vec<&str> =

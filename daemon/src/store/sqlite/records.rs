@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use rusqlite::types::Type;
+use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
 
-use super::super::{Records, timestamp};
-use super::Open;
+use super::super::{Records, RowProblem, timestamp};
+use super::{Open, words};
 use crate::model::{CustomerId, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record};
 
 pub(super) const CREATE: &str = "
@@ -28,8 +28,33 @@ pub(super) const CREATE: &str = "
         fingerprint_key BLOB NOT NULL
     );";
 
+/// The columns, in the order of [`record`] and [`keep`].
+const COLUMNS: &str = "customer_id, credentials_fingerprint, failures, kind, message, parked, failed_at, \
+     next_attempt_at, last_success_at, renewals, updated_at";
+
+/// Where the kind, or any of them, is asked for.
+fn select(which: Records) -> String {
+    let only = match which {
+        Records::All => "",
+        Records::Failing => " WHERE kind IS NOT NULL",
+    };
+    format!("SELECT {COLUMNS} FROM tbtokend_state{only}")
+}
+
+/// Writes one record in place of the one before. SQLite refuses to compile it where `customer_id` is no key: there every
+/// record would be one more row.
+fn upsert() -> String {
+    let set: Vec<String> =
+        COLUMNS.split(", ").skip(1).map(|column| format!("{column} = excluded.{column}")).collect();
+    format!(
+        "INSERT INTO tbtokend_state ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+         ON CONFLICT (customer_id) DO UPDATE SET {}",
+        set.join(", ")
+    )
+}
+
 /// Makes the side tables if need be and brings the key of the fingerprints: the one in the file, which is made if need
-/// be. If the tables may not be made, says why and goes on with the key in use, or a new one.
+/// be. If the tables may not be made, or are not ours, says why and goes on with the key in use, or a new one.
 ///
 /// A file that is locked or full for the moment is an error instead: to go on without the records then would be to
 /// forget who is parked.
@@ -37,19 +62,24 @@ pub(super) fn prepare(
     connection: &mut Connection,
     in_use: Option<&FingerprintKey>,
 ) -> rusqlite::Result<(FingerprintKey, Option<String>)> {
-    use ErrorCode::{AuthorizationForStatementDenied, PermissionDenied, ReadOnly, TypeMismatch, Unknown};
     let fresh: [u8; FingerprintKey::BYTES] = rand::random();
     match stored_key(connection, &fresh) {
         Ok(stored) => Ok((FingerprintKey::new(&stored), None)),
-        Err(error) => match error.sqlite_error_code() {
-            None
-            | Some(AuthorizationForStatementDenied | PermissionDenied | ReadOnly | TypeMismatch | Unknown) => {
-                let key = in_use.cloned().unwrap_or_else(|| FingerprintKey::new(&fresh));
-                Ok((key, Some(error.to_string())))
-            }
-            Some(_) => Err(error),
-        },
+        Err(error) if costs_only_the_records(&error) => {
+            let key = in_use.cloned().unwrap_or_else(|| FingerprintKey::new(&fresh));
+            Ok((key, Some(words(&error))))
+        }
+        Err(error) => Err(error),
     }
+}
+
+/// Whether it says that our tables cannot be used, and will not be until somebody does something about them.
+fn costs_only_the_records(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{AuthorizationForStatementDenied, PermissionDenied, ReadOnly, TypeMismatch, Unknown};
+    matches!(
+        error.sqlite_error_code(),
+        None | Some(AuthorizationForStatementDenied | PermissionDenied | ReadOnly | TypeMismatch | Unknown)
+    )
 }
 
 fn stored_key(
@@ -58,10 +88,8 @@ fn stored_key(
 ) -> rusqlite::Result<[u8; FingerprintKey::BYTES]> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(CREATE)?;
-    let stored: Option<[u8; FingerprintKey::BYTES]> = transaction
-        .query_row("SELECT fingerprint_key FROM tbtokend_key LIMIT 1", [], |row| row.get(0))
-        .optional()?;
-    let key = match stored {
+    probe(&transaction)?;
+    let key = match read_key(&transaction)? {
         Some(key) => key,
         None => {
             transaction.execute("INSERT INTO tbtokend_key (fingerprint_key) VALUES (?1)", [fresh])?;
@@ -72,32 +100,116 @@ fn stored_key(
     Ok(key)
 }
 
-/// Reads the records asked for.
-pub(super) fn read(connection: &Connection, which: Records) -> rusqlite::Result<Vec<Record>> {
-    let only = match which {
-        Records::All => "",
-        Records::Failing => "WHERE kind IS NOT NULL",
+fn read_key(connection: &Connection) -> rusqlite::Result<Option<[u8; FingerprintKey::BYTES]>> {
+    let sql = "SELECT fingerprint_key FROM tbtokend_key LIMIT 1";
+    let found = connection.query_row(sql, [], |row| {
+        let key = row.get_ref(0)?.as_blob().ok().and_then(|bytes| bytes.try_into().ok());
+        key.ok_or_else(|| {
+            let why = format!("the row in tbtokend_key is no key of {} bytes", FingerprintKey::BYTES);
+            rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, why.into())
+        })
+    });
+    found.optional()
+}
+
+/// Whether the table is what we take it for: to compile a statement is enough to know it.
+fn probe(connection: &Connection) -> rusqlite::Result<()> {
+    connection.prepare(&upsert())?;
+    connection.prepare(&select(Records::All)).map(|_| ())
+}
+
+/// Reads the records asked for, and what is wrong with single ones; none if they cannot be kept. If the table cannot be
+/// used any more, they cannot be kept from now on.
+pub(super) fn read(
+    connection: &Connection,
+    lost: &mut Option<String>,
+    which: Records,
+) -> rusqlite::Result<(Vec<Record>, Vec<RowProblem>)> {
+    if lost.is_some() {
+        return Ok((Vec::new(), Vec::new()));
+    }
+    match read_all(connection, which) {
+        Err(error) if costs_only_the_records(&error) => {
+            *lost = Some(words(&error));
+            Ok((Vec::new(), Vec::new()))
+        }
+        result => result,
+    }
+}
+
+fn read_all(connection: &Connection, which: Records) -> rusqlite::Result<(Vec<Record>, Vec<RowProblem>)> {
+    let (mut records, mut problems) = (Vec::new(), Vec::new());
+    let mut statement = connection.prepare_cached(&select(which))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let problem = match record(row) {
+            Ok((record, Times::AllRead)) => {
+                records.push(record);
+                continue;
+            }
+            Ok((record, Times::SomeUnreadable)) => {
+                let problem = RowProblem::record_without_time(record.id.as_str());
+                records.push(record);
+                problem
+            }
+            Err(_) => RowProblem::unreadable_record(row.get_ref(0)?.as_str().unwrap_or("(no id)")),
+        };
+        problems.push(problem);
+    }
+    Ok((records, problems))
+}
+
+/// Why records cannot be kept, if they cannot, and what is wrong with single ones. Nothing is made for it: where there is
+/// no table yet, the daemon makes it.
+pub(super) fn examine(connection: &Connection) -> rusqlite::Result<(Option<String>, Vec<RowProblem>)> {
+    let exists = |name: &str| -> rusqlite::Result<bool> {
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE";
+        connection.query_row(sql, [name], |row| row.get(0))
     };
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT customer_id, credentials_fingerprint, failures, kind, message, parked, failed_at,
-                next_attempt_at, last_success_at, renewals, updated_at
-         FROM tbtokend_state {only}"
-    ))?;
-    statement.query_map([], record)?.collect()
+    let look = || -> rusqlite::Result<Vec<RowProblem>> {
+        if exists("tbtokend_key")? {
+            read_key(connection)?;
+        }
+        if !exists("tbtokend_state")? {
+            return Ok(Vec::new());
+        }
+        probe(connection)?;
+        read_all(connection, Records::All).map(|(_, problems)| problems)
+    };
+    match look() {
+        Ok(problems) => Ok((None, problems)),
+        Err(error) if costs_only_the_records(&error) => Ok((Some(words(&error)), Vec::new())),
+        Err(error) => Err(error),
+    }
 }
 
-fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
-    let id: String = row.get(0)?;
-    Ok(Record {
-        id: CustomerId::new(id),
-        failure: failure(row)?.map(Box::new),
-        last_success_at: time(row, 8)?,
+/// Whether the times of a record are times.
+enum Times {
+    AllRead,
+    SomeUnreadable,
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<(Record, Times)> {
+    let mut times = Times::AllRead;
+    let mut time = |column: usize| time(row, column, &mut times);
+    let [failed_at, next_attempt_at, last_success_at, updated_at] = [time(6)?, time(7)?, time(8)?, time(10)?];
+    let updated_at = updated_at.unwrap_or_default();
+    let failure = failure(row, failed_at.unwrap_or(updated_at), next_attempt_at)?;
+    let record = Record {
+        id: CustomerId::new(row.get::<_, String>(0)?),
+        failure: failure.map(Box::new),
+        last_success_at,
         renewals: u64::try_from(row.get::<_, i64>(9)?).unwrap_or(0),
-        updated_at: time(row, 10)?.unwrap_or_default(),
-    })
+        updated_at,
+    };
+    Ok((record, times))
 }
 
-fn failure(row: &Row<'_>) -> rusqlite::Result<Option<FailureNote>> {
+fn failure(
+    row: &Row<'_>,
+    at: DateTime<Utc>,
+    next_attempt_at: Option<DateTime<Utc>>,
+) -> rusqlite::Result<Option<FailureNote>> {
     let (Some(fingerprint), Some(kind)) =
         (row.get::<_, Option<String>>(1)?, row.get::<_, Option<String>>(3)?)
     else {
@@ -110,19 +222,20 @@ fn failure(row: &Row<'_>) -> rusqlite::Result<Option<FailureNote>> {
         message: row.get::<_, Option<String>>(4)?.unwrap_or_default(),
         permanent: row.get(5)?,
         consecutive: row.get(2)?,
-        at: time(row, 6)?.or(time(row, 10)?).unwrap_or_default(),
-        next_attempt_at: time(row, 7)?,
+        at,
+        next_attempt_at,
         fingerprint: Fingerprint::from_text(fingerprint),
     }))
 }
 
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<DateTime<Utc>>> {
-    match row.get::<_, Option<String>>(column)? {
-        None => Ok(None),
-        Some(text) => timestamp::parse(&text).map(Some).ok_or_else(|| {
-            rusqlite::Error::FromSqlConversionFailure(column, Type::Text, "it is no RFC 3339 time".into())
-        }),
+/// A column that is no time counts as none: who is parked is worth more than since when.
+fn time(row: &Row<'_>, column: usize, times: &mut Times) -> rusqlite::Result<Option<DateTime<Utc>>> {
+    let value = row.get_ref(column)?;
+    let time = value.as_str().ok().and_then(timestamp::parse);
+    if time.is_none() && value != ValueRef::Null {
+        *times = Times::SomeUnreadable;
     }
+    Ok(time)
 }
 
 /// Writes records, each in place of the one before.
@@ -134,12 +247,7 @@ pub(super) fn keep(open: &mut Open, batch: &[Record]) -> rusqlite::Result<()> {
     let latest: HashMap<_, _> = batch.iter().map(|record| (&record.id, record)).collect();
     let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     {
-        let mut statement = transaction.prepare_cached(
-            "INSERT OR REPLACE INTO tbtokend_state
-                 (customer_id, credentials_fingerprint, failures, kind, message, parked, failed_at,
-                  next_attempt_at, last_success_at, renewals, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-        )?;
+        let mut statement = transaction.prepare_cached(&upsert())?;
         for record in latest.into_values() {
             let failure = record.failure.as_ref();
             statement.execute(params![

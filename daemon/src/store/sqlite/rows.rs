@@ -18,11 +18,9 @@ pub(super) type Ids = HashMap<CustomerId, Value>;
 /// should not be asked for.
 pub(super) fn read(open: &mut Open, context: &Context<'_>, which: Records) -> rusqlite::Result<Table> {
     let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let (customers, problems, ids) = customers(&transaction, &open.layout, context.fallback_url)?;
-    let records = match open.records_lost {
-        None => records::read(&transaction, which)?,
-        Some(_) => Vec::new(),
-    };
+    let (customers, mut problems, ids) = customers(&transaction, &open.layout, context.fallback_url)?;
+    let (records, unreadable) = records::read(&transaction, &mut open.records_lost, which)?;
+    problems.extend(unreadable);
     transaction.commit()?;
     open.ids = ids;
     let records_lost = open.records_lost.clone();
@@ -62,7 +60,10 @@ impl Reader<'_> {
     fn customer(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Customer>> {
         let stored_id = row.get_ref(0)?;
         let Some(id) = text(stored_id).ok().flatten().filter(|id| !id.is_empty()) else {
-            self.problem("(no id)", "customer_id is NULL, empty or not text; the row is left alone");
+            self.problem(
+                "(no id)",
+                "customer_id is NULL, empty, too long or not text; the row is left alone",
+            );
             return Ok(None);
         };
         let id = CustomerId::new(id);
@@ -78,7 +79,7 @@ impl Reader<'_> {
         else {
             self.problem(
                 id.as_str(),
-                "tb_url, tb_username or tb_password is not text in UTF-8; the row is left alone",
+                "tb_url, tb_username or tb_password is too long or not text in UTF-8; the row is left alone",
             );
             return Ok(None);
         };
@@ -112,12 +113,17 @@ fn expiry_of(value: ValueRef<'_>) -> Option<DateTime<Utc>> {
     }
 }
 
-/// A column as text, whatever SQLite made of it. An error for what is not text.
-fn text(value: ValueRef<'_>) -> Result<Option<String>, NotText> {
+/// The longest text that is read, in bytes. SQL Server's store reads 4,000 characters; nothing that a login needs is longer,
+/// and a column here may hold a gigabyte.
+const LONGEST_TEXT: usize = 16_000;
+
+/// A column as text, whatever SQLite made of it. An error for what is not text, or longer than any.
+pub(super) fn text(value: ValueRef<'_>) -> Result<Option<String>, NotText> {
     match value {
         ValueRef::Null => Ok(None),
         ValueRef::Integer(number) => Ok(Some(number.to_string())),
         ValueRef::Real(number) => Ok(Some(number.to_string())),
+        ValueRef::Text(bytes) if bytes.len() > LONGEST_TEXT => Err(NotText),
         ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
             Ok(text) => Ok(Some(text.to_owned())),
             Err(_) => Err(NotText),
@@ -126,45 +132,87 @@ fn text(value: ValueRef<'_>) -> Result<Option<String>, NotText> {
     }
 }
 
-struct NotText;
+/// Nothing that can be taken for a text.
+pub(super) struct NotText;
 
-/// Writes a batch in one transaction.
+/// Writes a batch in one transaction. Where one row ends the transaction of all, as a trigger with `RAISE(ROLLBACK)` does,
+/// it is found by halves, so that nobody else pays for it.
 pub(super) fn save(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Vec<Saved>> {
+    match (write_together(open, batch)?, batch) {
+        (Together::Done(saved), _) => Ok(saved),
+        (Together::Undone { number }, [_]) => Ok(vec![Saved::Refused { number }]),
+        (Together::Undone { .. }, _) => {
+            let (left, right) = batch.split_at(batch.len() / 2);
+            let mut saved = save(open, left)?;
+            saved.extend(save(open, right)?);
+            Ok(saved)
+        }
+    }
+}
+
+/// What became of a transaction.
+enum Together {
+    /// It was committed.
+    Done(Vec<Saved>),
+    /// A row was refused in a way that ended it, and nothing of it is left.
+    Undone { number: i64 },
+}
+
+fn write_together(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Together> {
     let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let table = &open.layout.table;
-    let updatedttm = if open.layout.has_updatedttm { ", updatedttm = ?4" } else { "" };
-    let update =
-        format!("UPDATE {table} SET tbtoken = ?2, tbtokenexpiry = ?3{updatedttm} WHERE customer_id = ?1");
     let mut saved = Vec::with_capacity(batch.len());
     for renewal in batch {
-        let id = match open.ids.get(&renewal.id) {
-            Some(id) => id.clone(),
-            None => Value::Text(renewal.id.as_str().to_owned()),
-        };
-        if !may_write(&transaction, table, &id, renewal)? {
-            saved.push(Saved::Superseded);
-            continue;
-        }
-        let expiry = timestamp::format(renewal.expiry);
-        let token = renewal.token.jwt().expose();
-        let mut statement = transaction.prepare_cached(&update)?;
-        let result = if open.layout.has_updatedttm {
-            let now = timestamp::format(renewal.expiry - renewal.life);
-            statement.execute(params![id, token, expiry, now])
-        } else {
-            statement.execute(params![id, token, expiry])
-        };
-        saved.push(match result {
-            Ok(_) => Saved::Written,
-            // A constraint or a trigger of theirs: this row's problem alone.
-            Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::ConstraintViolation => {
-                Saved::Refused { number: i64::from(error.extended_code) }
+        let one = match write(&transaction, &open.layout, &open.ids, renewal) {
+            Ok(written) => written,
+            Err(error) => {
+                let number = refused(&error).ok_or(error)?;
+                if transaction.is_autocommit() {
+                    return Ok(Together::Undone { number });
+                }
+                Saved::Refused { number }
             }
-            Err(error) => return Err(error),
-        });
+        };
+        saved.push(one);
     }
-    transaction.commit()?;
-    Ok(saved)
+    match transaction.commit() {
+        Ok(()) => Ok(Together::Done(saved)),
+        // A constraint that is looked at only now.
+        Err(error) => Ok(Together::Undone { number: refused(&error).ok_or(error)? }),
+    }
+}
+
+/// The number of the error, if it is a constraint or a trigger of theirs: this row's problem alone.
+fn refused(error: &rusqlite::Error) -> Option<i64> {
+    match error {
+        rusqlite::Error::SqliteFailure(error, _) if error.code == ErrorCode::ConstraintViolation => {
+            Some(i64::from(error.extended_code))
+        }
+        _ => None,
+    }
+}
+
+/// Writes one token under guard.
+fn write(connection: &Connection, layout: &Layout, ids: &Ids, renewal: &Renewal) -> rusqlite::Result<Saved> {
+    let Layout { table, has_updatedttm } = layout;
+    let id = match ids.get(&renewal.id) {
+        Some(id) => id.clone(),
+        None => Value::Text(renewal.id.as_str().to_owned()),
+    };
+    if !may_write(connection, table, &id, renewal)? {
+        return Ok(Saved::Superseded);
+    }
+    let updatedttm = if *has_updatedttm { ", updatedttm = ?4" } else { "" };
+    let mut statement = connection.prepare_cached(&format!(
+        "UPDATE {table} SET tbtoken = ?2, tbtokenexpiry = ?3{updatedttm} WHERE customer_id = ?1"
+    ))?;
+    let (token, expiry) = (renewal.token.jwt().expose(), timestamp::format(renewal.expiry));
+    if *has_updatedttm {
+        let now = timestamp::format(renewal.expiry - renewal.life);
+        statement.execute(params![id, token, expiry, now])?;
+    } else {
+        statement.execute(params![id, token, expiry])?;
+    }
+    Ok(Saved::Written)
 }
 
 /// Whether the row is still the one that the token was obtained for, and its token does not end later. The comparison is
@@ -182,7 +230,7 @@ fn may_write(connection: &Connection, table: &str, id: &Value, renewal: &Renewal
             let expiry = expiry_of(row.get_ref(3)?).filter(|_| has_token);
             Ok(url == renewal.row_url
                 && username == renewal.username
-                && expiry.is_none_or(|expiry| expiry <= renewal.expiry))
+                && expiry.is_none_or(|expiry| renewal.may_replace(expiry)))
         })
         .optional()?;
     Ok(found.unwrap_or(false))

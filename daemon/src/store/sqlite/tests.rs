@@ -239,6 +239,98 @@ async fn a_row_that_the_database_refuses_is_its_own_problem() {
     assert!(place.column("c2", "tbtoken").is_some());
 }
 
+/// `RAISE(ROLLBACK)` ends the transaction of all; what comes after it would be written by itself, or not be committed.
+#[tokio::test]
+async fn a_row_that_ends_the_transaction_of_all_costs_nobody_else_a_token() {
+    let ids = ["a", "b", "c", "d", "e"];
+    let place = place(&ids.map(|id| (id, "https://tb", "u", None, None))).await;
+    for (statement, number) in [
+        (
+            "CREATE TRIGGER no BEFORE UPDATE ON customer_settings WHEN new.customer_id IN ('b', 'e')
+             BEGIN SELECT RAISE(ROLLBACK, 'not this one'); END",
+            1811,
+        ),
+        (
+            "CREATE TABLE seen (id TEXT UNIQUE ON CONFLICT ROLLBACK);
+             INSERT INTO seen VALUES ('b'), ('e');
+             CREATE TRIGGER no AFTER UPDATE ON customer_settings
+             BEGIN INSERT INTO seen VALUES (new.customer_id); DELETE FROM seen WHERE id NOT IN ('b', 'e'); END",
+            2067,
+        ),
+    ] {
+        place.execute("DROP TRIGGER IF EXISTS no; UPDATE customer_settings SET tbtoken = NULL, tbtokenexpiry = NULL");
+        place.execute(statement);
+        let table = place.table().await;
+        let renewals: Vec<Renewal> = table
+            .customers
+            .iter()
+            .map(|customer| {
+                let claims = URL_SAFE_NO_PAD.encode(r#"{"iat":1000,"exp":10000}"#);
+                let token = Token::parse(&format!("aa.{claims}.{}", customer.id.as_str())).unwrap();
+                let lifetime = Lifetime::AtMost(TimeDelta::minutes(15));
+                Renewal::new(customer, token, at("2026-11-23T14:00:00Z"), lifetime)
+            })
+            .collect();
+        assert_eq!(renewals.len(), 5);
+        let refused = Saved::Refused { number };
+        let expected = ids.map(|id| if id == "b" || id == "e" { refused } else { Saved::Written });
+        let saved = place.save(renewals.clone()).await;
+        for (renewal, saved) in renewals.iter().zip(saved) {
+            let position = ids.iter().position(|id| *id == renewal.id.as_str()).unwrap();
+            assert_eq!(saved, expected[position], "{}", renewal.id.as_str());
+            let is_there = place.column(renewal.id.as_str(), "tbtoken").is_some();
+            assert_eq!(is_there, saved == Saved::Written, "what is said is what is so");
+        }
+    }
+}
+
+/// What only SQLite lets happen.
+#[tokio::test]
+async fn p19_side_tables_that_are_not_ours_cost_only_the_records() {
+    for (change, words) in [
+        ("DROP TABLE tbtokend_key; CREATE TABLE tbtokend_key (x)", "fingerprint_key"),
+        ("UPDATE tbtokend_key SET fingerprint_key = 'short'", "tbtokend_key is no key of 32 bytes"),
+        (
+            "ALTER TABLE tbtokend_state RENAME TO s; CREATE VIEW tbtokend_state AS SELECT * FROM s",
+            "tbtokend_state",
+        ),
+        // A copy has no key: every record would be one more row.
+        (
+            "ALTER TABLE tbtokend_state RENAME TO s; CREATE TABLE tbtokend_state AS SELECT * FROM s",
+            "ON CONFLICT clause does not match any PRIMARY KEY",
+        ),
+    ] {
+        let place = place(&[("c1", "https://tb", "u", None, None)]).await;
+        place.execute(change);
+        let next = SqliteStore::new(&place.path, "customer_settings", None).unwrap();
+        let table = next.read(Records::All).await.unwrap();
+        let lost = table.records_lost.unwrap_or_default();
+        assert!(lost.contains(words) && !lost.contains('\n'), "{change}: {lost}");
+        assert_eq!((table.customers.len(), table.records.len()), (1, 0));
+        next.record(vec![record("c1", None)]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_cannot_be_run_is_not_quoted() {
+    let place = place(&[]).await;
+    place.execute("DROP TABLE customer_settings; CREATE VIEW customer_settings AS SELECT * FROM nowhere");
+    let said = place.store.read(Records::All).await.unwrap_err().to_string();
+    assert!(said.contains("no such table: main.nowhere") && !said.contains("SELECT"), "{said}");
+}
+
+#[tokio::test]
+async fn a_text_without_end_is_its_rows_problem() {
+    let place =
+        place(&[("good", "https://tb", "u", None, None), ("long", "https://tb", "u", None, None)]).await;
+    place.execute(
+        "UPDATE customer_settings SET tb_password = hex(zeroblob(10000)) WHERE customer_id = 'long'",
+    );
+    let table = place.table().await;
+    assert_eq!((table.customers.len(), table.problems.len()), (1, 1));
+    assert_eq!(table.problems[0].row, "long");
+}
+
 #[tokio::test]
 async fn a_file_that_is_locked_at_the_start_is_an_error_and_no_reason_to_forget_who_is_parked() {
     let place = place(&[]).await;

@@ -109,6 +109,16 @@ fn a_refused_refresh_token_means_log_in_and_a_server_in_trouble_does_not() {
         let trouble = NotRenewed::Failed(Failure::ServerError { status });
         assert_eq!(read_renewal(&error(status, 46, "Database error")), Err(trouble));
     }
+    // Of the general internal errors only that one is about the token.
+    for trouble in [
+        error(500, 2, "null"),
+        error(500, 46, "Invalid Refresh Token scope"),
+        answer(500, r#"{"errorCode":2}"#),
+        answer(500, "<html>Refresh Token</html>"),
+    ] {
+        let failure = NotRenewed::Failed(Failure::ServerError { status: 500 });
+        assert_eq!(read_renewal(&trouble), Err(failure), "{trouble:?}");
+    }
     assert!(matches!(
         read_renewal(&error(429, 33, "Too many requests")),
         Err(NotRenewed::Failed(Failure::RateLimited { .. }))

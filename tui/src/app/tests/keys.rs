@@ -328,9 +328,22 @@ fn enter_and_space_and_esc_mean_the_same_everywhere() {
 }
 
 #[test]
+fn ctrl_z_suspends_in_every_mode_and_changes_none() {
+    for keys in ["", "/ a", "s", "Enter", "e", "?", "S"] {
+        let mut app = four();
+        if !keys.is_empty() {
+            press(&mut app, keys);
+        }
+        let mode = app.mode.clone();
+        assert_eq!(press(&mut app, "C-z"), [Effect::Suspend], "after {keys}");
+        assert_eq!((app.mode.clone(), app.view.filter.contains('z')), (mode, false), "after {keys}");
+    }
+}
+
+#[test]
 fn keys_that_mean_nothing_do_nothing() {
     let mut app = four();
-    for key in ["x", "C-s", "C-z", "C-r", "C-y", "Tab", "Space", "Backspace", "Left"] {
+    for key in ["x", "C-s", "C-x", "C-r", "C-y", "Tab", "Space", "Backspace", "Left"] {
         assert_eq!(press(&mut app, key), [], "{key}");
         assert_eq!((app.mode.clone(), selected(&app)), (Mode::Table, "bad"), "{key}");
     }

@@ -1,0 +1,67 @@
+//! What the program does instead of serving, each to its exit code.
+
+use std::error::Error;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use super::{BAD_CONFIGURATION, COULD_NOT_START, Command, DoctorArgs, man};
+use crate::clock::Clock;
+use crate::config::{Config, Overrides, Source, environment};
+use crate::store::schema;
+use crate::text::with_causes;
+use crate::{doctor, telemetry};
+
+/// Carries a command out.
+pub fn carry_out(command: &Command) -> ExitCode {
+    match command {
+        Command::Doctor(arguments) => examine(arguments),
+        Command::Schema(arguments) => {
+            let text = schema::statements(arguments.dialect(), &arguments.table, arguments.grants.as_deref());
+            print(text.as_bytes(), ExitCode::SUCCESS)
+        }
+        Command::Man { page } => {
+            let mut text = Vec::new();
+            match man::write(*page, &mut text) {
+                Ok(()) => print(&text, ExitCode::SUCCESS),
+                Err(error) => fail(&error, COULD_NOT_START),
+            }
+        }
+    }
+}
+
+/// Prints the effective configuration, which has been checked already.
+pub fn show(config: &Config) -> ExitCode {
+    print(config.effective.as_bytes(), ExitCode::SUCCESS)
+}
+
+/// Says why it does not even come to a log.
+pub fn fail(error: &dyn Error, code: u8) -> ExitCode {
+    telemetry::complain(&with_causes(error));
+    ExitCode::from(code)
+}
+
+fn examine(arguments: &DoctorArgs) -> ExitCode {
+    let overrides = Overrides { file: arguments.config.clone(), ..Overrides::default() };
+    let config = environment().and_then(|environment| Source { overrides, environment }.load());
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => return fail(&error, BAD_CONFIGURATION),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, COULD_NOT_START),
+    };
+    let report = runtime.block_on(doctor::examine(&config, &Clock::system()));
+    runtime.shutdown_background();
+    let text = if arguments.json { report.json() } else { report.to_string() };
+    print(text.as_bytes(), ExitCode::from(report.exit_code()))
+}
+
+/// Prints `text` and ends with `code`. A reader that has seen enough is no error.
+fn print(text: &[u8], code: ExitCode) -> ExitCode {
+    let mut stdout = io::stdout();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => fail(&error, COULD_NOT_START),
+        _ => code,
+    }
+}

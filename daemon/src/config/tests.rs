@@ -1,0 +1,134 @@
+//! Whatever the configuration says, it is used or refused, and never a panic.
+
+use std::os::unix::ffi::OsStringExt;
+
+use proptest::prelude::*;
+use toml::{Table, Value};
+
+use super::*;
+
+fn load(text: &str, environment: &Environment, overrides: &Overrides) -> Result<Config, ConfigError> {
+    let settings = file::Settings::merge(Some(text), "config.toml", environment, overrides)?;
+    validate::config(settings, environment)
+}
+
+/// Texts that are nearly what some key wants, and any other.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[0-9]{1,25}(ms|s|m|h|d|y| years)?",
+        "[0-7]{1,5}",
+        "(https?|socks5|tcp)?:?/?/?[a-z0-9@:%.,;=\\\\\\[\\]-]{0,20}(/[a-z?#]*)?",
+        "(mssql|sqlite|jwt|strict|server-local|off|warning|journald|dbo\\.[a-z]+|daemon|/tmp|\\.)",
+        any::<u64>().prop_map(|number| format!("{number}s")),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        6 => text().prop_map(Value::String),
+        1 => any::<i64>().prop_map(Value::Integer),
+        1 => any::<f64>().prop_map(Value::Float),
+        1 => any::<bool>().prop_map(Value::Boolean),
+        1 => Just(Value::Array(vec![Value::Integer(1)])),
+        1 => Just(Value::Table(Table::new())),
+    ]
+}
+
+/// Every key that there is, as section and name.
+fn keys() -> Vec<(String, String)> {
+    let defaults: Table = toml::from_str(DEFAULTS).unwrap();
+    let of_section = |(section, keys): (String, Value)| {
+        let Value::Table(keys) = keys else { panic!("{section} is no section") };
+        keys.into_iter().map(move |(key, _)| (section.clone(), key)).collect::<Vec<_>>()
+    };
+    defaults.into_iter().flat_map(of_section).collect()
+}
+
+fn settings() -> impl Strategy<Value = Table> {
+    let some = prop::collection::vec((prop::sample::select(keys()), value()), 0..5);
+    some.prop_map(|pairs| {
+        let mut table = Table::new();
+        for ((section, key), value) in pairs {
+            let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            section.as_table_mut().unwrap().insert(key, value);
+        }
+        table
+    })
+}
+
+fn variables() -> impl Strategy<Value = Environment> {
+    let name = prop::sample::select(vec![
+        "MSSQL_SERVER",
+        "MSSQL_DATABASE",
+        "MSSQL_USER",
+        "MSSQL_PASSWORD",
+        "THINGSBOARD_URL",
+        "RUST_LOG",
+    ]);
+    prop::collection::btree_map(name.prop_map(str::to_owned), text(), 0..4)
+}
+
+fn overrides() -> impl Strategy<Value = Overrides> {
+    (prop::option::of(text()), prop::option::of(text())).prop_map(|(socket, log_level)| Overrides {
+        file: None,
+        socket: socket.map(PathBuf::from),
+        log_level,
+    })
+}
+
+/// A refusal is one line that names what is wrong; what is used can be read again.
+fn used_or_refused(answer: &Result<Config, ConfigError>) {
+    match answer {
+        Ok(config) => {
+            let again: Table = toml::from_str(&config.effective).unwrap();
+            assert!(again.contains_key("schedule"));
+        }
+        Err(error) => {
+            let text = error.to_string();
+            assert!(text.contains("config.toml") || text.contains(['.', '_']), "{text}");
+            assert!(!text.contains('\n'), "{text}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn p22_no_value_of_a_key_panics(
+        table in settings(), environment in variables(), overrides in overrides(),
+    ) {
+        used_or_refused(&load(&toml::to_string(&table).unwrap(), &environment, &overrides));
+    }
+
+    #[test]
+    fn p22_no_file_panics(text in any::<String>(), toml in "(\\[?[a-z]{1,9}(\\.[a-z]+)?\\]?( = [0-9\"'{}]+)?\n){0,6}") {
+        let nothing = (Environment::new(), Overrides::default());
+        used_or_refused(&load(&text, &nothing.0, &nothing.1));
+        used_or_refused(&load(&toml, &nothing.0, &nothing.1));
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_refused_if_it_counts() {
+    let latin1 = || OsString::from_vec(b"p\xe4ssword".to_vec());
+    let of = |name: &str| environment_of([(OsString::from(name), latin1())].into_iter());
+    assert_eq!(of("LANG_OF_SOMEBODY").unwrap(), Environment::new());
+    let error = of("MSSQL_PASSWORD").unwrap_err().to_string();
+    assert!(error.contains("MSSQL_PASSWORD is not UTF-8") && !error.contains("ssword"), "{error}");
+    let kept = environment_of([("RUST_LOG".into(), "debug".into()), ("HOME".into(), "/".into())].into_iter());
+    assert_eq!(kept.unwrap(), Environment::from([("RUST_LOG".to_owned(), "debug".to_owned())]));
+}
+
+#[test]
+fn only_a_file_that_is_not_there_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    assert_eq!(read_if_there(&file).unwrap(), None);
+    std::fs::write(&file, "# nothing\n").unwrap();
+    assert_eq!(read_if_there(&file).unwrap().as_deref(), Some("# nothing\n"));
+    // Root may read everything; what it cannot go through stands for what others may not.
+    assert!(matches!(read_if_there(&file.join("config.toml")), Err(ConfigError::Unreadable { .. })));
+    std::fs::write(&file, b"\xe4").unwrap();
+    let said = crate::text::with_causes(&read_if_there(&file).unwrap_err());
+    assert!(said.contains("config.toml cannot be read: ") && said.contains("UTF-8"), "{said}");
+}

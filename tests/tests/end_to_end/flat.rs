@@ -1,0 +1,84 @@
+//! Promise 23: memory and descriptors stay flat.
+
+use std::fs;
+
+use tbtoken_tests::harness::{Daemon, Installation, Row, wait};
+use tbtoken_tests::thingsboard::{ThingsBoard, User};
+
+use crate::wire::Wire;
+
+/// So many clients, each with a pass of its own, between two measurements.
+const ROUNDS: usize = 250;
+
+/// What a round may leave behind, in bytes. The allocator moves in pages; a daemon that keeps the buffers of one
+/// connection of each round keeps far more than this.
+const MOST_PER_ROUND: u64 = 512;
+
+/// Passes over ten customers, each by a client of its own that also asks for everything there is to be asked.
+fn rounds(daemon: &Daemon) {
+    for _ in 0..ROUNDS {
+        let mut client = Wire::to(daemon.socket());
+        for line in [
+            r#"{"action":"refresh","all":true,"wait":true}"#,
+            r#"{"action":"status"}"#,
+            r#"{"action":"events","limit":10}"#,
+        ] {
+            assert_eq!(client.ask(line)["success"], true);
+        }
+        assert_eq!(client.ask("no request")["success"], false);
+        // And one that goes in the middle of a line.
+        Wire::to(daemon.socket()).send(b"{\"act").unwrap();
+    }
+}
+
+fn resident(daemon: &Daemon) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+fn descriptors(daemon: &Daemon) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count()
+}
+
+#[test]
+fn p23_memory_and_descriptors_stay_flat() {
+    let thingsboard = ThingsBoard::start();
+    let accounts = thingsboard.add_many(10, |n| User::new(format!("ops{n}")));
+    let rows: Vec<_> =
+        accounts.iter().enumerate().map(|(n, account)| Row::new(format!("c{n}"), account)).collect();
+    let installation = Installation::new().with_rows(&rows).with("log.level", "warn");
+    let daemon = installation.start();
+    daemon.until("all are valid", |status| status.tokens.summary.valid == 10);
+    // Until the history holds its 4,096 events, memory may grow: twelve of each round.
+    rounds(&daemon);
+    rounds(&daemon);
+    let (memory, files) = (resident(&daemon), descriptors(&daemon));
+    const TIMES: usize = 4;
+    for _ in 0..TIMES {
+        rounds(&daemon);
+    }
+    let grown = resident(&daemon).saturating_sub(memory);
+    let per_round = grown / (TIMES * ROUNDS) as u64;
+    assert!(per_round <= MOST_PER_ROUND, "{per_round} bytes a round: {grown} on top of {memory}");
+    // The last clients may still be on their way out, and connections to ThingsBoard and the table come and go.
+    let back = wait::poll(wait::PATIENCE, || (descriptors(&daemon) <= files + 2).then_some(()));
+    assert!(back.is_some(), "{} descriptors, {files} before", descriptors(&daemon));
+}
+
+/// Clients that take the last descriptor are no reason to fill the log.
+#[test]
+fn p23_without_descriptors_it_is_said_once_a_minute() {
+    let installation = Installation::new();
+    let daemon = installation.launch_by(&["prlimit", "--nofile=40:40"], |_| {}).wait_until_ready();
+    let clients: Vec<_> = (0..60).map(|_| Wire::to(daemon.socket())).collect();
+    let refused = "No client can be accepted at the moment";
+    daemon.wait_for_log(refused);
+    // Two more looks at the table: time for ten more lines of that kind.
+    let looks = || daemon.log().matches("⏰").count();
+    let before = looks();
+    wait::poll(wait::PATIENCE, || (looks() >= before + 2).then_some(())).unwrap();
+    assert_eq!(daemon.log().matches(refused).count(), 1, "{}", daemon.log());
+    drop(clients);
+    assert_eq!(daemon.status().daemon.pid, u32::try_from(daemon.pid()).unwrap());
+}
