@@ -20,7 +20,7 @@ use super::plan::Trigger;
 use super::state::PassCounts;
 use crate::model::CustomerId;
 
-/// What the scheduler knows besides the [`State`].
+/// What the scheduler knows besides the [`State`](super::state::State).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loop {
     /// Whether it starts passes by itself.
