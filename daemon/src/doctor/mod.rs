@@ -61,9 +61,7 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
                     "Let the system start one more thread.",
                 )),
             }
-            if path.starts_with(WORKING_FOLDER) {
-                findings.extend(owner::look(path));
-            }
+            findings.extend(owner::look(path));
             name
         }
         StoreConfig::Mssql(settings) => {

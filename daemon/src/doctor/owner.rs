@@ -1,37 +1,73 @@
-//! Whether the service may do with a file what whoever asks the doctor may: the doctor is mostly asked by root, who may do
-//! everything.
+//! Whether the daemon may do with a file what whoever asks the doctor may: the doctor is mostly asked by root, who may do
+//! everything, and what root has made or restored by hand is root's.
 
-use std::fs::Metadata;
+use std::fs::{Metadata, metadata};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{User, geteuid};
 
+use super::WORKING_FOLDER;
 use super::report::Finding;
 
 /// The unit's `User=`.
 const USER: &str = "tbtokend";
 
-/// Looks at the file of the service and its folder with the eyes of the service's user, if root asks and there is such a
-/// user.
+/// Looks at a SQLite file, what SQLite puts beside it, and their folder with the eyes of the daemon, if root asks.
 pub(super) fn look(file: &Path) -> Vec<Finding> {
-    let user = User::from_name(USER).ok().flatten().filter(|_| geteuid().is_root());
-    let Some(user) = user else { return Vec::new() };
-    let places = [Some(file), file.parent()].into_iter().flatten();
-    let seen = places.filter_map(|place| Some((place, std::fs::metadata(place).ok()?)));
-    seen.filter(|(_, there)| !may_write(&Mode::of(there), user.uid.as_raw(), user.gid.as_raw()))
-        .map(|(place, there)| {
-            let place = place.display();
+    let Some(daemon) = Daemon::of(file).filter(|_| geteuid().is_root()) else { return Vec::new() };
+    let beside = |ending: &str| PathBuf::from(format!("{}{ending}", file.display()));
+    let places = [folder_of(file).to_owned(), file.to_owned(), beside("-wal"), beside("-shm")];
+    let seen = places.into_iter().filter_map(|place| Some((metadata(&place).ok()?, place)));
+    seen.filter(|(there, _)| !may_write(&Mode::of(there), daemon.uid, daemon.gid))
+        .map(|(there, place)| {
+            let (place, mode) = (place.display(), there.mode() & 0o777);
             Finding::error(
                 "permission",
-                format!(
-                    "{place} cannot be read and written by the service's user {USER} (mode {:04o})",
-                    there.mode() & 0o777
-                ),
-                format!("chown {USER}: {place} && chmod u+rw {place}"),
+                format!("{place} cannot be read and written by {} (mode {mode:04o})", daemon.name),
+                format!("{} {place} && chmod u+rw {place}", daemon.chown),
             )
         })
         .collect()
+}
+
+/// The folder that a file is in.
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// As whom the daemon runs, as far as can be known.
+struct Daemon {
+    name: String,
+    uid: u32,
+    gid: u32,
+    /// What gives a file to it.
+    chown: String,
+}
+
+impl Daemon {
+    /// The service has a folder and a user of its own. Elsewhere it is whose folder it is, if nobody else may write there;
+    /// root needs nobody's leave.
+    fn of(file: &Path) -> Option<Self> {
+        if file.starts_with(WORKING_FOLDER) {
+            let user = User::from_name(USER).ok().flatten()?;
+            let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+            return Some(Self {
+                name: format!("the service's user {USER}"),
+                uid,
+                gid,
+                chown: format!("chown {USER}:"),
+            });
+        }
+        let folder = folder_of(file);
+        let owner = metadata(folder).ok().filter(|there| there.mode() & 0o022 == 0 && there.uid() != 0)?;
+        Some(Self {
+            name: "the owner of its folder".to_owned(),
+            uid: owner.uid(),
+            gid: owner.gid(),
+            chown: format!("chown --reference={}", folder.display()),
+        })
+    }
 }
 
 /// Who owns a file, and what others may do with it.

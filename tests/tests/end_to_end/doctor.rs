@@ -225,10 +225,12 @@ fn a_file_that_is_not_the_daemons_is_told_with_the_command_that_gives_it() {
     let config = installation.write_config();
     let examine = || installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
     let output = examine();
-    let command = format!("chown --reference={} {}", installation.folder().display(), file.display());
+    let (folder, file) = (installation.folder().display(), file.display());
+    let command = format!("chown --reference={folder} {file} && chmod u+rw {file}");
     assert_eq!(output.code, Some(1), "{output:?}");
-    assert!(output.stdout.contains("missing: writing to"), "{output:?}");
-    assert!(output.stdout.contains(&format!("-> Have it granted: {command}\n")), "{output:?}");
+    let found = format!("{file} cannot be read and written by the owner of its folder (mode 0600)");
+    assert!(output.stdout.contains(&found), "{output:?}");
+    assert!(output.stdout.contains(&format!("-> {command}\n")), "{output:?}");
     let done = std::process::Command::new("sh").args(["-c", &command]).status().unwrap();
     assert!(done.success());
     let output = examine();

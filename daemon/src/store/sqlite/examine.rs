@@ -1,9 +1,5 @@
 //! What the doctor wants to know of a SQLite file. It is opened, but nothing is written.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-
 use rusqlite::{Connection, OpenFlags};
 
 use super::super::facts::{Counting, Examine, Examined, Facts, Ineligible, Permission};
@@ -40,52 +36,17 @@ fn look(
     let count: i64 =
         connection.query_row(&format!("SELECT count(*) FROM {}", layout.table), [], |row| row.get(0))?;
     let facts = Facts {
-        permissions: vec![writing(connection.is_readonly("main")?, worker)],
+        permissions: vec![Permission {
+            what: format!("writing to {}", worker.place),
+            granted: Some(!connection.is_readonly("main")?),
+            grant: format!("chown {} and its folder to the daemon's user", worker.place),
+        }],
         rows: u64::try_from(count).ok(),
         ineligible: ineligible(connection, layout, fallback_url.is_some())?,
         records: lost,
         ..Facts::default()
     };
     Ok((facts, customers, problems))
-}
-
-/// Whether the file can be written: by whoever asks, and by whom it belongs to.
-fn writing(is_readonly: bool, worker: &Worker) -> Permission {
-    let what = format!("writing to {}", worker.place);
-    let folder = folder(&worker.path);
-    match strangers(&worker.path, folder) {
-        strangers if strangers.is_empty() => Permission {
-            what,
-            granted: Some(!is_readonly),
-            grant: format!("chown {} and its folder to the daemon's user", worker.place),
-        },
-        strangers => Permission {
-            what: format!("{what}, as the owner of its folder is another one"),
-            granted: Some(false),
-            grant: format!("chown --reference={} {}", folder.display(), strangers.join(" ")),
-        },
-    }
-}
-
-/// The folder that a file is in.
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// The files of the database that do not belong to the owner of their folder, where neither of the two lets anybody else
-/// write: the owner of the one cannot write the other. Root, who often asks the doctor, can; and what root has made by hand
-/// is root's.
-fn strangers(path: &Path, folder: &Path) -> Vec<String> {
-    let is_closed = |file: &Metadata| file.mode() & 0o022 == 0;
-    let Ok(folder) = folder.metadata() else { return Vec::new() };
-    ["", "-wal", "-shm"]
-        .into_iter()
-        .map(|ending| format!("{}{ending}", path.display()))
-        .filter(|file| {
-            let stranger = |file: Metadata| file.uid() != folder.uid() && is_closed(&file);
-            is_closed(&folder) && std::fs::metadata(file).is_ok_and(stranger)
-        })
-        .collect()
 }
 
 fn ineligible(
