@@ -70,7 +70,7 @@ pub enum BindError {
         source: io::Error,
     },
     /// Nobody can say whether the group exists.
-    #[error("the group {group} cannot be looked up")]
+    #[error("the group {group} cannot be looked up: try `getent group {group}`, or change control.group")]
     GroupUnknown {
         /// Its name.
         group: String,

@@ -166,6 +166,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What is wrong and what to do about it, in whole sentences.
+    pub fn with_remedy(&self) -> String {
+        format!("{self}. {}", self.remedy())
+    }
+
     /// What to do about it.
     pub fn remedy(&self) -> String {
         match self {

@@ -107,7 +107,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     }
 
     fn cannot_read(&mut self, error: StoreError) {
-        let message = error.to_string();
+        let message = error.with_remedy();
         self.learn(Event::TableUnreadable(error));
         self.requests.refuse(&NotRefreshed::StoreUnavailable(message));
         self.wakes.store_failed();

@@ -1,10 +1,10 @@
 //! Whether the store can be used: it may be readable and refuse every token, or take tokens and no records.
 
+use chrono::{DateTime, Utc};
+
 use super::State;
 use crate::engine::history::NoticeKind;
 use crate::store::StoreError;
-
-use chrono::{DateTime, Utc};
 
 /// What the store is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +51,7 @@ impl State {
     /// One use of the store fails. Said when none failed before.
     pub(super) fn store_fails(&mut self, which: Use, error: StoreError, at: DateTime<Utc>) {
         if self.health.error().is_none() {
-            let message = format!("{error}. {}", error.remedy());
-            self.note(at, NoticeKind::StoreLost, None, message);
+            self.note(at, NoticeKind::StoreLost, None, error.with_remedy());
         }
         *self.health.of(which) = Some(error);
     }

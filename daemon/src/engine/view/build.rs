@@ -10,6 +10,7 @@ use super::super::state::{Entry, Host, State};
 use super::row::{Row, Urls};
 use super::{HostRow, Identity, Loop, Snapshot, words};
 use crate::model::{CustomerId, HostKey};
+use crate::store::StoreError;
 
 impl Snapshot {
     /// What can be shown of `state`. Rows that are the same as in `before` are shared with it.
@@ -32,7 +33,7 @@ impl Snapshot {
             daemon: daemon(state, identity),
             tokens: proto::Tokens {
                 success: state.read_error().is_none(),
-                error: state.read_error().map(|error| format!("{error}. {}", error.remedy())),
+                error: state.read_error().map(StoreError::with_remedy),
                 as_of: state.table_read_at(),
                 customers: None,
                 removed: Vec::new(),
@@ -141,7 +142,7 @@ fn daemon(state: &State, identity: &Identity) -> proto::Daemon {
         revision: proto::Revision(state.revision()),
         store: identity.store.clone(),
         store_ok: state.store_error().is_none(),
-        store_error: state.store_error().map(|error| format!("{error}. {}", error.remedy())),
+        store_error: state.store_error().map(StoreError::with_remedy),
         renewals_by_login,
         renewals_by_refresh_token,
     }
