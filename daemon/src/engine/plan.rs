@@ -186,6 +186,20 @@ impl Selection {
             (Self::Due, verdict) => verdict == Verdict::Due,
         }
     }
+
+    /// Whether an operator has named the customer.
+    fn names(&self, id: &CustomerId) -> bool {
+        matches!(self, Self::Named(ids) if ids.contains(id))
+    }
+
+    /// Whether an operator wants the customer to be tried, by name or not.
+    fn asks_for(&self, id: &CustomerId) -> bool {
+        match self {
+            Self::Due => false,
+            Self::DueNow | Self::All => true,
+            Self::Named(ids) | Self::Rest(ids) => ids.contains(id),
+        }
+    }
 }
 
 /// Plans a pass that serves all these selections.
@@ -294,14 +308,13 @@ impl Accounts<'_> {
             });
             accounts.len() - 1
         });
-        let is_named = |selection: &Selection| matches!(selection, Selection::Named(ids) if ids.contains(&entry.customer.id));
-        let asks_for_all = |selection: &Selection| matches!(selection, Selection::DueNow | Selection::All);
-        if let Some(account) = accounts.get_mut(place) {
-            let is_free =
-                account.is_in_doubt() && (entry.has_worked() || self.selections.iter().any(asks_for_all));
-            if is_free || self.selections.iter().any(is_named) {
-                *account = Account::default();
-            }
+        let id = &entry.customer.id;
+        let is_named = self.selections.iter().any(|selection| selection.names(id));
+        let is_asked_for = self.selections.iter().any(|selection| selection.asks_for(id));
+        if let Some(account) = accounts.get_mut(place)
+            && (is_named || (account.is_in_doubt() && (is_asked_for || entry.has_worked())))
+        {
+            *account = Account::default();
         }
         place
     }

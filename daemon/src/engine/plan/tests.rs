@@ -579,4 +579,10 @@ fn p02_asking_for_all_is_no_leave_for_what_was_refused() {
     fail(&mut doubtful, "a", timeout(), now());
     let both = [Selection::Due, Selection::DueNow];
     assert_eq!(permission(&plan(&doubtful, after(1), &policy(), &both)), Permission::Go);
+    // Nor does it end with the pass that did not get to everyone.
+    let rest = |name| [Selection::Rest([id(name)].into())];
+    let of = |name| permission(&plan(&doubtful, after(1), &policy(), &rest(name)));
+    assert_eq!(of("b"), Permission::Go);
+    let other = [Selection::Due, Selection::Rest([id("c")].into())];
+    assert!(matches!(permission(&plan(&doubtful, after(1), &policy(), &other)), Permission::NotNow(_)));
 }
