@@ -238,8 +238,9 @@ impl State {
 
     /// Whose password is being sent, as far as is known.
     pub fn sending_passwords(&self) -> impl Iterator<Item = &CustomerId> {
-        let sends =
-            |entry: &&Entry| entry.attempting && entry.unsaved.is_none() && entry.refresh_token.is_none();
+        let sends = |entry: &&Entry| {
+            entry.attempting && entry.unsaved.is_none() && entry.usable_refresh_token().is_none()
+        };
         self.entries.values().filter(sends).map(|entry| &entry.customer.id)
     }
 

@@ -1,7 +1,7 @@
 //! Which records the store does not have yet. What is written down survives a restart; until then it must not be lost, nor
 //! overwritten by what the store still says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{CustomerId, Record};
 
@@ -17,7 +17,7 @@ pub(super) struct Unwritten {
     /// Whose record was written meanwhile: what is read of it may be older.
     just_written: BTreeSet<CustomerId>,
     /// Records of customers that left the table before they were written.
-    orphans: Vec<Record>,
+    orphans: BTreeMap<CustomerId, Record>,
 }
 
 impl Unwritten {
@@ -34,13 +34,13 @@ impl Unwritten {
     /// A customer left the table with this record.
     pub(super) fn left(&mut self, record: Record) {
         if self.changed.remove(&record.id) {
-            self.orphans.push(record);
+            self.orphaned([record]);
         }
     }
 
     /// Records of customers that are not in the table are to be written.
     pub(super) fn orphaned(&mut self, records: impl IntoIterator<Item = Record>) {
-        self.orphans.extend(records);
+        self.orphans.extend(records.into_iter().map(|record| (record.id.clone(), record)));
     }
 
     /// The table begins to be read: from now on its records may be older than what is written.
@@ -57,7 +57,7 @@ impl Unwritten {
     /// Whether what was read of this customer's record may be older than what we know, also of one that left the table.
     pub(super) fn may_be_newer(&self, id: &CustomerId) -> bool {
         [&self.changed, &self.writing, &self.just_written].iter().any(|ids| ids.contains(id))
-            || self.orphans.iter().any(|orphan| orphan.id == *id)
+            || self.orphans.contains_key(id)
     }
 
     /// Whether anything waits to be written.
@@ -79,9 +79,12 @@ impl Unwritten {
             }
         };
         let mut records: Vec<Record> = self.writing.iter().filter_map(present).cloned().collect();
-        let room = most.saturating_sub(records.len()).min(self.orphans.len());
-        self.writing.extend(self.orphans.iter().take(room).map(|orphan| orphan.id.clone()));
-        records.extend(self.orphans.drain(..room));
+        while records.len() < most
+            && let Some((id, orphan)) = self.orphans.pop_first()
+        {
+            self.writing.insert(id);
+            records.push(orphan);
+        }
         records
     }
 
@@ -100,7 +103,8 @@ impl Unwritten {
             if is_present(&record.id) {
                 self.changed.insert(record.id);
             } else {
-                self.orphans.push(record);
+                // What was learned of it meanwhile is newer.
+                self.orphans.entry(record.id.clone()).or_insert(record);
             }
         }
     }

@@ -529,6 +529,11 @@ fn p02_whose_password_is_on_its_way_is_known() {
     // Its refresh token is of no use: the password is next.
     apply(&mut state, 6, [Event::RefreshTokenRefused(id("renewing"))]);
     assert_eq!(sending(&state), ["asked", "renewing"]);
+    // As after an answer that was none, whatever token is still held.
+    let odd = Failure::UnexpectedResponse(crate::model::Unexpected::NotJson);
+    apply(&mut state, 7, [obtained("idle", 60, Via::Login), Event::Saved(id("idle")), failed("idle", odd)]);
+    apply(&mut state, 10, [Event::Attempting(id("idle"))]);
+    assert_eq!(sending(&state), ["asked", "idle", "renewing"]);
 }
 
 #[test]
