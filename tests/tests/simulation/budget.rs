@@ -5,20 +5,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use chrono::TimeDelta;
 use tbtokend::engine::handle::Outcome;
-use tbtokend::engine::pass::{Limits, budget};
-use tbtokend::engine::plan::{Policy, Selection};
-use tbtokend::engine::scheduler::{Parts, Scheduler};
-use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Lifetime, Secret};
+use tbtokend::engine::plan::Selection;
+use tbtokend::engine::scheduler::Scheduler;
+use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret};
 use tbtokend::thingsboard::{Logins, NotRenewed};
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::run::Setup;
+use super::stage;
 use super::store::Memory;
 use super::thingsboard::Servers;
-use super::world::{Mood, REQUEST_TIMEOUT, Shared, World};
+use super::world::{Mood, Shared, World};
 
 const CUSTOMERS: usize = 1_500;
 
@@ -51,15 +50,6 @@ impl Logins for Counted {
     }
 }
 
-fn policy() -> Policy {
-    Policy {
-        interval: TimeDelta::seconds(60),
-        window: TimeDelta::minutes(5),
-        lifetime: Lifetime::Jwt,
-        require_https: false,
-    }
-}
-
 /// Every token of a minute still lives.
 fn check_the_short_lived(world: &Shared, at: Duration) {
     let world = world.lock();
@@ -78,15 +68,11 @@ async fn story() {
     let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let requests = Arc::new(AtomicUsize::new(0));
     let servers = Servers { world: world.clone(), daemon: 1, killed: killed.clone() };
-    let (scheduler, handle) = Scheduler::new(Parts {
-        store: Memory { world: world.clone(), daemon: 1, killed: killed.clone() },
-        logins: Counted { servers, requests: Arc::clone(&requests) },
-        clock: world.clock(),
-        policy: policy(),
-        limits: Limits { in_flight: 512, per_host: 64, budget: budget(REQUEST_TIMEOUT) },
-        autostart: true,
-        seed: 1,
-    });
+    let (scheduler, handle) = Scheduler::new(stage::parts(
+        &world,
+        Memory { world: world.clone(), daemon: 1, killed: killed.clone() },
+        Counted { servers, requests: Arc::clone(&requests) },
+    ));
     let task = tokio::spawn(scheduler.run(shutdown.clone()));
     sleep(Duration::from_secs(70)).await;
     assert_eq!(requests.swap(0, Ordering::Relaxed), CUSTOMERS - SHORT_LIVED, "everyone has a token");
@@ -116,7 +102,5 @@ async fn story() {
 
 #[test]
 fn p12_a_slow_server_with_many_customers_holds_up_no_short_token_and_no_answer() {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(story());
+    stage::on_a_paused_clock(story());
 }

@@ -4,22 +4,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use chrono::TimeDelta;
 use tbtoken_proto::EventKind;
 use tbtokend::engine::handle::Handle;
-use tbtokend::engine::pass::{Limits, budget};
-use tbtokend::engine::plan::Policy;
-use tbtokend::engine::scheduler::{Parts, Scheduler};
-use tbtokend::model::{Lifetime, Record, Renewal};
+use tbtokend::engine::scheduler::Scheduler;
+use tbtokend::model::{Record, Renewal};
 use tbtokend::store::{Records, Saved, Store, StoreError, Table};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::run::Setup;
+use super::stage;
 use super::store::Memory;
 use super::thingsboard::Servers;
-use super::world::{Mood, REQUEST_TIMEOUT, Shared, World};
+use super::world::{Mood, Shared, World};
 
 const CUSTOMERS: usize = 6;
 
@@ -63,20 +61,11 @@ impl Store for Refusing {
 fn start(world: &Shared, saves: &Arc<Saves>, shutdown: &CancellationToken) -> (Handle, JoinHandle<()>) {
     let killed = CancellationToken::new();
     let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
-    let (scheduler, handle) = Scheduler::new(Parts {
-        store: Refusing { memory, saves: Arc::clone(saves) },
-        logins: Servers { world: world.clone(), daemon: 1, killed },
-        clock: world.clock(),
-        policy: Policy {
-            interval: TimeDelta::seconds(60),
-            window: TimeDelta::minutes(5),
-            lifetime: Lifetime::Jwt,
-            require_https: false,
-        },
-        limits: Limits { in_flight: 512, per_host: 64, budget: budget(REQUEST_TIMEOUT) },
-        autostart: true,
-        seed: 1,
-    });
+    let (scheduler, handle) = Scheduler::new(stage::parts(
+        world,
+        Refusing { memory, saves: Arc::clone(saves) },
+        Servers { world: world.clone(), daemon: 1, killed },
+    ));
     (handle, tokio::spawn(scheduler.run(shutdown.clone())))
 }
 
@@ -138,17 +127,12 @@ async fn an_end_in_the_middle() {
     assert!(world.db.records.get(&wrong).is_some_and(|record| record.failure.is_some()), "it is sent again");
 }
 
-fn in_virtual_time(story: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.unwrap().block_on(story);
-}
-
 #[test]
 fn p07_and_p11_a_database_that_refuses_tokens_is_said_once_and_costs_no_second_login() {
-    in_virtual_time(ten_minutes());
+    stage::on_a_paused_clock(ten_minutes());
 }
 
 #[test]
 fn p02_a_refusal_that_comes_after_the_order_to_end_and_a_failed_save_is_remembered() {
-    in_virtual_time(an_end_in_the_middle());
+    stage::on_a_paused_clock(an_end_in_the_middle());
 }

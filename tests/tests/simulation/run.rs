@@ -4,9 +4,8 @@ use std::fmt;
 
 use chrono::TimeDelta;
 use tbtokend::engine::handle::{Handle, NotRefreshed, Refreshed};
-use tbtokend::engine::pass::{Limits, budget};
-use tbtokend::engine::plan::{Policy, Selection};
-use tbtokend::engine::scheduler::{Parts, Scheduler};
+use tbtokend::engine::plan::Selection;
+use tbtokend::engine::scheduler::Scheduler;
 use tbtokend::model::{CustomerId, Lifetime};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -16,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::audit::{Audit, SHORT};
 use super::dice::Dice;
+use super::stage;
 use super::store::Memory;
 use super::thingsboard::Servers;
-use super::world::{REQUEST_TIMEOUT, Shared, World};
+use super::world::{Shared, World};
 
 /// What a day is made of.
 #[derive(Debug, Clone)]
@@ -84,20 +84,14 @@ impl Daemon {
             users.into_iter().for_each(|user| world.excuse_for(user, SHORT));
             (world.daemon, world.dice.roll(), world.declared_life)
         };
-        let (scheduler, handle) = Scheduler::new(Parts {
-            store: Memory { world: world.clone(), daemon: number, killed: killed.clone() },
-            logins: Servers { world: world.clone(), daemon: number, killed: killed.clone() },
-            clock: world.clock(),
-            policy: Policy {
-                interval: TimeDelta::seconds(60),
-                window: TimeDelta::minutes(5),
-                lifetime: declared_life.map_or(Lifetime::Jwt, |s| Lifetime::AtMost(TimeDelta::seconds(s))),
-                require_https: false,
-            },
-            limits: Limits { in_flight: 512, per_host: 64, budget: budget(REQUEST_TIMEOUT) },
-            autostart: true,
-            seed,
-        });
+        let store = Memory { world: world.clone(), daemon: number, killed: killed.clone() };
+        let logins = Servers { world: world.clone(), daemon: number, killed: killed.clone() };
+        let mut parts = stage::parts(world, store, logins);
+        parts.seed = seed;
+        if let Some(seconds) = declared_life {
+            parts.policy.lifetime = Lifetime::AtMost(TimeDelta::seconds(seconds));
+        }
+        let (scheduler, handle) = Scheduler::new(parts);
         let task = tokio::spawn(scheduler.run(shutdown.clone()));
         Self { number, asked: Vec::new(), handle, task, shutdown, killed }
     }
@@ -133,9 +127,7 @@ impl Daemon {
 
 /// Runs one seed.
 pub(crate) fn run(setup: &Setup) -> Sum {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(day(setup.clone()))
+    stage::on_a_paused_clock(day(setup.clone()))
 }
 
 async fn day(setup: Setup) -> Sum {

@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
 use tbtokend::engine::handle::Handle;
-use tbtokend::engine::pass::{Limits, budget};
-use tbtokend::engine::plan::{Policy, Selection};
-use tbtokend::engine::scheduler::{Parts, Scheduler};
-use tbtokend::model::{Lifetime, Record, Renewal};
+use tbtokend::engine::plan::Selection;
+use tbtokend::engine::scheduler::Scheduler;
+use tbtokend::model::{Record, Renewal};
 use tbtokend::store::{Records, Saved, Store, StoreError, Table};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::run::Setup;
+use super::stage;
 use super::store::Memory;
 use super::thingsboard::Servers;
-use super::world::{Mood, REQUEST_TIMEOUT, Shared, World};
+use super::world::{Mood, Shared, World};
 
 /// A database behind a disk that hangs, for as long as `hangs` says so.
 struct Hanging {
@@ -52,8 +51,6 @@ impl Store for Hanging {
     }
 }
 
-const INTERVAL: TimeDelta = TimeDelta::seconds(60);
-
 /// The loop answers at once, whatever hangs.
 async fn silence(handle: &Handle) -> Duration {
     let answer = timeout(Duration::from_millis(1), handle.silence()).await;
@@ -62,27 +59,16 @@ async fn silence(handle: &Handle) -> Duration {
 
 /// Runs `story` on a world with a database that can be made to hang.
 fn on_a_paused_clock<F: Future<Output = ()>>(story: impl FnOnce(Handle, watch::Sender<bool>, Shared) -> F) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
+    stage::on_a_paused_clock(async {
         let world = Shared::new(World::new(Setup { customers: 1_500, hosts: 2, daemons: 1, ..Setup::of(1) }));
         let killed = CancellationToken::new();
         let (hang, hangs) = watch::channel(false);
         let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
-        let (scheduler, handle) = Scheduler::new(Parts {
-            store: Hanging { memory, hangs },
-            logins: Servers { world: world.clone(), daemon: 1, killed },
-            clock: world.clock(),
-            policy: Policy {
-                interval: INTERVAL,
-                window: TimeDelta::minutes(5),
-                lifetime: Lifetime::Jwt,
-                require_https: false,
-            },
-            limits: Limits { in_flight: 512, per_host: 64, budget: budget(REQUEST_TIMEOUT) },
-            autostart: true,
-            seed: 1,
-        });
+        let (scheduler, handle) = Scheduler::new(stage::parts(
+            &world,
+            Hanging { memory, hangs },
+            Servers { world: world.clone(), daemon: 1, killed },
+        ));
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(scheduler.run(shutdown.clone()));
         sleep(Duration::from_secs(20)).await;

@@ -1,0 +1,33 @@
+//! What all stories share: a daemon with the usual settings, and a clock that stands still unless everyone waits.
+
+use chrono::TimeDelta;
+use tbtokend::engine::pass::{Limits, budget};
+use tbtokend::engine::plan::Policy;
+use tbtokend::engine::scheduler::Parts;
+use tbtokend::model::Lifetime;
+
+use super::world::{REQUEST_TIMEOUT, Shared};
+
+/// The usual daemon over this store and these servers.
+pub(crate) fn parts<S, L>(world: &Shared, store: S, logins: L) -> Parts<S, L> {
+    Parts {
+        store,
+        logins,
+        clock: world.clock(),
+        policy: Policy {
+            interval: TimeDelta::seconds(60),
+            window: TimeDelta::minutes(5),
+            lifetime: Lifetime::Jwt,
+            require_https: false,
+        },
+        limits: Limits { in_flight: 512, per_host: 64, budget: budget(REQUEST_TIMEOUT) },
+        autostart: true,
+        seed: 1,
+    }
+}
+
+/// Plays a story on tokio's paused clock.
+pub(crate) fn on_a_paused_clock<T>(story: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(story)
+}
