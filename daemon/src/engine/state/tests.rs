@@ -1,5 +1,7 @@
 //! How each fact changes what is known, as far as it is not told beside the rooms of the state.
 
+mod store;
+
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -140,76 +142,6 @@ fn changed_since(state: &State, revision: u64) -> Vec<&str> {
 }
 
 #[test]
-fn p07_a_token_that_cannot_be_saved_is_kept_until_its_end() {
-    let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), save_failed("a")]);
-    let note = failure(&state, "a");
-    assert_eq!((note.kind, note.permanent, note.consecutive), (FailureKind::Database, false, 2));
-    assert_eq!(note.next_attempt_at, None, "it waits for the store, not for a time");
-    // Another password is no other row: the token may still be written.
-    let mut other_password = row("a");
-    other_password.credentials.password = Secret::new("changed");
-    apply(&mut state, 60, [read(vec![other_password])]);
-    assert!(entry(&state, "a").unsaved.is_some());
-    state.advance(after(3_600) - TimeDelta::milliseconds(1));
-    assert!(entry(&state, "a").unsaved.is_some());
-    state.advance(after(3_600));
-    assert!(entry(&state, "a").unsaved.is_none(), "nobody wants a token that has ended");
-}
-
-#[test]
-fn p06_a_token_that_waits_is_dropped_with_the_url_or_the_user_that_it_is_for() {
-    let (mut other_user, mut other_url) = (row("a"), row("a"));
-    other_user.credentials.username = "another".to_owned();
-    other_url.row_url = format!("{URL}/");
-    for changed in [other_user, other_url] {
-        let mut state = state(vec![row("a")]);
-        apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), read(vec![changed])]);
-        assert!(entry(&state, "a").unsaved.is_none());
-    }
-    // Who fails has no token that waits, unless it is the store that fails.
-    let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), failed("a", strained())]);
-    assert!(entry(&state, "a").unsaved.is_none());
-}
-
-#[test]
-fn what_is_saved_is_known_without_another_look_at_the_table() {
-    let mut state = state(vec![row("a"), row("b")]);
-    apply(&mut state, 0, [failed("a", strained()), failed("a", strained())]);
-    assert!(told(&mut state).len() == 2 && !unrecorded(&mut state).is_empty());
-    let before = state.revision();
-    apply(&mut state, 60, [Event::PassStarted { trigger: Trigger::Schedule, attempts: 1 }]);
-    apply(&mut state, 61, [Event::Attempting(id("a"))]);
-    assert!(entry(&state, "a").attempting);
-    apply(&mut state, 62, [obtained("a", 3_600, Via::Login)]);
-    let waits = entry(&state, "a");
-    assert_eq!((waits.status, waits.latency), (TokenStatus::Missing, Some(Duration::from_millis(120))));
-    assert!(waits.attempting && waits.known == Known::Proven && waits.refresh_token.is_some());
-    apply(&mut state, 63, [Event::Saved(id("a"))]);
-    let saved = entry(&state, "a");
-    assert_eq!((saved.status, saved.customer.expiry), (TokenStatus::Valid, Some(after(3_600))));
-    assert!(
-        saved.customer.has_token && !saved.attempting && saved.unsaved.is_none() && saved.latency.is_none()
-    );
-    let record = &saved.record;
-    assert_eq!((record.renewals, record.last_success_at, record.updated_at), (1, Some(after(63)), after(63)));
-    assert!(record.failure.is_none());
-    apply(&mut state, 64, [Event::PassFinished]);
-    assert_eq!(state.pass(), PassCounts { total: 1, updated: 1, errors: 0 });
-    assert_eq!(changed_since(&state, before), ["a"]);
-    assert_eq!(unrecorded(&mut state), [("a".to_owned(), None)]);
-    let kinds =
-        [NoticeKind::PassStarted, NoticeKind::Recovered, NoticeKind::Renewed, NoticeKind::PassFinished];
-    let names = ["", "a", "a", ""];
-    let expected: Vec<_> = kinds.into_iter().zip(names).collect();
-    assert_eq!(told(&mut state), told_of(&expected));
-    // Once is enough.
-    apply(&mut state, 65, [Event::Saved(id("a")), Event::Saved(id("nobody"))]);
-    assert_eq!((state.pass().updated, told(&mut state)), (1, Vec::new()));
-}
-
-#[test]
 fn renewals_are_counted_by_what_they_needed() {
     let mut state = state(vec![row("a")]);
     apply(&mut state, 0, [obtained("a", 60, Via::Login), Event::Saved(id("a"))]);
@@ -217,106 +149,6 @@ fn renewals_are_counted_by_what_they_needed() {
     assert_eq!(state.renewals_by(), (1, 2));
     apply(&mut state, 4, [Event::RefreshTokenRefused(id("a"))]);
     assert!(entry(&state, "a").refresh_token.is_none());
-}
-
-#[test]
-fn a_token_that_is_not_wanted_any_more_ends_what_was_wrong() {
-    let mut state = state(vec![row("a"), row("b")]);
-    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), failed("b", strained())]);
-    unrecorded(&mut state);
-    apply(
-        &mut state,
-        10,
-        [Event::Attempting(id("a")), Event::Superseded(id("a")), Event::Superseded(id("b"))],
-    );
-    let a = entry(&state, "a");
-    assert!(a.record.failure.is_none() && a.unsaved.is_none() && !a.attempting);
-    assert_eq!(a.record.updated_at, after(11));
-    assert!(entry(&state, "b").record.failure.is_none());
-    let expected = ["a", "b"].map(|name| (name.to_owned(), None));
-    assert_eq!(unrecorded(&mut state), expected);
-    assert_eq!(told(&mut state).last(), Some(&(NoticeKind::Warning, "b".to_owned())));
-}
-
-#[test]
-fn the_loss_of_the_store_is_told_once_and_so_is_its_return() {
-    use NoticeKind::{StoreBack, StoreLost};
-    let unreadable = || Event::TableUnreadable(away());
-    let unwritable = || Event::RecordsFailed { records: Vec::new(), error: away() };
-    let cases: [(&str, Vec<Event>, &[NoticeKind], bool); 6] = [
-        (
-            "reads",
-            vec![unreadable(), unreadable(), read(vec![]), read(vec![])],
-            &[StoreLost, StoreBack],
-            true,
-        ),
-        ("writes", vec![unwritable(), unwritable(), Event::Recorded], &[StoreLost, StoreBack], true),
-        ("a save", vec![unwritable(), Event::Saved(id("x")), Event::Recorded], &[StoreLost, StoreBack], true),
-        ("reads only", vec![unwritable(), unreadable(), read(vec![])], &[StoreLost], false),
-        ("writes only", vec![unreadable(), unwritable(), Event::Recorded], &[StoreLost], false),
-        (
-            "both",
-            vec![unreadable(), unwritable(), Event::Recorded, read(vec![])],
-            &[StoreLost, StoreBack],
-            true,
-        ),
-    ];
-    for (what, events, kinds, ok) in cases {
-        let mut state = state(vec![]);
-        apply(&mut state, 0, events);
-        let expected: Vec<_> = kinds.iter().map(|kind| (*kind, "")).collect();
-        assert_eq!(told(&mut state), told_of(&expected), "{what}");
-        assert_eq!(state.store_error().is_none(), ok, "{what}");
-    }
-    let mut state = state(vec![]);
-    apply(&mut state, 5, [unreadable()]);
-    assert_eq!((state.read_error(), state.table_read_at()), (Some(&away()), Some(now())), "it was read once");
-    let message = state.history().share().iter().last().unwrap().message.clone();
-    assert!(message.starts_with("customers.db is gone. ") && message.len() > 30, "{message}");
-}
-
-#[test]
-fn records_that_could_not_be_written_wait_again_also_of_who_has_left() {
-    let mut state = state(vec![row("stays"), row("leaves")]);
-    apply(&mut state, 0, [failed("stays", strained()), failed("leaves", strained())]);
-    assert!(state.has_unrecorded());
-    let records = state.take_unrecorded(1000);
-    assert_eq!((records.len(), state.has_unrecorded()), (2, false));
-    apply(&mut state, 10, [read(vec![row("stays")]), Event::RecordsFailed { records, error: away() }]);
-    let failing = |name: &str| (name.to_owned(), Some(FailureKind::ServerError));
-    assert!(state.has_unrecorded());
-    assert_eq!(unrecorded(&mut state), [failing("stays"), failing("leaves")]);
-    apply(&mut state, 20, [Event::Recorded]);
-    assert!(!state.has_unrecorded());
-    // Only one who has left is left: that is reason enough to write.
-    let orphan = Record { id: id("gone"), ..entry(&state, "stays").record.clone() };
-    apply(&mut state, 30, [Event::RecordsFailed { records: vec![orphan], error: away() }]);
-    assert!(state.has_unrecorded());
-}
-
-/// What another daemon wrote counts; what we are writing ourselves may be missing from a look that began before.
-#[test]
-fn p02_what_the_store_says_of_a_record_that_is_on_its_way_is_older() {
-    let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [failed("a", strained())]);
-    // As the store has it: no failure, and by the clock of whoever wrote that it is newer.
-    let stale = Record { failure: None, updated_at: after(1_000), ..entry(&state, "a").record.clone() };
-    let look = |state: &mut State| {
-        apply(state, 10, [Event::TableRead(table(vec![row("a")], vec![stale.clone()]))]);
-        entry(state, "a").record.failure.is_some()
-    };
-    assert!(look(&mut state), "it waits to be written");
-    let records = state.take_unrecorded(1000);
-    assert!(look(&mut state), "it is being written");
-    apply(&mut state, 11, [Event::Reading, Event::Recorded]);
-    assert!(look(&mut state), "it was written after the look had begun");
-    apply(&mut state, 12, [Event::RecordsFailed { records, error: away() }]);
-    assert!(look(&mut state), "it waits again");
-    state.take_unrecorded(1000);
-    apply(&mut state, 13, [Event::Recorded, Event::Reading]);
-    let before = state.revision();
-    assert!(!look(&mut state), "the look began after all that");
-    assert_eq!(changed_since(&state, before), ["a"]);
 }
 
 #[test]
@@ -507,13 +339,6 @@ fn a_token_that_ends_is_told_once_and_one_that_never_was_is_not() {
 fn the_next_change_is_the_earliest_of_all() {
     let mut state = state(vec![ending("a", 1_000), ending("b", 400), ending("c", 2_000), row("d")]);
     assert_eq!(state.advance(now()), Some(after(100) + TimeDelta::milliseconds(1)));
-}
-
-#[test]
-fn a_save_that_fails_is_the_loss_of_the_store() {
-    let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a")]);
-    assert_eq!(state.store_error(), Some(&away()));
 }
 
 #[test]
