@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use tokio::task::JoinError;
 use tracing::{debug, error, info, warn};
 
 use super::kind::Kind;
@@ -58,9 +59,16 @@ pub fn skipped(now: DateTime<Utc>) {
     warn!(event = Kind::Skipped.name(), "⏰ [{now}] The pass before is still running; this one is skipped");
 }
 
-/// Something that should not be possible.
-pub fn bug(what: &str, error: &dyn std::error::Error) {
-    error!(event = Kind::Bug.name(), "{what}: {error}; this is a bug in tbtokend, please report it");
+/// A task broke, which should not be possible.
+pub fn bug(what: &str, error: &JoinError) {
+    let end = end_of(error);
+    error!(event = Kind::Bug.name(), "{what}: {end}; this is a bug in tbtokend, please report it");
+}
+
+/// How a task ended. Its own words are not repeated: they hold the message of its panic, which may quote anything, and which
+/// has been told as far as it may be.
+fn end_of(error: &JoinError) -> &'static str {
+    if error.is_panic() { "its task panicked, see the line before" } else { "its task was cancelled" }
 }
 
 /// The same, where it was noticed by a panic.
@@ -200,6 +208,17 @@ mod tests {
     fn logged(panic: fn(&str)) -> String {
         let secret = ["hun", "ter2"].concat();
         words(&*std::panic::catch_unwind(|| panic(&secret)).unwrap_err())
+    }
+
+    #[tokio::test]
+    async fn p05_a_task_that_panics_does_not_quote_either() {
+        let secret = ["hun", "ter2"].concat();
+        let broken = tokio::spawn(async move { panic!("of {secret}") }).await.unwrap_err();
+        assert!(broken.to_string().contains("hunter2"), "its own words do: {broken}");
+        assert_eq!(end_of(&broken), "its task panicked, see the line before");
+        let cancelled = tokio::spawn(std::future::pending::<()>());
+        cancelled.abort();
+        assert_eq!(end_of(&cancelled.await.unwrap_err()), "its task was cancelled");
     }
 
     #[test]
