@@ -34,9 +34,6 @@ fn a_wrong_key_or_value_is_named() {
         ("store.path", "", &["store.path"]),
         ("control.mode", "rw", &["control.mode"]),
         ("log.level", "loud", &["log.level", "off, error"]),
-        ("thingsboard.proxy", "not a url", &["thingsboard.proxy", "URL"]),
-        ("thingsboard.ca_file", "/no/such.pem", &["thingsboard.ca_file", "/no/such.pem", "cannot be read"]),
-        ("thingsboard.ca_file", "/dev/null", &["thingsboard.ca_file", "no certificate"]),
         ("control.group", "no-such-group", &["control.group", "there is no group"]),
     ] {
         let said = refusal(&Installation::new().with(key, value));
@@ -53,6 +50,7 @@ fn a_proxy_and_an_authority_that_cannot_be_used_are_refused_and_a_password_in_th
     let empty = installation.folder().join("empty.pem");
     std::fs::write(&empty, "no certificate\n").unwrap();
     for (key, value, words) in [
+        ("thingsboard.proxy", "not a url", "URL"),
         ("thingsboard.proxy", "http://user:canary-pw-proxy@:x", "write for example http://"),
         ("thingsboard.ca_file", "/nowhere/ca.pem", "/nowhere/ca.pem cannot be read"),
         ("thingsboard.ca_file", empty.to_str().unwrap(), "holds no certificate"),
