@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use chrono::TimeDelta;
+
 /// What may be shown is the same in a journal as on a screen.
 pub use tbtoken_proto::words::printable;
 
@@ -38,6 +40,18 @@ pub fn with_causes(error: &dyn Error) -> String {
         cause = error.source();
     }
     printable(&text)
+}
+
+/// A length of time in its two largest units.
+pub fn length(time: TimeDelta) -> String {
+    let (days, hours) = (time.num_days(), time.num_hours() % 24);
+    let (minutes, seconds) = (time.num_minutes() % 60, time.num_seconds() % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {seconds} s"),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
+
 use super::plan::Trigger;
 use crate::model::{CustomerId, Failure, HostKey, Record, Renewal, Secret, Skew};
 use crate::store::{StoreError, Table};
@@ -39,7 +41,12 @@ pub enum Event {
         skew: Skew,
     },
     /// The token is in the table.
-    Saved(CustomerId),
+    Saved {
+        /// Whose.
+        id: CustomerId,
+        /// The expiry that was written with it.
+        expiry: DateTime<Utc>,
+    },
     /// The row has changed meanwhile or holds a token that lives longer; the new one is dropped.
     Superseded(CustomerId),
     /// No token came, or it can never be saved.
@@ -89,6 +96,8 @@ pub enum Event {
         /// Why.
         error: StoreError,
     },
+    /// The clock was found to be set back by this much.
+    ClockSetBack(TimeDelta),
     /// An operator started the loop.
     LoopStarted,
     /// An operator stopped the loop.

@@ -222,7 +222,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 let now = self.tools.clock.now();
                 let took = TimeDelta::from_std(latency).unwrap_or_default();
                 let skew = Skew::measure(token.issued_at(), now, took);
-                let renewal = Renewal::new(&attempt.customer, token, now, self.tools.lifetime);
+                let mut renewal = Renewal::new(&attempt.customer, token, now, self.tools.lifetime);
+                renewal.replaces = attempt.replaces;
                 self.obtained.push_back(renewal.clone());
                 let renewal = Box::new(renewal);
                 self.report(Event::Obtained { renewal, refresh_token, via, latency, skew }).await;
@@ -346,7 +347,7 @@ fn signal(failure: Option<&Failure>) -> Signal {
 fn outcome_event(renewal: &Renewal, outcome: Saved) -> Event {
     let id = renewal.id.clone();
     match outcome {
-        Saved::Written => Event::Saved(id),
+        Saved::Written => Event::Saved { id, expiry: renewal.expiry },
         Saved::Superseded => Event::Superseded(id),
         Saved::Refused { number } => {
             let why =

@@ -106,6 +106,8 @@ pub struct Attempt {
     pub base: BaseUrl,
     /// What to try before the password; it was obtained with exactly these credentials.
     pub refresh_token: Option<Secret>,
+    /// The expiry in its row, if the new one may be earlier: see [`Entry::replaceable`].
+    pub replaces: Option<DateTime<Utc>>,
     /// What speaks for its credentials.
     pub proof: Proof,
     /// Its place in [`Plan::accounts`]: those with the same URL, user and password share one.
@@ -147,33 +149,26 @@ pub fn verdict(entry: &Entry, now: DateTime<Utc>, policy: &Policy) -> Verdict {
         return Verdict::Save;
     }
     let window = entry.window(policy.window);
-    let status = TokenStatus::at(now, entry.customer.has_token, entry.customer.expiry, window);
+    let status = TokenStatus::at(now, entry.customer.has_token, entry.ends_at(), window);
+    let is_fine = status == TokenStatus::Valid && !entry.is_misdated(policy.window);
     match &entry.record.failure {
         Some(failure) if failure.permanent => Verdict::Parked,
-        Some(failure) if status != TokenStatus::Valid => match failure.next_attempt_at {
-            Some(until) if until > now && !was_set_back(failure, until, now, policy) => {
-                Verdict::Wait { until }
-            }
+        Some(failure) if !is_fine => match failure.next_attempt_at {
+            Some(until) if until > now && !is_beyond_all(until, now, policy) => Verdict::Wait { until },
             _ => Verdict::Due,
         },
-        _ => match entry.customer.expiry {
+        _ => match entry.ends_at() {
             // The token is still valid at the first instant of its window.
-            Some(expiry) if status == TokenStatus::Valid => {
-                Verdict::Rest { until: expiry - window + TimeDelta::milliseconds(1) }
-            }
+            Some(end) if is_fine => Verdict::Rest { until: end - window + TimeDelta::milliseconds(1) },
             _ => Verdict::Due,
         },
     }
 }
 
-/// Whether the clock was set back since that failure: it lies in the future, or its wait is beyond all back-off. Such a
-/// wait means nothing any more; by the new clock the token may even live again.
-fn was_set_back(failure: &FailureNote, until: DateTime<Utc>, now: DateTime<Utc>, policy: &Policy) -> bool {
-    failure.at > now + CLOCKS_AGREE || until - now > policy.backoff().longest()
+/// Whether a wait is beyond all back-off: it was reckoned by another clock, and means nothing.
+fn is_beyond_all(until: DateTime<Utc>, now: DateTime<Utc>, policy: &Policy) -> bool {
+    until - now > policy.backoff().longest()
 }
-
-/// How far the clocks of two daemons on one table may be apart; a failure that much ahead was noted by the other one.
-const CLOCKS_AGREE: TimeDelta = TimeDelta::seconds(5);
 
 impl Selection {
     fn picks(&self, id: &CustomerId, verdict: Verdict) -> bool {
@@ -218,7 +213,9 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
         let verdict = verdict(entry, now, policy);
         match (&entry.unsaved, selections.iter().any(|selection| selection.picks(id, verdict))) {
             // Whatever was asked for: nobody logs in again for a token that is here.
-            (Some(renewal), _) => plan.saves.push(Renewal::clone(renewal)),
+            (Some(renewal), _) => {
+                plan.saves.push(Renewal { replaces: entry.replaceable(), ..Renewal::clone(renewal) });
+            }
             (None, true) => plan.add(entry, policy, &mut accounts),
             (None, false) if verdict == Verdict::Parked && reports_parked(id) => plan.parked.push(id.clone()),
             (None, false) => {}
@@ -231,10 +228,11 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
     }
     // Whoever ends first. Those last who fail and have no token to lose: the sick must not hold up the others.
     plan.attempts.sort_by_cached_key(|attempt| {
-        let fails = state.entry(&attempt.customer.id).is_some_and(|entry| entry.record.failure.is_some());
-        let Customer { has_token, expiry, .. } = attempt.customer;
-        let has_ended = !has_token || expiry.is_none_or(|expiry| expiry < now);
-        (fails && has_ended, expiry)
+        let entry = state.entry(&attempt.customer.id);
+        let fails = entry.is_some_and(|entry| entry.record.failure.is_some());
+        let ends_at = entry.and_then(Entry::ends_at);
+        let has_ended = !attempt.customer.has_token || ends_at.is_none_or(|end| end < now);
+        (fails && has_ended, ends_at)
     });
     plan
 }
@@ -253,6 +251,7 @@ impl Plan {
                     customer: customer.clone(),
                     base,
                     refresh_token: entry.usable_refresh_token().cloned(),
+                    replaces: entry.replaceable(),
                     proof: Proof::of(entry),
                     account,
                 });

@@ -29,7 +29,7 @@ use super::pass::{Gates, Limits};
 use super::plan::{Policy, Trigger};
 use super::state::State;
 use super::view::{Identity, LastRun, Loop, Snapshot};
-use crate::clock::Clock;
+use crate::clock::{Clock, SetBack};
 use crate::store::Store;
 use crate::telemetry;
 use crate::thingsboard::Logins;
@@ -68,6 +68,7 @@ pub struct Scheduler<S, L> {
     store: Arc<S>,
     logins: Arc<L>,
     clock: Clock,
+    set_back: SetBack,
     policy: Policy,
     limits: Limits,
     rng: StdRng,
@@ -126,6 +127,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             store: Arc::new(parts.store),
             logins: Arc::new(parts.logins),
             clock: parts.clock,
+            set_back: SetBack::default(),
             policy: parts.policy,
             limits: parts.limits,
             rng: StdRng::seed_from_u64(parts.seed),
@@ -192,6 +194,9 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 
     /// What happens is worked in at once; nothing here waits.
     fn handle(&mut self, input: Input) {
+        if let Some(by) = self.set_back.look(self.clock.now(), Instant::now()) {
+            self.learn(Event::ClockSetBack(by));
+        }
         match input {
             // These are not of the job.
             Input::Fact(Event::Recorded | Event::RecordsFailed { .. }) => {}
@@ -244,11 +249,11 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             self.recorder.hold();
         }
         self.has_left_over |= matches!(event, Event::LeftOver(_));
-        if matches!(event, Event::Saved(_)) {
+        if matches!(event, Event::Saved { .. }) {
             self.recorder.release();
             self.wakes.store_worked();
         }
-        self.requests.note(&event, &self.state);
+        self.requests.note(&event);
         self.state.apply(event, self.clock.now(), self.rng.random());
         self.display.outdate();
     }

@@ -1,5 +1,6 @@
 //! What is known of each customer, and how each fact changes it. Pure: facts, the time and a roll of the dice go in.
 
+mod clock;
 mod entry;
 mod failing;
 mod health;
@@ -203,7 +204,7 @@ impl State {
                 self.obtained(renewal, refresh_token, via, latency, skew, at);
             }
             Event::RefreshTokenRefused(id) => self.refresh_token_refused(&id),
-            Event::Saved(id) => self.saved(&id, at),
+            Event::Saved { id, expiry } => self.saved(&id, expiry, at),
             Event::Superseded(id) => self.superseded(&id, at),
             Event::Failed { id, failure } => self.failed(&id, &failure, at, roll),
             Event::SaveFailed { ids, error } => {
@@ -231,6 +232,7 @@ impl State {
                 self.unwritten.not_written(records, |id| self.entries.contains_key(id));
                 self.store_fails(Use::Record, error, at);
             }
+            Event::ClockSetBack(by) => self.clock_set_back(by, at),
             Event::LoopStarted => self.note(at, NoticeKind::Started, None, "the loop was started".to_owned()),
             Event::LoopStopped => self.note(at, NoticeKind::Stopped, None, "the loop was stopped".to_owned()),
         }

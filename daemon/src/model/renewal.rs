@@ -19,6 +19,9 @@ pub struct Renewal {
     pub life: TimeDelta,
     /// The end of that life by our clock.
     pub expiry: DateTime<Utc>,
+    /// An expiry that was reckoned by a clock that has been set back since. If the row still says it, the new one takes its
+    /// place, though it is earlier.
+    pub replaces: Option<DateTime<Utc>>,
 }
 
 impl Renewal {
@@ -34,6 +37,12 @@ impl Renewal {
             token,
             life,
             expiry,
+            replaces: None,
         }
+    }
+
+    /// Whether it may be written over this expiry of a token.
+    pub fn may_replace(&self, expiry: DateTime<Utc>) -> bool {
+        expiry <= self.expiry || self.replaces == Some(expiry)
     }
 }

@@ -114,7 +114,8 @@ impl World {
         let row = self.rows.get_mut(&user).unwrap();
         row.held.take_if(|(_, jwt, _)| jwt == renewal.token.jwt().expose());
         let is_same = row.present && url(row.host) == renewal.row_url;
-        if !is_same || before.is_some_and(|before| before >= renewal.expiry) {
+        let is_kept = |before| before >= renewal.expiry && renewal.replaces != Some(before);
+        if !is_same || before.is_some_and(is_kept) {
             return Saved::Superseded;
         }
         self.check_fresh(user, "when its new token came");

@@ -15,6 +15,7 @@ on_every_store! {
     p06_a_row_that_is_gone_is_left_alone,
     p06_a_url_or_a_user_is_compared_to_the_letter,
     p06_a_later_expiry_is_not_overwritten,
+    p06_an_expiry_of_our_own_that_is_ahead_of_its_time_is_replaced,
     an_expiry_without_a_token_guards_nothing,
     a_token_without_an_expiry_guards_nothing,
     a_row_without_a_url_is_written_while_it_has_none,
@@ -158,6 +159,27 @@ async fn p06_a_later_expiry_is_not_overwritten(ground: Ground) {
         place.set(1, "tbtokenexpiry", Some(&theirs)).await;
         assert_eq!(place.store.save(vec![renewal]).await, [saved], "{theirs}");
         assert_eq!(place.token(1).await.as_deref() == Some("theirs"), saved == Saved::Superseded);
+    }
+}
+
+/// What the daemon wrote itself by a clock that has been set back since.
+async fn p06_an_expiry_of_our_own_that_is_ahead_of_its_time_is_replaced(ground: Ground) {
+    for (ours, saved) in [
+        ("2026-11-23T15:14:00", Saved::Written),
+        ("2026-11-23T15:15:00", Saved::Superseded),
+        ("2026-11-23T14:16:00", Saved::Superseded),
+    ] {
+        let place = Place::new(ground).await;
+        let suffix = if ground.is_mssql() { "" } else { "Z" };
+        let ahead = format!("2026-11-23T15:14:00{suffix}");
+        place.insert(&[Line { token: Some("dead"), expiry: Some(&ahead), ..line(1) }]).await;
+        let table = place.store.read().await;
+        let mut renewal = place.renewal(1, NOW).await;
+        renewal.replaces = table.customers[0].expiry;
+        // Somebody else has written meanwhile, or nobody.
+        place.set(1, "tbtokenexpiry", Some(&format!("{ours}{suffix}"))).await;
+        assert_eq!(place.store.save(vec![renewal]).await, [saved], "{ours}");
+        assert_eq!(place.token(1).await.as_deref() == Some("dead"), saved == Saved::Superseded);
     }
 }
 

@@ -78,6 +78,11 @@ mod on_servers {
             assert_eq!(found(2), at("2026-11-23T14:03:07Z"), "{expiry}");
             let stored = place.expiry(1).await.unwrap();
             assert!(stored.starts_with("2026-11-23 14:15:31"), "{expiry}: {stored}");
+            // The clock is set back: what is known to be ours may be replaced, whatever the type.
+            let mut earlier = place.renewal(1, "2026-11-23T13:00:00Z").await;
+            assert_eq!(place.store.save(vec![earlier.clone()]).await, [Saved::Superseded], "{expiry}");
+            earlier.replaces = Some(found(1));
+            assert_eq!(place.store.save(vec![earlier]).await, [Saved::Written], "{expiry}");
         }
     }
 
@@ -94,8 +99,10 @@ mod on_servers {
         }
         let later = place.renewal(1, "2026-11-23T14:01:00Z").await;
         assert_eq!(place.store.save(vec![later]).await, [Saved::Written]);
-        let earlier = place.renewal(1, "2026-11-23T14:00:00Z").await;
-        assert_eq!(place.store.save(vec![earlier]).await, [Saved::Superseded]);
+        let mut earlier = place.renewal(1, "2026-11-23T14:00:00Z").await;
+        assert_eq!(place.store.save(vec![earlier.clone()]).await, [Saved::Superseded]);
+        earlier.replaces = Some(at("2026-11-23T14:16:00Z"));
+        assert_eq!(place.store.save(vec![earlier]).await, [Saved::Written]);
     }
 
     /// Ours is a whole second; theirs may be any tick around it.

@@ -194,6 +194,7 @@ mod tests {
                     expiry: None,
                 },
                 refresh_token: (*proof == Proof::RefreshToken).then(|| Secret::new("refresh")),
+                replaces: None,
                 proof: *proof,
                 account,
             }

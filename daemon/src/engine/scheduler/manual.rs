@@ -133,17 +133,14 @@ impl Requests {
         }
     }
 
-    /// Notes what became of a customer. `state` is as it was before the event.
-    pub(super) fn note(&mut self, event: &Event, state: &State) {
+    /// Notes what became of a customer.
+    pub(super) fn note(&mut self, event: &Event) {
         if self.served.is_empty() {
             return;
         }
         match event {
-            Event::Saved(id) => {
-                let expiry = state.entry(id).and_then(|entry| entry.unsaved.as_ref()).map(|new| new.expiry);
-                if let Some(expiry) = expiry {
-                    self.outcomes.insert(id.clone(), Outcome::Renewed(expiry));
-                }
+            Event::Saved { id, expiry } => {
+                self.outcomes.insert(id.clone(), Outcome::Renewed(*expiry));
             }
             Event::Failed { id, failure } => {
                 let outcome = Outcome::Failed(failure.kind(), failure.to_string());
@@ -286,13 +283,13 @@ mod tests {
 
     #[test]
     fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_those_who_are_left() {
-        let (mut requests, state) = (Requests::default(), state());
+        let mut requests = Requests::default();
         let mut all = ask(&mut requests, Selection::All);
         let mut named = ask(&mut requests, Selection::Named(["b", "c"].map(id).into()));
         let done = ask(&mut requests, Selection::Named(["a"].map(id).into()));
         requests.begin();
         for event in [failed("a"), failed("b"), Event::LeftOver(id("c")), Event::LeftOver(id("d"))] {
-            requests.note(&event, &state);
+            requests.note(&event);
         }
         requests.answer();
         assert_eq!(names(done), ["a"]);
@@ -309,7 +306,7 @@ mod tests {
         );
         // Someone else is tried in the same pass: that is none of their business.
         for event in [failed("c"), failed("d"), failed("e")] {
-            requests.note(&event, &state);
+            requests.note(&event);
         }
         requests.answer();
         assert_eq!(names(all), ["a", "b", "c", "d"]);
@@ -337,11 +334,11 @@ mod tests {
 
     #[test]
     fn a_refresh_that_cannot_go_on_says_what_was_done() {
-        let (mut requests, state) = (Requests::default(), state());
+        let mut requests = Requests::default();
         let mut all = ask(&mut requests, Selection::All);
         requests.begin();
-        requests.note(&failed("a"), &state);
-        requests.note(&Event::LeftOver(id("b")), &state);
+        requests.note(&failed("a"));
+        requests.note(&Event::LeftOver(id("b")));
         requests.answer();
         requests.refuse_waiting();
         let details = all.try_recv().unwrap().unwrap();
@@ -351,17 +348,17 @@ mod tests {
 
     #[test]
     fn whoever_names_somebody_unknown_is_told_all_the_names_and_nobody_is_tried_for_it() {
-        let (mut requests, state) = (Requests::default(), state());
+        let mut requests = Requests::default();
         let unknown = ask(&mut requests, Selection::Named(["z", "b", "y"].map(id).into()));
         let known = ask(&mut requests, Selection::Named(["k"].map(id).into()));
         let all = ask(&mut requests, Selection::All);
         requests.begin();
         let plan = Plan { unknown: ["z", "b", "y"].map(id).into(), ..Plan::default() };
-        requests.planned(&plan, &state);
+        requests.planned(&plan, &state());
         assert_eq!(requests.selections().len(), 2);
         let refusal = { unknown }.try_recv().unwrap();
         assert_eq!(refusal, Err(NotRefreshed::Unknown(["b", "y", "z"].map(id).into())), "in order");
-        requests.note(&failed("k"), &state);
+        requests.note(&failed("k"));
         requests.answer();
         assert_eq!((names(known), names(all)), (vec!["k".to_owned()], vec!["k".to_owned()]));
     }
@@ -410,13 +407,13 @@ mod tests {
         requests.planned(&Plan { parked: vec![id("parked")], ..Plan::default() }, &state);
         let error = crate::store::StoreError::Gone { place: "customers.db".to_owned() };
         for event in [
-            Event::Saved(id("saved")),
+            Event::Saved { id: id("saved"), expiry },
             Event::SaveFailed { ids: vec![id("unsaved")], error },
             Event::Superseded(id("superseded")),
             Event::Deferred { id: id("cut"), why: None },
             Event::Deferred { id: id("deferred"), why: Some(Failure::ServerError { status: 502 }) },
         ] {
-            requests.note(&event, &state);
+            requests.note(&event);
         }
         requests.answer();
         let skipped = |words: &str| Outcome::Skipped(words.to_owned());
@@ -439,7 +436,7 @@ mod tests {
         // The next pass has its own outcomes.
         let next = ask(&mut requests, Selection::All);
         requests.begin();
-        requests.note(&failed("other"), &state);
+        requests.note(&failed("other"));
         requests.answer();
         assert_eq!(names(next), ["other"]);
     }
@@ -455,13 +452,13 @@ mod tests {
 
     #[test]
     fn who_is_left_over_counts_only_for_those_who_wait_for_it() {
-        let (mut requests, state) = (Requests::default(), state());
+        let mut requests = Requests::default();
         let mut a = ask(&mut requests, Selection::Named(["a"].map(id).into()));
         let mut b = ask(&mut requests, Selection::Named(["b"].map(id).into()));
         for left in ["a", "b"] {
             requests.begin();
-            requests.note(&Event::LeftOver(id(left)), &state);
-            requests.note(&failed(if left == "a" { "b" } else { "a" }), &state);
+            requests.note(&Event::LeftOver(id(left)));
+            requests.note(&failed(if left == "a" { "b" } else { "a" }));
             requests.answer();
             assert_eq!(requests.is_waiting(), left == "a");
         }

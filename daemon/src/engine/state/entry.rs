@@ -38,6 +38,8 @@ pub struct Entry {
     pub(super) mark: bool,
     /// The expiry that we wrote last and the whole life that it ended.
     written: Option<(DateTime<Utc>, TimeDelta)>,
+    /// By how much the clock was set back since the row's expiry was reckoned.
+    ahead: TimeDelta,
 }
 
 /// What is known of the credentials in a row.
@@ -57,6 +59,11 @@ fn host_of(customer: &Customer) -> Option<HostKey> {
 
 /// A column may be coarser than what was written to it: `smalldatetime` has minutes only.
 const COARSEST_COLUMN: TimeDelta = TimeDelta::minutes(1);
+
+/// Whether the row's expiry is this one.
+fn is_same(row: Option<DateTime<Utc>>, expiry: DateTime<Utc>) -> bool {
+    row.is_some_and(|row| (row - expiry).abs() <= COARSEST_COLUMN)
+}
 
 impl Entry {
     pub(super) fn new(customer: Customer, revision: u64, now: DateTime<Utc>, window: TimeDelta) -> Self {
@@ -81,6 +88,7 @@ impl Entry {
             revision,
             mark: false,
             written: None,
+            ahead: TimeDelta::zero(),
         };
         entry.status = entry.status_at(now, window);
         entry
@@ -112,25 +120,49 @@ impl Entry {
 
     /// The refresh window of its token: `configured`, or half the token's life if that is short.
     pub fn window(&self, configured: TimeDelta) -> TimeDelta {
-        let life = self.written.filter(|(expiry, _)| {
-            self.customer.expiry.is_some_and(|now| (now - expiry).abs() <= COARSEST_COLUMN)
-        });
+        let life = self.written.filter(|(expiry, _)| is_same(self.customer.expiry, *expiry));
         window_of(life.map(|(_, life)| life), configured)
+    }
+
+    /// When its token ends by today's clock: the expiry in its row, less what the clock was set back by since.
+    pub fn ends_at(&self) -> Option<DateTime<Utc>> {
+        self.customer.expiry.map(|expiry| expiry - self.ahead)
+    }
+
+    /// Whether its row declares its token to end later than it does, and by so much that who believes the row is misled:
+    /// it is renewed within its window anyway.
+    pub fn is_misdated(&self, configured: TimeDelta) -> bool {
+        self.customer.has_token && self.ahead > self.window(configured)
+    }
+
+    /// The expiry in its row, if a new token may declare an earlier one.
+    pub fn replaceable(&self) -> Option<DateTime<Utc>> {
+        self.customer.expiry.filter(|_| self.ahead > TimeDelta::zero())
     }
 
     /// How its token stands at `now`.
     pub(super) fn status_at(&self, now: DateTime<Utc>, window: TimeDelta) -> TokenStatus {
-        TokenStatus::at(now, self.customer.has_token, self.customer.expiry, self.window(window))
+        TokenStatus::at(now, self.customer.has_token, self.ends_at(), self.window(window))
+    }
+
+    /// The clock was set back: what was reckoned by it before comes that much earlier by the clock of today.
+    pub(super) fn clock_set_back(&mut self, by: TimeDelta) {
+        self.ahead += by;
+        if let Some(renewal) = &mut self.unsaved {
+            renewal.expiry -= by;
+        }
+        if let Some(failure) = &mut self.record.failure {
+            failure.at -= by;
+            failure.next_attempt_at = failure.next_attempt_at.map(|at| at - by);
+        }
     }
 
     /// When its status changes by itself next; none if it does not any more.
     pub(super) fn next_change(&self, window: TimeDelta) -> Option<DateTime<Utc>> {
         let instant_after = |at: DateTime<Utc>| at + TimeDelta::milliseconds(1);
         match self.status {
-            TokenStatus::Valid => {
-                self.customer.expiry.map(|expiry| instant_after(expiry - self.window(window)))
-            }
-            TokenStatus::ExpiringSoon => self.customer.expiry.map(instant_after),
+            TokenStatus::Valid => self.ends_at().map(|end| instant_after(end - self.window(window))),
+            TokenStatus::ExpiringSoon => self.ends_at().map(instant_after),
             TokenStatus::Missing | TokenStatus::Expired => None,
         }
     }
@@ -151,22 +183,27 @@ impl Entry {
         if self.customer.credentials.url != customer.credentials.url {
             self.host = host_of(&customer);
         }
+        if !self.customer.expiry.is_some_and(|ours| is_same(customer.expiry, ours)) {
+            // Somebody else has written it, by the clock of today.
+            self.ahead = TimeDelta::zero();
+        }
         self.customer = customer;
         true
     }
 
-    /// The token that waited is in the table. Brings its expiry, and after failures their number.
-    pub(super) fn saved(&mut self, at: DateTime<Utc>) -> Option<(DateTime<Utc>, Option<u32>)> {
+    /// The token that waited is in the table, with this expiry. After failures it brings their number.
+    pub(super) fn saved(&mut self, expiry: DateTime<Utc>, at: DateTime<Utc>) -> Option<Option<u32>> {
         self.attempting = false;
         self.deferred = None;
         let renewal = self.unsaved.take()?;
         self.customer.has_token = true;
-        self.customer.expiry = Some(renewal.expiry);
-        self.written = Some((renewal.expiry, renewal.life));
+        self.customer.expiry = Some(expiry);
+        self.written = Some((expiry, renewal.life));
+        // The clock may have been set back while it was on its way.
+        self.ahead = (expiry - renewal.expiry).max(TimeDelta::zero());
         self.record.last_success_at = Some(at);
         self.record.renewals += 1;
         self.record.updated_at = at;
-        let failures = self.record.failure.take().map(|failure| failure.consecutive);
-        Some((renewal.expiry, failures))
+        Some(self.record.failure.take().map(|failure| failure.consecutive))
     }
 }

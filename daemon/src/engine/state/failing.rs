@@ -32,7 +32,7 @@ impl State {
             // Its token is here; it waits for the store, not for a time.
             Failure::Database { .. } => None,
             failure => {
-                let remaining = entry.customer.expiry.filter(|_| entry.customer.has_token).map(|e| e - at);
+                let remaining = entry.ends_at().filter(|_| entry.customer.has_token).map(|end| end - at);
                 Some(at + retry_after(failure, self.policy.backoff().delay(consecutive, remaining, roll)))
             }
         };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 
 use crate::model::{HostKey, Skew};
+use crate::text::length;
 use crate::thingsboard::gate::{Gate, GateState};
 
 /// A clock that is wrong by more than this is worth a warning.
@@ -113,18 +114,6 @@ fn warning(key: &HostKey, ahead: TimeDelta) -> String {
         "the clock of {key} is {} {direction} ours; its tokens are timed by their length, so they stay right, but set one of the two clocks (NTP)",
         length(ahead.abs())
     )
-}
-
-/// A length of time in its two largest units.
-fn length(time: TimeDelta) -> String {
-    let (days, hours) = (time.num_days(), time.num_hours() % 24);
-    let (minutes, seconds) = (time.num_minutes() % 60, time.num_seconds() % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min {seconds} s"),
-        (0, _, _) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
-    }
 }
 
 #[cfg(test)]

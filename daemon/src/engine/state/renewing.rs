@@ -21,7 +21,7 @@ impl State {
     /// A token has come. It waits to be saved.
     pub(super) fn obtained(
         &mut self,
-        renewal: Box<Renewal>,
+        mut renewal: Box<Renewal>,
         refresh_token: Option<Secret>,
         via: Via,
         latency: Duration,
@@ -29,6 +29,8 @@ impl State {
         at: DateTime<Utc>,
     ) {
         let id = renewal.id.clone();
+        // Reckoned a moment ago: if it is further away than that, the clock was set back in between.
+        renewal.expiry = renewal.expiry.min(at + renewal.life);
         match via {
             Via::Login => {
                 self.by_login += 1;
@@ -63,12 +65,12 @@ impl State {
         }
     }
 
-    /// The token that waited is in the table.
-    pub(super) fn saved(&mut self, id: &CustomerId, at: DateTime<Utc>) {
+    /// The token that waited is in the table, with this expiry.
+    pub(super) fn saved(&mut self, id: &CustomerId, expiry: DateTime<Utc>, at: DateTime<Utc>) {
         self.store_works(Use::Save, at);
         let mut saved = None;
-        self.touch(id, |entry| saved = entry.saved(at));
-        let Some((expiry, failures)) = saved else { return };
+        self.touch(id, |entry| saved = entry.saved(expiry, at));
+        let Some(failures) = saved else { return };
         self.unwritten.changed(id);
         self.pass.updated += 1;
         if let Some(failures) = failures {

@@ -1,5 +1,6 @@
 //! How each fact changes what is known, as far as it is not told beside the rooms of the state.
 
+mod clock;
 mod store;
 
 use std::time::Duration;
@@ -105,6 +106,11 @@ fn obtained(name: &str, life: i64, via: Via) -> Event {
     }
 }
 
+/// That token is in the table.
+fn saved(name: &str, life: i64) -> Event {
+    Event::Saved { id: id(name), expiry: after(life) }
+}
+
 fn away() -> StoreError {
     StoreError::Gone { place: "customers.db".to_owned() }
 }
@@ -144,7 +150,7 @@ fn changed_since(state: &State, revision: u64) -> Vec<&str> {
 #[test]
 fn renewals_are_counted_by_what_they_needed() {
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", 60, Via::Login), Event::Saved(id("a"))]);
+    apply(&mut state, 0, [obtained("a", 60, Via::Login), saved("a", 60)]);
     apply(&mut state, 2, [obtained("a", 60, Via::RefreshToken), obtained("a", 60, Via::RefreshToken)]);
     assert_eq!(state.renewals_by(), (1, 2));
     apply(&mut state, 4, [Event::RefreshTokenRefused(id("a"))]);
@@ -191,7 +197,7 @@ fn who_is_left_out_is_told_once() {
     assert_eq!(changed_since(&state, before), ["a"]);
     apply(&mut state, 6, [Event::LeftOver(id("a"))]);
     assert_eq!(entry(&state, "a").deferred, None);
-    for end in [Event::Attempting(id("a")), failed("a", strained()), Event::Saved(id("a"))] {
+    for end in [Event::Attempting(id("a")), failed("a", strained()), saved("a", 60)] {
         apply(&mut state, 7, [deferred(Some(silent())), end]);
         assert_eq!(entry(&state, "a").deferred, None);
     }
@@ -344,7 +350,7 @@ fn the_next_change_is_the_earliest_of_all() {
 #[test]
 fn p02_whose_password_is_on_its_way_is_known() {
     let mut state = state(vec![row("asked"), row("renewing"), row("came"), row("idle")]);
-    apply(&mut state, 0, [obtained("renewing", 60, Via::Login), Event::Saved(id("renewing"))]);
+    apply(&mut state, 0, [obtained("renewing", 60, Via::Login), saved("renewing", 60)]);
     apply(&mut state, 2, ["asked", "renewing", "came"].map(|name| Event::Attempting(id(name))));
     let came = obtained("came", 60, Via::Login);
     let Event::Obtained { renewal, via, latency, skew, .. } = came else { unreachable!() };
@@ -356,7 +362,7 @@ fn p02_whose_password_is_on_its_way_is_known() {
     assert_eq!(sending(&state), ["asked", "renewing"]);
     // As after an answer that was none, whatever token is still held.
     let odd = Failure::UnexpectedResponse(crate::model::Unexpected::NotJson);
-    apply(&mut state, 7, [obtained("idle", 60, Via::Login), Event::Saved(id("idle")), failed("idle", odd)]);
+    apply(&mut state, 7, [obtained("idle", 60, Via::Login), saved("idle", 60), failed("idle", odd)]);
     apply(&mut state, 10, [Event::Attempting(id("idle"))]);
     assert_eq!(sending(&state), ["asked", "idle", "renewing"]);
 }

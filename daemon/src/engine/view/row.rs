@@ -59,7 +59,7 @@ impl Row {
             username: entry.customer.credentials.username.as_str().into(),
             url: urls.share(crate::text::url(&entry.customer.credentials.url)),
             token_status: words::status(entry.status),
-            expiry: entry.customer.expiry,
+            expiry: entry.ends_at(),
             state: phase(entry, verdict),
             last_success_at: entry.record.last_success_at,
             renewals: entry.record.renewals,

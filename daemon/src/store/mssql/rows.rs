@@ -240,7 +240,7 @@ async fn write(
     if sendable.is_empty() {
         return Ok(Vec::new());
     }
-    let mut query = Query::new(statements::save(layout, sendable.len(), shared.settings().expiry_clock));
+    let mut query = Query::new(statements::save(layout, sendable.len()));
     let mut sent = HashMap::with_capacity(sendable.len());
     for (index, renewal, id) in sendable {
         let stored = types::stored(layout.expiry, renewal.expiry, connection.zone);
@@ -251,9 +251,12 @@ async fn write(
         query.bind(renewal.username.as_str());
         query.bind(renewal.token.jwt().expose());
         query.bind(Raw(types::stored_parameter(stored)));
-        if knows_its_own {
-            query.bind(Raw(types::naive_parameter(lock(own).known(&renewal.id))));
-        }
+        let known = if knows_its_own {
+            lock(own).known(&renewal.id).map(Stored::Naive)
+        } else {
+            renewal.replaces.map(|expiry| types::stored(layout.expiry, expiry, connection.zone))
+        };
+        query.bind(Raw(types::known_parameter(layout.expiry, known)));
         sent.insert(printed, (index, renewal, stored));
     }
     let mut written = Vec::with_capacity(sent.len());

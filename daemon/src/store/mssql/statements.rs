@@ -10,7 +10,7 @@
 //! | `probe` | rpc | – | never a row; it is the error that tells (208, 207, 229, 230) |
 //! | `clock` | rpc | – | one row: `utc datetime2`, `offset_minutes int` (local minus UTC) |
 //! | `read` | rpc | – | a row a customer: `customer_id` (the column's own type), `tb_url nvarchar null`, `tb_username nvarchar`, `tb_password nvarchar`, `has_token int` (0, 1), `tbtokenexpiry` (the column's own type) null |
-//! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and with `expiry_clock = "server-local"` `datetime2` the value known to be ours, [`NO_TIME`] for none | `tbtokend_saved`: the id of each row that was written, of the type that `read` brings |
+//! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and of the same type the value known to be ours, [`NO_TIME`] for none | `tbtokend_saved`: the id of each row that was written, of the type that `read` brings |
 //! | `make_tables` | batch | – | none |
 //! | `probe_records` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
 //! | `key` | rpc | – | `fingerprint_key varbinary(32)`, one row or none |
@@ -157,7 +157,7 @@ fn id_as_read(kind: &IdType, column: &str) -> String {
 /// A `datetime` is not exactly the `datetime2` that it looks like, but only where there are fractions of a second: what is
 /// sent has none (`types::stored`), so it is the same in each type, and the server compares it exactly with whatever is in
 /// the column. Nothing needs to be cast for that.
-pub(super) fn save(layout: &Layout, rows: usize, clock: ExpiryClock) -> String {
+pub(super) fn save(layout: &Layout, rows: usize) -> String {
     let columns = &layout.columns;
     let (token, expiry) = (&columns.token, &columns.expiry);
     let expiry_type = layout.expiry.sql();
@@ -165,29 +165,26 @@ pub(super) fn save(layout: &Layout, rows: usize, clock: ExpiryClock) -> String {
     if let Some((column, now)) = &columns.updated {
         let _ = write!(set, ", {column} = {now}");
     }
-    let has_known = knows_its_own(layout, clock);
-    let known = if has_known { format!(" OR c.{expiry} = v.known") } else { String::new() };
     format!(
         "/* tbtokend:save */ DECLARE @saved TABLE (id {id_type}); \
          UPDATE c SET {set} OUTPUT inserted.{id} INTO @saved \
-         FROM {table} AS c JOIN (VALUES {values}) AS v (id, url, username, token, expiry{known_column}) ON {same_id} \
+         FROM {table} AS c JOIN (VALUES {values}) AS v (id, url, username, token, expiry, known) ON {same_id} \
          WHERE {same_url} AND {same_username} \
          AND (ISNULL(DATALENGTH(c.{token}), 0) = 0 OR c.{expiry} IS NULL \
-         OR c.{expiry} <= v.expiry{known}); \
+         OR c.{expiry} <= v.expiry OR c.{expiry} = v.known); \
          SELECT {saved} AS tbtokend_saved FROM @saved",
         id_type = layout.id.sql(),
         id = columns.id,
         saved = id_as_read(&layout.id, "id"),
         table = layout.table,
-        values = values(rows, if has_known { 6 } else { 5 }),
-        known_column = if has_known { ", known" } else { "" },
+        values = values(rows, 6),
         same_id = same_id(&layout.id, &columns.id),
         same_url = same_text(&columns.url.text_of("c"), "v.url"),
         same_username = same_text(&columns.username.text_of("c"), "v.username"),
     )
 }
 
-/// Whether `save` has the parameter for the value known to be ours. Only a naive local time can go backwards.
+/// Whether whatever we wrote may be replaced, because the clock that the column does not name can go backwards.
 pub(super) fn knows_its_own(layout: &Layout, clock: ExpiryClock) -> bool {
     clock == ExpiryClock::ServerLocal && !matches!(layout.expiry, ExpiryType::DateTimeOffset(_))
 }

@@ -117,6 +117,15 @@ pub(super) fn stored_parameter(value: Stored) -> ColumnData<'static> {
     }
 }
 
+/// The value that is known to be ours as a parameter of the column's type.
+pub(super) fn known_parameter(kind: ExpiryType, known: Option<Stored>) -> ColumnData<'static> {
+    let none = match kind {
+        ExpiryType::DateTimeOffset(_) => Stored::Exact(NO_TIME.and_utc()),
+        ExpiryType::DateTime | ExpiryType::DateTime2(_) | ExpiryType::SmallDateTime => Stored::Naive(NO_TIME),
+    };
+    stored_parameter(known.unwrap_or(none))
+}
+
 /// A naive value as a parameter.
 pub(super) fn naive_parameter(value: Option<NaiveDateTime>) -> ColumnData<'static> {
     value.unwrap_or(NO_TIME).into_sql()

@@ -230,7 +230,7 @@ fn may_write(connection: &Connection, table: &str, id: &Value, renewal: &Renewal
             let expiry = expiry_of(row.get_ref(3)?).filter(|_| has_token);
             Ok(url == renewal.row_url
                 && username == renewal.username
-                && expiry.is_none_or(|expiry| expiry <= renewal.expiry))
+                && expiry.is_none_or(|expiry| renewal.may_replace(expiry)))
         })
         .optional()?;
     Ok(found.unwrap_or(false))

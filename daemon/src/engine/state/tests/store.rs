@@ -49,13 +49,11 @@ fn what_is_saved_is_known_without_another_look_at_the_table() {
     let waits = entry(&state, "a");
     assert_eq!((waits.status, waits.latency), (TokenStatus::Missing, Some(Duration::from_millis(120))));
     assert!(waits.attempting && waits.known == Known::Proven && waits.refresh_token.is_some());
-    apply(&mut state, 63, [Event::Saved(id("a"))]);
-    let saved = entry(&state, "a");
-    assert_eq!((saved.status, saved.customer.expiry), (TokenStatus::Valid, Some(after(3_600))));
-    assert!(
-        saved.customer.has_token && !saved.attempting && saved.unsaved.is_none() && saved.latency.is_none()
-    );
-    let record = &saved.record;
+    apply(&mut state, 63, [saved("a", 3_600)]);
+    let a = entry(&state, "a");
+    assert_eq!((a.status, a.customer.expiry), (TokenStatus::Valid, Some(after(3_600))));
+    assert!(a.customer.has_token && !a.attempting && a.unsaved.is_none() && a.latency.is_none());
+    let record = &a.record;
     assert_eq!((record.renewals, record.last_success_at, record.updated_at), (1, Some(after(63)), after(63)));
     assert!(record.failure.is_none());
     apply(&mut state, 64, [Event::PassFinished]);
@@ -68,7 +66,7 @@ fn what_is_saved_is_known_without_another_look_at_the_table() {
     let expected: Vec<_> = kinds.into_iter().zip(names).collect();
     assert_eq!(told(&mut state), told_of(&expected));
     // Once is enough.
-    apply(&mut state, 65, [Event::Saved(id("a")), Event::Saved(id("nobody"))]);
+    apply(&mut state, 65, [saved("a", 3_600), saved("nobody", 3_600)]);
     assert_eq!((state.pass().updated, told(&mut state)), (1, Vec::new()));
 }
 
@@ -104,7 +102,7 @@ fn the_loss_of_the_store_is_told_once_and_so_is_its_return() {
             true,
         ),
         ("writes", vec![unwritable(), unwritable(), Event::Recorded], &[StoreLost, StoreBack], true),
-        ("a save", vec![unwritable(), Event::Saved(id("x")), Event::Recorded], &[StoreLost, StoreBack], true),
+        ("a save", vec![unwritable(), saved("x", 3_600), Event::Recorded], &[StoreLost, StoreBack], true),
         ("reads only", vec![unwritable(), unreadable(), read(vec![])], &[StoreLost], false),
         ("writes only", vec![unreadable(), unwritable(), Event::Recorded], &[StoreLost], false),
         (

@@ -1,0 +1,137 @@
+//! A clock that is set back while we look at it, and one that was while we were away.
+
+use super::super::super::plan::{Selection, Verdict, plan, verdict};
+use super::*;
+
+const HOUR: i64 = 3_600;
+
+fn set_back(seconds: i64) -> Event {
+    Event::ClockSetBack(TimeDelta::seconds(seconds))
+}
+
+fn verdict_at(state: &State, name: &str, second: i64) -> Verdict {
+    verdict(entry(state, name), after(second), &state.policy)
+}
+
+/// Whoever was renewed by the clock of before, as the table says it.
+fn renewed(life: i64) -> State {
+    let mut state = state(vec![row("a")]);
+    apply(&mut state, 0, [obtained("a", life, Via::Login), saved("a", life)]);
+    state
+}
+
+#[test]
+fn p21_a_token_that_its_row_declares_to_end_too_late_is_renewed_and_may_end_earlier() {
+    let mut state = renewed(7 * 24 * HOUR);
+    assert!(matches!(verdict_at(&state, "a", 10), Verdict::Rest { .. }));
+    apply(&mut state, 10 - HOUR, [set_back(HOUR)]);
+    let ours = entry(&state, "a");
+    assert_eq!((ours.ends_at(), ours.status), (Some(after((7 * 24 - 1) * HOUR)), TokenStatus::Valid));
+    assert_eq!(verdict_at(&state, "a", 10 - HOUR), Verdict::Due);
+    assert_eq!(told(&mut state).last().unwrap().0, NoticeKind::Warning);
+    let plan = plan(&state, after(10 - HOUR), &state.policy, &[Selection::Due]);
+    let replaces = plan.attempts[0].replaces;
+    assert_eq!(replaces, Some(after(7 * 24 * HOUR)));
+    // It replaces what it knows, and nothing that somebody else has written meanwhile.
+    let mut renewal = match obtained("a", 60, Via::Login) {
+        Event::Obtained { renewal, .. } => renewal,
+        other => panic!("{other:?}"),
+    };
+    renewal.replaces = replaces;
+    assert!(renewal.may_replace(after(7 * 24 * HOUR)) && !renewal.may_replace(after(7 * 24 * HOUR + 1)));
+}
+
+#[test]
+fn p21_a_step_within_the_window_only_brings_the_renewal_forward() {
+    let mut state = renewed(HOUR);
+    apply(&mut state, 0, [set_back(200)]);
+    let until = after(HOUR - 200 - 300) + TimeDelta::milliseconds(1);
+    assert_eq!(verdict_at(&state, "a", 10), Verdict::Rest { until });
+    // Steps add up.
+    apply(&mut state, 0, [set_back(101)]);
+    assert_eq!(verdict_at(&state, "a", 10), Verdict::Due);
+}
+
+#[test]
+fn p21_a_short_token_dies_when_it_does_and_not_when_its_row_says() {
+    let mut state = renewed(60);
+    apply(&mut state, -20, [set_back(40)]);
+    assert_eq!(entry(&state, "a").status, TokenStatus::Valid, "it lives for 20 s");
+    assert_eq!(state.advance(after(-20)), Some(after(-10) + TimeDelta::milliseconds(1)));
+    state.advance(after(21));
+    assert_eq!(entry(&state, "a").status, TokenStatus::Expired, "its row says 39 s more");
+}
+
+/// Whatever somebody else writes is by the clock of today; a column that has only minutes changes nothing.
+#[test]
+fn p21_what_is_known_of_a_row_ends_with_its_next_token() {
+    for (seconds, is_misdated) in [(HOUR, true), (HOUR + 59, true), (HOUR + 61, false), (900, false)] {
+        let mut state = renewed(HOUR);
+        apply(&mut state, -HOUR, [set_back(HOUR), read(vec![ending("a", seconds)])]);
+        assert_eq!(entry(&state, "a").replaceable().is_some(), is_misdated, "{seconds}");
+    }
+    let mut state = renewed(HOUR);
+    apply(&mut state, -HOUR, [set_back(HOUR), obtained("a", HOUR, Via::RefreshToken), saved("a", 0)]);
+    assert_eq!((entry(&state, "a").ends_at(), entry(&state, "a").replaceable()), (Some(after(0)), None));
+}
+
+/// It was reckoned by the clock of before, and written after.
+#[test]
+fn p21_a_token_that_was_on_its_way_when_the_clock_was_set_back_is_known_for_what_it_is() {
+    let ends_at = |events: Vec<Event>| {
+        let mut state = state(vec![row("a")]);
+        // A second for each event, from when it is an hour earlier on.
+        let first = -HOUR + 1 - i64::try_from(events.len()).unwrap();
+        apply(&mut state, first, events);
+        (entry(&state, "a").ends_at(), entry(&state, "a").replaceable())
+    };
+    let of_before = (Some(after(0)), Some(after(HOUR)));
+    // Heard of before the step, and after it.
+    let mut state = state(vec![row("a")]);
+    apply(&mut state, 0, [obtained("a", HOUR, Via::Login)]);
+    apply(&mut state, -HOUR, [set_back(HOUR)]);
+    assert_eq!(entry(&state, "a").unsaved.as_ref().unwrap().expiry, after(0), "a later pass saves it so");
+    apply(&mut state, -HOUR, [saved("a", HOUR)]);
+    assert_eq!((entry(&state, "a").ends_at(), entry(&state, "a").replaceable()), of_before);
+    let (end, replaceable) = ends_at(vec![set_back(HOUR), obtained("a", HOUR, Via::Login), saved("a", HOUR)]);
+    assert_eq!((end, replaceable), (Some(after(-1)), Some(after(HOUR))));
+}
+
+/// The wait goes on: a clock that is set is no reason to send a password again at once.
+#[test]
+fn p02_a_clock_that_was_set_back_leaves_the_waits_as_long_as_they_were() {
+    let mut state = state(vec![row("a"), row("b")]);
+    apply(&mut state, 0, [failed("a", silent()), failed("b", Failure::CredentialsRejected)]);
+    unrecorded(&mut state);
+    apply(&mut state, 20 - HOUR, [set_back(HOUR)]);
+    assert_eq!(verdict_at(&state, "a", 20 - HOUR), Verdict::Wait { until: after(60 - HOUR) });
+    assert_eq!((failure(&state, "a").at, failure(&state, "b").at), (after(-HOUR), after(1 - HOUR)));
+    assert_eq!(unrecorded(&mut state).len(), 2, "after a restart too");
+}
+
+#[test]
+fn p21_records_of_the_future_tell_a_start_that_the_clock_was_set_back() {
+    let record = |name: &str, at: i64| Record {
+        id: id(name),
+        failure: None,
+        last_success_at: Some(after(at)),
+        renewals: 1,
+        updated_at: after(at),
+    };
+    let started = |newest: i64| {
+        let mut state = State::new(state(Vec::new()).policy.clone(), 100);
+        let rows = vec![ending("old", 7 * 24 * HOUR), ending("new", 2 * HOUR)];
+        let records = vec![record("old", -100 * HOUR), record("new", newest)];
+        apply(&mut state, 0, [Event::TableRead(table(rows, records))]);
+        let due = ["old", "new"].map(|name| verdict_at(&state, name, 0) == Verdict::Due);
+        (due, told(&mut state).len())
+    };
+    assert_eq!(started(5), ([false, false], 0), "another daemon's clock");
+    assert_eq!(started(100), ([false, false], 1), "the window covers it");
+    assert_eq!(started(HOUR), ([true, true], 1));
+    // Only the first look: what comes later is another daemon's.
+    let mut state = state(vec![ending("a", 7 * 24 * HOUR)]);
+    let rows = vec![ending("a", 7 * 24 * HOUR)];
+    apply(&mut state, 0, [Event::TableRead(table(rows, vec![record("a", HOUR)]))]);
+    assert!(matches!(verdict_at(&state, "a", 0), Verdict::Rest { .. }));
+}
