@@ -2,7 +2,7 @@
 
 mod queues;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::plan::{Attempt, Plan};
 use crate::clock::Clock;
 use crate::model::{CustomerId, Failure, Grant, HostKey, Lifetime, Renewal, Skew};
 use crate::store::{Saved, Store, StoreError};
-use crate::thingsboard::gate::{Change, Gate, Signal, Ticket};
+use crate::thingsboard::gate::{Gate, Signal, Ticket};
 use crate::thingsboard::{Logins, NotRenewed};
 
 /// The most tokens that one call of the store is given.
@@ -189,6 +189,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             }
         }
         self.leave_the_rest(give_up.is_some()).await;
+        self.tell_who_is_back().await;
     }
 
     /// The next request, if one may be sent now.
@@ -241,7 +242,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let Some(gate) = self.gates.get_mut(&key) else { return };
         let before = (gate.limit(), gate.state());
         let signal = signal(failure);
-        let change = gate.leave(ticket, signal);
+        gate.leave(ticket, signal);
         let has_moved = before != (gate.limit(), gate.state());
         if signal != Signal::Well {
             self.queues.trouble(host, failure);
@@ -249,8 +250,14 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         if let Some(event) = moved(&key, &self.gates).filter(|_| has_moved) {
             self.report(event).await;
         }
-        if change == Change::Mended {
-            self.report(Event::HostBack(key)).await;
+    }
+
+    /// Once for all at the end: whoever waits is looked for among all customers.
+    async fn tell_who_is_back(&mut self) {
+        let back = self.gates.iter_mut().filter_map(|(host, gate)| gate.is_back().then(|| host.clone()));
+        let back: BTreeSet<HostKey> = back.collect();
+        if !back.is_empty() {
+            self.report(Event::HostsBack(back)).await;
         }
     }
 

@@ -216,7 +216,7 @@ impl State {
             }
             Event::Deferred { id, why } => self.deferred(&id, why),
             Event::LeftOver(id) => self.deferred(&id, None),
-            Event::HostBack(host) => self.host_back(&host),
+            Event::HostsBack(hosts) => self.hosts_back(&hosts, at),
             Event::GateMoved { host, limit, gate } => {
                 let revision = self.revision + 1;
                 if self.hosts.gate(&host, limit, gate, revision) {

@@ -19,7 +19,19 @@ pub struct Gate {
     /// Counts the halvings. Trouble of a login that began before the last one is the same trouble.
     epoch: u32,
     dead_in_a_row: u32,
+    news: News,
     state: Passage,
+}
+
+/// Whether the server answers, as far as that is news for those who wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// Somebody may wait for it: nothing was heard of it yet, or it did not answer several in a row.
+    Awaited,
+    /// It answers, and nobody was told yet.
+    Back,
+    /// None.
+    Old,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,23 +73,15 @@ pub enum Signal {
     Dead,
 }
 
-/// What one login at the end changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Nothing of note.
-    None,
-    /// The server is given up for a while.
-    Broke,
-    /// The server is back.
-    Mended,
-}
-
 impl Gate {
     /// Logins in flight to begin with.
     pub const FIRST: u32 = 4;
 
     /// Failures to connect in a row after which a server counts as dead.
     pub const BREAKS_AFTER: u32 = 3;
+
+    /// Failures to connect in a row after which an answer is news. One alone may be that login's own trouble.
+    const AWAITED_AFTER: u32 = 2;
 
     /// A fresh gate that never lets more than `most` through at a time.
     pub fn new(most: u32) -> Self {
@@ -91,6 +95,7 @@ impl Gate {
             steep: true,
             epoch: 0,
             dead_in_a_row: 0,
+            news: News::Awaited,
             state: Passage::Open,
         }
     }
@@ -137,7 +142,7 @@ impl Gate {
     }
 
     /// A login has ended.
-    pub fn leave(&mut self, ticket: Ticket, signal: Signal) -> Change {
+    pub fn leave(&mut self, ticket: Ticket, signal: Signal) {
         self.in_flight = self.in_flight.saturating_sub(1);
         match signal {
             Signal::Well => self.well(),
@@ -145,19 +150,23 @@ impl Gate {
                 // Whoever is dead and then says 503 is not back yet: it stays at one probe a wake.
                 self.dead_in_a_row = 0;
                 self.trouble(ticket);
-                Change::None
             }
             Signal::Dead => {
                 self.dead_in_a_row = self.dead_in_a_row.saturating_add(1);
                 self.trouble(ticket);
-                let was_broken = matches!(self.state, Passage::Broken { .. });
-                if !was_broken && self.dead_in_a_row >= Self::BREAKS_AFTER {
-                    self.state = Passage::Broken { probe: false };
-                    return Change::Broke;
-                }
-                Change::None
+                self.dead();
             }
         }
+    }
+
+    /// Whether the server answers again after it did not, or answers for the first time: then who waited for it need not
+    /// wait longer. Said once.
+    pub fn is_back(&mut self) -> bool {
+        let is_back = self.news == News::Back;
+        if is_back {
+            self.news = News::Old;
+        }
+        is_back
     }
 
     /// Whether nothing more can pass in this wake, however many logins end.
@@ -184,7 +193,7 @@ impl Gate {
         self.limit
     }
 
-    fn well(&mut self) -> Change {
+    fn well(&mut self) {
         self.dead_in_a_row = 0;
         self.good += 1;
         if self.good >= self.limit {
@@ -195,20 +204,27 @@ impl Gate {
                 self.limit = grown.min(self.most);
             }
         }
-        self.mend()
+        if self.news == News::Awaited {
+            self.news = News::Back;
+        }
+        if matches!(self.state, Passage::Broken { .. }) {
+            self.state = Passage::Open;
+        }
+    }
+
+    fn dead(&mut self) {
+        let was_broken = matches!(self.state, Passage::Broken { .. });
+        if !was_broken && self.dead_in_a_row >= Self::BREAKS_AFTER {
+            self.state = Passage::Broken { probe: false };
+        }
+        if was_broken || self.dead_in_a_row >= Self::AWAITED_AFTER {
+            self.news = News::Awaited;
+        }
     }
 
     fn new_round(&mut self) {
         self.good = 0;
         self.peak = self.in_flight;
-    }
-
-    fn mend(&mut self) -> Change {
-        if matches!(self.state, Passage::Broken { .. }) {
-            self.state = Passage::Open;
-            return Change::Mended;
-        }
-        Change::None
     }
 
     fn trouble(&mut self, ticket: Ticket) {
@@ -290,8 +306,12 @@ mod tests {
     fn a_dead_server_gets_one_probe_a_wake_and_is_open_again_after_the_first_answer() {
         let mut gate = Gate::new(64);
         let tickets: Vec<Ticket> = std::iter::from_fn(|| gate.enter()).collect();
-        let changes: Vec<Change> = tickets.iter().map(|t| gate.leave(*t, Signal::Dead)).collect();
-        assert_eq!(changes, [Change::None, Change::None, Change::Broke, Change::None]);
+        let states = tickets.iter().map(|ticket| {
+            gate.leave(*ticket, Signal::Dead);
+            gate.state()
+        });
+        use GateState::{Broken, Open};
+        assert_eq!(states.collect::<Vec<_>>(), [Open, Open, Broken, Broken]);
         assert!(gate.is_shut());
         assert_eq!(gate.enter(), None);
         for _ in 0..5 {
@@ -305,12 +325,12 @@ mod tests {
         }
         gate.wake();
         let probe = gate.enter().unwrap();
-        assert_eq!(gate.leave(probe, Signal::Strained), Change::None, "a proxy answers for it");
-        assert!(gate.is_shut());
+        gate.leave(probe, Signal::Strained);
+        assert!(gate.is_shut() && !gate.is_back(), "a proxy answers for it");
         gate.wake();
         let probe = gate.enter().unwrap();
-        assert_eq!(gate.leave(probe, Signal::Well), Change::Mended);
-        assert!(gate.enter().is_some());
+        gate.leave(probe, Signal::Well);
+        assert!(gate.is_back() && gate.enter().is_some());
     }
 
     #[test]
@@ -337,12 +357,45 @@ mod tests {
             for signal in [Signal::Dead, Signal::Dead, between, Signal::Dead, Signal::Dead] {
                 gate.wake();
                 let ticket = gate.enter().unwrap();
-                assert_eq!(gate.leave(ticket, signal), Change::None, "after {between:?}");
+                gate.leave(ticket, signal);
+                assert_ne!(gate.state(), GateState::Broken, "after {between:?}");
             }
             gate.wake();
             let ticket = gate.enter().unwrap();
-            assert_eq!(gate.leave(ticket, Signal::Dead), Change::Broke);
+            gate.leave(ticket, Signal::Dead);
+            assert_eq!(gate.state(), GateState::Broken);
         }
+    }
+
+    #[test]
+    fn an_answer_is_news_after_several_failures_and_at_the_very_first() {
+        use Signal::{Dead, Strained, Well};
+        let cases: [(&[Signal], bool); 8] = [
+            (&[], false),
+            (&[Well], true),
+            (&[Dead, Well], true),
+            (&[Strained], false),
+            (&[Dead, Dead], false),
+            (&[Dead, Dead, Well], true),
+            (&[Dead, Dead, Strained, Well], true),
+            (&[Well, Dead, Dead, Dead], false),
+        ];
+        let play = |gate: &mut Gate, signals: &[Signal]| {
+            for signal in signals {
+                gate.wake();
+                let ticket = gate.enter().unwrap();
+                gate.leave(ticket, *signal);
+            }
+            (gate.is_back(), gate.is_back())
+        };
+        for (signals, is_back) in cases {
+            assert_eq!(play(&mut Gate::new(64), signals), (is_back, false), "{signals:?}");
+        }
+        let mut gate = Gate::new(64);
+        assert!(play(&mut gate, &[Well]).0);
+        assert!(!play(&mut gate, &[Well]).0, "no news");
+        assert!(!play(&mut gate, &[Dead, Well]).0, "one alone");
+        assert!(play(&mut gate, &[Dead, Dead, Well]).0);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use tokio::time::{Duration, Instant};
 
-use super::world::{Mood, Trouble, World};
+use super::world::World;
 
 /// How long after something was amiss (the daemon not running, the clock set, the row changed, the database away,
 /// the server in trouble) a token may still be stale: the wake that is under way, the next one, and a pass that waits
@@ -11,17 +11,6 @@ pub(crate) const SHORT: Duration = Duration::from_secs(180);
 
 /// The same for a token that ended during the trouble: the longest back-off (30 minutes and 20 %), and `SHORT`.
 pub(crate) const LONG: Duration = Duration::from_secs(36 * 60 + 180);
-
-/// The most requests for one login in a minute, for each row that has it and each daemon.
-const MOST_REQUESTS_A_MINUTE: u32 = 20;
-
-/// The most requests in a minute that one daemon sends to a server in trouble: a probe or two for each wake, some more for
-/// an operator who asks again and after a restart, when the daemon must learn anew.
-const MOST_IN_TROUBLE_A_MINUTE: u32 = 30;
-
-/// How many more it may send in the whole time of that trouble: those of a fully grown gate that is halved again and again,
-/// 64 + 32 + … + 1.
-const MOST_UNTIL_IT_IS_KNOWN: u32 = 127;
 
 /// What was counted, and what was wrong.
 #[derive(Debug, Default)]
@@ -38,6 +27,10 @@ pub(crate) struct Audit {
     pub(crate) forgiven: u64,
     /// Wrong passwords that a server counted and whose answer came too late: by the contract a time-out is tried again.
     pub(crate) unheard: u64,
+    /// The most of them for one row's words.
+    pub(crate) unheard_most: u32,
+    /// Accounts that were locked, each by wrong passwords that were allowed.
+    pub(crate) locked: u64,
     pub(crate) bad_rows: u64,
     pub(crate) violations: Vec<String>,
     pub(crate) digest: u64,
@@ -59,34 +52,23 @@ impl World {
         ));
     }
 
+    /// The story of one login, for whoever looks for what led to a violation: `TBTOKEN_SIM_STORY=N`.
+    pub(crate) fn tell(&self, login: usize, what: impl FnOnce() -> String) {
+        if self.setup.story == Some(login as u64) {
+            let at = self.began.elapsed().as_secs_f64();
+            println!("{at:>12.3} s, {}, login {login}: {}", self.machine_time().format("%F %T%.3f"), what());
+        }
+    }
+
+    /// Something that concerns everyone.
+    pub(crate) fn tell_all(&self, what: &str) {
+        if let Some(login) = self.setup.story {
+            self.tell(usize::try_from(login).unwrap(), || what.to_owned());
+        }
+    }
+
     pub(crate) fn db_is_well(&self) -> bool {
         !self.db.read_fails && !self.db.write_fails && !self.db.half_fails
-    }
-
-    /// Promises 1, 12 and 21, and that everyone recovers (13): who need not be excused has a token that lives. Others'
-    /// servers are no excuse.
-    pub(crate) fn check_fresh(&mut self, user: usize, when: &str) {
-        let now = Instant::now();
-        let row = &self.rows[&user];
-        if self.is_alive(user)
-            || now < row.excused_until
-            || self.hosts[row.host].mood != Mood::Well
-            || !self.db_is_well()
-            || !self.is_right(user)
-        {
-            return;
-        }
-        self.audit.lapses += 1;
-        let expiry = self.rows[&user].expiry;
-        let what = format!("has no valid token {when}: it ended {expiry:?}, it is {}", self.machine_time());
-        self.violation("1", user, &what);
-        // Said once.
-        self.rows.get_mut(&user).unwrap().excused_until = now + LONG;
-    }
-
-    pub(crate) fn is_alive(&self, user: usize) -> bool {
-        let row = &self.rows[&user];
-        row.token.is_some() && row.expiry.is_some_and(|expiry| expiry >= self.machine_time())
     }
 
     /// Something was amiss that ends now.
@@ -103,79 +85,16 @@ impl World {
     /// The row says something else: a new story.
     pub(crate) fn row_changed(&mut self, user: usize) {
         self.excuse_for(user, SHORT);
+        self.nobody_knows_of(user);
         let row = self.rows.get_mut(&user).unwrap();
         row.changed_at = Instant::now();
-        row.held = None;
         let says = row.says();
+        self.tell(self.rows[&user].login, || format!("row {user} changes: {:?}", self.rows[&user]));
+        let row = self.rows.get_mut(&user).unwrap();
         let before = std::mem::replace(&mut row.said, says.clone());
-        if before != says {
-            self.forgive(&before);
-        }
-    }
-
-    /// Nothing storms (21).
-    pub(crate) fn count_request(&mut self, host: usize, login: usize) {
-        let elapsed = self.began.elapsed();
-        self.audit.digest = self
-            .audit
-            .digest
-            .wrapping_mul(0x0100_0000_01B3)
-            .wrapping_add(u64::try_from(elapsed.as_millis()).unwrap() ^ (login as u64) << 40);
-        let minute = elapsed.as_secs() / 60;
-        let counted = self.requests.entry((host, login)).or_default();
-        let count = if counted.0 == minute { counted.1 + 1 } else { 1 };
-        *counted = (minute, count);
-        let rows = self.rows.values().filter(|row| row.login == login).count().max(1);
-        let most = MOST_REQUESTS_A_MINUTE * u32::try_from(rows).unwrap() * self.setup.daemons;
-        if count == most {
-            let user = *self.rows.iter().find(|(_, row)| row.login == login).map_or(&login, |(user, _)| user);
-            self.violation("21", user, &format!("{count} requests within a minute"));
-        }
-    }
-
-    /// A server that is in trouble is asked less (13).
-    pub(crate) fn count_trouble(&mut self, host: usize) {
-        let daemons = self.setup.daemons;
-        let minute = self.began.elapsed().as_secs() / 60;
-        let trouble = &mut self.hosts[host].trouble;
-        trouble.count = if trouble.minute == minute { trouble.count + 1 } else { 1 };
-        trouble.minute = minute;
-        if trouble.count > MOST_IN_TROUBLE_A_MINUTE * daemons {
-            trouble.beyond += 1;
-        }
-        let Trouble { count, beyond, .. } = *trouble;
-        let rows = self.rows.values().filter(|row| row.host == host).count();
-        // A gate has not grown beyond the customers that its server has.
-        let most = MOST_UNTIL_IT_IS_KNOWN.min(u32::try_from(rows).unwrap()) * daemons;
-        if count > MOST_IN_TROUBLE_A_MINUTE * daemons && beyond == most + 1 {
-            let user = self.rows.iter().find(|(_, row)| row.host == host).map_or(0, |(user, _)| *user);
-            let what = format!("its server, known to be in trouble, was asked {count} times within a minute");
-            self.violation("13", user, &what);
-        }
-    }
-
-    /// Promise 7: nobody asks for a token while holding one that only waits to be saved.
-    pub(crate) fn granted(
-        &mut self,
-        daemon: u32,
-        login: usize,
-        host: usize,
-        jwt: String,
-        worth_until: Instant,
-    ) {
-        let now = Instant::now();
-        let mut rows = self.rows.iter_mut().filter(|(_, row)| row.login == login);
-        let (Some((user, row)), None) = (rows.next(), rows.next()) else {
-            // Which of several rows it is for cannot be known from outside.
-            return;
-        };
-        if !row.present || row.host != host {
-            return;
-        }
-        let user = *user;
-        let held = row.held.replace((daemon, jwt, worth_until));
-        if held.is_some_and(|(holder, _, worth_until)| holder == daemon && now < worth_until) {
-            self.violation("7", user, "asked for a token while it held one that was not saved yet");
+        // As long as another row says the same, it is the same story.
+        if before != says && self.saying(&before).is_empty() {
+            self.forget(&before);
         }
     }
 
@@ -193,14 +112,5 @@ impl World {
         if let Some(user) = user.filter(|_| !is_fine) {
             self.violation("3", user, "renewed with a refresh token that other credentials brought");
         }
-    }
-
-    /// Looks at everyone.
-    pub(crate) fn look(&mut self) {
-        let users: Vec<usize> = self.rows.keys().copied().collect();
-        for user in users {
-            self.check_fresh(user, "as applications see it");
-        }
-        self.check_durable();
     }
 }

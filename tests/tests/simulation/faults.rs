@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use tokio::time::{Duration, Instant};
 
 use super::audit::SHORT;
-use super::world::{Mood, World};
+use super::world::{Mood, Oddity, World};
 
 impl World {
     fn seconds(&mut self, low: i64, high: i64) -> Duration {
@@ -23,6 +23,8 @@ impl World {
             if host.mood != Mood::Well && (everything || host.until <= now) {
                 // Some are slow for a while after they were worse: few logins at a time, each of them long.
                 let crawls = host.mood != Mood::Crawling && !everything && self.dice.chance(30_000);
+                self.tell_all(&format!("host {index} mends"));
+                self.trouble_ends(index);
                 if crawls {
                     let lasts = self.seconds(60, 900);
                     let host = &mut self.hosts[index];
@@ -30,11 +32,13 @@ impl World {
                     continue;
                 }
                 self.hosts[index].mood = Mood::Well;
-                for user in self.users() {
-                    if self.rows[&user].host == index {
-                        self.excuse(user);
-                    }
-                }
+            }
+        }
+        let db = &mut self.db;
+        if db.is_slow && (everything || db.until <= now) {
+            db.is_slow = false;
+            for user in self.users() {
+                self.excuse_for(user, SHORT);
             }
         }
         let db = &mut self.db;
@@ -65,7 +69,7 @@ impl World {
         }
         if self.dice.chance(40) {
             let by = TimeDelta::seconds(self.dice.between(-3_600, 3_600));
-            self.jump += by;
+            self.set_clock(by);
             self.clock_moved();
         }
         if self.dice.chance(12) {
@@ -76,12 +80,15 @@ impl World {
     }
 
     fn clock_moved(&mut self) {
+        self.tell_all(&format!("the clock moves: set by {}, slept {}", self.jump, self.slept));
         self.clock_moved_at = Instant::now();
+        // What they are worth ended by the clock, perhaps; a daemon may ask for others.
+        self.held.clear();
+        self.nobody_waits();
+        self.one_more_may_be_sent();
         for user in self.users() {
-            let row = self.rows.get_mut(&user).unwrap();
-            // Its worth ended by the clock, perhaps; an application may ask for another.
-            row.held = None;
-            let was_excused = row.excused_until > Instant::now();
+            let row = &self.rows[&user];
+            let was_excused = row.excused_until.max(row.trouble_until) > Instant::now();
             if was_excused {
                 self.excuse(user);
             } else {
@@ -92,13 +99,21 @@ impl World {
 
     fn trouble_a_host(&mut self) {
         let index = self.dice.index(self.hosts.len());
-        let mood = match self.dice.below(7) {
+        let seconds = self.dice.between(5, 600).unsigned_abs();
+        let mood = match self.dice.below(10) {
             0 => Mood::Refusing,
             1 => Mood::Silent,
             2 => Mood::Slow,
-            3 => Mood::Limited(u32::try_from(self.dice.between(1, 10)).unwrap()),
+            3 => {
+                let most = u32::try_from(self.dice.between(1, 10)).unwrap();
+                Mood::Limited(most, self.dice.chance(30_000).then_some(seconds))
+            }
             4 => Mood::Late,
             5 => Mood::Crawling,
+            6 | 7 => Mood::LatePasswords,
+            // Whoever is told of a redirect is parked until the row is corrected, so that is rare.
+            8 if self.dice.chance(5_000) => Mood::Odd(Oddity::Redirect),
+            8 => Mood::Odd(self.dice.pick(&[Oddity::NotFound, Oddity::Page, Oddity::NoToken])),
             _ => Mood::Broken,
         };
         let lasts = if self.dice.chance(50_000) { self.seconds(5, 120) } else { self.seconds(120, 5_400) };
@@ -106,16 +121,19 @@ impl World {
         let host = &mut self.hosts[index];
         if host.mood == Mood::Well {
             host.turns(mood, now + lasts);
+            self.tell_all(&format!("host {index} turns {mood:?} for {lasts:?}"));
         }
     }
 
     fn trouble_the_database(&mut self) {
         let lasts = self.seconds(5, 900);
-        let kind = self.dice.below(4);
+        let kind = self.dice.below(5);
         self.db.until = Instant::now() + lasts;
         self.db.read_fails = matches!(kind, 0 | 1);
         self.db.write_fails = matches!(kind, 0 | 2);
         self.db.half_fails = kind == 3;
+        self.db.is_slow = kind == 4;
+        self.tell_all(&format!("the database is in trouble of kind {kind} for {lasts:?}"));
     }
 
     /// Someone changes something in ThingsBoard, in the table, or in both.
@@ -124,7 +142,7 @@ impl World {
         let row = &self.rows[&user];
         let (host, login, is_right) = (row.host, row.login, self.is_right(user));
         let password = format!("password-{user}-{}", self.serial());
-        match self.dice.below(if is_right { 11 } else { 5 }) {
+        match self.dice.below(if is_right { 15 } else { 5 }) {
             // Wrong ones are put right more often than not, so that there is always someone to go wrong.
             0..3 if !is_right => self.put_right(user, &password),
             3 if !is_right => {
@@ -160,9 +178,23 @@ impl World {
             }
             8 => self.accounts.get_mut(&(host, login)).unwrap().active = false,
             9 => self.accounts.get_mut(&(host, login)).unwrap().second_factor = true,
+            10 => self.accounts.get_mut(&(host, login)).unwrap().is_expired = true,
+            11 => self.accounts.get_mut(&(host, login)).unwrap().is_refused_by_policy = true,
+            12 => {
+                // Nothing new for the daemon, but that nothing that it holds for the other spelling may be written.
+                let spelling = self.dice.index(3);
+                self.rows.get_mut(&user).unwrap().spelling = spelling;
+                self.row_changed(user);
+            }
+            13 => {
+                self.nobody_knows_of(user);
+                self.application_writes(user);
+            }
             _ => {
                 let row = self.rows.get_mut(&user).unwrap();
-                (row.token, row.expiry) = (None, None);
+                (row.token, row.expiry, row.in_row) = (None, None, None);
+                row.changed_at = Instant::now();
+                self.nobody_knows_of(user);
                 self.excuse(user);
             }
         }
@@ -174,6 +206,7 @@ impl World {
         self.set_password(host, login, password);
         let account = self.accounts.get_mut(&(host, login)).unwrap();
         (account.active, account.second_factor, account.failures) = (true, false, 0);
+        (account.is_expired, account.is_refused_by_policy) = (false, false);
         let all = self.dice.chance(70_000);
         for other in self.users() {
             let row = self.rows.get_mut(&other).unwrap();

@@ -5,6 +5,7 @@
 //!
 //! - `TBTOKEN_SIM_SEED=N` runs that seed alone; that is all that a failure must be told to come again.
 //! - `TBTOKEN_SIM_SEEDS=N` runs seeds 1 to N, `TBTOKEN_SIM_FIRST=M` those from M on.
+//! - `TBTOKEN_SIM_STORY=N`, with a seed alone, prints what happens to login `N` in it.
 //! - `TBTOKEN_SIM_CUSTOMERS=1000` gives each of them so many customers, on a host for fifty of them.
 //!
 //! Two daemons share one clock here, and when both ask for a customer before one of them could read the other's record,
@@ -18,9 +19,12 @@
 
 mod audit;
 mod budget;
+mod clock;
 mod dice;
 mod faults;
+mod fresh;
 mod lost;
+mod patience;
 mod refused;
 mod run;
 mod silence;
@@ -28,6 +32,8 @@ mod stage;
 mod store;
 mod stories;
 mod thingsboard;
+mod tokens;
+mod unheard;
 mod world;
 
 use std::sync::Mutex;

@@ -29,6 +29,8 @@ pub(crate) struct Setup {
     /// How many daemons share the table.
     pub(crate) daemons: u32,
     pub(crate) is_usual: bool,
+    /// The login whose story is printed.
+    pub(crate) story: Option<u64>,
 }
 
 impl Setup {
@@ -38,7 +40,14 @@ impl Setup {
         let mut dice = Dice::new(seed ^ 0x5EED);
         let hosts = dice.pick(&[2, 3, 5, 8]);
         let daemons = if dice.chance(25_000) { 2 } else { 1 };
-        Self { seed, customers: 36, hosts, daemons, is_usual: true }
+        Self {
+            seed,
+            customers: 36,
+            hosts,
+            daemons,
+            is_usual: true,
+            story: super::number("TBTOKEN_SIM_STORY"),
+        }
     }
 
     /// A larger one.
@@ -80,6 +89,9 @@ impl Daemon {
         let (number, seed, declared_life) = {
             let mut world = world.lock();
             world.daemon += 1;
+            world.tell_all("a daemon starts");
+            world.stopped_at = None;
+            world.starts_with();
             let users: Vec<usize> = world.rows.keys().copied().collect();
             users.into_iter().for_each(|user| world.excuse_for(user, SHORT));
             (world.daemon, world.dice.roll(), world.declared_life)
@@ -98,10 +110,20 @@ impl Daemon {
 
     /// Ends as with `kill -9`, or as with SIGTERM.
     async fn end(self, world: &Shared, gracefully: bool) {
+        world.lock().tell_all(if gracefully { "a daemon is stopped" } else { "a daemon is killed" });
         if gracefully {
             self.shutdown.cancel();
             self.task.await.unwrap();
+            let mut world = world.lock();
+            world.check_told(self.number);
+            if !world.db_is_well() || world.db.has_no_records {
+                world.forget_failing_of(self.number);
+                world.one_more_may_be_sent();
+            }
         } else {
+            let mut world = world.lock();
+            world.forget_failing_of(self.number);
+            world.one_more_may_be_sent();
             self.task.abort();
         }
         self.killed.cancel();
@@ -137,6 +159,8 @@ async fn day(setup: Setup) -> Sum {
     while began.elapsed() < DAY {
         let step = world.lock().dice.between(1, 20_000);
         sleep(Duration::from_millis(step.unsigned_abs())).await;
+        daemons.iter_mut().for_each(|daemon| daemon.check_answers(&world));
+        world.lock().asked(daemons.iter().any(|daemon| !daemon.asked.is_empty()));
         let (asks, ends, gracefully) = {
             let mut world = world.lock();
             world.look();
@@ -144,10 +168,13 @@ async fn day(setup: Setup) -> Sum {
             world.stir();
             (world.asks(), world.dice.chance(120), world.dice.chance(50_000))
         };
-        daemons.iter_mut().for_each(|daemon| daemon.check_answers(&world));
         let which = world.lock().dice.index(daemons.len());
         if let Some(selection) = asks {
             daemons[which].refresh(selection).await;
+        }
+        let steers = world.lock().steers();
+        if let Some(runs) = steers {
+            daemons[which].handle.steer(runs).await.unwrap();
         }
         if ends {
             daemons.swap_remove(which).end(&world, gracefully).await;
@@ -157,6 +184,10 @@ async fn day(setup: Setup) -> Sum {
         }
     }
     // An hour without trouble: everyone must recover.
+    for daemon in &daemons {
+        daemon.handle.steer(true).await.unwrap();
+    }
+    world.lock().starts();
     world.lock().mend(true);
     for _ in 0..360 {
         sleep(Duration::from_secs(10)).await;
@@ -171,14 +202,52 @@ async fn day(setup: Setup) -> Sum {
 }
 
 impl World {
+    /// Whether an operator still waits for an answer. When nobody does, whoever was named or was of all has been tried.
+    fn asked(&mut self, is_waiting: bool) {
+        if self.is_asking && !is_waiting {
+            self.rows.values_mut().for_each(|row| row.asked = false);
+        }
+        self.is_asking = is_waiting;
+    }
+
+    /// Now and then an operator stops the loop for a while.
+    fn steers(&mut self) -> Option<bool> {
+        let now = Instant::now();
+        match self.stopped_at {
+            None if self.setup.daemons == 1 && self.dice.chance(15) => {
+                self.tell_all("the loop is stopped");
+                self.stopped_at = Some(now);
+                Some(false)
+            }
+            Some(_) if self.dice.chance(1_500) => {
+                self.starts();
+                Some(true)
+            }
+            _ => None,
+        }
+    }
+
+    /// The loop runs again.
+    fn starts(&mut self) {
+        if self.stopped_at.take().is_some() {
+            self.tell_all("the loop is started");
+            let users: Vec<usize> = self.rows.keys().copied().collect();
+            users.into_iter().for_each(|user| self.excuse(user));
+        }
+    }
+
     /// Now and then an operator asks for someone, or for all.
     fn asks(&mut self) -> Option<Selection> {
         if !self.dice.chance(400) {
             return None;
         }
+        self.tell_all("an operator asks");
         self.operator_asks();
         Some(match self.dice.below(4) {
-            0 => Selection::All,
+            0 => {
+                self.rows.values_mut().for_each(|row| row.asked = true);
+                Selection::All
+            }
             1 | 2 => Selection::DueNow,
             _ => {
                 let present: Vec<usize> =
@@ -187,6 +256,7 @@ impl World {
                 // Who is named may be tried once more.
                 let says = self.rows[&user].says();
                 self.forgive(&says);
+                self.rows.get_mut(&user).unwrap().asked = true;
                 Selection::Named([CustomerId::new(user.to_string())].into())
             }
         })
@@ -220,6 +290,8 @@ impl Sum {
         self.counts.bad_rows += other.counts.bad_rows;
         self.counts.forgiven += other.counts.forgiven;
         self.counts.unheard += other.counts.unheard;
+        self.counts.locked += other.counts.locked;
+        self.counts.unheard_most = self.counts.unheard_most.max(other.counts.unheard_most);
         self.counts.refused_most = self.counts.refused_most.max(other.counts.refused_most);
         self.violations.extend(other.violations);
     }
@@ -228,11 +300,22 @@ impl Sum {
 impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Audit {
-            logins, renewals, saved, limited, lapses, refused_most, forgiven, unheard, bad_rows, ..
+            logins,
+            renewals,
+            saved,
+            limited,
+            lapses,
+            refused_most,
+            forgiven,
+            unheard,
+            unheard_most,
+            locked,
+            bad_rows,
+            ..
         } = &self.counts;
         write!(
             f,
-            "{} seeds, {:.1} virtual days, {saved} tokens saved, {logins} logins, {renewals} renewals by refresh token, {limited} answers 429, {bad_rows} wrong passwords, each refused {refused_most} times at most ({forgiven} more after a kill before the record or by two daemons at once, {unheard} whose answer came too late), {lapses} lapses, {} violations",
+            "{} seeds, {:.1} virtual days, {saved} tokens saved, {logins} logins, {renewals} renewals by refresh token, {limited} answers 429, {bad_rows} wrong passwords, each refused {refused_most} times at most ({forgiven} more after a kill before the record or by two daemons at once, {unheard} whose answer came too late, {unheard_most} at most for one row), {locked} accounts locked by those, {lapses} lapses, {} violations",
             self.seeds,
             self.hours / 24.0,
             self.violations.len()

@@ -3,13 +3,13 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use tbtokend::model::{Credentials, Customer, CustomerId, Record, Renewal, Secret};
+use tbtokend::model::{Customer, CustomerId, Record, Renewal, Secret};
 use tbtokend::store::{Records, Saved, Store, StoreError, Table};
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::stories::key;
-use super::world::{Shared, World, url};
+use super::world::{Row, Shared, World};
 
 /// One daemon's way to the database.
 #[derive(Debug)]
@@ -33,9 +33,21 @@ impl Memory {
         }
     }
 
+    /// A slow database takes seconds.
+    async fn dawdle(&self) {
+        let ms = {
+            let mut world = self.world.lock();
+            if world.db.is_slow { world.dice.between(500, 3_000) } else { 0 }
+        };
+        if ms > 0 {
+            self.wait(ms.unsigned_abs()).await;
+        }
+    }
+
     /// A write. A daemon that is killed meanwhile never hears of it, done or not.
     async fn write<T>(&self, apply: impl FnOnce(&mut World) -> T) -> Result<T, StoreError> {
         self.wait(10).await;
+        self.dawdle().await;
         let result = {
             let mut world = self.world.lock();
             let forgets = world.db.half_fails && world.dice.chance(50_000);
@@ -58,23 +70,26 @@ impl Store for Memory {
 
     async fn read(&self, records: Records) -> Result<Table, StoreError> {
         self.wait(20).await;
+        self.dawdle().await;
         let mut world = self.world.lock();
         if world.db.read_fails {
             return Err(failed());
         }
         world.reads(self.daemon);
-        let rows = world.rows.iter().filter(|(_, row)| row.present);
-        let customers = rows.map(|(user, row)| Customer {
-            id: CustomerId::new(user.to_string()),
-            credentials: Credentials {
-                url: url(row.host),
-                username: format!("user{}", row.login),
-                password: Secret::new(row.password.clone()),
-            },
-            row_url: url(row.host),
-            has_token: row.token.is_some(),
-            expiry: row.expiry,
+        let rows = world.rows.iter().filter(|(user, row)| is_there(**user, row));
+        let customers = rows.filter_map(|(user, row)| {
+            let password = if row.present { row.password.clone() } else { "  ".to_owned() };
+            let row = tbtokend::model::Row {
+                id: CustomerId::new(user.to_string()),
+                url: Some(row.url()),
+                username: Some(row.username()),
+                password: Some(Secret::new(password)),
+                has_token: row.token.is_some(),
+                expiry: row.expiry,
+            };
+            Customer::from_row(row, None)
         });
+        let records_lost = world.db.has_no_records.then(|| "no permission".to_owned());
         let wanted = world.db.records.values();
         let wanted = wanted.filter(|record| records == Records::All || record.failure.is_some());
         Ok(Table {
@@ -82,16 +97,20 @@ impl Store for Memory {
             problems: Vec::new(),
             records: wanted.cloned().collect(),
             key: key(),
-            records_lost: None,
+            records_lost,
         })
     }
 
     async fn save(&self, batch: Arc<Vec<Renewal>>) -> Result<Vec<Saved>, StoreError> {
-        self.write(|world| batch.iter().map(|renewal| world.save(renewal)).collect()).await
+        let daemon = self.daemon;
+        self.write(|world| batch.iter().map(|renewal| world.save(daemon, renewal)).collect()).await
     }
 
     async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {
         self.write(|world| {
+            if world.db.has_no_records {
+                return;
+            }
             for record in batch {
                 let user = user_of(&record.id);
                 let before = world.db.records.get(&user).cloned();
@@ -103,26 +122,30 @@ impl Store for Memory {
     }
 }
 
+/// Half of those who are away have lost their row, the others the password in it.
+fn is_there(user: usize, row: &Row) -> bool {
+    row.present || user % 2 == 1
+}
+
 fn user_of(id: &CustomerId) -> usize {
     id.as_str().parse().unwrap()
 }
 
 impl World {
-    fn save(&mut self, renewal: &Renewal) -> Saved {
+    /// The rules of the real stores: the row is there, its URL and user are to the letter those that the token was obtained
+    /// for, and it has no token that is declared to end later.
+    fn save(&mut self, daemon: u32, renewal: &Renewal) -> Saved {
         let user = user_of(&renewal.id);
-        let before = self.rows[&user].expiry;
-        let row = self.rows.get_mut(&user).unwrap();
-        row.held.take_if(|(_, jwt, _)| jwt == renewal.token.jwt().expose());
-        let is_same = row.present && url(row.host) == renewal.row_url;
-        let is_kept = |before| before >= renewal.expiry && renewal.replaces != Some(before);
-        if !is_same || before.is_some_and(is_kept) {
+        self.arrived(renewal.token.jwt().expose());
+        let row = &self.rows[&user];
+        let is_same =
+            is_there(user, row) && row.url() == renewal.row_url && row.username() == renewal.username;
+        let before = row.expiry.filter(|_| row.token.is_some());
+        if !is_same || before.is_some_and(|before| !renewal.may_replace(before)) {
             return Saved::Superseded;
         }
         self.check_fresh(user, "when its new token came");
-        let row = self.rows.get_mut(&user).unwrap();
-        row.token = Some(renewal.token.jwt().expose().to_owned());
-        row.expiry = Some(renewal.expiry);
-        self.audit.saved += 1;
+        self.written(user, daemon, renewal);
         Saved::Written
     }
 }

@@ -1,7 +1,7 @@
 //! What is known of each password that was refused: who was told, and whether a record of it is durable. Promises 2 and 3
 //! are about these, not about rows: many rows may say the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tbtokend::model::{Credentials, Failure, Fingerprint, FingerprintKey, Record, Secret};
 use tokio::time::Instant;
@@ -31,6 +31,8 @@ struct Story {
 #[derive(Debug, Default)]
 pub(crate) struct Stories {
     refused: BTreeMap<Says, Story>,
+    /// The same, until they bring a token or no row says them.
+    parked: BTreeSet<Says>,
     by_fingerprint: BTreeMap<String, Says>,
     /// Passwords whose outcome a daemon did not live to hear, though it ended in good order.
     abandoned: BTreeMap<Says, Instant>,
@@ -40,7 +42,7 @@ pub(crate) struct Stories {
 
 fn fingerprint((host, login, password): &Says) -> Fingerprint {
     let password = Secret::new(password.clone());
-    key().fingerprint(&Credentials { url: url(*host), username: format!("user{login}"), password })
+    key().fingerprint(&Credentials { url: url(*host, 0), username: format!("user{login}"), password })
 }
 
 impl World {
@@ -59,6 +61,7 @@ impl World {
         let now = Instant::now();
         let knew_at = self.stories.read_at.get(&daemon).copied().unwrap_or(0);
         self.stories.by_fingerprint.insert(fingerprint(&says).as_str().to_owned(), says.clone());
+        self.stories.parked.insert(says.clone());
         let story = self.stories.refused.entry(says.clone()).or_default();
         let again = if story.told.is_empty() {
             self.audit.bad_rows += 1;
@@ -83,6 +86,28 @@ impl World {
             self.violation("2 and 3", login, &format!("refused {times} times ({failure}): {why}"));
         } else {
             self.audit.refused_most = self.audit.refused_most.max(1);
+        }
+    }
+
+    /// Whether a daemon was told that what the row says is refused for good. That an operator names a row allows one more
+    /// try; parked it stays until one succeeds.
+    pub(crate) fn was_refused(&self, says: &Says) -> bool {
+        self.stories.parked.contains(says)
+    }
+
+    /// A daemon has ended in good order while the database worked: whatever it was told is durable (2).
+    pub(crate) fn check_told(&mut self, daemon: u32) {
+        // Of two daemons one may have written over it what it could not ask; see `recorded`.
+        if !self.db_is_well() || self.db.has_no_records || self.setup.daemons > 1 {
+            return;
+        }
+        let is_lost = |story: &Story| story.durable_at.is_none() && story.told.contains(&daemon);
+        let lost = self.stories.refused.iter().filter(|(_, story)| is_lost(story));
+        let lost: Vec<Says> = lost.map(|(says, _)| says.clone()).collect();
+        for says in lost {
+            let what =
+                format!("daemon {daemon} ended in good order, and the refusal of {says:?} is not durable");
+            self.violation("2", says.1, &what);
         }
     }
 
@@ -111,6 +136,13 @@ impl World {
     pub(crate) fn forgive(&mut self, says: &Says) {
         self.stories.refused.remove(says);
         self.stories.abandoned.remove(says);
+        self.unheard.remove(says);
+    }
+
+    /// They are a new story, or right after all.
+    pub(crate) fn forget(&mut self, says: &Says) {
+        self.stories.parked.remove(says);
+        self.forgive(says);
     }
 
     /// The database works again: what waits has its time from now on.
@@ -129,9 +161,7 @@ impl World {
                 story.waits_since = None;
             }
         }
-        for row in self.rows.values_mut() {
-            row.held.take_if(|(holder, ..)| *holder == daemon);
-        }
+        self.drop_held_by(daemon);
     }
 
     /// A password was on its way when its daemon ended in good order.
@@ -144,6 +174,9 @@ impl World {
     /// An operator asks for something: whoever waits may be tried.
     pub(crate) fn operator_asks(&mut self) {
         self.stories.abandoned.clear();
+        self.is_asking = true;
+        self.nobody_waits();
+        self.one_more_may_be_sent();
     }
 
     /// A password is sent. One whose outcome nobody heard is not sent again at once by the next daemon.
@@ -168,7 +201,7 @@ impl World {
 
     /// Every refusal becomes durable in time.
     pub(crate) fn check_durable(&mut self) {
-        if !self.db_is_well() {
+        if !self.db_is_well() || self.db.has_no_records {
             return;
         }
         let is_late = |story: &Story| story.waits_since.is_some_and(|since| since.elapsed() > SHORT);

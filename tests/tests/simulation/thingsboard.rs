@@ -5,13 +5,13 @@ use std::future::pending;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret, Token};
+use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret, Token, Unexpected};
 use tbtokend::thingsboard::{Logins, NotRenewed};
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::stories::Says;
-use super::world::{Mood, REQUEST_TIMEOUT, Session, Shared, World};
+use super::world::{Mood, Oddity, REQUEST_TIMEOUT, Session, Shared, World};
 
 /// One daemon's way to all servers.
 #[derive(Debug)]
@@ -62,21 +62,26 @@ impl Servers {
                 sleep(REQUEST_TIMEOUT).await;
                 return Err(Failure::Timeout { after: REQUEST_TIMEOUT });
             }
-            Mood::Well | Mood::Slow | Mood::Crawling | Mood::Late | Mood::Limited(_) | Mood::Broken => {
-                sleep(latency).await;
-            }
+            Mood::Well
+            | Mood::Slow
+            | Mood::Crawling
+            | Mood::Late
+            | Mood::LatePasswords
+            | Mood::Limited(..)
+            | Mood::Odd(_)
+            | Mood::Broken => sleep(latency).await,
         }
         let mut world = self.world.lock();
         let second = world.true_time().timestamp();
         let it = &mut world.hosts[host];
         match it.mood {
-            Mood::Limited(most) => {
+            Mood::Limited(most, seconds) => {
                 let counted = if it.second.0 == second { it.second.1 + 1 } else { 1 };
                 it.second = (second, counted);
                 if counted > most {
                     world.audit.limited += 1;
                     world.count_trouble(host);
-                    return Err(Failure::RateLimited { retry_after: None });
+                    return Err(Failure::RateLimited { retry_after: seconds.map(Duration::from_secs) });
                 }
                 Ok(())
             }
@@ -85,7 +90,8 @@ impl Servers {
                 Err(Failure::ServerError { status: 503 })
             }
             Mood::Refusing | Mood::Silent => Err(Failure::Unreachable { why: "reset".to_owned() }),
-            Mood::Well | Mood::Slow | Mood::Crawling | Mood::Late => Ok(()),
+            Mood::Odd(oddity) => Err(Failure::UnexpectedResponse(says(oddity))),
+            Mood::Well | Mood::Slow | Mood::Crawling | Mood::Late | Mood::LatePasswords => Ok(()),
         }
     }
 
@@ -104,41 +110,82 @@ impl Servers {
         let says: Says = (host, login, password.to_owned());
         self.world.lock().sends(&says);
         let mut heard = Heard { servers: self, says: Some(says.clone()) };
-        let reached = self.reach(host, login).await;
-        if reached.is_ok() {
-            let (result, is_late) = {
-                let mut world = self.world.lock();
-                world.audit.logins += 1;
-                (world.authenticate(host, login, password), world.hosts[host].mood == Mood::Late)
-            };
-            if is_late {
-                self.world.lock().audit.unheard += u64::from(result.is_err());
-                sleep(REQUEST_TIMEOUT).await;
-                heard.says = None;
-                return Err(Failure::Timeout { after: REQUEST_TIMEOUT });
-            }
-            heard.says = None;
-            let mut world = self.world.lock();
-            return match result {
-                Ok(()) => {
-                    world.forgive(&says);
-                    Ok(world.grant(self.daemon, host, login, password))
-                }
-                Err(failure) => {
-                    world.refused(self.daemon, says, &failure);
-                    Err(failure)
-                }
-            };
-        }
+        let result = self.answer_to_password(host, login, &says).await;
         heard.says = None;
-        reached.map(|()| unreachable!("it was reached"))
+        let mut world = self.world.lock();
+        match &result {
+            Ok(_) => world.failing.remove(&(host, login)).map_or((), drop),
+            Err(failure) => {
+                world.failed(self.daemon, host, login, failure, true);
+                if failure.is_permanent() {
+                    world.refused(self.daemon, says, failure);
+                }
+            }
+        }
+        self.heard_of(&mut world, host, result.as_ref().err());
+        result
+    }
+
+    /// That a server answers, whatever it says, is news for everyone who waits for it.
+    fn heard_of(&self, world: &mut World, host: usize, failure: Option<&Failure>) {
+        if !matches!(failure, Some(Failure::Unreachable { .. } | Failure::Timeout { .. })) {
+            world.answered(host);
+        }
+    }
+
+    async fn answer_to_password(&self, host: usize, login: usize, says: &Says) -> Result<Grant, Failure> {
+        self.reach(host, login).await?;
+        let (result, mood) = {
+            let mut world = self.world.lock();
+            world.audit.logins += 1;
+            (world.authenticate(host, login, &says.2), world.hosts[host].mood)
+        };
+        if matches!(mood, Mood::Late | Mood::LatePasswords) {
+            // What is right about the account is no wrong password.
+            if matches!(result, Err(Failure::CredentialsRejected | Failure::AccountLocked)) {
+                self.world.lock().not_heard(says);
+            }
+            sleep(REQUEST_TIMEOUT).await;
+            return Err(Failure::Timeout { after: REQUEST_TIMEOUT });
+        }
+        result?;
+        let mut world = self.world.lock();
+        world.forget(says);
+        Ok(world.grant(self.daemon, host, login, &says.2))
     }
 
     async fn refresh(&self, base: &BaseUrl, refresh_token: &str) -> Result<Grant, NotRenewed> {
         let host = host_of(base);
-        let session = self.world.lock().sessions.get(refresh_token).cloned();
         let user: usize = refresh_token.split('-').nth(1).unwrap().parse().unwrap();
-        self.reach(host, user).await.map_err(NotRenewed::Failed)?;
+        let result = self.answer_to_refresh_token(host, user, refresh_token).await;
+        let mut world = self.world.lock();
+        let failure = match &result {
+            Ok(_) => {
+                world.failing.remove(&(host, user));
+                None
+            }
+            Err(NotRenewed::Refused) => None,
+            Err(NotRenewed::Failed(failure)) => {
+                world.failed(self.daemon, host, user, failure, false);
+                Some(failure)
+            }
+        };
+        self.heard_of(&mut world, host, failure);
+        result
+    }
+
+    async fn answer_to_refresh_token(
+        &self,
+        host: usize,
+        user: usize,
+        refresh_token: &str,
+    ) -> Result<Grant, NotRenewed> {
+        let session = self.world.lock().sessions.get(refresh_token).cloned();
+        self.reach(host, user).await.map_err(|failure| match failure {
+            // Whatever is odd about it, the password is asked next.
+            Failure::UnexpectedResponse(_) => NotRenewed::Refused,
+            failure => NotRenewed::Failed(failure),
+        })?;
         let is_late = {
             let mut world = self.world.lock();
             world.audit.renewals += 1;
@@ -183,6 +230,15 @@ impl Logins for Servers {
     }
 }
 
+fn says(oddity: Oddity) -> Unexpected {
+    match oddity {
+        Oddity::NotFound => Unexpected::Status { status: 404 },
+        Oddity::Page => Unexpected::NotJson,
+        Oddity::NoToken => Unexpected::NoToken,
+        Oddity::Redirect => Unexpected::Redirect { location: "http://elsewhere.example".to_owned() },
+    }
+}
+
 fn host_of(base: &BaseUrl) -> usize {
     let url = base.endpoint("");
     let name = url.host_str().unwrap();
@@ -196,6 +252,9 @@ impl World {
         let Some(account) = self.accounts.get_mut(&(host, user)) else {
             return Err(Failure::CredentialsRejected);
         };
+        if account.is_refused_by_policy {
+            return Err(Failure::PasswordViolatesPolicy);
+        }
         if !account.active {
             return Err(Failure::AccountDisabled);
         }
@@ -203,11 +262,15 @@ impl World {
             account.failures += 1;
             if lockout.is_some_and(|most| account.failures > most) {
                 account.active = false;
+                self.audit.locked += 1;
                 return Err(Failure::AccountLocked);
             }
             return Err(Failure::CredentialsRejected);
         }
         account.failures = 0;
+        if account.is_expired {
+            return Err(Failure::PasswordExpired);
+        }
         if account.second_factor {
             return Err(Failure::SecondFactorRequired);
         }
@@ -215,6 +278,7 @@ impl World {
     }
 
     fn grant(&mut self, daemon: u32, host: usize, user: usize, password: &str) -> Grant {
+        self.accepted.insert((host, user, password.to_owned()));
         let serial = self.serial();
         let iat = self.host_time(host);
         let life = self.hosts[host].life;
@@ -232,7 +296,7 @@ impl World {
         let worth = self.declared_life.map_or(life, |most| most.min(life));
         // The expiry that the engine writes is cut to whole seconds; from then on the token is worth nothing to it.
         let worth_until = Instant::now() + Duration::from_secs(worth.unsigned_abs().saturating_sub(1));
-        self.granted(daemon, user, host, jwt.clone(), worth_until);
+        self.granted(daemon, host, user, jwt.clone(), worth_until);
         Grant { token: Token::parse(&jwt).unwrap(), refresh_token: Some(Secret::new(refresh_token)) }
     }
 }

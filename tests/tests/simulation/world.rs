@@ -1,6 +1,6 @@
 //! Everything outside the daemon: time, servers, accounts, the table, and whether they work at the moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -10,8 +10,11 @@ use tokio::time::{Duration, Instant};
 
 use super::audit::Audit;
 use super::dice::Dice;
+use super::patience::AllFailing;
 use super::run::Setup;
 use super::stories::{Says, Stories};
+use super::tokens::{AllHeld, InRow};
+use super::unheard::AllUnheard;
 
 /// How long a client of ThingsBoard waits for an answer.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,10 +33,27 @@ pub(crate) enum Mood {
     Crawling,
     /// It does what it is asked, and answers too late.
     Late,
-    /// More requests than so many a second are answered with 429.
-    Limited(u32),
+    /// Only passwords: what it does for a refresh token is answered in time.
+    LatePasswords,
+    /// More requests than so many a second are answered with 429, and perhaps with a `Retry-After` in seconds.
+    Limited(u32, Option<u64>),
+    /// Something before it answers in its place.
+    Odd(Oddity),
     /// HTTP 503.
     Broken,
+}
+
+/// What a proxy or a portal answers to a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Oddity {
+    /// HTTP 404.
+    NotFound,
+    /// A page for people, with HTTP 200.
+    Page,
+    /// JSON without a token.
+    NoToken,
+    /// A redirect, which is permanent: somebody must correct the row.
+    Redirect,
 }
 
 #[derive(Debug)]
@@ -52,6 +72,8 @@ pub(crate) struct Host {
     /// The second that is counted for the rate limit, and the requests in it.
     pub(crate) second: (i64, u32),
     pub(crate) trouble: Trouble,
+    /// It did not answer for a while, in which way, and nobody has heard of it since.
+    pub(crate) was_dead: Option<Mood>,
 }
 
 impl Host {
@@ -77,6 +99,10 @@ pub(crate) struct Account {
     pub(crate) password: String,
     pub(crate) active: bool,
     pub(crate) second_factor: bool,
+    /// The password is right, but too old.
+    pub(crate) is_expired: bool,
+    /// The password violates a policy.
+    pub(crate) is_refused_by_policy: bool,
     pub(crate) failures: u32,
     /// Second in which the password was changed, by the server's clock.
     pub(crate) changed_at: i64,
@@ -103,17 +129,33 @@ pub(crate) struct Row {
     /// What it said when that was last looked at.
     pub(crate) said: Says,
     pub(crate) present: bool,
+    /// Which of several spellings of its server's URL it has.
+    pub(crate) spelling: usize,
     pub(crate) token: Option<String>,
     pub(crate) expiry: Option<DateTime<Utc>>,
     /// Until then it need not be fresh: something else was amiss.
     pub(crate) excused_until: Instant,
-    /// When the row last came to say something else.
+    /// Until then it need not be fresh, because its server was in trouble.
+    pub(crate) trouble_until: Instant,
+    /// When somebody other than the daemon last changed the row.
     pub(crate) changed_at: Instant,
-    /// A token that the daemon got and the row does not have: which daemon, and until when it is worth saving.
-    pub(crate) held: Option<(u32, String, Instant)>,
+    /// What is known of the token.
+    pub(crate) in_row: Option<InRow>,
+    /// An operator wants it to be renewed, due or not.
+    pub(crate) asked: bool,
 }
 
 impl Row {
+    /// `tb_url`, to the letter.
+    pub(crate) fn url(&self) -> String {
+        url(self.host, self.spelling)
+    }
+
+    /// `tb_username`.
+    pub(crate) fn username(&self) -> String {
+        format!("user{}", self.login)
+    }
+
     pub(crate) fn says(&self) -> Says {
         (self.host, self.login, self.password.clone())
     }
@@ -126,7 +168,11 @@ pub(crate) struct Database {
     pub(crate) write_fails: bool,
     /// Every other write takes effect and is reported as failed.
     pub(crate) half_fails: bool,
+    /// Everything takes seconds.
+    pub(crate) is_slow: bool,
     pub(crate) until: Instant,
+    /// There are no side tables: nothing is remembered.
+    pub(crate) has_no_records: bool,
     pub(crate) records: BTreeMap<usize, Record>,
 }
 
@@ -146,10 +192,26 @@ pub(crate) struct World {
     pub(crate) db: Database,
     /// The number of the daemon that was started last.
     pub(crate) daemon: u32,
+    pub(crate) started_at: Instant,
+    /// What the daemon that was started last could tell from the records: by how much the clock had been set back.
+    pub(crate) known_at_start: TimeDelta,
+    /// An operator stopped the loop.
+    pub(crate) stopped_at: Option<Instant>,
+    /// An operator waits for an answer.
+    pub(crate) is_asking: bool,
+    pub(crate) held: AllHeld,
+    pub(crate) failing: AllFailing,
+    pub(crate) unheard: AllUnheard,
+    /// What has brought a token once, while some row says it.
+    pub(crate) accepted: BTreeSet<Says>,
     pub(crate) stories: Stories,
     /// The minute that is counted for each login, and the requests in it.
     pub(crate) requests: BTreeMap<(usize, usize), (u64, u32)>,
     pub(crate) clock_moved_at: Instant,
+    /// When the clock was last set back.
+    pub(crate) set_back_at: Instant,
+    /// When the clock was last set, by the true time.
+    pub(crate) jumped_at: DateTime<Utc>,
     pub(crate) serial: u64,
     pub(crate) declared_life: Option<i64>,
     pub(crate) audit: Audit,
@@ -173,8 +235,13 @@ impl Shared {
     }
 }
 
-pub(crate) fn url(host: usize) -> String {
-    format!("http://host{host}.example")
+/// A host's URL, in the spelling of a row.
+pub(crate) fn url(host: usize, spelling: usize) -> String {
+    match spelling {
+        0 => format!("http://host{host}.example"),
+        1 => format!("http://host{host}.example:80/"),
+        _ => format!(" HTTP://Host{host}.Example// "),
+    }
 }
 
 impl World {
@@ -195,8 +262,10 @@ impl World {
                 skew: dice.pick(&[0, 0, 0, 40, -7_200]),
                 second: (0, 0),
                 trouble: Trouble::default(),
+                was_dead: None,
             })
             .collect();
+        let has_no_records = dice.chance(6_000);
         let mut world = Self {
             dice,
             began: now,
@@ -210,13 +279,25 @@ impl World {
                 read_fails: false,
                 write_fails: false,
                 half_fails: false,
+                is_slow: false,
                 until: now,
+                has_no_records,
                 records: BTreeMap::new(),
             },
             daemon: 0,
+            started_at: now,
+            known_at_start: TimeDelta::zero(),
+            stopped_at: None,
+            is_asking: false,
+            held: AllHeld::new(),
+            failing: AllFailing::new(),
+            unheard: AllUnheard::new(),
+            accepted: BTreeSet::new(),
             stories: Stories::default(),
             requests: BTreeMap::new(),
             clock_moved_at: now,
+            set_back_at: now,
+            jumped_at: DateTime::UNIX_EPOCH,
             serial: 0,
             declared_life,
             audit: Audit::default(),
@@ -243,11 +324,14 @@ impl World {
             password: password.to_owned(),
             said: (host, login, password.to_owned()),
             present: true,
+            spelling: 0,
             token: None,
             expiry: None,
             excused_until: now + super::audit::SHORT,
+            trouble_until: now,
             changed_at: now,
-            held: None,
+            in_row: None,
+            asked: false,
         };
         self.rows.insert(user, row);
     }
@@ -257,6 +341,8 @@ impl World {
             password: password.to_owned(),
             active: true,
             second_factor: false,
+            is_expired: false,
+            is_refused_by_policy: false,
             failures: 0,
             changed_at: 0,
         });
@@ -284,8 +370,14 @@ impl World {
         let account = self.accounts.get(&(row.host, row.login));
         row.present
             && account.is_some_and(|account| {
-                account.active && !account.second_factor && account.password == row.password
+                account.active
+                    && !account.second_factor
+                    && !account.is_expired
+                    && !account.is_refused_by_policy
+                    && account.password == row.password
             })
+            // A redirect is believed until the row is corrected.
+            && !self.was_refused(&row.said)
     }
 
     pub(crate) fn serial(&mut self) -> u64 {

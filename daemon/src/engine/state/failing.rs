@@ -1,5 +1,7 @@
 //! What a failure changes, and the return of a server that had failed.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::super::backoff::Backoff;
@@ -111,15 +113,22 @@ impl State {
         }
     }
 
-    /// A server answers again: who waited only for that need not wait longer. A password that it may have counted does.
-    pub(super) fn host_back(&mut self, host: &HostKey) {
-        for entry in self.entries.values_mut().filter(|entry| entry.doubt().is_none()) {
+    /// Servers answer again: who waited only for that need not wait longer. A password that may have been counted does.
+    pub(super) fn hosts_back(&mut self, hosts: &BTreeSet<HostKey>, at: DateTime<Utc>) {
+        for (id, entry) in &mut self.entries {
+            let is_in_doubt = entry.doubt().is_some();
             let Some(failure) = &mut entry.record.failure else { continue };
-            let waits_for_the_host = matches!(failure.kind, FailureKind::Unreachable | FailureKind::Timeout);
-            if waits_for_the_host && entry.host.as_ref() == Some(host) {
+            let waits_for_the_host = failure.next_attempt_at.is_some()
+                && matches!(failure.kind, FailureKind::Unreachable | FailureKind::Timeout);
+            if waits_for_the_host
+                && !is_in_doubt
+                && entry.host.as_ref().is_some_and(|host| hosts.contains(host))
+            {
                 failure.next_attempt_at = None;
+                entry.record.updated_at = at;
                 self.revision += 1;
                 entry.revision = self.revision;
+                self.unwritten.changed(id);
             }
         }
     }

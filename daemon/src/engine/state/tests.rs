@@ -211,18 +211,18 @@ fn a_server_that_is_back_lets_nobody_wait_who_waited_for_it() {
     apply(&mut state, 0, [failed("near", unreachable()), failed("far", unreachable())]);
     apply(&mut state, 2, [failed("strained", strained()), failed("bad", Failure::CredentialsRejected)]);
     let before = state.revision();
-    apply(&mut state, 9, [Event::HostBack(host(URL))]);
+    apply(&mut state, 9, [Event::HostsBack([host(URL)].into())]);
     assert_eq!(changed_since(&state, before), ["near"]);
     let waits = |state: &State, name| failure(state, name).next_attempt_at.is_some();
     let waiting = ["near", "far", "strained"].map(|name| waits(&state, name));
     assert_eq!(waiting, [false, true, true]);
     // A password that may have been counted as wrong has its time; one that has worked does not need it.
-    apply(&mut state, 10, [failed("near", silent()), Event::HostBack(host(URL))]);
+    apply(&mut state, 10, [failed("near", silent()), Event::HostsBack([host(URL)].into())]);
     assert!(waits(&state, "near"));
     apply(
         &mut state,
         12,
-        [obtained("near", 60, Via::Login), failed("near", silent()), Event::HostBack(host(URL))],
+        [obtained("near", 60, Via::Login), failed("near", silent()), Event::HostsBack([host(URL)].into())],
     );
     assert!(!waits(&state, "near"));
 }

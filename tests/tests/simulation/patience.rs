@@ -1,0 +1,185 @@
+//! How often servers are asked: nothing storms (21), a server in trouble is asked less (13), and who fails waits, each time
+//! twice as long.
+
+use std::collections::BTreeMap;
+
+use tbtokend::model::Failure;
+use tokio::time::{Duration, Instant};
+
+use super::world::{Trouble, World};
+
+/// The most requests for one login in a minute, for each row that has it and each daemon.
+const MOST_REQUESTS_A_MINUTE: u32 = 20;
+
+/// The most requests in a minute that one daemon sends to a server in trouble: a probe or two for each wake, some more for
+/// an operator who asks again and after a restart, when the daemon must learn anew.
+const MOST_IN_TROUBLE_A_MINUTE: u32 = 30;
+
+/// How many more it may send in the whole time of that trouble: those of a fully grown gate that is halved again and again,
+/// 64 + 32 + … + 1.
+const MOST_UNTIL_IT_IS_KNOWN: u32 = 127;
+
+/// The shortest wait after a first failure: a minute, less 20 %.
+const FIRST_WAIT: Duration = Duration::from_secs(48);
+
+/// The shortest of the longest waits: half an hour, less 20 %.
+const LAST_WAIT: Duration = Duration::from_secs(24 * 60);
+
+/// Timers are about milliseconds, and so are the answers of the store.
+const ROUNDING: Duration = Duration::from_millis(100);
+
+/// A login that fails.
+#[derive(Debug)]
+pub(crate) struct Failing {
+    daemon: u32,
+    times: u32,
+    at: Instant,
+    /// It is not tried again before this.
+    wait: Duration,
+    /// That its server answers anyone is reason enough to try again: it was not asked for this one, or a renewal was not
+    /// answered. A password that has never worked may have been counted without an answer, and waits.
+    heals_with_host: bool,
+}
+
+/// All of them, by host and login.
+pub(crate) type AllFailing = BTreeMap<(usize, usize), Failing>;
+
+impl World {
+    /// The one row that has this login; none if several have it, for which of them fails is not seen from outside.
+    fn only_row(&self, host: usize, login: usize) -> Option<usize> {
+        let mut rows = self.rows.iter().filter(|(_, row)| (row.host, row.login) == (host, login));
+        let user = rows.next().map(|(user, _)| *user);
+        user.filter(|_| rows.next().is_none())
+    }
+
+    /// A request is sent.
+    pub(crate) fn count_request(&mut self, host: usize, login: usize) {
+        let elapsed = self.began.elapsed();
+        self.audit.digest = self
+            .audit
+            .digest
+            .wrapping_mul(0x0100_0000_01B3)
+            .wrapping_add(u64::try_from(elapsed.as_millis()).unwrap() ^ (login as u64) << 40);
+        let minute = elapsed.as_secs() / 60;
+        let counted = self.requests.entry((host, login)).or_default();
+        let count = if counted.0 == minute { counted.1 + 1 } else { 1 };
+        *counted = (minute, count);
+        let rows = self.rows.values().filter(|row| row.login == login).count().max(1);
+        let most = MOST_REQUESTS_A_MINUTE * u32::try_from(rows).unwrap() * self.setup.daemons;
+        if count == most {
+            let user = *self.rows.iter().find(|(_, row)| row.login == login).map_or(&login, |(user, _)| user);
+            self.violation("21", user, &format!("{count} requests within a minute"));
+        }
+        self.tell(login, || format!("host {host} ({:?}) is asked", self.hosts[host].mood));
+        self.check_wait(host, login);
+    }
+
+    fn check_wait(&mut self, host: usize, login: usize) {
+        // Two daemons wait each for itself; who is asked for need not wait.
+        let may_ask = self.setup.daemons > 1 || self.is_asking;
+        let Some(failing) = self.failing.get(&(host, login)).filter(|_| !may_ask) else {
+            return;
+        };
+        let (waited, wait, times) = (failing.at.elapsed(), failing.wait, failing.times);
+        if waited + ROUNDING < wait
+            && let Some(user) = self.only_row(host, login)
+        {
+            let what =
+                format!("tried again {waited:?} after {times} failures in a row, and not after {wait:?}");
+            self.violation("13", user, &what);
+        }
+    }
+
+    /// A daemon was told that a request failed, and may try again.
+    pub(crate) fn failed(
+        &mut self,
+        daemon: u32,
+        host: usize,
+        login: usize,
+        failure: &Failure,
+        by_password: bool,
+    ) {
+        let Some(user) = self.only_row(host, login).filter(|_| !failure.is_permanent()) else {
+            self.failing.remove(&(host, login));
+            return;
+        };
+        let remaining = self.remaining(user).and_then(|remaining| remaining.to_std().ok());
+        let times = self.failing.get(&(host, login)).map_or(0, |failing| failing.times) + 1;
+        let doubled = FIRST_WAIT.saturating_mul(1 << (times - 1).min(10)).min(LAST_WAIT);
+        let wait = remaining.map_or(doubled, |remaining| doubled.min(remaining / 3));
+        let asked = match failure {
+            Failure::RateLimited { retry_after } => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        let heals_with_host = match failure {
+            Failure::Unreachable { .. } => true,
+            Failure::Timeout { .. } => !by_password || self.accepted.contains(&self.rows[&user].says()),
+            _ => false,
+        };
+        self.tell(login, || format!("host {host}: {failure} ({times} in a row, password: {by_password})"));
+        let failing = Failing {
+            daemon,
+            times,
+            at: Instant::now(),
+            wait: wait.max(Duration::from_secs(1)).max(asked),
+            heals_with_host,
+        };
+        self.failing.insert((host, login), failing);
+    }
+
+    /// A daemon has got an answer: who waited only for that need not wait longer.
+    pub(crate) fn answered(&mut self, host: usize) {
+        let waiting = self.failing.range_mut((host, 0)..(host + 1, 0));
+        waiting.filter(|(_, failing)| failing.heals_with_host).for_each(|(_, it)| it.wait = Duration::ZERO);
+        self.host_is_back(host);
+    }
+
+    /// It was asked for, or the clock was set: nobody need wait.
+    pub(crate) fn nobody_waits(&mut self) {
+        self.failing.keys().for_each(|(_, login)| self.tell(*login, || "nobody waits".to_owned()));
+        self.failing.values_mut().for_each(|failing| failing.wait = Duration::ZERO);
+    }
+
+    /// A daemon has ended. The next one knows who waits, if that was written.
+    pub(crate) fn forget_failing_of(&mut self, daemon: u32) {
+        self.failing.retain(|_, failing| failing.daemon != daemon);
+    }
+
+    /// Whether nothing but its server's silence keeps this row waiting.
+    pub(crate) fn waits_for_its_server_alone(&self, user: usize) -> bool {
+        let row = &self.rows[&user];
+        self.only_row(row.host, row.login).is_some()
+            && self.failing.get(&(row.host, row.login)).is_none_or(|failing| failing.heals_with_host)
+    }
+
+    /// The row is another than a daemon may know: what was seen of it means nothing any more.
+    pub(crate) fn nobody_knows_of(&mut self, user: usize) {
+        let row = &self.rows[&user];
+        let (said_host, said_login, _) = row.said;
+        for key in [(row.host, row.login), (said_host, said_login)] {
+            self.failing.remove(&key);
+            self.held.remove(&key);
+        }
+    }
+
+    /// A server that is in trouble is asked less (13).
+    pub(crate) fn count_trouble(&mut self, host: usize) {
+        let daemons = self.setup.daemons;
+        let minute = self.began.elapsed().as_secs() / 60;
+        let trouble = &mut self.hosts[host].trouble;
+        trouble.count = if trouble.minute == minute { trouble.count + 1 } else { 1 };
+        trouble.minute = minute;
+        if trouble.count > MOST_IN_TROUBLE_A_MINUTE * daemons {
+            trouble.beyond += 1;
+        }
+        let Trouble { count, beyond, .. } = *trouble;
+        let rows = self.rows.values().filter(|row| row.host == host).count();
+        // A gate has not grown beyond the customers that its server has.
+        let most = MOST_UNTIL_IT_IS_KNOWN.min(u32::try_from(rows).unwrap()) * daemons;
+        if count > MOST_IN_TROUBLE_A_MINUTE * daemons && beyond == most + 1 {
+            let user = self.rows.iter().find(|(_, row)| row.host == host).map_or(0, |(user, _)| *user);
+            let what = format!("its server, known to be in trouble, was asked {count} times within a minute");
+            self.violation("13", user, &what);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Where each token is and what it is worth: obtained, held by a daemon, in a row, at its true end. Promises 1 and 7 are
+//! about these, and that nobody asks for a token that nobody needs.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tbtokend::model::Renewal;
+use tokio::time::{Duration, Instant};
+
+use super::world::World;
+
+/// `schedule.refresh_window`, as the daemons here have it.
+const WINDOW: TimeDelta = TimeDelta::minutes(5);
+
+/// A row that was just changed by someone else may be renewed by what was read of it before: a look at the table, a pass
+/// and its last request.
+const LAST_READ: Duration = Duration::from_secs(60);
+
+/// How much later than its true end a token may be declared to end: its server and we count whole seconds.
+const ROUNDING: TimeDelta = TimeDelta::seconds(1);
+
+/// The token in a row.
+#[derive(Debug, Clone)]
+pub(crate) struct InRow {
+    /// Its true end.
+    pub(crate) ends_at: DateTime<Utc>,
+    /// The life that was declared; none if an application wrote it and the daemon cannot know.
+    life: Option<TimeDelta>,
+    /// Which daemon wrote it, and when.
+    pub(crate) daemon: Option<u32>,
+    pub(crate) written_at: Instant,
+}
+
+/// A token that a daemon got and no row has yet.
+#[derive(Debug)]
+pub(crate) struct Held {
+    daemon: u32,
+    jwt: String,
+    /// Until when it is worth saving.
+    worth_until: Instant,
+}
+
+/// Those of each account, by host and login: which of several rows one is for cannot be seen from outside.
+pub(crate) type AllHeld = BTreeMap<(usize, usize), Vec<Held>>;
+
+impl World {
+    /// Nobody asks for a token that no row needs, nor while holding one that only waits to be saved (promise 7): there are
+    /// never more tokens on their way than rows that want one.
+    pub(crate) fn granted(
+        &mut self,
+        daemon: u32,
+        host: usize,
+        login: usize,
+        jwt: String,
+        worth_until: Instant,
+    ) {
+        let now = Instant::now();
+        if self.stopped_at.is_some_and(|at| at.elapsed() > LAST_READ) && !self.is_asking {
+            self.violation("1", login, "a token was asked for though the loop was stopped");
+        }
+        let rows = self.rows.iter().filter(|(_, row)| (row.host, row.login) == (host, login));
+        let users: Vec<usize> = rows.map(|(user, _)| *user).collect();
+        self.tell(login, || format!("daemon {daemon} gets a token"));
+        let wanting = users.iter().filter(|user| self.wants(**user, daemon)).count();
+        let held = self.held.entry((host, login)).or_default();
+        held.retain(|held| now < held.worth_until);
+        let mine = held.iter().filter(|held| held.daemon == daemon).count();
+        held.push(Held { daemon, jwt, worth_until });
+        // One whose row has left or moved meanwhile: that the request was on its way could not be helped.
+        let Some(user) = users.first().filter(|_| mine + 1 > wanting) else { return };
+        let (promise, what) = if mine == 0 {
+            ("1", "a token was asked for that nobody needs")
+        } else {
+            ("7", "asked for a token while it held one that was not saved yet")
+        };
+        let in_row = self.rows[user].in_row.clone();
+        let what = format!(
+            "{what}: {mine} on their way for {wanting} of {} rows with login {login}; the row has {in_row:?} until {:?}, it is {}",
+            users.len(),
+            self.rows[user].expiry,
+            self.machine_time()
+        );
+        self.violation(promise, *user, &what);
+    }
+
+    /// Whether the row may want a token: it is due by what the daemon knows of it, an operator has asked, or it was changed
+    /// so lately that the daemon may not know.
+    fn wants(&self, user: usize, daemon: u32) -> bool {
+        let row = &self.rows[&user];
+        if row.asked || row.changed_at.elapsed() <= LAST_READ {
+            return true;
+        }
+        if !row.present {
+            return false;
+        }
+        let (Some(in_row), Some(expiry)) = (&row.in_row, row.expiry) else { return true };
+        // By another clock it was due, or is not what it seems.
+        let seems_misdated = !self.known_at_start.is_zero() && in_row.written_at <= self.started_at;
+        if in_row.written_at <= self.clock_moved_at || seems_misdated {
+            return true;
+        }
+        // Of two daemons one may write what the other one is getting too.
+        if in_row.daemon != Some(daemon) && in_row.written_at.elapsed() <= LAST_READ {
+            return true;
+        }
+        let life = in_row.life.filter(|_| in_row.daemon == Some(daemon));
+        // Written down here again, and not the engine's own.
+        let window = life.map_or(WINDOW, |life| WINDOW.min(life / 2));
+        expiry - self.machine_time() < window
+    }
+
+    /// What becomes of a token on its way is known.
+    pub(crate) fn arrived(&mut self, jwt: &str) {
+        for held in self.held.values_mut() {
+            held.retain(|held| held.jwt != jwt);
+        }
+    }
+
+    /// A daemon has ended.
+    pub(crate) fn drop_held_by(&mut self, daemon: u32) {
+        for held in self.held.values_mut() {
+            held.retain(|held| held.daemon != daemon);
+        }
+    }
+
+    /// A daemon writes a token: it is declared to end no later than it does.
+    pub(crate) fn written(&mut self, user: usize, daemon: u32, renewal: &Renewal) {
+        let host = self.rows[&user].host;
+        let skew = TimeDelta::seconds(self.hosts[host].skew);
+        let issued_at = renewal.token.issued_at() - skew;
+        let ends_at = issued_at + renewal.token.life();
+        let declared = renewal.expiry - self.jump;
+        // While it waited the clock was set: it was declared by another one.
+        let is_of_this_clock = issued_at >= self.jumped_at;
+        if is_of_this_clock && declared > ends_at + ROUNDING {
+            let what = format!("its token ends {ends_at} and was declared to end {declared}");
+            self.violation("1", user, &what);
+        }
+        let in_row =
+            InRow { ends_at, life: Some(renewal.life), daemon: Some(daemon), written_at: Instant::now() };
+        self.tell(self.rows[&user].login, || {
+            format!("daemon {daemon} writes a token until {}", renewal.expiry)
+        });
+        let row = self.rows.get_mut(&user).unwrap();
+        row.token = Some(renewal.token.jwt().expose().to_owned());
+        row.expiry = Some(renewal.expiry);
+        row.in_row = Some(in_row);
+        self.audit.saved += 1;
+    }
+
+    /// An application that got a token by itself writes it to the row.
+    pub(crate) fn application_writes(&mut self, user: usize) {
+        let row = &self.rows[&user];
+        let life = TimeDelta::seconds(self.hosts[row.host].life);
+        let (ends_at, expiry) = (self.true_time() + life, self.machine_time() + life);
+        // Whoever waits has chosen its time without knowing of this token.
+        self.excuse_for(user, super::audit::LONG);
+        let row = self.rows.get_mut(&user).unwrap();
+        row.token = Some(format!("an application's own {user}"));
+        row.expiry = Some(expiry);
+        row.in_row = Some(InRow { ends_at, life: None, daemon: None, written_at: Instant::now() });
+        row.changed_at = Instant::now();
+    }
+
+    /// How long its token lives, and is declared to live.
+    pub(crate) fn remaining(&self, user: usize) -> Option<TimeDelta> {
+        let row = &self.rows[&user];
+        let declared = row.expiry.filter(|_| row.token.is_some())? - self.machine_time();
+        let lives = row.in_row.as_ref().map(|token| token.ends_at - self.true_time());
+        Some(lives.map_or(declared, |lives| lives.min(declared)))
+    }
+
+    /// Whether applications find a token in the row that its server takes, and that the row does not say is over.
+    pub(crate) fn is_alive(&self, user: usize) -> bool {
+        let row = &self.rows[&user];
+        let lives = row.in_row.as_ref().is_some_and(|token| token.ends_at >= self.true_time());
+        lives && row.expiry.is_some_and(|expiry| expiry >= self.machine_time())
+    }
+}
