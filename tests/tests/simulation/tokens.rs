@@ -62,8 +62,8 @@ impl World {
         }
         // One that has just moved may have been read before.
         let may_be_here = |row: &Row| row.host == host || row.changed_at.elapsed() <= LAST_READ;
-        let rows = self.rows.iter().filter(|(_, row)| row.login == login && may_be_here(row));
-        let users: Vec<usize> = rows.map(|(user, _)| *user).collect();
+        let rows = self.rows_of(login).filter(|(_, row)| may_be_here(row));
+        let users: Vec<usize> = rows.map(|(user, _)| user).collect();
         self.tell(login, || format!("daemon {daemon} gets a token"));
         let wanting = users.iter().filter(|user| self.wants(**user, daemon)).count();
         let held = self.held.entry((host, login)).or_default();
