@@ -119,7 +119,7 @@ fn p21_records_of_the_future_tell_a_start_that_the_clock_was_set_back() {
         updated_at: after(at),
     };
     let started = |newest: i64| {
-        let mut state = State::new(state(Vec::new()).policy.clone(), 100);
+        let mut state = State::new(state(Vec::new()).policy, 100);
         let rows = vec![ending("old", 7 * 24 * HOUR), ending("new", 2 * HOUR)];
         let records = vec![record("old", -100 * HOUR), record("new", newest)];
         apply(&mut state, 0, [Event::TableRead(table(rows, records))]);
