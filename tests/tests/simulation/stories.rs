@@ -50,7 +50,7 @@ impl World {
     pub(crate) fn reads(&mut self, daemon: u32) {
         let serial = self.serial();
         if self.stories.read_at.insert(daemon, serial).is_none() {
-            self.starts_with();
+            self.started_at = Instant::now();
         }
     }
 

@@ -201,8 +201,6 @@ pub(crate) struct World {
     /// The number of the daemon that was started last.
     pub(crate) daemon: u32,
     pub(crate) started_at: Instant,
-    /// What the daemon that was started last could tell from the records: by how much the clock had been set back.
-    pub(crate) known_at_start: TimeDelta,
     /// An operator stopped the loop.
     pub(crate) stopped_at: Option<Instant>,
     /// An operator waits for an answer.
@@ -295,7 +293,6 @@ impl World {
             },
             daemon: 0,
             started_at: now,
-            known_at_start: TimeDelta::zero(),
             stopped_at: None,
             is_asking: false,
             held: AllHeld::new(),

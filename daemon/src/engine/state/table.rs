@@ -20,9 +20,6 @@ impl State {
             self.revision = revision;
         }
         self.adopt_records(table.records, &table.key, at);
-        if self.table_read_at.is_none() {
-            self.was_set_back_before_the_start(at);
-        }
         self.unwritten.read();
         self.forgive_what_has_changed(&table.key, at);
         self.refusals.index(self.entries.values().map(|entry| &entry.record));
