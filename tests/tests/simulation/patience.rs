@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use tbtokend::model::Failure;
 use tokio::time::{Duration, Instant};
 
+use super::audit::LONG;
 use super::world::{REQUEST_TIMEOUT, Trouble, World};
 
 /// The most requests for one login in a minute, for each row that has it and each daemon.
@@ -161,6 +162,11 @@ impl World {
             is_silence: matches!(failure, Failure::Unreachable { .. } | Failure::Timeout { .. }),
         };
         self.failing.insert((host, login), failing);
+        if is_held_back {
+            // Its server may have come back while it was asked.
+            let row = self.rows.get_mut(&user).unwrap();
+            row.trouble_until = row.trouble_until.max(Instant::now() + LONG);
+        }
     }
 
     /// A daemon has got an answer: who waited only for that need not wait longer.
