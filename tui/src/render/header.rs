@@ -15,6 +15,7 @@ use crate::text::{clip_start, time, time_exact, width};
 /// ```text
 ///  tbtokend  mssql sql01/app   loop RUNNING  next in 42s   last 3 renewed 1 failed (0.4s)     14:03Z  ? help
 ///  DAEMON UNREACHABLE for 42s, showing 14:02Z, trying again in 3s
+///  DAEMON DOES NOT ANSWER for 5s, showing 14:02Z, still waiting
 /// ```
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let frozen = app.frozen_at().map(|at| format!(" FROZEN {} ", time_exact(at, at)));
@@ -56,6 +57,9 @@ pub(super) fn alarm(app: &App, columns: usize) -> Option<String> {
                 format!("trying again in {}", words::duration(left))
             };
             ("DAEMON UNREACHABLE", Some(*since), *heard, again)
+        }
+        (Link::Silent { heard }, _) => {
+            ("DAEMON DOES NOT ANSWER", Some(*heard), Some(*heard), "still waiting".to_owned())
         }
         (_, Some(overview)) if overview.store != Store::Up => {
             let (what, read) = match overview.store {
