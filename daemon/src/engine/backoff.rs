@@ -2,8 +2,9 @@
 
 use chrono::TimeDelta;
 
-/// Exponential back-off from `base` to `max`, spread by ±20 %, and never later than a third of the life that the
-/// token still has.
+/// Exponential back-off from `base` to `max`, spread by ±20 %, never later than a third of the life that the token still
+/// has, and no longer than the customer has been without one: the many attempts of its last minutes do not make it wait for
+/// half an hour when it has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     base: TimeDelta,
@@ -23,20 +24,23 @@ impl Backoff {
     }
 
     /// The wait after the `consecutive`-th failure in a row (1, 2, …) of a customer whose token lives for another
-    /// `remaining`, if it lives. `roll` is random in 0..1.
+    /// `remaining`, or ended so long ago if that is negative. `roll` is random in 0..1.
     pub fn delay(&self, consecutive: u32, remaining: Option<TimeDelta>, roll: f64) -> TimeDelta {
         let doublings = consecutive.saturating_sub(1).min(20);
         let plain = self.base.checked_mul(1 << doublings).unwrap_or(self.max).min(self.max);
         let spread = 0.8 + 0.4 * roll.clamp(0.0, 1.0);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_precision_loss,
-            reason = "at most hours in ms"
-        )]
-        let delay = TimeDelta::milliseconds((plain.num_milliseconds() as f64 * spread) as i64);
+        let spread = |delay: TimeDelta| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_precision_loss,
+                reason = "at most hours in ms"
+            )]
+            TimeDelta::milliseconds((delay.num_milliseconds() as f64 * spread) as i64)
+        };
         match remaining {
-            Some(remaining) if remaining > TimeDelta::zero() => delay.min(remaining / 3),
-            _ => delay,
+            Some(remaining) if remaining > TimeDelta::zero() => spread(plain).min(remaining / 3),
+            Some(remaining) => spread(plain.min(self.base.max(-remaining))),
+            None => spread(plain),
         }
         .max(Self::MIN)
     }
@@ -72,10 +76,24 @@ mod tests {
         }
     }
 
+    /// Once in its last second and once after: the tenth failure in a row.
+    #[test]
+    fn a_token_that_has_just_ended_is_not_left_alone_for_half_an_hour() {
+        let ended_for =
+            |seconds: i64| MINUTE.delay(10, Some(TimeDelta::seconds(-seconds)), 0.5).num_seconds();
+        assert_eq!([0, 30, 61, 600, 100_000].map(ended_for), [60, 60, 61, 600, 1800]);
+        assert_eq!(MINUTE.delay(2, Some(TimeDelta::days(-1)), 0.5).num_seconds(), 120);
+        assert_eq!(
+            MINUTE.delay(10, Some(TimeDelta::seconds(-600)), 0.0).num_seconds(),
+            480,
+            "spread as well"
+        );
+    }
+
     proptest! {
         #[test]
         fn stays_within_its_bounds(
-            base in 1_i64..100_000, consecutive in 0_u32..u32::MAX, remaining in 0_i64..1_000_000, roll in 0.0..1.0,
+            base in 1_i64..100_000, consecutive in 0_u32..u32::MAX, remaining in -1_000_000_i64..1_000_000, roll in 0.0..1.0,
         ) {
             let backoff = Backoff::new(TimeDelta::seconds(base));
             let delay = backoff.delay(consecutive, Some(TimeDelta::seconds(remaining)), roll);

@@ -1,6 +1,5 @@
 //! The facts that change what is known: what a pass reports, what the store says, what an operator does.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -75,8 +74,8 @@ pub enum Event {
     },
     /// The pass has lasted long enough; this one's turn comes in the next, at once.
     LeftOver(CustomerId),
-    /// These servers answer again, or for the first time.
-    HostsBack(BTreeSet<HostKey>),
+    /// A server answers again, or for the first time.
+    HostBack(HostKey),
     /// A server is asked in another way than before.
     GateMoved {
         /// Which.

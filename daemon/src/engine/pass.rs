@@ -2,7 +2,7 @@
 
 mod queues;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -189,7 +189,6 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             }
         }
         self.leave_the_rest(give_up.is_some()).await;
-        self.tell_who_is_back().await;
     }
 
     /// The next request, if one may be sent now.
@@ -244,20 +243,15 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let signal = signal(failure);
         gate.leave(ticket, signal);
         let has_moved = before != (gate.limit(), gate.state());
+        let is_back = gate.is_back();
         if signal != Signal::Well {
             self.queues.trouble(host, failure);
         }
         if let Some(event) = moved(&key, &self.gates).filter(|_| has_moved) {
             self.report(event).await;
         }
-    }
-
-    /// Once for all at the end: whoever waits is looked for among all customers.
-    async fn tell_who_is_back(&mut self) {
-        let back = self.gates.iter_mut().filter_map(|(host, gate)| gate.is_back().then(|| host.clone()));
-        let back: BTreeSet<HostKey> = back.collect();
-        if !back.is_empty() {
-            self.report(Event::HostsBack(back)).await;
+        if is_back {
+            self.report(Event::HostBack(key)).await;
         }
     }
 

@@ -270,13 +270,17 @@ impl Plan {
     }
 }
 
-/// Accounts whose password was sent and may be wrong, without an answer, and is not sent again yet: with whom that was.
+/// Accounts whose password was sent without an answer and is not sent again yet, because it may be wrong, or was sent too
+/// often: with whom that was.
 type InDoubt<'a> = HashMap<&'a Fingerprint, (&'a CustomerId, &'a FailureNote)>;
 
 fn in_doubt<'a>(state: &'a State, now: DateTime<Utc>, policy: &Policy) -> InDoubt<'a> {
     let waits = |entry: &Entry| matches!(verdict(entry, now, policy), Verdict::Wait { .. });
-    let doubts =
-        state.entries().filter_map(|(id, entry)| Some((id, entry.doubt().filter(|_| waits(entry))?)));
+    let doubts = state.entries().filter_map(|(id, entry)| {
+        let note = entry.unheard()?;
+        let is_in_doubt = !entry.has_worked() || state.is_held_back(&note.fingerprint);
+        (is_in_doubt && waits(entry)).then_some((id, note))
+    });
     doubts.map(|(id, note)| (&note.fingerprint, (id, note))).collect()
 }
 
@@ -310,8 +314,9 @@ impl Accounts<'_> {
         let id = &entry.customer.id;
         let is_named = self.selections.iter().any(|selection| selection.names(id));
         let is_asked_for = self.selections.iter().any(|selection| selection.asks_for(id));
+        let may_hurry = entry.has_worked() && !self.state.is_held_back(&fingerprint);
         if let Some(account) = accounts.get_mut(place)
-            && (is_named || (account.is_in_doubt() && (is_asked_for || entry.has_worked())))
+            && (is_named || (account.is_in_doubt() && (is_asked_for || may_hurry)))
         {
             *account = Account::default();
         }

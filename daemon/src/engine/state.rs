@@ -9,6 +9,7 @@ mod records;
 mod refusals;
 mod renewing;
 mod table;
+mod waiting;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -19,6 +20,7 @@ use health::{Health, Use};
 pub use hosts::{Host, Hosts};
 use records::Unwritten;
 use refusals::Refusals;
+use waiting::{Back, Unheard};
 
 use super::event::Event;
 use super::history::{History, Notice, NoticeKind};
@@ -37,6 +39,8 @@ pub struct State {
     mark: bool,
     hosts: Hosts,
     refusals: Refusals,
+    unheard: Unheard,
+    back: Back,
     key: Option<FingerprintKey>,
     revision: u64,
     removed: VecDeque<(u64, CustomerId)>,
@@ -74,6 +78,8 @@ impl State {
             mark: false,
             hosts: Hosts::default(),
             refusals: Refusals::default(),
+            unheard: Unheard::default(),
+            back: Back::new(),
             key: None,
             revision: start,
             removed: VecDeque::new(),
@@ -216,7 +222,9 @@ impl State {
             }
             Event::Deferred { id, why } => self.deferred(&id, why),
             Event::LeftOver(id) => self.deferred(&id, None),
-            Event::HostsBack(hosts) => self.hosts_back(&hosts, at),
+            Event::HostBack(host) => {
+                self.back.insert(host, at);
+            }
             Event::GateMoved { host, limit, gate } => {
                 let revision = self.revision + 1;
                 if self.hosts.gate(&host, limit, gate, revision) {
@@ -282,6 +290,7 @@ impl State {
     }
 
     fn pass_finished(&mut self, at: DateTime<Utc>) {
+        self.end_waits(at);
         for entry in self.entries.values_mut().filter(|entry| entry.attempting) {
             // Whatever cut the pass short: nobody stays "refreshing" for ever.
             entry.attempting = false;

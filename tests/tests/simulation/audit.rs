@@ -73,7 +73,7 @@ impl World {
 
     /// Something was amiss that ends now.
     pub(crate) fn excuse(&mut self, user: usize) {
-        let grace = if self.is_alive(user) { SHORT } else { LONG };
+        let grace = if self.is_taken_for_alive(user) { SHORT } else { LONG };
         self.excuse_for(user, grace);
     }
 
@@ -88,6 +88,10 @@ impl World {
         self.nobody_knows_of(user);
         let row = self.rows.get_mut(&user).unwrap();
         row.changed_at = Instant::now();
+        if row.present && !std::mem::replace(&mut row.was_there, true) {
+            row.came_at = row.changed_at;
+        }
+        row.was_there = row.present;
         let says = row.says();
         self.tell(self.rows[&user].login, || format!("row {user} changes: {:?}", self.rows[&user]));
         let row = self.rows.get_mut(&user).unwrap();
@@ -101,7 +105,8 @@ impl World {
     /// A refresh token goes only to the server, and stands only for the credentials, that some row still says.
     pub(crate) fn check_refresh_token(&mut self, host: usize, refresh_token: &str) {
         let Some(session) = self.sessions.get(refresh_token).cloned() else { return };
-        let mut rows = self.rows.iter().filter(|(_, row)| row.login == session.user && row.present);
+        let may_be_there = |row: &super::world::Row| row.present || row.changed_at.elapsed() <= SHORT;
+        let mut rows = self.rows.iter().filter(|(_, row)| row.login == session.user && may_be_there(row));
         let is_elsewhere = session.host != host;
         let is_said = |row: &super::world::Row| {
             (row.host == session.host && row.password == session.password)

@@ -94,7 +94,8 @@ impl World {
             self.rows.keys().copied().filter(|user| self.rows[user].host == host).collect();
         for user in users {
             let is_told = matches!(was, Mood::Limited(_, Some(_)));
-            let grace = if self.is_alive(user) && !is_told { SHORT } else { LONG };
+            let waits = is_told || self.is_held_back(user);
+            let grace = if self.is_taken_for_alive(user) && !waits { SHORT } else { LONG };
             let row = self.rows.get_mut(&user).unwrap();
             row.trouble_until = row.trouble_until.max(now + grace);
         }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use tbtokend::model::Failure;
 use tokio::time::{Duration, Instant};
 
@@ -25,6 +26,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(48);
 /// The shortest of the longest waits: half an hour, less 20 %.
 const LAST_WAIT: Duration = Duration::from_secs(24 * 60);
 
+/// So often a password is sent to save a token, when no answer comes.
+const MOST_UNHEARD_IN_A_HURRY: u32 = 3;
+
 /// Timers are about milliseconds, and so are the answers of the store.
 const ROUNDING: Duration = Duration::from_millis(100);
 
@@ -36,9 +40,12 @@ pub(crate) struct Failing {
     at: Instant,
     /// It is not tried again before this.
     wait: Duration,
-    /// That its server answers anyone is reason enough to try again: it was not asked for this one, or a renewal was not
-    /// answered. A password that has never worked may have been counted without an answer, and waits.
-    heals_with_host: bool,
+    /// It is not tried in a hurry any more, though its token ends.
+    is_held_back: bool,
+    /// Its server did not answer.
+    is_silence: bool,
+    /// Its server may have counted the password: there was no answer to that.
+    is_unheard: bool,
 }
 
 /// All of them, by host and login.
@@ -103,18 +110,20 @@ impl World {
             self.failing.remove(&(host, login));
             return;
         };
-        let remaining = self.remaining(user).and_then(|remaining| remaining.to_std().ok());
         let times = self.failing.get(&(host, login)).map_or(0, |failing| failing.times) + 1;
         let doubled = FIRST_WAIT.saturating_mul(1 << (times - 1).min(10)).min(LAST_WAIT);
-        let wait = remaining.map_or(doubled, |remaining| doubled.min(remaining / 3));
+        let unheard = by_password && matches!(failure, Failure::Timeout { .. });
+        let is_held_back = unheard && times >= MOST_UNHEARD_IN_A_HURRY;
+        // A third of the life that it has, or no longer than it has been without one.
+        let hurried = |remaining: TimeDelta| match remaining.to_std() {
+            Ok(remaining) => remaining / 3,
+            Err(_) => FIRST_WAIT.max(remaining.abs().to_std().unwrap().mul_f64(0.8)),
+        };
+        let remaining = self.remaining(user).filter(|_| !is_held_back).into_iter().flatten();
+        let wait = remaining.map(hurried).chain([doubled]).min().unwrap_or(doubled);
         let asked = match failure {
             Failure::RateLimited { retry_after } => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
-        };
-        let heals_with_host = match failure {
-            Failure::Unreachable { .. } => true,
-            Failure::Timeout { .. } => !by_password || self.accepted.contains(&self.rows[&user].says()),
-            _ => false,
         };
         self.tell(login, || format!("host {host}: {failure} ({times} in a row, password: {by_password})"));
         let failing = Failing {
@@ -122,15 +131,24 @@ impl World {
             times,
             at: Instant::now(),
             wait: wait.max(Duration::from_secs(1)).max(asked),
-            heals_with_host,
+            is_held_back,
+            is_unheard: unheard,
+            is_silence: matches!(failure, Failure::Unreachable { .. } | Failure::Timeout { .. }),
         };
         self.failing.insert((host, login), failing);
     }
 
     /// A daemon has got an answer: who waited only for that need not wait longer.
     pub(crate) fn answered(&mut self, host: usize) {
-        let waiting = self.failing.range_mut((host, 0)..(host + 1, 0));
-        waiting.filter(|(_, failing)| failing.heals_with_host).for_each(|(_, it)| it.wait = Duration::ZERO);
+        let waiting = self.failing.range((host, 0)..(host + 1, 0)).map(|((_, login), _)| *login);
+        for login in waiting.collect::<Vec<_>>() {
+            if let Some(user) = self.only_row(host, login)
+                && self.heals_with_host(user)
+                && let Some(failing) = self.failing.get_mut(&(host, login))
+            {
+                failing.wait = Duration::ZERO;
+            }
+        }
         self.host_is_back(host);
     }
 
@@ -145,11 +163,32 @@ impl World {
         self.failing.retain(|_, failing| failing.daemon != daemon);
     }
 
+    /// Whether it is not tried in a hurry any more. Of several rows with one login one may be the reason for another.
+    pub(crate) fn is_held_back(&self, user: usize) -> bool {
+        let row = &self.rows[&user];
+        self.only_row(row.host, row.login).is_none()
+            || self.failing.get(&(row.host, row.login)).is_some_and(|failing| failing.is_held_back)
+    }
+
+    /// Whether the daemon thinks that what the row says has worked. After a restart it only knows that of the row.
+    fn has_worked(&self, user: usize) -> bool {
+        let row = &self.rows[&user];
+        self.accepted.contains(&row.says()) || (row.has_succeeded && row.changed_at < self.started_at)
+    }
+
     /// Whether nothing but its server's silence keeps this row waiting.
     pub(crate) fn waits_for_its_server_alone(&self, user: usize) -> bool {
         let row = &self.rows[&user];
         self.only_row(row.host, row.login).is_some()
-            && self.failing.get(&(row.host, row.login)).is_none_or(|failing| failing.heals_with_host)
+            && (!self.failing.contains_key(&(row.host, row.login)) || self.heals_with_host(user))
+    }
+
+    /// Whether it is reason enough to try again that its server answers anyone: it was not asked for this one, or a renewal
+    /// was not answered. A password that has never worked may have been counted without an answer, and waits.
+    fn heals_with_host(&self, user: usize) -> bool {
+        let row = &self.rows[&user];
+        let failing = self.failing.get(&(row.host, row.login));
+        failing.is_some_and(|it| it.is_silence && (!it.is_unheard || self.has_worked(user)))
     }
 
     /// The row is another than a daemon may know: what was seen of it means nothing any more.

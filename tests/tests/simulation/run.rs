@@ -90,8 +90,7 @@ impl Daemon {
             let mut world = world.lock();
             world.daemon += 1;
             world.tell_all("a daemon starts");
-            world.stopped_at = None;
-            world.starts_with();
+            (world.started_at, world.stopped_at) = (Instant::now(), None);
             let users: Vec<usize> = world.rows.keys().copied().collect();
             users.into_iter().for_each(|user| world.excuse_for(user, SHORT));
             (world.daemon, world.dice.roll(), world.declared_life)

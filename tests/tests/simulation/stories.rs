@@ -49,7 +49,9 @@ impl World {
     /// A daemon looks at the table: whatever is durable now it knows from now on.
     pub(crate) fn reads(&mut self, daemon: u32) {
         let serial = self.serial();
-        self.stories.read_at.insert(daemon, serial);
+        if self.stories.read_at.insert(daemon, serial).is_none() {
+            self.starts_with();
+        }
     }
 
     /// A daemon was told that these credentials are refused for good.
@@ -58,6 +60,7 @@ impl World {
             // The rows were changed while the request was on its way.
             return;
         }
+        self.tell(says.1, || format!("daemon {daemon} is told of {says:?}: {failure}"));
         let now = Instant::now();
         let knew_at = self.stories.read_at.get(&daemon).copied().unwrap_or(0);
         self.stories.by_fingerprint.insert(fingerprint(&says).as_str().to_owned(), says.clone());
@@ -114,6 +117,10 @@ impl World {
     /// A record is durable, in place of the one before. Of two daemons one may write over what the other was told, having
     /// asked before it could read that; the other one tells it again after its next look at the table.
     pub(crate) fn recorded(&mut self, record: &Record, before: Option<&Record>) {
+        if let Ok(user) = record.id.as_str().parse::<usize>() {
+            let login = self.rows.get(&user).map_or(user, |row| row.login);
+            self.tell(login, || format!("recorded of row {user}: {:?}", record.failure));
+        }
         let lost = before.and_then(|before| before.failure.as_ref()).filter(|failure| failure.permanent);
         let lost = lost.filter(|_| record.failure.as_ref().is_none_or(|failure| !failure.permanent));
         if let Some(says) = lost.and_then(|lost| self.stories.by_fingerprint.get(lost.fingerprint.as_str()))

@@ -10,6 +10,7 @@ use tbtokend::thingsboard::{Logins, NotRenewed};
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::audit::SHORT;
 use super::stories::Says;
 use super::world::{Mood, Oddity, REQUEST_TIMEOUT, Session, Shared, World};
 
@@ -150,6 +151,10 @@ impl Servers {
         }
         result?;
         let mut world = self.world.lock();
+        if world.was_refused(says) {
+            // Somebody named one of them, or it was thought of as another story.
+            world.saying(says).into_iter().for_each(|user| world.excuse_for(user, SHORT));
+        }
         world.forget(says);
         Ok(world.grant(self.daemon, host, login, &says.2))
     }

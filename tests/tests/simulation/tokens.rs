@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tbtokend::model::Renewal;
 use tokio::time::{Duration, Instant};
 
-use super::world::World;
+use super::world::{Row, World};
 
 /// `schedule.refresh_window`, as the daemons here have it.
 const WINDOW: TimeDelta = TimeDelta::minutes(5);
@@ -24,6 +24,8 @@ const ROUNDING: TimeDelta = TimeDelta::seconds(1);
 pub(crate) struct InRow {
     /// Its true end.
     pub(crate) ends_at: DateTime<Utc>,
+    /// The end of the life that was declared, by the true time; none if an application wrote it.
+    declared_end: Option<DateTime<Utc>>,
     /// The life that was declared; none if an application wrote it and the daemon cannot know.
     life: Option<TimeDelta>,
     /// Which daemon wrote it, and when.
@@ -58,7 +60,9 @@ impl World {
         if self.stopped_at.is_some_and(|at| at.elapsed() > LAST_READ) && !self.is_asking {
             self.violation("1", login, "a token was asked for though the loop was stopped");
         }
-        let rows = self.rows.iter().filter(|(_, row)| (row.host, row.login) == (host, login));
+        // One that has just moved may have been read before.
+        let may_be_here = |row: &Row| row.host == host || row.changed_at.elapsed() <= LAST_READ;
+        let rows = self.rows.iter().filter(|(_, row)| row.login == login && may_be_here(row));
         let users: Vec<usize> = rows.map(|(user, _)| *user).collect();
         self.tell(login, || format!("daemon {daemon} gets a token"));
         let wanting = users.iter().filter(|user| self.wants(**user, daemon)).count();
@@ -96,7 +100,7 @@ impl World {
         let (Some(in_row), Some(expiry)) = (&row.in_row, row.expiry) else { return true };
         // By another clock it was due, or is not what it seems.
         let seems_misdated = !self.known_at_start.is_zero() && in_row.written_at <= self.started_at;
-        if in_row.written_at <= self.clock_moved_at || seems_misdated {
+        if in_row.written_at <= self.clock_moved_at || seems_misdated || self.is_misdated(user) {
             return true;
         }
         // Of two daemons one may write what the other one is getting too.
@@ -136,8 +140,13 @@ impl World {
             let what = format!("its token ends {ends_at} and was declared to end {declared}");
             self.violation("1", user, &what);
         }
-        let in_row =
-            InRow { ends_at, life: Some(renewal.life), daemon: Some(daemon), written_at: Instant::now() };
+        let in_row = InRow {
+            ends_at,
+            declared_end: Some(issued_at + renewal.life),
+            life: Some(renewal.life),
+            daemon: Some(daemon),
+            written_at: Instant::now(),
+        };
         self.tell(self.rows[&user].login, || {
             format!("daemon {daemon} writes a token until {}", renewal.expiry)
         });
@@ -145,6 +154,7 @@ impl World {
         row.token = Some(renewal.token.jwt().expose().to_owned());
         row.expiry = Some(renewal.expiry);
         row.in_row = Some(in_row);
+        row.has_succeeded = true;
         self.audit.saved += 1;
     }
 
@@ -158,16 +168,25 @@ impl World {
         let row = self.rows.get_mut(&user).unwrap();
         row.token = Some(format!("an application's own {user}"));
         row.expiry = Some(expiry);
-        row.in_row = Some(InRow { ends_at, life: None, daemon: None, written_at: Instant::now() });
+        row.in_row =
+            Some(InRow { ends_at, declared_end: None, life: None, daemon: None, written_at: Instant::now() });
         row.changed_at = Instant::now();
     }
 
-    /// How long its token lives, and is declared to live.
-    pub(crate) fn remaining(&self, user: usize) -> Option<TimeDelta> {
+    /// How long its token lives, as a daemon may take it: at least, and at most.
+    pub(crate) fn remaining(&self, user: usize) -> Option<[TimeDelta; 2]> {
         let row = &self.rows[&user];
         let declared = row.expiry.filter(|_| row.token.is_some())? - self.machine_time();
-        let lives = row.in_row.as_ref().map(|token| token.ends_at - self.true_time());
-        Some(lives.map_or(declared, |lives| lives.min(declared)))
+        let Some(token) = &row.in_row else { return Some([declared; 2]) };
+        let lives = token.declared_end.map_or(declared, |end| end - self.true_time());
+        // A start that finds records of the future takes whatever was written before for that much shorter.
+        let doubtful = self.known_at_start * i32::from(token.written_at <= self.started_at);
+        Some([lives.min(declared) - doubtful, lives.max(declared)])
+    }
+
+    /// Whether a daemon takes its token for a living one.
+    pub(crate) fn is_taken_for_alive(&self, user: usize) -> bool {
+        self.is_alive(user) && self.remaining(user).is_some_and(|[least, _]| least > TimeDelta::zero())
     }
 
     /// Whether applications find a token in the row that its server takes, and that the row does not say is over.

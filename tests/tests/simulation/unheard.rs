@@ -24,11 +24,11 @@ pub(crate) type AllUnheard = BTreeMap<Says, Unheard>;
 const LONGEST_MINUTES: f64 = 24.0;
 
 impl Unheard {
-    /// How often it may have been sent by now: at once, after a minute, and then ever later.
+    /// How often it may have been sent by now: three times to save a token of a minute, and then ever later.
     fn most(&self) -> u32 {
         let minutes = self.since.elapsed().as_secs_f64() / 60.0;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a day has few minutes")]
-        let by_backoff = (2.0 + (1.0 + minutes).log2() + minutes / LONGEST_MINUTES) as u32;
+        let by_backoff = (3.0 + (1.0 + minutes).log2() + minutes / LONGEST_MINUTES) as u32;
         by_backoff + self.leave
     }
 }

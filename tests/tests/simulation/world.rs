@@ -137,12 +137,18 @@ pub(crate) struct Row {
     pub(crate) excused_until: Instant,
     /// Until then it need not be fresh, because its server was in trouble.
     pub(crate) trouble_until: Instant,
+    /// It was in the table when that was last looked at, and since when.
+    pub(crate) was_there: bool,
+    /// When it came into the table, or came back.
+    pub(crate) came_at: Instant,
     /// When somebody other than the daemon last changed the row.
     pub(crate) changed_at: Instant,
     /// What is known of the token.
     pub(crate) in_row: Option<InRow>,
     /// An operator wants it to be renewed, due or not.
     pub(crate) asked: bool,
+    /// A daemon has renewed it once.
+    pub(crate) has_succeeded: bool,
 }
 
 impl Row {
@@ -329,9 +335,12 @@ impl World {
             expiry: None,
             excused_until: now + super::audit::SHORT,
             trouble_until: now,
+            was_there: true,
+            came_at: now,
             changed_at: now,
             in_row: None,
             asked: false,
+            has_succeeded: false,
         };
         self.rows.insert(user, row);
     }

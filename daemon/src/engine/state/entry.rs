@@ -45,11 +45,11 @@ pub struct Entry {
 /// What is known of the credentials in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
-    /// As they were found; what the record says of earlier tokens speaks for them.
+    /// As they were found at the start; what the record says of earlier tokens speaks for them.
     Found,
     /// They have brought a token since the daemon started.
     Proven,
-    /// Somebody has changed them since the daemon started, and they have brought nothing yet.
+    /// They came into the table or were changed since the daemon started, and have brought nothing yet.
     New,
 }
 
@@ -105,10 +105,19 @@ impl Entry {
         }
     }
 
+    /// Its failure, if no answer came.
+    pub fn unheard(&self) -> Option<&FailureNote> {
+        self.record.failure.as_deref().filter(|failure| failure.kind == FailureKind::Timeout)
+    }
+
     /// Its failure, if a password was sent that may be wrong, and the server may have counted it: no answer came.
     pub fn doubt(&self) -> Option<&FailureNote> {
-        let failure = self.record.failure.as_deref()?;
-        (failure.kind == FailureKind::Timeout && !self.has_worked()).then_some(failure)
+        self.unheard().filter(|_| !self.has_worked())
+    }
+
+    /// Whether that failure means that the password was sent and no answer came.
+    pub(super) fn sent_unheard(&self, failure: &Failure) -> bool {
+        failure.kind() == FailureKind::Timeout && self.usable_refresh_token().is_none()
     }
 
     /// What to try before the password. After an answer that was none, nothing: that may have been the road of refresh tokens

@@ -1,6 +1,4 @@
-//! What a failure changes, and the return of a server that had failed.
-
-use std::collections::BTreeSet;
+//! What a failure changes.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -8,7 +6,8 @@ use super::super::backoff::Backoff;
 use super::super::history::{FailureDetail, Notice, NoticeKind};
 use super::State;
 use super::refusals::refusal;
-use crate::model::{CustomerId, Failure, FailureKind, FailureNote, HostKey, Record};
+use super::waiting::Unheard;
+use crate::model::{CustomerId, Failure, FailureKind, FailureNote, Record};
 
 impl State {
     pub(super) fn failed(&mut self, id: &CustomerId, failure: &Failure, at: DateTime<Utc>, roll: f64) {
@@ -35,6 +34,9 @@ impl State {
             Failure::Database { .. } => None,
             failure => {
                 let remaining = entry.ends_at().filter(|_| entry.customer.has_token).map(|end| end - at);
+                let may_hurry = !entry.sent_unheard(failure)
+                    || self.unheard.again(&fingerprint).max(consecutive) < Unheard::MOST_IN_A_HURRY;
+                let remaining = remaining.filter(|_| may_hurry);
                 Some(at + retry_after(failure, self.policy.backoff().delay(consecutive, remaining, roll)))
             }
         };
@@ -49,6 +51,7 @@ impl State {
         };
         if permanent && note.kind.is_about_the_account() {
             self.refusals.add(id, &note.fingerprint);
+            self.unheard.heard(&note.fingerprint);
         }
         let is_news = entry.record.failure.as_ref().is_none_or(|before| before.kind != note.kind);
         let detail = FailureDetail {
@@ -89,11 +92,12 @@ impl State {
 
     /// The password of `id` was accepted: whoever is parked with the same credentials need not be any longer.
     pub(super) fn accepted(&mut self, id: &CustomerId, at: DateTime<Utc>) {
-        if self.refusals.is_empty() {
+        if self.refusals.is_empty() && self.unheard.is_empty() {
             return;
         }
         let (Some(entry), Some(key)) = (self.entries.get(id), &self.key) else { return };
         let fingerprint = key.fingerprint(&entry.customer.credentials);
+        self.unheard.heard(&fingerprint);
         let (present, absent) = self.refusals.accepted(&fingerprint);
         // So that the store does not bring them back.
         let cleared = absent.into_iter().map(|record| Record { failure: None, updated_at: at, ..record });
@@ -110,26 +114,6 @@ impl State {
             self.unwritten.changed(&other);
             let message = format!("its credentials were accepted for customer {id}; it is tried again");
             self.note(at, NoticeKind::Unparked, Some(&other), message);
-        }
-    }
-
-    /// Servers answer again: who waited only for that need not wait longer. A password that may have been counted does.
-    pub(super) fn hosts_back(&mut self, hosts: &BTreeSet<HostKey>, at: DateTime<Utc>) {
-        for (id, entry) in &mut self.entries {
-            let is_in_doubt = entry.doubt().is_some();
-            let Some(failure) = &mut entry.record.failure else { continue };
-            let waits_for_the_host = failure.next_attempt_at.is_some()
-                && matches!(failure.kind, FailureKind::Unreachable | FailureKind::Timeout);
-            if waits_for_the_host
-                && !is_in_doubt
-                && entry.host.as_ref().is_some_and(|host| hosts.contains(host))
-            {
-                failure.next_attempt_at = None;
-                entry.record.updated_at = at;
-                self.revision += 1;
-                entry.revision = self.revision;
-                self.unwritten.changed(id);
-            }
         }
     }
 }

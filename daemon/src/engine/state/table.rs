@@ -1,13 +1,15 @@
 //! What a look at the table changes: rows come, go and say something else; records of another life or of another daemon
 //! are taken over.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 
 use super::super::history::NoticeKind;
 use super::health::Use;
 use super::refusals::refusal;
-use super::{Entry, State};
-use crate::model::{Customer, CustomerId, FailureKind, Fingerprint, FingerprintKey, Record};
+use super::{Entry, Known, State};
+use crate::model::{Customer, CustomerId, Failure, FailureKind, Fingerprint, FingerprintKey, Record};
 use crate::store::{RowProblem, Table};
 
 /// How many customers that left the table are remembered for clients that ask for changes.
@@ -56,6 +58,9 @@ impl State {
                 self.revision += 1;
                 let mut entry = Entry::new(customer, self.revision, at, self.policy.window);
                 entry.mark = self.mark;
+                if self.table_read_at.is_some() {
+                    entry.known = Known::New;
+                }
                 if let Some(record) = self.refusals.returned(&entry.customer.id) {
                     entry.record = record;
                 }
@@ -123,6 +128,12 @@ impl State {
                 }
                 continue;
             };
+            // No answer to a password that we do not need.
+            let is_of_a_password =
+                record.failure.as_ref().is_some_and(|note| note.kind == FailureKind::Timeout);
+            if is_of_a_password && entry.usable_refresh_token().is_some() {
+                continue;
+            }
             // What we have written since, or are about to, is newer. But that we could not ask is no answer to a refusal.
             let could_not_ask = entry.record.failure.as_ref().is_some_and(|note| !note.permanent);
             if self.unwritten.may_be_newer(id) && !(could_not_ask && refusal(&record).is_some()) {
@@ -148,17 +159,22 @@ impl State {
     /// the configuration allows what it forbade.
     fn forgive_what_has_changed(&mut self, key: &FingerprintKey, at: DateTime<Utc>) {
         let mut unparked = Vec::new();
+        let mut left = HashMap::new();
         for (id, entry) in &mut self.entries {
             let Some(failure) = &entry.record.failure else { continue };
             let is_allowed = failure.kind == FailureKind::InsecureUrl && !self.policy.require_https;
             if !is_allowed && failure.fingerprint == key.fingerprint(&entry.customer.credentials) {
                 continue;
             }
+            if let Some(refused) = refusal(&entry.record) {
+                left.insert(refused.fingerprint.clone(), Failure::shared(id, refused));
+            }
             if failure.permanent {
                 let why =
                     if is_allowed { "http is allowed now" } else { "its URL, user or password has changed" };
                 unparked.push((id.clone(), why));
             }
+            self.unheard.heard(&failure.fingerprint);
             entry.record.failure = None;
             entry.record.updated_at = at;
             self.revision += 1;
@@ -168,6 +184,29 @@ impl State {
         for (id, why) in unparked {
             let message = format!("{why}; it is tried again");
             self.note(at, NoticeKind::Unparked, Some(&id), message);
+        }
+        self.park_who_still_says(&left, key, at);
+    }
+
+    /// Whoever was told that these credentials are refused does not say them any more. Who still does must not be the next
+    /// to be told.
+    fn park_who_still_says(
+        &mut self,
+        refused: &HashMap<Fingerprint, Failure>,
+        key: &FingerprintKey,
+        at: DateTime<Utc>,
+    ) {
+        if refused.is_empty() {
+            return;
+        }
+        let others = self.entries.iter().filter(|(_, entry)| refusal(&entry.record).is_none());
+        let others = others.filter_map(|(id, entry)| {
+            let failure = refused.get(&key.fingerprint(&entry.customer.credentials))?;
+            Some((id.clone(), failure.clone()))
+        });
+        for (id, failure) in others.collect::<Vec<_>>() {
+            // Nothing is rolled for what does not end.
+            self.failed(&id, &failure, at, 0.5);
         }
     }
 
@@ -285,7 +324,7 @@ mod tests {
     fn a_record_that_was_not_written_outlives_its_row() {
         let mut state = state();
         read(&mut state, &[("a", "u"), ("b", "u")]);
-        let failure = crate::model::Failure::CredentialsRejected;
+        let failure = Failure::CredentialsRejected;
         state.apply(Event::Failed { id: CustomerId::new("a"), failure }, DateTime::UNIX_EPOCH, 0.5);
         read(&mut state, &[("b", "u")]);
         let records = state.take_unrecorded(1000);
@@ -293,7 +332,7 @@ mod tests {
         assert!(records[0].failure.as_ref().unwrap().permanent);
     }
 
-    fn failing(state: &mut State, name: &str, failure: crate::model::Failure, at: i64) {
+    fn failing(state: &mut State, name: &str, failure: Failure, at: i64) {
         state.apply(Event::Failed { id: CustomerId::new(name), failure }, second(at), 0.5);
     }
 
@@ -301,16 +340,16 @@ mod tests {
         DateTime::UNIX_EPOCH + TimeDelta::seconds(at)
     }
 
-    fn refused() -> crate::model::Failure {
-        crate::model::Failure::CredentialsRejected
+    fn refused() -> Failure {
+        Failure::CredentialsRejected
     }
 
-    fn strained() -> crate::model::Failure {
-        crate::model::Failure::ServerError { status: 503 }
+    fn strained() -> Failure {
+        Failure::ServerError { status: 503 }
     }
 
     /// A record of a customer with these credentials who has failed like this.
-    fn record(failure: crate::model::Failure, username: &str, at: i64) -> Record {
+    fn record(failure: Failure, username: &str, at: i64) -> Record {
         let mut state = state();
         read(&mut state, &[("a", username)]);
         failing(&mut state, "a", failure, at);
@@ -410,6 +449,53 @@ mod tests {
         let records = state.take_unrecorded(1000);
         assert!(records.iter().all(|record| record.failure.is_none() && record.updated_at == second(60)));
         assert_eq!((records.len(), picture(&state, before).1), (2, vec!["a", "b"]));
+    }
+
+    /// Somebody mends one row and forgets the other: that one waited for its server all the while.
+    #[test]
+    fn p02_who_still_says_what_was_refused_is_parked_when_the_refused_row_is_mended() {
+        let mut state = state();
+        read(&mut state, &[("a", "u"), ("b", "u"), ("c", "v")]);
+        failing(&mut state, "b", strained(), 1);
+        failing(&mut state, "a", refused(), 2);
+        state.take_unrecorded(1000);
+        read_with(&mut state, &[("a", "mended"), ("b", "u"), ("c", "v")], |_| {}, 60);
+        let failure = |name: &str| state.entry(&CustomerId::new(name)).unwrap().record.failure.as_ref();
+        let b = failure("b").unwrap();
+        assert!(b.permanent && b.message.contains("for customer a"), "{}", b.message);
+        assert!(failure("a").is_none() && failure("c").is_none());
+        let ids = state.take_unrecorded(1000).into_iter().map(|record| record.id.to_string());
+        assert_eq!(ids.collect::<Vec<_>>(), ["a", "b"], "after a restart too");
+        // It is mended as well.
+        read_with(&mut state, &[("a", "mended"), ("b", "mended"), ("c", "v")], |_| {}, 120);
+        assert!(state.entries().all(|(_, entry)| entry.record.failure.is_none()));
+    }
+
+    /// What a record says of earlier tokens is of the credentials of then, and nobody saw whether they were changed while the
+    /// row was away.
+    #[test]
+    fn p02_nothing_speaks_for_the_credentials_of_a_row_that_came_back() {
+        let known = |state: &State, name: &str| state.entry(&CustomerId::new(name)).unwrap().known;
+        let mut state = state();
+        read(&mut state, &[("a", "u")]);
+        assert_eq!(known(&state, "a"), Known::Found);
+        read(&mut state, &[("b", "u")]);
+        read(&mut state, &[("a", "u"), ("b", "u")]);
+        assert_eq!((known(&state, "a"), known(&state, "b")), (Known::New, Known::New));
+    }
+
+    /// The other daemon has only the password, and got no answer. We do not need it.
+    #[test]
+    fn who_has_a_refresh_token_does_not_wait_for_an_answer_to_a_password() {
+        let unheard = || Failure::Timeout { after: std::time::Duration::from_secs(10) };
+        for (failure, waits) in [(unheard(), false), (strained(), true), (refused(), true)] {
+            let mut state = state();
+            read(&mut state, &[("a", "u")]);
+            let record = record(failure, "u", 5);
+            state.entries.get_mut(&CustomerId::new("a")).unwrap().refresh_token = Some(Secret::new("r"));
+            read_with(&mut state, &[("a", "u")], |table| table.records = vec![record], 9);
+            assert_eq!(state.entry(&CustomerId::new("a")).unwrap().record.failure.is_some(), waits);
+        }
     }
 
     #[test]

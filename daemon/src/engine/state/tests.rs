@@ -2,6 +2,7 @@
 
 mod clock;
 mod store;
+mod waiting;
 
 use std::time::Duration;
 
@@ -201,34 +202,6 @@ fn who_is_left_out_is_told_once() {
         apply(&mut state, 7, [deferred(Some(silent())), end]);
         assert_eq!(entry(&state, "a").deferred, None);
     }
-}
-
-#[test]
-fn a_server_that_is_back_lets_nobody_wait_who_waited_for_it() {
-    let (near, far) = (row("near"), Customer { credentials: elsewhere(), ..row("far") });
-    let mut state = state(vec![near, far, row("strained"), row("bad"), row("fine")]);
-    let unreachable = || Failure::Unreachable { why: "no connection".to_owned() };
-    apply(&mut state, 0, [failed("near", unreachable()), failed("far", unreachable())]);
-    apply(&mut state, 2, [failed("strained", strained()), failed("bad", Failure::CredentialsRejected)]);
-    let before = state.revision();
-    apply(&mut state, 9, [Event::HostsBack([host(URL)].into())]);
-    assert_eq!(changed_since(&state, before), ["near"]);
-    let waits = |state: &State, name| failure(state, name).next_attempt_at.is_some();
-    let waiting = ["near", "far", "strained"].map(|name| waits(&state, name));
-    assert_eq!(waiting, [false, true, true]);
-    // A password that may have been counted as wrong has its time; one that has worked does not need it.
-    apply(&mut state, 10, [failed("near", silent()), Event::HostsBack([host(URL)].into())]);
-    assert!(waits(&state, "near"));
-    apply(
-        &mut state,
-        12,
-        [obtained("near", 60, Via::Login), failed("near", silent()), Event::HostsBack([host(URL)].into())],
-    );
-    assert!(!waits(&state, "near"));
-}
-
-fn elsewhere() -> Credentials {
-    Credentials { url: "https://far.example".to_owned(), ..row("far").credentials }
 }
 
 fn host(url: &str) -> HostKey {

@@ -107,7 +107,8 @@ fn p02_a_password_that_may_be_wrong_and_counted_waits_for_all_rows_that_have_it(
     assert_eq!(due(&state, soon).accounts[1].may_ask(), Permission::Go, "c has another password");
     // Its server is back, as it seems from others: that is no answer to the password.
     let host = state.entry(&id("a")).unwrap().host.clone().unwrap();
-    state.apply(Event::HostsBack([host].into()), after(2), 0.5);
+    state.apply(Event::HostBack(host), after(2), 0.5);
+    state.apply(Event::PassFinished, after(2), 0.5);
     assert!(matches!(account_at(&state, after(3), Selection::Due), Permission::NotNow(_)));
     // Operators may ask; and the wait has an end.
     assert_eq!(account_at(&state, soon, Selection::DueNow), Permission::Go);
@@ -132,7 +133,8 @@ fn a_server_that_is_back_is_asked_at_once_for_those_whose_password_is_not_in_dou
     fail(&mut state, "unreached", Failure::Unreachable { why: "refused".to_owned() }, later);
     assert!(due(&state, after(101)).is_empty());
     let host = state.entry(&id("new")).unwrap().host.clone().unwrap();
-    state.apply(Event::HostsBack([host].into()), after(101), 0.5);
+    state.apply(Event::HostBack(host), after(101), 0.5);
+    state.apply(Event::PassFinished, after(101), 0.5);
     assert_eq!(names(&due(&state, after(101))), ["unreached", "proven"]);
 }
 
