@@ -138,7 +138,7 @@ pub(crate) struct EventsArgs {
     /// Only events of this customer, among the newest that the daemon remembers
     #[arg(value_name = "ID")]
     pub(crate) customer: Option<String>,
-    /// The newest so many
+    /// The newest so many; none with 0, so that --follow shows only what is new
     #[arg(
         short = 'n', long = "lines", value_name = "N", default_value_t = DEFAULT_EVENTS,
         value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_EVENTS as u64),
@@ -186,7 +186,7 @@ pub(crate) struct WaitArgs {
 
 const WAIT_HELP: &str = "\
 A customer counts once its token has been seen so; later it may end soon again, as all tokens do. A daemon that is not \
-there yet is waited for, too. --timeout bounds the whole (60s unless given); when it is over, the exit code is 7 and \
+there yet is waited for, too, and so is the first customer of an empty table. --timeout bounds the whole (60s unless given); when it is over, the exit code is 7 and \
 the error names those who are missing.";
 
 /// Whom to teach.

@@ -105,6 +105,7 @@ fn unseen(error: &Error) -> Judgement {
     let state = match error {
         Error::Client(
             ClientError::NotThere(_)
+            | ClientError::NotASocket { .. }
             | ClientError::NotRunning(_)
             | ClientError::Closed(_)
             | ClientError::TimedOut { .. }

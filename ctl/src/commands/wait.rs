@@ -76,7 +76,7 @@ fn may_pass(error: &ClientError) -> bool {
         | ClientError::Closed(_)
         | ClientError::TimedOut { .. }
         | ClientError::Io { .. } => true,
-        ClientError::NoPermission(_) | ClientError::Protocol { .. } => false,
+        ClientError::NotASocket { .. } | ClientError::NoPermission(_) | ClientError::Protocol { .. } => false,
         ClientError::Refused(refusal) => {
             matches!(refusal.code, ErrorCode::Busy | ErrorCode::ShuttingDown)
         }
@@ -87,7 +87,9 @@ fn may_pass(error: &ClientError) -> bool {
 /// in all does.
 fn in_vain(error: ClientError, waited: Duration) -> Error {
     match error {
-        ClientError::TimedOut { path, .. } => ClientError::TimedOut { path, timeout: waited }.into(),
+        ClientError::TimedOut { path, .. } => {
+            ClientError::TimedOut { path, timeout: waited, pending: false }.into()
+        }
         error => error.into(),
     }
 }
@@ -165,8 +167,9 @@ impl<'a> Waiting<'a> {
         }
     }
 
+    /// An empty table is no success: most often it is the wrong one, or its rows are on their way.
     fn is_over(&self) -> bool {
-        self.read && self.missing.is_empty()
+        self.read && self.missing.is_empty() && !self.reached.is_empty()
     }
 
     fn total(&self) -> usize {
@@ -191,6 +194,9 @@ impl<'a> Waiting<'a> {
             return Error::NotReadYet { why: None };
         }
         let (missing, total) = (self.missing.len(), self.total());
+        if total == 0 {
+            return Error::StillNobody { after };
+        }
         Error::StillWaiting { after, goal: self.goal.word(), missing, total, names: self.names(usize::MAX) }
     }
 }
@@ -217,8 +223,6 @@ struct Done<'a> {
 fn done(session: &Session<'_>, waiting: &Waiting<'_>, waited: Duration) -> Result<Report, Error> {
     let (total, goal) = (waiting.total(), waiting.goal.word());
     let message = match total {
-        0 => "there is nobody to wait for: no customer in the table has a URL, a user and a password"
-            .to_owned(),
         1 => format!("1 customer is {goal}"),
         _ => format!("all {total} customers are {goal}"),
     };
@@ -260,6 +264,10 @@ impl Voice {
         let text = match away {
             Some(error) => format!("{error}; waiting for it"),
             None if !waiting.read => "waiting until tbtokend has read its table".to_owned(),
+            None if waiting.total() == 0 => {
+                "waiting for the first customer: no row of the table has a URL, a user and a password"
+                    .to_owned()
+            }
             None => {
                 let (missing, total) = (waiting.missing.len(), waiting.total());
                 // Where room is short, as much of an id as a command needs.
@@ -305,7 +313,7 @@ mod tests {
             ClientError::NotThere(path()),
             ClientError::NotRunning(path()),
             ClientError::Closed(path()),
-            ClientError::TimedOut { path: path(), timeout: LOOK },
+            ClientError::TimedOut { path: path(), timeout: LOOK, pending: false },
             ClientError::Io { path: path(), source: std::io::Error::other("the wire is cut") },
             refused(ErrorCode::Busy),
             refused(ErrorCode::ShuttingDown),
@@ -313,6 +321,7 @@ mod tests {
             assert!(may_pass(&error), "{error:?}");
         }
         for error in [
+            ClientError::NotASocket { path: path(), what: "" },
             ClientError::NoPermission(path()),
             ClientError::Protocol { path: path(), why: String::new() },
             refused(ErrorCode::ReadOnly),

@@ -98,7 +98,8 @@ fn a_customer_that_leaves_is_an_error_if_it_was_named_and_forgotten_if_not() {
     let fake = |named: bool| {
         let turn = AtomicUsize::new(0);
         let fake = Fake::start(move |_| {
-            let Reply::Status(mut reply) = status(vec![with("ABCD", Expired)]) else { unreachable!() };
+            let rows = vec![with("ABCD", Expired), with("B", Valid)];
+            let Reply::Status(mut reply) = status(rows) else { unreachable!() };
             if turn.fetch_add(1, Ordering::SeqCst) > 0 {
                 reply.tokens.customers = Some(vec![]);
                 reply.tokens.removed = vec!["ABCD".to_owned()];
@@ -166,6 +167,20 @@ fn a_refusal_that_passes_is_waited_for() {
         assert_eq!((told.exit, asked.len()), (Some(0), 2), "{told:?}");
         assert_eq!(told.stderr, "not now; waiting for it\n");
     }
+}
+
+/// A script that goes on because nobody is missing goes on without a single token.
+#[test]
+fn an_empty_table_is_waited_for_like_a_customer() {
+    let fake = in_turn(vec![vec![], vec![with("A", Expired)], vec![with("A", Valid)]]);
+    let (told, _) = fake.run(&["wait", "-t", "9"]);
+    assert_eq!((told.exit, told.stdout.as_str()), (Some(0), "1 customer is valid\n"), "{told:?}");
+    assert!(told.stderr.starts_with("waiting for the first customer: no row of the table"), "{told:?}");
+
+    let (told, _) = in_turn(vec![vec![]]).run(&["wait", "-t", "300ms"]);
+    assert_eq!((told.exit, told.stdout.as_str()), (Some(7), ""), "{told:?}");
+    assert!(told.stderr.contains("error: no customer to wait for after 0.3 s: no row"), "{told:?}");
+    assert!(told.stderr.contains("hint: is it the right table? sudo tbtokend doctor"), "{told:?}");
 }
 
 /// A restarted daemon tells of everyone anew, and says nothing of those who left the table meanwhile.
