@@ -1,8 +1,9 @@
 //! `tbtokend doctor`: looks at an installation from the daemon's side, changes nothing, and says what to do about each
 //! finding. No password is sent to a ThingsBoard, and nothing secret is printed.
 //!
-//! `look` gathers facts, `judge` says what they mean, `report` prints it.
+//! `look` gathers facts, `judge` and `clocks` say what they mean, `report` prints it.
 
+mod clocks;
 mod judge;
 mod look;
 mod owner;
@@ -122,11 +123,11 @@ async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, fi
     findings.extend(facts.permissions.iter().map(judge::permission));
     findings.push(judge::records(facts.records.as_deref(), &schema_command(config)));
     if let Some(server) = facts.clock {
-        findings.push(judge::skew(server, now));
+        findings.push(clocks::skew(server, now));
     }
     let is_local = matches!(&config.store, StoreConfig::Mssql(settings) if settings.expiry_clock == ExpiryClock::ServerLocal);
     if let Some(rows) = facts.rows {
-        findings.extend(judge::expiry_clock(&facts, is_local));
+        findings.extend(clocks::expiry_clock(&facts, is_local));
         findings.extend(judge::rows(rows, &facts.ineligible, customers.len()));
     }
     for problem in &problems {
