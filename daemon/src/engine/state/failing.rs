@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::super::backoff::Backoff;
 use super::super::history::{FailureDetail, Notice, NoticeKind};
+use super::super::plan::{Verdict, verdict};
 use super::State;
 use super::refusals::refusal;
 use super::waiting::Unheard;
@@ -53,20 +54,22 @@ impl State {
             self.refusals.add(id, &note.fingerprint);
             self.unheard.heard(&note.fingerprint);
         }
+        let url = crate::text::url(&entry.customer.credentials.url);
         let is_news = entry.record.failure.as_ref().is_none_or(|before| before.kind != note.kind);
-        let detail = FailureDetail {
-            kind: note.kind,
-            attempt: consecutive,
-            next_at: next_attempt_at,
-            url: crate::text::url(&entry.customer.credentials.url),
-        };
+        let failed_with = note.kind;
         entry.attempting = false;
         entry.deferred = None;
-        if note.kind != FailureKind::Database {
+        if failed_with != FailureKind::Database {
             entry.unsaved = None;
         }
         entry.record.failure = Some(Box::new(note));
         entry.record.updated_at = at;
+        // Whose token is good for long is not tried again before it is due, though an operator had it tried now.
+        let next_at = match verdict(entry, at, &self.policy) {
+            Verdict::Rest { until } | Verdict::Wait { until } => Some(until),
+            Verdict::Due | Verdict::Parked | Verdict::Save => next_attempt_at,
+        };
+        let detail = FailureDetail { kind: failed_with, attempt: consecutive, next_at, url };
         self.revision += 1;
         entry.revision = self.revision;
         self.unwritten.changed(id);
