@@ -174,8 +174,8 @@ fn database_away() {
 }
 
 #[test]
-fn database_takes_no_tokens() {
-    at_each_size("database_takes_no_tokens", |size| {
+fn database_refuses_writes() {
+    at_each_size("database_refuses_writes", |size| {
         let mut reply = status(busy(noon()), noon());
         reply.daemon.store_ok = false;
         reply.daemon.store_error =

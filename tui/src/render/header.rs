@@ -62,11 +62,10 @@ pub(super) fn alarm(app: &App, columns: usize) -> Option<String> {
             ("DAEMON DOES NOT ANSWER", Some(*heard), Some(*heard), "still waiting".to_owned())
         }
         (_, Some(overview)) if overview.store != Store::Up => {
-            let (what, read) = match overview.store {
-                // It was read just now, so what is shown is not old.
-                Store::Unwritable(_) => ("DATABASE TAKES NO TOKENS", None),
-                Store::Unreadable(_) | Store::Up => ("DATABASE UNREACHABLE", overview.as_of),
-            };
+            let readable = matches!(overview.store, Store::Unwritable(_));
+            // If it was read just now, what is shown is not old.
+            let read = overview.as_of.filter(|_| !readable);
+            let what = words::database_trouble(readable, false).unwrap_or_default();
             let again = match overview.cron.next_run_at {
                 Some(at) if at > now => format!("trying again in {}", words::duration(at - now)),
                 Some(_) => "trying again now".to_owned(),
@@ -76,6 +75,7 @@ pub(super) fn alarm(app: &App, columns: usize) -> Option<String> {
         }
         _ => return None,
     };
+    let what = what.to_uppercase();
     let lasting = since.map(|since| format!(" for {}", words::duration(now - since))).unwrap_or_default();
     let showing = showing.map(|at| format!(", showing {}", time(at, now))).unwrap_or_default();
     let forms = [
