@@ -60,7 +60,11 @@ pub(super) fn records(why_not: Option<&str>, schema_command: &str) -> Finding {
 /// The rows that are left alone.
 pub(super) fn rows(rows: u64, ineligible: &[Ineligible], eligible: usize) -> Vec<Finding> {
     let check = "rows";
-    let mut findings = vec![Finding::ok(check, format!("{rows} rows, {eligible} of them eligible"))];
+    let counts = format!("{rows} rows, {eligible} of them eligible");
+    let mut findings = vec![match eligible {
+        0 => Finding::note(check, format!("{counts}: nobody is renewed; is store.table the right table?")),
+        _ => Finding::ok(check, counts),
+    }];
     for Ineligible { blank, count, examples } in ineligible {
         let more = if *count > examples.len() as u64 { ", …" } else { "" };
         findings.push(Finding::note(
@@ -182,6 +186,15 @@ mod tests {
         );
         let (_, findings) = urls(&customers(&["http://tb"]), true);
         assert_eq!(findings[0].level, Level::Error, "where https is required they are not renewed");
+    }
+
+    /// A table that is empty is nothing to mend by itself, and nothing to call fine either.
+    #[test]
+    fn nobody_to_renew_is_worth_a_note() {
+        let told = rows(7, &[], 0);
+        assert_eq!((told.len(), told[0].level), (1, Level::Note));
+        assert!(told[0].found.starts_with("7 rows, 0 of them eligible: nobody is renewed"), "{told:?}");
+        assert_eq!(rows(7, &[], 1)[0].level, Level::Ok);
     }
 
     #[test]

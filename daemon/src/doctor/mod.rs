@@ -53,7 +53,20 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
                 ));
                 return Report { store: name, findings };
             }
-            findings.extend(look::file(path));
+            if path.is_dir() {
+                let place = path.display();
+                findings.push(Finding::error(
+                    "database",
+                    format!("{place} is a folder"),
+                    format!("Name a file in store.path, for example {place}/customers.db."),
+                ));
+                return Report { store: name, findings };
+            }
+            // What is none may be anything, and who takes its rights away may break this machine.
+            let is_a_database = look::may_be_a_database(path);
+            if is_a_database {
+                findings.extend(look::file(path));
+            }
             match SqliteStore::new(path, table, config.fallback_url.clone()) {
                 Ok(store) => examine_store(config, clock, &store, &mut findings).await,
                 Err(error) => findings.push(Finding::error(
@@ -62,7 +75,9 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
                     "Let the system start one more thread.",
                 )),
             }
-            findings.extend(owner::look(path));
+            if is_a_database {
+                findings.extend(owner::look(path));
+            }
             name
         }
         StoreConfig::Mssql(settings) => {
