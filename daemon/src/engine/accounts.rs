@@ -105,7 +105,7 @@ mod tests {
         assert!(failure.is_permanent());
         assert_eq!(
             failure.to_string(),
-            "ThingsBoard says \"Invalid username or password\" (tried once, for customer first, whose row has the same URL, user and password)"
+            "ThingsBoard says \"Invalid username or password\" (tried once, for customer first, whose row had the same URL, user and password)"
         );
     }
 

@@ -194,7 +194,9 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 
     /// What happens is worked in at once; nothing here waits.
     fn handle(&mut self, input: Input) {
-        if let Some(by) = self.set_back.look(self.clock.now(), Instant::now()) {
+        let now = self.clock.now();
+        // One that shows a time before this program was written is wrong, and what was before it right.
+        if let Some(by) = self.set_back.look(now, Instant::now()).filter(|_| Clock::is_credible(now)) {
             self.learn(Event::ClockSetBack(by));
         }
         match input {

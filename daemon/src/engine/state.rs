@@ -1,5 +1,6 @@
 //! What is known of each customer, and how each fact changes it. Pure: facts, the time and a roll of the dice go in.
 
+mod adopting;
 mod clock;
 mod entry;
 mod failing;

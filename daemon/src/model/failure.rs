@@ -188,7 +188,7 @@ impl Failure {
     }
 
     fn tried_for(id: &CustomerId, message: &str) -> String {
-        format!("{message} (tried once, for customer {id}, whose row has the same URL, user and password)")
+        format!("{message} (tried once, for customer {id}, whose row had the same URL, user and password)")
     }
 
     /// Its kind.

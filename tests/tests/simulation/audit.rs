@@ -2,7 +2,7 @@
 
 use tokio::time::{Duration, Instant};
 
-use super::world::World;
+use super::world::{Row, World};
 
 /// How long after something was amiss (the daemon not running, the clock set, the row changed, the database away,
 /// the server in trouble) a token may still be stale: the wake that is under way, the next one, and a pass that waits
@@ -105,15 +105,11 @@ impl World {
     /// A refresh token goes only to the server, and stands only for the credentials, that some row still says.
     pub(crate) fn check_refresh_token(&mut self, host: usize, refresh_token: &str) {
         let Some(session) = self.sessions.get(refresh_token).cloned() else { return };
-        let may_be_there = |row: &super::world::Row| row.present || row.changed_at.elapsed() <= SHORT;
-        let mut rows = self.rows.iter().filter(|(_, row)| row.login == session.user && may_be_there(row));
-        let is_elsewhere = session.host != host;
-        let is_said = |row: &super::world::Row| {
-            (row.host == session.host && row.password == session.password)
-                || row.changed_at.elapsed() <= SHORT
-        };
-        let user = rows.clone().next().map(|(user, _)| *user);
-        let is_fine = !is_elsewhere && rows.any(|(_, row)| is_said(row));
+        let is_new = |row: &Row| row.changed_at.elapsed() <= SHORT;
+        let is_said = |row: &Row| (row.host, &row.password) == (session.host, &session.password);
+        let rows = self.rows_of(session.user).filter(|(_, row)| row.present || is_new(row));
+        let is_fine = session.host == host && rows.clone().any(|(_, row)| is_said(row) || is_new(row));
+        let user = { rows }.next().map(|(user, _)| user);
         if let Some(user) = user.filter(|_| !is_fine) {
             self.violation("3", user, "renewed with a refresh token that other credentials brought");
         }

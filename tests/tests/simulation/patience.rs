@@ -54,8 +54,8 @@ pub(crate) type AllFailing = BTreeMap<(usize, usize), Failing>;
 impl World {
     /// The one row that has this login; none if several have it, for which of them fails is not seen from outside.
     fn only_row(&self, host: usize, login: usize) -> Option<usize> {
-        let mut rows = self.rows.iter().filter(|(_, row)| (row.host, row.login) == (host, login));
-        let user = rows.next().map(|(user, _)| *user);
+        let mut rows = self.rows_of(login).filter(|(_, row)| row.host == host);
+        let user = rows.next().map(|(user, _)| user);
         user.filter(|_| rows.next().is_none())
     }
 
@@ -71,10 +71,10 @@ impl World {
         let counted = self.requests.entry((host, login)).or_default();
         let count = if counted.0 == minute { counted.1 + 1 } else { 1 };
         *counted = (minute, count);
-        let rows = self.rows.values().filter(|row| row.login == login).count().max(1);
+        let rows = self.rows_of(login).count().max(1);
         let most = MOST_REQUESTS_A_MINUTE * u32::try_from(rows).unwrap() * self.setup.daemons;
         if count == most {
-            let user = *self.rows.iter().find(|(_, row)| row.login == login).map_or(&login, |(user, _)| user);
+            let user = self.rows_of(login).next().map_or(login, |(user, _)| user);
             self.violation("21", user, &format!("{count} requests within a minute"));
         }
         self.tell(login, || format!("host {host} ({:?}) is asked", self.hosts[host].mood));
@@ -140,7 +140,9 @@ impl World {
 
     /// A daemon has got an answer: who waited only for that need not wait longer.
     pub(crate) fn answered(&mut self, host: usize) {
-        let waiting = self.failing.range((host, 0)..(host + 1, 0)).map(|((_, login), _)| *login);
+        let waiting = self.failing.range((host, 0)..(host + 1, 0));
+        let waiting =
+            waiting.filter(|(_, failing)| failing.wait > Duration::ZERO).map(|((_, login), _)| *login);
         for login in waiting.collect::<Vec<_>>() {
             if let Some(user) = self.only_row(host, login)
                 && self.heals_with_host(user)

@@ -7,7 +7,7 @@ use tbtokend::model::{Credentials, Failure, Fingerprint, FingerprintKey, Record,
 use tokio::time::Instant;
 
 use super::audit::SHORT;
-use super::world::{World, url};
+use super::world::{Row, World, url};
 
 /// What a row says: host, login and password.
 pub(crate) type Says = (usize, usize, String);
@@ -50,13 +50,13 @@ impl World {
     pub(crate) fn reads(&mut self, daemon: u32) {
         let serial = self.serial();
         if self.stories.read_at.insert(daemon, serial).is_none() {
-            self.starts_with();
+            self.started_at = Instant::now();
         }
     }
 
     /// A daemon was told that these credentials are refused for good.
     pub(crate) fn refused(&mut self, daemon: u32, says: Says, failure: &Failure) {
-        if !self.rows.values().any(|row| row.present && row.says() == says) {
+        if self.saying(&says).is_empty() {
             // The rows were changed while the request was on its way.
             return;
         }
@@ -202,8 +202,8 @@ impl World {
 
     /// The rows that say this.
     pub(crate) fn saying(&self, says: &Says) -> Vec<usize> {
-        let rows = self.rows.iter().filter(|(_, row)| row.present && row.says() == *says);
-        rows.map(|(row, _)| *row).collect()
+        let is_same = |row: &Row| row.host == says.0 && row.password == says.2;
+        self.rows_of(says.1).filter(|(_, row)| row.present && is_same(row)).map(|(user, _)| user).collect()
     }
 
     /// Every refusal becomes durable in time.

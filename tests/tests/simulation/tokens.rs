@@ -62,8 +62,8 @@ impl World {
         }
         // One that has just moved may have been read before.
         let may_be_here = |row: &Row| row.host == host || row.changed_at.elapsed() <= LAST_READ;
-        let rows = self.rows.iter().filter(|(_, row)| row.login == login && may_be_here(row));
-        let users: Vec<usize> = rows.map(|(user, _)| *user).collect();
+        let rows = self.rows_of(login).filter(|(_, row)| may_be_here(row));
+        let users: Vec<usize> = rows.map(|(user, _)| user).collect();
         self.tell(login, || format!("daemon {daemon} gets a token"));
         let wanting = users.iter().filter(|user| self.wants(**user, daemon)).count();
         let held = self.held.entry((host, login)).or_default();
@@ -99,8 +99,7 @@ impl World {
         }
         let (Some(in_row), Some(expiry)) = (&row.in_row, row.expiry) else { return true };
         // By another clock it was due, or is not what it seems.
-        let seems_misdated = !self.known_at_start.is_zero() && in_row.written_at <= self.started_at;
-        if in_row.written_at <= self.clock_moved_at || seems_misdated || self.is_misdated(user) {
+        if in_row.written_at <= self.clock_moved_at || self.is_misdated(user) {
             return true;
         }
         // Of two daemons one may write what the other one is getting too.
@@ -179,9 +178,7 @@ impl World {
         let declared = row.expiry.filter(|_| row.token.is_some())? - self.machine_time();
         let Some(token) = &row.in_row else { return Some([declared; 2]) };
         let lives = token.declared_end.map_or(declared, |end| end - self.true_time());
-        // A start that finds records of the future takes whatever was written before for that much shorter.
-        let doubtful = self.known_at_start * i32::from(token.written_at <= self.started_at);
-        Some([lives.min(declared) - doubtful, lives.max(declared)])
+        Some([lives.min(declared), lives.max(declared)])
     }
 
     /// Whether a daemon takes its token for a living one.

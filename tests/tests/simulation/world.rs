@@ -195,12 +195,12 @@ pub(crate) struct World {
     pub(crate) accounts: BTreeMap<(usize, usize), Account>,
     pub(crate) sessions: BTreeMap<String, Session>,
     pub(crate) rows: BTreeMap<usize, Row>,
+    /// The rows of each login, which they keep.
+    rows_of: BTreeMap<usize, Vec<usize>>,
     pub(crate) db: Database,
     /// The number of the daemon that was started last.
     pub(crate) daemon: u32,
     pub(crate) started_at: Instant,
-    /// What the daemon that was started last could tell from the records: by how much the clock had been set back.
-    pub(crate) known_at_start: TimeDelta,
     /// An operator stopped the loop.
     pub(crate) stopped_at: Option<Instant>,
     /// An operator waits for an answer.
@@ -281,6 +281,7 @@ impl World {
             accounts: BTreeMap::new(),
             sessions: BTreeMap::new(),
             rows: BTreeMap::new(),
+            rows_of: BTreeMap::new(),
             db: Database {
                 read_fails: false,
                 write_fails: false,
@@ -292,7 +293,6 @@ impl World {
             },
             daemon: 0,
             started_at: now,
-            known_at_start: TimeDelta::zero(),
             stopped_at: None,
             is_asking: false,
             held: AllHeld::new(),
@@ -343,6 +343,12 @@ impl World {
             has_succeeded: false,
         };
         self.rows.insert(user, row);
+        self.rows_of.entry(login).or_default().push(user);
+    }
+
+    /// The rows with this login, in the table or not, on whatever server.
+    pub(crate) fn rows_of(&self, login: usize) -> impl Iterator<Item = (usize, &Row)> + Clone {
+        self.rows_of.get(&login).into_iter().flatten().map(|user| (*user, &self.rows[user]))
     }
 
     pub(crate) fn ensure_account(&mut self, host: usize, user: usize, password: &str) {

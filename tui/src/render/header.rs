@@ -83,7 +83,7 @@ pub(super) fn alarm(app: &App, columns: usize) -> Option<String> {
         format!("{what}{lasting}, {again}"),
         format!("{what}{lasting}{showing}"),
         format!("{what}{lasting}"),
-        what.to_owned(),
+        what,
     ];
     let shortest = forms.last().cloned();
     forms.into_iter().find(|form| width(form) <= columns).or(shortest)

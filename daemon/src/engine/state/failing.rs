@@ -12,12 +12,12 @@ use crate::model::{CustomerId, Failure, FailureKind, FailureNote, Record};
 
 impl State {
     pub(super) fn failed(&mut self, id: &CustomerId, failure: &Failure, at: DateTime<Utc>, roll: f64) {
-        let (Some(entry), Some(key)) = (self.entries.get_mut(id), &self.key) else { return };
+        let (Some(entry), Some(key)) = (self.entries.get(id), &self.key) else { return };
         let fingerprint = key.fingerprint(&entry.customer.credentials);
-        let is_same = |note: &&FailureNote| note.fingerprint == fingerprint;
-        if let Some(parked) = refusal(&entry.record).filter(is_same)
-            && !failure.is_permanent()
-            && failure.kind() != FailureKind::Database
+        let before = entry.record.failure.as_deref();
+        let is_answer = failure.is_permanent() || failure.kind() == FailureKind::Database;
+        if let Some(parked) = refusal(&entry.record).filter(|note| note.fingerprint == fingerprint)
+            && !is_answer
         {
             // An operator named it, and it could not be asked: that is no leave to try again unasked.
             let parked = parked.clone();
@@ -26,71 +26,71 @@ impl State {
         let consecutive = match failure {
             // It was not tried itself.
             Failure::SharedAccount { .. } => 0,
-            _ => entry.record.failure.as_ref().map_or(0, |f| f.consecutive).saturating_add(1),
+            _ => before.map_or(0, |before| before.consecutive).saturating_add(1),
         };
-        let permanent = failure.is_permanent();
-        let next_attempt_at = match failure {
-            _ if permanent => None,
-            // Its token is here; it waits for the store, not for a time.
-            Failure::Database { .. } => None,
-            failure => {
-                let remaining = entry.ends_at().filter(|_| entry.customer.has_token).map(|end| end - at);
-                let may_hurry = !entry.sent_unheard(failure)
-                    || self.unheard.again(&fingerprint).max(consecutive) < Unheard::MOST_IN_A_HURRY;
-                let remaining = remaining.filter(|_| may_hurry);
-                Some(at + retry_after(failure, self.policy.backoff().delay(consecutive, remaining, roll)))
-            }
-        };
+        let unheard = entry.sent_unheard(failure).then(|| self.unheard.again(&fingerprint));
+        let may_hurry = unheard.is_none_or(|times| times.max(consecutive) < Unheard::MOST_IN_A_HURRY);
+        let remaining = entry.ends_at().filter(|_| entry.customer.has_token && may_hurry).map(|end| end - at);
+        let delay = self.policy.backoff().delay(consecutive, remaining, roll);
         let note = FailureNote {
             kind: failure.kind(),
             message: failure.to_string(),
-            permanent,
+            permanent: failure.is_permanent(),
             consecutive,
             at,
-            next_attempt_at,
+            // What only the store refused is here, and waits for the store, not for a time.
+            next_attempt_at: (!is_answer).then(|| at + retry_after(failure, delay)),
             fingerprint,
         };
-        if permanent && note.kind.is_about_the_account() {
+        let is_news = before.is_none_or(|before| before.kind != note.kind);
+        self.take_note(id, note, is_news);
+    }
+
+    /// The customer has failed, and this is to be remembered of it.
+    fn take_note(&mut self, id: &CustomerId, note: FailureNote, is_news: bool) {
+        if note.permanent && note.kind.is_about_the_account() {
             self.refusals.add(id, &note.fingerprint);
             self.unheard.heard(&note.fingerprint);
         }
-        let url = crate::text::url(&entry.customer.credentials.url);
-        let is_news = entry.record.failure.as_ref().is_none_or(|before| before.kind != note.kind);
-        let failed_with = note.kind;
-        entry.attempting = false;
-        entry.deferred = None;
-        if failed_with != FailureKind::Database {
-            entry.unsaved = None;
-        }
-        entry.record.failure = Some(Box::new(note));
-        entry.record.updated_at = at;
-        // Whose token is good for long is not tried again before it is due, though an operator had it tried now.
-        let next_at = match verdict(entry, at, &self.policy) {
-            Verdict::Rest { until } | Verdict::Wait { until } => Some(until),
-            Verdict::Due | Verdict::Parked | Verdict::Save => next_attempt_at,
-        };
-        let detail = FailureDetail { kind: failed_with, attempt: consecutive, next_at, url };
-        self.revision += 1;
-        entry.revision = self.revision;
-        self.unwritten.changed(id);
         self.pass.errors += 1;
-        let kind = if permanent { NoticeKind::Parked } else { NoticeKind::Failed };
-        let is_quiet = !is_news && !permanent && !consecutive.is_power_of_two();
-        let notice = Notice::new(at, kind, failure.to_string()).of(id).failed(detail);
+        self.unwritten.changed(id);
+        let kind = if note.permanent { NoticeKind::Parked } else { NoticeKind::Failed };
+        let is_quiet = !is_news && !note.permanent && !note.consecutive.is_power_of_two();
+        self.touch(id, |entry| {
+            entry.attempting = false;
+            entry.deferred = None;
+            if note.kind != FailureKind::Database {
+                entry.unsaved = None;
+            }
+            entry.record.updated_at = note.at;
+            entry.record.failure = Some(Box::new(note.clone()));
+        });
+        let notice = self.notice_of(id, kind, note.message.clone(), &note);
         self.history.push(notice.quiet(is_quiet));
     }
 
     fn stays_parked(&mut self, id: &CustomerId, parked: &FailureNote, failure: &Failure, at: DateTime<Utc>) {
         self.pass.errors += 1;
-        let mut url = String::new();
         self.touch(id, |entry| {
             entry.attempting = false;
             entry.deferred = None;
-            url = crate::text::url(&entry.customer.credentials.url);
         });
-        let detail = FailureDetail { kind: parked.kind, attempt: parked.consecutive, next_at: None, url };
         let message = format!("{failure}; it stays parked ({})", parked.message);
-        self.history.push(Notice::new(at, NoticeKind::Parked, message).of(id).failed(detail));
+        let notice = self.notice_of(id, NoticeKind::Parked, message, &FailureNote { at, ..parked.clone() });
+        self.history.push(notice);
+    }
+
+    fn notice_of(&self, id: &CustomerId, kind: NoticeKind, message: String, note: &FailureNote) -> Notice {
+        let entry = self.entries.get(id);
+        let url = entry.map_or("", |entry| &entry.customer.credentials.url);
+        // Whose token is good for long is not tried again before it is due, though an operator had it tried now.
+        let next_at = match entry.map(|entry| verdict(entry, note.at, &self.policy)) {
+            Some(Verdict::Rest { until } | Verdict::Wait { until }) => Some(until),
+            Some(Verdict::Due | Verdict::Parked | Verdict::Save) | None => note.next_attempt_at,
+        };
+        let detail =
+            FailureDetail { kind: note.kind, attempt: note.consecutive, next_at, url: crate::text::url(url) };
+        Notice::new(note.at, kind, message).of(id).failed(detail)
     }
 
     /// The password of `id` was accepted: whoever is parked with the same credentials need not be any longer.

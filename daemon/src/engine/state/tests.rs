@@ -2,6 +2,7 @@
 
 mod clock;
 mod store;
+mod table;
 mod waiting;
 
 use std::time::Duration;

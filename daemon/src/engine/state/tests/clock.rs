@@ -1,4 +1,4 @@
-//! A clock that is set back while we look at it, and one that was while we were away.
+//! A clock that is set back while we look at it.
 
 use super::super::super::plan::{Selection, Verdict, plan, verdict};
 use super::*;
@@ -107,31 +107,4 @@ fn p02_a_clock_that_was_set_back_leaves_the_waits_as_long_as_they_were() {
     assert_eq!(verdict_at(&state, "a", 20 - HOUR), Verdict::Wait { until: after(60 - HOUR) });
     assert_eq!((failure(&state, "a").at, failure(&state, "b").at), (after(-HOUR), after(1 - HOUR)));
     assert_eq!(unrecorded(&mut state).len(), 2, "after a restart too");
-}
-
-#[test]
-fn p21_records_of_the_future_tell_a_start_that_the_clock_was_set_back() {
-    let record = |name: &str, at: i64| Record {
-        id: id(name),
-        failure: None,
-        last_success_at: Some(after(at)),
-        renewals: 1,
-        updated_at: after(at),
-    };
-    let started = |newest: i64| {
-        let mut state = State::new(state(Vec::new()).policy.clone(), 100);
-        let rows = vec![ending("old", 7 * 24 * HOUR), ending("new", 2 * HOUR)];
-        let records = vec![record("old", -100 * HOUR), record("new", newest)];
-        apply(&mut state, 0, [Event::TableRead(table(rows, records))]);
-        let due = ["old", "new"].map(|name| verdict_at(&state, name, 0) == Verdict::Due);
-        (due, told(&mut state).len())
-    };
-    assert_eq!(started(5), ([false, false], 0), "another daemon's clock");
-    assert_eq!(started(100), ([false, false], 1), "the window covers it");
-    assert_eq!(started(HOUR), ([true, true], 1));
-    // Only the first look: what comes later is another daemon's.
-    let mut state = state(vec![ending("a", 7 * 24 * HOUR)]);
-    let rows = vec![ending("a", 7 * 24 * HOUR)];
-    apply(&mut state, 0, [Event::TableRead(table(rows, vec![record("a", HOUR)]))]);
-    assert!(matches!(verdict_at(&state, "a", 0), Verdict::Rest { .. }));
 }
