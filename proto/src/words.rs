@@ -103,7 +103,7 @@ impl Trigger {
         match self {
             Self::Start => "start",
             Self::Schedule => "schedule",
-            Self::Early => "early",
+            Self::Early => "ahead of schedule",
             Self::Manual => "manual",
             Self::Unknown => "unknown",
         }
