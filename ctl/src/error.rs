@@ -49,6 +49,14 @@ pub(crate) enum Error {
         /// The first of the missing ones, each with why.
         names: Vec<String>,
     },
+    /// `wait` has waited long enough, and the daemon knew nobody in all this time.
+    #[error("tbtokend has not read its table within {}", seconds(*after))]
+    StillUnread {
+        /// How long it has waited.
+        after: Duration,
+        /// The daemon's own words for why, if it has some.
+        why: Option<String>,
+    },
     /// `wait` has waited long enough, and there was nobody in all this time.
     #[error("no customer to wait for after {}: no row of the table has a URL, a user and a password", seconds(*after))]
     StillNobody {
@@ -160,7 +168,9 @@ impl Error {
             },
             Self::Name(_) | Self::Gone(_) => exit::UNKNOWN_CUSTOMER,
             Self::TooMany { .. } => exit::USAGE,
-            Self::StillWaiting { .. } | Self::StillNobody { .. } => exit::TIMED_OUT,
+            Self::StillWaiting { .. } | Self::StillUnread { .. } | Self::StillNobody { .. } => {
+                exit::TIMED_OUT
+            }
             Self::NotReadYet { .. } | Self::Mismatch | Self::Output(_) | Self::Json(_) => exit::FAILED,
         }
     }
@@ -178,7 +188,12 @@ impl Error {
             }
             Self::Client(error) => error.hint(),
             Self::Name(name) => Some(printable(&name.hint())),
-            Self::NotReadYet { why: Some(why) } => Some(printable(why)),
+            Self::NotReadYet { why: Some(why) } | Self::StillUnread { why: Some(why), .. } => {
+                Some(printable(why))
+            }
+            Self::StillUnread { why: None, .. } => {
+                Some("tbctl status ; wait longer with --timeout".to_owned())
+            }
             Self::NotReadYet { why: None } => Some("try again in a moment".to_owned()),
             Self::StillWaiting { .. } => {
                 Some("tbctl show ID says why and what to do ; wait longer with --timeout".to_owned())

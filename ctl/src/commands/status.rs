@@ -79,6 +79,8 @@ fn report(reply: &StatusReply, rows: &[Customer], style: Style, quiet: bool, now
     }
     let remarks = match (rows.is_empty(), reply.tokens.summary.total) {
         (false, _) => "",
+        // Who is in it, nobody knows.
+        (true, 0) if reply.tokens.as_of.is_none() => "tbtokend has not read its table yet\n",
         (true, 0) => "no customer in the table has a ThingsBoard URL, a user and a password\n",
         (true, _) => "no customer is like that\n",
     };

@@ -103,6 +103,8 @@ struct Waiting<'a> {
     revision: Option<Revision>,
     /// Whether the daemon has read its table, so that nobody missing means something.
     read: bool,
+    /// Why it cannot read it, if it says so.
+    why: Option<String>,
     missing: BTreeMap<String, Customer>,
     reached: HashSet<String>,
 }
@@ -115,6 +117,7 @@ impl<'a> Waiting<'a> {
             ids: None,
             revision: None,
             read: false,
+            why: None,
             missing: BTreeMap::new(),
             reached: HashSet::new(),
         }
@@ -128,6 +131,7 @@ impl<'a> Waiting<'a> {
         let complete = self.revision.is_none() || reply.tokens.complete;
         let rows = reply.tokens.customers.unwrap_or_default();
         self.read = reply.tokens.as_of.is_some();
+        self.why = reply.tokens.error;
         if !self.read && rows.is_empty() {
             // Not yet: asked anew from the beginning, so that names are looked up among everyone.
             self.revision = None;
@@ -191,7 +195,7 @@ impl<'a> Waiting<'a> {
 
     fn failed(&self, after: Duration) -> Error {
         if !self.read {
-            return Error::NotReadYet { why: None };
+            return Error::StillUnread { after, why: self.why.clone() };
         }
         let (missing, total) = (self.missing.len(), self.total());
         if total == 0 {
@@ -263,7 +267,10 @@ impl Voice {
         }
         let text = match away {
             Some(error) => format!("{error}; waiting for it"),
-            None if !waiting.read => "waiting until tbtokend has read its table".to_owned(),
+            None if !waiting.read => {
+                let why = waiting.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                format!("waiting until tbtokend has read its table{why}")
+            }
             None if waiting.total() == 0 => {
                 "waiting for the first customer: no row of the table has a URL, a user and a password"
                     .to_owned()

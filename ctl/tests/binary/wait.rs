@@ -217,3 +217,24 @@ fn a_table_that_was_not_read_yet_is_not_nobody() {
     assert_eq!((told.exit, asked), (Some(0), vec![everyone(), everyone()]), "a name is looked up among all");
     assert_eq!(told.stderr, "waiting until tbtokend has read its table\n");
 }
+
+#[test]
+fn a_table_that_is_never_read_is_late_and_says_why() {
+    let unread = |why: Option<&'static str>| {
+        let fake = Fake::start(move |_| {
+            let Reply::Status(mut reply) = status(vec![]) else { unreachable!() };
+            (reply.tokens.as_of, reply.tokens.error) = (None, why.map(str::to_owned));
+            Reaction::Answer(Reply::Status(reply))
+        });
+        fake.run(&["wait", "-t", "300ms"]).0
+    };
+    let told = unread(Some("no way to sql01"));
+    assert_eq!(told.exit, Some(7), "{told:?}");
+    assert_eq!(
+        told.stderr,
+        "waiting until tbtokend has read its table: no way to sql01\n\
+         error: tbtokend has not read its table within 0.3 s\n\
+         hint: no way to sql01\n"
+    );
+    assert!(unread(None).stderr.ends_with("hint: tbctl status ; wait longer with --timeout\n"));
+}

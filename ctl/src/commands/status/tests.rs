@@ -244,6 +244,9 @@ fn nobody_to_show_is_said_beside_the_data() {
     let mut empty = reply();
     empty.tokens.summary = Summary::default();
     assert!(report(&empty, &[], PIPE, false, now()).remarks.starts_with("no customer in the table"));
+    empty.tokens.as_of = None;
+    let unread = "tbtokend has not read its table yet\n";
+    assert_eq!(report(&empty, &[], PIPE, false, now()).remarks, unread, "an unread table is no empty one");
 }
 
 #[test]
