@@ -62,6 +62,7 @@ pub(crate) enum Command {
     /// Show everything about one customer: how it stands, why, what happens next, and what to do
     Show(ShowArgs),
     /// Renew tokens now: of whoever is due, of the customers named (even if valid or parked), or of all
+    #[command(after_help = REFRESH_HELP)]
     Refresh(RefreshArgs),
     /// Let the loop run
     Start,
@@ -131,6 +132,10 @@ pub(crate) struct RefreshArgs {
     #[arg(long)]
     pub(crate) no_wait: bool,
 }
+
+const REFRESH_HELP: &str = "\
+A parked customer that is named has its password sent once more; if that is still wrong, its account may be locked. \
+Not named, it is left alone and listed. If somebody failed, the exit code is 1.";
 
 /// What `events` shows.
 #[derive(Debug, clap::Args)]
