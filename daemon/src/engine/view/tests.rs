@@ -129,6 +129,8 @@ fn who_knows_a_revision_is_told_what_is_new_since() {
     let new = status(&second, proto::Rows::All, Some(known));
     assert_eq!((names(&new), hosts(&new)), (vec!["c"], vec!["https://a.example"]));
     assert_eq!((&*new.tokens.removed, new.tokens.complete), (&["b".to_owned()][..], false));
+    let (at_the_removal, _) = state.removed().0[0];
+    assert!(status(&second, proto::Rows::All, Some(at_the_removal)).tokens.removed.is_empty());
     let nothing = status(&second, proto::Rows::All, Some(current));
     assert_eq!((names(&nothing), hosts(&nothing)), (vec![], vec![]));
     assert_eq!((nothing.tokens.removed.len(), nothing.tokens.complete), (0, false));
@@ -277,6 +279,15 @@ fn everyone_is_counted_and_shown_as_they_stand() {
         hosts.iter().find(|host| host.host == format!("https://{name}.example")).unwrap()
     };
     assert_eq!((host("unsaved").skew_ms, host("due").skew_ms), (Some(-1_500), None));
+}
+
+#[test]
+fn who_failed_is_not_just_due_when_its_wait_is_over() {
+    let mut state = state(vec![row("a", None)]);
+    state.apply(failed("a", strained()), at(0), 0.5);
+    let later = shown_of(&state, &quiet(), None, 3_600);
+    let customers = status(&later, proto::Rows::All, None).tokens.customers.unwrap();
+    assert_eq!((customers[0].state, customers[0].next_attempt_at), (proto::Phase::Retrying, None));
 }
 
 /// It waits for a person.
