@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tbtoken_proto::TokenStatus;
 use tbtoken_tests::canary;
-use tbtoken_tests::harness::{Installation, Row, Signal};
+use tbtoken_tests::harness::{Installation, Row, Signal, wait};
 use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
 
 #[test]
@@ -99,6 +99,9 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
         // Of the wrong passwords sent before, those whose outcome had reached the disk are not sent again.
         assert_eq!(wrong_passwords() - sent, BAD as u64 - known, "killed after {requests} requests");
         let sent = wrong_passwords();
+        // What is shown is known; what is written is remembered.
+        let is_recorded = || (recorded_as_failing(&installation) == BAD as i64).then_some(());
+        wait::poll(wait::PATIENCE, is_recorded).expect("the refusals are recorded");
         daemon.kill();
         let daemon = installation.start();
         daemon.until("the second start knows them", |status| status.tokens.summary.parked == BAD);

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use tbtoken_proto::TokenStatus;
 use tbtoken_tests::canary;
 use tbtoken_tests::clock;
-use tbtoken_tests::harness::{Daemon, Installation, Row};
+use tbtoken_tests::harness::{Daemon, Installation, Row, wait};
 use tbtoken_tests::mssql::{Accepts, Certificate, Direction, Layer, Settings, SqlServer, When};
 use tbtoken_tests::thingsboard::{Account, Temper, ThingsBoard, User};
 
@@ -169,10 +169,7 @@ fn p10_killed_sessions_restarts_and_cuts_need_no_restart_of_ours() {
 
 /// Waits until a query finds nothing any more.
 fn daemon_sees(server: &SqlServer, query: &str) -> bool {
-    tbtoken_tests::harness::wait::poll(tbtoken_tests::harness::wait::PATIENCE, || {
-        server.execute(query).is_empty().then_some(())
-    })
-    .is_some()
+    wait::poll(wait::PATIENCE, || server.execute(query).is_empty().then_some(())).is_some()
 }
 
 #[test]
@@ -245,6 +242,9 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
         let sent = |n: usize| thingsboard.user_stats(&format!("bad{n}")).wrong_passwords;
         let before: Vec<_> = (0..BAD).map(sent).collect();
         assert!(before.iter().all(|sent| (1..=2).contains(sent)), "{before:?}");
+        // What is shown is known; what is written is remembered.
+        let recorded = || server.execute("SELECT customer_id FROM tbtokend_state WHERE parked = 1").len();
+        wait::poll(wait::PATIENCE, || (recorded() == BAD).then_some(())).expect("the refusals are recorded");
         drop(daemon);
         let daemon = installation.start();
         daemon.until("the next start knows them", |status| status.tokens.summary.parked == BAD);
