@@ -62,6 +62,7 @@ pub(crate) enum Command {
     /// Show everything about one customer: how it stands, why, what happens next, and what to do
     Show(ShowArgs),
     /// Renew tokens now: of whoever is due, of the customers named (even if valid or parked), or of all
+    #[command(after_help = REFRESH_HELP)]
     Refresh(RefreshArgs),
     /// Let the loop run
     Start,
@@ -132,13 +133,17 @@ pub(crate) struct RefreshArgs {
     pub(crate) no_wait: bool,
 }
 
+const REFRESH_HELP: &str = "\
+A parked customer that is named has its password sent once more; if that is still wrong, its account may be locked. \
+Not named, it is left alone and listed. If somebody failed, the exit code is 1.";
+
 /// What `events` shows.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EventsArgs {
     /// Only events of this customer, among the newest that the daemon remembers
     #[arg(value_name = "ID")]
     pub(crate) customer: Option<String>,
-    /// The newest so many
+    /// The newest so many; none with 0, so that --follow shows only what is new
     #[arg(
         short = 'n', long = "lines", value_name = "N", default_value_t = DEFAULT_EVENTS,
         value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_EVENTS as u64),
@@ -186,7 +191,7 @@ pub(crate) struct WaitArgs {
 
 const WAIT_HELP: &str = "\
 A customer counts once its token has been seen so; later it may end soon again, as all tokens do. A daemon that is not \
-there yet is waited for, too. --timeout bounds the whole (60s unless given); when it is over, the exit code is 7 and \
+there yet is waited for, too, and so is the first customer of an empty table. --timeout bounds the whole (60s unless given); when it is over, the exit code is 7 and \
 the error names those who are missing.";
 
 /// Whom to teach.

@@ -49,6 +49,20 @@ pub(crate) enum Error {
         /// The first of the missing ones, each with why.
         names: Vec<String>,
     },
+    /// `wait` has waited long enough, and the daemon knew nobody in all this time.
+    #[error("tbtokend has not read its table within {}", seconds(*after))]
+    StillUnread {
+        /// How long it has waited.
+        after: Duration,
+        /// The daemon's own words for why, if it has some.
+        why: Option<String>,
+    },
+    /// `wait` has waited long enough, and there was nobody in all this time.
+    #[error("no customer to wait for after {}: no row of the table has a URL, a user and a password", seconds(*after))]
+    StillNobody {
+        /// How long it has waited.
+        after: Duration,
+    },
     /// A customer that was waited for left the table.
     #[error("customer {0} has left the table, or has lost its URL, user or password")]
     Gone(String),
@@ -133,6 +147,7 @@ impl Error {
         match self {
             Self::Client(error) => match error {
                 ClientError::NotThere(_)
+                | ClientError::NotASocket { .. }
                 | ClientError::NotRunning(_)
                 | ClientError::Closed(_)
                 | ClientError::Io { .. } => exit::UNREACHABLE,
@@ -153,7 +168,9 @@ impl Error {
             },
             Self::Name(_) | Self::Gone(_) => exit::UNKNOWN_CUSTOMER,
             Self::TooMany { .. } => exit::USAGE,
-            Self::StillWaiting { .. } => exit::TIMED_OUT,
+            Self::StillWaiting { .. } | Self::StillUnread { .. } | Self::StillNobody { .. } => {
+                exit::TIMED_OUT
+            }
             Self::NotReadYet { .. } | Self::Mismatch | Self::Output(_) | Self::Json(_) => exit::FAILED,
         }
     }
@@ -161,16 +178,28 @@ impl Error {
     /// What to do about it, if there is anything to say.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
+            // Whether it was done matters more than why it took so long.
+            Self::Client(error @ ClientError::TimedOut { pending: true, .. }) => {
+                error.hint().map(|hint| format!("see with tbctl status whether it was done ; {hint}"))
+            }
             // Only here it can be told how to wait longer.
             Self::Client(error @ ClientError::TimedOut { .. }) => {
                 error.hint().map(|hint| format!("{hint} ; wait longer with --timeout"))
             }
             Self::Client(error) => error.hint(),
             Self::Name(name) => Some(printable(&name.hint())),
-            Self::NotReadYet { why: Some(why) } => Some(printable(why)),
+            Self::NotReadYet { why: Some(why) } | Self::StillUnread { why: Some(why), .. } => {
+                Some(printable(why))
+            }
+            Self::StillUnread { why: None, .. } => {
+                Some("tbctl status ; wait longer with --timeout".to_owned())
+            }
             Self::NotReadYet { why: None } => Some("try again in a moment".to_owned()),
             Self::StillWaiting { .. } => {
                 Some("tbctl show ID says why and what to do ; wait longer with --timeout".to_owned())
+            }
+            Self::StillNobody { .. } => {
+                Some("is it the right table? sudo tbtokend doctor says which rows count".to_owned())
             }
             Self::TooMany { .. } => {
                 Some("name them in several calls ; tbctl refresh --all renews everyone not parked".to_owned())
@@ -241,14 +270,19 @@ mod tests {
     fn every_error_has_its_exit_code_and_its_word() {
         let path = || PathBuf::from("/x");
         let io = || std::io::Error::other("the wire is cut");
-        let cases: [(Error, u8, &str); 19] = [
+        let cases: [(Error, u8, &str); 20] = [
             (Error::TooMany { named: 2, most: 1 }, 2, "bad_request"),
             (ClientError::NotThere(path()).into(), 3, "unreachable"),
+            (ClientError::NotASocket { path: path(), what: "" }.into(), 3, "unreachable"),
             (ClientError::NotRunning(path()).into(), 3, "unreachable"),
             (ClientError::Closed(path()).into(), 3, "unreachable"),
             (ClientError::Io { path: path(), source: io() }.into(), 3, "unreachable"),
             (ClientError::NoPermission(path()).into(), 4, "no_permission"),
-            (ClientError::TimedOut { path: path(), timeout: Duration::ZERO }.into(), 7, "timed_out"),
+            (
+                ClientError::TimedOut { path: path(), timeout: Duration::ZERO, pending: false }.into(),
+                7,
+                "timed_out",
+            ),
             (ClientError::Protocol { path: path(), why: String::new() }.into(), 1, "protocol"),
             (refused(ErrorCode::UnknownCustomer).into(), 5, "unknown_customer"),
             (refused(ErrorCode::ReadOnly).into(), 4, "read_only"),

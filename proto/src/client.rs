@@ -11,6 +11,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -41,16 +42,26 @@ pub enum ClientError {
     /// There is a socket, but nobody listens.
     #[error("cannot reach tbtokend at {}: not running", .0.display())]
     NotRunning(PathBuf),
+    /// There is something else where the socket should be.
+    #[error("cannot reach tbtokend at {}: {what}", path.display())]
+    NotASocket {
+        /// What is there.
+        path: PathBuf,
+        /// Why nobody can be reached there: `this is a folder, not a socket`.
+        what: &'static str,
+    },
     /// The socket does not let this user in.
     #[error("cannot reach tbtokend at {}: no permission", .0.display())]
     NoPermission(PathBuf),
     /// No answer in time.
-    #[error("tbtokend at {} did not answer within {} s", path.display(), timeout.as_secs_f64())]
+    #[error("tbtokend at {} did not answer within {} s{}", path.display(), timeout.as_secs_f64(), still(*.pending))]
     TimedOut {
         /// The socket.
         path: PathBuf,
         /// How long it was waited for.
         timeout: Duration,
+        /// Whether it was asked to change something: it may have the request, and carry it out when it goes on.
+        pending: bool,
     },
     /// The daemon hung up before it answered.
     #[error("tbtokend at {} closed the connection before it answered", .0.display())]
@@ -77,6 +88,11 @@ pub enum ClientError {
     Refused(Refusal),
 }
 
+/// What a person must know who asked for something and heard nothing.
+fn still(pending: bool) -> &'static str {
+    if pending { ", but may still do what it was asked" } else { "" }
+}
+
 impl ClientError {
     /// What to do about it, in one line; `None` where the error says it already.
     pub fn hint(&self) -> Option<String> {
@@ -88,6 +104,10 @@ impl ClientError {
             Self::NotRunning(_) | Self::Closed(_) => {
                 Some("systemctl status tbtokend ; journalctl -u tbtokend -n 20".to_owned())
             }
+            Self::NotASocket { .. } => Some(format!(
+                "name the daemon's socket with --socket PATH or TBTOKEND_SOCKET; unless configured otherwise, it is {}",
+                crate::DEFAULT_SOCKET
+            )),
             Self::NoPermission(path) => Some(format!(
                 "ls -l {} ; members of the socket's group may use it: sudo usermod -aG GROUP USER, then log in again",
                 path.display()
@@ -124,22 +144,49 @@ fn connect_within(path: &Path, timeout: Duration) -> std::io::Result<UnixStream>
     Ok(OwnedFd::from(socket).into())
 }
 
+/// Why there is no connection. The kernel refuses one to a file that is no socket as it does one to a socket at which
+/// nobody listens.
+fn not_connected(path: PathBuf, timeout: Duration, source: std::io::Error) -> ClientError {
+    match source.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => ClientError::NotThere(path),
+        ErrorKind::ConnectionRefused => match std::fs::metadata(&path) {
+            Ok(meta) if meta.is_dir() => {
+                ClientError::NotASocket { path, what: "this is a folder, not a socket" }
+            }
+            Ok(meta) if !meta.file_type().is_socket() => {
+                ClientError::NotASocket { path, what: "this is a file, not a socket" }
+            }
+            _ => ClientError::NotRunning(path),
+        },
+        // What `SockAddr::unix` says of a path that does not fit into an address.
+        ErrorKind::InvalidInput => {
+            ClientError::NotASocket { path, what: "no socket can have so long a path (at most 107 bytes)" }
+        }
+        ErrorKind::PermissionDenied => ClientError::NoPermission(path),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            ClientError::TimedOut { path, timeout, pending: false }
+        }
+        _ => ClientError::Io { path, source },
+    }
+}
+
+/// Whether an answer to it is more than a look.
+fn changes_something(request: &Request) -> bool {
+    match request {
+        Request::Start {} | Request::Stop {} | Request::Refresh(_) => true,
+        Request::Status(_) | Request::Events { .. } | Request::Version {} => false,
+    }
+}
+
 impl Client {
     /// Connects to the daemon at `path`. `timeout` bounds every single [`send`](Self::send) as well.
     ///
     /// # Errors
-    /// [`ClientError::NotThere`], [`ClientError::NotRunning`], [`ClientError::NoPermission`],
-    /// [`ClientError::TimedOut`] or [`ClientError::Io`].
+    /// [`ClientError::NotThere`], [`ClientError::NotASocket`], [`ClientError::NotRunning`],
+    /// [`ClientError::NoPermission`], [`ClientError::TimedOut`] or [`ClientError::Io`].
     pub fn connect(path: &Path, timeout: Duration) -> Result<Self, ClientError> {
-        let stream = connect_within(path, timeout).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => ClientError::NotThere(path.to_owned()),
-            ErrorKind::ConnectionRefused => ClientError::NotRunning(path.to_owned()),
-            ErrorKind::PermissionDenied => ClientError::NoPermission(path.to_owned()),
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                ClientError::TimedOut { path: path.to_owned(), timeout }
-            }
-            _ => ClientError::Io { path: path.to_owned(), source },
-        })?;
+        let stream = connect_within(path, timeout)
+            .map_err(|source| not_connected(path.to_owned(), timeout, source))?;
         Ok(Self { stream: BufReader::new(stream), path: path.to_owned(), timeout, next_id: 1 })
     }
 
@@ -172,6 +219,10 @@ impl Client {
         let written = self.stream.get_mut().write_all(line.as_bytes());
         let answer = match self.read_line(deadline, timeout) {
             Err(ClientError::Closed(_)) if written.is_err() => return Err(self.closed(written)),
+            Err(ClientError::TimedOut { path, timeout, .. }) => {
+                let pending = written.is_ok() && changes_something(request);
+                return Err(ClientError::TimedOut { path, timeout, pending });
+            }
             answer => answer?,
         };
         let answer = Answer::parse(&answer, request)
@@ -197,7 +248,11 @@ impl Client {
     }
 
     fn timed_out(&self, timeout: Option<Duration>) -> ClientError {
-        ClientError::TimedOut { path: self.path.clone(), timeout: timeout.unwrap_or_default() }
+        ClientError::TimedOut {
+            path: self.path.clone(),
+            timeout: timeout.unwrap_or_default(),
+            pending: false,
+        }
     }
 
     /// Sets what is left until `deadline` as the time-out of the next read and write.

@@ -4,6 +4,16 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{Customer, EventKind, FailureKind, Phase, TokenStatus, Trigger};
 
+/// What is wrong with the database, if anything is: whether the table can be read, and whether everything that is to be
+/// written is taken. Where it must be seen, it is written in capitals.
+pub fn database_trouble(readable: bool, writable: bool) -> Option<&'static str> {
+    match (readable, writable) {
+        (false, _) => Some("database unreachable"),
+        (true, false) => Some("database refuses writes"),
+        (true, true) => None,
+    }
+}
+
 impl TokenStatus {
     /// The word for people.
     pub fn word(self) -> &'static str {
@@ -93,7 +103,7 @@ impl Trigger {
         match self {
             Self::Start => "start",
             Self::Schedule => "schedule",
-            Self::Early => "early",
+            Self::Early => "ahead of schedule",
             Self::Manual => "manual",
             Self::Unknown => "unknown",
         }

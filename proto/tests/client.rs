@@ -98,16 +98,31 @@ fn a_socket_that_nobody_listens_at_is_not_running() {
 }
 
 #[test]
-fn a_file_that_is_no_socket_is_not_running() {
+fn what_is_no_socket_is_called_what_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("file");
-    std::fs::write(&path, "").unwrap();
-    assert!(matches!(connect_error(&path), ClientError::NotRunning(_)));
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let told = |path: &Path, what: &str| {
+        let error = connect_error(path);
+        assert!(matches!(error, ClientError::NotASocket { .. }), "{error:?}");
+        assert_eq!(error.to_string(), format!("cannot reach tbtokend at {}: {what}", path.display()));
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("--socket PATH") && hint.contains("/run/tbtokend/control.sock"), "{hint}");
+    };
+    told(&file, "this is a file, not a socket");
+    told(folder.path(), "this is a folder, not a socket");
+    let long = PathBuf::from(format!("/{}", "x".repeat(200)));
+    told(&long, "no socket can have so long a path (at most 107 bytes)");
+    // Below a file there is nothing at all.
+    assert!(matches!(connect_error(&file.join("x.sock")), ClientError::NotThere(_)));
 }
 
 #[test]
 fn a_path_that_cannot_be_a_socket_says_why() {
-    let error = connect_error(Path::new(&format!("/{}", "x".repeat(200))));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("datagrams.sock");
+    let _other_kind = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let error = connect_error(&path);
     assert!(matches!(error, ClientError::Io { .. }), "{error:?}");
     assert!(std::error::Error::source(&error).is_some());
 }

@@ -119,7 +119,7 @@ fn every_status_state_event_and_reason_has_its_word() {
     let events = [EventKind::PassStarted, EventKind::StoreLost, EventKind::Unparked, EventKind::Unknown];
     assert_eq!(events.map(EventKind::word), ["pass started", "store lost", "unparked", "unknown"]);
     let reasons = [Trigger::Start, Trigger::Schedule, Trigger::Early, Trigger::Manual, Trigger::Unknown];
-    assert_eq!(reasons.map(Trigger::word), ["start", "schedule", "early", "manual", "unknown"]);
+    assert_eq!(reasons.map(Trigger::word), ["start", "schedule", "ahead of schedule", "manual", "unknown"]);
 }
 
 #[test]

@@ -25,6 +25,9 @@ use crate::view::View;
 /// How many events are kept.
 const MAX_EVENTS: usize = 1000;
 
+/// The daemon is asked once a second. Without an answer for this long it is said to be silent.
+const SILENCE: TimeDelta = TimeDelta::seconds(3);
+
 /// The state of the dashboard.
 #[derive(Debug)]
 pub struct App {
@@ -65,6 +68,8 @@ pub(crate) enum Link {
     Connecting,
     /// The last poll was answered.
     Up { heard: DateTime<Utc> },
+    /// The poll has waited for its answer for so long that what is shown may be no longer true.
+    Silent { heard: DateTime<Utc> },
     /// The last poll was not answered.
     Down {
         since: DateTime<Utc>,
@@ -126,6 +131,7 @@ impl App {
                 let (since, heard) = match self.link {
                     Link::Connecting => (now, None),
                     Link::Up { heard } => (now, Some(heard)),
+                    Link::Silent { heard } => (heard, Some(heard)),
                     Link::Down { since, heard, .. } => (since, heard),
                 };
                 let retry_at = now + TimeDelta::from_std(retry_in).unwrap_or_default();
@@ -133,7 +139,10 @@ impl App {
                 vec![Effect::Draw]
             }
             Input::Done(action, outcome) => self.done(&action, outcome),
-            Input::Tick => vec![Effect::Draw],
+            Input::Tick => {
+                self.listen();
+                vec![Effect::Draw]
+            }
             Input::Continued => vec![Effect::Redraw],
             Input::Terminate => vec![Effect::Quit(Ending::Asked)],
             Input::TerminalGone => vec![Effect::Quit(Ending::TerminalGone)],
@@ -173,7 +182,7 @@ impl App {
         match (&self.link, &self.scene().picture.overview) {
             (Link::Up { .. }, Some(overview)) if overview.cron.running => Loop::Running,
             (Link::Up { .. }, Some(_)) => Loop::Stopped,
-            (Link::Connecting | Link::Down { .. }, _) | (_, None) => Loop::Unknown,
+            (Link::Connecting | Link::Silent { .. } | Link::Down { .. }, _) | (_, None) => Loop::Unknown,
         }
     }
 
@@ -197,6 +206,15 @@ impl App {
 
     fn page(&self) -> usize {
         self.areas().rows()
+    }
+
+    /// A daemon that hangs is no daemon: its `loop RUNNING` must not stand there until the poll gives up.
+    fn listen(&mut self) {
+        if let Link::Up { heard } = self.link
+            && self.now - heard >= SILENCE
+        {
+            self.link = Link::Silent { heard };
+        }
     }
 
     fn heard(&mut self, reply: StatusReply) -> Vec<Effect> {

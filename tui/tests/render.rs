@@ -139,6 +139,15 @@ fn daemon_away() {
 }
 
 #[test]
+fn daemon_silent() {
+    at_each_size("daemon_silent", |size| {
+        let mut app = busy_app(size);
+        app.update(Input::Tick, noon() + TimeDelta::seconds(5));
+        app
+    });
+}
+
+#[test]
 fn daemon_never_there() {
     at_each_size("daemon_never_there", |size| {
         let mut app = empty(size);
@@ -165,8 +174,8 @@ fn database_away() {
 }
 
 #[test]
-fn database_takes_no_tokens() {
-    at_each_size("database_takes_no_tokens", |size| {
+fn database_refuses_writes() {
+    at_each_size("database_refuses_writes", |size| {
         let mut reply = status(busy(noon()), noon());
         reply.daemon.store_ok = false;
         reply.daemon.store_error =
@@ -288,7 +297,9 @@ fn frozen_problems_only_and_filtered() {
     at_each_size("frozen", |size| {
         let mut app = busy_app(size);
         press(&mut app, "p/isar\nf", noon());
-        app.update(Input::Tick, noon() + TimeDelta::minutes(7));
+        let later = noon() + TimeDelta::minutes(7);
+        app.update(Input::Status(Box::new(status(busy(noon()), noon()))), later);
+        app.update(Input::Tick, later);
         app
     });
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use tbtoken_proto::client::{Client, ClientError};
-use tbtoken_proto::words::{duration, last_error, left, printable};
+use tbtoken_proto::words::{database_trouble, duration, last_error, left, printable};
 use tbtoken_proto::{Customer, ErrorCode, Phase, Rows, StatusQuery, StatusReply};
 
 use crate::args::{CHECK_TIMEOUT, CheckArgs, Threshold};
@@ -105,6 +105,7 @@ fn unseen(error: &Error) -> Judgement {
     let state = match error {
         Error::Client(
             ClientError::NotThere(_)
+            | ClientError::NotASocket { .. }
             | ClientError::NotRunning(_)
             | ClientError::Closed(_)
             | ClientError::TimedOut { .. }
@@ -156,10 +157,8 @@ fn ailments(reply: &StatusReply, now: DateTime<Utc>) -> Vec<(State, String)> {
     let reason = tokens.error.as_ref().or(daemon.store_error.as_ref());
     let reason =
         reason.map(|reason| format!(": {}", printable(reason.trim_end_matches('.')))).unwrap_or_default();
-    if !tokens.success {
-        causes.push((State::Critical, format!("the database cannot be read{reason}")));
-    } else if !daemon.store_ok {
-        causes.push((State::Critical, format!("tokens cannot be saved{reason}")));
+    if let Some(what) = database_trouble(tokens.success, daemon.store_ok) {
+        causes.push((State::Critical, format!("{what}{reason}")));
     }
     let old = stale_after(cron.interval_seconds);
     // Before the first look, the age of the daemon is the age of what it knows.

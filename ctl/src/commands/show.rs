@@ -33,7 +33,7 @@ pub(super) fn run(session: &Session<'_>, wanted: &ShowArgs) -> Result<Report, Er
     events.retain(|event| event.customer_id.as_deref() == Some(&customer.customer_id));
     events.drain(..events.len().saturating_sub(MAX_SHOWN));
 
-    let refresh = format!("tbctl refresh {}", customer.customer_id);
+    let refresh = format!("tbctl refresh {}", as_argument(&customer.customer_id));
     let ways = Ways { refresh: &refresh, start: "tbctl start" };
     let cron = if reply.cron.running { Loop::Running } else { Loop::Stopped };
     let now = session.now();
@@ -158,4 +158,33 @@ fn told(events: &[Event]) -> String {
     let rows =
         events.iter().map(|event| [time(event.at), event.kind.word().to_owned(), printable(&event.message)]);
     format!("\nhistory, oldest first\n{}", table::lines(rows))
+}
+
+/// An id as an argument of a command that somebody copies into a shell: whatever a shell would heed stands in quotes.
+fn as_argument(id: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "@%+=:,./_-".contains(c);
+    let end_of_options = if id.starts_with('-') { "-- " } else { "" };
+    if id.chars().all(is_plain) {
+        return format!("{end_of_options}{id}");
+    }
+    format!("{end_of_options}'{}'", id.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::as_argument;
+
+    #[test]
+    fn what_a_shell_would_heed_is_quoted() {
+        for (id, argument) in [
+            ("8F1C02AA-33D1", "8F1C02AA-33D1"),
+            ("株式会社", "株式会社"),
+            ("spa ce", "'spa ce'"),
+            ("x; reboot", "'x; reboot'"),
+            ("it's $(reboot)", r"'it'\''s $(reboot)'"),
+            ("--all", "-- --all"),
+        ] {
+            assert_eq!(as_argument(id), argument);
+        }
+    }
 }

@@ -6,7 +6,8 @@ use std::cmp::Ordering;
 
 use chrono::{DateTime, Utc};
 use tbtoken_proto::words::{
-    duration, healthy, last_error, left, next, printable, problems_first, short_id, short_id_length,
+    database_trouble, duration, healthy, last_error, left, next, printable, problems_first, short_id,
+    short_id_length,
 };
 use tbtoken_proto::{Cron, Customer, Reply, StatusQuery, StatusReply, Summary, TokenStatus};
 
@@ -78,6 +79,8 @@ fn report(reply: &StatusReply, rows: &[Customer], style: Style, quiet: bool, now
     }
     let remarks = match (rows.is_empty(), reply.tokens.summary.total) {
         (false, _) => "",
+        // Who is in it, nobody knows.
+        (true, 0) if reply.tokens.as_of.is_none() => "tbtokend has not read its table yet\n",
         (true, 0) => "no customer in the table has a ThingsBoard URL, a user and a password\n",
         (true, _) => "no customer is like that\n",
     };
@@ -120,19 +123,19 @@ fn loop_line(cron: &Cron, store: &str, style: Style, now: DateTime<Utc>) -> Stri
 /// What is wrong with the table, and how old the rows below are; empty if nothing is.
 pub(super) fn trouble_line(reply: &StatusReply, style: Style, now: DateTime<Utc>) -> String {
     let StatusReply { tokens, daemon, .. } = reply;
-    let line = if !tokens.success {
+    let Some(what) = database_trouble(tokens.success, daemon.store_ok) else { return String::new() };
+    let what = what.to_uppercase();
+    let line = if tokens.success {
+        let error = daemon.store_error.as_deref();
+        format!("{what}: {}", printable(error.unwrap_or("tokens cannot be saved")))
+    } else {
         let error = tokens.error.as_deref().or(daemon.store_error.as_deref());
         let age = match tokens.as_of {
             None => "never read so far".to_owned(),
             Some(at) => format!("showing what was read {} ago, at {}", duration(now - at), time(at)),
         };
         let error = error.unwrap_or("it cannot be read").trim_end_matches('.');
-        format!("DATABASE UNREACHABLE: {}; {age}", printable(error))
-    } else if !daemon.store_ok {
-        let error = daemon.store_error.as_deref();
-        format!("DATABASE TROUBLE: {}", printable(error.unwrap_or("tokens cannot be saved")))
-    } else {
-        return String::new();
+        format!("{what}: {}; {age}", printable(error))
     };
     if style.color { paint(&line, Color::Red) + "\n" } else { line + "\n" }
 }

@@ -76,7 +76,7 @@ fn may_pass(error: &ClientError) -> bool {
         | ClientError::Closed(_)
         | ClientError::TimedOut { .. }
         | ClientError::Io { .. } => true,
-        ClientError::NoPermission(_) | ClientError::Protocol { .. } => false,
+        ClientError::NotASocket { .. } | ClientError::NoPermission(_) | ClientError::Protocol { .. } => false,
         ClientError::Refused(refusal) => {
             matches!(refusal.code, ErrorCode::Busy | ErrorCode::ShuttingDown)
         }
@@ -87,7 +87,9 @@ fn may_pass(error: &ClientError) -> bool {
 /// in all does.
 fn in_vain(error: ClientError, waited: Duration) -> Error {
     match error {
-        ClientError::TimedOut { path, .. } => ClientError::TimedOut { path, timeout: waited }.into(),
+        ClientError::TimedOut { path, .. } => {
+            ClientError::TimedOut { path, timeout: waited, pending: false }.into()
+        }
         error => error.into(),
     }
 }
@@ -101,6 +103,8 @@ struct Waiting<'a> {
     revision: Option<Revision>,
     /// Whether the daemon has read its table, so that nobody missing means something.
     read: bool,
+    /// Why it cannot read it, if it says so.
+    why: Option<String>,
     missing: BTreeMap<String, Customer>,
     reached: HashSet<String>,
 }
@@ -113,6 +117,7 @@ impl<'a> Waiting<'a> {
             ids: None,
             revision: None,
             read: false,
+            why: None,
             missing: BTreeMap::new(),
             reached: HashSet::new(),
         }
@@ -126,6 +131,7 @@ impl<'a> Waiting<'a> {
         let complete = self.revision.is_none() || reply.tokens.complete;
         let rows = reply.tokens.customers.unwrap_or_default();
         self.read = reply.tokens.as_of.is_some();
+        self.why = reply.tokens.error;
         if !self.read && rows.is_empty() {
             // Not yet: asked anew from the beginning, so that names are looked up among everyone.
             self.revision = None;
@@ -165,8 +171,9 @@ impl<'a> Waiting<'a> {
         }
     }
 
+    /// An empty table is no success: most often it is the wrong one, or its rows are on their way.
     fn is_over(&self) -> bool {
-        self.read && self.missing.is_empty()
+        self.read && self.missing.is_empty() && !self.reached.is_empty()
     }
 
     fn total(&self) -> usize {
@@ -188,9 +195,12 @@ impl<'a> Waiting<'a> {
 
     fn failed(&self, after: Duration) -> Error {
         if !self.read {
-            return Error::NotReadYet { why: None };
+            return Error::StillUnread { after, why: self.why.clone() };
         }
         let (missing, total) = (self.missing.len(), self.total());
+        if total == 0 {
+            return Error::StillNobody { after };
+        }
         Error::StillWaiting { after, goal: self.goal.word(), missing, total, names: self.names(usize::MAX) }
     }
 }
@@ -217,8 +227,6 @@ struct Done<'a> {
 fn done(session: &Session<'_>, waiting: &Waiting<'_>, waited: Duration) -> Result<Report, Error> {
     let (total, goal) = (waiting.total(), waiting.goal.word());
     let message = match total {
-        0 => "there is nobody to wait for: no customer in the table has a URL, a user and a password"
-            .to_owned(),
         1 => format!("1 customer is {goal}"),
         _ => format!("all {total} customers are {goal}"),
     };
@@ -259,7 +267,14 @@ impl Voice {
         }
         let text = match away {
             Some(error) => format!("{error}; waiting for it"),
-            None if !waiting.read => "waiting until tbtokend has read its table".to_owned(),
+            None if !waiting.read => {
+                let why = waiting.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                format!("waiting until tbtokend has read its table{why}")
+            }
+            None if waiting.total() == 0 => {
+                "waiting for the first customer: no row of the table has a URL, a user and a password"
+                    .to_owned()
+            }
             None => {
                 let (missing, total) = (waiting.missing.len(), waiting.total());
                 // Where room is short, as much of an id as a command needs.
@@ -305,7 +320,7 @@ mod tests {
             ClientError::NotThere(path()),
             ClientError::NotRunning(path()),
             ClientError::Closed(path()),
-            ClientError::TimedOut { path: path(), timeout: LOOK },
+            ClientError::TimedOut { path: path(), timeout: LOOK, pending: false },
             ClientError::Io { path: path(), source: std::io::Error::other("the wire is cut") },
             refused(ErrorCode::Busy),
             refused(ErrorCode::ShuttingDown),
@@ -313,6 +328,7 @@ mod tests {
             assert!(may_pass(&error), "{error:?}");
         }
         for error in [
+            ClientError::NotASocket { path: path(), what: "" },
             ClientError::NoPermission(path()),
             ClientError::Protocol { path: path(), why: String::new() },
             refused(ErrorCode::ReadOnly),

@@ -181,14 +181,14 @@ fn what_ails_the_daemon_is_critical() {
                 reply.tokens.success = false;
                 reply.tokens.error = Some("connection refused | no".to_owned());
             },
-            "CRITICAL: the database cannot be read: connection refused / no; 9 of",
+            "CRITICAL: database unreachable: connection refused / no; 9 of",
         ),
         (
             |reply| {
                 reply.daemon.store_ok = false;
                 reply.daemon.store_error = Some("the disk is full. Make room.".to_owned());
             },
-            "CRITICAL: tokens cannot be saved: the disk is full. Make room; 9 of",
+            "CRITICAL: database refuses writes: the disk is full. Make room; 9 of",
         ),
         (
             |reply| reply.tokens.as_of = Some(now() - TimeDelta::minutes(6)),

@@ -185,7 +185,7 @@ fn events_are_the_newest_of_everyone_or_of_one() {
     let (told, _) = done(&["events", "C0FFEE12"]);
     assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", "tbtokend remembers no such event\n"));
     let (told, _) = done(&["events", "-n", "0"]);
-    assert_eq!(told.stdout, "");
+    assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""), "as tail -n 0: none were asked for");
     let (told, _) = Fake::healthy().run(&["events", "nobody"]);
     assert_eq!(told.exit, Some(5));
 }

@@ -78,6 +78,41 @@ fn zsh_completes() {
     let folder = fake.socket().parent().unwrap().display().to_string();
     shell.press(&format!("tbctl --socket={folder}/contr\t"));
     shell.expect("ol.sock");
+    shell.press("\u{15}");
+    // What is typed in the shell's own spelling is asked for without it.
+    shell.press("tbctl show evil\\ \\$\\(to\t");
+    shell.expect("uch\\ /nowhere\\)");
+    shell.press("\u{15}");
+    // The menu says what each word means.
+    shell.press("tbctl status --sort \t");
+    shell.expect("-- By customer id");
+    shell.press("\u{15}");
+    // The words before count as well, unquoted: here is the only socket that answers.
+    shell.run("unset TBTOKEND_SOCKET");
+    shell.press(&format!("tbctl --socket \"{folder}/control.sock\" show 1B2\t"));
+    shell.expect("show 1B2C9D00");
+    fake.requests();
+}
+
+/// As a package installs it: zsh reads the file when it is needed first. The tbctl that is asked is the one that is typed.
+#[test]
+fn zsh_completes_from_its_own_folder_and_a_tbctl_that_is_not_in_the_path() {
+    let fake = fake();
+    let Some(mut shell) = Shell::start("zsh", &["-f", "-i"], &fake.socket()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let script = Told::by(tbctl().args(["completions", "zsh"])).stdout;
+    std::fs::write(folder.path().join("_tbctl"), script).unwrap();
+    // Home is / here.
+    let program = env!("CARGO_BIN_EXE_tbctl");
+    shell.run(&format!(
+        "fpath=({} $fpath); autoload -Uz compinit; compinit -u -D; path=(/usr/bin /bin)",
+        folder.path().display()
+    ));
+    for typed in [format!("~{program}"), program.to_owned()] {
+        shell.press(&format!("{typed} show 1B2\t"));
+        shell.expect("show 1B2C9D00");
+        shell.press("\u{15}");
+    }
     fake.requests();
 }
 
@@ -113,6 +148,10 @@ fn fish_completes() {
         assert!(offers.contains(offer), "{line}: {offers:?}");
     }
     assert!(offered("tbctl --socket /etc/passw").unwrap().contains("/etc/passwd"));
+    assert_eq!(offered("tbctl show /etc/passw").unwrap(), "", "no customer is a file");
+    let orders = offered("tbctl status --sort ").unwrap();
+    let words: Vec<&str> = orders.lines().filter_map(|line| line.split('\t').next()).collect();
+    assert_eq!(words, ["problems", "left", "customer", "status"], "in the order of the help");
     fake.requests();
 }
 

@@ -98,7 +98,8 @@ fn a_customer_that_leaves_is_an_error_if_it_was_named_and_forgotten_if_not() {
     let fake = |named: bool| {
         let turn = AtomicUsize::new(0);
         let fake = Fake::start(move |_| {
-            let Reply::Status(mut reply) = status(vec![with("ABCD", Expired)]) else { unreachable!() };
+            let rows = vec![with("ABCD", Expired), with("B", Valid)];
+            let Reply::Status(mut reply) = status(rows) else { unreachable!() };
             if turn.fetch_add(1, Ordering::SeqCst) > 0 {
                 reply.tokens.customers = Some(vec![]);
                 reply.tokens.removed = vec!["ABCD".to_owned()];
@@ -168,6 +169,20 @@ fn a_refusal_that_passes_is_waited_for() {
     }
 }
 
+/// A script that goes on because nobody is missing goes on without a single token.
+#[test]
+fn an_empty_table_is_waited_for_like_a_customer() {
+    let fake = in_turn(vec![vec![], vec![with("A", Expired)], vec![with("A", Valid)]]);
+    let (told, _) = fake.run(&["wait", "-t", "9"]);
+    assert_eq!((told.exit, told.stdout.as_str()), (Some(0), "1 customer is valid\n"), "{told:?}");
+    assert!(told.stderr.starts_with("waiting for the first customer: no row of the table"), "{told:?}");
+
+    let (told, _) = in_turn(vec![vec![]]).run(&["wait", "-t", "300ms"]);
+    assert_eq!((told.exit, told.stdout.as_str()), (Some(7), ""), "{told:?}");
+    assert!(told.stderr.contains("error: no customer to wait for after 0.3 s: no row"), "{told:?}");
+    assert!(told.stderr.contains("hint: is it the right table? sudo tbtokend doctor"), "{told:?}");
+}
+
 /// A restarted daemon tells of everyone anew, and says nothing of those who left the table meanwhile.
 #[test]
 fn whoever_left_the_table_over_a_restart_is_not_waited_for() {
@@ -201,4 +216,25 @@ fn a_table_that_was_not_read_yet_is_not_nobody() {
     let everyone = || Request::Status(StatusQuery::default());
     assert_eq!((told.exit, asked), (Some(0), vec![everyone(), everyone()]), "a name is looked up among all");
     assert_eq!(told.stderr, "waiting until tbtokend has read its table\n");
+}
+
+#[test]
+fn a_table_that_is_never_read_is_late_and_says_why() {
+    let unread = |why: Option<&'static str>| {
+        let fake = Fake::start(move |_| {
+            let Reply::Status(mut reply) = status(vec![]) else { unreachable!() };
+            (reply.tokens.as_of, reply.tokens.error) = (None, why.map(str::to_owned));
+            Reaction::Answer(Reply::Status(reply))
+        });
+        fake.run(&["wait", "-t", "300ms"]).0
+    };
+    let told = unread(Some("no way to sql01"));
+    assert_eq!(told.exit, Some(7), "{told:?}");
+    assert_eq!(
+        told.stderr,
+        "waiting until tbtokend has read its table: no way to sql01\n\
+         error: tbtokend has not read its table within 0.3 s\n\
+         hint: no way to sql01\n"
+    );
+    assert!(unread(None).stderr.ends_with("hint: tbctl status ; wait longer with --timeout\n"));
 }

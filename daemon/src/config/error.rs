@@ -104,6 +104,21 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Who looks for a bad value in the file must not look in vain: says where it comes from instead, if it does.
+    pub(super) fn coming_from(self, elsewhere: &[(String, String)]) -> Self {
+        match self {
+            Self::BadValue { key, value, why } => {
+                // The last one has won.
+                let place = elsewhere.iter().rev().find(|(set, _)| set == key).map(|(_, place)| place);
+                let place = place.map(|place| format!(" (this value comes from {place}, not from the file)"));
+                Self::BadValue { key, value, why: why + &place.unwrap_or_default() }
+            }
+            other => other,
+        }
+    }
+}
+
 /// What to do about a file that somebody else may read.
 fn who_may_read(error: &io::Error) -> &'static str {
     match error.kind() {

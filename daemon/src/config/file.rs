@@ -17,6 +17,12 @@ pub(super) struct Settings {
     /// The whole as it was before it became this.
     #[serde(skip)]
     pub(super) table: Table,
+    /// Whether anybody said which kind of store it is.
+    #[serde(skip)]
+    pub(super) says_kind: bool,
+    /// The keys whose values are not the file's, and where they come from.
+    #[serde(skip)]
+    pub(super) elsewhere: Elsewhere,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,6 +81,9 @@ pub(super) struct Log {
     pub(super) target: String,
 }
 
+/// Keys with the place from which their values come: `log.level`, `the environment variable RUST_LOG`.
+pub(super) type Elsewhere = Vec<(String, String)>;
+
 /// Which variable of the environment is which key.
 const VARIABLES: [(&str, &str, &str); 4] = [
     ("MSSQL_USER", "store", "user"),
@@ -106,28 +115,35 @@ impl Settings {
         };
         let mut table: Table = toml::from_str(DEFAULTS).map_err(not_toml)?;
         let given: Table = toml::from_str(text.unwrap_or_default()).map_err(not_toml)?;
-        let says_kind = given.get("store").and_then(|store| store.get("kind")).is_some();
+        let mut says_kind = given.get("store").and_then(|store| store.get("kind")).is_some();
+        let mut elsewhere = Elsewhere::new();
+        let mut set = |table: &mut Table, section: &str, key: &str, value: &str, place: String| {
+            set(table, section, key, value);
+            elsewhere.push((format!("{section}.{key}"), place));
+        };
+        let variable = |name: &str| format!("the environment variable {name}");
         overlay(&mut table, given, file)?;
 
-        for (variable, section, key) in VARIABLES {
-            if let Some(value) = environment.get(variable).filter(|value| !value.is_empty()) {
-                set(&mut table, section, key, value);
+        for (name, section, key) in VARIABLES {
+            if let Some(value) = environment.get(name).filter(|value| !value.is_empty()) {
+                set(&mut table, section, key, value, variable(name));
             }
         }
         if let Some(level) = environment.get("RUST_LOG").and_then(|text| level_of(text)) {
-            set(&mut table, "log", "level", level);
+            set(&mut table, "log", "level", level, variable("RUST_LOG"));
         }
         if !says_kind && environment.get("MSSQL_SERVER").is_some_and(|server| !server.is_empty()) {
-            set(&mut table, "store", "kind", "mssql");
+            set(&mut table, "store", "kind", "mssql", variable("MSSQL_SERVER"));
+            says_kind = true;
         }
         if let Some(socket) = &overrides.socket {
-            set(&mut table, "control", "socket", &socket.to_string_lossy());
+            set(&mut table, "control", "socket", &socket.to_string_lossy(), "--socket".to_owned());
         }
         if let Some(level) = &overrides.log_level {
-            set(&mut table, "log", "level", level);
+            set(&mut table, "log", "level", level, "--log-level".to_owned());
         }
         let settings: Self = table.clone().try_into().map_err(not_toml)?;
-        Ok(Self { table, ..settings })
+        Ok(Self { table, says_kind, elsewhere, ..settings })
     }
 }
 
@@ -183,7 +199,15 @@ fn wrong_type(file: &str, key: &str, known: &Value, found: &Value) -> ConfigErro
         Value::Integer(_) => "a whole number",
         _ => "a text in quotes",
     };
-    ConfigError::WrongType { file: file.to_owned(), key: key.to_owned(), wanted, found: found.type_str() }
+    let found = match found {
+        Value::Table(_) => "a section",
+        Value::Boolean(_) => "true or false, without quotes",
+        Value::Integer(_) | Value::Float(_) => "a number",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list",
+        Value::String(_) => "a text in quotes",
+    };
+    ConfigError::WrongType { file: file.to_owned(), key: key.to_owned(), wanted, found }
 }
 
 /// The error for a key that does not exist, with the known key that looks most like it.

@@ -121,7 +121,8 @@ impl Config {
         };
         let name = overrides.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE)).display().to_string();
         let settings = file::Settings::merge(text.as_deref(), &name, environment, overrides)?;
-        validate::config(settings, environment)
+        let elsewhere = settings.elsewhere.clone();
+        validate::config(settings, environment).map_err(|error| error.coming_from(&elsewhere))
     }
 }
 

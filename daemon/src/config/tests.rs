@@ -119,6 +119,48 @@ fn a_variable_that_is_no_text_is_refused_if_it_counts() {
     assert_eq!(kept.unwrap(), Environment::from([("RUST_LOG".to_owned(), "debug".to_owned())]));
 }
 
+/// Who looks for it in the file looks in vain.
+#[test]
+fn a_bad_value_from_elsewhere_says_where_it_comes_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, "[log]\nlevel = \"info\"\n").unwrap();
+    let said = |environment: &[(&str, &str)], log_level: Option<&str>| {
+        let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let overrides =
+            Overrides { file: Some(file.clone()), socket: None, log_level: log_level.map(Into::into) };
+        Config::load(&overrides, &environment).unwrap_err().to_string()
+    };
+    let from = |place: &str| format!("(this value comes from {place}, not from the file)");
+    let told = said(&[("RUST_LOG", "loud")], None);
+    assert!(
+        told.contains("log.level = \"loud\"") && told.ends_with(&from("the environment variable RUST_LOG")),
+        "{told}"
+    );
+    let told = said(&[("RUST_LOG", "info")], Some("loud"));
+    assert!(told.ends_with(&from("--log-level")), "{told}");
+    let told = said(&[("THINGSBOARD_URL", "tb.example.com")], None);
+    assert!(told.ends_with(&from("the environment variable THINGSBOARD_URL")), "{told}");
+    std::fs::write(&file, "[log]\nlevel = \"loud\"\n").unwrap();
+    let told = said(&[], None);
+    assert!(!told.contains("comes from"), "{told}");
+}
+
+#[test]
+fn a_server_without_a_kind_is_no_sqlite_file() {
+    let server = "[store]\nserver = \"sql01\"\n";
+    let load = |text: &str, variables: &[(&str, &str)]| {
+        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        load(text, &variables, &Overrides::default()).map_err(|error| error.to_string())
+    };
+    let told = load(server, &[]).unwrap_err();
+    assert!(told.contains("store.server = \"sql01\"") && told.contains("store.kind = \"mssql\""), "{told}");
+    // Said on purpose, or by the environment of the old service.
+    assert!(load(&format!("{server}kind = \"sqlite\"\n"), &[]).is_ok());
+    let told = load(server, &[("MSSQL_SERVER", "sql02")]).unwrap_err();
+    assert!(told.contains("store.database is missing"), "{told}");
+}
+
 #[test]
 fn only_a_file_that_is_not_there_says_nothing() {
     let folder = tempfile::tempdir().unwrap();

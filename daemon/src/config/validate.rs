@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::file::{Control, Settings, Store, Thingsboard};
+use super::file::{Control, Settings, Thingsboard};
 use super::{Config, ConfigError, Environment, Keys, StoreConfig, bad, delta, mssql};
 use crate::control::Binding;
 use crate::engine::pass::{LONGEST_REQUEST, Limits, budget};
@@ -29,15 +29,19 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
     let monitor = (!settings.control.monitor_socket.is_empty())
         .then(|| {
             binding(
-                "control.monitor_mode",
+                ("control.monitor_socket", "control.monitor_mode"),
                 &settings.control.monitor_socket,
                 &settings.control.monitor_mode,
                 &settings.control,
             )
         })
         .transpose()?;
-    let control =
-        binding("control.mode", &settings.control.socket, &settings.control.mode, &settings.control)?;
+    let control = binding(
+        ("control.socket", "control.mode"),
+        &settings.control.socket,
+        &settings.control.mode,
+        &settings.control,
+    )?;
     if control.path.as_os_str().is_empty() {
         return Err(bad("control.socket", "", "give the path of the socket"));
     }
@@ -53,7 +57,7 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
     Ok(Config {
         policy,
         autostart: settings.schedule.autostart,
-        store: store(&settings.store, environment, fallback_url.clone())?,
+        store: store(&settings, environment, fallback_url.clone())?,
         fallback_url,
         limits: limits(&settings.thingsboard, client.request_timeout)?,
         client,
@@ -68,7 +72,7 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
 
 fn duration(key: &'static str, text: &str) -> Result<Duration, ConfigError> {
     let duration = humantime::parse_duration(text)
-        .map_err(|error| bad(key, text, format!("{error}; write for example \"60s\", \"5m\" or \"2h\"")))?;
+        .map_err(|_| bad(key, text, "it is not a time; write for example \"60s\", \"5m\" or \"2h\""))?;
     // The arithmetic of dates ends somewhere; nobody waits for a hundred years.
     if duration > Duration::from_secs(100 * 366 * 86_400) {
         return Err(bad(key, text, "it is too long"));
@@ -102,12 +106,19 @@ fn lifetime(text: &str) -> Result<Lifetime, ConfigError> {
     }
 }
 
+/// The most bytes that the address of a Unix socket holds (`sun_path` in unix(7), without its last zero).
+const LONGEST_SOCKET_PATH: usize = 107;
+
 fn binding(
-    mode_key: &'static str,
+    (path_key, mode_key): (&'static str, &'static str),
     path: &str,
     mode: &str,
     control: &Control,
 ) -> Result<Binding, ConfigError> {
+    if path.len() > LONGEST_SOCKET_PATH {
+        let most = format!("a socket's path has at most {LONGEST_SOCKET_PATH} bytes; choose a shorter one");
+        return Err(bad(path_key, path, most));
+    }
     let bits = u32::from_str_radix(mode, 8).ok().filter(|bits| *bits <= 0o777);
     let bits = bits.ok_or_else(|| bad(mode_key, mode, "write it as for chmod, for example \"0660\""))?;
     let group = Some(control.group.clone()).filter(|group| !group.is_empty());
@@ -117,16 +128,22 @@ fn binding(
 }
 
 fn store(
-    store: &Store,
+    settings: &Settings,
     environment: &Environment,
     fallback_url: Option<String>,
 ) -> Result<StoreConfig, ConfigError> {
+    let store = &settings.store;
     table_name(&store.table)?;
     // Also where they do not matter: who writes them means something by it.
     mssql::encryption(&store.encrypt)?;
     mssql::expiry_clock(&store.expiry_clock)?;
     if !store.server.trim().is_empty() {
         mssql::address(&store.server)?;
+        // Else a new, empty SQLite file would be made, and everybody would look fine.
+        if !settings.says_kind {
+            let why = "without store.kind = \"mssql\" there is no SQL Server; say so, or take this key away";
+            return Err(bad("store.server", &store.server, why));
+        }
     }
     match store.kind.as_str() {
         "sqlite" if store.path.is_empty() => Err(bad("store.path", "", "give the path of the SQLite file")),

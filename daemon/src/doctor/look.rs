@@ -1,6 +1,8 @@
 //! Looks at what is outside of the database: whether each ThingsBoard server can be reached, and its TLS believed, and who
 //! may read the file of the customers. Nothing secret is sent.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -16,6 +18,17 @@ const AT_A_TIME: usize = 32;
 
 /// How many are asked at all: some minutes of waiting, should none of them answer.
 const MOST: usize = 500;
+
+/// How every SQLite file begins (<https://www.sqlite.org/fileformat2.html>, "Magic Header String").
+const BEGINNING: &[u8; 16] = b"SQLite format 3\0";
+
+/// Whether SQLite would take this file for one of its own: it does so with an empty one, too. What cannot be read may be one.
+pub(super) fn may_be_a_database(path: &Path) -> bool {
+    let mut beginning = Vec::with_capacity(BEGINNING.len());
+    let read =
+        File::open(path).and_then(|file| file.take(BEGINNING.len() as u64).read_to_end(&mut beginning));
+    read.is_err() || beginning.is_empty() || beginning == BEGINNING
+}
 
 /// A file with passwords in clear that is open to everybody, if it is. A group may be let in on purpose: that of the
 /// applications that read the tokens.

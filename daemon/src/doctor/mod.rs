@@ -1,8 +1,9 @@
 //! `tbtokend doctor`: looks at an installation from the daemon's side, changes nothing, and says what to do about each
 //! finding. No password is sent to a ThingsBoard, and nothing secret is printed.
 //!
-//! `look` gathers facts, `judge` says what they mean, `report` prints it.
+//! `look` gathers facts, `judge` and `clocks` say what they mean, `report` prints it.
 
+mod clocks;
 mod judge;
 mod look;
 mod owner;
@@ -52,7 +53,20 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
                 ));
                 return Report { store: name, findings };
             }
-            findings.extend(look::file(path));
+            if path.is_dir() {
+                let place = path.display();
+                findings.push(Finding::error(
+                    "database",
+                    format!("{place} is a folder"),
+                    format!("Name a file in store.path, for example {place}/customers.db."),
+                ));
+                return Report { store: name, findings };
+            }
+            // What is none may be anything, and who takes its rights away may break this machine.
+            let is_a_database = look::may_be_a_database(path);
+            if is_a_database {
+                findings.extend(look::file(path));
+            }
             match SqliteStore::new(path, table, config.fallback_url.clone()) {
                 Ok(store) => examine_store(config, clock, &store, &mut findings).await,
                 Err(error) => findings.push(Finding::error(
@@ -61,7 +75,9 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
                     "Let the system start one more thread.",
                 )),
             }
-            findings.extend(owner::look(path));
+            if is_a_database {
+                findings.extend(owner::look(path));
+            }
             name
         }
         StoreConfig::Mssql(settings) => {
@@ -122,11 +138,11 @@ async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, fi
     findings.extend(facts.permissions.iter().map(judge::permission));
     findings.push(judge::records(facts.records.as_deref(), &schema_command(config)));
     if let Some(server) = facts.clock {
-        findings.push(judge::skew(server, now));
+        findings.push(clocks::skew(server, now));
     }
     let is_local = matches!(&config.store, StoreConfig::Mssql(settings) if settings.expiry_clock == ExpiryClock::ServerLocal);
     if let Some(rows) = facts.rows {
-        findings.extend(judge::expiry_clock(&facts, is_local));
+        findings.extend(clocks::expiry_clock(&facts, is_local));
         findings.extend(judge::rows(rows, &facts.ineligible, customers.len()));
     }
     for problem in &problems {

@@ -26,12 +26,13 @@ fn a_wrong_key_or_value_is_named() {
         ("thingsboard.max_inflight", "5", &["thingsboard.max_inflight", "thingsboard.max_in_flight?"]),
         ("schedul.interval", "5s", &["schedul.interval", "schedule.interval?"]),
         ("schedule.interval", "900ms", &["schedule.interval", "at least 1s"]),
-        ("schedule.interval", "soon", &["schedule.interval"]),
+        ("schedule.interval", "soon", &["schedule.interval", "it is not a time", "\"60s\""]),
         ("thingsboard.request_timeout", "21s", &["thingsboard.request_timeout", "at most 20s"]),
         ("schedule.autostart", "yes", &["schedule.autostart", "true or false"]),
         ("thingsboard.max_in_flight", "many", &["thingsboard.max_in_flight", "whole number"]),
         ("store.kind", "postgres", &["store.kind", "sqlite or mssql"]),
         ("store.path", "", &["store.path"]),
+        ("control.socket", &format!("/run/{}", "x".repeat(103)), &["control.socket", "at most 107 bytes"]),
         ("control.mode", "rw", &["control.mode"]),
         ("log.level", "loud", &["log.level", "off, error"]),
         ("control.group", "no-such-group", &["control.group", "there is no group"]),
@@ -40,7 +41,10 @@ fn a_wrong_key_or_value_is_named() {
         assert!(words.iter().all(|word| said.contains(word)), "{key} = {value:?}: {said}");
     }
     let said = refusal(&Installation::new().with("schedule.interval", 5));
-    assert!(said.contains("schedule.interval") && said.contains("a text"), "{said}");
+    assert!(
+        said.contains("schedule.interval") && said.contains("a text in quotes, but is a number"),
+        "{said}"
+    );
 }
 
 /// What is only seen when it is used would otherwise end the daemon every ten seconds, and `--check-config` praise it.

@@ -109,6 +109,25 @@ fn the_doctor_warns_of_passwords_that_everybody_can_read() {
     }
 }
 
+/// Who does what the doctor says about `/etc/passwd` cannot log in any more.
+#[test]
+fn the_doctor_takes_no_rights_from_what_is_no_database() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut installation = Installation::new();
+    let other = installation.folder().join("passwd");
+    std::fs::write(&other, "root:x:0:0:root:/root:/bin/bash\n").unwrap();
+    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let folder = installation.folder().to_owned();
+    for (path, words) in [(&other, "is not a SQLite database"), (&folder, "is a folder")] {
+        installation.config().set("store.path", path.to_str().unwrap());
+        let config = installation.write_config();
+        let output = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(output.stdout.contains(words) && output.stdout.contains("store.path"), "{output:?}");
+        assert!(!output.stdout.contains("chmod") && !output.stdout.contains("chown"), "{output:?}");
+    }
+}
+
 #[test]
 fn the_doctor_has_nothing_to_say_about_a_file_that_is_yet_to_be_made() {
     let installation = Installation::new();

@@ -65,7 +65,7 @@ fn where_all_is_well_there_is_nothing_to_do_and_nothing_is_changed() {
         "ok       permission     UPDATE on customer_settings (updatedttm)",
         "ok       records        who is parked is remembered over a restart",
         "ok       server clock   within 1 s of ours; its local time is UTC+00:00",
-        "ok       rows           0 rows, 0 of them eligible",
+        "note     rows           0 rows, 0 of them eligible: nobody is renewed",
     ] {
         assert!(output.stdout.contains(said), "{said} is missing:\n{}", output.stdout);
     }

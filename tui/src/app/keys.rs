@@ -305,6 +305,7 @@ impl App {
         let refresh = matches!(action, Action::Refresh(_) | Action::RefreshDue);
         match self.link {
             Link::Connecting => Some("Not now: nothing was heard from the daemon yet."),
+            Link::Silent { .. } => Some("Not now: the daemon does not answer."),
             Link::Down { .. } => Some("Not now: the daemon is unreachable."),
             Link::Up { .. } if refresh && !self.live.picture.store_is_readable() => {
                 Some("Not now: the daemon cannot reach its database.")

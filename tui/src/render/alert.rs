@@ -77,6 +77,7 @@ pub(super) fn outage(app: &App) -> Option<Outage> {
     match (&app.link, &overview.store) {
         (Link::Down { why, hint, .. }, _) => Some(Outage::of(why, &app.socket, hint.clone())),
         (_, Store::Unreadable(why) | Store::Unwritable(why)) => Some(Outage::of(why, &app.socket, None)),
-        (Link::Up { .. } | Link::Connecting, Store::Up) => None,
+        // The line above says all that is known; what to do comes with the poll's own error.
+        (Link::Up { .. } | Link::Silent { .. } | Link::Connecting, Store::Up) => None,
     }
 }

@@ -15,6 +15,7 @@ use crate::text::{clip_start, time, time_exact, width};
 /// ```text
 ///  tbtokend  mssql sql01/app   loop RUNNING  next in 42s   last 3 renewed 1 failed (0.4s)     14:03Z  ? help
 ///  DAEMON UNREACHABLE for 42s, showing 14:02Z, trying again in 3s
+///  DAEMON DOES NOT ANSWER for 5s, showing 14:02Z, still waiting
 /// ```
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let frozen = app.frozen_at().map(|at| format!(" FROZEN {} ", time_exact(at, at)));
@@ -57,12 +58,14 @@ pub(super) fn alarm(app: &App, columns: usize) -> Option<String> {
             };
             ("DAEMON UNREACHABLE", Some(*since), *heard, again)
         }
+        (Link::Silent { heard }, _) => {
+            ("DAEMON DOES NOT ANSWER", Some(*heard), Some(*heard), "still waiting".to_owned())
+        }
         (_, Some(overview)) if overview.store != Store::Up => {
-            let (what, read) = match overview.store {
-                // It was read just now, so what is shown is not old.
-                Store::Unwritable(_) => ("DATABASE TAKES NO TOKENS", None),
-                Store::Unreadable(_) | Store::Up => ("DATABASE UNREACHABLE", overview.as_of),
-            };
+            let readable = matches!(overview.store, Store::Unwritable(_));
+            // If it was read just now, what is shown is not old.
+            let read = overview.as_of.filter(|_| !readable);
+            let what = words::database_trouble(readable, false).unwrap_or_default();
             let again = match overview.cron.next_run_at {
                 Some(at) if at > now => format!("trying again in {}", words::duration(at - now)),
                 Some(_) => "trying again now".to_owned(),
@@ -72,6 +75,7 @@ pub(super) fn alarm(app: &App, columns: usize) -> Option<String> {
         }
         _ => return None,
     };
+    let what = what.to_uppercase();
     let lasting = since.map(|since| format!(" for {}", words::duration(now - since))).unwrap_or_default();
     let showing = showing.map(|at| format!(", showing {}", time(at, now))).unwrap_or_default();
     let forms = [
@@ -79,7 +83,7 @@ pub(super) fn alarm(app: &App, columns: usize) -> Option<String> {
         format!("{what}{lasting}, {again}"),
         format!("{what}{lasting}{showing}"),
         format!("{what}{lasting}"),
-        what.to_owned(),
+        what,
     ];
     let shortest = forms.last().cloned();
     forms.into_iter().find(|form| width(form) <= columns).or(shortest)

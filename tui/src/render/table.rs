@@ -108,7 +108,7 @@ fn nothing(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let sentences = match (&app.scene().picture.overview, &app.link) {
         (None, Link::Down { why, hint, .. }) => {
             let mut sentences = vec![sentence(why)];
-            sentences.extend(hint.clone());
+            sentences.extend(hint.as_ref().map(|hint| format!("What to do: {hint}")));
             sentences.push("This screen goes on by itself as soon as the daemon answers.".to_owned());
             sentences
         }

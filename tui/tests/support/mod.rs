@@ -212,11 +212,16 @@ pub fn busy_events(customers: &[Customer], now: DateTime<Utc>) -> Vec<Event> {
             }
             if customer.token_status == TokenStatus::Expired {
                 let ago = customer.tbtokenexpiry.map_or(0, |expiry| (now - expiry).num_seconds());
-                happened.push((ago, EventKind::Expired, Some(customer), "the token has ended".to_owned()));
+                happened.push((
+                    ago,
+                    EventKind::Expired,
+                    Some(customer),
+                    "its token has ended without a new one".to_owned(),
+                ));
             }
         }
         if let Some(at) = customer.last_success_at {
-            let until = customer.tbtokenexpiry.unwrap_or(now).format("%H:%MZ");
+            let until = customer.tbtokenexpiry.unwrap_or(now).format("%FT%TZ");
             let ago = (now - at).num_seconds();
             happened.push((ago, EventKind::Renewed, Some(customer), format!("good until {until}")));
         }

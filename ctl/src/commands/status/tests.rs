@@ -223,9 +223,9 @@ fn a_table_that_can_only_be_read_is_trouble_too() {
     let mut reply = reply();
     reply.daemon.store_ok = false;
     let trouble = |reply: &StatusReply| trouble_line(reply, PIPE, now());
-    assert_eq!(trouble(&reply), "DATABASE TROUBLE: tokens cannot be saved\n");
+    assert_eq!(trouble(&reply), "DATABASE REFUSES WRITES: tokens cannot be saved\n");
     reply.daemon.store_error = Some("the disk is full".to_owned());
-    assert_eq!(trouble(&reply), "DATABASE TROUBLE: the disk is full\n");
+    assert_eq!(trouble(&reply), "DATABASE REFUSES WRITES: the disk is full\n");
     reply.daemon.store_ok = true;
     assert_eq!(trouble(&reply), "");
 }
@@ -244,6 +244,9 @@ fn nobody_to_show_is_said_beside_the_data() {
     let mut empty = reply();
     empty.tokens.summary = Summary::default();
     assert!(report(&empty, &[], PIPE, false, now()).remarks.starts_with("no customer in the table"));
+    empty.tokens.as_of = None;
+    let unread = "tbtokend has not read its table yet\n";
+    assert_eq!(report(&empty, &[], PIPE, false, now()).remarks, unread, "an unread table is no empty one");
 }
 
 #[test]

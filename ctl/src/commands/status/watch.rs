@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tbtoken_proto::client::Client;
-use tbtoken_proto::words::{duration, healthy, last_error, left, printable};
+use tbtoken_proto::words::{database_trouble, duration, healthy, last_error, left, printable};
 use tbtoken_proto::{Customer, Phase, Reply, Request, Revision, Rows, StatusQuery, StatusReply, TokenStatus};
 
 use crate::args::StatusArgs;
@@ -81,7 +81,7 @@ enum Change {
     /// Nothing is renewed any more.
     LoopStopped,
     /// The table cannot be read, or not be written.
-    DatabaseLost { error: String },
+    DatabaseLost { what: &'static str, error: String },
     /// It can be used again.
     DatabaseBack,
     /// The daemon does not answer.
@@ -98,7 +98,7 @@ pub(super) struct Picture {
     revision: Revision,
     process: (u32, DateTime<Utc>),
     running: bool,
-    trouble: Option<String>,
+    trouble: Option<(&'static str, String)>,
     /// By id.
     customers: BTreeMap<String, Customer>,
     /// The ids that are of interest, if not all are.
@@ -133,8 +133,8 @@ impl Picture {
         }
         let trouble = trouble(&reply);
         match (&self.trouble, &trouble) {
-            (before, Some(error)) if before.as_ref() != Some(error) => {
-                changes.push(Change::DatabaseLost { error: error.clone() });
+            (before, Some((what, error))) if before != &trouble => {
+                changes.push(Change::DatabaseLost { what, error: error.clone() });
             }
             (Some(_), None) => changes.push(Change::DatabaseBack),
             _ => {}
@@ -185,14 +185,10 @@ impl Picture {
 }
 
 /// What about the database is not as it should be.
-fn trouble(reply: &StatusReply) -> Option<String> {
-    let reason = |text: &str| Some(text.to_owned());
-    let error = reply.tokens.error.clone().or_else(|| reply.daemon.store_error.clone());
-    match (reply.tokens.success, reply.daemon.store_ok) {
-        (true, true) => None,
-        (false, _) => error.or_else(|| reason("the table cannot be read")),
-        (true, false) => error.or_else(|| reason("tokens cannot be saved")),
-    }
+fn trouble(reply: &StatusReply) -> Option<(&'static str, String)> {
+    let what = database_trouble(reply.tokens.success, reply.daemon.store_ok)?;
+    let error = reply.tokens.error.as_ref().or(reply.daemon.store_error.as_ref());
+    Some((what, error.map_or_else(|| "the daemon gives no reason".to_owned(), String::clone)))
 }
 
 /// The parts of a customer whose change is a line.
@@ -230,7 +226,7 @@ fn line(change: &Change, (id, user): (usize, usize), now: DateTime<Utc>) -> Stri
         Change::CustomerChanged { customer, was } => about(customer, &difference(was, customer, now)),
         Change::LoopStarted => "the loop was started".to_owned(),
         Change::LoopStopped => "the loop was STOPPED: nothing is renewed".to_owned(),
-        Change::DatabaseLost { error } => format!("DATABASE TROUBLE: {}", printable(error)),
+        Change::DatabaseLost { what, error } => format!("{}: {}", what.to_uppercase(), printable(error)),
         Change::DatabaseBack => "the database is back".to_owned(),
         Change::DaemonLost { error } => format!("DAEMON UNREACHABLE: {error}; trying again"),
         Change::DaemonBack => "the daemon is back".to_owned(),

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::super::backoff::Backoff;
 use super::super::history::{FailureDetail, Notice, NoticeKind};
+use super::super::plan::{Verdict, verdict};
 use super::State;
 use super::refusals::refusal;
 use super::waiting::Unheard;
@@ -55,8 +56,6 @@ impl State {
         self.unwritten.changed(id);
         let kind = if note.permanent { NoticeKind::Parked } else { NoticeKind::Failed };
         let is_quiet = !is_news && !note.permanent && !note.consecutive.is_power_of_two();
-        let notice = self.notice_of(id, kind, note.message.clone(), &note);
-        self.history.push(notice.quiet(is_quiet));
         self.touch(id, |entry| {
             entry.attempting = false;
             entry.deferred = None;
@@ -64,8 +63,10 @@ impl State {
                 entry.unsaved = None;
             }
             entry.record.updated_at = note.at;
-            entry.record.failure = Some(Box::new(note));
+            entry.record.failure = Some(Box::new(note.clone()));
         });
+        let notice = self.notice_of(id, kind, note.message.clone(), &note);
+        self.history.push(notice.quiet(is_quiet));
     }
 
     fn stays_parked(&mut self, id: &CustomerId, parked: &FailureNote, failure: &Failure, at: DateTime<Utc>) {
@@ -80,13 +81,15 @@ impl State {
     }
 
     fn notice_of(&self, id: &CustomerId, kind: NoticeKind, message: String, note: &FailureNote) -> Notice {
-        let url = self.entries.get(id).map_or("", |entry| &entry.customer.credentials.url);
-        let detail = FailureDetail {
-            kind: note.kind,
-            attempt: note.consecutive,
-            next_at: note.next_attempt_at,
-            url: crate::text::url(url),
+        let entry = self.entries.get(id);
+        let url = entry.map_or("", |entry| &entry.customer.credentials.url);
+        // Whose token is good for long is not tried again before it is due, though an operator had it tried now.
+        let next_at = match entry.map(|entry| verdict(entry, note.at, &self.policy)) {
+            Some(Verdict::Rest { until } | Verdict::Wait { until }) => Some(until),
+            Some(Verdict::Due | Verdict::Parked | Verdict::Save) | None => note.next_attempt_at,
         };
+        let detail =
+            FailureDetail { kind: note.kind, attempt: note.consecutive, next_at, url: crate::text::url(url) };
         Notice::new(note.at, kind, message).of(id).failed(detail)
     }
 

@@ -74,7 +74,8 @@ impl State {
         self.unwritten.changed(id);
         self.pass.updated += 1;
         if let Some(failures) = failures {
-            let message = format!("renewed after {failures} failed attempts");
+            let attempts = if failures == 1 { "attempt" } else { "attempts" };
+            let message = format!("renewed after {failures} failed {attempts}");
             self.note(at, NoticeKind::Recovered, Some(id), message);
         }
         if let Some(entry) = self.entries.get_mut(id) {
@@ -82,7 +83,7 @@ impl State {
                 url: crate::text::url(&entry.customer.credentials.url),
                 latency: entry.latency.take(),
             };
-            let message = format!("renewed until {}", expiry.format("%FT%TZ"));
+            let message = format!("good until {}", expiry.format("%FT%TZ"));
             self.history.push(Notice::new(at, NoticeKind::Renewed, message).of(id).renewed(detail));
         }
         let window = self.policy.window;

@@ -262,6 +262,18 @@ fn the_same_trouble_again_is_worth_ever_fewer_lines() {
     assert_eq!((detail.attempt, detail.next_at, detail.url.as_str()), (12, None, URL));
 }
 
+/// The log and `status` name the same time.
+#[test]
+fn who_was_tried_by_an_operator_before_it_was_due_is_tried_again_when_it_is() {
+    let mut state = state(vec![ending("good", 600), ending("ends", 200)]);
+    apply(&mut state, 0, [failed("good", strained()), failed("ends", strained())]);
+    let told: Vec<_> =
+        state.history().share().iter().filter_map(|notice| notice.failure.as_ref()?.next_at).collect();
+    let due = after(300) + TimeDelta::milliseconds(1);
+    assert_eq!(told, [due, failure(&state, "ends").next_attempt_at.unwrap()]);
+    assert!(failure(&state, "good").next_attempt_at.unwrap() < due);
+}
+
 #[test]
 fn p02_a_parked_customer_that_was_named_says_why_it_could_not_be_asked() {
     let mut state = state(vec![row("a")]);

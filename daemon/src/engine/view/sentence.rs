@@ -9,13 +9,13 @@ impl Snapshot {
     /// How everyone stands, what is wrong with the whole, and what comes next.
     pub fn sentence(&self) -> String {
         let daemon = &self.daemon;
+        let what = proto::words::database_trouble(self.tokens.success, daemon.store_ok).unwrap_or_default();
         let counts = match (self.tokens.as_of, &daemon.store_error) {
             (None, None) => "reading the table for the first time".to_owned(),
-            (None, Some(error)) => format!("database unreachable: {}", error.trim_end_matches('.')),
+            (None, Some(error)) => format!("{what}: {}", error.trim_end_matches('.')),
             (Some(_), None) => counts(&self.tokens.summary),
             (Some(at), Some(error)) => {
-                let counts = counts(&self.tokens.summary);
-                format!("database unreachable: {error} As of {}: {counts}", seconds(at))
+                format!("{what}: {error} As of {}: {}", seconds(at), counts(&self.tokens.summary))
             }
         };
         let next = match (self.cron.running, self.cron.refreshing, self.cron.next_run_at) {

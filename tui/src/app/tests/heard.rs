@@ -169,6 +169,26 @@ fn without_the_daemon_rows_stay_and_actions_are_off() {
 }
 
 #[test]
+fn a_daemon_that_hangs_is_not_shown_as_running() {
+    let mut app = four();
+    let at = |seconds| noon() + TimeDelta::seconds(seconds);
+    app.update(Input::Tick, at(2));
+    assert_eq!(app.link, Link::Up { heard: noon() }, "an answer may take a moment");
+    app.update(Input::Tick, at(3));
+    assert_eq!((app.link.clone(), app.loop_state()), (Link::Silent { heard: noon() }, Loop::Unknown));
+    assert_eq!(press(&mut app, "r R S j r"), [], "it would be done much later, if at all");
+    assert!(notice(&app).contains("does not answer"));
+
+    // The poll gives up: it was away since it was last heard.
+    app.update(lost(), at(10));
+    assert!(matches!(app.link, Link::Down { since, .. } if since == noon()), "{:?}", app.link);
+    let mut app = four();
+    app.update(Input::Tick, at(4));
+    assert_eq!(app.update(delta(vec![], &[]), at(5)), [Effect::Draw], "it has answered after all");
+    assert_eq!(app.link, Link::Up { heard: at(5) });
+}
+
+#[test]
 fn a_question_that_was_asked_before_the_daemon_went_does_nothing() {
     let mut app = four();
     press(&mut app, "r Tab");

@@ -148,8 +148,12 @@ fn the_loop_the_database_and_the_daemon_are_told_of() {
     let mut lost = reply(5, vec![]);
     lost.tokens.success = false;
     lost.tokens.error = Some("refused".to_owned());
-    assert_eq!(told(lost.clone()), ["DATABASE TROUBLE: refused"]);
+    assert_eq!(told(lost.clone()), ["DATABASE UNREACHABLE: refused"]);
     assert_eq!(told(lost), [""; 0], "once");
+    let mut full = reply(6, vec![]);
+    full.daemon.store_ok = false;
+    full.daemon.store_error = Some("the disk is full".to_owned());
+    assert_eq!(told(full), ["DATABASE REFUSES WRITES: the disk is full"]);
     assert_eq!(told(reply(6, vec![])), ["the database is back"]);
     let mut restarted = reply(7, vec![]);
     restarted.daemon.pid = 4712;
