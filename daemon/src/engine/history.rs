@@ -100,6 +100,8 @@ pub enum NoticeKind {
     StoreBack,
     Started,
     Stopped,
+    /// For the log alone: the clock of this machine was set back.
+    ClockSetBack,
     /// For the log alone: something is wrong with a row, or with what the daemon may do.
     Warning,
 }

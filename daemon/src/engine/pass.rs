@@ -243,7 +243,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let signal = signal(failure);
         gate.leave(ticket, signal);
         let has_moved = before != (gate.limit(), gate.state());
-        let is_back = gate.is_back();
+        let is_back = gate.take_news();
         if signal != Signal::Well {
             self.queues.trouble(host, failure);
         }

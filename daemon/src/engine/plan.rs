@@ -314,9 +314,9 @@ impl Accounts<'_> {
         let id = &entry.customer.id;
         let is_named = self.selections.iter().any(|selection| selection.names(id));
         let is_asked_for = self.selections.iter().any(|selection| selection.asks_for(id));
-        let may_hurry = entry.has_worked() && !self.state.is_held_back(&fingerprint);
+        let has_leave = is_asked_for || (entry.has_worked() && !self.state.is_held_back(&fingerprint));
         if let Some(account) = accounts.get_mut(place)
-            && (is_named || (account.is_in_doubt() && (is_asked_for || may_hurry)))
+            && (is_named || (account.is_in_doubt() && has_leave))
         {
             *account = Account::default();
         }

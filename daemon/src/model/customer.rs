@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::Secret;
+use super::{BaseUrl, Secret};
 
 /// The id of a customer as text, whatever type its column has. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +38,15 @@ pub struct Credentials {
     pub username: String,
     /// The password.
     pub password: Secret,
+}
+
+impl Credentials {
+    /// Whether both are one account with the same password. Two spellings of one URL are the same account.
+    pub fn are_of_the_account(&self, other: &Self) -> bool {
+        let base = |credentials: &Self| BaseUrl::parse(&credentials.url).ok();
+        (&self.username, &self.password) == (&other.username, &other.password)
+            && (self.url == other.url || base(self).is_some_and(|ours| base(other) == Some(ours)))
+    }
 }
 
 /// An eligible row: it has a user, a password and a URL (its own, or the fallback).

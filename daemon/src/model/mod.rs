@@ -17,7 +17,7 @@ pub use expiry::{Lifetime, TokenStatus, window_of};
 pub use failure::{Failure, FailureKind, Unexpected};
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use record::{FailureNote, Record};
-pub use renewal::Renewal;
+pub use renewal::{Renewal, whole_seconds};
 pub use secret::Secret;
 pub use skew::Skew;
 pub use token::{Grant, NotAToken, Token};

@@ -24,12 +24,16 @@ pub struct Renewal {
     pub replaces: Option<DateTime<Utc>>,
 }
 
+/// This time without what is more than whole seconds: every column type can hold it, and none rounds it up.
+pub fn whole_seconds(at: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp(at.timestamp(), 0).unwrap_or(at)
+}
+
 impl Renewal {
     /// The renewal for a customer whose token arrived at `now`.
     pub fn new(customer: &Customer, token: Token, now: DateTime<Utc>, lifetime: Lifetime) -> Self {
         let life = lifetime.of(&token);
-        // Whole seconds, rounded down: every column type can hold them, and none rounds them up.
-        let expiry = DateTime::from_timestamp((now + life).timestamp(), 0).unwrap_or(now);
+        let expiry = whole_seconds(now + life);
         Self {
             id: customer.id.clone(),
             row_url: customer.row_url.clone(),

@@ -1,14 +1,16 @@
 //! The texts that SQLite users write as a point in time.
 
-use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDateTime, SecondsFormat, Utc};
 
-/// Reads RFC 3339, or `YYYY-MM-DD HH:MM:SS[.fff]` as UTC. `None` if it is neither.
+/// Reads RFC 3339, or `YYYY-MM-DD HH:MM:SS[.fff]` as UTC. `None` if it is neither, or no year that SQL knows: nothing is
+/// reckoned beyond those.
 pub(super) fn parse(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
     DateTime::parse_from_rfc3339(text)
         .map(|at| at.with_timezone(&Utc))
         .or_else(|_| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").map(|at| at.and_utc()))
         .ok()
+        .filter(|at| (1..=9999).contains(&at.year()))
 }
 
 /// Writes RFC 3339 with `Z`, in whole seconds where there are no others.
@@ -41,7 +43,17 @@ mod tests {
 
     #[test]
     fn what_is_no_date_is_none() {
-        for text in ["", "soon", "2026-13-01 00:00:00", "2026-02-30T00:00:00Z", "1763906580", "2026-11-23"] {
+        for text in [
+            "",
+            "-262143-01-01 00:00:00",
+            "+10000-01-01 00:00:00",
+            "0000-12-31 00:00:00",
+            "soon",
+            "2026-13-01 00:00:00",
+            "2026-02-30T00:00:00Z",
+            "1763906580",
+            "2026-11-23",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -30,6 +30,8 @@ pub enum Kind {
     CertificateUnchecked,
     /// The clock of this machine shows a time that is over.
     ClockWrong,
+    /// The clock of this machine was set back.
+    ClockSetBack,
     /// The daemon has ended as it was asked to.
     Ended,
     /// The daemon cannot start.
@@ -72,10 +74,11 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Running,
         Self::CertificateUnchecked,
         Self::ClockWrong,
+        Self::ClockSetBack,
         Self::Ended,
         Self::CannotStart,
         Self::Scheduled,
@@ -103,6 +106,7 @@ impl Kind {
             Self::Running => "running",
             Self::CertificateUnchecked => "certificate_unchecked",
             Self::ClockWrong => "clock_wrong",
+            Self::ClockSetBack => "clock_set_back",
             Self::Ended => "ended",
             Self::CannotStart => "cannot_start",
             Self::Scheduled => "scheduled",
@@ -136,6 +140,7 @@ impl Kind {
             Self::Running => "45b9eb3a40cc434dad407d35a0fec8df",
             Self::CertificateUnchecked => "696e32160fbe426d92236c9332fba68b",
             Self::ClockWrong => "bcda7e7f27b84c2b9e28268f24e0bc67",
+            Self::ClockSetBack => "fad84e37dce0481798f427ae33a359ea",
             Self::Ended => "4165cb5913c648299dc4948d0e65b615",
             Self::CannotStart => "299187ee3c224bd9af2395f88b9e0308",
             Self::Scheduled => "dadeec17d32543ec8ef02f08da494b73",
@@ -167,6 +172,7 @@ impl Kind {
             Self::Parked | Self::Expired | Self::ReloadRefused => Priority::Err,
             Self::Skipped
             | Self::Failed
+            | Self::ClockSetBack
             | Self::RowWarning
             | Self::CertificateUnchecked
             | Self::LinesDropped => Priority::Warning,

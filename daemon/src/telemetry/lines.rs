@@ -134,6 +134,7 @@ pub fn log(notice: &Notice) {
         NoticeKind::StoreBack => info!(event, "The database is back"),
         NoticeKind::PassStarted | NoticeKind::PassFinished => debug!("Pass: {message}"),
         NoticeKind::Started | NoticeKind::Stopped => info!(event, "An operator's order: {message}"),
+        NoticeKind::ClockSetBack => warn!(event, "{message}"),
         NoticeKind::Warning if customer.is_empty() => warn!(event, "{message}"),
         NoticeKind::Warning => warn!(event, customer, "Customer {customer}: {message}"),
     }
@@ -152,6 +153,7 @@ fn kind(kind: NoticeKind) -> Option<Kind> {
         NoticeKind::StoreLost => Kind::StoreLost,
         NoticeKind::StoreBack => Kind::StoreBack,
         NoticeKind::Started | NoticeKind::Stopped => Kind::LoopSteered,
+        NoticeKind::ClockSetBack => Kind::ClockSetBack,
         NoticeKind::Warning => Kind::RowWarning,
     })
 }

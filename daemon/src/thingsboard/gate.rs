@@ -161,7 +161,7 @@ impl Gate {
 
     /// Whether the server answers again after it did not, or answers for the first time: then who waited for it need not
     /// wait longer. Said once.
-    pub fn is_back(&mut self) -> bool {
+    pub fn take_news(&mut self) -> bool {
         let is_back = self.news == News::Back;
         if is_back {
             self.news = News::Old;
@@ -326,11 +326,11 @@ mod tests {
         gate.wake();
         let probe = gate.enter().unwrap();
         gate.leave(probe, Signal::Strained);
-        assert!(gate.is_shut() && !gate.is_back(), "a proxy answers for it");
+        assert!(gate.is_shut() && !gate.take_news(), "a proxy answers for it");
         gate.wake();
         let probe = gate.enter().unwrap();
         gate.leave(probe, Signal::Well);
-        assert!(gate.is_back() && gate.enter().is_some());
+        assert!(gate.take_news() && gate.enter().is_some());
     }
 
     #[test]
@@ -386,7 +386,7 @@ mod tests {
                 let ticket = gate.enter().unwrap();
                 gate.leave(ticket, *signal);
             }
-            (gate.is_back(), gate.is_back())
+            (gate.take_news(), gate.take_news())
         };
         for (signals, is_back) in cases {
             assert_eq!(play(&mut Gate::new(64), signals), (is_back, false), "{signals:?}");

@@ -26,13 +26,15 @@ impl World {
     }
 
     /// Whether the row declares its token to end too late, because the clock was set back, and no daemon can know it: who saw
-    /// the step has ended, or the row was not there, or was written between two looks.
+    /// the step has ended, or the row was not there, was written between two looks, or holds a fraction of a
+    /// second, which no daemon writes.
     pub(crate) fn is_misdated_past_knowing(&self, user: usize) -> bool {
         let row = &self.rows[&user];
         let (Some(token), Some(expiry)) = (&row.in_row, row.expiry) else { return false };
         let wrong_by = expiry - self.jump - token.ends_at;
         let was_seen = token.daemon.is_some() || token.written_at + LOOK < self.set_back_at;
-        let is_known = was_seen && self.started_at.max(row.came_at) < self.set_back_at;
+        let may_be_ours = expiry.timestamp_subsec_nanos() == 0;
+        let is_known = may_be_ours && was_seen && self.started_at.max(row.came_at) < self.set_back_at;
         token.written_at <= self.set_back_at && !is_known && wrong_by > COVERED_BY_THE_WINDOW
     }
 

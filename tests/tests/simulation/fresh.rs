@@ -110,8 +110,9 @@ impl World {
             self.rows.keys().copied().filter(|user| self.rows[user].host == host).collect();
         for user in users {
             if was == Mood::Refusing || self.waits_for_its_server_alone(user) {
+                let until = soon + self.waits_on_for(user);
                 let row = self.rows.get_mut(&user).unwrap();
-                row.trouble_until = row.trouble_until.min(soon);
+                row.trouble_until = row.trouble_until.min(until);
             }
         }
     }

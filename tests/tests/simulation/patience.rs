@@ -7,7 +7,8 @@ use chrono::TimeDelta;
 use tbtokend::model::Failure;
 use tokio::time::{Duration, Instant};
 
-use super::world::{Trouble, World};
+use super::audit::LONG;
+use super::world::{REQUEST_TIMEOUT, Trouble, World};
 
 /// The most requests for one login in a minute, for each row that has it and each daemon.
 const MOST_REQUESTS_A_MINUTE: u32 = 20;
@@ -29,6 +30,9 @@ const LAST_WAIT: Duration = Duration::from_secs(24 * 60);
 /// So often a password is sent to save a token, when no answer comes.
 const MOST_UNHEARD_IN_A_HURRY: u32 = 3;
 
+/// A password without an answer waits so long for each time that it failed, though its server is back.
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// Timers are about milliseconds, and so are the answers of the store.
 const ROUNDING: Duration = Duration::from_millis(100);
 
@@ -36,7 +40,10 @@ const ROUNDING: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Failing {
     daemon: u32,
+    /// How often in a row: so often at least, as far as a daemon knows.
     times: u32,
+    /// And so often at most.
+    most_times: u32,
     at: Instant,
     /// It is not tried again before this.
     wait: Duration,
@@ -44,12 +51,24 @@ pub(crate) struct Failing {
     is_held_back: bool,
     /// Its server did not answer.
     is_silence: bool,
+    /// It did not answer in time.
+    is_timeout: bool,
     /// Its server may have counted the password: there was no answer to that.
     is_unheard: bool,
+    /// How often that was since the last answer.
+    unheard: u32,
 }
 
 /// All of them, by host and login.
 pub(crate) type AllFailing = BTreeMap<(usize, usize), Failing>;
+
+impl Failing {
+    /// How long it waits though its server is back, at least and at most.
+    fn waits_on_for(&self) -> [Duration; 2] {
+        [self.times, self.most_times]
+            .map(|times| if self.is_unheard { MINUTE * times } else { Duration::ZERO })
+    }
+}
 
 impl World {
     /// The one row that has this login; none if several have it, for which of them fails is not seen from outside.
@@ -106,14 +125,18 @@ impl World {
         failure: &Failure,
         by_password: bool,
     ) {
-        let Some(user) = self.only_row(host, login).filter(|_| !failure.is_permanent()) else {
+        let user = self.only_row(host, login).filter(|_| !failure.is_permanent());
+        // What was sent before the row changed says nothing of what it says now.
+        let Some(user) = user.filter(|user| self.rows[user].changed_at.elapsed() > REQUEST_TIMEOUT) else {
             self.failing.remove(&(host, login));
             return;
         };
         let times = self.failing.get(&(host, login)).map_or(0, |failing| failing.times) + 1;
-        let doubled = FIRST_WAIT.saturating_mul(1 << (times - 1).min(10)).min(LAST_WAIT);
         let unheard = by_password && matches!(failure, Failure::Timeout { .. });
-        let is_held_back = unheard && times >= MOST_UNHEARD_IN_A_HURRY;
+        let sent = self.failing.get(&(host, login)).map_or(0, |failing| failing.unheard) + u32::from(unheard);
+        let is_held_back = unheard && sent >= MOST_UNHEARD_IN_A_HURRY;
+        let exponent = if unheard { sent } else { times } - 1;
+        let doubled = FIRST_WAIT.saturating_mul(1 << exponent.min(10)).min(LAST_WAIT);
         // A third of the life that it has, or no longer than it has been without one.
         let hurried = |remaining: TimeDelta| match remaining.to_std() {
             Ok(remaining) => remaining / 3,
@@ -129,13 +152,21 @@ impl World {
         let failing = Failing {
             daemon,
             times,
+            most_times: self.failing.get(&(host, login)).map_or(0, |failing| failing.most_times) + 1,
             at: Instant::now(),
             wait: wait.max(Duration::from_secs(1)).max(asked),
             is_held_back,
+            unheard: sent,
+            is_timeout: matches!(failure, Failure::Timeout { .. }),
             is_unheard: unheard,
             is_silence: matches!(failure, Failure::Unreachable { .. } | Failure::Timeout { .. }),
         };
         self.failing.insert((host, login), failing);
+        if is_held_back {
+            // Its server may have come back while it was asked.
+            let row = self.rows.get_mut(&user).unwrap();
+            row.trouble_until = row.trouble_until.max(Instant::now() + LONG);
+        }
     }
 
     /// A daemon has got an answer: who waited only for that need not wait longer.
@@ -148,7 +179,7 @@ impl World {
                 && self.heals_with_host(user)
                 && let Some(failing) = self.failing.get_mut(&(host, login))
             {
-                failing.wait = Duration::ZERO;
+                failing.wait = failing.wait.min(failing.waits_on_for()[0]);
             }
         }
         self.host_is_back(host);
@@ -160,9 +191,30 @@ impl World {
         self.failing.values_mut().for_each(|failing| failing.wait = Duration::ZERO);
     }
 
-    /// A daemon has ended. The next one knows who waits, if that was written.
+    /// A daemon has ended in good order. What the next one knows of passwords without an answer it knows from the last
+    /// failure of each row.
+    pub(crate) fn remember_failing_of(&mut self, daemon: u32) {
+        for failing in self.failing.values_mut().filter(|failing| failing.daemon == daemon) {
+            // Nor does it know what was sent.
+            failing.is_unheard = failing.is_timeout;
+            failing.unheard = if failing.is_timeout { failing.times } else { 0 };
+        }
+    }
+
+    /// How long this row waits though its server is back.
+    pub(crate) fn waits_on_for(&self, user: usize) -> Duration {
+        let row = &self.rows[&user];
+        let failing = self.failing.get(&(row.host, row.login));
+        failing
+            .map_or(Duration::ZERO, |failing| failing.waits_on_for()[1].saturating_sub(failing.at.elapsed()))
+    }
+
+    /// A daemon has ended. The next one knows who waits only if that was written.
     pub(crate) fn forget_failing_of(&mut self, daemon: u32) {
-        self.failing.retain(|_, failing| failing.daemon != daemon);
+        self.remember_failing_of(daemon);
+        for failing in self.failing.values_mut().filter(|failing| failing.daemon == daemon) {
+            (failing.wait, failing.times, failing.unheard) = (Duration::ZERO, 0, 0);
+        }
     }
 
     /// Whether it is not tried in a hurry any more. Of several rows with one login one may be the reason for another.

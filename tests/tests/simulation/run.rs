@@ -115,6 +115,7 @@ impl Daemon {
             self.task.await.unwrap();
             let mut world = world.lock();
             world.check_told(self.number);
+            world.remember_failing_of(self.number);
             if !world.db_is_well() || world.db.has_no_records {
                 world.forget_failing_of(self.number);
                 world.one_more_may_be_sent();

@@ -165,7 +165,9 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
         if self.running && self.wakes.early().is_none() {
             // Seen from the last plan: who has become due since, during the pass, must not wait for the next tick.
-            let planned_at = self.planned_at.unwrap_or_else(|| self.clock.now());
+            let now = self.clock.now();
+            // That may have been by a clock that was set back since.
+            let planned_at = self.planned_at.map_or(now, |at| at.min(now));
             if let Some(due) = next_due(&self.state, planned_at, &self.policy) {
                 self.wakes.in_time_for((due - self.clock.now()).to_std().unwrap_or_default());
             }

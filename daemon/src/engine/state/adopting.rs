@@ -1,20 +1,21 @@
 //! What the store's records change: those of another life or of another daemon are taken over, and what belongs to other
 //! credentials than the row's is dropped.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::super::history::NoticeKind;
 use super::State;
-use super::refusals::refusal;
-use crate::model::{Failure, FailureKind, Fingerprint, FingerprintKey, Record};
+use super::refusals::{LeftBehind, refusal};
+use crate::model::{CustomerId, Failure, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record};
 
 impl State {
     /// Takes over what the store remembers and we do not know better: all of it at the start, and later what another
     /// daemon on the same table has learned.
     pub(super) fn adopt_records(&mut self, records: Vec<Record>, key: &FingerprintKey, at: DateTime<Utc>) {
-        for record in records {
+        for mut record in records {
+            bring_to_our_time(&mut record, at);
             let id = &record.id;
             let Some(entry) = self.entries.get_mut(id) else {
                 if !self.unwritten.may_be_newer(id) {
@@ -22,10 +23,9 @@ impl State {
                 }
                 continue;
             };
-            // No answer to a password that we do not need.
-            let is_of_a_password =
-                record.failure.as_ref().is_some_and(|note| note.kind == FailureKind::Timeout);
-            if is_of_a_password && entry.usable_refresh_token().is_some() {
+            // Most likely it was no answer to a password, which we do not need.
+            let is_silence = record.failure.as_ref().is_some_and(|note| note.kind == FailureKind::Timeout);
+            if is_silence && entry.usable_refresh_token().is_some() {
                 continue;
             }
             // What we have written since, or are about to, is newer. But that we could not ask is no answer to a refusal.
@@ -53,7 +53,7 @@ impl State {
     /// the configuration allows what it forbade.
     pub(super) fn forgive_what_has_changed(&mut self, key: &FingerprintKey, at: DateTime<Utc>) {
         let mut unparked = Vec::new();
-        let mut left = HashMap::new();
+        let mut left = Refused::new();
         for (id, entry) in &mut self.entries {
             let Some(failure) = &entry.record.failure else { continue };
             let is_allowed = failure.kind == FailureKind::InsecureUrl && !self.policy.require_https;
@@ -61,14 +61,13 @@ impl State {
                 continue;
             }
             if let Some(refused) = refusal(&entry.record) {
-                left.insert(refused.fingerprint.clone(), Failure::shared(id, refused));
+                left.insert(refused.fingerprint.clone(), (id.clone(), refused.clone()));
             }
             if failure.permanent {
                 let why =
                     if is_allowed { "http is allowed now" } else { "its URL, user or password has changed" };
                 unparked.push((id.clone(), why));
             }
-            self.unheard.heard(&failure.fingerprint);
             entry.record.failure = None;
             entry.record.updated_at = at;
             self.revision += 1;
@@ -79,29 +78,59 @@ impl State {
             let message = format!("{why}; it is tried again");
             self.note(at, NoticeKind::Unparked, Some(&id), message);
         }
-        self.park_who_still_says(&left, key, at);
+        self.drop_refusals_that_nobody_says(key);
+        self.park_who_still_says(left, key, at);
     }
 
     /// Whoever was told that these credentials are refused does not say them any more. Who still does must not be the next
-    /// to be told.
-    fn park_who_still_says(
-        &mut self,
-        refused: &HashMap<Fingerprint, Failure>,
-        key: &FingerprintKey,
-        at: DateTime<Utc>,
-    ) {
+    /// to be told: it is parked, or, if it lives on refresh tokens, when it needs the password.
+    fn park_who_still_says(&mut self, refused: Refused, key: &FingerprintKey, at: DateTime<Utc>) {
         if refused.is_empty() {
             return;
         }
-        let others = self.entries.iter().filter(|(_, entry)| refusal(&entry.record).is_none());
-        let others = others.filter_map(|(id, entry)| {
-            let failure = refused.get(&key.fingerprint(&entry.customer.credentials))?;
-            Some((id.clone(), failure.clone()))
-        });
-        for (id, failure) in others.collect::<Vec<_>>() {
+        let mut parked = Vec::new();
+        let mut others = HashMap::<Fingerprint, BTreeSet<CustomerId>>::new();
+        for (id, entry) in self.entries.iter().filter(|(_, entry)| refusal(&entry.record).is_none()) {
+            let fingerprint = key.fingerprint(&entry.customer.credentials);
+            let Some((told, note)) = refused.get(&fingerprint) else { continue };
+            if entry.unsaved.is_none() && entry.usable_refresh_token().is_none() {
+                parked.push((id.clone(), Failure::shared(told, note)));
+            } else {
+                others.entry(fingerprint).or_default().insert(id.clone());
+            }
+        }
+        for (id, failure) in parked {
             // Nothing is rolled for what does not end.
             self.failed(&id, &failure, at, 0.5);
         }
+        for (fingerprint, (id, note)) in refused {
+            if let Some(others) = others.remove(&fingerprint) {
+                self.refusals.leave_behind(LeftBehind { id, note, others });
+            }
+        }
+    }
+
+    fn drop_refusals_that_nobody_says(&mut self, key: &FingerprintKey) {
+        let entries = &self.entries;
+        self.refusals.retain_left_behind(|id, fingerprint| {
+            entries.get(id).is_some_and(|entry| key.fingerprint(&entry.customer.credentials) == *fingerprint)
+        });
+    }
+}
+
+/// Refused credentials, with who was told and what.
+type Refused = HashMap<Fingerprint, (CustomerId, FailureNote)>;
+
+/// How far the clocks of two daemons may be apart; a failure that is further ahead of us was noted by another clock.
+const CLOCKS_AGREE: TimeDelta = TimeDelta::seconds(5);
+
+/// A wait is as long as it was meant, whatever clock it was reckoned by.
+fn bring_to_our_time(record: &mut Record, at: DateTime<Utc>) {
+    let Some(failure) = &mut record.failure else { return };
+    let ahead = failure.at - at;
+    if ahead > CLOCKS_AGREE {
+        failure.at -= ahead;
+        failure.next_attempt_at = failure.next_attempt_at.map(|until| until - ahead);
     }
 }
 

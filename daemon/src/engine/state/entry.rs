@@ -156,7 +156,10 @@ impl Entry {
 
     /// The clock was set back: what was reckoned by it before comes that much earlier by the clock of today.
     pub(super) fn clock_set_back(&mut self, by: TimeDelta) {
-        self.ahead += by;
+        // What we write are whole seconds. Who wrote a fraction, by which clock, is not known, and no store finds it again.
+        if self.customer.expiry.is_some_and(|expiry| expiry.timestamp_subsec_nanos() == 0) {
+            self.ahead += by;
+        }
         if let Some(renewal) = &mut self.unsaved {
             renewal.expiry -= by;
         }
@@ -181,7 +184,7 @@ impl Entry {
         if self.customer == customer {
             return false;
         }
-        if self.customer.credentials != customer.credentials {
+        if !self.customer.credentials.are_of_the_account(&customer.credentials) {
             self.refresh_token = None;
             self.known = Known::New;
         }
@@ -198,6 +201,16 @@ impl Entry {
         }
         self.customer = customer;
         true
+    }
+
+    /// The token that waited is not in the table: its row says something else, or has a later one. If that was to be
+    /// replaced and could not be, the row is believed: nobody logs in for it in vain again.
+    pub(super) fn superseded(&mut self) {
+        let replaces = self.unsaved.take().and_then(|renewal| renewal.replaces);
+        if replaces.is_some() {
+            self.ahead = TimeDelta::zero();
+        }
+        self.attempting = false;
     }
 
     /// The token that waited is in the table, with this expiry. After failures it brings their number.

@@ -15,9 +15,10 @@ impl State {
         let (Some(entry), Some(key)) = (self.entries.get(id), &self.key) else { return };
         let fingerprint = key.fingerprint(&entry.customer.credentials);
         let before = entry.record.failure.as_deref();
-        let is_answer = failure.is_permanent() || failure.kind() == FailureKind::Database;
+        // What only the store refused is here, and waits for the store, not for a time.
+        let waits = !failure.is_permanent() && failure.kind() != FailureKind::Database;
         if let Some(parked) = refusal(&entry.record).filter(|note| note.fingerprint == fingerprint)
-            && !is_answer
+            && waits
         {
             // An operator named it, and it could not be asked: that is no leave to try again unasked.
             let parked = parked.clone();
@@ -28,18 +29,17 @@ impl State {
             Failure::SharedAccount { .. } => 0,
             _ => before.map_or(0, |before| before.consecutive).saturating_add(1),
         };
-        let unheard = entry.sent_unheard(failure).then(|| self.unheard.again(&fingerprint));
-        let may_hurry = unheard.is_none_or(|times| times.max(consecutive) < Unheard::MOST_IN_A_HURRY);
+        let unheard = entry.sent_unheard(failure).then(|| self.unheard.again(&fingerprint, before));
+        let may_hurry = unheard.is_none_or(|times| times < Unheard::MOST_IN_A_HURRY);
         let remaining = entry.ends_at().filter(|_| entry.customer.has_token && may_hurry).map(|end| end - at);
-        let delay = self.policy.backoff().delay(consecutive, remaining, roll);
+        let delay = self.policy.backoff().delay(unheard.unwrap_or(consecutive), remaining, roll);
         let note = FailureNote {
             kind: failure.kind(),
             message: failure.to_string(),
             permanent: failure.is_permanent(),
             consecutive,
             at,
-            // What only the store refused is here, and waits for the store, not for a time.
-            next_attempt_at: (!is_answer).then(|| at + retry_after(failure, delay)),
+            next_attempt_at: waits.then(|| at + retry_after(failure, delay)),
             fingerprint,
         };
         let is_news = before.is_none_or(|before| before.kind != note.kind);

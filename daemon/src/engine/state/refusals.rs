@@ -10,6 +10,16 @@ use crate::model::{CustomerId, FailureNote, Fingerprint, Record};
 pub(super) struct Refusals {
     by_credentials: HashMap<Fingerprint, BTreeSet<CustomerId>>,
     absent: BTreeMap<CustomerId, Record>,
+    left_behind: HashMap<Fingerprint, LeftBehind>,
+}
+
+/// A refusal whose row says something else by now, though others still say what was refused. They live on refresh tokens,
+/// and must not be the next to be refused when those are over.
+#[derive(Debug)]
+pub(super) struct LeftBehind {
+    pub(super) id: CustomerId,
+    pub(super) note: FailureNote,
+    pub(super) others: BTreeSet<CustomerId>,
 }
 
 /// The failure, if it is the server's lasting answer to the credentials.
@@ -36,6 +46,19 @@ impl Refusals {
         self.absent.clear();
     }
 
+    /// Keeps a refusal that no record speaks of any more.
+    pub(super) fn leave_behind(&mut self, refusal: LeftBehind) {
+        self.left_behind.insert(refusal.note.fingerprint.clone(), refusal);
+    }
+
+    /// Drops what nobody says any more.
+    pub(super) fn retain_left_behind(&mut self, says: impl Fn(&CustomerId, &Fingerprint) -> bool) {
+        self.left_behind.retain(|fingerprint, refusal| {
+            refusal.others.retain(|id| says(id, fingerprint));
+            !refusal.others.is_empty()
+        });
+    }
+
     /// Builds the index anew.
     pub(super) fn index<'a>(&mut self, present: impl Iterator<Item = &'a Record>) {
         let mut index = HashMap::<_, BTreeSet<_>>::new();
@@ -57,6 +80,7 @@ impl Refusals {
     /// These credentials have been accepted after all: brings whom that concerns, and the records of those who are not in
     /// the table.
     pub(super) fn accepted(&mut self, fingerprint: &Fingerprint) -> (BTreeSet<CustomerId>, Vec<Record>) {
+        self.left_behind.remove(fingerprint);
         let ids = self.by_credentials.remove(fingerprint).unwrap_or_default();
         let absent = ids.iter().filter_map(|id| self.absent.remove(id)).collect();
         (ids, absent)
@@ -64,7 +88,7 @@ impl Refusals {
 
     /// Whether nobody was refused.
     pub(super) fn is_empty(&self) -> bool {
-        self.by_credentials.is_empty()
+        self.by_credentials.is_empty() && self.left_behind.is_empty()
     }
 
     /// What was refused with these credentials: the latest that was tried itself, or else any. `present` knows the
@@ -74,12 +98,14 @@ impl Refusals {
         fingerprint: &Fingerprint,
         present: impl Fn(&CustomerId) -> Option<&'a Record>,
     ) -> Option<(&'a CustomerId, &'a FailureNote)> {
-        let records = self.by_credentials.get(fingerprint)?.iter();
+        let left_behind = self.left_behind.get(fingerprint).map(|left| (&left.id, &left.note));
+        let records = self.by_credentials.get(fingerprint).into_iter().flatten();
         records
             .filter_map(|id| present(id).or_else(|| self.absent.get(id)))
             .filter_map(|record| Some((&record.id, refusal(record)?)))
             .filter(|(_, note)| note.fingerprint == *fingerprint)
             .max_by_key(|(_, note)| (note.consecutive > 0, note.at))
+            .or(left_behind)
     }
 }
 

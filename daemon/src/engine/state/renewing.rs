@@ -8,7 +8,7 @@ use super::super::event::Via;
 use super::super::history::{Notice, NoticeKind, RenewalDetail};
 use super::health::Use;
 use super::{Entry, Known, State};
-use crate::model::{CustomerId, Failure, Renewal, Secret, Skew};
+use crate::model::{CustomerId, Failure, Renewal, Secret, Skew, whole_seconds};
 
 impl State {
     pub(super) fn attempting(&mut self, id: &CustomerId) {
@@ -30,7 +30,7 @@ impl State {
     ) {
         let id = renewal.id.clone();
         // Reckoned a moment ago: if it is further away than that, the clock was set back in between.
-        renewal.expiry = renewal.expiry.min(at + renewal.life);
+        renewal.expiry = renewal.expiry.min(whole_seconds(at + renewal.life));
         match via {
             Via::Login => {
                 self.by_login += 1;
@@ -95,8 +95,7 @@ impl State {
         self.store_works(Use::Save, at);
         self.unwritten.changed(id);
         self.touch(id, |entry| {
-            entry.attempting = false;
-            entry.unsaved = None;
+            entry.superseded();
             // A token came: whatever was wrong before is over.
             entry.record.failure = None;
             entry.record.updated_at = at;

@@ -23,6 +23,8 @@ impl State {
         self.unwritten.read();
         self.forgive_what_has_changed(&table.key, at);
         self.refusals.index(self.entries.values().map(|entry| &entry.record));
+        let failures = self.entries.values().filter_map(|entry| entry.record.failure.as_deref());
+        self.unheard.retain(failures.map(|failure| failure.fingerprint.clone()));
         self.tell_problems(&table.problems, table.records_lost, at);
         self.table_read_at = Some(at);
         if self.health.refuses_tokens() && self.entries.values().all(|entry| entry.unsaved.is_none()) {

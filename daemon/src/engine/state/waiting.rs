@@ -1,11 +1,11 @@
 //! Who waits for its server, until it answers again; and passwords that were sent so often that nobody hurries with them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
 use super::State;
-use crate::model::{FailureKind, Fingerprint, HostKey};
+use crate::model::{FailureKind, FailureNote, Fingerprint, HostKey};
 
 /// How often each password was sent in a row without an answer. Each may have been counted as a wrong one, whichever of
 /// the rows that have it sent it.
@@ -17,11 +17,22 @@ impl Unheard {
     /// lose, and for all rows that have it.
     pub(super) const MOST_IN_A_HURRY: u32 = 3;
 
-    /// Once more. Brings how often that was.
-    pub(super) fn again(&mut self, fingerprint: &Fingerprint) -> u32 {
-        let times = self.0.entry(fingerprint.clone()).or_default();
+    /// Once more, for a row that had failed like this before. Brings how often that was. What was sent before a restart is
+    /// known from the row alone.
+    pub(super) fn again(&mut self, fingerprint: &Fingerprint, before: Option<&FailureNote>) -> u32 {
+        let known =
+            before.filter(|note| note.kind == FailureKind::Timeout).map_or(0, |note| note.consecutive);
+        let times = self.0.entry(fingerprint.clone()).or_insert(known);
         *times = times.saturating_add(1);
         *times
+    }
+
+    /// Forgets those of which no failure is left.
+    pub(super) fn retain(&mut self, failures: impl Iterator<Item = Fingerprint>) {
+        if !self.0.is_empty() {
+            let failures: HashSet<Fingerprint> = failures.collect();
+            self.0.retain(|fingerprint, _| failures.contains(fingerprint));
+        }
     }
 
     /// An answer came.
@@ -48,21 +59,32 @@ impl State {
         self.unheard.is_held_back(fingerprint)
     }
 
-    /// Servers answer again: who failed before that and waits only for its server need not wait longer. A password that may
-    /// be wrong, and may have been counted, does.
+    /// Servers answer again: who could not reach them before that, or waits with a refresh token, need not wait longer. A
+    /// password that got no answer may have been counted, so it waits as many intervals as it has failed, and one that has
+    /// never worked waits on: a server that answers now and then, or a daemon that is started again and again, makes that
+    /// hardly more often than by waiting.
     pub(super) fn end_waits(&mut self, at: DateTime<Utc>) {
         let back = std::mem::take(&mut self.back);
         if back.is_empty() {
             return;
         }
+        let interval = self.policy.interval;
         for (id, entry) in &mut self.entries {
             let is_in_doubt = entry.doubt().is_some();
-            let Some(failure) = &mut entry.record.failure else { continue };
-            let waits_for_its_server = failure.next_attempt_at.is_some()
-                && matches!(failure.kind, FailureKind::Unreachable | FailureKind::Timeout);
+            let needs_password = entry.usable_refresh_token().is_none();
             let since = entry.host.as_ref().and_then(|host| back.get(host));
-            if waits_for_its_server && !is_in_doubt && since.is_some_and(|since| failure.at <= *since) {
-                failure.next_attempt_at = None;
+            let Some(failure) = &mut entry.record.failure else { continue };
+            let (Some(until), Some(since)) = (failure.next_attempt_at, since) else { continue };
+            let next = match failure.kind {
+                FailureKind::Unreachable => failure.at,
+                FailureKind::Timeout if !needs_password => failure.at,
+                FailureKind::Timeout if !is_in_doubt => {
+                    failure.at + interval * i32::try_from(failure.consecutive).unwrap_or(i32::MAX)
+                }
+                _ => continue,
+            };
+            if failure.at <= *since && next < until {
+                failure.next_attempt_at = Some(next).filter(|next| *next > at);
                 entry.record.updated_at = at;
                 self.revision += 1;
                 entry.revision = self.revision;

@@ -116,7 +116,7 @@ pub(super) fn event(notice: &Notice) -> Option<proto::Event> {
         NoticeKind::StoreBack => proto::EventKind::StoreBack,
         NoticeKind::Started => proto::EventKind::Started,
         NoticeKind::Stopped => proto::EventKind::Stopped,
-        NoticeKind::Warning => return None,
+        NoticeKind::ClockSetBack | NoticeKind::Warning => return None,
     };
     Some(proto::Event {
         seq: proto::Seq(notice.seq),

@@ -251,11 +251,9 @@ async fn write(
         query.bind(renewal.username.as_str());
         query.bind(renewal.token.jwt().expose());
         query.bind(Raw(types::stored_parameter(stored)));
-        let known = if knows_its_own {
-            lock(own).known(&renewal.id).map(Stored::Naive)
-        } else {
-            renewal.replaces.map(|expiry| types::stored(layout.expiry, expiry, connection.zone))
-        };
+        let replaces = renewal.replaces.map(|expiry| types::stored(layout.expiry, expiry, connection.zone));
+        let own = || knows_its_own.then(|| lock(own).known(&renewal.id).map(Stored::Naive)).flatten();
+        let known = replaces.or_else(own);
         query.bind(Raw(types::known_parameter(layout.expiry, known)));
         sent.insert(printed, (index, renewal, stored));
     }

@@ -155,8 +155,8 @@ fn id_as_read(kind: &IdType, column: &str) -> String {
 /// The rows written come through a table variable: `OUTPUT` without `INTO` is refused (error 334) where the table has a
 /// trigger. Texts are compared as bytes, because most collations take `a` for `A` and none minds a space at the end.
 /// A `datetime` is not exactly the `datetime2` that it looks like, but only where there are fractions of a second: what is
-/// sent has none (`types::stored`), so it is the same in each type, and the server compares it exactly with whatever is in
-/// the column. Nothing needs to be cast for that.
+/// sent has none (`types::stored`; `Entry` knows nothing to be replaced that has one), so it is the same in each type, and the
+/// server compares it exactly with whatever is in the column. Nothing needs to be cast for that.
 pub(super) fn save(layout: &Layout, rows: usize) -> String {
     let columns = &layout.columns;
     let (token, expiry) = (&columns.token, &columns.expiry);

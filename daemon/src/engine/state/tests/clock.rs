@@ -28,7 +28,7 @@ fn p21_a_token_that_its_row_declares_to_end_too_late_is_renewed_and_may_end_earl
     let ours = entry(&state, "a");
     assert_eq!((ours.ends_at(), ours.status), (Some(after((7 * 24 - 1) * HOUR)), TokenStatus::Valid));
     assert_eq!(verdict_at(&state, "a", 10 - HOUR), Verdict::Due);
-    assert_eq!(told(&mut state).last().unwrap().0, NoticeKind::Warning);
+    assert_eq!(told(&mut state).last().unwrap().0, NoticeKind::ClockSetBack);
     let plan = plan(&state, after(10 - HOUR), &state.policy, &[Selection::Due]);
     let replaces = plan.attempts[0].replaces;
     assert_eq!(replaces, Some(after(7 * 24 * HOUR)));
@@ -95,6 +95,43 @@ fn p21_a_token_that_was_on_its_way_when_the_clock_was_set_back_is_known_for_what
     assert_eq!((entry(&state, "a").ends_at(), entry(&state, "a").replaceable()), of_before);
     let (end, replaceable) = ends_at(vec![set_back(HOUR), obtained("a", HOUR, Via::Login), saved("a", HOUR)]);
     assert_eq!((end, replaceable), (Some(after(-1)), Some(after(HOUR))));
+}
+
+/// Nobody logs in once a minute for a row that cannot be written.
+#[test]
+fn p21_a_row_that_could_not_be_replaced_is_believed() {
+    let mut state = renewed(7 * 24 * HOUR);
+    apply(&mut state, -HOUR, [set_back(HOUR)]);
+    // Planned before the step: that it was in vain says nothing.
+    apply(&mut state, -HOUR, [obtained("a", 900, Via::RefreshToken), Event::Superseded(id("a"))]);
+    assert_eq!(verdict_at(&state, "a", -HOUR), Verdict::Due);
+    let mut obtained = obtained("a", 900, Via::RefreshToken);
+    if let Event::Obtained { renewal, .. } = &mut obtained {
+        renewal.replaces = entry(&state, "a").replaceable();
+    }
+    apply(&mut state, -HOUR, [obtained, Event::Superseded(id("a"))]);
+    assert!(matches!(verdict_at(&state, "a", -HOUR), Verdict::Rest { .. }));
+}
+
+#[test]
+fn p21_an_expiry_with_a_fraction_is_not_ours_and_stays() {
+    let theirs = Customer { expiry: Some(after(HOUR) + TimeDelta::milliseconds(3)), ..ending("a", HOUR) };
+    let mut state = state(vec![theirs, ending("b", HOUR)]);
+    apply(&mut state, -HOUR, [set_back(HOUR)]);
+    let replaceable = ["a", "b"].map(|name| entry(&state, name).replaceable().is_some());
+    assert_eq!(replaceable, [false, true]);
+    assert!(matches!(verdict_at(&state, "a", -HOUR), Verdict::Rest { .. }));
+}
+
+#[test]
+fn p21_who_failed_after_its_server_was_back_waits_also_when_the_clock_was_set_back_in_between() {
+    let mut state = state(vec![row("a")]);
+    let unreachable = Failure::Unreachable { why: "no connection".to_owned() };
+    let host = entry(&state, "a").host.clone().unwrap();
+    apply(&mut state, 0, [Event::HostBack(host)]);
+    apply(&mut state, -HOUR, [set_back(HOUR)]);
+    apply(&mut state, 5 - HOUR, [failed("a", unreachable), Event::PassFinished]);
+    assert!(failure(&state, "a").next_attempt_at.is_some());
 }
 
 /// The wait goes on: a clock that is set is no reason to send a password again at once.

@@ -209,6 +209,55 @@ fn p02_who_still_says_what_was_refused_is_parked_when_the_refused_row_is_mended(
     assert!(state.entries().all(|(_, entry)| entry.record.failure.is_none()));
 }
 
+#[test]
+fn another_spelling_of_the_url_is_no_other_account() {
+    let mut state = state();
+    let spelled = |url: &str| {
+        let url = url.to_owned();
+        move |table: &mut Table| table.customers[0].credentials.url = url
+    };
+    read_with(&mut state, &[("a", "u")], spelled("https://tb.example"), 0);
+    let a = CustomerId::new("a");
+    state.entries.get_mut(&a).unwrap().refresh_token = Some(Secret::new("r"));
+    let keeps = |state: &State| state.entry(&a).unwrap().refresh_token.is_some();
+    read_with(&mut state, &[("a", "u")], spelled("https://TB.example:443/"), 60);
+    assert!(keeps(&state) && state.entry(&a).unwrap().known == Known::Found);
+    read_with(&mut state, &[("a", "u")], spelled("https://tb.example/other"), 120);
+    assert!(!keeps(&state) && state.entry(&a).unwrap().known == Known::New);
+}
+
+/// It needs no password as long as its refresh tokens last, which a new password of the account ends.
+#[test]
+fn p02_who_lives_on_refresh_tokens_meets_the_refusal_when_it_needs_the_password() {
+    let mut state = state();
+    read(&mut state, &[("a", "u"), ("b", "u")]);
+    let b = CustomerId::new("b");
+    state.entries.get_mut(&b).unwrap().refresh_token = Some(Secret::new("r"));
+    failing(&mut state, "a", refused(), 2);
+    read(&mut state, &[("a", "mended"), ("b", "u")]);
+    read(&mut state, &[("a", "mended"), ("b", "u")]);
+    let entry = state.entry(&b).unwrap();
+    assert!(entry.record.failure.is_none());
+    let u = state.fingerprint(&entry.customer.credentials).unwrap();
+    assert_eq!(state.refusal(&u).unwrap().0.as_str(), "a");
+    // Until nobody says it any more.
+    read(&mut state, &[("a", "mended"), ("b", "mended")]);
+    assert!(state.refusal(&u).is_none());
+}
+
+/// Its clock is ahead of ours: the wait is as long as it was meant.
+#[test]
+fn p21_what_another_clock_has_noted_waits_from_now_on() {
+    for (noted, at) in [(9, 9), (14, 14), (15, 9), (1_200, 9)] {
+        let mut state = state();
+        read(&mut state, &[("a", "u")]);
+        let record = record(strained(), "u", noted);
+        read_with(&mut state, &[("a", "u")], |table| table.records = vec![record], 9);
+        let note = state.entry(&CustomerId::new("a")).unwrap().record.failure.clone().unwrap();
+        assert_eq!((note.at, note.next_attempt_at), (second(at), Some(second(at + 60))), "noted at {noted}");
+    }
+}
+
 /// What a record says of earlier tokens is of the credentials of then, and nobody saw whether they were changed while the
 /// row was away.
 #[test]

@@ -85,6 +85,62 @@ fn p02_a_password_is_sent_three_times_to_save_a_token_and_then_waits_as_if_there
     assert_eq!(waits(state, &[silent(), silent(), silent(), silent()])[..4], [60, 80, 53, 35]);
 }
 
+/// The server was down, the machine was started anew, and the first answer of all is late.
+#[test]
+fn one_time_out_after_other_failures_is_the_first() {
+    let refused = Failure::Unreachable { why: "refused".to_owned() };
+    let failures = [vec![refused; 5], vec![silent(), silent(), silent()]].concat();
+    assert_eq!(waits(state(vec![ending("a", 300)]), &failures)[5..], [16, 10, 240]);
+    // After a restart the row alone says how often that was.
+    let mut before = state(vec![ending("a", 300)]);
+    apply(&mut before, 0, [silent(), silent(), silent()].map(|failure| failed("a", failure)));
+    let records = before.take_unrecorded(10);
+    let mut again = state(vec![]);
+    apply(&mut again, 10, [Event::TableRead(table(vec![ending("a", 300)], records)), failed("a", silent())]);
+    assert_eq!(failure(&again, "a").next_attempt_at, Some(after(11 + 480)));
+}
+
+/// How often a password is sent in an hour for these rows, to a server that is silent.
+fn sent_in_an_hour(mut state: State) -> usize {
+    let mut sent = 0;
+    for minute in 0..60 {
+        let at = minute * 60;
+        state.advance(after(at));
+        let plan = plan(&state, after(at), &state.policy, &[Selection::Due]);
+        let may_ask = plan.accounts.first().is_some_and(|account| account.may_ask() == Permission::Go);
+        if let Some(first) = plan.attempts.first().filter(|_| may_ask) {
+            sent += 1;
+            let id = first.customer.id.clone();
+            state.apply(Event::Failed { id, failure: silent() }, after(at + 10), 0.5);
+        }
+    }
+    sent
+}
+
+/// Ten rows with one account are not ten times as many wrong passwords.
+#[test]
+fn p02_a_password_that_nobody_answers_is_sent_as_often_for_ten_rows_as_for_one() {
+    let with = |n: usize| Customer { credentials: row("a").credentials, ..row(&format!("{n}")) };
+    assert_eq!(sent_in_an_hour(state(vec![with(0)])), 6);
+    assert_eq!(sent_in_an_hour(state((0..10).map(with).collect())), 6);
+    let mut proven = state((0..10).map(|n| Customer { ..with(n) }).collect());
+    proven.entries.values_mut().for_each(|entry| entry.known = Known::Proven);
+    assert!(sent_in_an_hour(proven) <= 8);
+}
+
+/// A server that answers now and then, or a daemon that is started again and again.
+#[test]
+fn p02_a_server_that_is_back_shortens_the_wait_of_a_password_to_as_many_intervals_as_it_failed() {
+    let mut state = state(vec![row("a")]);
+    state.entries.values_mut().for_each(|entry| entry.known = Known::Proven);
+    apply(&mut state, 0, (0..5).map(|_| failed("a", silent())));
+    let back = || [Event::HostBack(host(URL)), Event::PassFinished];
+    apply(&mut state, 10, back());
+    assert_eq!(failure(&state, "a").next_attempt_at, Some(after(4 + 300)), "not after sixteen minutes");
+    apply(&mut state, 400, back());
+    assert_eq!(failure(&state, "a").next_attempt_at, Some(after(4 + 300)));
+}
+
 /// Ten rows with one account are not thirty wrong passwords.
 #[test]
 fn p02_what_was_sent_three_times_is_held_back_for_all_rows_that_have_it() {
@@ -102,13 +158,13 @@ fn p02_what_was_sent_three_times_is_held_back_for_all_rows_that_have_it() {
     }
     apply(&mut state, 3, [failed("d", silent())]);
     let until = failure(&state, "d").next_attempt_at.unwrap();
-    assert_eq!(until, after(3 + 60), "the first failure of this row");
+    assert_eq!(until, after(3 + 240), "the third of this password");
     let Permission::NotNow(why) = permission(&state, 4, Selection::Due) else { panic!("a fourth time") };
     assert!(why.to_string().contains("customer"), "{why}");
     assert_eq!(permission(&state, 4, Selection::DueNow), Permission::Go, "an operator may ask");
-    assert_eq!(permission(&state, 63, Selection::Due), Permission::Go, "the wait has an end");
+    assert_eq!(permission(&state, 243, Selection::Due), Permission::Go, "the wait has an end");
     // An answer ends it.
-    apply(&mut state, 63, [obtained("a", 60, Via::Login), Event::RefreshTokenRefused(id("a"))]);
-    apply(&mut state, 65, [Event::Superseded(id("a")), failed("b", silent())]);
-    assert_eq!(permission(&state, 66, Selection::Due), Permission::Go);
+    apply(&mut state, 243, [obtained("a", 900, Via::Login), Event::RefreshTokenRefused(id("a"))]);
+    apply(&mut state, 245, [Event::Superseded(id("a")), failed("b", silent())]);
+    assert_eq!(permission(&state, 247, Selection::Due), Permission::Go);
 }
