@@ -237,7 +237,7 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
         let mut daemon = installation.start();
         thingsboard.wait_until("the pass is there", |tally| tally.host().requests >= requests);
         daemon.kill();
-        let daemon = installation.start();
+        let mut daemon = installation.start();
         daemon.until("everyone has what it deserves", |status| {
             let summary = status.tokens.summary;
             summary.valid == GOOD && summary.parked == BAD && !status.cron.refreshing
@@ -245,7 +245,8 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
         let sent = |n: usize| thingsboard.user_stats(&format!("bad{n}")).wrong_passwords;
         let before: Vec<_> = (0..BAD).map(sent).collect();
         assert!(before.iter().all(|sent| (1..=2).contains(sent)), "{before:?}");
-        drop(daemon);
+        // Killed, it might not have written yet whom it parked just now.
+        daemon.stop();
         let daemon = installation.start();
         daemon.until("the next start knows them", |status| status.tokens.summary.parked == BAD);
         daemon.refresh();
