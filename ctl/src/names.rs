@@ -175,6 +175,7 @@ mod tests {
         assert_eq!(found("ops@acme-nort"), "~8F", "a user that goes on");
         assert_eq!(found("shrot"), "~17", "in a user without its domain");
         assert_eq!(found("entirely-else"), "~");
+        assert_eq!((&*found("xarb"), &*found("xorb")), ("~ha ha", "~"), "one of four letters, not two");
     }
 
     #[test]

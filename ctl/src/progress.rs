@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::SIGINT;
 use signal_hook::iterator::{Handle, Signals};
 use tbtoken_proto::client::Client;
-use tbtoken_proto::{EventKind, MAX_EVENTS, Reply, Request, Seq};
+use tbtoken_proto::{Event, EventKind, MAX_EVENTS, Reply, Request, Seq};
 
 use crate::output::remark;
 
@@ -69,15 +69,17 @@ impl Tally {
         let request = Request::Events { since: Some(self.next), limit: MAX_EVENTS };
         let Ok(Reply::Events(reply)) = self.client.send(&request) else { return None };
         self.next = reply.next;
-        for event in reply.events.iter().filter(|event| event.customer_id.is_some()) {
-            match event.kind {
-                EventKind::Renewed | EventKind::Recovered => self.renewed += 1,
-                EventKind::Failed | EventKind::Parked => self.failed += 1,
-                _ => {}
-            }
-        }
+        let (renewed, failed) = outcomes(&reply.events);
+        self.renewed += renewed;
+        self.failed += failed;
         Some(format!(": {} renewed, {} failed", self.renewed, self.failed))
     }
+}
+
+/// How many attempts went well, and how many did not. Who has recovered was renewed as well: that is told twice.
+fn outcomes(events: &[Event]) -> (usize, usize) {
+    let count = |kinds: &[EventKind]| events.iter().filter(|event| kinds.contains(&event.kind)).count();
+    (count(&[EventKind::Renewed]), count(&[EventKind::Failed, EventKind::Parked]))
 }
 
 /// Says on SIGINT what becomes of the pass, and then lets the signal have its way. Where the signal cannot be caught,
@@ -103,5 +105,30 @@ impl Drop for Progress {
         if let Some(counter) = self.counter.take() {
             let _ = counter.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_attempt_counts_once() {
+        let event = |(seq, kind)| Event {
+            seq: Seq(seq),
+            at: chrono::DateTime::UNIX_EPOCH,
+            kind,
+            customer_id: Some("1B2C9D00".to_owned()),
+            message: String::new(),
+        };
+        let kinds = [
+            EventKind::Unparked,
+            EventKind::Recovered,
+            EventKind::Renewed,
+            EventKind::Failed,
+            EventKind::Parked,
+            EventKind::Expired,
+        ];
+        assert_eq!(outcomes(&(0..).zip(kinds).map(event).collect::<Vec<_>>()), (1, 2));
     }
 }

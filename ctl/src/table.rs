@@ -229,6 +229,23 @@ mod tests {
     }
 
     #[test]
+    fn a_column_stays_as_long_as_there_is_just_enough_room() {
+        let has_user = |width| COLUMNS.lay_out(rows(), Some(width)).starts_with("STATUS   ID        USER");
+        // 7 and 8, twice the 14 that are of use, three gaps.
+        assert!(has_user(49) && !has_user(48));
+    }
+
+    #[test]
+    fn what_is_clipped_or_broken_is_as_wide_as_it_may_be() {
+        assert_eq!((clip("expired", 7), clip("expired", 6)), ("expired".to_owned(), "expir…".to_owned()));
+        assert_eq!((clip("株式会社", 7), clip("株式会社", 6)), ("株式会…".to_owned(), "株式…".to_owned()));
+        assert_eq!(clip("x", 0), "…");
+        assert_eq!(wrap("a bc def", 4), ["a bc", "def"]);
+        assert_eq!(wrap("a bc def", 3), ["a", "bc", "def"]);
+        assert_eq!(wrap("a-word-that-is-longer than", 8), ["a-word-that-is-longer", "than"]);
+    }
+
+    #[test]
     fn what_fits_is_known_before() {
         let rows: Vec<_> = rows().collect();
         let needed = COLUMNS.lay_out(rows.clone().into_iter(), None).lines().map(|line| line.width()).max();

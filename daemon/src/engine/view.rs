@@ -115,3 +115,6 @@ impl Snapshot {
         self.rows.get(found).map(AsRef::as_ref)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! The store that the product is for: a customers' table in SQL Server, as it is.
 
 mod address;
+#[cfg(test)]
+mod any_cell;
 mod connect;
 mod connection;
 mod examine;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::dice::Dice;
+
 /// At what a fault strikes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum When {
@@ -44,6 +46,8 @@ pub(super) enum Fault {
     CutBefore,
     /// It is carried out, and the connection is cut before the answer.
     CutAfter,
+    /// It is carried out, and what is sent for an answer is [garbled](garble) by this seed; then the connection ends.
+    Garbled(u64),
 }
 
 /// The faults that are waiting for their requests.
@@ -74,9 +78,46 @@ impl Faults {
     }
 }
 
+/// Does to an answer what no server does: other bytes, bytes too many, an end too early, nothing but noise from some place
+/// on.
+pub(super) fn garble(answer: &mut Vec<u8>, seed: u64) {
+    let mut dice = Dice::new(seed);
+    let byte = |dice: &mut Dice| u8::try_from(dice.below(256)).unwrap();
+    let place = dice.index(answer.len() + 1);
+    match dice.below(4) {
+        0 => answer.truncate(place),
+        1 => {
+            let noise: Vec<u8> = (0..=dice.below(8)).map(|_| byte(&mut dice)).collect();
+            drop(answer.splice(place..place, noise));
+        }
+        2 => {
+            answer.truncate(place);
+            answer.extend((0..dice.below(300)).map(|_| byte(&mut dice)).collect::<Vec<_>>());
+        }
+        _ => {
+            for _ in 0..=dice.below(4) {
+                let place = dice.index(answer.len());
+                answer[place] = byte(&mut dice);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_garbled_follows_from_the_seed_and_is_rarely_what_it_was() {
+        let garbled = |seed| {
+            let mut answer = (0..100).collect();
+            garble(&mut answer, seed);
+            answer
+        };
+        let as_it_was: Vec<u8> = (0..100).collect();
+        assert!((0..100).all(|seed| garbled(seed) == garbled(seed)));
+        assert!((0..100).filter(|seed| garbled(*seed) == as_it_was).count() < 5);
+    }
 
     #[test]
     fn faults_strike_as_often_as_they_were_asked_to() {

@@ -152,6 +152,11 @@ impl SqlServer {
         self.add_fault(when, Fault::CutAfter, times);
     }
 
+    /// Carries out the next request of that kind, garbles the answer (how, says the seed), and cuts the connection after it.
+    pub fn garble(&self, when: When, seed: u64) {
+        self.add_fault(when, Fault::Garbled(seed), 1);
+    }
+
     fn add_fault(&self, when: When, fault: Fault, times: u64) {
         self.shared.update(|state| state.faults.add(when, fault, times));
     }

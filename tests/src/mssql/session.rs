@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::faults::Fault;
+use super::faults::{Fault, garble};
 use super::meter::{Gate, Metered};
 use super::settings::Accepts;
 use super::sql::{self, Outcome, Session};
@@ -116,11 +116,16 @@ where
         Some(Fault::Silence) => std::future::pending().await,
         Some(Fault::CutBefore | Fault::CutAfter) => return Err(io::ErrorKind::ConnectionReset.into()),
         Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
-        Some(Fault::Error(_)) | None => {}
+        Some(Fault::Error(_) | Fault::Garbled(_)) | None => {}
     }
     match answer {
         Ok((tokens, packet_size)) => {
-            packet::write(&mut stream, Kind::Answer, &tokens.into_bytes(), FIRST_PACKETS).await?;
+            let mut bytes = tokens.into_bytes();
+            if let Some(Fault::Garbled(seed)) = fault {
+                garble(&mut bytes, seed);
+                return packet::write(&mut stream, Kind::Answer, &bytes, FIRST_PACKETS).await;
+            }
+            packet::write(&mut stream, Kind::Answer, &bytes, FIRST_PACKETS).await?;
             Connection::new(shared, stream, packet_size).run().await
         }
         Err(refused) => {
@@ -267,6 +272,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<'a, S> {
             return Ok(false);
         }
         let tokens = answer(&request, outcomes, self.session.nocount);
+        if let Some(Fault::Garbled(seed)) = fault {
+            let mut bytes = tokens.into_bytes();
+            garble(&mut bytes, seed);
+            packet::write(&mut self.stream, Kind::Answer, &bytes, self.packet_size).await?;
+            return Ok(false);
+        }
         self.send(tokens).await?;
         Ok(true)
     }

@@ -75,7 +75,9 @@ pub(super) async fn keep_the_door(
             connection = accepted => match connection {
                 Ok((stream, _)) => {
                     let _ = stream.set_nodelay(true);
-                    connections.spawn(converse(stream, Arc::clone(&shared)));
+                    // Counted here: whoever sees a later connection answered must not miss this one.
+                    let connected = Connected::new(&shared);
+                    connections.spawn(converse(stream, connected));
                 }
                 // Out of descriptors, most likely: others must be closed before it is of any use to go on.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -132,8 +134,8 @@ impl Drop for InFlight<'_> {
 }
 
 /// Serves one connection to its end. What goes wrong on the wire is the client's business.
-async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
-    let _connected = Connected::new(&shared);
+async fn converse(mut stream: TcpStream, connected: Connected) {
+    let shared = &*connected.0;
     let mut rest = Vec::new();
     let mut served = false;
     loop {
@@ -156,7 +158,7 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
             state.counters.request_began(Instant::now());
             plan = Some(state.answer(&request));
         });
-        let _in_flight = InFlight(&shared);
+        let _in_flight = InFlight(shared);
         let (temper, answer) = plan.expect("it was just made");
         match wire::send(&mut stream, &temper, &answer, request.keeps_alive()).await {
             Ok(true) => {}

@@ -1,6 +1,7 @@
 //! The handle by which a test holds a fake host: its users, its temper, its counters.
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, mpsc};
 use std::time::{Duration, Instant};
@@ -231,6 +232,31 @@ impl ThingsBoard {
             .wait_timeout_while(self.lock(), PATIENCE, |state| !condition(Tally(state)))
             .unwrap();
         assert!(!outcome.timed_out(), "waited in vain until {what}; {:?}", state.counters.stats);
+    }
+
+    /// Waits until the counters satisfy `condition`, and says whether they did within `patience`.
+    #[must_use]
+    pub fn wait_at_most(&self, patience: Duration, condition: impl Fn(Tally<'_>) -> bool) -> bool {
+        let (_state, outcome) = self
+            .shared
+            .changed
+            .wait_timeout_while(self.lock(), patience, |state| !condition(Tally(state)))
+            .unwrap();
+        !outcome.timed_out()
+    }
+
+    /// Waits until all that was sent before this call has been counted, also by those who are gone; nobody else may be
+    /// connected. It costs one request.
+    ///
+    /// # Panics
+    /// If the host does not answer.
+    pub fn settle(&self) {
+        // Connections are taken in the order in which they came: with ours answered, all earlier ones are known.
+        let mut stream = TcpStream::connect(self.address).expect("the host listens");
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: fake\r\nConnection: close\r\n\r\n").expect("it is read");
+        stream.read_to_end(&mut Vec::new()).expect("it is answered");
+        drop(stream);
+        self.wait_until("nobody is connected", |tally| tally.host().connections == 0);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

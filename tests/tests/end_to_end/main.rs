@@ -19,6 +19,7 @@ mod doctor_mssql;
 mod flat;
 mod hosts;
 mod interrupted;
+mod killed;
 mod log_words;
 mod main_job;
 mod mssql;

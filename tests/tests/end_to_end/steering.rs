@@ -75,6 +75,18 @@ fn a_refresh_that_need_not_wait_is_answered_at_once() {
     daemon.until("the pass hangs", |status| status.of("good").state == Phase::Refreshing);
 }
 
+/// Nobody will be there to hear it later.
+#[test]
+fn a_refresh_that_need_not_wait_is_told_at_once_who_is_not_there() {
+    let thingsboard = ThingsBoard::start();
+    let (_installation, daemon) = good_and_bad(&thingsboard);
+    let ids = ["good", "typo", "another"].map(ToOwned::to_owned).to_vec();
+    let refresh = Refresh { customers: Some(ids), wait: false, ..Refresh::default() };
+    let refusal = daemon.request(&Request::Refresh(refresh)).unwrap_err();
+    assert_eq!(refusal.code, ErrorCode::UnknownCustomer);
+    assert!(refusal.error.starts_with("no such customer: another, typo ("), "{}", refusal.error);
+}
+
 #[test]
 fn stop_keeps_the_loop_from_renewing_and_start_lets_it_go_on() {
     let thingsboard = ThingsBoard::start();

@@ -16,6 +16,7 @@ mod cases;
 mod clock;
 mod cuts;
 mod expiry;
+mod garbled;
 mod ground;
 mod instance;
 mod patience;

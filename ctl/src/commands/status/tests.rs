@@ -263,3 +263,15 @@ fn what_the_table_says_cannot_move_the_cursor() {
         Some("valid   a\u{fffd}[2J     b\u{fffd}c   http://x\u{fffd}y   1m    in 40s")
     );
 }
+
+#[test]
+fn ids_are_whole_where_there_is_room_and_as_short_as_a_command_takes_them_elsewhere() {
+    let ids = ["8F1C02AA-33D1-4E02-9C77-0E5A3F6B2D11", "91BE77C0-33D1-4E02-9C77-0E5A3F6B2D13"];
+    let rows = ids.map(|id| Customer {
+        tb_username: "ops".to_owned(),
+        ..row(id, TokenStatus::Valid, Phase::Ok, Some(870))
+    });
+    let shown = |width| customers(&rows, Style { width: Some(width), ..PIPE }, now());
+    assert!(ids.iter().all(|id| shown(200).contains(id)));
+    assert!(ids.iter().all(|id| !shown(80).contains(&id[..20]) && shown(80).contains(&id[..8])));
+}

@@ -464,4 +464,71 @@ mod tests {
         }
         assert!(a.try_recv().is_ok() && b.try_recv().is_ok());
     }
+
+    #[test]
+    fn only_unknown_names_are_told_as_unknown() {
+        let mut state = state();
+        let customer = crate::model::Customer {
+            id: id("known"),
+            credentials: crate::model::Credentials {
+                url: "https://tb.example".to_owned(),
+                username: "ops".to_owned(),
+                password: crate::model::Secret::new("p"),
+            },
+            row_url: "https://tb.example".to_owned(),
+            has_token: false,
+            expiry: None,
+        };
+        let key = crate::model::FingerprintKey::new(&[7; crate::model::FingerprintKey::BYTES]);
+        let table = crate::store::Table {
+            customers: vec![customer],
+            problems: Vec::new(),
+            records: Vec::new(),
+            key,
+            records_lost: None,
+        };
+        state.apply(Event::TableRead(table), chrono::DateTime::UNIX_EPOCH, 0.5);
+        let mut requests = Requests::default();
+        let mut answers = ask(&mut requests, Selection::Named(["known", "typo"].map(id).into()));
+        requests.begin();
+        requests.planned(&Plan { unknown: [id("typo")].into(), ..Plan::default() }, &state);
+        assert_eq!(answers.try_recv().unwrap(), Err(NotRefreshed::Unknown(vec![id("typo")])));
+    }
+
+    /// Nobody is told of others, and nobody is forgotten.
+    #[test]
+    fn requests_for_which_nobody_waits_join_neither_one_that_is_waited_for_nor_one_that_has_begun() {
+        let mut requests = Requests::default();
+        let named = |name: &str| Selection::Named([id(name)].into());
+        let gone = |name| RefreshRequest { selection: named(name), reply: oneshot::channel().0 };
+        requests.wait(gone("begun"));
+        requests.begin();
+        requests.note(&Event::LeftOver(id("begun")));
+        let waits = ask(&mut requests, named("a"));
+        requests.answer();
+        requests.wait(gone("b"));
+        requests.wait(gone("c"));
+        requests.begin();
+        let together = Selection::Named(["b", "c"].map(id).into());
+        assert_eq!(requests.selections(), [named("begun"), named("a"), together], "the oldest first");
+        requests.note(&failed("a"));
+        requests.answer();
+        assert_eq!(names(waits), ["a"]);
+    }
+
+    #[test]
+    fn a_pass_that_could_not_go_on_leaves_nothing_to_the_next() {
+        let mut requests = Requests::default();
+        let refused = ask(&mut requests, Selection::All);
+        requests.begin();
+        requests.note(&failed("a"));
+        requests.note(&Event::LeftOver(id("b")));
+        requests.refuse(&NotRefreshed::ShuttingDown);
+        drop(refused);
+        let next = ask(&mut requests, Selection::All);
+        requests.begin();
+        requests.note(&failed("c"));
+        requests.answer();
+        assert_eq!(names(next), ["c"]);
+    }
 }

@@ -149,6 +149,22 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_is_warned_about_beyond_half_a_minute_and_right_again_within_25_s() {
+        let key = key("https://tb.example");
+        let exact = |milliseconds| Skew {
+            ahead: TimeDelta::milliseconds(milliseconds),
+            uncertain: TimeDelta::milliseconds(0),
+        };
+        let told = |skews: &[i64]| {
+            let mut hosts = Hosts::default();
+            hosts.used_by([&key].into_iter(), 1);
+            skews.iter().filter(|skew| hosts.measured(&key, exact(**skew), 2).1.is_some()).count()
+        };
+        assert_eq!((told(&[30_000]), told(&[30_001]), told(&[-30_001])), (0, 1, 1));
+        assert_eq!((told(&[31_000, 25_001]), told(&[31_000, 25_000])), (1, 2));
+    }
+
+    #[test]
     fn a_measurement_that_says_nothing_new_changes_nothing() {
         let key = key("https://tb.example");
         let mut hosts = Hosts::default();
@@ -159,6 +175,8 @@ mod tests {
         assert!(!hosts.measured(&key, slow, 4).0);
         assert!(hosts.measured(&key, skew(1), 5).0, "it agrees, but knows better");
         assert!(!hosts.measured(&key, slow, 6).0, "it agrees, and knows less");
+        let hardly_better = Skew { uncertain: TimeDelta::milliseconds(50), ..skew(1) };
+        assert!(!hosts.measured(&key, hardly_better, 7).0, "it agrees, and knows hardly better");
         assert_eq!(hosts.iter().map(|(_, host)| host.revision).collect::<Vec<_>>(), [5]);
     }
 

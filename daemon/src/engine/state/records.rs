@@ -109,3 +109,29 @@ impl Unwritten {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A customer left the table while its record was being written, came back, failed again and left again.
+    #[test]
+    fn what_could_not_be_written_does_not_replace_what_was_learned_meanwhile() {
+        let record = |renewals| Record {
+            id: CustomerId::new("a"),
+            failure: None,
+            last_success_at: None,
+            renewals,
+            updated_at: chrono::DateTime::UNIX_EPOCH,
+        };
+        let mut unwritten = Unwritten::default();
+        unwritten.orphaned([record(1)]);
+        let taken = unwritten.take(10, |_| None);
+        assert_eq!(taken, [record(1)]);
+        unwritten.orphaned([record(2)]);
+        unwritten.not_written(taken, |_| false);
+        assert_eq!(unwritten.take(10, |_| None), [record(2)]);
+        unwritten.written();
+        assert!(!unwritten.is_waiting());
+    }
+}

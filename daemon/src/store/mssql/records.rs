@@ -268,3 +268,6 @@ fn short(message: &str) -> &str {
     });
     end.and_then(|(end, _)| message.get(..end)).unwrap_or(message)
 }
+
+#[cfg(test)]
+mod tests;

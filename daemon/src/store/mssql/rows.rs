@@ -15,7 +15,7 @@ use super::statements;
 use super::trouble::{Meaning, ServerError, Trouble};
 use super::types::{self, Stored, Strange};
 use super::zone::{ExpiryClock, Zone};
-use crate::model::{Customer, CustomerId, Renewal, Row};
+use crate::model::{Customer, CustomerId, Renewal, Row, Secret};
 
 /// The eligible rows, and what is wrong with single ones.
 pub(super) struct Rows {
@@ -100,8 +100,9 @@ impl Reader<'_> {
         let has_token = types::number(&next()?)?.unwrap_or(0) != 0;
         let stored = types::expiry(&next()?)?;
         // What was no text became this sign; sent back, it would not be the same.
-        let is_broken = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains('\u{fffd}'));
-        if is_broken(&url) || is_broken(&username) {
+        let is_broken = |text: Option<&str>| text.is_some_and(|text| text.contains('\u{fffd}'));
+        let texts = [url.as_deref(), username.as_deref(), password.as_ref().map(Secret::expose)];
+        if texts.into_iter().any(is_broken) {
             return Err(Strange);
         }
         let expiry = stored.map(|stored| self.expiry(&id, stored));
@@ -273,3 +274,6 @@ async fn write(
     }
     Ok(written)
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,10 +133,19 @@ pub(super) fn naive_parameter(value: Option<NaiveDateTime>) -> ColumnData<'stati
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
-    use tiberius::time::DateTime as TdsDateTime;
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
+    use super::super::any_cell::any_cell;
     use super::*;
+
+    const EXPIRY_TYPES: [ExpiryType; 6] = [
+        ExpiryType::DateTime,
+        ExpiryType::SmallDateTime,
+        ExpiryType::DateTime2(0),
+        ExpiryType::DateTime2(7),
+        ExpiryType::DateTimeOffset(0),
+        ExpiryType::DateTimeOffset(7),
+    ];
 
     fn utc(text: &str) -> DateTime<Utc> {
         text.parse().unwrap()
@@ -180,12 +189,22 @@ mod tests {
     }
 
     proptest! {
-        /// Promise 22: no value of TDS makes a panic.
+        /// Promise 22: no value of TDS makes a panic, neither when it is read nor when it is sent back for the guard.
         #[test]
-        fn p22_no_value_panics(days in any::<i32>(), fragments in any::<u32>(), text in any::<String>()) {
-            let value = ColumnData::DateTime(Some(TdsDateTime::new(days, fragments)));
-            let _ = expiry(&value);
-            let _ = id(ColumnData::String(Some(text.into())));
+        fn p22_no_value_panics(cell in any_cell(), offset in -840_i32..=840) {
+            let _ = (number(&cell), secret(cell.clone()));
+            if let Ok(Some(id)) = id(cell.clone()) {
+                for kind in [IdType::Guid, IdType::Number("int"), IdType::Text("varchar(9)".to_owned())] {
+                    let _ = id_parameter(&kind, &id);
+                }
+            }
+            if let Ok(Some(there)) = expiry(&cell) {
+                let zone = Zone::ahead(offset);
+                let instant = there.instant(zone);
+                for kind in EXPIRY_TYPES {
+                    let _ = known_parameter(kind, Some(stored(kind, instant, zone)));
+                }
+            }
         }
 
         /// Promise 8: every type holds exactly what is sent, so the guard needs no conversion before it compares.
@@ -195,14 +214,7 @@ mod tests {
             offset in -840_i32..840,
         ) {
             let at = DateTime::from_timestamp_millis(milliseconds).unwrap();
-            for kind in [
-                ExpiryType::DateTime,
-                ExpiryType::SmallDateTime,
-                ExpiryType::DateTime2(0),
-                ExpiryType::DateTime2(7),
-                ExpiryType::DateTimeOffset(0),
-                ExpiryType::DateTimeOffset(7),
-            ] {
+            for kind in EXPIRY_TYPES {
                 let (second, nanosecond) = match stored(kind, at, Zone::ahead(offset)) {
                     Stored::Naive(shown) => (shown.second(), shown.nanosecond()),
                     Stored::Exact(instant) => (instant.second(), instant.nanosecond()),

@@ -186,7 +186,7 @@ async fn records_and_the_key_of_their_fingerprints_outlive_the_process() {
 
     let next = SqliteStore::new(&place.path, "customer_settings", None).unwrap();
     let all = next.read(Records::All).await.unwrap();
-    assert_eq!(all.records, records);
+    assert_eq!((all.records, all.problems), (records.clone(), Vec::new()), "no time is no strange time");
     assert_eq!(all.key, key);
     assert_eq!(next.read(Records::Failing).await.unwrap().records, records[..1]);
 }
@@ -200,6 +200,19 @@ async fn a_file_that_is_gone_is_not_replaced_by_an_empty_one_and_is_used_again_w
     assert!(!place.path.exists());
     fs::rename(&aside, &place.path).unwrap();
     assert_eq!(place.table().await.customers.len(), 1);
+}
+
+/// As when a backup is put back: the file that is open is another one.
+#[tokio::test]
+async fn a_file_in_the_place_of_the_one_before_is_read() {
+    let place = place(&[("c1", "https://tb", "u", None, None)]).await;
+    let other = place.path.with_extension("other");
+    place.execute("PRAGMA wal_checkpoint(TRUNCATE)");
+    fs::copy(&place.path, &other).unwrap();
+    let sql = "PRAGMA journal_mode = DELETE; UPDATE customer_settings SET tb_username = 'restored'";
+    Connection::open(&other).unwrap().execute_batch(sql).unwrap();
+    fs::rename(&other, &place.path).unwrap();
+    assert_eq!(place.table().await.customers[0].credentials.username, "restored");
 }
 
 #[tokio::test]
@@ -257,6 +270,15 @@ async fn a_row_that_ends_the_transaction_of_all_costs_nobody_else_a_token() {
              BEGIN INSERT INTO seen VALUES (new.customer_id); DELETE FROM seen WHERE id NOT IN ('b', 'e'); END",
             2067,
         ),
+        // Looked at when all is committed.
+        (
+            "CREATE TABLE nobody (id TEXT PRIMARY KEY);
+             CREATE TABLE told (id TEXT REFERENCES nobody DEFERRABLE INITIALLY DEFERRED);
+             CREATE TRIGGER no AFTER UPDATE OF tbtoken ON customer_settings
+             WHEN new.customer_id IN ('b', 'e') AND new.tbtoken IS NOT NULL
+             BEGIN INSERT INTO told VALUES (new.customer_id); END",
+            787,
+        ),
     ] {
         place.execute("DROP TRIGGER IF EXISTS no; UPDATE customer_settings SET tbtoken = NULL, tbtokenexpiry = NULL");
         place.execute(statement);
@@ -305,9 +327,13 @@ async fn p19_side_tables_that_are_not_ours_cost_only_the_records() {
         let next = SqliteStore::new(&place.path, "customer_settings", None).unwrap();
         let table = next.read(Records::All).await.unwrap();
         let lost = table.records_lost.unwrap_or_default();
-        assert!(lost.contains(words) && !lost.contains('\n'), "{change}: {lost}");
+        assert!(lost.contains(words), "{change}: {lost}");
+        assert!(!lost.contains('\n') && !lost.contains("SELECT"), "a statement of ours is quoted: {lost}");
         assert_eq!((table.customers.len(), table.records.len()), (1, 0));
         next.record(vec![record("c1", None)]).await.unwrap();
+        // Opened again after a change of the tables: with another key nobody's credentials would be known any more.
+        place.execute("CREATE TABLE another (x)");
+        assert_eq!(next.read(Records::All).await.unwrap().key, table.key, "{change}");
     }
 }
 
@@ -339,7 +365,12 @@ async fn a_file_that_is_locked_at_the_start_is_an_error_and_no_reason_to_forget_
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let next = SqliteStore::new(&place.path, "customer_settings", None).unwrap();
     assert!(matches!(next.read(Records::All).await, Err(StoreError::Locked { .. })));
+    // Not only because nothing can be read then: the lock may be gone by the time.
+    let mut third = place.connect();
+    third.busy_timeout(Duration::ZERO).unwrap();
+    assert!(records::prepare(&mut third, None).is_err());
     other.execute_batch("ROLLBACK").unwrap();
+    assert!(records::prepare(&mut third, None).unwrap().1.is_none());
     let table = next.read(Records::All).await.unwrap();
     assert_eq!((table.records.len(), table.records_lost), (1, None));
 }

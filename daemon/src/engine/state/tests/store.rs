@@ -89,6 +89,44 @@ fn a_token_that_is_not_wanted_any_more_ends_what_was_wrong() {
     assert_eq!(told(&mut state).last(), Some(&(NoticeKind::Warning, "b".to_owned())));
 }
 
+/// The record of the success is still on its way when the table is read.
+#[test]
+fn p02_an_old_refusal_that_is_read_does_not_undo_a_success() {
+    let mut state = state(vec![row("a")]);
+    apply(&mut state, 0, [failed("a", Failure::CredentialsRejected)]);
+    let in_the_store = state.take_unrecorded(1000);
+    apply(&mut state, 1, [Event::Recorded, obtained("a", 3_600, Via::Login), saved("a", 3_600)]);
+    apply(&mut state, 4, [Event::TableRead(table(vec![ending("a", 3_600)], in_the_store))]);
+    assert!(entry(&state, "a").record.failure.is_none());
+    assert_eq!(unrecorded(&mut state), [("a".to_owned(), None)]);
+}
+
+#[test]
+fn a_store_that_refused_tokens_is_back_when_it_takes_one_or_none_waits() {
+    let refusing = || {
+        let mut state = state(vec![row("a")]);
+        apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a")]);
+        told(&mut state);
+        state
+    };
+    let mut other_url = row("a");
+    other_url.row_url = "https://another.example".to_owned();
+    for (what, event, is_back) in [
+        ("one is saved", saved("a", 3_600), true),
+        ("one is not wanted any more", Event::Superseded(id("a")), true),
+        ("the row is gone", read(vec![]), true),
+        ("the row wants another", read(vec![other_url]), true),
+        ("it waits", read(vec![row("a")]), false),
+        ("it waits, and records are taken", Event::Recorded, false),
+    ] {
+        let mut state = refusing();
+        apply(&mut state, 10, [event]);
+        assert_eq!(state.store_error().is_none(), is_back, "{what}");
+        let says_so = told(&mut state).iter().any(|(kind, _)| *kind == NoticeKind::StoreBack);
+        assert_eq!(says_so, is_back, "{what}");
+    }
+}
+
 #[test]
 fn the_loss_of_the_store_is_told_once_and_so_is_its_return() {
     use NoticeKind::{StoreBack, StoreLost};

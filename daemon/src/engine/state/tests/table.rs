@@ -60,6 +60,16 @@ fn rows_come_change_go_and_come_back_in_any_order() {
     assert_eq!(state.removed().0.len(), 5);
 }
 
+/// A client that asks for what is new since then is told of it.
+#[test]
+fn one_row_that_says_something_else_is_news() {
+    let mut state = state();
+    read(&mut state, &[("a", "u"), ("b", "u")]);
+    let before = state.revision();
+    read(&mut state, &[("a", "u"), ("b", "v")]);
+    assert_eq!((state.revision(), picture(&state, before).1), (before + 1, vec!["b"]));
+}
+
 #[test]
 fn a_record_that_was_not_written_outlives_its_row() {
     let mut state = state();
@@ -258,6 +268,22 @@ fn p21_what_another_clock_has_noted_waits_from_now_on() {
     }
 }
 
+/// It was told itself, and nothing about that is new.
+#[test]
+fn p02_who_was_refused_itself_stays_as_it_is_when_another_row_is_mended() {
+    let mut state = state();
+    read(&mut state, &[("a", "u"), ("b", "u")]);
+    failing(&mut state, "a", refused(), 1);
+    failing(&mut state, "b", refused(), 2);
+    state.take_unrecorded(1000);
+    state.history_mut().take_unlogged().for_each(drop);
+    read_with(&mut state, &[("a", "mended"), ("b", "u")], |_| {}, 60);
+    let note = state.entry(&CustomerId::new("b")).unwrap().record.failure.as_ref().unwrap();
+    assert!(note.permanent && (note.at, note.consecutive) == (second(2), 1), "{note:?}");
+    let told: Vec<_> = state.history_mut().take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
+    assert_eq!(told, [(NoticeKind::Unparked, Some(CustomerId::new("a")))]);
+}
+
 /// What a record says of earlier tokens is of the credentials of then, and nobody saw whether they were changed while the
 /// row was away.
 #[test]
@@ -303,6 +329,10 @@ fn another_key_changes_the_fingerprints_and_frees_nobody() {
         state.refusal(&fingerprint.unwrap()).is_some()
     };
     assert!(is_refused("a") && is_refused("b"), "b says the same");
+    // Whoever was away has fingerprints of a key that is no more: that says nothing about its credentials.
+    state.history_mut().take_unlogged().for_each(drop);
+    read_with(&mut state, &[("a", "u"), ("gone", "w")], |table| table.key = other(), 61);
+    assert!(state.history_mut().take_unlogged().all(|notice| notice.kind != NoticeKind::Unparked));
 }
 
 #[test]

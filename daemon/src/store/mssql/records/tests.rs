@@ -1,0 +1,109 @@
+//! Promise 22: whatever stands in the cells of a record, it costs that record at most.
+
+use proptest::collection;
+use proptest::prelude::{prop_assert, proptest};
+
+use super::super::any_cell::{Kind, any_cell, kind, nulls, ordinary};
+use super::*;
+
+type Cells = Vec<ColumnData<'static>>;
+
+/// What each column holds, in the order in which they are read after the id.
+const COLUMNS: [(&str, Holds); 9] = [
+    ("credentials_fingerprint", Holds::Text),
+    ("failures", Holds::Number),
+    ("kind", Holds::Text),
+    ("message", Holds::Text),
+    ("parked", Holds::Number),
+    ("failed_at", Holds::Time),
+    ("next_attempt_at", Holds::Time),
+    ("last_success_at", Holds::Time),
+    ("renewals", Holds::Number),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Text,
+    Number,
+    Time,
+}
+
+fn good() -> Cells {
+    let text = |text: &'static str| ColumnData::String(Some(text.into()));
+    let time = || ColumnData::DateTime(Some(tiberius::time::DateTime::new(46_000, 300)));
+    vec![
+        text("f"),
+        ColumnData::I32(Some(3)),
+        text("wrong_credentials"),
+        text("no"),
+        ColumnData::Bit(Some(true)),
+        time(),
+        time(),
+        time(),
+        ColumnData::I64(Some(7)),
+        time(),
+    ]
+}
+
+fn read(cells: Cells) -> Result<(Record, Times), Strange> {
+    record(CustomerId::new("c"), cells.into_iter())
+}
+
+#[test]
+fn p22_each_kind_in_each_column_of_a_record_has_its_outcome() {
+    for (column, (name, holds)) in COLUMNS.iter().enumerate() {
+        for cell in ordinary().into_iter().chain(nulls()) {
+            let (what, kind) = (format!("{cell:?} in {name}"), kind(&cell));
+            let mut cells = good();
+            cells[column] = cell;
+            let outcome = read(cells).map(|(record, times)| {
+                assert_eq!(record.id.as_str(), "c", "{what}");
+                times
+            });
+            let expected = match (holds, kind) {
+                (Holds::Text, Kind::Text) | (Holds::Number, Kind::Whole | Kind::Bit) => Ok(Times::AllRead),
+                (Holds::Text | Holds::Number, _) => Err(Strange),
+                (Holds::Time, Kind::PointInTime) => Ok(Times::AllRead),
+                // Who is parked is worth more than since when.
+                (Holds::Time, _) => Ok(Times::SomeUnreadable),
+            };
+            assert_eq!(outcome, expected, "{what}");
+        }
+    }
+}
+
+#[test]
+fn p22_a_record_that_ends_early_cannot_be_read() {
+    for length in 0..good().len() {
+        let short = good().into_iter().take(length).collect();
+        assert_eq!(read(short).map(|(_, times)| times), Err(Strange), "{length}");
+    }
+    let (record, times) = read(good()).unwrap();
+    let failure = record.failure.unwrap();
+    assert!(failure.permanent && times == Times::AllRead);
+    assert_eq!((failure.consecutive, record.renewals), (3, 7));
+}
+
+#[test]
+fn p22_numbers_that_cannot_be_counts_are_none() {
+    let mut cells = good();
+    cells[1] = ColumnData::I64(Some(-1));
+    cells[8] = ColumnData::I64(Some(i64::MIN));
+    let (record, _) = read(cells).unwrap();
+    assert_eq!((record.failure.unwrap().consecutive, record.renewals), (0, 0));
+}
+
+proptest! {
+    #[test]
+    fn p22_no_record_panics(cells in collection::vec(any_cell(), 0..12)) {
+        let is_short = cells.len() < good().len();
+        prop_assert!(read(cells).is_err() || !is_short);
+    }
+
+    #[test]
+    fn p22_no_value_in_an_otherwise_good_record_panics(column in 0_usize..10, cell in any_cell()) {
+        let mut cells = good();
+        cells[column] = cell;
+        let _ = read(cells);
+    }
+}

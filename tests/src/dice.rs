@@ -1,0 +1,56 @@
+//! Random numbers that follow from a seed and from nothing else, on every machine and with every version of a library.
+
+/// SplitMix64.
+#[derive(Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// The dice of this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    /// Any number.
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// In `0..n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.roll() % n.max(1)
+    }
+
+    /// A place in something of this length, which is not 0.
+    ///
+    /// # Panics
+    /// Never: what is below a `usize` is one.
+    pub fn index(&mut self, n: usize) -> usize {
+        usize::try_from(self.below(n as u64)).unwrap()
+    }
+
+    /// In `low..=high`.
+    ///
+    /// # Panics
+    /// If `low` is above `high`.
+    pub fn between(&mut self, low: i64, high: i64) -> i64 {
+        low + i64::try_from(self.below(u64::try_from(high - low).unwrap() + 1)).unwrap()
+    }
+
+    /// True so many times in a hundred thousand.
+    pub fn chance(&mut self, in_100_000: u64) -> bool {
+        self.below(100_000) < in_100_000
+    }
+
+    /// One of these.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.index(from.len())]
+    }
+}
