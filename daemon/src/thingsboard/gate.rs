@@ -19,6 +19,8 @@ pub struct Gate {
     /// Counts the halvings. Trouble of a login that began before the last one is the same trouble.
     epoch: u32,
     dead_in_a_row: u32,
+    /// Dead or strained.
+    unwell_in_a_row: u32,
     news: News,
     state: Passage,
 }
@@ -26,7 +28,7 @@ pub struct Gate {
 /// Whether the server answers, as far as that is news for those who wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum News {
-    /// Somebody may wait for it: nothing was heard of it yet, or it did not answer several in a row.
+    /// Somebody may wait for it: nothing good was heard of it yet, or of several in a row.
     Awaited,
     /// It answers, and nobody was told yet.
     Back,
@@ -80,7 +82,7 @@ impl Gate {
     /// Failures to connect in a row after which a server counts as dead.
     pub const BREAKS_AFTER: u32 = 3;
 
-    /// Failures to connect in a row after which an answer is news. One alone may be that login's own trouble.
+    /// Logins in trouble in a row after which one that goes well is news. One alone may be that login's own.
     const AWAITED_AFTER: u32 = 2;
 
     /// A fresh gate that never lets more than `most` through at a time.
@@ -95,6 +97,7 @@ impl Gate {
             steep: true,
             epoch: 0,
             dead_in_a_row: 0,
+            unwell_in_a_row: 0,
             news: News::Awaited,
             state: Passage::Open,
         }
@@ -144,6 +147,9 @@ impl Gate {
     /// A login has ended.
     pub fn leave(&mut self, ticket: Ticket, signal: Signal) {
         self.in_flight = self.in_flight.saturating_sub(1);
+        if signal != Signal::Well {
+            self.unwell();
+        }
         match signal {
             Signal::Well => self.well(),
             Signal::Strained => {
@@ -159,8 +165,8 @@ impl Gate {
         }
     }
 
-    /// Whether the server answers again after it did not, or answers for the first time: then who waited for it need not
-    /// wait longer. Said once.
+    /// Whether the server is well again after trouble, or for the first time: then who waited for it need not wait longer.
+    /// Said once.
     pub fn take_news(&mut self) -> bool {
         let is_back = self.news == News::Back;
         if is_back {
@@ -195,6 +201,7 @@ impl Gate {
 
     fn well(&mut self) {
         self.dead_in_a_row = 0;
+        self.unwell_in_a_row = 0;
         self.good += 1;
         if self.good >= self.limit {
             let was_in_use = self.peak >= self.limit;
@@ -217,7 +224,11 @@ impl Gate {
         if !was_broken && self.dead_in_a_row >= Self::BREAKS_AFTER {
             self.state = Passage::Broken { probe: false };
         }
-        if was_broken || self.dead_in_a_row >= Self::AWAITED_AFTER {
+    }
+
+    fn unwell(&mut self) {
+        self.unwell_in_a_row = self.unwell_in_a_row.saturating_add(1);
+        if self.unwell_in_a_row >= Self::AWAITED_AFTER {
             self.news = News::Awaited;
         }
     }
@@ -370,7 +381,7 @@ mod tests {
     #[test]
     fn an_answer_is_news_after_several_failures_and_at_the_very_first() {
         use Signal::{Dead, Strained, Well};
-        let cases: [(&[Signal], bool); 8] = [
+        let cases: [(&[Signal], bool); 9] = [
             (&[], false),
             (&[Well], true),
             (&[Dead, Well], true),
@@ -378,6 +389,7 @@ mod tests {
             (&[Dead, Dead], false),
             (&[Dead, Dead, Well], true),
             (&[Dead, Dead, Strained, Well], true),
+            (&[Well, Strained, Dead, Well], true),
             (&[Well, Dead, Dead, Dead], false),
         ];
         let play = |gate: &mut Gate, signals: &[Signal]| {
@@ -396,6 +408,8 @@ mod tests {
         assert!(!play(&mut gate, &[Well]).0, "no news");
         assert!(!play(&mut gate, &[Dead, Well]).0, "one alone");
         assert!(play(&mut gate, &[Dead, Dead, Well]).0);
+        assert!(!play(&mut gate, &[Strained, Well]).0, "one alone");
+        assert!(play(&mut gate, &[Strained, Strained, Well]).0);
     }
 
     #[test]

@@ -234,7 +234,7 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
         let mut daemon = installation.start();
         thingsboard.wait_until("the pass is there", |tally| tally.host().requests >= requests);
         daemon.kill();
-        let daemon = installation.start();
+        let mut daemon = installation.start();
         daemon.until("everyone has what it deserves", |status| {
             let summary = status.tokens.summary;
             summary.valid == GOOD && summary.parked == BAD && !status.cron.refreshing
@@ -245,7 +245,7 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
         // What is shown is known; what is written is remembered.
         let recorded = || server.execute("SELECT customer_id FROM tbtokend_state WHERE parked = 1").len();
         wait::poll(wait::PATIENCE, || (recorded() == BAD).then_some(())).expect("the refusals are recorded");
-        drop(daemon);
+        daemon.kill();
         let daemon = installation.start();
         daemon.until("the next start knows them", |status| status.tokens.summary.parked == BAD);
         daemon.refresh();

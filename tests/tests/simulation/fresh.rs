@@ -88,7 +88,7 @@ impl World {
     pub(crate) fn trouble_ends(&mut self, host: usize) {
         let was = self.hosts[host].mood;
         let is_dead = matches!(was, Mood::Refusing | Mood::Silent);
-        self.hosts[host].was_dead = is_dead.then_some(was);
+        self.hosts[host].was_dead = is_dead;
         let now = Instant::now();
         let users: Vec<usize> =
             self.rows.keys().copied().filter(|user| self.rows[user].host == host).collect();
@@ -104,12 +104,14 @@ impl World {
     /// A server that was dead has answered a daemon. Whoever waited for that need not wait longer. Who sent a password and
     /// got no answer waits all the same.
     pub(crate) fn host_is_back(&mut self, host: usize) {
-        let Some(was) = self.hosts[host].was_dead.take() else { return };
+        if !std::mem::take(&mut self.hosts[host].was_dead) {
+            return;
+        }
         let soon = Instant::now() + SHORT;
         let users: Vec<usize> =
             self.rows.keys().copied().filter(|user| self.rows[user].host == host).collect();
         for user in users {
-            if was == Mood::Refusing || self.waits_for_its_server_alone(user) {
+            if self.waits_for_its_server_alone(user) {
                 let until = soon + self.waits_on_for(user);
                 let row = self.rows.get_mut(&user).unwrap();
                 row.trouble_until = row.trouble_until.min(until);

@@ -53,6 +53,8 @@ pub(crate) struct Failing {
     is_silence: bool,
     /// It did not answer in time.
     is_timeout: bool,
+    /// It answered that it cannot.
+    is_strained: bool,
     /// Its server may have counted the password: there was no answer to that.
     is_unheard: bool,
     /// How often that was since the last answer.
@@ -66,7 +68,7 @@ impl Failing {
     /// How long it waits though its server is back, at least and at most.
     fn waits_on_for(&self) -> [Duration; 2] {
         [self.times, self.most_times]
-            .map(|times| if self.is_unheard { MINUTE * times } else { Duration::ZERO })
+            .map(|times| if self.is_unheard || self.is_strained { MINUTE * times } else { Duration::ZERO })
     }
 }
 
@@ -158,6 +160,7 @@ impl World {
             is_held_back,
             unheard: sent,
             is_timeout: matches!(failure, Failure::Timeout { .. }),
+            is_strained: matches!(failure, Failure::ServerError { .. }),
             is_unheard: unheard,
             is_silence: matches!(failure, Failure::Unreachable { .. } | Failure::Timeout { .. }),
         };
@@ -242,7 +245,8 @@ impl World {
     fn heals_with_host(&self, user: usize) -> bool {
         let row = &self.rows[&user];
         let failing = self.failing.get(&(row.host, row.login));
-        failing.is_some_and(|it| it.is_silence && (!it.is_unheard || self.has_worked(user)))
+        failing
+            .is_some_and(|it| it.is_strained || (it.is_silence && (!it.is_unheard || self.has_worked(user))))
     }
 
     /// The row is another than a daemon may know: what was seen of it means nothing any more.

@@ -72,8 +72,8 @@ pub(crate) struct Host {
     /// The second that is counted for the rate limit, and the requests in it.
     pub(crate) second: (i64, u32),
     pub(crate) trouble: Trouble,
-    /// It did not answer for a while, in which way, and nobody has heard of it since.
-    pub(crate) was_dead: Option<Mood>,
+    /// It did not answer for a while, and nobody has heard of it since.
+    pub(crate) was_dead: bool,
 }
 
 impl Host {
@@ -268,7 +268,7 @@ impl World {
                 skew: dice.pick(&[0, 0, 0, 40, -7_200]),
                 second: (0, 0),
                 trouble: Trouble::default(),
-                was_dead: None,
+                was_dead: false,
             })
             .collect();
         let has_no_records = dice.chance(6_000);

@@ -59,10 +59,10 @@ impl State {
         self.unheard.is_held_back(fingerprint)
     }
 
-    /// Servers answer again: who could not reach them before that, or waits with a refresh token, need not wait longer. A
+    /// Servers are well again: who could not reach them before that, or waits with a refresh token, need not wait longer. A
     /// password that got no answer may have been counted, so it waits as many intervals as it has failed, and one that has
     /// never worked waits on: a server that answers now and then, or a daemon that is started again and again, makes that
-    /// hardly more often than by waiting.
+    /// hardly more often than by waiting. So does a server that was overloaded, and is to stay well.
     pub(super) fn end_waits(&mut self, at: DateTime<Utc>) {
         let back = std::mem::take(&mut self.back);
         if back.is_empty() {
@@ -78,7 +78,8 @@ impl State {
             let next = match failure.kind {
                 FailureKind::Unreachable => failure.at,
                 FailureKind::Timeout if !needs_password => failure.at,
-                FailureKind::Timeout if !is_in_doubt => {
+                FailureKind::Timeout if is_in_doubt => continue,
+                FailureKind::Timeout | FailureKind::ServerError => {
                     failure.at + interval * i32::try_from(failure.consecutive).unwrap_or(i32::MAX)
                 }
                 _ => continue,
