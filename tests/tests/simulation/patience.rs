@@ -207,9 +207,11 @@ impl World {
     /// How long this row waits though its server is back.
     pub(crate) fn waits_on_for(&self, user: usize) -> Duration {
         let row = &self.rows[&user];
-        let failing = self.failing.get(&(row.host, row.login));
-        failing
-            .map_or(Duration::ZERO, |failing| failing.waits_on_for()[1].saturating_sub(failing.at.elapsed()))
+        let Some(failing) = self.failing.get(&(row.host, row.login)) else { return Duration::ZERO };
+        // Of two daemons one may have sent the password.
+        let is_unheard = failing.is_unheard || (self.setup.daemons > 1 && failing.is_timeout);
+        let [_, most] = Failing { is_unheard, ..*failing }.waits_on_for();
+        most.saturating_sub(failing.at.elapsed())
     }
 
     /// A daemon has ended. The next one knows who waits only if that was written.

@@ -22,6 +22,8 @@ pub(crate) fn key() -> FingerprintKey {
 struct Story {
     /// The daemons that were told.
     told: Vec<u32>,
+    /// A server has counted it.
+    is_counted: bool,
     /// Since when the store holds a record of it.
     durable_at: Option<u64>,
     /// Since when a daemon that runs has known of it without the store knowing.
@@ -66,12 +68,15 @@ impl World {
         self.stories.by_fingerprint.insert(fingerprint(&says).as_str().to_owned(), says.clone());
         self.stories.parked.insert(says.clone());
         let story = self.stories.refused.entry(says.clone()).or_default();
-        // What no server counts is forgotten when another daemon, which has a refresh token, gets on without the password.
+        // What no server counts is forgotten at a restart, when the row that was told says something else and another one has
+        // got on with a refresh token; and when another daemon has.
         let is_counted = matches!(failure, Failure::CredentialsRejected | Failure::AccountLocked);
         let again = if story.told.is_empty() {
             self.audit.bad_rows += 1;
             None
-        } else if self.setup.daemons > 1 && !is_counted {
+        } else if (self.setup.daemons > 1 && !is_counted)
+            || (!story.is_counted && !story.told.contains(&daemon))
+        {
             self.audit.forgiven += 1;
             None
         } else if story.told.contains(&daemon) {
@@ -84,6 +89,7 @@ impl World {
             None
         };
         story.told.push(daemon);
+        story.is_counted |= is_counted;
         if story.durable_at.is_none() {
             story.waits_since.get_or_insert(now);
         }
