@@ -19,8 +19,6 @@ pub struct Gate {
     /// Counts the halvings. Trouble of a login that began before the last one is the same trouble.
     epoch: u32,
     dead_in_a_row: u32,
-    /// Dead or strained.
-    unwell_in_a_row: u32,
     news: News,
     state: Passage,
 }
@@ -28,7 +26,7 @@ pub struct Gate {
 /// Whether the server answers, as far as that is news for those who wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum News {
-    /// Somebody may wait for it: nothing good was heard of it yet, or of several in a row.
+    /// Somebody may wait for it: nothing good was heard of it yet, or since its last trouble.
     Awaited,
     /// It answers, and nobody was told yet.
     Back,
@@ -82,9 +80,6 @@ impl Gate {
     /// Failures to connect in a row after which a server counts as dead.
     pub const BREAKS_AFTER: u32 = 3;
 
-    /// Logins in trouble in a row after which one that goes well is news. One alone may be that login's own.
-    const AWAITED_AFTER: u32 = 2;
-
     /// A fresh gate that never lets more than `most` through at a time.
     pub fn new(most: u32) -> Self {
         let most = most.max(1);
@@ -97,7 +92,6 @@ impl Gate {
             steep: true,
             epoch: 0,
             dead_in_a_row: 0,
-            unwell_in_a_row: 0,
             news: News::Awaited,
             state: Passage::Open,
         }
@@ -148,7 +142,7 @@ impl Gate {
     pub fn leave(&mut self, ticket: Ticket, signal: Signal) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if signal != Signal::Well {
-            self.unwell();
+            self.news = News::Awaited;
         }
         match signal {
             Signal::Well => self.well(),
@@ -201,7 +195,6 @@ impl Gate {
 
     fn well(&mut self) {
         self.dead_in_a_row = 0;
-        self.unwell_in_a_row = 0;
         self.good += 1;
         if self.good >= self.limit {
             let was_in_use = self.peak >= self.limit;
@@ -223,13 +216,6 @@ impl Gate {
         let was_broken = matches!(self.state, Passage::Broken { .. });
         if !was_broken && self.dead_in_a_row >= Self::BREAKS_AFTER {
             self.state = Passage::Broken { probe: false };
-        }
-    }
-
-    fn unwell(&mut self) {
-        self.unwell_in_a_row = self.unwell_in_a_row.saturating_add(1);
-        if self.unwell_in_a_row >= Self::AWAITED_AFTER {
-            self.news = News::Awaited;
         }
     }
 
@@ -379,13 +365,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_news_after_several_failures_and_at_the_very_first() {
+    fn an_answer_is_news_after_trouble_and_at_the_very_first() {
         use Signal::{Dead, Strained, Well};
-        let cases: [(&[Signal], bool); 9] = [
+        let cases: [(&[Signal], bool); 10] = [
             (&[], false),
             (&[Well], true),
             (&[Dead, Well], true),
             (&[Strained], false),
+            (&[Strained, Well], true),
             (&[Dead, Dead], false),
             (&[Dead, Dead, Well], true),
             (&[Dead, Dead, Strained, Well], true),
@@ -406,10 +393,8 @@ mod tests {
         let mut gate = Gate::new(64);
         assert!(play(&mut gate, &[Well]).0);
         assert!(!play(&mut gate, &[Well]).0, "no news");
-        assert!(!play(&mut gate, &[Dead, Well]).0, "one alone");
-        assert!(play(&mut gate, &[Dead, Dead, Well]).0);
-        assert!(!play(&mut gate, &[Strained, Well]).0, "one alone");
-        assert!(play(&mut gate, &[Strained, Strained, Well]).0);
+        assert!(play(&mut gate, &[Dead, Well]).0);
+        assert!(play(&mut gate, &[Strained, Dead, Well]).0);
     }
 
     #[test]

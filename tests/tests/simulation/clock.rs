@@ -22,6 +22,7 @@ impl World {
         self.jumped_at = self.true_time();
         if by < TimeDelta::zero() {
             self.set_back_at = Instant::now();
+            self.set_back_by -= by;
         }
     }
 

@@ -111,7 +111,8 @@ impl World {
         let users: Vec<usize> =
             self.rows.keys().copied().filter(|user| self.rows[user].host == host).collect();
         for user in users {
-            if self.waits_for_its_server_alone(user) {
+            // Of two daemons each has a count of its own, and either may be the one that is left.
+            if self.setup.daemons == 1 && self.waits_for_its_server_alone(user) {
                 let until = soon + self.waits_on_for(user);
                 let row = self.rows.get_mut(&user).unwrap();
                 row.trouble_until = row.trouble_until.min(until);

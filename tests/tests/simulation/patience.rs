@@ -65,6 +65,11 @@ pub(crate) struct Failing {
 pub(crate) type AllFailing = BTreeMap<(usize, usize), Failing>;
 
 impl Failing {
+    /// A daemon may know nothing of it any more.
+    fn may_be_forgotten(&mut self) {
+        (self.wait, self.times, self.unheard) = (Duration::ZERO, 0, 0);
+    }
+
     /// How long it waits though its server is back, at least and at most.
     fn waits_on_for(&self) -> [Duration; 2] {
         [self.times, self.most_times]
@@ -150,7 +155,10 @@ impl World {
             Failure::RateLimited { retry_after } => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
         };
-        self.tell(login, || format!("host {host}: {failure} ({times} in a row, password: {by_password})"));
+        self.tell(login, || {
+            let lives = self.remaining(user).map(|lives| lives.map(|lives| lives.num_seconds()));
+            format!("host {host}: {failure} ({times} in a row, password: {by_password}; row {user} lives for {lives:?} s)")
+        });
         let failing = Failing {
             daemon,
             times,
@@ -218,14 +226,16 @@ impl World {
     pub(crate) fn forget_failing_of(&mut self, daemon: u32) {
         self.remember_failing_of(daemon);
         for failing in self.failing.values_mut().filter(|failing| failing.daemon == daemon) {
-            (failing.wait, failing.times, failing.unheard) = (Duration::ZERO, 0, 0);
+            failing.may_be_forgotten();
         }
     }
 
-    /// Whether it is not tried in a hurry any more. Of several rows with one login one may be the reason for another.
+    /// Whether it is not tried in a hurry any more. Of several rows with one login one may be the reason for another, and of
+    /// two daemons either.
     pub(crate) fn is_held_back(&self, user: usize) -> bool {
         let row = &self.rows[&user];
-        self.only_row(row.host, row.login).is_none()
+        self.setup.daemons > 1
+            || self.only_row(row.host, row.login).is_none()
             || self.failing.get(&(row.host, row.login)).is_some_and(|failing| failing.is_held_back)
     }
 
@@ -256,8 +266,10 @@ impl World {
         let row = &self.rows[&user];
         let (said_host, said_login, _) = row.said;
         for key in [(row.host, row.login), (said_host, said_login)] {
-            self.failing.remove(&key);
             self.held.remove(&key);
+            if let Some(failing) = self.failing.get_mut(&key) {
+                failing.may_be_forgotten();
+            }
         }
     }
 

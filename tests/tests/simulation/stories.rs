@@ -53,6 +53,11 @@ impl World {
         let serial = self.serial();
         if self.stories.read_at.insert(daemon, serial).is_none() {
             self.started_at = Instant::now();
+            if self.db.has_no_records {
+                // Nothing tells it what has worked.
+                self.accepted.clear();
+                self.rows.values_mut().for_each(|row| row.has_succeeded = false);
+            }
         }
     }
 

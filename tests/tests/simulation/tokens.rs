@@ -26,6 +26,8 @@ pub(crate) struct InRow {
     pub(crate) ends_at: DateTime<Utc>,
     /// The end of the life that was declared, by the true time; none if an application wrote it.
     declared_end: Option<DateTime<Utc>>,
+    /// By how much the clock had been set back in all when it was written.
+    set_back_by: TimeDelta,
     /// The life that was declared; none if an application wrote it and the daemon cannot know.
     life: Option<TimeDelta>,
     /// Which daemon wrote it, and when.
@@ -144,6 +146,7 @@ impl World {
             declared_end: Some(issued_at + renewal.life),
             life: Some(renewal.life),
             daemon: Some(daemon),
+            set_back_by: self.set_back_by,
             written_at: Instant::now(),
         };
         self.tell(self.rows[&user].login, || {
@@ -167,8 +170,14 @@ impl World {
         let row = self.rows.get_mut(&user).unwrap();
         row.token = Some(format!("an application's own {user}"));
         row.expiry = Some(expiry);
-        row.in_row =
-            Some(InRow { ends_at, declared_end: None, life: None, daemon: None, written_at: Instant::now() });
+        row.in_row = Some(InRow {
+            ends_at,
+            declared_end: None,
+            life: None,
+            daemon: None,
+            set_back_by: self.set_back_by,
+            written_at: Instant::now(),
+        });
         row.changed_at = Instant::now();
     }
 
@@ -178,7 +187,9 @@ impl World {
         let declared = row.expiry.filter(|_| row.token.is_some())? - self.machine_time();
         let Some(token) = &row.in_row else { return Some([declared; 2]) };
         let lives = token.declared_end.map_or(declared, |end| end - self.true_time());
-        Some([lives.min(declared), lives.max(declared)])
+        // A daemon that saw it set back more than once, and ahead in between, takes it for shorter than it is.
+        let seen = declared - (self.set_back_by - token.set_back_by);
+        Some([lives.min(declared).min(seen), lives.max(declared)])
     }
 
     /// Whether a daemon takes its token for a living one.

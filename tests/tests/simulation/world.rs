@@ -216,6 +216,8 @@ pub(crate) struct World {
     pub(crate) clock_moved_at: Instant,
     /// When the clock was last set back.
     pub(crate) set_back_at: Instant,
+    /// By how much it was set back, in all.
+    pub(crate) set_back_by: TimeDelta,
     /// When the clock was last set, by the true time.
     pub(crate) jumped_at: DateTime<Utc>,
     pub(crate) serial: u64,
@@ -303,6 +305,7 @@ impl World {
             requests: BTreeMap::new(),
             clock_moved_at: now,
             set_back_at: now,
+            set_back_by: TimeDelta::zero(),
             jumped_at: DateTime::UNIX_EPOCH,
             serial: 0,
             declared_life,
