@@ -149,7 +149,12 @@ impl World {
             Ok(remaining) => remaining / 3,
             Err(_) => FIRST_WAIT.max(remaining.abs().to_std().unwrap().mul_f64(0.8)),
         };
-        let remaining = self.remaining(user).filter(|_| !is_held_back).into_iter().flatten();
+        let remaining = self.remaining(user).filter(|_| !is_held_back).map(|[least, most]| {
+            // It may think of any time in between, and that the token is about to end.
+            let between = TimeDelta::zero().clamp(least, most);
+            [least, between, most]
+        });
+        let remaining = remaining.into_iter().flatten();
         let wait = remaining.map(hurried).chain([doubled]).min().unwrap_or(doubled);
         let asked = match failure {
             Failure::RateLimited { retry_after } => retry_after.unwrap_or_default(),
