@@ -97,6 +97,17 @@ fn p21_a_token_that_was_on_its_way_when_the_clock_was_set_back_is_known_for_what
     assert_eq!((end, replaceable), (Some(after(-1)), Some(after(HOUR))));
 }
 
+/// It waited for the database while the clock was set back.
+#[test]
+fn p21_a_token_that_waits_replaces_what_its_row_declares_too_late() {
+    let mut state = renewed(7 * 24 * HOUR);
+    apply(&mut state, 0, [obtained("a", 900, Via::RefreshToken), save_failed("a")]);
+    apply(&mut state, 10 - HOUR, [set_back(HOUR)]);
+    let plan = plan(&state, after(10 - HOUR), &state.policy, &[Selection::Due]);
+    let saves: Vec<_> = plan.saves.iter().map(|renewal| (renewal.expiry, renewal.replaces)).collect();
+    assert_eq!(saves, [(after(900 - HOUR), Some(after(7 * 24 * HOUR)))]);
+}
+
 /// Nobody logs in once a minute for a row that cannot be written.
 #[test]
 fn p21_a_row_that_could_not_be_replaced_is_believed() {

@@ -168,3 +168,15 @@ fn p02_what_was_sent_three_times_is_held_back_for_all_rows_that_have_it() {
     apply(&mut state, 245, [Event::Superseded(id("a")), failed("b", silent())]);
     assert_eq!(permission(&state, 247, Selection::Due), Permission::Go);
 }
+
+#[test]
+fn how_often_a_password_was_sent_is_forgotten_with_its_last_failure() {
+    let mut state = state(vec![row("a")]);
+    apply(&mut state, 0, [silent(), silent(), silent()].map(|failure| failed("a", failure)));
+    let fingerprint = state.fingerprint(&entry(&state, "a").customer.credentials).unwrap();
+    assert!(state.is_held_back(&fingerprint));
+    apply(&mut state, 10, [read(vec![row("a")])]);
+    assert!(state.is_held_back(&fingerprint), "it still fails");
+    apply(&mut state, 20, [read(vec![row("b")])]);
+    assert!(!state.is_held_back(&fingerprint));
+}
