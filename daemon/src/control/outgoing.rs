@@ -118,7 +118,7 @@ mod tests {
     use crate::engine::plan::Policy;
     use crate::engine::state::State;
     use crate::engine::view::{Identity, Loop};
-    use crate::model::{Credentials, Customer, CustomerId, FingerprintKey, Lifetime, Secret};
+    use crate::model::{Credentials, Customer, CustomerId, FingerprintKey, Secret};
     use crate::store::Table;
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
@@ -126,8 +126,7 @@ mod tests {
     /// A table of so many customers; the last of them comes later than the rest.
     fn snapshot(customers: usize) -> Arc<Snapshot> {
         let minute = TimeDelta::minutes(1);
-        let lifetime = Lifetime::Jwt;
-        let policy = Policy { interval: minute, window: minute * 5, lifetime, require_https: false };
+        let policy = Policy::of_a_minute();
         let mut state = State::new(policy.clone(), 100);
         for so_many in [customers.saturating_sub(1), customers] {
             let customer = |number| Customer {

@@ -53,6 +53,17 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// What most unit tests reckon with.
+    #[cfg(test)]
+    pub(crate) fn of_a_minute() -> Self {
+        Self {
+            interval: TimeDelta::minutes(1),
+            window: TimeDelta::minutes(5),
+            lifetime: Lifetime::Jwt,
+            require_https: false,
+        }
+    }
+
     /// The back-off after transient failures.
     pub fn backoff(&self) -> Backoff {
         Backoff::new(self.interval)

@@ -19,12 +19,7 @@ fn after(seconds: i64) -> DateTime<Utc> {
 }
 
 fn policy() -> Policy {
-    Policy {
-        interval: TimeDelta::minutes(1),
-        window: TimeDelta::minutes(5),
-        lifetime: Lifetime::Jwt,
-        require_https: false,
-    }
+    Policy::of_a_minute()
 }
 
 fn id(text: &str) -> CustomerId {

@@ -164,12 +164,12 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             return;
         }
         if self.running && self.wakes.early().is_none() {
-            // Seen from the last plan: who has become due since, during the pass, must not wait for the next tick.
+            // Seen from the last plan, which the clock may have been set back since: who has become due during the pass must
+            // not wait for the next tick.
             let now = self.clock.now();
-            // That may have been by a clock that was set back since.
             let planned_at = self.planned_at.map_or(now, |at| at.min(now));
             if let Some(due) = next_due(&self.state, planned_at, &self.policy) {
-                self.wakes.in_time_for((due - self.clock.now()).to_std().unwrap_or_default());
+                self.wakes.in_time_for((due - now).to_std().unwrap_or_default());
             }
         }
         self.display.outdate();

@@ -61,13 +61,7 @@ fn table(customers: Vec<Customer>, records: Vec<Record>) -> Table {
 }
 
 fn state(customers: Vec<Customer>) -> State {
-    let policy = Policy {
-        interval: TimeDelta::minutes(1),
-        window: TimeDelta::minutes(5),
-        lifetime: Lifetime::Jwt,
-        require_https: false,
-    };
-    let mut state = State::new(policy, 100);
+    let mut state = State::new(Policy::of_a_minute(), 100);
     state.apply(Event::TableRead(table(customers, Vec::new())), now(), 0.5);
     state
 }

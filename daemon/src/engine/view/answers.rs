@@ -136,16 +136,14 @@ mod tests {
     use crate::engine::event::Event;
     use crate::engine::plan::Policy;
     use crate::engine::state::State;
-    use crate::model::{BaseUrl, Credentials, Customer, CustomerId, FingerprintKey, Lifetime, Secret};
+    use crate::model::{BaseUrl, Credentials, Customer, CustomerId, FingerprintKey, Secret};
     use crate::store::Table;
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
     /// Customers by the minutes that their tokens have left, each on a server of its own.
     fn snapshot(customers: &[(&str, Option<i64>)]) -> Snapshot {
-        let minute = TimeDelta::minutes(1);
-        let lifetime = Lifetime::Jwt;
-        let policy = Policy { interval: minute, window: minute * 5, lifetime, require_https: false };
+        let policy = Policy::of_a_minute();
         let mut state = State::new(policy.clone(), 100);
         let customer = |&(id, minutes): &(&str, Option<i64>)| Customer {
             id: CustomerId::new(id),

@@ -28,12 +28,7 @@ fn id(name: &str) -> CustomerId {
 }
 
 fn policy() -> Policy {
-    Policy {
-        interval: TimeDelta::minutes(1),
-        window: TimeDelta::minutes(5),
-        lifetime: Lifetime::Jwt,
-        require_https: false,
-    }
+    Policy::of_a_minute()
 }
 
 /// A customer on a server of its own, whose token ends in so many seconds.

@@ -1,0 +1,285 @@
+//! Who is told what of a refresh that an operator asked for.
+
+use chrono::TimeDelta;
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+
+use super::*;
+use crate::engine::plan::Policy;
+use crate::model::Lifetime;
+
+type Answers = oneshot::Receiver<Result<Refreshed, NotRefreshed>>;
+
+fn id(text: &str) -> CustomerId {
+    CustomerId::new(text)
+}
+
+fn state() -> State {
+    State::new(Policy::of_a_minute(), 0)
+}
+
+fn ask(requests: &mut Requests, selection: Selection) -> Answers {
+    let (reply, answers) = oneshot::channel();
+    requests.wait(RefreshRequest { selection, reply });
+    answers
+}
+
+fn failed(name: &str) -> Event {
+    Event::Failed { id: id(name), failure: Failure::ServerError { status: 503 } }
+}
+
+fn names(mut answers: Answers) -> Vec<String> {
+    let details = answers.try_recv().unwrap().unwrap();
+    details.into_iter().map(|(id, _)| id.to_string()).collect()
+}
+
+#[test]
+fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_those_who_are_left() {
+    let mut requests = Requests::default();
+    let mut all = ask(&mut requests, Selection::All);
+    let mut named = ask(&mut requests, Selection::Named(["b", "c"].map(id).into()));
+    let done = ask(&mut requests, Selection::Named(["a"].map(id).into()));
+    requests.begin();
+    for event in [failed("a"), failed("b"), Event::LeftOver(id("c")), Event::LeftOver(id("d"))] {
+        requests.note(&event);
+    }
+    requests.answer();
+    assert_eq!(names(done), ["a"]);
+    assert_eq!(all.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(named.try_recv(), Err(TryRecvError::Empty));
+    assert!(requests.is_waiting());
+
+    requests.begin();
+    let rest: Vec<Selection> = requests.selections();
+    assert_eq!(
+        rest,
+        [Selection::Rest(["c", "d"].map(id).into()), Selection::Named(["c"].map(id).into())],
+        "nobody is tried twice for it, and who was named stays named"
+    );
+    // Someone else is tried in the same pass: that is none of their business.
+    for event in [failed("c"), failed("d"), failed("e")] {
+        requests.note(&event);
+    }
+    requests.answer();
+    assert_eq!(names(all), ["a", "b", "c", "d"]);
+    assert_eq!(names(named), ["b", "c"]);
+    assert!(!requests.is_waiting());
+}
+
+#[test]
+fn p15_requests_for_which_nobody_waits_do_not_pile_up() {
+    let mut requests = Requests::default();
+    let gone = |selection| RefreshRequest { selection, reply: oneshot::channel().0 };
+    for turn in 0..1000 {
+        requests.wait(gone(Selection::DueNow));
+        requests.wait(gone(Selection::Named([id(&turn.to_string())].into())));
+    }
+    let waits = ask(&mut requests, Selection::DueNow);
+    requests.begin();
+    let [Selection::DueNow, Selection::Named(ids), Selection::DueNow] = &requests.selections()[..] else {
+        panic!("{:?}", requests.selections());
+    };
+    assert_eq!(ids.len(), 1000);
+    requests.answer();
+    assert!(names(waits).is_empty());
+}
+
+#[test]
+fn a_refresh_that_cannot_go_on_says_what_was_done() {
+    let mut requests = Requests::default();
+    let mut all = ask(&mut requests, Selection::All);
+    requests.begin();
+    requests.note(&failed("a"));
+    requests.note(&Event::LeftOver(id("b")));
+    requests.answer();
+    requests.refuse_waiting();
+    let details = all.try_recv().unwrap().unwrap();
+    assert!(matches!(details[0].1, Outcome::Failed(..)));
+    assert_eq!(details[1].1, Outcome::Skipped("not tried: tbtokend is shutting down".to_owned()));
+}
+
+#[test]
+fn whoever_names_somebody_unknown_is_told_all_the_names_and_nobody_is_tried_for_it() {
+    let mut requests = Requests::default();
+    let unknown = ask(&mut requests, Selection::Named(["z", "b", "y"].map(id).into()));
+    let known = ask(&mut requests, Selection::Named(["k"].map(id).into()));
+    let all = ask(&mut requests, Selection::All);
+    requests.begin();
+    let plan = Plan { unknown: ["z", "b", "y"].map(id).into(), ..Plan::default() };
+    requests.planned(&plan, &state());
+    assert_eq!(requests.selections().len(), 2);
+    let refusal = { unknown }.try_recv().unwrap();
+    assert_eq!(refusal, Err(NotRefreshed::Unknown(["b", "y", "z"].map(id).into())), "in order");
+    requests.note(&failed("k"));
+    requests.answer();
+    assert_eq!((names(known), names(all)), (vec!["k".to_owned()], vec!["k".to_owned()]));
+}
+
+#[test]
+fn each_is_told_what_became_of_its_customers() {
+    let (mut requests, mut state) = (Requests::default(), state());
+    let row = |name: &str| crate::model::Customer {
+        id: id(name),
+        credentials: crate::model::Credentials {
+            url: "https://tb.example".to_owned(),
+            username: "ops".to_owned(),
+            password: crate::model::Secret::new(name),
+        },
+        row_url: "https://tb.example".to_owned(),
+        has_token: false,
+        expiry: None,
+    };
+    let customers = ["parked", "saved"].map(row);
+    let key = crate::model::FingerprintKey::new(&[7; crate::model::FingerprintKey::BYTES]);
+    let table = crate::store::Table {
+        customers: customers.to_vec(),
+        problems: Vec::new(),
+        records: Vec::new(),
+        key,
+        records_lost: None,
+    };
+    let now = chrono::DateTime::UNIX_EPOCH;
+    state.apply(Event::TableRead(table), now, 0.5);
+    state.apply(Event::Failed { id: id("parked"), failure: Failure::AccountLocked }, now, 0.5);
+    // {"iat":0,"exp":900}
+    let token = crate::model::Token::parse("a.eyJpYXQiOjAsImV4cCI6OTAwfQ.c").unwrap();
+    let renewal = crate::model::Renewal::new(&customers[1], token, now, Lifetime::Jwt);
+    let expiry = renewal.expiry;
+    let obtained = Event::Obtained {
+        renewal: Box::new(renewal),
+        refresh_token: None,
+        via: crate::engine::event::Via::Login,
+        latency: std::time::Duration::ZERO,
+        skew: crate::model::Skew::measure(now, now, TimeDelta::zero()),
+    };
+    state.apply(obtained, now, 0.5);
+
+    let mut all = ask(&mut requests, Selection::DueNow);
+    requests.begin();
+    requests.planned(&Plan { parked: vec![id("parked")], ..Plan::default() }, &state);
+    let error = crate::store::StoreError::Gone { place: "customers.db".to_owned() };
+    for event in [
+        Event::Saved { id: id("saved"), expiry },
+        Event::SaveFailed { ids: vec![id("unsaved")], error },
+        Event::Superseded(id("superseded")),
+        Event::Deferred { id: id("cut"), why: None },
+        Event::Deferred { id: id("deferred"), why: Some(Failure::ServerError { status: 502 }) },
+    ] {
+        requests.note(&event);
+    }
+    requests.answer();
+    let skipped = |words: &str| Outcome::Skipped(words.to_owned());
+    let kind = crate::model::FailureKind::Database;
+    let unsaved = "the new token could not be saved yet: customers.db is gone".to_owned();
+    let expected = [
+        ("cut", skipped("not tried: the pass was cut short")),
+        (
+            "deferred",
+            skipped("not asked yet, because of others on the same server: the server answered with an internal error (HTTP 502)"),
+        ),
+        ("parked", skipped("parked: ThingsBoard has locked the user's account after too many wrong passwords")),
+        ("saved", Outcome::Renewed(expiry)),
+        ("superseded", skipped("the row was changed meanwhile, or holds a token that lives longer")),
+        ("unsaved", Outcome::Failed(kind, unsaved)),
+    ]
+    .map(|(name, outcome)| (id(name), outcome));
+    assert_eq!(all.try_recv().unwrap().unwrap(), expected);
+
+    // The next pass has its own outcomes.
+    let next = ask(&mut requests, Selection::All);
+    requests.begin();
+    requests.note(&failed("other"));
+    requests.answer();
+    assert_eq!(names(next), ["other"]);
+}
+
+#[test]
+fn a_pass_that_cannot_begin_refuses_those_whom_it_should_have_served() {
+    let mut requests = Requests::default();
+    let mut all = ask(&mut requests, Selection::All);
+    requests.begin();
+    requests.refuse(&NotRefreshed::ShuttingDown);
+    assert_eq!(all.try_recv().unwrap(), Err(NotRefreshed::ShuttingDown));
+}
+
+#[test]
+fn who_is_left_over_counts_only_for_those_who_wait_for_it() {
+    let mut requests = Requests::default();
+    let mut a = ask(&mut requests, Selection::Named(["a"].map(id).into()));
+    let mut b = ask(&mut requests, Selection::Named(["b"].map(id).into()));
+    for left in ["a", "b"] {
+        requests.begin();
+        requests.note(&Event::LeftOver(id(left)));
+        requests.note(&failed(if left == "a" { "b" } else { "a" }));
+        requests.answer();
+        assert_eq!(requests.is_waiting(), left == "a");
+    }
+    assert!(a.try_recv().is_ok() && b.try_recv().is_ok());
+}
+
+#[test]
+fn only_unknown_names_are_told_as_unknown() {
+    let mut state = state();
+    let customer = crate::model::Customer {
+        id: id("known"),
+        credentials: crate::model::Credentials {
+            url: "https://tb.example".to_owned(),
+            username: "ops".to_owned(),
+            password: crate::model::Secret::new("p"),
+        },
+        row_url: "https://tb.example".to_owned(),
+        has_token: false,
+        expiry: None,
+    };
+    let key = crate::model::FingerprintKey::new(&[7; crate::model::FingerprintKey::BYTES]);
+    let table = crate::store::Table {
+        customers: vec![customer],
+        problems: Vec::new(),
+        records: Vec::new(),
+        key,
+        records_lost: None,
+    };
+    state.apply(Event::TableRead(table), chrono::DateTime::UNIX_EPOCH, 0.5);
+    let mut requests = Requests::default();
+    let mut answers = ask(&mut requests, Selection::Named(["known", "typo"].map(id).into()));
+    requests.begin();
+    requests.planned(&Plan { unknown: [id("typo")].into(), ..Plan::default() }, &state);
+    assert_eq!(answers.try_recv().unwrap(), Err(NotRefreshed::Unknown(vec![id("typo")])));
+}
+
+/// Nobody is told of others, and nobody is forgotten.
+#[test]
+fn requests_for_which_nobody_waits_join_neither_one_that_is_waited_for_nor_one_that_has_begun() {
+    let mut requests = Requests::default();
+    let named = |name: &str| Selection::Named([id(name)].into());
+    let gone = |name| RefreshRequest { selection: named(name), reply: oneshot::channel().0 };
+    requests.wait(gone("begun"));
+    requests.begin();
+    requests.note(&Event::LeftOver(id("begun")));
+    let waits = ask(&mut requests, named("a"));
+    requests.answer();
+    requests.wait(gone("b"));
+    requests.wait(gone("c"));
+    requests.begin();
+    let together = Selection::Named(["b", "c"].map(id).into());
+    assert_eq!(requests.selections(), [named("begun"), named("a"), together], "the oldest first");
+    requests.note(&failed("a"));
+    requests.answer();
+    assert_eq!(names(waits), ["a"]);
+}
+
+#[test]
+fn a_pass_that_could_not_go_on_leaves_nothing_to_the_next() {
+    let mut requests = Requests::default();
+    let refused = ask(&mut requests, Selection::All);
+    requests.begin();
+    requests.note(&failed("a"));
+    requests.note(&Event::LeftOver(id("b")));
+    requests.refuse(&NotRefreshed::ShuttingDown);
+    drop(refused);
+    let next = ask(&mut requests, Selection::All);
+    requests.begin();
+    requests.note(&failed("c"));
+    requests.answer();
+    assert_eq!(names(next), ["c"]);
+}
