@@ -34,6 +34,7 @@ mod stories;
 mod thingsboard;
 mod tokens;
 mod unheard;
+mod unset;
 mod world;
 
 use std::sync::Mutex;
