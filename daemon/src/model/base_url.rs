@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 /// A usable `tb_url`: `http` or `https`, a host, perhaps a path prefix; no user info, query or fragment.
@@ -70,9 +71,28 @@ impl BaseUrl {
         Ok(Self(url))
     }
 
-    /// Its text in one form, whatever form the row gave it: two rows with the same text mean the same server and path.
-    pub fn as_str(&self) -> &str {
-        self.0.as_str()
+    /// Scheme, host, port and path in one form, whatever form the row gave them: two rows with the same text mean the same
+    /// server.
+    pub fn identity(&self) -> String {
+        let port = self.0.port().map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}://{}{port}{}", self.0.scheme(), self.host(), self.path())
+    }
+
+    /// The same without scheme and port.
+    pub fn host_and_path(&self) -> String {
+        format!("{}{}", self.host(), self.path())
+    }
+
+    /// The host in lower case and punycode, as the parser leaves it, without the dot that ends a fully qualified name.
+    fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default().trim_end_matches('.')
+    }
+
+    /// The path with percent signs decoded once, `//` made one and no `/` at its end; the parser has resolved `.` and `..`.
+    fn path(&self) -> String {
+        let decoded = percent_decode_str(self.0.path()).decode_utf8_lossy();
+        let parts = decoded.split('/').filter(|part| !part.is_empty() && *part != ".");
+        parts.fold(String::new(), |path, part| format!("{path}/{part}"))
     }
 
     /// The address of an endpoint; `path` has no slash at its beginning.
@@ -89,7 +109,7 @@ impl BaseUrl {
 
     /// Which server it is.
     pub fn host_key(&self) -> HostKey {
-        let name = format!("{}://{}", self.0.scheme(), self.0.host_str().unwrap_or_default());
+        let name = format!("{}://{}", self.0.scheme(), self.host());
         HostKey(match self.0.port() {
             Some(port) => format!("{name}:{port}").into(),
             None => name.into(),
@@ -121,6 +141,21 @@ mod tests {
         assert_ne!(key("http://tb.example:81"), key("http://tb.example"));
         assert_eq!(key("https://TB.example/a").to_string(), "https://tb.example");
         assert_eq!(key("https://tb.example:8443/a").to_string(), "https://tb.example:8443");
+    }
+
+    #[test]
+    fn spellings_of_one_server_have_one_identity() {
+        let identity = |text: &str| BaseUrl::parse(text).unwrap().identity();
+        for text in [
+            "https://tb.example/iot/a",
+            "https://TB.example.:443//iot/./x/../a/",
+            "https://tb.example/%69ot/a",
+        ] {
+            assert_eq!(identity(text), "https://tb.example/iot/a", "{text}");
+        }
+        assert_eq!(identity("http://b\u{fc}ro.example:8080/"), "http://xn--bro-hoa.example:8080");
+        assert_ne!(identity("https://tb.example/a%252f"), identity("https://tb.example/a%2f"), "decoded once");
+        assert_eq!(BaseUrl::parse("http://tb.example.:81").unwrap().host_key().as_str(), "http://tb.example:81");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::{BaseUrl, Secret};
+use super::Secret;
 
 /// The id of a customer as text, whatever type its column has. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,7 +29,7 @@ impl fmt::Display for CustomerId {
     }
 }
 
-/// What a login needs. Two rows with equal credentials are the same account.
+/// What a login needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The ThingsBoard server, trimmed: the row's own or the configured fallback. Not yet checked.
@@ -38,15 +38,6 @@ pub struct Credentials {
     pub username: String,
     /// The password.
     pub password: Secret,
-}
-
-impl Credentials {
-    /// Whether both are one account with the same password. Two spellings of one URL are the same account.
-    pub fn are_of_the_account(&self, other: &Self) -> bool {
-        let base = |credentials: &Self| BaseUrl::parse(&credentials.url).ok();
-        (&self.username, &self.password) == (&other.username, &other.password)
-            && (self.url == other.url || base(self).is_some_and(|ours| base(other) == Some(ours)))
-    }
 }
 
 /// An eligible row: it has a user, a password and a URL (its own, or the fallback).

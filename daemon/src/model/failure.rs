@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::{BadUrl, CustomerId, FailureNote, NotAToken};
+use strum::{EnumIter, EnumString, IntoStaticStr};
+
+use super::{BadUrl, NotAToken};
 
 /// Why a renewal failed. Its `Display` is the sentence for the operator; it holds nothing that a server sent except
 /// where a variant says so.
@@ -12,9 +14,6 @@ pub enum Failure {
     /// Wrong password or unknown user.
     #[error("ThingsBoard says \"Invalid username or password\"")]
     CredentialsRejected,
-    /// A 401 that is not ThingsBoard's own: better parked than locked.
-    #[error("the server refused the login (HTTP 401)")]
-    Unauthorized,
     /// The user is disabled; checked before the password.
     #[error("ThingsBoard says that the user's account is not active")]
     AccountDisabled,
@@ -30,22 +29,23 @@ pub enum Failure {
     /// The login needs a second factor.
     #[error("ThingsBoard asks for a second factor, which a daemon does not have")]
     SecondFactorRequired,
-    /// Not tried: another customer with the same credentials was refused, and a second try could lock the account.
-    #[error("{message}")]
-    SharedAccount {
-        /// What the other one was refused for.
+    /// Not sent: ThingsBoard has rejected these credentials before, perhaps for another row.
+    #[error("ThingsBoard has rejected this user name and password before; they are not sent again")]
+    RejectedBefore {
+        /// What ThingsBoard said to them.
         kind: FailureKind,
-        /// What was said to the other one, and who that is.
-        message: String,
     },
-    /// Not tried: another customer with the same credentials got no clear answer, and waits. What the server made of the
-    /// password is not known.
-    #[error("{message}")]
-    SharedDoubt {
-        /// What came of the other one's attempt.
-        kind: FailureKind,
-        /// The same in words, and who that is.
-        message: String,
+    /// Not sent: so many passwords that ThingsBoard may have counted as wrong were sent to the account.
+    #[error(
+        "{}, and one more could lock the account",
+        match charges {
+            1 => "a password that ThingsBoard may have counted as wrong was sent to this account".to_owned(),
+            charges => format!("{charges} passwords that ThingsBoard may have counted as wrong were sent to this account"),
+        }
+    )]
+    AttemptsExhausted {
+        /// How many.
+        charges: u8,
     },
     /// HTTP 429.
     #[error("ThingsBoard limits the rate of requests (HTTP 429)")]
@@ -59,9 +59,15 @@ pub enum Failure {
         /// The HTTP status.
         status: u16,
     },
-    /// No connection, or it broke before an answer came.
+    /// No connection. Nothing was sent.
     #[error("the server cannot be reached: {why}")]
     Unreachable {
+        /// What the operating system or TLS said, printable and short.
+        why: String,
+    },
+    /// The connection broke after the request was sent, or began to be sent.
+    #[error("the connection broke before an answer came: {why}")]
+    Interrupted {
         /// What the operating system or TLS said, printable and short.
         why: String,
     },
@@ -105,6 +111,9 @@ pub enum Unexpected {
         /// Where to, without query and fragment, printable and short.
         location: String,
     },
+    /// A 401 that is not in ThingsBoard's words.
+    #[error("the server answered HTTP 401, but not in ThingsBoard's words: a proxy in front of it asks for a login of its own")]
+    ProxyLogin,
     /// A status that a login does not have.
     #[error("the server answered HTTP {status}, which is not an answer to a login")]
     Status {
@@ -126,10 +135,12 @@ pub enum Unexpected {
 }
 
 /// The kind of a failure, for programs and for the records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 #[allow(missing_docs, reason = "each is explained at the variant of Failure of that name")]
 pub enum FailureKind {
     CredentialsRejected,
+    AttemptsExhausted,
     AccountDisabled,
     AccountLocked,
     PasswordExpired,
@@ -147,63 +158,20 @@ pub enum FailureKind {
 }
 
 impl Failure {
-    /// What `other`, with the same credentials, was refused for.
-    pub fn shared(other: &CustomerId, note: &FailureNote) -> Self {
-        let message = if note.consecutive == 0 {
-            // It was not tried itself either, and says who was.
-            note.message.clone()
-        } else {
-            Self::tried_for(other, &note.message)
-        };
-        Self::SharedAccount { kind: note.kind, message }
-    }
-
-    /// This failure, for the others that have the same credentials as `id`, who was refused.
-    pub fn for_others(&self, id: &CustomerId) -> Self {
-        Self::SharedAccount { kind: self.kind(), message: Self::tried_for(id, &self.to_string()) }
-    }
-
-    /// This failure, which leaves open what the server made of the password, for the others that have the same credentials
-    /// as `id`.
-    pub fn in_doubt_for_others(&self, id: &CustomerId) -> Self {
-        Self::doubt(id, self.kind(), &self.to_string())
-    }
-
-    /// The same, as it was noted.
-    pub fn shared_doubt(other: &CustomerId, note: &FailureNote) -> Self {
-        Self::doubt(other, note.kind, &note.message)
-    }
-
-    fn doubt(id: &CustomerId, kind: FailureKind, message: &str) -> Self {
-        let message = format!("{message} (for customer {id}, whose row has the same URL, user and password)");
-        Self::SharedDoubt { kind, message }
-    }
-
-    /// What a customer is told that was not asked because of it.
-    pub fn for_the_untried(&self) -> String {
-        match self {
-            Self::SharedDoubt { message, .. } => format!("not asked yet: {message}"),
-            other => format!("not asked yet, because of others on the same server: {other}"),
-        }
-    }
-
-    fn tried_for(id: &CustomerId, message: &str) -> String {
-        format!("{message} (tried once, for customer {id}, whose row had the same URL, user and password)")
-    }
-
     /// Its kind.
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::CredentialsRejected | Self::Unauthorized => FailureKind::CredentialsRejected,
+            Self::CredentialsRejected => FailureKind::CredentialsRejected,
+            Self::AttemptsExhausted { .. } => FailureKind::AttemptsExhausted,
             Self::AccountDisabled => FailureKind::AccountDisabled,
             Self::AccountLocked => FailureKind::AccountLocked,
             Self::PasswordExpired => FailureKind::PasswordExpired,
             Self::PasswordViolatesPolicy => FailureKind::PasswordViolatesPolicy,
             Self::SecondFactorRequired => FailureKind::SecondFactorRequired,
-            Self::SharedAccount { kind, .. } | Self::SharedDoubt { kind, .. } => *kind,
+            Self::RejectedBefore { kind } => *kind,
             Self::RateLimited { .. } => FailureKind::RateLimited,
             Self::ServerError { .. } => FailureKind::ServerError,
-            Self::Unreachable { .. } => FailureKind::Unreachable,
+            Self::Unreachable { .. } | Self::Interrupted { .. } => FailureKind::Unreachable,
             Self::Timeout { .. } => FailureKind::Timeout,
             Self::UnexpectedResponse(_) => FailureKind::UnexpectedResponse,
             Self::BadUrl(_) => FailureKind::BadUrl,
@@ -215,53 +183,48 @@ impl Failure {
 
     /// Whether trying again without a change is useless or dangerous, so that the customer is parked.
     pub fn is_permanent(&self) -> bool {
-        match self {
-            Self::CredentialsRejected
-            | Self::Unauthorized
-            | Self::AccountDisabled
-            | Self::AccountLocked
-            | Self::PasswordExpired
-            | Self::PasswordViolatesPolicy
-            | Self::SecondFactorRequired
-            | Self::SharedAccount { .. }
-            | Self::UnexpectedResponse(Unexpected::Redirect { .. })
-            | Self::BadUrl(_)
-            | Self::InsecureUrl
-            | Self::TokenTooLong { .. } => true,
-            Self::SharedDoubt { .. }
-            | Self::RateLimited { .. }
-            | Self::ServerError { .. }
-            | Self::Unreachable { .. }
-            | Self::Timeout { .. }
-            | Self::UnexpectedResponse(
-                Unexpected::Status { .. }
-                | Unexpected::NotJson
-                | Unexpected::NoToken
-                | Unexpected::NotAToken(_)
-                | Unexpected::TooLong,
-            )
-            | Self::Database { .. } => false,
-        }
+        self.kind().is_permanent()
     }
 }
 
 impl FailureKind {
-    /// Whether a permanent failure of this kind is the server's answer to URL, user and password, and so holds for every
-    /// row that has the same.
-    pub fn is_about_the_account(self) -> bool {
+    /// Whether trying again without a change is useless or dangerous, so that the customer is parked.
+    pub fn is_permanent(self) -> bool {
         match self {
             Self::CredentialsRejected
+            | Self::AttemptsExhausted
             | Self::AccountDisabled
             | Self::AccountLocked
             | Self::PasswordExpired
             | Self::PasswordViolatesPolicy
             | Self::SecondFactorRequired
-            // A redirect; other unexpected answers are not permanent.
-            | Self::UnexpectedResponse => true,
+            | Self::BadUrl
+            | Self::InsecureUrl
+            | Self::TokenTooLong => true,
             Self::RateLimited
             | Self::ServerError
             | Self::Unreachable
             | Self::Timeout
+            | Self::UnexpectedResponse
+            | Self::Database => false,
+        }
+    }
+
+    /// Whether it parks the customer, but ThingsBoard counts nothing: then the password is tried once a day.
+    pub fn is_tried_daily(self) -> bool {
+        match self {
+            Self::AccountDisabled
+            | Self::PasswordExpired
+            | Self::PasswordViolatesPolicy
+            | Self::SecondFactorRequired => true,
+            Self::CredentialsRejected
+            | Self::AttemptsExhausted
+            | Self::AccountLocked
+            | Self::RateLimited
+            | Self::ServerError
+            | Self::Unreachable
+            | Self::Timeout
+            | Self::UnexpectedResponse
             | Self::BadUrl
             | Self::InsecureUrl
             | Self::TokenTooLong
@@ -269,59 +232,32 @@ impl FailureKind {
         }
     }
 
-    /// All of them.
-    pub const ALL: [Self; 15] = [
-        Self::CredentialsRejected,
-        Self::AccountDisabled,
-        Self::AccountLocked,
-        Self::PasswordExpired,
-        Self::PasswordViolatesPolicy,
-        Self::SecondFactorRequired,
-        Self::RateLimited,
-        Self::ServerError,
-        Self::Unreachable,
-        Self::Timeout,
-        Self::UnexpectedResponse,
-        Self::BadUrl,
-        Self::InsecureUrl,
-        Self::TokenTooLong,
-        Self::Database,
-    ];
+    /// Whether the ledger decides when it ends: until then the password is not sent.
+    pub fn is_the_ledgers(self) -> bool {
+        matches!(self, Self::CredentialsRejected | Self::AccountLocked | Self::AttemptsExhausted)
+    }
 
     /// The name in the records, the log and the protocol.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CredentialsRejected => "credentials_rejected",
-            Self::AccountDisabled => "account_disabled",
-            Self::AccountLocked => "account_locked",
-            Self::PasswordExpired => "password_expired",
-            Self::PasswordViolatesPolicy => "password_violates_policy",
-            Self::SecondFactorRequired => "second_factor_required",
-            Self::RateLimited => "rate_limited",
-            Self::ServerError => "server_error",
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "timeout",
-            Self::UnexpectedResponse => "unexpected_response",
-            Self::BadUrl => "bad_url",
-            Self::InsecureUrl => "insecure_url",
-            Self::TokenTooLong => "token_too_long",
-            Self::Database => "database",
-        }
+        self.into()
     }
 
     /// The kind with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+        name.parse().ok()
     }
 
-    /// What to do about it: where to mend what.
+    /// What to do about it, and where.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::CredentialsRejected => {
                 "Trying again could lock the account. Correct tb_username or tb_password in the customer's row; the change is picked up by itself."
             }
+            Self::AttemptsExhausted => {
+                "Check in ThingsBoard that tb_username and tb_password of every row with this user are right, then send it once more: tbctl refresh --force ID."
+            }
             Self::AccountDisabled => {
-                "In ThingsBoard, on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins), press Enable User Account, then refresh this customer by name. If tb_username should be another one, correct it in the customer's row."
+                "In ThingsBoard, on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins), press Enable User Account, or, for a user who was never activated, Display activation link. It is tried once a day, or at once with tbctl refresh ID. If tb_username should be another one, correct it in the customer's row."
             }
             Self::AccountLocked => {
                 "First correct tb_password in the customer's row. Then, in ThingsBoard, an administrator must press Enable User Account on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins); after that, refresh this customer by name."
@@ -368,11 +304,13 @@ impl FailureKind {
 
 #[cfg(test)]
 mod tests {
+    use strum::IntoEnumIterator;
+
     use super::*;
 
     #[test]
     fn names_are_unique_and_read_back() {
-        for kind in FailureKind::ALL {
+        for kind in FailureKind::iter() {
             assert_eq!(FailureKind::from_name(kind.as_str()), Some(kind));
         }
         assert_eq!(FailureKind::from_name("nonsense"), None);
@@ -381,20 +319,13 @@ mod tests {
     /// Whatever has no end by itself names the column to mend, or the page of ThingsBoard and what to do afterwards.
     #[test]
     fn a_remedy_says_where_to_mend_what() {
-        for kind in FailureKind::ALL {
+        for kind in FailureKind::iter() {
             let remedy = kind.remedy();
             let names_a_place = ["tb_url", "tb_username", "tb_password", "tbtoken", "ThingsBoard (", "page"];
             assert!(names_a_place.iter().any(|place| remedy.contains(place)), "{kind:?}: {remedy}");
-            let goes_on = ["by itself", "refresh this customer by name", "as soon as", "tb_url"];
+            let goes_on = ["by itself", "refresh this customer by name", "as soon as", "tb_url", "tbctl refresh"];
             assert!(goes_on.iter().any(|words| remedy.contains(words)), "{kind:?}: {remedy}");
             assert!(remedy.ends_with('.') && remedy.is_ascii(), "{remedy}");
         }
-    }
-
-    #[test]
-    fn a_redirect_parks_but_a_login_page_does_not() {
-        let redirect = Unexpected::Redirect { location: "https://x.example".into() };
-        assert!(Failure::UnexpectedResponse(redirect).is_permanent());
-        assert!(!Failure::UnexpectedResponse(Unexpected::NotJson).is_permanent());
     }
 }

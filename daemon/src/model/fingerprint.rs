@@ -30,16 +30,16 @@ impl FingerprintKey {
     /// The fingerprint of these credentials. Two spellings of one URL have the same: they are the same account.
     pub fn fingerprint(&self, credentials: &Credentials) -> Fingerprint {
         let mut context = hmac::Context::with_key(&self.key);
-        let base = BaseUrl::parse(&credentials.url);
-        let url = base.as_ref().map_or(&*credentials.url, BaseUrl::as_str);
-        for part in [url, &*credentials.username, credentials.password.expose()] {
+        let server = BaseUrl::parse(&credentials.url).map(|base| base.identity());
+        let server = server.as_deref().unwrap_or(&credentials.url);
+        for part in [server, &*credentials.username, credentials.password.expose()] {
             // The length before each part keeps ("ab", "c") and ("a", "bc") apart.
             context.update(&(part.len() as u64).to_le_bytes());
             context.update(part.as_bytes());
         }
-        // Half of it tells credentials apart as well and takes half the room.
-        let tag = context.sign();
-        Fingerprint(STANDARD_NO_PAD.encode(tag.as_ref().get(..16).unwrap_or(tag.as_ref())))
+        let mut half = [0; Fingerprint::BYTES];
+        half.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
+        Fingerprint(half)
     }
 }
 
@@ -55,20 +55,29 @@ impl fmt::Debug for FingerprintKey {
     }
 }
 
-/// A keyed hash (HMAC-SHA-256, cut to 128 bits) of URL, user and password. Without the key it is of no use for
+/// A keyed hash (HMAC-SHA-256, cut to 128 bits) of server, user and password. Without the key it is of no use for
 /// guessing a password.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Fingerprint(String);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; Self::BYTES]);
 
 impl Fingerprint {
-    /// A fingerprint that was stored as this text.
-    pub fn from_text(text: String) -> Self {
-        Self(text)
+    /// Half of the hash tells credentials apart as well and takes half the room.
+    const BYTES: usize = 16;
+
+    /// The fingerprint that [`to_text`](Self::to_text) wrote; none for any other text.
+    pub fn from_text(text: &str) -> Option<Self> {
+        STANDARD_NO_PAD.decode(text).ok()?.try_into().map(Self).ok()
     }
 
     /// Its text, for the store.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn to_text(self) -> String {
+        STANDARD_NO_PAD.encode(self.0)
+    }
+
+    /// One that is made of a number.
+    #[cfg(test)]
+    pub(crate) fn numbered(number: u128) -> Self {
+        Self(number.to_be_bytes())
     }
 }
 
@@ -85,11 +94,9 @@ mod tests {
     fn each_part_and_the_key_count() {
         let key = FingerprintKey::new(&[7; 32]);
         let base = key.fingerprint(&credentials("u", "n", "p"));
-        assert_eq!(
-            base.as_str(),
-            "tGPP1FUodnKkKfRMm4Ag7A",
-            "records of earlier versions hold it: another one would free everyone who is parked"
-        );
+        assert_eq!(base.to_text(), "tGPP1FUodnKkKfRMm4Ag7A", "stored ones must stay recognizable");
+        assert_eq!(Fingerprint::from_text(&base.to_text()), Some(base));
+        assert_eq!(Fingerprint::from_text("abc"), None);
         assert_eq!(base, key.fingerprint(&credentials("u", "n", "p")));
         for other in [credentials("x", "n", "p"), credentials("u", "x", "p"), credentials("u", "n", "x")] {
             assert_ne!(base, key.fingerprint(&other));

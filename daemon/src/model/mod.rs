@@ -1,5 +1,6 @@
 //! The things that the product is about: customers, credentials, tokens, failures. Pure: no I/O, no clock.
 
+mod account;
 mod base_url;
 mod customer;
 mod expiry;
@@ -11,6 +12,7 @@ mod secret;
 mod skew;
 mod token;
 
+pub use account::AccountKey;
 pub use base_url::{BadUrl, BaseUrl, HostKey};
 pub use customer::{Credentials, Customer, CustomerId, Row};
 pub use expiry::{Lifetime, TokenStatus, window_of};

@@ -28,12 +28,11 @@ pub struct FailureNote {
     pub message: String,
     /// Whether it parks the customer.
     pub permanent: bool,
-    /// Failed attempts since the last success; none if it was not tried itself, but another customer with the same
-    /// credentials was.
+    /// Failed attempts since the last success; none if the password was never sent for it.
     pub consecutive: u32,
     /// When the last of them failed.
     pub at: DateTime<Utc>,
-    /// Not to be tried before this; none when permanent.
+    /// Not to be tried before this; none for a customer that is parked until something changes.
     pub next_attempt_at: Option<DateTime<Utc>>,
     /// The credentials that failed. Other credentials are a new story.
     pub fingerprint: Fingerprint,

@@ -1,6 +1,7 @@
 //! Where the customers' rows and the daemon's records are: the seam between the engine and a database.
 
 pub mod facts;
+mod ledger;
 pub mod mssql;
 pub mod schema;
 pub mod sqlite;
@@ -8,6 +9,8 @@ mod timestamp;
 
 use std::future::Future;
 use std::sync::Arc;
+
+pub use ledger::{AccountRow, Forget, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
 use crate::model::{Customer, FingerprintKey, Record, Renewal};
 
@@ -27,6 +30,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// Keeps records, each in place of the one before. Where the side table may not be made this does nothing.
     fn record(&self, batch: Vec<Record>) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Reads the accounts of the ledger that have changed since `since`; all of them without it, or if the ledger is another
+    /// one or an older state of the one that it names. Makes the ledger where there is none.
+    fn read_ledger(&self, since: Option<Stamp>)
+    -> impl Future<Output = Result<LedgerRead, StoreError>> + Send;
+
+    /// Writes accounts of the ledger in one transaction that is durable when this returns: each only over the version that it
+    /// names, and all of them only to the ledger of the stamp. After an error it may have been written or not.
+    fn write_ledger(
+        &self,
+        write: LedgerWrite,
+    ) -> impl Future<Output = Result<LedgerWritten, StoreError>> + Send;
 }
 
 /// Which records [`Store::read`] should bring.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use serde::Deserialize;
 
-use super::NotRenewed;
+use super::{NotRenewed, Probe};
 use crate::model::{Failure, Grant, Secret, Token, Unexpected};
 
 /// An answer as it came.
@@ -44,6 +44,10 @@ struct Bad {
     error_code: Option<i64>,
 }
 
+/// `ThingsboardErrorCode`: authentication failed.
+const AUTHENTICATION: i64 = 10;
+/// `ThingsboardErrorCode`: the token has expired.
+const JWT_TOKEN_EXPIRED: i64 = 11;
 /// `ThingsboardErrorCode`: the credentials have expired.
 const CREDENTIALS_EXPIRED: i64 = 15;
 /// `ThingsboardErrorCode`: the password violates the policy.
@@ -69,15 +73,39 @@ pub(super) fn read_renewal(answer: &Answer) -> Result<Grant, NotRenewed> {
         Ok(grant) => Ok(grant),
         // "Invalid Refresh Token scope" comes as an internal error (500/2).
         Err(Failure::ServerError { status: 500 }) if error_body(answer).is_some_and(is_token_scope) => {
-            Err(NotRenewed::Refused)
+            Err(NotRenewed::Refused { is_outdated: false })
+        }
+        Err(Failure::UnexpectedResponse(Unexpected::ProxyLogin)) if is_about_the_token(answer) => {
+            Err(NotRenewed::Refused { is_outdated: is_outdated(answer) })
         }
         Err(
             failure @ (Failure::RateLimited { .. }
             | Failure::ServerError { .. }
             | Failure::UnexpectedResponse(_)),
         ) => Err(NotRenewed::Failed(failure)),
-        Err(_) => Err(NotRenewed::Refused),
+        Err(_) => Err(NotRenewed::Refused { is_outdated: is_outdated(answer) }),
     }
+}
+
+/// What the answer to a probe means.
+pub(super) fn read_probe(answer: &Answer) -> Probe {
+    match read_login(answer) {
+        Err(Failure::CredentialsRejected) => Probe::Good,
+        Err(failure @ (Failure::ServerError { .. } | Failure::RateLimited { .. })) => Probe::Bad(failure),
+        Err(failure) => Probe::NoVerdict(failure),
+        // No server lets a user in that does not exist.
+        Ok(_) => Probe::NoVerdict(Failure::UnexpectedResponse(Unexpected::NotJson)),
+    }
+}
+
+/// Whether a 401 is in ThingsBoard's shape and about a token: `Token has expired` (401/11), `Token is outdated` (401/10).
+fn is_about_the_token(answer: &Answer) -> bool {
+    error_body(answer).is_some_and(|bad| matches!(bad.error_code, Some(AUTHENTICATION | JWT_TOKEN_EXPIRED)))
+}
+
+fn is_outdated(answer: &Answer) -> bool {
+    let message = error_body(answer).and_then(|bad| bad.message);
+    message.is_some_and(|message| message.contains("outdated"))
 }
 
 fn is_token_scope(bad: Bad) -> bool {
@@ -99,11 +127,13 @@ fn read_grant(answer: &Answer) -> Result<Grant, Failure> {
 }
 
 fn read_unauthorized(answer: &Answer) -> Failure {
-    let Some(bad) = error_body(answer) else { return Failure::Unauthorized };
+    let proxy_login = Failure::UnexpectedResponse(Unexpected::ProxyLogin);
+    let Some(bad) = error_body(answer) else { return proxy_login };
     let message = bad.message.unwrap_or_default();
     match bad.error_code {
         Some(CREDENTIALS_EXPIRED) => Failure::PasswordExpired,
         Some(PASSWORD_VIOLATION) => Failure::PasswordViolatesPolicy,
+        Some(code) if code != AUTHENTICATION => proxy_login,
         // All others share code 10; only the message tells them apart.
         _ if message.contains("is locked") => Failure::AccountLocked,
         _ if message.contains("is not active") => Failure::AccountDisabled,
@@ -112,7 +142,7 @@ fn read_unauthorized(answer: &Answer) -> Failure {
         {
             Failure::CredentialsRejected
         }
-        _ => Failure::Unauthorized,
+        _ => proxy_login,
     }
 }
 

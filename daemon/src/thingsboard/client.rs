@@ -9,12 +9,15 @@ use reqwest::{Certificate, Proxy, Response, redirect};
 use serde::Serialize;
 
 use super::answer::{self, Answer};
-use super::{Logins, NotRenewed};
+use super::{Logins, NotRenewed, Probe};
 use crate::model::{BaseUrl, Credentials, Failure, Grant, Secret};
 use crate::text;
 
 /// The most that is read of an answer. ThingsBoard's own has about 1,500 bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Where a password is sent, below the server's base URL.
+const LOGIN: &str = "api/auth/login";
 
 /// How long a connection is kept for the next login of a pass.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -165,7 +168,9 @@ impl Client {
         if error.is_timeout() {
             return Failure::Timeout { after: self.request_timeout };
         }
-        Failure::Unreachable { why: innermost_cause(&error.without_url()) }
+        let was_sent = !error.is_connect();
+        let why = innermost_cause(&error.without_url());
+        if was_sent { Failure::Interrupted { why } } else { Failure::Unreachable { why } }
     }
 }
 
@@ -207,10 +212,25 @@ fn innermost_cause(error: &reqwest::Error) -> String {
 }
 
 impl Logins for Client {
-    async fn login(&self, base: &BaseUrl, credentials: &Credentials) -> Result<Grant, Failure> {
+    async fn login(
+        &self,
+        base: &BaseUrl,
+        credentials: &Credentials,
+        within: Duration,
+    ) -> Result<Grant, Failure> {
         let body = LoginBody { username: &credentials.username, password: credentials.password.expose() };
-        let answer = self.post(base, "api/auth/login", &body, self.request_timeout).await;
+        let answer = self.post(base, LOGIN, &body, within.min(self.request_timeout)).await;
         answer::read_login(&answer.map_err(|error| self.failure(error))?)
+    }
+
+    async fn probe(&self, base: &BaseUrl) -> Probe {
+        let username = format!("tbtokend-probe-{:016x}@probe.invalid", rand::random::<u64>());
+        let password = format!("{:032x}", rand::random::<u128>());
+        let body = LoginBody { username: &username, password: &password };
+        match self.post(base, LOGIN, &body, self.request_timeout).await {
+            Ok(answer) => answer::read_probe(&answer),
+            Err(error) => Probe::Bad(self.failure(error)),
+        }
     }
 
     async fn renew(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, NotRenewed> {
