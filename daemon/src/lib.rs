@@ -91,6 +91,12 @@ pub async fn run(config: Config, process: Process) -> Result<(), StartError> {
     }
 }
 
+/// How this process is called beside its charges in the ledger: the machine and the process.
+fn daemon_name() -> Arc<str> {
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    format!("{}:{}", host.as_deref().unwrap_or("localhost"), std::process::id()).into()
+}
+
 /// Wires the parts together and waits for their end.
 async fn serve<S: Store>(
     config: Config,
@@ -109,6 +115,7 @@ async fn serve<S: Store>(
         limits: config.limits,
         autostart: config.autostart,
         seed: rand::random(),
+        name: daemon_name(),
     });
     telemetry::running(&config.control.path);
     if !Clock::is_credible(clock.now()) {

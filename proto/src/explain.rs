@@ -225,14 +225,18 @@ pub fn risk(customer: &Customer) -> String {
     let risk = match customer.failure.as_ref().map(|failure| failure.kind) {
         Some(FailureKind::CredentialsRejected | FailureKind::AccountLocked) => {
             "One more wrong password counts at ThingsBoard and could lock the account for good. Try only if \
-             tb_password was corrected, or if the user was mended in ThingsBoard."
+             tb_password was corrected, or if the user was corrected in ThingsBoard."
+        }
+        Some(FailureKind::AttemptsExhausted) => {
+            "This sends one password more than the budget allows. If it is wrong, it could lock the account for good. \
+             Check in ThingsBoard first that tb_username and tb_password are right."
         }
         Some(
             FailureKind::AccountDisabled
             | FailureKind::PasswordExpired
             | FailureKind::PasswordViolatesPolicy
             | FailureKind::SecondFactorRequired,
-        ) => "It sends the password once more and fails again unless the user was mended in ThingsBoard.",
+        ) => "This sends the password again. Correct the user in ThingsBoard first.",
         Some(
             FailureKind::RateLimited
             | FailureKind::ServerError
@@ -245,7 +249,7 @@ pub fn risk(customer: &Customer) -> String {
             | FailureKind::Database
             | FailureKind::Unknown,
         )
-        | None => "It fails again unless the cause was mended.",
+        | None => "It fails again unless the cause was corrected.",
     };
     format!("{why} {risk}")
 }

@@ -115,6 +115,9 @@ pub struct Refresh {
     /// Everyone who is not parked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
+    /// Send passwords again that ThingsBoard has rejected, and one more than the budget allows; only with `customers`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
     /// Whether the answer comes when the pass is over (the default) or at once.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub wait: bool,
@@ -122,7 +125,7 @@ pub struct Refresh {
 
 impl Default for Refresh {
     fn default() -> Self {
-        Self { customers: None, all: false, wait: true }
+        Self { customers: None, all: false, force: false, wait: true }
     }
 }
 
@@ -199,6 +202,9 @@ fn parse_fields(fields: serde_json::Map<String, Value>) -> Result<Request, Refus
     match &request {
         Request::Refresh(Refresh { customers: Some(_), all: true, .. }) => {
             Err(bad("refresh takes either customers or all, not both".to_owned()))
+        }
+        Request::Refresh(Refresh { customers: None, force: true, .. }) => {
+            Err(bad("force goes with customers: name those whose passwords are to be sent again".to_owned()))
         }
         Request::Refresh(Refresh { customers: Some(ids), .. }) if ids.is_empty() => {
             Err(bad("customers is empty; leave it out to renew whoever is due".to_owned()))

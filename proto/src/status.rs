@@ -192,8 +192,7 @@ pub struct Failure {
     pub remedy: String,
     /// When the last attempt failed.
     pub at: DateTime<Utc>,
-    /// Failed attempts since the last success; 0 if it was not tried itself, but another customer with the same URL, user
-    /// and password was, or its server did not answer others.
+    /// Failed attempts since the last success; 0 if its password was never sent for it.
     pub consecutive: u32,
     /// Whether trying again is useless or dangerous: the customer is parked.
     pub permanent: bool,
@@ -205,6 +204,8 @@ pub struct Failure {
 pub enum FailureKind {
     /// ThingsBoard does not accept user and password.
     CredentialsRejected,
+    /// So many passwords that ThingsBoard may have counted as wrong were sent to the account that no other is sent by itself.
+    AttemptsExhausted,
     /// The ThingsBoard user is disabled.
     AccountDisabled,
     /// ThingsBoard has disabled the user after too many wrong passwords.

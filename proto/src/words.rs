@@ -57,6 +57,7 @@ impl FailureKind {
     pub fn short(self) -> &'static str {
         match self {
             Self::CredentialsRejected => "wrong password",
+            Self::AttemptsExhausted => "attempts exhausted",
             Self::AccountDisabled => "user disabled",
             Self::AccountLocked => "user locked",
             Self::PasswordExpired => "password expired",

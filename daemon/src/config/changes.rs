@@ -6,13 +6,14 @@ use std::fmt;
 use toml::{Table, Value};
 
 /// The keys that a running daemon takes over.
-const TAKEN_OVER: [&str; 7] = [
+const TAKEN_OVER: [&str; 8] = [
     "log.level",
     "schedule.interval",
     "schedule.refresh_window",
     "schedule.token_lifetime",
     "thingsboard.max_in_flight",
     "thingsboard.max_in_flight_per_host",
+    "thingsboard.wrong_password_budget",
     "thingsboard.require_https",
 ];
 

@@ -22,7 +22,7 @@ pub use error::ConfigError;
 
 use crate::control::Binding;
 use crate::engine::pass::Limits;
-use crate::engine::plan::Policy;
+use crate::engine::policy::Policy;
 use crate::store::mssql::Settings;
 use crate::telemetry::Target;
 use crate::thingsboard::ClientSettings;

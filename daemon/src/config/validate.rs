@@ -9,7 +9,7 @@ use super::file::{Control, Settings, Thingsboard};
 use super::{Config, ConfigError, Environment, Keys, StoreConfig, bad, delta, mssql};
 use crate::control::Binding;
 use crate::engine::pass::{LONGEST_REQUEST, Limits, budget};
-use crate::engine::plan::Policy;
+use crate::engine::policy::Policy;
 use crate::model::{BaseUrl, Lifetime};
 use crate::telemetry;
 use crate::text::with_causes;
@@ -21,6 +21,7 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
         window: delta(positive("schedule.refresh_window", &settings.schedule.refresh_window)?),
         lifetime: lifetime(&settings.schedule.token_lifetime)?,
         require_https: settings.thingsboard.require_https,
+        wrong_password_budget: wrong_password_budget(settings.thingsboard.wrong_password_budget)?,
     };
     let log_target = telemetry::Target::from_name(&settings.log.target)
         .ok_or_else(|| bad("log.target", &settings.log.target, "use auto, stderr or journald"))?;
@@ -213,7 +214,14 @@ fn limits(thingsboard: &Thingsboard, request_timeout: Duration) -> Result<Limits
     let in_flight = number("thingsboard.max_in_flight", thingsboard.max_in_flight, 10_000)?;
     let per_host = number("thingsboard.max_in_flight_per_host", thingsboard.max_in_flight_per_host, 1_000)?;
     let per_host = u32::try_from(per_host).unwrap_or(u32::MAX);
-    Ok(Limits { in_flight, per_host, budget: budget(request_timeout) })
+    Ok(Limits { in_flight, per_host, budget: budget(request_timeout), request_timeout })
+}
+
+fn wrong_password_budget(value: i64) -> Result<u8, ConfigError> {
+    u8::try_from(value).ok().filter(|budget| (1..=5).contains(budget)).ok_or_else(|| {
+        let why = "use a number from 1 to 5, below the one at which ThingsBoard locks an account";
+        bad("thingsboard.wrong_password_budget", &value.to_string(), why)
+    })
 }
 
 /// The settings as a file, with `***` where a secret is or may be.

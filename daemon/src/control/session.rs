@@ -1,6 +1,5 @@
 //! What one client asks and is told.
 
-use std::collections::HashSet;
 use std::io;
 
 use tbtoken_proto as proto;
@@ -9,7 +8,7 @@ use super::outgoing::Outgoing;
 use super::server::Access;
 use crate::clock::Clock;
 use crate::engine::handle::Handle;
-use crate::engine::plan::Selection;
+use crate::engine::plan::{Named, Selection};
 use crate::engine::view;
 use crate::model::CustomerId;
 
@@ -74,7 +73,10 @@ impl Session {
 
     async fn refresh(&self, refresh: proto::Refresh) -> Result<proto::Reply, proto::Refusal> {
         let selection = match (refresh.customers, refresh.all) {
-            (Some(ids), _) => Selection::Named(ids.into_iter().map(CustomerId::new).collect::<HashSet<_>>()),
+            (Some(ids), _) => Selection::Named(Named {
+                ids: ids.into_iter().map(CustomerId::new).collect(),
+                with_force: refresh.force,
+            }),
             (None, true) => Selection::All,
             (None, false) => Selection::DueNow,
         };
@@ -95,7 +97,7 @@ impl Session {
 
     /// Who does not wait still learns at once that a name is wrong, as far as the table is known.
     fn refuse_unknown(&self, selection: &Selection) -> Result<(), proto::Refusal> {
-        let Selection::Named(ids) = selection else { return Ok(()) };
+        let Selection::Named(Named { ids, .. }) = selection else { return Ok(()) };
         let snapshot = self.handle.snapshot();
         let mut unknown: Vec<&str> =
             ids.iter().map(CustomerId::as_str).filter(|id| !snapshot.contains(id)).collect();

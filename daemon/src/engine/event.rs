@@ -1,13 +1,14 @@
 //! The facts that change what is known: what a pass reports, what the store says, what an operator does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::plan::Trigger;
+use super::deferral::Deferral;
+use super::policy::Trigger;
 use crate::model::{CustomerId, Failure, HostKey, Record, Renewal, Secret, Skew};
-use crate::store::{StoreError, Table};
-use crate::thingsboard::gate::GateState;
+use crate::store::{LedgerRead, StoreError, Table};
+use crate::thingsboard::gate::Breaker;
 
 /// One fact. When it happened is said beside it.
 #[derive(Debug)]
@@ -18,6 +19,19 @@ pub enum Event {
     TableRead(Table),
     /// The table could not be read.
     TableUnreadable(StoreError),
+    /// The ledger was read.
+    LedgerRead {
+        /// What was read.
+        read: LedgerRead,
+        /// When, by the machine's own time.
+        seen: Instant,
+    },
+    /// The store's ledger was found to be another one; what is known here is written back.
+    LedgerReplaced,
+    /// The ledger could not be read or written: no password is sent.
+    LedgerFailed(StoreError),
+    /// The ledger was written.
+    LedgerWritten,
     /// A pass began.
     PassStarted {
         /// Why.
@@ -67,15 +81,15 @@ pub enum Event {
     RefreshTokenRefused(CustomerId),
     /// Not tried in this pass after all.
     Deferred {
-        /// Who.
+        /// The customer.
         id: CustomerId,
-        /// What was seen of its server, if that is the reason.
-        why: Option<Failure>,
+        /// Why.
+        why: Deferral,
     },
     /// The pass has lasted long enough; this one's turn comes in the next, at once.
     LeftOver(CustomerId),
     /// A server answers again, or for the first time.
-    HostBack(HostKey),
+    ServerRecovered(HostKey),
     /// A server is asked in another way than before.
     GateMoved {
         /// Which.
@@ -83,7 +97,7 @@ pub enum Event {
         /// How many logins it gets at a time at most.
         limit: u32,
         /// Whether it is asked at all.
-        gate: GateState,
+        breaker: Breaker,
     },
     /// A pass ended.
     PassFinished,

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::outcome::{NotRefreshed, Refreshed};
 use super::pass::Limits;
-use super::plan::{Policy, Selection};
+use super::plan::Selection;
+use super::policy::Policy;
 use super::view::Snapshot;
-use crate::model::{CustomerId, FailureKind};
-use chrono::{DateTime, Utc};
 
 /// How many orders may wait.
 const QUEUE: usize = 128;
@@ -41,31 +41,6 @@ pub struct Steered {
     pub already: bool,
     /// What is known now.
     pub snapshot: Arc<Snapshot>,
-}
-
-/// What a manual refresh did: each customer that it was about.
-pub type Refreshed = Vec<(CustomerId, Outcome)>;
-
-/// What became of one customer in a manual refresh.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The new token is in the table and ends then.
-    Renewed(DateTime<Utc>),
-    /// It failed.
-    Failed(FailureKind, String),
-    /// It was not tried, or nothing had to be written.
-    Skipped(String),
-}
-
-/// Why a manual refresh did not take place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotRefreshed {
-    /// These are not in the table, or not eligible.
-    Unknown(Vec<CustomerId>),
-    /// The table cannot be read.
-    StoreUnavailable(String),
-    /// The daemon is about to end.
-    ShuttingDown,
 }
 
 /// The scheduler is gone: the daemon is about to end.

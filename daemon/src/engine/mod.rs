@@ -1,12 +1,15 @@
-//! The heart: when to renew, whom, and what is known of it.
+//! The heart: when to renew, which customers, and what is known of them.
 
-pub mod accounts;
 pub mod backoff;
+pub mod credentials;
+pub mod deferral;
 pub mod event;
 pub mod handle;
 pub mod history;
+pub mod outcome;
 pub mod pass;
 pub mod plan;
+pub mod policy;
 pub mod scheduler;
 pub mod state;
 pub mod view;

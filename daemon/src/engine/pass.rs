@@ -1,4 +1,5 @@
-//! Carries a plan out: logs in, saves in batches, reports what happens. It decides nothing about who is due.
+//! Carries a plan out: charges and logs in, saves in batches, reports what happens. It decides nothing about who is due, and
+//! asks the ledger whether a password may be sent.
 
 mod queues;
 
@@ -10,23 +11,27 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use futures_util::FutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::queues::{Queues, Start};
+use self::queues::{Charge, Queues, Request, Start};
+use super::credentials::{Ledger, Outcome, Verdict};
+use super::deferral::Deferral;
 use super::event::{Event, Via};
 use super::plan::{Attempt, Plan};
 use crate::clock::Clock;
-use crate::model::{CustomerId, Failure, Grant, HostKey, Lifetime, Renewal, Skew};
-use crate::store::{Saved, Store, StoreError};
+use crate::model::{BaseUrl, CustomerId, Failure, Grant, HostKey, Lifetime, Renewal, Skew};
+use crate::store::{LedgerRead, LedgerWritten, Saved, Store, StoreError};
 use crate::thingsboard::gate::{Gate, Signal, Ticket};
-use crate::thingsboard::{Logins, NotRenewed};
+use crate::thingsboard::{Logins, NotRenewed, Probe};
 
 /// The most tokens that one call of the store is given.
 const BATCH: usize = 100;
 
-/// How long a pass may last: whoever becomes due meanwhile waits for its end. With some time to look at the table that stays
+/// How long a pass may last: customers that become due meanwhile wait for its end. With some time for the poll that stays
 /// below the half minute that a token of a minute leaves.
 const LONGEST: Duration = Duration::from_secs(22);
 
@@ -37,6 +42,9 @@ pub const LONGEST_REQUEST: Duration = Duration::from_secs(20);
 pub fn budget(request_timeout: Duration) -> Duration {
     LONGEST.saturating_sub(request_timeout).max(LONGEST - LONGEST_REQUEST)
 }
+
+/// A password is not sent when less than this is left of its time.
+const SHORTEST_LOGIN: Duration = Duration::from_millis(200);
 
 /// How long logins in flight may take after the order to stop; then they are given up.
 const GRACE: Duration = Duration::from_millis(2500);
@@ -50,6 +58,8 @@ pub struct Limits {
     pub per_host: u32,
     /// How long a pass begins new ones: see [`budget`].
     pub budget: Duration,
+    /// How long after its charge a password may still be under way.
+    pub request_timeout: Duration,
 }
 
 /// What a pass works with.
@@ -65,8 +75,10 @@ pub struct Tools<S, L> {
     pub lifetime: Lifetime,
     /// How many logins at a time.
     pub limits: Limits,
-    /// Whether servers that rest or were given up are asked again; not when the pass only goes on with the one before.
+    /// Whether servers that rest or are down are asked again; not when the pass only goes on with the one before.
     pub is_new_wake: bool,
+    /// For the numbers of charges.
+    pub seed: u64,
     /// The order to begin nothing new.
     pub stop: CancellationToken,
 }
@@ -74,14 +86,15 @@ pub struct Tools<S, L> {
 /// The gates of all servers; they live from pass to pass.
 pub type Gates = BTreeMap<HostKey, Gate>;
 
-/// Carries `plan` out, reports every fact to `events`, and gives the gates back.
+/// Carries `plan` out, reports every fact to `events`, and gives gates and ledger back.
 pub async fn run<S: Store, L: Logins>(
     tools: Tools<S, L>,
     events: mpsc::Sender<Event>,
-    plan: Plan,
+    mut plan: Plan,
     mut gates: Gates,
-) -> Gates {
-    let queues = Queues::new(plan.attempts, plan.accounts);
+    ledger: Ledger,
+) -> (Gates, Ledger) {
+    let queues = Queues::new(&mut plan);
     for host in queues.hosts() {
         let gate = gates.entry(host.clone()).or_insert_with(|| Gate::new(tools.limits.per_host));
         gate.allow(tools.limits.per_host);
@@ -95,9 +108,14 @@ pub async fn run<S: Store, L: Logins>(
         events,
         queues,
         in_flight: BTreeMap::new(),
+        charging: Vec::new(),
         obtained: plan.saves.into(),
         store_error: None,
+        has_ledger_failed: false,
+        checks_ledger: plan.checks_ledger,
         gates,
+        ledger,
+        rng: StdRng::seed_from_u64(tools.seed),
         ends_at: Instant::now() + tools.limits.budget,
     };
     for event in moved {
@@ -106,37 +124,60 @@ pub async fn run<S: Store, L: Logins>(
     for (id, failure) in plan.refused {
         pass.report(Event::Failed { id, failure }).await;
     }
+    for id in plan.conflicting {
+        pass.report(Event::Deferred { id, why: Deferral::DifferentPasswords }).await;
+    }
     pass.carry_out().await;
-    pass.gates
+    (pass.gates, pass.ledger)
 }
 
 struct Pass<'a, S, L> {
     tools: &'a Tools<S, L>,
     events: mpsc::Sender<Event>,
     queues: Queues,
-    /// Who is asked for now: since when, and whether with the password.
-    in_flight: BTreeMap<CustomerId, (Instant, Via)>,
+    /// The requests under way: since when, and what they send.
+    in_flight: BTreeMap<CustomerId, (Instant, InFlight)>,
+    /// Passwords whose charge is not in the store yet.
+    charging: Vec<(Request, Charge)>,
     /// Tokens that wait to be saved.
     obtained: VecDeque<Renewal>,
-    /// Why the store cannot be written, once that is seen: then nobody new is asked for a token.
+    /// Why the store cannot be written, once that is seen: then no new token is asked for.
     store_error: Option<StoreError>,
+    /// The ledger could not be written: then no password is sent.
+    has_ledger_failed: bool,
+    /// Whether the ledger is to be written though nothing has changed, to see that it is still there.
+    checks_ledger: bool,
     gates: Gates,
-    /// From then on nobody new is asked for a token.
+    ledger: Ledger,
+    rng: StdRng,
+    /// From then on no new token is asked for.
     ends_at: Instant,
+}
+
+/// What a request under way sends.
+enum InFlight {
+    RefreshToken,
+    Password { host: usize, attempt: Box<Attempt>, charge: Charge },
 }
 
 /// How the gate of a server stands, as a fact.
 fn moved(host: &HostKey, gates: &Gates) -> Option<Event> {
     let gate = gates.get(host)?;
-    Some(Event::GateMoved { host: host.clone(), limit: gate.limit(), gate: gate.state() })
+    Some(Event::GateMoved { host: host.clone(), limit: gate.limit(), breaker: gate.breaker() })
 }
 
 /// A request that has ended.
-struct Login {
+enum Ended {
+    Attempt(Box<EndedAttempt>),
+    Probe { host: usize, probe: Probe },
+}
+
+struct EndedAttempt {
     host: usize,
     ticket: Ticket,
     attempt: Attempt,
-    via: Via,
+    /// The charge of a password; none for a refresh token.
+    charge: Option<Charge>,
     latency: Duration,
     result: Result<Grant, NotRenewed>,
 }
@@ -144,26 +185,40 @@ struct Login {
 type Saving<'a> =
     Pin<Box<dyn Future<Output = (Arc<Vec<Renewal>>, Result<Vec<Saved>, StoreError>)> + Send + 'a>>;
 
+/// A call for the ledger.
+type Writing<'a> = Pin<Box<dyn Future<Output = LedgerCall> + Send + 'a>>;
+
+/// A call for the ledger that has ended.
+enum LedgerCall {
+    /// A write, and the passwords that wait for it.
+    Wrote(Vec<(Request, Charge)>, Result<LedgerWritten, StoreError>),
+    /// The ledger was replaced, and is read as a whole.
+    Read(Result<LedgerRead, StoreError>),
+}
+
+type Asking<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + Send + 'a>>>;
+
 impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     async fn carry_out(&mut self) {
         let tools = self.tools;
-        let mut logins = FuturesUnordered::new();
+        let mut asking: Asking<'a> = FuturesUnordered::new();
         let mut saving: Option<Saving<'a>> = None;
+        let mut writing: Option<Writing<'a>> = None;
         let mut give_up: Option<Instant> = None;
         // Tokens of earlier passes go first: that they can be saved shows that others can.
         let mut may_ask = self.obtained.is_empty();
         loop {
             let may_begin = may_ask && give_up.is_none() && self.store_error.is_none();
             if may_begin && Instant::now() < self.ends_at {
-                while logins.len() < tools.limits.in_flight {
-                    let Some(start) = self.next_start().await else { break };
-                    logins.push(ask(&*tools.logins, start));
-                }
+                self.begin(&mut asking).await;
+            }
+            if writing.is_none() {
+                writing = self.call_ledger(give_up.is_some());
             }
             if saving.is_none() && self.store_error.is_none() && !self.obtained.is_empty() {
                 saving = Some(self.save());
             }
-            if logins.is_empty() && saving.is_none() {
+            if asking.is_empty() && saving.is_none() && writing.is_none() {
                 break;
             }
             tokio::select! {
@@ -172,53 +227,199 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 () = tools.stop.cancelled(), if give_up.is_none() => {
                     give_up = Some(Instant::now() + GRACE);
                 }
-                () = at(give_up), if !logins.is_empty() => {
+                () = at(give_up), if !asking.is_empty() => {
                     // An answer that is here counts.
-                    while let Some(Some(login)) = logins.next().now_or_never() {
-                        self.ended(login).await;
+                    while let Some(Some(ended)) = asking.next().now_or_never() {
+                        self.ended(ended).await;
                     }
-                    logins.clear();
+                    asking.clear();
                     self.give_up().await;
+                }
+                call = finish(&mut writing) => {
+                    writing = None;
+                    match call {
+                        LedgerCall::Wrote(charged, result) => {
+                            self.ledger_written(charged, result, give_up.is_some(), &mut asking).await;
+                        }
+                        LedgerCall::Read(result) => self.ledger_read(result).await,
+                    }
                 }
                 (batch, result) = finish(&mut saving) => {
                     saving = None;
                     self.saved(&batch, result).await;
                     may_ask = true;
                 }
-                Some(login) = logins.next() => self.ended(login).await,
+                Some(ended) = asking.next() => self.ended(ended).await,
             }
         }
         self.leave_the_rest(give_up.is_some()).await;
     }
 
-    /// The next request, if one may be sent now.
-    async fn next_start(&mut self) -> Option<Start> {
-        let mut facts = Vec::new();
-        let start = self.queues.next(&mut self.gates, &mut facts);
-        for fact in facts {
-            self.report(fact).await;
+    /// Begins what may begin now. Passwords wait for their charge.
+    async fn begin(&mut self, asking: &mut Asking<'a>) {
+        let logins = &*self.tools.logins;
+        while self.in_flight.len() + self.charging.len() < self.tools.limits.in_flight {
+            let mut facts = Vec::new();
+            let (rng, now) = (&mut self.rng, Instant::now().into_std());
+            let start =
+                self.queues.next(&mut self.gates, &mut self.ledger, || rng.random(), now, &mut facts);
+            for fact in facts {
+                self.report(fact).await;
+            }
+            match start {
+                None => break,
+                Some(Start::Probe { host, base }) => asking.push(Box::pin(probe(logins, host, base))),
+                Some(Start::Refresh(request)) => {
+                    let id = request.attempt.customer.id.clone();
+                    self.in_flight.insert(id.clone(), (Instant::now(), InFlight::RefreshToken));
+                    self.report(Event::Attempting(id)).await;
+                    asking.push(Box::pin(refresh(logins, request)));
+                }
+                Some(Start::Login(request, charge)) => {
+                    self.report(Event::Attempting(request.attempt.customer.id.clone())).await;
+                    self.charging.push((request, charge));
+                }
+            }
         }
-        let start = start?;
-        let id = start.attempt.customer.id.clone();
-        self.in_flight.insert(id.clone(), (Instant::now(), via(&start.attempt)));
-        self.report(Event::Attempting(id)).await;
-        Some(start)
     }
 
-    async fn ended(&mut self, login: Login) {
-        let Login { host, ticket, attempt, via, latency, result } = login;
+    /// The next call for the ledger, if one is needed: it writes outcomes, and the charges of passwords to be sent.
+    fn call_ledger(&mut self, is_stopping: bool) -> Option<Writing<'a>> {
+        if is_stopping || self.has_ledger_failed {
+            self.return_unwritten_charges();
+        }
+        if self.has_ledger_failed {
+            return None;
+        }
+        let store = Arc::clone(&self.tools.store);
+        if self.ledger.must_be_read() {
+            return Some(Box::pin(async move { LedgerCall::Read(store.read_ledger(None).await) }));
+        }
+        let must_check = std::mem::take(&mut self.checks_ledger);
+        let Some(write) = self.ledger.next_write(self.tools.clock.now(), must_check) else {
+            self.return_unwritten_charges();
+            return None;
+        };
+        let charged = std::mem::take(&mut self.charging);
+        Some(Box::pin(async move { LedgerCall::Wrote(charged, store.write_ledger(write).await) }))
+    }
+
+    /// Passwords whose charge is not written yet are not sent any more.
+    fn return_unwritten_charges(&mut self) {
+        for (request, charge) in std::mem::take(&mut self.charging) {
+            self.settle(request.host, &request.attempt, charge, Outcome::NotSent, None);
+            self.cancel(request);
+        }
+    }
+
+    /// The charges are in the store, or not: then their passwords are not sent.
+    async fn ledger_written(
+        &mut self,
+        charged: Vec<(Request, Charge)>,
+        result: Result<LedgerWritten, StoreError>,
+        is_stopping: bool,
+        asking: &mut Asking<'a>,
+    ) {
+        let unmade = match result {
+            Ok(written) => {
+                if !matches!(written, LedgerWritten::Replaced) {
+                    self.report(Event::LedgerWritten).await;
+                }
+                self.ledger.written(written, Instant::now().into_std())
+            }
+            Err(error) => {
+                self.ledger_failed(error).await;
+                self.ledger.write_failed()
+            }
+        };
+        let logins = &*self.tools.logins;
+        for (request, charge) in charged {
+            let left = self.tools.limits.request_timeout.saturating_sub(Instant::now().into_std().saturating_duration_since(charge.at));
+            if unmade.contains(&charge.number) {
+                if let Some(host) = self.queues.host(request.host) {
+                    self.ledger.cancel(host);
+                }
+                self.cancel(request);
+            } else if is_stopping || left < SHORTEST_LOGIN {
+                self.settle(request.host, &request.attempt, charge, Outcome::NotSent, None);
+                self.cancel(request);
+            } else {
+                let id = request.attempt.customer.id.clone();
+                let (host, attempt) = (request.host, Box::new(request.attempt.clone()));
+                let password = InFlight::Password { host, attempt, charge: charge.clone() };
+                self.in_flight.insert(id, (Instant::now(), password));
+                asking.push(Box::pin(login(logins, request, charge, left)));
+            }
+        }
+    }
+
+    async fn ledger_read(&mut self, result: Result<LedgerRead, StoreError>) {
+        match result {
+            Ok(read) => {
+                self.ledger.take_in(&read, Instant::now().into_std());
+                self.report(Event::LedgerReplaced).await;
+            }
+            Err(error) => self.ledger_failed(error).await,
+        }
+    }
+
+    /// Without the ledger no password is sent, and tokens that were obtained are saved all the same.
+    async fn ledger_failed(&mut self, error: StoreError) {
+        self.has_ledger_failed = true;
+        self.queues.ledger_failed();
+        self.report(Event::LedgerFailed(error)).await;
+    }
+
+    /// A password was not sent after all; its customer's turn comes again.
+    fn cancel(&mut self, request: Request) {
+        let gate = self.queues.host(request.host).and_then(|host| self.gates.get_mut(host));
+        if let Some(gate) = gate {
+            gate.cancel();
+        }
+        self.queues.not_charged(request.host, request.attempt);
+    }
+
+    /// Notes in the ledger what came of a password.
+    fn settle(
+        &mut self,
+        host: usize,
+        attempt: &Attempt,
+        charge: Charge,
+        outcome: Outcome,
+        failure: Option<&Failure>,
+    ) {
+        let Some(host) = self.queues.host(host) else { return };
+        let (kind, now) = (failure.map(Failure::kind), Instant::now().into_std());
+        self.ledger.settle(attempt.account, host, charge.number, charge.send, outcome, kind, now);
+    }
+
+    async fn ended(&mut self, ended: Ended) {
+        match ended {
+            Ended::Attempt(ended) => self.attempt_ended(*ended).await,
+            Ended::Probe { host, probe } => self.probed(host, probe).await,
+        }
+    }
+
+    async fn attempt_ended(&mut self, ended: EndedAttempt) {
+        let EndedAttempt { host, ticket, attempt, charge, latency, result } = ended;
         let id = attempt.customer.id.clone();
         self.in_flight.remove(&id);
         let failure = match &result {
             Err(NotRenewed::Failed(failure)) => Some(failure),
-            Ok(_) | Err(NotRenewed::Refused) => None,
+            Ok(_) | Err(NotRenewed::Refused { .. }) => None,
         };
-        self.tell_the_gate(host, ticket, failure).await;
-        if via == Via::Login {
-            self.queues.answered(attempt.account, &id, failure);
+        let via = if charge.is_some() { Via::Login } else { Via::RefreshToken };
+        if let Some(charge) = charge {
+            self.settle(host, &attempt, charge, Outcome::of(failure), failure);
+            let refresh_token = result.as_ref().ok().and_then(|grant| grant.refresh_token.as_ref());
+            self.queues.settled(host, &attempt, refresh_token);
         }
+        self.tell_the_gate(host, Some(ticket), signal(failure), failure).await;
         match result {
             Ok(Grant { token, refresh_token }) => {
+                if via == Via::RefreshToken {
+                    self.ledger.refresh_worked(&attempt.account, &attempt.customer.credentials.username);
+                }
                 let now = self.tools.clock.now();
                 let took = TimeDelta::from_std(latency).unwrap_or_default();
                 let skew = Skew::measure(token.issued_at(), now, took);
@@ -229,43 +430,69 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 self.report(Event::Obtained { renewal, refresh_token, via, latency, skew }).await;
             }
             Err(NotRenewed::Failed(failure)) => self.report(Event::Failed { id, failure }).await,
-            Err(NotRenewed::Refused) => {
+            Err(NotRenewed::Refused { is_outdated }) => {
+                if is_outdated {
+                    self.ledger.refresh_outdated(&attempt.account, &attempt.customer.credentials.username);
+                }
                 self.queues.again_with_password(host, attempt);
                 self.report(Event::RefreshTokenRefused(id)).await;
             }
         }
     }
 
-    async fn tell_the_gate(&mut self, host: usize, ticket: Ticket, failure: Option<&Failure>) {
+    async fn probed(&mut self, host: usize, probe: Probe) {
+        let (verdict, signal, failure) = match probe {
+            Probe::Good => (Verdict::Good, Signal::Well, None),
+            Probe::Bad(failure) => (Verdict::Bad, Signal::Dead, Some(failure)),
+            Probe::NoVerdict(failure) => (Verdict::None, Signal::Foreign, Some(failure)),
+        };
+        if let Some(key) = self.queues.host(host) {
+            self.ledger.probed(key, verdict, Instant::now().into_std());
+        }
+        self.queues.probed(host, verdict, failure.as_ref());
+        self.tell_the_gate(host, None, signal, failure.as_ref()).await;
+    }
+
+    /// Tells the gate what a request says about the server; without a ticket it was a probe.
+    async fn tell_the_gate(
+        &mut self,
+        host: usize,
+        ticket: Option<Ticket>,
+        signal: Signal,
+        failure: Option<&Failure>,
+    ) {
         let Some(key) = self.queues.host(host).cloned() else { return };
         let Some(gate) = self.gates.get_mut(&key) else { return };
-        let before = (gate.limit(), gate.state());
-        let signal = signal(failure);
-        gate.leave(ticket, signal);
-        let has_moved = before != (gate.limit(), gate.state());
-        let is_back = gate.take_news();
+        let before = (gate.limit(), gate.breaker());
+        match ticket {
+            Some(ticket) => gate.leave(ticket, signal),
+            None => gate.probed(signal),
+        }
+        let has_moved = before != (gate.limit(), gate.breaker());
+        let has_recovered = gate.take_recovery();
         if signal != Signal::Well {
             self.queues.trouble(host, failure);
         }
         if let Some(event) = moved(&key, &self.gates).filter(|_| has_moved) {
             self.report(event).await;
         }
-        if is_back {
-            self.report(Event::HostBack(key)).await;
+        if has_recovered {
+            self.report(Event::ServerRecovered(key)).await;
         }
     }
 
-    /// Requests that are still unanswered when the process must end. Whether the server has counted a password is not
-    /// known: that is recorded, so that the next start does not send it again at once.
+    /// Requests that are still unanswered when the process must end. Whether the server has counted a password is not known.
     async fn give_up(&mut self) {
-        for (id, (since, via)) in std::mem::take(&mut self.in_flight) {
-            let event = match via {
-                Via::Login => {
+        for (id, (since, request)) in std::mem::take(&mut self.in_flight) {
+            let event = match request {
+                InFlight::Password { host, attempt, charge } => {
                     let after =
                         Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(0));
-                    Event::Failed { id, failure: Failure::Timeout { after } }
+                    let failure = Failure::Timeout { after };
+                    self.settle(host, &attempt, charge, Outcome::Unanswered, Some(&failure));
+                    Event::Failed { id, failure }
                 }
-                Via::RefreshToken => Event::Deferred { id, why: None },
+                InFlight::RefreshToken => Event::Deferred { id, why: Deferral::CutShort },
             };
             self.report(event).await;
         }
@@ -317,30 +544,47 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     }
 }
 
-/// With the refresh token if there is one.
-fn via(attempt: &Attempt) -> Via {
-    if attempt.refresh_token.is_some() { Via::RefreshToken } else { Via::Login }
-}
-
-/// Sends one request and waits for its end.
-async fn ask<L: Logins>(logins: &L, Start { host, ticket, attempt }: Start) -> Login {
-    let via = via(&attempt);
+/// Sends a refresh token and waits for the answer.
+async fn refresh<L: Logins>(logins: &L, Request { host, ticket, attempt }: Request) -> Ended {
     let began = Instant::now();
     let result = match &attempt.refresh_token {
         Some(refresh_token) => logins.renew(&attempt.base, refresh_token).await,
-        None => {
-            let login = logins.login(&attempt.base, &attempt.customer.credentials);
-            login.await.map_err(NotRenewed::Failed)
-        }
+        None => Err(NotRenewed::Refused { is_outdated: false }),
     };
-    Login { host, ticket, attempt, via, latency: began.elapsed(), result }
+    let latency = began.elapsed();
+    Ended::Attempt(Box::new(EndedAttempt { host, ticket, attempt, charge: None, latency, result }))
 }
 
-/// What the outcome of a login says about the server.
+/// Sends a password, whose charge is in the store, and waits for the answer.
+async fn login<L: Logins>(
+    logins: &L,
+    Request { host, ticket, attempt }: Request,
+    charge: Charge,
+    within: Duration,
+) -> Ended {
+    let began = Instant::now();
+    let result = logins.login(&attempt.base, &attempt.customer.credentials, within).await;
+    let result = result.map_err(NotRenewed::Failed);
+    let (latency, charge) = (began.elapsed(), Some(charge));
+    Ended::Attempt(Box::new(EndedAttempt { host, ticket, attempt, charge, latency, result }))
+}
+
+/// Probes a server.
+async fn probe<L: Logins>(logins: &L, host: usize, base: BaseUrl) -> Ended {
+    Ended::Probe { host, probe: logins.probe(&base).await }
+}
+
+/// What the outcome of a request says about the server.
 fn signal(failure: Option<&Failure>) -> Signal {
     match failure {
-        Some(Failure::Unreachable { .. } | Failure::Timeout { .. }) => Signal::Dead,
-        Some(Failure::RateLimited { .. } | Failure::ServerError { .. }) => Signal::Strained,
+        Some(
+            Failure::Unreachable { .. }
+            | Failure::Interrupted { .. }
+            | Failure::Timeout { .. }
+            | Failure::ServerError { .. },
+        ) => Signal::Dead,
+        Some(Failure::RateLimited { .. }) => Signal::Strained,
+        Some(Failure::UnexpectedResponse(_)) => Signal::Foreign,
         _ => Signal::Well,
     }
 }
@@ -362,10 +606,10 @@ fn outcome_event(renewal: &Renewal, outcome: Saved) -> Event {
     }
 }
 
-/// Waits for the save under way, if there is one.
-async fn finish(saving: &mut Option<Saving<'_>>) -> (Arc<Vec<Renewal>>, Result<Vec<Saved>, StoreError>) {
-    match saving {
-        Some(saving) => saving.await,
+/// Waits for the call of the store under way, if there is one.
+async fn finish<T>(call: &mut Option<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> T {
+    match call {
+        Some(call) => call.await,
         None => std::future::pending().await,
     }
 }

@@ -24,9 +24,11 @@ use self::manual::Requests;
 use self::recorder::Recorder;
 use self::wakes::Wakes;
 use super::event::Event;
-use super::handle::{Command, Ends, Handle, NotRefreshed, Steered};
+use super::credentials;
+use super::handle::{Command, Ends, Handle, Steered};
+use super::outcome::NotRefreshed;
 use super::pass::{Gates, Limits};
-use super::plan::{Policy, Trigger};
+use super::policy::{Policy, Trigger};
 use super::state::State;
 use super::view::{Identity, LastRun, Loop, Snapshot};
 use crate::clock::{Clock, SetBack};
@@ -58,8 +60,10 @@ pub struct Parts<S, L> {
     pub limits: Limits,
     /// Whether the loop runs from the start.
     pub autostart: bool,
-    /// The seed of the dice.
+    /// The seed of all randomness.
     pub seed: u64,
+    /// The name of this daemon, which stands beside its charges in the ledger.
+    pub name: Arc<str>,
 }
 
 /// The loop.
@@ -96,6 +100,8 @@ pub struct Scheduler<S, L> {
     planned_at: Option<DateTime<Utc>>,
     /// Set once the process is to end; the loop ends then at the latest.
     deadline: Option<Instant>,
+    /// Whether it was seen at the end of the process that the store's ledger knows all that is known here.
+    has_checked_ledger: bool,
 }
 
 /// Everything that can happen to the loop.
@@ -118,7 +124,13 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let identity = Identity { pid: std::process::id(), started_at: now, store: parts.store.describe() };
         // Above every number of the process before, which counted from its own start and much slower than this.
         let start = u64::try_from(now.timestamp_millis()).unwrap_or(0) * 1000;
-        let state = State::new(parts.policy.clone(), start);
+        let ledger = credentials::Settings {
+            budget: parts.policy.wrong_password_budget,
+            interval: interval(&parts.policy),
+            request_timeout: parts.limits.request_timeout,
+            daemon: parts.name,
+        };
+        let state = State::new(parts.policy.clone(), start, ledger);
         let cycle = Loop { running: parts.autostart, refreshing: false, next_run_at: None, last_run: None };
         let first = Snapshot::new(&state, &cycle, &identity, &parts.policy, None, now);
         let (handle, Ends { commands, snapshots }) = Handle::new(first);
@@ -148,6 +160,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             status_change: None,
             planned_at: None,
             deadline: None,
+            has_checked_ledger: false,
         };
         (scheduler, handle)
     }
@@ -242,6 +255,9 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             Input::Deadline => {}
         }
         self.record();
+        if self.deadline.is_some() && self.job.is_idle() && !self.has_checked_ledger {
+            self.check_ledger();
+        }
         self.log();
     }
 
@@ -279,7 +295,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     /// Whether nothing is left that would be lost.
     fn is_at_rest(&self) -> bool {
         let nothing_to_record = self.recorder.is_held() || !self.state.has_unrecorded();
-        self.job.is_idle() && self.recorder.is_idle() && nothing_to_record
+        self.job.is_idle() && self.has_checked_ledger && self.recorder.is_idle() && nothing_to_record
     }
 
     fn show(&mut self) -> Arc<Snapshot> {

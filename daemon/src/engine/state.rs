@@ -2,57 +2,52 @@
 
 mod adopting;
 mod clock;
+mod customers;
 mod entry;
 mod failing;
 mod health;
 mod hosts;
 mod records;
-mod refusals;
 mod renewing;
 mod table;
+mod verdict;
 mod waiting;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use chrono::{DateTime, Utc};
 
-pub use entry::{Entry, Known};
+use customers::Customers;
+pub use entry::Entry;
 use health::{Health, Use};
 pub use hosts::{Host, Hosts};
-use records::Unwritten;
-use refusals::Refusals;
-use waiting::{Back, Unheard};
+pub use verdict::{DAILY, Verdict};
 
+use super::credentials::{self, Ledger};
 use super::event::Event;
 use super::history::{History, Notice, NoticeKind};
-use super::plan::Policy;
-use crate::model::{
-    Credentials, CustomerId, Failure, FailureNote, Fingerprint, FingerprintKey, Record, TokenStatus,
-};
-use crate::store::{RowProblem, StoreError};
+use super::policy::Policy;
+use crate::model::{CustomerId, Failure, FingerprintKey, HostKey, Record, TokenStatus};
+use crate::store::{LedgerPlace, RowProblem, StoreError};
 
-/// Everything that the daemon knows. The scheduler owns it; nobody else changes it.
+/// Everything that the daemon knows. The scheduler owns it; nothing else changes it.
 #[derive(Debug)]
 pub struct State {
     policy: Policy,
-    entries: BTreeMap<CustomerId, Entry>,
-    /// Turns with every look at the table: entries that bear the other one have lost their row.
+    customers: Customers,
+    /// Turns with every poll: entries that bear the other one have lost their row.
     mark: bool,
     hosts: Hosts,
-    refusals: Refusals,
-    unheard: Unheard,
-    back: Back,
+    ledger: Ledger,
+    ledger_place: Option<LedgerPlace>,
+    /// Servers that answer again, and since when; customers that wait for them are looked for once, at the end of the pass.
+    recovered: BTreeMap<HostKey, DateTime<Utc>>,
     key: Option<FingerprintKey>,
-    revision: u64,
-    removed: VecDeque<(u64, CustomerId)>,
-    /// Before this revision the removals are no longer known.
-    removed_floor: u64,
     history: History,
     table_read_at: Option<DateTime<Utc>>,
     health: Health,
     told: HashSet<RowProblem>,
     told_records_lost: bool,
-    unwritten: Unwritten,
     pass: PassCounts,
     by_login: u64,
     by_refresh_token: u64,
@@ -72,68 +67,74 @@ pub struct PassCounts {
 impl State {
     /// Nothing known yet. Revisions and the numbers of notices begin at `start`, which a later process must choose
     /// higher: clients recognize a restart by it.
-    pub fn new(policy: Policy, start: u64) -> Self {
+    pub fn new(policy: Policy, start: u64, ledger: credentials::Settings) -> Self {
         Self {
             policy,
-            entries: BTreeMap::new(),
+            customers: Customers::new(start),
             mark: false,
             hosts: Hosts::default(),
-            refusals: Refusals::default(),
-            unheard: Unheard::default(),
-            back: Back::new(),
+            ledger: Ledger::new(ledger),
+            ledger_place: None,
+            recovered: BTreeMap::new(),
             key: None,
-            revision: start,
-            removed: VecDeque::new(),
-            removed_floor: start,
             history: History::starting_at(start + 1),
             table_read_at: None,
             health: Health::default(),
             told: HashSet::new(),
             told_records_lost: false,
-            unwritten: Unwritten::default(),
             pass: PassCounts::default(),
             by_login: 0,
             by_refresh_token: 0,
         }
     }
 
-    /// Other rules from now on. What they change is shown, so everyone has a new revision.
-    pub fn set_policy(&mut self, policy: Policy) {
+    /// Other rules from now on. What they change is shown, so every customer has a new revision.
+    pub fn set_policy(&mut self, policy: Policy, at: DateTime<Utc>) {
+        self.ledger.set(policy.wrong_password_budget, policy.interval.to_std().unwrap_or_default());
         self.policy = policy;
-        for entry in self.entries.values_mut() {
-            self.revision += 1;
-            entry.revision = self.revision;
-        }
+        self.customers.edit_all(at, |edit| edit.touch());
     }
 
-    /// Everyone, in the order of their ids.
+    /// All customers, in the order of their ids.
     pub fn entries(&self) -> impl Iterator<Item = (&CustomerId, &Entry)> {
-        self.entries.iter()
+        self.customers.iter()
     }
 
     /// How many customers there are.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.customers.len()
     }
 
     /// Whether there is no customer.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// One customer.
     pub fn entry(&self, id: &CustomerId) -> Option<&Entry> {
-        self.entries.get(id)
+        self.customers.get(id)
     }
 
-    /// The fingerprint of these credentials; none before the table was read.
-    pub fn fingerprint(&self, credentials: &Credentials) -> Option<Fingerprint> {
-        self.key.as_ref().map(|key| key.fingerprint(credentials))
+    /// The ledger, while no pass has it.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
-    /// Who was refused for good with these credentials, in the table or not, and with what.
-    pub fn refusal(&self, fingerprint: &Fingerprint) -> Option<(&CustomerId, &FailureNote)> {
-        self.refusals.find(fingerprint, |id| self.entries.get(id).map(|entry| &entry.record))
+    /// Lends the ledger to a pass. Until it is [given back](Self::return_ledger) nothing is known of any account; if that never
+    /// happens, it is read from the store again.
+    pub fn lend_ledger(&mut self) -> Ledger {
+        let unread = Ledger::new(self.ledger.settings().clone());
+        std::mem::replace(&mut self.ledger, unread)
+    }
+
+    /// Takes the ledger back.
+    pub fn return_ledger(&mut self, ledger: Ledger) {
+        self.ledger = ledger;
+    }
+
+    /// Where the ledger is kept, once it was read.
+    pub fn ledger_place(&self) -> Option<&LedgerPlace> {
+        self.ledger_place.as_ref()
     }
 
     /// The servers of all customers.
@@ -143,12 +144,12 @@ impl State {
 
     /// The revision of the whole: that of the latest change.
     pub fn revision(&self) -> u64 {
-        self.revision
+        self.customers.revision()
     }
 
-    /// Who left the table at which revision, oldest first, and since which revision that is complete.
+    /// Which customers left the table at which revision, oldest first, and since which revision that is complete.
     pub fn removed(&self) -> (&VecDeque<(u64, CustomerId)>, u64) {
-        (&self.removed, self.removed_floor)
+        self.customers.removed()
     }
 
     /// What happened.
@@ -188,29 +189,33 @@ impl State {
 
     /// Records that have changed and are to be written now, so many at most.
     pub fn take_unrecorded(&mut self, most: usize) -> Vec<Record> {
-        self.unwritten.take(most, |id| self.entries.get(id).map(|entry| &entry.record))
+        self.customers.take_unwritten(most)
     }
 
     /// Whether records wait to be written.
     pub fn has_unrecorded(&self) -> bool {
-        self.unwritten.is_waiting()
+        self.customers.unwritten.is_waiting()
     }
 
     /// Takes over what happened at `at`. `roll` is random in 0..1, for the spread of a back-off.
     pub fn apply(&mut self, event: Event, at: DateTime<Utc>, roll: f64) {
         match event {
-            Event::Reading => self.unwritten.reading(),
+            Event::Reading => self.customers.unwritten.reading(),
             Event::TableRead(table) => self.table_read(table, at),
             Event::TableUnreadable(error) => {
-                self.unwritten.read();
+                self.customers.unwritten.read();
                 self.store_fails(Use::Read, error, at);
             }
+            Event::LedgerRead { read, seen } => self.ledger_read(&read, seen, at),
+            Event::LedgerReplaced => self.tell_ledger_replaced(at),
+            Event::LedgerFailed(error) => self.store_fails(Use::Ledger, error, at),
+            Event::LedgerWritten => self.store_works(Use::Ledger, at),
             Event::PassStarted { trigger: _, attempts } => self.pass_started(attempts, at),
-            Event::Attempting(id) => self.attempting(&id),
+            Event::Attempting(id) => self.attempting(&id, at),
             Event::Obtained { renewal, refresh_token, via, latency, skew } => {
                 self.obtained(renewal, refresh_token, via, latency, skew, at);
             }
-            Event::RefreshTokenRefused(id) => self.refresh_token_refused(&id),
+            Event::RefreshTokenRefused(id) => self.refresh_token_refused(&id, at),
             Event::Saved { id, expiry } => self.saved(&id, expiry, at),
             Event::Superseded(id) => self.superseded(&id, at),
             Event::Failed { id, failure } => self.failed(&id, &failure, at, roll),
@@ -221,24 +226,22 @@ impl State {
                 }
                 self.store_fails(Use::Save, error, at);
             }
-            Event::Deferred { id, why } => self.deferred(&id, why),
-            Event::LeftOver(id) => self.deferred(&id, None),
-            Event::HostBack(host) => {
-                self.back.insert(host, at);
+            Event::Deferred { id, why } => self.deferred(&id, Some(why), at),
+            Event::LeftOver(id) => self.deferred(&id, None, at),
+            Event::ServerRecovered(host) => {
+                self.recovered.insert(host, at);
             }
-            Event::GateMoved { host, limit, gate } => {
-                let revision = self.revision + 1;
-                if self.hosts.gate(&host, limit, gate, revision) {
-                    self.revision = revision;
-                }
+            Event::GateMoved { host, limit, breaker } => {
+                let hosts = &mut self.hosts;
+                self.customers.stamp(|revision| hosts.gate(&host, limit, breaker, revision));
             }
             Event::PassFinished => self.pass_finished(at),
             Event::Recorded => {
-                self.unwritten.written();
+                self.customers.unwritten.written();
                 self.store_works(Use::Record, at);
             }
             Event::RecordsFailed { records, error } => {
-                self.unwritten.not_written(records, |id| self.entries.contains_key(id));
+                self.customers.not_written(records);
                 self.store_fails(Use::Record, error, at);
             }
             Event::ClockSetBack(by) => self.clock_set_back(by, at),
@@ -247,34 +250,24 @@ impl State {
         }
     }
 
-    /// Whose password is being sent, as far as is known.
-    pub fn sending_passwords(&self) -> impl Iterator<Item = &CustomerId> {
-        let sends = |entry: &&Entry| {
-            entry.attempting && entry.unsaved.is_none() && entry.usable_refresh_token().is_none()
-        };
-        self.entries.values().filter(sends).map(|entry| &entry.customer.id)
-    }
-
     /// Lets time pass: brings every status up to `now`. Says when the next one changes by itself, if one does.
     pub fn advance(&mut self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let mut expired = Vec::new();
         let mut next = None;
-        for (id, entry) in &mut self.entries {
-            let status = entry.status_at(now, self.policy.window);
-            if status != entry.status {
-                if status == TokenStatus::Expired && entry.status != TokenStatus::Missing {
-                    expired.push(id.clone());
+        let window = self.policy.window;
+        self.customers.edit_all(now, |edit| {
+            let status = edit.status_at(now, window);
+            if status != edit.status {
+                if status == TokenStatus::Expired && edit.status != TokenStatus::Missing {
+                    expired.push(edit.customer.id.clone());
                 }
-                entry.status = status;
-                self.revision += 1;
-                entry.revision = self.revision;
+                edit.status = status;
             }
-            if entry.unsaved.as_ref().is_some_and(|renewal| renewal.expiry <= now) {
-                entry.unsaved = None;
+            if edit.unsaved.as_ref().is_some_and(|renewal| renewal.expiry <= now) {
+                edit.unsaved = None;
             }
-            let change = entry.next_change(self.policy.window);
-            next = [next, change].into_iter().flatten().min();
-        }
+            next = [next, edit.next_change(window)].into_iter().flatten().min();
+        });
         for id in expired {
             let message = "its token has ended without a new one".to_owned();
             self.note(now, NoticeKind::Expired, Some(&id), message);
@@ -292,25 +285,17 @@ impl State {
 
     fn pass_finished(&mut self, at: DateTime<Utc>) {
         self.end_waits(at);
-        for entry in self.entries.values_mut().filter(|entry| entry.attempting) {
-            // Whatever cut the pass short: nobody stays "refreshing" for ever.
-            entry.attempting = false;
-            self.revision += 1;
-            entry.revision = self.revision;
-        }
+        self.customers.edit_all(at, |edit| {
+            // Whatever cut the pass short: no customer stays "refreshing" for ever.
+            if edit.attempting {
+                edit.attempting = false;
+            }
+        });
+        self.unpark_what_the_ledger_allows(at);
         let PassCounts { total, updated, errors } = self.pass;
         if total > 0 {
             let message = format!("{updated} of {total} renewed, {errors} failed");
             self.note(at, NoticeKind::PassFinished, None, message);
-        }
-    }
-
-    /// Changes an entry and gives it a new revision.
-    fn touch(&mut self, id: &CustomerId, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.entries.get_mut(id) {
-            change(entry);
-            self.revision += 1;
-            entry.revision = self.revision;
         }
     }
 

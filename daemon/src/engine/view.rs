@@ -16,7 +16,7 @@ use tbtoken_proto as proto;
 pub use self::replies::{not_refreshed, refreshed, shutting_down, unknown};
 use self::row::Row;
 use super::history::Kept;
-use super::plan::Trigger;
+use super::policy::Trigger;
 use super::state::PassCounts;
 use crate::model::CustomerId;
 

@@ -1,7 +1,7 @@
 //! How many logins one server gets at a time, and when it gets none. Pure arithmetic.
 
 /// The gate before one ThingsBoard server: a limit of logins in flight that grows while all is well and halves on
-/// trouble, and a breaker that leaves a dead server alone but for one probe a wake.
+/// trouble, and a circuit breaker that leaves a dead server alone but for one probe a wake.
 ///
 /// Only a limit that was in use grows, as with TCP's congestion window (RFC 2861): a login now and then that goes well
 /// says nothing about fifty at a time, and the server would be flooded on the day when they are all due together.
@@ -14,46 +14,39 @@ pub struct Gate {
     good: u32,
     /// The most logins that were in flight at a time in this round.
     peak: u32,
-    /// Doubling until the first trouble, then one at a time.
-    steep: bool,
+    /// Slow start, until the first trouble: the limit doubles. After that it grows by one.
+    slow_start: bool,
+    /// Nothing was heard of the server yet: one login finds out whether it answers before others are sent.
+    is_first: bool,
     /// Counts the halvings. Trouble of a login that began before the last one is the same trouble.
     epoch: u32,
     dead_in_a_row: u32,
-    news: News,
-    state: Passage,
+    recovery: Recovery,
+    breaker: Breaker,
 }
 
-/// Whether the server answers, as far as that is news for those who wait for it.
+/// Whether the server answers, as far as customers that wait for it must be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum News {
-    /// Somebody may wait for it: nothing good was heard of it yet, or since its last trouble.
+enum Recovery {
+    /// Some may wait: it has not answered yet, or not since its last trouble.
     Awaited,
-    /// It answers, and nobody was told yet.
-    Back,
-    /// None.
-    Old,
+    /// It answers, and this was not told yet.
+    Untold,
+    /// It was told.
+    Told,
 }
 
+/// The circuit breaker of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Passage {
-    Open,
-    /// Troubled even one at a time: nothing more in this wake.
+pub enum Breaker {
+    /// Logins pass, up to the limit.
+    Closed,
+    /// Logins pass one at a time, and nothing more in this wake: even one was too much.
     Resting,
-    /// Dead; `probe` says whether this wake's one probe is still to be had.
-    Broken {
-        probe: bool,
-    },
-}
-
-/// How a gate stands, for those who look at it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GateState {
-    /// It lets logins through, up to its limit.
+    /// Something else than ThingsBoard answered the probe: one request a wake finds out what it is.
+    HalfOpen,
+    /// The server is treated as down; nothing passes before a good probe.
     Open,
-    /// Troubled even one at a time: nothing more in this wake.
-    Resting,
-    /// Dead: one probe a wake.
-    Broken,
 }
 
 /// Stands for one login in flight.
@@ -62,14 +55,16 @@ pub struct Ticket {
     epoch: u32,
 }
 
-/// What a login says about the server, whatever it says about the customer.
+/// What a request says about the server, whatever it says about the customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// It answers.
+    /// ThingsBoard answers.
     Well,
-    /// It asks for less: 429 or 5xx.
+    /// Something else answers: a portal, a proxy, a page about maintenance.
+    Foreign,
+    /// It asks for less: 429.
     Strained,
-    /// It does not answer: no connection, or a time-out.
+    /// No answer of ThingsBoard: no connection, none in time, or 5xx.
     Dead,
 }
 
@@ -77,8 +72,8 @@ impl Gate {
     /// Logins in flight to begin with.
     pub const FIRST: u32 = 4;
 
-    /// Failures to connect in a row after which a server counts as dead.
-    pub const BREAKS_AFTER: u32 = 3;
+    /// Failures to get an answer in a row after which a server counts as dead.
+    pub const OPENS_AFTER: u32 = 3;
 
     /// A fresh gate that never lets more than `most` through at a time.
     pub fn new(most: u32) -> Self {
@@ -89,11 +84,12 @@ impl Gate {
             in_flight: 0,
             good: 0,
             peak: 0,
-            steep: true,
+            slow_start: true,
+            is_first: true,
             epoch: 0,
             dead_in_a_row: 0,
-            news: News::Awaited,
-            state: Passage::Open,
+            recovery: Recovery::Awaited,
+            breaker: Breaker::Closed,
         }
     }
 
@@ -103,26 +99,26 @@ impl Gate {
         self.limit = self.limit.min(self.most);
     }
 
-    /// A new wake: who rested may go on, and a dead server gets a new probe.
+    /// A new wake: a server that rested may go on. A dead one gets a new probe: see [`needs_probe`](Self::needs_probe).
     pub fn wake(&mut self) {
-        self.state = match self.state {
-            Passage::Open | Passage::Resting => Passage::Open,
-            Passage::Broken { .. } => Passage::Broken { probe: true },
+        self.breaker = match self.breaker {
+            Breaker::Closed | Breaker::Resting => Breaker::Closed,
+            Breaker::HalfOpen | Breaker::Open => Breaker::Open,
         };
+    }
+
+    /// Whether nothing passes before a probe was good.
+    pub fn needs_probe(&self) -> bool {
+        self.breaker == Breaker::Open
     }
 
     /// Whether one login more may pass now.
     pub fn has_room(&self) -> bool {
-        match self.state {
-            Passage::Open => self.in_flight < self.limit,
-            Passage::Resting => false,
-            Passage::Broken { probe } => probe && self.in_flight == 0,
+        match self.breaker {
+            Breaker::Closed => self.in_flight < if self.is_first { 1 } else { self.limit },
+            Breaker::Resting | Breaker::Open => false,
+            Breaker::HalfOpen => self.in_flight == 0,
         }
-    }
-
-    /// Whether it is doubtful that the next login gets an answer.
-    pub fn is_cautious(&self) -> bool {
-        (self.limit == 1 && self.most > 1) || matches!(self.state, Passage::Broken { .. })
     }
 
     /// Lets one login through, if there is room.
@@ -130,62 +126,76 @@ impl Gate {
         if !self.has_room() {
             return None;
         }
-        if let Passage::Broken { probe } = &mut self.state {
-            *probe = false;
-        }
         self.in_flight += 1;
         self.peak = self.peak.max(self.in_flight);
         Some(Ticket { epoch: self.epoch })
     }
 
+    /// A login that had entered was not sent.
+    pub fn cancel(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
     /// A login has ended.
     pub fn leave(&mut self, ticket: Ticket, signal: Signal) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        if signal != Signal::Well {
-            self.news = News::Awaited;
+        if self.breaker == Breaker::HalfOpen && signal != Signal::Well {
+            self.breaker = Breaker::Open;
         }
         match signal {
             Signal::Well => self.well(),
+            Signal::Foreign => self.recovery = Recovery::Awaited,
             Signal::Strained => {
-                // Whoever is dead and then says 503 is not back yet: it stays at one probe a wake.
+                self.recovery = Recovery::Awaited;
                 self.dead_in_a_row = 0;
                 self.trouble(ticket);
             }
             Signal::Dead => {
+                self.recovery = Recovery::Awaited;
                 self.dead_in_a_row = self.dead_in_a_row.saturating_add(1);
                 self.trouble(ticket);
-                self.dead();
+                if self.dead_in_a_row >= Self::OPENS_AFTER {
+                    self.breaker = Breaker::Open;
+                }
             }
         }
     }
 
-    /// Whether the server is well again after trouble, or for the first time: then who waited for it need not wait longer.
-    /// Said once.
-    pub fn take_news(&mut self) -> bool {
-        let is_back = self.news == News::Back;
+    /// A probe has ended: `Well` when ThingsBoard answered, `Foreign` when something else did.
+    pub fn probed(&mut self, signal: Signal) {
+        match signal {
+            Signal::Well => {
+                self.dead_in_a_row = 0;
+                self.is_first = false;
+                self.tell_recovery();
+                if matches!(self.breaker, Breaker::Open | Breaker::HalfOpen) {
+                    self.breaker = Breaker::Closed;
+                }
+            }
+            Signal::Foreign if self.breaker == Breaker::Open => self.breaker = Breaker::HalfOpen,
+            Signal::Foreign => {}
+            Signal::Strained | Signal::Dead => self.recovery = Recovery::Awaited,
+        }
+    }
+
+    /// Whether the server answers after trouble, or for the first time: then customers that waited for it need not wait
+    /// longer. Said once.
+    pub fn take_recovery(&mut self) -> bool {
+        let is_back = self.recovery == Recovery::Untold;
         if is_back {
-            self.news = News::Old;
+            self.recovery = Recovery::Told;
         }
         is_back
     }
 
     /// Whether nothing more can pass in this wake, however many logins end.
     pub fn is_shut(&self) -> bool {
-        match self.state {
-            Passage::Open => false,
-            Passage::Resting => true,
-            // While the probe is under way, what comes after it is open.
-            Passage::Broken { probe } => !probe && self.in_flight == 0,
-        }
+        matches!(self.breaker, Breaker::Resting | Breaker::Open)
     }
 
-    /// How it stands.
-    pub fn state(&self) -> GateState {
-        match self.state {
-            Passage::Open => GateState::Open,
-            Passage::Resting => GateState::Resting,
-            Passage::Broken { .. } => GateState::Broken,
-        }
+    /// How the breaker stands.
+    pub fn breaker(&self) -> Breaker {
+        self.breaker
     }
 
     /// The present limit.
@@ -193,29 +203,30 @@ impl Gate {
         self.limit
     }
 
-    fn well(&mut self) {
-        self.dead_in_a_row = 0;
-        self.good += 1;
-        if self.good >= self.limit {
-            let was_in_use = self.peak >= self.limit;
-            self.new_round();
-            if was_in_use {
-                let grown = if self.steep { self.limit.saturating_mul(2) } else { self.limit + 1 };
-                self.limit = grown.min(self.most);
-            }
-        }
-        if self.news == News::Awaited {
-            self.news = News::Back;
-        }
-        if matches!(self.state, Passage::Broken { .. }) {
-            self.state = Passage::Open;
+    fn tell_recovery(&mut self) {
+        if self.recovery == Recovery::Awaited {
+            self.recovery = Recovery::Untold;
         }
     }
 
-    fn dead(&mut self) {
-        let was_broken = matches!(self.state, Passage::Broken { .. });
-        if !was_broken && self.dead_in_a_row >= Self::BREAKS_AFTER {
-            self.state = Passage::Broken { probe: false };
+    fn well(&mut self) {
+        self.dead_in_a_row = 0;
+        self.good += 1;
+        if self.is_first {
+            // It was one at a time because nothing was known, not because the limit was in use.
+            self.is_first = false;
+            self.new_round();
+        } else if self.good >= self.limit {
+            let was_in_use = self.peak >= self.limit;
+            self.new_round();
+            if was_in_use {
+                let grown = if self.slow_start { self.limit.saturating_mul(2) } else { self.limit + 1 };
+                self.limit = grown.min(self.most);
+            }
+        }
+        self.tell_recovery();
+        if self.breaker == Breaker::HalfOpen {
+            self.breaker = Breaker::Closed;
         }
     }
 
@@ -228,12 +239,12 @@ impl Gate {
         if ticket.epoch != self.epoch {
             return;
         }
-        if self.limit == 1 && self.state == Passage::Open {
-            self.state = Passage::Resting;
+        if self.limit == 1 && self.breaker == Breaker::Closed {
+            self.breaker = Breaker::Resting;
         }
         self.epoch = self.epoch.wrapping_add(1);
         self.limit = (self.limit / 2).max(1);
-        self.steep = false;
+        self.slow_start = false;
         self.new_round();
     }
 }

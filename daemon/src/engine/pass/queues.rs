@@ -1,58 +1,186 @@
-//! Who is asked next: each server in its turn, as its gate and the customer's account allow. Nothing here waits.
+//! Which customer is tried next: each server in its turn, as its gate and the ledger allow. Nothing here waits.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::Instant;
 
-use super::super::accounts::{Account, Permission};
+use super::super::credentials::{Answer, Ask, Leave, Ledger, Reason, Send, Verdict};
+use super::super::deferral::Deferral;
 use super::super::event::Event;
-use super::super::plan::Attempt;
+use super::super::plan::{Attempt, Plan};
 use super::Gates;
-use crate::model::{CustomerId, Failure, HostKey};
+use crate::model::{AccountKey, BaseUrl, CustomerId, Failure, Fingerprint, HostKey, Secret};
 use crate::thingsboard::gate::{Gate, Ticket};
 
-/// Everyone who waits for a turn in this pass.
+/// All customers that wait for a turn in this pass.
 #[derive(Debug)]
 pub(super) struct Queues {
     hosts: Vec<Queue>,
-    /// The host whose turn it is: everyone gets one login before anyone gets the next.
+    /// The server whose turn it is: each gets one login before any gets the next.
     turn: usize,
-    accounts: Vec<Account>,
-    /// Who waits for the outcome of another one with the same account, and at which host.
-    behind: BTreeMap<usize, (usize, Vec<Attempt>)>,
+    /// Credentials that several rows hold, with the refresh token that the first login brought.
+    shared: HashMap<Fingerprint, Option<Secret>>,
+    /// Accounts for which an operator's leave was used.
+    used_leaves: HashSet<AccountKey>,
+    /// The ledger cannot be written: no password is sent any more.
+    is_without_ledger: bool,
 }
 
 /// The customers of one server.
 #[derive(Debug)]
 struct Queue {
     key: HostKey,
-    attempts: VecDeque<Attempt>,
+    base: BaseUrl,
+    /// Customers with a refresh token, each with its place in the order of urgency.
+    refreshes: VecDeque<(usize, Attempt)>,
+    /// Customers that need their password.
+    logins: VecDeque<(usize, Attempt)>,
+    /// Those of them whose account has an open charge: they go alone, after the others.
+    charged: VecDeque<(usize, Attempt)>,
+    /// Customers that wait for a password of their account.
+    behind: Vec<(usize, Attempt)>,
+    /// Customers whose password has to wait for another pass.
+    put_off: Vec<(Attempt, Reason)>,
+    /// No password can be sent before one of the server is answered, or a probe.
+    is_blocked: bool,
+    passwords_in_flight: usize,
+    probe: Probing,
     /// What was seen of the server when it gave trouble.
     trouble: Option<Failure>,
 }
 
-/// A request to be sent.
+/// Whether the server is probed in this pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probing {
+    /// Not yet.
+    Idle,
+    /// As soon as it may be.
+    Wanted,
+    /// It is under way.
+    UnderWay,
+    /// It has ended.
+    Done(Verdict),
+}
+
+/// Something to be sent.
 #[derive(Debug)]
-pub(super) struct Start {
+pub(super) enum Start {
+    /// A refresh token.
+    Refresh(Request),
+    /// A password, once its charge is in the store.
+    Login(Request, Charge),
+    /// A probe.
+    Probe {
+        /// The place of the server.
+        host: usize,
+        /// Its address.
+        base: BaseUrl,
+    },
+}
+
+/// A request to be sent for a customer.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// The place of the server.
     pub(super) host: usize,
     pub(super) ticket: Ticket,
     pub(super) attempt: Attempt,
 }
 
+/// The charge of a password.
+#[derive(Debug, Clone)]
+pub(super) struct Charge {
+    pub(super) number: u64,
+    pub(super) send: Send,
+    pub(super) at: Instant,
+}
+
+impl Queue {
+    fn new(key: HostKey, base: BaseUrl) -> Self {
+        Self {
+            key,
+            base,
+            refreshes: VecDeque::new(),
+            logins: VecDeque::new(),
+            charged: VecDeque::new(),
+            behind: Vec::new(),
+            put_off: Vec::new(),
+            is_blocked: false,
+            passwords_in_flight: 0,
+            probe: Probing::Idle,
+            trouble: None,
+        }
+    }
+
+    fn add(&mut self, order: usize, attempt: Attempt) {
+        let to = if attempt.refresh_token.is_some() { &mut self.refreshes } else { &mut self.logins };
+        let place = to.partition_point(|(other, _)| *other < order);
+        to.insert(place, (order, attempt));
+    }
+
+    /// The next customer: the more urgent of those with a refresh token and those without; last those that go alone.
+    fn take(&mut self) -> Option<(usize, Attempt)> {
+        let login = self.logins.front().filter(|_| !self.is_blocked).map(|(order, _)| *order);
+        let refresh = self.refreshes.front().map(|(order, _)| *order);
+        match (refresh, login) {
+            (Some(refresh), login) if login.is_none_or(|login| refresh < login) => self.refreshes.pop_front(),
+            (_, Some(_)) => self.logins.pop_front(),
+            _ if self.passwords_in_flight == 0 && !self.is_blocked => self.charged.pop_front(),
+            _ => None,
+        }
+    }
+
+    /// Passwords that had to wait are looked at again.
+    fn unblock(&mut self, is_of_interest: impl Fn(&Attempt) -> bool) {
+        self.is_blocked = false;
+        let (again, behind) =
+            std::mem::take(&mut self.behind).into_iter().partition(|(_, attempt)| is_of_interest(attempt));
+        self.behind = behind;
+        for (order, attempt) in again {
+            self.add(order, attempt);
+        }
+    }
+
+    fn everyone(&mut self) -> Vec<(Attempt, Option<Reason>)> {
+        let waiting = std::mem::take(&mut self.behind).into_iter();
+        let waiting = waiting.map(|(_, attempt)| (attempt, Some(Reason::AccountBusy)));
+        let put_off = std::mem::take(&mut self.put_off).into_iter().map(|(attempt, why)| (attempt, Some(why)));
+        let queues = [&mut self.refreshes, &mut self.logins, &mut self.charged];
+        let queued = queues.into_iter().flat_map(std::mem::take).map(|(_, attempt)| (attempt, None));
+        put_off.chain(waiting).chain(queued).collect()
+    }
+}
+
 impl Queues {
-    /// Each host comes where its most urgent customer does.
-    pub(super) fn new(attempts: Vec<Attempt>, accounts: Vec<Account>) -> Self {
+    /// Each server comes where its most urgent customer does.
+    pub(super) fn new(plan: &mut Plan) -> Self {
         let mut hosts: Vec<Queue> = Vec::new();
         let mut index: BTreeMap<HostKey, usize> = BTreeMap::new();
-        for attempt in attempts {
-            let key = attempt.base.host_key();
-            let at = *index.entry(key.clone()).or_insert_with(|| {
-                hosts.push(Queue { key, attempts: VecDeque::new(), trouble: None });
+        let mut place = |hosts: &mut Vec<Queue>, key: &HostKey, base: &BaseUrl| {
+            *index.entry(key.clone()).or_insert_with(|| {
+                hosts.push(Queue::new(key.clone(), base.clone()));
                 hosts.len() - 1
-            });
+            })
+        };
+        let mut rows: HashMap<Fingerprint, usize> = HashMap::new();
+        for (order, attempt) in std::mem::take(&mut plan.attempts).into_iter().enumerate() {
+            if attempt.refresh_token.is_none() {
+                *rows.entry(attempt.credentials).or_default() += 1;
+            }
+            let at = place(&mut hosts, &attempt.base.host_key(), &attempt.base);
             if let Some(host) = hosts.get_mut(at) {
-                host.attempts.push_back(attempt);
+                let queue =
+                    if attempt.refresh_token.is_some() { &mut host.refreshes } else { &mut host.logins };
+                queue.push_back((order, attempt));
             }
         }
-        Self { hosts, turn: 0, accounts, behind: BTreeMap::new() }
+        for (key, base) in std::mem::take(&mut plan.probes) {
+            let at = place(&mut hosts, &key, &base);
+            if let Some(host) = hosts.get_mut(at) {
+                host.probe = Probing::Wanted;
+            }
+        }
+        let shared = rows.into_iter().filter(|(_, rows)| *rows > 1).map(|(known, _)| (known, None)).collect();
+        Self { hosts, turn: 0, shared, used_leaves: HashSet::new(), is_without_ledger: false }
     }
 
     /// The servers.
@@ -65,66 +193,174 @@ impl Queues {
         self.hosts.get(host).map(|host| &host.key)
     }
 
-    /// The next request, if one may be sent now. Who turns out not to be asked at all is told to `facts`.
-    pub(super) fn next(&mut self, gates: &mut Gates, facts: &mut Vec<Event>) -> Option<Start> {
+    /// No password can be charged any more.
+    pub(super) fn ledger_failed(&mut self) {
+        self.is_without_ledger = true;
+        self.hosts.iter_mut().for_each(|host| host.is_blocked = false);
+    }
+
+    /// What can be sent next, if anything can now. Customers that turn out not to be tried at all are told to `facts`.
+    pub(super) fn next(
+        &mut self,
+        gates: &mut Gates,
+        ledger: &mut Ledger,
+        mut number: impl FnMut() -> u64,
+        now: Instant,
+        facts: &mut Vec<Event>,
+    ) -> Option<Start> {
         for _ in 0..self.hosts.len() {
             let host = self.turn % self.hosts.len();
             self.turn = host + 1;
             let gate = self.hosts.get(host).and_then(|queue| gates.get_mut(&queue.key));
-            if let Some(start) = gate.and_then(|gate| self.next_of(host, gate, facts)) {
+            if let Some(start) =
+                gate.and_then(|gate| self.next_of(host, gate, ledger, &mut number, now, facts))
+            {
                 return Some(start);
             }
         }
         None
     }
 
-    fn next_of(&mut self, host: usize, gate: &mut Gate, facts: &mut Vec<Event>) -> Option<Start> {
+    fn next_of(
+        &mut self,
+        host: usize,
+        gate: &mut Gate,
+        ledger: &mut Ledger,
+        number: &mut impl FnMut() -> u64,
+        now: Instant,
+        facts: &mut Vec<Event>,
+    ) -> Option<Start> {
+        let queue = self.hosts.get_mut(host)?;
+        let is_needed = gate.needs_probe() && queue.probe == Probing::Idle;
+        if is_needed || queue.probe == Probing::Wanted {
+            queue.probe = Probing::UnderWay;
+            return Some(Start::Probe { host, base: queue.base.clone() });
+        }
         while gate.has_room() {
-            let attempt = self.take(host, gate.is_cautious())?;
-            if let Some(fact) = self.account_says(&attempt) {
-                facts.push(fact);
+            let queue = self.hosts.get_mut(host)?;
+            let (order, mut attempt) = queue.take()?;
+            if attempt.refresh_token.is_none()
+                && let Some(Some(token)) = self.shared.get(&attempt.credentials)
+            {
+                attempt.refresh_token = Some(token.clone());
+            }
+            if attempt.refresh_token.is_some() {
+                let ticket = gate.enter()?;
+                return Some(Start::Refresh(Request { host, ticket, attempt }));
+            }
+            if !attempt.may_log_in {
+                // A parked customer whose refresh token is over stays as it is.
+                facts.push(Event::LeftOver(attempt.customer.id));
                 continue;
             }
-            if attempt.refresh_token.is_none() {
-                let account = self.accounts.get_mut(attempt.account)?;
-                if account.may_ask() == Permission::Wait {
-                    self.behind.entry(attempt.account).or_insert((host, Vec::new())).1.push(attempt);
-                    continue;
+            let leave =
+                if self.used_leaves.contains(&attempt.account) { Leave::None } else { attempt.leave };
+            let queue = self.hosts.get_mut(host)?;
+            let key = queue.key.clone();
+            let ask = Ask {
+                account: attempt.account,
+                server: &key,
+                username: &attempt.customer.credentials.username,
+                credentials: attempt.credentials,
+                held: &attempt.held,
+                leave,
+            };
+            let charges = ledger.charges(&ask);
+            let answer = if self.is_without_ledger {
+                Answer::Wait(Reason::Store)
+            } else {
+                ledger.may_send(&ask, now)
+            };
+            match answer {
+                Answer::Never(refusal) => {
+                    facts.push(Event::Failed { id: attempt.customer.id, failure: refusal.into() });
                 }
-                account.asking();
+                Answer::Send if charges > 0 && !queue.logins.is_empty() => {
+                    let place = queue.charged.partition_point(|(_, other)| {
+                        ledger.charges_of(&other.account, &other.customer.credentials.username) <= charges
+                    });
+                    queue.charged.insert(place, (order, attempt));
+                }
+                Answer::Send => {
+                    let ticket = gate.enter()?;
+                    let number = number();
+                    let send = ledger.charge(&ask, number, now);
+                    queue.passwords_in_flight += 1;
+                    if leave != Leave::None {
+                        self.used_leaves.insert(attempt.account);
+                    }
+                    let charge = Charge { number, send, at: now };
+                    return Some(Start::Login(Request { host, ticket, attempt }, charge));
+                }
+                Answer::Wait(Reason::AccountBusy) => queue.behind.push((order, attempt)),
+                Answer::Wait(Reason::ServerBusy) => queue.block(order, attempt, charges),
+                Answer::Wait(Reason::Probe) => match queue.probe {
+                    Probing::Idle | Probing::Done(Verdict::Good) => {
+                        queue.block(order, attempt, 0);
+                        queue.probe = Probing::UnderWay;
+                        return Some(Start::Probe { host, base: queue.base.clone() });
+                    }
+                    Probing::Wanted | Probing::UnderWay => queue.block(order, attempt, 0),
+                    Probing::Done(Verdict::Bad | Verdict::None) => {
+                        queue.put_off.push((attempt, Reason::ServerDown));
+                    }
+                },
+                Answer::Wait(reason) => queue.put_off.push((attempt, reason)),
             }
-            let ticket = gate.enter()?;
-            return Some(Start { host, ticket, attempt });
         }
         None
     }
 
-    /// The most urgent of a server's customers; for a server that may not answer, whom it is safest to ask.
-    fn take(&mut self, host: usize, cautious: bool) -> Option<Attempt> {
-        let attempts = &mut self.hosts.get_mut(host)?.attempts;
-        if !cautious {
-            return attempts.pop_front();
-        }
-        let (best, _) = attempts.iter().enumerate().min_by_key(|(_, attempt)| attempt.proof)?;
-        attempts.remove(best)
-    }
-
-    /// This one's refresh token is of no use: the password is next, in its turn.
+    /// The customer's refresh token is of no use: the password is next, in its turn.
     pub(super) fn again_with_password(&mut self, host: usize, mut attempt: Attempt) {
+        if let Some(Some(token)) = self.shared.get(&attempt.credentials)
+            && attempt.refresh_token.as_ref() == Some(token)
+        {
+            self.shared.insert(attempt.credentials, None);
+        }
         attempt.refresh_token = None;
-        if let Some(host) = self.hosts.get_mut(host) {
-            host.attempts.push_front(attempt);
+        self.first_again(host, attempt);
+    }
+
+    /// What was charged was not sent: the customer's turn comes again.
+    pub(super) fn not_charged(&mut self, host: usize, attempt: Attempt) {
+        if let Some(queue) = self.hosts.get_mut(host) {
+            queue.passwords_in_flight = queue.passwords_in_flight.saturating_sub(1);
+        }
+        self.first_again(host, attempt);
+    }
+
+    fn first_again(&mut self, host: usize, attempt: Attempt) {
+        if let Some(queue) = self.hosts.get_mut(host) {
+            queue.is_blocked = false;
+            queue.logins.push_front((0, attempt));
         }
     }
 
-    /// What came of a password: those who waited for it may come up now.
-    pub(super) fn answered(&mut self, account: usize, id: &CustomerId, failure: Option<&Failure>) {
-        if let Some(account) = self.accounts.get_mut(account) {
-            account.answered(id, failure);
+    /// A password was answered, or not: customers that waited for it may come up now. With what it brought, the others that
+    /// hold the same credentials are renewed.
+    pub(super) fn settled(&mut self, host: usize, attempt: &Attempt, refresh_token: Option<&Secret>) {
+        if let (Some(shared), Some(token)) = (self.shared.get_mut(&attempt.credentials), refresh_token) {
+            *shared = Some(token.clone());
         }
-        let Some((host, attempts)) = self.behind.remove(&account) else { return };
-        if let Some(host) = self.hosts.get_mut(host) {
-            attempts.into_iter().rev().for_each(|attempt| host.attempts.push_front(attempt));
+        for (place, queue) in self.hosts.iter_mut().enumerate() {
+            if place == host {
+                queue.passwords_in_flight = queue.passwords_in_flight.saturating_sub(1);
+                queue.unblock(|other| other.account == attempt.account);
+            } else if !queue.behind.is_empty() {
+                queue.unblock(|other| other.account == attempt.account);
+            }
+        }
+    }
+
+    /// A probe has ended.
+    pub(super) fn probed(&mut self, host: usize, verdict: Verdict, failure: Option<&Failure>) {
+        if let Some(queue) = self.hosts.get_mut(host) {
+            queue.probe = Probing::Done(verdict);
+            queue.is_blocked = false;
+            if verdict != Verdict::Good {
+                queue.trouble = failure.cloned();
+            }
         }
     }
 
@@ -135,238 +371,39 @@ impl Queues {
         }
     }
 
-    /// The pass is over: who has not been asked. With `goes_on`, those whose server could have been asked are the next
-    /// pass's, at once.
+    /// The pass is over: the customers that were not tried. With `goes_on`, those whose server could have been asked are the
+    /// next pass's, at once.
     pub(super) fn drain(&mut self, gates: &Gates, goes_on: bool) -> Vec<Event> {
-        for (host, attempts) in std::mem::take(&mut self.behind).into_values() {
-            if let Some(host) = self.hosts.get_mut(host) {
-                host.attempts.extend(attempts);
-            }
-        }
         let mut facts = Vec::new();
-        for host in std::mem::take(&mut self.hosts) {
+        for mut host in std::mem::take(&mut self.hosts) {
             let is_shut = gates.get(&host.key).is_none_or(Gate::is_shut);
-            for attempt in host.attempts {
-                facts.push(match self.account_says(&attempt) {
-                    Some(fact) => fact,
-                    None if goes_on && !is_shut => Event::LeftOver(attempt.customer.id),
-                    None => Event::Deferred { id: attempt.customer.id, why: host.trouble.clone() },
+            for (attempt, reason) in host.everyone() {
+                let id: CustomerId = attempt.customer.id;
+                facts.push(match (reason, &host.trouble) {
+                    (Some(reason), _) => Event::Deferred { id, why: Deferral::Password(reason) },
+                    (None, _) if goes_on && !is_shut && !host.is_blocked => Event::LeftOver(id),
+                    (None, Some(trouble)) => Event::Deferred { id, why: Deferral::Server(trouble.clone()) },
+                    (None, None) if host.is_blocked => {
+                        Event::Deferred { id, why: Deferral::Password(Reason::ServerBusy) }
+                    }
+                    (None, None) => Event::Deferred { id, why: Deferral::CutShort },
                 });
             }
         }
         facts
     }
-
-    /// What one that needs its password is told, because of what another one with the same account was told.
-    fn account_says(&self, attempt: &Attempt) -> Option<Event> {
-        let account = self.accounts.get(attempt.account).filter(|_| attempt.refresh_token.is_none())?;
-        let id = attempt.customer.id.clone();
-        match account.may_ask() {
-            Permission::Go | Permission::Wait => None,
-            Permission::Never(failure) => Some(Event::Failed { id, failure }),
-            Permission::NotNow(failure) => Some(Event::Deferred { id, why: Some(failure) }),
-        }
-    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::super::plan::Proof;
-    use super::*;
-    use crate::model::{BaseUrl, Credentials, Customer, Secret};
-    use crate::thingsboard::gate::Signal;
-
-    /// Customers of one server in the order of their urgency, each with an account of its own.
-    fn queues(proofs: &[Proof]) -> Queues {
-        let attempt = |(account, proof): (usize, &Proof)| {
-            let credentials = Credentials {
-                url: "https://tb.example".to_owned(),
-                username: format!("user{account}"),
-                password: Secret::new("password"),
-            };
-            Attempt {
-                base: BaseUrl::parse(&credentials.url).unwrap(),
-                customer: Customer {
-                    id: CustomerId::new(format!("{account} {proof:?}")),
-                    row_url: credentials.url.clone(),
-                    credentials,
-                    has_token: false,
-                    expiry: None,
-                },
-                refresh_token: (*proof == Proof::RefreshToken).then(|| Secret::new("refresh")),
-                replaces: None,
-                proof: *proof,
-                account,
-            }
-        };
-        let attempts = proofs.iter().enumerate().map(attempt).collect();
-        Queues::new(attempts, vec![Account::default(); proofs.len()])
-    }
-
-    /// The server's gate after it did not answer three times, at its next wake.
-    fn broken(queues: &Queues) -> Gates {
-        let mut gate = Gate::new(64);
-        let tickets: Vec<Ticket> = std::iter::from_fn(|| gate.enter()).collect();
-        for ticket in tickets {
-            gate.leave(ticket, Signal::Dead);
+impl Queue {
+    /// No password of the server can be sent before something is answered.
+    fn block(&mut self, order: usize, attempt: Attempt, charges: u8) {
+        if charges > 0 {
+            // It waits for its server to have no password in flight.
+            self.charged.push_front((order, attempt));
+            self.is_blocked |= self.passwords_in_flight == 0;
+        } else {
+            self.logins.push_front((order, attempt));
+            self.is_blocked = true;
         }
-        gate.wake();
-        queues.hosts().map(|host| (host.clone(), gate.clone())).collect()
-    }
-
-    fn next(queues: &mut Queues, gates: &mut Gates) -> Option<String> {
-        queues.next(gates, &mut Vec::new()).map(|start| start.attempt.customer.id.to_string())
-    }
-
-    /// Only one of a dead server's customers is asked for in a wake. A password that may be wrong could be counted, and
-    /// nobody would hear of it.
-    #[test]
-    fn p02_a_dead_server_is_probed_with_the_safest_of_its_customers() {
-        use Proof::{None as Nothing, Once, Proven, RefreshToken};
-        let cases: [(&[Proof], &str); 5] = [
-            (&[Nothing, Once, Proven, RefreshToken], "3 RefreshToken"),
-            (&[Nothing, Once, Proven, Proven], "2 Proven"),
-            (&[Nothing, Nothing, Once], "2 Once"),
-            (&[Once, RefreshToken, RefreshToken], "1 RefreshToken"),
-            (&[Nothing, Nothing], "0 None"),
-        ];
-        for (proofs, probe) in cases {
-            let mut queues = queues(proofs);
-            let mut gates = broken(&queues);
-            assert_eq!(next(&mut queues, &mut gates).as_deref(), Some(probe), "{proofs:?}");
-            assert_eq!(next(&mut queues, &mut gates), None, "one probe");
-            let left: Vec<String> = queues
-                .drain(&gates, true)
-                .into_iter()
-                .map(|fact| match fact {
-                    Event::Deferred { id, .. } | Event::LeftOver(id) => id.to_string(),
-                    other => panic!("{other:?}"),
-                })
-                .collect();
-            assert_eq!(left.len(), proofs.len() - 1);
-            assert!(!left.contains(&probe.to_owned()));
-        }
-    }
-
-    #[test]
-    fn a_server_that_answers_is_asked_for_the_most_urgent_first() {
-        let mut queues = queues(&[Proof::None, Proof::RefreshToken, Proof::Once]);
-        let mut gates: Gates = queues.hosts().map(|host| (host.clone(), Gate::new(64))).collect();
-        let order: Vec<String> = std::iter::from_fn(|| next(&mut queues, &mut gates)).collect();
-        assert_eq!(order, ["0 None", "1 RefreshToken", "2 Once"]);
-    }
-
-    fn started(queues: &mut Queues, gates: &mut Gates) -> Start {
-        queues.next(gates, &mut Vec::new()).unwrap()
-    }
-
-    fn open(queues: &Queues, most: u32) -> Gates {
-        queues.hosts().map(|host| (host.clone(), Gate::new(most))).collect()
-    }
-
-    /// Customers of one account.
-    fn sharing(count: usize) -> Queues {
-        let mut queues = queues(&vec![Proof::None; count]);
-        queues.hosts[0].attempts.iter_mut().for_each(|attempt| attempt.account = 0);
-        queues
-    }
-
-    fn names_of(facts: Vec<Event>) -> Vec<String> {
-        let name = |fact| match fact {
-            Event::Failed { id, failure } => format!("{id} failed {:?}", failure.kind()),
-            Event::Deferred { id, why } => format!("{id} deferred {:?}", why.map(|why| why.kind())),
-            Event::LeftOver(id) => format!("{id} left over"),
-            other => panic!("{other:?}"),
-        };
-        facts.into_iter().map(name).collect()
-    }
-
-    #[test]
-    fn p12_every_server_gets_one_before_any_gets_the_next() {
-        let mut queues = queues(&[Proof::None; 6]);
-        let attempts = std::mem::take(&mut queues.hosts[0].attempts);
-        // Three customers of the first server, two of the second, one of the third.
-        let of = [0, 0, 0, 1, 1, 2];
-        let moved = attempts.into_iter().zip(of).map(|(mut attempt, host)| {
-            attempt.base = BaseUrl::parse(&format!("https://tb{host}.example")).unwrap();
-            attempt
-        });
-        let mut queues = Queues::new(moved.collect(), vec![Account::default(); 6]);
-        assert_eq!(queues.host(1).map(HostKey::as_str), Some("https://tb1.example"));
-        let mut gates = open(&queues, 64);
-        let order: Vec<usize> =
-            std::iter::from_fn(|| queues.next(&mut gates, &mut Vec::new()).map(|start| start.host)).collect();
-        assert_eq!(order, [0, 1, 2, 0, 1, 0]);
-    }
-
-    #[test]
-    fn p02_who_shares_an_account_waits_for_the_first_and_comes_up_in_order() {
-        let mut queues = sharing(3);
-        let mut gates = open(&queues, 64);
-        let first = started(&mut queues, &mut gates);
-        assert_eq!(next(&mut queues, &mut gates), None, "the others wait");
-        queues.answered(0, &first.attempt.customer.id, None);
-        let order: Vec<String> = std::iter::from_fn(|| next(&mut queues, &mut gates)).collect();
-        assert_eq!(order, ["1 None", "2 None"]);
-
-        let refused = (Failure::AccountDisabled, "failed AccountDisabled");
-        let unclear = (Failure::ServerError { status: 503 }, "deferred Some(ServerError)");
-        for (failure, fact) in [refused, unclear] {
-            let mut queues = sharing(3);
-            let mut gates = open(&queues, 64);
-            let first = started(&mut queues, &mut gates);
-            let _ = next(&mut queues, &mut gates);
-            queues.answered(0, &first.attempt.customer.id, Some(&failure));
-            let mut facts = Vec::new();
-            assert!(queues.next(&mut gates, &mut facts).is_none());
-            assert_eq!(names_of(facts), [format!("1 None {fact}"), format!("2 None {fact}")]);
-        }
-    }
-
-    #[test]
-    fn a_refresh_token_waits_for_nobody_and_the_password_comes_in_its_turn() {
-        let mut queues = queues(&[Proof::RefreshToken, Proof::None]);
-        let mut gates = open(&queues, 1);
-        let start = started(&mut queues, &mut gates);
-        assert!(start.attempt.refresh_token.is_some());
-        let gate = gates.values_mut().next().unwrap();
-        gate.leave(start.ticket, Signal::Well);
-        queues.again_with_password(start.host, start.attempt);
-        let again = started(&mut queues, &mut gates);
-        assert_eq!(
-            (again.attempt.customer.id.as_str(), again.attempt.refresh_token),
-            ("0 RefreshToken", None)
-        );
-    }
-
-    #[test]
-    fn who_was_not_asked_is_told_why_or_goes_on_in_the_next_pass() {
-        let silent = Failure::Timeout { after: std::time::Duration::from_secs(10) };
-        for (shut, goes_on, fact) in [
-            (false, true, "left over"),
-            (false, false, "deferred Some(Timeout)"),
-            (true, true, "deferred Some(Timeout)"),
-            (true, false, "deferred Some(Timeout)"),
-        ] {
-            let mut queues = sharing(3);
-            let mut gates = open(&queues, 64);
-            let first = started(&mut queues, &mut gates);
-            let _ = next(&mut queues, &mut gates);
-            queues.trouble(first.host, Some(&silent));
-            if shut {
-                let gate = gates.values_mut().next().unwrap();
-                gate.leave(first.ticket, Signal::Dead);
-                for _ in 0..2 {
-                    let ticket = gate.enter().unwrap();
-                    gate.leave(ticket, Signal::Dead);
-                }
-                assert!(gate.is_shut());
-            }
-            let facts = names_of(queues.drain(&gates, goes_on));
-            assert_eq!(facts, [format!("1 None {fact}"), format!("2 None {fact}")], "{shut} {goes_on}");
-        }
-        // A server whose gate nobody knows cannot be asked.
-        let facts = sharing(1).drain(&Gates::default(), true);
-        assert_eq!(names_of(facts), ["0 None deferred None"]);
     }
 }

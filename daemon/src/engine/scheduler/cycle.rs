@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use rand::RngExt as _;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use super::Scheduler;
-use super::job::{Job, internal};
+use super::job::{Job, Polled, internal};
 use crate::engine::event::Event;
-use crate::engine::handle::NotRefreshed;
+use crate::engine::credentials::Ledger;
+use crate::engine::outcome::NotRefreshed;
 use crate::engine::pass::{Gates, Tools};
-use crate::engine::plan::{Selection, Trigger, next_due, plan};
+use crate::engine::plan::{Plan, Selection, next_due, plan};
+use crate::engine::policy::Trigger;
 use crate::engine::view::LastRun;
-use crate::model::{CustomerId, Failure};
-use crate::store::{Records, Store, StoreError, Table};
+use crate::store::{Records, Store, StoreError};
 use crate::telemetry;
 use crate::thingsboard::Logins;
 
@@ -43,7 +45,11 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             Some(_) => Records::Failing,
         };
         let store = Arc::clone(&self.store);
-        let task = tokio::spawn(async move { store.read(records).await });
+        let since = self.state.ledger().stamp();
+        let task = tokio::spawn(async move {
+            let table = store.read(records).await?;
+            Ok((table, store.read_ledger(since).await))
+        });
         self.job = Job::Reading { trigger, task };
         self.heard_at = Instant::now();
         self.requests.begin();
@@ -54,17 +60,21 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     pub(super) fn table_read(
         &mut self,
         trigger: Trigger,
-        result: Result<Result<Table, StoreError>, JoinError>,
+        result: Result<Result<Polled, StoreError>, JoinError>,
     ) {
         // Only a look at the table that brings a pass goes on with the one before: nothing spins when it fails.
         let goes_on = std::mem::take(&mut self.has_left_over);
-        let table = match result {
-            Ok(Ok(table)) => table,
+        let (table, ledger) = match result {
+            Ok(Ok(polled)) => polled,
             Ok(Err(error)) => return self.cannot_read(error),
             Err(error) => return self.cannot_read(internal(&error)),
         };
         self.recorder.release();
         self.learn(Event::TableRead(table));
+        self.learn(match ledger {
+            Ok(read) => Event::LedgerRead { read, seen: Instant::now().into_std() },
+            Err(error) => Event::LedgerFailed(error),
+        });
         if self.state.store_error().is_none() {
             self.wakes.store_worked();
         }
@@ -83,6 +93,11 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             return;
         }
         self.learn(Event::PassStarted { trigger, attempts: plan.size() });
+        self.begin_pass(trigger, now, goes_on, plan);
+        self.look_at_the_clock();
+    }
+
+    fn begin_pass(&mut self, trigger: Trigger, now: DateTime<Utc>, goes_on: bool, plan: Plan) {
         let tools = Tools {
             store: Arc::clone(&self.store),
             logins: Arc::clone(&self.logins),
@@ -90,10 +105,21 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             lifetime: self.policy.lifetime,
             limits: self.limits,
             is_new_wake: self.is_new_wake(goes_on),
+            seed: self.rng.random(),
             stop: self.stop_pass.clone(),
         };
-        self.job = Job::pass(trigger, now, tools, plan, std::mem::take(&mut self.gates));
-        self.look_at_the_clock();
+        let ledger = self.state.lend_ledger();
+        self.job = Job::pass(trigger, now, tools, plan, std::mem::take(&mut self.gates), ledger);
+    }
+
+    /// The process is about to end: what is known of sent passwords is in the store then, also if its ledger was dropped or
+    /// replaced since the last poll.
+    pub(super) fn check_ledger(&mut self) {
+        self.has_checked_ledger = true;
+        if self.state.ledger().stamp().is_some() || self.state.ledger().must_be_read() {
+            let plan = Plan { checks_ledger: true, ..Plan::default() };
+            self.begin_pass(Trigger::Schedule, self.clock.now(), true, plan);
+        }
     }
 
     /// Whether a pass that begins now may ask servers again that rest or were given up: not when it only goes on with
@@ -118,11 +144,15 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         &mut self,
         trigger: Trigger,
         started_at: DateTime<Utc>,
-        result: Result<Gates, JoinError>,
+        result: Result<(Gates, Ledger), JoinError>,
     ) {
         match result {
-            Ok(gates) => self.gates = gates,
-            Err(error) => self.pass_was_lost(started_at, &error),
+            Ok((gates, ledger)) => {
+                self.gates = gates;
+                self.state.return_ledger(ledger);
+            }
+            // What its charges came to is not known; they are found in flight when the ledger is read again.
+            Err(error) => telemetry::bug("a pass ended unexpectedly", &error),
         }
         if self.deadline.is_some() {
             // What was learned since the order to end is tried once more, too.
@@ -135,17 +165,6 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             self.wakes.store_failed();
         }
         self.rest();
-    }
-
-    /// A pass panicked. What the servers made of the passwords that it had sent is not known: they are not sent again at
-    /// once.
-    fn pass_was_lost(&mut self, started_at: DateTime<Utc>, error: &JoinError) {
-        telemetry::bug("a pass ended unexpectedly", error);
-        let after = (self.clock.now() - started_at).to_std().unwrap_or_default();
-        let ids: Vec<CustomerId> = self.state.sending_passwords().cloned().collect();
-        for id in ids {
-            self.learn(Event::Failed { id, failure: Failure::Timeout { after } });
-        }
     }
 
     /// Nothing is under way any more: answers who waited, and sets the next early wake.

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::engine::plan::Policy;
+use crate::engine::policy::Policy;
 use crate::engine::state::State;
 use crate::engine::view::{Identity, Loop, Snapshot};
 

@@ -4,15 +4,20 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
+use crate::engine::credentials::Ledger;
 use crate::engine::event::Event;
 use crate::engine::pass::{self, Gates, Tools};
-use crate::engine::plan::{Plan, Trigger};
-use crate::store::{Store, StoreError, Table};
+use crate::engine::plan::Plan;
+use crate::engine::policy::Trigger;
+use crate::store::{LedgerRead, Store, StoreError, Table};
 use crate::telemetry;
 use crate::thingsboard::Logins;
 
 /// How many facts a pass may be ahead of the loop.
 const AHEAD: usize = 256;
+
+/// What a poll brings: the table, and the ledger if it could be read.
+pub(super) type Polled = (Table, Result<LedgerRead, StoreError>);
 
 /// What is under way.
 #[derive(Debug)]
@@ -20,20 +25,20 @@ pub(super) enum Job {
     Idle,
     Reading {
         trigger: Trigger,
-        task: JoinHandle<Result<Table, StoreError>>,
+        task: JoinHandle<Result<Polled, StoreError>>,
     },
     Passing {
         trigger: Trigger,
         started_at: DateTime<Utc>,
         events: mpsc::Receiver<Event>,
-        task: JoinHandle<Gates>,
+        task: JoinHandle<(Gates, Ledger)>,
     },
 }
 
 /// How a job ended. A [`JoinError`] means that it panicked.
 pub(super) enum JobEnd {
-    Read(Trigger, Result<Result<Table, StoreError>, JoinError>),
-    Pass(Trigger, DateTime<Utc>, Result<Gates, JoinError>),
+    Read(Trigger, Result<Result<Polled, StoreError>, JoinError>),
+    Pass(Trigger, DateTime<Utc>, Result<(Gates, Ledger), JoinError>),
 }
 
 impl Job {
@@ -44,9 +49,10 @@ impl Job {
         tools: Tools<S, L>,
         plan: Plan,
         gates: Gates,
+        ledger: Ledger,
     ) -> Self {
         let (report, events) = mpsc::channel(AHEAD);
-        let task = tokio::spawn(pass::run(tools, report, plan, gates));
+        let task = tokio::spawn(pass::run(tools, report, plan, gates, ledger));
         Self::Passing { trigger, started_at, events, task }
     }
 

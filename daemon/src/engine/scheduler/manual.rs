@@ -4,10 +4,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::event::Event;
-use super::super::handle::{NotRefreshed, Outcome, RefreshRequest, Refreshed};
-use super::super::plan::{Plan, Selection};
+use super::super::handle::RefreshRequest;
+use super::super::outcome::{NotRefreshed, Outcome, Refreshed};
+use super::super::plan::{Named, Plan, Selection};
 use super::super::state::State;
-use crate::model::{CustomerId, Failure};
+use crate::model::CustomerId;
 
 /// The manual refreshes that have not been answered.
 #[derive(Debug, Default)]
@@ -41,7 +42,9 @@ impl Pending {
     fn selection(&self) -> Selection {
         match (&self.begun, &self.request.selection) {
             (None, selection) => selection.clone(),
-            (Some(begun), Selection::Named(_)) => Selection::Named(begun.rest.clone()),
+            (Some(begun), Selection::Named(named)) => {
+                Selection::Named(Named { ids: begun.rest.clone(), ..*named })
+            }
             (Some(begun), _) => Selection::Rest(begun.rest.clone()),
         }
     }
@@ -50,7 +53,8 @@ impl Pending {
     fn is_about(&self, id: &CustomerId) -> bool {
         match (&self.begun, &self.request.selection) {
             (Some(begun), _) => begun.rest.contains(id),
-            (None, Selection::Named(ids) | Selection::Rest(ids)) => ids.contains(id),
+            (None, Selection::Named(named)) => named.ids.contains(id),
+            (None, Selection::Rest(ids)) => ids.contains(id),
             (None, Selection::Due | Selection::DueNow | Selection::All) => true,
         }
     }
@@ -82,8 +86,10 @@ impl Requests {
             let known = self.waiting.iter_mut().filter(|known| known.request.reply.is_closed());
             for known in known.filter(|known| known.begun.is_none()) {
                 match (&mut known.request.selection, &request.selection) {
-                    (Selection::Named(known), Selection::Named(ids)) => {
-                        known.extend(ids.iter().cloned());
+                    (Selection::Named(known), Selection::Named(named))
+                        if known.with_force == named.with_force =>
+                    {
+                        known.ids.extend(named.ids.iter().cloned());
                         return;
                     }
                     (known, asked) if known == asked => return,
@@ -114,21 +120,29 @@ impl Requests {
     /// The plan is made: refuses who named somebody unknown, and notes who is left alone.
     pub(super) fn planned(&mut self, plan: &Plan, state: &State) {
         let names_unknown = |pending: &Pending| match (&pending.begun, &pending.request.selection) {
-            (None, Selection::Named(ids)) => plan.unknown.iter().any(|id| ids.contains(id)),
+            (None, Selection::Named(named)) => plan.unknown.iter().any(|id| named.ids.contains(id)),
             _ => false,
         };
         let (refused, served) = std::mem::take(&mut self.served).into_iter().partition(names_unknown);
         self.served = served;
         for pending in refused {
-            let Selection::Named(ids) = &pending.request.selection else { continue };
-            let mut unknown: Vec<_> = ids.iter().filter(|id| state.entry(id).is_none()).cloned().collect();
+            let Selection::Named(named) = &pending.request.selection else { continue };
+            let mut unknown: Vec<_> = named.ids.iter().filter(|id| state.entry(id).is_none()).cloned().collect();
             unknown.sort();
             pending.answer(Err(NotRefreshed::Unknown(unknown)));
         }
         for id in &plan.parked {
-            let failure = state.entry(id).and_then(|entry| entry.record.failure.as_ref());
+            let failure = state.entry(id).and_then(|entry| entry.record().failure.as_deref());
             let why = failure.map_or("", |failure| &failure.message);
-            let outcome = Outcome::Skipped(format!("parked: {why}"));
+            let is_named = self.served.iter().any(|pending| {
+                matches!(&pending.request.selection, Selection::Named(named) if named.ids.contains(id))
+            });
+            let hint = if is_named && failure.is_some_and(|failure| failure.kind.is_the_ledgers()) {
+                "; only --force sends its password again"
+            } else {
+                ""
+            };
+            let outcome = Outcome::Skipped(format!("parked: {why}{hint}"));
             self.outcomes.insert(id.clone(), outcome);
         }
     }
@@ -157,9 +171,7 @@ impl Requests {
                 self.outcomes.insert(id.clone(), Outcome::Skipped(why.to_owned()));
             }
             Event::Deferred { id, why } => {
-                let cut_short = || "not tried: the pass was cut short".to_owned();
-                let why = why.as_ref().map_or_else(cut_short, Failure::for_the_untried);
-                self.outcomes.insert(id.clone(), Outcome::Skipped(why));
+                self.outcomes.insert(id.clone(), Outcome::Skipped(why.to_string()));
             }
             Event::LeftOver(id) => {
                 self.left_over.insert(id.clone());
@@ -211,7 +223,7 @@ fn details(
 ) -> Refreshed {
     let named = match (&pending.begun, &pending.request.selection) {
         (Some(begun), _) => Some(&begun.rest),
-        (None, Selection::Named(ids)) => Some(ids),
+        (None, Selection::Named(named)) => Some(&named.ids),
         (None, _) => None,
     };
     match named {

@@ -7,18 +7,22 @@ use tokio::time::Instant;
 use super::job::Job;
 use super::{SHUTDOWN_DEADLINE, Scheduler, interval};
 use crate::engine::event::Event;
-use crate::engine::handle::NotRefreshed;
+use crate::engine::outcome::NotRefreshed;
 use crate::engine::pass::Limits;
-use crate::engine::plan::{Policy, Trigger};
+use crate::engine::policy::{Policy, Trigger};
 use crate::store::Store;
 use crate::thingsboard::Logins;
 
 impl<S: Store, L: Logins> Scheduler<S, L> {
     pub(super) fn reconfigure(&mut self, policy: Policy, limits: Limits) {
         // The time-out that the budget follows from is that of the HTTP client, which stays.
-        self.limits = Limits { budget: self.limits.budget, ..limits };
+        self.limits = Limits {
+            budget: self.limits.budget,
+            request_timeout: self.limits.request_timeout,
+            ..limits
+        };
         self.policy = policy.clone();
-        self.state.set_policy(policy);
+        self.state.set_policy(policy, self.clock.now());
         self.wakes.set_interval(interval(&self.policy));
         if self.running {
             // Other customers may be due now.

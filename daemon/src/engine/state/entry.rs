@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use crate::engine::deferral::Deferral;
 use crate::model::{
-    BaseUrl, Customer, Failure, FailureKind, FailureNote, HostKey, Record, Renewal, Secret, TokenStatus,
-    window_of,
+    AccountKey, BaseUrl, Customer, FailureKind, FailureNote, Fingerprint, FingerprintKey, HostKey, Record,
+    Renewal, Secret, TokenStatus, window_of,
 };
 
 /// One customer: its row as it was last read or written, its record, and what only lives in memory.
@@ -16,45 +17,32 @@ pub struct Entry {
     pub customer: Customer,
     /// Its server; none if the row's URL cannot be used.
     pub host: Option<HostKey>,
+    /// Its account; none if the row's URL cannot be used.
+    pub account: Option<AccountKey>,
+    /// The fingerprint of server, user and password.
+    pub credentials: Fingerprint,
     /// What is remembered over restarts.
-    pub record: Record,
+    record: Record,
     /// How the token stood when time was last looked at.
     pub status: TokenStatus,
     /// Whether it is being renewed now.
     pub attempting: bool,
-    /// Why the pass left it out, when that was because of its server.
-    pub deferred: Option<Failure>,
-    /// A token that is not in the table yet; boxed, because hardly anyone has one at a time.
+    /// Why the pass left it out; boxed, because few are left out.
+    pub deferred: Option<Box<Deferral>>,
+    /// A token that is not in the table yet; boxed, because few have one at a time.
     pub unsaved: Option<Box<Renewal>>,
     /// How long its server took for the latest token.
     pub latency: Option<Duration>,
-    /// What the next renewal can use instead of the password; obtained with exactly the row's credentials.
+    /// What the next renewal can use instead of the password; obtained for the row's server and user name.
     pub refresh_token: Option<Secret>,
-    /// What is known of the row's credentials.
-    pub known: Known,
     /// The revision of its latest change.
     pub revision: u64,
     /// Equal to the state's mark while its row is in the table.
     pub(super) mark: bool,
     /// The expiry that we wrote last and the whole life that it ended.
     written: Option<(DateTime<Utc>, TimeDelta)>,
-    /// By how much the clock was set back since the row's expiry was reckoned.
+    /// By how much the clock was set back since the row's expiry was calculated.
     ahead: TimeDelta,
-}
-
-/// What is known of the credentials in a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
-    /// As they were found at the start; what the record says of earlier tokens speaks for them.
-    Found,
-    /// They have brought a token since the daemon started.
-    Proven,
-    /// They came into the table or were changed since the daemon started, and have brought nothing yet.
-    New,
-}
-
-fn host_of(customer: &Customer) -> Option<HostKey> {
-    BaseUrl::parse(&customer.credentials.url).ok().map(|base| base.host_key())
 }
 
 /// A column may be coarser than what was written to it: `smalldatetime` has minutes only.
@@ -66,7 +54,12 @@ fn is_same(row: Option<DateTime<Utc>>, expiry: DateTime<Utc>) -> bool {
 }
 
 impl Entry {
-    pub(super) fn new(customer: Customer, revision: u64, now: DateTime<Utc>, window: TimeDelta) -> Self {
+    pub(super) fn new(
+        customer: Customer,
+        key: &FingerprintKey,
+        now: DateTime<Utc>,
+        window: TimeDelta,
+    ) -> Self {
         let record = Record {
             id: customer.id.clone(),
             failure: None,
@@ -75,7 +68,9 @@ impl Entry {
             updated_at: DateTime::UNIX_EPOCH,
         };
         let mut entry = Self {
-            host: host_of(&customer),
+            host: None,
+            account: None,
+            credentials: key.fingerprint(&customer.credentials),
             customer,
             record,
             status: TokenStatus::Missing,
@@ -84,44 +79,33 @@ impl Entry {
             unsaved: None,
             latency: None,
             refresh_token: None,
-            known: Known::Found,
-            revision,
+            revision: 0,
             mark: false,
             written: None,
             ahead: TimeDelta::zero(),
         };
+        entry.find_server();
         entry.status = entry.status_at(now, window);
         entry
     }
 
-    /// Whether anything speaks for its credentials: then a server that did not answer is no reason to think that it counts
-    /// wrong passwords. After a restart that is the record of the row, though it may be of other credentials: to doubt
-    /// everyone then cost tokens that servers would have given.
-    pub fn has_worked(&self) -> bool {
-        match self.known {
-            Known::Proven => true,
-            Known::Found => self.record.last_success_at.is_some(),
-            Known::New => false,
-        }
+    fn find_server(&mut self) {
+        let base = BaseUrl::parse(&self.customer.credentials.url).ok();
+        self.account = base.as_ref().map(|base| AccountKey::of(base, &self.customer.credentials.username));
+        self.host = base.map(|base| base.host_key());
     }
 
-    /// Its failure, if no answer came.
-    pub fn unheard(&self) -> Option<&FailureNote> {
-        self.record.failure.as_deref().filter(|failure| failure.kind == FailureKind::Timeout)
+    /// What is remembered over restarts. It is changed through `Edit::record_mut`.
+    pub fn record(&self) -> &Record {
+        &self.record
     }
 
-    /// Its failure, if a password was sent that may be wrong, and the server may have counted it: no answer came.
-    pub fn doubt(&self) -> Option<&FailureNote> {
-        self.unheard().filter(|_| !self.has_worked())
+    pub(super) fn record_mut(&mut self) -> &mut Record {
+        &mut self.record
     }
 
-    /// Whether that failure means that the password was sent and no answer came.
-    pub(super) fn sent_unheard(&self, failure: &Failure) -> bool {
-        failure.kind() == FailureKind::Timeout && self.usable_refresh_token().is_none()
-    }
-
-    /// What to try before the password. After an answer that was none, nothing: that may have been the road of refresh tokens
-    /// alone, as with a proxy that knows only the login.
+    /// What to try before the password. After an answer that is not ThingsBoard's, nothing: that may have been the path of
+    /// refresh tokens alone, as with a proxy that knows only the login.
     pub fn usable_refresh_token(&self) -> Option<&Secret> {
         let was_odd = |failure: &FailureNote| failure.kind == FailureKind::UnexpectedResponse;
         self.refresh_token.as_ref().filter(|_| !self.record.failure.as_deref().is_some_and(was_odd))
@@ -179,32 +163,33 @@ impl Entry {
         }
     }
 
-    /// Takes over the row as it was read. Says whether anything is new.
-    pub(super) fn replace_row(&mut self, customer: Customer) -> bool {
-        if self.customer == customer {
-            return false;
-        }
-        if !self.customer.credentials.are_of_the_account(&customer.credentials) {
-            self.refresh_token = None;
-            self.known = Known::New;
-        }
+    /// Takes over the row as it was read, which says something else than before.
+    pub(super) fn replace_row(&mut self, customer: Customer, key: &FingerprintKey) {
+        let (old, new) = (&self.customer.credentials, &customer.credentials);
+        let has_other_credentials = old != new;
+        let has_other_user = old.username != new.username;
         // A token for another server or user will never be written.
         self.unsaved.take_if(|renewal| {
             renewal.row_url != customer.row_url || renewal.username != customer.credentials.username
         });
-        if self.customer.credentials.url != customer.credentials.url {
-            self.host = host_of(&customer);
-        }
         if !self.customer.expiry.is_some_and(|ours| is_same(customer.expiry, ours)) {
-            // Somebody else has written it, by the clock of today.
+            // Another program has written it, by the clock of today.
             self.ahead = TimeDelta::zero();
         }
         self.customer = customer;
-        true
+        if has_other_credentials {
+            let before = (self.host.take(), self.account.take());
+            self.find_server();
+            self.credentials = key.fingerprint(&self.customer.credentials);
+            // A refresh token survives another password, and another spelling of the same server.
+            if has_other_user || before != (self.host.clone(), self.account) {
+                self.refresh_token = None;
+            }
+        }
     }
 
     /// The token that waited is not in the table: its row says something else, or has a later one. If that was to be
-    /// replaced and could not be, the row is believed: nobody logs in for it in vain again.
+    /// replaced and could not be, the row is believed: no further login is spent on it.
     pub(super) fn superseded(&mut self) {
         let replaces = self.unsaved.take().and_then(|renewal| renewal.replaces);
         if replaces.is_some() {
@@ -213,19 +198,16 @@ impl Entry {
         self.attempting = false;
     }
 
-    /// The token that waited is in the table, with this expiry. After failures it brings their number.
-    pub(super) fn saved(&mut self, expiry: DateTime<Utc>, at: DateTime<Utc>) -> Option<Option<u32>> {
+    /// The token that waited is in the table, with this expiry. Says whether one waited.
+    pub(super) fn saved(&mut self, expiry: DateTime<Utc>) -> bool {
         self.attempting = false;
         self.deferred = None;
-        let renewal = self.unsaved.take()?;
+        let Some(renewal) = self.unsaved.take() else { return false };
         self.customer.has_token = true;
         self.customer.expiry = Some(expiry);
         self.written = Some((expiry, renewal.life));
         // The clock may have been set back while it was on its way.
         self.ahead = (expiry - renewal.expiry).max(TimeDelta::zero());
-        self.record.last_success_at = Some(at);
-        self.record.renewals += 1;
-        self.record.updated_at = at;
-        Some(self.record.failure.take().map(|failure| failure.consecutive))
+        true
     }
 }

@@ -12,6 +12,7 @@ pub(super) enum Use {
     Read,
     Save,
     Record,
+    Ledger,
 }
 
 /// What fails, and why. Each use is proven only by itself: that records can be written says nothing about tokens.
@@ -20,6 +21,7 @@ pub(super) struct Health {
     read: Option<StoreError>,
     save: Option<StoreError>,
     record: Option<StoreError>,
+    ledger: Option<StoreError>,
 }
 
 impl Health {
@@ -30,7 +32,7 @@ impl Health {
 
     /// The worst of what fails.
     pub(super) fn error(&self) -> Option<&StoreError> {
-        self.read.as_ref().or(self.save.as_ref()).or(self.record.as_ref())
+        self.read.as_ref().or(self.save.as_ref()).or(self.record.as_ref()).or(self.ledger.as_ref())
     }
 
     fn of(&mut self, which: Use) -> &mut Option<StoreError> {
@@ -38,6 +40,7 @@ impl Health {
             Use::Read => &mut self.read,
             Use::Save => &mut self.save,
             Use::Record => &mut self.record,
+            Use::Ledger => &mut self.ledger,
         }
     }
 

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 
 use crate::model::{HostKey, Skew};
 use crate::text::length;
-use crate::thingsboard::gate::{Gate, GateState};
+use crate::thingsboard::gate::{Breaker, Gate};
 
 /// A clock that is wrong by more than this is worth a warning.
 const WARN_BEYOND: TimeDelta = TimeDelta::seconds(30);
@@ -23,7 +23,7 @@ pub struct Host {
     /// How many logins it gets at a time at most.
     pub limit: u32,
     /// Whether it is asked at all.
-    pub gate: GateState,
+    pub breaker: Breaker,
     /// The revision of its latest change.
     pub revision: u64,
     warned: bool,
@@ -38,6 +38,11 @@ impl Hosts {
     /// Every server that some customer uses, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&HostKey, &Host)> {
         self.0.iter()
+    }
+
+    /// One server.
+    pub fn get(&self, key: &HostKey) -> Option<&Host> {
+        self.0.get(key)
     }
 
     /// Whether some customer uses it.
@@ -61,7 +66,7 @@ impl Hosts {
             let host = Host {
                 skew: None,
                 limit: Gate::FIRST,
-                gate: GateState::Open,
+                breaker: Breaker::Closed,
                 revision,
                 warned: false,
                 customers: 1,
@@ -74,12 +79,12 @@ impl Hosts {
     }
 
     /// How its gate stands now. Says whether that is new.
-    pub(super) fn gate(&mut self, key: &HostKey, limit: u32, gate: GateState, revision: u64) -> bool {
+    pub(super) fn gate(&mut self, key: &HostKey, limit: u32, breaker: Breaker, revision: u64) -> bool {
         let Some(host) = self.0.get_mut(key) else { return false };
-        if (host.limit, host.gate) == (limit, gate) {
+        if (host.limit, host.breaker) == (limit, breaker) {
             return false;
         }
-        (host.limit, host.gate, host.revision) = (limit, gate, revision);
+        (host.limit, host.breaker, host.revision) = (limit, breaker, revision);
         true
     }
 
@@ -185,14 +190,14 @@ mod tests {
         let (a, b) = (key("https://a.example"), key("https://b.example:8080"));
         let mut hosts = Hosts::default();
         hosts.used_by([&a, &b, &a].into_iter(), 1);
-        assert!(hosts.gate(&b, 1, GateState::Broken, 2));
-        assert!(!hosts.gate(&b, 1, GateState::Broken, 3));
+        assert!(hosts.gate(&b, 1, Breaker::Open, 2));
+        assert!(!hosts.gate(&b, 1, Breaker::Open, 3));
         assert!(hosts.used_by([&a].into_iter(), 4));
-        assert!(!hosts.contains(&b) && !hosts.gate(&b, 2, GateState::Open, 5));
+        assert!(!hosts.contains(&b) && !hosts.gate(&b, 2, Breaker::Closed, 5));
         hosts.used_by([&b].into_iter(), 6);
         assert_eq!(
-            hosts.iter().map(|(_, host)| (host.limit, host.gate)).collect::<Vec<_>>(),
-            [(4, GateState::Open)]
+            hosts.iter().map(|(_, host)| (host.limit, host.breaker)).collect::<Vec<_>>(),
+            [(4, Breaker::Closed)]
         );
     }
 }

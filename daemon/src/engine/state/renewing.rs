@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use super::super::deferral::Deferral;
 use super::super::event::Via;
 use super::super::history::{Notice, NoticeKind, RenewalDetail};
+use super::State;
 use super::health::Use;
-use super::{Entry, Known, State};
-use crate::model::{CustomerId, Failure, Renewal, Secret, Skew, whole_seconds};
+use crate::model::{CustomerId, Renewal, Secret, Skew, whole_seconds};
 
 impl State {
-    pub(super) fn attempting(&mut self, id: &CustomerId) {
-        self.touch(id, |entry| {
-            entry.attempting = true;
-            entry.deferred = None;
-        });
+    pub(super) fn attempting(&mut self, id: &CustomerId, at: DateTime<Utc>) {
+        if let Some(mut edit) = self.customers.edit(id, at) {
+            edit.attempting = true;
+            edit.deferred = None;
+        }
     }
 
     /// A token has come. It waits to be saved.
@@ -29,37 +30,35 @@ impl State {
         at: DateTime<Utc>,
     ) {
         let id = renewal.id.clone();
-        // Reckoned a moment ago: if it is further away than that, the clock was set back in between.
+        // Calculated a moment ago: if it is further away than that, the clock was set back in between.
         renewal.expiry = renewal.expiry.min(whole_seconds(at + renewal.life));
         match via {
-            Via::Login => {
-                self.by_login += 1;
-                self.accepted(&id, at);
-            }
+            Via::Login => self.by_login += 1,
             Via::RefreshToken => self.by_refresh_token += 1,
         }
         self.measured(&id, skew, at);
-        self.touch(&id, |entry| {
-            entry.unsaved = Some(renewal);
-            entry.latency = Some(latency);
-            entry.refresh_token = refresh_token;
-            entry.known = Known::Proven;
-        });
+        if let Some(mut edit) = self.customers.edit(&id, at) {
+            edit.unsaved = Some(renewal);
+            edit.latency = Some(latency);
+            edit.refresh_token = refresh_token;
+        }
     }
 
-    pub(super) fn refresh_token_refused(&mut self, id: &CustomerId) {
-        if let Some(entry) = self.entries.get_mut(id) {
-            entry.refresh_token = None;
+    pub(super) fn refresh_token_refused(&mut self, id: &CustomerId, at: DateTime<Utc>) {
+        if let Some(mut edit) = self.customers.edit(id, at) {
+            edit.refresh_token = None;
         }
     }
 
     fn measured(&mut self, id: &CustomerId, skew: Skew, at: DateTime<Utc>) {
-        let Some(host) = self.entries.get(id).and_then(|entry| entry.host.as_ref()) else { return };
-        let revision = self.revision + 1;
-        let (is_news, message) = self.hosts.measured(host, skew, revision);
-        if is_news {
-            self.revision = revision;
-        }
+        let Some(host) = self.customers.get(id).and_then(|entry| entry.host.clone()) else { return };
+        let hosts = &mut self.hosts;
+        let mut message = None;
+        self.customers.stamp(|revision| {
+            let (is_news, warning) = hosts.measured(&host, skew, revision);
+            message = warning;
+            is_news
+        });
         if let Some(message) = message {
             self.note(at, NoticeKind::Warning, None, message);
         }
@@ -68,52 +67,52 @@ impl State {
     /// The token that waited is in the table, with this expiry.
     pub(super) fn saved(&mut self, id: &CustomerId, expiry: DateTime<Utc>, at: DateTime<Utc>) {
         self.store_works(Use::Save, at);
-        let mut saved = None;
-        self.touch(id, |entry| saved = entry.saved(expiry, at));
-        let Some(failures) = saved else { return };
-        self.unwritten.changed(id);
+        let window = self.policy.window;
+        let Some(mut edit) = self.customers.edit(id, at) else { return };
+        if !edit.saved(expiry) {
+            return;
+        }
+        edit.status = edit.status_at(at, window);
+        let detail = RenewalDetail {
+            url: crate::text::url(&edit.customer.credentials.url),
+            latency: edit.latency.take(),
+        };
+        let record = edit.record_mut();
+        record.last_success_at = Some(at);
+        record.renewals += 1;
+        let failures = record.failure.take().map(|failure| failure.consecutive);
+        drop(edit);
         self.pass.updated += 1;
         if let Some(failures) = failures {
             let attempts = if failures == 1 { "attempt" } else { "attempts" };
             let message = format!("renewed after {failures} failed {attempts}");
             self.note(at, NoticeKind::Recovered, Some(id), message);
         }
-        if let Some(entry) = self.entries.get_mut(id) {
-            let detail = RenewalDetail {
-                url: crate::text::url(&entry.customer.credentials.url),
-                latency: entry.latency.take(),
-            };
-            let message = format!("good until {}", expiry.format("%FT%TZ"));
-            self.history.push(Notice::new(at, NoticeKind::Renewed, message).of(id).renewed(detail));
-        }
-        let window = self.policy.window;
-        self.touch(id, |entry| entry.status = entry.status_at(at, window));
+        let message = format!("good until {}", expiry.format("%FT%TZ"));
+        self.history.push(Notice::new(at, NoticeKind::Renewed, message).of(id).renewed(detail));
     }
 
     /// The token that waited is not wanted any more: the row says something else, or has a later one.
     pub(super) fn superseded(&mut self, id: &CustomerId, at: DateTime<Utc>) {
         self.store_works(Use::Save, at);
-        self.unwritten.changed(id);
-        self.touch(id, |entry| {
-            entry.superseded();
+        if let Some(mut edit) = self.customers.edit(id, at) {
+            edit.superseded();
             // A token came: whatever was wrong before is over.
-            entry.record.failure = None;
-            entry.record.updated_at = at;
-        });
+            edit.record_mut().failure = None;
+        }
         let message =
             "the row was changed meanwhile, or holds a token that lives longer; it was left as it is"
                 .to_owned();
         self.note(at, NoticeKind::Warning, Some(id), message);
     }
 
-    /// The pass has left it out; `why`, when that was because of its server.
-    pub(super) fn deferred(&mut self, id: &CustomerId, why: Option<Failure>) {
-        let is_news = |entry: &Entry| entry.attempting || entry.deferred != why;
-        if self.entries.get(id).is_some_and(is_news) {
-            self.touch(id, |entry| {
-                entry.attempting = false;
-                entry.deferred = why;
-            });
+    /// The pass has left it out; `why`, unless its turn comes in the next pass at once.
+    pub(super) fn deferred(&mut self, id: &CustomerId, why: Option<Deferral>, at: DateTime<Utc>) {
+        let Some(mut edit) = self.customers.edit(id, at) else { return };
+        let why = why.filter(|why| *why != Deferral::CutShort).map(Box::new);
+        if edit.attempting || edit.deferred != why {
+            edit.attempting = false;
+            edit.deferred = why;
         }
     }
 }

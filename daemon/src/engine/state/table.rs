@@ -1,33 +1,30 @@
-//! What a look at the table changes: rows come, go and say something else.
+//! What a poll of the table changes: rows come, go and say something else.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
+use super::super::credentials::{Ask, Held, Leave, Step};
 use super::super::history::NoticeKind;
 use super::health::Use;
-use super::{Entry, Known, State};
-use crate::model::{Customer, CustomerId, FingerprintKey};
-use crate::store::{RowProblem, Table};
-
-/// How many customers that left the table are remembered for clients that ask for changes.
-pub(super) const REMEMBERED_REMOVALS: usize = 10_000;
+use super::{Entry, State};
+use crate::model::{AccountKey, Customer, FingerprintKey, Fingerprint};
+use crate::store::{LedgerPlace, LedgerRead, RowProblem, Table};
 
 impl State {
     pub(super) fn table_read(&mut self, table: Table, at: DateTime<Utc>) {
-        self.adopt_key(&table.key);
-        self.take_over_rows(table.customers, at);
-        let revision = self.revision + 1;
-        if self.hosts.used_by(self.entries.values().filter_map(|entry| entry.host.as_ref()), revision) {
-            self.revision = revision;
-        }
-        self.adopt_records(table.records, &table.key, at);
-        self.unwritten.read();
-        self.forgive_what_has_changed(&table.key, at);
-        self.refusals.index(self.entries.values().map(|entry| &entry.record));
-        let failures = self.entries.values().filter_map(|entry| entry.record.failure.as_deref());
-        self.unheard.retain(failures.map(|failure| failure.fingerprint.clone()));
+        self.adopt_key(&table.key, at);
+        self.take_over_rows(table.customers, &table.key, at);
+        let hosts = &mut self.hosts;
+        let used: Vec<_> = self.customers.values().filter_map(|entry| entry.host.clone()).collect();
+        self.customers.stamp(|revision| hosts.used_by(used.iter(), revision));
+        self.adopt_records(table.records, at);
+        self.customers.unwritten.read();
+        self.forget_failures_of_other_credentials(at);
         self.tell_problems(&table.problems, table.records_lost, at);
         self.table_read_at = Some(at);
-        if self.health.refuses_tokens() && self.entries.values().all(|entry| entry.unsaved.is_none()) {
+        if self.health.refuses_tokens() && self.customers.values().all(|entry| entry.unsaved.is_none()) {
             // Nothing waits any more for which it would be known that it works again.
             self.store_works(Use::Save, at);
         }
@@ -35,81 +32,49 @@ impl State {
         self.advance(at);
     }
 
-    /// Most rows say what they said a minute ago, so each is compared where it stands: to build the map anew took three
+    /// Most rows say what they said a minute ago, so each is compared where it stands: to build a new map took three
     /// times as long.
-    fn take_over_rows(&mut self, customers: Vec<Customer>, at: DateTime<Utc>) {
+    fn take_over_rows(&mut self, customers: Vec<Customer>, key: &FingerprintKey, at: DateTime<Utc>) {
         self.mark = !self.mark;
+        let (mark, window) = (self.mark, self.policy.window);
         let mut known = 0;
         let mut new = Vec::new();
         for customer in customers {
-            if let Some(entry) = self.entries.get_mut(&customer.id) {
+            if let Some(mut edit) = self.customers.edit(&customer.id, at) {
                 known += 1;
-                entry.mark = self.mark;
-                if entry.replace_row(customer) {
-                    self.revision += 1;
-                    entry.revision = self.revision;
+                edit.set_mark(mark);
+                if edit.customer != customer {
+                    edit.replace_row(customer, key);
                 }
             } else {
-                self.revision += 1;
-                let mut entry = Entry::new(customer, self.revision, at, self.policy.window);
-                entry.mark = self.mark;
-                if self.table_read_at.is_some() {
-                    entry.known = Known::New;
-                }
-                if let Some(record) = self.refusals.returned(&entry.customer.id) {
-                    entry.record = record;
-                }
-                new.push((entry.customer.id.clone(), entry));
+                let mut entry = Entry::new(customer, key, at, window);
+                entry.mark = mark;
+                new.push(entry);
             }
         }
-        if known < self.entries.len() {
-            self.remove_the_unmarked();
+        if known < self.customers.len() {
+            for gone in self.customers.remove(|entry| entry.mark != mark) {
+                self.customers.unwritten.left(gone.record().clone());
+            }
         }
-        if self.entries.is_empty() {
-            // All at once fills the nodes of the map; one by one leaves a third of them empty.
-            self.entries = new.into_iter().collect();
-        } else {
-            self.entries.extend(new);
-        }
-    }
-
-    /// Those whose row was not there this time.
-    fn remove_the_unmarked(&mut self) {
-        let mark = self.mark;
-        let gone: Vec<_> = self.entries.extract_if(.., |_, entry| entry.mark != mark).collect();
-        for (id, entry) in gone {
-            // A row may come back, and must not be tried again just because it was away.
-            self.refusals.left(&entry.record);
-            self.unwritten.left(entry.record);
-            self.remove(id);
-        }
+        self.customers.add(new);
     }
 
     /// When records become possible that were not before, the fingerprints get the stored key, and what was only known
     /// here is written.
-    fn adopt_key(&mut self, key: &FingerprintKey) {
-        if let Some(old) = self.key.replace(key.clone()).filter(|old| old != key) {
-            self.refusals.forget_absent();
-            for (id, entry) in &mut self.entries {
-                let credentials = &entry.customer.credentials;
-                if let Some(failure) = &mut entry.record.failure
-                    && failure.fingerprint == old.fingerprint(credentials)
-                {
-                    failure.fingerprint = key.fingerprint(credentials);
-                    self.unwritten.changed(id);
-                }
+    fn adopt_key(&mut self, key: &FingerprintKey, at: DateTime<Utc>) {
+        if self.key.replace(key.clone()).is_none_or(|old| old == *key) {
+            return;
+        }
+        self.customers.edit_all(at, |edit| {
+            let (old, new) = (edit.credentials, key.fingerprint(&edit.customer.credentials));
+            edit.credentials = new;
+            if edit.record().failure.as_ref().is_some_and(|failure| failure.fingerprint == old)
+                && let Some(failure) = &mut edit.record_mut().failure
+            {
+                failure.fingerprint = new;
             }
-        }
-    }
-
-    fn remove(&mut self, id: CustomerId) {
-        self.revision += 1;
-        self.removed.push_back((self.revision, id));
-        if self.removed.len() > REMEMBERED_REMOVALS
-            && let Some((revision, _)) = self.removed.pop_front()
-        {
-            self.removed_floor = revision;
-        }
+        });
     }
 
     /// Says once what is wrong with a row, and again only if it was right in between.
@@ -122,9 +87,111 @@ impl State {
         let was_told = std::mem::replace(&mut self.told_records_lost, records_lost.is_some());
         if let Some(why) = records_lost.filter(|_| !was_told) {
             let message = format!(
-                "the table tbtokend_state cannot be used ({why}): who is parked is forgotten at a restart; have the DBA run what `tbtokend schema` prints"
+                "the table tbtokend_state cannot be used ({why}): since when a customer fails is forgotten at a restart; have the DBA run what `tbtokend schema` prints"
             );
             self.note(at, NoticeKind::Warning, None, message);
         }
+    }
+
+    /// Takes in what the store's ledger says; `seen` is by the machine's own time.
+    pub(super) fn ledger_read(&mut self, read: &LedgerRead, seen: Instant, at: DateTime<Utc>) {
+        self.store_works(Use::Ledger, at);
+        let step = self.ledger.take_in(read, seen);
+        if step == Step::Replaced {
+            self.tell_ledger_replaced(at);
+        }
+        let found = self.ledger.take_found_in_flight();
+        if !found.is_empty() {
+            for entry in self.customers.values() {
+                if let (Some(account), Some(host)) = (&entry.account, &entry.host)
+                    && found.contains(account)
+                {
+                    self.ledger.doubt(host, seen);
+                }
+            }
+        }
+        let hosts = &self.hosts;
+        self.ledger.retain_servers(|host| hosts.contains(host));
+        self.ledger.see(self.customers.values().filter_map(|entry| entry.account.as_ref()), at);
+        if self.ledger_place.as_ref() != Some(&read.place) {
+            self.ledger_place = Some(read.place.clone());
+            self.tell_ledger_place(&read.place, at);
+        }
+        self.unpark_what_the_ledger_allows(at);
+    }
+
+    pub(super) fn tell_ledger_replaced(&mut self, at: DateTime<Utc>) {
+        let message = "the table tbtokend_account was dropped, emptied or replaced by an older one; what is known of sent passwords is written back, and no password is sent before that. Restore the tables of tbtokend only while no daemon runs";
+        self.note(at, NoticeKind::Warning, None, message.to_owned());
+    }
+
+    fn tell_ledger_place(&mut self, place: &LedgerPlace, at: DateTime<Utc>) {
+        if let LedgerPlace::File { path, why } = place {
+            let message = format!(
+                "sent passwords are noted in {path}, because {why}; that is enough for one daemon. For several, have the DBA run what `tbtokend schema` prints"
+            );
+            self.note(at, NoticeKind::Warning, None, message);
+        }
+    }
+
+    /// A customer that was parked because of what the ledger knew of its credentials or account, and which the ledger would
+    /// let go now: other rows showed that they are right, or an operator did.
+    pub(super) fn unpark_what_the_ledger_allows(&mut self, at: DateTime<Utc>) {
+        let is_parked = |entry: &&Entry| {
+            entry.record().failure.as_deref().is_some_and(|failure| failure.permanent && failure.kind.is_the_ledgers())
+        };
+        let parked: Vec<_> = self.customers.values().filter(is_parked).map(|entry| entry.customer.id.clone()).collect();
+        if parked.is_empty() || !self.ledger.is_trusted() {
+            return;
+        }
+        let accounts = parked.iter().filter_map(|id| self.customers.get(id)?.account).collect();
+        let held = self.held_credentials(&accounts);
+        for id in parked {
+            let Some(entry) = self.customers.get(&id) else { continue };
+            let allowed = entry.account.is_some_and(|account| {
+                let held = held.get(&account).cloned().unwrap_or_default();
+                let ask = entry.ask(&held, Leave::None);
+                self.ledger.knows(&account) && ask.is_some_and(|ask| self.ledger.refusal(&ask).is_none())
+            });
+            if allowed {
+                if let Some(mut edit) = self.customers.edit(&id, at) {
+                    edit.record_mut().failure = None;
+                }
+                let message =
+                    "its account or its credentials were accepted meanwhile; it is tried again".to_owned();
+                self.note(at, NoticeKind::Unparked, Some(&id), message);
+            }
+        }
+    }
+
+    /// All credentials that rows hold for each of these accounts.
+    pub fn held_credentials(&self, accounts: &HashSet<AccountKey>) -> HashMap<AccountKey, Held> {
+        let mut held: HashMap<AccountKey, Vec<Fingerprint>> = HashMap::new();
+        if accounts.is_empty() {
+            return HashMap::new();
+        }
+        for entry in self.customers.values() {
+            if let Some(account) = entry.account.filter(|account| accounts.contains(account)) {
+                let known = held.entry(account).or_default();
+                if !known.contains(&entry.credentials) {
+                    known.push(entry.credentials);
+                }
+            }
+        }
+        held.into_iter().map(|(account, held)| (account, Held::new(&held))).collect()
+    }
+}
+
+impl Entry {
+    /// What the ledger is asked about the row's password; none if its URL cannot be used.
+    pub fn ask<'a>(&'a self, held: &'a Held, leave: Leave) -> Option<Ask<'a>> {
+        Some(Ask {
+            account: self.account?,
+            server: self.host.as_ref()?,
+            username: &self.customer.credentials.username,
+            credentials: self.credentials,
+            held,
+            leave,
+        })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto as proto;
 
-use super::super::plan::Policy;
+use super::super::policy::Policy;
 use super::super::state::{Entry, Host, State};
 use super::row::{Row, Urls};
 use super::{HostRow, Identity, Loop, Snapshot, words};
@@ -76,7 +76,7 @@ fn host_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<HostRow>> {
                 host: key.to_string(),
                 skew_ms: host.skew.map(|skew| skew.ahead.num_milliseconds()),
                 limit: host.limit,
-                state: words::host_state(host.gate),
+                state: words::host_state(host.breaker),
             };
             Arc::new(HostRow { revision: host.revision, host: host_shown })
         })

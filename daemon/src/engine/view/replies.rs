@@ -2,7 +2,7 @@
 
 use tbtoken_proto as proto;
 
-use super::super::handle::{NotRefreshed, Refreshed};
+use super::super::outcome::{NotRefreshed, Refreshed};
 use super::words;
 use crate::model::CustomerId;
 use crate::text::printable;

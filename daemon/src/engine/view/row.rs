@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use tbtoken_proto as proto;
 use tbtoken_proto::words::Standing;
 
-use super::super::plan::{Policy, Verdict, verdict};
-use super::super::state::Entry;
+use super::super::policy::Policy;
+use super::super::state::{Entry, Verdict};
 use super::words;
 use crate::model::CustomerId;
 
@@ -52,7 +52,7 @@ impl Row {
         now: DateTime<Utc>,
         urls: &mut Urls,
     ) -> Self {
-        let verdict = verdict(entry, now, policy);
+        let verdict = entry.verdict(now, policy);
         Self {
             revision: entry.revision,
             id: id.clone(),
@@ -61,11 +61,12 @@ impl Row {
             token_status: words::status(entry.status),
             expiry: entry.ends_at(),
             state: phase(entry, verdict),
-            last_success_at: entry.record.last_success_at,
-            renewals: entry.record.renewals,
+            last_success_at: entry.record().last_success_at,
+            renewals: entry.record().renewals,
             next_attempt_at: match verdict {
                 Verdict::Rest { until } | Verdict::Wait { until } => Some(until),
-                Verdict::Due | Verdict::Parked | Verdict::Save => None,
+                Verdict::Parked { until } => until,
+                Verdict::Due | Verdict::Save => None,
             },
             failure: words::failure(entry, now).map(Box::new),
         }
@@ -121,9 +122,9 @@ fn minutes_until(expiry: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
 fn phase(entry: &Entry, verdict: Verdict) -> proto::Phase {
     match verdict {
         _ if entry.attempting => proto::Phase::Refreshing,
-        Verdict::Parked => proto::Phase::Parked,
+        Verdict::Parked { .. } => proto::Phase::Parked,
         Verdict::Wait { .. } | Verdict::Save => proto::Phase::Retrying,
-        Verdict::Due if entry.record.failure.is_some() => proto::Phase::Retrying,
+        Verdict::Due if entry.record().failure.is_some() => proto::Phase::Retrying,
         Verdict::Due => proto::Phase::Due,
         Verdict::Rest { .. } => proto::Phase::Ok,
     }

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 
 use super::super::event::{Event, Via};
 use super::super::handle::{NotRefreshed, Outcome};
-use super::super::plan::Policy;
+use super::super::policy::Policy;
 use super::super::state::State;
 use super::*;
 use crate::model::{

@@ -3,12 +3,12 @@
 use chrono::{DateTime, Utc};
 use tbtoken_proto as proto;
 
-use super::super::handle::Outcome;
+use super::super::outcome::Outcome;
 use super::super::history::{Notice, NoticeKind};
-use super::super::plan::Trigger;
+use super::super::policy::Trigger;
 use super::super::state::Entry;
 use crate::model::{CustomerId, FailureKind, TokenStatus};
-use crate::thingsboard::gate::GateState;
+use crate::thingsboard::gate::Breaker;
 
 pub(super) fn status(status: TokenStatus) -> proto::TokenStatus {
     match status {
@@ -19,11 +19,11 @@ pub(super) fn status(status: TokenStatus) -> proto::TokenStatus {
     }
 }
 
-pub(super) fn host_state(state: GateState) -> proto::HostState {
-    match state {
-        GateState::Open => proto::HostState::Open,
-        GateState::Resting => proto::HostState::Resting,
-        GateState::Broken => proto::HostState::Broken,
+pub(super) fn host_state(breaker: Breaker) -> proto::HostState {
+    match breaker {
+        Breaker::Closed => proto::HostState::Open,
+        Breaker::Resting => proto::HostState::Resting,
+        Breaker::HalfOpen | Breaker::Open => proto::HostState::Broken,
     }
 }
 
@@ -38,7 +38,7 @@ pub(super) fn trigger(trigger: Trigger) -> proto::Trigger {
 
 /// Why the last attempt failed; for a customer that was left out because of its server, what is wrong with that.
 pub(super) fn failure(entry: &Entry, now: DateTime<Utc>) -> Option<proto::Failure> {
-    if let Some(note) = &entry.record.failure {
+    if let Some(note) = &entry.record().failure {
         return Some(proto::Failure {
             kind: failure_kind(note.kind),
             message: note.message.clone(),
@@ -48,10 +48,10 @@ pub(super) fn failure(entry: &Entry, now: DateTime<Utc>) -> Option<proto::Failur
             permanent: note.permanent,
         });
     }
-    entry.deferred.as_ref().map(|failure| proto::Failure {
-        kind: failure_kind(failure.kind()),
-        message: failure.for_the_untried(),
-        remedy: failure.kind().remedy().to_owned(),
+    entry.deferred.as_ref().map(|deferral| proto::Failure {
+        kind: failure_kind(deferral.kind()),
+        message: deferral.to_string(),
+        remedy: deferral.kind().remedy().to_owned(),
         at: now,
         consecutive: 0,
         permanent: false,
@@ -61,6 +61,7 @@ pub(super) fn failure(entry: &Entry, now: DateTime<Utc>) -> Option<proto::Failur
 fn failure_kind(kind: FailureKind) -> proto::FailureKind {
     match kind {
         FailureKind::CredentialsRejected => proto::FailureKind::CredentialsRejected,
+        FailureKind::AttemptsExhausted => proto::FailureKind::AttemptsExhausted,
         FailureKind::AccountDisabled => proto::FailureKind::AccountDisabled,
         FailureKind::AccountLocked => proto::FailureKind::AccountLocked,
         FailureKind::PasswordExpired => proto::FailureKind::PasswordExpired,

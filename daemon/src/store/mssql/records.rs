@@ -175,7 +175,7 @@ fn record(id: CustomerId, mut cells: IntoIter<ColumnData<'static>>) -> Result<(R
             None
         })
     };
-    let fingerprint = text(next()?)?;
+    let fingerprint = text(next()?)?.and_then(|text| Fingerprint::from_text(&text));
     let consecutive = number(&next()?)?.unwrap_or(0);
     let kind = text(next()?)?;
     let message = text(next()?)?.unwrap_or_default();
@@ -193,7 +193,7 @@ fn record(id: CustomerId, mut cells: IntoIter<ColumnData<'static>>) -> Result<(R
         consecutive: u32::try_from(consecutive).unwrap_or(0),
         at: failed_at.unwrap_or(updated_at),
         next_attempt_at,
-        fingerprint: Fingerprint::from_text(fingerprint),
+        fingerprint,
     });
     let renewals = u64::try_from(renewals).unwrap_or(0);
     let failure = failure.map(Box::new);
@@ -232,7 +232,7 @@ async fn keep_once(connection: &mut Connection, table: &str, batch: &[Record]) -
         let failure = record.failure.as_ref();
         let naive = |time: Option<DateTime<Utc>>| naive_parameter(time.map(|time| time.naive_utc()));
         query.bind(record.id.as_str());
-        query.bind(failure.map_or("", |failure| failure.fingerprint.as_str()));
+        query.bind(failure.map_or_else(String::new, |failure| failure.fingerprint.to_text()));
         query.bind(failure.map_or(0, |failure| i32::try_from(failure.consecutive).unwrap_or(i32::MAX)));
         query.bind(failure.map_or("", |failure| failure.kind.as_str()));
         query.bind(failure.map_or("", |failure| short(&failure.message)));

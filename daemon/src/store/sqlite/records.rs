@@ -215,6 +215,7 @@ fn failure(
     else {
         return Ok(None);
     };
+    let Some(fingerprint) = Fingerprint::from_text(&fingerprint) else { return Ok(None) };
     // A kind of a newer version: whether it parks is what matters, and that has a column of its own.
     let kind = FailureKind::from_name(&kind).unwrap_or(FailureKind::UnexpectedResponse);
     Ok(Some(FailureNote {
@@ -224,7 +225,7 @@ fn failure(
         consecutive: row.get(2)?,
         at,
         next_attempt_at,
-        fingerprint: Fingerprint::from_text(fingerprint),
+        fingerprint,
     }))
 }
 
@@ -252,7 +253,7 @@ pub(super) fn keep(open: &mut Open, batch: &[Record]) -> rusqlite::Result<()> {
             let failure = record.failure.as_ref();
             statement.execute(params![
                 record.id.as_str(),
-                failure.map(|failure| failure.fingerprint.as_str()),
+                failure.map(|failure| failure.fingerprint.to_text()),
                 failure.map_or(0, |failure| failure.consecutive),
                 failure.map(|failure| failure.kind.as_str()),
                 failure.map(|failure| &failure.message),

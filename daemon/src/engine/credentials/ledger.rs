@@ -1,0 +1,522 @@
+//! All accounts and servers, and how the ledger keeps in step with the store: what it takes in from there, what is still to
+//! be written, and what became of a write.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::account::{Account, Change, InFlight, Send};
+use super::outcome::Outcome;
+use super::rules::{Ask, Leave};
+use super::server::{Server, Verdict};
+use super::stored;
+use crate::model::{AccountKey, FailureKind, HostKey};
+use crate::store::{AccountRow, Forget, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
+
+/// The most accounts of one write.
+const WRITTEN_AT_ONCE: usize = 1000;
+
+/// So many days old an account's `seen_at` may become before it is written again.
+const SEEN_EVERY_DAYS: i32 = 7;
+
+/// After so many days an account without charges is forgotten that no row names.
+const UNCHARGED_DAYS: i64 = 30;
+
+/// The same for one with charges.
+const CHARGED_DAYS: i64 = 365;
+
+/// The settings of the ledger.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `thingsboard.wrong_password_budget`.
+    pub budget: u8,
+    /// The interval of the schedule, with which the back-off of a server in doubt begins.
+    pub interval: Duration,
+    /// How long a login lasts at most: so long another daemon's charge counts as in flight.
+    pub request_timeout: Duration,
+    /// The name of this daemon, for people who look into the table.
+    pub daemon: Arc<str>,
+}
+
+/// Everything that is known of accounts and servers.
+#[derive(Debug)]
+pub struct Ledger {
+    settings: Settings,
+    accounts: HashMap<AccountKey, Slot>,
+    servers: BTreeMap<HostKey, Server>,
+    /// The store's ledger as it was last read or written; none before that.
+    stamp: Option<Stamp>,
+    /// The store's ledger was replaced: it is read as a whole next.
+    must_read: bool,
+    /// The store's ledger was replaced, and does not know yet what is known here.
+    is_writing_back: bool,
+    /// Accounts that differ from what the store has.
+    unwritten: BTreeSet<AccountKey>,
+    /// The accounts of the write under way.
+    in_write: Vec<AccountKey>,
+    /// Accounts in which a charge was found that no daemon here made.
+    found_in_flight: Vec<AccountKey>,
+    /// The day on which all accounts that rows name were last marked as seen.
+    seen_day: i32,
+    /// The day on which old accounts were last forgotten.
+    forgot_day: i32,
+}
+
+/// One account, and how it stands with the store.
+#[derive(Debug, Default)]
+struct Slot {
+    account: Account,
+    /// The version in the store; zero if it is not there.
+    version: i64,
+    /// When a row last named it, in days since 1970.
+    seen_day: i32,
+    /// Few accounts have any.
+    work: Option<Box<Work>>,
+}
+
+#[derive(Debug, Default)]
+struct Work {
+    /// What the store does not have yet.
+    changes: Vec<Change>,
+    /// How many of them are in the write under way.
+    in_write: usize,
+    /// Another daemon's charge, and when this daemon first saw it.
+    seen_in_flight: Option<(u64, Instant)>,
+    /// The turns at which refresh tokens of these user names last worked.
+    refreshed: Vec<(Box<str>, u32)>,
+}
+
+/// What a look at the store's ledger showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It was the first look.
+    First,
+    /// It goes on.
+    Next,
+    /// The ledger was dropped, emptied or replaced by an older one; what is known here is written back.
+    Replaced,
+}
+
+impl Ledger {
+    /// A ledger of which nothing is known yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            accounts: HashMap::new(),
+            servers: BTreeMap::new(),
+            stamp: None,
+            must_read: false,
+            is_writing_back: false,
+            unwritten: BTreeSet::new(),
+            in_write: Vec::new(),
+            found_in_flight: Vec::new(),
+            seen_day: 0,
+            forgot_day: 0,
+        }
+    }
+
+    /// Other settings from now on.
+    pub fn set(&mut self, budget: u8, interval: Duration) {
+        self.settings.budget = budget;
+        self.settings.interval = interval;
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(super) fn budget(&self) -> u8 {
+        self.settings.budget
+    }
+
+    pub(super) fn account(&self, key: &AccountKey) -> Option<&Account> {
+        self.accounts.get(key).map(|slot| &slot.account)
+    }
+
+    /// The open charges of an account that count against this user name.
+    pub fn charges_of(&self, account: &AccountKey, username: &str) -> u8 {
+        self.account(account).map_or(0, |account| account.charges_against(username))
+    }
+
+    /// Whether anything is known of the account.
+    pub fn knows(&self, key: &AccountKey) -> bool {
+        self.accounts.contains_key(key)
+    }
+
+    pub(super) fn server(&self, key: &HostKey) -> Option<&Server> {
+        self.servers.get(key)
+    }
+
+    /// Whether the store's ledger is known, and knows what is known here: else no charge can be made.
+    pub fn is_trusted(&self) -> bool {
+        self.stamp.is_some() && !self.must_read && !self.is_writing_back
+    }
+
+    /// Whether a password of the account is on its way: ours until it is settled, another daemon's for as long as a login
+    /// may last.
+    pub(super) fn is_in_flight(&self, key: &AccountKey, now: Instant) -> bool {
+        let Some(slot) = self.accounts.get(key) else { return false };
+        let Some(charge) = slot.account.in_flight() else { return false };
+        match slot.work.as_ref().and_then(|work| work.seen_in_flight) {
+            Some((number, since)) if number == charge.number => {
+                now.saturating_duration_since(since) < self.settings.request_timeout
+            }
+            _ => true,
+        }
+    }
+
+    // What the pass does.
+
+    /// Notes that a password is about to be sent: it counts as wrong until its outcome is known. It must be in the store
+    /// before the first byte is sent.
+    pub fn charge(&mut self, ask: &Ask<'_>, number: u64, now: Instant) -> Send {
+        let send = Send {
+            username: ask.username.into(),
+            credentials: ask.credentials,
+            held: ask.held.clone(),
+        };
+        let charges = if ask.leave == Leave::None { self.charges(ask) } else { self.charges(ask).max(1) };
+        self.servers.entry(ask.server.clone()).or_default().begin(charges, now);
+        let charge = InFlight { number, daemon: (&*self.settings.daemon).into() };
+        self.change(ask.account, Change::Charge { charge, send: send.clone() });
+        send
+    }
+
+    /// Notes what came of a charge. `kind` is what ThingsBoard said, if it rejected the credentials.
+    pub fn settle(
+        &mut self,
+        account: AccountKey,
+        server: &HostKey,
+        number: u64,
+        send: Send,
+        outcome: Outcome,
+        kind: Option<FailureKind>,
+        now: Instant,
+    ) {
+        let interval = self.settings.interval;
+        let known = self.servers.entry(server.clone()).or_default();
+        known.end();
+        match outcome {
+            Outcome::Accepted | Outcome::Rejected => known.answered(),
+            Outcome::Unanswered => known.unanswered(now, interval),
+            Outcome::NotCounted | Outcome::NotSent => {}
+        }
+        let kind = kind.unwrap_or(FailureKind::CredentialsRejected);
+        self.change(account, Change::Settle { number, send, outcome, kind });
+    }
+
+    /// A charge for this server was not made after all, as [`written`](Self::written) says.
+    pub fn cancel(&mut self, server: &HostKey) {
+        if let Some(known) = self.servers.get_mut(server) {
+            known.end();
+        }
+    }
+
+    /// A probe of the server has ended.
+    pub fn probed(&mut self, server: &HostKey, verdict: Verdict, now: Instant) {
+        let interval = self.settings.interval;
+        self.servers.entry(server.clone()).or_default().probed(verdict, now, interval);
+    }
+
+    /// A refresh token of this user worked. That is no proof of any password, but what was rejected so far was rejected
+    /// before.
+    pub fn refresh_worked(&mut self, account: &AccountKey, username: &str) {
+        let Some(slot) = self.accounts.get_mut(account).filter(|slot| !slot.account.rejected().is_empty()) else {
+            return;
+        };
+        let turn = slot.account.next_turn();
+        let refreshed = &mut slot.work.get_or_insert_default().refreshed;
+        refreshed.retain(|(known, _)| **known != *username);
+        refreshed.push((username.into(), turn));
+    }
+
+    /// A refresh token of this user is outdated: the password was changed after the token was issued.
+    pub fn refresh_outdated(&mut self, account: &AccountKey, username: &str) {
+        let work = self.accounts.get_mut(account).and_then(|slot| slot.work.as_mut());
+        let Some(refreshed) = work.map(|work| &mut work.refreshed) else { return };
+        if let Some(place) = refreshed.iter().position(|(known, _)| **known == *username) {
+            let (username, after) = refreshed.swap_remove(place);
+            self.change(*account, Change::PasswordChanged { username, after });
+        }
+    }
+
+    fn change(&mut self, key: AccountKey, change: Change) {
+        let slot = self.accounts.entry(key).or_default();
+        slot.account.apply(&change);
+        let work = slot.work.get_or_insert_default();
+        if matches!(change, Change::Charge { .. }) {
+            work.seen_in_flight = None;
+        }
+        work.changes.push(change);
+        self.unwritten.insert(key);
+    }
+
+    // What is known of servers.
+
+    /// Whether the server takes one password at a time, after probes.
+    pub fn is_in_doubt(&self, server: &HostKey) -> bool {
+        self.servers.get(server).is_some_and(Server::is_in_doubt)
+    }
+
+    /// Whether the account may get one charge more, and no other after it: then its server is probed at each poll.
+    pub fn has_last_charge(&self, ask: &Ask<'_>) -> bool {
+        let charges = self.charges(ask);
+        charges > 0 && charges + 1 == self.budget()
+    }
+
+    /// Forgets servers that no customer uses any more.
+    pub fn retain_servers(&mut self, is_used: impl Fn(&HostKey) -> bool) {
+        self.servers.retain(|key, server| is_used(key) || !server.is_idle());
+    }
+
+    /// Accounts in which a charge was found whose daemon is gone. Their servers are in doubt: see
+    /// [`doubt`](Self::doubt).
+    pub fn take_found_in_flight(&mut self) -> HashSet<AccountKey> {
+        std::mem::take(&mut self.found_in_flight).into_iter().collect()
+    }
+
+    /// A charge was found in flight on this server.
+    pub fn doubt(&mut self, server: &HostKey, now: Instant) {
+        self.servers.entry(server.clone()).or_default().found_in_flight(now);
+    }
+
+    // The store.
+
+    /// The stamp since which the store is asked for changes; none if it is asked for everything.
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.stamp.filter(|_| !self.must_read)
+    }
+
+    /// Takes in what the store says.
+    pub fn take_in(&mut self, read: &LedgerRead, now: Instant) -> Step {
+        let step = match self.stamp {
+            None => Step::First,
+            Some(stamp)
+                if !self.must_read && stamp.id == read.stamp.id && read.stamp.number >= stamp.number =>
+            {
+                Step::Next
+            }
+            Some(_) => Step::Replaced,
+        };
+        self.must_read = false;
+        if step == Step::Replaced {
+            for slot in self.accounts.values_mut() {
+                slot.version = 0;
+            }
+        }
+        for row in &read.accounts {
+            if step == Step::First && row.in_flight.is_some() {
+                self.found_in_flight.push(row.key);
+            }
+            match step {
+                Step::Replaced => self.merge(row),
+                Step::First | Step::Next => self.rebase(row.key, Some(row)),
+            }
+            self.see_in_flight(row.key, now);
+        }
+        self.stamp = Some(read.stamp);
+        if step == Step::Replaced {
+            // Also what was to be written before, and accounts that are as they were: the store may have lost them.
+            self.unwritten = self.accounts.keys().copied().collect();
+            self.in_write.clear();
+        }
+        self.is_writing_back = (self.is_writing_back || step == Step::Replaced) && !self.unwritten.is_empty();
+        step
+    }
+
+    /// Another daemon's charge counts as in flight from now on, by our own clock.
+    fn see_in_flight(&mut self, key: AccountKey, now: Instant) {
+        let Some(slot) = self.accounts.get_mut(&key) else { return };
+        let Some(charge) = slot.account.in_flight() else {
+            if let Some(work) = &mut slot.work {
+                work.seen_in_flight = None;
+            }
+            slot.drop_idle_work();
+            return;
+        };
+        let is_ours = slot.work.as_ref().is_some_and(|work| {
+            work.changes.iter().any(|change| matches!(change, Change::Charge { charge: ours, .. } if ours.number == charge.number))
+        });
+        let number = charge.number;
+        let known = &mut slot.work.get_or_insert_default().seen_in_flight;
+        if !is_ours && known.is_none_or(|(known, _)| known != number) {
+            *known = Some((number, now));
+        }
+    }
+
+    /// The store's account counts, and what it does not have yet is applied to it.
+    fn rebase(&mut self, key: AccountKey, row: Option<&AccountRow>) {
+        let slot = self.accounts.entry(key).or_default();
+        let Some(row) = row else {
+            // Somebody has deleted it: what is known here holds.
+            slot.version = 0;
+            self.unwritten.insert(key);
+            return;
+        };
+        if row.version == slot.version {
+            return;
+        }
+        if row.version < slot.version {
+            // An older state of this one account was restored.
+            self.unwritten.insert(key);
+            return self.merge(row);
+        }
+        slot.account = stored::account(row).not_before(slot.account.turn());
+        slot.version = row.version;
+        slot.seen_day = slot.seen_day.max(stored::day_of(row.seen_at));
+        for change in slot.work.iter().flat_map(|work| &work.changes) {
+            slot.account.apply(change);
+        }
+    }
+
+    fn merge(&mut self, row: &AccountRow) {
+        let slot = self.accounts.entry(row.key).or_default();
+        slot.account.merge(&stored::account(row));
+        slot.version = row.version;
+        slot.seen_day = slot.seen_day.max(stored::day_of(row.seen_at));
+    }
+
+    /// Whether something is to be written.
+    pub fn is_unwritten(&self) -> bool {
+        !self.unwritten.is_empty()
+    }
+
+    /// Whether the store's ledger was found to be another one: it must be read as a whole before it is written.
+    pub fn must_be_read(&self) -> bool {
+        self.must_read
+    }
+
+    /// What to write next; with `must_check` also if there is nothing, to see that the ledger is still there. Only one write
+    /// may be under way; [`written`](Self::written) ends it.
+    pub fn next_write(&mut self, now: DateTime<Utc>, must_check: bool) -> Option<LedgerWrite> {
+        let stamp = self.stamp().filter(|_| must_check || !self.unwritten.is_empty())?;
+        let today = stored::day_of(now);
+        let forget = self.forget(now);
+        self.in_write = self.unwritten.iter().copied().take(WRITTEN_AT_ONCE).collect();
+        let mut accounts = Vec::with_capacity(self.in_write.len());
+        for key in &self.in_write {
+            self.unwritten.remove(key);
+            let Some(slot) = self.accounts.get_mut(key) else { continue };
+            slot.seen_day = today;
+            if let Some(work) = &mut slot.work {
+                work.in_write = work.changes.len();
+            }
+            accounts.push(stored::row(*key, &slot.account, today, slot.version));
+        }
+        Some(LedgerWrite { stamp, accounts, forget })
+    }
+
+    /// Once a day, when all accounts that rows name are marked as seen: those that no row has named for long.
+    fn forget(&mut self, now: DateTime<Utc>) -> Option<Forget> {
+        let today = stored::day_of(now);
+        if self.forgot_day == today || self.seen_day != today || self.unwritten.len() > WRITTEN_AT_ONCE {
+            return None;
+        }
+        self.forgot_day = today;
+        let forget = Forget {
+            uncharged_before: now - TimeDelta::days(UNCHARGED_DAYS),
+            charged_before: now - TimeDelta::days(CHARGED_DAYS),
+        };
+        let unwritten = &self.unwritten;
+        self.accounts.retain(|key, slot| {
+            let before =
+                if slot.account.charges() == 0 { forget.uncharged_before } else { forget.charged_before };
+            slot.seen_day >= stored::day_of(before) || unwritten.contains(key)
+        });
+        Some(forget)
+    }
+
+    /// What became of the write. Brings the numbers of the charges that were not made: their passwords must not be sent.
+    pub fn written(&mut self, written: LedgerWritten, now: Instant) -> Vec<u64> {
+        let keys = std::mem::take(&mut self.in_write);
+        let LedgerWritten::Written { number, conflicts } = written else {
+            self.must_read = true;
+            return self.unmake(&keys);
+        };
+        let conflicts: HashMap<AccountKey, Option<AccountRow>> = conflicts.into_iter().collect();
+        for key in keys.iter().filter(|key| !conflicts.contains_key(key)) {
+            let Some(slot) = self.accounts.get_mut(key) else { continue };
+            slot.version = number;
+            if let Some(work) = &mut slot.work {
+                work.changes.drain(..work.in_write.min(work.changes.len()));
+                work.in_write = 0;
+            }
+            slot.drop_idle_work();
+        }
+        if let Some(stamp) = &mut self.stamp {
+            stamp.number = stamp.number.max(number);
+        }
+        let lost: Vec<AccountKey> = conflicts.keys().copied().collect();
+        let unmade = self.unmake(&lost);
+        for (key, row) in &conflicts {
+            self.rebase(*key, row.as_ref());
+            self.see_in_flight(*key, now);
+        }
+        self.is_writing_back &= !self.unwritten.is_empty();
+        unmade
+    }
+
+    /// The write failed, and it is not known whether it was done. Brings the numbers of the charges that may not be in the
+    /// store: their passwords must not be sent.
+    pub fn write_failed(&mut self) -> Vec<u64> {
+        let keys = std::mem::take(&mut self.in_write);
+        self.unmake(&keys)
+    }
+
+    /// The charges of a write that are not known to be in the store were not sent. Where one is in the store after all, it is
+    /// returned by the next write.
+    fn unmake(&mut self, keys: &[AccountKey]) -> Vec<u64> {
+        let mut unmade = Vec::new();
+        for key in keys {
+            self.unwritten.insert(*key);
+            let Some(slot) = self.accounts.get_mut(key) else { continue };
+            let Some(work) = &mut slot.work else { continue };
+            let mut returned = Vec::new();
+            for change in work.changes.drain(..work.in_write.min(work.changes.len())) {
+                match change {
+                    Change::Charge { charge, send } => {
+                        unmade.push(charge.number);
+                        let kind = FailureKind::CredentialsRejected;
+                        returned.push(Change::Settle { number: charge.number, send, outcome: Outcome::NotSent, kind });
+                    }
+                    change => returned.push(change),
+                }
+            }
+            work.in_write = 0;
+            for change in &returned {
+                slot.account.apply(change);
+            }
+            work.changes.splice(0..0, returned);
+        }
+        unmade
+    }
+
+    /// These accounts are named by rows. Once a day, those that were not marked for a week are marked, some at a time.
+    pub fn see<'a>(&mut self, named: impl Iterator<Item = &'a AccountKey>, now: DateTime<Utc>) {
+        let today = stored::day_of(now);
+        if self.seen_day == today {
+            return;
+        }
+        let room = WRITTEN_AT_ONCE.saturating_sub(self.unwritten.len());
+        let is_old = |key: &&AccountKey| {
+            self.accounts.get(key).is_some_and(|slot| slot.seen_day + SEEN_EVERY_DAYS <= today)
+        };
+        let old: Vec<AccountKey> = named.filter(is_old).copied().take(room).collect();
+        if old.len() < room {
+            self.seen_day = today;
+        }
+        self.unwritten.extend(old);
+    }
+}
+
+impl Slot {
+    fn drop_idle_work(&mut self) {
+        let is_idle = |work: &Work| {
+            work.changes.is_empty() && work.refreshed.is_empty() && work.seen_in_flight.is_none()
+        };
+        self.work.take_if(|work| is_idle(work));
+    }
+}

@@ -1,0 +1,44 @@
+//! The ledger: what is known of each account and its credentials, and whether a password may be sent.
+//!
+//! [`rules`] decides; [`account`] and [`server`] are what it knows; [`ledger`] holds them and keeps in step with the store;
+//! [`stored`] is how an account looks there. The plan asks the ledger, the pass reports outcomes to it, the state owns it.
+
+mod account;
+mod ledger;
+mod outcome;
+mod rules;
+mod server;
+mod stored;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use account::Send;
+pub use ledger::{Ledger, Settings, Step};
+pub use outcome::Outcome;
+pub use rules::{Answer, Ask, Leave, Reason, Refusal};
+pub use server::Verdict;
+
+use crate::model::Fingerprint;
+
+/// All credentials that rows hold for one account. Hardly any account has more than one, so that case takes no room.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Held(Option<Arc<[Fingerprint]>>);
+
+impl Held {
+    /// These; nothing is kept of a single one, which is the asking row's own.
+    pub fn new(credentials: &[Fingerprint]) -> Self {
+        Self((credentials.len() > 1).then(|| credentials.into()))
+    }
+
+    /// Whether some row is known to hold these.
+    pub fn contains(&self, credentials: &Fingerprint) -> bool {
+        self.iter().any(|held| held == credentials)
+    }
+
+    /// Those that are known.
+    pub fn iter(&self) -> impl Iterator<Item = &Fingerprint> {
+        self.0.iter().flat_map(|held| held.iter())
+    }
+}

@@ -1,0 +1,76 @@
+//! What came of a password that was sent, as far as ThingsBoard's counter is concerned.
+
+use crate::model::Failure;
+
+/// What a send proves. ThingsBoard counts a wrong password before it answers, so a lost answer proves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The password is right, and ThingsBoard's counter is zero again.
+    Accepted,
+    /// The password is wrong, and was counted once.
+    Rejected,
+    /// ThingsBoard did not look at the password: nothing was counted.
+    NotCounted,
+    /// No answer of ThingsBoard: perhaps it was counted.
+    Unanswered,
+    /// No byte of the password left this process.
+    NotSent,
+}
+
+impl Outcome {
+    /// The outcome of a login that brought a token (`None`), or failed like this.
+    pub fn of(failure: Option<&Failure>) -> Self {
+        match failure {
+            None | Some(Failure::PasswordExpired | Failure::SecondFactorRequired) => Self::Accepted,
+            Some(Failure::CredentialsRejected | Failure::AccountLocked) => Self::Rejected,
+            Some(Failure::AccountDisabled | Failure::PasswordViolatesPolicy) => Self::NotCounted,
+            Some(Failure::Unreachable { .. }) => Self::NotSent,
+            Some(
+                Failure::RateLimited { .. }
+                | Failure::ServerError { .. }
+                | Failure::Interrupted { .. }
+                | Failure::Timeout { .. }
+                | Failure::UnexpectedResponse(_)
+                // No login fails with these; if one did, it would not be known what was sent.
+                | Failure::RejectedBefore { .. }
+                | Failure::AttemptsExhausted { .. }
+                | Failure::BadUrl(_)
+                | Failure::InsecureUrl
+                | Failure::TokenTooLong { .. }
+                | Failure::Database { .. },
+            ) => Self::Unanswered,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::Unexpected;
+
+    /// The table of the four outcomes; whatever is not ThingsBoard's own answer may have been counted.
+    #[test]
+    fn p02_only_what_never_left_counts_as_not_sent() {
+        let why = || "reset".to_owned();
+        let cases = [
+            (None, Outcome::Accepted),
+            (Some(Failure::PasswordExpired), Outcome::Accepted),
+            (Some(Failure::SecondFactorRequired), Outcome::Accepted),
+            (Some(Failure::CredentialsRejected), Outcome::Rejected),
+            (Some(Failure::AccountLocked), Outcome::Rejected),
+            (Some(Failure::AccountDisabled), Outcome::NotCounted),
+            (Some(Failure::PasswordViolatesPolicy), Outcome::NotCounted),
+            (Some(Failure::Unreachable { why: why() }), Outcome::NotSent),
+            (Some(Failure::Interrupted { why: why() }), Outcome::Unanswered),
+            (Some(Failure::Timeout { after: Duration::from_secs(10) }), Outcome::Unanswered),
+            (Some(Failure::RateLimited { retry_after: None }), Outcome::Unanswered),
+            (Some(Failure::UnexpectedResponse(Unexpected::ProxyLogin)), Outcome::Unanswered),
+            (Some(Failure::UnexpectedResponse(Unexpected::NotJson)), Outcome::Unanswered),
+        ];
+        for (failure, outcome) in cases {
+            assert_eq!(Outcome::of(failure.as_ref()), outcome, "{failure:?}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! May this password be sent? The one place that decides it.
+//!
+//! ThingsBoard counts wrong passwords per user and disables the user when there were too many. It counts before it answers,
+//! its count never decays, and only a right password (or an administrator) resets it. So:
+//!
+//! 1. **Budget.** Every send that ThingsBoard may have counted is a charge, whatever its password. At most
+//!    `thingsboard.wrong_password_budget` are open, per user name as written and per account. An acceptance clears them, time
+//!    never does. While a row holds accepted credentials of the account, others may not use the last charge.
+//! 2. **One at a time.** One password in flight per account, whichever daemon sent it.
+//! 3. **Rejected stays rejected.** Rejected credentials are not sent again, until they are accepted, an operator forces them,
+//!    or the password is known to have been changed in ThingsBoard later.
+//! 4. **Doubt.** After a send without an answer the server takes one password at a time, each after a good probe and a
+//!    back-off, until one was answered. An account with an open charge goes alone on its server, and its last charge needs ten
+//!    minutes of good probes.
+//! 5. **Probe.** A login of a user that does not exist. Where something else than ThingsBoard answers it, one password is sent
+//!    in half an hour.
+//! 6. **Refresh tokens are free.** Nothing here concerns them.
+//! 7. **Charge before send.** A charge is in the store before the first byte is sent: see [`Ledger::charge`].
+
+use std::time::{Duration, Instant};
+
+use super::Held;
+use super::ledger::Ledger;
+use super::server::{Need, Server};
+use crate::model::{AccountKey, FailureKind, Fingerprint, HostKey};
+
+/// A password that somebody would like to send.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// Its account.
+    pub account: AccountKey,
+    /// Its server.
+    pub server: &'a HostKey,
+    /// The user name as the row writes it.
+    pub username: &'a str,
+    /// Server, user name and password.
+    pub credentials: Fingerprint,
+    /// All credentials that rows hold for the account.
+    pub held: &'a Held,
+    /// What an operator allows.
+    pub leave: Leave,
+}
+
+/// What an operator allows for one send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Leave {
+    /// Nothing: the daemon acts by itself.
+    #[default]
+    None,
+    /// It was asked for: the waits of rule 4 do not apply.
+    Asked,
+    /// It was asked for with force: rejected credentials are sent again, and the budget is exceeded by one.
+    Forced,
+}
+
+/// The answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Yes, after a charge.
+    Send,
+    /// Not now.
+    Wait(Reason),
+    /// Not by itself.
+    Never(Refusal),
+}
+
+/// Why a password has to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The store's ledger is not known: no charge can be made.
+    Store,
+    /// A password of the account is in flight.
+    AccountBusy,
+    /// A password to the server is in flight, and one of the two must be the only one.
+    ServerBusy,
+    /// A probe must come first.
+    Probe,
+    /// The server did not answer the probe.
+    ServerDown,
+    /// Something else than ThingsBoard answers probes; the next password is sent half an hour after the last one.
+    NoVerdict,
+    /// The server left passwords unanswered.
+    Doubt {
+        /// How much of its back-off is left.
+        wait: Duration,
+    },
+    /// The account has one charge left.
+    LastCharge {
+        /// How long the server must still answer probes.
+        wait: Duration,
+    },
+}
+
+/// Why a password is not sent any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// ThingsBoard has rejected these credentials.
+    Rejected(FailureKind),
+    /// The budget does not allow it.
+    Exhausted {
+        /// The open charges.
+        charges: u8,
+    },
+}
+
+impl Ledger {
+    /// Whether this password may be sent at `now`.
+    pub fn may_send(&self, ask: &Ask<'_>, now: Instant) -> Answer {
+        if ask.leave != Leave::Forced
+            && let Some(refusal) = self.refusal(ask)
+        {
+            return Answer::Never(refusal);
+        }
+        if !self.is_trusted() {
+            return Answer::Wait(Reason::Store);
+        }
+        if self.is_in_flight(&ask.account, now) {
+            return Answer::Wait(Reason::AccountBusy);
+        }
+        let charges = self.charges(ask);
+        let need = Need { charges, is_last: charges > 0 && charges + 1 >= self.budget(), leave: ask.leave };
+        match self.server(ask.server).unwrap_or(&Server::default()).take(need, now) {
+            Ok(()) => Answer::Send,
+            Err(reason) => Answer::Wait(reason),
+        }
+    }
+
+    /// Why this password is not sent until something changes, if that is so.
+    pub fn refusal(&self, ask: &Ask<'_>) -> Option<Refusal> {
+        let account = self.account(&ask.account)?;
+        if let Some(kind) = account.rejection(&ask.credentials) {
+            return Some(Refusal::Rejected(kind));
+        }
+        let charges = account.charges_against(ask.username);
+        let is_last = charges + 1 == self.budget();
+        let is_kept = || ask.held.iter().any(|other| account.is_accepted(other));
+        let is_exhausted = charges >= self.budget()
+            || (is_last && charges > 0 && !account.is_accepted(&ask.credentials) && is_kept());
+        is_exhausted.then_some(Refusal::Exhausted { charges })
+    }
+
+    /// The open charges that count against the user name.
+    pub fn charges(&self, ask: &Ask<'_>) -> u8 {
+        self.charges_of(&ask.account, ask.username)
+    }
+}

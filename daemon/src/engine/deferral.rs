@@ -1,0 +1,73 @@
+//! Why a pass left a customer out that it was to renew.
+
+use std::fmt;
+
+use super::credentials::Reason;
+use crate::model::{Failure, FailureKind};
+use crate::text::length;
+
+/// Why a customer was not tried, though it is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Deferral {
+    /// Its server is down, as another customer or a probe has seen.
+    Server(Failure),
+    /// The ledger lets its password wait.
+    Password(Reason),
+    /// Several of the named rows hold different passwords for one account.
+    DifferentPasswords,
+    /// The pass was cut short.
+    CutShort,
+}
+
+impl Deferral {
+    /// What is wrong, as a kind.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            Self::Server(failure) => failure.kind(),
+            Self::Password(Reason::Store) => FailureKind::Database,
+            Self::Password(Reason::NoVerdict) => FailureKind::UnexpectedResponse,
+            Self::Password(_) | Self::CutShort => FailureKind::Unreachable,
+            Self::DifferentPasswords => FailureKind::AttemptsExhausted,
+        }
+    }
+}
+
+impl fmt::Display for Deferral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let after = |wait: &std::time::Duration| {
+            length(chrono::TimeDelta::from_std(*wait).unwrap_or_default())
+        };
+        match self {
+            Self::Server(failure) => write!(f, "waiting for its server: {failure}"),
+            Self::Password(Reason::Store) => {
+                f.write_str("waiting for the database: no password is sent before it is noted there")
+            }
+            Self::Password(Reason::AccountBusy) => {
+                f.write_str("waiting: another password of this account is on its way")
+            }
+            Self::Password(Reason::ServerBusy | Reason::Probe) => f.write_str(
+                "waiting: a password was sent without an answer, so its server gets one password at a time",
+            ),
+            Self::Password(Reason::ServerDown) => f.write_str(
+                "waiting: its server is in doubt and does not answer; the password is sent when it does",
+            ),
+            Self::Password(Reason::NoVerdict) => f.write_str(
+                "waiting: something else than ThingsBoard answers at tb_url, so its server gets one password in 30 minutes",
+            ),
+            Self::Password(Reason::Doubt { wait }) => write!(
+                f,
+                "waiting: its server is in doubt, because it left a password unanswered; it gets the next one in {} or later",
+                after(wait)
+            ),
+            Self::Password(Reason::LastCharge { wait }) => write!(
+                f,
+                "waiting: one more wrong password could lock the account, so its server must answer for another {} before",
+                after(wait)
+            ),
+            Self::DifferentPasswords => f.write_str(
+                "not tried: the named rows hold different passwords for one account; correct them, or name one row alone",
+            ),
+            Self::CutShort => f.write_str("not tried: the pass was cut short"),
+        }
+    }
+}

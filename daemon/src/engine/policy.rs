@@ -1,0 +1,53 @@
+//! The settings that decide when to renew, and what began a pass.
+
+use chrono::TimeDelta;
+
+use super::backoff::Backoff;
+use crate::model::Lifetime;
+
+/// What began a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// The daemon or its loop was started.
+    Start,
+    /// The interval came round.
+    Schedule,
+    /// A token or a retry could not wait for the interval.
+    Early,
+    /// An operator asked for it.
+    Manual,
+}
+
+/// The settings that decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// How often the table is polled.
+    pub interval: TimeDelta,
+    /// A token that ends within this is renewed.
+    pub window: TimeDelta,
+    /// Which expiry is written.
+    pub lifetime: Lifetime,
+    /// Whether `http` is refused.
+    pub require_https: bool,
+    /// How many sends that ThingsBoard may have counted as wrong passwords an account may have.
+    pub wrong_password_budget: u8,
+}
+
+impl Policy {
+    /// The policy of most unit tests.
+    #[cfg(test)]
+    pub(crate) fn of_a_minute() -> Self {
+        Self {
+            interval: TimeDelta::minutes(1),
+            window: TimeDelta::minutes(5),
+            lifetime: Lifetime::Jwt,
+            require_https: false,
+            wrong_password_budget: 3,
+        }
+    }
+
+    /// The back-off after transient failures.
+    pub fn backoff(&self) -> Backoff {
+        Backoff::new(self.interval)
+    }
+}

@@ -1,0 +1,192 @@
+//! All customers, and the one guard through which they are changed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::{Deref, DerefMut};
+
+use chrono::{DateTime, Utc};
+
+use super::Entry;
+use super::records::Unwritten;
+use crate::model::{CustomerId, Record};
+
+/// How many customers that left the table are remembered for clients that ask for changes.
+pub(super) const REMEMBERED_REMOVALS: usize = 10_000;
+
+/// The customers, the revision of the whole, and which records the store does not have yet.
+#[derive(Debug)]
+pub(super) struct Customers {
+    entries: BTreeMap<CustomerId, Entry>,
+    revision: u64,
+    pub(super) unwritten: Unwritten,
+    removed: VecDeque<(u64, CustomerId)>,
+    /// Before this revision the removals are no longer known.
+    removed_floor: u64,
+}
+
+/// One customer, open for change. When it is closed, what was changed gets a new revision, and a changed record its time
+/// and its place among those that are to be written.
+#[derive(Debug)]
+pub(super) struct Edit<'a> {
+    entry: &'a mut Entry,
+    revision: &'a mut u64,
+    unwritten: &'a mut Unwritten,
+    at: DateTime<Utc>,
+    is_changed: bool,
+    is_recorded: bool,
+}
+
+impl Deref for Edit<'_> {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        self.entry
+    }
+}
+
+impl DerefMut for Edit<'_> {
+    fn deref_mut(&mut self) -> &mut Entry {
+        self.is_changed = true;
+        self.entry
+    }
+}
+
+impl Edit<'_> {
+    /// Something is shown differently from now on that is not its own.
+    pub(super) fn touch(&mut self) {
+        self.is_changed = true;
+    }
+
+    /// The record, to be written.
+    pub(super) fn record_mut(&mut self) -> &mut Record {
+        self.is_changed = true;
+        self.is_recorded = true;
+        self.entry.record_mut()
+    }
+
+    /// Its row is in the table. That alone is no change.
+    pub(super) fn set_mark(&mut self, mark: bool) {
+        self.entry.mark = mark;
+    }
+
+    /// Takes over the record that the store holds: ours need not be written.
+    pub(super) fn adopt(&mut self, record: Record) {
+        self.is_changed = true;
+        self.unwritten.given_up(&record.id);
+        *self.entry.record_mut() = record;
+    }
+}
+
+impl Drop for Edit<'_> {
+    fn drop(&mut self) {
+        if self.is_changed {
+            *self.revision += 1;
+            self.entry.revision = *self.revision;
+        }
+        if self.is_recorded {
+            self.entry.record_mut().updated_at = self.at;
+            self.unwritten.changed(&self.entry.customer.id);
+        }
+    }
+}
+
+impl Customers {
+    pub(super) fn new(start: u64) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            revision: start,
+            unwritten: Unwritten::default(),
+            removed: VecDeque::new(),
+            removed_floor: start,
+        }
+    }
+
+    /// The revision of the latest change.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Something else than a customer changes, and shares the count of revisions. `change` says whether it did.
+    pub(super) fn stamp(&mut self, change: impl FnOnce(u64) -> bool) {
+        if change(self.revision + 1) {
+            self.revision += 1;
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&CustomerId, &Entry)> {
+        self.entries.iter()
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn get(&self, id: &CustomerId) -> Option<&Entry> {
+        self.entries.get(id)
+    }
+
+    /// Opens one customer for change at `at`.
+    pub(super) fn edit(&mut self, id: &CustomerId, at: DateTime<Utc>) -> Option<Edit<'_>> {
+        let entry = self.entries.get_mut(id)?;
+        let (revision, unwritten) = (&mut self.revision, &mut self.unwritten);
+        Some(Edit { entry, revision, unwritten, at, is_changed: false, is_recorded: false })
+    }
+
+    /// Opens each customer in turn.
+    pub(super) fn edit_all(&mut self, at: DateTime<Utc>, mut change: impl FnMut(&mut Edit<'_>)) {
+        for entry in self.entries.values_mut() {
+            let (revision, unwritten) = (&mut self.revision, &mut self.unwritten);
+            change(&mut Edit { entry, revision, unwritten, at, is_changed: false, is_recorded: false });
+        }
+    }
+
+    /// Adds customers that were not there.
+    pub(super) fn add(&mut self, mut new: Vec<Entry>) {
+        for entry in &mut new {
+            self.revision += 1;
+            entry.revision = self.revision;
+        }
+        let new = new.into_iter().map(|entry| (entry.customer.id.clone(), entry));
+        if self.entries.is_empty() {
+            // All at once fills the nodes of the map; one by one leaves a third of them empty.
+            self.entries = new.collect();
+        } else {
+            self.entries.extend(new);
+        }
+    }
+
+    /// Removes customers, and brings them.
+    pub(super) fn remove(&mut self, is_gone: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let gone: Vec<_> = self.entries.extract_if(.., |_, entry| is_gone(entry)).collect();
+        for (id, _) in &gone {
+            self.revision += 1;
+            self.removed.push_back((self.revision, id.clone()));
+            if self.removed.len() > REMEMBERED_REMOVALS
+                && let Some((revision, _)) = self.removed.pop_front()
+            {
+                self.removed_floor = revision;
+            }
+        }
+        gone.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// Which customers left the table at which revision, oldest first, and since which revision that is complete.
+    pub(super) fn removed(&self) -> (&VecDeque<(u64, CustomerId)>, u64) {
+        (&self.removed, self.removed_floor)
+    }
+
+    /// Records that are to be written now, at most so many.
+    pub(super) fn take_unwritten(&mut self, most: usize) -> Vec<Record> {
+        let entries = &self.entries;
+        self.unwritten.take(most, |id| entries.get(id).map(Entry::record))
+    }
+
+    /// These records could not be written.
+    pub(super) fn not_written(&mut self, records: Vec<Record>) {
+        let entries = &self.entries;
+        self.unwritten.not_written(records, |id| entries.contains_key(id));
+    }
+}

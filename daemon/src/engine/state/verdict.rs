@@ -1,0 +1,68 @@
+//! How a customer stands with regard to the next pass.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Entry;
+use crate::engine::policy::Policy;
+use crate::model::{FailureNote, TokenStatus};
+
+/// How a customer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its token needs nothing until then.
+    Rest {
+        /// Just after the beginning of its window.
+        until: DateTime<Utc>,
+    },
+    /// To be renewed.
+    Due,
+    /// To be renewed, but not before its next attempt.
+    Wait {
+        /// The next attempt.
+        until: DateTime<Utc>,
+    },
+    /// Its password is not sent by itself.
+    Parked {
+        /// The next attempt, of a customer that is tried once a day or has a refresh token.
+        until: Option<DateTime<Utc>>,
+    },
+    /// Its token is here and needs only to be saved.
+    Save,
+}
+
+/// A customer of which ThingsBoard counts nothing is tried so often.
+pub const DAILY: TimeDelta = TimeDelta::days(1);
+
+impl Entry {
+    /// How the customer stands at `now`.
+    pub fn verdict(&self, now: DateTime<Utc>, policy: &Policy) -> Verdict {
+        if self.unsaved.is_some() {
+            return Verdict::Save;
+        }
+        let window = self.window(policy.window);
+        let status = TokenStatus::at(now, self.customer.has_token, self.ends_at(), window);
+        let is_fine = status == TokenStatus::Valid && !self.is_misdated(policy.window);
+        match self.record().failure.as_deref() {
+            Some(failure) if failure.permanent => parked(failure, is_fine, now),
+            Some(failure) if !is_fine => match failure.next_attempt_at {
+                Some(until) if until > now && until - now <= policy.backoff().longest() => {
+                    Verdict::Wait { until }
+                }
+                // A wait beyond all back-off was calculated by another clock, and means nothing.
+                _ => Verdict::Due,
+            },
+            _ => match self.ends_at() {
+                // The token is still valid at the first instant of its window.
+                Some(end) if is_fine => Verdict::Rest { until: end - window + TimeDelta::milliseconds(1) },
+                _ => Verdict::Due,
+            },
+        }
+    }
+}
+
+fn parked(failure: &FailureNote, is_fine: bool, now: DateTime<Utc>) -> Verdict {
+    match failure.next_attempt_at {
+        Some(until) if !is_fine && (until <= now || until - now > DAILY) => Verdict::Due,
+        until => Verdict::Parked { until },
+    }
+}
