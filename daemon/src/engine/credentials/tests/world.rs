@@ -10,6 +10,7 @@ use super::super::{Answer, Ask, Held, Leave, Outcome, Reason};
 use super::daemon::{BUDGET, Daemon, INTERVAL, Login, REQUEST_TIMEOUT, Store, day};
 use super::thingsboard::{Mode, ThingsBoard};
 use crate::model::{AccountKey, BaseUrl, Credentials, Fingerprint, FingerprintKey, HostKey, Secret};
+use crate::store::LedgerWritten;
 
 /// Spellings of the address of each server.
 const URLS: [[&str; 3]; 2] = [
@@ -23,6 +24,7 @@ const PASSWORDS: [&str; 5] = ["alpha", "bravo", "charlie", "delta", "echo"];
 /// The steps of a world.
 const STEPS: usize = 160;
 
+/// A row, and what follows from it.
 #[derive(Debug, Clone)]
 struct Row {
     server: usize,
@@ -30,31 +32,43 @@ struct Row {
     username: &'static str,
     password: &'static str,
     token_until: Option<Instant>,
+    /// ThingsBoard did not look at its password; it is tried again a day later.
+    not_before: Option<Instant>,
+    account: AccountKey,
+    host: HostKey,
+    credentials: Fingerprint,
 }
 
 impl Row {
-    fn base(&self) -> BaseUrl {
-        BaseUrl::parse(self.url).unwrap()
-    }
-
-    fn account(&self) -> AccountKey {
-        AccountKey::of(&self.base(), self.username)
-    }
-
-    fn host(&self) -> HostKey {
-        self.base().host_key()
-    }
-
-    fn credentials(&self) -> Fingerprint {
-        FingerprintKey::new(&[7; FingerprintKey::BYTES]).fingerprint(&Credentials {
-            url: self.url.to_owned(),
-            username: self.username.to_owned(),
-            password: Secret::new(self.password),
-        })
+    fn new(
+        key: &FingerprintKey,
+        server: usize,
+        url: &'static str,
+        username: &'static str,
+        password: &'static str,
+    ) -> Self {
+        let base = BaseUrl::parse(url).unwrap();
+        let credentials = Credentials {
+            url: url.to_owned(),
+            username: username.to_owned(),
+            password: Secret::new(password),
+        };
+        Self {
+            server,
+            url,
+            username,
+            password,
+            token_until: None,
+            not_before: None,
+            account: AccountKey::of(&base, username),
+            host: base.host_key(),
+            credentials: key.fingerprint(&credentials),
+        }
     }
 }
 
 pub(super) struct World {
+    key: FingerprintKey,
     rng: StdRng,
     now: Instant,
     servers: Vec<ThingsBoard>,
@@ -63,6 +77,8 @@ pub(super) struct World {
     /// An earlier state of the store's ledger, as a backup has it.
     backup: Option<Store>,
     is_store_locked: bool,
+    /// No more faults.
+    is_healed: bool,
     daemons: Vec<Daemon>,
     /// Rejections that were heard and stored of credentials that some row holds.
     rejections: BTreeMap<Fingerprint, u32>,
@@ -84,6 +100,7 @@ impl World {
         let daemons =
             (0..rng.random_range(1..=2)).map(|number| Daemon::new(&format!("daemon{number}"))).collect();
         let mut world = Self {
+            key: FingerprintKey::new(&[7; FingerprintKey::BYTES]),
             rng,
             now: Instant::now(),
             servers,
@@ -91,6 +108,7 @@ impl World {
             store: Store::new(1),
             backup: None,
             is_store_locked: false,
+            is_healed: false,
             daemons,
             rejections: BTreeMap::new(),
             story: Vec::new(),
@@ -106,13 +124,10 @@ impl World {
 
     fn random_row(&mut self) -> Row {
         let server = self.rng.random_range(0..URLS.len());
-        Row {
-            server,
-            url: URLS[server][self.rng.random_range(0..3)],
-            username: USERNAMES[self.rng.random_range(0..USERNAMES.len())],
-            password: PASSWORDS[self.rng.random_range(0..PASSWORDS.len())],
-            token_until: None,
-        }
+        let url = URLS[server][self.rng.random_range(0..3)];
+        let username = USERNAMES[self.rng.random_range(0..USERNAMES.len())];
+        let password = PASSWORDS[self.rng.random_range(0..PASSWORDS.len())];
+        Row::new(&self.key, server, url, username, password)
     }
 
     pub(super) fn run(&mut self) {
@@ -190,8 +205,8 @@ impl World {
             let read = self.store.read(daemon.ledger.stamp());
             daemon.ledger.take_in(&read, self.now, 1000 + place as i64);
             let found = daemon.ledger.take_found_in_flight();
-            for row in self.rows.iter().filter(|row| found.contains(&row.account())) {
-                daemon.ledger.doubt(&row.host(), self.now);
+            for row in self.rows.iter().filter(|row| found.contains(&row.account)) {
+                daemon.ledger.doubt(&row.host, self.now);
             }
         }
         let mut rows: Vec<usize> = (0..self.rows.len()).collect();
@@ -199,7 +214,8 @@ impl World {
             rows.swap(place, self.rng.random_range(0..=place));
         }
         for row in rows {
-            if self.rows[row].token_until.is_none_or(|until| until <= self.now) {
+            let is_over = |until: Option<Instant>| until.is_none_or(|until| until <= self.now);
+            if is_over(self.rows[row].token_until) && is_over(self.rows[row].not_before) {
                 self.try_row(place, row, Leave::None);
             }
         }
@@ -207,7 +223,7 @@ impl World {
 
     fn held(&self, account: AccountKey) -> Held {
         let mut held: Vec<Fingerprint> =
-            self.rows.iter().filter(|row| row.account() == account).map(Row::credentials).collect();
+            self.rows.iter().filter(|row| row.account == account).map(|row| row.credentials).collect();
         held.sort_unstable();
         held.dedup();
         Held::new(&held)
@@ -215,12 +231,12 @@ impl World {
 
     fn try_row(&mut self, place: usize, row_place: usize, leave: Leave) {
         let row = self.rows[row_place].clone();
-        let (account, host, held) = (row.account(), row.host(), self.held(row.account()));
+        let (account, host, held) = (row.account, row.host.clone(), self.held(row.account));
         let ask = Ask {
             account,
             server: &host,
             username: row.username,
-            credentials: row.credentials(),
+            credentials: row.credentials,
             held: &held,
             leave,
         };
@@ -275,7 +291,7 @@ impl World {
             return;
         }
         let Some(write) = daemon.ledger.next_write(day(), false) else { return };
-        let fate = self.rng.random_range(0..20);
+        let fate = if self.is_healed { 20 } else { self.rng.random_range(0..20) };
         let unmade = if self.is_store_locked || fate == 0 {
             daemon.ledger.write_failed()
         } else {
@@ -292,10 +308,10 @@ impl World {
                 daemon.ledger.written(written, self.now)
             }
         };
-        if self.rng.random_range(0..30) == 0 {
+        if !self.is_healed && self.rng.random_range(0..30) == 0 {
             return self.kill(place);
         }
-        let has_paused = self.rng.random_range(0..30) == 0;
+        let has_paused = !self.is_healed && self.rng.random_range(0..30) == 0;
         if has_paused {
             // The whole process stands still between the charge and the send.
             let seconds = [5.0, 15.0, 100.0][self.rng.random_range(0..3)];
@@ -325,11 +341,10 @@ impl World {
                 self.passwords_sent += 1;
                 let server = &mut self.servers[login.server];
                 let answer = server.log_in(&login.username, &login.password, login.is_forced);
+                let counter = server.user(&login.username).counter;
                 self.tell(format!(
-                    "daemon {place} sends {:?} {}: {answer:?}, the counter is {}",
-                    login.username,
-                    login.password,
-                    self.servers[login.server].user(&login.username).counter
+                    "daemon {place} sends {:?} {}: {answer:?}, the counter is {counter}",
+                    login.username, login.password,
                 ));
                 let known = &mut self.daemons[place].logins[again];
                 (known.sent_at, known.answer) = (Some(self.now), answer);
@@ -348,6 +363,11 @@ impl World {
         let Some(at) = answered else { return };
         let outcome = daemon.logins[at].answer.unwrap();
         let login = daemon.settle(at, outcome, self.now);
+        if outcome == Outcome::NotCounted
+            && let Some(row) = self.rows.get_mut(login.row)
+        {
+            row.not_before = Some(self.now + Duration::from_secs(86_400));
+        }
         if outcome == Outcome::Accepted {
             self.rejections.remove(&login.send.credentials);
             // Tokens of different lives; there are no refresh tokens here, so that passwords are sent often.
@@ -371,17 +391,15 @@ impl World {
             }
             _ => {
                 let place = self.rng.random_range(0..self.rows.len());
-                let known = &mut self.rows[place];
-                known.password = row.password;
-                known.token_until = None;
-                if self.rng.random_bool(0.3) {
-                    known.username = row.username;
-                }
+                let known = &self.rows[place];
+                let username = if self.rng.random_bool(0.3) { row.username } else { known.username };
+                self.rows[place] = Row::new(&self.key, known.server, known.url, username, row.password);
+                self.tell(format!("row {place} is {username:?} {}", row.password));
             }
         }
         // What no row holds may be forgotten.
         let rows = &self.rows;
-        self.rejections.retain(|credentials, _| rows.iter().any(|row| row.credentials() == *credentials));
+        self.rejections.retain(|credentials, _| rows.iter().any(|row| row.credentials == *credentials));
     }
 
     fn kill(&mut self, place: usize) {
@@ -463,7 +481,9 @@ impl World {
     /// Everything works again: right credentials get a token within two intervals, or within ten minutes and two intervals
     /// if only the last charge of their account is left.
     fn heal(&mut self) {
+        self.tell("everything is healed".to_owned());
         self.is_store_locked = false;
+        self.is_healed = true;
         for server in &mut self.servers {
             server.set_mode(Mode::Well);
         }
@@ -475,11 +495,11 @@ impl World {
             self.pass_time(Duration::from_secs(601));
             (0..self.daemons.len()).for_each(|place| self.settle_all(place));
         }
-        self.rows.iter_mut().for_each(|row| row.token_until = None);
+        self.rows.iter_mut().for_each(|row| (row.token_until, row.not_before) = (None, None));
         let mut polls = 0;
         while polls < 14 {
             for place in 0..self.daemons.len() {
-                for _ in 0..self.rows.len() + 1 {
+                for _ in 0..3 {
                     self.poll(place);
                     self.settle_all(place);
                     self.judge();
@@ -495,7 +515,7 @@ impl World {
     }
 
     fn settle_all(&mut self, place: usize) {
-        for _ in 0..20 {
+        for _ in 0..4 {
             self.write(place);
             self.hear(place);
         }
@@ -507,12 +527,12 @@ impl World {
         if row.token_until.is_some() || user.password != row.password || user.is_disabled {
             return None;
         }
-        let (host, held) = (row.host(), self.held(row.account()));
+        let (host, held) = (row.host.clone(), self.held(row.account));
         let ask = Ask {
-            account: row.account(),
+            account: row.account,
             server: &host,
             username: row.username,
-            credentials: row.credentials(),
+            credentials: row.credentials,
             held: &held,
             leave: Leave::None,
         };
@@ -523,6 +543,8 @@ impl World {
             .filter_map(|(daemon, known)| Some((daemon, known.ledger.refusal(&ask)?)))
             .collect();
         let why = self.daemons[0].ledger.may_send(&ask, self.now);
-        (refusals.is_empty()).then(|| format!("row {place} {row:?} has no token: {why:?}"))
+        (refusals.is_empty()).then(|| {
+            format!("row {place} ({} {:?} {}) has no token: {why:?}", row.url, row.username, row.password)
+        })
     }
 }
