@@ -142,14 +142,6 @@ impl Store for SqliteStore {
     async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {
         self.run(move |worker| worker.with_open(|open, _| records::keep(open, &batch))).await
     }
-
-    async fn read_ledger(&self, _: Option<super::Stamp>) -> Result<super::LedgerRead, StoreError> {
-        Err(StoreError::Locked { place: "STUB".to_owned() })
-    }
-
-    async fn write_ledger(&self, _: super::LedgerWrite) -> Result<super::LedgerWritten, StoreError> {
-        Err(StoreError::Locked { place: "STUB".to_owned() })
-    }
 }
 
 /// What reading needs besides the connection.
