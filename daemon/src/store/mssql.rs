@@ -116,12 +116,4 @@ impl Store for MssqlStore {
         }
         Ok(())
     }
-
-    async fn read_ledger(&self, _: Option<super::Stamp>) -> Result<super::LedgerRead, StoreError> {
-        Err(StoreError::Locked { place: "STUB".to_owned() })
-    }
-
-    async fn write_ledger(&self, _: super::LedgerWrite) -> Result<super::LedgerWritten, StoreError> {
-        Err(StoreError::Locked { place: "STUB".to_owned() })
-    }
 }
