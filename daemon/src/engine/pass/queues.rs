@@ -407,3 +407,6 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
