@@ -63,3 +63,14 @@ fn p03_a_parked_customer_whose_refresh_token_is_over_is_due_for_its_daily_try_on
     assert!(names(&due(&state, after(602))).is_empty());
     assert_eq!(next_due(&state, after(602), &policy()), Some(after(60 + DAY)));
 }
+
+/// A verdict that says due and a plan that leaves the customer out would begin one pass after the other.
+#[test]
+fn p21_a_parked_customer_that_is_due_by_another_clock_is_tried() {
+    let mut state = state_with_ledger(vec![row("a", "p", None)]);
+    fail(&mut state, "a", Failure::AccountDisabled, now());
+    for seconds in [-1, -3_600, -2 * DAY, DAY, 3 * DAY] {
+        let plan = due(&state, after(seconds));
+        assert_eq!((names(&plan), may_log_in(&plan)), (vec!["a"], true), "{seconds}");
+    }
+}
