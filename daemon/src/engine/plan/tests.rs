@@ -279,7 +279,7 @@ fn what_a_selection_picks_and_whose_parking_it_hears_of() {
         (Selection::DueNow, &["due", "waits"], true),
         (Selection::All, &["due", "rests", "waits"], true),
         (named(&["rests", "parked"]), &["rests", "parked"], false),
-        (named(&["waits"]), &["waits"], true),
+        (named(&["waits"]), &["waits"], false),
         (rest(&["rests", "waits"]), &["rests", "waits"], false),
         (rest(&["rests", "parked"]), &["rests"], true),
         (rest(&[]), &[], false),

@@ -85,6 +85,9 @@ impl Witness {
         let is_forced = last.attempt.leave == Leave::Forced;
         prop_assert!(is_forced || charges_before < 3, "{charges_before} charges before it");
         prop_assert!(is_forced || !self.rejected.contains(&last.attempt.credentials), "rejected stays rejected");
+        if is_forced {
+            self.rejected.remove(&last.attempt.credentials);
+        }
         Ok(())
     }
 }
