@@ -299,6 +299,7 @@ impl Queues {
                     let number = number();
                     let send = ledger.charge(&ask, number, now);
                     queue.passwords_in_flight += 1;
+                    attempt.leave = leave;
                     if leave != Leave::None {
                         self.used_leaves.insert(attempt.account);
                     }
@@ -338,6 +339,9 @@ impl Queues {
     pub(super) fn not_charged(&mut self, host: usize, attempt: Attempt) {
         if let Some(queue) = self.hosts.get_mut(host) {
             queue.passwords_in_flight = queue.passwords_in_flight.saturating_sub(1);
+        }
+        if attempt.leave != Leave::None {
+            self.used_leaves.remove(&attempt.account);
         }
         self.first_again(host, attempt);
     }
