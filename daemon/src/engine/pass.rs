@@ -261,8 +261,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         while self.in_flight.len() + self.charging.len() < self.tools.limits.in_flight {
             let mut facts = Vec::new();
             let (rng, now) = (&mut self.rng, Instant::now().into_std());
-            let start =
-                self.queues.next(&mut self.gates, &mut self.ledger, || rng.random(), now, &mut facts);
+            let start = self.queues.next(&mut self.gates, &mut self.ledger, || rng.random(), now, &mut facts);
             for fact in facts {
                 self.report(fact).await;
             }
@@ -334,7 +333,11 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         };
         let logins = &*self.tools.logins;
         for (request, charge) in charged {
-            let left = self.tools.limits.request_timeout.saturating_sub(Instant::now().into_std().saturating_duration_since(charge.at));
+            let left = self
+                .tools
+                .limits
+                .request_timeout
+                .saturating_sub(Instant::now().into_std().saturating_duration_since(charge.at));
             if unmade.contains(&charge.number) {
                 if let Some(host) = self.queues.host(request.host) {
                     self.ledger.cancel(host);
@@ -356,7 +359,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     async fn ledger_read(&mut self, result: Result<LedgerRead, StoreError>) {
         match result {
             Ok(read) => {
-                self.ledger.take_in(&read, Instant::now().into_std());
+                self.ledger.take_in(&read, Instant::now().into_std(), self.rng.random());
                 self.report(Event::LedgerReplaced).await;
             }
             Err(error) => self.ledger_failed(error).await,

@@ -65,6 +65,8 @@ pub struct Ledger {
     must_read: bool,
     /// The store's ledger was replaced, and does not know yet what is known here.
     is_writing_back: bool,
+    /// The id that the ledger gets with the next write.
+    new_id: Option<i64>,
     /// Accounts that differ from what the store has.
     unwritten: BTreeSet<AccountKey>,
     /// The accounts of the write under way.
@@ -122,6 +124,7 @@ impl Ledger {
             stamp: None,
             must_read: false,
             is_writing_back: false,
+            new_id: None,
             unwritten: BTreeSet::new(),
             in_write: Vec::new(),
             found_in_flight: Vec::new(),
@@ -186,11 +189,8 @@ impl Ledger {
     /// Notes that a password is about to be sent: it counts as wrong until its outcome is known. It must be in the store
     /// before the first byte is sent.
     pub fn charge(&mut self, ask: &Ask<'_>, number: u64, now: Instant) -> Send {
-        let send = Send {
-            username: ask.username.into(),
-            credentials: ask.credentials,
-            held: ask.held.clone(),
-        };
+        let send =
+            Send { username: ask.username.into(), credentials: ask.credentials, held: ask.held.clone() };
         let charges = if ask.leave == Leave::None { self.charges(ask) } else { self.charges(ask).max(1) };
         self.servers.entry(ask.server.clone()).or_default().begin(charges, now);
         let charge = InFlight { number, daemon: (&*self.settings.daemon).into() };
@@ -237,7 +237,8 @@ impl Ledger {
     /// A refresh token of this user worked. That is no proof of any password, but what was rejected so far was rejected
     /// before.
     pub fn refresh_worked(&mut self, account: &AccountKey, username: &str) {
-        let Some(slot) = self.accounts.get_mut(account).filter(|slot| !slot.account.rejected().is_empty()) else {
+        let Some(slot) = self.accounts.get_mut(account).filter(|slot| !slot.account.rejected().is_empty())
+        else {
             return;
         };
         let turn = slot.account.next_turn();
@@ -265,6 +266,17 @@ impl Ledger {
         }
         work.changes.push(change);
         self.unwritten.insert(key);
+    }
+
+    /// Whether the charge of this number is not known to be in the store.
+    #[cfg(test)]
+    pub(super) fn has_pending_charge(&self, account: &AccountKey, number: u64) -> bool {
+        let work = self.accounts.get(account).and_then(|slot| slot.work.as_ref());
+        work.is_some_and(|work| {
+            work.changes
+                .iter()
+                .any(|change| matches!(change, Change::Charge { charge, .. } if charge.number == number))
+        })
     }
 
     // What is known of servers.
@@ -303,8 +315,9 @@ impl Ledger {
         self.stamp.filter(|_| !self.must_read)
     }
 
-    /// Takes in what the store says.
-    pub fn take_in(&mut self, read: &LedgerRead, now: Instant) -> Step {
+    /// Takes in what the store says. If an older state of the ledger was restored, it gets the id `fresh`, by which other
+    /// daemons recognize it.
+    pub fn take_in(&mut self, read: &LedgerRead, now: Instant, fresh: i64) -> Step {
         let step = match self.stamp {
             None => Step::First,
             Some(stamp)
@@ -315,6 +328,9 @@ impl Ledger {
             Some(_) => Step::Replaced,
         };
         self.must_read = false;
+        if step == Step::Replaced && self.stamp.is_some_and(|stamp| stamp.id == read.stamp.id) {
+            self.new_id = Some(fresh);
+        }
         if step == Step::Replaced {
             for slot in self.accounts.values_mut() {
                 slot.version = 0;
@@ -419,7 +435,7 @@ impl Ledger {
             }
             accounts.push(stored::row(*key, &slot.account, today, slot.version));
         }
-        Some(LedgerWrite { stamp, accounts, forget })
+        Some(LedgerWrite { stamp, accounts, forget, new_id: self.new_id })
     }
 
     /// Once a day, when all accounts that rows name are marked as seen: those that no row has named for long.
@@ -461,6 +477,7 @@ impl Ledger {
         }
         if let Some(stamp) = &mut self.stamp {
             stamp.number = stamp.number.max(number);
+            stamp.id = self.new_id.take().unwrap_or(stamp.id);
         }
         let lost: Vec<AccountKey> = conflicts.keys().copied().collect();
         let unmade = self.unmake(&lost);
@@ -493,7 +510,12 @@ impl Ledger {
                     Change::Charge { charge, send } => {
                         unmade.push(charge.number);
                         let kind = FailureKind::CredentialsRejected;
-                        returned.push(Change::Settle { number: charge.number, send, outcome: Outcome::NotSent, kind });
+                        returned.push(Change::Settle {
+                            number: charge.number,
+                            send,
+                            outcome: Outcome::NotSent,
+                            kind,
+                        });
                     }
                     change => returned.push(change),
                 }

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::Scheduler;
 use super::job::{Job, Polled, internal};
-use crate::engine::event::Event;
 use crate::engine::credentials::Ledger;
+use crate::engine::event::Event;
 use crate::engine::outcome::NotRefreshed;
 use crate::engine::pass::{Gates, Tools};
 use crate::engine::plan::{Plan, Selection, next_due, plan};
@@ -71,8 +71,9 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         };
         self.recorder.release();
         self.learn(Event::TableRead(table));
+        let fresh = self.rng.random();
         self.learn(match ledger {
-            Ok(read) => Event::LedgerRead { read, seen: Instant::now().into_std() },
+            Ok(read) => Event::LedgerRead { read, seen: Instant::now().into_std(), fresh },
             Err(error) => Event::LedgerFailed(error),
         });
         if self.state.store_error().is_none() {

@@ -9,7 +9,7 @@ use super::super::credentials::{Ask, Held, Leave, Step};
 use super::super::history::NoticeKind;
 use super::health::Use;
 use super::{Entry, State};
-use crate::model::{AccountKey, Customer, FingerprintKey, Fingerprint};
+use crate::model::{AccountKey, Customer, Fingerprint, FingerprintKey};
 use crate::store::{LedgerPlace, LedgerRead, RowProblem, Table};
 
 impl State {
@@ -94,9 +94,9 @@ impl State {
     }
 
     /// Takes in what the store's ledger says; `seen` is by the machine's own time.
-    pub(super) fn ledger_read(&mut self, read: &LedgerRead, seen: Instant, at: DateTime<Utc>) {
+    pub(super) fn ledger_read(&mut self, read: &LedgerRead, seen: Instant, fresh: i64, at: DateTime<Utc>) {
         self.store_works(Use::Ledger, at);
-        let step = self.ledger.take_in(read, seen);
+        let step = self.ledger.take_in(read, seen, fresh);
         if step == Step::Replaced {
             self.tell_ledger_replaced(at);
         }
@@ -138,9 +138,14 @@ impl State {
     /// let go now: other rows showed that they are right, or an operator did.
     pub(super) fn unpark_what_the_ledger_allows(&mut self, at: DateTime<Utc>) {
         let is_parked = |entry: &&Entry| {
-            entry.record().failure.as_deref().is_some_and(|failure| failure.permanent && failure.kind.is_the_ledgers())
+            entry
+                .record()
+                .failure
+                .as_deref()
+                .is_some_and(|failure| failure.permanent && failure.kind.is_the_ledgers())
         };
-        let parked: Vec<_> = self.customers.values().filter(is_parked).map(|entry| entry.customer.id.clone()).collect();
+        let parked: Vec<_> =
+            self.customers.values().filter(is_parked).map(|entry| entry.customer.id.clone()).collect();
         if parked.is_empty() || !self.ledger.is_trusted() {
             return;
         }

@@ -65,7 +65,7 @@ impl Stage {
     fn new(attempts: Vec<Attempt>) -> Self {
         let mut ledger = Ledger::new(Settings::of_a_minute());
         let (stamp, place) = (Stamp { id: 1, number: 1 }, LedgerPlace::Database);
-        ledger.take_in(&LedgerRead { stamp, is_whole: true, accounts: Vec::new(), place }, Instant::now());
+        ledger.take_in(&LedgerRead { stamp, is_whole: true, accounts: Vec::new(), place }, Instant::now(), 7);
         Self::with(attempts, ledger)
     }
 
