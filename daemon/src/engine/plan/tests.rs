@@ -334,9 +334,7 @@ fn a_url_that_cannot_be_used_is_refused_untried() {
 fn p07_a_token_that_waits_is_saved_whatever_was_asked_for_and_nobody_logs_in_for_it() {
     let mut state = state(vec![row("a", "a", None)]);
     state.apply(token(&state, "a", 3_600, Via::Login), now(), 0.5);
-    for selection in
-        [Selection::Due, Selection::All, named(&["a"]), rest(&[])]
-    {
+    for selection in [Selection::Due, Selection::All, named(&["a"]), rest(&[])] {
         let plan = plan(&state, now(), &policy(), &[selection]);
         assert_eq!((plan.saves.len(), plan.attempts.len(), plan.size()), (1, 0, 1));
     }

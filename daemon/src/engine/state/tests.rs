@@ -190,7 +190,11 @@ fn a_pass_that_is_cut_short_leaves_nobody_refreshing() {
 #[test]
 fn whoever_is_left_out_without_a_reason_is_not_being_renewed_any_more() {
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [Event::Attempting(id("a")), Event::Deferred { id: id("a"), why: Deferral::CutShort }]);
+    apply(
+        &mut state,
+        0,
+        [Event::Attempting(id("a")), Event::Deferred { id: id("a"), why: Deferral::CutShort }],
+    );
     assert!(!entry(&state, "a").attempting);
 }
 

@@ -133,8 +133,8 @@ mod tests {
 
     use super::super::{Identity, Loop};
     use super::*;
-    use crate::engine::event::Event;
     use crate::engine::credentials::Settings;
+    use crate::engine::event::Event;
     use crate::engine::policy::Policy;
     use crate::engine::state::State;
     use crate::model::{BaseUrl, Credentials, Customer, CustomerId, FingerprintKey, Secret};

@@ -413,10 +413,7 @@ fn charged(number: u32) -> AccountRow {
 async fn p02_a_ledger_that_is_not_ours_or_cannot_be_written_is_an_error_and_costs_nobody_a_token() {
     for (change, words) in [
         ("DROP TABLE tbtokend_account; CREATE TABLE tbtokend_account (x)", "column"),
-        (
-            "ALTER TABLE tbtokend_account RENAME TO a; CREATE VIEW tbtokend_account AS SELECT * FROM a",
-            "view",
-        ),
+        ("ALTER TABLE tbtokend_account RENAME TO a; CREATE VIEW tbtokend_account AS SELECT * FROM a", "view"),
         // A copy has no key: every charge would be one more row.
         (
             "ALTER TABLE tbtokend_account RENAME TO a; CREATE TABLE tbtokend_account AS SELECT * FROM a",

@@ -14,11 +14,8 @@ fn attempt(name: &str, username: &str, password: &str) -> Attempt {
 }
 
 fn at(url: &str, name: &str, username: &str, password: &str) -> Attempt {
-    let credentials = Credentials {
-        url: url.to_owned(),
-        username: username.to_owned(),
-        password: Secret::new(password),
-    };
+    let credentials =
+        Credentials { url: url.to_owned(), username: username.to_owned(), password: Secret::new(password) };
     let base = BaseUrl::parse(url).unwrap();
     Attempt {
         account: AccountKey::of(&base, username),
@@ -96,8 +93,7 @@ impl Stage {
             *charges += 1;
             *charges
         };
-        let start =
-            self.queues.next(&mut self.gates, &mut self.ledger, number, self.now, &mut self.facts)?;
+        let start = self.queues.next(&mut self.gates, &mut self.ledger, number, self.now, &mut self.facts)?;
         self.under_way.push(start);
         self.under_way.last().map(name)
     }
@@ -201,7 +197,9 @@ fn told(fact: &Event) -> String {
     match fact {
         Event::Failed { id, failure } => format!("{id} failed: {:?}", failure.kind()),
         Event::Deferred { id, why: Deferral::Password(reason) } => format!("{id} waits: {reason:?}"),
-        Event::Deferred { id, why: Deferral::Server(failure) } => format!("{id} waits for {:?}", failure.kind()),
+        Event::Deferred { id, why: Deferral::Server(failure) } => {
+            format!("{id} waits for {:?}", failure.kind())
+        }
         Event::Deferred { id, why } => format!("{id} waits: {why:?}"),
         Event::LeftOver(id) => format!("{id} is left over"),
         other => panic!("{other:?}"),
@@ -263,7 +261,10 @@ fn p02_rows_with_the_same_credentials_renew_with_the_refresh_token_of_the_first_
     assert_eq!(stage.start_all(), ["login a"]);
     stage.end("login a", Outcome::Accepted, Some("shared"));
     assert_eq!(stage.start_all(), ["refresh b", "refresh c", "login other"]);
-    assert_eq!((token_of(&stage, "refresh b"), token_of(&stage, "refresh c")), ("shared".into(), "shared".into()));
+    assert_eq!(
+        (token_of(&stage, "refresh b"), token_of(&stage, "refresh c")),
+        ("shared".into(), "shared".into())
+    );
     // It is of no use: the password is next, and not once for each of them.
     stage.end("refresh b", Outcome::Rejected, None);
     assert_eq!(stage.start_all(), Vec::<String>::new(), "one password of the account");

@@ -24,7 +24,8 @@ fn p02_rows_with_the_same_account_know_all_credentials_that_rows_hold_for_it() {
     other_port.credentials.url = "https://tb.example:8443".to_owned();
     let mut other_case = of_ops("e", "same");
     other_case.credentials.username = " OPS ".to_owned();
-    let rows = vec![of_ops("a", "same"), of_ops("b", "other"), spelled, other_port, other_case, row("f", "f", None)];
+    let rows =
+        vec![of_ops("a", "same"), of_ops("b", "other"), spelled, other_port, other_case, row("f", "f", None)];
     let state = state(rows);
     let plan = due(&state, now());
     let first = &plan.attempts[0];
@@ -72,7 +73,10 @@ fn p02_an_exhausted_budget_refuses_every_row_of_the_account() {
     for charges in 1..=3 {
         assert!(refused(&due(&state, now())).is_empty());
         send(&mut state, "a", Outcome::Unanswered);
-        assert_eq!(state.ledger().charges_of(&state.entry(&id("b")).unwrap().account.unwrap(), "ops"), charges);
+        assert_eq!(
+            state.ledger().charges_of(&state.entry(&id("b")).unwrap().account.unwrap(), "ops"),
+            charges
+        );
     }
     let exhausted = FailureKind::AttemptsExhausted;
     assert_eq!(refused(&due(&state, now())), [("a", exhausted), ("b", exhausted)]);
@@ -178,7 +182,13 @@ fn rows_with_the_same_credentials_share_refresh_tokens() {
         send(&mut state, "other", Outcome::Unanswered);
     }
     let plan = plan_at(&state);
-    assert_eq!((names(&plan), refused(&plan)), (vec!["spelled"], vec![("other", FailureKind::AttemptsExhausted), ("user", FailureKind::AttemptsExhausted)]));
+    assert_eq!(
+        (names(&plan), refused(&plan)),
+        (
+            vec!["spelled"],
+            vec![("other", FailureKind::AttemptsExhausted), ("user", FailureKind::AttemptsExhausted)]
+        )
+    );
     // One that does not get through is no use to others either.
     for name in ["has", "needs"] {
         fail(&mut state, name, Failure::UnexpectedResponse(crate::model::Unexpected::NotJson), after(11));

@@ -36,7 +36,9 @@ fn p03_a_parked_customer_goes_on_with_its_refresh_token() {
         obtained(&mut state, "a", 60, Via::Login);
         send(&mut state, "a", outcome);
         fail(&mut state, "a", parks.clone(), after(40));
-        let Verdict::Parked { until: Some(until) } = verdict_of(&state, "a", after(40)) else { panic!("{parks:?}") };
+        let Verdict::Parked { until: Some(until) } = verdict_of(&state, "a", after(40)) else {
+            panic!("{parks:?}")
+        };
         assert_eq!(next_due(&state, after(41), &policy()), Some(until));
         let plan = due(&state, until);
         assert!(plan.refused.is_empty(), "{parks:?}");

@@ -183,7 +183,10 @@ fn each_is_told_what_became_of_its_customers() {
             "deferred",
             skipped("waiting for its server: the server answered with an internal error (HTTP 502)"),
         ),
-        ("parked", skipped("parked: ThingsBoard has locked the user's account after too many wrong passwords")),
+        (
+            "parked",
+            skipped("parked: ThingsBoard has locked the user's account after too many wrong passwords"),
+        ),
         ("saved", Outcome::Renewed(expiry)),
         ("superseded", skipped("the row was changed meanwhile, or holds a token that lives longer")),
         ("unsaved", Outcome::Failed(kind, unsaved)),
@@ -260,10 +263,13 @@ fn p03_a_parked_customer_that_was_named_says_what_sends_its_password_again() {
         requests.planned(&Plan { parked, ..Plan::default() }, &state);
         requests.answer();
         let details = answers.try_recv().unwrap().unwrap();
-        details.into_iter().map(|(_, outcome)| match outcome {
-            Outcome::Skipped(words) => words.ends_with("; only --force sends its password again"),
-            other => panic!("{other:?}"),
-        }).collect::<Vec<_>>()
+        details
+            .into_iter()
+            .map(|(_, outcome)| match outcome {
+                Outcome::Skipped(words) => words.ends_with("; only --force sends its password again"),
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>()
     };
     assert_eq!(ends_with_hint(named(&["disabled", "rejected"])), [false, true]);
     assert_eq!(ends_with_hint(Selection::DueNow), [false, false]);

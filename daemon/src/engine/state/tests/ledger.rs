@@ -10,7 +10,11 @@ use crate::store::{AccountRow, LedgerPlace, LedgerRead, Stamp};
 /// The store's ledger with this id and number was read.
 pub(super) fn read(ledger: i64, number: i64, accounts: Vec<AccountRow>) -> Event {
     let (stamp, place) = (Stamp { id: ledger, number }, LedgerPlace::Database);
-    Event::LedgerRead { read: LedgerRead { stamp, is_whole: true, accounts, place }, seen: Instant::now(), fresh: 7 }
+    Event::LedgerRead {
+        read: LedgerRead { stamp, is_whole: true, accounts, place },
+        seen: Instant::now(),
+        fresh: 7,
+    }
 }
 
 /// A pass sends the row's password, and this comes of it.
@@ -45,7 +49,9 @@ fn a_ledger_that_was_replaced_is_told_each_time() {
         apply(&mut state, 0, events);
         messages(&mut state, NoticeKind::Warning)
     };
-    assert!(warnings(vec![read(1, 5, Vec::new()), read(1, 5, Vec::new()), read(1, 6, Vec::new())]).is_empty());
+    assert!(
+        warnings(vec![read(1, 5, Vec::new()), read(1, 5, Vec::new()), read(1, 6, Vec::new())]).is_empty()
+    );
     let lower = warnings(vec![read(1, 4, Vec::new())]);
     assert!(lower.len() == 1 && lower[0].contains("tbtokend_account"), "{lower:?}");
     assert_eq!(warnings(vec![read(2, 9, Vec::new())]), lower, "another one");

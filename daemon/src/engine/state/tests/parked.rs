@@ -106,10 +106,9 @@ fn p03_a_parked_customer_with_a_refresh_token_goes_on_with_ordinary_back_off() {
 /// Its refresh token was refused, or is gone with the process that held it: what is left is the daily try.
 #[test]
 fn p03_a_parked_customer_whose_refresh_token_is_over_waits_as_those_without() {
-    for (parks, until) in [
-        (Failure::AccountDisabled, Some(after(100 + DAY))),
-        (Failure::CredentialsRejected, None),
-    ] {
+    for (parks, until) in
+        [(Failure::AccountDisabled, Some(after(100 + DAY))), (Failure::CredentialsRejected, None)]
+    {
         let mut state = state(vec![row("a")]);
         apply(&mut state, 0, [obtained("a", 60, Via::Login), saved("a", 60)]);
         apply(&mut state, 100, [failed("a", parks.clone())]);

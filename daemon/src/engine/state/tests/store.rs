@@ -146,7 +146,13 @@ fn the_loss_of_the_store_is_told_once_and_so_is_its_return() {
         ("writes only", vec![unreadable(), unwritable(), Event::Recorded], &[StoreLost], false),
         (
             "the ledger",
-            vec![unwritable_ledger(), unwritable_ledger(), read(vec![]), Event::Recorded, Event::LedgerWritten],
+            vec![
+                unwritable_ledger(),
+                unwritable_ledger(),
+                read(vec![]),
+                Event::Recorded,
+                Event::LedgerWritten,
+            ],
             &[StoreLost, StoreBack],
             true,
         ),

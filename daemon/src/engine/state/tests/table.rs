@@ -179,7 +179,8 @@ fn p03_other_credentials_free_the_parked_and_are_said_and_written() {
 fn a_refresh_token_is_kept_for_another_password_but_not_for_another_server_or_user() {
     let kept = |change: &dyn Fn(&mut Credentials)| {
         let mut state = state();
-        let spelled = |table: &mut Table| table.customers[0].credentials.url = "https://tb.example".to_owned();
+        let spelled =
+            |table: &mut Table| table.customers[0].credentials.url = "https://tb.example".to_owned();
         read_with(&mut state, &[("a", "u")], spelled, 0);
         give_refresh_token(&mut state, "a");
         read_with(&mut state, &[("a", "u")], |table| change(&mut table.customers[0].credentials), 60);
@@ -247,7 +248,10 @@ fn p02_another_key_changes_the_fingerprints_and_unparks_no_customer() {
     read_with(&mut state, &[("a", "u"), ("b", "u")], |table| table.key = other(), 60);
     let a = entry(&state, "a");
     assert_eq!(a.credentials, other().fingerprint(&a.customer.credentials));
-    assert_eq!((a.credentials, failure(&state, "a").fingerprint), (entry(&state, "b").credentials, a.credentials));
+    assert_eq!(
+        (a.credentials, failure(&state, "a").fingerprint),
+        (entry(&state, "b").credentials, a.credentials)
+    );
     assert!(state.history_mut().take_unlogged().all(|notice| notice.kind != NoticeKind::Unparked));
     // What was only known here is in the store now, for a restart to find.
     let records = state.take_unrecorded(1000);

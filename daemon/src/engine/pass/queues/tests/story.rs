@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use proptest::collection::vec;
-use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::prelude::{
+    Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+};
 use proptest::test_runner::TestCaseError;
 
 use super::*;
@@ -51,7 +53,6 @@ fn attempts(rows: &[Row]) -> Vec<Attempt> {
 struct Witness {
     ended: Vec<String>,
     rejected: BTreeSet<Fingerprint>,
-    probes: usize,
 }
 
 impl Witness {
@@ -75,7 +76,8 @@ impl Witness {
             })
         };
         let Some(Start::Login(last, _)) = stage.under_way.last() else {
-            self.probes += usize::from(matches!(stage.under_way.last(), Some(Start::Probe { .. })));
+            let probes = stage.under_way.iter().filter(|start| matches!(start, Start::Probe { .. })).count();
+            prop_assert!(probes <= stage.queues.hosts().count(), "one probe of a server at a time");
             return Ok(());
         };
         let same = logins().filter(|request| request.attempt.account == last.attempt.account).count();
@@ -84,7 +86,10 @@ impl Witness {
         prop_assert!(charges_before == 0 || on_server == 1, "an account with a charge goes alone");
         let is_forced = last.attempt.leave == Leave::Forced;
         prop_assert!(is_forced || charges_before < 3, "{charges_before} charges before it");
-        prop_assert!(is_forced || !self.rejected.contains(&last.attempt.credentials), "rejected stays rejected");
+        prop_assert!(
+            is_forced || !self.rejected.contains(&last.attempt.credentials),
+            "rejected stays rejected"
+        );
         if is_forced {
             self.rejected.remove(&last.attempt.credentials);
         }
@@ -100,7 +105,6 @@ fn carry_out(
     ledger_fails_after: usize,
 ) -> Result<Witness, TestCaseError> {
     let mut witness = Witness::default();
-    let servers = stage.queues.hosts().count();
     for step in 0.. {
         while step < stops_after && stage.under_way.len() < 8 {
             let of = |stage: &Stage, attempt: &Attempt| {
@@ -123,10 +127,14 @@ fn carry_out(
         if step == ledger_fails_after {
             stage.queues.ledger_failed();
         }
+        prop_assert!(step < 1_000, "it does not end");
+        // A probe is too old after five seconds.
+        stage.now += std::time::Duration::from_secs(which as u64);
         let start = stage.under_way.remove(which % stage.under_way.len());
         match start {
             Start::Probe { host, .. } => {
-                let verdict = [Verdict::Good, Verdict::Good, Verdict::Bad, Verdict::None][usize::from(how) % 4];
+                let verdict =
+                    [Verdict::Good, Verdict::Good, Verdict::Bad, Verdict::None][usize::from(how) % 4];
                 stage.probed(host, verdict);
             }
             Start::Refresh(request) if how % 4 == 3 => stage.refresh_ended(request, false),
@@ -159,7 +167,6 @@ fn carry_out(
             }
         }
     }
-    prop_assert!(witness.probes <= servers, "{} probes of {servers} servers", witness.probes);
     Ok(witness)
 }
 
