@@ -25,8 +25,6 @@ pub enum Event {
         read: LedgerRead,
         /// When, by the machine's own time.
         seen: Instant,
-        /// A new id for a ledger of which an older state was restored.
-        fresh: i64,
     },
     /// The store's ledger was found to be another one; what is known here is written back.
     LedgerReplaced,

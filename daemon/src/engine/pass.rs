@@ -292,7 +292,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         }
         let store = Arc::clone(&self.tools.store);
         if self.ledger.must_be_read() {
-            return Some(Box::pin(async move { LedgerCall::Read(store.read_ledger(None).await) }));
+            let known = self.ledger.stamp();
+            return Some(Box::pin(async move { LedgerCall::Read(store.read_ledger(known).await) }));
         }
         let must_check = std::mem::take(&mut self.checks_ledger);
         let Some(write) = self.ledger.next_write(self.tools.clock.now(), must_check) else {
@@ -359,7 +360,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     async fn ledger_read(&mut self, result: Result<LedgerRead, StoreError>) {
         match result {
             Ok(read) => {
-                self.ledger.take_in(&read, Instant::now().into_std(), self.rng.random());
+                self.ledger.take_in(&read, Instant::now().into_std());
                 self.report(Event::LedgerReplaced).await;
             }
             Err(error) => self.ledger_failed(error).await,

@@ -207,7 +207,7 @@ impl State {
                 self.customers.unwritten.read();
                 self.store_fails(Use::Read, error, at);
             }
-            Event::LedgerRead { read, seen, fresh } => self.ledger_read(&read, seen, fresh, at),
+            Event::LedgerRead { read, seen } => self.ledger_read(&read, seen, at),
             Event::LedgerReplaced => self.tell_ledger_replaced(at),
             Event::LedgerFailed(error) => self.store_fails(Use::Ledger, error, at),
             Event::LedgerWritten => self.store_works(Use::Ledger, at),

@@ -83,9 +83,6 @@ pub struct LedgerWrite {
     pub accounts: Vec<AccountRow>,
     /// Which accounts may be forgotten.
     pub forget: Option<Forget>,
-    /// The id that the ledger has from now on, if it is another one: an older state of it was restored, and other daemons are
-    /// to see that too.
-    pub new_id: Option<i64>,
 }
 
 /// Accounts that no row of the customers' table has named for long.

@@ -65,8 +65,6 @@ pub struct Ledger {
     must_read: bool,
     /// The store's ledger was replaced, and does not know yet what is known here.
     is_writing_back: bool,
-    /// The id that the ledger gets with the next write.
-    new_id: Option<i64>,
     /// Accounts that differ from what the store has.
     unwritten: BTreeSet<AccountKey>,
     /// The accounts of the write under way.
@@ -124,7 +122,6 @@ impl Ledger {
             stamp: None,
             must_read: false,
             is_writing_back: false,
-            new_id: None,
             unwritten: BTreeSet::new(),
             in_write: Vec::new(),
             found_in_flight: Vec::new(),
@@ -310,14 +307,14 @@ impl Ledger {
 
     // The store.
 
-    /// The stamp since which the store is asked for changes; none if it is asked for everything.
+    /// The stamp since which the store is asked for changes. If the store's ledger is another one, or an older state, it says
+    /// everything.
     pub fn stamp(&self) -> Option<Stamp> {
-        self.stamp.filter(|_| !self.must_read)
+        self.stamp
     }
 
-    /// Takes in what the store says. If an older state of the ledger was restored, it gets the id `fresh`, by which other
-    /// daemons recognize it.
-    pub fn take_in(&mut self, read: &LedgerRead, now: Instant, fresh: i64) -> Step {
+    /// Takes in what the store says.
+    pub fn take_in(&mut self, read: &LedgerRead, now: Instant) -> Step {
         let step = match self.stamp {
             None => Step::First,
             Some(stamp)
@@ -328,9 +325,6 @@ impl Ledger {
             Some(_) => Step::Replaced,
         };
         self.must_read = false;
-        if step == Step::Replaced && self.stamp.is_some_and(|stamp| stamp.id == read.stamp.id) {
-            self.new_id = Some(fresh);
-        }
         if step == Step::Replaced {
             for slot in self.accounts.values_mut() {
                 slot.version = 0;
@@ -421,7 +415,8 @@ impl Ledger {
     /// What to write next; with `must_check` also if there is nothing, to see that the ledger is still there. Only one write
     /// may be under way; [`written`](Self::written) ends it.
     pub fn next_write(&mut self, now: DateTime<Utc>, must_check: bool) -> Option<LedgerWrite> {
-        let stamp = self.stamp().filter(|_| must_check || !self.unwritten.is_empty())?;
+        let has_work = must_check || !self.unwritten.is_empty();
+        let stamp = self.stamp.filter(|_| has_work && !self.must_read)?;
         let today = stored::day_of(now);
         let forget = self.forget(now);
         self.in_write = self.unwritten.iter().copied().take(WRITTEN_AT_ONCE).collect();
@@ -435,7 +430,7 @@ impl Ledger {
             }
             accounts.push(stored::row(*key, &slot.account, today, slot.version));
         }
-        Some(LedgerWrite { stamp, accounts, forget, new_id: self.new_id })
+        Some(LedgerWrite { stamp, accounts, forget })
     }
 
     /// Once a day, when all accounts that rows name are marked as seen: those that no row has named for long.
@@ -477,7 +472,6 @@ impl Ledger {
         }
         if let Some(stamp) = &mut self.stamp {
             stamp.number = stamp.number.max(number);
-            stamp.id = self.new_id.take().unwrap_or(stamp.id);
         }
         let lost: Vec<AccountKey> = conflicts.keys().copied().collect();
         let unmade = self.unmake(&lost);

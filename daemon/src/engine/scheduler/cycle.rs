@@ -71,9 +71,8 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         };
         self.recorder.release();
         self.learn(Event::TableRead(table));
-        let fresh = self.rng.random();
         self.learn(match ledger {
-            Ok(read) => Event::LedgerRead { read, seen: Instant::now().into_std(), fresh },
+            Ok(read) => Event::LedgerRead { read, seen: Instant::now().into_std() },
             Err(error) => Event::LedgerFailed(error),
         });
         if self.state.store_error().is_none() {

@@ -94,9 +94,9 @@ impl State {
     }
 
     /// Takes in what the store's ledger says; `seen` is by the machine's own time.
-    pub(super) fn ledger_read(&mut self, read: &LedgerRead, seen: Instant, fresh: i64, at: DateTime<Utc>) {
+    pub(super) fn ledger_read(&mut self, read: &LedgerRead, seen: Instant, at: DateTime<Utc>) {
         self.store_works(Use::Ledger, at);
-        let step = self.ledger.take_in(read, seen, fresh);
+        let step = self.ledger.take_in(read, seen);
         if step == Step::Replaced {
             self.tell_ledger_replaced(at);
         }

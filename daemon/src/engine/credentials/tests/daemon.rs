@@ -77,7 +77,11 @@ impl Store {
         Self { stamp: Stamp { id, number: 0 }, accounts: HashMap::new() }
     }
 
-    pub(super) fn read(&self, since: Option<Stamp>) -> LedgerRead {
+    /// An older state gets a new id, by which other daemons recognize it.
+    pub(super) fn read(&mut self, since: Option<Stamp>) -> LedgerRead {
+        if since.is_some_and(|since| since.id == self.stamp.id && since.number > self.stamp.number) {
+            self.stamp.id += 1_000_000;
+        }
         let is_delta = |since: Stamp| since.id == self.stamp.id && since.number <= self.stamp.number;
         let since = since.filter(|since| is_delta(*since));
         let is_new = |row: &&AccountRow| since.is_none_or(|since| row.version > since.number);
@@ -92,9 +96,6 @@ impl Store {
     pub(super) fn write(&mut self, write: &LedgerWrite) -> LedgerWritten {
         if write.stamp.id != self.stamp.id || self.stamp.number < write.stamp.number {
             return LedgerWritten::Replaced;
-        }
-        if let Some(id) = write.new_id {
-            self.stamp.id = id;
         }
         self.stamp.number += 1;
         let number = self.stamp.number;

@@ -30,7 +30,7 @@ impl Scene {
 
     fn poll(&mut self) -> Step {
         let read = self.store.read(self.daemon.ledger.stamp());
-        self.daemon.ledger.take_in(&read, self.now, 77)
+        self.daemon.ledger.take_in(&read, self.now)
     }
 
     fn write(&mut self) -> Vec<u64> {
@@ -145,11 +145,11 @@ fn p02_one_password_of_an_account_is_in_flight_at_a_time_right_or_not() {
 fn p02_another_daemons_charge_is_in_flight() {
     let mut scene = Scene::new();
     let mut other = Daemon::new("b");
-    other.ledger.take_in(&scene.store.read(None), scene.now, 1);
+    other.ledger.take_in(&scene.store.read(None), scene.now);
     scene.charge("ops", 1);
     scene.write();
     scene.now += Duration::from_secs(300);
-    other.ledger.take_in(&scene.store.read(other.ledger.stamp()), scene.now, 1);
+    other.ledger.take_in(&scene.store.read(other.ledger.stamp()), scene.now);
     std::mem::swap(&mut scene.daemon, &mut other);
     assert_eq!(scene.answer("ops", 2), Answer::Wait(Reason::AccountBusy));
     scene.now += Duration::from_secs(10);
@@ -160,7 +160,7 @@ fn p02_another_daemons_charge_is_in_flight() {
 fn p02_two_daemons_that_charge_at_once_send_once() {
     let mut scene = Scene::new();
     let mut other = Daemon::new("b");
-    other.ledger.take_in(&scene.store.read(None), scene.now, 1);
+    other.ledger.take_in(&scene.store.read(None), scene.now);
     let first = scene.charge("ops", 1);
     std::mem::swap(&mut scene.daemon, &mut other);
     let second = scene.charge("ops", 1);
@@ -295,7 +295,7 @@ fn p02_a_ledger_that_was_lost_is_written_back_before_any_password() {
         scene.write();
         scene.daemon.ledger.cancel(&host(URL));
         assert_eq!(scene.answer("lab", 1), Answer::Send);
-        assert_eq!(scene.store.stamp.id, if restored { 77 } else { 2 }, "other daemons see it too");
+        assert_eq!(scene.store.stamp.id, if restored { 1_000_001 } else { 2 }, "other daemons see it too");
         scene.restart();
         assert_eq!(scene.ask("ops", 3, Leave::None, Ledger::charges), 2);
     }

@@ -1,6 +1,6 @@
 //! One random world: rows that share accounts, servers, daemons, faults, operators, and what must hold.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -80,8 +80,8 @@ pub(super) struct World {
     /// No more faults.
     is_healed: bool,
     daemons: Vec<Daemon>,
-    /// Rejections that were heard and stored of credentials that some row holds.
-    rejections: BTreeMap<Fingerprint, u32>,
+    /// Credentials that some row holds and whose rejection was heard and stored.
+    rejections: BTreeSet<Fingerprint>,
     story: Vec<String>,
     pub(super) violations: Vec<String>,
     pub(super) passwords_sent: u64,
@@ -110,7 +110,7 @@ impl World {
             is_store_locked: false,
             is_healed: false,
             daemons,
-            rejections: BTreeMap::new(),
+            rejections: BTreeSet::new(),
             story: Vec::new(),
             violations: Vec::new(),
             passwords_sent: 0,
@@ -203,7 +203,7 @@ impl World {
         // The scheduler reads between two passes only.
         if daemon.logins.is_empty() {
             let read = self.store.read(daemon.ledger.stamp());
-            daemon.ledger.take_in(&read, self.now, 1000 + place as i64);
+            daemon.ledger.take_in(&read, self.now);
             let found = daemon.ledger.take_found_in_flight();
             for row in self.rows.iter().filter(|row| found.contains(&row.account)) {
                 daemon.ledger.doubt(&row.host, self.now);
@@ -285,8 +285,8 @@ impl World {
         }
         if daemon.ledger.must_be_read() {
             if !self.is_store_locked {
-                let read = self.store.read(None);
-                daemon.ledger.take_in(&read, self.now, 2000 + place as i64);
+                let read = self.store.read(daemon.ledger.stamp());
+                daemon.ledger.take_in(&read, self.now);
             }
             return;
         }
@@ -301,9 +301,7 @@ impl World {
                 daemon.ledger.write_failed()
             } else {
                 if matches!(written, LedgerWritten::Written { .. }) {
-                    for credentials in daemon.heard.drain(..) {
-                        *self.rejections.entry(credentials).or_default() += 1;
-                    }
+                    self.rejections.extend(daemon.heard.drain(..));
                 }
                 daemon.ledger.written(written, self.now)
             }
@@ -339,6 +337,12 @@ impl World {
                 daemon.settle(again, Outcome::NotSent, self.now);
             } else {
                 self.passwords_sent += 1;
+                if !login.is_forced && self.rejections.contains(&login.send.credentials) {
+                    self.violation(format!(
+                        "{:?} {} is sent though it was rejected",
+                        login.username, login.password
+                    ));
+                }
                 let server = &mut self.servers[login.server];
                 let answer = server.log_in(&login.username, &login.password, login.is_forced);
                 let counter = server.user(&login.username).counter;
@@ -399,7 +403,7 @@ impl World {
         }
         // What no row holds may be forgotten.
         let rows = &self.rows;
-        self.rejections.retain(|credentials, _| rows.iter().any(|row| row.credentials == *credentials));
+        self.rejections.retain(|credentials| rows.iter().any(|row| row.credentials == *credentials));
     }
 
     fn kill(&mut self, place: usize) {
@@ -423,7 +427,7 @@ impl World {
             }
             _ => {
                 self.tell("the ledger is dropped".to_owned());
-                self.store = Store::new(self.rng.random());
+                self.store = Store::new(self.rng.random_range(0..1_000_000));
                 self.all_daemons_look();
             }
         }
@@ -434,7 +438,7 @@ impl World {
         for place in 0..self.daemons.len() {
             let daemon = &mut self.daemons[place];
             let read = self.store.read(daemon.ledger.stamp());
-            daemon.ledger.take_in(&read, self.now, 3000 + place as i64);
+            daemon.ledger.take_in(&read, self.now);
             while let Some(write) = daemon.ledger.next_write(day(), false) {
                 let written = self.store.write(&write);
                 daemon.ledger.written(written, self.now);
@@ -471,8 +475,6 @@ impl World {
                 }
             }
         }
-        let again = self.rejections.iter().filter(|(_, times)| **times > 1);
-        found.extend(again.map(|(credentials, times)| format!("{credentials:?} was rejected {times} times")));
         for what in found {
             self.violation(what);
         }
