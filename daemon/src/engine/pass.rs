@@ -629,6 +629,7 @@ async fn at(instant: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Unexpected;
 
     #[test]
     fn p12_a_pass_ends_before_a_token_of_a_minute_does_whatever_the_time_out() {
@@ -637,5 +638,27 @@ mod tests {
             assert!(budget(timeout) + timeout <= LONGEST, "{timeout:?}");
             assert!(budget(timeout) >= Duration::from_secs(2), "{timeout:?}");
         }
+    }
+
+    /// Whatever is no answer of ThingsBoard counts toward the circuit breaker, any 5xx included.
+    #[test]
+    fn what_an_outcome_says_of_the_server() {
+        let why = || "reset".to_owned();
+        for (failure, expected) in [
+            (Failure::Unreachable { why: why() }, Signal::Dead),
+            (Failure::Interrupted { why: why() }, Signal::Dead),
+            (Failure::Timeout { after: Duration::from_secs(10) }, Signal::Dead),
+            (Failure::ServerError { status: 500 }, Signal::Dead),
+            (Failure::ServerError { status: 504 }, Signal::Dead),
+            (Failure::RateLimited { retry_after: None }, Signal::Strained),
+            (Failure::UnexpectedResponse(Unexpected::NotJson), Signal::Foreign),
+            (Failure::UnexpectedResponse(Unexpected::ProxyLogin), Signal::Foreign),
+            (Failure::CredentialsRejected, Signal::Well),
+            (Failure::AccountDisabled, Signal::Well),
+            (Failure::SecondFactorRequired, Signal::Well),
+        ] {
+            assert_eq!(signal(Some(&failure)), expected, "{failure:?}");
+        }
+        assert_eq!(signal(None), Signal::Well);
     }
 }

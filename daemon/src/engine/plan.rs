@@ -290,9 +290,9 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether the password may be tried by itself, if the ledger allows it: once a day for a customer that is parked though
-    /// ThingsBoard counts nothing.
+    /// ThingsBoard counts nothing. One without a refresh token is due for nothing else.
     fn may_log_in(&self, entry: &Entry) -> bool {
-        entry.record().failure.as_deref().is_none_or(|failure| {
+        entry.record().failure.as_deref().filter(|_| entry.refresh_token.is_some()).is_none_or(|failure| {
             !failure.permanent || !failure.kind.is_tried_daily() || (self.now - failure.at).abs() >= DAILY
         })
     }

@@ -127,9 +127,10 @@ impl State {
         std::mem::replace(&mut self.ledger, unread)
     }
 
-    /// Takes the ledger back.
+    /// Takes the ledger back. The settings may have changed meanwhile.
     pub fn return_ledger(&mut self, ledger: Ledger) {
         self.ledger = ledger;
+        self.ledger.set(self.policy.wrong_password_budget, self.policy.interval.to_std().unwrap_or_default());
     }
 
     /// Where the ledger is kept, once it was read.

@@ -40,6 +40,19 @@ pub struct Settings {
     pub daemon: Arc<str>,
 }
 
+impl Settings {
+    /// The settings of most unit tests.
+    #[cfg(test)]
+    pub(crate) fn of_a_minute() -> Self {
+        Self {
+            budget: 3,
+            interval: Duration::from_secs(60),
+            request_timeout: Duration::from_secs(10),
+            daemon: "test".into(),
+        }
+    }
+}
+
 /// Everything that is known of accounts and servers.
 #[derive(Debug)]
 pub struct Ledger {

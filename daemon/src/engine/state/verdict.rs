@@ -43,7 +43,7 @@ impl Entry {
         let status = TokenStatus::at(now, self.customer.has_token, self.ends_at(), window);
         let is_fine = status == TokenStatus::Valid && !self.is_misdated(policy.window);
         match self.record().failure.as_deref() {
-            Some(failure) if failure.permanent => parked(failure, is_fine, now),
+            Some(failure) if failure.permanent => self.parked(failure, is_fine, now),
             Some(failure) if !is_fine => match failure.next_attempt_at {
                 Some(until) if until > now && until - now <= policy.backoff().longest() => {
                     Verdict::Wait { until }
@@ -58,11 +58,17 @@ impl Entry {
             },
         }
     }
-}
 
-fn parked(failure: &FailureNote, is_fine: bool, now: DateTime<Utc>) -> Verdict {
-    match failure.next_attempt_at {
-        Some(until) if !is_fine && (until <= now || until - now > DAILY) => Verdict::Due,
-        until => Verdict::Parked { until },
+    fn parked(&self, failure: &FailureNote, is_fine: bool, now: DateTime<Utc>) -> Verdict {
+        let daily = failure.kind.is_tried_daily().then(|| failure.at + DAILY);
+        let until = match self.refresh_token {
+            Some(_) => failure.next_attempt_at,
+            // An earlier time was meant for a refresh token that is over, or was lost with an earlier process.
+            None => daily.map(|daily| failure.next_attempt_at.map_or(daily, |until| until.max(daily))),
+        };
+        match until {
+            Some(until) if !is_fine && (until <= now || until - now > DAILY) => Verdict::Due,
+            until => Verdict::Parked { until },
+        }
     }
 }
