@@ -2,14 +2,14 @@
 
 use tbtokend::engine::scheduler::Scheduler;
 use tbtokend::model::{BaseUrl, Credentials, Failure, FailureKind, Grant, Secret};
-use tbtokend::thingsboard::{Logins, NotRenewed};
+use tbtokend::thingsboard::{Logins, NotRenewed, Probe};
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::run::Setup;
 use super::stage;
 use super::store::Memory;
-use super::thingsboard::Servers;
+use super::servers::Servers;
 use super::world::{Mood, Shared, World};
 
 /// Breaks at the first answer of a server that answers.
@@ -18,14 +18,23 @@ struct Breaking {
 }
 
 impl Logins for Breaking {
-    async fn login(&self, base: &BaseUrl, credentials: &Credentials) -> Result<Grant, Failure> {
-        let answer = self.servers.login(base, credentials).await;
+    async fn login(
+        &self,
+        base: &BaseUrl,
+        credentials: &Credentials,
+        within: Duration,
+    ) -> Result<Grant, Failure> {
+        let answer = self.servers.login(base, credentials, within).await;
         assert!(answer.is_err(), "a bug that this test has planted");
         answer
     }
 
     async fn renew(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, NotRenewed> {
         self.servers.renew(base, refresh_token).await
+    }
+
+    async fn probe(&self, base: &BaseUrl) -> Probe {
+        self.servers.probe(base).await
     }
 }
 

@@ -156,7 +156,7 @@ impl World {
         row.token = Some(renewal.token.jwt().expose().to_owned());
         row.expiry = Some(renewal.expiry);
         row.in_row = Some(in_row);
-        row.has_succeeded = true;
+        row.is_tried_daily = false;
         self.audit.saved += 1;
     }
 
