@@ -15,6 +15,7 @@ use super::world::{Database, World};
 pub(crate) struct Ledger {
     stamp: Stamp,
     rows: BTreeMap<AccountKey, AccountRow>,
+    known: BTreeMap<AccountId, Known>,
 }
 
 /// What the ledger says of an account.
@@ -24,6 +25,8 @@ pub(crate) struct Known {
     pub(crate) spellings: Vec<(String, u8)>,
     pub(crate) accepted: Vec<String>,
     pub(crate) rejected: Vec<String>,
+    /// A password of the account is on its way, or was when its daemon died.
+    pub(crate) is_in_flight: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -42,6 +45,7 @@ impl Known {
             spellings,
             accepted: accepted.into_iter().map(|(fingerprint, _)| fingerprint).collect(),
             rejected: rejected.into_iter().map(|(fingerprint, ..)| fingerprint).collect(),
+            is_in_flight: row.in_flight.is_some(),
         }
     }
 
@@ -54,16 +58,8 @@ impl Known {
 
 impl Database {
     /// What its ledger says of the account.
-    pub(crate) fn ledger_of(&self, account: AccountId) -> Option<Known> {
-        let key = self.keys.iter().find(|(_, known)| **known == account)?.0;
-        self.ledger.as_ref()?.rows.get(key).map(Known::of)
-    }
-
-    /// A password of the account is on its way, or was when its daemon died.
-    pub(crate) fn is_charging(&self, account: AccountId) -> bool {
-        let key = self.keys.iter().find(|(_, known)| **known == account);
-        let row = key.and_then(|(key, _)| self.ledger.as_ref()?.rows.get(key));
-        row.is_some_and(|row| row.in_flight.is_some())
+    pub(crate) fn ledger_of(&self, account: AccountId) -> Option<&Known> {
+        self.ledger.as_ref()?.known.get(&account)
     }
 }
 
@@ -72,7 +68,7 @@ impl World {
     pub(crate) fn read_ledger(&mut self, since: Option<Stamp>) -> LedgerRead {
         if self.db.ledger.is_none() {
             let id = i64::try_from(self.dice.below(1 << 62)).unwrap();
-            self.db.ledger = Some(Ledger { stamp: Stamp { id, number: 0 }, rows: BTreeMap::new() });
+            self.db.ledger = Some(Ledger { stamp: Stamp { id, number: 0 }, rows: BTreeMap::new(), known: BTreeMap::new() });
         }
         let ledger = self.db.ledger.as_ref().unwrap();
         let since = since.filter(|since| since.id == ledger.stamp.id && since.number <= ledger.stamp.number);
@@ -121,6 +117,9 @@ impl World {
         for (key, known, is_new_charge) in changed {
             let account = self.db.keys[&key];
             self.ledger_says(account, &known, is_new_charge);
+            if let Some(ledger) = &mut self.db.ledger {
+                ledger.known.insert(account, known);
+            }
         }
         LedgerWritten::Written { number, conflicts }
     }

@@ -74,6 +74,8 @@ pub(crate) struct Passwords {
     refreshed_at: BTreeMap<(usize, bool, usize, usize), u64>,
     /// So many times an operator has forced a send since the counter was zero.
     forced: BTreeMap<AccountId, u32>,
+    /// How many were sent to each account.
+    pub(crate) sent: BTreeMap<AccountId, u32>,
 }
 
 impl World {
@@ -82,6 +84,7 @@ impl World {
         let (number, now) = (self.serial(), Instant::now());
         self.tell(says.login, || format!("daemon {daemon} sends {says:?}"));
         self.audit.passwords += 1;
+        *self.passwords.sent.entry(says.account()).or_default() += 1;
         let flights = self.passwords.flights.entry(says.account()).or_default();
         flights.retain(|(_, until)| now < *until);
         let others = flights.len();
@@ -300,8 +303,13 @@ impl World {
             return;
         };
         let charges = known.charges_against(&username(says.login, says.name));
-        let is_rejected = known.rejected.contains(&says.fingerprint().to_text());
-        let is_accepted = known.accepted.contains(&says.fingerprint().to_text());
+        if charges == 0 && known.rejected.is_empty() {
+            self.rows.get_mut(&user).unwrap().last_charge_since = None;
+            return;
+        }
+        let fingerprint = says.fingerprint().to_text();
+        let is_rejected = known.rejected.contains(&fingerprint);
+        let is_accepted = known.accepted.contains(&fingerprint);
         let is_last = charges > 0 && charges + 1 == self.budget;
         // Whether another row holds accepted credentials is not looked at: a stranger's last charge is not asked for.
         let is_kept = is_last && !is_accepted && !known.accepted.is_empty();

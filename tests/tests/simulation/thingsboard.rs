@@ -102,7 +102,8 @@ impl World {
             Mood::Crawling => self.dice.between(5_000, 9_500),
             _ => self.dice.between(20, 200),
         };
-        let before = self.dice.between(1, total - 1);
+        // A token is as old as its answer takes.
+        let before = total - self.dice.between(1, (total - 1).min(900));
         let ms = |ms: i64| Duration::from_millis(ms.unsigned_abs());
         (mood, ms(before), ms(total - before))
     }
