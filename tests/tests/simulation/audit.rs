@@ -99,6 +99,7 @@ impl World {
             row.came_at = row.changed_at;
         }
         row.was_there = row.present;
+        row.last_charge_since = None;
         let says = row.says();
         self.tell(self.rows[&user].login, || format!("row {user} changes: {:?}", self.rows[&user]));
         let row = self.rows.get_mut(&user).unwrap();

@@ -8,7 +8,7 @@ use tokio::time::{Duration, Instant};
 
 use super::audit::SHORT;
 use super::ledger::Known;
-use super::world::{REQUEST_TIMEOUT, Row, World, url, username};
+use super::world::{Mood, REQUEST_TIMEOUT, Row, World, url, username};
 
 /// What a row says: credentials, as the contract calls them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -316,7 +316,8 @@ impl World {
         if is_rejected || charges >= self.budget || is_kept {
             self.excuse_for(user, SHORT);
         }
-        let is_well = self.hosts[says.host].mood == super::world::Mood::Well && self.db_is_well();
+        // Its server is probed from when the row is due.
+        let is_well = self.hosts[says.host].mood == Mood::Well && self.db_is_well() && !self.is_alive(user);
         let row = self.rows.get_mut(&user).unwrap();
         if !is_last {
             row.last_charge_since = None;

@@ -45,6 +45,8 @@ pub(crate) struct Failing {
     wait: Duration,
     /// It could not be reached, which is no reason to wait when it can be.
     is_unreachable: bool,
+    /// It did not answer in time; for a refresh token that is no reason either.
+    is_timeout: bool,
     /// It is asked for less, and decides itself when it is enough.
     is_limited: bool,
 }
@@ -60,7 +62,9 @@ impl Failing {
 
     /// How long it waits though its server is back, at least and at most.
     fn waits_on_for(&self) -> [Duration; 2] {
-        [self.times, self.most_times].map(|times| if self.is_unreachable { Duration::ZERO } else { MINUTE * times })
+        let least = if self.is_unreachable || self.is_timeout { 0 } else { self.times };
+        let most = if self.is_unreachable { 0 } else { self.most_times };
+        [MINUTE * least, MINUTE * most]
     }
 }
 
@@ -153,6 +157,7 @@ impl World {
             at: Instant::now(),
             wait: wait.max(Duration::from_secs(1)).max(asked),
             is_unreachable: matches!(failure, Failure::Unreachable { .. } | Failure::Interrupted { .. }),
+            is_timeout: matches!(failure, Failure::Timeout { .. }),
             is_limited: matches!(failure, Failure::RateLimited { .. }),
         };
         self.failing.insert((host, login), failing);
