@@ -128,6 +128,9 @@ pub(crate) struct RefreshArgs {
     /// Everyone who is not parked
     #[arg(long, conflicts_with = "customers")]
     pub(crate) all: bool,
+    /// Send passwords again that ThingsBoard has rejected, and one more than the budget allows
+    #[arg(long, requires = "customers")]
+    pub(crate) force: bool,
     /// Do not wait until the pass is over
     #[arg(long)]
     pub(crate) no_wait: bool,

@@ -46,7 +46,9 @@ pub(super) fn run(session: &Session<'_>, wanted: &RefreshArgs) -> Result<Report,
 /// # Errors
 /// They are more than a request holds.
 fn request(customers: Option<Vec<String>>, wanted: &RefreshArgs) -> Result<Request, Error> {
-    let over = |customers| Request::Refresh(Refresh { customers, all: wanted.all, wait: !wanted.no_wait });
+    let over = |customers| {
+        Request::Refresh(Refresh { customers, all: wanted.all, force: wanted.force, wait: !wanted.no_wait })
+    };
     let Some(ids) = customers else { return Ok(over(None)) };
     let fit = |count: usize| fits(&over(ids.get(..count).map(<[String]>::to_vec)));
     if fit(ids.len()) {

@@ -34,9 +34,8 @@ impl Deferral {
 
 impl fmt::Display for Deferral {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let after = |wait: &std::time::Duration| {
-            length(chrono::TimeDelta::from_std(*wait).unwrap_or_default())
-        };
+        let after =
+            |wait: &std::time::Duration| length(chrono::TimeDelta::from_std(*wait).unwrap_or_default());
         match self {
             Self::Server(failure) => write!(f, "waiting for its server: {failure}"),
             Self::Password(Reason::Store) => {

@@ -261,8 +261,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         while self.in_flight.len() + self.charging.len() < self.tools.limits.in_flight {
             let mut facts = Vec::new();
             let (rng, now) = (&mut self.rng, Instant::now().into_std());
-            let start =
-                self.queues.next(&mut self.gates, &mut self.ledger, || rng.random(), now, &mut facts);
+            let start = self.queues.next(&mut self.gates, &mut self.ledger, || rng.random(), now, &mut facts);
             for fact in facts {
                 self.report(fact).await;
             }
@@ -293,7 +292,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         }
         let store = Arc::clone(&self.tools.store);
         if self.ledger.must_be_read() {
-            return Some(Box::pin(async move { LedgerCall::Read(store.read_ledger(None).await) }));
+            let known = self.ledger.stamp();
+            return Some(Box::pin(async move { LedgerCall::Read(store.read_ledger(known).await) }));
         }
         let must_check = std::mem::take(&mut self.checks_ledger);
         let Some(write) = self.ledger.next_write(self.tools.clock.now(), must_check) else {
@@ -334,7 +334,11 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         };
         let logins = &*self.tools.logins;
         for (request, charge) in charged {
-            let left = self.tools.limits.request_timeout.saturating_sub(Instant::now().into_std().saturating_duration_since(charge.at));
+            let left = self
+                .tools
+                .limits
+                .request_timeout
+                .saturating_sub(Instant::now().into_std().saturating_duration_since(charge.at));
             if unmade.contains(&charge.number) {
                 if let Some(host) = self.queues.host(request.host) {
                     self.ledger.cancel(host);

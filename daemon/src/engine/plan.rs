@@ -100,7 +100,11 @@ impl Selection {
             Self::DueNow | Self::All => Leave::Asked,
             Self::Rest(ids) if ids.contains(id) => Leave::Asked,
             Self::Named(named) if named.ids.contains(id) => {
-                if named.with_force { Leave::Forced } else { Leave::Asked }
+                if named.with_force {
+                    Leave::Forced
+                } else {
+                    Leave::Asked
+                }
             }
             Self::Due | Self::Rest(_) | Self::Named(_) => Leave::None,
         }
@@ -181,15 +185,19 @@ impl<'a> Planner<'a> {
         let Some(host) = entry.host.as_ref().filter(|host| !self.plan.probes.contains_key(*host)) else {
             return;
         };
-        let is_open = self.state.hosts().get(host).is_some_and(|host| {
-            matches!(host.breaker, Breaker::Open | Breaker::HalfOpen)
-        });
+        let is_open = self
+            .state
+            .hosts()
+            .get(host)
+            .is_some_and(|host| matches!(host.breaker, Breaker::Open | Breaker::HalfOpen));
         let needs_password = || entry.usable_refresh_token().is_none();
         let held = Held::default();
-        let ask = || entry.ask(&held, Leave::None).is_some_and(|ask| {
-            let ledger = self.state.ledger();
-            ledger.refusal(&ask).is_none() && (ledger.is_in_doubt(host) || ledger.has_last_charge(&ask))
-        });
+        let ask = || {
+            entry.ask(&held, Leave::None).is_some_and(|ask| {
+                let ledger = self.state.ledger();
+                ledger.refusal(&ask).is_none() && (ledger.is_in_doubt(host) || ledger.has_last_charge(&ask))
+            })
+        };
         if (is_open || (needs_password() && ask()))
             && let Ok(base) = BaseUrl::parse(&entry.customer.credentials.url)
         {
@@ -203,11 +211,13 @@ impl<'a> Planner<'a> {
             picked.iter().filter(|entry| entry.usable_refresh_token().is_none()).collect();
         let accounts = without_token.iter().filter_map(|entry| entry.account).collect();
         let held = self.state.held_credentials(&accounts);
-        let shared = self.shared_refresh_tokens(without_token.iter().map(|entry| entry.credentials).collect());
+        let shared =
+            self.shared_refresh_tokens(without_token.iter().map(|entry| entry.credentials).collect());
         let conflicting = self.conflicting(&without_token, &shared);
         for entry in picked {
             let held = entry.account.and_then(|account| held.get(&account)).cloned().unwrap_or_default();
-            let refresh_token = entry.usable_refresh_token().or_else(|| shared.get(&entry.credentials).copied());
+            let refresh_token =
+                entry.usable_refresh_token().or_else(|| shared.get(&entry.credentials).copied());
             if conflicting.contains(&entry.customer.id) {
                 self.plan.conflicting.push(entry.customer.id.clone());
             } else {
@@ -236,12 +246,16 @@ impl<'a> Planner<'a> {
         let mut named: HashMap<AccountKey, Vec<&Entry>> = HashMap::new();
         for entry in without_token {
             let is_named = self.selections.iter().any(|selection| selection.names(&entry.customer.id));
-            if let Some(account) = entry.account.filter(|_| is_named && !shared.contains_key(&entry.credentials)) {
+            if let Some(account) =
+                entry.account.filter(|_| is_named && !shared.contains_key(&entry.credentials))
+            {
                 named.entry(account).or_default().push(entry);
             }
         }
         let differ = |entries: &&Vec<&Entry>| {
-            entries.iter().any(|entry| entries.first().is_some_and(|first| first.credentials != entry.credentials))
+            entries
+                .iter()
+                .any(|entry| entries.first().is_some_and(|first| first.credentials != entry.credentials))
         };
         named.values().filter(differ).flatten().map(|entry| entry.customer.id.clone()).collect()
     }
@@ -316,7 +330,9 @@ impl Plan {
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.size() == 0 && self.probes.is_empty() && self.conflicting.is_empty()
+        self.size() == 0
+            && self.probes.is_empty()
+            && self.conflicting.is_empty()
             && !self.writes_ledger
             && !self.checks_ledger
     }

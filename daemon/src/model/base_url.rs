@@ -154,8 +154,15 @@ mod tests {
             assert_eq!(identity(text), "https://tb.example/iot/a", "{text}");
         }
         assert_eq!(identity("http://b\u{fc}ro.example:8080/"), "http://xn--bro-hoa.example:8080");
-        assert_ne!(identity("https://tb.example/a%252f"), identity("https://tb.example/a%2f"), "decoded once");
-        assert_eq!(BaseUrl::parse("http://tb.example.:81").unwrap().host_key().as_str(), "http://tb.example:81");
+        assert_ne!(
+            identity("https://tb.example/a%252f"),
+            identity("https://tb.example/a%2f"),
+            "decoded once"
+        );
+        assert_eq!(
+            BaseUrl::parse("http://tb.example.:81").unwrap().host_key().as_str(),
+            "http://tb.example:81"
+        );
     }
 
     #[test]

@@ -112,7 +112,9 @@ pub enum Unexpected {
         location: String,
     },
     /// A 401 that is not in ThingsBoard's words.
-    #[error("the server answered HTTP 401, but not in ThingsBoard's words: a proxy in front of it asks for a login of its own")]
+    #[error(
+        "the server answered HTTP 401, but not in ThingsBoard's words: a proxy in front of it asks for a login of its own"
+    )]
     ProxyLogin,
     /// A status that a login does not have.
     #[error("the server answered HTTP {status}, which is not an answer to a login")]
@@ -323,7 +325,8 @@ mod tests {
             let remedy = kind.remedy();
             let names_a_place = ["tb_url", "tb_username", "tb_password", "tbtoken", "ThingsBoard (", "page"];
             assert!(names_a_place.iter().any(|place| remedy.contains(place)), "{kind:?}: {remedy}");
-            let goes_on = ["by itself", "refresh this customer by name", "as soon as", "tb_url", "tbctl refresh"];
+            let goes_on =
+                ["by itself", "refresh this customer by name", "as soon as", "tb_url", "tbctl refresh"];
             assert!(goes_on.iter().any(|words| remedy.contains(words)), "{kind:?}: {remedy}");
             assert!(remedy.ends_with('.') && remedy.is_ascii(), "{remedy}");
         }

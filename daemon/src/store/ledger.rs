@@ -17,6 +17,18 @@ pub struct Stamp {
     pub number: i64,
 }
 
+impl Stamp {
+    /// Whether a ledger with the stamp `now` is the one of this stamp, in the same or a later state.
+    pub(super) fn goes_on_as(self, now: Self) -> bool {
+        self.id == now.id && self.number <= now.number
+    }
+
+    /// Whether a ledger with the stamp `now` is an earlier state of the one of this stamp.
+    pub(super) fn is_later_than(self, now: Self) -> bool {
+        self.id == now.id && self.number > now.number
+    }
+}
+
 /// One account, as it stands in the table `tbtokend_account`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountRow {

@@ -33,8 +33,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Reads the accounts of the ledger that have changed since `since`; all of them without it, or if the ledger is another
     /// one or an older state of the one that it names. Makes the ledger where there is none.
-    fn read_ledger(&self, since: Option<Stamp>)
-    -> impl Future<Output = Result<LedgerRead, StoreError>> + Send;
+    fn read_ledger(
+        &self,
+        since: Option<Stamp>,
+    ) -> impl Future<Output = Result<LedgerRead, StoreError>> + Send;
 
     /// Writes accounts of the ledger in one transaction that is durable when this returns: each only over the version that it
     /// names, and all of them only to the ledger of the stamp. After an error it may have been written or not.

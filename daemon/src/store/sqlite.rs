@@ -1,6 +1,7 @@
 //! The embedded store: a SQLite file, used from a thread of its own.
 
 mod examine;
+mod ledger;
 mod records;
 mod rows;
 mod schema;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use tokio::sync::oneshot;
 
-use super::{Records, Saved, Store, StoreError, Table};
+use super::{LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table};
 use crate::model::{FingerprintKey, Record, Renewal};
 
 /// How long a statement waits for another program's write transaction.
@@ -143,12 +144,12 @@ impl Store for SqliteStore {
         self.run(move |worker| worker.with_open(|open, _| records::keep(open, &batch))).await
     }
 
-    async fn read_ledger(&self, _: Option<super::Stamp>) -> Result<super::LedgerRead, StoreError> {
-        Err(StoreError::Locked { place: "STUB".to_owned() })
+    async fn read_ledger(&self, since: Option<Stamp>) -> Result<LedgerRead, StoreError> {
+        self.run(move |worker| worker.with_open(|open, _| ledger::read(&mut open.connection, since))).await
     }
 
-    async fn write_ledger(&self, _: super::LedgerWrite) -> Result<super::LedgerWritten, StoreError> {
-        Err(StoreError::Locked { place: "STUB".to_owned() })
+    async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
+        self.run(move |worker| worker.with_open(|open, _| ledger::write(&mut open.connection, &write))).await
     }
 }
 
@@ -226,6 +227,8 @@ impl Worker {
         let (key, records_lost) =
             records::prepare(&mut connection, self.key.as_ref()).map_err(|e| failed(&e))?;
         self.key = Some(key);
+        // Before the version of the schema is read. Without it tokens are renewed all the same; reading it says why.
+        let _ = ledger::make(&connection);
         let schema_version = schema::version(&connection).map_err(|e| translate(&self.place, &e))?;
         let identity = std::fs::metadata(&self.path)
             .map(|file| (file.dev(), file.ino()))

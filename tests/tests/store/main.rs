@@ -19,6 +19,7 @@ mod expiry;
 mod garbled;
 mod ground;
 mod instance;
+mod ledger;
 mod patience;
 mod place;
 mod real;

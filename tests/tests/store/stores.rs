@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tbtokend::model::{Record, Renewal};
 use tbtokend::store::mssql::{MssqlStore, Password, Settings};
 use tbtokend::store::sqlite::SqliteStore;
-use tbtokend::store::{Records, Saved, Store as _, StoreError, Table};
+use tbtokend::store::{
+    LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store as _, StoreError, Table,
+};
 
 /// A store of either kind.
 #[derive(Debug)]
@@ -41,6 +43,24 @@ impl AnyStore {
         match self {
             Self::Sqlite(store) => store.record(batch).await,
             Self::Mssql(store) => store.record(batch).await,
+        }
+    }
+
+    pub(crate) async fn try_read_ledger(&self, since: Option<Stamp>) -> Result<LedgerRead, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.read_ledger(since).await,
+            Self::Mssql(store) => store.read_ledger(since).await,
+        }
+    }
+
+    pub(crate) async fn read_ledger(&self, since: Option<Stamp>) -> LedgerRead {
+        self.try_read_ledger(since).await.unwrap()
+    }
+
+    pub(crate) async fn try_write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.write_ledger(write).await,
+            Self::Mssql(store) => store.write_ledger(write).await,
         }
     }
 }

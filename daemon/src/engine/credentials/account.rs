@@ -131,7 +131,10 @@ impl Account {
     }
 
     fn spelling(&self, username: &str) -> u8 {
-        self.spellings.iter().find(|spelling| *spelling.username == *username).map_or(0, |known| known.charges)
+        self.spellings
+            .iter()
+            .find(|spelling| *spelling.username == *username)
+            .map_or(0, |known| known.charges)
     }
 
     /// The spellings with charges.
@@ -141,7 +144,10 @@ impl Account {
 
     /// What ThingsBoard said to these credentials, if it rejected them.
     pub(super) fn rejection(&self, credentials: &Fingerprint) -> Option<FailureKind> {
-        self.rejected.iter().find(|rejected| rejected.credentials == *credentials).map(|rejected| rejected.kind)
+        self.rejected
+            .iter()
+            .find(|rejected| rejected.credentials == *credentials)
+            .map(|rejected| rejected.kind)
     }
 
     /// The rejected credentials, the latest last.
@@ -199,7 +205,9 @@ impl Account {
                 }
                 match outcome {
                     Outcome::Accepted if is_current => self.accept(send),
-                    Outcome::NotCounted | Outcome::NotSent if is_current => self.return_charge(&send.username),
+                    Outcome::NotCounted | Outcome::NotSent if is_current => {
+                        self.return_charge(&send.username)
+                    }
                     Outcome::Rejected => self.reject(send, *kind),
                     Outcome::Accepted | Outcome::NotCounted | Outcome::NotSent | Outcome::Unanswered => {}
                 }

@@ -173,11 +173,8 @@ impl Ledger {
     /// Notes that a password is about to be sent: it counts as wrong until its outcome is known. It must be in the store
     /// before the first byte is sent.
     pub fn charge(&mut self, ask: &Ask<'_>, number: u64, now: Instant) -> Send {
-        let send = Send {
-            username: ask.username.into(),
-            credentials: ask.credentials,
-            held: ask.held.clone(),
-        };
+        let send =
+            Send { username: ask.username.into(), credentials: ask.credentials, held: ask.held.clone() };
         let charges = if ask.leave == Leave::None { self.charges(ask) } else { self.charges(ask).max(1) };
         self.servers.entry(ask.server.clone()).or_default().begin(charges, now);
         let charge = InFlight { number, daemon: (&*self.settings.daemon).into() };
@@ -224,7 +221,8 @@ impl Ledger {
     /// A refresh token of this user worked. That is no proof of any password, but what was rejected so far was rejected
     /// before.
     pub fn refresh_worked(&mut self, account: &AccountKey, username: &str) {
-        let Some(slot) = self.accounts.get_mut(account).filter(|slot| !slot.account.rejected().is_empty()) else {
+        let Some(slot) = self.accounts.get_mut(account).filter(|slot| !slot.account.rejected().is_empty())
+        else {
             return;
         };
         let turn = slot.account.next_turn();
@@ -252,6 +250,17 @@ impl Ledger {
         }
         work.changes.push(change);
         self.unwritten.insert(key);
+    }
+
+    /// Whether the charge of this number is not known to be in the store.
+    #[cfg(test)]
+    pub(super) fn has_pending_charge(&self, account: &AccountKey, number: u64) -> bool {
+        let work = self.accounts.get(account).and_then(|slot| slot.work.as_ref());
+        work.is_some_and(|work| {
+            work.changes
+                .iter()
+                .any(|change| matches!(change, Change::Charge { charge, .. } if charge.number == number))
+        })
     }
 
     // What is known of servers.
@@ -285,9 +294,10 @@ impl Ledger {
 
     // The store.
 
-    /// The stamp since which the store is asked for changes; none if it is asked for everything.
+    /// The stamp since which the store is asked for changes. If the store's ledger is another one, or an older state, it says
+    /// everything.
     pub fn stamp(&self) -> Option<Stamp> {
-        self.stamp.filter(|_| !self.must_read)
+        self.stamp
     }
 
     /// Takes in what the store says.
@@ -392,7 +402,8 @@ impl Ledger {
     /// What to write next; with `must_check` also if there is nothing, to see that the ledger is still there. Only one write
     /// may be under way; [`written`](Self::written) ends it.
     pub fn next_write(&mut self, now: DateTime<Utc>, must_check: bool) -> Option<LedgerWrite> {
-        let stamp = self.stamp().filter(|_| must_check || !self.unwritten.is_empty())?;
+        let has_work = must_check || !self.unwritten.is_empty();
+        let stamp = self.stamp.filter(|_| has_work && !self.must_read)?;
         let today = stored::day_of(now);
         let forget = self.forget(now);
         self.in_write = self.unwritten.iter().copied().take(WRITTEN_AT_ONCE).collect();
@@ -480,7 +491,12 @@ impl Ledger {
                     Change::Charge { charge, send } => {
                         unmade.push(charge.number);
                         let kind = FailureKind::CredentialsRejected;
-                        returned.push(Change::Settle { number: charge.number, send, outcome: Outcome::NotSent, kind });
+                        returned.push(Change::Settle {
+                            number: charge.number,
+                            send,
+                            outcome: Outcome::NotSent,
+                            kind,
+                        });
                     }
                     change => returned.push(change),
                 }

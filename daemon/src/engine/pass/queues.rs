@@ -143,7 +143,8 @@ impl Queue {
     fn everyone(&mut self) -> Vec<(Attempt, Option<Reason>)> {
         let waiting = std::mem::take(&mut self.behind).into_iter();
         let waiting = waiting.map(|(_, attempt)| (attempt, Some(Reason::AccountBusy)));
-        let put_off = std::mem::take(&mut self.put_off).into_iter().map(|(attempt, why)| (attempt, Some(why)));
+        let put_off =
+            std::mem::take(&mut self.put_off).into_iter().map(|(attempt, why)| (attempt, Some(why)));
         let queues = [&mut self.refreshes, &mut self.logins, &mut self.charged];
         let queued = queues.into_iter().flat_map(std::mem::take).map(|(_, attempt)| (attempt, None));
         put_off.chain(waiting).chain(queued).collect()
@@ -253,8 +254,7 @@ impl Queues {
                 facts.push(Event::LeftOver(attempt.customer.id));
                 continue;
             }
-            let leave =
-                if self.used_leaves.contains(&attempt.account) { Leave::None } else { attempt.leave };
+            let leave = if self.used_leaves.contains(&attempt.account) { Leave::None } else { attempt.leave };
             let queue = self.hosts.get_mut(host)?;
             let key = queue.key.clone();
             let ask = Ask {
@@ -266,11 +266,8 @@ impl Queues {
                 leave,
             };
             let charges = ledger.charges(&ask);
-            let answer = if self.is_without_ledger {
-                Answer::Wait(Reason::Store)
-            } else {
-                ledger.may_send(&ask, now)
-            };
+            let answer =
+                if self.is_without_ledger { Answer::Wait(Reason::Store) } else { ledger.may_send(&ask, now) };
             match answer {
                 Answer::Never(refusal) => {
                     facts.push(Event::Failed { id: attempt.customer.id, failure: refusal.into() });

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::Scheduler;
 use super::job::{Job, Polled, internal};
-use crate::engine::event::Event;
 use crate::engine::credentials::Ledger;
+use crate::engine::event::Event;
 use crate::engine::outcome::NotRefreshed;
 use crate::engine::pass::{Gates, Tools};
 use crate::engine::plan::{Plan, Selection, next_due, plan};

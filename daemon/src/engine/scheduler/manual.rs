@@ -127,7 +127,8 @@ impl Requests {
         self.served = served;
         for pending in refused {
             let Selection::Named(named) = &pending.request.selection else { continue };
-            let mut unknown: Vec<_> = named.ids.iter().filter(|id| state.entry(id).is_none()).cloned().collect();
+            let mut unknown: Vec<_> =
+                named.ids.iter().filter(|id| state.entry(id).is_none()).cloned().collect();
             unknown.sort();
             pending.answer(Err(NotRefreshed::Unknown(unknown)));
         }

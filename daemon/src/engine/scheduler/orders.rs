@@ -16,11 +16,8 @@ use crate::thingsboard::Logins;
 impl<S: Store, L: Logins> Scheduler<S, L> {
     pub(super) fn reconfigure(&mut self, policy: Policy, limits: Limits) {
         // The time-out that the budget follows from is that of the HTTP client, which stays.
-        self.limits = Limits {
-            budget: self.limits.budget,
-            request_timeout: self.limits.request_timeout,
-            ..limits
-        };
+        self.limits =
+            Limits { budget: self.limits.budget, request_timeout: self.limits.request_timeout, ..limits };
         self.policy = policy.clone();
         self.state.set_policy(policy, self.clock.now());
         self.wakes.set_interval(interval(&self.policy));

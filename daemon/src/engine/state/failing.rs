@@ -14,8 +14,7 @@ impl State {
         let before = entry.record().failure.as_deref();
         let kind = failure.kind();
         let was_sent = !matches!(failure, Failure::RejectedBefore { .. } | Failure::AttemptsExhausted { .. });
-        let consecutive =
-            before.map_or(0, |before| before.consecutive).saturating_add(u32::from(was_sent));
+        let consecutive = before.map_or(0, |before| before.consecutive).saturating_add(u32::from(was_sent));
         let remaining = entry.ends_at().filter(|_| entry.customer.has_token).map(|end| end - at);
         let delay = self.policy.backoff().delay(consecutive, remaining, roll);
         if let Some(parked) = before.filter(|note| !kind.is_permanent() && stays_parked(entry, note, kind)) {

@@ -9,7 +9,7 @@ use super::super::credentials::{Ask, Held, Leave, Step};
 use super::super::history::NoticeKind;
 use super::health::Use;
 use super::{Entry, State};
-use crate::model::{AccountKey, Customer, FingerprintKey, Fingerprint};
+use crate::model::{AccountKey, Customer, Fingerprint, FingerprintKey};
 use crate::store::{LedgerPlace, LedgerRead, RowProblem, Table};
 
 impl State {
@@ -138,9 +138,14 @@ impl State {
     /// let go now: other rows showed that they are right, or an operator did.
     pub(super) fn unpark_what_the_ledger_allows(&mut self, at: DateTime<Utc>) {
         let is_parked = |entry: &&Entry| {
-            entry.record().failure.as_deref().is_some_and(|failure| failure.permanent && failure.kind.is_the_ledgers())
+            entry
+                .record()
+                .failure
+                .as_deref()
+                .is_some_and(|failure| failure.permanent && failure.kind.is_the_ledgers())
         };
-        let parked: Vec<_> = self.customers.values().filter(is_parked).map(|entry| entry.customer.id.clone()).collect();
+        let parked: Vec<_> =
+            self.customers.values().filter(is_parked).map(|entry| entry.customer.id.clone()).collect();
         if parked.is_empty() || !self.ledger.is_trusted() {
             return;
         }

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use tbtoken_proto as proto;
 
-use super::super::outcome::Outcome;
 use super::super::history::{Notice, NoticeKind};
+use super::super::outcome::Outcome;
 use super::super::policy::Trigger;
 use super::super::state::Entry;
 use crate::model::{CustomerId, FailureKind, TokenStatus};

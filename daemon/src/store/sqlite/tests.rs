@@ -8,8 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
 
+use super::super::AccountRow;
 use super::*;
-use crate::model::{CustomerId, FailureKind, FailureNote, Fingerprint, Lifetime, Token};
+use crate::model::{AccountKey, BaseUrl, CustomerId, FailureKind, FailureNote, Fingerprint, Lifetime, Token};
 
 struct Place {
     _folder: TempDir,
@@ -393,4 +394,91 @@ async fn a_store_that_is_gone_has_closed_its_file() {
         .query_row("SELECT tbtoken FROM customer_settings", [], |row| row.get(0))
         .unwrap();
     assert!(token.is_some());
+}
+
+fn charged(number: u32) -> AccountRow {
+    let server = BaseUrl::parse("https://tb").unwrap();
+    AccountRow {
+        key: AccountKey::of(&server, &format!("user-{number}")),
+        charges: 1,
+        in_flight: Some(format!("{number} of this daemon")),
+        details: "{}".to_owned(),
+        seen_at: at("2026-11-23T14:00:00Z"),
+        version: 0,
+    }
+}
+
+/// Without a charge that is known to be kept no password is sent.
+#[tokio::test]
+async fn p02_a_ledger_that_is_not_ours_or_cannot_be_written_is_an_error_and_costs_nobody_a_token() {
+    for (change, words) in [
+        ("DROP TABLE tbtokend_account; CREATE TABLE tbtokend_account (x)", "column"),
+        ("ALTER TABLE tbtokend_account RENAME TO a; CREATE VIEW tbtokend_account AS SELECT * FROM a", "view"),
+        // A copy has no key: every charge would be one more row.
+        (
+            "ALTER TABLE tbtokend_account RENAME TO a; CREATE TABLE tbtokend_account AS SELECT * FROM a",
+            "ON CONFLICT clause does not match any PRIMARY KEY",
+        ),
+    ] {
+        let place = place(&[("c1", "https://tb", "u", None, None)]).await;
+        let stamp = place.store.read_ledger(None).await.unwrap().stamp;
+        place.execute(change);
+        let write = LedgerWrite { stamp, accounts: vec![charged(1)], forget: None };
+        let next = SqliteStore::new(&place.path, "customer_settings", None).unwrap();
+        for store in [&place.store, &next] {
+            for error in [
+                store.write_ledger(write.clone()).await.unwrap_err(),
+                store.read_ledger(None).await.unwrap_err(),
+            ] {
+                let said = error.to_string();
+                assert!(said.contains(words) && !said.contains("SELECT"), "{change}: {said}");
+            }
+        }
+        let renewal = place.renewal("c1", "2026-11-23T14:00:00Z").await;
+        assert_eq!(place.save(vec![renewal]).await, [Saved::Written], "{change}");
+    }
+}
+
+#[tokio::test]
+async fn p02_nothing_is_written_to_the_ledger_of_a_file_that_is_locked() {
+    let place = place(&[]).await;
+    let stamp = place.store.read_ledger(None).await.unwrap().stamp;
+    let other = place.connect();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let write = LedgerWrite { stamp, accounts: vec![charged(1)], forget: None };
+    let (written, read) = tokio::join!(place.store.write_ledger(write.clone()), async {
+        let next = SqliteStore::new(&place.path, "customer_settings", None).unwrap();
+        next.read_ledger(None).await
+    });
+    assert!(matches!(written, Err(StoreError::Locked { .. })), "{written:?}");
+    assert!(matches!(read, Err(StoreError::Locked { .. })), "{read:?}");
+    other.execute_batch("ROLLBACK").unwrap();
+    let read = place.store.read_ledger(Some(stamp)).await.unwrap();
+    assert_eq!((read.stamp, read.is_whole, read.accounts), (stamp, false, Vec::new()));
+    assert!(matches!(place.store.write_ledger(write).await, Ok(LedgerWritten::Written { .. })));
+}
+
+/// A copy of the files as they are the moment after is what a crash leaves.
+#[tokio::test]
+async fn p02_a_charge_that_was_reported_as_written_outlives_a_crash() {
+    let place = place(&[]).await;
+    let stamp = place.store.read_ledger(None).await.unwrap().stamp;
+    let write = LedgerWrite { stamp, accounts: vec![charged(1)], forget: None };
+    assert!(matches!(place.store.write_ledger(write).await, Ok(LedgerWritten::Written { .. })));
+    let crashed = TempDir::new().unwrap();
+    for file in fs::read_dir(place.path.parent().unwrap()).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), crashed.path().join(file.file_name())).unwrap();
+    }
+    let next = SqliteStore::new(&crashed.path().join("customers.db"), "customer_settings", None).unwrap();
+    let read = next.read_ledger(None).await.unwrap();
+    assert_eq!((read.stamp.id, read.accounts.len()), (stamp.id, 1));
+    let level: i64 = place
+        .store
+        .run(|worker| {
+            worker.with_open(|open, _| open.connection.query_row("PRAGMA synchronous", [], |row| row.get(0)))
+        })
+        .await
+        .unwrap();
+    assert_eq!(level, 2, "FULL: a power cut takes nothing of it");
 }

@@ -1,0 +1,124 @@
+//! What each change does to an account.
+
+use super::*;
+
+fn credentials(number: u128) -> Fingerprint {
+    Fingerprint::numbered(number)
+}
+
+fn send(username: &str, number: u128) -> Send {
+    Send { username: username.into(), credentials: credentials(number), held: Held::default() }
+}
+
+fn charge(account: &mut Account, number: u64, send: &Send) {
+    let charge = InFlight { number, daemon: "daemon".into() };
+    account.apply(&Change::Charge { charge, send: send.clone() });
+}
+
+fn settle(account: &mut Account, number: u64, send: &Send, outcome: Outcome) {
+    let kind = FailureKind::CredentialsRejected;
+    account.apply(&Change::Settle { number, send: send.clone(), outcome, kind });
+}
+
+/// Sends once, with this outcome.
+fn try_once(account: &mut Account, send: &Send, outcome: Outcome) {
+    charge(account, 1, send);
+    settle(account, 1, send, outcome);
+}
+
+#[test]
+fn p02_a_charge_stays_unless_the_password_was_right_or_not_looked_at() {
+    let cases = [
+        (Outcome::Accepted, 0),
+        (Outcome::NotSent, 0),
+        (Outcome::NotCounted, 0),
+        (Outcome::Rejected, 1),
+        (Outcome::Unanswered, 1),
+    ];
+    for (outcome, charges) in cases {
+        let mut account = Account::default();
+        let send = send("ops", 1);
+        charge(&mut account, 7, &send);
+        assert_eq!((account.charges_against("ops"), account.in_flight().is_some()), (1, true));
+        settle(&mut account, 7, &send, outcome);
+        assert_eq!(account.charges_against("ops"), charges, "{outcome:?}");
+        assert!(account.in_flight().is_none(), "{outcome:?}");
+        assert_eq!(account.is_accepted(&credentials(1)), outcome == Outcome::Accepted);
+        assert_eq!(account.rejection(&credentials(1)).is_some(), outcome == Outcome::Rejected);
+    }
+}
+
+/// Another daemon has charged since: its charge is not ours to clear.
+#[test]
+fn p02_a_late_outcome_clears_no_other_charge() {
+    for outcome in [Outcome::Accepted, Outcome::NotSent, Outcome::NotCounted, Outcome::Unanswered] {
+        let (mut account, send) = (Account::default(), send("ops", 1));
+        charge(&mut account, 1, &send);
+        charge(&mut account, 2, &send);
+        let before = account.clone();
+        settle(&mut account, 1, &send, outcome);
+        assert_eq!(account, before, "{outcome:?}");
+        settle(&mut account, 1, &send, Outcome::Rejected);
+        assert!(account.rejection(&credentials(1)).is_some(), "that it was rejected counts all the same");
+        assert_eq!(account.charges(), 2);
+    }
+}
+
+#[test]
+fn p02_an_acceptance_clears_its_own_spelling_and_the_account() {
+    let mut account = Account::default();
+    try_once(&mut account, &send("OPS", 1), Outcome::Rejected);
+    try_once(&mut account, &send("ops", 2), Outcome::Rejected);
+    assert_eq!(account.charges_against("ops"), 2);
+    try_once(&mut account, &send("ops", 3), Outcome::Accepted);
+    assert_eq!((account.charges_against("ops"), account.charges_against("OPS")), (0, 1));
+}
+
+#[test]
+fn a_rejection_is_forgotten_when_what_worked_after_it_is_rejected() {
+    let mut account = Account::default();
+    try_once(&mut account, &send("ops", 1), Outcome::Rejected);
+    try_once(&mut account, &send("ops", 2), Outcome::Accepted);
+    try_once(&mut account, &send("ops", 3), Outcome::Rejected);
+    try_once(&mut account, &send("ops", 2), Outcome::Rejected);
+    let rejected = |number| account.rejection(&credentials(number)).is_some();
+    assert_eq!([1, 2, 3].map(rejected), [false, true, true], "the password was changed after 2 worked");
+}
+
+#[test]
+fn an_outdated_refresh_token_proves_a_change_of_its_own_user_alone() {
+    let mut account = Account::default();
+    try_once(&mut account, &send("ops", 1), Outcome::Rejected);
+    try_once(&mut account, &send("OPS", 2), Outcome::Rejected);
+    let after = account.next_turn();
+    try_once(&mut account, &send("ops", 3), Outcome::Rejected);
+    account.apply(&Change::PasswordChanged { username: "ops".into(), after });
+    let rejected = |number| account.rejection(&credentials(number)).is_some();
+    assert_eq!([1, 2, 3].map(rejected), [false, true, true]);
+}
+
+#[test]
+fn the_last_eight_rejections_are_remembered_and_all_that_rows_hold() {
+    let mut account = Account::default();
+    let held = Held::new(&[credentials(1), credentials(99)]);
+    for number in 1..=20 {
+        let send = Send { held: held.clone(), ..send("ops", number) };
+        try_once(&mut account, &send, Outcome::Rejected);
+    }
+    let known: Vec<u128> =
+        (1..=20).filter(|number| account.rejection(&credentials(*number)).is_some()).collect();
+    assert_eq!(known, [1, 12, 13, 14, 15, 16, 17, 18, 19, 20]);
+}
+
+#[test]
+fn p02_of_two_counts_the_larger_holds() {
+    let (mut ours, mut stored) = (Account::default(), Account::default());
+    try_once(&mut ours, &send("ops", 1), Outcome::Rejected);
+    try_once(&mut ours, &send("lab", 2), Outcome::Unanswered);
+    for _ in 0..3 {
+        try_once(&mut stored, &send("lab", 3), Outcome::Rejected);
+    }
+    ours.merge(&stored);
+    assert_eq!([ours.charges(), ours.spelling("ops"), ours.spelling("lab")], [3, 1, 3]);
+    assert!([1, 3].iter().all(|number| ours.rejection(&credentials(*number)).is_some()));
+}

@@ -1,0 +1,118 @@
+//! A daemon as far as passwords go: its ledger, its logins under way, and its writes to the store's ledger.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+
+use super::super::{Ledger, Outcome, Send, Settings};
+use crate::model::{AccountKey, Fingerprint, HostKey};
+use crate::store::{AccountRow, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
+
+/// The budget of the worlds.
+pub(super) const BUDGET: u8 = 3;
+pub(super) const INTERVAL: Duration = Duration::from_secs(60);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A login on its way.
+#[derive(Debug, Clone)]
+pub(super) struct Login {
+    pub(super) row: usize,
+    pub(super) account: AccountKey,
+    pub(super) host: HostKey,
+    pub(super) server: usize,
+    pub(super) username: String,
+    pub(super) password: String,
+    pub(super) send: Send,
+    pub(super) number: u64,
+    pub(super) is_forced: bool,
+    pub(super) charged_at: Instant,
+    /// When it was sent; none before its charge is stored.
+    pub(super) sent_at: Option<Instant>,
+    /// What will be heard.
+    pub(super) answer: Option<Outcome>,
+}
+
+#[derive(Debug)]
+pub(super) struct Daemon {
+    pub(super) ledger: Ledger,
+    pub(super) logins: Vec<Login>,
+    pub(super) is_paused: bool,
+    /// Credentials whose rejection was heard and is not stored yet.
+    pub(super) heard: Vec<Fingerprint>,
+}
+
+impl Daemon {
+    pub(super) fn new(name: &str) -> Self {
+        let settings = Settings {
+            budget: BUDGET,
+            interval: INTERVAL,
+            request_timeout: REQUEST_TIMEOUT,
+            daemon: Arc::from(name),
+        };
+        Self { ledger: Ledger::new(settings), logins: Vec::new(), is_paused: false, heard: Vec::new() }
+    }
+
+    /// Notes the outcome of the login at this place, and forgets the login.
+    pub(super) fn settle(&mut self, place: usize, outcome: Outcome, now: Instant) -> Login {
+        let login = self.logins.remove(place);
+        if outcome == Outcome::Rejected {
+            self.heard.push(login.send.credentials);
+        }
+        self.ledger.settle(login.account, &login.host, login.number, login.send.clone(), outcome, None, now);
+        login
+    }
+}
+
+/// The store's ledger.
+#[derive(Debug, Clone)]
+pub(super) struct Store {
+    pub(super) stamp: Stamp,
+    pub(super) accounts: HashMap<AccountKey, AccountRow>,
+}
+
+impl Store {
+    pub(super) fn new(id: i64) -> Self {
+        Self { stamp: Stamp { id, number: 0 }, accounts: HashMap::new() }
+    }
+
+    /// An older state gets a new id, by which other daemons recognize it.
+    pub(super) fn read(&mut self, since: Option<Stamp>) -> LedgerRead {
+        if since.is_some_and(|since| since.id == self.stamp.id && since.number > self.stamp.number) {
+            self.stamp.id += 1_000_000;
+        }
+        let is_delta = |since: Stamp| since.id == self.stamp.id && since.number <= self.stamp.number;
+        let since = since.filter(|since| is_delta(*since));
+        let is_new = |row: &&AccountRow| since.is_none_or(|since| row.version > since.number);
+        LedgerRead {
+            stamp: self.stamp,
+            is_whole: since.is_none(),
+            accounts: self.accounts.values().filter(is_new).cloned().collect(),
+            place: LedgerPlace::Database,
+        }
+    }
+
+    pub(super) fn write(&mut self, write: &LedgerWrite) -> LedgerWritten {
+        if write.stamp.id != self.stamp.id || self.stamp.number < write.stamp.number {
+            return LedgerWritten::Replaced;
+        }
+        self.stamp.number += 1;
+        let number = self.stamp.number;
+        let mut conflicts = Vec::new();
+        for row in &write.accounts {
+            let known = self.accounts.get(&row.key);
+            if known.map_or(0, |known| known.version) == row.version {
+                self.accounts.insert(row.key, AccountRow { version: number, ..row.clone() });
+            } else {
+                conflicts.push((row.key, known.cloned()));
+            }
+        }
+        LedgerWritten::Written { number, conflicts }
+    }
+}
+
+/// A fixed time of day: nothing in these worlds depends on it.
+pub(super) fn day() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_780_000_000, 0).unwrap()
+}

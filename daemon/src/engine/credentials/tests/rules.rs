@@ -1,0 +1,322 @@
+//! Each rule by itself.
+
+use std::time::{Duration, Instant};
+
+use super::super::{Answer, Ask, Held, Leave, Ledger, Outcome, Reason, Refusal, Step, Verdict};
+use super::daemon::{Daemon, Store, day};
+use crate::model::{AccountKey, BaseUrl, FailureKind, Fingerprint, HostKey};
+
+/// One daemon, its store, and the time.
+struct Scene {
+    daemon: Daemon,
+    store: Store,
+    now: Instant,
+    number: u64,
+}
+
+fn host(url: &str) -> HostKey {
+    BaseUrl::parse(url).unwrap().host_key()
+}
+
+const URL: &str = "https://tb.example";
+
+impl Scene {
+    fn new() -> Self {
+        let mut scene =
+            Self { daemon: Daemon::new("a"), store: Store::new(1), now: Instant::now(), number: 0 };
+        assert_eq!(scene.poll(), Step::First);
+        scene
+    }
+
+    fn poll(&mut self) -> Step {
+        let read = self.store.read(self.daemon.ledger.stamp());
+        self.daemon.ledger.take_in(&read, self.now)
+    }
+
+    fn write(&mut self) -> Vec<u64> {
+        let write = self.daemon.ledger.next_write(day(), true).unwrap();
+        let written = self.store.write(&write);
+        self.daemon.ledger.written(written, self.now)
+    }
+
+    fn ask<T>(
+        &self,
+        username: &str,
+        password: u128,
+        leave: Leave,
+        then: impl FnOnce(&Ledger, &Ask<'_>) -> T,
+    ) -> T {
+        let base = BaseUrl::parse(URL).unwrap();
+        let (server, held) = (base.host_key(), Held::default());
+        let credentials = Fingerprint::numbered(password);
+        let account = AccountKey::of(&base, username);
+        then(
+            &self.daemon.ledger,
+            &Ask { account, server: &server, username, credentials, held: &held, leave },
+        )
+    }
+
+    fn answer(&self, username: &str, password: u128) -> Answer {
+        self.ask(username, password, Leave::None, |ledger, ask| ledger.may_send(ask, self.now))
+    }
+
+    /// Charges; what came of it is settled by [`settle`](Self::settle).
+    fn charge(&mut self, username: &str, password: u128) -> (u64, super::super::Send) {
+        self.number += 1;
+        let base = BaseUrl::parse(URL).unwrap();
+        let (server, held) = (base.host_key(), Held::default());
+        let ask = Ask {
+            account: AccountKey::of(&base, username),
+            server: &server,
+            username,
+            credentials: Fingerprint::numbered(password),
+            held: &held,
+            leave: Leave::None,
+        };
+        (self.number, self.daemon.ledger.charge(&ask, self.number, self.now))
+    }
+
+    fn settle(&mut self, charge: (u64, super::super::Send), outcome: Outcome) {
+        let account = AccountKey::of(&BaseUrl::parse(URL).unwrap(), &charge.1.username);
+        self.daemon.ledger.settle(account, &host(URL), charge.0, charge.1, outcome, None, self.now);
+    }
+
+    fn send(&mut self, username: &str, password: u128, outcome: Outcome) {
+        let charge = self.charge(username, password);
+        assert!(self.write().is_empty());
+        self.settle(charge, outcome);
+        self.write();
+    }
+
+    fn probe(&mut self, verdict: Verdict) {
+        self.daemon.ledger.probed(&host(URL), verdict, self.now);
+    }
+
+    fn restart(&mut self) {
+        self.daemon = Daemon::new("b");
+        assert_eq!(self.poll(), Step::First);
+    }
+}
+
+#[test]
+fn p02_the_budget_is_three_and_time_never_refills_it() {
+    let mut scene = Scene::new();
+    for password in 1..=3 {
+        scene.send("ops", password, Outcome::Rejected);
+    }
+    scene.now += Duration::from_secs(86_400 * 400);
+    let exhausted = Answer::Never(Refusal::Exhausted { charges: 3 });
+    assert_eq!(scene.answer("ops", 4), exhausted);
+    assert_eq!(scene.answer(" OPS", 4), exhausted, "another spelling is the same account");
+    assert_eq!(scene.answer("lab", 4), Answer::Send, "another account is not");
+    scene.restart();
+    assert_eq!(scene.answer("ops", 4), exhausted);
+    let forced = scene.ask("ops", 4, Leave::Forced, |ledger, ask| ledger.may_send(ask, scene.now));
+    assert_eq!(forced, Answer::Send);
+}
+
+#[test]
+fn p02_rejected_stays_rejected_over_restarts_and_edits() {
+    let mut scene = Scene::new();
+    scene.send("ops", 1, Outcome::Rejected);
+    let rejected = Answer::Never(Refusal::Rejected(FailureKind::CredentialsRejected));
+    assert_eq!(scene.answer("ops", 1), rejected);
+    scene.send("ops", 2, Outcome::Accepted);
+    assert_eq!(scene.answer("ops", 1), rejected, "the row is edited to 2 and back to 1");
+    scene.restart();
+    assert_eq!(scene.answer("ops", 1), rejected);
+}
+
+#[test]
+fn p02_one_password_of_an_account_is_in_flight_at_a_time_right_or_not() {
+    let mut scene = Scene::new();
+    scene.send("ops", 1, Outcome::Accepted);
+    let charge = scene.charge("ops", 1);
+    scene.write();
+    assert_eq!(scene.answer("ops", 1), Answer::Wait(Reason::AccountBusy));
+    assert_eq!(scene.answer("OPS", 2), Answer::Wait(Reason::AccountBusy));
+    assert_eq!(scene.answer("lab", 1), Answer::Send, "others are not held up");
+    scene.settle(charge, Outcome::Accepted);
+    assert_eq!(scene.answer("ops", 1), Answer::Send);
+}
+
+/// Another daemon's charge counts as in flight for as long as a login may last, from when this one first saw it.
+#[test]
+fn p02_another_daemons_charge_is_in_flight() {
+    let mut scene = Scene::new();
+    let mut other = Daemon::new("b");
+    other.ledger.take_in(&scene.store.read(None), scene.now);
+    scene.charge("ops", 1);
+    scene.write();
+    scene.now += Duration::from_secs(300);
+    other.ledger.take_in(&scene.store.read(other.ledger.stamp()), scene.now);
+    std::mem::swap(&mut scene.daemon, &mut other);
+    assert_eq!(scene.answer("ops", 2), Answer::Wait(Reason::AccountBusy));
+    scene.now += Duration::from_secs(10);
+    assert_eq!(scene.answer("ops", 2), Answer::Send, "it is a charge like any other now");
+}
+
+#[test]
+fn p02_two_daemons_that_charge_at_once_send_once() {
+    let mut scene = Scene::new();
+    let mut other = Daemon::new("b");
+    other.ledger.take_in(&scene.store.read(None), scene.now);
+    let first = scene.charge("ops", 1);
+    std::mem::swap(&mut scene.daemon, &mut other);
+    let second = scene.charge("ops", 1);
+    assert!(scene.write().is_empty(), "this one was first");
+    std::mem::swap(&mut scene.daemon, &mut other);
+    assert_eq!(scene.write(), [first.0]);
+    assert_eq!(scene.answer("ops", 1), Answer::Wait(Reason::AccountBusy));
+    assert_ne!(first.0, second.0);
+}
+
+#[test]
+fn p02_a_server_in_doubt_takes_one_password_after_a_good_probe_and_a_back_off() {
+    let mut scene = Scene::new();
+    scene.send("ops", 1, Outcome::Unanswered);
+    let wait = |seconds| Answer::Wait(Reason::Doubt { wait: Duration::from_secs(seconds) });
+    assert_eq!(scene.answer("lab", 1), wait(60));
+    scene.now += Duration::from_secs(60);
+    assert_eq!(scene.answer("lab", 1), Answer::Wait(Reason::Probe));
+    scene.probe(Verdict::Bad);
+    assert_eq!(scene.answer("lab", 1), Answer::Wait(Reason::ServerDown));
+    scene.probe(Verdict::Good);
+    assert_eq!(scene.answer("lab", 1), Answer::Send);
+    scene.now += Duration::from_secs(6);
+    assert_eq!(scene.answer("lab", 1), Answer::Wait(Reason::Probe), "it was good six seconds ago");
+    scene.probe(Verdict::Good);
+    let charge = scene.charge("lab", 1);
+    assert_eq!(scene.answer("new", 1), Answer::Wait(Reason::ServerBusy), "one at a time");
+    scene.settle(charge, Outcome::Unanswered);
+    assert_eq!(scene.answer("new", 1), wait(120), "and ever later");
+    scene.now += Duration::from_secs(120);
+    scene.probe(Verdict::Good);
+    scene.send("new", 1, Outcome::Rejected);
+    assert_eq!(scene.answer("third", 1), Answer::Send, "any answer of ThingsBoard ends the doubt");
+}
+
+#[test]
+fn p02_the_last_charge_needs_ten_minutes_of_good_probes_without_gap() {
+    let mut scene = Scene::new();
+    scene.send("ops", 1, Outcome::Rejected);
+    assert_eq!(scene.answer("ops", 2), Answer::Send);
+    scene.send("ops", 2, Outcome::Rejected);
+    assert_eq!(scene.answer("ops", 3), Answer::Wait(Reason::Probe));
+    for minute in 0..10 {
+        scene.probe(Verdict::Good);
+        let wait = Duration::from_secs(600 - 60 * minute);
+        assert_eq!(scene.answer("ops", 3), Answer::Wait(Reason::LastCharge { wait }));
+        scene.now += Duration::from_secs(60);
+    }
+    let before = scene.daemon.ledger.settings().clone();
+    scene.probe(Verdict::Good);
+    assert_eq!(scene.answer("ops", 3), Answer::Send);
+    scene.now += Duration::from_secs(151);
+    scene.probe(Verdict::Good);
+    let wait = Duration::from_secs(600);
+    assert_eq!(scene.answer("ops", 3), Answer::Wait(Reason::LastCharge { wait }), "nobody looked in between");
+    let asked = scene.ask("ops", 3, Leave::Asked, |ledger, ask| ledger.may_send(ask, scene.now));
+    assert_eq!((asked, before.budget), (Answer::Send, 3), "an operator does not wait");
+}
+
+#[test]
+fn p02_the_last_charge_is_kept_for_credentials_that_a_row_holds_and_that_were_accepted() {
+    let mut scene = Scene::new();
+    scene.send("ops", 1, Outcome::Accepted);
+    scene.send("ops", 2, Outcome::Rejected);
+    scene.send("ops", 3, Outcome::Rejected);
+    let held = Held::new(&[1, 4].map(Fingerprint::numbered));
+    let kept = scene.ask("ops", 4, Leave::None, |ledger, ask| ledger.refusal(&Ask { held: &held, ..*ask }));
+    assert_eq!(kept, Some(Refusal::Exhausted { charges: 2 }));
+    let own = scene.ask("ops", 1, Leave::None, |ledger, ask| ledger.refusal(&Ask { held: &held, ..*ask }));
+    assert_eq!(own, None);
+    assert_eq!(scene.ask("ops", 4, Leave::None, |ledger, ask| ledger.refusal(ask)), None, "no row holds 1");
+}
+
+#[test]
+fn p02_an_account_with_a_charge_goes_alone_on_its_server() {
+    let mut scene = Scene::new();
+    scene.send("ops", 1, Outcome::Rejected);
+    let charge = scene.charge("lab", 1);
+    assert_eq!(scene.answer("ops", 2), Answer::Wait(Reason::ServerBusy));
+    scene.settle(charge, Outcome::Accepted);
+    let alone = scene.charge("ops", 2);
+    assert_eq!(scene.answer("new", 1), Answer::Wait(Reason::ServerBusy));
+    scene.settle(alone, Outcome::Accepted);
+    assert_eq!(scene.answer("new", 1), Answer::Send);
+}
+
+#[test]
+fn p02_without_a_verdict_a_server_gets_one_password_in_half_an_hour() {
+    let mut scene = Scene::new();
+    scene.send("ops", 1, Outcome::Unanswered);
+    scene.now += Duration::from_secs(600);
+    scene.probe(Verdict::None);
+    scene.send("lab", 1, Outcome::Unanswered);
+    scene.now += Duration::from_secs(1_799);
+    scene.probe(Verdict::None);
+    assert_eq!(scene.answer("new", 1), Answer::Wait(Reason::NoVerdict));
+    scene.now += Duration::from_secs(1);
+    scene.probe(Verdict::None);
+    assert_eq!(scene.answer("new", 1), Answer::Send);
+}
+
+#[test]
+fn p02_what_a_dead_daemon_left_in_flight_is_a_charge_and_puts_its_server_in_doubt() {
+    let mut scene = Scene::new();
+    scene.charge("ops", 1);
+    scene.write();
+    scene.restart();
+    let found = scene.daemon.ledger.take_found_in_flight();
+    assert_eq!(found.len(), 1);
+    scene.daemon.ledger.doubt(&host(URL), scene.now);
+    assert_eq!(scene.answer("ops", 1), Answer::Wait(Reason::AccountBusy));
+    assert_eq!(scene.answer("lab", 1), Answer::Wait(Reason::Probe));
+    scene.now += Duration::from_secs(10);
+    scene.probe(Verdict::Good);
+    assert_eq!(scene.answer("ops", 1), Answer::Send, "the second of three");
+}
+
+#[test]
+fn p02_a_ledger_that_was_lost_is_written_back_before_any_password() {
+    for restored in [false, true] {
+        let mut scene = Scene::new();
+        let earlier = scene.store.clone();
+        for password in 1..=2 {
+            scene.send("ops", password, Outcome::Rejected);
+        }
+        scene.store = if restored { earlier } else { Store::new(2) };
+        let charge = scene.charge("lab", 1);
+        assert_eq!(scene.write(), [charge.0], "the charge was not made");
+        assert_eq!(scene.answer("lab", 1), Answer::Wait(Reason::Store));
+        assert_eq!(scene.poll(), Step::Replaced);
+        assert_eq!(scene.answer("lab", 1), Answer::Wait(Reason::Store));
+        scene.write();
+        scene.daemon.ledger.cancel(&host(URL));
+        assert_eq!(scene.answer("lab", 1), Answer::Send);
+        assert_eq!(scene.store.stamp.id, if restored { 1_000_001 } else { 2 }, "other daemons see it too");
+        scene.restart();
+        assert_eq!(scene.ask("ops", 3, Leave::None, Ledger::charges), 2);
+    }
+}
+
+/// It is not known whether the write was done; either way the password was not sent.
+#[test]
+fn p02_a_write_without_an_answer_costs_no_charge_for_long() {
+    for was_done in [false, true] {
+        let mut scene = Scene::new();
+        let charge = scene.charge("ops", 1);
+        let write = scene.daemon.ledger.next_write(day(), false).unwrap();
+        if was_done {
+            scene.store.write(&write);
+        }
+        assert_eq!(scene.daemon.ledger.write_failed(), [charge.0]);
+        scene.daemon.ledger.cancel(&host(URL));
+        scene.poll();
+        scene.write();
+        scene.restart();
+        assert_eq!(scene.ask("ops", 1, Leave::None, Ledger::charges), 0, "done: {was_done}");
+        assert_eq!(scene.answer("ops", 1), Answer::Send);
+    }
+}

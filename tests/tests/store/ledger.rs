@@ -1,0 +1,343 @@
+//! What every ledger must do: in a SQLite file.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use tbtokend::model::{AccountKey, BaseUrl};
+use tbtokend::store::{AccountRow, Forget, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
+
+use crate::place::{Place, at};
+use crate::stores::{AnyStore, words};
+
+/// What a case runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ground {
+    Sqlite,
+}
+
+/// Makes a test of each case on each ground.
+macro_rules! on_every_ledger {
+    ($($case:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test] async fn $case() { super::$case(super::Ground::Sqlite).await; })+
+        }
+    };
+}
+
+on_every_ledger! {
+    a_new_ledger_is_empty,
+    accounts_are_read_back_as_they_were_written,
+    an_account_is_written_only_over_the_version_that_it_names,
+    no_write_of_two_daemons_is_lost,
+    only_what_has_changed_is_read,
+    a_ledger_that_was_dropped_emptied_or_exchanged_takes_no_write,
+    an_older_state_of_the_ledger_becomes_another_ledger,
+    accounts_that_no_row_has_named_for_long_are_forgotten,
+    a_write_is_whole_or_not_at_all,
+    a_thousand_accounts_are_one_write,
+    an_account_that_cannot_be_read_is_an_error,
+}
+
+const NOW: &str = "2026-11-23T14:00:00Z";
+
+async fn place(ground: Ground) -> Place {
+    match ground {
+        Ground::Sqlite => Place::new(crate::ground::Ground::Sqlite).await,
+    }
+}
+
+/// The table, as a statement names it.
+fn table(place: &Place) -> String {
+    place.beside("tbtokend_account")
+}
+
+async fn drop_table(place: &Place) {
+    place.execute(&format!("DROP TABLE {}", table(place))).await;
+}
+
+fn key(number: u32) -> AccountKey {
+    AccountKey::of(&BaseUrl::parse("https://tb.example").unwrap(), &format!("user-{number}"))
+}
+
+/// An account that is not in the ledger yet.
+fn account(number: u32, charges: u8) -> AccountRow {
+    AccountRow {
+        key: key(number),
+        charges,
+        in_flight: (charges > 0).then(|| format!("{number} tbtokend on sql01")),
+        details: format!(r#"{{"spellings":["Zo\u00eb \"O'Hara\" \\ ✓ 😀 {number}"]}}"#),
+        seen_at: at(NOW),
+        version: 0,
+    }
+}
+
+fn writing(stamp: Stamp, accounts: Vec<AccountRow>) -> LedgerWrite {
+    LedgerWrite { stamp, accounts, forget: None }
+}
+
+/// Writes accounts of which none is in conflict; gives back the stamp after it.
+async fn write(store: &AnyStore, stamp: Stamp, accounts: Vec<AccountRow>) -> Stamp {
+    match store.try_write_ledger(writing(stamp, accounts)).await.unwrap() {
+        LedgerWritten::Written { number, conflicts } => {
+            assert_eq!(conflicts, []);
+            assert!(number > stamp.number, "{number} after {}", stamp.number);
+            Stamp { number, ..stamp }
+        }
+        LedgerWritten::Replaced => panic!("the ledger is the one that was read"),
+    }
+}
+
+/// All accounts as they stand in the ledger, by their keys.
+async fn accounts(store: &AnyStore) -> Vec<AccountRow> {
+    let LedgerRead { mut accounts, is_whole, .. } = store.read_ledger(None).await;
+    assert!(is_whole);
+    accounts.sort_by_key(|account| account.key);
+    accounts
+}
+
+/// The same with the version after a write.
+fn at_version(stamp: Stamp, account: &AccountRow) -> AccountRow {
+    AccountRow { version: stamp.number, ..account.clone() }
+}
+
+async fn a_new_ledger_is_empty(ground: Ground) {
+    let place = place(ground).await;
+    let read = place.store.read_ledger(None).await;
+    assert_eq!((read.is_whole, read.accounts.len(), read.stamp.number), (true, 0, 0));
+    assert_eq!(read.place, LedgerPlace::Database);
+    let again = place.another_store().read_ledger(Some(read.stamp)).await;
+    assert_eq!((again.is_whole, again.accounts.len(), again.stamp), (false, 0, read.stamp));
+}
+
+async fn accounts_are_read_back_as_they_were_written(ground: Ground) {
+    let place = place(ground).await;
+    let stamp = place.store.read_ledger(None).await.stamp;
+    let mut written = vec![account(1, 0), account(2, 3)];
+    written[0].details = "x".repeat(20_000);
+    written[1].seen_at = at("2026-11-23T14:00:00.123456Z");
+    written.sort_by_key(|account| account.key);
+    let stamp = write(&place.store, stamp, written.clone()).await;
+    let expected: Vec<AccountRow> = written.iter().map(|account| at_version(stamp, account)).collect();
+    // Another process finds them as well.
+    assert_eq!(accounts(&place.another_store()).await, expected);
+    let changed: Vec<AccountRow> = expected
+        .into_iter()
+        .map(|account| AccountRow { charges: 1, in_flight: None, details: "{}".to_owned(), ..account })
+        .collect();
+    let stamp = write(&place.store, stamp, changed.clone()).await;
+    let expected: Vec<AccountRow> = changed.iter().map(|account| at_version(stamp, account)).collect();
+    assert_eq!(accounts(&place.another_store()).await, expected);
+}
+
+async fn an_account_is_written_only_over_the_version_that_it_names(ground: Ground) {
+    let place = place(ground).await;
+    let (first, second) = (&place.store, place.another_store());
+    let stamp = first.read_ledger(None).await.stamp;
+    let theirs = write(&second, stamp, vec![account(1, 1)]).await;
+    let theirs = at_version(theirs, &account(1, 1));
+
+    let gone = AccountRow { version: 7, ..account(3, 1) };
+    let batch = vec![account(1, 2), account(2, 1), gone];
+    let written = first.try_write_ledger(writing(stamp, batch)).await.unwrap();
+    let LedgerWritten::Written { number, mut conflicts } = written else { panic!("{written:?}") };
+    conflicts.sort_by_key(|(key, _)| *key != key_of(&theirs));
+    assert_eq!(conflicts, [(key(1), Some(theirs.clone())), (key(3), None)]);
+    let ours = at_version(Stamp { number, ..stamp }, &account(2, 1));
+    let mut expected = [theirs.clone(), ours];
+    expected.sort_by_key(|account| account.key);
+    assert_eq!(accounts(first).await, expected, "the others are written all the same");
+
+    let after = write(first, stamp, vec![AccountRow { charges: 2, ..theirs.clone() }]).await;
+    let stale = second.try_write_ledger(writing(stamp, vec![theirs.clone()])).await.unwrap();
+    let now = AccountRow { charges: 2, ..at_version(after, &theirs) };
+    let LedgerWritten::Written { conflicts, .. } = stale else { panic!("{stale:?}") };
+    assert_eq!(conflicts, [(key(1), Some(now))]);
+}
+
+fn key_of(account: &AccountRow) -> AccountKey {
+    account.key
+}
+
+/// Each adds one to the same number so often, over whatever the other has written meanwhile.
+async fn no_write_of_two_daemons_is_lost(ground: Ground) {
+    const TIMES: usize = 20;
+    let place = place(ground).await;
+    let stamp = place.store.read_ledger(None).await.stamp;
+    write(&place.store, stamp, vec![AccountRow { details: "0".to_owned(), ..account(1, 0) }]).await;
+    let place = Arc::new(place);
+    let daemon = |place: Arc<Place>| async move {
+        let store = place.another_store();
+        let mut row = accounts(&store).await.remove(0);
+        for _ in 0..TIMES {
+            loop {
+                let count: usize = row.details.parse().unwrap();
+                let next = AccountRow { details: (count + 1).to_string(), ..row.clone() };
+                let written = store.try_write_ledger(writing(stamp, vec![next.clone()])).await.unwrap();
+                let LedgerWritten::Written { number, mut conflicts } = written else { panic!("{written:?}") };
+                match conflicts.pop() {
+                    None => {
+                        row = AccountRow { version: number, ..next };
+                        break;
+                    }
+                    Some((_, theirs)) => row = theirs.unwrap(),
+                }
+            }
+        }
+    };
+    let both = [tokio::spawn(daemon(Arc::clone(&place))), tokio::spawn(daemon(Arc::clone(&place)))];
+    for one in both {
+        one.await.unwrap();
+    }
+    assert_eq!(accounts(&place.store).await[0].details, (2 * TIMES).to_string());
+}
+
+async fn only_what_has_changed_is_read(ground: Ground) {
+    let place = place(ground).await;
+    let other = place.another_store();
+    let start = place.store.read_ledger(None).await.stamp;
+    let first = write(&place.store, start, vec![account(1, 1), account(2, 1)]).await;
+    let second = write(&other, first, vec![at_version(first, &account(2, 1)), account(3, 1)]).await;
+
+    let read = place.store.read_ledger(Some(first)).await;
+    let mut keys: Vec<AccountKey> = read.accounts.iter().map(key_of).collect();
+    keys.sort_unstable();
+    let mut expected = [key(2), key(3)];
+    expected.sort_unstable();
+    assert_eq!((read.is_whole, read.stamp, &*keys), (false, second, &expected[..]));
+    assert_eq!(place.store.read_ledger(Some(start)).await.accounts.len(), 3);
+    assert_eq!(place.store.read_ledger(Some(second)).await.accounts, []);
+}
+
+async fn a_ledger_that_was_dropped_emptied_or_exchanged_takes_no_write(ground: Ground) {
+    for loss in ["dropped", "emptied", "exchanged"] {
+        let place = place(ground).await;
+        let stamp = place.store.read_ledger(None).await.stamp;
+        let stamp = write(&place.store, stamp, vec![account(1, 2)]).await;
+        let row = at_version(stamp, &account(1, 2));
+        match loss {
+            "dropped" => drop_table(&place).await,
+            "emptied" => drop(place.execute(&format!("DELETE FROM {}", table(&place))).await),
+            _ => {
+                let sql =
+                    format!("UPDATE {} SET details = '17' WHERE details = '{}'", table(&place), stamp.id);
+                place.execute(&sql).await;
+            }
+        }
+        let written = place.store.try_write_ledger(writing(stamp, vec![row.clone(), account(2, 1)])).await;
+        assert_eq!(written, Ok(LedgerWritten::Replaced), "{loss}");
+
+        let read = place.store.read_ledger(Some(stamp)).await;
+        assert!(read.is_whole && read.stamp.id != stamp.id, "{loss}");
+        let expected = if loss == "exchanged" { vec![row.clone()] } else { Vec::new() };
+        assert_eq!(read.accounts, expected, "{loss}: nothing was written");
+        // What is known is written back.
+        let back = AccountRow { version: expected.first().map_or(0, |row| row.version), ..row };
+        write(&place.store, read.stamp, vec![back]).await;
+        assert_eq!(accounts(&place.another_store()).await.len(), 1);
+    }
+}
+
+/// As when a backup is put back. The daemon that notices it last must notice it too, although the first has written as
+/// often by then as the ledger was written before.
+async fn an_older_state_of_the_ledger_becomes_another_ledger(ground: Ground) {
+    let place = place(ground).await;
+    let other = place.another_store();
+    let start = place.store.read_ledger(None).await.stamp;
+    let first = write(&place.store, start, vec![account(1, 1)]).await;
+    let row = at_version(first, &account(1, 1));
+    let later = write(&place.store, first, vec![account(2, 1)]).await;
+
+    let table = table(&place);
+    place
+        .execute(&format!(
+            "DELETE FROM {table} WHERE version > {} AND details <> '{}'",
+            first.number, first.id
+        ))
+        .await;
+    let sql = format!("UPDATE {table} SET version = {} WHERE details = '{}'", first.number, first.id);
+    place.execute(&sql).await;
+
+    let write_of_later = writing(later, vec![AccountRow { charges: 0, ..row.clone() }]);
+    assert_eq!(place.store.try_write_ledger(write_of_later.clone()).await, Ok(LedgerWritten::Replaced));
+    let read = place.store.read_ledger(Some(later)).await;
+    assert_eq!((read.is_whole, &*read.accounts), (true, &[row.clone()][..]), "nothing was written");
+    let mut stamp = read.stamp;
+    for number in 2..6 {
+        stamp = write(&place.store, stamp, vec![account(number, 1)]).await;
+    }
+    assert!(stamp.number > later.number);
+    assert_eq!(other.try_write_ledger(write_of_later).await, Ok(LedgerWritten::Replaced));
+    let read = other.read_ledger(Some(later)).await;
+    assert_eq!((read.is_whole, read.accounts.len(), read.stamp), (true, 5, stamp));
+}
+
+async fn accounts_that_no_row_has_named_for_long_are_forgotten(ground: Ground) {
+    let place = place(ground).await;
+    let stamp = place.store.read_ledger(None).await.stamp;
+    let seen = |number, charges, days| AccountRow {
+        seen_at: at(NOW) - TimeDelta::days(days),
+        ..account(number, charges)
+    };
+    let batch = vec![seen(1, 0, 29), seen(2, 0, 31), seen(3, 1, 364), seen(4, 1, 366), seen(5, 0, 400)];
+    let stamp = write(&place.store, stamp, batch).await;
+    let forget = Forget {
+        uncharged_before: at(NOW) - TimeDelta::days(30),
+        charged_before: at(NOW) - TimeDelta::days(365),
+    };
+    // What is written in the same moment is kept.
+    let again = AccountRow { seen_at: at(NOW), ..at_version(stamp, &seen(5, 0, 400)) };
+    let written = LedgerWrite { stamp, accounts: vec![again], forget: Some(forget) };
+    let written = place.store.try_write_ledger(written).await.unwrap();
+    assert!(matches!(&written, LedgerWritten::Written { conflicts, .. } if conflicts.is_empty()));
+    let mut left: Vec<AccountKey> = accounts(&place.store).await.iter().map(key_of).collect();
+    left.sort_unstable();
+    let mut expected = [key(1), key(3), key(5)];
+    expected.sort_unstable();
+    assert_eq!(left, expected);
+}
+
+/// One account that the database does not take spoils the write.
+async fn a_write_is_whole_or_not_at_all(ground: Ground) {
+    let place = place(ground).await;
+    let stamp = place.store.read_ledger(None).await.stamp;
+    refuse_charges_above(&place, 3).await;
+    let error =
+        place.store.try_write_ledger(writing(stamp, vec![account(1, 1), account(2, 4)])).await.unwrap_err();
+    words(&error);
+    let read = place.store.read_ledger(Some(stamp)).await;
+    assert_eq!((read.is_whole, read.stamp, &*read.accounts), (false, stamp, &[][..]));
+    write(&place.store, stamp, vec![account(1, 1), account(2, 3)]).await;
+}
+
+async fn refuse_charges_above(place: &Place, charges: u8) {
+    let sql = format!(
+        "CREATE TRIGGER too_many BEFORE INSERT ON tbtokend_account WHEN new.charges > {charges}
+         BEGIN SELECT RAISE(ABORT, 'too many'); END"
+    );
+    place.execute(&sql).await;
+}
+
+async fn a_thousand_accounts_are_one_write(ground: Ground) {
+    let place = place(ground).await;
+    let stamp = place.store.read_ledger(None).await.stamp;
+    let batch: Vec<AccountRow> = (0..1000).map(|number| account(number, 1)).collect();
+    let stamp = write(&place.store, stamp, batch.clone()).await;
+    let read = place.store.read_ledger(None).await;
+    assert_eq!((read.stamp, read.accounts.len()), (stamp, 1000));
+    let batch = batch.iter().map(|account| AccountRow { charges: 0, ..at_version(stamp, account) }).collect();
+    write(&place.store, stamp, batch).await;
+    assert!(accounts(&place.store).await.iter().all(|account| account.charges == 0));
+}
+
+/// Left out, its charges would be forgotten.
+async fn an_account_that_cannot_be_read_is_an_error(ground: Ground) {
+    let place = place(ground).await;
+    let stamp = place.store.read_ledger(None).await.stamp;
+    write(&place.store, stamp, vec![account(1, 1), account(2, 1)]).await;
+    let table = table(&place);
+    place.execute(&format!("UPDATE {table} SET seen_at = 'soon' WHERE details LIKE '%2\"]}}'")).await;
+    let error = place.store.try_read_ledger(None).await.unwrap_err();
+    assert!(words(&error).contains("a row in tbtokend_account cannot be read"), "{error}");
+    // What has not changed is not looked at.
+    write(&place.store, stamp, vec![account(3, 1)]).await;
+}
