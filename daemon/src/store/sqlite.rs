@@ -2,11 +2,13 @@
 
 mod examine;
 mod records;
+mod root;
 mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
 
+pub use self::root::become_owner;
 pub(super) use self::schema::statements as schema_statements;
 
 use std::fs::File;
@@ -203,6 +205,7 @@ impl Worker {
 
     fn open_file(&mut self) -> Result<Open, StoreError> {
         let failed = |error: &rusqlite::Error| translate(&self.place, error);
+        root::refuse_planted(&self.path)?;
         if !self.was_open {
             self.create_file()?;
         }

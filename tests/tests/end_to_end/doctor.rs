@@ -147,7 +147,7 @@ fn the_doctor_has_nothing_to_say_about_a_file_that_is_yet_to_be_made() {
 }
 
 /// Whom the daemon is when it is a service: anybody but root.
-const SERVICE: u32 = 65_534;
+pub(super) const SERVICE: u32 = 65_534;
 
 /// What makes a command that of the service's user.
 fn by_service() -> [String; 4] {
@@ -157,7 +157,7 @@ fn by_service() -> [String; 4] {
 
 /// An installation in a folder of the service's user, whose SQLite file the daemon makes itself. `None`, said aloud, where
 /// the tests do not run as root, or that user cannot run what was built.
-fn of_a_service() -> Option<Installation> {
+pub(super) fn of_a_service() -> Option<Installation> {
     let [program, arguments @ ..] = by_service();
     let mut tried = std::process::Command::new(program);
     tried.args(arguments).arg(tbtoken_tests::harness::binaries::path("tbtokend")).arg("--version");
