@@ -150,6 +150,7 @@ async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, fi
     findings.push(judge::capacity(facts.capacity, &facts.widen));
     findings.extend(facts.permissions.iter().map(judge::permission));
     findings.push(judge::records(facts.records.as_deref(), &schema_command(config)));
+    findings.extend(facts.key_readers.as_ref().map(judge::key_readers));
     if let Some(server) = facts.clock {
         findings.push(clocks::skew(server, now));
     }

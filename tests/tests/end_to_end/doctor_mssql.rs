@@ -299,3 +299,34 @@ fn a_connection_that_is_not_protected_is_told() {
     let text = finds(&installation, &["the server's certificate is not checked", "store.ca_file"]);
     assert!(text.contains("it can be read; encrypted, its certificate is not checked"), "{text}");
 }
+
+/// Issue 15: with key and records, passwords of six digits are found out in seconds.
+#[test]
+fn every_other_reader_of_the_fingerprints_key_is_named() {
+    let (server, installation) = server();
+    let output = doctor(&installation);
+    let unknown = "note     fingerprints   the server does not show the daemon's login the other readers of tbtokend_key";
+    assert!(output.code == Some(0) && output.stdout.contains(unknown), "{output:?}");
+    server.show_key_readers(&[]);
+    let output = doctor(&installation);
+    let only = "ok       fingerprints   only the daemon's login and administrators can read tbtokend_key";
+    assert!(output.code == Some(0) && output.stdout.contains(only), "{output:?}");
+    server.show_key_readers(&["reports", "o'neill"]);
+    finds(
+        &installation,
+        &[
+            "tbtokend_key can also be read by reports, o'neill",
+            "-> Have it denied: DENY SELECT ON [tbtokend_key] TO [reports]; DENY SELECT ON [tbtokend_key] TO [o'neill];",
+        ],
+    );
+    let schema =
+        installation.tbtokend(&["schema", "--dialect", "mssql", "--table", "dbo.t", "--grants", "tbtokend"]);
+    let grants =
+        schema.stdout.lines().filter(|line| line.starts_with("GRANT") && line.contains("tbtokend_key"));
+    let grants: Vec<&str> = grants.collect();
+    assert_eq!(grants, ["GRANT SELECT, INSERT ON [dbo].[tbtokend_key] TO [tbtokend];"], "{schema:?}");
+    assert!(
+        schema.stdout.contains("-- passwords by trying them. So the key is for this user alone"),
+        "{schema:?}"
+    );
+}
