@@ -8,13 +8,14 @@ mod judge;
 mod look;
 mod owner;
 mod report;
+mod sockets;
 
 pub use self::report::{Finding, Level, Report};
 
 use std::path::{Path, PathBuf};
 
 use crate::clock::Clock;
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, DEFAULT_FILE, StoreConfig};
 use crate::store::Store;
 use crate::store::facts::{Examine, Examined};
 use crate::store::mssql::{ExpiryClock, MssqlStore, Trust};
@@ -25,7 +26,20 @@ const WORKING_FOLDER: &str = "/var/lib/tbtokend";
 
 /// Looks at everything that this configuration speaks of.
 pub async fn examine(config: &Config, clock: &Clock) -> Report {
-    let mut findings = vec![Finding::ok("configuration", "it can be used")];
+    let read = match &config.file {
+        Some(file) => format!("it can be used; read from {}", file.display()),
+        None => format!("it can be used; there is no {DEFAULT_FILE}"),
+    };
+    let mut findings = vec![Finding::ok("configuration", read)];
+    if config.password_in_environment {
+        findings.push(Finding::warning(
+            "password",
+            "MSSQL_PASSWORD holds the password of the database: the user of the daemon and root can read it for as long as the process lives",
+            "Write it into a file of mode 0600, name that in store.password_file (or make it the systemd credential mssql-password), and unset MSSQL_PASSWORD.",
+        ));
+    }
+    // Before root is given up, if it is.
+    findings.extend(sockets::look(config));
     let now = clock.now();
     if !Clock::is_credible(now) {
         findings.push(Finding::error(

@@ -330,3 +330,23 @@ fn every_other_reader_of_the_fingerprints_key_is_named() {
         "{schema:?}"
     );
 }
+
+/// The environment of a process can be read by its user and root for as long as it lives.
+#[test]
+fn a_password_in_the_environment_is_better_in_a_file() {
+    let (_server, mut installation) = server();
+    installation.config().unset("store.password_file");
+    let config = installation.write_config();
+    let mut command = std::process::Command::new(tbtoken_tests::harness::binaries::path("tbtokend"));
+    command.env_clear().env("MSSQL_PASSWORD", Settings::default().password).arg("--config").arg(&config);
+    let output = command.arg("doctor").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    canary::assert_clean("the doctor", said.as_bytes());
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("WARNING  password       MSSQL_PASSWORD holds the password of the database"),
+        "{said}"
+    );
+    assert!(said.contains("name that in store.password_file (or make it the systemd credential"), "{said}");
+    assert!(said.contains("it can be read"), "{said}");
+}
