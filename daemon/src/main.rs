@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
 use futures_util::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
@@ -20,14 +19,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    let Args { options, command } = Args::parse();
-    if let Some(command) = &command {
-        return carry_out(command);
-    }
+    let Args { options, command } = Args::read().unwrap_or_else(|error| error.exit());
     let source = match environment() {
         Ok(environment) => Source { overrides: options.overrides(), environment },
         Err(error) => return fail(&error, BAD_CONFIGURATION),
     };
+    if let Some(command) = &command {
+        return carry_out(command, &source);
+    }
     let config = match source.load() {
         Ok(config) => config,
         Err(error) => return fail(&error, BAD_CONFIGURATION),

@@ -16,6 +16,7 @@ mod bad_rows;
 mod bad_store;
 mod doctor;
 mod doctor_mssql;
+mod doctor_root;
 mod flat;
 mod hosts;
 mod interrupted;
