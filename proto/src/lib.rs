@@ -54,6 +54,7 @@
 pub mod client;
 mod event;
 pub mod explain;
+mod hidden;
 mod host;
 mod reply;
 mod request;
@@ -63,6 +64,7 @@ pub mod words;
 use std::path::PathBuf;
 
 pub use event::{Event, EventKind, Seq};
+pub use hidden::is_hidden;
 pub use host::{Host, HostState, host_of};
 pub use reply::{
     Answer, ErrorCode, EventsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult, Refusal, Reply,
