@@ -13,6 +13,7 @@ use tbtokend::cli::commands::{carry_out, fail, show};
 use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START};
 use tbtokend::clock::Clock;
 use tbtokend::config::{Config, Source, environment};
+use tbtokend::hardening::forbid_core_dumps;
 use tbtokend::telemetry::{self, Log};
 use tbtokend::text::with_causes;
 use tbtokend::{Process, systemd};
@@ -20,6 +21,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
+    // The daemon starts all the same: tokens end whether it runs or not.
+    if let Err(error) = forbid_core_dumps() {
+        telemetry::complain(&format!(
+            "core dumps cannot be forbidden, and one would hold passwords: {error}"
+        ));
+    }
     let Args { options, command } = Args::parse();
     if let Some(command) = &command {
         return carry_out(command);
