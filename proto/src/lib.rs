@@ -13,9 +13,14 @@
 //!   After an overlong or non-UTF-8 line the connection is closed as well.
 //! - Unknown fields in a *request* are refused (`bad_request`), so that a typing mistake is not silently
 //!   ignored. Unknown fields in an *answer* are ignored by clients, so that answers can grow.
-//! - From the first byte of a request to its newline at most [`REQUEST_SECONDS`] pass. At most
-//!   [`MAX_CONNECTIONS`] clients are connected to one socket; one more is told `busy` and closed. A client that
-//!   does not read its answer for [`ANSWER_SECONDS`] is dropped. None of these disturbs another client.
+//! - From the first byte of a request to its newline at most [`REQUEST_SECONDS`] pass, and as long from the connection
+//!   to the newline of the first request. Later a client may be silent for as long as it likes. A client that does
+//!   not read its answer for [`ANSWER_SECONDS`] is dropped. None of these disturbs another client.
+//! - At most [`MAX_CONNECTIONS`] clients are connected to one socket, and [`MAX_CONNECTIONS_PER_USER`] of one user. The
+//!   last place is kept for root and the socket's owner. One client more gets the place of the client that has
+//!   been idle for longest (of the same user, if that user has 16); clients that have never asked anything go first. A
+//!   client that loses its place, or finds none because all are being answered, is told `busy` and closed. Its last
+//!   request is not carried out.
 //! - Every answer has `success`. A refused one has `error`, a sentence for people, and `code`, for programs
 //!   ([`ErrorCode`]).
 //! - `id` (a string or a number) in a request is echoed in its answer.
@@ -55,6 +60,7 @@
 pub mod client;
 mod event;
 pub mod explain;
+mod hidden;
 mod host;
 mod reply;
 mod request;
@@ -64,6 +70,7 @@ pub mod words;
 use std::path::PathBuf;
 
 pub use event::{Event, EventKind, Seq};
+pub use hidden::is_hidden;
 pub use host::{Host, HostState, host_of};
 pub use reply::{
     Answer, ErrorCode, EventsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult, Refusal, Reply,
@@ -81,7 +88,8 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// The longest request line in bytes, without its newline.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
-/// How long a request may take from its first byte to its newline, in seconds.
+/// How long a request may take from its first byte to its newline, and the first one from the connection on, in
+/// seconds.
 pub const REQUEST_SECONDS: u64 = 10;
 
 /// How long a client may leave its answer unread, in seconds.
@@ -89,6 +97,9 @@ pub const ANSWER_SECONDS: u64 = 10;
 
 /// How many clients may be connected to one socket at a time.
 pub const MAX_CONNECTIONS: usize = 64;
+
+/// How many of them may be of one user.
+pub const MAX_CONNECTIONS_PER_USER: usize = 16;
 
 /// How many customers an answer about those in trouble holds at most.
 pub const MAX_IN_TROUBLE: usize = 1000;

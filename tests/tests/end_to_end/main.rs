@@ -14,6 +14,7 @@ mod bad_clients;
 mod bad_config;
 mod bad_rows;
 mod bad_store;
+mod core_dumps;
 mod doctor;
 mod doctor_mssql;
 mod doctor_root;
