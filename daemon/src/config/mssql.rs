@@ -28,6 +28,7 @@ pub(super) fn settings(
         table: store.table.clone(),
         expiry_clock: expiry_clock(&store.expiry_clock)?,
         fallback_url,
+        state_folder: systemd::state_folder(),
     })
 }
 

@@ -2,12 +2,14 @@
 
 mod examine;
 mod ledger;
+mod ledger_file;
 mod records;
 mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::ledger_file::LedgerFile;
 pub(super) use self::schema::statements as schema_statements;
 
 use std::fs::File;
@@ -177,7 +179,7 @@ impl Worker {
     }
 
     fn ensure_open(&mut self) -> Result<(&mut Open, Context<'_>), StoreError> {
-        let identity = std::fs::metadata(&self.path).map(|file| (file.dev(), file.ino())).ok();
+        let identity = identity(&self.path).ok();
         if identity.is_none() && self.was_open {
             return Err(StoreError::Gone { place: self.place.clone() });
         }
@@ -200,24 +202,16 @@ impl Worker {
         }
     }
 
-    /// Makes the file if there is none. It will hold passwords: it is for its owner alone.
-    fn create_file(&self) -> Result<(), StoreError> {
-        match File::options().write(true).create_new(true).mode(0o600).open(&self.path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                Err(StoreError::CannotOpen { place: self.place.clone(), why: error.to_string() })
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn open_file(&mut self) -> Result<Open, StoreError> {
         let failed = |error: &rusqlite::Error| translate(&self.place, error);
+        let cannot_open = |error: std::io::Error| StoreError::CannotOpen {
+            place: self.place.clone(),
+            why: error.to_string(),
+        };
         if !self.was_open {
-            self.create_file()?;
+            create_file(&self.path).map_err(cannot_open)?;
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(&self.path, flags).map_err(|e| failed(&e))?;
-        schema::configure(&connection).map_err(|e| failed(&e))?;
+        let mut connection = connect(&self.path).map_err(|e| failed(&e))?;
         if !self.was_open {
             schema::create_if_empty(&mut connection, &self.table).map_err(|e| failed(&e))?;
         }
@@ -230,11 +224,29 @@ impl Worker {
         // Before the version of the schema is read. Without it tokens are renewed all the same; reading it says why.
         let _ = ledger::make(&connection);
         let schema_version = schema::version(&connection).map_err(|e| translate(&self.place, &e))?;
-        let identity = std::fs::metadata(&self.path)
-            .map(|file| (file.dev(), file.ino()))
-            .map_err(|error| StoreError::CannotOpen { place: self.place.clone(), why: error.to_string() })?;
+        let identity = identity(&self.path).map_err(cannot_open)?;
         Ok(Open { connection, identity, layout, schema_version, records_lost, ids: rows::Ids::default() })
     }
+}
+
+/// Makes the file if there is none. It will hold passwords: it is for its owner alone.
+fn create_file(path: &Path) -> std::io::Result<()> {
+    match File::options().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Device and inode.
+fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+    std::fs::metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    schema::configure(&connection)?;
+    Ok(connection)
 }
 
 /// What SQLite says, which names tables and columns, but never values. Without the statement, which is ours and says

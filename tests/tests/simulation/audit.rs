@@ -16,19 +16,18 @@ pub(crate) const LONG: Duration = Duration::from_secs(36 * 60 + 180);
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
     pub(crate) logins: u64,
+    /// Passwords that were sent, whether or not they arrived.
+    pub(crate) passwords: u64,
+    pub(crate) probes: u64,
     pub(crate) renewals: u64,
     pub(crate) saved: u64,
     pub(crate) limited: u64,
     pub(crate) lapses: u64,
-    /// The most refusals that one bad password got without an excuse for the second.
-    pub(crate) refused_most: u32,
-    /// Second refusals that could not be helped: the daemon was killed before the first was durable, or two daemons asked
-    /// within the same second.
-    pub(crate) forgiven: u64,
-    /// Wrong passwords that a server counted and whose answer came too late: by the contract a time-out is tried again.
-    pub(crate) unheard: u64,
-    /// The most of them for one row's words.
-    pub(crate) unheard_most: u32,
+    /// The most wrong passwords that ThingsBoard has counted for a user, without those that an operator forced.
+    pub(crate) counted_most: u32,
+    /// Sends that an operator forced.
+    pub(crate) forced: u64,
+    pub(crate) ledger_losses: u64,
     /// Accounts that were locked, each by wrong passwords that were allowed.
     pub(crate) locked: u64,
     pub(crate) bad_rows: u64,
@@ -57,6 +56,14 @@ impl World {
         if self.setup.story == Some(login as u64) {
             let at = self.began.elapsed().as_secs_f64();
             println!("{at:>12.3} s, {}, login {login}: {}", self.machine_time().format("%F %T%.3f"), what());
+        }
+    }
+
+    /// Something that concerns a server.
+    pub(crate) fn tell_host(&self, host: usize, what: impl FnOnce() -> String) {
+        let login = self.setup.story.and_then(|login| usize::try_from(login).ok());
+        if let Some(login) = login.filter(|login| self.accounts.contains_key(&(host, *login))) {
+            self.tell(login, || format!("host {host} {}", what()));
         }
     }
 
@@ -92,26 +99,37 @@ impl World {
             row.came_at = row.changed_at;
         }
         row.was_there = row.present;
+        row.last_charge_since = None;
         let says = row.says();
         self.tell(self.rows[&user].login, || format!("row {user} changes: {:?}", self.rows[&user]));
         let row = self.rows.get_mut(&user).unwrap();
-        let before = std::mem::replace(&mut row.said, says.clone());
-        // As long as another row says the same, it is the same story.
-        if before != says && self.saying(&before).is_empty() {
-            self.forget(&before);
+        if std::mem::replace(&mut row.said, says.clone()) != says {
+            row.is_tried_daily = false;
+        }
+        // Whether it was asked for before does not matter: other rows say it, or it comes back.
+        self.passwords_are_new(&says);
+    }
+
+    /// Every row of this server need not be fresh until then.
+    pub(crate) fn excuse_host(&mut self, host: usize, until: Instant) {
+        for row in self.rows.values_mut().filter(|row| row.host == host) {
+            row.trouble_until = row.trouble_until.max(until);
         }
     }
 
-    /// A refresh token goes only to the server, and stands only for the credentials, that some row still says.
+    /// A refresh token goes only to the server, and stands only for the user name, that some row still says.
     pub(crate) fn check_refresh_token(&mut self, host: usize, refresh_token: &str) {
         let Some(session) = self.sessions.get(refresh_token).cloned() else { return };
         let is_new = |row: &Row| row.changed_at.elapsed() <= SHORT;
-        let is_said = |row: &Row| (row.host, &row.password) == (session.host, &session.password);
-        let rows = self.rows_of(session.user).filter(|(_, row)| row.present || is_new(row));
-        let is_fine = session.host == host && rows.clone().any(|(_, row)| is_said(row) || is_new(row));
+        let is_said = |row: &Row| {
+            let says = row.says();
+            (says.host, says.port, says.name) == (session.says.host, session.says.port, session.says.name)
+        };
+        let rows = self.rows_of(session.says.login).filter(|(_, row)| row.present || is_new(row));
+        let is_fine = session.says.host == host && rows.clone().any(|(_, row)| is_said(row) || is_new(row));
         let user = { rows }.next().map(|(user, _)| user);
         if let Some(user) = user.filter(|_| !is_fine) {
-            self.violation("3", user, "renewed with a refresh token that other credentials brought");
+            self.violation("3", user, "renewed with a refresh token of another server or user name");
         }
     }
 }

@@ -5,18 +5,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tbtokend::engine::handle::Outcome;
+use tbtokend::engine::outcome::Outcome;
 use tbtokend::engine::plan::Selection;
 use tbtokend::engine::scheduler::Scheduler;
 use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret};
-use tbtokend::thingsboard::{Logins, NotRenewed};
+use tbtokend::thingsboard::{Logins, NotRenewed, Probe};
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::run::Setup;
 use super::stage;
 use super::store::Memory;
-use super::thingsboard::Servers;
+use super::servers::Servers;
 use super::world::{Mood, Shared, World};
 
 const CUSTOMERS: usize = 1_500;
@@ -39,14 +39,23 @@ impl Counted {
 }
 
 impl Logins for Counted {
-    async fn login(&self, base: &BaseUrl, credentials: &Credentials) -> Result<Grant, Failure> {
+    async fn login(
+        &self,
+        base: &BaseUrl,
+        credentials: &Credentials,
+        within: Duration,
+    ) -> Result<Grant, Failure> {
         self.count(base);
-        self.servers.login(base, credentials).await
+        self.servers.login(base, credentials, within).await
     }
 
     async fn renew(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, NotRenewed> {
         self.count(base);
         self.servers.renew(base, refresh_token).await
+    }
+
+    async fn probe(&self, base: &BaseUrl) -> Probe {
+        self.servers.probe(base).await
     }
 }
 

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use tokio::time::{Duration, Instant};
 
 use super::audit::SHORT;
-use super::world::{Mood, Oddity, World};
+use super::world::{Loss, Mood, Reach, World};
 
 impl World {
     fn seconds(&mut self, low: i64, high: i64) -> Duration {
@@ -29,9 +29,11 @@ impl World {
                     let lasts = self.seconds(60, 900);
                     let host = &mut self.hosts[index];
                     host.turns(Mood::Crawling, now + lasts);
+                    self.thaw(index);
                     continue;
                 }
                 self.hosts[index].mood = Mood::Well;
+                self.thaw(index);
             }
         }
         let db = &mut self.db;
@@ -47,7 +49,6 @@ impl World {
             for user in self.users() {
                 self.excuse_for(user, SHORT);
             }
-            self.database_is_back();
         }
     }
 
@@ -58,7 +59,7 @@ impl World {
         }
         if self.dice.chance(200) {
             let host = self.dice.index(self.hosts.len());
-            self.sessions.retain(|_, session| session.host != host);
+            self.sessions.retain(|_, session| session.says.host != host);
         }
         // As many in a small table as in a large one, so that small ones see all of it.
         if self.dice.chance(1_500) {
@@ -66,6 +67,17 @@ impl World {
         }
         if self.dice.chance(100) {
             self.trouble_the_database();
+        }
+        if self.dice.chance(300) {
+            self.back_up_ledger();
+        }
+        // A restore just before its daemons die is one while no daemon runs, which is not allowed.
+        if self.dice.chance(60) && self.db_is_well() && !self.db.is_slow {
+            self.lose_ledger();
+            self.db.lost_at = Some(Instant::now());
+        }
+        if self.dice.chance(60) {
+            self.restart_a_host();
         }
         if self.dice.chance(40) {
             let by = TimeDelta::seconds(self.dice.between(-3_600, 3_600));
@@ -85,7 +97,7 @@ impl World {
         // What they are worth ended by the clock, perhaps; a daemon may ask for others.
         self.held.clear();
         self.nobody_waits();
-        self.one_more_may_be_sent();
+        self.a_day_may_have_passed();
         for user in self.users() {
             let row = &self.rows[&user];
             let was_excused = row.excused_until.max(row.trouble_until) > Instant::now();
@@ -100,7 +112,7 @@ impl World {
     fn trouble_a_host(&mut self) {
         let index = self.dice.index(self.hosts.len());
         let seconds = self.dice.between(5, 600).unsigned_abs();
-        let mood = match self.dice.below(10) {
+        let mood = match self.dice.below(14) {
             0 => Mood::Refusing,
             1 => Mood::Silent,
             2 => Mood::Slow,
@@ -108,13 +120,14 @@ impl World {
                 let most = u32::try_from(self.dice.between(1, 10)).unwrap();
                 Mood::Limited(most, self.dice.chance(30_000).then_some(seconds))
             }
-            4 => Mood::Late,
-            5 => Mood::Crawling,
-            6 | 7 => Mood::LatePasswords,
-            // Whoever is told of a redirect is parked until the row is corrected, so that is rare.
-            8 if self.dice.chance(5_000) => Mood::Odd(Oddity::Redirect),
-            8 => Mood::Odd(self.dice.pick(&[Oddity::NotFound, Oddity::Page, Oddity::NoToken])),
-            _ => Mood::Broken,
+            4 | 5 => Mood::Frozen,
+            6 => Mood::Crawling,
+            7 => Mood::WithoutDatabase,
+            8..11 => {
+                let reach = self.dice.pick(&[Reach::All, Reach::Logins, Reach::Passwords]);
+                Mood::Lost(self.loss(), reach)
+            }
+            _ => Mood::Before(self.loss()),
         };
         let lasts = if self.dice.chance(50_000) { self.seconds(5, 120) } else { self.seconds(120, 5_400) };
         let now = Instant::now();
@@ -125,9 +138,35 @@ impl World {
         }
     }
 
+    fn loss(&mut self) -> Loss {
+        match self.dice.below(12) {
+            0..2 => Loss::TimedOut,
+            2 => Loss::Closed,
+            3..6 => Loss::Status(self.dice.pick(&[500, 502, 503, 504])),
+            6 => Loss::Limited,
+            7 => Loss::Forbidden,
+            8 => Loss::NotFound,
+            9 => self.dice.pick(&[Loss::Page, Loss::NoToken, Loss::TooLong]),
+            10 => Loss::ProxyLogin,
+            _ => Loss::Redirect,
+        }
+    }
+
+    /// ThingsBoard forgets which refresh tokens are outdated.
+    fn restart_a_host(&mut self) {
+        let index = self.dice.index(self.hosts.len());
+        self.tell_all(&format!("host {index} restarts"));
+        for (_, account) in self.accounts.range_mut((index, 0)..(index + 1, 0)) {
+            account.changed_at = 0;
+        }
+    }
+
     fn trouble_the_database(&mut self) {
         let lasts = self.seconds(5, 900);
         let kind = self.dice.below(5);
+        if self.db.lost_at.is_some_and(|at| at.elapsed() < SHORT) {
+            return;
+        }
         self.db.until = Instant::now() + lasts;
         self.db.read_fails = matches!(kind, 0 | 1);
         self.db.write_fails = matches!(kind, 0 | 2);
@@ -142,7 +181,7 @@ impl World {
         let row = &self.rows[&user];
         let (host, login, is_right) = (row.host, row.login, self.is_right(user));
         let password = format!("password-{user}-{}", self.serial());
-        match self.dice.below(if is_right { 15 } else { 5 }) {
+        match self.dice.below(if is_right { 17 } else { 5 }) {
             // Wrong ones are put right more often than not, so that there is always someone to go wrong.
             0..3 if !is_right => self.put_right(user, &password),
             3 if !is_right => {
@@ -182,11 +221,17 @@ impl World {
             11 => self.accounts.get_mut(&(host, login)).unwrap().is_refused_by_policy = true,
             12 => {
                 // Nothing new for the daemon, but that nothing that it holds for the other spelling may be written.
-                let spelling = self.dice.index(3);
+                let spelling = self.dice.index(4);
                 self.rows.get_mut(&user).unwrap().spelling = spelling;
                 self.row_changed(user);
             }
             13 => {
+                let name = self.dice.index(super::world::NAMES.len());
+                self.rows.get_mut(&user).unwrap().name = name;
+                self.row_changed(user);
+            }
+            14 => self.add_a_stranger(user),
+            15 => {
                 self.nobody_knows_of(user);
                 self.application_writes(user);
             }
@@ -205,13 +250,14 @@ impl World {
         let (host, login) = (self.rows[&user].host, self.rows[&user].login);
         self.set_password(host, login, password);
         let account = self.accounts.get_mut(&(host, login)).unwrap();
-        (account.active, account.second_factor, account.failures) = (true, false, 0);
+        (account.active, account.second_factor) = (true, false);
         (account.is_expired, account.is_refused_by_policy) = (false, false);
+        self.counter_was_reset((host, login));
         let all = self.dice.chance(70_000);
         for other in self.users() {
             let row = self.rows.get_mut(&other).unwrap();
             if other == user || (all && row.present && (row.host, row.login) == (host, login)) {
-                row.present = true;
+                (row.present, row.name) = (true, 0);
                 password.clone_into(&mut row.password);
                 self.row_changed(other);
             }
@@ -230,8 +276,32 @@ impl World {
         }
         let row = &self.rows[&user];
         let (host, login, password) = (row.host, row.login, row.password.clone());
+        let (spelling, name) = (row.spelling, row.name);
         let id = self.rows.keys().next_back().map_or(0, |last| last + 1);
         self.add(id, host, login, &password);
+        let row = self.rows.get_mut(&id).unwrap();
+        (row.spelling, row.name) = (spelling, name);
+        row.said = row.says();
+    }
+
+    /// Another row with the same account, and perhaps another password, spelling or port.
+    fn add_a_stranger(&mut self, user: usize) {
+        let row = &self.rows[&user];
+        let (host, login, password) = (row.host, row.login, row.password.clone());
+        if self.rows_of(login).count() >= 6 {
+            return;
+        }
+        let id = self.rows.keys().next_back().map_or(0, |last| last + 1);
+        self.add(id, host, login, &password);
+        let is_wrong = self.dice.chance(70_000);
+        let (spelling, name) = (self.dice.index(4), self.dice.index(super::world::NAMES.len()));
+        let password = format!("password-{id}-{}", self.serial());
+        let row = self.rows.get_mut(&id).unwrap();
+        (row.spelling, row.name) = (spelling, name);
+        if is_wrong {
+            row.password = password;
+        }
+        row.said = row.says();
     }
 
     fn set_password(&mut self, host: usize, login: usize, password: &str) {

@@ -21,9 +21,9 @@ impl World {
     pub(crate) fn look(&mut self) {
         let users: Vec<usize> = self.rows.keys().copied().collect();
         for user in users {
+            self.look_at_ledger(user);
             self.check_fresh(user, "as applications see it");
         }
-        self.check_durable();
     }
 
     /// Promises 1, 12 and 21, and that everyone recovers (13).
@@ -35,6 +35,7 @@ impl World {
             || self.stopped_at.is_some()
             || !self.db_is_well()
             || !self.is_right(user)
+            || row.is_tried_daily
             || !self.keeps_up(row.host)
             || self.is_misdated_past_knowing(user)
         {
@@ -68,6 +69,7 @@ impl World {
         let window = Duration::from_secs(life.unsigned_abs() / 2).min(SHORT);
         match it.mood {
             Mood::Well => is_long || !self.db.is_slow,
+            Mood::Slow | Mood::Crawling if self.db.is_slow => false,
             Mood::Slow => is_long && WAKE + SLOW * rounds <= window,
             Mood::Crawling => is_long && WAKE + CRAWLING * rounds <= window,
             // It says itself how long it is not to be asked, which may be longer than a token lives.
@@ -76,10 +78,10 @@ impl World {
             Mood::Limited(most, None) => is_long && WAKE + WAKE * (2 * customers.div_ceil(most)) <= window,
             Mood::Refusing
             | Mood::Silent
-            | Mood::Late
-            | Mood::LatePasswords
-            | Mood::Broken
-            | Mood::Odd(_) => false,
+            | Mood::Frozen
+            | Mood::Before(_)
+            | Mood::Lost(..)
+            | Mood::WithoutDatabase => false,
         }
     }
 
@@ -87,24 +89,29 @@ impl World {
     /// `host_is_back`; others wait as long as they wait.
     pub(crate) fn trouble_ends(&mut self, host: usize) {
         let was = self.hosts[host].mood;
-        let is_dead = matches!(was, Mood::Refusing | Mood::Silent);
+        let is_dead = match was {
+            Mood::Refusing | Mood::Silent | Mood::Frozen | Mood::WithoutDatabase => true,
+            Mood::Before(loss) => loss.is_trouble(),
+            _ => false,
+        };
         self.hosts[host].was_dead = is_dead;
         let now = Instant::now();
         let users: Vec<usize> =
             self.rows.keys().copied().filter(|user| self.rows[user].host == host).collect();
         for user in users {
             let is_told = matches!(was, Mood::Limited(_, Some(_)));
-            let waits = is_told || self.is_held_back(user);
+            let waits = is_told || self.is_shared(user);
             let grace = if self.is_taken_for_alive(user) && !waits { SHORT } else { LONG };
             let row = self.rows.get_mut(&user).unwrap();
+            row.last_charge_since = None;
             row.trouble_until = row.trouble_until.max(now + grace);
         }
     }
 
-    /// A server that was dead has answered a daemon. Whoever waited for that need not wait longer. Who sent a password and
-    /// got no answer waits all the same.
+    /// A server that was dead has answered a daemon. Whoever waited for that need not wait longer. If a password
+    /// was left unanswered, the server waits for the next one: see `host_is_in_doubt`.
     pub(crate) fn host_is_back(&mut self, host: usize) {
-        if !std::mem::take(&mut self.hosts[host].was_dead) {
+        if !std::mem::take(&mut self.hosts[host].was_dead) || self.hosts[host].unanswered > 0 {
             return;
         }
         let soon = Instant::now() + SHORT;

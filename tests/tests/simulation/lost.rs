@@ -1,15 +1,15 @@
-//! A pass that panics: a bug, but no leave to send the passwords again that it had sent.
+//! A pass that panics: a bug, but no leave to send the passwords again that it had sent. Their charges are in the ledger.
 
 use tbtokend::engine::scheduler::Scheduler;
-use tbtokend::model::{BaseUrl, Credentials, Failure, FailureKind, Grant, Secret};
-use tbtokend::thingsboard::{Logins, NotRenewed};
+use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret};
+use tbtokend::thingsboard::{Logins, NotRenewed, Probe};
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::run::Setup;
 use super::stage;
 use super::store::Memory;
-use super::thingsboard::Servers;
+use super::servers::Servers;
 use super::world::{Mood, Shared, World};
 
 /// Breaks at the first answer of a server that answers.
@@ -18,8 +18,13 @@ struct Breaking {
 }
 
 impl Logins for Breaking {
-    async fn login(&self, base: &BaseUrl, credentials: &Credentials) -> Result<Grant, Failure> {
-        let answer = self.servers.login(base, credentials).await;
+    async fn login(
+        &self,
+        base: &BaseUrl,
+        credentials: &Credentials,
+        within: Duration,
+    ) -> Result<Grant, Failure> {
+        let answer = self.servers.login(base, credentials, within).await;
         assert!(answer.is_err(), "a bug that this test has planted");
         answer
     }
@@ -27,28 +32,37 @@ impl Logins for Breaking {
     async fn renew(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, NotRenewed> {
         self.servers.renew(base, refresh_token).await
     }
+
+    async fn probe(&self, base: &BaseUrl) -> Probe {
+        self.servers.probe(base).await
+    }
 }
 
 async fn story() {
     let setup = Setup { customers: 6, hosts: 2, daemons: 1, ..Setup::of(1) };
     let world = Shared::new(World::new(setup));
-    // Its password is on its way when the other one's token comes.
-    let silent = {
-        let mut world = world.lock();
-        world.hosts[1].mood = Mood::Silent;
-        *world.rows.iter().find(|(_, row)| row.host == 1).unwrap().0
-    };
+    // Their passwords are on their way when the other server's token comes.
+    world.lock().hosts[1].mood = Mood::Silent;
     let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
     let servers = Servers { world: world.clone(), daemon: 1, killed };
     let (scheduler, _handle) = Scheduler::new(stage::parts(&world, memory, Breaking { servers }));
     let task = tokio::spawn(scheduler.run(shutdown.clone()));
     sleep(Duration::from_secs(2)).await;
-    let failure =
-        |world: &Shared| world.lock().db.records.get(&silent).and_then(|record| record.failure.clone());
-    let noted = failure(&world).expect("the password that was on its way is noted");
-    assert_eq!((noted.kind, noted.consecutive), (FailureKind::Timeout, 1));
-    assert!(noted.next_attempt_at.is_some_and(|at| at > noted.at), "and waits");
+    let sent = world.lock().passwords.sent.clone();
+    let silent: Vec<_> = sent.keys().copied().filter(|(host, _)| *host == 1).collect();
+    assert!(!silent.is_empty() && sent.keys().any(|(host, _)| *host == 0), "{sent:?}");
+    for account in &silent {
+        let world = world.lock();
+        let known = world.db.ledger_of(*account).unwrap();
+        assert_eq!((known.charges, known.is_in_flight), (1, true), "{account:?}");
+    }
+    // Its server does not answer probes either.
+    sleep(Duration::from_secs(1_800)).await;
+    let world_now = world.lock();
+    assert!(silent.iter().all(|account| world_now.passwords.sent[account] == 1), "{:?}", world_now.passwords.sent);
+    assert!(world_now.passwords.sent.values().all(|sent| *sent <= 3), "{:?}", world_now.passwords.sent);
+    drop(world_now);
     shutdown.cancel();
     task.await.unwrap();
 }

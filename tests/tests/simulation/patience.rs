@@ -7,7 +7,6 @@ use chrono::TimeDelta;
 use tbtokend::model::Failure;
 use tokio::time::{Duration, Instant};
 
-use super::audit::LONG;
 use super::world::{REQUEST_TIMEOUT, Trouble, World};
 
 /// The most requests for one login in a minute, for each row that has it and each daemon.
@@ -27,10 +26,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(48);
 /// The shortest of the longest waits: half an hour, less 20 %.
 const LAST_WAIT: Duration = Duration::from_secs(24 * 60);
 
-/// So often a password is sent to save a token, when no answer comes.
-const MOST_UNHEARD_IN_A_HURRY: u32 = 3;
-
-/// A password without an answer waits so long for each time that it failed, though its server is back.
+/// A customer whose request got no answer, or a bad one, waits so long for each time, though its server is back.
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Timers are about milliseconds, and so are the answers of the store.
@@ -47,18 +43,12 @@ pub(crate) struct Failing {
     at: Instant,
     /// It is not tried again before this.
     wait: Duration,
-    /// It is not tried in a hurry any more, though its token ends.
-    is_held_back: bool,
-    /// Its server did not answer.
-    is_silence: bool,
-    /// It did not answer in time.
+    /// It could not be reached, which is no reason to wait when it can be.
+    is_unreachable: bool,
+    /// It did not answer in time; for a refresh token that is no reason either.
     is_timeout: bool,
-    /// It answered that it cannot.
-    is_strained: bool,
-    /// Its server may have counted the password: there was no answer to that.
-    is_unheard: bool,
-    /// How often that was since the last answer.
-    unheard: u32,
+    /// It is asked for less, and decides itself when it is enough.
+    is_limited: bool,
 }
 
 /// All of them, by host and login.
@@ -67,13 +57,14 @@ pub(crate) type AllFailing = BTreeMap<(usize, usize), Failing>;
 impl Failing {
     /// A daemon may know nothing of it any more.
     fn may_be_forgotten(&mut self) {
-        (self.wait, self.times, self.unheard) = (Duration::ZERO, 0, 0);
+        (self.wait, self.times) = (Duration::ZERO, 0);
     }
 
     /// How long it waits though its server is back, at least and at most.
     fn waits_on_for(&self) -> [Duration; 2] {
-        [self.times, self.most_times]
-            .map(|times| if self.is_unheard || self.is_strained { MINUTE * times } else { Duration::ZERO })
+        let least = if self.is_unreachable || self.is_timeout { 0 } else { self.times };
+        let most = if self.is_unreachable { 0 } else { self.most_times };
+        [MINUTE * least, MINUTE * most]
     }
 }
 
@@ -130,7 +121,6 @@ impl World {
         host: usize,
         login: usize,
         failure: &Failure,
-        by_password: bool,
     ) {
         let user = self.only_row(host, login).filter(|_| !failure.is_permanent());
         // What was sent before the row changed says nothing of what it says now.
@@ -139,17 +129,13 @@ impl World {
             return;
         };
         let times = self.failing.get(&(host, login)).map_or(0, |failing| failing.times) + 1;
-        let unheard = by_password && matches!(failure, Failure::Timeout { .. });
-        let sent = self.failing.get(&(host, login)).map_or(0, |failing| failing.unheard) + u32::from(unheard);
-        let is_held_back = unheard && sent >= MOST_UNHEARD_IN_A_HURRY;
-        let exponent = if unheard { sent } else { times } - 1;
-        let doubled = FIRST_WAIT.saturating_mul(1 << exponent.min(10)).min(LAST_WAIT);
+        let doubled = FIRST_WAIT.saturating_mul(1 << (times - 1).min(10)).min(LAST_WAIT);
         // A third of the life that it has, or no longer than it has been without one.
         let hurried = |remaining: TimeDelta| match remaining.to_std() {
             Ok(remaining) => remaining / 3,
             Err(_) => FIRST_WAIT.max(remaining.abs().to_std().unwrap().mul_f64(0.8)),
         };
-        let remaining = self.remaining(user).filter(|_| !is_held_back).map(|[least, most]| {
+        let remaining = self.remaining(user).map(|[least, most]| {
             // It may think of any time in between, and that the token is about to end.
             let between = TimeDelta::zero().clamp(least, most);
             [least, between, most]
@@ -162,7 +148,7 @@ impl World {
         };
         self.tell(login, || {
             let lives = self.remaining(user).map(|lives| lives.map(|lives| lives.num_seconds()));
-            format!("host {host}: {failure} ({times} in a row, password: {by_password}; row {user} lives for {lives:?} s)")
+            format!("host {host}: {failure} ({times} in a row; row {user} lives for {lives:?} s)")
         });
         let failing = Failing {
             daemon,
@@ -170,19 +156,11 @@ impl World {
             most_times: self.failing.get(&(host, login)).map_or(0, |failing| failing.most_times) + 1,
             at: Instant::now(),
             wait: wait.max(Duration::from_secs(1)).max(asked),
-            is_held_back,
-            unheard: sent,
+            is_unreachable: matches!(failure, Failure::Unreachable { .. } | Failure::Interrupted { .. }),
             is_timeout: matches!(failure, Failure::Timeout { .. }),
-            is_strained: matches!(failure, Failure::ServerError { .. }),
-            is_unheard: unheard,
-            is_silence: matches!(failure, Failure::Unreachable { .. } | Failure::Timeout { .. }),
+            is_limited: matches!(failure, Failure::RateLimited { .. }),
         };
         self.failing.insert((host, login), failing);
-        if is_held_back {
-            // Its server may have come back while it was asked.
-            let row = self.rows.get_mut(&user).unwrap();
-            row.trouble_until = row.trouble_until.max(Instant::now() + LONG);
-        }
     }
 
     /// A daemon has got an answer: who waited only for that need not wait longer.
@@ -207,47 +185,25 @@ impl World {
         self.failing.values_mut().for_each(|failing| failing.wait = Duration::ZERO);
     }
 
-    /// A daemon has ended in good order. What the next one knows of passwords without an answer it knows from the last
-    /// failure of each row.
-    pub(crate) fn remember_failing_of(&mut self, daemon: u32) {
-        for failing in self.failing.values_mut().filter(|failing| failing.daemon == daemon) {
-            // Nor does it know what was sent.
-            failing.is_unheard = failing.is_timeout;
-            failing.unheard = if failing.is_timeout { failing.times } else { 0 };
-        }
-    }
-
     /// How long this row waits though its server is back.
     pub(crate) fn waits_on_for(&self, user: usize) -> Duration {
         let row = &self.rows[&user];
         let Some(failing) = self.failing.get(&(row.host, row.login)) else { return Duration::ZERO };
-        // Of two daemons one may have sent the password.
-        let is_unheard = failing.is_unheard || (self.setup.daemons > 1 && failing.is_timeout);
-        let [_, most] = Failing { is_unheard, ..*failing }.waits_on_for();
+        let [_, most] = failing.waits_on_for();
         most.saturating_sub(failing.at.elapsed())
     }
 
     /// A daemon has ended. The next one knows who waits only if that was written.
     pub(crate) fn forget_failing_of(&mut self, daemon: u32) {
-        self.remember_failing_of(daemon);
         for failing in self.failing.values_mut().filter(|failing| failing.daemon == daemon) {
             failing.may_be_forgotten();
         }
     }
 
-    /// Whether it is not tried in a hurry any more. Of several rows with one login one may be the reason for another, and of
-    /// two daemons either.
-    pub(crate) fn is_held_back(&self, user: usize) -> bool {
+    /// Whether one of several rows with its login, or of two daemons, may be the reason why another one waits.
+    pub(crate) fn is_shared(&self, user: usize) -> bool {
         let row = &self.rows[&user];
-        self.setup.daemons > 1
-            || self.only_row(row.host, row.login).is_none()
-            || self.failing.get(&(row.host, row.login)).is_some_and(|failing| failing.is_held_back)
-    }
-
-    /// Whether the daemon thinks that what the row says has worked. After a restart it only knows that of the row.
-    fn has_worked(&self, user: usize) -> bool {
-        let row = &self.rows[&user];
-        self.accepted.contains(&row.says()) || (row.has_succeeded && row.changed_at < self.started_at)
+        self.setup.daemons > 1 || self.only_row(row.host, row.login).is_none()
     }
 
     /// Whether nothing but its server's silence keeps this row waiting.
@@ -257,20 +213,17 @@ impl World {
             && (!self.failing.contains_key(&(row.host, row.login)) || self.heals_with_host(user))
     }
 
-    /// Whether it is reason enough to try again that its server answers anyone: it was not asked for this one, or a renewal
-    /// was not answered. A password that has never worked may have been counted without an answer, and waits.
+    /// Whether it is reason enough to try again that its server answers.
     fn heals_with_host(&self, user: usize) -> bool {
         let row = &self.rows[&user];
-        let failing = self.failing.get(&(row.host, row.login));
-        failing
-            .is_some_and(|it| it.is_strained || (it.is_silence && (!it.is_unheard || self.has_worked(user))))
+        self.failing.get(&(row.host, row.login)).is_some_and(|failing| !failing.is_limited)
     }
 
     /// The row is another than a daemon may know: what was seen of it means nothing any more.
     pub(crate) fn nobody_knows_of(&mut self, user: usize) {
         let row = &self.rows[&user];
-        let (said_host, said_login, _) = row.said;
-        for key in [(row.host, row.login), (said_host, said_login)] {
+        let said = row.said.account();
+        for key in [(row.host, row.login), said] {
             self.held.remove(&key);
             if let Some(failing) = self.failing.get_mut(&key) {
                 failing.may_be_forgotten();

@@ -8,7 +8,7 @@ use tbtoken_proto::EventKind;
 use tbtokend::engine::handle::Handle;
 use tbtokend::engine::scheduler::Scheduler;
 use tbtokend::model::{Record, Renewal};
-use tbtokend::store::{Records, Saved, Store, StoreError, Table};
+use tbtokend::store::{LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::run::Setup;
 use super::stage;
 use super::store::Memory;
-use super::thingsboard::Servers;
+use super::servers::Servers;
 use super::world::{Mood, Shared, World};
 
 const CUSTOMERS: usize = 6;
@@ -54,6 +54,14 @@ impl Store for Refusing {
 
     async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {
         self.memory.record(batch).await
+    }
+
+    async fn read_ledger(&self, since: Option<Stamp>) -> Result<LedgerRead, StoreError> {
+        self.memory.read_ledger(since).await
+    }
+
+    async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
+        self.memory.write_ledger(write).await
     }
 }
 

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use chrono::TimeDelta;
-use tbtokend::engine::handle::{Handle, NotRefreshed, Refreshed};
-use tbtokend::engine::plan::Selection;
+use tbtokend::engine::handle::Handle;
+use tbtokend::engine::outcome::{NotRefreshed, Refreshed};
+use tbtokend::engine::plan::{Named, Selection};
 use tbtokend::engine::scheduler::Scheduler;
 use tbtokend::model::{CustomerId, Lifetime};
 use tokio::sync::oneshot;
@@ -17,7 +18,7 @@ use super::audit::{Audit, SHORT};
 use super::dice::Dice;
 use super::stage;
 use super::store::Memory;
-use super::thingsboard::Servers;
+use super::servers::Servers;
 use super::world::{Shared, World};
 
 /// What a day is made of.
@@ -86,19 +87,22 @@ type Answer = oneshot::Receiver<Result<Refreshed, NotRefreshed>>;
 impl Daemon {
     fn start(world: &Shared) -> Self {
         let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
-        let (number, seed, declared_life) = {
+        let (number, seed, (declared_life, budget)) = {
             let mut world = world.lock();
             world.daemon += 1;
             world.tell_all("a daemon starts");
+            world.probes_are_forgotten();
             (world.started_at, world.stopped_at) = (Instant::now(), None);
             let users: Vec<usize> = world.rows.keys().copied().collect();
             users.into_iter().for_each(|user| world.excuse_for(user, SHORT));
-            (world.daemon, world.dice.roll(), world.declared_life)
+            (world.daemon, world.dice.roll(), (world.declared_life, world.budget))
         };
         let store = Memory { world: world.clone(), daemon: number, killed: killed.clone() };
         let logins = Servers { world: world.clone(), daemon: number, killed: killed.clone() };
         let mut parts = stage::parts(world, store, logins);
         parts.seed = seed;
+        parts.policy.wrong_password_budget = budget;
+        parts.name = format!("daemon {number}").into();
         if let Some(seconds) = declared_life {
             parts.policy.lifetime = Lifetime::AtMost(TimeDelta::seconds(seconds));
         }
@@ -114,20 +118,16 @@ impl Daemon {
             self.shutdown.cancel();
             self.task.await.unwrap();
             let mut world = world.lock();
-            world.check_told(self.number);
-            world.remember_failing_of(self.number);
             if !world.db_is_well() || world.db.has_no_records {
                 world.forget_failing_of(self.number);
-                world.one_more_may_be_sent();
             }
         } else {
             let mut world = world.lock();
             world.forget_failing_of(self.number);
-            world.one_more_may_be_sent();
             self.task.abort();
         }
         self.killed.cancel();
-        world.lock().forget_what_only_knew(self.number);
+        world.lock().drop_held_by(self.number);
     }
 
     /// An operator asks for a refresh.
@@ -166,7 +166,8 @@ async fn day(setup: Setup) -> Sum {
             world.look();
             world.mend(false);
             world.stir();
-            (world.asks(), world.dice.chance(120), world.dice.chance(50_000))
+            let is_safe = world.db.lost_at.is_none_or(|at| at.elapsed() > SHORT);
+            (world.asks(), world.dice.chance(120), world.dice.chance(50_000) || !is_safe)
         };
         let which = world.lock().dice.index(daemons.len());
         if let Some(selection) = asks {
@@ -206,6 +207,7 @@ impl World {
     fn asked(&mut self, is_waiting: bool) {
         if self.is_asking && !is_waiting {
             self.rows.values_mut().for_each(|row| row.asked = false);
+            self.leaves_end();
         }
         self.is_asking = is_waiting;
     }
@@ -242,7 +244,8 @@ impl World {
             return None;
         }
         self.tell_all("an operator asks");
-        self.operator_asks();
+        self.is_asking = true;
+        self.nobody_waits();
         Some(match self.dice.below(4) {
             0 => {
                 self.rows.values_mut().for_each(|row| row.asked = true);
@@ -252,12 +255,14 @@ impl World {
             _ => {
                 let present: Vec<usize> =
                     self.rows.iter().filter(|(_, row)| row.present).map(|(user, _)| *user).collect();
-                let user = self.dice.pick(&present);
-                // Who is named may be tried once more.
-                let says = self.rows[&user].says();
-                self.forgive(&says);
-                self.rows.get_mut(&user).unwrap().asked = true;
-                Selection::Named([CustomerId::new(user.to_string())].into())
+                // Mostly customers that need it.
+                let stuck: Vec<usize> =
+                    present.iter().copied().filter(|user| !self.is_alive(*user)).collect();
+                let from = if stuck.is_empty() || self.dice.chance(30_000) { present } else { stuck };
+                let user = self.dice.pick(&from);
+                let with_force = self.dice.chance(50_000);
+                self.names(user, with_force);
+                Selection::Named(Named { ids: [CustomerId::new(user.to_string())].into(), with_force })
             }
         })
     }
@@ -288,11 +293,12 @@ impl Sum {
         self.counts.limited += other.counts.limited;
         self.counts.lapses += other.counts.lapses;
         self.counts.bad_rows += other.counts.bad_rows;
-        self.counts.forgiven += other.counts.forgiven;
-        self.counts.unheard += other.counts.unheard;
+        self.counts.passwords += other.counts.passwords;
+        self.counts.probes += other.counts.probes;
+        self.counts.forced += other.counts.forced;
+        self.counts.ledger_losses += other.counts.ledger_losses;
         self.counts.locked += other.counts.locked;
-        self.counts.unheard_most = self.counts.unheard_most.max(other.counts.unheard_most);
-        self.counts.refused_most = self.counts.refused_most.max(other.counts.refused_most);
+        self.counts.counted_most = self.counts.counted_most.max(other.counts.counted_most);
         self.violations.extend(other.violations);
     }
 }
@@ -305,17 +311,18 @@ impl fmt::Display for Sum {
             saved,
             limited,
             lapses,
-            refused_most,
-            forgiven,
-            unheard,
-            unheard_most,
+            passwords,
+            probes,
+            counted_most,
+            forced,
+            ledger_losses,
             locked,
             bad_rows,
             ..
         } = &self.counts;
         write!(
             f,
-            "{} seeds, {:.1} virtual days, {saved} tokens saved, {logins} logins, {renewals} renewals by refresh token, {limited} answers 429, {bad_rows} wrong passwords, each refused {refused_most} times at most ({forgiven} more after a kill before the record or by two daemons at once, {unheard} whose answer came too late, {unheard_most} at most for one row), {locked} accounts locked by those, {lapses} lapses, {} violations",
+            "{} seeds, {:.1} virtual days, {saved} tokens saved, {passwords} passwords sent ({forced} of them forced at most), {logins} arrived, {renewals} renewals by refresh token, {probes} probes, {limited} answers 429, {bad_rows} rejected credentials, {counted_most} counted at most for a user, {locked} accounts locked, {ledger_losses} ledgers lost, {lapses} lapses, {} violations",
             self.seeds,
             self.hours / 24.0,
             self.violations.len()

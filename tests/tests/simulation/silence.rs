@@ -6,7 +6,7 @@ use tbtokend::engine::handle::Handle;
 use tbtokend::engine::plan::Selection;
 use tbtokend::engine::scheduler::Scheduler;
 use tbtokend::model::{Record, Renewal};
-use tbtokend::store::{Records, Saved, Store, StoreError, Table};
+use tbtokend::store::{LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::run::Setup;
 use super::stage;
 use super::store::Memory;
-use super::thingsboard::Servers;
+use super::servers::Servers;
 use super::world::{Mood, Shared, World};
 
 /// A database behind a disk that hangs, for as long as `hangs` says so.
@@ -48,6 +48,16 @@ impl Store for Hanging {
     async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {
         self.until_it_goes_on().await;
         self.memory.record(batch).await
+    }
+
+    async fn read_ledger(&self, since: Option<Stamp>) -> Result<LedgerRead, StoreError> {
+        self.until_it_goes_on().await;
+        self.memory.read_ledger(since).await
+    }
+
+    async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
+        self.until_it_goes_on().await;
+        self.memory.write_ledger(write).await
     }
 }
 

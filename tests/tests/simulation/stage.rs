@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use tbtokend::engine::pass::{Limits, budget};
-use tbtokend::engine::plan::Policy;
+use tbtokend::engine::policy::Policy;
 use tbtokend::engine::scheduler::Parts;
 use tbtokend::model::Lifetime;
 
@@ -19,10 +19,17 @@ pub(crate) fn parts<S, L>(world: &Shared, store: S, logins: L) -> Parts<S, L> {
             window: TimeDelta::minutes(5),
             lifetime: Lifetime::Jwt,
             require_https: false,
+            wrong_password_budget: 3,
         },
-        limits: Limits { in_flight: 512, per_host: 64, budget: budget(REQUEST_TIMEOUT) },
+        limits: Limits {
+            in_flight: 512,
+            per_host: 64,
+            budget: budget(REQUEST_TIMEOUT),
+            request_timeout: REQUEST_TIMEOUT,
+        },
         autostart: true,
         seed: 1,
+        name: "daemon".into(),
     }
 }
 

@@ -4,11 +4,11 @@ use std::future::pending;
 use std::sync::Arc;
 
 use tbtokend::model::{Customer, CustomerId, Record, Renewal, Secret};
-use tbtokend::store::{Records, Saved, Store, StoreError, Table};
+use tbtokend::store::{LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table};
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::stories::key;
+use super::passwords::key;
 use super::world::{Row, Shared, World};
 
 /// One daemon's way to the database.
@@ -71,11 +71,10 @@ impl Store for Memory {
     async fn read(&self, records: Records) -> Result<Table, StoreError> {
         self.wait(20).await;
         self.dawdle().await;
-        let mut world = self.world.lock();
+        let world = self.world.lock();
         if world.db.read_fails {
             return Err(failed());
         }
-        world.reads(self.daemon);
         let rows = world.rows.iter().filter(|(user, row)| is_there(**user, row));
         let customers = rows.filter_map(|(user, row)| {
             let password = if row.present { row.password.clone() } else { "  ".to_owned() };
@@ -113,12 +112,20 @@ impl Store for Memory {
             }
             for record in batch {
                 let user = user_of(&record.id);
-                let before = world.db.records.get(&user).cloned();
-                world.recorded(&record, before.as_ref());
                 world.db.records.insert(user, record);
             }
         })
         .await
+    }
+
+    async fn read_ledger(&self, since: Option<Stamp>) -> Result<LedgerRead, StoreError> {
+        self.wait(5).await;
+        let mut world = self.world.lock();
+        if world.db.read_fails { Err(failed()) } else { Ok(world.read_ledger(since)) }
+    }
+
+    async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
+        self.write(|world| world.write_ledger(write)).await
     }
 }
 

@@ -16,8 +16,9 @@ const WINDOW: TimeDelta = TimeDelta::minutes(5);
 /// and its last request.
 const LAST_READ: Duration = Duration::from_secs(60);
 
-/// How much later than its true end a token may be declared to end: its server and we count whole seconds.
-const ROUNDING: TimeDelta = TimeDelta::seconds(1);
+/// How much later than its true end a token may be declared to end: its server and we count whole seconds, and its answer
+/// takes a moment.
+const ROUNDING: TimeDelta = TimeDelta::seconds(2);
 
 /// The token in a row.
 #[derive(Debug, Clone)]
@@ -156,7 +157,7 @@ impl World {
         row.token = Some(renewal.token.jwt().expose().to_owned());
         row.expiry = Some(renewal.expiry);
         row.in_row = Some(in_row);
-        row.has_succeeded = true;
+        row.is_tried_daily = false;
         self.audit.saved += 1;
     }
 

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::run::Setup;
 use super::stage;
 use super::store::Memory;
-use super::thingsboard::Servers;
+use super::servers::Servers;
 use super::world::{Shared, World};
 
 async fn story() {

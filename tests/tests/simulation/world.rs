@@ -1,59 +1,91 @@
 //! Everything outside the daemon: time, servers, accounts, the table, and whether they work at the moment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtokend::clock::Clock;
-use tbtokend::model::Record;
+use tbtokend::model::{AccountKey, BaseUrl, Record};
 use tokio::time::{Duration, Instant};
 
 use super::audit::Audit;
 use super::dice::Dice;
+use super::ledger::Ledger;
+use super::passwords::{AccountId, Passwords, Says};
 use super::patience::AllFailing;
 use super::run::Setup;
-use super::stories::{Says, Stories};
+use super::thingsboard::Queued;
 use super::tokens::{AllHeld, InRow};
-use super::unheard::AllUnheard;
 
 /// How long a client of ThingsBoard waits for an answer.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The port through which some rows reach their server.
+pub(crate) const OTHER_PORT: u16 = 8080;
+
+/// The spellings of a user name, before its number.
+pub(crate) const NAMES: [&str; 2] = ["user", "USER"];
 
 /// How a server behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
     Well,
-    /// Nobody listens there.
+    /// No process listens there.
     Refusing,
-    /// It takes the request and never answers.
+    /// What is sent there is lost.
     Silent,
+    /// Its kernel takes requests and nothing answers; it works them off when it is thawed.
+    Frozen,
     /// It takes seconds.
     Slow,
     /// It takes nearly as long as a client waits.
     Crawling,
-    /// It does what it is asked, and answers too late.
-    Late,
-    /// Only passwords: what it does for a refresh token is answered in time.
-    LatePasswords,
     /// More requests than so many a second are answered with 429, and perhaps with a `Retry-After` in seconds.
     Limited(u32, Option<u64>),
     /// Something before it answers in its place.
-    Odd(Oddity),
-    /// HTTP 503.
-    Broken,
+    Before(Loss),
+    /// It does what it is asked, and the answer is lost.
+    Lost(Loss, Reach),
+    /// Its database is dead.
+    WithoutDatabase,
 }
 
-/// What a proxy or a portal answers to a login.
+/// What comes instead of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Oddity {
+pub(crate) enum Loss {
+    /// Nothing, in time.
+    TimedOut,
+    /// The connection is closed.
+    Closed,
+    /// HTTP 5xx.
+    Status(u16),
+    /// HTTP 429.
+    Limited,
+    /// HTTP 403.
+    Forbidden,
     /// HTTP 404.
     NotFound,
     /// A page for people, with HTTP 200.
     Page,
     /// JSON without a token.
     NoToken,
-    /// A redirect, which is permanent: somebody must correct the row.
+    /// More than is read.
+    TooLong,
+    /// A 401 that is not in ThingsBoard's shape.
+    ProxyLogin,
+    /// A redirect.
     Redirect,
+}
+
+/// Which answers are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// All of them.
+    All,
+    /// Those to logins: refresh tokens work.
+    Logins,
+    /// Those to logins of users that exist, for which ThingsBoard must calculate a hash: probes are good.
+    Passwords,
 }
 
 #[derive(Debug)]
@@ -67,6 +99,14 @@ pub(crate) struct Host {
     pub(crate) refresh_life: i64,
     /// `maxFailedLoginAttempts`.
     pub(crate) lockout: Option<u32>,
+    /// User names are taken in any case.
+    pub(crate) ignores_case: bool,
+    /// It checks whether a user is active only after the password.
+    pub(crate) is_old: bool,
+    /// The requests that it has taken while it is frozen.
+    pub(crate) frozen: Vec<Queued>,
+    /// Passwords without an answer since the last one.
+    pub(crate) unanswered: u32,
     /// By how many seconds its clock is ahead.
     pub(crate) skew: i64,
     /// The second that is counted for the rate limit, and the requests in it.
@@ -111,10 +151,8 @@ pub(crate) struct Account {
 /// What a refresh token stands for.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
-    pub(crate) host: usize,
-    pub(crate) user: usize,
-    /// The password that it was obtained with, however many renewals ago.
-    pub(crate) password: String,
+    /// What it was obtained with, however many renewals ago.
+    pub(crate) says: Says,
     pub(crate) issued_at: i64,
     pub(crate) ends_at: i64,
 }
@@ -131,6 +169,8 @@ pub(crate) struct Row {
     pub(crate) present: bool,
     /// Which of several spellings of its server's URL it has.
     pub(crate) spelling: usize,
+    /// Which spelling of the user name.
+    pub(crate) name: usize,
     pub(crate) token: Option<String>,
     pub(crate) expiry: Option<DateTime<Utc>>,
     /// Until then it need not be fresh: something else was amiss.
@@ -147,8 +187,10 @@ pub(crate) struct Row {
     pub(crate) in_row: Option<InRow>,
     /// An operator wants it to be renewed, due or not.
     pub(crate) asked: bool,
-    /// A daemon has renewed it once.
-    pub(crate) has_succeeded: bool,
+    /// It was refused though nothing was counted, so it is tried once a day.
+    pub(crate) is_tried_daily: bool,
+    /// Since when its account has one charge left and its server has worked.
+    pub(crate) last_charge_since: Option<Instant>,
 }
 
 impl Row {
@@ -159,11 +201,12 @@ impl Row {
 
     /// `tb_username`.
     pub(crate) fn username(&self) -> String {
-        format!("user{}", self.login)
+        username(self.login, self.name)
     }
 
     pub(crate) fn says(&self) -> Says {
-        (self.host, self.login, self.password.clone())
+        let Self { host, login, name, .. } = *self;
+        Says { host, port: self.spelling == 3, login, name, password: self.password.clone() }
     }
 }
 
@@ -180,6 +223,14 @@ pub(crate) struct Database {
     /// There are no side tables: nothing is remembered.
     pub(crate) has_no_records: bool,
     pub(crate) records: BTreeMap<usize, Record>,
+    /// The table `tbtokend_account`, or the file in its place.
+    pub(crate) ledger: Option<Ledger>,
+    /// An earlier copy of it.
+    pub(crate) copy: Option<Ledger>,
+    /// When the ledger was lost: what a daemon knows more is not written back at once.
+    pub(crate) lost_at: Option<Instant>,
+    /// The accounts of its keys.
+    pub(crate) keys: BTreeMap<AccountKey, AccountId>,
 }
 
 #[derive(Debug)]
@@ -207,10 +258,9 @@ pub(crate) struct World {
     pub(crate) is_asking: bool,
     pub(crate) held: AllHeld,
     pub(crate) failing: AllFailing,
-    pub(crate) unheard: AllUnheard,
-    /// What has brought a token once, while some row says it.
-    pub(crate) accepted: BTreeSet<Says>,
-    pub(crate) stories: Stories,
+    pub(crate) passwords: Passwords,
+    /// `thingsboard.wrong_password_budget`.
+    pub(crate) budget: u8,
     /// The minute that is counted for each login, and the requests in it.
     pub(crate) requests: BTreeMap<(usize, usize), (u64, u32)>,
     pub(crate) clock_moved_at: Instant,
@@ -248,8 +298,14 @@ pub(crate) fn url(host: usize, spelling: usize) -> String {
     match spelling {
         0 => format!("http://host{host}.example"),
         1 => format!("http://host{host}.example:80/"),
+        3 => format!("http://host{host}.example:{OTHER_PORT}"),
         _ => format!(" HTTP://Host{host}.Example// "),
     }
+}
+
+/// A user name, in the spelling of a row.
+pub(crate) fn username(login: usize, name: usize) -> String {
+    format!("{}{login}", NAMES[name])
 }
 
 impl World {
@@ -266,7 +322,11 @@ impl World {
                 // The last host has the short-lived tokens, and few customers.
                 life: if index + 1 == setup.hosts { 60 } else { dice.pick(&lives[1..]) },
                 refresh_life: dice.pick(&[3_600, 604_800, 604_800]),
-                lockout: dice.pick(&[None, Some(1), Some(2), Some(5)]),
+                lockout: dice.pick(&[None, None, Some(3), Some(5)]),
+                ignores_case: dice.chance(30_000),
+                is_old: dice.chance(20_000),
+                frozen: Vec::new(),
+                unanswered: 0,
                 skew: dice.pick(&[0, 0, 0, 40, -7_200]),
                 second: (0, 0),
                 trouble: Trouble::default(),
@@ -274,6 +334,7 @@ impl World {
             })
             .collect();
         let has_no_records = dice.chance(6_000);
+        let budget = dice.pick(&[3, 3, 3, 3, 1, 2, 5]);
         let mut world = Self {
             dice,
             began: now,
@@ -292,6 +353,10 @@ impl World {
                 until: now,
                 has_no_records,
                 records: BTreeMap::new(),
+                ledger: None,
+                copy: None,
+                lost_at: None,
+                keys: BTreeMap::new(),
             },
             daemon: 0,
             started_at: now,
@@ -299,9 +364,8 @@ impl World {
             is_asking: false,
             held: AllHeld::new(),
             failing: AllFailing::new(),
-            unheard: AllUnheard::new(),
-            accepted: BTreeSet::new(),
-            stories: Stories::default(),
+            passwords: Passwords::default(),
+            budget,
             requests: BTreeMap::new(),
             clock_moved_at: now,
             set_back_at: now,
@@ -331,9 +395,10 @@ impl World {
             host,
             login,
             password: password.to_owned(),
-            said: (host, login, password.to_owned()),
+            said: Says { host, port: false, login, name: 0, password: password.to_owned() },
             present: true,
             spelling: 0,
+            name: 0,
             token: None,
             expiry: None,
             excused_until: now + super::audit::SHORT,
@@ -343,7 +408,8 @@ impl World {
             changed_at: now,
             in_row: None,
             asked: false,
-            has_succeeded: false,
+            is_tried_daily: false,
+            last_charge_since: None,
         };
         self.rows.insert(user, row);
         self.rows_of.entry(login).or_default().push(user);
@@ -355,6 +421,8 @@ impl World {
     }
 
     pub(crate) fn ensure_account(&mut self, host: usize, user: usize, password: &str) {
+        let base = BaseUrl::parse(&url(host, 0)).unwrap();
+        self.db.keys.insert(AccountKey::of(&base, &username(user, 0)), (host, user));
         self.accounts.entry((host, user)).or_insert_with(|| Account {
             password: password.to_owned(),
             active: true,
@@ -387,6 +455,7 @@ impl World {
         let row = &self.rows[&user];
         let account = self.accounts.get(&(row.host, row.login));
         row.present
+            && self.is_user(row.host, row.login, row.name)
             && account.is_some_and(|account| {
                 account.active
                     && !account.second_factor
@@ -394,8 +463,6 @@ impl World {
                     && !account.is_refused_by_policy
                     && account.password == row.password
             })
-            // A redirect is believed until the row is corrected.
-            && !self.was_refused(&row.said)
     }
 
     pub(crate) fn serial(&mut self) -> u64 {

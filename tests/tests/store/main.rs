@@ -20,6 +20,7 @@ mod garbled;
 mod ground;
 mod instance;
 mod ledger;
+mod ledger_trouble;
 mod patience;
 mod place;
 mod real;

@@ -278,15 +278,10 @@ impl Ledger {
 
     // What is known of servers.
 
-    /// Whether the server takes one password at a time, after probes.
-    pub fn is_in_doubt(&self, server: &HostKey) -> bool {
-        self.servers.get(server).is_some_and(Server::is_in_doubt)
-    }
-
     /// Whether the account may get one charge more, and no other after it: then its server is probed at each poll.
     pub fn has_last_charge(&self, ask: &Ask<'_>) -> bool {
         let charges = self.charges(ask);
-        charges > 0 && charges + 1 == self.budget()
+        charges > 0 && charges + 1 == self.budget() && self.refusal(ask).is_none()
     }
 
     /// Forgets servers that no customer uses any more.

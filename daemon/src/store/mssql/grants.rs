@@ -11,6 +11,8 @@ pub(super) enum Need {
     Write,
     /// Keeping records.
     Record,
+    /// Keeping the ledger.
+    Ledger,
 }
 
 /// The statement that gives what is needed to the user of that name.
@@ -24,6 +26,10 @@ pub(super) fn grant(need: Need, table: &str, name: &str) -> String {
             beside(table, "tbtokend_state"),
             beside(table, "tbtokend_key"),
         ),
+        Need::Ledger => {
+            let account = beside(table, "tbtokend_account");
+            format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {account} TO {user};")
+        }
     }
 }
 
@@ -49,7 +55,7 @@ pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!(
         "-- What tbtokend {version} needs in the database of {table}. Run it there; twice does no harm.\n\
-         -- Its own two tables. The table of the customers is never altered.\n{}",
+         -- Its own three tables. The table of the customers is never altered.\n{}",
         make_tables(table)
     );
     match user {
@@ -68,6 +74,7 @@ pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
                 grant(Need::Write, table, user),
                 grant_updatedttm(table, user),
                 grant(Need::Record, table, user).replace("; GRANT", ";\nGRANT"),
+                grant(Need::Ledger, table, user),
             ] {
                 text.push_str(&line);
                 text.push('\n');
@@ -90,7 +97,13 @@ mod tests {
                 "EXEC(N'GRANT UPDATE ON [dbo].[customer settings] (updatedttm) TO [o''neill.x]]];');"
             )
         );
-        assert!(text.contains("IF OBJECT_ID(N'[dbo].[tbtokend_state]') IS NULL"));
+        for own in ["tbtokend_state", "tbtokend_account"] {
+            assert!(
+                text.contains(&format!("IF OBJECT_ID(N'[dbo].[{own}]') IS NULL\nCREATE TABLE [dbo].[{own}]"))
+            );
+            let grant = format!("GRANT SELECT, INSERT, UPDATE, DELETE ON [dbo].[{own}] TO [o'neill.x]]];");
+            assert!(text.contains(&grant), "{text}");
+        }
         let ends = text.lines().filter(|line| line.starts_with("GRANT") || line.starts_with("EXEC"));
         assert!(ends.into_iter().all(|line| line.ends_with(';')), "{text}");
         assert!(!schema("customer_settings", None).contains("GRANT "));

@@ -33,6 +33,18 @@ pub(super) fn call(
         "LEN" => Ok(text(0)?.map_or(Value::Null, |text| count(text.trim_end_matches(' ')))),
         "UPPER" => Ok(or_null(text(0)?.map(|text| text.to_uppercase()))),
         "LOWER" => Ok(or_null(text(0)?.map(|text| text.to_lowercase()))),
+        "REPLACE" => Ok(match (text(0)?, text(1)?, text(2)?) {
+            (Some(text), Some(from), Some(to)) => Value::Text(text.replace(&from, &to)),
+            _ => Value::Null,
+        }),
+        "FROM_HEX" => match text(0)? {
+            None => Ok(Value::Null),
+            Some(digits) => {
+                let byte = |at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+                let bytes: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(byte).collect();
+                bytes.map(Value::Bytes).ok_or_else(|| errors::no_conversion("nvarchar", "varbinary"))
+            }
+        },
         "DATALENGTH" => data_length(argument(0)?, eval::type_of(context, scope, &arguments[0])?),
         "ISNULL" => match argument(0)? {
             Value::Null => cast(argument(1)?, eval::type_of(context, scope, &arguments[0])?),
@@ -96,6 +108,8 @@ pub(super) fn type_of(
             SqlType::NChar(length) => SqlType::NVarchar(Length::Of(length)),
             of => of,
         },
+        "REPLACE" => SqlType::NVarchar(Length::Max),
+        "FROM_HEX" => SqlType::Varbinary(Length::Max),
         "ISNULL" | "NULLIF" => first.ok_or_else(|| errors::syntax(name))?,
         "COALESCE" => types.into_iter().reduce(common).ok_or_else(|| errors::syntax(name))?,
         "LEN" | "DATALENGTH" | "DATEDIFF" | "OBJECT_ID" | "HAS_PERMS_BY_NAME" => SqlType::Int,

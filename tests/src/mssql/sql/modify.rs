@@ -35,13 +35,13 @@ pub(super) fn insert(
     let table = query::find(context, name).ok_or_else(|| errors::no_such_table(name))?;
     writable(context, table, "INSERT", columns)?;
     let rows = match source {
-        Source::Select(select) => query::select(context, Scope::NONE, select)?.rows,
+        Source::Select { select, .. } => query::select(context, Scope::NONE, select)?.rows,
         Source::Values { rows, .. } => {
             let row =
                 |row: &Vec<Expr>| row.iter().map(|expr| eval::value(context, Scope::NONE, expr)).collect();
             rows.iter().map(row).collect::<Result<Vec<_>, Said>>()?
         }
-        Source::Table { .. } => return Err(errors::syntax("INSERT")),
+        Source::Table { .. } | Source::Json { .. } => return Err(errors::syntax("INSERT")),
     };
     let places = places(table, columns)?;
     let mut all = table.rows.clone();

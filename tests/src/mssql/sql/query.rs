@@ -243,8 +243,41 @@ fn source(
             Ok((binding, table.rows.clone()))
         }
         Source::Values { rows, alias, columns } => values(context, outer, rows, alias, columns),
-        Source::Select(_) => Err(errors::unknown("a query in FROM")),
+        Source::Select { select, alias } => {
+            let found = self::select(context, outer, select)?;
+            let columns = found.columns.into_iter().map(|column| (column.name, column.of));
+            Ok((binding(alias, columns), found.rows))
+        }
+        Source::Json { text, columns, alias } => {
+            if context.database.is_old {
+                return Err(errors::no_such_table("OPENJSON"));
+            }
+            let rows = json_rows(&eval::value(context, outer, text)?, columns)?;
+            let columns = columns.iter().map(|(name, of, _)| (name.clone(), *of));
+            Ok((binding(alias, columns), rows))
+        }
     }
+}
+
+/// What is no table of the database under its alias.
+fn binding(alias: &str, columns: impl Iterator<Item = (String, SqlType)>) -> Binding {
+    let column = |(name, of)| Column { name, of, nullable: true, key: false, exact: false, check: None };
+    Binding { alias: alias.to_owned(), table: None, columns: columns.map(column).collect() }
+}
+
+/// An array of arrays as rows.
+fn json_rows(text: &Value, columns: &[(String, SqlType, usize)]) -> Result<Vec<Vec<Value>>, Said> {
+    let text = text.as_text().unwrap_or_default();
+    let rows: Vec<Vec<serde_json::Value>> = serde_json::from_str(text).map_err(|_| errors::no_json())?;
+    let cell = |row: &[serde_json::Value], of, number| {
+        let value = match row.get(number) {
+            None | Some(serde_json::Value::Null) => Value::Null,
+            Some(serde_json::Value::String(text)) => Value::text(text),
+            Some(other) => Value::text(&other.to_string()),
+        };
+        super::convert::cast(value, of)
+    };
+    rows.iter().map(|row| columns.iter().map(|(_, of, number)| cell(row, *of, *number)).collect()).collect()
 }
 
 /// A table of the database, or a table variable. What the login may not see does not exist, says SQL Server, unless it
@@ -282,15 +315,7 @@ fn values(
             .map(|(expr, of)| super::convert::cast(eval::value(context, outer, expr)?, *of));
         found.push(row.collect::<Result<Vec<_>, Said>>()?);
     }
-    let columns = names.iter().zip(types).map(|(name, of)| Column {
-        name: name.clone(),
-        of,
-        nullable: true,
-        key: false,
-        exact: false,
-        check: None,
-    });
-    Ok((Binding { alias: alias.to_owned(), table: None, columns: columns.collect() }, found))
+    Ok((binding(alias, names.iter().cloned().zip(types)), found))
 }
 
 /// `(SELECT …)` as a value.

@@ -1,0 +1,339 @@
+//! Promise 2, per user of ThingsBoard: how many wrong passwords it counts, how often it rejects the same credentials, and
+//! that one password of an account is on its way at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tbtokend::model::{Credentials, Failure, Fingerprint, FingerprintKey, Secret};
+use tokio::time::{Duration, Instant};
+
+use super::audit::SHORT;
+use super::ledger::Known;
+use super::world::{Mood, REQUEST_TIMEOUT, Row, World, url, username};
+
+/// What a row says: credentials, as the contract calls them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Says {
+    pub(crate) host: usize,
+    /// Through another port, which makes it another server for the daemon, but not another account.
+    pub(crate) port: bool,
+    pub(crate) login: usize,
+    /// Which spelling of the user name.
+    pub(crate) name: usize,
+    pub(crate) password: String,
+}
+
+/// An account, and a user of ThingsBoard: host and login.
+pub(crate) type AccountId = (usize, usize);
+
+impl Says {
+    pub(crate) fn account(&self) -> AccountId {
+        (self.host, self.login)
+    }
+
+    /// The same user name to the letter.
+    fn user(&self) -> (usize, bool, usize, usize) {
+        (self.host, self.port, self.login, self.name)
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let url = url(self.host, if self.port { 3 } else { 0 });
+        let password = Secret::new(self.password.clone());
+        key().fingerprint(&Credentials { url, username: username(self.login, self.name), password })
+    }
+}
+
+/// The key of the simulated store.
+pub(crate) fn key() -> FingerprintKey {
+    FingerprintKey::new(&[7; FingerprintKey::BYTES])
+}
+
+/// Credentials whose rejection a daemon has heard.
+#[derive(Debug, Default)]
+struct Rejection {
+    heard_at: u64,
+    /// The daemons that have heard it.
+    by: BTreeSet<u32>,
+    /// Since when the store's ledger knows it.
+    stored_at: Option<u64>,
+    /// So many times an operator has allowed more.
+    leave: u32,
+}
+
+/// Everything that is known of passwords.
+#[derive(Debug, Default)]
+pub(crate) struct Passwords {
+    rejections: BTreeMap<Says, Rejection>,
+    /// Refused, though nothing was counted: by which daemons, and how often.
+    uncounted: BTreeMap<Says, BTreeMap<u32, usize>>,
+    /// The passwords on their way, and until when at most.
+    flights: BTreeMap<AccountId, Vec<(u64, Instant)>>,
+    /// When the latest charge of each account came into the store's ledger.
+    charged_at: BTreeMap<AccountId, u64>,
+    /// When credentials last worked, and when a refresh token of the user did.
+    worked_at: BTreeMap<Says, u64>,
+    refreshed_at: BTreeMap<(usize, bool, usize, usize), u64>,
+    /// So many times an operator has forced a send since the counter was zero.
+    forced: BTreeMap<AccountId, u32>,
+    /// How many were sent to each account.
+    pub(crate) sent: BTreeMap<AccountId, u32>,
+}
+
+impl World {
+    /// A daemon begins to send a password. Brings the number of the flight.
+    pub(crate) fn sends(&mut self, daemon: u32, says: &Says, within: Duration) -> u64 {
+        let (number, now) = (self.serial(), Instant::now());
+        self.tell(says.login, || format!("daemon {daemon} sends {says:?}"));
+        self.audit.passwords += 1;
+        *self.passwords.sent.entry(says.account()).or_default() += 1;
+        let flights = self.passwords.flights.entry(says.account()).or_default();
+        flights.retain(|(_, until)| now < *until);
+        let others = flights.len();
+        flights.push((number, now + within.min(REQUEST_TIMEOUT)));
+        if others > 0 {
+            self.violation("2", says.login, "two passwords of one account are on their way");
+        }
+        let charged_at = self.passwords.charged_at.get(&says.account()).copied();
+        let Some(rejection) = self.passwords.rejections.get_mut(says) else { return number };
+        let is_known = rejection.by.contains(&daemon)
+            || rejection.stored_at.is_some_and(|stored| charged_at.is_none_or(|charged| stored < charged));
+        if is_known && rejection.leave == 0 {
+            let by = format!("{:?}", rejection.by);
+            let what = format!("daemon {daemon} sends rejected credentials again; heard by {by}: {says:?}");
+            self.violation("2 and 3", says.login, &what);
+        } else {
+            rejection.leave = rejection.leave.saturating_sub(1);
+        }
+        number
+    }
+
+    /// A daemon does not wait for the answer any more.
+    pub(crate) fn flight_ends(&mut self, account: AccountId, number: u64) {
+        if let Some(flights) = self.passwords.flights.get_mut(&account) {
+            flights.retain(|(known, _)| *known != number);
+        }
+    }
+
+    /// ThingsBoard has counted a wrong password.
+    pub(crate) fn counted(&mut self, says: &Says) {
+        let failures = self.accounts[&says.account()].failures;
+        let forced = self.passwords.forced.get(&says.account()).copied().unwrap_or(0);
+        self.tell(says.login, || format!("host {} counts {failures} wrong passwords: {says:?}", says.host));
+        self.audit.counted_most = self.audit.counted_most.max(failures.saturating_sub(forced));
+        if failures > u32::from(self.budget) + forced {
+            let what = format!(
+                "ThingsBoard has counted {failures} wrong passwords, {forced} of them forced; the budget is {}",
+                self.budget
+            );
+            self.violation("2", says.login, &what);
+        }
+        // Credentials that had worked and do not any more prove that the password was changed.
+        if let Some(worked_at) = self.passwords.worked_at.remove(says) {
+            self.forgive_before(says, worked_at);
+        }
+    }
+
+    /// A right password has reset ThingsBoard's counter.
+    pub(crate) fn counter_is_zero(&mut self, says: &Says) {
+        self.tell(says.login, || format!("host {} accepts {says:?}", says.host));
+        let serial = self.serial();
+        self.passwords.worked_at.insert(says.clone(), serial);
+        self.passwords.rejections.remove(says);
+        if !self.is_asking {
+            self.passwords.forced.remove(&says.account());
+        }
+    }
+
+    pub(crate) fn refresh_token_worked(&mut self, says: &Says) {
+        let serial = self.serial();
+        self.passwords.refreshed_at.insert(says.user(), serial);
+    }
+
+    pub(crate) fn refresh_token_is_outdated(&mut self, says: &Says) {
+        if let Some(refreshed_at) = self.passwords.refreshed_at.remove(&says.user()) {
+            self.forgive_before(says, refreshed_at);
+        }
+    }
+
+    /// The password of this user was changed after `serial`: what was rejected before may be right.
+    fn forgive_before(&mut self, says: &Says, serial: u64) {
+        let user = (says.host, says.login, says.name);
+        self.passwords.rejections.retain(|known, rejection| {
+            (known.host, known.login, known.name) != user || rejection.heard_at > serial
+        });
+    }
+
+    /// A daemon hears what came of a password.
+    pub(crate) fn heard(&mut self, daemon: u32, says: &Says, failure: Option<&Failure>) {
+        self.tell(says.login, || format!("daemon {daemon} hears {failure:?}"));
+        let serial = self.serial();
+        match failure {
+            None => {
+                self.passwords.uncounted.remove(says);
+                self.host_is_in_no_doubt(says.host);
+            }
+            Some(Failure::CredentialsRejected | Failure::AccountLocked) => {
+                self.host_is_in_no_doubt(says.host);
+                if self.saying(says).is_empty() {
+                    // Its row was changed while it was on its way; what no row says is remembered for a while only.
+                    return;
+                }
+                let bad_rows = &mut self.audit.bad_rows;
+                let rejection = self.passwords.rejections.entry(says.clone()).or_insert_with(|| {
+                    *bad_rows += 1;
+                    Rejection::default()
+                });
+                rejection.heard_at = serial;
+                rejection.by.insert(daemon);
+            }
+            Some(failure) if failure.is_permanent() => {
+                if matches!(failure, Failure::PasswordExpired | Failure::SecondFactorRequired) {
+                    self.host_is_in_no_doubt(says.host);
+                }
+                self.uncounted(daemon, says, failure);
+            }
+            Some(Failure::Unreachable { .. }) => {}
+            Some(_) => self.host_is_in_doubt(says.host),
+        }
+    }
+
+    /// ThingsBoard counts nothing, but the customers are parked (3): each row is tried once a day.
+    fn uncounted(&mut self, daemon: u32, says: &Says, failure: &Failure) {
+        let rows = self.saying(says);
+        for row in &rows {
+            self.rows.get_mut(row).unwrap().is_tried_daily = true;
+        }
+        let times = self.passwords.uncounted.entry(says.clone()).or_default().entry(daemon).or_default();
+        *times += 1;
+        let times = *times;
+        if times > rows.len().max(1) {
+            let what = format!("sent {times} times for {} rows by daemon {daemon}: {failure}", rows.len());
+            self.violation("3", says.login, &what);
+        }
+    }
+
+    /// A row says this from now on: it is tried once, if nothing forbids it.
+    pub(crate) fn passwords_are_new(&mut self, says: &Says) {
+        self.passwords.uncounted.remove(says);
+    }
+
+    /// A day may have passed by the daemon's clock.
+    pub(crate) fn a_day_may_have_passed(&mut self) {
+        self.passwords.uncounted.clear();
+    }
+
+    /// An operator names a row, with force or without.
+    pub(crate) fn names(&mut self, user: usize, with_force: bool) {
+        let says = self.rows[&user].says();
+        self.rows.get_mut(&user).unwrap().asked = true;
+        self.passwords.uncounted.remove(&says);
+        if with_force {
+            self.audit.forced += 1;
+            *self.passwords.forced.entry(says.account()).or_default() += 1;
+            if let Some(rejection) = self.passwords.rejections.get_mut(&says) {
+                rejection.leave += 1;
+            }
+        }
+    }
+
+    /// No operator waits for an answer: what was allowed and not used is over.
+    pub(crate) fn leaves_end(&mut self) {
+        self.passwords.rejections.values_mut().for_each(|rejection| rejection.leave = 0);
+    }
+
+    /// An administrator enables the user again, or it is another one.
+    pub(crate) fn counter_was_reset(&mut self, account: AccountId) {
+        self.accounts.get_mut(&account).unwrap().failures = 0;
+    }
+
+    /// The store's ledger says this of the account from now on.
+    pub(crate) fn ledger_says(&mut self, account: AccountId, known: &Known, is_new_charge: bool) {
+        let serial = self.serial();
+        self.tell(account.1, || format!("the ledger says {known:?}"));
+        if is_new_charge {
+            self.passwords.charged_at.insert(account, serial);
+        }
+        let mut gone = Vec::new();
+        for (says, rejection) in &mut self.passwords.rejections {
+            if says.account() == account && known.rejected.contains(&says.fingerprint().to_text()) {
+                rejection.stored_at.get_or_insert(serial);
+            } else if says.account() == account && rejection.stored_at.is_some() && rejection.leave == 0 {
+                gone.push(says.clone());
+            }
+        }
+        // The latest eight are remembered of those that no row says.
+        for says in gone {
+            if self.saying(&says).is_empty() {
+                self.passwords.rejections.remove(&says);
+            }
+        }
+    }
+
+    /// The store has lost its ledger, or parts of it.
+    pub(crate) fn ledger_is_lost(&mut self) {
+        self.passwords.rejections.values_mut().for_each(|rejection| rejection.stored_at = None);
+    }
+
+    /// The rows that say this.
+    pub(crate) fn saying(&self, says: &Says) -> Vec<usize> {
+        let is_same = |row: &Row| row.present && row.says() == *says;
+        self.rows_of(says.login).filter(|(_, row)| is_same(row)).map(|(user, _)| user).collect()
+    }
+
+    /// A server has left a password unanswered: the longer it does, the later it gets the next one.
+    fn host_is_in_doubt(&mut self, host: usize) {
+        let now = Instant::now();
+        let it = &mut self.hosts[host];
+        let wait = Duration::from_secs(60 << it.unanswered.min(4)).min(Duration::from_secs(600));
+        it.unanswered += 1;
+        let until = now + wait + SHORT;
+        self.excuse_host(host, until);
+    }
+
+    fn host_is_in_no_doubt(&mut self, host: usize) {
+        self.hosts[host].unanswered = 0;
+    }
+
+    /// The ledger lets no password of this row go: it cannot be renewed, or only after ten minutes of good probes.
+    pub(crate) fn look_at_ledger(&mut self, user: usize) {
+        let now = Instant::now();
+        let row = &self.rows[&user];
+        let says = row.says();
+        let Some(known) = self.db.ledger_of(says.account()) else {
+            self.rows.get_mut(&user).unwrap().last_charge_since = None;
+            return;
+        };
+        let charges = known.charges_against(&username(says.login, says.name));
+        if charges == 0 && known.rejected.is_empty() {
+            self.rows.get_mut(&user).unwrap().last_charge_since = None;
+            return;
+        }
+        let fingerprint = says.fingerprint().to_text();
+        let is_rejected = known.rejected.contains(&fingerprint);
+        let is_accepted = known.accepted.contains(&fingerprint);
+        let is_last = charges > 0 && charges + 1 == self.budget;
+        // Whether another row holds accepted credentials is not looked at: a stranger's last charge is not asked for.
+        let is_kept = is_last && !is_accepted && !known.accepted.is_empty();
+        if is_rejected || charges >= self.budget || is_kept {
+            self.excuse_for(user, SHORT);
+        }
+        // Its server is probed from when the row is due.
+        let is_well = self.hosts[says.host].mood == Mood::Well && self.db_is_well() && !self.is_alive(user);
+        let row = self.rows.get_mut(&user).unwrap();
+        if !is_last {
+            row.last_charge_since = None;
+        } else if !is_well || row.last_charge_since.is_none() {
+            row.last_charge_since = Some(now);
+        }
+        if let Some(since) = row.last_charge_since {
+            row.excused_until = row.excused_until.max(since + Duration::from_secs(600) + SHORT);
+        }
+    }
+
+    /// A daemon knows nothing yet of what probes its servers have answered.
+    pub(crate) fn probes_are_forgotten(&mut self) {
+        let now = Instant::now();
+        for row in self.rows.values_mut() {
+            row.last_charge_since = row.last_charge_since.map(|_| now);
+        }
+    }
+}

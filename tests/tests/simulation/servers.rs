@@ -1,0 +1,191 @@
+//! One daemon's way to all servers: what it sends, and what it hears.
+
+use std::future::pending;
+
+use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret, Token};
+use tbtokend::thingsboard::{Logins, NotRenewed, Probe};
+use tokio::sync::oneshot;
+use tokio::time::{Duration, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::passwords::Says;
+use super::thingsboard::{Answer, Granted, Request, serve};
+use super::world::{NAMES, OTHER_PORT, REQUEST_TIMEOUT, Shared, World};
+
+/// One daemon's way to all servers.
+#[derive(Debug, Clone)]
+pub(crate) struct Servers {
+    pub(crate) world: Shared,
+    /// The number of the daemon.
+    pub(crate) daemon: u32,
+    /// The daemon was killed: it sends and hears nothing any more.
+    pub(crate) killed: CancellationToken,
+}
+
+/// A password that is on its way, as far as its daemon is concerned.
+struct Flight<'a> {
+    servers: &'a Servers,
+    says: Says,
+    number: u64,
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        // A daemon that was killed has closed nothing.
+        if !self.servers.killed.is_cancelled() {
+            self.servers.world.lock().flight_ends(self.says.account(), self.number);
+        }
+    }
+}
+
+impl Servers {
+    async fn alive<T>(&self, call: impl Future<Output = T>) -> T {
+        tokio::select! {
+            biased;
+            () = self.killed.cancelled() => pending().await,
+            result = call => result,
+        }
+    }
+
+    async fn ask(&self, host: usize, request: Request, within: Duration) -> Answer {
+        let (reply, answer) = oneshot::channel();
+        tokio::spawn(serve(self.world.clone(), host, request, reply));
+        let answer = async {
+            match answer.await {
+                Ok(answer) => answer,
+                Err(_) => pending().await,
+            }
+        };
+        let failure = Failure::Timeout { after: within };
+        timeout(within, answer).await.unwrap_or(Err(NotRenewed::Failed(failure)))
+    }
+
+    async fn log_in(&self, host: usize, says: Says, within: Duration) -> Result<Grant, Failure> {
+        let number = {
+            let mut world = self.world.lock();
+            world.count_request(host, says.login);
+            world.sends(self.daemon, &says, within)
+        };
+        let flight = Flight { servers: self, says: says.clone(), number };
+        let answer = self.ask(host, Request::Password(says.clone()), within.min(REQUEST_TIMEOUT)).await;
+        drop(flight);
+        let mut world = self.world.lock();
+        let result = match answer {
+            Ok(granted) => Ok(world.take(self.daemon, &says, granted)),
+            Err(NotRenewed::Failed(failure)) => Err(failure),
+            Err(NotRenewed::Refused { .. }) => unreachable!("no answer to a password"),
+        };
+        world.heard(self.daemon, &says, result.as_ref().err());
+        match &result {
+            Ok(_) => world.failing.remove(&says.account()).map_or((), drop),
+            Err(failure) => world.failed(self.daemon, host, says.login, failure),
+        }
+        heard_of(&mut world, host, result.as_ref().err());
+        result
+    }
+
+    async fn refresh(&self, host: usize, refresh_token: &str) -> Result<Grant, NotRenewed> {
+        let login: usize = refresh_token.split('-').nth(1).unwrap().parse().unwrap();
+        let says = {
+            let mut world = self.world.lock();
+            world.count_request(host, login);
+            world.sessions.get(refresh_token).map(|session| session.says.clone())
+        };
+        let request = Request::RefreshToken(refresh_token.to_owned(), login);
+        let answer = self.ask(host, request, REQUEST_TIMEOUT).await;
+        let mut world = self.world.lock();
+        let result = answer.map(|granted| {
+            let says = says.expect("a token of no session works nowhere");
+            world.take(self.daemon, &says, granted)
+        });
+        let failure = match &result {
+            Ok(_) => {
+                world.failing.remove(&(host, login));
+                None
+            }
+            Err(NotRenewed::Refused { .. }) => None,
+            Err(NotRenewed::Failed(failure)) => {
+                world.failed(self.daemon, host, login, failure);
+                Some(failure)
+            }
+        };
+        heard_of(&mut world, host, failure);
+        result
+    }
+
+    async fn try_out(&self, host: usize) -> Probe {
+        self.world.lock().audit.probes += 1;
+        let probe = match self.ask(host, Request::Probe, REQUEST_TIMEOUT).await {
+            Err(NotRenewed::Failed(Failure::CredentialsRejected)) => Probe::Good,
+            Err(NotRenewed::Failed(failure @ Failure::UnexpectedResponse(_))) => Probe::NoVerdict(failure),
+            Err(NotRenewed::Failed(failure)) => Probe::Bad(failure),
+            Ok(_) | Err(NotRenewed::Refused { .. }) => unreachable!("no answer to a probe"),
+        };
+        let mut world = self.world.lock();
+        world.tell_host(host, || format!("is probed: {probe:?}"));
+        if probe == Probe::Good {
+            world.answered(host);
+        }
+        probe
+    }
+}
+
+/// That a server answers, whatever it says, is news for every customer that waits for it.
+fn heard_of(world: &mut World, host: usize, failure: Option<&Failure>) {
+    let is_trouble = matches!(
+        failure,
+        Some(
+            Failure::Unreachable { .. }
+                | Failure::Interrupted { .. }
+                | Failure::Timeout { .. }
+                | Failure::ServerError { .. }
+                | Failure::RateLimited { .. }
+                | Failure::UnexpectedResponse(_)
+        )
+    );
+    if !is_trouble {
+        world.answered(host);
+    }
+}
+
+impl Logins for Servers {
+    async fn login(
+        &self,
+        base: &BaseUrl,
+        credentials: &Credentials,
+        within: Duration,
+    ) -> Result<Grant, Failure> {
+        let (host, port) = host_of(base);
+        let name = &*credentials.username;
+        let spelling = NAMES.iter().position(|spelling| name.starts_with(spelling)).unwrap();
+        let login = name.trim_start_matches(|c: char| c.is_alphabetic()).parse().unwrap();
+        let password = credentials.password.expose().to_owned();
+        self.alive(self.log_in(host, Says { host, port, login, name: spelling, password }, within)).await
+    }
+
+    async fn renew(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, NotRenewed> {
+        self.alive(self.refresh(host_of(base).0, refresh_token.expose())).await
+    }
+
+    async fn probe(&self, base: &BaseUrl) -> Probe {
+        self.alive(self.try_out(host_of(base).0)).await
+    }
+}
+
+/// The number of the server, and whether it is asked through its other port.
+fn host_of(base: &BaseUrl) -> (usize, bool) {
+    let url = base.endpoint("");
+    let name = url.host_str().unwrap();
+    let host = name.strip_prefix("host").and_then(|name| name.strip_suffix(".example"));
+    (host.unwrap().parse().unwrap(), url.port() == Some(OTHER_PORT))
+}
+
+impl World {
+    /// A daemon hears of a token.
+    fn take(&mut self, daemon: u32, says: &Says, granted: Granted) -> Grant {
+        let Granted { jwt, refresh_token, worth_until } = granted;
+        let token = Token::parse(&jwt).unwrap();
+        self.granted(daemon, says.host, says.login, jwt, worth_until);
+        Grant { token, refresh_token: Some(Secret::new(refresh_token)) }
+    }
+}
