@@ -241,7 +241,7 @@ fn cells(record: &Record) -> Vec<Cell<'_>> {
     let time = |time: Option<DateTime<Utc>>| Cell::Time(time.map_or(NO_TIME, |time| time.naive_utc()));
     vec![
         Cell::Text(record.id.as_str().into()),
-        text(failure.map(|failure| failure.fingerprint.as_str())),
+        Cell::Text(failure.map_or_else(String::new, |failure| failure.fingerprint.to_text()).into()),
         Cell::Number(failure.map_or(0, |failure| failure.consecutive.into())),
         text(failure.map(|failure| failure.kind.as_str())),
         text(failure.map(|failure| short(&failure.message))),
