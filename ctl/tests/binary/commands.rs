@@ -126,13 +126,17 @@ fn refresh_shows_whom_it_touched_and_names_the_others_beside() {
 #[test]
 fn refresh_asks_for_what_is_wanted() {
     let names = Some(vec!["C0FFEE12".to_owned(), "1B2C9D00".to_owned()]);
-    let cases: [(&[&str], Refresh); 4] = [
+    let cases: [(&[&str], Refresh); 5] = [
         (&["refresh", "C0FF", "OPS@acme-hq.example"], Refresh { customers: names, ..Refresh::default() }),
         (&["refresh", "--all"], Refresh { all: true, ..Refresh::default() }),
         (&["refresh", "--no-wait"], Refresh { wait: false, ..Refresh::default() }),
         (
             &["refresh", "--no-wait", "C0FFEE12", "C0FFEE12"],
-            Refresh { customers: Some(vec!["C0FFEE12".to_owned()]), all: false, wait: false },
+            Refresh { customers: Some(vec!["C0FFEE12".to_owned()]), wait: false, ..Refresh::default() },
+        ),
+        (
+            &["refresh", "--force", "C0FFEE12"],
+            Refresh { customers: Some(vec!["C0FFEE12".to_owned()]), force: true, ..Refresh::default() },
         ),
     ];
     for (arguments, refresh) in cases {

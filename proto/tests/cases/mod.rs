@@ -34,9 +34,9 @@ fn phases() -> [Phase; 5] {
     every!(Phase: Ok Due Refreshing Retrying Parked)
 }
 
-fn failure_kinds() -> [FailureKind; 15] {
+fn failure_kinds() -> [FailureKind; 16] {
     every!(FailureKind:
-        CredentialsRejected AccountDisabled AccountLocked PasswordExpired PasswordViolatesPolicy
+        CredentialsRejected AttemptsExhausted AccountDisabled AccountLocked PasswordExpired PasswordViolatesPolicy
         SecondFactorRequired RateLimited ServerError Unreachable Timeout UnexpectedResponse BadUrl InsecureUrl
         TokenTooLong Database)
 }
@@ -121,7 +121,11 @@ pub(crate) fn requests() -> Vec<(&'static str, Envelope)> {
         ("request_refresh_no_wait", plain(Request::Refresh(Refresh { wait: false, ..Refresh::default() }))),
         (
             "request_refresh_customers_no_wait",
-            plain(Request::Refresh(Refresh { customers: named, all: false, wait: false })),
+            plain(Request::Refresh(Refresh { customers: named.clone(), wait: false, ..Refresh::default() })),
+        ),
+        (
+            "request_refresh_customers_force",
+            plain(Request::Refresh(Refresh { customers: named, force: true, ..Refresh::default() })),
         ),
         ("request_events", plain(events(None, 100))),
         ("request_events_since", plain(events(Some(17), 1000))),

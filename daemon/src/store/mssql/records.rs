@@ -237,11 +237,12 @@ async fn keep_once(connection: &mut Connection, table: &str, batch: &[Record]) -
 /// A record as a row of a batch.
 fn cells(record: &Record) -> Vec<Cell<'_>> {
     let failure = record.failure.as_ref();
-    let text = |text: Option<&'_ str>| Cell::Text(text.unwrap_or_default().to_owned().into());
+    let text = |text: Option<&str>| Cell::Text(text.unwrap_or_default().to_owned().into());
+    let fingerprint = failure.map(|failure| failure.fingerprint.to_text());
     let time = |time: Option<DateTime<Utc>>| Cell::Time(time.map_or(NO_TIME, |time| time.naive_utc()));
     vec![
         Cell::Text(record.id.as_str().into()),
-        Cell::Text(failure.map_or_else(String::new, |failure| failure.fingerprint.to_text()).into()),
+        Cell::Text(fingerprint.unwrap_or_default().into()),
         Cell::Number(failure.map_or(0, |failure| failure.consecutive.into())),
         text(failure.map(|failure| failure.kind.as_str())),
         text(failure.map(|failure| short(&failure.message))),
