@@ -1,6 +1,9 @@
 //! Where text goes: data to standard output, everything else to standard error.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
+
+use tbtoken_proto::words::escape_hidden;
 
 use crate::args::{Args, When};
 
@@ -77,11 +80,13 @@ pub(crate) fn paint(text: &str, color: Color) -> String {
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }
 
-/// Writes data. A reader that has seen enough (`tbctl | head -1`) is no error.
+/// Writes data. A reader that has seen enough (`tbctl | head -1`) is no error. With `--json` what text hides is escaped,
+/// whichever command the text comes from.
 ///
 /// # Errors
 /// Whatever else keeps the text from being written, such as a full disk.
-pub(crate) fn data(text: &str) -> std::io::Result<()> {
+pub(crate) fn data(text: &str, json: bool) -> std::io::Result<()> {
+    let text = if json { Cow::from(escape_hidden(text)) } else { Cow::from(text) };
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

@@ -216,6 +216,15 @@ pub fn server(host: &Host) -> String {
     [treated, clock].join(" ").trim().to_owned()
 }
 
+/// Whether a refresh by name sends the customer's password only with `force`.
+pub fn needs_force(customer: &Customer) -> bool {
+    let kind = customer.failure.as_ref().filter(|failure| failure.permanent).map(|failure| failure.kind);
+    matches!(
+        kind,
+        Some(FailureKind::CredentialsRejected | FailureKind::AccountLocked | FailureKind::AttemptsExhausted)
+    )
+}
+
 /// What may happen when a parked customer is tried again, in sentences for a question.
 pub fn risk(customer: &Customer) -> String {
     let why = customer.failure.as_ref().map_or_else(

@@ -13,9 +13,14 @@
 //!   After an overlong or non-UTF-8 line the connection is closed as well.
 //! - Unknown fields in a *request* are refused (`bad_request`), so that a typing mistake is not silently
 //!   ignored. Unknown fields in an *answer* are ignored by clients, so that answers can grow.
-//! - From the first byte of a request to its newline at most [`REQUEST_SECONDS`] pass. At most
-//!   [`MAX_CONNECTIONS`] clients are connected to one socket; one more is told `busy` and closed. A client that
-//!   does not read its answer for [`ANSWER_SECONDS`] is dropped. None of these disturbs another client.
+//! - From the first byte of a request to its newline at most [`REQUEST_SECONDS`] pass, and as long from the connection
+//!   to the newline of the first request. Later a client may be silent for as long as it likes. A client that does
+//!   not read its answer for [`ANSWER_SECONDS`] is dropped. None of these disturbs another client.
+//! - At most [`MAX_CONNECTIONS`] clients are connected to one socket, and [`MAX_CONNECTIONS_PER_USER`] of one user. The
+//!   last place is kept for root and the socket's owner. One client more gets the place of the client that has
+//!   been idle for longest (of the same user, if that user has 16); clients that have never asked anything go first. A
+//!   client that loses its place, or finds none because all are being answered, is told `busy` and closed. Its last
+//!   request is not carried out.
 //! - Every answer has `success`. A refused one has `error`, a sentence for people, and `code`, for programs
 //!   ([`ErrorCode`]).
 //! - `id` (a string or a number) in a request is echoed in its answer.
@@ -35,6 +40,7 @@
 //! | `{"action":"start"}`, `{"action":"stop"}` | [`SteerReply`]; saying it twice succeeds and says that it was so already |
 //! | `{"action":"refresh"}` | [`RefreshReply`] over everyone who is due now, waiting ones included |
 //! | `{"action":"refresh","customers":["id",…]}` | exactly these, even if valid or parked |
+//! | `{"action":"refresh","customers":["id",…],"force":true}` | the same, also with passwords that ThingsBoard has rejected, and one more than the budget allows |
 //! | `{"action":"refresh","all":true}` | everyone who is not parked |
 //! | `{"action":"refresh","wait":false}` | accepted at once, without `result`; the outcome is in `status` and `events` |
 //! | `{"action":"events","since":SEQ,"limit":N}` | [`EventsReply`]: events newer than SEQ, oldest first, at most N (1 to 1000, default 100); without `since`, the newest N |
@@ -54,6 +60,7 @@
 pub mod client;
 mod event;
 pub mod explain;
+mod hidden;
 mod host;
 mod reply;
 mod request;
@@ -63,6 +70,7 @@ pub mod words;
 use std::path::PathBuf;
 
 pub use event::{Event, EventKind, Seq};
+pub use hidden::is_hidden;
 pub use host::{Host, HostState, host_of};
 pub use reply::{
     Answer, ErrorCode, EventsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult, Refusal, Reply,
@@ -80,7 +88,8 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// The longest request line in bytes, without its newline.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
-/// How long a request may take from its first byte to its newline, in seconds.
+/// How long a request may take from its first byte to its newline, and the first one from the connection on, in
+/// seconds.
 pub const REQUEST_SECONDS: u64 = 10;
 
 /// How long a client may leave its answer unread, in seconds.
@@ -88,6 +97,9 @@ pub const ANSWER_SECONDS: u64 = 10;
 
 /// How many clients may be connected to one socket at a time.
 pub const MAX_CONNECTIONS: usize = 64;
+
+/// How many of them may be of one user.
+pub const MAX_CONNECTIONS_PER_USER: usize = 16;
 
 /// How many customers an answer about those in trouble holds at most.
 pub const MAX_IN_TROUBLE: usize = 1000;

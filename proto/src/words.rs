@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+pub use crate::hidden::{escape_hidden, printable};
 use crate::{Customer, EventKind, FailureKind, Phase, TokenStatus, Trigger};
 
 /// What is wrong with the database, if anything is: whether the table can be read, and whether everything that is to be
@@ -270,22 +271,4 @@ impl Standing {
     pub fn rank(self) -> impl Ord {
         (self.healthy(), self.status, self.state != Phase::Parked, self.expiry)
     }
-}
-
-/// `text` without control characters, so that what a server or a table says cannot move a cursor or set a colour.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || is_format(c) { '\u{fffd}' } else { c }).collect()
-}
-
-/// Invisible characters that reorder or hide text around them.
-fn is_format(c: char) -> bool {
-    matches!(
-        c,
-        '\u{61c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{2069}'
-            | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
 }

@@ -7,10 +7,12 @@ use std::cmp::Ordering;
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use tbtoken_proto::words::{
-    duration, healthy, last_error, left, next, printable, problems_first, sentence, short_id,
+    duration, escape_hidden, healthy, last_error, left, next, printable, problems_first, sentence, short_id,
     short_id_length, skew, time, time_exact,
 };
-use tbtoken_proto::{Customer, EventKind, Failure, FailureKind, Phase, TokenStatus, Trigger, in_trouble};
+use tbtoken_proto::{
+    Customer, EventKind, Failure, FailureKind, Phase, TokenStatus, Trigger, in_trouble, is_hidden,
+};
 
 fn now() -> DateTime<Utc> {
     "2026-11-23T14:03:00Z".parse().unwrap()
@@ -169,6 +171,8 @@ fn what_a_server_says_cannot_move_the_cursor() {
         ("\u{7f}\u{85}\u{9b}1m", "\u{fffd}\u{fffd}\u{fffd}1m"),
         ("a\u{202e}b\u{2066}c\u{61c}", "a\u{fffd}b\u{fffd}c\u{fffd}"),
         ("a\u{200b}\u{feff}\u{2028}\u{e0041}", "a\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
+        ("pass\u{ad}word \u{3164}\u{206a}\u{206f}", "pass\u{fffd}word \u{fffd}\u{fffd}\u{fffd}"),
+        ("\u{115f}\u{ffa0}\u{fe0f}\u{e01ef}\u{fff9}", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
     ] {
         assert_eq!(printable(text), shown);
     }
@@ -212,6 +216,33 @@ proptest! {
         prop_assert_eq!(shown.chars().count(), text.chars().count());
         prop_assert_eq!(printable(&shown), shown);
     }
+
+    #[test]
+    fn json_says_the_same_and_hides_nothing(text in "[\u{0}-\u{10ffff}\u{70}-\u{b0}\u{200b}-\u{206f}\u{e0000}-\u{e0100}]*") {
+        let told = escape_hidden(&serde_json::to_string_pretty(&[&text]).unwrap());
+        prop_assert!(!told.replace('\n', "").chars().any(is_hidden), "{told}");
+        prop_assert_eq!(serde_json::from_str::<[String; 1]>(&told).unwrap(), [text]);
+    }
+}
+
+proptest! {
+    /// The generator knows Unicode's own tables.
+    #[test]
+    fn what_unicode_draws_as_nothing_is_hidden_and_no_letter_is(
+        hidden in r"[\p{Default_Ignorable_Code_Point}\p{Cc}\p{Zl}\p{Zp}]{1,99}",
+        shown in r"[\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}--\p{Default_Ignorable_Code_Point}]{1,99}",
+    ) {
+        prop_assert!(hidden.chars().all(is_hidden), "{hidden:?}");
+        prop_assert!(!shown.chars().any(is_hidden), "{shown:?}");
+    }
+}
+
+#[test]
+fn what_people_would_not_see_is_escaped_in_json() {
+    let text = "C1 \u{9b}31m, bidi \u{202e}, \u{7f}, tag \u{e0041}, M\u{fc}ller\n";
+    let escaped = r#""C1 \u009b31m, bidi \u202e, \u007f, tag \udb40\udc41, M\u{fc}ller\n""#
+        .replace("\\u{fc}", "\u{fc}");
+    assert_eq!(escape_hidden(&serde_json::to_string(&text).unwrap()), escaped);
 }
 
 #[test]

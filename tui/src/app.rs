@@ -277,7 +277,7 @@ impl App {
     fn refresh_news(&self, action: &Action, reply: tbtoken_proto::RefreshReply) -> (Tone, String) {
         let Some(result) = reply.result else { return (Tone::Plain, sentence(&reply.message)) };
         match (action, result.details.as_slice()) {
-            (Action::Refresh(_), [outcome]) => {
+            (Action::Refresh(_) | Action::ForceRefresh(_), [outcome]) => {
                 let id = self.short_id(&outcome.customer_id);
                 let message = outcome.message.as_deref().unwrap_or("no reason was given");
                 match outcome.status {

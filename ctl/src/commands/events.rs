@@ -119,7 +119,7 @@ fn show(session: &Session<'_>, lines: &mut Lines, events: &[Event]) -> Result<()
             text.push_str(&lines.line(event));
         }
     }
-    output::data(&text).map_err(Error::Output)
+    output::data(&text, session.args.json).map_err(Error::Output)
 }
 
 /// Lines in columns, though nobody knows what is to come: a column grows with what was in it.

@@ -32,7 +32,7 @@ pub(super) fn run(session: &Session<'_>, wanted: &StatusArgs) -> Result<Report, 
     }
     let picture = watch::Picture::new(&reply, &rows, !wanted.customers.is_empty());
     let first = tell(session, reply, choose(rows, wanted))?;
-    output::data(&first.data).map_err(Error::Output)?;
+    output::data(&first.data, session.args.json).map_err(Error::Output)?;
     if !session.args.quiet {
         output::remark(&first.remarks);
     }

@@ -1,8 +1,9 @@
 //! What each command asks the daemon, and what it prints: as text, as JSON, quietly.
 
-use crate::common::{Fake, Reaction, Told, customers, daemon, outcome, refreshed, status, tbctl};
+use crate::common::{Fake, Reaction, Told, answer, customers, daemon, outcome, refreshed, status, tbctl};
 use tbtoken_proto::{
-    Answer, OutcomeStatus, Refresh, Reply, Request, Rows, StatusQuery, TokenStatus, VersionReply,
+    Answer, Customer, Daemon, ErrorCode, Failure, OutcomeStatus, Refresh, RefreshReply, Reply, Request, Rows,
+    StatusQuery, SteerReply, TokenStatus, VersionReply, is_hidden,
 };
 
 /// Runs against a healthy daemon; the exit code must be 0.
@@ -263,6 +264,62 @@ fn the_words_of_the_statuses_are_understood() {
         for word in [wire.as_str().unwrap(), status.word(), &status.word().replace(' ', "-")] {
             let (_, asked) = done(&["status", "--status", word]);
             assert_eq!(asked.len(), 1, "{word}");
+        }
+    }
+}
+
+/// A server and a table say what they like; a person may look at what a program gets.
+#[test]
+fn json_escapes_what_text_hides() {
+    /// DEL, a C1 control, a bidi override, a soft hyphen, a filler and a tag.
+    const HIDDEN: &str = "\u{7f}\u{9b}2J\u{202e}\u{ad}\u{3164}\u{206a}\u{e0041}";
+    const ESCAPED: &str = r"\u007f\u009b2J\u202e\u00ad\u3164\u206a\udb40\udc41";
+    let row = || Customer {
+        tb_username: HIDDEN.to_owned(),
+        failure: customers()
+            .remove(1)
+            .failure
+            .map(|failure| Failure { message: HIDDEN.to_owned(), ..failure }),
+        ..customers().remove(0)
+    };
+    let react = move |request: &Request| match (answer(request), request) {
+        (_, Request::Status(_)) => Reaction::Answer(status(vec![row()])),
+        (_, Request::Start {}) => Reaction::Refuse(ErrorCode::Internal, HIDDEN),
+        (Reaction::Answer(Reply::Steer(steer)), _) => {
+            Reaction::Answer(Reply::Steer(SteerReply { message: HIDDEN.to_owned(), ..steer }))
+        }
+        (Reaction::Answer(Reply::Refresh(refresh)), _) => {
+            Reaction::Answer(Reply::Refresh(RefreshReply { message: HIDDEN.to_owned(), ..refresh }))
+        }
+        (Reaction::Answer(Reply::Events(mut events)), _) => {
+            events.events[1].message = HIDDEN.to_owned();
+            Reaction::Answer(Reply::Events(events))
+        }
+        (Reaction::Answer(Reply::Version(VersionReply { daemon })), _) => {
+            Reaction::Answer(Reply::Version(VersionReply {
+                daemon: Daemon { store: HIDDEN.to_owned(), ..daemon },
+            }))
+        }
+        (other, _) => other,
+    };
+    for (arguments, escapes) in [
+        (vec!["status"], true),
+        (vec!["show", "1B2C9D00"], true),
+        (vec!["refresh"], true),
+        (vec!["stop"], true),
+        (vec!["events"], true),
+        (vec!["version"], true),
+        // These put the daemon's words into sentences of their own, in which nothing is hidden.
+        (vec!["start"], false),
+        (vec!["check"], false),
+        (vec!["wait", "--timeout", "1s"], false),
+    ] {
+        for json in [true, false] {
+            let arguments = [arguments.as_slice(), if json { &["--json"] } else { &[] }].concat();
+            let (told, _) = Fake::start(react).run(&arguments);
+            let lines = told.stdout.lines().chain(told.stderr.lines());
+            assert!(!lines.flat_map(str::chars).any(is_hidden), "{arguments:?}: {told:?}");
+            assert_eq!(told.stdout.contains(ESCAPED), json && escapes, "{arguments:?}: {told:?}");
         }
     }
 }

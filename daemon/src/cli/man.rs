@@ -53,7 +53,7 @@ const EXIT_CODES: [(&str, &str); 4] = [
     ("2", "The command line is wrong. systemd does not try again."),
     (
         "6",
-        "The configuration cannot be used, or may not be read; also with doctor and --check-config. systemd does not try again.",
+        "The configuration cannot be used, or may not be read; also with doctor, schema and --check-config. systemd does not try again.",
     ),
 ];
 
@@ -143,6 +143,9 @@ fn daemon(out: &mut impl Write) -> io::Result<()> {
 /// What the program can do besides serving, each with its options.
 fn commands(page: &mut Roff) {
     page.control("SH", ["COMMANDS"]);
+    page.text([roman(
+        "The options --config, --socket and --log-level are for them as well, before or behind the command.",
+    )]);
     let command = Args::command();
     for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
@@ -162,13 +165,18 @@ fn commands(page: &mut Roff) {
 /// How the program is called, without its name: to serve, and each command.
 fn synopsis() -> Vec<String> {
     let mut lines = vec![String::new()];
+    let mut global = String::new();
     for option in Options::augment_args(clap::Command::new("")).get_arguments() {
         if let Some(long) = option.get_long() {
-            lines[0].push_str(&format!(" [--{long}{}]", value(option)));
+            let text = format!(" [--{long}{}]", value(option));
+            if option.is_global_set() {
+                global.push_str(&text);
+            }
+            lines[0].push_str(&text);
         }
     }
     for command in Args::command().get_subcommands().filter(|command| !command.is_hide_set()) {
-        let mut line = format!(" {}", command.get_name());
+        let mut line = format!(" {}{global}", command.get_name());
         for option in command.get_arguments().filter(|option| !option.is_hide_set()) {
             let Some(long) = option.get_long().filter(|long| *long != "help") else { continue };
             let value = value(option);
@@ -188,22 +196,14 @@ fn value(option: &clap::Arg) -> String {
     names.map(|name| format!(" {name}")).collect()
 }
 
-/// What the value can be, and what it is unless given.
+/// What the value can be.
 fn choices(option: &clap::Arg) -> String {
-    if !option.get_action().takes_values() {
-        return String::new();
-    }
     let possible = option.get_possible_values();
     let names: Vec<_> = possible.iter().map(|value| value.get_name().to_owned()).collect();
-    let defaults: Vec<_> = option.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
-    let mut text = String::new();
-    if !names.is_empty() {
-        text.push_str(&format!(", one of {}", names.join(", ")));
+    match names.is_empty() || !option.get_action().takes_values() {
+        true => String::new(),
+        false => format!(", one of {}", names.join(", ")),
     }
-    if !defaults.is_empty() {
-        text.push_str(&format!(" [default: {}]", defaults.join(", ")));
-    }
-    text
 }
 
 fn configuration(out: &mut impl Write) -> io::Result<()> {
@@ -346,10 +346,10 @@ mod tests {
         let page = text(Page::Daemon);
         for said in [
             " [--config FILE] [--check-config] [--quiet] [--socket PATH] [--log-level LEVEL]",
-            " doctor [--config FILE] [--json]",
-            " schema --dialect DIALECT [--table NAME] [--grants USER]",
+            " doctor [--config FILE] [--socket PATH] [--log-level LEVEL] [--json]",
+            " schema [--config FILE] [--socket PATH] [--log-level LEVEL] [--dialect DIALECT] [--table NAME] [--grants USER]",
             "one of mssql, sqlite.",
-            "[default: customer_settings].",
+            "before or behind the command.",
             "doctor: it has warnings or errors to tell",
             "may not be read; also with doctor",
         ] {

@@ -135,6 +135,14 @@ pub enum StoreError {
         /// The cause.
         why: String,
     },
+    /// Root would trust what another user may have put beside the file.
+    #[error("{place} is not opened as root: users other than root can change {folder}")]
+    NotAsRoot {
+        /// The file.
+        place: String,
+        /// The folder that is not root's alone.
+        folder: String,
+    },
     /// The table is not there.
     #[error("{place} has no table {table}")]
     MissingTable {
@@ -202,6 +210,9 @@ impl StoreError {
                     "Check that {place} and its folder exist and belong to the daemon's user, for others cannot look into it; under systemd it may write in /var/lib/tbtokend, and elsewhere where a drop-in with ReadWritePaths= says so."
                 )
             }
+            Self::NotAsRoot { place, folder } => format!(
+                "Run the daemon as the user that owns {place} (systemctl start tbtokend does), and give the file to that user; or make {folder} writable for root alone."
+            ),
             Self::MissingTable { table, .. } => {
                 format!("Create {table}, or point the configuration to the right database.")
             }

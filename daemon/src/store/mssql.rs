@@ -7,6 +7,7 @@ mod connect;
 mod connection;
 mod examine;
 mod grants;
+mod key_readers;
 mod layout;
 mod ledger;
 mod own;

@@ -4,12 +4,14 @@ mod examine;
 mod ledger;
 mod ledger_file;
 mod records;
+mod root;
 mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
 
 pub(super) use self::ledger_file::LedgerFile;
+pub use self::root::become_owner;
 pub(super) use self::schema::statements as schema_statements;
 
 use std::fs::File;
@@ -208,6 +210,7 @@ impl Worker {
             place: self.place.clone(),
             why: error.to_string(),
         };
+        root::refuse_planted(&self.path)?;
         if !self.was_open {
             create_file(&self.path).map_err(cannot_open)?;
         }

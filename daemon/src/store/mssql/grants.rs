@@ -21,16 +21,27 @@ pub(super) fn grant(need: Need, table: &str, name: &str) -> String {
     match need {
         Need::Read => format!("GRANT SELECT ON {} TO {user};", quote(table)),
         Need::Write => grant_columns(&["tbtoken", "tbtokenexpiry"], table, name),
-        Need::Record => format!(
-            "GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {user}; GRANT SELECT, INSERT ON {} TO {user};",
-            beside(table, "tbtokend_state"),
-            beside(table, "tbtokend_key"),
-        ),
+        Need::Record => format!("{} {}", grant_records(table, name), grant_key(table, name)),
         Need::Ledger => {
             let account = beside(table, "tbtokend_account");
             format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {account} TO {user};")
         }
     }
+}
+
+fn grant_records(table: &str, user: &str) -> String {
+    let records = beside(table, "tbtokend_state");
+    format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {records} TO {};", quote_user(user))
+}
+
+/// The key has a grant of its own: a reader of the records must not read the key.
+fn grant_key(table: &str, user: &str) -> String {
+    format!("GRANT SELECT, INSERT ON {} TO {};", beside(table, "tbtokend_key"), quote_user(user))
+}
+
+/// The statement that keeps a user or a role from reading the key.
+pub(super) fn deny_key(table: &str, reader: &str) -> String {
+    format!("DENY SELECT ON {} TO {};", beside(table, "tbtokend_key"), quote_user(reader))
 }
 
 /// The statement that lets `user` write these columns.
@@ -73,12 +84,20 @@ pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
                 grant(Need::Read, table, user),
                 grant(Need::Write, table, user),
                 grant_updatedttm(table, user),
-                grant(Need::Record, table, user).replace("; GRANT", ";\nGRANT"),
+                grant_records(table, user),
                 grant(Need::Ledger, table, user),
             ] {
                 text.push_str(&line);
                 text.push('\n');
             }
+            text.push_str(&format!(
+                "\n-- tbtokend_key holds the key of the fingerprints in tbtokend_state. A reader of both tables can find out short\n\
+                 -- passwords by trying them. So the key is for this user alone, whatever you grant on the other tables.\n\
+                 {}\n\
+                 -- For `tbtokend doctor` to name every other reader of it:\n\
+                 --   GRANT VIEW DEFINITION TO {quoted};\n",
+                grant_key(table, user)
+            ));
         }
     }
     text

@@ -72,7 +72,7 @@ impl Reader<'_> {
             return Ok(None);
         }
         if !matches!(stored_id, ValueRef::Text(_)) {
-            self.ids.insert(id.clone(), stored_id.into());
+            self.ids.insert(id.clone(), row.get(0)?);
         }
         let (Ok(url), Ok(username), Ok(password)) =
             (text(row.get_ref(1)?), text(row.get_ref(2)?), text(row.get_ref(3)?))

@@ -18,6 +18,10 @@ pub(in crate::mssql) struct Database {
     /// What the login may not do.
     pub(in crate::mssql) denied: Vec<Permission>,
     pub(in crate::mssql) read_only: bool,
+    /// Users with SELECT on `tbtokend_key`, besides the login's.
+    pub(in crate::mssql) key_readers: Vec<String>,
+    /// Whether the login sees the permissions of others.
+    pub(in crate::mssql) shows_permissions: bool,
     /// Where the server stands.
     pub(in crate::mssql) zone: Zone,
     /// Before SQL Server 2019 a value that does not fit is not repeated (8152 in place of 2628).
@@ -137,6 +141,8 @@ impl Database {
             tables: BTreeMap::new(),
             denied: Vec::new(),
             read_only: false,
+            key_readers: Vec::new(),
+            shows_permissions: false,
             zone: Zone::Fixed(0),
             is_old: false,
             holder: None,

@@ -74,6 +74,8 @@ pub(super) fn call(
         }
         "DATEDIFF" => difference(arguments, argument(1)?, argument(2)?),
         "DB_NAME" => Ok(Value::text(&context.database.name)),
+        "USER_NAME" => Ok(Value::text(super::catalog::OWN_USER)),
+        "SCHEMA_ID" => Ok(Value::Int(1)),
         "SCHEMA_NAME" => Ok(Value::text("dbo")),
         "OBJECT_ID" => {
             Ok(text(0)?.and_then(|name| context.database.object_id(&name)).map_or(Value::Null, Value::Int))
@@ -86,6 +88,9 @@ pub(super) fn call(
         "COL_LENGTH" => col_length(context.database, text(0)?, text(1)?),
         // The query counts; here it is one of the rows that are counted.
         "COUNT_BIG" => Ok(Value::Int(1)),
+        "HAS_PERMS_BY_NAME" if text(1)?.as_deref() == Some("DATABASE") => {
+            Ok(Value::Int(context.database.shows_permissions.into()))
+        }
         "HAS_PERMS_BY_NAME" => has_permission(context.database, text(0)?, text(2)?, text(3).unwrap_or(None)),
         other => Err(errors::unknown(&format!("the function {other}"))),
     }
@@ -112,13 +117,13 @@ pub(super) fn type_of(
         "FROM_HEX" => SqlType::Varbinary(Length::Max),
         "ISNULL" | "NULLIF" => first.ok_or_else(|| errors::syntax(name))?,
         "COALESCE" => types.into_iter().reduce(common).ok_or_else(|| errors::syntax(name))?,
-        "LEN" | "DATALENGTH" | "DATEDIFF" | "OBJECT_ID" | "HAS_PERMS_BY_NAME" => SqlType::Int,
+        "LEN" | "DATALENGTH" | "DATEDIFF" | "OBJECT_ID" | "SCHEMA_ID" | "HAS_PERMS_BY_NAME" => SqlType::Int,
         "COUNT_BIG" => SqlType::BigInt,
         "COL_LENGTH" => SqlType::SmallInt,
         "SYSUTCDATETIME" | "SYSDATETIME" => SqlType::DateTime2(7),
         "GETUTCDATE" | "GETDATE" | "CURRENT_TIMESTAMP" => SqlType::DateTime,
         "SYSDATETIMEOFFSET" => SqlType::DateTimeOffset(7),
-        "DB_NAME" | "SCHEMA_NAME" | "OBJECT_NAME" | "OBJECT_SCHEMA_NAME" => NAME,
+        "DB_NAME" | "USER_NAME" | "SCHEMA_NAME" | "OBJECT_NAME" | "OBJECT_SCHEMA_NAME" => NAME,
         other => return Err(errors::unknown(&format!("the function {other}"))),
     })
 }
