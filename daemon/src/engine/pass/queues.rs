@@ -323,10 +323,10 @@ impl Queues {
 
     /// The customer's refresh token is of no use: the password is next, in its turn.
     pub(super) fn again_with_password(&mut self, host: usize, mut attempt: Attempt) {
-        if let Some(Some(token)) = self.shared.get(&attempt.credentials)
-            && attempt.refresh_token.as_ref() == Some(token)
-        {
-            self.shared.insert(attempt.credentials, None);
+        // What its login brings is for the other rows with the same credentials, whose refresh tokens are over, too.
+        let shared = self.shared.entry(attempt.credentials).or_default();
+        if *shared == attempt.refresh_token {
+            *shared = None;
         }
         attempt.refresh_token = None;
         self.first_again(host, attempt);

@@ -116,7 +116,7 @@ fn ledger_read() -> Event {
     let stamp = crate::store::Stamp { id: 1, number: 1 };
     let place = crate::store::LedgerPlace::Database;
     let read = crate::store::LedgerRead { stamp, is_whole: true, accounts: Vec::new(), place };
-    Event::LedgerRead { read, seen: Instant::now(), fresh: 7 }
+    Event::LedgerRead { read, seen: Instant::now() }
 }
 
 /// A state whose ledger was read.

@@ -423,7 +423,7 @@ async fn p02_a_ledger_that_is_not_ours_or_cannot_be_written_is_an_error_and_cost
         let place = place(&[("c1", "https://tb", "u", None, None)]).await;
         let stamp = place.store.read_ledger(None).await.unwrap().stamp;
         place.execute(change);
-        let write = LedgerWrite { stamp, accounts: vec![charged(1)], forget: None, new_id: None };
+        let write = LedgerWrite { stamp, accounts: vec![charged(1)], forget: None };
         let next = SqliteStore::new(&place.path, "customer_settings", None).unwrap();
         for store in [&place.store, &next] {
             for error in [
@@ -445,7 +445,7 @@ async fn p02_nothing_is_written_to_the_ledger_of_a_file_that_is_locked() {
     let stamp = place.store.read_ledger(None).await.unwrap().stamp;
     let other = place.connect();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let write = LedgerWrite { stamp, accounts: vec![charged(1)], forget: None, new_id: None };
+    let write = LedgerWrite { stamp, accounts: vec![charged(1)], forget: None };
     let (written, read) = tokio::join!(place.store.write_ledger(write.clone()), async {
         let next = SqliteStore::new(&place.path, "customer_settings", None).unwrap();
         next.read_ledger(None).await
@@ -463,7 +463,7 @@ async fn p02_nothing_is_written_to_the_ledger_of_a_file_that_is_locked() {
 async fn p02_a_charge_that_was_reported_as_written_outlives_a_crash() {
     let place = place(&[]).await;
     let stamp = place.store.read_ledger(None).await.unwrap().stamp;
-    let write = LedgerWrite { stamp, accounts: vec![charged(1)], forget: None, new_id: None };
+    let write = LedgerWrite { stamp, accounts: vec![charged(1)], forget: None };
     assert!(matches!(place.store.write_ledger(write).await, Ok(LedgerWritten::Written { .. })));
     let crashed = TempDir::new().unwrap();
     for file in fs::read_dir(place.path.parent().unwrap()).unwrap() {

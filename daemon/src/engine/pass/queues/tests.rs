@@ -62,7 +62,7 @@ impl Stage {
     fn new(attempts: Vec<Attempt>) -> Self {
         let mut ledger = Ledger::new(Settings::of_a_minute());
         let (stamp, place) = (Stamp { id: 1, number: 1 }, LedgerPlace::Database);
-        ledger.take_in(&LedgerRead { stamp, is_whole: true, accounts: Vec::new(), place }, Instant::now(), 7);
+        ledger.take_in(&LedgerRead { stamp, is_whole: true, accounts: Vec::new(), place }, Instant::now());
         Self::with(attempts, ledger)
     }
 
@@ -281,6 +281,23 @@ fn p02_rows_with_the_same_credentials_renew_with_the_refresh_token_of_the_first_
         assert_eq!(stage.start_all(), [name]);
         stage.end(name, Outcome::Accepted, None);
     }
+}
+
+/// As after a week without the daemon, or when the password was changed in ThingsBoard and in the rows.
+#[test]
+fn p02_rows_whose_refresh_tokens_are_all_refused_share_one_login_too() {
+    let rows = ["a", "b", "c"].map(|name| with_refresh_token(attempt(name, "u", "p")));
+    let mut stage = Stage::new(rows.into());
+    assert_eq!(stage.start_all(), ["refresh a", "refresh b", "refresh c"]);
+    for name in ["refresh a", "refresh b", "refresh c"] {
+        stage.end(name, Outcome::Rejected, None);
+    }
+    let logins = stage.start_all();
+    assert_eq!(logins.len(), 1, "{logins:?}");
+    stage.end(&logins[0], Outcome::Accepted, Some("shared"));
+    let refreshes = stage.start_all();
+    assert_eq!(refreshes.len(), 2);
+    assert!(refreshes.iter().all(|what| token_of(&stage, what) == "shared"), "{refreshes:?}");
 }
 
 #[test]

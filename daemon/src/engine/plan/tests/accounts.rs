@@ -130,7 +130,7 @@ fn p02_named_rows_that_hold_different_passwords_for_one_account_are_conflicting(
     assert_eq!(conflicting(&[named(&["a"]), named(&["b"])]), "a b", "in one pass");
     assert_eq!(conflicting(&[named(&["a", "b"]), Selection::Due]), "a b");
     for fine in [named(&["b"]), named(&["a", "c", "d"]), Selection::DueNow, Selection::All, Selection::Due] {
-        assert_eq!(conflicting(&[fine.clone()]), "", "{fine:?}");
+        assert_eq!(conflicting(std::slice::from_ref(&fine)), "", "{fine:?}");
     }
     assert_eq!(conflicting(&[named(&["a"]), Selection::Due]), "", "b was not named");
     // A row that needs no password has none that could be meant.

@@ -1,4 +1,4 @@
-//! Which servers are probed: those that are treated as down, in doubt, or about to get the last charge of an account.
+//! Which servers are probed: those that are treated as down, or of which an account has its last charge left.
 
 use super::*;
 use crate::model::HostKey;
@@ -53,30 +53,12 @@ fn a_server_that_is_down_is_probed_while_a_customer_needs_it() {
 }
 
 #[test]
-fn p02_a_server_in_doubt_is_probed_for_customers_that_need_their_password() {
-    let mut state = state_with_ledger(vec![row("a", "p", None), row("b", "p", None), far("far", None)]);
-    send(&mut state, "a", Outcome::Unanswered);
-    assert_eq!(probed(&state, now()), [URLS[0]]);
-    // A refresh token does not need the doubt to end.
-    for name in ["a", "b"] {
-        obtained(&mut state, name, 60, Via::Login);
-    }
-    assert!(state.ledger().is_in_doubt(&host(URLS[0])));
-    assert!(probed(&state, after(40)).is_empty());
-    state.apply(Event::RefreshTokenRefused(id("b")), after(41), 0.5);
-    assert_eq!(probed(&state, after(41)), [URLS[0]]);
-    send(&mut state, "b", Outcome::Accepted);
-    assert!(probed(&state, after(42)).is_empty());
-}
-
-#[test]
 fn p02_a_server_is_probed_for_ten_minutes_before_it_gets_a_last_charge() {
     let mut state = state_with_ledger(vec![row("a", "p", None), row("b", "p", None), far("far", None)]);
     let mut after_sends = |sends: &[(&str, Outcome)]| {
         for (name, outcome) in sends {
             send(&mut state, name, *outcome);
         }
-        assert!(!state.ledger().is_in_doubt(&host(URLS[0])));
         probed(&state, now())
     };
     let answered = ("b", Outcome::Accepted);
@@ -86,4 +68,15 @@ fn p02_a_server_is_probed_for_ten_minutes_before_it_gets_a_last_charge() {
     assert!(after_sends(&[unanswered, answered]).is_empty(), "none is left");
     send(&mut state, "a", Outcome::Accepted);
     assert!(probed(&state, now()).is_empty());
+    // In doubt alone: the password that may follow asks for the probe itself.
+    send(&mut state, "b", Outcome::Unanswered);
+    assert!(probed(&state, now()).is_empty());
+    // A refresh token needs no charge.
+    for name in ["a", "b"] {
+        obtained(&mut state, name, 60, Via::Login);
+    }
+    send(&mut state, "b", Outcome::Unanswered);
+    assert!(probed(&state, after(40)).is_empty());
+    state.apply(Event::RefreshTokenRefused(id("b")), after(41), 0.5);
+    assert_eq!(probed(&state, after(41)), [URLS[0]]);
 }
