@@ -70,7 +70,12 @@ impl World {
             let id = i64::try_from(self.dice.below(1 << 62)).unwrap();
             self.db.ledger = Some(Ledger { stamp: Stamp { id, number: 0 }, rows: BTreeMap::new(), known: BTreeMap::new() });
         }
-        let ledger = self.db.ledger.as_ref().unwrap();
+        let id = i64::try_from(self.dice.below(1 << 62)).unwrap();
+        let ledger = self.db.ledger.as_mut().unwrap();
+        if since.is_some_and(|since| since.id == ledger.stamp.id && since.number > ledger.stamp.number) {
+            // An older state is another ledger, which other daemons notice too.
+            ledger.stamp.id = id;
+        }
         let since = since.filter(|since| since.id == ledger.stamp.id && since.number <= ledger.stamp.number);
         let is_new = |row: &&AccountRow| since.is_none_or(|since| row.version > since.number);
         let place = if self.db.has_no_records {
