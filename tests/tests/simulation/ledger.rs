@@ -120,7 +120,7 @@ impl World {
             });
         }
         for (key, known, is_new_charge) in changed {
-            let account = self.db.keys[&key];
+            let Some(account) = self.db.keys.get(&key).copied() else { continue };
             self.ledger_says(account, &known, is_new_charge);
             if let Some(ledger) = &mut self.db.ledger {
                 ledger.known.insert(account, known);
