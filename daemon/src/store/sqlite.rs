@@ -1,6 +1,7 @@
 //! The embedded store: a SQLite file, used from a thread of its own.
 
 mod examine;
+mod files;
 mod records;
 mod rows;
 mod schema;
@@ -11,7 +12,7 @@ pub(super) use self::schema::statements as schema_statements;
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use tokio::sync::oneshot;
 
+use self::files::Files;
 use super::{Records, Saved, Store, StoreError, Table};
 use crate::model::{FingerprintKey, Record, Renewal};
 
@@ -58,14 +60,20 @@ struct Worker {
 
 struct Open {
     connection: Connection,
-    /// Device and inode, to notice that the file was replaced.
-    identity: (u64, u64),
+    path: PathBuf,
+    /// To notice that one was replaced or removed.
+    files: Files,
     layout: schema::Layout,
     /// To notice that a table was changed.
     schema_version: i64,
     /// Why there is no side table for the records, if there is none.
     records_lost: Option<String>,
-    ids: rows::Ids,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.files.before_closing(&self.path, &self.connection);
+    }
 }
 
 impl SqliteStore {
@@ -168,13 +176,19 @@ impl Worker {
     }
 
     fn ensure_open(&mut self) -> Result<(&mut Open, Context<'_>), StoreError> {
-        let identity = std::fs::metadata(&self.path).map(|file| (file.dev(), file.ino())).ok();
-        if identity.is_none() && self.was_open {
+        let files = Files::at(&self.path);
+        if !files.exist() && self.was_open {
             return Err(StoreError::Gone { place: self.place.clone() });
         }
+        if let Some(change) = self.open.as_ref().and_then(|open| open.files.change(files)) {
+            self.open = None;
+            tracing::warn!(
+                "{} {change} while tbtokend had it open; it was opened again as it is now. Stop tbtokend before you restore a database.",
+                self.place
+            );
+        }
         let is_current = |open: &Open| {
-            Some(open.identity) == identity
-                && schema::version(&open.connection).is_ok_and(|version| version == open.schema_version)
+            schema::version(&open.connection).is_ok_and(|version| version == open.schema_version)
         };
         if !self.open.as_ref().is_some_and(is_current) {
             self.open = None;
@@ -206,6 +220,8 @@ impl Worker {
         if !self.was_open {
             self.create_file()?;
         }
+        // Before it is opened: if it is replaced meanwhile, that is noticed at the next use.
+        let files = Files::at(&self.path);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&self.path, flags).map_err(|e| failed(&e))?;
         schema::configure(&connection).map_err(|e| failed(&e))?;
@@ -219,10 +235,8 @@ impl Worker {
             records::prepare(&mut connection, self.key.as_ref()).map_err(|e| failed(&e))?;
         self.key = Some(key);
         let schema_version = schema::version(&connection).map_err(|e| translate(&self.place, &e))?;
-        let identity = std::fs::metadata(&self.path)
-            .map(|file| (file.dev(), file.ino()))
-            .map_err(|error| StoreError::CannotOpen { place: self.place.clone(), why: error.to_string() })?;
-        Ok(Open { connection, identity, layout, schema_version, records_lost, ids: rows::Ids::default() })
+        let (path, files) = (self.path.clone(), files.with_beside(Files::at(&self.path)));
+        Ok(Open { connection, path, files, layout, schema_version, records_lost })
     }
 }
 
