@@ -1,6 +1,7 @@
 //! Promises 25 and 26 on SQL Server: the very row, and not counted as saved before the table holds it. SQLite's part is in
 //! `daemon/src/store/sqlite/tests`.
 
+use tbtoken_tests::mssql::When;
 use tbtokend::store::Saved;
 use tbtokend::store::mssql::ExpiryClock;
 
@@ -130,7 +131,7 @@ async fn p11_a_computed_column_is_named() {
     let place = Place::new(Ground::Fake).await;
     place.insert(&[line(1), line(2)]).await;
     let renewals = place.renewals([1, 2], NOW).await;
-    place.fake().fail_next("save", 271, 3);
+    place.fake().fail(When::Statement("save".to_owned()), 271, 3);
     let said = crate::stores::words(&place.store.try_save(renewals).await.unwrap_err());
     assert!(said.contains("error 271") && said.contains("is a computed column"), "{said}");
 }
