@@ -102,7 +102,7 @@ impl Reader<'_> {
             return Ok(None);
         };
         let password = password.map(Secret::new);
-        let Some(expiry) = self.expiry(&id, row.get_ref(5)?) else { return Ok(None) };
+        let Ok(expiry) = self.expiry(&id, row.get_ref(5)?) else { return Ok(None) };
         let row = Row { id, url, username, password, has_token: row.get(4)?, expiry };
         Ok(Customer::from_row(row, self.fallback_url))
     }
@@ -116,12 +116,8 @@ impl Reader<'_> {
         }
     }
 
-    /// The expiry, or none if there is none; `None` where it is a number, which is not replaced by a text.
-    #[expect(
-        clippy::option_option,
-        reason = "that a row cannot be used is another thing than that it has no expiry"
-    )]
-    fn expiry(&mut self, id: &CustomerId, value: ValueRef<'_>) -> Option<Option<DateTime<Utc>>> {
+    /// The expiry, if there is one. An error for a number, which is not replaced by a text.
+    fn expiry(&mut self, id: &CustomerId, value: ValueRef<'_>) -> Result<Option<DateTime<Utc>>, Number> {
         let expiry = expiry_of(value);
         self.dates += usize::from(expiry.is_some());
         if is_number(value) {
@@ -130,7 +126,7 @@ impl Reader<'_> {
                 id.as_str(),
                 "tbtokenexpiry is a number, and not replaced by a date: set it to NULL, or to a date such as 2026-11-23T14:03:00Z; the row is left alone",
             );
-            return None;
+            return Err(Number);
         }
         if expiry.is_none() && !matches!(value, ValueRef::Null | ValueRef::Text(b"")) {
             self.problem(
@@ -138,7 +134,7 @@ impl Reader<'_> {
                 "tbtokenexpiry is no date (RFC 3339 or YYYY-MM-DD HH:MM:SS); it counts as no expiry",
             );
         }
-        Some(expiry)
+        Ok(expiry)
     }
 
     fn problem(&mut self, row: &str, what: &str) {
@@ -153,6 +149,9 @@ fn expiry_of(value: ValueRef<'_>) -> Option<DateTime<Utc>> {
         _ => None,
     }
 }
+
+/// An expiry that is no date but a number.
+struct Number;
 
 /// Whether an expiry is a number, as a text as well: programs that write numbers compare with numbers.
 fn is_number(value: ValueRef<'_>) -> bool {
