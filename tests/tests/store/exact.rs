@@ -36,19 +36,19 @@ async fn p25_ids_that_the_collation_takes_for_each_other_are_different_customers
     }
     let place = Place::with(ground, types, ExpiryClock::Utc).await;
     place.fake().drop_key("customer_settings");
-    place.insert(&[line(1), line(2)]).await;
-    place.set(2, "tb_username", Some("v")).await;
+    place.insert(&[line(1), Line { password: Some("canary-pw-2"), ..line(2) }]).await;
     for twin in ["CUSTOMER-1", "Customer-1 "] {
-        place
-            .execute(&format!("UPDATE {{table}} SET customer_id = N'{twin}' WHERE tb_username = N'v'"))
-            .await;
+        let theirs = "tb_password = N'canary-pw-2'";
+        place.execute(&format!("UPDATE {{table}} SET customer_id = N'{twin}' WHERE {theirs}")).await;
         let table = place.store.read().await;
         let mut ids: Vec<&str> = table.customers.iter().map(|customer| customer.id.as_str()).collect();
         ids.sort_unstable();
-        assert_eq!(ids.len(), 2, "{ids:?}");
+        let mut expected = ["Customer-1", twin];
+        expected.sort_unstable();
+        assert_eq!(ids, expected);
         let renewal = place.renewal(1, NOW).await;
         assert_eq!(place.store.save(vec![renewal]).await, [Saved::Written], "{twin}");
-        let theirs = place.execute("SELECT tbtoken FROM {table} WHERE tb_username = N'v'").await;
+        let theirs = place.execute(&format!("SELECT tbtoken FROM {{table}} WHERE {theirs}")).await;
         assert_eq!(theirs, [[None]], "{twin}");
         place.execute("UPDATE {table} SET tbtoken = NULL, tbtokenexpiry = NULL").await;
     }
