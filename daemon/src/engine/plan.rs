@@ -8,7 +8,8 @@ use super::accounts::Account;
 use super::backoff::Backoff;
 use super::state::{Entry, Known, State};
 use crate::model::{
-    BaseUrl, Customer, CustomerId, Failure, FailureNote, Fingerprint, Lifetime, Renewal, Secret, TokenStatus,
+    BaseUrl, Customer, CustomerId, Failure, FailureKind, FailureNote, Fingerprint, Lifetime, Renewal, Secret,
+    TokenStatus,
 };
 
 /// What began a pass.
@@ -157,7 +158,11 @@ impl Proof {
 /// How the customer stands at `now`.
 pub fn verdict(entry: &Entry, now: DateTime<Utc>, policy: &Policy) -> Verdict {
     if entry.unsaved.is_some() {
-        return Verdict::Save;
+        let refused = entry.record.failure.as_ref().filter(|failure| failure.kind == FailureKind::Database);
+        return match refused.and_then(|failure| failure.next_attempt_at) {
+            Some(until) if until > now && !is_beyond_all(until, now, policy) => Verdict::Wait { until },
+            _ => Verdict::Save,
+        };
     }
     let window = entry.window(policy.window);
     let status = TokenStatus::at(now, entry.customer.has_token, entry.ends_at(), window);
@@ -223,6 +228,7 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
     for (id, entry) in state.entries() {
         let verdict = verdict(entry, now, policy);
         match (&entry.unsaved, selections.iter().any(|selection| selection.picks(id, verdict))) {
+            (Some(_), false) if verdict != Verdict::Save => {}
             // Whatever was asked for: nobody logs in again for a token that is here.
             (Some(renewal), _) => {
                 plan.saves.push(Renewal { replaces: entry.replaceable(), ..Renewal::clone(renewal) });

@@ -15,8 +15,9 @@ impl State {
         let (Some(entry), Some(key)) = (self.entries.get(id), &self.key) else { return };
         let fingerprint = key.fingerprint(&entry.customer.credentials);
         let before = entry.record.failure.as_deref();
-        // What only the store refused is here, and waits for the store, not for a time.
+        // What only the store refused is here, and waits for the store, not for a time, unless it is the row that refuses it.
         let waits = !failure.is_permanent() && failure.kind() != FailureKind::Database;
+        let is_refused_by_its_row = failure.kind() == FailureKind::Database && !self.health.refuses_tokens();
         if let Some(parked) = refusal(&entry.record).filter(|note| note.fingerprint == fingerprint)
             && waits
         {
@@ -39,7 +40,7 @@ impl State {
             permanent: failure.is_permanent(),
             consecutive,
             at,
-            next_attempt_at: waits.then(|| at + retry_after(failure, delay)),
+            next_attempt_at: (waits || is_refused_by_its_row).then(|| at + retry_after(failure, delay)),
             fingerprint,
         };
         let is_news = before.is_none_or(|before| before.kind != note.kind);
