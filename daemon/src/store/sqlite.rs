@@ -220,10 +220,10 @@ impl Worker {
         if !self.was_open {
             self.create_file()?;
         }
-        // Before it is opened: if it is replaced meanwhile, that is noticed at the next use.
-        let files = Files::at(&self.path);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(&self.path, flags).map_err(|e| failed(&e))?;
+        // At once: if it is replaced from now on, that is noticed at the next use.
+        let files = Files::at(&self.path);
         schema::configure(&connection).map_err(|e| failed(&e))?;
         if !self.was_open {
             schema::create_if_empty(&mut connection, &self.table).map_err(|e| failed(&e))?;

@@ -80,7 +80,7 @@ async fn p25_rows_with_the_same_id_are_left_alone_with_a_reason() {
 
 /// One of the two lacks a password, so it is not read; or it has come since.
 #[tokio::test]
-async fn p25_a_twin_that_was_not_read_gets_no_token_and_costs_nobody_else_one() {
+async fn p25_a_twin_that_was_not_read_gets_no_token_and_costs_no_other_row_one() {
     let place = with_twins(Line { password: None, ..line(2) }).await;
     let renewals = place.renewals([1, 3], NOW).await;
     let saved = place.store.save(renewals).await;

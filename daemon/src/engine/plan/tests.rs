@@ -308,7 +308,7 @@ fn p26_a_token_that_its_row_refuses_waits_longer_each_time() {
     assert!(due(&state, after(59)).is_empty());
     assert_eq!(due(&state, after(60)).saves.len(), 1);
     let asked = plan(&state, after(1), &policy(), &[Selection::DueNow]);
-    assert_eq!((asked.saves.len(), asked.attempts.len()), (1, 0), "nobody logs in for it");
+    assert_eq!((asked.saves.len(), asked.attempts.len()), (1, 0), "no login for it");
     fail(&mut state, "a", refused(), after(60));
     assert_eq!(verdict_of(&state, "a", after(61)), Verdict::Wait { until: after(180) });
     // What the store refuses as a whole is written as soon as the store works.

@@ -144,7 +144,7 @@ pub(super) fn read(layout: &Layout, with_fallback: bool) -> String {
 }
 
 /// A text is brought as nvarchar, whatever code page its column has, and without the spaces that fill a column of fixed width:
-/// nobody would name a customer with them.
+/// no operator names a customer with them.
 fn id_as_read(kind: &IdType, column: &str) -> String {
     match kind {
         IdType::Guid | IdType::Number(_) => column.to_owned(),

@@ -191,7 +191,7 @@ const SEVERAL: &str =
     "several rows have this customer_id for the database, and a view has nothing else that names one of them";
 
 /// Writes a batch in one transaction. Where one row spoils the transaction of all, as a trigger with `RAISE(ROLLBACK)` or one
-/// that clears a token does, it is found by halves, so that nobody else pays for it.
+/// that clears a token does, it is found by halves, so that the others are written.
 pub(super) fn save(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Vec<Saved>> {
     match (write_together(open, batch)?, batch) {
         (Together::Done(saved), _) => Ok(saved),

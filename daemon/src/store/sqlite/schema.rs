@@ -145,7 +145,7 @@ pub(super) fn inspect(
     let key = key(connection, &name, &columns)?;
     let (key, is_keyed) = if key.is_empty() { (vec![quote("customer_id")], false) } else { (key, true) };
     let layout = Layout { table: quote(&name), key, is_keyed, has_updatedttm };
-    // What cannot be written, as a view without a trigger, is told before anybody logs in for it.
+    // What cannot be written, as a view without a trigger, is told before the first login.
     connection.prepare(&rows::update(&layout))?;
     Ok(Ok(layout))
 }

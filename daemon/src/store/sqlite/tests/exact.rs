@@ -159,7 +159,7 @@ async fn p25_rows_of_a_view_that_cannot_be_told_apart_are_left_alone_with_a_reas
 }
 
 #[tokio::test]
-async fn a_view_that_cannot_be_written_is_told_before_anybody_logs_in() {
+async fn a_view_that_cannot_be_written_is_told_before_the_first_login() {
     let place = with_table(&format!(
         "CREATE TABLE base (customer_id TEXT, {COLUMNS}); CREATE VIEW customer_settings AS SELECT * FROM base"
     ))

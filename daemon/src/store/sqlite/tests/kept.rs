@@ -60,7 +60,7 @@ async fn p26_a_trigger_that_lets_the_token_be_is_no_trouble() {
     }
 }
 
-/// Whoever is written last clears the others: only what is there in the end counts.
+/// Only what the table holds in the end counts.
 #[tokio::test]
 async fn p26_a_write_that_undoes_another_is_noticed() {
     let place = with_trigger(

@@ -27,7 +27,7 @@ async fn a_file_in_the_place_of_the_one_before_does_not_get_its_wal() {
     let renewal = place.renewal("c2", "2026-11-23T14:00:00Z").await;
     assert_eq!(place.save(vec![renewal]).await, [Saved::Written]);
     assert!(place.column("c2", "tbtoken").is_some());
-    // Whoever has moved the old one aside has all of it.
+    // The old one, moved aside, is complete.
     let token: Option<String> = Connection::open(aside)
         .unwrap()
         .query_row("SELECT tbtoken FROM customer_settings", [], |row| row.get(0))
