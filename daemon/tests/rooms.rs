@@ -55,7 +55,7 @@ fn assert_absent(rooms: &[&str], words: &[&str]) {
     }
 }
 
-const PURE: [&str; 34] = [
+const PURE: [&str; 36] = [
     "config/changes",
     "telemetry/kind",
     "model/",
@@ -73,6 +73,7 @@ const PURE: [&str; 34] = [
     "thingsboard/gate",
     "thingsboard/answer",
     "store/facts",
+    "store/ledger",
     "store/schema",
     "doctor/clocks",
     "doctor/judge",
@@ -85,6 +86,7 @@ const PURE: [&str; 34] = [
     "store/mssql/own",
     "store/mssql/patience",
     "store/mssql/problem",
+    "store/mssql/row_source",
     "store/mssql/statements",
     "store/mssql/trouble",
     "store/mssql/types",

@@ -286,7 +286,7 @@ fn what_schema_prints_for_sqlite_runs_as_it_is() {
     let connection = rusqlite::Connection::open_in_memory().unwrap();
     connection.execute_batch(&output.stdout).unwrap();
     connection.execute_batch(&output.stdout).unwrap();
-    let sql = "SELECT count(*) FROM \"customers of ours\", tbtokend_state, tbtokend_key";
+    let sql = "SELECT count(*) FROM \"customers of ours\", tbtokend_state, tbtokend_key, tbtokend_account";
     let rows: i64 = connection.query_row(sql, [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 0);
 }
