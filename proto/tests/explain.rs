@@ -216,8 +216,8 @@ fn the_risk_of_one_more_try_is_said_by_its_kind() {
         risk(&customer)
     };
     assert!(risk(FailureKind::CredentialsRejected).contains("could lock the account for good"));
-    assert!(risk(FailureKind::SecondFactorRequired).contains("fails again unless the user was mended"));
-    assert!(risk(FailureKind::BadUrl).ends_with("It fails again unless the cause was mended."));
+    assert!(risk(FailureKind::SecondFactorRequired).contains("Correct the user in ThingsBoard first"));
+    assert!(risk(FailureKind::BadUrl).ends_with("It fails again unless the cause was corrected."));
     assert!(risk(FailureKind::BadUrl).starts_with("It is parked: ThingsBoard says "));
 }
 

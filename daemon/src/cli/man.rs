@@ -67,17 +67,24 @@ const FILES: [(&str, &str); 5] = [
         "/run/tbtokend/control.sock",
         "The socket for tbctl(1) and tbtui(1); members of the group tbtokend may use it.",
     ),
-    ("/var/lib/tbtokend", "The SQLite file, if there is no SQL Server. The daemon's working folder."),
+    (
+        "/var/lib/tbtokend",
+        "The SQLite file, if there is no SQL Server; else ledger.db, if the server has no table for it. The daemon's working folder.",
+    ),
     ("/usr/lib/systemd/catalog/tbtokend.catalog", "What each event means and what to do, for journalctl -x."),
 ];
 
-const ENVIRONMENT: [(&str, &str); 5] = [
+const ENVIRONMENT: [(&str, &str); 6] = [
     ("MSSQL_SERVER, MSSQL_DATABASE, MSSQL_USER, MSSQL_PASSWORD", "The database, over the file."),
     ("THINGSBOARD_URL", "thingsboard.fallback_url, over the file."),
     ("RUST_LOG", "log.level, over the file."),
     (
         "CREDENTIALS_DIRECTORY",
         "Where systemd puts the credential mssql-password, which stands in for store.password_file.",
+    ),
+    (
+        "STATE_DIRECTORY, XDG_STATE_HOME, HOME",
+        "Where ledger.db is, if SQL Server has no table for it: in the first, else in tbtokend of the second, else in .local/state/tbtokend of the third.",
     ),
     (
         "NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS, JOURNAL_STREAM",

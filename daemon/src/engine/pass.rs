@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::queues::{Charge, Queues, Request, Start};
-use super::credentials::{Ledger, Outcome, Verdict};
+use super::credentials::{Ledger, Outcome, Settlement, Verdict};
 use super::deferral::Deferral;
 use super::event::{Event, Via};
 use super::plan::{Attempt, Plan};
@@ -392,9 +392,11 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         outcome: Outcome,
         failure: Option<&Failure>,
     ) {
-        let Some(host) = self.queues.host(host) else { return };
-        let (kind, now) = (failure.map(Failure::kind), Instant::now().into_std());
-        self.ledger.settle(attempt.account, host, charge.number, charge.send, outcome, kind, now);
+        let Some(server) = self.queues.host(host) else { return };
+        let (account, kind) = (attempt.account, failure.map(Failure::kind));
+        let Charge { number, send, .. } = charge;
+        let settlement = Settlement { account, server, number, send, outcome, kind };
+        self.ledger.settle(settlement, Instant::now().into_std());
     }
 
     async fn ended(&mut self, ended: Ended) {

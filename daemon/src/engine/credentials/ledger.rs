@@ -15,9 +15,6 @@ use super::stored;
 use crate::model::{AccountKey, FailureKind, Fingerprint, HostKey};
 use crate::store::{AccountRow, Forget, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
-/// The most accounts of one write.
-const WRITTEN_AT_ONCE: usize = 1000;
-
 /// So many days old an account's `seen_at` may become before it is written again.
 const SEEN_EVERY_DAYS: i32 = 7;
 
@@ -99,6 +96,23 @@ struct Work {
     seen_in_flight: Option<(u64, Instant)>,
     /// User names whose refresh token has worked, each with the rejections that were known when it last did.
     refreshed: Vec<(Box<str>, Vec<(Fingerprint, u32)>)>,
+}
+
+/// What came of a charge.
+#[derive(Debug)]
+pub struct Settlement<'a> {
+    /// The account.
+    pub account: AccountKey,
+    /// The server.
+    pub server: &'a HostKey,
+    /// The number of the charge.
+    pub number: u64,
+    /// The password.
+    pub send: Send,
+    /// The outcome.
+    pub outcome: Outcome,
+    /// What ThingsBoard said, if it rejected the credentials.
+    pub kind: Option<FailureKind>,
 }
 
 /// What a look at the store's ledger showed.
@@ -195,18 +209,10 @@ impl Ledger {
         send
     }
 
-    /// Notes what came of a charge. `kind` is what ThingsBoard said, if it rejected the credentials.
-    pub fn settle(
-        &mut self,
-        account: AccountKey,
-        server: &HostKey,
-        number: u64,
-        send: Send,
-        outcome: Outcome,
-        kind: Option<FailureKind>,
-        now: Instant,
-    ) {
+    /// Notes what came of a charge.
+    pub fn settle(&mut self, settlement: Settlement<'_>, now: Instant) {
         let interval = self.settings.interval;
+        let Settlement { account, server, number, send, outcome, kind } = settlement;
         let known = self.servers.entry(server.clone()).or_default();
         known.end();
         match outcome {
@@ -415,7 +421,7 @@ impl Ledger {
         let stamp = self.stamp.filter(|_| has_work && !self.must_read)?;
         let today = stored::day_of(now);
         let forget = self.forget(now);
-        self.in_write = self.unwritten.iter().copied().take(WRITTEN_AT_ONCE).collect();
+        self.in_write = self.unwritten.iter().copied().take(LedgerWrite::MOST_ACCOUNTS).collect();
         let mut accounts = Vec::with_capacity(self.in_write.len());
         for key in &self.in_write {
             self.unwritten.remove(key);
@@ -432,7 +438,7 @@ impl Ledger {
     /// Once a day, when all accounts that rows name are marked as seen: those that no row has named for long.
     fn forget(&mut self, now: DateTime<Utc>) -> Option<Forget> {
         let today = stored::day_of(now);
-        if self.forgot_day == today || self.seen_day != today || self.unwritten.len() > WRITTEN_AT_ONCE {
+        if self.forgot_day == today || self.seen_day != today || self.unwritten.len() > LedgerWrite::MOST_ACCOUNTS {
             return None;
         }
         self.forgot_day = today;
@@ -525,7 +531,7 @@ impl Ledger {
         if self.seen_day == today {
             return;
         }
-        let room = WRITTEN_AT_ONCE.saturating_sub(self.unwritten.len());
+        let room = LedgerWrite::MOST_ACCOUNTS.saturating_sub(self.unwritten.len());
         let is_old = |key: &&AccountKey| {
             self.accounts.get(key).is_some_and(|slot| slot.seen_day + SEEN_EVERY_DAYS <= today)
         };

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta};
 
-use super::super::credentials::{Outcome, Settings};
+use super::super::credentials::{Outcome, Settings, Settlement};
 use super::super::event::{Event, Via};
 use super::*;
 use crate::model::{Credentials, FailureKind, FingerprintKey, Lifetime, Record, Skew, Token};
@@ -135,7 +135,8 @@ fn send(state: &mut State, name: &str, outcome: Outcome) {
     let ask = entry.ask(&held, Leave::None).unwrap();
     let number = u64::from(ledger.charges(&ask));
     let send = ledger.charge(&ask, number, Instant::now());
-    ledger.settle(account, ask.server, number, send, outcome, None, Instant::now());
+    let server = ask.server;
+    ledger.settle(Settlement { account, server, number, send, outcome, kind: None }, Instant::now());
     state.return_ledger(ledger);
 }
 

@@ -2,7 +2,7 @@
 
 mod story;
 
-use super::super::super::credentials::{Held, Outcome, Settings};
+use super::super::super::credentials::{Held, Outcome, Settings, Settlement};
 use super::*;
 use crate::model::{Credentials, Customer, FingerprintKey};
 use crate::store::{LedgerPlace, LedgerRead, Stamp};
@@ -125,7 +125,8 @@ impl Stage {
         refresh_token: Option<&str>,
     ) {
         let key = self.queues.host(host).unwrap().clone();
-        self.ledger.settle(attempt.account, &key, number, send, outcome, None, self.now);
+        let (account, server) = (attempt.account, &key);
+        self.ledger.settle(Settlement { account, server, number, send, outcome, kind: None }, self.now);
         self.queues.settled(host, &attempt, refresh_token.map(Secret::new).as_ref());
         let signal = match outcome {
             Outcome::Accepted | Outcome::Rejected | Outcome::NotCounted => Signal::Well,
@@ -150,7 +151,8 @@ impl Stage {
         };
         let key = self.queues.host(host).unwrap().clone();
         // What `Ledger::written` and `Ledger::cancel` do together.
-        self.ledger.settle(attempt.account, &key, number, send, Outcome::NotSent, None, self.now);
+        let (account, server, outcome) = (attempt.account, &key, Outcome::NotSent);
+        self.ledger.settle(Settlement { account, server, number, send, outcome, kind: None }, self.now);
         self.gates.get_mut(&key).unwrap().cancel();
         self.queues.not_charged(host, attempt);
     }
@@ -339,7 +341,8 @@ fn leave_in_doubt(ledger: &mut Ledger, attempt: &Attempt) {
     let (credentials, leave) = (attempt.credentials, Leave::None);
     let ask = Ask { account, server: &server, username: "silent", credentials, held: &held, leave };
     let send = ledger.charge(&ask, u64::MAX, now);
-    ledger.settle(account, &server, u64::MAX, send, Outcome::Unanswered, None, now);
+    let (server, number, outcome) = (&server, u64::MAX, Outcome::Unanswered);
+    ledger.settle(Settlement { account, server, number, send, outcome, kind: None }, now);
 }
 
 /// Sends that were not answered, of which the server's doubt is over.
@@ -360,7 +363,8 @@ fn charge(ledger: &mut Ledger, attempt: &Attempt, charges: usize) {
             leave: Leave::None,
         };
         let send = ledger.charge(&ask, u64::MAX, now);
-        ledger.settle(account, &server, u64::MAX, send, outcome, None, now);
+        let (server, number) = (&server, u64::MAX);
+        ledger.settle(Settlement { account, server, number, send, outcome, kind: None }, now);
     }
 }
 

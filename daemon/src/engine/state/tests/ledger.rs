@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::super::credentials::{Answer, Ask, Held, Leave, Outcome, Reason};
+use super::super::super::credentials::{Answer, Ask, Held, Leave, Outcome, Reason, Settlement};
 use super::*;
 use crate::model::AccountKey;
 use crate::store::{AccountRow, LedgerPlace, LedgerRead, Stamp};
@@ -22,7 +22,8 @@ pub(super) fn send(state: &mut State, name: &str, leave: Leave, outcome: Outcome
     let number = u64::from(ledger.charges(&ask));
     let send = ledger.charge(&ask, number, Instant::now());
     let kind = (outcome == Outcome::Rejected).then_some(FailureKind::CredentialsRejected);
-    ledger.settle(account, ask.server, number, send, outcome, kind, Instant::now());
+    let server = ask.server;
+    ledger.settle(Settlement { account, server, number, send, outcome, kind }, Instant::now());
     state.return_ledger(ledger);
 }
 
