@@ -506,6 +506,18 @@ fn p02_a_charge_that_was_not_made_lets_the_customer_try_again() {
     assert_eq!(stage.start_all(), ["refresh b"]);
 }
 
+/// The row whose charge it was is on a server that went down meanwhile.
+#[test]
+fn a_charge_that_was_not_made_does_not_hold_up_the_account_on_another_port() {
+    let rows =
+        vec![attempt("a", "u", "p"), at("https://tb.example:8443", "b", "u", "p"), attempt("c", "c", "p")];
+    let mut stage = Stage::new(rows);
+    assert_eq!(stage.start_all(), ["login a", "login c"]);
+    stage.gates.get_mut(&BaseUrl::parse("https://tb.example").unwrap().host_key()).unwrap().allow(1);
+    stage.conflict("login a");
+    assert_eq!(stage.start_all(), ["login b"], "no room for a");
+}
+
 #[test]
 fn p03_a_parked_customer_whose_refresh_token_is_over_is_left_alone() {
     let parked = Attempt { may_log_in: false, ..with_refresh_token(attempt("a", "a", "p")) };
