@@ -122,6 +122,7 @@ impl ClientError {
             Self::Io { .. } => None,
             Self::Refused(refusal) => match refusal.code {
                 ErrorCode::UnknownCustomer => Some("tbctl status lists the customers".to_owned()),
+                ErrorCode::IneligibleCustomer => Some("sudo tbtokend doctor says which rows count".to_owned()),
                 ErrorCode::ReadOnly => {
                     Some("this is the monitor socket; use the control socket to change anything".to_owned())
                 }

@@ -35,11 +35,11 @@
 //! | `{"action":"status"}` | [`StatusReply`]: `cron`, `tokens`, `hosts`, `daemon` |
 //! | `{"action":"status","customers":"none"}` | the same without `tokens.customers` and `hosts` |
 //! | `{"action":"status","customers":{"in_trouble":N}}` | at most N (1 to 1000) of those who are [in trouble](in_trouble()), the worst first, and their hosts; not together with `since` |
-//! | `{"action":"status","customers":["id",…]}` | only these rows and their hosts; an id that is not there is `unknown_customer` |
+//! | `{"action":"status","customers":["id",…]}` | only these rows and their hosts; an id whose row is in the table but cannot be renewed is `ineligible_customer`, and only without such an id one that is not there is `unknown_customer` |
 //! | `{"action":"status","since":REV}` | only customers and hosts that changed after [`Revision`] REV, and `tokens.removed`; `daemon.revision` is the new REV. A REV from before a restart, or too old, gives everything and `tokens.complete` |
 //! | `{"action":"start"}`, `{"action":"stop"}` | [`SteerReply`]; saying it twice succeeds and says that it was so already |
 //! | `{"action":"refresh"}` | [`RefreshReply`] over everyone who is due now, waiting ones included |
-//! | `{"action":"refresh","customers":["id",…]}` | exactly these, even if valid or parked |
+//! | `{"action":"refresh","customers":["id",…]}` | exactly these, even if valid or parked; refused as `status` is |
 //! | `{"action":"refresh","customers":["id",…],"force":true}` | the same, also with passwords that ThingsBoard has rejected, and one more than the budget allows |
 //! | `{"action":"refresh","all":true}` | everyone who is not parked |
 //! | `{"action":"refresh","wait":false}` | accepted at once, without `result`; the outcome is in `status` and `events` |
@@ -60,6 +60,7 @@
 pub mod client;
 mod event;
 pub mod explain;
+pub mod fit;
 mod hidden;
 mod host;
 mod reply;

@@ -297,6 +297,7 @@ fn every_refusal_has_its_hint() {
     let hint = |code| ClientError::Refused(Refusal { error: String::new(), code }).hint().unwrap_or_default();
     for (code, piece) in [
         (ErrorCode::UnknownCustomer, "tbctl status"),
+        (ErrorCode::IneligibleCustomer, "tbtokend doctor"),
         (ErrorCode::ReadOnly, "monitor socket"),
         (ErrorCode::StoreUnavailable, "journalctl"),
         (ErrorCode::Busy, "try again"),

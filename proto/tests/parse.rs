@@ -118,7 +118,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(request(r#"{"action":"status","customers":null}"#), Request::Status(StatusQuery::default()));
     assert_eq!(
         request(r#"{"action":"refresh"}"#),
-        Request::Refresh(Refresh { customers: None, all: false, wait: true })
+        Request::Refresh(Refresh { customers: None, all: false, force: false, wait: true })
     );
     assert_eq!(request(r#"{"action":"events"}"#), Request::Events { since: None, limit: DEFAULT_EVENTS });
     assert_eq!(
@@ -207,11 +207,9 @@ fn any_request() -> impl Strategy<Value = Request> {
         }),
         Just(Request::Start {}),
         Just(Request::Stop {}),
-        (whom, any::<bool>()).prop_map(|((customers, all), wait)| Request::Refresh(Refresh {
-            customers,
-            all,
-            wait
-        })),
+        (whom, any::<bool>(), any::<bool>()).prop_map(|((customers, all), wait, force)| Request::Refresh(
+            Refresh { force: force && customers.is_some(), customers, all, wait }
+        )),
         (any::<Option<u64>>(), 1..=1000_usize)
             .prop_map(|(since, limit)| Request::Events { since: since.map(Seq), limit }),
         Just(Request::Version {}),

@@ -103,6 +103,14 @@ fn the_last_error_counts_from_the_second_on() {
     assert_eq!(last_error(&failing(fine, 4)), "timed out (x4)");
 }
 
+#[test]
+fn who_only_waits_has_not_failed() {
+    let waiting = failing(customer("a", TokenStatus::Valid, Phase::Due, Some(200)), 0);
+    assert_eq!(last_error(&waiting), "waiting: timed out");
+    let parked = Customer { state: Phase::Parked, ..waiting };
+    assert_eq!(last_error(&parked), "timed out", "parked for what another row was refused for");
+}
+
 /// These words are searched for, sorted by and scripted with: they are part of the face.
 #[test]
 fn every_status_state_event_and_reason_has_its_word() {
@@ -291,7 +299,8 @@ fn short_ids_tell_all_apart_and_are_recognized() {
     assert_eq!(short_id_length(["8F1C02AA-33D1", "8F1C02AA-77B0", "91BE77C0-33D1"]), 10);
     assert_eq!(short_id_length(["8F1C", "91BE"]), 8);
     assert_eq!(short_id_length([]), 8);
-    assert_eq!(short_id("8F1C02AA-33D1", 10), "8F1C02AA-3");
-    assert_eq!(short_id("17", 8), "17");
-    assert_eq!(short_id("日本語テスト", 3), "日本語");
+    assert_eq!(short_id("8F1C02AA-33D1", 10, "…"), "8F1C02AA-3…", "the sign tells it from a whole id");
+    assert_eq!(short_id("17", 8, "…"), "17");
+    assert_eq!(short_id("123456789", 8, "…"), "123456789", "the sign would take as much room");
+    assert_eq!(short_id("日本語テスト", 3, "…"), "日本語…");
 }

@@ -603,6 +603,7 @@ fn outcome_event(renewal: &Renewal, outcome: Saved) -> Event {
                 format!("error {number}: a constraint or a trigger of the table refuses it for this row");
             Event::Failed { id, failure: Failure::Database { why } }
         }
+        Saved::NotKept { why } => Event::Failed { id, failure: Failure::Database { why: why.to_owned() } },
         Saved::TooLong { capacity } => {
             let length = renewal.token.jwt().expose().chars().count();
             Event::Failed { id, failure: Failure::TokenTooLong { length, capacity } }

@@ -132,6 +132,7 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
     for (id, entry) in state.entries() {
         let verdict = entry.verdict(now, policy);
         match (&entry.unsaved, selections.iter().any(|selection| selection.picks(id, verdict))) {
+            (Some(_), false) if verdict != Verdict::Save => {}
             // Whatever was asked for: no login is spent on a token that is here.
             (Some(renewal), _) => {
                 let renewal = Renewal { replaces: entry.replaceable(), ..Renewal::clone(renewal) };

@@ -221,11 +221,11 @@ impl State {
             Event::Superseded(id) => self.superseded(&id, at),
             Event::Failed { id, failure } => self.failed(&id, &failure, at, roll),
             Event::SaveFailed { ids, error } => {
-                for id in &ids {
-                    let why = error.to_string();
-                    self.failed(id, &Failure::Database { why }, at, roll);
-                }
+                let why = error.to_string();
                 self.store_fails(Use::Save, error, at);
+                for id in &ids {
+                    self.failed(id, &Failure::Database { why: why.clone() }, at, roll);
+                }
             }
             Event::Deferred { id, why } => self.deferred(&id, Some(why), at),
             Event::LeftOver(id) => self.deferred(&id, None, at),

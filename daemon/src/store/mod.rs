@@ -110,6 +110,19 @@ pub enum Saved {
         /// What the column holds.
         capacity: usize,
     },
+    /// The table does not hold it, though the database has reported no error; or it was not sent, because the row cannot be
+    /// told from another.
+    NotKept {
+        /// Why: a fragment for people.
+        why: &'static str,
+    },
+}
+
+impl Saved {
+    /// The write was swallowed, cleared or redirected.
+    const NOT_HELD: Self = Self::NotKept {
+        why: "the table took it without an error and does not hold it; a trigger, a rule or a view of it undoes the write",
+    };
 }
 
 /// Why a store cannot be used. The text names what is wrong; [`StoreError::remedy`] says what to do.
@@ -177,7 +190,7 @@ pub enum StoreError {
         /// The file.
         place: String,
     },
-    /// What only a server can have.
+    /// What SQL Server can have, and a column of the wrong type anywhere.
     #[error(transparent)]
     Server(mssql::Problem),
     /// Anything else.

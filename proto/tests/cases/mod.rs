@@ -55,9 +55,9 @@ fn outcome_statuses() -> [OutcomeStatus; 3] {
     every!(OutcomeStatus: Success Error Skipped)
 }
 
-fn error_codes() -> [ErrorCode; 8] {
+fn error_codes() -> [ErrorCode; 9] {
     every!(ErrorCode:
-        BadRequest UnknownAction UnknownCustomer ReadOnly Busy StoreUnavailable ShuttingDown Internal)
+        BadRequest UnknownAction UnknownCustomer IneligibleCustomer ReadOnly Busy StoreUnavailable ShuttingDown Internal)
 }
 
 /// The field and the word of every variant of every enumeration.
@@ -388,6 +388,9 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
             ErrorCode::BadRequest => ("refusal_bad_request", "the line is not JSON"),
             ErrorCode::UnknownAction => ("refusal_unknown_action", "unknown action \"refesh\""),
             ErrorCode::UnknownCustomer => ("refusal_unknown_customer", "no customer \"8F1C\""),
+            ErrorCode::IneligibleCustomer => {
+                ("refusal_ineligible_customer", "8F1C is not renewed: its tb_password is blank")
+            }
             ErrorCode::ReadOnly => ("refusal_read_only", "this is the monitor socket"),
             ErrorCode::Busy => ("refusal_busy", "64 clients are connected already"),
             ErrorCode::StoreUnavailable => ("refusal_store_unavailable", "the table cannot be read"),

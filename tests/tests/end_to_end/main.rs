@@ -26,6 +26,7 @@ mod log_words;
 mod main_job;
 mod mssql;
 mod races;
+mod replaced_file;
 mod secrets;
 mod sick_servers;
 mod sockets;

@@ -74,7 +74,12 @@ impl World {
                 known: BTreeMap::new(),
             });
         }
-        let ledger = self.db.ledger.as_ref().unwrap();
+        let id = i64::try_from(self.dice.below(1 << 62)).unwrap();
+        let ledger = self.db.ledger.as_mut().unwrap();
+        if since.is_some_and(|since| since.id == ledger.stamp.id && since.number > ledger.stamp.number) {
+            // An older state is another ledger, which other daemons notice too.
+            ledger.stamp.id = id;
+        }
         let since = since.filter(|since| since.id == ledger.stamp.id && since.number <= ledger.stamp.number);
         let is_new = |row: &&AccountRow| since.is_none_or(|since| row.version > since.number);
         let place = if self.db.has_no_records {
@@ -119,7 +124,7 @@ impl World {
             });
         }
         for (key, known, is_new_charge) in changed {
-            let account = self.db.keys[&key];
+            let Some(account) = self.db.keys.get(&key).copied() else { continue };
             self.ledger_says(account, &known, is_new_charge);
             if let Some(ledger) = &mut self.db.ledger {
                 ledger.known.insert(account, known);

@@ -28,6 +28,7 @@ mod lost;
 mod passwords;
 mod patience;
 mod refused;
+mod returning;
 mod run;
 mod servers;
 mod silence;

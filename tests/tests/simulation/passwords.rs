@@ -205,7 +205,8 @@ impl World {
         let times = self.passwords.uncounted.entry(says.clone()).or_default().entry(daemon).or_default();
         *times += 1;
         let times = *times;
-        if times > rows.len().max(1) {
+        // Of two daemons one may write over what the other has noted.
+        if times > rows.len().max(1) && self.setup.daemons == 1 {
             let what = format!("sent {times} times for {} rows by daemon {daemon}: {failure}", rows.len());
             self.violation("3", says.login, &what);
         }

@@ -128,13 +128,16 @@ async fn an_end_in_the_middle() {
         *user
     };
     let (_handle, task) = start(&world, &saves, &shutdown);
-    sleep(Duration::from_millis(30)).await;
+    // Their passwords have just been sent.
+    sleep(Duration::from_millis(45)).await;
     assert_eq!(saves.tried.load(Ordering::Relaxed), 0);
     shutdown.cancel();
     task.await.unwrap();
     assert_eq!(saves.tried.load(Ordering::Relaxed), 1);
     let world = world.lock();
     assert!(world.db.records.get(&wrong).is_some_and(|record| record.failure.is_some()), "it is sent again");
+    let known = world.db.ledger_of(world.rows[&wrong].says().account()).unwrap();
+    assert_eq!((known.rejected.len(), known.is_in_flight), (1, false));
 }
 
 #[test]

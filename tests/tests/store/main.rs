@@ -15,6 +15,7 @@
 mod cases;
 mod clock;
 mod cuts;
+mod exact;
 mod expiry;
 mod garbled;
 mod ground;

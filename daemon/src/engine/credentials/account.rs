@@ -98,12 +98,10 @@ pub(super) enum Change {
         /// What ThingsBoard said, if it rejected the credentials.
         kind: FailureKind,
     },
-    /// The password of this user was changed in ThingsBoard after this turn, so what was rejected before may be right now.
+    /// The password of a user was changed in ThingsBoard after these rejections, so their passwords may be right now.
     PasswordChanged {
-        /// The user name as the row writes it.
-        username: Box<str>,
-        /// When the old password was last known to be right.
-        after: u32,
+        /// The credentials, and the turn of their rejection.
+        rejected: Vec<(Fingerprint, u32)>,
     },
 }
 
@@ -175,8 +173,7 @@ impl Account {
         self.turn
     }
 
-    /// Something worked now, of which nothing is stored: what was rejected so far was rejected before.
-    pub(super) fn next_turn(&mut self) -> u32 {
+    fn next_turn(&mut self) -> u32 {
         self.turn = self.turn.saturating_add(1);
         self.turn
     }
@@ -212,7 +209,9 @@ impl Account {
                     Outcome::Accepted | Outcome::NotCounted | Outcome::NotSent | Outcome::Unanswered => {}
                 }
             }
-            Change::PasswordChanged { username, after } => self.forget_rejections(username, *after),
+            Change::PasswordChanged { rejected } => {
+                self.rejected.retain(|known| !rejected.contains(&(known.credentials, known.turn)));
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use super::outcome::Outcome;
 use super::rules::{Ask, Leave};
 use super::server::{Server, Verdict};
 use super::stored;
-use crate::model::{AccountKey, FailureKind, HostKey};
+use crate::model::{AccountKey, FailureKind, Fingerprint, HostKey};
 use crate::store::{AccountRow, Forget, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
 /// The most accounts of one write.
@@ -97,8 +97,8 @@ struct Work {
     in_write: usize,
     /// Another daemon's charge, and when this daemon first saw it.
     seen_in_flight: Option<(u64, Instant)>,
-    /// The turns at which refresh tokens of these user names last worked.
-    refreshed: Vec<(Box<str>, u32)>,
+    /// User names whose refresh token has worked, each with the rejections that were known when it last did.
+    refreshed: Vec<(Box<str>, Vec<(Fingerprint, u32)>)>,
 }
 
 /// What a look at the store's ledger showed.
@@ -238,10 +238,11 @@ impl Ledger {
         else {
             return;
         };
-        let turn = slot.account.next_turn();
+        let of_user = slot.account.rejected().iter().filter(|known| *known.username == *username);
+        let rejected = of_user.map(|known| (known.credentials, known.turn)).collect();
         let refreshed = &mut slot.work.get_or_insert_default().refreshed;
         refreshed.retain(|(known, _)| **known != *username);
-        refreshed.push((username.into(), turn));
+        refreshed.push((username.into(), rejected));
     }
 
     /// A refresh token of this user is outdated: the password was changed after the token was issued.
@@ -249,8 +250,8 @@ impl Ledger {
         let work = self.accounts.get_mut(account).and_then(|slot| slot.work.as_mut());
         let Some(refreshed) = work.map(|work| &mut work.refreshed) else { return };
         if let Some(place) = refreshed.iter().position(|(known, _)| **known == *username) {
-            let (username, after) = refreshed.swap_remove(place);
-            self.change(*account, Change::PasswordChanged { username, after });
+            let (_, rejected) = refreshed.swap_remove(place);
+            self.change(*account, Change::PasswordChanged { rejected });
         }
     }
 

@@ -341,6 +341,27 @@ fn p07_a_token_that_waits_is_saved_whatever_was_asked_for_and_nobody_logs_in_for
     assert_eq!(next_due(&state, now(), &policy()), None);
 }
 
+/// Promise 26: a row whose token is not kept is written less and less often, and at once if an operator asks.
+#[test]
+fn p26_a_token_that_its_row_refuses_waits_longer_each_time() {
+    let mut state = state(vec![row("a", "pw", None)]);
+    let obtained = token(&state, "a", 9_000, Via::Login);
+    state.apply(obtained, now(), 0.5);
+    let refused = || Failure::Database { why: "a trigger".to_owned() };
+    fail(&mut state, "a", refused(), now());
+    assert_eq!(verdict_of(&state, "a", after(59)), Verdict::Wait { until: after(60) });
+    assert!(due(&state, after(59)).is_empty());
+    assert_eq!(due(&state, after(60)).saves.len(), 1);
+    let asked = plan(&state, after(1), &policy(), &[Selection::DueNow]);
+    assert_eq!((asked.saves.len(), asked.attempts.len()), (1, 0), "no login for it");
+    fail(&mut state, "a", refused(), after(60));
+    assert_eq!(verdict_of(&state, "a", after(61)), Verdict::Wait { until: after(180) });
+    // What the store refuses as a whole is written as soon as the store works.
+    let error = crate::store::StoreError::Gone { place: "customers.db".to_owned() };
+    state.apply(Event::SaveFailed { ids: vec![id("a")], error }, after(180), 0.5);
+    assert_eq!(verdict_of(&state, "a", after(181)), Verdict::Save);
+}
+
 #[test]
 fn the_next_wake_is_the_earliest_of_all_and_none_for_those_who_need_an_operator() {
     let rows =

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Entry;
 use crate::engine::policy::Policy;
-use crate::model::{FailureNote, TokenStatus};
+use crate::model::{FailureKind, FailureNote, TokenStatus};
 
 /// How a customer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,12 @@ impl Entry {
     /// How the customer stands at `now`.
     pub fn verdict(&self, now: DateTime<Utc>, policy: &Policy) -> Verdict {
         if self.unsaved.is_some() {
-            return Verdict::Save;
+            let refused =
+                self.record().failure.as_deref().filter(|failure| failure.kind == FailureKind::Database);
+            return match refused.and_then(|failure| failure.next_attempt_at) {
+                Some(until) if is_ahead(until, now, policy) => Verdict::Wait { until },
+                _ => Verdict::Save,
+            };
         }
         let window = self.window(policy.window);
         let status = TokenStatus::at(now, self.customer.has_token, self.ends_at(), window);
@@ -45,10 +50,7 @@ impl Entry {
         match self.record().failure.as_deref() {
             Some(failure) if failure.permanent => self.parked(failure, is_fine, now),
             Some(failure) if !is_fine => match failure.next_attempt_at {
-                Some(until) if until > now && until - now <= policy.backoff().longest() => {
-                    Verdict::Wait { until }
-                }
-                // A wait beyond all back-off was calculated by another clock, and means nothing.
+                Some(until) if is_ahead(until, now, policy) => Verdict::Wait { until },
                 _ => Verdict::Due,
             },
             _ => match self.ends_at() {
@@ -71,4 +73,9 @@ impl Entry {
             until => Verdict::Parked { until },
         }
     }
+}
+
+/// Whether a wait is not over. One beyond all back-off was calculated by another clock, and means nothing.
+fn is_ahead(until: DateTime<Utc>, now: DateTime<Utc>, policy: &Policy) -> bool {
+    until > now && until - now <= policy.backoff().longest()
 }

@@ -278,6 +278,19 @@ fn everyone_is_counted_and_shown_as_they_stand() {
     assert_eq!((host("unsaved").skew_ms, host("due").skew_ms), (Some(-1_500), None));
 }
 
+/// `tbtoken` is NULL, and `tbtokenexpiry` was forgotten.
+#[test]
+fn an_expiry_without_a_token_is_none() {
+    for left in [600, -600] {
+        let mut row = row("a", Some(left));
+        row.has_token = false;
+        let customers = status(&shown(&state(vec![row])), proto::Rows::All, None).tokens.customers.unwrap();
+        assert_eq!(customers[0].token_status, proto::TokenStatus::Missing);
+        assert_eq!((customers[0].tbtokenexpiry, customers[0].minutes_until_expiry), (None, None));
+        assert_eq!(proto::words::left(customers[0].tbtokenexpiry, at(0)), "-");
+    }
+}
+
 #[test]
 fn who_failed_is_not_just_due_when_its_wait_is_over() {
     let mut state = state(vec![row("a", None)]);

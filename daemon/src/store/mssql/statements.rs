@@ -10,7 +10,7 @@
 //! | `probe` | rpc | – | never a row; it is the error that tells (208, 207, 229, 230) |
 //! | `clock` | rpc | – | one row: `utc datetime2`, `offset_minutes int` (local minus UTC) |
 //! | `read` | rpc | – | a row a customer: `customer_id` (the column's own type), `tb_url nvarchar null`, `tb_username nvarchar`, `tb_password nvarchar`, `has_token int` (0, 1), `tbtokenexpiry` (the column's own type) null |
-//! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and of the same type the value known to be ours, [`NO_TIME`] for none | `tbtokend_saved`: the id of each row that was written, of the type that `read` brings |
+//! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and of the same type the value known to be ours, [`NO_TIME`] for none | a row for each row that is still the one: `tbtokend_saved`, its id as `read` brings it; `kept int`, 1 if it holds the token now |
 //! | `make_tables` | batch | – | none |
 //! | `probe_records` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
 //! | `key` | rpc | – | `fingerprint_key varbinary(32)`, one row or none |
@@ -29,7 +29,7 @@
 //! | `ineligible` | rpc | – | a row for each row that `read` does not bring: `customer_id` as in `read`, then `int` × 3: whether user, password, URL are blank |
 //! | `sample` | rpc | – | at most 200 rows with token and expiry, the latest first: `tbtoken nvarchar`, `tbtokenexpiry` |
 //!
-//! The last four are the doctor's. Nothing else reads the text of a token.
+//! The last four are the doctor's. Nothing else brings the text of a token.
 //!
 //! "A batch of rows" is one `nvarchar` in JSON, or a parameter for each value where the server knows no `OPENJSON`
 //! (`row_source.rs`). No parameter is ever NULL: tiberius sends NULL without a type, which not every engine takes.
@@ -39,7 +39,8 @@
 //!
 //! `save` writes a row if there is a row with that id, to the letter, whose `tb_url` (NULL is like empty) and
 //! `tb_username` are these to the letter, and whose `tbtoken` is NULL or empty, or whose `tbtokenexpiry` is NULL, not
-//! later than the new one, or equal to the value known to be ours.
+//! later than the new one, or equal to the value known to be ours. Then it looks at the same rows again, under the same
+//! condition, which a row that holds the new token fulfils.
 
 use std::fmt::Write;
 
@@ -192,45 +193,58 @@ pub(super) fn read(layout: &Layout, with_fallback: bool) -> String {
     )
 }
 
-/// A text is brought as nvarchar, whatever code page its column has.
+/// A text is brought as nvarchar, whatever code page its column has, and without the spaces that fill a column of fixed width:
+/// no operator names a customer with them.
 fn id_as_read(kind: &IdType, column: &str) -> String {
     match kind {
         IdType::Guid | IdType::Number(_) => column.to_owned(),
+        IdType::Text(sql) if sql.starts_with("char") || sql.starts_with("nchar") => {
+            format!("RTRIM(CAST({column} AS nvarchar(4000)))")
+        }
         IdType::Text(_) => format!("CAST({column} AS nvarchar(4000))"),
     }
 }
 
-/// Writes `rows` tokens under guard.
+/// Writes `rows` tokens under guard, and looks whether the table holds them: a trigger of theirs may ignore, clear or redirect
+/// a write, and no error tells of it.
 ///
-/// The rows written come through a table variable: `OUTPUT` without `INTO` is refused (error 334) where the table has a
-/// trigger. Texts are compared as bytes, because most collations take `a` for `A` and none minds a space at the end.
+/// No id is written twice: a second row with the same id, URL and user breaks the key of a table variable (error 2627), and
+/// with it the whole statement. `OUTPUT` without `INTO` would be refused (error 334) where the table has a trigger.
+/// Texts are compared as bytes, because most collations take `a` for `A` and none minds a space at the end.
 /// A `datetime` is not exactly the `datetime2` that it looks like, but only where there are fractions of a second: what is
 /// sent has none (`types::stored`; `Entry` knows nothing to be replaced that has one), so it is the same in each type, and the
 /// server compares it exactly with whatever is in the column. Nothing needs to be cast for that.
 pub(super) fn save(layout: &Layout, rows: usize) -> String {
     let columns = &layout.columns;
-    let (token, expiry) = (&columns.token, &columns.expiry);
+    let (id, token, expiry) = (&columns.id, &columns.token, &columns.expiry);
     let expiry_type = layout.expiry.sql();
     let mut set = format!("{token} = v.token, {expiry} = CAST(v.expiry AS {expiry_type})");
     if let Some((column, now)) = &columns.updated {
         let _ = write!(set, ", {column} = {now}");
     }
-    format!(
-        "/* tbtokend:save */ DECLARE @saved TABLE (id {id_type}); \
-         UPDATE c SET {set} OUTPUT inserted.{id} INTO @saved \
-         FROM {table} AS c JOIN (VALUES {values}) AS v (id, url, username, token, expiry, known) ON {same_id} \
+    let rows_that_may_be_written = format!(
+        "FROM {table} AS c JOIN (VALUES {values}) AS v (id, url, username, token, expiry, known) ON {same_id} \
          WHERE {same_url} AND {same_username} \
          AND (ISNULL(DATALENGTH(c.{token}), 0) = 0 OR c.{expiry} IS NULL \
-         OR c.{expiry} <= v.expiry OR c.{expiry} = v.known); \
-         SELECT {saved} AS tbtokend_saved FROM @saved",
-        id_type = layout.id.sql(),
-        id = columns.id,
-        saved = id_as_read(&layout.id, "id"),
+         OR c.{expiry} <= v.expiry OR c.{expiry} = v.known)",
         table = layout.table,
         values = values(rows, 6, 1),
-        same_id = same_id(&layout.id, &columns.id),
+        same_id = same_id(&layout.id, id),
         same_url = same_text(&columns.url.text_of("c"), "v.url"),
         same_username = same_text(&columns.username.text_of("c"), "v.username"),
+    );
+    let id_key = match &layout.id {
+        IdType::Guid | IdType::Number(_) => layout.id.sql(),
+        IdType::Text(_) => "nvarchar(450) COLLATE Latin1_General_BIN2",
+    };
+    format!(
+        "/* tbtokend:save */ DECLARE @saved TABLE (id {id_key} NOT NULL PRIMARY KEY); \
+         UPDATE c SET {set} OUTPUT inserted.{id} INTO @saved {rows_that_may_be_written}; \
+         SELECT {saved} AS tbtokend_saved, \
+         CASE WHEN CAST(RTRIM(CAST(c.{token} AS nvarchar(max))) AS varbinary(max)) \
+         = CAST(CAST(v.token AS nvarchar(max)) AS varbinary(max)) \
+         AND c.{expiry} = CAST(v.expiry AS {expiry_type}) THEN 1 ELSE 0 END AS kept {rows_that_may_be_written}",
+        saved = id_as_read(&layout.id, &format!("c.{id}")),
     )
 }
 
@@ -244,7 +258,8 @@ fn same_id(kind: &IdType, column: &str) -> String {
         IdType::Guid | IdType::Number(_) => format!("c.{column} = CAST(v.id AS {})", kind.sql()),
         // The first comparison finds the row through its index, the second is exact.
         IdType::Text(sql) => {
-            format!("c.{column} = CAST(v.id AS {sql}) AND {}", same_text(&format!("c.{column}"), "v.id"))
+            let as_read = id_as_read(kind, &format!("c.{column}"));
+            format!("c.{column} = CAST(v.id AS {sql}) AND {}", same_text(&as_read, "v.id"))
         }
     }
 }

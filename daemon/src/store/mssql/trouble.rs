@@ -111,6 +111,7 @@ impl ServerError {
     /// What it is, where that is known: our words, not the server's.
     pub(super) fn words(self) -> &'static str {
         match self.number {
+            271 => ": tbtoken, tbtokenexpiry or updatedttm is a computed column",
             596 => ": the session was killed",
             1204 => ": it has no locks left",
             1205 => ": it was chosen as the victim of a deadlock",

@@ -31,7 +31,7 @@ fn look(
     worker: &Worker,
 ) -> rusqlite::Result<(Facts, Vec<Customer>, Vec<RowProblem>)> {
     let fallback_url = worker.fallback_url.as_deref();
-    let (customers, mut problems, _) = rows::customers(connection, layout, fallback_url)?;
+    let (customers, mut problems) = rows::customers(connection, layout, fallback_url)?;
     let (lost, unreadable) = records::examine(connection)?;
     problems.extend(unreadable);
     let count: i64 =

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::Connection;
 
 use super::super::{LedgerRead, LedgerWrite, LedgerWritten, Stamp, StoreError};
-use super::{connect, create_file, identity, ledger, translate};
+use super::files::Files;
+use super::{connect, create_file, ledger, translate};
 
 /// The file `ledger.db` in a folder, which is made at the first use.
 #[derive(Debug)]
@@ -20,8 +21,9 @@ pub(in crate::store) struct LedgerFile {
 #[derive(Debug)]
 struct Open {
     connection: Connection,
+    path: PathBuf,
     /// To notice that the file is gone or was replaced.
-    identity: (u64, u64),
+    files: Files,
 }
 
 impl LedgerFile {
@@ -56,7 +58,7 @@ impl LedgerFile {
             let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
             // After an error it is opened again.
             let mut file = match open.take() {
-                Some(file) if identity(&path).ok() == Some(file.identity) => file,
+                Some(file) if file.files.change(Files::at(&path)).is_none() => file,
                 _ => Open::new(&path)?,
             };
             let result = work(&mut file.connection).map_err(|error| translate(&place, &error))?;
@@ -78,6 +80,12 @@ impl Open {
         }
         create_file(path).map_err(cannot_open)?;
         let connection = connect(path).map_err(|error| translate(&place, &error))?;
-        Ok(Self { connection, identity: identity(path).map_err(cannot_open)? })
+        Ok(Self { connection, path: path.to_owned(), files: Files::at(path) })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.files.before_closing(&self.path, &self.connection);
     }
 }

@@ -8,6 +8,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
 
+mod exact;
+mod kept;
+mod replaced;
+
 use super::super::AccountRow;
 use super::*;
 use crate::model::{AccountKey, BaseUrl, CustomerId, FailureKind, FailureNote, Fingerprint, Lifetime, Token};

@@ -41,6 +41,8 @@ pub(in crate::mssql) struct Table {
     pub(in crate::mssql) has_trigger: bool,
     /// The row, by its key, that a trigger of theirs does not let anybody change.
     pub(in crate::mssql) guarded: Option<Value>,
+    /// The row, by its key, and the columns that a trigger of theirs sets back after every change, without an error.
+    pub(in crate::mssql) undone: Option<(Value, Vec<usize>)>,
 }
 
 /// One column of a table.
@@ -249,7 +251,14 @@ impl Table {
         });
         let name =
             if name.starts_with('@') || name.contains('.') { name.to_owned() } else { format!("dbo.{name}") };
-        Self { name, columns: columns.collect(), rows: Vec::new(), has_trigger: false, guarded: None }
+        Self {
+            name,
+            columns: columns.collect(),
+            rows: Vec::new(),
+            has_trigger: false,
+            guarded: None,
+            undone: None,
+        }
     }
 
     /// A table with columns of these types, all of which may be NULL but the first, which is its key.

@@ -191,6 +191,13 @@ pub(super) fn update(context: &Context<'_>, update: &Update) -> Result<Change, S
         let scope = Scope { bindings: &output, rows: &shown };
         let one = items.iter().map(|(expr, _)| eval::value(context, scope, expr));
         put_out.push(one.collect::<Result<Vec<_>, Said>>()?);
+        if let Some((key, columns)) = &table.undone
+            && row.first() == Some(key)
+        {
+            for &place in columns {
+                row[place] = values[target][place].clone();
+            }
+        }
         rows[number] = row;
         touched.insert(number, ());
     }
@@ -248,6 +255,7 @@ pub(super) fn into_table(
     let mut all = table.rows.clone();
     for row in rows.rows {
         all.push(new_row(database, table, &places, row)?);
+        unique(table, &all)?;
     }
     Ok(all)
 }

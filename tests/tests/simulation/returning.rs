@@ -1,0 +1,205 @@
+//! Right credentials are not starved (2): new customers of a server that was dead are valid soon after it is back, and at
+//! most one password was spent on finding out. And the cases in which earlier versions locked accounts.
+
+use tbtokend::engine::scheduler::Scheduler;
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::run::Setup;
+use super::servers::Servers;
+use super::stage;
+use super::store::Memory;
+use super::world::{Loss, Mood, Reach, Shared, World};
+
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// A daemon that runs.
+struct Daemon {
+    task: JoinHandle<()>,
+    shutdown: CancellationToken,
+    killed: CancellationToken,
+}
+
+impl Daemon {
+    fn start(world: &Shared, number: u32) -> Self {
+        let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
+        let store = Memory { world: world.clone(), daemon: number, killed: killed.clone() };
+        let logins = Servers { world: world.clone(), daemon: number, killed: killed.clone() };
+        let mut parts = stage::parts(world, store, logins);
+        parts.seed = u64::from(number);
+        let (scheduler, _) = Scheduler::new(parts);
+        Self { task: tokio::spawn(scheduler.run(shutdown.clone())), shutdown, killed }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap();
+        self.killed.cancel();
+    }
+
+    fn kill(self) {
+        self.killed.cancel();
+        self.task.abort();
+    }
+}
+
+/// A server with so many customers, and another one with a few.
+fn world(customers: usize) -> Shared {
+    let setup = Setup { customers: customers + 3, hosts: 2, daemons: 1, ..Setup::of(1) };
+    let world = Shared::new(World::new(setup));
+    let mut now = world.lock();
+    now.hosts.iter_mut().for_each(|host| (host.life, host.lockout) = (9_000, Some(3)));
+    (now.budget, now.db.has_no_records) = (3, false);
+    drop(now);
+    world
+}
+
+fn turns(world: &Shared, mood: Mood) {
+    let mut world = world.lock();
+    if mood == Mood::Well {
+        world.trouble_ends(0);
+    }
+    world.hosts[0].mood = mood;
+    if mood == Mood::Well {
+        world.thaw(0);
+    }
+}
+
+/// How many passwords were sent to the first server.
+fn sent(world: &Shared) -> u32 {
+    world.lock().passwords.sent.iter().filter(|((host, _), _)| *host == 0).map(|(_, sent)| sent).sum()
+}
+
+/// The most that ThingsBoard has counted for one of its users.
+fn counted(world: &Shared) -> u32 {
+    world.lock().accounts.values().map(|account| account.failures).max().unwrap()
+}
+
+fn without_token(world: &Shared) -> Vec<usize> {
+    let world = world.lock();
+    world.rows.keys().copied().filter(|user| !world.is_alive(*user)).collect()
+}
+
+/// Every row of the first server gets a wrong password.
+fn make_wrong(world: &Shared) {
+    let mut world = world.lock();
+    for row in world.rows.values_mut().filter(|row| row.host == 0) {
+        "wrong".clone_into(&mut row.password);
+        row.said = row.says();
+    }
+}
+
+fn check(world: &Shared) {
+    let world = world.lock();
+    assert!(world.audit.violations.is_empty(), "{}", world.audit.violations.join("\n"));
+}
+
+async fn an_hour_of(mood: Mood) {
+    let world = world(20);
+    turns(&world, mood);
+    let daemon = Daemon::start(&world, 1);
+    sleep(60 * INTERVAL).await;
+    let spent = sent(&world);
+    assert!(spent <= 1, "{spent} passwords were spent on finding out that {mood:?}");
+    assert_eq!(without_token(&world).len(), 20);
+    turns(&world, Mood::Well);
+    sleep(2 * INTERVAL).await;
+    assert_eq!(without_token(&world), [0; 0], "two intervals after its return");
+    daemon.stop().await;
+    check(&world);
+}
+
+#[test]
+fn p02_twenty_customers_behind_a_proxy_whose_thingsboard_was_dead_for_an_hour() {
+    stage::on_a_paused_clock(an_hour_of(Mood::Before(Loss::Status(504))));
+}
+
+#[test]
+fn p02_twenty_customers_of_a_thingsboard_whose_database_was_dead_for_an_hour() {
+    stage::on_a_paused_clock(an_hour_of(Mood::WithoutDatabase));
+}
+
+/// Whatever becomes of the answers to wrong passwords: each row sends at most three, and none after a rejection was heard.
+async fn answers_are_lost(mood: Mood) {
+    let world = world(3);
+    make_wrong(&world);
+    turns(&world, mood);
+    let mut daemon = Daemon::start(&world, 1);
+    for number in 2..=12 {
+        sleep(10 * INTERVAL).await;
+        // Killed in turn with an orderly end.
+        if number % 2 == 0 {
+            daemon.kill()
+        } else {
+            daemon.stop().await
+        }
+        daemon = Daemon::start(&world, number);
+    }
+    turns(&world, Mood::Well);
+    sleep(60 * INTERVAL).await;
+    assert!(counted(&world) <= 3, "{mood:?}: {} counted", counted(&world));
+    daemon.stop().await;
+    check(&world);
+}
+
+#[test]
+fn p02_no_lost_answer_locks_an_account() {
+    use Loss::{Closed, Forbidden, Limited, NotFound, Page, ProxyLogin, Redirect, Status, TimedOut, TooLong};
+    let losses =
+        [Status(504), Closed, Forbidden, Limited, Page, TooLong, NotFound, ProxyLogin, Redirect, TimedOut];
+    for loss in losses {
+        for reach in [Reach::All, Reach::Logins, Reach::Passwords] {
+            stage::on_a_paused_clock(answers_are_lost(Mood::Lost(loss, reach)));
+        }
+    }
+    stage::on_a_paused_clock(answers_are_lost(Mood::Frozen));
+}
+
+/// Killed, again and again, while the password is on its way.
+async fn killed_during_the_login() {
+    let world = world(1);
+    make_wrong(&world);
+    turns(&world, Mood::Crawling);
+    for number in 1..=20 {
+        let before = sent(&world);
+        let daemon = Daemon::start(&world, number);
+        for _ in 0..100 {
+            sleep(Duration::from_secs(1)).await;
+            if sent(&world) > before {
+                break;
+            }
+        }
+        daemon.kill();
+        sleep(Duration::from_secs(10)).await;
+    }
+    assert!(sent(&world) >= 2, "a kill alone must not park a customer");
+    assert!(counted(&world) <= 3, "{} counted", counted(&world));
+}
+
+#[test]
+fn p02_kills_during_the_login_lock_no_account() {
+    stage::on_a_paused_clock(killed_during_the_login());
+}
+
+/// What the ledger knew is dropped while a daemon runs, which then ends in good order.
+async fn ledger_dropped() {
+    let world = world(3);
+    make_wrong(&world);
+    for number in 1..=10 {
+        let daemon = Daemon::start(&world, number);
+        sleep(2 * INTERVAL).await;
+        world.lock().db.ledger = None;
+        world.lock().ledger_is_lost();
+        daemon.stop().await;
+    }
+    let accounts = world.lock().passwords.sent.keys().filter(|(host, _)| *host == 0).count();
+    let accounts = u32::try_from(accounts).unwrap();
+    assert_eq!((sent(&world), counted(&world)), (accounts, 1), "a rejected password was sent again");
+    check(&world);
+}
+
+#[test]
+fn p02_a_dropped_ledger_and_an_orderly_restart_forget_nothing() {
+    stage::on_a_paused_clock(ledger_dropped());
+}
