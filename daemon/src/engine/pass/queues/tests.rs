@@ -132,6 +132,9 @@ impl Stage {
             Outcome::Unanswered | Outcome::NotSent => Signal::Dead,
         };
         self.gates.get_mut(&key).unwrap().leave(ticket, signal);
+        if signal == Signal::Dead {
+            self.queues.trouble(host, Some(&Failure::ServerError { status: 502 }));
+        }
     }
 
     /// A refresh token worked, or was refused: then the password is next.
