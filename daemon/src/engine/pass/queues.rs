@@ -334,9 +334,7 @@ impl Queues {
 
     /// What was charged was not sent: the customer's turn comes again.
     pub(super) fn not_charged(&mut self, host: usize, attempt: Attempt) {
-        if let Some(queue) = self.hosts.get_mut(host) {
-            queue.passwords_in_flight = queue.passwords_in_flight.saturating_sub(1);
-        }
+        self.free_account(host, attempt.account);
         if attempt.leave != Leave::None {
             self.used_leaves.remove(&attempt.account);
         }
@@ -350,18 +348,22 @@ impl Queues {
         }
     }
 
-    /// A password was answered, or not: customers that waited for it may come up now. With what it brought, the others that
-    /// hold the same credentials are renewed.
+    /// A password was answered, or not. With what it brought, the others that hold the same credentials are renewed.
     pub(super) fn settled(&mut self, host: usize, attempt: &Attempt, refresh_token: Option<&Secret>) {
         if let (Some(shared), Some(token)) = (self.shared.get_mut(&attempt.credentials), refresh_token) {
             *shared = Some(token.clone());
         }
+        self.free_account(host, attempt.account);
+    }
+
+    /// No password of the account is on its way any more: customers that waited for it may come up now.
+    fn free_account(&mut self, host: usize, account: AccountKey) {
         for (place, queue) in self.hosts.iter_mut().enumerate() {
             if place == host {
                 queue.passwords_in_flight = queue.passwords_in_flight.saturating_sub(1);
-                queue.unblock(|other| other.account == attempt.account);
+                queue.unblock(|other| other.account == account);
             } else if !queue.behind.is_empty() {
-                queue.unblock(|other| other.account == attempt.account);
+                queue.unblock(|other| other.account == account);
             }
         }
     }

@@ -133,6 +133,9 @@ impl Stage {
             Outcome::Unanswered | Outcome::NotSent => Signal::Dead,
         };
         self.gates.get_mut(&key).unwrap().leave(ticket, signal);
+        if signal == Signal::Dead {
+            self.queues.trouble(host, Some(&Failure::ServerError { status: 502 }));
+        }
     }
 
     /// A refresh token worked, or was refused: then the password is next.
@@ -508,6 +511,18 @@ fn p02_a_charge_that_was_not_made_lets_the_customer_try_again() {
     assert_eq!(stage.start_all(), ["login a"]);
     stage.end("login a", Outcome::Accepted, Some("r"));
     assert_eq!(stage.start_all(), ["refresh b"]);
+}
+
+/// The row whose charge it was is on a server that went down meanwhile.
+#[test]
+fn a_charge_that_was_not_made_does_not_hold_up_the_account_on_another_port() {
+    let rows =
+        vec![attempt("a", "u", "p"), at("https://tb.example:8443", "b", "u", "p"), attempt("c", "c", "p")];
+    let mut stage = Stage::new(rows);
+    assert_eq!(stage.start_all(), ["login a", "login c"]);
+    stage.gates.get_mut(&BaseUrl::parse("https://tb.example").unwrap().host_key()).unwrap().allow(1);
+    stage.conflict("login a");
+    assert_eq!(stage.start_all(), ["login b"], "no room for a");
 }
 
 #[test]

@@ -191,6 +191,16 @@ proptest! {
         let facts = stage.queues.drain(&stage.gates, true);
         for fact in &facts {
             prop_assert!(!matches!(fact, Event::LeftOver(_)), "{fact:?} though nothing stopped the pass");
+            // Nothing is under way any more that it could wait for.
+            let waits_in_vain = matches!(
+                fact,
+                Event::Deferred {
+                    why: Deferral::CutShort
+                        | Deferral::Password(Reason::AccountBusy | Reason::ServerBusy | Reason::Probe),
+                    ..
+                }
+            );
+            prop_assert!(!waits_in_vain, "{fact:?}");
         }
         stage.facts.extend(facts);
         witness.facts(&mut stage);
