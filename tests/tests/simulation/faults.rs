@@ -79,6 +79,9 @@ impl World {
         if self.dice.chance(60) {
             self.restart_a_host();
         }
+        if self.dice.chance(60) && self.siege_until < Instant::now() {
+            self.besiege();
+        }
         if self.dice.chance(40) {
             let by = TimeDelta::seconds(self.dice.between(-3_600, 3_600));
             self.set_clock(by);
@@ -152,6 +155,44 @@ impl World {
         }
     }
 
+    /// Everything at once that can count against one account: its rows are wrong in several ways, their server answers
+    /// badly, and daemons are killed all the time.
+    fn besiege(&mut self) {
+        let user = self.dice.pick(&self.users());
+        let row = &self.rows[&user];
+        let (host, login, is_right) = (row.host, row.login, self.is_right(user));
+        if !is_right || self.hosts[host].mood != Mood::Well {
+            return;
+        }
+        let password = format!("password-{user}-{}", self.serial());
+        if self.dice.chance(50_000) {
+            self.set_password(host, login, &password);
+        } else {
+            self.rows.get_mut(&user).unwrap().password = password;
+        }
+        for _ in 0..self.dice.index(4) {
+            self.add_a_stranger(user);
+        }
+        self.sessions.retain(|_, session| session.says.account() != (host, login));
+        for user in self.users() {
+            let row = self.rows.get_mut(&user).unwrap();
+            if (row.host, row.login) == (host, login) {
+                (row.token, row.expiry, row.in_row) = (None, None, None);
+                self.row_changed(user);
+            }
+        }
+        let mood = match self.dice.below(6) {
+            0 => Mood::Crawling,
+            1 => Mood::Frozen,
+            2 => Mood::Before(Loss::Status(504)),
+            _ => Mood::Lost(self.loss(), self.dice.pick(&[Reach::All, Reach::Logins, Reach::Passwords])),
+        };
+        let until = Instant::now() + self.seconds(300, 2_400);
+        self.hosts[host].turns(mood, until);
+        self.siege_until = until + Duration::from_secs(300);
+        self.tell_all(&format!("login {login} is besieged: {mood:?}"));
+    }
+
     /// ThingsBoard forgets which refresh tokens are outdated.
     fn restart_a_host(&mut self) {
         let index = self.dice.index(self.hosts.len());
@@ -164,7 +205,7 @@ impl World {
     fn trouble_the_database(&mut self) {
         let lasts = self.seconds(5, 900);
         let kind = self.dice.below(5);
-        if self.db.lost_at.is_some_and(|at| at.elapsed() < SHORT) {
+        if !self.db_is_well() || self.db.is_slow || self.db.lost_at.is_some_and(|at| at.elapsed() < SHORT) {
             return;
         }
         self.db.until = Instant::now() + lasts;

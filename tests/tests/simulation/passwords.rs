@@ -93,15 +93,16 @@ impl World {
             self.violation("2", says.login, "two passwords of one account are on their way");
         }
         let charged_at = self.passwords.charged_at.get(&says.account()).copied();
-        let Some(rejection) = self.passwords.rejections.get_mut(says) else { return number };
+        let Some(rejection) = self.passwords.rejections.get(says) else { return number };
         let is_known = rejection.by.contains(&daemon)
             || rejection.stored_at.is_some_and(|stored| charged_at.is_none_or(|charged| stored < charged));
-        if is_known && rejection.leave == 0 {
+        if rejection.leave > 0 {
+            // What an operator sends again is a new story.
+            self.passwords.rejections.remove(says);
+        } else if is_known {
             let by = format!("{:?}", rejection.by);
             let what = format!("daemon {daemon} sends rejected credentials again; heard by {by}: {says:?}");
             self.violation("2 and 3", says.login, &what);
-        } else {
-            rejection.leave = rejection.leave.saturating_sub(1);
         }
         number
     }
@@ -215,6 +216,11 @@ impl World {
     /// A row says this from now on: it is tried once, if nothing forbids it.
     pub(crate) fn passwords_are_new(&mut self, says: &Says) {
         self.passwords.uncounted.remove(says);
+    }
+
+    /// A daemon got a token of this account, be it by a refresh token: what it has noted of failures is over.
+    pub(crate) fn is_renewed(&mut self, account: AccountId) {
+        self.passwords.uncounted.retain(|says, _| says.account() != account);
     }
 
     /// A day may have passed by the daemon's clock.

@@ -167,7 +167,7 @@ async fn day(setup: Setup) -> Sum {
             world.mend(false);
             world.stir();
             let is_safe = world.db.lost_at.is_none_or(|at| at.elapsed() > SHORT);
-            (world.asks(), world.dice.chance(120), world.dice.chance(50_000) || !is_safe)
+            (world.asks(), world.ends(), world.dice.chance(50_000) || !is_safe)
         };
         let which = world.lock().dice.index(daemons.len());
         if let Some(selection) = asks {
@@ -203,6 +203,12 @@ async fn day(setup: Setup) -> Sum {
 }
 
 impl World {
+    /// Whether a daemon ends.
+    fn ends(&mut self) -> bool {
+        let chance = if self.siege_until > Instant::now() { 8_000 } else { 120 };
+        self.dice.chance(chance)
+    }
+
     /// Whether an operator still waits for an answer. When nobody does, whoever was named or was of all has been tried.
     fn asked(&mut self, is_waiting: bool) {
         if self.is_asking && !is_waiting {

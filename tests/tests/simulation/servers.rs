@@ -185,6 +185,7 @@ impl World {
     fn take(&mut self, daemon: u32, says: &Says, granted: Granted) -> Grant {
         let Granted { jwt, refresh_token, worth_until } = granted;
         let token = Token::parse(&jwt).unwrap();
+        self.is_renewed(says.account());
         self.granted(daemon, says.host, says.login, jwt, worth_until);
         Grant { token, refresh_token: Some(Secret::new(refresh_token)) }
     }

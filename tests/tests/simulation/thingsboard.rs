@@ -45,6 +45,7 @@ pub(crate) struct Queued {
 /// Takes a request to its server, which does with it what it does whether or not anybody waits for the answer.
 pub(crate) async fn serve(world: Shared, host: usize, request: Request, reply: oneshot::Sender<Answer>) {
     let (mood, before, after) = world.lock().latencies(host);
+    let slept = world.lock().slept;
     match mood {
         Mood::Refusing => {
             world.lock().count_trouble(host);
@@ -59,7 +60,10 @@ pub(crate) async fn serve(world: Shared, host: usize, request: Request, reply: o
     }
     let Some((answer, reply)) = world.lock().arrives(host, request, reply) else { return };
     sleep(after).await;
-    let _ = reply.send(answer);
+    // No connection lives on while the client's machine sleeps.
+    if world.lock().slept == slept {
+        let _ = reply.send(answer);
+    }
 }
 
 fn failed(failure: Failure) -> Answer {

@@ -252,6 +252,8 @@ pub(crate) struct World {
     /// The number of the daemon that was started last.
     pub(crate) daemon: u32,
     pub(crate) started_at: Instant,
+    /// Until then daemons are killed all the time.
+    pub(crate) siege_until: Instant,
     /// An operator stopped the loop.
     pub(crate) stopped_at: Option<Instant>,
     /// An operator waits for an answer.
@@ -360,6 +362,7 @@ impl World {
             },
             daemon: 0,
             started_at: now,
+            siege_until: now,
             stopped_at: None,
             is_asking: false,
             held: AllHeld::new(),
