@@ -438,7 +438,10 @@ impl Ledger {
     /// Once a day, when all accounts that rows name are marked as seen: those that no row has named for long.
     fn forget(&mut self, now: DateTime<Utc>) -> Option<Forget> {
         let today = stored::day_of(now);
-        if self.forgot_day == today || self.seen_day != today || self.unwritten.len() > LedgerWrite::MOST_ACCOUNTS {
+        if self.forgot_day == today
+            || self.seen_day != today
+            || self.unwritten.len() > LedgerWrite::MOST_ACCOUNTS
+        {
             return None;
         }
         self.forgot_day = today;
