@@ -304,7 +304,11 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             self.return_unwritten_charges();
             return None;
         };
-        let charged = std::mem::take(&mut self.charging);
+        // One write holds so many accounts; a password waits for the one that its charge is in.
+        let (charged, later) = std::mem::take(&mut self.charging)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(request, _)| self.ledger.is_in_write(&request.attempt.account));
+        self.charging = later;
         self.being_charged = charged.len();
         Some(Box::pin(async move { LedgerCall::Wrote(charged, store.write_ledger(write).await) }))
     }
