@@ -260,6 +260,10 @@ pub struct Daemon {
     /// Why not, and what to do about it, if not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_error: Option<String>,
+    /// Where sent passwords are noted, if not in the database, as `in FILE, because …`. Other daemons do not see such a
+    /// file, so several daemons on one table need the ledger in the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<String>,
     /// Tokens obtained with a password since the daemon started.
     #[serde(default)]
     pub renewals_by_login: u64,
