@@ -82,7 +82,9 @@ pub fn explain(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<U
     let at_once = || match cron {
         // Nobody is there who could.
         Loop::Unknown => String::new(),
-        Loop::Running | Loop::Stopped if needs_force(customer) => format!("{} tries it once now.", ways.force),
+        Loop::Running | Loop::Stopped if needs_force(customer) => {
+            format!("{} tries it once now.", ways.force)
+        }
         Loop::Running | Loop::Stopped => format!("{} tries it once now.", ways.refresh),
     };
     let next = || next_attempt(customer, cron, ways, now);
@@ -159,7 +161,8 @@ fn next_of_parked(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTim
     let next = next_attempt(customer, cron, ways, now);
     match (customer.next_attempt_at, kind) {
         (None, Some(FailureKind::AttemptsExhausted)) => {
-            "Its password is not sent by itself until another row shows that ThingsBoard accepts this user.".to_owned()
+            "Its password is not sent by itself until another row shows that ThingsBoard accepts this user."
+                .to_owned()
         }
         (None, _) => format!("It is not tried by itself until {CHANGE}"),
         (Some(_), _) if cron != Loop::Running => next,

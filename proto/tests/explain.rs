@@ -6,7 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::explain::{Explanation, Loop, Ways, Weight, explain, next_attempt, risk, server, token};
 use tbtoken_proto::{Customer, Failure, FailureKind, Host, HostState, Phase, TokenStatus};
 
-const WAYS: Ways<'static> = Ways { refresh: "tbctl refresh 8f1c", force: "tbctl refresh --force 8f1c", start: "tbctl start" };
+const WAYS: Ways<'static> =
+    Ways { refresh: "tbctl refresh 8f1c", force: "tbctl refresh --force 8f1c", start: "tbctl start" };
 
 fn now() -> DateTime<Utc> {
     "2026-11-23T14:03:00Z".parse().unwrap()

@@ -139,7 +139,9 @@ fn loop_line(cron: &Cron, store: &str, style: Style, now: DateTime<Utc>) -> Stri
 /// Where sent passwords are noted, if not in the database.
 pub(super) fn ledger_line(daemon: &Daemon) -> String {
     match &daemon.ledger {
-        Some(place) => format!("sent passwords are noted {}; that serves one daemon only\n", printable(place)),
+        Some(place) => {
+            format!("sent passwords are noted {}; that serves one daemon only\n", printable(place))
+        }
         None => String::new(),
     }
 }

@@ -181,11 +181,7 @@ async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, fi
     findings.extend(facts.permissions.iter().map(judge::permission));
     findings.push(judge::records(facts.records.as_deref(), &schema_command(config)));
     let ledger_file = ledger_file(config);
-    findings.push(judge::ledger(
-        facts.no_ledger.as_deref(),
-        ledger_file.as_deref(),
-        &schema_command(config),
-    ));
+    findings.push(judge::ledger(facts.no_ledger.as_deref(), ledger_file.as_deref(), &schema_command(config)));
     if let Some(file) = ledger_file.filter(|_| facts.no_ledger.is_some()) {
         findings.extend(owner::look(&file));
     }

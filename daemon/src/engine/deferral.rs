@@ -95,11 +95,7 @@ mod tests {
             ),
             (Deferral::Password(Reason::ServerBusy), FailureKind::Unreachable, "one password at a time"),
             (Deferral::Password(Reason::Probe), FailureKind::Unreachable, "one password at a time"),
-            (
-                Deferral::Password(Reason::ServerDown),
-                FailureKind::Unreachable,
-                "does not answer probes",
-            ),
+            (Deferral::Password(Reason::ServerDown), FailureKind::Unreachable, "does not answer probes"),
             (Deferral::Password(Reason::NoVerdict), FailureKind::UnexpectedResponse, "tb_url"),
             (Deferral::Password(Reason::Doubt { wait }), FailureKind::Unreachable, "1 min 30 s"),
             (Deferral::Password(Reason::LastCharge { wait }), FailureKind::Unreachable, "1 min 30 s"),

@@ -294,9 +294,7 @@ impl FailureKind {
             Self::InsecureUrl => {
                 "Change tb_url in the customer's row to https; the change is picked up by itself. Or set thingsboard.require_https = false in tbtokend's configuration."
             }
-            Self::TokenTooLong => {
-                "Make the column tbtoken wider (varchar(max)), then: tbctl refresh ID."
-            }
+            Self::TokenTooLong => "Make the column tbtoken wider (varchar(max)), then: tbctl refresh ID.",
             Self::Database => {
                 "The token is kept in memory and saved as soon as the database accepts it; nobody logs in again for it. If this stays, let the database user of tbtokend update the columns tbtoken and tbtokenexpiry, and look for a constraint or a trigger."
             }
