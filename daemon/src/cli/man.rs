@@ -121,7 +121,7 @@ fn daemon(out: &mut impl Write) -> io::Result<()> {
     }
     page.control("SH", ["DESCRIPTION"]);
     page.text([roman(
-        "tbtokend looks at a database table with one row per customer, gets a new ThingsBoard token for those whose token ends soon, and writes it back for applications to read. A customer whose password is refused is parked after one try, so that no account is locked.",
+        "tbtokend polls a database table with one row per customer, gets a new ThingsBoard token for those whose token ends soon, and writes it back for applications to read. A customer whose password is rejected is parked. Each password is charged to its account before it is sent, and at most thingsboard.wrong_password_budget charges are open, so that no sequence of faults locks an account.",
     )]);
     paragraph(
         &mut page,

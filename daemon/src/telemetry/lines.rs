@@ -33,7 +33,7 @@ pub fn clock_wrong(now: DateTime<Utc>) {
     let now = seconds(now);
     error!(
         event = Kind::ClockWrong.name(),
-        "The clock of this machine shows {now}, which cannot be: tokens are written with expiries that are over. Set it (timedatectl set-ntp true); everyone is renewed at the next look at the table then"
+        "The clock of this machine shows {now}, which cannot be: tokens are written with expiries that are over. Set it (timedatectl set-ntp true); everyone is renewed at the next poll then"
     );
 }
 
@@ -173,8 +173,9 @@ fn log_failure(notice: &Notice, customer: &str, message: &str) {
     let Some(FailureDetail { kind, attempt, next_at, url }) = &notice.failure else { return };
     let next_at = next_at.map(seconds);
     let next = match &next_at {
+        // Its refresh token, or its daily try; a person must act all the same.
+        _ if notice.kind == NoticeKind::Parked => format!("parked. {}", kind.remedy()),
         Some(at) => format!("next attempt at {at}"),
-        None if notice.kind == NoticeKind::Parked => format!("parked. {}", kind.remedy()),
         None => "it is kept for the next attempt".to_owned(),
     };
     let (kind, url) = (kind.as_str(), printable(url));

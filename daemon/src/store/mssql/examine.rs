@@ -12,7 +12,7 @@ use super::layout::ExpiryType;
 use super::settings::{Encryption, Trust};
 use super::trouble::{Doing, Meaning, Trouble};
 use super::types::{self, Stored};
-use super::{rows, statements};
+use super::{ledger, rows, statements};
 use crate::model::Token;
 use crate::store::StoreError;
 use crate::store::facts::{
@@ -59,6 +59,7 @@ async fn facts(connection: &mut Connection, shared: &Connections) -> Result<Fact
         widen: statements::widen(&layout),
         permissions: permissions(connection, shared).await?,
         records: connection.records.lost().map(ToOwned::to_owned),
+        no_ledger: ledger::examine(connection, &shared.settings().table).await?,
         key_readers: key_readers(connection, shared).await?,
         ..Facts::default()
     })

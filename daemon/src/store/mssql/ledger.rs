@@ -59,6 +59,15 @@ fn why_unusable(table: &str, error: ServerError) -> String {
     }
 }
 
+/// Why the database has no ledger that this login can use, if so. Nothing is made.
+pub(super) async fn examine(connection: &mut Connection, table: &str) -> Result<Option<String>, Trouble> {
+    match probe(connection, table).await {
+        Ok(()) => Ok(None),
+        Err(Trouble::Server(error)) if makes_it_unusable(error) => Ok(Some(why_unusable(table, error))),
+        Err(trouble) => Err(trouble),
+    }
+}
+
 async fn prepare(connection: &mut Connection, table: &str) -> Result<(), Trouble> {
     match probe(connection, table).await {
         Err(Trouble::Server(ServerError { number: 208, .. })) => {
