@@ -164,6 +164,12 @@ fn no_room_of_the_engine_knows_one_above_it() {
     assert_absent(&["engine/plan", "engine/state", "engine/view"], &["crate::telemetry"]);
 }
 
+/// In the control server, a session says what its client may do; whoever lets clients in is above it.
+#[test]
+fn no_session_knows_the_server_that_made_it() {
+    assert_absent(&["control/session"], &["super::server", "control::server"]);
+}
+
 /// The log is told things from above; all that it knows of the engine is the list of what happened.
 #[test]
 fn the_log_knows_no_more_of_the_engine_than_its_history() {
