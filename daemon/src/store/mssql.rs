@@ -13,6 +13,7 @@ mod ledger;
 mod own;
 mod patience;
 mod problem;
+mod quoted;
 mod records;
 mod row_source;
 mod rows;

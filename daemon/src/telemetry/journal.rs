@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use super::kind::{Kind, Priority};
+use super::kind::Kind;
 use super::queue::Sink;
 use super::record::Record;
 use super::stderr::Stderr;
@@ -63,7 +63,7 @@ fn datagram(record: &Record) -> Vec<u8> {
         bytes.push(b'\n');
     };
     put("MESSAGE", &record.message);
-    put("PRIORITY", digit(record.priority()));
+    put("PRIORITY", record.priority().digit());
     put("SYSLOG_IDENTIFIER", IDENTIFIER);
     if let Some(kind) = record.kind {
         put("MESSAGE_ID", kind.message_id());
@@ -72,18 +72,6 @@ fn datagram(record: &Record) -> Vec<u8> {
         put(name, value);
     }
     bytes
-}
-
-/// The number that stands for a priority.
-pub(super) fn digit(priority: Priority) -> &'static str {
-    match priority {
-        Priority::Crit => "2",
-        Priority::Err => "3",
-        Priority::Warning => "4",
-        Priority::Notice => "5",
-        Priority::Info => "6",
-        Priority::Debug => "7",
-    }
 }
 
 #[cfg(test)]

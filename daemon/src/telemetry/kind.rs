@@ -21,6 +21,20 @@ pub enum Priority {
     Debug = 7,
 }
 
+impl Priority {
+    /// The number that stands for it.
+    pub const fn digit(self) -> &'static str {
+        match self {
+            Self::Crit => "2",
+            Self::Err => "3",
+            Self::Warning => "4",
+            Self::Notice => "5",
+            Self::Info => "6",
+            Self::Debug => "7",
+        }
+    }
+}
+
 /// The kinds of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {

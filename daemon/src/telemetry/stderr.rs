@@ -8,7 +8,6 @@ use std::os::linux::fs::MetadataExt;
 use chrono::SecondsFormat;
 use tracing::Level;
 
-use super::journal::digit;
 use super::queue::Sink;
 use super::record::Record;
 
@@ -63,7 +62,7 @@ fn line(record: &Record, dress: Dress) -> String {
     let message = &record.message;
     match dress {
         Dress::Plain => format!("{at} {level:>5} {message}\n"),
-        Dress::Numbered => format!("<{}>{message}\n", digit(record.priority())),
+        Dress::Numbered => format!("<{}>{message}\n", record.priority().digit()),
         Dress::Coloured => {
             let colour = match record.level {
                 Level::ERROR => 31,

@@ -14,6 +14,7 @@ use super::connect::{self, Session};
 use super::layout::{Column, Layout, Unusable};
 use super::patience::Patience;
 use super::problem::Problem;
+use super::quoted::quote;
 use super::records::Keeping;
 use super::row_source::RowSource;
 use super::settings::Settings;
@@ -297,7 +298,7 @@ async fn row_source(session: &mut Session) -> Result<RowSource, Trouble> {
 
 /// Looks at the customers' table. Of a table on which one has no permission nothing is seen: then touching it tells why.
 async fn layout(session: &mut Session, names: &Names) -> Result<Layout, Trouble> {
-    let quoted = statements::quote(&names.table);
+    let quoted = quote(&names.table);
     let mut query = Query::new(statements::COLUMNS);
     query.bind(quoted.as_str());
     let columns = rows(session, query)

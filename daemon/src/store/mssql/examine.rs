@@ -9,6 +9,7 @@ use super::connection::{Connection, Connections, Work, strange};
 use super::grants::{Need, deny_key, grant, grant_columns};
 use super::key_readers::{self, Principal};
 use super::layout::ExpiryType;
+use super::quoted::beside;
 use super::settings::{Encryption, Trust};
 use super::trouble::{Doing, Meaning, Trouble};
 use super::types::{self, Stored};
@@ -151,7 +152,7 @@ async fn key_readers(
 }
 
 async fn ask_for_key_readers(connection: &mut Connection, table: &str) -> Result<KeyReaders, Trouble> {
-    let key = statements::beside(table, "tbtokend_key");
+    let key = beside(table, "tbtokend_key");
     let mut query = Query::new(key_readers::PERMISSIONS);
     query.bind(key.as_str());
     let mut permissions = Vec::new();

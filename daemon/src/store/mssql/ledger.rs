@@ -7,8 +7,9 @@ use tiberius::{ColumnData, Query, Row};
 
 use super::super::{AccountRow, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp, StoreError};
 use super::connection::{Connection, strange};
+use super::quoted::beside;
 use super::row_source::Cell;
-use super::statements::{self, ACCOUNT_COLUMNS, NO_TIME, WRITE_PARAMETERS, beside};
+use super::statements::{self, ACCOUNT_COLUMNS, NO_TIME, WRITE_PARAMETERS};
 use super::trouble::{Meaning, ServerError, Trouble};
 use super::types::{self, Strange};
 use crate::model::AccountKey;

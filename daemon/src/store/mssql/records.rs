@@ -9,6 +9,7 @@ use tiberius::{ColumnData, IntoSql, Query};
 use super::super::{Records, RowProblem};
 use super::connect::Session;
 use super::connection::{Connection, batch, rows, strange};
+use super::quoted::beside;
 use super::row_source::Cell;
 use super::statements::{self, NO_TIME};
 use super::trouble::{Meaning, ServerError, Trouble};
@@ -56,7 +57,7 @@ pub(super) async fn prepare(
 }
 
 fn why_lost(table: &str, error: ServerError) -> String {
-    let state = statements::beside(table, "tbtokend_state");
+    let state = beside(table, "tbtokend_state");
     match error.number {
         229 | 230 => format!("the login lacks permissions on {state}"),
         208 | 262 | 2760 => format!("there is no table {state}, and the login may not make it"),
