@@ -177,6 +177,22 @@ fn the_layout_knows_no_statement() {
     assert_absent(&["store/mssql/layout", "store/mssql/quoted"], &["statements"]);
 }
 
+/// Whoever talks to SQL Server knows nothing of its tables, what is known of them nothing of the one connection, and that
+/// nothing of the rows that are read and written over it.
+#[test]
+fn the_transport_of_the_sql_server_knows_no_table() {
+    const ROOMS: [&str; 5] = ["session", "keeping", "known", "connection", "records"];
+    for (floor, room) in ROOMS.iter().enumerate() {
+        let above: Vec<String> = ROOMS[floor + 1..].iter().map(|room| format!("super::{room}::")).collect();
+        let above: Vec<&str> = above.iter().map(String::as_str).collect();
+        assert_absent(&[&format!("store/mssql/{room}")], &above);
+    }
+    assert_absent(
+        &["store/mssql/session", "store/mssql/connect.rs"],
+        &["layout", "statements", "zone", "records"],
+    );
+}
+
 /// The log is told things from above; all that it knows of the engine is the list of what happened.
 #[test]
 fn the_log_knows_no_more_of_the_engine_than_its_history() {
