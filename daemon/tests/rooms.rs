@@ -55,9 +55,8 @@ fn assert_absent(rooms: &[&str], words: &[&str]) {
     }
 }
 
-const PURE: [&str; 37] = [
+const PURE: [&str; 36] = [
     "config/changes",
-    "telemetry/kind",
     "model/",
     "engine/plan",
     "engine/backoff",
@@ -208,7 +207,7 @@ fn the_log_knows_no_more_of_the_engine_than_its_history() {
         ],
     );
     // Its two ways out know what a record is, and nothing of each other but that stderr is there for the journal.
-    assert_absent(&["telemetry/stderr", "telemetry/record", "telemetry/kind"], &["journal::"]);
+    assert_absent(&["telemetry/stderr", "telemetry/record"], &["journal::"]);
     assert_absent(&["engine/history"], &["crate::telemetry", "crate::store", "scheduler", "pass"]);
     for (name, source) in sources().iter().filter(|(name, _)| in_room(name, &["telemetry/"])) {
         for line in code(source).filter(|line| line.contains("crate::engine")) {

@@ -7,10 +7,10 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use super::kind::Kind;
 use super::queue::Sink;
 use super::record::Record;
 use super::stderr::Stderr;
+use crate::model::NoticeKind;
 
 /// Where systemd-journald listens.
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
@@ -45,7 +45,7 @@ impl Sink for Journal {
                     let message = format!(
                         "The journal at {path} does not take records ({error}); they go to stderr until it does"
                     );
-                    self.instead.write(&Record::of(Kind::LinesDropped, record.at, message));
+                    self.instead.write(&Record::of(NoticeKind::LinesDropped, record.at, message));
                 }
                 self.instead.write(record);
             }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     fn record() -> Record {
-        let mut record = Record::of(Kind::StoreLost, DateTime::UNIX_EPOCH, "❌ gone".to_owned());
+        let mut record = Record::of(NoticeKind::StoreLost, DateTime::UNIX_EPOCH, "❌ gone".to_owned());
         record.fields.push(("TBTOKEND_CUSTOMER", "a=b".to_owned()));
         record
     }
@@ -90,7 +90,7 @@ mod tests {
     fn a_record_in_the_journals_form() {
         let expected = format!(
             "MESSAGE=❌ gone\nPRIORITY=2\nSYSLOG_IDENTIFIER=tbtokend\nMESSAGE_ID={}\nTBTOKEND_CUSTOMER=a=b\n",
-            Kind::StoreLost.message_id()
+            NoticeKind::StoreLost.message_id()
         );
         assert_eq!(String::from_utf8(datagram(&record())).unwrap(), expected);
     }

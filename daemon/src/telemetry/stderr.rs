@@ -96,12 +96,12 @@ pub fn complain(text: &str) {
 mod tests {
     use chrono::DateTime;
 
-    use super::super::kind::Kind;
     use super::*;
+    use crate::model::NoticeKind;
 
     #[test]
     fn a_line_in_each_dress() {
-        let record = Record::of(Kind::Parked, DateTime::UNIX_EPOCH, "❌ no".to_owned());
+        let record = Record::of(NoticeKind::Parked, DateTime::UNIX_EPOCH, "❌ no".to_owned());
         assert_eq!(line(&record, Dress::Plain), "1970-01-01T00:00:00.000Z ERROR ❌ no\n");
         assert_eq!(line(&record, Dress::Numbered), "<3>❌ no\n");
         assert!(line(&record, Dress::Coloured).contains("\x1b[31mERROR\x1b[0m ❌ no\n"));
