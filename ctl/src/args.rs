@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand, ValueHint};
-use tbtoken_proto::{DEFAULT_EVENTS, DEFAULT_SOCKET, MAX_EVENTS, SOCKET_VARIABLE};
+use tbtoken_proto::{DEFAULT_SOCKET, MAX_EVENTS, SOCKET_VARIABLE};
 
 pub(crate) use self::threshold::Threshold;
 pub(crate) use self::values::{Goal, Shell, SortBy, StatusWord, When};
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     )]
     pub(crate) color: When,
     /// How long to wait for an answer: 30, 30s, 500ms, 2m [default: 30s; check: 10s; wait: 60s in all; refresh: until the pass is over]
-    #[arg(short, long, global = true, help_heading = GLOBAL, value_name = "TIME", value_parser = values::timeout)]
+    #[arg(short, long, global = true, help_heading = GLOBAL, value_name = "TIME", value_parser = values::duration)]
     pub(crate) timeout: Option<Duration>,
     /// What to do.
     #[command(subcommand)]
@@ -138,20 +138,23 @@ pub(crate) struct RefreshArgs {
 
 const REFRESH_HELP: &str = "\
 A parked customer that is named has its password sent once more; if that is still wrong, its account may be locked. \
-Not named, it is left alone and listed. If somebody failed, the exit code is 1.";
+Not named, it is left alone and listed. If a customer failed, the exit code is 1 and, with --json, success is false.";
 
 /// What `events` shows.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EventsArgs {
-    /// Only events of this customer, among the newest that the daemon remembers
+    /// Only events of this customer
     #[arg(value_name = "ID")]
     pub(crate) customer: Option<String>,
-    /// The newest so many; none with 0, so that --follow shows only what is new
+    /// The newest so many; none with 0, so that --follow shows only what is new [default: 100; with --since: all]
     #[arg(
-        short = 'n', long = "lines", value_name = "N", default_value_t = DEFAULT_EVENTS,
+        short = 'n', long = "lines", value_name = "N",
         value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_EVENTS as u64),
     )]
-    pub(crate) lines: usize,
+    pub(crate) lines: Option<usize>,
+    /// Only events of the last so long: 90s, 15m, 1h, 2d; as far back as the daemon remembers
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) since: Option<Duration>,
     /// Go on with what happens from now; with --json a line for each event
     #[arg(short, long)]
     pub(crate) follow: bool,
@@ -194,8 +197,9 @@ pub(crate) struct WaitArgs {
 
 const WAIT_HELP: &str = "\
 A customer counts once its token has been seen so; later it may end soon again, as all tokens do. A daemon that is not \
-there yet is waited for, too, and so is the first customer of an empty table. --timeout bounds the whole (60s unless given); when it is over, the exit code is 7 and \
-the error names those who are missing.";
+there yet is waited for, too, and so is the first customer of an empty table. --timeout bounds the whole (60s unless \
+given). When it is over, the exit code is 7 and the error names the customers that are missing; if the daemon cannot be reached \
+then, the exit code is 3.";
 
 /// Whom to teach.
 #[derive(Debug, clap::Args)]

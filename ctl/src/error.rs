@@ -142,6 +142,11 @@ fn seconds(length: Duration) -> String {
 }
 
 impl Error {
+    /// Whether the daemon knows no row of that id.
+    pub(crate) fn is_unknown_customer(&self) -> bool {
+        matches!(self, Self::Client(ClientError::Refused(refusal)) if refusal.code == ErrorCode::UnknownCustomer)
+    }
+
     /// The exit code.
     pub(crate) fn exit(&self) -> u8 {
         match self {
@@ -155,7 +160,7 @@ impl Error {
                 ClientError::TimedOut { .. } => exit::TIMED_OUT,
                 ClientError::Protocol { .. } => exit::FAILED,
                 ClientError::Refused(refusal) => match refusal.code {
-                    ErrorCode::UnknownCustomer => exit::UNKNOWN_CUSTOMER,
+                    ErrorCode::UnknownCustomer | ErrorCode::IneligibleCustomer => exit::UNKNOWN_CUSTOMER,
                     ErrorCode::ReadOnly => exit::NO_PERMISSION,
                     ErrorCode::BadRequest
                     | ErrorCode::UnknownAction
@@ -270,7 +275,7 @@ mod tests {
     fn every_error_has_its_exit_code_and_its_word() {
         let path = || PathBuf::from("/x");
         let io = || std::io::Error::other("the wire is cut");
-        let cases: [(Error, u8, &str); 20] = [
+        let cases: [(Error, u8, &str); 21] = [
             (Error::TooMany { named: 2, most: 1 }, 2, "bad_request"),
             (ClientError::NotThere(path()).into(), 3, "unreachable"),
             (ClientError::NotASocket { path: path(), what: "" }.into(), 3, "unreachable"),
@@ -285,6 +290,7 @@ mod tests {
             ),
             (ClientError::Protocol { path: path(), why: String::new() }.into(), 1, "protocol"),
             (refused(ErrorCode::UnknownCustomer).into(), 5, "unknown_customer"),
+            (refused(ErrorCode::IneligibleCustomer).into(), 5, "ineligible_customer"),
             (refused(ErrorCode::ReadOnly).into(), 4, "read_only"),
             (refused(ErrorCode::BadRequest).into(), 1, "bad_request"),
             (refused(ErrorCode::UnknownAction).into(), 1, "unknown_action"),

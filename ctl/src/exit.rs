@@ -6,11 +6,11 @@ pub(crate) const DONE: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 /// The command line is not understood.
 pub(crate) const USAGE: u8 = 2;
-/// The daemon cannot be reached, or hung up before it answered.
+/// The daemon cannot be reached, or hung up before it answered; `wait` waits for it first, as long as `--timeout` says.
 pub(crate) const UNREACHABLE: u8 = 3;
 /// No permission: the socket does not let this user in, or it is the monitor socket, which changes nothing.
 pub(crate) const NO_PERMISSION: u8 = 4;
-/// A customer that was named is not there, or the name fits several.
+/// A customer that was named is not there, its row cannot be renewed, or the name fits several.
 pub(crate) const UNKNOWN_CUSTOMER: u8 = 5;
 /// No answer within `--timeout`; for `wait`: not everyone is where it should be within `--timeout`.
 pub(crate) const TIMED_OUT: u8 = 7;
@@ -22,10 +22,10 @@ pub(crate) const MEANINGS: [(u8, &str); 8] = [
     (DONE, "done"),
     (FAILED, "the operation failed; a refresh in which somebody failed, too"),
     (USAGE, "the command line is not understood"),
-    (UNREACHABLE, "the daemon cannot be reached"),
+    (UNREACHABLE, "the daemon cannot be reached; wait: it could not when the time was over"),
     (NO_PERMISSION, "no permission"),
-    (UNKNOWN_CUSTOMER, "no such customer, or a name that fits several"),
-    (TIMED_OUT, "no answer in time, or wait has waited long enough"),
+    (UNKNOWN_CUSTOMER, "no such customer, one that cannot be renewed, or a name that fits several"),
+    (TIMED_OUT, "no answer in time; wait: some customers were still missing when the time was over"),
     (INTERRUPTED, "interrupted"),
 ];
 

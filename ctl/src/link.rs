@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tbtoken_proto::client::{Client, ClientError};
-use tbtoken_proto::{Reply, Request};
+use tbtoken_proto::{ErrorCode, Refusal, Reply, Request};
 
 /// A connection that survives the daemon.
 pub(crate) struct Link<'a> {
@@ -26,6 +26,8 @@ impl<'a> Link<'a> {
         if let Some(client) = &mut self.client {
             match client.send_within(request, Some(timeout)) {
                 Err(ClientError::Closed(_) | ClientError::Io { .. }) => self.client = None,
+                // Another client has got the place of this connection, which was idle.
+                Err(ClientError::Refused(Refusal { code: ErrorCode::Busy, .. })) => self.client = None,
                 answer => return self.heed(answer),
             }
         }

@@ -23,11 +23,13 @@ pub(crate) enum Found<'a> {
 /// Finds the customer that is called `name`. What fits exactly goes before what fits partly, and ids go before users.
 pub(crate) fn find<'a>(name: &str, customers: &'a [Customer]) -> Found<'a> {
     let all = |fits: &dyn Fn(&Customer) -> bool| customers.iter().filter(|row| fits(row)).collect::<Vec<_>>();
-    let long_enough = name.chars().count() >= SHORTEST_BEGINNING;
+    // As a narrow table shows it.
+    let beginning = name.trim_end_matches('…');
+    let long_enough = beginning.chars().count() >= SHORTEST_BEGINNING;
     let candidates = [
         all(&|row| row.customer_id == name),
         all(&|row| !name.is_empty() && row.tb_username.eq_ignore_ascii_case(name)),
-        if long_enough { all(&|row| begins_with(&row.customer_id, name)) } else { Vec::new() },
+        if long_enough { all(&|row| begins_with(&row.customer_id, beginning)) } else { Vec::new() },
     ];
     match candidates.into_iter().find(|candidates| !candidates.is_empty()) {
         Some(candidates) => match candidates.as_slice() {
@@ -137,6 +139,7 @@ mod tests {
         assert_eq!(found("8F1C02AA-33D1-4E02-9C77-0E5A3F6B2D11"), "ops@acme-north.example");
         assert_eq!(found("8f1c02aa-33d1-4e02-9c77-0e5a3f6b2d11"), "ops@acme-north.example");
         assert_eq!(found("8f1c0"), "ops@acme-north.example");
+        assert_eq!(found("8F1C0…"), "ops@acme-north.example", "copied from a narrow table");
         assert_eq!(found("OPS@acme-lab.example"), "ops@acme-lab.example");
         assert_eq!(found("17"), "short@acme.example");
     }

@@ -1,6 +1,10 @@
 //! Where text goes: data to standard output, everything else to standard error.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
+
+use tbtoken_proto::fit;
+use tbtoken_proto::words::escape_hidden;
 
 use crate::args::{Args, When};
 
@@ -77,11 +81,13 @@ pub(crate) fn paint(text: &str, color: Color) -> String {
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
 }
 
-/// Writes data. A reader that has seen enough (`tbctl | head -1`) is no error.
+/// Writes data. A reader that has seen enough (`tbctl | head -1`) is no error. With `--json` what text hides is escaped,
+/// whichever command the text comes from.
 ///
 /// # Errors
 /// Whatever else keeps the text from being written, such as a full disk.
-pub(crate) fn data(text: &str) -> std::io::Result<()> {
+pub(crate) fn data(text: &str, json: bool) -> std::io::Result<()> {
+    let text = if json { Cow::from(escape_hidden(text)) } else { Cow::from(text) };
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -89,14 +95,38 @@ pub(crate) fn data(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// Writes to standard error. If even that is closed, there is nobody left to tell.
+/// Writes sentences to standard error; on a terminal broken into lines that fit.
 pub(crate) fn remark(text: &str) {
+    match terminal_size::terminal_size_of(std::io::stderr()) {
+        Some((width, _)) if width.0 > 0 => signal(&broken(text, width.0.into())),
+        _ => signal(text),
+    }
+}
+
+/// The lines of `text`, each broken between words where it is longer than so many columns.
+fn broken(text: &str, columns: usize) -> String {
+    let lines = text.lines().flat_map(|line| match fit::width(line) > columns {
+        true => fit::wrap(line, columns),
+        false => vec![line.to_owned()],
+    });
+    lines.map(|line| line + "\n").collect()
+}
+
+/// Writes to standard error as it is. If even that is closed, no reader is left.
+pub(crate) fn signal(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sentences_are_broken_between_words() {
+        let text = "error: tbtokend did not answer\nhint: wait longer\n";
+        assert_eq!(broken(text, 30), text);
+        assert_eq!(broken(text, 20), "error: tbtokend did\nnot answer\nhint: wait longer\n");
+    }
 
     #[test]
     fn the_user_decides_on_colour_then_the_environment_then_the_terminal() {

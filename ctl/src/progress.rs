@@ -14,7 +14,7 @@ use signal_hook::iterator::{Handle, Signals};
 use tbtoken_proto::client::Client;
 use tbtoken_proto::{Event, EventKind, MAX_EVENTS, Reply, Request, Seq};
 
-use crate::output::remark;
+use crate::output::signal;
 
 /// Back to the beginning of the line, and the line emptied.
 pub(crate) const CLEAR: &str = "\r\u{1b}[K";
@@ -40,9 +40,9 @@ impl Progress {
             let begin = Instant::now();
             while stopped.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
                 let tally = tally.as_mut().and_then(Tally::look).unwrap_or_default();
-                remark(&format!("{CLEAR}the pass is under way, {} s{tally}", begin.elapsed().as_secs()));
+                signal(&format!("{CLEAR}the pass is under way, {} s{tally}", begin.elapsed().as_secs()));
             }
-            remark(CLEAR);
+            signal(CLEAR);
         });
         Self { stop: Some(stop), counter: Some(counter), signals }
     }
@@ -89,7 +89,7 @@ fn watch_for_interrupt() -> Option<Handle> {
     let handle = signals.handle();
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
-            remark(&format!("{CLEAR}interrupted; the pass goes on, tbctl events shows how it ends\n"));
+            signal(&format!("{CLEAR}interrupted; the pass goes on, tbctl events shows how it ends\n"));
             let _ = signal_hook::low_level::emulate_default_handler(SIGINT);
         }
     });

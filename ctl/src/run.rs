@@ -20,7 +20,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>, clock: fn() -> Date
     };
     let style = Style::detect(&args);
     let done = commands::carry_out(&args, style, clock).and_then(|report| {
-        output::data(&report.data).map_err(Error::Output)?;
+        output::data(&report.data, args.json).map_err(Error::Output)?;
         Ok(report)
     });
     match done {
@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>, clock: fn() -> Date
         Err(error) => {
             if args.json {
                 // Where this cannot be written either, the error on standard error says so.
-                let _ = output::data(&error.json());
+                let _ = output::data(&error.json(), true);
             }
             let hint = error.hint().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
             output::remark(&format!("error: {}\n{hint}", error.text()));
@@ -63,11 +63,11 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     let json = before_names.any(|argument| argument == "--json");
     if is_check(arguments) {
         let report = no_check(&format!("{first} (see tbctl check --help)"), json);
-        let _ = output::data(&report.data);
+        let _ = output::data(&report.data, json);
         return report.exit;
     }
     if json {
-        let _ = output::data(&failure_json(first, "usage".into()));
+        let _ = output::data(&failure_json(first, "usage".into()), true);
     }
     exit::USAGE
 }

@@ -1,13 +1,16 @@
 //! Columns of text. Wide characters count as wide; a row is always one line.
 
-use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, presets};
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use std::fmt::Write as _;
+
+use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
+use tbtoken_proto::fit;
+use unicode_width::UnicodeWidthStr;
 
 /// A table that is to fit on a terminal.
 pub(crate) struct Columns {
     /// The headings, one for each column.
     pub(crate) headings: &'static [&'static str],
-    /// Columns that may be cut short with `…`; the others never are.
+    /// Columns that may be cut short with `…`; of the others only the widest, when nothing else is left to leave out.
     pub(crate) flexible: &'static [usize],
     /// Columns to leave out, in this order, as long as there is not enough room.
     pub(crate) expendable: &'static [usize],
@@ -15,6 +18,9 @@ pub(crate) struct Columns {
 
 /// The narrowest that a flexible column may become before another one is left out.
 const USEFUL_WIDTH: usize = 14;
+
+/// The narrowest that any other may become when there is no room even then.
+const LEAST_WIDTH: usize = 8;
 
 /// Spaces between two columns.
 const GAP: u16 = 2;
@@ -61,11 +67,18 @@ impl Columns {
                 hidden.push(column);
             }
         }
+        let too_wide = needed.saturating_sub(available);
+        let rigid = (0..widths.len()).filter(|at| !hidden.contains(at) && !self.flexible.contains(at));
+        let widest = rigid.max_by_key(|&column| widths[column]).filter(|_| too_wide > 0);
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(width.saturating_add(GAP));
         for (index, column) in table.column_iter_mut().enumerate() {
             if hidden.contains(&index) {
                 column.set_constraint(ColumnConstraint::Hidden);
+            } else if widest == Some(index) {
+                let room = widths[index].saturating_sub(too_wide).max(LEAST_WIDTH) + usize::from(GAP);
+                let room = Width::Fixed(u16::try_from(room).unwrap_or(u16::MAX));
+                column.set_constraint(ColumnConstraint::Absolute(room));
             } else if !self.flexible.contains(&index) {
                 column.set_constraint(ColumnConstraint::ContentWidth);
             }
@@ -73,52 +86,47 @@ impl Columns {
     }
 }
 
-/// Rows without headings and without a limit.
-pub(crate) fn lines<const N: usize>(rows: impl Iterator<Item = [String; N]>) -> String {
-    let mut table = plain_table();
-    table.add_rows(rows.map(|row| one_line(row.into())));
-    space_out(&mut table);
-    finished(&table)
+/// Rows without headings; on a terminal of so many columns the last cell is broken into lines that fit.
+pub(crate) fn lines<const N: usize>(rows: impl Iterator<Item = [String; N]>, width: Option<u16>) -> String {
+    let rows: Vec<_> = rows.collect();
+    let widest = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or_default();
+    let widths: [usize; N] = std::array::from_fn(widest);
+    let line = |row: &[String; N]| {
+        let Some((last, others)) = row.split_last() else { return String::new() };
+        let others: Vec<_> = others.iter().zip(widths).map(|(cell, width)| pad(cell, width)).collect();
+        line(&others.join("  "), last, width)
+    };
+    rows.iter().map(line).collect()
+}
+
+/// What stands before a text, and the text: on a terminal of so many columns broken into lines that fit, beside what
+/// stands before it or, where that leaves too little room, below.
+pub(crate) fn line(before: &str, text: &str, width: Option<u16>) -> String {
+    let beside = before.width() + usize::from(GAP);
+    let width = width.map_or(usize::MAX, usize::from);
+    let (mut whole, indent) = match width.saturating_sub(beside) {
+        ..USEFUL_WIDTH if !text.is_empty() => {
+            // What stands before it may itself be too long, as an event of a GUID is.
+            let before = fit::wrap(before, width.saturating_sub(GAP.into())).join("\n  ");
+            (before + "\n", usize::from(GAP))
+        }
+        _ => (String::new(), beside),
+    };
+    let mut pieces = fit::wrap(text, width.saturating_sub(indent)).into_iter();
+    if whole.is_empty() {
+        let first = format!("{}  {}", before, pieces.next().unwrap_or_default());
+        whole.push_str(first.trim_end());
+        whole.push('\n');
+    }
+    pieces.for_each(|piece| {
+        let _ = writeln!(whole, "{:indent$}{piece}", "");
+    });
+    whole
 }
 
 /// `text`, filled up to so many columns of the screen.
 pub(crate) fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
-}
-
-/// `text` in at most so many columns of the screen, its end replaced by `…` if it is longer.
-pub(crate) fn clip(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut room = width.saturating_sub(1);
-    let mut clipped = String::new();
-    for c in text.chars() {
-        let wide = UnicodeWidthChar::width(c).unwrap_or(0);
-        if wide > room {
-            break;
-        }
-        room -= wide;
-        clipped.push(c);
-    }
-    clipped + "…"
-}
-
-/// `text` broken between words into lines of at most `columns`; a word that is longer has a line for itself.
-pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for word in text.split(' ') {
-        if !line.is_empty() && line.width() + 1 + word.width() > columns {
-            lines.push(std::mem::take(&mut line));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    lines.push(line);
-    lines
 }
 
 /// Facts on a line, well apart; on a terminal on as many lines as they need.
@@ -165,9 +173,6 @@ fn space_out(table: &mut Table) {
 }
 
 fn finished(table: &Table) -> String {
-    if table.is_empty() && table.header().is_none() {
-        return String::new();
-    }
     table.trim_fmt() + "\n"
 }
 
@@ -236,16 +241,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_clipped_or_broken_is_as_wide_as_it_may_be() {
-        assert_eq!((clip("expired", 7), clip("expired", 6)), ("expired".to_owned(), "expir…".to_owned()));
-        assert_eq!((clip("株式会社", 7), clip("株式会社", 6)), ("株式会…".to_owned(), "株式…".to_owned()));
-        assert_eq!(clip("x", 0), "…");
-        assert_eq!(wrap("a bc def", 4), ["a bc", "def"]);
-        assert_eq!(wrap("a bc def", 3), ["a", "bc", "def"]);
-        assert_eq!(wrap("a-word-that-is-longer than", 8), ["a-word-that-is-longer", "than"]);
-    }
-
-    #[test]
     fn what_fits_is_known_before() {
         let rows: Vec<_> = rows().collect();
         let needed = COLUMNS.lay_out(rows.clone().into_iter(), None).lines().map(|line| line.width()).max();
@@ -262,8 +257,47 @@ mod tests {
     }
 
     #[test]
+    fn the_widest_column_gives_way_last_and_says_so() {
+        let text = COLUMNS.lay_out(rows(), Some(28));
+        assert_eq!(text, "STATUS   ID        ERROR\nvalid    株式会社\nexpired  8F1C02AA  timed ou…\n");
+        let long = || {
+            [["valid".to_owned(), "customer-of-the-north".to_owned(), String::new(), "x".to_owned()].to_vec()]
+        };
+        assert_eq!(
+            COLUMNS.lay_out(long().into_iter(), Some(24)),
+            "STATUS  ID         ERROR\nvalid   customer…  x\n"
+        );
+    }
+
+    #[test]
+    fn a_last_cell_is_broken_beside_or_below_the_others() {
+        let row = || {
+            [["8F1C", "the server did not answer https://tb.acme.example/login"].map(str::to_owned)]
+                .into_iter()
+        };
+        let whole = "8F1C  the server did not answer https://tb.acme.example/login\n";
+        assert_eq!(lines(row(), None), whole);
+        assert_eq!(
+            lines(row(), Some(30)),
+            "8F1C  the server did not\n      answer\n      https://tb.acme.example/\n      login\n"
+        );
+        assert_eq!(
+            lines(row(), Some(18)),
+            "8F1C\n  the server did\n  not answer\n  https://tb.acme.\n  example/login\n"
+        );
+    }
+
+    #[test]
+    fn what_stands_before_is_broken_where_it_does_not_fit_either() {
+        assert_eq!(
+            line("2026-11-23T14:03:00Z  8F1C02AA-33D1", "no. 1", Some(24)),
+            "2026-11-23T14:03:00Z\n  8F1C02AA-33D1\n  no. 1\n"
+        );
+    }
+
+    #[test]
     fn no_rows_are_no_lines() {
-        assert_eq!(lines::<2>(std::iter::empty()), "");
+        assert_eq!(lines::<2>(std::iter::empty(), None), "");
         assert_eq!(COLUMNS.lay_out(std::iter::empty(), Some(80)), "STATUS  ID  USER  ERROR\n");
     }
 }

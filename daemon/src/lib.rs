@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod doctor;
 pub mod engine;
+pub mod hardening;
 pub mod model;
 pub mod service;
 pub mod store;
@@ -22,12 +23,13 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Source, StoreConfig};
-use crate::control::{Access, BindError, Bound, refuse_unclaimed};
+use crate::control::{Access, BindError, Socket, refuse_unclaimed};
 use crate::engine::scheduler::{Parts, Scheduler};
 use crate::service::Service;
 use crate::store::Store;
@@ -125,10 +127,10 @@ async fn serve<S: Store>(
     // Clients are served until the scheduler has ended, so that `status` answers during the shutdown as well.
     let the_end = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let mut bound = Vec::new();
-    for (access, (listener, guard)) in sockets {
-        bound.push(guard);
-        tasks.spawn(control::serve(listener, access, handle.clone(), clock.clone(), the_end.clone()));
+    let mut doors = JoinSet::new();
+    for (access, socket) in sockets {
+        let (handle, clock, end) = (handle.clone(), clock.clone(), the_end.clone());
+        doors.spawn(control::serve(socket, access, handle, clock, end, tasks.clone()));
     }
     // Now that the sockets answer.
     let service = Service {
@@ -144,20 +146,17 @@ async fn serve<S: Store>(
     };
     tasks.spawn(service.run(process.shutdown.clone(), the_end.clone()));
     scheduler.run(process.shutdown).await;
-    // From here on nobody is let in; those who wait for an answer get it.
-    drop(bound);
+    // From here on no client is let in, and the sockets are gone; clients that wait for an answer get it.
     the_end.cancel();
+    while doors.join_next().await.is_some() {}
     tasks.close();
     let _ = tokio::time::timeout(LAST_ANSWERS, tasks.wait()).await;
     telemetry::ended();
     Ok(())
 }
 
-/// A socket, and what it lets its clients do.
-type Socket = (Access, (tokio::net::UnixListener, Bound));
-
-/// The sockets of the configuration.
-fn sockets(config: &Config, inherited: &mut Vec<UnixListener>) -> Result<Vec<Socket>, BindError> {
+/// The sockets of the configuration, and what each lets its clients do.
+fn sockets(config: &Config, inherited: &mut Vec<UnixListener>) -> Result<Vec<(Access, Socket)>, BindError> {
     let mut sockets = vec![(Access::Control, config.control.claim(inherited)?)];
     if let Some(monitor) = &config.monitor {
         sockets.push((Access::Monitor, monitor.claim(inherited)?));

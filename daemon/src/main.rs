@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
 use futures_util::StreamExt;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
@@ -13,6 +12,7 @@ use tbtokend::cli::commands::{carry_out, fail, show};
 use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START};
 use tbtokend::clock::Clock;
 use tbtokend::config::{Config, Source, environment};
+use tbtokend::hardening::forbid_core_dumps;
 use tbtokend::telemetry::{self, Log};
 use tbtokend::text::with_causes;
 use tbtokend::{Process, systemd};
@@ -20,14 +20,20 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    let Args { options, command } = Args::parse();
-    if let Some(command) = &command {
-        return carry_out(command);
+    // The daemon starts all the same: tokens end whether it runs or not.
+    if let Err(error) = forbid_core_dumps() {
+        telemetry::complain(&format!(
+            "core dumps cannot be forbidden, and one would hold passwords: {error}"
+        ));
     }
+    let Args { options, command } = Args::read().unwrap_or_else(|error| error.exit());
     let source = match environment() {
         Ok(environment) => Source { overrides: options.overrides(), environment },
         Err(error) => return fail(&error, BAD_CONFIGURATION),
     };
+    if let Some(command) = &command {
+        return carry_out(command, &source);
+    }
     let config = match source.load() {
         Ok(config) => config,
         Err(error) => return fail(&error, BAD_CONFIGURATION),

@@ -5,7 +5,7 @@ use std::error::Error;
 use chrono::TimeDelta;
 
 /// What may be shown is the same in a journal as on a screen.
-pub use tbtoken_proto::words::printable;
+pub use tbtoken_proto::words::{escape_hidden, printable};
 
 /// The longest text from elsewhere that is shown, in characters.
 const LONGEST: usize = 200;

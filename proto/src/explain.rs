@@ -100,6 +100,14 @@ pub fn explain(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<U
             remedy: String::new(),
             at_once: at_once(),
         },
+        (Some(failure), _) if words::is_waiting(customer) => Explanation {
+            headline: "WAITING".to_owned(),
+            weight: Weight::Warn,
+            why: sentence(&failure.message),
+            next: next(),
+            remedy: without_promise(&sentence(&failure.remedy)),
+            at_once: String::new(),
+        },
         (Some(failure), _) => {
             let count = match failure.consecutive {
                 0 | 1 => String::new(),
@@ -169,7 +177,11 @@ pub fn next_attempt(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateT
         }
         Loop::Running => {}
     }
-    let verb = if customer.failure.is_some() { "Tried again" } else { "Renewed" };
+    let verb = match &customer.failure {
+        None => "Renewed",
+        Some(_) if words::is_waiting(customer) => "Tried",
+        Some(_) => "Tried again",
+    };
     match (customer.next_attempt_at, customer.token_status) {
         (Some(at), _) if at > now && at - now < TimeDelta::minutes(1) => {
             format!("{verb} in {}.", words::duration(at - now))
@@ -214,6 +226,15 @@ pub fn server(host: &Host) -> String {
         }
     };
     [treated, clock].join(" ").trim().to_owned()
+}
+
+/// Whether a refresh by name sends the customer's password only with `force`.
+pub fn needs_force(customer: &Customer) -> bool {
+    let kind = customer.failure.as_ref().filter(|failure| failure.permanent).map(|failure| failure.kind);
+    matches!(
+        kind,
+        Some(FailureKind::CredentialsRejected | FailureKind::AccountLocked | FailureKind::AttemptsExhausted)
+    )
 }
 
 /// What may happen when a parked customer is tried again, in sentences for a question.

@@ -13,9 +13,14 @@
 //!   After an overlong or non-UTF-8 line the connection is closed as well.
 //! - Unknown fields in a *request* are refused (`bad_request`), so that a typing mistake is not silently
 //!   ignored. Unknown fields in an *answer* are ignored by clients, so that answers can grow.
-//! - From the first byte of a request to its newline at most [`REQUEST_SECONDS`] pass. At most
-//!   [`MAX_CONNECTIONS`] clients are connected to one socket; one more is told `busy` and closed. A client that
-//!   does not read its answer for [`ANSWER_SECONDS`] is dropped. None of these disturbs another client.
+//! - From the first byte of a request to its newline at most [`REQUEST_SECONDS`] pass, and as long from the connection
+//!   to the newline of the first request. Later a client may be silent for as long as it likes. A client that does
+//!   not read its answer for [`ANSWER_SECONDS`] is dropped. None of these disturbs another client.
+//! - At most [`MAX_CONNECTIONS`] clients are connected to one socket, and [`MAX_CONNECTIONS_PER_USER`] of one user. The
+//!   last place is kept for root and the socket's owner. One client more gets the place of the client that has
+//!   been idle for longest (of the same user, if that user has 16); clients that have never asked anything go first. A
+//!   client that loses its place, or finds none because all are being answered, is told `busy` and closed. Its last
+//!   request is not carried out.
 //! - Every answer has `success`. A refused one has `error`, a sentence for people, and `code`, for programs
 //!   ([`ErrorCode`]).
 //! - `id` (a string or a number) in a request is echoed in its answer.
@@ -30,11 +35,12 @@
 //! | `{"action":"status"}` | [`StatusReply`]: `cron`, `tokens`, `hosts`, `daemon` |
 //! | `{"action":"status","customers":"none"}` | the same without `tokens.customers` and `hosts` |
 //! | `{"action":"status","customers":{"in_trouble":N}}` | at most N (1 to 1000) of those who are [in trouble](in_trouble()), the worst first, and their hosts; not together with `since` |
-//! | `{"action":"status","customers":["id",…]}` | only these rows and their hosts; an id that is not there is `unknown_customer` |
+//! | `{"action":"status","customers":["id",…]}` | only these rows and their hosts; an id whose row is in the table but cannot be renewed is `ineligible_customer`, and only without such an id one that is not there is `unknown_customer` |
 //! | `{"action":"status","since":REV}` | only customers and hosts that changed after [`Revision`] REV, and `tokens.removed`; `daemon.revision` is the new REV. A REV from before a restart, or too old, gives everything and `tokens.complete` |
 //! | `{"action":"start"}`, `{"action":"stop"}` | [`SteerReply`]; saying it twice succeeds and says that it was so already |
 //! | `{"action":"refresh"}` | [`RefreshReply`] over everyone who is due now, waiting ones included |
-//! | `{"action":"refresh","customers":["id",…]}` | exactly these, even if valid or parked |
+//! | `{"action":"refresh","customers":["id",…]}` | exactly these, even if valid or parked; refused as `status` is |
+//! | `{"action":"refresh","customers":["id",…],"force":true}` | the same, also with passwords that ThingsBoard has rejected, and one more than the budget allows |
 //! | `{"action":"refresh","all":true}` | everyone who is not parked |
 //! | `{"action":"refresh","wait":false}` | accepted at once, without `result`; the outcome is in `status` and `events` |
 //! | `{"action":"events","since":SEQ,"limit":N}` | [`EventsReply`]: events newer than SEQ, oldest first, at most N (1 to 1000, default 100); without `since`, the newest N |
@@ -54,6 +60,8 @@
 pub mod client;
 mod event;
 pub mod explain;
+pub mod fit;
+mod hidden;
 mod host;
 mod reply;
 mod request;
@@ -63,6 +71,7 @@ pub mod words;
 use std::path::PathBuf;
 
 pub use event::{Event, EventKind, Seq};
+pub use hidden::is_hidden;
 pub use host::{Host, HostState, host_of};
 pub use reply::{
     Answer, ErrorCode, EventsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult, Refusal, Reply,
@@ -80,7 +89,8 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// The longest request line in bytes, without its newline.
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
-/// How long a request may take from its first byte to its newline, in seconds.
+/// How long a request may take from its first byte to its newline, and the first one from the connection on, in
+/// seconds.
 pub const REQUEST_SECONDS: u64 = 10;
 
 /// How long a client may leave its answer unread, in seconds.
@@ -88,6 +98,9 @@ pub const ANSWER_SECONDS: u64 = 10;
 
 /// How many clients may be connected to one socket at a time.
 pub const MAX_CONNECTIONS: usize = 64;
+
+/// How many of them may be of one user.
+pub const MAX_CONNECTIONS_PER_USER: usize = 16;
 
 /// How many customers an answer about those in trouble holds at most.
 pub const MAX_IN_TROUBLE: usize = 1000;

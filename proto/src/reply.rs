@@ -147,8 +147,12 @@ pub enum ErrorCode {
     BadRequest,
     /// There is no such action.
     UnknownAction,
-    /// A customer that was named is not in the table, or not eligible.
+    /// A customer that was named is not in the table.
     UnknownCustomer,
+    /// The row of a customer that was named is in the table, but cannot be renewed; the error says why. It comes before
+    /// [`UnknownCustomer`](Self::UnknownCustomer), so that a client which looks for other meanings of an unknown name never
+    /// takes the id of such a row for one.
+    IneligibleCustomer,
     /// The monitor socket changes nothing.
     ReadOnly,
     /// Too many connections or requests at a time.

@@ -129,7 +129,8 @@ pub struct Customer {
     pub tb_url: String,
     /// How its token stands.
     pub token_status: TokenStatus,
-    /// When its token ends, as the table says; less what the daemon's clock was set back by since that was written.
+    /// When its token ends, as the table says; less what the daemon's clock was set back by since that was written. Null
+    /// without a token.
     pub tbtokenexpiry: Option<DateTime<Utc>>,
     /// Whole minutes until then, rounded toward minus infinity; null without an expiry.
     pub minutes_until_expiry: Option<i64>,

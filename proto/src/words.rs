@@ -1,7 +1,10 @@
 //! The words for a status, a reason, a duration: here once, so that `tbctl` and `tbtui` say the same.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
+pub use crate::hidden::{escape_hidden, printable};
 use crate::{Customer, EventKind, FailureKind, Phase, TokenStatus, Trigger};
 
 /// What is wrong with the database, if anything is: whether the table can be read, and whether everything that is to be
@@ -133,15 +136,23 @@ pub fn next(customer: &Customer, now: DateTime<Utc>) -> String {
     }
 }
 
-/// The last failure in a few words, with its count: `timed out (x4)`; empty without one.
+/// The last failure in a few words, with its count: `timed out (x4)`. Of a customer that only waits, what it waits for:
+/// `waiting: timed out`. Empty without either.
 pub fn last_error(customer: &Customer) -> String {
     match &customer.failure {
         None => String::new(),
+        Some(failure) if is_waiting(customer) => format!("waiting: {}", failure.kind.short()),
         Some(failure) if failure.consecutive > 1 => {
             format!("{} (x{})", failure.kind.short(), failure.consecutive)
         }
         Some(failure) => failure.kind.short().to_owned(),
     }
+}
+
+/// Whether a customer has not failed itself: it waits because its server, or another row with its password, has.
+pub fn is_waiting(customer: &Customer) -> bool {
+    customer.state != Phase::Parked
+        && customer.failure.as_ref().is_some_and(|failure| failure.consecutive == 0)
 }
 
 /// A length of time in its largest whole unit, rounded down: `42s`, `14m`, `3h`, `6d`. Negative ones count as zero.
@@ -222,9 +233,15 @@ pub fn short_id_length<'a>(ids: impl IntoIterator<Item = &'a str>) -> usize {
     (shared + 1).max(SHORTEST_ID)
 }
 
-/// An id in at most so many characters.
-pub fn short_id(id: &str, length: usize) -> &str {
-    id.char_indices().nth(length).map_or(id, |(end, _)| &id[..end])
+/// An id, or its beginning of so many characters and `more`, the sign that it goes on; whole as well where the sign would
+/// take the room of all that is left.
+pub fn short_id<'a>(id: &'a str, length: usize, more: &str) -> Cow<'a, str> {
+    match id.char_indices().nth(length) {
+        Some((end, _)) if id[end..].chars().count() > more.chars().count() => {
+            Cow::Owned(format!("{}{more}", &id[..end]))
+        }
+        _ => Cow::Borrowed(id),
+    }
 }
 
 /// Whether there is nothing to say about a customer: its token is valid and its last attempt succeeded.
@@ -270,22 +287,4 @@ impl Standing {
     pub fn rank(self) -> impl Ord {
         (self.healthy(), self.status, self.state != Phase::Parked, self.expiry)
     }
-}
-
-/// `text` without control characters, so that what a server or a table says cannot move a cursor or set a colour.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || is_format(c) { '\u{fffd}' } else { c }).collect()
-}
-
-/// Invisible characters that reorder or hide text around them.
-fn is_format(c: char) -> bool {
-    matches!(
-        c,
-        '\u{61c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{2069}'
-            | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use tbtoken_proto::client::{Client, ClientError};
-use tbtoken_proto::{Envelope, ErrorCode, Refusal, Reply, Request, StatusQuery, socket_path};
+use tbtoken_proto::{Envelope, ErrorCode, Refusal, Reply, Request, Rows, StatusQuery, socket_path};
 use tempfile::TempDir;
 
 /// Long enough that a slow machine never needs it.
@@ -195,6 +195,32 @@ fn an_answer_that_drips_for_ever_times_out() {
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error:?}");
 }
 
+/// Another program at the socket must not fill the memory of tbctl and tbtui.
+#[test]
+fn an_answer_without_end_is_given_up() {
+    const MEGABYTE: usize = 1 << 20;
+    // Twice what is read at most; there is an end to it only so that a client that reads on fails instead of hangs.
+    for (request, most) in [
+        (Request::Events { since: None, limit: 1 }, 16),
+        (Request::Status(StatusQuery { customers: Rows::InTrouble(1), since: None }), 16),
+        (Request::Status(StatusQuery::default()), 256),
+    ] {
+        let (sender, sent) = std::sync::mpsc::channel();
+        let server = Server::start(move |mut stream| {
+            read_request(&stream);
+            let megabytes = (0..2 * most).take_while(|_| stream.write_all(&[b' '; MEGABYTE]).is_ok());
+            sender.send(megabytes.count()).unwrap();
+        });
+        let mut client = Client::connect(&server.path, PATIENT).unwrap();
+        let error = client.send(&request).unwrap_err();
+        assert!(matches!(error, ClientError::Protocol { .. }), "{error:?}");
+        assert!(error.to_string().ends_with(&format!("its answer is longer than {most} MB")), "{error}");
+        drop(client);
+        assert!(sent.recv_timeout(PATIENT).unwrap() <= most + 1);
+        server.thread.join().unwrap();
+    }
+}
+
 #[test]
 fn hanging_up_without_an_answer_is_closed() {
     for answer in ["", "{\"success\":true,\"id\":1"] {
@@ -271,6 +297,7 @@ fn every_refusal_has_its_hint() {
     let hint = |code| ClientError::Refused(Refusal { error: String::new(), code }).hint().unwrap_or_default();
     for (code, piece) in [
         (ErrorCode::UnknownCustomer, "tbctl status"),
+        (ErrorCode::IneligibleCustomer, "tbtokend doctor"),
         (ErrorCode::ReadOnly, "monitor socket"),
         (ErrorCode::StoreUnavailable, "journalctl"),
         (ErrorCode::Busy, "try again"),

@@ -99,6 +99,18 @@ fn a_failure_says_how_often_and_when_it_goes_on() {
     assert_eq!(explained(&failed(FailureKind::Timeout, 1), Loop::Running).headline, "FAILED at 13:36Z");
 }
 
+/// Behind a server that does not answer others, a customer was not tried.
+#[test]
+fn who_was_not_tried_is_waiting_and_has_not_failed() {
+    let waiting = Customer { state: Phase::Due, next_attempt_at: None, ..failed(FailureKind::Timeout, 0) };
+    let told = explained(&waiting, Loop::Running);
+    assert_eq!((told.headline.as_str(), told.weight), ("WAITING", Weight::Warn));
+    assert_eq!(
+        told.sentences().collect::<Vec<_>>(),
+        ["The server did not answer within 10 s.", "Tried in the next pass.", "Check the server."]
+    );
+}
+
 #[test]
 fn a_healthy_customer_says_how_long_its_token_is_good() {
     assert_eq!(
@@ -204,8 +216,8 @@ fn the_risk_of_one_more_try_is_said_by_its_kind() {
         risk(&customer)
     };
     assert!(risk(FailureKind::CredentialsRejected).contains("could lock the account for good"));
-    assert!(risk(FailureKind::SecondFactorRequired).contains("fails again unless the user was mended"));
-    assert!(risk(FailureKind::BadUrl).ends_with("It fails again unless the cause was mended."));
+    assert!(risk(FailureKind::SecondFactorRequired).contains("Correct the user in ThingsBoard first"));
+    assert!(risk(FailureKind::BadUrl).ends_with("It fails again unless the cause was corrected."));
     assert!(risk(FailureKind::BadUrl).starts_with("It is parked: ThingsBoard says "));
 }
 

@@ -46,9 +46,9 @@ fn bad_lines_are_refused_and_told_why() {
         (r#"{"action":"start","x":1}"#, BadRequest, "start is not understood: unknown field `x`"),
         (r#"{"action":"stop","x":1}"#, BadRequest, "stop is not understood: unknown field `x`"),
         (
-            r#"{"action":"refresh","force":true}"#,
+            r#"{"action":"refresh","hurry":true}"#,
             BadRequest,
-            "refresh is not understood: unknown field `force`",
+            "refresh is not understood: unknown field `hurry`",
         ),
         (r#"{"action":"events","n":1}"#, BadRequest, "events is not understood: unknown field `n`"),
         (r#"{"action":"version","x":1}"#, BadRequest, "version is not understood: unknown field `x`"),
@@ -91,6 +91,8 @@ fn bad_lines_are_refused_and_told_why() {
         (r#"{"action":"refresh","all":1}"#, BadRequest, "invalid type: integer `1`"),
         (r#"{"action":"refresh","wait":"no"}"#, BadRequest, "invalid type: string \"no\""),
         (r#"{"action":"refresh","customers":["a"],"all":true}"#, BadRequest, "either customers or all"),
+        (r#"{"action":"refresh","force":true}"#, BadRequest, "force goes with customers"),
+        (r#"{"action":"refresh","all":true,"force":true}"#, BadRequest, "force goes with customers"),
         (r#"{"action":"events","since":-1}"#, BadRequest, "invalid value: integer `-1`"),
         (r#"{"action":"events","limit":0}"#, BadRequest, "limit must be between 1 and 1000"),
         (r#"{"action":"events","limit":1001}"#, BadRequest, "limit must be between 1 and 1000"),
@@ -118,7 +120,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(request(r#"{"action":"status","customers":null}"#), Request::Status(StatusQuery::default()));
     assert_eq!(
         request(r#"{"action":"refresh"}"#),
-        Request::Refresh(Refresh { customers: None, all: false, wait: true })
+        Request::Refresh(Refresh { customers: None, all: false, force: false, wait: true })
     );
     assert_eq!(request(r#"{"action":"events"}"#), Request::Events { since: None, limit: DEFAULT_EVENTS });
     assert_eq!(
@@ -207,11 +209,9 @@ fn any_request() -> impl Strategy<Value = Request> {
         }),
         Just(Request::Start {}),
         Just(Request::Stop {}),
-        (whom, any::<bool>()).prop_map(|((customers, all), wait)| Request::Refresh(Refresh {
-            customers,
-            all,
-            wait
-        })),
+        (whom, any::<bool>(), any::<bool>()).prop_map(|((customers, all), wait, force)| Request::Refresh(
+            Refresh { force: force && customers.is_some(), customers, all, wait }
+        )),
         (any::<Option<u64>>(), 1..=1000_usize)
             .prop_map(|(since, limit)| Request::Events { since: since.map(Seq), limit }),
         Just(Request::Version {}),

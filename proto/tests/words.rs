@@ -7,10 +7,12 @@ use std::cmp::Ordering;
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use tbtoken_proto::words::{
-    duration, healthy, last_error, left, next, printable, problems_first, sentence, short_id,
+    duration, escape_hidden, healthy, last_error, left, next, printable, problems_first, sentence, short_id,
     short_id_length, skew, time, time_exact,
 };
-use tbtoken_proto::{Customer, EventKind, Failure, FailureKind, Phase, TokenStatus, Trigger, in_trouble};
+use tbtoken_proto::{
+    Customer, EventKind, Failure, FailureKind, Phase, TokenStatus, Trigger, in_trouble, is_hidden,
+};
 
 fn now() -> DateTime<Utc> {
     "2026-11-23T14:03:00Z".parse().unwrap()
@@ -101,6 +103,14 @@ fn the_last_error_counts_from_the_second_on() {
     assert_eq!(last_error(&failing(fine, 4)), "timed out (x4)");
 }
 
+#[test]
+fn who_only_waits_has_not_failed() {
+    let waiting = failing(customer("a", TokenStatus::Valid, Phase::Due, Some(200)), 0);
+    assert_eq!(last_error(&waiting), "waiting: timed out");
+    let parked = Customer { state: Phase::Parked, ..waiting };
+    assert_eq!(last_error(&parked), "timed out", "parked for what another row was refused for");
+}
+
 /// These words are searched for, sorted by and scripted with: they are part of the face.
 #[test]
 fn every_status_state_event_and_reason_has_its_word() {
@@ -169,6 +179,8 @@ fn what_a_server_says_cannot_move_the_cursor() {
         ("\u{7f}\u{85}\u{9b}1m", "\u{fffd}\u{fffd}\u{fffd}1m"),
         ("a\u{202e}b\u{2066}c\u{61c}", "a\u{fffd}b\u{fffd}c\u{fffd}"),
         ("a\u{200b}\u{feff}\u{2028}\u{e0041}", "a\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
+        ("pass\u{ad}word \u{3164}\u{206a}\u{206f}", "pass\u{fffd}word \u{fffd}\u{fffd}\u{fffd}"),
+        ("\u{115f}\u{ffa0}\u{fe0f}\u{e01ef}\u{fff9}", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
     ] {
         assert_eq!(printable(text), shown);
     }
@@ -212,6 +224,33 @@ proptest! {
         prop_assert_eq!(shown.chars().count(), text.chars().count());
         prop_assert_eq!(printable(&shown), shown);
     }
+
+    #[test]
+    fn json_says_the_same_and_hides_nothing(text in "[\u{0}-\u{10ffff}\u{70}-\u{b0}\u{200b}-\u{206f}\u{e0000}-\u{e0100}]*") {
+        let told = escape_hidden(&serde_json::to_string_pretty(&[&text]).unwrap());
+        prop_assert!(!told.replace('\n', "").chars().any(is_hidden), "{told}");
+        prop_assert_eq!(serde_json::from_str::<[String; 1]>(&told).unwrap(), [text]);
+    }
+}
+
+proptest! {
+    /// The generator knows Unicode's own tables.
+    #[test]
+    fn what_unicode_draws_as_nothing_is_hidden_and_no_letter_is(
+        hidden in r"[\p{Default_Ignorable_Code_Point}\p{Cc}\p{Zl}\p{Zp}]{1,99}",
+        shown in r"[\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}--\p{Default_Ignorable_Code_Point}]{1,99}",
+    ) {
+        prop_assert!(hidden.chars().all(is_hidden), "{hidden:?}");
+        prop_assert!(!shown.chars().any(is_hidden), "{shown:?}");
+    }
+}
+
+#[test]
+fn what_people_would_not_see_is_escaped_in_json() {
+    let text = "C1 \u{9b}31m, bidi \u{202e}, \u{7f}, tag \u{e0041}, M\u{fc}ller\n";
+    let escaped = r#""C1 \u009b31m, bidi \u202e, \u007f, tag \udb40\udc41, M\u{fc}ller\n""#
+        .replace("\\u{fc}", "\u{fc}");
+    assert_eq!(escape_hidden(&serde_json::to_string(&text).unwrap()), escaped);
 }
 
 #[test]
@@ -260,7 +299,8 @@ fn short_ids_tell_all_apart_and_are_recognized() {
     assert_eq!(short_id_length(["8F1C02AA-33D1", "8F1C02AA-77B0", "91BE77C0-33D1"]), 10);
     assert_eq!(short_id_length(["8F1C", "91BE"]), 8);
     assert_eq!(short_id_length([]), 8);
-    assert_eq!(short_id("8F1C02AA-33D1", 10), "8F1C02AA-3");
-    assert_eq!(short_id("17", 8), "17");
-    assert_eq!(short_id("日本語テスト", 3), "日本語");
+    assert_eq!(short_id("8F1C02AA-33D1", 10, "…"), "8F1C02AA-3…", "the sign tells it from a whole id");
+    assert_eq!(short_id("17", 8, "…"), "17");
+    assert_eq!(short_id("123456789", 8, "…"), "123456789", "the sign would take as much room");
+    assert_eq!(short_id("日本語テスト", 3, "…"), "日本語…");
 }

@@ -146,6 +146,25 @@ fn what_is_kept_is_kept_and_clean() {
     canary::assert_clean("the log of the demo", &log);
 }
 
+/// Without cargo, or with a folder without the programs, a sentence is shown and no backtrace.
+#[test]
+fn without_the_programs_it_says_what_to_do() {
+    let empty = playground();
+    for (variable, value, words) in [
+        ("CARGO", empty.path().join("cargo"), ["failed to run cargo", "install Rust", binaries::VARIABLE]),
+        ("CARGO", "/bin/false".into(), ["failed to build tbtokend, tbctl, tbtui", "cargo ended with", ""]),
+        (binaries::VARIABLE, empty.path().into(), ["there is no tbtokend in", "unset", binaries::VARIABLE]),
+    ] {
+        let mut command = Command::new(DEMO);
+        command.arg("--headless").env_remove(binaries::VARIABLE).env(variable, &value);
+        let output = command.env("TMPDIR", empty.path()).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(words.iter().all(|word| said.contains(word)) && said.contains("demo: error: "), "{said}");
+        assert!(!said.contains("panicked") && entries(empty.path()).is_empty(), "{said}");
+    }
+}
+
 #[test]
 fn killed_hard_it_takes_its_daemon_along() {
     if !Command::new("setpriv").arg("--version").output().is_ok_and(|output| output.status.success()) {

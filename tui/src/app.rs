@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ratatui::layout::Rect;
-use tbtoken_proto::{Customer, Event, OutcomeStatus, Reply, StatusReply};
+use tbtoken_proto::{Customer, Event, OutcomeStatus, Reply, StatusReply, words};
 
 use crate::explain::Loop;
 use crate::input::{Action, ActionError, Effect, Ending, Input};
@@ -193,11 +193,8 @@ impl App {
 
     /// An id as short as the table shows it, safe to show.
     pub(crate) fn short_id(&self, id: &str) -> String {
-        let id = self.theme.foreign(id);
-        match id.char_indices().nth(self.scene().picture.widths().short_id) {
-            Some((end, _)) => id[..end].to_owned(),
-            None => id,
-        }
+        let length = self.scene().picture.widths().short_id;
+        words::short_id(&self.theme.foreign(id), length, self.theme.glyphs.ellipsis).into_owned()
     }
 
     fn areas(&self) -> Areas {
@@ -277,7 +274,7 @@ impl App {
     fn refresh_news(&self, action: &Action, reply: tbtoken_proto::RefreshReply) -> (Tone, String) {
         let Some(result) = reply.result else { return (Tone::Plain, sentence(&reply.message)) };
         match (action, result.details.as_slice()) {
-            (Action::Refresh(_), [outcome]) => {
+            (Action::Refresh(_) | Action::ForceRefresh(_), [outcome]) => {
                 let id = self.short_id(&outcome.customer_id);
                 let message = outcome.message.as_deref().unwrap_or("no reason was given");
                 match outcome.status {

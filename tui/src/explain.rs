@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::explain::Ways;
 use tbtoken_proto::{Customer, Phase, explain, words};
 
-pub(crate) use tbtoken_proto::explain::{Explanation, Loop, Weight, risk, server, token};
+pub(crate) use tbtoken_proto::explain::{Explanation, Loop, Weight, needs_force, risk, server, token};
 
 /// What the operator can press.
 const KEYS: Ways<'static> = Ways { refresh: "r", start: "S" };
@@ -17,6 +17,9 @@ pub(crate) fn explain(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> Ex
 /// The same for a place that is always seen, and must not be restless: see [`calm`].
 pub(crate) fn explain_calmly(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> Explanation {
     let mut explanation = explain(customer, cron, now);
+    if customer.failure.is_none() && customer.state != Phase::Parked {
+        explanation.why = token(customer, left_clock(customer, now));
+    }
     if customer.state != Phase::Parked {
         explanation.next = explain::next_attempt(customer, cron, &KEYS, calm(customer, now));
     }
@@ -35,7 +38,9 @@ pub(crate) fn in_short(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> E
             explanation.why = format!("{error}.");
             explanation.next = "Enter: more.".to_owned();
         } else {
-            explanation.headline = "FAILED".to_owned();
+            let waits = words::is_waiting(customer);
+            explanation.headline = if waits { "WAITING" } else { "FAILED" }.to_owned();
+            let error = error.trim_start_matches("waiting: ");
             explanation.why = match cron {
                 Loop::Running => format!("{error}, {}.", words::next(customer, calm(customer, now))),
                 Loop::Stopped | Loop::Unknown => format!("{error}."),
@@ -57,6 +62,11 @@ pub(crate) fn calm(customer: &Customer, now: DateTime<Utc>) -> DateTime<Utc> {
         Some((at, _)) => together(at, now),
         None => now,
     }
+}
+
+/// The time by which the time that a token has left is shown, in the list and below it alike.
+pub(crate) fn left_clock(customer: &Customer, now: DateTime<Utc>) -> DateTime<Utc> {
+    customer.tbtokenexpiry.map_or(now, |expiry| together(expiry, now))
 }
 
 /// The time to reckon with when something that is more than a minute from `at` is shown in minutes or more: it moves

@@ -60,6 +60,8 @@ pub enum Action {
     Stop,
     /// Renew this customer now, by its id.
     Refresh(String),
+    /// The same, also with a password that ThingsBoard has rejected, or one more than the budget allows.
+    ForceRefresh(String),
     /// Renew everyone who is due.
     RefreshDue,
 }

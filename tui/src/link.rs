@@ -75,6 +75,10 @@ fn carry_out(socket: &Path, action: &Action) -> Result<Reply, ActionError> {
         Action::Refresh(id) => {
             (Request::Refresh(Refresh { customers: Some(vec![id.clone()]), ..Refresh::default() }), None)
         }
+        Action::ForceRefresh(id) => {
+            let customers = Some(vec![id.clone()]);
+            (Request::Refresh(Refresh { customers, force: true, ..Refresh::default() }), None)
+        }
         Action::RefreshDue => (Request::Refresh(Refresh::default()), None),
     };
     Client::connect(socket, TIMEOUT)

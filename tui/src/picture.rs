@@ -53,6 +53,13 @@ pub(crate) struct Widths {
     pub(crate) server: usize,
 }
 
+impl Widths {
+    /// The columns of an id that is cut there and says so.
+    pub(crate) fn cut_id(self) -> usize {
+        (self.short_id + 1).min(self.id)
+    }
+}
+
 /// What an answer changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {

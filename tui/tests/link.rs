@@ -114,7 +114,7 @@ fn a_long_refresh_delays_neither_the_polling_nor_a_stop() {
 
     link.act(Action::Refresh("some id".to_owned()));
     let asked = daemon.asked.recv_timeout(Duration::from_secs(30)).unwrap();
-    let expected = Refresh { customers: Some(vec!["some id".to_owned()]), all: false, wait: true };
+    let expected = Refresh { customers: Some(vec!["some id".to_owned()]), ..Refresh::default() };
     assert_eq!(asked, Request::Refresh(expected));
 
     for _ in 0..2 {

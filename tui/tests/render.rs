@@ -12,7 +12,7 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier};
 use support::{busy, busy_events, customer, noon, parked, status};
-use tbtoken_proto::{Customer, StatusReply};
+use tbtoken_proto::{Customer, FailureKind, Phase, StatusReply};
 use tbtui::app::App;
 use tbtui::input::{Action, ActionError, Input};
 use tbtui::render::render;
@@ -423,4 +423,70 @@ fn readme_picture() {
         return;
     }
     assert!(shown == picture, "the README's picture is stale; the dashboard looks like this:\n{picture}");
+}
+
+/// The columns at which these pieces of the first line begin.
+fn places(line: &str, pieces: &[&str]) -> Vec<Option<usize>> {
+    pieces.iter().map(|piece| line.find(piece).map(|at| line[..at].chars().count())).collect()
+}
+
+/// Whatever the line says at the moment, each piece of it has its place.
+#[test]
+fn the_first_line_stays_in_its_place() {
+    let runs = [(0, 0, 3), (3, 0, 400), (3, 1, 400), (128, 14, 9_900), (5_000, 120, 61_000)];
+    for columns in [40, 50, 60, 61, 70, 71, 72, 80, 90, 98, 99, 100, 101, 102, 103, 104, 110, 120, 200] {
+        let line =
+            |refreshing: bool, seconds: Option<i64>, (updated, errors, duration_ms): (usize, usize, u64)| {
+                let mut reply = status(vec![], noon());
+                reply.cron.refreshing = refreshing;
+                reply.cron.next_run_at = seconds.map(|seconds| noon() + TimeDelta::seconds(seconds));
+                let last = reply.cron.last_run.as_mut().unwrap();
+                (last.total, last.updated, last.errors, last.duration_ms) =
+                    (updated + errors, updated, errors, duration_ms);
+                let screen = text(&buffer(&app((columns, 30), reply), (columns, 30)));
+                let line = screen.lines().next().unwrap();
+                places(line, &["tbtokend", "sql01", "loop RUNNING", "last ", "14:03Z"])
+            };
+        let usual = line(false, Some(42), (3, 1, 400));
+        assert!(usual[2].is_some(), "{columns}");
+        for run in runs {
+            for (refreshing, seconds) in [(false, Some(0)), (false, Some(59)), (false, None), (true, Some(9))]
+            {
+                assert_eq!(
+                    line(refreshing, seconds, run),
+                    usual,
+                    "{columns}: {run:?} {refreshing} {seconds:?}"
+                );
+            }
+        }
+    }
+}
+
+/// The list and the box below it tell the time that a token has left by the same clock.
+#[test]
+fn the_list_and_the_detail_agree_at_every_second() {
+    let size = (100, 30);
+    let mut app = app(size, status(vec![customer("8F1C02AA", "u", "tb.acme.example", 605, noon())], noon()));
+    for second in 0..130 {
+        app.update(Input::Tick, noon() + TimeDelta::seconds(second));
+        let screen = text(&buffer(&app, size));
+        let row = screen.lines().find(|line| line.contains("valid    ")).unwrap();
+        let left = row.split_whitespace().find(|word| word.ends_with('m')).unwrap();
+        assert!(screen.contains(&format!("for {left} more")), "after {second} s:\n{screen}");
+    }
+}
+
+/// Behind a server that does not answer others, a customer has not failed.
+#[test]
+fn who_was_not_tried_is_waiting() {
+    for (size, told) in
+        [((100, 30), "│ WAITING: The server did not"), ((60, 15), " WAITING: timed out, due.")]
+    {
+        let mut row = customer("8F1C02AA", "u", "tb.acme.example", 200, noon());
+        row = support::failing(row, FailureKind::Timeout, support::TIMED_OUT, (0, 0), None, noon());
+        row.state = Phase::Due;
+        let screen = text(&buffer(&app(size, status(vec![row], noon())), size));
+        assert!(screen.contains(told) && screen.contains("waiting: timed"), "{screen}");
+        assert!(!screen.contains("FAILED"), "{screen}");
+    }
 }

@@ -338,7 +338,7 @@ fn actions_reach_the_daemon() {
     run.press("\t");
     run.until_shows(">Refresh<");
     run.press("\r");
-    run.until_shows("398E8BF9 renewed");
+    run.until_shows("398E8BF9… renewed");
     let Request::Refresh(refresh) = asked() else { panic!("no refresh was asked for") };
     assert!(refresh.customers.unwrap()[0].starts_with("398E8BF9-"));
 

@@ -96,16 +96,16 @@ pub(crate) enum Shell {
     Fish,
 }
 
-/// The longest time-out that is accepted. Longer ones are a typing mistake, or mean "for ever".
-const MAX_TIMEOUT_SECONDS: f64 = 365.0 * 86_400.0;
+/// The longest time that is accepted. Longer ones are a typing mistake, or mean "for ever".
+const MAX_SECONDS: f64 = 365.0 * 86_400.0;
 
-/// A time-out that is not understood.
+/// A length of time that is not understood.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a time longer than zero is needed, as 30, 30s, 500ms, 2m or 1h")]
-pub(super) struct BadTimeout;
+#[error("a time longer than zero is needed, as 30, 30s, 500ms, 2m, 1h or 1d")]
+pub(super) struct BadDuration;
 
-/// Reads `30`, `30s`, `500ms`, `1.5m`, `1h`.
-pub(super) fn timeout(text: &str) -> Result<Duration, BadTimeout> {
+/// Reads `30`, `30s`, `500ms`, `1.5m`, `1h`, `1d`.
+pub(super) fn duration(text: &str) -> Result<Duration, BadDuration> {
     let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let factor = match unit {
@@ -113,14 +113,15 @@ pub(super) fn timeout(text: &str) -> Result<Duration, BadTimeout> {
         "ms" => 0.001,
         "m" => 60.0,
         "h" => 3600.0,
-        _ => return Err(BadTimeout),
+        "d" => 86_400.0,
+        _ => return Err(BadDuration),
     };
-    let seconds = number.trim().parse::<f64>().map_err(|_| BadTimeout)? * factor;
+    let seconds = number.trim().parse::<f64>().map_err(|_| BadDuration)? * factor;
     // No answer comes within less than a millisecond, and the time-out of a socket is no finer than a microsecond.
-    if !(0.001..=MAX_TIMEOUT_SECONDS).contains(&seconds) {
-        return Err(BadTimeout);
+    if !(0.001..=MAX_SECONDS).contains(&seconds) {
+        return Err(BadDuration);
     }
-    Duration::try_from_secs_f64(seconds).map_err(|_| BadTimeout)
+    Duration::try_from_secs_f64(seconds).map_err(|_| BadDuration)
 }
 
 #[cfg(test)]
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeouts_have_a_unit_or_are_seconds() {
+    fn times_have_a_unit_or_are_seconds() {
         for (text, milliseconds) in [
             ("30", 30_000),
             ("30s", 30_000),
@@ -136,11 +137,12 @@ mod tests {
             ("0.5", 500),
             ("1.5m", 90_000),
             ("1h", 3_600_000),
+            ("2d", 172_800_000),
         ] {
-            assert_eq!(timeout(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
-        for text in ["", "0", "0ms", "-1", "s", "1d", "1 week", "nan", "inf", "1e300", "30 s s", "0.0001"] {
-            assert_eq!(timeout(text), Err(BadTimeout), "{text}");
+        for text in ["", "0", "0ms", "-1", "s", "1w", "1 week", "nan", "inf", "1e300", "30 s s", "0.0001"] {
+            assert_eq!(duration(text), Err(BadDuration), "{text}");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! `events`: what happened lately, oldest first; with `--follow` also what happens from now on.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::client::Client;
 use tbtoken_proto::words::printable;
-use tbtoken_proto::{Event, EventKind, EventsReply, MAX_EVENTS, Reply, Request, Seq};
+use tbtoken_proto::{DEFAULT_EVENTS, Event, EventKind, EventsReply, MAX_EVENTS, Reply, Request, Seq};
 use unicode_width::UnicodeWidthStr;
 
 use super::{POLL, json, time};
@@ -18,19 +19,30 @@ use crate::table::{self, pad};
 /// What is said when there is nothing to show.
 const NONE: &str = "tbtokend remembers no such event\n";
 
-/// Asks for the newest events. The protocol knows no customer there, so for one customer all are asked for.
+/// Asks for the newest events. The protocol knows neither a customer nor a time there, so for these all are asked for.
 pub(super) fn run(session: &Session<'_>, wanted: &EventsArgs) -> Result<Report, Error> {
     let mut client = session.connect()?;
     let customer = match &wanted.customer {
         Some(name) => ids(&mut client, std::slice::from_ref(name))?.pop(),
         None => None,
     };
-    let limit = if customer.is_some() { MAX_EVENTS } else { wanted.lines.max(1) };
-    let mut reply = match client.send(&Request::Events { since: None, limit })? {
-        Reply::Events(reply) => reply,
-        _ => return Err(Error::Mismatch),
+    let lines = match (wanted.lines, wanted.since) {
+        (Some(lines), _) => lines,
+        (None, Some(_)) => usize::MAX,
+        (None, None) => DEFAULT_EVENTS,
     };
-    keep(&mut reply, customer.as_deref(), wanted.lines);
+    let mut reply = if customer.is_some() || wanted.since.is_some() {
+        history(&mut client)?
+    } else {
+        events(&mut client, None, lines.max(1))?
+    };
+    let begin =
+        wanted.since.and_then(|since| session.now().checked_sub_signed(TimeDelta::from_std(since).ok()?));
+    let late = begin.map(|begin| remembered_since(&reply.events, begin)).unwrap_or_default();
+    if !session.args.quiet {
+        output::remark(&late);
+    }
+    keep(&mut reply, customer.as_deref(), begin, lines);
     if wanted.follow {
         return follow(session, client, customer.as_deref(), &reply);
     }
@@ -38,13 +50,43 @@ pub(super) fn run(session: &Session<'_>, wanted: &EventsArgs) -> Result<Report, 
         return json(Reply::Events(reply));
     }
     // Who asks for no event is not told that there are none.
-    let remarks = if reply.events.is_empty() && wanted.lines > 0 { NONE } else { "" };
-    Ok(Report { remarks: remarks.to_owned(), ..report(&reply.events) })
+    let remarks = if reply.events.is_empty() && lines > 0 { NONE } else { "" };
+    Ok(Report { remarks: remarks.to_owned(), ..report(&reply.events, session.style.width) })
 }
 
-/// Keeps the newest `lines` events, of `customer` if there is one.
-fn keep(reply: &mut EventsReply, customer: Option<&str>, lines: usize) {
-    reply.events.retain(|event| is_of(event, customer));
+/// All events that the daemon remembers, in as many answers as they need.
+pub(super) fn history(client: &mut Client) -> Result<EventsReply, Error> {
+    let mut all = events(client, Some(Seq::default()), MAX_EVENTS)?;
+    let mut newest = all.events.len();
+    while newest >= MAX_EVENTS {
+        let more = events(client, Some(all.next), MAX_EVENTS)?;
+        newest = more.events.len();
+        all.events.extend(more.events);
+        all.next = more.next;
+    }
+    Ok(all)
+}
+
+fn events(client: &mut Client, since: Option<Seq>, limit: usize) -> Result<EventsReply, Error> {
+    match client.send(&Request::Events { since, limit })? {
+        Reply::Events(reply) => Ok(reply),
+        _ => Err(Error::Mismatch),
+    }
+}
+
+/// What is said when the daemon may have forgotten some of the events after `begin`; empty otherwise.
+fn remembered_since(events: &[Event], begin: DateTime<Utc>) -> String {
+    match events.first() {
+        Some(first) if first.at > begin => {
+            format!("tbtokend remembers nothing from before {}\n", time(first.at))
+        }
+        _ => String::new(),
+    }
+}
+
+/// Keeps the newest `lines` events from `begin` on, of `customer` if there is one.
+fn keep(reply: &mut EventsReply, customer: Option<&str>, begin: Option<DateTime<Utc>>, lines: usize) {
+    reply.events.retain(|event| is_of(event, customer) && begin.is_none_or(|begin| event.at >= begin));
     reply.events.drain(..reply.events.len().saturating_sub(lines));
 }
 
@@ -52,8 +94,8 @@ fn is_of(event: &Event, customer: Option<&str>) -> bool {
     customer.is_none_or(|customer| event.customer_id.as_deref() == Some(customer))
 }
 
-fn report(events: &[Event]) -> Report {
-    Report { data: table::lines(events.iter().map(cells)), remarks: String::new(), exit: exit::DONE }
+fn report(events: &[Event], width: Option<u16>) -> Report {
+    Report { data: table::lines(events.iter().map(cells), width), remarks: String::new(), exit: exit::DONE }
 }
 
 fn cells(event: &Event) -> [String; 4] {
@@ -73,7 +115,7 @@ fn follow(
     first: &EventsReply,
 ) -> Result<Report, Error> {
     let mut link = Link::new(&session.socket, Some(client));
-    let mut lines = Lines::new(&first.events);
+    let mut lines = Lines::new(&first.events, session.style.width);
     let mut next = first.next;
     let mut away = None;
     let mut full = false;
@@ -119,25 +161,26 @@ fn show(session: &Session<'_>, lines: &mut Lines, events: &[Event]) -> Result<()
             text.push_str(&lines.line(event));
         }
     }
-    output::data(&text).map_err(Error::Output)
+    output::data(&text, session.args.json).map_err(Error::Output)
 }
 
 /// Lines in columns, though nobody knows what is to come: a column grows with what was in it.
 struct Lines {
     id: usize,
+    width: Option<u16>,
 }
 
 impl Lines {
-    fn new(events: &[Event]) -> Self {
+    fn new(events: &[Event], width: Option<u16>) -> Self {
         let widths = events.iter().map(|event| cells(event)[2].width());
-        Self { id: widths.max().unwrap_or(0) }
+        Self { id: widths.max().unwrap_or(0), width }
     }
 
     fn line(&mut self, event: &Event) -> String {
         let [at, kind, id, message] = cells(event);
         self.id = self.id.max(id.width());
         let kind = pad(&kind, EventKind::PassFinished.word().len());
-        format!("{at}  {kind}  {}  {message}\n", pad(&id, self.id))
+        table::line(&format!("{at}  {kind}  {}", pad(&id, self.id)), &message, self.width)
     }
 }
 
@@ -159,14 +202,16 @@ mod tests {
 
     #[test]
     fn events_are_lines_in_columns() {
-        let told =
-            report(&[event(1, None, EventKind::PassStarted), event(2, Some("8F1C"), EventKind::Renewed)]);
+        let told = report(
+            &[event(1, None, EventKind::PassStarted), event(2, Some("8F1C"), EventKind::Renewed)],
+            None,
+        );
         assert_eq!(
             told.data,
             "2026-11-23T14:03:00Z  pass started  -     no. 1\u{fffd}\n\
              2026-11-23T14:03:00Z  renewed       8F1C  no. 2\u{fffd}\n"
         );
-        assert_eq!((told.remarks.as_str(), report(&[])), ("", Report::default()));
+        assert_eq!((told.remarks.as_str(), report(&[], None)), ("", Report::default()));
     }
 
     #[test]
@@ -176,7 +221,7 @@ mod tests {
             vec![renewed(1, Some("a")), renewed(2, None), renewed(3, Some("b")), renewed(4, Some("a"))];
         let kept = |customer: Option<&str>, lines| {
             let mut reply = EventsReply { events: events.clone(), next: Seq(5) };
-            keep(&mut reply, customer, lines);
+            keep(&mut reply, customer, None, lines);
             reply.events.iter().map(|event| event.seq.0).collect::<Vec<_>>()
         };
         assert_eq!(kept(Some("a"), 100), [1, 4]);

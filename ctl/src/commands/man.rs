@@ -63,7 +63,8 @@ fn description() -> Roff {
     paragraph(
         &mut roff,
         "A customer is named by its id, by the beginning of its id (four characters or more, if that fits only one; \
-         the letters of a GUID count the same in either case), or by its ThingsBoard user.",
+         the letters of a GUID count the same in either case), or by its ThingsBoard user. A whole id is never taken for \
+         the beginning of another one, even if its row cannot be renewed; the error then says why.",
     );
     paragraph(
         &mut roff,
@@ -177,11 +178,12 @@ fn rest() -> Roff {
 }
 
 /// What people do with it.
-const EXAMPLES: [(&str, &str); 9] = [
+const EXAMPLES: [(&str, &str); 10] = [
     ("tbctl", "Is everyone fine? Whoever is not comes first."),
     ("tbctl show 8f1c", "Why is this one not, what happens next, and what can be done?"),
     ("tbctl status --problems --watch", "A line for each change of a customer in trouble, until Ctrl-C."),
     ("tbctl refresh ops@acme.example", "Renews this customer now, even if it is parked."),
+    ("tbctl events --since 1h", "What happened in the last hour, as far back as the daemon remembers."),
     ("tbctl events -f 8f1c", "What happens to this customer, as it happens."),
     (
         "tbctl refresh --all && tbctl wait --timeout 5m",

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tbtoken_proto::client::Client;
 use tbtoken_proto::words::{left, printable};
 use tbtoken_proto::{Outcome, OutcomeStatus, Refresh, RefreshReply, RefreshResult, Reply, Request};
 
@@ -12,17 +14,52 @@ use crate::error::Error;
 use crate::exit;
 use crate::output::Report;
 use crate::progress::Progress;
-use crate::session::{Session, fits, ids};
+use crate::session::{Session, fits, ids, unique};
 use crate::table;
 
 /// Asks for the pass and, unless told otherwise, waits for it as long as it takes.
 pub(super) fn run(session: &Session<'_>, wanted: &RefreshArgs) -> Result<Report, Error> {
     let mut client = session.connect()?;
-    let customers = match ids(&mut client, &wanted.customers)? {
-        ids if ids.is_empty() => None,
-        ids => Some(ids),
+    let names = unique(wanted.customers.clone());
+    let reply = match pass(session, &mut client, names, wanted) {
+        // The daemon polls before it says so: a row that is newer than its last poll is none of the customers that the
+        // beginning of an id is looked for among.
+        Err(error) if error.is_unknown_customer() => {
+            let ids = ids(&mut client, &wanted.customers)?;
+            pass(session, &mut client, ids, wanted)?
+        }
+        reply => reply?,
     };
-    let request = request(customers, wanted)?;
+    let failed = reply.result.as_ref().is_some_and(|result| result.errors > 0 || !result.success);
+    let exit = if failed { exit::FAILED } else { exit::DONE };
+    if !session.args.json {
+        return Ok(Report { exit, ..report(&reply, session.args.quiet, session.now(), session.style.width) });
+    }
+    if !failed {
+        return json(Reply::Refresh(reply));
+    }
+    let document = Failed { success: false, error: &reply.message, code: "failed", reply: &reply };
+    Ok(Report { data: serde_json::to_string(&document)? + "\n", remarks: String::new(), exit })
+}
+
+/// A pass in which a customer failed, as `--json` tells it: as every other error, with the daemon's answer beside it.
+#[derive(Serialize)]
+struct Failed<'a> {
+    success: bool,
+    error: &'a str,
+    code: &'static str,
+    #[serde(flatten)]
+    reply: &'a RefreshReply,
+}
+
+/// Asks for the pass over these customers; without any, over those that the command line means otherwise.
+fn pass(
+    session: &Session<'_>,
+    client: &mut Client,
+    customers: Vec<String>,
+    wanted: &RefreshArgs,
+) -> Result<RefreshReply, Error> {
+    let request = request(Some(customers).filter(|ids| !ids.is_empty()), wanted)?;
     let reply = if wanted.no_wait {
         client.send(&request)?
     } else {
@@ -30,15 +67,7 @@ pub(super) fn run(session: &Session<'_>, wanted: &RefreshArgs) -> Result<Report,
         client.send_within(&request, session.args.timeout)?
     };
     let Reply::Refresh(reply) = reply else { return Err(Error::Mismatch) };
-    let exit = if reply.result.as_ref().is_some_and(|result| result.errors > 0 || !result.success) {
-        exit::FAILED
-    } else {
-        exit::DONE
-    };
-    if session.args.json {
-        return Ok(Report { exit, ..json(Reply::Refresh(reply))? });
-    }
-    Ok(Report { exit, ..report(&reply, session.args.quiet, session.now()) })
+    Ok(reply)
 }
 
 /// The request for a pass over these, or over whom else the command line means.
@@ -63,14 +92,14 @@ fn request(customers: Option<Vec<String>>, wanted: &RefreshArgs) -> Result<Reque
     Err(Error::TooMany { named: ids.len(), most })
 }
 
-fn report(reply: &RefreshReply, quiet: bool, now: DateTime<Utc>) -> Report {
+fn report(reply: &RefreshReply, quiet: bool, now: DateTime<Utc>, width: Option<u16>) -> Report {
     match &reply.result {
         // Without waiting there is only the daemon's word that the pass will be done.
         None if quiet => Report::default(),
         None => Report { data: format!("{}\n", printable(&reply.message)), ..Report::default() },
         Some(result) => Report {
-            data: table::lines(touched(result).map(|outcome| line(outcome, now))),
-            remarks: remarks(result),
+            data: table::lines(touched(result).map(|outcome| line(outcome, now)), width),
+            remarks: remarks(result, width),
             ..Report::default()
         },
     }
@@ -106,12 +135,12 @@ fn line(outcome: &Outcome, now: DateTime<Utc>) -> [String; 3] {
 }
 
 /// Who was left alone and why, and the counts.
-fn remarks(result: &RefreshResult) -> String {
+fn remarks(result: &RefreshResult, width: Option<u16>) -> String {
     if result.details.is_empty() {
         return "nobody is due\n".to_owned();
     }
     // The time is of no use here: nobody who was left alone has a new expiry.
-    let mut text = table::lines(left_alone(result).map(|outcome| line(outcome, DateTime::UNIX_EPOCH)));
+    let mut text = table::lines(left_alone(result).map(|outcome| line(outcome, DateTime::UNIX_EPOCH)), width);
     let skipped = left_alone(result).count();
     let _ = write!(text, "{} renewed, {} failed", result.updated, result.errors);
     if skipped > 0 {
@@ -121,7 +150,9 @@ fn remarks(result: &RefreshResult) -> String {
     if result.errors > 0 {
         text.push_str("hint: tbctl show ID says what to do about a failure\n");
     }
-    if skipped > 0 {
+    // Others that were left alone wait for their server, and are tried by themselves.
+    if left_alone(result).any(|outcome| outcome.message.as_ref().is_some_and(|why| why.starts_with("parked")))
+    {
         text.push_str("hint: a parked customer is tried when it is named: ");
         text.push_str("tbctl refresh ID (a wrong password once more may lock its account)\n");
     }
@@ -146,7 +177,7 @@ mod tests {
         let count = |status| details.iter().filter(|outcome| outcome.status == status).count();
         let (updated, errors) = (count(OutcomeStatus::Success), count(OutcomeStatus::Error));
         let result = RefreshResult { success: errors == 0, updated, errors, total: details.len(), details };
-        report(&RefreshReply { message: "done".to_owned(), result: Some(result) }, false, now())
+        report(&RefreshReply { message: "done".to_owned(), result: Some(result) }, false, now(), None)
     }
 
     #[test]

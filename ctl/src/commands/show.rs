@@ -5,16 +5,18 @@ use std::fmt::Write as _;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tbtoken_proto::explain::{self, Explanation, Loop, Ways, Weight};
+use tbtoken_proto::fit;
 use tbtoken_proto::words::{duration, last_error, printable};
-use tbtoken_proto::{Customer, Event, Host, MAX_EVENTS, Reply, Request, StatusReply, TokenStatus, host_of};
+use tbtoken_proto::{Customer, Event, Host, StatusReply, TokenStatus, host_of};
 
+use super::events::history;
 use super::status::{status_color, trouble_line};
 use super::time;
 use crate::args::ShowArgs;
 use crate::error::Error;
 use crate::exit;
 use crate::output::{Color, Report, Style, paint};
-use crate::session::{Session, named};
+use crate::session::{Session, named, status};
 use crate::table;
 
 /// So many of the newest events are shown.
@@ -23,13 +25,11 @@ const MAX_SHOWN: usize = 20;
 /// Asks for the customer and its history, and tells its story.
 pub(super) fn run(session: &Session<'_>, wanted: &ShowArgs) -> Result<Report, Error> {
     let mut client = session.connect()?;
-    let reply = named(&mut client, std::slice::from_ref(&wanted.customer))?;
+    let reply = named(&mut |query| status(&mut client, query), std::slice::from_ref(&wanted.customer))?;
     let Some(customer) = reply.tokens.customers.as_ref().and_then(|rows| rows.first()) else {
         return Err(Error::Mismatch);
     };
-    let request = Request::Events { since: None, limit: MAX_EVENTS };
-    let Reply::Events(history) = client.send(&request)? else { return Err(Error::Mismatch) };
-    let mut events = history.events;
+    let mut events = history(&mut client)?.events;
     events.retain(|event| event.customer_id.as_deref() == Some(&customer.customer_id));
     events.drain(..events.len().saturating_sub(MAX_SHOWN));
 
@@ -49,7 +49,7 @@ pub(super) fn run(session: &Session<'_>, wanted: &ShowArgs) -> Result<Report, Er
     let host =
         reply.hosts.as_ref().and_then(|hosts| hosts.iter().find(|known| Some(&known.host) == host.as_ref()));
     data.push_str(&story(customer, host, &explanation, session.style, now));
-    data.push_str(&told(&events));
+    data.push_str(&told(&events, session.style.width));
     Ok(Report { data, remarks: String::new(), exit: exit::DONE })
 }
 
@@ -97,7 +97,7 @@ fn story(
             return;
         }
         let room = style.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(LABEL).max(20));
-        for (at, line) in table::wrap(&printable(value), room).iter().enumerate() {
+        for (at, line) in fit::wrap(&printable(value), room).iter().enumerate() {
             let name = if at == 0 { name } else { "" };
             let line = match color.filter(|_| style.color) {
                 Some(color) => paint(line, color),
@@ -151,13 +151,13 @@ fn token(customer: &Customer, now: DateTime<Utc>) -> String {
 }
 
 /// What happened, oldest first, below a heading.
-fn told(events: &[Event]) -> String {
+fn told(events: &[Event], width: Option<u16>) -> String {
     if events.is_empty() {
-        return format!("\nno history among the newest {MAX_EVENTS} events\n");
+        return "\nno history among the events that tbtokend remembers\n".to_owned();
     }
     let rows =
         events.iter().map(|event| [time(event.at), event.kind.word().to_owned(), printable(&event.message)]);
-    format!("\nhistory, oldest first\n{}", table::lines(rows))
+    format!("\nhistory, oldest first\n{}", table::lines(rows, width))
 }
 
 /// An id as an argument of a command that somebody copies into a shell: whatever a shell would heed stands in quotes.

@@ -24,27 +24,35 @@ pub(super) fn run(session: &Session<'_>, wanted: &StatusArgs) -> Result<Report, 
     let mut client = session.connect()?;
     let mut reply = match wanted.customers.as_slice() {
         [] => status(&mut client, StatusQuery::default())?,
-        names => named(&mut client, names)?,
+        names => named(&mut |query| status(&mut client, query), names)?,
     };
     let rows = reply.tokens.customers.take().unwrap_or_default();
+    // A beginning that tells some customers apart may fit others, too.
+    let everyone = wanted.customers.is_empty();
+    let id_length = if everyone { shortened(&rows) } else { usize::MAX };
     if !wanted.watch {
-        return tell(session, reply, choose(rows, wanted));
+        return tell(session, reply, choose(rows, wanted), id_length);
     }
-    let picture = watch::Picture::new(&reply, &rows, !wanted.customers.is_empty());
-    let first = tell(session, reply, choose(rows, wanted))?;
-    output::data(&first.data).map_err(Error::Output)?;
+    let picture = watch::Picture::new(&reply, &rows, !everyone);
+    let first = tell(session, reply, choose(rows, wanted), id_length)?;
+    output::data(&first.data, session.args.json).map_err(Error::Output)?;
     if !session.args.quiet {
         output::remark(&first.remarks);
     }
     watch::run(session, client, wanted, picture)
 }
 
-fn tell(session: &Session<'_>, mut reply: StatusReply, rows: Vec<Customer>) -> Result<Report, Error> {
+fn tell(
+    session: &Session<'_>,
+    mut reply: StatusReply,
+    rows: Vec<Customer>,
+    id_length: usize,
+) -> Result<Report, Error> {
     if session.args.json {
         reply.tokens.customers = Some(rows);
         return json(Reply::Status(reply));
     }
-    Ok(report(&reply, &rows, session.style, session.args.quiet, session.now()))
+    Ok(report(&reply, &rows, id_length, session.style, session.args.quiet, session.now()))
 }
 
 /// Keeps the rows that are wanted, in the order that is wanted.
@@ -69,7 +77,14 @@ fn order(by: SortBy) -> fn(&Customer, &Customer) -> Ordering {
     }
 }
 
-fn report(reply: &StatusReply, rows: &[Customer], style: Style, quiet: bool, now: DateTime<Utc>) -> Report {
+fn report(
+    reply: &StatusReply,
+    rows: &[Customer],
+    id_length: usize,
+    style: Style,
+    quiet: bool,
+    now: DateTime<Utc>,
+) -> Report {
     let mut data = String::new();
     if !quiet {
         data.push_str(&loop_line(&reply.cron, &reply.daemon.store, style, now));
@@ -85,7 +100,7 @@ fn report(reply: &StatusReply, rows: &[Customer], style: Style, quiet: bool, now
         (true, _) => "no customer is like that\n",
     };
     if !rows.is_empty() {
-        data.push_str(&customers(rows, style, now));
+        data.push_str(&customers(rows, id_length, style, now));
     }
     Report { data, remarks: remarks.to_owned(), exit: exit::DONE }
 }
@@ -168,7 +183,7 @@ fn shortened(rows: &[Customer]) -> usize {
     short_id_length(ids)
 }
 
-fn customers(rows: &[Customer], style: Style, now: DateTime<Utc>) -> String {
+fn customers(rows: &[Customer], id_length: usize, style: Style, now: DateTime<Utc>) -> String {
     // On a terminal a sign stands before the word; in a pipe the word begins the line, for grep and awk.
     let status = |row: &Customer| match style.width {
         Some(_) => format!("{} {}", row.token_status.sign(), row.token_status.word()),
@@ -178,7 +193,7 @@ fn customers(rows: &[Customer], style: Style, now: DateTime<Utc>) -> String {
         let cells = rows.iter().map(|row| {
             vec![
                 status(row),
-                printable(short_id(&row.customer_id, id_length)),
+                printable(&short_id(&row.customer_id, id_length, "…")),
                 printable(&row.tb_username),
                 printable(server(&row.tb_url)),
                 left(row.tbtokenexpiry, now),
@@ -191,7 +206,7 @@ fn customers(rows: &[Customer], style: Style, now: DateTime<Utc>) -> String {
     let mut chosen = cells(usize::MAX);
     // Whole ids as long as there is room; else as much as a command needs to know them again.
     if style.width.is_some_and(|width| !COLUMNS.fits(&chosen, width)) {
-        chosen = cells(shortened(rows));
+        chosen = cells(id_length);
     }
     let mut text = COLUMNS.lay_out(chosen.into_iter(), style.width);
     if style.color {

@@ -18,7 +18,7 @@ pub(super) fn run(session: &Session<'_>) -> Result<Report, Error> {
     if session.args.json {
         return json(asked?);
     }
-    output::data(&own()).map_err(Error::Output)?;
+    output::data(&own(), session.args.json).map_err(Error::Output)?;
     match asked? {
         Reply::Version(reply) => Ok(report(&reply.daemon, &session.socket, session.now())),
         _ => Err(Error::Mismatch),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tbtoken_proto::client::ClientError;
+use tbtoken_proto::fit;
 use tbtoken_proto::words::{last_error, printable, short_id, short_id_length};
 use tbtoken_proto::{Customer, ErrorCode, Phase, Reply, Request, Revision, Rows, StatusQuery, StatusReply};
 
@@ -16,8 +17,7 @@ use crate::link::Link;
 use crate::output::{self, Report};
 use crate::pause;
 use crate::progress::CLEAR;
-use crate::session::{Session, look_up};
-use crate::table::clip;
+use crate::session::{Session, ids_of, named};
 
 /// How often is looked: a script should not wait for tbctl instead of the token.
 const LOOK: Duration = Duration::from_millis(250);
@@ -37,17 +37,17 @@ pub(super) fn run(session: &Session<'_>, wanted: &WaitArgs) -> Result<Report, Er
     let mut voice = Voice::new(session);
     let mut away: Option<ClientError> = None;
     loop {
-        let patience = timeout.saturating_sub(begin.elapsed()).max(LAST_PATIENCE);
-        let query = StatusQuery { customers: Rows::All, since: waiting.revision };
-        away = match link.ask(&Request::Status(query), patience) {
-            Ok(Reply::Status(reply)) => {
-                waiting.take_in(reply)?;
-                None
-            }
-            Ok(_) => return Err(Error::Mismatch),
-            Err(ClientError::TimedOut { .. }) if away.is_some() && patience < ENOUGH => away,
-            Err(error) if may_pass(&error) => Some(error),
-            Err(error) => return Err(error.into()),
+        let patience = || timeout.saturating_sub(begin.elapsed()).max(LAST_PATIENCE);
+        let little = patience() < ENOUGH;
+        let asked = waiting.ask(&mut |query| match link.ask(&Request::Status(query), patience())? {
+            Reply::Status(reply) => Ok(reply),
+            _ => Err(Error::Mismatch),
+        });
+        away = match asked {
+            Ok(()) => None,
+            Err(Error::Client(ClientError::TimedOut { .. })) if away.is_some() && little => away,
+            Err(Error::Client(error)) if may_pass(&error) => Some(error),
+            Err(error) => return Err(error),
         };
         if away.is_none() && waiting.is_over() {
             voice.be_silent();
@@ -123,24 +123,36 @@ impl<'a> Waiting<'a> {
         }
     }
 
+    /// Asks for what has changed, and the first time for the customers that the names mean.
+    fn ask(&mut self, ask: &mut dyn FnMut(StatusQuery) -> Result<StatusReply, Error>) -> Result<(), Error> {
+        let reply = ask(StatusQuery { customers: Rows::All, since: self.revision })?;
+        let rows = reply.tokens.customers.as_deref().unwrap_or_default();
+        let known = reply.tokens.as_of.is_some() || !rows.is_empty();
+        if known && self.ids.is_none() && !self.names.is_empty() {
+            let there: HashSet<&str> = rows.iter().map(|row| row.customer_id.as_str()).collect();
+            let ids = match self.names.iter().all(|name| there.contains(name.as_str())) {
+                true => self.names.to_vec(),
+                false => ids_of(named(ask, self.names)?),
+            };
+            self.ids = Some(ids.into_iter().collect());
+        }
+        self.take_in(reply)
+    }
+
     /// Works an answer in: everyone the first time and after a restart, later whoever has changed.
     ///
     /// # Errors
-    /// A name fits nobody, or whoever it fits has left the table.
+    /// A customer that was named has left the table.
     fn take_in(&mut self, reply: StatusReply) -> Result<(), Error> {
         let complete = self.revision.is_none() || reply.tokens.complete;
         let rows = reply.tokens.customers.unwrap_or_default();
         self.read = reply.tokens.as_of.is_some();
         self.why = reply.tokens.error;
         if !self.read && rows.is_empty() {
-            // Not yet: asked anew from the beginning, so that names are looked up among everyone.
             self.revision = None;
             return Ok(());
         }
         self.revision = Some(reply.daemon.revision);
-        if !self.names.is_empty() && self.ids.is_none() {
-            self.ids = Some(look_up(self.names, &rows)?.into_iter().collect());
-        }
         let mut gone = reply.tokens.removed;
         if complete {
             let there: HashSet<&str> = rows.iter().map(|row| row.customer_id.as_str()).collect();
@@ -184,13 +196,15 @@ impl<'a> Waiting<'a> {
     fn names(&self, id_length: usize) -> Vec<String> {
         let mut rows: Vec<&Customer> = self.missing.values().collect();
         rows.sort_by_key(|row| row.state != Phase::Parked);
-        let name = |row: &Customer| format!("{} ({})", short_id(&row.customer_id, id_length), why(row));
+        let name = |row: &Customer| format!("{} ({})", short_id(&row.customer_id, id_length, "…"), why(row));
         rows.into_iter().take(MAX_LISTED).map(name).collect()
     }
 
-    /// As much of an id as tells the missing ones apart.
+    /// As much of an id as tells the customers of this wait apart.
     fn short(&self) -> usize {
-        short_id_length(self.missing.keys().map(String::as_str))
+        let mut ids: Vec<&str> = self.missing.keys().chain(&self.reached).map(String::as_str).collect();
+        ids.sort_unstable();
+        short_id_length(ids)
     }
 
     fn failed(&self, after: Duration) -> Error {
@@ -286,7 +300,7 @@ impl Voice {
         if self.terminal {
             let text = format!("{} s left, {text}", left.as_secs());
             if self.said.as_ref() != Some(&text) {
-                output::remark(&format!("{CLEAR}{}", clip(&text, self.width.saturating_sub(1))));
+                output::signal(&format!("{CLEAR}{}", fit::clip(&text, self.width.saturating_sub(1), "…")));
                 self.said = Some(text);
             }
         } else if self.said.as_ref() != Some(&text) && self.last.is_none_or(|last| last.elapsed() >= NEWS) {
@@ -299,7 +313,7 @@ impl Voice {
     /// Leaves nothing on the terminal.
     fn be_silent(&mut self) {
         if self.terminal && self.said.take().is_some() {
-            output::remark(CLEAR);
+            output::signal(CLEAR);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! `check` as a monitoring system sees it: one line, performance data, an exit code.
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use tbtoken_proto::words::problems_first;
 use tbtoken_proto::{
     Customer, ErrorCode, LastRun, Phase, Reply, Request, Rows, StatusQuery, StatusReply, Summary,
     TokenStatus, Trigger, in_trouble,
 };
 
-use crate::common::{Fake, Reaction, Told, customers, status, tbctl};
+use crate::common::{Fake, Reaction, Told, customers, now, status, tbctl};
 
 /// A daemon with `valid` valid customers and `expired` expired ones.
 fn daemon(valid: usize, expired: usize, change: impl Fn(&mut StatusReply) + Send + Sync + 'static) -> Fake {
@@ -33,11 +33,6 @@ fn daemon(valid: usize, expired: usize, change: impl Fn(&mut StatusReply) + Send
         rows.truncate(*limit);
         Reaction::Answer(Reply::Status(reply))
     })
-}
-
-#[allow(clippy::disallowed_methods, reason = "tbctl reads the clock, too")]
-fn now() -> chrono::DateTime<Utc> {
-    Utc::now()
 }
 
 fn check(fake: Fake, arguments: &[&str]) -> Told {

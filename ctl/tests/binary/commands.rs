@@ -1,8 +1,13 @@
 //! What each command asks the daemon, and what it prints: as text, as JSON, quietly.
 
-use crate::common::{Fake, Reaction, Told, customers, daemon, outcome, refreshed, status, tbctl};
+use crate::common::{
+    Fake, Reaction, Told, answer, customers, daemon, event, now, outcome, refreshed, status, tbctl,
+};
+use chrono::TimeDelta;
 use tbtoken_proto::{
-    Answer, OutcomeStatus, Refresh, Reply, Request, Rows, StatusQuery, TokenStatus, VersionReply,
+    Answer, Customer, Daemon, ErrorCode, Event, EventKind, EventsReply, Failure, Outcome, OutcomeStatus,
+    Refresh, RefreshReply, Reply, Request, Rows, Seq, StatusQuery, SteerReply, TokenStatus, VersionReply,
+    is_hidden,
 };
 
 /// Runs against a healthy daemon; the exit code must be 0.
@@ -126,13 +131,17 @@ fn refresh_shows_whom_it_touched_and_names_the_others_beside() {
 #[test]
 fn refresh_asks_for_what_is_wanted() {
     let names = Some(vec!["C0FFEE12".to_owned(), "1B2C9D00".to_owned()]);
-    let cases: [(&[&str], Refresh); 4] = [
+    let cases: [(&[&str], Refresh); 5] = [
         (&["refresh", "C0FF", "OPS@acme-hq.example"], Refresh { customers: names, ..Refresh::default() }),
         (&["refresh", "--all"], Refresh { all: true, ..Refresh::default() }),
         (&["refresh", "--no-wait"], Refresh { wait: false, ..Refresh::default() }),
         (
             &["refresh", "--no-wait", "C0FFEE12", "C0FFEE12"],
-            Refresh { customers: Some(vec!["C0FFEE12".to_owned()]), all: false, wait: false },
+            Refresh { customers: Some(vec!["C0FFEE12".to_owned()]), wait: false, ..Refresh::default() },
+        ),
+        (
+            &["refresh", "--force", "C0FFEE12"],
+            Refresh { customers: Some(vec!["C0FFEE12".to_owned()]), force: true, ..Refresh::default() },
         ),
     ];
     for (arguments, refresh) in cases {
@@ -160,8 +169,26 @@ fn a_refresh_in_which_somebody_failed_is_a_failure() {
     assert_eq!(told.stderr, "1 renewed, 1 failed\nhint: tbctl show ID says what to do about a failure\n");
     let (told, _) = fake().run(&["refresh", "--json"]);
     assert_eq!(told.exit, Some(1));
-    assert_eq!(told.json()["result"]["errors"], 1);
+    let json = told.json();
+    assert_eq!(
+        (&json["success"], &json["result"]["success"]),
+        (&false.into(), &false.into()),
+        "as the exit code"
+    );
+    assert_eq!((&json["error"], &json["code"]), (&"the pass is over".into(), &"failed".into()));
+    assert_eq!(json["result"]["errors"], 1);
     assert_eq!(told.stderr, "");
+}
+
+/// Behind a server that does not answer, a customer waits; it is not parked, and need not be named.
+#[test]
+fn only_who_is_parked_must_be_named() {
+    let fake = Fake::start(|_| {
+        let message = Some("not asked yet, because of others on the same server".to_owned());
+        Reaction::Answer(refreshed(vec![Outcome { message, ..outcome("91BE77C0", OutcomeStatus::Skipped) }]))
+    });
+    let (told, _) = fake.run(&["refresh"]);
+    assert!(told.stderr.ends_with("0 renewed, 0 failed, 1 left alone\n"), "{told:?}");
 }
 
 #[test]
@@ -178,7 +205,8 @@ fn events_are_the_newest_of_everyone_or_of_one() {
     let (_, asked) = done(&["events", "-n", "7"]);
     assert_eq!(asked, [events(7)]);
     let (told, asked) = done(&["events", "-n", "1", "1B2C9D00"]);
-    assert_eq!(asked, [only(&["1B2C9D00"]), events(1000)]);
+    let all = Request::Events { since: Some(Seq(0)), limit: 1000 };
+    assert_eq!(asked, [only(&["1B2C9D00"]), all], "all that it remembers, of which these are few");
     assert_eq!(told.stdout, "2026-11-23T14:03:00Z  expired  1B2C9D00  no. 3\n");
     let (told, _) = done(&["events", "--json", "1B2C9D00"]);
     assert_eq!(told.json()["events"].as_array().unwrap().len(), 2);
@@ -188,6 +216,37 @@ fn events_are_the_newest_of_everyone_or_of_one() {
     assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""), "as tail -n 0: none were asked for");
     let (told, _) = Fake::healthy().run(&["events", "nobody"]);
     assert_eq!(told.exit, Some(5));
+}
+
+#[test]
+fn events_of_the_last_while_are_all_of_them() {
+    let now = now();
+    let fake = move || {
+        Fake::start(move |request| {
+            // So many that they need three answers, one a minute, the newest of now.
+            let Request::Events { since, limit } = request else { return answer(request) };
+            let first = since.unwrap_or_default().0;
+            let events = (first + 1..=2500).take(*limit).map(|seq| {
+                let minutes = TimeDelta::minutes(2500 - i64::try_from(seq).unwrap());
+                Event { at: now - minutes, ..event(seq, None, EventKind::PassStarted) }
+            });
+            let events: Vec<_> = events.collect();
+            let next = events.last().map_or(Seq(first), |event| event.seq);
+            Reaction::Answer(Reply::Events(EventsReply { events, next }))
+        })
+    };
+    let count = |arguments: &[&str]| {
+        let (told, _) = fake().run(&[&["events", "--since"], arguments].concat());
+        assert_eq!(told.exit, Some(0), "{told:?}");
+        (told.stdout.lines().count(), told.stderr)
+    };
+    assert_eq!(count(&["9.5m"]), (10, String::new()));
+    assert_eq!(count(&["1d"]), (1440, String::new()), "more than one answer holds");
+    assert_eq!(count(&["1d", "-n", "7"]).0, 7);
+    let (all, remark) = count(&["2d"]);
+    assert_eq!(all, 2500);
+    assert!(remark.starts_with("tbtokend remembers nothing from before 2"), "{remark}");
+    assert_eq!(Fake::healthy().run(&["events", "--since", "yesterday"]).0.exit, Some(2));
 }
 
 #[test]
@@ -259,6 +318,62 @@ fn the_words_of_the_statuses_are_understood() {
         for word in [wire.as_str().unwrap(), status.word(), &status.word().replace(' ', "-")] {
             let (_, asked) = done(&["status", "--status", word]);
             assert_eq!(asked.len(), 1, "{word}");
+        }
+    }
+}
+
+/// A server and a table say what they like; a person may look at what a program gets.
+#[test]
+fn json_escapes_what_text_hides() {
+    /// DEL, a C1 control, a bidi override, a soft hyphen, a filler and a tag.
+    const HIDDEN: &str = "\u{7f}\u{9b}2J\u{202e}\u{ad}\u{3164}\u{206a}\u{e0041}";
+    const ESCAPED: &str = r"\u007f\u009b2J\u202e\u00ad\u3164\u206a\udb40\udc41";
+    let row = || Customer {
+        tb_username: HIDDEN.to_owned(),
+        failure: customers()
+            .remove(1)
+            .failure
+            .map(|failure| Failure { message: HIDDEN.to_owned(), ..failure }),
+        ..customers().remove(0)
+    };
+    let react = move |request: &Request| match (answer(request), request) {
+        (_, Request::Status(_)) => Reaction::Answer(status(vec![row()])),
+        (_, Request::Start {}) => Reaction::Refuse(ErrorCode::Internal, HIDDEN),
+        (Reaction::Answer(Reply::Steer(steer)), _) => {
+            Reaction::Answer(Reply::Steer(SteerReply { message: HIDDEN.to_owned(), ..steer }))
+        }
+        (Reaction::Answer(Reply::Refresh(refresh)), _) => {
+            Reaction::Answer(Reply::Refresh(RefreshReply { message: HIDDEN.to_owned(), ..refresh }))
+        }
+        (Reaction::Answer(Reply::Events(mut events)), _) => {
+            events.events[1].message = HIDDEN.to_owned();
+            Reaction::Answer(Reply::Events(events))
+        }
+        (Reaction::Answer(Reply::Version(VersionReply { daemon })), _) => {
+            Reaction::Answer(Reply::Version(VersionReply {
+                daemon: Daemon { store: HIDDEN.to_owned(), ..daemon },
+            }))
+        }
+        (other, _) => other,
+    };
+    for (arguments, escapes) in [
+        (vec!["status"], true),
+        (vec!["show", "1B2C9D00"], true),
+        (vec!["refresh"], true),
+        (vec!["stop"], true),
+        (vec!["events"], true),
+        (vec!["version"], true),
+        // These put the daemon's words into sentences of their own, in which nothing is hidden.
+        (vec!["start"], false),
+        (vec!["check"], false),
+        (vec!["wait", "--timeout", "1s"], false),
+    ] {
+        for json in [true, false] {
+            let arguments = [arguments.as_slice(), if json { &["--json"] } else { &[] }].concat();
+            let (told, _) = Fake::start(react).run(&arguments);
+            let lines = told.stdout.lines().chain(told.stderr.lines());
+            assert!(!lines.flat_map(str::chars).any(is_hidden), "{arguments:?}: {told:?}");
+            assert_eq!(told.stdout.contains(ESCAPED), json && escapes, "{arguments:?}: {told:?}");
         }
     }
 }

@@ -14,8 +14,8 @@ use chrono::{DateTime, Utc};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tbtoken_proto::{
     Answer, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply, Failure, FailureKind,
-    Outcome, OutcomeStatus, Phase, RefreshReply, RefreshResult, Refusal, Reply, Request, Revision, Rows, Seq,
-    StatusReply, SteerReply, Summary, TokenStatus, Tokens, VersionReply,
+    Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, Reply, Request, Revision,
+    Rows, Seq, StatusReply, SteerReply, Summary, TokenStatus, Tokens, VersionReply,
 };
 use tempfile::TempDir;
 
@@ -235,6 +235,11 @@ impl From<Output> for Told {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "tbctl reads the clock, too")]
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
 pub(crate) fn at(time: &str) -> DateTime<Utc> {
     time.parse().unwrap()
 }
@@ -365,6 +370,11 @@ pub(crate) fn answer(request: &Request) -> Reaction {
             message: "the loop is stopped; a running pass still ends".to_owned(),
             cron: cron(false),
         }),
+        Request::Refresh(Refresh { customers: Some(ids), .. })
+            if !ids.iter().all(|id| customers().iter().any(|row| row.customer_id == *id)) =>
+        {
+            return Reaction::Refuse(ErrorCode::UnknownCustomer, "there is no such customer");
+        }
         Request::Refresh(refresh) if !refresh.wait => {
             Reply::Refresh(RefreshReply { message: "the pass is asked for".to_owned(), result: None })
         }

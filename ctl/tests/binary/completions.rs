@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tbtoken_proto::{Customer, Request};
+use tbtoken_proto::{Customer, ErrorCode, Request, Rows, StatusQuery};
 
 use crate::common::{Fake, Reaction, Told, answer, customers, status, tbctl};
 use crate::shell::Shell;
@@ -11,6 +11,9 @@ use crate::shell::Shell;
 /// A daemon with a customer whose id would be a command if a shell heeded it.
 fn fake() -> Fake {
     Fake::start(|request| match request {
+        Request::Status(StatusQuery { customers: Rows::Only(_), .. }) => {
+            Reaction::Refuse(ErrorCode::UnknownCustomer, "no such customer")
+        }
         Request::Status(_) => {
             let evil = Customer { customer_id: "evil $(touch /nowhere)".to_owned(), ..customers().remove(1) };
             let guid = "8F1C02AA-33D1-4E02-9C77-0E5A3F6B2D11".to_owned();

@@ -143,8 +143,8 @@ fn a_watch_has_a_line_for_each_change_over_restarts_too() {
 fn a_watch_says_once_that_the_daemon_is_away_and_why() {
     let turn = AtomicUsize::new(0);
     let fake = Fake::start(move |request| match turn.fetch_add(1, Ordering::SeqCst) {
-        1 | 2 => Reaction::Refuse(ErrorCode::Busy, "64 clients"),
-        3 => Reaction::Refuse(ErrorCode::ShuttingDown, "bye"),
+        1..=3 => Reaction::Refuse(ErrorCode::Busy, "64 clients"),
+        4 => Reaction::Refuse(ErrorCode::ShuttingDown, "bye"),
         _ => answer(request),
     });
     let mut watch = Running::start(&fake, &["status", "--watch", "--status", "expired"]);
@@ -154,6 +154,25 @@ fn a_watch_says_once_that_the_daemon_is_away_and_why() {
     assert_eq!(watch.news(), "DAEMON UNREACHABLE: 64 clients; trying again");
     assert_eq!(watch.news(), "DAEMON UNREACHABLE: bye; trying again");
     assert_eq!(watch.news(), "the daemon is back");
+    watch.stop_reading();
+    fake.requests();
+}
+
+/// Its connection is idle most of the time, and another client may get its place: that is no trouble.
+#[test]
+fn a_watch_that_loses_its_place_connects_again() {
+    let stage = Stage::default();
+    let (turn, react) = (AtomicUsize::new(0), stage.open());
+    let fake = Fake::start(move |request| match turn.fetch_add(1, Ordering::SeqCst) {
+        1 => Reaction::Refuse(ErrorCode::Busy, "another client has got this place"),
+        _ => react(request),
+    });
+    let mut watch = Running::start(&fake, &["status", "--watch"]);
+    for _ in 0..5 {
+        watch.line();
+    }
+    stage.expire(true);
+    assert_eq!(watch.news(), format!("{EXPIRED}was valid"));
     watch.stop_reading();
     fake.requests();
 }

@@ -1,8 +1,8 @@
 //! What a customer may be called, for every command that takes a name.
 
-use tbtoken_proto::{Customer, Reply, Request, Rows, StatusQuery};
+use tbtoken_proto::{Customer, ErrorCode, Refresh, Reply, Request, Rows, StatusQuery};
 
-use crate::common::{Fake, Reaction, Told, answer, customers, status};
+use crate::common::{Fake, Reaction, Told, answer, customers, refreshed, status};
 
 const NORTH: &str = "8F1C02AA-33D1-4E02-9C77-0E5A3F6B2D11";
 const SOUTH: &str = "8F1C77B0-33D1-4E02-9C77-0E5A3F6B2D12";
@@ -23,10 +23,17 @@ fn fake() -> Fake {
             if rows.len() == ids.len() {
                 Reaction::Answer(status(rows))
             } else {
-                Reaction::Refuse(tbtoken_proto::ErrorCode::UnknownCustomer, "no such customer")
+                Reaction::Refuse(ErrorCode::UnknownCustomer, "no such customer")
             }
         }
         Request::Status(_) => Reaction::Answer(status(everyone.clone())),
+        Request::Refresh(Refresh { customers: Some(ids), .. }) => {
+            if ids.iter().all(|id| everyone.iter().any(|row| row.customer_id == *id)) {
+                Reaction::Answer(refreshed(vec![]))
+            } else {
+                Reaction::Refuse(ErrorCode::UnknownCustomer, "no such customer")
+            }
+        }
         other => answer(other),
     })
 }
@@ -66,6 +73,61 @@ fn a_whole_id_is_a_small_question() {
     assert_eq!(asked, [Request::Status(StatusQuery { customers, since: None })]);
 }
 
+/// A row without a password is no customer, but its id is its own: it is not the beginning of another one.
+#[test]
+fn the_id_of_a_row_that_cannot_be_renewed_is_nobody_elses_beginning() {
+    let fake = || {
+        let other = || vec![Customer { customer_id: "acme-test".to_owned(), ..customers().remove(0) }];
+        let names_acme = |ids: &[String]| ids.iter().any(|id| id == "acme");
+        Fake::start(move |request| match request {
+            Request::Status(StatusQuery { customers: Rows::Only(ids), .. })
+            | Request::Refresh(Refresh { customers: Some(ids), .. })
+                if names_acme(ids) =>
+            {
+                Reaction::Refuse(
+                    ErrorCode::IneligibleCustomer,
+                    "acme is not renewed: its tb_password is blank",
+                )
+            }
+            Request::Status(StatusQuery { customers: Rows::Only(ids), .. }) if ids != &["acme-test"] => {
+                Reaction::Refuse(ErrorCode::UnknownCustomer, "no such customer")
+            }
+            Request::Status(_) => Reaction::Answer(status(other())),
+            Request::Refresh(Refresh { customers: Some(ids), .. }) if ids != &["acme-test"] => {
+                Reaction::Refuse(ErrorCode::UnknownCustomer, "no such customer")
+            }
+            other => answer(other),
+        })
+    };
+    for command in ["status", "show", "events", "refresh", "wait"] {
+        for names in [["acme"].as_slice(), &["acme-t", "acme"]] {
+            let names = if command == "show" || command == "events" { &["acme"] } else { names };
+            let (told, asked) = fake().run(&[&[command], names].concat());
+            assert_eq!(told.exit, Some(5), "{command} {names:?}: {told:?}");
+            assert_eq!(
+                told.stderr,
+                "error: acme is not renewed: its tb_password is blank\nhint: sudo tbtokend doctor says which rows \
+                 count\n"
+            );
+            let others = |request: &Request| matches!(request, Request::Refresh(it) if it.customers.as_ref().unwrap() != names);
+            assert!(!asked.iter().any(others), "{asked:?}");
+        }
+    }
+    let (told, _) = fake().run(&["status", "acme-t"]);
+    assert_eq!(told.exit, Some(0), "a beginning is one where no row is called so: {told:?}");
+}
+
+/// The daemon polls before it says that there is no such customer, so it is asked before the name is looked for elsewhere.
+#[test]
+fn a_row_that_is_newer_than_the_last_poll_is_refreshed() {
+    let fake = Fake::start(|request| match request {
+        Request::Refresh(_) => Reaction::Answer(refreshed(vec![])),
+        _ => Reaction::Refuse(ErrorCode::UnknownCustomer, "no such customer"),
+    });
+    let (told, asked) = fake.run(&["refresh", "acme"]);
+    assert_eq!((told.exit, asked.len()), (Some(0), 1), "{told:?}");
+}
+
 #[test]
 fn a_name_that_fits_several_lists_them() {
     for command in ["status", "show", "events", "refresh", "wait"] {
@@ -78,7 +140,9 @@ fn a_name_that_fits_several_lists_them() {
                  (ops@south.example)\nhint: type more of the id, or all of it\n"
             )
         );
-        assert!(!asked.iter().any(|request| matches!(request, Request::Refresh(_))));
+        let typed = Some(vec!["8f1c".to_owned()]);
+        let guessed = |request: &Request| matches!(request, Request::Refresh(it) if it.customers != typed);
+        assert!(!asked.iter().any(guessed), "{asked:?}");
     }
     let (told, _) = run(&["--json", "show", "8f1c"]);
     assert_eq!(told.json()["code"], "ambiguous_customer");
@@ -111,7 +175,7 @@ fn a_near_miss_is_recognized() {
 fn a_daemon_that_has_not_read_its_table_says_so() {
     let fake = Fake::start(|request| match request {
         Request::Status(StatusQuery { customers: Rows::Only(_), .. }) => {
-            Reaction::Refuse(tbtoken_proto::ErrorCode::UnknownCustomer, "no such customer")
+            Reaction::Refuse(ErrorCode::UnknownCustomer, "no such customer")
         }
         _ => {
             let Reply::Status(mut reply) = status(vec![]) else { unreachable!() };

@@ -44,7 +44,7 @@ what next     It is not tried by itself until its URL, user or password changes 
 renewals      42
 last success  never
 
-no history among the newest 1000 events
+no history among the events that tbtokend remembers
 "
     );
 }

@@ -4,9 +4,9 @@ use std::io::Read;
 
 use std::sync::Mutex;
 
-use crate::common::{Fake, GIVE_UP, Reaction, Told, answer, customers, tbctl};
+use crate::common::{Fake, GIVE_UP, Reaction, Told, answer, customers, event, tbctl};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
-use tbtoken_proto::{Customer, Request};
+use tbtoken_proto::{Customer, EventKind, EventsReply, Reply, Request, Seq};
 
 /// A terminal of that width in which `tbctl` runs.
 struct Terminal {
@@ -110,8 +110,50 @@ fn whole_ids_give_way_to_short_ones_before_anything_is_left_out() {
     assert!(IDS.iter().all(|id| wide.contains(id)), "{wide}");
     let narrow = screen(100);
     // As much as tells them apart, which is as much as a command needs.
-    assert!(narrow.contains("\n  valid  8F1C02AA-3  ops@acme-hq.example  hq.acme.example  "), "{narrow}");
-    assert!(narrow.contains("\n  valid  8F1C02AA-7  "), "{narrow}");
+    assert!(narrow.contains("\n  valid  8F1C02AA-3…  ops@acme-hq.example  hq.acme.example  "), "{narrow}");
+    assert!(narrow.contains("\n  valid  8F1C02AA-7…  "), "{narrow}");
+}
+
+/// What tells the customers of a filtered table apart may fit one that it leaves out.
+#[test]
+fn a_short_id_fits_nobody_who_is_left_out() {
+    let fake = Fake::start(|_| {
+        let mut rows = customers();
+        rows[0].customer_id = "8F1C02AA-33D1-4E02-9C77-0E5A3F6B2D11".to_owned();
+        rows[1].customer_id = "8F1C02AA-77B0-4E02-9C77-0E5A3F6B2D12".to_owned();
+        Reaction::Answer(crate::common::status(rows))
+    });
+    let terminal = Terminal::run(&fake, 90, &[], &["--color=never", "status", "--problems"]);
+    let (screen, ..) = terminal.finish();
+    fake.requests();
+    assert!(screen.contains("\n- missing  8F1C02AA-7…  "), "{screen}");
+}
+
+#[test]
+fn sentences_and_events_are_broken_between_words() {
+    let fake = Fake::healthy();
+    let (screen, ..) = Terminal::run(&fake, 40, &[], &["show", "nobody-at-all"]).finish();
+    fake.requests();
+    assert_eq!(
+        screen,
+        "error: there is no customer\n\"nobody-at-all\" (a row without user,\npassword or URL does not count)\n\
+         hint: tbctl status lists the customers\n"
+    );
+    let fake = Fake::start(|request| match request {
+        Request::Events { .. } => {
+            let mut told = event(1, Some("1B2C9D00"), EventKind::Failed);
+            told.message = "the server did not answer within 10 s".to_owned();
+            Reaction::Answer(Reply::Events(EventsReply { events: vec![told], next: Seq(1) }))
+        }
+        other => answer(other),
+    });
+    let (screen, ..) = Terminal::run(&fake, 60, &[], &["events"]).finish();
+    fake.requests();
+    let indent = " ".repeat(40);
+    assert_eq!(
+        screen,
+        format!("2026-11-23T14:03:00Z  failed  1B2C9D00  the server did not\n{indent}answer within 10 s\n")
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tbtoken_proto::{Customer, ErrorCode, Reply, Request, Revision, StatusQuery, TokenStatus};
+use tbtoken_proto::{Customer, ErrorCode, Reply, Request, Revision, Rows, StatusQuery, TokenStatus};
 
 use crate::common::{Fake, GIVE_UP, Lines, Reaction, Told, customers, status, tbctl};
 
@@ -17,6 +17,9 @@ fn in_turn(answers: Vec<Vec<Customer>>) -> Fake {
     let turn = AtomicUsize::new(0);
     Fake::start(move |request| {
         let Request::Status(query) = request else { panic!("{request:?}") };
+        if matches!(query.customers, Rows::Only(_)) {
+            return Reaction::Refuse(ErrorCode::UnknownCustomer, "there is no such customer");
+        }
         let at = turn.fetch_add(1, Ordering::SeqCst);
         let Reply::Status(mut reply) = status(answers[at.min(answers.len() - 1)].clone()) else {
             unreachable!()

@@ -6,19 +6,22 @@ use std::process::ExitCode;
 
 use super::{BAD_CONFIGURATION, COULD_NOT_START, Command, DoctorArgs, man};
 use crate::clock::Clock;
-use crate::config::{Config, Overrides, Source, environment};
+use crate::config::{Config, Source};
 use crate::store::schema;
 use crate::text::with_causes;
 use crate::{doctor, telemetry};
 
-/// Carries a command out.
-pub fn carry_out(command: &Command) -> ExitCode {
+/// Carries a command out, with the configuration from `source` if it needs one.
+pub fn carry_out(command: &Command, source: &Source) -> ExitCode {
     match command {
-        Command::Doctor(arguments) => examine(arguments),
-        Command::Schema(arguments) => {
-            let text = schema::statements(arguments.dialect(), &arguments.table, arguments.grants.as_deref());
-            print(text.as_bytes(), ExitCode::SUCCESS)
-        }
+        Command::Doctor(arguments) => examine(arguments, source),
+        Command::Schema(arguments) => match arguments.table(|| source.table()) {
+            Ok((dialect, table)) => {
+                let text = schema::statements(dialect, &table, arguments.grants.as_deref());
+                print(text.as_bytes(), ExitCode::SUCCESS)
+            }
+            Err(error) => fail(&error, BAD_CONFIGURATION),
+        },
         Command::Man { page } => {
             let mut text = Vec::new();
             match man::write(*page, &mut text) {
@@ -40,10 +43,8 @@ pub fn fail(error: &dyn Error, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn examine(arguments: &DoctorArgs) -> ExitCode {
-    let overrides = Overrides { file: arguments.config.clone(), ..Overrides::default() };
-    let config = environment().and_then(|environment| Source { overrides, environment }.load());
-    let config = match config {
+fn examine(arguments: &DoctorArgs, source: &Source) -> ExitCode {
+    let config = match source.load() {
         Ok(config) => config,
         Err(error) => return fail(&error, BAD_CONFIGURATION),
     };

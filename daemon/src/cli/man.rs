@@ -53,7 +53,7 @@ const EXIT_CODES: [(&str, &str); 4] = [
     ("2", "The command line is wrong. systemd does not try again."),
     (
         "6",
-        "The configuration cannot be used, or may not be read; also with doctor and --check-config. systemd does not try again.",
+        "The configuration cannot be used, or may not be read; also with doctor, schema and --check-config. systemd does not try again.",
     ),
 ];
 
@@ -67,17 +67,24 @@ const FILES: [(&str, &str); 5] = [
         "/run/tbtokend/control.sock",
         "The socket for tbctl(1) and tbtui(1); members of the group tbtokend may use it.",
     ),
-    ("/var/lib/tbtokend", "The SQLite file, if there is no SQL Server. The daemon's working folder."),
+    (
+        "/var/lib/tbtokend",
+        "The SQLite file, if there is no SQL Server; else ledger.db, if the server has no table for it. The daemon's working folder.",
+    ),
     ("/usr/lib/systemd/catalog/tbtokend.catalog", "What each event means and what to do, for journalctl -x."),
 ];
 
-const ENVIRONMENT: [(&str, &str); 5] = [
+const ENVIRONMENT: [(&str, &str); 6] = [
     ("MSSQL_SERVER, MSSQL_DATABASE, MSSQL_USER, MSSQL_PASSWORD", "The database, over the file."),
     ("THINGSBOARD_URL", "thingsboard.fallback_url, over the file."),
     ("RUST_LOG", "log.level, over the file."),
     (
         "CREDENTIALS_DIRECTORY",
         "Where systemd puts the credential mssql-password, which stands in for store.password_file.",
+    ),
+    (
+        "STATE_DIRECTORY, XDG_STATE_HOME, HOME",
+        "Where ledger.db is, if SQL Server has no table for it: in the first, else in tbtokend of the second, else in .local/state/tbtokend of the third.",
     ),
     (
         "NOTIFY_SOCKET, WATCHDOG_USEC, LISTEN_FDS, JOURNAL_STREAM",
@@ -143,6 +150,9 @@ fn daemon(out: &mut impl Write) -> io::Result<()> {
 /// What the program can do besides serving, each with its options.
 fn commands(page: &mut Roff) {
     page.control("SH", ["COMMANDS"]);
+    page.text([roman(
+        "The options --config, --socket and --log-level are for them as well, before or behind the command.",
+    )]);
     let command = Args::command();
     for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
@@ -162,13 +172,18 @@ fn commands(page: &mut Roff) {
 /// How the program is called, without its name: to serve, and each command.
 fn synopsis() -> Vec<String> {
     let mut lines = vec![String::new()];
+    let mut global = String::new();
     for option in Options::augment_args(clap::Command::new("")).get_arguments() {
         if let Some(long) = option.get_long() {
-            lines[0].push_str(&format!(" [--{long}{}]", value(option)));
+            let text = format!(" [--{long}{}]", value(option));
+            if option.is_global_set() {
+                global.push_str(&text);
+            }
+            lines[0].push_str(&text);
         }
     }
     for command in Args::command().get_subcommands().filter(|command| !command.is_hide_set()) {
-        let mut line = format!(" {}", command.get_name());
+        let mut line = format!(" {}{global}", command.get_name());
         for option in command.get_arguments().filter(|option| !option.is_hide_set()) {
             let Some(long) = option.get_long().filter(|long| *long != "help") else { continue };
             let value = value(option);
@@ -188,22 +203,14 @@ fn value(option: &clap::Arg) -> String {
     names.map(|name| format!(" {name}")).collect()
 }
 
-/// What the value can be, and what it is unless given.
+/// What the value can be.
 fn choices(option: &clap::Arg) -> String {
-    if !option.get_action().takes_values() {
-        return String::new();
-    }
     let possible = option.get_possible_values();
     let names: Vec<_> = possible.iter().map(|value| value.get_name().to_owned()).collect();
-    let defaults: Vec<_> = option.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
-    let mut text = String::new();
-    if !names.is_empty() {
-        text.push_str(&format!(", one of {}", names.join(", ")));
+    match names.is_empty() || !option.get_action().takes_values() {
+        true => String::new(),
+        false => format!(", one of {}", names.join(", ")),
     }
-    if !defaults.is_empty() {
-        text.push_str(&format!(" [default: {}]", defaults.join(", ")));
-    }
-    text
 }
 
 fn configuration(out: &mut impl Write) -> io::Result<()> {
@@ -346,10 +353,10 @@ mod tests {
         let page = text(Page::Daemon);
         for said in [
             " [--config FILE] [--check-config] [--quiet] [--socket PATH] [--log-level LEVEL]",
-            " doctor [--config FILE] [--json]",
-            " schema --dialect DIALECT [--table NAME] [--grants USER]",
+            " doctor [--config FILE] [--socket PATH] [--log-level LEVEL] [--json]",
+            " schema [--config FILE] [--socket PATH] [--log-level LEVEL] [--dialect DIALECT] [--table NAME] [--grants USER]",
             "one of mssql, sqlite.",
-            "[default: customer_settings].",
+            "before or behind the command.",
             "doctor: it has warnings or errors to tell",
             "may not be read; also with doctor",
         ] {

@@ -5,7 +5,8 @@ pub mod man;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::Overrides;
 use crate::store::schema;
@@ -21,7 +22,7 @@ use crate::store::schema;
     disable_help_subcommand = true
 )]
 pub struct Args {
-    /// How to serve.
+    /// How to serve; some of them are for the commands as well.
     #[command(flatten)]
     pub options: Options,
     /// What to do instead of serving.
@@ -33,7 +34,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// The configuration [default: /etc/tbtokend/config.toml, which need not be there]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// Checks the configuration, prints the effective one without secrets, and ends
     #[arg(long)]
@@ -42,10 +43,10 @@ pub struct Options {
     #[arg(long, short, requires = "check_config")]
     pub quiet: bool,
     /// The control socket, over control.socket
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", global = true)]
     socket: Option<PathBuf>,
     /// off, error, warn, info, debug or trace, over log.level
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", global = true)]
     log_level: Option<String>,
 }
 
@@ -55,9 +56,6 @@ pub struct Options {
     after_help = "Exit codes: 0 nothing to do; 1 warnings or errors were found; 2 usage; 6 the configuration cannot be used."
 )]
 pub struct DoctorArgs {
-    /// The configuration [default: /etc/tbtokend/config.toml]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
     /// The findings as JSON
     #[arg(long)]
     pub json: bool,
@@ -65,14 +63,16 @@ pub struct DoctorArgs {
 
 /// The arguments of `schema`.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = "Exit codes: 0 printed; 1 standard output does not take it; 2 usage.")]
+#[command(
+    after_help = "What is not said here is taken from the configuration, which is not read if --dialect and --table say all.\n\nExit codes: 0 printed; 1 standard output does not take it; 2 usage; 6 the configuration cannot be used."
+)]
 pub struct SchemaArgs {
-    /// For which database
+    /// For which database [default: the one of the configuration]
     #[arg(long, value_enum)]
-    dialect: Dialect,
-    /// The customers' table, beside which they are made; schema.table for SQL Server
-    #[arg(long, value_name = "NAME", default_value = "customer_settings")]
-    pub table: String,
+    dialect: Option<Dialect>,
+    /// The customers' table, beside which they are made; schema.table for SQL Server [default: the one of the configuration]
+    #[arg(long, value_name = "NAME")]
+    table: Option<String>,
     /// With --dialect mssql: and those that give this user of the database what it needs
     #[arg(long, value_name = "USER")]
     pub grants: Option<String>,
@@ -84,13 +84,30 @@ enum Dialect {
     Sqlite,
 }
 
-impl SchemaArgs {
-    /// For which kind of database.
-    pub fn dialect(&self) -> schema::Dialect {
-        match self.dialect {
-            Dialect::Mssql => schema::Dialect::Mssql,
-            Dialect::Sqlite => schema::Dialect::Sqlite,
+impl From<Dialect> for schema::Dialect {
+    fn from(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Mssql => Self::Mssql,
+            Dialect::Sqlite => Self::Sqlite,
         }
+    }
+}
+
+impl SchemaArgs {
+    /// For which kind of database, and the table; `configured` says what the command line does not.
+    ///
+    /// # Errors
+    /// Those of `configured`.
+    pub fn table<E>(
+        &self,
+        configured: impl FnOnce() -> Result<(schema::Dialect, String), E>,
+    ) -> Result<(schema::Dialect, String), E> {
+        let dialect = self.dialect.map(Into::into);
+        if let (Some(dialect), Some(table)) = (dialect, &self.table) {
+            return Ok((dialect, table.clone()));
+        }
+        let (kind, table) = configured()?;
+        Ok((dialect.unwrap_or(kind), self.table.clone().unwrap_or(table)))
     }
 }
 
@@ -113,6 +130,21 @@ pub enum Command {
 pub const COULD_NOT_START: u8 = 1;
 /// The configuration cannot be used.
 pub const BAD_CONFIGURATION: u8 = 6;
+
+impl Args {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// It is wrong, or asks for help.
+    pub fn read() -> Result<Self, clap::Error> {
+        let args = Self::try_parse()?;
+        if args.command.is_some() && args.options.check_config {
+            let why = "--check-config is not for a command; `tbtokend doctor` checks the configuration, too";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, why));
+        }
+        Ok(args)
+    }
+}
 
 impl Options {
     /// What it says about the configuration.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::text::with_causes;
 use crate::thingsboard::ClientError;
 
 /// Why the configuration cannot be used. The text names the key and says what to do.
@@ -91,6 +92,34 @@ pub enum ConfigError {
         /// The file.
         file: String,
     },
+    /// A file for a secret in which there is more than that.
+    #[error(
+        "{key} = {file:?}: the file has more than one line; write the password alone into it, on one line"
+    )]
+    SecretOfManyLines {
+        /// The key.
+        key: &'static str,
+        /// The file.
+        file: String,
+    },
+    /// A value that should be a path and may be a secret instead.
+    #[error(
+        "{key} does not name a file: {why}; write the absolute path of one (the value is not shown, for it may be a secret)"
+    )]
+    NamesNoFile {
+        /// The key.
+        key: &'static str,
+        /// What is wrong, without the value.
+        why: String,
+    },
+    /// Something that is wrong in a file, or although there is none.
+    #[error("{place}: {what}")]
+    In {
+        /// The file.
+        place: String,
+        /// What is wrong with its causes.
+        what: String,
+    },
     /// A file with a secret that we cannot read.
     #[error("{key} = {file:?}: the file cannot be read{}", who_may_read(source))]
     SecretUnreadable {
@@ -117,10 +146,30 @@ impl ConfigError {
             other => other,
         }
     }
+
+    /// Says which file was read, or that there is none, unless it is said already.
+    pub(super) fn in_file(self, place: String) -> Self {
+        match self {
+            Self::Unreadable { .. }
+            | Self::NotToml { .. }
+            | Self::UnknownKey { .. }
+            | Self::WrongType { .. }
+            | Self::In { .. } => self,
+            Self::BadValue { .. }
+            | Self::Missing { .. }
+            | Self::Client(_)
+            | Self::NotUtf8 { .. }
+            | Self::SecretForAll { .. }
+            | Self::SecretEmpty { .. }
+            | Self::SecretOfManyLines { .. }
+            | Self::NamesNoFile { .. }
+            | Self::SecretUnreadable { .. } => Self::In { place, what: with_causes(&self) },
+        }
+    }
 }
 
 /// What to do about a file that somebody else may read.
-fn who_may_read(error: &io::Error) -> &'static str {
+pub(super) fn who_may_read(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
             " (the service runs as the user tbtokend, who needs to read it: chgrp tbtokend and chmod g+r; by hand, use sudo)"

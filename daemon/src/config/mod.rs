@@ -4,7 +4,7 @@ mod changes;
 mod error;
 mod file;
 mod mssql;
-mod secret_file;
+mod named_file;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -24,7 +24,9 @@ use crate::control::Binding;
 use crate::engine::pass::Limits;
 use crate::engine::policy::Policy;
 use crate::store::mssql::Settings;
+use crate::store::schema::Dialect;
 use crate::telemetry::Target;
+use crate::text::printable;
 use crate::thingsboard::ClientSettings;
 
 /// Where the file is unless the command line says otherwise.
@@ -56,7 +58,11 @@ pub struct Config {
     pub log_target: Target,
     /// What is logged.
     pub log_level: LevelFilter,
-    /// The effective settings as a file, secrets as `***`.
+    /// The file that was read; none if only the environment and the command line say something.
+    pub file: Option<PathBuf>,
+    /// Whether the password of the database stands in the environment of this process.
+    pub password_in_environment: bool,
+    /// The effective settings as a file, secrets as `***`. Its first line says which file was read.
     pub effective: String,
     /// Every key with its value, to be compared when the configuration is read again.
     pub keys: Keys,
@@ -78,6 +84,17 @@ impl Source {
     /// As [`Config::load`].
     pub fn load(&self) -> Result<Config, ConfigError> {
         Config::load(&self.overrides, &self.environment)
+    }
+
+    /// The kind of the store and its table, whether or not the rest can be used: the schema needs no password.
+    ///
+    /// # Errors
+    /// The file cannot be read, or this part of it cannot be used.
+    pub fn table(&self) -> Result<(Dialect, String), ConfigError> {
+        let file = ConfigFile::read(&self.overrides)?;
+        file.interpret(&self.overrides, &self.environment, |settings, environment| {
+            validate::table(&settings, environment)
+        })
     }
 }
 
@@ -115,14 +132,53 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the key and what to do.
     pub fn load(overrides: &Overrides, environment: &Environment) -> Result<Self, ConfigError> {
-        let text = match &overrides.file {
-            Some(path) => Some(read(path)?),
-            None => read_if_there(Path::new(DEFAULT_FILE))?,
+        let file = ConfigFile::read(overrides)?;
+        let mut config = file.interpret(overrides, environment, validate::config)?;
+        let place = file.place();
+        config.file = file.text.is_some().then_some(file.path);
+        config.effective.insert_str(0, &format!("# Configuration: {}\n", printable(&place)));
+        Ok(config)
+    }
+}
+
+/// The file, as it was read.
+struct ConfigFile {
+    path: PathBuf,
+    /// None if there is none.
+    text: Option<String>,
+}
+
+impl ConfigFile {
+    fn read(overrides: &Overrides) -> Result<Self, ConfigError> {
+        let Some(named) = &overrides.file else {
+            let path = PathBuf::from(DEFAULT_FILE);
+            return Ok(Self { text: read_if_there(&path)?, path });
         };
-        let name = overrides.file.as_deref().unwrap_or(Path::new(DEFAULT_FILE)).display().to_string();
-        let settings = file::Settings::merge(text.as_deref(), &name, environment, overrides)?;
+        // The path is shown to people in other folders.
+        let path = std::path::absolute(named).unwrap_or_else(|_| named.clone());
+        Ok(Self { text: Some(read(&path)?), path })
+    }
+
+    /// For people.
+    fn place(&self) -> String {
+        let path = self.path.display();
+        match self.text {
+            Some(_) => path.to_string(),
+            None => format!("there is no {path}"),
+        }
+    }
+
+    /// What `meaning` makes of the file and what is laid over it.
+    fn interpret<T>(
+        &self,
+        overrides: &Overrides,
+        environment: &Environment,
+        meaning: impl FnOnce(file::Settings, &Environment) -> Result<T, ConfigError>,
+    ) -> Result<T, ConfigError> {
+        let name = self.path.display().to_string();
+        let settings = file::Settings::merge(self.text.as_deref(), &name, environment, overrides)?;
         let elsewhere = settings.elsewhere.clone();
-        validate::config(settings, environment).map_err(|error| error.coming_from(&elsewhere))
+        meaning(settings, environment).map_err(|error| error.coming_from(&elsewhere).in_file(self.place()))
     }
 }
 

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::file::Store;
-use super::{ConfigError, Environment, bad, secret_file};
+use super::{ConfigError, Environment, bad, named_file};
 use crate::model::Secret;
 use crate::store::mssql::{Address, Encryption, ExpiryClock, Password, Settings, Trust};
 use crate::systemd;
+
+/// The variable that may hold the password.
+const PASSWORD_VARIABLE: &str = "MSSQL_PASSWORD";
 
 /// The settings of the store.
 pub(super) fn settings(
@@ -28,6 +31,7 @@ pub(super) fn settings(
         table: store.table.clone(),
         expiry_clock: expiry_clock(&store.expiry_clock)?,
         fallback_url,
+        state_folder: systemd::state_folder(),
     })
 }
 
@@ -86,11 +90,20 @@ fn trust(store: &Store) -> Result<Trust, ConfigError> {
     }
 }
 
+/// The password that the environment holds, if it holds one.
+pub(super) fn given_password(environment: &Environment) -> Option<&String> {
+    environment.get(PASSWORD_VARIABLE).filter(|password| !password.is_empty())
+}
+
 /// The environment wins over the file, as for every setting; systemd's credential stands in for a missing file. A file
 /// is read again at every login, so that a new password is found without a restart.
 fn password(store: &Store, environment: &Environment) -> Result<Password, ConfigError> {
     let key = "store.password_file";
-    if let Some(password) = environment.get("MSSQL_PASSWORD").filter(|password| !password.is_empty()) {
+    if let Some(password) = given_password(environment) {
+        if password.contains(['\r', '\n']) {
+            let why = "it holds a line break, which no password has; set it without";
+            return Err(bad(PASSWORD_VARIABLE, "***", why));
+        }
         return Ok(Password::fixed(Secret::new(password.as_str())));
     }
     let file = match store.password_file.as_str() {
@@ -100,6 +113,6 @@ fn password(store: &Store, environment: &Environment) -> Result<Password, Config
         })?,
         file => Path::new(file).to_owned(),
     };
-    secret_file::read(key, &file)?;
-    Ok(Password::read_with(move || secret_file::read(key, &file).map_err(Into::into)))
+    named_file::read_secret(key, &file)?;
+    Ok(Password::read_with(move || named_file::read_secret(key, &file).map_err(Into::into)))
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::file::{Control, Settings, Thingsboard};
-use super::{Config, ConfigError, Environment, Keys, StoreConfig, bad, delta, mssql};
+use super::{Config, ConfigError, Environment, Keys, StoreConfig, bad, delta, mssql, named_file};
 use crate::control::Binding;
 use crate::engine::pass::{LONGEST_REQUEST, Limits, budget};
 use crate::engine::policy::Policy;
 use crate::model::{BaseUrl, Lifetime};
+use crate::store::schema::Dialect;
 use crate::telemetry;
 use crate::text::with_causes;
 use crate::thingsboard::ClientSettings;
@@ -66,6 +67,8 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
         monitor,
         log_target,
         log_level,
+        file: None,
+        password_in_environment: mssql::given_password(environment).is_some(),
         effective: effective(&settings, environment),
         keys: Keys::of(&settings.table),
     })
@@ -134,8 +137,10 @@ fn store(
     fallback_url: Option<String>,
 ) -> Result<StoreConfig, ConfigError> {
     let store = &settings.store;
-    table_name(&store.table)?;
+    let (dialect, _) = table(settings, environment)?;
     // Also where they do not matter: who writes them means something by it.
+    named_file::is_secret_file("store.password_file", &store.password_file)?;
+    named_file::is_absolute("store.ca_file", &store.ca_file)?;
     mssql::encryption(&store.encrypt)?;
     mssql::expiry_clock(&store.expiry_clock)?;
     if !store.server.trim().is_empty() {
@@ -146,12 +151,38 @@ fn store(
             return Err(bad("store.server", &store.server, why));
         }
     }
-    match store.kind.as_str() {
-        "sqlite" if store.path.is_empty() => Err(bad("store.path", "", "give the path of the SQLite file")),
-        "sqlite" => Ok(StoreConfig::Sqlite { path: PathBuf::from(&store.path), table: store.table.clone() }),
-        "mssql" => mssql::settings(store, environment, fallback_url).map(StoreConfig::Mssql),
-        other => Err(bad("store.kind", other, "use sqlite or mssql")),
+    match dialect {
+        Dialect::Sqlite if store.path.is_empty() => {
+            Err(bad("store.path", "", "give the path of the SQLite file"))
+        }
+        Dialect::Sqlite => {
+            Ok(StoreConfig::Sqlite { path: PathBuf::from(&store.path), table: store.table.clone() })
+        }
+        Dialect::Mssql => mssql::settings(store, environment, fallback_url).map(StoreConfig::Mssql),
     }
+}
+
+/// The kind of the store and its table.
+pub(super) fn table(
+    settings: &Settings,
+    environment: &Environment,
+) -> Result<(Dialect, String), ConfigError> {
+    let store = &settings.store;
+    table_name(&store.table)?;
+    let dialect = match store.kind.as_str() {
+        "sqlite" => Dialect::Sqlite,
+        "mssql" => Dialect::Mssql,
+        other => return Err(bad("store.kind", other, "use sqlite or mssql")),
+    };
+    // Else the daemon would make a new, empty SQLite file, and report no trouble.
+    let is_sql_server = |(name, value): &(&String, &String)| name.starts_with("MSSQL_") && !value.is_empty();
+    if let (Dialect::Sqlite, Some((name, _))) = (dialect, environment.iter().find(is_sql_server)) {
+        let why = format!(
+            "{name} in the environment means a SQL Server; set store.kind = \"mssql\", or unset all variables MSSQL_*"
+        );
+        return Err(bad("store.kind", &store.kind, why));
+    }
+    Ok((dialect, store.table.clone()))
 }
 
 /// A name that can be quoted: `table`, or for SQL Server `schema.table`.
@@ -181,6 +212,7 @@ fn fallback_url(thingsboard: &Thingsboard) -> Result<Option<String>, ConfigError
 }
 
 fn client(thingsboard: &Thingsboard) -> Result<ClientSettings, ConfigError> {
+    named_file::is_absolute("thingsboard.ca_file", &thingsboard.ca_file)?;
     let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let settings = ClientSettings {
         connect_timeout: positive("thingsboard.connect_timeout", &thingsboard.connect_timeout)?,
@@ -233,7 +265,7 @@ fn effective(settings: &Settings, environment: &Environment) -> String {
         thingsboard.insert("proxy".to_owned(), toml::Value::String("***".to_owned()));
     }
     let mut text = toml::to_string(&table).unwrap_or_default();
-    if environment.get("MSSQL_PASSWORD").is_some_and(|password| !password.is_empty()) {
+    if mssql::given_password(environment).is_some() {
         text.push_str("\n# MSSQL_PASSWORD = \"***\"\n");
     }
     text

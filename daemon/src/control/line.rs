@@ -17,27 +17,33 @@ pub(super) enum Line {
     NotUtf8,
     /// A beginning whose end did not come in time.
     TooSlow,
+    /// Not even a beginning in the time for the first line.
+    Silent,
     /// Nothing more: the client has hung up, perhaps in the middle of a line.
     End,
 }
 
+/// How long a line may take, and the first line from the connection on.
+const PATIENCE: Duration = Duration::from_secs(REQUEST_SECONDS);
+
 /// Reads the next line. A client may be silent between two lines for as long as it likes; once a line has begun, it
-/// must end in time.
-pub(super) async fn read(reader: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Line> {
+/// must end in time. The first one must come in time as well: a connection without a request takes a place from another client.
+pub(super) async fn read(reader: &mut (impl AsyncBufRead + Unpin), first: bool) -> std::io::Result<Line> {
     let mut line: Vec<u8> = Vec::new();
-    let mut deadline: Option<Instant> = None;
+    let mut deadline = first.then(|| Instant::now() + PATIENCE);
     loop {
         let chunk = match deadline {
             None => reader.fill_buf().await?,
             Some(deadline) => match timeout_at(deadline, reader.fill_buf()).await {
                 Ok(chunk) => chunk?,
+                Err(_) if line.is_empty() => return Ok(Line::Silent),
                 Err(_) => return Ok(Line::TooSlow),
             },
         };
         if chunk.is_empty() {
             return Ok(Line::End);
         }
-        deadline.get_or_insert_with(|| Instant::now() + Duration::from_secs(REQUEST_SECONDS));
+        deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
         let end = chunk.iter().position(|&byte| byte == b'\n');
         let taken = end.unwrap_or(chunk.len());
         if line.len() + taken > MAX_REQUEST_BYTES {
@@ -61,7 +67,7 @@ mod tests {
         let mut reader = BufReader::with_capacity(7, bytes);
         let mut lines = Vec::new();
         loop {
-            lines.push(read(&mut reader).await.unwrap());
+            lines.push(read(&mut reader, false).await.unwrap());
             if !matches!(lines.last(), Some(Line::Text(_))) {
                 return lines;
             }
@@ -93,10 +99,26 @@ mod tests {
         let (mut client, server) = duplex(64);
         let mut server = BufReader::new(server);
         let begun = Instant::now();
-        let waiting = tokio::time::timeout(Duration::from_secs(3600), read(&mut server));
+        let waiting = tokio::time::timeout(Duration::from_secs(3600), read(&mut server, false));
         assert!(waiting.await.is_err(), "an idle client is left alone");
         client.write_all(b"{").await.unwrap();
-        assert_eq!(read(&mut server).await.unwrap(), Line::TooSlow);
-        assert_eq!(begun.elapsed(), Duration::from_secs(3600 + REQUEST_SECONDS));
+        assert_eq!(read(&mut server, false).await.unwrap(), Line::TooSlow);
+        assert_eq!(begun.elapsed(), Duration::from_secs(3600) + PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p15_the_first_line_must_come_whole_in_time() {
+        for (sent, line) in [("", Line::Silent), ("{", Line::TooSlow)] {
+            let (mut client, server) = duplex(64);
+            let mut server = BufReader::new(server);
+            let begun = Instant::now();
+            let read = read(&mut server, true);
+            let late = async {
+                tokio::time::sleep(PATIENCE / 2).await;
+                client.write_all(sent.as_bytes()).await.unwrap();
+            };
+            assert_eq!(tokio::join!(read, late).0.unwrap(), line);
+            assert_eq!(begun.elapsed(), PATIENCE, "the beginning of a line gives no more time");
+        }
     }
 }

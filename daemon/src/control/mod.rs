@@ -1,10 +1,14 @@
 //! The Unix sockets: a line comes in, an order or a look at the snapshot follows, a line goes out.
 
+mod bind_error;
 mod line;
+mod lock;
 mod outgoing;
+mod places;
 mod server;
 mod session;
 mod socket;
 
+pub use bind_error::BindError;
 pub use server::{Access, serve};
-pub use socket::{BindError, Binding, Bound, refuse_unclaimed};
+pub use socket::{Binding, Socket, refuse_unclaimed};

@@ -114,8 +114,9 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
+    use crate::engine::credentials::Settings;
     use crate::engine::event::Event;
-    use crate::engine::plan::Policy;
+    use crate::engine::policy::Policy;
     use crate::engine::state::State;
     use crate::engine::view::{Identity, Loop};
     use crate::model::{Credentials, Customer, CustomerId, FingerprintKey, Secret};
@@ -127,7 +128,7 @@ mod tests {
     fn snapshot(customers: usize) -> Arc<Snapshot> {
         let minute = TimeDelta::minutes(1);
         let policy = Policy::of_a_minute();
-        let mut state = State::new(policy.clone(), 100);
+        let mut state = State::new(policy.clone(), 100, Settings::of_a_minute());
         for so_many in [customers.saturating_sub(1), customers] {
             let customer = |number| Customer {
                 id: CustomerId::new(format!("c{number:05}")),

@@ -1,22 +1,22 @@
 //! Accepts clients, a bounded number at a time, and survives whatever they do.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tbtoken_proto::{ANSWER_SECONDS, Answer, ErrorCode, MAX_CONNECTIONS, Refusal};
+use tbtoken_proto::{ANSWER_SECONDS, Answer, ErrorCode, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_USER, Refusal};
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::net::UnixStream;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::line::{self, Line};
 use super::outgoing::{Outgoing, to_line};
+use super::places::{Full, Place, Places};
 use super::session::Session;
+use super::socket::Socket;
 use crate::clock::Clock;
 use crate::engine::handle::Handle;
 
@@ -38,84 +38,115 @@ const ACCEPT_SILENCE: Duration = Duration::from_secs(60);
 /// So much of an answer must be taken within [`ANSWER_SECONDS`].
 const CHUNK: usize = 64 * 1024;
 
-/// Serves clients until `shutdown`, and then lets those finish that wait for an answer.
+/// The time between two checks that the socket's file is still there.
+const RESTORE_PAUSE: Duration = Duration::from_secs(2);
+
+/// Lets clients in until `shutdown`; then the socket is gone. They are tasks of `clients`, and those that wait for an
+/// answer still get it.
 pub async fn serve(
-    listener: UnixListener,
+    mut socket: Socket,
     access: Access,
     handle: Handle,
     clock: Clock,
     shutdown: CancellationToken,
+    clients: TaskTracker,
 ) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let clients = TaskTracker::new();
+    let places = Places::new(socket.owner());
     let mut told: Option<Instant> = None;
+    let mut restore = interval(RESTORE_PAUSE);
+    restore.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let stream = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // This may go on for long, with a client let in now and then.
-                    if told.is_none_or(|told| told.elapsed() > ACCEPT_SILENCE) {
-                        told = Some(Instant::now());
-                        warn!("No client can be accepted at the moment: {error}");
-                    }
-                    sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = restore.tick() => {
+                socket.restore();
+                continue;
+            }
+            accepted = socket.accept() => accepted.and_then(|stream| Ok((stream.peer_cred()?.uid(), stream))),
         };
-        match Arc::clone(&places).try_acquire_owned() {
+        let (uid, stream) = match accepted {
+            Ok(client) => client,
+            Err(error) => {
+                // This may go on for long, with a client let in now and then.
+                if told.is_none_or(|told| told.elapsed() > ACCEPT_SILENCE) {
+                    told = Some(Instant::now());
+                    warn!("No client can be accepted at the moment: {error}");
+                }
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        match places.admit(uid) {
             Ok(place) => {
                 let session = Session::new(access, handle.clone(), clock.clone());
                 let shutdown = shutdown.clone();
                 clients.spawn(async move {
-                    if let Err(error) = attend(stream, session, shutdown).await {
+                    if let Err(error) = attend(stream, session, place, shutdown).await {
                         debug!("A client was dropped: {error}");
                     }
-                    drop(place);
                 });
             }
-            Err(_) => turn_away(stream),
+            Err(full) => turn_away(&stream, &too_many(full)),
         }
     }
-    clients.close();
-    clients.wait().await;
 }
 
-/// Tells one client too many. What fits the socket's buffer is sent at once or not at all: nobody waits for a client
-/// that has no place.
-fn turn_away(stream: UnixStream) {
-    let error = format!("tbtokend serves {MAX_CONNECTIONS} clients at a time; try again in a moment");
+fn too_many(full: Full) -> String {
+    let (most, of) = match full {
+        Full::User => (MAX_CONNECTIONS_PER_USER, " of one user"),
+        Full::Socket => (MAX_CONNECTIONS, ""),
+    };
+    format!("tbtokend serves {most} clients{of} at a time, and is answering all of them")
+}
+
+/// Tells a client that has no place, or none any more. What fits the socket's buffer is sent at once or not at all: the
+/// daemon does not wait for it.
+fn turn_away(stream: &UnixStream, error: &str) {
+    let error = error.to_owned();
     let answer = Answer { id: None, outcome: Err(Refusal { error, code: ErrorCode::Busy }) };
     if let Ok(line) = to_line(&answer)
         && let Err(error) = stream.try_write(&line)
     {
-        debug!("A client could not be told that there are too many: {error}");
+        debug!("A client could not be told that it has no place: {error}");
     }
 }
 
-/// Serves one client until it hangs up, misbehaves, or the daemon ends.
-async fn attend(stream: UnixStream, session: Session, shutdown: CancellationToken) -> io::Result<()> {
+/// Serves one client until it hangs up, misbehaves, loses its place to another one, or the daemon ends.
+async fn attend(
+    stream: UnixStream,
+    session: Session,
+    place: Place,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
+    let mut first = true;
     loop {
         let line = tokio::select! {
             // What has been asked is answered; what has not been asked yet never will be.
             () = shutdown.cancelled() => return Ok(()),
-            line = line::read(&mut reader) => line?,
+            () = place.lost() => Line::End,
+            line = line::read(&mut reader, first) => line?,
         };
+        // A request that is not begun is not carried out either.
+        if !place.begin() {
+            turn_away(writer.as_ref(), "another client has got the place of this connection, which was idle");
+            return Ok(());
+        }
         let (answer, goes_on) = match line {
             Line::End => return Ok(()),
             Line::Text(text) => (session.answer(&text).await?, true),
             Line::TooLong => (bad_line("the line is longer than 64 KiB")?, false),
             Line::NotUtf8 => (bad_line("the line is not UTF-8")?, false),
             Line::TooSlow => (bad_line("the line was not finished within 10 s")?, false),
+            Line::Silent => (bad_line("no request came within 10 s")?, false),
         };
         send(&mut writer, answer).await?;
         if !goes_on {
             return Ok(());
         }
+        place.rest();
+        first = false;
     }
 }
 

@@ -1,13 +1,18 @@
 //! Making a socket: never open to more than its mode says, never two owners.
 
-use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::fs::{self, DirBuilder, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Group;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
+use tracing::warn;
+
+use super::bind_error::BindError;
+use super::lock::Lock;
+use crate::text::with_causes;
 
 /// The longest path that the operating system lets a socket have, in bytes.
 const LONGEST_PATH: usize = 107;
@@ -23,98 +28,37 @@ pub struct Binding {
     pub group: Option<String>,
 }
 
-/// A socket that is ours. It is taken away when this is dropped, unless systemd made it.
+/// A socket that is ours. Its file is taken away when this is dropped, unless systemd made it.
 #[derive(Debug)]
-pub struct Bound {
-    made: Option<PathBuf>,
-    /// Held for as long as the socket is ours; the operating system lets go of it even after `kill -9`.
-    _lock: File,
+pub struct Socket {
+    listener: UnixListener,
+    binding: Binding,
+    lock: Lock,
+    /// The file that clients find it by.
+    file: FileId,
+    owner: u32,
+    made_by: Maker,
+    /// The last warning about its file, so that it is not repeated.
+    told: Option<String>,
 }
 
-/// Why a socket cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Another daemon has it.
-    #[error("another tbtokend ({owner}) owns {path}: stop it first, or choose another control.socket")]
-    Owned {
-        /// The socket.
-        path: String,
-        /// The other process.
-        owner: String,
-    },
-    /// The path has too many bytes for a socket.
-    #[error("{path} is too long for a socket ({most} bytes at most): choose another control.socket")]
-    PathTooLong {
-        /// The path.
-        path: String,
-        /// The longest that it may be, in that folder's place.
-        most: usize,
-    },
-    /// The group does not exist.
-    #[error("there is no group {group}: create it, or change control.group")]
-    NoGroup {
-        /// Its name.
-        group: String,
-    },
-    /// The socket may not be given to the group.
-    #[error(
-        "{path} cannot be given to the group {group}: the daemon's user must be a member of it; under systemd, put SupplementaryGroups={group} and PrivateUsers=no below [Service] with \"systemctl edit tbtokend\""
-    )]
-    NotAMember {
-        /// The socket.
-        path: String,
-        /// The group.
-        group: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Nobody can say whether the group exists.
-    #[error("the group {group} cannot be looked up: try `getent group {group}`, or change control.group")]
-    GroupUnknown {
-        /// Its name.
-        group: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Something else is at that path.
-    #[error("{path} exists and is no socket: move it away, or choose another control.socket")]
-    NotASocket {
-        /// The path.
-        path: String,
-    },
-    /// systemd made the socket and lets more people in than the configuration.
-    #[error(
-        "{path} was made by systemd with mode {found:04o}, more than the {allowed:04o} of the configuration: set SocketMode={allowed:04o} in tbtokend.socket"
-    )]
-    TooOpen {
-        /// The socket.
-        path: String,
-        /// Its mode.
-        found: u32,
-        /// What the configuration lets it have.
-        allowed: u32,
-    },
-    /// systemd passes a socket that the configuration does not know.
-    #[error(
-        "systemd passes the socket {path}, which is neither control.socket nor control.monitor_socket: change ListenStream in tbtokend.socket, or the configuration"
-    )]
-    NotInConfiguration {
-        /// The socket.
-        path: String,
-    },
-    /// The operating system says no.
-    #[error(
-        "failed to make the socket {path} (its folder must exist and be writable for the daemon's user; under systemd that is /run/tbtokend)"
-    )]
-    Io {
-        /// The socket.
-        path: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Maker {
+    Us,
+    Systemd,
+}
+
+/// Tells a file from another one of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
 }
 
 impl Binding {
@@ -125,8 +69,7 @@ impl Binding {
     ///
     /// # Errors
     /// [`BindError`].
-    pub fn bind(&self) -> Result<(UnixListener, Bound), BindError> {
-        let failed = |source| BindError::Io { path: self.display(), source };
+    pub fn bind(&self) -> Result<Socket, BindError> {
         // The socket comes into being under a path that may be longer than its own.
         let own = self.path.as_os_str().len();
         let longest = own.max(Nursery::socket_of(&self.path).as_os_str().len());
@@ -136,8 +79,15 @@ impl Binding {
                 most: LONGEST_PATH - (longest - own),
             });
         }
+        let lock = Lock::take(&self.path)?;
+        let (listener, found) = self.make()?;
+        Ok(Socket::new(listener, self.clone(), lock, &found, Maker::Us))
+    }
+
+    /// Makes the socket. The caller has the lock.
+    fn make(&self) -> Result<(UnixListener, Metadata), BindError> {
+        let failed = |source| BindError::Io { path: self.display(), source };
         let group = self.group()?;
-        let lock = self.lock()?;
         match fs::symlink_metadata(&self.path) {
             Ok(there) if !is_socket(&there) => {
                 return Err(BindError::NotASocket { path: self.display() });
@@ -149,34 +99,36 @@ impl Binding {
         let listener = UnixListener::bind(nursery.socket()).map_err(failed)?;
         chown(nursery.socket(), None, group).map_err(|source| self.not_given(source))?;
         fs::set_permissions(nursery.socket(), Permissions::from_mode(self.mode)).map_err(failed)?;
+        let made = fs::symlink_metadata(nursery.socket()).map_err(failed)?;
         fs::rename(nursery.socket(), &self.path).map_err(failed)?;
-        Ok((listener, Bound { made: Some(self.path.clone()), _lock: lock }))
+        Ok((listener, made))
     }
 
     /// Takes this socket out of those that systemd has made, if it is among them, and [makes](Self::bind) it otherwise.
     ///
     /// # Errors
     /// [`BindError`].
-    pub fn claim(&self, inherited: &mut Vec<StdListener>) -> Result<(UnixListener, Bound), BindError> {
+    pub fn claim(&self, inherited: &mut Vec<StdListener>) -> Result<Socket, BindError> {
         match inherited.iter().position(|listener| path_of(listener) == self.path) {
             Some(index) => self.adopt(inherited.swap_remove(index)),
             None => self.bind(),
         }
     }
 
-    fn adopt(&self, listener: StdListener) -> Result<(UnixListener, Bound), BindError> {
+    fn adopt(&self, listener: StdListener) -> Result<Socket, BindError> {
         let failed = |source| BindError::Io { path: self.display(), source };
-        let lock = self.lock()?;
-        let found = fs::symlink_metadata(&self.path).map_err(failed)?.permissions().mode() & 0o777;
+        let lock = Lock::take(&self.path)?;
+        let file = fs::symlink_metadata(&self.path).map_err(failed)?;
+        let found = file.permissions().mode() & 0o777;
         if found & !self.mode != 0 {
             return Err(BindError::TooOpen { path: self.display(), found, allowed: self.mode });
         }
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = UnixListener::from_std(listener).map_err(failed)?;
-        Ok((listener, Bound { made: None, _lock: lock }))
+        Ok(Socket::new(listener, self.clone(), lock, &file, Maker::Systemd))
     }
 
-    /// A group of which the daemon is no member, or which its user namespace does not know.
+    /// A group of which the daemon is no member, or (in a container) which its user namespace does not know.
     fn not_given(&self, source: io::Error) -> BindError {
         let group = self.group.clone().unwrap_or_default();
         match source.kind() {
@@ -204,31 +156,69 @@ impl Binding {
             Err(errno) => Err(BindError::GroupUnknown { group, source: errno.into() }),
         }
     }
+}
 
-    /// Locks the file beside the socket that stands for owning it, and writes our pid there.
-    fn lock(&self) -> Result<File, BindError> {
-        let failed = |source| BindError::Io { path: self.display(), source };
-        let mut path = self.path.clone().into_os_string();
-        path.push(".lock");
-        let mut options = File::options();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(PathBuf::from(path))
-            .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(BindError::Owned { path: self.display(), owner: owner(&mut file) });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+impl Socket {
+    fn new(listener: UnixListener, binding: Binding, lock: Lock, file: &Metadata, made_by: Maker) -> Self {
+        let (file, owner) = (FileId::of(file), file.uid());
+        Self { listener, binding, lock, file, owner, made_by, told: None }
+    }
+
+    /// The next client. Nothing is lost when this is dropped before it ends.
+    ///
+    /// # Errors
+    /// There are no descriptors or no memory for it at the moment.
+    pub(super) async fn accept(&self) -> io::Result<UnixStream> {
+        self.listener.accept().await.map(|(stream, _)| stream)
+    }
+
+    /// The user that owns it.
+    pub(super) fn owner(&self) -> u32 {
+        self.owner
+    }
+
+    /// Makes its file again if it was removed, and the lock's; to be called now and then. Otherwise no client would reach the
+    /// daemon until a restart, and another daemon could begin beside it.
+    pub(super) fn restore(&mut self) {
+        let trouble = self.try_restore().err();
+        if let Some(trouble) = trouble.as_ref().filter(|_| self.told != trouble) {
+            warn!("{trouble}");
         }
-        file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
-        writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(file)
+        self.told = trouble;
+    }
+
+    fn try_restore(&mut self) -> Result<(), String> {
+        let path = self.binding.display();
+        if !self.lock.is_in_place() {
+            self.lock = Lock::take(&self.binding.path).map_err(|error| with_causes(&error))?;
+        }
+        match (fs::symlink_metadata(&self.binding.path), self.made_by) {
+            (Ok(there), _) if FileId::of(&there) == self.file => Ok(()),
+            (Ok(_), _) => Err(format!(
+                "{path} is no longer the socket of this tbtokend, and no client reaches it there: find out what has replaced it, and restart tbtokend"
+            )),
+            (Err(error), Maker::Us) if error.kind() == io::ErrorKind::NotFound => {
+                let (listener, made) = self.binding.make().map_err(|error| with_causes(&error))?;
+                (self.listener, self.file) = (listener, FileId::of(&made));
+                warn!("{path} was removed and is made again");
+                Ok(())
+            }
+            (Err(error), Maker::Systemd) if error.kind() == io::ErrorKind::NotFound => Err(format!(
+                "{path} was removed, and no client reaches tbtokend there: sudo systemctl restart tbtokend.socket tbtokend"
+            )),
+            (Err(error), _) => Err(format!("{path} cannot be looked at: {error}")),
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let ours = |there: &Metadata| FileId::of(there) == self.file;
+        if self.made_by == Maker::Us
+            && fs::symlink_metadata(&self.binding.path).is_ok_and(|there| ours(&there))
+        {
+            let _ = fs::remove_file(&self.binding.path);
+        }
     }
 }
 
@@ -251,27 +241,9 @@ fn path_of(listener: &StdListener) -> PathBuf {
     address.and_then(|address| address.as_pathname().map(Path::to_owned)).unwrap_or_default()
 }
 
-fn is_socket(metadata: &fs::Metadata) -> bool {
+fn is_socket(metadata: &Metadata) -> bool {
     use std::os::unix::fs::FileTypeExt;
     metadata.file_type().is_socket()
-}
-
-/// Who holds the lock, in words. In the moment between locking and writing, the file is empty.
-fn owner(file: &mut File) -> String {
-    let mut text = String::new();
-    match file.read_to_string(&mut text) {
-        Ok(_) if !text.trim().is_empty() => format!("pid {}", text.trim()),
-        _ => "which is just starting".to_owned(),
-    }
-}
-
-impl Drop for Bound {
-    fn drop(&mut self) {
-        // The lock file stays: taking it away would let two daemons lock two files of the same name.
-        if let Some(path) = &self.made {
-            let _ = fs::remove_file(path);
-        }
-    }
 }
 
 /// A folder beside the socket's place that only we can enter; gone when dropped.
@@ -325,6 +297,56 @@ mod tests {
         assert_eq!(nursery.socket(), Nursery::socket_of(&path));
         drop(nursery);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    fn binding(folder: &Path) -> Binding {
+        Binding { path: folder.join("s"), mode: 0o600, group: None }
+    }
+
+    #[tokio::test]
+    async fn p16_a_socket_whose_files_were_removed_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut socket = binding(folder.path()).bind().unwrap();
+        let path = &binding(folder.path()).path;
+        for file in ["s", "s.lock"] {
+            fs::remove_file(folder.path().join(file)).unwrap();
+            socket.restore();
+            let _client = std::os::unix::net::UnixStream::connect(path).unwrap();
+            socket.accept().await.unwrap();
+            assert_eq!(fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert!(matches!(binding(folder.path()).bind(), Err(BindError::Owned { .. })), "{file}");
+        }
+        // Not while its folder is away, but when that is back.
+        fs::remove_dir_all(folder.path()).unwrap();
+        socket.restore();
+        assert!(
+            socket.told.as_ref().is_some_and(|told| told.contains("failed to make")),
+            "{:?}",
+            socket.told
+        );
+        fs::create_dir(folder.path()).unwrap();
+        socket.restore();
+        assert_eq!(socket.told, None);
+        std::os::unix::net::UnixStream::connect(path).unwrap();
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn p16_what_stands_in_the_place_of_a_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = &binding(folder.path()).path;
+        let mut socket = binding(folder.path()).bind().unwrap();
+        fs::remove_file(path).unwrap();
+        let _other = StdListener::bind(path).unwrap();
+        socket.restore();
+        assert!(
+            socket.told.as_ref().is_some_and(|told| told.contains("restart tbtokend")),
+            "{:?}",
+            socket.told
+        );
+        drop(socket);
+        assert!(path.exists());
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 
 use super::report::Finding;
 use crate::model::{BadUrl, BaseUrl, Customer};
-use crate::store::facts::{Ineligible, Permission};
+use crate::store::facts::{Ineligible, KeyReaders, Permission};
 
 /// A token of ThingsBoard has up to this many characters, with room for long names.
 const ROOM_FOR_A_TOKEN: usize = 2000;
@@ -53,6 +53,28 @@ pub(super) fn records(why_not: Option<&str>, schema_command: &str) -> Finding {
             format!(
                 "Start the daemon once if it may make the table; else have the DBA run what `{schema_command}` prints."
             ),
+        ),
+    }
+}
+
+/// The readers of the key: with key and records, a reader tries passwords until a fingerprint fits.
+pub(super) fn key_readers(readers: &KeyReaders) -> Finding {
+    let check = "fingerprints";
+    if !readers.others.is_empty() {
+        let names = readers.others.join(", ");
+        return Finding::warning(
+            check,
+            format!(
+                "tbtokend_key can also be read by {names}: with tbtokend_state, short passwords can be found out from it"
+            ),
+            format!("Have it denied: {}", readers.deny.join(" ")),
+        );
+    }
+    match readers.complete {
+        true => Finding::ok(check, "only the daemon's login and administrators can read tbtokend_key"),
+        false => Finding::note(
+            check,
+            "the server does not show the daemon's login the other readers of tbtokend_key; `tbtokend schema --dialect mssql --grants USER` prints the grant for that",
         ),
     }
 }

@@ -8,24 +8,38 @@ mod judge;
 mod look;
 mod owner;
 mod report;
+mod sockets;
 
 pub use self::report::{Finding, Level, Report};
 
 use std::path::{Path, PathBuf};
 
 use crate::clock::Clock;
-use crate::config::{Config, StoreConfig};
+use crate::config::{Config, DEFAULT_FILE, StoreConfig};
 use crate::store::Store;
 use crate::store::facts::{Examine, Examined};
 use crate::store::mssql::{ExpiryClock, MssqlStore, Trust};
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{SqliteStore, become_owner};
 
 /// The unit's `WorkingDirectory`.
 const WORKING_FOLDER: &str = "/var/lib/tbtokend";
 
 /// Looks at everything that this configuration speaks of.
 pub async fn examine(config: &Config, clock: &Clock) -> Report {
-    let mut findings = vec![Finding::ok("configuration", "it can be used")];
+    let read = match &config.file {
+        Some(file) => format!("it can be used; read from {}", file.display()),
+        None => format!("it can be used; there is no {DEFAULT_FILE}"),
+    };
+    let mut findings = vec![Finding::ok("configuration", read)];
+    if config.password_in_environment {
+        findings.push(Finding::warning(
+            "password",
+            "MSSQL_PASSWORD holds the password of the database: the user of the daemon and root can read it for as long as the process lives",
+            "Write it into a file of mode 0600, name that in store.password_file (or make it the systemd credential mssql-password), and unset MSSQL_PASSWORD.",
+        ));
+    }
+    // Before root is given up, if it is.
+    findings.extend(sockets::look(config));
     let now = clock.now();
     if !Clock::is_credible(now) {
         findings.push(Finding::error(
@@ -37,48 +51,11 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
     let store = match &config.store {
         StoreConfig::Sqlite { path, table } => {
             let path = &as_the_service_sees(path);
-            let name = format!("sqlite {}", path.display());
-            if let Some(folder) = missing_folder(path) {
-                findings.push(Finding::error(
-                    "database",
-                    format!("the folder {} does not exist", folder.display()),
-                    "Make it, and give it to the daemon's user; or change store.path.",
-                ));
-                return Report { store: name, findings };
+            match missing_file(path) {
+                Some(finding) => findings.push(finding),
+                None => examine_file(config, clock, path, table, &mut findings).await,
             }
-            if !path.exists() {
-                findings.push(Finding::note(
-                    "database",
-                    format!("{} does not exist yet; it is made at the first start", path.display()),
-                ));
-                return Report { store: name, findings };
-            }
-            if path.is_dir() {
-                let place = path.display();
-                findings.push(Finding::error(
-                    "database",
-                    format!("{place} is a folder"),
-                    format!("Name a file in store.path, for example {place}/customers.db."),
-                ));
-                return Report { store: name, findings };
-            }
-            // What is none may be anything, and who takes its rights away may break this machine.
-            let is_a_database = look::may_be_a_database(path);
-            if is_a_database {
-                findings.extend(look::file(path));
-            }
-            match SqliteStore::new(path, table, config.fallback_url.clone()) {
-                Ok(store) => examine_store(config, clock, &store, &mut findings).await,
-                Err(error) => findings.push(Finding::error(
-                    "database",
-                    error.to_string(),
-                    "Let the system start one more thread.",
-                )),
-            }
-            if is_a_database {
-                findings.extend(owner::look(path));
-            }
-            name
+            format!("sqlite {}", path.display())
         }
         StoreConfig::Mssql(settings) => {
             if settings.trust == Trust::Anyone {
@@ -94,6 +71,56 @@ pub async fn examine(config: &Config, clock: &Clock) -> Report {
         }
     };
     Report { store, findings }
+}
+
+/// What is to be said where there is no file to look into.
+fn missing_file(path: &Path) -> Option<Finding> {
+    let check = "database";
+    let place = path.display();
+    if let Some(folder) = missing_folder(path) {
+        return Some(Finding::error(
+            check,
+            format!("the folder {} does not exist", folder.display()),
+            "Make it, and give it to the daemon's user; or change store.path.",
+        ));
+    }
+    let Ok(there) = path.metadata() else {
+        return Some(Finding::note(
+            check,
+            format!("{place} does not exist yet; it is made at the first start"),
+        ));
+    };
+    let (what, example) = match (there.is_file(), there.is_dir()) {
+        (true, _) => return None,
+        (false, true) => ("a folder", format!(", for example {place}/customers.db")),
+        (false, false) => ("no file", String::new()),
+    };
+    Some(Finding::error(check, format!("{place} is {what}"), format!("Name a file in store.path{example}.")))
+}
+
+/// Looks into a SQLite file. Root becomes the file's owner for that, and stays so.
+async fn examine_file(config: &Config, clock: &Clock, path: &Path, table: &str, findings: &mut Vec<Finding>) {
+    // With root's eyes, as long as there are.
+    let (open_to_all, ownership) = (look::file(path), owner::look(path));
+    let path = &match become_owner(path) {
+        Ok(real) => real,
+        Err(error) => {
+            findings.push(Finding::error("database", error.to_string(), error.remedy()));
+            return findings.extend(ownership);
+        }
+    };
+    // Another file may be needed as it is: fewer rights could break this machine.
+    let is_a_database = look::may_be_a_database(path);
+    findings.extend(open_to_all.filter(|_| is_a_database));
+    match SqliteStore::new(path, table, config.fallback_url.clone()) {
+        Ok(store) => examine_store(config, clock, &store, findings).await,
+        Err(error) => findings.push(Finding::error(
+            "database",
+            error.to_string(),
+            "Let the system start one more thread.",
+        )),
+    }
+    findings.extend(ownership.into_iter().filter(|_| is_a_database));
 }
 
 /// The folder of this file, if it is not there. The service's own is made by systemd.
@@ -137,6 +164,7 @@ async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, fi
     findings.push(judge::capacity(facts.capacity, &facts.widen));
     findings.extend(facts.permissions.iter().map(judge::permission));
     findings.push(judge::records(facts.records.as_deref(), &schema_command(config)));
+    findings.extend(facts.key_readers.as_ref().map(judge::key_readers));
     if let Some(server) = facts.clock {
         findings.push(clocks::skew(server, now));
     }

@@ -1,7 +1,7 @@
 //! Whether the daemon may do with a file what whoever asks the doctor may: the doctor is mostly asked by root, who may do
 //! everything, and what root has made or restored by hand is root's.
 
-use std::fs::{Metadata, metadata};
+use std::fs::{Metadata, metadata, symlink_metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -11,14 +11,17 @@ use super::WORKING_FOLDER;
 use super::report::Finding;
 
 /// The unit's `User=`.
-const USER: &str = "tbtokend";
+pub(super) const USER: &str = "tbtokend";
 
 /// Looks at a SQLite file, what SQLite puts beside it, and their folder with the eyes of the daemon, if root asks.
 pub(super) fn look(file: &Path) -> Vec<Finding> {
     let Some(daemon) = Daemon::of(file).filter(|_| geteuid().is_root()) else { return Vec::new() };
     let beside = |ending: &str| PathBuf::from(format!("{}{ending}", file.display()));
     let places = [folder_of(file).to_owned(), file.to_owned(), beside("-wal"), beside("-shm")];
-    let seen = places.into_iter().filter_map(|place| Some((metadata(&place).ok()?, place)));
+    // What a link leads to may be another user's on purpose: `chown` would give that away.
+    let is_link = |place: &PathBuf| symlink_metadata(place).is_ok_and(|there| there.is_symlink());
+    let places = places.into_iter().filter(|place| !is_link(place));
+    let seen = places.filter_map(|place| Some((metadata(&place).ok()?, place)));
     seen.filter(|(there, _)| !may_write(&Mode::of(there), daemon.uid, daemon.gid))
         .map(|(there, place)| {
             let (place, mode) = (place.display(), there.mode() & 0o777);
@@ -32,7 +35,7 @@ pub(super) fn look(file: &Path) -> Vec<Finding> {
 }
 
 /// The folder that a file is in.
-fn folder_of(file: &Path) -> &Path {
+pub(super) fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -72,20 +75,20 @@ impl Daemon {
 
 /// Who owns a file, and what others may do with it.
 #[derive(Debug, Clone, Copy)]
-struct Mode {
+pub(super) struct Mode {
     uid: u32,
     gid: u32,
     bits: u32,
 }
 
 impl Mode {
-    fn of(there: &Metadata) -> Self {
+    pub(super) fn of(there: &Metadata) -> Self {
         Self { uid: there.uid(), gid: there.gid(), bits: there.mode() }
     }
 }
 
 /// Whether this user may read and write, by the first of the three triples that is about him.
-fn may_write(file: &Mode, uid: u32, gid: u32) -> bool {
+pub(super) fn may_write(file: &Mode, uid: u32, gid: u32) -> bool {
     let shift = match (file.uid == uid, file.gid == gid) {
         (true, _) => 6,
         (false, true) => 3,

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::text::printable;
+use crate::text::{escape_hidden, printable};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -100,7 +100,7 @@ impl Report {
 
     /// As JSON, on lines for people who read it all the same.
     pub fn json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let mut text = escape_hidden(&serde_json::to_string_pretty(self).unwrap_or_default());
         text.push('\n');
         text
     }
@@ -174,5 +174,8 @@ mod tests {
             serde_json::from_str(&report(Finding::error("a", "b", "c")).json()).unwrap();
         assert_eq!(json["findings"][0]["remedy"], "c");
         assert_eq!(json["findings"][0]["level"], "error");
+        // What the text hides is escaped.
+        let json = report(Finding::note("rows", "\u{9b}2J\u{ad}")).json();
+        assert!(json.contains(r"\u009b2J\u00ad"), "{json}");
     }
 }

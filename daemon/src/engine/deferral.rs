@@ -70,3 +70,44 @@ impl fmt::Display for Deferral {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn each_reason_says_what_is_waited_for() {
+        let wait = Duration::from_secs(90);
+        let refused = Failure::Unreachable { why: "refused".to_owned() };
+        for (why, kind, words) in [
+            (
+                Deferral::Server(refused),
+                FailureKind::Unreachable,
+                "waiting for its server: the server cannot",
+            ),
+            (Deferral::Password(Reason::Store), FailureKind::Database, "waiting for the database"),
+            (
+                Deferral::Password(Reason::AccountBusy),
+                FailureKind::Unreachable,
+                "another password of this account",
+            ),
+            (Deferral::Password(Reason::ServerBusy), FailureKind::Unreachable, "one password at a time"),
+            (Deferral::Password(Reason::Probe), FailureKind::Unreachable, "one password at a time"),
+            (
+                Deferral::Password(Reason::ServerDown),
+                FailureKind::Unreachable,
+                "in doubt and does not answer",
+            ),
+            (Deferral::Password(Reason::NoVerdict), FailureKind::UnexpectedResponse, "tb_url"),
+            (Deferral::Password(Reason::Doubt { wait }), FailureKind::Unreachable, "1 min 30 s"),
+            (Deferral::Password(Reason::LastCharge { wait }), FailureKind::Unreachable, "1 min 30 s"),
+            (Deferral::DifferentPasswords, FailureKind::AttemptsExhausted, "name one row alone"),
+            (Deferral::CutShort, FailureKind::Unreachable, "the pass was cut short"),
+        ] {
+            assert!(why.to_string().contains(words), "{why}");
+            assert_eq!(why.kind(), kind, "{why}");
+        }
+    }
+}

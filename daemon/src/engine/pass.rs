@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::queues::{Charge, Queues, Request, Start};
-use super::credentials::{Ledger, Outcome, Verdict};
+use super::credentials::{Ledger, Outcome, Settlement, Verdict};
 use super::deferral::Deferral;
 use super::event::{Event, Via};
 use super::plan::{Attempt, Plan};
@@ -392,9 +392,11 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         outcome: Outcome,
         failure: Option<&Failure>,
     ) {
-        let Some(host) = self.queues.host(host) else { return };
-        let (kind, now) = (failure.map(Failure::kind), Instant::now().into_std());
-        self.ledger.settle(attempt.account, host, charge.number, charge.send, outcome, kind, now);
+        let Some(server) = self.queues.host(host) else { return };
+        let (account, kind) = (attempt.account, failure.map(Failure::kind));
+        let Charge { number, send, .. } = charge;
+        let settlement = Settlement { account, server, number, send, outcome, kind };
+        self.ledger.settle(settlement, Instant::now().into_std());
     }
 
     async fn ended(&mut self, ended: Ended) {
@@ -603,6 +605,7 @@ fn outcome_event(renewal: &Renewal, outcome: Saved) -> Event {
                 format!("error {number}: a constraint or a trigger of the table refuses it for this row");
             Event::Failed { id, failure: Failure::Database { why } }
         }
+        Saved::NotKept { why } => Event::Failed { id, failure: Failure::Database { why: why.to_owned() } },
         Saved::TooLong { capacity } => {
             let length = renewal.token.jwt().expose().chars().count();
             Event::Failed { id, failure: Failure::TokenTooLong { length, capacity } }
@@ -629,6 +632,7 @@ async fn at(instant: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Unexpected;
 
     #[test]
     fn p12_a_pass_ends_before_a_token_of_a_minute_does_whatever_the_time_out() {
@@ -637,5 +641,27 @@ mod tests {
             assert!(budget(timeout) + timeout <= LONGEST, "{timeout:?}");
             assert!(budget(timeout) >= Duration::from_secs(2), "{timeout:?}");
         }
+    }
+
+    /// Whatever is no answer of ThingsBoard counts toward the circuit breaker, any 5xx included.
+    #[test]
+    fn what_an_outcome_says_of_the_server() {
+        let why = || "reset".to_owned();
+        for (failure, expected) in [
+            (Failure::Unreachable { why: why() }, Signal::Dead),
+            (Failure::Interrupted { why: why() }, Signal::Dead),
+            (Failure::Timeout { after: Duration::from_secs(10) }, Signal::Dead),
+            (Failure::ServerError { status: 500 }, Signal::Dead),
+            (Failure::ServerError { status: 504 }, Signal::Dead),
+            (Failure::RateLimited { retry_after: None }, Signal::Strained),
+            (Failure::UnexpectedResponse(Unexpected::NotJson), Signal::Foreign),
+            (Failure::UnexpectedResponse(Unexpected::ProxyLogin), Signal::Foreign),
+            (Failure::CredentialsRejected, Signal::Well),
+            (Failure::AccountDisabled, Signal::Well),
+            (Failure::SecondFactorRequired, Signal::Well),
+        ] {
+            assert_eq!(signal(Some(&failure)), expected, "{failure:?}");
+        }
+        assert_eq!(signal(None), Signal::Well);
     }
 }

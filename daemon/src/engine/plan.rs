@@ -132,6 +132,7 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
     for (id, entry) in state.entries() {
         let verdict = entry.verdict(now, policy);
         match (&entry.unsaved, selections.iter().any(|selection| selection.picks(id, verdict))) {
+            (Some(_), false) if verdict != Verdict::Save => {}
             // Whatever was asked for: no login is spent on a token that is here.
             (Some(renewal), _) => {
                 let renewal = Renewal { replaces: entry.replaceable(), ..Renewal::clone(renewal) };
@@ -177,7 +178,9 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// A server that is down or in doubt is probed while some customer needs it, also if no customer is tried.
+    /// A server that is down is probed while some customer needs it, also if none is tried; and so is one of which an account
+    /// has its last charge left, so that it is seen to answer for ten minutes. Any other probe is asked for by the password
+    /// that it allows.
     fn plan_probe(&mut self, entry: &Entry, verdict: Verdict) {
         if !matches!(verdict, Verdict::Due | Verdict::Wait { .. }) {
             return;
@@ -185,20 +188,14 @@ impl<'a> Planner<'a> {
         let Some(host) = entry.host.as_ref().filter(|host| !self.plan.probes.contains_key(*host)) else {
             return;
         };
-        let is_open = self
-            .state
-            .hosts()
-            .get(host)
-            .is_some_and(|host| matches!(host.breaker, Breaker::Open | Breaker::HalfOpen));
-        let needs_password = || entry.usable_refresh_token().is_none();
+        let breaker = self.state.hosts().get(host).map(|host| host.breaker);
+        let is_down = matches!(breaker, Some(Breaker::Open | Breaker::HalfOpen));
         let held = Held::default();
-        let ask = || {
-            entry.ask(&held, Leave::None).is_some_and(|ask| {
-                let ledger = self.state.ledger();
-                ledger.refusal(&ask).is_none() && (ledger.is_in_doubt(host) || ledger.has_last_charge(&ask))
-            })
+        let has_last_charge = || {
+            entry.usable_refresh_token().is_none()
+                && entry.ask(&held, Leave::None).is_some_and(|ask| self.state.ledger().has_last_charge(&ask))
         };
-        if (is_open || (needs_password() && ask()))
+        if (is_down || has_last_charge())
             && let Ok(base) = BaseUrl::parse(&entry.customer.credentials.url)
         {
             self.plan.probes.insert(host.clone(), base);
@@ -294,9 +291,9 @@ impl<'a> Planner<'a> {
     }
 
     /// Whether the password may be tried by itself, if the ledger allows it: once a day for a customer that is parked though
-    /// ThingsBoard counts nothing.
+    /// ThingsBoard counts nothing. One without a refresh token is due for nothing else.
     fn may_log_in(&self, entry: &Entry) -> bool {
-        entry.record().failure.as_deref().is_none_or(|failure| {
+        entry.record().failure.as_deref().filter(|_| entry.refresh_token.is_some()).is_none_or(|failure| {
             !failure.permanent || !failure.kind.is_tried_daily() || (self.now - failure.at).abs() >= DAILY
         })
     }

@@ -127,9 +127,10 @@ impl State {
         std::mem::replace(&mut self.ledger, unread)
     }
 
-    /// Takes the ledger back.
+    /// Takes the ledger back. The settings may have changed meanwhile.
     pub fn return_ledger(&mut self, ledger: Ledger) {
         self.ledger = ledger;
+        self.ledger.set(self.policy.wrong_password_budget, self.policy.interval.to_std().unwrap_or_default());
     }
 
     /// Where the ledger is kept, once it was read.
@@ -220,11 +221,11 @@ impl State {
             Event::Superseded(id) => self.superseded(&id, at),
             Event::Failed { id, failure } => self.failed(&id, &failure, at, roll),
             Event::SaveFailed { ids, error } => {
-                for id in &ids {
-                    let why = error.to_string();
-                    self.failed(id, &Failure::Database { why }, at, roll);
-                }
+                let why = error.to_string();
                 self.store_fails(Use::Save, error, at);
+                for id in &ids {
+                    self.failed(id, &Failure::Database { why: why.clone() }, at, roll);
+                }
             }
             Event::Deferred { id, why } => self.deferred(&id, Some(why), at),
             Event::LeftOver(id) => self.deferred(&id, None, at),

@@ -29,12 +29,25 @@ pub struct Facts {
     pub permissions: Vec<Permission>,
     /// Why records cannot be kept, if they cannot.
     pub records: Option<String>,
+    /// The readers of the key of the records' fingerprints; `None` for a file, which has no users.
+    pub key_readers: Option<KeyReaders>,
     /// Rows in all; `None` if they may not be read, and then nothing else is known of them.
     pub rows: Option<u64>,
     /// Rows that are left alone.
     pub ineligible: Vec<Ineligible>,
     /// Rows with a token and an expiry.
     pub sample: Vec<Sample>,
+}
+
+/// The readers of the key of the fingerprints, without the daemon and the owner of the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyReaders {
+    /// Their names.
+    pub others: Vec<String>,
+    /// For each the statement that takes the permission away.
+    pub deny: Vec<String>,
+    /// Whether the server shows the daemon's login all of them.
+    pub complete: bool,
 }
 
 /// The clock of a server.

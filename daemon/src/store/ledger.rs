@@ -85,6 +85,11 @@ pub struct LedgerWrite {
     pub forget: Option<Forget>,
 }
 
+impl LedgerWrite {
+    /// The most accounts of one write. Older servers take no more parameters in one statement.
+    pub const MOST_ACCOUNTS: usize = 300;
+}
+
 /// Accounts that no row of the customers' table has named for long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forget {

@@ -110,6 +110,19 @@ pub enum Saved {
         /// What the column holds.
         capacity: usize,
     },
+    /// The table does not hold it, though the database has reported no error; or it was not sent, because the row cannot be
+    /// told from another.
+    NotKept {
+        /// Why: a fragment for people.
+        why: &'static str,
+    },
+}
+
+impl Saved {
+    /// The write was swallowed, cleared or redirected.
+    const NOT_HELD: Self = Self::NotKept {
+        why: "the table took it without an error and does not hold it; a trigger, a rule or a view of it undoes the write",
+    };
 }
 
 /// Why a store cannot be used. The text names what is wrong; [`StoreError::remedy`] says what to do.
@@ -134,6 +147,14 @@ pub enum StoreError {
         place: String,
         /// The cause.
         why: String,
+    },
+    /// Root would trust what another user may have put beside the file.
+    #[error("{place} is not opened as root: users other than root can change {folder}")]
+    NotAsRoot {
+        /// The file.
+        place: String,
+        /// The folder that is not root's alone.
+        folder: String,
     },
     /// The table is not there.
     #[error("{place} has no table {table}")]
@@ -169,7 +190,7 @@ pub enum StoreError {
         /// The file.
         place: String,
     },
-    /// What only a server can have.
+    /// What SQL Server can have, and a column of the wrong type anywhere.
     #[error(transparent)]
     Server(mssql::Problem),
     /// Anything else.
@@ -202,6 +223,9 @@ impl StoreError {
                     "Check that {place} and its folder exist and belong to the daemon's user, for others cannot look into it; under systemd it may write in /var/lib/tbtokend, and elsewhere where a drop-in with ReadWritePaths= says so."
                 )
             }
+            Self::NotAsRoot { place, folder } => format!(
+                "Run the daemon as the user that owns {place} (systemctl start tbtokend does), and give the file to that user; or make {folder} writable for root alone."
+            ),
             Self::MissingTable { table, .. } => {
                 format!("Create {table}, or point the configuration to the right database.")
             }

@@ -7,11 +7,14 @@ mod connect;
 mod connection;
 mod examine;
 mod grants;
+mod key_readers;
 mod layout;
+mod ledger;
 mod own;
 mod patience;
 mod problem;
 mod records;
+mod row_source;
 mod rows;
 mod settings;
 mod statements;
@@ -20,6 +23,7 @@ mod types;
 mod zone;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::address::{Address, At, BadAddress};
 pub(super) use self::grants::schema;
@@ -30,7 +34,10 @@ pub use self::zone::ExpiryClock;
 use self::connection::{Connections, Shared};
 use self::rows::SharedOwn;
 use self::trouble::Doing;
-use super::{Records, Saved, Store, StoreError, Table};
+use super::sqlite::LedgerFile;
+use super::{
+    LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
+};
 use crate::model::{Record, Renewal};
 
 /// A customers' table in SQL Server. It is connected to at the first use, and again whenever the connection was lost.
@@ -39,27 +46,44 @@ pub struct MssqlStore {
     description: String,
     connections: Shared,
     own: Arc<SharedOwn>,
+    /// Where the ledger is while the database has none.
+    ledger_file: Option<LedgerFile>,
+    /// Whether the ledger was last read from there.
+    ledger_is_in_file: AtomicBool,
 }
 
 impl MssqlStore {
     /// A store on that table.
     pub fn new(settings: Settings) -> Self {
+        Self::with(settings, Connections::new)
+    }
+
+    /// A store that is only looked at: it does not even make its own tables.
+    pub fn for_examination(settings: Settings) -> Self {
+        Self::with(settings, Connections::for_examination)
+    }
+
+    fn with(settings: Settings, connections: fn(Settings) -> Connections) -> Self {
         Self {
             description: settings.describe(),
-            connections: Arc::new(Connections::new(settings)),
+            ledger_file: settings.state_folder.as_deref().map(LedgerFile::in_folder),
+            ledger_is_in_file: AtomicBool::new(false),
+            connections: Arc::new(connections(settings)),
             own: Arc::default(),
         }
     }
-}
 
-impl MssqlStore {
-    /// A store that is only looked at: it does not even make its own tables.
-    pub fn for_examination(settings: Settings) -> Self {
-        Self {
-            description: settings.describe(),
-            connections: Arc::new(Connections::for_examination(settings)),
-            own: Arc::default(),
-        }
+    /// Reads the ledger from the file, because the database has none.
+    async fn read_ledger_file(&self, since: Option<Stamp>, why: String) -> Result<LedgerRead, StoreError> {
+        let unusable = |folder: Option<String>, error: String| {
+            StoreError::from(Problem::NoLedger { why: why.clone(), folder, error })
+        };
+        let Some(file) = &self.ledger_file else {
+            return Err(unusable(None, "STATE_DIRECTORY, XDG_STATE_HOME and HOME name no folder".to_owned()));
+        };
+        let read = file.read(since).await.map_err(|error| unusable(Some(file.place()), error.to_string()))?;
+        self.ledger_is_in_file.store(true, Ordering::Relaxed);
+        Ok(LedgerRead { place: LedgerPlace::File { path: file.place(), why }, ..read })
     }
 }
 
@@ -117,11 +141,36 @@ impl Store for MssqlStore {
         Ok(())
     }
 
-    async fn read_ledger(&self, _: Option<super::Stamp>) -> Result<super::LedgerRead, StoreError> {
-        Err(StoreError::Locked { place: "STUB".to_owned() })
+    async fn read_ledger(&self, since: Option<Stamp>) -> Result<LedgerRead, StoreError> {
+        let shared = Arc::clone(&self.connections);
+        let work: connection::Work<ledger::Found> = Box::new(move |connection| {
+            let shared = Arc::clone(&shared);
+            Box::pin(async move { ledger::read(connection, &shared.settings().table, since).await })
+        });
+        match self.connections.with(Doing::KeepingTheLedger, work).await? {
+            ledger::Found::Ledger(read) => {
+                self.ledger_is_in_file.store(false, Ordering::Relaxed);
+                Ok(read)
+            }
+            ledger::Found::Unusable(why) => self.read_ledger_file(since, why).await,
+        }
     }
 
-    async fn write_ledger(&self, _: super::LedgerWrite) -> Result<super::LedgerWritten, StoreError> {
-        Err(StoreError::Locked { place: "STUB".to_owned() })
+    async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
+        if let Some(file) = &self.ledger_file
+            && self.ledger_is_in_file.load(Ordering::Relaxed)
+        {
+            return file.write(write).await;
+        }
+        let (shared, write) = (Arc::clone(&self.connections), Arc::new(write));
+        let was_sent = Arc::new(AtomicBool::new(false));
+        let work: connection::Work<LedgerWritten> = Box::new(move |connection| {
+            let (shared, write) = (Arc::clone(&shared), Arc::clone(&write));
+            let is_repeated = was_sent.swap(true, Ordering::Relaxed);
+            Box::pin(
+                async move { ledger::write(connection, &shared.settings().table, &write, is_repeated).await },
+            )
+        });
+        self.connections.with(Doing::KeepingTheLedger, work).await
     }
 }

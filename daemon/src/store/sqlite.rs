@@ -1,18 +1,23 @@
 //! The embedded store: a SQLite file, used from a thread of its own.
 
 mod examine;
+mod files;
 mod ledger;
+mod ledger_file;
 mod records;
+mod root;
 mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::ledger_file::LedgerFile;
+pub use self::root::become_owner;
 pub(super) use self::schema::statements as schema_statements;
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -21,6 +26,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use tokio::sync::oneshot;
 
+use self::files::Files;
 use super::{LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table};
 use crate::model::{FingerprintKey, Record, Renewal};
 
@@ -59,14 +65,20 @@ struct Worker {
 
 struct Open {
     connection: Connection,
-    /// Device and inode, to notice that the file was replaced.
-    identity: (u64, u64),
+    path: PathBuf,
+    /// To notice that one was replaced or removed.
+    files: Files,
     layout: schema::Layout,
     /// To notice that a table was changed.
     schema_version: i64,
     /// Why there is no side table for the records, if there is none.
     records_lost: Option<String>,
-    ids: rows::Ids,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.files.before_closing(&self.path, &self.connection);
+    }
 }
 
 impl SqliteStore {
@@ -177,13 +189,19 @@ impl Worker {
     }
 
     fn ensure_open(&mut self) -> Result<(&mut Open, Context<'_>), StoreError> {
-        let identity = std::fs::metadata(&self.path).map(|file| (file.dev(), file.ino())).ok();
-        if identity.is_none() && self.was_open {
+        let files = Files::at(&self.path);
+        if !files.exist() && self.was_open {
             return Err(StoreError::Gone { place: self.place.clone() });
         }
+        if let Some(change) = self.open.as_ref().and_then(|open| open.files.change(files)) {
+            self.open = None;
+            tracing::warn!(
+                "{} {change} while tbtokend had it open; it was opened again as it is now. Stop tbtokend before you restore a database.",
+                self.place
+            );
+        }
         let is_current = |open: &Open| {
-            Some(open.identity) == identity
-                && schema::version(&open.connection).is_ok_and(|version| version == open.schema_version)
+            schema::version(&open.connection).is_ok_and(|version| version == open.schema_version)
         };
         if !self.open.as_ref().is_some_and(is_current) {
             self.open = None;
@@ -200,24 +218,19 @@ impl Worker {
         }
     }
 
-    /// Makes the file if there is none. It will hold passwords: it is for its owner alone.
-    fn create_file(&self) -> Result<(), StoreError> {
-        match File::options().write(true).create_new(true).mode(0o600).open(&self.path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                Err(StoreError::CannotOpen { place: self.place.clone(), why: error.to_string() })
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn open_file(&mut self) -> Result<Open, StoreError> {
         let failed = |error: &rusqlite::Error| translate(&self.place, error);
+        let cannot_open = |error: std::io::Error| StoreError::CannotOpen {
+            place: self.place.clone(),
+            why: error.to_string(),
+        };
+        root::refuse_planted(&self.path)?;
         if !self.was_open {
-            self.create_file()?;
+            create_file(&self.path).map_err(cannot_open)?;
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(&self.path, flags).map_err(|e| failed(&e))?;
-        schema::configure(&connection).map_err(|e| failed(&e))?;
+        let mut connection = connect(&self.path).map_err(|e| failed(&e))?;
+        // At once: if it is replaced from now on, that is noticed at the next use.
+        let files = Files::at(&self.path);
         if !self.was_open {
             schema::create_if_empty(&mut connection, &self.table).map_err(|e| failed(&e))?;
         }
@@ -230,11 +243,24 @@ impl Worker {
         // Before the version of the schema is read. Without it tokens are renewed all the same; reading it says why.
         let _ = ledger::make(&connection);
         let schema_version = schema::version(&connection).map_err(|e| translate(&self.place, &e))?;
-        let identity = std::fs::metadata(&self.path)
-            .map(|file| (file.dev(), file.ino()))
-            .map_err(|error| StoreError::CannotOpen { place: self.place.clone(), why: error.to_string() })?;
-        Ok(Open { connection, identity, layout, schema_version, records_lost, ids: rows::Ids::default() })
+        let (path, files) = (self.path.clone(), files.with_beside(Files::at(&self.path)));
+        Ok(Open { connection, path, files, layout, schema_version, records_lost })
     }
+}
+
+/// Makes the file if there is none. It will hold passwords: it is for its owner alone.
+fn create_file(path: &Path) -> std::io::Result<()> {
+    match File::options().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    schema::configure(&connection)?;
+    Ok(connection)
 }
 
 /// What SQLite says, which names tables and columns, but never values. Without the statement, which is ours and says

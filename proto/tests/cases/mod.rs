@@ -34,9 +34,9 @@ fn phases() -> [Phase; 5] {
     every!(Phase: Ok Due Refreshing Retrying Parked)
 }
 
-fn failure_kinds() -> [FailureKind; 15] {
+fn failure_kinds() -> [FailureKind; 16] {
     every!(FailureKind:
-        CredentialsRejected AccountDisabled AccountLocked PasswordExpired PasswordViolatesPolicy
+        CredentialsRejected AttemptsExhausted AccountDisabled AccountLocked PasswordExpired PasswordViolatesPolicy
         SecondFactorRequired RateLimited ServerError Unreachable Timeout UnexpectedResponse BadUrl InsecureUrl
         TokenTooLong Database)
 }
@@ -55,9 +55,9 @@ fn outcome_statuses() -> [OutcomeStatus; 3] {
     every!(OutcomeStatus: Success Error Skipped)
 }
 
-fn error_codes() -> [ErrorCode; 8] {
+fn error_codes() -> [ErrorCode; 9] {
     every!(ErrorCode:
-        BadRequest UnknownAction UnknownCustomer ReadOnly Busy StoreUnavailable ShuttingDown Internal)
+        BadRequest UnknownAction UnknownCustomer IneligibleCustomer ReadOnly Busy StoreUnavailable ShuttingDown Internal)
 }
 
 /// The field and the word of every variant of every enumeration.
@@ -121,7 +121,11 @@ pub(crate) fn requests() -> Vec<(&'static str, Envelope)> {
         ("request_refresh_no_wait", plain(Request::Refresh(Refresh { wait: false, ..Refresh::default() }))),
         (
             "request_refresh_customers_no_wait",
-            plain(Request::Refresh(Refresh { customers: named, all: false, wait: false })),
+            plain(Request::Refresh(Refresh { customers: named.clone(), wait: false, ..Refresh::default() })),
+        ),
+        (
+            "request_refresh_customers_force",
+            plain(Request::Refresh(Refresh { customers: named, force: true, ..Refresh::default() })),
         ),
         ("request_events", plain(events(None, 100))),
         ("request_events_since", plain(events(Some(17), 1000))),
@@ -384,6 +388,9 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
             ErrorCode::BadRequest => ("refusal_bad_request", "the line is not JSON"),
             ErrorCode::UnknownAction => ("refusal_unknown_action", "unknown action \"refesh\""),
             ErrorCode::UnknownCustomer => ("refusal_unknown_customer", "no customer \"8F1C\""),
+            ErrorCode::IneligibleCustomer => {
+                ("refusal_ineligible_customer", "8F1C is not renewed: its tb_password is blank")
+            }
             ErrorCode::ReadOnly => ("refusal_read_only", "this is the monitor socket"),
             ErrorCode::Busy => ("refusal_busy", "64 clients are connected already"),
             ErrorCode::StoreUnavailable => ("refusal_store_unavailable", "the table cannot be read"),

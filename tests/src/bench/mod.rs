@@ -51,7 +51,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Scenario::Growth(options) => &options.common,
     };
     // Building it must not count.
-    binaries::prepare_only(&["tbtokend"], Progress::Shown);
+    if let Err(error) = binaries::try_prepare(&["tbtokend"], Progress::Shown) {
+        eprintln!("error: {error}");
+        return ExitCode::FAILURE;
+    }
     let reports = match &arguments.scenario {
         Scenario::ServeThingsboards | Scenario::ServeMssql => Vec::new(),
         Scenario::Pass(options) => vec![scenario::pass::run(options)],

@@ -1,6 +1,7 @@
 //! What a process has used, as the kernel counts it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use nix::time::ClockId;
@@ -41,9 +42,16 @@ impl Watched {
         Memory { resident: megabytes("VmRSS:"), peak: megabytes("VmHWM:") }
     }
 
-    /// Lets the peak begin again from what is resident now.
-    pub(super) fn forget_peak(self) {
-        fs::write(format!("/proc/{}/clear_refs", self.0), "5").expect("one's own process may be told so");
+    /// Lets the peak begin again from what is resident now. False if that may not be done: the daemon lets no core be dumped,
+    /// and what steers such a process belongs to root.
+    pub(super) fn forget_peak(self) -> bool {
+        match fs::write(format!("/proc/{}/clear_refs", self.0), "5") {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => false,
+            written => {
+                written.expect("the process is there");
+                true
+            }
+        }
     }
 }
 
@@ -60,7 +68,7 @@ mod tests {
         let with = own.memory();
         assert!(with.resident > 64.0 && with.peak >= with.resident, "{with:?}");
         drop(block);
-        own.forget_peak();
+        assert!(own.forget_peak());
         assert!(own.memory().peak < with.peak);
     }
 }

@@ -16,7 +16,7 @@ mod stage;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use crate::harness::binaries::{self, Progress};
+use crate::harness::binaries::{self, PACKAGES, Progress};
 
 /// What the person in front of it asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,8 +34,9 @@ pub fn run(options: Options) -> ExitCode {
     if !terminal && !options.headless {
         say("standard output is no terminal, so there is no dashboard: going on as with --headless");
     }
-    binaries::prepare(Progress::Shown);
-    match stage::perform(Options { headless: options.headless || !terminal, ..options }) {
+    let options = Options { headless: options.headless || !terminal, ..options };
+    let outcome = binaries::try_prepare(&PACKAGES, Progress::Shown).and_then(|_| stage::perform(options));
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("error: {error}"));

@@ -1,5 +1,6 @@
 //! The binaries under test, built and current.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -8,7 +9,7 @@ use std::sync::OnceLock;
 pub const VARIABLE: &str = "TBTOKEN_BIN_DIR";
 
 /// The packages whose binaries are used; each holds one of its own name.
-const PACKAGES: [&str; 3] = ["tbtokend", "tbctl", "tbtui"];
+pub const PACKAGES: [&str; 3] = ["tbtokend", "tbctl", "tbtui"];
 
 /// Where the binary `name` is. They are [prepared](prepare) if they were not yet.
 ///
@@ -45,15 +46,30 @@ pub fn prepare(progress: Progress) -> &'static Path {
 /// # Panics
 /// With cargo's output if they cannot be built.
 pub fn prepare_only(packages: &[&str], progress: Progress) -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        if let Some(folder) = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty()) {
-            return PathBuf::from(folder);
+    try_prepare(packages, progress).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// As [`prepare_only`], for a program that has a person to tell.
+///
+/// # Errors
+/// The binaries cannot be built, or are not where [`VARIABLE`] says.
+pub fn try_prepare(packages: &[&str], progress: Progress) -> io::Result<&'static Path> {
+    static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let given = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+        let Some(folder) = given else {
+            let folder = own_profile_folder();
+            return build(&folder, packages, progress).map(|()| folder);
+        };
+        match packages.iter().find(|name| !folder.join(name).is_file()) {
+            None => Ok(folder),
+            Some(name) => {
+                let folder = folder.display();
+                Err(format!("there is no {name} in {folder}; put it there, or unset {VARIABLE}"))
+            }
         }
-        let folder = own_profile_folder();
-        build(&folder, packages, progress);
-        folder
-    })
+    });
+    folder.as_deref().map_err(|error| io::Error::other(error.as_str()))
 }
 
 /// `target/debug` for `target/debug/demo` and for `target/debug/deps/some_test-0123`.
@@ -66,7 +82,7 @@ fn own_profile_folder() -> PathBuf {
     }
 }
 
-fn build(folder: &Path, packages: &[&str], progress: Progress) {
+fn build(folder: &Path, packages: &[&str], progress: Progress) -> Result<(), String> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in a workspace");
     let target = folder.parent().expect("the folder of a profile lies in the target folder");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -86,11 +102,15 @@ fn build(folder: &Path, packages: &[&str], progress: Progress) {
         eprintln!("building {} …", packages.join(", "));
         cargo.stderr(Stdio::inherit());
     }
-    let output = cargo.output().unwrap_or_else(|error| panic!("failed to run cargo: {error}"));
-    assert!(
-        output.status.success(),
-        "failed to build {}:\n{}",
-        packages.join(", "),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = cargo.output().map_err(|error| {
+        format!(
+            "failed to run cargo, which builds the programs: {error}; install Rust (https://rustup.rs) so that cargo is in PATH, or name a folder that holds {} in {VARIABLE}",
+            packages.join(", ")
+        )
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("failed to build {}: cargo ended with {}\n{said}", packages.join(", "), output.status))
 }

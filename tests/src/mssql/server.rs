@@ -122,6 +122,14 @@ impl SqlServer {
         self.shared.update(|state| state.database.denied.push(permission));
     }
 
+    /// Shows the login all permissions, and lets other users read `tbtokend_key`.
+    pub fn show_key_readers(&self, users: &[&str]) {
+        self.shared.update(|state| {
+            state.database.shows_permissions = true;
+            state.database.key_readers = users.iter().map(|user| (*user).to_owned()).collect();
+        });
+    }
+
     /// Gives the login every permission back.
     pub fn allow_everything(&self) {
         self.shared.update(|state| state.database.denied.clear());

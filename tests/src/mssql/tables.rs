@@ -92,12 +92,26 @@ impl SqlServer {
     pub fn guard_row(&self, table: &str, key: &str) {
         self.with_table(table, |table| {
             table.has_trigger = true;
-            table.guarded = Some(match table.columns[0].of {
-                SqlType::Guid => Value::Guid(parse_guid(key).expect("a GUID")),
-                SqlType::Int | SqlType::BigInt => Value::Int(key.parse().expect("a number")),
-                _ => Value::text(key),
-            });
+            table.guarded = Some(key_of(table, key));
         });
+    }
+
+    /// Has a trigger that sets these columns of the row with this key back after every change, and says nothing.
+    ///
+    /// # Panics
+    /// If the key cannot be one of that table, or there is no such column.
+    pub fn undo_writes(&self, table: &str, key: &str, columns: &[&str]) {
+        self.with_table(table, |table| {
+            let places = columns.iter().map(|name| table.column(name).expect("a column of that name"));
+            let places = places.collect();
+            table.has_trigger = true;
+            table.undone = Some((key_of(table, key), places));
+        });
+    }
+
+    /// Has nothing keep two rows with the same key out of a table.
+    pub fn drop_key(&self, table: &str) {
+        self.with_table(table, |table| table.columns[0].key = false);
     }
 
     fn with_table(&self, name: &str, change: impl FnOnce(&mut Table)) {
@@ -169,6 +183,15 @@ impl SqlServer {
             }
         }
         Ok(rows)
+    }
+}
+
+/// A key as the table holds it.
+fn key_of(table: &Table, key: &str) -> Value {
+    match table.columns[0].of {
+        SqlType::Guid => Value::Guid(parse_guid(key).expect("a GUID")),
+        SqlType::Int | SqlType::BigInt => Value::Int(key.parse().expect("a number")),
+        _ => Value::text(key),
     }
 }
 

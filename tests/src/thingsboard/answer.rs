@@ -29,6 +29,7 @@ pub enum ErrorCode {
     CredentialsExpired = 15,
     PermissionDenied = 20,
     BadRequestParams = 31,
+    ItemNotFound = 32,
     TooManyRequests = 33,
     PasswordViolation = 45,
     Database = 46,

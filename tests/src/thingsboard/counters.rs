@@ -11,8 +11,10 @@ const TIMES: usize = 100_000;
 pub struct HostStats {
     /// Requests that were read to their end, answered or not.
     pub requests: u64,
-    /// Requests that named a user who does not exist here.
+    /// Logins that named a user who does not exist here, probes not included.
     pub unknown_users: u64,
+    /// Logins of a user whom only a daemon names that asks whether the server works. No server counts or notes them.
+    pub probes: u64,
     /// Connections that are open now.
     pub connections: usize,
     /// The most connections that were open at a time.
@@ -34,6 +36,10 @@ pub struct UserStats {
     pub logins: u64,
     /// Passwords that were checked and found wrong.
     pub wrong_passwords: u64,
+    /// ThingsBoard's own count of wrong passwords since the last right one: `failedLoginAttempts`.
+    pub failed_login_attempts: u32,
+    /// The most that this count has ever been.
+    pub failed_login_attempts_peak: u32,
     /// Renewals by refresh token that were answered with a pair of tokens.
     pub renewals: u64,
     /// Renewals by refresh token that were refused.

@@ -29,6 +29,8 @@ pub struct Directory {
 const ISSUER: &str = "thingsboard.io";
 const INVALID_CREDENTIALS: &str = "Invalid username or password";
 const AUTHENTICATION_FAILED: &str = "Authentication failed";
+const NOT_ACTIVE: &str = "User account is not active";
+const LOCKED: &str = "User account is locked due to security policy";
 
 impl Directory {
     /// An empty directory that signs with `key`.
@@ -62,18 +64,54 @@ impl Directory {
     /// What happened to a user; all zero for one that does not exist.
     #[must_use]
     pub fn stats(&self, name: &str) -> UserStats {
-        self.users.get(name).map(|record| record.stats).unwrap_or_default()
+        let stats =
+            |record: &Record| UserStats { failed_login_attempts: record.user.failed_logins, ..record.stats };
+        self.users.get(name).map(stats).unwrap_or_default()
+    }
+
+    /// The name of the user whom a client means by this one.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&str> {
+        let same = |known: &&String| known.to_lowercase() == name.to_lowercase();
+        match self.users.get_key_value(name) {
+            Some((known, _)) => Some(known),
+            None if self.settings.is_case_sensitive => None,
+            None => self.users.keys().find(same).map(String::as_str),
+        }
     }
 
     /// Counts a log-in that names this user, before anything else is known of it. Says whether the user exists.
     pub fn count_attempt(&mut self, name: &str) -> bool {
-        self.users.get_mut(name).map(|record| record.stats.attempts += 1).is_some()
+        self.find_mut(name).map(|record| record.stats.attempts += 1).is_some()
     }
 
-    /// Whether a user is enabled.
+    fn find_mut(&mut self, name: &str) -> Option<&mut Record> {
+        let name = self.find(name)?.to_owned();
+        self.users.get_mut(&name)
+    }
+
+    /// Whether a user is enabled: not by an administrator, nor by itself after too many wrong passwords, disabled.
     #[must_use]
     pub fn is_enabled(&self, name: &str) -> bool {
         self.users.get(name).is_some_and(|record| record.user.enabled)
+    }
+
+    /// Whether a log-in holds a right name and password, whatever else may keep the user out. Counts nothing.
+    #[must_use]
+    pub fn is_right(&self, body: &[u8]) -> bool {
+        let request: Value = serde_json::from_slice(body).unwrap_or_default();
+        let known = request["username"].as_str().and_then(|name| self.find(name));
+        known.is_some_and(|name| request["password"] == *self.users[name].user.password)
+    }
+
+    /// The server starts again: it has forgotten which tokens were outdated.
+    pub fn restart(&mut self) {
+        self.users.values_mut().for_each(Record::forget_what_is_outdated);
+    }
+
+    /// The administrator changes the key that signs the tokens: none that is out there is worth anything.
+    pub fn change_signing_key(&mut self) {
+        self.key += 1 << 20;
     }
 
     /// Lets an administrator change a user: anything but its name.
@@ -85,16 +123,15 @@ impl Directory {
         record.user = change(record.user.clone());
     }
 
-    /// An administrator enables a user, which forgives its wrong passwords, or disables it, which outdates its tokens.
+    /// An administrator enables a user, which forgives its wrong passwords, or disables it, which outdates no token.
     ///
     /// # Panics
     /// If there is no such user.
-    pub fn set_enabled(&mut self, name: &str, enabled: bool, now: DateTime<Utc>) {
+    pub fn set_enabled(&mut self, name: &str, enabled: bool) {
         let record = self.users.get_mut(name).unwrap_or_else(|| panic!("no user {name}"));
         record.user.enabled = enabled;
-        record.user.failed_logins = 0;
-        if !enabled {
-            record.outdate(now.timestamp());
+        if enabled {
+            record.user.failed_logins = 0;
         }
     }
 
@@ -133,23 +170,24 @@ impl Directory {
             return Answer::error(401, ErrorCode::PasswordViolation, message, now);
         }
         let max_failed = self.settings.max_failed_logins;
-        let Some(record) = self.users.get_mut(name) else {
+        let checks_disabled = self.settings.checks_passwords_of_the_disabled;
+        let Some(record) = self.find_mut(name) else {
             return Answer::unauthorized(INVALID_CREDENTIALS, now);
         };
-        if !record.user.enabled {
-            return Answer::unauthorized("User account is not active", now);
+        if !record.user.is_active() && !checks_disabled {
+            return Answer::unauthorized(NOT_ACTIVE, now);
         }
         if record.user.password != password {
-            record.stats.wrong_passwords += 1;
-            record.user.failed_logins += 1;
-            let max = record.user.max_failed_logins.or(max_failed).filter(|&max| max > 0);
-            if max.is_some_and(|max| record.user.failed_logins > max) {
-                record.user.enabled = false;
-                return Answer::unauthorized("User account is locked due to security policy", now);
-            }
-            return Answer::unauthorized(INVALID_CREDENTIALS, now);
+            let was_active = record.user.is_active();
+            let is_too_many = record.count_wrong_password(max_failed) && was_active;
+            let says = if is_too_many { LOCKED } else { INVALID_CREDENTIALS };
+            return Answer::unauthorized(says, now);
+        }
+        if !record.user.is_active() {
+            return Answer::unauthorized(NOT_ACTIVE, now);
         }
         record.user.failed_logins = 0;
+        let known = record.user.name.clone();
         if record.user.password_expired {
             let mut answer =
                 Answer::error(401, ErrorCode::CredentialsExpired, "User password expired!", now).value();
@@ -157,11 +195,11 @@ impl Directory {
             return Answer::json(401, &answer);
         }
         match record.user.second_factor {
-            Some(SecondFactor::Enabled) => self.half_a_login(name, "PRE_VERIFICATION_TOKEN", now),
-            Some(SecondFactor::Enforced) => self.half_a_login(name, "MFA_CONFIGURATION_TOKEN", now),
+            Some(SecondFactor::Enabled) => self.half_a_login(&known, "PRE_VERIFICATION_TOKEN", now),
+            Some(SecondFactor::Enforced) => self.half_a_login(&known, "MFA_CONFIGURATION_TOKEN", now),
             None => {
                 record.stats.logins += 1;
-                self.pair(name, now)
+                self.pair(&known, now)
             }
         }
     }
@@ -193,9 +231,10 @@ impl Directory {
         if claims["scopes"][0] != "REFRESH_TOKEN" {
             return Err(Answer::error(500, ErrorCode::General, "Invalid Refresh Token scope", now));
         }
-        let (name, record) = self.owner(&claims, now)?;
-        if !record.user.enabled {
-            return Err(Answer::unauthorized("User account is not active", now));
+        let (name, record) =
+            self.owner(&claims).ok_or_else(|| Answer::unauthorized(INVALID_CREDENTIALS, now))?;
+        if !record.user.is_active() {
+            return Err(Answer::unauthorized(NOT_ACTIVE, now));
         }
         if outdated(record, &claims) {
             return Err(Answer::unauthorized("Token is outdated", now));
@@ -274,33 +313,34 @@ impl Directory {
     fn check_access_token(&self, token: Option<&str>, now: DateTime<Utc>) -> Result<String, Answer> {
         let token = token.ok_or_else(|| Answer::unauthorized(AUTHENTICATION_FAILED, now))?;
         let claims = self.read(token, now)?;
-        let (name, record) = self.owner(&claims, now)?;
+        let (name, record) = self.owner(&claims).ok_or_else(|| token_expired(now))?;
         if claims["scopes"][0] != "TENANT_ADMIN" {
             let message = "You don't have permission to perform this operation!";
             return Err(Answer::error(403, ErrorCode::PermissionDenied, message, now));
         }
         if outdated(record, &claims) {
-            return Err(Answer::error(401, ErrorCode::JwtTokenExpired, "Token has expired", now));
+            return Err(token_expired(now));
         }
         Ok(name)
     }
 
-    /// The claims of one of our own tokens that has not ended.
+    /// The claims of one of our own tokens that has not ended. A token that another key has signed counts as expired.
     fn read(&self, token: &str, now: DateTime<Utc>) -> Result<Value, Answer> {
-        let claims =
-            jwt::verify(self.key, token).ok_or_else(|| Answer::unauthorized(INVALID_CREDENTIALS, now))?;
+        let claims = jwt::verify(self.key, token).ok_or_else(|| match jwt::peek(token) {
+            Some(_) => token_expired(now),
+            None => Answer::unauthorized(INVALID_CREDENTIALS, now),
+        })?;
         // As jjwt: a token ends in the very second of its `exp`, to the millisecond.
         let ends_at = claims["exp"].as_i64().unwrap_or_default() * 1000;
         if now.timestamp_millis() > ends_at {
-            return Err(Answer::error(401, ErrorCode::JwtTokenExpired, "Token has expired", now));
+            return Err(token_expired(now));
         }
         Ok(claims)
     }
 
-    fn owner(&self, claims: &Value, now: DateTime<Utc>) -> Result<(String, &Record), Answer> {
+    fn owner(&self, claims: &Value) -> Option<(String, &Record)> {
         let name = claims["sub"].as_str().unwrap_or_default();
-        let record = self.users.get(name).ok_or_else(|| Answer::unauthorized(INVALID_CREDENTIALS, now))?;
-        Ok((name.to_owned(), record))
+        Some((name.to_owned(), self.users.get(name)?))
     }
 
     /// A new pair in a new session.
@@ -314,7 +354,8 @@ impl Directory {
         claims["jti"] = jwt::uuid((self.key, self.sessions, "jti")).into();
         let refresh_token = jwt::mint(self.key, canary::REFRESH, &claims);
         self.sessions += 1;
-        Answer::json(200, &json!({"token": token, "refreshToken": refresh_token, "scope": null}))
+        let pair = Answer::json(200, &json!({"token": token, "refreshToken": refresh_token}));
+        Answer { content_type: "application/json;charset=ISO-8859-1", ..pair }
     }
 
     /// What a right password gets where a second factor is missing: a token that opens nothing.
@@ -322,7 +363,7 @@ impl Directory {
         let claims = self.claims(name, scope, Duration::from_secs(30 * 60), now);
         self.sessions += 1;
         let token = jwt::mint(self.key, canary::TOKEN, &claims);
-        Answer::json(200, &json!({"token": token, "refreshToken": null, "scope": scope}))
+        Answer::json(200, &json!({"token": token, "scope": scope}))
     }
 
     fn claims(&self, name: &str, scope: &str, life: Duration, now: DateTime<Utc>) -> Value {
@@ -355,6 +396,10 @@ impl Directory {
 
 fn tenant() -> String {
     jwt::uuid("the tenant")
+}
+
+fn token_expired(now: DateTime<Utc>) -> Answer {
+    Answer::error(401, ErrorCode::JwtTokenExpired, "Token has expired", now)
 }
 
 fn outdated(record: &Record, claims: &Value) -> bool {

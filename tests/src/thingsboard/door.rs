@@ -9,7 +9,7 @@ use tokio::sync::mpsc as async_mpsc;
 use tokio::task::JoinSet;
 
 use super::http::read_request;
-use super::state::Shared;
+use super::state::{Plan, Shared};
 use super::{Temper, wire};
 
 /// Who listens at the host's port.
@@ -153,14 +153,21 @@ async fn converse(mut stream: TcpStream, connected: Connected) {
             return;
         }
         served = true;
+        let keeps_alive = request.keeps_alive();
         let mut plan = None;
         shared.update(|state| {
             state.counters.request_began(Instant::now());
-            plan = Some(state.answer(&request));
+            plan = Some(state.plan(request));
         });
         let _in_flight = InFlight(shared);
-        let (temper, answer) = plan.expect("it was just made");
-        match wire::send(&mut stream, &temper, &answer, request.keeps_alive()).await {
+        let (temper, answer) = match plan.expect("it was just made") {
+            Plan::Answer(temper, answer) => (temper, answer),
+            Plan::AfterTheFrost(answer) => tokio::select! {
+                Ok(answer) = answer => (Temper::Normal, answer),
+                _ = wire::silence(&mut stream) => return,
+            },
+        };
+        match wire::send(&mut stream, &temper, &answer, keeps_alive).await {
             Ok(true) => {}
             Ok(false) | Err(_) => return,
         }

@@ -121,16 +121,22 @@ impl ThingsBoard {
 
     /// An administrator enables a user, whose wrong passwords are forgiven.
     pub fn enable(&self, name: &str) {
-        let mut state = self.lock();
-        let now = state.now();
-        state.directory.set_enabled(name, true, now);
+        self.lock().directory.set_enabled(name, true);
     }
 
     /// An administrator disables a user.
     pub fn disable(&self, name: &str) {
-        let mut state = self.lock();
-        let now = state.now();
-        state.directory.set_enabled(name, false, now);
+        self.lock().directory.set_enabled(name, false);
+    }
+
+    /// The host starts again: it has forgotten which tokens were outdated.
+    pub fn restart(&self) {
+        self.lock().directory.restart();
+    }
+
+    /// The administrator changes the key that signs the tokens: none that is out there is worth anything.
+    pub fn change_signing_key(&self) {
+        self.lock().directory.change_signing_key();
     }
 
     /// Whether a user is enabled: false once it was locked.
@@ -163,11 +169,14 @@ impl ThingsBoard {
             Temper::BlackHole => Door::BlackHole,
             _ => Door::Open,
         };
-        {
-            let mut state = self.lock();
+        self.shared.update(|state| {
             state.passing = None;
+            let thaws = state.temper == Temper::Frozen && temper != Temper::Frozen;
             state.temper = temper;
-        }
+            if thaws {
+                state.thaw();
+            }
+        });
         let (done, wait) = mpsc::channel();
         self.door.send((door, done)).expect("the door has a keeper");
         wait.recv_timeout(PATIENCE).expect("the keeper of the door answers");
@@ -176,25 +185,25 @@ impl ThingsBoard {
     /// Sets a temper for the next `requests` requests of the host; then the one from before is back.
     ///
     /// # Panics
-    /// With a temper that concerns the listener: [`Temper::Refuse`] or [`Temper::BlackHole`].
+    /// With a temper that is for the whole host only.
     pub fn set_for_next(&self, requests: u32, temper: Temper) {
-        assert!(!temper.is_about_the_door(), "{temper:?} has no requests to count");
+        assert!(!temper.is_the_hosts(), "{temper:?} has no requests to count");
         self.lock().passing = (requests > 0).then_some((temper, requests));
     }
 
     /// Sets the temper that one user meets, if the host itself is in a normal temper.
     ///
     /// # Panics
-    /// With a temper that concerns the listener: [`Temper::Refuse`] or [`Temper::BlackHole`].
+    /// With a temper that is for the whole host only.
     pub fn set_for(&self, name: &str, temper: Temper) {
-        assert!(!temper.is_about_the_door(), "{temper:?} is for the whole host");
+        assert!(!temper.is_the_hosts(), "{temper:?} is for the whole host");
         self.lock().tempers.insert(name.to_owned(), (temper, None));
     }
 
     /// Sets the temper that one user meets in its next `requests` requests.
     ///
     /// # Panics
-    /// With a temper that concerns the listener: [`Temper::Refuse`] or [`Temper::BlackHole`].
+    /// With a temper that is for the whole host only.
     pub fn set_for_next_of(&self, name: &str, requests: u32, temper: Temper) {
         self.set_for(name, temper);
         let mut state = self.lock();

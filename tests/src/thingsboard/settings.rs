@@ -13,6 +13,11 @@ pub struct Settings {
     pub refresh_life: Duration,
     /// How many wrong passwords in a row are forgiven. One more disables the user until an administrator enables it.
     pub max_failed_logins: Option<u32>,
+    /// Whether `U` and `u` are two users: `security.user_login_case_sensitive`. Blanks around a name always count.
+    pub is_case_sensitive: bool,
+    /// Whether a disabled user's password is checked, and counted, before it is said that the account is not active: as
+    /// before 4.2.2 and 4.3.1.
+    pub checks_passwords_of_the_disabled: bool,
     /// The password policy.
     pub password_policy: PasswordPolicy,
     /// How far the server's clock is ahead of ours.
@@ -29,6 +34,8 @@ impl Default for Settings {
             access_life: Duration::from_secs(9_000),
             refresh_life: Duration::from_secs(604_800),
             max_failed_logins: None,
+            is_case_sensitive: true,
+            checks_passwords_of_the_disabled: false,
             password_policy: PasswordPolicy::default(),
             skew: TimeDelta::zero(),
             prefix: String::new(),

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
-use super::answer::Answer;
+use super::answer::{Answer, ErrorCode};
 use super::counters::Counters;
 use super::directory::Directory;
 use super::http::Request;
@@ -31,6 +32,17 @@ pub(super) struct State {
     pub(super) tempers: HashMap<String, (Temper, Option<u32>)>,
     /// The second that [`Temper::MaxRate`] counts in, and how many requests it has seen.
     rate: (Option<Instant>, u32),
+    /// What has come while the host is frozen, and whom to answer once it is not.
+    frozen: Vec<(Request, oneshot::Sender<Answer>)>,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(super) enum Plan {
+    /// It is answered in this manner.
+    Answer(Temper, Answer),
+    /// It is answered when the host thaws.
+    AfterTheFrost(oneshot::Receiver<Answer>),
 }
 
 impl Shared {
@@ -53,6 +65,7 @@ impl State {
             passing: None,
             tempers: HashMap::new(),
             rate: (None, 0),
+            frozen: Vec::new(),
         }
     }
 
@@ -62,33 +75,74 @@ impl State {
     }
 
     /// What a request gets, and in which manner.
-    pub(super) fn answer(&mut self, request: &Request) -> (Temper, Answer) {
-        let now = self.now();
+    pub(super) fn plan(&mut self, request: Request) -> Plan {
+        let path = self.path_of(&request);
+        let named = concerns(&path, &request.body);
+        if let ("/api/auth/login", Some(name)) = (&*path, &named) {
+            if is_probe(name) {
+                self.counters.stats.probes += 1;
+            } else if !self.directory.count_attempt(name) {
+                self.counters.stats.unknown_users += 1;
+            }
+        }
+        match self.temper_for(named.as_deref()) {
+            Temper::Frozen => {
+                let (thaws, answer) = oneshot::channel();
+                self.frozen.push((request, thaws));
+                Plan::AfterTheFrost(answer)
+            }
+            Temper::DatabaseDead { after } => self.without_a_database(&request, &path, after),
+            Temper::AnswerLost(temper) => {
+                let own = self.route(&request, &path);
+                let answer = temper.instead(self.now()).unwrap_or(own);
+                Plan::Answer(*temper, answer)
+            }
+            temper => {
+                let answer = self.answer(&request, &path, &temper);
+                Plan::Answer(temper, answer)
+            }
+        }
+    }
+
+    /// Works off what has come during the frost: in the order in which it came, and whether or not its client waits.
+    pub(super) fn thaw(&mut self) {
+        for (request, client) in std::mem::take(&mut self.frozen) {
+            let path = self.path_of(&request);
+            let answer = self.route(&request, &path);
+            let _ = client.send(answer);
+        }
+    }
+
+    /// The path as ThingsBoard sees it behind its prefix; empty for one outside of it.
+    fn path_of(&self, request: &Request) -> String {
         let prefix = self.directory.settings.prefix.trim_end_matches('/');
-        let path = request.path.strip_prefix(prefix).map(str::to_owned);
-        let named = path.as_deref().and_then(|path| concerns(path, &request.body));
-        if let (Some("/api/auth/login"), Some(name)) = (path.as_deref(), &named)
-            && !self.directory.count_attempt(name)
-        {
-            self.counters.stats.unknown_users += 1;
+        request.path.strip_prefix(prefix).unwrap_or_default().to_owned()
+    }
+
+    fn answer(&mut self, request: &Request, path: &str, temper: &Temper) -> Answer {
+        let now = self.now();
+        if let Some(answer) = temper.instead(now).or_else(|| self.over_the_rate(temper, now)) {
+            return answer;
         }
-        let temper = self.temper_for(named.as_deref());
-        if let Some(answer) = temper.instead(now).or_else(|| self.over_the_rate(&temper, now)) {
-            return (temper, answer);
-        }
-        let reaches_the_rules = !matches!(
+        let is_heard = !matches!(
             temper,
             Temper::Silent | Temper::BlackHole | Temper::Refuse | Temper::Reset | Temper::Garbage
         );
-        let answer = match path {
-            Some(path) if reaches_the_rules => self.route(request, &path, now),
-            _ => Answer::html(404, "404 Not Found"),
-        };
-        let answer = temper.distort(answer, self.directory.key());
-        (temper, answer)
+        let answer = if is_heard { self.route(request, path) } else { Answer::html(404, "404 Not Found") };
+        temper.distort(answer, self.directory.key())
     }
 
-    fn route(&mut self, request: &Request, path: &str, now: DateTime<Utc>) -> Answer {
+    fn without_a_database(&mut self, request: &Request, path: &str, after: Duration) -> Plan {
+        if path.starts_with("/api/noauth/") {
+            return Plan::Answer(Temper::Normal, self.route(request, path));
+        }
+        let answer = Answer::error(500, ErrorCode::Database, "Database error", self.now());
+        let is_slow = path != "/api/auth/login" || self.directory.is_right(&request.body);
+        Plan::Answer(if is_slow { Temper::Slow(after) } else { Temper::Normal }, answer)
+    }
+
+    fn route(&mut self, request: &Request, path: &str) -> Answer {
+        let now = self.now();
         let directory = &mut self.directory;
         match (request.method.as_str(), path) {
             ("POST", "/api/auth/login") => directory.login(&request.body, now),
@@ -101,6 +155,9 @@ impl State {
             ("GET", "/api/noauth/userPasswordPolicy") => directory.policy(),
             (_, "/api/auth/login" | "/api/auth/token") => {
                 Answer::unauthorized("Authentication method not supported", now)
+            }
+            (_, path) if path.starts_with("/api/noauth/") => {
+                Answer::error(404, ErrorCode::ItemNotFound, "Requested item wasn't found!", now)
             }
             _ => Answer::html(404, "404 Not Found"),
         }
@@ -119,7 +176,8 @@ impl State {
         if self.temper != Temper::Normal {
             return self.temper.clone();
         }
-        match name.and_then(|name| self.tempers.get_mut(name)) {
+        let known = name.and_then(|name| self.directory.find(name));
+        match known.or(name).and_then(|name| self.tempers.get_mut(name)) {
             None | Some((_, Some(0))) => Temper::Normal,
             Some((temper, left)) => {
                 *left = left.map(|left| left - 1);
@@ -137,6 +195,11 @@ impl State {
         *seen += 1;
         (*seen > *per_second).then(|| temper::rate_limited(*retry_after, now))
     }
+}
+
+/// Whether this is the user that a daemon names to ask whether the server works. Nobody is called so.
+fn is_probe(name: &str) -> bool {
+    name.starts_with("tbtokend-probe-") && name.ends_with("@probe.invalid")
 }
 
 /// The user whom a request names, believed or not.

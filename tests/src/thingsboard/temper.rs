@@ -43,6 +43,19 @@ pub enum Temper {
     },
     /// ThingsBoard's database is in trouble: 500 with code 46.
     DatabaseError,
+    /// ThingsBoard's database is dead: 500 with code 46 at once for users and passwords that are not right, and after so
+    /// long for all that is; 30 s on a real server. Nothing is counted, and the password policy is answered all the same.
+    DatabaseDead {
+        /// How long what is right waits.
+        after: Duration,
+    },
+    /// The process is frozen: its kernel takes connections and requests, nobody answers. When another temper is set, it
+    /// works off what has come meanwhile, wrong passwords included, though the clients may have gone. For the whole host
+    /// only.
+    Frozen,
+    /// ThingsBoard does and counts what it is asked to, and then the answer is lost to this temper of what stands before
+    /// it: a [page](Self::Page) with 403 or 504, a [reset](Self::Reset), [silence](Self::Silent).
+    AnswerLost(Box<Self>),
     /// A proxy's page with this status, such as 502, 503, 504, or 404 for a path that does not exist.
     Page(u16),
     /// A 401 by a proxy that wants a password of its own, with a page for people.
@@ -74,6 +87,8 @@ pub enum Temper {
     Garbage,
     /// Headers without end.
     EndlessHead,
+    /// `100 Continue` without end.
+    EndlessInterim,
     /// A body without end that begins like the right one.
     EndlessBody,
     /// The right answer, one byte at a time.
@@ -130,9 +145,9 @@ impl Temper {
         answer
     }
 
-    /// Whether this is about connections rather than requests.
-    pub(super) fn is_about_the_door(&self) -> bool {
-        matches!(self, Self::Refuse | Self::BlackHole)
+    /// Whether this is about the host rather than about single requests.
+    pub(super) fn is_the_hosts(&self) -> bool {
+        matches!(self, Self::Refuse | Self::BlackHole | Self::Frozen)
     }
 }
 
@@ -151,6 +166,7 @@ fn reason(status: u16) -> &'static str {
         303 => "See Other",
         307 => "Temporary Redirect",
         308 => "Permanent Redirect",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Not Allowed",
         500 => "Internal Server Error",

@@ -15,6 +15,7 @@ pub struct User {
     pub(super) name: String,
     pub(super) password: String,
     pub(super) enabled: bool,
+    pub(super) activated: bool,
     pub(super) failed_logins: u32,
     pub(super) max_failed_logins: Option<u32>,
     pub(super) second_factor: Option<SecondFactor>,
@@ -53,6 +54,7 @@ impl User {
             name,
             password,
             enabled: true,
+            activated: true,
             failed_logins: 0,
             max_failed_logins: None,
             second_factor: None,
@@ -81,6 +83,25 @@ impl User {
     pub fn disabled(mut self) -> Self {
         self.enabled = false;
         self
+    }
+
+    /// Nobody has followed its activation link yet, and no administrator can enable it before.
+    #[must_use]
+    pub fn never_activated(mut self) -> Self {
+        self.activated = false;
+        self
+    }
+
+    /// Somebody has followed its activation link.
+    #[must_use]
+    pub fn activated(mut self) -> Self {
+        self.activated = true;
+        self
+    }
+
+    /// Whether ThingsBoard calls the account active.
+    pub(super) fn is_active(&self) -> bool {
+        self.enabled && self.activated
     }
 
     /// It has that many wrong passwords behind it.
@@ -143,6 +164,24 @@ impl Record {
     pub(super) fn new(user: User) -> Self {
         let id = super::jwt::uuid(&user.name);
         Self { user, id, stats: UserStats::default(), outdated_before: 0, ended: VecDeque::new() }
+    }
+
+    /// Forgets what is outdated, as a ThingsBoard that starts again does: it keeps that in memory only.
+    pub(super) fn forget_what_is_outdated(&mut self) {
+        self.outdated_before = 0;
+        self.ended.clear();
+    }
+
+    /// Counts a wrong password. Says whether it was one too many, which disables the user.
+    pub(super) fn count_wrong_password(&mut self, max: Option<u32>) -> bool {
+        self.user.failed_logins += 1;
+        self.stats.wrong_passwords += 1;
+        self.stats.failed_login_attempts_peak =
+            self.stats.failed_login_attempts_peak.max(self.user.failed_logins);
+        let max = self.user.max_failed_logins.or(max).filter(|&max| max > 0);
+        let is_too_many = max.is_some_and(|max| self.user.failed_logins > max);
+        self.user.enabled &= !is_too_many;
+        is_too_many
     }
 
     /// Outdates every token issued before this second.

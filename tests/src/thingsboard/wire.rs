@@ -18,10 +18,11 @@ pub(super) async fn send(
     keeps_alive: bool,
 ) -> io::Result<bool> {
     match temper {
-        Temper::Silent | Temper::BlackHole | Temper::Refuse => silence(stream).await?,
+        Temper::Silent | Temper::BlackHole | Temper::Refuse | Temper::Frozen => silence(stream).await?,
         Temper::Reset => stream.set_zero_linger()?,
         Temper::Garbage => stream.write_all(&garbage()).await?,
         Temper::EndlessHead => endless_head(stream).await?,
+        Temper::EndlessInterim => endless_interim(stream).await?,
         Temper::EndlessBody => endless_body(stream).await?,
         Temper::SlowDrip { every } => drip(stream, &encode(answer, false), *every).await?,
         Temper::Cut(bytes) => {
@@ -77,7 +78,7 @@ fn beginning<'a>(encoded: &'a [u8], answer: &Answer, bytes: usize) -> &'a [u8] {
 }
 
 /// Reads and says nothing until the client gives up.
-async fn silence(stream: &mut TcpStream) -> io::Result<()> {
+pub(super) async fn silence(stream: &mut TcpStream) -> io::Result<()> {
     let mut ignored = [0; 1024];
     while stream.read(&mut ignored).await? > 0 {}
     Ok(())
@@ -92,6 +93,13 @@ async fn endless_head(stream: &mut TcpStream) -> io::Result<()> {
     let line = format!("X-Filler: {}\r\n", "z".repeat(1000));
     loop {
         stream.write_all(line.as_bytes()).await?;
+    }
+}
+
+async fn endless_interim(stream: &mut TcpStream) -> io::Result<()> {
+    let piece = "HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
+    loop {
+        stream.write_all(piece.as_bytes()).await?;
     }
 }
 

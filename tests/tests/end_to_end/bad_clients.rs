@@ -1,9 +1,13 @@
 //! Clients that are wrong, slow, silent, many or dead.
 
+use std::fs::Permissions;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tbtoken_proto::{ANSWER_SECONDS, MAX_CONNECTIONS, MAX_REQUEST_BYTES, TokenStatus};
-use tbtoken_tests::harness::{Installation, Row, wait};
+use tbtoken_proto::{ANSWER_SECONDS, MAX_CONNECTIONS_PER_USER, MAX_REQUEST_BYTES, TokenStatus};
+use tbtoken_tests::harness::{Installation, Row};
 use tbtoken_tests::thingsboard::{ThingsBoard, User};
 
 use crate::wire::Wire;
@@ -57,37 +61,86 @@ fn p15_after_a_line_that_cannot_be_read_the_connection_ends() {
 
 /// The ten seconds are real.
 #[test]
-fn p15_a_line_that_is_not_finished_in_time_ends_the_connection() {
+fn p15_a_request_that_does_not_come_in_time_ends_the_connection() {
     let installation = Installation::new();
     let daemon = installation.start();
-    let mut client = Wire::to(daemon.socket());
     let began = Instant::now();
-    client.send(b"{").unwrap();
-    assert_eq!(client.line().unwrap()["code"], "bad_request");
-    assert_eq!(client.line(), None);
+    let mut patient = Wire::to(daemon.socket());
+    assert_eq!(patient.ask(r#"{"action":"version"}"#)["success"], true);
+    let late = [("{", "the line was not finished"), ("", "no request came")].map(|(beginning, says)| {
+        let mut client = Wire::to(daemon.socket());
+        client.send(beginning.as_bytes()).unwrap();
+        (client, says)
+    });
+    for (mut client, says) in late {
+        let answer = client.line().unwrap();
+        assert_eq!(answer["code"], "bad_request");
+        assert!(answer["error"].as_str().unwrap().starts_with(says), "{answer}");
+        assert_eq!(client.line(), None);
+    }
     let took = began.elapsed();
     assert!((9..15).contains(&took.as_secs()), "{took:?}");
+    // One that has asked may be silent for as long as it likes.
+    assert_eq!(patient.ask(r#"{"action":"version"}"#)["success"], true);
 }
 
 #[test]
-fn p15_one_client_too_many_is_told_so() {
+fn p15_one_client_of_a_user_too_many_gets_the_place_of_the_longest_idle() {
     let installation = Installation::new();
     let daemon = installation.start();
-    // The connection by which the start was noticed may not have been given back yet.
     let served = || {
-        wait::poll(wait::PATIENCE, || {
-            let mut client = Wire::to(daemon.socket());
-            // Where there is no place, the daemon hangs up before it reads.
-            let _ = client.send(b"{\"action\":\"version\"}\n");
-            client.line().is_some_and(|answer| answer["success"] == true).then_some(client)
-        })
+        let mut client = Wire::to(daemon.socket());
+        assert_eq!(client.ask(r#"{"action":"version"}"#)["success"], true);
+        client
     };
-    let mut clients: Vec<_> = (0..MAX_CONNECTIONS).map(|_| served().unwrap()).collect();
-    let mut late = Wire::to(daemon.socket());
-    assert_eq!(late.line().unwrap()["code"], "busy");
-    assert_eq!(late.line(), None);
-    clients.pop();
-    assert!(served().is_some());
+    let mut clients: Vec<_> = (0..MAX_CONNECTIONS_PER_USER).map(|_| served()).collect();
+    let mut silent = Wire::to(daemon.socket());
+    let told = |lost: &mut Wire| {
+        assert_eq!(lost.line().unwrap()["code"], "busy");
+        assert_eq!(lost.line(), None);
+    };
+    told(&mut clients[0]);
+    clients[0] = served();
+    // That one had asked nothing, so it went before all others.
+    told(&mut silent);
+    clients[1] = served();
+    for client in &mut clients[2..] {
+        assert_eq!(client.ask(r#"{"action":"version"}"#)["success"], true);
+    }
+}
+
+/// Any local user may connect to a monitor socket, but must not keep the others out.
+#[test]
+fn p15_one_user_cannot_take_all_places() {
+    let installation = Installation::new();
+    let daemon = installation.start();
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("nothing was tested: only root can connect as two users");
+        return;
+    }
+    std::fs::set_permissions(installation.folder(), Permissions::from_mode(0o755)).unwrap();
+    let monitor = installation.monitor_socket();
+    let mut first = Wire::to(&monitor);
+    const SILENT: &str = r#"my @clients = map { IO::Socket::UNIX->new(Peer => $ARGV[0]) or die $! } 1 .. 64; $| = 1; print "there\n"; <STDIN>"#;
+    let mut stranger = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+        .args(["perl", "-MIO::Socket::UNIX", "-e", SILENT])
+        .arg(&monitor)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut there = String::new();
+    BufReader::new(stranger.stdout.take().unwrap()).read_line(&mut there).unwrap();
+    assert_eq!(there, "there\n");
+    // Neither the one that was idle before they all came, nor those that come now.
+    assert_eq!(first.ask(r#"{"action":"version"}"#)["success"], true);
+    for _ in 1..MAX_CONNECTIONS_PER_USER {
+        assert_eq!(Wire::to(&monitor).ask(r#"{"action":"version"}"#)["success"], true);
+    }
+    drop(stranger.stdin.take());
+    assert!(stranger.wait().unwrap().success());
+    assert_eq!(daemon.status().daemon.pid, u32::try_from(daemon.pid()).unwrap());
 }
 
 #[test]

@@ -118,3 +118,120 @@ fn a_reader_that_ends_is_no_error_and_a_full_disk_is_one() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: "), "{output:?}");
 }
+
+/// An installation whose store is a SQL Server that is never asked.
+fn with_sql_server() -> Installation {
+    Installation::new()
+        .with("store.kind", "mssql")
+        .with("store.server", "sql.example")
+        .with("store.database", "app")
+        .with("store.user", "tbtokend")
+}
+
+/// The second line would become part of the password, and each login would be refused.
+#[test]
+fn a_password_file_of_two_lines_is_refused() {
+    let mut installation = with_sql_server();
+    let file = installation.folder().join("password");
+    installation.config().set("store.password_file", file.to_str().unwrap());
+    for (end, is_fine) in
+        [("", true), ("\n", true), ("\r\n", true), ("\n\n", true), ("\nuser=x\n", false), ("\rx", false)]
+    {
+        std::fs::write(&file, format!("{}{end}", tbtoken_tests::canary::DATABASE)).unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        if is_fine {
+            let config = installation.write_config();
+            let output = installation.tbtokend(&["--check-config", "--config", config.to_str().unwrap()]);
+            assert_eq!(output.code, Some(0), "{end:?}: {}", output.stderr);
+        } else {
+            let said = refusal(&installation);
+            assert!(said.contains("store.password_file") && said.contains("more than one line"), "{said}");
+        }
+    }
+    let mut command = Command::new(binaries::path("tbtokend"));
+    command.env_clear().env("MSSQL_PASSWORD", format!("{}\n", tbtoken_tests::canary::DATABASE));
+    let output = command.arg("--check-config").arg("--config").arg(installation.write_config()).output();
+    let said = String::from_utf8(output.unwrap().stderr).unwrap();
+    assert!(said.contains("MSSQL_PASSWORD = \"***\": it holds a line break"), "{said}");
+}
+
+/// The password itself, where its file should be named. The harness finds a canary in anything that is printed.
+#[test]
+fn p05_what_names_no_file_is_refused_and_not_repeated() {
+    let secret = tbtoken_tests::canary::DATABASE;
+    let folder = Installation::new();
+    for kind in ["mssql", "sqlite"] {
+        for (key, value) in [
+            ("store.password_file", secret.to_owned()),
+            ("store.password_file", format!("/{secret}")),
+            ("store.password_file", format!("{}/{secret}", folder.folder().display())),
+            ("store.password_file", folder.folder().display().to_string()),
+            ("store.ca_file", secret.to_owned()),
+            ("thingsboard.ca_file", secret.to_owned()),
+        ] {
+            let installation = with_sql_server().with("store.kind", kind).with(key, value.as_str());
+            let said = refusal(&installation);
+            assert!(
+                said.contains(&format!("{key} does not name a file")) && !said.contains(&value),
+                "{said}"
+            );
+            let config = installation.write_config();
+            let output = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
+            assert_eq!((output.code, output.stdout.as_str()), (Some(6), ""), "{output:?}");
+        }
+    }
+}
+
+/// What came with the environment of the old service must not end in a new, empty SQLite file.
+#[test]
+fn a_sql_server_in_the_environment_beside_sqlite_is_refused() {
+    let mut installation = Installation::new();
+    for says_kind in [true, false] {
+        if !says_kind {
+            installation.config().unset("store.kind");
+        }
+        let config = installation.write_config();
+        for variable in ["MSSQL_SERVER", "MSSQL_DATABASE", "MSSQL_USER", "MSSQL_PASSWORD"] {
+            if !says_kind && variable == "MSSQL_SERVER" {
+                continue;
+            }
+            for check in [&["--check-config"][..], &["doctor"], &[]] {
+                let mut command = Command::new(binaries::path("tbtokend"));
+                command.env_clear().env(variable, tbtoken_tests::canary::DATABASE).stdin(Stdio::null());
+                let output = command.arg("--config").arg(&config).args(check).output().unwrap();
+                let said = String::from_utf8_lossy(&output.stderr);
+                assert_eq!(output.status.code(), Some(6), "{variable} {check:?}: {said}");
+                assert!(
+                    said.contains(&format!("store.kind = \"sqlite\": {variable} in the environment")),
+                    "{said}"
+                );
+                tbtoken_tests::canary::assert_clean("the refusal", said.as_bytes());
+            }
+        }
+    }
+}
+
+/// A person who reads a configuration, or its error, must know which file that is.
+#[test]
+fn the_file_that_was_read_is_named() {
+    let installation = Installation::new();
+    let config = installation.write_config();
+    let config = config.to_str().unwrap();
+    let output = installation.tbtokend(&["--check-config", "--config", "config.toml"]);
+    assert!(output.stdout.starts_with(&format!("# Configuration: {config}\n")), "{output:?}");
+    let output = installation.tbtokend(&["doctor", "--config", "config.toml"]);
+    assert!(output.stdout.contains(&format!("it can be used; read from {config}\n")), "{output:?}");
+    let installation = installation.with("log.level", "loud");
+    let _ = installation.write_config();
+    for arguments in [&["--check-config"][..], &["doctor"], &[]] {
+        let output = installation.tbtokend(&[&["--config", "config.toml"], arguments].concat());
+        assert!(output.stderr.contains(&format!("{config}: log.level = \"loud\"")), "{output:?}");
+    }
+}
+
+#[test]
+fn check_config_is_not_for_a_command() {
+    let output = Installation::new().tbtokend(&["--check-config", "doctor"]);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains("`tbtokend doctor` checks the configuration, too"), "{output:?}");
+}

@@ -85,3 +85,31 @@ fn ids_may_be_numbers_and_may_not_occur_twice() {
         .unwrap();
     assert!(thingsboard.accepts(&token));
 }
+
+/// Promise 26: no error tells that a trigger keeps the token out.
+#[test]
+fn p26_a_write_that_the_table_swallows_has_a_reason_and_costs_one_login() {
+    let thingsboard = ThingsBoard::start();
+    let rows = ["bad", "good"].map(|name| Row::new(name, &thingsboard.add(User::new(name))));
+    let installation = Installation::new().with_rows(&rows);
+    installation.table().execute(
+        "CREATE TRIGGER t BEFORE UPDATE ON customer_settings WHEN new.customer_id = 'bad'
+         BEGIN SELECT RAISE(IGNORE); END",
+    );
+    let daemon = installation.start();
+    daemon.until_customer("good", "is valid", |good| good.token_status == TokenStatus::Valid);
+    let again =
+        |bad: &tbtoken_proto::Customer| bad.failure.as_ref().is_some_and(|failure| failure.consecutive > 1);
+    let bad = daemon.until_customer("bad", "was written again", again);
+    assert_eq!(
+        (bad.failure.unwrap().kind, bad.state, bad.renewals),
+        (FailureKind::Database, Phase::Retrying, 0)
+    );
+    let shown = installation.ctl(&["show", "bad"]).stdout;
+    let words: Vec<&str> = shown.split_whitespace().collect();
+    assert!(words.join(" ").contains("the table took it without an error and does not hold it"), "{shown}");
+    assert_eq!(thingsboard.user_stats("bad").logins, 1, "the token is here");
+    installation.table().execute("DROP TRIGGER t");
+    daemon.until_customer("bad", "is valid", |bad| bad.token_status == TokenStatus::Valid);
+    assert_eq!(thingsboard.user_stats("bad").logins, 1);
+}

@@ -147,7 +147,7 @@ fn the_doctor_has_nothing_to_say_about_a_file_that_is_yet_to_be_made() {
 }
 
 /// Whom the daemon is when it is a service: anybody but root.
-const SERVICE: u32 = 65_534;
+pub(super) const SERVICE: u32 = 65_534;
 
 /// What makes a command that of the service's user.
 fn by_service() -> [String; 4] {
@@ -157,7 +157,7 @@ fn by_service() -> [String; 4] {
 
 /// An installation in a folder of the service's user, whose SQLite file the daemon makes itself. `None`, said aloud, where
 /// the tests do not run as root, or that user cannot run what was built.
-fn of_a_service() -> Option<Installation> {
+pub(super) fn of_a_service() -> Option<Installation> {
     let [program, arguments @ ..] = by_service();
     let mut tried = std::process::Command::new(program);
     tried.args(arguments).arg(tbtoken_tests::harness::binaries::path("tbtokend")).arg("--version");
@@ -286,7 +286,86 @@ fn what_schema_prints_for_sqlite_runs_as_it_is() {
     let connection = rusqlite::Connection::open_in_memory().unwrap();
     connection.execute_batch(&output.stdout).unwrap();
     connection.execute_batch(&output.stdout).unwrap();
-    let sql = "SELECT count(*) FROM \"customers of ours\", tbtokend_state, tbtokend_key";
+    let sql = "SELECT count(*) FROM \"customers of ours\", tbtokend_state, tbtokend_key, tbtokend_account";
     let rows: i64 = connection.query_row(sql, [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 0);
+}
+
+/// Before the command or behind it, the options mean the same.
+#[test]
+fn the_options_count_for_the_commands_wherever_they_stand() {
+    let installation = Installation::new().with("store.table", "customers of ours");
+    installation.table().execute("ALTER TABLE customer_settings RENAME TO \"customers of ours\"");
+    let config = installation.write_config();
+    let config = ["--config", config.to_str().unwrap()];
+    let run = |arguments: &[&[&str]]| installation.tbtokend(&arguments.concat());
+    let store = format!("sqlite {}", installation.table().path().display());
+    for output in [run(&[&config, &["doctor"]]), run(&[&["doctor"], &config])] {
+        assert!(output.code == Some(0) && output.stdout.contains(&store), "{output:?}");
+    }
+    let socket = ["--socket", "/nowhere/control.sock"];
+    for output in [run(&[&socket, &config, &["doctor"]]), run(&[&config, &["doctor"], &socket])] {
+        assert_eq!(output.code, Some(1), "{output:?}");
+        assert!(
+            output.stdout.contains("control.socket = /nowhere/control.sock cannot be used"),
+            "{output:?}"
+        );
+    }
+    for output in [
+        run(&[&config, &["--log-level", "loud", "doctor"]]),
+        run(&[&["doctor", "--log-level", "loud"], &config]),
+    ] {
+        assert!(output.code == Some(6) && output.stderr.contains("log.level = \"loud\""), "{output:?}");
+    }
+    let table = "CREATE TABLE IF NOT EXISTS \"customers of ours\"";
+    for output in [run(&[&config, &["schema"]]), run(&[&["schema"], &config])] {
+        assert!(output.code == Some(0) && output.stdout.contains(table), "{output:?}");
+    }
+    // The command line wins, each for what it says.
+    let output = run(&[&config, &["schema", "--dialect", "mssql", "--table", "t"]]);
+    assert!(output.code == Some(0) && output.stdout.contains("in the database of t."), "{output:?}");
+    let output = run(&[&["schema", "--config", "/nowhere/config.toml"]]);
+    assert!(output.code == Some(6) && output.stderr.contains("/nowhere/config.toml"), "{output:?}");
+}
+
+/// A DBA has no password, and needs none to see the statements.
+#[test]
+fn the_schema_of_a_configuration_needs_no_password() {
+    let installation = Installation::new()
+        .with("store.kind", "mssql")
+        .with("store.server", "sql.example")
+        .with("store.table", "crm.customers");
+    let config = installation.write_config();
+    let output = installation.tbtokend(&["schema", "--config", config.to_str().unwrap()]);
+    assert!(output.code == Some(0) && output.stdout.contains("[crm].[tbtokend_key]"), "{output:?}");
+}
+
+#[test]
+fn the_doctor_looks_at_the_folders_of_the_sockets() {
+    let installation = Installation::new();
+    let doctor = |installation: &Installation| {
+        let config = installation.write_config();
+        installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()])
+    };
+    let output = doctor(&installation);
+    assert!(output.code == Some(0), "{output:?}");
+    for socket in [installation.socket(), installation.monitor_socket()] {
+        assert!(
+            output.stdout.contains(&format!("ok       socket         {} can be made", socket.display())),
+            "{output:?}"
+        );
+    }
+    let missing = installation.folder().join("nowhere").join("control.sock");
+    let open = installation.folder().join("open").join("monitor.sock");
+    std::fs::create_dir(open.parent().unwrap()).unwrap();
+    let for_all = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+    std::fs::set_permissions(open.parent().unwrap(), for_all).unwrap();
+    let installation = installation
+        .with("control.socket", missing.to_str().unwrap())
+        .with("control.monitor_socket", open.to_str().unwrap());
+    let output = doctor(&installation);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    let said = format!("the folder of control.socket = {} cannot be used", missing.display());
+    assert!(output.stdout.contains(&said) && output.stdout.contains("RuntimeDirectory="), "{output:?}");
+    assert!(output.stdout.contains("every user of this machine may write in"), "{output:?}");
 }

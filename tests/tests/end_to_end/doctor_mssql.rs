@@ -299,3 +299,54 @@ fn a_connection_that_is_not_protected_is_told() {
     let text = finds(&installation, &["the server's certificate is not checked", "store.ca_file"]);
     assert!(text.contains("it can be read; encrypted, its certificate is not checked"), "{text}");
 }
+
+/// Issue 15: with key and records, passwords of six digits are found out in seconds.
+#[test]
+fn every_other_reader_of_the_fingerprints_key_is_named() {
+    let (server, installation) = server();
+    let output = doctor(&installation);
+    let unknown = "note     fingerprints   the server does not show the daemon's login the other readers of tbtokend_key";
+    assert!(output.code == Some(0) && output.stdout.contains(unknown), "{output:?}");
+    server.show_key_readers(&[]);
+    let output = doctor(&installation);
+    let only = "ok       fingerprints   only the daemon's login and administrators can read tbtokend_key";
+    assert!(output.code == Some(0) && output.stdout.contains(only), "{output:?}");
+    server.show_key_readers(&["reports", "o'neill"]);
+    finds(
+        &installation,
+        &[
+            "tbtokend_key can also be read by reports, o'neill",
+            "-> Have it denied: DENY SELECT ON [tbtokend_key] TO [reports]; DENY SELECT ON [tbtokend_key] TO [o'neill];",
+        ],
+    );
+    let schema =
+        installation.tbtokend(&["schema", "--dialect", "mssql", "--table", "dbo.t", "--grants", "tbtokend"]);
+    let grants =
+        schema.stdout.lines().filter(|line| line.starts_with("GRANT") && line.contains("tbtokend_key"));
+    let grants: Vec<&str> = grants.collect();
+    assert_eq!(grants, ["GRANT SELECT, INSERT ON [dbo].[tbtokend_key] TO [tbtokend];"], "{schema:?}");
+    assert!(
+        schema.stdout.contains("-- passwords by trying them. So the key is for this user alone"),
+        "{schema:?}"
+    );
+}
+
+/// The environment of a process can be read by its user and root for as long as it lives.
+#[test]
+fn a_password_in_the_environment_is_better_in_a_file() {
+    let (_server, mut installation) = server();
+    installation.config().unset("store.password_file");
+    let config = installation.write_config();
+    let mut command = std::process::Command::new(tbtoken_tests::harness::binaries::path("tbtokend"));
+    command.env_clear().env("MSSQL_PASSWORD", Settings::default().password).arg("--config").arg(&config);
+    let output = command.arg("doctor").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    canary::assert_clean("the doctor", said.as_bytes());
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("WARNING  password       MSSQL_PASSWORD holds the password of the database"),
+        "{said}"
+    );
+    assert!(said.contains("name that in store.password_file (or make it the systemd credential"), "{said}");
+    assert!(said.contains("it can be read"), "{said}");
+}

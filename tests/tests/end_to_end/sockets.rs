@@ -64,6 +64,45 @@ fn p16_what_is_no_socket_is_left_alone() {
     assert_eq!(std::fs::read_to_string(installation.socket()).unwrap(), "my thesis");
 }
 
+/// In a folder where others may write, it would be a way to empty any file of the daemon's user.
+#[test]
+fn p16_a_lock_that_is_a_link_is_not_followed() {
+    let installation = Installation::new();
+    let mut lock = installation.socket().into_os_string();
+    lock.push(".lock");
+    let precious = installation.folder().join("precious");
+    std::fs::write(&precious, "my thesis").unwrap();
+    std::os::unix::fs::symlink(&precious, &lock).unwrap();
+    let mut daemon = installation.launch();
+    assert_eq!(daemon.wait().code(), Some(1), "{}", daemon.log());
+    assert!(daemon.log().contains("no regular file, not the lock file of a socket"), "{}", daemon.log());
+    assert_eq!(std::fs::read_to_string(&precious).unwrap(), "my thesis");
+}
+
+/// Something that cleans a folder up must not cut the daemon off until a restart.
+#[test]
+fn p16_a_socket_that_was_removed_is_made_again() {
+    let installation = Installation::new();
+    let mut daemon = installation.start();
+    let sockets = [installation.socket(), installation.monitor_socket()];
+    for socket in &sockets {
+        let mut lock = socket.clone().into_os_string();
+        lock.push(".lock");
+        wait::poll(wait::PATIENCE, || std::fs::remove_file(socket).ok()).unwrap();
+        std::fs::remove_file(lock).unwrap();
+    }
+    let back = || std::os::unix::net::UnixStream::connect(&sockets[0]).ok();
+    wait::poll(wait::PATIENCE, back).expect("the control socket is made again");
+    assert_eq!(mode(&sockets[0]), Some(0o660));
+    let monitor = || std::os::unix::net::UnixStream::connect(&sockets[1]).ok();
+    wait::poll(wait::PATIENCE, monitor).expect("the monitor socket is made again");
+    assert!(daemon.log().contains("was removed and is made again"), "{}", daemon.log());
+    assert_eq!(installation.launch().wait().code(), Some(1), "it has its owner still");
+    assert_eq!(i64::from(daemon.status().daemon.pid), i64::from(daemon.pid()));
+    assert!(daemon.stop().success());
+    assert!(!sockets[0].exists() && !sockets[1].exists());
+}
+
 #[test]
 fn p17_the_sockets_never_have_more_than_their_modes() {
     let installation = Installation::new();

@@ -165,6 +165,22 @@ fn events_go_on_where_the_client_was() {
     assert_eq!(kinds(&ask(json!({"action": "events", "since": next, "limit": 1}))), ["pass_started"]);
 }
 
+/// Its id is the beginning of another one's, and the loop has not seen it yet.
+#[test]
+fn a_row_that_is_newer_than_the_last_poll_is_refreshed_by_its_name() {
+    let thingsboard = ThingsBoard::start();
+    let account = thingsboard.add(User::new("ops"));
+    let other = Row::new("acme-test", &account).token("t", "2099-01-01 00:00:00");
+    let installation = Installation::new().with("schedule.interval", "60s").with_row(other.clone());
+    let daemon = installation.start();
+    daemon.until("the table is read", |status| status.tokens.summary.valid == 1);
+    installation.table().insert(&[Row::new("acme", &account)]);
+    let output = installation.ctl(&["refresh", "acme"]);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert!(output.stdout.starts_with("renewed  acme  until "), "{}", output.stdout);
+    assert_eq!(installation.table().row("acme-test"), other);
+}
+
 /// A request line has a limit; who names more customers than fit is still answered, or told how many do.
 #[test]
 fn more_names_than_a_line_holds() {

@@ -229,3 +229,28 @@ async fn a_server_can_begin_transactions_by_itself() {
     );
     assert_eq!(server.execute("SELECT id FROM t").len(), 2);
 }
+
+/// As SQL Server 2016 and newer read it; older ones know no such thing.
+#[test]
+fn rows_come_out_of_json() {
+    let server = two_rows();
+    let select = "SELECT v.id, v.name FROM (SELECT id, REPLACE(name, N'~q', N'\"') AS name \
+                  FROM OPENJSON(N'[[1,\"~qa\"],[\"2\",null]]') WITH (id bigint '$[0]', name nvarchar(max) '$[1]') AS j) AS v";
+    let rows = [[Value::Int(1), Value::text("\"a")], [Value::Int(2), Value::Null]];
+    assert_eq!(server.execute(select), rows);
+    assert!(
+        server
+            .try_execute("SELECT a FROM OPENJSON(N'[[') WITH (a int '$[0]') AS j")
+            .unwrap_err()
+            .starts_with("13609")
+    );
+    assert!(
+        server
+            .try_execute("SELECT a FROM OPENJSON(N'[]') WITH (a int '$.a') AS j")
+            .unwrap_err()
+            .contains("$.a")
+    );
+    let old = SqlServer::with(Settings { is_old: true, ..Settings::default() });
+    assert!(old.try_execute(select).unwrap_err().starts_with("208"));
+    assert_eq!(server.execute("SELECT CONVERT(varbinary(32), N'00ff', 2)"), [[Value::Bytes(vec![0, 255])]]);
+}

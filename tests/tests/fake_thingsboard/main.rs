@@ -14,3 +14,4 @@ mod connections;
 mod logins;
 mod refresh_tokens;
 mod tempers;
+mod unkind;

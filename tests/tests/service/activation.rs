@@ -38,6 +38,19 @@ fn p17_a_socket_that_systemd_made_is_used_and_left_to_systemd() {
     assert!(!installation.monitor_socket().exists(), "and this one was ours");
 }
 
+/// It cannot be made again without systemd, which goes on listening where nobody finds it.
+#[test]
+fn p16_a_socket_that_systemd_made_and_something_removed_is_said() {
+    let installation = Installation::new();
+    let mut daemon = launch(&installation, 0o660).wait_until_ready();
+    std::fs::remove_file(installation.socket()).unwrap();
+    daemon.wait_for_log(
+        "was removed, and no client reaches tbtokend there: sudo systemctl restart tbtokend.socket",
+    );
+    assert!(!installation.socket().exists());
+    assert!(daemon.stop().success());
+}
+
 /// Whom the mode lets in counts, not the number that it is.
 #[test]
 fn p17_a_socket_that_systemd_made_too_open_is_refused() {

@@ -14,9 +14,9 @@ use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::run::Setup;
+use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::servers::Servers;
 use super::world::{Mood, Shared, World};
 
 const CUSTOMERS: usize = 1_500;

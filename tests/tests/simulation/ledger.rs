@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use tbtokend::model::AccountKey;
-use tbtokend::store::{AccountRow, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 use tbtokend::store::LedgerPlace;
+use tbtokend::store::{AccountRow, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
 use super::passwords::AccountId;
 use super::world::{Database, World};
@@ -68,7 +68,11 @@ impl World {
     pub(crate) fn read_ledger(&mut self, since: Option<Stamp>) -> LedgerRead {
         if self.db.ledger.is_none() {
             let id = i64::try_from(self.dice.below(1 << 62)).unwrap();
-            self.db.ledger = Some(Ledger { stamp: Stamp { id, number: 0 }, rows: BTreeMap::new(), known: BTreeMap::new() });
+            self.db.ledger = Some(Ledger {
+                stamp: Stamp { id, number: 0 },
+                rows: BTreeMap::new(),
+                known: BTreeMap::new(),
+            });
         }
         let id = i64::try_from(self.dice.below(1 << 62)).unwrap();
         let ledger = self.db.ledger.as_mut().unwrap();
@@ -107,8 +111,8 @@ impl World {
                 conflicts.push((row.key, before.cloned()));
                 continue;
             }
-            let is_new_charge =
-                row.in_flight.is_some() && before.and_then(|before| before.in_flight.as_ref()) != row.in_flight.as_ref();
+            let is_new_charge = row.in_flight.is_some()
+                && before.and_then(|before| before.in_flight.as_ref()) != row.in_flight.as_ref();
             row.version = number;
             changed.push((row.key, Known::of(&row), is_new_charge));
             ledger.rows.insert(row.key, row);

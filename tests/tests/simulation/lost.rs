@@ -7,9 +7,9 @@ use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::run::Setup;
+use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::servers::Servers;
 use super::world::{Mood, Shared, World};
 
 /// Breaks at the first answer of a server that answers.
@@ -60,7 +60,11 @@ async fn story() {
     // Its server does not answer probes either.
     sleep(Duration::from_secs(1_800)).await;
     let world_now = world.lock();
-    assert!(silent.iter().all(|account| world_now.passwords.sent[account] == 1), "{:?}", world_now.passwords.sent);
+    assert!(
+        silent.iter().all(|account| world_now.passwords.sent[account] == 1),
+        "{:?}",
+        world_now.passwords.sent
+    );
     assert!(world_now.passwords.sent.values().all(|sent| *sent <= 3), "{:?}", world_now.passwords.sent);
     drop(world_now);
     shutdown.cancel();

@@ -129,13 +129,7 @@ impl World {
     }
 
     /// A daemon was told that a request failed, and may try again.
-    pub(crate) fn failed(
-        &mut self,
-        daemon: u32,
-        host: usize,
-        login: usize,
-        failure: &Failure,
-    ) {
+    pub(crate) fn failed(&mut self, daemon: u32, host: usize, login: usize, failure: &Failure) {
         let user = self.only_row(host, login).filter(|_| !failure.is_permanent());
         // What was sent before the row changed says nothing of what it says now.
         let Some(user) = user.filter(|user| self.rows[user].changed_at.elapsed() > REQUEST_TIMEOUT) else {

@@ -8,15 +8,17 @@ use tbtoken_proto::EventKind;
 use tbtokend::engine::handle::Handle;
 use tbtokend::engine::scheduler::Scheduler;
 use tbtokend::model::{Record, Renewal};
-use tbtokend::store::{LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table};
+use tbtokend::store::{
+    LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
+};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::run::Setup;
+use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::servers::Servers;
 use super::world::{Mood, Shared, World};
 
 const CUSTOMERS: usize = 6;

@@ -129,7 +129,11 @@ async fn answers_are_lost(mood: Mood) {
     for number in 2..=12 {
         sleep(10 * INTERVAL).await;
         // Killed in turn with an orderly end.
-        if number % 2 == 0 { daemon.kill() } else { daemon.stop().await }
+        if number % 2 == 0 {
+            daemon.kill()
+        } else {
+            daemon.stop().await
+        }
         daemon = Daemon::start(&world, number);
     }
     turns(&world, Mood::Well);

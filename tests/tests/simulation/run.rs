@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::audit::{Audit, SHORT};
 use super::dice::Dice;
+use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::servers::Servers;
 use super::world::{Shared, World};
 
 /// What a day is made of.

@@ -6,15 +6,17 @@ use tbtokend::engine::handle::Handle;
 use tbtokend::engine::plan::Selection;
 use tbtokend::engine::scheduler::Scheduler;
 use tbtokend::model::{Record, Renewal};
-use tbtokend::store::{LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table};
+use tbtokend::store::{
+    LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
+};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::run::Setup;
+use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::servers::Servers;
 use super::world::{Mood, Shared, World};
 
 /// A database behind a disk that hangs, for as long as `hangs` says so.

@@ -4,7 +4,9 @@ use std::future::pending;
 use std::sync::Arc;
 
 use tbtokend::model::{Customer, CustomerId, Record, Renewal, Secret};
-use tbtokend::store::{LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table};
+use tbtokend::store::{
+    LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
+};
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::passwords::Says;
-use super::world::{Mood, Loss, Reach, Session, Shared, World};
+use super::world::{Loss, Mood, Reach, Session, Shared, World};
 
 /// A request that has reached a server, or is on its way there.
 #[derive(Debug, Clone)]

@@ -6,9 +6,9 @@ use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::run::Setup;
+use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::servers::Servers;
 use super::world::{Shared, World};
 
 async fn story() {

@@ -262,7 +262,7 @@ fn record(place: &Place, id: u32, kind: Option<FailureKind>) -> Record {
         consecutive: 3,
         at: at("2026-11-23T14:00:00.123456Z"),
         next_attempt_at: Some(at("2026-11-23T14:05:00Z")),
-        fingerprint: Fingerprint::from_text("abcDEF+/0".to_owned()),
+        fingerprint: Fingerprint::from_text("tGPP1FUodnKkKfRMm4Ag7A").unwrap(),
     });
     let (last_success_at, updated_at) = (Some(at("2026-11-22T14:00:00Z")), at("2026-11-23T14:00:00.123456Z"));
     Record {

@@ -1,18 +1,26 @@
-//! What every ledger must do: in a SQLite file.
+//! What every ledger must do: in a SQLite file beside the customers, in SQL Server, and in a file of its own where the server
+//! has no table for it.
 
 use std::sync::Arc;
 
 use chrono::TimeDelta;
+use tbtoken_tests::mssql::{Permission, Settings, SqlServer};
 use tbtokend::model::{AccountKey, BaseUrl};
 use tbtokend::store::{AccountRow, Forget, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
-use crate::place::{Place, at};
+use crate::place::{Place, at, execute_sqlite};
 use crate::stores::{AnyStore, words};
 
 /// What a case runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ground {
     Sqlite,
+    Fake,
+    /// The fake as a SQL Server that does not read JSON.
+    OldFake,
+    /// A file, because the fake does not let us make a table.
+    File,
+    Real,
 }
 
 /// Makes a test of each case on each ground.
@@ -20,6 +28,22 @@ macro_rules! on_every_ledger {
     ($($case:ident),+ $(,)?) => {
         mod sqlite {
             $(#[tokio::test] async fn $case() { super::$case(super::Ground::Sqlite).await; })+
+        }
+        mod fake {
+            $(#[tokio::test] async fn $case() { super::$case(super::Ground::Fake).await; })+
+        }
+        mod old_fake {
+            $(#[tokio::test] async fn $case() { super::$case(super::Ground::OldFake).await; })+
+        }
+        mod file {
+            $(#[tokio::test] async fn $case() { super::$case(super::Ground::File).await; })+
+        }
+        mod real {
+            $(#[tokio::test] async fn $case() {
+                if crate::real::is_there(stringify!($case)) {
+                    super::$case(super::Ground::Real).await;
+                }
+            })+
         }
     };
 }
@@ -34,7 +58,7 @@ on_every_ledger! {
     an_older_state_of_the_ledger_becomes_another_ledger,
     accounts_that_no_row_has_named_for_long_are_forgotten,
     a_write_is_whole_or_not_at_all,
-    a_thousand_accounts_are_one_write,
+    the_most_accounts_of_a_write_are_written,
     an_account_that_cannot_be_read_is_an_error,
 }
 
@@ -43,24 +67,39 @@ const NOW: &str = "2026-11-23T14:00:00Z";
 async fn place(ground: Ground) -> Place {
     match ground {
         Ground::Sqlite => Place::new(crate::ground::Ground::Sqlite).await,
+        Ground::Fake => Place::new(crate::ground::Ground::Fake).await,
+        Ground::OldFake => Place::on(SqlServer::with(Settings { is_old: true, ..Settings::default() })).await,
+        Ground::File => {
+            let place = Place::new(crate::ground::Ground::Fake).await;
+            place.fake().deny(Permission::CreateTable);
+            place
+        }
+        Ground::Real => Place::new(crate::ground::Ground::Real).await,
     }
 }
 
-/// The table, as a statement names it.
-fn table(place: &Place) -> String {
-    place.beside("tbtokend_account")
+/// Runs a statement where the ledger is; `{ledger}` is its table.
+async fn execute(ground: Ground, place: &Place, text: &str) {
+    let text = text.replace("{ledger}", &place.beside("tbtokend_account"));
+    match ground {
+        Ground::File => drop(execute_sqlite(&place.state_folder().join("ledger.db"), &text)),
+        Ground::Sqlite | Ground::Fake | Ground::OldFake | Ground::Real => drop(place.execute(&text).await),
+    }
 }
 
-async fn drop_table(place: &Place) {
-    place.execute(&format!("DROP TABLE {}", table(place))).await;
+async fn drop_table(ground: Ground, place: &Place) {
+    match ground {
+        Ground::Fake | Ground::OldFake => place.fake().drop_table("tbtokend_account"),
+        Ground::Sqlite | Ground::File | Ground::Real => execute(ground, place, "DROP TABLE {ledger}").await,
+    }
 }
 
-fn key(number: u32) -> AccountKey {
+pub(crate) fn key(number: u32) -> AccountKey {
     AccountKey::of(&BaseUrl::parse("https://tb.example").unwrap(), &format!("user-{number}"))
 }
 
 /// An account that is not in the ledger yet.
-fn account(number: u32, charges: u8) -> AccountRow {
+pub(crate) fn account(number: u32, charges: u8) -> AccountRow {
     AccountRow {
         key: key(number),
         charges,
@@ -71,12 +110,12 @@ fn account(number: u32, charges: u8) -> AccountRow {
     }
 }
 
-fn writing(stamp: Stamp, accounts: Vec<AccountRow>) -> LedgerWrite {
+pub(crate) fn writing(stamp: Stamp, accounts: Vec<AccountRow>) -> LedgerWrite {
     LedgerWrite { stamp, accounts, forget: None }
 }
 
 /// Writes accounts of which none is in conflict; gives back the stamp after it.
-async fn write(store: &AnyStore, stamp: Stamp, accounts: Vec<AccountRow>) -> Stamp {
+pub(crate) async fn write(store: &AnyStore, stamp: Stamp, accounts: Vec<AccountRow>) -> Stamp {
     match store.try_write_ledger(writing(stamp, accounts)).await.unwrap() {
         LedgerWritten::Written { number, conflicts } => {
             assert_eq!(conflicts, []);
@@ -88,7 +127,7 @@ async fn write(store: &AnyStore, stamp: Stamp, accounts: Vec<AccountRow>) -> Sta
 }
 
 /// All accounts as they stand in the ledger, by their keys.
-async fn accounts(store: &AnyStore) -> Vec<AccountRow> {
+pub(crate) async fn accounts(store: &AnyStore) -> Vec<AccountRow> {
     let LedgerRead { mut accounts, is_whole, .. } = store.read_ledger(None).await;
     assert!(is_whole);
     accounts.sort_by_key(|account| account.key);
@@ -96,7 +135,7 @@ async fn accounts(store: &AnyStore) -> Vec<AccountRow> {
 }
 
 /// The same with the version after a write.
-fn at_version(stamp: Stamp, account: &AccountRow) -> AccountRow {
+pub(crate) fn at_version(stamp: Stamp, account: &AccountRow) -> AccountRow {
     AccountRow { version: stamp.number, ..account.clone() }
 }
 
@@ -104,7 +143,13 @@ async fn a_new_ledger_is_empty(ground: Ground) {
     let place = place(ground).await;
     let read = place.store.read_ledger(None).await;
     assert_eq!((read.is_whole, read.accounts.len(), read.stamp.number), (true, 0, 0));
-    assert_eq!(read.place, LedgerPlace::Database);
+    match (ground, &read.place) {
+        (Ground::File, LedgerPlace::File { path, why }) => {
+            assert_eq!(path, &place.state_folder().join("ledger.db").display().to_string());
+            assert!(why.contains("no table [tbtokend_account], and the login may not make it"), "{why}");
+        }
+        (ground, place) => assert_eq!(*place, LedgerPlace::Database, "{ground:?}"),
+    }
     let again = place.another_store().read_ledger(Some(read.stamp)).await;
     assert_eq!((again.is_whole, again.accounts.len(), again.stamp), (false, 0, read.stamp));
 }
@@ -113,7 +158,7 @@ async fn accounts_are_read_back_as_they_were_written(ground: Ground) {
     let place = place(ground).await;
     let stamp = place.store.read_ledger(None).await.stamp;
     let mut written = vec![account(1, 0), account(2, 3)];
-    written[0].details = "x".repeat(20_000);
+    written[0].details = "x".repeat(3_000);
     written[1].seen_at = at("2026-11-23T14:00:00.123456Z");
     written.sort_by_key(|account| account.key);
     let stamp = write(&place.store, stamp, written.clone()).await;
@@ -133,6 +178,7 @@ async fn an_account_is_written_only_over_the_version_that_it_names(ground: Groun
     let place = place(ground).await;
     let (first, second) = (&place.store, place.another_store());
     let stamp = first.read_ledger(None).await.stamp;
+    second.read_ledger(None).await;
     let theirs = write(&second, stamp, vec![account(1, 1)]).await;
     let theirs = at_version(theirs, &account(1, 1));
 
@@ -196,6 +242,7 @@ async fn only_what_has_changed_is_read(ground: Ground) {
     let other = place.another_store();
     let start = place.store.read_ledger(None).await.stamp;
     let first = write(&place.store, start, vec![account(1, 1), account(2, 1)]).await;
+    other.read_ledger(None).await;
     let second = write(&other, first, vec![at_version(first, &account(2, 1)), account(3, 1)]).await;
 
     let read = place.store.read_ledger(Some(first)).await;
@@ -215,12 +262,12 @@ async fn a_ledger_that_was_dropped_emptied_or_exchanged_takes_no_write(ground: G
         let stamp = write(&place.store, stamp, vec![account(1, 2)]).await;
         let row = at_version(stamp, &account(1, 2));
         match loss {
-            "dropped" => drop_table(&place).await,
-            "emptied" => drop(place.execute(&format!("DELETE FROM {}", table(&place))).await),
+            "dropped" => drop_table(ground, &place).await,
+            "emptied" => execute(ground, &place, "DELETE FROM {ledger}").await,
             _ => {
-                let sql =
-                    format!("UPDATE {} SET details = '17' WHERE details = '{}'", table(&place), stamp.id);
-                place.execute(&sql).await;
+                let id = stamp.id;
+                let sql = format!("UPDATE {{ledger}} SET details = '17' WHERE details = '{id}'");
+                execute(ground, &place, &sql).await;
             }
         }
         let written = place.store.try_write_ledger(writing(stamp, vec![row.clone(), account(2, 1)])).await;
@@ -247,15 +294,11 @@ async fn an_older_state_of_the_ledger_becomes_another_ledger(ground: Ground) {
     let row = at_version(first, &account(1, 1));
     let later = write(&place.store, first, vec![account(2, 1)]).await;
 
-    let table = table(&place);
-    place
-        .execute(&format!(
-            "DELETE FROM {table} WHERE version > {} AND details <> '{}'",
-            first.number, first.id
-        ))
-        .await;
-    let sql = format!("UPDATE {table} SET version = {} WHERE details = '{}'", first.number, first.id);
-    place.execute(&sql).await;
+    let Stamp { id, number } = first;
+    let sql = format!("DELETE FROM {{ledger}} WHERE version > {number} AND details <> '{id}'");
+    execute(ground, &place, &sql).await;
+    let sql = format!("UPDATE {{ledger}} SET version = {number} WHERE details = '{id}'");
+    execute(ground, &place, &sql).await;
 
     let write_of_later = writing(later, vec![AccountRow { charges: 0, ..row.clone() }]);
     assert_eq!(place.store.try_write_ledger(write_of_later.clone()).await, Ok(LedgerWritten::Replaced));
@@ -300,7 +343,7 @@ async fn accounts_that_no_row_has_named_for_long_are_forgotten(ground: Ground) {
 async fn a_write_is_whole_or_not_at_all(ground: Ground) {
     let place = place(ground).await;
     let stamp = place.store.read_ledger(None).await.stamp;
-    refuse_charges_above(&place, 3).await;
+    refuse_charges_above(ground, &place, 3).await;
     let error =
         place.store.try_write_ledger(writing(stamp, vec![account(1, 1), account(2, 4)])).await.unwrap_err();
     words(&error);
@@ -309,21 +352,29 @@ async fn a_write_is_whole_or_not_at_all(ground: Ground) {
     write(&place.store, stamp, vec![account(1, 1), account(2, 3)]).await;
 }
 
-async fn refuse_charges_above(place: &Place, charges: u8) {
-    let sql = format!(
-        "CREATE TRIGGER too_many BEFORE INSERT ON tbtokend_account WHEN new.charges > {charges}
-         BEGIN SELECT RAISE(ABORT, 'too many'); END"
-    );
-    place.execute(&sql).await;
+async fn refuse_charges_above(ground: Ground, place: &Place, charges: u8) {
+    match ground {
+        Ground::Sqlite | Ground::File => {
+            let sql = format!(
+                "CREATE TRIGGER too_many BEFORE INSERT ON tbtokend_account WHEN new.charges > {charges}
+                 BEGIN SELECT RAISE(ABORT, 'too many'); END"
+            );
+            execute(ground, place, &sql).await;
+        }
+        Ground::Fake | Ground::OldFake | Ground::Real => {
+            place.check("tbtokend_account", "charges", &format!("charges <= {charges}")).await;
+        }
+    }
 }
 
-async fn a_thousand_accounts_are_one_write(ground: Ground) {
+async fn the_most_accounts_of_a_write_are_written(ground: Ground) {
     let place = place(ground).await;
     let stamp = place.store.read_ledger(None).await.stamp;
-    let batch: Vec<AccountRow> = (0..1000).map(|number| account(number, 1)).collect();
+    let most = LedgerWrite::MOST_ACCOUNTS;
+    let batch: Vec<AccountRow> = (0..most).map(|number| account(u32::try_from(number).unwrap(), 1)).collect();
     let stamp = write(&place.store, stamp, batch.clone()).await;
     let read = place.store.read_ledger(None).await;
-    assert_eq!((read.stamp, read.accounts.len()), (stamp, 1000));
+    assert_eq!((read.stamp, read.accounts.len()), (stamp, most));
     let batch = batch.iter().map(|account| AccountRow { charges: 0, ..at_version(stamp, account) }).collect();
     write(&place.store, stamp, batch).await;
     assert!(accounts(&place.store).await.iter().all(|account| account.charges == 0));
@@ -334,10 +385,18 @@ async fn an_account_that_cannot_be_read_is_an_error(ground: Ground) {
     let place = place(ground).await;
     let stamp = place.store.read_ledger(None).await.stamp;
     write(&place.store, stamp, vec![account(1, 1), account(2, 1)]).await;
-    let table = table(&place);
-    place.execute(&format!("UPDATE {table} SET seen_at = 'soon' WHERE details LIKE '%2\"]}}'")).await;
+    match ground {
+        Ground::Sqlite | Ground::File => {}
+        Ground::Fake | Ground::OldFake => {
+            place.fake().retype_column("tbtokend_account", "seen_at", "varchar(40)");
+            place.execute("UPDATE tbtokend_account SET seen_at = 'soon'").await;
+        }
+        Ground::Real => {
+            execute(ground, &place, "ALTER TABLE {ledger} ALTER COLUMN seen_at varchar(40)").await;
+        }
+    }
+    let sql = format!("UPDATE {{ledger}} SET seen_at = 'soon' WHERE details <> '{}'", stamp.id);
+    execute(ground, &place, &sql).await;
     let error = place.store.try_read_ledger(None).await.unwrap_err();
     assert!(words(&error).contains("a row in tbtokend_account cannot be read"), "{error}");
-    // What has not changed is not looked at.
-    write(&place.store, stamp, vec![account(3, 1)]).await;
 }

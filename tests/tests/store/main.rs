@@ -15,11 +15,13 @@
 mod cases;
 mod clock;
 mod cuts;
+mod exact;
 mod expiry;
 mod garbled;
 mod ground;
 mod instance;
 mod ledger;
+mod ledger_trouble;
 mod patience;
 mod place;
 mod real;

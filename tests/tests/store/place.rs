@@ -126,7 +126,11 @@ impl Place {
     pub(crate) fn settings(&self) -> Settings {
         let Some(fake) = &self.fake else {
             let table = format!("{}.customer_settings", self.schema);
-            return Settings { expiry_clock: self.clock, ..real::settings(&table) };
+            return Settings {
+                expiry_clock: self.clock,
+                state_folder: Some(self.state_folder()),
+                ..real::settings(&table)
+            };
         };
         let server = fake.place();
         Settings {
@@ -141,7 +145,13 @@ impl Place {
             table: "customer_settings".to_owned(),
             expiry_clock: self.clock,
             fallback_url: None,
+            state_folder: Some(self.state_folder()),
         }
+    }
+
+    /// Where the ledger is kept while the server has no table for it.
+    pub(crate) fn state_folder(&self) -> PathBuf {
+        self.folder.path().join("state")
     }
 
     /// The fake, on which there are switches.
@@ -313,7 +323,7 @@ impl Drop for Place {
         let cleaner = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                for table in ["customer_settings", "tbtokend_state", "tbtokend_key"] {
+                for table in ["customer_settings", "tbtokend_state", "tbtokend_key", "tbtokend_account"] {
                     real::execute(&format!("DROP TABLE IF EXISTS {schema}.{table}")).await;
                 }
                 real::execute(&format!("DROP SCHEMA IF EXISTS {schema}")).await;
@@ -343,7 +353,7 @@ fn columns(types: Types) -> [(&'static str, &'static str); 7] {
     ]
 }
 
-fn execute_sqlite(path: &std::path::Path, text: &str) -> Vec<Vec<Option<String>>> {
+pub(crate) fn execute_sqlite(path: &std::path::Path, text: &str) -> Vec<Vec<Option<String>>> {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
     let mut statement = connection.prepare(text).unwrap_or_else(|error| panic!("{text}: {error}"));

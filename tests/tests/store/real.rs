@@ -53,6 +53,7 @@ pub(crate) fn settings(table: &str) -> Settings {
         table: table.to_owned(),
         expiry_clock: ExpiryClock::Utc,
         fallback_url: None,
+        state_folder: None,
     }
 }
 

@@ -239,6 +239,11 @@ impl App {
         if customer.state != Phase::Parked {
             return self.act(action);
         }
+        let action = if explain::needs_force(customer) {
+            Action::ForceRefresh(customer.customer_id.clone())
+        } else {
+            action
+        };
         let question = Question {
             action,
             title: format!("Refresh {} once?", self.short_id(&customer.customer_id)),
@@ -302,7 +307,7 @@ impl App {
     }
 
     fn outage(&self, action: &Action) -> Option<&'static str> {
-        let refresh = matches!(action, Action::Refresh(_) | Action::RefreshDue);
+        let refresh = matches!(action, Action::Refresh(_) | Action::ForceRefresh(_) | Action::RefreshDue);
         match self.link {
             Link::Connecting => Some("Not now: nothing was heard from the daemon yet."),
             Link::Silent { .. } => Some("Not now: the daemon does not answer."),

@@ -43,13 +43,17 @@ impl Column {
         }
     }
 
-    /// With less than this it tells nothing.
-    fn least(self, widths: Widths) -> usize {
+    /// With less than this it tells nothing, on a screen of so many columns.
+    fn least(self, widths: Widths, screen: usize) -> usize {
         match self {
             // "! expiring soon"
             Self::Status => 15,
-            Self::Customer => widths.short_id.min(widths.id).clamp(8, 16),
-            Self::User => 12,
+            // Where ids cannot be told apart in a third of the screen, more of them is of no use.
+            Self::Customer => match widths.cut_id() {
+                cut if cut <= (screen / 3).min(32) => cut.max(8),
+                _ => 16,
+            },
+            Self::User => 11,
             Self::Server => 11,
             // "-365d", "in 59m"
             Self::Left => 5,
@@ -73,7 +77,8 @@ impl Columns {
             Column::Next,
             Column::Error,
         ];
-        let mut this = Self { columns: all.map(|column| (column, column.least(widths))).to_vec(), gap };
+        let mut this =
+            Self { columns: all.map(|column| (column, column.least(widths, width))).to_vec(), gap };
         for least_important in LEAST_IMPORTANT {
             if this.width() > width {
                 this.columns.retain(|(column, _)| *column != least_important);
@@ -81,7 +86,7 @@ impl Columns {
         }
         // On the narrowest screens the error is cut: a few letters of it tell more than nothing.
         let surplus = this.width().saturating_sub(width);
-        let error = Column::Error.least(widths).saturating_sub(surplus);
+        let error = Column::Error.least(widths, width).saturating_sub(surplus);
         match error {
             0..4 => this.columns.retain(|(column, _)| *column != Column::Error),
             _ => this.set(Column::Error, error),
@@ -153,6 +158,13 @@ mod tests {
     #[test]
     fn a_wide_table_shows_whole_ids() {
         assert_eq!(Columns::fit(200, WIDTHS).of(Column::Customer), Some(36));
-        assert_eq!(Columns::fit(100, WIDTHS).of(Column::Customer), Some(8));
+        assert_eq!(Columns::fit(100, WIDTHS).of(Column::Customer), Some(9));
+    }
+
+    #[test]
+    fn ids_are_told_apart_before_anything_else_grows() {
+        let alike = Widths { short_id: 30, ..WIDTHS };
+        assert_eq!(Columns::fit(100, alike).of(Column::Customer), Some(31));
+        assert_eq!(Columns::fit(60, alike).of(Column::Customer), Some(16), "not even then");
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn lines(app: &App, columns: usize, skip: usize, height: usize) -> Ve
     if events.is_empty() {
         return vec![Line::styled(" Nothing has happened yet.", app.theme.quiet())];
     }
-    let id_width = app.scene().picture.widths().short_id;
+    let id_width = app.scene().picture.widths().cut_id();
     let columns = columns.saturating_sub(2);
     let line = |event: &Event| {
         let id = event.customer_id.as_deref().map(|id| app.short_id(id)).unwrap_or_default();

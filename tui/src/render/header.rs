@@ -117,23 +117,39 @@ fn running(app: &App, overview: &Overview, columns: usize) -> Line<'static> {
         Piece::new(4, store, Style::new()),
         state(app, overview),
     ];
-    if overview.cron.refreshing {
-        pieces.push(Piece::new(1, "renewing now", theme.good()));
-    } else if let Some(at) = overview.cron.next_run_at.filter(|_| overview.cron.running) {
-        let now = app.scene_time();
-        let next = if at - now >= TimeDelta::seconds(1) {
-            format!("next in {}", words::duration(at - now))
-        } else {
-            "next now".to_owned()
-        };
-        // Always as wide, so that what stands behind it does not move.
-        pieces.push(Piece::new(1, format!("{next:<11}"), Style::new()));
+    if overview.cron.running || overview.cron.refreshing {
+        let (next, style) = next(app, overview);
+        pieces.push(Piece::new(1, format!("{next:<NEXT$}"), style));
     }
     if let Some(last) = &overview.cron.last_run {
         let style = if last.errors > 0 { theme.warn() } else { Style::new() };
-        pieces.push(Piece::new(3, last_run(last), style));
+        let room = if columns < WIDE { LAST_NARROW } else { LAST };
+        pieces.push(Piece::new(3, format!("{:<room$}", last_run(last, room)), style));
     }
     line::fit(pieces, columns, &[3, 2])
+}
+
+// These are always as wide, whatever they say: else the line would find another place for everything, each second.
+/// `next in 59s`, `renewing now`
+const NEXT: usize = 12;
+/// `last 100 renewed 10 failed (9.9s)`
+const LAST: usize = 33;
+/// `last 3 renewed 1 failed`
+const LAST_NARROW: usize = 23;
+/// With less there is only room for the narrow one.
+const WIDE: usize = 61;
+
+/// What comes next; empty while the daemon does not say.
+fn next(app: &App, overview: &Overview) -> (String, Style) {
+    let left = overview.cron.next_run_at.map(|at| at - app.scene_time());
+    match left {
+        _ if overview.cron.refreshing => ("renewing now".to_owned(), app.theme.good()),
+        None => (String::new(), Style::new()),
+        Some(left) if left >= TimeDelta::seconds(1) => {
+            (format!("next in {}", words::duration(left)), Style::new())
+        }
+        Some(_) => ("next now".to_owned(), Style::new()),
+    }
 }
 
 fn state(app: &App, overview: &Overview) -> Piece<'static> {
@@ -145,14 +161,17 @@ fn state(app: &App, overview: &Overview) -> Piece<'static> {
     }
 }
 
-fn last_run(last: &LastRun) -> String {
+/// What the last pass did, in the longest form that fits.
+fn last_run(last: &LastRun, columns: usize) -> String {
     let took = match last.duration_ms {
         ms @ 0..10_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
         ms => words::duration(TimeDelta::milliseconds(i64::try_from(ms).unwrap_or(i64::MAX / 1000))),
     };
-    match (last.total, last.errors) {
-        (0, _) => format!("last nobody due ({took})"),
-        (_, 0) => format!("last {} renewed ({took})", last.updated),
-        (_, errors) => format!("last {} renewed {errors} failed ({took})", last.updated),
-    }
+    let did = match (last.total, last.errors) {
+        (0, _) => "last nobody due".to_owned(),
+        (_, 0) => format!("last {} renewed", last.updated),
+        (_, errors) => format!("last {} renewed {errors} failed", last.updated),
+    };
+    let forms = [format!("{did} ({took})"), did, format!("last {} failed", last.errors)];
+    forms.into_iter().find(|form| width(form) <= columns).unwrap_or_default()
 }

@@ -71,7 +71,7 @@ fn news(app: &App, gist: bool, room: usize) -> Option<(String, Style)> {
     let text = match action {
         Action::Start => "Starting the loop".to_owned(),
         Action::Stop => "Stopping the loop".to_owned(),
-        Action::Refresh(id) => format!("Refreshing {}", app.short_id(id)),
+        Action::Refresh(id) | Action::ForceRefresh(id) => format!("Refreshing {}", app.short_id(id)),
         Action::RefreshDue => "Refreshing all who are due".to_owned(),
     };
     Some((format!("{text} {}", theme.glyphs.ellipsis), theme.good()))

@@ -10,7 +10,7 @@ use tbtoken_proto::{Customer, Phase, words};
 
 use super::columns::{Column, Columns, margin};
 use crate::app::{App, Link};
-use crate::explain::{Loop, calm, together};
+use crate::explain::{Loop, calm, left_clock};
 use crate::picture::{Store, server};
 use crate::text::{sentence, width, wrap};
 use crate::view::Scope;
@@ -80,8 +80,7 @@ fn cell(app: &App, customer: &Customer, column: Column, room: usize) -> (String,
                 Some(expiry) if expiry < now => theme.bad(),
                 _ => theme.status(customer.token_status),
             };
-            let clock = customer.tbtokenexpiry.map_or(now, |expiry| together(expiry, now));
-            (words::left(customer.tbtokenexpiry, clock), style)
+            (words::left(customer.tbtokenexpiry, left_clock(customer, now)), style)
         }
         Column::Next if parked => (words::next(customer, now), theme.bad()),
         Column::Next => match app.loop_state() {

@@ -33,6 +33,9 @@ fn row(id: &str, token_status: TokenStatus, state: Phase, seconds_left: Option<i
     }
 }
 
+/// All ids here are as long.
+const IDS: usize = 8;
+
 fn rows() -> Vec<Customer> {
     vec![
         row("1b2c9d00", TokenStatus::Valid, Phase::Ok, Some(870)),
@@ -105,7 +108,7 @@ const PIPE: Style = Style { width: None, color: false, progress: false };
 #[test]
 fn in_a_pipe_it_is_plain_text() {
     let sorted = choose(rows(), &StatusArgs::default());
-    let report = report(&reply(), &sorted, PIPE, false, now());
+    let report = report(&reply(), &sorted, IDS, PIPE, false, now());
     assert_eq!(
         report.data,
         "\
@@ -127,7 +130,7 @@ valid          1b2c9d00  ops@1b2c9d00.example  tb.acme.example  14m   in 40s
 fn on_a_terminal_signs_stand_before_the_words_and_it_fits() {
     let sorted = choose(rows(), &StatusArgs::default());
     let style = Style { width: Some(80), ..PIPE };
-    let text = customers(&sorted, style, now());
+    let text = customers(&sorted, IDS, style, now());
     assert_eq!(
         text,
         "  \
@@ -145,7 +148,7 @@ x expired        8f1c02aa  ops@8f1c02aa.example  -12m  parked  wrong password
 #[test]
 fn a_narrow_terminal_drops_the_server_then_next_then_the_user() {
     let headings = |width| {
-        let text = customers(&rows(), Style { width: Some(width), ..PIPE }, now());
+        let text = customers(&rows(), IDS, Style { width: Some(width), ..PIPE }, now());
         assert!(text.lines().all(|line| line.chars().count() <= width.into()), "{text}");
         text.lines().next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
     };
@@ -159,7 +162,7 @@ fn a_narrow_terminal_drops_the_server_then_next_then_the_user() {
 fn colour_stands_on_the_status_alone() {
     let style = Style { width: Some(100), color: true, progress: false };
     let sorted = choose(rows(), &StatusArgs::default());
-    let text = customers(&sorted, style, now());
+    let text = customers(&sorted, IDS, style, now());
     let mut lines = text.lines();
     assert!(lines.next().unwrap().starts_with("\u{1b}[1mSTATUS "));
     assert!(lines.next().unwrap().starts_with("\u{1b}[31mx expired\u{1b}[0m        8f1c02aa  "));
@@ -170,7 +173,7 @@ fn colour_stands_on_the_status_alone() {
     for code in ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[31m", "\u{1b}[33m"] {
         plain = plain.replace(code, "");
     }
-    assert_eq!(plain, customers(&sorted, Style { color: false, ..style }, now()));
+    assert_eq!(plain, customers(&sorted, IDS, Style { color: false, ..style }, now()));
 }
 
 #[test]
@@ -197,7 +200,7 @@ fn a_stopped_loop_and_a_lost_table_are_said_first() {
     reply.cron = Cron { running: false, refreshing: true, next_run_at: None, last_run: None, ..reply.cron };
     reply.tokens.success = false;
     reply.tokens.error = Some("connection refused\u{1b}[0m".to_owned());
-    let text = report(&reply, &rows(), PIPE, false, now()).data;
+    let text = report(&reply, &rows(), IDS, PIPE, false, now()).data;
     assert!(
         text.starts_with(
             "\
@@ -210,10 +213,10 @@ DATABASE UNREACHABLE: connection refused\u{fffd}[0m; showing what was read 3m ag
     reply.tokens.as_of = None;
     reply.tokens.error = None;
     reply.daemon.store_ok = false;
-    let text = report(&reply, &rows(), PIPE, false, now()).data;
+    let text = report(&reply, &rows(), IDS, PIPE, false, now()).data;
     assert!(text.contains("\nDATABASE UNREACHABLE: it cannot be read; never read so far\n"), "{text}");
     let style = Style { color: true, ..PIPE };
-    let text = report(&reply, &rows(), style, false, now()).data;
+    let text = report(&reply, &rows(), IDS, style, false, now()).data;
     assert!(text.starts_with("\u{1b}[33mloop STOPPED\u{1b}[0m "), "{text}");
     assert!(text.contains("\u{1b}[31mDATABASE UNREACHABLE"), "{text}");
 }
@@ -232,21 +235,25 @@ fn a_table_that_can_only_be_read_is_trouble_too() {
 
 #[test]
 fn quiet_leaves_the_table_alone() {
-    let text = report(&reply(), &rows(), PIPE, true, now()).data;
+    let text = report(&reply(), &rows(), IDS, PIPE, true, now()).data;
     assert!(text.starts_with("STATUS "), "{text}");
 }
 
 #[test]
 fn nobody_to_show_is_said_beside_the_data() {
-    let none = report(&reply(), &[], PIPE, false, now());
+    let none = report(&reply(), &[], IDS, PIPE, false, now());
     assert_eq!(none.remarks, "no customer is like that\n");
     assert!(none.data.ends_with("2 parked\n\n"), "{}", none.data);
     let mut empty = reply();
     empty.tokens.summary = Summary::default();
-    assert!(report(&empty, &[], PIPE, false, now()).remarks.starts_with("no customer in the table"));
+    assert!(report(&empty, &[], IDS, PIPE, false, now()).remarks.starts_with("no customer in the table"));
     empty.tokens.as_of = None;
     let unread = "tbtokend has not read its table yet\n";
-    assert_eq!(report(&empty, &[], PIPE, false, now()).remarks, unread, "an unread table is no empty one");
+    assert_eq!(
+        report(&empty, &[], IDS, PIPE, false, now()).remarks,
+        unread,
+        "an unread table is no empty one"
+    );
 }
 
 #[test]
@@ -257,7 +264,7 @@ fn what_the_table_says_cannot_move_the_cursor() {
         tb_url: "http://x\u{202e}y/".to_owned(),
         ..row("x", TokenStatus::Valid, Phase::Ok, Some(60))
     };
-    let text = customers(&[evil], PIPE, now());
+    let text = customers(&[evil], IDS, PIPE, now());
     assert_eq!(
         text.lines().nth(1),
         Some("valid   a\u{fffd}[2J     b\u{fffd}c   http://x\u{fffd}y   1m    in 40s")
@@ -271,7 +278,7 @@ fn ids_are_whole_where_there_is_room_and_as_short_as_a_command_takes_them_elsewh
         tb_username: "ops".to_owned(),
         ..row(id, TokenStatus::Valid, Phase::Ok, Some(870))
     });
-    let shown = |width| customers(&rows, Style { width: Some(width), ..PIPE }, now());
+    let shown = |width| customers(&rows, IDS, Style { width: Some(width), ..PIPE }, now());
     assert!(ids.iter().all(|id| shown(200).contains(id)));
     assert!(ids.iter().all(|id| !shown(80).contains(&id[..20]) && shown(80).contains(&id[..8])));
 }

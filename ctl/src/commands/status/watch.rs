@@ -52,7 +52,7 @@ pub(super) fn run(
                 text.push_str(&line(change, widths, now));
             }
         }
-        output::data(&text).map_err(Error::Output)?;
+        output::data(&text, session.args.json).map_err(Error::Output)?;
     }
     Ok(Report::default())
 }

@@ -191,14 +191,16 @@ impl Account {
             Change::Charge { charge, send } => {
                 self.charges = self.charges.saturating_add(1);
                 self.charge_spelling(&send.username);
-                // Only an operator sends rejected credentials again.
-                self.rejected.retain(|rejected| rejected.credentials != send.credentials);
                 self.in_flight = Some(Box::new(charge.clone()));
             }
             Change::Settle { number, send, outcome, kind } => {
                 let is_current = self.in_flight.as_ref().is_some_and(|charge| charge.number == *number);
                 if is_current {
                     self.in_flight = None;
+                    if *outcome != Outcome::NotSent {
+                        // Only an operator sends rejected credentials again, and by that takes the rejection back.
+                        self.rejected.retain(|rejected| rejected.credentials != send.credentials);
+                    }
                 }
                 match outcome {
                     Outcome::Accepted if is_current => self.accept(send),

@@ -15,9 +15,6 @@ use super::stored;
 use crate::model::{AccountKey, FailureKind, Fingerprint, HostKey};
 use crate::store::{AccountRow, Forget, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
-/// The most accounts of one write.
-const WRITTEN_AT_ONCE: usize = 1000;
-
 /// So many days old an account's `seen_at` may become before it is written again.
 const SEEN_EVERY_DAYS: i32 = 7;
 
@@ -38,6 +35,19 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// The name of this daemon, for people who look into the table.
     pub daemon: Arc<str>,
+}
+
+impl Settings {
+    /// The settings of most unit tests.
+    #[cfg(test)]
+    pub(crate) fn of_a_minute() -> Self {
+        Self {
+            budget: 3,
+            interval: Duration::from_secs(60),
+            request_timeout: Duration::from_secs(10),
+            daemon: "test".into(),
+        }
+    }
 }
 
 /// Everything that is known of accounts and servers.
@@ -86,6 +96,23 @@ struct Work {
     seen_in_flight: Option<(u64, Instant)>,
     /// User names whose refresh token has worked, each with the rejections that were known when it last did.
     refreshed: Vec<(Box<str>, Vec<(Fingerprint, u32)>)>,
+}
+
+/// What came of a charge.
+#[derive(Debug)]
+pub struct Settlement<'a> {
+    /// The account.
+    pub account: AccountKey,
+    /// The server.
+    pub server: &'a HostKey,
+    /// The number of the charge.
+    pub number: u64,
+    /// The password.
+    pub send: Send,
+    /// The outcome.
+    pub outcome: Outcome,
+    /// What ThingsBoard said, if it rejected the credentials.
+    pub kind: Option<FailureKind>,
 }
 
 /// What a look at the store's ledger showed.
@@ -182,18 +209,10 @@ impl Ledger {
         send
     }
 
-    /// Notes what came of a charge. `kind` is what ThingsBoard said, if it rejected the credentials.
-    pub fn settle(
-        &mut self,
-        account: AccountKey,
-        server: &HostKey,
-        number: u64,
-        send: Send,
-        outcome: Outcome,
-        kind: Option<FailureKind>,
-        now: Instant,
-    ) {
+    /// Notes what came of a charge.
+    pub fn settle(&mut self, settlement: Settlement<'_>, now: Instant) {
         let interval = self.settings.interval;
+        let Settlement { account, server, number, send, outcome, kind } = settlement;
         let known = self.servers.entry(server.clone()).or_default();
         known.end();
         match outcome {
@@ -266,15 +285,10 @@ impl Ledger {
 
     // What is known of servers.
 
-    /// Whether the server takes one password at a time, after probes.
-    pub fn is_in_doubt(&self, server: &HostKey) -> bool {
-        self.servers.get(server).is_some_and(Server::is_in_doubt)
-    }
-
     /// Whether the account may get one charge more, and no other after it: then its server is probed at each poll.
     pub fn has_last_charge(&self, ask: &Ask<'_>) -> bool {
         let charges = self.charges(ask);
-        charges > 0 && charges + 1 == self.budget()
+        charges > 0 && charges + 1 == self.budget() && self.refusal(ask).is_none()
     }
 
     /// Forgets servers that no customer uses any more.
@@ -407,7 +421,7 @@ impl Ledger {
         let stamp = self.stamp.filter(|_| has_work && !self.must_read)?;
         let today = stored::day_of(now);
         let forget = self.forget(now);
-        self.in_write = self.unwritten.iter().copied().take(WRITTEN_AT_ONCE).collect();
+        self.in_write = self.unwritten.iter().copied().take(LedgerWrite::MOST_ACCOUNTS).collect();
         let mut accounts = Vec::with_capacity(self.in_write.len());
         for key in &self.in_write {
             self.unwritten.remove(key);
@@ -424,7 +438,10 @@ impl Ledger {
     /// Once a day, when all accounts that rows name are marked as seen: those that no row has named for long.
     fn forget(&mut self, now: DateTime<Utc>) -> Option<Forget> {
         let today = stored::day_of(now);
-        if self.forgot_day == today || self.seen_day != today || self.unwritten.len() > WRITTEN_AT_ONCE {
+        if self.forgot_day == today
+            || self.seen_day != today
+            || self.unwritten.len() > LedgerWrite::MOST_ACCOUNTS
+        {
             return None;
         }
         self.forgot_day = today;
@@ -517,7 +534,7 @@ impl Ledger {
         if self.seen_day == today {
             return;
         }
-        let room = WRITTEN_AT_ONCE.saturating_sub(self.unwritten.len());
+        let room = LedgerWrite::MOST_ACCOUNTS.saturating_sub(self.unwritten.len());
         let is_old = |key: &&AccountKey| {
             self.accounts.get(key).is_some_and(|slot| slot.seen_day + SEEN_EVERY_DAYS <= today)
         };

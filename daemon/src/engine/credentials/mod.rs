@@ -15,7 +15,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use account::Send;
-pub use ledger::{Ledger, Settings, Step};
+pub use ledger::{Ledger, Settings, Settlement, Step};
 pub use outcome::Outcome;
 pub use rules::{Answer, Ask, Leave, Reason, Refusal};
 pub use server::Verdict;

@@ -60,10 +60,6 @@ pub(super) struct Need {
 }
 
 impl Server {
-    pub(super) fn is_in_doubt(&self) -> bool {
-        self.doubt.is_some()
-    }
-
     /// Whether anything is known of it that must not be forgotten.
     pub(super) fn is_idle(&self) -> bool {
         self.doubt.is_none() && self.passwords_in_flight == 0 && self.good_since.is_none()

@@ -117,16 +117,31 @@ impl Queue {
         to.insert(place, (order, attempt));
     }
 
-    /// The next customer: the more urgent of those with a refresh token and those without; last those that go alone.
-    fn take(&mut self) -> Option<(usize, Attempt)> {
+    /// The next customer, and whether it goes alone: the more urgent of those with a refresh token and those without; last
+    /// those that go alone.
+    fn take(&mut self) -> Option<(usize, Attempt, bool)> {
         let login = self.logins.front().filter(|_| !self.is_blocked).map(|(order, _)| *order);
         let refresh = self.refreshes.front().map(|(order, _)| *order);
         match (refresh, login) {
-            (Some(refresh), login) if login.is_none_or(|login| refresh < login) => self.refreshes.pop_front(),
-            (_, Some(_)) => self.logins.pop_front(),
-            _ if self.passwords_in_flight == 0 && !self.is_blocked => self.charged.pop_front(),
+            (Some(refresh), login) if login.is_none_or(|login| refresh < login) => {
+                self.refreshes.pop_front().map(|(order, attempt)| (order, attempt, false))
+            }
+            (_, Some(_)) => self.logins.pop_front().map(|(order, attempt)| (order, attempt, false)),
+            _ if self.passwords_in_flight == 0 && !self.is_blocked => {
+                self.charged.pop_front().map(|(order, attempt)| (order, attempt, true))
+            }
             _ => None,
         }
+    }
+
+    /// Accounts with fewer charges come first.
+    fn add_charged(&mut self, order: usize, attempt: Attempt, ledger: &Ledger) {
+        let rank = |order: usize, attempt: &Attempt| {
+            (ledger.charges_of(&attempt.account, &attempt.customer.credentials.username), order)
+        };
+        let own = rank(order, &attempt);
+        let place = self.charged.partition_point(|(order, other)| rank(*order, other) <= own);
+        self.charged.insert(place, (order, attempt));
     }
 
     /// Passwords that had to wait are looked at again.
@@ -239,7 +254,7 @@ impl Queues {
         }
         while gate.has_room() {
             let queue = self.hosts.get_mut(host)?;
-            let (order, mut attempt) = queue.take()?;
+            let (order, mut attempt, goes_alone) = queue.take()?;
             if attempt.refresh_token.is_none()
                 && let Some(Some(token)) = self.shared.get(&attempt.credentials)
             {
@@ -265,39 +280,37 @@ impl Queues {
                 held: &attempt.held,
                 leave,
             };
-            let charges = ledger.charges(&ask);
+            let comes_later = !goes_alone && ledger.charges(&ask) > 0;
             let answer =
                 if self.is_without_ledger { Answer::Wait(Reason::Store) } else { ledger.may_send(&ask, now) };
             match answer {
                 Answer::Never(refusal) => {
                     facts.push(Event::Failed { id: attempt.customer.id, failure: refusal.into() });
                 }
-                Answer::Send if charges > 0 && !queue.logins.is_empty() => {
-                    let place = queue.charged.partition_point(|(_, other)| {
-                        ledger.charges_of(&other.account, &other.customer.credentials.username) <= charges
-                    });
-                    queue.charged.insert(place, (order, attempt));
+                Answer::Wait(Reason::AccountBusy) => queue.behind.push((order, attempt)),
+                Answer::Send | Answer::Wait(Reason::ServerBusy | Reason::Probe) if comes_later => {
+                    queue.add_charged(order, attempt, ledger);
                 }
                 Answer::Send => {
                     let ticket = gate.enter()?;
                     let number = number();
                     let send = ledger.charge(&ask, number, now);
                     queue.passwords_in_flight += 1;
+                    attempt.leave = leave;
                     if leave != Leave::None {
                         self.used_leaves.insert(attempt.account);
                     }
                     let charge = Charge { number, send, at: now };
                     return Some(Start::Login(Request { host, ticket, attempt }, charge));
                 }
-                Answer::Wait(Reason::AccountBusy) => queue.behind.push((order, attempt)),
-                Answer::Wait(Reason::ServerBusy) => queue.block(order, attempt, charges),
+                Answer::Wait(Reason::ServerBusy) => queue.block(order, attempt),
                 Answer::Wait(Reason::Probe) => match queue.probe {
                     Probing::Idle | Probing::Done(Verdict::Good) => {
-                        queue.block(order, attempt, 0);
+                        queue.block(order, attempt);
                         queue.probe = Probing::UnderWay;
                         return Some(Start::Probe { host, base: queue.base.clone() });
                     }
-                    Probing::Wanted | Probing::UnderWay => queue.block(order, attempt, 0),
+                    Probing::Wanted | Probing::UnderWay => queue.block(order, attempt),
                     Probing::Done(Verdict::Bad | Verdict::None) => {
                         queue.put_off.push((attempt, Reason::ServerDown));
                     }
@@ -310,10 +323,10 @@ impl Queues {
 
     /// The customer's refresh token is of no use: the password is next, in its turn.
     pub(super) fn again_with_password(&mut self, host: usize, mut attempt: Attempt) {
-        if let Some(Some(token)) = self.shared.get(&attempt.credentials)
-            && attempt.refresh_token.as_ref() == Some(token)
-        {
-            self.shared.insert(attempt.credentials, None);
+        // What its login brings is for the other rows with the same credentials, whose refresh tokens are over, too.
+        let shared = self.shared.entry(attempt.credentials).or_default();
+        if *shared == attempt.refresh_token {
+            *shared = None;
         }
         attempt.refresh_token = None;
         self.first_again(host, attempt);
@@ -321,8 +334,9 @@ impl Queues {
 
     /// What was charged was not sent: the customer's turn comes again.
     pub(super) fn not_charged(&mut self, host: usize, attempt: Attempt) {
-        if let Some(queue) = self.hosts.get_mut(host) {
-            queue.passwords_in_flight = queue.passwords_in_flight.saturating_sub(1);
+        self.free_account(host, attempt.account);
+        if attempt.leave != Leave::None {
+            self.used_leaves.remove(&attempt.account);
         }
         self.first_again(host, attempt);
     }
@@ -334,18 +348,22 @@ impl Queues {
         }
     }
 
-    /// A password was answered, or not: customers that waited for it may come up now. With what it brought, the others that
-    /// hold the same credentials are renewed.
+    /// A password was answered, or not. With what it brought, the others that hold the same credentials are renewed.
     pub(super) fn settled(&mut self, host: usize, attempt: &Attempt, refresh_token: Option<&Secret>) {
         if let (Some(shared), Some(token)) = (self.shared.get_mut(&attempt.credentials), refresh_token) {
             *shared = Some(token.clone());
         }
+        self.free_account(host, attempt.account);
+    }
+
+    /// No password of the account is on its way any more: customers that waited for it may come up now.
+    fn free_account(&mut self, host: usize, account: AccountKey) {
         for (place, queue) in self.hosts.iter_mut().enumerate() {
             if place == host {
                 queue.passwords_in_flight = queue.passwords_in_flight.saturating_sub(1);
-                queue.unblock(|other| other.account == attempt.account);
+                queue.unblock(|other| other.account == account);
             } else if !queue.behind.is_empty() {
-                queue.unblock(|other| other.account == attempt.account);
+                queue.unblock(|other| other.account == account);
             }
         }
     }
@@ -393,14 +411,11 @@ impl Queues {
 
 impl Queue {
     /// No password of the server can be sent before something is answered.
-    fn block(&mut self, order: usize, attempt: Attempt, charges: u8) {
-        if charges > 0 {
-            // It waits for its server to have no password in flight.
-            self.charged.push_front((order, attempt));
-            self.is_blocked |= self.passwords_in_flight == 0;
-        } else {
-            self.logins.push_front((order, attempt));
-            self.is_blocked = true;
-        }
+    fn block(&mut self, order: usize, attempt: Attempt) {
+        self.logins.push_front((order, attempt));
+        self.is_blocked = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

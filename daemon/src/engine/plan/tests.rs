@@ -1,13 +1,17 @@
-//! Who is due, who waits, who is parked, and in which order.
+//! Which customers are due, which wait, which are parked, and in which order.
 
 mod accounts;
+mod parked;
+mod probes;
 
-use chrono::DateTime;
+use std::time::Instant;
 
-use super::super::accounts::Permission;
+use chrono::{DateTime, TimeDelta};
+
+use super::super::credentials::{Outcome, Settings, Settlement};
 use super::super::event::{Event, Via};
 use super::*;
-use crate::model::{Credentials, FailureKind, FingerprintKey, Record, Skew, Token};
+use crate::model::{Credentials, FailureKind, FingerprintKey, Lifetime, Record, Skew, Token};
 use crate::store::Table;
 
 fn now() -> DateTime<Utc> {
@@ -26,12 +30,25 @@ fn id(text: &str) -> CustomerId {
     CustomerId::new(text)
 }
 
+fn named(names: &[&str]) -> Selection {
+    Selection::Named(Named { ids: names.iter().map(|name| id(name)).collect(), with_force: false })
+}
+
+fn forced(names: &[&str]) -> Selection {
+    Selection::Named(Named { ids: names.iter().map(|name| id(name)).collect(), with_force: true })
+}
+
+fn rest(names: &[&str]) -> Selection {
+    Selection::Rest(names.iter().map(|name| id(name)).collect())
+}
+
+/// A row of a user of its own.
 fn row(name: &str, password: &str, ends_in: Option<i64>) -> Customer {
     Customer {
         id: id(name),
         credentials: Credentials {
             url: "https://tb.example".to_owned(),
-            username: "ops".to_owned(),
+            username: format!("user of {name}"),
             password: Secret::new(password),
         },
         row_url: "https://tb.example".to_owned(),
@@ -51,7 +68,7 @@ fn table(customers: Vec<Customer>, records: Vec<Record>) -> Event {
 }
 
 fn state(customers: Vec<Customer>) -> State {
-    let mut state = State::new(policy(), 0);
+    let mut state = State::new(policy(), 0, Settings::of_a_minute());
     state.apply(table(customers, Vec::new()), now(), 0.5);
     state
 }
@@ -69,7 +86,7 @@ fn names(plan: &Plan) -> Vec<&str> {
 }
 
 fn verdict_of(state: &State, name: &str, at: DateTime<Utc>) -> Verdict {
-    verdict(state.entry(&id(name)).unwrap(), at, &policy())
+    state.entry(&id(name)).unwrap().verdict(at, &policy())
 }
 
 fn token(state: &State, name: &str, life: i64, via: Via) -> Event {
@@ -82,7 +99,7 @@ fn token(state: &State, name: &str, life: i64, via: Via) -> Event {
     let skew = Skew::measure(now(), now(), TimeDelta::zero());
     Event::Obtained {
         renewal: Box::new(renewal),
-        refresh_token: Some(Secret::new("r")),
+        refresh_token: Some(Secret::new(format!("r of {name}"))),
         via,
         latency: std::time::Duration::ZERO,
         skew,
@@ -92,6 +109,35 @@ fn token(state: &State, name: &str, life: i64, via: Via) -> Event {
 fn obtained(state: &mut State, name: &str, life: i64, via: Via) {
     state.apply(token(state, name, life, via), now(), 0.5);
     state.apply(Event::Saved { id: id(name), expiry: after(life) }, now(), 0.5);
+}
+
+/// The store's ledger was read, and is empty.
+fn ledger_read() -> Event {
+    let stamp = crate::store::Stamp { id: 1, number: 1 };
+    let place = crate::store::LedgerPlace::Database;
+    let read = crate::store::LedgerRead { stamp, is_whole: true, accounts: Vec::new(), place };
+    Event::LedgerRead { read, seen: Instant::now() }
+}
+
+/// A state whose ledger was read.
+fn state_with_ledger(customers: Vec<Customer>) -> State {
+    let mut state = state(customers);
+    state.apply(ledger_read(), now(), 0.5);
+    state
+}
+
+/// A pass sends the row's password, and this comes of it.
+fn send(state: &mut State, name: &str, outcome: Outcome) {
+    let mut ledger = state.lend_ledger();
+    let entry = state.entry(&id(name)).unwrap();
+    let account = entry.account.unwrap();
+    let held = state.held_credentials(&[account].into()).remove(&account).unwrap();
+    let ask = entry.ask(&held, Leave::None).unwrap();
+    let number = u64::from(ledger.charges(&ask));
+    let send = ledger.charge(&ask, number, Instant::now());
+    let server = ask.server;
+    ledger.settle(Settlement { account, server, number, send, outcome, kind: None }, Instant::now());
+    state.return_ledger(ledger);
 }
 
 #[test]
@@ -139,51 +185,55 @@ fn p21_a_clock_that_was_set_back_makes_nobody_wait() {
 }
 
 #[test]
-fn p03_the_parked_are_tried_only_by_name_or_with_other_credentials() {
+fn p03_a_parked_customer_is_tried_only_by_name_or_with_other_credentials() {
     let mut state = state(vec![row("bad", "wrong", None)]);
-    fail(&mut state, "bad", Failure::CredentialsRejected, now());
+    fail(&mut state, "bad", Failure::BadUrl(crate::model::BadUrl::Query), now());
     let year = after(365 * 86_400);
-    for selection in [Selection::Due, Selection::DueNow, Selection::All, Selection::Rest([id("bad")].into())]
-    {
+    for selection in [Selection::Due, Selection::DueNow, Selection::All, rest(&["bad"])] {
         assert!(names(&plan(&state, year, &policy(), &[selection])).is_empty());
     }
     assert_eq!(plan(&state, year, &policy(), &[Selection::DueNow]).parked, [id("bad")]);
-    assert_eq!(names(&plan(&state, year, &policy(), &[Selection::Named([id("bad")].into())])), ["bad"]);
+    assert_eq!(names(&plan(&state, year, &policy(), &[named(&["bad"])])), ["bad"]);
     state.apply(table(vec![row("bad", "other", None)], Vec::new()), after(60), 0.5);
     assert_eq!(names(&due(&state, after(60))), ["bad"]);
 }
 
-#[test]
-fn a_refresh_token_goes_with_the_credentials_that_brought_it() {
-    let mut state = state(vec![row("a", "old", None)]);
-    obtained(&mut state, "a", 60, Via::Login);
-    assert_eq!(due(&state, after(40)).attempts[0].proof, Proof::RefreshToken);
-    state.apply(table(vec![row("a", "new", Some(60))], Vec::new()), after(40), 0.5);
-    let plan = due(&state, after(40));
-    assert!(plan.attempts[0].refresh_token.is_none());
-    assert_eq!(
-        plan.attempts[0].proof,
-        Proof::None,
-        "what another password brought does not speak for this one"
-    );
-    state.apply(Event::RefreshTokenRefused(id("a")), after(41), 0.5);
+fn refresh_token_of(plan: &Plan, name: &str) -> Option<String> {
+    let attempt = plan.attempts.iter().find(|attempt| attempt.customer.id == id(name)).unwrap();
+    attempt.refresh_token.as_ref().map(|token| token.expose().to_owned())
 }
 
 #[test]
-fn after_an_answer_that_was_none_the_password_is_next() {
+fn a_refresh_token_goes_with_the_server_and_the_user_that_it_is_for() {
+    let after_change = |change: fn(&mut Customer)| {
+        let mut state = state(vec![row("a", "old", None)]);
+        obtained(&mut state, "a", 60, Via::Login);
+        let mut changed = row("a", "old", Some(60));
+        change(&mut changed);
+        state.apply(table(vec![changed], Vec::new()), after(40), 0.5);
+        refresh_token_of(&due(&state, after(40)), "a")
+    };
+    let kept = Some("r of a".to_owned());
+    assert_eq!(after_change(|_| ()), kept);
+    assert_eq!(after_change(|row| row.credentials.password = Secret::new("new")), kept, "it is free");
+    assert_eq!(after_change(|row| row.credentials.username = "another".to_owned()), None);
+    assert_eq!(after_change(|row| row.credentials.url = "https://another.example".to_owned()), None);
+}
+
+#[test]
+fn after_an_answer_that_is_not_thingsboards_the_password_is_next() {
     let mut state = state(vec![row("a", "p", None)]);
     obtained(&mut state, "a", 60, Via::Login);
     let odd = Failure::UnexpectedResponse(crate::model::Unexpected::Status { status: 404 });
     fail(&mut state, "a", odd, after(31));
     let plan = plan(&state, after(32), &policy(), &[Selection::DueNow]);
-    assert!(plan.attempts[0].refresh_token.is_none(), "its road alone may be closed");
-    assert_eq!(plan.attempts[0].proof, Proof::Proven);
+    assert_eq!(refresh_token_of(&plan, "a"), None, "the path of refresh tokens alone may be closed");
     obtained(&mut state, "a", 60, Via::Login);
-    assert_eq!(due(&state, after(40)).attempts[0].proof, Proof::RefreshToken);
+    assert!(refresh_token_of(&due(&state, after(40)), "a").is_some());
 }
 
 #[test]
-fn whoever_fails_and_still_has_a_token_comes_in_its_turn() {
+fn a_customer_that_fails_and_still_has_a_token_comes_in_its_turn() {
     let rows = vec![row("ended", "a", Some(-5)), row("soon", "b", Some(20)), row("later", "c", Some(200))];
     let mut state = state(rows);
     fail(&mut state, "ended", Failure::ServerError { status: 503 }, after(-600));
@@ -198,23 +248,22 @@ fn a_token_that_came_and_is_not_wanted_ends_what_was_wrong() {
     state.apply(Event::Superseded(id("a")), after(1), 0.5);
     state.apply(table(vec![row("a", "p", Some(10))], Vec::new()), after(2), 0.5);
     assert_eq!(verdict_of(&state, "a", after(2)), Verdict::Due);
-    assert!(state.refusal(&state.fingerprint(&row("a", "p", None).credentials).unwrap()).is_none());
 }
 
 #[test]
 fn http_that_is_allowed_after_all_parks_nobody() {
     let strict = Policy { require_https: true, ..policy() };
-    let mut state = State::new(strict, 0);
+    let mut state = State::new(strict, 0, Settings::of_a_minute());
     let rows = || vec![row("a", "p", None), row("b", "q", None)];
     state.apply(table(rows(), Vec::new()), now(), 0.5);
     fail(&mut state, "a", Failure::InsecureUrl, now());
     fail(&mut state, "b", Failure::CredentialsRejected, now());
     state.apply(table(rows(), Vec::new()), after(60), 0.5);
-    assert_eq!(verdict_of(&state, "a", after(61)), Verdict::Parked);
-    state.set_policy(policy());
+    assert_eq!(verdict_of(&state, "a", after(61)), Verdict::Parked { until: None });
+    state.set_policy(policy(), after(119));
     state.apply(table(rows(), Vec::new()), after(120), 0.5);
     assert_eq!(verdict_of(&state, "a", after(121)), Verdict::Due);
-    assert_eq!(verdict_of(&state, "b", after(121)), Verdict::Parked);
+    assert_eq!(verdict_of(&state, "b", after(121)), Verdict::Parked { until: None });
 }
 
 #[test]
@@ -226,16 +275,15 @@ fn what_a_selection_picks_and_whose_parking_it_hears_of() {
     let mut state = state(rows.into());
     fail(&mut state, "waits", Failure::ServerError { status: 503 }, now());
     fail(&mut state, "parked", Failure::CredentialsRejected, now());
-    let these = |names: &[&str]| names.iter().map(|name| id(name)).collect();
     let cases: [(Selection, &[&str], bool); 8] = [
         (Selection::Due, &["due"], false),
         (Selection::DueNow, &["due", "waits"], true),
         (Selection::All, &["due", "rests", "waits"], true),
-        (Selection::Named(these(&["rests", "parked"])), &["rests", "parked"], false),
-        (Selection::Named(these(&["waits"])), &["waits"], true),
-        (Selection::Rest(these(&["rests", "waits"])), &["rests", "waits"], false),
-        (Selection::Rest(these(&["rests", "parked"])), &["rests"], true),
-        (Selection::Rest(these(&[])), &[], false),
+        (named(&["rests", "parked"]), &["rests", "parked"], false),
+        (named(&["waits"]), &["waits"], false),
+        (rest(&["rests", "waits"]), &["rests", "waits"], false),
+        (rest(&["rests", "parked"]), &["rests"], true),
+        (rest(&[]), &[], false),
     ];
     for (selection, picked, hears_of_the_parked) in cases {
         let plan = plan(&state, after(1), &policy(), std::slice::from_ref(&selection));
@@ -245,7 +293,7 @@ fn what_a_selection_picks_and_whose_parking_it_hears_of() {
         assert_eq!((plan.size(), plan.is_empty()), (picked.len(), picked.is_empty()), "{selection:?}");
     }
     // One pass serves the schedule and an operator at once.
-    let both = [Selection::Due, Selection::Named(these(&["rests"]))];
+    let both = [Selection::Due, named(&["rests"])];
     assert_eq!(names(&plan(&state, after(1), &policy(), &both)), ["due", "rests"]);
     let heard = [Selection::Due, Selection::DueNow];
     assert_eq!(plan(&state, after(1), &policy(), &heard).parked, [id("parked")]);
@@ -262,8 +310,8 @@ fn those_who_fail_come_after_all_who_do_not() {
 #[test]
 fn a_name_that_is_not_in_the_table_is_said() {
     let state = state(vec![row("a", "a", None)]);
-    let named = Selection::Named([id("a"), id("nobody")].into());
-    assert_eq!(plan(&state, now(), &policy(), &[named]).unknown, [id("nobody")]);
+    let named = named(&["a", "unknown"]);
+    assert_eq!(plan(&state, now(), &policy(), &[named]).unknown, [id("unknown")]);
     assert!(due(&state, now()).unknown.is_empty());
 }
 
@@ -287,13 +335,32 @@ fn a_url_that_cannot_be_used_is_refused_untried() {
 fn p07_a_token_that_waits_is_saved_whatever_was_asked_for_and_nobody_logs_in_for_it() {
     let mut state = state(vec![row("a", "a", None)]);
     state.apply(token(&state, "a", 3_600, Via::Login), now(), 0.5);
-    for selection in
-        [Selection::Due, Selection::All, Selection::Named([id("a")].into()), Selection::Rest([].into())]
-    {
+    for selection in [Selection::Due, Selection::All, named(&["a"]), rest(&[])] {
         let plan = plan(&state, now(), &policy(), &[selection]);
         assert_eq!((plan.saves.len(), plan.attempts.len(), plan.size()), (1, 0, 1));
     }
     assert_eq!(next_due(&state, now(), &policy()), None);
+}
+
+/// Promise 26: a row whose token is not kept is written less and less often, and at once if an operator asks.
+#[test]
+fn p26_a_token_that_its_row_refuses_waits_longer_each_time() {
+    let mut state = state(vec![row("a", "pw", None)]);
+    let obtained = token(&state, "a", 9_000, Via::Login);
+    state.apply(obtained, now(), 0.5);
+    let refused = || Failure::Database { why: "a trigger".to_owned() };
+    fail(&mut state, "a", refused(), now());
+    assert_eq!(verdict_of(&state, "a", after(59)), Verdict::Wait { until: after(60) });
+    assert!(due(&state, after(59)).is_empty());
+    assert_eq!(due(&state, after(60)).saves.len(), 1);
+    let asked = plan(&state, after(1), &policy(), &[Selection::DueNow]);
+    assert_eq!((asked.saves.len(), asked.attempts.len()), (1, 0), "no login for it");
+    fail(&mut state, "a", refused(), after(60));
+    assert_eq!(verdict_of(&state, "a", after(61)), Verdict::Wait { until: after(180) });
+    // What the store refuses as a whole is written as soon as the store works.
+    let error = crate::store::StoreError::Gone { place: "customers.db".to_owned() };
+    state.apply(Event::SaveFailed { ids: vec![id("a")], error }, after(180), 0.5);
+    assert_eq!(verdict_of(&state, "a", after(181)), Verdict::Save);
 }
 
 #[test]
@@ -313,11 +380,11 @@ fn p21_a_wait_that_no_back_off_gives_is_none() {
     let mut state = state(vec![row("a", "a", None)]);
     fail(&mut state, "a", Failure::ServerError { status: 503 }, now());
     let far = |wait: i64| {
-        let mut note = state.entry(&id("a")).unwrap().record.failure.clone().unwrap();
+        let mut note = state.entry(&id("a")).unwrap().record().failure.clone().unwrap();
         note.next_attempt_at = Some(after(wait));
         let failure = Some(note);
         let record =
-            Record { failure, updated_at: after(1), ..state.entry(&id("a")).unwrap().record.clone() };
+            Record { failure, updated_at: after(1), ..state.entry(&id("a")).unwrap().record().clone() };
         let mut other = self::state(vec![row("a", "a", None)]);
         other.apply(table(vec![row("a", "a", None)], vec![record]), after(1), 0.5);
         verdict_of(&other, "a", now())
@@ -325,24 +392,4 @@ fn p21_a_wait_that_no_back_off_gives_is_none() {
     let longest = policy().backoff().longest().num_seconds();
     assert_eq!(far(longest), Verdict::Wait { until: after(longest) });
     assert_eq!(far(longest + 1), Verdict::Due);
-}
-
-#[test]
-fn p02_what_speaks_for_credentials() {
-    let mut state = state(vec![row("new", "a", None), row("once", "b", None), row("failed", "c", None)]);
-    for name in ["once", "failed"] {
-        obtained(&mut state, name, 60, Via::Login);
-        state.apply(Event::RefreshTokenRefused(id(name)), now(), 0.5);
-    }
-    let proof = |state: &State, name: &str| Proof::of(state.entry(&id(name)).unwrap());
-    assert_eq!((proof(&state, "new"), proof(&state, "once")), (Proof::None, Proof::Proven));
-    // After a restart the records are all that is left.
-    fail(&mut state, "failed", Failure::Timeout { after: std::time::Duration::ZERO }, after(60));
-    let records = state.take_unrecorded(1000);
-    let mut restarted =
-        self::state(vec![row("new", "a", None), row("once", "b", None), row("failed", "c", None)]);
-    let rows = vec![row("new", "a", None), row("once", "b", None), row("failed", "c", None)];
-    restarted.apply(table(rows, records), after(61), 0.5);
-    let proofs = ["new", "once", "failed"].map(|name| proof(&restarted, name));
-    assert_eq!(proofs, [Proof::None, Proof::Once, Proof::None]);
 }

@@ -24,9 +24,9 @@ impl State {
             let message = format!("{failure}; it stays parked ({})", parked.message);
             return self.take_note(id, NoticeKind::Parked, message, parked, at, false);
         }
-        // What only the store refused is here, and waits for the store, not for a time.
+        // What the store as a whole refused waits for the store, not for a time; what the row refused is tried again later.
         let next_attempt_at = match kind {
-            FailureKind::Database => None,
+            FailureKind::Database if self.health.refuses_tokens() => None,
             kind if kind.is_permanent() => next_attempt_of_parked(entry, kind, at, delay),
             _ => Some(at + retry_after(failure, delay)),
         };

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Entry;
 use crate::engine::policy::Policy;
-use crate::model::{FailureNote, TokenStatus};
+use crate::model::{FailureKind, FailureNote, TokenStatus};
 
 /// How a customer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,18 +37,20 @@ impl Entry {
     /// How the customer stands at `now`.
     pub fn verdict(&self, now: DateTime<Utc>, policy: &Policy) -> Verdict {
         if self.unsaved.is_some() {
-            return Verdict::Save;
+            let refused =
+                self.record().failure.as_deref().filter(|failure| failure.kind == FailureKind::Database);
+            return match refused.and_then(|failure| failure.next_attempt_at) {
+                Some(until) if is_ahead(until, now, policy) => Verdict::Wait { until },
+                _ => Verdict::Save,
+            };
         }
         let window = self.window(policy.window);
         let status = TokenStatus::at(now, self.customer.has_token, self.ends_at(), window);
         let is_fine = status == TokenStatus::Valid && !self.is_misdated(policy.window);
         match self.record().failure.as_deref() {
-            Some(failure) if failure.permanent => parked(failure, is_fine, now),
+            Some(failure) if failure.permanent => self.parked(failure, is_fine, now),
             Some(failure) if !is_fine => match failure.next_attempt_at {
-                Some(until) if until > now && until - now <= policy.backoff().longest() => {
-                    Verdict::Wait { until }
-                }
-                // A wait beyond all back-off was calculated by another clock, and means nothing.
+                Some(until) if is_ahead(until, now, policy) => Verdict::Wait { until },
                 _ => Verdict::Due,
             },
             _ => match self.ends_at() {
@@ -58,11 +60,22 @@ impl Entry {
             },
         }
     }
+
+    fn parked(&self, failure: &FailureNote, is_fine: bool, now: DateTime<Utc>) -> Verdict {
+        let daily = failure.kind.is_tried_daily().then(|| failure.at + DAILY);
+        let until = match self.refresh_token {
+            Some(_) => failure.next_attempt_at,
+            // An earlier time was meant for a refresh token that is over, or was lost with an earlier process.
+            None => daily.map(|daily| failure.next_attempt_at.map_or(daily, |until| until.max(daily))),
+        };
+        match until {
+            Some(until) if !is_fine && (until <= now || until - now > DAILY) => Verdict::Due,
+            until => Verdict::Parked { until },
+        }
+    }
 }
 
-fn parked(failure: &FailureNote, is_fine: bool, now: DateTime<Utc>) -> Verdict {
-    match failure.next_attempt_at {
-        Some(until) if !is_fine && (until <= now || until - now > DAILY) => Verdict::Due,
-        until => Verdict::Parked { until },
-    }
+/// Whether a wait is not over. One beyond all back-off was calculated by another clock, and means nothing.
+fn is_ahead(until: DateTime<Utc>, now: DateTime<Utc>, policy: &Policy) -> bool {
+    until > now && until - now <= policy.backoff().longest()
 }

@@ -133,8 +133,9 @@ mod tests {
 
     use super::super::{Identity, Loop};
     use super::*;
+    use crate::engine::credentials::Settings;
     use crate::engine::event::Event;
-    use crate::engine::plan::Policy;
+    use crate::engine::policy::Policy;
     use crate::engine::state::State;
     use crate::model::{BaseUrl, Credentials, Customer, CustomerId, FingerprintKey, Secret};
     use crate::store::Table;
@@ -144,7 +145,7 @@ mod tests {
     /// Customers by the minutes that their tokens have left, each on a server of its own.
     fn snapshot(customers: &[(&str, Option<i64>)]) -> Snapshot {
         let policy = Policy::of_a_minute();
-        let mut state = State::new(policy.clone(), 100);
+        let mut state = State::new(policy.clone(), 100, Settings::of_a_minute());
         let customer = |&(id, minutes): &(&str, Option<i64>)| Customer {
             id: CustomerId::new(id),
             credentials: Credentials {

@@ -59,7 +59,8 @@ impl Row {
             username: entry.customer.credentials.username.as_str().into(),
             url: urls.share(crate::text::url(&entry.customer.credentials.url)),
             token_status: words::status(entry.status),
-            expiry: entry.ends_at(),
+            // What is left of an expiry without a token says nothing.
+            expiry: entry.ends_at().filter(|_| entry.customer.has_token),
             state: phase(entry, verdict),
             last_success_at: entry.record().last_success_at,
             renewals: entry.record().renewals,

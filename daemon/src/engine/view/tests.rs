@@ -6,8 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
 
+use super::super::credentials::Settings;
+use super::super::deferral::Deferral;
 use super::super::event::{Event, Via};
-use super::super::handle::{NotRefreshed, Outcome};
+use super::super::outcome::{NotRefreshed, Outcome};
 use super::super::policy::Policy;
 use super::super::state::State;
 use super::*;
@@ -15,7 +17,7 @@ use crate::model::{
     Credentials, Customer, Failure, FailureKind, FingerprintKey, Lifetime, Renewal, Secret, Skew, Token,
 };
 use crate::store::{StoreError, Table};
-use crate::thingsboard::gate::GateState;
+use crate::thingsboard::gate::Breaker;
 
 const START: i64 = 1_780_000_000;
 
@@ -77,7 +79,7 @@ fn obtained(name: &str, life: i64, via: Via, ahead: TimeDelta) -> Event {
 }
 
 fn state(customers: Vec<Customer>) -> State {
-    let mut state = State::new(policy(), 100);
+    let mut state = State::new(policy(), 100, Settings::of_a_minute());
     state.apply(read(customers), at(0), 0.5);
     state
 }
@@ -115,7 +117,7 @@ fn who_knows_a_revision_is_told_what_is_new_since() {
     let first = shown(&state);
     let known = first.daemon().revision.0;
     let host = crate::model::BaseUrl::parse("https://a.example").unwrap().host_key();
-    state.apply(Event::GateMoved { host, limit: 9, gate: GateState::Open }, at(1), 0.5);
+    state.apply(Event::GateMoved { host, limit: 9, breaker: Breaker::Closed }, at(1), 0.5);
     state.apply(failed("c", strained()), at(1), 0.5);
     state.apply(read(["a", "c"].map(|name| row(name, None)).into()), at(2), 0.5);
     let second = shown_of(&state, &quiet(), Some(&first), 2);
@@ -191,7 +193,7 @@ fn a_snapshot_shares_what_is_the_same_and_shows_what_is_not() {
     let mut state = state(["a", "b", "c"].map(|name| row(name, None)).into());
     let before = shown(&state);
     let host = crate::model::BaseUrl::parse("https://b.example").unwrap().host_key();
-    state.apply(Event::GateMoved { host, limit: 9, gate: GateState::Broken }, at(1), 0.5);
+    state.apply(Event::GateMoved { host, limit: 9, breaker: Breaker::Open }, at(1), 0.5);
     state.apply(failed("b", strained()), at(1), 0.5);
     state.apply(read(["b", "c", "d"].map(|name| row(name, None)).into()), at(2), 0.5);
     let (with, without) = (shown_of(&state, &quiet(), Some(&before), 0), shown_of(&state, &quiet(), None, 0));
@@ -223,7 +225,7 @@ fn everyone_is_counted_and_shown_as_they_stand() {
         failed("parked", Failure::AccountLocked),
         failed("retrying", strained()),
         failed("retrying", strained()),
-        Event::Deferred { id: id("deferred"), why: Some(strained()) },
+        Event::Deferred { id: id("deferred"), why: Deferral::Server(strained()) },
         obtained("unsaved", 600, Via::Login, TimeDelta::milliseconds(-1_500)),
         Event::SaveFailed { ids: vec![id("unsaved")], error: gone() },
     ] {
@@ -263,7 +265,7 @@ fn everyone_is_counted_and_shown_as_they_stand() {
     assert_eq!(of("well").next_attempt_at, Some(at(8_700) + TimeDelta::milliseconds(1)));
     assert_eq!((of("due").next_attempt_at, of("parked").next_attempt_at), (None, None));
     let deferred = of("deferred").failure.as_ref().unwrap();
-    assert_eq!(deferred.message, strained().for_the_untried());
+    assert_eq!(deferred.message, Deferral::Server(strained()).to_string());
     assert_eq!((deferred.at, deferred.consecutive), (at(0), 0));
     // Whole minutes, and one that has begun is over.
     let minutes = ["deferred", "now", "retrying", "due"].map(|name| of(name).minutes_until_expiry);
@@ -274,6 +276,19 @@ fn everyone_is_counted_and_shown_as_they_stand() {
         hosts.iter().find(|host| host.host == format!("https://{name}.example")).unwrap()
     };
     assert_eq!((host("unsaved").skew_ms, host("due").skew_ms), (Some(-1_500), None));
+}
+
+/// `tbtoken` is NULL, and `tbtokenexpiry` was forgotten.
+#[test]
+fn an_expiry_without_a_token_is_none() {
+    for left in [600, -600] {
+        let mut row = row("a", Some(left));
+        row.has_token = false;
+        let customers = status(&shown(&state(vec![row])), proto::Rows::All, None).tokens.customers.unwrap();
+        assert_eq!(customers[0].token_status, proto::TokenStatus::Missing);
+        assert_eq!((customers[0].tbtokenexpiry, customers[0].minutes_until_expiry), (None, None));
+        assert_eq!(proto::words::left(customers[0].tbtokenexpiry, at(0)), "-");
+    }
 }
 
 #[test]
@@ -372,7 +387,7 @@ fn one_sentence_says_how_things_stand() {
     ] {
         assert_eq!(sentence(&well, cycle), format!("1 of 1 valid{end}"));
     }
-    let mut state = State::new(policy(), 100);
+    let mut state = State::new(policy(), 100, Settings::of_a_minute());
     assert_eq!(sentence(&state, quiet()), "reading the table for the first time");
     state.apply(Event::TableUnreadable(gone()), at(0), 0.5);
     let unread = sentence(&state, quiet());

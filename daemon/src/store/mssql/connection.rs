@@ -15,8 +15,9 @@ use super::layout::{Column, Layout, Unusable};
 use super::patience::Patience;
 use super::problem::Problem;
 use super::records::Keeping;
+use super::row_source::RowSource;
 use super::settings::Settings;
-use super::trouble::{Doing, Names, ServerError, Trouble};
+use super::trouble::{Doing, Meaning, Names, ServerError, Trouble};
 use super::zone::{ExpiryClock, Zone};
 use super::{records, statements, types};
 use crate::model::{FingerprintKey, Secret};
@@ -57,6 +58,10 @@ pub(super) struct Connection {
     pub(super) layout: Layout,
     /// The records' tables.
     pub(super) records: Keeping,
+    /// How a batch of rows is sent.
+    pub(super) row_source: RowSource,
+    /// Whether the ledger was found usable.
+    pub(super) has_ledger: bool,
     /// Of the times without a zone.
     pub(super) zone: Zone,
 }
@@ -176,7 +181,8 @@ impl Connections {
         let records = records::prepare(&mut session, &self.settings.table, key, self.may_make_tables)
             .await
             .map_err(|trouble| self.names.explain(trouble, Doing::Recording))?;
-        Ok(Connection { session, layout, records, zone: Zone::UTC })
+        let row_source = row_source(&mut session).await.map_err(reading)?;
+        Ok(Connection { session, layout, records, row_source, has_ledger: false, zone: Zone::UTC })
     }
 
     pub(super) fn names(&self) -> &Names {
@@ -215,6 +221,11 @@ impl Connection {
         let key = self.records.key().clone();
         self.records = records::prepare(&mut self.session, table, Some(&key), true).await?;
         Ok(self.records.lost().is_none())
+    }
+
+    /// Makes our tables where they are missing.
+    pub(super) async fn make_tables(&mut self, table: &str) -> Result<(), Trouble> {
+        records::make_tables(&mut self.session, table).await
     }
 
     /// The rows of a statement that brings few.
@@ -273,6 +284,15 @@ pub(super) async fn rows(session: &mut Session, query: Query<'_>) -> Result<Vec<
         Ok(results.into_iter().flatten().collect())
     })
     .await
+}
+
+/// Whether the server reads JSON is learned by trying: the compatibility level tells it for SQL Server alone.
+async fn row_source(session: &mut Session) -> Result<RowSource, Trouble> {
+    match batch(session, statements::JSON).await {
+        Ok(()) => Ok(RowSource::Json),
+        Err(Trouble::Server(error)) if error.meaning() != Meaning::Transient => Ok(RowSource::Values),
+        Err(trouble) => Err(trouble),
+    }
 }
 
 /// Looks at the customers' table. Of a table on which one has no permission nothing is seen: then touching it tells why.

@@ -6,7 +6,8 @@ use tiberius::{ColumnData, Query};
 
 use super::MssqlStore;
 use super::connection::{Connection, Connections, Work, strange};
-use super::grants::{Need, grant, grant_columns};
+use super::grants::{Need, deny_key, grant, grant_columns};
+use super::key_readers::{self, Principal};
 use super::layout::ExpiryType;
 use super::settings::{Encryption, Trust};
 use super::trouble::{Doing, Meaning, Trouble};
@@ -14,7 +15,9 @@ use super::types::{self, Stored};
 use super::{rows, statements};
 use crate::model::Token;
 use crate::store::StoreError;
-use crate::store::facts::{Counting, Examine, Examined, Facts, Ineligible, Permission, Sample, ServerClock};
+use crate::store::facts::{
+    Counting, Examine, Examined, Facts, Ineligible, KeyReaders, Permission, Sample, ServerClock,
+};
 
 impl Examine for MssqlStore {
     async fn examine(&self) -> Result<Examined, StoreError> {
@@ -56,6 +59,7 @@ async fn facts(connection: &mut Connection, shared: &Connections) -> Result<Fact
         widen: statements::widen(&layout),
         permissions: permissions(connection, shared).await?,
         records: connection.records.lost().map(ToOwned::to_owned),
+        key_readers: key_readers(connection, shared).await?,
         ..Facts::default()
     })
 }
@@ -130,6 +134,58 @@ async fn permissions(connection: &mut Connection, shared: &Connections) -> Resul
             Permission { what, granted, grant: grant.clone() }
         })
         .collect())
+}
+
+/// The other readers of the key of the fingerprints; `None` from an engine without these lists.
+async fn key_readers(
+    connection: &mut Connection,
+    shared: &Connections,
+) -> Result<Option<KeyReaders>, Trouble> {
+    if connection.records.lost().is_some() {
+        return Ok(None);
+    }
+    match ask_for_key_readers(connection, &shared.settings().table).await {
+        Err(Trouble::Server(_)) => Ok(None),
+        readers => readers.map(Some),
+    }
+}
+
+async fn ask_for_key_readers(connection: &mut Connection, table: &str) -> Result<KeyReaders, Trouble> {
+    let key = statements::beside(table, "tbtokend_key");
+    let mut query = Query::new(key_readers::PERMISSIONS);
+    query.bind(key.as_str());
+    let mut permissions = Vec::new();
+    connection
+        .each_row(query, |mut cells| {
+            let grantee = cells.next().and_then(|cell| types::number(&cell).ok().flatten());
+            let state = cells.next().and_then(|cell| types::text(cell).ok().flatten());
+            permissions.extend(grantee.zip(state.map(|state| state == "D")));
+        })
+        .await?;
+    let mut members = Vec::new();
+    connection
+        .each_row(Query::new(key_readers::MEMBERS), |mut cells| {
+            let mut number = || cells.next().and_then(|cell| types::number(&cell).ok().flatten());
+            members.extend(number().zip(number()));
+        })
+        .await?;
+    let (mut principals, mut complete) = (Vec::new(), false);
+    connection
+        .each_row(Query::new(key_readers::PRINCIPALS), |mut cells| {
+            let id = cells.next().and_then(|cell| types::number(&cell).ok().flatten());
+            let mut text = || cells.next().and_then(|cell| types::text(cell).ok().flatten());
+            let (name, kind) = (text(), text());
+            let mut is = || cells.next().and_then(|cell| types::number(&cell).ok().flatten()) == Some(1);
+            let is_own = is();
+            complete = is();
+            if let (Some(id), Some(name)) = (id, name) {
+                principals.push(Principal { id, name, is_role: kind.as_deref() == Some("R"), is_own });
+            }
+        })
+        .await?;
+    let others = key_readers::others(&permissions, &members, &principals);
+    let deny = others.iter().map(|reader| deny_key(table, reader)).collect();
+    Ok(KeyReaders { others, deny, complete })
 }
 
 async fn count(connection: &mut Connection) -> Result<u64, Trouble> {

@@ -11,6 +11,8 @@ pub(super) enum Need {
     Write,
     /// Keeping records.
     Record,
+    /// Keeping the ledger.
+    Ledger,
 }
 
 /// The statement that gives what is needed to the user of that name.
@@ -19,12 +21,27 @@ pub(super) fn grant(need: Need, table: &str, name: &str) -> String {
     match need {
         Need::Read => format!("GRANT SELECT ON {} TO {user};", quote(table)),
         Need::Write => grant_columns(&["tbtoken", "tbtokenexpiry"], table, name),
-        Need::Record => format!(
-            "GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {user}; GRANT SELECT, INSERT ON {} TO {user};",
-            beside(table, "tbtokend_state"),
-            beside(table, "tbtokend_key"),
-        ),
+        Need::Record => format!("{} {}", grant_records(table, name), grant_key(table, name)),
+        Need::Ledger => {
+            let account = beside(table, "tbtokend_account");
+            format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {account} TO {user};")
+        }
     }
+}
+
+fn grant_records(table: &str, user: &str) -> String {
+    let records = beside(table, "tbtokend_state");
+    format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {records} TO {};", quote_user(user))
+}
+
+/// The key has a grant of its own: a reader of the records must not read the key.
+fn grant_key(table: &str, user: &str) -> String {
+    format!("GRANT SELECT, INSERT ON {} TO {};", beside(table, "tbtokend_key"), quote_user(user))
+}
+
+/// The statement that keeps a user or a role from reading the key.
+pub(super) fn deny_key(table: &str, reader: &str) -> String {
+    format!("DENY SELECT ON {} TO {};", beside(table, "tbtokend_key"), quote_user(reader))
 }
 
 /// The statement that lets `user` write these columns.
@@ -49,7 +66,7 @@ pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!(
         "-- What tbtokend {version} needs in the database of {table}. Run it there; twice does no harm.\n\
-         -- Its own two tables. The table of the customers is never altered.\n{}",
+         -- Its own three tables. The table of the customers is never altered.\n{}",
         make_tables(table)
     );
     match user {
@@ -67,11 +84,20 @@ pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
                 grant(Need::Read, table, user),
                 grant(Need::Write, table, user),
                 grant_updatedttm(table, user),
-                grant(Need::Record, table, user).replace("; GRANT", ";\nGRANT"),
+                grant_records(table, user),
+                grant(Need::Ledger, table, user),
             ] {
                 text.push_str(&line);
                 text.push('\n');
             }
+            text.push_str(&format!(
+                "\n-- tbtokend_key holds the key of the fingerprints in tbtokend_state. A reader of both tables can find out short\n\
+                 -- passwords by trying them. So the key is for this user alone, whatever you grant on the other tables.\n\
+                 {}\n\
+                 -- For `tbtokend doctor` to name every other reader of it:\n\
+                 --   GRANT VIEW DEFINITION TO {quoted};\n",
+                grant_key(table, user)
+            ));
         }
     }
     text
@@ -90,7 +116,13 @@ mod tests {
                 "EXEC(N'GRANT UPDATE ON [dbo].[customer settings] (updatedttm) TO [o''neill.x]]];');"
             )
         );
-        assert!(text.contains("IF OBJECT_ID(N'[dbo].[tbtokend_state]') IS NULL"));
+        for own in ["tbtokend_state", "tbtokend_account"] {
+            assert!(
+                text.contains(&format!("IF OBJECT_ID(N'[dbo].[{own}]') IS NULL\nCREATE TABLE [dbo].[{own}]"))
+            );
+            let grant = format!("GRANT SELECT, INSERT, UPDATE, DELETE ON [dbo].[{own}] TO [o'neill.x]]];");
+            assert!(text.contains(&grant), "{text}");
+        }
         let ends = text.lines().filter(|line| line.starts_with("GRANT") || line.starts_with("EXEC"));
         assert!(ends.into_iter().all(|line| line.ends_with(';')), "{text}");
         assert!(!schema("customer_settings", None).contains("GRANT "));

@@ -108,6 +108,16 @@ pub enum Problem {
         /// The error's number.
         number: u32,
     },
+    /// The ledger can be kept nowhere.
+    #[error("no password can be charged: {why}; {error}")]
+    NoLedger {
+        /// Why not in the database.
+        why: String,
+        /// The file in its stead, if it has a place.
+        folder: Option<String>,
+        /// Why not there.
+        error: String,
+    },
     /// Any other error of the server.
     #[error("SQL Server {server} answered with error {number} (state {state}, class {class}){words}")]
     Server {
@@ -141,6 +151,12 @@ impl Problem {
             Self::NoPermission { grant, .. } => format!("Have it granted: {grant}"),
             Self::WrongType { .. } => "Change the column, or point store.table to the right table.".to_owned(),
             Self::ReadOnly { .. } => "Connect to the primary: store.server must be the listener of the availability group, not a secondary.".to_owned(),
+            Self::NoLedger { folder, .. } => {
+                let file = folder.as_deref().unwrap_or("the folder that STATE_DIRECTORY names");
+                format!(
+                    "Have the statements of tbtokend schema --dialect mssql run in the database, or make {file} writable for the daemon's user. Until then no password is sent; refresh tokens go on."
+                )
+            }
             Self::Server { .. } => "It is tried again by itself; if this stays, ask the DBA what this number means here.".to_owned(),
         }
     }

@@ -9,9 +9,10 @@ use tiberius::{ColumnData, IntoSql, Query};
 use super::super::{Records, RowProblem};
 use super::connect::Session;
 use super::connection::{Connection, batch, rows, strange};
-use super::statements;
+use super::row_source::Cell;
+use super::statements::{self, NO_TIME};
 use super::trouble::{Meaning, ServerError, Trouble};
-use super::types::{Strange, naive, naive_parameter, number, text};
+use super::types::{Strange, naive, number, text};
 use crate::model::{CustomerId, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record};
 
 /// Whether records can be kept, and the key of their fingerprints.
@@ -97,7 +98,7 @@ async fn probe(session: &mut Session, table: &str) -> Result<(), Trouble> {
     rows(session, Query::new(statements::probe_records(table))).await.map(|_| ())
 }
 
-async fn make_tables(session: &mut Session, table: &str) -> Result<(), Trouble> {
+pub(super) async fn make_tables(session: &mut Session, table: &str) -> Result<(), Trouble> {
     match batch(session, &statements::make_tables(table)).await {
         // Another daemon was quicker.
         Err(Trouble::Server(ServerError { number: 2714, .. })) => Ok(()),
@@ -227,27 +228,31 @@ pub(super) async fn keep(connection: &mut Connection, table: &str, batch: &[Reco
 }
 
 async fn keep_once(connection: &mut Connection, table: &str, batch: &[Record]) -> Result<(), Trouble> {
-    let mut query = Query::new(statements::record(table, batch.len()));
-    for record in batch {
-        let failure = record.failure.as_ref();
-        let naive = |time: Option<DateTime<Utc>>| naive_parameter(time.map(|time| time.naive_utc()));
-        query.bind(record.id.as_str());
-        query.bind(failure.map_or_else(String::new, |failure| failure.fingerprint.to_text()));
-        query.bind(failure.map_or(0, |failure| i32::try_from(failure.consecutive).unwrap_or(i32::MAX)));
-        query.bind(failure.map_or("", |failure| failure.kind.as_str()));
-        query.bind(failure.map_or("", |failure| short(&failure.message)));
-        query.bind(failure.is_some_and(|failure| failure.permanent));
-        for time in [
-            failure.map(|failure| failure.at),
-            failure.and_then(|failure| failure.next_attempt_at),
-            record.last_success_at,
-        ] {
-            query.bind(Raw(naive(time)));
-        }
-        query.bind(i64::try_from(record.renewals).unwrap_or(i64::MAX));
-        query.bind(Raw(naive(Some(record.updated_at))));
-    }
+    let source = connection.row_source;
+    let mut query = Query::new(statements::record(table, source, batch.len()));
+    source.bind(&mut query, batch.iter().map(cells));
     connection.rows(query).await.map(|_| ())
+}
+
+/// A record as a row of a batch.
+fn cells(record: &Record) -> Vec<Cell<'_>> {
+    let failure = record.failure.as_ref();
+    let text = |text: Option<&str>| Cell::Text(text.unwrap_or_default().to_owned().into());
+    let fingerprint = failure.map(|failure| failure.fingerprint.to_text());
+    let time = |time: Option<DateTime<Utc>>| Cell::Time(time.map_or(NO_TIME, |time| time.naive_utc()));
+    vec![
+        Cell::Text(record.id.as_str().into()),
+        Cell::Text(fingerprint.unwrap_or_default().into()),
+        Cell::Number(failure.map_or(0, |failure| failure.consecutive.into())),
+        text(failure.map(|failure| failure.kind.as_str())),
+        text(failure.map(|failure| short(&failure.message))),
+        Cell::Number(failure.is_some_and(|failure| failure.permanent).into()),
+        time(failure.map(|failure| failure.at)),
+        time(failure.and_then(|failure| failure.next_attempt_at)),
+        time(record.last_success_at),
+        Cell::Number(i64::try_from(record.renewals).unwrap_or(i64::MAX)),
+        time(Some(record.updated_at)),
+    ]
 }
 
 /// A value that is ready to be sent.

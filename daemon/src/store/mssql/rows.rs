@@ -41,18 +41,12 @@ pub(super) async fn read(
     connection.look_at_the_clock(settings.expiry_clock).await?;
     let fallback_url = settings.fallback_url.as_deref();
     let sql = statements::read(&connection.layout, fallback_url.is_some());
-    let mut reader = Reader {
-        fallback_url,
-        zone: connection.zone,
-        own,
-        seen: HashSet::new(),
-        rows: Rows { customers: Vec::new(), problems: Vec::new() },
-    };
+    let mut reader = Reader::new(fallback_url, connection.zone, own);
     connection.each_row(Query::new(sql), |cells| reader.take(cells)).await?;
     if settings.expiry_clock == ExpiryClock::ServerLocal {
         lock(own).keep_only(|id| reader.seen.contains(id));
     }
-    Ok(reader.rows)
+    Ok(reader.finish())
 }
 
 /// Turns rows into customers, and collects what is wrong with single ones.
@@ -61,10 +55,23 @@ struct Reader<'a> {
     zone: Zone,
     own: &'a SharedOwn,
     seen: HashSet<CustomerId>,
+    /// Ids that several rows have: nothing else names a row.
+    ambiguous: HashSet<CustomerId>,
     rows: Rows,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(fallback_url: Option<&'a str>, zone: Zone, own: &'a SharedOwn) -> Self {
+        let rows = Rows { customers: Vec::new(), problems: Vec::new() };
+        Self { fallback_url, zone, own, seen: HashSet::new(), ambiguous: HashSet::new(), rows }
+    }
+
+    /// What was read, without the rows that cannot be told from each other.
+    fn finish(mut self) -> Rows {
+        self.rows.customers.retain(|customer| !self.ambiguous.contains(&customer.id));
+        self.rows
+    }
+
     fn take(&mut self, mut cells: IntoIter<ColumnData<'static>>) {
         let id = match cells.next().map(types::id) {
             Some(Ok(Some(id))) => id,
@@ -80,8 +87,13 @@ impl Reader<'_> {
                 .problem(id.as_str(), "customer_id has more than 450 characters; the row is left alone");
         }
         if !self.seen.insert(id.clone()) {
-            return self
-                .problem(id.as_str(), "customer_id occurs more than once; only the first row is used");
+            if self.ambiguous.insert(id.clone()) {
+                self.problem(
+                    id.as_str(),
+                    "customer_id occurs more than once; all its rows are left alone: give each its own",
+                );
+            }
+            return;
         }
         match self.row(id.clone(), cells) {
             Ok(row) => self.rows.customers.extend(Customer::from_row(row, self.fallback_url)),
@@ -121,6 +133,10 @@ impl Reader<'_> {
     }
 }
 
+/// Why a token was taken back.
+const SEVERAL: &str =
+    "several rows have this customer_id, tb_url and tb_username, or a trigger adds a row twice (error 2627)";
+
 /// Writes a batch, each token under guard, and says for each what became of it. Twice does no harm: the guard lets a
 /// token through whose expiry is the one in the row.
 pub(super) async fn save(
@@ -155,9 +171,9 @@ pub(super) async fn save(
         match write(connection, shared, own, batch, &group).await {
             Ok(written) => {
                 some_went_well = true;
-                for index in written {
+                for (index, outcome) in written {
                     if let Some(saved) = saved.get_mut(index) {
-                        *saved = Saved::Written;
+                        *saved = outcome;
                     }
                 }
             }
@@ -184,10 +200,12 @@ pub(super) async fn save(
     }
     let too_long = does_not_fit(connection);
     for (index, error) in refused {
-        let number = i64::from(error.number);
+        let refused = match error.number {
+            2627 => Saved::NotKept { why: SEVERAL },
+            number => Saved::Refused { number: i64::from(number) },
+        };
         if let (Some(saved), Some(renewal)) = (saved.get_mut(index), batch.get(index)) {
-            *saved =
-                too_long(renewal).map_or(Saved::Refused { number }, |capacity| Saved::TooLong { capacity });
+            *saved = too_long(renewal).map_or(refused, |capacity| Saved::TooLong { capacity });
         }
     }
     Ok(saved)
@@ -220,14 +238,14 @@ fn groups(batch: &[Renewal], indices: impl Iterator<Item = usize>) -> Vec<Vec<us
     groups
 }
 
-/// Sends one statement; says which rows were written.
+/// Sends one statement; says what became of the rows that are still the ones that their tokens are for.
 async fn write(
     connection: &mut Connection,
     shared: &Connections,
     own: &SharedOwn,
     batch: &[Renewal],
     group: &[usize],
-) -> Result<Vec<usize>, Trouble> {
+) -> Result<Vec<(usize, Saved)>, Trouble> {
     let layout = &connection.layout;
     let knows_its_own = statements::knows_its_own(layout, shared.settings().expiry_clock);
     // An id that no value of the column's type prints as is in no row: it is left out.
@@ -264,13 +282,22 @@ async fn write(
         if row.columns().first().is_none_or(|column| column.name() != "tbtokend_saved") {
             continue;
         }
-        let Some(Ok(Some(id))) = row.into_iter().next().map(types::id) else { return Err(strange()) };
+        let mut cells = row.into_iter();
+        let (Some(Ok(Some(id))), Some(Ok(Some(kept)))) =
+            (cells.next().map(types::id), cells.next().map(|kept| types::number(&kept)))
+        else {
+            return Err(strange());
+        };
         // A second row of the same id is no second token.
         let Some((index, renewal, stored)) = sent.remove(&id) else { continue };
+        if kept == 0 {
+            written.push((index, Saved::NOT_HELD));
+            continue;
+        }
         if let (true, Stored::Naive(shown)) = (knows_its_own, stored) {
             lock(own).wrote(renewal.id.clone(), shown, renewal.expiry);
         }
-        written.push(index);
+        written.push((index, Saved::Written));
     }
     Ok(written)
 }

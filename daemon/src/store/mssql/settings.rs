@@ -33,6 +33,8 @@ pub struct Settings {
     pub expiry_clock: ExpiryClock,
     /// For rows without a URL.
     pub fallback_url: Option<String>,
+    /// Where the ledger is kept while the database has no table for it.
+    pub state_folder: Option<PathBuf>,
 }
 
 /// When the encryption begins. Without any, nothing is sent.

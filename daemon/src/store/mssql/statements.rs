@@ -10,38 +10,47 @@
 //! | `probe` | rpc | – | never a row; it is the error that tells (208, 207, 229, 230) |
 //! | `clock` | rpc | – | one row: `utc datetime2`, `offset_minutes int` (local minus UTC) |
 //! | `read` | rpc | – | a row a customer: `customer_id` (the column's own type), `tb_url nvarchar null`, `tb_username nvarchar`, `tb_password nvarchar`, `has_token int` (0, 1), `tbtokenexpiry` (the column's own type) null |
-//! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and of the same type the value known to be ours, [`NO_TIME`] for none | `tbtokend_saved`: the id of each row that was written, of the type that `read` brings |
+//! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and of the same type the value known to be ours, [`NO_TIME`] for none | a row for each row that is still the one: `tbtokend_saved`, its id as `read` brings it; `kept int`, 1 if it holds the token now |
 //! | `make_tables` | batch | – | none |
 //! | `probe_records` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
 //! | `key` | rpc | – | `fingerprint_key varbinary(32)`, one row or none |
 //! | `keep_key` | rpc | `varbinary` 32 bytes | none |
 //! | `records` / `failing_records` | rpc | – | a row a record: `customer_id nvarchar`, `credentials_fingerprint varchar null`, `failures int`, `kind varchar null`, `message nvarchar null`, `parked bit`, `failed_at datetime2 null`, `next_attempt_at datetime2 null`, `last_success_at datetime2 null`, `renewals bigint`, `updated_at datetime2`; all of them, or those whose `kind` is not null |
-//! | `record` | rpc | for each of N records the eleven columns in the order of `records`: `nvarchar`, `nvarchar`, `int`, `nvarchar`, `nvarchar`, `bit`, `datetime2` × 3, `bigint`, `datetime2`; where the column may be NULL, an empty text or [`NO_TIME`] stands for it | none; each takes the place of the record with its `customer_id` |
+//! | `record` | rpc | a batch of rows of [`RECORD_COLUMNS`]; where the column may be NULL, an empty text or [`NO_TIME`] stands for it | none; each takes the place of the record with its `customer_id` |
+//! | `json` | batch | – | none; it is the error that tells |
+//! | `probe_ledger` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
+//! | `stamp` | rpc | – | `details nvarchar`, `version bigint` of the ledger's stamp, one row or none |
+//! | `keep_stamp` | rpc | `nvarchar` the new id, `nvarchar` the id that it replaces, empty for none | none |
+//! | `accounts` | rpc | `bigint` | a row an account with a later version: `account_key varbinary`, `charges int`, `in_flight nvarchar null`, `details nvarchar`, `seen_at datetime2`, `version bigint` |
+//! | `write_accounts` | rpc | of the stamp: `nvarchar` id, `bigint` number; `datetime2` × 2 before which accounts without and with charges are forgotten, [`NO_TIME`] for none; `int` 1 if it is sent again; a batch of rows of [`ACCOUNT_COLUMNS`] | `number bigint`, one row, or none if the stamp is another one; then a row for each account that was not written: `account_key varbinary` and the others as `accounts` brings them, NULL if it is not there |
 //!
 //! | `permissions` | rpc | `nvarchar` the table as a quoted name | one row: `int null` × 2, or × 3 with `updatedttm`: whether there is UPDATE on `tbtoken`, `tbtokenexpiry`, `updatedttm` |
 //! | `count` | rpc | – | `bigint`: rows in all |
 //! | `ineligible` | rpc | – | a row for each row that `read` does not bring: `customer_id` as in `read`, then `int` × 3: whether user, password, URL are blank |
 //! | `sample` | rpc | – | at most 200 rows with token and expiry, the latest first: `tbtoken nvarchar`, `tbtokenexpiry` |
 //!
-//! The last four are the doctor's. Nothing else reads the text of a token.
+//! The last four are the doctor's. Nothing else brings the text of a token.
 //!
-//! No parameter is ever NULL: tiberius sends NULL without a type, which not every engine takes.
+//! "A batch of rows" is one `nvarchar` in JSON, or a parameter for each value where the server knows no `OPENJSON`
+//! (`row_source.rs`). No parameter is ever NULL: tiberius sends NULL without a type, which not every engine takes.
 //!
 //! `read` brings only rows whose user and password are neither NULL nor blank, and, unless there is a fallback URL
 //! (then the text says `/* with fallback */` behind the name), whose URL is neither.
 //!
 //! `save` writes a row if there is a row with that id, to the letter, whose `tb_url` (NULL is like empty) and
 //! `tb_username` are these to the letter, and whose `tbtoken` is NULL or empty, or whose `tbtokenexpiry` is NULL, not
-//! later than the new one, or equal to the value known to be ours.
+//! later than the new one, or equal to the value known to be ours. Then it looks at the same rows again, under the same
+//! condition, which a row that holds the new token fulfils.
 
 use std::fmt::Write;
 
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 
 use super::layout::{ExpiryType, IdType, Layout};
+use super::row_source::{Column, Kind, RowSource, values};
 use super::zone::ExpiryClock;
 
-/// The most rows of one `save`, and records of one `record`: 6 × 100 and 11 × 100 parameters, of at most 2,100.
+/// The most rows of one `save`, with six parameters each, and records of one `record`.
 pub(super) const MOST_ROWS: usize = 100;
 
 /// What stands for "no time" in a parameter: a time that every type can hold, and that nothing of ours has.
@@ -69,8 +78,23 @@ pub(super) const COLUMNS: &str = "/* tbtokend:columns */ \
 pub(super) const CLOCK: &str = "/* tbtokend:clock */ \
     SELECT SYSUTCDATETIME() AS utc, DATEDIFF(minute, SYSUTCDATETIME(), SYSDATETIME()) AS offset_minutes";
 
-/// The columns of `tbtokend_state`, in the order of every statement about it.
-const RECORD_COLUMNS: &str = "customer_id, credentials_fingerprint, failures, kind, message, parked, failed_at, \
+/// The columns of a batch of records.
+pub(super) const RECORD_COLUMNS: [Column; 11] = [
+    ("customer_id", Kind::Text),
+    ("credentials_fingerprint", Kind::Text),
+    ("failures", Kind::Number),
+    ("kind", Kind::Text),
+    ("message", Kind::Text),
+    ("parked", Kind::Number),
+    ("failed_at", Kind::Time),
+    ("next_attempt_at", Kind::Time),
+    ("last_success_at", Kind::Time),
+    ("renewals", Kind::Number),
+    ("updated_at", Kind::Time),
+];
+
+/// Their names.
+const RECORD_NAMES: &str = "customer_id, credentials_fingerprint, failures, kind, message, parked, failed_at, \
     next_attempt_at, last_success_at, renewals, updated_at";
 
 /// The same as parameters say them.
@@ -93,8 +117,35 @@ const RECORD_DEFINITION: &str = "
     updated_at              datetime2(6) NOT NULL
 ";
 
-/// How many they are.
-pub(super) const RECORD_WIDTH: usize = 11;
+/// The columns of a batch of accounts. The key is in hexadecimal digits.
+pub(super) const ACCOUNT_COLUMNS: [Column; 6] = [
+    ("account_key", Kind::Text),
+    ("charges", Kind::Number),
+    ("in_flight", Kind::Text),
+    ("details", Kind::Text),
+    ("seen_at", Kind::Time),
+    ("version", Kind::Number),
+];
+
+/// Their names.
+const ACCOUNT_NAMES: &str = "account_key, charges, in_flight, details, seen_at, version";
+
+/// Their types in `tbtokend_account`.
+const ACCOUNT_DEFINITION: &str = "
+    account_key varbinary(32) NOT NULL PRIMARY KEY,
+    charges     smallint NOT NULL,
+    in_flight   nvarchar(max) COLLATE Latin1_General_BIN2 NULL,
+    details     nvarchar(max) COLLATE Latin1_General_BIN2 NOT NULL,
+    seen_at     datetime2(6) NOT NULL,
+    version     bigint NOT NULL
+";
+
+/// [`AccountKey::STAMP`](crate::model::AccountKey::STAMP).
+const STAMP_KEY: &str = "0x0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Whether the server reads a batch of rows from JSON.
+pub(super) const JSON: &str =
+    "/* tbtokend:json */ SELECT a FROM OPENJSON(N'[[1]]') WITH (a bigint '$[0]') AS j";
 
 /// The name as an identifier, whatever is in it; `schema.table` becomes `[schema].[table]`.
 pub(super) fn quote(name: &str) -> String {
@@ -142,45 +193,58 @@ pub(super) fn read(layout: &Layout, with_fallback: bool) -> String {
     )
 }
 
-/// A text is brought as nvarchar, whatever code page its column has.
+/// A text is brought as nvarchar, whatever code page its column has, and without the spaces that fill a column of fixed width:
+/// no operator names a customer with them.
 fn id_as_read(kind: &IdType, column: &str) -> String {
     match kind {
         IdType::Guid | IdType::Number(_) => column.to_owned(),
+        IdType::Text(sql) if sql.starts_with("char") || sql.starts_with("nchar") => {
+            format!("RTRIM(CAST({column} AS nvarchar(4000)))")
+        }
         IdType::Text(_) => format!("CAST({column} AS nvarchar(4000))"),
     }
 }
 
-/// Writes `rows` tokens under guard.
+/// Writes `rows` tokens under guard, and looks whether the table holds them: a trigger of theirs may ignore, clear or redirect
+/// a write, and no error tells of it.
 ///
-/// The rows written come through a table variable: `OUTPUT` without `INTO` is refused (error 334) where the table has a
-/// trigger. Texts are compared as bytes, because most collations take `a` for `A` and none minds a space at the end.
+/// No id is written twice: a second row with the same id, URL and user breaks the key of a table variable (error 2627), and
+/// with it the whole statement. `OUTPUT` without `INTO` would be refused (error 334) where the table has a trigger.
+/// Texts are compared as bytes, because most collations take `a` for `A` and none minds a space at the end.
 /// A `datetime` is not exactly the `datetime2` that it looks like, but only where there are fractions of a second: what is
 /// sent has none (`types::stored`; `Entry` knows nothing to be replaced that has one), so it is the same in each type, and the
 /// server compares it exactly with whatever is in the column. Nothing needs to be cast for that.
 pub(super) fn save(layout: &Layout, rows: usize) -> String {
     let columns = &layout.columns;
-    let (token, expiry) = (&columns.token, &columns.expiry);
+    let (id, token, expiry) = (&columns.id, &columns.token, &columns.expiry);
     let expiry_type = layout.expiry.sql();
     let mut set = format!("{token} = v.token, {expiry} = CAST(v.expiry AS {expiry_type})");
     if let Some((column, now)) = &columns.updated {
         let _ = write!(set, ", {column} = {now}");
     }
-    format!(
-        "/* tbtokend:save */ DECLARE @saved TABLE (id {id_type}); \
-         UPDATE c SET {set} OUTPUT inserted.{id} INTO @saved \
-         FROM {table} AS c JOIN (VALUES {values}) AS v (id, url, username, token, expiry, known) ON {same_id} \
+    let rows_that_may_be_written = format!(
+        "FROM {table} AS c JOIN (VALUES {values}) AS v (id, url, username, token, expiry, known) ON {same_id} \
          WHERE {same_url} AND {same_username} \
          AND (ISNULL(DATALENGTH(c.{token}), 0) = 0 OR c.{expiry} IS NULL \
-         OR c.{expiry} <= v.expiry OR c.{expiry} = v.known); \
-         SELECT {saved} AS tbtokend_saved FROM @saved",
-        id_type = layout.id.sql(),
-        id = columns.id,
-        saved = id_as_read(&layout.id, "id"),
+         OR c.{expiry} <= v.expiry OR c.{expiry} = v.known)",
         table = layout.table,
-        values = values(rows, 6),
-        same_id = same_id(&layout.id, &columns.id),
+        values = values(rows, 6, 1),
+        same_id = same_id(&layout.id, id),
         same_url = same_text(&columns.url.text_of("c"), "v.url"),
         same_username = same_text(&columns.username.text_of("c"), "v.username"),
+    );
+    let id_key = match &layout.id {
+        IdType::Guid | IdType::Number(_) => layout.id.sql(),
+        IdType::Text(_) => "nvarchar(450) COLLATE Latin1_General_BIN2",
+    };
+    format!(
+        "/* tbtokend:save */ DECLARE @saved TABLE (id {id_key} NOT NULL PRIMARY KEY); \
+         UPDATE c SET {set} OUTPUT inserted.{id} INTO @saved {rows_that_may_be_written}; \
+         SELECT {saved} AS tbtokend_saved, \
+         CASE WHEN CAST(RTRIM(CAST(c.{token} AS nvarchar(max))) AS varbinary(max)) \
+         = CAST(CAST(v.token AS nvarchar(max)) AS varbinary(max)) \
+         AND c.{expiry} = CAST(v.expiry AS {expiry_type}) THEN 1 ELSE 0 END AS kept {rows_that_may_be_written}",
+        saved = id_as_read(&layout.id, &format!("c.{id}")),
     )
 }
 
@@ -194,7 +258,8 @@ fn same_id(kind: &IdType, column: &str) -> String {
         IdType::Guid | IdType::Number(_) => format!("c.{column} = CAST(v.id AS {})", kind.sql()),
         // The first comparison finds the row through its index, the second is exact.
         IdType::Text(sql) => {
-            format!("c.{column} = CAST(v.id AS {sql}) AND {}", same_text(&format!("c.{column}"), "v.id"))
+            let as_read = id_as_read(kind, &format!("c.{column}"));
+            format!("c.{column} = CAST(v.id AS {sql}) AND {}", same_text(&as_read, "v.id"))
         }
     }
 }
@@ -207,23 +272,10 @@ fn same_text(column: &str, parameter: &str) -> String {
     )
 }
 
-/// `(@P1, @P2), (@P3, @P4)`.
-fn values(rows: usize, width: usize) -> String {
-    let mut text = String::with_capacity(rows * (width * 7 + 4));
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 1..=width {
-            let comma = if column == 1 { "" } else { ", " };
-            let _ = write!(text, "{comma}@P{}", row * width + column);
-        }
-        text.push(')');
-    }
-    text
-}
-
 /// Makes our tables where they are missing. `tbtokend schema` prints the same text.
 pub(super) fn make_tables(table: &str) -> String {
     let (state, key) = (beside(table, "tbtokend_state"), beside(table, "tbtokend_key"));
+    let account = account_table(table);
     format!(
         "/* tbtokend:make_tables */
 IF OBJECT_ID(N'{state_name}') IS NULL
@@ -233,9 +285,12 @@ CREATE TABLE {key} (
     id              tinyint NOT NULL PRIMARY KEY CHECK (id = 1),
     fingerprint_key varbinary(32) NOT NULL
 );
+IF OBJECT_ID(N'{account_name}') IS NULL
+CREATE TABLE {account} ({ACCOUNT_DEFINITION});
 ",
         state_name = state.replace('\'', "''"),
         key_name = key.replace('\'', "''"),
+        account_name = account.replace('\'', "''"),
     )
 }
 
@@ -250,7 +305,7 @@ pub(super) fn probe_records(table: &str) -> String {
     let (state, key) = (beside(table, "tbtokend_state"), beside(table, "tbtokend_key"));
     format!(
         "/* tbtokend:probe_records */ UPDATE {state} SET failures = failures WHERE 1 = 0; \
-         INSERT INTO {state} ({RECORD_COLUMNS}) SELECT {RECORD_COLUMNS} FROM {state} WHERE 1 = 0; \
+         INSERT INTO {state} ({RECORD_NAMES}) SELECT {RECORD_NAMES} FROM {state} WHERE 1 = 0; \
          INSERT INTO {key} (id, fingerprint_key) SELECT id, fingerprint_key FROM {key} WHERE 1 = 0"
     )
 }
@@ -276,23 +331,102 @@ pub(super) fn records(table: &str, only_failing: bool) -> String {
         false => ("records", ""),
     };
     let state = beside(table, "tbtokend_state");
-    format!("/* tbtokend:{name} */ SELECT {RECORD_COLUMNS} FROM {state}{only}")
+    format!("/* tbtokend:{name} */ SELECT {RECORD_NAMES} FROM {state}{only}")
 }
 
 /// Writes `rows` records, each in place of the one before. Those that are there are updated and the others inserted,
 /// each in a statement that is done or not done as a whole; between the two nothing is lost, so no transaction is needed.
-pub(super) fn record(table: &str, rows: usize) -> String {
+pub(super) fn record(table: &str, source: RowSource, rows: usize) -> String {
     let state = beside(table, "tbtokend_state");
-    let columns = RECORD_COLUMNS.split(", ").map(str::trim);
+    let columns = RECORD_NAMES.split(", ").map(str::trim);
     let set: Vec<String> = columns.skip(1).map(|column| format!("{column} = r.{column}")).collect();
     format!(
         "/* tbtokend:record */ DECLARE @records TABLE ({RECORD_DEFINITION}); \
-         INSERT INTO @records ({RECORD_COLUMNS}) SELECT {RECORD_VALUES} FROM (VALUES {values}) AS v ({RECORD_COLUMNS}); \
+         INSERT INTO @records ({RECORD_NAMES}) SELECT {RECORD_VALUES} FROM {batch}; \
          UPDATE s SET {set} FROM {state} AS s JOIN @records AS r ON s.customer_id = r.customer_id; \
-         INSERT INTO {state} ({RECORD_COLUMNS}) SELECT {RECORD_COLUMNS} FROM @records AS r \
+         INSERT INTO {state} ({RECORD_NAMES}) SELECT {RECORD_NAMES} FROM @records AS r \
          WHERE NOT EXISTS (SELECT 1 FROM {state} AS s WHERE s.customer_id = r.customer_id)",
         set = set.join(", "),
-        values = values(rows, RECORD_WIDTH),
+        batch = source.sql(&RECORD_COLUMNS, rows, 1),
+    )
+}
+
+fn account_table(table: &str) -> String {
+    beside(table, "tbtokend_account")
+}
+
+/// Touches the ledger in every way that is needed, without a row, to learn from the error why it cannot be used.
+pub(super) fn probe_ledger(table: &str) -> String {
+    let account = account_table(table);
+    format!(
+        "/* tbtokend:probe_ledger */ UPDATE {account} SET charges = charges WHERE 1 = 0; \
+         DELETE FROM {account} WHERE 1 = 0; \
+         INSERT INTO {account} ({ACCOUNT_NAMES}) SELECT {ACCOUNT_NAMES} FROM {account} WHERE 1 = 0"
+    )
+}
+
+/// Reads the stamp.
+pub(super) fn stamp(table: &str) -> String {
+    let account = account_table(table);
+    format!("/* tbtokend:stamp */ SELECT details, version FROM {account} WHERE account_key = {STAMP_KEY}")
+}
+
+/// Gives the stamp the id `@P1`, if it has the id `@P2`; makes it, if there is none.
+pub(super) fn keep_stamp(table: &str) -> String {
+    let account = account_table(table);
+    format!(
+        "/* tbtokend:keep_stamp */ UPDATE {account} SET details = @P1 WHERE account_key = {STAMP_KEY} AND details = @P2; \
+         INSERT INTO {account} ({ACCOUNT_NAMES}) SELECT {STAMP_KEY}, 0, NULL, @P1, '19700101', 0 \
+         WHERE NOT EXISTS (SELECT 1 FROM {account} WHERE account_key = {STAMP_KEY})"
+    )
+}
+
+/// Reads the accounts with a version after `@P1`.
+pub(super) fn accounts(table: &str) -> String {
+    let account = account_table(table);
+    format!(
+        "/* tbtokend:accounts */ SELECT {ACCOUNT_NAMES} FROM {account} WHERE version > @P1 AND account_key <> {STAMP_KEY}"
+    )
+}
+
+/// How many parameters of `write_accounts` stand before the batch.
+pub(super) const WRITE_PARAMETERS: usize = 5;
+
+/// Writes `rows` accounts, each over the version that it names, if the stamp is the one that is asked for.
+///
+/// The stamp is updated first: its lock keeps every other daemon out until the end. Where it is another one, `@stamp` is
+/// empty, and with it everything that is joined to it. An account was written if it has the new number: no other write has
+/// it. A write whose answer was lost is sent again, and then what stands there to the letter counts as the version named.
+pub(super) fn write_accounts(table: &str, source: RowSource, rows: usize) -> String {
+    let account = account_table(table);
+    let insert = match rows {
+        0 => String::new(),
+        rows => format!(
+            "INSERT INTO @new ({ACCOUNT_NAMES}) SELECT CONVERT(varbinary(32), account_key, 2), charges, \
+             NULLIF(in_flight, N''), details, seen_at, version FROM {}; ",
+            source.sql(&ACCOUNT_COLUMNS, rows, WRITE_PARAMETERS + 1)
+        ),
+    };
+    format!(
+        "/* tbtokend:write_accounts */ DECLARE @stamp TABLE (number bigint NOT NULL); \
+         DECLARE @new TABLE ({ACCOUNT_DEFINITION}); {insert}BEGIN TRANSACTION; \
+         UPDATE {account} SET version = version + 1 OUTPUT inserted.version INTO @stamp \
+         WHERE account_key = {STAMP_KEY} AND details = @P1 AND version >= @P2; \
+         UPDATE a SET charges = n.charges, in_flight = n.in_flight, details = n.details, seen_at = n.seen_at, \
+         version = s.number FROM {account} AS a JOIN @new AS n ON a.account_key = n.account_key JOIN @stamp AS s ON 1 = 1 \
+         WHERE a.version = n.version OR (@P5 = 1 AND a.charges = n.charges AND a.details = n.details \
+         AND ISNULL(a.in_flight, N'') = ISNULL(n.in_flight, N'') AND a.seen_at = n.seen_at); \
+         INSERT INTO {account} ({ACCOUNT_NAMES}) \
+         SELECT n.account_key, n.charges, n.in_flight, n.details, n.seen_at, s.number \
+         FROM @new AS n JOIN @stamp AS s ON 1 = 1 \
+         WHERE n.version = 0 AND NOT EXISTS (SELECT 1 FROM {account} AS a WHERE a.account_key = n.account_key); \
+         DELETE FROM {account} WHERE account_key <> {STAMP_KEY} AND EXISTS (SELECT 1 FROM @stamp) \
+         AND (charges = 0 AND seen_at < @P3 OR charges <> 0 AND seen_at < @P4); \
+         SELECT number FROM @stamp; \
+         SELECT n.account_key, a.charges, a.in_flight, a.details, a.seen_at, a.version \
+         FROM @new AS n JOIN @stamp AS s ON 1 = 1 LEFT JOIN {account} AS a ON a.account_key = n.account_key \
+         WHERE a.version IS NULL OR a.version <> s.number; \
+         COMMIT TRANSACTION"
     )
 }
 
@@ -353,6 +487,7 @@ pub(super) fn sample(layout: &Layout) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::LedgerWrite;
     use super::*;
 
     #[test]
@@ -365,13 +500,10 @@ mod tests {
     }
 
     #[test]
-    fn values_number_their_parameters() {
-        assert_eq!(values(2, 2), "(@P1, @P2), (@P3, @P4)");
-        assert_eq!(values(1, 1), "(@P1)");
-    }
-
-    #[test]
     fn no_statement_has_more_parameters_than_the_server_takes() {
-        const { assert!(MOST_ROWS * RECORD_WIDTH < 2100 && MOST_ROWS * 6 < 2100) }
+        const { assert!(MOST_ROWS * 6 < 2100) }
+        assert!(MOST_ROWS <= RowSource::Values.most_rows(&RECORD_COLUMNS, 0));
+        let most = RowSource::Values.most_rows(&ACCOUNT_COLUMNS, WRITE_PARAMETERS);
+        assert!(LedgerWrite::MOST_ACCOUNTS <= most, "{most}");
     }
 }

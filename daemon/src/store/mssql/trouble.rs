@@ -111,6 +111,7 @@ impl ServerError {
     /// What it is, where that is known: our words, not the server's.
     pub(super) fn words(self) -> &'static str {
         match self.number {
+            271 => ": tbtoken, tbtokenexpiry or updatedttm is a computed column",
             596 => ": the session was killed",
             1204 => ": it has no locks left",
             1205 => ": it was chosen as the victim of a deadlock",
@@ -207,8 +208,10 @@ pub(super) enum Doing {
     Reading,
     /// Writing tokens.
     Saving,
-    /// Reading or writing our own tables.
+    /// Reading or writing records.
     Recording,
+    /// Reading or writing the ledger.
+    KeepingTheLedger,
 }
 
 /// The names that an error's text needs.
@@ -246,8 +249,7 @@ impl Names {
             Meaning::LoginRefused => Problem::LoginFailed { server, user, number }.into(),
             Meaning::NoDatabase => Problem::NoDatabase { database, user, number }.into(),
             Meaning::NoTable => {
-                let table = if doing == Doing::Recording { "tbtokend_state" } else { &self.table };
-                StoreError::MissingTable { place: self.place(), table: table.to_owned() }
+                StoreError::MissingTable { place: self.place(), table: self.table_of(doing).to_owned() }
             }
             Meaning::NoPermission => self.no_permission(doing).into(),
             Meaning::ReadOnly => Problem::ReadOnly { server, database, number }.into(),
@@ -258,13 +260,22 @@ impl Names {
         }
     }
 
+    fn table_of(&self, doing: Doing) -> &str {
+        match doing {
+            Doing::Reading | Doing::Saving => &self.table,
+            Doing::Recording => "tbtokend_state",
+            Doing::KeepingTheLedger => "tbtokend_account",
+        }
+    }
+
     fn no_permission(&self, doing: Doing) -> Problem {
         let (permission, need) = match doing {
             Doing::Reading => ("SELECT", Need::Read),
             Doing::Saving => ("UPDATE", Need::Write),
             Doing::Recording => ("SELECT, INSERT or UPDATE", Need::Record),
+            Doing::KeepingTheLedger => ("SELECT, INSERT, UPDATE or DELETE", Need::Ledger),
         };
-        let object = if need == Need::Record { "tbtokend_state" } else { &self.table }.to_owned();
+        let object = self.table_of(doing).to_owned();
         let mut grant = grant(need, &self.table, &self.user);
         if need == Need::Write {
             // It may be the one that is missing, and the server's error does not say.

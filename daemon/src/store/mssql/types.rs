@@ -126,11 +126,6 @@ pub(super) fn known_parameter(kind: ExpiryType, known: Option<Stored>) -> Column
     stored_parameter(known.unwrap_or(none))
 }
 
-/// A naive value as a parameter.
-pub(super) fn naive_parameter(value: Option<NaiveDateTime>) -> ColumnData<'static> {
-    value.unwrap_or(NO_TIME).into_sql()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};

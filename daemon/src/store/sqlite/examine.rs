@@ -16,6 +16,7 @@ impl Examine for SqliteStore {
 
 fn examine(worker: &Worker) -> Result<Examined, StoreError> {
     let failed = |error: rusqlite::Error| translate(&worker.place, &error);
+    super::root::refuse_planted(&worker.path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(&worker.path, flags).map_err(failed)?;
     connection.busy_timeout(super::BUSY_TIMEOUT).map_err(failed)?;
@@ -30,7 +31,7 @@ fn look(
     worker: &Worker,
 ) -> rusqlite::Result<(Facts, Vec<Customer>, Vec<RowProblem>)> {
     let fallback_url = worker.fallback_url.as_deref();
-    let (customers, mut problems, _) = rows::customers(connection, layout, fallback_url)?;
+    let (customers, mut problems) = rows::customers(connection, layout, fallback_url)?;
     let (lost, unreadable) = records::examine(connection)?;
     problems.extend(unreadable);
     let count: i64 =

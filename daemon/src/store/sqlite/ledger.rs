@@ -64,6 +64,7 @@ pub(super) fn read(connection: &mut Connection, since: Option<Stamp>) -> rusqlit
 pub(super) fn write(connection: &mut Connection, write: &LedgerWrite) -> rusqlite::Result<LedgerWritten> {
     // Immediate, so that no other daemon writes between reading the stamp and setting it.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    make(&transaction)?;
     let found = read_stamp(&transaction)?.filter(|found| write.stamp.goes_on_as(*found));
     let Some(found) = found else { return Ok(LedgerWritten::Replaced) };
     let number = found.number + 1;

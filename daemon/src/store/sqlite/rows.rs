@@ -1,65 +1,86 @@
 //! The customers' rows: reading them without their tokens, writing tokens under guard.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
+use rusqlite::types::{Type, Value, ValueRef};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params_from_iter};
 
 use super::super::{Records, RowProblem, Saved, Table, timestamp};
 use super::schema::Layout;
 use super::{Context, Open, records};
 use crate::model::{Customer, CustomerId, Renewal, Row, Secret};
 
-/// The ids that are not stored as text, as they are stored, so that a row is found through its index.
-pub(super) type Ids = HashMap<CustomerId, Value>;
-
 /// Reads all rows and the records. That the file can be written is checked as well: a token that could not be saved
 /// should not be asked for.
 pub(super) fn read(open: &mut Open, context: &Context<'_>, which: Records) -> rusqlite::Result<Table> {
     let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let (customers, mut problems, ids) = customers(&transaction, &open.layout, context.fallback_url)?;
+    let (customers, mut problems) = customers(&transaction, &open.layout, context.fallback_url)?;
     let (records, unreadable) = records::read(&transaction, &mut open.records_lost, which)?;
     problems.extend(unreadable);
     transaction.commit()?;
-    open.ids = ids;
     let records_lost = open.records_lost.clone();
     Ok(Table { customers, problems, records, key: context.key.clone(), records_lost })
 }
 
-/// The eligible rows, what is wrong with single ones, and the ids that are not stored as text.
+/// The eligible rows, and what is wrong with single ones.
 pub(super) fn customers(
     connection: &Connection,
     layout: &Layout,
     fallback_url: Option<&str>,
-) -> rusqlite::Result<(Vec<Customer>, Vec<RowProblem>, Ids)> {
-    let mut reader = Reader { fallback_url, ids: Ids::new(), seen: HashSet::new(), problems: Vec::new() };
+) -> rusqlite::Result<(Vec<Customer>, Vec<RowProblem>)> {
+    let mut reader = Reader {
+        fallback_url,
+        is_keyed: layout.is_keyed,
+        seen: HashSet::new(),
+        ambiguous: HashSet::new(),
+        numbers: 0,
+        dates: 0,
+        problems: Vec::new(),
+    };
     let mut customers = Vec::new();
     let mut statement = connection.prepare_cached(&format!(
         "SELECT customer_id, tb_url, tb_username, tb_password,
                 tbtoken IS NOT NULL AND tbtoken <> '', tbtokenexpiry
-         FROM {}",
-        layout.table
+         FROM {}{}",
+        layout.table,
+        in_order(layout),
     ))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         customers.extend(reader.customer(row)?);
     }
-    Ok((customers, reader.problems, reader.ids))
+    if reader.dates == 0 && reader.numbers > reader.seen.len() / 2 {
+        // To the programs that read the column, a text would be later than every number.
+        let why = "the column tbtokenexpiry holds numbers; it must hold dates such as 2026-11-23T14:03:00Z";
+        return Err(rusqlite::Error::FromSqlConversionFailure(5, Type::Integer, why.into()));
+    }
+    customers.retain(|customer| !reader.ambiguous.contains(&customer.id));
+    Ok((customers, reader.problems))
+}
+
+/// The same order each time, so that the first of several rows with one id stays the first.
+fn in_order(layout: &Layout) -> String {
+    if layout.is_keyed { format!(" ORDER BY {}", layout.key.join(", ")) } else { String::new() }
 }
 
 /// Turns rows into customers, and collects what is wrong with single ones.
 struct Reader<'a> {
     fallback_url: Option<&'a str>,
-    ids: Ids,
+    /// Whether something else than its id names a row.
+    is_keyed: bool,
     seen: HashSet<CustomerId>,
+    /// Ids that several rows have, where nothing else names a row.
+    ambiguous: HashSet<CustomerId>,
+    /// How many expiries are numbers, and how many are dates.
+    numbers: usize,
+    dates: usize,
     problems: Vec<RowProblem>,
 }
 
 impl Reader<'_> {
     fn customer(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Customer>> {
-        let stored_id = row.get_ref(0)?;
-        let Some(id) = text(stored_id).ok().flatten().filter(|id| !id.is_empty()) else {
+        let Some(id) = text(row.get_ref(0)?).ok().flatten().filter(|id| !id.is_empty()) else {
             self.problem(
                 "(no id)",
                 "customer_id is NULL, empty, too long or not text; the row is left alone",
@@ -68,11 +89,8 @@ impl Reader<'_> {
         };
         let id = CustomerId::new(id);
         if !self.seen.insert(id.clone()) {
-            self.problem(id.as_str(), "customer_id occurs more than once; only the first row is used");
+            self.occurs_again(id);
             return Ok(None);
-        }
-        if !matches!(stored_id, ValueRef::Text(_)) {
-            self.ids.insert(id.clone(), stored_id.into());
         }
         let (Ok(url), Ok(username), Ok(password)) =
             (text(row.get_ref(1)?), text(row.get_ref(2)?), text(row.get_ref(3)?))
@@ -84,20 +102,39 @@ impl Reader<'_> {
             return Ok(None);
         };
         let password = password.map(Secret::new);
-        let expiry = self.expiry(&id, row.get_ref(5)?);
+        let Ok(expiry) = self.expiry(&id, row.get_ref(5)?) else { return Ok(None) };
         let row = Row { id, url, username, password, has_token: row.get(4)?, expiry };
         Ok(Customer::from_row(row, self.fallback_url))
     }
 
-    fn expiry(&mut self, id: &CustomerId, value: ValueRef<'_>) -> Option<DateTime<Utc>> {
+    fn occurs_again(&mut self, id: CustomerId) {
+        if self.is_keyed {
+            self.problem(id.as_str(), "customer_id occurs more than once; only the first row is used");
+        } else if !self.ambiguous.contains(&id) {
+            self.problem(id.as_str(), "customer_id occurs more than once; all its rows are left alone, because a view has nothing else that names a row");
+            self.ambiguous.insert(id);
+        }
+    }
+
+    /// The expiry, if there is one. An error for a number, which is not replaced by a text.
+    fn expiry(&mut self, id: &CustomerId, value: ValueRef<'_>) -> Result<Option<DateTime<Utc>>, Number> {
         let expiry = expiry_of(value);
+        self.dates += usize::from(expiry.is_some());
+        if is_number(value) {
+            self.numbers += 1;
+            self.problem(
+                id.as_str(),
+                "tbtokenexpiry is a number, and not replaced by a date: set it to NULL, or to a date such as 2026-11-23T14:03:00Z; the row is left alone",
+            );
+            return Err(Number);
+        }
         if expiry.is_none() && !matches!(value, ValueRef::Null | ValueRef::Text(b"")) {
             self.problem(
                 id.as_str(),
                 "tbtokenexpiry is no date (RFC 3339 or YYYY-MM-DD HH:MM:SS); it counts as no expiry",
             );
         }
-        expiry
+        Ok(expiry)
     }
 
     fn problem(&mut self, row: &str, what: &str) {
@@ -110,6 +147,20 @@ fn expiry_of(value: ValueRef<'_>) -> Option<DateTime<Utc>> {
     match value {
         ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().and_then(timestamp::parse),
         _ => None,
+    }
+}
+
+/// An expiry that is no date but a number.
+struct Number;
+
+/// Whether an expiry is a number, as a text as well: programs that write numbers compare with numbers.
+fn is_number(value: ValueRef<'_>) -> bool {
+    match value {
+        ValueRef::Integer(_) | ValueRef::Real(_) => true,
+        ValueRef::Text(bytes) => {
+            std::str::from_utf8(bytes).is_ok_and(|text| text.trim().parse::<f64>().is_ok_and(f64::is_finite))
+        }
+        ValueRef::Null | ValueRef::Blob(_) => false,
     }
 }
 
@@ -135,13 +186,17 @@ pub(super) fn text(value: ValueRef<'_>) -> Result<Option<String>, NotText> {
 /// Nothing that can be taken for a text.
 pub(super) struct NotText;
 
-/// Writes a batch in one transaction. Where one row ends the transaction of all, as a trigger with `RAISE(ROLLBACK)` does,
-/// it is found by halves, so that nobody else pays for it.
+/// Why a token is not sent.
+const SEVERAL: &str =
+    "several rows have this customer_id for the database, and a view has nothing else that names one of them";
+
+/// Writes a batch in one transaction. Where one row spoils the transaction of all, as a trigger with `RAISE(ROLLBACK)` or one
+/// that clears a token does, it is found by halves, so that the others are written.
 pub(super) fn save(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Vec<Saved>> {
     match (write_together(open, batch)?, batch) {
         (Together::Done(saved), _) => Ok(saved),
-        (Together::Undone { number }, [_]) => Ok(vec![Saved::Refused { number }]),
-        (Together::Undone { .. }, _) => {
+        (Together::Undone(saved), [_]) => Ok(vec![saved]),
+        (Together::Undone(_), _) => {
             let (left, right) = batch.split_at(batch.len() / 2);
             let mut saved = save(open, left)?;
             saved.extend(save(open, right)?);
@@ -154,30 +209,41 @@ pub(super) fn save(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Vec<S
 enum Together {
     /// It was committed.
     Done(Vec<Saved>),
-    /// A row was refused in a way that ended it, and nothing of it is left.
-    Undone { number: i64 },
+    /// A row ended it, for this reason, and nothing of it is left.
+    Undone(Saved),
 }
 
 fn write_together(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Together> {
     let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let layout = &open.layout;
     let mut saved = Vec::with_capacity(batch.len());
+    let mut written = Vec::with_capacity(batch.len());
     for renewal in batch {
-        let one = match write(&transaction, &open.layout, &open.ids, renewal) {
-            Ok(written) => written,
+        saved.push(match write(&transaction, layout, renewal) {
+            Ok(Write::Done(key)) => {
+                written.push((key, renewal));
+                Saved::Written
+            }
+            Ok(Write::Left(saved)) => saved,
             Err(error) => {
                 let number = refused(&error).ok_or(error)?;
                 if transaction.is_autocommit() {
-                    return Ok(Together::Undone { number });
+                    return Ok(Together::Undone(Saved::Refused { number }));
                 }
                 Saved::Refused { number }
             }
-        };
-        saved.push(one);
+        });
+    }
+    // Only now: a trigger may have cleared one row while the next was written.
+    for (key, renewal) in written {
+        if !holds(&transaction, layout, &key, renewal)? {
+            return Ok(Together::Undone(Saved::NOT_HELD));
+        }
     }
     match transaction.commit() {
         Ok(()) => Ok(Together::Done(saved)),
         // A constraint that is looked at only now.
-        Err(error) => Ok(Together::Undone { number: refused(&error).ok_or(error)? }),
+        Err(error) => Ok(Together::Undone(Saved::Refused { number: refused(&error).ok_or(error)? })),
     }
 }
 
@@ -191,47 +257,120 @@ fn refused(error: &rusqlite::Error) -> Option<i64> {
     }
 }
 
-/// Writes one token under guard.
-fn write(connection: &Connection, layout: &Layout, ids: &Ids, renewal: &Renewal) -> rusqlite::Result<Saved> {
-    let Layout { table, has_updatedttm } = layout;
-    let id = match ids.get(&renewal.id) {
-        Some(id) => id.clone(),
-        None => Value::Text(renewal.id.as_str().to_owned()),
-    };
-    if !may_write(connection, table, &id, renewal)? {
-        return Ok(Saved::Superseded);
-    }
-    let updatedttm = if *has_updatedttm { ", updatedttm = ?4" } else { "" };
-    let mut statement = connection.prepare_cached(&format!(
-        "UPDATE {table} SET tbtoken = ?2, tbtokenexpiry = ?3{updatedttm} WHERE customer_id = ?1"
-    ))?;
-    let (token, expiry) = (renewal.token.jwt().expose(), timestamp::format(renewal.expiry));
-    if *has_updatedttm {
-        let now = timestamp::format(renewal.expiry - renewal.life);
-        statement.execute(params![id, token, expiry, now])?;
-    } else {
-        statement.execute(params![id, token, expiry])?;
-    }
-    Ok(Saved::Written)
+/// The values of the columns that name a row.
+type Key = Vec<Value>;
+
+/// What became of one write.
+enum Write {
+    /// It was sent to this row.
+    Done(Key),
+    /// Nothing was sent.
+    Left(Saved),
 }
 
-/// Whether the row is still the one that the token was obtained for, and its token does not end later. The comparison is
-/// made here and not in SQL, because SQLite cannot compare two ways of writing a time.
-fn may_write(connection: &Connection, table: &str, id: &Value, renewal: &Renewal) -> rusqlite::Result<bool> {
+/// Writes one token under guard: to the very row that it was obtained for, by its key.
+fn write(connection: &Connection, layout: &Layout, renewal: &Renewal) -> rusqlite::Result<Write> {
+    let key = match row_of(connection, layout, renewal)? {
+        Found::Row(key) => key,
+        Found::Other => return Ok(Write::Left(Saved::Superseded)),
+        Found::Several => return Ok(Write::Left(Saved::NotKept { why: SEVERAL })),
+    };
+    let mut statement = connection.prepare_cached(&update(layout))?;
+    let text = |text: &str| Value::Text(text.to_owned());
+    let now = layout.has_updatedttm.then(|| text(&timestamp::format(renewal.expiry - renewal.life)));
+    let set = [text(renewal.token.jwt().expose()), text(&timestamp::format(renewal.expiry))];
+    statement.execute(params_from_iter(key.iter().cloned().chain(set).chain(now)))?;
+    Ok(Write::Done(key))
+}
+
+/// What writes a token: the key's values are the first parameters, then come token, expiry and the time of writing.
+pub(super) fn update(layout: &Layout) -> String {
+    let (condition, next) = by_key(layout);
+    let (expiry, now) = (next + 1, next + 2);
+    // A number there is left alone: programs that write numbers compare with numbers.
+    let updatedttm = match layout.has_updatedttm {
+        true => format!(
+            ", updatedttm = CASE WHEN typeof(updatedttm) IN ('integer', 'real') THEN updatedttm ELSE ?{now} END"
+        ),
+        false => String::new(),
+    };
+    let table = &layout.table;
+    format!("UPDATE {table} SET tbtoken = ?{next}, tbtokenexpiry = ?{expiry}{updatedttm} WHERE {condition}")
+}
+
+/// The condition that names one row, and the number of the next parameter. The first comparison of a column finds the row
+/// through its index, the second is exact.
+fn by_key(layout: &Layout) -> (String, usize) {
+    let exact = |(column, number): (&String, usize)| {
+        format!("{column} = ?{number} AND {column} COLLATE BINARY = ?{number}")
+    };
+    let conditions: Vec<String> = layout.key.iter().zip(1..).map(exact).collect();
+    (conditions.join(" AND "), layout.key.len() + 1)
+}
+
+/// The row that a token is for.
+enum Found {
+    /// It is still the one that the token was obtained for, and its token does not end later.
+    Row(Key),
+    /// It is gone, says something else, or has a token that ends later.
+    Other,
+    /// Several rows have this id, and nothing else names one.
+    Several,
+}
+
+/// Finds the row. Everything is compared here and not in SQL: a column may take `a` for `A`, `1` is another id than `'1'`, and
+/// SQLite cannot compare two ways of writing a time.
+fn row_of(connection: &Connection, layout: &Layout, renewal: &Renewal) -> rusqlite::Result<Found> {
+    let id = renewal.id.as_str();
+    let number = number(id);
+    let key = layout.key.join(", ");
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT tb_url, tb_username, tbtoken IS NOT NULL AND tbtoken <> '', tbtokenexpiry
-         FROM {table} WHERE customer_id = ?1"
+        "SELECT customer_id, tb_url, tb_username, tbtoken IS NOT NULL AND tbtoken <> '', tbtokenexpiry, {key}
+         FROM {} WHERE customer_id {}{}",
+        layout.table,
+        if number.is_some() { "IN (?1, ?2)" } else { "= ?1" },
+        in_order(layout),
     ))?;
-    let found = statement
-        .query_row([id], |row| {
-            let url = text(row.get_ref(0)?).ok().flatten().unwrap_or_default();
-            let username = text(row.get_ref(1)?).ok().flatten().unwrap_or_default();
-            let has_token: bool = row.get(2)?;
-            let expiry = expiry_of(row.get_ref(3)?).filter(|_| has_token);
-            Ok(url == renewal.row_url
-                && username == renewal.username
-                && expiry.is_none_or(|expiry| renewal.may_replace(expiry)))
-        })
-        .optional()?;
-    Ok(found.unwrap_or(false))
+    let mut rows =
+        statement.query(params_from_iter([Value::Text(id.to_owned())].into_iter().chain(number)))?;
+    let mut found = None;
+    while let Some(row) = rows.next()? {
+        if !layout.is_keyed && found.is_some() {
+            return Ok(Found::Several);
+        }
+        let is_it = text(row.get_ref(0)?).ok().flatten().as_deref() == Some(id);
+        if found.is_none() && (is_it || !layout.is_keyed) {
+            let key =
+                (5..5 + layout.key.len()).map(|column| row.get(column)).collect::<rusqlite::Result<Key>>()?;
+            found = Some((is_it && may_write(row, renewal)?).then_some(key));
+        }
+    }
+    Ok(found.flatten().map_or(Found::Other, Found::Row))
+}
+
+/// The number that an id prints as, if it is one: ids may be stored as numbers.
+fn number(id: &str) -> Option<Value> {
+    let whole = id.parse().map(Value::Integer);
+    whole.or_else(|_| id.parse().map(Value::Real)).ok()
+}
+
+/// Whether the row is still the one that the token was obtained for, and its token does not end later.
+fn may_write(row: &rusqlite::Row<'_>, renewal: &Renewal) -> rusqlite::Result<bool> {
+    let url = text(row.get_ref(1)?).ok().flatten().unwrap_or_default();
+    let username = text(row.get_ref(2)?).ok().flatten().unwrap_or_default();
+    let (has_token, expiry): (bool, _) = (row.get(3)?, row.get_ref(4)?);
+    let ends_later = expiry_of(expiry).is_some_and(|expiry| has_token && !renewal.may_replace(expiry));
+    Ok(url == renewal.row_url && username == renewal.username && !is_number(expiry) && !ends_later)
+}
+
+/// Whether the row holds what was written to it.
+fn holds(connection: &Connection, layout: &Layout, key: &Key, renewal: &Renewal) -> rusqlite::Result<bool> {
+    let (condition, _) = by_key(layout);
+    let table = &layout.table;
+    let sql = format!("SELECT tbtoken, tbtokenexpiry FROM {table} WHERE {condition}");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(params_from_iter(key))?;
+    let Some(row) = rows.next()? else { return Ok(false) };
+    let is_ours = row.get_ref(0)?.as_str().is_ok_and(|token| token == renewal.token.jwt().expose());
+    Ok(is_ours && expiry_of(row.get_ref(1)?) == Some(renewal.expiry))
 }

@@ -1,9 +1,10 @@
 //! The tables in the file: making them in an empty one, checking them in any other.
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 
 use super::super::StoreError;
-use super::BUSY_TIMEOUT;
+use super::super::mssql::Problem;
+use super::{BUSY_TIMEOUT, rows};
 
 /// The columns that the table must have.
 const REQUIRED: [&str; 6] =
@@ -14,8 +15,33 @@ const REQUIRED: [&str; 6] =
 pub(super) struct Layout {
     /// Its name as a quoted identifier.
     pub(super) table: String,
-    /// Whether it has `updatedttm`, which is set with every token.
+    /// The columns that name one row, quoted: the rowid, or the primary key of a table without one.
+    pub(super) key: Vec<String>,
+    /// Whether they do. In a view only the id is left, which need not be unique.
+    pub(super) is_keyed: bool,
+    /// Whether it has `updatedttm` as a text, which is set with every token.
     pub(super) has_updatedttm: bool,
+}
+
+/// A column as SQLite describes it.
+struct Column {
+    name: String,
+    /// The declared type; empty where there is none.
+    declared: String,
+    is_generated: bool,
+    /// Its place in the primary key, from 1 on; 0 if it is not in it.
+    in_key: i64,
+}
+
+impl Column {
+    /// Whether its declared type makes numbers of what is stored in it, so that programs compare it with numbers. `DATETIME`
+    /// and its kind hold texts as well.
+    fn is_number(&self) -> bool {
+        let declared = self.declared.to_uppercase();
+        let is_text = ["CHAR", "CLOB", "TEXT"].iter().any(|kind| declared.contains(kind));
+        let numbers = ["INT", "REAL", "FLOA", "DOUB", "NUM", "DEC", "BOOL"];
+        !is_text && numbers.iter().any(|kind| declared.contains(kind))
+    }
 }
 
 /// The version of the schema: another number after each change of a table.
@@ -105,12 +131,60 @@ pub(super) fn inspect(
         let (place, table) = (place.to_owned(), table.to_owned());
         return Ok(Err(StoreError::MissingTable { place, table }));
     };
-    let mut statement = connection.prepare("SELECT lower(name) FROM pragma_table_info(?1)")?;
-    let columns =
-        statement.query_map([&name], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
-    let has = |column: &str| columns.iter().any(|name| name == column);
-    if let Some(column) = REQUIRED.into_iter().find(|column| !has(column)) {
+    let columns = columns(connection, &name)?;
+    let find = |wanted: &str| columns.iter().find(|column| column.name.eq_ignore_ascii_case(wanted));
+    if let Some(column) = REQUIRED.into_iter().find(|column| find(column).is_none()) {
         return Ok(Err(StoreError::MissingColumn { table: name, column: column.to_owned() }));
     }
-    Ok(Ok(Layout { table: quote(&name), has_updatedttm: has("updatedttm") }))
+    for column in ["tbtoken", "tbtokenexpiry"] {
+        if let Some((found, wanted)) = find(column).and_then(|found| not_writable(column, found)) {
+            let problem = Problem::WrongType { table: name, column, found, wanted };
+            return Ok(Err(StoreError::Server(problem)));
+        }
+    }
+    let has_updatedttm = find("updatedttm").is_some_and(|found| !found.is_generated && !found.is_number());
+    let key = key(connection, &name, &columns)?;
+    let (key, is_keyed) = if key.is_empty() { (vec![quote("customer_id")], false) } else { (key, true) };
+    let layout = Layout { table: quote(&name), key, is_keyed, has_updatedttm };
+    // What cannot be written, as a view without a trigger, is told before the first login.
+    connection.prepare(&rows::update(&layout))?;
+    Ok(Ok(layout))
+}
+
+/// The columns, generated ones included.
+fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {
+    let mut statement = connection.prepare("SELECT name, type, hidden, pk FROM pragma_table_xinfo(?1)")?;
+    let column = |row: &Row<'_>| {
+        let is_generated = matches!(row.get(2)?, 2_i64 | 3);
+        Ok(Column { name: row.get(0)?, declared: row.get(1)?, is_generated, in_key: row.get(3)? })
+    };
+    statement.query_map([table], column)?.collect()
+}
+
+/// Why that column cannot be written: what it is, and what it must be.
+fn not_writable(name: &str, column: &Column) -> Option<(String, &'static str)> {
+    if column.is_generated {
+        let found = format!("{} GENERATED", column.declared);
+        return Some((found.trim_start().to_owned(), "a column that can be written, of the type TEXT"));
+    }
+    let is_wrong = name == "tbtokenexpiry" && column.is_number();
+    is_wrong.then(|| (column.declared.clone(), "TEXT, for dates such as 2026-11-23T14:03:00Z"))
+}
+
+/// What names one row; nothing if the table has no such thing.
+fn key(connection: &Connection, table: &str, columns: &[Column]) -> rusqlite::Result<Vec<String>> {
+    let sql = "SELECT type, wr FROM pragma_table_list(?1) WHERE schema = 'main'";
+    let (kind, without_rowid): (String, bool) =
+        connection.query_row(sql, [table], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if kind != "table" {
+        return Ok(Vec::new());
+    }
+    if without_rowid {
+        let mut key: Vec<&Column> = columns.iter().filter(|column| column.in_key > 0).collect();
+        key.sort_by_key(|column| column.in_key);
+        return Ok(key.into_iter().map(|column| quote(&column.name)).collect());
+    }
+    // A column of the same name hides it.
+    let is_free = |name: &&str| !columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+    Ok(["rowid", "_rowid_", "oid"].into_iter().find(is_free).map(ToOwned::to_owned).into_iter().collect())
 }

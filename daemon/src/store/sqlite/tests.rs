@@ -8,6 +8,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
 
+mod exact;
+mod kept;
+mod replaced;
+
 use super::super::AccountRow;
 use super::*;
 use crate::model::{AccountKey, BaseUrl, CustomerId, FailureKind, FailureNote, Fingerprint, Lifetime, Token};
@@ -166,7 +170,7 @@ fn record(id: &str, kind: Option<FailureKind>) -> Record {
         consecutive: 3,
         at: at("2026-11-23T14:00:00.123456Z"),
         next_attempt_at: Some(at("2026-11-23T14:05:00Z")),
-        fingerprint: Fingerprint::from_text("abc".to_owned()),
+        fingerprint: Fingerprint::numbered(7),
     });
     let (last_success_at, updated_at) = (Some(at("2026-11-22T14:00:00Z")), at("2026-11-23T14:00:00.123456Z"));
     Record {

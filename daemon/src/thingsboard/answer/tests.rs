@@ -51,9 +51,11 @@ fn every_row_of_the_table_is_the_failure_that_it_names() {
         (error(401, 45, policy), Failure::PasswordViolatesPolicy, true),
         (answer(200, &useless("PRE_VERIFICATION_TOKEN")), Failure::SecondFactorRequired, true),
         (answer(200, &useless("MFA_CONFIGURATION_TOKEN")), Failure::SecondFactorRequired, true),
-        (answer(401, "<html>proxy</html>"), Failure::Unauthorized, true),
-        (error(401, 99, "whatever comes"), Failure::Unauthorized, true),
-        (Answer { body: None, ..answer(401, "") }, Failure::Unauthorized, true),
+        // Not in ThingsBoard's words: a proxy, perhaps after ThingsBoard has counted.
+        (answer(401, "<html>proxy</html>"), unexpected(Unexpected::ProxyLogin), false),
+        (error(401, 99, "whatever comes"), unexpected(Unexpected::ProxyLogin), false),
+        (error(401, 10, "Token is outdated"), unexpected(Unexpected::ProxyLogin), false),
+        (Answer { body: None, ..answer(401, "") }, unexpected(Unexpected::ProxyLogin), false),
         (
             error(429, 33, "Too many requests for current tenant!"),
             Failure::RateLimited { retry_after: None },
@@ -61,8 +63,8 @@ fn every_row_of_the_table_is_the_failure_that_it_names() {
         ),
         (error(500, 46, "Database error"), Failure::ServerError { status: 500 }, false),
         (answer(503, "<html>"), Failure::ServerError { status: 503 }, false),
-        (moved, redirect("https://***@b.example/x"), true),
-        (answer(308, ""), redirect("(nowhere)"), true),
+        (moved, redirect("https://***@b.example/x"), false),
+        (answer(308, ""), redirect("(nowhere)"), false),
         (answer(404, "<html>"), unexpected(Unexpected::Status { status: 404 }), false),
         (answer(403, "{}"), unexpected(Unexpected::Status { status: 403 }), false),
         (answer(204, ""), unexpected(Unexpected::Status { status: 204 }), false),
@@ -89,18 +91,25 @@ fn every_row_of_the_table_is_the_failure_that_it_names() {
 
 #[test]
 fn a_refused_refresh_token_means_log_in_and_a_server_in_trouble_does_not() {
-    for refused in [
-        error(401, 11, "Token has expired"),
-        error(401, 10, "Token is outdated"),
-        error(401, 10, "Invalid username or password"),
-        error(401, 10, "User account is not active"),
-        error(500, 2, "Invalid Refresh Token scope"),
-        answer(401, "<html>"),
-        answer(200, r#"{"token":"t","scope":"PRE_VERIFICATION_TOKEN"}"#),
+    for (refused, is_outdated) in [
+        (error(401, 11, "Token has expired"), false),
+        (error(401, 10, "Token is outdated"), true),
+        (error(401, 10, "Invalid username or password"), false),
+        (error(401, 10, "User account is not active"), false),
+        (error(401, 10, "whatever comes"), false),
+        (error(500, 2, "Invalid Refresh Token scope"), false),
+        (answer(200, r#"{"token":"t","scope":"PRE_VERIFICATION_TOKEN"}"#), false),
     ] {
-        assert_eq!(read_renewal(&refused), Err(NotRenewed::Refused), "{refused:?}");
+        assert_eq!(read_renewal(&refused), Err(NotRenewed::Refused { is_outdated }), "{refused:?}");
     }
-    for not_thingsboard in [answer(404, ""), answer(200, "<html>"), answer(302, "")] {
+    for not_thingsboard in [
+        answer(404, ""),
+        answer(200, "<html>"),
+        answer(302, ""),
+        answer(401, "<html>"),
+        answer(401, "outdated"),
+        error(401, 99, "Token is outdated"),
+    ] {
         let Err(NotRenewed::Failed(Failure::UnexpectedResponse(_))) = read_renewal(&not_thingsboard) else {
             panic!("a password for {not_thingsboard:?}");
         };
@@ -124,6 +133,35 @@ fn a_refused_refresh_token_means_log_in_and_a_server_in_trouble_does_not() {
         Err(NotRenewed::Failed(Failure::RateLimited { .. }))
     ));
     assert!(read_renewal(&answer(200, &pair())).is_ok());
+}
+
+/// Only ThingsBoard's own refusal of the user shows that ThingsBoard works.
+#[test]
+fn p02_a_probe_is_good_only_in_thingsboards_words() {
+    for (answer, expected) in [
+        (error(401, 10, "Invalid username or password"), "good"),
+        (error(401, 10, "Authentication failed"), "good"),
+        (error(500, 46, "Database error"), "bad"),
+        (answer(502, "<html>"), "bad"),
+        (answer(504, ""), "bad"),
+        (error(429, 33, "Too many requests"), "bad"),
+        (answer(401, "<html>"), "no verdict"),
+        (error(401, 99, "Invalid username or password"), "no verdict"),
+        (error(401, 10, "User account is not active"), "no verdict"),
+        (error(401, 15, "User password expired!"), "no verdict"),
+        (answer(403, ""), "no verdict"),
+        (answer(404, ""), "no verdict"),
+        (answer(302, ""), "no verdict"),
+        (answer(200, "<html>"), "no verdict"),
+        (answer(200, &pair()), "no verdict"),
+    ] {
+        let said = match read_probe(&answer) {
+            Probe::Good => "good",
+            Probe::Bad(_) => "bad",
+            Probe::NoVerdict(_) => "no verdict",
+        };
+        assert_eq!(said, expected, "{answer:?}");
+    }
 }
 
 #[test]

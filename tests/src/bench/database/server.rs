@@ -103,6 +103,7 @@ impl Address {
             table: table.to_owned(),
             expiry_clock: ExpiryClock::Utc,
             fallback_url: None,
+            state_folder: None,
         });
         runtime().block_on(async {
             let customers = store.read(Records::Failing).await.expect("the scratch table").customers;
@@ -208,7 +209,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let schema = &self.schema;
-        let tables = ["customer_settings", "scratch", "tbtokend_state", "tbtokend_key"];
+        let tables = ["customer_settings", "scratch", "tbtokend_state", "tbtokend_key", "tbtokend_account"];
         let drops = tables
             .map(|table| format!("IF OBJECT_ID('{schema}.{table}') IS NOT NULL DROP TABLE {schema}.{table}"));
         let schema = format!("DROP SCHEMA {schema}");

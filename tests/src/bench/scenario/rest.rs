@@ -57,7 +57,10 @@ pub(in crate::bench) fn run(options: &Rest) -> Report {
 /// Watches some looks at the table, from just after one to just after another, with no client there.
 fn watch(run: &mut Run, options: &Rest, report: &mut Report) {
     let first = next_look(run);
-    run.process.forget_peak();
+    let peak = match run.process.forget_peak() {
+        true => "peak memory of these looks",
+        false => "peak memory since the start (only root can begin it again)",
+    };
     let before = run.process.cpu();
     let whole = Duration::from_secs(u64::from(options.interval * options.wakes));
     // Nothing can be awaited here: the absence of other work is what is measured.
@@ -72,7 +75,7 @@ fn watch(run: &mut Run, options: &Rest, report: &mut Report) {
     let memory = run.process.memory();
     report.time("cpu_per_wake", "CPU time of a look at the table", spent.div_f64(wakes), None);
     report.add("resident", "resident", Unit::Megabytes, memory.resident);
-    report.add("peak_memory", "peak memory of these looks", Unit::Megabytes, memory.peak);
+    report.add("peak_memory", peak, Unit::Megabytes, memory.peak);
 }
 
 /// Waits for the end of the next look at the table.

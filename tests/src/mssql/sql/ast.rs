@@ -81,9 +81,26 @@ pub(super) struct From {
 /// Where rows come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
-    Table { name: String, alias: Option<String> },
-    Values { rows: Vec<Vec<Expr>>, alias: String, columns: Vec<String> },
-    Select(Box<Select>),
+    Table {
+        name: String,
+        alias: Option<String>,
+    },
+    Values {
+        rows: Vec<Vec<Expr>>,
+        alias: String,
+        columns: Vec<String>,
+    },
+    /// `OPENJSON(…) WITH (…)`: of each element of an array the elements with these numbers.
+    Json {
+        text: Expr,
+        columns: Vec<(String, SqlType, usize)>,
+        alias: String,
+    },
+    /// `(SELECT …) AS alias`; as the source of an INSERT it has none.
+    Select {
+        select: Box<Select>,
+        alias: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,8 +8,54 @@ pub(super) fn view(database: &Database, name: &str) -> Option<Table> {
     match Database::key(name).as_str() {
         "information_schema.columns" => Some(columns(database)),
         "information_schema.tables" => Some(tables(database)),
+        "sys.database_principals" => Some(principals(database)),
+        "sys.database_permissions" => Some(permissions(database)),
+        "sys.database_role_members" => Some(role_members()),
         _ => None,
     }
+}
+
+/// The login's user.
+pub(super) const OWN_USER: &str = "own";
+
+/// The id of its user; those of other readers follow.
+const OWN: i64 = 5;
+
+fn principals(database: &Database) -> Table {
+    let columns = [("name", text()), ("principal_id", SqlType::Int), ("type", SqlType::Char(1))];
+    let mut view = empty("sys.database_principals", &columns);
+    let fixed = [("public", 0, "R"), ("dbo", 1, "S"), (OWN_USER, OWN, "S"), ("db_owner", 16_384, "R")];
+    let others = database.key_readers.iter().zip(OWN + 1..).map(|(name, id)| (name.as_str(), id, "S"));
+    let line = |(name, id, kind)| vec![Value::text(name), Value::Int(id), Value::text(kind)];
+    view.rows = fixed.into_iter().chain(others).map(line).collect();
+    view
+}
+
+fn permissions(database: &Database) -> Table {
+    let number = SqlType::Int;
+    let columns = [
+        ("class", number),
+        ("major_id", number),
+        ("grantee_principal_id", number),
+        ("type", SqlType::Char(4)),
+        ("state", SqlType::Char(1)),
+    ];
+    let mut view = empty("sys.database_permissions", &columns);
+    let Some(key) = database.object_id("tbtokend_key") else { return view };
+    let others = database.key_readers.iter().filter(|_| database.shows_permissions).zip(OWN + 1..);
+    let line = |grantee| {
+        let (class, key) = (Value::Int(1), Value::Int(key));
+        vec![class, key, Value::Int(grantee), Value::text("SL  "), Value::text("G")]
+    };
+    view.rows = std::iter::once(OWN).chain(others.map(|(_, id)| id)).map(line).collect();
+    view
+}
+
+fn role_members() -> Table {
+    let columns = [("role_principal_id", SqlType::Int), ("member_principal_id", SqlType::Int)];
+    let mut view = empty("sys.database_role_members", &columns);
+    view.rows.push(vec![Value::Int(16_384), Value::Int(1)]);
+    view
 }
 
 fn visible(database: &Database) -> impl Iterator<Item = &Table> {

@@ -18,6 +18,10 @@ pub(in crate::mssql) struct Database {
     /// What the login may not do.
     pub(in crate::mssql) denied: Vec<Permission>,
     pub(in crate::mssql) read_only: bool,
+    /// Users with SELECT on `tbtokend_key`, besides the login's.
+    pub(in crate::mssql) key_readers: Vec<String>,
+    /// Whether the login sees the permissions of others.
+    pub(in crate::mssql) shows_permissions: bool,
     /// Where the server stands.
     pub(in crate::mssql) zone: Zone,
     /// Before SQL Server 2019 a value that does not fit is not repeated (8152 in place of 2628).
@@ -37,6 +41,8 @@ pub(in crate::mssql) struct Table {
     pub(in crate::mssql) has_trigger: bool,
     /// The row, by its key, that a trigger of theirs does not let anybody change.
     pub(in crate::mssql) guarded: Option<Value>,
+    /// The row, by its key, and the columns that a trigger of theirs sets back after every change, without an error.
+    pub(in crate::mssql) undone: Option<(Value, Vec<usize>)>,
 }
 
 /// One column of a table.
@@ -137,6 +143,8 @@ impl Database {
             tables: BTreeMap::new(),
             denied: Vec::new(),
             read_only: false,
+            key_readers: Vec::new(),
+            shows_permissions: false,
             zone: Zone::Fixed(0),
             is_old: false,
             holder: None,
@@ -243,7 +251,14 @@ impl Table {
         });
         let name =
             if name.starts_with('@') || name.contains('.') { name.to_owned() } else { format!("dbo.{name}") };
-        Self { name, columns: columns.collect(), rows: Vec::new(), has_trigger: false, guarded: None }
+        Self {
+            name,
+            columns: columns.collect(),
+            rows: Vec::new(),
+            has_trigger: false,
+            guarded: None,
+            undone: None,
+        }
     }
 
     /// A table with columns of these types, all of which may be NULL but the first, which is its key.

@@ -159,6 +159,10 @@ pub(super) fn no_number(value: &str, of: &str) -> Said {
     said(245, 16, 1, text)
 }
 
+pub(super) fn no_json() -> Said {
+    said(13_609, 16, 4, "JSON text is not properly formatted.".to_owned())
+}
+
 pub(super) fn overflow(of: &str) -> Said {
     said(8115, 16, 2, format!("Arithmetic overflow error converting expression to data type {of}."))
 }

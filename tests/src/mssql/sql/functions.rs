@@ -33,6 +33,18 @@ pub(super) fn call(
         "LEN" => Ok(text(0)?.map_or(Value::Null, |text| count(text.trim_end_matches(' ')))),
         "UPPER" => Ok(or_null(text(0)?.map(|text| text.to_uppercase()))),
         "LOWER" => Ok(or_null(text(0)?.map(|text| text.to_lowercase()))),
+        "REPLACE" => Ok(match (text(0)?, text(1)?, text(2)?) {
+            (Some(text), Some(from), Some(to)) => Value::Text(text.replace(&from, &to)),
+            _ => Value::Null,
+        }),
+        "FROM_HEX" => match text(0)? {
+            None => Ok(Value::Null),
+            Some(digits) => {
+                let byte = |at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+                let bytes: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(byte).collect();
+                bytes.map(Value::Bytes).ok_or_else(|| errors::no_conversion("nvarchar", "varbinary"))
+            }
+        },
         "DATALENGTH" => data_length(argument(0)?, eval::type_of(context, scope, &arguments[0])?),
         "ISNULL" => match argument(0)? {
             Value::Null => cast(argument(1)?, eval::type_of(context, scope, &arguments[0])?),
@@ -62,6 +74,8 @@ pub(super) fn call(
         }
         "DATEDIFF" => difference(arguments, argument(1)?, argument(2)?),
         "DB_NAME" => Ok(Value::text(&context.database.name)),
+        "USER_NAME" => Ok(Value::text(super::catalog::OWN_USER)),
+        "SCHEMA_ID" => Ok(Value::Int(1)),
         "SCHEMA_NAME" => Ok(Value::text("dbo")),
         "OBJECT_ID" => {
             Ok(text(0)?.and_then(|name| context.database.object_id(&name)).map_or(Value::Null, Value::Int))
@@ -74,6 +88,9 @@ pub(super) fn call(
         "COL_LENGTH" => col_length(context.database, text(0)?, text(1)?),
         // The query counts; here it is one of the rows that are counted.
         "COUNT_BIG" => Ok(Value::Int(1)),
+        "HAS_PERMS_BY_NAME" if text(1)?.as_deref() == Some("DATABASE") => {
+            Ok(Value::Int(context.database.shows_permissions.into()))
+        }
         "HAS_PERMS_BY_NAME" => has_permission(context.database, text(0)?, text(2)?, text(3).unwrap_or(None)),
         other => Err(errors::unknown(&format!("the function {other}"))),
     }
@@ -96,15 +113,17 @@ pub(super) fn type_of(
             SqlType::NChar(length) => SqlType::NVarchar(Length::Of(length)),
             of => of,
         },
+        "REPLACE" => SqlType::NVarchar(Length::Max),
+        "FROM_HEX" => SqlType::Varbinary(Length::Max),
         "ISNULL" | "NULLIF" => first.ok_or_else(|| errors::syntax(name))?,
         "COALESCE" => types.into_iter().reduce(common).ok_or_else(|| errors::syntax(name))?,
-        "LEN" | "DATALENGTH" | "DATEDIFF" | "OBJECT_ID" | "HAS_PERMS_BY_NAME" => SqlType::Int,
+        "LEN" | "DATALENGTH" | "DATEDIFF" | "OBJECT_ID" | "SCHEMA_ID" | "HAS_PERMS_BY_NAME" => SqlType::Int,
         "COUNT_BIG" => SqlType::BigInt,
         "COL_LENGTH" => SqlType::SmallInt,
         "SYSUTCDATETIME" | "SYSDATETIME" => SqlType::DateTime2(7),
         "GETUTCDATE" | "GETDATE" | "CURRENT_TIMESTAMP" => SqlType::DateTime,
         "SYSDATETIMEOFFSET" => SqlType::DateTimeOffset(7),
-        "DB_NAME" | "SCHEMA_NAME" | "OBJECT_NAME" | "OBJECT_SCHEMA_NAME" => NAME,
+        "DB_NAME" | "USER_NAME" | "SCHEMA_NAME" | "OBJECT_NAME" | "OBJECT_SCHEMA_NAME" => NAME,
         other => return Err(errors::unknown(&format!("the function {other}"))),
     })
 }

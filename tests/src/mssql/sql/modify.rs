@@ -35,13 +35,13 @@ pub(super) fn insert(
     let table = query::find(context, name).ok_or_else(|| errors::no_such_table(name))?;
     writable(context, table, "INSERT", columns)?;
     let rows = match source {
-        Source::Select(select) => query::select(context, Scope::NONE, select)?.rows,
+        Source::Select { select, .. } => query::select(context, Scope::NONE, select)?.rows,
         Source::Values { rows, .. } => {
             let row =
                 |row: &Vec<Expr>| row.iter().map(|expr| eval::value(context, Scope::NONE, expr)).collect();
             rows.iter().map(row).collect::<Result<Vec<_>, Said>>()?
         }
-        Source::Table { .. } => return Err(errors::syntax("INSERT")),
+        Source::Table { .. } | Source::Json { .. } => return Err(errors::syntax("INSERT")),
     };
     let places = places(table, columns)?;
     let mut all = table.rows.clone();
@@ -191,6 +191,13 @@ pub(super) fn update(context: &Context<'_>, update: &Update) -> Result<Change, S
         let scope = Scope { bindings: &output, rows: &shown };
         let one = items.iter().map(|(expr, _)| eval::value(context, scope, expr));
         put_out.push(one.collect::<Result<Vec<_>, Said>>()?);
+        if let Some((key, columns)) = &table.undone
+            && row.first() == Some(key)
+        {
+            for &place in columns {
+                row[place] = values[target][place].clone();
+            }
+        }
         rows[number] = row;
         touched.insert(number, ());
     }
@@ -248,6 +255,7 @@ pub(super) fn into_table(
     let mut all = table.rows.clone();
     for row in rows.rows {
         all.push(new_row(database, table, &places, row)?);
+        unique(table, &all)?;
     }
     Ok(all)
 }

@@ -307,7 +307,16 @@ impl Parser {
         if matches!(upper.as_str(), "CONVERT" | "TRY_CONVERT") {
             let to = self.type_name()?;
             self.expect_mark(",")?;
-            let expr = self.expr()?.into();
+            let expr: Box<Expr> = self.expr()?.into();
+            if self.eat_mark(",") {
+                // The one style that is known: two hexadecimal digits are a byte.
+                return match (self.next(), self.next()) {
+                    (Some(Word::Number(2)), Some(Word::Mark(")"))) => {
+                        Ok(Expr::Call { name: "FROM_HEX".to_owned(), arguments: vec![*expr] })
+                    }
+                    _ => Err(errors::unknown("this style of CONVERT")),
+                };
+            }
             self.expect_mark(")")?;
             return Ok(Expr::Cast { expr, to, or_null: upper == "TRY_CONVERT" });
         }

@@ -1,6 +1,6 @@
 //! SELECT: which rows, which columns of them.
 
-use super::ast::{Expr, From, Item, Select, Source};
+use super::ast::{Expr, From, Item, Operator, Select, Source};
 use super::catalog;
 use super::compare::{Collation, compare};
 use super::database::{Column, Table};
@@ -197,12 +197,24 @@ pub(super) fn join(
         let width = binding.columns.len();
         bindings.push(binding);
         eval::type_of(context, inner(outer, &bindings, &[]).scope(), condition)?;
+        let keys = if joined.is_empty() { None } else { keys(context, &bindings, &rows, condition)? };
         let mut both = Vec::new();
         for left in joined {
             let before = both.len();
             let mut values: Vec<Vec<Value>> = left.iter().map(|(_, row)| row.clone()).collect();
+            let key = match &keys {
+                Some((expr, _)) => {
+                    Some(eval::value(context, Scope { bindings: &bindings, rows: &values }, expr)?)
+                }
+                None => None,
+            };
             values.push(Vec::new());
             for (number, row) in rows.iter().enumerate() {
+                if let (Some(key), Some((_, keys))) = (&key, &keys)
+                    && compare(key, &keys[number], Collation::IgnoreCase)? != Some(std::cmp::Ordering::Equal)
+                {
+                    continue;
+                }
                 *values.last_mut().expect("just pushed") = row.clone();
                 // Without the outer query's tables, which no join of ours names: this is the innermost loop.
                 let scope = Scope { bindings: &bindings, rows: &values };
@@ -221,6 +233,39 @@ pub(super) fn join(
         joined = both;
     }
     Ok((bindings, joined))
+}
+
+/// If the condition begins with `a = b`, of which one names the last table alone and the other only those before: that other,
+/// and the value of the one for each row. Most pairs of rows are told apart by these, without looking at the whole condition.
+fn keys<'e>(
+    context: &Context<'_>,
+    bindings: &[Binding],
+    rows: &[Vec<Value>],
+    condition: &'e Expr,
+) -> Result<Option<(&'e Expr, Vec<Value>)>, Said> {
+    let mut first = condition;
+    while let Expr::Binary(Operator::And, left, _) = first {
+        first = left;
+    }
+    let Expr::Binary(Operator::Equal, left, right) = first else { return Ok(None) };
+    let last = bindings.len() - 1;
+    let names = |expr: &Expr, is_meant: &dyn Fn(usize) -> bool| {
+        let mut found = Vec::new();
+        eval::columns_in(Scope { bindings, rows: &[] }, expr, &mut found);
+        !found.is_empty() && found.into_iter().all(|(binding, _)| is_meant(binding))
+    };
+    let is_pair = |old: &Expr, new: &Expr| names(old, &|of| of != last) && names(new, &|of| of == last);
+    let (old, new) = match () {
+        () if is_pair(left, right) => (left, right),
+        () if is_pair(right, left) => (right, left),
+        () => return Ok(None),
+    };
+    let value = |row: &Vec<Value>| {
+        let mut values = vec![Vec::new(); last];
+        values.push(row.clone());
+        eval::value(context, Scope { bindings, rows: &values }, new)
+    };
+    Ok(Some((old, rows.iter().map(value).collect::<Result<_, Said>>()?)))
 }
 
 fn source(
@@ -243,8 +288,41 @@ fn source(
             Ok((binding, table.rows.clone()))
         }
         Source::Values { rows, alias, columns } => values(context, outer, rows, alias, columns),
-        Source::Select(_) => Err(errors::unknown("a query in FROM")),
+        Source::Select { select, alias } => {
+            let found = self::select(context, outer, select)?;
+            let columns = found.columns.into_iter().map(|column| (column.name, column.of));
+            Ok((binding(alias, columns), found.rows))
+        }
+        Source::Json { text, columns, alias } => {
+            if context.database.is_old {
+                return Err(errors::no_such_table("OPENJSON"));
+            }
+            let rows = json_rows(&eval::value(context, outer, text)?, columns)?;
+            let columns = columns.iter().map(|(name, of, _)| (name.clone(), *of));
+            Ok((binding(alias, columns), rows))
+        }
     }
+}
+
+/// What is no table of the database under its alias.
+fn binding(alias: &str, columns: impl Iterator<Item = (String, SqlType)>) -> Binding {
+    let column = |(name, of)| Column { name, of, nullable: true, key: false, exact: false, check: None };
+    Binding { alias: alias.to_owned(), table: None, columns: columns.map(column).collect() }
+}
+
+/// An array of arrays as rows.
+fn json_rows(text: &Value, columns: &[(String, SqlType, usize)]) -> Result<Vec<Vec<Value>>, Said> {
+    let text = text.as_text().unwrap_or_default();
+    let rows: Vec<Vec<serde_json::Value>> = serde_json::from_str(text).map_err(|_| errors::no_json())?;
+    let cell = |row: &[serde_json::Value], of, number| {
+        let value = match row.get(number) {
+            None | Some(serde_json::Value::Null) => Value::Null,
+            Some(serde_json::Value::String(text)) => Value::text(text),
+            Some(other) => Value::text(&other.to_string()),
+        };
+        super::convert::cast(value, of)
+    };
+    rows.iter().map(|row| columns.iter().map(|(_, of, number)| cell(row, *of, *number)).collect()).collect()
 }
 
 /// A table of the database, or a table variable. What the login may not see does not exist, says SQL Server, unless it
@@ -282,15 +360,7 @@ fn values(
             .map(|(expr, of)| super::convert::cast(eval::value(context, outer, expr)?, *of));
         found.push(row.collect::<Result<Vec<_>, Said>>()?);
     }
-    let columns = names.iter().zip(types).map(|(name, of)| Column {
-        name: name.clone(),
-        of,
-        nullable: true,
-        key: false,
-        exact: false,
-        check: None,
-    });
-    Ok((Binding { alias: alias.to_owned(), table: None, columns: columns.collect() }, found))
+    Ok((binding(alias, names.iter().cloned().zip(types)), found))
 }
 
 /// `(SELECT …)` as a value.

@@ -188,6 +188,12 @@ impl Parser {
 
     fn source(&mut self) -> Result<Source, Said> {
         if self.eat_mark("(") {
+            if self.is("SELECT") {
+                let select = self.select()?.into();
+                self.expect_mark(")")?;
+                let alias = self.alias()?.ok_or_else(|| self.wrong())?;
+                return Ok(Source::Select { select, alias });
+            }
             self.expect("VALUES")?;
             let rows = self.list(|parser| parser.in_parentheses(Self::expr))?;
             self.expect_mark(")")?;
@@ -196,12 +202,30 @@ impl Parser {
             return Ok(Source::Values { rows, alias, columns });
         }
         let name = self.table_name()?;
+        if name.eq_ignore_ascii_case("OPENJSON") {
+            return self.json();
+        }
         let alias = self.alias()?;
         if self.eat("WITH") {
             // Hints steer locks, of which there are none here.
             let _ = self.in_parentheses(Self::name)?;
         }
         Ok(Source::Table { name, alias })
+    }
+
+    fn json(&mut self) -> Result<Source, Said> {
+        self.expect_mark("(")?;
+        let text = self.expr()?;
+        self.expect_mark(")")?;
+        self.expect("WITH")?;
+        let columns = self.in_parentheses(|parser| {
+            let (name, of) = (parser.name()?, parser.type_name()?);
+            let Some(Word::Text(path, false)) = parser.next() else { return Err(parser.wrong()) };
+            let number = path.strip_prefix("$[").and_then(|path| path.strip_suffix(']')?.parse().ok());
+            Ok((name, of, number.ok_or_else(|| errors::unknown(&format!("the path {path}")))?))
+        })?;
+        let alias = self.alias()?.ok_or_else(|| self.wrong())?;
+        Ok(Source::Json { text, columns, alias })
     }
 
     fn insert(&mut self) -> Result<Statement, Said> {
@@ -216,7 +240,7 @@ impl Parser {
             }
             Source::Values { rows, alias: String::new(), columns: Vec::new() }
         } else {
-            Source::Select(self.select()?.into())
+            Source::Select { select: self.select()?.into(), alias: String::new() }
         };
         Ok(Statement::Insert { table, columns, source })
     }

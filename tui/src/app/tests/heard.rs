@@ -217,7 +217,7 @@ fn ten_thousand_customers_are_told_apart_by_short_ids() {
         (0..10_000).map(|n| customer(&format!("customer-{n:06}"), "u", "s.example", 600, noon())).collect();
     let app = app(many);
     assert_eq!(app.short_id("customer-000123"), "customer-000123");
-    assert_eq!(four().short_id("0123456789abcdef"), "01234567");
+    assert_eq!(four().short_id("0123456789abcdef"), "01234567…");
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn refreshing_a_parked_customer_asks_first() {
         let mut app = four();
         assert_eq!(
             press(&mut app, &format!("r {other} Enter")),
-            [Effect::Act(Action::Refresh("bad".to_owned()))]
+            [Effect::Act(Action::ForceRefresh("bad".to_owned()))]
         );
     }
     assert_eq!(press(&mut app, "r Tab Tab Enter"), [], "there and back");
@@ -192,7 +192,7 @@ fn a_question_keeps_to_its_customer_whatever_comes() {
     press(&mut app, "r");
     app.update(delta(vec![], &["bad"]), noon());
     assert_eq!(selected(&app), "slow");
-    assert_eq!(press(&mut app, "Tab Enter"), [Effect::Act(Action::Refresh("bad".to_owned()))]);
+    assert_eq!(press(&mut app, "Tab Enter"), [Effect::Act(Action::ForceRefresh("bad".to_owned()))]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use super::super::{Ledger, Outcome, Send, Settings};
+use super::super::{Ledger, Outcome, Send, Settings, Settlement};
 use crate::model::{AccountKey, Fingerprint, HostKey};
 use crate::store::{AccountRow, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
@@ -60,7 +60,15 @@ impl Daemon {
         if outcome == Outcome::Rejected {
             self.heard.push(login.send.credentials);
         }
-        self.ledger.settle(login.account, &login.host, login.number, login.send.clone(), outcome, None, now);
+        let settlement = Settlement {
+            account: login.account,
+            server: &login.host,
+            number: login.number,
+            send: login.send.clone(),
+            outcome,
+            kind: None,
+        };
+        self.ledger.settle(settlement, now);
         login
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::{Answer, Ask, Held, Leave, Ledger, Outcome, Reason, Refusal, Step, Verdict};
+use super::super::{Answer, Ask, Held, Leave, Ledger, Outcome, Reason, Refusal, Settlement, Step, Verdict};
 use super::daemon::{Daemon, Store, day};
 use crate::model::{AccountKey, BaseUrl, FailureKind, Fingerprint, HostKey};
 
@@ -78,7 +78,9 @@ impl Scene {
 
     fn settle(&mut self, charge: (u64, super::super::Send), outcome: Outcome) {
         let account = AccountKey::of(&BaseUrl::parse(URL).unwrap(), &charge.1.username);
-        self.daemon.ledger.settle(account, &host(URL), charge.0, charge.1, outcome, None, self.now);
+        let (number, send, server) = (charge.0, charge.1, &host(URL));
+        let settlement = Settlement { account, server, number, send, outcome, kind: None };
+        self.daemon.ledger.settle(settlement, self.now);
     }
 
     fn send(&mut self, username: &str, password: u128, outcome: Outcome) {

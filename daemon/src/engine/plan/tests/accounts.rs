@@ -1,238 +1,197 @@
-//! One password for one account: refused for one row it is refused for all, in doubt for one it waits for all.
+//! Rows that share an account: what the ledger refuses one of them, and refresh tokens that one has for the others.
 
 use super::*;
 
-/// What the first attempt of a plan may do with its password.
-fn permission(plan: &Plan) -> Permission {
-    plan.accounts[plan.attempts[0].account].may_ask()
+/// A row of the user `ops`.
+fn of_ops(name: &str, password: &str) -> Customer {
+    let row = row(name, password, None);
+    Customer { credentials: Credentials { username: "ops".to_owned(), ..row.credentials }, ..row }
+}
+
+fn refused(plan: &Plan) -> Vec<(&str, FailureKind)> {
+    plan.refused.iter().map(|(id, failure)| (id.as_str(), failure.kind())).collect()
+}
+
+fn leave_of(plan: &Plan, name: &str) -> Leave {
+    plan.attempts.iter().find(|attempt| attempt.customer.id == id(name)).unwrap().leave
 }
 
 #[test]
-fn p02_rows_with_the_same_credentials_share_an_account_and_others_do_not() {
-    let mut spelled = row("c", "same", None);
+fn p02_rows_with_the_same_account_know_all_credentials_that_rows_hold_for_it() {
+    let mut spelled = of_ops("c", "same");
     spelled.credentials.url = "https://TB.example:443/".to_owned();
-    let state = state(vec![row("a", "same", None), row("b", "same", None), spelled, row("d", "other", None)]);
+    let mut other_port = of_ops("d", "same");
+    other_port.credentials.url = "https://tb.example:8443".to_owned();
+    let mut other_case = of_ops("e", "same");
+    other_case.credentials.username = " OPS ".to_owned();
+    let rows =
+        vec![of_ops("a", "same"), of_ops("b", "other"), spelled, other_port, other_case, row("f", "f", None)];
+    let state = state(rows);
     let plan = due(&state, now());
-    let accounts: Vec<usize> = plan.attempts.iter().map(|attempt| attempt.account).collect();
-    assert_eq!(accounts, [0, 0, 0, 1]);
-    assert_eq!(permission(&plan), Permission::Go);
+    let first = &plan.attempts[0];
+    let is_same: Vec<bool> = plan.attempts.iter().map(|attempt| attempt.account == first.account).collect();
+    assert_eq!(is_same, [true, true, true, true, true, false]);
+    assert_eq!(plan.attempts[2].credentials, first.credentials, "a spelling of one server");
+    for name in ["b", "d", "e"] {
+        let credentials = state.entry(&id(name)).unwrap().credentials;
+        assert!(credentials != first.credentials && first.held.contains(&credentials), "{name}");
+    }
+    assert_eq!(plan.attempts[5].held, Held::default());
 }
 
 #[test]
-fn p02_a_row_that_says_what_was_refused_is_not_tried_whoever_was_refused() {
-    let mut state = state(vec![row("first", "wrong", None)]);
+fn p02_a_row_that_holds_rejected_credentials_is_not_tried_whichever_row_was() {
+    let mut state = state_with_ledger(vec![of_ops("first", "wrong")]);
+    send(&mut state, "first", Outcome::Rejected);
     fail(&mut state, "first", Failure::CredentialsRejected, now());
-    // The refused row leaves the table, and another one comes with the same.
-    state.apply(table(vec![row("second", "wrong", None)], Vec::new()), after(60), 0.5);
-    let plan_of_second = due(&state, after(60));
-    let Permission::Never(failure) = permission(&plan_of_second) else { panic!("it would be tried") };
-    assert!(failure.to_string().contains("for customer first"), "{failure}");
-    fail(&mut state, "second", failure, after(61));
-    let note = state.entry(&id("second")).unwrap().record.failure.clone().unwrap();
-    assert_eq!((note.kind, note.consecutive, note.permanent), (FailureKind::CredentialsRejected, 0, true));
-    // Naming it is leave to try, for all who have it.
-    let named = plan(&state, after(62), &policy(), &[Selection::Named([id("second")].into())]);
-    assert_eq!(permission(&named), Permission::Go);
-    // The first comes back: still refused.
-    state.apply(table(vec![row("first", "wrong", None)], Vec::new()), after(120), 0.5);
-    assert_eq!(verdict_of(&state, "first", after(120)), Verdict::Parked);
-}
-
-#[test]
-fn p02_a_password_that_is_accepted_frees_all_who_have_it() {
-    let mut state = state(vec![row("a", "same", None), row("b", "same", None), row("c", "other", None)]);
-    for name in ["a", "b", "c"] {
-        fail(&mut state, name, Failure::AccountDisabled, now());
-    }
-    obtained(&mut state, "a", 900, Via::Login);
-    assert_eq!(verdict_of(&state, "b", after(1)), Verdict::Due);
-    assert_eq!(verdict_of(&state, "c", after(1)), Verdict::Parked);
-    assert!(
-        state.take_unrecorded(1000).iter().any(|record| record.id == id("b") && record.failure.is_none())
-    );
-}
-
-#[test]
-fn p02_a_restart_and_another_daemon_know_who_is_parked_whatever_the_clocks_say() {
-    let mut first = state(vec![row("a", "wrong", None)]);
-    fail(&mut first, "a", Failure::CredentialsRejected, now());
-    let records = first.take_unrecorded(1000);
-    // The other one has failed to ask later, by its clock, and has not written that yet.
-    let mut second = state(vec![row("a", "wrong", None)]);
-    fail(&mut second, "a", Failure::ServerError { status: 503 }, after(300));
-    second.apply(table(vec![row("a", "wrong", None)], records.clone()), after(301), 0.5);
-    assert_eq!(verdict_of(&second, "a", after(9_999)), Verdict::Parked);
-    // What the second had written does not free the first.
-    let transient = Record {
-        failure: records[0]
-            .failure
-            .clone()
-            .map(|note| Box::new(FailureNote { permanent: false, kind: FailureKind::Timeout, ..*note })),
-        updated_at: after(300),
-        ..records[0].clone()
-    };
-    first.apply(Event::Recorded, after(1), 0.5);
-    first.apply(Event::Reading, after(2), 0.5);
-    first.apply(table(vec![row("a", "wrong", None)], vec![transient]), after(301), 0.5);
-    assert_eq!(verdict_of(&first, "a", after(9_999)), Verdict::Parked);
-    assert!(first.has_unrecorded(), "and the store is told again");
-}
-
-#[test]
-fn p02_who_is_named_and_cannot_be_asked_stays_parked() {
-    let mut state = state(vec![row("a", "wrong", None)]);
-    fail(&mut state, "a", Failure::CredentialsRejected, now());
-    fail(&mut state, "a", Failure::ServerError { status: 503 }, after(60));
-    assert_eq!(verdict_of(&state, "a", after(9_999)), Verdict::Parked);
-}
-
-fn timeout() -> Failure {
-    Failure::Timeout { after: std::time::Duration::from_secs(10) }
-}
-
-fn account_at(state: &State, at: DateTime<Utc>, selection: Selection) -> Permission {
-    plan(state, at, &policy(), &[selection]).accounts[0].may_ask()
-}
-
-#[test]
-fn p02_a_password_that_may_be_wrong_and_counted_waits_for_all_rows_that_have_it() {
-    let rows = || vec![row("a", "doubtful", None), row("b", "doubtful", None), row("c", "other", None)];
-    let mut state = state(rows());
-    fail(&mut state, "a", timeout(), now());
-    let Verdict::Wait { until } = verdict_of(&state, "a", after(1)) else { panic!() };
-    let soon = after(1);
-    assert_eq!(names(&due(&state, soon)), ["b", "c"]);
-    let Permission::NotNow(failure) = account_at(&state, soon, Selection::Due) else { panic!("sent for b") };
-    assert!(failure.to_string().contains("customer a"), "{failure}");
-    assert_eq!(due(&state, soon).accounts[1].may_ask(), Permission::Go, "c has another password");
-    // Its server is back, as it seems from others: that is no answer to the password.
-    let host = state.entry(&id("a")).unwrap().host.clone().unwrap();
-    state.apply(Event::HostBack(host), after(2), 0.5);
-    state.apply(Event::PassFinished, after(2), 0.5);
-    assert!(matches!(account_at(&state, after(3), Selection::Due), Permission::NotNow(_)));
-    // Operators may ask; and the wait has an end.
-    assert_eq!(account_at(&state, soon, Selection::DueNow), Permission::Go);
-    assert_eq!(account_at(&state, soon, Selection::Named([id("b")].into())), Permission::Go);
-    assert_eq!(account_at(&state, until, Selection::Due), Permission::Go);
-    // A right password is right also when the server is late.
-    obtained(&mut state, "b", 60, Via::Login);
-    state.apply(table(rows(), Vec::new()), after(61), 0.5);
-    state.apply(Event::RefreshTokenRefused(id("b")), after(61), 0.5);
-    fail(&mut state, "a", timeout(), after(61));
-    assert_eq!(names(&due(&state, after(62))), ["b", "c"]);
-    assert_eq!(account_at(&state, after(62), Selection::Due), Permission::Go);
-}
-
-#[test]
-fn a_server_that_is_back_is_asked_at_once_for_those_whose_password_is_not_in_doubt() {
-    let mut state = state(vec![row("new", "a", None), row("proven", "b", None), row("unreached", "c", None)]);
-    obtained(&mut state, "proven", 60, Via::Login);
-    let later = after(100);
-    fail(&mut state, "new", timeout(), later);
-    fail(&mut state, "proven", timeout(), later);
-    fail(&mut state, "unreached", Failure::Unreachable { why: "refused".to_owned() }, later);
-    assert!(due(&state, after(101)).is_empty());
-    let host = state.entry(&id("new")).unwrap().host.clone().unwrap();
-    state.apply(Event::HostBack(host), after(101), 0.5);
-    state.apply(Event::PassFinished, after(101), 0.5);
-    assert_eq!(names(&due(&state, after(101))), ["unreached", "proven"]);
-}
-
-#[test]
-fn p02_what_was_only_known_here_is_written_once_records_are_possible() {
-    let read = |key: u8, records_lost: Option<&str>| {
-        Event::TableRead(Table {
-            customers: vec![row("a", "wrong", None)],
-            problems: Vec::new(),
-            records: Vec::new(),
-            key: FingerprintKey::new(&[key; FingerprintKey::BYTES]),
-            records_lost: records_lost.map(ToOwned::to_owned),
-        })
-    };
-    let mut state = State::new(policy(), 0);
-    state.apply(read(1, Some("no permission")), now(), 0.5);
-    fail(&mut state, "a", Failure::CredentialsRejected, now());
-    // As a store without records does: it takes them and keeps nothing.
-    assert_eq!(state.take_unrecorded(1000).len(), 1);
-    state.apply(Event::Recorded, now(), 0.5);
-    state.apply(Event::Reading, after(60), 0.5);
-    state.apply(read(2, None), after(60), 0.5);
-    let records = state.take_unrecorded(1000);
-    let mut restarted = State::new(policy(), 0);
-    restarted.apply(read(2, None), after(120), 0.5);
-    let customers = vec![row("a", "wrong", None)];
-    let key = FingerprintKey::new(&[2; FingerprintKey::BYTES]);
-    let table = Table { customers, problems: Vec::new(), records, key, records_lost: None };
-    restarted.apply(Event::TableRead(table), after(120), 0.5);
-    assert_eq!(verdict_of(&restarted, "a", after(121)), Verdict::Parked);
-}
-
-#[test]
-fn a_refusal_that_was_taken_back_does_not_return_from_the_store_before_that_is_written() {
-    let mut state = state(vec![row("gone", "p", None), row("a", "p", None)]);
-    fail(&mut state, "gone", Failure::CredentialsRejected, now());
-    let refused = state.take_unrecorded(1000);
-    state.apply(Event::Recorded, now(), 0.5);
-    state.apply(Event::Reading, after(60), 0.5);
-    state.apply(table(vec![row("a", "p", None)], refused.clone()), after(60), 0.5);
-    let fingerprint = state.fingerprint(&row("a", "p", None).credentials).unwrap();
-    assert!(state.refusal(&fingerprint).is_some());
-    obtained(&mut state, "a", 900, Via::Login);
-    assert!(state.refusal(&fingerprint).is_none());
-    // Waiting to be written, being written, and written while the table was being read.
-    let returns = |state: &mut State| {
-        state.apply(table(vec![row("a", "p", None)], refused.clone()), after(61), 0.5);
-        state.refusal(&fingerprint).is_some()
-    };
-    assert!(!returns(&mut state));
-    let records = state.take_unrecorded(1000);
-    assert!(records.iter().any(|record| record.id == id("gone") && record.failure.is_none()));
-    assert!(!returns(&mut state));
-    state.apply(Event::Reading, after(62), 0.5);
-    state.apply(Event::Recorded, after(62), 0.5);
-    assert!(!returns(&mut state));
-}
-
-/// Naming a row is leave for its account alone, and for that one whoever comes first in the plan.
-#[test]
-fn p02_naming_a_row_is_leave_for_its_own_account_alone() {
-    let mut state = state(vec![row("a", "same", None), row("b", "same", None), row("c", "other", None)]);
-    for name in ["a", "b", "c"] {
-        fail(&mut state, name, Failure::CredentialsRejected, now());
-    }
-    let selections = [Selection::Rest([].into()), Selection::Named([id("b")].into()), Selection::DueNow];
-    let plan_of_b = plan(&state, after(1), &policy(), &selections);
-    assert_eq!((names(&plan_of_b), permission(&plan_of_b)), (vec!["b"], Permission::Go));
-    // A new row with the other one's password is not meant.
-    let rows = vec![row("a", "same", None), row("b", "same", None), row("new", "other", None)];
-    state.apply(table(rows, Vec::new()), after(2), 0.5);
-    let plan = plan(&state, after(2), &policy(), &[Selection::Due, Selection::Named([id("b")].into())]);
-    let of = |name: &str| plan.attempts.iter().find(|attempt| attempt.customer.id == id(name)).unwrap();
-    assert_eq!(plan.accounts[of("b").account].may_ask(), Permission::Go);
-    assert!(matches!(plan.accounts[of("new").account].may_ask(), Permission::Never(_)));
-}
-
-/// Asking for all overrides the wait of a password in doubt, not a refusal.
-#[test]
-fn p02_asking_for_all_is_no_leave_for_what_was_refused() {
-    let rows = || vec![row("a", "wrong", None), row("b", "wrong", None)];
-    let mut state = state(vec![row("a", "wrong", None)]);
-    fail(&mut state, "a", Failure::CredentialsRejected, now());
+    // The rejected row leaves the table, and another one comes with the same credentials.
+    let rows = || vec![of_ops("second", "wrong"), of_ops("third", "other")];
     state.apply(table(rows(), Vec::new()), after(60), 0.5);
-    for selection in [Selection::DueNow, Selection::All] {
-        let plan = plan(&state, after(60), &policy(), &[selection]);
-        assert_eq!(names(&plan), ["b"]);
-        assert!(matches!(permission(&plan), Permission::Never(_)));
+    let plan_of_second = due(&state, after(60));
+    assert_eq!(refused(&plan_of_second), [("second", FailureKind::CredentialsRejected)]);
+    assert_eq!(names(&plan_of_second), ["third"], "another password");
+    let (_, failure) = plan_of_second.refused.into_iter().next().unwrap();
+    fail(&mut state, "second", failure, after(61));
+    let note = state.entry(&id("second")).unwrap().record().failure.clone().unwrap();
+    assert_eq!((note.kind, note.consecutive, note.permanent), (FailureKind::CredentialsRejected, 0, true));
+    // It is parked, and naming it is no leave to send them again; force is.
+    let plan_of = |selection: Selection| plan(&state, after(62), &policy(), &[selection]);
+    for selection in [named(&["second"]), Selection::DueNow, Selection::All, rest(&["second"])] {
+        let plan = plan_of(selection.clone());
+        assert_eq!((refused(&plan), plan.parked.clone()), (Vec::new(), vec![id("second")]), "{selection:?}");
+        assert!(!names(&plan).contains(&"second"));
     }
-    // The schedule in the same pass does not take an operator's leave away.
-    let mut doubtful = self::state(rows());
-    fail(&mut doubtful, "a", timeout(), now());
-    let both = [Selection::Due, Selection::DueNow];
-    assert_eq!(permission(&plan(&doubtful, after(1), &policy(), &both)), Permission::Go);
-    // Nor does it end with the pass that did not get to everyone.
-    let rest = |name| [Selection::Rest([id(name)].into())];
-    let of = |name| permission(&plan(&doubtful, after(1), &policy(), &rest(name)));
-    assert_eq!(of("b"), Permission::Go);
-    let other = [Selection::Due, Selection::Rest([id("c")].into())];
-    assert!(matches!(permission(&plan(&doubtful, after(1), &policy(), &other)), Permission::NotNow(_)));
+    assert_eq!(leave_of(&plan_of(forced(&["second"])), "second"), Leave::Forced);
+    // The first comes back: still rejected.
+    state.apply(table(vec![of_ops("first", "wrong")], Vec::new()), after(120), 0.5);
+    assert_eq!(refused(&due(&state, after(120))), [("first", FailureKind::CredentialsRejected)]);
+}
+
+#[test]
+fn p02_an_exhausted_budget_refuses_every_row_of_the_account() {
+    let mut state = state_with_ledger(vec![of_ops("a", "x"), of_ops("b", "y"), row("c", "x", None)]);
+    for charges in 1..=3 {
+        assert!(refused(&due(&state, now())).is_empty());
+        send(&mut state, "a", Outcome::Unanswered);
+        assert_eq!(
+            state.ledger().charges_of(&state.entry(&id("b")).unwrap().account.unwrap(), "ops"),
+            charges
+        );
+    }
+    let exhausted = FailureKind::AttemptsExhausted;
+    assert_eq!(refused(&due(&state, now())), [("a", exhausted), ("b", exhausted)]);
+    assert_eq!(names(&due(&state, now())), ["c"]);
+    let plan_of = |selection: Selection| plan(&state, now(), &policy(), &[selection]);
+    assert_eq!(refused(&plan_of(named(&["b"]))), [("b", exhausted)], "naming it is no new budget");
+    assert_eq!(names(&plan_of(forced(&["b"]))), ["b"]);
+    // A larger budget is one.
+    let larger = Policy { wrong_password_budget: 4, ..policy() };
+    state.set_policy(larger, now());
+    assert!(refused(&due(&state, now())).is_empty());
+}
+
+#[test]
+fn p02_the_last_charge_is_kept_for_accepted_credentials() {
+    let mut state = state_with_ledger(vec![of_ops("a", "right"), of_ops("b", "unknown")]);
+    send(&mut state, "a", Outcome::Accepted);
+    for _ in 0..2 {
+        send(&mut state, "b", Outcome::Unanswered);
+    }
+    let plan = due(&state, now());
+    assert_eq!((names(&plan), refused(&plan)), (vec!["a"], vec![("b", FailureKind::AttemptsExhausted)]));
+    // No row holds them any more.
+    state.apply(table(vec![of_ops("b", "unknown")], Vec::new()), after(60), 0.5);
+    assert_eq!(names(&due(&state, after(60))), ["b"]);
+}
+
+#[test]
+fn p02_a_ledger_that_waits_to_be_written_is_written_though_no_customer_is_due() {
+    let mut state = state_with_ledger(vec![row("a", "a", Some(3_600))]);
+    assert!(due(&state, now()).is_empty());
+    send(&mut state, "a", Outcome::Unanswered);
+    let plan = due(&state, now());
+    assert_eq!((plan.writes_ledger, plan.size(), plan.is_empty()), (true, 0, false));
+}
+
+/// The operator must say which password is meant.
+#[test]
+fn p02_named_rows_that_hold_different_passwords_for_one_account_are_conflicting() {
+    let rows = || vec![of_ops("a", "x"), of_ops("b", "y"), of_ops("c", "x"), row("d", "d", None)];
+    let state = state_with_ledger(rows());
+    let conflicting = |selections: &[Selection]| {
+        let plan = plan(&state, now(), &policy(), selections);
+        let conflicting: Vec<&str> = plan.conflicting.iter().map(CustomerId::as_str).collect();
+        assert!(conflicting.iter().all(|name| !names(&plan).contains(name)));
+        assert!(!plan.is_empty());
+        conflicting.join(" ")
+    };
+    assert_eq!(conflicting(&[named(&["a", "b", "d"])]), "a b");
+    assert_eq!(conflicting(&[forced(&["a", "b", "c"])]), "a b c", "force does not say which");
+    assert_eq!(conflicting(&[named(&["a"]), named(&["b"])]), "a b", "in one pass");
+    assert_eq!(conflicting(&[named(&["a", "b"]), Selection::Due]), "a b");
+    for fine in [named(&["b"]), named(&["a", "c", "d"]), Selection::DueNow, Selection::All, Selection::Due] {
+        assert_eq!(conflicting(std::slice::from_ref(&fine)), "", "{fine:?}");
+    }
+    assert_eq!(conflicting(&[named(&["a"]), Selection::Due]), "", "b was not named");
+    // A row that needs no password has none that could be meant.
+    let mut state = state_with_ledger(rows());
+    obtained(&mut state, "a", 60, Via::Login);
+    let plan = plan(&state, after(40), &policy(), &[named(&["a", "b", "c"])]);
+    assert_eq!((names(&plan).len(), plan.conflicting.len()), (3, 0), "c has that of a");
+}
+
+#[test]
+fn p02_what_an_operator_allows_goes_to_the_rows_that_were_asked_for() {
+    let state = state_with_ledger(vec![row("a", "a", None), row("b", "b", None)]);
+    let leaves = |selections: &[Selection]| {
+        let plan = plan(&state, now(), &policy(), selections);
+        ["a", "b"].map(|name| leave_of(&plan, name))
+    };
+    use Leave::{Asked, Forced, None as Nothing};
+    assert_eq!(leaves(&[Selection::Due]), [Nothing, Nothing]);
+    assert_eq!(leaves(&[Selection::Due, named(&["b"])]), [Nothing, Asked]);
+    assert_eq!(leaves(&[forced(&["b"]), Selection::Due]), [Nothing, Forced]);
+    assert_eq!(leaves(&[named(&["b"]), forced(&["b"]), Selection::Due]), [Nothing, Forced]);
+    assert_eq!(leaves(&[Selection::DueNow, forced(&["a"])]), [Forced, Asked]);
+    assert_eq!(leaves(&[Selection::All]), [Asked, Asked]);
+    // It does not end with the pass that did not get to all.
+    assert_eq!(leaves(&[Selection::Due, rest(&["a"])]), [Asked, Nothing]);
+}
+
+/// One password login serves all rows with the same credentials.
+#[test]
+fn rows_with_the_same_credentials_share_refresh_tokens() {
+    let mut spelled = of_ops("spelled", "p");
+    spelled.credentials.url = "https://TB.example/".to_owned();
+    let mut other_user = of_ops("user", "p");
+    other_user.credentials.username = "Ops".to_owned();
+    let rows = vec![of_ops("has", "p"), of_ops("needs", "p"), of_ops("other", "q"), spelled, other_user];
+    let mut state = state_with_ledger(rows);
+    obtained(&mut state, "has", 3_600, Via::Login);
+    let plan_at = |state: &State| due(state, after(10));
+    let plan = plan_at(&state);
+    assert_eq!(names(&plan), ["needs", "other", "spelled", "user"]);
+    let tokens = ["needs", "other", "spelled", "user"].map(|name| refresh_token_of(&plan, name));
+    let shared = || Some("r of has".to_owned());
+    assert_eq!(tokens, [shared(), None, shared(), None]);
+    // Its own is better.
+    obtained(&mut state, "needs", 60, Via::RefreshToken);
+    assert_eq!(refresh_token_of(&due(&state, after(40)), "needs"), Some("r of needs".to_owned()));
+    // What the ledger refuses is the password alone.
+    for _ in 0..3 {
+        send(&mut state, "other", Outcome::Unanswered);
+    }
+    let plan = plan_at(&state);
+    assert_eq!(
+        (names(&plan), refused(&plan)),
+        (
+            vec!["spelled"],
+            vec![("other", FailureKind::AttemptsExhausted), ("user", FailureKind::AttemptsExhausted)]
+        )
+    );
+    // One that does not get through is no use to others either.
+    for name in ["has", "needs"] {
+        fail(&mut state, name, Failure::UnexpectedResponse(crate::model::Unexpected::NotJson), after(11));
+    }
+    assert_eq!(names(&plan_at(&state)), Vec::<&str>::new());
 }

@@ -5,8 +5,10 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
-use crate::engine::plan::Policy;
-use crate::model::Lifetime;
+use crate::engine::credentials::Settings;
+use crate::engine::deferral::Deferral;
+use crate::engine::policy::Policy;
+use crate::model::{Failure, Lifetime};
 
 type Answers = oneshot::Receiver<Result<Refreshed, NotRefreshed>>;
 
@@ -15,7 +17,11 @@ fn id(text: &str) -> CustomerId {
 }
 
 fn state() -> State {
-    State::new(Policy::of_a_minute(), 0)
+    State::new(Policy::of_a_minute(), 0, Settings::of_a_minute())
+}
+
+fn named(names: &[&str]) -> Selection {
+    Selection::Named(Named { ids: names.iter().map(|name| id(name)).collect(), with_force: false })
 }
 
 fn ask(requests: &mut Requests, selection: Selection) -> Answers {
@@ -37,8 +43,8 @@ fn names(mut answers: Answers) -> Vec<String> {
 fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_those_who_are_left() {
     let mut requests = Requests::default();
     let mut all = ask(&mut requests, Selection::All);
-    let mut named = ask(&mut requests, Selection::Named(["b", "c"].map(id).into()));
-    let done = ask(&mut requests, Selection::Named(["a"].map(id).into()));
+    let mut of_two = ask(&mut requests, named(&["b", "c"]));
+    let done = ask(&mut requests, named(&["a"]));
     requests.begin();
     for event in [failed("a"), failed("b"), Event::LeftOver(id("c")), Event::LeftOver(id("d"))] {
         requests.note(&event);
@@ -46,14 +52,14 @@ fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_those_who_are_left() {
     requests.answer();
     assert_eq!(names(done), ["a"]);
     assert_eq!(all.try_recv(), Err(TryRecvError::Empty));
-    assert_eq!(named.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(of_two.try_recv(), Err(TryRecvError::Empty));
     assert!(requests.is_waiting());
 
     requests.begin();
     let rest: Vec<Selection> = requests.selections();
     assert_eq!(
         rest,
-        [Selection::Rest(["c", "d"].map(id).into()), Selection::Named(["c"].map(id).into())],
+        [Selection::Rest(["c", "d"].map(id).into()), named(&["c"])],
         "nobody is tried twice for it, and who was named stays named"
     );
     // Someone else is tried in the same pass: that is none of their business.
@@ -62,7 +68,7 @@ fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_those_who_are_left() {
     }
     requests.answer();
     assert_eq!(names(all), ["a", "b", "c", "d"]);
-    assert_eq!(names(named), ["b", "c"]);
+    assert_eq!(names(of_two), ["b", "c"]);
     assert!(!requests.is_waiting());
 }
 
@@ -72,14 +78,14 @@ fn p15_requests_for_which_nobody_waits_do_not_pile_up() {
     let gone = |selection| RefreshRequest { selection, reply: oneshot::channel().0 };
     for turn in 0..1000 {
         requests.wait(gone(Selection::DueNow));
-        requests.wait(gone(Selection::Named([id(&turn.to_string())].into())));
+        requests.wait(gone(named(&[&turn.to_string()])));
     }
     let waits = ask(&mut requests, Selection::DueNow);
     requests.begin();
-    let [Selection::DueNow, Selection::Named(ids), Selection::DueNow] = &requests.selections()[..] else {
+    let [Selection::DueNow, Selection::Named(named), Selection::DueNow] = &requests.selections()[..] else {
         panic!("{:?}", requests.selections());
     };
-    assert_eq!(ids.len(), 1000);
+    assert_eq!(named.ids.len(), 1000);
     requests.answer();
     assert!(names(waits).is_empty());
 }
@@ -101,8 +107,8 @@ fn a_refresh_that_cannot_go_on_says_what_was_done() {
 #[test]
 fn whoever_names_somebody_unknown_is_told_all_the_names_and_nobody_is_tried_for_it() {
     let mut requests = Requests::default();
-    let unknown = ask(&mut requests, Selection::Named(["z", "b", "y"].map(id).into()));
-    let known = ask(&mut requests, Selection::Named(["k"].map(id).into()));
+    let unknown = ask(&mut requests, named(&["z", "b", "y"]));
+    let known = ask(&mut requests, named(&["k"]));
     let all = ask(&mut requests, Selection::All);
     requests.begin();
     let plan = Plan { unknown: ["z", "b", "y"].map(id).into(), ..Plan::default() };
@@ -162,8 +168,8 @@ fn each_is_told_what_became_of_its_customers() {
         Event::Saved { id: id("saved"), expiry },
         Event::SaveFailed { ids: vec![id("unsaved")], error },
         Event::Superseded(id("superseded")),
-        Event::Deferred { id: id("cut"), why: None },
-        Event::Deferred { id: id("deferred"), why: Some(Failure::ServerError { status: 502 }) },
+        Event::Deferred { id: id("cut"), why: Deferral::CutShort },
+        Event::Deferred { id: id("deferred"), why: Deferral::Server(Failure::ServerError { status: 502 }) },
     ] {
         requests.note(&event);
     }
@@ -175,9 +181,12 @@ fn each_is_told_what_became_of_its_customers() {
         ("cut", skipped("not tried: the pass was cut short")),
         (
             "deferred",
-            skipped("not asked yet, because of others on the same server: the server answered with an internal error (HTTP 502)"),
+            skipped("waiting for its server: the server answered with an internal error (HTTP 502)"),
         ),
-        ("parked", skipped("parked: ThingsBoard has locked the user's account after too many wrong passwords")),
+        (
+            "parked",
+            skipped("parked: ThingsBoard has locked the user's account after too many wrong passwords"),
+        ),
         ("saved", Outcome::Renewed(expiry)),
         ("superseded", skipped("the row was changed meanwhile, or holds a token that lives longer")),
         ("unsaved", Outcome::Failed(kind, unsaved)),
@@ -193,6 +202,79 @@ fn each_is_told_what_became_of_its_customers() {
     assert_eq!(names(next), ["other"]);
 }
 
+/// A refresh with force is for the names that it was given with, and for no others.
+#[test]
+fn p02_force_is_not_lent_to_a_request_without_it() {
+    let mut requests = Requests::default();
+    let gone = |name: &str, with_force| {
+        let selection = Selection::Named(Named { ids: [id(name)].into(), with_force });
+        RefreshRequest { selection, reply: oneshot::channel().0 }
+    };
+    for (name, with_force) in [("a", false), ("b", true), ("c", false), ("d", true)] {
+        requests.wait(gone(name, with_force));
+    }
+    requests.begin();
+    let with_force = Selection::Named(Named { ids: ["b", "d"].map(id).into(), with_force: true });
+    assert_eq!(requests.selections(), [named(&["a", "c"]), with_force]);
+    // What a pass leaves over keeps it.
+    for left in ["b", "c"] {
+        requests.note(&Event::LeftOver(id(left)));
+    }
+    requests.answer();
+    requests.begin();
+    let with_force = Selection::Named(Named { ids: [id("b")].into(), with_force: true });
+    assert_eq!(requests.selections(), [named(&["c"]), with_force]);
+}
+
+#[test]
+fn p03_a_parked_customer_that_was_named_says_what_sends_its_password_again() {
+    let mut state = state();
+    let row = |name: &str| crate::model::Customer {
+        id: id(name),
+        credentials: crate::model::Credentials {
+            url: "https://tb.example".to_owned(),
+            username: name.to_owned(),
+            password: crate::model::Secret::new("p"),
+        },
+        row_url: "https://tb.example".to_owned(),
+        has_token: false,
+        expiry: None,
+    };
+    let key = crate::model::FingerprintKey::new(&[7; crate::model::FingerprintKey::BYTES]);
+    let table = crate::store::Table {
+        customers: ["disabled", "rejected"].map(row).into(),
+        problems: Vec::new(),
+        records: Vec::new(),
+        key,
+        records_lost: None,
+    };
+    let now = chrono::DateTime::UNIX_EPOCH;
+    state.apply(Event::TableRead(table), now, 0.5);
+    for (name, failure) in
+        [("disabled", Failure::AccountDisabled), ("rejected", Failure::CredentialsRejected)]
+    {
+        state.apply(Event::Failed { id: id(name), failure }, now, 0.5);
+    }
+    let ends_with_hint = |selection: Selection| {
+        let mut requests = Requests::default();
+        let mut answers = ask(&mut requests, selection);
+        requests.begin();
+        let parked = ["disabled", "rejected"].map(id).into();
+        requests.planned(&Plan { parked, ..Plan::default() }, &state);
+        requests.answer();
+        let details = answers.try_recv().unwrap().unwrap();
+        details
+            .into_iter()
+            .map(|(_, outcome)| match outcome {
+                Outcome::Skipped(words) => words.ends_with("; only --force sends its password again"),
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ends_with_hint(named(&["disabled", "rejected"])), [false, true]);
+    assert_eq!(ends_with_hint(Selection::DueNow), [false, false]);
+}
+
 #[test]
 fn a_pass_that_cannot_begin_refuses_those_whom_it_should_have_served() {
     let mut requests = Requests::default();
@@ -205,8 +287,8 @@ fn a_pass_that_cannot_begin_refuses_those_whom_it_should_have_served() {
 #[test]
 fn who_is_left_over_counts_only_for_those_who_wait_for_it() {
     let mut requests = Requests::default();
-    let mut a = ask(&mut requests, Selection::Named(["a"].map(id).into()));
-    let mut b = ask(&mut requests, Selection::Named(["b"].map(id).into()));
+    let mut a = ask(&mut requests, named(&["a"]));
+    let mut b = ask(&mut requests, named(&["b"]));
     for left in ["a", "b"] {
         requests.begin();
         requests.note(&Event::LeftOver(id(left)));
@@ -241,7 +323,7 @@ fn only_unknown_names_are_told_as_unknown() {
     };
     state.apply(Event::TableRead(table), chrono::DateTime::UNIX_EPOCH, 0.5);
     let mut requests = Requests::default();
-    let mut answers = ask(&mut requests, Selection::Named(["known", "typo"].map(id).into()));
+    let mut answers = ask(&mut requests, named(&["known", "typo"]));
     requests.begin();
     requests.planned(&Plan { unknown: [id("typo")].into(), ..Plan::default() }, &state);
     assert_eq!(answers.try_recv().unwrap(), Err(NotRefreshed::Unknown(vec![id("typo")])));
@@ -251,18 +333,17 @@ fn only_unknown_names_are_told_as_unknown() {
 #[test]
 fn requests_for_which_nobody_waits_join_neither_one_that_is_waited_for_nor_one_that_has_begun() {
     let mut requests = Requests::default();
-    let named = |name: &str| Selection::Named([id(name)].into());
-    let gone = |name| RefreshRequest { selection: named(name), reply: oneshot::channel().0 };
+    let gone = |name| RefreshRequest { selection: named(&[name]), reply: oneshot::channel().0 };
     requests.wait(gone("begun"));
     requests.begin();
     requests.note(&Event::LeftOver(id("begun")));
-    let waits = ask(&mut requests, named("a"));
+    let waits = ask(&mut requests, named(&["a"]));
     requests.answer();
     requests.wait(gone("b"));
     requests.wait(gone("c"));
     requests.begin();
-    let together = Selection::Named(["b", "c"].map(id).into());
-    assert_eq!(requests.selections(), [named("begun"), named("a"), together], "the oldest first");
+    let together = named(&["b", "c"]);
+    assert_eq!(requests.selections(), [named(&["begun"]), named(&["a"]), together], "the oldest first");
     requests.note(&failed("a"));
     requests.answer();
     assert_eq!(names(waits), ["a"]);

@@ -1,6 +1,6 @@
 //! A clock that is set back while we look at it.
 
-use super::super::super::plan::{Selection, Verdict, plan, verdict};
+use super::super::super::plan::{Selection, plan};
 use super::*;
 
 const HOUR: i64 = 3_600;
@@ -10,7 +10,7 @@ fn set_back(seconds: i64) -> Event {
 }
 
 fn verdict_at(state: &State, name: &str, second: i64) -> Verdict {
-    verdict(entry(state, name), after(second), &state.policy)
+    entry(state, name).verdict(after(second), &state.policy)
 }
 
 /// Whoever was renewed by the clock of before, as the table says it.
@@ -139,7 +139,7 @@ fn p21_who_failed_after_its_server_was_back_waits_also_when_the_clock_was_set_ba
     let mut state = state(vec![row("a")]);
     let unreachable = Failure::Unreachable { why: "no connection".to_owned() };
     let host = entry(&state, "a").host.clone().unwrap();
-    apply(&mut state, 0, [Event::HostBack(host)]);
+    apply(&mut state, 0, [Event::ServerRecovered(host)]);
     apply(&mut state, -HOUR, [set_back(HOUR)]);
     apply(&mut state, 5 - HOUR, [failed("a", unreachable), Event::PassFinished]);
     assert!(failure(&state, "a").next_attempt_at.is_some());

@@ -48,12 +48,12 @@ fn what_is_saved_is_known_without_another_look_at_the_table() {
     apply(&mut state, 62, [obtained("a", 3_600, Via::Login)]);
     let waits = entry(&state, "a");
     assert_eq!((waits.status, waits.latency), (TokenStatus::Missing, Some(Duration::from_millis(120))));
-    assert!(waits.attempting && waits.known == Known::Proven && waits.refresh_token.is_some());
+    assert!(waits.attempting && waits.refresh_token.is_some());
     apply(&mut state, 63, [saved("a", 3_600)]);
     let a = entry(&state, "a");
     assert_eq!((a.status, a.customer.expiry), (TokenStatus::Valid, Some(after(3_600))));
     assert!(a.customer.has_token && !a.attempting && a.unsaved.is_none() && a.latency.is_none());
-    let record = &a.record;
+    let record = a.record();
     assert_eq!((record.renewals, record.last_success_at, record.updated_at), (1, Some(after(63)), after(63)));
     assert!(record.failure.is_none());
     apply(&mut state, 64, [Event::PassFinished]);
@@ -81,9 +81,9 @@ fn a_token_that_is_not_wanted_any_more_ends_what_was_wrong() {
         [Event::Attempting(id("a")), Event::Superseded(id("a")), Event::Superseded(id("b"))],
     );
     let a = entry(&state, "a");
-    assert!(a.record.failure.is_none() && a.unsaved.is_none() && !a.attempting);
-    assert_eq!(a.record.updated_at, after(11));
-    assert!(entry(&state, "b").record.failure.is_none());
+    assert!(a.record().failure.is_none() && a.unsaved.is_none() && !a.attempting);
+    assert_eq!(a.record().updated_at, after(11));
+    assert!(entry(&state, "b").record().failure.is_none());
     let expected = ["a", "b"].map(|name| (name.to_owned(), None));
     assert_eq!(unrecorded(&mut state), expected);
     assert_eq!(told(&mut state).last(), Some(&(NoticeKind::Warning, "b".to_owned())));
@@ -97,7 +97,7 @@ fn p02_an_old_refusal_that_is_read_does_not_undo_a_success() {
     let in_the_store = state.take_unrecorded(1000);
     apply(&mut state, 1, [Event::Recorded, obtained("a", 3_600, Via::Login), saved("a", 3_600)]);
     apply(&mut state, 4, [Event::TableRead(table(vec![ending("a", 3_600)], in_the_store))]);
-    assert!(entry(&state, "a").record.failure.is_none());
+    assert!(entry(&state, "a").record().failure.is_none());
     assert_eq!(unrecorded(&mut state), [("a".to_owned(), None)]);
 }
 
@@ -132,7 +132,8 @@ fn the_loss_of_the_store_is_told_once_and_so_is_its_return() {
     use NoticeKind::{StoreBack, StoreLost};
     let unreadable = || Event::TableUnreadable(away());
     let unwritable = || Event::RecordsFailed { records: Vec::new(), error: away() };
-    let cases: [(&str, Vec<Event>, &[NoticeKind], bool); 6] = [
+    let unwritable_ledger = || Event::LedgerFailed(away());
+    let cases: [(&str, Vec<Event>, &[NoticeKind], bool); 9] = [
         (
             "reads",
             vec![unreadable(), unreadable(), read(vec![]), read(vec![])],
@@ -143,6 +144,25 @@ fn the_loss_of_the_store_is_told_once_and_so_is_its_return() {
         ("a save", vec![unwritable(), saved("x", 3_600), Event::Recorded], &[StoreLost, StoreBack], true),
         ("reads only", vec![unwritable(), unreadable(), read(vec![])], &[StoreLost], false),
         ("writes only", vec![unreadable(), unwritable(), Event::Recorded], &[StoreLost], false),
+        (
+            "the ledger",
+            vec![
+                unwritable_ledger(),
+                unwritable_ledger(),
+                read(vec![]),
+                Event::Recorded,
+                Event::LedgerWritten,
+            ],
+            &[StoreLost, StoreBack],
+            true,
+        ),
+        ("the ledger only", vec![unwritable_ledger(), read(vec![]), Event::Recorded], &[StoreLost], false),
+        (
+            "the ledger, read again",
+            vec![unwritable_ledger(), ledger::read(1, 1, Vec::new())],
+            &[StoreLost, StoreBack],
+            true,
+        ),
         (
             "both",
             vec![unreadable(), unwritable(), Event::Recorded, read(vec![])],
@@ -178,7 +198,7 @@ fn records_that_could_not_be_written_wait_again_also_of_who_has_left() {
     apply(&mut state, 20, [Event::Recorded]);
     assert!(!state.has_unrecorded());
     // Only one who has left is left: that is reason enough to write.
-    let orphan = Record { id: id("gone"), ..entry(&state, "stays").record.clone() };
+    let orphan = Record { id: id("gone"), ..entry(&state, "stays").record().clone() };
     apply(&mut state, 30, [Event::RecordsFailed { records: vec![orphan], error: away() }]);
     assert!(state.has_unrecorded());
 }
@@ -189,10 +209,10 @@ fn p02_what_the_store_says_of_a_record_that_is_on_its_way_is_older() {
     let mut state = state(vec![row("a")]);
     apply(&mut state, 0, [failed("a", strained())]);
     // As the store has it: no failure, and by the clock of whoever wrote that it is newer.
-    let stale = Record { failure: None, updated_at: after(1_000), ..entry(&state, "a").record.clone() };
+    let stale = Record { failure: None, updated_at: after(1_000), ..entry(&state, "a").record().clone() };
     let look = |state: &mut State| {
         apply(state, 10, [Event::TableRead(table(vec![row("a")], vec![stale.clone()]))]);
-        entry(state, "a").record.failure.is_some()
+        entry(state, "a").record().failure.is_some()
     };
     assert!(look(&mut state), "it waits to be written");
     let records = state.take_unrecorded(1000);

@@ -1,12 +1,11 @@
-//! A look at the table: rows that come, go and say something else, and the records beside them.
+//! A poll of the table: rows that come, go and say something else, and the records beside them.
 
-use super::super::adopting::{Preference, preference};
-use super::super::table::REMEMBERED_REMOVALS;
+use super::super::customers::REMEMBERED_REMOVALS;
 use super::*;
 
 /// Nothing read yet.
 fn state() -> State {
-    State::new(super::state(Vec::new()).policy, 100)
+    State::new(Policy::of_a_minute(), 100, Settings::of_a_minute())
 }
 
 fn read(state: &mut State, customers: &[(&str, &str)]) {
@@ -82,6 +81,10 @@ fn a_record_that_was_not_written_outlives_its_row() {
     assert!(records[0].failure.as_ref().unwrap().permanent);
 }
 
+fn give_refresh_token(state: &mut State, name: &str) {
+    state.customers.edit(&id(name), second(0)).unwrap().refresh_token = Some(Secret::new("r"));
+}
+
 fn failing(state: &mut State, name: &str, failure: Failure, at: i64) {
     state.apply(Event::Failed { id: CustomerId::new(name), failure }, second(at), 0.5);
 }
@@ -106,45 +109,6 @@ fn record(failure: Failure, username: &str, at: i64) -> Record {
     state.take_unrecorded(1000).remove(0)
 }
 
-/// Who wins, of two daemons that have each learned something.
-#[test]
-fn p02_a_refusal_of_the_present_credentials_counts_whatever_the_clocks_say() {
-    let present = record(refused(), "now", 50).failure.unwrap().fingerprint;
-    let fine = |at: i64, success: Option<i64>| Record {
-        failure: None,
-        last_success_at: success.map(second),
-        ..record(strained(), "now", at)
-    };
-    let (early, late) = (10, 90);
-    let (ours, both, theirs) = (Preference::Ours, Preference::OursForBoth, Preference::Theirs);
-    let cases = [
-        ("we both were refused", record(refused(), "now", early), record(refused(), "now", late), ours),
-        (
-            "ours is of older credentials",
-            record(refused(), "old", early),
-            record(refused(), "now", late),
-            theirs,
-        ),
-        (
-            "theirs is of older credentials",
-            record(refused(), "now", late),
-            record(refused(), "old", early),
-            ours,
-        ),
-        ("they were refused", record(strained(), "now", late), record(refused(), "now", early), theirs),
-        ("they were, long ago", record(strained(), "now", late), record(refused(), "old", early), ours),
-        ("they could not ask", record(refused(), "now", early), record(strained(), "now", late), both),
-        ("they had a token before", record(refused(), "now", 50), fine(late, Some(50)), both),
-        ("they have had a token since", record(refused(), "now", 50), fine(late, Some(51)), theirs),
-        ("they are later", record(strained(), "now", early), record(strained(), "now", late), theirs),
-        ("we are later", record(strained(), "now", late), record(strained(), "now", early), ours),
-        ("nobody is later", record(strained(), "now", early), record(strained(), "now", early), ours),
-    ];
-    for (what, our, their, expected) in cases {
-        assert_eq!(preference(&our, &their, || present.clone()), expected, "{what}");
-    }
-}
-
 fn read_with(state: &mut State, customers: &[(&str, &str)], change: impl FnOnce(&mut Table), at: i64) {
     let mut other = self::state();
     read(&mut other, customers);
@@ -158,28 +122,40 @@ fn read_with(state: &mut State, customers: &[(&str, &str)], change: impl FnOnce(
 #[test]
 fn what_another_daemon_has_written_is_shown_and_not_written_again() {
     let mut state = state();
-    read(&mut state, &[("a", "u"), ("b", "u2")]);
+    let rows = [("a", "u"), ("b", "u2")];
+    read(&mut state, &rows);
     let before = state.revision();
-    read_with(
-        &mut state,
-        &[("a", "u"), ("b", "u2")],
-        |table| table.records = vec![record(refused(), "u", 5)],
-        9,
-    );
+    read_with(&mut state, &rows, |table| table.records = vec![record(refused(), "u", 5)], 9);
     assert_eq!(picture(&state, before).1, ["a"]);
-    assert!(state.entry(&CustomerId::new("a")).unwrap().record.failure.as_ref().unwrap().permanent);
-    assert!(!state.has_unrecorded());
+    assert!(failure(&state, "a").permanent && !state.has_unrecorded());
     assert_eq!(state.table_read_at(), Some(second(9)));
-    // Theirs counts over what we were about to write.
-    failing(&mut state, "b", strained(), 10);
-    let theirs = Record { id: CustomerId::new("b"), ..record(refused(), "u2", 5) };
-    read_with(&mut state, &[("a", "u"), ("b", "u2")], |table| table.records = vec![theirs], 11);
-    assert!(!state.has_unrecorded());
-    // What we were told counts over what they were not, and is written again, as of now.
-    state.apply(Event::Reading, second(12), 0.5);
-    read_with(&mut state, &[("a", "u")], |table| table.records = vec![record(strained(), "u", 13)], 14);
-    let records = state.take_unrecorded(1000);
-    assert_eq!(records.iter().map(|record| record.updated_at).collect::<Vec<_>>(), [second(14)]);
+    // Of two records the later one counts, and at the same time ours.
+    let written = |state: &mut State, name: &str, at: i64| {
+        failing(state, name, strained(), at);
+        state.take_unrecorded(1000);
+        state.apply(Event::Recorded, second(at), 0.5);
+    };
+    for (at, is_theirs) in [(9, false), (10, false), (11, true)] {
+        written(&mut state, "b", 10);
+        let theirs = Record { id: CustomerId::new("b"), ..record(refused(), "u2", at) };
+        read_with(&mut state, &rows, |table| table.records = vec![theirs], 12);
+        assert_eq!(failure(&state, "b").permanent, is_theirs, "written at {at}");
+        assert!(!state.has_unrecorded());
+    }
+}
+
+/// The ledger refuses them in both daemons; this is for what is shown.
+#[test]
+fn p02_a_restart_and_another_daemon_know_which_customers_are_parked() {
+    let mut restarted = state();
+    read_with(&mut restarted, &[("a", "u")], |table| table.records = vec![record(refused(), "u", 5)], 9);
+    let verdict = restarted.entry(&id("a")).unwrap().verdict(second(9_999), &Policy::of_a_minute());
+    assert_eq!(verdict, Verdict::Parked { until: None });
+    // A record of other credentials says nothing of these.
+    let mut changed = state();
+    read_with(&mut changed, &[("a", "other")], |table| table.records = vec![record(refused(), "u", 5)], 9);
+    assert!(entry(&changed, "a").record().failure.is_none());
+    assert!(changed.has_unrecorded());
 }
 
 #[test]
@@ -199,60 +175,22 @@ fn p03_other_credentials_free_the_parked_and_are_said_and_written() {
     assert_eq!((records.len(), picture(&state, before).1), (2, vec!["a", "b"]));
 }
 
-/// Somebody mends one row and forgets the other: that one waited for its server all the while.
 #[test]
-fn p02_who_still_says_what_was_refused_is_parked_when_the_refused_row_is_mended() {
-    let mut state = state();
-    read(&mut state, &[("a", "u"), ("b", "u"), ("c", "v")]);
-    failing(&mut state, "b", strained(), 1);
-    failing(&mut state, "a", refused(), 2);
-    state.take_unrecorded(1000);
-    read_with(&mut state, &[("a", "mended"), ("b", "u"), ("c", "v")], |_| {}, 60);
-    let failure = |name: &str| state.entry(&CustomerId::new(name)).unwrap().record.failure.as_ref();
-    let b = failure("b").unwrap();
-    assert!(b.permanent && b.message.contains("for customer a"), "{}", b.message);
-    assert!(failure("a").is_none() && failure("c").is_none());
-    let ids = state.take_unrecorded(1000).into_iter().map(|record| record.id.to_string());
-    assert_eq!(ids.collect::<Vec<_>>(), ["a", "b"], "after a restart too");
-    // It is mended as well.
-    read_with(&mut state, &[("a", "mended"), ("b", "mended"), ("c", "v")], |_| {}, 120);
-    assert!(state.entries().all(|(_, entry)| entry.record.failure.is_none()));
-}
-
-#[test]
-fn another_spelling_of_the_url_is_no_other_account() {
-    let mut state = state();
-    let spelled = |url: &str| {
-        let url = url.to_owned();
-        move |table: &mut Table| table.customers[0].credentials.url = url
+fn a_refresh_token_is_kept_for_another_password_but_not_for_another_server_or_user() {
+    let kept = |change: &dyn Fn(&mut Credentials)| {
+        let mut state = state();
+        let spelled =
+            |table: &mut Table| table.customers[0].credentials.url = "https://tb.example".to_owned();
+        read_with(&mut state, &[("a", "u")], spelled, 0);
+        give_refresh_token(&mut state, "a");
+        read_with(&mut state, &[("a", "u")], |table| change(&mut table.customers[0].credentials), 60);
+        entry(&state, "a").refresh_token.is_some()
     };
-    read_with(&mut state, &[("a", "u")], spelled("https://tb.example"), 0);
-    let a = CustomerId::new("a");
-    state.entries.get_mut(&a).unwrap().refresh_token = Some(Secret::new("r"));
-    let keeps = |state: &State| state.entry(&a).unwrap().refresh_token.is_some();
-    read_with(&mut state, &[("a", "u")], spelled("https://TB.example:443/"), 60);
-    assert!(keeps(&state) && state.entry(&a).unwrap().known == Known::Found);
-    read_with(&mut state, &[("a", "u")], spelled("https://tb.example/other"), 120);
-    assert!(!keeps(&state) && state.entry(&a).unwrap().known == Known::New);
-}
-
-/// It needs no password as long as its refresh tokens last, which a new password of the account ends.
-#[test]
-fn p02_who_lives_on_refresh_tokens_meets_the_refusal_when_it_needs_the_password() {
-    let mut state = state();
-    read(&mut state, &[("a", "u"), ("b", "u")]);
-    let b = CustomerId::new("b");
-    state.entries.get_mut(&b).unwrap().refresh_token = Some(Secret::new("r"));
-    failing(&mut state, "a", refused(), 2);
-    read(&mut state, &[("a", "mended"), ("b", "u")]);
-    read(&mut state, &[("a", "mended"), ("b", "u")]);
-    let entry = state.entry(&b).unwrap();
-    assert!(entry.record.failure.is_none());
-    let u = state.fingerprint(&entry.customer.credentials).unwrap();
-    assert_eq!(state.refusal(&u).unwrap().0.as_str(), "a");
-    // Until nobody says it any more.
-    read(&mut state, &[("a", "mended"), ("b", "mended")]);
-    assert!(state.refusal(&u).is_none());
+    assert!(kept(&|credentials| credentials.url = "https://TB.example:443/".to_owned()), "a spelling");
+    assert!(kept(&|credentials| credentials.password = Secret::new("other")));
+    assert!(!kept(&|credentials| credentials.url = "https://tb.example/other".to_owned()));
+    assert!(!kept(&|credentials| credentials.url = "https://tb.example:8443".to_owned()));
+    assert!(!kept(&|credentials| credentials.username = "U".to_owned()), "by default it is another user");
 }
 
 /// Its clock is ahead of ours: the wait is as long as it was meant.
@@ -263,76 +201,65 @@ fn p21_what_another_clock_has_noted_waits_from_now_on() {
         read(&mut state, &[("a", "u")]);
         let record = record(strained(), "u", noted);
         read_with(&mut state, &[("a", "u")], |table| table.records = vec![record], 9);
-        let note = state.entry(&CustomerId::new("a")).unwrap().record.failure.clone().unwrap();
+        let note = state.entry(&CustomerId::new("a")).unwrap().record().failure.clone().unwrap();
         assert_eq!((note.at, note.next_attempt_at), (second(at), Some(second(at + 60))), "noted at {noted}");
     }
 }
 
-/// It was told itself, and nothing about that is new.
 #[test]
-fn p02_who_was_refused_itself_stays_as_it_is_when_another_row_is_mended() {
+fn p02_a_parked_customer_stays_as_it_is_when_another_row_is_corrected() {
     let mut state = state();
     read(&mut state, &[("a", "u"), ("b", "u")]);
     failing(&mut state, "a", refused(), 1);
     failing(&mut state, "b", refused(), 2);
     state.take_unrecorded(1000);
     state.history_mut().take_unlogged().for_each(drop);
-    read_with(&mut state, &[("a", "mended"), ("b", "u")], |_| {}, 60);
-    let note = state.entry(&CustomerId::new("b")).unwrap().record.failure.as_ref().unwrap();
+    read_with(&mut state, &[("a", "corrected"), ("b", "u")], |_| {}, 60);
+    let note = failure(&state, "b");
     assert!(note.permanent && (note.at, note.consecutive) == (second(2), 1), "{note:?}");
     let told: Vec<_> = state.history_mut().take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
     assert_eq!(told, [(NoticeKind::Unparked, Some(CustomerId::new("a")))]);
 }
 
-/// What a record says of earlier tokens is of the credentials of then, and nobody saw whether they were changed while the
-/// row was away.
+/// The other daemon has only the password, and got no answer. This one does not need it.
 #[test]
-fn p02_nothing_speaks_for_the_credentials_of_a_row_that_came_back() {
-    let known = |state: &State, name: &str| state.entry(&CustomerId::new(name)).unwrap().known;
-    let mut state = state();
-    read(&mut state, &[("a", "u")]);
-    assert_eq!(known(&state, "a"), Known::Found);
-    read(&mut state, &[("b", "u")]);
-    read(&mut state, &[("a", "u"), ("b", "u")]);
-    assert_eq!((known(&state, "a"), known(&state, "b")), (Known::New, Known::New));
-}
-
-/// The other daemon has only the password, and got no answer. We do not need it.
-#[test]
-fn who_has_a_refresh_token_does_not_wait_for_an_answer_to_a_password() {
+fn a_customer_with_a_refresh_token_does_not_wait_for_an_answer_to_a_password() {
     let unheard = || Failure::Timeout { after: Duration::from_secs(10) };
     for (failure, waits) in [(unheard(), false), (strained(), true), (refused(), true)] {
         let mut state = state();
         read(&mut state, &[("a", "u")]);
         let record = record(failure, "u", 5);
-        state.entries.get_mut(&CustomerId::new("a")).unwrap().refresh_token = Some(Secret::new("r"));
+        give_refresh_token(&mut state, "a");
         read_with(&mut state, &[("a", "u")], |table| table.records = vec![record], 9);
-        assert_eq!(state.entry(&CustomerId::new("a")).unwrap().record.failure.is_some(), waits);
+        assert_eq!(state.entry(&CustomerId::new("a")).unwrap().record().failure.is_some(), waits);
     }
 }
 
 #[test]
-fn another_key_changes_the_fingerprints_and_frees_nobody() {
+fn p02_another_key_changes_the_fingerprints_and_unparks_no_customer() {
     let mut state = state();
-    read(&mut state, &[("a", "u"), ("gone", "w")]);
+    read(&mut state, &[("a", "u"), ("b", "u")]);
     failing(&mut state, "a", refused(), 1);
-    failing(&mut state, "gone", refused(), 1);
-    read(&mut state, &[("a", "u")]);
-    let other = || FingerprintKey::new(&[9; FingerprintKey::BYTES]);
-    read_with(&mut state, &[("a", "u"), ("b", "u")], |table| table.key = other(), 60);
-    let a = state.entry(&CustomerId::new("a")).unwrap();
-    let note = a.record.failure.as_ref().unwrap();
-    assert!(note.permanent && note.fingerprint == other().fingerprint(&a.customer.credentials));
-    let is_refused = |name: &str| {
-        let fingerprint =
-            state.fingerprint(&state.entry(&CustomerId::new(name)).unwrap().customer.credentials);
-        state.refusal(&fingerprint.unwrap()).is_some()
-    };
-    assert!(is_refused("a") && is_refused("b"), "b says the same");
-    // Whoever was away has fingerprints of a key that is no more: that says nothing about its credentials.
+    state.take_unrecorded(1000);
+    state.apply(Event::Recorded, second(1), 0.5);
     state.history_mut().take_unlogged().for_each(drop);
-    read_with(&mut state, &[("a", "u"), ("gone", "w")], |table| table.key = other(), 61);
+    let other = || FingerprintKey::new(&[9; FingerprintKey::BYTES]);
+    state.apply(Event::Reading, second(60), 0.5);
+    read_with(&mut state, &[("a", "u"), ("b", "u")], |table| table.key = other(), 60);
+    let a = entry(&state, "a");
+    assert_eq!(a.credentials, other().fingerprint(&a.customer.credentials));
+    assert_eq!(
+        (a.credentials, failure(&state, "a").fingerprint),
+        (entry(&state, "b").credentials, a.credentials)
+    );
     assert!(state.history_mut().take_unlogged().all(|notice| notice.kind != NoticeKind::Unparked));
+    // What was only known here is in the store now, for a restart to find.
+    let records = state.take_unrecorded(1000);
+    assert_eq!(records.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["a"]);
+    let mut restarted = self::state();
+    let with_records = |table: &mut Table| (table.key, table.records) = (other(), records);
+    read_with(&mut restarted, &[("a", "u")], with_records, 120);
+    assert!(failure(&restarted, "a").permanent);
 }
 
 #[test]

@@ -32,9 +32,9 @@ fn good() -> Cells {
     let text = |text: &'static str| ColumnData::String(Some(text.into()));
     let time = || ColumnData::DateTime(Some(tiberius::time::DateTime::new(46_000, 300)));
     vec![
-        text("f"),
+        text("tGPP1FUodnKkKfRMm4Ag7A"),
         ColumnData::I32(Some(3)),
-        text("wrong_credentials"),
+        text("credentials_rejected"),
         text("no"),
         ColumnData::Bit(Some(true)),
         time(),

@@ -34,17 +34,11 @@ fn good_but(column: usize, cell: ColumnData<'static>) -> Cells {
 
 fn read(rows: impl IntoIterator<Item = Cells>, zone: Zone, fallback_url: Option<&str>) -> Rows {
     let own = SharedOwn::default();
-    let mut reader = Reader {
-        fallback_url,
-        zone,
-        own: &own,
-        seen: HashSet::new(),
-        rows: Rows { customers: Vec::new(), problems: Vec::new() },
-    };
+    let mut reader = Reader::new(fallback_url, zone, &own);
     for cells in rows {
         reader.take(cells.into_iter());
     }
-    reader.rows
+    reader.finish()
 }
 
 /// What each column is read from. Everything else is a problem of the row.

@@ -1,0 +1,203 @@
+//! The ledger as the state owns it: what is said of it, which servers it puts in doubt, and which customers it unparks.
+
+use std::time::Instant;
+
+use super::super::super::credentials::{Answer, Ask, Held, Leave, Outcome, Reason, Settlement};
+use super::*;
+use crate::model::AccountKey;
+use crate::store::{AccountRow, LedgerPlace, LedgerRead, Stamp};
+
+/// The store's ledger with this id and number was read.
+pub(super) fn read(ledger: i64, number: i64, accounts: Vec<AccountRow>) -> Event {
+    let (stamp, place) = (Stamp { id: ledger, number }, LedgerPlace::Database);
+    Event::LedgerRead { read: LedgerRead { stamp, is_whole: true, accounts, place }, seen: Instant::now() }
+}
+
+/// A pass sends the row's password, and this comes of it.
+pub(super) fn send(state: &mut State, name: &str, leave: Leave, outcome: Outcome) {
+    let mut ledger = state.lend_ledger();
+    let account = entry(state, name).account.unwrap();
+    let held = state.held_credentials(&[account].into()).remove(&account).unwrap();
+    let ask: Ask<'_> = entry(state, name).ask(&held, leave).unwrap();
+    let number = u64::from(ledger.charges(&ask));
+    let send = ledger.charge(&ask, number, Instant::now());
+    let kind = (outcome == Outcome::Rejected).then_some(FailureKind::CredentialsRejected);
+    let server = ask.server;
+    ledger.settle(Settlement { account, server, number, send, outcome, kind }, Instant::now());
+    state.return_ledger(ledger);
+}
+
+/// Whether a user of whom nothing is known has to wait for a probe of the server.
+fn is_in_doubt(state: &State, url: &str) -> bool {
+    let account = AccountKey::of(&BaseUrl::parse(url).unwrap(), "stranger");
+    let (held, credentials) = (Held::default(), entry(state, "a").credentials);
+    let (server, leave) = (&host(url), Leave::None);
+    let ask = Ask { account, server, username: "stranger", credentials, held: &held, leave };
+    match state.ledger().may_send(&ask, Instant::now()) {
+        Answer::Send => false,
+        Answer::Wait(Reason::Probe) => true,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A row with the account of the row named first.
+fn like(name: &str, other: &str, password: &str) -> Customer {
+    let username = row(other).credentials.username;
+    let credentials = Credentials { username, password: Secret::new(password), ..row(other).credentials };
+    Customer { credentials, ..row(name) }
+}
+
+fn messages(state: &mut State, of: NoticeKind) -> Vec<String> {
+    let notices = state.history_mut().take_unlogged();
+    notices.filter(|notice| notice.kind == of).map(|notice| notice.message.clone()).collect()
+}
+
+#[test]
+fn a_ledger_that_was_replaced_is_told_each_time() {
+    let mut state = state(vec![row("a")]);
+    let mut warnings = |events: Vec<Event>| {
+        apply(&mut state, 0, events);
+        messages(&mut state, NoticeKind::Warning)
+    };
+    assert!(
+        warnings(vec![read(1, 5, Vec::new()), read(1, 5, Vec::new()), read(1, 6, Vec::new())]).is_empty()
+    );
+    let lower = warnings(vec![read(1, 4, Vec::new())]);
+    assert!(lower.len() == 1 && lower[0].contains("tbtokend_account"), "{lower:?}");
+    assert_eq!(warnings(vec![read(2, 9, Vec::new())]), lower, "another one");
+    assert_eq!(warnings(vec![Event::LedgerReplaced]), lower, "found by a pass");
+    assert!(warnings(vec![read(2, 9, Vec::new())]).is_empty());
+}
+
+#[test]
+fn a_ledger_in_a_file_is_told_once() {
+    let mut state = state(vec![row("a")]);
+    let in_place = |place: &LedgerPlace| {
+        let stamp = Stamp { id: 1, number: 1 };
+        let read = LedgerRead { stamp, is_whole: true, accounts: Vec::new(), place: place.clone() };
+        Event::LedgerRead { read, seen: Instant::now() }
+    };
+    let (path, why) = ("/var/lib/tbtokend/accounts.db".to_owned(), "there is no table".to_owned());
+    let file = LedgerPlace::File { path, why };
+    assert_eq!(state.ledger_place(), None);
+    let mut warnings = |place: &LedgerPlace| {
+        apply(&mut state, 0, [in_place(place), in_place(place)]);
+        assert_eq!(state.ledger_place(), Some(place));
+        messages(&mut state, NoticeKind::Warning)
+    };
+    let told = warnings(&file);
+    assert!(told.len() == 1 && told[0].contains("accounts.db") && told[0].contains("there is no table"));
+    assert!(told[0].contains("tbtokend schema"), "what to do: {told:?}");
+    assert!(warnings(&LedgerPlace::Database).is_empty());
+    assert_eq!(warnings(&file), told, "it is a file again");
+}
+
+#[test]
+fn p02_a_charge_that_a_dead_daemon_left_in_flight_puts_its_server_in_doubt() {
+    let account = |state: &State, name: &str| entry(state, name).account.unwrap();
+    let far = Credentials { url: "https://far.example".to_owned(), ..row("far").credentials };
+    let rows = || vec![row("a"), Customer { credentials: far.clone(), ..row("far") }];
+    let doubtful = |account: AccountKey, reads: Vec<i64>| {
+        let charge = |number| AccountRow {
+            key: account,
+            charges: 1,
+            in_flight: Some("00000000000000ff another".to_owned()),
+            details: String::new(),
+            seen_at: now(),
+            version: number,
+        };
+        let mut state = state(rows());
+        for number in reads {
+            let accounts = if number == 0 { Vec::new() } else { vec![charge(number)] };
+            apply(&mut state, 0, [read(1, number, accounts)]);
+        }
+        [URL, "https://far.example"].map(|url| is_in_doubt(&state, url))
+    };
+    let known = state(rows());
+    assert_eq!(doubtful(account(&known, "a"), vec![1]), [true, false]);
+    assert_eq!(doubtful(account(&known, "far"), vec![1]), [false, true]);
+    assert_eq!(doubtful(account(&known, "a"), vec![0, 1]), [false, false], "its daemon lives");
+    let unknown = AccountKey::from_bytes(&[9; AccountKey::BYTES]).unwrap();
+    assert_eq!(doubtful(unknown, vec![1]), [false, false], "no row names it");
+}
+
+#[test]
+fn p02_an_acceptance_unparks_the_other_rows_of_the_account() {
+    let mut state = state(vec![row("a"), like("b", "a", "right"), like("c", "a", "wrong"), row("d")]);
+    apply(&mut state, 0, [read(1, 1, Vec::new())]);
+    for name in ["a", "c", "d"] {
+        send(&mut state, name, Leave::None, Outcome::Rejected);
+    }
+    apply(&mut state, 1, ["a", "b", "c", "d"].map(|name| failed(name, Failure::CredentialsRejected)));
+    apply(&mut state, 5, [Event::PassFinished, read(1, 1, Vec::new())]);
+    let parked = |state: &State| {
+        let parked = ["a", "b", "c", "d"].map(|name| entry(state, name).record().failure.is_some());
+        parked.map(u8::from)
+    };
+    assert_eq!(parked(&state), [1, 1, 1, 1], "their credentials stay rejected");
+    told(&mut state);
+    unrecorded(&mut state);
+    // An operator sends those of a once more.
+    send(&mut state, "a", Leave::Forced, Outcome::Accepted);
+    apply(&mut state, 10, [obtained("a", 3_600, Via::Login), saved("a", 3_600)]);
+    let before = state.revision();
+    apply(&mut state, 12, [Event::PassFinished]);
+    assert_eq!((parked(&state), changed_since(&state, before)), ([0, 0, 1, 1], vec!["b"]));
+    assert!(told(&mut state).contains(&(NoticeKind::Unparked, "b".to_owned())));
+    let expected = ["a", "b"].map(|name| (name.to_owned(), None));
+    assert_eq!(unrecorded(&mut state), expected, "after a restart too");
+    assert_eq!(entry(&state, "b").record().updated_at, after(12));
+}
+
+#[test]
+fn p02_a_budget_that_was_cleared_unparks_and_a_ledger_that_is_not_known_does_not() {
+    let exhausted = || failed("a", Failure::AttemptsExhausted { charges: 3 });
+    let is_parked = |state: &State| entry(state, "a").record().failure.is_some();
+    let mut state = state(vec![row("a"), like("b", "a", "other")]);
+    apply(&mut state, 0, [exhausted(), Event::PassFinished]);
+    assert!(is_parked(&state), "the ledger was not read yet");
+    apply(&mut state, 2, [read(1, 1, Vec::new())]);
+    assert!(is_parked(&state), "it knows nothing of the account");
+    for _ in 0..3 {
+        send(&mut state, "a", Leave::None, Outcome::Unanswered);
+    }
+    apply(&mut state, 3, [Event::PassFinished]);
+    assert!(is_parked(&state));
+    // Another budget is one that was cleared, too.
+    let policy = Policy { wrong_password_budget: 4, ..Policy::of_a_minute() };
+    state.set_policy(policy, after(4));
+    let ledger = state.lend_ledger();
+    apply(&mut state, 4, [Event::PassFinished]);
+    assert!(is_parked(&state), "a pass has it");
+    state.return_ledger(ledger);
+    apply(&mut state, 5, [Event::PassFinished]);
+    assert!(!is_parked(&state));
+    state.set_policy(Policy::of_a_minute(), after(6));
+    apply(&mut state, 6, [exhausted(), Event::PassFinished]);
+    assert!(is_parked(&state));
+    send(&mut state, "b", Leave::Forced, Outcome::Accepted);
+    apply(&mut state, 7, [Event::PassFinished]);
+    assert!(!is_parked(&state));
+}
+
+/// Only what the ledger knows of an account can end what it did not allow.
+#[test]
+fn what_parks_for_another_reason_is_not_unparked_by_the_ledger() {
+    let mut state = state(vec![row("a"), like("b", "a", "right")]);
+    apply(&mut state, 0, [read(1, 1, Vec::new()), failed("b", Failure::AccountDisabled)]);
+    send(&mut state, "a", Leave::None, Outcome::Accepted);
+    apply(&mut state, 5, [Event::PassFinished]);
+    assert_eq!(failure(&state, "b").kind, FailureKind::AccountDisabled);
+}
+
+/// The configuration is read again while a pass has the ledger.
+#[test]
+fn p02_a_budget_that_changes_during_a_pass_holds_after_it() {
+    let mut state = state(vec![row("a")]);
+    let ledger = state.lend_ledger();
+    let interval = TimeDelta::minutes(5);
+    state.set_policy(Policy { wrong_password_budget: 1, interval, ..Policy::of_a_minute() }, after(1));
+    state.return_ledger(ledger);
+    let settings = state.ledger().settings();
+    assert_eq!((settings.budget, settings.interval), (1, Duration::from_secs(300)));
+}

@@ -1,0 +1,114 @@
+//! The readers of the key of the fingerprints, from the server's lists of permissions, roles and users. Pure.
+
+use std::collections::BTreeSet;
+
+/// The permissions with which the key can be read, or not: on its table `@P1`, on the table's schema, on the database.
+/// `SL` is SELECT, `CL` is CONTROL
+/// (<https://learn.microsoft.com/sql/relational-databases/system-catalog-views/sys-database-permissions-transact-sql>).
+pub(super) const PERMISSIONS: &str = "/* tbtokend:key_permissions */ \
+    SELECT CAST(grantee_principal_id AS int) AS grantee, CAST(state AS nvarchar(1)) AS state \
+    FROM sys.database_permissions \
+    WHERE (type = 'SL' OR type = 'CL') AND (class = 0 OR (class = 1 AND major_id = OBJECT_ID(@P1)) \
+    OR (class = 3 AND major_id = SCHEMA_ID(OBJECT_SCHEMA_NAME(OBJECT_ID(@P1)))))";
+
+/// The members of each role.
+pub(super) const MEMBERS: &str = "/* tbtokend:role_members */ \
+    SELECT CAST(role_principal_id AS int) AS role, CAST(member_principal_id AS int) AS member \
+    FROM sys.database_role_members";
+
+/// Every user and role, with two answers about this login: whether it is the one, and whether it sees all permissions.
+pub(super) const PRINCIPALS: &str = "/* tbtokend:principals */ \
+    SELECT CAST(principal_id AS int) AS id, CAST(name AS nvarchar(128)) AS name, CAST(type AS nvarchar(1)) AS type, \
+    CASE WHEN name = USER_NAME() THEN 1 ELSE 0 END AS own, \
+    CAST(HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'VIEW DEFINITION') AS int) AS sees_all \
+    FROM sys.database_principals";
+
+/// The role that every user is in. Its members are not listed.
+const PUBLIC: i64 = 0;
+
+/// The owner of the database. A DENY has no effect on it.
+const DBO: i64 = 1;
+
+/// Roles that may read every table without a permission of their own.
+const READING_ROLES: [&str; 2] = ["db_owner", "db_datareader"];
+
+/// A user or a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Principal {
+    pub(super) id: i64,
+    pub(super) name: String,
+    pub(super) is_role: bool,
+    /// Whether it is the daemon's own user.
+    pub(super) is_own: bool,
+}
+
+/// The names of all others than the daemon's user and the owner that may read the key. `permissions` are grantees, and
+/// whether they are denied it; `members` are pairs of role and member.
+pub(super) fn others(
+    permissions: &[(i64, bool)],
+    members: &[(i64, i64)],
+    principals: &[Principal],
+) -> Vec<String> {
+    let listed = |denied| permissions.iter().filter(move |(_, is)| *is == denied).map(|(id, _)| *id);
+    let by_role = principals.iter().filter(|one| one.is_role && READING_ROLES.contains(&one.name.as_str()));
+    let readers = with_members(listed(false).chain(by_role.map(|role| role.id)).collect(), members);
+    let denied = with_members(listed(true).collect(), members);
+    if denied.contains(&PUBLIC) {
+        return Vec::new();
+    }
+    let is_other = |one: &&Principal| {
+        let counts = !one.is_role || one.id == PUBLIC;
+        counts && !one.is_own && one.id != DBO && readers.contains(&one.id) && !denied.contains(&one.id)
+    };
+    principals.iter().filter(is_other).map(|one| one.name.clone()).collect()
+}
+
+/// These, the members of those among them that are roles, and their members.
+fn with_members(mut ids: BTreeSet<i64>, members: &[(i64, i64)]) -> BTreeSet<i64> {
+    loop {
+        let more: Vec<i64> =
+            members.iter().filter(|(role, _)| ids.contains(role)).map(|(_, member)| *member).collect();
+        let before = ids.len();
+        ids.extend(more);
+        if ids.len() == before {
+            return ids;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn principals() -> Vec<Principal> {
+        let principal =
+            |id, name: &str, is_role, is_own| Principal { id, name: name.to_owned(), is_role, is_own };
+        vec![
+            principal(PUBLIC, "public", true, false),
+            principal(DBO, "dbo", false, false),
+            principal(5, "tbtokend", false, true),
+            principal(6, "reports", false, false),
+            principal(7, "analyst", false, false),
+            principal(8, "analysts", true, false),
+            principal(9, "applications", true, false),
+            principal(16_384, "db_owner", true, false),
+            principal(16_390, "db_datareader", true, false),
+        ]
+    }
+
+    #[test]
+    fn every_other_reader_is_named_however_it_came_to_that() {
+        let others =
+            |permissions: &[(i64, bool)], members: &[(i64, i64)]| others(permissions, members, &principals());
+        let grant = |id| (id, false);
+        let deny = |id| (id, true);
+        assert_eq!(others(&[grant(5)], &[(16_384, DBO)]), [""; 0], "the daemon's user and the owner");
+        assert_eq!(others(&[grant(6)], &[]), ["reports"]);
+        assert_eq!(others(&[], &[(16_390, 6), (16_384, 7)]), ["reports", "analyst"]);
+        assert_eq!(others(&[grant(9)], &[(9, 8), (8, 7)]), ["analyst"], "a role in a role");
+        assert_eq!(others(&[grant(PUBLIC)], &[]), ["public"]);
+        assert_eq!(others(&[grant(6), grant(9), deny(8)], &[(9, 8), (8, 7)]), ["reports"], "a denial wins");
+        assert_eq!(others(&[grant(6), deny(PUBLIC)], &[]), [""; 0]);
+        assert_eq!(others(&[], &[(8, 9), (9, 8)]), [""; 0]);
+    }
+}

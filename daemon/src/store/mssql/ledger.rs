@@ -1,0 +1,212 @@
+//! The table `tbtokend_account`: the ledger of password charges in SQL Server.
+
+use std::vec::IntoIter;
+
+use chrono::{DateTime, Utc};
+use tiberius::{ColumnData, Query, Row};
+
+use super::super::{AccountRow, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp, StoreError};
+use super::connection::{Connection, strange};
+use super::row_source::Cell;
+use super::statements::{self, ACCOUNT_COLUMNS, NO_TIME, WRITE_PARAMETERS, beside};
+use super::trouble::{Meaning, ServerError, Trouble};
+use super::types::{self, Strange};
+use crate::model::AccountKey;
+
+/// What reading the ledger brought.
+pub(super) enum Found {
+    Ledger(LedgerRead),
+    /// The database has no ledger that this login can use. Why.
+    Unusable(String),
+}
+
+/// Reads the accounts that have changed since `since`, or all of them. Makes the table and its stamp, if there are none.
+pub(super) async fn read(
+    connection: &mut Connection,
+    table: &str,
+    since: Option<Stamp>,
+) -> Result<Found, Trouble> {
+    if connection.has_ledger {
+        match read_since(connection, table, since).await {
+            Err(Trouble::Server(error)) if makes_it_unusable(error) => connection.has_ledger = false,
+            read => return read.map(Found::Ledger),
+        }
+    }
+    match prepare(connection, table).await {
+        Ok(()) => {
+            connection.has_ledger = true;
+            read_since(connection, table, since).await.map(Found::Ledger)
+        }
+        Err(Trouble::Server(error)) if makes_it_unusable(error) => {
+            Ok(Found::Unusable(why_unusable(table, error)))
+        }
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// Whether it says that the table is not there for this login, and will not be until a DBA changes that.
+fn makes_it_unusable(error: ServerError) -> bool {
+    matches!(error.meaning(), Meaning::NoTable | Meaning::NoColumn | Meaning::NoPermission)
+        || error.number == 2760
+}
+
+fn why_unusable(table: &str, error: ServerError) -> String {
+    let account = beside(table, "tbtokend_account");
+    match error.number {
+        229 | 230 => format!("the login lacks permissions on {account}"),
+        207 => format!("the table {account} has other columns"),
+        _ => format!("there is no table {account}, and the login may not make it"),
+    }
+}
+
+async fn prepare(connection: &mut Connection, table: &str) -> Result<(), Trouble> {
+    match probe(connection, table).await {
+        Err(Trouble::Server(ServerError { number: 208, .. })) => {
+            connection.make_tables(table).await?;
+            probe(connection, table).await
+        }
+        probed => probed,
+    }
+}
+
+async fn probe(connection: &mut Connection, table: &str) -> Result<(), Trouble> {
+    connection.rows(Query::new(statements::probe_ledger(table))).await.map(|_| ())
+}
+
+/// The stamp is read before the accounts, so that no account is older than the stamp says. An older state of the ledger gets
+/// a new id. Otherwise other daemons would not notice that it is older, once this one has written as often as the lost state
+/// was written.
+async fn read_since(
+    connection: &mut Connection,
+    table: &str,
+    since: Option<Stamp>,
+) -> Result<LedgerRead, Trouble> {
+    let mut found = read_stamp(connection, table).await?;
+    if found.is_none_or(|found| since.is_some_and(|since| since.is_later_than(found))) {
+        keep_stamp(connection, table, found).await?;
+        found = read_stamp(connection, table).await?;
+    }
+    let stamp = found.ok_or_else(strange)?;
+    let known = since.filter(|since| since.goes_on_as(stamp));
+    let accounts = match known {
+        Some(since) if since == stamp => Vec::new(),
+        known => read_accounts(connection, table, known.map_or(0, |since| since.number)).await?,
+    };
+    Ok(LedgerRead { stamp, is_whole: known.is_none(), accounts, place: LedgerPlace::Database })
+}
+
+async fn read_stamp(connection: &mut Connection, table: &str) -> Result<Option<Stamp>, Trouble> {
+    let found = connection.rows(Query::new(statements::stamp(table))).await?;
+    let Some(row) = found.into_iter().next() else { return Ok(None) };
+    let mut cells = row.into_iter();
+    let id = cells.next().and_then(|id| types::text(id).ok()?).and_then(|id| id.parse().ok());
+    let number = cells.next().and_then(|number| types::number(&number).ok()?);
+    match (id, number) {
+        (Some(id), Some(number)) => Ok(Some(Stamp { id, number })),
+        _ => Err(unreadable()),
+    }
+}
+
+async fn keep_stamp(connection: &mut Connection, table: &str, old: Option<Stamp>) -> Result<(), Trouble> {
+    let id: i64 = rand::random();
+    let mut query = Query::new(statements::keep_stamp(table));
+    query.bind(id.to_string());
+    query.bind(old.map(|old| old.id.to_string()).unwrap_or_default());
+    match connection.rows(query).await {
+        // Another daemon was quicker; its stamp is the one.
+        Err(Trouble::Server(ServerError { number: 2601 | 2627, .. })) => Ok(()),
+        kept => kept.map(|_| ()),
+    }
+}
+
+async fn read_accounts(
+    connection: &mut Connection,
+    table: &str,
+    after: i64,
+) -> Result<Vec<AccountRow>, Trouble> {
+    let mut query = Query::new(statements::accounts(table));
+    query.bind(after);
+    let mut accounts = Vec::new();
+    connection.each_row(query, |cells| accounts.push(account(cells))).await?;
+    accounts
+        .into_iter()
+        .map(|account| account.and_then(|(_, account)| account.ok_or(Strange)))
+        .collect::<Result<_, Strange>>()
+        .map_err(|Strange| unreadable())
+}
+
+/// An account by its key; none if nothing but the key is there.
+fn account(mut cells: IntoIter<ColumnData<'static>>) -> Result<(AccountKey, Option<AccountRow>), Strange> {
+    let mut next = || cells.next().ok_or(Strange);
+    let ColumnData::Binary(Some(key)) = next()? else { return Err(Strange) };
+    let key = AccountKey::from_bytes(&key).ok_or(Strange)?;
+    let Some(charges) = types::number(&next()?)? else { return Ok((key, None)) };
+    let account = AccountRow {
+        key,
+        // More than the budget is too many, however many they are.
+        charges: u8::try_from(charges).unwrap_or(u8::MAX),
+        in_flight: types::text(next()?)?,
+        details: types::text(next()?)?.ok_or(Strange)?,
+        seen_at: types::naive(&next()?)?.ok_or(Strange)?.and_utc(),
+        version: types::number(&next()?)?.ok_or(Strange)?,
+    };
+    Ok((key, Some(account)))
+}
+
+/// To leave out a row would be to forget its charges.
+fn unreadable() -> Trouble {
+    let why = "a row in tbtokend_account cannot be read".to_owned();
+    Trouble::Table(Box::new(StoreError::Failed { place: "the ledger of passwords".to_owned(), why }))
+}
+
+/// Writes accounts in one transaction, if the ledger is the one of the stamp. `is_repeated` if the same was sent before, and
+/// it is not known whether it was done.
+pub(super) async fn write(
+    connection: &mut Connection,
+    table: &str,
+    write: &LedgerWrite,
+    is_repeated: bool,
+) -> Result<LedgerWritten, Trouble> {
+    let source = connection.row_source;
+    let most = source.most_rows(&ACCOUNT_COLUMNS, WRITE_PARAMETERS);
+    debug_assert!(write.accounts.len() <= most, "a write of at most {} accounts", LedgerWrite::MOST_ACCOUNTS);
+    let mut query = Query::new(statements::write_accounts(table, source, write.accounts.len()));
+    query.bind(write.stamp.id.to_string());
+    query.bind(write.stamp.number);
+    let before = |time: Option<DateTime<Utc>>| time.map_or(NO_TIME, |time| time.naive_utc());
+    query.bind(before(write.forget.map(|forget| forget.uncharged_before)));
+    query.bind(before(write.forget.map(|forget| forget.charged_before)));
+    query.bind(i32::from(is_repeated));
+    if !write.accounts.is_empty() {
+        source.bind(&mut query, write.accounts.iter().map(cells));
+    }
+    match connection.rows(query).await {
+        Ok(rows) => written(rows),
+        // It was dropped.
+        Err(Trouble::Server(error)) if error.meaning() == Meaning::NoTable => Ok(LedgerWritten::Replaced),
+        Err(trouble) => Err(trouble),
+    }
+}
+
+/// An account as a row of a batch.
+fn cells(account: &AccountRow) -> Vec<Cell<'_>> {
+    let key: String = account.key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    vec![
+        Cell::Text(key.into()),
+        Cell::Number(account.charges.into()),
+        Cell::Text(account.in_flight.as_deref().unwrap_or_default().into()),
+        Cell::Text(account.details.as_str().into()),
+        Cell::Time(account.seen_at.naive_utc()),
+        Cell::Number(account.version),
+    ]
+}
+
+/// The number of the write, and after it the accounts in conflict.
+fn written(rows: Vec<Row>) -> Result<LedgerWritten, Trouble> {
+    let mut rows = rows.into_iter();
+    let Some(number) = rows.next() else { return Ok(LedgerWritten::Replaced) };
+    let number = number.into_iter().next().and_then(|number| types::number(&number).ok()?);
+    let number = number.ok_or_else(strange)?;
+    let conflicts = rows.map(|row| account(row.into_iter())).collect::<Result<_, Strange>>();
+    Ok(LedgerWritten::Written { number, conflicts: conflicts.map_err(|Strange| unreadable())? })
+}

@@ -1,0 +1,91 @@
+//! A ledger in a SQLite file of its own, for a store whose database has no table for it.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+
+use super::super::{LedgerRead, LedgerWrite, LedgerWritten, Stamp, StoreError};
+use super::files::Files;
+use super::{connect, create_file, ledger, translate};
+
+/// The file `ledger.db` in a folder, which is made at the first use.
+#[derive(Debug)]
+pub(in crate::store) struct LedgerFile {
+    path: PathBuf,
+    open: Arc<Mutex<Option<Open>>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    connection: Connection,
+    path: PathBuf,
+    /// To notice that the file is gone or was replaced.
+    files: Files,
+}
+
+impl LedgerFile {
+    /// The file in this folder.
+    pub(in crate::store) fn in_folder(folder: &Path) -> Self {
+        Self { path: folder.join("ledger.db"), open: Arc::default() }
+    }
+
+    /// Where it is.
+    pub(in crate::store) fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// As [`Store::read_ledger`](super::super::Store::read_ledger).
+    pub(in crate::store) async fn read(&self, since: Option<Stamp>) -> Result<LedgerRead, StoreError> {
+        self.run(move |connection| ledger::read(connection, since)).await
+    }
+
+    /// As [`Store::write_ledger`](super::super::Store::write_ledger).
+    pub(in crate::store) async fn write(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
+        self.run(move |connection| ledger::write(connection, &write)).await
+    }
+
+    /// Does `work` on the open file, on a thread that may block.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (path, open, place) = (self.path.clone(), Arc::clone(&self.open), self.place());
+        let failed = StoreError::Failed { place: place.clone(), why: "its thread has ended".to_owned() };
+        let done = tokio::task::spawn_blocking(move || {
+            let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+            // After an error it is opened again.
+            let mut file = match open.take() {
+                Some(file) if file.files.change(Files::at(&path)).is_none() => file,
+                _ => Open::new(&path)?,
+            };
+            let result = work(&mut file.connection).map_err(|error| translate(&place, &error))?;
+            *open = Some(file);
+            Ok(result)
+        });
+        done.await.unwrap_or(Err(failed))
+    }
+}
+
+impl Open {
+    /// Opens the file. One that is gone is made again: it is recognized as another ledger by its stamp.
+    fn new(path: &Path) -> Result<Self, StoreError> {
+        let place = path.display().to_string();
+        let cannot_open =
+            |error: std::io::Error| StoreError::CannotOpen { place: place.clone(), why: error.to_string() };
+        if let Some(folder) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(cannot_open)?;
+        }
+        create_file(path).map_err(cannot_open)?;
+        let connection = connect(path).map_err(|error| translate(&place, &error))?;
+        Ok(Self { connection, path: path.to_owned(), files: Files::at(path) })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.files.before_closing(&self.path, &self.connection);
+    }
+}

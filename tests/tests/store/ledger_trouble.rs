@@ -1,0 +1,200 @@
+//! The ledger in SQL Server when something goes wrong, and the file in its stead.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use tbtoken_tests::mssql::{Direction, Layer, Permission, SqlServer, When};
+use tbtokend::store::mssql::Settings;
+use tbtokend::store::{AccountRow, LedgerPlace, LedgerWritten, Stamp};
+
+use crate::ground::Ground;
+use crate::ledger::{account, accounts, at_version, key, write, writing};
+use crate::place::{Place, line};
+use crate::stores::{mssql, words};
+
+fn writes() -> When {
+    When::Statement("write_accounts".to_owned())
+}
+
+/// A place whose ledger has one account, and the stamp after it.
+async fn ready() -> (Place, Stamp) {
+    let place = Place::new(Ground::Fake).await;
+    let stamp = place.store.read_ledger(None).await.stamp;
+    let stamp = write(&place.store, stamp, vec![account(1, 0)]).await;
+    (place, stamp)
+}
+
+#[tokio::test]
+async fn p02_a_write_whose_answer_was_lost_is_sent_again_and_counts_once() {
+    for lose in [SqlServer::cut_before, SqlServer::cut_after] {
+        let (place, stamp) = ready().await;
+        let batch = vec![at_version(stamp, &account(1, 2)), account(2, 1)];
+        lose(place.fake(), writes(), 1);
+        let stamp = write(&place.store, stamp, batch.clone()).await;
+        let mut expected: Vec<AccountRow> = batch.iter().map(|account| at_version(stamp, account)).collect();
+        expected.sort_by_key(|account| account.key);
+        assert_eq!(accounts(&place.another_store()).await, expected);
+    }
+}
+
+/// What another daemon has written meanwhile is not taken for our own.
+#[tokio::test]
+async fn p02_a_write_that_is_sent_again_takes_nothing_of_another_daemon_for_its_own() {
+    let (place, stamp) = ready().await;
+    let other = place.another_store();
+    let theirs = Some("7 tbtokend on sql02".to_owned());
+    let row = AccountRow { in_flight: theirs.clone(), ..at_version(stamp, &account(1, 1)) };
+    write(&other, stamp, vec![row]).await;
+    place.fake().cut_before(writes(), 1);
+    let ours = writing(stamp, vec![at_version(stamp, &account(1, 1))]);
+    let written = place.store.try_write_ledger(ours).await.unwrap();
+    let LedgerWritten::Written { conflicts, .. } = written else { panic!("{written:?}") };
+    let [(conflict, Some(row))] = &conflicts[..] else { panic!("{conflicts:?}") };
+    assert_eq!((*conflict, &row.in_flight), (key(1), &theirs));
+}
+
+/// When it is lost twice it is an error; what became of it is then read.
+#[tokio::test]
+async fn p02_a_write_of_which_nothing_is_known_is_an_error_and_is_found_by_reading() {
+    let (place, stamp) = ready().await;
+    place.fake().cut_after(writes(), 2);
+    let batch = vec![at_version(stamp, &account(1, 2))];
+    words(&place.store.try_write_ledger(writing(stamp, batch)).await.unwrap_err());
+    let read = place.another_store().read_ledger(Some(stamp)).await;
+    assert!(!read.is_whole && read.stamp.number > stamp.number);
+    let [row] = &read.accounts[..] else { panic!("{:?}", read.accounts) };
+    assert_eq!((row.key, row.charges), (key(1), 2));
+}
+
+#[tokio::test]
+async fn p02_nothing_is_written_to_a_ledger_that_is_locked_full_or_read_only() {
+    for number in [1222, 1205, 9002, 3906] {
+        let (place, stamp) = ready().await;
+        place.fake().fail(writes(), number, 2);
+        let batch = vec![at_version(stamp, &account(1, 2)), account(2, 1)];
+        let error = place.store.try_write_ledger(writing(stamp, batch.clone())).await.unwrap_err();
+        assert!(words(&error).contains(&number.to_string()), "{error}");
+        place.fake().calm();
+        let store = place.another_store();
+        let read = store.read_ledger(Some(stamp)).await;
+        assert_eq!((read.is_whole, read.stamp, read.accounts.len()), (false, stamp, 0), "{number}");
+        write(&store, stamp, batch).await;
+    }
+}
+
+/// Cuts a write after so many bytes, at every few of them. It is written once, whatever came of it.
+#[tokio::test]
+async fn p10_a_write_of_the_ledger_cut_at_any_point_is_survived() {
+    let (place, mut stamp) = ready().await;
+    let before = place.fake().tds_bytes();
+    stamp = write(&place.store, stamp, vec![at_version(stamp, &account(1, 1))]).await;
+    let after = place.fake().tds_bytes();
+    let mut charges = 1;
+    for (direction, length, step) in
+        [(Direction::Received, after.0 - before.0, 331), (Direction::Sent, after.1 - before.1, 3)]
+    {
+        assert!(length > 50, "{length}");
+        for bytes in (0..=length).step_by(step) {
+            charges = 3 - charges;
+            let row = at_version(stamp, &account(1, charges));
+            place.fake().cut(Layer::Tds, direction, bytes);
+            stamp = write(&place.store, stamp, vec![row]).await;
+            let found = accounts(&place.another_store()).await;
+            assert_eq!((found.len(), found[0].charges), (1, charges), "{direction:?} {bytes}");
+            assert_eq!(found[0].version, stamp.number, "{direction:?} {bytes}");
+        }
+    }
+}
+
+/// A place where the login may not make tables.
+async fn without_a_table() -> Place {
+    let place = Place::new(Ground::Fake).await;
+    place.insert(&[line(1)]).await;
+    place.fake().deny(Permission::CreateTable);
+    place
+}
+
+fn file(place: &Place) -> PathBuf {
+    place.state_folder().join("ledger.db")
+}
+
+#[tokio::test]
+async fn a_ledger_in_a_file_is_for_its_owner_alone_and_is_made_again_when_it_is_gone() {
+    let place = without_a_table().await;
+    let stamp = place.store.read_ledger(None).await.stamp;
+    let stamp = write(&place.store, stamp, vec![account(1, 2)]).await;
+    let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&place.state_folder()), mode(&file(&place))), (0o700, 0o600));
+    fs::remove_dir_all(place.state_folder()).unwrap();
+    let row = at_version(stamp, &account(1, 2));
+    let written = place.store.try_write_ledger(writing(stamp, vec![row])).await;
+    assert_eq!(written, Ok(LedgerWritten::Replaced));
+    let read = place.store.read_ledger(Some(stamp)).await;
+    assert!(read.is_whole && read.accounts.is_empty() && read.stamp.id != stamp.id);
+}
+
+/// The daemon knows what was charged in the file, and writes it back to the other ledger.
+#[tokio::test]
+async fn the_ledger_moves_into_the_database_as_soon_as_there_is_a_table() {
+    let place = without_a_table().await;
+    let in_file = place.store.read_ledger(None).await;
+    let stamp = write(&place.store, in_file.stamp, vec![account(1, 2)]).await;
+    let again = place.store.read_ledger(Some(stamp)).await;
+    assert!(!again.is_whole && again.place == in_file.place, "{:?}", again.place);
+
+    place.fake().allow_everything();
+    let written = place.store.try_write_ledger(writing(stamp, vec![account(2, 1)])).await.unwrap();
+    assert!(matches!(written, LedgerWritten::Written { .. }), "to where it was read from: {written:?}");
+    let read = place.store.read_ledger(Some(stamp)).await;
+    assert!(read.is_whole && read.stamp.id != stamp.id && read.place == LedgerPlace::Database);
+    write(&place.store, read.stamp, vec![account(1, 2)]).await;
+    assert_eq!(place.fake().execute("SELECT charges FROM tbtokend_account").len(), 2, "with the stamp");
+}
+
+#[tokio::test]
+async fn a_table_that_this_login_may_not_use_or_that_is_not_ours_is_no_ledger() {
+    let place = Place::new(Ground::Fake).await;
+    let stamp = place.store.read_ledger(None).await.stamp;
+    let why = async |store: &crate::stores::AnyStore| {
+        let read = store.read_ledger(None).await;
+        write(store, read.stamp, vec![]).await;
+        match read.place {
+            LedgerPlace::File { why, .. } => why,
+            LedgerPlace::Database => panic!("it cannot be used"),
+        }
+    };
+    for permission in ["SELECT", "INSERT", "UPDATE", "DELETE"] {
+        place.fake().deny(Permission::On(permission, "dbo.tbtokend_account".to_owned()));
+        let said = why(&place.another_store()).await;
+        assert!(said.contains("the login lacks permissions on [tbtokend_account]"), "{permission}: {said}");
+        place.fake().allow_everything();
+    }
+    // A store that has used the table finds out by an error, which names the grant.
+    place.fake().deny(Permission::On("UPDATE", "dbo.tbtokend_account".to_owned()));
+    let error = place.store.try_write_ledger(writing(stamp, vec![account(1, 1)])).await.unwrap_err();
+    assert!(words(&error).contains("DELETE ON [tbtokend_account] TO [tbtokend]"), "{error}");
+    assert!(why(&place.store).await.contains("lacks permissions"));
+    place.fake().allow_everything();
+
+    place.fake().rename_column("tbtokend_account", "charges", "attempts");
+    assert!(why(&place.another_store()).await.contains("has other columns"));
+}
+
+/// Refresh tokens go on; the engine sends no password.
+#[tokio::test]
+async fn without_any_place_for_the_ledger_there_is_an_error_that_names_both() {
+    let place = without_a_table().await;
+    fs::write(place.state_folder(), "not a folder").unwrap();
+    let said = words(&place.store.try_read_ledger(None).await.unwrap_err());
+    let path = file(&place).display().to_string();
+    assert!(said.contains("no table [tbtokend_account]") && said.contains(&path), "{said}");
+    assert!(said.contains("tbtokend schema --dialect mssql"), "{said}");
+    assert_eq!(place.store.read().await.customers.len(), 1);
+
+    let homeless = mssql(Settings { state_folder: None, ..place.settings() });
+    let said = words(&homeless.try_read_ledger(None).await.unwrap_err());
+    assert!(said.contains("no table [tbtokend_account]") && said.contains("STATE_DIRECTORY"), "{said}");
+    fs::remove_file(place.state_folder()).unwrap();
+    place.store.read_ledger(None).await;
+}
