@@ -103,12 +103,17 @@ impl World {
 
     /// A daemon polls the table.
     pub(crate) fn count_poll(&mut self, daemon: u32) {
+        self.audit.polls += 1;
         let minute = self.began.elapsed().as_secs() / 60;
         let counted = self.polls.entry(daemon).or_default();
         let count = if counted.0 == minute { counted.1 + 1 } else { 1 };
         *counted = (minute, count);
         if count == MOST_POLLS_A_MINUTE {
-            self.violation("21", 0, &format!("daemon {daemon} polls the table {count} times within a minute"));
+            self.violation(
+                "21",
+                0,
+                &format!("daemon {daemon} polls the table {count} times within a minute"),
+            );
         }
     }
 
