@@ -271,6 +271,12 @@ impl<'a> Planner<'a> {
         };
         let leave = self.selections.iter().map(|selection| selection.leave(&customer.id)).max();
         let leave = leave.unwrap_or_default();
+        let is_named = self.selections.iter().any(|selection| selection.names(&customer.id));
+        let may_log_in = is_named || self.may_log_in(entry);
+        if refresh_token.is_none() && !may_log_in {
+            // Its refresh token is over, or was lost at a restart.
+            return self.leave_parked(&customer.id);
+        }
         if refresh_token.is_none()
             && leave != Leave::Forced
             && let Some(refusal) = entry.ask(&held, leave).and_then(|ask| self.state.ledger().refusal(&ask))
@@ -284,7 +290,7 @@ impl<'a> Planner<'a> {
             credentials: entry.credentials,
             held,
             refresh_token,
-            may_log_in: leave != Leave::None || self.may_log_in(entry),
+            may_log_in,
             leave,
             replaces: entry.replaceable(),
         });

@@ -19,6 +19,7 @@ pub(crate) struct Audit {
     /// Passwords that were sent, whether or not they arrived.
     pub(crate) passwords: u64,
     pub(crate) probes: u64,
+    pub(crate) polls: u64,
     pub(crate) renewals: u64,
     pub(crate) saved: u64,
     pub(crate) limited: u64,

@@ -12,6 +12,9 @@ use super::world::{REQUEST_TIMEOUT, Trouble, World};
 /// The most requests for one login in a minute, for each row that has it and each daemon.
 const MOST_REQUESTS_A_MINUTE: u32 = 20;
 
+/// The most polls of the table in a minute, of one daemon: one in five seconds, and some for operators.
+const MOST_POLLS_A_MINUTE: u32 = 60;
+
 /// The most requests in a minute that one daemon sends to a server in trouble: a probe or two for each wake, some more for
 /// an operator who asks again and after a restart, when the daemon must learn anew.
 const MOST_IN_TROUBLE_A_MINUTE: u32 = 30;
@@ -96,6 +99,22 @@ impl World {
         }
         self.tell(login, || format!("host {host} ({:?}) is asked", self.hosts[host].mood));
         self.check_wait(host, login);
+    }
+
+    /// A daemon polls the table.
+    pub(crate) fn count_poll(&mut self, daemon: u32) {
+        self.audit.polls += 1;
+        let minute = self.began.elapsed().as_secs() / 60;
+        let counted = self.polls.entry(daemon).or_default();
+        let count = if counted.0 == minute { counted.1 + 1 } else { 1 };
+        *counted = (minute, count);
+        if count == MOST_POLLS_A_MINUTE {
+            self.violation(
+                "21",
+                0,
+                &format!("daemon {daemon} polls the table {count} times within a minute"),
+            );
+        }
     }
 
     fn check_wait(&mut self, host: usize, login: usize) {

@@ -203,3 +203,37 @@ async fn ledger_dropped() {
 fn p02_a_dropped_ledger_and_an_orderly_restart_forget_nothing() {
     stage::on_a_paused_clock(ledger_dropped());
 }
+
+/// A customer that is parked, though nothing is counted, while it holds a refresh token, which is over then.
+async fn parked_without_refresh_token() {
+    let world = world(3);
+    let daemon = Daemon::start(&world, 1);
+    sleep(2 * INTERVAL).await;
+    let parked = {
+        let mut world = world.lock();
+        let account = *world.passwords.sent.keys().find(|(host, _)| *host == 0).unwrap();
+        world.accounts.get_mut(&account).unwrap().is_refused_by_policy = true;
+        for row in world.rows.values_mut().filter(|row| row.says().account() == account) {
+            (row.token, row.expiry, row.in_row) = (None, None, None);
+        }
+        account
+    };
+    // A proxy answers to the refresh token, so the password is tried next.
+    turns(&world, Mood::Before(Loss::ProxyLogin));
+    sleep(2 * INTERVAL).await;
+    world.lock().sessions.retain(|_, session| session.says.account() != parked);
+    turns(&world, Mood::Well);
+    sleep(30 * INTERVAL).await;
+    let sent = |world: &Shared| world.lock().passwords.sent[&parked];
+    let (before, polls) = (sent(&world), world.lock().audit.polls);
+    sleep(60 * INTERVAL).await;
+    assert_eq!(sent(&world), before, "not before a day is over");
+    let polls = world.lock().audit.polls - polls;
+    assert!(polls <= 3 * 60 + 20, "{polls} polls in an hour");
+    daemon.stop().await;
+}
+
+#[test]
+fn p03_and_p21_a_parked_customer_whose_refresh_token_is_over_costs_nothing() {
+    stage::on_a_paused_clock(parked_without_refresh_token());
+}

@@ -89,6 +89,7 @@ impl Servers {
         let says = {
             let mut world = self.world.lock();
             world.count_request(host, login);
+            world.check_refresh_token(host, refresh_token);
             world.sessions.get(refresh_token).map(|session| session.says.clone())
         };
         let request = Request::RefreshToken(refresh_token.to_owned(), login);

@@ -73,7 +73,8 @@ impl Store for Memory {
     async fn read(&self, records: Records) -> Result<Table, StoreError> {
         self.wait(20).await;
         self.dawdle().await;
-        let world = self.world.lock();
+        let mut world = self.world.lock();
+        world.count_poll(self.daemon);
         if world.db.read_fails {
             return Err(failed());
         }

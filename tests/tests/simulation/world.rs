@@ -265,6 +265,8 @@ pub(crate) struct World {
     pub(crate) budget: u8,
     /// The minute that is counted for each login, and the requests in it.
     pub(crate) requests: BTreeMap<(usize, usize), (u64, u32)>,
+    /// The same for the polls of each daemon.
+    pub(crate) polls: BTreeMap<u32, (u64, u32)>,
     pub(crate) clock_moved_at: Instant,
     /// When the clock was last set back.
     pub(crate) set_back_at: Instant,
@@ -370,6 +372,7 @@ impl World {
             passwords: Passwords::default(),
             budget,
             requests: BTreeMap::new(),
+            polls: BTreeMap::new(),
             clock_moved_at: now,
             set_back_at: now,
             set_back_by: TimeDelta::zero(),

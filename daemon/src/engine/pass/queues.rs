@@ -266,7 +266,7 @@ impl Queues {
             }
             if !attempt.may_log_in {
                 // A parked customer whose refresh token is over stays as it is.
-                facts.push(Event::LeftOver(attempt.customer.id));
+                facts.push(Event::Deferred { id: attempt.customer.id, why: Deferral::CutShort });
                 continue;
             }
             let leave = if self.used_leaves.contains(&attempt.account) { Leave::None } else { attempt.leave };
