@@ -412,7 +412,12 @@ impl Ledger {
 
     fn merge(&mut self, row: &AccountRow) {
         let slot = self.accounts.entry(row.key).or_default();
-        slot.account.merge(&stored::account(row));
+        let mut stored = stored::account(row);
+        // A charge that is about to be written comes on top of those that another daemon has written since.
+        for change in slot.work.iter().flat_map(|work| &work.changes) {
+            stored.apply(change);
+        }
+        slot.account.merge(&stored);
         slot.version = row.version;
         slot.seen_day = slot.seen_day.max(stored::day_of(row.seen_at));
     }

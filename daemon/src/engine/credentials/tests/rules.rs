@@ -212,6 +212,20 @@ fn p02_a_write_back_leaves_another_daemons_charge_in_flight() {
 }
 
 #[test]
+fn p02_a_write_back_adds_a_new_charge_to_those_that_another_daemon_made() {
+    let mut scene = Scene::new();
+    let mut other = Daemon::new("b");
+    other.ledger.take_in(&scene.store.read(None), scene.now);
+    scene.store = Store::new(2);
+    scene.poll();
+    scene.send("ops", 1, Outcome::Rejected);
+    std::mem::swap(&mut scene.daemon, &mut other);
+    scene.charge("ops", 2);
+    assert_eq!(scene.poll(), Step::Replaced);
+    assert_eq!(scene.ask("ops", 3, Leave::None, Ledger::charges), 2);
+}
+
+#[test]
 fn p02_a_server_in_doubt_takes_one_password_after_a_good_probe_and_a_back_off() {
     let mut scene = Scene::new();
     scene.send("ops", 1, Outcome::Unanswered);
