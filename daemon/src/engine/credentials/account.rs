@@ -74,6 +74,8 @@ pub struct Send {
     pub credentials: Fingerprint,
     /// All credentials that rows hold for the account.
     pub held: Held,
+    /// The account's turn when it was charged.
+    pub turn: u32,
 }
 
 /// Something that changes an account. Changes that the store does not have yet are applied again to what another daemon
@@ -198,8 +200,11 @@ impl Account {
                 if is_current {
                     self.in_flight = None;
                     if *outcome != Outcome::NotSent {
-                        // Only an operator sends rejected credentials again, and by that takes the rejection back.
-                        self.rejected.retain(|rejected| rejected.credentials != send.credentials);
+                        // Only an operator sends rejected credentials again, and by that takes the rejection back; not one
+                        // that a late answer brought meanwhile.
+                        self.rejected.retain(|rejected| {
+                            rejected.credentials != send.credentials || rejected.turn > send.turn
+                        });
                     }
                 }
                 match outcome {
@@ -269,11 +274,18 @@ impl Account {
             }
         }
         for theirs in &stored.rejected {
-            if !self.is_accepted(&theirs.credentials) && self.rejection(&theirs.credentials).is_none() {
+            let is_of_theirs = |ours: &Accepted| ours.credentials == theirs.credentials;
+            let is_outlived = self.accepted.iter().any(|ours| is_of_theirs(ours) && ours.turn > theirs.turn);
+            if !is_outlived && self.rejection(&theirs.credentials).is_none() {
+                self.accepted.retain(|ours| !is_of_theirs(ours));
                 self.rejected.push(theirs.clone());
             }
         }
         self.turn = self.turn.max(stored.turn);
+        // Another daemon was faster, and sends already.
+        if self.in_flight.is_none() {
+            self.in_flight.clone_from(&stored.in_flight);
+        }
     }
 }
 

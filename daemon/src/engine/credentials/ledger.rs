@@ -58,6 +58,8 @@ pub struct Ledger {
     servers: BTreeMap<HostKey, Server>,
     /// The store's ledger as it was last read or written; none before that.
     stamp: Option<Stamp>,
+    /// Another daemon wrote between our read of this number and our latest write: what it wrote is not read yet.
+    read_until: Option<i64>,
     /// The store's ledger was replaced: it is read as a whole next.
     must_read: bool,
     /// The store's ledger was replaced, and does not know yet what is known here.
@@ -134,6 +136,7 @@ impl Ledger {
             accounts: HashMap::new(),
             servers: BTreeMap::new(),
             stamp: None,
+            read_until: None,
             must_read: false,
             is_writing_back: false,
             unwritten: BTreeSet::new(),
@@ -200,8 +203,12 @@ impl Ledger {
     /// Notes that a password is about to be sent: it counts as wrong until its outcome is known. It must be in the store
     /// before the first byte is sent.
     pub fn charge(&mut self, ask: &Ask<'_>, number: u64, now: Instant) -> Send {
-        let send =
-            Send { username: ask.username.into(), credentials: ask.credentials, held: ask.held.clone() };
+        let send = Send {
+            username: ask.username.into(),
+            credentials: ask.credentials,
+            held: ask.held.clone(),
+            turn: self.account(&ask.account).map_or(0, Account::turn),
+        };
         let charges = if ask.leave == Leave::None { self.charges(ask) } else { self.charges(ask).max(1) };
         self.servers.entry(ask.server.clone()).or_default().begin(charges, now);
         let charge = InFlight { number, daemon: (&*self.settings.daemon).into() };
@@ -312,7 +319,8 @@ impl Ledger {
     /// The stamp since which the store is asked for changes. If the store's ledger is another one, or an older state, it says
     /// everything.
     pub fn stamp(&self) -> Option<Stamp> {
-        self.stamp
+        let since = |stamp: Stamp| Stamp { number: self.read_until.unwrap_or(stamp.number), ..stamp };
+        self.stamp.map(since)
     }
 
     /// Takes in what the store says.
@@ -326,7 +334,12 @@ impl Ledger {
             }
             Some(_) => Step::Replaced,
         };
-        self.must_read = false;
+        self.read_until = None;
+        self.must_read = step == Step::Replaced && !read.is_whole;
+        if self.must_read {
+            // It was replaced by a state that is newer than what was read and older than what was written.
+            return Step::Next;
+        }
         if step == Step::Replaced {
             for slot in self.accounts.values_mut() {
                 slot.version = 0;
@@ -399,7 +412,12 @@ impl Ledger {
 
     fn merge(&mut self, row: &AccountRow) {
         let slot = self.accounts.entry(row.key).or_default();
-        slot.account.merge(&stored::account(row));
+        let mut stored = stored::account(row);
+        // A charge that is about to be written comes on top of those that another daemon has written since.
+        for change in slot.work.iter().flat_map(|work| &work.changes) {
+            stored.apply(change);
+        }
+        slot.account.merge(&stored);
         slot.version = row.version;
         slot.seen_day = slot.seen_day.max(stored::day_of(row.seen_at));
     }
@@ -481,6 +499,9 @@ impl Ledger {
             slot.drop_idle_work();
         }
         if let Some(stamp) = &mut self.stamp {
+            if number > stamp.number + 1 {
+                self.read_until.get_or_insert(stamp.number);
+            }
             stamp.number = stamp.number.max(number);
         }
         let unmade = self.unmake(conflicts.keys().copied());

@@ -7,7 +7,7 @@ fn credentials(number: u128) -> Fingerprint {
 }
 
 fn send(username: &str, number: u128) -> Send {
-    Send { username: username.into(), credentials: credentials(number), held: Held::default() }
+    Send { username: username.into(), credentials: credentials(number), held: Held::default(), turn: 0 }
 }
 
 fn charge(account: &mut Account, number: u64, send: &Send) {
@@ -46,6 +46,33 @@ fn p02_a_charge_stays_unless_the_password_was_right_or_not_looked_at() {
         assert_eq!(account.is_accepted(&credentials(1)), outcome == Outcome::Accepted);
         assert_eq!(account.rejection(&credentials(1)).is_some(), outcome == Outcome::Rejected);
     }
+}
+
+/// The answer to an earlier send comes after the next charge of the same credentials, whose own answer is lost.
+#[test]
+fn p02_a_lost_answer_takes_no_late_rejection_back() {
+    let (mut account, send) = (Account::default(), send("ops", 1));
+    charge(&mut account, 1, &send);
+    charge(&mut account, 2, &send);
+    settle(&mut account, 1, &send, Outcome::Rejected);
+    settle(&mut account, 2, &send, Outcome::Unanswered);
+    assert!(account.rejection(&credentials(1)).is_some());
+}
+
+/// Two daemons write back; what one of them saw rejected later counts, and what one of them saw accepted later, too.
+#[test]
+fn p02_of_two_write_backs_the_later_answer_counts() {
+    let (mut stale, send) = (Account::default(), send("ops", 1));
+    try_once(&mut stale, &send, Outcome::Accepted);
+    let mut fresh = stale.clone();
+    try_once(&mut fresh, &send, Outcome::Rejected);
+    stale.merge(&fresh);
+    assert!(stale.rejection(&credentials(1)).is_some() && !stale.is_accepted(&credentials(1)));
+    let rejected = fresh.clone();
+    let forced = Send { turn: fresh.turn(), ..send };
+    try_once(&mut fresh, &forced, Outcome::Accepted);
+    fresh.merge(&rejected);
+    assert!(fresh.rejection(&credentials(1)).is_none() && fresh.is_accepted(&credentials(1)));
 }
 
 /// Another daemon has charged since: its charge is not ours to clear.

@@ -1,13 +1,14 @@
 //! A daemon as far as passwords go: its ledger, its logins under way, and its writes to the store's ledger.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
 use super::super::{Ledger, Outcome, Send, Settings, Settlement};
-use crate::model::{AccountKey, Fingerprint, HostKey};
+use super::thingsboard::{Answer, Renewed};
+use crate::model::{AccountKey, Failure, Fingerprint, HostKey};
 use crate::store::{AccountRow, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
 /// The budget of the worlds.
@@ -31,13 +32,32 @@ pub(super) struct Login {
     /// When it was sent; none before its charge is stored.
     pub(super) sent_at: Option<Instant>,
     /// What will be heard.
-    pub(super) answer: Option<Outcome>,
+    pub(super) answer: Option<Answer>,
+}
+
+impl Login {
+    /// When the client gives it up.
+    pub(super) fn ends_at(&self) -> Instant {
+        self.charged_at + REQUEST_TIMEOUT
+    }
+}
+
+/// A refresh token on its way.
+#[derive(Debug, Clone)]
+pub(super) struct Renewal {
+    pub(super) row: usize,
+    pub(super) account: AccountKey,
+    pub(super) username: &'static str,
+    pub(super) answer: Renewed,
 }
 
 #[derive(Debug)]
 pub(super) struct Daemon {
     pub(super) ledger: Ledger,
     pub(super) logins: Vec<Login>,
+    pub(super) renewals: Vec<Renewal>,
+    /// Servers that left its last password unanswered.
+    pub(super) doubted: BTreeSet<HostKey>,
     pub(super) is_paused: bool,
     /// Credentials whose rejection was heard and is not stored yet.
     pub(super) heard: Vec<(AccountKey, Fingerprint)>,
@@ -51,12 +71,29 @@ impl Daemon {
             request_timeout: REQUEST_TIMEOUT,
             daemon: Arc::from(name),
         };
-        Self { ledger: Ledger::new(settings), logins: Vec::new(), is_paused: false, heard: Vec::new() }
+        Self {
+            ledger: Ledger::new(settings),
+            logins: Vec::new(),
+            renewals: Vec::new(),
+            doubted: BTreeSet::new(),
+            is_paused: false,
+            heard: Vec::new(),
+        }
     }
 
     /// Notes the outcome of the login at this place, and forgets the login.
-    pub(super) fn settle(&mut self, place: usize, outcome: Outcome, now: Instant) -> Login {
+    pub(super) fn settle(&mut self, place: usize, failure: Option<&Failure>, now: Instant) -> Login {
         let login = self.logins.remove(place);
+        let outcome = Outcome::of(failure);
+        match outcome {
+            Outcome::Unanswered => {
+                self.doubted.insert(login.host.clone());
+            }
+            Outcome::Accepted | Outcome::Rejected => {
+                self.doubted.remove(&login.host);
+            }
+            Outcome::NotCounted | Outcome::NotSent => {}
+        }
         if outcome == Outcome::Rejected {
             self.heard.push((login.account, login.send.credentials));
         }
@@ -107,6 +144,12 @@ impl Store {
         }
         self.stamp.number += 1;
         let number = self.stamp.number;
+        if let Some(forget) = write.forget {
+            self.accounts.retain(|_, row| {
+                let before = if row.charges == 0 { forget.uncharged_before } else { forget.charged_before };
+                row.seen_at >= before
+            });
+        }
         let mut conflicts = Vec::new();
         for row in &write.accounts {
             let known = self.accounts.get(&row.key);
@@ -120,7 +163,7 @@ impl Store {
     }
 }
 
-/// A fixed time of day: nothing in these worlds depends on it.
+/// The time of day at which a world begins.
 pub(super) fn day() -> DateTime<Utc> {
     DateTime::from_timestamp(1_780_000_000, 0).unwrap()
 }

@@ -174,6 +174,58 @@ fn p02_two_daemons_that_charge_at_once_send_once() {
     assert_ne!(first.0, second.0);
 }
 
+/// Our own write does not hide what another daemon wrote just before.
+#[test]
+fn p02_what_another_daemon_wrote_before_our_write_is_read() {
+    let mut scene = Scene::new();
+    let mut other = Daemon::new("b");
+    other.ledger.take_in(&scene.store.read(None), scene.now);
+    scene.send("ops", 1, Outcome::Rejected);
+    std::mem::swap(&mut scene.daemon, &mut other);
+    scene.send("lab", 1, Outcome::Rejected);
+    assert_eq!(scene.poll(), Step::Next);
+    assert_eq!(scene.ask("ops", 2, Leave::None, Ledger::charges), 1);
+}
+
+/// After a loss, the daemon that writes back first may have sent already when the other one does.
+#[test]
+fn p02_a_write_back_leaves_another_daemons_charge_in_flight() {
+    let mut scene = Scene::new();
+    let mut other = Daemon::new("b");
+    scene.send("ops", 1, Outcome::Accepted);
+    other.ledger.take_in(&scene.store.read(None), scene.now);
+    scene.store = Store::new(2);
+    for _ in 0..2 {
+        scene.poll();
+        scene.write();
+    }
+    let charge = scene.charge("ops", 2);
+    scene.write();
+    std::mem::swap(&mut scene.daemon, &mut other);
+    assert_eq!(scene.poll(), Step::Replaced);
+    scene.write();
+    assert_eq!(scene.answer("ops", 3), Answer::Wait(Reason::AccountBusy));
+    std::mem::swap(&mut scene.daemon, &mut other);
+    scene.settle(charge, Outcome::Accepted);
+    scene.write();
+    scene.write();
+    assert_eq!(scene.ask("ops", 2, Leave::None, Ledger::charges), 0, "its outcome still clears it");
+}
+
+#[test]
+fn p02_a_write_back_adds_a_new_charge_to_those_that_another_daemon_made() {
+    let mut scene = Scene::new();
+    let mut other = Daemon::new("b");
+    other.ledger.take_in(&scene.store.read(None), scene.now);
+    scene.store = Store::new(2);
+    scene.poll();
+    scene.send("ops", 1, Outcome::Rejected);
+    std::mem::swap(&mut scene.daemon, &mut other);
+    scene.charge("ops", 2);
+    assert_eq!(scene.poll(), Step::Replaced);
+    assert_eq!(scene.ask("ops", 3, Leave::None, Ledger::charges), 2);
+}
+
 #[test]
 fn p02_a_server_in_doubt_takes_one_password_after_a_good_probe_and_a_back_off() {
     let mut scene = Scene::new();

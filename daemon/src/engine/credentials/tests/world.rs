@@ -1,16 +1,17 @@
 //! One random world: rows that share accounts, servers, daemons, faults, operators, and what must hold.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::super::{Answer, Ask, Held, Leave, Outcome, Reason};
-use super::daemon::{BUDGET, Daemon, INTERVAL, Login, REQUEST_TIMEOUT, Store, day};
-use super::thingsboard::{Mode, ThingsBoard};
-use crate::model::{AccountKey, BaseUrl, Credentials, Fingerprint, FingerprintKey, HostKey, Secret};
-use crate::store::LedgerWritten;
+use super::daemon::{BUDGET, Daemon, INTERVAL, Login, REQUEST_TIMEOUT, Renewal, Store, day};
+use super::thingsboard::{Mode, RefreshToken, Renewed, ThingsBoard};
+use crate::model::{AccountKey, BaseUrl, Credentials, Failure, Fingerprint, FingerprintKey, HostKey, Secret};
+use crate::store::{LedgerWritten, Stamp};
 
 /// Spellings of the address of each server.
 const URLS: [[&str; 3]; 2] = [
@@ -32,6 +33,7 @@ struct Row {
     username: &'static str,
     password: &'static str,
     token_until: Option<Instant>,
+    refresh_token: Option<RefreshToken>,
     /// ThingsBoard did not look at its password; it is tried again a day later.
     not_before: Option<Instant>,
     account: AccountKey,
@@ -59,6 +61,7 @@ impl Row {
             username,
             password,
             token_until: None,
+            refresh_token: None,
             not_before: None,
             account: AccountKey::of(&base, username),
             host: base.host_key(),
@@ -71,6 +74,9 @@ pub(super) struct World {
     key: FingerprintKey,
     rng: StdRng,
     now: Instant,
+    /// How far the clock of the daemons is ahead of what it was at first, besides the time that has passed.
+    clock_step: TimeDelta,
+    began_at: Instant,
     servers: Vec<ThingsBoard>,
     rows: Vec<Row>,
     store: Store,
@@ -81,7 +87,9 @@ pub(super) struct World {
     is_healed: bool,
     daemons: Vec<Daemon>,
     /// Credentials that some row holds and whose rejection was heard and stored.
-    rejections: BTreeSet<Fingerprint>,
+    rejections: BTreeMap<Fingerprint, AccountKey>,
+    /// Passwords that their client still waits for: the server, the user there, and until when.
+    under_way: BTreeMap<u64, (usize, String, Instant)>,
     story: Vec<String>,
     pub(super) violations: Vec<String>,
     pub(super) passwords_sent: u64,
@@ -99,10 +107,13 @@ impl World {
         }
         let daemons =
             (0..rng.random_range(1..=2)).map(|number| Daemon::new(&format!("daemon{number}"))).collect();
+        let now = Instant::now();
         let mut world = Self {
             key: FingerprintKey::new(&[7; FingerprintKey::BYTES]),
             rng,
-            now: Instant::now(),
+            now,
+            clock_step: TimeDelta::zero(),
+            began_at: now,
             servers,
             rows: Vec::new(),
             store: Store::new(1),
@@ -110,7 +121,8 @@ impl World {
             is_store_locked: false,
             is_healed: false,
             daemons,
-            rejections: BTreeSet::new(),
+            rejections: BTreeMap::new(),
+            under_way: BTreeMap::new(),
             story: Vec::new(),
             violations: Vec::new(),
             passwords_sent: 0,
@@ -155,7 +167,7 @@ impl World {
     fn step(&mut self) {
         let daemon = self.rng.random_range(0..self.daemons.len());
         match self.rng.random_range(0..100) {
-            0..=29 => self.poll(daemon),
+            0..=28 => self.poll(daemon),
             30..=54 => self.write(daemon),
             55..=69 => self.hear(daemon),
             70..=77 => {
@@ -166,30 +178,50 @@ impl World {
             84..=88 => {
                 let (server, mode) = (self.rng.random_range(0..2), Mode::ALL[self.rng.random_range(0..6)]);
                 self.tell(format!("server {server} is {mode:?}"));
-                self.servers[server].set_mode(mode);
+                self.servers[server].set_mode(mode, self.now);
             }
-            89..=91 => self.kill(daemon),
+            89..=91 => {
+                self.kill(daemon);
+            }
             92..=93 => self.break_store(),
-            94 => self.daemons[daemon].is_paused ^= true,
+            29 | 94 => self.daemons[daemon].is_paused ^= true,
             95..=96 => self.change_password_in_thingsboard(),
             97 => self.operate(daemon, Leave::Asked),
             98 => self.operate(daemon, Leave::Forced),
-            _ => {
-                let server = self.rng.random_range(0..2);
-                let username = USERNAMES[self.rng.random_range(0..USERNAMES.len())];
-                self.servers[server].user(username).is_disabled ^= true;
-            }
+            _ => self.change_server(),
         }
+    }
+
+    fn change_server(&mut self) {
+        let server = self.rng.random_range(0..2);
+        let username = USERNAMES[self.rng.random_range(0..USERNAMES.len())];
+        match self.rng.random_range(0..4) {
+            0 => self.servers[server].user(username).is_disabled ^= true,
+            1 => self.servers[server].user(username).has_second_factor ^= true,
+            2 => {
+                let has_new_key = self.rng.random_bool(0.5);
+                self.tell(format!("server {server} restarts, with a new key: {has_new_key}"));
+                self.servers[server].restart(has_new_key);
+            }
+            // In all less than the year after which charges of accounts without rows are forgotten.
+            _ => self.clock_step = TimeDelta::days(self.rng.random_range(-60..300)),
+        }
+    }
+
+    fn day(&self) -> DateTime<Utc> {
+        let passed = TimeDelta::from_std(self.now.duration_since(self.began_at)).unwrap();
+        day() + passed + self.clock_step
     }
 
     fn pass_time(&mut self, by: Duration) {
         self.now += by;
         for daemon in self.daemons.iter_mut().filter(|daemon| !daemon.is_paused) {
-            while let Some(place) = daemon.logins.iter().position(|login| {
-                login.sent_at.is_some_and(|at| self.now.duration_since(at) >= REQUEST_TIMEOUT)
-            }) {
-                let outcome = daemon.logins[place].answer.unwrap_or(Outcome::Unanswered);
-                daemon.settle(place, outcome, self.now);
+            while let Some(place) =
+                daemon.logins.iter().position(|login| login.sent_at.is_some() && self.now >= login.ends_at())
+            {
+                let login =
+                    daemon.settle(place, Some(&Failure::Timeout { after: REQUEST_TIMEOUT }), self.now);
+                self.under_way.remove(&login.number);
             }
         }
     }
@@ -201,9 +233,14 @@ impl World {
         }
         let daemon = &mut self.daemons[place];
         // The scheduler reads between two passes only.
-        if daemon.logins.is_empty() {
+        if daemon.logins.is_empty() && daemon.renewals.is_empty() {
+            let day = self.day();
+            let daemon = &mut self.daemons[place];
             let read = self.store.read(daemon.ledger.stamp());
-            daemon.ledger.take_in(&read, self.now);
+            let step = daemon.ledger.take_in(&read, self.now);
+            self.tell(format!("daemon {place} reads: {step:?}"));
+            let daemon = &mut self.daemons[place];
+            daemon.ledger.see(self.rows.iter().map(|row| &row.account), day);
             let found = daemon.ledger.take_found_in_flight();
             for row in self.rows.iter().filter(|row| found.contains(&row.account)) {
                 daemon.ledger.doubt(&row.host, self.now);
@@ -215,10 +252,47 @@ impl World {
         }
         for row in rows {
             let is_over = |until: Option<Instant>| until.is_none_or(|until| until <= self.now);
-            if is_over(self.rows[row].token_until) && is_over(self.rows[row].not_before) {
+            if !is_over(self.rows[row].token_until) {
+                continue;
+            }
+            if self.rows[row].refresh_token.is_some() {
+                self.renew(place, row);
+            } else if is_over(self.rows[row].not_before) {
                 self.try_row(place, row, Leave::None);
             }
         }
+    }
+
+    fn renew(&mut self, place: usize, row_place: usize) {
+        let row = &self.rows[row_place];
+        let daemon = &mut self.daemons[place];
+        let is_under_way = daemon.renewals.iter().any(|renewal| renewal.row == row_place);
+        let Some(token) = row.refresh_token.as_ref().filter(|_| !is_under_way) else { return };
+        let answer = self.servers[row.server].renew(token);
+        let (account, username) = (row.account, row.username);
+        daemon.renewals.push(Renewal { row: row_place, account, username, answer });
+    }
+
+    /// The answer to a refresh token arrives.
+    fn hear_renewal(&mut self, place: usize) {
+        let daemon = &mut self.daemons[place];
+        if daemon.renewals.is_empty() {
+            return;
+        }
+        let Renewal { row, account, username, answer } = daemon.renewals.remove(0);
+        match answer {
+            Renewed::Works => daemon.ledger.refresh_worked(&account, username),
+            Renewed::Outdated => daemon.ledger.refresh_outdated(&account, username),
+            Renewed::Refused | Renewed::Unanswered => {}
+        }
+        let known = &mut self.rows[row];
+        match answer {
+            _ if known.account != account || known.username != username => {}
+            Renewed::Works => known.token_until = Some(self.now + Duration::from_secs(30)),
+            Renewed::Outdated | Renewed::Refused => known.refresh_token = None,
+            Renewed::Unanswered => {}
+        }
+        self.tell(format!("daemon {place} hears {answer:?} for the refresh token of {username:?}"));
     }
 
     fn held(&self, account: AccountKey) -> Held {
@@ -249,12 +323,19 @@ impl World {
         if answer != Answer::Send {
             return;
         }
+        let daemon = &self.daemons[place];
+        if daemon.doubted.contains(&host)
+            && self.servers[row.server].is_bad_for(Duration::from_secs(5), self.now)
+        {
+            self.violation(format!("{:?} is sent to {}, which answers nobody", row.username, row.url));
+        }
         let number = self.rng.random();
         let daemon = &mut self.daemons[place];
         // Only a send that the budget did not allow adds to what the counter may reach.
         let is_forced = leave == Leave::Forced;
         if is_forced {
             self.rejections.remove(&ask.credentials);
+            daemon.heard.retain(|(_, credentials)| *credentials != ask.credentials);
         }
         let send = daemon.ledger.charge(&ask, number, self.now);
         daemon.logins.push(Login {
@@ -286,12 +367,17 @@ impl World {
         if daemon.ledger.must_be_read() {
             if !self.is_store_locked {
                 let read = self.store.read(daemon.ledger.stamp());
-                daemon.ledger.take_in(&read, self.now);
+                let step = daemon.ledger.take_in(&read, self.now);
+                self.tell(format!("daemon {place} reads: {step:?}"));
             }
             return;
         }
-        let Some(write) = daemon.ledger.next_write(day(), false) else { return };
+        let day = self.day();
+        let daemon = &mut self.daemons[place];
+        let Some(write) = daemon.ledger.next_write(day, false) else { return };
         let fate = if self.is_healed { 20 } else { self.rng.random_range(0..20) };
+        self.tell(format!("daemon {place} writes {} accounts, fate {fate}", write.accounts.len()));
+        let daemon = &mut self.daemons[place];
         let unmade = if self.is_store_locked || fate == 0 {
             daemon.ledger.write_failed()
         } else {
@@ -305,13 +391,13 @@ impl World {
                     let is_stored =
                         |account: &AccountKey| !conflicts.iter().any(|(other, _)| other == account);
                     let stored = daemon.heard.extract_if(.., |(account, _)| is_stored(account));
-                    self.rejections.extend(stored.map(|(_, credentials)| credentials));
+                    self.rejections.extend(stored.map(|(account, credentials)| (credentials, account)));
                 }
                 daemon.ledger.written(written, self.now)
             }
         };
-        if !self.is_healed && self.rng.random_range(0..30) == 0 {
-            return self.kill(place);
+        if !self.is_healed && self.rng.random_range(0..30) == 0 && self.kill(place) {
+            return;
         }
         let has_paused = !self.is_healed && self.rng.random_range(0..30) == 0;
         if has_paused {
@@ -338,15 +424,23 @@ impl World {
                 // It is not in the store yet.
                 again += 1;
             } else if self.now.duration_since(login.charged_at) >= REQUEST_TIMEOUT {
-                daemon.settle(again, Outcome::NotSent, self.now);
+                daemon.settle(again, Some(&Failure::Unreachable { why: "too late".to_owned() }), self.now);
             } else {
                 self.passwords_sent += 1;
-                if !login.is_forced && self.rejections.contains(&login.send.credentials) {
+                if !login.is_forced && self.rejections.contains_key(&login.send.credentials) {
                     self.violation(format!(
                         "{:?} {} is sent though it was rejected",
                         login.username, login.password
                     ));
                 }
+                let user = self.servers[login.server].key(&login.username);
+                let is_double = self.under_way.values().any(|(server, other, until)| {
+                    *server == login.server && *other == user && *until > self.now
+                });
+                if is_double {
+                    self.violation(format!("two passwords of {:?} are under way", login.username));
+                }
+                self.under_way.insert(login.number, (login.server, user, login.ends_at()));
                 let server = &mut self.servers[login.server];
                 let answer = server.log_in(&login.username, &login.password, login.is_forced);
                 let counter = server.user(&login.username).counter;
@@ -363,25 +457,37 @@ impl World {
 
     /// An answer arrives.
     fn hear(&mut self, place: usize) {
-        let daemon = &mut self.daemons[place];
-        if daemon.is_paused {
+        if self.daemons[place].is_paused {
             return;
         }
+        if self.rng.random_bool(0.5) {
+            self.hear_renewal(place);
+        }
+        let daemon = &mut self.daemons[place];
         let answered = daemon.logins.iter().position(|login| login.answer.is_some());
         let Some(at) = answered else { return };
-        let outcome = daemon.logins[at].answer.unwrap();
-        let login = daemon.settle(at, outcome, self.now);
-        if outcome == Outcome::NotCounted
-            && let Some(row) = self.rows.get_mut(login.row)
-        {
-            row.not_before = Some(self.now + Duration::from_secs(86_400));
-        }
+        let answer = daemon.logins[at].answer.clone().unwrap();
+        let failure = answer.as_ref().err();
+        let login = daemon.settle(at, failure, self.now);
+        self.under_way.remove(&login.number);
+        let outcome = Outcome::of(failure);
         if outcome == Outcome::Accepted {
             self.rejections.remove(&login.send.credentials);
-            // Tokens of different lives; there are no refresh tokens here, so that passwords are sent often.
-            let life = [30, 300, 3600][self.rng.random_range(0..3)];
-            if let Some(row) = self.rows.get_mut(login.row) {
-                row.token_until = Some(self.now + Duration::from_secs(life));
+        }
+        // Tokens of different lives; most rows get no refresh token, so that passwords are sent often.
+        let life = if self.is_healed { 3600 } else { [30, 300, 3600][self.rng.random_range(0..3)] };
+        let has_refresh_token = self.rng.random_bool(0.4);
+        let is_asked = |row: &&mut Row| row.credentials == login.send.credentials;
+        if let Some(row) = self.rows.get_mut(login.row).filter(is_asked) {
+            match &answer {
+                Ok(token) => {
+                    row.token_until = Some(self.now + Duration::from_secs(life));
+                    row.refresh_token = has_refresh_token.then(|| token.clone());
+                }
+                Err(Failure::AccountDisabled | Failure::SecondFactorRequired) => {
+                    row.not_before = Some(self.now + Duration::from_secs(86_400));
+                }
+                Err(_) => {}
             }
         }
         self.tell(format!("daemon {place} hears {outcome:?} for {:?} {}", login.username, login.password));
@@ -401,51 +507,52 @@ impl World {
                 let place = self.rng.random_range(0..self.rows.len());
                 let known = &self.rows[place];
                 let username = if self.rng.random_bool(0.3) { row.username } else { known.username };
-                self.rows[place] = Row::new(&self.key, known.server, known.url, username, row.password);
+                // Another password is no reason to give up a refresh token.
+                let refresh_token = known.refresh_token.clone().filter(|_| username == known.username);
+                let changed = Row::new(&self.key, known.server, known.url, username, row.password);
+                self.rows[place] = Row { refresh_token, ..changed };
                 self.tell(format!("row {place} is {username:?} {}", row.password));
             }
         }
         // What no row holds may be forgotten.
         let rows = &self.rows;
-        self.rejections.retain(|credentials| rows.iter().any(|row| row.credentials == *credentials));
+        self.rejections.retain(|credentials, _| rows.iter().any(|row| row.credentials == *credentials));
     }
 
-    fn kill(&mut self, place: usize) {
-        self.tell(format!("daemon {place} is killed"));
-        self.daemons[place] = Daemon::new(&format!("daemon{place}-{}", self.story.len()));
+    /// A daemon that starts after the ledger was lost, and before another one has written back, knows nothing of what was
+    /// lost: a stated limit.
+    fn kill(&mut self, place: usize) -> bool {
+        let stored = self.store.stamp;
+        let is_written_back = |daemon: &Daemon| {
+            let goes_on = |known: Stamp| known.id == stored.id && known.number <= stored.number;
+            daemon.ledger.stamp().is_none_or(|known| goes_on(known) && daemon.ledger.is_trusted())
+        };
+        let is_killed = self.daemons.iter().all(is_written_back);
+        if is_killed {
+            self.tell(format!("daemon {place} is killed"));
+            self.daemons[place] = Daemon::new(&format!("daemon{place}-{}", self.story.len()));
+        }
+        is_killed
     }
 
-    /// The database is locked or freed, its ledger dropped, or replaced by a backup, while a daemon runs that knows it.
+    /// The database is locked or freed, its ledger dropped, or replaced by a backup. That is seen at the next poll or write;
+    /// what one daemon wrote since the last poll of another one is not known to that: a stated limit.
     fn break_store(&mut self) {
-        let knows_all = |daemon: &Daemon| daemon.ledger.is_trusted() && daemon.logins.is_empty();
+        let stamp = self.store.stamp;
+        let knows_all = |daemon: &Daemon| daemon.ledger.is_trusted() && daemon.ledger.stamp() == Some(stamp);
         match self.rng.random_range(0..6) {
             0 | 1 => self.is_store_locked ^= true,
             2 => self.backup = Some(self.store.clone()),
-            _ if !self.daemons.iter().all(knows_all) || self.is_store_locked => {}
+            _ if !self.daemons.iter().all(knows_all) => {}
             3 | 4 => {
                 if let Some(backup) = self.backup.clone() {
                     self.tell("an older ledger is restored".to_owned());
                     self.store = backup;
-                    self.all_daemons_look();
                 }
             }
             _ => {
                 self.tell("the ledger is dropped".to_owned());
                 self.store = Store::new(self.rng.random_range(0..1_000_000));
-                self.all_daemons_look();
-            }
-        }
-    }
-
-    /// A daemon that starts after the loss and before another one has written back knows nothing of it: a stated limit.
-    fn all_daemons_look(&mut self) {
-        for place in 0..self.daemons.len() {
-            let daemon = &mut self.daemons[place];
-            let read = self.store.read(daemon.ledger.stamp());
-            daemon.ledger.take_in(&read, self.now);
-            while let Some(write) = daemon.ledger.next_write(day(), false) {
-                let written = self.store.write(&write);
-                daemon.ledger.written(written, self.now);
             }
         }
     }
@@ -455,9 +562,10 @@ impl World {
         let username = USERNAMES[self.rng.random_range(0..USERNAMES.len())];
         let password = PASSWORDS[self.rng.random_range(0..PASSWORDS.len())];
         self.tell(format!("the password of {username:?} on server {server} is now {password}"));
-        self.servers[server].user(username).password = password.to_owned();
+        self.servers[server].user(username).change_password(password);
         // What was rejected may be right now, and what worked since may prove it.
-        self.rejections.clear();
+        let account = AccountKey::of(&BaseUrl::parse(URLS[server][0]).unwrap(), username);
+        self.rejections.retain(|_, other| *other != account);
     }
 
     fn operate(&mut self, place: usize, leave: Leave) {
@@ -491,7 +599,7 @@ impl World {
         self.is_store_locked = false;
         self.is_healed = true;
         for server in &mut self.servers {
-            server.set_mode(Mode::Well);
+            server.set_mode(Mode::Well, self.now);
         }
         for daemon in &mut self.daemons {
             daemon.is_paused = false;
@@ -501,7 +609,9 @@ impl World {
             self.pass_time(Duration::from_secs(601));
             (0..self.daemons.len()).for_each(|place| self.settle_all(place));
         }
-        self.rows.iter_mut().for_each(|row| (row.token_until, row.not_before) = (None, None));
+        for row in &mut self.rows {
+            (row.token_until, row.refresh_token, row.not_before) = (None, None, None);
+        }
         let mut polls = 0;
         while polls < 14 {
             for place in 0..self.daemons.len() {
@@ -524,13 +634,18 @@ impl World {
         for _ in 0..4 {
             self.write(place);
             self.hear(place);
+            self.hear_renewal(place);
         }
     }
 
     fn is_starved(&mut self, place: usize) -> Option<String> {
         let row = self.rows[place].clone();
         let user = self.servers[row.server].user(row.username).clone();
-        if row.token_until.is_some() || user.password != row.password || user.is_disabled {
+        if row.token_until.is_some()
+            || user.password != row.password
+            || user.is_disabled
+            || user.has_second_factor
+        {
             return None;
         }
         let (host, held) = (row.host.clone(), self.held(row.account));
