@@ -1,7 +1,8 @@
 //! The state of the dashboard, and the one place where it changes.
 //!
-//! [`App::update`] takes an [`Input`] and the time, and returns what should be done about it. It does no I/O and
-//! reads no clock, so that every key and every accident can be tested without a terminal.
+//! [`App::take`] takes an [`Input`] and the time, and returns what should be done about it; [`App::fit`] is told how much
+//! of that there is room for. Neither does I/O or reads a clock, so that every key and every accident can be tested
+//! without a terminal. How things are drawn is not known here.
 
 mod keys;
 #[cfg(test)]
@@ -10,14 +11,12 @@ mod tests;
 use std::collections::VecDeque;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use ratatui::layout::Rect;
 use tbtoken_proto::{Customer, Event, OutcomeStatus, Reply, StatusReply, words};
 
 use crate::explain::Loop;
 use crate::input::{Action, ActionError, Effect, Ending, Input};
 use crate::mode::Mode;
 use crate::picture::{Change, Picture};
-use crate::render::{self, areas::Areas};
 use crate::text::{sentence, time};
 use crate::theme::Theme;
 use crate::view::View;
@@ -43,7 +42,17 @@ pub struct App {
     notice: Option<Notice>,
     live: Scene,
     frozen: Option<Frozen>,
-    size: (u16, u16),
+    pub(crate) size: (u16, u16),
+    viewport: Viewport,
+}
+
+/// What the screen has room for, as the renderer measures it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Viewport {
+    /// The customers that the table shows at a time.
+    pub(crate) rows: usize,
+    /// How far the text that the mode shows can be scrolled.
+    pub(crate) surplus: usize,
 }
 
 /// What is there to be seen.
@@ -112,13 +121,14 @@ impl App {
             live: Scene::default(),
             frozen: None,
             size,
+            viewport: Viewport::default(),
         }
     }
 
     /// Takes one input in and says what to do about it. `now` is the time at which it came.
-    pub fn update(&mut self, input: Input, now: DateTime<Utc>) -> Vec<Effect> {
+    pub(crate) fn take(&mut self, input: Input, now: DateTime<Utc>) -> Vec<Effect> {
         self.now = now;
-        let effects = match input {
+        match input {
             Input::Key(key) => self.key(key),
             Input::Paste(text) => self.paste(&text),
             Input::Resize(columns, rows) => {
@@ -147,9 +157,19 @@ impl App {
             Input::Terminate => vec![Effect::Quit(Ending::Asked)],
             Input::TerminalGone => vec![Effect::Quit(Ending::TerminalGone)],
             Input::Broken(thread) => vec![Effect::Quit(Ending::Broken(thread))],
-        };
-        self.settle();
-        effects
+        }
+    }
+
+    /// Brings what is scrolled back within its bounds, after anything.
+    pub(crate) fn fit(&mut self, viewport: Viewport) {
+        self.viewport = viewport;
+        self.view.follow(viewport.rows);
+        match &mut self.mode {
+            Mode::Detail { scroll, .. } | Mode::Events { scroll } | Mode::Help { scroll, .. } => {
+                *scroll = (*scroll).min(viewport.surplus);
+            }
+            Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Confirm { .. } => {}
+        }
     }
 
     /// What is shown: the frozen scene if there is one.
@@ -197,12 +217,8 @@ impl App {
         words::short_id(&self.theme.foreign(id), length, self.theme.glyphs.ellipsis).into_owned()
     }
 
-    fn areas(&self) -> Areas {
-        render::areas(self, Rect::new(0, 0, self.size.0, self.size.1))
-    }
-
     fn page(&self) -> usize {
-        self.areas().rows()
+        self.viewport.rows
     }
 
     /// A daemon that hangs is no daemon: its `loop RUNNING` must not stand there until the poll gives up.
@@ -318,18 +334,5 @@ impl App {
     fn arrange(&mut self) {
         let scene = self.frozen.as_ref().map_or(&self.live, |frozen| &frozen.scene);
         self.view.arrange(scene.picture.customers());
-    }
-
-    /// Brings what is scrolled back within its bounds, after anything.
-    fn settle(&mut self) {
-        let areas = self.areas();
-        self.view.follow(areas.rows());
-        let extent = render::extent(self, &areas);
-        match &mut self.mode {
-            Mode::Detail { scroll, .. } | Mode::Events { scroll } | Mode::Help { scroll, .. } => {
-                *scroll = (*scroll).min(extent.surplus());
-            }
-            Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Confirm { .. } => {}
-        }
     }
 }

@@ -38,6 +38,7 @@ mod support;
 mod terminal;
 mod text;
 pub mod theme;
+mod update;
 mod view;
 
 pub use run::run;

@@ -1,7 +1,7 @@
 //! The screen: one `render(frame, app, area)` per panel. Nothing here changes anything.
 
 mod alert;
-pub(crate) mod areas;
+mod areas;
 mod columns;
 mod confirm;
 mod counts;
@@ -22,7 +22,7 @@ use ratatui::layout::Rect;
 use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
-use crate::app::App;
+use crate::app::{App, Viewport};
 use crate::mode::Mode;
 use areas::Areas;
 
@@ -85,25 +85,31 @@ pub fn render(frame: &mut Frame<'_>, app: &App) {
 }
 
 /// Which panel gets which part of a screen.
-pub(crate) fn areas(app: &App, screen: Rect) -> Areas {
+fn areas(app: &App, screen: Rect) -> Areas {
     Areas::of(screen, |most| alert::height(app, screen.width, most))
 }
 
+/// What there is room for on a screen of the app's size.
+pub(crate) fn viewport(app: &App) -> Viewport {
+    let areas = areas(app, Rect::new(0, 0, app.size.0, app.size.1));
+    Viewport { rows: areas.rows(), surplus: extent(app, &areas).surplus() }
+}
+
 /// A text that is scrolled: how long it is, and how much of it is seen.
-pub(crate) struct Extent {
+struct Extent {
     lines: usize,
     height: usize,
 }
 
 impl Extent {
     /// How far it can be scrolled.
-    pub(crate) fn surplus(&self) -> usize {
+    fn surplus(&self) -> usize {
         self.lines.saturating_sub(self.height)
     }
 }
 
 /// The extent of the text that the mode shows, so that scrolling can end where the text does.
-pub(crate) fn extent(app: &App, areas: &Areas) -> Extent {
+fn extent(app: &App, areas: &Areas) -> Extent {
     let lines = match &app.mode {
         Mode::Help { .. } => return help::extent(app, areas.whole),
         Mode::Detail { id, .. } => detail::lines(app, id, areas.body.width.into()).len(),

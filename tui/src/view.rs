@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use strum::VariantArray;
 use tbtoken_proto::{Customer, Phase, words};
 
 /// The table as the operator wants it.
@@ -25,19 +26,19 @@ pub(crate) struct View {
 }
 
 /// What the table is sorted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, VariantArray)]
 pub(crate) enum Sort {
     /// Whoever needs help comes first.
     #[default]
     Problems,
-    /// Whoever has the least time left comes first.
-    Left,
     /// By id.
     Customer,
     /// By ThingsBoard user.
     User,
     /// By ThingsBoard server.
     Server,
+    /// Whoever has the least time left comes first.
+    Left,
     /// Whoever is tried next comes first, the parked ones last.
     Next,
     /// By the last error, so that those who suffer from the same stand together; whoever has none comes last.
@@ -96,8 +97,8 @@ impl Step {
 }
 
 impl Sort {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Problems, Self::Customer, Self::User, Self::Server, Self::Left, Self::Next, Self::Error];
+    /// In the order of the menu.
+    pub(crate) const ALL: &'static [Self] = Self::VARIANTS;
 
     /// As the menu and the line above the table call it.
     pub(crate) fn word(self) -> &'static str {

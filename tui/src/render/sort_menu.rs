@@ -29,7 +29,7 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, chosen: usize, screen: Re
         let style = if at == chosen { theme.reverse() } else { Style::new() };
         Line::styled(format!("{pointer} {:<16}{arrow:<2}", sort.word()), style)
     };
-    let lines: Vec<Line<'_>> = Sort::ALL.into_iter().enumerate().map(line).collect();
+    let lines: Vec<Line<'_>> = Sort::ALL.iter().copied().enumerate().map(line).collect();
     let height = u16::try_from(lines.len()).unwrap_or_default();
     let inside = popup::render(frame, theme, "Sort by", (20, height), screen);
     frame.render_widget(Paragraph::new(lines), inside);
