@@ -137,8 +137,9 @@ pub(crate) struct RefreshArgs {
 }
 
 const REFRESH_HELP: &str = "\
-A parked customer that is named has its password sent once more; if that is still wrong, its account may be locked. \
-Not named, it is left alone and listed. If a customer failed, the exit code is 1 and, with --json, success is false.";
+A parked customer that is named has its password sent once more, unless one more wrong password could lock its account: \
+that takes --force. Correct the row or the user in ThingsBoard first. Not named, it is left alone and listed. \
+If a customer failed, the exit code is 1 and, with --json, success is false.";
 
 /// What `events` shows.
 #[derive(Debug, clap::Args)]

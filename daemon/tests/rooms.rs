@@ -57,7 +57,6 @@ fn assert_absent(rooms: &[&str], words: &[&str]) {
 
 const PURE: [&str; 36] = [
     "config/changes",
-    "telemetry/kind",
     "model/",
     "engine/plan",
     "engine/backoff",
@@ -86,6 +85,7 @@ const PURE: [&str; 36] = [
     "store/mssql/own",
     "store/mssql/patience",
     "store/mssql/problem",
+    "store/mssql/quoted",
     "store/mssql/row_source",
     "store/mssql/statements",
     "store/mssql/trouble",
@@ -164,6 +164,34 @@ fn no_room_of_the_engine_knows_one_above_it() {
     assert_absent(&["engine/plan", "engine/state", "engine/view"], &["crate::telemetry"]);
 }
 
+/// In the control server, a session says what its client may do; whoever lets clients in is above it.
+#[test]
+fn no_session_knows_the_server_that_made_it() {
+    assert_absent(&["control/session"], &["super::server", "control::server"]);
+}
+
+/// What is known of SQL Server's tables is put into statements, and knows none of them.
+#[test]
+fn the_layout_knows_no_statement() {
+    assert_absent(&["store/mssql/layout", "store/mssql/quoted"], &["statements"]);
+}
+
+/// Whoever talks to SQL Server knows nothing of its tables, what is known of them nothing of the one connection, and that
+/// nothing of the rows that are read and written over it.
+#[test]
+fn the_transport_of_the_sql_server_knows_no_table() {
+    const ROOMS: [&str; 5] = ["session", "keeping", "known", "connection", "records"];
+    for (floor, room) in ROOMS.iter().enumerate() {
+        let above: Vec<String> = ROOMS[floor + 1..].iter().map(|room| format!("super::{room}::")).collect();
+        let above: Vec<&str> = above.iter().map(String::as_str).collect();
+        assert_absent(&[&format!("store/mssql/{room}")], &above);
+    }
+    assert_absent(
+        &["store/mssql/session", "store/mssql/connect.rs"],
+        &["layout", "statements", "zone", "records"],
+    );
+}
+
 /// The log is told things from above; all that it knows of the engine is the list of what happened.
 #[test]
 fn the_log_knows_no_more_of_the_engine_than_its_history() {
@@ -178,6 +206,8 @@ fn the_log_knows_no_more_of_the_engine_than_its_history() {
             "crate::doctor",
         ],
     );
+    // Its two ways out know what a record is, and nothing of each other but that stderr is there for the journal.
+    assert_absent(&["telemetry/stderr", "telemetry/record"], &["journal::"]);
     assert_absent(&["engine/history"], &["crate::telemetry", "crate::store", "scheduler", "pass"]);
     for (name, source) in sources().iter().filter(|(name, _)| in_room(name, &["telemetry/"])) {
         for line in code(source).filter(|line| line.contains("crate::engine")) {

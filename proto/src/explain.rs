@@ -36,6 +36,8 @@ pub enum Loop {
 pub struct Ways<'a> {
     /// What tries the customer now: `r`, or `tbctl refresh 8f1c02aa`.
     pub refresh: &'a str,
+    /// The same where one more wrong password could lock the account: `r`, or `tbctl refresh --force 8f1c02aa`.
+    pub force: &'a str,
     /// What starts the loop: `S`, or `tbctl start`.
     pub start: &'a str,
 }
@@ -80,6 +82,9 @@ pub fn explain(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<U
     let at_once = || match cron {
         // Nobody is there who could.
         Loop::Unknown => String::new(),
+        Loop::Running | Loop::Stopped if needs_force(customer) => {
+            format!("{} tries it once now.", ways.force)
+        }
         Loop::Running | Loop::Stopped => format!("{} tries it once now.", ways.refresh),
     };
     let next = || next_attempt(customer, cron, ways, now);
@@ -88,7 +93,7 @@ pub fn explain(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<U
             headline: format!("PARKED since {}", time(failure.at, now)),
             weight: Weight::Bad,
             why: sentence(&failure.message),
-            next: NEXT_PARKED.to_owned(),
+            next: next_of_parked(customer, cron, ways, now),
             remedy: sentence(&failure.remedy),
             at_once: at_once(),
         },
@@ -96,7 +101,7 @@ pub fn explain(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<U
             headline: "PARKED".to_owned(),
             weight: Weight::Bad,
             why: String::new(),
-            next: NEXT_PARKED.to_owned(),
+            next: next_of_parked(customer, cron, ways, now),
             remedy: String::new(),
             at_once: at_once(),
         },
@@ -148,7 +153,25 @@ fn without_promise(remedy: &str) -> String {
     sentence(rest)
 }
 
-const NEXT_PARKED: &str = "It is not tried by itself until its URL, user or password changes in the table.";
+/// When a parked customer is tried next: its password once a day where ThingsBoard counts nothing, and its refresh token, if it
+/// has one.
+fn next_of_parked(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<Utc>) -> String {
+    const CHANGE: &str = "its URL, user or password changes in the table.";
+    let kind = customer.failure.as_ref().map(|failure| failure.kind);
+    let next = next_attempt(customer, cron, ways, now);
+    match (customer.next_attempt_at, kind) {
+        (None, Some(FailureKind::AttemptsExhausted)) => {
+            "Its password is not sent by itself until another row shows that ThingsBoard accepts this user."
+                .to_owned()
+        }
+        (None, _) => format!("It is not tried by itself until {CHANGE}"),
+        (Some(_), _) if cron != Loop::Running => next,
+        (Some(_), _) if needs_force(customer) => {
+            format!("Its password is not sent by itself, but its refresh token may still work. {next}")
+        }
+        (Some(_), _) => format!("{}, or at once when {CHANGE}", next.trim_end_matches('.')),
+    }
+}
 
 /// How the token stands, in a sentence.
 pub fn token(customer: &Customer, now: DateTime<Utc>) -> String {
@@ -204,12 +227,10 @@ pub fn server(host: &Host) -> String {
         (HostState::Open, 1) => "It is asked for one token at a time.".to_owned(),
         (HostState::Open, limit) => format!("It is asked for at most {limit} tokens at a time."),
         (HostState::Resting, _) => {
-            "It is in trouble: it is asked for nothing more until the next look at the table.".to_owned()
+            "It is in trouble: it is asked for nothing more until the next poll.".to_owned()
         }
         (HostState::Broken, _) => {
-            "It does not answer: one customer asks at each look at the table whether it is \
-                                   back, the others wait."
-                .to_owned()
+            "It does not answer: it gets one probe a poll, and its customers wait.".to_owned()
         }
         (HostState::Unknown, _) => String::new(),
     };

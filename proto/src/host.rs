@@ -24,9 +24,9 @@ pub struct Host {
 pub enum HostState {
     /// It is asked, up to its limit.
     Open,
-    /// It was troubled by even one login at a time; nothing more until the next look at the table.
+    /// It was troubled by even one login at a time; nothing more until the next poll.
     Resting,
-    /// It does not answer: one customer at each look at the table asks whether it is back, the others wait.
+    /// It does not answer: it gets one probe a poll, without a password of a customer, and its customers wait.
     Broken,
     /// A state that this client does not know.
     #[serde(other)]

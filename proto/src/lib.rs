@@ -39,7 +39,7 @@
 //! | `{"action":"status","since":REV}` | only customers and hosts that changed after [`Revision`] REV, and `tokens.removed`; `daemon.revision` is the new REV. A REV from before a restart, or too old, gives everything and `tokens.complete` |
 //! | `{"action":"start"}`, `{"action":"stop"}` | [`SteerReply`]; saying it twice succeeds and says that it was so already |
 //! | `{"action":"refresh"}` | [`RefreshReply`] over everyone who is due now, waiting ones included |
-//! | `{"action":"refresh","customers":["id",…]}` | exactly these, even if valid or parked; refused as `status` is |
+//! | `{"action":"refresh","customers":["id",…]}` | exactly these, even if valid or parked; refused as `status` is. Passwords that ThingsBoard has rejected, or that the budget does not allow, are not sent |
 //! | `{"action":"refresh","customers":["id",…],"force":true}` | the same, also with passwords that ThingsBoard has rejected, and one more than the budget allows |
 //! | `{"action":"refresh","all":true}` | everyone who is not parked |
 //! | `{"action":"refresh","wait":false}` | accepted at once, without `result`; the outcome is in `status` and `events` |

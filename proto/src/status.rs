@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Revision(pub u64);
 
-/// The loop that looks at the table once per interval.
+/// The loop that polls the table once per interval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cron {
     /// Whether the loop starts passes by itself. `stop` makes this false; the process goes on.
     pub running: bool,
     /// One line for people.
     pub description: String,
-    /// Seconds between two looks at the table, rounded up to a whole one.
+    /// Seconds between two polls, rounded up to a whole one.
     pub interval_seconds: u64,
     /// Whether a pass is under way now.
     pub refreshing: bool,
-    /// When the loop looks at the table next; null while it is stopped.
+    /// When the loop polls next; null while it is stopped.
     pub next_run_at: Option<DateTime<Utc>>,
     /// The last pass that ended, if there was one since the daemon started.
     pub last_run: Option<LastRun>,
@@ -100,7 +100,7 @@ pub struct Summary {
     pub expired: usize,
     /// Customers without a token or without an expiry.
     pub missing: usize,
-    /// Customers that are not tried again until their credentials change or an operator names them.
+    /// Customers that are [parked](Phase::Parked).
     pub parked: usize,
     /// Customers whose last attempt failed and that wait for the next one.
     pub retrying: usize,
@@ -140,7 +140,7 @@ pub struct Customer {
     pub last_success_at: Option<DateTime<Utc>>,
     /// How many renewals were written, over restarts.
     pub renewals: u64,
-    /// When the daemon will try next; null for a parked customer.
+    /// When the daemon will try next. Null for a parked customer, unless it has a refresh token or is tried once a day.
     pub next_attempt_at: Option<DateTime<Utc>>,
     /// Why the last attempt failed; null when it succeeded.
     pub failure: Option<Failure>,
@@ -175,7 +175,8 @@ pub enum Phase {
     Refreshing,
     /// The last attempt failed; waits for `next_attempt_at`.
     Retrying,
-    /// Not tried again until its credentials change or an operator names it.
+    /// Its password is not sent by itself until its credentials change or an operator names it, or only once a day. Its refresh
+    /// token is still used: then there is a `next_attempt_at`.
     Parked,
     /// A state that this client does not know.
     #[serde(other)]
@@ -203,19 +204,20 @@ pub struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// ThingsBoard does not accept user and password.
+    /// ThingsBoard has rejected user and password; they are not sent again by themselves.
     CredentialsRejected,
-    /// So many passwords that ThingsBoard may have counted as wrong were sent to the account that no other is sent by itself.
+    /// So many passwords that ThingsBoard may have counted as wrong were sent to the account that none is sent by itself. Check
+    /// it in ThingsBoard, then refresh a customer with `force`.
     AttemptsExhausted,
-    /// The ThingsBoard user is disabled.
+    /// The ThingsBoard user is disabled. Nothing is counted, so it is tried once a day.
     AccountDisabled,
     /// ThingsBoard has disabled the user after too many wrong passwords.
     AccountLocked,
-    /// The password has expired.
+    /// The password has expired. Tried once a day.
     PasswordExpired,
-    /// ThingsBoard wants another password before it lets the user in.
+    /// ThingsBoard wants another password before it lets the user in. Tried once a day.
     PasswordViolatesPolicy,
-    /// The user needs a second factor, which a daemon does not have.
+    /// The user needs a second factor, which a daemon does not have. Tried once a day.
     SecondFactorRequired,
     /// Too many requests for this tenant or customer.
     RateLimited,
@@ -260,6 +262,10 @@ pub struct Daemon {
     /// Why not, and what to do about it, if not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_error: Option<String>,
+    /// Where sent passwords are noted, if not in the database, as `in FILE, because …`. Other daemons do not see such a
+    /// file, so several daemons on one table need the ledger in the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<String>,
     /// Tokens obtained with a password since the daemon started.
     #[serde(default)]
     pub renewals_by_login: u64,

@@ -6,7 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::explain::{Explanation, Loop, Ways, Weight, explain, next_attempt, risk, server, token};
 use tbtoken_proto::{Customer, Failure, FailureKind, Host, HostState, Phase, TokenStatus};
 
-const WAYS: Ways<'static> = Ways { refresh: "tbctl refresh 8f1c", start: "tbctl start" };
+const WAYS: Ways<'static> =
+    Ways { refresh: "tbctl refresh 8f1c", force: "tbctl refresh --force 8f1c", start: "tbctl start" };
 
 fn now() -> DateTime<Utc> {
     "2026-11-23T14:03:00Z".parse().unwrap()
@@ -49,6 +50,7 @@ fn parked() -> Customer {
     let failure = customer.failure.as_mut().unwrap();
     failure.message = "ThingsBoard says \"Invalid username or password\"".to_owned();
     failure.remedy = "Correct tb_password.".to_owned();
+    failure.permanent = true;
     Customer { state: Phase::Parked, next_attempt_at: None, ..customer }
 }
 
@@ -67,12 +69,12 @@ fn a_parked_customer_waits_for_a_person() {
     assert_eq!(
         told.what_next(),
         "It is not tried by itself until its URL, user or password changes in the table. \
-         tbctl refresh 8f1c tries it once now."
+         tbctl refresh --force 8f1c tries it once now."
     );
     assert_eq!(
         in_few(&parked(), Loop::Running),
         "ThingsBoard says \"Invalid username or password\". Correct tb_password. \
-         tbctl refresh 8f1c tries it once now."
+         tbctl refresh --force 8f1c tries it once now."
     );
     assert_eq!(
         in_few(&parked(), Loop::Unknown),
@@ -85,6 +87,29 @@ fn a_parked_customer_waits_for_a_person() {
         in_few(&unexplained, Loop::Running),
         "It is not tried by itself until its URL, user or password changes in the table. \
          tbctl refresh 8f1c tries it once now."
+    );
+}
+
+#[test]
+fn a_parked_customer_that_is_tried_all_the_same_says_when() {
+    let parked_by = |kind, next_attempt_at| {
+        let mut customer = Customer { next_attempt_at, ..parked() };
+        customer.failure.as_mut().unwrap().kind = kind;
+        explained(&customer, Loop::Running).what_next()
+    };
+    assert_eq!(
+        parked_by(FailureKind::AccountDisabled, in_seconds(40)),
+        "Tried again in 40s, or at once when its URL, user or password changes in the table. tbctl refresh 8f1c tries it once now."
+    );
+    assert_eq!(
+        parked_by(FailureKind::AttemptsExhausted, in_seconds(40)),
+        "Its password is not sent by itself, but its refresh token may still work. Tried again in 40s. \
+         tbctl refresh --force 8f1c tries it once now."
+    );
+    assert_eq!(
+        parked_by(FailureKind::AttemptsExhausted, None),
+        "Its password is not sent by itself until another row shows that ThingsBoard accepts this user. \
+         tbctl refresh --force 8f1c tries it once now."
     );
 }
 
@@ -235,6 +260,6 @@ fn a_server_is_explained() {
         told(HostState::Resting, 1, Some(12_000))
             .ends_with("Its clock is 12.0s ahead, which does no harm here.")
     );
-    assert!(told(HostState::Broken, 4, None).starts_with("It does not answer: "));
+    assert!(told(HostState::Broken, 4, None).starts_with("It does not answer: it gets one probe"));
     assert_eq!(told(HostState::Unknown, 4, None), "");
 }

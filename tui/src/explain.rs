@@ -7,7 +7,7 @@ use tbtoken_proto::{Customer, Phase, explain, words};
 pub(crate) use tbtoken_proto::explain::{Explanation, Loop, Weight, needs_force, risk, server, token};
 
 /// What the operator can press.
-const KEYS: Ways<'static> = Ways { refresh: "r", start: "S" };
+const KEYS: Ways<'static> = Ways { refresh: "r", force: "r", start: "S" };
 
 /// Explains a customer at `now`. Text of others in it is not yet made safe to show.
 pub(crate) fn explain(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> Explanation {

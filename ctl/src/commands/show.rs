@@ -33,8 +33,9 @@ pub(super) fn run(session: &Session<'_>, wanted: &ShowArgs) -> Result<Report, Er
     events.retain(|event| event.customer_id.as_deref() == Some(&customer.customer_id));
     events.drain(..events.len().saturating_sub(MAX_SHOWN));
 
-    let refresh = format!("tbctl refresh {}", as_argument(&customer.customer_id));
-    let ways = Ways { refresh: &refresh, start: "tbctl start" };
+    let id = as_argument(&customer.customer_id);
+    let (refresh, force) = (format!("tbctl refresh {id}"), format!("tbctl refresh --force {id}"));
+    let ways = Ways { refresh: &refresh, force: &force, start: "tbctl start" };
     let cron = if reply.cron.running { Loop::Running } else { Loop::Stopped };
     let now = session.now();
     let explanation = explain::explain(customer, cron, &ways, now);

@@ -9,7 +9,7 @@ use tbtoken_proto::words::{
     database_trouble, duration, healthy, last_error, left, next, printable, problems_first, short_id,
     short_id_length,
 };
-use tbtoken_proto::{Cron, Customer, Reply, StatusQuery, StatusReply, Summary, TokenStatus};
+use tbtoken_proto::{Cron, Customer, Daemon, Reply, StatusQuery, StatusReply, Summary, TokenStatus};
 
 use super::{json, time};
 use crate::args::{SortBy, StatusArgs};
@@ -89,6 +89,7 @@ fn report(
     if !quiet {
         data.push_str(&loop_line(&reply.cron, &reply.daemon.store, style, now));
         data.push_str(&trouble_line(reply, style, now));
+        data.push_str(&ledger_line(&reply.daemon));
         data.push_str(&summary_line(&reply.tokens.summary, style));
         data.push('\n');
     }
@@ -133,6 +134,16 @@ fn loop_line(cron: &Cron, store: &str, style: Style, now: DateTime<Utc>) -> Stri
     parts.push(printable(store));
     let line = table::folded(&parts, style.width);
     if style.color { line.replacen(STOPPED, &paint(STOPPED, Color::Yellow), 1) } else { line }
+}
+
+/// Where sent passwords are noted, if not in the database.
+pub(super) fn ledger_line(daemon: &Daemon) -> String {
+    match &daemon.ledger {
+        Some(place) => {
+            format!("sent passwords are noted {}; that serves one daemon only\n", printable(place))
+        }
+        None => String::new(),
+    }
 }
 
 /// What is wrong with the table, and how old the rows below are; empty if nothing is.

@@ -7,6 +7,7 @@ use tbtoken_proto::words::{duration, printable};
 use tbtoken_proto::{Daemon, PROTOCOL_VERSION, Reply, Request};
 
 use super::json;
+use super::status::ledger_line;
 use crate::error::Error;
 use crate::exit;
 use crate::output::{self, Report};
@@ -30,7 +31,7 @@ fn own() -> String {
 }
 
 fn report(daemon: &Daemon, socket: &Path, now: DateTime<Utc>) -> Report {
-    let data = format!(
+    let mut data = format!(
         "tbtokend  {}   protocol {}   pid {}   up {}   {}   {}\n",
         printable(&daemon.version),
         daemon.protocol,
@@ -39,6 +40,7 @@ fn report(daemon: &Daemon, socket: &Path, now: DateTime<Utc>) -> Report {
         printable(&daemon.store),
         printable(&socket.display().to_string()),
     );
+    data.push_str(&ledger_line(daemon));
     let remarks = if daemon.protocol == PROTOCOL_VERSION {
         String::new()
     } else {
@@ -65,6 +67,7 @@ mod tests {
             store: "mssql sql01/app".to_owned(),
             store_ok: true,
             store_error: None,
+            ledger: None,
             renewals_by_login: 0,
             renewals_by_refresh_token: 0,
         };
@@ -72,6 +75,9 @@ mod tests {
         let expected = "tbtokend  1.2.3   protocol 1   pid 4711   up 3h   mssql sql01/app   /run/x.sock";
         assert_eq!(told.data.lines().next(), Some(expected));
         assert_eq!(told.remarks, "");
+        daemon.ledger = Some("in /x/ledger.db, because there is no table".to_owned());
+        let second = "sent passwords are noted in /x/ledger.db, because there is no table; that serves one daemon only";
+        assert_eq!(report(&daemon, Path::new("/run/x.sock"), now).data.lines().nth(1), Some(second));
         daemon.protocol = 2;
         assert!(report(&daemon, Path::new("/run/x.sock"), now).remarks.contains("another version"));
     }

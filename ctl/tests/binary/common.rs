@@ -265,6 +265,7 @@ pub(crate) fn daemon() -> Daemon {
         store: "sqlite /tmp/x.db".to_owned(),
         store_ok: true,
         store_error: None,
+        ledger: None,
         renewals_by_login: 0,
         renewals_by_refresh_token: 0,
     }

@@ -9,7 +9,7 @@ use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use super::{Args, Options};
 use crate::config::{DEFAULT_FILE, DEFAULTS, is_taken_over};
-use crate::telemetry::{Kind, Priority};
+use crate::model::{NoticeKind, Priority};
 
 /// A man page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -121,7 +121,7 @@ fn daemon(out: &mut impl Write) -> io::Result<()> {
     }
     page.control("SH", ["DESCRIPTION"]);
     page.text([roman(
-        "tbtokend looks at a database table with one row per customer, gets a new ThingsBoard token for those whose token ends soon, and writes it back for applications to read. A customer whose password is refused is parked after one try, so that no account is locked.",
+        "tbtokend polls a database table with one row per customer, gets a new ThingsBoard token for those whose token ends soon, and writes it back for applications to read. A customer whose password is rejected is parked. Each password is charged to its account before it is sent, and at most thingsboard.wrong_password_budget charges are open, so that no sequence of faults locks an account.",
     )]);
     paragraph(
         &mut page,
@@ -139,7 +139,7 @@ fn daemon(out: &mut impl Write) -> io::Result<()> {
     section(&mut page, "FIELDS IN THE JOURNAL", &FIELDS);
     page.control("SH", ["EVENTS"]);
     page.text([roman("For journalctl MESSAGE_ID=ID; journalctl -x explains each.")]);
-    for kind in Kind::ALL {
+    for kind in NoticeKind::all() {
         let text = format!("{}, {}", kind.name(), priority(kind.priority()));
         item(&mut page, kind.message_id(), &text);
     }
@@ -343,7 +343,7 @@ mod tests {
             let long = option.get_long().unwrap();
             assert!(page.contains(&format!("--{long}")), "{long}");
         }
-        for kind in Kind::ALL {
+        for kind in NoticeKind::all() {
             assert!(page.contains(kind.message_id()), "{kind:?}");
         }
     }

@@ -10,5 +10,6 @@ mod session;
 mod socket;
 
 pub use bind_error::BindError;
-pub use server::{Access, serve};
+pub use server::serve;
+pub use session::Access;
 pub use socket::{Binding, Socket, refuse_unclaimed};

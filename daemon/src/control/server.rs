@@ -15,19 +15,10 @@ use tracing::{debug, warn};
 use super::line::{self, Line};
 use super::outgoing::{Outgoing, to_line};
 use super::places::{Full, Place, Places};
-use super::session::Session;
+use super::session::{Access, Session};
 use super::socket::Socket;
 use crate::clock::Clock;
 use crate::engine::handle::Handle;
-
-/// What a socket lets its clients do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Everything.
-    Control,
-    /// Look, but change nothing.
-    Monitor,
-}
 
 /// How long the loop pauses when no client can be accepted, for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);

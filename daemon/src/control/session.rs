@@ -5,12 +5,20 @@ use std::io;
 use tbtoken_proto as proto;
 
 use super::outgoing::Outgoing;
-use super::server::Access;
 use crate::clock::Clock;
 use crate::engine::handle::Handle;
 use crate::engine::plan::{Named, Selection};
 use crate::engine::view;
 use crate::model::CustomerId;
+
+/// What a socket lets its clients do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everything.
+    Control,
+    /// Look, but change nothing.
+    Monitor,
+}
 
 /// One client's side of the daemon.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! From what was found in the database and its rows to what it means; the clocks are judged by [`clocks`](super::clocks).
 //! Pure.
 
+use std::path::Path;
+
 use super::report::Finding;
 use crate::model::{BadUrl, BaseUrl, Customer};
 use crate::store::facts::{Ineligible, KeyReaders, Permission};
@@ -53,6 +55,28 @@ pub(super) fn records(why_not: Option<&str>, schema_command: &str) -> Finding {
             format!(
                 "Start the daemon once if it may make the table; else have the DBA run what `{schema_command}` prints."
             ),
+        ),
+    }
+}
+
+/// Where the ledger of sent passwords is kept; `file` is where the daemon keeps it if the database has no table.
+pub(super) fn ledger(why_not: Option<&str>, file: Option<&Path>, schema_command: &str) -> Finding {
+    let check = "ledger";
+    let Some(why) = why_not else {
+        return Finding::ok(check, "sent passwords are noted in the database");
+    };
+    match file {
+        Some(file) => Finding::warning(
+            check,
+            format!("{why}: sent passwords are noted in {}, which serves one daemon only", file.display()),
+            format!(
+                "If several daemons use this table of customers, have the DBA run what `{schema_command}` prints; else there is nothing to do."
+            ),
+        ),
+        None => Finding::error(
+            check,
+            format!("{why}: no password can be noted, and so none is sent"),
+            format!("Rename the table, and make it with what `{schema_command}` prints."),
         ),
     }
 }

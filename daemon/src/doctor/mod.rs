@@ -19,7 +19,7 @@ use crate::config::{Config, DEFAULT_FILE, StoreConfig};
 use crate::store::Store;
 use crate::store::facts::{Examine, Examined};
 use crate::store::mssql::{ExpiryClock, MssqlStore, Trust};
-use crate::store::sqlite::{SqliteStore, become_owner};
+use crate::store::sqlite::{LEDGER_FILE, SqliteStore, become_owner};
 
 /// The unit's `WorkingDirectory`.
 const WORKING_FOLDER: &str = "/var/lib/tbtokend";
@@ -135,6 +135,22 @@ fn as_the_service_sees(path: &Path) -> PathBuf {
     if !path.exists() && in_service.exists() { in_service } else { path.to_owned() }
 }
 
+/// Whether it is the service's configuration.
+fn is_of_service(config: &Config) -> bool {
+    config.file.as_deref().is_none_or(|file| file == Path::new(DEFAULT_FILE))
+}
+
+/// The file in which the daemon keeps the ledger while SQL Server has no table for it. The service has a state directory of
+/// its own, whatever the environment of the asking user says.
+fn ledger_file(config: &Config) -> Option<PathBuf> {
+    let StoreConfig::Mssql(settings) = &config.store else { return None };
+    let folder = match is_of_service(config) && Path::new(WORKING_FOLDER).is_dir() {
+        true => Some(Path::new(WORKING_FOLDER)),
+        false => settings.state_folder.as_deref(),
+    };
+    folder.map(|folder| folder.join(LEDGER_FILE))
+}
+
 fn schema_command(config: &Config) -> String {
     match &config.store {
         StoreConfig::Sqlite { .. } => "tbtokend schema --dialect sqlite".to_owned(),
@@ -164,6 +180,11 @@ async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, fi
     findings.push(judge::capacity(facts.capacity, &facts.widen));
     findings.extend(facts.permissions.iter().map(judge::permission));
     findings.push(judge::records(facts.records.as_deref(), &schema_command(config)));
+    let ledger_file = ledger_file(config);
+    findings.push(judge::ledger(facts.no_ledger.as_deref(), ledger_file.as_deref(), &schema_command(config)));
+    if let Some(file) = ledger_file.filter(|_| facts.no_ledger.is_some()) {
+        findings.extend(owner::look(&file));
+    }
     findings.extend(facts.key_readers.as_ref().map(judge::key_readers));
     if let Some(server) = facts.clock {
         findings.push(clocks::skew(server, now));

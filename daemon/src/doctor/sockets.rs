@@ -9,7 +9,7 @@ use nix::unistd::{AccessFlags, User, access, geteuid};
 
 use super::owner::{Mode, USER, folder_of, may_write};
 use super::report::Finding;
-use crate::config::{Config, DEFAULT_FILE};
+use crate::config::Config;
 
 const CHECK: &str = "socket";
 
@@ -84,9 +84,8 @@ enum Daemon {
 
 impl Daemon {
     fn of(config: &Config) -> Self {
-        let is_of_service = config.file.as_deref().is_none_or(|file| file == Path::new(DEFAULT_FILE));
         match User::from_name(USER) {
-            Ok(Some(user)) if is_of_service => {
+            Ok(Some(user)) if super::is_of_service(config) => {
                 Self::Service { uid: user.uid.as_raw(), gid: user.gid.as_raw() }
             }
             _ if geteuid().is_root() => Self::Unknown,

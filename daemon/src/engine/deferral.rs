@@ -45,13 +45,13 @@ impl fmt::Display for Deferral {
                 f.write_str("waiting: another password of this account is on its way")
             }
             Self::Password(Reason::ServerBusy | Reason::Probe) => f.write_str(
-                "waiting: a password was sent without an answer, so its server gets one password at a time",
+                "waiting: its server is in doubt, because it left a password unanswered, and gets one password at a time",
             ),
             Self::Password(Reason::ServerDown) => f.write_str(
-                "waiting: its server is in doubt and does not answer; the password is sent when it does",
+                "waiting: its server is in doubt, because it left a password unanswered, and does not answer probes; the password is sent when it does",
             ),
             Self::Password(Reason::NoVerdict) => f.write_str(
-                "waiting: something else than ThingsBoard answers at tb_url, so its server gets one password in 30 minutes",
+                "waiting: something else than ThingsBoard answers at tb_url, so it gets one password in 30 minutes; correct tb_url, or what stands before ThingsBoard",
             ),
             Self::Password(Reason::Doubt { wait }) => write!(
                 f,
@@ -60,7 +60,7 @@ impl fmt::Display for Deferral {
             ),
             Self::Password(Reason::LastCharge { wait }) => write!(
                 f,
-                "waiting: one more wrong password could lock the account, so its server must answer for another {} before",
+                "waiting: one more wrong password could lock the account, so the password is sent after its server has answered probes for another {}",
                 after(wait)
             ),
             Self::DifferentPasswords => f.write_str(
@@ -95,11 +95,7 @@ mod tests {
             ),
             (Deferral::Password(Reason::ServerBusy), FailureKind::Unreachable, "one password at a time"),
             (Deferral::Password(Reason::Probe), FailureKind::Unreachable, "one password at a time"),
-            (
-                Deferral::Password(Reason::ServerDown),
-                FailureKind::Unreachable,
-                "in doubt and does not answer",
-            ),
+            (Deferral::Password(Reason::ServerDown), FailureKind::Unreachable, "does not answer probes"),
             (Deferral::Password(Reason::NoVerdict), FailureKind::UnexpectedResponse, "tb_url"),
             (Deferral::Password(Reason::Doubt { wait }), FailureKind::Unreachable, "1 min 30 s"),
             (Deferral::Password(Reason::LastCharge { wait }), FailureKind::Unreachable, "1 min 30 s"),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+pub use crate::model::NoticeKind;
 use crate::model::{CustomerId, FailureKind};
 
 /// How many notices are kept at least.
@@ -14,7 +15,7 @@ const CAPACITY: usize = 4096;
 /// How many of them share one allocation.
 const CHUNK: usize = 128;
 
-/// One thing that happened.
+/// What people are told of one thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// Its number; it only grows.
@@ -82,28 +83,6 @@ pub struct RenewalDetail {
     pub url: String,
     /// How long it took to answer; none when the token is of another time.
     pub latency: Option<Duration>,
-}
-
-/// The kinds of things that happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "as in the protocol")]
-pub enum NoticeKind {
-    Renewed,
-    Failed,
-    Parked,
-    Unparked,
-    Recovered,
-    Expired,
-    PassStarted,
-    PassFinished,
-    StoreLost,
-    StoreBack,
-    Started,
-    Stopped,
-    /// For the log alone: the clock of this machine was set back.
-    ClockSetBack,
-    /// For the log alone: something is wrong with a row, or with what the daemon may do.
-    Warning,
 }
 
 /// The latest notices, oldest first.

@@ -109,6 +109,7 @@ pub async fn run<S: Store, L: Logins>(
         queues,
         in_flight: BTreeMap::new(),
         charging: Vec::new(),
+        being_charged: 0,
         obtained: plan.saves.into(),
         store_error: None,
         has_ledger_failed: false,
@@ -139,6 +140,8 @@ struct Pass<'a, S, L> {
     in_flight: BTreeMap<CustomerId, (Instant, InFlight)>,
     /// Passwords whose charge is not in the store yet.
     charging: Vec<(Request, Charge)>,
+    /// How many passwords wait for the write of the ledger that is under way.
+    being_charged: usize,
     /// Tokens that wait to be saved.
     obtained: VecDeque<Renewal>,
     /// Why the store cannot be written, once that is seen: then no new token is asked for.
@@ -237,6 +240,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 }
                 call = finish(&mut writing) => {
                     writing = None;
+                    self.being_charged = 0;
                     match call {
                         LedgerCall::Wrote(charged, result) => {
                             self.ledger_written(charged, result, give_up.is_some(), &mut asking).await;
@@ -258,7 +262,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     /// Begins what may begin now. Passwords wait for their charge.
     async fn begin(&mut self, asking: &mut Asking<'a>) {
         let logins = &*self.tools.logins;
-        while self.in_flight.len() + self.charging.len() < self.tools.limits.in_flight {
+        while self.in_flight.len() + self.charging.len() + self.being_charged < self.tools.limits.in_flight {
             let mut facts = Vec::new();
             let (rng, now) = (&mut self.rng, Instant::now().into_std());
             let start = self.queues.next(&mut self.gates, &mut self.ledger, || rng.random(), now, &mut facts);
@@ -300,7 +304,12 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             self.return_unwritten_charges();
             return None;
         };
-        let charged = std::mem::take(&mut self.charging);
+        // One write holds so many accounts; a password waits for the one that its charge is in.
+        let (charged, later) = std::mem::take(&mut self.charging)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(request, _)| self.ledger.is_in_write(&request.attempt.account));
+        self.charging = later;
+        self.being_charged = charged.len();
         Some(Box::pin(async move { LedgerCall::Wrote(charged, store.write_ledger(write).await) }))
     }
 

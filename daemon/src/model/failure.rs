@@ -11,7 +11,7 @@ use super::{BadUrl, NotAToken};
 /// where a variant says so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// Wrong password or unknown user.
+    /// Wrong password or unknown user, counted by ThingsBoard.
     #[error("ThingsBoard says \"Invalid username or password\"")]
     CredentialsRejected,
     /// The user is disabled; checked before the password.
@@ -256,13 +256,13 @@ impl FailureKind {
                 "Trying again could lock the account. Correct tb_username or tb_password in the customer's row; the change is picked up by itself."
             }
             Self::AttemptsExhausted => {
-                "Check in ThingsBoard that tb_username and tb_password of every row with this user are right, then send it once more: tbctl refresh --force ID."
+                "Log in to ThingsBoard's login page as this user to check tb_username and tb_password of every row with this user, correct the rows, then send one password more: tbctl refresh --force ID. Refresh tokens of the user are still used."
             }
             Self::AccountDisabled => {
                 "In ThingsBoard, on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins), press Enable User Account, or, for a user who was never activated, Display activation link. It is tried once a day, or at once with tbctl refresh ID. If tb_username should be another one, correct it in the customer's row."
             }
             Self::AccountLocked => {
-                "First correct tb_password in the customer's row. Then, in ThingsBoard, an administrator must press Enable User Account on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins); after that, refresh this customer by name."
+                "First correct tb_password in the customer's row. Then, in ThingsBoard, an administrator must press Enable User Account on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins). After that: tbctl refresh --force ID."
             }
             Self::PasswordExpired => {
                 "Log in to ThingsBoard's login page as this user and set the new password that it asks for, then write it to tb_password in the customer's row; the change is picked up by itself."
@@ -271,7 +271,7 @@ impl FailureKind {
                 "Press Forgot your password? on ThingsBoard's login page: it sends a link to the user's e-mail address. Set a password that the policy accepts (a system administrator sees it under Security, General, Password policy), then write it to tb_password in the customer's row; the change is picked up by itself."
             }
             Self::SecondFactorRequired => {
-                "Write a user without two-factor authentication to tb_username and tb_password in the customer's row. Or turn it off for this user in ThingsBoard (as the user: Account, Security; for all, as a system administrator: Security, Two-factor authentication), then refresh this customer by name."
+                "Write a user without two-factor authentication to tb_username and tb_password in the customer's row. Or turn it off for this user in ThingsBoard (as the user: Account, Security; for all, as a system administrator: Security, Two-factor authentication). It is tried once a day, or at once with tbctl refresh ID."
             }
             Self::RateLimited => {
                 "It is tried again by itself, more slowly. If this stays, raise the limit of the proxy before ThingsBoard for /api/auth/; those in ThingsBoard (Tenant profiles, the tenant's profile, Rate limits) do not count logins."
@@ -294,9 +294,7 @@ impl FailureKind {
             Self::InsecureUrl => {
                 "Change tb_url in the customer's row to https; the change is picked up by itself. Or set thingsboard.require_https = false in tbtokend's configuration."
             }
-            Self::TokenTooLong => {
-                "Make the column tbtoken wider (varchar(max)), then refresh this customer by name."
-            }
+            Self::TokenTooLong => "Make the column tbtoken wider (varchar(max)), then: tbctl refresh ID.",
             Self::Database => {
                 "The token is kept in memory and saved as soon as the database accepts it; nobody logs in again for it. If this stays, let the database user of tbtokend update the columns tbtoken and tbtokenexpiry, and look for a constraint or a trigger."
             }
@@ -325,8 +323,7 @@ mod tests {
             let remedy = kind.remedy();
             let names_a_place = ["tb_url", "tb_username", "tb_password", "tbtoken", "ThingsBoard (", "page"];
             assert!(names_a_place.iter().any(|place| remedy.contains(place)), "{kind:?}: {remedy}");
-            let goes_on =
-                ["by itself", "refresh this customer by name", "as soon as", "tb_url", "tbctl refresh"];
+            let goes_on = ["by itself", "as soon as", "tb_url", "tbctl refresh"];
             assert!(goes_on.iter().any(|words| remedy.contains(words)), "{kind:?}: {remedy}");
             assert!(remedy.ends_with('.') && remedy.is_ascii(), "{remedy}");
         }

@@ -29,6 +29,8 @@ pub struct Facts {
     pub permissions: Vec<Permission>,
     /// Why records cannot be kept, if they cannot.
     pub records: Option<String>,
+    /// Why the database has no ledger of sent passwords that can be used, if so.
+    pub no_ledger: Option<String>,
     /// The readers of the key of the records' fingerprints; `None` for a file, which has no users.
     pub key_readers: Option<KeyReaders>,
     /// Rows in all; `None` if they may not be read, and then nothing else is known of them.

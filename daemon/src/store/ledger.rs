@@ -74,6 +74,16 @@ pub enum LedgerPlace {
     },
 }
 
+impl LedgerPlace {
+    /// Where it is and why, if it is not in the database: `in FILE, because …`.
+    pub fn outside(&self) -> Option<String> {
+        match self {
+            Self::Database => None,
+            Self::File { path, why } => Some(format!("in {path}, because {why}")),
+        }
+    }
+}
+
 /// What [`Store::write_ledger`](super::Store::write_ledger) writes, in one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerWrite {

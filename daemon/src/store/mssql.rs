@@ -7,15 +7,19 @@ mod connect;
 mod connection;
 mod examine;
 mod grants;
+mod keeping;
 mod key_readers;
+mod known;
 mod layout;
 mod ledger;
 mod own;
 mod patience;
 mod problem;
+mod quoted;
 mod records;
 mod row_source;
 mod rows;
+mod session;
 mod settings;
 mod statements;
 mod trouble;
@@ -106,8 +110,8 @@ impl Store for MssqlStore {
                 };
                 let (records, unreadable) = records::read(connection, table, which).await?;
                 problems.extend(unreadable);
-                let key = connection.records.key().clone();
-                let records_lost = connection.records.lost().map(ToOwned::to_owned);
+                let key = connection.known.records.key().clone();
+                let records_lost = connection.known.records.lost().map(ToOwned::to_owned);
                 Ok(Table { customers, problems, records, key, records_lost })
             })
         });

@@ -11,6 +11,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+pub use self::ledger_file::LEDGER_FILE;
 pub(super) use self::ledger_file::LedgerFile;
 pub use self::root::become_owner;
 pub(super) use self::schema::statements as schema_statements;

@@ -7,10 +7,10 @@ use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use super::kind::{Kind, Priority};
 use super::queue::Sink;
 use super::record::Record;
 use super::stderr::Stderr;
+use crate::model::NoticeKind;
 
 /// Where systemd-journald listens.
 pub(super) const SOCKET: &str = "/run/systemd/journal/socket";
@@ -45,7 +45,7 @@ impl Sink for Journal {
                     let message = format!(
                         "The journal at {path} does not take records ({error}); they go to stderr until it does"
                     );
-                    self.instead.write(&Record::of(Kind::LinesDropped, record.at, message));
+                    self.instead.write(&Record::of(NoticeKind::LinesDropped, record.at, message));
                 }
                 self.instead.write(record);
             }
@@ -63,7 +63,7 @@ fn datagram(record: &Record) -> Vec<u8> {
         bytes.push(b'\n');
     };
     put("MESSAGE", &record.message);
-    put("PRIORITY", digit(record.priority()));
+    put("PRIORITY", record.priority().digit());
     put("SYSLOG_IDENTIFIER", IDENTIFIER);
     if let Some(kind) = record.kind {
         put("MESSAGE_ID", kind.message_id());
@@ -74,18 +74,6 @@ fn datagram(record: &Record) -> Vec<u8> {
     bytes
 }
 
-/// The number that stands for a priority.
-pub(super) fn digit(priority: Priority) -> &'static str {
-    match priority {
-        Priority::Crit => "2",
-        Priority::Err => "3",
-        Priority::Warning => "4",
-        Priority::Notice => "5",
-        Priority::Info => "6",
-        Priority::Debug => "7",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
@@ -93,7 +81,7 @@ mod tests {
     use super::*;
 
     fn record() -> Record {
-        let mut record = Record::of(Kind::StoreLost, DateTime::UNIX_EPOCH, "❌ gone".to_owned());
+        let mut record = Record::of(NoticeKind::StoreLost, DateTime::UNIX_EPOCH, "❌ gone".to_owned());
         record.fields.push(("TBTOKEND_CUSTOMER", "a=b".to_owned()));
         record
     }
@@ -102,7 +90,7 @@ mod tests {
     fn a_record_in_the_journals_form() {
         let expected = format!(
             "MESSAGE=❌ gone\nPRIORITY=2\nSYSLOG_IDENTIFIER=tbtokend\nMESSAGE_ID={}\nTBTOKEND_CUSTOMER=a=b\n",
-            Kind::StoreLost.message_id()
+            NoticeKind::StoreLost.message_id()
         );
         assert_eq!(String::from_utf8(datagram(&record())).unwrap(), expected);
     }

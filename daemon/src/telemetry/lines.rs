@@ -9,20 +9,20 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::task::JoinError;
 use tracing::{debug, error, info, warn};
 
-use super::kind::Kind;
-use crate::engine::history::{FailureDetail, Notice, NoticeKind};
+use crate::engine::history::{FailureDetail, Notice};
+use crate::model::{NoticeKind, Priority};
 use crate::text::{printable, short};
 
 /// The daemon has started.
 pub fn running(socket: &Path) {
     let version = env!("CARGO_PKG_VERSION");
-    info!(event = Kind::Running.name(), "tbtokend {version} is running; socket {}", socket.display());
+    info!(event = NoticeKind::Running.name(), "tbtokend {version} is running; socket {}", socket.display());
 }
 
 /// The database's certificate is not checked, because the configuration says so.
 pub fn certificate_unchecked(server: &str) {
     warn!(
-        event = Kind::CertificateUnchecked.name(),
+        event = NoticeKind::CertificateUnchecked.name(),
         "The certificate of {} is not checked (store.trust_server_certificate): whoever is between here and there can read and change everything",
         printable(server)
     );
@@ -32,37 +32,40 @@ pub fn certificate_unchecked(server: &str) {
 pub fn clock_wrong(now: DateTime<Utc>) {
     let now = seconds(now);
     error!(
-        event = Kind::ClockWrong.name(),
-        "The clock of this machine shows {now}, which cannot be: tokens are written with expiries that are over. Set it (timedatectl set-ntp true); everyone is renewed at the next look at the table then"
+        event = NoticeKind::ClockWrong.name(),
+        "The clock of this machine shows {now}, which cannot be: tokens are written with expiries that are over. Set it (timedatectl set-ntp true); everyone is renewed at the next poll then"
     );
 }
 
 /// The daemon has ended as it was asked to.
 pub fn ended() {
-    info!(event = Kind::Ended.name(), "tbtokend has ended");
+    info!(event = NoticeKind::Ended.name(), "tbtokend has ended");
 }
 
 /// The daemon cannot start.
 pub fn cannot_start(why: &str) {
-    error!(event = Kind::CannotStart.name(), "tbtokend cannot start: {why}");
+    error!(event = NoticeKind::CannotStart.name(), "tbtokend cannot start: {why}");
 }
 
 /// The interval came round.
 pub fn scheduled(now: DateTime<Utc>) {
     let now = seconds(now);
-    info!(event = Kind::Scheduled.name(), "⏰ [{now}] Running scheduled token refresh...");
+    info!(event = NoticeKind::Scheduled.name(), "⏰ [{now}] Running scheduled token refresh...");
 }
 
 /// The interval came round while a pass was still under way.
 pub fn skipped(now: DateTime<Utc>) {
     let now = seconds(now);
-    warn!(event = Kind::Skipped.name(), "⏰ [{now}] The pass before is still running; this one is skipped");
+    warn!(
+        event = NoticeKind::Skipped.name(),
+        "⏰ [{now}] The pass before is still running; this one is skipped"
+    );
 }
 
 /// A task broke, which should not be possible.
 pub fn bug(what: &str, error: &JoinError) {
     let end = end_of(error);
-    error!(event = Kind::Bug.name(), "{what}: {end}; this is a bug in tbtokend, please report it");
+    error!(event = NoticeKind::Bug.name(), "{what}: {end}; this is a bug in tbtokend, please report it");
 }
 
 /// How a task ended. Its own words are not repeated: they hold the message of its panic, which may quote anything, and which
@@ -76,7 +79,7 @@ pub(super) fn panicked(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let why = words(panic.payload());
     error!(
-        event = Kind::Bug.name(),
+        event = NoticeKind::Bug.name(),
         "a part of tbtokend panicked at {place}{why}; this is a bug in tbtokend, please report it"
     );
 }
@@ -96,7 +99,7 @@ pub fn gave_up_waiting() {
 pub fn stuck(silent: Duration) {
     let seconds = silent.as_secs();
     error!(
-        event = Kind::Stuck.name(),
+        event = NoticeKind::Stuck.name(),
         "The database or a pass has not been heard of for {seconds} s, longer than any of its time-outs; the watchdog is no longer told that all is well, and systemd restarts tbtokend if this goes on"
     );
 }
@@ -108,13 +111,13 @@ pub fn no_longer_stuck() {
 
 /// The configuration was read again.
 pub fn reloaded(what: &str) {
-    info!(event = Kind::Reloaded.name(), "The configuration was read again: {what}");
+    info!(event = NoticeKind::Reloaded.name(), "The configuration was read again: {what}");
 }
 
 /// The configuration cannot be used; the settings stay.
 pub fn reload_refused(why: &str) {
     error!(
-        event = Kind::ReloadRefused.name(),
+        event = NoticeKind::ReloadRefused.name(),
         "The changed configuration is refused and the old settings stay: {why}"
     );
 }
@@ -123,45 +126,31 @@ pub fn reload_refused(why: &str) {
 pub fn log(notice: &Notice) {
     let customer = notice.customer.as_ref().map(|id| printable(id.as_str())).unwrap_or_default();
     let message = printable(&notice.message);
-    let event = kind(notice.kind).map_or("", Kind::name);
-    match notice.kind {
-        NoticeKind::Renewed => log_renewed(notice, &customer, &message),
-        NoticeKind::Failed | NoticeKind::Parked => log_failure(notice, &customer, &message),
-        NoticeKind::Recovered => info!(event, customer, "Customer {customer} has recovered: {message}"),
-        NoticeKind::Unparked => info!(event, customer, "Customer {customer} is no longer parked: {message}"),
-        NoticeKind::Expired => error!(event, customer, "Customer {customer}: {message}"),
-        NoticeKind::StoreLost => error!(event, "The database cannot be used: {message}"),
-        NoticeKind::StoreBack => info!(event, "The database is back"),
-        NoticeKind::PassStarted | NoticeKind::PassFinished => debug!("Pass: {message}"),
-        NoticeKind::Started | NoticeKind::Stopped => info!(event, "An operator's order: {message}"),
-        NoticeKind::ClockSetBack => warn!(event, "{message}"),
-        NoticeKind::Warning if customer.is_empty() => warn!(event, "{message}"),
-        NoticeKind::Warning => warn!(event, customer, "Customer {customer}: {message}"),
+    let line = match notice.kind {
+        NoticeKind::Renewed => return log_renewed(notice, &customer, &message),
+        NoticeKind::Failed | NoticeKind::Parked => return log_failure(notice, &customer, &message),
+        NoticeKind::Recovered => format!("Customer {customer} has recovered: {message}"),
+        NoticeKind::Unparked => format!("Customer {customer} is no longer parked: {message}"),
+        NoticeKind::StoreLost => format!("The database cannot be used: {message}"),
+        NoticeKind::StoreBack => "The database is back".to_owned(),
+        NoticeKind::PassStarted | NoticeKind::PassFinished => format!("Pass: {message}"),
+        NoticeKind::Started | NoticeKind::Stopped => format!("An operator's order: {message}"),
+        _ if customer.is_empty() => message,
+        _ => format!("Customer {customer}: {message}"),
+    };
+    let event = notice.kind.name();
+    match notice.kind.priority() {
+        Priority::Crit | Priority::Err => error!(event, customer, "{line}"),
+        Priority::Warning => warn!(event, customer, "{line}"),
+        Priority::Notice | Priority::Info => info!(event, customer, "{line}"),
+        Priority::Debug => debug!(event, customer, "{line}"),
     }
-}
-
-/// The kind of event that a notice is; a pass as such is none.
-fn kind(kind: NoticeKind) -> Option<Kind> {
-    Some(match kind {
-        NoticeKind::Renewed => Kind::Renewed,
-        NoticeKind::Failed => Kind::Failed,
-        NoticeKind::Parked => Kind::Parked,
-        NoticeKind::Unparked => Kind::Unparked,
-        NoticeKind::Recovered => Kind::Recovered,
-        NoticeKind::Expired => Kind::Expired,
-        NoticeKind::PassStarted | NoticeKind::PassFinished => return None,
-        NoticeKind::StoreLost => Kind::StoreLost,
-        NoticeKind::StoreBack => Kind::StoreBack,
-        NoticeKind::Started | NoticeKind::Stopped => Kind::LoopSteered,
-        NoticeKind::ClockSetBack => Kind::ClockSetBack,
-        NoticeKind::Warning => Kind::RowWarning,
-    })
 }
 
 fn log_renewed(notice: &Notice, customer: &str, message: &str) {
     let renewal = notice.renewal.as_ref();
     info!(
-        event = Kind::Renewed.name(),
+        event = NoticeKind::Renewed.name(),
         customer,
         url = renewal.map(|renewal| printable(&renewal.url)),
         latency_ms = renewal.and_then(|renewal| renewal.latency).map(milliseconds),
@@ -173,8 +162,9 @@ fn log_failure(notice: &Notice, customer: &str, message: &str) {
     let Some(FailureDetail { kind, attempt, next_at, url }) = &notice.failure else { return };
     let next_at = next_at.map(seconds);
     let next = match &next_at {
+        // Its refresh token, or its daily try; a person must act all the same.
+        _ if notice.kind == NoticeKind::Parked => format!("parked. {}", kind.remedy()),
         Some(at) => format!("next attempt at {at}"),
-        None if notice.kind == NoticeKind::Parked => format!("parked. {}", kind.remedy()),
         None => "it is kept for the next attempt".to_owned(),
     };
     let (kind, url) = (kind.as_str(), printable(url));
@@ -183,13 +173,13 @@ fn log_failure(notice: &Notice, customer: &str, message: &str) {
     );
     match (notice.kind, notice.quiet) {
         (NoticeKind::Parked, _) => {
-            error!(event = Kind::Parked.name(), customer, url, kind, attempt, "{line}");
+            error!(event = NoticeKind::Parked.name(), customer, url, kind, attempt, "{line}");
         }
         (_, false) => {
-            warn!(event = Kind::Failed.name(), customer, url, kind, attempt, next_at, "{line}");
+            warn!(event = NoticeKind::Failed.name(), customer, url, kind, attempt, next_at, "{line}");
         }
         (_, true) => {
-            debug!(event = Kind::Failed.name(), customer, url, kind, attempt, next_at, "{line}");
+            debug!(event = NoticeKind::Failed.name(), customer, url, kind, attempt, next_at, "{line}");
         }
     }
 }

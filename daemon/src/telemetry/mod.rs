@@ -4,7 +4,6 @@
 //! reads costs lines, which are counted, and never holds up the loop.
 
 mod journal;
-mod kind;
 mod lines;
 mod queue;
 mod record;
@@ -18,7 +17,6 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::{Registry, reload};
 
-pub use kind::{Kind, Priority};
 pub use lines::*;
 pub use stderr::complain;
 

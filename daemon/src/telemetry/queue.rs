@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::kind::Kind;
 use super::record::Record;
+use crate::model::NoticeKind;
 
 /// So many lines may wait: one to two megabytes. A journal that takes its lines falls behind by less, however many
 /// customers fail at a time; what a journal that hangs would cost is bounded by this.
@@ -109,7 +109,7 @@ impl Waiting {
         let dropped = std::mem::take(&mut self.dropped);
         let lines = if dropped == 1 { "log line was" } else { "log lines were" };
         let message = format!("{dropped} {lines} dropped: whoever takes the log is too slow");
-        (dropped > 0).then(|| Record::of(Kind::LinesDropped, self.dropped_at, message))
+        (dropped > 0).then(|| Record::of(NoticeKind::LinesDropped, self.dropped_at, message))
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn line(text: impl Into<String>) -> Record {
-        Record::of(Kind::Renewed, DateTime::UNIX_EPOCH, text.into())
+        Record::of(NoticeKind::Renewed, DateTime::UNIX_EPOCH, text.into())
     }
 
     #[test]

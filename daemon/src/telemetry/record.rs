@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
-use super::kind::{Kind, Priority};
+use crate::model::{NoticeKind, Priority};
 use crate::text::printable;
 
 /// The longest message or field, in bytes: what comes from elsewhere must not fill the log.
@@ -27,7 +27,7 @@ const FIELDS: [(&str, &str); 6] = [
 pub(super) struct Record {
     pub(super) at: DateTime<Utc>,
     pub(super) level: Level,
-    pub(super) kind: Option<Kind>,
+    pub(super) kind: Option<NoticeKind>,
     /// For people; on one line.
     pub(super) message: String,
     /// For programs: the journal's names, and values on one line.
@@ -36,7 +36,7 @@ pub(super) struct Record {
 
 impl Record {
     /// A line of our own, not from a macro.
-    pub(super) fn of(kind: Kind, at: DateTime<Utc>, message: String) -> Self {
+    pub(super) fn of(kind: NoticeKind, at: DateTime<Utc>, message: String) -> Self {
         let level = match kind.priority() {
             Priority::Crit | Priority::Err => Level::ERROR,
             Priority::Warning => Level::WARN,
@@ -67,7 +67,7 @@ impl Record {
     fn take(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => self.message = bounded(value),
-            "event" => self.kind = Kind::from_name(value),
+            "event" => self.kind = NoticeKind::from_name(value),
             name => {
                 let known = FIELDS.iter().find(|(ours, _)| *ours == name);
                 if let Some((_, theirs)) = known.filter(|_| !value.is_empty()) {

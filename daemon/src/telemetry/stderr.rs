@@ -8,7 +8,6 @@ use std::os::linux::fs::MetadataExt;
 use chrono::SecondsFormat;
 use tracing::Level;
 
-use super::journal::digit;
 use super::queue::Sink;
 use super::record::Record;
 
@@ -63,7 +62,7 @@ fn line(record: &Record, dress: Dress) -> String {
     let message = &record.message;
     match dress {
         Dress::Plain => format!("{at} {level:>5} {message}\n"),
-        Dress::Numbered => format!("<{}>{message}\n", digit(record.priority())),
+        Dress::Numbered => format!("<{}>{message}\n", record.priority().digit()),
         Dress::Coloured => {
             let colour = match record.level {
                 Level::ERROR => 31,
@@ -97,12 +96,12 @@ pub fn complain(text: &str) {
 mod tests {
     use chrono::DateTime;
 
-    use super::super::kind::Kind;
     use super::*;
+    use crate::model::NoticeKind;
 
     #[test]
     fn a_line_in_each_dress() {
-        let record = Record::of(Kind::Parked, DateTime::UNIX_EPOCH, "❌ no".to_owned());
+        let record = Record::of(NoticeKind::Parked, DateTime::UNIX_EPOCH, "❌ no".to_owned());
         assert_eq!(line(&record, Dress::Plain), "1970-01-01T00:00:00.000Z ERROR ❌ no\n");
         assert_eq!(line(&record, Dress::Numbered), "<3>❌ no\n");
         assert!(line(&record, Dress::Coloured).contains("\x1b[31mERROR\x1b[0m ❌ no\n"));

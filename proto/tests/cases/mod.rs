@@ -167,6 +167,7 @@ fn daemon() -> Daemon {
         store: "mssql sql01/app".to_owned(),
         store_ok: true,
         store_error: None,
+        ledger: None,
         renewals_by_login: 12,
         renewals_by_refresh_token: 400,
     }
@@ -378,7 +379,9 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
     add("answer_events", done(events(Some(16), 100), Reply::Events(all_events())));
     let no_events = EventsReply { events: vec![], next: Seq(28) };
     add("answer_events_empty", done(events(Some(28), 100), Reply::Events(no_events)));
-    add("answer_version", done(Request::Version {}, Reply::Version(VersionReply { daemon: daemon() })));
+    let ledger = "in /var/lib/tbtokend/ledger.db, because there is no table tbtokend_account";
+    let in_file = Daemon { ledger: Some(ledger.to_owned()), ..daemon() };
+    add("answer_version", done(Request::Version {}, Reply::Version(VersionReply { daemon: in_file })));
     let (request, answer) =
         done(Request::Start {}, steer("the loop is running already", cron(Trigger::Manual)));
     add("answer_id_number", (request.clone(), Answer { id: Some(Id::Number(7.into())), ..answer.clone() }));

@@ -65,7 +65,14 @@ fn the_doctor_sees_what_is_wrong_with_our_own_tables() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("tbtokend_state cannot be used (table tbtokend_state has no column"), "{said}");
     assert!(said.contains("forgotten at a restart"), "{said}");
-    let (code, said) = doctor("DROP TABLE tbtokend_state");
+    let (code, said) = doctor("DROP TABLE tbtokend_state; CREATE TABLE tbtokend_account (account_key)");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("the table tbtokend_account cannot be used (table tbtokend_account has no"),
+        "{said}"
+    );
+    assert!(said.contains("no password can be noted, and so none is sent"), "{said}");
+    let (code, said) = doctor("DROP TABLE tbtokend_account");
     assert_eq!(code, Some(0), "the daemon makes it: {said}");
     let daemon = installation.start();
     daemon.until("it was read", |status| status.daemon.store_ok && status.tokens.success);

@@ -64,6 +64,7 @@ fn where_all_is_well_there_is_nothing_to_do_and_nothing_is_changed() {
         "ok       permission     UPDATE on customer_settings (tbtokenexpiry)",
         "ok       permission     UPDATE on customer_settings (updatedttm)",
         "ok       records        who is parked is remembered over a restart",
+        "ok       ledger         sent passwords are noted in the database",
         "ok       server clock   within 1 s of ours; its local time is UTC+00:00",
         "note     rows           0 rows, 0 of them eligible: nobody is renewed",
     ] {
@@ -204,6 +205,24 @@ fn records_that_cannot_be_kept_are_told_with_the_command_that_prints_the_stateme
         &installation,
         &["there is no table [tbtokend_state]", "who is parked is forgotten at a restart", COMMAND],
     );
+    assert_eq!(server.stats().of("make_tables"), 0, "the doctor makes nothing");
+}
+
+#[test]
+fn a_ledger_that_is_kept_in_a_file_is_told_with_the_file_and_who_needs_the_table() {
+    let (server, installation) = server();
+    let account = "[tbtokend_account]";
+    let in_file = "/ledger.db, which serves one daemon only";
+    let remedy = "If several daemons use this table of customers, have the DBA run what `tbtokend schema";
+    for what in ["SELECT", "INSERT", "UPDATE", "DELETE"] {
+        server.deny(Permission::On(what, "dbo.tbtokend_account".to_owned()));
+        finds(&installation, &[&format!("the login lacks permissions on {account}"), in_file, remedy]);
+        server.allow_everything();
+    }
+    server.rename_column("tbtokend_account", "details", "detail");
+    finds(&installation, &[&format!("the table {account} has other columns"), in_file, remedy]);
+    server.drop_table("tbtokend_account");
+    finds(&installation, &[&format!("there is no table {account}"), in_file, remedy]);
     assert_eq!(server.stats().of("make_tables"), 0, "the doctor makes nothing");
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use tbtokend::telemetry::Kind;
+use tbtokend::model::NoticeKind;
 
 fn catalog() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd/tbtokend.catalog");
@@ -14,9 +14,9 @@ fn catalog() -> String {
 fn every_kind_of_event_has_its_entry_and_no_entry_is_left_over() {
     let catalog = catalog();
     let explained: BTreeSet<&str> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
-    let known: BTreeSet<&str> = Kind::ALL.into_iter().map(Kind::message_id).collect();
+    let known: BTreeSet<&str> = NoticeKind::all().map(NoticeKind::message_id).collect();
     assert_eq!(explained, known);
-    assert_eq!(known.len(), Kind::ALL.len(), "two kinds share an id");
+    assert_eq!(known.len(), NoticeKind::all().count(), "two kinds share an id");
     for id in known {
         assert!(id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{id}");
     }
@@ -34,7 +34,7 @@ fn every_entry_has_a_subject_and_says_something() {
 
 #[test]
 fn names_of_events_are_unique_and_are_found() {
-    for kind in Kind::ALL {
-        assert_eq!(Kind::from_name(kind.name()), Some(kind));
+    for kind in NoticeKind::all() {
+        assert_eq!(NoticeKind::from_name(kind.name()), Some(kind));
     }
 }

@@ -12,7 +12,7 @@ use tbtoken_tests::canary;
 use tbtoken_tests::harness::process::Process;
 use tbtoken_tests::harness::{Installation, Row, wait};
 use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
-use tbtokend::telemetry::Kind;
+use tbtokend::model::NoticeKind;
 
 /// A journald in a mount namespace of its own.
 struct Journald {
@@ -85,7 +85,7 @@ impl Journald {
         })
     }
 
-    fn of_kind(&self, kind: Kind) -> Value {
+    fn of_kind(&self, kind: NoticeKind) -> Value {
         self.wait_for(kind.name(), |record| record["MESSAGE_ID"] == kind.message_id())
     }
 }
@@ -110,14 +110,14 @@ fn every_event_arrives_with_its_fields_its_priority_and_its_id() {
     let way: Vec<&str> = way.iter().map(String::as_str).collect();
     let mut daemon = installation.launch_by(&way, |_| {}).wait_until_ready();
 
-    let renewed = journald.of_kind(Kind::Renewed);
+    let renewed = journald.of_kind(NoticeKind::Renewed);
     assert!(starts_with(&renewed, "✅ Successfully updated token for customer good"), "{renewed}");
     assert_eq!(renewed["PRIORITY"], "6");
     assert_eq!(renewed["TBTOKEND_CUSTOMER"], "good");
     assert_eq!(renewed["TBTOKEND_URL"], thingsboard.url());
     assert!(renewed["TBTOKEND_LATENCY_MS"].as_str().unwrap().parse::<u64>().is_ok(), "{renewed}");
 
-    let parked = journald.of_kind(Kind::Parked);
+    let parked = journald.of_kind(NoticeKind::Parked);
     assert!(starts_with(&parked, "❌ Failed to update token for customer bad: "), "{parked}");
     assert_eq!(parked["PRIORITY"], "3");
     assert_eq!(parked["TBTOKEND_CUSTOMER"], "bad");
@@ -125,7 +125,7 @@ fn every_event_arrives_with_its_fields_its_priority_and_its_id() {
     assert_eq!(parked["TBTOKEND_ATTEMPT"], "1");
     assert_eq!(parked["TBTOKEND_NEXT_AT"], Value::Null, "nobody tries it again by itself");
 
-    let failed = journald.of_kind(Kind::Failed);
+    let failed = journald.of_kind(NoticeKind::Failed);
     assert_eq!(
         (failed["PRIORITY"].as_str(), failed["TBTOKEND_CUSTOMER"].as_str()),
         (Some("4"), Some("late"))
@@ -133,19 +133,19 @@ fn every_event_arrives_with_its_fields_its_priority_and_its_id() {
     assert_eq!(failed["TBTOKEND_KIND"], "server_error");
     assert!(failed["TBTOKEND_NEXT_AT"].as_str().unwrap().ends_with('Z'), "{failed}");
 
-    let scheduled = journald.of_kind(Kind::Scheduled);
+    let scheduled = journald.of_kind(NoticeKind::Scheduled);
     assert!(starts_with(&scheduled, "⏰ [20"), "{scheduled}");
     assert_eq!(scheduled["PRIORITY"], "6");
 
     let (path, aside) = (installation.table().path(), installation.folder().join("aside.db"));
     std::fs::rename(path, &aside).unwrap();
-    let lost = journald.of_kind(Kind::StoreLost);
+    let lost = journald.of_kind(NoticeKind::StoreLost);
     assert_eq!(lost["PRIORITY"], "2");
     std::fs::rename(&aside, path).unwrap();
-    assert_eq!(journald.of_kind(Kind::StoreBack)["PRIORITY"], "5");
+    assert_eq!(journald.of_kind(NoticeKind::StoreBack)["PRIORITY"], "5");
 
     assert!(daemon.stop().success());
-    journald.of_kind(Kind::Ended);
+    journald.of_kind(NoticeKind::Ended);
     for record in journald.records() {
         let pid = record["_PID"].as_str().unwrap();
         assert_eq!(pid, daemon.pid().to_string(), "{record}");
@@ -164,7 +164,7 @@ fn a_journal_that_goes_away_is_replaced_by_stderr_and_found_again() {
     let way = journald.way();
     let way: Vec<&str> = way.iter().map(String::as_str).collect();
     let daemon = installation.launch_by(&way, |_| {}).wait_until_ready();
-    journald.of_kind(Kind::Running);
+    journald.of_kind(NoticeKind::Running);
     journald.process.signal(tbtoken_tests::harness::Signal::SIGKILL);
     daemon.wait_for_log("does not take records");
     daemon.wait_for_log("Running scheduled token refresh...");
@@ -178,7 +178,7 @@ fn a_journal_that_goes_away_is_replaced_by_stderr_and_found_again() {
         journald
             .records()
             .iter()
-            .filter(|record| record["MESSAGE_ID"] == Kind::Scheduled.message_id())
+            .filter(|record| record["MESSAGE_ID"] == NoticeKind::Scheduled.message_id())
             .nth(3)?;
         Some(())
     });

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::{Daemon, Installation, Row, wait};
 use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
-use tbtokend::telemetry::Kind;
+use tbtokend::model::NoticeKind;
 
 /// stderr is a pipe whose reader has gone to sleep: the daemon goes on, and says later what was lost.
 #[test]
@@ -117,8 +117,8 @@ fn a_journal_that_nobody_reads_holds_nobody_up_and_learns_how_many_lines_it_lack
     while dropped.is_none() {
         let record = next();
         position += 1;
-        arrived += usize::from(field(&record, "MESSAGE_ID") == Some(Kind::Renewed.message_id()));
-        if field(&record, "MESSAGE_ID") == Some(Kind::LinesDropped.message_id()) {
+        arrived += usize::from(field(&record, "MESSAGE_ID") == Some(NoticeKind::Renewed.message_id()));
+        if field(&record, "MESSAGE_ID") == Some(NoticeKind::LinesDropped.message_id()) {
             let message = field(&record, "MESSAGE").unwrap();
             assert!(
                 message.ends_with("log lines were dropped: whoever takes the log is too slow"),
@@ -138,7 +138,7 @@ fn a_journal_that_nobody_reads_holds_nobody_up_and_learns_how_many_lines_it_lack
     renew_all(&daemon);
     for _ in 0..everyone {
         let record = next();
-        assert_eq!(field(&record, "MESSAGE_ID"), Some(Kind::Renewed.message_id()), "{record}");
+        assert_eq!(field(&record, "MESSAGE_ID"), Some(NoticeKind::Renewed.message_id()), "{record}");
     }
     assert!(daemon.stop().success());
     assert_eq!(daemon.log(), "", "nothing on stderr");

@@ -278,6 +278,7 @@ pub fn status(customers: Vec<Customer>, now: DateTime<Utc>) -> StatusReply {
             store: "mssql sql01/app".to_owned(),
             store_ok: true,
             store_error: None,
+            ledger: None,
             renewals_by_login: 310,
             renewals_by_refresh_token: 51_204,
         },

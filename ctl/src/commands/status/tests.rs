@@ -93,6 +93,7 @@ fn reply() -> StatusReply {
             store: "mssql sql01/app".to_owned(),
             store_ok: true,
             store_error: None,
+            ledger: None,
             renewals_by_login: 0,
             renewals_by_refresh_token: 0,
         },
@@ -231,6 +232,16 @@ fn a_table_that_can_only_be_read_is_trouble_too() {
     assert_eq!(trouble(&reply), "DATABASE REFUSES WRITES: the disk is full\n");
     reply.daemon.store_ok = true;
     assert_eq!(trouble(&reply), "");
+}
+
+#[test]
+fn a_ledger_outside_the_database_is_told() {
+    let mut reply = reply();
+    reply.daemon.ledger = Some("in /x/ledger.db, because\u{1b} there is no table".to_owned());
+    let told = "sent passwords are noted in /x/ledger.db, because\u{fffd} there is no table; that serves one daemon only";
+    let text = report(&reply, &rows(), IDS, PIPE, false, now()).data;
+    assert_eq!(text.lines().nth(1), Some(told), "{text}");
+    assert!(!report(&reply, &rows(), IDS, PIPE, true, now()).data.contains("ledger"));
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub struct Ledger {
     /// Accounts that differ from what the store has.
     unwritten: BTreeSet<AccountKey>,
     /// The accounts of the write under way.
-    in_write: Vec<AccountKey>,
+    in_write: BTreeSet<AccountKey>,
     /// Accounts in which a charge was found that no daemon here made.
     found_in_flight: Vec<AccountKey>,
     /// The day on which all accounts that rows name were last marked as seen.
@@ -137,7 +137,7 @@ impl Ledger {
             must_read: false,
             is_writing_back: false,
             unwritten: BTreeSet::new(),
-            in_write: Vec::new(),
+            in_write: BTreeSet::new(),
             found_in_flight: Vec::new(),
             seen_day: 0,
             forgot_day: 0,
@@ -458,12 +458,17 @@ impl Ledger {
         Some(forget)
     }
 
+    /// Whether the account is in the write under way. A password must wait for the write that its charge is in.
+    pub fn is_in_write(&self, account: &AccountKey) -> bool {
+        self.in_write.contains(account)
+    }
+
     /// What became of the write. Brings the numbers of the charges that were not made: their passwords must not be sent.
     pub fn written(&mut self, written: LedgerWritten, now: Instant) -> Vec<u64> {
         let keys = std::mem::take(&mut self.in_write);
         let LedgerWritten::Written { number, conflicts } = written else {
             self.must_read = true;
-            return self.unmake(&keys);
+            return self.unmake(keys);
         };
         let conflicts: HashMap<AccountKey, Option<AccountRow>> = conflicts.into_iter().collect();
         for key in keys.iter().filter(|key| !conflicts.contains_key(key)) {
@@ -478,8 +483,7 @@ impl Ledger {
         if let Some(stamp) = &mut self.stamp {
             stamp.number = stamp.number.max(number);
         }
-        let lost: Vec<AccountKey> = conflicts.keys().copied().collect();
-        let unmade = self.unmake(&lost);
+        let unmade = self.unmake(conflicts.keys().copied());
         for (key, row) in &conflicts {
             self.rebase(*key, row.as_ref());
             self.see_in_flight(*key, now);
@@ -492,16 +496,16 @@ impl Ledger {
     /// store: their passwords must not be sent.
     pub fn write_failed(&mut self) -> Vec<u64> {
         let keys = std::mem::take(&mut self.in_write);
-        self.unmake(&keys)
+        self.unmake(keys)
     }
 
     /// The charges of a write that are not known to be in the store were not sent. Where one is in the store after all, it is
     /// returned by the next write.
-    fn unmake(&mut self, keys: &[AccountKey]) -> Vec<u64> {
+    fn unmake(&mut self, keys: impl IntoIterator<Item = AccountKey>) -> Vec<u64> {
         let mut unmade = Vec::new();
         for key in keys {
-            self.unwritten.insert(*key);
-            let Some(slot) = self.accounts.get_mut(key) else { continue };
+            self.unwritten.insert(key);
+            let Some(slot) = self.accounts.get_mut(&key) else { continue };
             let Some(work) = &mut slot.work else { continue };
             let mut returned = Vec::new();
             for change in work.changes.drain(..work.in_write.min(work.changes.len())) {

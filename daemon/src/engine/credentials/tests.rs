@@ -9,7 +9,7 @@ mod world;
 use self::world::World;
 
 /// How many worlds the ordinary suite tries.
-const WORLDS: u64 = 2000;
+const WORLDS: u64 = 4000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())

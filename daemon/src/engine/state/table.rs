@@ -126,9 +126,9 @@ impl State {
     }
 
     fn tell_ledger_place(&mut self, place: &LedgerPlace, at: DateTime<Utc>) {
-        if let LedgerPlace::File { path, why } = place {
+        if let Some(outside) = place.outside() {
             let message = format!(
-                "sent passwords are noted in {path}, because {why}; that is enough for one daemon. For several, have the DBA run what `tbtokend schema` prints"
+                "sent passwords are noted {outside}; that is enough for one daemon. For several, have the DBA run what `tbtokend schema` prints"
             );
             self.note(at, NoticeKind::Warning, None, message);
         }

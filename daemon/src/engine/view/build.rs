@@ -10,7 +10,7 @@ use super::super::state::{Entry, Host, State};
 use super::row::{Row, Urls};
 use super::{HostRow, Identity, Loop, Snapshot, words};
 use crate::model::{CustomerId, HostKey};
-use crate::store::StoreError;
+use crate::store::{LedgerPlace, StoreError};
 
 impl Snapshot {
     /// What can be shown of `state`. Rows that are the same as in `before` are shared with it.
@@ -143,6 +143,7 @@ fn daemon(state: &State, identity: &Identity) -> proto::Daemon {
         store: identity.store.clone(),
         store_ok: state.store_error().is_none(),
         store_error: state.store_error().map(StoreError::with_remedy),
+        ledger: state.ledger_place().and_then(LedgerPlace::outside),
         renewals_by_login,
         renewals_by_refresh_token,
     }

@@ -1,6 +1,6 @@
 //! What is shown of a state, in each of the protocol's words.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,7 +16,7 @@ use super::*;
 use crate::model::{
     Credentials, Customer, Failure, FailureKind, FingerprintKey, Lifetime, Renewal, Secret, Skew, Token,
 };
-use crate::store::{StoreError, Table};
+use crate::store::{LedgerPlace, LedgerRead, Stamp, StoreError, Table};
 use crate::thingsboard::gate::Breaker;
 
 const START: i64 = 1_780_000_000;
@@ -332,6 +332,19 @@ fn the_store_and_the_table_are_each_told_by_themselves() {
     let status = status(&shown(&state), proto::Rows::None, None);
     assert!(status.tokens.error.unwrap().contains("customers.db"));
     assert_eq!((status.tokens.as_of, status.tokens.customers), (Some(at(0)), None));
+}
+
+#[test]
+fn a_ledger_outside_the_database_is_told_with_the_reason() {
+    let mut state = state(vec![row("a", None)]);
+    let (path, why) = ("/x/ledger.db".to_owned(), "there is no table".to_owned());
+    let told = [LedgerPlace::File { path, why }, LedgerPlace::Database].map(|place| {
+        let stamp = Stamp { id: 1, number: 1 };
+        let read = LedgerRead { stamp, is_whole: true, accounts: Vec::new(), place };
+        state.apply(Event::LedgerRead { read, seen: Instant::now() }, at(0), 0.5);
+        status(&shown(&state), proto::Rows::None, None).daemon.ledger
+    });
+    assert_eq!(told, [Some("in /x/ledger.db, because there is no table".to_owned()), None]);
 }
 
 #[test]

@@ -117,7 +117,21 @@ pub(super) fn event(notice: &Notice) -> Option<proto::Event> {
         NoticeKind::StoreBack => proto::EventKind::StoreBack,
         NoticeKind::Started => proto::EventKind::Started,
         NoticeKind::Stopped => proto::EventKind::Stopped,
-        NoticeKind::ClockSetBack | NoticeKind::Warning => return None,
+        // For the journal alone.
+        NoticeKind::ClockSetBack
+        | NoticeKind::Warning
+        | NoticeKind::Running
+        | NoticeKind::CertificateUnchecked
+        | NoticeKind::ClockWrong
+        | NoticeKind::Ended
+        | NoticeKind::CannotStart
+        | NoticeKind::Scheduled
+        | NoticeKind::Skipped
+        | NoticeKind::Reloaded
+        | NoticeKind::ReloadRefused
+        | NoticeKind::Stuck
+        | NoticeKind::LinesDropped
+        | NoticeKind::Bug => return None,
     };
     Some(proto::Event {
         seq: proto::Seq(notice.seq),

@@ -1,32 +1,22 @@
 //! The one connection: who may use it, when it is thrown away, when a new one may be made.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
-use tiberius::{ColumnData, Query, QueryItem, Row};
+use tiberius::{ColumnData, Query, Row};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::super::StoreError;
-use super::connect::{self, Session};
-use super::layout::{Column, Layout, Unusable};
+use super::known::Known;
 use super::patience::Patience;
 use super::problem::Problem;
-use super::records::Keeping;
-use super::row_source::RowSource;
+use super::session::{self, Session};
 use super::settings::Settings;
-use super::trouble::{Doing, Meaning, Names, ServerError, Trouble};
-use super::zone::{ExpiryClock, Zone};
-use super::{records, statements, types};
+use super::trouble::{Doing, Names, Trouble};
+use super::zone::ExpiryClock;
+use super::{connect, keeping, statements};
 use crate::model::{FingerprintKey, Secret};
-
-/// How long one statement may take that writes, or that brings little.
-pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// How long reading a whole table may take.
-pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The connection and its history.
 #[derive(Debug)]
@@ -50,20 +40,11 @@ struct Slot {
     key: Option<FingerprintKey>,
 }
 
-/// A session with what is known of the tables.
+/// A session with what is known of its tables.
 #[derive(Debug)]
 pub(super) struct Connection {
     session: Session,
-    /// The customers' table, since it was last looked at.
-    pub(super) layout: Layout,
-    /// The records' tables.
-    pub(super) records: Keeping,
-    /// How a batch of rows is sent.
-    pub(super) row_source: RowSource,
-    /// Whether the ledger was found usable.
-    pub(super) has_ledger: bool,
-    /// Of the times without a zone.
-    pub(super) zone: Zone,
+    pub(super) known: Known,
 }
 
 /// Something to do on a connection.
@@ -143,7 +124,7 @@ impl Connections {
         match &result {
             Ok(connection) => {
                 slot.refused = None;
-                slot.key = Some(connection.records.key().clone());
+                slot.key = Some(connection.known.records.key().clone());
             }
             Err(error) => {
                 slot.last_error = Some(error.clone());
@@ -175,14 +156,11 @@ impl Connections {
         key: Option<&FingerprintKey>,
     ) -> Result<Connection, StoreError> {
         let mut session = connect::connect(&self.settings, &self.names, password).await?;
-        let reading = |trouble| self.names.explain(trouble, Doing::Reading);
-        batch(&mut session, statements::SESSION).await.map_err(reading)?;
-        let layout = layout(&mut session, &self.names).await.map_err(reading)?;
-        let records = records::prepare(&mut session, &self.settings.table, key, self.may_make_tables)
+        session::batch(&mut session, statements::SESSION)
             .await
-            .map_err(|trouble| self.names.explain(trouble, Doing::Recording))?;
-        let row_source = row_source(&mut session).await.map_err(reading)?;
-        Ok(Connection { session, layout, records, row_source, has_ledger: false, zone: Zone::UTC })
+            .map_err(|trouble| self.names.explain(trouble, Doing::Reading))?;
+        let known = Known::learn(&mut session, &self.names, key, self.may_make_tables).await?;
+        Ok(Connection { session, known })
     }
 
     pub(super) fn names(&self) -> &Names {
@@ -193,156 +171,37 @@ impl Connections {
 impl Connection {
     /// Looks at the clock of the server, if its times are local.
     pub(super) async fn look_at_the_clock(&mut self, clock: ExpiryClock) -> Result<(), Trouble> {
-        if clock == ExpiryClock::Utc {
-            return Ok(());
-        }
-        let rows = self.rows(Query::new(statements::CLOCK)).await?;
-        let offset = rows.first().and_then(|row| row.get_column_data(1).ok()).map(types::number);
-        match offset {
-            Some(Ok(Some(minutes))) => {
-                self.zone = Zone::ahead(i32::try_from(minutes).unwrap_or(0));
-                Ok(())
-            }
-            _ => Err(strange()),
-        }
+        self.known.look_at_the_clock(&mut self.session, clock).await
     }
 
     /// Looks at the customers' table again.
     pub(super) async fn look_at_the_table(&mut self, names: &Names) -> Result<(), Trouble> {
-        self.layout = layout(&mut self.session, names).await?;
-        Ok(())
+        self.known.look_at_the_table(&mut self.session, names).await
     }
 
     /// Makes the records' tables usable, if they are not and it can be done. Says whether it was.
     pub(super) async fn prepare_records(&mut self, table: &str) -> Result<bool, Trouble> {
-        if self.records.lost().is_none() {
-            return Ok(false);
-        }
-        let key = self.records.key().clone();
-        self.records = records::prepare(&mut self.session, table, Some(&key), true).await?;
-        Ok(self.records.lost().is_none())
+        self.known.prepare_records(&mut self.session, table).await
     }
 
     /// Makes our tables where they are missing.
     pub(super) async fn make_tables(&mut self, table: &str) -> Result<(), Trouble> {
-        records::make_tables(&mut self.session, table).await
+        keeping::make_tables(&mut self.session, table).await
     }
 
     /// The rows of a statement that brings few.
     pub(super) async fn rows(&mut self, query: Query<'_>) -> Result<Vec<Row>, Trouble> {
-        rows(&mut self.session, query).await
+        session::rows(&mut self.session, query).await
     }
 
     /// Hands each row of a statement to `take`, and keeps none.
     pub(super) async fn each_row(
         &mut self,
         query: Query<'_>,
-        mut take: impl FnMut(std::vec::IntoIter<ColumnData<'static>>) + Send,
+        take: impl FnMut(std::vec::IntoIter<ColumnData<'static>>) + Send,
     ) -> Result<(), Trouble> {
-        within(READ_TIMEOUT, async {
-            let mut stream = query.query(&mut self.session).await?;
-            while let Some(item) = stream.try_next().await? {
-                if let QueryItem::Row(row) = item {
-                    take(row.into_iter());
-                }
-            }
-            Ok(())
-        })
-        .await
+        session::each_row(&mut self.session, query, take).await
     }
-}
-
-/// The trouble of an answer that is not what was asked for.
-pub(super) fn strange() -> Trouble {
-    Trouble::Lost("the server's answer cannot be understood".to_owned())
-}
-
-/// Awaits under a deadline.
-async fn within<T>(
-    limit: Duration,
-    work: impl Future<Output = Result<T, tiberius::error::Error>> + Send,
-) -> Result<T, Trouble> {
-    match timeout(limit, work).await {
-        Ok(result) => result.map_err(Trouble::from),
-        Err(_) => Err(Trouble::TimedOut),
-    }
-}
-
-/// Runs a plain text.
-pub(super) async fn batch(session: &mut Session, sql: &str) -> Result<(), Trouble> {
-    within(STATEMENT_TIMEOUT, async {
-        session.simple_query(sql).await?.into_results().await?;
-        Ok(())
-    })
-    .await
-}
-
-/// Runs a statement and collects its rows, of all its results.
-pub(super) async fn rows(session: &mut Session, query: Query<'_>) -> Result<Vec<Row>, Trouble> {
-    within(STATEMENT_TIMEOUT, async {
-        let results = query.query(session).await?.into_results().await?;
-        Ok(results.into_iter().flatten().collect())
-    })
-    .await
-}
-
-/// Whether the server reads JSON is learned by trying: the compatibility level tells it for SQL Server alone.
-async fn row_source(session: &mut Session) -> Result<RowSource, Trouble> {
-    match batch(session, statements::JSON).await {
-        Ok(()) => Ok(RowSource::Json),
-        Err(Trouble::Server(error)) if error.meaning() != Meaning::Transient => Ok(RowSource::Values),
-        Err(trouble) => Err(trouble),
-    }
-}
-
-/// Looks at the customers' table. Of a table on which one has no permission nothing is seen: then touching it tells why.
-async fn layout(session: &mut Session, names: &Names) -> Result<Layout, Trouble> {
-    let quoted = statements::quote(&names.table);
-    let mut query = Query::new(statements::COLUMNS);
-    query.bind(quoted.as_str());
-    let columns = rows(session, query)
-        .await?
-        .into_iter()
-        .map(column)
-        .collect::<Option<Vec<Column>>>()
-        .ok_or_else(strange)?;
-    match Layout::of(&names.table, &columns) {
-        Ok(layout) => Ok(layout),
-        Err(unusable) => {
-            let touched = rows(session, Query::new(statements::probe(&quoted))).await;
-            // An error about a column is better told by its name than by its number.
-            if let Err(trouble) = touched
-                && !matches!(trouble, Trouble::Server(ServerError { number: 207, .. }))
-            {
-                return Err(trouble);
-            }
-            Err(Trouble::Table(Box::new(explain(unusable, names))))
-        }
-    }
-}
-
-fn explain(unusable: Unusable, names: &Names) -> StoreError {
-    let table = names.table.clone();
-    match unusable {
-        Unusable::NoColumn(column) => StoreError::MissingColumn { table, column: column.to_owned() },
-        Unusable::WrongType { column, found, wanted } => {
-            Problem::WrongType { table, column, found, wanted }.into()
-        }
-    }
-}
-
-fn column(row: Row) -> Option<Column> {
-    let mut cells = row.into_iter();
-    Some(Column {
-        name: types::text(cells.next()?).ok()??,
-        kind: types::text(cells.next()?).ok()??.to_ascii_lowercase(),
-        length: small(&cells.next()?)?,
-        scale: small(&cells.next()?)?,
-    })
-}
-
-fn small(value: &ColumnData<'static>) -> Option<Option<i32>> {
-    types::number(value).ok().map(|number| number.and_then(|number| i32::try_from(number).ok()))
 }
 
 /// Shared between the callers.

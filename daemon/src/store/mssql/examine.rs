@@ -5,14 +5,16 @@ use std::sync::Arc;
 use tiberius::{ColumnData, Query};
 
 use super::MssqlStore;
-use super::connection::{Connection, Connections, Work, strange};
+use super::connection::{Connection, Connections, Work};
 use super::grants::{Need, deny_key, grant, grant_columns};
 use super::key_readers::{self, Principal};
 use super::layout::ExpiryType;
+use super::quoted::beside;
+use super::session::strange;
 use super::settings::{Encryption, Trust};
 use super::trouble::{Doing, Meaning, Trouble};
 use super::types::{self, Stored};
-use super::{rows, statements};
+use super::{ledger, rows, statements};
 use crate::model::Token;
 use crate::store::StoreError;
 use crate::store::facts::{
@@ -47,7 +49,7 @@ impl Examine for MssqlStore {
 
 /// What can be known without reading a row.
 async fn facts(connection: &mut Connection, shared: &Connections) -> Result<Facts, Trouble> {
-    let layout = connection.layout.clone();
+    let layout = connection.known.layout.clone();
     Ok(Facts {
         protection: Some(protection(shared)),
         clock: Some(clock(connection).await?),
@@ -58,7 +60,8 @@ async fn facts(connection: &mut Connection, shared: &Connections) -> Result<Fact
         capacity: layout.capacity,
         widen: statements::widen(&layout),
         permissions: permissions(connection, shared).await?,
-        records: connection.records.lost().map(ToOwned::to_owned),
+        records: connection.known.records.lost().map(ToOwned::to_owned),
+        no_ledger: ledger::examine(connection, &shared.settings().table).await?,
         key_readers: key_readers(connection, shared).await?,
         ..Facts::default()
     })
@@ -114,12 +117,12 @@ async fn clock(connection: &mut Connection) -> Result<ServerClock, Trouble> {
 
 async fn permissions(connection: &mut Connection, shared: &Connections) -> Result<Vec<Permission>, Trouble> {
     let (table, user) = (&shared.settings().table, &shared.settings().user);
-    let mut query = Query::new(statements::permissions(&connection.layout));
-    query.bind(connection.layout.table.clone());
+    let mut query = Query::new(statements::permissions(&connection.known.layout));
+    query.bind(connection.known.layout.table.clone());
     let found = connection.rows(query).await?;
     let cells = found.into_iter().next().ok_or_else(strange)?.into_iter();
     let granted = cells.map(|cell| types::number(&cell).ok().flatten().map(|number| number != 0));
-    let columns = &connection.layout.columns;
+    let columns = &connection.known.layout.columns;
     let mut asked = vec!["tbtoken", "tbtokenexpiry"];
     if columns.updated.is_some() {
         asked.push("updatedttm");
@@ -141,7 +144,7 @@ async fn key_readers(
     connection: &mut Connection,
     shared: &Connections,
 ) -> Result<Option<KeyReaders>, Trouble> {
-    if connection.records.lost().is_some() {
+    if connection.known.records.lost().is_some() {
         return Ok(None);
     }
     match ask_for_key_readers(connection, &shared.settings().table).await {
@@ -151,7 +154,7 @@ async fn key_readers(
 }
 
 async fn ask_for_key_readers(connection: &mut Connection, table: &str) -> Result<KeyReaders, Trouble> {
-    let key = statements::beside(table, "tbtokend_key");
+    let key = beside(table, "tbtokend_key");
     let mut query = Query::new(key_readers::PERMISSIONS);
     query.bind(key.as_str());
     let mut permissions = Vec::new();
@@ -189,14 +192,14 @@ async fn ask_for_key_readers(connection: &mut Connection, table: &str) -> Result
 }
 
 async fn count(connection: &mut Connection) -> Result<u64, Trouble> {
-    let found = connection.rows(Query::new(statements::count(&connection.layout))).await?;
+    let found = connection.rows(Query::new(statements::count(&connection.known.layout))).await?;
     let count =
         found.into_iter().next().and_then(|row| types::number(&row.into_iter().next()?).ok().flatten());
     count.and_then(|count| u64::try_from(count).ok()).ok_or_else(strange)
 }
 
 async fn ineligible(connection: &mut Connection, with_fallback: bool) -> Result<Vec<Ineligible>, Trouble> {
-    let sql = statements::ineligible(&connection.layout, with_fallback);
+    let sql = statements::ineligible(&connection.known.layout, with_fallback);
     let mut counting = Counting::default();
     connection
         .each_row(Query::new(sql), |mut cells| {
@@ -213,10 +216,10 @@ async fn ineligible(connection: &mut Connection, with_fallback: bool) -> Result<
 
 /// The text of a token goes no further than this.
 async fn sample(connection: &mut Connection) -> Result<Vec<Sample>, Trouble> {
-    if matches!(connection.layout.expiry, ExpiryType::DateTimeOffset(_)) {
+    if matches!(connection.known.layout.expiry, ExpiryType::DateTimeOffset(_)) {
         return Ok(Vec::new());
     }
-    let found = connection.rows(Query::new(statements::sample(&connection.layout))).await?;
+    let found = connection.rows(Query::new(statements::sample(&connection.known.layout))).await?;
     Ok(found.into_iter().filter_map(|row| row_of_sample(row.into_iter())).collect())
 }
 

@@ -1,6 +1,7 @@
 //! The statements for a DBA: our tables, and what the login may do. Pure.
 
-use super::statements::{beside, make_tables, quote};
+use super::quoted::{beside, quote};
+use super::statements::make_tables;
 
 /// The permissions that are needed on a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The customers' table as it is: which types its columns have, and what follows from them. Pure.
 
-use super::statements::quote;
+use super::quoted::quote;
 
 /// A column as the server describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,11 @@ use chrono::{DateTime, Utc};
 use tiberius::{ColumnData, Query, Row};
 
 use super::super::{AccountRow, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp, StoreError};
-use super::connection::{Connection, strange};
+use super::connection::Connection;
+use super::quoted::beside;
 use super::row_source::Cell;
-use super::statements::{self, ACCOUNT_COLUMNS, NO_TIME, WRITE_PARAMETERS, beside};
+use super::session::strange;
+use super::statements::{self, ACCOUNT_COLUMNS, NO_TIME, WRITE_PARAMETERS};
 use super::trouble::{Meaning, ServerError, Trouble};
 use super::types::{self, Strange};
 use crate::model::AccountKey;
@@ -26,15 +28,15 @@ pub(super) async fn read(
     table: &str,
     since: Option<Stamp>,
 ) -> Result<Found, Trouble> {
-    if connection.has_ledger {
+    if connection.known.has_ledger {
         match read_since(connection, table, since).await {
-            Err(Trouble::Server(error)) if makes_it_unusable(error) => connection.has_ledger = false,
+            Err(Trouble::Server(error)) if makes_it_unusable(error) => connection.known.has_ledger = false,
             read => return read.map(Found::Ledger),
         }
     }
     match prepare(connection, table).await {
         Ok(()) => {
-            connection.has_ledger = true;
+            connection.known.has_ledger = true;
             read_since(connection, table, since).await.map(Found::Ledger)
         }
         Err(Trouble::Server(error)) if makes_it_unusable(error) => {
@@ -56,6 +58,15 @@ fn why_unusable(table: &str, error: ServerError) -> String {
         229 | 230 => format!("the login lacks permissions on {account}"),
         207 => format!("the table {account} has other columns"),
         _ => format!("there is no table {account}, and the login may not make it"),
+    }
+}
+
+/// Why the database has no ledger that this login can use, if so. Nothing is made.
+pub(super) async fn examine(connection: &mut Connection, table: &str) -> Result<Option<String>, Trouble> {
+    match probe(connection, table).await {
+        Ok(()) => Ok(None),
+        Err(Trouble::Server(error)) if makes_it_unusable(error) => Ok(Some(why_unusable(table, error))),
+        Err(trouble) => Err(trouble),
     }
 }
 
@@ -167,7 +178,7 @@ pub(super) async fn write(
     write: &LedgerWrite,
     is_repeated: bool,
 ) -> Result<LedgerWritten, Trouble> {
-    let source = connection.row_source;
+    let source = connection.known.row_source;
     let most = source.most_rows(&ACCOUNT_COLUMNS, WRITE_PARAMETERS);
     debug_assert!(write.accounts.len() <= most, "a write of at most {} accounts", LedgerWrite::MOST_ACCOUNTS);
     let mut query = Query::new(statements::write_accounts(table, source, write.accounts.len()));

@@ -1,4 +1,4 @@
-//! The side tables `tbtokend_state` and `tbtokend_key`: what the daemon remembers over restarts.
+//! The side table `tbtokend_state`: what the daemon remembers over restarts.
 
 use std::collections::HashMap;
 use std::vec::IntoIter;
@@ -7,119 +7,12 @@ use chrono::{DateTime, Utc};
 use tiberius::{ColumnData, IntoSql, Query};
 
 use super::super::{Records, RowProblem};
-use super::connect::Session;
-use super::connection::{Connection, batch, rows, strange};
+use super::connection::Connection;
 use super::row_source::Cell;
 use super::statements::{self, NO_TIME};
 use super::trouble::{Meaning, ServerError, Trouble};
 use super::types::{Strange, naive, number, text};
-use crate::model::{CustomerId, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record};
-
-/// Whether records can be kept, and the key of their fingerprints.
-#[derive(Debug, Clone)]
-pub(super) struct Keeping {
-    key: FingerprintKey,
-    lost: Option<String>,
-}
-
-impl Keeping {
-    /// The key.
-    pub(super) fn key(&self) -> &FingerprintKey {
-        &self.key
-    }
-
-    /// Why records cannot be kept, if they cannot.
-    pub(super) fn lost(&self) -> Option<&str> {
-        self.lost.as_deref()
-    }
-}
-
-/// Makes the tables if need be and brings the key: the one in the database, which is made if need be. If the tables may
-/// not be made, says why and goes on with the key in use, or a new one.
-///
-/// Trouble that passes is an error instead: to go on without the records then would be to forget who is parked.
-pub(super) async fn prepare(
-    session: &mut Session,
-    table: &str,
-    in_use: Option<&FingerprintKey>,
-    may_make: bool,
-) -> Result<Keeping, Trouble> {
-    let fresh: [u8; FingerprintKey::BYTES] = rand::random();
-    match stored_key(session, table, fresh, may_make).await {
-        Ok(stored) => Ok(Keeping { key: FingerprintKey::new(&stored), lost: None }),
-        Err(Trouble::Server(error)) if error.meaning() != Meaning::Transient => {
-            let key = in_use.cloned().unwrap_or_else(|| FingerprintKey::new(&fresh));
-            Ok(Keeping { key, lost: Some(why_lost(table, error)) })
-        }
-        Err(trouble) => Err(trouble),
-    }
-}
-
-fn why_lost(table: &str, error: ServerError) -> String {
-    let state = statements::beside(table, "tbtokend_state");
-    match error.number {
-        229 | 230 => format!("the login lacks permissions on {state}"),
-        208 | 262 | 2760 => format!("there is no table {state}, and the login may not make it"),
-        207 => format!("the table {state} has other columns"),
-        number => format!("error {number}{}", error.words()),
-    }
-}
-
-async fn stored_key(
-    session: &mut Session,
-    table: &str,
-    fresh: [u8; FingerprintKey::BYTES],
-    may_make: bool,
-) -> Result<[u8; FingerprintKey::BYTES], Trouble> {
-    match probe(session, table).await {
-        Err(Trouble::Server(ServerError { number: 208, .. })) if may_make => {
-            make_tables(session, table).await?;
-            probe(session, table).await?;
-        }
-        probed => probed?,
-    }
-    if let Some(key) = read_key(session, table).await? {
-        return Ok(key);
-    }
-    if !may_make {
-        return Ok(fresh);
-    }
-    let mut query = Query::new(statements::keep_key(table));
-    query.bind(fresh.as_slice());
-    match rows(session, query).await {
-        // Another daemon was quicker; its key is the one.
-        Ok(_) | Err(Trouble::Server(ServerError { number: 2601 | 2627, .. })) => {}
-        Err(trouble) => return Err(trouble),
-    }
-    read_key(session, table).await?.ok_or_else(strange)
-}
-
-async fn probe(session: &mut Session, table: &str) -> Result<(), Trouble> {
-    rows(session, Query::new(statements::probe_records(table))).await.map(|_| ())
-}
-
-pub(super) async fn make_tables(session: &mut Session, table: &str) -> Result<(), Trouble> {
-    match batch(session, &statements::make_tables(table)).await {
-        // Another daemon was quicker.
-        Err(Trouble::Server(ServerError { number: 2714, .. })) => Ok(()),
-        result => result,
-    }
-}
-
-/// The key in the database.
-async fn read_key(
-    session: &mut Session,
-    table: &str,
-) -> Result<Option<[u8; FingerprintKey::BYTES]>, Trouble> {
-    let found = rows(session, Query::new(statements::key(table))).await?;
-    match found.first().map(|row| row.get_column_data(0)) {
-        None => Ok(None),
-        Some(Ok(ColumnData::Binary(Some(bytes)))) => {
-            <[u8; FingerprintKey::BYTES]>::try_from(bytes.as_ref()).map(Some).map_err(|_| strange())
-        }
-        Some(_) => Err(strange()),
-    }
-}
+use crate::model::{CustomerId, FailureKind, FailureNote, Fingerprint, Record};
 
 /// Reads the records asked for, and what is wrong with single ones; none if they cannot be kept. If the tables have gone or may not be read any more, they
 /// cannot be kept from now on.
@@ -129,7 +22,7 @@ pub(super) async fn read(
     which: Records,
 ) -> Result<(Vec<Record>, Vec<RowProblem>), Trouble> {
     let (mut records, mut problems) = (Vec::new(), Vec::new());
-    if connection.records.lost.is_some() {
+    if connection.known.records.lost().is_some() {
         return Ok((records, problems));
     }
     let sql = statements::records(table, which == Records::Failing);
@@ -152,7 +45,7 @@ pub(super) async fn read(
     match result {
         Ok(()) => Ok((records, problems)),
         Err(Trouble::Server(error)) if error.meaning() != Meaning::Transient => {
-            connection.records.lost = Some(why_lost(table, error));
+            connection.known.records.lose(table, error);
             Ok((Vec::new(), Vec::new()))
         }
         Err(trouble) => Err(trouble),
@@ -215,7 +108,7 @@ pub(super) fn latest(batch: Vec<Record>) -> Vec<Record> {
 
 /// Writes records, each in place of the one before. Twice does no harm.
 pub(super) async fn keep(connection: &mut Connection, table: &str, batch: &[Record]) -> Result<(), Trouble> {
-    if connection.records.lost.is_some() || batch.is_empty() {
+    if connection.known.records.lost().is_some() || batch.is_empty() {
         return Ok(());
     }
     match keep_once(connection, table, batch).await {
@@ -228,7 +121,7 @@ pub(super) async fn keep(connection: &mut Connection, table: &str, batch: &[Reco
 }
 
 async fn keep_once(connection: &mut Connection, table: &str, batch: &[Record]) -> Result<(), Trouble> {
-    let source = connection.row_source;
+    let source = connection.known.row_source;
     let mut query = Query::new(statements::record(table, source, batch.len()));
     source.bind(&mut query, batch.iter().map(cells));
     connection.rows(query).await.map(|_| ())

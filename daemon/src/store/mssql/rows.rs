@@ -8,9 +8,10 @@ use chrono::{DateTime, Utc};
 use tiberius::{ColumnData, Query};
 
 use super::super::{RowProblem, Saved};
-use super::connection::{Connection, Connections, strange};
+use super::connection::{Connection, Connections};
 use super::own::Own;
 use super::records::Raw;
+use super::session::strange;
 use super::statements;
 use super::trouble::{Meaning, ServerError, Trouble};
 use super::types::{self, Stored, Strange};
@@ -40,8 +41,8 @@ pub(super) async fn read(
     let settings = shared.settings();
     connection.look_at_the_clock(settings.expiry_clock).await?;
     let fallback_url = settings.fallback_url.as_deref();
-    let sql = statements::read(&connection.layout, fallback_url.is_some());
-    let mut reader = Reader::new(fallback_url, connection.zone, own);
+    let sql = statements::read(&connection.known.layout, fallback_url.is_some());
+    let mut reader = Reader::new(fallback_url, connection.known.zone, own);
     connection.each_row(Query::new(sql), |cells| reader.take(cells)).await?;
     if settings.expiry_clock == ExpiryClock::ServerLocal {
         lock(own).keep_only(|id| reader.seen.contains(id));
@@ -146,7 +147,7 @@ pub(super) async fn save(
     batch: &[Renewal],
 ) -> Result<Vec<Saved>, Trouble> {
     let does_not_fit = |connection: &Connection| {
-        let capacity = connection.layout.capacity;
+        let capacity = connection.known.layout.capacity;
         move |renewal: &Renewal| capacity.filter(|capacity| length(renewal) > *capacity)
     };
     if batch.iter().any(|renewal| does_not_fit(connection)(renewal).is_some()) {
@@ -246,7 +247,7 @@ async fn write(
     batch: &[Renewal],
     group: &[usize],
 ) -> Result<Vec<(usize, Saved)>, Trouble> {
-    let layout = &connection.layout;
+    let layout = &connection.known.layout;
     let knows_its_own = statements::knows_its_own(layout, shared.settings().expiry_clock);
     // An id that no value of the column's type prints as is in no row: it is left out.
     let sendable: Vec<(usize, &Renewal, ColumnData<'_>)> = group
@@ -262,7 +263,7 @@ async fn write(
     let mut query = Query::new(statements::save(layout, sendable.len()));
     let mut sent = HashMap::with_capacity(sendable.len());
     for (index, renewal, id) in sendable {
-        let stored = types::stored(layout.expiry, renewal.expiry, connection.zone);
+        let stored = types::stored(layout.expiry, renewal.expiry, connection.known.zone);
         // As the server will print it.
         let printed = types::id(id.clone()).ok().flatten().unwrap_or_else(|| renewal.id.clone());
         query.bind(Raw(id));
@@ -270,7 +271,8 @@ async fn write(
         query.bind(renewal.username.as_str());
         query.bind(renewal.token.jwt().expose());
         query.bind(Raw(types::stored_parameter(stored)));
-        let replaces = renewal.replaces.map(|expiry| types::stored(layout.expiry, expiry, connection.zone));
+        let replaces =
+            renewal.replaces.map(|expiry| types::stored(layout.expiry, expiry, connection.known.zone));
         let own = || knows_its_own.then(|| lock(own).known(&renewal.id).map(Stored::Naive)).flatten();
         let known = replaces.or_else(own);
         query.bind(Raw(types::known_parameter(layout.expiry, known)));

@@ -47,6 +47,7 @@ use std::fmt::Write;
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 
 use super::layout::{ExpiryType, IdType, Layout};
+use super::quoted::beside;
 use super::row_source::{Column, Kind, RowSource, values};
 use super::zone::ExpiryClock;
 
@@ -146,20 +147,6 @@ const STAMP_KEY: &str = "0x00000000000000000000000000000000000000000000000000000
 /// Whether the server reads a batch of rows from JSON.
 pub(super) const JSON: &str =
     "/* tbtokend:json */ SELECT a FROM OPENJSON(N'[[1]]') WITH (a bigint '$[0]') AS j";
-
-/// The name as an identifier, whatever is in it; `schema.table` becomes `[schema].[table]`.
-pub(super) fn quote(name: &str) -> String {
-    let parts: Vec<String> = name.split('.').map(|part| format!("[{}]", part.replace(']', "]]"))).collect();
-    parts.join(".")
-}
-
-/// The name of one of our own tables, in the schema of the customers' table.
-pub(super) fn beside(table: &str, own: &str) -> String {
-    match table.rsplit_once('.') {
-        Some((schema, _)) => quote(&format!("{schema}.{own}")),
-        None => quote(own),
-    }
-}
 
 /// Touches the table without reading a row, to learn from the error why its columns cannot be seen.
 pub(super) fn probe(quoted_table: &str) -> String {
@@ -489,15 +476,6 @@ pub(super) fn sample(layout: &Layout) -> String {
 mod tests {
     use super::super::super::LedgerWrite;
     use super::*;
-
-    #[test]
-    fn names_are_quoted_whatever_is_in_them() {
-        assert_eq!(quote("customer_settings"), "[customer_settings]");
-        assert_eq!(quote("dbo.my table"), "[dbo].[my table]");
-        assert_eq!(quote("a]; DROP TABLE b"), "[a]]; DROP TABLE b]");
-        assert_eq!(beside("crm.customers", "tbtokend_key"), "[crm].[tbtokend_key]");
-        assert_eq!(beside("customers", "tbtokend_key"), "[tbtokend_key]");
-    }
 
     #[test]
     fn no_statement_has_more_parameters_than_the_server_takes() {

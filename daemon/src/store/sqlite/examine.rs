@@ -33,6 +33,7 @@ fn look(
     let fallback_url = worker.fallback_url.as_deref();
     let (customers, mut problems) = rows::customers(connection, layout, fallback_url)?;
     let (lost, unreadable) = records::examine(connection)?;
+    let no_ledger = records::examine_ledger(connection)?;
     problems.extend(unreadable);
     let count: i64 =
         connection.query_row(&format!("SELECT count(*) FROM {}", layout.table), [], |row| row.get(0))?;
@@ -45,6 +46,7 @@ fn look(
         rows: u64::try_from(count).ok(),
         ineligible: ineligible(connection, layout, fallback_url.is_some())?,
         records: lost,
+        no_ledger,
         ..Facts::default()
     };
     Ok((facts, customers, problems))

@@ -36,6 +36,12 @@ pub(super) fn make(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(CREATE)
 }
 
+/// Compiles the statements that the ledger needs, to learn whether the table can be used. Nothing is written.
+pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
+    connection.prepare(&insert())?;
+    read_accounts(connection, 0).map(|_| ())
+}
+
 /// Reads the accounts that have changed since `since`, or all of them. Makes the table and its stamp, if there are none.
 ///
 /// An older state of the ledger gets a new id. Otherwise other daemons would not notice that it is older, once this one

@@ -11,7 +11,10 @@ use super::super::{LedgerRead, LedgerWrite, LedgerWritten, Stamp, StoreError};
 use super::files::Files;
 use super::{connect, create_file, ledger, translate};
 
-/// The file `ledger.db` in a folder, which is made at the first use.
+/// Its name.
+pub const LEDGER_FILE: &str = "ledger.db";
+
+/// The file [`LEDGER_FILE`] in a folder, which is made at the first use.
 #[derive(Debug)]
 pub(in crate::store) struct LedgerFile {
     path: PathBuf,
@@ -29,7 +32,7 @@ struct Open {
 impl LedgerFile {
     /// The file in this folder.
     pub(in crate::store) fn in_folder(folder: &Path) -> Self {
-        Self { path: folder.join("ledger.db"), open: Arc::default() }
+        Self { path: folder.join(LEDGER_FILE), open: Arc::default() }
     }
 
     /// Where it is.

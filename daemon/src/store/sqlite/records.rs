@@ -7,7 +7,7 @@ use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::super::{Records, RowProblem, timestamp};
-use super::{Open, words};
+use super::{Open, ledger, words};
 use crate::model::{CustomerId, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record};
 
 pub(super) const CREATE: &str = "
@@ -162,15 +162,11 @@ fn read_all(connection: &Connection, which: Records) -> rusqlite::Result<(Vec<Re
 /// Why records cannot be kept, if they cannot, and what is wrong with single ones. Nothing is made for it: where there is
 /// no table yet, the daemon makes it.
 pub(super) fn examine(connection: &Connection) -> rusqlite::Result<(Option<String>, Vec<RowProblem>)> {
-    let exists = |name: &str| -> rusqlite::Result<bool> {
-        let sql = "SELECT count(*) FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE";
-        connection.query_row(sql, [name], |row| row.get(0))
-    };
     let look = || -> rusqlite::Result<Vec<RowProblem>> {
-        if exists("tbtokend_key")? {
+        if exists(connection, "tbtokend_key")? {
             read_key(connection)?;
         }
-        if !exists("tbtokend_state")? {
+        if !exists(connection, "tbtokend_state")? {
             return Ok(Vec::new());
         }
         probe(connection)?;
@@ -181,6 +177,25 @@ pub(super) fn examine(connection: &Connection) -> rusqlite::Result<(Option<Strin
         Err(error) if costs_only_the_records(&error) => Ok((Some(words(&error)), Vec::new())),
         Err(error) => Err(error),
     }
+}
+
+/// Why the ledger cannot be used, if so. A table that is not there is made at the first use.
+pub(super) fn examine_ledger(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    if !exists(connection, "tbtokend_account")? {
+        return Ok(None);
+    }
+    match ledger::probe(connection) {
+        Ok(()) => Ok(None),
+        Err(error) if costs_only_the_records(&error) => {
+            Ok(Some(format!("the table tbtokend_account cannot be used ({})", words(&error))))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn exists(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE";
+    connection.query_row(sql, [name], |row| row.get(0))
 }
 
 /// Whether the times of a record are times.

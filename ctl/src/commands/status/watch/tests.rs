@@ -71,6 +71,7 @@ fn reply(revision: u64, rows: Vec<Customer>) -> StatusReply {
             store: String::new(),
             store_ok: true,
             store_error: None,
+            ledger: None,
             renewals_by_login: 0,
             renewals_by_refresh_token: 0,
         },

@@ -40,7 +40,7 @@ pub(super) struct Daemon {
     pub(super) logins: Vec<Login>,
     pub(super) is_paused: bool,
     /// Credentials whose rejection was heard and is not stored yet.
-    pub(super) heard: Vec<Fingerprint>,
+    pub(super) heard: Vec<(AccountKey, Fingerprint)>,
 }
 
 impl Daemon {
@@ -58,7 +58,7 @@ impl Daemon {
     pub(super) fn settle(&mut self, place: usize, outcome: Outcome, now: Instant) -> Login {
         let login = self.logins.remove(place);
         if outcome == Outcome::Rejected {
-            self.heard.push(login.send.credentials);
+            self.heard.push((login.account, login.send.credentials));
         }
         let settlement = Settlement {
             account: login.account,

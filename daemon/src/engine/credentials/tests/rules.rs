@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::{Answer, Ask, Held, Leave, Ledger, Outcome, Reason, Refusal, Settlement, Step, Verdict};
 use super::daemon::{Daemon, Store, day};
 use crate::model::{AccountKey, BaseUrl, FailureKind, Fingerprint, HostKey};
+use crate::store::LedgerWrite;
 
 /// One daemon, its store, and the time.
 struct Scene {
@@ -321,4 +322,21 @@ fn p02_a_write_without_an_answer_costs_no_charge_for_long() {
         assert_eq!(scene.ask("ops", 1, Leave::None, Ledger::charges), 0, "done: {was_done}");
         assert_eq!(scene.answer("ops", 1), Answer::Send);
     }
+}
+
+/// A password whose charge is not in the store must not be sent, though others of the same moment are.
+#[test]
+fn p02_a_charge_that_did_not_fit_into_a_write_is_not_in_it() {
+    let mut scene = Scene::new();
+    let base = BaseUrl::parse(URL).unwrap();
+    let users: Vec<String> =
+        (0..LedgerWrite::MOST_ACCOUNTS + 50).map(|number| format!("user{number}")).collect();
+    for user in &users {
+        scene.charge(user, 1);
+    }
+    let write = scene.daemon.ledger.next_write(day(), false).unwrap();
+    let written = |user: &String| write.accounts.iter().any(|row| row.key == AccountKey::of(&base, user));
+    let waits = |user: &String| scene.daemon.ledger.is_in_write(&AccountKey::of(&base, user));
+    assert_eq!(users.iter().filter(|user| waits(user)).count(), LedgerWrite::MOST_ACCOUNTS);
+    assert!(users.iter().all(|user| written(user) == waits(user)));
 }

@@ -300,8 +300,12 @@ impl World {
                 // It was written, and its answer was lost.
                 daemon.ledger.write_failed()
             } else {
-                if matches!(written, LedgerWritten::Written { .. }) {
-                    self.rejections.extend(daemon.heard.drain(..));
+                if let LedgerWritten::Written { conflicts, .. } = &written {
+                    // What another daemon has changed meanwhile is written with the next write.
+                    let is_stored =
+                        |account: &AccountKey| !conflicts.iter().any(|(other, _)| other == account);
+                    let stored = daemon.heard.extract_if(.., |(account, _)| is_stored(account));
+                    self.rejections.extend(stored.map(|(_, credentials)| credentials));
                 }
                 daemon.ledger.written(written, self.now)
             }

@@ -1,7 +1,10 @@
-//! What kinds of events the log knows: the name, the `MESSAGE_ID` and the priority of each.
+//! What people are told of: the name, the `MESSAGE_ID` and the priority of each kind. The history and the protocol show the
+//! kinds that concern an operator, the journal has all of them.
 //!
 //! `packaging/systemd/tbtokend.catalog` explains each of them to `journalctl -x`; a test holds both together. An id, once
 //! released, never changes its meaning: people search and alert by it.
+
+use strum::{EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
 
 /// The priorities of syslog, as far as they are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,9 +24,24 @@ pub enum Priority {
     Debug = 7,
 }
 
-/// The kinds of events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+impl Priority {
+    /// The number that stands for it.
+    pub const fn digit(self) -> &'static str {
+        match self {
+            Self::Crit => "2",
+            Self::Err => "3",
+            Self::Warning => "4",
+            Self::Notice => "5",
+            Self::Info => "6",
+            Self::Debug => "7",
+        }
+    }
+}
+
+/// The kinds of notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum NoticeKind {
     /// The daemon has started.
     Running,
     /// The database's certificate is not checked.
@@ -53,13 +71,19 @@ pub enum Kind {
     /// A token ended without a new one.
     Expired,
     /// Something is wrong with a row or with what the daemon may do.
-    RowWarning,
+    Warning,
+    /// A pass began.
+    PassStarted,
+    /// A pass ended.
+    PassFinished,
     /// The database cannot be used.
     StoreLost,
     /// The database can be used again.
     StoreBack,
-    /// An operator started or stopped the loop.
-    LoopSteered,
+    /// An operator started the loop.
+    Started,
+    /// An operator stopped the loop.
+    Stopped,
     /// The configuration was read again.
     Reloaded,
     /// A changed configuration was refused.
@@ -72,66 +96,20 @@ pub enum Kind {
     Bug,
 }
 
-impl Kind {
+impl NoticeKind {
     /// All of them.
-    pub const ALL: [Self; 23] = [
-        Self::Running,
-        Self::CertificateUnchecked,
-        Self::ClockWrong,
-        Self::ClockSetBack,
-        Self::Ended,
-        Self::CannotStart,
-        Self::Scheduled,
-        Self::Skipped,
-        Self::Renewed,
-        Self::Recovered,
-        Self::Failed,
-        Self::Parked,
-        Self::Unparked,
-        Self::Expired,
-        Self::RowWarning,
-        Self::StoreLost,
-        Self::StoreBack,
-        Self::LoopSteered,
-        Self::Reloaded,
-        Self::ReloadRefused,
-        Self::Stuck,
-        Self::LinesDropped,
-        Self::Bug,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::iter()
+    }
 
-    /// The name, in the field `event` of our own log calls.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::CertificateUnchecked => "certificate_unchecked",
-            Self::ClockWrong => "clock_wrong",
-            Self::ClockSetBack => "clock_set_back",
-            Self::Ended => "ended",
-            Self::CannotStart => "cannot_start",
-            Self::Scheduled => "scheduled",
-            Self::Skipped => "skipped",
-            Self::Renewed => "renewed",
-            Self::Recovered => "recovered",
-            Self::Failed => "failed",
-            Self::Parked => "parked",
-            Self::Unparked => "unparked",
-            Self::Expired => "expired",
-            Self::RowWarning => "row_warning",
-            Self::StoreLost => "store_lost",
-            Self::StoreBack => "store_back",
-            Self::LoopSteered => "loop_steered",
-            Self::Reloaded => "reloaded",
-            Self::ReloadRefused => "reload_refused",
-            Self::Stuck => "stuck",
-            Self::LinesDropped => "lines_dropped",
-            Self::Bug => "bug",
-        }
+    /// The name, as the protocol, the manual and the field `event` of our own log calls have it.
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The kind of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        name.parse().ok()
     }
 
     /// The `MESSAGE_ID`.
@@ -151,10 +129,13 @@ impl Kind {
             Self::Parked => "5938ed69774e479aa00feb27a9e569fb",
             Self::Unparked => "f61440ff3fb643dcb6f614e02b5ddc13",
             Self::Expired => "d1134fa545ad4edcb95ec00827106dfa",
-            Self::RowWarning => "e72bdb03c9a94ec4a9786535f593e268",
+            Self::PassStarted => "3c78b2b5a7a040e4ab25085b6f45346c",
+            Self::PassFinished => "e627619f83c34cf192ef38ca387ddfe5",
+            Self::Warning => "e72bdb03c9a94ec4a9786535f593e268",
             Self::StoreLost => "dcd76dad06664084affd4525151713d9",
             Self::StoreBack => "1a68688433774c90b105cb0d027c300c",
-            Self::LoopSteered => "593bca9b28034585919b2265a2ccac58",
+            Self::Started => "593bca9b28034585919b2265a2ccac58",
+            Self::Stopped => "d0b1396d798e4c2496f60039c160e8d6",
             Self::Reloaded => "3fe0f9d83b994ab7b48eec4cbe0b49cf",
             Self::ReloadRefused => "c795a896733c4e4b8bd4fc1d9abf7ec0",
             Self::Stuck => "f75afadfec8c4ecf88d0798ca406f2d0",
@@ -173,7 +154,7 @@ impl Kind {
             Self::Skipped
             | Self::Failed
             | Self::ClockSetBack
-            | Self::RowWarning
+            | Self::Warning
             | Self::CertificateUnchecked
             | Self::LinesDropped => Priority::Warning,
             Self::Running
@@ -181,9 +162,11 @@ impl Kind {
             | Self::Recovered
             | Self::Unparked
             | Self::StoreBack
-            | Self::LoopSteered
+            | Self::Started
+            | Self::Stopped
             | Self::Reloaded => Priority::Notice,
             Self::Scheduled | Self::Renewed => Priority::Info,
+            Self::PassStarted | Self::PassFinished => Priority::Debug,
         }
     }
 }
