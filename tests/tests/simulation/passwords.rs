@@ -303,6 +303,11 @@ impl World {
     /// The ledger lets no password of this row go: it cannot be renewed, or only after ten minutes of good probes.
     pub(crate) fn look_at_ledger(&mut self, user: usize) {
         let now = Instant::now();
+        // Its server is probed from when the row is due.
+        if self.is_alive(user) {
+            self.rows.get_mut(&user).unwrap().last_charge_since = None;
+            return;
+        }
         let row = &self.rows[&user];
         let says = row.says();
         let Some(known) = self.db.ledger_of(says.account()) else {
@@ -323,8 +328,7 @@ impl World {
         if is_rejected || charges >= self.budget || is_kept {
             self.excuse_for(user, SHORT);
         }
-        // Its server is probed from when the row is due.
-        let is_well = self.hosts[says.host].mood == Mood::Well && self.db_is_well() && !self.is_alive(user);
+        let is_well = self.hosts[says.host].mood == Mood::Well && self.db_is_well();
         let row = self.rows.get_mut(&user).unwrap();
         if !is_last {
             row.last_charge_since = None;
