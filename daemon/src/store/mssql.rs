@@ -16,6 +16,7 @@ mod problem;
 mod records;
 mod row_source;
 mod rows;
+mod secure;
 mod settings;
 mod statements;
 mod trouble;
