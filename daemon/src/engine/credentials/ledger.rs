@@ -210,7 +210,7 @@ impl Ledger {
         let known = self.servers.entry(server.clone()).or_default();
         known.end();
         match outcome {
-            Outcome::Accepted | Outcome::Rejected => known.answered(),
+            Outcome::Accepted | Outcome::Rejected | Outcome::RejectedUnchecked => known.answered(),
             Outcome::Unanswered => known.unanswered(now, interval),
             Outcome::NotCounted | Outcome::NotSent => {}
         }
