@@ -17,6 +17,7 @@ pub mod systemd;
 pub mod telemetry;
 pub mod text;
 pub mod thingsboard;
+pub mod tls;
 
 use std::io;
 use std::os::unix::net::UnixListener;

@@ -113,6 +113,7 @@ fn pure_rooms_have_no_clock_no_waiting_no_input_and_no_output() {
             "tracing",
             "println!",
             "rand::",
+            "hyper",
             "reqwest",
             "rusqlite",
             "tiberius::Client",

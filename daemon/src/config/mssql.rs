@@ -7,6 +7,7 @@ use super::{ConfigError, Environment, bad, named_file};
 use crate::model::Secret;
 use crate::store::mssql::{Address, Encryption, ExpiryClock, Password, Settings, Trust};
 use crate::systemd;
+use crate::tls;
 
 /// The variable that may hold the password.
 const PASSWORD_VARIABLE: &str = "MSSQL_PASSWORD";
@@ -77,13 +78,11 @@ fn trust(store: &Store) -> Result<Trust, ConfigError> {
         (false, ca_file) => {
             if let Some(file) = &ca_file {
                 // Better now than at the first connection.
-                std::fs::metadata(file).map_err(|error| {
-                    bad(
-                        "store.ca_file",
-                        &file.display().to_string(),
-                        format!("the file cannot be read: {error}"),
-                    )
-                })?;
+                let wrong = |why| bad("store.ca_file", &file.display().to_string(), why);
+                let pem = std::fs::read(file)
+                    .map_err(|error| wrong(format!("the file cannot be read: {error}")))?;
+                tls::certificates(&pem)
+                    .ok_or_else(|| wrong("the file holds no certificate in PEM form".to_owned()))?;
             }
             Ok(Trust::Authorities { ca_file })
         }

@@ -14,8 +14,11 @@ pub enum Failure {
     /// Wrong password or unknown user, counted by ThingsBoard.
     #[error("ThingsBoard says \"Invalid username or password\"")]
     CredentialsRejected,
-    /// The user is disabled; checked before the password.
-    #[error("ThingsBoard says that the user's account is not active")]
+    /// ThingsBoard's word for a login that it does not even check: without a user name or a password, as it sees it.
+    #[error("ThingsBoard says \"Authentication failed\"")]
+    AuthenticationFailed,
+    /// The user is disabled, or was never activated; checked before the password.
+    #[error("ThingsBoard says that the user's account is not active: disabled, or never activated")]
     AccountDisabled,
     /// Disabled for good after too many wrong passwords.
     #[error("ThingsBoard has locked the user's account after too many wrong passwords")]
@@ -58,6 +61,8 @@ pub enum Failure {
     ServerError {
         /// The HTTP status.
         status: u16,
+        /// `Retry-After`, which proxies send with a 503.
+        retry_after: Option<Duration>,
     },
     /// No connection. Nothing was sent.
     #[error("the server cannot be reached: {why}")]
@@ -105,17 +110,43 @@ pub enum Failure {
 /// An answer that is not what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unexpected {
-    /// A 3xx. It is never followed with credentials.
+    /// A 3xx to another server. It is never followed with credentials.
     #[error("the server redirects to {location}: put that URL into tb_url")]
     Redirect {
-        /// Where to, without query and fragment, printable and short.
+        /// Scheme, host and port, and our own path prefix if it is kept: printable and short.
         location: String,
     },
+    /// A 3xx to another page of the same server, or to nowhere.
+    #[error(
+        "the server redirects to another page of its own: it is under maintenance, or a portal in front of it asks for a login"
+    )]
+    OwnRedirect,
     /// A 401 that is not in ThingsBoard's words.
     #[error(
         "the server answered HTTP 401, but not in ThingsBoard's words: a proxy in front of it asks for a login of its own"
     )]
     ProxyLogin,
+    /// A 407.
+    #[error(
+        "the proxy of thingsboard.proxy asks for a login (HTTP 407): write http://USER:PASSWORD@HOST:PORT"
+    )]
+    ProxyAuthentication,
+    /// A page that says that TLS must be spoken.
+    #[error("the server speaks TLS on this port: write https:// into tb_url")]
+    Tls,
+    /// Bytes that are no HTTP.
+    #[error("the server does not speak HTTP on this port: if it is for https, write https:// into tb_url")]
+    NotHttp,
+    /// Headers beyond all measure.
+    #[error(
+        "the head of the server's answer is longer than 400 KiB or has more than 100 headers: look at the proxy before it"
+    )]
+    LongHead,
+    /// A compressed body.
+    #[error(
+        "the server's answer is compressed, which was not asked for: turn that off for /api/auth/ in the proxy before it"
+    )]
+    Encoded,
     /// A status that a login does not have.
     #[error("the server answered HTTP {status}, which is not an answer to a login")]
     Status {
@@ -163,7 +194,7 @@ impl Failure {
     /// Its kind.
     pub fn kind(&self) -> FailureKind {
         match self {
-            Self::CredentialsRejected => FailureKind::CredentialsRejected,
+            Self::CredentialsRejected | Self::AuthenticationFailed => FailureKind::CredentialsRejected,
             Self::AttemptsExhausted { .. } => FailureKind::AttemptsExhausted,
             Self::AccountDisabled => FailureKind::AccountDisabled,
             Self::AccountLocked => FailureKind::AccountLocked,
@@ -180,6 +211,14 @@ impl Failure {
             Self::InsecureUrl => FailureKind::InsecureUrl,
             Self::TokenTooLong { .. } => FailureKind::TokenTooLong,
             Self::Database { .. } => FailureKind::Database,
+        }
+    }
+
+    /// How long the server asks to be left alone, if it does.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after } | Self::ServerError { retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 
@@ -280,13 +319,13 @@ impl FailureKind {
                 "It is tried again by itself. If this stays, look at the log of ThingsBoard (/var/log/thingsboard) and of the proxy before it."
             }
             Self::Unreachable => {
-                "It is tried again by itself. Check tb_url in the customer's row, the server, its DNS name, its certificate and the firewall."
+                "It is tried again by itself. If the message names a setting of tbtokend, correct that; otherwise check tb_url in the customer's row, the server, its DNS name, its certificate and the firewall."
             }
             Self::Timeout => {
                 "It is tried again by itself. Check whether the ThingsBoard server is overloaded, a firewall drops the connection, or tb_url in the customer's row names the wrong port; a slow server may need a longer thingsboard.request_timeout in tbtokend's configuration."
             }
             Self::UnexpectedResponse => {
-                "Check tb_url in the customer's row: it must be the address of ThingsBoard itself, not of a login page or a proxy."
+                "It is tried again by itself. If the message says what to change, change that; otherwise check tb_url in the customer's row: it must be the address of ThingsBoard itself, not of a login page or a proxy."
             }
             Self::BadUrl => {
                 "Correct tb_url in the customer's row, for example https://tb.example.com; the change is picked up by itself."

@@ -19,6 +19,7 @@ mod quoted;
 mod records;
 mod row_source;
 mod rows;
+mod secure;
 mod session;
 mod settings;
 mod statements;

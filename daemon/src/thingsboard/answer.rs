@@ -1,4 +1,4 @@
-//! What an answer of ThingsBoard means. Pure: a status, two headers and a body go in, a grant or a failure comes out.
+//! What an answer of ThingsBoard means. Pure: a status, some headers and a body go in, a grant or a failure comes out.
 //!
 //! The facts are from ThingsBoard CE's source (4.4.0-SNAPSHOT): `ThingsboardErrorResponseHandler`,
 //! `ThingsboardErrorCode`, `RestAuthenticationProvider`, `RestAwareAuthenticationSuccessHandler`,
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use serde::Deserialize;
+use url::Url;
 
 use super::{NotRenewed, Probe};
 use crate::model::{Failure, Grant, Secret, Token, Unexpected};
@@ -15,6 +16,8 @@ use crate::model::{Failure, Grant, Secret, Token, Unexpected};
 /// An answer as it came.
 #[derive(Debug)]
 pub(super) struct Answer {
+    /// What was asked.
+    pub(super) asked: Url,
     /// The HTTP status.
     pub(super) status: u16,
     /// `Location`.
@@ -23,6 +26,8 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<String>,
     /// `Date`, by which a `Retry-After` that is a date is read: both are by the server's clock.
     pub(super) date: Option<String>,
+    /// `Content-Encoding`; none was asked for.
+    pub(super) encoding: Option<String>,
     /// The body; `None` if it was longer than is read, or broke off in an answer whose status says enough.
     pub(super) body: Option<Vec<u8>>,
 }
@@ -44,6 +49,12 @@ struct Bad {
     error_code: Option<i64>,
 }
 
+/// The longest refresh token that is kept: ThingsBoard's own have about 700 bytes.
+const LONGEST_REFRESH_TOKEN: usize = 8 * 1024;
+
+/// The longest wait that a server may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
+
 /// `ThingsboardErrorCode`: authentication failed.
 const AUTHENTICATION: i64 = 10;
 /// `ThingsboardErrorCode`: the token has expired.
@@ -56,13 +67,37 @@ const PASSWORD_VIOLATION: i64 = 45;
 /// What the answer to a login means.
 pub(super) fn read_login(answer: &Answer) -> Result<Grant, Failure> {
     match answer.status {
+        200 | 401 if is_encoded(answer) => Err(Failure::UnexpectedResponse(Unexpected::Encoded)),
         200 => read_grant(answer),
         401 => Err(read_unauthorized(answer)),
         429 => Err(Failure::RateLimited { retry_after: retry_after(answer) }),
         300..=399 => Err(Failure::UnexpectedResponse(redirect(answer))),
-        status @ 500.. => Err(Failure::ServerError { status }),
-        status => Err(Failure::UnexpectedResponse(Unexpected::Status { status })),
+        status @ 500.. => Err(Failure::ServerError { status, retry_after: retry_after(answer) }),
+        status => {
+            Err(Failure::UnexpectedResponse(read_greeting(answer).unwrap_or(Unexpected::Status { status })))
+        }
     }
+}
+
+/// What is wrong with an answer that no server gives which was asked as it must be.
+pub(super) fn read_greeting(answer: &Answer) -> Option<Unexpected> {
+    match answer.status {
+        400 if asks_for_tls(answer) => Some(Unexpected::Tls),
+        407 => Some(Unexpected::ProxyAuthentication),
+        _ => None,
+    }
+}
+
+/// What nginx, Apache and Tomcat answer on a port for TLS to a request without it.
+fn asks_for_tls(answer: &Answer) -> bool {
+    let body = answer.body.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+    ["plain HTTP request was sent to HTTPS port", "speaking plain HTTP to an SSL-enabled", "requires TLS"]
+        .iter()
+        .any(|words| body.contains(words))
+}
+
+fn is_encoded(answer: &Answer) -> bool {
+    answer.encoding.as_deref().is_some_and(|encoding| !encoding.trim().eq_ignore_ascii_case("identity"))
 }
 
 /// What the answer to a renewal means. When the server has something against the refresh token (expired, session ended,
@@ -72,7 +107,7 @@ pub(super) fn read_renewal(answer: &Answer) -> Result<Grant, NotRenewed> {
     match read_login(answer) {
         Ok(grant) => Ok(grant),
         // "Invalid Refresh Token scope" comes as an internal error (500/2).
-        Err(Failure::ServerError { status: 500 }) if error_body(answer).is_some_and(is_token_scope) => {
+        Err(Failure::ServerError { status: 500, .. }) if error_body(answer).is_some_and(is_token_scope) => {
             Err(NotRenewed::Refused { is_outdated: false })
         }
         Err(Failure::UnexpectedResponse(Unexpected::ProxyLogin)) if is_about_the_token(answer) => {
@@ -90,7 +125,15 @@ pub(super) fn read_renewal(answer: &Answer) -> Result<Grant, NotRenewed> {
 /// What the answer to a probe means.
 pub(super) fn read_probe(answer: &Answer) -> Probe {
     match read_login(answer) {
-        Err(Failure::CredentialsRejected) => Probe::Good,
+        // Whatever ThingsBoard has against the user, it was ThingsBoard that said it.
+        Err(
+            Failure::CredentialsRejected
+            | Failure::AuthenticationFailed
+            | Failure::AccountDisabled
+            | Failure::AccountLocked
+            | Failure::PasswordExpired
+            | Failure::PasswordViolatesPolicy,
+        ) => Probe::Good,
         Err(failure @ (Failure::ServerError { .. } | Failure::RateLimited { .. })) => Probe::Bad(failure),
         Err(failure) => Probe::NoVerdict(failure),
         // No server lets a user in that does not exist.
@@ -121,7 +164,10 @@ fn read_grant(answer: &Answer) -> Result<Grant, Failure> {
     }
     let Some(token) = good.token else { return unexpected(Unexpected::NoToken) };
     match Token::parse(&token) {
-        Ok(token) => Ok(Grant { token, refresh_token: good.refresh_token.map(Secret::new) }),
+        Ok(token) => {
+            let refresh_token = good.refresh_token.filter(|token| token.len() <= LONGEST_REFRESH_TOKEN);
+            Ok(Grant { token, refresh_token: refresh_token.map(Secret::new) })
+        }
         Err(why) => unexpected(Unexpected::NotAToken(why)),
     }
 }
@@ -137,11 +183,8 @@ fn read_unauthorized(answer: &Answer) -> Failure {
         // All others share code 10; only the message tells them apart.
         _ if message.contains("is locked") => Failure::AccountLocked,
         _ if message.contains("is not active") => Failure::AccountDisabled,
-        _ if message.starts_with("Invalid username or password")
-            || message.starts_with("Authentication failed") =>
-        {
-            Failure::CredentialsRejected
-        }
+        _ if message.starts_with("Invalid username or password") => Failure::CredentialsRejected,
+        _ if message.starts_with("Authentication failed") => Failure::AuthenticationFailed,
         _ => proxy_login,
     }
 }
@@ -153,19 +196,35 @@ fn error_body(answer: &Answer) -> Option<Bad> {
 /// `Retry-After`: seconds, or a date, which counts from the answer's own `Date`, whatever our clock says.
 fn retry_after(answer: &Answer) -> Option<Duration> {
     let text = answer.retry_after.as_deref()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
     let date = |text: &str| DateTime::parse_from_rfc2822(text.trim()).ok();
-    (date(text)? - date(answer.date.as_deref()?)?).to_std().ok()
+    let asked = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => (date(text)? - date(answer.date.as_deref()?)?).to_std().ok()?,
+    };
+    Some(asked.min(LONGEST_WAIT))
 }
 
+/// Where a redirect leads, as far as it may be shown: path and query can hold secrets, so of the path only our own part is.
 fn redirect(answer: &Answer) -> Unexpected {
-    let location = answer.location.as_deref().unwrap_or("(nowhere)");
-    // User info and a query may hold what is nobody's business.
-    let shown = crate::text::url(location);
-    let location = shown.split(['?', '#']).next().unwrap_or_default();
-    Unexpected::Redirect { location: crate::text::short(location) }
+    let target = answer.location.as_deref().and_then(|location| answer.asked.join(location).ok());
+    let Some(target) = target.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) else {
+        return Unexpected::OwnRedirect;
+    };
+    let (ours, theirs) = (base_path(&answer.asked), base_path(&target));
+    if target.origin() == answer.asked.origin() {
+        return Unexpected::OwnRedirect;
+    }
+    let path = if ours == theirs { ours } else { "" };
+    Unexpected::Redirect {
+        location: crate::text::short(&format!("{}{path}", target.origin().ascii_serialization())),
+    }
+}
+
+/// A path without what ThingsBoard and its pages put behind a base URL.
+fn base_path(url: &Url) -> &str {
+    let path = url.path().trim_end_matches('/');
+    let tails = ["/api/auth/login", "/api/auth/token", "/api/noauth/userPasswordPolicy", "/api", "/login"];
+    tails.iter().find_map(|tail| path.strip_suffix(tail)).unwrap_or(path)
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! ThingsBoard over HTTP: the seam between the engine and the servers, and how gently each of them is asked.
 
 mod answer;
+mod broken;
 mod client;
 pub mod gate;
+mod names;
+mod proxy;
+mod workers;
 
 use std::future::Future;
 use std::time::Duration;

@@ -75,6 +75,12 @@ pub enum Certificate {
     WrongName,
     /// Signed by itself, as SQL Server makes one when it is given none.
     SelfSigned,
+    /// Its own authority, as `openssl req -x509` makes it; [`SqlServer::authority`](super::SqlServer::authority) is itself.
+    OwnAuthority,
+    /// The same without a subject alternative name.
+    OwnAuthorityNoName,
+    /// The same for another name.
+    OwnAuthorityWrongName,
     /// Signed by the authority, and over since 2001.
     Expired,
 }

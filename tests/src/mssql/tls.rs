@@ -36,12 +36,22 @@ impl Tls {
     pub(super) fn new(certificate: Certificate, address: Ipv4Addr) -> Self {
         let issuer = authority();
         let key = KeyPair::generate().expect("a key can be made");
-        let params = params(certificate, address);
+        let mut params = params(certificate, address);
+        let is_own_authority = matches!(
+            certificate,
+            Certificate::OwnAuthority | Certificate::OwnAuthorityNoName | Certificate::OwnAuthorityWrongName
+        );
+        if is_own_authority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
         let issued = match certificate {
             Certificate::SelfSigned => params.self_signed(&key),
+            _ if is_own_authority => params.self_signed(&key),
             _ => params.signed_by(&key, &issuer),
         };
-        let issued = issued.expect("a certificate can be made").der().clone();
+        let issued = issued.expect("a certificate can be made");
+        let authority = if is_own_authority { issued.pem() } else { issuer.pem() };
+        let issued = issued.der().clone();
         let config = |version: &'static SupportedProtocolVersion, protocol: Option<&str>| {
             let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
             let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -53,11 +63,7 @@ impl Tls {
             config.alpn_protocols.extend(protocol.map(|protocol| protocol.as_bytes().to_vec()));
             TlsAcceptor::from(Arc::new(config))
         };
-        Self {
-            authority: issuer.pem(),
-            disguised: config(&TLS12, None),
-            strict: config(&TLS13, Some("tds/8.0")),
-        }
+        Self { authority, disguised: config(&TLS12, None), strict: config(&TLS13, Some("tds/8.0")) }
     }
 }
 
@@ -72,10 +78,14 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
 
 fn params(certificate: Certificate, address: Ipv4Addr) -> CertificateParams {
     let names = match certificate {
-        Certificate::WrongName => vec!["sql.elsewhere.example".to_owned()],
-        Certificate::PrivateAuthority | Certificate::SelfSigned | Certificate::Expired => {
-            vec!["localhost".to_owned(), address.to_string()]
+        Certificate::WrongName | Certificate::OwnAuthorityWrongName => {
+            vec!["sql.elsewhere.example".to_owned()]
         }
+        Certificate::OwnAuthorityNoName => Vec::new(),
+        Certificate::PrivateAuthority
+        | Certificate::SelfSigned
+        | Certificate::OwnAuthority
+        | Certificate::Expired => vec!["localhost".to_owned(), address.to_string()],
     };
     let mut params = CertificateParams::new(names).expect("names of a certificate");
     params.distinguished_name.push(DnType::CommonName, "fake SQL Server");

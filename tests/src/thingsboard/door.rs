@@ -77,7 +77,7 @@ pub(super) async fn keep_the_door(
                     let _ = stream.set_nodelay(true);
                     // Counted here: whoever sees a later connection answered must not miss this one.
                     let connected = Connected::new(&shared);
-                    connections.spawn(converse(stream, connected));
+                    connections.spawn(converse(connected, stream));
                 }
                 // Out of descriptors, most likely: others must be closed before it is of any use to go on.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -134,7 +134,8 @@ impl Drop for InFlight<'_> {
 }
 
 /// Serves one connection to its end. What goes wrong on the wire is the client's business.
-async fn converse(mut stream: TcpStream, connected: Connected) {
+/// The stream is the last parameter: it is closed before the connection is counted out.
+async fn converse(connected: Connected, mut stream: TcpStream) {
     let shared = &*connected.0;
     let mut rest = Vec::new();
     let mut served = false;

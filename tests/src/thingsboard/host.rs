@@ -280,7 +280,7 @@ impl Drop for ThingsBoard {
 }
 
 /// One runtime for all fakes of a process.
-fn runtime() -> &'static Runtime {
+pub(super) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
         tokio::runtime::Builder::new_multi_thread()

@@ -16,6 +16,7 @@ pub mod jwt;
 mod settings;
 mod state;
 mod temper;
+mod tls;
 mod user;
 mod wire;
 
@@ -23,4 +24,5 @@ pub use counters::{HostStats, UserStats};
 pub use host::{Tally, ThingsBoard};
 pub use settings::{PasswordPolicy, Settings};
 pub use temper::Temper;
+pub use tls::{Certificate, Kind as CertificateKind, TlsFront};
 pub use user::{Account, SecondFactor, User};

@@ -29,12 +29,13 @@ fn p14_every_wrong_answer_is_named_and_hurts_nobody_else() {
         ("bad-gateway", Temper::Page(502), ServerError),
         ("trouble", Temper::DatabaseError, ServerError),
         ("rate-limit", Temper::RateLimit { retry_after: None }, RateLimited),
-        ("proxy-401", Temper::ProxyUnauthorized, FailureKind::CredentialsRejected),
+        ("proxy-401", Temper::ProxyUnauthorized, UnexpectedResponse),
         ("reset", Temper::Reset, Unreachable),
         ("refuse", Temper::Refuse, Unreachable),
-        ("black-hole", Temper::BlackHole, Timeout),
-        ("garbage", Temper::Garbage, Unreachable),
-        ("endless-head", Temper::EndlessHead, Unreachable),
+        ("black-hole", Temper::BlackHole, Unreachable),
+        ("garbage", Temper::Garbage, UnexpectedResponse),
+        ("endless-head", Temper::EndlessHead, UnexpectedResponse),
+        ("endless-interim", Temper::EndlessInterim, Timeout),
         ("cut-head", Temper::Cut(20), Unreachable),
         ("cut-body", Temper::Cut(400), Unreachable),
     ];
@@ -60,8 +61,7 @@ fn p14_every_wrong_answer_is_named_and_hurts_nobody_else() {
         let customer = daemon.until_customer(name, "has failed", |customer| customer.failure.is_some());
         let failure = customer.failure.unwrap();
         assert_eq!(failure.kind, *kind, "{temper:?}");
-        let is_lasting = matches!(temper, Temper::Redirect { .. } | Temper::ProxyUnauthorized);
-        assert_eq!(failure.permanent, is_lasting, "{temper:?}");
+        assert!(!failure.permanent, "none of them says anything about a password: {temper:?}");
     }
     // All of them are still at it.
     let reply = daemon.refresh_customer("zz-healthy");

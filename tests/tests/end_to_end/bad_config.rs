@@ -55,6 +55,9 @@ fn a_proxy_and_an_authority_that_cannot_be_used_are_refused_and_a_password_in_th
     std::fs::write(&empty, "no certificate\n").unwrap();
     for (key, value, words) in [
         ("thingsboard.proxy", "not a url", "URL"),
+        ("thingsboard.proxy", "socks5://127.0.0.1:1080", "write for example http://"),
+        ("thingsboard.proxy", "ftp://127.0.0.1:21", "write for example http://"),
+        ("thingsboard.proxy", "http://proxy.example:3128/path", "write for example http://"),
         ("thingsboard.proxy", "http://user:canary-pw-proxy@:x", "write for example http://"),
         ("thingsboard.ca_file", "/nowhere/ca.pem", "/nowhere/ca.pem cannot be read"),
         ("thingsboard.ca_file", empty.to_str().unwrap(), "holds no certificate"),
@@ -63,6 +66,24 @@ fn a_proxy_and_an_authority_that_cannot_be_used_are_refused_and_a_password_in_th
         assert!(said.contains(key) && said.contains(words), "{key} = {value:?}: {said}");
         tbtoken_tests::canary::assert_clean("the refusal", said.as_bytes());
     }
+}
+
+#[test]
+fn a_file_without_certificates_is_refused_for_sql_server_too() {
+    let mut installation = Installation::new()
+        .with("store.kind", "mssql")
+        .with("store.server", "sql.example")
+        .with("store.database", "app")
+        .with("store.user", "tbtokend");
+    let empty = installation.folder().join("empty.pem");
+    std::fs::write(&empty, "no certificate\n").unwrap();
+    let password = installation.folder().join("password");
+    std::fs::write(&password, tbtoken_tests::canary::DATABASE).unwrap();
+    std::fs::set_permissions(&password, Permissions::from_mode(0o600)).unwrap();
+    installation.config().set("store.password_file", password.to_str().unwrap());
+    installation.config().set("store.ca_file", empty.to_str().unwrap());
+    let said = refusal(&installation);
+    assert!(said.contains("store.ca_file") && said.contains("holds no certificate in PEM form"), "{said}");
 }
 
 #[test]

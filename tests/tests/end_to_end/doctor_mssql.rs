@@ -311,7 +311,10 @@ fn a_connection_that_is_not_protected_is_told() {
     assert_eq!(server.stats().logins + server.stats().logins_refused, 0, "no password was sent");
     let (server, mut installation) =
         server_with(Settings { certificate: Certificate::SelfSigned, ..Settings::default() });
-    finds(&installation, &["is not trusted: it does not come from an authority", "store.ca_file"]);
+    finds(
+        &installation,
+        &["is not trusted: its certificate is self-signed: add that very certificate to store.ca_file"],
+    );
     assert_eq!(server.stats().logins + server.stats().logins_refused, 0, "no password was sent");
     installation.config().unset("store.ca_file");
     installation.config().set("store.trust_server_certificate", true);

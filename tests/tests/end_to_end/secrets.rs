@@ -20,7 +20,8 @@ fn p05_no_secret_comes_to_light_whatever_is_asked() {
     let factor = User::new("factor").second_factor(SecondFactor::Enabled);
     let factor = Row::new("factor", &thingsboard.add(factor));
     let redirected = Row::new("redirected", &thingsboard.add(User::new("redirected")));
-    let location = format!("https://elsewhere.example/login?token={}#{}", canary::TOKEN, canary::REFRESH);
+    let location =
+        format!("https://elsewhere.example/{0}/login?token={0}#{1}", canary::TOKEN, canary::REFRESH);
     thingsboard.set_for("redirected", Temper::Redirect { status: 302, location });
     let no_jwt = Row::new("no-jwt", &thingsboard.add(User::new("no-jwt")));
     thingsboard.set_for("no-jwt", Temper::NotAJwt);
@@ -43,7 +44,7 @@ fn p05_no_secret_comes_to_light_whatever_is_asked() {
     for id in ["good", "wrong", "expired", "factor", "redirected", "no-jwt"] {
         assert!(log.contains(&format!("customer {id}")), "{id} in {log}");
     }
-    assert!(log.contains("https://elsewhere.example/login"), "{log}");
+    assert!(log.contains("redirects to https://elsewhere.example: put that URL into tb_url"), "{log}");
     canary::assert_clean("the log", log.as_bytes());
 }
 

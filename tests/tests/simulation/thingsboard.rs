@@ -77,7 +77,7 @@ impl Loss {
         Some(failed(match self {
             Self::TimedOut => return None,
             Self::Closed => Failure::Interrupted { why: "connection closed".to_owned() },
-            Self::Status(status) => Failure::ServerError { status },
+            Self::Status(status) => Failure::ServerError { status, retry_after: None },
             Self::Limited => Failure::RateLimited { retry_after: None },
             Self::Forbidden => unexpected(Unexpected::Status { status: 403 }),
             Self::NotFound => unexpected(Unexpected::Status { status: 404 }),
@@ -145,7 +145,7 @@ impl World {
                     Request::RefreshToken(..) => false,
                     Request::Password(says) => !self.is_right_password(says),
                 };
-                is_at_once.then(|| failed(Failure::ServerError { status: 500 }))?
+                is_at_once.then(|| failed(Failure::ServerError { status: 500, retry_after: None }))?
             }
             Mood::Lost(loss, reach) => {
                 let is_lost = match (&request, reach) {

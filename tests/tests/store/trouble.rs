@@ -349,9 +349,13 @@ async fn both_encryptions_work_and_nothing_else_does() {
 #[tokio::test]
 async fn a_certificate_that_deserves_no_trust_gets_none_unless_it_is_told_to() {
     for (certificate, why) in [
-        (Certificate::SelfSigned, "authority"),
-        (Certificate::WrongName, "another name"),
-        (Certificate::Expired, "expired"),
+        (
+            Certificate::SelfSigned,
+            "its certificate is self-signed: add that very certificate to store.ca_file",
+        ),
+        (Certificate::WrongName, "its certificate is for sql.elsewhere.example, not for"),
+        (Certificate::OwnAuthorityWrongName, "its certificate is for sql.elsewhere.example, not for"),
+        (Certificate::Expired, "its certificate has expired on 2001-01-01"),
     ] {
         let server = SqlServer::with(Settings { certificate, ..Settings::default() });
         server.create_customers();
@@ -367,5 +371,67 @@ async fn a_certificate_that_deserves_no_trust_gets_none_unless_it_is_told_to() {
         assert_eq!(server.stats().logins + server.stats().logins_refused, 0, "no password was sent");
         let trusting = mssql(tbtokend::store::mssql::Settings { trust: Trust::Anyone, ..settings });
         assert!(trusting.read().await.customers.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_named_itself_is_trusted() {
+    for certificate in [Certificate::OwnAuthority, Certificate::OwnAuthorityNoName] {
+        for encryption in [Encryption::Required, Encryption::Strict] {
+            let server = SqlServer::with(Settings { certificate, ..Settings::default() });
+            server.create_customers();
+            let place = two().await;
+            let ca_file = Some(server.write_authority(place.folder.path()));
+            let settings = tbtokend::store::mssql::Settings {
+                address: tbtokend::store::mssql::Address::parse(&server.place()).unwrap(),
+                encryption,
+                trust: Trust::Authorities { ca_file },
+                ..place.settings()
+            };
+            assert!(mssql(settings.clone()).read().await.customers.is_empty(), "{certificate:?}");
+            let trust = Trust::Authorities { ca_file: None };
+            let said = fails(&mssql(tbtokend::store::mssql::Settings { trust, ..settings })).await;
+            assert!(said.contains("its certificate is self-signed"), "{certificate:?}: {said}");
+        }
+    }
+}
+
+/// Says the same to everyone who says something.
+fn says(bytes: &'static [u8]) -> String {
+    use std::io::{Read as _, Write as _};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 512]);
+            let _ = stream.write_all(bytes);
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            while stream.read(&mut [0; 512]).is_ok_and(|read| read > 0) {}
+        }
+    });
+    format!("127.0.0.1,{port}")
+}
+
+#[tokio::test]
+async fn what_is_no_sql_server_is_told_from_one_in_trouble() {
+    let place = two().await;
+    for (bytes, encryption, said) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], Encryption::Required, "does not speak TDS"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", Encryption::Required, "does not speak TDS"),
+        (b"\x4a\0\0\0\x0a8.0.36\0", Encryption::Required, "does not speak TDS"),
+        (b"\x04\0\0\x01", Encryption::Required, "or is no SQL Server"),
+        (b"\x04\x01\0\x01\0\0\x01\0", Encryption::Required, "does not speak TDS"),
+        (b"\x15\x03\x01\0\x02\x02\x46", Encryption::Required, "write store.encrypt = \"strict\""),
+        (b"", Encryption::Required, "or is no SQL Server"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", Encryption::Strict, "does not speak TLS on this port"),
+    ] {
+        let settings = tbtokend::store::mssql::Settings {
+            address: tbtokend::store::mssql::Address::parse(&says(bytes)).unwrap(),
+            encryption,
+            ..place.settings()
+        };
+        let text = fails(&mssql(settings)).await;
+        assert!(text.contains(said), "{:?}: {text}", String::from_utf8_lossy(bytes));
     }
 }

@@ -213,6 +213,12 @@ impl Account {
                         self.return_charge(&send.username)
                     }
                     Outcome::Rejected => self.reject(send, *kind),
+                    Outcome::RejectedUnchecked => {
+                        if is_current {
+                            self.return_charge(&send.username);
+                        }
+                        self.note_rejection(send, *kind);
+                    }
                     Outcome::Accepted | Outcome::NotCounted | Outcome::NotSent | Outcome::Unanswered => {}
                 }
             }
@@ -253,6 +259,10 @@ impl Account {
             self.forget_rejections(&send.username, worked);
         }
         self.accepted.retain(|accepted| accepted.credentials != send.credentials);
+        self.note_rejection(send, kind);
+    }
+
+    fn note_rejection(&mut self, send: &Send, kind: FailureKind) {
         self.rejected.retain(|rejected| rejected.credentials != send.credentials);
         let turn = self.next_turn();
         let (credentials, username) = (send.credentials, send.username.clone());

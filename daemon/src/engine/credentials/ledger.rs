@@ -223,7 +223,7 @@ impl Ledger {
         let known = self.servers.entry(server.clone()).or_default();
         known.end();
         match outcome {
-            Outcome::Accepted | Outcome::Rejected => known.answered(),
+            Outcome::Accepted | Outcome::Rejected | Outcome::RejectedUnchecked => known.answered(),
             Outcome::Unanswered => known.unanswered(now, interval),
             Outcome::NotCounted | Outcome::NotSent => {}
         }
@@ -444,11 +444,12 @@ impl Ledger {
         for key in &self.in_write {
             self.unwritten.remove(key);
             let Some(slot) = self.accounts.get_mut(key) else { continue };
-            slot.seen_day = today;
+            // A clock that is slow for a while does not make an account old.
+            slot.seen_day = slot.seen_day.max(today);
             if let Some(work) = &mut slot.work {
                 work.in_write = work.changes.len();
             }
-            accounts.push(stored::row(*key, &slot.account, today, slot.version));
+            accounts.push(stored::row(*key, &slot.account, slot.seen_day, slot.version));
         }
         Some(LedgerWrite { stamp, accounts, forget })
     }

@@ -9,6 +9,8 @@ pub enum Outcome {
     Accepted,
     /// The password is wrong, and was counted once.
     Rejected,
+    /// ThingsBoard refuses the credentials as such, and did not look at the password: nothing was counted.
+    RejectedUnchecked,
     /// ThingsBoard did not look at the password: nothing was counted.
     NotCounted,
     /// No answer of ThingsBoard: perhaps it was counted.
@@ -23,6 +25,7 @@ impl Outcome {
         match failure {
             None | Some(Failure::PasswordExpired | Failure::SecondFactorRequired) => Self::Accepted,
             Some(Failure::CredentialsRejected | Failure::AccountLocked) => Self::Rejected,
+            Some(Failure::AuthenticationFailed) => Self::RejectedUnchecked,
             Some(Failure::AccountDisabled | Failure::PasswordViolatesPolicy) => Self::NotCounted,
             Some(Failure::Unreachable { .. }) => Self::NotSent,
             Some(
@@ -62,6 +65,7 @@ mod tests {
             (Some(Failure::AccountLocked), Outcome::Rejected),
             (Some(Failure::AccountDisabled), Outcome::NotCounted),
             (Some(Failure::PasswordViolatesPolicy), Outcome::NotCounted),
+            (Some(Failure::AuthenticationFailed), Outcome::RejectedUnchecked),
             (Some(Failure::Unreachable { why: why() }), Outcome::NotSent),
             (Some(Failure::Interrupted { why: why() }), Outcome::Unanswered),
             (Some(Failure::Timeout { after: Duration::from_secs(10) }), Outcome::Unanswered),

@@ -82,7 +82,9 @@ impl Server {
         match self.probe.filter(|(at, _)| now.saturating_duration_since(*at) <= PROBE_IS_FRESH) {
             None => Err(Reason::Probe),
             Some((_, Verdict::Bad)) => Err(Reason::ServerDown),
-            Some((_, Verdict::None)) if self.was_sent_without_verdict(now) => Err(Reason::NoVerdict),
+            Some((_, Verdict::None)) if is_last || self.was_sent_without_verdict(now) => {
+                Err(Reason::NoVerdict)
+            }
             Some((_, Verdict::None)) => Ok(()),
             Some((_, Verdict::Good)) if is_last => self.has_been_good(now),
             Some((_, Verdict::Good)) => Ok(()),

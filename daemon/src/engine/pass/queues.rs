@@ -311,9 +311,8 @@ impl Queues {
                         return Some(Start::Probe { host, base: queue.base.clone() });
                     }
                     Probing::Wanted | Probing::UnderWay => queue.block(order, attempt),
-                    Probing::Done(Verdict::Bad | Verdict::None) => {
-                        queue.put_off.push((attempt, Reason::ServerDown));
-                    }
+                    Probing::Done(Verdict::Bad) => queue.put_off.push((attempt, Reason::ServerDown)),
+                    Probing::Done(Verdict::None) => queue.put_off.push((attempt, Reason::NoVerdict)),
                 },
                 Answer::Wait(reason) => queue.put_off.push((attempt, reason)),
             }

@@ -166,7 +166,7 @@ fn a_short_life_is_renewed_at_its_half() {
 #[test]
 fn who_failed_waits_and_is_left_alone_by_the_schedule_but_not_by_an_operator() {
     let mut state = state(vec![row("a", "a", None)]);
-    fail(&mut state, "a", Failure::ServerError { status: 503 }, now());
+    fail(&mut state, "a", Failure::ServerError { status: 503, retry_after: None }, now());
     assert_eq!(verdict_of(&state, "a", after(59)), Verdict::Wait { until: after(60) });
     assert!(names(&due(&state, after(59))).is_empty());
     assert_eq!(names(&due(&state, after(60))), ["a"]);
@@ -177,7 +177,7 @@ fn who_failed_waits_and_is_left_alone_by_the_schedule_but_not_by_an_operator() {
 fn p21_a_clock_that_was_set_back_makes_nobody_wait() {
     let mut state = state(vec![row("a", "a", None)]);
     for _ in 0..10 {
-        fail(&mut state, "a", Failure::ServerError { status: 503 }, after(600));
+        fail(&mut state, "a", Failure::ServerError { status: 503, retry_after: None }, after(600));
     }
     assert!(matches!(verdict_of(&state, "a", after(601)), Verdict::Wait { .. }));
     assert_eq!(verdict_of(&state, "a", now()), Verdict::Due, "the failure lies in the future");
@@ -236,7 +236,7 @@ fn after_an_answer_that_is_not_thingsboards_the_password_is_next() {
 fn a_customer_that_fails_and_still_has_a_token_comes_in_its_turn() {
     let rows = vec![row("ended", "a", Some(-5)), row("soon", "b", Some(20)), row("later", "c", Some(200))];
     let mut state = state(rows);
-    fail(&mut state, "ended", Failure::ServerError { status: 503 }, after(-600));
+    fail(&mut state, "ended", Failure::ServerError { status: 503, retry_after: None }, after(-600));
     fail(&mut state, "soon", Failure::RateLimited { retry_after: None }, after(-600));
     assert_eq!(names(&due(&state, now())), ["soon", "later", "ended"]);
 }
@@ -273,7 +273,7 @@ fn what_a_selection_picks_and_whose_parking_it_hears_of() {
         row(name, name, ends_in)
     });
     let mut state = state(rows.into());
-    fail(&mut state, "waits", Failure::ServerError { status: 503 }, now());
+    fail(&mut state, "waits", Failure::ServerError { status: 503, retry_after: None }, now());
     fail(&mut state, "parked", Failure::CredentialsRejected, now());
     let cases: [(Selection, &[&str], bool); 8] = [
         (Selection::Due, &["due"], false),
@@ -303,7 +303,7 @@ fn what_a_selection_picks_and_whose_parking_it_hears_of() {
 fn those_who_fail_come_after_all_who_do_not() {
     let mut state =
         state(vec![row("ended", "a", Some(-10)), row("never", "b", None), row("soon", "c", Some(200))]);
-    fail(&mut state, "never", Failure::ServerError { status: 503 }, now());
+    fail(&mut state, "never", Failure::ServerError { status: 503, retry_after: None }, now());
     assert_eq!(names(&due(&state, after(60))), ["ended", "soon", "never"]);
 }
 
@@ -369,7 +369,7 @@ fn the_next_wake_is_the_earliest_of_all_and_none_for_those_who_need_an_operator(
         ["rests", "waits", "parked", "due"].map(|name| row(name, name, (name == "rests").then_some(3_600)));
     let mut state = state(rows.into());
     assert_eq!(next_due(&state, now(), &policy()), Some(after(3_300) + TimeDelta::milliseconds(1)));
-    fail(&mut state, "waits", Failure::ServerError { status: 503 }, now());
+    fail(&mut state, "waits", Failure::ServerError { status: 503, retry_after: None }, now());
     fail(&mut state, "parked", Failure::CredentialsRejected, now());
     assert_eq!(next_due(&state, now(), &policy()), Some(after(60)));
     assert_eq!(next_due(&self::state(vec![row("due", "a", None)]), now(), &policy()), None);
@@ -378,7 +378,7 @@ fn the_next_wake_is_the_earliest_of_all_and_none_for_those_who_need_an_operator(
 #[test]
 fn p21_a_wait_that_no_back_off_gives_is_none() {
     let mut state = state(vec![row("a", "a", None)]);
-    fail(&mut state, "a", Failure::ServerError { status: 503 }, now());
+    fail(&mut state, "a", Failure::ServerError { status: 503, retry_after: None }, now());
     let far = |wait: i64| {
         let mut note = state.entry(&id("a")).unwrap().record().failure.clone().unwrap();
         note.next_attempt_at = Some(after(wait));

@@ -102,11 +102,6 @@ fn next_attempt_of_parked(
 
 /// The wait that the server asked for, if it asked for a longer one.
 fn retry_after(failure: &Failure, delay: TimeDelta) -> TimeDelta {
-    match failure {
-        Failure::RateLimited { retry_after: Some(asked) } => {
-            let asked = TimeDelta::from_std(*asked).unwrap_or(Backoff::MAX);
-            delay.max(asked.min(Backoff::MAX))
-        }
-        _ => delay,
-    }
+    let asked = failure.retry_after().map(|asked| TimeDelta::from_std(asked).unwrap_or(Backoff::MAX));
+    asked.map_or(delay, |asked| delay.max(asked.min(Backoff::MAX)))
 }

@@ -89,7 +89,7 @@ fn failed(name: &str, failure: Failure) -> Event {
 }
 
 fn strained() -> Failure {
-    Failure::ServerError { status: 503 }
+    Failure::ServerError { status: 503, retry_after: None }
 }
 
 fn silent() -> Failure {

@@ -16,9 +16,11 @@ use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
 use super::super::StoreError;
 use super::address::{At, Located, browser_answer, browser_question};
 use super::problem::{NotLocated, Problem};
-use super::settings::{Encryption, Settings, Trust};
+use super::secure::{NotSecure, Secure, secure};
+use super::settings::{Settings, Trust};
 use super::trouble::{Doing, Names, Trouble, io_words};
 use crate::model::Secret;
+use crate::tls::{self, Trusted};
 
 /// How long the look-up of a name, and then each TCP connection, may take.
 const TCP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,7 +41,7 @@ const MOST_ADDRESSES: usize = 4;
 const MOST_ROUTES: usize = 2;
 
 /// What carries a session.
-pub(super) type Session = Client<Compat<TcpStream>>;
+pub(super) type Session = Client<Compat<Secure>>;
 
 /// Logs in.
 pub(super) async fn connect(
@@ -51,84 +53,72 @@ pub(super) async fn connect(
     let mut at = settings.address.at.clone();
     for _ in 0..=MOST_ROUTES {
         let (stream, port) = open(settings, &host, &at).await?;
-        let config = config(settings, &host, port, password).await?;
-        let stream = stream.compat_write();
-        match timeout(LOGIN_TIMEOUT, Box::pin(Client::connect(config, stream))).await {
+        let trusted = trusted(settings).await?;
+        let config = config(settings, &host, port, password);
+        let login = async {
+            let stream = secure(stream, &host, settings.encryption, trusted).await?;
+            Ok::<_, NotSecure>(Box::pin(Client::connect(config, stream.compat_write())).await)
+        };
+        let answer = match timeout(LOGIN_TIMEOUT, login).await {
             Err(_) => return Err(names.explain(Trouble::TimedOut, Doing::Reading)),
-            Ok(Ok(session)) => return Ok(session),
-            Ok(Err(Error::Routing { host: next, port })) => {
+            Ok(Err(why)) => return Err(not_secure(names, why)),
+            Ok(Ok(answer)) => answer,
+        };
+        match answer {
+            Ok(session) => return Ok(session),
+            Err(Error::Routing { host: next, port }) => {
                 host = next;
                 at = At::Port(port);
             }
-            Ok(Err(error)) => return Err(refused(names, error)),
+            Err(error) => return Err(names.explain(error.into(), Doing::Reading)),
         }
     }
     let why = "it is sent on from one server to the next".to_owned();
     Err(Problem::Unreachable { server: settings.server.clone(), why }.into())
 }
 
-/// A login that failed, in the words of the store. The texts of TLS are rustls' own and the system's; they hold nothing
-/// of ours.
-fn refused(names: &Names, error: Error) -> StoreError {
+/// Why it did not come to a login, in the words of the store.
+fn not_secure(names: &Names, why: NotSecure) -> StoreError {
     let server = names.server.clone();
-    match error {
-        Error::Tls(text) => match certificate_words(&text) {
-            Some(why) => Problem::NotTrusted { server, why: why.to_owned() }.into(),
-            None => Problem::NotEncrypted { server, why: "the TLS handshake failed".to_owned() }.into(),
-        },
-        Error::Io { kind: io::ErrorKind::InvalidData, message } => {
-            let why = format!("the TLS handshake failed: {}", crate::text::short(&message));
-            Problem::NotEncrypted { server, why }.into()
+    match why {
+        NotSecure::NotTds => Problem::NotTds { server }.into(),
+        NotSecure::NotTrusted(why) => Problem::NotTrusted { server, why }.into(),
+        NotSecure::NotEncrypted(why) => Problem::NotEncrypted { server, why }.into(),
+        NotSecure::Broken(error) => {
+            let maybe =
+                "before a login; perhaps it takes store.encrypt = \"strict\" only, or is no SQL Server";
+            let why = format!("{} {maybe}", io_words(error.kind()));
+            names.explain(Trouble::Lost(why), Doing::Reading)
         }
-        Error::Protocol(text) if text.contains("encryption level") => {
-            let why = "the server does not offer encryption".to_owned();
-            Problem::NotEncrypted { server, why }.into()
-        }
-        error => names.explain(error.into(), Doing::Reading),
     }
 }
 
-/// Why rustls does not accept a certificate, in other words than its own.
-fn certificate_words(text: &str) -> Option<&'static str> {
-    [
-        ("UnknownIssuer", "it does not come from an authority that is known here"),
-        ("NotValidForName", "it is for another name than store.server says"),
-        ("not valid for name", "it is for another name than store.server says"),
-        ("Expired", "it has expired"),
-        ("expired", "it has expired"),
-        ("NotValidYet", "it is not valid yet"),
-        ("not valid yet", "it is not valid yet"),
-        ("Revoked", "it has been revoked"),
-        ("UnsupportedCertVersion", "it is of an old version of X.509, as SQL Server makes them for itself"),
-        ("CaUsedAsEndEntity", "it is an authority's own certificate"),
-        ("certificate", "it cannot be verified"),
-    ]
-    .into_iter()
-    .find(|(sign, _)| text.contains(sign))
-    .map(|(_, words)| words)
-}
-
-async fn config(settings: &Settings, host: &str, port: u16, password: &Secret) -> Result<Config, StoreError> {
+fn config(settings: &Settings, host: &str, port: u16, password: &Secret) -> Config {
     let mut config = Config::new();
     config.host(host);
     config.port(port);
     config.database(&settings.database);
     config.application_name("tbtokend");
     config.authentication(AuthMethod::sql_server(&settings.user, password.expose()));
-    config.encryption(match settings.encryption {
-        Encryption::Required => EncryptionLevel::Required,
-        Encryption::Strict => EncryptionLevel::Strict,
-    });
+    // The connection is encrypted before the library sees it.
+    config.encryption(EncryptionLevel::NotSupported);
     // A single row with half a surrogate must not make the whole table unreadable.
     config.lossy_utf16_decoding(true);
-    match &settings.trust {
-        Trust::Anyone => config.trust_cert(),
-        Trust::Authorities { ca_file: None } => {}
-        Trust::Authorities { ca_file: Some(file) } => {
-            config.trust_cert_ca_bundle(read_authorities(settings, file).await?);
-        }
-    }
-    Ok(config)
+    config
+}
+
+async fn trusted(settings: &Settings) -> Result<Trusted, StoreError> {
+    let file = match &settings.trust {
+        Trust::Anyone => return Ok(Trusted::Anyone),
+        Trust::Authorities { ca_file: None } => return Ok(Trusted::Authorities(Vec::new())),
+        Trust::Authorities { ca_file: Some(file) } => file,
+    };
+    let pem = read_authorities(settings, file).await?;
+    tls::certificates(&pem).map(Trusted::Authorities).ok_or_else(|| {
+        let why =
+            format!("store.ca_file = {:?} holds no certificate in PEM form", file.display().to_string());
+        Problem::NotTrusted { server: settings.server.clone(), why }.into()
+    })
 }
 
 async fn read_authorities(settings: &Settings, file: &Path) -> Result<Vec<u8>, StoreError> {
@@ -271,15 +261,6 @@ async fn ask_one_browser(address: SocketAddr, instance: &str) -> Result<Located,
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_wrong_with_a_certificate_is_said_plainly() {
-        let text = "the server's certificate was rejected during the TLS handshake: UnknownIssuer. To connect anyway";
-        assert_eq!(certificate_words(text), Some("it does not come from an authority that is known here"));
-        let text = "rejected: certificate not valid for name \"sql01\"; certificate is only valid for …";
-        assert_eq!(certificate_words(text), Some("it is for another name than store.server says"));
-        assert_eq!(certificate_words("received fatal alert: HandshakeFailure"), None);
-    }
 
     #[tokio::test]
     async fn all_addresses_are_tried() {

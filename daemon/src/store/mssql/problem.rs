@@ -30,8 +30,14 @@ pub enum Problem {
         /// Why.
         why: String,
     },
+    /// What answers there is something else.
+    #[error("what answers at {server} does not speak TDS, the protocol of SQL Server")]
+    NotTds {
+        /// The server as it is configured.
+        server: String,
+    },
     /// The certificate cannot be verified.
-    #[error("the certificate of {server} is not trusted: {why}")]
+    #[error("SQL Server {server} is not trusted: {why}")]
     NotTrusted {
         /// The server as it is configured.
         server: String,
@@ -141,6 +147,7 @@ impl Problem {
             Self::Unreachable { .. } => "It is tried again by itself. Check store.server, the server, that TCP/IP is enabled for it, and the firewall.".to_owned(),
             Self::NoInstance { host, instance, why } => why.remedy(host, instance),
             Self::Lost { .. } => "It is tried again by itself; if this stays, check the server's load and the network.".to_owned(),
+            Self::NotTds { .. } => "It is tried again by itself. Check host and port of store.server: a SQL Server listens on TCP port 1433 unless it is told otherwise.".to_owned(),
             Self::NotTrusted { .. } => "Put the authority that issued it into store.ca_file, and write store.server as the certificate names it. store.trust_server_certificate = true goes without, and without protection.".to_owned(),
             Self::NotEncrypted { .. } => "Give the server a certificate and allow encryption; store.encrypt = \"strict\" needs SQL Server 2022 or newer.".to_owned(),
             Self::LoginFailed { .. } => "Check store.user and the password (store.password_file, the credential mssql-password, or MSSQL_PASSWORD). It is tried once a minute, and at once when the password in the file is another one.".to_owned(),

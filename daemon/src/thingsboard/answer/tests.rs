@@ -10,7 +10,15 @@ use super::*;
 use crate::model::NotAToken;
 
 fn answer(status: u16, body: &str) -> Answer {
-    Answer { status, location: None, retry_after: None, date: None, body: Some(body.as_bytes().to_vec()) }
+    Answer {
+        asked: Url::parse("https://tb.example/prefix/api/auth/login").unwrap(),
+        status,
+        location: None,
+        retry_after: None,
+        date: None,
+        encoding: None,
+        body: Some(body.as_bytes().to_vec()),
+    }
 }
 
 /// ThingsBoard's own error.
@@ -35,16 +43,16 @@ fn pair() -> String {
 #[test]
 fn every_row_of_the_table_is_the_failure_that_it_names() {
     let unexpected = Failure::UnexpectedResponse;
-    let redirect = |location: &str| unexpected(Unexpected::Redirect { location: location.to_owned() });
+    let compressed = |status| Answer { encoding: Some("gzip".into()), ..answer(status, "") };
+    let server_error = |status| Failure::ServerError { status, retry_after: None };
     let policy =
         "The entered password violates our policies. If this is your real password, please reset it.";
     let expired = r#"{"status":401,"message":"User password expired!","errorCode":15,"resetToken":"secret"}"#;
     let useless = |scope: &str| format!(r#"{{"token":"{}","scope":"{scope}"}}"#, jwt(r#"{"iat":1,"exp":2}"#));
     let with_token = |token: &str| answer(200, &format!(r#"{{"token":"{token}","refreshToken":"r"}}"#));
-    let moved = Answer { location: Some("https://u:p@b.example/x?t=1".into()), ..answer(302, "") };
     let rows = [
         (error(401, 10, "Invalid username or password"), Failure::CredentialsRejected, true),
-        (error(401, 10, "Authentication failed"), Failure::CredentialsRejected, true),
+        (error(401, 10, "Authentication failed"), Failure::AuthenticationFailed, true),
         (error(401, 10, "User account is not active"), Failure::AccountDisabled, true),
         (error(401, 10, "User account is locked due to security policy"), Failure::AccountLocked, true),
         (answer(401, expired), Failure::PasswordExpired, true),
@@ -56,15 +64,27 @@ fn every_row_of_the_table_is_the_failure_that_it_names() {
         (error(401, 99, "whatever comes"), unexpected(Unexpected::ProxyLogin), false),
         (error(401, 10, "Token is outdated"), unexpected(Unexpected::ProxyLogin), false),
         (Answer { body: None, ..answer(401, "") }, unexpected(Unexpected::ProxyLogin), false),
+        (compressed(200), unexpected(Unexpected::Encoded), false),
+        (compressed(401), unexpected(Unexpected::Encoded), false),
+        (answer(407, ""), unexpected(Unexpected::ProxyAuthentication), false),
+        (
+            answer(400, "<html>400 The plain HTTP request was sent to HTTPS port</html>"),
+            unexpected(Unexpected::Tls),
+            false,
+        ),
+        (
+            answer(400, "Bad Request\r\nThis combination of host and port requires TLS.\r\n"),
+            unexpected(Unexpected::Tls),
+            false,
+        ),
         (
             error(429, 33, "Too many requests for current tenant!"),
             Failure::RateLimited { retry_after: None },
             false,
         ),
-        (error(500, 46, "Database error"), Failure::ServerError { status: 500 }, false),
-        (answer(503, "<html>"), Failure::ServerError { status: 503 }, false),
-        (moved, redirect("https://***@b.example/x"), false),
-        (answer(308, ""), redirect("(nowhere)"), false),
+        (error(500, 46, "Database error"), server_error(500), false),
+        (answer(503, "<html>"), server_error(503), false),
+        (answer(308, ""), unexpected(Unexpected::OwnRedirect), false),
         (answer(404, "<html>"), unexpected(Unexpected::Status { status: 404 }), false),
         (answer(403, "{}"), unexpected(Unexpected::Status { status: 403 }), false),
         (answer(204, ""), unexpected(Unexpected::Status { status: 204 }), false),
@@ -115,7 +135,7 @@ fn a_refused_refresh_token_means_log_in_and_a_server_in_trouble_does_not() {
         };
     }
     for status in [500, 502, 503] {
-        let trouble = NotRenewed::Failed(Failure::ServerError { status });
+        let trouble = NotRenewed::Failed(Failure::ServerError { status, retry_after: None });
         assert_eq!(read_renewal(&error(status, 46, "Database error")), Err(trouble));
     }
     // Of the general internal errors only that one is about the token.
@@ -125,7 +145,7 @@ fn a_refused_refresh_token_means_log_in_and_a_server_in_trouble_does_not() {
         answer(500, r#"{"errorCode":2}"#),
         answer(500, "<html>Refresh Token</html>"),
     ] {
-        let failure = NotRenewed::Failed(Failure::ServerError { status: 500 });
+        let failure = NotRenewed::Failed(Failure::ServerError { status: 500, retry_after: None });
         assert_eq!(read_renewal(&trouble), Err(failure), "{trouble:?}");
     }
     assert!(matches!(
@@ -167,15 +187,16 @@ fn p02_a_probe_is_good_only_in_thingsboards_words() {
 #[test]
 fn retry_after_is_seconds_or_a_date_by_the_servers_own_clock() {
     let wait = |retry_after: &str, date: Option<&str>| {
-        let answer = Answer {
-            retry_after: Some(retry_after.to_owned()),
-            date: date.map(ToOwned::to_owned),
-            ..answer(429, "")
-        };
-        match read_login(&answer) {
-            Err(Failure::RateLimited { retry_after }) => retry_after.map(|wait| wait.as_secs()),
-            other => panic!("{other:?}"),
-        }
+        let waits = [429, 503].map(|status| {
+            let answer = Answer {
+                retry_after: Some(retry_after.to_owned()),
+                date: date.map(ToOwned::to_owned),
+                ..answer(status, "")
+            };
+            read_login(&answer).unwrap_err().retry_after().map(|wait| wait.as_secs())
+        });
+        assert_eq!(waits[0], waits[1], "a proxy may send it with either");
+        waits[0]
     };
     let noon = "Sun, 06 Nov 1994 12:00:00 GMT";
     assert_eq!(wait(" 120 ", None), Some(120));
@@ -184,6 +205,86 @@ fn retry_after_is_seconds_or_a_date_by_the_servers_own_clock() {
     assert_eq!(wait("Sun, 06 Nov 1994 12:01:30 GMT", None), None);
     assert_eq!(wait("-1", Some(noon)), None);
     assert_eq!(wait("soon", Some("today")), None);
+    assert_eq!(wait("1800", None), Some(1800));
+    assert_eq!(wait("1801", None), Some(1800), "half an hour at most");
+    assert_eq!(wait("Sun, 06 Nov 1994 15:00:00 GMT", Some(noon)), Some(1800));
+}
+
+#[test]
+fn a_redirect_names_another_server_and_nothing_that_may_be_secret() {
+    let says = |location: &str| {
+        let answer = Answer { location: Some(location.to_owned()), ..answer(302, "") };
+        let failure = read_login(&answer).unwrap_err();
+        assert!(!failure.is_permanent(), "a page about maintenance parks nobody");
+        let text = failure.to_string();
+        assert!(!text.contains("secret") && !text.contains('?'), "{text}");
+        match failure {
+            Failure::UnexpectedResponse(Unexpected::Redirect { location }) => {
+                assert!(
+                    text.contains(&format!("redirects to {location}: put that URL into tb_url")),
+                    "{text}"
+                );
+                Some(location)
+            }
+            Failure::UnexpectedResponse(Unexpected::OwnRedirect) => None,
+            other => panic!("{other:?}"),
+        }
+    };
+    let to = |base: &str| Some(base.to_owned());
+    // The base URL that works: without what ThingsBoard and its pages put behind it.
+    assert_eq!(says("https://new.example/prefix/api/auth/login"), to("https://new.example/prefix"));
+    assert_eq!(says("http://tb.example/prefix/login?next=secret"), to("http://tb.example/prefix"));
+    assert_eq!(says("https://tb.example:8443/prefix/api/"), to("https://tb.example:8443/prefix"));
+    assert_eq!(says("https://new.example/api/auth/login"), to("https://new.example"));
+    for other in [
+        "https://u:secret@sso.example/secret/api/auth/login?secret#secret",
+        "https://sso.example/login/secret",
+        "//sso.example/login;jsessionid=secret",
+        "https://sso.example/reset/secret/x",
+    ] {
+        assert_eq!(says(other), to("https://sso.example"), "{other}");
+    }
+    for own in
+        ["/maintenance.html", "/login?secret", "../secret", "", "https://tb.example/", "ftp://x/", "data:x"]
+    {
+        assert_eq!(says(own), None, "{own}");
+    }
+}
+
+#[test]
+fn a_probe_is_good_whatever_thingsboard_has_against_its_user() {
+    for good in [
+        error(401, 10, "Invalid username or password"),
+        error(401, 10, "Authentication failed"),
+        error(401, 10, "User account is not active"),
+        error(401, 45, "The entered password violates our policies."),
+    ] {
+        assert_eq!(read_probe(&good), Probe::Good, "{good:?}");
+    }
+    for bad in [error(500, 46, "Database error"), answer(502, "<html>"), answer(429, "")] {
+        assert!(matches!(read_probe(&bad), Probe::Bad(_)), "{bad:?}");
+    }
+    for other in [
+        answer(401, "<html>"),
+        answer(403, "<html>"),
+        answer(302, ""),
+        answer(200, "<html>"),
+        answer(200, &pair()),
+    ] {
+        assert!(matches!(read_probe(&other), Probe::NoVerdict(_)), "{other:?}");
+    }
+}
+
+#[test]
+fn a_refresh_token_beyond_all_measure_is_not_kept() {
+    let token = jwt(r#"{"iat":1000,"exp":10000}"#);
+    let kept = |length: usize| {
+        let refresh_token = "r".repeat(length);
+        let body = format!(r#"{{"token":"{token}","refreshToken":"{refresh_token}"}}"#);
+        read_login(&answer(200, &body)).unwrap().refresh_token.is_some()
+    };
+    assert!(kept(8 * 1024));
+    assert!(!kept(8 * 1024 + 1));
 }
 
 fn bodies() -> impl Strategy<Value = Option<Vec<u8>>> {
@@ -206,7 +307,7 @@ proptest! {
         status in prop_oneof![100_u16..600, proptest::strategy::Just(200), proptest::strategy::Just(401)],
         location in option::of(".*"), retry_after in option::of(".*"), date in option::of(".*"), body in bodies(),
     ) {
-        let answer = Answer { status, location, retry_after, date, body };
+        let answer = Answer { status, location, retry_after, date, body, ..answer(status, "") };
         for result in [read_login(&answer).ok(), read_renewal(&answer).ok()].into_iter().flatten() {
             prop_assert!(status == 200);
             let body: serde_json::Value = serde_json::from_slice(answer.body.as_ref().unwrap()).unwrap();

@@ -129,7 +129,9 @@ impl Stage {
         self.ledger.settle(Settlement { account, server, number, send, outcome, kind: None }, self.now);
         self.queues.settled(host, &attempt, refresh_token.map(Secret::new).as_ref());
         let signal = match outcome {
-            Outcome::Accepted | Outcome::Rejected | Outcome::NotCounted => Signal::Well,
+            Outcome::Accepted | Outcome::Rejected | Outcome::RejectedUnchecked | Outcome::NotCounted => {
+                Signal::Well
+            }
             Outcome::Unanswered | Outcome::NotSent => Signal::Dead,
         };
         self.gates.get_mut(&key).unwrap().leave(ticket, signal);
@@ -168,7 +170,8 @@ impl Stage {
     fn probed(&mut self, host: usize, verdict: Verdict) {
         let key = self.queues.host(host).unwrap().clone();
         self.ledger.probed(&key, verdict, self.now);
-        let failure = (verdict != Verdict::Good).then_some(Failure::ServerError { status: 502 });
+        let failure =
+            (verdict != Verdict::Good).then_some(Failure::ServerError { status: 502, retry_after: None });
         self.queues.probed(host, verdict, failure.as_ref());
         let signal = match verdict {
             Verdict::Good => Signal::Well,

@@ -67,6 +67,27 @@ fn p02_a_row_that_holds_rejected_credentials_is_not_tried_whichever_row_was() {
     assert_eq!(refused(&due(&state, after(120))), [("first", FailureKind::CredentialsRejected)]);
 }
 
+/// ThingsBoard counts nothing then, but it will not say anything else tomorrow.
+#[test]
+fn p02_credentials_that_thingsboard_refuses_unchecked_are_not_sent_again_until_the_row_changes() {
+    let mut state = state_with_ledger(vec![of_ops("a", "odd")]);
+    let failure = Failure::AuthenticationFailed;
+    send(&mut state, "a", Outcome::of(Some(&failure)));
+    fail(&mut state, "a", failure, now());
+    for seconds in [60, 86_400, 30 * 86_400] {
+        // Each poll reads the ledger, which lets parked customers go that it would allow.
+        state.apply(ledger_read(), after(seconds), 0.5);
+        assert!(names(&due(&state, after(seconds))).is_empty(), "{seconds}");
+        let Verdict::Parked { until: None } = verdict_of(&state, "a", after(seconds)) else {
+            panic!("{seconds}")
+        };
+    }
+    let charges = state.ledger().charges_of(&state.entry(&id("a")).unwrap().account.unwrap(), "ops");
+    assert_eq!(charges, 0);
+    state.apply(table(vec![of_ops("a", "other")], Vec::new()), after(60), 0.5);
+    assert_eq!(names(&due(&state, after(60))), ["a"]);
+}
+
 #[test]
 fn p02_an_exhausted_budget_refuses_every_row_of_the_account() {
     let mut state = state_with_ledger(vec![of_ops("a", "x"), of_ops("b", "y"), row("c", "x", None)]);

@@ -42,7 +42,7 @@ fn a_server_that_is_down_is_probed_while_a_customer_needs_it() {
     }
     // Also for a customer that waits, though no customer is tried.
     breaker(&mut state, URLS[0], Breaker::Open);
-    fail(&mut state, "a", Failure::ServerError { status: 503 }, now());
+    fail(&mut state, "a", Failure::ServerError { status: 503, retry_after: None }, now());
     assert!(names(&due(&state, after(1))).is_empty());
     assert_eq!(probed(&state, after(1)), [URLS[0]]);
     // Not for one that has a token to save, or is parked.

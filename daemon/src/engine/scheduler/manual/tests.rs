@@ -31,7 +31,7 @@ fn ask(requests: &mut Requests, selection: Selection) -> Answers {
 }
 
 fn failed(name: &str) -> Event {
-    Event::Failed { id: id(name), failure: Failure::ServerError { status: 503 } }
+    Event::Failed { id: id(name), failure: Failure::ServerError { status: 503, retry_after: None } }
 }
 
 fn names(mut answers: Answers) -> Vec<String> {
@@ -169,7 +169,10 @@ fn each_is_told_what_became_of_its_customers() {
         Event::SaveFailed { ids: vec![id("unsaved")], error },
         Event::Superseded(id("superseded")),
         Event::Deferred { id: id("cut"), why: Deferral::CutShort },
-        Event::Deferred { id: id("deferred"), why: Deferral::Server(Failure::ServerError { status: 502 }) },
+        Event::Deferred {
+            id: id("deferred"),
+            why: Deferral::Server(Failure::ServerError { status: 502, retry_after: None }),
+        },
     ] {
         requests.note(&event);
     }

@@ -98,7 +98,7 @@ fn refused() -> Failure {
 }
 
 fn strained() -> Failure {
-    Failure::ServerError { status: 503 }
+    Failure::ServerError { status: 503, retry_after: None }
 }
 
 /// A record of a customer with these credentials who has failed like this.

@@ -1,0 +1,100 @@
+//! What the tests stand on: a client, a user, and servers that say given bytes.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tbtoken_tests::canary;
+use tbtoken_tests::thingsboard::Account;
+use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret};
+use tbtokend::thingsboard::{Client, ClientSettings, Logins as _};
+
+/// Long enough for everything that is expected to come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Long enough for what is expected not to come.
+pub(crate) const BRIEFLY: Duration = Duration::from_millis(300);
+
+pub(crate) fn settings() -> ClientSettings {
+    ClientSettings { connect_timeout: PATIENCE, request_timeout: PATIENCE, ca_file: None, proxy: None }
+}
+
+pub(crate) fn client() -> Client {
+    Client::new(&settings()).unwrap()
+}
+
+pub(crate) fn trusting(authority: &str, folder: &tempfile::TempDir) -> Client {
+    let file: PathBuf = folder.path().join("ca.pem");
+    std::fs::write(&file, authority).unwrap();
+    Client::new(&ClientSettings { ca_file: Some(file), ..settings() }).unwrap()
+}
+
+/// Logs in at a URL, and looks whether what is said of it holds a secret.
+pub(crate) async fn log_in(client: &Client, url: &str, within: Duration) -> Result<Grant, Failure> {
+    let credentials = Credentials {
+        url: url.into(),
+        username: "ops@acme.example".into(),
+        password: Secret::new(canary::password("ops@acme.example")),
+    };
+    let result = client.login(&BaseUrl::parse(url).unwrap(), &credentials, within).await;
+    if let Err(failure) = &result {
+        canary::assert_clean("a failure", format!("{failure} {failure:?}").as_bytes());
+    }
+    result
+}
+
+pub(crate) async fn log_in_as(
+    client: &Client,
+    account: &Account,
+    within: Duration,
+) -> Result<Grant, Failure> {
+    log_in(client, &account.url, within).await
+}
+
+/// What a failed login says, and what to do.
+pub(crate) async fn words(client: &Client, url: &str) -> String {
+    let failure = log_in(client, url, PATIENCE).await.unwrap_err();
+    format!("{failure} -> {}", failure.kind().remedy())
+}
+
+/// Says the same bytes to every connection that has sent something, and then closes it.
+pub(crate) struct Says {
+    pub(crate) address: SocketAddr,
+    heard: Arc<AtomicUsize>,
+}
+
+impl Says {
+    pub(crate) fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let heard = Arc::new(AtomicUsize::new(0));
+        let (bytes, counter) = (bytes.into(), Arc::clone(&heard));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                counter.fetch_add(1, Ordering::Relaxed);
+                answer(stream, &bytes);
+            }
+        });
+        Self { address, heard }
+    }
+
+    /// How many connections there were.
+    pub(crate) fn heard(&self) -> usize {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+fn answer(mut stream: TcpStream, bytes: &[u8]) {
+    let _ = stream.read(&mut [0; 4096]);
+    let _ = stream.write_all(bytes);
+    // Whoever closes with unread bytes resets, and what was said is lost.
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
+}
