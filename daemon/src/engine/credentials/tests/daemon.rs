@@ -89,7 +89,7 @@ impl Daemon {
             Outcome::Unanswered => {
                 self.doubted.insert(login.host.clone());
             }
-            Outcome::Accepted | Outcome::Rejected => {
+            Outcome::Accepted | Outcome::Rejected | Outcome::RejectedUnchecked => {
                 self.doubted.remove(&login.host);
             }
             Outcome::NotCounted | Outcome::NotSent => {}

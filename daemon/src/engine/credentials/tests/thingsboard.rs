@@ -76,7 +76,7 @@ pub(super) type Answer = Result<RefreshToken, Failure>;
 fn lost_answer(number: usize) -> Failure {
     let why = || "reset".to_owned();
     match number % 8 {
-        0 | 3 | 6 => Failure::ServerError { status: 504 },
+        0 | 3 | 6 => Failure::ServerError { status: 504, retry_after: None },
         1 | 4 => Failure::Interrupted { why: why() },
         2 => Failure::Timeout { after: Duration::from_secs(10) },
         5 => Failure::RateLimited { retry_after: None },
@@ -175,7 +175,7 @@ impl ThingsBoard {
             }
             Mode::Dead => Some(Err(Failure::Unreachable { why: "refused".to_owned() })),
             Mode::WithoutDatabase if is_right => None,
-            Mode::WithoutDatabase => Some(Err(Failure::ServerError { status: 500 })),
+            Mode::WithoutDatabase => Some(Err(Failure::ServerError { status: 500, retry_after: None })),
             Mode::Portal => Some(Err(Failure::UnexpectedResponse(Unexpected::NotJson))),
         }
     }

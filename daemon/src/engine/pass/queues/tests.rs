@@ -136,7 +136,7 @@ impl Stage {
         };
         self.gates.get_mut(&key).unwrap().leave(ticket, signal);
         if signal == Signal::Dead {
-            self.queues.trouble(host, Some(&Failure::ServerError { status: 502 }));
+            self.queues.trouble(host, Some(&Failure::ServerError { status: 502, retry_after: None }));
         }
     }
 
