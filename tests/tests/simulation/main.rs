@@ -8,8 +8,7 @@
 //! - `TBTOKEN_SIM_STORY=N`, with a seed alone, prints what happens to login `N` in it.
 //! - `TBTOKEN_SIM_CUSTOMERS=1000` gives each of them so many customers, on a host for fifty of them.
 //!
-//! Two daemons share one clock here, and when both ask for a customer before one of them could read the other's record,
-//! that is counted and forgiven: which of them acts is for the leader election of a later version.
+//! Two daemons share one clock and one ledger here; they elect no leader, so both act.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -130,9 +130,9 @@ async fn answers_are_lost(mood: Mood) {
         sleep(10 * INTERVAL).await;
         // Killed in turn with an orderly end.
         if number % 2 == 0 {
-            daemon.kill()
+            daemon.kill();
         } else {
-            daemon.stop().await
+            daemon.stop().await;
         }
         daemon = Daemon::start(&world, number);
     }

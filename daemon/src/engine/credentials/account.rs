@@ -56,6 +56,9 @@ pub(super) struct Rejected {
     pub(super) kind: FailureKind,
 }
 
+/// One rejection: the credentials, and its turn.
+pub(super) type RejectionMark = (Fingerprint, u32);
+
 /// A charge whose outcome is not stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct InFlight {
@@ -102,8 +105,8 @@ pub(super) enum Change {
     },
     /// The password of a user was changed in ThingsBoard after these rejections, so their passwords may be right now.
     PasswordChanged {
-        /// The credentials, and the turn of their rejection.
-        rejected: Vec<(Fingerprint, u32)>,
+        /// Which.
+        rejected: Vec<RejectionMark>,
     },
 }
 
@@ -210,7 +213,7 @@ impl Account {
                 match outcome {
                     Outcome::Accepted if is_current => self.accept(send),
                     Outcome::NotCounted | Outcome::NotSent if is_current => {
-                        self.return_charge(&send.username)
+                        self.return_charge(&send.username);
                     }
                     Outcome::Rejected => self.reject(send, *kind),
                     Outcome::RejectedUnchecked => {

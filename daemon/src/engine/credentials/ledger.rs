@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::account::{Account, Change, InFlight, Send};
+use super::account::{Account, Change, InFlight, RejectionMark, Send};
 use super::outcome::Outcome;
 use super::rules::{Ask, Leave};
 use super::server::{Server, Verdict};
 use super::stored;
-use crate::model::{AccountKey, FailureKind, Fingerprint, HostKey};
+use crate::model::{AccountKey, FailureKind, HostKey};
 use crate::store::{AccountRow, Forget, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
 /// So many days old an account's `seen_at` may become before it is written again.
@@ -97,7 +97,7 @@ struct Work {
     /// Another daemon's charge, and when this daemon first saw it.
     seen_in_flight: Option<(u64, Instant)>,
     /// User names whose refresh token has worked, each with the rejections that were known when it last did.
-    refreshed: Vec<(Box<str>, Vec<(Fingerprint, u32)>)>,
+    refreshed: Vec<(Box<str>, Vec<RejectionMark>)>,
 }
 
 /// What came of a charge.
