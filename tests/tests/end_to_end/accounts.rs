@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use tbtoken_proto::{FailureKind, Phase, TokenStatus};
+use tbtoken_proto::{FailureKind, Phase, Refresh, TokenStatus};
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::wait::{PATIENCE, poll};
 use tbtoken_tests::harness::{Installation, Row, Signal};
 use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+
+/// How many passwords that may have been counted as wrong an account gets by default.
+const BUDGET: u32 = 3;
 
 /// A user that is locked after so many wrong passwords, and a row with a wrong one.
 fn bad_row(thingsboard: &ThingsBoard, name: &str, max: u32) -> Row {
@@ -76,28 +79,30 @@ fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
     daemon.until_customer("good", "is valid", |good| good.token_status == TokenStatus::Valid);
 }
 
-/// That the server refuses was heard, though not why: better parked than locked.
+/// A 401 whose body does not come says nothing of the password, and was counted all the same: it costs charges, and no
+/// account.
 #[test]
-fn p02_a_refusal_whose_body_breaks_off_is_a_refusal() {
+fn p02_a_refusal_whose_body_breaks_off_costs_charges_and_no_account() {
     let faults =
         [("cut", Temper::CutBody(0)), ("cut-later", Temper::CutBody(9)), ("stuck", Temper::StuckBody(9))];
     let mut installation = Installation::new().with("thingsboard.request_timeout", "1s");
     let mut hosts = Vec::new();
     for (name, fault) in faults {
         let host = ThingsBoard::start();
-        installation = installation.with_row(bad_row(&host, name, 1));
+        installation = installation.with_row(bad_row(&host, name, BUDGET));
         host.set(fault);
         hosts.push((name, host));
     }
     let daemon = installation.start();
-    let status = daemon.until("all are parked", |status| status.tokens.summary.parked == hosts.len());
-    for customer in status.tokens.customers.iter().flatten() {
-        let failure = customer.failure.as_ref().unwrap();
-        assert_eq!(failure.kind, FailureKind::CredentialsRejected, "{failure:?}");
+    for (name, _) in &hosts {
+        daemon.until_customer(name, "has failed", |customer| customer.failure.is_some());
     }
-    daemon.refresh();
+    for _ in 0..5 {
+        daemon.refresh();
+    }
     for (name, host) in &hosts {
-        assert_eq!(host.user_stats(name).wrong_passwords, 1, "{name}");
+        let wrong = host.user_stats(name).wrong_passwords;
+        assert!((1..=u64::from(BUDGET)).contains(&u64::from(wrong)), "{name}: {wrong}");
         assert!(host.is_enabled(name), "{name}");
     }
 }
@@ -170,7 +175,7 @@ fn p02_rows_that_share_an_account_send_its_wrong_password_once() {
     let untried = rows.iter().find(|row| row.customer_id != tried[0].customer_id).unwrap();
     let failure = status.of(&untried.customer_id).failure.clone().unwrap();
     assert_eq!((failure.kind, failure.permanent), (FailureKind::CredentialsRejected, true));
-    assert!(failure.message.contains(&format!("for customer {}", tried[0].customer_id)), "{failure:?}");
+    assert!(failure.message.contains("has rejected this user name and password before"), "{failure:?}");
 
     // The same under another id, also after a restart; another spelling of the URL is the same account.
     installation.table().insert([&Row { customer_id: "new".into(), ..first.clone() }]);
@@ -182,9 +187,10 @@ fn p02_rows_that_share_an_account_send_its_wrong_password_once() {
     daemon.until("all are parked", |status| status.tokens.summary.parked == 22);
     assert_eq!(thingsboard.user_stats("shared").wrong_passwords, 1);
 
-    // Put right in ThingsBoard: one is named, and all are back.
+    // Put right in ThingsBoard: one is sent again with force, and all are back.
     thingsboard.set_password("shared", first.tb_password.as_deref().unwrap());
-    daemon.refresh_customer("new");
+    let named = Some(vec!["new".to_owned()]);
+    daemon.refresh_as(Refresh { customers: named, force: true, ..Refresh::default() });
     daemon.until("all are valid", |status| status.tokens.summary.valid == 22);
     assert_eq!(thingsboard.user_stats("shared").wrong_passwords, 1);
 }
