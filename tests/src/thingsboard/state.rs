@@ -47,7 +47,7 @@ pub(super) enum Plan {
 
 impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(super) fn update(&self, change: impl FnOnce(&mut State)) {

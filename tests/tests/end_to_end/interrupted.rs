@@ -42,6 +42,8 @@ fn p18_sigterm_does_not_wait_for_a_server_that_never_answers() {
     let accounts = thingsboard.add_many(200, |n| User::new(format!("ops{n}")));
     let rows: Vec<_> = accounts.iter().map(|account| Row::new(&account.username, account)).collect();
     thingsboard.set(Temper::Silent);
+    // A server that has not answered yet gets one login at a time.
+    thingsboard.set_for_next(1, Temper::Normal);
     let installation = Installation::new().with_rows(&rows);
     let mut daemon = installation.start();
     thingsboard.wait_until("logins are under way", |tally| tally.host().in_flight >= 4);
