@@ -86,7 +86,7 @@ async fn insert(place: &Place, column: &str, value: &str) {
     let time = if place.ground.is_mssql() { "2026-11-23T14:00:00" } else { "2026-11-23T14:00:00Z" };
     let columns = [
         ("customer_id", id.as_str()),
-        ("credentials_fingerprint", "abc"),
+        ("credentials_fingerprint", "tGPP1FUodnKkKfRMm4Ag7A"),
         ("failures", "3"),
         ("kind", "account_locked"),
         ("message", "it said no"),

@@ -535,7 +535,7 @@ fn p03_a_parked_customer_whose_refresh_token_is_over_is_left_alone() {
     assert_eq!(stage.start_all(), ["refresh a", "login b"]);
     stage.end("refresh a", Outcome::Rejected, None);
     assert_eq!(stage.start_all(), Vec::<String>::new());
-    assert_eq!(stage.drain(true), ["a is left over"]);
+    assert_eq!(stage.drain(true), ["a waits: CutShort"]);
 }
 
 /// Naming customers grants one send for each account.
