@@ -160,7 +160,11 @@ impl Story {
         }
         let latency = u64::try_from(dice.between(1, 30)).unwrap();
         thingsboard.set(Temper::Slow(Duration::from_millis(latency)));
-        let installation = Installation::new().with_rows(&rows);
+        // What was in flight at a kill waits as long as a request may last, and an account can be hit by several kills.
+        let installation = Installation::new()
+            .with_rows(&rows)
+            .with("thingsboard.request_timeout", "1s")
+            .with("thingsboard.wrong_password_budget", 5);
         let mut story = Self {
             dice,
             thingsboard,
