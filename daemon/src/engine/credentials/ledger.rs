@@ -216,6 +216,26 @@ impl Ledger {
         send
     }
 
+    /// Notes a rejection that the customer's record has, and the ledger lacks: the process ended between the two writes.
+    pub fn note_rejection(&mut self, ask: &Ask<'_>, kind: FailureKind) {
+        let known = self.account(&ask.account);
+        let is_known = |account: &Account| {
+            account.is_accepted(&ask.credentials) || account.rejection(&ask.credentials).is_some()
+        };
+        // An account that is unknown or has nothing in flight has lost no outcome.
+        if known.is_none_or(|account| account.in_flight().is_none() || is_known(account)) {
+            return;
+        }
+        let send = Send {
+            username: ask.username.into(),
+            credentials: ask.credentials,
+            held: ask.held.clone(),
+            turn: known.map_or(0, Account::turn),
+        };
+        // No charge has this number: only the rejection is added.
+        self.change(ask.account, Change::Settle { number: 0, send, outcome: Outcome::Rejected, kind });
+    }
+
     /// Notes what came of a charge.
     pub fn settle(&mut self, settlement: Settlement<'_>, now: Instant) {
         let interval = self.settings.interval;

@@ -9,7 +9,7 @@ use super::super::credentials::{Ask, Held, Leave, Step};
 use super::super::history::NoticeKind;
 use super::health::Use;
 use super::{Entry, State};
-use crate::model::{AccountKey, Customer, Fingerprint, FingerprintKey};
+use crate::model::{AccountKey, Customer, FailureKind, Fingerprint, FingerprintKey};
 use crate::store::{LedgerPlace, LedgerRead, RowProblem, Table};
 
 impl State {
@@ -99,6 +99,18 @@ impl State {
         let step = self.ledger.take_in(read, seen);
         if step == Step::Replaced {
             self.tell_ledger_replaced(at);
+        }
+        if step == Step::First {
+            let held = Held::default();
+            for entry in self.customers.values() {
+                let failure = entry.record().failure.as_deref();
+                if let Some(failure) = failure.filter(|failure| failure.fingerprint == entry.credentials)
+                    && matches!(failure.kind, FailureKind::CredentialsRejected | FailureKind::AccountLocked)
+                    && let Some(ask) = entry.ask(&held, Leave::None)
+                {
+                    self.ledger.note_rejection(&ask, failure.kind);
+                }
+            }
         }
         let found = self.ledger.take_found_in_flight();
         if !found.is_empty() {
