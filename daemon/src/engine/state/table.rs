@@ -101,16 +101,7 @@ impl State {
             self.tell_ledger_replaced(at);
         }
         if step == Step::First {
-            let held = Held::default();
-            for entry in self.customers.values() {
-                let failure = entry.record().failure.as_deref();
-                if let Some(failure) = failure.filter(|failure| failure.fingerprint == entry.credentials)
-                    && matches!(failure.kind, FailureKind::CredentialsRejected | FailureKind::AccountLocked)
-                    && let Some(ask) = entry.ask(&held, Leave::None)
-                {
-                    self.ledger.note_rejection(&ask, failure.kind);
-                }
-            }
+            self.note_recorded_rejections();
         }
         let found = self.ledger.take_found_in_flight();
         if !found.is_empty() {
@@ -130,6 +121,20 @@ impl State {
             self.tell_ledger_place(&read.place, at);
         }
         self.unpark_what_the_ledger_allows(at);
+    }
+
+    /// A process that was killed may have written a customer's rejection into its record and not into the ledger.
+    fn note_recorded_rejections(&mut self) {
+        let held = Held::default();
+        for entry in self.customers.values() {
+            let failure = entry.record().failure.as_deref();
+            if let Some(failure) = failure.filter(|failure| failure.fingerprint == entry.credentials)
+                && matches!(failure.kind, FailureKind::CredentialsRejected | FailureKind::AccountLocked)
+                && let Some(ask) = entry.ask(&held, Leave::None)
+            {
+                self.ledger.note_rejection(&ask, failure.kind);
+            }
+        }
     }
 
     pub(super) fn tell_ledger_replaced(&mut self, at: DateTime<Utc>) {

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::super::super::credentials::{Answer, Ask, Held, Leave, Outcome, Reason, Settlement};
+use super::super::super::credentials::{
+    Answer, Ask, Held, Leave, Outcome, Reason, Refusal, Settings, Settlement,
+};
 use super::*;
 use crate::model::AccountKey;
 use crate::store::{AccountRow, LedgerPlace, LedgerRead, Stamp};
@@ -200,4 +202,33 @@ fn p02_a_budget_that_changes_during_a_pass_holds_after_it() {
     state.return_ledger(ledger);
     let settings = state.ledger().settings();
     assert_eq!((settings.budget, settings.interval), (1, Duration::from_secs(300)));
+}
+
+/// The record of the rejection was written, and the process was killed before the ledger was.
+#[test]
+fn p19_a_rejection_that_only_the_record_has_is_not_sent_again() {
+    let mut before = state(vec![row("a")]);
+    apply(&mut before, 0, [failed("a", Failure::CredentialsRejected)]);
+    let record = entry(&before, "a").record().clone();
+    let mut after = State::new(Policy::of_a_minute(), 100, Settings::of_a_minute());
+    let account = entry(&before, "a").account.unwrap();
+    let left_in_flight = AccountRow {
+        key: account,
+        charges: 1,
+        in_flight: Some("0000000000000007 killed".to_owned()),
+        details: "{}".to_owned(),
+        seen_at: now(),
+        version: 1,
+    };
+    let ledger = read(1, 1, vec![left_in_flight]);
+    apply(&mut after, 1, [Event::TableRead(table(vec![row("a")], vec![record])), ledger]);
+    assert_eq!(failure(&after, "a").kind, FailureKind::CredentialsRejected, "it stays parked");
+    let held = Held::default();
+    let ask = entry(&after, "a").ask(&held, Leave::None).unwrap();
+    assert_eq!(
+        after.ledger().refusal(&ask),
+        Some(Refusal::Rejected(FailureKind::CredentialsRejected)),
+        "and its password is not sent for any row"
+    );
+    assert!(after.ledger().is_unwritten());
 }
