@@ -102,7 +102,7 @@ fn p02_a_refusal_whose_body_breaks_off_costs_charges_and_no_account() {
     }
     for (name, host) in &hosts {
         let wrong = host.user_stats(name).wrong_passwords;
-        assert!((1..=u64::from(BUDGET)).contains(&u64::from(wrong)), "{name}: {wrong}");
+        assert!((1..=u64::from(BUDGET)).contains(&wrong), "{name}: {wrong}");
         assert!(host.is_enabled(name), "{name}");
     }
 }
