@@ -200,6 +200,10 @@ pub fn next_attempt(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateT
         }
         Loop::Running => {}
     }
+    let waiting = customer.failure.as_ref().and_then(|failure| failure.waiting.as_deref());
+    if let Some(waiting) = waiting.filter(|_| customer.state != Phase::Parked) {
+        return sentence(waiting);
+    }
     let verb = match &customer.failure {
         None => "Renewed",
         Some(_) if words::is_waiting(customer) => "Tried",

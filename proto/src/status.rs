@@ -198,6 +198,9 @@ pub struct Failure {
     pub consecutive: u32,
     /// Whether trying again is useless or dangerous: the customer is parked.
     pub permanent: bool,
+    /// What a customer that is due waits for, such as a server in doubt, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<String>,
 }
 
 /// The reasons why a renewal can fail; closed in the daemon, open on the wire.

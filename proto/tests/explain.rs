@@ -41,6 +41,7 @@ fn failed(kind: FailureKind, consecutive: u32) -> Customer {
         at: now() - TimeDelta::minutes(27),
         consecutive,
         permanent: false,
+        waiting: None,
     };
     Customer { state: Phase::Retrying, next_attempt_at: in_seconds(40), failure: Some(failure), ..valid() }
 }
@@ -262,4 +263,13 @@ fn a_server_is_explained() {
     );
     assert!(told(HostState::Broken, 4, None).starts_with("It does not answer: it gets one probe"));
     assert_eq!(told(HostState::Unknown, 4, None), "");
+}
+
+/// The failure says what went wrong; what it waits for now may be something else.
+#[test]
+fn a_customer_that_waits_for_its_server_says_so() {
+    let mut customer = failed(FailureKind::ServerError, 1);
+    customer.failure.as_mut().unwrap().waiting = Some("waiting: its server is in doubt".to_owned());
+    assert_eq!(explained(&customer, Loop::Running).next, "Waiting: its server is in doubt.");
+    assert!(explained(&customer, Loop::Stopped).next.contains("STOPPED"));
 }

@@ -42,6 +42,7 @@ fn failing(customer: Customer, consecutive: u32) -> Customer {
         at: now(),
         consecutive,
         permanent: false,
+        waiting: None,
     };
     Customer { failure: Some(failure), ..customer }
 }

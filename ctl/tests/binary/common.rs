@@ -300,6 +300,7 @@ pub(crate) fn customers() -> Vec<Customer> {
             at: at("2026-11-23T13:36:21Z"),
             consecutive: 1,
             permanent: true,
+            waiting: None,
         }),
         ..valid.clone()
     };

@@ -72,7 +72,7 @@ impl Gate {
     /// Logins in flight to begin with.
     pub const FIRST: u32 = 4;
 
-    /// Failures to get an answer in a row after which a server counts as dead.
+    /// Failures to get an answer in a row after which a server counts as dead, once it has answered at all.
     pub const OPENS_AFTER: u32 = 3;
 
     /// A fresh gate that never lets more than `most` through at a time.
@@ -154,7 +154,8 @@ impl Gate {
                 self.recovery = Recovery::Awaited;
                 self.dead_in_a_row = self.dead_in_a_row.saturating_add(1);
                 self.trouble(ticket);
-                if self.dead_in_a_row >= Self::OPENS_AFTER {
+                // A server that never answered is found dead by one login; probes do the rest, so that its pass ends soon.
+                if self.is_first || self.dead_in_a_row >= Self::OPENS_AFTER {
                     self.breaker = Breaker::Open;
                 }
             }
@@ -289,10 +290,13 @@ mod tests {
         assert_eq!(rounds, [32, 33, 34], "64 answers of one overload halve the limit once");
     }
 
-    /// A dead server costs one password, not four.
+    /// A dead server costs one password, not four, and the time of one login, not of three.
     #[test]
     fn p02_an_unknown_server_gets_one_login_at_a_time_until_it_answers() {
-        for silent in [Signal::Dead, Signal::Strained, Signal::Foreign] {
+        let mut gate = Gate::new(64);
+        assert_eq!(round(&mut gate, Signal::Dead), 1);
+        assert_eq!(gate.breaker(), Breaker::Open, "only probes are sent now");
+        for silent in [Signal::Strained, Signal::Foreign] {
             let mut gate = Gate::new(64);
             for _ in 0..2 {
                 gate.wake();
@@ -417,7 +421,7 @@ mod tests {
     #[test]
     fn only_failures_in_a_row_open_the_breaker() {
         for between in [Signal::Well, Signal::Strained] {
-            let mut gate = Gate::new(64);
+            let mut gate = known(64);
             for signal in [Signal::Dead, Signal::Dead, between, Signal::Dead, Signal::Dead] {
                 gate.wake();
                 let ticket = gate.enter().unwrap();
@@ -452,8 +456,10 @@ mod tests {
         let play = |gate: &mut Gate, signals: &[Signal]| {
             for signal in signals {
                 gate.wake();
-                let ticket = gate.enter().unwrap();
-                gate.leave(ticket, *signal);
+                match gate.enter() {
+                    Some(ticket) => gate.leave(ticket, *signal),
+                    None => gate.probed(*signal),
+                }
             }
             (gate.take_recovery(), gate.take_recovery())
         };

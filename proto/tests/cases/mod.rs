@@ -203,6 +203,7 @@ fn customer(n: usize) -> Customer {
             at: at("2026-11-23T13:36:21Z"),
             consecutive: 1 + n as u32,
             permanent: state == Phase::Parked,
+            waiting: (state == Phase::Retrying).then(|| "waiting: its server is in doubt".to_owned()),
         }),
     }
 }

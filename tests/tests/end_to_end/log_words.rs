@@ -1,5 +1,6 @@
 //! The log in the words that people search for.
 
+use tbtoken_proto::Phase;
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::{Installation, Row};
 use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
@@ -19,18 +20,19 @@ fn the_three_lines_of_the_old_service_are_there() {
     assert_eq!(log.matches("❌").count(), 1, "{log}");
 }
 
-/// Operators repeat it five times; the log says it at 1, 2, 4, and keeps quiet at 3 and 5.
+/// A refresh token is refused for its rate again and again; the log says it at 1, 2, 4, and keeps quiet at 3 and 5.
 #[test]
 fn repeated_failures_are_logged_at_each_doubling() {
     let thingsboard = ThingsBoard::start();
     let row = Row::new("acme", &thingsboard.add(User::new("ops")));
-    thingsboard.set(Temper::DatabaseError);
     let installation = Installation::new().with_row(row).with("log.level", "info");
     let daemon = installation.start();
-    daemon.until_customer("acme", "has failed", |acme| acme.failure.is_some());
-    let failures = || daemon.status().of("acme").failure.as_ref().unwrap().consecutive;
-    while failures() < 5 {
-        daemon.refresh();
+    daemon.until_customer("acme", "is valid", |acme| acme.state == Phase::Ok);
+    thingsboard.set(Temper::RateLimit { retry_after: None });
+    let failures = || daemon.status().of("acme").failure.as_ref().map_or(0, |failure| failure.consecutive);
+    for attempt in 1..=5 {
+        daemon.refresh_customer("acme");
+        assert_eq!(failures(), attempt);
     }
     let log = daemon.log();
     for (attempt, logged) in [(1, true), (2, true), (3, false), (4, true), (5, false)] {

@@ -53,7 +53,10 @@ fn refresh_in_all_its_forms() {
     assert_eq!(thingsboard.user_stats("bad").attempts, 1);
     in_another_second(&installation);
     assert_eq!(outcomes(daemon.refresh_customer("good")), [said("good", Success)], "though it is valid");
-    assert_eq!(outcomes(daemon.refresh_customer("bad")), [said("bad", Error)], "though it is parked");
+    assert_eq!(outcomes(daemon.refresh_customer("bad")), [said("bad", Skipped)], "it was rejected");
+    assert_eq!(thingsboard.user_stats("bad").attempts, 1);
+    let force = Refresh { customers: Some(vec!["bad".to_owned()]), force: true, ..Refresh::default() };
+    assert_eq!(outcomes(daemon.refresh_as(force)), [said("bad", Error)], "though it was rejected");
     assert_eq!(thingsboard.user_stats("bad").attempts, 2);
     let refusal = daemon.request(&named("nobody")).unwrap_err();
     assert_eq!(refusal.code, ErrorCode::UnknownCustomer);

@@ -58,6 +58,7 @@ pub fn failing(
         at: now - TimeDelta::seconds(ago),
         consecutive,
         permanent: retry.is_none(),
+        waiting: None,
     });
     customer
 }

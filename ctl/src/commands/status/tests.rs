@@ -29,6 +29,7 @@ fn row(id: &str, token_status: TokenStatus, state: Phase, seconds_left: Option<i
             at: now(),
             consecutive: if state == Phase::Parked { 1 } else { 4 },
             permanent: state == Phase::Parked,
+            waiting: None,
         }),
     }
 }

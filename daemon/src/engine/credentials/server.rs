@@ -39,12 +39,14 @@ pub(super) struct Server {
     passwords_in_flight: u32,
     /// Whether the password in flight must be the only one.
     is_alone: bool,
+    /// Whether the password in flight was sent in doubt.
+    was_in_doubt: bool,
 }
 
 /// A password was sent to the server, and what became of it is not known.
 #[derive(Debug, Clone, Copy)]
 struct Doubt {
-    /// Passwords without an answer since the doubt began.
+    /// Passwords without an answer: the one that began the doubt, and those that were sent in doubt.
     unanswered: u32,
     next_at: Instant,
 }
@@ -106,7 +108,8 @@ impl Server {
     /// A password is about to be sent.
     pub(super) fn begin(&mut self, charges: u8, now: Instant) {
         self.passwords_in_flight += 1;
-        self.is_alone = self.doubt.is_some() || charges > 0;
+        self.was_in_doubt = self.doubt.is_some();
+        self.is_alone = self.was_in_doubt || charges > 0;
         if matches!(self.probe, Some((_, Verdict::None))) {
             self.sent_without_verdict = Some(now);
         }
@@ -123,11 +126,13 @@ impl Server {
         self.doubt = None;
     }
 
-    /// What became of a password is not known.
+    /// What became of a password is not known. Those that were on their way together when the doubt began are one trouble,
+    /// so only what is sent in doubt makes the back-off longer.
     pub(super) fn unanswered(&mut self, now: Instant, interval: Duration) {
-        let unanswered = self.doubt.map_or(0, |doubt| doubt.unanswered);
-        let wait = interval.saturating_mul(1 << unanswered.min(16)).min(LONGEST_BACKOFF.max(interval));
-        self.doubt = Some(Doubt { unanswered: unanswered + 1, next_at: now + wait });
+        let before = self.doubt.map_or(0, |doubt| doubt.unanswered);
+        let unanswered = if self.was_in_doubt { before + 1 } else { before.max(1) };
+        let wait = interval.saturating_mul(1 << (unanswered - 1).min(16)).min(LONGEST_BACKOFF.max(interval));
+        self.doubt = Some(Doubt { unanswered, next_at: now + wait });
     }
 
     /// A charge in flight was found of which no daemon knows.

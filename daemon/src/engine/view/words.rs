@@ -46,6 +46,7 @@ pub(super) fn failure(entry: &Entry, now: DateTime<Utc>) -> Option<proto::Failur
             at: note.at,
             consecutive: note.consecutive,
             permanent: note.permanent,
+            waiting: entry.deferred.as_ref().map(ToString::to_string),
         });
     }
     entry.deferred.as_ref().map(|deferral| proto::Failure {
@@ -55,6 +56,7 @@ pub(super) fn failure(entry: &Entry, now: DateTime<Utc>) -> Option<proto::Failur
         at: now,
         consecutive: 0,
         permanent: false,
+        waiting: None,
     })
 }
 

@@ -38,6 +38,7 @@ fn failing(row: Customer, consecutive: u32, state: Phase) -> Customer {
         at: now(),
         consecutive,
         permanent: state == Phase::Parked,
+        waiting: None,
     };
     Customer { state, failure: Some(failure), next_attempt_at: in_seconds(40), ..row }
 }

@@ -226,6 +226,22 @@ fn p02_a_write_back_adds_a_new_charge_to_those_that_another_daemon_made() {
     assert_eq!(scene.ask("ops", 3, Leave::None, Ledger::charges), 2);
 }
 
+/// A proxy that lets ten logins a second through refuses all others of a pass at once: that is one trouble, not many.
+#[test]
+fn p02_passwords_that_lose_their_answers_together_are_one_trouble() {
+    let mut scene = Scene::new();
+    let charges: Vec<_> = (1..=9).map(|user| scene.charge(&format!("user{user}"), 1)).collect();
+    scene.write();
+    for charge in charges {
+        scene.settle(charge, Outcome::Unanswered);
+    }
+    assert_eq!(scene.answer("ops", 1), Answer::Wait(Reason::Doubt { wait: Duration::from_secs(60) }));
+    scene.now += Duration::from_secs(60);
+    scene.probe(Verdict::Good);
+    scene.send("ops", 1, Outcome::Unanswered);
+    assert_eq!(scene.answer("lab", 1), Answer::Wait(Reason::Doubt { wait: Duration::from_secs(120) }));
+}
+
 #[test]
 fn p02_a_server_in_doubt_takes_one_password_after_a_good_probe_and_a_back_off() {
     let mut scene = Scene::new();
