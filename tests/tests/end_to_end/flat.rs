@@ -57,18 +57,25 @@ fn p23_memory_and_descriptors_stay_flat() {
     let installation = Installation::new().with_rows(&rows).with("log.level", "warn");
     let daemon = installation.start();
     daemon.until("all are valid", |status| status.tokens.summary.valid == 10);
-    // Until the history holds its 4,096 events, and each thread for requests has a pool of memory, memory may grow.
-    for _ in 0..4 {
+    // Until the history is full, and each thread for requests has a pool of memory, memory may grow.
+    for _ in 0..2 {
         rounds(&daemon);
     }
-    let (memory, files) = (resident(&daemon), descriptors(&daemon));
+    let files = descriptors(&daemon);
     const TIMES: usize = 4;
-    for _ in 0..TIMES {
-        rounds(&daemon);
+    let measure = || {
+        let before = resident(&daemon);
+        for _ in 0..TIMES {
+            rounds(&daemon);
+        }
+        resident(&daemon).saturating_sub(before) / (TIMES * ROUNDS) as u64
+    };
+    // A pool that a busy machine fills late grows once; what leaks grows in each measurement.
+    let mut measured = Vec::new();
+    while measured.last().is_none_or(|grown| *grown > MOST_PER_ROUND) {
+        assert!(measured.len() < 4, "bytes a round: {measured:?}");
+        measured.push(measure());
     }
-    let grown = resident(&daemon).saturating_sub(memory);
-    let per_round = grown / (TIMES * ROUNDS) as u64;
-    assert!(per_round <= MOST_PER_ROUND, "{per_round} bytes a round: {grown} on top of {memory}");
     // The last clients may still be on their way out, and connections to ThingsBoard and the table come and go.
     let back = wait::poll(wait::PATIENCE, || (descriptors(&daemon) <= files + 2).then_some(()));
     assert!(back.is_some(), "{} descriptors, {files} before", descriptors(&daemon));
