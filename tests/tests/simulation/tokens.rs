@@ -31,6 +31,8 @@ pub(crate) struct InRow {
     set_back_by: TimeDelta,
     /// The life that was declared; none if an application wrote it and the daemon cannot know.
     life: Option<TimeDelta>,
+    /// Whether the clock moved between its issue and its write.
+    is_of_another_clock: bool,
     /// Which daemon wrote it, and when.
     pub(crate) daemon: Option<u32>,
     pub(crate) written_at: Instant,
@@ -102,7 +104,7 @@ impl World {
         }
         let (Some(in_row), Some(expiry)) = (&row.in_row, row.expiry) else { return true };
         // By another clock it was due, or is not what it seems.
-        if in_row.written_at <= self.clock_moved_at || self.is_misdated(user) {
+        if in_row.written_at <= self.clock_moved_at || in_row.is_of_another_clock || self.is_misdated(user) {
             return true;
         }
         // Of two daemons one may write what the other one is getting too.
@@ -137,8 +139,8 @@ impl World {
         let ends_at = issued_at + renewal.token.life();
         let declared = renewal.expiry - self.jump;
         // While it waited the clock was set: it was declared by another one.
-        let is_of_this_clock = issued_at >= self.jumped_at;
-        if is_of_this_clock && declared > ends_at + ROUNDING {
+        let is_of_another_clock = issued_at < self.jumped_at;
+        if !is_of_another_clock && declared > ends_at + ROUNDING {
             let what = format!("its token ends {ends_at} and was declared to end {declared}");
             self.violation("1", user, &what);
         }
@@ -148,6 +150,7 @@ impl World {
             life: Some(renewal.life),
             daemon: Some(daemon),
             set_back_by: self.set_back_by,
+            is_of_another_clock,
             written_at: Instant::now(),
         };
         self.tell(self.rows[&user].login, || {
@@ -177,6 +180,7 @@ impl World {
             life: None,
             daemon: None,
             set_back_by: self.set_back_by,
+            is_of_another_clock: false,
             written_at: Instant::now(),
         });
         row.changed_at = Instant::now();
