@@ -11,6 +11,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier};
+use support::svg::svg;
 use support::{busy, busy_events, customer, noon, parked, status};
 use tbtoken_proto::{Customer, FailureKind, Phase, StatusReply};
 use tbtui::app::App;
@@ -406,23 +407,23 @@ fn the_alarm_and_the_selection_are_reversed() {
     assert!(reversed.len() == 1 && line(reversed[0]).contains("398E8BF9"), "the first customer is selected");
 }
 
-/// The README's picture: `UPDATE_PICTURE=1 cargo test -p tbtui readme_picture` takes it anew.
+/// The picture of the README: `UPDATE_PICTURE=1 cargo test -p tbtui dashboard_svg` renews it.
 #[test]
-fn readme_picture() {
+fn dashboard_svg() {
     let size = (100, 30);
     let mut app = busy_app(size);
     press(&mut app, "j", noon());
-    let picture = format!("```text\n{}\n```\n", text(&buffer(&app, size)).trim_end());
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-    let readme = std::fs::read_to_string(path).unwrap();
-    let (before, rest) = readme.split_once("readme_picture`) -->\n").unwrap();
-    let (shown, after) = rest.split_once("<!-- picture:end -->").unwrap();
+    let picture = svg(&buffer(&app, size));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/dashboard.svg");
     if std::env::var_os("UPDATE_PICTURE").is_some() {
-        let marker = "readme_picture`) -->\n";
-        std::fs::write(path, format!("{before}{marker}{picture}<!-- picture:end -->{after}")).unwrap();
+        std::fs::write(path, picture).unwrap();
         return;
     }
-    assert!(shown == picture, "the README's picture is stale; the dashboard looks like this:\n{picture}");
+    assert!(
+        std::fs::read_to_string(path).unwrap() == picture,
+        "docs/dashboard.svg does not show the dashboard as it is. Renew it with \
+         UPDATE_PICTURE=1 cargo test -p tbtui dashboard_svg, and look at it"
+    );
 }
 
 /// The columns at which these pieces of the first line begin.

@@ -3,6 +3,7 @@
 
 pub mod fake_daemon;
 pub mod pty;
+pub mod svg;
 
 use std::collections::BTreeSet;
 
@@ -124,7 +125,7 @@ const COMPANIES: [&str; 30] = [
     "dunes",
 ];
 
-/// The installation of the README's picture: 128 customers, most of them well.
+/// The installation of the picture in docs/dashboard.svg: 128 customers, most of them well.
 pub fn busy(now: DateTime<Utc>) -> Vec<Customer> {
     let id = |n: u32| {
         let mixed = n.wrapping_add(1).wrapping_mul(0x9e37_79b1);
