@@ -34,7 +34,7 @@ pub enum Direction {
 }
 
 /// What happens to a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
     /// It is answered with this error, and not carried out.
     Error(u32),
@@ -48,6 +48,23 @@ pub(super) enum Fault {
     CutAfter,
     /// It is carried out, and what is sent for an answer is [garbled](garble) by this seed; then the connection ends.
     Garbled(u64),
+    /// It is carried out, and these bytes are sent for an answer; then the connection ends.
+    Replaced(Vec<u8>),
+}
+
+impl Fault {
+    /// What is sent in the place of this answer, if the fault is about the answer.
+    pub(super) fn instead_of(self, answer: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Garbled(seed) => {
+                let mut answer = answer.to_vec();
+                garble(&mut answer, seed);
+                Some(answer)
+            }
+            Self::Replaced(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
 }
 
 /// The faults that are waiting for their requests.
@@ -74,13 +91,13 @@ impl Faults {
                 }
         })?;
         *left -= 1;
-        Some(*fault)
+        Some(fault.clone())
     }
 }
 
 /// Does to an answer what no server does: other bytes, bytes too many, an end too early, nothing but noise from some place
 /// on.
-pub(super) fn garble(answer: &mut Vec<u8>, seed: u64) {
+fn garble(answer: &mut Vec<u8>, seed: u64) {
     let mut dice = Dice::new(seed);
     let byte = |dice: &mut Dice| u8::try_from(dice.below(256)).unwrap();
     let place = dice.index(answer.len() + 1);
@@ -117,6 +134,12 @@ mod tests {
         let as_it_was: Vec<u8> = (0..100).collect();
         assert!((0..100).all(|seed| garbled(seed) == garbled(seed)));
         assert!((0..100).filter(|seed| garbled(*seed) == as_it_was).count() < 5);
+    }
+
+    #[test]
+    fn an_answer_is_replaced_by_faults_that_say_so() {
+        assert_eq!(Fault::Replaced(vec![1]).instead_of(&[2, 3]), Some(vec![1]));
+        assert_eq!(Fault::CutBefore.instead_of(&[2, 3]), None);
     }
 
     #[test]

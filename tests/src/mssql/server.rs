@@ -165,6 +165,11 @@ impl SqlServer {
         self.add_fault(when, Fault::Garbled(seed), 1);
     }
 
+    /// Carries out the next request of that kind, sends these bytes for an answer, and cuts the connection after them.
+    pub fn replace(&self, when: When, answer: Vec<u8>) {
+        self.add_fault(when, Fault::Replaced(answer), 1);
+    }
+
     fn add_fault(&self, when: When, fault: Fault, times: u64) {
         self.shared.update(|state| state.faults.add(when, fault, times));
     }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::faults::{Fault, garble};
+use super::faults::Fault;
 use super::meter::{Gate, Metered};
 use super::settings::Accepts;
 use super::sql::{self, Outcome, Session};
@@ -112,17 +112,16 @@ where
     }
     let login = login::parse(&message.body).map_err(bad)?;
     let (answer, fault) = shared.update(|state| check(state, &login));
-    match fault {
+    match &fault {
         Some(Fault::Silence) => std::future::pending().await,
         Some(Fault::CutBefore | Fault::CutAfter) => return Err(io::ErrorKind::ConnectionReset.into()),
-        Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
-        Some(Fault::Error(_) | Fault::Garbled(_)) | None => {}
+        Some(Fault::Delay(delay)) => tokio::time::sleep(*delay).await,
+        Some(Fault::Error(_) | Fault::Garbled(_) | Fault::Replaced(_)) | None => {}
     }
     match answer {
         Ok((tokens, packet_size)) => {
-            let mut bytes = tokens.into_bytes();
-            if let Some(Fault::Garbled(seed)) = fault {
-                garble(&mut bytes, seed);
+            let bytes = tokens.into_bytes();
+            if let Some(bytes) = fault.and_then(|fault| fault.instead_of(&bytes)) {
                 return packet::write(&mut stream, Kind::Answer, &bytes, FIRST_PACKETS).await;
             }
             packet::write(&mut stream, Kind::Answer, &bytes, FIRST_PACKETS).await?;
@@ -249,10 +248,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<'a, S> {
         if request.parameters.len() > MOST_PARAMETERS {
             return self.refuse(request.is_call, &sql::too_many_parameters(), false).await;
         }
-        let wait = match fault {
+        let wait = match &fault {
             Some(Fault::CutBefore) => return Ok(false),
             Some(Fault::Silence) => None,
-            Some(Fault::Delay(delay)) => Some(delay + latency),
+            Some(Fault::Delay(delay)) => Some(*delay + latency),
             _ => Some(latency),
         };
         if wait.is_none_or(|wait| !wait.is_zero())
@@ -260,8 +259,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<'a, S> {
         {
             return if attended { self.acknowledge().await } else { Ok(false) };
         }
-        if let Some(Fault::Error(number)) = fault {
-            let said = sql::text_of(number);
+        if let Some(Fault::Error(number)) = &fault {
+            let said = sql::text_of(*number);
             return self.refuse(request.is_call, &said, said.class < 20).await;
         }
         let outcomes = self.shared.update(|state| {
@@ -272,11 +271,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<'a, S> {
             return Ok(false);
         }
         let tokens = answer(&request, outcomes, self.session.nocount);
-        if let Some(Fault::Garbled(seed)) = fault {
-            let mut bytes = tokens.into_bytes();
-            garble(&mut bytes, seed);
+        if let Some(fault) = fault {
+            let bytes = tokens.into_bytes();
+            let (bytes, goes_on) = match fault.instead_of(&bytes) {
+                Some(other) => (other, false),
+                None => (bytes, true),
+            };
             packet::write(&mut self.stream, Kind::Answer, &bytes, self.packet_size).await?;
-            return Ok(false);
+            return Ok(goes_on);
         }
         self.send(tokens).await?;
         Ok(true)
