@@ -70,7 +70,7 @@ fn p28_a_planted_journal_deletes_no_file_of_roots() {
     let mine = (SERVICE, SERVICE, 0o700);
     for (folder, file, opened) in [
         (mine, (SERVICE, SERVICE, 0o600), true),
-        // The group of the applications, as in the README; and with a folder of root's.
+        // The group of the applications, as in docs/install.md; and with a folder of root's.
         ((SERVICE, 4711, 0o2770), (SERVICE, 4711, 0o660), true),
         ((0, SERVICE, 0o2770), (SERVICE, 4711, 0o660), true),
         // What root has put back, in a folder in which others can plant something.

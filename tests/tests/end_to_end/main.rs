@@ -18,6 +18,7 @@ mod core_dumps;
 mod doctor;
 mod doctor_mssql;
 mod doctor_root;
+mod documents;
 mod flat;
 mod hosts;
 mod interrupted;
