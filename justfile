@@ -1,4 +1,4 @@
-# The commands that everybody types; CONTRIBUTING.md explains them. "just" alone lists them.
+# The commands of every day; CONTRIBUTING.md explains them. "just" alone lists them.
 
 _list:
     @just --list
