@@ -20,7 +20,6 @@
 
 pub mod app;
 pub mod args;
-mod backend;
 mod decode;
 mod environment;
 mod explain;

@@ -8,23 +8,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
-use crossterm::style::{Attribute, SetAttribute};
+use crossterm::style::{Attribute, SetAttribute, force_color_output};
 use crossterm::terminal::{
     Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use crossterm::{execute, queue};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
 use ratatui::{Frame, Terminal};
-
-use crate::backend::Quiet;
 
 /// Whether the terminal is ours. Global, because the panic hook needs it too.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The terminal in raw mode, on its alternate screen; as it was before when dropped.
 pub(crate) struct Screen {
-    terminal: Terminal<Quiet<BufWriter<Stdout>>>,
+    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
 }
 
 impl Screen {
@@ -34,10 +34,13 @@ impl Screen {
     /// The terminal does not allow it; it is as it was before.
     pub(crate) fn open() -> io::Result<Self> {
         restore_on_panic();
+        // The theme decides about colours; crossterm would obey NO_COLOR even against --color always.
+        force_color_output(true);
         enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
-        let taken = execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, Hide)
-            .and_then(|()| Terminal::new(Quiet::new(BufWriter::with_capacity(64 * 1024, stdout()))));
+        let taken = execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, Hide).and_then(|()| {
+            Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(64 * 1024, stdout())))
+        });
         match taken {
             Ok(terminal) => Ok(Self { terminal }),
             Err(error) => {
@@ -91,7 +94,9 @@ impl Screen {
         disable_raw_mode()?;
         enable_raw_mode()?;
         execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, Hide)?;
-        self.terminal.clear()
+        // `Terminal::clear` would ask for the place of the cursor, and the thread that reads the keys takes the answer.
+        let (columns, rows) = self.size()?;
+        self.terminal.resize(Rect::new(0, 0, columns, rows))
     }
 
     /// Puts text into the clipboard of the terminal, wherever that runs (OSC 52).
@@ -144,14 +149,19 @@ fn restore_on_panic() {
 mod tests {
     use std::sync::mpsc::sync_channel;
 
+    use chrono::TimeDelta;
     use portable_pty::CommandBuilder;
     use ratatui::style::{Color, Style};
     use ratatui::text::Line;
+    use ratatui::{TerminalOptions, Viewport};
 
     use super::*;
-    use crate::input::Input;
+    use crate::app::App;
+    use crate::input::{Effect, Input};
     use crate::listen::spawn;
     use crate::support::pty::{LEAVE_ALTERNATE, Run};
+    use crate::support::{noon, status, steady};
+    use crate::theme::Theme;
 
     /// With this variable set, the tests that are made to die do.
     const DIE: &str = "TBTUI_TEST_DIES";
@@ -172,6 +182,41 @@ mod tests {
         assert_eq!(run.end().exit_code(), 101);
         run.is_whole();
         run
+    }
+
+    /// How many bytes so many seconds take in which nothing is heard but that the next poll has moved on.
+    fn bytes_of(seconds: i64, size: (u16, u16)) -> usize {
+        let mut app = App::new(Theme::new(true, false), "/run/x.sock".to_owned(), size, noon());
+        app.update(Input::Status(Box::new(status(steady(noon()), noon()))), noon());
+        let screen = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, size.0, size.1)) };
+        let mut bytes = Vec::new();
+        let mut terminal = Terminal::with_options(CrosstermBackend::new(&mut bytes), screen).unwrap();
+        terminal.draw(|frame| crate::render::render(frame, &app)).unwrap();
+        for second in 1..=seconds {
+            let now = noon() + TimeDelta::seconds(second);
+            let mut heard = status(vec![], noon());
+            heard.tokens.complete = false;
+            heard.tokens.summary = app.scene().picture.overview.as_ref().unwrap().summary;
+            heard.cron.next_run_at =
+                heard.cron.next_run_at.map(|at| at + TimeDelta::minutes((second + 17) / 60));
+            let mut effects = app.update(Input::Status(Box::new(heard)), now);
+            effects.extend(app.update(Input::Tick, now));
+            if effects.contains(&Effect::Draw) {
+                terminal.draw(|frame| crate::render::render(frame, &app)).unwrap();
+            }
+        }
+        drop(terminal);
+        bytes.len()
+    }
+
+    /// Over a slow line, a frame of which only the clock is new must not write the whole screen.
+    #[test]
+    fn a_minute_of_nothing_but_the_clock_takes_a_few_kilobytes() {
+        for size in [(200, 50), (100, 30), (80, 24), (60, 16), (40, 10)] {
+            let a_minute = (bytes_of(180, size) - bytes_of(0, size)) / 3;
+            println!("{size:?}: {a_minute} bytes a minute");
+            assert!((1024..8 * 1024).contains(&a_minute), "{size:?}: {a_minute}");
+        }
     }
 
     #[test]

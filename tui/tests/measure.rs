@@ -81,7 +81,33 @@ fn an_idle_minute_with_a_thousand_customers() {
     println!(
         "idle for 60 s with 1,000 customers: {used:?} of a core ({percent:.2} %), {bytes} bytes written"
     );
-    assert!(percent < 0.5 && bytes < 1024);
+    assert!(percent < 0.5 && bytes < 8 * 1024);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn a_session_of_a_hundred_keys() {
+    let (_folder, _daemon, mut run) = start(crowd(busy(now()), 10_000, now()));
+    let mut bytes = vec![("start", run.raw.len())];
+    let steps = [
+        ("80 lines down", "j".repeat(80), " 81/10000"),
+        ("the end", "G".to_owned(), "10000/10000"),
+        ("a filter", "/meter4711@".to_owned(), "1 of 10000"),
+        ("no filter", "\x1b".to_owned(), " 10000 total"),
+        ("the help", "?".to_owned(), "one up or down"),
+        ("no help", "q".to_owned(), "sort: "),
+        ("the events", "e".to_owned(), "newest first"),
+    ];
+    for (step, keys, shows) in steps {
+        let before = run.raw.len();
+        for key in keys.chars() {
+            run.press(&key.to_string());
+        }
+        run.until_shows(shows);
+        bytes.push((step, run.raw.len() - before));
+    }
+    let all: usize = bytes.iter().map(|(_, count)| count).sum();
+    println!("bytes written in a session, 100x30: {all}, of which {bytes:?}");
 }
 
 #[test]

@@ -394,7 +394,7 @@ fn colours_can_be_left_out() {
         run.until_shows("398E8BF9");
         run.press("q");
         run.ends_cleanly();
-        run.wrote("\x1b[31m")
+        run.wrote("\x1b[38;5;1")
     };
     assert!(coloured(&[], &[]));
     assert!(!coloured(&[], &[("NO_COLOR", "1")]));
