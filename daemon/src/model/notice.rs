@@ -7,8 +7,8 @@
 use strum::{EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
 
 /// The priorities of syslog, as far as they are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Priority {
     /// The service as a whole is in danger.
     Crit = 2,
@@ -22,20 +22,6 @@ pub enum Priority {
     Info = 6,
     /// For whoever searches for a cause.
     Debug = 7,
-}
-
-impl Priority {
-    /// The number that stands for it.
-    pub const fn digit(self) -> &'static str {
-        match self {
-            Self::Crit => "2",
-            Self::Err => "3",
-            Self::Warning => "4",
-            Self::Notice => "5",
-            Self::Info => "6",
-            Self::Debug => "7",
-        }
-    }
 }
 
 /// The kinds of notices.

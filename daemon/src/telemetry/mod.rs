@@ -9,9 +9,9 @@ mod queue;
 mod record;
 mod stderr;
 
-use std::path::Path;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -22,17 +22,18 @@ pub use stderr::complain;
 
 use self::journal::Journal;
 use self::lines::panicked;
-use self::queue::Queue;
+use self::queue::{Queue, Sink};
 use self::record::Record;
 use self::stderr::Stderr;
 use crate::clock::Clock;
+use crate::model::NoticeKind;
 
 /// Where the log goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// To the journal when systemd has connected our stderr with it, to stderr otherwise.
     Auto,
-    /// To the journal; to stderr while there is none.
+    /// To the journal; to stderr if there is none at the start.
     Journald,
     /// To stderr.
     Stderr,
@@ -71,10 +72,10 @@ impl Log {
             Target::Journald => true,
             Target::Stderr => false,
         };
-        let queue = match to_journal {
-            true => Queue::into_sink(Journal::new(Path::new(journal::SOCKET), Stderr::new())?)?,
-            false => Queue::into_sink(Stderr::new())?,
-        };
+        let now = clock.now();
+        // On the thread of the queue, because a journal that hangs lets it wait.
+        let open = move || if to_journal { journal_or_stderr(now) } else { Box::new(Stderr::new()) };
+        let queue = Queue::into_sink(open)?;
         let (filter, level) = reload::Layer::new(level);
         let lines = Lines { queue: queue.clone(), clock };
         let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
@@ -93,6 +94,20 @@ impl Log {
     /// Waits until what was logged is written, but no longer than `within`.
     pub fn flush(&self, within: Duration) {
         self.queue.flush(within);
+    }
+}
+
+/// The journal, or stderr where there is none.
+fn journal_or_stderr(now: DateTime<Utc>) -> Box<dyn Sink> {
+    match Journal::open() {
+        Ok(journal) => Box::new(journal),
+        Err(error) => {
+            let mut stderr = Stderr::new();
+            let message =
+                format!("There is no journal ({error}): tbtokend logs to stderr until it is restarted");
+            stderr.write(&Record::of(NoticeKind::LinesDropped, now, message));
+            Box::new(stderr)
+        }
     }
 }
 

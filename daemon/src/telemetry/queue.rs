@@ -17,7 +17,7 @@ use crate::model::NoticeKind;
 const CAPACITY: usize = 4096;
 
 /// Where lines go in the end.
-pub(super) trait Sink: Send + 'static {
+pub(super) trait Sink {
     /// Writes one; may take as long as it likes.
     fn write(&mut self, record: &Record);
 }
@@ -43,11 +43,12 @@ struct Waiting {
 }
 
 impl Queue {
-    /// A queue, and the thread that empties it into `sink` for as long as the process lives.
-    pub(super) fn into_sink(mut sink: impl Sink) -> std::io::Result<Self> {
+    /// A queue, and the thread that opens a sink and empties the queue into it for as long as the process lives.
+    pub(super) fn into_sink(open: impl FnOnce() -> Box<dyn Sink> + Send + 'static) -> std::io::Result<Self> {
         let queue = Self::default();
         let shared = queue.clone();
         std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            let mut sink = open();
             loop {
                 let record = shared.next();
                 sink.write(&record);
@@ -141,7 +142,7 @@ mod tests {
     fn nobody_waits_for_a_log_that_nobody_reads_and_what_is_lost_is_counted() {
         let (go, allowed) = channel();
         let (written, lines) = channel();
-        let queue = Queue::into_sink(Slow { go: allowed, written }).unwrap();
+        let queue = Queue::into_sink(|| Box::new(Slow { go: allowed, written })).unwrap();
         let all = CAPACITY + 1000;
         for number in 0..all {
             queue.push(line(number.to_string()));
@@ -168,7 +169,7 @@ mod tests {
     fn a_flush_waits_for_the_line_in_hand_and_no_longer_than_it_may() {
         let (go, allowed) = channel();
         let (written, lines) = channel();
-        let queue = Queue::into_sink(Slow { go: allowed, written }).unwrap();
+        let queue = Queue::into_sink(|| Box::new(Slow { go: allowed, written })).unwrap();
         assert!(queue.flush(Duration::ZERO), "an empty queue is written");
         queue.push(line("the last words"));
         assert!(!queue.flush(Duration::from_millis(1)));

@@ -12,15 +12,8 @@ use crate::text::printable;
 /// The longest message or field, in bytes: what comes from elsewhere must not fill the log.
 const LONGEST: usize = 8 * 1024;
 
-/// The fields of ours that the journal gets, and what they are called there.
-const FIELDS: [(&str, &str); 6] = [
-    ("customer", "TBTOKEND_CUSTOMER"),
-    ("url", "TBTOKEND_URL"),
-    ("kind", "TBTOKEND_KIND"),
-    ("attempt", "TBTOKEND_ATTEMPT"),
-    ("next_at", "TBTOKEND_NEXT_AT"),
-    ("latency_ms", "TBTOKEND_LATENCY_MS"),
-];
+/// The fields that the journal gets besides the message.
+const FIELDS: [&str; 6] = ["customer", "url", "kind", "attempt", "next_at", "latency_ms"];
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +23,8 @@ pub(super) struct Record {
     pub(super) kind: Option<NoticeKind>,
     /// For people; on one line.
     pub(super) message: String,
-    /// For programs: the journal's names, and values on one line.
-    pub(super) fields: Vec<(&'static str, String)>,
+    /// For programs: values on one line.
+    fields: Vec<(&'static str, String)>,
 }
 
 impl Record {
@@ -64,14 +57,18 @@ impl Record {
         }
     }
 
+    /// The value of one of the `FIELDS`.
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value.as_str())
+    }
+
     fn take(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => self.message = bounded(value),
             "event" => self.kind = NoticeKind::from_name(value),
             name => {
-                let known = FIELDS.iter().find(|(ours, _)| *ours == name);
-                if let Some((_, theirs)) = known.filter(|_| !value.is_empty()) {
-                    self.fields.push((theirs, bounded(value)));
+                if FIELDS.contains(&name) && !value.is_empty() {
+                    self.fields.push((name, bounded(value)));
                 }
             }
         }

@@ -37,11 +37,6 @@ impl Stderr {
         };
         Self { file: own_descriptor(), dress }
     }
-
-    #[cfg(test)]
-    pub(super) fn to_file(file: File) -> Self {
-        Self { file: Some(file), dress: Dress::Plain }
-    }
 }
 
 fn own_descriptor() -> Option<File> {
@@ -62,7 +57,7 @@ fn line(record: &Record, dress: Dress) -> String {
     let message = &record.message;
     match dress {
         Dress::Plain => format!("{at} {level:>5} {message}\n"),
-        Dress::Numbered => format!("<{}>{message}\n", record.priority().digit()),
+        Dress::Numbered => format!("<{}>{message}\n", record.priority() as u8),
         Dress::Coloured => {
             let colour = match record.level {
                 Level::ERROR => 31,
