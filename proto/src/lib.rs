@@ -63,6 +63,8 @@ pub mod explain;
 pub mod fit;
 mod hidden;
 mod host;
+#[cfg(feature = "man")]
+pub mod man;
 mod reply;
 mod request;
 mod status;

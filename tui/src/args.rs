@@ -81,7 +81,7 @@ pub(crate) const EXIT_CODES: [(u8, &str); 3] = [
 ];
 
 /// What is true without a daemon, too.
-pub(crate) const WITHOUT_DAEMON: &str = "The dashboard does not end because the daemon or its database is away: it \
+const WITHOUT_DAEMON: &str = "The dashboard does not end because the daemon or its database is away: it \
                                          says so, goes on showing what it knows, and keeps trying.";
 
 fn socket_help() -> String {

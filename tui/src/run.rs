@@ -1,6 +1,6 @@
 //! The event loop: waits for an input, lets the app take it in, carries its effects out, draws.
 
-use std::io::{self, IsTerminal, stderr, stdin, stdout};
+use std::io::{self, IsTerminal, Write as _, stderr, stdin, stdout};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
@@ -27,7 +27,7 @@ const INPUTS_PER_FRAME: usize = 64;
 /// Runs the dashboard until it is quit; returns the exit code of the process.
 pub fn run(args: &Args) -> ExitCode {
     if args.command == Some(Command::Man) {
-        return match man::write(&mut stdout().lock()) {
+        return match man::page().and_then(|page| stdout().lock().write_all(&page)) {
             Ok(()) => ExitCode::from(EXIT_OK),
             Err(_) => ExitCode::from(EXIT_FAILED),
         };
@@ -63,7 +63,6 @@ pub fn run(args: &Args) -> ExitCode {
 
 /// An error on standard error, in the words of all the programs here. Nobody may be there to read it.
 fn complain(error: &str, hint: Option<&str>) {
-    use io::Write as _;
     let mut out = stderr().lock();
     let _ = writeln!(out, "error: {error}");
     if let Some(hint) = hint {

@@ -286,7 +286,7 @@ fn json_is_the_daemons_answer_and_nothing_else() {
 #[test]
 fn even_what_is_for_people_alone_is_json_if_json_is_wanted() {
     for (arguments, beginning) in
-        [(["man"].as_slice(), ".ie"), (&["completions", "fish"], "# fish completion for tbctl")]
+        [(["man"].as_slice(), ".TH"), (&["completions", "fish"], "# fish completion for tbctl")]
     {
         let told = Told::by(tbctl().arg("--json").args(arguments));
         assert!(told.json()["text"].as_str().unwrap().starts_with(beginning), "{told:?}");

@@ -22,13 +22,10 @@ pub fn carry_out(command: &Command, source: &Source) -> ExitCode {
             }
             Err(error) => fail(&error, BAD_CONFIGURATION),
         },
-        Command::Man { page } => {
-            let mut text = Vec::new();
-            match man::write(*page, &mut text) {
-                Ok(()) => print(&text, ExitCode::SUCCESS),
-                Err(error) => fail(&error, COULD_NOT_START),
-            }
-        }
+        Command::Man { page } => match man::write(*page) {
+            Ok(text) => print(&text, ExitCode::SUCCESS),
+            Err(error) => fail(&error, COULD_NOT_START),
+        },
     }
 }
 

@@ -1,0 +1,90 @@
+//! The man pages of the programs: what is written by hand stands in `packaging/man/`, in roff, and lines such as
+//! `@OPTIONS@` there are replaced by what the command line and the program itself know, so that it cannot grow stale.
+
+use std::io::{self, Write as _};
+
+use clap::{ArgAction, Command};
+use clap_mangen::Man;
+pub use clap_mangen::roff::Roff;
+use clap_mangen::roff::{bold, roman};
+
+/// The page of a program, made from `text`. `parts` are its own lines, each with what replaces it.
+///
+/// # Errors
+/// Never: it is written to memory.
+pub fn page(command: &Command, text: &str, parts: &[(&str, Roff)]) -> io::Result<Vec<u8>> {
+    let man = Man::new(command.clone().subcommand_value_name("command"));
+    let mut page = Vec::new();
+    for line in text.replace("@VERSION@", env!("CARGO_PKG_VERSION")).lines() {
+        match line {
+            "@SYNOPSIS@" => man.render_synopsis_section(&mut page)?,
+            "@OPTIONS@" => man.render_options_section(&mut page)?,
+            "@COMMANDS@" => commands(command, &mut page)?,
+            line => match parts.iter().find(|(name, _)| *name == line) {
+                Some((_, part)) => part.to_writer(&mut page)?,
+                None => writeln!(page, "{line}")?,
+            },
+        }
+    }
+    Ok(page)
+}
+
+/// Adds a term, and below it what it means.
+pub fn item(page: &mut Roff, term: &str, meaning: &str) {
+    page.control("TP", []).text([bold(term)]).text([roman(meaning)]);
+}
+
+/// Each command with its own options.
+fn commands(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
+    for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+        let about = sub.get_long_about().or_else(|| sub.get_about()).map(ToString::to_string);
+        let mut roff = Roff::new();
+        roff.control("SS", [heading(command.get_name(), sub).as_str()]);
+        roff.text([roman(format!("{}.", about.unwrap_or_default().trim_end_matches('.')))]);
+        roff.to_writer(page)?;
+        options(sub, page)?;
+        if let Some(help) = sub.get_after_help() {
+            after(&help.to_string()).to_writer(page)?;
+        }
+    }
+    Ok(())
+}
+
+/// How the command is called, without its options.
+fn heading(program: &str, sub: &Command) -> String {
+    let mut heading = format!("{program} {}", sub.get_name());
+    for argument in sub.get_positionals() {
+        let name = argument.get_value_names().unwrap_or_default().first().map_or("", |name| name.as_str());
+        let is_list = argument.get_num_args().is_some_and(|count| count.max_values() > 1)
+            || matches!(argument.get_action(), ArgAction::Append);
+        let (open, close) = if argument.is_required_set() { ("", "") } else { ("[", "]") };
+        heading.push_str(&format!(" {open}{name}{}{close}", if is_list { "..." } else { "" }));
+    }
+    heading
+}
+
+/// The options of a command as clap_mangen writes them, without its heading and the help that all commands have.
+fn options(sub: &Command, page: &mut Vec<u8>) -> io::Result<()> {
+    let mut section = Vec::new();
+    Man::new(sub.clone().disable_help_flag(true)).render_options_section(&mut section)?;
+    let text = String::from_utf8_lossy(&section);
+    text.lines().filter(|line| !line.starts_with(".SH")).try_for_each(|line| writeln!(page, "{line}"))
+}
+
+/// What stands below the options: paragraphs, or lines that are to stay as they are.
+fn after(help: &str) -> Roff {
+    let mut roff = Roff::new();
+    for piece in help.split("\n\n") {
+        roff.control("PP", []);
+        if piece.contains("   ") {
+            roff.control("nf", []);
+            for line in piece.lines() {
+                roff.text([roman(line)]);
+            }
+            roff.control("fi", []);
+        } else {
+            roff.text([roman(piece.replace('\n', " "))]);
+        }
+    }
+    roff
+}
