@@ -116,6 +116,7 @@ mod tests {
             last_success_at: None,
             renewals: 0,
             next_attempt_at: None,
+            changes: vec![],
             failure: None,
         })
         .to_vec()

@@ -117,6 +117,7 @@ async fn serve<S: Store>(
         policy: config.policy,
         limits: config.limits,
         autostart: config.autostart,
+        config_file: config.file.as_ref().map(|file| file.display().to_string()),
         seed: rand::random(),
         name: daemon_name(),
     });

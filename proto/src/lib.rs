@@ -81,7 +81,7 @@ pub use reply::{
 };
 pub use request::{Envelope, Id, Refresh, Request, Rows, StatusQuery};
 pub use status::{
-    Cron, Customer, Daemon, Failure, FailureKind, LastRun, Phase, Revision, Summary, TokenStatus, Tokens,
+    Change, Cron, Customer, Daemon, Failure, FailureKind, LastRun, Phase, Revision, Summary, TokenStatus, Tokens,
     Trigger, in_trouble,
 };
 

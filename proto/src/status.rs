@@ -14,6 +14,10 @@ pub struct Revision(pub u64);
 pub struct Cron {
     /// Whether the loop starts passes by itself. `stop` makes this false; the process goes on.
     pub running: bool,
+    /// Since when an operator has it stopped, over restarts of the daemon. Absent while it runs, and where it was never started
+    /// because `schedule.autostart` was false at the very first start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_since: Option<DateTime<Utc>>,
     /// One line for people.
     pub description: String,
     /// Seconds between two polls, rounded up to a whole one.
@@ -144,6 +148,18 @@ pub struct Customer {
     pub next_attempt_at: Option<DateTime<Utc>>,
     /// Why the last attempt failed; null when it succeeded.
     pub failure: Option<Failure>,
+    /// Its last changes, over restarts, oldest first; never that it was renewed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+}
+
+/// One change of how a customer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What: `failed`, `parked`, `unparked`, `recovered`, `expired`, `ineligible`.
+    pub kind: crate::EventKind,
 }
 
 /// How a token stands at the time of the answer.
@@ -269,6 +285,13 @@ pub struct Daemon {
     /// file, so several daemons on one table need the ledger in the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ledger: Option<String>,
+    /// That the key of the stored fingerprints is another one than they were made with, what follows from that, and how an
+    /// operator decides; absent if it fits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_mismatch: Option<String>,
+    /// The configuration file that was read; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_file: Option<String>,
     /// Tokens obtained with a password since the daemon started.
     #[serde(default)]
     pub renewals_by_login: u64,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 pub use crate::hidden::{escape_hidden, printable};
 use crate::{Customer, EventKind, FailureKind, Phase, TokenStatus, Trigger};
@@ -14,6 +14,17 @@ pub fn database_trouble(readable: bool, writable: bool) -> Option<&'static str> 
         (false, _) => Some("database unreachable"),
         (true, false) => Some("database refuses writes"),
         (true, true) => None,
+    }
+}
+
+/// Why the loop starts no pass, and how it is started: a fragment that follows "the loop is".
+pub fn stopped(since: Option<DateTime<Utc>>) -> String {
+    match since {
+        Some(since) => {
+            let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
+            format!("stopped by an operator since {since}; tbctl start")
+        }
+        None => "not started, because schedule.autostart is false; tbctl start".to_owned(),
     }
 }
 

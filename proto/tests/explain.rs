@@ -29,6 +29,7 @@ fn valid() -> Customer {
         last_success_at: None,
         renewals: 0,
         next_attempt_at: in_seconds(570),
+        changes: vec![],
         failure: None,
     }
 }

@@ -30,6 +30,7 @@ fn customer(id: &str, token_status: TokenStatus, state: Phase, seconds_left: Opt
         last_success_at: None,
         renewals: 0,
         next_attempt_at: None,
+        changes: vec![],
         failure: None,
     }
 }

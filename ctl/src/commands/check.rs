@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use tbtoken_proto::client::{Client, ClientError};
-use tbtoken_proto::words::{database_trouble, duration, last_error, left, printable};
+use tbtoken_proto::words::{database_trouble, duration, last_error, left, printable, stopped};
 use tbtoken_proto::{Customer, ErrorCode, Phase, Rows, StatusQuery, StatusReply};
 
 use crate::args::{CHECK_TIMEOUT, CheckArgs, Threshold};
@@ -89,6 +89,8 @@ struct Judgement {
     measured: Vec<Measured>,
     /// Whoever is in trouble, in a line each.
     trouble: Vec<String>,
+    /// The configuration file that the daemon has read.
+    configuration: Option<String>,
 }
 
 /// A number with the limits that it should keep.
@@ -144,7 +146,8 @@ fn judge(reply: &StatusReply, named: &[Customer], wanted: &CheckArgs, now: DateT
     if count > trouble.len() {
         trouble.push(format!("and {} more: tbctl status --problems", count - trouble.len()));
     }
-    Judgement { state, text: parts.join("; "), measured: measure(reply, wanted, now), trouble }
+    let configuration = reply.daemon.config_file.clone();
+    Judgement { state, text: parts.join("; "), measured: measure(reply, wanted, now), trouble, configuration }
 }
 
 /// What ails the daemon itself.
@@ -152,7 +155,14 @@ fn ailments(reply: &StatusReply, now: DateTime<Utc>) -> Vec<(State, String)> {
     let StatusReply { cron, tokens, daemon, .. } = reply;
     let mut causes = Vec::new();
     if !cron.running {
-        causes.push((State::Critical, "the loop is STOPPED, nothing is renewed (tbctl start)".to_owned()));
+        let text = match cron.stopped_since {
+            Some(_) => format!("nothing is renewed, the loop is {}", stopped(cron.stopped_since)),
+            None => "the loop is STOPPED, nothing is renewed (tbctl start)".to_owned(),
+        };
+        causes.push((State::Critical, text));
+    }
+    if let Some(mismatch) = &daemon.key_mismatch {
+        causes.push((State::Critical, printable(mismatch)));
     }
     let reason = tokens.error.as_ref().or(daemon.store_error.as_ref());
     let reason =
@@ -260,6 +270,8 @@ struct Document<'a> {
     text: &'a str,
     performance: serde_json::Map<String, serde_json::Value>,
     trouble: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configuration: Option<&'a str>,
 }
 
 impl Judgement {
@@ -278,7 +290,9 @@ impl Judgement {
             let _ = write!(text, " | {}", measured.join(" "));
         }
         text.push('\n');
-        for line in self.trouble.iter().filter(|_| !quiet) {
+        let configuration = self.configuration.as_ref();
+        let configuration = configuration.map(|file| format!("tbtokend has read {}", printable(file)));
+        for line in self.trouble.iter().chain(&configuration).filter(|_| !quiet) {
             text.push_str(&plain(line));
             text.push('\n');
         }
@@ -297,6 +311,7 @@ impl Judgement {
             text: &self.text,
             performance: self.measured.iter().map(number).collect(),
             trouble: &self.trouble,
+            configuration: self.configuration.as_deref(),
         };
         Ok(serde_json::to_string(&document)? + "\n")
     }

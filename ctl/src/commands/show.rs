@@ -50,7 +50,7 @@ pub(super) fn run(session: &Session<'_>, wanted: &ShowArgs) -> Result<Report, Er
     let host =
         reply.hosts.as_ref().and_then(|hosts| hosts.iter().find(|known| Some(&known.host) == host.as_ref()));
     data.push_str(&story(customer, host, &explanation, session.style, now));
-    data.push_str(&told(&events, session.style.width));
+    data.push_str(&told(customer, &events, session.style.width));
     Ok(Report { data, remarks: String::new(), exit: exit::DONE })
 }
 
@@ -152,13 +152,18 @@ fn token(customer: &Customer, now: DateTime<Utc>) -> String {
 }
 
 /// What happened, oldest first, below a heading.
-fn told(events: &[Event], width: Option<u16>) -> String {
-    if events.is_empty() {
+fn told(customer: &Customer, events: &[Event], width: Option<u16>) -> String {
+    // The changes outlive a restart and the list of events, without their words.
+    let begin = events.first().map(|event| event.at);
+    let before = customer.changes.iter().filter(|change| begin.is_none_or(|begin| change.at < begin));
+    let before = before.map(|change| [time(change.at), change.kind.word().to_owned(), String::new()]);
+    let events =
+        events.iter().map(|event| [time(event.at), event.kind.word().to_owned(), printable(&event.message)]);
+    let rows: Vec<_> = before.chain(events).collect();
+    if rows.is_empty() {
         return "\nno history among the events that tbtokend remembers\n".to_owned();
     }
-    let rows =
-        events.iter().map(|event| [time(event.at), event.kind.word().to_owned(), printable(&event.message)]);
-    format!("\nhistory, oldest first\n{}", table::lines(rows, width))
+    format!("\nhistory, oldest first\n{}", table::lines(rows.into_iter(), width))
 }
 
 /// An id as an argument of a command that somebody copies into a shell: whatever a shell would heed stands in quotes.

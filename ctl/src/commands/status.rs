@@ -90,6 +90,7 @@ fn report(
         data.push_str(&loop_line(&reply.cron, &reply.daemon.store, style, now));
         data.push_str(&trouble_line(reply, style, now));
         data.push_str(&ledger_line(&reply.daemon));
+        data.push_str(&mismatch_line(&reply.daemon, style));
         data.push_str(&summary_line(&reply.tokens.summary, style));
         data.push('\n');
     }
@@ -109,7 +110,11 @@ fn report(
 /// `loop running   next run in 42s   last run 18s ago (schedule): 3 renewed, 1 failed in 0.4s   mssql sql01/app`
 fn loop_line(cron: &Cron, store: &str, style: Style, now: DateTime<Utc>) -> String {
     const STOPPED: &str = "loop STOPPED";
-    let mut parts = vec![if cron.running { "loop running" } else { STOPPED }.to_owned()];
+    let mut parts = vec![match (cron.running, cron.stopped_since) {
+        (true, _) => "loop running".to_owned(),
+        (false, None) => STOPPED.to_owned(),
+        (false, Some(at)) => format!("{STOPPED} by an operator since {} (tbctl start)", time(at)),
+    }];
     if cron.refreshing {
         parts.push("a pass is under way".to_owned());
     }
@@ -144,6 +149,13 @@ pub(super) fn ledger_line(daemon: &Daemon) -> String {
         }
         None => String::new(),
     }
+}
+
+/// That the fingerprint key does not fit what is stored, if so.
+fn mismatch_line(daemon: &Daemon, style: Style) -> String {
+    let Some(mismatch) = &daemon.key_mismatch else { return String::new() };
+    let line = format!("WRONG KEY: {}", printable(mismatch));
+    if style.color { paint(&line, Color::Red) + "\n" } else { line + "\n" }
 }
 
 /// What is wrong with the table, and how old the rows below are; empty if nothing is.

@@ -41,6 +41,9 @@ fn report(daemon: &Daemon, socket: &Path, now: DateTime<Utc>) -> Report {
         printable(&socket.display().to_string()),
     );
     data.push_str(&ledger_line(daemon));
+    if let Some(file) = &daemon.config_file {
+        data.push_str(&format!("tbtokend has read {}\n", printable(file)));
+    }
     let remarks = if daemon.protocol == PROTOCOL_VERSION {
         String::new()
     } else {
@@ -68,6 +71,8 @@ mod tests {
             store_ok: true,
             store_error: None,
             ledger: None,
+            key_mismatch: None,
+            config_file: None,
             renewals_by_login: 0,
             renewals_by_refresh_token: 0,
         };

@@ -248,6 +248,7 @@ pub(crate) fn cron(running: bool) -> Cron {
     Cron {
         running,
         description: "ThingsBoard Token Refresh (runs every minute)".to_owned(),
+        stopped_since: None,
         interval_seconds: 60,
         refreshing: false,
         next_run_at: None,
@@ -266,6 +267,8 @@ pub(crate) fn daemon() -> Daemon {
         store_ok: true,
         store_error: None,
         ledger: None,
+        key_mismatch: None,
+        config_file: None,
         renewals_by_login: 0,
         renewals_by_refresh_token: 0,
     }
@@ -284,6 +287,7 @@ pub(crate) fn customers() -> Vec<Customer> {
         last_success_at: None,
         renewals: 42,
         next_attempt_at: None,
+        changes: vec![],
         failure: None,
     };
     let parked = Customer {
@@ -293,6 +297,7 @@ pub(crate) fn customers() -> Vec<Customer> {
         tbtokenexpiry: None,
         minutes_until_expiry: None,
         state: Phase::Parked,
+        changes: vec![],
         failure: Some(Failure {
             kind: FailureKind::CredentialsRejected,
             message: "ThingsBoard says no".to_owned(),

@@ -119,7 +119,7 @@ mod tests {
     use crate::engine::policy::Policy;
     use crate::engine::state::State;
     use crate::engine::view::{Identity, Loop};
-    use crate::model::{Credentials, Customer, CustomerId, FingerprintKey, Secret};
+    use crate::model::{Credentials, Customer, CustomerId, FingerprintKey, LoopState, Secret};
     use crate::store::Table;
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
@@ -150,9 +150,9 @@ mod tests {
             };
             state.apply(Event::TableRead(table), NOW, 0.5);
         }
-        let cycle = Loop { running: true, refreshing: false, next_run_at: None, last_run: None };
+        let cycle = Loop { state: LoopState::Running, refreshing: false, next_run_at: None, last_run: None };
         let store = r#"sqlite "customers":[]"#.to_owned();
-        let identity = Identity { pid: 1, started_at: NOW, store };
+        let identity = Identity { pid: 1, started_at: NOW, store, config_file: None };
         Arc::new(Snapshot::new(&state, &cycle, &identity, &policy, None, NOW))
     }
 

@@ -69,14 +69,20 @@ impl Session {
 
     async fn steer(&self, run: bool) -> Result<proto::Reply, proto::Refusal> {
         let steered = self.handle.steer(run).await.map_err(|_| view::shutting_down())?;
-        let message = match (run, steered.already) {
-            (true, false) => "the loop is started",
-            (true, true) => "the loop was running already",
-            (false, false) => "the loop is stopped; a running pass still ends",
-            (false, true) => "the loop was stopped already",
-        };
         let cron = steered.snapshot.cron().clone();
-        Ok(proto::Reply::Steer(proto::SteerReply { message: message.to_owned(), cron }))
+        let stopped = proto::words::stopped(cron.stopped_since);
+        let mut message = match (run, steered.already) {
+            (true, false) => "the loop is started".to_owned(),
+            (true, true) => "the loop was running already".to_owned(),
+            (false, false) => format!("the loop is {stopped}. A running pass still ends"),
+            (false, true) => format!("the loop is {stopped}. It was stopped already"),
+        };
+        if let Some(why) = steered.not_kept {
+            message.push_str(&format!(
+                "; but this could not be stored ({why}) and does not survive a restart of tbtokend before the database works"
+            ));
+        }
+        Ok(proto::Reply::Steer(proto::SteerReply { message, cron }))
     }
 
     async fn refresh(&self, refresh: proto::Refresh) -> Result<proto::Reply, proto::Refusal> {

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::deferral::Deferral;
 use super::policy::Trigger;
-use crate::model::{CustomerId, Failure, HostKey, Record, Renewal, Secret, Skew};
+use crate::model::{CustomerId, Failure, HostKey, LoopState, Record, Renewal, Secret, Skew};
 use crate::store::{LedgerRead, StoreError, Table};
 use crate::thingsboard::gate::Breaker;
 
@@ -116,6 +116,10 @@ pub enum Event {
     LoopStarted,
     /// An operator stopped the loop.
     LoopStopped,
+    /// The process has started and the loop has not, because of an earlier order or the configuration.
+    LoopStaysStopped(LoopState),
+    /// The store could not keep what an operator said. Why.
+    LoopStateNotKept(String),
 }
 
 /// How a token was obtained.

@@ -39,6 +39,8 @@ pub(super) struct RefreshRequest {
 pub struct Steered {
     /// Whether it was so already.
     pub already: bool,
+    /// Why the store does not know it, so that a restart forgets it, if so.
+    pub not_kept: Option<String>,
     /// What is known now.
     pub snapshot: Arc<Snapshot>,
 }

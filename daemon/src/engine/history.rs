@@ -10,7 +10,7 @@ pub use crate::model::NoticeKind;
 use crate::model::{CustomerId, FailureKind};
 
 /// How many notices are kept at least.
-const CAPACITY: usize = 4096;
+const CAPACITY: usize = 10_240;
 
 /// How many of them share one allocation.
 const CHUNK: usize = 128;
@@ -148,6 +148,11 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ten_thousand_are_kept() {
+        const { assert!(CAPACITY >= 10_000) }
+    }
 
     #[test]
     fn the_latest_are_kept_in_order_and_logged_once() {

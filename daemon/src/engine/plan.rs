@@ -320,6 +320,7 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Rejected(kind) => Self::RejectedBefore { kind },
+            Refusal::Undecidable(kind) => Self::RejectionUnknown { kind },
             Refusal::Exhausted { charges } => Self::AttemptsExhausted { charges },
         }
     }

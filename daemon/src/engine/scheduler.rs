@@ -6,6 +6,7 @@ mod job;
 mod manual;
 mod orders;
 mod recorder;
+mod steering;
 mod wakes;
 
 use std::sync::Arc;
@@ -22,10 +23,11 @@ use self::display::Display;
 use self::job::{Job, JobEnd};
 use self::manual::Requests;
 use self::recorder::Recorder;
+use self::steering::Steering;
 use self::wakes::Wakes;
 use super::credentials;
 use super::event::Event;
-use super::handle::{Command, Ends, Handle, Steered};
+use super::handle::{Command, Ends, Handle};
 use super::outcome::NotRefreshed;
 use super::pass::{Gates, Limits};
 use super::policy::{Policy, Trigger};
@@ -58,8 +60,10 @@ pub struct Parts<S, L> {
     pub policy: Policy,
     /// How many logins at a time.
     pub limits: Limits,
-    /// Whether the loop runs from the start.
+    /// Whether the loop runs from the very first start on, for as long as no operator has said anything.
     pub autostart: bool,
+    /// The configuration file that was read, if there was one, for people.
+    pub config_file: Option<String>,
     /// The seed of all randomness.
     pub seed: u64,
     /// The name of this daemon, which stands beside its charges in the ledger.
@@ -80,7 +84,7 @@ pub struct Scheduler<S, L> {
     state: State,
     /// The gates of the servers, while no pass has them.
     gates: Gates,
-    running: bool,
+    steering: Steering,
     job: Job,
     /// When something was last heard of the job.
     heard_at: Instant,
@@ -113,6 +117,8 @@ enum Input {
     Early,
     StatusChange,
     Show,
+    /// The store knows the state of the loop, or why it does not.
+    LoopKept(Result<(), String>),
     Shutdown,
     Deadline,
 }
@@ -121,7 +127,12 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     /// A scheduler that has not begun, and the handle to it.
     pub fn new(parts: Parts<S, L>) -> (Self, Handle) {
         let now = parts.clock.now();
-        let identity = Identity { pid: std::process::id(), started_at: now, store: parts.store.describe() };
+        let identity = Identity {
+            pid: std::process::id(),
+            started_at: now,
+            store: parts.store.describe(),
+            config_file: parts.config_file,
+        };
         // Above every number of the process before, which counted from its own start and much slower than this.
         let start = u64::try_from(now.timestamp_millis()).unwrap_or(0) * 1000;
         let ledger = credentials::Settings {
@@ -131,7 +142,8 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             daemon: parts.name,
         };
         let state = State::new(parts.policy.clone(), start, ledger);
-        let cycle = Loop { running: parts.autostart, refreshing: false, next_run_at: None, last_run: None };
+        let steering = Steering::new(parts.autostart);
+        let cycle = Loop { state: steering.state(), refreshing: false, next_run_at: None, last_run: None };
         let first = Snapshot::new(&state, &cycle, &identity, &parts.policy, None, now);
         let (handle, Ends { commands, snapshots }) = Handle::new(first);
         let interval = interval(&parts.policy);
@@ -146,7 +158,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             commands,
             state,
             gates: Gates::new(),
-            running: parts.autostart,
+            steering,
             job: Job::Idle,
             heard_at: Instant::now(),
             requests: Requests::default(),
@@ -198,6 +210,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             () = sleep_until_some(show_at) => Input::Show,
             Some(order) = self.commands.recv() => Input::Order(order),
             fact = self.recorder.next() => Input::Fact(fact),
+            kept = self.steering.next() => Input::LoopKept(kept),
             input = self.job.next() => match input {
                 Ok(event) => Input::Fact(event),
                 Err(end) => Input::JobEnded(end),
@@ -221,8 +234,12 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         match input {
             Input::Order(Command::Steer { run, reply }) => {
                 let already = self.steer(run);
-                // The client may have gone; the loop is steered all the same.
-                let _ = reply.send(Steered { already, snapshot: self.show() });
+                self.steering.wait(reply, already);
+            }
+            Input::LoopKept(result) => {
+                if let Err(why) = result {
+                    self.loop_not_kept(why);
+                }
             }
             Input::Order(Command::Refresh(request)) if self.deadline.is_some() => {
                 let _ = request.reply.send(Err(NotRefreshed::ShuttingDown));
@@ -255,6 +272,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             Input::Deadline => {}
         }
         self.record();
+        self.keep_loop_state();
         if self.deadline.is_some() && self.job.is_idle() && !self.has_checked_ledger {
             self.check_ledger();
         }
@@ -295,16 +313,20 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     /// Whether nothing is left that would be lost.
     fn is_at_rest(&self) -> bool {
         let nothing_to_record = self.recorder.is_held() || !self.state.has_unrecorded();
-        self.job.is_idle() && self.has_checked_ledger && self.recorder.is_idle() && nothing_to_record
+        self.job.is_idle()
+            && self.has_checked_ledger
+            && self.recorder.is_idle()
+            && self.steering.is_idle()
+            && nothing_to_record
     }
 
     fn show(&mut self) -> Arc<Snapshot> {
         let now = self.clock.now();
         let until_next = self.wakes.next() - Instant::now();
         let cycle = Loop {
-            running: self.running,
+            state: self.steering.state(),
             refreshing: matches!(self.job, Job::Passing { .. }),
-            next_run_at: self.running.then(|| now + TimeDelta::from_std(until_next).unwrap_or_default()),
+            next_run_at: self.steering.runs().then(|| now + TimeDelta::from_std(until_next).unwrap_or_default()),
             last_run: self.last_run,
         };
         self.display.show(&self.state, &cycle, &self.policy, now)

@@ -48,6 +48,8 @@ pub struct State {
     health: Health,
     told: HashSet<RowProblem>,
     told_records_lost: bool,
+    /// Customers whose passwords wait for an operator, because the fingerprint key was replaced.
+    undecidable: usize,
     pass: PassCounts,
     by_login: u64,
     by_refresh_token: u64,
@@ -82,6 +84,7 @@ impl State {
             health: Health::default(),
             told: HashSet::new(),
             told_records_lost: false,
+            undecidable: 0,
             pass: PassCounts::default(),
             by_login: 0,
             by_refresh_token: 0,
@@ -248,6 +251,15 @@ impl State {
             Event::ClockSetBack(by) => self.clock_set_back(by, at),
             Event::LoopStarted => self.note(at, NoticeKind::Started, None, "the loop was started".to_owned()),
             Event::LoopStopped => self.note(at, NoticeKind::Stopped, None, "the loop was stopped".to_owned()),
+            Event::LoopStaysStopped(state) => {
+                self.note(at, NoticeKind::Warning, None, format!("nothing is renewed: the loop is {state}"));
+            }
+            Event::LoopStateNotKept(why) => {
+                let message = format!(
+                    "the order to start or stop the loop could not be stored ({why}), so that a restart forgets it; it is stored as soon as the database works"
+                );
+                self.note(at, NoticeKind::Warning, None, message);
+            }
         }
     }
 
@@ -293,6 +305,7 @@ impl State {
             }
         });
         self.unpark_what_the_ledger_allows(at);
+        self.count_undecidable(at);
         let PassCounts { total, updated, errors } = self.pass;
         if total > 0 {
             let message = format!("{updated} of {total} renewed, {errors} failed");
@@ -302,10 +315,20 @@ impl State {
 
     fn note(&mut self, at: DateTime<Utc>, kind: NoticeKind, customer: Option<&CustomerId>, message: String) {
         let notice = Notice::new(at, kind, message);
-        self.history.push(match customer {
+        self.tell(match customer {
             Some(id) => notice.of(id),
             None => notice,
         });
+    }
+
+    /// Adds a notice to the history, and to the changes of its customer if it is one.
+    fn tell(&mut self, notice: Notice) {
+        if let Some(id) = notice.customer.as_ref().filter(|_| notice.kind.is_remembered())
+            && let Some(mut edit) = self.customers.edit(id, notice.at)
+        {
+            edit.remember(notice.kind);
+        }
+        self.history.push(notice);
     }
 }
 

@@ -18,13 +18,13 @@ use self::row::Row;
 use super::history::Kept;
 use super::policy::Trigger;
 use super::state::PassCounts;
-use crate::model::CustomerId;
+use crate::model::{CustomerId, LoopState};
 
 /// What the scheduler knows besides the [`State`](super::state::State).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loop {
-    /// Whether it starts passes by itself.
-    pub running: bool,
+    /// Whether it starts passes by itself, and why not.
+    pub state: LoopState,
     /// Whether a pass is under way.
     pub refreshing: bool,
     /// The next look at the table.
@@ -55,6 +55,8 @@ pub struct Identity {
     pub started_at: DateTime<Utc>,
     /// Which store it uses.
     pub store: String,
+    /// The configuration file that was read, if there was one.
+    pub config_file: Option<String>,
 }
 
 /// Everything that a client may be shown, as of one moment. Readers share it; nobody locks anything.

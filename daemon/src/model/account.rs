@@ -19,6 +19,9 @@ impl AccountKey {
     /// Stands in the ledger's table for its stamp, and is no account's key.
     pub const STAMP: Self = Self([0; Self::BYTES]);
 
+    /// Stands in the ledger's table for the state of the loop, and is no account's key either.
+    pub const LOOP: Self = Self([255; Self::BYTES]);
+
     /// The key of this user's account on this server.
     pub fn of(server: &BaseUrl, username: &str) -> Self {
         let mut context = Context::new(&SHA256);

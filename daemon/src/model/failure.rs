@@ -38,6 +38,14 @@ pub enum Failure {
         /// What ThingsBoard said to them.
         kind: FailureKind,
     },
+    /// Not sent: ThingsBoard has rejected credentials of this user before, perhaps these.
+    #[error(
+        "whether ThingsBoard has rejected this user name and password before cannot be told, because the key in tbtokend_key was replaced; tbctl refresh --force ID sends it once"
+    )]
+    RejectionUnknown {
+        /// What ThingsBoard said to those credentials.
+        kind: FailureKind,
+    },
     /// Not sent: so many passwords that ThingsBoard may have counted as wrong were sent to the account.
     #[error(
         "{}, and one more could lock the account",
@@ -201,7 +209,7 @@ impl Failure {
             Self::PasswordExpired => FailureKind::PasswordExpired,
             Self::PasswordViolatesPolicy => FailureKind::PasswordViolatesPolicy,
             Self::SecondFactorRequired => FailureKind::SecondFactorRequired,
-            Self::RejectedBefore { kind } => *kind,
+            Self::RejectedBefore { kind } | Self::RejectionUnknown { kind } => *kind,
             Self::RateLimited { .. } => FailureKind::RateLimited,
             Self::ServerError { .. } => FailureKind::ServerError,
             Self::Unreachable { .. } | Self::Interrupted { .. } => FailureKind::Unreachable,
@@ -276,6 +284,11 @@ impl FailureKind {
     /// Whether the ledger decides when it ends: until then the password is not sent.
     pub fn is_the_ledgers(self) -> bool {
         matches!(self, Self::CredentialsRejected | Self::AccountLocked | Self::AttemptsExhausted)
+    }
+
+    /// Whether ThingsBoard has rejected the credentials.
+    pub fn is_rejection(self) -> bool {
+        matches!(self, Self::CredentialsRejected | Self::AccountLocked)
     }
 
     /// The name in the records, the log and the protocol.

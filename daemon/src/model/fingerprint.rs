@@ -16,6 +16,7 @@ use super::{BaseUrl, Credentials};
 pub struct FingerprintKey {
     bytes: Zeroizing<[u8; Self::BYTES]>,
     key: Arc<hmac::Key>,
+    mark: [u8; Fingerprint::MARK],
 }
 
 impl FingerprintKey {
@@ -24,7 +25,11 @@ impl FingerprintKey {
 
     /// The key made of these bytes.
     pub fn new(bytes: &[u8; Self::BYTES]) -> Self {
-        Self { bytes: Zeroizing::new(*bytes), key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, bytes)) }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, bytes);
+        let mut mark = [0; Fingerprint::MARK];
+        // No credentials begin so: the length of their first part would.
+        mark.iter_mut().zip(hmac::sign(&key, b"the key").as_ref()).for_each(|(to, from)| *to = *from);
+        Self { bytes: Zeroizing::new(*bytes), key: Arc::new(key), mark }
     }
 
     /// The fingerprint of these credentials. Two spellings of one URL have the same: they are the same account.
@@ -37,9 +42,9 @@ impl FingerprintKey {
             context.update(&(part.len() as u64).to_le_bytes());
             context.update(part.as_bytes());
         }
-        let mut half = [0; Fingerprint::BYTES];
-        half.iter_mut().zip(context.sign().as_ref()).for_each(|(to, from)| *to = *from);
-        Fingerprint(half)
+        let mut bytes = [0; Fingerprint::BYTES];
+        bytes.iter_mut().zip(self.mark.iter().chain(context.sign().as_ref())).for_each(|(to, from)| *to = *from);
+        Fingerprint(bytes)
     }
 }
 
@@ -55,14 +60,22 @@ impl fmt::Debug for FingerprintKey {
     }
 }
 
-/// A keyed hash (HMAC-SHA-256, cut to 128 bits) of server, user and password. Without the key it is of no use for
-/// guessing a password.
+/// A keyed hash (HMAC-SHA-256, cut to 96 bits) of server, user and password, behind a mark of its key. Without the key it is of
+/// no use for guessing a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; Self::BYTES]);
 
 impl Fingerprint {
-    /// Half of the hash tells credentials apart as well and takes half the room.
+    /// A part of the hash tells credentials apart as well and takes less room.
     const BYTES: usize = 16;
+
+    /// So many of them are the same in all fingerprints of one key.
+    const MARK: usize = 4;
+
+    /// Whether both were made with the same key. If not, they are different whatever they were made of.
+    pub fn has_key_of(&self, other: &Self) -> bool {
+        self.0[..Self::MARK] == other.0[..Self::MARK]
+    }
 
     /// The fingerprint that [`to_text`](Self::to_text) wrote; none for any other text.
     pub fn from_text(text: &str) -> Option<Self> {
@@ -111,6 +124,9 @@ mod tests {
             key.fingerprint(&credentials("u", "n", "p"))
         );
         assert_ne!(key, FingerprintKey::new(&[8; 32]));
-        assert_ne!(base, FingerprintKey::new(&[8; 32]).fingerprint(&credentials("u", "n", "p")));
+        let under_other_key = FingerprintKey::new(&[8; 32]).fingerprint(&credentials("u", "n", "p"));
+        assert_ne!(base, under_other_key);
+        assert!(!base.has_key_of(&under_other_key));
+        assert!(base.has_key_of(&key.fingerprint(&credentials("x", "y", "z"))));
     }
 }

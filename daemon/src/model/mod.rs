@@ -2,10 +2,12 @@
 
 mod account;
 mod base_url;
+mod changes;
 mod customer;
 mod expiry;
 mod failure;
 mod fingerprint;
+mod loop_state;
 mod notice;
 mod record;
 mod renewal;
@@ -15,10 +17,12 @@ mod token;
 
 pub use account::AccountKey;
 pub use base_url::{BadUrl, BaseUrl, HostKey};
+pub use changes::Changes;
 pub use customer::{Credentials, Customer, CustomerId, Row};
 pub use expiry::{Lifetime, TokenStatus, window_of};
 pub use failure::{Failure, FailureKind, Unexpected};
 pub use fingerprint::{Fingerprint, FingerprintKey};
+pub use loop_state::LoopState;
 pub use notice::{NoticeKind, Priority};
 pub use record::{FailureNote, Record};
 pub use renewal::{Renewal, whole_seconds};

@@ -93,6 +93,11 @@ impl NoticeKind {
         self.into()
     }
 
+    /// Whether it is a change of a customer that its record remembers over restarts.
+    pub const fn is_remembered(self) -> bool {
+        matches!(self, Self::Failed | Self::Parked | Self::Unparked | Self::Recovered | Self::Expired)
+    }
+
     /// The kind of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         name.parse().ok()

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{CustomerId, FailureKind, Fingerprint};
+use super::{Changes, CustomerId, FailureKind, Fingerprint};
 
 /// One line of `tbtokend_state`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Record {
     pub last_success_at: Option<DateTime<Utc>>,
     /// How many renewals were written.
     pub renewals: u64,
+    /// Its last changes.
+    pub changes: Changes,
     /// When this record last changed.
     pub updated_at: DateTime<Utc>,
 }

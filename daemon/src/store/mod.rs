@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub use ledger::{AccountRow, Forget, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
-use crate::model::{Customer, FingerprintKey, Record, Renewal};
+use crate::model::{Customer, FingerprintKey, LoopState, Record, Renewal};
 
 /// A database that holds the customers' table.
 ///
@@ -44,6 +44,12 @@ pub trait Store: Send + Sync + 'static {
         &self,
         write: LedgerWrite,
     ) -> impl Future<Output = Result<LedgerWritten, StoreError>> + Send;
+
+    /// The state of the loop that was kept last beside the ledger, which was read before; none if there was none yet.
+    fn loop_state(&self) -> impl Future<Output = Result<Option<LoopState>, StoreError>> + Send;
+
+    /// Keeps the state of the loop beside the ledger. It is durable when this returns.
+    fn keep_loop_state(&self, state: LoopState) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// Which records [`Store::read`] should bring.

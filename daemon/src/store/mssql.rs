@@ -43,7 +43,7 @@ use super::sqlite::LedgerFile;
 use super::{
     LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
 };
-use crate::model::{Record, Renewal};
+use crate::model::{LoopState, Record, Renewal};
 
 /// A customers' table in SQL Server. It is connected to at the first use, and again whenever the connection was lost.
 #[derive(Debug)]
@@ -76,6 +76,11 @@ impl MssqlStore {
             connections: Arc::new(connections(settings)),
             own: Arc::default(),
         }
+    }
+
+    /// The file, if the ledger was last read from there.
+    fn ledger_file_in_use(&self) -> Option<&LedgerFile> {
+        self.ledger_file.as_ref().filter(|_| self.ledger_is_in_file.load(Ordering::Relaxed))
     }
 
     /// Reads the ledger from the file, because the database has none.
@@ -116,7 +121,14 @@ impl Store for MssqlStore {
                 Ok(Table { customers, problems, records, key, records_lost })
             })
         });
-        self.connections.with(Doing::Reading, work).await
+        let mut table = self.connections.with(Doing::Reading, work).await?;
+        if let Some(file) = self.ledger_file.as_ref().filter(|_| table.records_lost.is_some())
+            // Where there is no such file either, reading the ledger says why.
+            && let Ok(key) = file.key().await
+        {
+            table.key = key;
+        }
+        Ok(table)
     }
 
     async fn save(&self, batch: Arc<Vec<Renewal>>) -> Result<Vec<Saved>, StoreError> {
@@ -162,9 +174,7 @@ impl Store for MssqlStore {
     }
 
     async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
-        if let Some(file) = &self.ledger_file
-            && self.ledger_is_in_file.load(Ordering::Relaxed)
-        {
+        if let Some(file) = self.ledger_file_in_use() {
             return file.write(write).await;
         }
         let (shared, write) = (Arc::clone(&self.connections), Arc::new(write));
@@ -174,6 +184,32 @@ impl Store for MssqlStore {
             let is_repeated = was_sent.swap(true, Ordering::Relaxed);
             Box::pin(
                 async move { ledger::write(connection, &shared.settings().table, &write, is_repeated).await },
+            )
+        });
+        self.connections.with(Doing::KeepingTheLedger, work).await
+    }
+
+    async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
+        if let Some(file) = self.ledger_file_in_use() {
+            return file.loop_state().await;
+        }
+        let shared = Arc::clone(&self.connections);
+        let work: connection::Work<Option<LoopState>> = Box::new(move |connection| {
+            let shared = Arc::clone(&shared);
+            Box::pin(async move { ledger::loop_state(connection, &shared.settings().table).await })
+        });
+        self.connections.with(Doing::KeepingTheLedger, work).await
+    }
+
+    async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {
+        if let Some(file) = self.ledger_file_in_use() {
+            return file.keep_loop_state(state).await;
+        }
+        let shared = Arc::clone(&self.connections);
+        let work: connection::Work<()> = Box::new(move |connection| {
+            let shared = Arc::clone(&shared);
+            Box::pin(
+                async move { ledger::keep_loop_state(connection, &shared.settings().table, state).await },
             )
         });
         self.connections.with(Doing::KeepingTheLedger, work).await

@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 
 use self::files::Files;
 use super::{LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table};
-use crate::model::{FingerprintKey, Record, Renewal};
+use crate::model::{FingerprintKey, LoopState, Record, Renewal};
 
 /// How long a statement waits for another program's write transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -163,6 +163,15 @@ impl Store for SqliteStore {
 
     async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
         self.run(move |worker| worker.with_open(|open, _| ledger::write(&mut open.connection, &write))).await
+    }
+
+    async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
+        self.run(|worker| worker.with_open(|open, _| ledger::loop_state(&open.connection))).await
+    }
+
+    async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {
+        self.run(move |worker| worker.with_open(|open, _| ledger::keep_loop_state(&open.connection, state)))
+            .await
     }
 }
 

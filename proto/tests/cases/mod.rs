@@ -142,6 +142,7 @@ fn cron(reason: Trigger) -> Cron {
     Cron {
         running: true,
         description: "ThingsBoard Token Refresh (runs every minute)".to_owned(),
+        stopped_since: None,
         interval_seconds: 60,
         refreshing: false,
         next_run_at: Some(at("2026-11-23T14:04:00Z")),
@@ -168,6 +169,8 @@ fn daemon() -> Daemon {
         store_ok: true,
         store_error: None,
         ledger: None,
+        key_mismatch: None,
+        config_file: None,
         renewals_by_login: 12,
         renewals_by_refresh_token: 400,
     }
@@ -196,6 +199,7 @@ fn customer(n: usize) -> Customer {
         last_success_at: (status != TokenStatus::Missing).then(|| at("2026-11-23T13:21:00Z")),
         renewals: 40 + n as u64,
         next_attempt_at: (state != Phase::Parked).then(|| at("2026-11-23T14:04:00Z")),
+        changes: vec![],
         failure: failing.then(|| Failure {
             kind: failure_kinds()[n % 15],
             message: "ThingsBoard says \"Invalid username or password\"".to_owned(),

@@ -27,6 +27,7 @@ mod log_words;
 mod main_job;
 mod mssql;
 mod races;
+mod remembered;
 mod replaced_file;
 mod secrets;
 mod sick_servers;

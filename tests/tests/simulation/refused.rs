@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tbtoken_proto::EventKind;
 use tbtokend::engine::handle::Handle;
 use tbtokend::engine::scheduler::Scheduler;
-use tbtokend::model::{Record, Renewal};
+use tbtokend::model::{LoopState, Record, Renewal};
 use tbtokend::store::{
     LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
 };
@@ -64,6 +64,14 @@ impl Store for Refusing {
 
     async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
         self.memory.write_ledger(write).await
+    }
+
+    async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
+        self.memory.loop_state().await
+    }
+
+    async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {
+        self.memory.keep_loop_state(state).await
     }
 }
 

@@ -92,7 +92,9 @@ impl Daemon {
             world.daemon += 1;
             world.tell_all("a daemon starts");
             world.probes_are_forgotten();
-            (world.started_at, world.stopped_at) = (Instant::now(), None);
+            // Neither a kill nor a restart undoes the operator, if the order was stored.
+            let is_stopped = world.db.loop_state.is_some_and(|state| !state.runs());
+            (world.started_at, world.stopped_at) = (Instant::now(), is_stopped.then(Instant::now));
             let users: Vec<usize> = world.rows.keys().copied().collect();
             users.into_iter().for_each(|user| world.excuse_for(user, SHORT));
             (world.daemon, world.dice.roll(), (world.declared_life, world.budget))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tbtokend::engine::handle::Handle;
 use tbtokend::engine::plan::Selection;
 use tbtokend::engine::scheduler::Scheduler;
-use tbtokend::model::{Record, Renewal};
+use tbtokend::model::{LoopState, Record, Renewal};
 use tbtokend::store::{
     LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
 };
@@ -60,6 +60,16 @@ impl Store for Hanging {
     async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
         self.until_it_goes_on().await;
         self.memory.write_ledger(write).await
+    }
+
+    async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
+        self.until_it_goes_on().await;
+        self.memory.loop_state().await
+    }
+
+    async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {
+        self.until_it_goes_on().await;
+        self.memory.keep_loop_state(state).await
     }
 }
 
@@ -129,6 +139,23 @@ fn p20_a_loop_that_was_stopped_is_never_silent() {
             sleep(Duration::from_millis(1_700)).await;
         }
         handle.steer(true).await.unwrap();
+    });
+}
+
+/// The order is carried out at once; only whether it outlives the process is not known yet.
+#[test]
+fn an_operator_is_answered_though_the_database_hangs() {
+    on_a_paused_clock(|handle, hang, _world| async move {
+        hang.send(true).unwrap();
+        let began = Instant::now();
+        let steered = handle.steer(false).await.unwrap();
+        assert!(began.elapsed() <= Duration::from_secs(3), "{:?}", began.elapsed());
+        assert_eq!(steered.not_kept.as_deref(), Some("the database has not answered for 3 s"));
+        assert!(!steered.already && !steered.snapshot.cron().running);
+        hang.send(false).unwrap();
+        sleep(Duration::from_secs(90)).await;
+        let again = handle.steer(false).await.unwrap();
+        assert_eq!((again.already, again.not_kept), (true, None), "it was stored when that could be done");
     });
 }
 

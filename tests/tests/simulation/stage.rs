@@ -28,6 +28,7 @@ pub(crate) fn parts<S, L>(world: &Shared, store: S, logins: L) -> Parts<S, L> {
             request_timeout: REQUEST_TIMEOUT,
         },
         autostart: true,
+        config_file: None,
         seed: 1,
         name: "daemon".into(),
     }

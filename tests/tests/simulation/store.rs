@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use tbtokend::model::{Customer, CustomerId, Record, Renewal, Secret};
+use tbtokend::model::{Customer, CustomerId, LoopState, Record, Renewal, Secret};
 use tbtokend::store::{
     LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
 };
@@ -129,6 +129,15 @@ impl Store for Memory {
 
     async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
         self.write(|world| world.write_ledger(write)).await
+    }
+
+    async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
+        let world = self.world.lock();
+        if world.db.read_fails { Err(failed()) } else { Ok(world.db.loop_state) }
+    }
+
+    async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {
+        self.write(|world| world.db.loop_state = Some(state)).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtokend::clock::Clock;
-use tbtokend::model::{AccountKey, BaseUrl, Record};
+use tbtokend::model::{AccountKey, BaseUrl, LoopState, Record};
 use tokio::time::{Duration, Instant};
 
 use super::audit::Audit;
@@ -223,6 +223,8 @@ pub(crate) struct Database {
     /// There are no side tables: nothing is remembered.
     pub(crate) has_no_records: bool,
     pub(crate) records: BTreeMap<usize, Record>,
+    /// The state of the loop that was kept last.
+    pub(crate) loop_state: Option<LoopState>,
     /// The table `tbtokend_account`, or the file in its place.
     pub(crate) ledger: Option<Ledger>,
     /// An earlier copy of it.
@@ -357,6 +359,7 @@ impl World {
                 until: now,
                 has_no_records,
                 records: BTreeMap::new(),
+                loop_state: None,
                 ledger: None,
                 copy: None,
                 lost_at: None,

@@ -1,6 +1,6 @@
 //! What every store must do.
 
-use tbtokend::model::{CustomerId, FailureKind, FailureNote, Fingerprint, Record};
+use tbtokend::model::{Changes, CustomerId, FailureKind, FailureNote, Fingerprint, Record};
 use tbtokend::store::{Records, Saved};
 
 use crate::ground::{Ground, on_every_store};
@@ -270,6 +270,7 @@ fn record(place: &Place, id: u32, kind: Option<FailureKind>) -> Record {
         failure: failure.map(Box::new),
         last_success_at,
         renewals: 42,
+        changes: Changes::from_text("2026-11-22T14:00:00Z failed; 2026-11-23T14:00:00Z parked"),
         updated_at,
     }
 }
@@ -283,7 +284,7 @@ async fn p19_records_and_the_key_of_their_fingerprints_outlive_the_process(groun
     let place = Place::new(ground).await;
     let key = place.store.read().await.key;
     let failing = record(&place, 1, Some(FailureKind::AccountLocked));
-    let fine = Record { last_success_at: None, renewals: 0, ..record(&place, 2, None) };
+    let fine = Record { last_success_at: None, renewals: 0, changes: Changes::default(), ..record(&place, 2, None) };
     place.store.try_record(vec![failing.clone(), fine.clone()]).await.unwrap();
     let next = place.another_store();
     let all = next.read().await;

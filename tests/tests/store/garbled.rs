@@ -5,7 +5,7 @@
 //! failure needs to come again; `TBTOKEN_GARBLES=N` tries 1 to N.
 
 use tbtoken_tests::mssql::When;
-use tbtokend::model::{Record, Renewal};
+use tbtokend::model::{Changes, Record, Renewal};
 use tbtokend::store::mssql::ExpiryClock;
 use tbtokend::store::{Records, Saved, StoreError};
 
@@ -127,6 +127,7 @@ async fn p22_the_garbled_outcome_of_records_makes_no_panic() {
         failure: None,
         last_success_at: Some(at(NOW)),
         renewals,
+        changes: Changes::default(),
         updated_at: at(NOW),
     };
     let write = async |place: &Place| place.store.try_record(vec![record(place, 1)]).await;

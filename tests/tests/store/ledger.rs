@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use tbtoken_tests::mssql::{Permission, Settings, SqlServer};
-use tbtokend::model::{AccountKey, BaseUrl};
+use tbtokend::model::{AccountKey, BaseUrl, LoopState};
 use tbtokend::store::{AccountRow, Forget, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
 use crate::place::{Place, at, execute_sqlite};
@@ -60,6 +60,8 @@ on_every_ledger! {
     a_write_is_whole_or_not_at_all,
     the_most_accounts_of_a_write_are_written,
     an_account_that_cannot_be_read_is_an_error,
+    the_state_of_the_loop_outlives_the_process_and_is_no_account,
+    the_key_of_the_fingerprints_outlives_the_process_wherever_the_ledger_is,
 }
 
 const NOW: &str = "2026-11-23T14:00:00Z";
@@ -137,6 +139,31 @@ pub(crate) async fn accounts(store: &AnyStore) -> Vec<AccountRow> {
 /// The same with the version after a write.
 pub(crate) fn at_version(stamp: Stamp, account: &AccountRow) -> AccountRow {
     AccountRow { version: stamp.number, ..account.clone() }
+}
+
+async fn the_state_of_the_loop_outlives_the_process_and_is_no_account(ground: Ground) {
+    let place = place(ground).await;
+    let stamp = place.store.read_ledger(None).await.stamp;
+    assert_eq!(place.store.loop_state().await, Ok(None), "nobody has said anything yet");
+    let stopped = LoopState::Stopped { since: at(NOW) };
+    for state in [stopped, LoopState::Running, LoopState::NotStarted, stopped] {
+        place.store.keep_loop_state(state).await.unwrap();
+        assert_eq!(place.store.loop_state().await, Ok(Some(state)));
+    }
+    let stamp = write(&place.store, stamp, vec![account(1, 1)]).await;
+    let forget = Forget { uncharged_before: at(NOW) + TimeDelta::days(1), charged_before: at(NOW) };
+    let write = LedgerWrite { forget: Some(forget), ..writing(stamp, Vec::new()) };
+    place.store.try_write_ledger(write).await.unwrap();
+    let next = place.another_store();
+    assert_eq!(accounts(&next).await.len(), 1, "it is no account");
+    assert_eq!(next.loop_state().await, Ok(Some(stopped)), "it gets no older");
+}
+
+async fn the_key_of_the_fingerprints_outlives_the_process_wherever_the_ledger_is(ground: Ground) {
+    let place = place(ground).await;
+    let key = place.store.read().await.key;
+    assert_eq!(place.store.read().await.key, key);
+    assert_eq!(place.another_store().read().await.key, key);
 }
 
 async fn a_new_ledger_is_empty(ground: Ground) {

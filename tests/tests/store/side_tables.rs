@@ -32,6 +32,7 @@ fn state(ground: Ground, column: &str, of: Option<&str>) -> String {
         ("last_success_at", time),
         ("renewals", if ground.is_mssql() { "bigint" } else { "int" }),
         ("updated_at", time),
+        ("changes", text),
     ];
     let columns: Vec<String> = columns
         .into_iter()

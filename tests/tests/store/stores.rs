@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tbtokend::model::{Record, Renewal};
+use tbtokend::model::{LoopState, Record, Renewal};
 use tbtokend::store::mssql::{MssqlStore, Password, Settings};
 use tbtokend::store::sqlite::SqliteStore;
 use tbtokend::store::{
@@ -55,6 +55,20 @@ impl AnyStore {
 
     pub(crate) async fn read_ledger(&self, since: Option<Stamp>) -> LedgerRead {
         self.try_read_ledger(since).await.unwrap()
+    }
+
+    pub(crate) async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.loop_state().await,
+            Self::Mssql(store) => store.loop_state().await,
+        }
+    }
+
+    pub(crate) async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.keep_loop_state(state).await,
+            Self::Mssql(store) => store.keep_loop_state(state).await,
+        }
     }
 
     pub(crate) async fn try_write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {

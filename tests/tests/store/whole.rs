@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tbtoken_tests::mssql::{Settings, SqlServer};
-use tbtokend::model::{CustomerId, Record};
+use tbtokend::model::{Changes, CustomerId, Record};
 use tbtokend::store::Saved;
 
 use crate::ground::{Ground, on_every_server};
@@ -50,7 +50,7 @@ async fn a_row_that_is_refused_stays_as_it_was_and_nothing_is_locked(ground: Gro
 
 fn record(place: &Place, id: u32, renewals: u64) -> Record {
     let id = CustomerId::new(place.id(id));
-    Record { id, failure: None, last_success_at: None, renewals, updated_at: at(NOW) }
+    Record { id, failure: None, last_success_at: None, renewals, changes: Changes::default(), updated_at: at(NOW) }
 }
 
 /// Those that are there are updated first, then the others are inserted. Without XACT_ABORT an update that is refused

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
-use tbtoken_proto::{Event, EventKind};
+use tbtoken_proto::{Event, EventKind, Seq};
 
 use crate::app::App;
 use crate::text::{time, time_exact, width};
@@ -58,7 +58,19 @@ pub(super) fn history<'a>(
 ) -> impl Iterator<Item = Line<'static>> + 'a {
     let of_customer = move |event: &&Event| event.customer_id.as_deref() == Some(id);
     let events = app.scene().events.iter().rev().filter(of_customer);
-    events.map(move |event| line(app.theme, event, app.scene_time(), "", columns))
+    let begin = app.scene().events.iter().find(of_customer).map(|event| event.at);
+    // The changes outlive a restart and the list of events, without their words.
+    let changes = app.scene().picture.find(id).into_iter().flat_map(|customer| customer.changes.iter().rev());
+    let before = changes.filter(move |change| begin.is_none_or(|begin| change.at < begin));
+    let before = before.map(|change| Event {
+        seq: Seq::default(),
+        at: change.at,
+        kind: change.kind,
+        customer_id: None,
+        message: String::new(),
+    });
+    let shown = move |event: &Event| line(app.theme, event, app.scene_time(), "", columns);
+    events.map(shown).chain(before.map(move |event| shown(&event)))
 }
 
 fn line(theme: Theme, event: &Event, now: DateTime<Utc>, who: &str, columns: usize) -> Line<'static> {

@@ -37,6 +37,7 @@ pub fn customer(id: &str, user: &str, server: &str, left: i64, now: DateTime<Utc
         last_success_at: Some(expiry - TimeDelta::minutes(15)),
         renewals: 400 + u64::try_from(left.rem_euclid(37)).unwrap(),
         next_attempt_at: Some((expiry - TimeDelta::minutes(5)).max(now + TimeDelta::seconds(42))),
+        changes: vec![],
         failure: None,
     }
 }
@@ -249,6 +250,7 @@ pub fn status(customers: Vec<Customer>, now: DateTime<Utc>) -> StatusReply {
         cron: Cron {
             running: true,
             description: "ThingsBoard Token Refresh (runs every minute)".to_owned(),
+            stopped_since: None,
             interval_seconds: 60,
             refreshing: false,
             next_run_at: Some(now + TimeDelta::seconds(42)),
@@ -281,6 +283,8 @@ pub fn status(customers: Vec<Customer>, now: DateTime<Utc>) -> StatusReply {
             store_ok: true,
             store_error: None,
             ledger: None,
+            key_mismatch: None,
+            config_file: None,
             renewals_by_login: 310,
             renewals_by_refresh_token: 51_204,
         },

@@ -16,6 +16,7 @@ fn row(id: &str, user: &str) -> Customer {
         last_success_at: None,
         renewals: 0,
         next_attempt_at: None,
+        changes: vec![],
         failure: None,
     }
 }

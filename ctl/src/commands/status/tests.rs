@@ -22,6 +22,7 @@ fn row(id: &str, token_status: TokenStatus, state: Phase, seconds_left: Option<i
         last_success_at: None,
         renewals: 0,
         next_attempt_at: (state != Phase::Parked).then(|| now() + TimeDelta::seconds(40)),
+        changes: vec![],
         failure: matches!(state, Phase::Parked | Phase::Retrying).then(|| Failure {
             kind: FailureKind::CredentialsRejected,
             message: String::new(),
@@ -54,6 +55,7 @@ fn reply() -> StatusReply {
         cron: Cron {
             running: true,
             description: String::new(),
+            stopped_since: None,
             interval_seconds: 60,
             refreshing: false,
             next_run_at: Some(now() + TimeDelta::seconds(42)),
@@ -95,6 +97,8 @@ fn reply() -> StatusReply {
             store_ok: true,
             store_error: None,
             ledger: None,
+            key_mismatch: None,
+            config_file: None,
             renewals_by_login: 0,
             renewals_by_refresh_token: 0,
         },

@@ -1,5 +1,7 @@
 //! What is known of one account: its open charges, and which credentials were accepted or rejected.
 
+use std::collections::HashMap;
+
 use crate::model::{FailureKind, Fingerprint};
 
 use super::Held;
@@ -151,6 +153,34 @@ impl Account {
             .iter()
             .find(|rejected| rejected.credentials == *credentials)
             .map(|rejected| rejected.kind)
+    }
+
+    /// What ThingsBoard said to credentials of this user that may be these: their fingerprint is of another key, so it cannot
+    /// be told.
+    pub(super) fn unknown_rejection(
+        &self,
+        username: &str,
+        credentials: &Fingerprint,
+    ) -> Option<FailureKind> {
+        let may_be_these = |rejected: &&Rejected| {
+            *rejected.username == *username && !rejected.credentials.has_key_of(credentials)
+        };
+        let is_known = self.is_accepted(credentials) || self.rejection(credentials).is_some();
+        self.rejected.iter().filter(|_| !is_known).find(may_be_these).map(|rejected| rejected.kind)
+    }
+
+    /// Puts the new fingerprints of the same credentials in place of the old ones. Says whether there were any.
+    pub(super) fn rekey(&mut self, new: &HashMap<Fingerprint, Fingerprint>) -> bool {
+        let accepted = self.accepted.iter_mut().map(|accepted| &mut accepted.credentials);
+        let known = accepted.chain(self.rejected.iter_mut().map(|rejected| &mut rejected.credentials));
+        let mut is_changed = false;
+        for credentials in known {
+            if let Some(new) = new.get(credentials) {
+                *credentials = *new;
+                is_changed = true;
+            }
+        }
+        is_changed
     }
 
     /// The rejected credentials, the latest last.

@@ -12,7 +12,7 @@ use super::outcome::Outcome;
 use super::rules::{Ask, Leave};
 use super::server::{Server, Verdict};
 use super::stored;
-use crate::model::{AccountKey, FailureKind, HostKey};
+use crate::model::{AccountKey, FailureKind, Fingerprint, HostKey};
 use crate::store::{AccountRow, Forget, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
 /// So many days old an account's `seen_at` may become before it is written again.
@@ -285,6 +285,15 @@ impl Ledger {
         if let Some(place) = refreshed.iter().position(|(known, _)| **known == *username) {
             let (_, rejected) = refreshed.swap_remove(place);
             self.change(*account, Change::PasswordChanged { rejected });
+        }
+    }
+
+    /// There is another fingerprint key: the new fingerprints of all credentials that rows hold, by their old ones.
+    pub fn rekey(&mut self, new: &HashMap<Fingerprint, Fingerprint>) {
+        for (key, slot) in &mut self.accounts {
+            if slot.account.rekey(new) {
+                self.unwritten.insert(*key);
+            }
         }
     }
 

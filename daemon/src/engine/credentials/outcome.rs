@@ -36,6 +36,7 @@ impl Outcome {
                 | Failure::UnexpectedResponse(_)
                 // No login fails with these; if one did, it would not be known what was sent.
                 | Failure::RejectedBefore { .. }
+                | Failure::RejectionUnknown { .. }
                 | Failure::AttemptsExhausted { .. }
                 | Failure::BadUrl(_)
                 | Failure::InsecureUrl

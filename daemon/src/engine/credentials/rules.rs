@@ -96,6 +96,9 @@ pub enum Reason {
 pub enum Refusal {
     /// ThingsBoard has rejected these credentials.
     Rejected(FailureKind),
+    /// ThingsBoard has rejected credentials of this user that were noted with another fingerprint key. Whether these are the ones
+    /// cannot be told, and an operator must decide.
+    Undecidable(FailureKind),
     /// The budget does not allow it.
     Exhausted {
         /// The open charges.
@@ -130,6 +133,9 @@ impl Ledger {
         let account = self.account(&ask.account)?;
         if let Some(kind) = account.rejection(&ask.credentials) {
             return Some(Refusal::Rejected(kind));
+        }
+        if let Some(kind) = account.unknown_rejection(ask.username, &ask.credentials) {
+            return Some(Refusal::Undecidable(kind));
         }
         let charges = account.charges_against(ask.username);
         let is_last = charges + 1 == self.budget();

@@ -23,7 +23,7 @@ use crate::thingsboard::Logins;
 impl<S: Store, L: Logins> Scheduler<S, L> {
     pub(super) fn tick(&mut self) {
         self.wakes.tick();
-        match (self.running, self.job.is_idle()) {
+        match (self.steering.runs(), self.job.is_idle()) {
             (true, true) => telemetry::scheduled(self.clock.now()),
             (true, false) => telemetry::skipped(self.clock.now()),
             // A stopped loop still looks at the table, so that the status is true, but renews nobody.
@@ -48,7 +48,12 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let since = self.state.ledger().stamp();
         let task = tokio::spawn(async move {
             let table = store.read(records).await?;
-            Ok((table, store.read_ledger(since).await))
+            let ledger = match store.read_ledger(since).await {
+                // Also where the ledger was replaced: the state of the loop may have been lost with it.
+                Ok(read) if read.is_whole => store.loop_state().await.map(|state| (read, Some(state))),
+                read => read.map(|read| (read, None)),
+            };
+            Ok((table, ledger))
         });
         self.job = Job::Reading { trigger, task };
         self.heard_at = Instant::now();
@@ -71,10 +76,16 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         };
         self.recorder.release();
         self.learn(Event::TableRead(table));
-        self.learn(match ledger {
-            Ok(read) => Event::LedgerRead { read, seen: Instant::now().into_std() },
-            Err(error) => Event::LedgerFailed(error),
-        });
+        match ledger {
+            Ok((read, loop_state)) => {
+                self.learn(Event::LedgerRead { read, seen: Instant::now().into_std() });
+                self.steering.release();
+                if let Some(found) = loop_state {
+                    self.recall_loop_state(found);
+                }
+            }
+            Err(error) => self.learn(Event::LedgerFailed(error)),
+        }
         if self.state.store_error().is_none() {
             self.wakes.store_worked();
         }
@@ -82,7 +93,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let now = self.clock.now();
         let mut selections = self.requests.selections();
         // Also when an operator began it: however often somebody asks for one customer, the others get their turn.
-        if self.running {
+        if self.steering.runs() {
             selections.push(Selection::Due);
             self.planned_at = Some(now);
         }
@@ -178,11 +189,11 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             self.begin(Trigger::Manual);
             return;
         }
-        if self.running && self.has_left_over {
+        if self.steering.runs() && self.has_left_over {
             self.begin(Trigger::Early);
             return;
         }
-        if self.running && self.wakes.early().is_none() {
+        if self.steering.runs() && self.wakes.early().is_none() {
             // Seen from the last plan, which the clock may have been set back since: who has become due during the pass must
             // not wait for the next tick.
             let now = self.clock.now();

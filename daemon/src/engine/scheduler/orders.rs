@@ -10,6 +10,7 @@ use crate::engine::event::Event;
 use crate::engine::outcome::NotRefreshed;
 use crate::engine::pass::Limits;
 use crate::engine::policy::{Policy, Trigger};
+use crate::model::LoopState;
 use crate::store::Store;
 use crate::thingsboard::Logins;
 
@@ -21,7 +22,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.policy = policy.clone();
         self.state.set_policy(policy, self.clock.now());
         self.wakes.set_interval(interval(&self.policy));
-        if self.running {
+        if self.steering.runs() {
             // Other customers may be due now.
             self.wakes.at_once();
         }
@@ -32,14 +33,13 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     /// For how long nothing has been heard of what is under way.
     pub(super) fn silence(&self) -> Duration {
         let job = (!self.job.is_idle()).then_some(self.heard_at);
-        job.into_iter().chain(self.recorder.since()).map(|since| since.elapsed()).max().unwrap_or_default()
+        job.into_iter().chain(self.recorder.since()).chain(self.steering.since()).map(|since| since.elapsed()).max().unwrap_or_default()
     }
 
     pub(super) fn steer(&mut self, run: bool) -> bool {
-        if self.running == run {
+        if self.steering.order(run, self.clock.now()) {
             return true;
         }
-        self.running = run;
         self.learn(if run { Event::LoopStarted } else { Event::LoopStopped });
         self.wakes.not_early();
         if run {
@@ -51,11 +51,36 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         false
     }
 
+    /// Has the store keep how the loop is to be, and answers the operators whose orders it knows.
+    pub(super) fn keep_loop_state(&mut self) {
+        self.steering.keep(&self.store);
+        if self.steering.may_answer() {
+            let snapshot = self.show();
+            self.steering.answer(None, &snapshot);
+        }
+    }
+
+    pub(super) fn loop_not_kept(&mut self, why: String) {
+        if self.steering.is_waited_for() {
+            self.learn(Event::LoopStateNotKept(why.clone()));
+            let snapshot = self.show();
+            self.steering.answer(Some(&why), &snapshot);
+        }
+    }
+
+    /// The store had this as the state of the loop.
+    pub(super) fn recall_loop_state(&mut self, found: Option<LoopState>) {
+        if self.steering.recall(found) {
+            self.learn(Event::LoopStaysStopped(self.steering.state()));
+        }
+    }
+
     pub(super) fn shut_down(&mut self) {
         self.deadline = Some(Instant::now() + SHUTDOWN_DEADLINE);
         self.stop_pass.cancel();
         // One last try, under the deadline.
         self.recorder.release();
+        self.steering.release();
         self.requests.refuse_waiting();
         if matches!(self.job, Job::Reading { .. }) {
             // Nothing has begun yet.

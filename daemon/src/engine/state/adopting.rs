@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::super::history::NoticeKind;
 use super::State;
-use crate::model::{FailureKind, Record};
+use crate::model::{Failure, FailureKind, Record};
 
 impl State {
     /// Takes over what the store remembers and we do not know better: all of it at the start, and later what another
@@ -37,6 +37,15 @@ impl State {
             let Some(failure) = &edit.record().failure else { return };
             let is_allowed = failure.kind == FailureKind::InsecureUrl && !require_https;
             if !is_allowed && failure.fingerprint == edit.credentials {
+                return;
+            }
+            if edit.has_unknown_rejection() {
+                let message = Failure::RejectionUnknown { kind: failure.kind }.to_string();
+                if failure.message != message
+                    && let Some(failure) = &mut edit.record_mut().failure
+                {
+                    failure.message = message;
+                }
                 return;
             }
             if failure.permanent {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::Entry;
 use super::records::Unwritten;
-use crate::model::{CustomerId, Record};
+use crate::model::{CustomerId, NoticeKind, Record};
 
 /// How many customers that left the table are remembered for clients that ask for changes.
 pub(super) const REMEMBERED_REMOVALS: usize = 10_000;
@@ -61,6 +61,12 @@ impl Edit<'_> {
         self.is_changed = true;
         self.is_recorded = true;
         self.entry.record_mut()
+    }
+
+    /// It has changed in this way. That alone writes no record: it goes along with the next one that is written anyway.
+    pub(super) fn remember(&mut self, kind: NoticeKind) {
+        self.is_changed = true;
+        self.entry.record_mut().changes.add(self.at, kind);
     }
 
     /// Its row is in the table. That alone is no change.

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::engine::deferral::Deferral;
 use crate::model::{
-    AccountKey, BaseUrl, Customer, FailureKind, FailureNote, Fingerprint, FingerprintKey, HostKey, Record,
+    AccountKey, BaseUrl, Changes, Customer, FailureKind, FailureNote, Fingerprint, FingerprintKey, HostKey, Record,
     Renewal, Secret, TokenStatus, window_of,
 };
 
@@ -65,6 +65,7 @@ impl Entry {
             failure: None,
             last_success_at: None,
             renewals: 0,
+            changes: Changes::default(),
             updated_at: DateTime::UNIX_EPOCH,
         };
         let mut entry = Self {
@@ -102,6 +103,15 @@ impl Entry {
 
     pub(super) fn record_mut(&mut self) -> &mut Record {
         &mut self.record
+    }
+
+    /// Whether ThingsBoard has rejected its credentials, or others that its row held before: the fingerprint of those is of
+    /// another key.
+    pub(super) fn has_unknown_rejection(&self) -> bool {
+        let is_unknown = |failure: &FailureNote| {
+            failure.kind.is_rejection() && !failure.fingerprint.has_key_of(&self.credentials)
+        };
+        self.record.failure.as_deref().is_some_and(is_unknown)
     }
 
     /// What to try before the password. After an answer that is not ThingsBoard's, nothing: that may have been the path of

@@ -13,7 +13,12 @@ impl State {
         let Some(entry) = self.customers.get(id) else { return };
         let before = entry.record().failure.as_deref();
         let kind = failure.kind();
-        let was_sent = !matches!(failure, Failure::RejectedBefore { .. } | Failure::AttemptsExhausted { .. });
+        let was_sent = !matches!(
+            failure,
+            Failure::RejectedBefore { .. }
+                | Failure::RejectionUnknown { .. }
+                | Failure::AttemptsExhausted { .. }
+        );
         let consecutive = before.map_or(0, |before| before.consecutive).saturating_add(u32::from(was_sent));
         let remaining = entry.ends_at().filter(|_| entry.customer.has_token).map(|end| end - at);
         let delay = self.policy.backoff().delay(consecutive, remaining, roll);
@@ -74,7 +79,7 @@ impl State {
         };
         let detail =
             FailureDetail { kind: note.kind, attempt: note.consecutive, next_at, url: crate::text::url(url) };
-        self.history.push(Notice::new(at, kind, message).of(id).failed(detail).quiet(is_quiet));
+        self.tell(Notice::new(at, kind, message).of(id).failed(detail).quiet(is_quiet));
     }
 }
 

@@ -122,6 +122,7 @@ mod tests {
             failure: None,
             last_success_at: None,
             renewals,
+            changes: crate::model::Changes::default(),
             updated_at: chrono::DateTime::UNIX_EPOCH,
         };
         let mut unwritten = Unwritten::default();

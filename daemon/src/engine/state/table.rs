@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use super::super::credentials::{Ask, Held, Leave, Step};
+use super::super::credentials::{Ask, Held, Leave, Refusal, Step};
 use super::super::history::NoticeKind;
 use super::health::Use;
 use super::{Entry, State};
-use crate::model::{AccountKey, Customer, FailureKind, Fingerprint, FingerprintKey};
+use crate::model::{AccountKey, Customer, Fingerprint, FingerprintKey};
 use crate::store::{LedgerPlace, LedgerRead, RowProblem, Table};
 
 impl State {
@@ -66,15 +66,18 @@ impl State {
         if self.key.replace(key.clone()).is_none_or(|old| old == *key) {
             return;
         }
+        let mut new_of = HashMap::new();
         self.customers.edit_all(at, |edit| {
             let (old, new) = (edit.credentials, key.fingerprint(&edit.customer.credentials));
             edit.credentials = new;
+            new_of.insert(old, new);
             if edit.record().failure.as_ref().is_some_and(|failure| failure.fingerprint == old)
                 && let Some(failure) = &mut edit.record_mut().failure
             {
                 failure.fingerprint = new;
             }
         });
+        self.ledger.rekey(&new_of);
     }
 
     /// Says once what is wrong with a row, and again only if it was right in between.
@@ -121,6 +124,7 @@ impl State {
             self.tell_ledger_place(&read.place, at);
         }
         self.unpark_what_the_ledger_allows(at);
+        self.count_undecidable(at);
     }
 
     /// A process that was killed may have written a customer's rejection into its record and not into the ledger.
@@ -129,7 +133,7 @@ impl State {
         for entry in self.customers.values() {
             let failure = entry.record().failure.as_deref();
             if let Some(failure) = failure.filter(|failure| failure.fingerprint == entry.credentials)
-                && matches!(failure.kind, FailureKind::CredentialsRejected | FailureKind::AccountLocked)
+                && failure.kind.is_rejection()
                 && let Some(ask) = entry.ask(&held, Leave::None)
             {
                 self.ledger.note_rejection(&ask, failure.kind);
@@ -140,6 +144,32 @@ impl State {
     pub(super) fn tell_ledger_replaced(&mut self, at: DateTime<Utc>) {
         let message = "the table tbtokend_account was dropped, emptied or replaced by an older one; what is known of sent passwords is written back, and no password is sent before that. Restore the tables of tbtokend only while no daemon runs";
         self.note(at, NoticeKind::Warning, None, message.to_owned());
+    }
+
+    /// Counts the customers whose passwords wait for an operator, because the fingerprint key was replaced.
+    pub(super) fn count_undecidable(&mut self, at: DateTime<Utc>) {
+        let held = Held::default();
+        let is_undecidable = |entry: &&Entry| {
+            let refusal = entry.ask(&held, Leave::None).and_then(|ask| self.ledger.refusal(&ask));
+            entry.has_unknown_rejection() || matches!(refusal, Some(Refusal::Undecidable(_)))
+        };
+        let count = self.customers.values().filter(is_undecidable).count();
+        let before = std::mem::replace(&mut self.undecidable, count);
+        if let Some(message) = self.key_mismatch().filter(|_| before == 0) {
+            self.note(at, NoticeKind::Warning, None, message);
+        }
+    }
+
+    /// That the fingerprint key does not fit what is stored, and how an operator decides, if so.
+    pub fn key_mismatch(&self) -> Option<String> {
+        let whose = match self.undecidable {
+            0 => return None,
+            1 => "the password of one customer".to_owned(),
+            count => format!("the passwords of {count} customers"),
+        };
+        Some(format!(
+            "the key in tbtokend_key is not the one of the fingerprints in tbtokend_state and tbtokend_account: whether ThingsBoard has rejected {whose} before cannot be told, so nothing of it is sent. Restore tbtokend_key from the backup that these tables are from and restart tbtokend; or check each parked customer, then decide: tbctl refresh --force ID"
+        ))
     }
 
     fn tell_ledger_place(&mut self, place: &LedgerPlace, at: DateTime<Utc>) {
@@ -160,6 +190,7 @@ impl State {
                 .failure
                 .as_deref()
                 .is_some_and(|failure| failure.permanent && failure.kind.is_the_ledgers())
+                && !entry.has_unknown_rejection()
         };
         let parked: Vec<_> =
             self.customers.values().filter(is_parked).map(|entry| entry.customer.id.clone()).collect();

@@ -137,7 +137,7 @@ mod tests {
     use crate::engine::event::Event;
     use crate::engine::policy::Policy;
     use crate::engine::state::State;
-    use crate::model::{BaseUrl, Credentials, Customer, CustomerId, FingerprintKey, Secret};
+    use crate::model::{BaseUrl, Credentials, Customer, CustomerId, FingerprintKey, LoopState, Secret};
     use crate::store::Table;
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
@@ -165,8 +165,8 @@ mod tests {
             records_lost: None,
         };
         state.apply(Event::TableRead(table), NOW, 0.5);
-        let cycle = Loop { running: true, refreshing: false, next_run_at: None, last_run: None };
-        let identity = Identity { pid: 1, started_at: NOW, store: "sqlite".to_owned() };
+        let cycle = Loop { state: LoopState::Running, refreshing: false, next_run_at: None, last_run: None };
+        let identity = Identity { pid: 1, started_at: NOW, store: "sqlite".to_owned(), config_file: None };
         Snapshot::new(&state, &cycle, &identity, &policy, None, NOW)
     }
 
@@ -190,6 +190,32 @@ mod tests {
         assert_eq!(listed(3), "ebc");
         assert_eq!(listed(4), "ebcf");
         assert_eq!(listed(1000), "ebcf");
+    }
+
+    /// One pass over 5,000 customers makes as many events, and `tbctl events --since 1h` asks for all of them.
+    #[test]
+    fn ten_thousand_events_come_in_as_many_answers_as_they_need() {
+        let policy = Policy::of_a_minute();
+        let mut state = State::new(policy.clone(), 100, Settings::of_a_minute());
+        for _ in 0..10_500 {
+            state.apply(Event::LoopStarted, NOW, 0.5);
+        }
+        let cycle = Loop { state: LoopState::Running, refreshing: false, next_run_at: None, last_run: None };
+        let identity =
+            Identity { pid: 1, started_at: NOW, store: "sqlite".to_owned(), config_file: None };
+        let snapshot = Snapshot::new(&state, &cycle, &identity, &policy, None, NOW);
+        let (mut next, mut seen) = (proto::Seq(0), Vec::new());
+        loop {
+            let answer = snapshot.events(Some(next), proto::MAX_EVENTS);
+            seen.extend(answer.events.iter().map(|event| event.seq.0));
+            next = answer.next;
+            if answer.events.len() < proto::MAX_EVENTS {
+                break;
+            }
+        }
+        assert!(seen.len() >= 10_000, "{}", seen.len());
+        assert!(seen.is_sorted_by(|one, other| one + 1 == *other));
+        assert_eq!(seen.last(), Some(&(100 + 10_500)));
     }
 
     proptest! {

@@ -111,7 +111,8 @@ fn cron(cycle: &Loop, policy: &Policy) -> proto::Cron {
         seconds => format!("every {seconds} seconds"),
     };
     proto::Cron {
-        running: cycle.running,
+        running: cycle.state.runs(),
+        stopped_since: cycle.state.stopped_since(),
         description: format!("ThingsBoard Token Refresh (runs {every})"),
         interval_seconds,
         refreshing: cycle.refreshing,
@@ -144,6 +145,8 @@ fn daemon(state: &State, identity: &Identity) -> proto::Daemon {
         store_ok: state.store_error().is_none(),
         store_error: state.store_error().map(StoreError::with_remedy),
         ledger: state.ledger_place().and_then(LedgerPlace::outside),
+        key_mismatch: state.key_mismatch(),
+        config_file: identity.config_file.clone(),
         renewals_by_login,
         renewals_by_refresh_token,
     }

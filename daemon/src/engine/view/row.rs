@@ -11,7 +11,7 @@ use tbtoken_proto::words::Standing;
 use super::super::policy::Policy;
 use super::super::state::{Entry, Verdict};
 use super::words;
-use crate::model::CustomerId;
+use crate::model::{Changes, CustomerId};
 
 /// What is shown of one customer. What many share is held once, what few have is boxed.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub(super) struct Row {
     renewals: u64,
     next_attempt_at: Option<DateTime<Utc>>,
     failure: Option<Box<proto::Failure>>,
+    changes: Changes,
 }
 
 /// The URLs of the rows that are made together: far fewer than rows.
@@ -70,6 +71,7 @@ impl Row {
                 Verdict::Due | Verdict::Save => None,
             },
             failure: words::failure(entry, now).map(Box::new),
+            changes: entry.record().changes.clone(),
         }
     }
 
@@ -111,6 +113,7 @@ impl Row {
             renewals: self.renewals,
             next_attempt_at: self.next_attempt_at,
             failure: self.failure.as_deref().cloned(),
+            changes: words::changes(&self.changes),
         }
     }
 }

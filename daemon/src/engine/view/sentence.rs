@@ -19,7 +19,7 @@ impl Snapshot {
             }
         };
         let next = match (self.cron.running, self.cron.refreshing, self.cron.next_run_at) {
-            (false, ..) => "loop stopped by an operator".to_owned(),
+            (false, ..) => format!("loop {}", proto::words::stopped(self.cron.stopped_since)),
             (true, true, _) => "a pass is running".to_owned(),
             (true, false, Some(at)) => format!("next run {}", at.format("%H:%M:%SZ")),
             (true, false, None) => return counts,

@@ -7,7 +7,7 @@ use super::super::history::{Notice, NoticeKind};
 use super::super::outcome::Outcome;
 use super::super::policy::Trigger;
 use super::super::state::Entry;
-use crate::model::{CustomerId, FailureKind, TokenStatus};
+use crate::model::{Changes, CustomerId, FailureKind, TokenStatus};
 use crate::thingsboard::gate::Breaker;
 
 pub(super) fn status(status: TokenStatus) -> proto::TokenStatus {
@@ -104,9 +104,13 @@ pub(super) fn outcome((id, outcome): (CustomerId, Outcome)) -> proto::Outcome {
     shown
 }
 
-/// A notice as an event; warnings are for the log alone.
-pub(super) fn event(notice: &Notice) -> Option<proto::Event> {
-    let kind = match notice.kind {
+pub(super) fn changes(changes: &Changes) -> Vec<proto::Change> {
+    changes.iter().filter_map(|(at, kind)| Some(proto::Change { at, kind: event_kind(kind)? })).collect()
+}
+
+/// The kind of a notice as an event; warnings are for the log alone.
+fn event_kind(kind: NoticeKind) -> Option<proto::EventKind> {
+    Some(match kind {
         NoticeKind::Renewed => proto::EventKind::Renewed,
         NoticeKind::Failed => proto::EventKind::Failed,
         NoticeKind::Parked => proto::EventKind::Parked,
@@ -134,11 +138,15 @@ pub(super) fn event(notice: &Notice) -> Option<proto::Event> {
         | NoticeKind::Stuck
         | NoticeKind::LinesDropped
         | NoticeKind::Bug => return None,
-    };
+    })
+}
+
+/// A notice as an event.
+pub(super) fn event(notice: &Notice) -> Option<proto::Event> {
     Some(proto::Event {
         seq: proto::Seq(notice.seq),
         at: notice.at,
-        kind,
+        kind: event_kind(notice.kind)?,
         customer_id: notice.customer.as_ref().map(ToString::to_string),
         message: notice.message.clone(),
     })

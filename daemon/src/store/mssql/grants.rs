@@ -67,7 +67,8 @@ pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!(
         "-- What tbtokend {version} needs in the database of {table}. Run it there; twice does no harm.\n\
-         -- Its own three tables. The table of the customers is never altered.\n{}",
+         -- Its own three tables; tbtokend_account also holds whether an operator has stopped the loop (loop_stopped).\n\
+         -- The table of the customers is never altered.\n{}",
         make_tables(table)
     );
     match user {

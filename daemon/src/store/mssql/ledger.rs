@@ -13,7 +13,7 @@ use super::session::strange;
 use super::statements::{self, ACCOUNT_COLUMNS, NO_TIME, WRITE_PARAMETERS};
 use super::trouble::{Meaning, ServerError, Trouble};
 use super::types::{self, Strange};
-use crate::model::AccountKey;
+use crate::model::{AccountKey, LoopState};
 
 /// What reading the ledger brought.
 pub(super) enum Found {
@@ -128,6 +128,28 @@ async fn keep_stamp(connection: &mut Connection, table: &str, old: Option<Stamp>
         Err(Trouble::Server(ServerError { number: 2601 | 2627, .. })) => Ok(()),
         kept => kept.map(|_| ()),
     }
+}
+
+/// Reads the state of the loop, if it was ever kept.
+pub(super) async fn loop_state(
+    connection: &mut Connection,
+    table: &str,
+) -> Result<Option<LoopState>, Trouble> {
+    let found = connection.rows(Query::new(statements::loop_state(table))).await?;
+    let Some(row) = found.into_iter().next() else { return Ok(None) };
+    let text = row.into_iter().next().and_then(|text| types::text(text).ok()?);
+    text.and_then(|text| LoopState::from_text(&text)).map(Some).ok_or_else(unreadable)
+}
+
+/// Keeps the state of the loop, in a row that no account changes or makes old.
+pub(super) async fn keep_loop_state(
+    connection: &mut Connection,
+    table: &str,
+    state: LoopState,
+) -> Result<(), Trouble> {
+    let mut query = Query::new(statements::keep_loop_state(table));
+    query.bind(state.to_text());
+    connection.rows(query).await.map(|_| ())
 }
 
 async fn read_accounts(

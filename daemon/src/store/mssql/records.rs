@@ -12,7 +12,7 @@ use super::row_source::Cell;
 use super::statements::{self, NO_TIME};
 use super::trouble::{Meaning, ServerError, Trouble};
 use super::types::{Strange, naive, number, text};
-use crate::model::{CustomerId, FailureKind, FailureNote, Fingerprint, Record};
+use crate::model::{Changes, CustomerId, FailureKind, FailureNote, Fingerprint, Record};
 
 /// Reads the records asked for, and what is wrong with single ones; none if they cannot be kept. If the tables have gone or may not be read any more, they
 /// cannot be kept from now on.
@@ -79,6 +79,7 @@ fn record(id: CustomerId, mut cells: IntoIter<ColumnData<'static>>) -> Result<(R
     let last_success_at = time(next()?);
     let renewals = number(&next()?)?.unwrap_or(0);
     let updated_at = time(next()?).unwrap_or_default();
+    let changes = Changes::from_text(&text(next()?)?.unwrap_or_default());
     let failure = fingerprint.zip(kind).map(|(fingerprint, kind)| FailureNote {
         // A kind of a newer version: whether it parks is what matters, and that has a column of its own.
         kind: FailureKind::from_name(&kind).unwrap_or(FailureKind::UnexpectedResponse),
@@ -91,7 +92,7 @@ fn record(id: CustomerId, mut cells: IntoIter<ColumnData<'static>>) -> Result<(R
     });
     let renewals = u64::try_from(renewals).unwrap_or(0);
     let failure = failure.map(Box::new);
-    Ok((Record { id, failure, last_success_at, renewals, updated_at }, times))
+    Ok((Record { id, failure, last_success_at, renewals, changes, updated_at }, times))
 }
 
 /// The batch without those that a later one of the same customer replaces, and without ids too long for a key, which
@@ -145,6 +146,7 @@ fn cells(record: &Record) -> Vec<Cell<'_>> {
         time(record.last_success_at),
         Cell::Number(i64::try_from(record.renewals).unwrap_or(i64::MAX)),
         time(Some(record.updated_at)),
+        Cell::Text(record.changes.to_text().into()),
     ]
 }
 

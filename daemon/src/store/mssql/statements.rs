@@ -15,12 +15,14 @@
 //! | `probe_records` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
 //! | `key` | rpc | – | `fingerprint_key varbinary(32)`, one row or none |
 //! | `keep_key` | rpc | `varbinary` 32 bytes | none |
-//! | `records` / `failing_records` | rpc | – | a row a record: `customer_id nvarchar`, `credentials_fingerprint varchar null`, `failures int`, `kind varchar null`, `message nvarchar null`, `parked bit`, `failed_at datetime2 null`, `next_attempt_at datetime2 null`, `last_success_at datetime2 null`, `renewals bigint`, `updated_at datetime2`; all of them, or those whose `kind` is not null |
+//! | `records` / `failing_records` | rpc | – | a row a record: `customer_id nvarchar`, `credentials_fingerprint varchar null`, `failures int`, `kind varchar null`, `message nvarchar null`, `parked bit`, `failed_at datetime2 null`, `next_attempt_at datetime2 null`, `last_success_at datetime2 null`, `renewals bigint`, `updated_at datetime2`, `changes varchar null`; all of them, or those whose `kind` is not null |
 //! | `record` | rpc | a batch of rows of [`RECORD_COLUMNS`]; where the column may be NULL, an empty text or [`NO_TIME`] stands for it | none; each takes the place of the record with its `customer_id` |
 //! | `json` | batch | – | none; it is the error that tells |
 //! | `probe_ledger` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
 //! | `stamp` | rpc | – | `details nvarchar`, `version bigint` of the ledger's stamp, one row or none |
 //! | `keep_stamp` | rpc | `nvarchar` the new id, `nvarchar` the id that it replaces, empty for none | none |
+//! | `loop_state` | rpc | – | `details nvarchar`: the state of the loop, one row or none |
+//! | `keep_loop_state` | rpc | `nvarchar` the state of the loop | none |
 //! | `accounts` | rpc | `bigint` | a row an account with a later version: `account_key varbinary`, `charges int`, `in_flight nvarchar null`, `details nvarchar`, `seen_at datetime2`, `version bigint` |
 //! | `write_accounts` | rpc | of the stamp: `nvarchar` id, `bigint` number; `datetime2` × 2 before which accounts without and with charges are forgotten, [`NO_TIME`] for none; `int` 1 if it is sent again; a batch of rows of [`ACCOUNT_COLUMNS`] | `number bigint`, one row, or none if the stamp is another one; then a row for each account that was not written: `account_key varbinary` and the others as `accounts` brings them, NULL if it is not there |
 //!
@@ -80,7 +82,7 @@ pub(super) const CLOCK: &str = "/* tbtokend:clock */ \
     SELECT SYSUTCDATETIME() AS utc, DATEDIFF(minute, SYSUTCDATETIME(), SYSDATETIME()) AS offset_minutes";
 
 /// The columns of a batch of records.
-pub(super) const RECORD_COLUMNS: [Column; 11] = [
+pub(super) const RECORD_COLUMNS: [Column; 12] = [
     ("customer_id", Kind::Text),
     ("credentials_fingerprint", Kind::Text),
     ("failures", Kind::Number),
@@ -92,16 +94,17 @@ pub(super) const RECORD_COLUMNS: [Column; 11] = [
     ("last_success_at", Kind::Time),
     ("renewals", Kind::Number),
     ("updated_at", Kind::Time),
+    ("changes", Kind::Text),
 ];
 
 /// Their names.
 const RECORD_NAMES: &str = "customer_id, credentials_fingerprint, failures, kind, message, parked, failed_at, \
-    next_attempt_at, last_success_at, renewals, updated_at";
+    next_attempt_at, last_success_at, renewals, updated_at, changes";
 
 /// The same as parameters say them.
 const RECORD_VALUES: &str = "customer_id, NULLIF(credentials_fingerprint, N''), failures, NULLIF(kind, N''), \
     NULLIF(message, N''), parked, NULLIF(failed_at, '19000101'), NULLIF(next_attempt_at, '19000101'), \
-    NULLIF(last_success_at, '19000101'), renewals, updated_at";
+    NULLIF(last_success_at, '19000101'), renewals, updated_at, NULLIF(changes, N'')";
 
 /// Their types. Ids are compared to the letter.
 const RECORD_DEFINITION: &str = "
@@ -115,7 +118,8 @@ const RECORD_DEFINITION: &str = "
     next_attempt_at         datetime2(6) NULL,
     last_success_at         datetime2(6) NULL,
     renewals                bigint NOT NULL,
-    updated_at              datetime2(6) NOT NULL
+    updated_at              datetime2(6) NOT NULL,
+    changes                 varchar(400) NULL
 ";
 
 /// The columns of a batch of accounts. The key is in hexadecimal digits.
@@ -143,6 +147,9 @@ const ACCOUNT_DEFINITION: &str = "
 
 /// [`AccountKey::STAMP`](crate::model::AccountKey::STAMP).
 const STAMP_KEY: &str = "0x0000000000000000000000000000000000000000000000000000000000000000";
+
+/// [`AccountKey::LOOP`](crate::model::AccountKey::LOOP).
+const LOOP_KEY: &str = "0xffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
 /// Whether the server reads a batch of rows from JSON.
 pub(super) const JSON: &str =
@@ -365,6 +372,22 @@ pub(super) fn keep_stamp(table: &str) -> String {
         "/* tbtokend:keep_stamp */ UPDATE {account} SET details = @P1 WHERE account_key = {STAMP_KEY} AND details = @P2; \
          INSERT INTO {account} ({ACCOUNT_NAMES}) SELECT {STAMP_KEY}, 0, NULL, @P1, '19700101', 0 \
          WHERE NOT EXISTS (SELECT 1 FROM {account} WHERE account_key = {STAMP_KEY})"
+    )
+}
+
+/// Reads the state of the loop.
+pub(super) fn loop_state(table: &str) -> String {
+    let account = account_table(table);
+    format!("/* tbtokend:loop_state */ SELECT details FROM {account} WHERE account_key = {LOOP_KEY}")
+}
+
+/// Keeps `@P1` as the state of the loop. Its row has no version, so that it is never read as an account, and never gets old.
+pub(super) fn keep_loop_state(table: &str) -> String {
+    let account = account_table(table);
+    format!(
+        "/* tbtokend:keep_loop_state */ UPDATE {account} SET details = @P1 WHERE account_key = {LOOP_KEY}; \
+         INSERT INTO {account} ({ACCOUNT_NAMES}) SELECT {LOOP_KEY}, 0, NULL, @P1, '99991231', 0 \
+         WHERE NOT EXISTS (SELECT 1 FROM {account} WHERE account_key = {LOOP_KEY})"
     )
 }
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Error, OptionalExtension, Row, Transaction, Transacti
 use super::super::{
     AccountRow, Forget, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp, timestamp,
 };
-use crate::model::AccountKey;
+use crate::model::{AccountKey, LoopState};
 
 pub(super) const CREATE: &str = "
     CREATE TABLE IF NOT EXISTS tbtokend_account (
@@ -87,6 +87,26 @@ pub(super) fn write(connection: &mut Connection, write: &LedgerWrite) -> rusqlit
     transaction.prepare_cached(sql)?.execute(params![AccountKey::STAMP.as_bytes(), number])?;
     transaction.commit()?;
     Ok(LedgerWritten::Written { number, conflicts })
+}
+
+/// Reads the state of the loop, if it was ever kept.
+pub(super) fn loop_state(connection: &Connection) -> rusqlite::Result<Option<LoopState>> {
+    let sql = "SELECT details FROM tbtokend_account WHERE account_key = ?1";
+    let found = connection.query_row(sql, [AccountKey::LOOP.as_bytes()], |row| {
+        row.get_ref(0)?.as_str().ok().and_then(LoopState::from_text).ok_or_else(unreadable)
+    });
+    found.optional()
+}
+
+/// Keeps the state of the loop, in a row that no account changes or makes old.
+pub(super) fn keep_loop_state(connection: &Connection, state: LoopState) -> rusqlite::Result<()> {
+    make(connection)?;
+    let sql = format!(
+        "INSERT INTO tbtokend_account ({COLUMNS}) VALUES (?1, 0, NULL, ?2, '9999-12-31T00:00:00Z', 0)
+         ON CONFLICT (account_key) DO UPDATE SET details = excluded.details"
+    );
+    connection.execute(&sql, params![AccountKey::LOOP.as_bytes(), state.to_text()])?;
+    Ok(())
 }
 
 fn read_stamp(connection: &Connection) -> rusqlite::Result<Option<Stamp>> {

@@ -9,7 +9,8 @@ use rusqlite::Connection;
 
 use super::super::{LedgerRead, LedgerWrite, LedgerWritten, Stamp, StoreError};
 use super::files::Files;
-use super::{connect, create_file, ledger, translate};
+use super::{connect, create_file, ledger, records, translate};
+use crate::model::{FingerprintKey, LoopState};
 
 /// Its name.
 pub const LEDGER_FILE: &str = "ledger.db";
@@ -48,6 +49,22 @@ impl LedgerFile {
     /// As [`Store::write_ledger`](super::super::Store::write_ledger).
     pub(in crate::store) async fn write(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
         self.run(move |connection| ledger::write(connection, &write)).await
+    }
+
+    /// The key of the fingerprints, which is kept here while the database has no table for it: the rejections in the ledger are
+    /// recognized by it after a restart.
+    pub(in crate::store) async fn key(&self) -> Result<FingerprintKey, StoreError> {
+        self.run(records::key_alone).await
+    }
+
+    /// As [`Store::loop_state`](super::super::Store::loop_state).
+    pub(in crate::store) async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
+        self.run(|connection| ledger::loop_state(connection)).await
+    }
+
+    /// As [`Store::keep_loop_state`](super::super::Store::keep_loop_state).
+    pub(in crate::store) async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {
+        self.run(move |connection| ledger::keep_loop_state(connection, state)).await
     }
 
     /// Does `work` on the open file, on a thread that may block.

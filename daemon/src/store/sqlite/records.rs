@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavio
 
 use super::super::{Records, RowProblem, timestamp};
 use super::{Open, ledger, words};
-use crate::model::{CustomerId, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record};
+use crate::model::{Changes, CustomerId, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record};
 
 pub(super) const CREATE: &str = "
     CREATE TABLE IF NOT EXISTS tbtokend_state (
@@ -22,15 +22,18 @@ pub(super) const CREATE: &str = "
         next_attempt_at         TEXT,
         last_success_at         TEXT,
         renewals                INTEGER NOT NULL,
-        updated_at              TEXT NOT NULL
-    ) WITHOUT ROWID;
+        updated_at              TEXT NOT NULL,
+        changes                 TEXT
+    ) WITHOUT ROWID;";
+
+pub(super) const CREATE_KEY: &str = "
     CREATE TABLE IF NOT EXISTS tbtokend_key (
         fingerprint_key BLOB NOT NULL
     );";
 
 /// The columns, in the order of [`record`] and [`keep`].
 const COLUMNS: &str = "customer_id, credentials_fingerprint, failures, kind, message, parked, failed_at, \
-     next_attempt_at, last_success_at, renewals, updated_at";
+     next_attempt_at, last_success_at, renewals, updated_at, changes";
 
 /// Where the kind, or any of them, is asked for.
 fn select(which: Records) -> String {
@@ -47,7 +50,7 @@ fn upsert() -> String {
     let set: Vec<String> =
         COLUMNS.split(", ").skip(1).map(|column| format!("{column} = excluded.{column}")).collect();
     format!(
-        "INSERT INTO tbtokend_state ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+        "INSERT INTO tbtokend_state ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
          ON CONFLICT (customer_id) DO UPDATE SET {}",
         set.join(", ")
     )
@@ -89,15 +92,30 @@ fn stored_key(
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(CREATE)?;
     probe(&transaction)?;
-    let key = match read_key(&transaction)? {
-        Some(key) => key,
-        None => {
-            transaction.execute("INSERT INTO tbtokend_key (fingerprint_key) VALUES (?1)", [fresh])?;
-            *fresh
-        }
-    };
+    let key = keep_key(&transaction, fresh)?;
     transaction.commit()?;
     Ok(key)
+}
+
+/// The key in a file that holds no records; it is made if need be.
+pub(super) fn key_alone(connection: &mut Connection) -> rusqlite::Result<FingerprintKey> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let key = keep_key(&transaction, &rand::random())?;
+    transaction.commit()?;
+    Ok(FingerprintKey::new(&key))
+}
+
+/// The key in the file, or the fresh one, which is then kept.
+fn keep_key(
+    connection: &Connection,
+    fresh: &[u8; FingerprintKey::BYTES],
+) -> rusqlite::Result<[u8; FingerprintKey::BYTES]> {
+    connection.execute_batch(CREATE_KEY)?;
+    if let Some(key) = read_key(connection)? {
+        return Ok(key);
+    }
+    connection.execute("INSERT INTO tbtokend_key (fingerprint_key) VALUES (?1)", [fresh])?;
+    Ok(*fresh)
 }
 
 fn read_key(connection: &Connection) -> rusqlite::Result<Option<[u8; FingerprintKey::BYTES]>> {
@@ -215,6 +233,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<(Record, Times)> {
         failure: failure.map(Box::new),
         last_success_at,
         renewals: u64::try_from(row.get::<_, i64>(9)?).unwrap_or(0),
+        changes: row.get_ref(11)?.as_str().map(Changes::from_text).unwrap_or_default(),
         updated_at,
     };
     Ok((record, times))
@@ -278,6 +297,7 @@ pub(super) fn keep(open: &mut Open, batch: &[Record]) -> rusqlite::Result<()> {
                 record.last_success_at.map(timestamp::format),
                 i64::try_from(record.renewals).unwrap_or(i64::MAX),
                 timestamp::format(record.updated_at),
+                Some(record.changes.to_text()).filter(|text| !text.is_empty()),
             ])?;
         }
     }

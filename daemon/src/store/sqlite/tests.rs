@@ -14,7 +14,7 @@ mod replaced;
 
 use super::super::AccountRow;
 use super::*;
-use crate::model::{AccountKey, BaseUrl, CustomerId, FailureKind, FailureNote, Fingerprint, Lifetime, Token};
+use crate::model::{AccountKey, BaseUrl, Changes, CustomerId, FailureKind, FailureNote, Fingerprint, Lifetime, Token};
 
 struct Place {
     _folder: TempDir,
@@ -178,6 +178,7 @@ fn record(id: &str, kind: Option<FailureKind>) -> Record {
         failure: failure.map(Box::new),
         last_success_at,
         renewals: 42,
+        changes: Changes::from_text("2026-11-23T14:00:00Z parked"),
         updated_at,
     }
 }

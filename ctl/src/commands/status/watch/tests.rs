@@ -26,6 +26,7 @@ fn row(id: &str, token_status: TokenStatus) -> Customer {
         last_success_at: None,
         renewals: 1,
         next_attempt_at: None,
+        changes: vec![],
         failure: None,
     }
 }
@@ -48,6 +49,7 @@ fn reply(revision: u64, rows: Vec<Customer>) -> StatusReply {
         cron: Cron {
             running: true,
             description: String::new(),
+            stopped_since: None,
             interval_seconds: 60,
             refreshing: false,
             next_run_at: None,
@@ -73,6 +75,8 @@ fn reply(revision: u64, rows: Vec<Customer>) -> StatusReply {
             store_ok: true,
             store_error: None,
             ledger: None,
+            key_mismatch: None,
+            config_file: None,
             renewals_by_login: 0,
             renewals_by_refresh_token: 0,
         },

@@ -408,3 +408,23 @@ fn p02_a_charge_that_did_not_fit_into_a_write_is_not_in_it() {
     assert_eq!(users.iter().filter(|user| waits(user)).count(), LedgerWrite::MOST_ACCOUNTS);
     assert!(users.iter().all(|user| written(user) == waits(user)));
 }
+
+/// The key of the fingerprints was replaced while the ledger stayed.
+#[test]
+fn p02_credentials_that_may_be_rejected_ones_of_another_key_are_an_operators() {
+    let mut scene = Scene::new();
+    scene.send("u", 1, Outcome::Rejected);
+    // The mark of the key stands in the first bytes.
+    let under_other_key = |password: u128| (1 << 120) + password;
+    let undecidable = Answer::Never(Refusal::Undecidable(FailureKind::CredentialsRejected));
+    assert_eq!(scene.answer("u", under_other_key(1)), undecidable);
+    assert_eq!(scene.answer("u", under_other_key(2)), undecidable, "it may be the one");
+    assert_ne!(scene.answer("U", under_other_key(2)), undecidable, "another user was not rejected");
+    let forced = |scene: &Scene| {
+        scene.ask("u", under_other_key(1), Leave::Forced, |ledger, ask| ledger.may_send(ask, scene.now))
+    };
+    assert_eq!(forced(&scene), Answer::Send, "the operator has decided");
+    scene.send("u", under_other_key(1), Outcome::Accepted);
+    assert_eq!(scene.answer("u", under_other_key(1)), Answer::Send, "they are right");
+    assert_eq!(scene.answer("u", under_other_key(2)), undecidable, "others may still be the rejected ones");
+}

@@ -232,3 +232,59 @@ fn p19_a_rejection_that_only_the_record_has_is_not_sent_again() {
     );
     assert!(after.ledger().is_unwritten());
 }
+
+/// The table `tbtokend_key` was lost or restored while the two others stayed.
+#[test]
+fn p02_with_another_key_the_rejected_stay_parked_until_an_operator_decides() {
+    let mut before = state(vec![row("a"), row("b"), row("c")]);
+    apply(&mut before, 0, [read(1, 0, Vec::new())]);
+    // Of the second only the ledger knows it, of the third nobody.
+    for name in ["a", "b"] {
+        send(&mut before, name, Leave::None, Outcome::Rejected);
+    }
+    apply(&mut before, 0, [failed("a", Failure::CredentialsRejected)]);
+    let record = entry(&before, "a").record().clone();
+    let write = before.lend_ledger().next_write(now(), true).unwrap();
+    let accounts = write.accounts.into_iter().map(|account| AccountRow { version: 1, ..account }).collect();
+
+    let mut state = State::new(Policy::of_a_minute(), 100, Settings::of_a_minute());
+    let table = Table { key: key(8), ..table(vec![row("a"), row("b"), row("c")], vec![record]) };
+    apply(&mut state, 1, [Event::TableRead(table), read(1, 1, accounts)]);
+    assert!(failure(&state, "a").permanent, "it stays parked");
+    assert!(failure(&state, "a").message.contains("cannot be told"), "{:?}", failure(&state, "a"));
+    let refusal = |state: &State, name| {
+        state.ledger().refusal(&entry(state, name).ask(&Held::default(), Leave::None).unwrap())
+    };
+    let undecidable = Some(Refusal::Undecidable(FailureKind::CredentialsRejected));
+    assert_eq!(["a", "b", "c"].map(|name| refusal(&state, name)), [undecidable, undecidable, None]);
+    let mismatch = |state: &State| state.key_mismatch();
+    assert!(mismatch(&state).unwrap().contains("the passwords of 2 customers"), "{:?}", mismatch(&state));
+    assert_eq!(messages(&mut state, NoticeKind::Warning).len(), 1);
+
+    // The operator decides, and each password is wrong, as it was before.
+    for (name, left) in [("a", true), ("b", false)] {
+        send(&mut state, name, Leave::Forced, Outcome::Rejected);
+        apply(&mut state, 2, [failed(name, Failure::CredentialsRejected), Event::PassFinished]);
+        assert_eq!(mismatch(&state).is_some(), left);
+        assert_eq!(refusal(&state, name), Some(Refusal::Rejected(FailureKind::CredentialsRejected)));
+        assert!(failure(&state, name).permanent);
+    }
+    assert_eq!(messages(&mut state, NoticeKind::Warning), [""; 0], "once is enough");
+}
+
+/// The DBA makes the tables while the daemon runs, and with them comes another key.
+#[test]
+fn p02_a_key_that_changes_while_the_credentials_are_known_hides_no_rejection() {
+    let mut state = state(vec![row("a"), row("b")]);
+    apply(&mut state, 0, [read(1, 0, Vec::new())]);
+    send(&mut state, "a", Leave::None, Outcome::Rejected);
+    send(&mut state, "b", Leave::None, Outcome::Accepted);
+    apply(&mut state, 1, [Event::TableRead(Table { key: key(8), ..table(vec![row("a"), row("b")], Vec::new()) })]);
+    let refusal = |name| {
+        state.ledger().refusal(&entry(&state, name).ask(&Held::default(), Leave::None).unwrap())
+    };
+    assert_eq!(refusal("a"), Some(Refusal::Rejected(FailureKind::CredentialsRejected)));
+    assert_eq!(refusal("b"), None);
+    assert_eq!(state.key_mismatch(), None);
+    assert!(state.ledger().is_unwritten(), "the store learns the new fingerprints");
+}

@@ -234,3 +234,24 @@ fn a_save_that_fails_is_the_loss_of_the_store() {
     apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a")]);
     assert_eq!(state.store_error(), Some(&away()));
 }
+
+/// What changed outlives a restart, but costs no write of its own.
+#[test]
+fn changes_are_written_with_the_records_that_are_written_anyway() {
+    let mut state = state(vec![ending("a", 100), ending("b", 10_000)]);
+    state.take_unrecorded(1_000);
+    state.apply(Event::Recorded, now(), 0.5);
+    state.advance(after(101));
+    let kinds = |record: &Record| record.changes.iter().map(|(_, kind)| kind).collect::<Vec<_>>();
+    assert_eq!(kinds(entry(&state, "a").record()), [NoticeKind::Expired]);
+    assert!(!state.has_unrecorded(), "an end alone is not written");
+    apply(&mut state, 102, [failed("a", Failure::CredentialsRejected)]);
+    let written = state.take_unrecorded(1_000);
+    assert_eq!(written.iter().map(kinds).collect::<Vec<_>>(), [[NoticeKind::Expired, NoticeKind::Parked]]);
+    assert_eq!(kinds(entry(&state, "b").record()), []);
+
+    let mut next = State::new(Policy::of_a_minute(), 100, Settings::of_a_minute());
+    let customers = vec![ending("a", 100), ending("b", 10_000)];
+    apply(&mut next, 200, [Event::TableRead(table(customers, written))]);
+    assert_eq!(kinds(entry(&next, "a").record()), [NoticeKind::Expired, NoticeKind::Parked]);
+}
