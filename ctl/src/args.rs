@@ -66,7 +66,7 @@ pub(crate) enum Command {
     Refresh(RefreshArgs),
     /// Let the loop run
     Start,
-    /// Let a running pass finish and begin no other; the daemon goes on answering
+    /// Let a running pass finish and begin no other, over restarts too; the daemon goes on answering
     Stop,
     /// Show what happened lately, oldest first
     Events(EventsArgs),
@@ -178,10 +178,11 @@ mended. N is a number, a percentage of all customers, or a range of the Monitori
 outside of it, @2:5 inside, 10: below ten).
 
 Whatever the thresholds, these are CRITICAL: the daemon cannot be reached or does not answer, the loop is stopped, the \
-database cannot be read or written, the table was not read for 5 minutes (or 5 intervals, if they are longer). No \
-customer at all is a WARNING.
+database cannot be read or written, the table was not read for 5 minutes (or 5 intervals, if they are longer), the key \
+in tbtokend_key does not fit and an operator must decide. No customer at all is a WARNING.
 
-The first line is STATE: text | performance data; the lines below it name the customers in trouble (not with -q).
+The first line is STATE: text | performance data; the lines below it name the customers in trouble and the daemon's \
+configuration file (not with -q).
 
 Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (it could not be found out: no permission, wrong arguments).";
 

@@ -37,7 +37,7 @@
 //! | `{"action":"status","customers":{"in_trouble":N}}` | at most N (1 to 1000) of those who are [in trouble](in_trouble()), the worst first, and their hosts; not together with `since` |
 //! | `{"action":"status","customers":["id",…]}` | only these rows and their hosts; an id whose row is in the table but cannot be renewed is `ineligible_customer`, and only without such an id one that is not there is `unknown_customer` |
 //! | `{"action":"status","since":REV}` | only customers and hosts that changed after [`Revision`] REV, and `tokens.removed`; `daemon.revision` is the new REV. A REV from before a restart, or too old, gives everything and `tokens.complete` |
-//! | `{"action":"start"}`, `{"action":"stop"}` | [`SteerReply`]; saying it twice succeeds and says that it was so already |
+//! | `{"action":"start"}`, `{"action":"stop"}` | [`SteerReply`]; saying it twice succeeds and says that it was so already. It outlives a restart, unless the message says otherwise |
 //! | `{"action":"refresh"}` | [`RefreshReply`] over everyone who is due now, waiting ones included |
 //! | `{"action":"refresh","customers":["id",…]}` | exactly these, even if valid or parked; refused as `status` is. Passwords that ThingsBoard has rejected, or that the budget does not allow, are not sent |
 //! | `{"action":"refresh","customers":["id",…],"force":true}` | the same, also with passwords that ThingsBoard has rejected, and one more than the budget allows |
@@ -52,7 +52,7 @@
 //!
 //! ```text
 //! → {"action":"stop","id":7}
-//! ← {"success":true,"id":7,"message":"the loop is stopped; a running pass still ends","cron":{"running":false,…}}
+//! ← {"success":true,"id":7,"message":"the loop is stopped by an operator since …; tbctl start. A running pass still ends","cron":{"running":false,…}}
 //! → {"action":"refesh"}
 //! ← {"success":false,"error":"unknown action \"refesh\"; …","code":"unknown_action"}
 //! ```
@@ -81,8 +81,8 @@ pub use reply::{
 };
 pub use request::{Envelope, Id, Refresh, Request, Rows, StatusQuery};
 pub use status::{
-    Change, Cron, Customer, Daemon, Failure, FailureKind, LastRun, Phase, Revision, Summary, TokenStatus, Tokens,
-    Trigger, in_trouble,
+    Change, Cron, Customer, Daemon, Failure, FailureKind, LastRun, Phase, Revision, Summary, TokenStatus,
+    Tokens, Trigger, in_trouble,
 };
 
 /// The version of the protocol that this crate speaks; `daemon.protocol` in an answer.

@@ -164,9 +164,29 @@ fn whoever_is_in_trouble_is_named_below() {
 }
 
 #[test]
+fn the_configuration_of_the_daemon_is_named_last() {
+    let read = |reply: &mut StatusReply| reply.daemon.config_file = Some("/etc/x.toml".to_owned());
+    let told = check(daemon(9, 1, read), &[]);
+    assert_eq!(told.stdout.lines().last(), Some("tbtokend has read /etc/x.toml"), "{told:?}");
+    assert_eq!(check(daemon(9, 1, read), &["-q"]).stdout.lines().count(), 1);
+    assert_eq!(check(daemon(9, 1, read), &["--json"]).json()["configuration"], "/etc/x.toml");
+}
+
+#[test]
 fn what_ails_the_daemon_is_critical() {
     type Change = fn(&mut StatusReply);
-    let cases: [(Change, &str); 4] = [
+    let cases: [(Change, &str); 6] = [
+        (
+            |reply| {
+                reply.cron.running = false;
+                reply.cron.stopped_since = Some("2026-11-23T14:03:00Z".parse().unwrap());
+            },
+            "CRITICAL: nothing is renewed, the loop is stopped by an operator since 2026-11-23T14:03:00Z; tbctl start; 9 of",
+        ),
+        (
+            |reply| reply.daemon.key_mismatch = Some("the key does not fit".to_owned()),
+            "CRITICAL: the key does not fit; 9 of",
+        ),
         (
             |reply| reply.cron.running = false,
             "CRITICAL: the loop is STOPPED, nothing is renewed (tbctl start); 9 of",

@@ -1,6 +1,6 @@
 //! `show`: one customer's story.
 
-use tbtoken_proto::{Host, HostState, Reply, Request, Rows, StatusQuery};
+use tbtoken_proto::{Change, EventKind, Host, HostState, Reply, Request, Rows, StatusQuery};
 
 use crate::common::{Fake, Reaction, answer, customers, status};
 
@@ -66,6 +66,30 @@ fn a_healthy_customer_says_what_has_happened_to_it() {
         ),
         "{told:?}"
     );
+}
+
+/// What happened before the daemon was started, and before the events that it remembers.
+#[test]
+fn changes_from_before_a_restart_are_in_the_history() {
+    let fake = Fake::start(|request| match request {
+        Request::Status(_) => {
+            let Reply::Status(mut reply) = status(vec![customers().remove(0)]) else { unreachable!() };
+            let change = |at: &str, kind| Change { at: at.parse().unwrap(), kind };
+            reply.tokens.customers.as_mut().unwrap()[0].changes = vec![
+                change("2026-11-22T09:00:00Z", EventKind::Parked),
+                change("2026-11-22T10:00:00Z", EventKind::Unparked),
+                // This one is among the events.
+                change("2026-11-23T14:03:00.5Z", EventKind::Expired),
+            ];
+            Reaction::Answer(Reply::Status(reply))
+        }
+        other => answer(other),
+    });
+    let (told, _) = fake.run(&["show", "1B2C9D00"]);
+    let history = told.stdout.split("history, oldest first\n").nth(1).unwrap();
+    let lines: Vec<&str> = history.lines().map(str::trim_end).collect();
+    assert_eq!(lines[..2], ["2026-11-22T09:00:00Z  parked", "2026-11-22T10:00:00Z  unparked"], "{history}");
+    assert_eq!(history.matches("expired").count(), 1, "{history}");
 }
 
 #[test]

@@ -5,11 +5,13 @@ mod line;
 mod lock;
 mod outgoing;
 mod places;
+mod running;
 mod server;
 mod session;
 mod socket;
 
 pub use bind_error::BindError;
+pub use running::{ConfigRead, config_read_by};
 pub use server::serve;
 pub use session::Access;
 pub use socket::{Binding, Socket, refuse_unclaimed};

@@ -8,9 +8,11 @@ mod judge;
 mod look;
 mod owner;
 mod report;
+mod running;
 mod sockets;
 
 pub use self::report::{Finding, Level, Report};
+pub use self::running::Running;
 
 use std::path::{Path, PathBuf};
 
@@ -24,13 +26,16 @@ use crate::store::sqlite::{LEDGER_FILE, SqliteStore, become_owner};
 /// The unit's `WorkingDirectory`.
 const WORKING_FOLDER: &str = "/var/lib/tbtokend";
 
-/// Looks at everything that this configuration speaks of.
-pub async fn examine(config: &Config, clock: &Clock) -> Report {
+/// Looks at everything that this configuration speaks of; `running` is the daemon that answers at its control socket.
+pub async fn examine(config: &Config, clock: &Clock, running: Option<Running>) -> Report {
     let read = match &config.file {
         Some(file) => format!("it can be used; read from {}", file.display()),
         None => format!("it can be used; there is no {DEFAULT_FILE}"),
     };
     let mut findings = vec![Finding::ok("configuration", read)];
+    if let Some(Running { config_file }) = running {
+        findings.push(running::judge(config.file.as_deref(), config_file.as_deref()));
+    }
     if config.password_in_environment {
         findings.push(Finding::warning(
             "password",

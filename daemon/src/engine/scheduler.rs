@@ -326,7 +326,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let cycle = Loop {
             state: self.steering.state(),
             refreshing: matches!(self.job, Job::Passing { .. }),
-            next_run_at: self.steering.runs().then(|| now + TimeDelta::from_std(until_next).unwrap_or_default()),
+            next_run_at: self
+                .steering
+                .runs()
+                .then(|| now + TimeDelta::from_std(until_next).unwrap_or_default()),
             last_run: self.last_run,
         };
         self.display.show(&self.state, &cycle, &self.policy, now)

@@ -29,9 +29,7 @@ impl fmt::Display for LoopState {
             Self::Stopped { since } => {
                 write!(f, "stopped by an operator since {}; tbctl start", seconds(*since))
             }
-            Self::NotStarted => {
-                f.write_str("not started, because schedule.autostart is false; tbctl start")
-            }
+            Self::NotStarted => f.write_str("not started, because schedule.autostart is false; tbctl start"),
         }
     }
 }

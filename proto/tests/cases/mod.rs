@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
-    Answer, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply, Failure, FailureKind,
-    Host, HostState, Id, LastRun, Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult,
-    Refusal, Reply, Request, Revision, Rows, Seq, StatusQuery, StatusReply, SteerReply, Summary, TokenStatus,
-    Tokens, Trigger, VersionReply,
+    Answer, Change, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply, Failure,
+    FailureKind, Host, HostState, Id, LastRun, Outcome, OutcomeStatus, Phase, Refresh, RefreshReply,
+    RefreshResult, Refusal, Reply, Request, Revision, Rows, Seq, StatusQuery, StatusReply, SteerReply,
+    Summary, TokenStatus, Tokens, Trigger, VersionReply,
 };
 
 /// Lists the variants of an enumeration, all but `Unknown`. The match fails to compile when one is forgotten.
@@ -199,7 +199,13 @@ fn customer(n: usize) -> Customer {
         last_success_at: (status != TokenStatus::Missing).then(|| at("2026-11-23T13:21:00Z")),
         renewals: 40 + n as u64,
         next_attempt_at: (state != Phase::Parked).then(|| at("2026-11-23T14:04:00Z")),
-        changes: vec![],
+        changes: match state {
+            Phase::Parked => vec![
+                Change { at: at("2026-11-23T13:30:00Z"), kind: EventKind::Failed },
+                Change { at: at("2026-11-23T13:36:21Z"), kind: EventKind::Parked },
+            ],
+            _ => vec![],
+        },
         failure: failing.then(|| Failure {
             kind: failure_kinds()[n % 15],
             message: "ThingsBoard says \"Invalid username or password\"".to_owned(),
@@ -359,8 +365,14 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
         done(
             Request::Stop {},
             steer(
-                "the loop is stopped; a running pass still ends",
-                Cron { running: false, refreshing: true, next_run_at: None, ..cron(Trigger::Early) },
+                "the loop is stopped by an operator since 2026-11-23T14:03:00Z; tbctl start. A running pass still ends",
+                Cron {
+                    running: false,
+                    stopped_since: Some(at("2026-11-23T14:03:00Z")),
+                    refreshing: true,
+                    next_run_at: None,
+                    ..cron(Trigger::Early)
+                },
             ),
         ),
     );
@@ -385,7 +397,12 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
     let no_events = EventsReply { events: vec![], next: Seq(28) };
     add("answer_events_empty", done(events(Some(28), 100), Reply::Events(no_events)));
     let ledger = "in /var/lib/tbtokend/ledger.db, because there is no table tbtokend_account";
-    let in_file = Daemon { ledger: Some(ledger.to_owned()), ..daemon() };
+    let in_file = Daemon {
+        ledger: Some(ledger.to_owned()),
+        key_mismatch: Some("the key in tbtokend_key is not the one of the fingerprints".to_owned()),
+        config_file: Some("/etc/tbtokend/config.toml".to_owned()),
+        ..daemon()
+    };
     add("answer_version", done(Request::Version {}, Reply::Version(VersionReply { daemon: in_file })));
     let (request, answer) =
         done(Request::Start {}, steer("the loop is running already", cron(Trigger::Manual)));

@@ -179,6 +179,8 @@ fn the_configuration_that_the_daemon_has_read_is_named() {
         let told = scene.installation.ctl(&[command]).stdout;
         assert!(told.contains(&line), "{told}");
     }
+    let doctor = scene.installation.tbtokend(&["doctor", "--config", &file]).stdout;
+    assert!(doctor.contains(&format!("the running daemon has read {file}\n")), "{doctor}");
 }
 
 fn changes_survive(ground: Ground) {

@@ -284,7 +284,8 @@ async fn p19_records_and_the_key_of_their_fingerprints_outlive_the_process(groun
     let place = Place::new(ground).await;
     let key = place.store.read().await.key;
     let failing = record(&place, 1, Some(FailureKind::AccountLocked));
-    let fine = Record { last_success_at: None, renewals: 0, changes: Changes::default(), ..record(&place, 2, None) };
+    let fine =
+        Record { last_success_at: None, renewals: 0, changes: Changes::default(), ..record(&place, 2, None) };
     place.store.try_record(vec![failing.clone(), fine.clone()]).await.unwrap();
     let next = place.another_store();
     let all = next.read().await;

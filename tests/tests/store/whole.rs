@@ -50,7 +50,14 @@ async fn a_row_that_is_refused_stays_as_it_was_and_nothing_is_locked(ground: Gro
 
 fn record(place: &Place, id: u32, renewals: u64) -> Record {
     let id = CustomerId::new(place.id(id));
-    Record { id, failure: None, last_success_at: None, renewals, changes: Changes::default(), updated_at: at(NOW) }
+    Record {
+        id,
+        failure: None,
+        last_success_at: None,
+        renewals,
+        changes: Changes::default(),
+        updated_at: at(NOW),
+    }
 }
 
 /// Those that are there are updated first, then the others are inserted. Without XACT_ABORT an update that is refused

@@ -157,11 +157,7 @@ impl Account {
 
     /// What ThingsBoard said to credentials of this user that may be these: their fingerprint is of another key, so it cannot
     /// be told.
-    pub(super) fn unknown_rejection(
-        &self,
-        username: &str,
-        credentials: &Fingerprint,
-    ) -> Option<FailureKind> {
+    pub(super) fn unknown_rejection(&self, username: &str, credentials: &Fingerprint) -> Option<FailureKind> {
         let may_be_these = |rejected: &&Rejected| {
             *rejected.username == *username && !rejected.credentials.has_key_of(credentials)
         };

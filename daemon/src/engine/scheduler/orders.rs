@@ -33,7 +33,12 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     /// For how long nothing has been heard of what is under way.
     pub(super) fn silence(&self) -> Duration {
         let job = (!self.job.is_idle()).then_some(self.heard_at);
-        job.into_iter().chain(self.recorder.since()).chain(self.steering.since()).map(|since| since.elapsed()).max().unwrap_or_default()
+        job.into_iter()
+            .chain(self.recorder.since())
+            .chain(self.steering.since())
+            .map(|since| since.elapsed())
+            .max()
+            .unwrap_or_default()
     }
 
     pub(super) fn steer(&mut self, run: bool) -> bool {

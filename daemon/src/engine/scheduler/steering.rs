@@ -95,7 +95,9 @@ impl Steering {
         if let Some(found) = found.filter(|_| is_first) {
             self.state = found;
         }
-        self.is_kept = found == Some(self.state);
+        // Another daemon's operator may have stopped it since: only an order from here undoes that.
+        let is_stop_of_another = self.is_kept && found.is_some_and(|found| found.stopped_since().is_some());
+        self.is_kept = found == Some(self.state) || (is_stop_of_another && self.runs());
         is_first && !self.runs()
     }
 

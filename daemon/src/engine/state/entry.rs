@@ -6,8 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::engine::deferral::Deferral;
 use crate::model::{
-    AccountKey, BaseUrl, Changes, Customer, FailureKind, FailureNote, Fingerprint, FingerprintKey, HostKey, Record,
-    Renewal, Secret, TokenStatus, window_of,
+    AccountKey, BaseUrl, Changes, Customer, FailureKind, FailureNote, Fingerprint, FingerprintKey, HostKey,
+    Record, Renewal, Secret, TokenStatus, window_of,
 };
 
 /// One customer: its row as it was last read or written, its record, and what only lives in memory.

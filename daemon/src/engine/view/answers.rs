@@ -201,8 +201,7 @@ mod tests {
             state.apply(Event::LoopStarted, NOW, 0.5);
         }
         let cycle = Loop { state: LoopState::Running, refreshing: false, next_run_at: None, last_run: None };
-        let identity =
-            Identity { pid: 1, started_at: NOW, store: "sqlite".to_owned(), config_file: None };
+        let identity = Identity { pid: 1, started_at: NOW, store: "sqlite".to_owned(), config_file: None };
         let snapshot = Snapshot::new(&state, &cycle, &identity, &policy, None, NOW);
         let (mut next, mut seen) = (proto::Seq(0), Vec::new());
         loop {

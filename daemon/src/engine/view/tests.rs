@@ -14,8 +14,8 @@ use super::super::policy::Policy;
 use super::super::state::State;
 use super::*;
 use crate::model::{
-    LoopState,
-    Credentials, Customer, Failure, FailureKind, FingerprintKey, Lifetime, Renewal, Secret, Skew, Token,
+    Credentials, Customer, Failure, FailureKind, FingerprintKey, Lifetime, LoopState, Renewal, Secret, Skew,
+    Token,
 };
 use crate::store::{LedgerPlace, LedgerRead, Stamp, StoreError, Table};
 use crate::thingsboard::gate::Breaker;
@@ -369,7 +369,8 @@ fn the_loop_is_told_with_its_interval_and_its_last_pass() {
         (1_500, 2, "runs every 2 seconds"),
     ] {
         let policy = Policy { interval: TimeDelta::milliseconds(milliseconds), ..policy() };
-        let identity = Identity { pid: 7, started_at: at(-60), store: "sqlite".to_owned(), config_file: None };
+        let identity =
+            Identity { pid: 7, started_at: at(-60), store: "sqlite".to_owned(), config_file: None };
         let snapshot = Snapshot::new(&state, &quiet(), &identity, &policy, None, at(0));
         let cron = snapshot.cron();
         assert_eq!(cron.interval_seconds, seconds);
@@ -395,8 +396,13 @@ fn one_sentence_says_how_things_stand() {
         (Loop { next_run_at: next, ..quiet() }, "; next run 20:26:40Z"),
         (Loop { next_run_at: next, refreshing: true, ..quiet() }, "; a pass is running"),
         (
-            Loop { next_run_at: next, refreshing: true, state: LoopState::Stopped { since: at(0) }, ..quiet() },
-            "; loop stopped by an operator since 2020-09-13T20:26:40Z; tbctl start",
+            Loop {
+                next_run_at: next,
+                refreshing: true,
+                state: LoopState::Stopped { since: at(0) },
+                ..quiet()
+            },
+            "; loop stopped by an operator since 2026-05-28T20:26:40Z; tbctl start",
         ),
     ] {
         assert_eq!(sentence(&well, cycle), format!("1 of 1 valid{end}"));

@@ -14,7 +14,9 @@ mod replaced;
 
 use super::super::AccountRow;
 use super::*;
-use crate::model::{AccountKey, BaseUrl, Changes, CustomerId, FailureKind, FailureNote, Fingerprint, Lifetime, Token};
+use crate::model::{
+    AccountKey, BaseUrl, Changes, CustomerId, FailureKind, FailureNote, Fingerprint, Lifetime, Token,
+};
 
 struct Place {
     _folder: TempDir,

@@ -279,10 +279,13 @@ fn p02_a_key_that_changes_while_the_credentials_are_known_hides_no_rejection() {
     apply(&mut state, 0, [read(1, 0, Vec::new())]);
     send(&mut state, "a", Leave::None, Outcome::Rejected);
     send(&mut state, "b", Leave::None, Outcome::Accepted);
-    apply(&mut state, 1, [Event::TableRead(Table { key: key(8), ..table(vec![row("a"), row("b")], Vec::new()) })]);
-    let refusal = |name| {
-        state.ledger().refusal(&entry(&state, name).ask(&Held::default(), Leave::None).unwrap())
-    };
+    apply(
+        &mut state,
+        1,
+        [Event::TableRead(Table { key: key(8), ..table(vec![row("a"), row("b")], Vec::new()) })],
+    );
+    let refusal =
+        |name| state.ledger().refusal(&entry(&state, name).ask(&Held::default(), Leave::None).unwrap());
     assert_eq!(refusal("a"), Some(Refusal::Rejected(FailureKind::CredentialsRejected)));
     assert_eq!(refusal("b"), None);
     assert_eq!(state.key_mismatch(), None);
