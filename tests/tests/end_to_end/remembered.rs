@@ -230,7 +230,8 @@ fn nothing_rejected_is_sent_with_another_key(ground: Ground) {
     daemon.wait_for_log("the key in tbtokend_key is not the one of");
 
     // An operator decides, and the password is as wrong as it was.
-    scene.installation.ctl(&["refresh", "--force", BAD]);
+    let forced = scene.installation.ctl(&["refresh", "--force", BAD]);
+    assert!(forced.stdout.contains("password"), "{forced:?}");
     assert_eq!(scene.attempts("bad"), 2);
     let status = daemon.until("it is decided", |status| status.daemon.key_mismatch.is_none());
     assert_eq!(status.of(BAD).state, Phase::Parked);

@@ -144,7 +144,7 @@ pub(crate) fn at_version(stamp: Stamp, account: &AccountRow) -> AccountRow {
 async fn the_state_of_the_loop_outlives_the_process_and_is_no_account(ground: Ground) {
     let place = place(ground).await;
     let stamp = place.store.read_ledger(None).await.stamp;
-    assert_eq!(place.store.loop_state().await, Ok(None), "nobody has said anything yet");
+    assert_eq!(place.store.loop_state().await, Ok(None), "no operator has said anything yet");
     let stopped = LoopState::Stopped { since: at(NOW) };
     for state in [stopped, LoopState::Running, LoopState::NotStarted, stopped] {
         place.store.keep_loop_state(state).await.unwrap();

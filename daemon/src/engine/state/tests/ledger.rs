@@ -238,7 +238,7 @@ fn p19_a_rejection_that_only_the_record_has_is_not_sent_again() {
 fn p02_with_another_key_the_rejected_stay_parked_until_an_operator_decides() {
     let mut before = state(vec![row("a"), row("b"), row("c")]);
     apply(&mut before, 0, [read(1, 0, Vec::new())]);
-    // Of the second only the ledger knows it, of the third nobody.
+    // Of the second only the ledger knows it, of the third neither.
     for name in ["a", "b"] {
         send(&mut before, name, Leave::None, Outcome::Rejected);
     }
