@@ -7,8 +7,7 @@ use std::process::ExitCode;
 use super::{BAD_CONFIGURATION, COULD_NOT_START, Command, DoctorArgs, man};
 use crate::clock::Clock;
 use crate::config::{Config, Source};
-use crate::control::{ConfigRead, config_read_by};
-use crate::doctor::Running;
+use crate::control::config_read_by;
 use crate::store::schema;
 use crate::text::with_causes;
 use crate::{doctor, telemetry};
@@ -52,8 +51,7 @@ fn examine(arguments: &DoctorArgs, source: &Source) -> ExitCode {
         Err(error) => return fail(&error, COULD_NOT_START),
     };
     let read = config_read_by(&config.control.path);
-    let running = read.map(|ConfigRead(config_file)| Running { config_file });
-    let report = runtime.block_on(doctor::examine(&config, &Clock::system(), running));
+    let report = runtime.block_on(doctor::examine(&config, &Clock::system(), read));
     runtime.shutdown_background();
     let text = if arguments.json { report.json() } else { report.to_string() };
     print(text.as_bytes(), ExitCode::from(report.exit_code()))

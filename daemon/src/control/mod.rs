@@ -11,7 +11,7 @@ mod session;
 mod socket;
 
 pub use bind_error::BindError;
-pub use running::{ConfigRead, config_read_by};
+pub use running::config_read_by;
 pub use server::serve;
 pub use session::Access;
 pub use socket::{Binding, Socket, refuse_unclaimed};

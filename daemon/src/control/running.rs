@@ -9,14 +9,12 @@ use tbtoken_proto::{Reply, Request};
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Which configuration file a daemon has read, if it has read one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigRead(pub Option<String>);
-
-/// Asks the daemon at this control socket; none if no daemon answers there.
-pub fn config_read_by(socket: &Path) -> Option<ConfigRead> {
+/// The configuration file that the daemon at this control socket has read, or "no file"; none if no daemon answers there.
+pub fn config_read_by(socket: &Path) -> Option<String> {
     match Client::connect(socket, PATIENCE).ok()?.send(&Request::Version {}) {
-        Ok(Reply::Version(version)) => Some(ConfigRead(version.daemon.config_file)),
+        Ok(Reply::Version(version)) => {
+            Some(version.daemon.config_file.unwrap_or_else(|| "no file".to_owned()))
+        }
         _ => None,
     }
 }

@@ -8,11 +8,9 @@ mod judge;
 mod look;
 mod owner;
 mod report;
-mod running;
 mod sockets;
 
 pub use self::report::{Finding, Level, Report};
-pub use self::running::Running;
 
 use std::path::{Path, PathBuf};
 
@@ -26,16 +24,15 @@ use crate::store::sqlite::{LEDGER_FILE, SqliteStore, become_owner};
 /// The unit's `WorkingDirectory`.
 const WORKING_FOLDER: &str = "/var/lib/tbtokend";
 
-/// Looks at everything that this configuration speaks of; `running` is the daemon that answers at its control socket.
-pub async fn examine(config: &Config, clock: &Clock, running: Option<Running>) -> Report {
+/// Looks at everything that this configuration speaks of. `read_by_daemon` is the configuration file that the
+/// running daemon has read, or "no file"; none if no daemon runs.
+pub async fn examine(config: &Config, clock: &Clock, read_by_daemon: Option<String>) -> Report {
     let read = match &config.file {
         Some(file) => format!("it can be used; read from {}", file.display()),
         None => format!("it can be used; there is no {DEFAULT_FILE}"),
     };
     let mut findings = vec![Finding::ok("configuration", read)];
-    if let Some(Running { config_file }) = running {
-        findings.push(running::judge(config.file.as_deref(), config_file.as_deref()));
-    }
+    findings.extend(read_by_daemon.map(|read| compare(config, &read)));
     if config.password_in_environment {
         findings.push(Finding::warning(
             "password",
@@ -76,6 +73,20 @@ pub async fn examine(config: &Config, clock: &Clock, running: Option<Running>) -
         }
     };
     Report { store, findings }
+}
+
+/// Whether the running daemon has read the same configuration.
+fn compare(config: &Config, read: &str) -> Finding {
+    let found = format!("the running daemon has read {}", crate::text::printable(read));
+    match &config.file {
+        Some(file) if file.to_string_lossy() == read => Finding::ok("configuration", found),
+        None if read == "no file" => Finding::ok("configuration", found),
+        _ => Finding::warning(
+            "configuration",
+            found,
+            "Name the daemon's file with --config, or restart the daemon with this one.",
+        ),
+    }
 }
 
 /// What is to be said where there is no file to look into.

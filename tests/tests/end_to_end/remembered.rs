@@ -180,7 +180,17 @@ fn the_configuration_that_the_daemon_has_read_is_named() {
         assert!(told.contains(&line), "{told}");
     }
     let doctor = scene.installation.tbtokend(&["doctor", "--config", &file]).stdout;
-    assert!(doctor.contains(&format!("the running daemon has read {file}\n")), "{doctor}");
+    assert!(
+        doctor.contains(&format!("ok       configuration  the running daemon has read {file}\n")),
+        "{doctor}"
+    );
+    let other = scene.installation.folder().join("other.toml");
+    std::fs::copy(&file, &other).unwrap();
+    let doctor = scene.installation.tbtokend(&["doctor", "--config", other.to_str().unwrap()]).stdout;
+    assert!(
+        doctor.contains(&format!("warning  configuration  the running daemon has read {file}")),
+        "{doctor}"
+    );
 }
 
 fn changes_survive(ground: Ground) {
