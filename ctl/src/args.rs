@@ -66,7 +66,7 @@ pub(crate) enum Command {
     Refresh(RefreshArgs),
     /// Let the loop run
     Start,
-    /// Let a running pass finish and begin no other, over restarts too; the daemon goes on answering
+    /// Let a running pass finish and begin no other, over restarts too
     Stop,
     /// Show what happened lately, oldest first
     Events(EventsArgs),
