@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A ThingsBoard server that some customer uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
-    /// Scheme, name and port, as [`host_of`] gives it for the `tb_url` of its customers.
+    /// Scheme, name, port and path, as [`host_of`] gives it for the `tb_url` of its customers.
     pub host: String,
     /// By how many milliseconds the server's clock is ahead of the daemon's; negative when it is behind, null until a
     /// token came. It is read off the tokens, which know whole seconds, so it is right to about half a second, and
@@ -34,8 +34,9 @@ pub enum HostState {
 }
 
 /// The server of a `tb_url`, as [`Host::host`] names it: `https://tb.example.com` or, where the port is not that of the
-/// scheme, `http://tb.example.com:8080`. None if the URL names no server that the daemon would ask. A name with
-/// letters beyond ASCII is found only if the URL spells it as DNS does (`xn--…`).
+/// scheme and there is a path, `http://tb.example.com:8080/iot`. None if the URL names no server that the daemon would ask.
+/// A name with letters beyond ASCII is found only if the URL spells it as DNS does (`xn--…`), and a path only if no letter
+/// of it is escaped (`%…`).
 pub fn host_of(tb_url: &str) -> Option<String> {
     let (scheme, rest) = tb_url.trim().split_once("://")?;
     let scheme = scheme.to_ascii_lowercase();
@@ -44,7 +45,8 @@ pub fn host_of(tb_url: &str) -> Option<String> {
         "https" => 443,
         _ => return None,
     };
-    let authority = rest.split(['/', '\\', '?', '#']).next()?;
+    let mut parts = rest.split(['?', '#']).next()?.split(['/', '\\']);
+    let authority = parts.next()?;
     let (name, port) = match authority.rsplit_once(':') {
         Some((name, "")) => (name, None),
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => {
@@ -56,8 +58,19 @@ pub fn host_of(tb_url: &str) -> Option<String> {
         return None;
     }
     let name = name.to_ascii_lowercase();
-    Some(match port.filter(|port| *port != usual_port) {
-        Some(port) => format!("{scheme}://{name}:{port}"),
-        None => format!("{scheme}://{name}"),
-    })
+    let mut host = format!("{scheme}://{name}");
+    if let Some(port) = port.filter(|port| *port != usual_port) {
+        host.push_str(&format!(":{port}"));
+    }
+    let mut path: Vec<&str> = Vec::new();
+    for part in parts {
+        match part {
+            "" | "." => {}
+            ".." => {
+                path.pop();
+            }
+            part => path.push(part),
+        }
+    }
+    Some(path.into_iter().fold(host, |host, part| host + "/" + part))
 }

@@ -10,13 +10,13 @@ use url::Url;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
-/// One ThingsBoard server: scheme, name and, where it is not the usual one of the scheme, port. Customers with the same
-/// key share one gate. Cheap to clone.
+/// One ThingsBoard server, as [`BaseUrl::identity`] writes it: two behind one proxy differ in their path. Customers with the
+/// same key share one gate, and the doubt and the probes of the ledger. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostKey(Arc<str>);
 
 impl HostKey {
-    /// Its text: `https://tb.example`, `http://tb.example:8080`.
+    /// Its text: `https://tb.example`, `http://tb.example:8080/iot`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -109,11 +109,8 @@ impl BaseUrl {
 
     /// Which server it is.
     pub fn host_key(&self) -> HostKey {
-        let name = format!("{}://{}", self.0.scheme(), self.host());
-        HostKey(match self.0.port() {
-            Some(port) => format!("{name}:{port}").into(),
-            None => name.into(),
-        })
+        // It is shown on screens and in logs; a path may hold anything.
+        HostKey(self.identity().replace(char::is_control, "?").into())
     }
 }
 
@@ -134,13 +131,15 @@ mod tests {
     }
 
     #[test]
-    fn the_host_key_is_scheme_name_and_port() {
+    fn a_server_is_scheme_name_port_and_path() {
         let key = |text: &str| BaseUrl::parse(text).unwrap().host_key();
-        assert_eq!(key("https://TB.example/a"), key("https://tb.example:443/b"));
+        assert_eq!(key("https://TB.example/a/"), key("https://tb.example:443//%61"));
+        assert_ne!(key("https://tb.example/a"), key("https://tb.example/b"), "two behind one proxy");
         assert_ne!(key("https://tb.example"), key("http://tb.example"));
         assert_ne!(key("http://tb.example:81"), key("http://tb.example"));
-        assert_eq!(key("https://TB.example/a").to_string(), "https://tb.example");
-        assert_eq!(key("https://tb.example:8443/a").to_string(), "https://tb.example:8443");
+        assert_eq!(key("https://TB.example/").to_string(), "https://tb.example");
+        assert_eq!(key("https://tb.example:8443/a").to_string(), "https://tb.example:8443/a");
+        assert_eq!(key("https://tb.example/%1b[2J%0a").to_string(), "https://tb.example/?[2J?");
     }
 
     #[test]
