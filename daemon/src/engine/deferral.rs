@@ -1,4 +1,4 @@
-//! Why a pass left a customer out that it was to renew.
+//! Why a pass left out a customer that it was to renew.
 
 use std::fmt;
 
@@ -20,14 +20,14 @@ pub enum Deferral {
 }
 
 impl Deferral {
-    /// What is wrong, as a kind.
-    pub fn kind(&self) -> FailureKind {
+    /// What is wrong, as a kind; none if nothing is wrong with the customer.
+    pub fn kind(&self) -> Option<FailureKind> {
         match self {
-            Self::Server(failure) => failure.kind(),
-            Self::Password(Reason::Store) => FailureKind::Database,
-            Self::Password(Reason::NoVerdict) => FailureKind::UnexpectedResponse,
-            Self::Password(_) | Self::CutShort => FailureKind::Unreachable,
-            Self::DifferentPasswords => FailureKind::AttemptsExhausted,
+            Self::Server(failure) => Some(failure.kind()),
+            Self::Password(Reason::Store) => Some(FailureKind::Database),
+            Self::Password(Reason::NoVerdict) => Some(FailureKind::UnexpectedResponse),
+            Self::Password(_) => Some(FailureKind::Unreachable),
+            Self::DifferentPasswords | Self::CutShort => None,
         }
     }
 }
@@ -44,11 +44,14 @@ impl fmt::Display for Deferral {
             Self::Password(Reason::AccountBusy) => {
                 f.write_str("waiting: another password of this account is on its way")
             }
-            Self::Password(Reason::ServerBusy | Reason::Probe) => f.write_str(
-                "waiting: its server is in doubt, because it left a password unanswered, and gets one password at a time",
+            Self::Password(Reason::ServerBusy) => f.write_str(
+                "waiting: its server gets one password at a time, because it or an account of it has left a password unanswered or rejected",
             ),
+            Self::Password(Reason::Probe) => {
+                f.write_str("waiting: its server must answer a probe before it gets the password")
+            }
             Self::Password(Reason::ServerDown) => f.write_str(
-                "waiting: its server is in doubt, because it left a password unanswered, and does not answer probes; the password is sent when it does",
+                "waiting: its server does not answer the probe that must come before the password; it is sent when it does",
             ),
             Self::Password(Reason::NoVerdict) => f.write_str(
                 "waiting: something else than ThingsBoard answers at tb_url, so it gets one password in 30 minutes; correct tb_url, or what stands before ThingsBoard",
@@ -66,7 +69,7 @@ impl fmt::Display for Deferral {
             Self::DifferentPasswords => f.write_str(
                 "not tried: the named rows hold different passwords for one account; correct them, or name one row alone",
             ),
-            Self::CutShort => f.write_str("not tried: the pass was cut short"),
+            Self::CutShort => f.write_str("not renewed: the pass was cut short"),
         }
     }
 }
@@ -84,26 +87,36 @@ mod tests {
         for (why, kind, words) in [
             (
                 Deferral::Server(refused),
-                FailureKind::Unreachable,
+                Some(FailureKind::Unreachable),
                 "waiting for its server: the server cannot",
             ),
-            (Deferral::Password(Reason::Store), FailureKind::Database, "waiting for the database"),
+            (Deferral::Password(Reason::Store), Some(FailureKind::Database), "waiting for the database"),
             (
                 Deferral::Password(Reason::AccountBusy),
-                FailureKind::Unreachable,
+                Some(FailureKind::Unreachable),
                 "another password of this account",
             ),
-            (Deferral::Password(Reason::ServerBusy), FailureKind::Unreachable, "one password at a time"),
-            (Deferral::Password(Reason::Probe), FailureKind::Unreachable, "one password at a time"),
-            (Deferral::Password(Reason::ServerDown), FailureKind::Unreachable, "does not answer probes"),
-            (Deferral::Password(Reason::NoVerdict), FailureKind::UnexpectedResponse, "tb_url"),
-            (Deferral::Password(Reason::Doubt { wait }), FailureKind::Unreachable, "1 min 30 s"),
-            (Deferral::Password(Reason::LastCharge { wait }), FailureKind::Unreachable, "1 min 30 s"),
-            (Deferral::DifferentPasswords, FailureKind::AttemptsExhausted, "name one row alone"),
-            (Deferral::CutShort, FailureKind::Unreachable, "the pass was cut short"),
+            (
+                Deferral::Password(Reason::ServerBusy),
+                Some(FailureKind::Unreachable),
+                "one password at a time",
+            ),
+            (Deferral::Password(Reason::Probe), Some(FailureKind::Unreachable), "must answer a probe"),
+            (
+                Deferral::Password(Reason::ServerDown),
+                Some(FailureKind::Unreachable),
+                "does not answer the probe",
+            ),
+            (Deferral::Password(Reason::NoVerdict), Some(FailureKind::UnexpectedResponse), "tb_url"),
+            (Deferral::Password(Reason::Doubt { wait }), Some(FailureKind::Unreachable), "1 min 30 s"),
+            (Deferral::Password(Reason::LastCharge { wait }), Some(FailureKind::Unreachable), "1 min 30 s"),
+            (Deferral::DifferentPasswords, None, "name one row alone"),
+            (Deferral::CutShort, None, "the pass was cut short"),
         ] {
             assert!(why.to_string().contains(words), "{why}");
             assert_eq!(why.kind(), kind, "{why}");
+            let blames_doubt = why.to_string().contains("in doubt");
+            assert_eq!(blames_doubt, matches!(why, Deferral::Password(Reason::Doubt { .. })), "{why}");
         }
     }
 }

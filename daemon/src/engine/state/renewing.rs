@@ -106,10 +106,11 @@ impl State {
         self.note(at, NoticeKind::Warning, Some(id), message);
     }
 
-    /// The pass has left it out; `why`, unless its turn comes in the next pass at once.
+    /// The pass has left it out; `why`, unless its turn comes in the next pass at once. What is not wrong with the customer is
+    /// answered to the operator, and not shown.
     pub(super) fn deferred(&mut self, id: &CustomerId, why: Option<Deferral>, at: DateTime<Utc>) {
         let Some(mut edit) = self.customers.edit(id, at) else { return };
-        let why = why.filter(|why| *why != Deferral::CutShort).map(Box::new);
+        let why = why.filter(|why| why.kind().is_some()).map(Box::new);
         if edit.attempting || edit.deferred != why {
             edit.attempting = false;
             edit.deferred = why;

@@ -49,10 +49,12 @@ pub(super) fn failure(entry: &Entry, now: DateTime<Utc>) -> Option<proto::Failur
             waiting: entry.deferred.as_ref().map(ToString::to_string),
         });
     }
-    entry.deferred.as_ref().map(|deferral| proto::Failure {
-        kind: failure_kind(deferral.kind()),
+    let deferral = entry.deferred.as_deref()?;
+    let kind = deferral.kind()?;
+    Some(proto::Failure {
+        kind: failure_kind(kind),
         message: deferral.to_string(),
-        remedy: deferral.kind().remedy().to_owned(),
+        remedy: kind.remedy().to_owned(),
         at: now,
         consecutive: 0,
         permanent: false,
