@@ -1,35 +1,38 @@
-//! Carries a plan out: charges and logs in, saves in batches, reports what happens. It decides nothing about who is due, and
-//! asks the ledger whether a password may be sent.
+//! Carries a plan out: charges and logs in, saves in batches, reports what happens. It decides nothing about which customers
+//! are due, and asks the ledger whether a password may be sent.
 
+mod charging;
 mod queues;
+mod saving;
+mod sending;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt as _;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::queues::{Charge, Queues, Request, Start};
-use super::credentials::{Ledger, Outcome, Settlement, Verdict};
+use self::charging::{Charged, LedgerCall, Writing};
+use self::queues::{Queues, Start};
+use self::saving::Saving;
+use self::sending::{Asking, Ended, EndedAttempt, probe, refresh, signal};
+use super::credentials::{Ledger, Outcome, Verdict};
 use super::deferral::Deferral;
 use super::event::{Event, Via};
-use super::plan::{Attempt, Plan};
+use super::plan::Plan;
 use crate::clock::Clock;
-use crate::model::{BaseUrl, CustomerId, Failure, Grant, HostKey, Lifetime, Renewal, Skew};
-use crate::store::{LedgerRead, LedgerWritten, Saved, Store, StoreError};
+use crate::model::{CustomerId, Failure, Grant, HostKey, Lifetime, Renewal, Skew};
+use crate::store::{Store, StoreError};
 use crate::thingsboard::gate::{Gate, Signal, Ticket};
 use crate::thingsboard::{Logins, NotRenewed, Probe};
-
-/// The most tokens that one call of the store is given.
-const BATCH: usize = 100;
 
 /// How long a pass may last: customers that become due meanwhile wait for its end. With some time for the poll that stays
 /// below the half minute that a token of a minute leaves.
@@ -42,9 +45,6 @@ pub const LONGEST_REQUEST: Duration = Duration::from_secs(20);
 pub fn budget(request_timeout: Duration) -> Duration {
     LONGEST.saturating_sub(request_timeout).max(LONGEST - LONGEST_REQUEST)
 }
-
-/// A password is not sent when less than this is left of its time.
-const SHORTEST_LOGIN: Duration = Duration::from_millis(200);
 
 /// How long logins in flight may take after the order to stop; then they are given up.
 const GRACE: Duration = Duration::from_millis(2500);
@@ -75,7 +75,7 @@ pub struct Tools<S, L> {
     pub lifetime: Lifetime,
     /// How many logins at a time.
     pub limits: Limits,
-    /// Whether servers that rest or are down are asked again; not when the pass only goes on with the one before.
+    /// Whether servers that rest or are down are tried again; not when the pass only goes on with the one before.
     pub is_new_wake: bool,
     /// For the numbers of charges.
     pub seed: u64,
@@ -107,7 +107,7 @@ pub async fn run<S: Store, L: Logins>(
         tools: &tools,
         events,
         queues,
-        in_flight: BTreeMap::new(),
+        in_flight: BTreeSet::new(),
         charging: Vec::new(),
         being_charged: 0,
         obtained: plan.saves.into(),
@@ -136,10 +136,10 @@ struct Pass<'a, S, L> {
     tools: &'a Tools<S, L>,
     events: mpsc::Sender<Event>,
     queues: Queues,
-    /// The requests under way: since when, and what they send.
-    in_flight: BTreeMap<CustomerId, (Instant, InFlight)>,
+    /// Customers of which a request is under way.
+    in_flight: BTreeSet<CustomerId>,
     /// Passwords whose charge is not in the store yet.
-    charging: Vec<(Request, Charge)>,
+    charging: Vec<Charged>,
     /// How many passwords wait for the write of the ledger that is under way.
     being_charged: usize,
     /// Tokens that wait to be saved.
@@ -157,49 +157,11 @@ struct Pass<'a, S, L> {
     ends_at: Instant,
 }
 
-/// What a request under way sends.
-enum InFlight {
-    RefreshToken,
-    Password { host: usize, attempt: Box<Attempt>, charge: Charge },
-}
-
 /// How the gate of a server stands, as a fact.
 fn moved(host: &HostKey, gates: &Gates) -> Option<Event> {
     let gate = gates.get(host)?;
     Some(Event::GateMoved { host: host.clone(), limit: gate.limit(), breaker: gate.breaker() })
 }
-
-/// A request that has ended.
-enum Ended {
-    Attempt(Box<EndedAttempt>),
-    Probe { host: usize, probe: Probe },
-}
-
-struct EndedAttempt {
-    host: usize,
-    ticket: Ticket,
-    attempt: Attempt,
-    /// The charge of a password; none for a refresh token.
-    charge: Option<Charge>,
-    latency: Duration,
-    result: Result<Grant, NotRenewed>,
-}
-
-type Saving<'a> =
-    Pin<Box<dyn Future<Output = (Arc<Vec<Renewal>>, Result<Vec<Saved>, StoreError>)> + Send + 'a>>;
-
-/// A call for the ledger.
-type Writing<'a> = Pin<Box<dyn Future<Output = LedgerCall> + Send + 'a>>;
-
-/// A call for the ledger that has ended.
-enum LedgerCall {
-    /// A write, and the passwords that wait for it.
-    Wrote(Vec<(Request, Charge)>, Result<LedgerWritten, StoreError>),
-    /// The ledger was replaced, and is read as a whole.
-    Read(Result<LedgerRead, StoreError>),
-}
-
-type Asking<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + Send + 'a>>>;
 
 impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     async fn carry_out(&mut self) {
@@ -236,7 +198,10 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                         self.ended(ended).await;
                     }
                     asking.clear();
-                    self.give_up().await;
+                    // Whether ThingsBoard has counted their passwords is not known: their charges stay in flight.
+                    for id in std::mem::take(&mut self.in_flight) {
+                        self.report(Event::Deferred { id, why: Deferral::CutShort }).await;
+                    }
                 }
                 call = finish(&mut writing) => {
                     writing = None;
@@ -274,138 +239,16 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 Some(Start::Probe { host, base }) => asking.push(Box::pin(probe(logins, host, base))),
                 Some(Start::Refresh(request)) => {
                     let id = request.attempt.customer.id.clone();
-                    self.in_flight.insert(id.clone(), (Instant::now(), InFlight::RefreshToken));
+                    self.in_flight.insert(id.clone());
                     self.report(Event::Attempting(id)).await;
                     asking.push(Box::pin(refresh(logins, request)));
                 }
                 Some(Start::Login(request, charge)) => {
                     self.report(Event::Attempting(request.attempt.customer.id.clone())).await;
-                    self.charging.push((request, charge));
+                    self.charging.push(Charged { request, charge, at: self.both_clocks() });
                 }
             }
         }
-    }
-
-    /// The next call for the ledger, if one is needed: it writes outcomes, and the charges of passwords to be sent.
-    fn call_ledger(&mut self, is_stopping: bool) -> Option<Writing<'a>> {
-        if is_stopping || self.has_ledger_failed {
-            self.return_unwritten_charges();
-        }
-        if self.has_ledger_failed {
-            return None;
-        }
-        let store = Arc::clone(&self.tools.store);
-        if self.ledger.must_be_read() {
-            let known = self.ledger.stamp();
-            return Some(Box::pin(async move { LedgerCall::Read(store.read_ledger(known).await) }));
-        }
-        let must_check = std::mem::take(&mut self.checks_ledger);
-        let Some(write) = self.ledger.next_write(self.tools.clock.now(), must_check) else {
-            self.return_unwritten_charges();
-            return None;
-        };
-        // One write holds so many accounts; a password waits for the one that its charge is in.
-        let (charged, later) = std::mem::take(&mut self.charging)
-            .into_iter()
-            .partition::<Vec<_>, _>(|(request, _)| self.ledger.is_in_write(&request.attempt.account));
-        self.charging = later;
-        self.being_charged = charged.len();
-        Some(Box::pin(async move { LedgerCall::Wrote(charged, store.write_ledger(write).await) }))
-    }
-
-    /// Passwords whose charge is not written yet are not sent any more.
-    fn return_unwritten_charges(&mut self) {
-        for (request, charge) in std::mem::take(&mut self.charging) {
-            self.settle(request.host, &request.attempt, charge, Outcome::NotSent, None);
-            self.cancel(request);
-        }
-    }
-
-    /// The charges are in the store, or not: then their passwords are not sent.
-    async fn ledger_written(
-        &mut self,
-        charged: Vec<(Request, Charge)>,
-        result: Result<LedgerWritten, StoreError>,
-        is_stopping: bool,
-        asking: &mut Asking<'a>,
-    ) {
-        let unmade = match result {
-            Ok(written) => {
-                if !matches!(written, LedgerWritten::Replaced) {
-                    self.report(Event::LedgerWritten).await;
-                }
-                self.ledger.written(written, Instant::now().into_std())
-            }
-            Err(error) => {
-                self.ledger_failed(error).await;
-                self.ledger.write_failed()
-            }
-        };
-        let logins = &*self.tools.logins;
-        for (request, charge) in charged {
-            let left = self
-                .tools
-                .limits
-                .request_timeout
-                .saturating_sub(Instant::now().into_std().saturating_duration_since(charge.at));
-            if unmade.contains(&charge.number) {
-                if let Some(host) = self.queues.host(request.host) {
-                    self.ledger.cancel(host);
-                }
-                self.cancel(request);
-            } else if is_stopping || left < SHORTEST_LOGIN {
-                self.settle(request.host, &request.attempt, charge, Outcome::NotSent, None);
-                self.cancel(request);
-            } else {
-                let id = request.attempt.customer.id.clone();
-                let (host, attempt) = (request.host, Box::new(request.attempt.clone()));
-                let password = InFlight::Password { host, attempt, charge: charge.clone() };
-                self.in_flight.insert(id, (Instant::now(), password));
-                asking.push(Box::pin(login(logins, request, charge, left)));
-            }
-        }
-    }
-
-    async fn ledger_read(&mut self, result: Result<LedgerRead, StoreError>) {
-        match result {
-            Ok(read) => {
-                self.ledger.take_in(&read, Instant::now().into_std());
-                self.report(Event::LedgerReplaced).await;
-            }
-            Err(error) => self.ledger_failed(error).await,
-        }
-    }
-
-    /// Without the ledger no password is sent, and tokens that were obtained are saved all the same.
-    async fn ledger_failed(&mut self, error: StoreError) {
-        self.has_ledger_failed = true;
-        self.queues.ledger_failed();
-        self.report(Event::LedgerFailed(error)).await;
-    }
-
-    /// A password was not sent after all; its customer's turn comes again.
-    fn cancel(&mut self, request: Request) {
-        let gate = self.queues.host(request.host).and_then(|host| self.gates.get_mut(host));
-        if let Some(gate) = gate {
-            gate.cancel();
-        }
-        self.queues.not_charged(request.host, request.attempt);
-    }
-
-    /// Notes in the ledger what came of a password.
-    fn settle(
-        &mut self,
-        host: usize,
-        attempt: &Attempt,
-        charge: Charge,
-        outcome: Outcome,
-        failure: Option<&Failure>,
-    ) {
-        let Some(server) = self.queues.host(host) else { return };
-        let (account, kind) = (attempt.account, failure.map(Failure::kind));
-        let Charge { number, send, .. } = charge;
-        let settlement = Settlement { account, server, number, send, outcome, kind };
-        self.ledger.settle(settlement, Instant::now().into_std());
     }
 
     async fn ended(&mut self, ended: Ended) {
@@ -496,48 +339,6 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         }
     }
 
-    /// Requests that are still unanswered when the process must end. Whether the server has counted a password is not known.
-    async fn give_up(&mut self) {
-        for (id, (since, request)) in std::mem::take(&mut self.in_flight) {
-            let event = match request {
-                InFlight::Password { host, attempt, charge } => {
-                    let after =
-                        Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(0));
-                    let failure = Failure::Timeout { after };
-                    self.settle(host, &attempt, charge, Outcome::Unanswered, Some(&failure));
-                    Event::Failed { id, failure }
-                }
-                InFlight::RefreshToken => Event::Deferred { id, why: Deferral::CutShort },
-            };
-            self.report(event).await;
-        }
-    }
-
-    fn save(&mut self) -> Saving<'a> {
-        let batch: Vec<Renewal> = self.obtained.drain(..self.obtained.len().min(BATCH)).collect();
-        let batch = Arc::new(batch);
-        let store = Arc::clone(&self.tools.store);
-        Box::pin(async move {
-            let result = store.save(Arc::clone(&batch)).await;
-            (batch, result)
-        })
-    }
-
-    async fn saved(&mut self, batch: &[Renewal], result: Result<Vec<Saved>, StoreError>) {
-        match result {
-            Ok(outcomes) => {
-                for (renewal, outcome) in batch.iter().zip(outcomes) {
-                    self.report(outcome_event(renewal, outcome)).await;
-                }
-            }
-            Err(error) => {
-                let ids = batch.iter().map(|renewal| renewal.id.clone()).collect();
-                self.store_error = Some(error.clone());
-                self.report(Event::SaveFailed { ids, error }).await;
-            }
-        }
-    }
-
     /// What was planned and not done stays for the next pass, and so do tokens that could not be saved: the state
     /// holds them.
     async fn leave_the_rest(&mut self, stopped: bool) {
@@ -553,72 +354,14 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         }
     }
 
+    /// The machine's own time, which stands still while the machine sleeps, and the time of day.
+    fn both_clocks(&self) -> (Instant, DateTime<Utc>) {
+        (Instant::now(), self.tools.clock.now())
+    }
+
     async fn report(&self, event: Event) {
         // The scheduler is gone only when the process ends at once.
         let _ = self.events.send(event).await;
-    }
-}
-
-/// Sends a refresh token and waits for the answer.
-async fn refresh<L: Logins>(logins: &L, Request { host, ticket, attempt }: Request) -> Ended {
-    let began = Instant::now();
-    let result = match &attempt.refresh_token {
-        Some(refresh_token) => logins.renew(&attempt.base, refresh_token).await,
-        None => Err(NotRenewed::Refused { is_outdated: false }),
-    };
-    let latency = began.elapsed();
-    Ended::Attempt(Box::new(EndedAttempt { host, ticket, attempt, charge: None, latency, result }))
-}
-
-/// Sends a password, whose charge is in the store, and waits for the answer.
-async fn login<L: Logins>(
-    logins: &L,
-    Request { host, ticket, attempt }: Request,
-    charge: Charge,
-    within: Duration,
-) -> Ended {
-    let began = Instant::now();
-    let result = logins.login(&attempt.base, &attempt.customer.credentials, within).await;
-    let result = result.map_err(NotRenewed::Failed);
-    let (latency, charge) = (began.elapsed(), Some(charge));
-    Ended::Attempt(Box::new(EndedAttempt { host, ticket, attempt, charge, latency, result }))
-}
-
-/// Probes a server.
-async fn probe<L: Logins>(logins: &L, host: usize, base: BaseUrl) -> Ended {
-    Ended::Probe { host, probe: logins.probe(&base).await }
-}
-
-/// What the outcome of a request says about the server.
-fn signal(failure: Option<&Failure>) -> Signal {
-    match failure {
-        Some(
-            Failure::Unreachable { .. }
-            | Failure::Interrupted { .. }
-            | Failure::Timeout { .. }
-            | Failure::ServerError { .. },
-        ) => Signal::Dead,
-        Some(Failure::RateLimited { .. }) => Signal::Strained,
-        Some(Failure::UnexpectedResponse(_)) => Signal::Foreign,
-        _ => Signal::Well,
-    }
-}
-
-fn outcome_event(renewal: &Renewal, outcome: Saved) -> Event {
-    let id = renewal.id.clone();
-    match outcome {
-        Saved::Written => Event::Saved { id, expiry: renewal.expiry },
-        Saved::Superseded => Event::Superseded(id),
-        Saved::Refused { number } => {
-            let why =
-                format!("error {number}: a constraint or a trigger of the table refuses it for this row");
-            Event::Failed { id, failure: Failure::Database { why } }
-        }
-        Saved::NotKept { why } => Event::Failed { id, failure: Failure::Database { why: why.to_owned() } },
-        Saved::TooLong { capacity } => {
-            let length = renewal.token.jwt().expose().chars().count();
-            Event::Failed { id, failure: Failure::TokenTooLong { length, capacity } }
-        }
     }
 }
 
@@ -641,7 +384,6 @@ async fn at(instant: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Unexpected;
 
     #[test]
     fn p12_a_pass_ends_before_a_token_of_a_minute_does_whatever_the_time_out() {
@@ -650,27 +392,5 @@ mod tests {
             assert!(budget(timeout) + timeout <= LONGEST, "{timeout:?}");
             assert!(budget(timeout) >= Duration::from_secs(2), "{timeout:?}");
         }
-    }
-
-    /// Whatever is no answer of ThingsBoard counts toward the circuit breaker, any 5xx included.
-    #[test]
-    fn what_an_outcome_says_of_the_server() {
-        let why = || "reset".to_owned();
-        for (failure, expected) in [
-            (Failure::Unreachable { why: why() }, Signal::Dead),
-            (Failure::Interrupted { why: why() }, Signal::Dead),
-            (Failure::Timeout { after: Duration::from_secs(10) }, Signal::Dead),
-            (Failure::ServerError { status: 500, retry_after: None }, Signal::Dead),
-            (Failure::ServerError { status: 504, retry_after: None }, Signal::Dead),
-            (Failure::RateLimited { retry_after: None }, Signal::Strained),
-            (Failure::UnexpectedResponse(Unexpected::NotJson), Signal::Foreign),
-            (Failure::UnexpectedResponse(Unexpected::ProxyLogin), Signal::Foreign),
-            (Failure::CredentialsRejected, Signal::Well),
-            (Failure::AccountDisabled, Signal::Well),
-            (Failure::SecondFactorRequired, Signal::Well),
-        ] {
-            assert_eq!(signal(Some(&failure)), expected, "{failure:?}");
-        }
-        assert_eq!(signal(None), Signal::Well);
     }
 }

@@ -1,0 +1,190 @@
+//! Charges passwords in the ledger before they are sent, and notes there what came of them.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+
+use super::Pass;
+use super::queues::{Charge, Request};
+use super::sending::{Asking, login};
+use crate::engine::credentials::{Outcome, Settlement};
+use crate::engine::event::Event;
+use crate::engine::plan::Attempt;
+use crate::model::Failure;
+use crate::store::{LedgerRead, LedgerWritten, Store, StoreError};
+use crate::thingsboard::Logins;
+
+/// A password is not sent when less than this is left of its time.
+const SHORTEST_LOGIN: Duration = Duration::from_millis(200);
+
+/// A password that waits for its charge to be in the store.
+pub(super) struct Charged {
+    pub(super) request: Request,
+    pub(super) charge: Charge,
+    /// When it was charged, by both clocks.
+    pub(super) at: (Instant, DateTime<Utc>),
+}
+
+impl Charged {
+    /// How much is left of the time within which the password may be sent. A machine that slept has lost that time, too.
+    fn time_left(&self, (instant, time): (Instant, DateTime<Utc>), request_timeout: Duration) -> Duration {
+        let by_instant = instant.saturating_duration_since(self.at.0);
+        let by_time = (time - self.at.1).to_std().unwrap_or_default();
+        request_timeout.saturating_sub(by_instant.max(by_time))
+    }
+}
+
+/// A call for the ledger.
+pub(super) type Writing<'a> = Pin<Box<dyn Future<Output = LedgerCall> + Send + 'a>>;
+
+/// A call for the ledger that has ended.
+pub(super) enum LedgerCall {
+    /// A write, and the passwords that wait for it.
+    Wrote(Vec<Charged>, Result<LedgerWritten, StoreError>),
+    /// The ledger was replaced, and is read as a whole.
+    Read(Result<LedgerRead, StoreError>),
+}
+
+impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
+    /// The next call for the ledger, if one is needed: it writes outcomes, and the charges of passwords to be sent.
+    pub(super) fn call_ledger(&mut self, is_stopping: bool) -> Option<Writing<'a>> {
+        if is_stopping || self.has_ledger_failed {
+            self.return_unwritten_charges();
+        }
+        if self.has_ledger_failed {
+            return None;
+        }
+        let store = Arc::clone(&self.tools.store);
+        if self.ledger.must_be_read() {
+            let known = self.ledger.stamp();
+            return Some(Box::pin(async move { LedgerCall::Read(store.read_ledger(known).await) }));
+        }
+        let must_check = std::mem::take(&mut self.checks_ledger);
+        let Some(write) = self.ledger.next_write(self.tools.clock.now(), must_check) else {
+            self.return_unwritten_charges();
+            return None;
+        };
+        // One write holds so many accounts; a password waits for the one that its charge is in.
+        let (charged, later) = std::mem::take(&mut self.charging)
+            .into_iter()
+            .partition::<Vec<_>, _>(|charged| self.ledger.is_in_write(&charged.request.attempt.account));
+        self.charging = later;
+        self.being_charged = charged.len();
+        Some(Box::pin(async move { LedgerCall::Wrote(charged, store.write_ledger(write).await) }))
+    }
+
+    /// Passwords whose charge is not written yet are not sent any more.
+    fn return_unwritten_charges(&mut self) {
+        for Charged { request, charge, .. } in std::mem::take(&mut self.charging) {
+            self.settle(request.host, &request.attempt, charge, Outcome::NotSent, None);
+            self.cancel(request);
+        }
+    }
+
+    /// The charges are in the store, or not: then their passwords are not sent.
+    pub(super) async fn ledger_written(
+        &mut self,
+        charged: Vec<Charged>,
+        result: Result<LedgerWritten, StoreError>,
+        is_stopping: bool,
+        asking: &mut Asking<'a>,
+    ) {
+        let unmade = match result {
+            Ok(written) => {
+                if !matches!(written, LedgerWritten::Replaced) {
+                    self.report(Event::LedgerWritten).await;
+                }
+                self.ledger.written(written, Instant::now().into_std())
+            }
+            Err(error) => {
+                self.ledger_failed(error).await;
+                self.ledger.write_failed()
+            }
+        };
+        let logins = &*self.tools.logins;
+        for charged in charged {
+            let left = charged.time_left(self.both_clocks(), self.tools.limits.request_timeout);
+            let Charged { request, charge, .. } = charged;
+            if unmade.contains(&charge.number) {
+                if let Some(host) = self.queues.host(request.host) {
+                    self.ledger.cancel(host);
+                }
+                self.cancel(request);
+            } else if is_stopping || left < SHORTEST_LOGIN {
+                self.settle(request.host, &request.attempt, charge, Outcome::NotSent, None);
+                self.cancel(request);
+            } else {
+                self.in_flight.insert(request.attempt.customer.id.clone());
+                asking.push(Box::pin(login(logins, request, charge, left)));
+            }
+        }
+    }
+
+    pub(super) async fn ledger_read(&mut self, result: Result<LedgerRead, StoreError>) {
+        match result {
+            Ok(read) => {
+                self.ledger.take_in(&read, Instant::now().into_std());
+                self.report(Event::LedgerReplaced).await;
+            }
+            Err(error) => self.ledger_failed(error).await,
+        }
+    }
+
+    /// Without the ledger no password is sent, and tokens that were obtained are saved all the same.
+    async fn ledger_failed(&mut self, error: StoreError) {
+        self.has_ledger_failed = true;
+        self.queues.ledger_failed();
+        self.report(Event::LedgerFailed(error)).await;
+    }
+
+    /// A password was not sent after all; its customer's turn comes again.
+    fn cancel(&mut self, request: Request) {
+        let gate = self.queues.host(request.host).and_then(|host| self.gates.get_mut(host));
+        if let Some(gate) = gate {
+            gate.cancel();
+        }
+        self.queues.not_charged(request.host, request.attempt);
+    }
+
+    /// Notes in the ledger what came of a password.
+    pub(super) fn settle(
+        &mut self,
+        host: usize,
+        attempt: &Attempt,
+        charge: Charge,
+        outcome: Outcome,
+        failure: Option<&Failure>,
+    ) {
+        let Some(server) = self.queues.host(host) else { return };
+        let (account, kind) = (attempt.account, failure.map(Failure::kind));
+        let Charge { number, send, .. } = charge;
+        let settlement = Settlement { account, server, number, send, outcome, kind };
+        self.ledger.settle(settlement, Instant::now().into_std());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::super::queues::Start;
+    use super::super::queues::tests::{Stage, attempt};
+    use super::*;
+
+    /// The machine's own clock stands still while the machine sleeps.
+    #[test]
+    fn p02_a_password_that_a_sleeping_machine_kept_back_has_no_time_left() {
+        let mut stage = Stage::new(vec![attempt("a", "a", "p")]);
+        let Some(Start::Login(request, charge)) = stage.next() else { panic!() };
+        let at = (Instant::now(), DateTime::UNIX_EPOCH);
+        let charged = Charged { request, charge, at };
+        for (own, day, left) in [(0, 0, 10), (3, 0, 7), (0, 4, 6), (5, 4, 5), (2, 3_600, 0), (2, -3_600, 8)] {
+            let now = (at.0 + Duration::from_secs(own), at.1 + TimeDelta::seconds(day));
+            let expected = Duration::from_secs(left);
+            assert_eq!(charged.time_left(now, Duration::from_secs(10)), expected, "{own} s, {day} s");
+        }
+    }
+}
