@@ -94,7 +94,8 @@ pub struct Outcome {
     /// The kind of failure, after an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<FailureKind>,
-    /// Why, unless it is a success.
+    /// Why, unless it is a success. For a customer that was named it says how many passwords that ThingsBoard may have counted as
+    /// wrong were sent to its account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }

@@ -6,8 +6,9 @@ use tbtoken_proto as proto;
 
 use super::outgoing::Outgoing;
 use crate::clock::Clock;
+use crate::engine::credentials::Leave;
 use crate::engine::handle::Handle;
-use crate::engine::plan::{Named, Selection};
+use crate::engine::plan::Selection;
 use crate::engine::view;
 use crate::model::CustomerId;
 
@@ -87,10 +88,11 @@ impl Session {
 
     async fn refresh(&self, refresh: proto::Refresh) -> Result<proto::Reply, proto::Refusal> {
         let selection = match (refresh.customers, refresh.all) {
-            (Some(ids), _) => Selection::Named(Named {
+            (Some(ids), _) => Selection::Ids {
                 ids: ids.into_iter().map(CustomerId::new).collect(),
-                with_force: refresh.force,
-            }),
+                leave: if refresh.force { Leave::Forced } else { Leave::Asked },
+                even_parked: true,
+            },
             (None, true) => Selection::All,
             (None, false) => Selection::DueNow,
         };
@@ -109,9 +111,9 @@ impl Session {
         }
     }
 
-    /// Who does not wait still learns at once that a name is wrong, as far as the table is known.
+    /// A client that does not wait still learns at once that a name is wrong, as far as the table is known.
     fn refuse_unknown(&self, selection: &Selection) -> Result<(), proto::Refusal> {
-        let Selection::Named(Named { ids, .. }) = selection else { return Ok(()) };
+        let Some(ids) = selection.named() else { return Ok(()) };
         let snapshot = self.handle.snapshot();
         let mut unknown: Vec<&str> =
             ids.iter().map(CustomerId::as_str).filter(|id| !snapshot.contains(id)).collect();

@@ -87,7 +87,12 @@ pub enum Event {
         why: Deferral,
     },
     /// The pass has lasted long enough; this one's turn comes in the next, at once.
-    LeftOver(CustomerId),
+    LeftOver {
+        /// The customer.
+        id: CustomerId,
+        /// Whether another row of its account has used what an operator allowed for one send.
+        is_leave_used: bool,
+    },
     /// A server answers again, or for the first time.
     ServerRecovered(HostKey),
     /// A server is asked in another way than before.

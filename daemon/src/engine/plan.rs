@@ -21,19 +21,15 @@ pub enum Selection {
     DueNow,
     /// All who are not parked.
     All,
-    /// Exactly these, even if valid or parked.
-    Named(Named),
-    /// Those of these who are not parked: what an earlier pass left over.
-    Rest(HashSet<CustomerId>),
-}
-
-/// Customers that an operator has named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
-    /// The customers.
-    pub ids: HashSet<CustomerId>,
-    /// Whether rejected passwords may be sent again, and one more than the budget allows.
-    pub with_force: bool,
+    /// Exactly these, even if they are valid: an operator named them, or an earlier pass left them over.
+    Ids {
+        /// The customers.
+        ids: HashSet<CustomerId>,
+        /// What the operator allows for one send of each account.
+        leave: Leave,
+        /// Whether parked ones are tried, too: those that an operator named.
+        even_parked: bool,
+    },
 }
 
 /// What a pass is to do.
@@ -74,6 +70,8 @@ pub struct Attempt {
     pub held: Held,
     /// What to try before the password.
     pub refresh_token: Option<Secret>,
+    /// Whether it may use a refresh token that the login of another row brings: see [`Entry::may_refresh`].
+    pub may_share: bool,
     /// Whether the password may be tried, if the ledger allows it: not for a parked customer that lives on refresh tokens.
     pub may_log_in: bool,
     /// What an operator allows.
@@ -84,13 +82,12 @@ pub struct Attempt {
 
 impl Selection {
     fn picks(&self, id: &CustomerId, verdict: Verdict) -> bool {
-        match (self, verdict) {
-            (Self::Named(named), _) => named.ids.contains(id),
-            (_, Verdict::Parked { .. }) => false,
-            (Self::Rest(ids), _) => ids.contains(id),
-            (Self::All, _) => true,
-            (Self::DueNow, verdict) => matches!(verdict, Verdict::Due | Verdict::Wait { .. }),
-            (Self::Due, verdict) => verdict == Verdict::Due,
+        let is_parked = matches!(verdict, Verdict::Parked { .. });
+        match self {
+            Self::Ids { ids, even_parked, .. } => ids.contains(id) && (*even_parked || !is_parked),
+            Self::All => !is_parked,
+            Self::DueNow => matches!(verdict, Verdict::Due | Verdict::Wait { .. }),
+            Self::Due => verdict == Verdict::Due,
         }
     }
 
@@ -98,20 +95,22 @@ impl Selection {
     fn leave(&self, id: &CustomerId) -> Leave {
         match self {
             Self::DueNow | Self::All => Leave::Asked,
-            Self::Rest(ids) if ids.contains(id) => Leave::Asked,
-            Self::Named(named) if named.ids.contains(id) => {
-                if named.with_force {
-                    Leave::Forced
-                } else {
-                    Leave::Asked
-                }
-            }
-            Self::Due | Self::Rest(_) | Self::Named(_) => Leave::None,
+            Self::Ids { ids, leave, .. } if ids.contains(id) => *leave,
+            Self::Due | Self::Ids { .. } => Leave::None,
         }
     }
 
-    fn names(&self, id: &CustomerId) -> bool {
-        matches!(self, Self::Named(named) if named.ids.contains(id))
+    /// The customers that an operator named.
+    pub fn named(&self) -> Option<&HashSet<CustomerId>> {
+        match self {
+            Self::Ids { ids, even_parked: true, .. } => Some(ids),
+            _ => None,
+        }
+    }
+
+    /// Whether an operator named the customer.
+    pub fn names(&self, id: &CustomerId) -> bool {
+        self.named().is_some_and(|ids| ids.contains(id))
     }
 
     /// Whether it is told that the customer is parked and was left alone.
@@ -119,8 +118,7 @@ impl Selection {
         match self {
             Self::Due => false,
             Self::DueNow | Self::All => true,
-            Self::Named(named) => named.ids.contains(id),
-            Self::Rest(ids) => ids.contains(id),
+            Self::Ids { ids, .. } => ids.contains(id),
         }
     }
 }
@@ -146,11 +144,8 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
     }
     planner.add_all(&picked);
     let mut plan = planner.plan;
-    for selection in selections {
-        if let Selection::Named(named) = selection {
-            plan.unknown.extend(named.ids.iter().filter(|id| state.entry(id).is_none()).cloned());
-        }
-    }
+    let named = selections.iter().filter_map(Selection::named).flatten();
+    plan.unknown = named.filter(|id| state.entry(id).is_none()).cloned().collect();
     plan.writes_ledger = state.ledger().is_unwritten();
     // The token that ends first. Last those that fail and have no token to lose: the sick must not hold up the others.
     plan.attempts.sort_by_cached_key(|attempt| {
@@ -203,18 +198,21 @@ impl<'a> Planner<'a> {
     }
 
     /// Adds the customers that were picked.
-    fn add_all(&mut self, picked: &[&Entry]) {
-        let without_token: Vec<&&Entry> =
-            picked.iter().filter(|entry| entry.usable_refresh_token().is_none()).collect();
-        let accounts = without_token.iter().filter_map(|entry| entry.account).collect();
-        let held = self.state.held_credentials(&accounts);
-        let shared =
-            self.shared_refresh_tokens(without_token.iter().map(|entry| entry.credentials).collect());
-        let conflicting = self.conflicting(&without_token, &shared);
+    fn add_all(&mut self, picked: &[&'a Entry]) {
+        // Also of rows with a refresh token: if it is refused, their password is next.
+        let held = self.state.held_credentials(&picked.iter().filter_map(|entry| entry.account).collect());
+        let may_share = |entry: &&&Entry| entry.usable_refresh_token().is_none() && entry.may_refresh();
+        let shared = self
+            .shared_refresh_tokens(picked.iter().filter(may_share).map(|entry| entry.credentials).collect());
+        let refresh_token_of = |entry: &'a Entry| {
+            let shared = || shared.get(&entry.credentials).copied().filter(|_| entry.may_refresh());
+            entry.usable_refresh_token().or_else(shared)
+        };
+        let without_token = picked.iter().copied().filter(|entry| refresh_token_of(entry).is_none());
+        let conflicting = self.conflicting(without_token);
         for entry in picked {
             let held = entry.account.and_then(|account| held.get(&account)).cloned().unwrap_or_default();
-            let refresh_token =
-                entry.usable_refresh_token().or_else(|| shared.get(&entry.credentials).copied());
+            let refresh_token = refresh_token_of(entry);
             if conflicting.contains(&entry.customer.id) {
                 self.plan.conflicting.push(entry.customer.id.clone());
             } else {
@@ -235,17 +233,11 @@ impl<'a> Planner<'a> {
 
     /// Of the rows that were named together, those that hold different passwords for one account: the operator must say
     /// which is meant.
-    fn conflicting(
-        &self,
-        without_token: &[&&Entry],
-        shared: &HashMap<Fingerprint, &Secret>,
-    ) -> HashSet<CustomerId> {
+    fn conflicting(&self, without_token: impl Iterator<Item = &'a Entry>) -> HashSet<CustomerId> {
         let mut named: HashMap<AccountKey, Vec<&Entry>> = HashMap::new();
         for entry in without_token {
             let is_named = self.selections.iter().any(|selection| selection.names(&entry.customer.id));
-            if let Some(account) =
-                entry.account.filter(|_| is_named && !shared.contains_key(&entry.credentials))
-            {
+            if let Some(account) = entry.account.filter(|_| is_named) {
                 named.entry(account).or_default().push(entry);
             }
         }
@@ -290,6 +282,7 @@ impl<'a> Planner<'a> {
             credentials: entry.credentials,
             held,
             refresh_token,
+            may_share: entry.may_refresh(),
             may_log_in,
             leave,
             replaces: entry.replaceable(),

@@ -284,7 +284,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         if matches!(event, Event::RecordsFailed { .. }) {
             self.recorder.hold();
         }
-        self.has_left_over |= matches!(event, Event::LeftOver(_));
+        self.has_left_over |= matches!(event, Event::LeftOver { .. });
         if matches!(event, Event::Saved { .. }) {
             self.recorder.release();
             self.wakes.store_worked();

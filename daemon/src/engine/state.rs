@@ -231,7 +231,7 @@ impl State {
                 }
             }
             Event::Deferred { id, why } => self.deferred(&id, Some(why), at),
-            Event::LeftOver(id) => self.deferred(&id, None, at),
+            Event::LeftOver { id, .. } => self.deferred(&id, None, at),
             Event::ServerRecovered(host) => {
                 self.recovered.insert(host, at);
             }

@@ -47,13 +47,7 @@ pub enum Failure {
         kind: FailureKind,
     },
     /// Not sent: so many passwords that ThingsBoard may have counted as wrong were sent to the account.
-    #[error(
-        "{}, and one more could lock the account",
-        match charges {
-            1 => "a password that ThingsBoard may have counted as wrong was sent to this account".to_owned(),
-            charges => format!("{charges} passwords that ThingsBoard may have counted as wrong were sent to this account"),
-        }
-    )]
+    #[error("{}, and one more could lock the account", may_be_counted(*charges))]
     AttemptsExhausted {
         /// How many.
         charges: u8,
@@ -196,6 +190,18 @@ pub enum FailureKind {
     InsecureUrl,
     TokenTooLong,
     Database,
+}
+
+/// What an account must be known for before another password is sent to it.
+pub fn may_be_counted(charges: u8) -> String {
+    match charges {
+        1 => "a password that ThingsBoard may have counted as wrong was sent to this account".to_owned(),
+        charges => {
+            format!(
+                "{charges} passwords that ThingsBoard may have counted as wrong were sent to this account"
+            )
+        }
+    }
 }
 
 impl Failure {

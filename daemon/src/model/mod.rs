@@ -20,7 +20,7 @@ pub use base_url::{BadUrl, BaseUrl, HostKey};
 pub use changes::Changes;
 pub use customer::{Credentials, Customer, CustomerId, Row};
 pub use expiry::{Lifetime, TokenStatus, window_of};
-pub use failure::{Failure, FailureKind, Unexpected};
+pub use failure::{Failure, FailureKind, Unexpected, may_be_counted};
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use loop_state::LoopState;
 pub use notice::{NoticeKind, Priority};

@@ -42,7 +42,6 @@ struct Queue {
     put_off: Vec<(Attempt, Reason)>,
     /// No password can be sent before one of the server is answered, or a probe.
     is_blocked: bool,
-    passwords_in_flight: usize,
     probe: Probing,
     /// What was seen of the server when it gave trouble.
     trouble: Option<Failure>,
@@ -91,7 +90,6 @@ pub(super) struct Request {
 pub(super) struct Charge {
     pub(super) number: u64,
     pub(super) send: Send,
-    pub(super) at: Instant,
 }
 
 impl Queue {
@@ -105,7 +103,6 @@ impl Queue {
             behind: Vec::new(),
             put_off: Vec::new(),
             is_blocked: false,
-            passwords_in_flight: 0,
             probe: Probing::Idle,
             trouble: None,
         }
@@ -127,9 +124,7 @@ impl Queue {
                 self.refreshes.pop_front().map(|(order, attempt)| (order, attempt, false))
             }
             (_, Some(_)) => self.logins.pop_front().map(|(order, attempt)| (order, attempt, false)),
-            _ if self.passwords_in_flight == 0 && !self.is_blocked => {
-                self.charged.pop_front().map(|(order, attempt)| (order, attempt, true))
-            }
+            _ if !self.is_blocked => self.charged.pop_front().map(|(order, attempt)| (order, attempt, true)),
             _ => None,
         }
     }
@@ -144,18 +139,18 @@ impl Queue {
         self.charged.insert(place, (order, attempt));
     }
 
-    /// Passwords that had to wait are looked at again.
-    fn unblock(&mut self, is_of_interest: impl Fn(&Attempt) -> bool) {
+    /// Passwords that had to wait are considered again.
+    fn unblock(&mut self, may_come_up: impl Fn(&Attempt) -> bool) {
         self.is_blocked = false;
         let (again, behind) =
-            std::mem::take(&mut self.behind).into_iter().partition(|(_, attempt)| is_of_interest(attempt));
+            std::mem::take(&mut self.behind).into_iter().partition(|(_, attempt)| may_come_up(attempt));
         self.behind = behind;
         for (order, attempt) in again {
             self.add(order, attempt);
         }
     }
 
-    fn everyone(&mut self) -> Vec<(Attempt, Option<Reason>)> {
+    fn take_all(&mut self) -> Vec<(Attempt, Option<Reason>)> {
         let waiting = std::mem::take(&mut self.behind).into_iter();
         let waiting = waiting.map(|(_, attempt)| (attempt, Some(Reason::AccountBusy)));
         let put_off =
@@ -256,6 +251,7 @@ impl Queues {
             let queue = self.hosts.get_mut(host)?;
             let (order, mut attempt, goes_alone) = queue.take()?;
             if attempt.refresh_token.is_none()
+                && attempt.may_share
                 && let Some(Some(token)) = self.shared.get(&attempt.credentials)
             {
                 attempt.refresh_token = Some(token.clone());
@@ -295,13 +291,11 @@ impl Queues {
                     let ticket = gate.enter()?;
                     let number = number();
                     let send = ledger.charge(&ask, number, now);
-                    queue.passwords_in_flight += 1;
                     attempt.leave = leave;
                     if leave != Leave::None {
                         self.used_leaves.insert(attempt.account);
                     }
-                    let charge = Charge { number, send, at: now };
-                    return Some(Start::Login(Request { host, ticket, attempt }, charge));
+                    return Some(Start::Login(Request { host, ticket, attempt }, Charge { number, send }));
                 }
                 Answer::Wait(Reason::ServerBusy) => queue.block(order, attempt),
                 Answer::Wait(Reason::Probe) => match queue.probe {
@@ -358,10 +352,7 @@ impl Queues {
     /// No password of the account is on its way any more: customers that waited for it may come up now.
     fn free_account(&mut self, host: usize, account: AccountKey) {
         for (place, queue) in self.hosts.iter_mut().enumerate() {
-            if place == host {
-                queue.passwords_in_flight = queue.passwords_in_flight.saturating_sub(1);
-                queue.unblock(|other| other.account == account);
-            } else if !queue.behind.is_empty() {
+            if place == host || !queue.behind.is_empty() {
                 queue.unblock(|other| other.account == account);
             }
         }
@@ -391,11 +382,14 @@ impl Queues {
         let mut facts = Vec::new();
         for mut host in std::mem::take(&mut self.hosts) {
             let is_shut = gates.get(&host.key).is_none_or(Gate::is_shut);
-            for (attempt, reason) in host.everyone() {
+            for (attempt, reason) in host.take_all() {
+                let is_leave_used = self.used_leaves.contains(&attempt.account);
                 let id: CustomerId = attempt.customer.id;
                 facts.push(match (reason, &host.trouble) {
                     (Some(reason), _) => Event::Deferred { id, why: Deferral::Password(reason) },
-                    (None, _) if goes_on && !is_shut && !host.is_blocked => Event::LeftOver(id),
+                    (None, _) if goes_on && !is_shut && !host.is_blocked => {
+                        Event::LeftOver { id, is_leave_used }
+                    }
                     (None, Some(trouble)) => Event::Deferred { id, why: Deferral::Server(trouble.clone()) },
                     (None, None) if host.is_blocked => {
                         Event::Deferred { id, why: Deferral::Password(Reason::ServerBusy) }
@@ -417,4 +411,4 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

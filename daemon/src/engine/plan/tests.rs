@@ -30,16 +30,21 @@ fn id(text: &str) -> CustomerId {
     CustomerId::new(text)
 }
 
+fn ids(names: &[&str], leave: Leave, even_parked: bool) -> Selection {
+    Selection::Ids { ids: names.iter().map(|name| id(name)).collect(), leave, even_parked }
+}
+
 fn named(names: &[&str]) -> Selection {
-    Selection::Named(Named { ids: names.iter().map(|name| id(name)).collect(), with_force: false })
+    ids(names, Leave::Asked, true)
 }
 
 fn forced(names: &[&str]) -> Selection {
-    Selection::Named(Named { ids: names.iter().map(|name| id(name)).collect(), with_force: true })
+    ids(names, Leave::Forced, true)
 }
 
+/// What an earlier pass left over of a refresh without names.
 fn rest(names: &[&str]) -> Selection {
-    Selection::Rest(names.iter().map(|name| id(name)).collect())
+    ids(names, Leave::Asked, false)
 }
 
 /// A row of a user of its own.

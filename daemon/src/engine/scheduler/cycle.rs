@@ -184,7 +184,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.look_at_the_clock();
         // Whoever asks for the status after the answer should see what the answer says.
         self.show();
-        self.requests.answer();
+        self.requests.answer(&self.state);
         if self.requests.is_waiting() {
             self.begin(Trigger::Manual);
             return;

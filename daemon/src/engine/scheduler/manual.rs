@@ -1,14 +1,15 @@
-//! Manual refreshes: who waits for the next pass, who for the one under way, and what each is told. A refresh that one
-//! pass did not get done goes on in the next, with those who are left, and is answered when all of them have been tried.
+//! Manual refreshes: which wait for the next pass, which for the one under way, and what each is answered. A refresh that one
+//! pass did not get done goes on in the next, with the customers that are left, and is answered when all have been tried.
 
 use std::collections::{HashMap, HashSet};
 
+use super::super::credentials::Leave;
 use super::super::event::Event;
 use super::super::handle::RefreshRequest;
 use super::super::outcome::{NotRefreshed, Outcome, Refreshed};
-use super::super::plan::{Named, Plan, Selection};
+use super::super::plan::{Plan, Selection};
 use super::super::state::State;
-use crate::model::CustomerId;
+use crate::model::{CustomerId, FailureKind, may_be_counted};
 
 /// The manual refreshes that have not been answered.
 #[derive(Debug, Default)]
@@ -19,43 +20,50 @@ pub(super) struct Requests {
     served: Vec<Pending>,
     /// What became of each customer in the pass under way.
     outcomes: HashMap<CustomerId, Outcome>,
-    /// Whom the pass under way has left over for the next.
-    left_over: HashSet<CustomerId>,
+    /// Customers that the pass under way has left over for the next, and whether another row of the account has used what the
+    /// operator allowed.
+    left_over: HashMap<CustomerId, bool>,
 }
 
 /// A request, and what earlier passes have done of it.
 #[derive(Debug)]
 struct Pending {
     request: RefreshRequest,
-    /// Who is still to be tried, and what became of the others; none before its first pass.
+    /// What its earlier passes came to; none before its first one.
     begun: Option<Begun>,
 }
 
 #[derive(Debug)]
 struct Begun {
+    /// Customers that are still to be tried.
     rest: HashSet<CustomerId>,
+    /// Those of them for which the operator's leave is used up: it was for one send of their account.
+    without_leave: HashSet<CustomerId>,
+    /// What became of the others.
     done: Refreshed,
 }
 
 impl Pending {
-    /// Whom the next pass must serve.
-    fn selection(&self) -> Selection {
-        match (&self.begun, &self.request.selection) {
-            (None, selection) => selection.clone(),
-            (Some(begun), Selection::Named(named)) => {
-                Selection::Named(Named { ids: begun.rest.clone(), ..*named })
-            }
-            (Some(begun), _) => Selection::Rest(begun.rest.clone()),
-        }
+    /// The customers that the next pass must serve.
+    fn selections(&self) -> Vec<Selection> {
+        let Some(begun) = &self.begun else { return vec![self.request.selection.clone()] };
+        let (leave, even_parked) = match &self.request.selection {
+            Selection::Ids { leave, even_parked, .. } => (*leave, *even_parked),
+            Selection::Due | Selection::DueNow | Selection::All => (Leave::Asked, false),
+        };
+        let ids = &begun.rest - &begun.without_leave;
+        let with_leave = Selection::Ids { ids, leave, even_parked };
+        let ids = begun.without_leave.clone();
+        let without = Selection::Ids { ids, leave: Leave::None, even_parked: false };
+        vec![with_leave, without]
     }
 
-    /// Whether it is about this customer, if the pass was.
-    fn is_about(&self, id: &CustomerId) -> bool {
+    /// The customers that it is about; none if it is about all that the pass was about.
+    fn ids(&self) -> Option<&HashSet<CustomerId>> {
         match (&self.begun, &self.request.selection) {
-            (Some(begun), _) => begun.rest.contains(id),
-            (None, Selection::Named(named)) => named.ids.contains(id),
-            (None, Selection::Rest(ids)) => ids.contains(id),
-            (None, Selection::Due | Selection::DueNow | Selection::All) => true,
+            (Some(begun), _) => Some(&begun.rest),
+            (None, Selection::Ids { ids, .. }) => Some(ids),
+            (None, Selection::Due | Selection::DueNow | Selection::All) => None,
         }
     }
 
@@ -79,17 +87,18 @@ impl Pending {
 }
 
 impl Requests {
-    /// Adds one for the next pass. Those for whose answer nobody waits are put together: however many of them come while
-    /// a pass is under way, there is one of each kind.
+    /// Adds one for the next pass. Requests whose clients do not wait are put together: however many of them come while a
+    /// pass is under way, there is one of each kind.
     pub(super) fn wait(&mut self, request: RefreshRequest) {
         if request.reply.is_closed() {
             let known = self.waiting.iter_mut().filter(|known| known.request.reply.is_closed());
             for known in known.filter(|known| known.begun.is_none()) {
                 match (&mut known.request.selection, &request.selection) {
-                    (Selection::Named(known), Selection::Named(named))
-                        if known.with_force == named.with_force =>
-                    {
-                        known.ids.extend(named.ids.iter().cloned());
+                    (
+                        Selection::Ids { ids: known, leave: known_leave, .. },
+                        Selection::Ids { ids, leave, .. },
+                    ) if known_leave == leave => {
+                        known.extend(ids.iter().cloned());
                         return;
                     }
                     (known, asked) if known == asked => return,
@@ -100,50 +109,51 @@ impl Requests {
         self.waiting.push(Pending { request, begun: None });
     }
 
-    /// Whether someone waits for the next pass.
+    /// Whether a request waits for the next pass.
     pub(super) fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// The next pass begins with a look at the table.
+    /// The next pass begins with a poll.
     pub(super) fn begin(&mut self) {
         self.served = std::mem::take(&mut self.waiting);
         self.outcomes.clear();
         self.left_over.clear();
     }
 
-    /// Whom the pass must serve.
+    /// The customers that the pass must serve.
     pub(super) fn selections(&self) -> Vec<Selection> {
-        self.served.iter().map(Pending::selection).collect()
+        let selections = self.served.iter().flat_map(Pending::selections);
+        selections
+            .filter(|selection| !matches!(selection, Selection::Ids { ids, .. } if ids.is_empty()))
+            .collect()
     }
 
-    /// The plan is made: refuses who named somebody unknown, and notes who is left alone.
+    /// The plan is made: refuses requests that name a customer which is not there, and notes which customers are left alone.
     pub(super) fn planned(&mut self, plan: &Plan, state: &State) {
-        let names_unknown = |pending: &Pending| match (&pending.begun, &pending.request.selection) {
-            (None, Selection::Named(named)) => plan.unknown.iter().any(|id| named.ids.contains(id)),
-            _ => false,
+        let names_unknown = |pending: &Pending| {
+            pending.begun.is_none() && plan.unknown.iter().any(|id| pending.request.selection.names(id))
         };
         let (refused, served) = std::mem::take(&mut self.served).into_iter().partition(names_unknown);
         self.served = served;
         for pending in refused {
-            let Selection::Named(named) = &pending.request.selection else { continue };
-            let mut unknown: Vec<_> =
-                named.ids.iter().filter(|id| state.entry(id).is_none()).cloned().collect();
+            let named = pending.request.selection.named().into_iter().flatten();
+            let mut unknown: Vec<_> = named.filter(|id| state.entry(id).is_none()).cloned().collect();
             unknown.sort();
             pending.answer(Err(NotRefreshed::Unknown(unknown)));
         }
         for id in &plan.parked {
             let failure = state.entry(id).and_then(|entry| entry.record().failure.as_deref());
             let why = failure.map_or("", |failure| &failure.message);
-            let is_named = self.served.iter().any(|pending| {
-                matches!(&pending.request.selection, Selection::Named(named) if named.ids.contains(id))
-            });
-            let hint = if is_named && failure.is_some_and(|failure| failure.kind.is_the_ledgers()) {
+            let is_named = self.served.iter().any(|pending| pending.request.selection.names(id));
+            let kind = failure.map(|failure| failure.kind).filter(|_| is_named);
+            let hint = if kind.is_some_and(FailureKind::is_the_ledgers) {
                 "; only --force sends its password again"
             } else {
                 ""
             };
-            let outcome = Outcome::Skipped(format!("parked: {why}{hint}"));
+            let counted = kind.and_then(|kind| counted(state, id, kind)).unwrap_or_default();
+            let outcome = Outcome::Skipped(format!("parked: {why}{counted}{hint}"));
             self.outcomes.insert(id.clone(), outcome);
         }
     }
@@ -162,7 +172,7 @@ impl Requests {
                 self.outcomes.insert(id.clone(), outcome);
             }
             Event::SaveFailed { ids, error } => {
-                let kind = crate::model::FailureKind::Database;
+                let kind = FailureKind::Database;
                 let message = format!("the new token could not be saved yet: {error}");
                 let failed = ids.iter().map(|id| (id.clone(), Outcome::Failed(kind, message.clone())));
                 self.outcomes.extend(failed);
@@ -174,41 +184,52 @@ impl Requests {
             Event::Deferred { id, why } => {
                 self.outcomes.insert(id.clone(), Outcome::Skipped(why.to_string()));
             }
-            Event::LeftOver(id) => {
-                self.left_over.insert(id.clone());
+            Event::LeftOver { id, is_leave_used } => {
+                self.left_over.insert(id.clone(), *is_leave_used);
             }
             _ => {}
         }
     }
 
-    /// The pass is over: answers those whom it has served, and lets those wait on of whose customers it left some over.
-    pub(super) fn answer(&mut self) {
+    /// The pass is over: answers the requests that it has served. Those of whose customers it left some over wait on.
+    pub(super) fn answer(&mut self, state: &State) {
         let outcomes = std::mem::take(&mut self.outcomes);
         let left_over = std::mem::take(&mut self.left_over);
         let mut unfinished = Vec::new();
         for mut pending in std::mem::take(&mut self.served) {
-            let rest: HashSet<_> = left_over.iter().filter(|id| pending.is_about(id)).cloned().collect();
+            let is_about = |id: &&CustomerId| pending.ids().is_none_or(|ids| ids.contains(*id));
+            let rest: HashSet<_> = left_over.keys().filter(is_about).cloned().collect();
             let mut done = details(&pending, &outcomes, &rest);
-            done.extend(pending.begun.take().into_iter().flat_map(|begun| begun.done));
+            for (id, outcome) in done.iter_mut().filter(|(id, _)| pending.request.selection.names(id)) {
+                if let Outcome::Failed(kind, message) = outcome {
+                    message.push_str(&counted(state, id, *kind).unwrap_or_default());
+                }
+            }
+            let begun = pending.begun.take();
+            let had_none =
+                |id: &CustomerId| begun.as_ref().is_some_and(|begun| begun.without_leave.contains(id));
+            let has_none = |id: &&CustomerId| left_over.get(*id) == Some(&true) || had_none(id);
+            let without_leave = rest.iter().filter(has_none).cloned().collect();
+            done.extend(begun.into_iter().flat_map(|begun| begun.done));
             if rest.is_empty() {
                 pending.answer(Ok(sorted(done)));
             } else {
-                pending.begun = Some(Begun { rest, done });
+                pending.begun = Some(Begun { rest, without_leave, done });
                 unfinished.push(pending);
             }
         }
-        // Before whoever has come meanwhile.
+        // Before the requests that have come meanwhile.
         self.waiting.splice(0..0, unfinished);
     }
 
-    /// Refuses those whom the pass should have served.
+    /// Refuses the requests that the pass should have served.
     pub(super) fn refuse(&mut self, why: &NotRefreshed) {
         for pending in self.served.drain(..) {
             pending.refuse(why);
         }
     }
 
-    /// Refuses those who wait for the next pass: there will be none.
+    /// Refuses the requests that wait for the next pass: there will be none.
     pub(super) fn refuse_waiting(&mut self) {
         for pending in self.waiting.drain(..) {
             pending.refuse(&NotRefreshed::ShuttingDown);
@@ -216,24 +237,26 @@ impl Requests {
     }
 }
 
-/// What a request is told of this pass: of those whom it named, or of everyone whom the pass touched; not of the rest.
+/// What a request is answered of this pass: what became of the customers that it is about, but for those that are left over.
 fn details(
     pending: &Pending,
     outcomes: &HashMap<CustomerId, Outcome>,
     rest: &HashSet<CustomerId>,
 ) -> Refreshed {
-    let named = match (&pending.begun, &pending.request.selection) {
-        (Some(begun), _) => Some(&begun.rest),
-        (None, Selection::Named(named)) => Some(&named.ids),
-        (None, _) => None,
-    };
-    match named {
+    match pending.ids() {
         Some(ids) => {
             let outcome = |id| outcomes.get(id).cloned().unwrap_or_else(cut_short);
             ids.iter().filter(|id| !rest.contains(*id)).map(|id| (id.clone(), outcome(id))).collect()
         }
         None => outcomes.iter().map(|(id, outcome)| (id.clone(), outcome.clone())).collect(),
     }
+}
+
+/// How many passwords ThingsBoard may have counted, for an operator who may force another one; none if the failure says so.
+fn counted(state: &State, id: &CustomerId, kind: FailureKind) -> Option<String> {
+    let entry = state.entry(id).filter(|_| kind != FailureKind::AttemptsExhausted)?;
+    let charges = state.ledger().charges_of(&entry.account?, &entry.customer.credentials.username);
+    (charges > 0).then(|| format!("; {}", may_be_counted(charges)))
 }
 
 fn sorted(mut details: Refreshed) -> Refreshed {

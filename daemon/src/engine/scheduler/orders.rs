@@ -91,7 +91,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             // Nothing has begun yet.
             self.job = Job::Idle;
             self.requests.refuse(&NotRefreshed::ShuttingDown);
-            self.requests.answer();
+            self.requests.answer(&self.state);
         }
     }
 }

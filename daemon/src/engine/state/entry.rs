@@ -114,11 +114,16 @@ impl Entry {
         self.record.failure.as_deref().is_some_and(is_unknown)
     }
 
-    /// What to try before the password. After an answer that is not ThingsBoard's, nothing: that may have been the path of
-    /// refresh tokens alone, as with a proxy that knows only the login.
-    pub fn usable_refresh_token(&self) -> Option<&Secret> {
+    /// Whether a refresh token may be tried before the password. Not after an answer that is not ThingsBoard's: that may have
+    /// been the path of refresh tokens alone, as with a proxy that knows only the login.
+    pub fn may_refresh(&self) -> bool {
         let was_odd = |failure: &FailureNote| failure.kind == FailureKind::UnexpectedResponse;
-        self.refresh_token.as_ref().filter(|_| !self.record.failure.as_deref().is_some_and(was_odd))
+        !self.record.failure.as_deref().is_some_and(was_odd)
+    }
+
+    /// What to try before the password.
+    pub fn usable_refresh_token(&self) -> Option<&Secret> {
+        self.refresh_token.as_ref().filter(|_| self.may_refresh())
     }
 
     /// The refresh window of its token: `configured`, or half the token's life if that is short.

@@ -207,11 +207,15 @@ fn a_customer_that_is_left_out_is_told_once() {
     apply(&mut state, 0, [Event::Attempting(id("a")), deferred(&silent)]);
     assert_eq!((entry(&state, "a").attempting, why(&state)), (false, Some(silent.clone())));
     let before = state.revision();
-    apply(&mut state, 2, [deferred(&silent), deferred(&silent), Event::LeftOver(id("b"))]);
+    apply(
+        &mut state,
+        2,
+        [deferred(&silent), deferred(&silent), Event::LeftOver { id: id("b"), is_leave_used: false }],
+    );
     assert_eq!(state.revision(), before, "that is no news");
     apply(&mut state, 5, [deferred(&strained_server)]);
     assert_eq!(changed_since(&state, before), ["a"]);
-    apply(&mut state, 6, [Event::LeftOver(id("a"))]);
+    apply(&mut state, 6, [Event::LeftOver { id: id("a"), is_leave_used: false }]);
     assert_eq!(why(&state), None);
     for end in [Event::Attempting(id("a")), failed("a", strained()), saved("a", 60)] {
         apply(&mut state, 7, [deferred(&silent), end]);

@@ -9,7 +9,7 @@ use crate::store::{LedgerPlace, LedgerRead, Stamp};
 use crate::thingsboard::gate::Signal;
 
 /// A customer of this user, with this password.
-fn attempt(name: &str, username: &str, password: &str) -> Attempt {
+pub(in super::super) fn attempt(name: &str, username: &str, password: &str) -> Attempt {
     at("https://tb.example", name, username, password)
 }
 
@@ -30,6 +30,7 @@ fn at(url: &str, name: &str, username: &str, password: &str) -> Attempt {
         },
         held: Held::default(),
         refresh_token: None,
+        may_share: true,
         may_log_in: true,
         leave: Leave::None,
         replaces: None,
@@ -46,7 +47,7 @@ fn with_leave(leave: Leave, attempt: Attempt) -> Attempt {
 }
 
 /// A pass without its waiting: what it starts is under way until the test says what comes of it.
-struct Stage {
+pub(in super::super) struct Stage {
     queues: Queues,
     gates: Gates,
     ledger: Ledger,
@@ -59,7 +60,7 @@ struct Stage {
 
 impl Stage {
     /// All servers have answered before, and nothing is known of any account.
-    fn new(attempts: Vec<Attempt>) -> Self {
+    pub(in super::super) fn new(attempts: Vec<Attempt>) -> Self {
         let mut ledger = Ledger::new(Settings::of_a_minute());
         let (stamp, place) = (Stamp { id: 1, number: 1 }, LedgerPlace::Database);
         ledger.take_in(&LedgerRead { stamp, is_whole: true, accounts: Vec::new(), place }, Instant::now());
@@ -86,14 +87,19 @@ impl Stage {
         Self { queues, gates, ledger, now, facts: Vec::new(), under_way: Vec::new(), charges: 0 }
     }
 
-    /// Starts one.
-    fn start(&mut self) -> Option<String> {
+    /// The next one that may start.
+    pub(in super::super) fn next(&mut self) -> Option<Start> {
         let charges = &mut self.charges;
         let number = || {
             *charges += 1;
             *charges
         };
-        let start = self.queues.next(&mut self.gates, &mut self.ledger, number, self.now, &mut self.facts)?;
+        self.queues.next(&mut self.gates, &mut self.ledger, number, self.now, &mut self.facts)
+    }
+
+    /// Starts one.
+    fn start(&mut self) -> Option<String> {
+        let start = self.next()?;
         self.under_way.push(start);
         self.under_way.last().map(name)
     }
@@ -120,7 +126,7 @@ impl Stage {
     fn login_ended(
         &mut self,
         Request { host, ticket, attempt }: Request,
-        Charge { number, send, .. }: Charge,
+        Charge { number, send }: Charge,
         outcome: Outcome,
         refresh_token: Option<&str>,
     ) {
@@ -151,7 +157,7 @@ impl Stage {
 
     /// The charge was not made, because another daemon has changed the account.
     fn conflict(&mut self, what: &str) {
-        let Start::Login(Request { host, attempt, .. }, Charge { number, send, .. }) = self.take(what) else {
+        let Start::Login(Request { host, attempt, .. }, Charge { number, send }) = self.take(what) else {
             panic!("{what}")
         };
         let key = self.queues.host(host).unwrap().clone();
@@ -209,7 +215,8 @@ fn told(fact: &Event) -> String {
             format!("{id} waits for {:?}", failure.kind())
         }
         Event::Deferred { id, why } => format!("{id} waits: {why:?}"),
-        Event::LeftOver(id) => format!("{id} is left over"),
+        Event::LeftOver { id, is_leave_used: false } => format!("{id} is left over"),
+        Event::LeftOver { id, is_leave_used: true } => format!("{id} is left over without leave"),
         other => panic!("{other:?}"),
     }
 }
@@ -603,4 +610,48 @@ fn a_customer_that_was_not_tried_is_told_why_or_goes_on_in_the_next_pass() {
     let mut stage = Stage::new(vec![attempt("a", "a", "p")]);
     stage.gates.clear();
     assert_eq!(stage.drain(true), ["a waits: CutShort"]);
+}
+
+/// The pass was over before the second row came up.
+#[test]
+fn p02_what_an_operator_allowed_and_one_row_has_used_is_not_left_over_for_another() {
+    for leave in [Leave::Asked, Leave::Forced] {
+        let rows = ["a", "b"].map(|name| with_leave(leave, attempt(name, "u", "same")));
+        let other = with_leave(leave, attempt("other", "other", "p"));
+        let mut stage = Stage::new(rows.into_iter().chain([other]).collect());
+        assert_eq!(stage.start().as_deref(), Some("login a"));
+        stage.end("login a", Outcome::Rejected, None);
+        assert_eq!(stage.drain(true), ["b is left over without leave", "other is left over"], "{leave:?}");
+    }
+}
+
+/// A proxy that lets the login through, and not the path of refresh tokens.
+#[test]
+fn a_row_that_gets_nothing_by_a_refresh_token_uses_none_of_another_row() {
+    let rows = ["a", "b", "c"].map(|name| attempt(name, "u", "same"));
+    let [a, b, c] = rows;
+    let mut stage = Stage::new(vec![a, Attempt { may_share: false, ..b }, c]);
+    assert_eq!(stage.start_all(), ["login a"]);
+    stage.end("login a", Outcome::Accepted, Some("r"));
+    assert_eq!(stage.start_all(), ["login b", "refresh c"]);
+}
+
+/// Two ThingsBoards behind one proxy: what one of them does is not held against the other.
+#[test]
+fn p02_servers_that_differ_in_their_path_have_a_doubt_a_probe_and_a_breaker_each() {
+    let rows = ["a", "b"].map(|name| at(&format!("https://tb.example/{name}"), name, name, "p"));
+    let keys = rows.each_ref().map(|row| row.base.host_key());
+    let mut stage = Stage::new(rows.clone().into());
+    stage.ledger.doubt(&keys[1], stage.now);
+    assert_eq!(stage.start_all(), ["login a", "probe https://tb.example/b"]);
+    let Some(Start::Probe { base, .. }) = stage.under_way.last() else { panic!() };
+    assert_eq!(base.endpoint("x").path(), "/b/x");
+    stage.probe_ended("probe https://tb.example/b", Verdict::Good);
+    assert_eq!(stage.start_all(), ["login b"]);
+    let mut stage = Stage::new(rows.into());
+    let gate = stage.gates.get_mut(&keys[1]).unwrap();
+    let tickets: Vec<Ticket> = std::iter::from_fn(|| gate.enter()).collect();
+    tickets.into_iter().for_each(|ticket| gate.leave(ticket, Signal::Dead));
+    assert!(gate.is_shut());
+    assert_eq!(stage.start_all(), ["login a", "probe https://tb.example/b"]);
 }

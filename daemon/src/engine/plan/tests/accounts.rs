@@ -216,3 +216,32 @@ fn rows_with_the_same_credentials_share_refresh_tokens() {
     }
     assert_eq!(names(&plan_at(&state)), Vec::<&str>::new());
 }
+
+/// Its proxy lets only the login through.
+#[test]
+fn a_row_that_gets_nothing_by_a_shared_refresh_token_tries_its_password() {
+    let rows = vec![of_ops("has", "p"), of_ops("needs", "p")];
+    let mut state = state_with_ledger(rows);
+    obtained(&mut state, "has", 3_600, Via::Login);
+    state.apply(Event::Saved { id: id("has"), expiry: after(900) }, now(), 0.5);
+    assert!(refresh_token_of(&due(&state, after(10)), "needs").is_some());
+    let odd = Failure::UnexpectedResponse(crate::model::Unexpected::Status { status: 404 });
+    fail(&mut state, "needs", odd, after(11));
+    let plan = due(&state, after(100));
+    assert_eq!(names(&plan), ["needs"]);
+    assert_eq!(refresh_token_of(&plan, "needs"), None);
+    assert!(!plan.attempts[0].may_share, "nor does it take one that the pass brings");
+}
+
+#[test]
+fn p02_a_row_whose_refresh_token_may_be_refused_knows_what_other_rows_hold() {
+    let mut state = state_with_ledger(vec![of_ops("a", "right"), of_ops("b", "unknown")]);
+    send(&mut state, "a", Outcome::Accepted);
+    obtained(&mut state, "b", 60, Via::Login);
+    state.apply(Event::Saved { id: id("b"), expiry: after(60) }, now(), 0.5);
+    obtained(&mut state, "a", 9_000, Via::Login);
+    state.apply(Event::Saved { id: id("a"), expiry: after(9_000) }, now(), 0.5);
+    let plan = due(&state, after(40));
+    assert_eq!(names(&plan), ["b"]);
+    assert!(plan.attempts[0].held.contains(&state.entry(&id("a")).unwrap().credentials));
+}

@@ -20,8 +20,20 @@ fn state() -> State {
     State::new(Policy::of_a_minute(), 0, Settings::of_a_minute())
 }
 
+fn ids(names: &[&str], leave: Leave, even_parked: bool) -> Selection {
+    Selection::Ids { ids: names.iter().map(|name| id(name)).collect(), leave, even_parked }
+}
+
 fn named(names: &[&str]) -> Selection {
-    Selection::Named(Named { ids: names.iter().map(|name| id(name)).collect(), with_force: false })
+    ids(names, Leave::Asked, true)
+}
+
+fn forced(names: &[&str]) -> Selection {
+    ids(names, Leave::Forced, true)
+}
+
+fn left_over(name: &str) -> Event {
+    Event::LeftOver { id: id(name), is_leave_used: false }
 }
 
 fn ask(requests: &mut Requests, selection: Selection) -> Answers {
@@ -46,10 +58,10 @@ fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_those_who_are_left() {
     let mut of_two = ask(&mut requests, named(&["b", "c"]));
     let done = ask(&mut requests, named(&["a"]));
     requests.begin();
-    for event in [failed("a"), failed("b"), Event::LeftOver(id("c")), Event::LeftOver(id("d"))] {
+    for event in [failed("a"), failed("b"), left_over("c"), left_over("d")] {
         requests.note(&event);
     }
-    requests.answer();
+    requests.answer(&state());
     assert_eq!(names(done), ["a"]);
     assert_eq!(all.try_recv(), Err(TryRecvError::Empty));
     assert_eq!(of_two.try_recv(), Err(TryRecvError::Empty));
@@ -59,14 +71,14 @@ fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_those_who_are_left() {
     let rest: Vec<Selection> = requests.selections();
     assert_eq!(
         rest,
-        [Selection::Rest(["c", "d"].map(id).into()), named(&["c"])],
+        [ids(&["c", "d"], Leave::Asked, false), named(&["c"])],
         "nobody is tried twice for it, and who was named stays named"
     );
     // Someone else is tried in the same pass: that is none of their business.
     for event in [failed("c"), failed("d"), failed("e")] {
         requests.note(&event);
     }
-    requests.answer();
+    requests.answer(&state());
     assert_eq!(names(all), ["a", "b", "c", "d"]);
     assert_eq!(names(of_two), ["b", "c"]);
     assert!(!requests.is_waiting());
@@ -82,11 +94,12 @@ fn p15_requests_for_which_nobody_waits_do_not_pile_up() {
     }
     let waits = ask(&mut requests, Selection::DueNow);
     requests.begin();
-    let [Selection::DueNow, Selection::Named(named), Selection::DueNow] = &requests.selections()[..] else {
+    let [Selection::DueNow, Selection::Ids { ids, .. }, Selection::DueNow] = &requests.selections()[..]
+    else {
         panic!("{:?}", requests.selections());
     };
-    assert_eq!(named.ids.len(), 1000);
-    requests.answer();
+    assert_eq!(ids.len(), 1000);
+    requests.answer(&state());
     assert!(names(waits).is_empty());
 }
 
@@ -96,8 +109,8 @@ fn a_refresh_that_cannot_go_on_says_what_was_done() {
     let mut all = ask(&mut requests, Selection::All);
     requests.begin();
     requests.note(&failed("a"));
-    requests.note(&Event::LeftOver(id("b")));
-    requests.answer();
+    requests.note(&left_over("b"));
+    requests.answer(&state());
     requests.refuse_waiting();
     let details = all.try_recv().unwrap().unwrap();
     assert!(matches!(details[0].1, Outcome::Failed(..)));
@@ -117,7 +130,7 @@ fn whoever_names_somebody_unknown_is_told_all_the_names_and_nobody_is_tried_for_
     let refusal = { unknown }.try_recv().unwrap();
     assert_eq!(refusal, Err(NotRefreshed::Unknown(["b", "y", "z"].map(id).into())), "in order");
     requests.note(&failed("k"));
-    requests.answer();
+    requests.answer(&state());
     assert_eq!((names(known), names(all)), (vec!["k".to_owned()], vec!["k".to_owned()]));
 }
 
@@ -176,12 +189,12 @@ fn each_is_told_what_became_of_its_customers() {
     ] {
         requests.note(&event);
     }
-    requests.answer();
+    requests.answer(&state);
     let skipped = |words: &str| Outcome::Skipped(words.to_owned());
     let kind = crate::model::FailureKind::Database;
     let unsaved = "the new token could not be saved yet: customers.db is gone".to_owned();
     let expected = [
-        ("cut", skipped("not tried: the pass was cut short")),
+        ("cut", skipped("not renewed: the pass was cut short")),
         (
             "deferred",
             skipped("waiting for its server: the server answered with an internal error (HTTP 502)"),
@@ -201,31 +214,58 @@ fn each_is_told_what_became_of_its_customers() {
     let next = ask(&mut requests, Selection::All);
     requests.begin();
     requests.note(&failed("other"));
-    requests.answer();
+    requests.answer(&state);
     assert_eq!(names(next), ["other"]);
+}
+
+/// The operator's leave is for one send of an account: the rows that a pass leaves over after it go on without.
+#[test]
+fn p02_a_leave_that_was_used_is_not_granted_again_by_the_next_pass() {
+    for (asked, leave) in [(forced(&["a", "b", "c"]), Leave::Forced), (Selection::All, Leave::Asked)] {
+        let even_parked = leave == Leave::Forced;
+        let mut requests = Requests::default();
+        let answers = ask(&mut requests, asked);
+        requests.begin();
+        requests.note(&failed("a"));
+        requests.note(&Event::LeftOver { id: id("b"), is_leave_used: true });
+        requests.note(&left_over("c"));
+        requests.answer(&state());
+        requests.begin();
+        assert_eq!(
+            requests.selections(),
+            [ids(&["c"], leave, even_parked), ids(&["b"], Leave::None, false)],
+            "a parked row has nothing left that was allowed"
+        );
+        // Nor by the one after it.
+        requests.note(&failed("c"));
+        requests.note(&left_over("b"));
+        requests.answer(&state());
+        requests.begin();
+        assert_eq!(requests.selections(), [ids(&["b"], Leave::None, false)]);
+        requests.note(&failed("b"));
+        requests.answer(&state());
+        assert_eq!(names(answers), ["a", "b", "c"]);
+    }
 }
 
 /// A refresh with force is for the names that it was given with, and for no others.
 #[test]
 fn p02_force_is_not_lent_to_a_request_without_it() {
     let mut requests = Requests::default();
-    let gone = |name: &str, with_force| {
-        let selection = Selection::Named(Named { ids: [id(name)].into(), with_force });
-        RefreshRequest { selection, reply: oneshot::channel().0 }
-    };
-    for (name, with_force) in [("a", false), ("b", true), ("c", false), ("d", true)] {
-        requests.wait(gone(name, with_force));
+    let gone = |selection| RefreshRequest { selection, reply: oneshot::channel().0 };
+    for selection in [named(&["a"]), forced(&["b"]), named(&["c"]), forced(&["d"])] {
+        requests.wait(gone(selection));
     }
     requests.begin();
-    let with_force = Selection::Named(Named { ids: ["b", "d"].map(id).into(), with_force: true });
+    let with_force = forced(&["b", "d"]);
     assert_eq!(requests.selections(), [named(&["a", "c"]), with_force]);
     // What a pass leaves over keeps it.
     for left in ["b", "c"] {
-        requests.note(&Event::LeftOver(id(left)));
+        requests.note(&left_over(left));
     }
-    requests.answer();
+    requests.answer(&state());
     requests.begin();
-    let with_force = Selection::Named(Named { ids: [id("b")].into(), with_force: true });
+    let with_force = forced(&["b"]);
     assert_eq!(requests.selections(), [named(&["c"]), with_force]);
 }
 
@@ -264,7 +304,7 @@ fn p03_a_parked_customer_that_was_named_says_what_sends_its_password_again() {
         requests.begin();
         let parked = ["disabled", "rejected"].map(id).into();
         requests.planned(&Plan { parked, ..Plan::default() }, &state);
-        requests.answer();
+        requests.answer(&state);
         let details = answers.try_recv().unwrap().unwrap();
         details
             .into_iter()
@@ -294,9 +334,9 @@ fn who_is_left_over_counts_only_for_those_who_wait_for_it() {
     let mut b = ask(&mut requests, named(&["b"]));
     for left in ["a", "b"] {
         requests.begin();
-        requests.note(&Event::LeftOver(id(left)));
+        requests.note(&left_over(left));
         requests.note(&failed(if left == "a" { "b" } else { "a" }));
-        requests.answer();
+        requests.answer(&state());
         assert_eq!(requests.is_waiting(), left == "a");
     }
     assert!(a.try_recv().is_ok() && b.try_recv().is_ok());
@@ -339,16 +379,16 @@ fn requests_for_which_nobody_waits_join_neither_one_that_is_waited_for_nor_one_t
     let gone = |name| RefreshRequest { selection: named(&[name]), reply: oneshot::channel().0 };
     requests.wait(gone("begun"));
     requests.begin();
-    requests.note(&Event::LeftOver(id("begun")));
+    requests.note(&left_over("begun"));
     let waits = ask(&mut requests, named(&["a"]));
-    requests.answer();
+    requests.answer(&state());
     requests.wait(gone("b"));
     requests.wait(gone("c"));
     requests.begin();
     let together = named(&["b", "c"]);
     assert_eq!(requests.selections(), [named(&["begun"]), named(&["a"]), together], "the oldest first");
     requests.note(&failed("a"));
-    requests.answer();
+    requests.answer(&state());
     assert_eq!(names(waits), ["a"]);
 }
 
@@ -358,12 +398,76 @@ fn a_pass_that_could_not_go_on_leaves_nothing_to_the_next() {
     let refused = ask(&mut requests, Selection::All);
     requests.begin();
     requests.note(&failed("a"));
-    requests.note(&Event::LeftOver(id("b")));
+    requests.note(&left_over("b"));
     requests.refuse(&NotRefreshed::ShuttingDown);
     drop(refused);
     let next = ask(&mut requests, Selection::All);
     requests.begin();
     requests.note(&failed("c"));
-    requests.answer();
+    requests.answer(&state());
     assert_eq!(names(next), ["c"]);
+}
+
+/// Before an operator forces another send.
+#[test]
+fn p02_a_named_customer_is_told_how_many_passwords_may_have_been_counted() {
+    use crate::engine::credentials::{Held, Outcome as Sent, Settlement};
+    let row = |name: &str| crate::model::Customer {
+        id: id(name),
+        credentials: crate::model::Credentials {
+            url: "https://tb.example".to_owned(),
+            username: name.to_owned(),
+            password: crate::model::Secret::new("p"),
+        },
+        row_url: "https://tb.example".to_owned(),
+        has_token: false,
+        expiry: None,
+    };
+    let (mut state, now) = (state(), chrono::DateTime::UNIX_EPOCH);
+    let key = crate::model::FingerprintKey::new(&[7; crate::model::FingerprintKey::BYTES]);
+    let table = crate::store::Table {
+        customers: ["a", "b"].map(row).into(),
+        problems: Vec::new(),
+        records: Vec::new(),
+        key,
+        records_lost: None,
+    };
+    state.apply(Event::TableRead(table), now, 0.5);
+    let mut messages = |sends: usize, selection: Selection, failure: Failure| {
+        for _ in 0..sends {
+            let mut ledger = state.lend_ledger();
+            let held = Held::default();
+            let ask = state.entry(&id("a")).unwrap().ask(&held, Leave::Forced).unwrap();
+            let seen = std::time::Instant::now();
+            let send = ledger.charge(&ask, 1, seen);
+            let (account, server, outcome) = (ask.account, ask.server, Sent::Rejected);
+            ledger.settle(Settlement { account, server, number: 1, send, outcome, kind: None }, seen);
+            state.return_ledger(ledger);
+        }
+        let mut requests = Requests::default();
+        let mut answers = ask(&mut requests, selection);
+        requests.begin();
+        for name in ["a", "b"] {
+            requests.note(&Event::Failed { id: id(name), failure: failure.clone() });
+        }
+        requests.answer(&state);
+        let details = answers.try_recv().unwrap().unwrap();
+        details
+            .into_iter()
+            .map(|(_, outcome)| match outcome {
+                Outcome::Failed(_, message) => message,
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    let failure = Failure::CredentialsRejected;
+    let plain = failure.to_string();
+    let one = "a password that ThingsBoard may have counted as wrong was sent to this account";
+    let two = "2 passwords that ThingsBoard may have counted as wrong were sent to this account";
+    assert_eq!(messages(0, forced(&["a", "b"]), failure.clone()), [plain.clone(), plain.clone()]);
+    assert_eq!(messages(1, named(&["a", "b"]), failure.clone()), [format!("{plain}; {one}"), plain.clone()]);
+    assert_eq!(messages(1, forced(&["a", "b"]), failure.clone()), [format!("{plain}; {two}"), plain.clone()]);
+    assert_eq!(messages(0, Selection::All, failure), [plain.clone(), plain]);
+    let exhausted = Failure::AttemptsExhausted { charges: 2 };
+    assert_eq!(messages(0, named(&["a"]), exhausted.clone()), [exhausted.to_string()], "it says so itself");
 }

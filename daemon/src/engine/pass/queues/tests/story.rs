@@ -59,7 +59,7 @@ impl Witness {
     fn facts(&mut self, stage: &mut Stage) {
         for fact in std::mem::take(&mut stage.facts) {
             match fact {
-                Event::Failed { id, .. } | Event::Deferred { id, .. } | Event::LeftOver(id) => {
+                Event::Failed { id, .. } | Event::Deferred { id, .. } | Event::LeftOver { id, .. } => {
                     self.ended.push(id.to_string());
                 }
                 other => panic!("{other:?}"),
@@ -190,7 +190,7 @@ proptest! {
         // The scheduler would begin the next pass at once for those that are left over, and so on for ever.
         let facts = stage.queues.drain(&stage.gates, true);
         for fact in &facts {
-            prop_assert!(!matches!(fact, Event::LeftOver(_)), "{fact:?} though nothing stopped the pass");
+            prop_assert!(!matches!(fact, Event::LeftOver { .. }), "{fact:?} though nothing stopped the pass");
             // Nothing is under way any more that it could wait for.
             let waits_in_vain = matches!(
                 fact,
