@@ -6,7 +6,7 @@ mod queues;
 mod saving;
 mod sending;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,7 +107,7 @@ pub async fn run<S: Store, L: Logins>(
         tools: &tools,
         events,
         queues,
-        in_flight: BTreeSet::new(),
+        in_flight: BTreeMap::new(),
         charging: Vec::new(),
         being_charged: 0,
         obtained: plan.saves.into(),
@@ -136,8 +136,8 @@ struct Pass<'a, S, L> {
     tools: &'a Tools<S, L>,
     events: mpsc::Sender<Event>,
     queues: Queues,
-    /// Customers of which a request is under way.
-    in_flight: BTreeSet<CustomerId>,
+    /// Customers of which a request is under way: since when, and what it sends.
+    in_flight: BTreeMap<CustomerId, (Instant, Via)>,
     /// Passwords whose charge is not in the store yet.
     charging: Vec<Charged>,
     /// How many passwords wait for the write of the ledger that is under way.
@@ -198,10 +198,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                         self.ended(ended).await;
                     }
                     asking.clear();
-                    // Whether ThingsBoard has counted their passwords is not known: their charges stay in flight.
-                    for id in std::mem::take(&mut self.in_flight) {
-                        self.report(Event::Deferred { id, why: Deferral::CutShort }).await;
-                    }
+                    self.give_up().await;
                 }
                 call = finish(&mut writing) => {
                     writing = None;
@@ -239,7 +236,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 Some(Start::Probe { host, base }) => asking.push(Box::pin(probe(logins, host, base))),
                 Some(Start::Refresh(request)) => {
                     let id = request.attempt.customer.id.clone();
-                    self.in_flight.insert(id.clone());
+                    self.in_flight.insert(id.clone(), (Instant::now(), Via::RefreshToken));
                     self.report(Event::Attempting(id)).await;
                     asking.push(Box::pin(refresh(logins, request)));
                 }
@@ -336,6 +333,23 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         }
         if has_recovered {
             self.report(Event::ServerRecovered(key)).await;
+        }
+    }
+
+    /// Requests that are still unanswered when the process must end. Whether ThingsBoard has counted their passwords is not known:
+    /// their charges stay in flight, as after a kill.
+    async fn give_up(&mut self) {
+        for (id, (since, via)) in std::mem::take(&mut self.in_flight) {
+            self.report(match via {
+                Via::Login => Event::Failed {
+                    id,
+                    failure: Failure::Timeout {
+                        after: Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(0)),
+                    },
+                },
+                Via::RefreshToken => Event::Deferred { id, why: Deferral::CutShort },
+            })
+            .await;
         }
     }
 

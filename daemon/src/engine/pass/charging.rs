@@ -11,7 +11,7 @@ use super::Pass;
 use super::queues::{Charge, Request};
 use super::sending::{Asking, login};
 use crate::engine::credentials::{Outcome, Settlement};
-use crate::engine::event::Event;
+use crate::engine::event::{Event, Via};
 use crate::engine::plan::Attempt;
 use crate::model::Failure;
 use crate::store::{LedgerRead, LedgerWritten, Store, StoreError};
@@ -117,7 +117,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 self.settle(request.host, &request.attempt, charge, Outcome::NotSent, None);
                 self.cancel(request);
             } else {
-                self.in_flight.insert(request.attempt.customer.id.clone());
+                let id = request.attempt.customer.id.clone();
+                self.in_flight.insert(id, (Instant::now(), Via::Login));
                 asking.push(Box::pin(login(logins, request, charge, left)));
             }
         }
