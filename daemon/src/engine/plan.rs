@@ -15,11 +15,11 @@ use crate::thingsboard::gate::Breaker;
 /// Which customers a pass is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// Those who are due and need not wait: what the schedule does.
+    /// Customers that are due and need not wait: what the schedule does.
     Due,
-    /// Those who are due, waiting ones included: a manual refresh without names.
+    /// Customers that are due, waiting ones included: a manual refresh without names.
     DueNow,
-    /// All who are not parked.
+    /// All customers that are not parked.
     All,
     /// Exactly these, even if they are valid: an operator named them, or an earlier pass left them over.
     Ids {

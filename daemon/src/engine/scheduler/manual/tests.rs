@@ -1,4 +1,4 @@
-//! Who is told what of a refresh that an operator asked for.
+//! What a refresh that an operator asked for is answered.
 
 use chrono::TimeDelta;
 use tokio::sync::oneshot;
@@ -52,7 +52,7 @@ fn names(mut answers: Answers) -> Vec<String> {
 }
 
 #[test]
-fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_those_who_are_left() {
+fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_the_customers_that_are_left() {
     let mut requests = Requests::default();
     let mut all = ask(&mut requests, Selection::All);
     let mut of_two = ask(&mut requests, named(&["b", "c"]));
@@ -72,7 +72,7 @@ fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_those_who_are_left() {
     assert_eq!(
         rest,
         [ids(&["c", "d"], Leave::Asked, false), named(&["c"])],
-        "nobody is tried twice for it, and who was named stays named"
+        "no customer is tried twice for it, and one that was named stays named"
     );
     // Someone else is tried in the same pass: that is none of their business.
     for event in [failed("c"), failed("d"), failed("e")] {
@@ -118,7 +118,7 @@ fn a_refresh_that_cannot_go_on_says_what_was_done() {
 }
 
 #[test]
-fn whoever_names_somebody_unknown_is_told_all_the_names_and_nobody_is_tried_for_it() {
+fn a_request_with_unknown_names_is_answered_with_all_of_them_and_no_customer_is_tried_for_it() {
     let mut requests = Requests::default();
     let unknown = ask(&mut requests, named(&["z", "b", "y"]));
     let known = ask(&mut requests, named(&["k"]));
@@ -319,7 +319,7 @@ fn p03_a_parked_customer_that_was_named_says_what_sends_its_password_again() {
 }
 
 #[test]
-fn a_pass_that_cannot_begin_refuses_those_whom_it_should_have_served() {
+fn a_pass_that_cannot_begin_refuses_the_requests_that_it_should_have_served() {
     let mut requests = Requests::default();
     let mut all = ask(&mut requests, Selection::All);
     requests.begin();
@@ -372,7 +372,7 @@ fn only_unknown_names_are_told_as_unknown() {
     assert_eq!(answers.try_recv().unwrap(), Err(NotRefreshed::Unknown(vec![id("typo")])));
 }
 
-/// Nobody is told of others, and nobody is forgotten.
+/// No request is answered with customers of others, and none is forgotten.
 #[test]
 fn requests_for_which_nobody_waits_join_neither_one_that_is_waited_for_nor_one_that_has_begun() {
     let mut requests = Requests::default();
