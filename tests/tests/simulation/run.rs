@@ -3,9 +3,10 @@
 use std::fmt;
 
 use chrono::TimeDelta;
+use tbtokend::engine::credentials::Leave;
 use tbtokend::engine::handle::Handle;
 use tbtokend::engine::outcome::{NotRefreshed, Refreshed};
-use tbtokend::engine::plan::{Named, Selection};
+use tbtokend::engine::plan::Selection;
 use tbtokend::engine::scheduler::Scheduler;
 use tbtokend::model::{CustomerId, Lifetime};
 use tokio::sync::oneshot;
@@ -270,7 +271,11 @@ impl World {
                 let user = self.dice.pick(&from);
                 let with_force = self.dice.chance(50_000);
                 self.names(user, with_force);
-                Selection::Named(Named { ids: [CustomerId::new(user.to_string())].into(), with_force })
+                Selection::Ids {
+                    ids: [CustomerId::new(user.to_string())].into(),
+                    leave: if with_force { Leave::Forced } else { Leave::Asked },
+                    even_parked: true,
+                }
             }
         })
     }
