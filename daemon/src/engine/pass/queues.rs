@@ -150,6 +150,12 @@ impl Queue {
         }
     }
 
+    /// Whether a customer waits for its turn.
+    fn has_customers(&self) -> bool {
+        [&self.refreshes, &self.logins, &self.charged].iter().any(|queue| !queue.is_empty())
+            || !self.behind.is_empty()
+    }
+
     fn take_all(&mut self) -> Vec<(Attempt, Option<Reason>)> {
         let waiting = std::mem::take(&mut self.behind).into_iter();
         let waiting = waiting.map(|(_, attempt)| (attempt, Some(Reason::AccountBusy)));
@@ -242,7 +248,7 @@ impl Queues {
         facts: &mut Vec<Event>,
     ) -> Option<Start> {
         let queue = self.hosts.get_mut(host)?;
-        let is_needed = gate.needs_probe() && queue.probe == Probing::Idle;
+        let is_needed = gate.needs_probe() && queue.probe == Probing::Idle && queue.has_customers();
         if is_needed || queue.probe == Probing::Wanted {
             queue.probe = Probing::UnderWay;
             return Some(Start::Probe { host, base: queue.base.clone() });

@@ -655,3 +655,17 @@ fn p02_servers_that_differ_in_their_path_have_a_doubt_a_probe_and_a_breaker_each
     assert!(gate.is_shut());
     assert_eq!(stage.start_all(), ["login a", "probe https://tb.example/b"]);
 }
+
+/// The poll after it probes it for customers that wait.
+#[test]
+fn a_server_that_went_down_in_the_pass_is_probed_if_a_customer_is_left() {
+    let rows = ["a", "b"].map(|name| attempt(name, name, "p"));
+    for (rows, started) in [(&rows[..1], &[][..]), (&rows[..], &[PROBE][..])] {
+        let mut stage = Stage::new(rows.to_vec());
+        // It has never answered.
+        *stage.gate() = Gate::new(64);
+        assert_eq!(stage.start_all(), ["login a"]);
+        stage.end("login a", Outcome::Unanswered, None);
+        assert_eq!(stage.start_all(), started);
+    }
+}

@@ -191,7 +191,7 @@ fn each_is_told_what_became_of_its_customers() {
     }
     requests.answer(&state);
     let skipped = |words: &str| Outcome::Skipped(words.to_owned());
-    let kind = crate::model::FailureKind::Database;
+    let kind = FailureKind::Database;
     let unsaved = "the new token could not be saved yet: customers.db is gone".to_owned();
     let expected = [
         ("cut", skipped("not renewed: the pass was cut short")),
