@@ -143,17 +143,19 @@ impl Store for MssqlStore {
     async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {
         let latest = Arc::new(records::latest(batch));
         // One statement at a time, so that tokens are saved in between.
-        for start in (0..latest.len()).step_by(statements::MOST_ROWS) {
+        let mut start = 0;
+        while start < latest.len() {
             let (shared, latest) = (Arc::clone(&self.connections), Arc::clone(&latest));
-            let work: connection::Work<()> = Box::new(move |connection| {
+            let work: connection::Work<usize> = Box::new(move |connection| {
                 let (shared, latest) = (Arc::clone(&shared), Arc::clone(&latest));
                 Box::pin(async move {
-                    let end = latest.len().min(start + statements::MOST_ROWS);
+                    let end = latest.len().min(start + connection.known.row_source.rows_at_once());
                     let part = latest.get(start..end).unwrap_or_default();
-                    records::keep(connection, &shared.settings().table, part).await
+                    records::keep(connection, &shared.settings().table, part).await?;
+                    Ok(end)
                 })
             });
-            self.connections.with(Doing::Recording, work).await?;
+            start = self.connections.with(Doing::Recording, work).await?;
         }
         Ok(())
     }

@@ -6,18 +6,27 @@ use super::wire::rpc::Request;
 use crate::harness::Row;
 
 impl SqlServer {
-    /// Makes a table: its columns with their types as they are written in SQL. The first is the key.
+    /// Makes a table: its columns with their types as they are written in SQL, with `COLLATE` if it is not the
+    /// database's. The first is the key.
     ///
     /// # Panics
     /// If a type is not known.
     pub fn create(&self, name: &str, columns: &[(&str, &str)]) {
-        let typed: Vec<_> = columns
-            .iter()
-            .map(|(name, of)| {
-                (*name, SqlType::parse(of).unwrap_or_else(|| panic!("the fake does not know the type {of}")))
-            })
-            .collect();
-        self.shared.update(|state| state.database.add(Table::plain(name, &typed)));
+        let (mut typed, mut collations) = (Vec::new(), Vec::new());
+        for (name, of) in columns {
+            let (of, collation) = match of.split_once(" COLLATE ") {
+                Some((of, collation)) => (of, Some(collation.to_owned())),
+                None => (*of, None),
+            };
+            let of = SqlType::parse(of).unwrap_or_else(|| panic!("the fake does not know the type {of}"));
+            typed.push((*name, of));
+            collations.push(collation);
+        }
+        let mut table = Table::plain(name, &typed);
+        for (column, collation) in table.columns.iter_mut().zip(collations) {
+            column.collation = collation;
+        }
+        self.shared.update(|state| state.database.add(table));
     }
 
     /// Makes `dbo.customer_settings` as it is in the known installation.

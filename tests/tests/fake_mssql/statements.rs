@@ -143,6 +143,29 @@ fn a_transaction_that_fails_leaves_nothing() {
 }
 
 #[test]
+fn two_columns_with_different_collations_cannot_be_compared() {
+    let server = two_rows();
+    server.create("dbo.u", &[("id", "int"), ("name", "varchar(9) COLLATE Greek_CS_AS")]);
+    server.execute("INSERT INTO u (id, name) VALUES (1, 'A'), (2, 'b')");
+    let join = |condition: &str| server.try_execute(&format!("SELECT u.id FROM t JOIN u ON {condition}"));
+    for conflict in [
+        "t.name = u.name",
+        "CAST(t.name AS nvarchar(9)) = RTRIM(u.name)",
+        "t.name COLLATE Greek_CI_AS = u.name COLLATE Greek_CS_AS",
+    ] {
+        assert!(join(conflict).unwrap_err().starts_with("468"), "{conflict}");
+    }
+    server.execute("UPDATE t SET name = 'a' WHERE id = 1");
+    assert_eq!(join("t.id = u.id AND t.name COLLATE Greek_CI_AS = u.name").unwrap().len(), 1);
+    assert_eq!(join("t.id = u.id AND t.name COLLATE DATABASE_DEFAULT = u.name").unwrap().len(), 1);
+    assert_eq!(join("t.id = u.id AND t.name = u.name COLLATE Greek_CS_AS").unwrap().len(), 0);
+    assert_eq!(join("u.name = 'A' AND t.id = 1").unwrap().len(), 1, "a literal has none");
+    assert_eq!(join("u.name = 'a' AND t.id = 1").unwrap().len(), 0);
+    let conflict = join("CAST(t.name AS varbinary(9)) = CAST(u.name AS varbinary(9))");
+    assert!(conflict.is_ok(), "bytes have none: {conflict:?}");
+}
+
+#[test]
 fn output_needs_a_table_where_there_is_a_trigger() {
     let server = two_rows();
     server.add_trigger("t");

@@ -12,6 +12,7 @@ const NOW: &str = "2026-11-23T14:00:00Z";
 
 on_every_server! {
     p25_ids_of_fixed_width_are_named_without_their_blanks,
+    p25_ids_with_a_collation_of_their_own_are_found,
     p25_ids_that_the_collation_takes_for_each_other_are_different_customers,
 }
 
@@ -25,6 +26,18 @@ async fn p25_ids_of_fixed_width_are_named_without_their_blanks(ground: Ground) {
         let renewals = place.renewals([1, 2], NOW).await;
         assert_eq!(place.store.save(renewals).await, [Saved::Written, Saved::Written], "{id}");
         assert!(place.token(2).await.unwrap().ends_with("-2"), "{id}");
+    }
+}
+
+/// Error 468 for who compares the column with a text of the database's collation.
+async fn p25_ids_with_a_collation_of_their_own_are_found(ground: Ground) {
+    for id in ["varchar(40) COLLATE Latin1_General_CS_AS", "nvarchar(40) COLLATE Latin1_General_BIN2"] {
+        let place = Place::with(ground, Types { id, ..USUAL }, ExpiryClock::Utc).await;
+        place.insert(&[line(1), line(2)]).await;
+        let renewals = place.renewals([2], NOW).await;
+        assert_eq!(place.store.save(renewals).await, [Saved::Written], "{id}");
+        assert!(place.token(2).await.unwrap().ends_with("-2"), "{id}");
+        assert_eq!(place.token(1).await, None, "{id}");
     }
 }
 

@@ -143,6 +143,7 @@ fn column(row: Row) -> Option<Column> {
         kind: types::text(cells.next()?).ok()??.to_ascii_lowercase(),
         length: small(&cells.next()?)?,
         scale: small(&cells.next()?)?,
+        collation: types::text(cells.next()?).ok()?,
     })
 }
 

@@ -12,6 +12,8 @@ pub(super) struct Column {
     pub(super) length: Option<i32>,
     /// Digits of the second.
     pub(super) scale: Option<i32>,
+    /// How texts compare.
+    pub(super) collation: Option<String>,
 }
 
 /// What is known of the table.
@@ -61,8 +63,8 @@ pub(super) enum IdType {
     Guid,
     /// A whole number of that type.
     Number(&'static str),
-    /// Text of that type, as `varchar(50)`.
-    Text(String),
+    /// Text of that type, as `varchar(50)`, with a collation.
+    Text { sql: String, collation: String },
 }
 
 impl IdType {
@@ -71,7 +73,7 @@ impl IdType {
         match self {
             Self::Guid => "uniqueidentifier",
             Self::Number(sql) => sql,
-            Self::Text(sql) => sql,
+            Self::Text { sql, .. } => sql,
         }
     }
 }
@@ -153,7 +155,13 @@ fn id_type(column: &Column) -> Result<IdType, Unusable> {
         "int" => IdType::Number("int"),
         "smallint" => IdType::Number("smallint"),
         "tinyint" => IdType::Number("tinyint"),
-        kind @ ("nvarchar" | "varchar" | "nchar" | "char") => IdType::Text(format!("{kind}({length})")),
+        kind @ ("nvarchar" | "varchar" | "nchar" | "char") => {
+            // The name cannot be quoted. No collation has another character in its name.
+            let is_plain = |name: &&String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            let collation = column.collation.as_ref().filter(is_plain);
+            let collation = collation.map_or_else(|| "DATABASE_DEFAULT".to_owned(), String::clone);
+            IdType::Text { sql: format!("{kind}({length})"), collation }
+        }
         _ => {
             let wanted = "uniqueidentifier, int, bigint, varchar or nvarchar";
             return Err(Unusable::WrongType { column: "customer_id", found: column.kind.clone(), wanted });
@@ -207,7 +215,8 @@ mod tests {
     use super::*;
 
     fn column(name: &str, kind: &str, length: Option<i32>, scale: Option<i32>) -> Column {
-        Column { name: name.to_owned(), kind: kind.to_owned(), length, scale }
+        let collation = kind.contains("char").then(|| "Greek_CI_AS".to_owned());
+        Column { name: name.to_owned(), kind: kind.to_owned(), length, scale, collation }
     }
 
     fn known() -> Vec<Column> {
@@ -243,11 +252,12 @@ mod tests {
 
     #[test]
     fn every_type_of_the_contract_is_understood() {
+        let text = |sql: &str| IdType::Text { sql: sql.to_owned(), collation: "Greek_CI_AS".to_owned() };
         for (kind, length, id) in [
             ("int", None, IdType::Number("int")),
             ("bigint", None, IdType::Number("bigint")),
-            ("varchar", Some(50), IdType::Text("varchar(50)".to_owned())),
-            ("nvarchar", Some(-1), IdType::Text("nvarchar(max)".to_owned())),
+            ("varchar", Some(50), text("varchar(50)")),
+            ("nvarchar", Some(-1), text("nvarchar(max)")),
         ] {
             assert_eq!(with("customer_id", column("customer_id", kind, length, None)).unwrap().id, id);
         }
@@ -273,6 +283,16 @@ mod tests {
         }
         let rowversion = with("updatedttm", column("updatedttm", "timestamp", None, None)).unwrap();
         assert_eq!(rowversion.columns.updated, None, "it sets itself");
+    }
+
+    #[test]
+    fn a_collation_is_taken_for_its_name_alone() {
+        for collation in [None, Some("x; DROP TABLE customers".to_owned())] {
+            let id = Column { collation, ..column("customer_id", "varchar", Some(9), None) };
+            let collation = "DATABASE_DEFAULT".to_owned();
+            let expected = IdType::Text { sql: "varchar(9)".to_owned(), collation };
+            assert_eq!(with("customer_id", id).unwrap().id, expected);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::vec::IntoIter;
 
 use chrono::{DateTime, Utc};
-use tiberius::{ColumnData, IntoSql, Query};
+use tiberius::{ColumnData, Query};
 
 use super::super::{Records, RowProblem};
 use super::connection::Connection;
@@ -136,27 +136,18 @@ fn cells(record: &Record) -> Vec<Cell<'_>> {
     let time = |time: Option<DateTime<Utc>>| Cell::Time(time.map_or(NO_TIME, |time| time.naive_utc()));
     vec![
         Cell::Text(record.id.as_str().into()),
-        Cell::Text(fingerprint.unwrap_or_default().into()),
-        Cell::Number(failure.map_or(0, |failure| failure.consecutive.into())),
-        text(failure.map(|failure| failure.kind.as_str())),
-        text(failure.map(|failure| short(&failure.message))),
-        Cell::Number(failure.is_some_and(|failure| failure.permanent).into()),
-        time(failure.map(|failure| failure.at)),
-        time(failure.and_then(|failure| failure.next_attempt_at)),
+        time(Some(record.updated_at)),
         time(record.last_success_at),
         Cell::Number(i64::try_from(record.renewals).unwrap_or(i64::MAX)),
-        time(Some(record.updated_at)),
+        Cell::Number(failure.map_or(0, |failure| failure.consecutive.into())),
+        Cell::Number(failure.is_some_and(|failure| failure.permanent).into()),
         Cell::Text(record.changes.to_text().into()),
+        Cell::Text(fingerprint.unwrap_or_default().into()),
+        text(failure.map(|failure| failure.kind.as_str())),
+        text(failure.map(|failure| short(&failure.message))),
+        time(failure.map(|failure| failure.at)),
+        time(failure.and_then(|failure| failure.next_attempt_at)),
     ]
-}
-
-/// A value that is ready to be sent.
-pub(super) struct Raw<'a>(pub(super) ColumnData<'a>);
-
-impl<'a> IntoSql<'a> for Raw<'a> {
-    fn into_sql(self) -> ColumnData<'a> {
-        self.0
-    }
 }
 
 /// As much of a message as its column holds.

@@ -6,8 +6,10 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use chrono::NaiveDateTime;
+use chrono::{NaiveDateTime, Timelike as _};
 use tiberius::Query;
+
+use super::statements::NO_TIME;
 
 /// The most parameters of one statement.
 const MOST_PARAMETERS: usize = 2100;
@@ -28,6 +30,8 @@ pub(super) type Column = (&'static str, Kind);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
+    /// Text without a character that JSON would escape.
+    Plain,
     Number,
     Time,
 }
@@ -65,6 +69,15 @@ impl RowSource {
         }
     }
 
+    /// How many rows one statement is given: each statement costs a server time of its own, and while one is under way
+    /// nothing else is.
+    pub(super) fn rows_at_once(self) -> usize {
+        match self {
+            Self::Json => 1000,
+            Self::Values => 100,
+        }
+    }
+
     /// The most rows of one batch, beside `others` parameters.
     pub(super) fn most_rows(self, columns: &[Column], others: usize) -> usize {
         match self {
@@ -81,6 +94,7 @@ fn json_source(columns: &[Column], first: usize) -> String {
         let comma = if number == 0 { "" } else { ", " };
         let (value, of) = match kind {
             Kind::Text => (unescaped(name), "nvarchar(max)"),
+            Kind::Plain => (format!("{name} COLLATE Latin1_General_BIN2"), "nvarchar(max)"),
             Kind::Number => ((*name).to_owned(), "bigint"),
             Kind::Time => ((*name).to_owned(), "datetime2(6)"),
         };
@@ -114,9 +128,15 @@ fn json<'a>(rows: impl IntoIterator<Item = Vec<Cell<'a>>>) -> String {
     let value = |cell: Cell<'a>| match cell {
         Cell::Text(text) => escaped(&text).into(),
         Cell::Number(number) => number.into(),
+        Cell::Time(time) if time.nanosecond() < 1000 => time.format("%Y-%m-%dT%H:%M:%S").to_string().into(),
         Cell::Time(time) => time.format("%Y-%m-%dT%H:%M:%S%.6f").to_string().into(),
     };
-    let row = |cells: Vec<Cell<'a>>| serde_json::Value::Array(cells.into_iter().map(value).collect());
+    // What stands for NULL need not be said at the end of a row: what is not there is NULL.
+    let is_something = |cell: &Cell<'_>| *cell != Cell::Time(NO_TIME) && *cell != Cell::Text("".into());
+    let row = |mut cells: Vec<Cell<'a>>| {
+        cells.truncate(cells.iter().rposition(is_something).map_or(0, |last| last + 1));
+        serde_json::Value::Array(cells.into_iter().map(value).collect())
+    };
     serde_json::Value::Array(rows.into_iter().map(row).collect()).to_string()
 }
 
@@ -156,6 +176,25 @@ mod tests {
     #[test]
     fn a_batch_of_values_has_no_more_parameters_than_the_server_takes() {
         assert_eq!(RowSource::Values.most_rows(&COLUMNS, 99), 1000);
+    }
+
+    #[test]
+    fn what_stands_for_null_is_left_out_at_the_end_alone() {
+        let empty = || Cell::Text("".into());
+        let rows = [vec![empty(), Cell::Number(0), empty(), Cell::Time(NO_TIME)], vec![empty()]];
+        assert_eq!(json(rows), r#"[["",0],[]]"#);
+    }
+
+    #[test]
+    fn a_time_has_no_more_digits_than_it_needs() {
+        let rows = [vec![
+            Cell::Time(NO_TIME),
+            Cell::Time(NO_TIME + chrono::TimeDelta::nanoseconds(1_234_567)),
+            Cell::Time(NO_TIME + chrono::TimeDelta::nanoseconds(999)),
+            Cell::Number(1),
+        ]];
+        let expected = r#"[["1900-01-01T00:00:00","1900-01-01T00:00:00.001234","1900-01-01T00:00:00",1]]"#;
+        assert_eq!(json(rows), expected);
     }
 
     #[test]

@@ -10,9 +10,9 @@ use tiberius::{ColumnData, Query};
 use super::super::{RowProblem, Saved};
 use super::connection::{Connection, Connections};
 use super::own::Own;
-use super::records::Raw;
+use super::row_source::Cell;
 use super::session::strange;
-use super::statements;
+use super::statements::{self, NO_TIME};
 use super::trouble::{Meaning, ServerError, Trouble};
 use super::types::{self, Stored, Strange};
 use super::zone::{ExpiryClock, Zone};
@@ -165,7 +165,8 @@ pub(super) async fn save(
         })
         .collect();
     let fits = |index: &usize| matches!(saved.get(*index), Some(Saved::Superseded));
-    let mut waiting = groups(batch, (0..batch.len()).filter(fits));
+    let most = connection.known.row_source.rows_at_once();
+    let mut waiting = groups(batch, (0..batch.len()).filter(fits), most);
     let mut refused: Vec<(usize, ServerError)> = Vec::new();
     let mut some_went_well = false;
     while let Some(group) = waiting.pop() {
@@ -217,14 +218,14 @@ fn length(renewal: &Renewal) -> usize {
     renewal.token.jwt().expose().len()
 }
 
-/// Statements of at most a hundred rows, none with the same customer twice.
-fn groups(batch: &[Renewal], indices: impl Iterator<Item = usize>) -> Vec<Vec<usize>> {
+/// Statements of at most so many rows, none with the same customer twice.
+fn groups(batch: &[Renewal], indices: impl Iterator<Item = usize>, most: usize) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut seen: HashSet<&CustomerId> = HashSet::new();
     for index in indices {
         let Some(renewal) = batch.get(index) else { continue };
         match groups.last_mut() {
-            Some(group) if group.len() < statements::MOST_ROWS && !seen.contains(&renewal.id) => {
+            Some(group) if group.len() < most && !seen.contains(&renewal.id) => {
                 group.push(index);
             }
             _ => {
@@ -247,37 +248,34 @@ async fn write(
     batch: &[Renewal],
     group: &[usize],
 ) -> Result<Vec<(usize, Saved)>, Trouble> {
-    let layout = &connection.known.layout;
+    let (layout, source, zone) =
+        (&connection.known.layout, connection.known.row_source, connection.known.zone);
     let knows_its_own = statements::knows_its_own(layout, shared.settings().expiry_clock);
-    // An id that no value of the column's type prints as is in no row: it is left out.
-    let sendable: Vec<(usize, &Renewal, ColumnData<'_>)> = group
-        .iter()
-        .filter_map(|index| {
-            let renewal = batch.get(*index)?;
-            Some((*index, renewal, types::id_parameter(&layout.id, &renewal.id)?))
-        })
-        .collect();
-    if sendable.is_empty() {
+    let mut rows = Vec::with_capacity(group.len());
+    let mut sent = HashMap::with_capacity(group.len());
+    for index in group {
+        let Some(renewal) = batch.get(*index) else { continue };
+        // An id that no value of the column's type prints as is in no row: it is left out.
+        let Some((id, printed)) = types::id_cell(&layout.id, &renewal.id) else { continue };
+        let stored = types::stored(layout.expiry, renewal.expiry, zone);
+        let replaces = renewal.replaces.map(|expiry| types::stored(layout.expiry, expiry, zone));
+        let own = || knows_its_own.then(|| lock(own).known(&renewal.id).map(Stored::Naive)).flatten();
+        let known = replaces.or_else(own).map_or(Cell::Time(NO_TIME), Stored::cell);
+        rows.push(vec![
+            id,
+            Cell::Text(renewal.row_url.as_str().into()),
+            Cell::Text(renewal.username.as_str().into()),
+            Cell::Text(renewal.token.jwt().expose().into()),
+            stored.cell(),
+            known,
+        ]);
+        sent.insert(printed, (*index, renewal, stored));
+    }
+    if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let mut query = Query::new(statements::save(layout, sendable.len()));
-    let mut sent = HashMap::with_capacity(sendable.len());
-    for (index, renewal, id) in sendable {
-        let stored = types::stored(layout.expiry, renewal.expiry, connection.known.zone);
-        // As the server will print it.
-        let printed = types::id(id.clone()).ok().flatten().unwrap_or_else(|| renewal.id.clone());
-        query.bind(Raw(id));
-        query.bind(renewal.row_url.as_str());
-        query.bind(renewal.username.as_str());
-        query.bind(renewal.token.jwt().expose());
-        query.bind(Raw(types::stored_parameter(stored)));
-        let replaces =
-            renewal.replaces.map(|expiry| types::stored(layout.expiry, expiry, connection.known.zone));
-        let own = || knows_its_own.then(|| lock(own).known(&renewal.id).map(Stored::Naive)).flatten();
-        let known = replaces.or_else(own);
-        query.bind(Raw(types::known_parameter(layout.expiry, known)));
-        sent.insert(printed, (index, renewal, stored));
-    }
+    let mut query = Query::new(statements::save(layout, source, rows.len()));
+    source.bind(&mut query, rows);
     let mut written = Vec::with_capacity(sent.len());
     for row in connection.rows(query).await? {
         // A trigger of theirs may bring results of its own.

@@ -6,11 +6,11 @@
 //! | name | as | parameters, in order | result columns |
 //! |---|---|---|---|
 //! | `session` | batch | – | none |
-//! | `columns` | rpc | `nvarchar` the table as a quoted name, `[dbo].[customer_settings]` | `name nvarchar`, `type nvarchar`, `length int null` (characters, −1 for max), `scale int null`; a row a column, none if there is no such table or nothing of it may be seen |
+//! | `columns` | rpc | `nvarchar` the table as a quoted name, `[dbo].[customer_settings]` | `name nvarchar`, `type nvarchar`, `length int null` (characters, −1 for max), `scale int null`, `collation nvarchar null`; a row a column, none if there is no such table or nothing of it may be seen |
 //! | `probe` | rpc | – | never a row; it is the error that tells (208, 207, 229, 230) |
 //! | `clock` | rpc | – | one row: `utc datetime2`, `offset_minutes int` (local minus UTC) |
 //! | `read` | rpc | – | a row a customer: `customer_id` (the column's own type), `tb_url nvarchar null`, `tb_username nvarchar`, `tb_password nvarchar`, `has_token int` (0, 1), `tbtokenexpiry` (the column's own type) null |
-//! | `save` | rpc | for each of N rows: id (`uniqueidentifier`, `bigint` or `nvarchar`, after the column), `nvarchar` url, `nvarchar` user, `nvarchar` token, expiry (`datetime2`, or `datetimeoffset` if the column is one), and of the same type the value known to be ours, [`NO_TIME`] for none | a row for each row that is still the one: `tbtokend_saved`, its id as `read` brings it; `kept int`, 1 if it holds the token now |
+//! | `save` | rpc | a batch of rows of [`save_columns`]; `known` is the value known to be ours, [`NO_TIME`] for none | a row for each row that is still the one: `tbtokend_saved`, its id as `read` brings it; `kept int`, 1 if it holds the token now |
 //! | `make_tables` | batch | – | none |
 //! | `probe_records` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
 //! | `key` | rpc | – | `fingerprint_key varbinary(32)`, one row or none |
@@ -34,7 +34,8 @@
 //! The last four are the doctor's. Nothing else brings the text of a token.
 //!
 //! "A batch of rows" is one `nvarchar` in JSON, or a parameter for each value where the server knows no `OPENJSON`
-//! (`row_source.rs`). No parameter is ever NULL: tiberius sends NULL without a type, which not every engine takes.
+//! (`row_source.rs`). Nothing in it has a collation of its own: it is put into a table variable first, and compared as bytes
+//! or with the collation of the column beside it (error 468 otherwise). No parameter is ever NULL: tiberius sends NULL without a type, which not every engine takes.
 //!
 //! `read` brings only rows whose user and password are neither NULL nor blank, and, unless there is a fallback URL
 //! (then the text says `/* with fallback */` behind the name), whose URL is neither.
@@ -50,11 +51,8 @@ use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 
 use super::layout::{ExpiryType, IdType, Layout};
 use super::quoted::beside;
-use super::row_source::{Column, Kind, RowSource, values};
+use super::row_source::{Column, Kind, RowSource};
 use super::zone::ExpiryClock;
-
-/// The most rows of one `save`, with six parameters each, and records of one `record`.
-pub(super) const MOST_ROWS: usize = 100;
 
 /// What stands for "no time" in a parameter: a time that every type can hold, and that nothing of ours has.
 pub(super) const NO_TIME: NaiveDateTime = match NaiveDate::from_ymd_opt(1900, 1, 1) {
@@ -73,7 +71,8 @@ pub(super) const SESSION: &str = "/* tbtokend:session */ \
 /// The columns of the table `@P1` as it is resolved for this login.
 pub(super) const COLUMNS: &str = "/* tbtokend:columns */ \
     SELECT CAST(COLUMN_NAME AS nvarchar(128)) AS name, CAST(DATA_TYPE AS nvarchar(128)) AS type, \
-           CAST(CHARACTER_MAXIMUM_LENGTH AS int) AS length, CAST(DATETIME_PRECISION AS int) AS scale \
+           CAST(CHARACTER_MAXIMUM_LENGTH AS int) AS length, CAST(DATETIME_PRECISION AS int) AS scale, \
+           CAST(COLLATION_NAME AS nvarchar(128)) AS collation \
     FROM INFORMATION_SCHEMA.COLUMNS \
     WHERE TABLE_NAME = OBJECT_NAME(OBJECT_ID(@P1)) AND TABLE_SCHEMA = OBJECT_SCHEMA_NAME(OBJECT_ID(@P1))";
 
@@ -81,20 +80,20 @@ pub(super) const COLUMNS: &str = "/* tbtokend:columns */ \
 pub(super) const CLOCK: &str = "/* tbtokend:clock */ \
     SELECT SYSUTCDATETIME() AS utc, DATEDIFF(minute, SYSUTCDATETIME(), SYSDATETIME()) AS offset_minutes";
 
-/// The columns of a batch of records.
+/// The columns of a batch of records. What is NULL after a success comes last: there it need not be sent.
 pub(super) const RECORD_COLUMNS: [Column; 12] = [
     ("customer_id", Kind::Text),
-    ("credentials_fingerprint", Kind::Text),
-    ("failures", Kind::Number),
-    ("kind", Kind::Text),
-    ("message", Kind::Text),
-    ("parked", Kind::Number),
-    ("failed_at", Kind::Time),
-    ("next_attempt_at", Kind::Time),
+    ("updated_at", Kind::Time),
     ("last_success_at", Kind::Time),
     ("renewals", Kind::Number),
-    ("updated_at", Kind::Time),
+    ("failures", Kind::Number),
+    ("parked", Kind::Number),
     ("changes", Kind::Text),
+    ("credentials_fingerprint", Kind::Text),
+    ("kind", Kind::Plain),
+    ("message", Kind::Text),
+    ("failed_at", Kind::Time),
+    ("next_attempt_at", Kind::Time),
 ];
 
 /// Their names.
@@ -192,23 +191,40 @@ pub(super) fn read(layout: &Layout, with_fallback: bool) -> String {
 fn id_as_read(kind: &IdType, column: &str) -> String {
     match kind {
         IdType::Guid | IdType::Number(_) => column.to_owned(),
-        IdType::Text(sql) if sql.starts_with("char") || sql.starts_with("nchar") => {
+        IdType::Text { sql, .. } if sql.starts_with("char") || sql.starts_with("nchar") => {
             format!("RTRIM(CAST({column} AS nvarchar(4000)))")
         }
-        IdType::Text(_) => format!("CAST({column} AS nvarchar(4000))"),
+        IdType::Text { .. } => format!("CAST({column} AS nvarchar(4000))"),
     }
+}
+
+/// The columns of a batch of tokens.
+pub(super) fn save_columns(id: &IdType) -> [Column; 6] {
+    let id = match id {
+        IdType::Number(_) => Kind::Number,
+        IdType::Guid | IdType::Text { .. } => Kind::Text,
+    };
+    [
+        ("id", id),
+        ("url", Kind::Text),
+        ("username", Kind::Text),
+        ("token", Kind::Plain),
+        ("expiry", Kind::Time),
+        ("known", Kind::Time),
+    ]
 }
 
 /// Writes `rows` tokens under guard, and looks whether the table holds them: a trigger of theirs may ignore, clear or redirect
 /// a write, and no error tells of it.
 ///
-/// No id is written twice: a second row with the same id, URL and user breaks the key of a table variable (error 2627), and
-/// with it the whole statement. `OUTPUT` without `INTO` would be refused (error 334) where the table has a trigger.
+/// No id is written twice: a second row with the same id, URL and user breaks the key of `@saved` (error 2627), and with it
+/// the whole transaction. `OUTPUT` would bring the same ids, but without `INTO` it is refused where the table has a trigger
+/// (error 334), and with it not every engine takes it beside a join.
 /// Texts are compared as bytes, because most collations take `a` for `A` and none minds a space at the end.
 /// A `datetime` is not exactly the `datetime2` that it looks like, but only where there are fractions of a second: what is
 /// sent has none (`types::stored`; `Entry` knows nothing to be replaced that has one), so it is the same in each type, and the
 /// server compares it exactly with whatever is in the column. Nothing needs to be cast for that.
-pub(super) fn save(layout: &Layout, rows: usize) -> String {
+pub(super) fn save(layout: &Layout, source: RowSource, rows: usize) -> String {
     let columns = &layout.columns;
     let (id, token, expiry) = (&columns.id, &columns.token, &columns.expiry);
     let expiry_type = layout.expiry.sql();
@@ -217,27 +233,38 @@ pub(super) fn save(layout: &Layout, rows: usize) -> String {
         let _ = write!(set, ", {column} = {now}");
     }
     let rows_that_may_be_written = format!(
-        "FROM {table} AS c JOIN (VALUES {values}) AS v (id, url, username, token, expiry, known) ON {same_id} \
+        "FROM {table} AS c JOIN @new AS v ON {same_id} \
          WHERE {same_url} AND {same_username} \
          AND (ISNULL(DATALENGTH(c.{token}), 0) = 0 OR c.{expiry} IS NULL \
          OR c.{expiry} <= v.expiry OR c.{expiry} = v.known)",
         table = layout.table,
-        values = values(rows, 6, 1),
         same_id = same_id(&layout.id, id),
         same_url = same_text(&columns.url.text_of("c"), "v.url"),
         same_username = same_text(&columns.username.text_of("c"), "v.username"),
     );
-    let id_key = match &layout.id {
+    let id_type = match &layout.id {
         IdType::Guid | IdType::Number(_) => layout.id.sql(),
-        IdType::Text(_) => "nvarchar(450) COLLATE Latin1_General_BIN2",
+        IdType::Text { .. } => "nvarchar(450) COLLATE Latin1_General_BIN2",
+    };
+    let text = "nvarchar(max) COLLATE Latin1_General_BIN2 NOT NULL";
+    let time = match layout.expiry {
+        ExpiryType::DateTimeOffset(_) => "datetimeoffset(6)",
+        ExpiryType::DateTime | ExpiryType::SmallDateTime | ExpiryType::DateTime2(_) => "datetime2(6)",
     };
     format!(
-        "/* tbtokend:save */ DECLARE @saved TABLE (id {id_key} NOT NULL PRIMARY KEY); \
-         UPDATE c SET {set} OUTPUT inserted.{id} INTO @saved {rows_that_may_be_written}; \
-         SELECT {saved} AS tbtokend_saved, \
-         CASE WHEN CAST(RTRIM(CAST(c.{token} AS nvarchar(max))) AS varbinary(max)) \
-         = CAST(CAST(v.token AS nvarchar(max)) AS varbinary(max)) \
-         AND c.{expiry} = CAST(v.expiry AS {expiry_type}) THEN 1 ELSE 0 END AS kept {rows_that_may_be_written}",
+        "/* tbtokend:save */ DECLARE @new TABLE (id {id_type} NOT NULL PRIMARY KEY, url {text}, username {text}, \
+         token {text}, expiry {time} NOT NULL, known {time} NULL); \
+         DECLARE @saved TABLE (id {id_type} NOT NULL PRIMARY KEY, kept int NOT NULL); \
+         INSERT INTO @new (id, url, username, token, expiry, known) \
+         SELECT id, url, username, token, expiry, known FROM {batch}; \
+         BEGIN TRANSACTION; \
+         UPDATE c SET {set} {rows_that_may_be_written}; \
+         INSERT INTO @saved (id, kept) SELECT {saved}, \
+         CASE WHEN CAST(RTRIM(CAST(c.{token} AS nvarchar(max))) AS varbinary(max)) = CAST(v.token AS varbinary(max)) \
+         AND c.{expiry} = CAST(v.expiry AS {expiry_type}) THEN 1 ELSE 0 END {rows_that_may_be_written}; \
+         COMMIT TRANSACTION; \
+         SELECT id AS tbtokend_saved, kept FROM @saved",
+        batch = source.sql(&save_columns(&layout.id), rows, 1),
         saved = id_as_read(&layout.id, &format!("c.{id}")),
     )
 }
@@ -251,9 +278,10 @@ fn same_id(kind: &IdType, column: &str) -> String {
     match kind {
         IdType::Guid | IdType::Number(_) => format!("c.{column} = CAST(v.id AS {})", kind.sql()),
         // The first comparison finds the row through its index, the second is exact.
-        IdType::Text(sql) => {
+        IdType::Text { sql, collation } => {
             let as_read = id_as_read(kind, &format!("c.{column}"));
-            format!("c.{column} = CAST(v.id AS {sql}) AND {}", same_text(&as_read, "v.id"))
+            let exactly = same_text(&as_read, "v.id");
+            format!("c.{column} = CAST(v.id COLLATE {collation} AS {sql}) AND {exactly}")
         }
     }
 }
@@ -502,8 +530,9 @@ mod tests {
 
     #[test]
     fn no_statement_has_more_parameters_than_the_server_takes() {
-        const { assert!(MOST_ROWS * 6 < 2100) }
-        assert!(MOST_ROWS <= RowSource::Values.most_rows(&RECORD_COLUMNS, 0));
+        let at_once = RowSource::Values.rows_at_once();
+        assert!(at_once <= RowSource::Values.most_rows(&save_columns(&IdType::Guid), 0));
+        assert!(at_once <= RowSource::Values.most_rows(&RECORD_COLUMNS, 0));
         let most = RowSource::Values.most_rows(&ACCOUNT_COLUMNS, WRITE_PARAMETERS);
         assert!(LedgerWrite::MOST_ACCOUNTS <= most, "{most}");
     }

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Timelike, Utc};
-use tiberius::{ColumnData, FromSql, IntoSql, Uuid};
+use tiberius::{ColumnData, FromSql, Uuid};
 
 use super::layout::{ExpiryType, IdType};
-use super::statements::NO_TIME;
+use super::row_source::Cell;
 use super::zone::Zone;
 use crate::model::{CustomerId, Secret};
 
@@ -27,12 +27,18 @@ pub(super) fn id(value: ColumnData<'_>) -> Result<Option<CustomerId>, Strange> {
     Ok(text.filter(|text| !text.is_empty()).map(CustomerId::new))
 }
 
-/// The id as a parameter for a column of that type. `None` if no value of that type prints so.
-pub(super) fn id_parameter<'a>(kind: &IdType, id: &'a CustomerId) -> Option<ColumnData<'a>> {
+/// The id as a cell for a column of that type, and as the server prints it. `None` if no value of that type prints so.
+pub(super) fn id_cell<'a>(kind: &IdType, customer: &'a CustomerId) -> Option<(Cell<'a>, CustomerId)> {
     match kind {
-        IdType::Guid => Uuid::try_parse(id.as_str()).ok().map(IntoSql::into_sql),
-        IdType::Number(_) => id.as_str().parse::<i64>().ok().map(IntoSql::into_sql),
-        IdType::Text(_) => Some(id.as_str().into_sql()),
+        IdType::Guid => {
+            let guid = id(ColumnData::Guid(Some(Uuid::try_parse(customer.as_str()).ok()?))).ok()??;
+            Some((Cell::Text(guid.as_str().to_owned().into()), guid))
+        }
+        IdType::Number(_) => {
+            let number: i64 = customer.as_str().parse().ok()?;
+            Some((Cell::Number(number), CustomerId::new(number.to_string())))
+        }
+        IdType::Text { .. } => Some((Cell::Text(customer.as_str().into()), customer.clone())),
     }
 }
 
@@ -83,6 +89,14 @@ impl Stored {
             Self::Exact(instant) => instant,
         }
     }
+
+    /// The value as a cell. Without an offset it is in UTC for a column with one.
+    pub(super) fn cell(self) -> Cell<'static> {
+        Cell::Time(match self {
+            Self::Naive(shown) => shown,
+            Self::Exact(instant) => instant.naive_utc(),
+        })
+    }
 }
 
 /// An expiry as it stands in its column.
@@ -107,23 +121,6 @@ pub(super) fn stored(kind: ExpiryType, expiry: DateTime<Utc>, zone: Zone) -> Sto
             Stored::Naive(shown - TimeDelta::seconds(i64::from(shown.second())))
         }
     }
-}
-
-/// The value as a parameter.
-pub(super) fn stored_parameter(value: Stored) -> ColumnData<'static> {
-    match value {
-        Stored::Naive(shown) => shown.into_sql(),
-        Stored::Exact(instant) => instant.fixed_offset().into_sql(),
-    }
-}
-
-/// The value that is known to be ours as a parameter of the column's type.
-pub(super) fn known_parameter(kind: ExpiryType, known: Option<Stored>) -> ColumnData<'static> {
-    let none = match kind {
-        ExpiryType::DateTimeOffset(_) => Stored::Exact(NO_TIME.and_utc()),
-        ExpiryType::DateTime | ExpiryType::DateTime2(_) | ExpiryType::SmallDateTime => Stored::Naive(NO_TIME),
-    };
-    stored_parameter(known.unwrap_or(none))
 }
 
 #[cfg(test)]
@@ -151,14 +148,16 @@ mod tests {
         let guid = "6F9619FF-8B86-D011-B42D-00C04FC964FF";
         let value = ColumnData::Guid(Uuid::try_parse(guid).ok());
         assert_eq!(id(value.clone()).unwrap().unwrap().as_str(), guid);
-        assert_eq!(id_parameter(&IdType::Guid, &CustomerId::new(guid.to_lowercase())), Some(value));
+        let cell = |kind: &IdType, id: &str| {
+            let id = CustomerId::new(id);
+            id_cell(kind, &id).map(|(cell, printed)| (format!("{cell:?}"), printed.as_str().to_owned()))
+        };
+        let printed = (format!("{:?}", Cell::Text(guid.into())), guid.to_owned());
+        assert_eq!(cell(&IdType::Guid, &guid.to_lowercase()), Some(printed));
         assert_eq!(id(ColumnData::I32(Some(-7))).unwrap().unwrap().as_str(), "-7");
-        assert_eq!(
-            id_parameter(&IdType::Number("int"), &CustomerId::new("-7")),
-            Some(ColumnData::I64(Some(-7)))
-        );
-        assert_eq!(id_parameter(&IdType::Guid, &CustomerId::new("7")), None);
-        assert_eq!(id_parameter(&IdType::Number("int"), &CustomerId::new("x")), None);
+        assert_eq!(cell(&IdType::Number("int"), "-07"), Some(("Number(-7)".to_owned(), "-7".to_owned())));
+        assert_eq!(cell(&IdType::Guid, "7"), None);
+        assert_eq!(cell(&IdType::Number("int"), "x"), None);
         for nothing in [ColumnData::Guid(None), ColumnData::I64(None), ColumnData::String(Some("".into()))] {
             assert_eq!(id(nothing), Ok(None));
         }
@@ -189,15 +188,15 @@ mod tests {
         fn p22_no_value_panics(cell in any_cell(), offset in -840_i32..=840) {
             let _ = (number(&cell), secret(cell.clone()));
             if let Ok(Some(id)) = id(cell.clone()) {
-                for kind in [IdType::Guid, IdType::Number("int"), IdType::Text("varchar(9)".to_owned())] {
-                    let _ = id_parameter(&kind, &id);
+                for kind in [IdType::Guid, IdType::Number("int")] {
+                    let _ = id_cell(&kind, &id);
                 }
             }
             if let Ok(Some(there)) = expiry(&cell) {
                 let zone = Zone::ahead(offset);
                 let instant = there.instant(zone);
                 for kind in EXPIRY_TYPES {
-                    let _ = known_parameter(kind, Some(stored(kind, instant, zone)));
+                    let _ = stored(kind, instant, zone).cell();
                 }
             }
         }

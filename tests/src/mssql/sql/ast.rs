@@ -52,7 +52,8 @@ pub(super) struct ColumnDefinition {
     pub(super) of: SqlType,
     pub(super) nullable: bool,
     pub(super) key: bool,
-    pub(super) exact: bool,
+    /// Its collation, if it is not the database's.
+    pub(super) collation: Option<String>,
     pub(super) check: Option<Expr>,
 }
 

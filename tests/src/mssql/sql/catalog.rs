@@ -1,5 +1,6 @@
 //! The views of the system that the statements look at.
 
+use super::compare;
 use super::database::{Column, Database, Table};
 use super::value::{Length, SqlType, Value};
 
@@ -117,10 +118,9 @@ fn line(database: &Database, table: &Table, position: usize, column: &Column) ->
         SqlType::DateTime2(scale) | SqlType::DateTimeOffset(scale) => Some(scale.into()),
         _ => None,
     };
-    let collation = match (column.of.is_text(), column.exact) {
-        (false, _) => Value::Null,
-        (true, true) => Value::text("Latin1_General_BIN2"),
-        (true, false) => Value::text("SQL_Latin1_General_CP1_CI_AS"),
+    let collation = match column.of.is_text() {
+        false => Value::Null,
+        true => Value::text(column.collation.as_deref().unwrap_or(compare::OF_THE_DATABASE)),
     };
     vec![
         Value::text(&database.name),

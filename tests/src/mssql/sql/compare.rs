@@ -6,6 +6,9 @@ use super::convert::{cast, ticks};
 use super::value::{Length, SqlType, Value};
 use crate::mssql::wire::tokens::Said;
 
+/// The collation of the database.
+pub(super) const OF_THE_DATABASE: &str = "SQL_Latin1_General_CP1_CI_AS";
+
 /// How texts compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Collation {
@@ -13,6 +16,14 @@ pub(super) enum Collation {
     IgnoreCase,
     /// `..._BIN2` or `..._CS_AS`: to the letter.
     Exact,
+}
+
+impl Collation {
+    /// That of a column; `None` is the database's.
+    pub(super) fn of(name: Option<&str>) -> Self {
+        let upper = name.unwrap_or(OF_THE_DATABASE).to_ascii_uppercase();
+        if upper.contains("_BIN") || upper.contains("_CS_") { Self::Exact } else { Self::IgnoreCase }
+    }
 }
 
 /// Compares two values, the one of the lower type converted to the higher. `None` if one is NULL.

@@ -52,8 +52,8 @@ pub(in crate::mssql) struct Column {
     pub(in crate::mssql) of: SqlType,
     pub(in crate::mssql) nullable: bool,
     pub(in crate::mssql) key: bool,
-    /// Whether its collation minds upper and lower case.
-    pub(in crate::mssql) exact: bool,
+    /// Its collation, if it is not the database's.
+    pub(in crate::mssql) collation: Option<String>,
     pub(super) check: Option<Expr>,
 }
 
@@ -246,7 +246,7 @@ impl Table {
             of: column.of,
             nullable: column.nullable,
             key: column.key,
-            exact: column.exact,
+            collation: column.collation.clone(),
             check: column.check.clone(),
         });
         let name =
@@ -268,7 +268,7 @@ impl Table {
             of: *of,
             nullable: number > 0,
             key: number == 0,
-            exact: false,
+            collation: None,
             check: None,
         });
         Self::new(name, &columns.collect::<Vec<_>>())

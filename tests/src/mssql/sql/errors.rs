@@ -135,6 +135,13 @@ pub(super) fn output_with_trigger(table: &str) -> Said {
     said(334, 16, 1, text)
 }
 
+pub(super) fn collation_conflict(left: &str, right: &str) -> Said {
+    let text = format!(
+        "Cannot resolve the collation conflict between \"{left}\" and \"{right}\" in the equal to operation."
+    );
+    said(468, 16, 9, text)
+}
+
 /// A trigger of theirs that says no.
 pub(super) fn trigger_refused() -> Said {
     said(3609, 16, 1, "The transaction ended in the trigger. The batch has been aborted.".to_owned())

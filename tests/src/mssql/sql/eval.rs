@@ -4,11 +4,11 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::ast::{Expr, Operator};
-use super::compare::{Collation, common, compare};
+use super::compare::{common, compare};
 use super::convert::{as_text, cast, ticks};
 use super::database::{Column, Database, Table};
 use super::value::{Length, SqlType, Value};
-use super::{errors, functions, query, statements};
+use super::{collations, errors, functions, query};
 use crate::mssql::wire::tokens::Said;
 
 /// What expressions can refer to besides rows.
@@ -41,7 +41,7 @@ pub(super) struct Scope<'a> {
 impl Scope<'_> {
     pub(super) const NONE: Scope<'static> = Scope { bindings: &[], rows: &[] };
 
-    fn find(&self, table: Option<&str>, name: &str) -> Result<(usize, usize), Said> {
+    pub(super) fn find(&self, table: Option<&str>, name: &str) -> Result<(usize, usize), Said> {
         let fits = |binding: &Binding| {
             table.is_none_or(|table| {
                 let is = |other: &str| other.eq_ignore_ascii_case(table);
@@ -157,22 +157,8 @@ fn order(
     left: &Expr,
     right: &Expr,
 ) -> Result<Option<Ordering>, Said> {
-    let exact = is_exact(scope, left) || is_exact(scope, right);
-    let collation = if exact { Collation::Exact } else { Collation::IgnoreCase };
+    let collation = collations::of_both(scope, left, right)?;
     compare(&value(context, scope, left)?, &value(context, scope, right)?, collation)
-}
-
-/// Whether an expression brings a collation that minds upper and lower case.
-fn is_exact(scope: Scope<'_>, expr: &Expr) -> bool {
-    match expr {
-        Expr::Collate(_, collation) => statements::is_exact(collation),
-        Expr::Column { table, name } => scope
-            .find(table.as_deref(), name)
-            .is_ok_and(|(binding, column)| scope.bindings[binding].columns[column].exact),
-        Expr::Cast { expr, .. } => is_exact(scope, expr),
-        Expr::Call { arguments, .. } => arguments.iter().any(|argument| is_exact(scope, argument)),
-        _ => false,
-    }
 }
 
 fn variable<'a>(context: &'a Context<'_>, name: &str) -> Result<&'a (SqlType, Value), Said> {
@@ -235,7 +221,16 @@ pub(super) fn type_of(context: &Context<'_>, scope: Scope<'_>, expr: &Expr) -> R
             let of = common(of(left)?, of(right)?);
             Ok(if of.is_text() { SqlType::NVarchar(Length::Max) } else { of })
         }
-        Expr::Binary(_, left, right) => of(left).and_then(|_| of(right)).map(|_| SqlType::Bit),
+        Expr::Binary(Operator::And | Operator::Or, left, right) => {
+            of(left).and_then(|_| of(right)).map(|_| SqlType::Bit)
+        }
+        Expr::Binary(_, left, right) => {
+            let (left_type, right_type) = (of(left)?, of(right)?);
+            if left_type.is_text() && right_type.is_text() {
+                collations::of_both(scope, left, right)?;
+            }
+            Ok(SqlType::Bit)
+        }
         Expr::Not(expr) | Expr::IsNull(expr, _) => of(expr).map(|_| SqlType::Bit),
         Expr::In { expr, list, .. } => {
             of(expr)?;

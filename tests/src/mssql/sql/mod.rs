@@ -6,6 +6,7 @@
 
 pub(super) mod ast;
 mod catalog;
+mod collations;
 mod compare;
 mod convert;
 mod database;

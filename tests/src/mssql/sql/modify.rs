@@ -109,7 +109,7 @@ fn allowed(database: &Database, table: &Table, row: &[Value], action: &str) -> R
 /// No two rows with the same key; the last one is the new one.
 fn unique(table: &Table, rows: &[Vec<Value>]) -> Result<(), Said> {
     let Some(key) = table.columns.iter().position(|column| column.key) else { return Ok(()) };
-    let collation = if table.columns[key].exact { Collation::Exact } else { Collation::IgnoreCase };
+    let collation = Collation::of(table.columns[key].collation.as_deref());
     let Some((new, others)) = rows.split_last() else { return Ok(()) };
     for other in others {
         if compare(&other[key], &new[key], collation)? == Some(std::cmp::Ordering::Equal) {

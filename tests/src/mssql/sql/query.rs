@@ -306,7 +306,7 @@ fn source(
 
 /// What is no table of the database under its alias.
 fn binding(alias: &str, columns: impl Iterator<Item = (String, SqlType)>) -> Binding {
-    let column = |(name, of)| Column { name, of, nullable: true, key: false, exact: false, check: None };
+    let column = |(name, of)| Column { name, of, nullable: true, key: false, collation: None, check: None };
     Binding { alias: alias.to_owned(), table: None, columns: columns.map(column).collect() }
 }
 

@@ -115,7 +115,7 @@ impl Parser {
 
     fn column(&mut self) -> Result<ColumnDefinition, Said> {
         let (name, of) = (self.name()?, self.type_name()?);
-        let mut column = ColumnDefinition { name, of, nullable: true, key: false, exact: false, check: None };
+        let mut column = ColumnDefinition { name, of, nullable: true, key: false, collation: None, check: None };
         loop {
             if self.eat("NOT") {
                 self.expect("NULL")?;
@@ -125,7 +125,7 @@ impl Parser {
                 column.key = true;
                 column.nullable = false;
             } else if self.eat("COLLATE") {
-                column.exact = is_exact(&self.name()?);
+                column.collation = Some(self.name()?);
             } else if self.eat("CHECK") {
                 self.expect_mark("(")?;
                 column.check = Some(self.expr()?);
@@ -271,10 +271,4 @@ impl Parser {
         let condition = if self.eat("WHERE") { Some(self.expr()?) } else { None };
         Ok(Statement::Delete { table, condition })
     }
-}
-
-/// Whether a collation minds upper and lower case.
-pub(super) fn is_exact(collation: &str) -> bool {
-    let upper = collation.to_ascii_uppercase();
-    upper.contains("_BIN") || upper.contains("_CS_")
 }
