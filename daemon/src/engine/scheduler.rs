@@ -34,7 +34,7 @@ use super::policy::{Policy, Trigger};
 use super::state::State;
 use super::view::{Identity, LastRun, Loop, Snapshot};
 use crate::clock::{Clock, SetBack};
-use crate::store::Store;
+use crate::store::{Records, Store};
 use crate::telemetry;
 use crate::thingsboard::Logins;
 
@@ -303,16 +303,17 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
     }
 
-    /// Writes the records that have changed.
+    /// Writes the records that have changed. During a pass nothing but failures stands between tokens and their rows.
     fn record(&mut self) {
-        if self.recorder.is_idle() && !self.recorder.is_held() && self.state.has_unrecorded() {
-            self.recorder.write(&self.store, self.state.take_unrecorded(RECORDS_AT_ONCE));
+        let which = if matches!(self.job, Job::Passing { .. }) { Records::Failing } else { Records::All };
+        if self.recorder.is_idle() && !self.recorder.is_held() && self.state.has_unrecorded(which) {
+            self.recorder.write(&self.store, self.state.take_unrecorded(which, RECORDS_AT_ONCE));
         }
     }
 
     /// Whether nothing is left that would be lost.
     fn is_at_rest(&self) -> bool {
-        let nothing_to_record = self.recorder.is_held() || !self.state.has_unrecorded();
+        let nothing_to_record = self.recorder.is_held() || !self.state.has_unrecorded(Records::All);
         self.job.is_idle()
             && self.has_checked_ledger
             && self.recorder.is_idle()

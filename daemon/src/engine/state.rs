@@ -28,7 +28,7 @@ use super::event::Event;
 use super::history::{History, Notice, NoticeKind};
 use super::policy::Policy;
 use crate::model::{CustomerId, Failure, FingerprintKey, HostKey, Record, TokenStatus};
-use crate::store::{LedgerPlace, RowProblem, StoreError};
+use crate::store::{LedgerPlace, Records, RowProblem, StoreError};
 
 /// Everything that the daemon knows. The scheduler owns it; nothing else changes it.
 #[derive(Debug)]
@@ -191,14 +191,15 @@ impl State {
         (self.by_login, self.by_refresh_token)
     }
 
-    /// Records that have changed and are to be written now, so many at most.
-    pub fn take_unrecorded(&mut self, most: usize) -> Vec<Record> {
-        self.customers.take_unwritten(most)
+    /// Records that have changed and are to be written now, so many at most: all, or those whose failure has begun,
+    /// changed or ended.
+    pub fn take_unrecorded(&mut self, which: Records, most: usize) -> Vec<Record> {
+        self.customers.take_unwritten(which, most)
     }
 
-    /// Whether records wait to be written.
-    pub fn has_unrecorded(&self) -> bool {
-        self.customers.unwritten.is_waiting()
+    /// Whether such records wait to be written.
+    pub fn has_unrecorded(&self, which: Records) -> bool {
+        self.customers.unwritten.is_waiting(which)
     }
 
     /// Takes over what happened at `at`. `roll` is random in 0..1, for the spread of a back-off.

@@ -9,8 +9,8 @@ use crate::model::{Failure, Renewal};
 use crate::store::{Saved, Store, StoreError};
 use crate::thingsboard::Logins;
 
-/// The most tokens that one call of the store is given.
-const BATCH: usize = 100;
+/// The most tokens that one call of the store is given: those that came during the call before.
+const BATCH: usize = 1000;
 
 /// A call of the store that saves tokens.
 pub(super) type Saving<'a> =

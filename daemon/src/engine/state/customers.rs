@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::Entry;
 use super::records::Unwritten;
 use crate::model::{CustomerId, NoticeKind, Record};
+use crate::store::Records;
 
 /// How many customers that left the table are remembered for clients that ask for changes.
 pub(super) const REMEMBERED_REMOVALS: usize = 10_000;
@@ -33,6 +34,8 @@ pub(super) struct Edit<'a> {
     at: DateTime<Utc>,
     is_changed: bool,
     is_recorded: bool,
+    /// Its record had a failure before.
+    had_failed: bool,
 }
 
 impl Deref for Edit<'_> {
@@ -60,6 +63,7 @@ impl Edit<'_> {
     pub(super) fn record_mut(&mut self) -> &mut Record {
         self.is_changed = true;
         self.is_recorded = true;
+        self.had_failed |= self.entry.record().failure.is_some();
         self.entry.record_mut()
     }
 
@@ -90,7 +94,11 @@ impl Drop for Edit<'_> {
         }
         if self.is_recorded {
             self.entry.record_mut().updated_at = self.at;
-            self.unwritten.changed(&self.entry.customer.id);
+            let id = &self.entry.customer.id;
+            match self.had_failed || self.entry.record().failure.is_some() {
+                true => self.unwritten.changed(id),
+                false => self.unwritten.succeeded(id),
+            }
         }
     }
 }
@@ -138,14 +146,30 @@ impl Customers {
     pub(super) fn edit(&mut self, id: &CustomerId, at: DateTime<Utc>) -> Option<Edit<'_>> {
         let entry = self.entries.get_mut(id)?;
         let (revision, unwritten) = (&mut self.revision, &mut self.unwritten);
-        Some(Edit { entry, revision, unwritten, at, is_changed: false, is_recorded: false })
+        Some(Edit {
+            entry,
+            revision,
+            unwritten,
+            at,
+            is_changed: false,
+            is_recorded: false,
+            had_failed: false,
+        })
     }
 
     /// Opens each customer in turn.
     pub(super) fn edit_all(&mut self, at: DateTime<Utc>, mut change: impl FnMut(&mut Edit<'_>)) {
         for entry in self.entries.values_mut() {
             let (revision, unwritten) = (&mut self.revision, &mut self.unwritten);
-            change(&mut Edit { entry, revision, unwritten, at, is_changed: false, is_recorded: false });
+            change(&mut Edit {
+                entry,
+                revision,
+                unwritten,
+                at,
+                is_changed: false,
+                is_recorded: false,
+                had_failed: false,
+            });
         }
     }
 
@@ -184,10 +208,10 @@ impl Customers {
         (&self.removed, self.removed_floor)
     }
 
-    /// Records that are to be written now, at most so many.
-    pub(super) fn take_unwritten(&mut self, most: usize) -> Vec<Record> {
+    /// Records of these that are to be written now, at most so many.
+    pub(super) fn take_unwritten(&mut self, which: Records, most: usize) -> Vec<Record> {
         let entries = &self.entries;
-        self.unwritten.take(most, |id| entries.get(id).map(Entry::record))
+        self.unwritten.take(which, most, |id| entries.get(id).map(Entry::record))
     }
 
     /// These records could not be written.

@@ -4,12 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{CustomerId, Record};
+use crate::store::Records;
 
 /// Records on their way to the store.
 #[derive(Debug, Default)]
 pub(super) struct Unwritten {
-    /// Whose record has changed.
+    /// Whose record has changed in a failure, begun or ended: it is written at once.
     changed: BTreeSet<CustomerId>,
+    /// Whose record tells of successes alone: it can wait for the tokens of others.
+    succeeded: BTreeSet<CustomerId>,
     /// Whose record is being written.
     writing: BTreeSet<CustomerId>,
     /// The table is being read.
@@ -23,17 +26,26 @@ pub(super) struct Unwritten {
 impl Unwritten {
     /// The record of this customer has changed.
     pub(super) fn changed(&mut self, id: &CustomerId) {
+        self.succeeded.remove(id);
         self.changed.insert(id.clone());
+    }
+
+    /// The record of this customer has changed, and neither has nor had a failure.
+    pub(super) fn succeeded(&mut self, id: &CustomerId) {
+        if !self.changed.contains(id) {
+            self.succeeded.insert(id.clone());
+        }
     }
 
     /// The store's record of this customer counts: ours need not be written.
     pub(super) fn given_up(&mut self, id: &CustomerId) {
         self.changed.remove(id);
+        self.succeeded.remove(id);
     }
 
     /// A customer left the table with this record.
     pub(super) fn left(&mut self, record: Record) {
-        if self.changed.remove(&record.id) {
+        if self.changed.remove(&record.id) || self.succeeded.remove(&record.id) {
             self.orphaned([record]);
         }
     }
@@ -56,28 +68,27 @@ impl Unwritten {
 
     /// Whether what was read of this customer's record may be older than what we know, also of one that left the table.
     pub(super) fn may_be_newer(&self, id: &CustomerId) -> bool {
-        [&self.changed, &self.writing, &self.just_written].iter().any(|ids| ids.contains(id))
+        [&self.changed, &self.succeeded, &self.writing, &self.just_written].iter().any(|ids| ids.contains(id))
             || self.orphans.contains_key(id)
     }
 
-    /// Whether anything waits to be written.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.changed.is_empty() || !self.orphans.is_empty()
+    /// Whether any of these waits to be written.
+    pub(super) fn is_waiting(&self, which: Records) -> bool {
+        let succeeded = which == Records::All && !self.succeeded.is_empty();
+        succeeded || !self.changed.is_empty() || !self.orphans.is_empty()
     }
 
-    /// What is to be written now, so many at most; `present` knows the records of those in the table.
+    /// What is to be written of these now, so many at most; `present` knows the records of those in the table.
     pub(super) fn take<'a>(
         &mut self,
+        which: Records,
         most: usize,
         present: impl Fn(&CustomerId) -> Option<&'a Record>,
     ) -> Vec<Record> {
-        self.writing = match self.changed.iter().nth(most).cloned() {
-            None => std::mem::take(&mut self.changed),
-            Some(first_left) => {
-                let left = self.changed.split_off(&first_left);
-                std::mem::replace(&mut self.changed, left)
-            }
-        };
+        self.writing = first(&mut self.changed, most);
+        if which == Records::All {
+            self.writing.append(&mut first(&mut self.succeeded, most - self.writing.len()));
+        }
         let mut records: Vec<Record> = self.writing.iter().filter_map(present).cloned().collect();
         while records.len() < most
             && let Some((id, orphan)) = self.orphans.pop_first()
@@ -110,6 +121,17 @@ impl Unwritten {
     }
 }
 
+/// Takes the first of them, so many at most.
+fn first(ids: &mut BTreeSet<CustomerId>, most: usize) -> BTreeSet<CustomerId> {
+    match ids.iter().nth(most).cloned() {
+        None => std::mem::take(ids),
+        Some(first_left) => {
+            let left = ids.split_off(&first_left);
+            std::mem::replace(ids, left)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,12 +149,12 @@ mod tests {
         };
         let mut unwritten = Unwritten::default();
         unwritten.orphaned([record(1)]);
-        let taken = unwritten.take(10, |_| None);
+        let taken = unwritten.take(Records::All, 10, |_| None);
         assert_eq!(taken, [record(1)]);
         unwritten.orphaned([record(2)]);
         unwritten.not_written(taken, |_| false);
-        assert_eq!(unwritten.take(10, |_| None), [record(2)]);
+        assert_eq!(unwritten.take(Records::All, 10, |_| None), [record(2)]);
         unwritten.written();
-        assert!(!unwritten.is_waiting());
+        assert!(!unwritten.is_waiting(Records::All));
     }
 }

@@ -142,7 +142,7 @@ fn told_of(kinds: &[(NoticeKind, &str)]) -> Vec<(NoticeKind, String)> {
 
 fn unrecorded(state: &mut State) -> Vec<(String, Option<FailureKind>)> {
     let failing = |record: Record| (record.id.to_string(), record.failure.map(|failure| failure.kind));
-    state.take_unrecorded(1000).into_iter().map(failing).collect()
+    state.take_unrecorded(Records::All, 1000).into_iter().map(failing).collect()
 }
 
 /// Whose revision is newer.

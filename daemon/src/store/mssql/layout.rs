@@ -157,7 +157,8 @@ fn id_type(column: &Column) -> Result<IdType, Unusable> {
         "tinyint" => IdType::Number("tinyint"),
         kind @ ("nvarchar" | "varchar" | "nchar" | "char") => {
             // The name cannot be quoted. No collation has another character in its name.
-            let is_plain = |name: &&String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            let is_plain =
+                |name: &&String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             let collation = column.collation.as_ref().filter(is_plain);
             let collation = collation.map_or_else(|| "DATABASE_DEFAULT".to_owned(), String::clone);
             IdType::Text { sql: format!("{kind}({length})"), collation }

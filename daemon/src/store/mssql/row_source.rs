@@ -131,12 +131,14 @@ fn json<'a>(rows: impl IntoIterator<Item = Vec<Cell<'a>>>) -> String {
         Cell::Time(time) if time.nanosecond() < 1000 => time.format("%Y-%m-%dT%H:%M:%S").to_string().into(),
         Cell::Time(time) => time.format("%Y-%m-%dT%H:%M:%S%.6f").to_string().into(),
     };
-    // What stands for NULL need not be said at the end of a row: what is not there is NULL.
+    // What stands for NULL in the last columns of all rows need not be said: what is not there is NULL. Rows of different
+    // lengths Babelfish mixes up.
     let is_something = |cell: &Cell<'_>| *cell != Cell::Time(NO_TIME) && *cell != Cell::Text("".into());
-    let row = |mut cells: Vec<Cell<'a>>| {
-        cells.truncate(cells.iter().rposition(is_something).map_or(0, |last| last + 1));
-        serde_json::Value::Array(cells.into_iter().map(value).collect())
-    };
+    let rows: Vec<Vec<Cell<'a>>> = rows.into_iter().collect();
+    let width =
+        rows.iter().filter_map(|row| row.iter().rposition(is_something)).max().map_or(0, |last| last + 1);
+    let row =
+        |cells: Vec<Cell<'a>>| serde_json::Value::Array(cells.into_iter().take(width).map(value).collect());
     serde_json::Value::Array(rows.into_iter().map(row).collect()).to_string()
 }
 
@@ -179,10 +181,11 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_for_null_is_left_out_at_the_end_alone() {
-        let empty = || Cell::Text("".into());
-        let rows = [vec![empty(), Cell::Number(0), empty(), Cell::Time(NO_TIME)], vec![empty()]];
-        assert_eq!(json(rows), r#"[["",0],[]]"#);
+    fn what_stands_for_null_in_the_last_columns_of_all_rows_is_left_out() {
+        let (empty, none) = (|| Cell::Text("".into()), || Cell::Time(NO_TIME));
+        let rows = |second| [[empty(), Cell::Number(0), empty(), none()], [empty(), second, empty(), none()]];
+        assert_eq!(json(rows(Cell::Number(1)).map(Vec::from)), r#"[["",0],["",1]]"#);
+        assert_eq!(json(rows(empty()).map(Vec::from)), r#"[["",0],["",""]]"#, "all are of one length");
     }
 
     #[test]

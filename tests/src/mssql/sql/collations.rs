@@ -28,7 +28,8 @@ pub(super) fn of_both(scope: Scope<'_>, left: &Expr, right: &Expr) -> Result<Col
 fn stronger<'a>(left: Origin<'a>, right: Origin<'a>) -> Result<Origin<'a>, Said> {
     match (left, right) {
         (Origin::Default, other) | (other, Origin::Default) => Ok(other),
-        (Origin::Explicit(left), Origin::Explicit(right)) | (Origin::Implicit(left), Origin::Implicit(right))
+        (Origin::Explicit(left), Origin::Explicit(right))
+        | (Origin::Implicit(left), Origin::Implicit(right))
             if !left.eq_ignore_ascii_case(right) =>
         {
             Err(errors::collation_conflict(left, right))
@@ -44,16 +45,18 @@ fn origin<'a>(scope: Scope<'a>, expr: &'a Expr) -> Result<Origin<'a>, Said> {
         }
         Expr::Collate(_, name) => Ok(Origin::Explicit(name)),
         Expr::Column { table, name } => {
-            let Ok((binding, column)) = scope.find(table.as_deref(), name) else { return Ok(Origin::Default) };
+            let Ok((binding, column)) = scope.find(table.as_deref(), name) else {
+                return Ok(Origin::Default);
+            };
             let column = &scope.bindings[binding].columns[column];
             let collation = column.collation.as_deref().unwrap_or(OF_THE_DATABASE);
             Ok(if column.of.is_text() { Origin::Implicit(collation) } else { Origin::Default })
         }
         // A text stays what it was; what becomes a text has no collation of its own.
         Expr::Cast { expr, to, .. } if to.is_text() => origin(scope, expr),
-        Expr::Call { arguments, .. } => arguments.iter().try_fold(Origin::Default, |strongest, argument| {
-            stronger(strongest, origin(scope, argument)?)
-        }),
+        Expr::Call { arguments, .. } => arguments
+            .iter()
+            .try_fold(Origin::Default, |strongest, argument| stronger(strongest, origin(scope, argument)?)),
         _ => Ok(Origin::Default),
     }
 }

@@ -115,7 +115,8 @@ impl Parser {
 
     fn column(&mut self) -> Result<ColumnDefinition, Said> {
         let (name, of) = (self.name()?, self.type_name()?);
-        let mut column = ColumnDefinition { name, of, nullable: true, key: false, collation: None, check: None };
+        let mut column =
+            ColumnDefinition { name, of, nullable: true, key: false, collation: None, check: None };
         loop {
             if self.eat("NOT") {
                 self.expect("NULL")?;

@@ -16,7 +16,7 @@ fn an_edit_without_a_change_leaves_no_trace() {
     let a = entry(&state, "a");
     assert_eq!((state.revision(), a.revision), before);
     assert_eq!(a.record().updated_at, DateTime::UNIX_EPOCH);
-    assert!(!state.has_unrecorded());
+    assert!(!state.has_unrecorded(Records::All));
 }
 
 #[test]
@@ -31,11 +31,11 @@ fn an_edit_gives_one_revision_however_much_it_changes() {
     }
     assert_eq!((state.revision(), entry(&state, "b").revision), (before + 1, before + 1));
     assert_eq!(changed_since(&state, before), ["b"]);
-    assert!(!state.has_unrecorded(), "its record is as it was");
+    assert!(!state.has_unrecorded(Records::All), "its record is as it was");
     assert_eq!(entry(&state, "b").record().updated_at, DateTime::UNIX_EPOCH);
     state.customers.edit_all(after(6), |edit| edit.touch());
     assert_eq!(["a", "b"].map(|name| entry(&state, name).revision), [before + 2, before + 3]);
-    assert!(!state.has_unrecorded());
+    assert!(!state.has_unrecorded(Records::All));
 }
 
 #[test]
@@ -50,10 +50,10 @@ fn a_record_that_is_changed_gets_its_time_and_is_written_once() {
     }
     let a = entry(&state, "a");
     assert_eq!((state.revision(), a.revision, a.record().updated_at), (before + 1, before + 1, after(5)));
-    let records = state.take_unrecorded(1000);
+    let records = state.take_unrecorded(Records::All, 1000);
     let written: Vec<_> = records.iter().map(|record| (record.id.as_str(), record.updated_at)).collect();
     assert_eq!((written, records[0].renewals), (vec![("a", after(5))], 1));
-    assert!(!state.has_unrecorded());
+    assert!(!state.has_unrecorded(Records::All));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn an_adopted_record_keeps_its_time_and_is_not_written() {
     let record = Record { renewals: 7, updated_at: after(3), ..entry(&state, "a").record().clone() };
     state.customers.edit(&id("a"), after(5)).unwrap().adopt(record.clone());
     assert_eq!((state.revision(), entry(&state, "a").record()), (before + 1, &record));
-    assert!(!state.has_unrecorded());
+    assert!(!state.has_unrecorded(Records::All));
 }
 
 proptest! {

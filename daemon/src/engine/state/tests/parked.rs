@@ -114,7 +114,7 @@ fn p03_a_parked_customer_whose_refresh_token_is_over_waits_as_those_without() {
         apply(&mut state, 100, [failed("a", parks.clone())]);
         let Verdict::Parked { until: Some(next) } = verdict_at(&state, "a", 100) else { panic!("{parks:?}") };
         assert!(next < after(1_000));
-        let records = state.take_unrecorded(10);
+        let records = state.take_unrecorded(Records::All, 10);
         apply(&mut state, 1_000, [Event::RefreshTokenRefused(id("a"))]);
         let mut restarted = self::state(vec![]);
         apply(&mut restarted, 1_000, [Event::TableRead(table(vec![row("a")], records))]);

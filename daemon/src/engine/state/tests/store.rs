@@ -94,7 +94,7 @@ fn a_token_that_is_not_wanted_any_more_ends_what_was_wrong() {
 fn p02_an_old_refusal_that_is_read_does_not_undo_a_success() {
     let mut state = state(vec![row("a")]);
     apply(&mut state, 0, [failed("a", Failure::CredentialsRejected)]);
-    let in_the_store = state.take_unrecorded(1000);
+    let in_the_store = state.take_unrecorded(Records::All, 1000);
     apply(&mut state, 1, [Event::Recorded, obtained("a", 3_600, Via::Login), saved("a", 3_600)]);
     apply(&mut state, 4, [Event::TableRead(table(vec![ending("a", 3_600)], in_the_store))]);
     assert!(entry(&state, "a").record().failure.is_none());
@@ -188,19 +188,55 @@ fn the_loss_of_the_store_is_told_once_and_so_is_its_return() {
 fn records_that_could_not_be_written_wait_again_also_of_who_has_left() {
     let mut state = state(vec![row("stays"), row("leaves")]);
     apply(&mut state, 0, [failed("stays", strained()), failed("leaves", strained())]);
-    assert!(state.has_unrecorded());
-    let records = state.take_unrecorded(1000);
-    assert_eq!((records.len(), state.has_unrecorded()), (2, false));
+    assert!(state.has_unrecorded(Records::All));
+    let records = state.take_unrecorded(Records::All, 1000);
+    assert_eq!((records.len(), state.has_unrecorded(Records::All)), (2, false));
     apply(&mut state, 10, [read(vec![row("stays")]), Event::RecordsFailed { records, error: away() }]);
     let failing = |name: &str| (name.to_owned(), Some(FailureKind::ServerError));
-    assert!(state.has_unrecorded());
+    assert!(state.has_unrecorded(Records::All));
     assert_eq!(unrecorded(&mut state), [failing("stays"), failing("leaves")]);
     apply(&mut state, 20, [Event::Recorded]);
-    assert!(!state.has_unrecorded());
+    assert!(!state.has_unrecorded(Records::All));
     // Only one who has left is left: that is reason enough to write.
     let orphan = Record { id: id("gone"), ..entry(&state, "stays").record().clone() };
     apply(&mut state, 30, [Event::RecordsFailed { records: vec![orphan], error: away() }]);
-    assert!(state.has_unrecorded());
+    assert!(state.has_unrecorded(Records::All));
+}
+
+/// Promise 19: what must survive a restart is written at once, and nothing else is in the way of tokens.
+#[test]
+fn p19_a_failure_is_written_at_once_from_its_begin_to_its_end_and_a_success_can_wait() {
+    let mut state = state(vec![row("a"), row("b"), row("c")]);
+    let ids = |records: Vec<Record>| -> Vec<String> {
+        records.into_iter().map(|record| record.id.to_string()).collect()
+    };
+    let failing = |state: &mut State| {
+        let is_waiting = state.has_unrecorded(Records::Failing);
+        let ids = ids(state.take_unrecorded(Records::Failing, 1000));
+        assert_eq!(is_waiting, !ids.is_empty());
+        ids
+    };
+    apply(
+        &mut state,
+        0,
+        [
+            obtained("a", 3600, Via::Login),
+            saved("a", 3600),
+            obtained("b", 3600, Via::Login),
+            saved("b", 3600),
+        ],
+    );
+    assert_eq!(failing(&mut state), Vec::<String>::new());
+    assert!(state.has_unrecorded(Records::All));
+    apply(&mut state, 1, [failed("b", strained()), failed("c", strained())]);
+    assert_eq!(failing(&mut state), ["b", "c"], "the failures, with the success before");
+    apply(&mut state, 2, [Event::Recorded, obtained("c", 3600, Via::Login), saved("c", 3600)]);
+    assert_eq!(failing(&mut state), ["c"], "the failure has ended");
+    apply(&mut state, 3, [Event::Recorded, obtained("c", 3600, Via::Login), saved("c", 3600)]);
+    assert_eq!(failing(&mut state), Vec::<String>::new());
+    apply(&mut state, 4, [failed("b", strained())]);
+    assert_eq!(ids(state.take_unrecorded(Records::All, 2)), ["a", "b"], "the failure first");
+    assert_eq!(ids(state.take_unrecorded(Records::All, 2)), ["c"]);
 }
 
 /// What another daemon wrote counts; what we are writing ourselves may be missing from a look that began before.
@@ -215,13 +251,13 @@ fn p02_what_the_store_says_of_a_record_that_is_on_its_way_is_older() {
         entry(state, "a").record().failure.is_some()
     };
     assert!(look(&mut state), "it waits to be written");
-    let records = state.take_unrecorded(1000);
+    let records = state.take_unrecorded(Records::All, 1000);
     assert!(look(&mut state), "it is being written");
     apply(&mut state, 11, [Event::Reading, Event::Recorded]);
     assert!(look(&mut state), "it was written after the look had begun");
     apply(&mut state, 12, [Event::RecordsFailed { records, error: away() }]);
     assert!(look(&mut state), "it waits again");
-    state.take_unrecorded(1000);
+    state.take_unrecorded(Records::All, 1000);
     apply(&mut state, 13, [Event::Recorded, Event::Reading]);
     let before = state.revision();
     assert!(!look(&mut state), "the look began after all that");
@@ -239,14 +275,14 @@ fn a_save_that_fails_is_the_loss_of_the_store() {
 #[test]
 fn changes_are_written_with_the_records_that_are_written_anyway() {
     let mut state = state(vec![ending("a", 100), ending("b", 10_000)]);
-    state.take_unrecorded(1_000);
+    state.take_unrecorded(Records::All, 1_000);
     state.apply(Event::Recorded, now(), 0.5);
     state.advance(after(101));
     let kinds = |record: &Record| record.changes.iter().map(|(_, kind)| kind).collect::<Vec<_>>();
     assert_eq!(kinds(entry(&state, "a").record()), [NoticeKind::Expired]);
-    assert!(!state.has_unrecorded(), "an end alone is not written");
+    assert!(!state.has_unrecorded(Records::All), "an end alone is not written");
     apply(&mut state, 102, [failed("a", Failure::CredentialsRejected)]);
-    let written = state.take_unrecorded(1_000);
+    let written = state.take_unrecorded(Records::All, 1_000);
     assert_eq!(written.iter().map(kinds).collect::<Vec<_>>(), [[NoticeKind::Expired, NoticeKind::Parked]]);
     assert_eq!(kinds(entry(&state, "b").record()), []);
 

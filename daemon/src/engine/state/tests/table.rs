@@ -76,7 +76,7 @@ fn a_record_that_was_not_written_outlives_its_row() {
     let failure = Failure::CredentialsRejected;
     state.apply(Event::Failed { id: CustomerId::new("a"), failure }, DateTime::UNIX_EPOCH, 0.5);
     read(&mut state, &[("b", "u")]);
-    let records = state.take_unrecorded(1000);
+    let records = state.take_unrecorded(Records::All, 1000);
     assert_eq!(records.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["a"]);
     assert!(records[0].failure.as_ref().unwrap().permanent);
 }
@@ -106,7 +106,7 @@ fn record(failure: Failure, username: &str, at: i64) -> Record {
     let mut state = state();
     read(&mut state, &[("a", username)]);
     failing(&mut state, "a", failure, at);
-    state.take_unrecorded(1000).remove(0)
+    state.take_unrecorded(Records::All, 1000).remove(0)
 }
 
 fn read_with(state: &mut State, customers: &[(&str, &str)], change: impl FnOnce(&mut Table), at: i64) {
@@ -127,12 +127,12 @@ fn what_another_daemon_has_written_is_shown_and_not_written_again() {
     let before = state.revision();
     read_with(&mut state, &rows, |table| table.records = vec![record(refused(), "u", 5)], 9);
     assert_eq!(picture(&state, before).1, ["a"]);
-    assert!(failure(&state, "a").permanent && !state.has_unrecorded());
+    assert!(failure(&state, "a").permanent && !state.has_unrecorded(Records::All));
     assert_eq!(state.table_read_at(), Some(second(9)));
     // Of two records the later one counts, and at the same time ours.
     let written = |state: &mut State, name: &str, at: i64| {
         failing(state, name, strained(), at);
-        state.take_unrecorded(1000);
+        state.take_unrecorded(Records::All, 1000);
         state.apply(Event::Recorded, second(at), 0.5);
     };
     for (at, is_theirs) in [(9, false), (10, false), (11, true)] {
@@ -140,7 +140,7 @@ fn what_another_daemon_has_written_is_shown_and_not_written_again() {
         let theirs = Record { id: CustomerId::new("b"), ..record(refused(), "u2", at) };
         read_with(&mut state, &rows, |table| table.records = vec![theirs], 12);
         assert_eq!(failure(&state, "b").permanent, is_theirs, "written at {at}");
-        assert!(!state.has_unrecorded());
+        assert!(!state.has_unrecorded(Records::All));
     }
 }
 
@@ -155,7 +155,7 @@ fn p02_a_restart_and_another_daemon_know_which_customers_are_parked() {
     let mut changed = state();
     read_with(&mut changed, &[("a", "other")], |table| table.records = vec![record(refused(), "u", 5)], 9);
     assert!(entry(&changed, "a").record().failure.is_none());
-    assert!(changed.has_unrecorded());
+    assert!(changed.has_unrecorded(Records::All));
 }
 
 #[test]
@@ -164,13 +164,13 @@ fn p03_other_credentials_free_the_parked_and_are_said_and_written() {
     read(&mut state, &[("a", "u"), ("b", "u2")]);
     failing(&mut state, "a", refused(), 1);
     failing(&mut state, "b", strained(), 1);
-    state.take_unrecorded(1000);
+    state.take_unrecorded(Records::All, 1000);
     state.history_mut().take_unlogged().for_each(drop);
     let before = state.revision();
     read_with(&mut state, &[("a", "v"), ("b", "v2")], |_| {}, 60);
     let told: Vec<_> = state.history_mut().take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
     assert_eq!(told, [(NoticeKind::Unparked, Some(CustomerId::new("a")))], "b was not parked");
-    let records = state.take_unrecorded(1000);
+    let records = state.take_unrecorded(Records::All, 1000);
     assert!(records.iter().all(|record| record.failure.is_none() && record.updated_at == second(60)));
     assert_eq!((records.len(), picture(&state, before).1), (2, vec!["a", "b"]));
 }
@@ -212,7 +212,7 @@ fn p02_a_parked_customer_stays_as_it_is_when_another_row_is_corrected() {
     read(&mut state, &[("a", "u"), ("b", "u")]);
     failing(&mut state, "a", refused(), 1);
     failing(&mut state, "b", refused(), 2);
-    state.take_unrecorded(1000);
+    state.take_unrecorded(Records::All, 1000);
     state.history_mut().take_unlogged().for_each(drop);
     read_with(&mut state, &[("a", "corrected"), ("b", "u")], |_| {}, 60);
     let note = failure(&state, "b");
@@ -240,7 +240,7 @@ fn p02_another_key_changes_the_fingerprints_and_unparks_no_customer() {
     let mut state = state();
     read(&mut state, &[("a", "u"), ("b", "u")]);
     failing(&mut state, "a", refused(), 1);
-    state.take_unrecorded(1000);
+    state.take_unrecorded(Records::All, 1000);
     state.apply(Event::Recorded, second(1), 0.5);
     state.history_mut().take_unlogged().for_each(drop);
     let other = || FingerprintKey::new(&[9; FingerprintKey::BYTES]);
@@ -254,7 +254,7 @@ fn p02_another_key_changes_the_fingerprints_and_unparks_no_customer() {
     );
     assert!(state.history_mut().take_unlogged().all(|notice| notice.kind != NoticeKind::Unparked));
     // What was only known here is in the store now, for a restart to find.
-    let records = state.take_unrecorded(1000);
+    let records = state.take_unrecorded(Records::All, 1000);
     assert_eq!(records.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["a"]);
     let mut restarted = self::state();
     let with_records = |table: &mut Table| (table.key, table.records) = (other(), records);

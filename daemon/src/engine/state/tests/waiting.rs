@@ -81,7 +81,7 @@ fn a_third_of_what_is_left_of_a_token_is_always_tried() {
 fn how_often_a_customer_failed_is_known_after_a_restart() {
     let mut before = state(vec![row("a")]);
     apply(&mut before, 0, [silent(), silent(), silent()].map(|failure| failed("a", failure)));
-    let records = before.take_unrecorded(10);
+    let records = before.take_unrecorded(Records::All, 10);
     let mut again = state(vec![]);
     apply(&mut again, 10, [Event::TableRead(table(vec![row("a")], records)), failed("a", silent())]);
     assert_eq!(failure(&again, "a").next_attempt_at, Some(after(11 + 480)));
