@@ -21,6 +21,7 @@ mod budget;
 mod clock;
 mod dice;
 mod faults;
+mod first;
 mod fresh;
 mod ledger;
 mod lost;

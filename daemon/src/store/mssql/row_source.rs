@@ -137,9 +137,15 @@ fn json<'a>(rows: impl IntoIterator<Item = Vec<Cell<'a>>>) -> String {
     let rows: Vec<Vec<Cell<'a>>> = rows.into_iter().collect();
     let width =
         rows.iter().filter_map(|row| row.iter().rposition(is_something)).max().map_or(0, |last| last + 1);
-    let row =
-        |cells: Vec<Cell<'a>>| serde_json::Value::Array(cells.into_iter().take(width).map(value).collect());
-    serde_json::Value::Array(rows.into_iter().map(row).collect()).to_string()
+    // One row after the other: all of them as values are as much again as the text.
+    let mut text = String::from("[");
+    for row in rows {
+        text.push_str(if text.len() == 1 { "" } else { "," });
+        let row: Vec<serde_json::Value> = row.into_iter().take(width).map(value).collect();
+        text.push_str(&serde_json::Value::Array(row).to_string());
+    }
+    text.push(']');
+    text
 }
 
 /// `(VALUES (@P1, @P2), (@P3, @P4)) AS v (a, b)`.
