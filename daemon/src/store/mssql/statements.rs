@@ -89,7 +89,7 @@ pub(super) const RECORD_COLUMNS: [Column; 12] = [
     ("failures", Kind::Number),
     ("parked", Kind::Number),
     ("changes", Kind::Text),
-    ("credentials_fingerprint", Kind::Text),
+    ("credentials_fingerprint", Kind::Plain),
     ("kind", Kind::Plain),
     ("message", Kind::Text),
     ("failed_at", Kind::Time),
@@ -123,7 +123,7 @@ const RECORD_DEFINITION: &str = "
 
 /// The columns of a batch of accounts. The key is in hexadecimal digits.
 pub(super) const ACCOUNT_COLUMNS: [Column; 6] = [
-    ("account_key", Kind::Text),
+    ("account_key", Kind::Plain),
     ("charges", Kind::Number),
     ("in_flight", Kind::Text),
     ("details", Kind::Text),
@@ -202,7 +202,8 @@ fn id_as_read(kind: &IdType, column: &str) -> String {
 pub(super) fn save_columns(id: &IdType) -> [Column; 6] {
     let id = match id {
         IdType::Number(_) => Kind::Number,
-        IdType::Guid | IdType::Text { .. } => Kind::Text,
+        IdType::Guid => Kind::Plain,
+        IdType::Text { .. } => Kind::Text,
     };
     [
         ("id", id),
