@@ -40,6 +40,9 @@ pub enum EventKind {
     Recovered,
     /// A token has ended without a new one.
     Expired,
+    /// A customer has lost its row, or its user, password or URL. It is not renewed any more; the end of its last token is
+    /// [`Expired`](Self::Expired).
+    Ineligible,
     /// A pass began.
     PassStarted,
     /// A pass ended.

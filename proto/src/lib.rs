@@ -42,7 +42,7 @@
 //! | `{"action":"refresh","customers":["id",…]}` | exactly these, even if valid or parked; refused as `status` is. Passwords that ThingsBoard has rejected, or that the budget does not allow, are not sent |
 //! | `{"action":"refresh","customers":["id",…],"force":true}` | the same, also with passwords that ThingsBoard has rejected, and one more than the budget allows |
 //! | `{"action":"refresh","all":true}` | everyone who is not parked |
-//! | `{"action":"refresh","wait":false}` | accepted at once, without `result`; the outcome is in `status` and `events` |
+//! | `{"action":"refresh","wait":false}` | accepted at once, without `result`; the outcome is in `status` and `events`. With a name that is not known yet the daemon polls first |
 //! | `{"action":"events","since":SEQ,"limit":N}` | [`EventsReply`]: events newer than SEQ, oldest first, at most N (1 to 1000, default 100); without `since`, the newest N |
 //! | `{"action":"version"}` | [`VersionReply`] |
 //!
@@ -81,8 +81,8 @@ pub use reply::{
 };
 pub use request::{Envelope, Id, Refresh, Request, Rows, StatusQuery};
 pub use status::{
-    Change, Cron, Customer, Daemon, Failure, FailureKind, LastRun, Phase, Revision, Summary, TokenStatus,
-    Tokens, Trigger, in_trouble,
+    Change, Cron, Customer, Daemon, Failure, FailureKind, Ineligible, LastRun, Phase, Revision, Summary,
+    TokenStatus, Tokens, Trigger, in_trouble,
 };
 
 /// The version of the protocol that this crate speaks; `daemon.protocol` in an answer.

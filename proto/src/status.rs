@@ -80,6 +80,10 @@ pub struct Tokens {
     /// were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customers: Option<Vec<Customer>>,
+    /// At most [`MAX_IN_TROUBLE`](crate::MAX_IN_TROUBLE) of those that are customers no longer, in the order of their ids; only
+    /// in answers about all customers or about those in trouble, and not with `since`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ineligible: Vec<Ineligible>,
     /// Customers that left the table after the revision asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
@@ -111,6 +115,23 @@ pub struct Summary {
     /// Customers that somebody should look after, see [`in_trouble`].
     #[serde(default)]
     pub in_trouble: usize,
+    /// Former customers, none of which is counted above: see [`Ineligible`].
+    #[serde(default)]
+    pub ineligible: usize,
+}
+
+/// A customer that has lost its user, password or URL, or its row. It is listed as long as its row holds a token or, if the row
+/// is gone, until its last token ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ineligible {
+    /// Its id.
+    pub customer_id: String,
+    /// Why it is not renewed any more, for people, as `its tb_password is blank`.
+    pub reason: String,
+    /// Since when the daemon knows it.
+    pub since: DateTime<Utc>,
+    /// When its last token ends; null if that is not known.
+    pub tbtokenexpiry: Option<DateTime<Utc>>,
 }
 
 /// Whether somebody should look after a customer: its applications are without a token, or will be, because nobody

@@ -99,6 +99,7 @@ impl EventKind {
             Self::Failed => "failed",
             Self::Parked => "parked",
             Self::Unparked => "unparked",
+            Self::Ineligible => "ineligible",
             Self::Recovered => "recovered",
             Self::Expired => "expired",
             Self::PassStarted => "pass started",

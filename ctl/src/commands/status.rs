@@ -31,10 +31,10 @@ pub(super) fn run(session: &Session<'_>, wanted: &StatusArgs) -> Result<Report, 
     let everyone = wanted.customers.is_empty();
     let id_length = if everyone { shortened(&rows) } else { usize::MAX };
     if !wanted.watch {
-        return tell(session, reply, choose(rows, wanted), id_length);
+        return tell(session, reply, choose(rows, wanted), id_length, wanted);
     }
     let picture = watch::Picture::new(&reply, &rows, !everyone);
-    let first = tell(session, reply, choose(rows, wanted), id_length)?;
+    let first = tell(session, reply, choose(rows, wanted), id_length, wanted)?;
     output::data(&first.data, session.args.json).map_err(Error::Output)?;
     if !session.args.quiet {
         output::remark(&first.remarks);
@@ -47,12 +47,18 @@ fn tell(
     mut reply: StatusReply,
     rows: Vec<Customer>,
     id_length: usize,
+    wanted: &StatusArgs,
 ) -> Result<Report, Error> {
     if session.args.json {
         reply.tokens.customers = Some(rows);
         return json(Reply::Status(reply));
     }
-    Ok(report(&reply, &rows, id_length, session.style, session.args.quiet, session.now()))
+    let mut report = report(&reply, &rows, id_length, session.style, session.args.quiet, session.now());
+    if wanted.problems && !reply.tokens.ineligible.is_empty() {
+        report.data.push_str(&ineligible(&reply, session.style, session.now()));
+        report.remarks.clear();
+    }
+    Ok(report)
 }
 
 /// Keeps the rows that are wanted, in the order that is wanted.
@@ -180,9 +186,8 @@ pub(super) fn trouble_line(reply: &StatusReply, style: Style, now: DateTime<Utc>
 
 /// `128 total   119 valid   5 expiring soon   3 expired   1 missing   2 parked`
 fn summary_line(summary: &Summary, style: Style) -> String {
-    let Summary { total, valid, expiring_soon, expired, missing, parked, retrying: _, in_trouble: _ } =
-        summary;
-    let parts = [
+    let Summary { total, valid, expiring_soon, expired, missing, parked, ineligible, .. } = summary;
+    let mut parts = vec![
         format!("{total} total"),
         format!("{valid} valid"),
         format!("{expiring_soon} expiring soon"),
@@ -190,7 +195,26 @@ fn summary_line(summary: &Summary, style: Style) -> String {
         format!("{missing} missing"),
         format!("{parked} parked"),
     ];
+    if *ineligible > 0 {
+        parts.push(format!("{ineligible} ineligible"));
+    }
     table::folded(&parts, style.width)
+}
+
+/// The rows that were customers and are not renewed any more, below the others.
+fn ineligible(reply: &StatusReply, style: Style, now: DateTime<Utc>) -> String {
+    const COLUMNS: Columns =
+        Columns { headings: &["INELIGIBLE", "LEFT", "SINCE", "REASON"], flexible: &[3], expendable: &[2] };
+    let listed = &reply.tokens.ineligible;
+    let rows = listed.iter().map(|row| {
+        let since = format!("{} ago", duration(now - row.since));
+        vec![printable(&row.customer_id), left(row.tbtokenexpiry, now), since, printable(&row.reason)]
+    });
+    let mut text = format!("\n{}", COLUMNS.lay_out(rows, style.width));
+    if let Some(more) = reply.tokens.summary.ineligible.checked_sub(listed.len()).filter(|more| *more > 0) {
+        text.push_str(&format!("and {more} more\n"));
+    }
+    text
 }
 
 const COLUMNS: Columns = Columns {

@@ -322,6 +322,7 @@ pub(crate) fn status(customers: Vec<Customer>) -> Reply {
             error: None,
             as_of: Some(at("2026-11-23T14:03:00Z")),
             customers: Some(customers),
+            ineligible: vec![],
             removed: vec![],
             complete: false,
             summary,

@@ -143,6 +143,7 @@ mod tests {
             };
             let table = Table {
                 customers: (0..so_many).map(customer).collect(),
+                ineligible: Vec::new(),
                 problems: Vec::new(),
                 records: Vec::new(),
                 key: FingerprintKey::new(&[7; FingerprintKey::BYTES]),

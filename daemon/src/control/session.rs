@@ -96,28 +96,26 @@ impl Session {
             (None, true) => Selection::All,
             (None, false) => Selection::DueNow,
         };
-        if !refresh.wait {
-            self.refuse_unknown(&selection)?;
-        }
-        let pending = self.handle.refresh(selection).await.map_err(|_| view::shutting_down())?;
-        if !refresh.wait {
-            let message = "accepted; the outcome will be in status and events".to_owned();
-            return Ok(proto::Reply::Refresh(proto::RefreshReply { message, result: None }));
-        }
-        match pending.await {
-            Ok(Ok(details)) => Ok(proto::Reply::Refresh(view::refreshed(details))),
-            Ok(Err(why)) => Err(view::not_refreshed(why)),
-            Err(_) => Err(view::shutting_down()),
-        }
+        // Even a client that does not wait learns that a name is wrong, and a new row needs a poll to be known.
+        let waits_for_answer = refresh.wait || !self.knows_all(&selection);
+        let pending =
+            self.handle.refresh(selection, refresh.wait).await.map_err(|_| view::shutting_down())?;
+        let details = match waits_for_answer {
+            true => pending.await.map_err(|_| view::shutting_down())?.map_err(view::not_refreshed)?,
+            false => Vec::new(),
+        };
+        Ok(proto::Reply::Refresh(match refresh.wait {
+            true => view::refreshed(details),
+            false => {
+                let message = "accepted; the outcome will be in status and events".to_owned();
+                proto::RefreshReply { message, result: None }
+            }
+        }))
     }
 
-    /// A client that does not wait still learns at once that a name is wrong, as far as the table is known.
-    fn refuse_unknown(&self, selection: &Selection) -> Result<(), proto::Refusal> {
-        let Some(ids) = selection.named() else { return Ok(()) };
+    fn knows_all(&self, selection: &Selection) -> bool {
+        let Some(ids) = selection.named() else { return true };
         let snapshot = self.handle.snapshot();
-        let mut unknown: Vec<&str> =
-            ids.iter().map(CustomerId::as_str).filter(|id| !snapshot.contains(id)).collect();
-        unknown.sort_unstable();
-        if unknown.is_empty() { Ok(()) } else { Err(view::unknown(&unknown)) }
+        ids.iter().all(|id| snapshot.contains(id.as_str()))
     }
 }

@@ -31,7 +31,17 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct RefreshRequest {
     pub(super) selection: Selection,
-    pub(super) reply: oneshot::Sender<Result<Refreshed, NotRefreshed>>,
+    /// Whether the answer is what came of it; else the first poll answers whether the names are those of customers.
+    pub(super) wait: bool,
+    /// None when it was answered.
+    pub(super) reply: Option<oneshot::Sender<Result<Refreshed, NotRefreshed>>>,
+}
+
+impl RefreshRequest {
+    /// Whether no client waits for an answer.
+    pub(super) fn is_unattended(&self) -> bool {
+        self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
 }
 
 /// What `start` and `stop` did.
@@ -112,16 +122,18 @@ impl Handle {
         answer.await.map_err(|_| Gone)
     }
 
-    /// Asks for a manual pass; the answer comes when it is over.
+    /// Asks for a manual pass. With `wait` the answer comes when it is over; else it is empty, and comes when the table was
+    /// polled and all names are those of customers.
     ///
     /// # Errors
     /// [`Gone`].
     pub async fn refresh(
         &self,
         selection: Selection,
+        wait: bool,
     ) -> Result<oneshot::Receiver<Result<Refreshed, NotRefreshed>>, Gone> {
         let (reply, answer) = oneshot::channel();
-        let request = RefreshRequest { selection, reply };
+        let request = RefreshRequest { selection, wait, reply: Some(reply) };
         self.commands.send(Command::Refresh(request)).await.map_err(|_| Gone)?;
         Ok(answer)
     }

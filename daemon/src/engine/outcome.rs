@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{CustomerId, FailureKind};
+use crate::model::{CustomerId, FailureKind, Ineligibility};
 
 /// What a manual refresh did: each customer that it was about.
 pub type Refreshed = Vec<(CustomerId, Outcome)>;
@@ -21,7 +21,9 @@ pub enum Outcome {
 /// Why a manual refresh did not take place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotRefreshed {
-    /// These are not in the table, or not eligible.
+    /// The rows of these are in the table and not eligible.
+    Ineligible(Vec<(CustomerId, Ineligibility)>),
+    /// These are not in the table.
     Unknown(Vec<CustomerId>),
     /// The table cannot be read.
     StoreUnavailable(String),

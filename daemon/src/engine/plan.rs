@@ -339,11 +339,7 @@ impl Plan {
 /// A customer that was due at `now`, or has a token to save, is left to the schedule: it has been tried, or was put off on
 /// purpose.
 pub fn next_due(state: &State, now: DateTime<Utc>, policy: &Policy) -> Option<DateTime<Utc>> {
-    let later = |entry: &Entry| match entry.verdict(now, policy) {
-        Verdict::Rest { until } | Verdict::Wait { until } => Some(until),
-        Verdict::Parked { until } => until.filter(|until| *until > now),
-        Verdict::Due | Verdict::Save => None,
-    };
+    let later = |entry: &Entry| entry.verdict(now, policy).until().filter(|until| *until > now);
     state.entries().filter_map(|(_, entry)| later(entry)).min()
 }
 

@@ -28,7 +28,6 @@ use self::wakes::Wakes;
 use super::credentials;
 use super::event::Event;
 use super::handle::{Command, Ends, Handle};
-use super::outcome::NotRefreshed;
 use super::pass::{Gates, Limits};
 use super::policy::{Policy, Trigger};
 use super::state::State;
@@ -241,12 +240,12 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
                     self.loop_not_kept(why);
                 }
             }
-            Input::Order(Command::Refresh(request)) if self.deadline.is_some() => {
-                let _ = request.reply.send(Err(NotRefreshed::ShuttingDown));
-            }
             Input::Order(Command::Refresh(request)) => {
                 self.requests.wait(request);
                 self.begin(Trigger::Manual);
+                if self.deadline.is_some() {
+                    self.requests.refuse_waiting();
+                }
             }
             Input::Order(Command::Reconfigure(policy, limits, reply)) => {
                 self.reconfigure(policy, limits);

@@ -7,6 +7,7 @@ mod entry;
 mod failing;
 mod health;
 mod hosts;
+mod ineligible;
 mod records;
 mod renewing;
 mod table;
@@ -21,6 +22,7 @@ use customers::Customers;
 pub use entry::Entry;
 use health::{Health, Use};
 pub use hosts::{Host, Hosts};
+pub use ineligible::{Former, IneligibleRows};
 pub use verdict::{DAILY, Verdict};
 
 use super::credentials::{self, Ledger};
@@ -37,6 +39,8 @@ pub struct State {
     customers: Customers,
     /// Turns with every poll: entries that bear the other one have lost their row.
     mark: bool,
+    ineligible: IneligibleRows,
+    former: BTreeMap<CustomerId, Former>,
     hosts: Hosts,
     ledger: Ledger,
     ledger_place: Option<LedgerPlace>,
@@ -74,6 +78,8 @@ impl State {
             policy,
             customers: Customers::new(start),
             mark: false,
+            ineligible: IneligibleRows::default(),
+            former: BTreeMap::new(),
             hosts: Hosts::default(),
             ledger: Ledger::new(ledger),
             ledger_place: None,
@@ -286,7 +292,7 @@ impl State {
             let message = "its token has ended without a new one".to_owned();
             self.note(now, NoticeKind::Expired, Some(&id), message);
         }
-        next
+        [next, self.end_last_tokens(now)].into_iter().flatten().min()
     }
 
     fn pass_started(&mut self, attempts: usize, at: DateTime<Utc>) {

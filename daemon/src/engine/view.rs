@@ -17,7 +17,7 @@ pub use self::replies::{not_refreshed, refreshed, shutting_down, unknown};
 use self::row::Row;
 use super::history::Kept;
 use super::policy::Trigger;
-use super::state::PassCounts;
+use super::state::{IneligibleRows, PassCounts};
 use crate::model::{CustomerId, LoopState};
 
 /// What the scheduler knows besides the [`State`](super::state::State).
@@ -67,6 +67,7 @@ pub struct Snapshot {
     tokens: proto::Tokens,
     /// In the order of their ids.
     rows: Vec<Arc<Row>>,
+    ineligible: IneligibleRows,
     /// In the order of their names.
     hosts: Vec<Arc<HostRow>>,
     removed: Arc<VecDeque<(u64, CustomerId)>>,

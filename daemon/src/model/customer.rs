@@ -56,16 +56,75 @@ pub struct Customer {
 }
 
 impl Customer {
-    /// The customer of a row, or `None` if the row is not eligible: user, password or URL are NULL or blank. Only
-    /// spaces count as blank. A row without a URL uses `fallback_url`, if there is one.
-    pub fn from_row(row: Row, fallback_url: Option<&str>) -> Option<Self> {
-        let is_blank = |text: &str| text.trim_matches(' ').is_empty();
+    /// The customer of a row.
+    ///
+    /// # Errors
+    /// The row is not eligible: user, password or URL are NULL or blank. Only spaces count as blank. A row without a URL
+    /// uses `fallback_url`, if there is one.
+    pub fn from_row(row: Row, fallback_url: Option<&str>) -> Result<Self, IneligibleRow> {
+        let is_blank = |text: Option<&str>| text.is_none_or(|text| text.trim_matches(' ').is_empty());
+        let own_url = row.url.as_deref().filter(|url| !is_blank(Some(url)));
+        let blank = [
+            is_blank(row.username.as_deref()),
+            is_blank(row.password.as_ref().map(Secret::expose)),
+            own_url.or(fallback_url).is_none(),
+        ];
+        let url = own_url.or(fallback_url).unwrap_or_default().trim().to_owned();
+        let (Some(username), Some(password), [false, false, false]) = (row.username, row.password, blank)
+        else {
+            let why = Ineligibility::Blank(blank);
+            return Err(IneligibleRow { id: row.id, why, has_token: row.has_token, expiry: row.expiry });
+        };
+        let credentials = Credentials { url, username, password };
         let row_url = row.url.unwrap_or_default();
-        let url = if is_blank(&row_url) { fallback_url? } else { row_url.as_str() };
-        let username = row.username.filter(|username| !is_blank(username))?;
-        let password = row.password.filter(|password| !is_blank(password.expose()))?;
-        let credentials = Credentials { url: url.trim().to_owned(), username, password };
-        Some(Self { id: row.id, credentials, row_url, has_token: row.has_token, expiry: row.expiry })
+        Ok(Self { id: row.id, credentials, row_url, has_token: row.has_token, expiry: row.expiry })
+    }
+}
+
+/// A row that cannot be renewed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IneligibleRow {
+    /// Its id.
+    pub id: CustomerId,
+    /// Why.
+    pub why: Ineligibility,
+    /// Whether the row holds a token.
+    pub has_token: bool,
+    /// When that token ends, if the row says so.
+    pub expiry: Option<DateTime<Utc>>,
+}
+
+/// Why a row cannot be renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ineligibility {
+    /// Of [`Self::COLUMNS`], these are NULL or blank.
+    Blank([bool; 3]),
+    /// Something else is wrong with it: a fragment for people.
+    Refused(&'static str),
+}
+
+impl Ineligibility {
+    /// The columns that a login needs.
+    const COLUMNS: [&str; 3] = ["tb_username", "tb_password", "tb_url"];
+
+    /// The columns that are blank, as `tb_username and tb_password`; none if something else is wrong.
+    pub fn blank(&self) -> Option<String> {
+        let Self::Blank(blank) = self else { return None };
+        let blank = Self::COLUMNS.iter().zip(blank).filter(|(_, is_blank)| **is_blank);
+        Some(blank.map(|(column, _)| *column).collect::<Vec<_>>().join(" and "))
+    }
+}
+
+/// As in "… is not renewed: its tb_password is blank".
+impl fmt::Display for Ineligibility {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) => f.write_str(why),
+            Self::Blank(blank) => {
+                let verb = if blank.iter().filter(|is_blank| **is_blank).count() == 1 { "is" } else { "are" };
+                write!(f, "its {} {verb} blank", self.blank().unwrap_or_default())
+            }
+        }
     }
 }
 
@@ -104,7 +163,7 @@ mod tests {
     #[test]
     fn null_and_blank_rows_are_not_eligible() {
         let eligible =
-            |url, username, password| Customer::from_row(row(url, username, password), None).is_some();
+            |url, username, password| Customer::from_row(row(url, username, password), None).is_ok();
         assert!(eligible(Some("https://a"), Some("u"), Some("p")));
         for blank in [None, Some(""), Some("   ")] {
             assert!(!eligible(blank, Some("u"), Some("p")));
@@ -115,10 +174,20 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_is_not_eligible_says_what_is_blank() {
+        let why = |url, username, password| {
+            let refused = Customer::from_row(row(url, username, password), None).unwrap_err();
+            refused.why.to_string()
+        };
+        assert_eq!(why(Some("https://a"), Some("u"), Some(" ")), "its tb_password is blank");
+        assert_eq!(why(None, Some(""), Some("p")), "its tb_username and tb_url are blank");
+    }
+
+    #[test]
     fn the_fallback_serves_rows_without_a_url_and_only_those() {
         let url = |row_url| {
             let customer = Customer::from_row(row(row_url, Some("u"), Some("p")), Some("https://fallback"));
-            customer.map(|customer| (customer.credentials.url, customer.row_url))
+            customer.ok().map(|customer| (customer.credentials.url, customer.row_url))
         };
         assert_eq!(url(None), Some(("https://fallback".into(), String::new())));
         assert_eq!(url(Some("  ")), Some(("https://fallback".into(), "  ".into())));

@@ -18,7 +18,7 @@ mod token;
 pub use account::AccountKey;
 pub use base_url::{BadUrl, BaseUrl, HostKey};
 pub use changes::Changes;
-pub use customer::{Credentials, Customer, CustomerId, Row};
+pub use customer::{Credentials, Customer, CustomerId, Ineligibility, IneligibleRow, Row};
 pub use expiry::{Lifetime, TokenStatus, window_of};
 pub use failure::{Failure, FailureKind, Unexpected, may_be_counted};
 pub use fingerprint::{Fingerprint, FingerprintKey};

@@ -56,6 +56,8 @@ pub enum NoticeKind {
     Unparked,
     /// A token ended without a new one.
     Expired,
+    /// A customer has lost its row, or what a login needs.
+    Ineligible,
     /// Something is wrong with a row or with what the daemon may do.
     Warning,
     /// A pass began.
@@ -95,7 +97,10 @@ impl NoticeKind {
 
     /// Whether it is a change of a customer that its record remembers over restarts.
     pub const fn is_remembered(self) -> bool {
-        matches!(self, Self::Failed | Self::Parked | Self::Unparked | Self::Recovered | Self::Expired)
+        matches!(
+            self,
+            Self::Failed | Self::Parked | Self::Unparked | Self::Recovered | Self::Expired | Self::Ineligible
+        )
     }
 
     /// The kind of that name.
@@ -120,6 +125,7 @@ impl NoticeKind {
             Self::Parked => "5938ed69774e479aa00feb27a9e569fb",
             Self::Unparked => "f61440ff3fb643dcb6f614e02b5ddc13",
             Self::Expired => "d1134fa545ad4edcb95ec00827106dfa",
+            Self::Ineligible => "a0eb05f84ec94729a9f867cf7594ba9c",
             Self::PassStarted => "3c78b2b5a7a040e4ab25085b6f45346c",
             Self::PassFinished => "e627619f83c34cf192ef38ca387ddfe5",
             Self::Warning => "e72bdb03c9a94ec4a9786535f593e268",
@@ -144,6 +150,7 @@ impl NoticeKind {
             Self::Parked | Self::Expired | Self::ReloadRefused => Priority::Err,
             Self::Skipped
             | Self::Failed
+            | Self::Ineligible
             | Self::ClockSetBack
             | Self::Warning
             | Self::CertificateUnchecked

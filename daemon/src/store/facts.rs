@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::{RowProblem, StoreError};
-use crate::model::Customer;
+use crate::model::{Customer, IneligibleRow};
 
 /// How many rows each kind of ineligible row is shown with.
 pub const MOST_EXAMPLES: usize = 5;
@@ -111,28 +111,20 @@ pub trait Examine {
     fn examine(&self) -> impl Future<Output = Result<Examined, StoreError>> + Send;
 }
 
-/// Counts rows by what they lack.
-#[derive(Debug, Default)]
-pub(crate) struct Counting(Vec<Ineligible>);
-
-impl Counting {
-    /// One more row, which lacks these columns.
-    pub(crate) fn add(&mut self, blank: &[&str], id: &str) {
-        let blank = blank.join(" and ");
-        let at = self.0.iter().position(|kind| kind.blank == blank).unwrap_or_else(|| {
-            self.0.push(Ineligible { blank, count: 0, examples: Vec::new() });
-            self.0.len() - 1
+/// Counts rows by the columns that are blank.
+pub(crate) fn count_blank(rows: &[IneligibleRow]) -> Vec<Ineligible> {
+    let mut kinds: Vec<Ineligible> = Vec::new();
+    for (row, blank) in rows.iter().filter_map(|row| Some((row, row.why.blank()?))) {
+        let at = kinds.iter().position(|kind| kind.blank == blank).unwrap_or_else(|| {
+            kinds.push(Ineligible { blank, count: 0, examples: Vec::new() });
+            kinds.len() - 1
         });
-        if let Some(kind) = self.0.get_mut(at) {
+        if let Some(kind) = kinds.get_mut(at) {
             kind.count += 1;
             if kind.examples.len() < MOST_EXAMPLES {
-                kind.examples.push(id.to_owned());
+                kind.examples.push(row.id.to_string());
             }
         }
     }
-
-    /// What was counted.
-    pub(crate) fn finish(self) -> Vec<Ineligible> {
-        self.0
-    }
+    kinds
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub use ledger::{AccountRow, Forget, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
-use crate::model::{Customer, FingerprintKey, LoopState, Record, Renewal};
+use crate::model::{Customer, FingerprintKey, IneligibleRow, LoopState, Record, Renewal};
 
 /// A database that holds the customers' table.
 ///
@@ -21,7 +21,7 @@ pub trait Store: Send + Sync + 'static {
     /// The kind and the place, for people: `sqlite customers.db`.
     fn describe(&self) -> String;
 
-    /// Reads every eligible row, without the text of its token, and the records.
+    /// Reads every row, without the text of its token, and the records.
     fn read(&self, records: Records) -> impl Future<Output = Result<Table, StoreError>> + Send;
 
     /// Writes tokens, each guarded: only to a row that still has the URL and the user that the token was obtained
@@ -66,6 +66,8 @@ pub enum Records {
 pub struct Table {
     /// The eligible rows.
     pub customers: Vec<Customer>,
+    /// The other rows, as far as they have an id that can be read; none has the id of a customer.
+    pub ineligible: Vec<IneligibleRow>,
     /// What is wrong with single rows.
     pub problems: Vec<RowProblem>,
     /// The records asked for.

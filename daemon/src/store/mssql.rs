@@ -108,7 +108,8 @@ impl Store for MssqlStore {
             let (shared, own) = (Arc::clone(&shared), Arc::clone(&own));
             Box::pin(async move {
                 let table = &shared.settings().table;
-                let rows::Rows { customers, mut problems } = rows::read(connection, &shared, &own).await?;
+                let rows::Rows { customers, ineligible, mut problems } =
+                    rows::read(connection, &shared, &own).await?;
                 let which = match connection.prepare_records(table).await? {
                     // Those from before are to be known as well.
                     true => Records::All,
@@ -118,7 +119,7 @@ impl Store for MssqlStore {
                 problems.extend(unreadable);
                 let key = connection.known.records.key().clone();
                 let records_lost = connection.known.records.lost().map(ToOwned::to_owned);
-                Ok(Table { customers, problems, records, key, records_lost })
+                Ok(Table { customers, ineligible, problems, records, key, records_lost })
             })
         });
         let mut table = self.connections.with(Doing::Reading, work).await?;

@@ -130,6 +130,7 @@ pub fn log(notice: &Notice) {
         NoticeKind::Renewed => return log_renewed(notice, &customer, &message),
         NoticeKind::Failed | NoticeKind::Parked => return log_failure(notice, &customer, &message),
         NoticeKind::Recovered => format!("Customer {customer} has recovered: {message}"),
+        NoticeKind::Ineligible => format!("Customer {customer} is ineligible: {message}"),
         NoticeKind::Unparked => format!("Customer {customer} is no longer parked: {message}"),
         NoticeKind::StoreLost => format!("The database cannot be used: {message}"),
         NoticeKind::StoreBack => "The database is back".to_owned(),

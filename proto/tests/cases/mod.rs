@@ -3,9 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
     Answer, Change, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply, Failure,
-    FailureKind, Host, HostState, Id, LastRun, Outcome, OutcomeStatus, Phase, Refresh, RefreshReply,
-    RefreshResult, Refusal, Reply, Request, Revision, Rows, Seq, StatusQuery, StatusReply, SteerReply,
-    Summary, TokenStatus, Tokens, Trigger, VersionReply,
+    FailureKind, Host, HostState, Id, Ineligible, LastRun, Outcome, OutcomeStatus, Phase, Refresh,
+    RefreshReply, RefreshResult, Refusal, Reply, Request, Revision, Rows, Seq, StatusQuery, StatusReply,
+    SteerReply, Summary, TokenStatus, Tokens, Trigger, VersionReply,
 };
 
 /// Lists the variants of an enumeration, all but `Unknown`. The match fails to compile when one is forgotten.
@@ -41,9 +41,9 @@ fn failure_kinds() -> [FailureKind; 16] {
         TokenTooLong Database)
 }
 
-fn event_kinds() -> [EventKind; 12] {
+fn event_kinds() -> [EventKind; 13] {
     every!(EventKind:
-        Renewed Failed Parked Unparked Recovered Expired PassStarted PassFinished StoreLost StoreBack Started
+        Renewed Failed Parked Unparked Recovered Expired Ineligible PassStarted PassFinished StoreLost StoreBack Started
         Stopped)
 }
 
@@ -224,6 +224,7 @@ fn tokens(customers: Option<Vec<Customer>>) -> Tokens {
         error: None,
         as_of: Some(at("2026-11-23T14:03:00Z")),
         customers,
+        ineligible: vec![],
         removed: vec![],
         complete: false,
         summary: Summary {
@@ -235,6 +236,7 @@ fn tokens(customers: Option<Vec<Customer>>) -> Tokens {
             parked: 4,
             retrying: 4,
             in_trouble: 12,
+            ineligible: 2,
         },
     }
 }
@@ -266,10 +268,10 @@ fn all_events() -> EventsReply {
         seq: Seq(17 + n as u64),
         at: at("2026-11-23T14:03:00.5Z") + TimeDelta::seconds(n as i64),
         kind,
-        customer_id: (n < 6).then(|| "8F1C02AA".to_owned()),
+        customer_id: (n < 7).then(|| "8F1C02AA".to_owned()),
         message: "new token until 14:18:00Z".to_owned(),
     });
-    EventsReply { events: events.collect(), next: Seq(28) }
+    EventsReply { events: events.collect(), next: Seq(29) }
 }
 
 fn done(request: Request, reply: Reply) -> (Request, Answer) {
@@ -322,7 +324,18 @@ fn status_answers() -> Vec<(&'static str, Request, Answer)> {
     let changed_host = Some(hosts().split_off(2));
     let delta = Tokens { removed: ids(&["91BE77C0"]), ..tokens(Some(vec![customer(4)])) };
     let too_old = Tokens { complete: true, ..tokens(Some(vec![customer(4), customer(8)])) };
-    let all = status_reply(tokens(Some((0..20).map(customer).collect())));
+    let lost = |customer_id: &str, reason: &str, tbtokenexpiry| Ineligible {
+        customer_id: customer_id.to_owned(),
+        reason: reason.to_owned(),
+        since: at("2026-11-23T14:01:00Z"),
+        tbtokenexpiry,
+    };
+    let ineligible = vec![
+        lost("8F1B0001", "its tb_password is blank", Some(at("2026-11-23T14:09:00Z"))),
+        lost("8F1B0002", "its row is gone", None),
+    ];
+    let all = tokens(Some((0..20).map(customer).collect()));
+    let all = status_reply(Tokens { ineligible, ..all });
     [
         ("answer_status", status(Rows::All, None), all),
         ("answer_status_none", status(Rows::None, None), status_reply(tokens(None))),

@@ -21,6 +21,7 @@ mod doctor_root;
 mod documents;
 mod flat;
 mod hosts;
+mod ineligible;
 mod interrupted;
 mod killed;
 mod log_words;

@@ -89,7 +89,7 @@ async fn story() {
     // Now it takes nearly as long as we wait, and an operator wants everyone to be renewed.
     world.lock().hosts[0].mood = Mood::Crawling;
     let began = Instant::now();
-    let mut answer = handle.refresh(Selection::All).await.unwrap();
+    let mut answer = handle.refresh(Selection::All, true).await.unwrap();
     let details = loop {
         sleep(Duration::from_secs(1)).await;
         check_the_short_lived(&world, began.elapsed());

@@ -135,7 +135,7 @@ impl Daemon {
 
     /// An operator asks for a refresh.
     async fn refresh(&mut self, selection: Selection) {
-        if let Ok(answer) = self.handle.refresh(selection).await {
+        if let Ok(answer) = self.handle.refresh(selection, true).await {
             self.asked.push((Instant::now(), answer));
         }
     }

@@ -165,7 +165,7 @@ fn p20_a_pass_over_a_slow_server_is_heard_of_with_each_answer() {
     on_a_paused_clock(|handle, _hang, world| async move {
         world.lock().hosts[0].mood = Mood::Slow;
         let began = Instant::now();
-        let mut answer = handle.refresh(Selection::All).await.unwrap();
+        let mut answer = handle.refresh(Selection::All, true).await.unwrap();
         let mut longest = Duration::ZERO;
         while answer.try_recv().is_err() {
             longest = longest.max(silence(&handle).await);

@@ -79,6 +79,7 @@ impl Store for Memory {
             return Err(failed());
         }
         let rows = world.rows.iter().filter(|(user, row)| is_there(**user, row));
+        let mut ineligible = Vec::new();
         let customers = rows.filter_map(|(user, row)| {
             let password = if row.present { row.password.clone() } else { "  ".to_owned() };
             let row = tbtokend::model::Row {
@@ -89,13 +90,15 @@ impl Store for Memory {
                 has_token: row.token.is_some(),
                 expiry: row.expiry,
             };
-            Customer::from_row(row, None)
+            Customer::from_row(row, None).map_err(|row| ineligible.push(row)).ok()
         });
+        let customers = customers.collect();
         let records_lost = world.db.has_no_records.then(|| "no permission".to_owned());
         let wanted = world.db.records.values();
         let wanted = wanted.filter(|record| records == Records::All || record.failure.is_some());
         Ok(Table {
-            customers: customers.collect(),
+            customers,
+            ineligible,
             problems: Vec::new(),
             records: wanted.cloned().collect(),
             key: key(),

@@ -41,5 +41,7 @@ pub(super) fn pieces(theme: Theme, summary: &Summary) -> Vec<Piece<'static>> {
             ],
         }
     };
-    counts.into_iter().map(piece).collect()
+    // A row that is customer no longer is no everyday matter: without any there is no word of them.
+    let ineligible = (1, summary.ineligible, "ineligible", theme.warn());
+    counts.into_iter().chain([ineligible].into_iter().filter(|it| it.1 > 0)).map(piece).collect()
 }

@@ -269,6 +269,7 @@ pub fn status(customers: Vec<Customer>, now: DateTime<Utc>) -> StatusReply {
             error: None,
             as_of: Some(now - TimeDelta::seconds(18)),
             customers: Some(customers),
+            ineligible: vec![],
             removed: vec![],
             complete: true,
             summary,
@@ -314,5 +315,6 @@ pub fn summarize(customers: &[Customer]) -> Summary {
         parked: of_state(Phase::Parked),
         retrying: of_state(Phase::Retrying),
         in_trouble: customers.iter().filter(|row| in_trouble(row.token_status, row.state)).count(),
+        ineligible: 0,
     }
 }

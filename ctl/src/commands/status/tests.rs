@@ -74,6 +74,7 @@ fn reply() -> StatusReply {
             error: None,
             as_of: Some(ago(180)),
             customers: None,
+            ineligible: vec![],
             removed: vec![],
             complete: false,
             summary: Summary {
@@ -85,6 +86,7 @@ fn reply() -> StatusReply {
                 parked: 2,
                 retrying: 0,
                 in_trouble: 4,
+                ineligible: 0,
             },
         },
         daemon: Daemon {
@@ -130,6 +132,29 @@ valid          1b2c9d00  ops@1b2c9d00.example  tb.acme.example  14m   in 40s
 "
     );
     assert_eq!((report.remarks.as_str(), report.exit), ("", 0));
+}
+
+#[test]
+fn rows_that_are_customers_no_longer_are_counted_and_told_with_the_problems() {
+    let mut reply = reply();
+    reply.tokens.summary.ineligible = 3;
+    let lost = |id: &str, seconds: Option<i64>, reason: &str| tbtoken_proto::Ineligible {
+        customer_id: id.to_owned(),
+        reason: reason.to_owned(),
+        since: now() - TimeDelta::seconds(120),
+        tbtokenexpiry: seconds.map(|seconds| now() + TimeDelta::seconds(seconds)),
+    };
+    reply.tokens.ineligible =
+        vec![lost("acme", Some(600), "its tb_password is blank"), lost("gone", None, "its row is gone")];
+    assert!(summary_line(&reply.tokens.summary, PIPE).contains("2 parked   3 ineligible"));
+    assert_eq!(
+        ineligible(&reply, PIPE, now()),
+        "\n\
+         INELIGIBLE  LEFT  SINCE   REASON\n\
+         acme        10m   2m ago  its tb_password is blank\n\
+         gone        -     2m ago  its row is gone\n\
+         and 1 more\n"
+    );
 }
 
 #[test]

@@ -67,9 +67,15 @@ impl Pending {
         }
     }
 
-    /// The client may have gone; what was done is done all the same.
-    fn answer(self, answer: Result<Refreshed, NotRefreshed>) {
-        let _ = self.request.reply.send(answer);
+    /// The client may have gone, or had its answer; what was done is done all the same.
+    fn answer(mut self, answer: Result<Refreshed, NotRefreshed>) {
+        self.tell(answer);
+    }
+
+    fn tell(&mut self, answer: Result<Refreshed, NotRefreshed>) {
+        if let Some(reply) = self.request.reply.take() {
+            let _ = reply.send(answer);
+        }
     }
 
     /// There will be no pass for it, or for the rest of it.
@@ -90,8 +96,8 @@ impl Requests {
     /// Adds one for the next pass. Requests whose clients do not wait are put together: however many of them come while a
     /// pass is under way, there is one of each kind.
     pub(super) fn wait(&mut self, request: RefreshRequest) {
-        if request.reply.is_closed() {
-            let known = self.waiting.iter_mut().filter(|known| known.request.reply.is_closed());
+        if request.is_unattended() {
+            let known = self.waiting.iter_mut().filter(|known| known.request.is_unattended());
             for known in known.filter(|known| known.begun.is_none()) {
                 match (&mut known.request.selection, &request.selection) {
                     (
@@ -129,7 +135,8 @@ impl Requests {
             .collect()
     }
 
-    /// The plan is made: refuses requests that name a customer which is not there, and notes which customers are left alone.
+    /// The plan is made: refuses requests that name what is no customer, accepts those that wait for no more than that, and
+    /// notes which customers are left alone.
     pub(super) fn planned(&mut self, plan: &Plan, state: &State) {
         let names_unknown = |pending: &Pending| {
             pending.begun.is_none() && plan.unknown.iter().any(|id| pending.request.selection.names(id))
@@ -140,7 +147,15 @@ impl Requests {
             let named = pending.request.selection.named().into_iter().flatten();
             let mut unknown: Vec<_> = named.filter(|id| state.entry(id).is_none()).cloned().collect();
             unknown.sort();
-            pending.answer(Err(NotRefreshed::Unknown(unknown)));
+            let why = |id: &CustomerId| Some((id.clone(), state.ineligible_rows().why(id.as_str())?));
+            let ineligible: Vec<_> = unknown.iter().filter_map(why).collect();
+            pending.answer(Err(match ineligible.is_empty() {
+                false => NotRefreshed::Ineligible(ineligible),
+                true => NotRefreshed::Unknown(unknown),
+            }));
+        }
+        for pending in self.served.iter_mut().filter(|pending| !pending.request.wait) {
+            pending.tell(Ok(Vec::new()));
         }
         for id in &plan.parked {
             let failure = state.entry(id).and_then(|entry| entry.record().failure.as_deref());
@@ -270,7 +285,7 @@ fn cut_short() -> Outcome {
 
 fn reason(why: &NotRefreshed) -> String {
     match why {
-        NotRefreshed::Unknown(_) => "its row is gone".to_owned(),
+        NotRefreshed::Ineligible(_) | NotRefreshed::Unknown(_) => "its row is gone".to_owned(),
         NotRefreshed::StoreUnavailable(error) => format!("the table could not be read again: {error}"),
         NotRefreshed::ShuttingDown => "tbtokend is shutting down".to_owned(),
     }

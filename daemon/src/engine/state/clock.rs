@@ -18,6 +18,9 @@ impl State {
                 edit.record_mut();
             }
         });
+        for end in self.former.values_mut().filter_map(|former| former.ends_at.as_mut()) {
+            *end -= by;
+        }
         for since in self.recovered.values_mut() {
             *since -= by;
         }

@@ -43,6 +43,8 @@ pub struct Entry {
     written: Option<(DateTime<Utc>, TimeDelta)>,
     /// By how much the clock was set back since the row's expiry was calculated.
     ahead: TimeDelta,
+    /// The failure in its record is one of an operator's attempt alone: it does not count for the back-off.
+    is_uncounted: bool,
 }
 
 /// A column may be coarser than what was written to it: `smalldatetime` has minutes only.
@@ -84,6 +86,7 @@ impl Entry {
             mark: false,
             written: None,
             ahead: TimeDelta::zero(),
+            is_uncounted: false,
         };
         entry.find_server();
         entry.status = entry.status_at(now, window);
@@ -112,6 +115,16 @@ impl Entry {
             failure.kind.is_rejection() && !failure.fingerprint.has_key_of(&self.credentials)
         };
         self.record.failure.as_deref().is_some_and(is_unknown)
+    }
+
+    /// Its failures in a row with one more. An attempt before its time counts only where there is no failure yet, and then
+    /// the next one does not.
+    pub(super) fn count_failure(&mut self, was_sent: bool, is_early: bool) -> u32 {
+        let before = self.record.failure.as_deref().map(|failure| failure.consecutive);
+        let was_uncounted = self.is_uncounted && before.is_some();
+        let counts = was_sent && if is_early { before.is_none() } else { !was_uncounted };
+        self.is_uncounted = is_early && (counts || was_uncounted);
+        before.unwrap_or(0).saturating_add(u32::from(counts))
     }
 
     /// Whether a refresh token may be tried before the password. Not after an answer that is not ThingsBoard's: that may have

@@ -10,8 +10,6 @@ use crate::model::{CustomerId, Failure, FailureKind, FailureNote};
 
 impl State {
     pub(super) fn failed(&mut self, id: &CustomerId, failure: &Failure, at: DateTime<Utc>, roll: f64) {
-        let Some(entry) = self.customers.get(id) else { return };
-        let before = entry.record().failure.as_deref();
         let kind = failure.kind();
         let was_sent = !matches!(
             failure,
@@ -19,9 +17,20 @@ impl State {
                 | Failure::RejectionUnknown { .. }
                 | Failure::AttemptsExhausted { .. }
         );
-        let consecutive = before.map_or(0, |before| before.consecutive).saturating_add(u32::from(was_sent));
+        let Some(mut edit) = self.customers.edit(id, at) else { return };
+        // Only an operator has a customer tried before its time, and that is not to put off the time.
+        let verdict = edit.verdict(at, &self.policy);
+        let early = verdict.until().filter(|until| *until > at);
+        let consecutive = edit.count_failure(was_sent, early.is_some());
+        drop(edit);
+        let Some(entry) = self.customers.get(id) else { return };
+        let before = entry.record().failure.as_deref();
         let remaining = entry.ends_at().filter(|_| entry.customer.has_token).map(|end| end - at);
         let delay = self.policy.backoff().delay(consecutive, remaining, roll);
+        let delay = match verdict {
+            Verdict::Rest { until } => delay.min(until - at),
+            _ => early.map_or(delay, |until| until - at),
+        };
         if let Some(parked) = before.filter(|note| !kind.is_permanent() && stays_parked(entry, note, kind)) {
             let mut parked = parked.clone();
             parked.consecutive = consecutive;
@@ -45,7 +54,7 @@ impl State {
             fingerprint: entry.credentials,
         };
         let is_news = before.is_none_or(|before| before.kind != kind);
-        let is_quiet = !is_news && !note.permanent && !consecutive.is_power_of_two();
+        let is_quiet = !is_news && !note.permanent && (early.is_some() || !consecutive.is_power_of_two());
         let told = if note.permanent { NoticeKind::Parked } else { NoticeKind::Failed };
         self.take_note(id, told, note.message.clone(), note, at, is_quiet);
     }
@@ -73,9 +82,8 @@ impl State {
         let url = entry.map_or("", |entry| &entry.customer.credentials.url);
         // A customer whose token is good for long is not tried again before it is due, though an operator had it tried now.
         let next_at = match entry.map(|entry| entry.verdict(at, &self.policy)) {
-            Some(Verdict::Rest { until } | Verdict::Wait { until }) => Some(until),
-            Some(Verdict::Parked { until }) => until,
             Some(Verdict::Due | Verdict::Save) | None => note.next_attempt_at,
+            Some(verdict) => verdict.until(),
         };
         let detail =
             FailureDetail { kind: note.kind, attempt: note.consecutive, next_at, url: crate::text::url(url) };

@@ -15,7 +15,8 @@ use crate::store::{LedgerPlace, LedgerRead, RowProblem, Table};
 impl State {
     pub(super) fn table_read(&mut self, table: Table, at: DateTime<Utc>) {
         self.adopt_key(&table.key, at);
-        self.take_over_rows(table.customers, &table.key, at);
+        let gone = self.take_over_rows(table.customers, &table.key, at);
+        self.take_over_ineligible(table.ineligible, &gone, &table.records, at);
         let hosts = &mut self.hosts;
         let used: Vec<_> = self.customers.values().filter_map(|entry| entry.host.clone()).collect();
         self.customers.stamp(|revision| hosts.used_by(used.iter(), revision));
@@ -33,8 +34,13 @@ impl State {
     }
 
     /// Most rows say what they said a minute ago, so each is compared where it stands: to build a new map took three
-    /// times as long.
-    fn take_over_rows(&mut self, customers: Vec<Customer>, key: &FingerprintKey, at: DateTime<Utc>) {
+    /// times as long. Brings the customers that are ones no longer.
+    fn take_over_rows(
+        &mut self,
+        customers: Vec<Customer>,
+        key: &FingerprintKey,
+        at: DateTime<Utc>,
+    ) -> Vec<Entry> {
         self.mark = !self.mark;
         let (mark, window) = (self.mark, self.policy.window);
         let mut known = 0;
@@ -52,12 +58,15 @@ impl State {
                 new.push(entry);
             }
         }
+        let mut gone = Vec::new();
         if known < self.customers.len() {
-            for gone in self.customers.remove(|entry| entry.mark != mark) {
-                self.customers.unwritten.left(gone.record().clone());
+            gone = self.customers.remove(|entry| entry.mark != mark);
+            for entry in &gone {
+                self.customers.unwritten.left(entry.record().clone());
             }
         }
         self.customers.add(new);
+        gone
     }
 
     /// When records become possible that were not before, the fingerprints get the stored key, and what was only known

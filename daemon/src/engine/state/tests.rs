@@ -2,6 +2,7 @@
 
 mod clock;
 mod customers;
+mod ineligible;
 mod ledger;
 mod parked;
 mod store;
@@ -64,7 +65,14 @@ fn key(byte: u8) -> FingerprintKey {
 }
 
 fn table(customers: Vec<Customer>, records: Vec<Record>) -> Table {
-    Table { customers, problems: Vec::new(), records, key: key(7), records_lost: None }
+    Table {
+        customers,
+        ineligible: Vec::new(),
+        problems: Vec::new(),
+        records,
+        key: key(7),
+        records_lost: None,
+    }
 }
 
 fn state(customers: Vec<Customer>) -> State {
@@ -86,6 +94,21 @@ fn read(customers: Vec<Customer>) -> Event {
 
 fn failed(name: &str, failure: Failure) -> Event {
     Event::Failed { id: id(name), failure }
+}
+
+/// Fails so often, the first time at once and then each time that it is tried by itself. Says when it failed last.
+fn fail_by_itself(
+    state: &mut State,
+    name: &str,
+    failures: impl IntoIterator<Item = Failure>,
+) -> DateTime<Utc> {
+    let mut last = now();
+    for failure in failures {
+        let note = entry(state, name).record().failure.as_ref();
+        last = note.map_or(last, |note| note.next_attempt_at.unwrap_or(last));
+        state.apply(failed(name, failure), last, 0.5);
+    }
+    last
 }
 
 fn strained() -> Failure {
@@ -268,16 +291,15 @@ fn a_token_that_still_lives_shortens_the_wait() {
 #[test]
 fn the_same_trouble_again_is_worth_ever_fewer_lines() {
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, (0..9).map(|_| failed("a", strained())));
-    apply(&mut state, 9, [failed("a", silent()), failed("a", Failure::AccountDisabled)]);
-    apply(&mut state, 11, [failed("a", Failure::AccountDisabled)]);
+    let others = [silent(), Failure::AccountDisabled, Failure::AccountDisabled];
+    let last = fail_by_itself(&mut state, "a", (0..9).map(|_| strained()).chain(others));
     let quiet: Vec<bool> = state.history().share().iter().map(|notice| notice.quiet).collect();
     let (loud, quiet_again) = (false, true);
     let same = [loud, loud, quiet_again, loud, quiet_again, quiet_again, quiet_again, loud, quiet_again];
     assert_eq!(quiet[..9], same, "the 1st, 2nd, 4th, 8th");
     assert_eq!(quiet[9..], [loud; 3], "another failure, and whatever parks");
     let detail = state.history().share().iter().last().unwrap().failure.clone().unwrap();
-    assert_eq!((detail.attempt, detail.next_at, detail.url.as_str()), (12, Some(after(11 + 86_400)), URL));
+    assert_eq!((detail.attempt, detail.next_at, detail.url.as_str()), (12, Some(last + DAILY), URL));
 }
 
 /// The log and `status` name the same time.
@@ -290,6 +312,48 @@ fn who_was_tried_by_an_operator_before_it_was_due_is_tried_again_when_it_is() {
     let due = after(300) + TimeDelta::milliseconds(1);
     assert_eq!(told, [due, failure(&state, "ends").next_attempt_at.unwrap()]);
     assert!(failure(&state, "good").next_attempt_at.unwrap() < due);
+}
+
+/// An attempt of an operator is one more, and changes nothing for those that come by themselves.
+#[test]
+fn an_operator_who_tries_a_customer_early_does_not_put_off_its_next_attempt() {
+    let refused = || Failure::Unreachable { why: "refused".to_owned() };
+    let ended = || state(vec![ending("a", -9_000)]);
+    let mut alone = ended();
+    fail_by_itself(&mut alone, "a", (0..4).map(|_| refused()));
+    let mut state = ended();
+    for _ in 0..4 {
+        let at = fail_by_itself(&mut state, "a", [refused()]);
+        let next = failure(&state, "a").next_attempt_at.unwrap();
+        for early in 1..=8 {
+            let at = at + (next - at) * early / 10;
+            state.apply(failed("a", refused()), at, f64::from(early % 2));
+            assert_eq!(failure(&state, "a").next_attempt_at, Some(next), "refreshed {early} times");
+        }
+    }
+    assert_eq!(failure(&state, "a").next_attempt_at, failure(&alone, "a").next_attempt_at);
+    assert_eq!(failure(&state, "a").consecutive, 4);
+}
+
+/// Before its window a customer has no failure yet; the operator's is not the first of its back-off.
+#[test]
+fn an_operator_who_tries_a_customer_that_is_not_due_does_not_begin_its_back_off() {
+    let mut state = state(vec![ending("a", 330)]);
+    apply(&mut state, 0, (0..8).map(|_| failed("a", silent())));
+    let due = after(30) + TimeDelta::milliseconds(1);
+    assert!(failure(&state, "a").next_attempt_at.unwrap() <= due);
+    assert_eq!(entry(&state, "a").verdict(due, &Policy::of_a_minute()), Verdict::Due);
+    state.apply(failed("a", silent()), due, 0.5);
+    assert_eq!(
+        (failure(&state, "a").consecutive, failure(&state, "a").next_attempt_at.unwrap() - due),
+        (1, TimeDelta::minutes(1))
+    );
+    // A wait that the server asks for is heeded, whoever has it asked.
+    let wait = Some(Duration::from_secs(600));
+    state.apply(failed("a", Failure::RateLimited { retry_after: wait }), due, 0.5);
+    assert_eq!(failure(&state, "a").next_attempt_at, Some(due + TimeDelta::minutes(10)));
+    apply(&mut state, 31, [obtained("a", 3_600, Via::Login), saved("a", 3_600), failed("a", silent())]);
+    assert_eq!(failure(&state, "a").consecutive, 1, "a success ends what was not counted");
 }
 
 #[test]
@@ -378,9 +442,7 @@ proptest! {
         let failures =
             [strained(), silent(), Failure::AccountDisabled, Failure::CredentialsRejected, Failure::InsecureUrl];
         let mut state = state(vec![row("a")]);
-        for _ in 0..times {
-            apply(&mut state, 0, [failed("a", failures[what].clone())]);
-        }
+        fail_by_itself(&mut state, "a", (0..times).map(|_| failures[what].clone()));
         let note = failure(&state, "a");
         prop_assert_eq!(note.consecutive, times);
         prop_assert_eq!(note.permanent, what >= 2);

@@ -30,6 +30,17 @@ pub enum Verdict {
     Save,
 }
 
+impl Verdict {
+    /// Until when it is not tried by itself, if that is known.
+    pub fn until(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Rest { until } | Self::Wait { until } => Some(until),
+            Self::Parked { until } => until,
+            Self::Due | Self::Save => None,
+        }
+    }
+}
+
 /// A customer of which ThingsBoard counts nothing is tried so often.
 pub const DAILY: TimeDelta = TimeDelta::days(1);
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use tbtoken_proto as proto;
 
-use super::replies::unknown;
+use super::replies::{ineligible, unknown};
 use super::row::Row;
 use super::{Snapshot, words};
 
@@ -48,14 +48,26 @@ impl Snapshot {
             let removed = self.removed.iter().filter(|(revision, _)| *revision > since.0);
             tokens.removed = removed.map(|(_, id)| id.to_string()).collect();
         }
-        if let proto::Rows::Only(ids) = &query.customers
-            && let Some(missing) = ids.iter().find(|id| !self.contains(id))
-        {
-            return Err(unknown(&[missing.as_str()]));
+        if let proto::Rows::Only(ids) = &query.customers {
+            self.refuse_missing(ids)?;
+        }
+        if query.since.is_some() || matches!(query.customers, proto::Rows::None | proto::Rows::Only(_)) {
+            tokens.ineligible.clear();
         }
         tokens.customers = (query.customers != proto::Rows::None).then(Vec::new);
         let hosts = self.hosts(&query.customers, since);
         Ok(proto::StatusReply { cron: self.cron.clone(), tokens, hosts, daemon: self.daemon.clone() })
+    }
+
+    /// A row that cannot be renewed goes first: its id is no other name of a customer.
+    fn refuse_missing(&self, ids: &[String]) -> Result<(), proto::Refusal> {
+        let missing = || ids.iter().filter(|id| !self.contains(id));
+        let rows: Vec<_> = missing().filter_map(|id| Some((id.as_str(), self.ineligible.why(id)?))).collect();
+        match missing().next() {
+            _ if !rows.is_empty() => Err(ineligible(rows.into_iter())),
+            Some(first) => Err(unknown(&[first.as_str()])),
+            None => Ok(()),
+        }
     }
 
     /// One of those whom the answer to `status` for everyone lists, and the place to go on from: the first from `place`
@@ -159,6 +171,7 @@ mod tests {
         };
         let table = Table {
             customers: customers.iter().map(customer).collect(),
+            ineligible: Vec::new(),
             problems: Vec::new(),
             records: Vec::new(),
             key: FingerprintKey::new(&[7; FingerprintKey::BYTES]),

@@ -4,7 +4,7 @@ use tbtoken_proto as proto;
 
 use super::super::outcome::{NotRefreshed, Refreshed};
 use super::words;
-use crate::model::CustomerId;
+use crate::model::{CustomerId, Ineligibility};
 use crate::text::printable;
 
 /// The answer to a manual refresh that took place.
@@ -25,6 +25,7 @@ pub fn refreshed(details: Refreshed) -> proto::RefreshReply {
 /// The answer to a manual refresh that did not take place.
 pub fn not_refreshed(why: NotRefreshed) -> proto::Refusal {
     match why {
+        NotRefreshed::Ineligible(rows) => ineligible(rows.iter().map(|(id, why)| (id.as_str(), *why))),
         NotRefreshed::Unknown(ids) => unknown(&ids.iter().map(CustomerId::as_str).collect::<Vec<_>>()),
         NotRefreshed::StoreUnavailable(error) => {
             proto::Refusal { code: proto::ErrorCode::StoreUnavailable, error }
@@ -36,6 +37,22 @@ pub fn not_refreshed(why: NotRefreshed) -> proto::Refusal {
 /// The refusal of anything that comes too late.
 pub fn shutting_down() -> proto::Refusal {
     proto::Refusal { code: proto::ErrorCode::ShuttingDown, error: "tbtokend is shutting down".to_owned() }
+}
+
+/// How many rows a refusal gives the reasons of.
+const REASONS: usize = 5;
+
+/// The refusal of names whose rows cannot be renewed.
+pub(super) fn ineligible<'a>(
+    rows: impl ExactSizeIterator<Item = (&'a str, Ineligibility)>,
+) -> proto::Refusal {
+    let more = rows.len().checked_sub(REASONS).filter(|more| *more > 0);
+    let reason = |(id, why)| format!("{} is not renewed: {why}", printable(id));
+    let mut error = rows.take(REASONS).map(reason).collect::<Vec<_>>().join("; ");
+    if let Some(more) = more {
+        error.push_str(&format!("; and {more} more"));
+    }
+    proto::Refusal { code: proto::ErrorCode::IneligibleCustomer, error }
 }
 
 /// The refusal of names that are not in the table.

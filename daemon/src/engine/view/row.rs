@@ -65,11 +65,7 @@ impl Row {
             state: phase(entry, verdict),
             last_success_at: entry.record().last_success_at,
             renewals: entry.record().renewals,
-            next_attempt_at: match verdict {
-                Verdict::Rest { until } | Verdict::Wait { until } => Some(until),
-                Verdict::Parked { until } => until,
-                Verdict::Due | Verdict::Save => None,
-            },
+            next_attempt_at: verdict.until(),
             failure: words::failure(entry, now).map(Box::new),
             changes: entry.record().changes.clone(),
         }

@@ -30,7 +30,7 @@ impl Snapshot {
 
 /// `119 of 128 valid, 5 expiring soon, 3 expired, 1 missing, 2 parked`; what there is none of is left out.
 fn counts(summary: &proto::Summary) -> String {
-    if summary.total == 0 {
+    if summary.total + summary.ineligible == 0 {
         return "no customers in the table".to_owned();
     }
     let mut text = format!("{} of {} valid", summary.valid, summary.total);
@@ -39,6 +39,7 @@ fn counts(summary: &proto::Summary) -> String {
         (summary.expired, "expired"),
         (summary.missing, "missing"),
         (summary.parked, "parked"),
+        (summary.ineligible, "ineligible"),
     ];
     for (count, word) in others.into_iter().filter(|(count, _)| *count > 0) {
         text.push_str(&format!(", {count} {word}"));
@@ -65,10 +66,13 @@ mod tests {
             parked: 2,
             retrying: 4,
             in_trouble: 5,
+            ineligible: 0,
         };
         assert_eq!(counts(&all), "119 of 128 valid, 5 expiring soon, 3 expired, 1 missing, 2 parked");
         let fine = proto::Summary { total: 2, valid: 2, ..proto::Summary::default() };
         assert_eq!(counts(&fine), "2 of 2 valid");
+        let lost = proto::Summary { ineligible: 1, ..proto::Summary::default() };
+        assert_eq!(counts(&lost), "0 of 0 valid, 1 ineligible");
         assert_eq!(counts(&proto::Summary::default()), "no customers in the table");
     }
 }

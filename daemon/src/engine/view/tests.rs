@@ -52,7 +52,14 @@ fn row(name: &str, ends_in: Option<i64>) -> Customer {
 
 fn read(customers: Vec<Customer>) -> Event {
     let key = FingerprintKey::new(&[7; FingerprintKey::BYTES]);
-    Event::TableRead(Table { customers, problems: Vec::new(), records: Vec::new(), key, records_lost: None })
+    Event::TableRead(Table {
+        customers,
+        ineligible: Vec::new(),
+        problems: Vec::new(),
+        records: Vec::new(),
+        key,
+        records_lost: None,
+    })
 }
 
 fn failed(name: &str, failure: Failure) -> Event {
@@ -221,10 +228,10 @@ fn everyone_is_counted_and_shown_as_they_stand() {
         row("well", Some(9_000)),
         row("well too", Some(8_000)),
     ]);
+    state.apply(failed("retrying", strained()), at(-100), 0.5);
     for event in [
         Event::Attempting(id("now")),
         failed("parked", Failure::AccountLocked),
-        failed("retrying", strained()),
         failed("retrying", strained()),
         Event::Deferred { id: id("deferred"), why: Deferral::Server(strained()) },
         obtained("unsaved", 600, Via::Login, TimeDelta::milliseconds(-1_500)),
@@ -242,6 +249,7 @@ fn everyone_is_counted_and_shown_as_they_stand() {
         parked: 1,
         retrying: 2,
         in_trouble: 5,
+        ineligible: 0,
     };
     assert_eq!(snapshot.summary(), expected);
     let status = status(&snapshot, proto::Rows::All, None);
@@ -448,6 +456,11 @@ fn a_refresh_is_answered_with_what_came_of_each() {
     assert_eq!(idle.message, "0 renewed, 0 failed, 2 left alone");
     assert!(idle.result.unwrap().success);
     assert_eq!(refreshed(Vec::new()).message, "nobody is due");
+    let why = crate::model::Ineligibility::Blank([true, false, true]);
+    let refusal = not_refreshed(NotRefreshed::Ineligible(vec![(id("acme"), why); 7]));
+    assert_eq!(refusal.code, proto::ErrorCode::IneligibleCustomer);
+    assert!(refusal.error.starts_with("acme is not renewed: its tb_username and tb_url are blank; acme is"));
+    assert!(refusal.error.ends_with("; and 2 more"), "{}", refusal.error);
     let refusal = not_refreshed(NotRefreshed::Unknown(vec![id("x"), id("y\u{1b}")]));
     assert_eq!(refusal.code, proto::ErrorCode::UnknownCustomer);
     assert!(refusal.error.contains("x, y") && !refusal.error.contains('\u{1b}'), "{}", refusal.error);

@@ -6,7 +6,7 @@ use tbtoken_proto as proto;
 use super::super::history::{Notice, NoticeKind};
 use super::super::outcome::Outcome;
 use super::super::policy::Trigger;
-use super::super::state::Entry;
+use super::super::state::{Entry, Former};
 use crate::model::{Changes, CustomerId, FailureKind, TokenStatus};
 use crate::thingsboard::gate::Breaker;
 
@@ -106,6 +106,15 @@ pub(super) fn outcome((id, outcome): (CustomerId, Outcome)) -> proto::Outcome {
     shown
 }
 
+pub(super) fn former((id, former): (&CustomerId, &Former)) -> proto::Ineligible {
+    proto::Ineligible {
+        customer_id: id.to_string(),
+        reason: former.reason(),
+        since: former.since,
+        tbtokenexpiry: former.ends_at,
+    }
+}
+
 pub(super) fn changes(changes: &Changes) -> Vec<proto::Change> {
     changes.iter().filter_map(|(at, kind)| Some(proto::Change { at, kind: event_kind(kind)? })).collect()
 }
@@ -119,6 +128,7 @@ fn event_kind(kind: NoticeKind) -> Option<proto::EventKind> {
         NoticeKind::Unparked => proto::EventKind::Unparked,
         NoticeKind::Recovered => proto::EventKind::Recovered,
         NoticeKind::Expired => proto::EventKind::Expired,
+        NoticeKind::Ineligible => proto::EventKind::Ineligible,
         NoticeKind::PassStarted => proto::EventKind::PassStarted,
         NoticeKind::PassFinished => proto::EventKind::PassFinished,
         NoticeKind::StoreLost => proto::EventKind::StoreLost,

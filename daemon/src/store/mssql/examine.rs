@@ -18,7 +18,7 @@ use super::{ledger, rows, statements};
 use crate::model::Token;
 use crate::store::StoreError;
 use crate::store::facts::{
-    Counting, Examine, Examined, Facts, Ineligible, KeyReaders, Permission, Sample, ServerClock,
+    Examine, Examined, Facts, KeyReaders, Permission, Sample, ServerClock, count_blank,
 };
 
 impl Examine for MssqlStore {
@@ -32,14 +32,15 @@ impl Examine for MssqlStore {
                     // The other permissions are known all the same.
                     Err(Trouble::Server(error)) if error.meaning() == Meaning::NoPermission => {
                         facts.permissions.insert(0, select(&shared, false));
-                        rows::Rows { customers: Vec::new(), problems: Vec::new() }
+                        rows::Rows::default()
                     }
                     looked => {
                         facts.permissions.insert(0, select(&shared, true));
                         looked?
                     }
                 };
-                let rows::Rows { customers, problems } = rows;
+                let rows::Rows { customers, ineligible, problems } = rows;
+                facts.ineligible = count_blank(&ineligible);
                 Ok(Examined { facts, customers, problems })
             })
         });
@@ -73,9 +74,7 @@ async fn look_at_rows(
     own: &rows::SharedOwn,
     facts: &mut Facts,
 ) -> Result<rows::Rows, Trouble> {
-    let with_fallback = shared.settings().fallback_url.is_some();
     let count = count(connection).await?;
-    facts.ineligible = ineligible(connection, with_fallback).await?;
     facts.sample = sample(connection).await?;
     let found = rows::read(connection, shared, own).await?;
     facts.rows = Some(count);
@@ -196,22 +195,6 @@ async fn count(connection: &mut Connection) -> Result<u64, Trouble> {
     let count =
         found.into_iter().next().and_then(|row| types::number(&row.into_iter().next()?).ok().flatten());
     count.and_then(|count| u64::try_from(count).ok()).ok_or_else(strange)
-}
-
-async fn ineligible(connection: &mut Connection, with_fallback: bool) -> Result<Vec<Ineligible>, Trouble> {
-    let sql = statements::ineligible(&connection.known.layout, with_fallback);
-    let mut counting = Counting::default();
-    connection
-        .each_row(Query::new(sql), |mut cells| {
-            let id = cells.next().and_then(|id| types::id(id).ok().flatten());
-            let mut is_blank =
-                || cells.next().and_then(|cell| types::number(&cell).ok().flatten()).unwrap_or(0) != 0;
-            let columns = ["tb_username", "tb_password", "tb_url"];
-            let blank: Vec<&str> = columns.into_iter().filter(|_| is_blank()).collect();
-            counting.add(&blank, id.as_ref().map_or("(no id)", |id| id.as_str()));
-        })
-        .await?;
-    Ok(counting.finish())
 }
 
 /// The text of a token goes no further than this.

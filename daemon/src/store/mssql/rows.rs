@@ -16,11 +16,13 @@ use super::statements::{self, NO_TIME};
 use super::trouble::{Meaning, ServerError, Trouble};
 use super::types::{self, Stored, Strange};
 use super::zone::{ExpiryClock, Zone};
-use crate::model::{Customer, CustomerId, Renewal, Row, Secret};
+use crate::model::{Customer, CustomerId, Ineligibility, IneligibleRow, Renewal, Row, Secret};
 
-/// The eligible rows, and what is wrong with single ones.
+/// The eligible rows, the others, and what is wrong with single ones.
+#[derive(Default)]
 pub(super) struct Rows {
     pub(super) customers: Vec<Customer>,
+    pub(super) ineligible: Vec<IneligibleRow>,
     pub(super) problems: Vec<RowProblem>,
 }
 
@@ -32,7 +34,7 @@ fn lock(own: &SharedOwn) -> MutexGuard<'_, Own> {
     own.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads the eligible rows.
+/// Reads all rows.
 pub(super) async fn read(
     connection: &mut Connection,
     shared: &Connections,
@@ -41,7 +43,7 @@ pub(super) async fn read(
     let settings = shared.settings();
     connection.look_at_the_clock(settings.expiry_clock).await?;
     let fallback_url = settings.fallback_url.as_deref();
-    let sql = statements::read(&connection.known.layout, fallback_url.is_some());
+    let sql = statements::read(&connection.known.layout);
     let mut reader = Reader::new(fallback_url, connection.known.zone, own);
     connection.each_row(Query::new(sql), |cells| reader.take(cells)).await?;
     if settings.expiry_clock == ExpiryClock::ServerLocal {
@@ -55,21 +57,29 @@ struct Reader<'a> {
     fallback_url: Option<&'a str>,
     zone: Zone,
     own: &'a SharedOwn,
+    /// The ids of rows in which nothing is blank.
     seen: HashSet<CustomerId>,
-    /// Ids that several rows have: nothing else names a row.
+    /// Those of them that several rows have: nothing else names a row.
     ambiguous: HashSet<CustomerId>,
     rows: Rows,
 }
 
 impl<'a> Reader<'a> {
     fn new(fallback_url: Option<&'a str>, zone: Zone, own: &'a SharedOwn) -> Self {
-        let rows = Rows { customers: Vec::new(), problems: Vec::new() };
+        let rows = Rows::default();
         Self { fallback_url, zone, own, seen: HashSet::new(), ambiguous: HashSet::new(), rows }
     }
 
-    /// What was read, without the rows that cannot be told from each other.
+    /// What was read; rows that cannot be told from each other are not eligible.
     fn finish(mut self) -> Rows {
-        self.rows.customers.retain(|customer| !self.ambiguous.contains(&customer.id));
+        let Rows { customers, ineligible, .. } = &mut self.rows;
+        // A row that is complete does not lose to one that is not.
+        ineligible.retain(|row| !self.seen.contains(&row.id) || matches!(row.why, Ineligibility::Refused(_)));
+        for Customer { id, has_token, expiry, .. } in
+            customers.extract_if(.., |customer| self.ambiguous.contains(&customer.id))
+        {
+            ineligible.push(IneligibleRow { id, why: Ineligibility::Refused(AMBIGUOUS), has_token, expiry });
+        }
         self.rows
     }
 
@@ -84,25 +94,32 @@ impl<'a> Reader<'a> {
             }
         };
         if id.as_str().encode_utf16().count() > statements::LONGEST_RECORDED_ID {
-            return self
-                .problem(id.as_str(), "customer_id has more than 450 characters; the row is left alone");
+            return self.refuse(id, "customer_id has more than 450 characters; the row is left alone");
+        }
+        let row = self.row(id.clone(), cells).map(|row| Customer::from_row(row, self.fallback_url));
+        if let Ok(Err(blank)) = row {
+            return self.rows.ineligible.push(blank);
         }
         if !self.seen.insert(id.clone()) {
             if self.ambiguous.insert(id.clone()) {
-                self.problem(
-                    id.as_str(),
-                    "customer_id occurs more than once; all its rows are left alone: give each its own",
-                );
+                self.problem(id.as_str(), AMBIGUOUS);
             }
             return;
         }
-        match self.row(id.clone(), cells) {
-            Ok(row) => self.rows.customers.extend(Customer::from_row(row, self.fallback_url)),
-            Err(Strange) => self.problem(
-                id.as_str(),
+        match row {
+            Ok(customer) => self.rows.customers.extend(customer),
+            Err(Strange) => self.refuse(
+                id,
                 "tb_url, tb_username, tb_password or tbtokenexpiry cannot be read; the row is left alone",
             ),
         }
+    }
+
+    /// Of such a row it is not known whether it holds a token.
+    fn refuse(&mut self, id: CustomerId, why: &'static str) {
+        self.problem(id.as_str(), why);
+        let why = Ineligibility::Refused(why);
+        self.rows.ineligible.push(IneligibleRow { id, why, has_token: false, expiry: None });
     }
 
     fn row(&self, id: CustomerId, mut cells: IntoIter<ColumnData<'static>>) -> Result<Row, Strange> {
@@ -133,6 +150,9 @@ impl<'a> Reader<'a> {
         self.rows.problems.push(RowProblem { row: row.to_owned(), what: what.to_owned() });
     }
 }
+
+/// Why none of the rows with one id is used.
+const AMBIGUOUS: &str = "customer_id occurs more than once; all its rows are left alone: give each its own";
 
 /// Why a token was taken back.
 const SEVERAL: &str =

@@ -9,7 +9,7 @@
 //! | `columns` | rpc | `nvarchar` the table as a quoted name, `[dbo].[customer_settings]` | `name nvarchar`, `type nvarchar`, `length int null` (characters, −1 for max), `scale int null`, `collation nvarchar null`; a row a column, none if there is no such table or nothing of it may be seen |
 //! | `probe` | rpc | – | never a row; it is the error that tells (208, 207, 229, 230) |
 //! | `clock` | rpc | – | one row: `utc datetime2`, `offset_minutes int` (local minus UTC) |
-//! | `read` | rpc | – | a row a customer: `customer_id` (the column's own type), `tb_url nvarchar null`, `tb_username nvarchar`, `tb_password nvarchar`, `has_token int` (0, 1), `tbtokenexpiry` (the column's own type) null |
+//! | `read` | rpc | – | a row a row: `customer_id` (the column's own type), `tb_url nvarchar null`, `tb_username nvarchar null`, `tb_password nvarchar null`, `has_token int` (0, 1), `tbtokenexpiry` (the column's own type) null |
 //! | `save` | rpc | a batch of rows of [`save_columns`]; `known` is the value known to be ours, [`NO_TIME`] for none | a row for each row that is still the one: `tbtokend_saved`, its id as `read` brings it; `kept int`, 1 if it holds the token now |
 //! | `make_tables` | batch | – | none |
 //! | `probe_records` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
@@ -28,17 +28,13 @@
 //!
 //! | `permissions` | rpc | `nvarchar` the table as a quoted name | one row: `int null` × 2, or × 3 with `updatedttm`: whether there is UPDATE on `tbtoken`, `tbtokenexpiry`, `updatedttm` |
 //! | `count` | rpc | – | `bigint`: rows in all |
-//! | `ineligible` | rpc | – | a row for each row that `read` does not bring: `customer_id` as in `read`, then `int` × 3: whether user, password, URL are blank |
 //! | `sample` | rpc | – | at most 200 rows with token and expiry, the latest first: `tbtoken nvarchar`, `tbtokenexpiry` |
 //!
-//! The last four are the doctor's. Nothing else brings the text of a token.
+//! The last three are the doctor's. Nothing else brings the text of a token.
 //!
 //! "A batch of rows" is one `nvarchar` in JSON, or a parameter for each value where the server knows no `OPENJSON`
 //! (`row_source.rs`). Nothing in it has a collation of its own: it is put into a table variable first, and compared as bytes
 //! or with the collation of the column beside it (error 468 otherwise). No parameter is ever NULL: tiberius sends NULL without a type, which not every engine takes.
-//!
-//! `read` brings only rows whose user and password are neither NULL nor blank, and, unless there is a fallback URL
-//! (then the text says `/* with fallback */` behind the name), whose URL is neither.
 //!
 //! `save` writes a row if there is a row with that id, to the letter, whose `tb_url` (NULL is like empty) and
 //! `tb_username` are these to the letter, and whose `tbtoken` is NULL or empty, or whose `tbtokenexpiry` is NULL, not
@@ -162,22 +158,16 @@ pub(super) fn probe(quoted_table: &str) -> String {
     )
 }
 
-/// Reads the eligible rows without the text of their tokens.
-pub(super) fn read(layout: &Layout, with_fallback: bool) -> String {
+/// Reads all rows without the text of their tokens. `Customer::from_row` decides which of them are eligible, because it also
+/// says why the others are not.
+pub(super) fn read(layout: &Layout) -> String {
     let columns = &layout.columns;
     let (id, token, expiry) = (&columns.id, &columns.token, &columns.expiry);
     let (url, username, password) = (&columns.url, &columns.username, &columns.password);
-    let has_text = |column: &str| format!("LTRIM(RTRIM({column})) <> N''");
-    let mut eligible = format!("{} AND {}", has_text(&username.text), has_text(&password.text));
-    let mut fallback = " /* with fallback */";
-    if !with_fallback {
-        eligible = format!("{} AND {eligible}", has_text(&url.text));
-        fallback = "";
-    }
     format!(
-        "/* tbtokend:read */{fallback} SELECT {id} AS customer_id, {url} AS tb_url, {username} AS tb_username, \
+        "/* tbtokend:read */ SELECT {id} AS customer_id, {url} AS tb_url, {username} AS tb_username, \
          {password} AS tb_password, CASE WHEN DATALENGTH({token}) > 0 THEN 1 ELSE 0 END AS has_token, {expiry} AS tbtokenexpiry \
-         FROM {table} WHERE {eligible}",
+         FROM {table}",
         id = id_as_read(&layout.id, id),
         url = url.text,
         username = username.text,
@@ -493,24 +483,6 @@ pub(super) fn permissions(layout: &Layout) -> String {
 /// Counts the rows.
 pub(super) fn count(layout: &Layout) -> String {
     format!("/* tbtokend:count */ SELECT COUNT_BIG(*) FROM {}", layout.table)
-}
-
-/// The rows that `read` does not bring, and why.
-pub(super) fn ineligible(layout: &Layout, with_fallback: bool) -> String {
-    let columns = &layout.columns;
-    let blank = |column: &str| format!("ISNULL(LTRIM(RTRIM({column})), N'') = N''");
-    let (username, password) = (blank(&columns.username.text), blank(&columns.password.text));
-    let url = if with_fallback { "1 = 0".to_owned() } else { blank(&columns.url.text) };
-    let flag = |condition: &str| format!("CASE WHEN {condition} THEN 1 ELSE 0 END");
-    format!(
-        "/* tbtokend:ineligible */ SELECT {id} AS customer_id, {}, {}, {} FROM {table} \
-         WHERE {username} OR {password} OR {url}",
-        flag(&username),
-        flag(&password),
-        flag(&url),
-        id = id_as_read(&layout.id, &columns.id),
-        table = layout.table,
-    )
 }
 
 /// Some rows with a token, for the clock of their expiries.

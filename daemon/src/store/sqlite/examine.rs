@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::super::facts::{Counting, Examine, Examined, Facts, Ineligible, Permission};
+use super::super::facts::{Examine, Examined, Facts, Permission, count_blank};
 use super::super::{RowProblem, StoreError};
 use super::schema::Layout;
 use super::{SqliteStore, Worker, records, rows, schema, translate};
@@ -31,7 +31,7 @@ fn look(
     worker: &Worker,
 ) -> rusqlite::Result<(Facts, Vec<Customer>, Vec<RowProblem>)> {
     let fallback_url = worker.fallback_url.as_deref();
-    let (customers, mut problems) = rows::customers(connection, layout, fallback_url)?;
+    let (customers, ineligible, mut problems) = rows::customers(connection, layout, fallback_url)?;
     let (lost, unreadable) = records::examine(connection)?;
     let no_ledger = records::examine_ledger(connection)?;
     problems.extend(unreadable);
@@ -44,35 +44,10 @@ fn look(
             grant: format!("chown {} and its folder to the daemon's user", worker.place),
         }],
         rows: u64::try_from(count).ok(),
-        ineligible: ineligible(connection, layout, fallback_url.is_some())?,
+        ineligible: count_blank(&ineligible),
         records: lost,
         no_ledger,
         ..Facts::default()
     };
     Ok((facts, customers, problems))
-}
-
-fn ineligible(
-    connection: &Connection,
-    layout: &Layout,
-    with_fallback: bool,
-) -> rusqlite::Result<Vec<Ineligible>> {
-    let url = if with_fallback { "0" } else { "trim(ifnull(tb_url, '')) = ''" };
-    let mut statement = connection.prepare(&format!(
-        "SELECT customer_id, trim(ifnull(tb_username, '')) = '' AS u,
-                trim(ifnull(tb_password, '')) = '' AS p, {url} AS l
-         FROM {} WHERE u OR p OR l",
-        layout.table
-    ))?;
-    let mut counting = Counting::default();
-    let mut found = statement.query([])?;
-    while let Some(row) = found.next()? {
-        let id = rows::text(row.get_ref(0)?).ok().flatten();
-        let blank = [row.get::<_, bool>(1)?, row.get(2)?, row.get(3)?];
-        let names = ["tb_username", "tb_password", "tb_url"];
-        let blank: Vec<&str> =
-            names.into_iter().zip(blank).filter(|(_, is)| *is).map(|(name, _)| name).collect();
-        counting.add(&blank, id.as_deref().unwrap_or("(no id)"));
-    }
-    Ok(counting.finish())
 }

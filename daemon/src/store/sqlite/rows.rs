@@ -9,26 +9,26 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior, params_from_iter};
 use super::super::{Records, RowProblem, Saved, Table, timestamp};
 use super::schema::Layout;
 use super::{Context, Open, records};
-use crate::model::{Customer, CustomerId, Renewal, Row, Secret};
+use crate::model::{Customer, CustomerId, Ineligibility, IneligibleRow, Renewal, Row, Secret};
 
 /// Reads all rows and the records. That the file can be written is checked as well: a token that could not be saved
 /// should not be asked for.
 pub(super) fn read(open: &mut Open, context: &Context<'_>, which: Records) -> rusqlite::Result<Table> {
     let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let (customers, mut problems) = customers(&transaction, &open.layout, context.fallback_url)?;
+    let (customers, ineligible, mut problems) = customers(&transaction, &open.layout, context.fallback_url)?;
     let (records, unreadable) = records::read(&transaction, &mut open.records_lost, which)?;
     problems.extend(unreadable);
     transaction.commit()?;
     let records_lost = open.records_lost.clone();
-    Ok(Table { customers, problems, records, key: context.key.clone(), records_lost })
+    Ok(Table { customers, ineligible, problems, records, key: context.key.clone(), records_lost })
 }
 
-/// The eligible rows, and what is wrong with single ones.
+/// The eligible rows, the others, and what is wrong with single ones.
 pub(super) fn customers(
     connection: &Connection,
     layout: &Layout,
     fallback_url: Option<&str>,
-) -> rusqlite::Result<(Vec<Customer>, Vec<RowProblem>)> {
+) -> rusqlite::Result<(Vec<Customer>, Vec<IneligibleRow>, Vec<RowProblem>)> {
     let mut reader = Reader {
         fallback_url,
         is_keyed: layout.is_keyed,
@@ -36,6 +36,7 @@ pub(super) fn customers(
         ambiguous: HashSet::new(),
         numbers: 0,
         dates: 0,
+        ineligible: Vec::new(),
         problems: Vec::new(),
     };
     let mut customers = Vec::new();
@@ -55,14 +56,22 @@ pub(super) fn customers(
         let why = "the column tbtokenexpiry holds numbers; it must hold dates such as 2026-11-23T14:03:00Z";
         return Err(rusqlite::Error::FromSqlConversionFailure(5, Type::Integer, why.into()));
     }
-    customers.retain(|customer| !reader.ambiguous.contains(&customer.id));
-    Ok((customers, reader.problems))
+    for Customer { id, has_token, expiry, .. } in
+        customers.extract_if(.., |customer| reader.ambiguous.contains(&customer.id))
+    {
+        let why = Ineligibility::Refused(AMBIGUOUS);
+        reader.ineligible.push(IneligibleRow { id, why, has_token, expiry });
+    }
+    Ok((customers, reader.ineligible, reader.problems))
 }
 
 /// The same order each time, so that the first of several rows with one id stays the first.
 fn in_order(layout: &Layout) -> String {
     if layout.is_keyed { format!(" ORDER BY {}", layout.key.join(", ")) } else { String::new() }
 }
+
+/// Why none of the rows with one id is used, where a view has nothing else that names a row.
+const AMBIGUOUS: &str = "customer_id occurs more than once; all its rows are left alone, because a view has nothing else that names a row";
 
 /// Turns rows into customers, and collects what is wrong with single ones.
 struct Reader<'a> {
@@ -75,6 +84,7 @@ struct Reader<'a> {
     /// How many expiries are numbers, and how many are dates.
     numbers: usize,
     dates: usize,
+    ineligible: Vec<IneligibleRow>,
     problems: Vec<RowProblem>,
 }
 
@@ -92,26 +102,36 @@ impl Reader<'_> {
             self.occurs_again(id);
             return Ok(None);
         }
-        let (Ok(url), Ok(username), Ok(password)) =
-            (text(row.get_ref(1)?), text(row.get_ref(2)?), text(row.get_ref(3)?))
-        else {
-            self.problem(
-                id.as_str(),
-                "tb_url, tb_username or tb_password is too long or not text in UTF-8; the row is left alone",
-            );
-            return Ok(None);
+        let has_token = row.get(4)?;
+        let expiry = self.expiry(&id, row.get_ref(5)?);
+        let texts = (text(row.get_ref(1)?), text(row.get_ref(2)?), text(row.get_ref(3)?));
+        let customer = match (texts, expiry) {
+            ((Ok(url), Ok(username), Ok(password)), Ok(expiry)) => {
+                let password = password.map(Secret::new);
+                Customer::from_row(Row { id, url, username, password, has_token, expiry }, self.fallback_url)
+            }
+            ((Ok(_), Ok(_), Ok(_)), Err(Number)) => Err(self.refused(id, NUMBER, has_token, None)),
+            (_, expiry) => Err(self.refused(id, NOT_TEXT, has_token, expiry.ok().flatten())),
         };
-        let password = password.map(Secret::new);
-        let Ok(expiry) = self.expiry(&id, row.get_ref(5)?) else { return Ok(None) };
-        let row = Row { id, url, username, password, has_token: row.get(4)?, expiry };
-        Ok(Customer::from_row(row, self.fallback_url))
+        Ok(customer.map_err(|row| self.ineligible.push(row)).ok())
+    }
+
+    fn refused(
+        &mut self,
+        id: CustomerId,
+        why: &'static str,
+        has_token: bool,
+        expiry: Option<DateTime<Utc>>,
+    ) -> IneligibleRow {
+        self.problem(id.as_str(), why);
+        IneligibleRow { id, why: Ineligibility::Refused(why), has_token, expiry }
     }
 
     fn occurs_again(&mut self, id: CustomerId) {
         if self.is_keyed {
             self.problem(id.as_str(), "customer_id occurs more than once; only the first row is used");
         } else if !self.ambiguous.contains(&id) {
-            self.problem(id.as_str(), "customer_id occurs more than once; all its rows are left alone, because a view has nothing else that names a row");
+            self.problem(id.as_str(), AMBIGUOUS);
             self.ambiguous.insert(id);
         }
     }
@@ -122,10 +142,6 @@ impl Reader<'_> {
         self.dates += usize::from(expiry.is_some());
         if is_number(value) {
             self.numbers += 1;
-            self.problem(
-                id.as_str(),
-                "tbtokenexpiry is a number, and not replaced by a date: set it to NULL, or to a date such as 2026-11-23T14:03:00Z; the row is left alone",
-            );
             return Err(Number);
         }
         if expiry.is_none() && !matches!(value, ValueRef::Null | ValueRef::Text(b"")) {
@@ -152,6 +168,13 @@ fn expiry_of(value: ValueRef<'_>) -> Option<DateTime<Utc>> {
 
 /// An expiry that is no date but a number.
 struct Number;
+
+/// Why a row with one is not used.
+const NUMBER: &str = "tbtokenexpiry is a number, and not replaced by a date: set it to NULL, or to a date such as 2026-11-23T14:03:00Z; the row is left alone";
+
+/// Why a row is not used whose texts are none.
+const NOT_TEXT: &str =
+    "tb_url, tb_username or tb_password is too long or not text in UTF-8; the row is left alone";
 
 /// Whether an expiry is a number, as a text as well: programs that write numbers compare with numbers.
 fn is_number(value: ValueRef<'_>) -> bool {

@@ -60,6 +60,7 @@ fn reply(revision: u64, rows: Vec<Customer>) -> StatusReply {
             error: None,
             as_of: Some(now()),
             customers: Some(rows),
+            ineligible: vec![],
             removed: vec![],
             complete: false,
             summary: Summary::default(),

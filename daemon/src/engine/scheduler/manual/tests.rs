@@ -38,7 +38,7 @@ fn left_over(name: &str) -> Event {
 
 fn ask(requests: &mut Requests, selection: Selection) -> Answers {
     let (reply, answers) = oneshot::channel();
-    requests.wait(RefreshRequest { selection, reply });
+    requests.wait(RefreshRequest { selection, wait: true, reply: Some(reply) });
     answers
 }
 
@@ -87,7 +87,7 @@ fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_the_customers_that_are_le
 #[test]
 fn p15_requests_for_which_nobody_waits_do_not_pile_up() {
     let mut requests = Requests::default();
-    let gone = |selection| RefreshRequest { selection, reply: oneshot::channel().0 };
+    let gone = |selection| RefreshRequest { selection, wait: false, reply: Some(oneshot::channel().0) };
     for turn in 0..1000 {
         requests.wait(gone(Selection::DueNow));
         requests.wait(gone(named(&[&turn.to_string()])));
@@ -152,6 +152,7 @@ fn each_is_told_what_became_of_its_customers() {
     let key = crate::model::FingerprintKey::new(&[7; crate::model::FingerprintKey::BYTES]);
     let table = crate::store::Table {
         customers: customers.to_vec(),
+        ineligible: Vec::new(),
         problems: Vec::new(),
         records: Vec::new(),
         key,
@@ -252,7 +253,7 @@ fn p02_a_leave_that_was_used_is_not_granted_again_by_the_next_pass() {
 #[test]
 fn p02_force_is_not_lent_to_a_request_without_it() {
     let mut requests = Requests::default();
-    let gone = |selection| RefreshRequest { selection, reply: oneshot::channel().0 };
+    let gone = |selection| RefreshRequest { selection, wait: false, reply: Some(oneshot::channel().0) };
     for selection in [named(&["a"]), forced(&["b"]), named(&["c"]), forced(&["d"])] {
         requests.wait(gone(selection));
     }
@@ -286,6 +287,7 @@ fn p03_a_parked_customer_that_was_named_says_what_sends_its_password_again() {
     let key = crate::model::FingerprintKey::new(&[7; crate::model::FingerprintKey::BYTES]);
     let table = crate::store::Table {
         customers: ["disabled", "rejected"].map(row).into(),
+        ineligible: Vec::new(),
         problems: Vec::new(),
         records: Vec::new(),
         key,
@@ -359,6 +361,7 @@ fn only_unknown_names_are_told_as_unknown() {
     let key = crate::model::FingerprintKey::new(&[7; crate::model::FingerprintKey::BYTES]);
     let table = crate::store::Table {
         customers: vec![customer],
+        ineligible: Vec::new(),
         problems: Vec::new(),
         records: Vec::new(),
         key,
@@ -372,11 +375,48 @@ fn only_unknown_names_are_told_as_unknown() {
     assert_eq!(answers.try_recv().unwrap(), Err(NotRefreshed::Unknown(vec![id("typo")])));
 }
 
+/// Its id is no beginning of another one, and no user.
+#[test]
+fn a_row_that_cannot_be_renewed_is_named_with_its_reason_before_a_name_that_is_unknown() {
+    use crate::model::{FingerprintKey, Ineligibility, IneligibleRow};
+    let why = Ineligibility::Blank([false, true, false]);
+    let table = crate::store::Table {
+        customers: Vec::new(),
+        ineligible: vec![IneligibleRow { id: id("acme"), why, has_token: false, expiry: None }],
+        problems: Vec::new(),
+        records: Vec::new(),
+        key: FingerprintKey::new(&[7; FingerprintKey::BYTES]),
+        records_lost: None,
+    };
+    let mut state = state();
+    state.apply(Event::TableRead(table), chrono::DateTime::UNIX_EPOCH, 0.5);
+    let mut requests = Requests::default();
+    let mut answers = ask(&mut requests, named(&["a", "acme"]));
+    requests.begin();
+    requests.planned(&Plan { unknown: ["a", "acme"].map(id).into(), ..Plan::default() }, &state);
+    assert_eq!(answers.try_recv().unwrap(), Err(NotRefreshed::Ineligible(vec![(id("acme"), why)])));
+}
+
+#[test]
+fn a_request_that_does_not_wait_is_answered_when_its_names_are_known_and_carried_out_all_the_same() {
+    let mut requests = Requests::default();
+    let (reply, mut answers) = oneshot::channel();
+    requests.wait(RefreshRequest { selection: named(&["new"]), wait: false, reply: Some(reply) });
+    requests.begin();
+    assert!(answers.try_recv().is_err(), "the table has not been read");
+    requests.planned(&Plan::default(), &state());
+    assert_eq!(answers.try_recv().unwrap(), Ok(Vec::new()));
+    requests.note(&left_over("new"));
+    requests.answer(&state());
+    assert!(requests.is_waiting(), "it goes on in the next pass");
+}
+
 /// No request is answered with customers of others, and none is forgotten.
 #[test]
 fn requests_for_which_nobody_waits_join_neither_one_that_is_waited_for_nor_one_that_has_begun() {
     let mut requests = Requests::default();
-    let gone = |name| RefreshRequest { selection: named(&[name]), reply: oneshot::channel().0 };
+    let gone =
+        |name| RefreshRequest { selection: named(&[name]), wait: false, reply: Some(oneshot::channel().0) };
     requests.wait(gone("begun"));
     requests.begin();
     requests.note(&left_over("begun"));
@@ -427,6 +467,7 @@ fn p02_a_named_customer_is_told_how_many_passwords_may_have_been_counted() {
     let key = crate::model::FingerprintKey::new(&[7; crate::model::FingerprintKey::BYTES]);
     let table = crate::store::Table {
         customers: ["a", "b"].map(row).into(),
+        ineligible: Vec::new(),
         problems: Vec::new(),
         records: Vec::new(),
         key,

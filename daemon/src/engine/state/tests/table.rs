@@ -22,6 +22,7 @@ fn read(state: &mut State, customers: &[(&str, &str)]) {
     });
     let table = Table {
         customers: customers.collect(),
+        ineligible: Vec::new(),
         problems: Vec::new(),
         records: Vec::new(),
         key: FingerprintKey::new(&[7; FingerprintKey::BYTES]),
@@ -114,7 +115,14 @@ fn read_with(state: &mut State, customers: &[(&str, &str)], change: impl FnOnce(
     read(&mut other, customers);
     let customers = other.entries().map(|(_, entry)| entry.customer.clone()).collect();
     let key = FingerprintKey::new(&[7; FingerprintKey::BYTES]);
-    let mut table = Table { customers, problems: Vec::new(), records: Vec::new(), key, records_lost: None };
+    let mut table = Table {
+        customers,
+        ineligible: Vec::new(),
+        problems: Vec::new(),
+        records: Vec::new(),
+        key,
+        records_lost: None,
+    };
     change(&mut table);
     state.apply(Event::TableRead(table), second(at), 0.5);
 }

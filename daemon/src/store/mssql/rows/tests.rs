@@ -58,7 +58,8 @@ fn p22_each_kind_in_each_column_spoils_its_own_row_at_most() {
         for cell in ordinary() {
             let what = format!("{cell:?} in {name}");
             let is_readable = is_readable(column, kind(&cell));
-            let Rows { customers, problems } = read([good_but(column, cell), good("after")], Zone::UTC, None);
+            let Rows { customers, problems, .. } =
+                read([good_but(column, cell), good("after")], Zone::UTC, None);
             assert_eq!(customers.last().unwrap().id.as_str(), "after", "{what}");
             assert_eq!(customers.len(), 1 + usize::from(is_readable), "{what}");
             assert_eq!(problems.len(), usize::from(!is_readable), "{what}");
@@ -74,7 +75,8 @@ fn p22_null_of_each_kind_in_each_column_is_nothing_or_a_problem_of_its_row() {
         for cell in nulls() {
             let what = format!("{cell:?} in {name}");
             let is_readable = is_readable(column, kind(&cell));
-            let Rows { customers, problems } = read([good_but(column, cell), good("after")], Zone::UTC, None);
+            let Rows { customers, problems, .. } =
+                read([good_but(column, cell), good("after")], Zone::UTC, None);
             assert_eq!(customers.last().unwrap().id.as_str(), "after", "{what}");
             // A row without an id is told; one without URL, user or password is not meant for us.
             let is_told = column == 0 || !is_readable;
@@ -94,7 +96,7 @@ fn p22_null_of_each_kind_in_each_column_is_nothing_or_a_problem_of_its_row() {
 fn p22_a_row_that_ends_early_is_a_problem() {
     for length in 0..COLUMNS.len() {
         let short = good("c").into_iter().take(length).collect();
-        let Rows { customers, problems } = read([short, good("after")], Zone::UTC, None);
+        let Rows { customers, problems, .. } = read([short, good("after")], Zone::UTC, None);
         assert_eq!((customers.len(), problems.len()), (1, 1), "{length}");
     }
 }
@@ -104,7 +106,7 @@ fn p22_a_row_that_ends_early_is_a_problem() {
 fn p02_a_text_that_could_not_be_decoded_is_not_sent() {
     for (column, name) in COLUMNS.iter().enumerate().take(4).skip(1) {
         let broken = ColumnData::String(Some("x\u{fffd}".into()));
-        let Rows { customers, problems } = read([good_but(column, broken)], Zone::UTC, None);
+        let Rows { customers, problems, .. } = read([good_but(column, broken)], Zone::UTC, None);
         assert_eq!((customers.len(), problems.len()), (0, 1), "{name}");
     }
 }
@@ -118,7 +120,7 @@ proptest! {
     ) {
         let count = rows.len();
         let rows = rows.into_iter().chain([good("the last one")]);
-        let Rows { customers, problems } = read(rows, Zone::ahead(minutes), fallback_url.as_deref());
+        let Rows { customers, problems, .. } = read(rows, Zone::ahead(minutes), fallback_url.as_deref());
         prop_assert_eq!(customers.last().unwrap().id.as_str(), "the last one");
         prop_assert!(customers.len() + problems.len() <= count + 1);
     }
@@ -131,7 +133,7 @@ proptest! {
         minutes in -840_i32..=840,
     ) {
         let rows = [good_but(column, cell), good("after")];
-        let Rows { customers, problems } = read(rows, Zone::ahead(minutes), None);
+        let Rows { customers, problems, .. } = read(rows, Zone::ahead(minutes), None);
         prop_assert_eq!(customers.last().unwrap().id.as_str(), "after");
         prop_assert!(customers.len() + problems.len() <= 2);
     }

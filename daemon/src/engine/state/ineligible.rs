@@ -1,0 +1,186 @@
+//! Rows that cannot be renewed, and former customers: those whose row has become such a row, or is gone.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::super::history::{Notice, NoticeKind};
+use super::{Entry, State};
+use crate::model::{CustomerId, Ineligibility, IneligibleRow, Record};
+
+/// So many customers that are lost at once have a line in the log each; the others are counted in one.
+const LOGGED_EACH: usize = 20;
+
+/// The rows of the table that cannot be renewed, each id once and in their order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IneligibleRows(Arc<[IneligibleRow]>);
+
+impl IneligibleRows {
+    fn new(mut rows: Vec<IneligibleRow>) -> Self {
+        rows.sort_by(|a, b| a.id.cmp(&b.id));
+        rows.dedup_by(|a, b| a.id == b.id);
+        Self(rows.into())
+    }
+
+    /// Why the row with this id cannot be renewed, if there is one.
+    pub fn why(&self, id: &str) -> Option<Ineligibility> {
+        self.find(id).map(|row| row.why)
+    }
+
+    fn find(&self, id: &str) -> Option<&IneligibleRow> {
+        let found = self.0.binary_search_by(|row| row.id.as_str().cmp(id)).ok()?;
+        self.0.get(found)
+    }
+}
+
+/// A customer that is one no longer. It is known as long as its row holds a token or, if that is gone, as its last token lives.
+#[derive(Debug, Clone)]
+pub struct Former {
+    /// What is wrong with its row; none if that is gone.
+    why: Option<Ineligibility>,
+    /// Since when it is known to be no customer.
+    pub since: DateTime<Utc>,
+    /// When its last token ends.
+    pub ends_at: Option<DateTime<Utc>>,
+    /// The same as its row says it.
+    expiry: Option<DateTime<Utc>>,
+    has_token: bool,
+    is_end_told: bool,
+}
+
+impl Former {
+    fn of_entry(entry: &Entry, row: Option<&IneligibleRow>, at: DateTime<Utc>) -> Self {
+        let ends_at = entry.ends_at().filter(|_| entry.customer.has_token);
+        let mut former = Self {
+            why: None,
+            since: at,
+            ends_at,
+            expiry: entry.customer.expiry,
+            has_token: entry.customer.has_token,
+            is_end_told: ends_at.is_some_and(|end| end < at),
+        };
+        former.take_over(row, at);
+        former
+    }
+
+    fn of_row(row: &IneligibleRow, at: DateTime<Utc>) -> Self {
+        let mut former =
+            Self { why: None, since: at, ends_at: None, expiry: None, has_token: false, is_end_told: false };
+        former.take_over(Some(row), at);
+        former
+    }
+
+    /// Takes over what the table says of it now. Of a row that cannot be read the token is not known either.
+    fn take_over(&mut self, row: Option<&IneligibleRow>, at: DateTime<Utc>) {
+        self.why = row.map(|row| row.why);
+        if let Some(row) = row.filter(|row| matches!(row.why, Ineligibility::Blank(_))) {
+            self.has_token = row.has_token;
+            if self.expiry != row.expiry {
+                (self.expiry, self.ends_at) = (row.expiry, row.expiry);
+                self.is_end_told = self.ends_at.is_some_and(|end| end < at);
+            }
+        }
+    }
+
+    /// Whether there is still something to tell of it.
+    fn is_of_interest(&self) -> bool {
+        match self.why {
+            Some(_) => self.has_token,
+            None => self.ends_at.is_some() && !self.is_end_told,
+        }
+    }
+
+    /// Why it is not renewed any more.
+    pub fn reason(&self) -> String {
+        self.why.map_or_else(|| "its row is gone".to_owned(), |why| why.to_string())
+    }
+
+    fn loss(&self) -> String {
+        let token = match self.ends_at {
+            Some(end) if !self.is_end_told => format!("; its last token ends at {}", end.format("%FT%TZ")),
+            Some(_) => "; its last token has ended".to_owned(),
+            None => String::new(),
+        };
+        format!("it is not renewed any more: {}{token}", self.reason())
+    }
+}
+
+impl State {
+    /// The rows of the table that cannot be renewed.
+    pub fn ineligible_rows(&self) -> &IneligibleRows {
+        &self.ineligible
+    }
+
+    /// Customers that are ones no longer, in the order of their ids.
+    pub fn former(&self) -> impl ExactSizeIterator<Item = (&CustomerId, &Former)> {
+        self.former.iter()
+    }
+
+    /// Takes over the rows that cannot be renewed. `gone` were customers until now; at the start those were that have a record.
+    pub(super) fn take_over_ineligible(
+        &mut self,
+        rows: Vec<IneligibleRow>,
+        gone: &[Entry],
+        records: &[Record],
+        at: DateTime<Utc>,
+    ) {
+        let rows = IneligibleRows::new(rows);
+        if rows != self.ineligible {
+            self.ineligible = rows.clone();
+        }
+        let customers = &self.customers;
+        self.former.retain(|id, former| {
+            former.take_over(rows.find(id.as_str()), at);
+            customers.get(id).is_none() && former.is_of_interest()
+        });
+        let mut lost: Vec<(CustomerId, Former)> = Vec::new();
+        for entry in gone {
+            let id = &entry.customer.id;
+            lost.push((id.clone(), Former::of_entry(entry, rows.find(id.as_str()), at)));
+        }
+        if self.table_read_at.is_none() {
+            let known = records.iter().filter_map(|record| rows.find(record.id.as_str()));
+            let known = known.filter(|row| row.has_token && customers.get(&row.id).is_none());
+            lost.extend(known.map(|row| (row.id.clone(), Former::of_row(row, at))));
+        }
+        self.tell_lost(&lost, at);
+        self.former.extend(lost.into_iter().filter(|(_, former)| former.is_of_interest()));
+    }
+
+    fn tell_lost(&mut self, lost: &[(CustomerId, Former)], at: DateTime<Utc>) {
+        for (number, (id, former)) in lost.iter().enumerate() {
+            let notice = Notice::new(at, NoticeKind::Ineligible, former.loss()).of(id);
+            self.history.push(notice.quiet(number >= LOGGED_EACH));
+        }
+        if let Some(more) = lost.len().checked_sub(LOGGED_EACH).filter(|more| *more > 0) {
+            let message = format!(
+                "{more} more customers are not renewed any more; `tbctl status --problems` lists them"
+            );
+            self.note(at, NoticeKind::Warning, None, message);
+        }
+    }
+
+    /// Tells once that the last token of a former customer has ended. Says when the next one ends.
+    pub(super) fn end_last_tokens(&mut self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let mut ended = Vec::new();
+        let mut next = None;
+        self.former.retain(|id, former| {
+            let Some(end) = former.ends_at.filter(|_| !former.is_end_told) else { return true };
+            if end >= now {
+                next = [next, Some(end + TimeDelta::milliseconds(1))].into_iter().flatten().min();
+                return true;
+            }
+            former.is_end_told = true;
+            ended.push((id.clone(), former.reason()));
+            former.is_of_interest()
+        });
+        if !ended.is_empty() {
+            self.customers.stamp(|_| true);
+        }
+        for (id, reason) in ended {
+            let message = format!("its last token has ended, and it is not renewed any more: {reason}");
+            self.note(now, NoticeKind::Expired, Some(&id), message);
+        }
+        next
+    }
+}
