@@ -141,8 +141,10 @@ impl World {
             self.failing.remove(&(host, login));
             return;
         };
-        let times = self.failing.get(&(host, login)).map_or(0, |failing| failing.times) + 1;
-        let doubled = FIRST_WAIT.saturating_mul(1 << (times - 1).min(10)).min(LAST_WAIT);
+        let before = self.failing.get(&(host, login)).map_or(0, |failing| failing.times);
+        // What an operator asks for does not count, and puts off nothing.
+        let times = before + u32::from(!self.is_asking);
+        let doubled = FIRST_WAIT.saturating_mul(1 << times.saturating_sub(1).min(10)).min(LAST_WAIT);
         // A third of the life that it has, or no longer than it has been without one.
         let hurried = |remaining: TimeDelta| match remaining.to_std() {
             Ok(remaining) => remaining / 3,
@@ -155,6 +157,7 @@ impl World {
         });
         let remaining = remaining.into_iter().flatten();
         let wait = remaining.map(hurried).chain([doubled]).min().unwrap_or(doubled);
+        let wait = if self.is_asking { Duration::ZERO } else { wait.max(Duration::from_secs(1)) };
         let asked = match failure {
             Failure::RateLimited { retry_after } => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
@@ -168,7 +171,7 @@ impl World {
             times,
             most_times: self.failing.get(&(host, login)).map_or(0, |failing| failing.most_times) + 1,
             at: Instant::now(),
-            wait: wait.max(Duration::from_secs(1)).max(asked),
+            wait: wait.max(asked),
             is_unreachable: matches!(failure, Failure::Unreachable { .. } | Failure::Interrupted { .. }),
             is_timeout: matches!(failure, Failure::Timeout { .. }),
             is_limited: matches!(failure, Failure::RateLimited { .. }),
