@@ -161,12 +161,15 @@ impl Error {
                 ClientError::Protocol { .. } => exit::FAILED,
                 ClientError::Refused(refusal) => match refusal.code {
                     ErrorCode::UnknownCustomer | ErrorCode::IneligibleCustomer => exit::UNKNOWN_CUSTOMER,
-                    ErrorCode::ReadOnly => exit::NO_PERMISSION,
+                    ErrorCode::ReadOnly | ErrorCode::Unauthorized | ErrorCode::Forbidden => {
+                        exit::NO_PERMISSION
+                    }
                     ErrorCode::BadRequest
                     | ErrorCode::UnknownAction
                     | ErrorCode::Busy
                     | ErrorCode::StoreUnavailable
                     | ErrorCode::ShuttingDown
+                    | ErrorCode::Misdirected
                     | ErrorCode::Internal
                     | ErrorCode::Unknown => exit::FAILED,
                 },

@@ -10,6 +10,7 @@ pub mod control;
 pub mod doctor;
 pub mod engine;
 pub mod hardening;
+pub mod http;
 pub mod model;
 pub mod service;
 pub mod store;
@@ -23,8 +24,9 @@ use std::io;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -134,10 +136,26 @@ async fn serve<S: Store>(
         let (handle, clock, end) = (handle.clone(), clock.clone(), the_end.clone());
         doors.spawn(control::serve(socket, access, handle, clock, end, tasks.clone()));
     }
+    let watchdog = systemd::watchdog();
+    let (alive, seen_alive) = watch::channel(Instant::now());
+    let door = watch::Sender::new(config.http.as_ref().map(|http| http.door.clone()).unwrap_or_default());
+    if let Some(settings) = config.http {
+        doors.spawn(http::serve(http::Parts {
+            settings,
+            door: door.subscribe(),
+            handle: handle.clone(),
+            clock,
+            alive: seen_alive,
+            patience: service::silence(watchdog),
+            shutdown: process.shutdown.clone(),
+        }));
+    }
     // Now that the sockets answer.
     let service = Service {
         systemd: Notifier::from_env(),
-        watchdog: systemd::watchdog(),
+        watchdog,
+        alive,
+        door,
         renewal: 2 * config.client.request_timeout,
         handle,
         log: process.log,

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Keys, Source};
 use crate::engine::handle::Handle;
+use crate::http::Door;
 use crate::systemd::Notifier;
 use crate::telemetry::{self, Log};
 use crate::text::with_causes;
@@ -28,6 +29,10 @@ pub struct Service {
     pub systemd: Notifier,
     /// How long systemd waits for a sign of life.
     pub watchdog: Option<Duration>,
+    /// Told whenever the loop was seen to get on.
+    pub alive: watch::Sender<Instant>,
+    /// Which clients the HTTP listener lets in.
+    pub door: watch::Sender<Door>,
     /// The longest time for which a pass that gets on may be silent: the two requests that one renewal can take.
     pub renewal: Duration,
     /// The way to the loop.
@@ -66,6 +71,7 @@ impl Service {
                 }
                 _ = beats.tick() => {
                     if health.look(&self.handle).await {
+                        self.alive.send_replace(Instant::now());
                         self.systemd.alive().await;
                     }
                 }
@@ -121,6 +127,15 @@ impl Service {
 
     async fn take_over(&mut self, config: Config) {
         let changes = self.keys.take_over(&config.keys);
+        if let Some(http) = config.http
+            && self.door.send_if_modified(|door| {
+                let is_new = *door != http.door;
+                *door = http.door;
+                is_new
+            })
+        {
+            telemetry::door_changed();
+        }
         self.log.set_level(config.log_level);
         // The loop is gone only when the process ends at once.
         let _ = self.handle.reconfigure(config.policy, config.limits).await;
@@ -131,6 +146,11 @@ impl Service {
         telemetry::reload_refused(&with_causes(error));
         self.clock.now()
     }
+}
+
+/// For how long the loop is not seen to get on when something is wrong: two looks in a row have failed.
+pub fn silence(watchdog: Option<Duration>) -> Duration {
+    watchdog.unwrap_or(UNWATCHED) / 2
 }
 
 /// Whether the loop gets on.

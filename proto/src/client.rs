@@ -131,7 +131,13 @@ impl ClientError {
                 ErrorCode::Internal => {
                     Some("this is a bug; journalctl -u tbtokend -n 50 shows more".to_owned())
                 }
-                ErrorCode::BadRequest | ErrorCode::UnknownAction | ErrorCode::Unknown => None,
+                // The last three are of HTTP alone.
+                ErrorCode::BadRequest
+                | ErrorCode::UnknownAction
+                | ErrorCode::Unknown
+                | ErrorCode::Unauthorized
+                | ErrorCode::Forbidden
+                | ErrorCode::Misdirected => None,
             },
         }
     }
@@ -188,7 +194,9 @@ fn longest_answer(request: &Request) -> usize {
         Request::Status(StatusQuery { customers: Rows::All | Rows::Only(_), .. }) | Request::Refresh(_) => {
             MAX_LONG_ANSWER
         }
-        Request::Status(StatusQuery { customers: Rows::None | Rows::InTrouble(_), .. })
+        Request::Status(StatusQuery {
+            customers: Rows::None | Rows::InTrouble(_) | Rows::Match(_), ..
+        })
         | Request::Start {}
         | Request::Stop {}
         | Request::Events { .. }

@@ -35,6 +35,7 @@
 //! | `{"action":"status"}` | [`StatusReply`]: `cron`, `tokens`, `hosts`, `daemon` |
 //! | `{"action":"status","customers":"none"}` | the same without `tokens.customers` and `hosts` |
 //! | `{"action":"status","customers":{"in_trouble":N}}` | at most N (1 to 1000) of those who are [in trouble](in_trouble()), the worst first, and their hosts; not together with `since` |
+//! | `{"action":"status","customers":{"match":{"text":"","status":[],"state":[],"sort":"problems","limit":500}}}` | at most `limit` (1 to 1000, default 500) of the customers that [fit](Match), in the order of [`Sort`], and their hosts; `tokens.matched` counts all that fit; not together with `since` |
 //! | `{"action":"status","customers":["id",…]}` | only these rows and their hosts; an id whose row is in the table but cannot be renewed is `ineligible_customer`, and only without such an id one that is not there is `unknown_customer` |
 //! | `{"action":"status","since":REV}` | only customers and hosts that changed after [`Revision`] REV, and `tokens.removed`; `daemon.revision` is the new REV. A REV from before a restart, or too old, gives everything and `tokens.complete` |
 //! | `{"action":"start"}`, `{"action":"stop"}` | [`SteerReply`]; saying it twice succeeds and says that it was so already. It outlives a restart, unless the message says otherwise |
@@ -47,6 +48,12 @@
 //! | `{"action":"version"}` | [`VersionReply`] |
 //!
 //! On the monitor socket `start`, `stop` and `refresh` are refused with `read_only`.
+//!
+//! # HTTP
+//!
+//! The optional HTTP listener of the daemon answers the same requests with the same JSON. `GET /api/cron/refresh-tokens` is
+//! `status`, `GET /api/events` is `events`; `POST /api/cron/refresh-tokens` takes `status`, `start`, `stop` and `refresh`. Only
+//! there an answer has the codes `unauthorized`, `forbidden` and `misdirected`.
 //!
 //! # Example
 //!
@@ -79,10 +86,10 @@ pub use reply::{
     Answer, ErrorCode, EventsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult, Refusal, Reply,
     StatusReply, SteerReply, VersionReply,
 };
-pub use request::{Envelope, Id, Refresh, Request, Rows, StatusQuery};
+pub use request::{Envelope, Id, Match, Refresh, Request, Rows, Sort, StatusQuery};
 pub use status::{
-    Change, Cron, Customer, Daemon, Failure, FailureKind, Ineligible, LastRun, Phase, Revision, Summary,
-    TokenStatus, Tokens, Trigger, in_trouble,
+    Change, Cron, Customer, Daemon, Failure, FailureKind, HttpListener, Ineligible, LastRun, Phase, Revision,
+    Summary, TokenStatus, Tokens, Trigger, in_trouble,
 };
 
 /// The version of the protocol that this crate speaks; `daemon.protocol` in an answer.
@@ -106,6 +113,11 @@ pub const MAX_CONNECTIONS_PER_USER: usize = 16;
 
 /// How many customers an answer about those in trouble holds at most.
 pub const MAX_IN_TROUBLE: usize = 1000;
+
+/// How many customers that fit a filter one answer holds at most, and how many when the request does not say.
+pub const MAX_MATCH: usize = 1000;
+/// See [`MAX_MATCH`].
+pub const DEFAULT_MATCH: usize = 500;
 
 /// How many events one answer holds at most, and how many when the request does not say.
 pub const MAX_EVENTS: usize = 1000;

@@ -162,6 +162,12 @@ pub enum ErrorCode {
     StoreUnavailable,
     /// The daemon is about to end.
     ShuttingDown,
+    /// Over HTTP: no token, or a wrong one.
+    Unauthorized,
+    /// Over HTTP: a page of another site sent this.
+    Forbidden,
+    /// Over HTTP: the name in `Host` is not one of the daemon's.
+    Misdirected,
     /// A bug in the daemon.
     Internal,
     /// A code that this client does not know.

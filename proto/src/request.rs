@@ -4,7 +4,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::{DEFAULT_EVENTS, ErrorCode, MAX_EVENTS, MAX_IN_TROUBLE, Refusal, Revision, Seq};
+use crate::{
+    DEFAULT_EVENTS, DEFAULT_MATCH, ErrorCode, MAX_EVENTS, MAX_IN_TROUBLE, MAX_MATCH, Phase, Refusal,
+    Revision, Seq, TokenStatus,
+};
 
 /// One request. See the table in the [crate documentation](crate).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +53,8 @@ pub struct StatusQuery {
     pub since: Option<Revision>,
 }
 
-/// Which customers a `status` answer should list. On the wire: absent, `"none"`, `{"in_trouble":N}`, or a list of ids.
+/// Which customers a `status` answer should list. On the wire: absent, `"none"`, `{"in_trouble":N}`, `{"match":{…}}`, or
+/// a list of ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Rows {
     /// Everyone.
@@ -61,6 +65,8 @@ pub enum Rows {
     /// So many, 1 to [`MAX_IN_TROUBLE`], of those who are [in trouble](crate::in_trouble), the worst first.
     /// `summary.in_trouble` says how many there are.
     InTrouble(usize),
+    /// Those that fit a filter. `tokens.matched` says how many there are.
+    Match(Match),
     /// These.
     Only(Vec<String>),
 }
@@ -71,11 +77,51 @@ impl Rows {
     }
 }
 
-/// [`Rows::InTrouble`] on the wire.
+/// A filter over the customers. A part that is left out lets every customer through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Match {
+    /// Words that all stand in what is shown of the customer: id, user, URL, status, state, failure. Case does not count.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// One of these statuses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub status: Vec<TokenStatus>,
+    /// One of these states.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub state: Vec<Phase>,
+    /// The order.
+    pub sort: Sort,
+    /// At most so many customers, 1 to [`MAX_MATCH`].
+    pub limit: usize,
+}
+
+impl Default for Match {
+    fn default() -> Self {
+        let (status, state) = (Vec::new(), Vec::new());
+        Self { text: String::new(), status, state, sort: Sort::default(), limit: DEFAULT_MATCH }
+    }
+}
+
+/// The order of the customers that fit a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sort {
+    /// As [`words::problems_first`](crate::words::problems_first).
+    #[default]
+    Problems,
+    /// The least time left first; customers without a token lead.
+    Left,
+    /// By id.
+    Customer,
+}
+
+/// [`Rows::InTrouble`] or [`Rows::Match`] on the wire.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InTrouble {
-    in_trouble: usize,
+#[serde(rename_all = "snake_case")]
+enum Selected {
+    InTrouble(usize),
+    Match(Match),
 }
 
 impl Serialize for Rows {
@@ -83,7 +129,8 @@ impl Serialize for Rows {
         match self {
             Self::All => serializer.serialize_none(),
             Self::None => serializer.serialize_str("none"),
-            Self::InTrouble(limit) => InTrouble { in_trouble: *limit }.serialize(serializer),
+            Self::InTrouble(limit) => Selected::InTrouble(*limit).serialize(serializer),
+            Self::Match(filter) => Selected::Match(filter.clone()).serialize(serializer),
             Self::Only(ids) => ids.serialize(serializer),
         }
     }
@@ -95,11 +142,13 @@ impl<'de> Deserialize<'de> for Rows {
             Value::Null => Ok(Self::All),
             Value::String(word) if word == "none" => Ok(Self::None),
             list @ Value::Array(_) => serde_json::from_value(list).map(Self::Only).map_err(D::Error::custom),
-            worst @ Value::Object(_) => serde_json::from_value(worst)
-                .map(|InTrouble { in_trouble }| Self::InTrouble(in_trouble))
-                .map_err(D::Error::custom),
+            selected @ Value::Object(_) => match serde_json::from_value(selected) {
+                Ok(Selected::InTrouble(limit)) => Ok(Self::InTrouble(limit)),
+                Ok(Selected::Match(filter)) => Ok(Self::Match(filter)),
+                Err(error) => Err(D::Error::custom(error)),
+            },
             _ => Err(D::Error::custom(
-                "customers must be \"none\", {\"in_trouble\":N} or a list of customer ids",
+                "customers must be \"none\", {\"in_trouble\":N}, {\"match\":{…}} or a list of customer ids",
             )),
         }
     }
@@ -169,9 +218,18 @@ impl Envelope {
         let value: Value = serde_json::from_str(line).map_err(|error| {
             (None, bad(format!("the line is not JSON: {error}; send one object per line")))
         })?;
-        let Value::Object(mut fields) = value else {
-            return Err((None, bad("the line is JSON but no object; send {\"action\":…}".to_owned())));
-        };
+        match value {
+            Value::Object(fields) => Self::of(fields),
+            _ => Err((None, bad("the line is JSON but no object; send {\"action\":…}".to_owned()))),
+        }
+    }
+
+    /// Reads the fields of a request.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn of(mut fields: serde_json::Map<String, Value>) -> Result<Self, (Option<Id>, Refusal)> {
+        let bad = |message: String| Refusal { code: ErrorCode::BadRequest, error: message };
         let id = match fields.remove("id") {
             None => None,
             Some(value) => Some(
@@ -217,6 +275,19 @@ fn parse_fields(fields: serde_json::Map<String, Value>) -> Result<Request, Refus
         // Whoever got well would not be told of, so a client could never forget it.
         Request::Status(StatusQuery { customers: Rows::InTrouble(_), since: Some(_) }) => {
             Err(bad("status takes either in_trouble or since, not both".to_owned()))
+        }
+        Request::Status(StatusQuery { customers: Rows::Match(_), since: Some(_) }) => {
+            Err(bad("status takes either match or since, not both".to_owned()))
+        }
+        Request::Status(StatusQuery { customers: Rows::Match(filter), .. })
+            if filter.status.contains(&TokenStatus::Unknown) || filter.state.contains(&Phase::Unknown) =>
+        {
+            Err(bad("match names a status or state that does not exist".to_owned()))
+        }
+        Request::Status(StatusQuery { customers: Rows::Match(Match { limit, .. }), .. })
+            if !(1..=MAX_MATCH).contains(limit) =>
+        {
+            Err(bad(format!("limit must be between 1 and {MAX_MATCH}")))
         }
         Request::Events { limit, .. } if !(1..=MAX_EVENTS).contains(limit) => {
             Err(bad(format!("limit must be between 1 and {MAX_EVENTS}")))

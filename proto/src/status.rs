@@ -84,6 +84,9 @@ pub struct Tokens {
     /// in answers about all customers or about those in trouble, and not with `since`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ineligible: Vec<Ineligible>,
+    /// With a filter: how many customers fit it, however many are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matched: Option<usize>,
     /// Customers that left the table after the revision asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
@@ -313,10 +316,26 @@ pub struct Daemon {
     /// The configuration file that was read; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_file: Option<String>,
+    /// The HTTP listener, if there is to be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpListener>,
     /// Tokens obtained with a password since the daemon started.
     #[serde(default)]
     pub renewals_by_login: u64,
     /// Tokens obtained with a refresh token since the daemon started.
     #[serde(default)]
     pub renewals_by_refresh_token: u64,
+}
+
+/// The HTTP listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpListener {
+    /// Where it listens, or is to listen: `127.0.0.1:9137`, `unix:/run/tbtokend/http.sock`.
+    pub listen: String,
+    /// Why it does not listen now, if it does not; it is tried again every 10 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What is dangerous about it, and what to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }

@@ -44,6 +44,14 @@ fn report(daemon: &Daemon, socket: &Path, now: DateTime<Utc>) -> Report {
     if let Some(file) = &daemon.config_file {
         data.push_str(&format!("tbtokend has read {}\n", printable(file)));
     }
+    if let Some(http) = &daemon.http {
+        let trouble = |what: &str, why: &Option<String>| {
+            why.as_ref().map_or(String::new(), |why| format!("   {what}{}", printable(why)))
+        };
+        let error = trouble("does not listen: ", &http.error);
+        let warning = trouble("warning: ", &http.warning);
+        data.push_str(&format!("HTTP      {}{error}{warning}\n", printable(&http.listen)));
+    }
     let remarks = if daemon.protocol == PROTOCOL_VERSION {
         String::new()
     } else {
@@ -73,6 +81,7 @@ mod tests {
             ledger: None,
             key_mismatch: None,
             config_file: None,
+            http: None,
             renewals_by_login: 0,
             renewals_by_refresh_token: 0,
         };

@@ -269,6 +269,7 @@ pub(crate) fn daemon() -> Daemon {
         ledger: None,
         key_mismatch: None,
         config_file: None,
+        http: None,
         renewals_by_login: 0,
         renewals_by_refresh_token: 0,
     }
@@ -324,6 +325,7 @@ pub(crate) fn status(customers: Vec<Customer>) -> Reply {
             customers: Some(customers),
             ineligible: vec![],
             removed: vec![],
+            matched: None,
             complete: false,
             summary,
         },
@@ -369,7 +371,7 @@ pub(crate) fn answer(request: &Request) -> Reaction {
                 }
                 status(rows)
             }
-            Rows::All | Rows::None | Rows::InTrouble(_) => status(customers()),
+            Rows::All | Rows::None | Rows::InTrouble(_) | Rows::Match(_) => status(customers()),
         },
         Request::Start {} => {
             Reply::Steer(SteerReply { message: "the loop is running already".to_owned(), cron: cron(true) })

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use super::{BAD_CONFIGURATION, COULD_NOT_START, Command, DoctorArgs, man};
+use super::{BAD_CONFIGURATION, COULD_NOT_START, Command, DoctorArgs, man, token};
 use crate::clock::Clock;
 use crate::config::{Config, Source};
 use crate::control::config_read_by;
@@ -22,6 +22,10 @@ pub fn carry_out(command: &Command, source: &Source) -> ExitCode {
                 print(text.as_bytes(), ExitCode::SUCCESS)
             }
             Err(error) => fail(&error, BAD_CONFIGURATION),
+        },
+        Command::HttpToken { file } => match token::write(file) {
+            Ok(said) => print(said.as_bytes(), ExitCode::SUCCESS),
+            Err(error) => fail(&error, COULD_NOT_START),
         },
         Command::Man { page } => match man::write(*page) {
             Ok(text) => print(&text, ExitCode::SUCCESS),

@@ -2,6 +2,7 @@
 
 pub mod commands;
 pub mod man;
+mod token;
 
 use std::path::PathBuf;
 
@@ -118,6 +119,12 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Prints the statements that make tbtokend's own tables, for the DBA
     Schema(SchemaArgs),
+    /// Writes a new token for the HTTP listener into a file that only its owner can read
+    HttpToken {
+        /// The file, which must not be there yet
+        #[arg(value_name = "FILE", default_value = token::DEFAULT_FILE)]
+        file: PathBuf,
+    },
     /// Prints a man page, in roff; for those who build packages
     #[command(hide = true)]
     Man {

@@ -6,7 +6,10 @@ use std::fmt;
 use toml::{Table, Value};
 
 /// The keys that a running daemon takes over.
-const TAKEN_OVER: [&str; 8] = [
+const TAKEN_OVER: [&str; 11] = [
+    "http.allowed_hosts",
+    "http.read_token_file",
+    "http.token_file",
     "log.level",
     "schedule.interval",
     "schedule.refresh_window",

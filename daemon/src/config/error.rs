@@ -85,7 +85,7 @@ pub enum ConfigError {
         file: String,
     },
     /// A file for a secret in which there is none.
-    #[error("{key} = {file:?}: the file is empty; write the password into it, on one line")]
+    #[error("{key} = {file:?}: the file is empty; write the secret into it, on one line")]
     SecretEmpty {
         /// The key.
         key: &'static str,
@@ -93,9 +93,7 @@ pub enum ConfigError {
         file: String,
     },
     /// A file for a secret in which there is more than that.
-    #[error(
-        "{key} = {file:?}: the file has more than one line; write the password alone into it, on one line"
-    )]
+    #[error("{key} = {file:?}: the file has more than one line; write the secret alone into it, on one line")]
     SecretOfManyLines {
         /// The key.
         key: &'static str,

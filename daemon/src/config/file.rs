@@ -13,6 +13,7 @@ pub(super) struct Settings {
     pub(super) store: Store,
     pub(super) thingsboard: Thingsboard,
     pub(super) control: Control,
+    pub(super) http: Http,
     pub(super) log: Log,
     /// The whole as it was before it became this.
     #[serde(skip)]
@@ -73,6 +74,18 @@ pub(super) struct Control {
     pub(super) group: String,
     pub(super) monitor_socket: String,
     pub(super) monitor_mode: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Http {
+    pub(super) listen: String,
+    pub(super) token_file: String,
+    pub(super) read_token_file: String,
+    pub(super) allowed_hosts: Vec<String>,
+    pub(super) metrics: String,
+    pub(super) page: bool,
+    pub(super) behind_proxy: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -198,6 +211,7 @@ fn wrong_type(file: &str, key: &str, known: &Value, found: &Value) -> ConfigErro
         Value::Table(_) => "a section",
         Value::Boolean(_) => "true or false",
         Value::Integer(_) => "a whole number",
+        Value::Array(_) => "a list of texts in brackets",
         _ => "a text in quotes",
     };
     let found = match found {

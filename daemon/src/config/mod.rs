@@ -3,6 +3,7 @@
 mod changes;
 mod error;
 mod file;
+mod http;
 mod mssql;
 mod named_file;
 #[cfg(test)]
@@ -54,6 +55,8 @@ pub struct Config {
     pub control: Binding,
     /// The socket for whoever may look.
     pub monitor: Option<Binding>,
+    /// The HTTP listener, if there is to be one.
+    pub http: Option<crate::http::Settings>,
     /// Where the log goes.
     pub log_target: Target,
     /// What is logged.

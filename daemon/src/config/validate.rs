@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::file::{Control, Settings, Thingsboard};
-use super::{Config, ConfigError, Environment, Keys, StoreConfig, bad, delta, mssql, named_file};
+use super::{Config, ConfigError, Environment, Keys, StoreConfig, bad, delta, http, mssql, named_file};
 use crate::control::Binding;
 use crate::engine::pass::{LONGEST_REQUEST, Limits, budget};
 use crate::engine::policy::Policy;
@@ -54,6 +54,7 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
             "it must differ from control.socket",
         ));
     }
+    let http = http::settings(&settings.http, &control)?;
     let fallback_url = fallback_url(&settings.thingsboard)?;
     let client = client(&settings.thingsboard)?;
     Ok(Config {
@@ -65,6 +66,7 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
         client,
         control,
         monitor,
+        http,
         log_target,
         log_level,
         file: None,
@@ -111,7 +113,7 @@ fn lifetime(text: &str) -> Result<Lifetime, ConfigError> {
 }
 
 /// The most bytes that the address of a Unix socket holds (`sun_path` in unix(7), without its last zero).
-const LONGEST_SOCKET_PATH: usize = 107;
+pub(super) const LONGEST_SOCKET_PATH: usize = 107;
 
 fn binding(
     (path_key, mode_key): (&'static str, &'static str),

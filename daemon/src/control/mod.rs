@@ -11,7 +11,9 @@ mod session;
 mod socket;
 
 pub use bind_error::BindError;
+pub(crate) use outgoing::Outgoing;
 pub use running::config_read_by;
 pub use server::serve;
 pub use session::Access;
+pub(crate) use session::Session;
 pub use socket::{Binding, Socket, refuse_unclaimed};

@@ -17,16 +17,21 @@ const NOBODY: &[u8] = br#""customers":[]"#;
 
 /// An answer that is being sent.
 #[derive(Debug)]
-pub(super) enum Outgoing {
+pub(crate) enum Outgoing {
     /// All of it.
-    Line(Vec<u8>),
+    Line {
+        /// The answer with its newline.
+        line: Vec<u8>,
+        /// Why the request is refused, if it is.
+        refused: Option<proto::ErrorCode>,
+    },
     /// A `status` about everyone.
     Listing(Box<Listing>),
 }
 
 /// A `status` about everyone, and how far it is written.
 #[derive(Debug)]
-pub(super) struct Listing {
+pub(crate) struct Listing {
     snapshot: Arc<Snapshot>,
     query: proto::StatusQuery,
     now: DateTime<Utc>,
@@ -39,8 +44,17 @@ pub(super) struct Listing {
 
 impl Outgoing {
     /// An answer in one piece.
-    pub(super) fn line(answer: &proto::Answer) -> io::Result<Self> {
-        Ok(Self::Line(to_line(answer)?))
+    pub(crate) fn line(answer: &proto::Answer) -> io::Result<Self> {
+        let refused = answer.outcome.as_ref().err().map(|refusal| refusal.code);
+        Ok(Self::Line { line: to_line(answer)?, refused })
+    }
+
+    /// Why the request is refused, if it is.
+    pub(crate) fn refused(&self) -> Option<proto::ErrorCode> {
+        match self {
+            Self::Line { refused, .. } => *refused,
+            Self::Listing(_) => None,
+        }
     }
 
     /// The answer to `status` from this snapshot.
@@ -55,9 +69,10 @@ impl Outgoing {
             return Self::line(&proto::Answer { id, outcome });
         }
         let outcome = snapshot.status_without_customers(&query).map(proto::Reply::Status);
+        let refused = outcome.as_ref().err().map(|refusal| refusal.code);
         let mut head = to_line(&proto::Answer { id, outcome })?;
         match head.windows(NOBODY.len()).position(|bytes| bytes == NOBODY) {
-            None => Ok(Self::Line(head)),
+            None => Ok(Self::Line { line: head, refused }),
             Some(at) => {
                 let tail = Some(head.split_off(at + NOBODY.len() - 1));
                 let head = Some(head);
@@ -67,10 +82,10 @@ impl Outgoing {
     }
 
     /// Puts the next piece into `piece`, in place of what was there. Empty at the end.
-    pub(super) fn next(&mut self, piece: &mut Vec<u8>) -> io::Result<()> {
+    pub(crate) fn next(&mut self, piece: &mut Vec<u8>) -> io::Result<()> {
         piece.clear();
         match self {
-            Self::Line(line) => std::mem::swap(line, piece),
+            Self::Line { line, .. } => std::mem::swap(line, piece),
             Self::Listing(listing) => listing.next(piece)?,
         }
         Ok(())
@@ -153,7 +168,7 @@ mod tests {
         }
         let cycle = Loop { state: LoopState::Running, refreshing: false, next_run_at: None, last_run: None };
         let store = r#"sqlite "customers":[]"#.to_owned();
-        let identity = Identity { pid: 1, started_at: NOW, store, config_file: None };
+        let identity = Identity { pid: 1, started_at: NOW, store, config_file: None, http: None };
         Arc::new(Snapshot::new(&state, &cycle, &identity, &policy, None, NOW))
     }
 

@@ -17,32 +17,38 @@ use crate::model::CustomerId;
 pub enum Access {
     /// Everything.
     Control,
-    /// Look, but change nothing.
+    /// Look, but change nothing: the monitor socket, and HTTP with the token for that.
     Monitor,
 }
 
 /// One client's side of the daemon.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(crate) struct Session {
     access: Access,
     handle: Handle,
     clock: Clock,
 }
 
 impl Session {
-    pub(super) fn new(access: Access, handle: Handle, clock: Clock) -> Self {
+    pub(crate) fn new(access: Access, handle: Handle, clock: Clock) -> Self {
         Self { access, handle, clock }
     }
 
     /// The answer to one line.
     pub(super) async fn answer(&self, line: &str) -> io::Result<Outgoing> {
-        let (id, outcome) = match proto::Envelope::parse(line) {
-            Ok(proto::Envelope { id, request: proto::Request::Status(query) }) => {
-                return Outgoing::status(id, query, self.handle.snapshot(), self.clock.now());
-            }
-            Ok(proto::Envelope { id, request }) => (id, self.carry_out(request).await),
-            Err((id, refusal)) => (id, Err(refusal)),
-        };
+        match proto::Envelope::parse(line) {
+            Ok(envelope) => self.respond(envelope).await,
+            Err((id, refusal)) => Outgoing::line(&proto::Answer { id, outcome: Err(refusal) }),
+        }
+    }
+
+    /// The answer to one request.
+    pub(crate) async fn respond(&self, envelope: proto::Envelope) -> io::Result<Outgoing> {
+        let proto::Envelope { id, request } = envelope;
+        if let proto::Request::Status(query) = request {
+            return Outgoing::status(id, query, self.handle.snapshot(), self.clock.now());
+        }
+        let outcome = self.carry_out(request).await;
         Outgoing::line(&proto::Answer { id, outcome })
     }
 
@@ -60,7 +66,7 @@ impl Session {
             }
             _ if self.access == Access::Monitor => Err(proto::Refusal {
                 code: proto::ErrorCode::ReadOnly,
-                error: "the monitor socket answers status, events and version only".to_owned(),
+                error: "this may look only, by status, events and version; change things at the control socket, or over HTTP with the token in http.token_file".to_owned(),
             }),
             proto::Request::Start {} => self.steer(true).await,
             proto::Request::Stop {} => self.steer(false).await,

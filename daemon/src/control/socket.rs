@@ -168,7 +168,7 @@ impl Socket {
     ///
     /// # Errors
     /// There are no descriptors or no memory for it at the moment.
-    pub(super) async fn accept(&self) -> io::Result<UnixStream> {
+    pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
         self.listener.accept().await.map(|(stream, _)| stream)
     }
 
@@ -179,7 +179,7 @@ impl Socket {
 
     /// Makes its file again if it was removed, and the lock's; to be called now and then. Otherwise no client would reach the
     /// daemon until a restart, and another daemon could begin beside it.
-    pub(super) fn restore(&mut self) {
+    pub(crate) fn restore(&mut self) {
         let trouble = self.try_restore().err();
         if let Some(trouble) = trouble.as_ref().filter(|_| self.told != trouble) {
             warn!("{trouble}");

@@ -6,7 +6,7 @@
 mod clocks;
 mod judge;
 mod look;
-mod owner;
+pub(crate) mod owner;
 mod report;
 mod sockets;
 
@@ -72,6 +72,16 @@ pub async fn examine(config: &Config, clock: &Clock, read_by_daemon: Option<Stri
             store.describe()
         }
     };
+    if let Some(http) = config.http.as_ref().filter(|http| http.exposed) {
+        findings.push(Finding::warning(
+            "http",
+            format!(
+                "http.listen = {} can be reached from other machines, and has no TLS of its own",
+                http.address
+            ),
+            "See to it that only your proxy reaches it; if the proxy runs on this machine, use 127.0.0.1.",
+        ));
+    }
     Report { store, findings }
 }
 

@@ -11,7 +11,7 @@ use super::WORKING_FOLDER;
 use super::report::Finding;
 
 /// The unit's `User=`.
-pub(super) const USER: &str = "tbtokend";
+pub(crate) const USER: &str = "tbtokend";
 
 /// Looks at a SQLite file, what SQLite puts beside it, and their folder with the eyes of the daemon, if root asks.
 pub(super) fn look(file: &Path) -> Vec<Finding> {

@@ -9,7 +9,7 @@ use super::outcome::{NotRefreshed, Refreshed};
 use super::pass::Limits;
 use super::plan::Selection;
 use super::policy::Policy;
-use super::view::Snapshot;
+use super::view::{HttpListener, Snapshot};
 
 /// How many orders may wait.
 const QUEUE: usize = 128;
@@ -23,6 +23,8 @@ pub(super) enum Command {
     Refresh(RefreshRequest),
     /// Other settings from now on.
     Reconfigure(Policy, Limits, oneshot::Sender<()>),
+    /// How the HTTP listener stands.
+    Http(HttpListener),
     /// Does it get on?
     Silence(oneshot::Sender<Duration>),
 }
@@ -99,6 +101,11 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Reconfigure(policy, limits, reply)).await.map_err(|_| Gone)?;
         answer.await.map_err(|_| Gone)
+    }
+
+    /// Says how the HTTP listener stands, for `status`. A loop that is gone shows nothing more.
+    pub async fn show_http(&self, listener: HttpListener) {
+        let _ = self.commands.send(Command::Http(listener)).await;
     }
 
     /// For how long nothing has been heard of what is under way: a call of the store, or a pass. Zero when nothing is

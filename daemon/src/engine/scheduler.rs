@@ -131,6 +131,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             started_at: now,
             store: parts.store.describe(),
             config_file: parts.config_file,
+            http: None,
         };
         // Above every number of the process before, which counted from its own start and much slower than this.
         let start = u64::try_from(now.timestamp_millis()).unwrap_or(0) * 1000;
@@ -251,6 +252,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
                 self.reconfigure(policy, limits);
                 let _ = reply.send(());
             }
+            Input::Order(Command::Http(listener)) => self.display.show_http(listener),
             Input::Order(Command::Silence(reply)) => {
                 let _ = reply.send(self.silence());
             }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tbtoken_proto as proto;
+pub use tbtoken_proto::HttpListener;
 
 pub use self::replies::{not_refreshed, refreshed, shutting_down, unknown};
 use self::row::Row;
@@ -46,7 +47,7 @@ pub struct LastRun {
     pub counts: PassCounts,
 }
 
-/// What does not change while the process lives.
+/// What the loop does not decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The process.
@@ -57,6 +58,8 @@ pub struct Identity {
     pub store: String,
     /// The configuration file that was read, if there was one.
     pub config_file: Option<String>,
+    /// The HTTP listener, as it stands.
+    pub http: Option<HttpListener>,
 }
 
 /// Everything that a client may be shown, as of one moment. Readers share it; nobody locks anything.
@@ -96,6 +99,16 @@ impl Snapshot {
     /// The counts over all customers.
     pub fn summary(&self) -> proto::Summary {
         self.tokens.summary
+    }
+
+    /// When the table was last read.
+    pub fn table_read_at(&self) -> Option<DateTime<Utc>> {
+        self.tokens.as_of
+    }
+
+    /// Whether the table could be read the last time.
+    pub fn is_readable(&self) -> bool {
+        self.tokens.success
     }
 
     /// How many customers there are.

@@ -114,6 +114,11 @@ pub fn reloaded(what: &str) {
     info!(event = NoticeKind::Reloaded.name(), "The configuration was read again: {what}");
 }
 
+/// A reload has changed the tokens or the names of the HTTP listener.
+pub fn door_changed() {
+    info!("HTTP: other tokens or names are in force");
+}
+
 /// The configuration cannot be used; the settings stay.
 pub fn reload_refused(why: &str) {
     error!(

@@ -3,9 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
     Answer, Change, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply, Failure,
-    FailureKind, Host, HostState, Id, Ineligible, LastRun, Outcome, OutcomeStatus, Phase, Refresh,
-    RefreshReply, RefreshResult, Refusal, Reply, Request, Revision, Rows, Seq, StatusQuery, StatusReply,
-    SteerReply, Summary, TokenStatus, Tokens, Trigger, VersionReply,
+    FailureKind, Host, HostState, HttpListener, Id, Ineligible, LastRun, Match, Outcome, OutcomeStatus,
+    Phase, Refresh, RefreshReply, RefreshResult, Refusal, Reply, Request, Revision, Rows, Seq, Sort,
+    StatusQuery, StatusReply, SteerReply, Summary, TokenStatus, Tokens, Trigger, VersionReply,
 };
 
 /// Lists the variants of an enumeration, all but `Unknown`. The match fails to compile when one is forgotten.
@@ -55,9 +55,10 @@ fn outcome_statuses() -> [OutcomeStatus; 3] {
     every!(OutcomeStatus: Success Error Skipped)
 }
 
-fn error_codes() -> [ErrorCode; 9] {
+fn error_codes() -> [ErrorCode; 12] {
     every!(ErrorCode:
-        BadRequest UnknownAction UnknownCustomer IneligibleCustomer ReadOnly Busy StoreUnavailable ShuttingDown Internal)
+        BadRequest UnknownAction UnknownCustomer IneligibleCustomer ReadOnly Busy StoreUnavailable ShuttingDown Unauthorized
+        Forbidden Misdirected Internal)
 }
 
 /// The field and the word of every variant of every enumeration.
@@ -106,6 +107,20 @@ pub(crate) fn requests() -> Vec<(&'static str, Envelope)> {
         ("request_status", plain(status(Rows::All, None))),
         ("request_status_none", plain(status(Rows::None, None))),
         ("request_status_in_trouble", plain(status(Rows::InTrouble(20), None))),
+        ("request_status_match", plain(status(Rows::Match(Match::default()), None))),
+        (
+            "request_status_match_all",
+            plain(status(
+                Rows::Match(Match {
+                    text: "acme ä".to_owned(),
+                    status: vec![TokenStatus::Expired, TokenStatus::Missing],
+                    state: vec![Phase::Parked],
+                    sort: Sort::Left,
+                    limit: 20,
+                }),
+                None,
+            )),
+        ),
         ("request_status_customers", plain(status(Rows::Only(ids(&["8F1C02AA", "91BE77C0"])), None))),
         ("request_status_customers_empty", plain(status(Rows::Only(vec![]), None))),
         ("request_status_since", plain(status(Rows::All, Some(981)))),
@@ -171,6 +186,7 @@ fn daemon() -> Daemon {
         ledger: None,
         key_mismatch: None,
         config_file: None,
+        http: None,
         renewals_by_login: 12,
         renewals_by_refresh_token: 400,
     }
@@ -226,6 +242,7 @@ fn tokens(customers: Option<Vec<Customer>>) -> Tokens {
         customers,
         ineligible: vec![],
         removed: vec![],
+        matched: None,
         complete: false,
         summary: Summary {
             total: 20,
@@ -350,6 +367,11 @@ fn status_answers() -> Vec<(&'static str, Request, Answer)> {
             status_reply(tokens(Some(vec![customer(4), customer(0)]))),
         ),
         (
+            "answer_status_match",
+            status(Rows::Match(Match { limit: 1, ..Match::default() }), None),
+            status_reply(Tokens { matched: Some(7), ..tokens(Some(vec![customer(4)])) }),
+        ),
+        (
             "answer_status_since",
             status(Rows::All, Some(980)),
             StatusReply { hosts: changed_host, ..status_reply(delta) },
@@ -410,10 +432,16 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
     let no_events = EventsReply { events: vec![], next: Seq(28) };
     add("answer_events_empty", done(events(Some(28), 100), Reply::Events(no_events)));
     let ledger = "in /var/lib/tbtokend/ledger.db, because there is no table tbtokend_account";
+    let http = HttpListener {
+        listen: "127.0.0.1:9137".to_owned(),
+        error: Some("the port is taken".to_owned()),
+        warning: Some("there is no TLS".to_owned()),
+    };
     let in_file = Daemon {
         ledger: Some(ledger.to_owned()),
         key_mismatch: Some("the key in tbtokend_key is not the one of the fingerprints".to_owned()),
         config_file: Some("/etc/tbtokend/config.toml".to_owned()),
+        http: Some(http),
         ..daemon()
     };
     add("answer_version", done(Request::Version {}, Reply::Version(VersionReply { daemon: in_file })));
@@ -433,6 +461,9 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
             ErrorCode::Busy => ("refusal_busy", "64 clients are connected already"),
             ErrorCode::StoreUnavailable => ("refusal_store_unavailable", "the table cannot be read"),
             ErrorCode::ShuttingDown => ("refusal_shutting_down", "the daemon is about to end"),
+            ErrorCode::Unauthorized => ("refusal_unauthorized", "a token is needed"),
+            ErrorCode::Forbidden => ("refusal_forbidden", "this comes from a page of another site"),
+            ErrorCode::Misdirected => ("refusal_misdirected", "set http.allowed_hosts"),
             ErrorCode::Internal => ("refusal_internal", "the pass ended without a result"),
             ErrorCode::Unknown => unreachable!("it is not on the list"),
         };

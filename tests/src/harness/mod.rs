@@ -10,6 +10,7 @@
 pub mod binaries;
 mod config;
 mod daemon;
+pub mod http;
 mod installation;
 pub mod process;
 mod table;

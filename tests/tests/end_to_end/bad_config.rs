@@ -47,6 +47,74 @@ fn a_wrong_key_or_value_is_named() {
     );
 }
 
+#[test]
+fn an_http_listener_that_would_be_dangerous_or_cannot_be_is_refused() {
+    let (good, other) = ("a-token-of-thirty-two-characters", "another-token-of-enough-characters");
+    let file = |installation: &Installation, name: &str, text: &str, mode: u32| {
+        let path = installation.folder().join(name);
+        std::fs::write(&path, format!("{text}\n")).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let listening = |listen: &str, token: &str, mode: u32| {
+        let installation = Installation::new();
+        let path = file(&installation, "token", token, mode);
+        installation.with("http.listen", listen).with("http.token_file", path)
+    };
+    let local = "127.0.0.1:9137";
+    let ok = listening(local, good, 0o640);
+    let config = ok.write_config();
+    let output = ok.tbtokend(&["--check-config", "--config", config.to_str().unwrap()]);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert!(!output.stdout.contains(good), "{}", output.stdout);
+    for (installation, key, words) in [
+        (Installation::new().with("http.listen", local), "http.token_file", "tbtokend http-token"),
+        (listening("0.0.0.0:9137", good, 0o600), "http.listen", "http.behind_proxy = true"),
+        (listening("[::]:9137", good, 0o600), "http.listen", "http.behind_proxy = true"),
+        (listening("[::ffff:10.0.0.1]:9137", good, 0o600), "http.listen", "http.behind_proxy = true"),
+        (listening("127.0.0.1:443", good, 0o600), "http.listen", "below 1024"),
+        (listening("127.0.0.1:0", good, 0o600), "http.listen", "below 1024"),
+        (listening("localhost:9137", good, 0o600), "http.listen", "write an address and a port"),
+        (listening("127.0.0.1", good, 0o600), "http.listen", "write an address and a port"),
+        (listening("unix:http.sock", good, 0o600), "http.listen", "an absolute path"),
+        (listening(local, &good[1..], 0o600), "http.token_file", "32 to 256"),
+        (listening(local, &"x".repeat(257), 0o600), "http.token_file", "32 to 256"),
+        (listening(local, &format!("{good} {other}"), 0o600), "http.token_file", "without spaces"),
+        (listening(local, &format!("{good}ä"), 0o600), "http.token_file", "ASCII"),
+        (listening(local, good, 0o604), "http.token_file", "others can read this file"),
+        (
+            listening("", good, 0o600).with("http.token_file", "not-a-path"),
+            "http.token_file",
+            "does not name a file",
+        ),
+        (Installation::new().with("http.metrics", "all"), "http.metrics", "use read or open"),
+        (Installation::new().with("http.page", "yes"), "http.page", "true or false"),
+        (
+            Installation::new().with("http.allowed_hosts", "x.example"),
+            "http.allowed_hosts",
+            "a list of texts",
+        ),
+        (
+            Installation::new().with("http.allowed_hosts", vec!["https://x.example".to_owned()]),
+            "http.allowed_hosts",
+            "without scheme and port",
+        ),
+        (Installation::new().with("http.lisen", local), "http.lisen", "http.listen?"),
+    ] {
+        let said = refusal(&installation);
+        assert!(said.contains(key) && said.contains(words), "{said}");
+        assert!(!said.contains(good), "{said}");
+    }
+    let same = listening(local, good, 0o600);
+    let path = file(&same, "read", good, 0o600);
+    let said = refusal(&same.with("http.read_token_file", path));
+    assert!(said.contains("http.read_token_file") && said.contains("the same token"), "{said}");
+    let exposed = listening("0.0.0.0:9137", good, 0o600).with("http.behind_proxy", true);
+    let config = exposed.write_config();
+    let output = exposed.tbtokend(&["--check-config", "--config", config.to_str().unwrap()]);
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+}
+
 /// What is only seen when it is used would otherwise end the daemon every ten seconds, and `--check-config` praise it.
 #[test]
 fn a_proxy_and_an_authority_that_cannot_be_used_are_refused_and_a_password_in_them_is_not_shown() {

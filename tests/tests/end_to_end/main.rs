@@ -21,12 +21,15 @@ mod doctor_root;
 mod documents;
 mod flat;
 mod hosts;
+mod http;
 mod ineligible;
 mod interrupted;
 mod killed;
 mod log_words;
 mod main_job;
 mod mssql;
+mod page;
+
 mod races;
 mod remembered;
 mod replaced_file;

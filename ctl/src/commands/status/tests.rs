@@ -76,6 +76,7 @@ fn reply() -> StatusReply {
             customers: None,
             ineligible: vec![],
             removed: vec![],
+            matched: None,
             complete: false,
             summary: Summary {
                 total: 128,
@@ -101,6 +102,7 @@ fn reply() -> StatusReply {
             ledger: None,
             key_mismatch: None,
             config_file: None,
+            http: None,
             renewals_by_login: 0,
             renewals_by_refresh_token: 0,
         },

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::engine::policy::Policy;
 use crate::engine::state::State;
-use crate::engine::view::{Identity, Loop, Snapshot};
+use crate::engine::view::{HttpListener, Identity, Loop, Snapshot};
 
 /// The shortest time between two snapshots, so that a pass over many customers does not spend itself on being shown.
 const GAP: Duration = Duration::from_millis(50);
@@ -29,6 +29,12 @@ pub(super) struct Display {
 impl Display {
     pub(super) fn new(identity: Identity, snapshots: watch::Sender<Arc<Snapshot>>) -> Self {
         Self { identity, snapshots, shown_at: Instant::now(), stale: false }
+    }
+
+    /// How the HTTP listener stands now.
+    pub(super) fn show_http(&mut self, listener: HttpListener) {
+        self.identity.http = Some(listener);
+        self.outdate();
     }
 
     /// What is shown is not true any more.

@@ -1,5 +1,6 @@
 //! What a [`Snapshot`] answers to `status` and `events`.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -28,6 +29,12 @@ impl Snapshot {
             proto::Rows::All => self.rows.iter().map(AsRef::as_ref).collect(),
             proto::Rows::InTrouble(limit) => self.worst(*limit),
             proto::Rows::Only(ids) => ids.iter().filter_map(|id| self.find(id)).collect(),
+            proto::Rows::Match(filter) => {
+                let (rows, matched) = self.matching(filter);
+                status.tokens.matched = Some(matched);
+                status.hosts = Some(self.hosts_of(rows.iter().copied()));
+                rows
+            }
         };
         status.tokens.customers = Some(rows.into_iter().filter(changed).map(|row| row.at(now)).collect());
         Ok(status)
@@ -87,14 +94,26 @@ impl Snapshot {
 
     /// So many of those in trouble, the worst first. All of them are compared, but only those are put into order.
     fn worst(&self, limit: usize) -> Vec<&Row> {
-        let mut rows: Vec<&Row> =
-            self.rows.iter().map(AsRef::as_ref).filter(|row| row.in_trouble()).collect();
-        if limit < rows.len() {
-            rows.select_nth_unstable_by(limit, |a, b| a.problems_first(b));
-            rows.truncate(limit);
-        }
-        rows.sort_unstable_by(|a, b| a.problems_first(b));
-        rows
+        let rows = self.rows.iter().map(AsRef::as_ref).filter(|row| row.in_trouble()).collect();
+        first(rows, limit, Row::problems_first)
+    }
+
+    /// Those that fit a filter, as many as it wants, and how many fit in all.
+    fn matching(&self, filter: &proto::Match) -> (Vec<&Row>, usize) {
+        let words: Vec<String> = filter.text.split_whitespace().map(str::to_lowercase).collect();
+        let mut room = String::new();
+        let fits = |row: &&Row| row.fits(filter, &words, &mut room);
+        let mut rows: Vec<&Row> = self.rows.iter().map(AsRef::as_ref).filter(fits).collect();
+        let matched = rows.len();
+        let rows = match filter.sort {
+            proto::Sort::Problems => first(rows, filter.limit, Row::problems_first),
+            proto::Sort::Left => first(rows, filter.limit, Row::least_left_first),
+            proto::Sort::Customer => {
+                rows.truncate(filter.limit);
+                rows
+            }
+        };
+        (rows, matched)
     }
 
     /// The revision that the client has. One of another process, or one so old that removals were forgotten, means
@@ -105,11 +124,9 @@ impl Snapshot {
 
     /// The servers of the customers asked for, as far as they have changed.
     fn hosts(&self, asked: &proto::Rows, since: Option<proto::Revision>) -> Option<Vec<proto::Host>> {
-        fn names<'a>(rows: impl IntoIterator<Item = &'a Row>) -> HashSet<String> {
-            rows.into_iter().filter_map(|row| proto::host_of(row.url())).collect()
-        }
         let names = match asked {
-            proto::Rows::None => return None,
+            // Those of a filter are known when its rows are.
+            proto::Rows::None | proto::Rows::Match(_) => return None,
             proto::Rows::All => None,
             proto::Rows::InTrouble(limit) => Some(names(self.worst(*limit))),
             proto::Rows::Only(ids) => Some(names(ids.iter().filter_map(|id| self.find(id)))),
@@ -117,6 +134,12 @@ impl Snapshot {
         let changed = self.hosts.iter().filter(|row| since.is_none_or(|since| row.revision > since.0));
         let wanted = changed.filter(|row| names.as_ref().is_none_or(|names| names.contains(&row.host.host)));
         Some(wanted.map(|row| row.host.clone()).collect())
+    }
+
+    fn hosts_of<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<proto::Host> {
+        let names = names(rows);
+        let hosts = self.hosts.iter().filter(|row| names.contains(&row.host.host));
+        hosts.map(|row| row.host.clone()).collect()
     }
 
     /// The answer to `events`.
@@ -135,6 +158,21 @@ impl Snapshot {
         let next = events.last().map(|event| event.seq).or(last).or(since).unwrap_or_default();
         proto::EventsReply { events, next }
     }
+}
+
+/// The servers of these customers.
+fn names<'a>(rows: impl IntoIterator<Item = &'a Row>) -> HashSet<String> {
+    rows.into_iter().filter_map(|row| proto::host_of(row.url())).collect()
+}
+
+/// The first so many of `rows` in this order. All of them are compared, but only the first are sorted.
+fn first(mut rows: Vec<&Row>, limit: usize, order: impl Fn(&Row, &Row) -> Ordering) -> Vec<&Row> {
+    if limit < rows.len() {
+        rows.select_nth_unstable_by(limit, |a, b| order(a, b));
+        rows.truncate(limit);
+    }
+    rows.sort_unstable_by(|a, b| order(a, b));
+    rows
 }
 
 #[cfg(test)]
@@ -179,7 +217,8 @@ mod tests {
         };
         state.apply(Event::TableRead(table), NOW, 0.5);
         let cycle = Loop { state: LoopState::Running, refreshing: false, next_run_at: None, last_run: None };
-        let identity = Identity { pid: 1, started_at: NOW, store: "sqlite".to_owned(), config_file: None };
+        let identity =
+            Identity { pid: 1, started_at: NOW, store: "sqlite".to_owned(), config_file: None, http: None };
         Snapshot::new(&state, &cycle, &identity, &policy, None, NOW)
     }
 
@@ -214,7 +253,8 @@ mod tests {
             state.apply(Event::LoopStarted, NOW, 0.5);
         }
         let cycle = Loop { state: LoopState::Running, refreshing: false, next_run_at: None, last_run: None };
-        let identity = Identity { pid: 1, started_at: NOW, store: "sqlite".to_owned(), config_file: None };
+        let identity =
+            Identity { pid: 1, started_at: NOW, store: "sqlite".to_owned(), config_file: None, http: None };
         let snapshot = Snapshot::new(&state, &cycle, &identity, &policy, None, NOW);
         let (mut next, mut seen) = (proto::Seq(0), Vec::new());
         loop {
@@ -228,6 +268,43 @@ mod tests {
         assert!(seen.len() >= 10_000, "{}", seen.len());
         assert!(seen.is_sorted_by(|one, other| one + 1 == *other));
         assert_eq!(seen.last(), Some(&(100 + 10_500)));
+    }
+
+    #[test]
+    fn a_filter_lists_the_customers_that_fit_and_counts_all_of_them() {
+        let snapshot = snapshot(&[
+            ("Anna", Some(60)),
+            ("bert", Some(-1)),
+            ("carl", None),
+            ("dora", Some(2)),
+            ("emil", Some(-30)),
+            ("Téo", Some(90)),
+        ]);
+        let listed = |filter: proto::Match| {
+            let query = proto::StatusQuery { customers: proto::Rows::Match(filter), since: None };
+            let status = snapshot.status(&query, NOW).unwrap();
+            let rows = status.tokens.customers.unwrap();
+            let ids: Vec<String> = rows.iter().map(|row| row.customer_id.clone()).collect();
+            let hosts = status.hosts.unwrap().into_iter().map(|host| host.host).collect::<Vec<_>>();
+            let urls = |id: &String| proto::host_of(&format!("https://{id}.example")).unwrap();
+            assert!(hosts.iter().all(|host| ids.iter().map(urls).any(|name| name == *host)), "{hosts:?}");
+            (ids.join(" "), status.tokens.matched.unwrap())
+        };
+        let all = proto::Match::default;
+        let text = |text: &str| proto::Match { text: text.to_owned(), ..all() };
+        let (by_left, by_id) = (proto::Sort::Left, proto::Sort::Customer);
+        assert_eq!(listed(all()), ("emil bert carl dora Anna Téo".to_owned(), 6));
+        assert_eq!(listed(proto::Match { limit: 2, ..all() }), ("emil bert".to_owned(), 6));
+        assert_eq!(listed(proto::Match { sort: by_left, ..all() }).0, "carl emil bert dora Anna Téo");
+        assert_eq!(listed(proto::Match { sort: by_id, limit: 3, ..all() }).0, "Anna Téo bert");
+        assert_eq!(listed(text("AN")), ("Anna".to_owned(), 1));
+        assert_eq!(listed(text("TÉO")), ("Téo".to_owned(), 1));
+        assert_eq!(listed(text("example  expired")).0, "emil bert");
+        assert_eq!(listed(text("nothing")), (String::new(), 0));
+        let missing = vec![proto::TokenStatus::Missing, proto::TokenStatus::ExpiringSoon];
+        assert_eq!(listed(proto::Match { status: missing.clone(), ..all() }), ("carl dora".to_owned(), 2));
+        let parked = proto::Match { status: missing, state: vec![proto::Phase::Parked], ..all() };
+        assert_eq!(listed(parked).1, 0);
     }
 
     proptest! {

@@ -38,6 +38,7 @@ impl Snapshot {
                 customers: None,
                 ineligible: state.former().take(proto::MAX_IN_TROUBLE).map(words::former).collect(),
                 removed: Vec::new(),
+                matched: None,
                 complete: false,
                 summary: proto::Summary { ineligible: state.former().len(), ..summary(&rows) },
             },
@@ -149,6 +150,7 @@ fn daemon(state: &State, identity: &Identity) -> proto::Daemon {
         ledger: state.ledger_place().and_then(LedgerPlace::outside),
         key_mismatch: state.key_mismatch(),
         config_file: identity.config_file.clone(),
+        http: identity.http.clone(),
         renewals_by_login,
         renewals_by_refresh_token,
     }

@@ -91,6 +91,36 @@ impl Row {
         rank(self).cmp(&rank(other)).then_with(|| self.id().cmp(other.id()))
     }
 
+    /// Whether its token ends sooner than that of the other.
+    pub(super) fn least_left_first(&self, other: &Self) -> Ordering {
+        self.expiry.cmp(&other.expiry).then_with(|| self.id().cmp(other.id()))
+    }
+
+    /// Whether a filter lets it through. `words` are those of its text in lower case; what `room` holds is overwritten.
+    pub(super) fn fits(&self, filter: &proto::Match, words: &[String], room: &mut String) -> bool {
+        (filter.status.is_empty() || filter.status.contains(&self.token_status))
+            && (filter.state.is_empty() || filter.state.contains(&self.state))
+            && (words.is_empty() || self.shows(words, room))
+    }
+
+    /// Whether all these words stand in what is shown of it.
+    fn shows(&self, words: &[String], room: &mut String) -> bool {
+        let failure = self.failure.as_ref().map_or("", |failure| failure.kind.short());
+        room.clear();
+        for text in
+            [self.id(), &self.username, &self.url, self.token_status.word(), self.state.word(), failure]
+        {
+            room.push_str(text);
+            room.push('\n');
+        }
+        // There may be 100,000 of them, and nearly all are ASCII.
+        match room.is_ascii() {
+            true => room.make_ascii_lowercase(),
+            false => *room = room.to_lowercase(),
+        }
+        words.iter().all(|word| room.contains(word.as_str()))
+    }
+
     pub(super) fn url(&self) -> &str {
         &self.url
     }

@@ -97,7 +97,8 @@ fn quiet() -> Loop {
 }
 
 fn shown_of(state: &State, cycle: &Loop, before: Option<&Snapshot>, now: i64) -> Snapshot {
-    let identity = Identity { pid: 7, started_at: at(-60), store: "sqlite".to_owned(), config_file: None };
+    let identity =
+        Identity { pid: 7, started_at: at(-60), store: "sqlite".to_owned(), config_file: None, http: None };
     Snapshot::new(state, cycle, &identity, &policy(), before, at(now))
 }
 
@@ -377,8 +378,13 @@ fn the_loop_is_told_with_its_interval_and_its_last_pass() {
         (1_500, 2, "runs every 2 seconds"),
     ] {
         let policy = Policy { interval: TimeDelta::milliseconds(milliseconds), ..policy() };
-        let identity =
-            Identity { pid: 7, started_at: at(-60), store: "sqlite".to_owned(), config_file: None };
+        let identity = Identity {
+            pid: 7,
+            started_at: at(-60),
+            store: "sqlite".to_owned(),
+            config_file: None,
+            http: None,
+        };
         let snapshot = Snapshot::new(&state, &quiet(), &identity, &policy, None, at(0));
         let cron = snapshot.cron();
         assert_eq!(cron.interval_seconds, seconds);

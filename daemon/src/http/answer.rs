@@ -1,0 +1,139 @@
+//! Answers: the same JSON as on the sockets, with the status and the headers that HTTP wants.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::stream::try_unfold;
+use tbtoken_proto::{self as proto, ErrorCode};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::yield_now;
+
+use crate::control::Outgoing;
+
+/// On every answer. Nothing may be loaded from elsewhere, framed, guessed or shared with another page.
+const HEADERS: [(HeaderName, HeaderValue); 6] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+];
+
+/// Adds the headers of every answer, where it does not say otherwise itself.
+pub(super) async fn with_headers(mut response: Response) -> Response {
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(value);
+    }
+    response
+}
+
+/// A request that is refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    status: StatusCode,
+    refusal: proto::Refusal,
+}
+
+impl Refused {
+    pub(super) fn new(status: StatusCode, code: ErrorCode, error: impl Into<String>) -> Self {
+        Self { status, refusal: proto::Refusal { code, error: error.into() } }
+    }
+
+    /// With the status that belongs to the code.
+    pub(super) fn of(code: ErrorCode, error: impl Into<String>) -> Self {
+        Self::new(status_of(code), code, error)
+    }
+}
+
+impl From<proto::Refusal> for Refused {
+    fn from(refusal: proto::Refusal) -> Self {
+        Self { status: status_of(refusal.code), refusal }
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match Outgoing::line(&proto::Answer { id: None, outcome: Err(self.refusal) }) {
+            Ok(line) => response(self.status, line, None),
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+}
+
+/// An answer of the sockets as one of HTTP. `permit` is held until all of it is sent.
+pub(super) fn answered(outgoing: Outgoing, permit: Option<OwnedSemaphorePermit>) -> Response {
+    response(outgoing.refused().map_or(StatusCode::OK, status_of), outgoing, permit)
+}
+
+fn response(status: StatusCode, outgoing: Outgoing, permit: Option<OwnedSemaphorePermit>) -> Response {
+    let body = match outgoing {
+        Outgoing::Line { line, .. } => Body::from(line),
+        listing @ Outgoing::Listing(_) => streamed(listing, permit),
+    };
+    let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+    let (name, value) = match status {
+        StatusCode::UNAUTHORIZED => (header::WWW_AUTHENTICATE, "Bearer"),
+        StatusCode::TOO_MANY_REQUESTS => (header::RETRY_AFTER, "1"),
+        // The rest of the body is not read.
+        StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => (header::CONNECTION, "close"),
+        _ => return response,
+    };
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+}
+
+/// Each piece is made when the one before is on its way.
+fn streamed(listing: Outgoing, permit: Option<OwnedSemaphorePermit>) -> Body {
+    Body::from_stream(try_unfold((listing, permit), |(mut listing, permit)| async move {
+        // A client that reads as fast as we write must not keep the others waiting.
+        yield_now().await;
+        let mut piece = Vec::new();
+        listing.next(&mut piece)?;
+        Ok::<_, std::io::Error>((!piece.is_empty()).then_some((piece, (listing, permit))))
+    }))
+}
+
+fn status_of(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::BadRequest | ErrorCode::UnknownAction => StatusCode::BAD_REQUEST,
+        ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorCode::ReadOnly | ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+        ErrorCode::UnknownCustomer | ErrorCode::IneligibleCustomer => StatusCode::NOT_FOUND,
+        ErrorCode::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+        ErrorCode::Busy => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::StoreUnavailable | ErrorCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Internal | ErrorCode::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The tag of a content.
+pub(super) fn etag(content: &[u8]) -> String {
+    let hash = digest(&SHA256, content);
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(&hash.as_ref()[..12]))
+}
+
+/// 304, if the client has the content with this tag.
+pub(super) fn unchanged(tag: &str, headers: &HeaderMap) -> Option<Response> {
+    let known = headers.get(header::IF_NONE_MATCH)?.to_str().ok()?;
+    let is_known = known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag);
+    is_known.then(|| with_tag(StatusCode::NOT_MODIFIED.into_response(), tag))
+}
+
+/// An answer that can be known by this tag, if it is not a refusal.
+pub(super) fn with_tag(mut response: Response, tag: &str) -> Response {
+    if let Ok(tag) = HeaderValue::from_str(tag)
+        && !response.status().is_client_error()
+    {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+}

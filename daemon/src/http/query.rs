@@ -1,0 +1,55 @@
+//! The query of a URL as the fields of a request, so that it is checked as every other request is.
+
+use serde_json::{Map, Value, json};
+use tbtoken_proto as proto;
+
+/// The fields of a filter.
+const MATCH: [&str; 5] = ["text", "status", "state", "sort", "limit"];
+
+/// `status` with this query: `customers=none`, `customers=ID,ID`, `since=REV`, or the parts of a filter.
+pub(super) fn status(query: &str) -> Result<proto::Envelope, proto::Refusal> {
+    let (mut fields, mut filter) = (Map::new(), Map::new());
+    for (name, value) in pairs(query) {
+        match name.as_str() {
+            "customers" if value == "none" => fields.insert(name, value.into()),
+            "customers" | "status" | "state" => {
+                let list: Vec<&str> = value.split(',').filter(|part| !part.is_empty()).collect();
+                let fields = if name == "customers" { &mut fields } else { &mut filter };
+                fields.insert(name, list.into())
+            }
+            known if MATCH.contains(&known) => filter.insert(name, number_or_text(value)),
+            _ => fields.insert(name, number_or_text(value)),
+        };
+    }
+    if let Some(Value::Number(text)) = filter.get("text") {
+        let text = text.to_string();
+        filter.insert("text".to_owned(), text.into());
+    }
+    if !filter.is_empty() {
+        if fields.contains_key("customers") {
+            let error = "the query has either customers or a filter, not both".to_owned();
+            return Err(proto::Refusal { code: proto::ErrorCode::BadRequest, error });
+        }
+        fields.insert("customers".to_owned(), json!({ "match": filter }));
+    }
+    request("status", fields)
+}
+
+/// `events` with this query.
+pub(super) fn events(query: &str) -> Result<proto::Envelope, proto::Refusal> {
+    let fields = pairs(query).map(|(name, value)| (name, number_or_text(value)));
+    request("events", fields.collect())
+}
+
+fn request(action: &str, mut fields: Map<String, Value>) -> Result<proto::Envelope, proto::Refusal> {
+    fields.insert("action".to_owned(), action.into());
+    proto::Envelope::of(fields).map_err(|(_, refusal)| refusal)
+}
+
+fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
+    url::form_urlencoded::parse(query.as_bytes()).into_owned()
+}
+
+fn number_or_text(value: String) -> Value {
+    value.parse::<u64>().map_or(Value::String(value), Value::from)
+}
