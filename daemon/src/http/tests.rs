@@ -400,7 +400,11 @@ async fn the_old_api_answers_as_its_documentation_shows() {
     assert_holds(&socket, &posted.json(), "");
 
     for (action, running, message) in [
-        ("stop", false, "the loop is stopped; a running pass still ends"),
+        (
+            "stop",
+            false,
+            "the loop is stopped by an operator since 2026-11-23T14:03:00Z; tbctl start. A running pass still ends",
+        ),
         ("stop", false, "the loop was stopped already"),
         ("start", true, "the loop is started"),
     ] {
