@@ -24,7 +24,8 @@ use self::charging::{Charged, LedgerCall, Writing};
 use self::queues::{Queues, Start};
 use self::saving::Saving;
 use self::sending::{Asking, Ended, EndedAttempt, probe, refresh, signal};
-use super::credentials::{Ledger, Outcome, Verdict};
+pub use super::credentials::LONGEST_REQUEST;
+use super::credentials::{Ledger, Verdict};
 use super::deferral::Deferral;
 use super::event::{Event, Via};
 use super::plan::Plan;
@@ -37,9 +38,6 @@ use crate::thingsboard::{Logins, NotRenewed, Probe};
 /// How long a pass may last: customers that become due meanwhile wait for its end. With some time for the poll that stays
 /// below the half minute that a token of a minute leaves.
 const LONGEST: Duration = Duration::from_secs(22);
-
-/// The longest wait for an answer with which a pass keeps to that.
-pub const LONGEST_REQUEST: Duration = Duration::from_secs(20);
 
 /// How long a pass begins new logins, when an answer is waited for so long.
 pub fn budget(request_timeout: Duration) -> Duration {
@@ -265,7 +263,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         };
         let via = if charge.is_some() { Via::Login } else { Via::RefreshToken };
         if let Some(charge) = charge {
-            self.settle(host, &attempt, charge, Outcome::of(failure), failure);
+            self.ledger.settle(charge, failure, Instant::now().into_std());
             let refresh_token = result.as_ref().ok().and_then(|grant| grant.refresh_token.as_ref());
             self.queues.settled(host, &attempt, refresh_token);
         }

@@ -138,7 +138,6 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let ledger = credentials::Settings {
             budget: parts.policy.wrong_password_budget,
             interval: interval(&parts.policy),
-            request_timeout: parts.limits.request_timeout,
             daemon: parts.name,
         };
         let state = State::new(parts.policy.clone(), start, ledger);

@@ -51,6 +51,8 @@ pub struct UserStats {
 pub(super) struct Counters {
     pub(super) stats: HostStats,
     pub(super) times: VecDeque<Instant>,
+    /// Method and path of the latest request.
+    pub(super) latest: String,
 }
 
 impl Counters {

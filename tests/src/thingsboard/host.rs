@@ -224,6 +224,12 @@ impl ThingsBoard {
         self.lock().directory.stats(name)
     }
 
+    /// Method and path of the latest request.
+    #[must_use]
+    pub fn latest_request(&self) -> String {
+        self.lock().counters.latest.clone()
+    }
+
     /// When the requests arrived, oldest first; the last 100,000.
     #[must_use]
     pub fn request_times(&self) -> Vec<Instant> {

@@ -78,6 +78,7 @@ impl State {
     pub(super) fn plan(&mut self, request: Request) -> Plan {
         let path = self.path_of(&request);
         let named = concerns(&path, &request.body);
+        self.counters.latest = format!("{} {path}", request.method);
         if let ("/api/auth/login", Some(name)) = (&*path, &named) {
             if is_probe(name) {
                 self.counters.stats.probes += 1;

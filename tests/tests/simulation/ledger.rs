@@ -22,7 +22,7 @@ pub(crate) struct Ledger {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
     pub(crate) charges: u8,
-    pub(crate) spellings: Vec<(String, u8)>,
+    pub(crate) open: Vec<(Option<String>, Option<String>, u8)>,
     pub(crate) accepted: Vec<String>,
     pub(crate) rejected: Vec<String>,
     /// A password of the account is on its way, or was when its daemon died.
@@ -32,27 +32,28 @@ pub(crate) struct Known {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Details {
-    spellings: Vec<(String, u8)>,
+    open: Vec<(Option<String>, Option<String>, u8)>,
     accepted: Vec<(String, u32)>,
     rejected: Vec<(String, String, u32, String)>,
 }
 
 impl Known {
     fn of(row: &AccountRow) -> Self {
-        let Details { spellings, accepted, rejected } = serde_json::from_str(&row.details).unwrap();
+        let Details { open, accepted, rejected } = serde_json::from_str(&row.details).unwrap();
         Self {
             charges: row.charges,
-            spellings,
+            open,
             accepted: accepted.into_iter().map(|(fingerprint, _)| fingerprint).collect(),
             rejected: rejected.into_iter().map(|(fingerprint, ..)| fingerprint).collect(),
             is_in_flight: row.in_flight.is_some(),
         }
     }
 
-    /// The open charges that count against this user name.
-    pub(crate) fn charges_against(&self, username: &str) -> u8 {
-        let spelling = self.spellings.iter().find(|(known, _)| known == username).map_or(0, |known| known.1);
-        spelling.max(self.charges)
+    /// The open charges that count against this user name at this server.
+    pub(crate) fn charges_against(&self, server: &str, username: &str) -> u8 {
+        let is = |known: &Option<String>, this: &str| known.as_ref().is_none_or(|known| known == this);
+        let open = self.open.iter().filter(|(at, name, _)| is(at, server) && is(name, username));
+        open.map(|(_, _, charges)| *charges).chain([self.charges]).max().unwrap()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tbtokend::model::{Credentials, Failure, Fingerprint, FingerprintKey, Secret};
+use tbtokend::model::{BaseUrl, Credentials, Failure, Fingerprint, FingerprintKey, Secret};
 use tokio::time::{Duration, Instant};
 
 use super::audit::SHORT;
@@ -314,7 +314,8 @@ impl World {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;
             return;
         };
-        let charges = known.charges_against(&username(says.login, says.name));
+        let server = BaseUrl::parse(&row.url()).unwrap().host_key();
+        let charges = known.charges_against(server.as_str(), &username(says.login, says.name));
         if charges == 0 && known.rejected.is_empty() {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;
             return;

@@ -159,6 +159,7 @@ async fn probes_know_good_from_bad() {
     let base = BaseUrl::parse(&host.url()).unwrap();
     assert_eq!(client.probe(&base).await, Probe::Good);
     assert_eq!((host.stats().probes, host.stats().unknown_users), (1, 0));
+    assert_eq!(host.latest_request(), "POST /api/auth/login", "the password policy comes from a cache");
     for bad in
         [Temper::Page(502), Temper::DatabaseError, Temper::Reset, Temper::DatabaseDead { after: PATIENCE }]
     {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{FailureKind, Fingerprint};
+use crate::model::{FailureKind, Fingerprint, HostKey};
 
 use super::Held;
 use super::outcome::Outcome;
@@ -13,10 +13,10 @@ const REMEMBERED: usize = 8;
 /// One account. A charge is a send that ThingsBoard may have counted as a wrong password.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Account {
-    /// The charges since the last acceptance of any spelling of the user name.
+    /// The charges since the last acceptance, of any spelling of the user name and at any port.
     charges: u8,
-    /// The spellings with charges since the last acceptance of that spelling.
-    spellings: Vec<Spelling>,
+    /// The charges that an acceptance elsewhere does not clear.
+    open: Vec<OpenCharges>,
     /// Credentials that were accepted and not rejected since, the latest last.
     accepted: Vec<Accepted>,
     /// Credentials that are not sent again, the latest last.
@@ -27,12 +27,15 @@ pub(super) struct Account {
     turn: u32,
 }
 
-/// A user name as some row writes it.
+/// The charges at one server, of one spelling of the user name, or both. Whether another port of the host is another server,
+/// and another spelling another user, is not known: each of these counts is right in one of those cases.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Spelling {
-    /// The user name.
-    pub(super) username: Box<str>,
-    /// Its charges.
+pub(super) struct OpenCharges {
+    /// The server; none: any.
+    pub(super) server: Option<Box<str>>,
+    /// The user name as a row writes it; none: any spelling.
+    pub(super) username: Option<Box<str>>,
+    /// How many since the last acceptance there, of that spelling.
     pub(super) charges: u8,
 }
 
@@ -73,6 +76,8 @@ pub(super) struct InFlight {
 /// One password to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Send {
+    /// The server.
+    pub server: HostKey,
     /// The user name as the row writes it.
     pub username: Box<str>,
     /// Server, user name and password.
@@ -105,6 +110,13 @@ pub(super) enum Change {
         /// What ThingsBoard said, if it rejected the credentials.
         kind: FailureKind,
     },
+    /// The record of a customer has a rejection that the ledger lacks.
+    Recorded {
+        /// The password.
+        send: Send,
+        /// What ThingsBoard said.
+        kind: FailureKind,
+    },
     /// The password of a user was changed in ThingsBoard after these rejections, so their passwords may be right now.
     PasswordChanged {
         /// Which.
@@ -112,39 +124,49 @@ pub(super) enum Change {
     },
 }
 
+impl Change {
+    /// Nothing came of a charge: it is returned if it is the one in flight.
+    pub(super) fn not_sent(number: u64, send: Send) -> Self {
+        Self::Settle { number, send, outcome: Outcome::NotSent, kind: FailureKind::CredentialsRejected }
+    }
+
+    pub(super) fn is_not_sent(&self) -> bool {
+        matches!(self, Self::Settle { outcome: Outcome::NotSent, .. })
+    }
+
+    /// Whether it is the charge of this number.
+    pub(super) fn is_charge(&self, number: u64) -> bool {
+        matches!(self, Self::Charge { charge, .. } if charge.number == number)
+    }
+}
+
 impl Account {
     /// An account as it was stored.
     pub(super) fn from_parts(
         charges: u8,
-        spellings: Vec<Spelling>,
+        open: Vec<OpenCharges>,
         accepted: Vec<Accepted>,
         rejected: Vec<Rejected>,
         in_flight: Option<Box<InFlight>>,
         turn: u32,
     ) -> Self {
-        Self { charges, spellings, accepted, rejected, in_flight, turn }
+        Self { charges, open, accepted, rejected, in_flight, turn }
     }
 
-    /// The charges since the last acceptance of any spelling.
+    /// The charges since the last acceptance.
     pub(super) fn charges(&self) -> u8 {
         self.charges
     }
 
-    /// The charges that count against this user name: of its spelling or of the account, whichever are more.
-    pub(super) fn charges_against(&self, username: &str) -> u8 {
-        self.spelling(username).max(self.charges)
+    /// The charges that count against this user name at this server, of whichever count is the largest.
+    pub(super) fn charges_against(&self, server: &HostKey, username: &str) -> u8 {
+        let counts = self.open.iter().filter(|open| open.concerns(server, username)).map(|open| open.charges);
+        counts.chain([self.charges]).max().unwrap_or_default()
     }
 
-    fn spelling(&self, username: &str) -> u8 {
-        self.spellings
-            .iter()
-            .find(|spelling| *spelling.username == *username)
-            .map_or(0, |known| known.charges)
-    }
-
-    /// The spellings with charges.
-    pub(super) fn spellings(&self) -> &[Spelling] {
-        &self.spellings
+    /// The charges by server and spelling.
+    pub(super) fn open(&self) -> &[OpenCharges] {
+        &self.open
     }
 
     /// What ThingsBoard said to these credentials, if it rejected them.
@@ -220,8 +242,7 @@ impl Account {
     pub(super) fn apply(&mut self, change: &Change) {
         match change {
             Change::Charge { charge, send } => {
-                self.charges = self.charges.saturating_add(1);
-                self.charge_spelling(&send.username);
+                self.add_charge(send);
                 self.in_flight = Some(Box::new(charge.clone()));
             }
             Change::Settle { number, send, outcome, kind } => {
@@ -239,43 +260,57 @@ impl Account {
                 match outcome {
                     Outcome::Accepted if is_current => self.accept(send),
                     Outcome::NotCounted | Outcome::NotSent if is_current => {
-                        self.return_charge(&send.username);
+                        self.return_charge(send);
                     }
                     Outcome::Rejected => self.reject(send, *kind),
                     Outcome::RejectedUnchecked => {
                         if is_current {
-                            self.return_charge(&send.username);
+                            self.return_charge(send);
                         }
                         self.note_rejection(send, *kind);
                     }
                     Outcome::Accepted | Outcome::NotCounted | Outcome::NotSent | Outcome::Unanswered => {}
                 }
             }
+            Change::Recorded { send, kind } => self.reject(send, *kind),
             Change::PasswordChanged { rejected } => {
                 self.rejected.retain(|known| !rejected.contains(&(known.credentials, known.turn)));
             }
         }
     }
 
-    fn charge_spelling(&mut self, username: &str) {
-        match self.spellings.iter_mut().find(|spelling| *spelling.username == *username) {
-            Some(spelling) => spelling.charges = spelling.charges.saturating_add(1),
-            None => self.spellings.push(Spelling { username: username.into(), charges: 1 }),
+    fn add_charge(&mut self, send: &Send) {
+        self.charges = self.charges.saturating_add(1);
+        let (server, username) = (Some(send.server.as_str()), Some(&*send.username));
+        for (server, username) in [(server, None), (None, username), (server, username)] {
+            let open = self.open_charges(server, username);
+            *open = open.saturating_add(1);
         }
     }
 
-    fn return_charge(&mut self, username: &str) {
-        self.charges = self.charges.saturating_sub(1);
-        for spelling in self.spellings.iter_mut().filter(|spelling| *spelling.username == *username) {
-            spelling.charges = spelling.charges.saturating_sub(1);
+    fn open_charges(&mut self, server: Option<&str>, username: Option<&str>) -> &mut u8 {
+        let is_it =
+            |open: &OpenCharges| open.server.as_deref() == server && open.username.as_deref() == username;
+        let place = self.open.iter().position(is_it).unwrap_or(self.open.len());
+        if place == self.open.len() {
+            let (server, username) = (server.map(Into::into), username.map(Into::into));
+            self.open.push(OpenCharges { server, username, charges: 0 });
         }
-        self.spellings.retain(|spelling| spelling.charges > 0);
+        &mut self.open[place].charges
+    }
+
+    fn return_charge(&mut self, send: &Send) {
+        self.charges = self.charges.saturating_sub(1);
+        for open in self.open.iter_mut().filter(|open| open.concerns(&send.server, &send.username)) {
+            open.charges = open.charges.saturating_sub(1);
+        }
+        self.open.retain(|open| open.charges > 0);
     }
 
     fn accept(&mut self, send: &Send) {
         let turn = self.next_turn();
         self.charges = 0;
-        self.spellings.retain(|spelling| *spelling.username != *send.username);
+        self.open.retain(|open| !open.concerns(&send.server, &send.username));
         self.rejected.retain(|rejected| rejected.credentials != send.credentials);
         self.accepted.retain(|accepted| accepted.credentials != send.credentials);
         self.accepted.push(Accepted { credentials: send.credentials, turn });
@@ -306,12 +341,20 @@ impl Account {
     /// The ledger of the store was lost or is an older one: what either knows holds, and of two counts the larger.
     pub(super) fn merge(&mut self, stored: &Self) {
         self.charges = self.charges.max(stored.charges);
-        for theirs in &stored.spellings {
-            match self.spellings.iter_mut().find(|spelling| spelling.username == theirs.username) {
-                Some(ours) => ours.charges = ours.charges.max(theirs.charges),
-                None => self.spellings.push(theirs.clone()),
-            }
+        for theirs in &stored.open {
+            let ours = self.open_charges(theirs.server.as_deref(), theirs.username.as_deref());
+            *ours = theirs.charges.max(*ours);
         }
+        self.merge_answers(stored);
+        self.turn = self.turn.max(stored.turn);
+        // Another daemon was faster, and sends already. Its charge counts as in flight for longer than ours can be.
+        if stored.in_flight.is_some() {
+            self.in_flight.clone_from(&stored.in_flight);
+        }
+    }
+
+    /// Of two answers to the same credentials the later one counts.
+    fn merge_answers(&mut self, stored: &Self) {
         for theirs in &stored.rejected {
             let is_of_theirs = |ours: &Accepted| ours.credentials == theirs.credentials;
             let is_outlived = self.accepted.iter().any(|ours| is_of_theirs(ours) && ours.turn > theirs.turn);
@@ -320,11 +363,23 @@ impl Account {
                 self.rejected.push(theirs.clone());
             }
         }
-        self.turn = self.turn.max(stored.turn);
-        // Another daemon was faster, and sends already.
-        if self.in_flight.is_none() {
-            self.in_flight.clone_from(&stored.in_flight);
+        for theirs in &stored.accepted {
+            let is_of_theirs = |ours: &Rejected| ours.credentials == theirs.credentials;
+            let is_outlived = self.rejected.iter().any(|ours| is_of_theirs(ours) && ours.turn >= theirs.turn);
+            if !is_outlived && !self.is_accepted(&theirs.credentials) {
+                self.rejected.retain(|ours| !is_of_theirs(ours));
+                self.accepted.push(*theirs);
+            }
         }
+        self.rejected.sort_by_key(|known| known.turn);
+        self.accepted.sort_by_key(|known| known.turn);
+    }
+}
+
+impl OpenCharges {
+    fn concerns(&self, server: &HostKey, username: &str) -> bool {
+        self.server.as_deref().is_none_or(|known| known == server.as_str())
+            && self.username.as_deref().is_none_or(|known| known == username)
     }
 }
 

@@ -12,11 +12,14 @@ use super::outcome::Outcome;
 use super::rules::{Ask, Leave};
 use super::server::{Server, Verdict};
 use super::stored;
-use crate::model::{AccountKey, FailureKind, Fingerprint, HostKey};
+use crate::model::{AccountKey, Failure, FailureKind, Fingerprint, HostKey};
 use crate::store::{AccountRow, Forget, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
 /// So many days old an account's `seen_at` may become before it is written again.
 const SEEN_EVERY_DAYS: i32 = 7;
+
+/// Of so many charges of an account it may be unsure whether a write that failed has stored them.
+const MOST_UNSURE: usize = 8;
 
 /// After so many days an account without charges is forgotten that no row names.
 const UNCHARGED_DAYS: i64 = 30;
@@ -31,8 +34,6 @@ pub struct Settings {
     pub budget: u8,
     /// The interval of the schedule, with which the back-off of a server in doubt begins.
     pub interval: Duration,
-    /// How long a login lasts at most: so long another daemon's charge counts as in flight.
-    pub request_timeout: Duration,
     /// The name of this daemon, for people who look into the table.
     pub daemon: Arc<str>,
 }
@@ -41,12 +42,7 @@ impl Settings {
     /// The settings of most unit tests.
     #[cfg(test)]
     pub(crate) fn of_a_minute() -> Self {
-        Self {
-            budget: 3,
-            interval: Duration::from_secs(60),
-            request_timeout: Duration::from_secs(10),
-            daemon: "test".into(),
-        }
+        Self { budget: 3, interval: Duration::from_secs(60), daemon: "test".into() }
     }
 }
 
@@ -84,6 +80,8 @@ struct Slot {
     version: i64,
     /// When a row last named it, in days since 1970.
     seen_day: i32,
+    /// The store has lost some of what is known here, and no write has brought it back yet.
+    knows_more: bool,
     /// Few accounts have any.
     work: Option<Box<Work>>,
 }
@@ -100,21 +98,15 @@ struct Work {
     refreshed: Vec<(Box<str>, Vec<RejectionMark>)>,
 }
 
-/// What came of a charge.
-#[derive(Debug)]
-pub struct Settlement<'a> {
+/// A password that is charged to its account.
+#[derive(Debug, Clone)]
+pub struct Charge {
     /// The account.
     pub account: AccountKey,
-    /// The server.
-    pub server: &'a HostKey,
-    /// The number of the charge.
+    /// Names the charge.
     pub number: u64,
     /// The password.
     pub send: Send,
-    /// The outcome.
-    pub outcome: Outcome,
-    /// What ThingsBoard said, if it rejected the credentials.
-    pub kind: Option<FailureKind>,
 }
 
 /// What a look at the store's ledger showed.
@@ -166,9 +158,9 @@ impl Ledger {
         self.accounts.get(key).map(|slot| &slot.account)
     }
 
-    /// The open charges of an account that count against this user name.
-    pub fn charges_of(&self, account: &AccountKey, username: &str) -> u8 {
-        self.account(account).map_or(0, |account| account.charges_against(username))
+    /// The open charges of an account that count against this user name at this server.
+    pub fn charges_of(&self, account: &AccountKey, server: &HostKey, username: &str) -> u8 {
+        self.account(account).map_or(0, |account| account.charges_against(server, username))
     }
 
     /// Whether anything is known of the account.
@@ -185,70 +177,77 @@ impl Ledger {
         self.stamp.is_some() && !self.must_read && !self.is_writing_back
     }
 
-    /// Whether a password of the account is on its way: ours until it is settled, another daemon's for as long as a login
-    /// may last.
-    pub(super) fn is_in_flight(&self, key: &AccountKey, now: Instant) -> bool {
-        let Some(slot) = self.accounts.get(key) else { return false };
-        let Some(charge) = slot.account.in_flight() else { return false };
-        match slot.work.as_ref().and_then(|work| work.seen_in_flight) {
-            Some((number, since)) if number == charge.number => {
-                now.saturating_duration_since(since) < self.settings.request_timeout
-            }
-            _ => true,
-        }
+    /// Another daemon's charge of the account, and when this daemon first saw it.
+    pub(super) fn seen_in_flight(&self, key: &AccountKey) -> Option<(u64, Instant)> {
+        self.accounts.get(key)?.work.as_ref()?.seen_in_flight
     }
 
     // What the pass does.
 
     /// Notes that a password is about to be sent: it counts as wrong until its outcome is known. It must be in the store
     /// before the first byte is sent.
-    pub fn charge(&mut self, ask: &Ask<'_>, number: u64, now: Instant) -> Send {
-        let send = Send {
+    pub fn charge(&mut self, ask: &Ask<'_>, number: u64, now: Instant) -> Charge {
+        let send = self.send_of(ask);
+        let charges = self.charges_of(&ask.account, ask.server, ask.username);
+        let charges = if ask.leave == Leave::None { charges } else { charges.max(1) };
+        self.servers.entry(ask.server.clone()).or_default().begin(charges, now);
+        let charge = InFlight { number, daemon: (&*self.settings.daemon).into() };
+        self.change(ask.account, Change::Charge { charge, send: send.clone() });
+        Charge { account: ask.account, number, send }
+    }
+
+    fn send_of(&self, ask: &Ask<'_>) -> Send {
+        Send {
+            server: ask.server.clone(),
             username: ask.username.into(),
             credentials: ask.credentials,
             held: ask.held.clone(),
             turn: self.account(&ask.account).map_or(0, Account::turn),
-        };
-        let charges = if ask.leave == Leave::None { self.charges(ask) } else { self.charges(ask).max(1) };
-        self.servers.entry(ask.server.clone()).or_default().begin(charges, now);
-        let charge = InFlight { number, daemon: (&*self.settings.daemon).into() };
-        self.change(ask.account, Change::Charge { charge, send: send.clone() });
-        send
+        }
     }
 
     /// Notes a rejection that the customer's record has, and the ledger lacks: the process ended between the two writes.
     pub fn note_rejection(&mut self, ask: &Ask<'_>, kind: FailureKind) {
-        let known = self.account(&ask.account);
         let is_known = |account: &Account| {
             account.is_accepted(&ask.credentials) || account.rejection(&ask.credentials).is_some()
         };
         // An account that is unknown or has nothing in flight has lost no outcome.
-        if known.is_none_or(|account| account.in_flight().is_none() || is_known(account)) {
-            return;
+        let known = self.account(&ask.account);
+        if known.is_some_and(|account| account.in_flight().is_some() && !is_known(account)) {
+            let send = self.send_of(ask);
+            self.change(ask.account, Change::Recorded { send, kind });
         }
-        let send = Send {
-            username: ask.username.into(),
-            credentials: ask.credentials,
-            held: ask.held.clone(),
-            turn: known.map_or(0, Account::turn),
-        };
-        // No charge has this number: only the rejection is added.
-        self.change(ask.account, Change::Settle { number: 0, send, outcome: Outcome::Rejected, kind });
     }
 
-    /// Notes what came of a charge.
-    pub fn settle(&mut self, settlement: Settlement<'_>, now: Instant) {
+    /// Notes what came of a charge: the password brought a token, or failed like this.
+    pub fn settle(&mut self, charge: Charge, failure: Option<&Failure>, now: Instant) {
+        let outcome = Outcome::of(failure);
+        if outcome == Outcome::NotSent {
+            return self.give_back(charge);
+        }
         let interval = self.settings.interval;
-        let Settlement { account, server, number, send, outcome, kind } = settlement;
-        let known = self.servers.entry(server.clone()).or_default();
-        known.end();
+        let Charge { account, number, send } = charge;
+        let server = self.servers.entry(send.server.clone()).or_default();
+        server.end();
         match outcome {
-            Outcome::Accepted | Outcome::Rejected | Outcome::RejectedUnchecked => known.answered(),
-            Outcome::Unanswered => known.unanswered(now, interval),
+            Outcome::Accepted | Outcome::Rejected | Outcome::RejectedUnchecked => server.answered(),
+            Outcome::Unanswered => server.unanswered(now, interval),
             Outcome::NotCounted | Outcome::NotSent => {}
         }
-        let kind = kind.unwrap_or(FailureKind::CredentialsRejected);
+        let kind = failure.map_or(FailureKind::CredentialsRejected, Failure::kind);
         self.change(account, Change::Settle { number, send, outcome, kind });
+    }
+
+    /// No byte of the password was sent. A charge that no write holds is forgotten; another one is returned by the next
+    /// write.
+    pub fn give_back(&mut self, charge: Charge) {
+        self.cancel(&charge.send.server);
+        let Charge { account, number, send } = charge;
+        let slot = self.accounts.entry(account).or_default();
+        let in_write = slot.work.as_ref().map_or(0, |work| work.in_write);
+        if slot.take_charges(in_write, |pending| pending == number).is_empty() {
+            self.change(account, Change::not_sent(number, send));
+        }
     }
 
     /// A charge for this server was not made after all, as [`written`](Self::written) says.
@@ -312,20 +311,16 @@ impl Ledger {
     #[cfg(test)]
     pub(super) fn has_pending_charge(&self, account: &AccountKey, number: u64) -> bool {
         let work = self.accounts.get(account).and_then(|slot| slot.work.as_ref());
-        work.is_some_and(|work| {
-            work.changes
-                .iter()
-                .any(|change| matches!(change, Change::Charge { charge, .. } if charge.number == number))
-        })
+        work.is_some_and(|work| work.changes.iter().any(|change| change.is_charge(number)))
+    }
+
+    /// How many changes the store does not have yet.
+    #[cfg(test)]
+    pub(super) fn pending_changes(&self) -> usize {
+        self.accounts.values().flat_map(|slot| &slot.work).map(|work| work.changes.len()).sum()
     }
 
     // What is known of servers.
-
-    /// Whether the account may get one charge more, and no other after it: then its server is probed at each poll.
-    pub fn has_last_charge(&self, ask: &Ask<'_>) -> bool {
-        let charges = self.charges(ask);
-        charges > 0 && charges + 1 == self.budget() && self.refusal(ask).is_none()
-    }
 
     /// Forgets servers that no customer uses any more.
     pub fn retain_servers(&mut self, is_used: impl Fn(&HostKey) -> bool) {
@@ -372,16 +367,14 @@ impl Ledger {
         if step == Step::Replaced {
             for slot in self.accounts.values_mut() {
                 slot.version = 0;
+                slot.knows_more = true;
             }
         }
         for row in &read.accounts {
             if step == Step::First && row.in_flight.is_some() {
                 self.found_in_flight.push(row.key);
             }
-            match step {
-                Step::Replaced => self.merge(row),
-                Step::First | Step::Next => self.rebase(row.key, Some(row)),
-            }
+            self.rebase(row.key, Some(row));
             self.see_in_flight(row.key, now);
         }
         self.stamp = Some(read.stamp);
@@ -404,9 +397,10 @@ impl Ledger {
             slot.drop_idle_work();
             return;
         };
-        let is_ours = slot.work.as_ref().is_some_and(|work| {
-            work.changes.iter().any(|change| matches!(change, Change::Charge { charge: ours, .. } if ours.number == charge.number))
-        });
+        let is_ours = slot
+            .work
+            .as_ref()
+            .is_some_and(|work| work.changes.iter().any(|change| change.is_charge(charge.number)));
         let number = charge.number;
         let known = &mut slot.work.get_or_insert_default().seen_in_flight;
         if !is_ours && known.is_none_or(|(known, _)| known != number) {
@@ -414,41 +408,32 @@ impl Ledger {
         }
     }
 
-    /// The store's account counts, and what it does not have yet is applied to it.
+    /// The store's account counts, and what it does not have yet is applied to it. Where it lacks more than that, of two counts
+    /// the larger holds.
     fn rebase(&mut self, key: AccountKey, row: Option<&AccountRow>) {
         let slot = self.accounts.entry(key).or_default();
-        let Some(row) = row else {
-            // Somebody has deleted it: what is known here holds.
-            slot.version = 0;
+        // Without a row, or with an older one, the store has lost the account.
+        let version = row.map_or(0, |row| row.version);
+        if version < slot.version || row.is_none() {
+            slot.knows_more = true;
+        }
+        if slot.knows_more {
             self.unwritten.insert(key);
-            return;
-        };
-        if row.version == slot.version {
+        } else if version == slot.version {
             return;
         }
-        if row.version < slot.version {
-            // An older state of this one account was restored.
-            self.unwritten.insert(key);
-            return self.merge(row);
-        }
-        slot.account = stored::account(row).not_before(slot.account.turn());
-        slot.version = row.version;
+        slot.version = version;
+        let Some(row) = row else { return };
         slot.seen_day = slot.seen_day.max(stored::day_of(row.seen_at));
-        for change in slot.work.iter().flat_map(|work| &work.changes) {
-            slot.account.apply(change);
-        }
-    }
-
-    fn merge(&mut self, row: &AccountRow) {
-        let slot = self.accounts.entry(row.key).or_default();
-        let mut stored = stored::account(row);
-        // A charge that is about to be written comes on top of those that another daemon has written since.
+        let mut stored = stored::account(row).not_before(slot.account.turn());
         for change in slot.work.iter().flat_map(|work| &work.changes) {
             stored.apply(change);
         }
-        slot.account.merge(&stored);
-        slot.version = row.version;
-        slot.seen_day = slot.seen_day.max(stored::day_of(row.seen_at));
+        if slot.knows_more {
+            slot.account.merge(&stored);
+        } else {
+            slot.account = stored;
+        }
     }
 
     /// Whether something is to be written.
@@ -516,12 +501,14 @@ impl Ledger {
         let keys = std::mem::take(&mut self.in_write);
         let LedgerWritten::Written { number, conflicts } = written else {
             self.must_read = true;
-            return self.unmake(keys);
+            // Charges that no write holds were made on the ledger that is lost, too.
+            return self.unmake(keys.into_iter().chain(self.unwritten.clone()), false);
         };
         let conflicts: HashMap<AccountKey, Option<AccountRow>> = conflicts.into_iter().collect();
         for key in keys.iter().filter(|key| !conflicts.contains_key(key)) {
             let Some(slot) = self.accounts.get_mut(key) else { continue };
             slot.version = number;
+            slot.knows_more = false;
             if let Some(work) = &mut slot.work {
                 work.changes.drain(..work.in_write.min(work.changes.len()));
                 work.in_write = 0;
@@ -534,7 +521,7 @@ impl Ledger {
             }
             stamp.number = stamp.number.max(number);
         }
-        let unmade = self.unmake(conflicts.keys().copied());
+        let unmade = self.unmake(conflicts.keys().copied(), false);
         for (key, row) in &conflicts {
             self.rebase(*key, row.as_ref());
             self.see_in_flight(*key, now);
@@ -547,38 +534,23 @@ impl Ledger {
     /// store: their passwords must not be sent.
     pub fn write_failed(&mut self) -> Vec<u64> {
         let keys = std::mem::take(&mut self.in_write);
-        self.unmake(keys)
+        self.unmake(keys, true)
     }
 
-    /// The charges of a write that are not known to be in the store were not sent. Where one is in the store after all, it is
-    /// returned by the next write.
-    fn unmake(&mut self, keys: impl IntoIterator<Item = AccountKey>) -> Vec<u64> {
+    /// The charges of these accounts that are not known to be in the store were not sent. One that may be in the store after
+    /// all is returned by the next write.
+    fn unmake(&mut self, keys: impl IntoIterator<Item = AccountKey>, may_be_stored: bool) -> Vec<u64> {
         let mut unmade = Vec::new();
         for key in keys {
             self.unwritten.insert(key);
             let Some(slot) = self.accounts.get_mut(&key) else { continue };
             let Some(work) = &mut slot.work else { continue };
-            let mut returned = Vec::new();
-            for change in work.changes.drain(..work.in_write.min(work.changes.len())) {
-                match change {
-                    Change::Charge { charge, send } => {
-                        unmade.push(charge.number);
-                        let kind = FailureKind::CredentialsRejected;
-                        returned.push(Change::Settle {
-                            number: charge.number,
-                            send,
-                            outcome: Outcome::NotSent,
-                            kind,
-                        });
-                    }
-                    change => returned.push(change),
-                }
-            }
             work.in_write = 0;
-            for change in &returned {
-                slot.account.apply(change);
+            let charges = slot.take_charges(0, |_| true);
+            unmade.extend(charges.iter().map(|(number, _)| *number));
+            if may_be_stored && !charges.is_empty() {
+                slot.return_later(charges);
             }
-            work.changes.splice(0..0, returned);
         }
         unmade
     }
@@ -602,6 +574,39 @@ impl Ledger {
 }
 
 impl Slot {
+    /// Takes charges out of the changes from this place on, as if they had not been made.
+    fn take_charges(&mut self, from: usize, is_meant: impl Fn(u64) -> bool) -> Vec<(u64, Send)> {
+        let Some(work) = &mut self.work else { return Vec::new() };
+        let mut taken = Vec::new();
+        for change in work.changes.split_off(from.min(work.changes.len())) {
+            match change {
+                Change::Charge { charge, send } if is_meant(charge.number) => {
+                    taken.push((charge.number, send));
+                }
+                change => work.changes.push(change),
+            }
+        }
+        for (number, send) in &taken {
+            self.account.apply(&Change::not_sent(*number, send.clone()));
+        }
+        self.drop_idle_work();
+        taken
+    }
+
+    /// If these charges are in the store after all, the next write returns them. A store that refuses many writes has not
+    /// done the oldest of them.
+    fn return_later(&mut self, charges: Vec<(u64, Send)>) {
+        let changes = &mut self.work.get_or_insert_default().changes;
+        changes.extend(charges.into_iter().map(|(number, send)| Change::not_sent(number, send)));
+        let mut too_many =
+            changes.iter().filter(|change| change.is_not_sent()).count().saturating_sub(MOST_UNSURE);
+        changes.retain(|change| {
+            let goes = too_many > 0 && change.is_not_sent();
+            too_many -= usize::from(goes);
+            !goes
+        });
+    }
+
     fn drop_idle_work(&mut self) {
         let is_idle = |work: &Work| {
             work.changes.is_empty() && work.refreshed.is_empty() && work.seen_in_flight.is_none()

@@ -15,9 +15,9 @@ mod tests;
 use std::sync::Arc;
 
 pub use account::Send;
-pub use ledger::{Ledger, Settings, Settlement, Step};
+pub use ledger::{Charge, Ledger, Settings, Step};
 pub use outcome::Outcome;
-pub use rules::{Answer, Ask, Leave, Reason, Refusal};
+pub use rules::{Answer, Ask, LONGEST_REQUEST, Leave, Reason, Refusal};
 pub use server::Verdict;
 
 use crate::model::Fingerprint;

@@ -48,6 +48,22 @@ impl Outcome {
 }
 
 #[cfg(test)]
+impl Outcome {
+    /// How a login with this outcome fails.
+    pub(crate) fn failure(self) -> Option<Failure> {
+        let why = "reset".to_owned();
+        match self {
+            Self::Accepted => None,
+            Self::Rejected => Some(Failure::CredentialsRejected),
+            Self::RejectedUnchecked => Some(Failure::AuthenticationFailed),
+            Self::NotCounted => Some(Failure::AccountDisabled),
+            Self::Unanswered => Some(Failure::Interrupted { why }),
+            Self::NotSent => Some(Failure::Unreachable { why }),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::time::Duration;
 
@@ -71,6 +87,8 @@ mod tests {
             (Some(Failure::Interrupted { why: why() }), Outcome::Unanswered),
             (Some(Failure::Timeout { after: Duration::from_secs(10) }), Outcome::Unanswered),
             (Some(Failure::RateLimited { retry_after: None }), Outcome::Unanswered),
+            (Some(Failure::ServerError { status: 500, retry_after: None }), Outcome::Unanswered),
+            (Some(Failure::ServerError { status: 504, retry_after: None }), Outcome::Unanswered),
             (Some(Failure::UnexpectedResponse(Unexpected::ProxyLogin)), Outcome::Unanswered),
             (Some(Failure::UnexpectedResponse(Unexpected::NotJson)), Outcome::Unanswered),
         ];

@@ -20,11 +20,25 @@
 use std::time::{Duration, Instant};
 
 use super::Held;
+use super::account::Account;
 use super::ledger::Ledger;
-use super::server::{Need, Server};
+use super::server::{Server, Verdict};
 use crate::model::{AccountKey, FailureKind, Fingerprint, HostKey};
 
-/// A password that somebody would like to send.
+/// The longest time that a password may be under way: so long another daemon's charge counts as in flight, whatever its
+/// `thingsboard.request_timeout` is.
+pub const LONGEST_REQUEST: Duration = Duration::from_secs(20);
+
+/// A probe says something of the server for so long.
+const PROBE_IS_FRESH: Duration = Duration::from_secs(5);
+
+/// So long a server must have answered probes before it gets the last charge of an account.
+const GOOD_BEFORE_LAST_CHARGE: Duration = Duration::from_secs(600);
+
+/// A server whose probes have no verdict gets one password in so long.
+const WITHOUT_VERDICT: Duration = Duration::from_secs(1800);
+
+/// A password that a customer needs to send.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
     /// Its account.
@@ -120,8 +134,8 @@ impl Ledger {
         if self.is_in_flight(&ask.account, now) {
             return Answer::Wait(Reason::AccountBusy);
         }
-        let charges = self.charges(ask);
-        let need = Need { charges, is_last: charges > 0 && charges + 1 >= self.budget(), leave: ask.leave };
+        let charges = self.charges_of(&ask.account, ask.server, ask.username);
+        let need = Need { charges, is_last: self.is_last(charges), leave: ask.leave };
         match self.server(ask.server).unwrap_or(&Server::default()).take(need, now) {
             Ok(()) => Answer::Send,
             Err(reason) => Answer::Wait(reason),
@@ -137,16 +151,78 @@ impl Ledger {
         if let Some(kind) = account.unknown_rejection(ask.username, &ask.credentials) {
             return Some(Refusal::Undecidable(kind));
         }
-        let charges = account.charges_against(ask.username);
-        let is_last = charges + 1 == self.budget();
+        let charges = account.charges_against(ask.server, ask.username);
         let is_kept = || ask.held.iter().any(|other| account.is_accepted(other));
         let is_exhausted = charges >= self.budget()
-            || (is_last && charges > 0 && !account.is_accepted(&ask.credentials) && is_kept());
+            || (self.is_last(charges) && !account.is_accepted(&ask.credentials) && is_kept());
         is_exhausted.then_some(Refusal::Exhausted { charges })
     }
 
-    /// The open charges that count against the user name.
-    pub fn charges(&self, ask: &Ask<'_>) -> u8 {
-        self.charges_of(&ask.account, ask.username)
+    /// Whether the account may get one charge more, and no other after it: then its server is probed at each poll.
+    pub fn has_last_charge(&self, ask: &Ask<'_>) -> bool {
+        let charges = self.charges_of(&ask.account, ask.server, ask.username);
+        self.is_last(charges) && self.refusal(ask).is_none()
+    }
+
+    fn is_last(&self, charges: u8) -> bool {
+        charges > 0 && charges.saturating_add(1) == self.budget()
+    }
+
+    /// Whether a password of the account is on its way: ours until it is settled, another daemon's for as long as a request
+    /// may last.
+    fn is_in_flight(&self, key: &AccountKey, now: Instant) -> bool {
+        let Some(charge) = self.account(key).and_then(Account::in_flight) else { return false };
+        let seen = self.seen_in_flight(key).filter(|(number, _)| *number == charge.number);
+        seen.is_none_or(|(_, since)| now.saturating_duration_since(since) < LONGEST_REQUEST)
+    }
+}
+
+/// What must be known of a password to decide whether its server may get it.
+#[derive(Debug, Clone, Copy)]
+struct Need {
+    /// The open charges of its account.
+    charges: u8,
+    /// Whether it would be the last that the budget allows.
+    is_last: bool,
+    leave: Leave,
+}
+
+impl Server {
+    /// Why it may not get this password now; `Ok` if it may.
+    fn take(&self, need: Need, now: Instant) -> Result<(), Reason> {
+        let goes_alone = self.doubt.is_some() || need.charges > 0;
+        if self.is_alone || (goes_alone && self.passwords_in_flight > 0) {
+            return Err(Reason::ServerBusy);
+        }
+        let has_leave = need.leave != Leave::None;
+        if let Some(doubt) = self.doubt.filter(|doubt| doubt.next_at > now && !has_leave) {
+            return Err(Reason::Doubt { wait: doubt.next_at - now });
+        }
+        let is_last = need.is_last && !has_leave;
+        if self.doubt.is_none() && !is_last {
+            return Ok(());
+        }
+        match self.probe.filter(|(at, _)| now.saturating_duration_since(*at) <= PROBE_IS_FRESH) {
+            None => Err(Reason::Probe),
+            Some((_, Verdict::Bad)) => Err(Reason::ServerDown),
+            Some((_, Verdict::None)) if is_last || self.was_sent_without_verdict(now) => {
+                Err(Reason::NoVerdict)
+            }
+            Some((_, Verdict::None)) => Ok(()),
+            Some((_, Verdict::Good)) if is_last => self.has_been_good(now),
+            Some((_, Verdict::Good)) => Ok(()),
+        }
+    }
+
+    fn was_sent_without_verdict(&self, now: Instant) -> bool {
+        self.sent_without_verdict.is_some_and(|at| now.saturating_duration_since(at) < WITHOUT_VERDICT)
+    }
+
+    fn has_been_good(&self, now: Instant) -> Result<(), Reason> {
+        let good_for = self.good_since.map(|since| now.saturating_duration_since(since)).unwrap_or_default();
+        match GOOD_BEFORE_LAST_CHARGE.checked_sub(good_for) {
+            Some(wait) if !wait.is_zero() => Err(Reason::LastCharge { wait }),
+            _ => Ok(()),
+        }
     }
 }

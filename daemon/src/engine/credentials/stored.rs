@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::account::{Accepted, Account, InFlight, Rejected, Spelling};
+use super::account::{Accepted, Account, InFlight, OpenCharges, Rejected};
 use crate::model::{AccountKey, FailureKind, Fingerprint};
 use crate::store::AccountRow;
 
@@ -12,7 +12,7 @@ use crate::store::AccountRow;
 #[serde(default)]
 struct Details {
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    spellings: Vec<(Box<str>, u8)>,
+    open: Vec<OpenRow>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     accepted: Vec<(String, u32)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -30,7 +30,7 @@ const SECONDS_A_DAY: i64 = 86_400;
 /// The row of an account.
 pub(super) fn row(key: AccountKey, account: &Account, seen_day: i32, version: i64) -> AccountRow {
     let details = Details {
-        spellings: account.spellings().iter().map(|known| (known.username.clone(), known.charges)).collect(),
+        open: account.open().iter().map(open_row).collect(),
         accepted: account.accepted().iter().map(|known| (known.credentials.to_text(), known.turn)).collect(),
         rejected: account.rejected().iter().map(rejected_row).collect(),
         turn: account.turn(),
@@ -45,6 +45,13 @@ pub(super) fn row(key: AccountKey, account: &Account, seen_day: i32, version: i6
     }
 }
 
+/// Server, user name, charges.
+type OpenRow = (Option<Box<str>>, Option<Box<str>>, u8);
+
+fn open_row(known: &OpenCharges) -> OpenRow {
+    (known.server.clone(), known.username.clone(), known.charges)
+}
+
 fn rejected_row(known: &Rejected) -> (String, Box<str>, u32, String) {
     (known.credentials.to_text(), known.username.clone(), known.turn, known.kind.as_str().to_owned())
 }
@@ -52,7 +59,8 @@ fn rejected_row(known: &Rejected) -> (String, Box<str>, u32, String) {
 /// The account of a row. Of details that cannot be read the charges remain: they have a column of their own.
 pub(super) fn account(row: &AccountRow) -> Account {
     let details: Details = serde_json::from_str(&row.details).unwrap_or_default();
-    let spellings = details.spellings.into_iter().map(|(username, charges)| Spelling { username, charges });
+    let open =
+        details.open.into_iter().map(|(server, username, charges)| OpenCharges { server, username, charges });
     let accepted = details.accepted.iter().filter_map(|(credentials, turn)| {
         Some(Accepted { credentials: Fingerprint::from_text(credentials)?, turn: *turn })
     });
@@ -63,7 +71,7 @@ pub(super) fn account(row: &AccountRow) -> Account {
     });
     Account::from_parts(
         row.charges,
-        spellings.collect(),
+        open.collect(),
         accepted.collect(),
         rejected.collect(),
         row.in_flight.as_deref().map(|text| Box::new(in_flight(text))),

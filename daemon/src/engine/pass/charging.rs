@@ -8,12 +8,10 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use super::Pass;
-use super::queues::{Charge, Request};
+use super::queues::Request;
 use super::sending::{Asking, login};
-use crate::engine::credentials::{Outcome, Settlement};
+use crate::engine::credentials::{Charge, Step};
 use crate::engine::event::{Event, Via};
-use crate::engine::plan::Attempt;
-use crate::model::Failure;
 use crate::store::{LedgerRead, LedgerWritten, Store, StoreError};
 use crate::thingsboard::Logins;
 
@@ -79,7 +77,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     /// Passwords whose charge is not written yet are not sent any more.
     fn return_unwritten_charges(&mut self) {
         for Charged { request, charge, .. } in std::mem::take(&mut self.charging) {
-            self.settle(request.host, &request.attempt, charge, Outcome::NotSent, None);
+            self.ledger.give_back(charge);
             self.cancel(request);
         }
     }
@@ -104,17 +102,20 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 self.ledger.write_failed()
             }
         };
+        // Also charges that were made while the write was under way.
+        let (lost, charging) = std::mem::take(&mut self.charging)
+            .into_iter()
+            .partition::<Vec<_>, _>(|charged| unmade.contains(&charged.charge.number));
+        self.charging = charging;
         let logins = &*self.tools.logins;
-        for charged in charged {
+        for charged in charged.into_iter().chain(lost) {
             let left = charged.time_left(self.both_clocks(), self.tools.limits.request_timeout);
             let Charged { request, charge, .. } = charged;
             if unmade.contains(&charge.number) {
-                if let Some(host) = self.queues.host(request.host) {
-                    self.ledger.cancel(host);
-                }
+                self.ledger.cancel(&charge.send.server);
                 self.cancel(request);
             } else if is_stopping || left < SHORTEST_LOGIN {
-                self.settle(request.host, &request.attempt, charge, Outcome::NotSent, None);
+                self.ledger.give_back(charge);
                 self.cancel(request);
             } else {
                 let id = request.attempt.customer.id.clone();
@@ -127,8 +128,9 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     pub(super) async fn ledger_read(&mut self, result: Result<LedgerRead, StoreError>) {
         match result {
             Ok(read) => {
-                self.ledger.take_in(&read, Instant::now().into_std());
-                self.report(Event::LedgerReplaced).await;
+                if self.ledger.take_in(&read, Instant::now().into_std()) == Step::Replaced {
+                    self.report(Event::LedgerReplaced).await;
+                }
             }
             Err(error) => self.ledger_failed(error).await,
         }
@@ -148,22 +150,6 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             gate.cancel();
         }
         self.queues.not_charged(request.host, request.attempt);
-    }
-
-    /// Notes in the ledger what came of a password.
-    pub(super) fn settle(
-        &mut self,
-        host: usize,
-        attempt: &Attempt,
-        charge: Charge,
-        outcome: Outcome,
-        failure: Option<&Failure>,
-    ) {
-        let Some(server) = self.queues.host(host) else { return };
-        let (account, kind) = (attempt.account, failure.map(Failure::kind));
-        let Charge { number, send, .. } = charge;
-        let settlement = Settlement { account, server, number, send, outcome, kind };
-        self.ledger.settle(settlement, Instant::now().into_std());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use super::super::credentials::{Answer, Ask, Leave, Ledger, Reason, Send, Verdict};
+use super::super::credentials::{Answer, Ask, Charge, Leave, Ledger, Reason, Verdict};
 use super::super::deferral::Deferral;
 use super::super::event::Event;
 use super::super::plan::{Attempt, Plan};
@@ -85,13 +85,6 @@ pub(super) struct Request {
     pub(super) attempt: Attempt,
 }
 
-/// The charge of a password.
-#[derive(Debug, Clone)]
-pub(super) struct Charge {
-    pub(super) number: u64,
-    pub(super) send: Send,
-}
-
 impl Queue {
     fn new(key: HostKey, base: BaseUrl) -> Self {
         Self {
@@ -132,7 +125,8 @@ impl Queue {
     /// Accounts with fewer charges come first.
     fn add_charged(&mut self, order: usize, attempt: Attempt, ledger: &Ledger) {
         let rank = |order: usize, attempt: &Attempt| {
-            (ledger.charges_of(&attempt.account, &attempt.customer.credentials.username), order)
+            let username = &attempt.customer.credentials.username;
+            (ledger.charges_of(&attempt.account, &self.key, username), order)
         };
         let own = rank(order, &attempt);
         let place = self.charged.partition_point(|(order, other)| rank(*order, other) <= own);
@@ -282,7 +276,7 @@ impl Queues {
                 held: &attempt.held,
                 leave,
             };
-            let comes_later = !goes_alone && ledger.charges(&ask) > 0;
+            let comes_later = !goes_alone && ledger.charges_of(&ask.account, &key, ask.username) > 0;
             let answer =
                 if self.is_without_ledger { Answer::Wait(Reason::Store) } else { ledger.may_send(&ask, now) };
             match answer {
@@ -295,13 +289,12 @@ impl Queues {
                 }
                 Answer::Send => {
                     let ticket = gate.enter()?;
-                    let number = number();
-                    let send = ledger.charge(&ask, number, now);
+                    let charge = ledger.charge(&ask, number(), now);
                     attempt.leave = leave;
                     if leave != Leave::None {
                         self.used_leaves.insert(attempt.account);
                     }
-                    return Some(Start::Login(Request { host, ticket, attempt }, Charge { number, send }));
+                    return Some(Start::Login(Request { host, ticket, attempt }, charge));
                 }
                 Answer::Wait(Reason::ServerBusy) => queue.block(order, attempt),
                 Answer::Wait(Reason::Probe) => match queue.probe {

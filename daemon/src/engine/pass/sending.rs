@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::queues::{Charge, Request};
+use super::queues::Request;
+use crate::engine::credentials::Charge;
 use crate::engine::plan::Attempt;
 use crate::model::{BaseUrl, Failure, Grant};
 use crate::thingsboard::gate::{Signal, Ticket};

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta};
 
-use super::super::credentials::{Outcome, Settings, Settlement};
+use super::super::credentials::{Outcome, Settings};
 use super::super::event::{Event, Via};
 use super::*;
 use crate::model::{Credentials, FailureKind, FingerprintKey, Lifetime, Record, Skew, Token};
@@ -139,10 +139,9 @@ fn send(state: &mut State, name: &str, outcome: Outcome) {
     let account = entry.account.unwrap();
     let held = state.held_credentials(&[account].into()).remove(&account).unwrap();
     let ask = entry.ask(&held, Leave::None).unwrap();
-    let number = u64::from(ledger.charges(&ask));
-    let send = ledger.charge(&ask, number, Instant::now());
-    let server = ask.server;
-    ledger.settle(Settlement { account, server, number, send, outcome, kind: None }, Instant::now());
+    let number = u64::from(ledger.charges_of(&account, ask.server, ask.username));
+    let charge = ledger.charge(&ask, number, Instant::now());
+    ledger.settle(charge, outcome.failure().as_ref(), Instant::now());
     state.return_ledger(ledger);
 }
 

@@ -270,7 +270,8 @@ fn details(
 /// How many passwords ThingsBoard may have counted, for an operator who may force another one; none if the failure says so.
 fn counted(state: &State, id: &CustomerId, kind: FailureKind) -> Option<String> {
     let entry = state.entry(id).filter(|_| kind != FailureKind::AttemptsExhausted)?;
-    let charges = state.ledger().charges_of(&entry.account?, &entry.customer.credentials.username);
+    let username = &entry.customer.credentials.username;
+    let charges = state.ledger().charges_of(&entry.account?, entry.host.as_ref()?, username);
     (charges > 0).then(|| format!("; {}", may_be_counted(charges)))
 }
 

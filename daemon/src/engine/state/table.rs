@@ -151,8 +151,14 @@ impl State {
     }
 
     pub(super) fn tell_ledger_replaced(&mut self, at: DateTime<Utc>) {
-        let message = "the table tbtokend_account was dropped, emptied or replaced by an older one; what is known of sent passwords is written back, and no password is sent before that. Restore the tables of tbtokend only while no daemon runs";
-        self.note(at, NoticeKind::Warning, None, message.to_owned());
+        let ledger = match &self.ledger_place {
+            Some(LedgerPlace::File { path, .. }) => format!("the file {path}"),
+            Some(LedgerPlace::Database) | None => "the table tbtokend_account".to_owned(),
+        };
+        let message = format!(
+            "{ledger} was dropped, emptied or replaced by an older one; what is known of sent passwords is written back, and no password is sent before that. Restore it only while no daemon runs"
+        );
+        self.note(at, NoticeKind::Warning, None, message);
     }
 
     /// Counts the customers whose passwords wait for an operator, because the fingerprint key was replaced.

@@ -1,13 +1,23 @@
 //! What each change does to an account.
 
 use super::*;
+use crate::model::BaseUrl;
 
 fn credentials(number: u128) -> Fingerprint {
     Fingerprint::numbered(number)
 }
 
 fn send(username: &str, number: u128) -> Send {
-    Send { username: username.into(), credentials: credentials(number), held: Held::default(), turn: 0 }
+    let (server, credentials) = (server("https://tb.example"), credentials(number));
+    Send { server, username: username.into(), credentials, held: Held::default(), turn: 0 }
+}
+
+fn server(url: &str) -> HostKey {
+    BaseUrl::parse(url).unwrap().host_key()
+}
+
+fn charges_against(account: &Account, username: &str) -> u8 {
+    account.charges_against(&server("https://tb.example"), username)
 }
 
 fn charge(account: &mut Account, number: u64, send: &Send) {
@@ -40,9 +50,9 @@ fn p02_a_charge_stays_unless_the_password_was_right_or_not_looked_at() {
         let mut account = Account::default();
         let send = send("ops", 1);
         charge(&mut account, 7, &send);
-        assert_eq!((account.charges_against("ops"), account.in_flight().is_some()), (1, true));
+        assert_eq!((charges_against(&account, "ops"), account.in_flight().is_some()), (1, true));
         settle(&mut account, 7, &send, outcome);
-        assert_eq!(account.charges_against("ops"), charges, "{outcome:?}");
+        assert_eq!(charges_against(&account, "ops"), charges, "{outcome:?}");
         assert!(account.in_flight().is_none(), "{outcome:?}");
         assert_eq!(account.is_accepted(&credentials(1)), outcome == Outcome::Accepted);
         let is_rejected = matches!(outcome, Outcome::Rejected | Outcome::RejectedUnchecked);
@@ -73,8 +83,12 @@ fn p02_of_two_write_backs_the_later_answer_counts() {
     let rejected = fresh.clone();
     let forced = Send { turn: fresh.turn(), ..send };
     try_once(&mut fresh, &forced, Outcome::Accepted);
+    let accepted = fresh.clone();
     fresh.merge(&rejected);
     assert!(fresh.rejection(&credentials(1)).is_none() && fresh.is_accepted(&credentials(1)));
+    let mut behind = rejected;
+    behind.merge(&accepted);
+    assert!(behind.rejection(&credentials(1)).is_none() && behind.is_accepted(&credentials(1)));
 }
 
 /// Another daemon has charged since: its charge is not ours to clear.
@@ -98,9 +112,23 @@ fn p02_an_acceptance_clears_its_own_spelling_and_the_account() {
     let mut account = Account::default();
     try_once(&mut account, &send("OPS", 1), Outcome::Rejected);
     try_once(&mut account, &send("ops", 2), Outcome::Rejected);
-    assert_eq!(account.charges_against("ops"), 2);
+    assert_eq!(charges_against(&account, "ops"), 2);
     try_once(&mut account, &send("ops", 3), Outcome::Accepted);
-    assert_eq!((account.charges_against("ops"), account.charges_against("OPS")), (0, 1));
+    assert_eq!((charges_against(&account, "ops"), charges_against(&account, "OPS")), (0, 1));
+}
+
+/// Another port may be another server or the same one, and another spelling another user or the same one.
+#[test]
+fn p02_an_acceptance_clears_what_it_proves_in_each_case() {
+    let mut account = Account::default();
+    let at = |url: &str, username: &str, number| Send { server: server(url), ..send(username, number) };
+    try_once(&mut account, &at("https://tb.example", " ops", 1), Outcome::Rejected);
+    try_once(&mut account, &at("http://tb.example:8080", " ops", 2), Outcome::Unanswered);
+    try_once(&mut account, &at("https://tb.example", "ops", 3), Outcome::Accepted);
+    let charges = |url: &str, username: &str| account.charges_against(&server(url), username);
+    assert_eq!(charges("https://tb.example", " ops"), 2, "if it is the same server and another user");
+    assert_eq!(charges("http://tb.example:8080", "ops"), 1, "if it is another server and the same user");
+    assert_eq!(charges("https://tb.example", "ops"), 0);
 }
 
 #[test]
@@ -150,6 +178,7 @@ fn p02_of_two_counts_the_larger_holds() {
         try_once(&mut stored, &send("lab", 3), Outcome::Rejected);
     }
     ours.merge(&stored);
-    assert_eq!([ours.charges(), ours.spelling("ops"), ours.spelling("lab")], [3, 1, 3]);
+    try_once(&mut ours, &send("third", 4), Outcome::Accepted);
+    assert_eq!(["ops", "lab"].map(|username| charges_against(&ours, username)), [1, 3]);
     assert!([1, 3].iter().all(|number| ours.rejection(&credentials(*number)).is_some()));
 }

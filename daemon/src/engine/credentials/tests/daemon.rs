@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-use super::super::{Ledger, Outcome, Send, Settings, Settlement};
+use super::super::{Charge, Ledger, Outcome, Settings};
 use super::thingsboard::{Answer, Renewed};
 use crate::model::{AccountKey, Failure, Fingerprint, HostKey};
 use crate::store::{AccountRow, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
@@ -20,15 +20,12 @@ pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(super) struct Login {
     pub(super) row: usize,
-    pub(super) account: AccountKey,
-    pub(super) host: HostKey,
     pub(super) server: usize,
     pub(super) username: String,
     pub(super) password: String,
-    pub(super) send: Send,
-    pub(super) number: u64,
-    pub(super) is_forced: bool,
+    pub(super) charge: Charge,
     pub(super) charged_at: Instant,
+    pub(super) is_forced: bool,
     /// When it was sent; none before its charge is stored.
     pub(super) sent_at: Option<Instant>,
     /// What will be heard.
@@ -61,16 +58,22 @@ pub(super) struct Daemon {
     pub(super) is_paused: bool,
     /// Credentials whose rejection was heard and is not stored yet.
     pub(super) heard: Vec<(AccountKey, Fingerprint)>,
+    pub(super) writing: Option<Writing>,
+}
+
+/// A write under way.
+#[derive(Debug)]
+pub(super) struct Writing {
+    pub(super) write: LedgerWrite,
+    /// What the store says, if it has done it already.
+    pub(super) written: Option<LedgerWritten>,
+    /// The rejections in it.
+    pub(super) heard: Vec<(AccountKey, Fingerprint)>,
 }
 
 impl Daemon {
     pub(super) fn new(name: &str) -> Self {
-        let settings = Settings {
-            budget: BUDGET,
-            interval: INTERVAL,
-            request_timeout: REQUEST_TIMEOUT,
-            daemon: Arc::from(name),
-        };
+        let settings = Settings { budget: BUDGET, interval: INTERVAL, daemon: Arc::from(name) };
         Self {
             ledger: Ledger::new(settings),
             logins: Vec::new(),
@@ -78,6 +81,18 @@ impl Daemon {
             doubted: BTreeSet::new(),
             is_paused: false,
             heard: Vec::new(),
+            writing: None,
+        }
+    }
+
+    /// The state of the store's ledger that it knows, or will know when it hears of its write.
+    pub(super) fn known(&self) -> Option<Stamp> {
+        let stamp = self.ledger.stamp()?;
+        match self.writing.as_ref().and_then(|writing| writing.written.as_ref()) {
+            Some(LedgerWritten::Written { number, .. }) if *number == stamp.number + 1 => {
+                Some(Stamp { number: *number, ..stamp })
+            }
+            _ => Some(stamp),
         }
     }
 
@@ -87,25 +102,17 @@ impl Daemon {
         let outcome = Outcome::of(failure);
         match outcome {
             Outcome::Unanswered => {
-                self.doubted.insert(login.host.clone());
+                self.doubted.insert(login.charge.send.server.clone());
             }
             Outcome::Accepted | Outcome::Rejected | Outcome::RejectedUnchecked => {
-                self.doubted.remove(&login.host);
+                self.doubted.remove(&login.charge.send.server);
             }
             Outcome::NotCounted | Outcome::NotSent => {}
         }
         if outcome == Outcome::Rejected {
-            self.heard.push((login.account, login.send.credentials));
+            self.heard.push((login.charge.account, login.charge.send.credentials));
         }
-        let settlement = Settlement {
-            account: login.account,
-            server: &login.host,
-            number: login.number,
-            send: login.send.clone(),
-            outcome,
-            kind: None,
-        };
-        self.ledger.settle(settlement, now);
+        self.ledger.settle(login.charge.clone(), failure, now);
         login
     }
 }

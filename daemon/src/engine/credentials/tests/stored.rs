@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::credentials::account::{Change, Send};
 use crate::engine::credentials::{Held, Outcome};
+use crate::model::BaseUrl;
 
 #[test]
 fn an_account_survives_its_row() {
@@ -11,7 +12,8 @@ fn an_account_survives_its_row() {
     let kind = FailureKind::AccountLocked;
     for (number, outcome) in [(1, Outcome::Accepted), (2, Outcome::Rejected), (3, Outcome::Unanswered)] {
         let credentials = Fingerprint::numbered(number.into());
-        let send = Send { username: "ops \"x\"".into(), credentials, held: Held::default(), turn: 0 };
+        let server = BaseUrl::parse("https://tb.example:8443").unwrap().host_key();
+        let send = Send { server, username: "ops \"x\"".into(), credentials, held: Held::default(), turn: 0 };
         let charge = InFlight { number, daemon: "host:1 2".into() };
         account.apply(&Change::Charge { charge, send: send.clone() });
         if number < 3 {
@@ -19,6 +21,8 @@ fn an_account_survives_its_row() {
         }
     }
     let row = row(key, &account, 20_000, 5);
+    let open = r#"{"open":[["https://tb.example:8443",null,2],[null,"ops \"x\"",2],["https://tb.example:8443","ops \"x\"",2]],"#;
+    assert!(row.details.starts_with(open), "{}", row.details);
     assert_eq!((row.charges, row.version), (2, 5));
     assert_eq!(row.in_flight.as_deref(), Some("0000000000000003 host:1 2"));
     assert_eq!(day_of(row.seen_at), 20_000);

@@ -2,7 +2,7 @@
 
 mod story;
 
-use super::super::super::credentials::{Held, Outcome, Settings, Settlement};
+use super::super::super::credentials::{Held, Outcome, Settings};
 use super::*;
 use crate::model::{Credentials, Customer, FingerprintKey};
 use crate::store::{LedgerPlace, LedgerRead, Stamp};
@@ -126,13 +126,12 @@ impl Stage {
     fn login_ended(
         &mut self,
         Request { host, ticket, attempt }: Request,
-        Charge { number, send }: Charge,
+        charge: Charge,
         outcome: Outcome,
         refresh_token: Option<&str>,
     ) {
         let key = self.queues.host(host).unwrap().clone();
-        let (account, server) = (attempt.account, &key);
-        self.ledger.settle(Settlement { account, server, number, send, outcome, kind: None }, self.now);
+        self.ledger.settle(charge, outcome.failure().as_ref(), self.now);
         self.queues.settled(host, &attempt, refresh_token.map(Secret::new).as_ref());
         let signal = match outcome {
             Outcome::Accepted | Outcome::Rejected | Outcome::RejectedUnchecked | Outcome::NotCounted => {
@@ -157,13 +156,10 @@ impl Stage {
 
     /// The charge was not made, because another daemon has changed the account.
     fn conflict(&mut self, what: &str) {
-        let Start::Login(Request { host, attempt, .. }, Charge { number, send }) = self.take(what) else {
-            panic!("{what}")
-        };
+        let Start::Login(Request { host, attempt, .. }, charge) = self.take(what) else { panic!("{what}") };
         let key = self.queues.host(host).unwrap().clone();
         // What `Ledger::written` and `Ledger::cancel` do together.
-        let (account, server, outcome) = (attempt.account, &key, Outcome::NotSent);
-        self.ledger.settle(Settlement { account, server, number, send, outcome, kind: None }, self.now);
+        self.ledger.give_back(charge);
         self.gates.get_mut(&key).unwrap().cancel();
         self.queues.not_charged(host, attempt);
     }
@@ -353,9 +349,8 @@ fn leave_in_doubt(ledger: &mut Ledger, attempt: &Attempt) {
     let (held, now) = (Held::default(), Instant::now());
     let (credentials, leave) = (attempt.credentials, Leave::None);
     let ask = Ask { account, server: &server, username: "silent", credentials, held: &held, leave };
-    let send = ledger.charge(&ask, u64::MAX, now);
-    let (server, number, outcome) = (&server, u64::MAX, Outcome::Unanswered);
-    ledger.settle(Settlement { account, server, number, send, outcome, kind: None }, now);
+    let charge = ledger.charge(&ask, u64::MAX, now);
+    ledger.settle(charge, Outcome::Unanswered.failure().as_ref(), now);
 }
 
 /// Sends that were not answered, of which the server's doubt is over.
@@ -375,9 +370,8 @@ fn charge(ledger: &mut Ledger, attempt: &Attempt, charges: usize) {
             held: &attempt.held,
             leave: Leave::None,
         };
-        let send = ledger.charge(&ask, u64::MAX, now);
-        let (server, number) = (&server, u64::MAX);
-        ledger.settle(Settlement { account, server, number, send, outcome, kind: None }, now);
+        let charge = ledger.charge(&ask, u64::MAX, now);
+        ledger.settle(charge, outcome.failure().as_ref(), now);
     }
 }
 

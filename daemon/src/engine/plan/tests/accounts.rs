@@ -16,6 +16,12 @@ fn leave_of(plan: &Plan, name: &str) -> Leave {
     plan.attempts.iter().find(|attempt| attempt.customer.id == id(name)).unwrap().leave
 }
 
+/// The open charges of the account of a row.
+fn charges_of(state: &State, name: &str) -> u8 {
+    let entry = state.entry(&id(name)).unwrap();
+    state.ledger().charges_of(&entry.account.unwrap(), entry.host.as_ref().unwrap(), "ops")
+}
+
 #[test]
 fn p02_rows_with_the_same_account_know_all_credentials_that_rows_hold_for_it() {
     let mut spelled = of_ops("c", "same");
@@ -82,8 +88,7 @@ fn p02_credentials_that_thingsboard_refuses_unchecked_are_not_sent_again_until_t
             panic!("{seconds}")
         };
     }
-    let charges = state.ledger().charges_of(&state.entry(&id("a")).unwrap().account.unwrap(), "ops");
-    assert_eq!(charges, 0);
+    assert_eq!(charges_of(&state, "a"), 0);
     state.apply(table(vec![of_ops("a", "other")], Vec::new()), after(60), 0.5);
     assert_eq!(names(&due(&state, after(60))), ["a"]);
 }
@@ -94,10 +99,7 @@ fn p02_an_exhausted_budget_refuses_every_row_of_the_account() {
     for charges in 1..=3 {
         assert!(refused(&due(&state, now())).is_empty());
         send(&mut state, "a", Outcome::Unanswered);
-        assert_eq!(
-            state.ledger().charges_of(&state.entry(&id("b")).unwrap().account.unwrap(), "ops"),
-            charges
-        );
+        assert_eq!(charges_of(&state, "b"), charges);
     }
     let exhausted = FailureKind::AttemptsExhausted;
     assert_eq!(refused(&due(&state, now())), [("a", exhausted), ("b", exhausted)]);

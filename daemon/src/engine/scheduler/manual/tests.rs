@@ -451,7 +451,7 @@ fn a_pass_that_could_not_go_on_leaves_nothing_to_the_next() {
 /// Before an operator forces another send.
 #[test]
 fn p02_a_named_customer_is_told_how_many_passwords_may_have_been_counted() {
-    use crate::engine::credentials::{Held, Outcome as Sent, Settlement};
+    use crate::engine::credentials::{Held, Outcome as Sent};
     let row = |name: &str| crate::model::Customer {
         id: id(name),
         credentials: crate::model::Credentials {
@@ -480,9 +480,8 @@ fn p02_a_named_customer_is_told_how_many_passwords_may_have_been_counted() {
             let held = Held::default();
             let ask = state.entry(&id("a")).unwrap().ask(&held, Leave::Forced).unwrap();
             let seen = std::time::Instant::now();
-            let send = ledger.charge(&ask, 1, seen);
-            let (account, server, outcome) = (ask.account, ask.server, Sent::Rejected);
-            ledger.settle(Settlement { account, server, number: 1, send, outcome, kind: None }, seen);
+            let charge = ledger.charge(&ask, 1, seen);
+            ledger.settle(charge, Sent::Rejected.failure().as_ref(), seen);
             state.return_ledger(ledger);
         }
         let mut requests = Requests::default();

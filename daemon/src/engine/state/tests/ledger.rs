@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::super::credentials::{
-    Answer, Ask, Held, Leave, Outcome, Reason, Refusal, Settings, Settlement,
-};
+use super::super::super::credentials::{Answer, Ask, Held, Leave, Outcome, Reason, Refusal, Settings};
 use super::*;
 use crate::model::AccountKey;
 use crate::store::{AccountRow, LedgerPlace, LedgerRead, Stamp};
@@ -21,11 +19,9 @@ pub(super) fn send(state: &mut State, name: &str, leave: Leave, outcome: Outcome
     let account = entry(state, name).account.unwrap();
     let held = state.held_credentials(&[account].into()).remove(&account).unwrap();
     let ask: Ask<'_> = entry(state, name).ask(&held, leave).unwrap();
-    let number = u64::from(ledger.charges(&ask));
-    let send = ledger.charge(&ask, number, Instant::now());
-    let kind = (outcome == Outcome::Rejected).then_some(FailureKind::CredentialsRejected);
-    let server = ask.server;
-    ledger.settle(Settlement { account, server, number, send, outcome, kind }, Instant::now());
+    let number = u64::from(ledger.charges_of(&account, ask.server, ask.username));
+    let charge = ledger.charge(&ask, number, Instant::now());
+    ledger.settle(charge, outcome.failure().as_ref(), Instant::now());
     state.return_ledger(ledger);
 }
 
@@ -92,6 +88,9 @@ fn a_ledger_in_a_file_is_told_once() {
     assert!(told[0].contains("tbtokend schema"), "what to do: {told:?}");
     assert!(warnings(&LedgerPlace::Database).is_empty());
     assert_eq!(warnings(&file), told, "it is a file again");
+    apply(&mut state, 0, [Event::LedgerReplaced]);
+    let told = messages(&mut state, NoticeKind::Warning);
+    assert!(told.len() == 1 && told[0].contains("accounts.db") && !told[0].contains("table"), "{told:?}");
 }
 
 #[test]

@@ -108,7 +108,8 @@ fn carry_out(
     for step in 0.. {
         while step < stops_after && stage.under_way.len() < 8 {
             let of = |stage: &Stage, attempt: &Attempt| {
-                stage.ledger.charges_of(&attempt.account, &attempt.customer.credentials.username)
+                let username = &attempt.customer.credentials.username;
+                stage.ledger.charges_of(&attempt.account, &attempt.base.host_key(), username)
             };
             let Some(_) = stage.start() else { break };
             let charges = match stage.under_way.last() {
@@ -230,7 +231,8 @@ fn begin(rows: &[Row], charged: &[(usize, usize)], doubtful: usize) -> Stage {
     let mut stage = Stage::new(attempts.clone());
     for (which, charges) in charged {
         let attempt = &attempts[which % attempts.len()];
-        let open = stage.ledger.charges_of(&attempt.account, &attempt.customer.credentials.username);
+        let (server, username) = (attempt.base.host_key(), &attempt.customer.credentials.username);
+        let open = stage.ledger.charges_of(&attempt.account, &server, username);
         charge(&mut stage.ledger, attempt, (*charges).min(3 - usize::from(open.min(3))));
     }
     if let Some(attempt) = attempts.get(doubtful) {
