@@ -405,7 +405,11 @@ async fn the_old_api_answers_as_its_documentation_shows() {
             false,
             "the loop is stopped by an operator since 2026-11-23T14:03:00Z; tbctl start. A running pass still ends",
         ),
-        ("stop", false, "the loop was stopped already"),
+        (
+            "stop",
+            false,
+            "the loop is stopped by an operator since 2026-11-23T14:03:00Z; tbctl start. It was stopped already",
+        ),
         ("start", true, "the loop is started"),
     ] {
         let answer = site.post(ALL, &json!({ "action": action, "id": 7 }).to_string()).await;
