@@ -1,6 +1,6 @@
 //! The state of the dashboard, and the one place where it changes.
 //!
-//! [`App::take`] takes an [`Input`] and the time, and returns what should be done about it; [`App::fit`] is told how much
+//! `App::take` takes an [`Input`] and the time, and returns what should be done about it; `App::fit` is told how much
 //! of that there is room for. Neither does I/O or reads a clock, so that every key and every accident can be tested
 //! without a terminal. How things are drawn is not known here.
 
