@@ -76,16 +76,19 @@ fn a_row_that_is_newer_than_the_last_poll_is_refreshed_by_name() {
 fn an_operator_who_tries_a_customer_again_and_again_does_not_put_off_its_next_attempt() {
     let thingsboard = ThingsBoard::start();
     let row = Row::new("acme", &thingsboard.add(User::new("ops")));
-    thingsboard.set(Temper::RateLimit { retry_after: None });
     let installation = Installation::new().with_row(row).with("schedule.interval", "1h");
     let daemon = installation.start();
-    let failed = daemon.until_customer("acme", "has failed", |acme| acme.state == Phase::Retrying);
+    daemon.until_customer("acme", "is valid", |acme| acme.state == Phase::Ok);
+    thingsboard.set(Temper::Refuse);
+    installation.table().set("acme", "tbtokenexpiry", None);
+    daemon.refresh_customer("acme");
+    let failed = daemon.status().of("acme").clone();
     for _ in 0..8 {
         daemon.refresh_customer("acme");
     }
     let after = daemon.status().of("acme").clone();
     assert_eq!(after.next_attempt_at, failed.next_attempt_at);
     let failure = after.failure.unwrap();
-    assert_eq!((failure.kind, failure.consecutive), (FailureKind::RateLimited, 1));
+    assert_eq!((failure.kind, failure.consecutive), (FailureKind::Unreachable, 1));
     assert!(failure.at > failed.failure.unwrap().at, "it was tried");
 }
