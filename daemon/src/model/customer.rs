@@ -97,7 +97,7 @@ pub struct IneligibleRow {
 /// Why a row cannot be renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ineligibility {
-    /// Of [`Self::COLUMNS`], these are NULL or blank.
+    /// Of `COLUMNS`, these are NULL or blank.
     Blank([bool; 3]),
     /// Something else is wrong with it: a fragment for people.
     Refused(&'static str),

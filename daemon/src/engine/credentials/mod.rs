@@ -1,7 +1,7 @@
 //! The ledger: what is known of each account and its credentials, and whether a password may be sent.
 //!
-//! [`rules`] decides; [`account`] and [`server`] are what it knows; [`ledger`] holds them and keeps in step with the store;
-//! [`stored`] is how an account looks there. The plan asks the ledger, the pass reports outcomes to it, the state owns it.
+//! `rules` decides; `account` and `server` are what it knows; `ledger` holds them and keeps in step with the store;
+//! `stored` is how an account looks there. The plan asks the ledger, the pass reports outcomes to it, the state owns it.
 
 mod account;
 mod ledger;
