@@ -54,7 +54,7 @@ pub fn clip_start(text: &str, columns: usize, ellipsis: &str) -> String {
 }
 
 /// `text` broken between words into lines of at most `columns`. A longer word, such as a URL, is broken behind one of its
-/// [joints](is_joint), and anywhere only where it has none.
+/// joints, and anywhere only where it has none.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     if columns == 0 {

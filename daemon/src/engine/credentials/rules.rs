@@ -126,7 +126,10 @@ impl Ledger {
         if ask.leave != Leave::Forced
             && let Some(refusal) = self.refusal(ask)
         {
-            return Answer::Never(refusal);
+            // The password in flight may be accepted, and then its charge is no more.
+            let may_end =
+                matches!(refusal, Refusal::Exhausted { .. }) && self.is_in_flight(&ask.account, now);
+            return if may_end { Answer::Wait(Reason::AccountBusy) } else { Answer::Never(refusal) };
         }
         if !self.is_trusted() {
             return Answer::Wait(Reason::Store);

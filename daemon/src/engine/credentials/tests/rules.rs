@@ -146,6 +146,19 @@ fn p02_one_password_of_an_account_is_in_flight_at_a_time_right_or_not() {
     assert_eq!(scene.answer("ops", 1), Answer::Send);
 }
 
+/// Two rows share credentials, and the login of one has the last charge: it may be accepted, so the other waits for it.
+#[test]
+fn p02_a_budget_that_a_password_in_flight_uses_up_is_not_exhausted_yet() {
+    let mut scene = Scene::new();
+    scene.send("ops", 1, Outcome::Rejected);
+    scene.send("ops", 2, Outcome::Rejected);
+    let charge = scene.charge("ops", 3);
+    scene.write();
+    assert_eq!(scene.answer("ops", 3), Answer::Wait(Reason::AccountBusy));
+    scene.settle(charge, Outcome::Unanswered);
+    assert_eq!(scene.answer("ops", 3), Answer::Never(Refusal::Exhausted { charges: 3 }));
+}
+
 /// Another daemon's charge counts as in flight for as long as a login may last, from when this one first saw it.
 #[test]
 fn p02_another_daemons_charge_is_in_flight() {
