@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{
 
 pub use words::{Asked, words};
 
-/// Whom to believe.
+/// Which certificates to believe.
 #[derive(Debug)]
 pub enum Trusted {
     /// The authorities of the system, those of a file, and the very certificates of that file.
@@ -71,7 +71,7 @@ struct Verifier {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// Nobody who is known here has issued the certificate.
+/// No authority that is known here has issued the certificate.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("unknown issuer")]
 struct UnknownIssuer {
@@ -101,7 +101,7 @@ impl ServerCertVerifier for Verifier {
             }
             Err(Error::InvalidCertificate(why)) => {
                 let is_self_signed = is_self_signed(end_entity);
-                // One that is its own authority may not be used by a server, which says less than that nobody knows it.
+                // One that is its own authority may not be used by a server, which says less than that no authority knows it.
                 let is_unknown = match why {
                     // The second one is another authority of the same name.
                     CertificateError::UnknownIssuer | CertificateError::BadSignature => true,

@@ -37,7 +37,7 @@ pub(crate) enum Sort {
     User,
     /// By ThingsBoard server.
     Server,
-    /// Whoever has the least time left comes first.
+    /// The customer with the least time left comes first.
     Left,
     /// Whoever is tried next comes first, the parked ones last.
     Next,

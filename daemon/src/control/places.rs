@@ -103,7 +103,7 @@ impl Table {
         self.next
     }
 
-    /// Root and the owner of the socket, to whom the last place is kept.
+    /// Root and the owner of the socket: the last place is kept for them.
     fn is_privileged(&self, uid: u32) -> bool {
         uid == ROOT || uid == self.owner
     }

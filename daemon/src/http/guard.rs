@@ -44,7 +44,7 @@ pub(super) async fn check(State(app): State<App>, request: Request, next: Next) 
     }
 }
 
-/// A name that somebody else has made point here (DNS rebinding) is not ours. Addresses are: no page is rebound to one.
+/// A foreign name that was made to point here (DNS rebinding) is not ours. Addresses are: no page is rebound to one.
 fn check_host(door: &Door, headers: &HeaderMap, uri: &Uri) -> Result<(), Refused> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {

@@ -65,7 +65,7 @@ pub(super) enum Right {
     All,
 }
 
-/// The hash of a token: whoever reads the memory of the daemon does not find the token, and comparing tells no length.
+/// The hash of a token: the memory of the daemon does not hold the token, and comparing tells no length.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token([u8; SHA256_OUTPUT_LEN]);
 

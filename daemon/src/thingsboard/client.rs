@@ -188,7 +188,7 @@ impl Client {
             Ok(Err(_)) => Broken::Connection("the request was ended within tbtokend".to_owned()),
             Err(_) => Broken::Late,
         };
-        // Whoever is late may still be about to send it.
+        // A late daemon may still be about to send it.
         let kept = password.compare_exchange(HERE, KEPT, Ordering::AcqRel, Ordering::Acquire);
         let was_sent = kept == Err(SENT);
         let broken = match broken {
@@ -222,7 +222,7 @@ struct Outgoing {
     state: Arc<AtomicU8>,
 }
 
-/// Nobody has asked for the body yet.
+/// The body was not asked for yet.
 const HERE: u8 = 0;
 /// It was asked for.
 const SENT: u8 = 1;

@@ -359,7 +359,7 @@ mod tests {
         gate.probed(Signal::Well);
         assert_eq!(gate.breaker(), Closed);
         assert!(gate.take_recovery() && !gate.take_recovery() && gate.enter().is_some());
-        // It begins to count anew.
+        // It begins to count again.
         gate.leave(Ticket { epoch: 0 }, Signal::Dead);
         assert_eq!(gate.breaker(), Closed);
     }

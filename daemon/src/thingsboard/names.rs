@@ -82,7 +82,7 @@ impl Names {
         let mut lookups = self.0.lookups.lock().unwrap_or_else(PoisonError::into_inner);
         lookups.retain(|_, (began, _)| began.elapsed() < LOOKUP);
         let new = || {
-            // A task of its own: it ends though everybody who has asked may be gone.
+            // A task of its own: it ends though all that asked may be gone.
             let task = tokio::spawn(find(self.0.resolver(), Arc::clone(&self.0.threads), host.to_owned()));
             (now, task.map(|found| found.unwrap_or(Err(NotFound::Late))).boxed().shared())
         };

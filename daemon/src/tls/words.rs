@@ -6,7 +6,7 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMes
 
 use super::UnknownIssuer;
 
-/// What was asked of whom, for the words.
+/// What was asked, and of which server, for the words.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// The name that the certificate must be for.

@@ -348,7 +348,7 @@ fn an_operator_who_tries_a_customer_that_is_not_due_does_not_begin_its_back_off(
         (failure(&state, "a").consecutive, failure(&state, "a").next_attempt_at.unwrap() - due),
         (1, TimeDelta::minutes(1))
     );
-    // A wait that the server asks for is heeded, whoever has it asked.
+    // A wait that the server asks for is heeded in any case.
     let wait = Some(Duration::from_secs(600));
     state.apply(failed("a", Failure::RateLimited { retry_after: wait }), due, 0.5);
     assert_eq!(failure(&state, "a").next_attempt_at, Some(due + TimeDelta::minutes(10)));

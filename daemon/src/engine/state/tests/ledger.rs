@@ -25,7 +25,7 @@ pub(super) fn send(state: &mut State, name: &str, leave: Leave, outcome: Outcome
     state.return_ledger(ledger);
 }
 
-/// Whether a user of whom nothing is known has to wait for a probe of the server.
+/// Whether a user without any record has to wait for a probe of the server.
 fn is_in_doubt(state: &State, url: &str) -> bool {
     let account = AccountKey::of(&BaseUrl::parse(url).unwrap(), "stranger");
     let (held, credentials) = (Held::default(), entry(state, "a").credentials);
