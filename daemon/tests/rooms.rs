@@ -170,7 +170,7 @@ fn no_room_of_the_engine_knows_one_above_it() {
     assert_absent(&["engine/plan", "engine/state", "engine/view"], &["crate::telemetry"]);
 }
 
-/// In the control server, a session says what its client may do; whoever lets clients in is above it.
+/// In the control server, a session says what its client may do; the code that lets clients in is above it.
 #[test]
 fn no_session_knows_the_server_that_made_it() {
     assert_absent(&["control/session"], &["super::server", "control::server"]);
@@ -182,7 +182,7 @@ fn the_layout_knows_no_statement() {
     assert_absent(&["store/mssql/layout", "store/mssql/quoted"], &["statements"]);
 }
 
-/// Whoever talks to SQL Server knows nothing of its tables, what is known of them nothing of the one connection, and that
+/// The code that talks to SQL Server knows nothing of its tables, what is known of them nothing of the one connection, and that
 /// nothing of the rows that are read and written over it.
 #[test]
 fn the_transport_of_the_sql_server_knows_no_table() {

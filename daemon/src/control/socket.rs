@@ -24,7 +24,7 @@ pub struct Binding {
     pub path: PathBuf,
     /// Its mode, as for `chmod`.
     pub mode: u32,
-    /// The group that it shall belong to, unless the daemon's own.
+    /// The group of the socket, if it is not the daemon's own.
     pub group: Option<String>,
 }
 
