@@ -7,7 +7,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::words::{self, sentence, time};
-use crate::{Customer, FailureKind, Host, HostState, Phase, TokenStatus};
+use crate::{BreakerState, Customer, FailureKind, Host, Phase, TokenStatus};
 
 /// How much an explanation matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,15 +228,14 @@ pub fn next_attempt(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateT
 /// How a server is treated and how its clock goes, in sentences; empty where nothing is known.
 pub fn server(host: &Host) -> String {
     let treated = match (host.state, host.limit) {
-        (HostState::Open, 1) => "It is asked for one token at a time.".to_owned(),
-        (HostState::Open, limit) => format!("It is asked for at most {limit} tokens at a time."),
-        (HostState::Resting, _) => {
-            "It is in trouble: it is asked for nothing more until the next poll.".to_owned()
+        (BreakerState::Closed, 1) => "At most one login to this server at once.".to_owned(),
+        (BreakerState::Closed, limit) => format!("At most {limit} logins to this server at once."),
+        (BreakerState::HalfOpen, _) => {
+            "Something other than ThingsBoard answers there: one login each poll finds out what it is; the rest wait."
+                .to_owned()
         }
-        (HostState::Broken, _) => {
-            "It does not answer: it gets one probe a poll, and its customers wait.".to_owned()
-        }
-        (HostState::Unknown, _) => String::new(),
+        (BreakerState::Open, _) => "Server down: it gets one probe each poll, and its customers wait.".to_owned(),
+        (BreakerState::Unknown, _) => String::new(),
     };
     // What is below is the grain of the measurement.
     const EXACT_ENOUGH: u64 = 1000;

@@ -15,19 +15,19 @@ pub struct Host {
     /// How many logins it gets at a time at most.
     pub limit: u32,
     /// Whether it is asked at all.
-    pub state: HostState,
+    pub state: BreakerState,
 }
 
-/// How a server is treated.
+/// The circuit breaker of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum HostState {
-    /// It is asked, up to its limit.
+pub enum BreakerState {
+    /// It works: it gets logins, up to its limit.
+    Closed,
+    /// Something other than ThingsBoard answered the probe: one login each poll finds out what it is.
+    HalfOpen,
+    /// It is treated as down: it gets one probe a poll, without a password of a customer, and its customers wait.
     Open,
-    /// It was troubled by even one login at a time; nothing more until the next poll.
-    Resting,
-    /// It does not answer: it gets one probe a poll, without a password of a customer, and its customers wait.
-    Broken,
     /// A state that this client does not know.
     #[serde(other)]
     Unknown,

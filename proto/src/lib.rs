@@ -81,7 +81,7 @@ use std::path::PathBuf;
 
 pub use event::{Event, EventKind, Seq};
 pub use hidden::is_hidden;
-pub use host::{Host, HostState, host_of};
+pub use host::{BreakerState, Host, host_of};
 pub use reply::{
     Answer, ErrorCode, EventsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult, Refusal, Reply,
     StatusReply, SteerReply, VersionReply,

@@ -4,7 +4,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::explain::{Explanation, Loop, Ways, Weight, explain, next_attempt, risk, server, token};
-use tbtoken_proto::{Customer, Failure, FailureKind, Host, HostState, Phase, TokenStatus};
+use tbtoken_proto::{BreakerState, Customer, Failure, FailureKind, Host, Phase, TokenStatus};
 
 const WAYS: Ways<'static> =
     Ways { refresh: "tbctl refresh 8f1c", force: "tbctl refresh --force 8f1c", start: "tbctl start" };
@@ -227,7 +227,7 @@ fn a_token_that_ends_now_has_not_ended_yet() {
 #[test]
 fn a_clock_is_right_up_to_the_grain_of_the_measurement() {
     let clock = |skew| {
-        let host = Host { host: String::new(), skew_ms: Some(skew), limit: 2, state: HostState::Open };
+        let host = Host { host: String::new(), skew_ms: Some(skew), limit: 2, state: BreakerState::Open };
         server(&host)
     };
     assert!(clock(999).contains("right") && clock(-999).contains("right"));
@@ -253,17 +253,17 @@ fn a_server_is_explained() {
     let told = |state, limit, skew_ms| {
         server(&Host { host: "https://tb.example.com".to_owned(), skew_ms, limit, state })
     };
-    let open = "It is asked for at most 8 tokens at a time.";
-    assert_eq!(told(HostState::Open, 8, None), open);
-    assert_eq!(told(HostState::Open, 8, Some(300)), format!("{open} Its clock is right (skew +0.3s)."));
-    let one = told(HostState::Open, 1, Some(-7_200_000));
-    assert_eq!(one, "It is asked for one token at a time. Its clock is 2h behind, which does no harm here.");
+    let closed = "At most 8 logins to this server at once.";
+    assert_eq!(told(BreakerState::Closed, 8, None), closed);
+    assert_eq!(told(BreakerState::Closed, 8, Some(300)), format!("{closed} Its clock is right (skew +0.3s)."));
+    let one = told(BreakerState::Closed, 1, Some(-7_200_000));
+    assert_eq!(one, "At most one login to this server at once. Its clock is 2h behind, which does no harm here.");
     assert!(
-        told(HostState::Resting, 1, Some(12_000))
+        told(BreakerState::HalfOpen, 1, Some(12_000))
             .ends_with("Its clock is 12.0s ahead, which does no harm here.")
     );
-    assert!(told(HostState::Broken, 4, None).starts_with("It does not answer: it gets one probe"));
-    assert_eq!(told(HostState::Unknown, 4, None), "");
+    assert!(told(BreakerState::Open, 4, None).starts_with("Server down: it gets one probe"));
+    assert_eq!(told(BreakerState::Unknown, 4, None), "");
 }
 
 /// The failure says what went wrong; what it waits for now may be something else.

@@ -1,6 +1,6 @@
 //! `show`: one customer's story.
 
-use tbtoken_proto::{Change, EventKind, Host, HostState, Reply, Request, Rows, StatusQuery};
+use tbtoken_proto::{BreakerState, Change, EventKind, Host, Reply, Request, Rows, StatusQuery};
 
 use crate::common::{Fake, Reaction, answer, customers, status};
 
@@ -15,7 +15,7 @@ fn daemon(running: bool) -> Fake {
                 host: host.to_owned(),
                 skew_ms: Some(300),
                 limit: 8,
-                state: HostState::Open,
+                state: BreakerState::Closed,
             };
             reply.hosts = Some(vec![host("https://aa.example"), host("https://hq.acme.example")]);
             Reaction::Answer(Reply::Status(reply))
@@ -34,7 +34,7 @@ fn a_parked_customer_says_why_and_what_to_do() {
 customer      C0FFEE12
 user          株式会社\u{fffd}[2J
 ThingsBoard   https://hq.acme.example
-              It is asked for at most 8 tokens at a time. Its clock is right (skew +0.3s).
+              At most 8 logins to this server at once. Its clock is right (skew +0.3s).
 token         - missing. There is no token in the table.
 state         PARKED since Nov 23 13:36Z
 last error    wrong password [credentials_rejected], at 2026-11-23T13:36:21Z

@@ -43,7 +43,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use serde_json::{Map, Value, json};
-    use tbtoken_proto::{EventKind, FailureKind, HostState, Phase, TokenStatus};
+    use tbtoken_proto::{BreakerState, EventKind, FailureKind, Phase, TokenStatus};
 
     use super::*;
 
@@ -98,7 +98,8 @@ mod tests {
                 assert!(page.contains(&key), "{key}");
             }
         }
-        let states = [HostState::Open, HostState::Resting, HostState::Broken, HostState::Unknown];
+        let states =
+            [BreakerState::Closed, BreakerState::HalfOpen, BreakerState::Open, BreakerState::Unknown];
         for state in states.map(|state| serde_json::to_value(state).unwrap()) {
             assert!(page.contains(&format!("server_{}", state.as_str().unwrap())), "{state}");
         }

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
-    Answer, Change, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply, Failure,
-    FailureKind, Host, HostState, HttpListener, Id, Ineligible, LastRun, Match, Outcome, OutcomeStatus,
-    Phase, Refresh, RefreshReply, RefreshResult, Refusal, Reply, Request, Revision, Rows, Seq, Sort,
-    StatusQuery, StatusReply, SteerReply, Summary, TokenStatus, Tokens, Trigger, VersionReply,
+    Answer, BreakerState, Change, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply,
+    Failure, FailureKind, Host, HttpListener, Id, Ineligible, LastRun, Match, Outcome, OutcomeStatus, Phase,
+    Refresh, RefreshReply, RefreshResult, Refusal, Reply, Request, Revision, Rows, Seq, Sort, StatusQuery,
+    StatusReply, SteerReply, Summary, TokenStatus, Tokens, Trigger, VersionReply,
 };
 
 /// Lists the variants of an enumeration, all but `Unknown`. The match fails to compile when one is forgotten.
@@ -47,8 +47,8 @@ fn event_kinds() -> [EventKind; 13] {
         Stopped)
 }
 
-fn host_states() -> [HostState; 3] {
-    every!(HostState: Open Resting Broken)
+fn host_states() -> [BreakerState; 3] {
+    every!(BreakerState: Closed HalfOpen Open)
 }
 
 fn outcome_statuses() -> [OutcomeStatus; 3] {
@@ -298,9 +298,9 @@ fn done(request: Request, reply: Reply) -> (Request, Answer) {
 fn hosts() -> Vec<Host> {
     let host = |name: &str, skew_ms, limit, state| Host { host: name.to_owned(), skew_ms, limit, state };
     vec![
-        host("http://10.0.0.9:8080", None, 1, HostState::Broken),
-        host("https://tb.acme.example", Some(300), 64, HostState::Open),
-        host("https://tb.slow.example", Some(-7_200_400), 1, HostState::Resting),
+        host("http://10.0.0.9:8080", None, 1, BreakerState::Open),
+        host("https://tb.acme.example", Some(300), 64, BreakerState::Closed),
+        host("https://tb.slow.example", Some(-7_200_400), 1, BreakerState::HalfOpen),
     ]
 }
 

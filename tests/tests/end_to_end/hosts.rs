@@ -1,7 +1,7 @@
 //! What is shown of the servers: their clocks, and how they are asked.
 
 use chrono::TimeDelta;
-use tbtoken_proto::{HostState, Reply, Request, Rows, StatusQuery, StatusReply, host_of};
+use tbtoken_proto::{BreakerState, Reply, Request, Rows, StatusQuery, StatusReply, host_of};
 use tbtoken_tests::harness::{Daemon, Installation, Row};
 use tbtoken_tests::thingsboard::{Settings, Temper, ThingsBoard, User};
 
@@ -54,10 +54,10 @@ fn a_server_that_does_not_answer_is_shown_as_broken_and_opens_again() {
     let installation = Installation::new().with_rows(&rows);
     let daemon = installation.start();
     let state = |status: &StatusReply| status.hosts.as_ref().unwrap()[0].state;
-    let seen = daemon.until("it is broken", |status| state(status) == HostState::Broken);
+    let seen = daemon.until("its breaker is open", |status| state(status) == BreakerState::Open);
     assert_eq!(seen.hosts.clone().unwrap()[0].skew_ms, None);
     dead.set(Temper::Normal);
     daemon.until("it is open again", |status| {
-        state(status) == HostState::Open && status.tokens.summary.valid == 5
+        state(status) == BreakerState::Closed && status.tokens.summary.valid == 5
     });
 }

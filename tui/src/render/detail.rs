@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph};
-use tbtoken_proto::{Customer, HostState, words};
+use tbtoken_proto::{BreakerState, Customer, words};
 
 use super::events;
 use super::line::{self, Piece};
@@ -190,10 +190,8 @@ fn facts(app: &App, customer: &Customer, columns: usize) -> Line<'static> {
     ];
     let host = app.scene().picture.host_of(customer);
     if let Some(host) = host {
-        match host.state {
-            HostState::Broken => pieces.push(Piece::new(3, "server does not answer", app.theme.warn())),
-            HostState::Resting => pieces.push(Piece::new(3, "server rests", app.theme.warn())),
-            HostState::Open | HostState::Unknown => {}
+        if matches!(host.state, BreakerState::HalfOpen | BreakerState::Open) {
+            pieces.push(Piece::new(3, "server down", app.theme.warn()));
         }
         pieces.extend(host.skew_ms.map(|skew| Piece::new(4, format!("skew {}", words::skew(skew)), plain)));
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
-    Cron, Customer, Daemon, Event, EventKind, Failure, FailureKind, Host, HostState, LastRun, Phase,
+    BreakerState, Cron, Customer, Daemon, Event, EventKind, Failure, FailureKind, Host, LastRun, Phase,
     Revision, Seq, StatusReply, Summary, TokenStatus, Tokens, Trigger, host_of, in_trouble,
 };
 
@@ -298,8 +298,8 @@ pub fn status(customers: Vec<Customer>, now: DateTime<Utc>) -> StatusReply {
 pub fn hosts(customers: &[Customer]) -> Vec<Host> {
     let names: BTreeSet<String> = customers.iter().filter_map(|customer| host_of(&customer.tb_url)).collect();
     let host = |host: String| match host.contains("dunes") {
-        true => Host { host, skew_ms: None, limit: 4, state: HostState::Broken },
-        false => Host { host, skew_ms: Some(300), limit: 8, state: HostState::Open },
+        true => Host { host, skew_ms: None, limit: 4, state: BreakerState::Open },
+        false => Host { host, skew_ms: Some(300), limit: 8, state: BreakerState::Closed },
     };
     names.into_iter().map(host).collect()
 }

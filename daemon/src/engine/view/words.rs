@@ -19,11 +19,11 @@ pub(super) fn status(status: TokenStatus) -> proto::TokenStatus {
     }
 }
 
-pub(super) fn host_state(breaker: Breaker) -> proto::HostState {
+pub(super) fn host_state(breaker: Breaker) -> proto::BreakerState {
     match breaker {
-        Breaker::Closed => proto::HostState::Open,
-        Breaker::Resting => proto::HostState::Resting,
-        Breaker::HalfOpen | Breaker::Open => proto::HostState::Broken,
+        Breaker::Closed => proto::BreakerState::Closed,
+        Breaker::HalfOpen => proto::BreakerState::HalfOpen,
+        Breaker::Open => proto::BreakerState::Open,
     }
 }
 

@@ -462,8 +462,8 @@ function draw_servers() {
   $("servers").replaceChildren(...list.map((host) => {
     const item = make("li");
     item.append(make("b", "", host.host));
-    const name = host.state === "broken" ? "bad" : host.state === "resting" ? "warn" : "muted";
-    item.append(make("span", name, host.state === "open" ? counted("server_open", host.limit) : say("server_" + host.state)));
+    const name = host.state === "open" ? "bad" : host.state === "half_open" ? "warn" : "muted";
+    item.append(make("span", name, host.state === "closed" ? counted("server_closed", host.limit) : say("server_" + host.state)));
     if (Math.abs(host.skew_ms || 0) >= 1000) item.append(make("span", "muted", say(host.skew_ms < 0 ? "clock_behind" : "clock_ahead", { length: length(Math.abs(host.skew_ms)) })));
     return item;
   }));

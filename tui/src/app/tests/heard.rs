@@ -1,6 +1,6 @@
 //! What comes from the daemon, and from time going by.
 
-use tbtoken_proto::{Host, HostState, TokenStatus, words};
+use tbtoken_proto::{BreakerState, Host, TokenStatus, words};
 
 use super::*;
 use crate::explain::{calm, together};
@@ -231,7 +231,7 @@ fn servers_come_change_and_go() {
     let news = |skew_ms| {
         let Input::Status(mut reply) = delta(vec![], &[]) else { panic!("a status") };
         let host = "https://o.example".to_owned();
-        reply.hosts = Some(vec![Host { host, skew_ms, limit: 2, state: HostState::Resting }]);
+        reply.hosts = Some(vec![Host { host, skew_ms, limit: 2, state: BreakerState::HalfOpen }]);
         Input::Status(reply)
     };
     app.update(news(Some(-4000)), noon());
