@@ -82,7 +82,7 @@ impl Edit<'_> {
     pub(super) fn adopt(&mut self, record: Record) {
         self.is_changed = true;
         self.unwritten.given_up(&record.id);
-        *self.entry.record_mut() = record;
+        self.entry.adopt(record);
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Entry {
     ahead: TimeDelta,
     /// The failure in its record is one of an operator's attempt alone: it does not count for the back-off.
     is_uncounted: bool,
+    /// When the attempt failed from which its waits count, if only operators' attempts before its time came after it.
+    counted_at: Option<DateTime<Utc>>,
 }
 
 /// A column may be coarser than what was written to it: `smalldatetime` has minutes only.
@@ -87,6 +89,7 @@ impl Entry {
             written: None,
             ahead: TimeDelta::zero(),
             is_uncounted: false,
+            counted_at: None,
         };
         entry.find_server();
         entry.status = entry.status_at(now, window);
@@ -125,6 +128,23 @@ impl Entry {
         let counts = was_sent && if is_early { before.is_none() } else { !was_uncounted };
         self.is_uncounted = is_early && (counts || was_uncounted);
         before.unwrap_or(0).saturating_add(u32::from(counts))
+    }
+
+    /// Its next failure leaves its waits where they count from, or begins them.
+    pub(super) fn count_waits(&mut self, go_on: bool) {
+        let failure = self.record.failure.as_deref().filter(|_| go_on);
+        self.counted_at = failure.map(|failure| self.waits_since(failure));
+    }
+
+    /// From when on the waits after this failure of its record count.
+    pub fn waits_since(&self, failure: &FailureNote) -> DateTime<Utc> {
+        self.counted_at.unwrap_or(failure.at)
+    }
+
+    /// Takes over the record that the store holds.
+    pub(super) fn adopt(&mut self, record: Record) {
+        self.record = record;
+        self.counted_at = None;
     }
 
     /// Whether a refresh token may be tried before the password. Not after an answer that is not ThingsBoard's: that may have
@@ -179,6 +199,7 @@ impl Entry {
             failure.at -= by;
             failure.next_attempt_at = failure.next_attempt_at.map(|at| at - by);
         }
+        self.counted_at = self.counted_at.map(|at| at - by);
     }
 
     /// When its status changes by itself next; none if it does not any more.

@@ -22,6 +22,9 @@ impl State {
         let verdict = edit.verdict(at, &self.policy);
         let early = verdict.until().filter(|until| *until > at);
         let consecutive = edit.count_failure(was_sent, early.is_some());
+        let stays_parked = edit.stays_parked(kind);
+        let goes_on = early.is_some() && (stays_parked || edit.waits_alike(kind));
+        edit.count_waits(goes_on || stays_parked);
         drop(edit);
         let Some(entry) = self.customers.get(id) else { return };
         let before = entry.record().failure.as_deref();
@@ -31,17 +34,17 @@ impl State {
             Verdict::Rest { until } => delay.min(until - at),
             _ => early.map_or(delay, |until| until - at),
         };
-        if let Some(parked) = before.filter(|note| !kind.is_permanent() && stays_parked(entry, note, kind)) {
+        if let Some(parked) = before.filter(|_| stays_parked) {
             let mut parked = parked.clone();
             parked.consecutive = consecutive;
-            parked.next_attempt_at = next_attempt_of_parked(entry, parked.kind, at, delay);
+            parked.next_attempt_at = next_attempt_of_parked(entry, parked.kind, at, delay, goes_on);
             let message = format!("{failure}; it stays parked ({})", parked.message);
             return self.take_note(id, NoticeKind::Parked, message, parked, at, false);
         }
         // What the store as a whole refused waits for the store, not for a time; what the row refused is tried again later.
         let next_attempt_at = match kind {
             FailureKind::Database if self.health.refuses_tokens() => None,
-            kind if kind.is_permanent() => next_attempt_of_parked(entry, kind, at, delay),
+            kind if kind.is_permanent() => next_attempt_of_parked(entry, kind, at, delay, goes_on),
             _ => Some(at + retry_after(failure, delay)),
         };
         let note = FailureNote {
@@ -91,23 +94,37 @@ impl State {
     }
 }
 
-/// Whether a failure that passes leaves the customer parked: it could not be asked, and that is no answer to what parked it.
-fn stays_parked(entry: &Entry, parked: &FailureNote, kind: FailureKind) -> bool {
-    parked.permanent
-        && parked.fingerprint == entry.credentials
-        && kind != FailureKind::Database
-        && (parked.kind.is_the_ledgers() || parked.kind.is_tried_daily())
+impl Entry {
+    /// Whether a failure that passes leaves the customer parked: it could not be asked, and that is no answer to what parked
+    /// it.
+    fn stays_parked(&self, kind: FailureKind) -> bool {
+        let parked =
+            self.record().failure.as_deref().filter(|failure| failure.permanent && !kind.is_permanent());
+        parked.is_some_and(|parked| {
+            parked.fingerprint == self.credentials
+                && kind != FailureKind::Database
+                && (parked.kind.is_the_ledgers() || parked.kind.is_tried_daily())
+        })
+    }
+
+    /// Whether the next attempt after a failure of this kind comes by the same rule as after the one before.
+    fn waits_alike(&self, kind: FailureKind) -> bool {
+        self.record().failure.as_deref().is_some_and(|before| {
+            (before.permanent, before.kind.is_tried_daily()) == (kind.is_permanent(), kind.is_tried_daily())
+        })
+    }
 }
 
 /// When a parked customer is tried next: once a day where ThingsBoard counts nothing, and with ordinary back-off where it has
-/// a refresh token, which costs nothing.
+/// a refresh token, which costs nothing. A day that `goes_on` ends with the delay.
 fn next_attempt_of_parked(
     entry: &Entry,
     kind: FailureKind,
     at: DateTime<Utc>,
     delay: TimeDelta,
+    goes_on: bool,
 ) -> Option<DateTime<Utc>> {
-    let daily = kind.is_tried_daily().then(|| at + DAILY);
+    let daily = kind.is_tried_daily().then(|| at + if goes_on { delay } else { DAILY });
     let can_refresh = entry.refresh_token.is_some() && (kind.is_the_ledgers() || kind.is_tried_daily());
     let refresh = can_refresh.then(|| at + delay);
     [daily, refresh].into_iter().flatten().min()

@@ -58,30 +58,29 @@ impl Entry {
         let window = self.window(policy.window);
         let status = TokenStatus::at(now, self.customer.has_token, self.ends_at(), window);
         let is_fine = status == TokenStatus::Valid && !self.is_misdated(policy.window);
+        // The token is still valid at the first instant of its window.
+        let rest = self.ends_at().filter(|_| is_fine).map(|end| end - window + TimeDelta::milliseconds(1));
         match self.record().failure.as_deref() {
-            Some(failure) if failure.permanent => self.parked(failure, is_fine, now),
+            Some(failure) if failure.permanent => self.parked(failure, rest, now),
             Some(failure) if !is_fine => match failure.next_attempt_at {
                 Some(until) if is_ahead(until, now, policy) => Verdict::Wait { until },
                 _ => Verdict::Due,
             },
-            _ => match self.ends_at() {
-                // The token is still valid at the first instant of its window.
-                Some(end) if is_fine => Verdict::Rest { until: end - window + TimeDelta::milliseconds(1) },
-                _ => Verdict::Due,
-            },
+            _ => rest.map_or(Verdict::Due, |until| Verdict::Rest { until }),
         }
     }
 
-    fn parked(&self, failure: &FailureNote, is_fine: bool, now: DateTime<Utc>) -> Verdict {
-        let daily = failure.kind.is_tried_daily().then(|| failure.at + DAILY);
+    /// Its token needs nothing until `rest`, if it is good.
+    fn parked(&self, failure: &FailureNote, rest: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Verdict {
+        let daily = failure.kind.is_tried_daily().then(|| self.waits_since(failure) + DAILY);
         let until = match self.refresh_token {
             Some(_) => failure.next_attempt_at,
             // An earlier time was meant for a refresh token that is over, or was lost with an earlier process.
             None => daily.map(|daily| failure.next_attempt_at.map_or(daily, |until| until.max(daily))),
         };
         match until {
-            Some(until) if !is_fine && (until <= now || until - now > DAILY) => Verdict::Due,
-            until => Verdict::Parked { until },
+            Some(until) if rest.is_none() && (until <= now || until - now > DAILY) => Verdict::Due,
+            until => Verdict::Parked { until: until.map(|until| rest.map_or(until, |rest| until.max(rest))) },
         }
     }
 }

@@ -21,11 +21,12 @@ impl State {
                 return;
             };
             let (Some(until), Some(since)) = (failure.next_attempt_at, since) else { return };
+            let failed_at = edit.waits_since(failure);
             let next = match failure.kind {
-                FailureKind::Unreachable => failure.at,
-                FailureKind::Timeout if edit.usable_refresh_token().is_some() => failure.at,
+                FailureKind::Unreachable => failed_at,
+                FailureKind::Timeout if edit.usable_refresh_token().is_some() => failed_at,
                 FailureKind::Timeout | FailureKind::ServerError | FailureKind::UnexpectedResponse => {
-                    failure.at + interval * i32::try_from(failure.consecutive).unwrap_or(i32::MAX)
+                    failed_at + interval * i32::try_from(failure.consecutive).unwrap_or(i32::MAX)
                 }
                 _ => return,
             };

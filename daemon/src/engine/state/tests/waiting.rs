@@ -101,6 +101,24 @@ fn p02_a_server_that_is_back_shortens_the_wait_to_as_many_intervals_as_the_custo
     }
 }
 
+/// An operator's attempt before the time counts for nothing in the wait, so it does not lengthen what is left of it.
+#[test]
+fn an_operator_who_tries_a_customer_early_does_not_put_off_its_return_with_its_server() {
+    for trouble in [silent(), strained()] {
+        let mut alone = state(vec![row("a")]);
+        let last = fail_by_itself(&mut alone, "a", (0..4).map(|_| trouble.clone()));
+        let mut state = state(vec![row("a")]);
+        fail_by_itself(&mut state, "a", (0..4).map(|_| trouble.clone()));
+        state.apply(failed("a", trouble), last + TimeDelta::minutes(3), 0.5);
+        for state in [&mut alone, &mut state] {
+            let back = [Event::ServerRecovered(host(URL)), Event::PassFinished];
+            apply(state, (last - now()).num_seconds() + 200, back);
+            let next = failure(state, "a").next_attempt_at;
+            assert_eq!(next, Some(last + TimeDelta::minutes(4)));
+        }
+    }
+}
+
 /// A wait that is over, or one that a parked customer or the server itself asked for, is not touched.
 #[test]
 fn a_server_that_is_back_ends_only_the_waits_for_it() {
