@@ -330,10 +330,8 @@ impl State {
 
     /// Adds a notice to the history, and to the changes of its customer if it is one.
     fn tell(&mut self, notice: Notice) {
-        if let Some(id) = notice.customer.as_ref().filter(|_| notice.kind.is_remembered())
-            && let Some(mut edit) = self.customers.edit(id, notice.at)
-        {
-            edit.remember(notice.kind);
+        if let Some(id) = notice.customer.as_ref().filter(|_| notice.kind.is_remembered()) {
+            self.customers.remember(id, notice.at, notice.kind);
         }
         self.history.push(notice);
     }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::Entry;
 use super::records::Unwritten;
-use crate::model::{CustomerId, NoticeKind, Record};
+use crate::model::{Changes, CustomerId, NoticeKind, Record};
 use crate::store::Records;
 
 /// How many customers that left the table are remembered for clients that ask for changes.
@@ -22,6 +22,8 @@ pub(super) struct Customers {
     removed: VecDeque<(u64, CustomerId)>,
     /// Before this revision the removals are no longer known.
     removed_floor: u64,
+    /// The changes of customers that left the table, for when they come back.
+    left: BTreeMap<CustomerId, Changes>,
 }
 
 /// One customer, open for change. When it is closed, what was changed gets a new revision, and a changed record its time
@@ -67,12 +69,6 @@ impl Edit<'_> {
         self.entry.record_mut()
     }
 
-    /// It has changed in this way. That alone writes no record: it goes along with the next one that is written anyway.
-    pub(super) fn remember(&mut self, kind: NoticeKind) {
-        self.is_changed = true;
-        self.entry.record_mut().changes.add(self.at, kind);
-    }
-
     /// Its row is in the table. That alone is no change.
     pub(super) fn set_mark(&mut self, mark: bool) {
         self.entry.mark = mark;
@@ -111,6 +107,7 @@ impl Customers {
             unwritten: Unwritten::default(),
             removed: VecDeque::new(),
             removed_floor: start,
+            left: BTreeMap::new(),
         }
     }
 
@@ -178,6 +175,9 @@ impl Customers {
         for entry in &mut new {
             self.revision += 1;
             entry.revision = self.revision;
+            if let Some(changes) = self.left.remove(&entry.customer.id) {
+                entry.record_mut().changes = changes;
+            }
         }
         let new = new.into_iter().map(|entry| (entry.customer.id.clone(), entry));
         if self.entries.is_empty() {
@@ -201,6 +201,33 @@ impl Customers {
             }
         }
         gone.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// A customer was removed: that is the last of its changes, and is written with its record.
+    pub(super) fn left(&mut self, entry: &Entry, at: DateTime<Utc>) {
+        let mut record = entry.record().clone();
+        record.changes.add(at, NoticeKind::Ineligible);
+        record.updated_at = at;
+        self.remember_left(&record);
+        self.unwritten.left(record);
+    }
+
+    /// The record is of a customer that is not in the table.
+    pub(super) fn remember_left(&mut self, record: &Record) {
+        self.left.insert(record.id.clone(), record.changes.clone());
+        if self.left.len() > REMEMBERED_REMOVALS {
+            self.left.pop_first();
+        }
+    }
+
+    /// A customer has changed in this way. That alone writes no record: it goes along with the next one that is written anyway.
+    pub(super) fn remember(&mut self, id: &CustomerId, at: DateTime<Utc>, kind: NoticeKind) {
+        if let Some(mut edit) = self.edit(id, at) {
+            edit.is_changed = true;
+            edit.entry.record_mut().changes.add(at, kind);
+        } else if let Some(changes) = self.left.get_mut(id) {
+            changes.add(at, kind);
+        }
     }
 
     /// Which customers left the table at which revision, oldest first, and since which revision that is complete.

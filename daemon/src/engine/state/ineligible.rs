@@ -27,9 +27,14 @@ impl IneligibleRows {
         self.find(id).map(|row| row.why)
     }
 
+    /// The letters of a GUID are the same in either case, as for a customer's id.
     fn find(&self, id: &str) -> Option<&IneligibleRow> {
-        let found = self.0.binary_search_by(|row| row.id.as_str().cmp(id)).ok()?;
-        self.0.get(found)
+        let is_guid = || id.len() == 36 && id.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit());
+        match self.0.binary_search_by(|row| row.id.as_str().cmp(id)) {
+            Ok(found) => self.0.get(found),
+            Err(_) if is_guid() => self.0.iter().find(|row| row.id.as_str().eq_ignore_ascii_case(id)),
+            Err(_) => None,
+        }
     }
 }
 
@@ -139,9 +144,14 @@ impl State {
             lost.push((id.clone(), Former::of_entry(entry, rows.find(id.as_str()), at)));
         }
         if self.table_read_at.is_none() {
-            let known = records.iter().filter_map(|record| rows.find(record.id.as_str()));
-            let known = known.filter(|row| row.has_token && customers.get(&row.id).is_none());
-            lost.extend(known.map(|row| (row.id.clone(), Former::of_row(row, at))));
+            for record in records {
+                let row = rows.find(record.id.as_str()).filter(|row| self.customers.get(&row.id).is_none());
+                let Some(row) = row else { continue };
+                self.customers.remember_left(record);
+                if row.has_token {
+                    lost.push((row.id.clone(), Former::of_row(row, at)));
+                }
+            }
         }
         self.tell_lost(&lost, at);
         self.former.extend(lost.into_iter().filter(|(_, former)| former.is_of_interest()));

@@ -45,14 +45,8 @@ impl Unwritten {
 
     /// A customer left the table with this record.
     pub(super) fn left(&mut self, record: Record) {
-        if self.changed.remove(&record.id) || self.succeeded.remove(&record.id) {
-            self.orphaned([record]);
-        }
-    }
-
-    /// Records of customers that are not in the table are to be written.
-    pub(super) fn orphaned(&mut self, records: impl IntoIterator<Item = Record>) {
-        self.orphans.extend(records.into_iter().map(|record| (record.id.clone(), record)));
+        self.given_up(&record.id);
+        self.orphans.insert(record.id.clone(), record);
     }
 
     /// The table begins to be read: from now on its records may be older than what is written.
@@ -93,8 +87,10 @@ impl Unwritten {
         while records.len() < most
             && let Some((id, orphan)) = self.orphans.pop_first()
         {
-            self.writing.insert(id);
-            records.push(orphan);
+            // That of a customer that came back and has changed since is newer.
+            if self.writing.insert(id) {
+                records.push(orphan);
+            }
         }
         records
     }
@@ -148,10 +144,10 @@ mod tests {
             updated_at: chrono::DateTime::UNIX_EPOCH,
         };
         let mut unwritten = Unwritten::default();
-        unwritten.orphaned([record(1)]);
+        unwritten.left(record(1));
         let taken = unwritten.take(Records::All, 10, |_| None);
         assert_eq!(taken, [record(1)]);
-        unwritten.orphaned([record(2)]);
+        unwritten.left(record(2));
         unwritten.not_written(taken, |_| false);
         assert_eq!(unwritten.take(Records::All, 10, |_| None), [record(2)]);
         unwritten.written();

@@ -62,7 +62,7 @@ impl State {
         if known < self.customers.len() {
             gone = self.customers.remove(|entry| entry.mark != mark);
             for entry in &gone {
-                self.customers.unwritten.left(entry.record().clone());
+                self.customers.left(entry, at);
             }
         }
         self.customers.add(new);

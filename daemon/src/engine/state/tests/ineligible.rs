@@ -108,6 +108,51 @@ fn after_a_restart_a_row_that_was_a_customer_is_known_by_its_record() {
     assert_eq!(told(&state).len(), 1);
 }
 
+/// What was to be written of these, with their changes.
+fn written(state: &mut State) -> Vec<(String, String)> {
+    let changes = |record: Record| (record.id.to_string(), record.changes.to_text());
+    let written = state.take_unrecorded(Records::All, 1_000).into_iter().map(changes).collect();
+    apply(state, 0, [Event::Recorded]);
+    written
+}
+
+#[test]
+fn that_a_customer_was_ineligible_is_among_its_changes_when_it_is_one_again() {
+    for row_is_left in [true, false] {
+        for is_written in [true, false] {
+            let mut state = state(vec![ending("a", 9_000)]);
+            let rows = || if row_is_left { vec![blank("a", NO_PASSWORD, Some(9_000))] } else { vec![] };
+            poll(&mut state, 60, vec![], rows());
+            let lost = format!("{} ineligible", "2026-05-28T20:27:40Z");
+            if is_written {
+                assert_eq!(written(&mut state), [("a".to_owned(), lost.clone())]);
+            }
+            poll(&mut state, 120, vec![], rows());
+            poll(&mut state, 180, vec![ending("a", 9_000)], vec![]);
+            assert_eq!(entry(&state, "a").record().changes.to_text(), lost);
+            apply(&mut state, 240, [failed("a", silent())]);
+            assert_eq!(
+                written(&mut state),
+                [("a".to_owned(), format!("{lost}; 2026-05-28T20:30:40Z failed"))]
+            );
+        }
+    }
+}
+
+#[test]
+fn what_had_happened_to_an_ineligible_row_before_a_restart_is_among_its_changes() {
+    let mut before = state(vec![row("a")]);
+    apply(&mut before, 0, [failed("a", silent())]);
+    poll(&mut before, 60, vec![], vec![blank("a", NO_PASSWORD, None)]);
+    let records = before.take_unrecorded(Records::All, 10);
+    let mut state = State::new(Policy::of_a_minute(), 100, Settings::of_a_minute());
+    let table = Table { ineligible: vec![blank("a", NO_PASSWORD, None)], ..table(vec![], records) };
+    apply(&mut state, 120, [Event::TableRead(table)]);
+    poll(&mut state, 180, vec![row("a")], vec![]);
+    let kinds: Vec<_> = entry(&state, "a").record().changes.iter().map(|(_, kind)| kind).collect();
+    assert_eq!(kinds, [NoticeKind::Failed, NoticeKind::Ineligible]);
+}
+
 #[test]
 fn many_that_are_lost_at_once_do_not_fill_the_log() {
     let mut state = state((0..100).map(|n| ending(&format!("c{n:03}"), 600)).collect());
@@ -130,4 +175,15 @@ fn a_row_that_is_ineligible_is_found_by_its_id_alone() {
     assert_eq!(why("b").unwrap(), "customer_id occurs more than once", "the first that was read");
     assert_eq!((why("acme-test"), why("acm"), why("")), (None, None, None));
     assert_eq!(former(&state), [], "they never were customers");
+}
+
+/// As the id of a customer is: SQL Server prints them in capitals.
+#[test]
+fn the_letters_of_a_guid_are_the_same_in_either_case() {
+    let guid = "8F1C02AA-33D1-4E02-9C77-0E5A3F6B2D11";
+    let mut state = state(vec![]);
+    poll(&mut state, 60, vec![], vec![blank("ACME", NO_PASSWORD, None), blank(guid, NO_PASSWORD, None)]);
+    let why = |name: &str| state.ineligible_rows().why(name);
+    assert_eq!(why(&guid.to_lowercase()), Some(NO_PASSWORD));
+    assert_eq!((why("acme"), why(&guid[..35].to_lowercase())), (None, None));
 }
