@@ -125,8 +125,10 @@ pub(super) fn read_renewal(answer: &Answer) -> Result<Grant, NotRenewed> {
 /// What the answer to a probe means.
 pub(super) fn read_probe(answer: &Answer) -> Probe {
     match read_login(answer) {
-        // Whatever ThingsBoard has against the user, it was ThingsBoard that said it.
-        Err(
+        // Whatever ThingsBoard has against the user, it was ThingsBoard that said it. A server that lets in a user that does
+        // not exist answers logins, and rejects and counts none.
+        Ok(_)
+        | Err(
             Failure::CredentialsRejected
             | Failure::AuthenticationFailed
             | Failure::AccountDisabled
@@ -136,8 +138,6 @@ pub(super) fn read_probe(answer: &Answer) -> Probe {
         ) => Probe::Good,
         Err(failure @ (Failure::ServerError { .. } | Failure::RateLimited { .. })) => Probe::Bad(failure),
         Err(failure) => Probe::NoVerdict(failure),
-        // No server lets a user in that does not exist.
-        Ok(_) => Probe::NoVerdict(Failure::UnexpectedResponse(Unexpected::NotJson)),
     }
 }
 
