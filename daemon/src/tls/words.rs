@@ -118,3 +118,32 @@ fn date(time: &UnixTime) -> String {
     let time = i64::try_from(time.as_secs()).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
     time.map_or_else(|| "an unknown day".to_owned(), |time| time.format("%Y-%m-%d").to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Faults that no server of our tests can have. The others are in `tests/tests/thingsboard_client/certificates.rs`.
+    #[test]
+    fn what_is_weak_or_old_is_said_in_plain_words() {
+        let asked = Asked { host: "tb.example", ca_file: "ca_file", no_tls: "write http://" };
+        let alert = Error::AlertReceived;
+        for (error, said) in [
+            (
+                Error::InvalidCertificate(CertificateError::BadSignature),
+                "too weak, or wrongly signed: issue one with",
+            ),
+            (Error::InvalidCertificate(CertificateError::Revoked), "has been revoked: issue another one"),
+            (alert(AlertDescription::ProtocolVersion), "only old versions of TLS: turn on TLS 1.2 or 1.3"),
+            (
+                alert(AlertDescription::CertificateRequired),
+                "a certificate of the client, which tbtokend does not have",
+            ),
+            (alert(AlertDescription::HandshakeFailure), "no TLS cipher or key that is strong enough"),
+            (alert(AlertDescription::UnrecognisedName), "does not know the name tb.example"),
+        ] {
+            let text = words(&error, asked);
+            assert!(text.contains(said), "{error:?}: {text}");
+        }
+    }
+}

@@ -72,6 +72,20 @@ fn p14_every_wrong_answer_is_named_and_hurts_nobody_else() {
 }
 
 #[test]
+fn a_page_about_maintenance_parks_nobody_and_its_end_is_noticed() {
+    let server = ThingsBoard::start();
+    let rows: Vec<_> =
+        (0..8).map(|n| Row::new(format!("c{n}"), &server.add(User::new(format!("u{n}"))))).collect();
+    server.set(Temper::Redirect { status: 302, location: "/maintenance.html".into() });
+    let installation = Installation::new().with_rows(&rows).with("schedule.interval", "1s");
+    let daemon = installation.start();
+    let met = daemon.until("it is met", |status| status.tokens.summary.retrying > 0);
+    assert_eq!(met.tokens.summary.parked, 0);
+    server.set(Temper::Normal);
+    daemon.until("all are valid", |status| status.tokens.summary.valid == 8);
+}
+
+#[test]
 fn p14_bodies_without_end_cost_no_memory() {
     // A server for each: one that answers like this gets one password at a time.
     let servers: Vec<ThingsBoard> = (0..30).map(|_| ThingsBoard::start()).collect();
