@@ -385,5 +385,7 @@ mod tests {
             assert!(goes_on.iter().any(|words| remedy.contains(words)), "{kind:?}: {remedy}");
             assert!(remedy.ends_with('.') && remedy.is_ascii(), "{remedy}");
         }
+        let inactive = FailureKind::AccountDisabled.remedy();
+        assert!(inactive.contains("Enable User Account") && inactive.contains("Display activation link"));
     }
 }

@@ -3,7 +3,7 @@
 use tbtoken_proto::{
     ErrorCode, EventKind, FailureKind, Phase, Refresh, Request, Rows, StatusQuery, TokenStatus,
 };
-use tbtoken_tests::harness::{Installation, Row};
+use tbtoken_tests::harness::{Daemon, Installation, Row};
 use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
 
 #[test]
@@ -11,7 +11,7 @@ fn a_customer_that_loses_its_password_is_told_counted_and_listed_until_it_is_one
     let thingsboard = ThingsBoard::start();
     let row = Row::new("acme", &thingsboard.add(User::new("ops")));
     let installation = Installation::new().with_row(row.clone()).with("schedule.token_lifetime", "8s");
-    let daemon = installation.start();
+    let mut daemon = installation.start();
     daemon.until_customer("acme", "is valid", |acme| acme.token_status == TokenStatus::Valid);
     installation.table().set("acme", "tb_password", Some("  "));
     let status = daemon.until("it is missed", |status| status.tokens.summary.ineligible == 1);
@@ -31,6 +31,14 @@ fn a_customer_that_loses_its_password_is_told_counted_and_listed_until_it_is_one
     installation.table().set("acme", "tb_password", row.tb_password.as_deref());
     daemon.until_customer("acme", "is valid again", |acme| acme.token_status == TokenStatus::Valid);
     assert_eq!(daemon.status().tokens.summary.ineligible, 0);
+    let is_remembered = |daemon: &Daemon| {
+        daemon.status().of("acme").changes.iter().any(|change| change.kind == EventKind::Ineligible)
+    };
+    assert!(is_remembered(&daemon));
+    daemon.stop();
+    let daemon = installation.start();
+    daemon.until_customer("acme", "is read", |_| true);
+    assert!(is_remembered(&daemon), "after a restart as well");
 }
 
 #[test]
