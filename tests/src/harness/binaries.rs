@@ -90,13 +90,18 @@ fn build(folder: &Path, packages: &[&str], progress: Progress) -> Result<(), Str
     if workspace.join("Cargo.lock").exists() {
         cargo.arg("--locked");
     }
-    match folder.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => {}
-        Some("release") => drop(cargo.arg("--release")),
-        Some(profile) => drop(cargo.args(["--profile", profile])),
-    }
+    // What is measured is what is shipped: the packages by themselves. Everything else takes the crates as the workspace has
+    // compiled them already, which may have features that only tests need.
+    let profile = folder.file_name().and_then(|name| name.to_str()).unwrap_or("debug");
+    let select = match profile {
+        "debug" => "--bin",
+        _ => {
+            cargo.args(["--profile", profile]);
+            "-p"
+        }
+    };
     for package in packages {
-        cargo.args(["-p", package]);
+        cargo.args([select, package]);
     }
     if progress == Progress::Shown {
         eprintln!("building {} …", packages.join(", "));
