@@ -50,6 +50,32 @@ fn a_small_pass_is_measured_and_its_json_can_be_read() {
 }
 
 #[test]
+fn behind_tls_later_connections_resume_a_session() {
+    let json = bench(&[
+        "pass",
+        "--tls",
+        "--customers",
+        "40",
+        "--hosts",
+        "1",
+        "--latency-ms",
+        "20",
+        "--brief",
+        "--json",
+    ]);
+    let document: Value = serde_json::from_str(&json).unwrap();
+    let figures = document["reports"][0]["figures"].as_array().unwrap();
+    let figure = |key: &str| {
+        let figure = figures.iter().find(|figure| figure["key"] == key);
+        figure.unwrap_or_else(|| panic!("{key} in {json}"))["value"].as_f64().unwrap()
+    };
+    assert_eq!(figure("not_fresh"), 0.0);
+    assert_eq!(figure("handshakes"), figure("connections"));
+    assert!(figure("resumed") > 0.0, "{json}");
+    assert!(figure("connections_peak") <= figure("in_flight_peak"), "{json}");
+}
+
+#[test]
 fn a_table_for_people_shows_two_runs_side_by_side() {
     let table = bench(&["growth", "--sizes", "5,10", "--hosts", "2", "--latency-ms", "1"]);
     for expected in ["customers 5", "customers 10", "until all are fresh", "the work itself"] {

@@ -48,6 +48,9 @@ pub(super) struct Common {
     /// How long each login takes, in milliseconds
     #[arg(long, default_value_t = 100)]
     pub(super) latency_ms: u64,
+    /// Put the servers behind TLS, as they are in the field
+    #[arg(long)]
+    pub(super) tls: bool,
     /// Leave out what takes seconds to measure: how fast `status` is afterwards
     #[arg(long)]
     pub(super) brief: bool,
@@ -127,7 +130,7 @@ pub(super) struct Growth {
     #[command(flatten)]
     pub(super) common: Common,
     /// Customers, one pass for each number
-    #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000")]
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000,100000,300000")]
     pub(super) sizes: Vec<usize>,
     /// ThingsBoard servers that they are spread over
     #[arg(long, default_value_t = 100)]

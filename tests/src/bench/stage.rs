@@ -54,13 +54,19 @@ impl Stage {
     ) -> Self {
         let share = |index| customers / hosts + usize::from(index < customers % hosts);
         let healthy = |index| Host { users: share(index), latency_ms: common.latency_ms, silent: false };
-        let world = World::open(&(0..hosts).map(|index| host(index, healthy(index))).collect::<Vec<_>>());
+        let hosts_wanted: Vec<_> = (0..hosts).map(|index| host(index, healthy(index))).collect();
+        let world = World::open(&hosts_wanted, common.tls);
         let rows: Vec<Row> = world
             .accounts()
             .enumerate()
             .map(|(number, (_, account))| row(number, Row::new(jwt::uuid(number), &account), &account))
             .collect();
-        let installation = Installation::new().with("schedule.interval", "60s").with("log.level", "warn");
+        let mut installation = Installation::new().with("schedule.interval", "60s").with("log.level", "warn");
+        if let Some(authority) = world.authority() {
+            let path = installation.folder().join("thingsboard-ca.pem");
+            std::fs::write(&path, authority).expect("a file in one's own folder");
+            installation.config().set("thingsboard.ca_file", path.to_str().expect("a folder in UTF-8"));
+        }
         let wish = Wish::or_environment(common.store.as_ref());
         let (database, installation) = Database::fill(&wish, installation, &rows);
         Self { world, database, installation, customers, hosts, latency: common.latency() }
@@ -80,6 +86,9 @@ impl Stage {
         report.set("customers", self.customers);
         report.set("hosts", self.hosts);
         report.set("latency_ms", usize::try_from(self.latency.as_millis()).unwrap_or(usize::MAX));
+        if self.world.authority().is_some() {
+            report.set("tls", true);
+        }
         report
     }
 
@@ -124,11 +133,27 @@ impl Run {
             Unit::Microseconds,
             per(cpu, self.stage.customers),
         );
+        let outside = cpu.saturating_sub(self.process.cpu_of_threads("sqlite"));
+        report.add(
+            "cpu_outside_sqlite",
+            "the same without SQLite's thread",
+            Unit::Microseconds,
+            per(outside, self.stage.customers),
+        );
         report.add("peak_memory", "peak memory", Unit::Megabytes, memory.peak);
         report.add("resident", "resident after it", Unit::Megabytes, memory.resident);
         report.count("requests", "requests that ThingsBoard saw", seen.requests);
         report.count("connections", "connections that it saw", seen.connections);
-        report.count("in_flight_peak", "most at a time at one server", seen.in_flight_peak as u64);
+        report.count(
+            "connections_peak",
+            "most of them at a time at one server",
+            seen.connections_peak as u64,
+        );
+        report.count("in_flight_peak", "most requests at a time at one server", seen.in_flight_peak as u64);
+        if self.stage.world.authority().is_some() {
+            report.count("handshakes", "TLS handshakes", seen.handshakes);
+            report.count("resumed", "of them resumed", seen.resumed);
+        }
         self.stage.database.count(report);
         report.time("fakes_cpu", "CPU time of the fake ThingsBoards", self.stage.world.cpu(), None);
     }

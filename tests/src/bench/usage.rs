@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::time::ClockId;
@@ -30,6 +31,17 @@ impl Watched {
     pub(super) fn cpu(self) -> Duration {
         let clock = ClockId::pid_cpu_clock_id(self.0).expect("the process is there");
         clock.now().expect("the clock of a process that is there").into()
+    }
+
+    /// The CPU time of its threads of this name, as far as they have not ended.
+    pub(super) fn cpu_of_threads(self, name: &str) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.0)).expect("the process is there");
+        let read = |task: &Path, file: &str| fs::read_to_string(task.join(file)).unwrap_or_default();
+        let of = |task: PathBuf| {
+            let nanoseconds = read(&task, "schedstat").split(' ').next()?.parse().ok()?;
+            (read(&task, "comm").trim_end() == name).then(|| Duration::from_nanos(nanoseconds))
+        };
+        tasks.flatten().filter_map(|task| of(task.path())).sum()
     }
 
     /// Its memory.
@@ -65,6 +77,10 @@ mod tests {
         let before = own.cpu();
         let block = vec![1_u8; 64 << 20];
         assert!(own.cpu() > before);
+        let name = fs::read_to_string("/proc/thread-self/comm").unwrap();
+        let of_threads = own.cpu_of_threads(name.trim_end());
+        assert!(of_threads > Duration::ZERO && of_threads <= own.cpu());
+        assert_eq!(own.cpu_of_threads("no such thread"), Duration::ZERO);
         let with = own.memory();
         assert!(with.resident > 64.0 && with.peak >= with.resident, "{with:?}");
         drop(block);

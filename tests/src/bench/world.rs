@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::peer::{self, Peer};
 use crate::canary;
-use crate::thingsboard::{Account, Temper, ThingsBoard, User};
+use crate::thingsboard::{Account, Certificate, CertificateKind, Temper, ThingsBoard, TlsFront, User};
 
 /// A server that shall be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,10 +23,18 @@ pub struct Host {
 /// What the process is told.
 #[derive(Debug, Serialize, Deserialize)]
 enum Order {
-    /// Set these servers up.
-    Open(Vec<Host>),
+    /// Set these servers up, behind TLS or not.
+    Open { hosts: Vec<Host>, tls: bool },
     /// Say what was seen so far.
     Count,
+}
+
+/// Where the servers are.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Places {
+    urls: Vec<String>,
+    /// The authority of their certificates, as PEM; none without TLS.
+    authority: Option<String>,
 }
 
 /// What the servers have seen, all together.
@@ -40,6 +48,10 @@ pub struct Seen {
     pub connections_peak: usize,
     /// The most requests that any one server was answering at a time.
     pub in_flight_peak: usize,
+    /// TLS handshakes.
+    pub handshakes: u64,
+    /// TLS handshakes that resumed an earlier session.
+    pub resumed: u64,
 }
 
 /// The servers, as the benchmark holds them.
@@ -47,7 +59,7 @@ pub struct Seen {
 pub struct World {
     process: Peer,
     hosts: Vec<Host>,
-    urls: Vec<String>,
+    places: Places,
 }
 
 impl World {
@@ -56,10 +68,16 @@ impl World {
     /// # Panics
     /// If this program cannot be started again.
     #[must_use]
-    pub fn open(hosts: &[Host]) -> Self {
+    pub fn open(hosts: &[Host], tls: bool) -> Self {
         let mut process = Peer::start("serve-thingsboards");
-        let urls = process.ask(&Order::Open(hosts.to_vec()));
-        Self { process, hosts: hosts.to_vec(), urls }
+        let places = process.ask(&Order::Open { hosts: hosts.to_vec(), tls });
+        Self { process, hosts: hosts.to_vec(), places }
+    }
+
+    /// The authority of the servers' certificates, as PEM; none without TLS.
+    #[must_use]
+    pub fn authority(&self) -> Option<&str> {
+        self.places.authority.as_deref()
     }
 
     /// The accounts, in turn: the first of each server, then the second of each, so that the rows of the table say
@@ -71,7 +89,7 @@ impl World {
             self.hosts.iter().enumerate().filter(has_it).map(move |(host, _)| {
                 let username = username(host, number);
                 let password = canary::password(&username);
-                (host, Account { url: self.urls[host].clone(), username, password })
+                (host, Account { url: self.places.urls[host].clone(), username, password })
             })
         })
     }
@@ -79,7 +97,7 @@ impl World {
     /// The URL of a server.
     #[must_use]
     pub fn url(&self, host: usize) -> &str {
-        &self.urls[host]
+        &self.places.urls[host]
     }
 
     /// What the servers have seen so far.
@@ -101,34 +119,56 @@ fn username(host: usize, number: usize) -> String {
     format!("user{number}@host{host}.example")
 }
 
+/// One server, and its front if it is behind TLS.
+struct Server {
+    thingsboard: ThingsBoard,
+    front: Option<TlsFront>,
+}
+
+impl Server {
+    fn start(index: usize, host: Host, certificate: Option<&Certificate>) -> Self {
+        let thingsboard = ThingsBoard::start();
+        thingsboard.add_many(host.users, |number| User::new(username(index, number)));
+        thingsboard.set(match host {
+            Host { silent: true, .. } => Temper::Silent,
+            Host { latency_ms: 0, .. } => Temper::Normal,
+            Host { latency_ms, .. } => Temper::Slow(Duration::from_millis(latency_ms)),
+        });
+        let front = certificate.map(|certificate| TlsFront::new(&thingsboard, certificate));
+        Self { thingsboard, front }
+    }
+
+    fn url(&self) -> String {
+        self.front.as_ref().map_or_else(|| self.thingsboard.url(), TlsFront::url)
+    }
+}
+
 /// Is the process of the servers, until its standard input ends.
 pub(super) fn serve() {
     let mut servers = Vec::new();
     peer::serve(|order| match order {
-        Order::Open(hosts) => {
-            servers = hosts.iter().enumerate().map(|(index, host)| server(index, *host)).collect();
-            json!(servers.iter().map(ThingsBoard::url).collect::<Vec<_>>())
+        Order::Open { hosts, tls } => {
+            let certificate = tls.then(|| Certificate::new(CertificateKind::Issued));
+            let start = |(index, host): (usize, &Host)| Server::start(index, *host, certificate.as_ref());
+            servers = hosts.iter().enumerate().map(start).collect();
+            let urls = servers.iter().map(Server::url).collect();
+            json!(Places { urls, authority: certificate.map(|certificate| certificate.authority) })
         }
         Order::Count => json!(count(&servers)),
     });
 }
 
-fn server(index: usize, host: Host) -> ThingsBoard {
-    let server = ThingsBoard::start();
-    server.add_many(host.users, |number| User::new(username(index, number)));
-    server.set(match host {
-        Host { silent: true, .. } => Temper::Silent,
-        Host { latency_ms: 0, .. } => Temper::Normal,
-        Host { latency_ms, .. } => Temper::Slow(Duration::from_millis(latency_ms)),
-    });
-    server
-}
-
-fn count(servers: &[ThingsBoard]) -> Seen {
-    servers.iter().map(ThingsBoard::stats).fold(Seen::default(), |seen, host| Seen {
-        requests: seen.requests + host.requests,
-        connections: seen.connections + host.connections_total,
-        connections_peak: seen.connections_peak.max(host.connections_peak),
-        in_flight_peak: seen.in_flight_peak.max(host.in_flight_peak),
+fn count(servers: &[Server]) -> Seen {
+    servers.iter().fold(Seen::default(), |seen, server| {
+        let host = server.thingsboard.stats();
+        let (handshakes, resumed) = server.front.as_ref().map_or((0, 0), TlsFront::handshakes);
+        Seen {
+            requests: seen.requests + host.requests,
+            connections: seen.connections + host.connections_total,
+            connections_peak: seen.connections_peak.max(host.connections_peak),
+            in_flight_peak: seen.in_flight_peak.max(host.in_flight_peak),
+            handshakes: seen.handshakes + handshakes,
+            resumed: seen.resumed + resumed,
+        }
     })
 }

@@ -229,13 +229,15 @@ impl Installation {
         Output { code: status.code(), stdout: read(&stdout), stderr: read(&stderr) }
     }
 
-    /// One of the binaries in an environment of its own: nothing of the developer's steers it.
+    /// One of the binaries in the environment that the service has: nothing of the developer's steers it.
     fn command(&self, program: &str) -> Command {
         self.clean(Command::new(binaries::path(program)))
     }
 
     fn clean(&self, mut command: Command) -> Command {
-        command.env_clear().stdin(Stdio::null()).current_dir(self.folder());
+        let unit = include_str!("../../../packaging/systemd/tbtokend.service");
+        let of_unit = unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+        command.env_clear().envs(of_unit).stdin(Stdio::null()).current_dir(self.folder());
         for kept in ["PATH", "HOME", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"] {
             if let Some(value) = std::env::var_os(kept) {
                 command.env(kept, value);

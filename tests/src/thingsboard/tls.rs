@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
@@ -11,9 +12,9 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::{HandshakeKind, ServerConfig};
 
 use super::ThingsBoard;
 use super::host::runtime;
@@ -126,6 +127,8 @@ fn params(kind: Kind) -> CertificateParams {
 pub struct TlsFront {
     address: SocketAddr,
     task: JoinHandle<()>,
+    handshakes: Arc<AtomicU64>,
+    resumed: Arc<AtomicU64>,
 }
 
 impl TlsFront {
@@ -147,18 +150,30 @@ impl TlsFront {
         let address = listener.local_addr().expect("a bound socket has an address");
         listener.set_nonblocking(true).expect("a listener for tokio");
         let inner = host.address();
+        let (handshakes, resumed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let counters = (Arc::clone(&handshakes), Arc::clone(&resumed));
         let task = runtime().spawn(async move {
             let listener = TcpListener::from_std(listener).expect("a listener");
             while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
+                let (acceptor, (handshakes, resumed)) = (acceptor.clone(), counters.clone());
                 tokio::spawn(async move {
                     let mut outer = acceptor.accept(stream).await?;
+                    handshakes.fetch_add(1, Ordering::Relaxed);
+                    if outer.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed) {
+                        resumed.fetch_add(1, Ordering::Relaxed);
+                    }
                     let mut inner = TcpStream::connect(inner).await?;
                     copy_bidirectional(&mut outer, &mut inner).await
                 });
             }
         });
-        Self { address, task }
+        Self { address, task, handshakes, resumed }
+    }
+
+    /// How many handshakes were completed, and how many of them resumed an earlier session.
+    #[must_use]
+    pub fn handshakes(&self) -> (u64, u64) {
+        (self.handshakes.load(Ordering::Relaxed), self.resumed.load(Ordering::Relaxed))
     }
 
     /// The URL that belongs into `tb_url`.

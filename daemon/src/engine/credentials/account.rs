@@ -315,6 +315,9 @@ impl Account {
         self.accepted.retain(|accepted| accepted.credentials != send.credentials);
         self.accepted.push(Accepted { credentials: send.credentials, turn });
         keep_latest(&mut self.accepted, |accepted| send.is_held(&accepted.credentials));
+        // Nearly all accounts stay like this for months, and there is one for each customer.
+        self.open.shrink_to_fit();
+        self.accepted.shrink_to_fit();
     }
 
     fn reject(&mut self, send: &Send, kind: FailureKind) {
