@@ -203,7 +203,8 @@ pub(super) async fn write(
     let source = connection.known.row_source;
     let most = source.most_rows(&ACCOUNT_COLUMNS, WRITE_PARAMETERS);
     debug_assert!(write.accounts.len() <= most, "a write of at most {} accounts", LedgerWrite::MOST_ACCOUNTS);
-    let mut query = Query::new(statements::write_accounts(table, source, write.accounts.len()));
+    let (rows, forgets) = (write.accounts.len(), write.forget.is_some());
+    let mut query = Query::new(statements::write_accounts(table, source, rows, forgets));
     query.bind(write.stamp.id.to_string());
     query.bind(write.stamp.number);
     let before = |time: Option<DateTime<Utc>>| time.map_or(NO_TIME, |time| time.naive_utc());

@@ -426,8 +426,15 @@ pub(super) const WRITE_PARAMETERS: usize = 5;
 /// The stamp is updated first: its lock keeps every other daemon out until the end. Where it is another one, `@stamp` is
 /// empty, and with it everything that is joined to it. An account was written if it has the new number: no other write has
 /// it. A write whose answer was lost is sent again, and then what stands there to the letter counts as the version named.
-pub(super) fn write_accounts(table: &str, source: RowSource, rows: usize) -> String {
+pub(super) fn write_accounts(table: &str, source: RowSource, rows: usize, forgets: bool) -> String {
     let account = account_table(table);
+    let delete = match forgets {
+        false => String::new(),
+        true => format!(
+            "DELETE FROM {account} WHERE account_key <> {STAMP_KEY} AND EXISTS (SELECT 1 FROM @stamp) \
+             AND (charges = 0 AND seen_at < @P3 OR charges <> 0 AND seen_at < @P4); "
+        ),
+    };
     let insert = match rows {
         0 => String::new(),
         rows => format!(
@@ -449,9 +456,7 @@ pub(super) fn write_accounts(table: &str, source: RowSource, rows: usize) -> Str
          SELECT n.account_key, n.charges, n.in_flight, n.details, n.seen_at, s.number \
          FROM @new AS n JOIN @stamp AS s ON 1 = 1 \
          WHERE n.version = 0 AND NOT EXISTS (SELECT 1 FROM {account} AS a WHERE a.account_key = n.account_key); \
-         DELETE FROM {account} WHERE account_key <> {STAMP_KEY} AND EXISTS (SELECT 1 FROM @stamp) \
-         AND (charges = 0 AND seen_at < @P3 OR charges <> 0 AND seen_at < @P4); \
-         SELECT number FROM @stamp; \
+         {delete}SELECT number FROM @stamp; \
          SELECT n.account_key, a.charges, a.in_flight, a.details, a.seen_at, a.version \
          FROM @new AS n JOIN @stamp AS s ON 1 = 1 LEFT JOIN {account} AS a ON a.account_key = n.account_key \
          WHERE a.version IS NULL OR a.version <> s.number; \
