@@ -106,7 +106,7 @@ async fn site() -> Site {
     let patience = Duration::from_secs(3600);
     let app = Arc::new(Shared::new(handle.clone(), clock, seen, (seen_alive, patience), shutdown.clone()));
     tokio::spawn(scheduler.run(CancellationToken::new()));
-    let router = router(Arc::clone(&app), true);
+    let router = router(Arc::clone(&app), true, false);
     Site { router, handle, app, door, seconds, shutdown, _alive: alive, _folder: folder }
 }
 
@@ -509,7 +509,7 @@ async fn the_page_is_static_and_small() {
         }
     }
     assert!(bytes <= 60 * 1024, "{bytes}");
-    let without = router(Arc::clone(&site.app), false);
+    let without = router(Arc::clone(&site.app), false, true);
     let answer = without.oneshot(request("GET", "/admin/app.js", &[], Body::empty())).await.unwrap();
     assert_eq!(answer.status(), 404);
 }
