@@ -21,7 +21,7 @@ pub type Tally = BTreeMap<String, usize>;
 const CLOCK_OFF: TimeDelta = TimeDelta::seconds(30);
 
 /// Up to this many servers, each has series of its own.
-pub const MAX_SERVERS: usize = 200;
+const MAX_SERVERS: usize = 200;
 
 /// For how long tokens last, in seconds: what would be left of them if ThingsBoard died now.
 pub const OUTLASTING: [i64; 8] = [0, 60, 300, 900, 3_600, 7_200, 21_600, 86_400];
@@ -45,7 +45,7 @@ pub struct Counts {
     pub breakers: Tally,
     /// Servers whose clock is wrong.
     pub clocks_off: usize,
-    /// Each server, if there are not more than [`MAX_SERVERS`].
+    /// Each server, if there are not more than 200.
     pub servers: Vec<ServerCounts>,
     /// How many servers have no series of their own: all or none.
     pub servers_omitted: usize,
