@@ -401,5 +401,9 @@ pub(crate) fn answer(request: &Request) -> Reaction {
             next: Seq(3),
         }),
         Request::Version {} => Reply::Version(VersionReply { daemon: daemon() }),
+        Request::Metrics { .. } => Reply::Metrics(MetricsReply {
+            content_type: "text/plain".to_owned(),
+            text: "# TYPE tbtokend_customers gauge\ntbtokend_customers 2\n".to_owned(),
+        }),
     })
 }
