@@ -1,13 +1,15 @@
 //! What each command asks the daemon, and what it prints: as text, as JSON, quietly.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::common::{
     Fake, Reaction, Told, answer, customers, daemon, event, now, outcome, refreshed, status, tbctl,
 };
 use chrono::TimeDelta;
 use tbtoken_proto::{
-    Answer, Customer, Daemon, ErrorCode, Event, EventKind, EventsReply, Failure, Outcome, OutcomeStatus,
-    Refresh, RefreshReply, Reply, Request, Rows, Seq, StatusQuery, SteerReply, TokenStatus, VersionReply,
-    is_hidden,
+    Answer, Customer, Daemon, ErrorCode, Event, EventKind, EventsReply, Failure, MetricsFormat, Outcome,
+    OutcomeStatus, Refresh, RefreshReply, Reply, Request, Rows, Seq, StatusQuery, SteerReply, TokenStatus,
+    VersionReply, is_hidden,
 };
 
 /// Runs against a healthy daemon; the exit code must be 0.

@@ -14,8 +14,8 @@ use chrono::{DateTime, Utc};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tbtoken_proto::{
     Answer, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply, Failure, FailureKind,
-    Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, Reply, Request, Revision,
-    Rows, Seq, StatusReply, SteerReply, Summary, TokenStatus, Tokens, VersionReply,
+    MetricsReply, Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, Reply,
+    Request, Revision, Rows, Seq, StatusReply, SteerReply, Summary, TokenStatus, Tokens, VersionReply,
 };
 use tempfile::TempDir;
 

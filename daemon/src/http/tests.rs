@@ -521,7 +521,10 @@ async fn metrics_are_text_in_the_format_that_the_scraper_names() {
     let token = bearer(READ);
     refused(&site.get("/metrics", &[("origin", "https://evil.example")]).await, 403, "forbidden");
     let old = site.get("/metrics", &[("authorization", &token)]).await;
-    assert_eq!((old.status.as_u16(), old.header("content-type")), (200, "text/plain; version=0.0.4; charset=utf-8"));
+    assert_eq!(
+        (old.status.as_u16(), old.header("content-type")),
+        (200, "text/plain; version=0.0.4; charset=utf-8")
+    );
     assert!(old.body.contains("\ntbtokend_customers "), "{}", old.body);
     assert!(old.body.contains("\nprocess_resident_memory_bytes "), "{}", old.body);
     let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
