@@ -76,6 +76,8 @@ pub(crate) enum Command {
     /// Wait until everyone, or everyone named, has had a valid token
     #[command(after_help = WAIT_HELP)]
     Wait(WaitArgs),
+    /// Print what Prometheus reads, or write it to a file for node_exporter's textfile collector
+    Metrics(MetricsArgs),
     /// Show the versions of tbctl and of the running daemon
     Version,
     /// Print a script that teaches a shell to complete commands, options, customers and users
@@ -202,6 +204,17 @@ A customer counts once its token has been seen so; later it may end soon again, 
 there yet is waited for, too, and so is the first customer of an empty table. --timeout bounds the whole (60s unless \
 given). When it is over, the exit code is 7 and the error names the customers that are missing; if the daemon cannot be reached \
 then, the exit code is 3.";
+
+/// How `metrics` prints.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MetricsArgs {
+    /// Print OpenMetrics instead of Prometheus text
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) openmetrics: bool,
+    /// Write to FILE, in one step, and add tbtokend_up: 0 where the daemon cannot be reached, so that an old file never looks fresh
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+}
 
 /// Whom to teach.
 #[derive(Debug, clap::Args)]

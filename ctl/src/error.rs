@@ -69,6 +69,9 @@ pub(crate) enum Error {
     /// The data could not be written.
     #[error("cannot write to standard output")]
     Output(#[source] std::io::Error),
+    /// The file of `metrics --output` could not be written.
+    #[error("cannot write {0}")]
+    File(String, #[source] std::io::Error),
     /// An answer could not be turned into JSON.
     #[error("cannot write the answer as JSON")]
     Json(#[from] serde_json::Error),
@@ -179,7 +182,9 @@ impl Error {
             Self::StillWaiting { .. } | Self::StillUnread { .. } | Self::StillNobody { .. } => {
                 exit::TIMED_OUT
             }
-            Self::NotReadYet { .. } | Self::Mismatch | Self::Output(_) | Self::Json(_) => exit::FAILED,
+            Self::NotReadYet { .. } | Self::Mismatch | Self::Output(_) | Self::File(..) | Self::Json(_) => {
+                exit::FAILED
+            }
         }
     }
 
@@ -212,6 +217,7 @@ impl Error {
             Self::TooMany { .. } => {
                 Some("name them in several calls ; tbctl refresh --all renews everyone not parked".to_owned())
             }
+            Self::File(..) => Some("name a file in a folder that this user may write to".to_owned()),
             Self::Gone(_) | Self::Mismatch | Self::Output(_) | Self::Json(_) => None,
         }
     }

@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod engine;
 pub mod hardening;
 pub mod http;
+pub mod metrics;
 pub mod model;
 pub mod service;
 pub mod store;

@@ -184,7 +184,7 @@ fn not_connected(path: PathBuf, timeout: Duration, source: std::io::Error) -> Cl
 fn changes_something(request: &Request) -> bool {
     match request {
         Request::Start {} | Request::Stop {} | Request::Refresh(_) => true,
-        Request::Status(_) | Request::Events { .. } | Request::Version {} => false,
+        Request::Status(_) | Request::Events { .. } | Request::Version {} | Request::Metrics { .. } => false,
     }
 }
 
@@ -200,7 +200,8 @@ fn longest_answer(request: &Request) -> usize {
         | Request::Start {}
         | Request::Stop {}
         | Request::Events { .. }
-        | Request::Version {} => MAX_ANSWER,
+        | Request::Version {}
+        | Request::Metrics { .. } => MAX_ANSWER,
     }
 }
 

@@ -46,13 +46,14 @@
 //! | `{"action":"refresh","wait":false}` | accepted at once, without `result`; the outcome is in `status` and `events`. With a name that is not known yet the daemon polls first |
 //! | `{"action":"events","since":SEQ,"limit":N}` | [`EventsReply`]: events newer than SEQ, oldest first, at most N (1 to 1000, default 100); without `since`, the newest N |
 //! | `{"action":"version"}` | [`VersionReply`] |
+//! | `{"action":"metrics","format":"prometheus"}` | [`MetricsReply`]: what Prometheus reads, without `process_*`; `openmetrics` is the other [format](MetricsFormat) |
 //!
 //! On the monitor socket `start`, `stop` and `refresh` are refused with `read_only`.
 //!
 //! # HTTP
 //!
 //! The optional HTTP listener of the daemon answers the same requests with the same JSON. `GET /api/cron/refresh-tokens` is
-//! `status`, `GET /api/events` is `events`; `POST /api/cron/refresh-tokens` takes `status`, `start`, `stop` and `refresh`. Only
+//! `status`, `GET /api/events` is `events`, `GET /metrics` the text of `metrics`; `POST /api/cron/refresh-tokens` takes `status`, `start`, `stop` and `refresh`. Only
 //! there an answer has the codes `unauthorized`, `forbidden` and `misdirected`.
 //!
 //! # Example
@@ -83,10 +84,10 @@ pub use event::{Event, EventKind, Seq};
 pub use hidden::is_hidden;
 pub use host::{BreakerState, Host, host_of};
 pub use reply::{
-    Answer, ErrorCode, EventsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult, Refusal, Reply,
-    StatusReply, SteerReply, VersionReply,
+    Answer, ErrorCode, EventsReply, MetricsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult,
+    Refusal, Reply, StatusReply, SteerReply, VersionReply,
 };
-pub use request::{Envelope, Id, Match, Refresh, Request, Rows, Sort, StatusQuery};
+pub use request::{Envelope, Id, Match, MetricsFormat, Refresh, Request, Rows, Sort, StatusQuery};
 pub use status::{
     Change, Cron, Customer, Daemon, Failure, FailureKind, HttpListener, Ineligible, LastRun, Phase, Revision,
     Summary, TokenStatus, Tokens, Trigger, in_trouble,

@@ -29,6 +29,8 @@ pub enum Reply {
     Events(EventsReply),
     /// To `version`.
     Version(VersionReply),
+    /// To `metrics`.
+    Metrics(MetricsReply),
 }
 
 /// The answer to `status`.
@@ -131,6 +133,15 @@ pub struct VersionReply {
     pub daemon: Daemon,
 }
 
+/// The answer to `metrics`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricsReply {
+    /// The content type of the text.
+    pub content_type: String,
+    /// The exposition. It leaves out `process_*`, which node_exporter has of its own.
+    pub text: String,
+}
+
 /// Why a request was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -216,6 +227,7 @@ impl Answer {
                 Request::Refresh(_) => Reply::Refresh(serde_json::from_str(line)?),
                 Request::Events { .. } => Reply::Events(serde_json::from_str(line)?),
                 Request::Version {} => Reply::Version(serde_json::from_str(line)?),
+                Request::Metrics { .. } => Reply::Metrics(serde_json::from_str(line)?),
             })
         } else {
             Err(serde_json::from_str(line)?)

@@ -32,6 +32,23 @@ pub enum Request {
     },
     /// Which daemon this is.
     Version {},
+    /// What Prometheus reads.
+    Metrics {
+        /// In which format.
+        #[serde(default)]
+        format: MetricsFormat,
+    },
+}
+
+/// The formats of metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetricsFormat {
+    /// Prometheus text 0.0.4, which node_exporter reads from files.
+    #[default]
+    Prometheus,
+    /// OpenMetrics 1.0.
+    Openmetrics,
 }
 
 fn default_events() -> usize {
@@ -39,7 +56,7 @@ fn default_events() -> usize {
 }
 
 /// The actions, for the text of an error.
-const ACTIONS: [&str; 6] = ["status", "start", "stop", "refresh", "events", "version"];
+const ACTIONS: [&str; 7] = ["status", "start", "stop", "refresh", "events", "version", "metrics"];
 
 /// What `status` should hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -1,13 +1,15 @@
 //! What each command asks the daemon, and what it prints: as text, as JSON, quietly.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::common::{
     Fake, Reaction, Told, answer, customers, daemon, event, now, outcome, refreshed, status, tbctl,
 };
 use chrono::TimeDelta;
 use tbtoken_proto::{
-    Answer, Customer, Daemon, ErrorCode, Event, EventKind, EventsReply, Failure, Outcome, OutcomeStatus,
-    Refresh, RefreshReply, Reply, Request, Rows, Seq, StatusQuery, SteerReply, TokenStatus, VersionReply,
-    is_hidden,
+    Answer, Customer, Daemon, ErrorCode, Event, EventKind, EventsReply, Failure, MetricsFormat, Outcome,
+    OutcomeStatus, Refresh, RefreshReply, Reply, Request, Rows, Seq, StatusQuery, SteerReply, TokenStatus,
+    VersionReply, is_hidden,
 };
 
 /// Runs against a healthy daemon; the exit code must be 0.
@@ -376,4 +378,28 @@ fn json_escapes_what_text_hides() {
             assert_eq!(told.stdout.contains(ESCAPED), json && escapes, "{arguments:?}: {told:?}");
         }
     }
+}
+
+#[test]
+fn metrics_are_printed_or_put_into_a_file_that_says_whether_the_daemon_answered() {
+    let (told, asked) = done(&["metrics", "--openmetrics"]);
+    assert_eq!(told.stdout, "# TYPE tbtokend_customers gauge\ntbtokend_customers 2\n");
+    assert_eq!(asked.last(), Some(&Request::Metrics { format: MetricsFormat::Openmetrics }));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tbtokend.prom");
+    let path = file.to_str().unwrap();
+    let (told, _) = done(&["metrics", "--output", path]);
+    assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("# TYPE tbtokend_customers") && text.ends_with("\ntbtokend_up 1\n"), "{text}");
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
+    // An old file never looks fresh.
+    let told = Told::by(tbctl().args(["--socket", "/nowhere", "metrics", "--output", path]));
+    assert_eq!(told.exit, Some(3));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.ends_with("\ntbtokend_up 0\n") && !text.contains("customers"), "{text}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left over");
+    let told = Told::by(tbctl().args(["--socket", "/nowhere", "metrics", "--output", "/nowhere/x.prom"]));
+    assert!(told.stderr.contains("cannot write /nowhere/x.prom"), "{}", told.stderr);
 }

@@ -14,8 +14,8 @@ use chrono::{DateTime, Utc};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tbtoken_proto::{
     Answer, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply, Failure, FailureKind,
-    Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, Reply, Request, Revision,
-    Rows, Seq, StatusReply, SteerReply, Summary, TokenStatus, Tokens, VersionReply,
+    MetricsReply, Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, Reply,
+    Request, Revision, Rows, Seq, StatusReply, SteerReply, Summary, TokenStatus, Tokens, VersionReply,
 };
 use tempfile::TempDir;
 
@@ -401,5 +401,9 @@ pub(crate) fn answer(request: &Request) -> Reaction {
             next: Seq(3),
         }),
         Request::Version {} => Reply::Version(VersionReply { daemon: daemon() }),
+        Request::Metrics { .. } => Reply::Metrics(MetricsReply {
+            content_type: "text/plain".to_owned(),
+            text: "# TYPE tbtokend_customers gauge\ntbtokend_customers 2\n".to_owned(),
+        }),
     })
 }

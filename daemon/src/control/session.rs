@@ -10,6 +10,7 @@ use crate::engine::credentials::Leave;
 use crate::engine::handle::Handle;
 use crate::engine::plan::Selection;
 use crate::engine::view;
+use crate::metrics::{content_type, exposition};
 use crate::model::CustomerId;
 
 /// What a socket lets its clients do.
@@ -64,9 +65,19 @@ impl Session {
                 let daemon = self.handle.snapshot().daemon().clone();
                 Ok(proto::Reply::Version(proto::VersionReply { daemon }))
             }
+            proto::Request::Metrics { format } => {
+                let text = exposition(self.handle.snapshot(), self.clock.now(), format, false);
+                let content_type = content_type(format).to_owned();
+                let bug = |error| proto::Refusal {
+                    code: proto::ErrorCode::Internal,
+                    error: format!("the metrics cannot be written: {error}"),
+                };
+                let reply = |text| proto::Reply::Metrics(proto::MetricsReply { content_type, text });
+                text.map(reply).map_err(bug)
+            }
             _ if self.access == Access::Monitor => Err(proto::Refusal {
                 code: proto::ErrorCode::ReadOnly,
-                error: "this may look only, by status, events and version; change things at the control socket, or over HTTP with the token in http.token_file".to_owned(),
+                error: "this may look only, by status, events, metrics and version; change things at the control socket, or over HTTP with the token in http.token_file".to_owned(),
             }),
             proto::Request::Start {} => self.steer(true).await,
             proto::Request::Stop {} => self.steer(false).await,

@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use strum::{EnumIter, IntoStaticStr};
 
+use super::counters::Operation;
 use super::deferral::Deferral;
 use super::policy::Trigger;
-use crate::model::{CustomerId, Failure, HostKey, LoopState, Record, Renewal, Secret, Skew};
+use crate::model::{CustomerId, Failure, FailureKind, HostKey, LoopState, Record, Renewal, Secret, Skew};
 use crate::store::{LedgerRead, StoreError, Table};
 use crate::thingsboard::gate::Breaker;
 
@@ -41,6 +43,15 @@ pub enum Event {
     },
     /// A customer is being renewed now.
     Attempting(CustomerId),
+    /// ThingsBoard has answered a request for a token, or not in time.
+    Answered {
+        /// What was sent.
+        via: Via,
+        /// How long it took.
+        took: Duration,
+        /// Why no token came, if it was no matter of the refresh token.
+        failure: Option<FailureKind>,
+    },
     /// A token came; it is not in the table yet.
     Obtained {
         /// The token with its guards.
@@ -106,6 +117,15 @@ pub enum Event {
     },
     /// A pass ended.
     PassFinished,
+    /// The interval came round during a pass.
+    TickSkipped,
+    /// The store has answered, or not in time.
+    StoreCalled {
+        /// What it was used for.
+        operation: Operation,
+        /// How long it took.
+        took: Duration,
+    },
     /// Records were written.
     Recorded,
     /// Records could not be written.
@@ -128,7 +148,8 @@ pub enum Event {
 }
 
 /// How a token was obtained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Via {
     /// With the password.
     Login,

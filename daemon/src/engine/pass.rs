@@ -24,6 +24,7 @@ use self::charging::{Charged, LedgerCall, Writing};
 use self::queues::{Queues, Start};
 use self::saving::Saving;
 use self::sending::{Asking, Ended, EndedAttempt, probe, refresh, signal};
+use super::counters::Operation;
 pub use super::credentials::LONGEST_REQUEST;
 use super::credentials::{Ledger, Verdict};
 use super::deferral::Deferral;
@@ -262,6 +263,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             Ok(_) | Err(NotRenewed::Refused { .. }) => None,
         };
         let via = if charge.is_some() { Via::Login } else { Via::RefreshToken };
+        self.report(Event::Answered { via, took: latency, failure: failure.map(Failure::kind) }).await;
         if let Some(charge) = charge {
             self.ledger.settle(charge, failure, Instant::now().into_std());
             let refresh_token = result.as_ref().ok().and_then(|grant| grant.refresh_token.as_ref());
@@ -369,6 +371,21 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     /// The machine's own time, which stands still while the machine sleeps, and the time of day.
     fn both_clocks(&self) -> (Instant, DateTime<Utc>) {
         (Instant::now(), self.tools.clock.now())
+    }
+
+    /// A call of the store that reports how long it took.
+    fn timed<T: Send + 'a>(
+        &self,
+        operation: Operation,
+        call: impl Future<Output = T> + Send + 'a,
+    ) -> impl Future<Output = T> + Send + 'a {
+        let events = self.events.clone();
+        async move {
+            let began = Instant::now();
+            let result = call.await;
+            let _ = events.send(Event::StoreCalled { operation, took: began.elapsed() }).await;
+            result
+        }
     }
 
     async fn report(&self, event: Event) {

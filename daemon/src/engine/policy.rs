@@ -1,12 +1,14 @@
 //! The settings that decide when to renew, and what began a pass.
 
 use chrono::TimeDelta;
+use strum::{EnumIter, IntoStaticStr};
 
 use super::backoff::Backoff;
 use crate::model::Lifetime;
 
 /// What began a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Trigger {
     /// The daemon or its loop was started.
     Start,

@@ -25,6 +25,7 @@ use self::manual::Requests;
 use self::recorder::Recorder;
 use self::steering::Steering;
 use self::wakes::Wakes;
+use super::counters::Operation;
 use super::credentials;
 use super::event::Event;
 use super::handle::{Command, Ends, Handle};
@@ -289,6 +290,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             self.recorder.release();
             self.wakes.store_worked();
         }
+        if matches!(event, Event::Recorded | Event::RecordsFailed { .. }) {
+            let (operation, took) = (Operation::Records, self.recorder.took);
+            self.state.apply(Event::StoreCalled { operation, took }, self.clock.now(), 0.0);
+        }
         self.requests.note(&event);
         self.state.apply(event, self.clock.now(), self.rng.random());
         self.display.outdate();
@@ -323,6 +328,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 
     fn show(&mut self) -> Arc<Snapshot> {
         let now = self.clock.now();
+        self.state.count_time(now);
         let until_next = self.wakes.next() - Instant::now();
         let cycle = Loop {
             state: self.steering.state(),

@@ -8,6 +8,7 @@ mod failing;
 mod health;
 mod hosts;
 mod ineligible;
+mod lapses;
 mod records;
 mod renewing;
 mod table;
@@ -15,20 +16,23 @@ mod verdict;
 mod waiting;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use customers::Customers;
 pub use entry::Entry;
-use health::{Health, Use};
+use health::Health;
 pub use hosts::{Host, Hosts};
 pub use ineligible::{Former, IneligibleRows};
+use lapses::Conditions;
 pub use verdict::{DAILY, Verdict};
 
+use super::counters::{Counters, Operation};
 use super::credentials::{self, Ledger};
 use super::event::Event;
 use super::history::{History, Notice, NoticeKind};
-use super::policy::Policy;
+use super::policy::{Policy, Trigger};
 use crate::model::{CustomerId, Failure, FingerprintKey, HostKey, Record, TokenStatus};
 use crate::store::{LedgerPlace, Records, RowProblem, StoreError};
 
@@ -55,8 +59,8 @@ pub struct State {
     /// Customers whose passwords wait for an operator, because the fingerprint key was replaced.
     undecidable: usize,
     pass: PassCounts,
-    by_login: u64,
-    by_refresh_token: u64,
+    /// What began the pass under way, and when.
+    pass_began: Option<(Trigger, DateTime<Utc>)>,
 }
 
 /// What the pass under way, or the last one, came to.
@@ -92,8 +96,7 @@ impl State {
             told_records_lost: false,
             undecidable: 0,
             pass: PassCounts::default(),
-            by_login: 0,
-            by_refresh_token: 0,
+            pass_began: None,
         }
     }
 
@@ -179,7 +182,7 @@ impl State {
 
     /// Why the table cannot be read, if it cannot.
     pub fn read_error(&self) -> Option<&StoreError> {
-        self.health.read_error()
+        self.health.error_of(Operation::Read)
     }
 
     /// Why the store cannot be used, if it cannot.
@@ -192,9 +195,19 @@ impl State {
         self.pass
     }
 
-    /// Renewals since the start: with the password, and with a refresh token.
-    pub fn renewals_by(&self) -> (u64, u64) {
-        (self.by_login, self.by_refresh_token)
+    /// What was counted since the start, up to `now`.
+    pub fn count_time(&mut self, now: DateTime<Utc>) {
+        self.customers.edit_all(now, |_| {});
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> &Arc<Counters> {
+        self.customers.counters()
+    }
+
+    /// Why the store cannot be used in this way, if it cannot.
+    pub fn error_of(&self, operation: Operation) -> Option<&StoreError> {
+        self.health.error_of(operation)
     }
 
     /// Records that have changed and are to be written now, so many at most: all, or those whose failure has begun,
@@ -215,14 +228,17 @@ impl State {
             Event::TableRead(table) => self.table_read(table, at),
             Event::TableUnreadable(error) => {
                 self.customers.unwritten.read();
-                self.store_fails(Use::Read, error, at);
+                self.store_fails(Operation::Read, error, at);
             }
             Event::LedgerRead { read, seen } => self.ledger_read(&read, seen, at),
             Event::LedgerReplaced => self.tell_ledger_replaced(at),
-            Event::LedgerFailed(error) => self.store_fails(Use::Ledger, error, at),
-            Event::LedgerWritten => self.store_works(Use::Ledger, at),
-            Event::PassStarted { trigger: _, attempts } => self.pass_started(attempts, at),
+            Event::LedgerFailed(error) => self.store_fails(Operation::Ledger, error, at),
+            Event::LedgerWritten => self.store_works(Operation::Ledger, at),
+            Event::PassStarted { trigger, attempts } => self.pass_started(trigger, attempts, at),
             Event::Attempting(id) => self.attempting(&id, at),
+            Event::Answered { via, took, failure } => {
+                self.customers.counters_mut().request(via, took, failure);
+            }
             Event::Obtained { renewal, refresh_token, via, latency, skew } => {
                 self.obtained(renewal, refresh_token, via, latency, skew, at);
             }
@@ -232,7 +248,7 @@ impl State {
             Event::Failed { id, failure } => self.failed(&id, &failure, at, roll),
             Event::SaveFailed { ids, error } => {
                 let why = error.to_string();
-                self.store_fails(Use::Save, error, at);
+                self.store_fails(Operation::Write, error, at);
                 for id in &ids {
                     self.failed(id, &Failure::Database { why: why.clone() }, at, roll);
                 }
@@ -247,18 +263,23 @@ impl State {
                 self.customers.stamp(|revision| hosts.gate(&host, limit, breaker, revision));
             }
             Event::PassFinished => self.pass_finished(at),
+            Event::TickSkipped => self.customers.counters_mut().ticks_skipped += 1,
+            Event::StoreCalled { operation, took } => {
+                self.customers.counters_mut().store_called(operation, took);
+            }
             Event::Recorded => {
                 self.customers.unwritten.written();
-                self.store_works(Use::Record, at);
+                self.store_works(Operation::Records, at);
             }
             Event::RecordsFailed { records, error } => {
                 self.customers.not_written(records);
-                self.store_fails(Use::Record, error, at);
+                self.store_fails(Operation::Records, error, at);
             }
             Event::ClockSetBack(by) => self.clock_set_back(by, at),
-            Event::LoopStarted => self.note(at, NoticeKind::Started, None, "the loop was started".to_owned()),
-            Event::LoopStopped => self.note(at, NoticeKind::Stopped, None, "the loop was stopped".to_owned()),
+            Event::LoopStarted => self.steered(true, "the loop was started", at),
+            Event::LoopStopped => self.steered(false, "the loop was stopped", at),
             Event::LoopStaysStopped(state) => {
+                self.set_stopped(true, at);
                 self.note(at, NoticeKind::Warning, None, format!("nothing is renewed: the loop is {state}"));
             }
             Event::LoopStateNotKept(why) => {
@@ -289,13 +310,18 @@ impl State {
             next = [next, edit.next_change(window)].into_iter().flatten().min();
         });
         for id in expired {
+            let conditions = self.customers.conditions();
+            if let Some(cause) = self.customers.get(&id).map(|entry| entry.lapse_cause(conditions)) {
+                *self.customers.counters_mut().lapses.entry(cause).or_default() += 1;
+            }
             let message = "its token has ended without a new one".to_owned();
             self.note(now, NoticeKind::Expired, Some(&id), message);
         }
         [next, self.end_last_tokens(now)].into_iter().flatten().min()
     }
 
-    fn pass_started(&mut self, attempts: usize, at: DateTime<Utc>) {
+    fn pass_started(&mut self, trigger: Trigger, attempts: usize, at: DateTime<Utc>) {
+        self.pass_began = Some((trigger, at));
         self.pass = PassCounts { total: attempts, ..PassCounts::default() };
         if attempts > 0 {
             let customers = if attempts == 1 { "customer" } else { "customers" };
@@ -304,6 +330,9 @@ impl State {
     }
 
     fn pass_finished(&mut self, at: DateTime<Utc>) {
+        if let Some((trigger, began)) = self.pass_began.take() {
+            self.customers.counters_mut().pass(trigger, (at - began).to_std().unwrap_or_default());
+        }
         self.end_waits(at);
         self.customers.edit_all(at, |edit| {
             // Whatever cut the pass short: no customer stays "refreshing" for ever.
@@ -320,6 +349,16 @@ impl State {
         }
     }
 
+    fn steered(&mut self, runs: bool, message: &str, at: DateTime<Utc>) {
+        self.set_stopped(!runs, at);
+        let kind = if runs { NoticeKind::Started } else { NoticeKind::Stopped };
+        self.note(at, kind, None, message.to_owned());
+    }
+
+    fn set_stopped(&mut self, is_stopped: bool, at: DateTime<Utc>) {
+        self.customers.set_conditions(Conditions { is_stopped, ..self.customers.conditions() }, at);
+    }
+
     fn note(&mut self, at: DateTime<Utc>, kind: NoticeKind, customer: Option<&CustomerId>, message: String) {
         let notice = Notice::new(at, kind, message);
         self.tell(match customer {
@@ -330,6 +369,12 @@ impl State {
 
     /// Adds a notice to the history, and to the changes of its customer if it is one.
     fn tell(&mut self, notice: Notice) {
+        let counters = self.customers.counters_mut();
+        match (notice.kind, &notice.failure) {
+            (NoticeKind::Parked, Some(failure)) => *counters.parked.entry(failure.kind).or_default() += 1,
+            (NoticeKind::Recovered, _) => counters.recovered += 1,
+            _ => {}
+        }
         if let Some(id) = notice.customer.as_ref().filter(|_| notice.kind.is_remembered()) {
             self.customers.remember(id, notice.at, notice.kind);
         }

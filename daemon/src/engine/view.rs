@@ -2,6 +2,7 @@
 
 mod answers;
 mod build;
+mod counts;
 mod replies;
 mod row;
 mod sentence;
@@ -14,8 +15,10 @@ use chrono::{DateTime, Utc};
 use tbtoken_proto as proto;
 pub use tbtoken_proto::HttpListener;
 
+pub use self::counts::{Counts, OUTLASTING, ServerCounts, Tally};
 pub use self::replies::{not_refreshed, refreshed, shutting_down, unknown};
 use self::row::Row;
+use super::counters::{Counters, Operation};
 use super::history::Kept;
 use super::policy::Trigger;
 use super::state::{IneligibleRows, PassCounts};
@@ -76,6 +79,11 @@ pub struct Snapshot {
     removed: Arc<VecDeque<(u64, CustomerId)>>,
     removed_floor: u64,
     history: Kept,
+    counters: Arc<Counters>,
+    /// Whether the store can be used in each way, as far as is known.
+    store_up: Vec<(Operation, bool)>,
+    /// Tokens that are not in the table yet.
+    unsaved: usize,
 }
 
 /// A server as it is shown.

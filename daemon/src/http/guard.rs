@@ -69,7 +69,7 @@ fn authority(text: &str) -> Option<Authority> {
 }
 
 /// Refuses what a page of another site has sent.
-fn check_origin(door: &Door, headers: &HeaderMap) -> Result<(), Refused> {
+pub(super) fn check_origin(door: &Door, headers: &HeaderMap) -> Result<(), Refused> {
     let foreign = |what: &str| Err(Refused::of(ErrorCode::Forbidden, what));
     if let Some(origin) = headers.get(header::ORIGIN) {
         let origin = origin.to_str().ok().and_then(|origin| authority(origin.split_once("://")?.1));

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawQuery, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{from_fn_with_state, map_response};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use chrono::TimeDelta;
 use tbtoken_proto::{self as proto, ErrorCode};
@@ -23,6 +23,7 @@ use super::{page, query};
 use crate::clock::Clock;
 use crate::control::{Access, Session};
 use crate::engine::handle::Handle;
+use crate::metrics::{content_type, exposition};
 use crate::text::printable;
 
 /// `/readyz` is fine with a table that was read this many intervals ago.
@@ -53,11 +54,11 @@ pub(super) struct Shared {
 }
 
 /// Every route. What a handler takes says who may ask: a [`Client`] has shown a token.
-pub(super) fn router(app: App, page: bool) -> Router {
+pub(super) fn router(app: App, page: bool, metrics_open: bool) -> Router {
     let mut routes = Router::new()
         .route("/api/cron/refresh-tokens", get(status).post(act))
         .route("/api/events", get(events))
-        // The place of /metrics. With `Settings::metrics_open` it needs no Client.
+        .route("/metrics", if metrics_open { get(metrics) } else { get(metrics_for_client) })
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz));
     if page {
@@ -163,7 +164,7 @@ async fn act(client: Client, State(app): State<App>, request: Request) -> Result
         | proto::Request::Start {}
         | proto::Request::Stop {}
         | proto::Request::Refresh(_) => {}
-        proto::Request::Events { .. } | proto::Request::Version {} => {
+        proto::Request::Events { .. } | proto::Request::Version {} | proto::Request::Metrics { .. } => {
             let error = "unknown action over HTTP; use one of status, start, stop, refresh";
             return Err(Refused::of(ErrorCode::UnknownAction, error));
         }
@@ -178,6 +179,22 @@ async fn events(
 ) -> Result<Response, Refused> {
     let envelope = query::events(&query.unwrap_or_default())?;
     app.carry_out(client.right, envelope).await
+}
+
+async fn metrics_for_client(_: Client, app: State<App>, headers: HeaderMap) -> Result<Response, Refused> {
+    metrics(app, headers).await
+}
+
+/// OpenMetrics for a client that names it first of all, as Prometheus does; the older format otherwise.
+async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refused> {
+    guard::check_origin(&app.door(), &headers)?;
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = match accept.contains("application/openmetrics-text") {
+        true => proto::MetricsFormat::Openmetrics,
+        false => proto::MetricsFormat::Prometheus,
+    };
+    let text = exposition(app.handle.snapshot(), app.clock.now(), format, true).map_err(internal)?;
+    Ok(([(header::CONTENT_TYPE, content_type(format))], text).into_response())
 }
 
 /// Whether the watchdog is fed. It says no more: it needs no token.

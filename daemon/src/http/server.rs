@@ -68,7 +68,7 @@ pub async fn serve(parts: Parts) {
     let Parts { settings, door, handle, clock, alive, patience, shutdown } = parts;
     let Some(mut listener) = shutdown.run_until_cancelled(bind(&settings, &handle)).await else { return };
     let app = Shared::new(handle, clock, door, (alive, patience), shutdown.clone());
-    let router = router(Arc::new(app), settings.page);
+    let router = router(Arc::new(app), settings.page, settings.metrics_open);
     let (places, surplus) =
         (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(Semaphore::new(TURNED_AWAY)));
     let clients = TaskTracker::new();

@@ -106,7 +106,7 @@ async fn site() -> Site {
     let patience = Duration::from_secs(3600);
     let app = Arc::new(Shared::new(handle.clone(), clock, seen, (seen_alive, patience), shutdown.clone()));
     tokio::spawn(scheduler.run(CancellationToken::new()));
-    let router = router(Arc::clone(&app), true);
+    let router = router(Arc::clone(&app), true, false);
     Site { router, handle, app, door, seconds, shutdown, _alive: alive, _folder: folder }
 }
 
@@ -509,7 +509,30 @@ async fn the_page_is_static_and_small() {
         }
     }
     assert!(bytes <= 60 * 1024, "{bytes}");
-    let without = router(Arc::clone(&site.app), false);
+    let without = router(Arc::clone(&site.app), false, true);
     let answer = without.oneshot(request("GET", "/admin/app.js", &[], Body::empty())).await.unwrap();
     assert_eq!(answer.status(), 404);
+}
+
+#[tokio::test]
+async fn metrics_are_text_in_the_format_that_the_scraper_names() {
+    let site = ready().await;
+    refused(&site.get("/metrics", &[]).await, 401, "unauthorized");
+    let token = bearer(READ);
+    refused(&site.get("/metrics", &[("origin", "https://evil.example")]).await, 403, "forbidden");
+    let old = site.get("/metrics", &[("authorization", &token)]).await;
+    assert_eq!(
+        (old.status.as_u16(), old.header("content-type")),
+        (200, "text/plain; version=0.0.4; charset=utf-8")
+    );
+    assert!(old.body.contains("\ntbtokend_customers "), "{}", old.body);
+    assert!(old.body.contains("\nprocess_resident_memory_bytes "), "{}", old.body);
+    let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+    let new = site.get("/metrics", &[("authorization", &token), ("accept", accept)]).await;
+    assert_eq!(new.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(new.body.ends_with("# EOF\n"), "{}", new.body);
+    // Open for every client that reaches the listener, but not for the page of another site.
+    let open = Site { router: router(Arc::clone(&site.app), false, true), ..site };
+    assert_eq!(open.get("/metrics", &[]).await.status, 200);
+    refused(&open.get("/metrics", &[("origin", "https://evil.example")]).await, 403, "forbidden");
 }

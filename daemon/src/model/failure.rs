@@ -170,7 +170,7 @@ pub enum Unexpected {
 }
 
 /// The kind of a failure, for programs and for the records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 #[allow(missing_docs, reason = "each is explained at the variant of Failure of that name")]
 pub enum FailureKind {

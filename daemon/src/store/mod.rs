@@ -212,6 +212,33 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The classes of errors, for metrics.
+    pub const CLASSES: [&str; 5] = ["login", "transient", "schema", "permission", "other"];
+
+    /// The class of the error.
+    pub fn class(&self) -> &'static str {
+        use mssql::Problem as P;
+        match self {
+            Self::Server(P::LoginFailed { .. } | P::NoPassword { .. } | P::NoDatabase { .. }) => "login",
+            Self::Locked { .. }
+            | Self::Server(P::Unreachable { .. } | P::NoInstance { .. } | P::Lost { .. }) => "transient",
+            Self::MissingTable { .. }
+            | Self::MissingColumn { .. }
+            | Self::NotADatabase { .. }
+            | Self::Server(P::WrongType { .. }) => "schema",
+            Self::NotAsRoot { .. }
+            | Self::ReadOnly { .. }
+            | Self::CannotOpen { .. }
+            | Self::Server(P::NoPermission { .. } | P::ReadOnly { .. } | P::NoLedger { .. }) => "permission",
+            Self::Gone { .. }
+            | Self::DiskFull { .. }
+            | Self::Failed { .. }
+            | Self::Server(
+                P::NotTds { .. } | P::NotTrusted { .. } | P::NotEncrypted { .. } | P::Server { .. },
+            ) => "other",
+        }
+    }
+
     /// What is wrong and what to do about it, in whole sentences.
     pub fn with_remedy(&self) -> String {
         format!("{self}. {}", self.remedy())

@@ -22,6 +22,7 @@ pub use stderr::complain;
 
 use self::journal::Journal;
 use self::lines::panicked;
+pub use self::queue::lines_dropped;
 use self::queue::{Queue, Sink};
 use self::record::Record;
 use self::stderr::Stderr;

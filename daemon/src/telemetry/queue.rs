@@ -4,6 +4,7 @@
 //! dropped and counted, and the count is written where they would have been.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,14 @@ struct Shared {
     waiting: Mutex<Waiting>,
     came: Condvar,
     written: Condvar,
+}
+
+/// Lines dropped since the start, by all queues of the process.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Log lines that were dropped since the start.
+pub fn lines_dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +71,7 @@ impl Queue {
         let mut waiting = self.lock();
         if waiting.records.len() >= CAPACITY {
             waiting.dropped += 1;
+            DROPPED.fetch_add(1, Ordering::Relaxed);
             waiting.dropped_at = record.at;
             return;
         }

@@ -3,9 +3,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
     Answer, BreakerState, Change, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply,
-    Failure, FailureKind, Host, HttpListener, Id, Ineligible, LastRun, Match, Outcome, OutcomeStatus, Phase,
-    Refresh, RefreshReply, RefreshResult, Refusal, Reply, Request, Revision, Rows, Seq, Sort, StatusQuery,
-    StatusReply, SteerReply, Summary, TokenStatus, Tokens, Trigger, VersionReply,
+    Failure, FailureKind, Host, HttpListener, Id, Ineligible, LastRun, Match, MetricsFormat, MetricsReply,
+    Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, Reply, Request, Revision,
+    Rows, Seq, Sort, StatusQuery, StatusReply, SteerReply, Summary, TokenStatus, Tokens, Trigger,
+    VersionReply,
 };
 
 /// Lists the variants of an enumeration, all but `Unknown`. The match fails to compile when one is forgotten.
@@ -145,6 +146,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Envelope)> {
         ("request_events", plain(events(None, 100))),
         ("request_events_since", plain(events(Some(17), 1000))),
         ("request_version", plain(Request::Version {})),
+        ("request_metrics", plain(Request::Metrics { format: MetricsFormat::Openmetrics })),
         (
             "request_id_number",
             Envelope { id: Some(Id::Number(7.into())), request: status(Rows::None, Some(981)) },
@@ -444,6 +446,9 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
         http: Some(http),
         ..daemon()
     };
+    let (content_type, text) = ("text/plain; version=0.0.4".to_owned(), "tbtokend_customers 20\n".to_owned());
+    let metrics = Reply::Metrics(MetricsReply { content_type, text });
+    add("answer_metrics", done(Request::Metrics { format: MetricsFormat::Prometheus }, metrics));
     add("answer_version", done(Request::Version {}, Reply::Version(VersionReply { daemon: in_file })));
     let (request, answer) =
         done(Request::Start {}, steer("the loop is running already", cron(Trigger::Manual)));

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Pass;
 use super::queues::Request;
 use super::sending::{Asking, login};
+use crate::engine::counters::Operation;
 use crate::engine::credentials::{Charge, Step};
 use crate::engine::event::{Event, Via};
 use crate::store::{LedgerRead, LedgerWritten, Store, StoreError};
@@ -58,7 +59,12 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let store = Arc::clone(&self.tools.store);
         if self.ledger.must_be_read() {
             let known = self.ledger.stamp();
-            return Some(Box::pin(async move { LedgerCall::Read(store.read_ledger(known).await) }));
+            return Some(Box::pin(
+                self.timed(
+                    Operation::Ledger,
+                    async move { LedgerCall::Read(store.read_ledger(known).await) },
+                ),
+            ));
         }
         let must_check = std::mem::take(&mut self.checks_ledger);
         let Some(write) = self.ledger.next_write(self.tools.clock.now(), must_check) else {
@@ -71,7 +77,9 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             .partition::<Vec<_>, _>(|charged| self.ledger.is_in_write(&charged.request.attempt.account));
         self.charging = later;
         self.being_charged = charged.len();
-        Some(Box::pin(async move { LedgerCall::Wrote(charged, store.write_ledger(write).await) }))
+        Some(Box::pin(self.timed(Operation::Ledger, async move {
+            LedgerCall::Wrote(charged, store.write_ledger(write).await)
+        })))
     }
 
     /// Passwords whose charge is not written yet are not sent any more.

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::Pass;
+use crate::engine::counters::Operation;
 use crate::engine::event::Event;
 use crate::model::{Failure, Renewal};
 use crate::store::{Saved, Store, StoreError};
@@ -22,10 +23,10 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let batch: Vec<Renewal> = self.obtained.drain(..self.obtained.len().min(BATCH)).collect();
         let batch = Arc::new(batch);
         let store = Arc::clone(&self.tools.store);
-        Box::pin(async move {
+        Box::pin(self.timed(Operation::Write, async move {
             let result = store.save(Arc::clone(&batch)).await;
             (batch, result)
-        })
+        }))
     }
 
     pub(super) async fn saved(&mut self, batch: &[Renewal], result: Result<Vec<Saved>, StoreError>) {

@@ -8,7 +8,8 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use super::Scheduler;
-use super::job::{Job, Polled, internal};
+use super::job::{Job, Poll, Polled, internal};
+use crate::engine::counters::Operation;
 use crate::engine::credentials::Ledger;
 use crate::engine::event::Event;
 use crate::engine::outcome::NotRefreshed;
@@ -16,7 +17,7 @@ use crate::engine::pass::{Gates, Tools};
 use crate::engine::plan::{Plan, Selection, next_due, plan};
 use crate::engine::policy::Trigger;
 use crate::engine::view::LastRun;
-use crate::store::{Records, Store, StoreError};
+use crate::store::{Records, Stamp, Store, StoreError};
 use crate::telemetry;
 use crate::thingsboard::Logins;
 
@@ -25,7 +26,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.wakes.tick();
         match (self.steering.runs(), self.job.is_idle()) {
             (true, true) => telemetry::scheduled(self.clock.now()),
-            (true, false) => telemetry::skipped(self.clock.now()),
+            (true, false) => {
+                telemetry::skipped(self.clock.now());
+                self.learn(Event::TickSkipped);
+            }
             // A stopped loop still looks at the table, so that the status is true, but renews nobody.
             (false, _) => {}
         }
@@ -47,13 +51,9 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let store = Arc::clone(&self.store);
         let since = self.state.ledger().stamp();
         let task = tokio::spawn(async move {
-            let table = store.read(records).await?;
-            let ledger = match store.read_ledger(since).await {
-                // Also where the ledger was replaced: the state of the loop may have been lost with it.
-                Ok(read) if read.is_whole => store.loop_state().await.map(|state| (read, Some(state))),
-                read => read.map(|read| (read, None)),
-            };
-            Ok((table, ledger))
+            let began = Instant::now();
+            let polled = poll(&*store, records, since).await;
+            (began.elapsed(), polled)
         });
         self.job = Job::Reading { trigger, task };
         self.heard_at = Instant::now();
@@ -62,17 +62,16 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     }
 
     /// The table is here: who is due is renewed.
-    pub(super) fn table_read(
-        &mut self,
-        trigger: Trigger,
-        result: Result<Result<Polled, StoreError>, JoinError>,
-    ) {
+    pub(super) fn table_read(&mut self, trigger: Trigger, result: Result<Poll, JoinError>) {
         // Only a look at the table that brings a pass goes on with the one before: nothing spins when it fails.
         let goes_on = std::mem::take(&mut self.has_left_over);
-        let (table, ledger) = match result {
-            Ok(Ok(polled)) => polled,
-            Ok(Err(error)) => return self.cannot_read(error),
-            Err(error) => return self.cannot_read(internal(&error)),
+        let polled = result.map_err(|error| internal(&error)).and_then(|(took, polled)| {
+            self.learn(Event::StoreCalled { operation: Operation::Read, took });
+            polled
+        });
+        let (table, ledger) = match polled {
+            Ok(polled) => polled,
+            Err(error) => return self.cannot_read(error),
         };
         self.recorder.release();
         self.learn(Event::TableRead(table));
@@ -204,4 +203,15 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
         self.display.outdate();
     }
+}
+
+/// Reads the table and the ledger.
+async fn poll<S: Store>(store: &S, records: Records, since: Option<Stamp>) -> Result<Polled, StoreError> {
+    let table = store.read(records).await?;
+    let ledger = match store.read_ledger(since).await {
+        // Also where the ledger was replaced: the state of the loop may have been lost with it.
+        Ok(read) if read.is_whole => store.loop_state().await.map(|state| (read, Some(state))),
+        read => read.map(|read| (read, None)),
+    };
+    Ok((table, ledger))
 }

@@ -1,5 +1,7 @@
 //! What is under way: nothing, a look at the table, or a pass. Never two at a time.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
@@ -21,13 +23,16 @@ const AHEAD: usize = 256;
 /// store has, if it has one.
 pub(super) type Polled = (Table, Result<(LedgerRead, Option<Option<LoopState>>), StoreError>);
 
+/// How a poll ended, and how long the store took.
+pub(super) type Poll = (Duration, Result<Polled, StoreError>);
+
 /// What is under way.
 #[derive(Debug)]
 pub(super) enum Job {
     Idle,
     Reading {
         trigger: Trigger,
-        task: JoinHandle<Result<Polled, StoreError>>,
+        task: JoinHandle<Poll>,
     },
     Passing {
         trigger: Trigger,
@@ -39,7 +44,7 @@ pub(super) enum Job {
 
 /// How a job ended. A [`JoinError`] means that it panicked.
 pub(super) enum JobEnd {
-    Read(Trigger, Result<Result<Polled, StoreError>, JoinError>),
+    Read(Trigger, Result<Poll, JoinError>),
     Pass(Trigger, DateTime<Utc>, Result<(Gates, Ledger), JoinError>),
 }
 

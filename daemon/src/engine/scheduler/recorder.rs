@@ -1,6 +1,7 @@
 //! Writing the records that have changed: one call at a time, so that what comes meanwhile goes together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -16,6 +17,8 @@ pub(super) struct Recorder {
     under_way: Option<Call>,
     /// Records could not be written: not again before the store has shown that it works.
     held: bool,
+    /// How long the last call took.
+    pub(super) took: Duration,
 }
 
 #[derive(Debug)]
@@ -62,7 +65,8 @@ impl Recorder {
     pub(super) async fn next(&mut self) -> Event {
         let Some(Call { task, .. }) = &mut self.under_way else { return std::future::pending().await };
         let result = task.await.unwrap_or_else(|error| Err(internal(&error)));
-        let records = self.under_way.take().map(|call| call.records).unwrap_or_default();
+        let Some(Call { since, records, .. }) = self.under_way.take() else { return Event::Recorded };
+        self.took = since.elapsed();
         match result {
             Ok(()) => Event::Recorded,
             Err(error) => Event::RecordsFailed { records, error },

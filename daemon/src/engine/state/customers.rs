@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use super::Entry;
+use super::lapses::Conditions;
 use super::records::Unwritten;
+use crate::engine::counters::Counters;
 use crate::model::{Changes, CustomerId, NoticeKind, Record};
 use crate::store::Records;
 
@@ -24,6 +27,9 @@ pub(super) struct Customers {
     removed_floor: u64,
     /// The changes of customers that left the table, for when they come back.
     left: BTreeMap<CustomerId, Changes>,
+    /// Shared with the snapshots; a change after one makes a copy.
+    counters: Arc<Counters>,
+    conditions: Conditions,
 }
 
 /// One customer, open for change. When it is closed, what was changed gets a new revision, and a changed record its time
@@ -108,6 +114,8 @@ impl Customers {
             removed: VecDeque::new(),
             removed_floor: start,
             left: BTreeMap::new(),
+            counters: Arc::default(),
+            conditions: Conditions::default(),
         }
     }
 
@@ -142,6 +150,7 @@ impl Customers {
     /// Opens one customer for change at `at`.
     pub(super) fn edit(&mut self, id: &CustomerId, at: DateTime<Utc>) -> Option<Edit<'_>> {
         let entry = self.entries.get_mut(id)?;
+        entry.count_time(at, self.conditions, Arc::make_mut(&mut self.counters));
         let (revision, unwritten) = (&mut self.revision, &mut self.unwritten);
         Some(Edit {
             entry,
@@ -156,7 +165,9 @@ impl Customers {
 
     /// Opens each customer in turn.
     pub(super) fn edit_all(&mut self, at: DateTime<Utc>, mut change: impl FnMut(&mut Edit<'_>)) {
+        let counters = Arc::make_mut(&mut self.counters);
         for entry in self.entries.values_mut() {
+            entry.count_time(at, self.conditions, counters);
             let (revision, unwritten) = (&mut self.revision, &mut self.unwritten);
             change(&mut Edit {
                 entry,
@@ -167,6 +178,29 @@ impl Customers {
                 is_recorded: false,
                 had_failed: false,
             });
+        }
+    }
+
+    /// What was counted since the start.
+    pub(super) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// The same, to count something.
+    pub(super) fn counters_mut(&mut self) -> &mut Counters {
+        Arc::make_mut(&mut self.counters)
+    }
+
+    /// What is true for all customers from now on.
+    pub(super) fn conditions(&self) -> Conditions {
+        self.conditions
+    }
+
+    /// Counts the time of all customers, and sets what is true for all of them from now on.
+    pub(super) fn set_conditions(&mut self, conditions: Conditions, at: DateTime<Utc>) {
+        if conditions != self.conditions {
+            self.edit_all(at, |_| {});
+            self.conditions = conditions;
         }
     }
 

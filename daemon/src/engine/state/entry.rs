@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::engine::deferral::Deferral;
+use crate::engine::event::Via;
 use crate::model::{
     AccountKey, BaseUrl, Changes, Customer, FailureKind, FailureNote, Fingerprint, FingerprintKey, HostKey,
     Record, Renewal, Secret, TokenStatus, window_of,
@@ -31,12 +32,16 @@ pub struct Entry {
     pub deferred: Option<Box<Deferral>>,
     /// A token that is not in the table yet; boxed, because few have one at a time.
     pub unsaved: Option<Box<Renewal>>,
-    /// How long its server took for the latest token.
-    pub latency: Option<Duration>,
+    /// How the token that waits was obtained, and how long its server took.
+    pub obtained: Option<(Via, Duration)>,
     /// What the next renewal can use instead of the password; obtained for the row's server and user name.
     pub refresh_token: Option<Secret>,
     /// The revision of its latest change.
     pub revision: u64,
+    /// Until when its time was counted.
+    pub(super) counted_until: DateTime<Utc>,
+    /// When its present token was first seen.
+    pub(super) token_seen_at: DateTime<Utc>,
     /// Equal to the state's mark while its row is in the table.
     pub(super) mark: bool,
     /// The expiry that we wrote last and the whole life that it ended.
@@ -82,9 +87,11 @@ impl Entry {
             attempting: false,
             deferred: None,
             unsaved: None,
-            latency: None,
+            obtained: None,
             refresh_token: None,
             revision: 0,
+            counted_until: now,
+            token_seen_at: now,
             mark: false,
             written: None,
             ahead: TimeDelta::zero(),
@@ -192,6 +199,7 @@ impl Entry {
         if self.customer.expiry.is_some_and(|expiry| expiry.timestamp_subsec_nanos() == 0) {
             self.ahead += by;
         }
+        self.token_seen_at -= by;
         if let Some(renewal) = &mut self.unsaved {
             renewal.expiry -= by;
         }
@@ -224,6 +232,7 @@ impl Entry {
         if !self.customer.expiry.is_some_and(|ours| is_same(customer.expiry, ours)) {
             // Another program has written it, by the clock of today.
             self.ahead = TimeDelta::zero();
+            self.token_seen_at = self.counted_until;
         }
         self.customer = customer;
         if has_other_credentials {
@@ -254,6 +263,7 @@ impl Entry {
         let Some(renewal) = self.unsaved.take() else { return false };
         self.customer.has_token = true;
         self.customer.expiry = Some(expiry);
+        self.token_seen_at = self.counted_until;
         self.written = Some((expiry, renewal.life));
         // The clock may have been set back while it was on its way.
         self.ahead = (expiry - renewal.expiry).max(TimeDelta::zero());

@@ -8,7 +8,7 @@ use super::super::deferral::Deferral;
 use super::super::event::Via;
 use super::super::history::{Notice, NoticeKind, RenewalDetail};
 use super::State;
-use super::health::Use;
+use crate::engine::counters::Operation;
 use crate::model::{CustomerId, Renewal, Secret, Skew, whole_seconds};
 
 impl State {
@@ -32,19 +32,16 @@ impl State {
         let id = renewal.id.clone();
         // Calculated a moment ago: if it is further away than that, the clock was set back in between.
         renewal.expiry = renewal.expiry.min(whole_seconds(at + renewal.life));
-        match via {
-            Via::Login => self.by_login += 1,
-            Via::RefreshToken => self.by_refresh_token += 1,
-        }
         self.measured(&id, skew, at);
         if let Some(mut edit) = self.customers.edit(&id, at) {
             edit.unsaved = Some(renewal);
-            edit.latency = Some(latency);
+            edit.obtained = Some((via, latency));
             edit.refresh_token = refresh_token;
         }
     }
 
     pub(super) fn refresh_token_refused(&mut self, id: &CustomerId, at: DateTime<Utc>) {
+        self.customers.counters_mut().refresh_tokens_refused += 1;
         if let Some(mut edit) = self.customers.edit(id, at) {
             edit.refresh_token = None;
         }
@@ -66,16 +63,17 @@ impl State {
 
     /// The token that waited is in the table, with this expiry.
     pub(super) fn saved(&mut self, id: &CustomerId, expiry: DateTime<Utc>, at: DateTime<Utc>) {
-        self.store_works(Use::Save, at);
+        self.store_works(Operation::Write, at);
         let window = self.policy.window;
         let Some(mut edit) = self.customers.edit(id, at) else { return };
         if !edit.saved(expiry) {
             return;
         }
         edit.status = edit.status_at(at, window);
+        let obtained = edit.obtained.take();
         let detail = RenewalDetail {
             url: crate::text::url(&edit.customer.credentials.url),
-            latency: edit.latency.take(),
+            latency: obtained.map(|(_, latency)| latency),
         };
         let record = edit.record_mut();
         record.last_success_at = Some(at);
@@ -83,6 +81,9 @@ impl State {
         let failures = record.failure.take().map(|failure| failure.consecutive);
         drop(edit);
         self.pass.updated += 1;
+        if let Some((via, _)) = obtained {
+            self.customers.counters_mut().renewal(via, "renewed");
+        }
         if let Some(failures) = failures {
             let attempts = if failures == 1 { "attempt" } else { "attempts" };
             let message = format!("renewed after {failures} failed {attempts}");
@@ -94,11 +95,15 @@ impl State {
 
     /// The token that waited is not wanted any more: the row says something else, or has a later one.
     pub(super) fn superseded(&mut self, id: &CustomerId, at: DateTime<Utc>) {
-        self.store_works(Use::Save, at);
-        if let Some(mut edit) = self.customers.edit(id, at) {
+        self.store_works(Operation::Write, at);
+        let obtained = self.customers.edit(id, at).and_then(|mut edit| {
             edit.superseded();
             // A token came: whatever was wrong before is over.
             edit.record_mut().failure = None;
+            edit.obtained.take()
+        });
+        if let Some((via, _)) = obtained {
+            self.customers.counters_mut().renewal(via, "superseded");
         }
         let message =
             "the row was changed meanwhile, or holds a token that lives longer; it was left as it is"

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 
 use super::super::credentials::{Ask, Held, Leave, Refusal, Step};
 use super::super::history::NoticeKind;
-use super::health::Use;
 use super::{Entry, State};
+use crate::engine::counters::Operation;
 use crate::model::{AccountKey, Customer, Fingerprint, FingerprintKey};
 use crate::store::{LedgerPlace, LedgerRead, RowProblem, Table};
 
@@ -27,9 +27,9 @@ impl State {
         self.table_read_at = Some(at);
         if self.health.refuses_tokens() && self.customers.values().all(|entry| entry.unsaved.is_none()) {
             // Nothing waits any more for which it would be known that it works again.
-            self.store_works(Use::Save, at);
+            self.store_works(Operation::Write, at);
         }
-        self.store_works(Use::Read, at);
+        self.store_works(Operation::Read, at);
         self.advance(at);
     }
 
@@ -107,7 +107,7 @@ impl State {
 
     /// Takes in what the store's ledger says; `seen` is by the machine's own time.
     pub(super) fn ledger_read(&mut self, read: &LedgerRead, seen: Instant, at: DateTime<Utc>) {
-        self.store_works(Use::Ledger, at);
+        self.store_works(Operation::Ledger, at);
         let step = self.ledger.take_in(read, seen);
         if step == Step::Replaced {
             self.tell_ledger_replaced(at);

@@ -5,6 +5,10 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto as proto;
 
+use strum::IntoEnumIterator as _;
+
+use super::super::counters::Operation;
+use super::super::event::Via;
 use super::super::policy::Policy;
 use super::super::state::{Entry, Host, State};
 use super::row::{Row, Urls};
@@ -48,6 +52,11 @@ impl Snapshot {
             removed,
             removed_floor,
             history: state.history().share(),
+            counters: Arc::clone(state.counters()),
+            store_up: Operation::iter()
+                .map(|operation| (operation, state.error_of(operation).is_none()))
+                .collect(),
+            unsaved: state.entries().filter(|(_, entry)| entry.unsaved.is_some()).count(),
         }
     }
 }
@@ -79,7 +88,7 @@ fn host_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<HostRow>> {
                 host: key.to_string(),
                 skew_ms: host.skew.map(|skew| skew.ahead.num_milliseconds()),
                 limit: host.limit,
-                state: words::host_state(host.breaker),
+                state: words::breaker_state(host.breaker),
             };
             Arc::new(HostRow { revision: host.revision, host: host_shown })
         })
@@ -137,7 +146,7 @@ fn milliseconds(length: TimeDelta) -> u64 {
 }
 
 fn daemon(state: &State, identity: &Identity) -> proto::Daemon {
-    let (renewals_by_login, renewals_by_refresh_token) = state.renewals_by();
+    let renewals_by = |via| state.counters().renewals_by(via);
     proto::Daemon {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: proto::PROTOCOL_VERSION,
@@ -151,7 +160,7 @@ fn daemon(state: &State, identity: &Identity) -> proto::Daemon {
         key_mismatch: state.key_mismatch(),
         config_file: identity.config_file.clone(),
         http: identity.http.clone(),
-        renewals_by_login,
-        renewals_by_refresh_token,
+        renewals_by_login: renewals_by(Via::Login),
+        renewals_by_refresh_token: renewals_by(Via::RefreshToken),
     }
 }

@@ -21,12 +21,12 @@ pub(super) struct Row {
     username: Box<str>,
     url: Arc<str>,
     pub(super) token_status: proto::TokenStatus,
-    expiry: Option<DateTime<Utc>>,
+    pub(super) expiry: Option<DateTime<Utc>>,
     pub(super) state: proto::Phase,
     last_success_at: Option<DateTime<Utc>>,
     renewals: u64,
     next_attempt_at: Option<DateTime<Utc>>,
-    failure: Option<Box<proto::Failure>>,
+    pub(super) failure: Option<Box<proto::Failure>>,
     changes: Changes,
 }
 

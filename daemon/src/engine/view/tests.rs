@@ -362,6 +362,7 @@ fn renewals_are_told_by_what_they_needed() {
     let mut state = state(vec![row("a", None)]);
     for via in [Via::Login, Via::RefreshToken, Via::RefreshToken] {
         state.apply(obtained("a", 600, via, TimeDelta::zero()), at(0), 0.5);
+        state.apply(Event::Saved { id: CustomerId::new("a"), expiry: at(600) }, at(0), 0.5);
     }
     let snapshot = shown(&state);
     let daemon = snapshot.daemon();

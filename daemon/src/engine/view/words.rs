@@ -19,7 +19,7 @@ pub(super) fn status(status: TokenStatus) -> proto::TokenStatus {
     }
 }
 
-pub(super) fn host_state(breaker: Breaker) -> proto::BreakerState {
+pub(super) fn breaker_state(breaker: Breaker) -> proto::BreakerState {
     match breaker {
         Breaker::Closed => proto::BreakerState::Closed,
         Breaker::HalfOpen => proto::BreakerState::HalfOpen,
@@ -62,7 +62,7 @@ pub(super) fn failure(entry: &Entry, now: DateTime<Utc>) -> Option<proto::Failur
     })
 }
 
-fn failure_kind(kind: FailureKind) -> proto::FailureKind {
+pub(super) fn failure_kind(kind: FailureKind) -> proto::FailureKind {
     match kind {
         FailureKind::CredentialsRejected => proto::FailureKind::CredentialsRejected,
         FailureKind::AttemptsExhausted => proto::FailureKind::AttemptsExhausted,

@@ -26,7 +26,7 @@ fn an_edit_gives_one_revision_however_much_it_changes() {
     {
         let mut edit = state.customers.edit(&id("b"), after(5)).unwrap();
         edit.attempting = true;
-        edit.latency = None;
+        edit.obtained = None;
         edit.attempting = false;
     }
     assert_eq!((state.revision(), entry(&state, "b").revision), (before + 1, before + 1));

@@ -47,12 +47,15 @@ fn what_is_saved_is_known_without_another_look_at_the_table() {
     assert!(entry(&state, "a").attempting);
     apply(&mut state, 62, [obtained("a", 3_600, Via::Login)]);
     let waits = entry(&state, "a");
-    assert_eq!((waits.status, waits.latency), (TokenStatus::Missing, Some(Duration::from_millis(120))));
+    assert_eq!(
+        (waits.status, waits.obtained),
+        (TokenStatus::Missing, Some((Via::Login, Duration::from_millis(120))))
+    );
     assert!(waits.attempting && waits.refresh_token.is_some());
     apply(&mut state, 63, [saved("a", 3_600)]);
     let a = entry(&state, "a");
     assert_eq!((a.status, a.customer.expiry), (TokenStatus::Valid, Some(after(3_600))));
-    assert!(a.customer.has_token && !a.attempting && a.unsaved.is_none() && a.latency.is_none());
+    assert!(a.customer.has_token && !a.attempting && a.unsaved.is_none() && a.obtained.is_none());
     let record = a.record();
     assert_eq!((record.renewals, record.last_success_at, record.updated_at), (1, Some(after(63)), after(63)));
     assert!(record.failure.is_none());

@@ -1,0 +1,63 @@
+//! Attributes the time in which a customer has no valid token, and counts it to the moment.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Entry;
+use crate::engine::counters::{Cause, Counters};
+use crate::model::FailureKind;
+
+/// What makes all customers lapse at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Conditions {
+    /// The table cannot be read, or takes no token.
+    pub(super) is_store_down: bool,
+    /// An operator has stopped the loop.
+    pub(super) is_stopped: bool,
+}
+
+/// The loop counts all customers at least once an interval. A longer gap is a step of the clock, or sleep of the machine.
+const LONGEST_GAP: TimeDelta = TimeDelta::minutes(5);
+
+impl Entry {
+    /// Counts the time since it was last counted. Every change of the entry comes after this, so that the time until then goes
+    /// to what was true then.
+    ///
+    /// A row that had neither a token nor a failure yet waits for its first renewal and counts nowhere.
+    pub(super) fn count_time(&mut self, now: DateTime<Utc>, conditions: Conditions, counters: &mut Counters) {
+        let from = std::mem::replace(&mut self.counted_until, now);
+        let token_ends_at = self.ends_at().filter(|_| self.customer.has_token);
+        if now <= from || (token_ends_at.is_none() && self.record().failure.is_none()) {
+            return;
+        }
+        counters.watched += now - from;
+        let lapsed = now - token_ends_at.map_or(from, |end| end.clamp(from, now));
+        if lapsed > TimeDelta::zero() {
+            let is_gap = now - from > LONGEST_GAP;
+            let cause = if is_gap { Cause::Clock } else { self.lapse_cause(conditions) };
+            let counted = counters.lapsed.entry(cause).or_insert(TimeDelta::zero());
+            *counted += lapsed;
+        }
+    }
+
+    /// Why it has no valid token: the first cause that fits. The same order attributes troubles in messages.
+    pub(super) fn lapse_cause(&self, conditions: Conditions) -> Cause {
+        let failure = self.record().failure.as_deref();
+        let kind =
+            failure.map(|failure| failure.kind).or_else(|| self.deferred.as_ref().and_then(|why| why.kind()));
+        if failure.is_some_and(|failure| failure.permanent) {
+            Cause::Row
+        } else if conditions.is_store_down || self.unsaved.is_some() || kind == Some(FailureKind::Database) {
+            Cause::Store
+        } else if conditions.is_stopped {
+            Cause::Operator
+        } else if kind.is_some() {
+            Cause::Server
+        } else if self.replaceable().is_some() {
+            Cause::Clock
+        } else if self.ends_at().is_none_or(|end| end <= self.token_seen_at) {
+            Cause::Down
+        } else {
+            Cause::Daemon
+        }
+    }
+}
