@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use tbtoken_fuzz::TARGETS;
-use tbtoken_tests::dice::Dice;
+use tbtoken_tests::rng::Rng;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,14 +31,14 @@ fn main() {
 
 /// One of the examples with some bytes changed, added, or taken away; the same for the same seed.
 fn changed(examples: &[&[u8]], seed: u64) -> Vec<u8> {
-    let mut dice = Dice::new(seed);
-    let mut input = dice.pick(examples).to_vec();
-    for _ in 0..dice.below(8) {
-        let (place, byte) = (dice.index(input.len() + 1), u8::try_from(dice.below(256)).unwrap());
-        match dice.below(4) {
+    let mut rng = Rng::new(seed);
+    let mut input = rng.pick(examples).to_vec();
+    for _ in 0..rng.below(8) {
+        let (place, byte) = (rng.index(input.len() + 1), u8::try_from(rng.below(256)).unwrap());
+        match rng.below(4) {
             0 => input.truncate(place),
             1 => input.insert(place, byte),
-            2 => drop(input.splice(place..place, dice.pick(examples).to_vec())),
+            2 => drop(input.splice(place..place, rng.pick(examples).to_vec())),
             _ if place < input.len() => input[place] = byte,
             _ => {}
         }

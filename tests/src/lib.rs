@@ -5,7 +5,7 @@
 //! - [`mssql`] is a SQL Server on a real socket: TDS, TLS, and the part of T-SQL that the store speaks.
 //! - [`harness`] starts the real binaries in a temporary folder, talks to them, and ends them again.
 //! - [`canary`] marks every secret that fake and harness hand out, and finds the marks in whatever was printed.
-//! - [`dice`] are random numbers that follow from a seed.
+//! - [`rng`] makes random numbers that follow from a seed.
 //! - [`demo`] puts all of it on one stage for a person to look at.
 //! - [`mod@bench`] measures the daemon from outside.
 //!
@@ -33,7 +33,7 @@ pub mod bench;
 pub mod canary;
 pub mod clock;
 pub mod demo;
-pub mod dice;
+pub mod rng;
 pub mod harness;
 pub mod mssql;
 pub mod thingsboard;

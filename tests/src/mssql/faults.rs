@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::dice::Dice;
+use crate::rng::Rng;
 
 /// At what a fault strikes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,23 +98,23 @@ impl Faults {
 /// Does to an answer what no server does: other bytes, bytes too many, an end too early, nothing but noise from some place
 /// on.
 fn garble(answer: &mut Vec<u8>, seed: u64) {
-    let mut dice = Dice::new(seed);
-    let byte = |dice: &mut Dice| u8::try_from(dice.below(256)).unwrap();
-    let place = dice.index(answer.len() + 1);
-    match dice.below(4) {
+    let mut rng = Rng::new(seed);
+    let byte = |rng: &mut Rng| u8::try_from(rng.below(256)).unwrap();
+    let place = rng.index(answer.len() + 1);
+    match rng.below(4) {
         0 => answer.truncate(place),
         1 => {
-            let noise: Vec<u8> = (0..=dice.below(8)).map(|_| byte(&mut dice)).collect();
+            let noise: Vec<u8> = (0..=rng.below(8)).map(|_| byte(&mut rng)).collect();
             drop(answer.splice(place..place, noise));
         }
         2 => {
             answer.truncate(place);
-            answer.extend((0..dice.below(300)).map(|_| byte(&mut dice)).collect::<Vec<_>>());
+            answer.extend((0..rng.below(300)).map(|_| byte(&mut rng)).collect::<Vec<_>>());
         }
         _ => {
-            for _ in 0..=dice.below(4) {
-                let place = dice.index(answer.len());
-                answer[place] = byte(&mut dice);
+            for _ in 0..=rng.below(4) {
+                let place = rng.index(answer.len());
+                answer[place] = byte(&mut rng);
             }
         }
     }

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tbtoken_proto::Refresh;
 use tbtoken_tests::canary;
-use tbtoken_tests::dice::Dice;
+use tbtoken_tests::rng::Rng;
 use tbtoken_tests::harness::{Daemon, Installation, Row, Table, wait};
 use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User, jwt};
 
@@ -127,7 +127,7 @@ struct Lying {
 }
 
 struct Story {
-    dice: Dice,
+    rng: Rng,
     thingsboard: ThingsBoard,
     installation: Installation,
     accounts: Vec<Account>,
@@ -138,7 +138,7 @@ struct Story {
 
 impl Story {
     fn new(seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let thingsboard = ThingsBoard::start();
         let users = thingsboard.add_many(SINGLE + SHARED, |n| User::new(format!("user{n}")));
         let (mut accounts, mut rows) = (Vec::new(), Vec::new());
@@ -158,7 +158,7 @@ impl Story {
                 sent_ever: 0,
             });
         }
-        let latency = u64::try_from(dice.between(1, 30)).unwrap();
+        let latency = u64::try_from(rng.between(1, 30)).unwrap();
         thingsboard.set(Temper::Slow(Duration::from_millis(latency)));
         // What was in flight at a kill waits as long as a request may last, and an account can be hit by several kills.
         let installation = Installation::new()
@@ -166,7 +166,7 @@ impl Story {
             .with("thingsboard.request_timeout", "1s")
             .with("thingsboard.wrong_password_budget", 5);
         let mut story = Self {
-            dice,
+            rng,
             thingsboard,
             installation,
             accounts,
@@ -176,7 +176,7 @@ impl Story {
         };
         story.file = story.look();
         for _ in 0..WRONG {
-            let number = story.dice.index(story.accounts.len());
+            let number = story.rng.index(story.accounts.len());
             story.mistype(number);
         }
         story.write_rows();
@@ -205,16 +205,16 @@ impl Story {
         for number in 0..self.accounts.len() {
             let (is_right, rows) = (self.accounts[number].is_right, self.accounts[number].rows.clone());
             match is_right {
-                true if self.dice.chance(10_000) => self.mistype(number),
+                true if self.rng.chance(10_000) => self.mistype(number),
                 true => {
                     for row in rows {
-                        if self.dice.chance(50_000) {
+                        if self.rng.chance(50_000) {
                             self.forget_token(&row);
                         }
                     }
                 }
-                false if self.dice.chance(15_000) => self.correct(number),
-                false if self.dice.chance(15_000) => self.mistype(number),
+                false if self.rng.chance(15_000) => self.correct(number),
+                false if self.rng.chance(15_000) => self.mistype(number),
                 false => {}
             }
         }
@@ -287,8 +287,8 @@ impl Story {
         let work = self.work();
         let daemon = self.installation.launch();
         // After a request as a rule: there is work then. Sometimes at any moment of the start, or when all is done.
-        if work > 0 && !self.dice.chance(12_000) {
-            let requests = before + 1 + self.dice.below(work);
+        if work > 0 && !self.rng.chance(12_000) {
+            let requests = before + 1 + self.rng.below(work);
             let patience = Duration::from_secs(2);
             // Without them the moment is another, and as good as any.
             let _ = self.thingsboard.wait_at_most(patience, |tally| tally.host().requests >= requests);
@@ -305,9 +305,9 @@ impl Story {
         }
     }
 
-    /// Lets so many microseconds pass at most: a part of the moment that the dice choose, nothing that is waited for.
+    /// Lets so many microseconds pass at most: a part of the moment that the rng choose, nothing that is waited for.
     fn pause(&mut self, most: u64) {
-        let until = Instant::now() + Duration::from_micros(self.dice.below(most));
+        let until = Instant::now() + Duration::from_micros(self.rng.below(most));
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
             std::thread::park_timeout(left);
         }

@@ -8,7 +8,7 @@ use super::world::{Loss, Mood, Reach, World};
 
 impl World {
     fn seconds(&mut self, low: i64, high: i64) -> Duration {
-        Duration::from_secs(self.dice.between(low, high).unsigned_abs())
+        Duration::from_secs(self.rng.between(low, high).unsigned_abs())
     }
 
     fn users(&self) -> Vec<usize> {
@@ -22,7 +22,7 @@ impl World {
             let host = &mut self.hosts[index];
             if host.mood != Mood::Well && (everything || host.until <= now) {
                 // Some are slow for a while after they were worse: few logins at a time, each of them long.
-                let crawls = host.mood != Mood::Crawling && !everything && self.dice.chance(30_000);
+                let crawls = host.mood != Mood::Crawling && !everything && self.rng.chance(30_000);
                 self.tell_all(&format!("host {index} mends"));
                 self.trouble_ends(index);
                 if crawls {
@@ -52,43 +52,43 @@ impl World {
         }
     }
 
-    /// Rolls the dice for each kind of fault, once for every ten seconds or so.
+    /// Decides by chance, about every ten seconds, which kinds of faults begin.
     pub(crate) fn stir(&mut self) {
-        if self.dice.chance(600) {
+        if self.rng.chance(600) {
             self.trouble_a_host();
         }
-        if self.dice.chance(200) {
-            let host = self.dice.index(self.hosts.len());
+        if self.rng.chance(200) {
+            let host = self.rng.index(self.hosts.len());
             self.sessions.retain(|_, session| session.says.host != host);
         }
         // As many in a small table as in a large one, so that small ones see all of it.
-        if self.dice.chance(1_500) {
+        if self.rng.chance(1_500) {
             self.change_a_customer();
         }
-        if self.dice.chance(100) {
+        if self.rng.chance(100) {
             self.trouble_the_database();
         }
-        if self.dice.chance(300) {
+        if self.rng.chance(300) {
             self.back_up_ledger();
         }
         // A restore just before its daemons die is one while no daemon runs, which is not allowed.
-        if self.dice.chance(60) && self.db_is_well() && !self.db.is_slow {
+        if self.rng.chance(60) && self.db_is_well() && !self.db.is_slow {
             self.lose_ledger();
             self.db.lost_at = Some(Instant::now());
         }
-        if self.dice.chance(60) {
+        if self.rng.chance(60) {
             self.restart_a_host();
         }
-        if self.dice.chance(60) && self.siege_until < Instant::now() {
+        if self.rng.chance(60) && self.siege_until < Instant::now() {
             self.besiege();
         }
-        if self.dice.chance(40) {
-            let by = TimeDelta::seconds(self.dice.between(-3_600, 3_600));
+        if self.rng.chance(40) {
+            let by = TimeDelta::seconds(self.rng.between(-3_600, 3_600));
             self.set_clock(by);
             self.clock_moved();
         }
-        if self.dice.chance(12) {
-            let hours = self.dice.between(1, 8);
+        if self.rng.chance(12) {
+            let hours = self.rng.between(1, 8);
             self.slept += TimeDelta::hours(hours);
             self.clock_moved();
         }
@@ -113,26 +113,26 @@ impl World {
     }
 
     fn trouble_a_host(&mut self) {
-        let index = self.dice.index(self.hosts.len());
-        let seconds = self.dice.between(5, 600).unsigned_abs();
-        let mood = match self.dice.below(14) {
+        let index = self.rng.index(self.hosts.len());
+        let seconds = self.rng.between(5, 600).unsigned_abs();
+        let mood = match self.rng.below(14) {
             0 => Mood::Refusing,
             1 => Mood::Silent,
             2 => Mood::Slow,
             3 => {
-                let most = u32::try_from(self.dice.between(1, 10)).unwrap();
-                Mood::Limited(most, self.dice.chance(30_000).then_some(seconds))
+                let most = u32::try_from(self.rng.between(1, 10)).unwrap();
+                Mood::Limited(most, self.rng.chance(30_000).then_some(seconds))
             }
             4 | 5 => Mood::Frozen,
             6 => Mood::Crawling,
             7 => Mood::WithoutDatabase,
             8..11 => {
-                let reach = self.dice.pick(&[Reach::All, Reach::Logins, Reach::Passwords]);
+                let reach = self.rng.pick(&[Reach::All, Reach::Logins, Reach::Passwords]);
                 Mood::Lost(self.loss(), reach)
             }
             _ => Mood::Before(self.loss()),
         };
-        let lasts = if self.dice.chance(50_000) { self.seconds(5, 120) } else { self.seconds(120, 5_400) };
+        let lasts = if self.rng.chance(50_000) { self.seconds(5, 120) } else { self.seconds(120, 5_400) };
         let now = Instant::now();
         let host = &mut self.hosts[index];
         if host.mood == Mood::Well {
@@ -142,14 +142,14 @@ impl World {
     }
 
     fn loss(&mut self) -> Loss {
-        match self.dice.below(12) {
+        match self.rng.below(12) {
             0..2 => Loss::TimedOut,
             2 => Loss::Closed,
-            3..6 => Loss::Status(self.dice.pick(&[500, 502, 503, 504])),
+            3..6 => Loss::Status(self.rng.pick(&[500, 502, 503, 504])),
             6 => Loss::Limited,
             7 => Loss::Forbidden,
             8 => Loss::NotFound,
-            9 => self.dice.pick(&[Loss::Page, Loss::NoToken, Loss::TooLong]),
+            9 => self.rng.pick(&[Loss::Page, Loss::NoToken, Loss::TooLong]),
             10 => Loss::ProxyLogin,
             _ => Loss::Redirect,
         }
@@ -158,19 +158,19 @@ impl World {
     /// Everything at once that can count against one account: its rows are wrong in several ways, their server answers
     /// badly, and daemons are killed all the time.
     fn besiege(&mut self) {
-        let user = self.dice.pick(&self.users());
+        let user = self.rng.pick(&self.users());
         let row = &self.rows[&user];
         let (host, login, is_right) = (row.host, row.login, self.is_right(user));
         if !is_right || self.hosts[host].mood != Mood::Well {
             return;
         }
         let password = format!("password-{user}-{}", self.serial());
-        if self.dice.chance(50_000) {
+        if self.rng.chance(50_000) {
             self.set_password(host, login, &password);
         } else {
             self.rows.get_mut(&user).unwrap().password = password;
         }
-        for _ in 0..self.dice.index(4) {
+        for _ in 0..self.rng.index(4) {
             self.add_a_stranger(user);
         }
         self.sessions.retain(|_, session| session.says.account() != (host, login));
@@ -181,11 +181,11 @@ impl World {
                 self.row_changed(user);
             }
         }
-        let mood = match self.dice.below(6) {
+        let mood = match self.rng.below(6) {
             0 => Mood::Crawling,
             1 => Mood::Frozen,
             2 => Mood::Before(Loss::Status(504)),
-            _ => Mood::Lost(self.loss(), self.dice.pick(&[Reach::All, Reach::Logins, Reach::Passwords])),
+            _ => Mood::Lost(self.loss(), self.rng.pick(&[Reach::All, Reach::Logins, Reach::Passwords])),
         };
         let until = Instant::now() + self.seconds(300, 2_400);
         self.hosts[host].turns(mood, until);
@@ -195,7 +195,7 @@ impl World {
 
     /// ThingsBoard forgets which refresh tokens are outdated.
     fn restart_a_host(&mut self) {
-        let index = self.dice.index(self.hosts.len());
+        let index = self.rng.index(self.hosts.len());
         self.tell_all(&format!("host {index} restarts"));
         for (_, account) in self.accounts.range_mut((index, 0)..(index + 1, 0)) {
             account.changed_at = 0;
@@ -204,7 +204,7 @@ impl World {
 
     fn trouble_the_database(&mut self) {
         let lasts = self.seconds(5, 900);
-        let kind = self.dice.below(5);
+        let kind = self.rng.below(5);
         if !self.db_is_well() || self.db.is_slow || self.db.lost_at.is_some_and(|at| at.elapsed() < SHORT) {
             return;
         }
@@ -218,11 +218,11 @@ impl World {
 
     /// Someone changes something in ThingsBoard, in the table, or in both.
     fn change_a_customer(&mut self) {
-        let user = self.dice.pick(&self.users());
+        let user = self.rng.pick(&self.users());
         let row = &self.rows[&user];
         let (host, login, is_right) = (row.host, row.login, self.is_right(user));
         let password = format!("password-{user}-{}", self.serial());
-        match self.dice.below(if is_right { 17 } else { 5 }) {
+        match self.rng.below(if is_right { 17 } else { 5 }) {
             // Wrong ones are put right more often than not, so that there is always someone to go wrong.
             0..3 if !is_right => self.put_right(user, &password),
             3 if !is_right => {
@@ -248,7 +248,7 @@ impl World {
             7 => {
                 let password = self.rows[&user].password.clone();
                 let others = self.hosts.len() - 1;
-                let to = self.dice.index(others);
+                let to = self.rng.index(others);
                 if to != host {
                     self.accounts.remove(&(to, login));
                     self.ensure_account(to, login, &password);
@@ -262,12 +262,12 @@ impl World {
             11 => self.accounts.get_mut(&(host, login)).unwrap().is_refused_by_policy = true,
             12 => {
                 // Nothing new for the daemon, but that nothing that it holds for the other spelling may be written.
-                let spelling = self.dice.index(4);
+                let spelling = self.rng.index(4);
                 self.rows.get_mut(&user).unwrap().spelling = spelling;
                 self.row_changed(user);
             }
             13 => {
-                let name = self.dice.index(super::world::NAMES.len());
+                let name = self.rng.index(super::world::NAMES.len());
                 self.rows.get_mut(&user).unwrap().name = name;
                 self.row_changed(user);
             }
@@ -294,7 +294,7 @@ impl World {
         (account.active, account.second_factor) = (true, false);
         (account.is_expired, account.is_refused_by_policy) = (false, false);
         self.counter_was_reset((host, login));
-        let all = self.dice.chance(70_000);
+        let all = self.rng.chance(70_000);
         for other in self.users() {
             let row = self.rows.get_mut(&other).unwrap();
             if other == user || (all && row.present && (row.host, row.login) == (host, login)) {
@@ -310,7 +310,7 @@ impl World {
         if self.rows[&user].present {
             return;
         }
-        if self.dice.chance(50_000) {
+        if self.rng.chance(50_000) {
             self.rows.get_mut(&user).unwrap().present = true;
             self.row_changed(user);
             return;
@@ -334,8 +334,8 @@ impl World {
         }
         let id = self.rows.keys().next_back().map_or(0, |last| last + 1);
         self.add(id, host, login, &password);
-        let is_wrong = self.dice.chance(70_000);
-        let (spelling, name) = (self.dice.index(4), self.dice.index(super::world::NAMES.len()));
+        let is_wrong = self.rng.chance(70_000);
+        let (spelling, name) = (self.rng.index(4), self.rng.index(super::world::NAMES.len()));
         let password = format!("password-{id}-{}", self.serial());
         let row = self.rows.get_mut(&id).unwrap();
         (row.spelling, row.name) = (spelling, name);

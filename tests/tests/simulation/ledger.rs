@@ -68,14 +68,14 @@ impl World {
     /// All accounts that have changed since `since`, or all accounts.
     pub(crate) fn read_ledger(&mut self, since: Option<Stamp>) -> LedgerRead {
         if self.db.ledger.is_none() {
-            let id = i64::try_from(self.dice.below(1 << 62)).unwrap();
+            let id = i64::try_from(self.rng.below(1 << 62)).unwrap();
             self.db.ledger = Some(Ledger {
                 stamp: Stamp { id, number: 0 },
                 rows: BTreeMap::new(),
                 known: BTreeMap::new(),
             });
         }
-        let id = i64::try_from(self.dice.below(1 << 62)).unwrap();
+        let id = i64::try_from(self.rng.below(1 << 62)).unwrap();
         let ledger = self.db.ledger.as_mut().unwrap();
         if since.is_some_and(|since| since.id == ledger.stamp.id && since.number > ledger.stamp.number) {
             // An older state is another ledger, which other daemons notice too.
@@ -141,7 +141,7 @@ impl World {
 
     /// Somebody drops the table, deletes all of its rows, or restores an earlier copy, while a daemon runs.
     pub(crate) fn lose_ledger(&mut self) {
-        let kind = self.dice.below(3);
+        let kind = self.rng.below(3);
         self.tell_all(&format!("the ledger is lost ({kind})"));
         self.audit.ledger_losses += 1;
         match kind {

@@ -19,7 +19,6 @@
 mod audit;
 mod budget;
 mod clock;
-mod dice;
 mod faults;
 mod first;
 mod fresh;

@@ -16,7 +16,7 @@ use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::{Audit, SHORT};
-use super::dice::Dice;
+use tbtoken_tests::rng::Rng;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
@@ -39,9 +39,9 @@ impl Setup {
     /// The usual world of a seed: few customers, so that many seeds take little time; on few hosts or several; now and
     /// then with a second daemon on the same table.
     pub(crate) fn of(seed: u64) -> Self {
-        let mut dice = Dice::new(seed ^ 0x5EED);
-        let hosts = dice.pick(&[2, 3, 5, 8]);
-        let daemons = if dice.chance(25_000) { 2 } else { 1 };
+        let mut rng = Rng::new(seed ^ 0x5EED);
+        let hosts = rng.pick(&[2, 3, 5, 8]);
+        let daemons = if rng.chance(25_000) { 2 } else { 1 };
         Self {
             seed,
             customers: 36,
@@ -98,7 +98,7 @@ impl Daemon {
             (world.started_at, world.stopped_at) = (Instant::now(), is_stopped.then(Instant::now));
             let users: Vec<usize> = world.rows.keys().copied().collect();
             users.into_iter().for_each(|user| world.excuse_for(user, SHORT));
-            (world.daemon, world.dice.roll(), (world.declared_life, world.budget))
+            (world.daemon, world.rng.next_u64(), (world.declared_life, world.budget))
         };
         let store = Memory { world: world.clone(), daemon: number, killed: killed.clone() };
         let logins = Servers { world: world.clone(), daemon: number, killed: killed.clone() };
@@ -160,7 +160,7 @@ async fn day(setup: Setup) -> Sum {
     let mut daemons: Vec<Daemon> = (0..setup.daemons).map(|_| Daemon::start(&world)).collect();
     let began = Instant::now();
     while began.elapsed() < DAY {
-        let step = world.lock().dice.between(1, 20_000);
+        let step = world.lock().rng.between(1, 20_000);
         sleep(Duration::from_millis(step.unsigned_abs())).await;
         daemons.iter_mut().for_each(|daemon| daemon.check_answers(&world));
         world.lock().asked(daemons.iter().any(|daemon| !daemon.asked.is_empty()));
@@ -170,9 +170,9 @@ async fn day(setup: Setup) -> Sum {
             world.mend(false);
             world.stir();
             let is_safe = world.db.lost_at.is_none_or(|at| at.elapsed() > SHORT);
-            (world.asks(), world.ends(), world.dice.chance(50_000) || !is_safe)
+            (world.asks(), world.ends(), world.rng.chance(50_000) || !is_safe)
         };
-        let which = world.lock().dice.index(daemons.len());
+        let which = world.lock().rng.index(daemons.len());
         if let Some(selection) = asks {
             daemons[which].refresh(selection).await;
         }
@@ -182,7 +182,7 @@ async fn day(setup: Setup) -> Sum {
         }
         if ends {
             daemons.swap_remove(which).end(&world, gracefully).await;
-            let away = world.lock().dice.between(0, 60_000);
+            let away = world.lock().rng.between(0, 60_000);
             sleep(Duration::from_millis(away.unsigned_abs())).await;
             daemons.push(Daemon::start(&world));
         }
@@ -209,7 +209,7 @@ impl World {
     /// Whether a daemon ends.
     fn ends(&mut self) -> bool {
         let chance = if self.siege_until > Instant::now() { 8_000 } else { 120 };
-        self.dice.chance(chance)
+        self.rng.chance(chance)
     }
 
     /// Whether an operator still waits for an answer. When nobody does, whoever was named or was of all has been tried.
@@ -225,12 +225,12 @@ impl World {
     fn steers(&mut self) -> Option<bool> {
         let now = Instant::now();
         match self.stopped_at {
-            None if self.setup.daemons == 1 && self.dice.chance(15) => {
+            None if self.setup.daemons == 1 && self.rng.chance(15) => {
                 self.tell_all("the loop is stopped");
                 self.stopped_at = Some(now);
                 Some(false)
             }
-            Some(_) if self.dice.chance(1_500) => {
+            Some(_) if self.rng.chance(1_500) => {
                 self.starts();
                 Some(true)
             }
@@ -249,13 +249,13 @@ impl World {
 
     /// Now and then an operator asks for someone, or for all.
     fn asks(&mut self) -> Option<Selection> {
-        if !self.dice.chance(400) {
+        if !self.rng.chance(400) {
             return None;
         }
         self.tell_all("an operator asks");
         self.is_asking = true;
         self.nobody_waits();
-        Some(match self.dice.below(4) {
+        Some(match self.rng.below(4) {
             0 => {
                 self.rows.values_mut().for_each(|row| row.asked = true);
                 Selection::All
@@ -267,9 +267,9 @@ impl World {
                 // Mostly customers that need it.
                 let stuck: Vec<usize> =
                     present.iter().copied().filter(|user| !self.is_alive(*user)).collect();
-                let from = if stuck.is_empty() || self.dice.chance(30_000) { present } else { stuck };
-                let user = self.dice.pick(&from);
-                let with_force = self.dice.chance(50_000);
+                let from = if stuck.is_empty() || self.rng.chance(30_000) { present } else { stuck };
+                let user = self.rng.pick(&from);
+                let with_force = self.rng.chance(50_000);
                 self.names(user, with_force);
                 Selection::Ids {
                     ids: [CustomerId::new(user.to_string())].into(),

@@ -39,7 +39,7 @@ impl Memory {
     async fn dawdle(&self) {
         let ms = {
             let mut world = self.world.lock();
-            if world.db.is_slow { world.dice.between(500, 3_000) } else { 0 }
+            if world.db.is_slow { world.rng.between(500, 3_000) } else { 0 }
         };
         if ms > 0 {
             self.wait(ms.unsigned_abs()).await;
@@ -52,7 +52,7 @@ impl Memory {
         self.dawdle().await;
         let result = {
             let mut world = self.world.lock();
-            let forgets = world.db.half_fails && world.dice.chance(50_000);
+            let forgets = world.db.half_fails && world.rng.chance(50_000);
             if world.db.write_fails {
                 Err(failed())
             } else {

@@ -102,12 +102,12 @@ impl World {
     fn latencies(&mut self, host: usize) -> (Mood, Duration, Duration) {
         let mood = self.hosts[host].mood;
         let total = match mood {
-            Mood::Slow => self.dice.between(1_500, 6_000),
-            Mood::Crawling => self.dice.between(5_000, 9_500),
-            _ => self.dice.between(20, 200),
+            Mood::Slow => self.rng.between(1_500, 6_000),
+            Mood::Crawling => self.rng.between(5_000, 9_500),
+            _ => self.rng.between(20, 200),
         };
         // A token is as old as its answer takes.
-        let before = total - self.dice.between(1, (total - 1).min(900));
+        let before = total - self.rng.between(1, (total - 1).min(900));
         let ms = |ms: i64| Duration::from_millis(ms.unsigned_abs());
         (mood, ms(before), ms(total - before))
     }

@@ -9,7 +9,7 @@ use tbtokend::model::{AccountKey, BaseUrl, LoopState, Record};
 use tokio::time::{Duration, Instant};
 
 use super::audit::Audit;
-use super::dice::Dice;
+use tbtoken_tests::rng::Rng;
 use super::ledger::Ledger;
 use super::passwords::{AccountId, Passwords, Says};
 use super::patience::AllFailing;
@@ -238,7 +238,7 @@ pub(crate) struct Database {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) setup: Setup,
-    pub(crate) dice: Dice,
+    pub(crate) rng: Rng,
     pub(crate) began: Instant,
     /// How long the machine was suspended: time that no timer saw.
     pub(crate) slept: TimeDelta,
@@ -316,33 +316,33 @@ pub(crate) fn username(login: usize, name: usize) -> String {
 
 impl World {
     pub(crate) fn new(setup: Setup) -> Self {
-        let mut dice = Dice::new(setup.seed);
+        let mut rng = Rng::new(setup.seed);
         let now = Instant::now();
         // Half the worlds cap the life at 15 minutes, as is the default; the others take it as it is.
-        let declared_life = dice.chance(50_000).then_some(900);
+        let declared_life = rng.chance(50_000).then_some(900);
         let lives = [60, 300, 900, 9_000, 9_000, 86_400, 604_800];
         let hosts = (0..setup.hosts)
             .map(|index| Host {
                 mood: Mood::Well,
                 until: now,
                 // The last host has the short-lived tokens, and few customers.
-                life: if index + 1 == setup.hosts { 60 } else { dice.pick(&lives[1..]) },
-                refresh_life: dice.pick(&[3_600, 604_800, 604_800]),
-                lockout: dice.pick(&[None, None, Some(3), Some(5)]),
-                ignores_case: dice.chance(30_000),
-                is_old: dice.chance(20_000),
+                life: if index + 1 == setup.hosts { 60 } else { rng.pick(&lives[1..]) },
+                refresh_life: rng.pick(&[3_600, 604_800, 604_800]),
+                lockout: rng.pick(&[None, None, Some(3), Some(5)]),
+                ignores_case: rng.chance(30_000),
+                is_old: rng.chance(20_000),
                 frozen: Vec::new(),
                 unanswered: 0,
-                skew: dice.pick(&[0, 0, 0, 40, -7_200]),
+                skew: rng.pick(&[0, 0, 0, 40, -7_200]),
                 second: (0, 0),
                 trouble: Trouble::default(),
                 was_dead: false,
             })
             .collect();
-        let has_no_records = dice.chance(6_000);
-        let budget = dice.pick(&[3, 3, 3, 3, 1, 2, 5]);
+        let has_no_records = rng.chance(6_000);
+        let budget = rng.pick(&[3, 3, 3, 3, 1, 2, 5]);
         let mut world = Self {
-            dice,
+            rng,
             began: now,
             slept: TimeDelta::zero(),
             jump: TimeDelta::zero(),
@@ -390,8 +390,8 @@ impl World {
             // Every tenth or so has the account of another one: they differ in what they do with the token.
             let others: Vec<usize> =
                 world.rows.iter().filter(|(_, row)| row.host == host).map(|(user, _)| *user).collect();
-            let shares = !others.is_empty() && world.dice.chance(15_000);
-            let login = if shares { world.rows[&world.dice.pick(&others)].login } else { user };
+            let shares = !others.is_empty() && world.rng.chance(15_000);
+            let login = if shares { world.rows[&world.rng.pick(&others)].login } else { user };
             world.add(user, host, login, &format!("right-{login}"));
         }
         world
