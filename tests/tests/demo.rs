@@ -37,18 +37,18 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 fn status_in(playground: &Path) -> StatusReply {
     let ask = || {
         let socket = entries(playground).first()?.join("control.sock");
-        let mut client = Client::connect(&socket, wait::PATIENCE).ok()?;
+        let mut client = Client::connect(&socket, wait::TIMEOUT).ok()?;
         match client.send(&Request::Status(StatusQuery::default())).ok()? {
             Reply::Status(status) => Some(status),
             other => panic!("no status but {other:?}"),
         }
     };
-    wait::poll(wait::PATIENCE, ask).expect("a daemon that answers")
+    wait::poll(wait::TIMEOUT, ask).expect("a daemon that answers")
 }
 
 fn assert_ends(pid: u32) {
     let proc = PathBuf::from(format!("/proc/{pid}"));
-    assert!(wait::poll(wait::PATIENCE, || (!proc.exists()).then_some(())).is_some(), "{pid} goes on");
+    assert!(wait::poll(wait::TIMEOUT, || (!proc.exists()).then_some(())).is_some(), "{pid} goes on");
 }
 
 /// The demo without a terminal, its output in files.
@@ -79,13 +79,13 @@ impl Headless {
 
     /// The status at the socket that the demo names in its first line.
     fn status(&self) -> StatusReply {
-        let socket = wait::poll(wait::PATIENCE, || {
+        let socket = wait::poll(wait::TIMEOUT, || {
             let stdout = std::fs::read_to_string(&self.stdout).unwrap();
             let (first, _) = stdout.split_once('\n')?;
             Some(PathBuf::from(first.strip_prefix("socket: ").expect("the socket comes first")))
         });
         let socket = socket.expect("a first line");
-        let mut client = Client::connect(&socket, wait::PATIENCE).expect("the socket answers at once");
+        let mut client = Client::connect(&socket, wait::TIMEOUT).expect("the socket answers at once");
         match client.send(&Request::Status(StatusQuery::default())).unwrap() {
             Reply::Status(status) => status,
             other => panic!("no status but {other:?}"),
@@ -95,7 +95,7 @@ impl Headless {
     fn end(&mut self, signal: Signal) {
         let pid = self.status().daemon.pid;
         self.process.signal(signal);
-        let ended = self.process.wait(wait::PATIENCE).expect("the demo ends");
+        let ended = self.process.wait(wait::TIMEOUT).expect("the demo ends");
         let stderr = std::fs::read_to_string(&self.stderr).unwrap();
         assert!(ended.success(), "{ended}: {stderr}");
         assert!(stderr.contains("goodbye"), "{stderr}");
@@ -118,7 +118,7 @@ fn headless_it_names_its_socket_and_leaves_nothing_behind() {
 #[test]
 fn it_shows_renewals_and_a_parked_customer_with_its_reason() {
     let mut demo = Headless::start(&["--headless"]);
-    let shown = wait::poll(wait::PATIENCE, || {
+    let shown = wait::poll(wait::TIMEOUT, || {
         let customers = demo.status().tokens.customers.unwrap();
         let parked = customers.iter().find(|customer| customer.state == Phase::Parked);
         let renewed_again = customers.iter().any(|customer| customer.renewals >= 2);
@@ -220,7 +220,7 @@ impl OnTerminal {
 
     /// Waits for the dashboard, and gives back the process id of the daemon behind it.
     fn watch(&self) -> u32 {
-        wait::poll(wait::PATIENCE, || self.contents().contains("acme").then_some(()))
+        wait::poll(wait::TIMEOUT, || self.contents().contains("acme").then_some(()))
             .unwrap_or_else(|| panic!("no dashboard, but this:\n{}", self.contents()));
         status_in(self.playground.path()).daemon.pid
     }
@@ -231,7 +231,7 @@ impl OnTerminal {
     }
 
     fn assert_ends(&mut self, daemon: u32, cleanly: bool) {
-        let ended = wait::poll(wait::PATIENCE, || self.child.try_wait().unwrap());
+        let ended = wait::poll(wait::TIMEOUT, || self.child.try_wait().unwrap());
         let ended = ended.unwrap_or_else(|| panic!("the demo goes on:\n{}", self.contents()));
         assert!(ended.success() || !cleanly, "{ended:?}:\n{}", self.contents());
         assert_ends(daemon);
@@ -252,7 +252,7 @@ fn q_and_ctrl_c_end_it_and_give_the_terminal_back() {
         let daemon = demo.watch();
         demo.press(keys);
         demo.assert_ends(daemon, true);
-        wait::poll(wait::PATIENCE, || demo.contents().contains("goodbye").then_some(()))
+        wait::poll(wait::TIMEOUT, || demo.contents().contains("goodbye").then_some(()))
             .unwrap_or_else(|| panic!("no goodbye, but this:\n{}", demo.contents()));
         let screen = demo.screen.lock().unwrap();
         assert!(!screen.screen().alternate_screen() && !screen.screen().hide_cursor());

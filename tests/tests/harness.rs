@@ -23,7 +23,7 @@ fn shell(script: &str) -> Process {
 #[test]
 fn the_end_of_a_process_is_awaited() {
     let mut process = shell("exit 7");
-    assert_eq!(process.wait(wait::PATIENCE).unwrap().code(), Some(7));
+    assert_eq!(process.wait(wait::TIMEOUT).unwrap().code(), Some(7));
     assert_eq!(process.exited().unwrap().code(), Some(7));
     process.signal(Signal::SIGTERM);
 }
@@ -34,7 +34,7 @@ fn a_process_that_goes_on_is_not_waited_for_without_end() {
     assert_eq!(process.wait(Duration::from_millis(20)), None);
     assert_eq!(process.exited(), None);
     process.signal(Signal::SIGTERM);
-    assert_eq!(process.wait(wait::PATIENCE).unwrap().code(), None);
+    assert_eq!(process.wait(wait::TIMEOUT).unwrap().code(), None);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_dropped_process_is_killed() {
     let mut command = command_that_dies_with_us("sleep".into());
     let process = Process::spawn_and_then(command.arg("60"), move |status| tell.send(status).unwrap());
     drop(process.unwrap());
-    assert_eq!(told.recv_timeout(wait::PATIENCE).unwrap().code(), None);
+    assert_eq!(told.recv_timeout(wait::TIMEOUT).unwrap().code(), None);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tbtoken_proto::client::Client;
 use tbtoken_proto::{Reply, Request, Revision, Rows, StatusQuery, StatusReply};
 
-use crate::harness::wait::PATIENCE;
+use crate::harness::wait::TIMEOUT;
 
 /// A question that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,7 @@ struct Asker {
 impl Asker {
     fn connect(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).expect("the daemon listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("a time-out can be set");
         Self { stream, buffer: vec![0; 256 * 1024] }
     }
 

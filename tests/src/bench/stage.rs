@@ -17,7 +17,7 @@ use crate::harness::{Daemon, Installation, Row};
 use crate::thingsboard::{Account, jwt};
 
 /// How long the longest wait may take before the benchmark gives up.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The time between two looks at the summary while something is waited for.
 const LOOK: Duration = Duration::from_millis(10);
@@ -109,7 +109,7 @@ impl Run {
             if condition(&status) {
                 return (status, self.began.elapsed(), Latencies::of(looks));
             }
-            assert!(self.began.elapsed() < PATIENCE, "waited in vain until {what}: {:?}", status.tokens);
+            assert!(self.began.elapsed() < TIMEOUT, "waited in vain until {what}: {:?}", status.tokens);
             std::thread::park_timeout(LOOK);
         }
     }

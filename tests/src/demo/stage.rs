@@ -133,7 +133,7 @@ fn start_daemon(folder: &Path, config: &Config, cues: Sender<Cue>) -> io::Result
         move |status| drop(cues.send(Cue::DaemonEnded(status))),
     )?;
     let socket = socket_path(folder);
-    let ready = wait::poll(wait::PATIENCE, || {
+    let ready = wait::poll(wait::TIMEOUT, || {
         let answers = || Client::connect(&socket, GRACE).ok()?.send(&Request::Version {}).ok();
         if daemon.exited().is_some() { Some(false) } else { answers().map(|_| true) }
     });

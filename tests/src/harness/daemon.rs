@@ -69,7 +69,7 @@ impl Daemon {
     /// With its log if it ends instead, or if it takes too long.
     #[must_use]
     pub fn wait_until_ready(mut self) -> Self {
-        let ready = wait::poll(wait::PATIENCE, || match self.process.exited() {
+        let ready = wait::poll(wait::TIMEOUT, || match self.process.exited() {
             Some(status) => Some(Err(status)),
             None => self.try_ask(r#"{"action":"version"}"#).ok().map(Ok),
         });
@@ -78,7 +78,7 @@ impl Daemon {
             Some(Err(status)) => {
                 panic!("tbtokend ended ({status}) before it was ready:\n{}", self.last_lines())
             }
-            None => panic!("tbtokend is not ready after {:?}:\n{}", wait::PATIENCE, self.last_lines()),
+            None => panic!("tbtokend is not ready after {:?}:\n{}", wait::TIMEOUT, self.last_lines()),
         }
     }
 
@@ -101,7 +101,7 @@ impl Daemon {
     /// If the daemon cannot be reached.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::connect(&self.socket, wait::PATIENCE).expect("the daemon can be reached")
+        Client::connect(&self.socket, wait::TIMEOUT).expect("the daemon can be reached")
     }
 
     /// Sends one line on a connection of its own and gives back the line that answers it.
@@ -116,7 +116,7 @@ impl Daemon {
 
     fn try_ask(&self, line: &str) -> std::io::Result<String> {
         let mut stream = UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(wait::PATIENCE))?;
+        stream.set_read_timeout(Some(wait::TIMEOUT))?;
         stream.write_all(format!("{line}\n").as_bytes())?;
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer)?;
@@ -199,7 +199,7 @@ impl Daemon {
     pub fn until(&self, what: &str, condition: impl Fn(&Status) -> bool) -> Status {
         let looked = |status: &Status| status.tokens.as_of.is_some() || !status.tokens.success;
         let satisfied = |status: &Status| looked(status) && condition(status);
-        let status = wait::poll(wait::PATIENCE, || Some(self.status()).filter(satisfied));
+        let status = wait::poll(wait::TIMEOUT, || Some(self.status()).filter(satisfied));
         status.unwrap_or_else(|| {
             panic!("waited in vain until {what}: {:#?}\n{}", self.status().0, self.last_lines())
         })
@@ -236,16 +236,16 @@ impl Daemon {
     /// # Panics
     /// With its log if it does not end.
     pub fn wait(&mut self) -> ExitStatus {
-        self.wait_at_most(wait::PATIENCE)
+        self.wait_at_most(wait::TIMEOUT)
     }
 
-    /// Waits for its end, which must come within `patience`.
+    /// Waits for its end, which must come within `timeout`.
     ///
     /// # Panics
     /// With its log if it does not end.
-    pub fn wait_at_most(&mut self, patience: Duration) -> ExitStatus {
-        let status = self.process.wait(patience);
-        status.unwrap_or_else(|| panic!("tbtokend does not end in {patience:?}:\n{}", self.last_lines()))
+    pub fn wait_at_most(&mut self, timeout: Duration) -> ExitStatus {
+        let status = self.process.wait(timeout);
+        status.unwrap_or_else(|| panic!("tbtokend does not end in {timeout:?}:\n{}", self.last_lines()))
     }
 
     /// All that it has printed so far.
@@ -259,7 +259,7 @@ impl Daemon {
     /// # Panics
     /// With the log, when it never does.
     pub fn wait_for_log(&self, text: &str) {
-        wait::poll(wait::PATIENCE, || self.log().contains(text).then_some(()))
+        wait::poll(wait::TIMEOUT, || self.log().contains(text).then_some(()))
             .unwrap_or_else(|| panic!("waited in vain for {text:?} in the log:\n{}", self.last_lines()));
     }
 
@@ -277,7 +277,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.process.signal(Signal::SIGKILL);
-        self.process.wait(wait::PATIENCE);
+        self.process.wait(wait::TIMEOUT);
         let report = canary::report("the log of tbtokend", &std::fs::read(&self.log).unwrap_or_default());
         match (std::thread::panicking(), report) {
             (false, None) => {}

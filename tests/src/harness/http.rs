@@ -37,7 +37,7 @@ impl Answer {
 #[must_use]
 pub fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).expect("the listener can be reached");
-    stream.set_read_timeout(Some(wait::PATIENCE)).expect("a time-out can be set");
+    stream.set_read_timeout(Some(wait::TIMEOUT)).expect("a time-out can be set");
     stream
 }
 

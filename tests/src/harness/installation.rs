@@ -219,7 +219,7 @@ impl Installation {
         )
         .unwrap_or_else(|error| panic!("failed to start {program}: {error}"));
         let status = process
-            .wait(wait::PATIENCE)
+            .wait(wait::TIMEOUT)
             .unwrap_or_else(|| panic!("{program} {} does not end", arguments.join(" ")));
         let read = |path: &Path| {
             let bytes = std::fs::read(path).expect("the file was just made");

@@ -65,10 +65,10 @@ impl Process {
         }
     }
 
-    /// Waits for its end; `None` when `patience` is at its end first.
-    pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+    /// Waits for its end; `None` when `timeout` is at its end first.
+    pub fn wait(&mut self, timeout: Duration) -> Option<ExitStatus> {
         if self.exited.is_none() {
-            self.exited = match self.exits.recv_timeout(patience) {
+            self.exited = match self.exits.recv_timeout(timeout) {
                 Ok(status) => Some(status),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => panic!("nobody waits for process {}", self.pid),

@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 /// How long everything is waited for before a test gives up. Generous: it is only spent when something is broken.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The time between two questions.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Asks `question` again and again until it has an answer; `None` when `patience` is at its end.
-pub fn poll<T>(patience: Duration, mut question: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + patience;
+/// Asks `question` again and again until it has an answer; `None` when `timeout` is at its end.
+pub fn poll<T>(timeout: Duration, mut question: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + timeout;
     loop {
         if let Some(answer) = question() {
             return Some(answer);

@@ -19,7 +19,7 @@ use super::sql::{Permission, Zone};
 use super::state::{Live, Shared};
 
 /// How long is waited for something before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running fake. It ends, with all of its connections, when it is dropped.
 pub struct SqlServer {
@@ -257,7 +257,7 @@ impl SqlServer {
     /// # Panics
     /// With `what` was waited for, when they never do.
     pub fn wait_until(&self, what: &str, condition: impl FnMut(&Stats) -> bool) {
-        assert!(self.shared.wait(PATIENCE, condition), "waited in vain until {what}: {:#?}", self.stats());
+        assert!(self.shared.wait(TIMEOUT, condition), "waited in vain until {what}: {:#?}", self.stats());
     }
 
     /// The same without blocking the thread.
@@ -267,7 +267,7 @@ impl SqlServer {
     pub async fn until(&self, what: &str, condition: impl Fn(&Stats) -> bool) {
         let mut ticks = self.shared.ticks.subscribe();
         // By the fake's own clock: the test's may stand still.
-        let mut alarm = runtime().spawn(tokio::time::sleep(PATIENCE));
+        let mut alarm = runtime().spawn(tokio::time::sleep(TIMEOUT));
         while !condition(&self.stats()) {
             tokio::select! {
                 changed = ticks.changed() => changed.expect("the server is there as long as its handle"),

@@ -82,13 +82,13 @@ impl Shared {
     /// Waits, blocking, until `condition` holds; false when it does not in time.
     pub(super) fn wait(
         &self,
-        patience: std::time::Duration,
+        timeout: std::time::Duration,
         mut condition: impl FnMut(&Stats) -> bool,
     ) -> bool {
         let state = self.lock();
-        let (_state, timeout) =
-            self.changed.wait_timeout_while(state, patience, |state| !condition(&state.stats_now())).unwrap();
-        !timeout.timed_out()
+        let (_state, result) =
+            self.changed.wait_timeout_while(state, timeout, |state| !condition(&state.stats_now())).unwrap();
+        !result.timed_out()
     }
 }
 

@@ -144,7 +144,7 @@ async fn converse(connected: Connected, mut stream: TcpStream) {
         let reading = read_request(&mut stream, &mut rest);
         let request = match idle_timeout {
             None => reading.await,
-            Some(patience) => match tokio::time::timeout(patience, reading).await {
+            Some(timeout) => match tokio::time::timeout(timeout, reading).await {
                 Ok(request) => request,
                 Err(_) => return,
             },

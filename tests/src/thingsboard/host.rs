@@ -15,7 +15,7 @@ use super::state::{Shared, State};
 use super::{Account, HostStats, Settings, Temper, User, UserStats};
 
 /// How long [`ThingsBoard::wait_until`] waits before it gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running fake. It ends, with all of its connections, when it is dropped.
 #[derive(Debug)]
@@ -179,7 +179,7 @@ impl ThingsBoard {
         });
         let (done, wait) = mpsc::channel();
         self.door.send((door, done)).expect("the door has a keeper");
-        wait.recv_timeout(PATIENCE).expect("the keeper of the door answers");
+        wait.recv_timeout(TIMEOUT).expect("the keeper of the door answers");
     }
 
     /// Sets a temper for the next `requests` requests of the host; then the one from before is back.
@@ -244,18 +244,18 @@ impl ThingsBoard {
         let (state, outcome) = self
             .shared
             .changed
-            .wait_timeout_while(self.lock(), PATIENCE, |state| !condition(Tally(state)))
+            .wait_timeout_while(self.lock(), TIMEOUT, |state| !condition(Tally(state)))
             .unwrap();
         assert!(!outcome.timed_out(), "waited in vain until {what}; {:?}", state.counters.stats);
     }
 
-    /// Waits until the counters satisfy `condition`, and says whether they did within `patience`.
+    /// Waits until the counters satisfy `condition`, and says whether they did within `timeout`.
     #[must_use]
-    pub fn wait_at_most(&self, patience: Duration, condition: impl Fn(Tally<'_>) -> bool) -> bool {
+    pub fn wait_at_most(&self, timeout: Duration, condition: impl Fn(Tally<'_>) -> bool) -> bool {
         let (_state, outcome) = self
             .shared
             .changed
-            .wait_timeout_while(self.lock(), patience, |state| !condition(Tally(state)))
+            .wait_timeout_while(self.lock(), timeout, |state| !condition(Tally(state)))
             .unwrap();
         !outcome.timed_out()
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tbtoken_proto::{FailureKind, Phase, Refresh, TokenStatus};
 use tbtoken_tests::canary;
-use tbtoken_tests::harness::wait::{PATIENCE, poll};
+use tbtoken_tests::harness::wait::{TIMEOUT, poll};
 use tbtoken_tests::harness::{Installation, Row, Signal};
 use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
 
@@ -20,14 +20,14 @@ fn bad_row(thingsboard: &ThingsBoard, name: &str, max: u32) -> Row {
 /// What the daemon knows of so many failures is in the table, also if it is killed now.
 fn until_recorded(installation: &Installation, failures: usize) {
     let count = "UPDATE tbtokend_state SET kind = kind WHERE kind IS NOT NULL";
-    poll(PATIENCE, || (installation.table().execute(count) == failures).then_some(()))
+    poll(TIMEOUT, || (installation.table().execute(count) == failures).then_some(()))
         .expect("the records are written");
 }
 
 /// The same for those who are parked.
 fn until_parked_is_recorded(installation: &Installation, parked: usize) {
     let count = "UPDATE tbtokend_state SET parked = parked WHERE parked";
-    poll(PATIENCE, || (installation.table().execute(count) == parked).then_some(()))
+    poll(TIMEOUT, || (installation.table().execute(count) == parked).then_some(()))
         .expect("the records are written");
 }
 

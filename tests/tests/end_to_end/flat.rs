@@ -77,7 +77,7 @@ fn p23_memory_and_descriptors_stay_flat() {
         measured.push(measure());
     }
     // The last clients may still be on their way out, and connections to ThingsBoard and the table come and go.
-    let back = wait::poll(wait::PATIENCE, || (descriptors(&daemon) <= files + 2).then_some(()));
+    let back = wait::poll(wait::TIMEOUT, || (descriptors(&daemon) <= files + 2).then_some(()));
     assert!(back.is_some(), "{} descriptors, {files} before", descriptors(&daemon));
 }
 
@@ -92,7 +92,7 @@ fn p23_without_descriptors_it_is_said_once_a_minute() {
     // Two more looks at the table: time for ten more lines of that kind.
     let looks = || daemon.log().matches("⏰").count();
     let before = looks();
-    wait::poll(wait::PATIENCE, || (looks() >= before + 2).then_some(())).unwrap();
+    wait::poll(wait::TIMEOUT, || (looks() >= before + 2).then_some(())).unwrap();
     assert_eq!(daemon.log().matches(refused).count(), 1, "{}", daemon.log());
     drop(clients);
     assert_eq!(daemon.status().daemon.pid, u32::try_from(daemon.pid()).unwrap());

@@ -104,7 +104,7 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
         let sent = wrong_passwords();
         // What is shown is known; what is written is remembered.
         let is_recorded = || (recorded_as_failing(&installation) == BAD as i64).then_some(());
-        wait::poll(wait::PATIENCE, is_recorded).expect("the refusals are recorded");
+        wait::poll(wait::TIMEOUT, is_recorded).expect("the refusals are recorded");
         daemon.kill();
         let daemon = installation.start();
         daemon.until("the second start knows them", |status| status.tokens.summary.parked == BAD);

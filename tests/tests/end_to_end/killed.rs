@@ -289,9 +289,9 @@ impl Story {
         // After a request as a rule: there is work then. Sometimes at any moment of the start, or when all is done.
         if work > 0 && !self.rng.chance(12_000) {
             let requests = before + 1 + self.rng.below(work);
-            let patience = Duration::from_secs(2);
+            let timeout = Duration::from_secs(2);
             // Without them the moment is another, and as good as any.
-            let _ = self.thingsboard.wait_at_most(patience, |tally| tally.host().requests >= requests);
+            let _ = self.thingsboard.wait_at_most(timeout, |tally| tally.host().requests >= requests);
             self.pause(25_000);
         } else {
             self.pause(400_000);
@@ -457,7 +457,7 @@ fn p19_a_refusal_is_on_the_disk_before_its_pass_is_over() {
         let file = read(&installation.table().connect());
         file.values().filter(|row| matches!(row.record, Some((_, true)))).count() == BAD
     };
-    wait::poll(wait::PATIENCE, || is_recorded().then_some(())).expect("the refusals are recorded");
+    wait::poll(wait::TIMEOUT, || is_recorded().then_some(())).expect("the refusals are recorded");
     assert_eq!(silent.stats().in_flight, 1, "the pass is to be under way");
     daemon.kill();
 

@@ -169,7 +169,7 @@ fn p10_killed_sessions_restarts_and_cuts_need_no_restart_of_ours() {
 
 /// Waits until a query finds nothing any more.
 fn daemon_sees(server: &SqlServer, query: &str) -> bool {
-    wait::poll(wait::PATIENCE, || server.execute(query).is_empty().then_some(())).is_some()
+    wait::poll(wait::TIMEOUT, || server.execute(query).is_empty().then_some(())).is_some()
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
         assert!(before.iter().all(|sent| (1..=2).contains(sent)), "{before:?}");
         // What is shown is known; what is written is remembered.
         let recorded = || server.execute("SELECT customer_id FROM tbtokend_state WHERE parked = 1").len();
-        wait::poll(wait::PATIENCE, || (recorded() == BAD).then_some(())).expect("the refusals are recorded");
+        wait::poll(wait::TIMEOUT, || (recorded() == BAD).then_some(())).expect("the refusals are recorded");
         daemon.kill();
         let daemon = installation.start();
         daemon.until("the next start knows them", |status| status.tokens.summary.parked == BAD);

@@ -34,7 +34,7 @@ impl Browser {
             return None;
         };
         let mut browser = Self { driver, port, session: String::new() };
-        wait::poll(wait::PATIENCE, || TcpStream::connect(("127.0.0.1", port)).ok())
+        wait::poll(wait::TIMEOUT, || TcpStream::connect(("127.0.0.1", port)).ok())
             .expect("chromedriver answers");
         let options =
             json!({ "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"] });
@@ -48,7 +48,7 @@ impl Browser {
 
     fn send(&self, method: &str, path: &str, body: &Value) -> Value {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(wait::TIMEOUT)).unwrap();
         let body = if method == "GET" { String::new() } else { body.to_string() };
         let head = format!("{method} /session{}{path} HTTP/1.1\r\nHost: localhost\r\n", self.session);
         write!(
@@ -84,7 +84,7 @@ impl Browser {
     /// Waits until this expression is true in the page.
     fn until(&self, expression: &str) {
         let script = format!("return Boolean({expression})");
-        let holds = wait::poll(wait::PATIENCE, || (self.run(&script) == json!(true)).then_some(()));
+        let holds = wait::poll(wait::TIMEOUT, || (self.run(&script) == json!(true)).then_some(()));
         let page = || self.run("return document.body.innerText");
         assert!(holds.is_some(), "waited in vain for {expression}: {}", page().as_str().unwrap_or_default());
     }

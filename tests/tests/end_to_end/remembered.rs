@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tbtoken_proto::{EventKind, Phase, Refresh, Request};
 use tbtoken_tests::canary;
-use tbtoken_tests::harness::wait::{PATIENCE, poll};
+use tbtoken_tests::harness::wait::{TIMEOUT, poll};
 use tbtoken_tests::harness::{Daemon, Installation, Row};
 use tbtoken_tests::mssql::{Permission, SqlServer};
 use tbtoken_tests::thingsboard::{ThingsBoard, User};
@@ -162,7 +162,7 @@ fn a_stop_that_cannot_be_stored_stops_and_says_so() {
     // The next good look at the table stores it.
     let _ = daemon.request(&Request::Refresh(Refresh::default()));
     let stored = format!("SELECT details FROM tbtokend_account WHERE account_key = 0x{}", "ff".repeat(32));
-    poll(PATIENCE, || format!("{:?}", server.execute(&stored)).contains("loop_stopped ").then_some(()))
+    poll(TIMEOUT, || format!("{:?}", server.execute(&stored)).contains("loop_stopped ").then_some(()))
         .expect("it is stored");
 }
 

@@ -17,7 +17,7 @@ fn mode(path: &Path) -> Option<u32> {
 fn p16_of_twenty_daemons_one_owns_the_socket() {
     let installation = Installation::new();
     let mut daemons: Vec<Daemon> = (0..20).map(|_| installation.launch()).collect();
-    let owner = wait::poll(wait::PATIENCE, || {
+    let owner = wait::poll(wait::TIMEOUT, || {
         let running: Vec<_> = (0..20)
             .filter(|&n| std::fs::read_to_string(proc_state(&daemons[n])).is_ok_and(|s| !s.contains(") Z ")))
             .collect();
@@ -88,14 +88,14 @@ fn p16_a_socket_that_was_removed_is_made_again() {
     for socket in &sockets {
         let mut lock = socket.clone().into_os_string();
         lock.push(".lock");
-        wait::poll(wait::PATIENCE, || std::fs::remove_file(socket).ok()).unwrap();
+        wait::poll(wait::TIMEOUT, || std::fs::remove_file(socket).ok()).unwrap();
         std::fs::remove_file(lock).unwrap();
     }
     let back = || std::os::unix::net::UnixStream::connect(&sockets[0]).ok();
-    wait::poll(wait::PATIENCE, back).expect("the control socket is made again");
+    wait::poll(wait::TIMEOUT, back).expect("the control socket is made again");
     assert_eq!(mode(&sockets[0]), Some(0o660));
     let monitor = || std::os::unix::net::UnixStream::connect(&sockets[1]).ok();
-    wait::poll(wait::PATIENCE, monitor).expect("the monitor socket is made again");
+    wait::poll(wait::TIMEOUT, monitor).expect("the monitor socket is made again");
     daemon.wait_for_log("was removed and is made again");
     assert_eq!(installation.launch().wait().code(), Some(1), "it has its owner still");
     assert_eq!(i64::from(daemon.status().daemon.pid), i64::from(daemon.pid()));
@@ -123,7 +123,7 @@ fn p17_the_sockets_never_have_more_than_their_modes() {
         let watchers = sockets.clone().map(watch);
         let mut daemon = installation.start();
         let monitor = || installation.monitor_socket().exists().then_some(());
-        wait::poll(wait::PATIENCE, monitor).unwrap();
+        wait::poll(wait::TIMEOUT, monitor).unwrap();
         assert_eq!((mode(&sockets[0]), mode(&sockets[1])), (Some(0o660), Some(0o666)));
         assert!(daemon.stop().success());
         drop(stop);
@@ -147,7 +147,7 @@ impl Drop for StopWatching<'_> {
 fn p17_the_modes_are_those_of_the_configuration() {
     let installation = Installation::new().with("control.mode", "0600").with("control.monitor_mode", "0640");
     let _daemon = installation.start();
-    wait::poll(wait::PATIENCE, || installation.monitor_socket().exists().then_some(())).unwrap();
+    wait::poll(wait::TIMEOUT, || installation.monitor_socket().exists().then_some(())).unwrap();
     assert_eq!(mode(&installation.socket()), Some(0o600));
     assert_eq!(mode(&installation.monitor_socket()), Some(0o640));
 }
@@ -163,7 +163,7 @@ fn p17_the_sockets_belong_to_the_group_of_the_configuration() {
     };
     let installation = Installation::new().with("control.group", group.name.as_str());
     let _daemon = installation.start();
-    wait::poll(wait::PATIENCE, || installation.monitor_socket().exists().then_some(())).unwrap();
+    wait::poll(wait::TIMEOUT, || installation.monitor_socket().exists().then_some(())).unwrap();
     for socket in [installation.socket(), installation.monitor_socket()] {
         assert_eq!(std::fs::metadata(&socket).unwrap().gid(), group.gid.as_raw(), "{}", socket.display());
     }
@@ -173,7 +173,7 @@ fn p17_the_sockets_belong_to_the_group_of_the_configuration() {
 fn p17_the_monitor_socket_changes_nothing() {
     let installation = Installation::new();
     let daemon = installation.start();
-    wait::poll(wait::PATIENCE, || installation.monitor_socket().exists().then_some(())).unwrap();
+    wait::poll(wait::TIMEOUT, || installation.monitor_socket().exists().then_some(())).unwrap();
     let mut monitor = Wire::to(&installation.monitor_socket());
     for action in ["start", "stop", "refresh"] {
         let answer = monitor.ask(&format!(r#"{{"action":"{action}"}}"#));

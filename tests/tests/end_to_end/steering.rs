@@ -25,7 +25,7 @@ fn outcomes(reply: RefreshReply) -> Vec<(String, OutcomeStatus)> {
 fn in_another_second(installation: &Installation) {
     let expiry = installation.table().row("good").expiry().unwrap();
     let another = expiry - TimeDelta::minutes(15) + TimeDelta::seconds(1);
-    wait::poll(wait::PATIENCE, || (clock::now() >= another).then_some(())).unwrap();
+    wait::poll(wait::TIMEOUT, || (clock::now() >= another).then_some(())).unwrap();
 }
 
 /// `good` has its token, `bad` is parked.

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use serde_json::Value;
 use tbtoken_tests::canary;
-use tbtoken_tests::harness::wait::PATIENCE;
+use tbtoken_tests::harness::wait::TIMEOUT;
 
 pub(crate) struct Wire(BufReader<UnixStream>);
 
 impl Wire {
     pub(crate) fn to(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self(BufReader::new(stream))
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tbtoken_tests::thingsboard::{Account, ThingsBoard, jwt};
 
 /// How long an answer may take that is expected to come.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One connection.
 pub(crate) struct Connection(TcpStream);
@@ -64,12 +64,12 @@ impl Connection {
 
     pub(crate) fn try_to(host: &ThingsBoard) -> std::io::Result<Self> {
         let stream = TcpStream::connect_timeout(&host.address(), Duration::from_millis(300))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         Ok(Self(stream))
     }
 
-    pub(crate) fn impatient(self, patience: Duration) -> Self {
-        self.0.set_read_timeout(Some(patience)).unwrap();
+    pub(crate) fn with_timeout(self, timeout: Duration) -> Self {
+        self.0.set_read_timeout(Some(timeout)).unwrap();
         self
     }
 

@@ -89,7 +89,7 @@ fn a_black_hole_swallows_every_attempt_to_connect() {
     for _ in 0..2 {
         assert_eq!(Connection::try_to(&host).map(|_| ()).unwrap_err().kind(), ErrorKind::TimedOut);
     }
-    let mut open = open.impatient(BRIEFLY);
+    let mut open = open.with_timeout(BRIEFLY);
     open.log_in("", NAME, &account.password);
     assert_eq!(open.read_raw(1), (Vec::new(), Some(ErrorKind::WouldBlock)));
     host.set(Temper::Normal);
@@ -100,7 +100,7 @@ fn a_black_hole_swallows_every_attempt_to_connect() {
 fn a_silent_host_takes_the_request_and_says_nothing() {
     let (host, account) = host();
     host.set(Temper::Silent);
-    let mut connection = Connection::to(&host).impatient(BRIEFLY);
+    let mut connection = Connection::to(&host).with_timeout(BRIEFLY);
     connection.log_in("", NAME, &account.password);
     assert_eq!(connection.read_raw(1), (Vec::new(), Some(ErrorKind::WouldBlock)));
     let stats = host.stats();

@@ -166,7 +166,7 @@ fn a_frozen_server_works_off_what_came_though_the_client_has_gone() {
     let (host, account) = host();
     host.set(Temper::Frozen);
     for sent in 1..=3 {
-        let mut connection = Connection::to(&host).impatient(BRIEFLY);
+        let mut connection = Connection::to(&host).with_timeout(BRIEFLY);
         connection.log_in("", NAME, &wrong());
         host.wait_until("it has arrived", |tally| tally.host().requests == sent);
     }

@@ -13,10 +13,10 @@ fn launch(installation: &Installation, mode: u32) -> Daemon {
     let listen = format!("--listen={}", socket.display());
     let daemon = installation.launch_by(&["systemd-socket-activate", &listen], |_| {});
     let made = || std::fs::symlink_metadata(&socket).is_ok_and(|file| file.file_type().is_socket());
-    wait::poll(wait::PATIENCE, || made().then_some(())).expect("systemd-socket-activate makes the socket");
+    wait::poll(wait::TIMEOUT, || made().then_some(())).expect("systemd-socket-activate makes the socket");
     // systemd itself has SocketMode= for that.
     std::fs::set_permissions(&socket, Permissions::from_mode(mode)).unwrap();
-    let _first = wait::poll(wait::PATIENCE, || UnixStream::connect(&socket).ok()).expect("it listens");
+    let _first = wait::poll(wait::TIMEOUT, || UnixStream::connect(&socket).ok()).expect("it listens");
     daemon
 }
 
@@ -70,7 +70,7 @@ fn a_socket_that_the_configuration_does_not_know_is_refused() {
     let stranger = installation.folder().join("stranger.sock");
     let listen = format!("--listen={}", stranger.display());
     let mut daemon = installation.launch_by(&["systemd-socket-activate", &listen], |_| {});
-    wait::poll(wait::PATIENCE, || UnixStream::connect(&stranger).ok()).unwrap();
+    wait::poll(wait::TIMEOUT, || UnixStream::connect(&stranger).ok()).unwrap();
     assert_eq!(daemon.wait().code(), Some(1));
     assert!(daemon.log().contains("change ListenStream in tbtokend.socket"), "{}", daemon.log());
 }

@@ -31,7 +31,7 @@ impl Journald {
         command.args(["--mount", "--propagation", "private", "sh", "-c", BEGIN]);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut process = Process::spawn(&mut command).ok()?;
-        let up = wait::poll(wait::PATIENCE, || match process.exited() {
+        let up = wait::poll(wait::TIMEOUT, || match process.exited() {
             Some(_) => Some(false),
             None => {
                 let root = format!("/proc/{}/root/run/systemd/journal/socket", process.pid());
@@ -75,7 +75,7 @@ impl Journald {
     /// The first record that satisfies `condition`, once it is there.
     fn wait_for(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
         let found =
-            wait::poll(wait::PATIENCE, || self.records().into_iter().find(|record| condition(record)));
+            wait::poll(wait::TIMEOUT, || self.records().into_iter().find(|record| condition(record)));
         found.unwrap_or_else(|| {
             let messages = self.records().iter().fold(String::new(), |mut text, record| {
                 writeln!(text, "  {}", record["MESSAGE"]).unwrap();
@@ -166,7 +166,7 @@ fn a_journal_that_goes_away_is_found_again() {
     let daemon = installation.launch_by(&way, |_| {}).wait_until_ready();
     journald.of_kind(NoticeKind::Running);
     journald.process.signal(tbtoken_tests::harness::Signal::SIGKILL);
-    journald.process.wait(wait::PATIENCE).expect("it ends");
+    journald.process.wait(wait::TIMEOUT).expect("it ends");
     // Another journald in the same namespace, which the daemon keeps alive.
     let pid = daemon.pid().to_string();
     let mut again = Command::new("nsenter");
@@ -178,7 +178,7 @@ fn a_journal_that_goes_away_is_found_again() {
         records.filter(|record| record["MESSAGE_ID"] == NoticeKind::Scheduled.message_id()).count()
     };
     let before = scheduled();
-    let found = wait::poll(wait::PATIENCE, || (scheduled() >= before + 3).then_some(()));
+    let found = wait::poll(wait::TIMEOUT, || (scheduled() >= before + 3).then_some(()));
     found.expect("records arrive again");
     assert_eq!(daemon.log(), "", "the journal stays the place of the log");
 }
@@ -189,7 +189,7 @@ fn without_a_journal_the_log_goes_to_stderr_and_says_so() {
     let empty = "mount -t tmpfs tmpfs /run && exec \"$@\"";
     let way = ["unshare", "--mount", "--propagation", "private", "sh", "-c", empty, "sh"];
     let mut daemon = installation.launch_by(&way, |_| {});
-    let up = wait::poll(wait::PATIENCE, || match daemon.log() {
+    let up = wait::poll(wait::TIMEOUT, || match daemon.log() {
         log if log.contains("unshare:") || log.contains("mount:") => Some(false),
         log => log.contains("is running; socket").then_some(true),
     });

@@ -27,7 +27,7 @@ fn a_stderr_that_nobody_reads_holds_nobody_up() {
         .wait_until_ready();
     // A pipe holds 64 KiB, the queue 4,096 lines; these are 9,000.
     let mut passes = 0;
-    let enough = Instant::now() + wait::PATIENCE;
+    let enough = Instant::now() + wait::TIMEOUT;
     while passes < 60 && Instant::now() < enough {
         daemon.refresh_as(tbtoken_proto::Refresh { all: true, ..tbtoken_proto::Refresh::default() });
         passes += 1;
@@ -103,7 +103,7 @@ fn a_journal_that_nobody_reads_holds_nobody_up_and_learns_how_many_lines_it_lack
     );
     let way = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &own_run, "sh"];
     let mut daemon = installation.launch_by(&way, |_| {});
-    let up = wait::poll(wait::PATIENCE, || match daemon.log() {
+    let up = wait::poll(wait::TIMEOUT, || match daemon.log() {
         log if log.contains("unshare:") || log.contains("mount:") => Some(false),
         _ => installation.socket().exists().then_some(true),
     });
@@ -120,7 +120,7 @@ fn a_journal_that_nobody_reads_holds_nobody_up_and_learns_how_many_lines_it_lack
     let passes = (kernel + CAPACITY) / everyone + 3;
     for pass in 0..passes {
         let took = renew_all(&daemon);
-        assert!(took < wait::PATIENCE, "pass {pass} waits for the log: {took:?}");
+        assert!(took < wait::TIMEOUT, "pass {pass} waits for the log: {took:?}");
         assert!(daemon.status().cron.running);
     }
     let renewed = daemon.status().daemon.renewals_by_refresh_token + daemon.status().daemon.renewals_by_login;
@@ -128,7 +128,7 @@ fn a_journal_that_nobody_reads_holds_nobody_up_and_learns_how_many_lines_it_lack
     assert!(renewed >= passes * everyone, "{renewed}");
 
     // Now somebody reads.
-    journal.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+    journal.set_read_timeout(Some(wait::TIMEOUT)).unwrap();
     let mut buffer = vec![0; 64 * 1024];
     let mut next = || {
         loop {
@@ -182,7 +182,7 @@ fn an_idle_minute_is_one_line() {
     let before = daemon.log().lines().count();
     let ticks = || daemon.log().matches("⏰").count();
     let first = ticks();
-    wait::poll(wait::PATIENCE, || (ticks() >= first + 4).then_some(())).unwrap();
+    wait::poll(wait::TIMEOUT, || (ticks() >= first + 4).then_some(())).unwrap();
     let log = daemon.log();
     let idle: Vec<&str> = log.lines().skip(before).collect();
     assert!(idle.iter().all(|line| line.contains("⏰")), "{idle:#?}");
@@ -199,7 +199,7 @@ fn a_database_that_stays_away_is_said_once_and_its_return_once() {
     daemon.until("the loss is noticed", |status| !status.daemon.store_ok);
     let ticks = || daemon.log().matches("⏰").count();
     let first = ticks();
-    wait::poll(wait::PATIENCE, || (ticks() >= first + 3).then_some(())).unwrap();
+    wait::poll(wait::TIMEOUT, || (ticks() >= first + 3).then_some(())).unwrap();
     std::fs::rename(&aside, path).unwrap();
     daemon.until("the return is noticed", |status| status.daemon.store_ok);
     daemon.wait_for_log("The database is back");

@@ -31,8 +31,8 @@ impl Systemd {
     }
 
     /// The next message, if one comes in time.
-    pub(crate) fn next_within(&self, patience: Duration) -> Option<String> {
-        self.socket.set_read_timeout(Some(patience)).unwrap();
+    pub(crate) fn next_within(&self, timeout: Duration) -> Option<String> {
+        self.socket.set_read_timeout(Some(timeout)).unwrap();
         let mut buffer = [0; 4096];
         let length = self.socket.recv(&mut buffer).ok()?;
         let message = String::from_utf8(buffer[..length].to_vec()).unwrap();
@@ -44,7 +44,7 @@ impl Systemd {
     pub(crate) fn wait_for(&self, text: &str) -> String {
         let mut others = Vec::new();
         loop {
-            match self.next_within(wait::PATIENCE) {
+            match self.next_within(wait::TIMEOUT) {
                 Some(message) if message.contains(text) => return message,
                 Some(message) => others.push(message),
                 None => panic!("systemd was not told {text:?}, but {others:#?}"),
@@ -61,7 +61,7 @@ fn ready_is_said_when_the_sockets_answer_and_the_status_is_kept_current() {
     let installation = Installation::new().with_rows([&good, &bad]).with("schedule.interval", "1h");
     let systemd = Systemd::at(installation.folder());
     let mut daemon = systemd.launch(&installation, None);
-    let first = systemd.next_within(wait::PATIENCE).unwrap();
+    let first = systemd.next_within(wait::TIMEOUT).unwrap();
     assert!(first.starts_with("READY=1\nSTATUS="), "{first}");
     // At once, without waiting: both sockets answer.
     assert!(daemon.ask(r#"{"action":"version"}"#).contains("success"));

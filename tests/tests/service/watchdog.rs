@@ -15,7 +15,7 @@ const WATCHDOG: Duration = Duration::from_millis(400);
 /// No sign of life for so long: systemd would kill it.
 fn is_given_up(systemd: &Systemd) -> bool {
     let mut last = Instant::now();
-    let deadline = last + wait::PATIENCE;
+    let deadline = last + wait::TIMEOUT;
     while Instant::now() < deadline {
         if let Some(message) = systemd.next_within(WATCHDOG)
             && message.contains("WATCHDOG=1")

@@ -25,7 +25,7 @@ mod fresh;
 mod ledger;
 mod lost;
 mod passwords;
-mod patience;
+mod request_rate;
 mod refused;
 mod returning;
 mod run;

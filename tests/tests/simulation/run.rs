@@ -70,7 +70,7 @@ impl Setup {
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// How long an operator waits for the answer to a refresh.
-const PATIENCE: Duration = Duration::from_secs(1_800);
+const TIMEOUT: Duration = Duration::from_secs(1_800);
 
 /// A daemon that runs.
 struct Daemon {
@@ -143,7 +143,7 @@ impl Daemon {
     /// Every refresh is answered in the end.
     fn check_answers(&mut self, world: &Shared) {
         self.asked.retain_mut(|(_, answer)| answer.try_recv() == Err(TryRecvError::Empty));
-        if self.asked.iter().any(|(at, _)| at.elapsed() > PATIENCE) {
+        if self.asked.iter().any(|(at, _)| at.elapsed() > TIMEOUT) {
             self.asked.clear();
             world.lock().violation("3", 0, "a manual refresh was not answered within half an hour");
         }

@@ -106,9 +106,9 @@ fn p20_the_silence_of_a_database_that_hangs_grows_until_it_is_heard_of_again() {
         assert_eq!(silence(&handle).await, Duration::ZERO, "nothing is under way");
         hang.send(true).unwrap();
         // At some moment within an interval it is looked at.
-        let patience = Instant::now() + Duration::from_secs(61);
+        let timeout = Instant::now() + Duration::from_secs(61);
         while silence(&handle).await == Duration::ZERO {
-            assert!(Instant::now() < patience, "a database that hangs is not noticed");
+            assert!(Instant::now() < timeout, "a database that hangs is not noticed");
             sleep(Duration::from_millis(100)).await;
         }
         let mut before = silence(&handle).await;

@@ -12,7 +12,7 @@ use super::audit::Audit;
 use tbtoken_tests::rng::Rng;
 use super::ledger::Ledger;
 use super::passwords::{AccountId, Passwords, Says};
-use super::patience::AllFailing;
+use super::request_rate::AllFailing;
 use super::run::Setup;
 use super::thingsboard::Queued;
 use super::tokens::{AllHeld, InRow};

@@ -3,7 +3,7 @@
 //! `TBTOKEN_TEST_MSSQL='server=localhost,1433;user=…;password=…;database=…' cargo test -p tbtoken-tests --test store`
 //!
 //! `ca_file=…` and `trust=true` are understood as well. Every case makes a schema of its own there and takes it away.
-//! [`cases`] hold on all of them; what only a server that obeys can show is in `trouble`, `cuts` and `patience`.
+//! [`cases`] hold on all of them; what only a server that obeys can show is in `trouble`, `cuts` and `login_rate`.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ mod ground;
 mod instance;
 mod ledger;
 mod ledger_trouble;
-mod patience;
+mod login_rate;
 mod place;
 mod real;
 mod side_tables;

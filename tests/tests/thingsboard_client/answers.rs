@@ -8,7 +8,7 @@ use tbtoken_tests::thingsboard::answer::Answer;
 use tbtoken_tests::thingsboard::{Certificate, CertificateKind, Temper, ThingsBoard, TlsFront, User};
 use tbtokend::model::{BaseUrl, Failure, Unexpected};
 
-use crate::ground::{PATIENCE, Says, client, log_in, log_in_as, words};
+use crate::ground::{TIMEOUT, Says, client, log_in, log_in_as, words};
 
 const NAME: &str = "ops@acme.example";
 
@@ -40,7 +40,7 @@ async fn odd_answers_get_their_right_reasons() {
         ),
     ] {
         host.set(Temper::Says(answer));
-        assert_eq!(log_in_as(&client, &account, PATIENCE).await.unwrap_err(), failure);
+        assert_eq!(log_in_as(&client, &account, TIMEOUT).await.unwrap_err(), failure);
     }
 }
 
@@ -70,7 +70,7 @@ async fn http_and_https_are_told_apart() {
     assert_eq!(host.stats().requests, 0);
     let says = Says::new("SSH-2.0-OpenSSH_9.6\r\n");
     assert_eq!(
-        log_in(&client, &says.url(), PATIENCE).await,
+        log_in(&client, &says.url(), TIMEOUT).await,
         Err(Failure::UnexpectedResponse(Unexpected::NotHttp))
     );
 }
@@ -78,7 +78,7 @@ async fn http_and_https_are_told_apart() {
 #[tokio::test]
 async fn interim_answers_are_passed_over() {
     let says = "HTTP/1.1 100 Continue\r\n\r\n".repeat(2) + "HTTP/1.1 503 \r\nContent-Length: 0\r\n\r\n";
-    let failure = log_in(&client(), &Says::new(says).url(), PATIENCE).await.unwrap_err();
+    let failure = log_in(&client(), &Says::new(says).url(), TIMEOUT).await.unwrap_err();
     assert_eq!(failure, Failure::ServerError { status: 503, retry_after: None });
 }
 
@@ -101,7 +101,7 @@ async fn p27_a_server_without_end_holds_up_no_other() {
             while stream.write_all(piece.as_bytes()).is_ok() {}
         });
         let client = client.clone();
-        endless.push(tokio::spawn(async move { log_in(&client, &url, PATIENCE * 6).await }));
+        endless.push(tokio::spawn(async move { log_in(&client, &url, TIMEOUT * 6).await }));
     }
     let listening = tokio::task::spawn_blocking(move || heard.iter().take(8).count()).await;
     assert_eq!(listening.unwrap(), 8, "all of them are at it");

@@ -3,7 +3,7 @@
 use tbtoken_tests::thingsboard::{Certificate, CertificateKind as Kind, ThingsBoard, TlsFront, User};
 use tbtokend::model::BaseUrl;
 
-use crate::ground::{PATIENCE, client, log_in, trusting, words};
+use crate::ground::{TIMEOUT, client, log_in, trusting, words};
 
 fn host() -> ThingsBoard {
     let host = ThingsBoard::start();
@@ -20,7 +20,7 @@ async fn an_authority_and_a_certificate_that_is_named_itself_are_trusted() {
         let (certificate, folder) = (Certificate::new(kind), tempfile::tempdir().unwrap());
         let front = TlsFront::new(&host, &certificate);
         let client = trusting(&certificate.authority, &folder);
-        assert!(log_in(&client, &front.url(), PATIENCE).await.is_ok(), "{kind:?}");
+        assert!(log_in(&client, &front.url(), TIMEOUT).await.is_ok(), "{kind:?}");
     }
 }
 

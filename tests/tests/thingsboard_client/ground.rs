@@ -13,13 +13,13 @@ use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret};
 use tbtokend::thingsboard::{Client, ClientSettings, Logins as _};
 
 /// Long enough for everything that is expected to come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Long enough for what is expected not to come.
 pub(crate) const BRIEFLY: Duration = Duration::from_millis(300);
 
 pub(crate) fn settings() -> ClientSettings {
-    ClientSettings { connect_timeout: PATIENCE, request_timeout: PATIENCE, ca_file: None, proxy: None }
+    ClientSettings { connect_timeout: TIMEOUT, request_timeout: TIMEOUT, ca_file: None, proxy: None }
 }
 
 pub(crate) fn client() -> Client {
@@ -56,7 +56,7 @@ pub(crate) async fn log_in_as(
 
 /// What a failed login says, and what to do.
 pub(crate) async fn words(client: &Client, url: &str) -> String {
-    let failure = log_in(client, url, PATIENCE).await.unwrap_err();
+    let failure = log_in(client, url, TIMEOUT).await.unwrap_err();
     format!("{failure} -> {}", failure.kind().remedy())
 }
 

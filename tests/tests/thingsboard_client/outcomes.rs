@@ -6,7 +6,7 @@ use tbtoken_tests::thingsboard::{Settings, Temper, ThingsBoard, User};
 use tbtokend::model::{BaseUrl, Failure, FailureKind, Secret, Unexpected};
 use tbtokend::thingsboard::{Logins as _, NotRenewed, Probe};
 
-use crate::ground::{BRIEFLY, PATIENCE, Says, client, log_in, log_in_as};
+use crate::ground::{BRIEFLY, TIMEOUT, Says, client, log_in, log_in_as};
 
 const NAME: &str = "ops@acme.example";
 
@@ -25,7 +25,7 @@ async fn nothing_is_sent_before_a_connection_stands() {
     host.set(Temper::Normal);
     let tls = account.url.replace("http://", "https://");
     for url in ["http://tb.invalid", "http://tb.invalid./x", tls.as_str(), "https://[::1]:1"] {
-        let failure = log_in(&client, url, PATIENCE).await.unwrap_err();
+        let failure = log_in(&client, url, TIMEOUT).await.unwrap_err();
         assert!(matches!(failure, Failure::Unreachable { .. }), "{url}: {failure:?}");
     }
     assert_eq!((host.stats().requests, host.user_stats(NAME).attempts), (0, 0));
@@ -73,11 +73,11 @@ async fn a_password_that_was_sent_is_never_called_unsent() {
         for used in [false, true] {
             host.set(Temper::Normal);
             if used {
-                assert!(log_in_as(&client, &account, PATIENCE).await.is_ok());
+                assert!(log_in_as(&client, &account, TIMEOUT).await.is_ok());
             }
             host.set(temper.clone());
             let before = host.user_stats(NAME).attempts;
-            let within = if is_silent(&temper) { Duration::from_secs(1) } else { PATIENCE };
+            let within = if is_silent(&temper) { Duration::from_secs(1) } else { TIMEOUT };
             let failure = log_in_as(&client, &account, within).await.unwrap_err();
             assert!(!matches!(failure, Failure::Unreachable { .. }), "{temper:?}: {failure:?}");
             assert!(!failure.is_permanent(), "{temper:?}: {failure:?}");
@@ -106,11 +106,11 @@ async fn each_way_to_lose_an_answer_has_its_name() {
         (Temper::EndlessInterim, Failure::Timeout { after: BRIEFLY }),
     ] {
         host.set(temper.clone());
-        let within = if is_silent(&temper) { BRIEFLY } else { PATIENCE };
+        let within = if is_silent(&temper) { BRIEFLY } else { TIMEOUT };
         assert_eq!(log_in_as(&client, &account, within).await.unwrap_err(), failure, "{temper:?}");
     }
     host.set(Temper::Reset);
-    let failure = log_in_as(&client, &account, PATIENCE).await.unwrap_err();
+    let failure = log_in_as(&client, &account, TIMEOUT).await.unwrap_err();
     assert!(matches!(&failure, Failure::Interrupted { why } if why.contains("reset")), "{failure:?}");
     assert_eq!(failure.kind(), FailureKind::Unreachable);
 }
@@ -123,20 +123,20 @@ async fn a_connection_that_ended_while_idle_is_replaced_and_one_that_ends_under_
     let (client, account) = (client(), host.add(User::new(NAME)));
     let other = Says::new("HTTP/1.1 500 \r\nContent-Length: 0\r\n\r\n");
     for logins in 1..=2 {
-        assert!(log_in_as(&client, &account, PATIENCE).await.is_ok());
+        assert!(log_in_as(&client, &account, TIMEOUT).await.is_ok());
         assert_eq!(host.stats().connections_total, logins);
         host.wait_until("the connection has ended", |tally| tally.host().connections == 0);
         // The client hears of the end while it waits for something else.
-        assert!(log_in(&client, &other.url(), PATIENCE).await.is_err());
+        assert!(log_in(&client, &other.url(), TIMEOUT).await.is_err());
     }
     host.change_settings(|settings| settings.idle_timeout = None);
     host.set(Temper::StaleKeepAlive);
-    assert!(log_in_as(&client, &account, PATIENCE).await.is_ok());
-    let failure = log_in_as(&client, &account, PATIENCE).await.unwrap_err();
+    assert!(log_in_as(&client, &account, TIMEOUT).await.is_ok());
+    let failure = log_in_as(&client, &account, TIMEOUT).await.unwrap_err();
     assert!(matches!(failure, Failure::Interrupted { .. }), "{failure:?}");
 
     // A renewal counts nothing, and is sent again on a new connection.
-    let token = log_in_as(&client, &account, PATIENCE).await.unwrap().refresh_token.unwrap();
+    let token = log_in_as(&client, &account, TIMEOUT).await.unwrap().refresh_token.unwrap();
     let base = BaseUrl::parse(&account.url).unwrap();
     assert!(client.renew(&base, &token).await.is_ok());
     assert_eq!(host.user_stats(NAME).renewals, 1);
@@ -161,7 +161,7 @@ async fn probes_know_good_from_bad() {
     assert_eq!((host.stats().probes, host.stats().unknown_users), (1, 0));
     assert_eq!(host.latest_request(), "POST /api/auth/login", "the password policy comes from a cache");
     for bad in
-        [Temper::Page(502), Temper::DatabaseError, Temper::Reset, Temper::DatabaseDead { after: PATIENCE }]
+        [Temper::Page(502), Temper::DatabaseError, Temper::Reset, Temper::DatabaseDead { after: TIMEOUT }]
     {
         host.set(bad.clone());
         assert!(matches!(client.probe(&base).await, Probe::Bad(_)), "{bad:?}");
@@ -179,7 +179,7 @@ async fn a_refresh_token_that_ended_says_whether_the_password_was_changed() {
     let (host, client) = (ThingsBoard::start(), client());
     let account = host.add(User::new(NAME));
     let base = BaseUrl::parse(&account.url).unwrap();
-    let token = log_in_as(&client, &account, PATIENCE).await.unwrap().refresh_token.unwrap();
+    let token = log_in_as(&client, &account, TIMEOUT).await.unwrap().refresh_token.unwrap();
     host.change_settings(|settings| settings.skew += chrono::TimeDelta::seconds(1));
     host.set_password(NAME, &account.password);
     assert_eq!(client.renew(&base, &token).await, Err(NotRenewed::Refused { is_outdated: true }));

@@ -7,7 +7,7 @@ use tbtoken_tests::thingsboard::{Certificate, CertificateKind, ThingsBoard, TlsF
 use tbtokend::model::{Failure, Unexpected};
 use tbtokend::thingsboard::{Client, ClientSettings};
 
-use crate::ground::{PATIENCE, Says, log_in, settings, words};
+use crate::ground::{TIMEOUT, Says, log_in, settings, words};
 
 const NAME: &str = "ops@acme.example";
 
@@ -52,14 +52,14 @@ async fn https_goes_through_a_tunnel_and_http_to_the_proxy_itself() {
     let settings =
         ClientSettings { ca_file: Some(ca_file), ..through(&format!("http://u:canary-pw-proxy@{proxy}")) };
     let client = Client::new(&settings).unwrap();
-    assert!(log_in(&client, &front.url(), PATIENCE).await.is_ok());
+    assert!(log_in(&client, &front.url(), TIMEOUT).await.is_ok());
     let head = seen.recv().unwrap();
     assert!(head.starts_with(&format!("CONNECT {} HTTP/1.1\r\n", front.address())), "{head}");
     assert!(head.to_lowercase().contains("proxy-authorization: basic "), "{head}");
 
     // Plain HTTP: the proxy is sent the whole address.
     let client = Client::new(&through(&format!("http://{}", host.address()))).unwrap();
-    let failure = log_in(&client, "http://tb.invalid", PATIENCE).await.unwrap_err();
+    let failure = log_in(&client, "http://tb.invalid", TIMEOUT).await.unwrap_err();
     assert_eq!(failure, Failure::UnexpectedResponse(Unexpected::Status { status: 404 }));
     assert_eq!(host.stats().requests, 2);
 }
@@ -77,7 +77,7 @@ async fn a_proxy_that_does_not_work_is_blamed_itself() {
         (nonsense.address, "it does not let us through to the server, or is no HTTP proxy"),
     ] {
         let client = Client::new(&through(&format!("http://{proxy}"))).unwrap();
-        let failure = log_in(&client, "https://tb.invalid", PATIENCE).await.unwrap_err();
+        let failure = log_in(&client, "https://tb.invalid", TIMEOUT).await.unwrap_err();
         assert!(matches!(failure, Failure::Unreachable { .. }), "nothing was sent: {failure:?}");
         let text = words(&client, "https://tb.invalid").await;
         assert!(text.contains("the proxy of thingsboard.proxy cannot be used: "), "{text}");
@@ -85,7 +85,7 @@ async fn a_proxy_that_does_not_work_is_blamed_itself() {
     }
     // What is sent to a proxy in clear may have gone on, whatever it answers.
     let client = Client::new(&through(&format!("http://{}", asks.address))).unwrap();
-    let failure = log_in(&client, "http://tb.invalid", PATIENCE).await.unwrap_err();
+    let failure = log_in(&client, "http://tb.invalid", TIMEOUT).await.unwrap_err();
     assert_eq!(failure, Failure::UnexpectedResponse(Unexpected::ProxyAuthentication));
     assert!(failure.to_string().contains("thingsboard.proxy"));
     let client = Client::new(&through(&format!("http://{closed}"))).unwrap();
