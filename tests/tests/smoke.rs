@@ -11,7 +11,7 @@
 use tbtoken_proto::{FailureKind, Phase, TokenStatus};
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::{Installation, Row, Signal};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 #[test]
 fn a_customer_gets_its_token() {
@@ -61,7 +61,7 @@ fn an_interrupted_pass_ends_with_the_daemon() {
     let thingsboard = ThingsBoard::start();
     let account = thingsboard.add(User::new("ops@acme.example"));
     let installation = Installation::new().with_row(Row::new("acme", &account));
-    thingsboard.set(Temper::Silent);
+    thingsboard.set(Behaviour::Silent);
     let mut daemon = installation.start();
     thingsboard.wait_until("the login is under way", |tally| tally.user("ops@acme.example").attempts == 1);
     daemon.signal(Signal::SIGINT);

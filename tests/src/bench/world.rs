@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::peer::{self, Peer};
 use crate::canary;
-use crate::thingsboard::{Account, Temper, ThingsBoard, User};
+use crate::thingsboard::{Account, Behaviour, ThingsBoard, User};
 
 /// A server that shall be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,9 +117,9 @@ fn server(index: usize, host: Host) -> ThingsBoard {
     let server = ThingsBoard::start();
     server.add_many(host.users, |number| User::new(username(index, number)));
     server.set(match host {
-        Host { silent: true, .. } => Temper::Silent,
-        Host { latency_ms: 0, .. } => Temper::Normal,
-        Host { latency_ms, .. } => Temper::Slow(Duration::from_millis(latency_ms)),
+        Host { silent: true, .. } => Behaviour::Silent,
+        Host { latency_ms: 0, .. } => Behaviour::Normal,
+        Host { latency_ms, .. } => Behaviour::Slow(Duration::from_millis(latency_ms)),
     });
     server
 }

@@ -1,4 +1,4 @@
-//! The whole product in one command: a fake ThingsBoard with customers of every temper, the daemon, the dashboard.
+//! The whole product in one command: a fake ThingsBoard with customers of every behaviour, the daemon, the dashboard.
 
 use std::process::ExitCode;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{SecondsFormat, TimeDelta};
 
 use crate::harness::Row;
-use crate::thingsboard::{Account, PasswordPolicy, SecondFactor, Settings, Temper, ThingsBoard, User, jwt};
+use crate::thingsboard::{Account, PasswordPolicy, SecondFactor, Settings, Behaviour, ThingsBoard, User, jwt};
 use crate::{canary, clock};
 
 /// Everyone on the stage.
@@ -53,13 +53,13 @@ impl Cast {
         let (limited, flaky, away) =
             (open("/limited", |_| ()), open("/flaky", |_| ()), open("/away", |_| ()));
         let slow = open("/slow", |_| ());
-        slow.set(Temper::Slow(Duration::from_millis(2_500)));
+        slow.set(Behaviour::Slow(Duration::from_millis(2_500)));
         let silent = open("/silent", |_| ());
-        silent.set(Temper::Silent);
+        silent.set(Behaviour::Silent);
         let portal = open("/portal", |_| ());
-        portal.set(Temper::LoginPage);
+        portal.set(Behaviour::LoginPage);
         let moved = open("/moved", |_| ());
-        moved.set(Temper::Redirect { status: 308, location: "https://tb.acme-moved.example/".to_owned() });
+        moved.set(Behaviour::Redirect { status: 308, location: "https://tb.acme-moved.example/".to_owned() });
 
         let healthy = |host: &ThingsBoard, name: &str, life: u64| {
             customer(&host.add(User::new(name).access_life(Duration::from_secs(life))))

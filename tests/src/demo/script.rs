@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::cast::Cast;
 use crate::canary;
 use crate::harness::Table;
-use crate::thingsboard::{Temper, ThingsBoard};
+use crate::thingsboard::{Behaviour, ThingsBoard};
 
 /// How long the script is; then it begins anew.
 const LENGTH: Duration = Duration::from_secs(120);
@@ -58,20 +58,20 @@ fn play(acts: &mut [Act], stopped: &Receiver<()>) {
 }
 
 fn acts(cast: &Cast, table: &Table) -> Vec<Act> {
-    let becomes = |at: u64, host: &Arc<ThingsBoard>, temper: Temper| -> Act {
+    let becomes = |at: u64, host: &Arc<ThingsBoard>, behaviour: Behaviour| -> Act {
         let host = Arc::clone(host);
-        (at, Box::new(move |_| host.set(temper.clone())))
+        (at, Box::new(move |_| host.set(behaviour.clone())))
     };
     let (fix, table) = (cast.forgetful.clone(), table.clone());
     let (change, cloud) = (cast.forgetful.clone(), Arc::clone(&cast.cloud));
     vec![
-        becomes(15, &cast.limited, Temper::RateLimit { retry_after: None }),
-        becomes(20, &cast.flaky, Temper::DatabaseError),
-        becomes(30, &cast.away, Temper::Refuse),
-        becomes(35, &cast.flaky, Temper::Page(503)),
-        becomes(45, &cast.limited, Temper::Normal),
-        becomes(50, &cast.flaky, Temper::Normal),
-        becomes(60, &cast.away, Temper::Normal),
+        becomes(15, &cast.limited, Behaviour::RateLimit { retry_after: None }),
+        becomes(20, &cast.flaky, Behaviour::DatabaseError),
+        becomes(30, &cast.away, Behaviour::Refuse),
+        becomes(35, &cast.flaky, Behaviour::Page(503)),
+        becomes(45, &cast.limited, Behaviour::Normal),
+        becomes(50, &cast.flaky, Behaviour::Normal),
+        becomes(60, &cast.away, Behaviour::Normal),
         // Somebody sees the parked customer in the dashboard and mends its row …
         (
             70,

@@ -59,7 +59,7 @@ impl SqlServer {
         listener.set_nonblocking(true).expect("a socket can be made so");
         let _guard = runtime().enter();
         let listener = TcpListener::from_std(listener).expect("a listening socket");
-        let door = runtime().spawn(keep_the_door(listener, Arc::clone(&self.shared)));
+        let door = runtime().spawn(accept_connections(listener, Arc::clone(&self.shared)));
         *self.door.lock().unwrap() = Some(door);
     }
 
@@ -309,7 +309,7 @@ fn runtime() -> &'static Runtime {
     })
 }
 
-async fn keep_the_door(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept_connections(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         admit(stream, &shared);

@@ -1,4 +1,4 @@
-//! The handle by which a test holds a fake host: its users, its temper, its counters.
+//! The handle by which a test holds a fake host: its users, its behaviour, its counters.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -10,9 +10,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc as async_mpsc;
 use tokio::task::JoinHandle;
 
-use super::door::{Door, Wish, keep_the_door, listen, reserve};
+use super::port::{PortState, PortChange, accept_connections, listen, reserve};
 use super::state::{Shared, State};
-use super::{Account, HostStats, Settings, Temper, User, UserStats};
+use super::{Account, HostStats, Settings, Behaviour, User, UserStats};
 
 /// How long [`ThingsBoard::wait_until`] waits before it gives up.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub struct ThingsBoard {
     shared: Arc<Shared>,
     address: SocketAddr,
-    door: async_mpsc::UnboundedSender<Wish>,
+    port: async_mpsc::UnboundedSender<PortChange>,
     task: JoinHandle<()>,
 }
 
@@ -66,9 +66,9 @@ impl ThingsBoard {
         let socket = reserve(SocketAddr::from(([127, 0, 0, 1], 0)));
         let address = socket.local_addr().expect("a bound socket has an address");
         let listener = listen(socket);
-        let (door, changes) = async_mpsc::unbounded_channel();
-        let task = runtime().spawn(keep_the_door(listener, address, Arc::clone(&shared), changes));
-        Self { shared, address, door, task }
+        let (port, changes) = async_mpsc::unbounded_channel();
+        let task = runtime().spawn(accept_connections(listener, address, Arc::clone(&shared), changes));
+        Self { shared, address, port, task }
     }
 
     /// The URL that belongs into `tb_url`.
@@ -159,55 +159,55 @@ impl ThingsBoard {
         state.directory.whoami(Some(token), state.now()).status == 200
     }
 
-    /// Sets the temper of the host, from the next request on. When this returns, the listener is as the temper wants it.
+    /// Sets the behaviour of the host, from the next request on. When this returns, the listener is as the behaviour wants it.
     ///
     /// # Panics
     /// Inside an asynchronous task of the fakes' own runtime, which nobody but the fakes has.
-    pub fn set(&self, temper: Temper) {
-        let door = match temper {
-            Temper::Refuse => Door::Closed,
-            Temper::BlackHole => Door::BlackHole,
-            _ => Door::Open,
+    pub fn set(&self, behaviour: Behaviour) {
+        let port = match behaviour {
+            Behaviour::Refuse => PortState::Closed,
+            Behaviour::BlackHole => PortState::BlackHole,
+            _ => PortState::Open,
         };
         self.shared.update(|state| {
             state.passing = None;
-            let thaws = state.temper == Temper::Frozen && temper != Temper::Frozen;
-            state.temper = temper;
+            let thaws = state.behaviour == Behaviour::Frozen && behaviour != Behaviour::Frozen;
+            state.behaviour = behaviour;
             if thaws {
                 state.thaw();
             }
         });
         let (done, wait) = mpsc::channel();
-        self.door.send((door, done)).expect("the door has a keeper");
-        wait.recv_timeout(TIMEOUT).expect("the keeper of the door answers");
+        self.port.send((port, done)).expect("the port has a keeper");
+        wait.recv_timeout(TIMEOUT).expect("the keeper of the port answers");
     }
 
-    /// Sets a temper for the next `requests` requests of the host; then the one from before is back.
+    /// Sets a behaviour for the next `requests` requests of the host; then the one from before is back.
     ///
     /// # Panics
-    /// With a temper that is for the whole host only.
-    pub fn set_for_next(&self, requests: u32, temper: Temper) {
-        assert!(!temper.is_the_hosts(), "{temper:?} has no requests to count");
-        self.lock().passing = (requests > 0).then_some((temper, requests));
+    /// With a behaviour that is for the whole host only.
+    pub fn set_for_next(&self, requests: u32, behaviour: Behaviour) {
+        assert!(!behaviour.is_the_hosts(), "{behaviour:?} has no requests to count");
+        self.lock().passing = (requests > 0).then_some((behaviour, requests));
     }
 
-    /// Sets the temper that one user meets, if the host itself is in a normal temper.
+    /// Sets the behaviour that one user meets, if the host itself is in a normal behaviour.
     ///
     /// # Panics
-    /// With a temper that is for the whole host only.
-    pub fn set_for(&self, name: &str, temper: Temper) {
-        assert!(!temper.is_the_hosts(), "{temper:?} is for the whole host");
-        self.lock().tempers.insert(name.to_owned(), (temper, None));
+    /// With a behaviour that is for the whole host only.
+    pub fn set_for(&self, name: &str, behaviour: Behaviour) {
+        assert!(!behaviour.is_the_hosts(), "{behaviour:?} is for the whole host");
+        self.lock().behaviours.insert(name.to_owned(), (behaviour, None));
     }
 
-    /// Sets the temper that one user meets in its next `requests` requests.
+    /// Sets the behaviour that one user meets in its next `requests` requests.
     ///
     /// # Panics
-    /// With a temper that is for the whole host only.
-    pub fn set_for_next_of(&self, name: &str, requests: u32, temper: Temper) {
-        self.set_for(name, temper);
+    /// With a behaviour that is for the whole host only.
+    pub fn set_for_next_of(&self, name: &str, requests: u32, behaviour: Behaviour) {
+        self.set_for(name, behaviour);
         let mut state = self.lock();
-        if let Some((_, left)) = state.tempers.get_mut(name) {
+        if let Some((_, left)) = state.behaviours.get_mut(name) {
             *left = Some(requests);
         }
     }

@@ -1,7 +1,7 @@
 //! A ThingsBoard server on a real socket, as strict and as rude as the real ones.
 //!
 //! [`directory`] holds ThingsBoard's own rules, pure: who may log in, in which order that is checked, what a refresh
-//! token is worth. A [`ThingsBoard`] puts them on a socket. A [`Temper`] bends them, for the whole host or for one user: late,
+//! token is worth. A [`ThingsBoard`] puts them on a socket. A [`Behaviour`] bends them, for the whole host or for one user: late,
 //! wrong, rude or no answers. Everything that arrives is counted.
 //!
 //! A fake runs on threads of its own, so tests may block as they please.
@@ -9,13 +9,13 @@
 pub mod answer;
 mod counters;
 pub mod directory;
-mod door;
+mod port;
 mod host;
 mod http;
 pub mod jwt;
 mod settings;
 mod state;
-mod temper;
+mod behaviour;
 mod tls;
 mod user;
 mod wire;
@@ -23,6 +23,6 @@ mod wire;
 pub use counters::{HostStats, UserStats};
 pub use host::{Tally, ThingsBoard};
 pub use settings::{PasswordPolicy, Settings};
-pub use temper::Temper;
+pub use behaviour::Behaviour;
 pub use tls::{Certificate, Kind as CertificateKind, TlsFront};
 pub use user::{Account, SecondFactor, User};

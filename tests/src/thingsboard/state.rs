@@ -12,7 +12,7 @@ use super::answer::{Answer, ErrorCode};
 use super::counters::Counters;
 use super::directory::Directory;
 use super::http::Request;
-use super::{Settings, Temper, jwt, temper};
+use super::{Settings, Behaviour, jwt, behaviour};
 use crate::clock;
 
 #[derive(Debug)]
@@ -25,12 +25,12 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) directory: Directory,
     pub(super) counters: Counters,
-    /// The host's own temper, and one that passes.
-    pub(super) temper: Temper,
-    pub(super) passing: Option<(Temper, u32)>,
-    /// The tempers that single users meet, and for how many requests; without end if that is `None`.
-    pub(super) tempers: HashMap<String, (Temper, Option<u32>)>,
-    /// The second that [`Temper::MaxRate`] counts in, and how many requests it has seen.
+    /// The host's own behaviour, and one that passes.
+    pub(super) behaviour: Behaviour,
+    pub(super) passing: Option<(Behaviour, u32)>,
+    /// The behaviours that single users meet, and for how many requests; without end if that is `None`.
+    pub(super) behaviours: HashMap<String, (Behaviour, Option<u32>)>,
+    /// The second that [`Behaviour::MaxRate`] counts in, and how many requests it has seen.
     rate: (Option<Instant>, u32),
     /// What has come while the host is frozen, and whom to answer once it is not.
     frozen: Vec<(Request, oneshot::Sender<Answer>)>,
@@ -40,7 +40,7 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) enum Plan {
     /// It is answered in this manner.
-    Answer(Temper, Answer),
+    Answer(Behaviour, Answer),
     /// It is answered when the host thaws.
     AfterTheFrost(oneshot::Receiver<Answer>),
 }
@@ -61,9 +61,9 @@ impl State {
         Self {
             directory: Directory::new(settings, key),
             counters: Counters::default(),
-            temper: Temper::Normal,
+            behaviour: Behaviour::Normal,
             passing: None,
-            tempers: HashMap::new(),
+            behaviours: HashMap::new(),
             rate: (None, 0),
             frozen: Vec::new(),
         }
@@ -86,21 +86,21 @@ impl State {
                 self.counters.stats.unknown_users += 1;
             }
         }
-        match self.temper_for(named.as_deref()) {
-            Temper::Frozen => {
+        match self.behaviour_for(named.as_deref()) {
+            Behaviour::Frozen => {
                 let (thaws, answer) = oneshot::channel();
                 self.frozen.push((request, thaws));
                 Plan::AfterTheFrost(answer)
             }
-            Temper::DatabaseDead { after } => self.without_a_database(&request, &path, after),
-            Temper::AnswerLost(temper) => {
+            Behaviour::DatabaseDead { after } => self.without_a_database(&request, &path, after),
+            Behaviour::AnswerLost(behaviour) => {
                 let own = self.route(&request, &path);
-                let answer = temper.instead(self.now()).unwrap_or(own);
-                Plan::Answer(*temper, answer)
+                let answer = behaviour.instead(self.now()).unwrap_or(own);
+                Plan::Answer(*behaviour, answer)
             }
-            temper => {
-                let answer = self.answer(&request, &path, &temper);
-                Plan::Answer(temper, answer)
+            behaviour => {
+                let answer = self.answer(&request, &path, &behaviour);
+                Plan::Answer(behaviour, answer)
             }
         }
     }
@@ -120,26 +120,26 @@ impl State {
         request.path.strip_prefix(prefix).unwrap_or_default().to_owned()
     }
 
-    fn answer(&mut self, request: &Request, path: &str, temper: &Temper) -> Answer {
+    fn answer(&mut self, request: &Request, path: &str, behaviour: &Behaviour) -> Answer {
         let now = self.now();
-        if let Some(answer) = temper.instead(now).or_else(|| self.over_the_rate(temper, now)) {
+        if let Some(answer) = behaviour.instead(now).or_else(|| self.over_the_rate(behaviour, now)) {
             return answer;
         }
         let is_heard = !matches!(
-            temper,
-            Temper::Silent | Temper::BlackHole | Temper::Refuse | Temper::Reset | Temper::Garbage
+            behaviour,
+            Behaviour::Silent | Behaviour::BlackHole | Behaviour::Refuse | Behaviour::Reset | Behaviour::Garbage
         );
         let answer = if is_heard { self.route(request, path) } else { Answer::html(404, "404 Not Found") };
-        temper.distort(answer, self.directory.key())
+        behaviour.distort(answer, self.directory.key())
     }
 
     fn without_a_database(&mut self, request: &Request, path: &str, after: Duration) -> Plan {
         if path.starts_with("/api/noauth/") {
-            return Plan::Answer(Temper::Normal, self.route(request, path));
+            return Plan::Answer(Behaviour::Normal, self.route(request, path));
         }
         let answer = Answer::error(500, ErrorCode::Database, "Database error", self.now());
         let is_slow = path != "/api/auth/login" || self.directory.is_right(&request.body);
-        Plan::Answer(if is_slow { Temper::Slow(after) } else { Temper::Normal }, answer)
+        Plan::Answer(if is_slow { Behaviour::Slow(after) } else { Behaviour::Normal }, answer)
     }
 
     fn route(&mut self, request: &Request, path: &str) -> Answer {
@@ -164,37 +164,37 @@ impl State {
         }
     }
 
-    /// The temper that a request meets: the host's passing one, the host's own, the user's, in this order.
-    fn temper_for(&mut self, name: Option<&str>) -> Temper {
-        if let Some((temper, left)) = &mut self.passing {
-            let temper = temper.clone();
+    /// The behaviour that a request meets: the host's passing one, the host's own, the user's, in this order.
+    fn behaviour_for(&mut self, name: Option<&str>) -> Behaviour {
+        if let Some((behaviour, left)) = &mut self.passing {
+            let behaviour = behaviour.clone();
             *left -= 1;
             if *left == 0 {
                 self.passing = None;
             }
-            return temper;
+            return behaviour;
         }
-        if self.temper != Temper::Normal {
-            return self.temper.clone();
+        if self.behaviour != Behaviour::Normal {
+            return self.behaviour.clone();
         }
         let known = name.and_then(|name| self.directory.find(name));
-        match known.or(name).and_then(|name| self.tempers.get_mut(name)) {
-            None | Some((_, Some(0))) => Temper::Normal,
-            Some((temper, left)) => {
+        match known.or(name).and_then(|name| self.behaviours.get_mut(name)) {
+            None | Some((_, Some(0))) => Behaviour::Normal,
+            Some((behaviour, left)) => {
                 *left = left.map(|left| left - 1);
-                temper.clone()
+                behaviour.clone()
             }
         }
     }
 
-    fn over_the_rate(&mut self, temper: &Temper, now: DateTime<Utc>) -> Option<Answer> {
-        let Temper::MaxRate { per_second, retry_after } = temper else { return None };
+    fn over_the_rate(&mut self, behaviour: &Behaviour, now: DateTime<Utc>) -> Option<Answer> {
+        let Behaviour::MaxRate { per_second, retry_after } = behaviour else { return None };
         let (began, seen) = &mut self.rate;
         if began.is_none_or(|began| began.elapsed() >= Duration::from_secs(1)) {
             (*began, *seen) = (Some(Instant::now()), 0);
         }
         *seen += 1;
-        (*seen > *per_second).then(|| temper::rate_limited(*retry_after, now))
+        (*seen > *per_second).then(|| behaviour::rate_limited(*retry_after, now))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Answers onto the wire, in every manner that a [`Temper`] asks for.
+//! Answers onto the wire, in every manner that a [`Behaviour`] asks for.
 
 use std::io;
 use std::time::Duration;
@@ -7,34 +7,34 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
-use super::Temper;
+use super::Behaviour;
 use super::answer::Answer;
 
-/// Sends `answer` as `temper` would. Says whether the connection can be used again.
+/// Sends `answer` as `behaviour` would. Says whether the connection can be used again.
 pub(super) async fn send(
     stream: &mut TcpStream,
-    temper: &Temper,
+    behaviour: &Behaviour,
     answer: &Answer,
     keeps_alive: bool,
 ) -> io::Result<bool> {
-    match temper {
-        Temper::Silent | Temper::BlackHole | Temper::Refuse | Temper::Frozen => silence(stream).await?,
-        Temper::Reset => stream.set_zero_linger()?,
-        Temper::Garbage => stream.write_all(&garbage()).await?,
-        Temper::EndlessHead => endless_head(stream).await?,
-        Temper::EndlessInterim => endless_interim(stream).await?,
-        Temper::EndlessBody => endless_body(stream).await?,
-        Temper::SlowDrip { every } => drip(stream, &encode(answer, false), *every).await?,
-        Temper::Cut(bytes) => {
+    match behaviour {
+        Behaviour::Silent | Behaviour::BlackHole | Behaviour::Refuse | Behaviour::Frozen => silence(stream).await?,
+        Behaviour::Reset => stream.set_zero_linger()?,
+        Behaviour::Garbage => stream.write_all(&garbage()).await?,
+        Behaviour::EndlessHead => endless_head(stream).await?,
+        Behaviour::EndlessInterim => endless_interim(stream).await?,
+        Behaviour::EndlessBody => endless_body(stream).await?,
+        Behaviour::SlowDrip { every } => drip(stream, &encode(answer, false), *every).await?,
+        Behaviour::Cut(bytes) => {
             let encoded = encode(answer, true);
             stream.write_all(&encoded[..encoded.len().min(*bytes)]).await?;
         }
-        Temper::CutBody(bytes) => stream.write_all(beginning(&encode(answer, true), answer, *bytes)).await?,
-        Temper::StuckBody(bytes) => {
+        Behaviour::CutBody(bytes) => stream.write_all(beginning(&encode(answer, true), answer, *bytes)).await?,
+        Behaviour::StuckBody(bytes) => {
             stream.write_all(beginning(&encode(answer, true), answer, *bytes)).await?;
             silence(stream).await?;
         }
-        Temper::Slow(latency) => {
+        Behaviour::Slow(latency) => {
             sleep_until(Instant::now() + *latency).await;
             stream.write_all(&encode(answer, keeps_alive)).await?;
             return Ok(keeps_alive);

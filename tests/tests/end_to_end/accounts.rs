@@ -6,7 +6,7 @@ use tbtoken_proto::{FailureKind, Phase, Refresh, TokenStatus};
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::wait::{TIMEOUT, poll};
 use tbtoken_tests::harness::{Installation, Row, Signal};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 /// How many passwords that may have been counted as wrong an account gets by default.
 const BUDGET: u32 = 3;
@@ -34,15 +34,15 @@ fn until_parked_is_recorded(installation: &Installation, parked: usize) {
 #[test]
 fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
     let faults = [
-        Temper::Normal,
-        Temper::Page(503),
-        Temper::DatabaseError,
-        Temper::RateLimit { retry_after: None },
-        Temper::Refuse,
-        Temper::Reset,
-        Temper::LoginPage,
-        Temper::Slow(Duration::from_millis(300)),
-        Temper::MaxRate { per_second: 2, retry_after: None },
+        Behaviour::Normal,
+        Behaviour::Page(503),
+        Behaviour::DatabaseError,
+        Behaviour::RateLimit { retry_after: None },
+        Behaviour::Refuse,
+        Behaviour::Reset,
+        Behaviour::LoginPage,
+        Behaviour::Slow(Duration::from_millis(300)),
+        Behaviour::MaxRate { per_second: 2, retry_after: None },
     ];
     let thingsboard = ThingsBoard::start();
     let good = Row::new("good", &thingsboard.add(User::new("good")));
@@ -57,7 +57,7 @@ fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
         thingsboard.set(fault.clone());
         let mut daemon = installation.start();
         daemon.refresh();
-        thingsboard.set(Temper::Normal);
+        thingsboard.set(Behaviour::Normal);
         // Who waits after the fault need not be waited for.
         daemon.refresh();
         daemon.until("the bad rows are parked", |status| status.tokens.summary.parked == names.len());
@@ -70,7 +70,7 @@ fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
             daemon.kill();
         }
     }
-    thingsboard.set(Temper::Normal);
+    thingsboard.set(Behaviour::Normal);
     for name in &names {
         assert_eq!(thingsboard.user_stats(name).wrong_passwords, 1, "{name}");
         assert!(thingsboard.is_enabled(name), "{name}");
@@ -84,7 +84,7 @@ fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
 #[test]
 fn p02_a_refusal_whose_body_breaks_off_costs_charges_and_no_account() {
     let faults =
-        [("cut", Temper::CutBody(0)), ("cut-later", Temper::CutBody(9)), ("stuck", Temper::StuckBody(9))];
+        [("cut", Behaviour::CutBody(0)), ("cut-later", Behaviour::CutBody(9)), ("stuck", Behaviour::StuckBody(9))];
     let mut installation = Installation::new().with("thingsboard.request_timeout", "1s");
     let mut hosts = Vec::new();
     for (name, fault) in faults {
@@ -113,13 +113,13 @@ fn p02_a_refusal_whose_body_breaks_off_costs_charges_and_no_account() {
 fn p02_an_answer_that_cannot_be_read_costs_one_attempt_and_a_wait() {
     // The fault, and whether the server has counted the password.
     let faults = [
-        ("silent", Temper::Silent, false),
-        ("garbage", Temper::Garbage, false),
-        ("reset", Temper::Reset, false),
-        ("slow-drip", Temper::SlowDrip { every: Duration::from_millis(500) }, true),
-        ("endless-head", Temper::EndlessHead, true),
-        ("endless-body", Temper::EndlessBody, true),
-        ("cut-off", Temper::Cut(20), true),
+        ("silent", Behaviour::Silent, false),
+        ("garbage", Behaviour::Garbage, false),
+        ("reset", Behaviour::Reset, false),
+        ("slow-drip", Behaviour::SlowDrip { every: Duration::from_millis(500) }, true),
+        ("endless-head", Behaviour::EndlessHead, true),
+        ("endless-body", Behaviour::EndlessBody, true),
+        ("cut-off", Behaviour::Cut(20), true),
     ];
     let mut installation =
         Installation::new().with("schedule.interval", "60s").with("thingsboard.request_timeout", "2s");
@@ -144,7 +144,7 @@ fn p02_an_answer_that_cannot_be_read_costs_one_attempt_and_a_wait() {
     assert_eq!(sent(), [1; 7], "a restart is no reason to send it again");
 
     // Somebody asks: once more for each, and now they say why.
-    hosts.iter().for_each(|host| host.set(Temper::Normal));
+    hosts.iter().for_each(|host| host.set(Behaviour::Normal));
     daemon.refresh();
     daemon.until("all are parked", |status| status.tokens.summary.parked == faults.len());
     daemon.refresh();
@@ -218,12 +218,12 @@ fn p02_a_login_that_is_given_up_at_the_end_is_not_sent_again_at_once() {
     let installation =
         Installation::new().with_row(bad_row(&thingsboard, "acme", 1)).with("schedule.interval", "60s");
     // The server counts the password at once and answers too late.
-    thingsboard.set(Temper::Slow(Duration::from_secs(30)));
+    thingsboard.set(Behaviour::Slow(Duration::from_secs(30)));
     let mut daemon = installation.start();
     thingsboard.wait_until("the password is counted", |tally| tally.user("acme").wrong_passwords == 1);
     daemon.signal(Signal::SIGTERM);
     assert!(daemon.wait_at_most(Duration::from_secs(5)).success());
-    thingsboard.set(Temper::Normal);
+    thingsboard.set(Behaviour::Normal);
     let daemon = installation.start();
     let acme = daemon.until_customer("acme", "waits", |acme| acme.state == Phase::Retrying);
     assert_eq!(acme.failure.unwrap().kind, FailureKind::Timeout);
@@ -238,9 +238,9 @@ fn p02_who_is_named_and_cannot_be_asked_stays_parked() {
     let installation = Installation::new().with_row(bad_row(&thingsboard, "acme", 1));
     let daemon = installation.start();
     daemon.until_customer("acme", "is parked", |acme| acme.state == Phase::Parked);
-    thingsboard.set(Temper::Refuse);
+    thingsboard.set(Behaviour::Refuse);
     daemon.refresh_customer("acme");
-    thingsboard.set(Temper::Normal);
+    thingsboard.set(Behaviour::Normal);
     daemon.refresh();
     let acme = daemon.until_customer("acme", "is parked", |acme| acme.state == Phase::Parked);
     assert_eq!(acme.failure.unwrap().kind, FailureKind::CredentialsRejected);
@@ -271,7 +271,7 @@ fn p03_a_refused_refresh_token_falls_back_to_the_password_and_counts_no_failure(
 fn a_renewal_survives_a_connection_that_the_server_closes_in_the_same_moment() {
     let thingsboard = ThingsBoard::start();
     let installation = Installation::new().with_row(Row::new("acme", &thingsboard.add(User::new("acme"))));
-    thingsboard.set(Temper::StaleKeepAlive);
+    thingsboard.set(Behaviour::StaleKeepAlive);
     let daemon = installation.start();
     daemon.until_customer("acme", "is valid", |acme| acme.token_status == TokenStatus::Valid);
     let reply = daemon.refresh_customer("acme");

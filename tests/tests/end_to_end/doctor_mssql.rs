@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use tbtoken_tests::harness::{Installation, Output, Row};
 use tbtoken_tests::mssql::{Accepts, Certificate, Permission, Settings, SqlServer, Zone};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 use tbtoken_tests::{canary, clock};
 
 const ID: &str = "6F9619FF-8B86-D011-B42D-000000000001";
@@ -94,12 +94,12 @@ fn rows_are_counted_and_their_servers_looked_at_without_a_password() {
     }
     // What stands before it answers for it: with an internal error it does not work, with another one it is there.
     let http = "1 row with an http URL: the passwords are sent unencrypted";
-    thingsboard.set(Temper::Page(500));
+    thingsboard.set(Behaviour::Page(500));
     finds(
         &installation,
         &[http, "answers with an internal error (HTTP 500)", "Look at the log of this ThingsBoard"],
     );
-    thingsboard.set(Temper::Page(404));
+    thingsboard.set(Behaviour::Page(404));
     let text = finds(&installation, &[http]);
     assert!(text.contains("1 server answers, without TLS"), "{text}");
     assert_eq!(thingsboard.user_stats("ops").attempts, 0);

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use tbtoken_proto::{BreakerState, Reply, Request, Rows, StatusQuery, StatusReply, host_of};
 use tbtoken_tests::harness::{Daemon, Installation, Row};
-use tbtoken_tests::thingsboard::{Settings, Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Settings, Behaviour, ThingsBoard, User};
 
 fn status(daemon: &Daemon, query: StatusQuery) -> StatusReply {
     match daemon.request(&Request::Status(query)).unwrap() {
@@ -50,13 +50,13 @@ fn a_server_that_does_not_answer_is_shown_as_broken_and_opens_again() {
     let dead = ThingsBoard::start();
     let rows: Vec<Row> =
         dead.add_many(5, |n| User::new(format!("ops{n}"))).iter().map(|a| Row::new(&a.username, a)).collect();
-    dead.set(Temper::Refuse);
+    dead.set(Behaviour::Refuse);
     let installation = Installation::new().with_rows(&rows);
     let daemon = installation.start();
     let state = |status: &StatusReply| status.hosts.as_ref().unwrap()[0].state;
     let seen = daemon.until("its breaker is open", |status| state(status) == BreakerState::Open);
     assert_eq!(seen.hosts.clone().unwrap()[0].skew_ms, None);
-    dead.set(Temper::Normal);
+    dead.set(Behaviour::Normal);
     daemon.until("it is open again", |status| {
         state(status) == BreakerState::Closed && status.tokens.summary.valid == 5
     });

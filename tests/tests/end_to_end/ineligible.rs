@@ -4,7 +4,7 @@ use tbtoken_proto::{
     ErrorCode, EventKind, FailureKind, Phase, Refresh, Request, Rows, StatusQuery, TokenStatus,
 };
 use tbtoken_tests::harness::{Daemon, Installation, Row};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 #[test]
 fn a_customer_that_loses_its_password_is_told_counted_and_listed_until_it_is_one_again() {
@@ -87,7 +87,7 @@ fn an_operator_who_tries_a_customer_again_and_again_does_not_put_off_its_next_at
     let installation = Installation::new().with_row(row).with("schedule.interval", "1h");
     let daemon = installation.start();
     daemon.until_customer("acme", "is valid", |acme| acme.state == Phase::Ok);
-    thingsboard.set(Temper::Refuse);
+    thingsboard.set(Behaviour::Refuse);
     installation.table().set("acme", "tbtokenexpiry", None);
     daemon.refresh_customer("acme");
     let failed = daemon.status().of("acme").clone();

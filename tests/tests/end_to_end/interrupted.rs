@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tbtoken_proto::TokenStatus;
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::{Installation, Row, Signal, wait};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 #[test]
 fn p18_sigterm_in_a_slow_pass_saves_what_came() {
@@ -15,7 +15,7 @@ fn p18_sigterm_in_a_slow_pass_saves_what_came() {
     for (number, host) in hosts.iter().enumerate() {
         let accounts = host.add_many(20, |n| User::new(name(number, n)));
         rows.extend(accounts.iter().map(|account| Row::new(&account.username, account)));
-        host.set(Temper::Slow(Duration::from_secs(1)));
+        host.set(Behaviour::Slow(Duration::from_secs(1)));
     }
     let installation = Installation::new().with_rows(&rows);
     let mut daemon = installation.start();
@@ -41,9 +41,9 @@ fn p18_sigterm_does_not_wait_for_a_server_that_never_answers() {
     let thingsboard = ThingsBoard::start();
     let accounts = thingsboard.add_many(200, |n| User::new(format!("ops{n}")));
     let rows: Vec<_> = accounts.iter().map(|account| Row::new(&account.username, account)).collect();
-    thingsboard.set(Temper::Silent);
+    thingsboard.set(Behaviour::Silent);
     // A server that has not answered yet gets one login at a time.
-    thingsboard.set_for_next(1, Temper::Normal);
+    thingsboard.set_for_next(1, Behaviour::Normal);
     let installation = Installation::new().with_rows(&rows);
     let mut daemon = installation.start();
     thingsboard.wait_until("logins are under way", |tally| tally.host().in_flight >= 4);
@@ -85,7 +85,7 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
         rows.extend((0..BAD).map(wrong));
         // What was in flight at the kill counts as in flight for as long as a request may last.
         let installation = Installation::new().with_rows(&rows).with("thingsboard.request_timeout", "1s");
-        thingsboard.set(Temper::Slow(Duration::from_millis(20)));
+        thingsboard.set(Behaviour::Slow(Duration::from_millis(20)));
         let mut daemon = installation.start();
         thingsboard.wait_until("the pass is there", |tally| tally.host().requests >= requests);
         daemon.kill();

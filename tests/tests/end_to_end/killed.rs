@@ -15,7 +15,7 @@ use tbtoken_proto::Refresh;
 use tbtoken_tests::canary;
 use tbtoken_tests::rng::Rng;
 use tbtoken_tests::harness::{Daemon, Installation, Row, Table, wait};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User, jwt};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User, jwt};
 
 const STORIES: u64 = 10;
 const KILLS: usize = 10;
@@ -159,7 +159,7 @@ impl Story {
             });
         }
         let latency = u64::try_from(rng.between(1, 30)).unwrap();
-        thingsboard.set(Temper::Slow(Duration::from_millis(latency)));
+        thingsboard.set(Behaviour::Slow(Duration::from_millis(latency)));
         // What was in flight at a kill waits as long as a request may last, and an account can be hit by several kills.
         let installation = Installation::new()
             .with_rows(&rows)
@@ -446,7 +446,7 @@ fn expiry_of(text: &str) -> DateTime<Utc> {
 fn p19_a_refusal_is_on_the_disk_before_its_pass_is_over() {
     const BAD: usize = 5;
     let (thingsboard, silent) = (ThingsBoard::start(), ThingsBoard::start());
-    silent.set(Temper::Silent);
+    silent.set(Behaviour::Silent);
     let waiting = Row::new("waiting", &silent.add(User::new("waiting")));
     let bad = thingsboard.add_many(BAD, |n| User::new(format!("bad{n}")));
     let wrong = |n: usize| Row::new(format!("bad{n}"), &bad[n]).password(canary::password("wrong"));

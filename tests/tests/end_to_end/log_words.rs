@@ -3,7 +3,7 @@
 use tbtoken_proto::Phase;
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::{Installation, Row};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 #[test]
 fn the_three_lines_of_the_old_service_are_there() {
@@ -28,7 +28,7 @@ fn repeated_failures_are_logged_at_each_doubling() {
     let installation = Installation::new().with_row(row).with("log.level", "info");
     let daemon = installation.start();
     daemon.until_customer("acme", "is valid", |acme| acme.state == Phase::Ok);
-    thingsboard.set(Temper::RateLimit { retry_after: None });
+    thingsboard.set(Behaviour::RateLimit { retry_after: None });
     installation.table().execute("UPDATE customer_settings SET tbtoken = NULL, tbtokenexpiry = NULL");
     daemon.until_customer("acme", "has failed five times", |acme| {
         acme.failure.as_ref().is_some_and(|failure| failure.consecutive == 5)

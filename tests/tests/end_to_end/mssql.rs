@@ -8,7 +8,7 @@ use tbtoken_tests::canary;
 use tbtoken_tests::clock;
 use tbtoken_tests::harness::{Daemon, Installation, Row, wait};
 use tbtoken_tests::mssql::{Accepts, Certificate, Direction, Layer, Settings, SqlServer, When};
-use tbtoken_tests::thingsboard::{Account, Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Account, Behaviour, ThingsBoard, User};
 
 /// A customer's id as SQL Server prints it.
 fn id(number: usize) -> String {
@@ -118,7 +118,7 @@ fn p07_a_token_is_saved_when_sql_server_is_back() {
     let server = SqlServer::start();
     let (thingsboard, rows) = customers(&server, 5);
     let installation = Installation::new().on_mssql(&server);
-    thingsboard.set(Temper::Slow(Duration::from_millis(1500)));
+    thingsboard.set(Behaviour::Slow(Duration::from_millis(1500)));
     let daemon = installation.start();
     thingsboard.wait_until("logins are under way", |tally| tally.host().requests >= 4);
     server.stop();
@@ -128,7 +128,7 @@ fn p07_a_token_is_saved_when_sql_server_is_back() {
     thingsboard.wait_until("everyone has logged in who may", |tally| tally.host().in_flight == 0);
     let attempts = |n: usize| thingsboard.user_stats(&format!("ops{n}")).attempts;
     let before: Vec<_> = (0..rows.len()).map(attempts).collect();
-    thingsboard.set(Temper::Normal);
+    thingsboard.set(Behaviour::Normal);
     server.start_again();
     all_valid(&daemon, rows.len());
     for (number, before) in before.into_iter().enumerate() {
@@ -201,7 +201,7 @@ fn p05_what_the_server_quotes_is_not_repeated() {
     let installation = Installation::new().on_mssql(&server);
     let daemon = installation.start();
     all_valid(&daemon, rows.len());
-    thingsboard.set(Temper::Slow(Duration::from_millis(500)));
+    thingsboard.set(Behaviour::Slow(Duration::from_millis(500)));
     server.execute("UPDATE customer_settings SET tbtoken = NULL, tbtokenexpiry = NULL");
     server.wait_until("it was read", |stats| stats.of("read") > 1);
     server.retype_column("customer_settings", "tbtoken", "varchar(50)");
@@ -230,7 +230,7 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
             .collect();
         server.insert(&wrong);
         let installation = Installation::new().on_mssql(&server);
-        thingsboard.set(Temper::Slow(Duration::from_millis(20)));
+        thingsboard.set(Behaviour::Slow(Duration::from_millis(20)));
         let mut daemon = installation.start();
         thingsboard.wait_until("the pass is there", |tally| tally.host().requests >= requests);
         daemon.kill();

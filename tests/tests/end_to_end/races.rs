@@ -6,14 +6,14 @@ use chrono::TimeDelta;
 use tbtoken_proto::TokenStatus;
 use tbtoken_tests::clock;
 use tbtoken_tests::harness::{Daemon, Installation, Row, Table};
-use tbtoken_tests::thingsboard::{SecondFactor, Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{SecondFactor, Behaviour, ThingsBoard, User};
 
 /// The answer to a login of `acme` is on its way while `change` is made to the table.
 fn while_the_answer_is_on_its_way(change: impl FnOnce(&Table)) -> (ThingsBoard, Installation, Daemon) {
     let thingsboard = ThingsBoard::start();
     let account = thingsboard.add(User::new("ops"));
     let installation = Installation::new().with_row(Row::new("acme", &account));
-    thingsboard.set_for_next_of("ops", 1, Temper::Slow(Duration::from_millis(1500)));
+    thingsboard.set_for_next_of("ops", 1, Behaviour::Slow(Duration::from_millis(1500)));
     let daemon = installation.start();
     thingsboard.wait_until("the login is under way", |tally| tally.user("ops").logins == 1);
     change(installation.table());
@@ -25,7 +25,7 @@ const LEFT_ALONE: &str = "the row was changed meanwhile";
 #[test]
 fn p06_no_token_for_a_row_whose_url_changed() {
     let elsewhere = ThingsBoard::start();
-    elsewhere.set(Temper::Silent);
+    elsewhere.set(Behaviour::Silent);
     let (_thingsboard, installation, daemon) =
         while_the_answer_is_on_its_way(|table| table.set("acme", "tb_url", Some(&elsewhere.url())));
     daemon.wait_for_log(LEFT_ALONE);

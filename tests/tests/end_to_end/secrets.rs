@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use tbtoken_proto::Refresh;
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::{Installation, Row};
-use tbtoken_tests::thingsboard::{SecondFactor, Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{SecondFactor, Behaviour, ThingsBoard, User};
 
 use crate::wire::Wire;
 
@@ -22,9 +22,9 @@ fn p05_no_secret_comes_to_light_whatever_is_asked() {
     let redirected = Row::new("redirected", &thingsboard.add(User::new("redirected")));
     let location =
         format!("https://elsewhere.example/{0}/login?token={0}#{1}", canary::TOKEN, canary::REFRESH);
-    thingsboard.set_for("redirected", Temper::Redirect { status: 302, location });
+    thingsboard.set_for("redirected", Behaviour::Redirect { status: 302, location });
     let no_jwt = Row::new("no-jwt", &thingsboard.add(User::new("no-jwt")));
-    thingsboard.set_for("no-jwt", Temper::NotAJwt);
+    thingsboard.set_for("no-jwt", Behaviour::NotAJwt);
     let rows = [good, wrong, expired, factor, redirected, no_jwt];
     let installation = Installation::new().with_rows(&rows);
     let daemon = installation.start();

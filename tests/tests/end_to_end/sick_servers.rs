@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tbtoken_proto::{Customer, FailureKind, StatusReply};
 use tbtoken_tests::harness::{Installation, Row};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 const PER_HOST: usize = 5;
 
@@ -36,8 +36,8 @@ fn p12_a_tenth_of_the_servers_never_answers_and_the_others_do_not_notice() {
         // The first two, also in the alphabet, are the sick ones.
         all.extend(rows(host, &format!("host{number:02}"), PER_HOST, Some(life)));
     }
-    hosts[0].set(Temper::Silent);
-    hosts[1].set(Temper::BlackHole);
+    hosts[0].set(Behaviour::Silent);
+    hosts[1].set(Behaviour::BlackHole);
     let is_sick = |id: &str| id.starts_with("host00") || id.starts_with("host01");
     let healthy = 18 * PER_HOST;
     let installation = Installation::new().with_rows(&all).with("thingsboard.request_timeout", "2s");
@@ -76,7 +76,7 @@ fn p12_a_tenth_of_the_servers_never_answers_and_the_others_do_not_notice() {
     assert_eq!(sick.requests - sick.probes, 1, "{sick:?}");
 
     for host in &hosts[..2] {
-        host.set(Temper::Normal);
+        host.set(Behaviour::Normal);
     }
     daemon.until("all are fresh", |status| status.tokens.summary.valid == all.len());
 }
@@ -84,9 +84,9 @@ fn p12_a_tenth_of_the_servers_never_answers_and_the_others_do_not_notice() {
 #[test]
 fn p13_a_server_in_trouble_is_asked_less_and_afterwards_as_before() {
     let troubles = [
-        (Temper::RateLimit { retry_after: None }, FailureKind::RateLimited),
-        (Temper::Page(503), FailureKind::ServerError),
-        (Temper::DatabaseError, FailureKind::ServerError),
+        (Behaviour::RateLimit { retry_after: None }, FailureKind::RateLimited),
+        (Behaviour::Page(503), FailureKind::ServerError),
+        (Behaviour::DatabaseError, FailureKind::ServerError),
     ];
     for (trouble, kind) in troubles {
         let thingsboard = ThingsBoard::start();
@@ -126,7 +126,7 @@ fn p13_a_server_in_trouble_is_asked_less_and_afterwards_as_before() {
         );
 
         let asked = thingsboard.stats().requests;
-        thingsboard.set(Temper::Normal);
+        thingsboard.set(Behaviour::Normal);
         daemon.refresh();
         daemon.until("all are valid again", |status| status.tokens.summary.valid == CUSTOMERS);
         let after = thingsboard.request_times().split_off(usize::try_from(asked).unwrap());
@@ -145,7 +145,7 @@ fn p13_a_rate_limit_is_lived_with() {
     let daemon = installation.start();
     daemon.until("all are valid", |status| status.tokens.summary.valid == 40);
 
-    thingsboard.set(Temper::MaxRate { per_second: 10, retry_after: None });
+    thingsboard.set(Behaviour::MaxRate { per_second: 10, retry_after: None });
     let before = thingsboard.stats().requests;
     installation.table().execute("UPDATE customer_settings SET tbtoken = NULL, tbtokenexpiry = NULL");
     daemon.until("all are valid again", |status| {
@@ -165,7 +165,7 @@ fn p13_a_rate_limit_is_lived_with() {
 fn p13_passwords_that_meet_a_rate_limit_keep_their_last_charge() {
     let thingsboard = ThingsBoard::start();
     let rows = rows(&thingsboard, "ops", 40, None);
-    thingsboard.set(Temper::MaxRate { per_second: 10, retry_after: None });
+    thingsboard.set(Behaviour::MaxRate { per_second: 10, retry_after: None });
     let installation = Installation::new().with_rows(&rows);
     let daemon = installation.start();
     let most = |status: &StatusReply| {

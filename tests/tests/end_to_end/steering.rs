@@ -6,7 +6,7 @@ use tbtoken_proto::{ErrorCode, OutcomeStatus, Phase, Refresh, RefreshReply, Requ
 use tbtoken_tests::canary;
 use tbtoken_tests::clock;
 use tbtoken_tests::harness::{Daemon, Installation, Row, wait};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 fn all() -> Refresh {
     Refresh { all: true, ..Refresh::default() }
@@ -73,7 +73,7 @@ fn refresh_in_all_its_forms() {
 fn a_refresh_that_need_not_wait_is_answered_at_once() {
     let thingsboard = ThingsBoard::start();
     let (_installation, daemon) = good_and_bad(&thingsboard);
-    thingsboard.set(Temper::Silent);
+    thingsboard.set(Behaviour::Silent);
     assert_eq!(daemon.refresh_as(Refresh { wait: false, ..all() }).result, None);
     daemon.until("the pass hangs", |status| status.of("good").state == Phase::Refreshing);
 }

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use tbtoken_tests::thingsboard::{Account, Settings, Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Account, Settings, Behaviour, ThingsBoard, User};
 
 use crate::client::{Connection, log_in};
 
@@ -72,10 +72,10 @@ fn a_refusing_host_refuses_and_comes_back_at_the_same_port() {
     let mut open = Connection::to(&host);
     assert_eq!(status_on(&mut open, &account), Some(200));
     for _ in 0..3 {
-        host.set(Temper::Refuse);
+        host.set(Behaviour::Refuse);
         assert_eq!(Connection::try_to(&host).map(|_| ()).unwrap_err().kind(), ErrorKind::ConnectionRefused);
         assert_eq!(status_on(&mut open, &account), None);
-        host.set(Temper::Normal);
+        host.set(Behaviour::Normal);
         assert_eq!(log_in(&host, &account).status, 200);
     }
 }
@@ -85,21 +85,21 @@ fn a_black_hole_swallows_every_attempt_to_connect() {
     let (host, account) = host();
     let mut open = Connection::to(&host);
     assert_eq!(status_on(&mut open, &account), Some(200));
-    host.set(Temper::BlackHole);
+    host.set(Behaviour::BlackHole);
     for _ in 0..2 {
         assert_eq!(Connection::try_to(&host).map(|_| ()).unwrap_err().kind(), ErrorKind::TimedOut);
     }
     let mut open = open.with_timeout(BRIEFLY);
     open.log_in("", NAME, &account.password);
     assert_eq!(open.read_raw(1), (Vec::new(), Some(ErrorKind::WouldBlock)));
-    host.set(Temper::Normal);
+    host.set(Behaviour::Normal);
     assert_eq!(log_in(&host, &account).status, 200);
 }
 
 #[test]
 fn a_silent_host_takes_the_request_and_says_nothing() {
     let (host, account) = host();
-    host.set(Temper::Silent);
+    host.set(Behaviour::Silent);
     let mut connection = Connection::to(&host).with_timeout(BRIEFLY);
     connection.log_in("", NAME, &account.password);
     assert_eq!(connection.read_raw(1), (Vec::new(), Some(ErrorKind::WouldBlock)));
@@ -113,7 +113,7 @@ fn a_silent_host_takes_the_request_and_says_nothing() {
 #[test]
 fn a_resetting_host_resets() {
     let (host, account) = host();
-    host.set(Temper::Reset);
+    host.set(Behaviour::Reset);
     let mut connection = Connection::to(&host);
     connection.log_in("", NAME, &account.password);
     assert_eq!(connection.read_raw(1), (Vec::new(), Some(ErrorKind::ConnectionReset)));
@@ -122,7 +122,7 @@ fn a_resetting_host_resets() {
 #[test]
 fn a_stale_connection_dies_under_the_second_request() {
     let (host, account) = host();
-    host.set(Temper::StaleKeepAlive);
+    host.set(Behaviour::StaleKeepAlive);
     let mut connection = Connection::to(&host);
     assert_eq!(status_on(&mut connection, &account), Some(200));
     assert_eq!(status_on(&mut connection, &account), None);
@@ -142,7 +142,7 @@ fn an_idle_connection_is_closed() {
 #[test]
 fn requests_in_flight_are_counted_with_their_peak_and_their_times() {
     let (host, account) = host();
-    host.set(Temper::Slow(BRIEFLY));
+    host.set(Behaviour::Slow(BRIEFLY));
     let mut connections: Vec<_> = (0..8).map(|_| Connection::to(&host)).collect();
     for connection in &mut connections {
         connection.log_in("", NAME, &account.password);

@@ -13,5 +13,5 @@ mod client;
 mod connections;
 mod logins;
 mod refresh_tokens;
-mod tempers;
+mod behaviours;
 mod unkind;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tbtoken_tests::canary;
-use tbtoken_tests::thingsboard::{Account, Settings, Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Account, Settings, Behaviour, ThingsBoard, User};
 
 use crate::client::{Connection, call, log_in, log_in_as, post, renew, who_am_i};
 
@@ -36,7 +36,7 @@ fn a_probe_is_an_unknown_user_that_is_counted_apart() {
     assert_eq!(log_in_as(&host, "nobody@acme.example", &wrong()).status, 401);
     let stats = host.stats();
     assert_eq!((stats.requests, stats.probes, stats.unknown_users), (2, 1, 1));
-    host.set(Temper::Page(502));
+    host.set(Behaviour::Page(502));
     assert_eq!((log_in_as(&host, PROBE, "x").status, host.stats().probes), (502, 2));
 }
 
@@ -73,7 +73,7 @@ fn capitals_are_another_user_unless_the_server_ignores_case() {
     assert_eq!(log_in_as(&host, &capitals, &account.password).claims()["sub"], NAME);
     assert_eq!((failed(&host), host.user_stats(NAME).attempts), ((0, 1), 2));
     assert_eq!(log_in_as(&host, &blanks, &account.password).status, 401);
-    host.set_for(NAME, Temper::Page(503));
+    host.set_for(NAME, Behaviour::Page(503));
     assert_eq!(log_in_as(&host, &capitals, &account.password).status, 503);
 }
 
@@ -112,16 +112,16 @@ fn older_servers_check_and_count_the_passwords_of_locked_users() {
 fn a_lost_answer_was_counted_all_the_same() {
     let (host, account) = host();
     let lost = [
-        (Temper::Page(504), Some(504)),
-        (Temper::Page(403), Some(403)),
-        (Temper::LoginPage, Some(200)),
-        (Temper::Reset, None),
-        (Temper::Cut(0), None),
-        (Temper::Garbage, None),
+        (Behaviour::Page(504), Some(504)),
+        (Behaviour::Page(403), Some(403)),
+        (Behaviour::LoginPage, Some(200)),
+        (Behaviour::Reset, None),
+        (Behaviour::Cut(0), None),
+        (Behaviour::Garbage, None),
     ];
-    for (count, (temper, status)) in (1..).zip(lost) {
+    for (count, (behaviour, status)) in (1..).zip(lost) {
         let is_html = status.is_some();
-        host.set(Temper::AnswerLost(Box::new(temper.clone())));
+        host.set(Behaviour::AnswerLost(Box::new(behaviour.clone())));
         let mut connection = Connection::to(&host);
         connection.log_in("", NAME, &wrong());
         if is_html {
@@ -129,11 +129,11 @@ fn a_lost_answer_was_counted_all_the_same() {
             assert_eq!((Some(reply.status), reply.header("Content-Type")), (status, Some("text/html")));
         } else {
             let bytes = connection.read_raw(1000).0;
-            assert!(!bytes.starts_with(b"HTTP"), "{temper:?}");
+            assert!(!bytes.starts_with(b"HTTP"), "{behaviour:?}");
         }
-        assert_eq!(failed(&host), (count, count), "{temper:?}");
+        assert_eq!(failed(&host), (count, count), "{behaviour:?}");
     }
-    host.set(Temper::AnswerLost(Box::new(Temper::Page(504))));
+    host.set(Behaviour::AnswerLost(Box::new(Behaviour::Page(504))));
     assert_eq!(log_in(&host, &account).status, 504);
     assert_eq!((failed(&host).0, host.user_stats(NAME).logins), (0, 1), "a right password was right");
 }
@@ -142,7 +142,7 @@ fn a_lost_answer_was_counted_all_the_same() {
 fn without_its_database_only_the_policy_is_answered_and_what_is_right_waits() {
     let (host, account) = host();
     let pair = log_in(&host, &account);
-    host.set(Temper::DatabaseDead { after: BRIEFLY });
+    host.set(Behaviour::DatabaseDead { after: BRIEFLY });
     let database = (500, 46, "Database error".to_owned());
     let timed = |call: &dyn Fn() -> (u16, u64, String)| {
         let began = Instant::now();
@@ -164,7 +164,7 @@ fn without_its_database_only_the_policy_is_answered_and_what_is_right_waits() {
 #[test]
 fn a_frozen_server_works_off_what_came_though_the_client_has_gone() {
     let (host, account) = host();
-    host.set(Temper::Frozen);
+    host.set(Behaviour::Frozen);
     for sent in 1..=3 {
         let mut connection = Connection::to(&host).with_timeout(BRIEFLY);
         connection.log_in("", NAME, &wrong());
@@ -175,19 +175,19 @@ fn a_frozen_server_works_off_what_came_though_the_client_has_gone() {
     patient.log_in("", NAME, &wrong());
     host.wait_until("it has arrived", |tally| tally.host().requests == 4);
     assert_eq!(failed(&host), (0, 0));
-    host.set(Temper::Normal);
+    host.set(Behaviour::Normal);
     assert_eq!(failed(&host), (4, 4));
     assert_eq!(patient.read().unwrap().status, 401);
     assert_eq!(log_in(&host, &account).status, 200);
-    host.set(Temper::Frozen);
-    host.set(Temper::Normal);
+    host.set(Behaviour::Frozen);
+    host.set(Behaviour::Normal);
     assert_eq!(failed(&host), (0, 4), "nothing is worked off twice");
 }
 
 #[test]
 fn interim_answers_without_end() {
     let (host, account) = host();
-    host.set(Temper::EndlessInterim);
+    host.set(Behaviour::EndlessInterim);
     let mut connection = Connection::to(&host);
     connection.log_in("", NAME, &account.password);
     let bytes = connection.read_raw(1_000_000).0;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::process::Process;
 use tbtoken_tests::harness::{Installation, Row, wait};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 use tbtokend::model::NoticeKind;
 
 /// A journald in a mount namespace of its own.
@@ -98,7 +98,7 @@ fn starts_with(record: &Value, text: &str) -> bool {
 fn every_event_arrives_with_its_fields_its_priority_and_its_id() {
     let thingsboard = ThingsBoard::start();
     let sick = ThingsBoard::start();
-    sick.set(Temper::DatabaseError);
+    sick.set(Behaviour::DatabaseError);
     let rows = [
         Row::new("good", &thingsboard.add(User::new("good"))),
         Row::new("bad", &thingsboard.add(User::new("bad"))).password(canary::password("wrong")),

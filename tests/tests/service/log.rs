@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::{Daemon, Installation, Row, wait};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 use tbtokend::model::NoticeKind;
 
 /// stderr is a pipe whose reader has gone to sleep: the daemon goes on, and says later what was lost.
@@ -213,11 +213,11 @@ fn a_database_that_stays_away_is_said_once_and_its_return_once() {
 fn a_customer_that_works_again_is_said() {
     let thingsboard = ThingsBoard::start();
     let row = Row::new("acme", &thingsboard.add(User::new("ops")));
-    thingsboard.set(Temper::DatabaseError);
+    thingsboard.set(Behaviour::DatabaseError);
     let installation = Installation::new().with_row(row).with("log.level", "info");
     let daemon = installation.start();
     daemon.until_customer("acme", "has failed", |acme| acme.failure.is_some());
-    thingsboard.set(Temper::Normal);
+    thingsboard.set(Behaviour::Normal);
     daemon.refresh();
     daemon.wait_for_log("Customer acme has recovered");
     assert_eq!(daemon.log().matches("❌").count(), 1, "{}", daemon.log());

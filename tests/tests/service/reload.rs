@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tbtoken_tests::clock;
 use tbtoken_tests::harness::{Daemon, Installation, Row, Signal, wait};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 use crate::notify::Systemd;
 
@@ -86,7 +86,7 @@ fn the_limits_count_from_the_next_pass() {
     let rows: Vec<Row> = (0..8)
         .map(|number| Row::new(format!("c{number}"), &thingsboard.add(User::new(format!("u{number}")))))
         .collect();
-    thingsboard.set(Temper::Slow(Duration::from_millis(100)));
+    thingsboard.set(Behaviour::Slow(Duration::from_millis(100)));
     let mut installation = Installation::new()
         .with_rows(&rows)
         .with("schedule.interval", "1h")

@@ -6,7 +6,7 @@ use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use tbtoken_tests::harness::{Daemon, Installation, Row, Signal, wait};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 use crate::notify::Systemd;
 
@@ -106,7 +106,7 @@ fn p20_a_loop_that_was_stopped_is_well() {
 fn p20_a_pass_that_waits_for_a_slow_server_is_well() {
     let thingsboard = ThingsBoard::start();
     let row = Row::new("acme", &thingsboard.add(User::new("ops")));
-    thingsboard.set(Temper::BlackHole);
+    thingsboard.set(Behaviour::BlackHole);
     let installation = Installation::new().with_row(row).with("thingsboard.request_timeout", "3s");
     let systemd = Systemd::at(installation.folder());
     let daemon = systemd.launch(&installation, Some(WATCHDOG));

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use tbtoken_tests::thingsboard::answer::Answer;
-use tbtoken_tests::thingsboard::{Certificate, CertificateKind, Temper, ThingsBoard, TlsFront, User};
+use tbtoken_tests::thingsboard::{Certificate, CertificateKind, Behaviour, ThingsBoard, TlsFront, User};
 use tbtokend::model::{BaseUrl, Failure, Unexpected};
 
 use crate::ground::{TIMEOUT, Says, client, log_in, log_in_as, words};
@@ -39,7 +39,7 @@ async fn odd_answers_get_their_right_reasons() {
             Failure::AuthenticationFailed,
         ),
     ] {
-        host.set(Temper::Says(answer));
+        host.set(Behaviour::Says(answer));
         assert_eq!(log_in_as(&client, &account, TIMEOUT).await.unwrap_err(), failure);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tbtoken_tests::thingsboard::{Settings, Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Settings, Behaviour, ThingsBoard, User};
 use tbtokend::model::{BaseUrl, Failure, FailureKind, Secret, Unexpected};
 use tbtokend::thingsboard::{Logins as _, NotRenewed, Probe};
 
@@ -14,15 +14,15 @@ const NAME: &str = "ops@acme.example";
 async fn nothing_is_sent_before_a_connection_stands() {
     let (host, client) = (ThingsBoard::start(), client());
     let account = host.add(User::new(NAME));
-    for (temper, words) in
-        [(Temper::Refuse, "Connection refused"), (Temper::BlackHole, "no connection within 0.3 s")]
+    for (behaviour, words) in
+        [(Behaviour::Refuse, "Connection refused"), (Behaviour::BlackHole, "no connection within 0.3 s")]
     {
-        host.set(temper.clone());
+        host.set(behaviour.clone());
         let failure = log_in_as(&client, &account, BRIEFLY).await.unwrap_err();
-        let Failure::Unreachable { why } = &failure else { panic!("{temper:?}: {failure:?}") };
+        let Failure::Unreachable { why } = &failure else { panic!("{behaviour:?}: {failure:?}") };
         assert!(why.contains(words), "{why}");
     }
-    host.set(Temper::Normal);
+    host.set(Behaviour::Normal);
     let tls = account.url.replace("http://", "https://");
     for url in ["http://tb.invalid", "http://tb.invalid./x", tls.as_str(), "https://[::1]:1"] {
         let failure = log_in(&client, url, TIMEOUT).await.unwrap_err();
@@ -32,11 +32,11 @@ async fn nothing_is_sent_before_a_connection_stands() {
 }
 
 /// Whether nothing more comes, though the connection stays.
-fn is_silent(temper: &Temper) -> bool {
-    match temper {
-        Temper::AnswerLost(temper) => is_silent(temper),
-        temper => {
-            matches!(temper, Temper::Silent | Temper::StuckBody(_) | Temper::Frozen | Temper::EndlessInterim)
+fn is_silent(behaviour: &Behaviour) -> bool {
+    match behaviour {
+        Behaviour::AnswerLost(behaviour) => is_silent(behaviour),
+        behaviour => {
+            matches!(behaviour, Behaviour::Silent | Behaviour::StuckBody(_) | Behaviour::Frozen | Behaviour::EndlessInterim)
         }
     }
 }
@@ -44,44 +44,44 @@ fn is_silent(temper: &Temper) -> bool {
 /// For every way to lose an answer: the server has heard of the password, and the client does not say that it has not.
 #[tokio::test]
 async fn a_password_that_was_sent_is_never_called_unsent() {
-    let lost = |temper: Temper| Temper::AnswerLost(Box::new(temper));
-    for temper in [
-        Temper::Silent,
-        Temper::Reset,
-        Temper::Garbage,
-        Temper::Cut(0),
-        Temper::Cut(20),
-        Temper::CutBody(100),
-        Temper::StuckBody(100),
-        Temper::EndlessHead,
-        Temper::EndlessInterim,
-        Temper::EndlessBody,
-        Temper::Frozen,
-        Temper::Page(504),
-        Temper::Page(403),
-        Temper::LoginPage,
-        Temper::ProxyUnauthorized,
-        Temper::DatabaseError,
-        Temper::Redirect { status: 307, location: "https://tb.elsewhere.example/api/auth/login".into() },
-        lost(Temper::Page(504)),
-        lost(Temper::Reset),
-        lost(Temper::Silent),
+    let lost = |behaviour: Behaviour| Behaviour::AnswerLost(Box::new(behaviour));
+    for behaviour in [
+        Behaviour::Silent,
+        Behaviour::Reset,
+        Behaviour::Garbage,
+        Behaviour::Cut(0),
+        Behaviour::Cut(20),
+        Behaviour::CutBody(100),
+        Behaviour::StuckBody(100),
+        Behaviour::EndlessHead,
+        Behaviour::EndlessInterim,
+        Behaviour::EndlessBody,
+        Behaviour::Frozen,
+        Behaviour::Page(504),
+        Behaviour::Page(403),
+        Behaviour::LoginPage,
+        Behaviour::ProxyUnauthorized,
+        Behaviour::DatabaseError,
+        Behaviour::Redirect { status: 307, location: "https://tb.elsewhere.example/api/auth/login".into() },
+        lost(Behaviour::Page(504)),
+        lost(Behaviour::Reset),
+        lost(Behaviour::Silent),
     ] {
         let (host, client) = (ThingsBoard::start(), client());
         let account = host.add(User::new(NAME));
         // On a fresh connection, and on one that was used before.
         for used in [false, true] {
-            host.set(Temper::Normal);
+            host.set(Behaviour::Normal);
             if used {
                 assert!(log_in_as(&client, &account, TIMEOUT).await.is_ok());
             }
-            host.set(temper.clone());
+            host.set(behaviour.clone());
             let before = host.user_stats(NAME).attempts;
-            let within = if is_silent(&temper) { Duration::from_secs(1) } else { TIMEOUT };
+            let within = if is_silent(&behaviour) { Duration::from_secs(1) } else { TIMEOUT };
             let failure = log_in_as(&client, &account, within).await.unwrap_err();
-            assert!(!matches!(failure, Failure::Unreachable { .. }), "{temper:?}: {failure:?}");
-            assert!(!failure.is_permanent(), "{temper:?}: {failure:?}");
-            assert_eq!(host.user_stats(NAME).attempts, before + 1, "sent once: {temper:?}");
+            assert!(!matches!(failure, Failure::Unreachable { .. }), "{behaviour:?}: {failure:?}");
+            assert!(!failure.is_permanent(), "{behaviour:?}: {failure:?}");
+            assert_eq!(host.user_stats(NAME).attempts, before + 1, "sent once: {behaviour:?}");
         }
     }
 }
@@ -91,25 +91,25 @@ async fn each_way_to_lose_an_answer_has_its_name() {
     let (host, client) = (ThingsBoard::start(), client());
     let account = host.add(User::new(NAME));
     let unexpected = Failure::UnexpectedResponse;
-    for (temper, failure) in [
-        (Temper::Silent, Failure::Timeout { after: BRIEFLY }),
+    for (behaviour, failure) in [
+        (Behaviour::Silent, Failure::Timeout { after: BRIEFLY }),
         (
-            Temper::Cut(0),
+            Behaviour::Cut(0),
             Failure::Interrupted {
                 why: "the server has closed it (if this port is for https, write https:// into tb_url)"
                     .into(),
             },
         ),
-        (Temper::Garbage, unexpected(Unexpected::NotHttp)),
-        (Temper::EndlessHead, unexpected(Unexpected::LongHead)),
-        (Temper::EndlessBody, unexpected(Unexpected::TooLong)),
-        (Temper::EndlessInterim, Failure::Timeout { after: BRIEFLY }),
+        (Behaviour::Garbage, unexpected(Unexpected::NotHttp)),
+        (Behaviour::EndlessHead, unexpected(Unexpected::LongHead)),
+        (Behaviour::EndlessBody, unexpected(Unexpected::TooLong)),
+        (Behaviour::EndlessInterim, Failure::Timeout { after: BRIEFLY }),
     ] {
-        host.set(temper.clone());
-        let within = if is_silent(&temper) { BRIEFLY } else { TIMEOUT };
-        assert_eq!(log_in_as(&client, &account, within).await.unwrap_err(), failure, "{temper:?}");
+        host.set(behaviour.clone());
+        let within = if is_silent(&behaviour) { BRIEFLY } else { TIMEOUT };
+        assert_eq!(log_in_as(&client, &account, within).await.unwrap_err(), failure, "{behaviour:?}");
     }
-    host.set(Temper::Reset);
+    host.set(Behaviour::Reset);
     let failure = log_in_as(&client, &account, TIMEOUT).await.unwrap_err();
     assert!(matches!(&failure, Failure::Interrupted { why } if why.contains("reset")), "{failure:?}");
     assert_eq!(failure.kind(), FailureKind::Unreachable);
@@ -130,7 +130,7 @@ async fn a_connection_that_ended_while_idle_is_replaced_and_one_that_ends_under_
         assert!(log_in(&client, &other.url(), TIMEOUT).await.is_err());
     }
     host.change_settings(|settings| settings.idle_timeout = None);
-    host.set(Temper::StaleKeepAlive);
+    host.set(Behaviour::StaleKeepAlive);
     assert!(log_in_as(&client, &account, TIMEOUT).await.is_ok());
     let failure = log_in_as(&client, &account, TIMEOUT).await.unwrap_err();
     assert!(matches!(failure, Failure::Interrupted { .. }), "{failure:?}");
@@ -146,7 +146,7 @@ async fn a_connection_that_ended_while_idle_is_replaced_and_one_that_ends_under_
 async fn a_login_is_given_up_in_its_time() {
     let (host, client) = (ThingsBoard::start(), client());
     let account = host.add(User::new(NAME));
-    host.set(Temper::Silent);
+    host.set(Behaviour::Silent);
     let began = Instant::now();
     let failure = log_in_as(&client, &account, Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(failure, Failure::Timeout { after: Duration::from_millis(50) });
@@ -161,16 +161,16 @@ async fn probes_know_good_from_bad() {
     assert_eq!((host.stats().probes, host.stats().unknown_users), (1, 0));
     assert_eq!(host.latest_request(), "POST /api/auth/login", "the password policy comes from a cache");
     for bad in
-        [Temper::Page(502), Temper::DatabaseError, Temper::Reset, Temper::DatabaseDead { after: TIMEOUT }]
+        [Behaviour::Page(502), Behaviour::DatabaseError, Behaviour::Reset, Behaviour::DatabaseDead { after: TIMEOUT }]
     {
         host.set(bad.clone());
         assert!(matches!(client.probe(&base).await, Probe::Bad(_)), "{bad:?}");
     }
-    for other in [Temper::LoginPage, Temper::Page(403), Temper::ProxyUnauthorized, Temper::Garbage] {
+    for other in [Behaviour::LoginPage, Behaviour::Page(403), Behaviour::ProxyUnauthorized, Behaviour::Garbage] {
         host.set(other.clone());
         assert!(matches!(client.probe(&base).await, Probe::NoVerdict(_)), "{other:?}");
     }
-    host.set(Temper::Refuse);
+    host.set(Behaviour::Refuse);
     assert!(matches!(client.probe(&base).await, Probe::Bad(Failure::Unreachable { .. })));
 }
 

@@ -10,7 +10,7 @@ use crate::canary;
 
 /// How a host treats its requests. Set for the whole host or for one user, for good or for the next few requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Temper {
+pub enum Behaviour {
     /// As ThingsBoard does.
     Normal,
     /// As ThingsBoard does, that much later. What the request does is done at once; only the answer is late.
@@ -49,11 +49,11 @@ pub enum Temper {
         /// How long what is right waits.
         after: Duration,
     },
-    /// The process is frozen: its kernel takes connections and requests, nobody answers. When another temper is set, it
+    /// The process is frozen: its kernel takes connections and requests, nobody answers. When another behaviour is set, it
     /// works off what has come meanwhile, wrong passwords included, though the clients may have gone. For the whole host
     /// only.
     Frozen,
-    /// ThingsBoard does and counts what it is asked to, and then the answer is lost to this temper of what stands before
+    /// ThingsBoard does and counts what it is asked to, and then the answer is lost to this behaviour of what stands before
     /// it: a [page](Self::Page) with 403 or 504, a [reset](Self::Reset), [silence](Self::Silent).
     AnswerLost(Box<Self>),
     /// A proxy's page with this status, such as 502, 503, 504, or 404 for a path that does not exist.
@@ -104,7 +104,7 @@ pub enum Temper {
     StuckBody(usize),
 }
 
-impl Temper {
+impl Behaviour {
     /// The answer that comes instead of ThingsBoard's own, where the request never reaches its rules.
     pub(super) fn instead(&self, now: chrono::DateTime<chrono::Utc>) -> Option<Answer> {
         match self {

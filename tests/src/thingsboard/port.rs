@@ -10,18 +10,18 @@ use tokio::task::JoinSet;
 
 use super::http::read_request;
 use super::state::{Plan, Shared};
-use super::{Temper, wire};
+use super::{Behaviour, wire};
 
 /// Who listens at the host's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Door {
+pub(super) enum PortState {
     Open,
     Closed,
     BlackHole,
 }
 
-/// A wish for the door, and where to say that it has come true.
-pub(super) type Wish = (Door, mpsc::Sender<()>);
+/// A wish for the port, and where to say that it has come true.
+pub(super) type PortChange = (PortState, mpsc::Sender<()>);
 
 /// Takes the port without listening there: whoever connects is refused, and nobody else gets it.
 pub(super) fn reserve(address: SocketAddr) -> TcpSocket {
@@ -35,17 +35,17 @@ pub(super) fn listen(socket: TcpSocket) -> TcpListener {
     socket.listen(1024).expect("a listener")
 }
 
-/// Accepts connections while the door is open, and changes the door when told to.
-pub(super) async fn keep_the_door(
+/// Accepts connections while the port is open, and changes the port when told to.
+pub(super) async fn accept_connections(
     listener: TcpListener,
     address: SocketAddr,
     shared: Arc<Shared>,
-    mut changes: async_mpsc::UnboundedReceiver<Wish>,
+    mut changes: async_mpsc::UnboundedReceiver<PortChange>,
 ) {
     let mut connections = JoinSet::new();
-    let mut door = Door::Open;
+    let mut port = PortState::Open;
     let mut listener = Some(listener);
-    // Whatever must stay alive to keep the door closed: the reserved port, or the full queue before it.
+    // Whatever must stay alive to keep the port closed: the reserved port, or the full queue before it.
     let mut _holding: Option<(Option<TcpSocket>, Option<BlackHole>)> = None;
     loop {
         let accepted = async {
@@ -57,18 +57,18 @@ pub(super) async fn keep_the_door(
         tokio::select! {
             change = changes.recv() => {
                 let Some((wanted, done)) = change else { return };
-                if wanted != door {
+                if wanted != port {
                     listener = None;
                     _holding = None;
                     match wanted {
-                        Door::Open => listener = Some(listen(reserve(address))),
-                        Door::Closed => {
+                        PortState::Open => listener = Some(listen(reserve(address))),
+                        PortState::Closed => {
                             connections.shutdown().await;
                             _holding = Some((Some(reserve(address)), None));
                         }
-                        Door::BlackHole => _holding = Some((None, Some(BlackHole::dig(address).await))),
+                        PortState::BlackHole => _holding = Some((None, Some(BlackHole::dig(address).await))),
                     }
-                    door = wanted;
+                    port = wanted;
                 }
                 let _ = done.send(());
             }
@@ -150,7 +150,7 @@ async fn converse(connected: Connected, mut stream: TcpStream) {
             },
         };
         let Ok(Some(request)) = request else { return };
-        if served && shared.lock().temper == Temper::StaleKeepAlive {
+        if served && shared.lock().behaviour == Behaviour::StaleKeepAlive {
             return;
         }
         served = true;
@@ -161,14 +161,14 @@ async fn converse(connected: Connected, mut stream: TcpStream) {
             plan = Some(state.plan(request));
         });
         let _in_flight = InFlight(shared);
-        let (temper, answer) = match plan.expect("it was just made") {
-            Plan::Answer(temper, answer) => (temper, answer),
+        let (behaviour, answer) = match plan.expect("it was just made") {
+            Plan::Answer(behaviour, answer) => (behaviour, answer),
             Plan::AfterTheFrost(answer) => tokio::select! {
-                Ok(answer) = answer => (Temper::Normal, answer),
+                Ok(answer) = answer => (Behaviour::Normal, answer),
                 _ = wire::silence(&mut stream) => return,
             },
         };
-        match wire::send(&mut stream, &temper, &answer, keeps_alive).await {
+        match wire::send(&mut stream, &behaviour, &answer, keeps_alive).await {
             Ok(true) => {}
             Ok(false) | Err(_) => return,
         }
