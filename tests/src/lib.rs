@@ -33,7 +33,7 @@ pub mod bench;
 pub mod canary;
 pub mod clock;
 pub mod demo;
-pub mod rng;
 pub mod harness;
 pub mod mssql;
+pub mod rng;
 pub mod thingsboard;

@@ -1,4 +1,4 @@
-//! The customers of the demo, and the hosts that they live on.
+//! The customers of the demo, and the servers that they live on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,21 +6,23 @@ use std::time::Duration;
 use chrono::{SecondsFormat, TimeDelta};
 
 use crate::harness::Row;
-use crate::thingsboard::{Account, PasswordPolicy, SecondFactor, Settings, Behaviour, ThingsBoard, User, jwt};
+use crate::thingsboard::{
+    Account, Behaviour, PasswordPolicy, SecondFactor, Settings, ThingsBoard, User, jwt,
+};
 use crate::{canary, clock};
 
 /// Everyone on the stage.
 pub(super) struct Cast {
     pub(super) rows: Vec<Row>,
-    /// The hosts to which the script does something.
+    /// The servers to which the script does something.
     pub(super) limited: Arc<ThingsBoard>,
     pub(super) flaky: Arc<ThingsBoard>,
     pub(super) away: Arc<ThingsBoard>,
-    /// The host of the customer whose password is wrong at times.
+    /// The server of the customer whose password is wrong at times.
     pub(super) cloud: Arc<ThingsBoard>,
     pub(super) forgetful: Forgetful,
-    /// All hosts; they live as long as this.
-    pub(super) hosts: Vec<Arc<ThingsBoard>>,
+    /// All servers; they live as long as this.
+    pub(super) servers: Vec<Arc<ThingsBoard>>,
 }
 
 /// The customer who changes its password in ThingsBoard and tells the table a minute later.
@@ -34,14 +36,14 @@ pub(super) struct Forgetful {
 impl Cast {
     /// Calls everyone onto the stage. What has to go wrong from the start does so; the rest is up to the script.
     pub(super) fn call() -> Self {
-        let mut hosts = Vec::new();
+        let mut servers = Vec::new();
         let mut open = |prefix: &str, change: fn(&mut Settings)| {
             let mut settings = Settings { prefix: prefix.to_owned(), ..Settings::default() };
             settings.access_life = Duration::from_secs(45);
             change(&mut settings);
-            let host = Arc::new(ThingsBoard::with(settings));
-            hosts.push(Arc::clone(&host));
-            host
+            let server = Arc::new(ThingsBoard::with(settings));
+            servers.push(Arc::clone(&server));
+            server
         };
         let north = open("/north", |_| ());
         let cloud = open("/cloud", |settings| settings.max_failed_logins = Some(3));
@@ -61,8 +63,8 @@ impl Cast {
         let moved = open("/moved", |_| ());
         moved.set(Behaviour::Redirect { status: 308, location: "https://tb.acme-moved.example/".to_owned() });
 
-        let healthy = |host: &ThingsBoard, name: &str, life: u64| {
-            customer(&host.add(User::new(name).access_life(Duration::from_secs(life))))
+        let healthy = |server: &ThingsBoard, name: &str, life: u64| {
+            customer(&server.add(User::new(name).access_life(Duration::from_secs(life))))
         };
         let forgetful = cloud.add(User::new("billing@harbor-lights.example"));
         let rows = vec![
@@ -105,7 +107,7 @@ impl Cast {
             username: forgetful.username,
             password: forgetful.password,
         };
-        Self { rows, limited, flaky, away, cloud, forgetful, hosts }
+        Self { rows, limited, flaky, away, cloud, forgetful, servers }
     }
 }
 

@@ -58,9 +58,9 @@ fn play(acts: &mut [Act], stopped: &Receiver<()>) {
 }
 
 fn acts(cast: &Cast, table: &Table) -> Vec<Act> {
-    let becomes = |at: u64, host: &Arc<ThingsBoard>, behaviour: Behaviour| -> Act {
-        let host = Arc::clone(host);
-        (at, Box::new(move |_| host.set(behaviour.clone())))
+    let becomes = |at: u64, server: &Arc<ThingsBoard>, behaviour: Behaviour| -> Act {
+        let server = Arc::clone(server);
+        (at, Box::new(move |_| server.set(behaviour.clone())))
     };
     let (fix, table) = (cast.forgetful.clone(), table.clone());
     let (change, cloud) = (cast.forgetful.clone(), Arc::clone(&cast.cloud));

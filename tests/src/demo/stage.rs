@@ -161,13 +161,13 @@ fn announce(folder: &Path, cast: &Cast) {
     let socket = socket_path(folder);
     let ctl = binaries::path("tbctl");
     let (socket, ctl) = (socket.display(), ctl.display());
-    let (customers, hosts) = (cast.rows.len(), cast.hosts.len());
+    let (customers, servers) = (cast.rows.len(), cast.servers.len());
     let log = log_path(folder);
     let text = format!(
         "socket: {socket}\n\
          log: {}\n\
          \n\
-         {customers} customers on {hosts} fake ThingsBoards; their tokens live for 20 to 60 seconds. Try:\n\
+         {customers} customers on {servers} fake ThingsBoards; their tokens live for 20 to 60 seconds. Try:\n\
          \n  \
            {ctl} --socket {socket} status\n  \
            {ctl} --socket {socket} events\n  \

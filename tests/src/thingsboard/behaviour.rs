@@ -1,4 +1,4 @@
-//! The ways in which a host, or what stands before it, misbehaves.
+//! The ways in which a server, or what stands before it, misbehaves.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::answer::{Answer, ErrorCode};
 use super::jwt;
 use crate::canary;
 
-/// How a host treats its requests. Set for the whole host or for one user, for good or for the next few requests.
+/// How a server treats its requests. Set for the whole server or for one user, for good or for the next few requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Behaviour {
     /// As ThingsBoard does.
@@ -16,17 +16,17 @@ pub enum Behaviour {
     /// As ThingsBoard does, that much later. What the request does is done at once; only the answer is late.
     Slow(Duration),
 
-    /// Nobody listens: connections are refused, and those that were open are gone. For the whole host only.
+    /// Nobody listens: connections are refused, and those that were open are gone. For the whole server only.
     Refuse,
     /// The network swallows everything: no connection comes about, those that were open stay silent. For the whole
-    /// host only.
+    /// server only.
     BlackHole,
     /// Takes the request and never answers.
     Silent,
     /// Takes the request and resets the connection.
     Reset,
     /// Answers one request on each connection and closes it when the next one arrives, as a keep-alive connection that
-    /// had been closed in the same moment. That request is never seen. For the whole host only.
+    /// had been closed in the same moment. That request is never seen. For the whole server only.
     StaleKeepAlive,
 
     /// ThingsBoard's rate limit for tenants, 429 with code 33; `Retry-After` comes from a proxy, if at all.
@@ -50,7 +50,7 @@ pub enum Behaviour {
         after: Duration,
     },
     /// The process is frozen: its kernel takes connections and requests, nobody answers. When another behaviour is set, it
-    /// works off what has come meanwhile, wrong passwords included, though the clients may have gone. For the whole host
+    /// works off what has come meanwhile, wrong passwords included, though the clients may have gone. For the whole server
     /// only.
     Frozen,
     /// ThingsBoard does and counts what it is asked to, and then the answer is lost to this behaviour of what stands before
@@ -145,8 +145,8 @@ impl Behaviour {
         answer
     }
 
-    /// Whether this is about the host rather than about single requests.
-    pub(super) fn is_the_hosts(&self) -> bool {
+    /// Whether this is about the server rather than about single requests.
+    pub(super) fn is_of_the_whole_server(&self) -> bool {
         matches!(self, Self::Refuse | Self::BlackHole | Self::Frozen)
     }
 }

@@ -1,4 +1,4 @@
-//! What a fake host counts.
+//! What a fake server counts.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -6,9 +6,9 @@ use std::time::Instant;
 /// How many arrival times are kept; the oldest go first.
 const TIMES: usize = 100_000;
 
-/// What a host has seen.
+/// What a server has seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct HostStats {
+pub struct ServerStats {
     /// Requests that were read to their end, answered or not.
     pub requests: u64,
     /// Logins that named a user who does not exist here, probes not included.
@@ -27,7 +27,7 @@ pub struct HostStats {
     pub in_flight_peak: usize,
 }
 
-/// What a host has seen of one user.
+/// What a server has seen of one user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UserStats {
     /// Log-ins that named the user, whatever came of them.
@@ -46,10 +46,10 @@ pub struct UserStats {
     pub renewals_refused: u64,
 }
 
-/// The counters of a host and the times of its requests.
+/// The counters of a server and the times of its requests.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    pub(super) stats: HostStats,
+    pub(super) stats: ServerStats,
     pub(super) times: VecDeque<Instant>,
     /// Method and path of the latest request.
     pub(super) latest: String,

@@ -16,7 +16,7 @@ use super::user::Record;
 use super::{SecondFactor, Settings, User, UserStats, jwt};
 use crate::canary;
 
-/// The users of one host and the rules that let them in.
+/// The users of one server and the rules that let them in.
 #[derive(Debug)]
 pub struct Directory {
     /// The settings, which may change at any time.

@@ -1,6 +1,6 @@
 //! Tokens in the shape of ThingsBoard's: HS512 JWTs with its claims, a mark in the signature.
 //!
-//! The signature is no real HMAC but a keyed hash in the same alphabet and length: it tells the host's own tokens from
+//! The signature is no real HMAC but a keyed hash in the same alphabet and length: it tells the server's own tokens from
 //! all others, needs no memory for tokens that were handed out, and leaves room for the mark.
 
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -1,4 +1,4 @@
-//! The port of a fake host: who listens there when, and what happens on each connection.
+//! The port of a fake server: who listens there when, and what happens on each connection.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -12,7 +12,7 @@ use super::http::read_request;
 use super::state::{Plan, Shared};
 use super::{Behaviour, wire};
 
-/// Who listens at the host's port.
+/// Who listens at the server's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PortState {
     Open,

@@ -1,10 +1,10 @@
-//! What the administrator of a fake host has set.
+//! What the administrator of a fake server has set.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 
-/// The settings of a host, in the hands of its administrator.
+/// The settings of a server, in the hands of its administrator.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How long access tokens live; ThingsBoard's default is 2.5 hours.

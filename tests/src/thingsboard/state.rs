@@ -1,4 +1,4 @@
-//! What a fake host knows and wants, and what it answers to a request: no sockets here.
+//! What a fake server knows and wants, and what it answers to a request: no sockets here.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -12,7 +12,7 @@ use super::answer::{Answer, ErrorCode};
 use super::counters::Counters;
 use super::directory::Directory;
 use super::http::Request;
-use super::{Settings, Behaviour, jwt, behaviour};
+use super::{Behaviour, Settings, behaviour, jwt};
 use crate::clock;
 
 #[derive(Debug)]
@@ -25,14 +25,14 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) directory: Directory,
     pub(super) counters: Counters,
-    /// The host's own behaviour, and one that passes.
+    /// The server's own behaviour, and one that passes.
     pub(super) behaviour: Behaviour,
     pub(super) passing: Option<(Behaviour, u32)>,
     /// The behaviours that single users meet, and for how many requests; without end if that is `None`.
     pub(super) behaviours: HashMap<String, (Behaviour, Option<u32>)>,
     /// The second that [`Behaviour::MaxRate`] counts in, and how many requests it has seen.
     rate: (Option<Instant>, u32),
-    /// What has come while the host is frozen, and whom to answer once it is not.
+    /// What has come while the server is frozen, and whom to answer once it is not.
     frozen: Vec<(Request, oneshot::Sender<Answer>)>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct State {
 pub(super) enum Plan {
     /// It is answered in this manner.
     Answer(Behaviour, Answer),
-    /// It is answered when the host thaws.
+    /// It is answered when the server thaws.
     AfterTheFrost(oneshot::Receiver<Answer>),
 }
 
@@ -127,7 +127,11 @@ impl State {
         }
         let is_heard = !matches!(
             behaviour,
-            Behaviour::Silent | Behaviour::BlackHole | Behaviour::Refuse | Behaviour::Reset | Behaviour::Garbage
+            Behaviour::Silent
+                | Behaviour::BlackHole
+                | Behaviour::Refuse
+                | Behaviour::Reset
+                | Behaviour::Garbage
         );
         let answer = if is_heard { self.route(request, path) } else { Answer::html(404, "404 Not Found") };
         behaviour.distort(answer, self.directory.key())
@@ -164,7 +168,7 @@ impl State {
         }
     }
 
-    /// The behaviour that a request meets: the host's passing one, the host's own, the user's, in this order.
+    /// The behaviour that a request meets: the server's passing one, the server's own, the user's, in this order.
     fn behaviour_for(&mut self, name: Option<&str>) -> Behaviour {
         if let Some((behaviour, left)) = &mut self.passing {
             let behaviour = behaviour.clone();

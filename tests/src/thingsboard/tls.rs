@@ -1,4 +1,4 @@
-//! TLS before a fake host: certificates of every kind, and a front that takes TLS off.
+//! TLS before a fake server: certificates of every kind, and a front that takes TLS off.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::ThingsBoard;
-use super::host::runtime;
+use super::server::runtime;
 
 /// The kind of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +121,7 @@ fn params(kind: Kind) -> CertificateParams {
     params
 }
 
-/// Speaks TLS and hands on to a host what is inside. It ends when it is dropped.
+/// Speaks TLS and hands on to a server what is inside. It ends when it is dropped.
 #[derive(Debug)]
 pub struct TlsFront {
     address: SocketAddr,
@@ -129,12 +129,12 @@ pub struct TlsFront {
 }
 
 impl TlsFront {
-    /// A front with this certificate before a host.
+    /// A front with this certificate before a server.
     ///
     /// # Panics
     /// If no port can be had.
     #[must_use]
-    pub fn new(host: &ThingsBoard, certificate: &Certificate) -> Self {
+    pub fn new(server: &ThingsBoard, certificate: &Certificate) -> Self {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(certificate.key.serialize_der()));
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -146,7 +146,7 @@ impl TlsFront {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let address = listener.local_addr().expect("a bound socket has an address");
         listener.set_nonblocking(true).expect("a listener for tokio");
-        let inner = host.address();
+        let inner = server.address();
         let task = runtime().spawn(async move {
             let listener = TcpListener::from_std(listener).expect("a listener");
             while let Ok((stream, _)) = listener.accept().await {

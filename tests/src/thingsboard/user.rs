@@ -36,7 +36,7 @@ pub enum SecondFactor {
 /// What a row of `customer_settings` needs to know of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// The URL of the host, as it belongs into `tb_url`.
+    /// The URL of the server, as it belongs into `tb_url`.
     pub url: String,
     /// The user name.
     pub username: String,
@@ -111,7 +111,7 @@ impl User {
         self
     }
 
-    /// That many wrong passwords are forgiven, whatever the host's [`Settings`](super::Settings) say.
+    /// That many wrong passwords are forgiven, whatever the server's [`Settings`](super::Settings) say.
     #[must_use]
     pub fn max_failed_logins(mut self, max: u32) -> Self {
         self.max_failed_logins = Some(max);
@@ -132,7 +132,7 @@ impl User {
         self
     }
 
-    /// Its access tokens live this long, whatever the host's settings say. Whole seconds count; real servers allow no
+    /// Its access tokens live this long, whatever the server's settings say. Whole seconds count; real servers allow no
     /// less than 60, tests are in more of a hurry.
     #[must_use]
     pub fn access_life(mut self, life: Duration) -> Self {
@@ -140,7 +140,7 @@ impl User {
         self
     }
 
-    /// Its refresh tokens live this long, whatever the host's settings say.
+    /// Its refresh tokens live this long, whatever the server's settings say.
     #[must_use]
     pub fn refresh_life(mut self, life: Duration) -> Self {
         self.refresh_life = Some(life);
@@ -148,7 +148,7 @@ impl User {
     }
 }
 
-/// What the host remembers of a user.
+/// What the server remembers of a user.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) user: User,

@@ -18,7 +18,9 @@ pub(super) async fn send(
     keeps_alive: bool,
 ) -> io::Result<bool> {
     match behaviour {
-        Behaviour::Silent | Behaviour::BlackHole | Behaviour::Refuse | Behaviour::Frozen => silence(stream).await?,
+        Behaviour::Silent | Behaviour::BlackHole | Behaviour::Refuse | Behaviour::Frozen => {
+            silence(stream).await?
+        }
         Behaviour::Reset => stream.set_zero_linger()?,
         Behaviour::Garbage => stream.write_all(&garbage()).await?,
         Behaviour::EndlessHead => endless_head(stream).await?,
@@ -29,7 +31,9 @@ pub(super) async fn send(
             let encoded = encode(answer, true);
             stream.write_all(&encoded[..encoded.len().min(*bytes)]).await?;
         }
-        Behaviour::CutBody(bytes) => stream.write_all(beginning(&encode(answer, true), answer, *bytes)).await?,
+        Behaviour::CutBody(bytes) => {
+            stream.write_all(beginning(&encode(answer, true), answer, *bytes)).await?
+        }
         Behaviour::StuckBody(bytes) => {
             stream.write_all(beginning(&encode(answer, true), answer, *bytes)).await?;
             silence(stream).await?;

@@ -83,27 +83,30 @@ fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
 /// account.
 #[test]
 fn p02_a_refusal_whose_body_breaks_off_costs_charges_and_no_account() {
-    let faults =
-        [("cut", Behaviour::CutBody(0)), ("cut-later", Behaviour::CutBody(9)), ("stuck", Behaviour::StuckBody(9))];
+    let faults = [
+        ("cut", Behaviour::CutBody(0)),
+        ("cut-later", Behaviour::CutBody(9)),
+        ("stuck", Behaviour::StuckBody(9)),
+    ];
     let mut installation = Installation::new().with("thingsboard.request_timeout", "1s");
-    let mut hosts = Vec::new();
+    let mut servers = Vec::new();
     for (name, fault) in faults {
-        let host = ThingsBoard::start();
-        installation = installation.with_row(bad_row(&host, name, BUDGET));
-        host.set(fault);
-        hosts.push((name, host));
+        let server = ThingsBoard::start();
+        installation = installation.with_row(bad_row(&server, name, BUDGET));
+        server.set(fault);
+        servers.push((name, server));
     }
     let daemon = installation.start();
-    for (name, _) in &hosts {
+    for (name, _) in &servers {
         daemon.until_customer(name, "has failed", |customer| customer.failure.is_some());
     }
     for _ in 0..5 {
         daemon.refresh();
     }
-    for (name, host) in &hosts {
-        let wrong = host.user_stats(name).wrong_passwords;
+    for (name, server) in &servers {
+        let wrong = server.user_stats(name).wrong_passwords;
         assert!((1..=u64::from(BUDGET)).contains(&wrong), "{name}: {wrong}");
-        assert!(host.is_enabled(name), "{name}");
+        assert!(server.is_enabled(name), "{name}");
     }
 }
 
@@ -123,16 +126,16 @@ fn p02_an_answer_that_cannot_be_read_costs_one_attempt_and_a_wait() {
     ];
     let mut installation =
         Installation::new().with("schedule.interval", "60s").with("thingsboard.request_timeout", "2s");
-    // A host for each, so that no breaker speaks for another.
-    let mut hosts = Vec::new();
+    // A server for each, so that no breaker speaks for another.
+    let mut servers = Vec::new();
     for (name, fault, _) in &faults {
-        let host = ThingsBoard::start();
-        installation = installation.with_row(bad_row(&host, name, 2));
-        host.set(fault.clone());
-        hosts.push(host);
+        let server = ThingsBoard::start();
+        installation = installation.with_row(bad_row(&server, name, 2));
+        server.set(fault.clone());
+        servers.push(server);
     }
-    let passwords = |host: &ThingsBoard| host.stats().requests - host.stats().probes;
-    let sent = || hosts.iter().map(passwords).collect::<Vec<_>>();
+    let passwords = |server: &ThingsBoard| server.stats().requests - server.stats().probes;
+    let sent = || servers.iter().map(passwords).collect::<Vec<_>>();
     let mut daemon = installation.start();
     daemon.until("all wait", |status| status.tokens.summary.retrying == faults.len());
     assert_eq!(sent(), [1; 7]);
@@ -144,7 +147,7 @@ fn p02_an_answer_that_cannot_be_read_costs_one_attempt_and_a_wait() {
     assert_eq!(sent(), [1; 7], "a restart is no reason to send it again");
 
     // Somebody asks: once more for each, and now they say why.
-    hosts.iter().for_each(|host| host.set(Behaviour::Normal));
+    servers.iter().for_each(|server| server.set(Behaviour::Normal));
     daemon.refresh();
     daemon.until("all are parked", |status| status.tokens.summary.parked == faults.len());
     daemon.refresh();
@@ -153,9 +156,9 @@ fn p02_an_answer_that_cannot_be_read_costs_one_attempt_and_a_wait() {
     daemon.until("all are parked", |status| status.tokens.summary.parked == faults.len());
     daemon.refresh();
     assert_eq!(sent(), [2; 7]);
-    for ((name, fault, is_counted), host) in faults.iter().zip(&hosts) {
-        assert_eq!(host.user_stats(name).wrong_passwords, 1 + u64::from(*is_counted), "{fault:?}");
-        assert!(host.is_enabled(name), "{fault:?}");
+    for ((name, fault, is_counted), server) in faults.iter().zip(&servers) {
+        assert_eq!(server.user_stats(name).wrong_passwords, 1 + u64::from(*is_counted), "{fault:?}");
+        assert!(server.is_enabled(name), "{fault:?}");
     }
 }
 

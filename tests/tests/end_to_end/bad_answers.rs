@@ -42,13 +42,13 @@ fn p14_every_wrong_answer_is_named_and_hurts_nobody_else() {
     let healthy = ThingsBoard::start();
     // Behind them in the alphabet, too.
     let mut rows = vec![Row::new("zz-healthy", &healthy.add(User::new("zz-healthy")))];
-    // A host for each, so that no breaker speaks for another.
-    let mut hosts = Vec::new();
+    // A server for each, so that no breaker speaks for another.
+    let mut servers = Vec::new();
     for (name, behaviour, _) in &cases {
-        let host = ThingsBoard::start();
-        rows.push(Row::new(*name, &host.add(User::new(*name))));
-        host.set(behaviour.clone());
-        hosts.push(host);
+        let server = ThingsBoard::start();
+        rows.push(Row::new(*name, &server.add(User::new(*name))));
+        server.set(behaviour.clone());
+        servers.push(server);
     }
     let installation = Installation::new().with_rows(&rows).with("thingsboard.request_timeout", "2s");
     let daemon = installation.start();

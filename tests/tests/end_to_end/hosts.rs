@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use tbtoken_proto::{BreakerState, Reply, Request, Rows, StatusQuery, StatusReply, host_of};
 use tbtoken_tests::harness::{Daemon, Installation, Row};
-use tbtoken_tests::thingsboard::{Settings, Behaviour, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, Settings, ThingsBoard, User};
 
 fn status(daemon: &Daemon, query: StatusQuery) -> StatusReply {
     match daemon.request(&Request::Status(query)).unwrap() {

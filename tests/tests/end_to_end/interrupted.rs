@@ -9,28 +9,28 @@ use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 #[test]
 fn p18_sigterm_in_a_slow_pass_saves_what_came() {
-    let hosts: Vec<_> = (0..10).map(|_| ThingsBoard::start()).collect();
-    let name = |host: usize, n: usize| format!("ops{host}-{n}");
+    let servers: Vec<_> = (0..10).map(|_| ThingsBoard::start()).collect();
+    let name = |server: usize, n: usize| format!("ops{server}-{n}");
     let mut rows = Vec::new();
-    for (number, host) in hosts.iter().enumerate() {
-        let accounts = host.add_many(20, |n| User::new(name(number, n)));
+    for (number, server) in servers.iter().enumerate() {
+        let accounts = server.add_many(20, |n| User::new(name(number, n)));
         rows.extend(accounts.iter().map(|account| Row::new(&account.username, account)));
-        host.set(Behaviour::Slow(Duration::from_secs(1)));
+        server.set(Behaviour::Slow(Duration::from_secs(1)));
     }
     let installation = Installation::new().with_rows(&rows);
     let mut daemon = installation.start();
-    for host in &hosts {
-        host.wait_until("logins are under way", |tally| tally.host().in_flight >= 4);
+    for server in &servers {
+        server.wait_until("logins are under way", |tally| tally.server().in_flight >= 4);
     }
     let began = Instant::now();
     assert!(daemon.stop().success());
     let took = began.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(!installation.socket().exists());
-    let logins: u64 = hosts
+    let logins: u64 = servers
         .iter()
         .enumerate()
-        .map(|(number, host)| (0..20).map(|n| host.user_stats(&name(number, n)).logins).sum::<u64>())
+        .map(|(number, server)| (0..20).map(|n| server.user_stats(&name(number, n)).logins).sum::<u64>())
         .sum();
     assert!((1..200).contains(&logins), "{logins}: the pass was to be cut");
     assert_eq!(installation.table().tokens() as u64, logins);
@@ -46,7 +46,7 @@ fn p18_sigterm_does_not_wait_for_a_server_that_never_answers() {
     thingsboard.set_for_next(1, Behaviour::Normal);
     let installation = Installation::new().with_rows(&rows);
     let mut daemon = installation.start();
-    thingsboard.wait_until("logins are under way", |tally| tally.host().in_flight >= 4);
+    thingsboard.wait_until("logins are under way", |tally| tally.server().in_flight >= 4);
     daemon.signal(Signal::SIGTERM);
     assert!(daemon.wait_at_most(Duration::from_secs(5)).success());
     assert!(!installation.socket().exists());
@@ -87,7 +87,7 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
         let installation = Installation::new().with_rows(&rows).with("thingsboard.request_timeout", "1s");
         thingsboard.set(Behaviour::Slow(Duration::from_millis(20)));
         let mut daemon = installation.start();
-        thingsboard.wait_until("the pass is there", |tally| tally.host().requests >= requests);
+        thingsboard.wait_until("the pass is there", |tally| tally.server().requests >= requests);
         daemon.kill();
         let known = u64::try_from(recorded_as_failing(&installation)).unwrap();
         let wrong_passwords =

@@ -13,8 +13,8 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tbtoken_proto::Refresh;
 use tbtoken_tests::canary;
-use tbtoken_tests::rng::Rng;
 use tbtoken_tests::harness::{Daemon, Installation, Row, Table, wait};
+use tbtoken_tests::rng::Rng;
 use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User, jwt};
 
 const STORIES: u64 = 10;
@@ -291,7 +291,7 @@ impl Story {
             let requests = before + 1 + self.rng.below(work);
             let timeout = Duration::from_secs(2);
             // Without them the moment is another, and as good as any.
-            let _ = self.thingsboard.wait_at_most(timeout, |tally| tally.host().requests >= requests);
+            let _ = self.thingsboard.wait_at_most(timeout, |tally| tally.server().requests >= requests);
             self.pause(25_000);
         } else {
             self.pause(400_000);
@@ -464,7 +464,7 @@ fn p19_a_refusal_is_on_the_disk_before_its_pass_is_over() {
     let daemon = installation.start();
     daemon.until("the next start knows them", |status| status.tokens.summary.parked == BAD);
     daemon.refresh_as(Refresh { wait: false, ..Refresh::default() });
-    silent.wait_until("the next pass is under way", |tally| tally.host().requests >= 2);
+    silent.wait_until("the next pass is under way", |tally| tally.server().requests >= 2);
     let sent: u64 = (0..BAD).map(|n| thingsboard.user_stats(&format!("bad{n}")).wrong_passwords).sum();
     assert_eq!(sent, BAD as u64);
 }

@@ -120,12 +120,12 @@ fn p07_a_token_is_saved_when_sql_server_is_back() {
     let installation = Installation::new().on_mssql(&server);
     thingsboard.set(Behaviour::Slow(Duration::from_millis(1500)));
     let daemon = installation.start();
-    thingsboard.wait_until("logins are under way", |tally| tally.host().requests >= 4);
+    thingsboard.wait_until("logins are under way", |tally| tally.server().requests >= 4);
     server.stop();
     let away = daemon.until("the database is missed", |status| !status.daemon.store_ok);
     let error = away.daemon.store_error.clone().unwrap();
     assert!(error.contains("cannot be reached") || error.contains("was lost"), "{error}");
-    thingsboard.wait_until("everyone has logged in who may", |tally| tally.host().in_flight == 0);
+    thingsboard.wait_until("everyone has logged in who may", |tally| tally.server().in_flight == 0);
     let attempts = |n: usize| thingsboard.user_stats(&format!("ops{n}")).attempts;
     let before: Vec<_> = (0..rows.len()).map(attempts).collect();
     thingsboard.set(Behaviour::Normal);
@@ -232,7 +232,7 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
         let installation = Installation::new().on_mssql(&server);
         thingsboard.set(Behaviour::Slow(Duration::from_millis(20)));
         let mut daemon = installation.start();
-        thingsboard.wait_until("the pass is there", |tally| tally.host().requests >= requests);
+        thingsboard.wait_until("the pass is there", |tally| tally.server().requests >= requests);
         daemon.kill();
         let mut daemon = installation.start();
         daemon.until("everyone has what it deserves", |status| {

@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use tbtoken_proto::TokenStatus;
 use tbtoken_tests::clock;
 use tbtoken_tests::harness::{Daemon, Installation, Row, Table};
-use tbtoken_tests::thingsboard::{SecondFactor, Behaviour, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, SecondFactor, ThingsBoard, User};
 
 /// The answer to a login of `acme` is on its way while `change` is made to the table.
 fn while_the_answer_is_on_its_way(change: impl FnOnce(&Table)) -> (ThingsBoard, Installation, Daemon) {
@@ -37,7 +37,7 @@ fn p06_no_token_for_a_row_whose_user_changed() {
     let (thingsboard, installation, daemon) =
         while_the_answer_is_on_its_way(|table| table.set("acme", "tb_username", Some("somebody else")));
     daemon.wait_for_log(LEFT_ALONE);
-    thingsboard.wait_until("the new user was tried", |tally| tally.host().unknown_users > 0);
+    thingsboard.wait_until("the new user was tried", |tally| tally.server().unknown_users > 0);
     assert_eq!(installation.table().row("acme").tbtoken, None);
 }
 

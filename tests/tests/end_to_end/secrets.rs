@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use tbtoken_proto::Refresh;
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::{Installation, Row};
-use tbtoken_tests::thingsboard::{SecondFactor, Behaviour, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, SecondFactor, ThingsBoard, User};
 
 use crate::wire::Wire;
 

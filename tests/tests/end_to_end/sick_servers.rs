@@ -6,18 +6,18 @@ use tbtoken_proto::{Customer, FailureKind, StatusReply};
 use tbtoken_tests::harness::{Installation, Row};
 use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
-const PER_HOST: usize = 5;
+const PER_SERVER: usize = 5;
 
 /// Of the server that gets into trouble.
 const CUSTOMERS: usize = 30;
 
 /// The rows of so many customers of this server.
-fn rows(host: &ThingsBoard, prefix: &str, count: usize, life: Option<Duration>) -> Vec<Row> {
+fn rows(server: &ThingsBoard, prefix: &str, count: usize, life: Option<Duration>) -> Vec<Row> {
     let user = |n| {
         let user = User::new(format!("{prefix}-{n:02}"));
         life.map_or(user.clone(), |life| user.access_life(life))
     };
-    host.add_many(count, user).iter().map(|account| Row::new(&account.username, account)).collect()
+    server.add_many(count, user).iter().map(|account| Row::new(&account.username, account)).collect()
 }
 
 /// The most requests that came within any one second.
@@ -30,16 +30,16 @@ fn most_in_a_second(times: &[Instant]) -> usize {
 #[test]
 fn p12_a_tenth_of_the_servers_never_answers_and_the_others_do_not_notice() {
     let life = Duration::from_secs(12);
-    let hosts: Vec<ThingsBoard> = (0..20).map(|_| ThingsBoard::start()).collect();
+    let servers: Vec<ThingsBoard> = (0..20).map(|_| ThingsBoard::start()).collect();
     let mut all = Vec::new();
-    for (number, host) in hosts.iter().enumerate() {
+    for (number, server) in servers.iter().enumerate() {
         // The first two, also in the alphabet, are the sick ones.
-        all.extend(rows(host, &format!("host{number:02}"), PER_HOST, Some(life)));
+        all.extend(rows(server, &format!("server{number:02}"), PER_SERVER, Some(life)));
     }
-    hosts[0].set(Behaviour::Silent);
-    hosts[1].set(Behaviour::BlackHole);
-    let is_sick = |id: &str| id.starts_with("host00") || id.starts_with("host01");
-    let healthy = 18 * PER_HOST;
+    servers[0].set(Behaviour::Silent);
+    servers[1].set(Behaviour::BlackHole);
+    let is_sick = |id: &str| id.starts_with("server00") || id.starts_with("server01");
+    let healthy = 18 * PER_SERVER;
     let installation = Installation::new().with_rows(&all).with("thingsboard.request_timeout", "2s");
     let daemon = installation.start();
 
@@ -50,7 +50,7 @@ fn p12_a_tenth_of_the_servers_never_answers_and_the_others_do_not_notice() {
         "{:?}",
         failed.collect::<Vec<_>>()
     );
-    assert!(hosts[0].stats().requests <= 4, "{:?}", hosts[0].stats());
+    assert!(servers[0].stats().requests <= 4, "{:?}", servers[0].stats());
 
     // Through two more renewals of everyone: the window is the second half of a life of twelve seconds, and none lapses.
     let renewed = daemon.until("the healthy are renewed twice", |status| {
@@ -72,11 +72,11 @@ fn p12_a_tenth_of_the_servers_never_answers_and_the_others_do_not_notice() {
         }
     }
     // The first pass sends one password, and each later one only a probe.
-    let sick = hosts[0].stats();
+    let sick = servers[0].stats();
     assert_eq!(sick.requests - sick.probes, 1, "{sick:?}");
 
-    for host in &hosts[..2] {
-        host.set(Behaviour::Normal);
+    for server in &servers[..2] {
+        server.set(Behaviour::Normal);
     }
     daemon.until("all are fresh", |status| status.tokens.summary.valid == all.len());
 }
@@ -103,7 +103,7 @@ fn p13_a_server_in_trouble_is_asked_less_and_afterwards_as_before() {
         installation.table().execute("UPDATE customer_settings SET tbtoken = NULL, tbtokenexpiry = NULL");
         // Halving from the limit of the good times down to one asks everyone twice at most; then there is a probe a wake.
         thingsboard.wait_until("it was asked for a while", |tally| {
-            let tally = tally.host();
+            let tally = tally.server();
             tally.probes >= 6 || tally.requests >= u64::try_from(3 * CUSTOMERS + 6).unwrap()
         });
         let during = thingsboard.request_times().split_off(CUSTOMERS);

@@ -58,12 +58,12 @@ impl Reply {
 }
 
 impl Connection {
-    pub(crate) fn to(host: &ThingsBoard) -> Self {
-        Self::try_to(host).expect("a connection")
+    pub(crate) fn to(server: &ThingsBoard) -> Self {
+        Self::try_to(server).expect("a connection")
     }
 
-    pub(crate) fn try_to(host: &ThingsBoard) -> std::io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&host.address(), Duration::from_millis(300))?;
+    pub(crate) fn try_to(server: &ThingsBoard) -> std::io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&server.address(), Duration::from_millis(300))?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         Ok(Self(stream))
     }
@@ -124,28 +124,28 @@ impl Connection {
 }
 
 /// One request on a connection of its own.
-pub(crate) fn call(host: &ThingsBoard, method: &str, path: &str, header: &str, body: &str) -> Reply {
-    let mut connection = Connection::to(host);
+pub(crate) fn call(server: &ThingsBoard, method: &str, path: &str, header: &str, body: &str) -> Reply {
+    let mut connection = Connection::to(server);
     connection.send(method, path, header, body);
     connection.read().expect("an answer")
 }
 
-pub(crate) fn post(host: &ThingsBoard, path: &str, body: &Value) -> Reply {
-    call(host, "POST", path, "", &body.to_string())
+pub(crate) fn post(server: &ThingsBoard, path: &str, body: &Value) -> Reply {
+    call(server, "POST", path, "", &body.to_string())
 }
 
-pub(crate) fn log_in(host: &ThingsBoard, account: &Account) -> Reply {
-    log_in_as(host, &account.username, &account.password)
+pub(crate) fn log_in(server: &ThingsBoard, account: &Account) -> Reply {
+    log_in_as(server, &account.username, &account.password)
 }
 
-pub(crate) fn log_in_as(host: &ThingsBoard, name: &str, password: &str) -> Reply {
-    post(host, "/api/auth/login", &json!({"username": name, "password": password}))
+pub(crate) fn log_in_as(server: &ThingsBoard, name: &str, password: &str) -> Reply {
+    post(server, "/api/auth/login", &json!({"username": name, "password": password}))
 }
 
-pub(crate) fn renew(host: &ThingsBoard, refresh_token: &str) -> Reply {
-    post(host, "/api/auth/token", &json!({"refreshToken": refresh_token}))
+pub(crate) fn renew(server: &ThingsBoard, refresh_token: &str) -> Reply {
+    post(server, "/api/auth/token", &json!({"refreshToken": refresh_token}))
 }
 
-pub(crate) fn who_am_i(host: &ThingsBoard, token: &str) -> Reply {
-    call(host, "GET", "/api/auth/user", &format!("X-Authorization: Bearer {token}\r\n"), "")
+pub(crate) fn who_am_i(server: &ThingsBoard, token: &str) -> Reply {
+    call(server, "GET", "/api/auth/user", &format!("X-Authorization: Bearer {token}\r\n"), "")
 }

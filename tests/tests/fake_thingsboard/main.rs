@@ -9,9 +9,9 @@
     reason = "what goes wrong in a test must end it, loudly"
 )]
 
+mod behaviours;
 mod client;
 mod connections;
 mod logins;
 mod refresh_tokens;
-mod behaviours;
 mod unkind;

@@ -74,8 +74,7 @@ impl Journald {
 
     /// The first record that satisfies `condition`, once it is there.
     fn wait_for(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
-        let found =
-            wait::poll(wait::TIMEOUT, || self.records().into_iter().find(|record| condition(record)));
+        let found = wait::poll(wait::TIMEOUT, || self.records().into_iter().find(|record| condition(record)));
         found.unwrap_or_else(|| {
             let messages = self.records().iter().fold(String::new(), |mut text, record| {
                 writeln!(text, "  {}", record["MESSAGE"]).unwrap();

@@ -40,8 +40,8 @@ impl World {
     pub(crate) fn violation(&mut self, promise: &str, user: usize, what: &str) {
         let at = self.began.elapsed().as_secs_f64();
         let about = self.rows.get(&user).map_or_else(String::new, |row| {
-            let host = &self.hosts[row.host];
-            format!("customer {user} (host {}, {:?}, tokens of {} s)", row.host, host.mood, host.life)
+            let server = &self.servers[row.server];
+            format!("customer {user} (server {}, {:?}, tokens of {} s)", row.server, server.mood, server.life)
         });
         let Self { setup, .. } = self;
         self.audit.violations.push(format!(
@@ -61,10 +61,10 @@ impl World {
     }
 
     /// Something that concerns a server.
-    pub(crate) fn tell_host(&self, host: usize, what: impl FnOnce() -> String) {
+    pub(crate) fn tell_server(&self, server: usize, what: impl FnOnce() -> String) {
         let login = self.setup.story.and_then(|login| usize::try_from(login).ok());
-        if let Some(login) = login.filter(|login| self.accounts.contains_key(&(host, *login))) {
-            self.tell(login, || format!("host {host} {}", what()));
+        if let Some(login) = login.filter(|login| self.accounts.contains_key(&(server, *login))) {
+            self.tell(login, || format!("server {server} {}", what()));
         }
     }
 
@@ -112,22 +112,23 @@ impl World {
     }
 
     /// Every row of this server need not be fresh until then.
-    pub(crate) fn excuse_host(&mut self, host: usize, until: Instant) {
-        for row in self.rows.values_mut().filter(|row| row.host == host) {
+    pub(crate) fn excuse_server(&mut self, server: usize, until: Instant) {
+        for row in self.rows.values_mut().filter(|row| row.server == server) {
             row.trouble_until = row.trouble_until.max(until);
         }
     }
 
     /// A refresh token goes only to the server, and stands only for the user name, that some row still says.
-    pub(crate) fn check_refresh_token(&mut self, host: usize, refresh_token: &str) {
+    pub(crate) fn check_refresh_token(&mut self, server: usize, refresh_token: &str) {
         let Some(session) = self.sessions.get(refresh_token).cloned() else { return };
         let is_new = |row: &Row| row.changed_at.elapsed() <= SHORT;
         let is_said = |row: &Row| {
             let says = row.says();
-            (says.host, says.port, says.name) == (session.says.host, session.says.port, session.says.name)
+            (says.server, says.port, says.name) == (session.says.server, session.says.port, session.says.name)
         };
         let rows = self.rows_of(session.says.login).filter(|(_, row)| row.present || is_new(row));
-        let is_fine = session.says.host == host && rows.clone().any(|(_, row)| is_said(row) || is_new(row));
+        let is_fine =
+            session.says.server == server && rows.clone().any(|(_, row)| is_said(row) || is_new(row));
         let user = { rows }.next().map(|(user, _)| user);
         if let Some(user) = user.filter(|_| !is_fine) {
             self.violation("3", user, "renewed with a refresh token of another server or user name");

@@ -32,7 +32,7 @@ struct Counted {
 
 impl Counted {
     fn count(&self, base: &BaseUrl) {
-        if base.endpoint("").host_str() == Some("host0.example") {
+        if base.endpoint("").host_str() == Some("server0.example") {
             self.requests.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -72,8 +72,9 @@ fn check_the_short_lived(world: &Shared, at: Duration) {
 }
 
 async fn story() {
-    let world = Shared::new(World::new(Setup { customers: CUSTOMERS, hosts: 2, daemons: 1, ..Setup::of(1) }));
-    world.lock().hosts[0].life = 604_800;
+    let world =
+        Shared::new(World::new(Setup { customers: CUSTOMERS, servers: 2, daemons: 1, ..Setup::of(1) }));
+    world.lock().servers[0].life = 604_800;
     let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let requests = Arc::new(AtomicUsize::new(0));
     let servers = Servers { world: world.clone(), daemon: 1, killed: killed.clone() };
@@ -87,7 +88,7 @@ async fn story() {
     assert_eq!(requests.swap(0, Ordering::Relaxed), CUSTOMERS - SHORT_LIVED, "everyone has a token");
 
     // Now it takes nearly as long as we wait, and an operator wants everyone to be renewed.
-    world.lock().hosts[0].mood = Mood::Crawling;
+    world.lock().servers[0].mood = Mood::Crawling;
     let began = Instant::now();
     let mut answer = handle.refresh(Selection::All, true).await.unwrap();
     let details = loop {

@@ -18,21 +18,21 @@ impl World {
     /// Ends what is over.
     pub(crate) fn mend(&mut self, everything: bool) {
         let now = Instant::now();
-        for index in 0..self.hosts.len() {
-            let host = &mut self.hosts[index];
-            if host.mood != Mood::Well && (everything || host.until <= now) {
+        for index in 0..self.servers.len() {
+            let server = &mut self.servers[index];
+            if server.mood != Mood::Well && (everything || server.until <= now) {
                 // Some are slow for a while after they were worse: few logins at a time, each of them long.
-                let crawls = host.mood != Mood::Crawling && !everything && self.rng.chance(30_000);
-                self.tell_all(&format!("host {index} mends"));
+                let crawls = server.mood != Mood::Crawling && !everything && self.rng.chance(30_000);
+                self.tell_all(&format!("server {index} mends"));
                 self.trouble_ends(index);
                 if crawls {
                     let lasts = self.seconds(60, 900);
-                    let host = &mut self.hosts[index];
-                    host.turns(Mood::Crawling, now + lasts);
+                    let server = &mut self.servers[index];
+                    server.turns(Mood::Crawling, now + lasts);
                     self.thaw(index);
                     continue;
                 }
-                self.hosts[index].mood = Mood::Well;
+                self.servers[index].mood = Mood::Well;
                 self.thaw(index);
             }
         }
@@ -55,11 +55,11 @@ impl World {
     /// Decides by chance, about every ten seconds, which kinds of faults begin.
     pub(crate) fn stir(&mut self) {
         if self.rng.chance(600) {
-            self.trouble_a_host();
+            self.trouble_a_server();
         }
         if self.rng.chance(200) {
-            let host = self.rng.index(self.hosts.len());
-            self.sessions.retain(|_, session| session.says.host != host);
+            let server = self.rng.index(self.servers.len());
+            self.sessions.retain(|_, session| session.says.server != server);
         }
         // As many in a small table as in a large one, so that small ones see all of it.
         if self.rng.chance(1_500) {
@@ -77,7 +77,7 @@ impl World {
             self.db.lost_at = Some(Instant::now());
         }
         if self.rng.chance(60) {
-            self.restart_a_host();
+            self.restart_a_server();
         }
         if self.rng.chance(60) && self.siege_until < Instant::now() {
             self.besiege();
@@ -112,8 +112,8 @@ impl World {
         }
     }
 
-    fn trouble_a_host(&mut self) {
-        let index = self.rng.index(self.hosts.len());
+    fn trouble_a_server(&mut self) {
+        let index = self.rng.index(self.servers.len());
         let seconds = self.rng.between(5, 600).unsigned_abs();
         let mood = match self.rng.below(14) {
             0 => Mood::Refusing,
@@ -134,10 +134,10 @@ impl World {
         };
         let lasts = if self.rng.chance(50_000) { self.seconds(5, 120) } else { self.seconds(120, 5_400) };
         let now = Instant::now();
-        let host = &mut self.hosts[index];
-        if host.mood == Mood::Well {
-            host.turns(mood, now + lasts);
-            self.tell_all(&format!("host {index} turns {mood:?} for {lasts:?}"));
+        let server = &mut self.servers[index];
+        if server.mood == Mood::Well {
+            server.turns(mood, now + lasts);
+            self.tell_all(&format!("server {index} turns {mood:?} for {lasts:?}"));
         }
     }
 
@@ -160,23 +160,23 @@ impl World {
     fn besiege(&mut self) {
         let user = self.rng.pick(&self.users());
         let row = &self.rows[&user];
-        let (host, login, is_right) = (row.host, row.login, self.is_right(user));
-        if !is_right || self.hosts[host].mood != Mood::Well {
+        let (server, login, is_right) = (row.server, row.login, self.is_right(user));
+        if !is_right || self.servers[server].mood != Mood::Well {
             return;
         }
         let password = format!("password-{user}-{}", self.serial());
         if self.rng.chance(50_000) {
-            self.set_password(host, login, &password);
+            self.set_password(server, login, &password);
         } else {
             self.rows.get_mut(&user).unwrap().password = password;
         }
         for _ in 0..self.rng.index(4) {
             self.add_a_stranger(user);
         }
-        self.sessions.retain(|_, session| session.says.account() != (host, login));
+        self.sessions.retain(|_, session| session.says.account() != (server, login));
         for user in self.users() {
             let row = self.rows.get_mut(&user).unwrap();
-            if (row.host, row.login) == (host, login) {
+            if (row.server, row.login) == (server, login) {
                 (row.token, row.expiry, row.in_row) = (None, None, None);
                 self.row_changed(user);
             }
@@ -188,15 +188,15 @@ impl World {
             _ => Mood::Lost(self.loss(), self.rng.pick(&[Reach::All, Reach::Logins, Reach::Passwords])),
         };
         let until = Instant::now() + self.seconds(300, 2_400);
-        self.hosts[host].turns(mood, until);
+        self.servers[server].turns(mood, until);
         self.siege_until = until + Duration::from_secs(300);
         self.tell_all(&format!("login {login} is besieged: {mood:?}"));
     }
 
     /// ThingsBoard forgets which refresh tokens are outdated.
-    fn restart_a_host(&mut self) {
-        let index = self.rng.index(self.hosts.len());
-        self.tell_all(&format!("host {index} restarts"));
+    fn restart_a_server(&mut self) {
+        let index = self.rng.index(self.servers.len());
+        self.tell_all(&format!("server {index} restarts"));
         for (_, account) in self.accounts.range_mut((index, 0)..(index + 1, 0)) {
             account.changed_at = 0;
         }
@@ -220,7 +220,7 @@ impl World {
     fn change_a_customer(&mut self) {
         let user = self.rng.pick(&self.users());
         let row = &self.rows[&user];
-        let (host, login, is_right) = (row.host, row.login, self.is_right(user));
+        let (server, login, is_right) = (row.server, row.login, self.is_right(user));
         let password = format!("password-{user}-{}", self.serial());
         match self.rng.below(if is_right { 17 } else { 5 }) {
             // Wrong ones are put right more often than not, so that there is always someone to go wrong.
@@ -231,13 +231,13 @@ impl World {
                 self.row_changed(user);
             }
             4 if !is_right => self.comes_back(user),
-            0 | 1 => self.set_password(host, login, &password),
+            0 | 1 => self.set_password(server, login, &password),
             2 | 3 => {
                 self.rows.get_mut(&user).unwrap().password = password;
                 self.row_changed(user);
             }
             4 => {
-                self.set_password(host, login, &password);
+                self.set_password(server, login, &password);
                 self.rows.get_mut(&user).unwrap().password = password;
                 self.row_changed(user);
             }
@@ -247,19 +247,19 @@ impl World {
             }
             7 => {
                 let password = self.rows[&user].password.clone();
-                let others = self.hosts.len() - 1;
+                let others = self.servers.len() - 1;
                 let to = self.rng.index(others);
-                if to != host {
+                if to != server {
                     self.accounts.remove(&(to, login));
                     self.ensure_account(to, login, &password);
-                    self.rows.get_mut(&user).unwrap().host = to;
+                    self.rows.get_mut(&user).unwrap().server = to;
                     self.row_changed(user);
                 }
             }
-            8 => self.accounts.get_mut(&(host, login)).unwrap().active = false,
-            9 => self.accounts.get_mut(&(host, login)).unwrap().second_factor = true,
-            10 => self.accounts.get_mut(&(host, login)).unwrap().is_expired = true,
-            11 => self.accounts.get_mut(&(host, login)).unwrap().is_refused_by_policy = true,
+            8 => self.accounts.get_mut(&(server, login)).unwrap().active = false,
+            9 => self.accounts.get_mut(&(server, login)).unwrap().second_factor = true,
+            10 => self.accounts.get_mut(&(server, login)).unwrap().is_expired = true,
+            11 => self.accounts.get_mut(&(server, login)).unwrap().is_refused_by_policy = true,
             12 => {
                 // Nothing new for the daemon, but that nothing that it holds for the other spelling may be written.
                 let spelling = self.rng.index(4);
@@ -288,16 +288,16 @@ impl World {
 
     /// Account and row are mended, and mostly the other rows with the same account as well.
     fn put_right(&mut self, user: usize, password: &str) {
-        let (host, login) = (self.rows[&user].host, self.rows[&user].login);
-        self.set_password(host, login, password);
-        let account = self.accounts.get_mut(&(host, login)).unwrap();
+        let (server, login) = (self.rows[&user].server, self.rows[&user].login);
+        self.set_password(server, login, password);
+        let account = self.accounts.get_mut(&(server, login)).unwrap();
         (account.active, account.second_factor) = (true, false);
         (account.is_expired, account.is_refused_by_policy) = (false, false);
-        self.counter_was_reset((host, login));
+        self.counter_was_reset((server, login));
         let all = self.rng.chance(70_000);
         for other in self.users() {
             let row = self.rows.get_mut(&other).unwrap();
-            if other == user || (all && row.present && (row.host, row.login) == (host, login)) {
+            if other == user || (all && row.present && (row.server, row.login) == (server, login)) {
                 (row.present, row.name) = (true, 0);
                 password.clone_into(&mut row.password);
                 self.row_changed(other);
@@ -316,10 +316,10 @@ impl World {
             return;
         }
         let row = &self.rows[&user];
-        let (host, login, password) = (row.host, row.login, row.password.clone());
+        let (server, login, password) = (row.server, row.login, row.password.clone());
         let (spelling, name) = (row.spelling, row.name);
         let id = self.rows.keys().next_back().map_or(0, |last| last + 1);
-        self.add(id, host, login, &password);
+        self.add(id, server, login, &password);
         let row = self.rows.get_mut(&id).unwrap();
         (row.spelling, row.name) = (spelling, name);
         row.said = row.says();
@@ -328,12 +328,12 @@ impl World {
     /// Another row with the same account, and perhaps another password, spelling or port.
     fn add_a_stranger(&mut self, user: usize) {
         let row = &self.rows[&user];
-        let (host, login, password) = (row.host, row.login, row.password.clone());
+        let (server, login, password) = (row.server, row.login, row.password.clone());
         if self.rows_of(login).count() >= 6 {
             return;
         }
         let id = self.rows.keys().next_back().map_or(0, |last| last + 1);
-        self.add(id, host, login, &password);
+        self.add(id, server, login, &password);
         let is_wrong = self.rng.chance(70_000);
         let (spelling, name) = (self.rng.index(4), self.rng.index(super::world::NAMES.len()));
         let password = format!("password-{id}-{}", self.serial());
@@ -345,9 +345,9 @@ impl World {
         row.said = row.says();
     }
 
-    fn set_password(&mut self, host: usize, login: usize, password: &str) {
-        let now = self.host_time(host);
-        let account = self.accounts.get_mut(&(host, login)).unwrap();
+    fn set_password(&mut self, server: usize, login: usize, password: &str) {
+        let now = self.server_time(server);
+        let account = self.accounts.get_mut(&(server, login)).unwrap();
         password.clone_into(&mut account.password);
         account.changed_at = now;
     }

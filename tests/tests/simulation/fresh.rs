@@ -36,7 +36,7 @@ impl World {
             || !self.db_is_well()
             || !self.is_right(user)
             || row.is_tried_daily
-            || !self.keeps_up(row.host)
+            || !self.keeps_up(row.server)
             || self.is_misdated_past_knowing(user)
         {
             return;
@@ -59,11 +59,11 @@ impl World {
     /// Whether this server answers everyone in time. One that is slow does, if all of its customers, due at once, are
     /// served within their windows by a gate that begins with one at a time and grows by one a round, each asked twice (the
     /// refresh token, then the password). One that takes so many a second serves at least those in each wake.
-    fn keeps_up(&self, host: usize) -> bool {
-        let it = &self.hosts[host];
+    fn keeps_up(&self, server: usize) -> bool {
+        let it = &self.servers[server];
         let life = self.declared_life.map_or(it.life, |most| most.min(it.life));
         let is_long = life >= SHORTEST;
-        let rows = self.rows.values().filter(|row| row.present && row.host == host).count();
+        let rows = self.rows.values().filter(|row| row.present && row.server == server).count();
         let customers = u32::try_from(rows).unwrap() * self.setup.daemons;
         let rounds = (1_u32..).find(|rounds| rounds * (rounds + 1) / 2 >= 2 * customers).unwrap_or(0);
         let window = Duration::from_secs(life.unsigned_abs() / 2).min(SHORT);
@@ -86,18 +86,18 @@ impl World {
     }
 
     /// A server's trouble is over, or is less. Who waits for a dead one is tried at the wake after its first answer, see
-    /// `host_is_back`; others wait as long as they wait.
-    pub(crate) fn trouble_ends(&mut self, host: usize) {
-        let was = self.hosts[host].mood;
+    /// `server_is_back`; others wait as long as they wait.
+    pub(crate) fn trouble_ends(&mut self, server: usize) {
+        let was = self.servers[server].mood;
         let is_dead = match was {
             Mood::Refusing | Mood::Silent | Mood::Frozen | Mood::WithoutDatabase => true,
             Mood::Before(loss) => loss.is_trouble(),
             _ => false,
         };
-        self.hosts[host].was_dead = is_dead;
+        self.servers[server].was_dead = is_dead;
         let now = Instant::now();
         let users: Vec<usize> =
-            self.rows.keys().copied().filter(|user| self.rows[user].host == host).collect();
+            self.rows.keys().copied().filter(|user| self.rows[user].server == server).collect();
         for user in users {
             let is_told = matches!(was, Mood::Limited(_, Some(_)));
             let waits = is_told || self.is_shared(user);
@@ -109,14 +109,14 @@ impl World {
     }
 
     /// A server that was dead has answered a daemon. Whoever waited for that need not wait longer. If a password
-    /// was left unanswered, the server waits for the next one: see `host_is_in_doubt`.
-    pub(crate) fn host_is_back(&mut self, host: usize) {
-        if !std::mem::take(&mut self.hosts[host].was_dead) || self.hosts[host].unanswered > 0 {
+    /// was left unanswered, the server waits for the next one: see `server_is_in_doubt`.
+    pub(crate) fn server_is_back(&mut self, server: usize) {
+        if !std::mem::take(&mut self.servers[server].was_dead) || self.servers[server].unanswered > 0 {
             return;
         }
         let soon = Instant::now() + SHORT;
         let users: Vec<usize> =
-            self.rows.keys().copied().filter(|user| self.rows[user].host == host).collect();
+            self.rows.keys().copied().filter(|user| self.rows[user].server == server).collect();
         for user in users {
             // Of two daemons each has a count of its own, and either may be the one that is left.
             if self.setup.daemons == 1 && self.waits_for_its_server_alone(user) {

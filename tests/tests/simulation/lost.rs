@@ -39,10 +39,10 @@ impl Logins for Breaking {
 }
 
 async fn story() {
-    let setup = Setup { customers: 6, hosts: 2, daemons: 1, ..Setup::of(1) };
+    let setup = Setup { customers: 6, servers: 2, daemons: 1, ..Setup::of(1) };
     let world = Shared::new(World::new(setup));
     // Their passwords are on their way when the other server's token comes.
-    world.lock().hosts[1].mood = Mood::Silent;
+    world.lock().servers[1].mood = Mood::Silent;
     let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
     let servers = Servers { world: world.clone(), daemon: 1, killed };
@@ -50,8 +50,8 @@ async fn story() {
     let task = tokio::spawn(scheduler.run(shutdown.clone()));
     sleep(Duration::from_secs(2)).await;
     let sent = world.lock().passwords.sent.clone();
-    let silent: Vec<_> = sent.keys().copied().filter(|(host, _)| *host == 1).collect();
-    assert!(!silent.is_empty() && sent.keys().any(|(host, _)| *host == 0), "{sent:?}");
+    let silent: Vec<_> = sent.keys().copied().filter(|(server, _)| *server == 1).collect();
+    assert!(!silent.is_empty() && sent.keys().any(|(server, _)| *server == 0), "{sent:?}");
     for account in &silent {
         let world = world.lock();
         let known = world.db.ledger_of(*account).unwrap();

@@ -6,7 +6,7 @@
 //! - `TBTOKEN_SIM_SEED=N` runs that seed alone; that is all that a failure must be told to come again.
 //! - `TBTOKEN_SIM_SEEDS=N` runs seeds 1 to N, `TBTOKEN_SIM_FIRST=M` those from M on.
 //! - `TBTOKEN_SIM_STORY=N`, with a seed alone, prints what happens to login `N` in it.
-//! - `TBTOKEN_SIM_CUSTOMERS=1000` gives each of them so many customers, on a host for fifty of them.
+//! - `TBTOKEN_SIM_CUSTOMERS=1000` gives each of them so many customers, on a server for fifty of them.
 //!
 //! Two daemons share one clock and one ledger here; they elect no leader, so both act.
 #![allow(
@@ -25,8 +25,8 @@ mod fresh;
 mod ledger;
 mod lost;
 mod passwords;
-mod request_rate;
 mod refused;
+mod request_rate;
 mod returning;
 mod run;
 mod servers;

@@ -13,7 +13,7 @@ use super::world::{Mood, REQUEST_TIMEOUT, Row, World, url, username};
 /// What a row says: credentials, as the contract calls them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Says {
-    pub(crate) host: usize,
+    pub(crate) server: usize,
     /// Through another port, which makes it another server for the daemon, but not another account.
     pub(crate) port: bool,
     pub(crate) login: usize,
@@ -22,21 +22,21 @@ pub(crate) struct Says {
     pub(crate) password: String,
 }
 
-/// An account, and a user of ThingsBoard: host and login.
+/// An account, and a user of ThingsBoard: server and login.
 pub(crate) type AccountId = (usize, usize);
 
 impl Says {
     pub(crate) fn account(&self) -> AccountId {
-        (self.host, self.login)
+        (self.server, self.login)
     }
 
     /// The same user name to the letter.
     fn user(&self) -> (usize, bool, usize, usize) {
-        (self.host, self.port, self.login, self.name)
+        (self.server, self.port, self.login, self.name)
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        let url = url(self.host, if self.port { 3 } else { 0 });
+        let url = url(self.server, if self.port { 3 } else { 0 });
         let password = Secret::new(self.password.clone());
         key().fingerprint(&Credentials { url, username: username(self.login, self.name), password })
     }
@@ -118,7 +118,9 @@ impl World {
     pub(crate) fn counted(&mut self, says: &Says) {
         let failures = self.accounts[&says.account()].failures;
         let forced = self.passwords.forced.get(&says.account()).copied().unwrap_or(0);
-        self.tell(says.login, || format!("host {} counts {failures} wrong passwords: {says:?}", says.host));
+        self.tell(says.login, || {
+            format!("server {} counts {failures} wrong passwords: {says:?}", says.server)
+        });
         self.audit.counted_most = self.audit.counted_most.max(failures.saturating_sub(forced));
         if failures > u32::from(self.budget) + forced {
             let what = format!(
@@ -135,7 +137,7 @@ impl World {
 
     /// A right password has reset ThingsBoard's counter.
     pub(crate) fn counter_is_zero(&mut self, says: &Says) {
-        self.tell(says.login, || format!("host {} accepts {says:?}", says.host));
+        self.tell(says.login, || format!("server {} accepts {says:?}", says.server));
         let serial = self.serial();
         self.passwords.worked_at.insert(says.clone(), serial);
         self.passwords.rejections.remove(says);
@@ -157,9 +159,9 @@ impl World {
 
     /// The password of this user was changed after `serial`: what was rejected before may be right.
     fn forgive_before(&mut self, says: &Says, serial: u64) {
-        let user = (says.host, says.login, says.name);
+        let user = (says.server, says.login, says.name);
         self.passwords.rejections.retain(|known, rejection| {
-            (known.host, known.login, known.name) != user || rejection.heard_at > serial
+            (known.server, known.login, known.name) != user || rejection.heard_at > serial
         });
     }
 
@@ -170,10 +172,10 @@ impl World {
         match failure {
             None => {
                 self.passwords.uncounted.remove(says);
-                self.host_is_in_no_doubt(says.host);
+                self.server_is_in_no_doubt(says.server);
             }
             Some(Failure::CredentialsRejected | Failure::AccountLocked) => {
-                self.host_is_in_no_doubt(says.host);
+                self.server_is_in_no_doubt(says.server);
                 if self.saying(says).is_empty() {
                     // Its row was changed while it was on its way; what no row says is remembered for a while only.
                     return;
@@ -188,12 +190,12 @@ impl World {
             }
             Some(failure) if failure.is_permanent() => {
                 if matches!(failure, Failure::PasswordExpired | Failure::SecondFactorRequired) {
-                    self.host_is_in_no_doubt(says.host);
+                    self.server_is_in_no_doubt(says.server);
                 }
                 self.uncounted(daemon, says, failure);
             }
             Some(Failure::Unreachable { .. }) => {}
-            Some(_) => self.host_is_in_doubt(says.host),
+            Some(_) => self.server_is_in_doubt(says.server),
         }
     }
 
@@ -287,17 +289,17 @@ impl World {
     }
 
     /// A server has left a password unanswered: the longer it does, the later it gets the next one.
-    fn host_is_in_doubt(&mut self, host: usize) {
+    fn server_is_in_doubt(&mut self, server: usize) {
         let now = Instant::now();
-        let it = &mut self.hosts[host];
+        let it = &mut self.servers[server];
         let wait = Duration::from_secs(60 << it.unanswered.min(4)).min(Duration::from_secs(600));
         it.unanswered += 1;
         let until = now + wait + SHORT;
-        self.excuse_host(host, until);
+        self.excuse_server(server, until);
     }
 
-    fn host_is_in_no_doubt(&mut self, host: usize) {
-        self.hosts[host].unanswered = 0;
+    fn server_is_in_no_doubt(&mut self, server: usize) {
+        self.servers[server].unanswered = 0;
     }
 
     /// The ledger lets no password of this row go: it cannot be renewed, or only after ten minutes of good probes.
@@ -329,7 +331,7 @@ impl World {
         if is_rejected || charges >= self.budget || is_kept {
             self.excuse_for(user, SHORT);
         }
-        let is_well = self.hosts[says.host].mood == Mood::Well && self.db_is_well();
+        let is_well = self.servers[says.server].mood == Mood::Well && self.db_is_well();
         let row = self.rows.get_mut(&user).unwrap();
         if !is_last {
             row.last_charge_since = None;

@@ -88,9 +88,9 @@ fn start(world: &Shared, saves: &Arc<Saves>, shutdown: &CancellationToken) -> (H
 }
 
 fn world() -> Shared {
-    let setup = Setup { customers: CUSTOMERS, hosts: 2, daemons: 1, ..Setup::of(1) };
+    let setup = Setup { customers: CUSTOMERS, servers: 2, daemons: 1, ..Setup::of(1) };
     let world = Shared::new(World::new(setup));
-    world.lock().hosts.iter_mut().for_each(|host| host.life = 9_000);
+    world.lock().servers.iter_mut().for_each(|server| server.life = 9_000);
     world
 }
 
@@ -129,8 +129,8 @@ async fn an_end_in_the_middle() {
     let (world, saves, shutdown) = (world(), Arc::new(Saves::default()), CancellationToken::new());
     let wrong = {
         let mut world = world.lock();
-        world.hosts[1].mood = Mood::Slow;
-        let (user, row) = world.rows.iter_mut().find(|(_, row)| row.host == 1).unwrap();
+        world.servers[1].mood = Mood::Slow;
+        let (user, row) = world.rows.iter_mut().find(|(_, row)| row.server == 1).unwrap();
         row.password = "wrong".to_owned();
         row.said = row.says();
         *user

@@ -54,7 +54,7 @@ pub(crate) struct Failing {
     is_limited: bool,
 }
 
-/// All of them, by host and login.
+/// All of them, by server and login.
 pub(crate) type AllFailing = BTreeMap<(usize, usize), Failing>;
 
 impl Failing {
@@ -73,14 +73,14 @@ impl Failing {
 
 impl World {
     /// The one row that has this login; none if several have it, for which of them fails is not seen from outside.
-    fn only_row(&self, host: usize, login: usize) -> Option<usize> {
-        let mut rows = self.rows_of(login).filter(|(_, row)| row.host == host);
+    fn only_row(&self, server: usize, login: usize) -> Option<usize> {
+        let mut rows = self.rows_of(login).filter(|(_, row)| row.server == server);
         let user = rows.next().map(|(user, _)| user);
         user.filter(|_| rows.next().is_none())
     }
 
     /// A request is sent.
-    pub(crate) fn count_request(&mut self, host: usize, login: usize) {
+    pub(crate) fn count_request(&mut self, server: usize, login: usize) {
         let elapsed = self.began.elapsed();
         self.audit.digest = self
             .audit
@@ -88,7 +88,7 @@ impl World {
             .wrapping_mul(0x0100_0000_01B3)
             .wrapping_add(u64::try_from(elapsed.as_millis()).unwrap() ^ (login as u64) << 40);
         let minute = elapsed.as_secs() / 60;
-        let counted = self.requests.entry((host, login)).or_default();
+        let counted = self.requests.entry((server, login)).or_default();
         let count = if counted.0 == minute { counted.1 + 1 } else { 1 };
         *counted = (minute, count);
         let rows = self.rows_of(login).count().max(1);
@@ -97,8 +97,8 @@ impl World {
             let user = self.rows_of(login).next().map_or(login, |(user, _)| user);
             self.violation("21", user, &format!("{count} requests within a minute"));
         }
-        self.tell(login, || format!("host {host} ({:?}) is asked", self.hosts[host].mood));
-        self.check_wait(host, login);
+        self.tell(login, || format!("server {server} ({:?}) is asked", self.servers[server].mood));
+        self.check_wait(server, login);
     }
 
     /// A daemon polls the table.
@@ -117,15 +117,15 @@ impl World {
         }
     }
 
-    fn check_wait(&mut self, host: usize, login: usize) {
+    fn check_wait(&mut self, server: usize, login: usize) {
         // Two daemons wait each for itself; who is asked for need not wait.
         let may_ask = self.setup.daemons > 1 || self.is_asking;
-        let Some(failing) = self.failing.get(&(host, login)).filter(|_| !may_ask) else {
+        let Some(failing) = self.failing.get(&(server, login)).filter(|_| !may_ask) else {
             return;
         };
         let (waited, wait, times) = (failing.at.elapsed(), failing.wait, failing.times);
         if waited + ROUNDING < wait
-            && let Some(user) = self.only_row(host, login)
+            && let Some(user) = self.only_row(server, login)
         {
             let what =
                 format!("tried again {waited:?} after {times} failures in a row, and not after {wait:?}");
@@ -134,14 +134,14 @@ impl World {
     }
 
     /// A daemon was told that a request failed, and may try again.
-    pub(crate) fn failed(&mut self, daemon: u32, host: usize, login: usize, failure: &Failure) {
-        let user = self.only_row(host, login).filter(|_| !failure.is_permanent());
+    pub(crate) fn failed(&mut self, daemon: u32, server: usize, login: usize, failure: &Failure) {
+        let user = self.only_row(server, login).filter(|_| !failure.is_permanent());
         // What was sent before the row changed says nothing of what it says now.
         let Some(user) = user.filter(|user| self.rows[user].changed_at.elapsed() > REQUEST_TIMEOUT) else {
-            self.failing.remove(&(host, login));
+            self.failing.remove(&(server, login));
             return;
         };
-        let before = self.failing.get(&(host, login)).map_or(0, |failing| failing.times);
+        let before = self.failing.get(&(server, login)).map_or(0, |failing| failing.times);
         // What an operator asks for does not count, and puts off nothing.
         let times = before + u32::from(!self.is_asking);
         let doubled = FIRST_WAIT.saturating_mul(1 << times.saturating_sub(1).min(10)).min(LAST_WAIT);
@@ -164,35 +164,35 @@ impl World {
         };
         self.tell(login, || {
             let lives = self.remaining(user).map(|lives| lives.map(|lives| lives.num_seconds()));
-            format!("host {host}: {failure} ({times} in a row; row {user} lives for {lives:?} s)")
+            format!("server {server}: {failure} ({times} in a row; row {user} lives for {lives:?} s)")
         });
         let failing = Failing {
             daemon,
             times,
-            most_times: self.failing.get(&(host, login)).map_or(0, |failing| failing.most_times) + 1,
+            most_times: self.failing.get(&(server, login)).map_or(0, |failing| failing.most_times) + 1,
             at: Instant::now(),
             wait: wait.max(asked),
             is_unreachable: matches!(failure, Failure::Unreachable { .. } | Failure::Interrupted { .. }),
             is_timeout: matches!(failure, Failure::Timeout { .. }),
             is_limited: matches!(failure, Failure::RateLimited { .. }),
         };
-        self.failing.insert((host, login), failing);
+        self.failing.insert((server, login), failing);
     }
 
     /// A daemon has got an answer: who waited only for that need not wait longer.
-    pub(crate) fn answered(&mut self, host: usize) {
-        let waiting = self.failing.range((host, 0)..(host + 1, 0));
+    pub(crate) fn answered(&mut self, server: usize) {
+        let waiting = self.failing.range((server, 0)..(server + 1, 0));
         let waiting =
             waiting.filter(|(_, failing)| failing.wait > Duration::ZERO).map(|((_, login), _)| *login);
         for login in waiting.collect::<Vec<_>>() {
-            if let Some(user) = self.only_row(host, login)
-                && self.heals_with_host(user)
-                && let Some(failing) = self.failing.get_mut(&(host, login))
+            if let Some(user) = self.only_row(server, login)
+                && self.recovers_with_server(user)
+                && let Some(failing) = self.failing.get_mut(&(server, login))
             {
                 failing.wait = failing.wait.min(failing.waits_on_for()[0]);
             }
         }
-        self.host_is_back(host);
+        self.server_is_back(server);
     }
 
     /// It was asked for, or the clock was set: nobody need wait.
@@ -204,7 +204,7 @@ impl World {
     /// How long this row waits though its server is back.
     pub(crate) fn waits_on_for(&self, user: usize) -> Duration {
         let row = &self.rows[&user];
-        let Some(failing) = self.failing.get(&(row.host, row.login)) else { return Duration::ZERO };
+        let Some(failing) = self.failing.get(&(row.server, row.login)) else { return Duration::ZERO };
         let [_, most] = failing.waits_on_for();
         most.saturating_sub(failing.at.elapsed())
     }
@@ -219,27 +219,27 @@ impl World {
     /// Whether one of several rows with its login, or of two daemons, may be the reason why another one waits.
     pub(crate) fn is_shared(&self, user: usize) -> bool {
         let row = &self.rows[&user];
-        self.setup.daemons > 1 || self.only_row(row.host, row.login).is_none()
+        self.setup.daemons > 1 || self.only_row(row.server, row.login).is_none()
     }
 
     /// Whether nothing but its server's silence keeps this row waiting.
     pub(crate) fn waits_for_its_server_alone(&self, user: usize) -> bool {
         let row = &self.rows[&user];
-        self.only_row(row.host, row.login).is_some()
-            && (!self.failing.contains_key(&(row.host, row.login)) || self.heals_with_host(user))
+        self.only_row(row.server, row.login).is_some()
+            && (!self.failing.contains_key(&(row.server, row.login)) || self.recovers_with_server(user))
     }
 
     /// Whether it is reason enough to try again that its server answers.
-    fn heals_with_host(&self, user: usize) -> bool {
+    fn recovers_with_server(&self, user: usize) -> bool {
         let row = &self.rows[&user];
-        self.failing.get(&(row.host, row.login)).is_some_and(|failing| !failing.is_limited)
+        self.failing.get(&(row.server, row.login)).is_some_and(|failing| !failing.is_limited)
     }
 
     /// The row is another than a daemon may know: what was seen of it means nothing any more.
     pub(crate) fn nobody_knows_of(&mut self, user: usize) {
         let row = &self.rows[&user];
         let said = row.said.account();
-        for key in [(row.host, row.login), said] {
+        for key in [(row.server, row.login), said] {
             self.held.remove(&key);
             if let Some(failing) = self.failing.get_mut(&key) {
                 failing.may_be_forgotten();
@@ -248,21 +248,21 @@ impl World {
     }
 
     /// A server that is in trouble is asked less (13).
-    pub(crate) fn count_trouble(&mut self, host: usize) {
+    pub(crate) fn count_trouble(&mut self, server: usize) {
         let daemons = self.setup.daemons;
         let minute = self.began.elapsed().as_secs() / 60;
-        let trouble = &mut self.hosts[host].trouble;
+        let trouble = &mut self.servers[server].trouble;
         trouble.count = if trouble.minute == minute { trouble.count + 1 } else { 1 };
         trouble.minute = minute;
         if trouble.count > MOST_IN_TROUBLE_A_MINUTE * daemons {
             trouble.beyond += 1;
         }
         let Trouble { count, beyond, .. } = *trouble;
-        let rows = self.rows.values().filter(|row| row.host == host).count();
+        let rows = self.rows.values().filter(|row| row.server == server).count();
         // A gate has not grown beyond the customers that its server has.
         let most = MOST_UNTIL_IT_IS_KNOWN.min(u32::try_from(rows).unwrap()) * daemons;
         if count > MOST_IN_TROUBLE_A_MINUTE * daemons && beyond == most + 1 {
-            let user = self.rows.iter().find(|(_, row)| row.host == host).map_or(0, |(user, _)| *user);
+            let user = self.rows.iter().find(|(_, row)| row.server == server).map_or(0, |(user, _)| *user);
             let what = format!("its server, known to be in trouble, was asked {count} times within a minute");
             self.violation("13", user, &what);
         }

@@ -46,10 +46,10 @@ impl Daemon {
 
 /// A server with so many customers, and another one with a few.
 fn world(customers: usize) -> Shared {
-    let setup = Setup { customers: customers + 3, hosts: 2, daemons: 1, ..Setup::of(1) };
+    let setup = Setup { customers: customers + 3, servers: 2, daemons: 1, ..Setup::of(1) };
     let world = Shared::new(World::new(setup));
     let mut now = world.lock();
-    now.hosts.iter_mut().for_each(|host| (host.life, host.lockout) = (9_000, Some(3)));
+    now.servers.iter_mut().for_each(|server| (server.life, server.lockout) = (9_000, Some(3)));
     (now.budget, now.db.has_no_records) = (3, false);
     drop(now);
     world
@@ -60,7 +60,7 @@ fn turns(world: &Shared, mood: Mood) {
     if mood == Mood::Well {
         world.trouble_ends(0);
     }
-    world.hosts[0].mood = mood;
+    world.servers[0].mood = mood;
     if mood == Mood::Well {
         world.thaw(0);
     }
@@ -68,7 +68,7 @@ fn turns(world: &Shared, mood: Mood) {
 
 /// How many passwords were sent to the first server.
 fn sent(world: &Shared) -> u32 {
-    world.lock().passwords.sent.iter().filter(|((host, _), _)| *host == 0).map(|(_, sent)| sent).sum()
+    world.lock().passwords.sent.iter().filter(|((server, _), _)| *server == 0).map(|(_, sent)| sent).sum()
 }
 
 /// The most that ThingsBoard has counted for one of its users.
@@ -84,7 +84,7 @@ fn without_token(world: &Shared) -> Vec<usize> {
 /// Every row of the first server gets a wrong password.
 fn make_wrong(world: &Shared) {
     let mut world = world.lock();
-    for row in world.rows.values_mut().filter(|row| row.host == 0) {
+    for row in world.rows.values_mut().filter(|row| row.server == 0) {
         "wrong".clone_into(&mut row.password);
         row.said = row.says();
     }
@@ -193,7 +193,7 @@ async fn ledger_dropped() {
         world.lock().ledger_is_lost();
         daemon.stop().await;
     }
-    let accounts = world.lock().passwords.sent.keys().filter(|(host, _)| *host == 0).count();
+    let accounts = world.lock().passwords.sent.keys().filter(|(server, _)| *server == 0).count();
     let accounts = u32::try_from(accounts).unwrap();
     assert_eq!((sent(&world), counted(&world)), (accounts, 1), "a rejected password was sent again");
     check(&world);
@@ -211,7 +211,7 @@ async fn parked_without_refresh_token() {
     sleep(2 * INTERVAL).await;
     let parked = {
         let mut world = world.lock();
-        let account = *world.passwords.sent.keys().find(|(host, _)| *host == 0).unwrap();
+        let account = *world.passwords.sent.keys().find(|(server, _)| *server == 0).unwrap();
         world.accounts.get_mut(&account).unwrap().is_refused_by_policy = true;
         for row in world.rows.values_mut().filter(|row| row.says().account() == account) {
             (row.token, row.expiry, row.in_row) = (None, None, None);

@@ -16,18 +16,18 @@ use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::{Audit, SHORT};
-use tbtoken_tests::rng::Rng;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
 use super::world::{Shared, World};
+use tbtoken_tests::rng::Rng;
 
 /// What a day is made of.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) customers: usize,
-    pub(crate) hosts: usize,
+    pub(crate) servers: usize,
     /// How many daemons share the table.
     pub(crate) daemons: u32,
     pub(crate) is_usual: bool,
@@ -36,16 +36,16 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// The usual world of a seed: few customers, so that many seeds take little time; on few hosts or several; now and
+    /// The usual world of a seed: few customers, so that many seeds take little time; on few servers or several; now and
     /// then with a second daemon on the same table.
     pub(crate) fn of(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5EED);
-        let hosts = rng.pick(&[2, 3, 5, 8]);
+        let servers = rng.pick(&[2, 3, 5, 8]);
         let daemons = if rng.chance(25_000) { 2 } else { 1 };
         Self {
             seed,
             customers: 36,
-            hosts,
+            servers,
             daemons,
             is_usual: true,
             story: super::number("TBTOKEN_SIM_STORY"),
@@ -54,7 +54,7 @@ impl Setup {
 
     /// A larger one.
     pub(crate) fn large(seed: u64, customers: usize) -> Self {
-        Self { customers, hosts: (customers / 50).max(2), daemons: 1, is_usual: false, ..Self::of(seed) }
+        Self { customers, servers: (customers / 50).max(2), daemons: 1, is_usual: false, ..Self::of(seed) }
     }
 
     /// What to set so that it runs again.

@@ -82,7 +82,8 @@ async fn silence(handle: &Handle) -> Duration {
 /// Runs `story` on a world with a database that can be made to hang.
 fn on_a_paused_clock<F: Future<Output = ()>>(story: impl FnOnce(Handle, watch::Sender<bool>, Shared) -> F) {
     stage::on_a_paused_clock(async {
-        let world = Shared::new(World::new(Setup { customers: 1_500, hosts: 2, daemons: 1, ..Setup::of(1) }));
+        let world =
+            Shared::new(World::new(Setup { customers: 1_500, servers: 2, daemons: 1, ..Setup::of(1) }));
         let killed = CancellationToken::new();
         let (hang, hangs) = watch::channel(false);
         let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
@@ -163,7 +164,7 @@ fn an_operator_is_answered_though_the_database_hangs() {
 #[test]
 fn p20_a_pass_over_a_slow_server_is_heard_of_with_each_answer() {
     on_a_paused_clock(|handle, _hang, world| async move {
-        world.lock().hosts[0].mood = Mood::Slow;
+        world.lock().servers[0].mood = Mood::Slow;
         let began = Instant::now();
         let mut answer = handle.refresh(Selection::All, true).await.unwrap();
         let mut longest = Duration::ZERO;

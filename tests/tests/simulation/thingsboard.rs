@@ -43,22 +43,22 @@ pub(crate) struct Queued {
 }
 
 /// Takes a request to its server, which does with it what it does whether or not anybody waits for the answer.
-pub(crate) async fn serve(world: Shared, host: usize, request: Request, reply: oneshot::Sender<Answer>) {
-    let (mood, before, after) = world.lock().latencies(host);
+pub(crate) async fn serve(world: Shared, server: usize, request: Request, reply: oneshot::Sender<Answer>) {
+    let (mood, before, after) = world.lock().latencies(server);
     let slept = world.lock().slept;
     match mood {
         Mood::Refusing => {
-            world.lock().count_trouble(host);
+            world.lock().count_trouble(server);
             sleep(Duration::from_millis(5)).await;
             let why = "connection refused".to_owned();
             let _ = reply.send(failed(Failure::Unreachable { why }));
             return;
         }
         // The client hears nothing of it.
-        Mood::Silent => return world.lock().count_trouble(host),
+        Mood::Silent => return world.lock().count_trouble(server),
         _ => sleep(before).await,
     }
-    let Some((answer, reply)) = world.lock().arrives(host, request, reply) else { return };
+    let Some((answer, reply)) = world.lock().arrives(server, request, reply) else { return };
     sleep(after).await;
     // No connection lives on while the client's machine sleeps.
     if world.lock().slept == slept {
@@ -99,8 +99,8 @@ impl Loss {
 
 impl World {
     /// The mood of a server, and how long a request takes until it is worked off and until it is answered.
-    fn latencies(&mut self, host: usize) -> (Mood, Duration, Duration) {
-        let mood = self.hosts[host].mood;
+    fn latencies(&mut self, server: usize) -> (Mood, Duration, Duration) {
+        let mood = self.servers[server].mood;
         let total = match mood {
             Mood::Slow => self.rng.between(1_500, 6_000),
             Mood::Crawling => self.rng.between(5_000, 9_500),
@@ -115,30 +115,30 @@ impl World {
     /// A request is at its server. What there is to answer; nothing if the client hears nothing, or not yet.
     fn arrives(
         &mut self,
-        host: usize,
+        server: usize,
         request: Request,
         reply: oneshot::Sender<Answer>,
     ) -> Option<(Answer, oneshot::Sender<Answer>)> {
-        let mood = self.hosts[host].mood;
+        let mood = self.servers[server].mood;
         let answer = match mood {
             Mood::Refusing => failed(Failure::Interrupted { why: "reset".to_owned() }),
             Mood::Silent => return None,
             Mood::Frozen => {
-                self.count_trouble(host);
-                self.hosts[host].frozen.push(Queued { request, reply });
+                self.count_trouble(server);
+                self.servers[server].frozen.push(Queued { request, reply });
                 return None;
             }
-            Mood::Limited(most, seconds) if self.is_over_limit(host, most) => {
+            Mood::Limited(most, seconds) if self.is_over_limit(server, most) => {
                 failed(Failure::RateLimited { retry_after: seconds.map(Duration::from_secs) })
             }
             Mood::Before(loss) => {
                 if loss.is_trouble() {
-                    self.count_trouble(host);
+                    self.count_trouble(server);
                 }
                 loss.answer()?
             }
             Mood::WithoutDatabase => {
-                self.count_trouble(host);
+                self.count_trouble(server);
                 // What needs the database waits for it longer than a client does.
                 let is_at_once = match &request {
                     Request::Probe => true,
@@ -153,36 +153,36 @@ impl World {
                     (Request::Probe, Reach::Logins) => true,
                     (Request::Probe | Request::RefreshToken(..), _) => false,
                 };
-                let answer = self.process(host, &request);
+                let answer = self.process(server, &request);
                 if is_lost { loss.answer()? } else { answer }
             }
-            Mood::Well | Mood::Slow | Mood::Crawling | Mood::Limited(..) => self.process(host, &request),
+            Mood::Well | Mood::Slow | Mood::Crawling | Mood::Limited(..) => self.process(server, &request),
         };
         Some((answer, reply))
     }
 
-    fn is_over_limit(&mut self, host: usize, most: u32) -> bool {
+    fn is_over_limit(&mut self, server: usize, most: u32) -> bool {
         let second = self.true_time().timestamp();
-        let it = &mut self.hosts[host];
+        let it = &mut self.servers[server];
         let counted = if it.second.0 == second { it.second.1 + 1 } else { 1 };
         it.second = (second, counted);
         if counted > most {
             self.audit.limited += 1;
-            self.count_trouble(host);
+            self.count_trouble(server);
         }
         counted > most
     }
 
     /// A frozen server goes on: it works off every request that had arrived meanwhile, though its client has given up.
-    pub(crate) fn thaw(&mut self, host: usize) {
-        for Queued { request, reply } in std::mem::take(&mut self.hosts[host].frozen) {
-            let answer = self.process(host, &request);
+    pub(crate) fn thaw(&mut self, server: usize) {
+        for Queued { request, reply } in std::mem::take(&mut self.servers[server].frozen) {
+            let answer = self.process(server, &request);
             let _ = reply.send(answer);
         }
     }
 
     /// ThingsBoard itself.
-    fn process(&mut self, host: usize, request: &Request) -> Answer {
+    fn process(&mut self, server: usize, request: &Request) -> Answer {
         match request {
             Request::Probe => failed(Failure::CredentialsRejected),
             Request::Password(says) => {
@@ -192,38 +192,38 @@ impl World {
             }
             Request::RefreshToken(token, login) => {
                 self.audit.renewals += 1;
-                self.renew(host, *login, token)
+                self.renew(server, *login, token)
             }
         }
     }
 
     /// Whether ThingsBoard has a user of this name. By default case counts.
-    pub(crate) fn is_user(&self, host: usize, login: usize, name: usize) -> bool {
-        self.accounts.contains_key(&(host, login)) && (name == 0 || self.hosts[host].ignores_case)
+    pub(crate) fn is_user(&self, server: usize, login: usize, name: usize) -> bool {
+        self.accounts.contains_key(&(server, login)) && (name == 0 || self.servers[server].ignores_case)
     }
 
     fn is_right_password(&self, says: &Says) -> bool {
-        self.is_user(says.host, says.login, says.name)
+        self.is_user(says.server, says.login, says.name)
             && self.accounts.get(&says.account()).is_some_and(|account| account.password == says.password)
     }
 
     /// A login, in the order in which the real server looks at things. Older versions look at the password first.
     fn authenticate(&mut self, says: &Says) -> Result<(), Failure> {
-        if !self.is_user(says.host, says.login, says.name) {
+        if !self.is_user(says.server, says.login, says.name) {
             return Err(Failure::CredentialsRejected);
         }
-        let Self { hosts, accounts, .. } = self;
-        let (host, account) = (&hosts[says.host], accounts.get_mut(&says.account()).unwrap());
+        let Self { servers, accounts, .. } = self;
+        let (server, account) = (&servers[says.server], accounts.get_mut(&says.account()).unwrap());
         if account.is_refused_by_policy {
             return Err(Failure::PasswordViolatesPolicy);
         }
-        if !account.active && !host.is_old {
+        if !account.active && !server.is_old {
             return Err(Failure::AccountDisabled);
         }
         if account.password != says.password {
             let was_active = account.active;
             account.failures += 1;
-            if was_active && host.lockout.is_some_and(|most| account.failures > most) {
+            if was_active && server.lockout.is_some_and(|most| account.failures > most) {
                 account.active = false;
                 self.audit.locked += 1;
             }
@@ -246,13 +246,13 @@ impl World {
         outcome
     }
 
-    fn renew(&mut self, host: usize, login: usize, token: &str) -> Answer {
-        let now = self.host_time(host);
+    fn renew(&mut self, server: usize, login: usize, token: &str) -> Answer {
+        let now = self.server_time(server);
         let session = self.sessions.get(token).cloned();
         let session = session.filter(|session| {
-            session.says.host == host && session.says.login == login && now < session.ends_at
+            session.says.server == server && session.says.login == login && now < session.ends_at
         });
-        let account = self.accounts.get(&(host, login));
+        let account = self.accounts.get(&(server, login));
         let (Some(session), Some(account)) = (session, account.filter(|account| account.active)) else {
             return Err(NotRenewed::Refused { is_outdated: false });
         };
@@ -265,14 +265,14 @@ impl World {
     }
 
     fn grant(&mut self, says: &Says) -> Granted {
-        let (host, login) = says.account();
+        let (server, login) = says.account();
         let serial = self.serial();
-        let iat = self.host_time(host);
-        let life = self.hosts[host].life;
+        let iat = self.server_time(server);
+        let life = self.servers[server].life;
         let claims = format!(r#"{{"sub":"user{login}","jti":{serial},"iat":{iat},"exp":{}}}"#, iat + life);
         let jwt = format!("eyJhbGciOiJIUzUxMiJ9.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
         let refresh_token = format!("refresh-{login}-{serial}");
-        let ends_at = iat + self.hosts[host].refresh_life;
+        let ends_at = iat + self.servers[server].refresh_life;
         let session = Session { says: says.clone(), issued_at: iat, ends_at };
         self.sessions.insert(refresh_token.clone(), session);
         let worth = self.declared_life.map_or(life, |most| most.min(life));

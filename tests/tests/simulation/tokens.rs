@@ -47,7 +47,7 @@ pub(crate) struct Held {
     worth_until: Instant,
 }
 
-/// Those of each account, by host and login: which of several rows one is for cannot be seen from outside.
+/// Those of each account, by server and login: which of several rows one is for cannot be seen from outside.
 pub(crate) type AllHeld = BTreeMap<(usize, usize), Vec<Held>>;
 
 impl World {
@@ -56,7 +56,7 @@ impl World {
     pub(crate) fn granted(
         &mut self,
         daemon: u32,
-        host: usize,
+        server: usize,
         login: usize,
         jwt: String,
         worth_until: Instant,
@@ -66,12 +66,12 @@ impl World {
             self.violation("1", login, "a token was asked for though the loop was stopped");
         }
         // One that has just moved may have been read before.
-        let may_be_here = |row: &Row| row.host == host || row.changed_at.elapsed() <= LAST_READ;
+        let may_be_here = |row: &Row| row.server == server || row.changed_at.elapsed() <= LAST_READ;
         let rows = self.rows_of(login).filter(|(_, row)| may_be_here(row));
         let users: Vec<usize> = rows.map(|(user, _)| user).collect();
         self.tell(login, || format!("daemon {daemon} gets a token"));
         let wanting = users.iter().filter(|user| self.wants(**user, daemon)).count();
-        let held = self.held.entry((host, login)).or_default();
+        let held = self.held.entry((server, login)).or_default();
         held.retain(|held| now < held.worth_until);
         let mine = held.iter().filter(|held| held.daemon == daemon).count();
         held.push(Held { daemon, jwt, worth_until });
@@ -133,8 +133,8 @@ impl World {
 
     /// A daemon writes a token: it is declared to end no later than it does.
     pub(crate) fn written(&mut self, user: usize, daemon: u32, renewal: &Renewal) {
-        let host = self.rows[&user].host;
-        let skew = TimeDelta::seconds(self.hosts[host].skew);
+        let server = self.rows[&user].server;
+        let skew = TimeDelta::seconds(self.servers[server].skew);
         let issued_at = renewal.token.issued_at() - skew;
         let ends_at = issued_at + renewal.token.life();
         let declared = renewal.expiry - self.jump;
@@ -167,7 +167,7 @@ impl World {
     /// An application that got a token by itself writes it to the row.
     pub(crate) fn application_writes(&mut self, user: usize) {
         let row = &self.rows[&user];
-        let life = TimeDelta::seconds(self.hosts[row.host].life);
+        let life = TimeDelta::seconds(self.servers[row.server].life);
         let (ends_at, expiry) = (self.true_time() + life, self.machine_time() + life);
         // Whoever waits has chosen its time without knowing of this token.
         self.excuse_for(user, super::audit::LONG);

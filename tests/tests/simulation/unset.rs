@@ -12,8 +12,8 @@ use super::store::Memory;
 use super::world::{Shared, World};
 
 async fn story() {
-    let world = Shared::new(World::new(Setup { customers: 6, hosts: 2, daemons: 1, ..Setup::of(1) }));
-    world.lock().hosts.iter_mut().for_each(|host| host.life = 604_800);
+    let world = Shared::new(World::new(Setup { customers: 6, servers: 2, daemons: 1, ..Setup::of(1) }));
+    world.lock().servers.iter_mut().for_each(|server| server.life = 604_800);
     let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
     let servers = Servers { world: world.clone(), daemon: 1, killed };

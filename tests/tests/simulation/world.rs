@@ -9,13 +9,13 @@ use tbtokend::model::{AccountKey, BaseUrl, LoopState, Record};
 use tokio::time::{Duration, Instant};
 
 use super::audit::Audit;
-use tbtoken_tests::rng::Rng;
 use super::ledger::Ledger;
 use super::passwords::{AccountId, Passwords, Says};
 use super::request_rate::AllFailing;
 use super::run::Setup;
 use super::thingsboard::Queued;
 use super::tokens::{AllHeld, InRow};
+use tbtoken_tests::rng::Rng;
 
 /// How long a client of ThingsBoard waits for an answer.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,7 +89,7 @@ pub(crate) enum Reach {
 }
 
 #[derive(Debug)]
-pub(crate) struct Host {
+pub(crate) struct Server {
     pub(crate) mood: Mood,
     /// Until when it is in that mood.
     pub(crate) until: Instant,
@@ -116,7 +116,7 @@ pub(crate) struct Host {
     pub(crate) was_dead: bool,
 }
 
-impl Host {
+impl Server {
     /// From now on it behaves so.
     pub(crate) fn turns(&mut self, mood: Mood, until: Instant) {
         (self.mood, self.until, self.trouble) = (mood, until, Trouble::default());
@@ -160,7 +160,7 @@ pub(crate) struct Session {
 /// A row, with what its auditor keeps of it.
 #[derive(Debug)]
 pub(crate) struct Row {
-    pub(crate) host: usize,
+    pub(crate) server: usize,
     /// The number of its ThingsBoard user; several rows may have the same.
     pub(crate) login: usize,
     pub(crate) password: String,
@@ -196,7 +196,7 @@ pub(crate) struct Row {
 impl Row {
     /// `tb_url`, to the letter.
     pub(crate) fn url(&self) -> String {
-        url(self.host, self.spelling)
+        url(self.server, self.spelling)
     }
 
     /// `tb_username`.
@@ -205,8 +205,8 @@ impl Row {
     }
 
     pub(crate) fn says(&self) -> Says {
-        let Self { host, login, name, .. } = *self;
-        Says { host, port: self.spelling == 3, login, name, password: self.password.clone() }
+        let Self { server, login, name, .. } = *self;
+        Says { server, port: self.spelling == 3, login, name, password: self.password.clone() }
     }
 }
 
@@ -244,7 +244,7 @@ pub(crate) struct World {
     pub(crate) slept: TimeDelta,
     /// By how much the machine's clock is wrong.
     pub(crate) jump: TimeDelta,
-    pub(crate) hosts: Vec<Host>,
+    pub(crate) servers: Vec<Server>,
     pub(crate) accounts: BTreeMap<(usize, usize), Account>,
     pub(crate) sessions: BTreeMap<String, Session>,
     pub(crate) rows: BTreeMap<usize, Row>,
@@ -299,13 +299,13 @@ impl Shared {
     }
 }
 
-/// A host's URL, in the spelling of a row.
-pub(crate) fn url(host: usize, spelling: usize) -> String {
+/// A server's URL, in the spelling of a row.
+pub(crate) fn url(server: usize, spelling: usize) -> String {
     match spelling {
-        0 => format!("http://host{host}.example"),
-        1 => format!("http://host{host}.example:80/"),
-        3 => format!("http://host{host}.example:{OTHER_PORT}"),
-        _ => format!(" HTTP://Host{host}.Example// "),
+        0 => format!("http://server{server}.example"),
+        1 => format!("http://server{server}.example:80/"),
+        3 => format!("http://server{server}.example:{OTHER_PORT}"),
+        _ => format!(" HTTP://Server{server}.Example// "),
     }
 }
 
@@ -321,12 +321,12 @@ impl World {
         // Half the worlds cap the life at 15 minutes, as is the default; the others take it as it is.
         let declared_life = rng.chance(50_000).then_some(900);
         let lives = [60, 300, 900, 9_000, 9_000, 86_400, 604_800];
-        let hosts = (0..setup.hosts)
-            .map(|index| Host {
+        let servers = (0..setup.servers)
+            .map(|index| Server {
                 mood: Mood::Well,
                 until: now,
-                // The last host has the short-lived tokens, and few customers.
-                life: if index + 1 == setup.hosts { 60 } else { rng.pick(&lives[1..]) },
+                // The last server has the short-lived tokens, and few customers.
+                life: if index + 1 == setup.servers { 60 } else { rng.pick(&lives[1..]) },
                 refresh_life: rng.pick(&[3_600, 604_800, 604_800]),
                 lockout: rng.pick(&[None, None, Some(3), Some(5)]),
                 ignores_case: rng.chance(30_000),
@@ -346,7 +346,7 @@ impl World {
             began: now,
             slept: TimeDelta::zero(),
             jump: TimeDelta::zero(),
-            hosts,
+            servers,
             accounts: BTreeMap::new(),
             sessions: BTreeMap::new(),
             rows: BTreeMap::new(),
@@ -386,25 +386,25 @@ impl World {
             setup,
         };
         for user in 0..world.setup.customers {
-            let host = if user < 3 { world.setup.hosts - 1 } else { user % (world.setup.hosts - 1) };
+            let server = if user < 3 { world.setup.servers - 1 } else { user % (world.setup.servers - 1) };
             // Every tenth or so has the account of another one: they differ in what they do with the token.
             let others: Vec<usize> =
-                world.rows.iter().filter(|(_, row)| row.host == host).map(|(user, _)| *user).collect();
+                world.rows.iter().filter(|(_, row)| row.server == server).map(|(user, _)| *user).collect();
             let shares = !others.is_empty() && world.rng.chance(15_000);
             let login = if shares { world.rows[&world.rng.pick(&others)].login } else { user };
-            world.add(user, host, login, &format!("right-{login}"));
+            world.add(user, server, login, &format!("right-{login}"));
         }
         world
     }
 
-    pub(crate) fn add(&mut self, user: usize, host: usize, login: usize, password: &str) {
-        self.ensure_account(host, login, password);
+    pub(crate) fn add(&mut self, user: usize, server: usize, login: usize, password: &str) {
+        self.ensure_account(server, login, password);
         let now = Instant::now();
         let row = Row {
-            host,
+            server,
             login,
             password: password.to_owned(),
-            said: Says { host, port: false, login, name: 0, password: password.to_owned() },
+            said: Says { server, port: false, login, name: 0, password: password.to_owned() },
             present: true,
             spelling: 0,
             name: 0,
@@ -429,10 +429,10 @@ impl World {
         self.rows_of.get(&login).into_iter().flatten().map(|user| (*user, &self.rows[user]))
     }
 
-    pub(crate) fn ensure_account(&mut self, host: usize, user: usize, password: &str) {
-        let base = BaseUrl::parse(&url(host, 0)).unwrap();
-        self.db.keys.insert(AccountKey::of(&base, &username(user, 0)), (host, user));
-        self.accounts.entry((host, user)).or_insert_with(|| Account {
+    pub(crate) fn ensure_account(&mut self, server: usize, user: usize, password: &str) {
+        let base = BaseUrl::parse(&url(server, 0)).unwrap();
+        self.db.keys.insert(AccountKey::of(&base, &username(user, 0)), (server, user));
+        self.accounts.entry((server, user)).or_insert_with(|| Account {
             password: password.to_owned(),
             active: true,
             second_factor: false,
@@ -455,16 +455,16 @@ impl World {
     }
 
     /// What a server thinks, in seconds.
-    pub(crate) fn host_time(&self, host: usize) -> i64 {
-        self.true_time().timestamp() + self.hosts[host].skew
+    pub(crate) fn server_time(&self, server: usize) -> i64 {
+        self.true_time().timestamp() + self.servers[server].skew
     }
 
     /// Whether a login with what the row says brings a token, its server permitting.
     pub(crate) fn is_right(&self, user: usize) -> bool {
         let row = &self.rows[&user];
-        let account = self.accounts.get(&(row.host, row.login));
+        let account = self.accounts.get(&(row.server, row.login));
         row.present
-            && self.is_user(row.host, row.login, row.name)
+            && self.is_user(row.server, row.login, row.name)
             && account.is_some_and(|account| {
                 account.active
                     && !account.second_factor

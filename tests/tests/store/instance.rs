@@ -118,7 +118,7 @@ async fn p11_an_instance_without_a_tcp_port_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn p11_a_host_without_a_browser_says_so_at_once() {
+async fn p11_a_server_without_a_browser_says_so_at_once() {
     let (browser, _place, store) = instance("CRM").await;
     drop(browser);
     let said = words(&store.try_read(Records::All).await.unwrap_err());

@@ -5,17 +5,17 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use tbtoken_tests::thingsboard::answer::Answer;
-use tbtoken_tests::thingsboard::{Certificate, CertificateKind, Behaviour, ThingsBoard, TlsFront, User};
+use tbtoken_tests::thingsboard::{Behaviour, Certificate, CertificateKind, ThingsBoard, TlsFront, User};
 use tbtokend::model::{BaseUrl, Failure, Unexpected};
 
-use crate::ground::{TIMEOUT, Says, client, log_in, log_in_as, words};
+use crate::ground::{Says, TIMEOUT, client, log_in, log_in_as, words};
 
 const NAME: &str = "ops@acme.example";
 
 #[tokio::test]
 async fn odd_answers_get_their_right_reasons() {
-    let (host, client) = (ThingsBoard::start(), client());
-    let account = host.add(User::new(NAME));
+    let (server, client) = (ThingsBoard::start(), client());
+    let account = server.add(User::new(NAME));
     let unexpected = Failure::UnexpectedResponse;
     let many = |count| (0..count).fold(Answer::html(200, "x"), |answer, _| answer.with_header("X-Many", "v"));
     let wait = Some(Duration::from_secs(7));
@@ -39,15 +39,15 @@ async fn odd_answers_get_their_right_reasons() {
             Failure::AuthenticationFailed,
         ),
     ] {
-        host.set(Behaviour::Says(answer));
+        server.set(Behaviour::Says(answer));
         assert_eq!(log_in_as(&client, &account, TIMEOUT).await.unwrap_err(), failure);
     }
 }
 
 #[tokio::test]
 async fn http_and_https_are_told_apart() {
-    let (host, client) = (ThingsBoard::start(), client());
-    let front = TlsFront::new(&host, &Certificate::new(CertificateKind::Issued));
+    let (server, client) = (ThingsBoard::start(), client());
+    let front = TlsFront::new(&server, &Certificate::new(CertificateKind::Issued));
     let to_tls = format!("http://{}", front.address());
     let text = words(&client, &to_tls).await;
     let says = "the server does not speak HTTP on this port: if it is for https, write https:// into tb_url";
@@ -67,7 +67,7 @@ async fn http_and_https_are_told_apart() {
     let says =
         "the server cannot be reached: the server does not speak TLS on this port: write http:// into tb_url";
     assert!(text.starts_with(says), "{text}");
-    assert_eq!(host.stats().requests, 0);
+    assert_eq!(server.stats().requests, 0);
     let says = Says::new("SSH-2.0-OpenSSH_9.6\r\n");
     assert_eq!(
         log_in(&client, &says.url(), TIMEOUT).await,
@@ -85,8 +85,8 @@ async fn interim_answers_are_passed_over() {
 /// Other servers answer while some say interim answers without end.
 #[tokio::test]
 async fn p27_a_server_without_end_holds_up_no_other() {
-    let (host, client) = (ThingsBoard::start(), client());
-    let account = host.add(User::new(NAME));
+    let (server, client) = (ThingsBoard::start(), client());
+    let account = server.add(User::new(NAME));
     let (said, heard) = std::sync::mpsc::channel();
     let mut endless = Vec::new();
     for _ in 0..8 {

@@ -2,33 +2,33 @@
 
 use std::time::{Duration, Instant};
 
-use tbtoken_tests::thingsboard::{Settings, Behaviour, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, Settings, ThingsBoard, User};
 use tbtokend::model::{BaseUrl, Failure, FailureKind, Secret, Unexpected};
 use tbtokend::thingsboard::{Logins as _, NotRenewed, Probe};
 
-use crate::ground::{BRIEFLY, TIMEOUT, Says, client, log_in, log_in_as};
+use crate::ground::{BRIEFLY, Says, TIMEOUT, client, log_in, log_in_as};
 
 const NAME: &str = "ops@acme.example";
 
 #[tokio::test]
 async fn nothing_is_sent_before_a_connection_stands() {
-    let (host, client) = (ThingsBoard::start(), client());
-    let account = host.add(User::new(NAME));
+    let (server, client) = (ThingsBoard::start(), client());
+    let account = server.add(User::new(NAME));
     for (behaviour, words) in
         [(Behaviour::Refuse, "Connection refused"), (Behaviour::BlackHole, "no connection within 0.3 s")]
     {
-        host.set(behaviour.clone());
+        server.set(behaviour.clone());
         let failure = log_in_as(&client, &account, BRIEFLY).await.unwrap_err();
         let Failure::Unreachable { why } = &failure else { panic!("{behaviour:?}: {failure:?}") };
         assert!(why.contains(words), "{why}");
     }
-    host.set(Behaviour::Normal);
+    server.set(Behaviour::Normal);
     let tls = account.url.replace("http://", "https://");
     for url in ["http://tb.invalid", "http://tb.invalid./x", tls.as_str(), "https://[::1]:1"] {
         let failure = log_in(&client, url, TIMEOUT).await.unwrap_err();
         assert!(matches!(failure, Failure::Unreachable { .. }), "{url}: {failure:?}");
     }
-    assert_eq!((host.stats().requests, host.user_stats(NAME).attempts), (0, 0));
+    assert_eq!((server.stats().requests, server.user_stats(NAME).attempts), (0, 0));
 }
 
 /// Whether nothing more comes, though the connection stays.
@@ -36,7 +36,10 @@ fn is_silent(behaviour: &Behaviour) -> bool {
     match behaviour {
         Behaviour::AnswerLost(behaviour) => is_silent(behaviour),
         behaviour => {
-            matches!(behaviour, Behaviour::Silent | Behaviour::StuckBody(_) | Behaviour::Frozen | Behaviour::EndlessInterim)
+            matches!(
+                behaviour,
+                Behaviour::Silent | Behaviour::StuckBody(_) | Behaviour::Frozen | Behaviour::EndlessInterim
+            )
         }
     }
 }
@@ -67,29 +70,29 @@ async fn a_password_that_was_sent_is_never_called_unsent() {
         lost(Behaviour::Reset),
         lost(Behaviour::Silent),
     ] {
-        let (host, client) = (ThingsBoard::start(), client());
-        let account = host.add(User::new(NAME));
+        let (server, client) = (ThingsBoard::start(), client());
+        let account = server.add(User::new(NAME));
         // On a fresh connection, and on one that was used before.
         for used in [false, true] {
-            host.set(Behaviour::Normal);
+            server.set(Behaviour::Normal);
             if used {
                 assert!(log_in_as(&client, &account, TIMEOUT).await.is_ok());
             }
-            host.set(behaviour.clone());
-            let before = host.user_stats(NAME).attempts;
+            server.set(behaviour.clone());
+            let before = server.user_stats(NAME).attempts;
             let within = if is_silent(&behaviour) { Duration::from_secs(1) } else { TIMEOUT };
             let failure = log_in_as(&client, &account, within).await.unwrap_err();
             assert!(!matches!(failure, Failure::Unreachable { .. }), "{behaviour:?}: {failure:?}");
             assert!(!failure.is_permanent(), "{behaviour:?}: {failure:?}");
-            assert_eq!(host.user_stats(NAME).attempts, before + 1, "sent once: {behaviour:?}");
+            assert_eq!(server.user_stats(NAME).attempts, before + 1, "sent once: {behaviour:?}");
         }
     }
 }
 
 #[tokio::test]
 async fn each_way_to_lose_an_answer_has_its_name() {
-    let (host, client) = (ThingsBoard::start(), client());
-    let account = host.add(User::new(NAME));
+    let (server, client) = (ThingsBoard::start(), client());
+    let account = server.add(User::new(NAME));
     let unexpected = Failure::UnexpectedResponse;
     for (behaviour, failure) in [
         (Behaviour::Silent, Failure::Timeout { after: BRIEFLY }),
@@ -105,11 +108,11 @@ async fn each_way_to_lose_an_answer_has_its_name() {
         (Behaviour::EndlessBody, unexpected(Unexpected::TooLong)),
         (Behaviour::EndlessInterim, Failure::Timeout { after: BRIEFLY }),
     ] {
-        host.set(behaviour.clone());
+        server.set(behaviour.clone());
         let within = if is_silent(&behaviour) { BRIEFLY } else { TIMEOUT };
         assert_eq!(log_in_as(&client, &account, within).await.unwrap_err(), failure, "{behaviour:?}");
     }
-    host.set(Behaviour::Reset);
+    server.set(Behaviour::Reset);
     let failure = log_in_as(&client, &account, TIMEOUT).await.unwrap_err();
     assert!(matches!(&failure, Failure::Interrupted { why } if why.contains("reset")), "{failure:?}");
     assert_eq!(failure.kind(), FailureKind::Unreachable);
@@ -119,18 +122,18 @@ async fn each_way_to_lose_an_answer_has_its_name() {
 /// answer.
 #[tokio::test]
 async fn a_connection_that_ended_while_idle_is_replaced_and_one_that_ends_under_a_password_is_not() {
-    let host = ThingsBoard::with(Settings { idle_timeout: Some(BRIEFLY), ..Settings::default() });
-    let (client, account) = (client(), host.add(User::new(NAME)));
+    let server = ThingsBoard::with(Settings { idle_timeout: Some(BRIEFLY), ..Settings::default() });
+    let (client, account) = (client(), server.add(User::new(NAME)));
     let other = Says::new("HTTP/1.1 500 \r\nContent-Length: 0\r\n\r\n");
     for logins in 1..=2 {
         assert!(log_in_as(&client, &account, TIMEOUT).await.is_ok());
-        assert_eq!(host.stats().connections_total, logins);
-        host.wait_until("the connection has ended", |tally| tally.host().connections == 0);
+        assert_eq!(server.stats().connections_total, logins);
+        server.wait_until("the connection has ended", |tally| tally.server().connections == 0);
         // The client hears of the end while it waits for something else.
         assert!(log_in(&client, &other.url(), TIMEOUT).await.is_err());
     }
-    host.change_settings(|settings| settings.idle_timeout = None);
-    host.set(Behaviour::StaleKeepAlive);
+    server.change_settings(|settings| settings.idle_timeout = None);
+    server.set(Behaviour::StaleKeepAlive);
     assert!(log_in_as(&client, &account, TIMEOUT).await.is_ok());
     let failure = log_in_as(&client, &account, TIMEOUT).await.unwrap_err();
     assert!(matches!(failure, Failure::Interrupted { .. }), "{failure:?}");
@@ -139,14 +142,14 @@ async fn a_connection_that_ended_while_idle_is_replaced_and_one_that_ends_under_
     let token = log_in_as(&client, &account, TIMEOUT).await.unwrap().refresh_token.unwrap();
     let base = BaseUrl::parse(&account.url).unwrap();
     assert!(client.renew(&base, &token).await.is_ok());
-    assert_eq!(host.user_stats(NAME).renewals, 1);
+    assert_eq!(server.user_stats(NAME).renewals, 1);
 }
 
 #[tokio::test]
 async fn a_login_is_given_up_in_its_time() {
-    let (host, client) = (ThingsBoard::start(), client());
-    let account = host.add(User::new(NAME));
-    host.set(Behaviour::Silent);
+    let (server, client) = (ThingsBoard::start(), client());
+    let account = server.add(User::new(NAME));
+    server.set(Behaviour::Silent);
     let began = Instant::now();
     let failure = log_in_as(&client, &account, Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(failure, Failure::Timeout { after: Duration::from_millis(50) });
@@ -155,37 +158,42 @@ async fn a_login_is_given_up_in_its_time() {
 
 #[tokio::test]
 async fn probes_know_good_from_bad() {
-    let (host, client) = (ThingsBoard::start(), client());
-    let base = BaseUrl::parse(&host.url()).unwrap();
+    let (server, client) = (ThingsBoard::start(), client());
+    let base = BaseUrl::parse(&server.url()).unwrap();
     assert_eq!(client.probe(&base).await, Probe::Good);
-    assert_eq!((host.stats().probes, host.stats().unknown_users), (1, 0));
-    assert_eq!(host.latest_request(), "POST /api/auth/login", "the password policy comes from a cache");
-    for bad in
-        [Behaviour::Page(502), Behaviour::DatabaseError, Behaviour::Reset, Behaviour::DatabaseDead { after: TIMEOUT }]
-    {
-        host.set(bad.clone());
+    assert_eq!((server.stats().probes, server.stats().unknown_users), (1, 0));
+    assert_eq!(server.latest_request(), "POST /api/auth/login", "the password policy comes from a cache");
+    for bad in [
+        Behaviour::Page(502),
+        Behaviour::DatabaseError,
+        Behaviour::Reset,
+        Behaviour::DatabaseDead { after: TIMEOUT },
+    ] {
+        server.set(bad.clone());
         assert!(matches!(client.probe(&base).await, Probe::Bad(_)), "{bad:?}");
     }
-    for other in [Behaviour::LoginPage, Behaviour::Page(403), Behaviour::ProxyUnauthorized, Behaviour::Garbage] {
-        host.set(other.clone());
+    for other in
+        [Behaviour::LoginPage, Behaviour::Page(403), Behaviour::ProxyUnauthorized, Behaviour::Garbage]
+    {
+        server.set(other.clone());
         assert!(matches!(client.probe(&base).await, Probe::NoVerdict(_)), "{other:?}");
     }
-    host.set(Behaviour::Refuse);
+    server.set(Behaviour::Refuse);
     assert!(matches!(client.probe(&base).await, Probe::Bad(Failure::Unreachable { .. })));
 }
 
 #[tokio::test]
 async fn a_refresh_token_that_ended_says_whether_the_password_was_changed() {
-    let (host, client) = (ThingsBoard::start(), client());
-    let account = host.add(User::new(NAME));
+    let (server, client) = (ThingsBoard::start(), client());
+    let account = server.add(User::new(NAME));
     let base = BaseUrl::parse(&account.url).unwrap();
     let token = log_in_as(&client, &account, TIMEOUT).await.unwrap().refresh_token.unwrap();
-    host.change_settings(|settings| settings.skew += chrono::TimeDelta::seconds(1));
-    host.set_password(NAME, &account.password);
+    server.change_settings(|settings| settings.skew += chrono::TimeDelta::seconds(1));
+    server.set_password(NAME, &account.password);
     assert_eq!(client.renew(&base, &token).await, Err(NotRenewed::Refused { is_outdated: true }));
-    host.restart();
+    server.restart();
     assert!(client.renew(&base, &token).await.is_ok());
-    host.change_signing_key();
+    server.change_signing_key();
     assert_eq!(client.renew(&base, &token).await, Err(NotRenewed::Refused { is_outdated: false }));
     let says = Says::new(b"HTTP/1.1 401 \r\nContent-Length: 6\r\n\r\n<html>".to_vec());
     let portal = client.renew(&BaseUrl::parse(&says.url()).unwrap(), &Secret::new("x.y.z")).await;

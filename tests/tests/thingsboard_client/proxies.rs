@@ -7,7 +7,7 @@ use tbtoken_tests::thingsboard::{Certificate, CertificateKind, ThingsBoard, TlsF
 use tbtokend::model::{Failure, Unexpected};
 use tbtokend::thingsboard::{Client, ClientSettings};
 
-use crate::ground::{TIMEOUT, Says, log_in, settings, words};
+use crate::ground::{Says, TIMEOUT, log_in, settings, words};
 
 const NAME: &str = "ops@acme.example";
 
@@ -42,10 +42,10 @@ fn tunnels() -> (SocketAddr, std::sync::mpsc::Receiver<String>) {
 
 #[tokio::test]
 async fn https_goes_through_a_tunnel_and_http_to_the_proxy_itself() {
-    let host = ThingsBoard::start();
-    host.add(User::new(NAME));
+    let server = ThingsBoard::start();
+    server.add(User::new(NAME));
     let (certificate, folder) = (Certificate::new(CertificateKind::Issued), tempfile::tempdir().unwrap());
-    let front = TlsFront::new(&host, &certificate);
+    let front = TlsFront::new(&server, &certificate);
     let ca_file = folder.path().join("ca.pem");
     std::fs::write(&ca_file, &certificate.authority).unwrap();
     let (proxy, seen) = tunnels();
@@ -58,10 +58,10 @@ async fn https_goes_through_a_tunnel_and_http_to_the_proxy_itself() {
     assert!(head.to_lowercase().contains("proxy-authorization: basic "), "{head}");
 
     // Plain HTTP: the proxy is sent the whole address.
-    let client = Client::new(&through(&format!("http://{}", host.address()))).unwrap();
+    let client = Client::new(&through(&format!("http://{}", server.address()))).unwrap();
     let failure = log_in(&client, "http://tb.invalid", TIMEOUT).await.unwrap_err();
     assert_eq!(failure, Failure::UnexpectedResponse(Unexpected::Status { status: 404 }));
-    assert_eq!(host.stats().requests, 2);
+    assert_eq!(server.stats().requests, 2);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The handle by which a test holds a fake host: its users, its behaviour, its counters.
+//! The handle by which a test holds a fake server: its users, its behaviour, its counters.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -10,9 +10,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc as async_mpsc;
 use tokio::task::JoinHandle;
 
-use super::port::{PortState, PortChange, accept_connections, listen, reserve};
+use super::port::{PortChange, PortState, accept_connections, listen, reserve};
 use super::state::{Shared, State};
-use super::{Account, HostStats, Settings, Behaviour, User, UserStats};
+use super::{Account, Behaviour, ServerStats, Settings, User, UserStats};
 
 /// How long [`ThingsBoard::wait_until`] waits before it gives up.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,9 +31,9 @@ pub struct ThingsBoard {
 pub struct Tally<'a>(&'a State);
 
 impl Tally<'_> {
-    /// The counters of the host.
+    /// The counters of the server.
     #[must_use]
-    pub fn host(&self) -> HostStats {
+    pub fn server(&self) -> ServerStats {
         self.0.counters.stats
     }
 
@@ -45,21 +45,21 @@ impl Tally<'_> {
 }
 
 impl ThingsBoard {
-    /// A host with ThingsBoard's default settings and no users.
+    /// A server with ThingsBoard's default settings and no users.
     #[must_use]
     pub fn start() -> Self {
         Self::with(Settings::default())
     }
 
-    /// A host with these settings and no users.
+    /// A server with these settings and no users.
     ///
     /// # Panics
     /// If no port can be had.
     #[must_use]
     pub fn with(settings: Settings) -> Self {
-        static HOSTS: AtomicU64 = AtomicU64::new(1);
+        static SERVERS: AtomicU64 = AtomicU64::new(1);
 
-        let key = HOSTS.fetch_add(1, Ordering::Relaxed) << 32 | u64::from(std::process::id());
+        let key = SERVERS.fetch_add(1, Ordering::Relaxed) << 32 | u64::from(std::process::id());
         let shared =
             Arc::new(Shared { state: Mutex::new(State::new(settings, key)), changed: Condvar::new() });
         let _guard = runtime().enter();
@@ -106,7 +106,7 @@ impl ThingsBoard {
         self.lock().directory.administer(name, change);
     }
 
-    /// Changes the settings of the host. A prefix must not change: accounts that were handed out know the old one.
+    /// Changes the settings of the server. A prefix must not change: accounts that were handed out know the old one.
     pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.lock().directory.settings);
     }
@@ -129,7 +129,7 @@ impl ThingsBoard {
         self.lock().directory.set_enabled(name, false);
     }
 
-    /// The host starts again: it has forgotten which tokens were outdated.
+    /// The server starts again: it has forgotten which tokens were outdated.
     pub fn restart(&self) {
         self.lock().directory.restart();
     }
@@ -159,7 +159,7 @@ impl ThingsBoard {
         state.directory.whoami(Some(token), state.now()).status == 200
     }
 
-    /// Sets the behaviour of the host, from the next request on. When this returns, the listener is as the behaviour wants it.
+    /// Sets the behaviour of the server, from the next request on. When this returns, the listener is as the behaviour wants it.
     ///
     /// # Panics
     /// Inside an asynchronous task of the fakes' own runtime, which nobody but the fakes has.
@@ -182,28 +182,28 @@ impl ThingsBoard {
         wait.recv_timeout(TIMEOUT).expect("the keeper of the port answers");
     }
 
-    /// Sets a behaviour for the next `requests` requests of the host; then the one from before is back.
+    /// Sets a behaviour for the next `requests` requests of the server; then the one from before is back.
     ///
     /// # Panics
-    /// With a behaviour that is for the whole host only.
+    /// With a behaviour that is for the whole server only.
     pub fn set_for_next(&self, requests: u32, behaviour: Behaviour) {
-        assert!(!behaviour.is_the_hosts(), "{behaviour:?} has no requests to count");
+        assert!(!behaviour.is_of_the_whole_server(), "{behaviour:?} has no requests to count");
         self.lock().passing = (requests > 0).then_some((behaviour, requests));
     }
 
-    /// Sets the behaviour that one user meets, if the host itself is in a normal behaviour.
+    /// Sets the behaviour that one user meets, if the server itself is in a normal behaviour.
     ///
     /// # Panics
-    /// With a behaviour that is for the whole host only.
+    /// With a behaviour that is for the whole server only.
     pub fn set_for(&self, name: &str, behaviour: Behaviour) {
-        assert!(!behaviour.is_the_hosts(), "{behaviour:?} is for the whole host");
+        assert!(!behaviour.is_of_the_whole_server(), "{behaviour:?} is for the whole server");
         self.lock().behaviours.insert(name.to_owned(), (behaviour, None));
     }
 
     /// Sets the behaviour that one user meets in its next `requests` requests.
     ///
     /// # Panics
-    /// With a behaviour that is for the whole host only.
+    /// With a behaviour that is for the whole server only.
     pub fn set_for_next_of(&self, name: &str, requests: u32, behaviour: Behaviour) {
         self.set_for(name, behaviour);
         let mut state = self.lock();
@@ -212,13 +212,13 @@ impl ThingsBoard {
         }
     }
 
-    /// What the host has seen.
+    /// What the server has seen.
     #[must_use]
-    pub fn stats(&self) -> HostStats {
+    pub fn stats(&self) -> ServerStats {
         self.lock().counters.stats
     }
 
-    /// What the host has seen of a user.
+    /// What the server has seen of a user.
     #[must_use]
     pub fn user_stats(&self, name: &str) -> UserStats {
         self.lock().directory.stats(name)
@@ -264,14 +264,14 @@ impl ThingsBoard {
     /// connected. It costs one request.
     ///
     /// # Panics
-    /// If the host does not answer.
+    /// If the server does not answer.
     pub fn settle(&self) {
         // Connections are taken in the order in which they came: with ours answered, all earlier ones are known.
-        let mut stream = TcpStream::connect(self.address).expect("the host listens");
+        let mut stream = TcpStream::connect(self.address).expect("the server listens");
         stream.write_all(b"GET / HTTP/1.1\r\nHost: fake\r\nConnection: close\r\n\r\n").expect("it is read");
         stream.read_to_end(&mut Vec::new()).expect("it is answered");
         drop(stream);
-        self.wait_until("nobody is connected", |tally| tally.host().connections == 0);
+        self.wait_until("nobody is connected", |tally| tally.server().connections == 0);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
