@@ -130,7 +130,7 @@ pub enum Saved {
 impl Saved {
     /// The write was ignored, cleared or redirected.
     const NOT_HELD: Self = Self::NotKept {
-        why: "the table took it without an error and does not hold it; a trigger, a rule or a view of it undoes the write",
+        why: "the table took it without an error and does not hold it; a trigger, a rule or a view undoes the write",
     };
 }
 
@@ -222,29 +222,29 @@ impl StoreError {
     pub fn remedy(&self) -> String {
         match self {
             Self::NotADatabase { .. } => {
-                "Point store.path to the SQLite file that holds the customers.".to_owned()
+                "Set store.path to the SQLite file that holds the customers.".to_owned()
             }
             Self::Gone { place } => format!(
-                "Put the file back; it is used again by itself. To begin with an empty {place}, restart tbtokend."
+                "Put the file back; tbtokend uses it at the next poll. To begin with an empty {place}, restart tbtokend."
             ),
             Self::CannotOpen { place, .. } => {
                 format!(
-                    "Check that {place} and its folder exist and belong to the daemon's user, for others cannot look into it; under systemd it may write in /var/lib/tbtokend, and elsewhere where a drop-in with ReadWritePaths= says so."
+                    "Check that {place} and its folder exist and belong to the daemon's user. Under systemd the daemon may write in /var/lib/tbtokend only, unless a drop-in with ReadWritePaths= names another folder."
                 )
             }
             Self::NotAsRoot { place, folder } => format!(
-                "Run the daemon as the user that owns {place} (systemctl start tbtokend does), and give the file to that user; or make {folder} writable for root alone."
+                "Run the daemon as its own user (systemctl start tbtokend does that) and give {place} to that user, or make {folder} writable for root only."
             ),
             Self::MissingTable { table, .. } => {
-                format!("Create {table}, or point the configuration to the right database.")
+                format!("Create {table}, or set the right database in the configuration.")
             }
             Self::MissingColumn { table, column } => {
-                format!("Add the column {column} to {table}, or point store.table to the right table.")
+                format!("Add the column {column} to {table}, or set store.table to the right table.")
             }
             Self::ReadOnly { place } => {
                 format!("Make {place}, its folder and its file system writable for the daemon's user.")
             }
-            Self::DiskFull { .. } => "Free some room on that disk.".to_owned(),
+            Self::DiskFull { .. } => "Free some space on that disk.".to_owned(),
             Self::Locked { .. } => "End the program that holds a long write transaction on it.".to_owned(),
             Self::Server(problem) => problem.remedy(),
             Self::Failed { .. } => {

@@ -127,7 +127,7 @@ fn a_missing_table_or_column_is_named() {
         &installation,
         &[
             "the table customer_settings has no column tbtokenexpiry",
-            "Add the column tbtokenexpiry to customer_settings, or point store.table to the right table.",
+            "Add the column tbtokenexpiry to customer_settings, or set store.table to the right table.",
         ],
     );
     server.drop_table("customer_settings");
@@ -135,7 +135,7 @@ fn a_missing_table_or_column_is_named() {
         &installation,
         &[
             "has no table customer_settings",
-            "Create customer_settings, or point the configuration to the right",
+            "Create customer_settings, or set the right database in the configuration",
         ],
     );
 }
