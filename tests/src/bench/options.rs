@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::database::Wish;
+use super::database::StoreChoice;
 
 /// Measures tbtokend, the real binary, against fake ThingsBoard servers: how long, how much CPU, how much memory.
 /// Each scenario sets up its own table in a temporary folder; nothing stays behind.
@@ -44,7 +44,7 @@ pub(super) struct Common {
     /// "server=localhost,1433;database=bench;user=sa;password=…;ca_file=ca.pem" (or trust=true for anyone's certificate),
     /// in whose database a schema is made and taken away again. TBTOKEN_BENCH_STORE is used if this is not given
     #[arg(long, value_name = "STORE")]
-    pub(super) store: Option<Wish>,
+    pub(super) store: Option<StoreChoice>,
     /// How long each login takes, in milliseconds
     #[arg(long, default_value_t = 100)]
     pub(super) latency_ms: u64,

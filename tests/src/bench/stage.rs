@@ -8,7 +8,7 @@ use tbtoken_proto::{Rows, StatusReply};
 
 use super::asking::{self, Latencies, Question};
 use super::bound;
-use super::database::{Database, Wish};
+use super::database::{Database, StoreChoice};
 use super::options::Common;
 use super::report::{Report, Unit};
 use super::usage::Watched;
@@ -61,8 +61,8 @@ impl Stage {
             .map(|(number, (_, account))| row(number, Row::new(jwt::uuid(number), &account), &account))
             .collect();
         let installation = Installation::new().with("schedule.interval", "60s").with("log.level", "warn");
-        let wish = Wish::or_environment(common.store.as_ref());
-        let (database, installation) = Database::fill(&wish, installation, &rows);
+        let choice = StoreChoice::or_environment(common.store.as_ref());
+        let (database, installation) = Database::fill(&choice, installation, &rows);
         Self { world, database, installation, customers, hosts, latency: common.latency() }
     }
 

@@ -1,4 +1,4 @@
-//! The customers of the demo, and the servers that they live on.
+//! The customers of the demo, and their servers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,21 +11,21 @@ use crate::thingsboard::{
 };
 use crate::{canary, clock};
 
-/// Everyone on the stage.
+/// All customers and servers of the demo.
 pub(super) struct Cast {
     pub(super) rows: Vec<Row>,
-    /// The servers to which the script does something.
+    /// The servers that the script changes.
     pub(super) limited: Arc<ThingsBoard>,
     pub(super) flaky: Arc<ThingsBoard>,
     pub(super) away: Arc<ThingsBoard>,
-    /// The server of the customer whose password is wrong at times.
+    /// The server of the customer that has a wrong password at times.
     pub(super) cloud: Arc<ThingsBoard>,
     pub(super) forgetful: Forgetful,
-    /// All servers; they live as long as this.
+    /// All servers; they run as long as this exists.
     pub(super) servers: Vec<Arc<ThingsBoard>>,
 }
 
-/// The customer who changes its password in ThingsBoard and tells the table a minute later.
+/// The customer that changes its password in ThingsBoard and, a minute later, in the table.
 #[derive(Debug, Clone)]
 pub(super) struct Forgetful {
     pub(super) customer_id: String,
@@ -34,7 +34,7 @@ pub(super) struct Forgetful {
 }
 
 impl Cast {
-    /// Calls everyone onto the stage. What has to go wrong from the start does so; the rest is up to the script.
+    /// Makes the servers and the customers, with the faults that exist from the start. The script adds the others.
     pub(super) fn call() -> Self {
         let mut servers = Vec::new();
         let mut open = |prefix: &str, change: fn(&mut Settings)| {
@@ -115,7 +115,7 @@ fn customer(account: &Account) -> Row {
     Row::new(jwt::uuid(&account.username), account)
 }
 
-/// A customer whose token, from better days, has ended that many minutes ago.
+/// Gives a customer a token that ended that many minutes ago.
 fn ended(row: Row, minutes: i64) -> Row {
     let expiry = clock::now() - TimeDelta::minutes(minutes);
     row.token(format!("{}-ended", canary::TOKEN), expiry.to_rfc3339_opts(SecondsFormat::Secs, true))

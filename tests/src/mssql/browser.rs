@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 /// How a browser answers a question about an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Says {
+pub enum BrowserReply {
     /// As the real one does: the instance is there, with this TCP port or with none; a question about another is not answered.
     Instance(&'static str, Option<u16>),
     /// These datagrams, one after the other, whatever the question was.
@@ -26,7 +26,7 @@ pub enum Says {
 #[derive(Debug)]
 pub struct Browser {
     address: Ipv4Addr,
-    says: Arc<Mutex<Says>>,
+    reply: Arc<Mutex<BrowserReply>>,
     asked: watch::Receiver<u32>,
     answered: watch::Receiver<u32>,
     thread: Option<JoinHandle<()>>,
@@ -39,7 +39,7 @@ impl Browser {
     /// # Panics
     /// If no address is free.
     #[must_use]
-    pub fn start(says: Says) -> Self {
+    pub fn start(reply: BrowserReply) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // Other test programs run at the same time.
         let (address, socket) = (0..1000)
@@ -52,13 +52,13 @@ impl Browser {
             })
             .expect("a loopback address on which nobody has port 1434");
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out can be set");
-        let says = Arc::new(Mutex::new(says));
+        let reply = Arc::new(Mutex::new(reply));
         let (asking, asked) = watch::channel(0);
         let (answering, answered) = watch::channel(0);
         let (ends, ended) = watch::channel(false);
-        let answers = Arc::clone(&says);
+        let answers = Arc::clone(&reply);
         let thread = std::thread::spawn(move || serve(&socket, &answers, [&asking, &answering], &ended));
-        Self { address, says, asked, answered, thread: Some(thread), ends }
+        Self { address, reply, asked, answered, thread: Some(thread), ends }
     }
 
     /// Its address.
@@ -67,15 +67,15 @@ impl Browser {
         self.address
     }
 
-    /// Changes what it says.
+    /// Changes what it reply.
     ///
     /// # Panics
     /// If its thread has panicked.
-    pub fn set(&self, says: Says) {
-        *self.says.lock().unwrap() = says;
+    pub fn set(&self, reply: BrowserReply) {
+        *self.reply.lock().unwrap() = reply;
     }
 
-    /// Waits until it was asked so many times in all, and has sent what it says to that.
+    /// Waits until it was asked so many times in all, and has sent what it reply to that.
     ///
     /// # Panics
     /// If its thread has ended.
@@ -105,7 +105,7 @@ impl Drop for Browser {
 
 fn serve(
     socket: &UdpSocket,
-    says: &Mutex<Says>,
+    reply: &Mutex<BrowserReply>,
     [asked, answered]: [&watch::Sender<u32>; 2],
     ended: &watch::Receiver<bool>,
 ) {
@@ -114,10 +114,10 @@ fn serve(
         let Ok((length, client)) = socket.recv_from(&mut question) else { continue };
         // Before the answer: whoever has read it finds the question counted.
         asked.send_modify(|count| *count += 1);
-        let answers = match &*says.lock().unwrap() {
-            Says::Nothing => Vec::new(),
-            Says::Datagrams(datagrams) => datagrams.clone(),
-            Says::Instance(name, port) => match asks_for(&question[..length]) {
+        let answers = match &*reply.lock().unwrap() {
+            BrowserReply::Nothing => Vec::new(),
+            BrowserReply::Datagrams(datagrams) => datagrams.clone(),
+            BrowserReply::Instance(name, port) => match asks_for(&question[..length]) {
                 Some(asked) if asked.eq_ignore_ascii_case(name) => vec![answer(name, *port)],
                 _ => Vec::new(),
             },

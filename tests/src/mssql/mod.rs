@@ -21,7 +21,7 @@ mod tables;
 mod tls;
 mod wire;
 
-pub use browser::{Browser, Says, answer as browser_answer};
+pub use browser::{Browser, BrowserReply, answer as browser_answer};
 pub use counters::Stats;
 pub use faults::{Direction, Layer, When};
 pub use server::SqlServer;

@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub struct SqlServer {
     pub(super) shared: Arc<Shared>,
     address: SocketAddr,
-    door: Mutex<Option<JoinHandle<()>>>,
+    acceptor: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl fmt::Debug for SqlServer {
@@ -50,7 +50,7 @@ impl SqlServer {
         let listener = std::net::TcpListener::bind((settings.address, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Shared::new(settings);
-        let server = Self { shared, address, door: Mutex::new(None) };
+        let server = Self { shared, address, acceptor: Mutex::new(None) };
         server.open(listener);
         server
     }
@@ -59,8 +59,8 @@ impl SqlServer {
         listener.set_nonblocking(true).expect("a socket can be made so");
         let _guard = runtime().enter();
         let listener = TcpListener::from_std(listener).expect("a listening socket");
-        let door = runtime().spawn(accept_connections(listener, Arc::clone(&self.shared)));
-        *self.door.lock().unwrap() = Some(door);
+        let acceptor = runtime().spawn(accept_connections(listener, Arc::clone(&self.shared)));
+        *self.acceptor.lock().unwrap() = Some(acceptor);
     }
 
     /// What belongs into `store.server`: `127.0.0.1,PORT`.
@@ -220,11 +220,11 @@ impl SqlServer {
 
     /// Ends the server: nobody listens any more, every session is gone. Its data stay.
     pub fn stop(&self) {
-        let door = self.door.lock().unwrap().take();
-        if let Some(door) = door {
-            door.abort();
+        let acceptor = self.acceptor.lock().unwrap().take();
+        if let Some(acceptor) = acceptor {
+            acceptor.abort();
             // The port is free when the task is gone.
-            while !door.is_finished() {
+            while !acceptor.is_finished() {
                 std::thread::yield_now();
             }
         }
@@ -279,18 +279,18 @@ impl SqlServer {
 
     /// Whether this text was in any message of a client, in either of the ways in which TDS writes texts.
     #[must_use]
-    pub fn has_heard(&self, text: &str) -> bool {
+    pub fn has_received(&self, text: &str) -> bool {
         let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let state = self.shared.lock();
-        let heard = |bytes: &[u8]| state.heard.windows(bytes.len()).any(|window| window == bytes);
-        heard(&wide) || heard(text.as_bytes())
+        let contains = |bytes: &[u8]| state.received.windows(bytes.len()).any(|window| window == bytes);
+        contains(&wide) || contains(text.as_bytes())
     }
 }
 
 impl Drop for SqlServer {
     fn drop(&mut self) {
-        if let Some(door) = self.door.lock().unwrap().take() {
-            door.abort();
+        if let Some(acceptor) = self.acceptor.lock().unwrap().take() {
+            acceptor.abort();
         }
         self.kill_sessions();
     }

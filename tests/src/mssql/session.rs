@@ -216,7 +216,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<'a, S> {
 
     async fn run(mut self) -> io::Result<()> {
         while let Some(message) = self.messages.recv().await {
-            self.shared.update(|state| state.hear(&message.body));
+            self.shared.update(|state| state.note_received(&message.body));
             if !self.request(message).await? {
                 break;
             }

@@ -14,7 +14,7 @@ use super::tls::Tls;
 use crate::clock;
 
 /// What was heard is kept up to this size.
-const HEARD: usize = 64 << 20;
+const MOST_RECEIVED: usize = 64 << 20;
 
 pub(super) struct Shared {
     pub(super) tls: Tls,
@@ -30,7 +30,7 @@ pub(super) struct State {
     pub(super) faults: Faults,
     pub(super) stats: Stats,
     /// The bodies of all messages, TLS taken off: what a wiretap inside of the server would have.
-    pub(super) heard: Vec<u8>,
+    pub(super) received: Vec<u8>,
     pub(super) sessions: Vec<Live>,
     /// A cut that waits for the next connection.
     pub(super) next_cut: Option<(Layer, Direction, u64)>,
@@ -53,7 +53,7 @@ impl Shared {
             database,
             faults: Faults::default(),
             stats: Stats::default(),
-            heard: Vec::new(),
+            received: Vec::new(),
             sessions: Vec::new(),
             next_cut: None,
             ended: (0, 0),
@@ -111,9 +111,9 @@ impl State {
         stats
     }
 
-    pub(super) fn hear(&mut self, body: &[u8]) {
-        if self.heard.len() + body.len() <= HEARD {
-            self.heard.extend(body);
+    pub(super) fn note_received(&mut self, body: &[u8]) {
+        if self.received.len() + body.len() <= MOST_RECEIVED {
+            self.received.extend(body);
         }
     }
 

@@ -1,10 +1,10 @@
-//! A ThingsBoard server on a real socket, as strict and as rude as the real ones.
+//! A fake ThingsBoard server on a real socket, as strict and as faulty as real ones.
 //!
-//! [`directory`] holds ThingsBoard's own rules, pure: who may log in, in which order that is checked, what a refresh
-//! token is worth. A [`ThingsBoard`] puts them on a socket. A [`Behaviour`] bends them, for the whole server or for one user: late,
-//! wrong, rude or no answers. Everything that arrives is counted.
+//! [`directory`] has ThingsBoard's own rules, pure: which logins succeed, in which order they are checked, and when a
+//! refresh token works. A [`ThingsBoard`] puts them on a socket. A [`Behaviour`] changes them, for the whole server or for
+//! one user: late, wrong, broken or no answers. The fake counts all requests.
 //!
-//! A fake runs on threads of its own, so tests may block as they please.
+//! A fake runs on its own threads, so tests may block.
 
 pub mod answer;
 mod behaviour;

@@ -1,4 +1,4 @@
-//! The port of a fake server: who listens there when, and what happens on each connection.
+//! The port of a fake server: whether it listens, and what happens on each connection.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -12,7 +12,7 @@ use super::http::read_request;
 use super::state::{Plan, Shared};
 use super::{Behaviour, wire};
 
-/// Who listens at the server's port.
+/// The state of the server's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PortState {
     Open,
@@ -20,14 +20,14 @@ pub(super) enum PortState {
     BlackHole,
 }
 
-/// A wish for the port, and where to say that it has come true.
+/// A new state for the port, and the channel that confirms it.
 pub(super) type PortChange = (PortState, mpsc::Sender<()>);
 
-/// Takes the port without listening there: whoever connects is refused, and nobody else gets it.
+/// Reserves the port without listening: connections are refused, and no other process gets the port.
 pub(super) fn reserve(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("a socket that can take its port again");
-    socket.bind(address).expect("a port of one's own");
+    socket.bind(address).expect("a free port");
     socket
 }
 
@@ -35,7 +35,7 @@ pub(super) fn listen(socket: TcpSocket) -> TcpListener {
     socket.listen(1024).expect("a listener")
 }
 
-/// Accepts connections while the port is open, and changes the port when told to.
+/// Accepts connections while the port is open, and changes its state on request.
 pub(super) async fn accept_connections(
     listener: TcpListener,
     address: SocketAddr,
@@ -45,7 +45,7 @@ pub(super) async fn accept_connections(
     let mut connections = JoinSet::new();
     let mut port = PortState::Open;
     let mut listener = Some(listener);
-    // Whatever must stay alive to keep the port closed: the reserved port, or the full queue before it.
+    // Keeps the port closed: either the reserved socket, or the listener with a full queue.
     let mut _holding: Option<(Option<TcpSocket>, Option<BlackHole>)> = None;
     loop {
         let accepted = async {
@@ -75,11 +75,11 @@ pub(super) async fn accept_connections(
             connection = accepted => match connection {
                 Ok((stream, _)) => {
                     let _ = stream.set_nodelay(true);
-                    // Counted here: whoever sees a later connection answered must not miss this one.
+                    // Counted here, so that this connection is counted before any later one is answered.
                     let connected = Connected::new(&shared);
                     connections.spawn(converse(connected, stream));
                 }
-                // Out of descriptors, most likely: others must be closed before it is of any use to go on.
+                // Most likely there are no descriptors left, until other connections are closed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
@@ -98,7 +98,7 @@ impl BlackHole {
     async fn dig(address: SocketAddr) -> Self {
         let listener = reserve(address).listen(0).expect("a listener that takes one");
         let mut fillers = Vec::new();
-        // The queue is full when an attempt hangs; on loopback one that does not hang takes microseconds.
+        // The queue is full when an attempt hangs. On loopback, other attempts take microseconds.
         while let Ok(Ok(filler)) =
             tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await
         {
@@ -108,7 +108,7 @@ impl BlackHole {
     }
 }
 
-/// Counts a connection as long as it lives, however it ends.
+/// Counts a connection until its drop, however it ends.
 struct Connected(Arc<Shared>);
 
 impl Connected {
@@ -124,7 +124,7 @@ impl Drop for Connected {
     }
 }
 
-/// Counts a request as long as it is being answered.
+/// Counts a request in flight until its drop.
 struct InFlight<'a>(&'a Shared);
 
 impl Drop for InFlight<'_> {
@@ -133,8 +133,8 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Serves one connection to its end. What goes wrong on the wire is the client's business.
-/// The stream is the last parameter: it is closed before the connection is counted out.
+/// Serves one connection to its end. Errors on the wire are ignored, because the client sees them.
+/// The stream is the last parameter, so that it is closed before the connection is counted as gone.
 async fn converse(connected: Connected, mut stream: TcpStream) {
     let shared = &*connected.0;
     let mut rest = Vec::new();

@@ -1,4 +1,4 @@
-//! What a fake server knows and wants, and what it answers to a request: no sockets here.
+//! The state of a fake server, and its answers to requests, without sockets.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -25,23 +25,23 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) directory: Directory,
     pub(super) counters: Counters,
-    /// The server's own behaviour, and one that passes.
+    /// The behaviour of the whole server, and a temporary one for the next requests.
     pub(super) behaviour: Behaviour,
     pub(super) passing: Option<(Behaviour, u32)>,
-    /// The behaviours that single users meet, and for how many requests; without end if that is `None`.
+    /// The behaviours for single users, each with its number of requests; `None` means without limit.
     pub(super) behaviours: HashMap<String, (Behaviour, Option<u32>)>,
-    /// The second that [`Behaviour::MaxRate`] counts in, and how many requests it has seen.
+    /// For [`Behaviour::MaxRate`]: the beginning of the current second, and its number of requests.
     rate: (Option<Instant>, u32),
-    /// What has come while the server is frozen, and whom to answer once it is not.
+    /// The requests that arrived while the server is frozen, with the channels for their answers.
     frozen: Vec<(Request, oneshot::Sender<Answer>)>,
 }
 
-/// What becomes of a request.
+/// How a request is answered.
 #[derive(Debug)]
 pub(super) enum Plan {
-    /// It is answered in this manner.
+    /// With this answer, sent as the behaviour says.
     Answer(Behaviour, Answer),
-    /// It is answered when the server thaws.
+    /// After the server is no longer frozen.
     AfterTheFrost(oneshot::Receiver<Answer>),
 }
 
@@ -69,12 +69,12 @@ impl State {
         }
     }
 
-    /// The time on the server's own clock.
+    /// Returns the time of the server's own clock.
     pub(super) fn now(&self) -> DateTime<Utc> {
         clock::now() + self.directory.settings.skew
     }
 
-    /// What a request gets, and in which manner.
+    /// Decides how a request is answered.
     pub(super) fn plan(&mut self, request: Request) -> Plan {
         let path = self.path_of(&request);
         let named = concerns(&path, &request.body);
@@ -105,7 +105,7 @@ impl State {
         }
     }
 
-    /// Works off what has come during the frost: in the order in which it came, and whether or not its client waits.
+    /// Processes the requests that arrived while the server was frozen, in their order, even if their clients are gone.
     pub(super) fn thaw(&mut self) {
         for (request, client) in std::mem::take(&mut self.frozen) {
             let path = self.path_of(&request);
@@ -114,7 +114,7 @@ impl State {
         }
     }
 
-    /// The path as ThingsBoard sees it behind its prefix; empty for one outside of it.
+    /// Returns the path without the prefix; empty for a path outside the prefix.
     fn path_of(&self, request: &Request) -> String {
         let prefix = self.directory.settings.prefix.trim_end_matches('/');
         request.path.strip_prefix(prefix).unwrap_or_default().to_owned()
@@ -125,7 +125,7 @@ impl State {
         if let Some(answer) = behaviour.instead(now).or_else(|| self.over_the_rate(behaviour, now)) {
             return answer;
         }
-        let is_heard = !matches!(
+        let is_processed = !matches!(
             behaviour,
             Behaviour::Silent
                 | Behaviour::BlackHole
@@ -133,7 +133,8 @@ impl State {
                 | Behaviour::Reset
                 | Behaviour::Garbage
         );
-        let answer = if is_heard { self.route(request, path) } else { Answer::html(404, "404 Not Found") };
+        let answer =
+            if is_processed { self.route(request, path) } else { Answer::html(404, "404 Not Found") };
         behaviour.distort(answer, self.directory.key())
     }
 
@@ -168,7 +169,7 @@ impl State {
         }
     }
 
-    /// The behaviour that a request meets: the server's passing one, the server's own, the user's, in this order.
+    /// Returns the behaviour for a request: the temporary one, that of the whole server, or the user's, in this order.
     fn behaviour_for(&mut self, name: Option<&str>) -> Behaviour {
         if let Some((behaviour, left)) = &mut self.passing {
             let behaviour = behaviour.clone();
@@ -202,12 +203,12 @@ impl State {
     }
 }
 
-/// Whether this is the user that a daemon names to ask whether the server works. Nobody is called so.
+/// Whether this is a user name that a daemon uses for probes. No real user has such a name.
 fn is_probe(name: &str) -> bool {
     name.starts_with("tbtokend-probe-") && name.ends_with("@probe.invalid")
 }
 
-/// The user whom a request names, believed or not.
+/// Returns the user that a request names, without a check.
 fn concerns(path: &str, body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let name = match path {

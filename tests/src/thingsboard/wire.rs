@@ -1,4 +1,4 @@
-//! Answers onto the wire, in every manner that a [`Behaviour`] asks for.
+//! Sends answers in the way that a [`Behaviour`] defines.
 
 use std::io;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Behaviour;
 use super::answer::Answer;
 
-/// Sends `answer` as `behaviour` would. Says whether the connection can be used again.
+/// Sends `answer` as `behaviour` says. Returns whether the connection can be used again.
 pub(super) async fn send(
     stream: &mut TcpStream,
     behaviour: &Behaviour,
@@ -51,7 +51,7 @@ pub(super) async fn send(
     Ok(false)
 }
 
-/// The answer as bytes. ThingsBoard's web server sends no reason phrase.
+/// Encodes the answer. ThingsBoard's web server sends no reason phrase.
 fn encode(answer: &Answer, keeps_alive: bool) -> Vec<u8> {
     use std::fmt::Write as _;
 
@@ -75,13 +75,13 @@ fn encode(answer: &Answer, keeps_alive: bool) -> Vec<u8> {
     bytes
 }
 
-/// The head, and so many bytes of the body.
+/// Returns the head and the first bytes of the body.
 fn beginning<'a>(encoded: &'a [u8], answer: &Answer, bytes: usize) -> &'a [u8] {
     let missing = answer.body.len().saturating_sub(bytes);
     &encoded[..encoded.len() - missing]
 }
 
-/// Reads and says nothing until the client gives up.
+/// Reads and answers nothing until the client closes.
 pub(super) async fn silence(stream: &mut TcpStream) -> io::Result<()> {
     let mut ignored = [0; 1024];
     while stream.read(&mut ignored).await? > 0 {}

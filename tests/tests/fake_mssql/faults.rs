@@ -153,6 +153,6 @@ async fn what_was_said_was_heard() {
     let server = server();
     let mut client = connect(&server).await;
     client.execute("/* tbtokend:save */ UPDATE t SET n = 2 WHERE N'x' = @P1", &[&"a token"]).await.unwrap();
-    assert!(server.has_heard("a token"));
-    assert!(!server.has_heard("another token"));
+    assert!(server.has_received("a token"));
+    assert!(!server.has_received("another token"));
 }

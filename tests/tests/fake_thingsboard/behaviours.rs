@@ -66,7 +66,7 @@ fn servers_and_proxies_in_trouble() {
     let reply = log_in(&server, &account);
     assert_eq!((reply.status, reply.header("Location")), (307, Some("https://elsewhere.example/")));
     let teapot = Answer { status: 418, content_type: "", headers: Vec::new(), body: b"short".into() };
-    server.set(Behaviour::Says(teapot));
+    server.set(Behaviour::FixedAnswer(teapot));
     let reply = log_in(&server, &account);
     assert_eq!(
         (reply.status, reply.body.as_slice(), reply.header("Content-Type")),

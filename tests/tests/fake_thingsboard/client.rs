@@ -146,6 +146,6 @@ pub(crate) fn renew(server: &ThingsBoard, refresh_token: &str) -> Reply {
     post(server, "/api/auth/token", &json!({"refreshToken": refresh_token}))
 }
 
-pub(crate) fn who_am_i(server: &ThingsBoard, token: &str) -> Reply {
+pub(crate) fn current_user(server: &ThingsBoard, token: &str) -> Reply {
     call(server, "GET", "/api/auth/user", &format!("X-Authorization: Bearer {token}\r\n"), "")
 }

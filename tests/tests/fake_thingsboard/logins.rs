@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tbtoken_tests::thingsboard::{PasswordPolicy, SecondFactor, Settings, ThingsBoard, User};
 use tbtoken_tests::{canary, clock};
 
-use crate::client::{call, log_in, log_in_as, post, who_am_i};
+use crate::client::{call, current_user, log_in, log_in_as, post};
 
 const NAME: &str = "ops@acme.example";
 const INVALID: &str = "Invalid username or password";
@@ -36,7 +36,7 @@ fn a_right_password_gets_a_pair_in_thingsboards_shape() {
     assert_eq!(claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap(), 9_000);
     assert_eq!(reply.header("Content-Type"), Some("application/json;charset=ISO-8859-1"));
     assert_eq!(reply.json().as_object().unwrap().len(), 2, "no scope, not even null");
-    assert_eq!(who_am_i(&server, &token).json()["email"], NAME);
+    assert_eq!(current_user(&server, &token).json()["email"], NAME);
     assert!(server.accepts(&token));
 }
 
@@ -67,9 +67,9 @@ fn lives_and_clock_are_the_servers() {
     assert_eq!(life(&reply.claims()), 20);
 
     // A server whose clock is wrong is at peace with itself.
-    assert_eq!(who_am_i(&server, &reply.token()).status, 200);
+    assert_eq!(current_user(&server, &reply.token()).status, 200);
     server.change_settings(|settings| settings.skew += TimeDelta::seconds(22));
-    assert_eq!(who_am_i(&server, &reply.token()).error(), (401, 11, "Token has expired".into()));
+    assert_eq!(current_user(&server, &reply.token()).error(), (401, 11, "Token has expired".into()));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_second_factor_gets_half_a_login() {
         let reply = log_in(&server, &account);
         assert_eq!(reply.json()["scope"], scope);
         assert!(reply.json().get("refreshToken").is_none());
-        assert_eq!(who_am_i(&server, &reply.token()).error().0, 403);
+        assert_eq!(current_user(&server, &reply.token()).error().0, 403);
         assert!(!server.accepts(&reply.token()));
         assert_eq!(server.user_stats(NAME).logins, 0);
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use tbtoken_tests::canary;
 use tbtoken_tests::thingsboard::{SecondFactor, Settings, ThingsBoard, User};
 
-use crate::client::{call, log_in, log_in_as, post, renew, who_am_i};
+use crate::client::{call, current_user, log_in, log_in_as, post, renew};
 
 const NAME: &str = "ops@acme.example";
 
@@ -29,7 +29,7 @@ fn a_refresh_token_gets_a_new_pair_in_a_new_session() {
     let first = log_in(&server, &server.add(User::new(NAME)));
     let second = renew(&server, &first.refresh_token());
     assert_ne!(first.claims()["sessionId"], second.claims()["sessionId"]);
-    assert_eq!(who_am_i(&server, &second.token()).status, 200);
+    assert_eq!(current_user(&server, &second.token()).status, 200);
     // The old one is not used up.
     assert_eq!(renew(&server, &first.refresh_token()).status, 200);
     let stats = server.user_stats(NAME);
@@ -69,7 +69,7 @@ fn another_password_outdates_the_tokens_of_earlier_seconds() {
     a_second_passes(&server);
     server.set_password(NAME, &canary::password("new"));
     assert_eq!(renew(&server, &before.refresh_token()).error(), outdated());
-    assert_eq!(who_am_i(&server, &before.token()).error(), expired());
+    assert_eq!(current_user(&server, &before.token()).error(), expired());
     let after = log_in_as(&server, NAME, &canary::password("new"));
     assert_eq!(renew(&server, &after.refresh_token()).status, 200, "a token of the same second lives");
 }
@@ -89,7 +89,7 @@ fn the_user_may_change_the_password_itself() {
     assert_eq!(change("wrong", &new).error().0, 400);
     assert_eq!(change(&account.password, &account.password).error().0, 400);
     let pair = change(&account.password, &new);
-    assert_eq!(who_am_i(&server, &pair.token()).status, 200);
+    assert_eq!(current_user(&server, &pair.token()).status, 200);
     assert_eq!(renew(&server, &before.refresh_token()).error(), outdated());
     assert_eq!(log_in_as(&server, NAME, &new).status, 200);
 }
@@ -103,7 +103,7 @@ fn logging_out_ends_one_session_only() {
     let header = format!("X-Authorization: Bearer {}\r\n", first.token());
     assert_eq!(call(&server, "POST", "/api/auth/logout", &header, "").status, 200);
     assert_eq!(renew(&server, &first.refresh_token()).error(), outdated());
-    assert_eq!(who_am_i(&server, &first.token()).error(), expired());
+    assert_eq!(current_user(&server, &first.token()).error(), expired());
     assert_eq!(renew(&server, &second.refresh_token()).status, 200);
 
     a_second_passes(&server);
@@ -122,7 +122,7 @@ fn a_disabled_user_keeps_its_access_token_and_a_deleted_one_does_not() {
     server.enable(NAME);
     assert_eq!(renew(&server, &pair.refresh_token()).status, 200);
     server.remove(NAME);
-    assert_eq!(who_am_i(&server, &pair.token()).error(), expired());
+    assert_eq!(current_user(&server, &pair.token()).error(), expired());
     assert_eq!(renew(&server, &pair.refresh_token()).error().2, "Invalid username or password");
 }
 
@@ -133,7 +133,7 @@ fn another_signing_key_ends_every_token_like_its_natural_end() {
     let before = log_in(&server, &account);
     server.change_signing_key();
     assert_eq!(renew(&server, &before.refresh_token()).error(), expired());
-    assert_eq!(who_am_i(&server, &before.token()).error(), expired());
+    assert_eq!(current_user(&server, &before.token()).error(), expired());
     assert_eq!(renew(&server, &log_in(&server, &account).refresh_token()).status, 200);
 }
 
@@ -165,6 +165,6 @@ fn what_is_no_refresh_token_is_refused() {
     assert_eq!(renew(&server, " ").error(), failed);
     assert_eq!(post(&server, "/api/auth/token", &json!({})).error(), failed);
     // Nor is a refresh token good for anything else.
-    assert_eq!(who_am_i(&server, &pair.refresh_token()).error().0, 403);
+    assert_eq!(current_user(&server, &pair.refresh_token()).error().0, 403);
     assert_eq!(call(&server, "GET", "/api/auth/user", "", "").error(), failed);
 }

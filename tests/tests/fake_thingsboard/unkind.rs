@@ -7,7 +7,7 @@ use serde_json::json;
 use tbtoken_tests::canary;
 use tbtoken_tests::thingsboard::{Account, Behaviour, Settings, ThingsBoard, User};
 
-use crate::client::{Connection, call, log_in, log_in_as, post, renew, who_am_i};
+use crate::client::{Connection, call, current_user, log_in, log_in_as, post, renew};
 
 const NAME: &str = "ops@acme.example";
 const BRIEFLY: Duration = Duration::from_millis(100);
@@ -153,7 +153,7 @@ fn without_its_database_only_the_policy_is_answered_and_what_is_right_waits() {
     assert!(!timed(&|| log_in_as(&server, NAME, &wrong()).error()));
     assert!(timed(&|| log_in(&server, &account).error()));
     assert!(timed(&|| renew(&server, &pair.refresh_token()).error()));
-    assert!(timed(&|| who_am_i(&server, &pair.token()).error()));
+    assert!(timed(&|| current_user(&server, &pair.token()).error()));
     assert_eq!(failed(&server), (0, 0));
     let policy = call(&server, "GET", "/api/noauth/userPasswordPolicy", "", "");
     assert_eq!((policy.status, policy.json().as_object().unwrap().len()), (200, 10));

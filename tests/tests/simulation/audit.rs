@@ -41,7 +41,10 @@ impl World {
         let at = self.began.elapsed().as_secs_f64();
         let about = self.rows.get(&user).map_or_else(String::new, |row| {
             let server = &self.servers[row.server];
-            format!("customer {user} (server {}, {:?}, tokens of {} s)", row.server, server.mood, server.life)
+            format!(
+                "customer {user} (server {}, {:?}, tokens of {} s)",
+                row.server, server.behaviour, server.life
+            )
         });
         let Self { setup, .. } = self;
         self.audit.violations.push(format!(
@@ -53,7 +56,7 @@ impl World {
     }
 
     /// The story of one login, for whoever looks for what led to a violation: `TBTOKEN_SIM_STORY=N`.
-    pub(crate) fn tell(&self, login: usize, what: impl FnOnce() -> String) {
+    pub(crate) fn log(&self, login: usize, what: impl FnOnce() -> String) {
         if self.setup.story == Some(login as u64) {
             let at = self.began.elapsed().as_secs_f64();
             println!("{at:>12.3} s, {}, login {login}: {}", self.machine_time().format("%F %T%.3f"), what());
@@ -61,17 +64,17 @@ impl World {
     }
 
     /// Something that concerns a server.
-    pub(crate) fn tell_server(&self, server: usize, what: impl FnOnce() -> String) {
+    pub(crate) fn log_for_server(&self, server: usize, what: impl FnOnce() -> String) {
         let login = self.setup.story.and_then(|login| usize::try_from(login).ok());
         if let Some(login) = login.filter(|login| self.accounts.contains_key(&(server, *login))) {
-            self.tell(login, || format!("server {server} {}", what()));
+            self.log(login, || format!("server {server} {}", what()));
         }
     }
 
     /// Something that concerns everyone.
-    pub(crate) fn tell_all(&self, what: &str) {
+    pub(crate) fn log_for_all(&self, what: &str) {
         if let Some(login) = self.setup.story {
-            self.tell(usize::try_from(login).unwrap(), || what.to_owned());
+            self.log(usize::try_from(login).unwrap(), || what.to_owned());
         }
     }
 
@@ -91,9 +94,9 @@ impl World {
     }
 
     /// The row says something else: a new story.
-    pub(crate) fn row_changed(&mut self, user: usize) {
+    pub(crate) fn note_row_change(&mut self, user: usize) {
         self.excuse_for(user, SHORT);
-        self.nobody_knows_of(user);
+        self.forget_row(user);
         let row = self.rows.get_mut(&user).unwrap();
         row.changed_at = Instant::now();
         if row.present && !std::mem::replace(&mut row.was_there, true) {
@@ -101,14 +104,14 @@ impl World {
         }
         row.was_there = row.present;
         row.last_charge_since = None;
-        let says = row.says();
-        self.tell(self.rows[&user].login, || format!("row {user} changes: {:?}", self.rows[&user]));
+        let credentials = row.credentials();
+        self.log(self.rows[&user].login, || format!("row {user} changes: {:?}", self.rows[&user]));
         let row = self.rows.get_mut(&user).unwrap();
-        if std::mem::replace(&mut row.said, says.clone()) != says {
+        if std::mem::replace(&mut row.said, credentials.clone()) != credentials {
             row.is_tried_daily = false;
         }
         // Whether it was asked for before does not matter: other rows say it, or it comes back.
-        self.passwords_are_new(&says);
+        self.allow_first_attempt(&credentials);
     }
 
     /// Every row of this server need not be fresh until then.
@@ -123,12 +126,13 @@ impl World {
         let Some(session) = self.sessions.get(refresh_token).cloned() else { return };
         let is_new = |row: &Row| row.changed_at.elapsed() <= SHORT;
         let is_said = |row: &Row| {
-            let says = row.says();
-            (says.server, says.port, says.name) == (session.says.server, session.says.port, session.says.name)
+            let credentials = row.credentials();
+            (credentials.server, credentials.port, credentials.name)
+                == (session.credentials.server, session.credentials.port, session.credentials.name)
         };
-        let rows = self.rows_of(session.says.login).filter(|(_, row)| row.present || is_new(row));
+        let rows = self.rows_of(session.credentials.login).filter(|(_, row)| row.present || is_new(row));
         let is_fine =
-            session.says.server == server && rows.clone().any(|(_, row)| is_said(row) || is_new(row));
+            session.credentials.server == server && rows.clone().any(|(_, row)| is_said(row) || is_new(row));
         let user = { rows }.next().map(|(user, _)| user);
         if let Some(user) = user.filter(|_| !is_fine) {
             self.violation("3", user, "renewed with a refresh token of another server or user name");

@@ -17,7 +17,7 @@ use super::run::Setup;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::world::{Mood, Shared, World};
+use super::world::{Behaviour, Shared, World};
 
 const CUSTOMERS: usize = 1_500;
 
@@ -88,7 +88,7 @@ async fn story() {
     assert_eq!(requests.swap(0, Ordering::Relaxed), CUSTOMERS - SHORT_LIVED, "everyone has a token");
 
     // Now it takes nearly as long as we wait, and an operator wants everyone to be renewed.
-    world.lock().servers[0].mood = Mood::Crawling;
+    world.lock().servers[0].behaviour = Behaviour::Crawling;
     let began = Instant::now();
     let mut answer = handle.refresh(Selection::All, true).await.unwrap();
     let details = loop {

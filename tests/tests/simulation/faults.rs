@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use tokio::time::{Duration, Instant};
 
 use super::audit::SHORT;
-use super::world::{Loss, Mood, Reach, World};
+use super::world::{Behaviour, Loss, Reach, World};
 
 impl World {
     fn seconds(&mut self, low: i64, high: i64) -> Duration {
@@ -16,23 +16,24 @@ impl World {
     }
 
     /// Ends what is over.
-    pub(crate) fn mend(&mut self, everything: bool) {
+    pub(crate) fn end_faults(&mut self, everything: bool) {
         let now = Instant::now();
         for index in 0..self.servers.len() {
             let server = &mut self.servers[index];
-            if server.mood != Mood::Well && (everything || server.until <= now) {
+            if server.behaviour != Behaviour::Well && (everything || server.until <= now) {
                 // Some are slow for a while after they were worse: few logins at a time, each of them long.
-                let crawls = server.mood != Mood::Crawling && !everything && self.rng.chance(30_000);
-                self.tell_all(&format!("server {index} mends"));
-                self.trouble_ends(index);
+                let crawls =
+                    server.behaviour != Behaviour::Crawling && !everything && self.rng.chance(30_000);
+                self.log_for_all(&format!("server {index} mends"));
+                self.end_trouble(index);
                 if crawls {
                     let lasts = self.seconds(60, 900);
                     let server = &mut self.servers[index];
-                    server.turns(Mood::Crawling, now + lasts);
+                    server.set_behaviour(Behaviour::Crawling, now + lasts);
                     self.thaw(index);
                     continue;
                 }
-                self.servers[index].mood = Mood::Well;
+                self.servers[index].behaviour = Behaviour::Well;
                 self.thaw(index);
             }
         }
@@ -53,20 +54,20 @@ impl World {
     }
 
     /// Decides by chance, about every ten seconds, which kinds of faults begin.
-    pub(crate) fn stir(&mut self) {
+    pub(crate) fn begin_faults(&mut self) {
         if self.rng.chance(600) {
-            self.trouble_a_server();
+            self.begin_server_fault();
         }
         if self.rng.chance(200) {
             let server = self.rng.index(self.servers.len());
-            self.sessions.retain(|_, session| session.says.server != server);
+            self.sessions.retain(|_, session| session.credentials.server != server);
         }
         // As many in a small table as in a large one, so that small ones see all of it.
         if self.rng.chance(1_500) {
-            self.change_a_customer();
+            self.change_customer();
         }
         if self.rng.chance(100) {
-            self.trouble_the_database();
+            self.begin_database_fault();
         }
         if self.rng.chance(300) {
             self.back_up_ledger();
@@ -77,30 +78,30 @@ impl World {
             self.db.lost_at = Some(Instant::now());
         }
         if self.rng.chance(60) {
-            self.restart_a_server();
+            self.restart_server();
         }
         if self.rng.chance(60) && self.siege_until < Instant::now() {
-            self.besiege();
+            self.attack_account();
         }
         if self.rng.chance(40) {
             let by = TimeDelta::seconds(self.rng.between(-3_600, 3_600));
             self.set_clock(by);
-            self.clock_moved();
+            self.note_clock_step();
         }
         if self.rng.chance(12) {
             let hours = self.rng.between(1, 8);
             self.slept += TimeDelta::hours(hours);
-            self.clock_moved();
+            self.note_clock_step();
         }
     }
 
-    fn clock_moved(&mut self) {
-        self.tell_all(&format!("the clock moves: set by {}, slept {}", self.jump, self.slept));
+    fn note_clock_step(&mut self) {
+        self.log_for_all(&format!("the clock moves: set by {}, slept {}", self.jump, self.slept));
         self.clock_moved_at = Instant::now();
         // What they are worth ended by the clock, perhaps; a daemon may ask for others.
         self.held.clear();
-        self.nobody_waits();
-        self.a_day_may_have_passed();
+        self.end_all_waits();
+        self.forget_uncounted_failures();
         for user in self.users() {
             let row = &self.rows[&user];
             let was_excused = row.excused_until.max(row.trouble_until) > Instant::now();
@@ -112,32 +113,32 @@ impl World {
         }
     }
 
-    fn trouble_a_server(&mut self) {
+    fn begin_server_fault(&mut self) {
         let index = self.rng.index(self.servers.len());
         let seconds = self.rng.between(5, 600).unsigned_abs();
-        let mood = match self.rng.below(14) {
-            0 => Mood::Refusing,
-            1 => Mood::Silent,
-            2 => Mood::Slow,
+        let behaviour = match self.rng.below(14) {
+            0 => Behaviour::Refusing,
+            1 => Behaviour::Silent,
+            2 => Behaviour::Slow,
             3 => {
                 let most = u32::try_from(self.rng.between(1, 10)).unwrap();
-                Mood::Limited(most, self.rng.chance(30_000).then_some(seconds))
+                Behaviour::Limited(most, self.rng.chance(30_000).then_some(seconds))
             }
-            4 | 5 => Mood::Frozen,
-            6 => Mood::Crawling,
-            7 => Mood::WithoutDatabase,
+            4 | 5 => Behaviour::Frozen,
+            6 => Behaviour::Crawling,
+            7 => Behaviour::WithoutDatabase,
             8..11 => {
                 let reach = self.rng.pick(&[Reach::All, Reach::Logins, Reach::Passwords]);
-                Mood::Lost(self.loss(), reach)
+                Behaviour::Lost(self.loss(), reach)
             }
-            _ => Mood::Before(self.loss()),
+            _ => Behaviour::Before(self.loss()),
         };
         let lasts = if self.rng.chance(50_000) { self.seconds(5, 120) } else { self.seconds(120, 5_400) };
         let now = Instant::now();
         let server = &mut self.servers[index];
-        if server.mood == Mood::Well {
-            server.turns(mood, now + lasts);
-            self.tell_all(&format!("server {index} turns {mood:?} for {lasts:?}"));
+        if server.behaviour == Behaviour::Well {
+            server.set_behaviour(behaviour, now + lasts);
+            self.log_for_all(&format!("server {index} turns {behaviour:?} for {lasts:?}"));
         }
     }
 
@@ -157,11 +158,11 @@ impl World {
 
     /// Everything at once that can count against one account: its rows are wrong in several ways, their server answers
     /// badly, and daemons are killed all the time.
-    fn besiege(&mut self) {
+    fn attack_account(&mut self) {
         let user = self.rng.pick(&self.users());
         let row = &self.rows[&user];
         let (server, login, is_right) = (row.server, row.login, self.is_right(user));
-        if !is_right || self.servers[server].mood != Mood::Well {
+        if !is_right || self.servers[server].behaviour != Behaviour::Well {
             return;
         }
         let password = format!("password-{user}-{}", self.serial());
@@ -171,38 +172,38 @@ impl World {
             self.rows.get_mut(&user).unwrap().password = password;
         }
         for _ in 0..self.rng.index(4) {
-            self.add_a_stranger(user);
+            self.add_row_of_same_account(user);
         }
-        self.sessions.retain(|_, session| session.says.account() != (server, login));
+        self.sessions.retain(|_, session| session.credentials.account() != (server, login));
         for user in self.users() {
             let row = self.rows.get_mut(&user).unwrap();
             if (row.server, row.login) == (server, login) {
                 (row.token, row.expiry, row.in_row) = (None, None, None);
-                self.row_changed(user);
+                self.note_row_change(user);
             }
         }
-        let mood = match self.rng.below(6) {
-            0 => Mood::Crawling,
-            1 => Mood::Frozen,
-            2 => Mood::Before(Loss::Status(504)),
-            _ => Mood::Lost(self.loss(), self.rng.pick(&[Reach::All, Reach::Logins, Reach::Passwords])),
+        let behaviour = match self.rng.below(6) {
+            0 => Behaviour::Crawling,
+            1 => Behaviour::Frozen,
+            2 => Behaviour::Before(Loss::Status(504)),
+            _ => Behaviour::Lost(self.loss(), self.rng.pick(&[Reach::All, Reach::Logins, Reach::Passwords])),
         };
         let until = Instant::now() + self.seconds(300, 2_400);
-        self.servers[server].turns(mood, until);
+        self.servers[server].set_behaviour(behaviour, until);
         self.siege_until = until + Duration::from_secs(300);
-        self.tell_all(&format!("login {login} is besieged: {mood:?}"));
+        self.log_for_all(&format!("login {login} is besieged: {behaviour:?}"));
     }
 
     /// ThingsBoard forgets which refresh tokens are outdated.
-    fn restart_a_server(&mut self) {
+    fn restart_server(&mut self) {
         let index = self.rng.index(self.servers.len());
-        self.tell_all(&format!("server {index} restarts"));
+        self.log_for_all(&format!("server {index} restarts"));
         for (_, account) in self.accounts.range_mut((index, 0)..(index + 1, 0)) {
             account.changed_at = 0;
         }
     }
 
-    fn trouble_the_database(&mut self) {
+    fn begin_database_fault(&mut self) {
         let lasts = self.seconds(5, 900);
         let kind = self.rng.below(5);
         if !self.db_is_well() || self.db.is_slow || self.db.lost_at.is_some_and(|at| at.elapsed() < SHORT) {
@@ -213,37 +214,37 @@ impl World {
         self.db.write_fails = matches!(kind, 0 | 2);
         self.db.half_fails = kind == 3;
         self.db.is_slow = kind == 4;
-        self.tell_all(&format!("the database is in trouble of kind {kind} for {lasts:?}"));
+        self.log_for_all(&format!("the database is in trouble of kind {kind} for {lasts:?}"));
     }
 
     /// Someone changes something in ThingsBoard, in the table, or in both.
-    fn change_a_customer(&mut self) {
+    fn change_customer(&mut self) {
         let user = self.rng.pick(&self.users());
         let row = &self.rows[&user];
         let (server, login, is_right) = (row.server, row.login, self.is_right(user));
         let password = format!("password-{user}-{}", self.serial());
         match self.rng.below(if is_right { 17 } else { 5 }) {
             // Wrong ones are put right more often than not, so that there is always someone to go wrong.
-            0..3 if !is_right => self.put_right(user, &password),
+            0..3 if !is_right => self.correct_customer(user, &password),
             3 if !is_right => {
                 // From one wrong password to the next.
                 self.rows.get_mut(&user).unwrap().password = password;
-                self.row_changed(user);
+                self.note_row_change(user);
             }
-            4 if !is_right => self.comes_back(user),
+            4 if !is_right => self.bring_row_back(user),
             0 | 1 => self.set_password(server, login, &password),
             2 | 3 => {
                 self.rows.get_mut(&user).unwrap().password = password;
-                self.row_changed(user);
+                self.note_row_change(user);
             }
             4 => {
                 self.set_password(server, login, &password);
                 self.rows.get_mut(&user).unwrap().password = password;
-                self.row_changed(user);
+                self.note_row_change(user);
             }
             5 | 6 => {
                 self.rows.get_mut(&user).unwrap().present = false;
-                self.row_changed(user);
+                self.note_row_change(user);
             }
             7 => {
                 let password = self.rows[&user].password.clone();
@@ -253,7 +254,7 @@ impl World {
                     self.accounts.remove(&(to, login));
                     self.ensure_account(to, login, &password);
                     self.rows.get_mut(&user).unwrap().server = to;
-                    self.row_changed(user);
+                    self.note_row_change(user);
                 }
             }
             8 => self.accounts.get_mut(&(server, login)).unwrap().active = false,
@@ -264,55 +265,55 @@ impl World {
                 // Nothing new for the daemon, but that nothing that it holds for the other spelling may be written.
                 let spelling = self.rng.index(4);
                 self.rows.get_mut(&user).unwrap().spelling = spelling;
-                self.row_changed(user);
+                self.note_row_change(user);
             }
             13 => {
                 let name = self.rng.index(super::world::NAMES.len());
                 self.rows.get_mut(&user).unwrap().name = name;
-                self.row_changed(user);
+                self.note_row_change(user);
             }
-            14 => self.add_a_stranger(user),
+            14 => self.add_row_of_same_account(user),
             15 => {
-                self.nobody_knows_of(user);
-                self.application_writes(user);
+                self.forget_row(user);
+                self.write_as_application(user);
             }
             _ => {
                 let row = self.rows.get_mut(&user).unwrap();
                 (row.token, row.expiry, row.in_row) = (None, None, None);
                 row.changed_at = Instant::now();
-                self.nobody_knows_of(user);
+                self.forget_row(user);
                 self.excuse(user);
             }
         }
     }
 
     /// Account and row are mended, and mostly the other rows with the same account as well.
-    fn put_right(&mut self, user: usize, password: &str) {
+    fn correct_customer(&mut self, user: usize, password: &str) {
         let (server, login) = (self.rows[&user].server, self.rows[&user].login);
         self.set_password(server, login, password);
         let account = self.accounts.get_mut(&(server, login)).unwrap();
         (account.active, account.second_factor) = (true, false);
         (account.is_expired, account.is_refused_by_policy) = (false, false);
-        self.counter_was_reset((server, login));
+        self.clear_counter((server, login));
         let all = self.rng.chance(70_000);
         for other in self.users() {
             let row = self.rows.get_mut(&other).unwrap();
             if other == user || (all && row.present && (row.server, row.login) == (server, login)) {
                 (row.present, row.name) = (true, 0);
                 password.clone_into(&mut row.password);
-                self.row_changed(other);
+                self.note_row_change(other);
             }
         }
     }
 
     /// Gone and back again, saying the same, under its own id or another: no new story for someone who was refused.
-    fn comes_back(&mut self, user: usize) {
+    fn bring_row_back(&mut self, user: usize) {
         if self.rows[&user].present {
             return;
         }
         if self.rng.chance(50_000) {
             self.rows.get_mut(&user).unwrap().present = true;
-            self.row_changed(user);
+            self.note_row_change(user);
             return;
         }
         let row = &self.rows[&user];
@@ -322,11 +323,11 @@ impl World {
         self.add(id, server, login, &password);
         let row = self.rows.get_mut(&id).unwrap();
         (row.spelling, row.name) = (spelling, name);
-        row.said = row.says();
+        row.said = row.credentials();
     }
 
     /// Another row with the same account, and perhaps another password, spelling or port.
-    fn add_a_stranger(&mut self, user: usize) {
+    fn add_row_of_same_account(&mut self, user: usize) {
         let row = &self.rows[&user];
         let (server, login, password) = (row.server, row.login, row.password.clone());
         if self.rows_of(login).count() >= 6 {
@@ -342,7 +343,7 @@ impl World {
         if is_wrong {
             row.password = password;
         }
-        row.said = row.says();
+        row.said = row.credentials();
     }
 
     fn set_password(&mut self, server: usize, login: usize, password: &str) {

@@ -8,17 +8,17 @@ use super::run::Setup;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::world::{Mood, Shared, World};
+use super::world::{Behaviour, Shared, World};
 
 async fn a_pass_that_lasts() {
     let setup = Setup { customers: 6, servers: 2, daemons: 1, ..Setup::of(1) };
     let world = Shared::new(World::new(setup));
     let wrong = {
         let mut world = world.lock();
-        world.servers[1].mood = Mood::Slow;
+        world.servers[1].behaviour = Behaviour::Slow;
         let (user, row) = world.rows.iter_mut().find(|(_, row)| row.server == 0).unwrap();
         row.password = "wrong".to_owned();
-        row.said = row.says();
+        row.said = row.credentials();
         *user
     };
     let killed = CancellationToken::new();

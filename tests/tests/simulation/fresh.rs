@@ -4,7 +4,7 @@
 use tokio::time::{Duration, Instant};
 
 use super::audit::{LONG, SHORT};
-use super::world::{Mood, World};
+use super::world::{Behaviour, World};
 
 /// The longest latency of a slow server, and of one that crawls.
 const SLOW: Duration = Duration::from_secs(6);
@@ -18,10 +18,10 @@ const SHORTEST: i64 = 300;
 
 impl World {
     /// Looks at everyone.
-    pub(crate) fn look(&mut self) {
+    pub(crate) fn check_all(&mut self) {
         let users: Vec<usize> = self.rows.keys().copied().collect();
         for user in users {
-            self.look_at_ledger(user);
+            self.check_ledger(user);
             self.check_fresh(user, "as applications see it");
         }
     }
@@ -67,31 +67,33 @@ impl World {
         let customers = u32::try_from(rows).unwrap() * self.setup.daemons;
         let rounds = (1_u32..).find(|rounds| rounds * (rounds + 1) / 2 >= 2 * customers).unwrap_or(0);
         let window = Duration::from_secs(life.unsigned_abs() / 2).min(SHORT);
-        match it.mood {
-            Mood::Well => is_long || !self.db.is_slow,
-            Mood::Slow | Mood::Crawling if self.db.is_slow => false,
-            Mood::Slow => is_long && WAKE + SLOW * rounds <= window,
-            Mood::Crawling => is_long && WAKE + CRAWLING * rounds <= window,
+        match it.behaviour {
+            Behaviour::Well => is_long || !self.db.is_slow,
+            Behaviour::Slow | Behaviour::Crawling if self.db.is_slow => false,
+            Behaviour::Slow => is_long && WAKE + SLOW * rounds <= window,
+            Behaviour::Crawling => is_long && WAKE + CRAWLING * rounds <= window,
             // It says itself how long it is not to be asked, which may be longer than a token lives.
-            Mood::Limited(_, Some(_)) => false,
+            Behaviour::Limited(_, Some(_)) => false,
             // A row that was limited waits for a minute, and then takes another's place.
-            Mood::Limited(most, None) => is_long && WAKE + WAKE * (2 * customers.div_ceil(most)) <= window,
-            Mood::Refusing
-            | Mood::Silent
-            | Mood::Frozen
-            | Mood::Before(_)
-            | Mood::Lost(..)
-            | Mood::WithoutDatabase => false,
+            Behaviour::Limited(most, None) => {
+                is_long && WAKE + WAKE * (2 * customers.div_ceil(most)) <= window
+            }
+            Behaviour::Refusing
+            | Behaviour::Silent
+            | Behaviour::Frozen
+            | Behaviour::Before(_)
+            | Behaviour::Lost(..)
+            | Behaviour::WithoutDatabase => false,
         }
     }
 
     /// A server's trouble is over, or is less. Who waits for a dead one is tried at the wake after its first answer, see
-    /// `server_is_back`; others wait as long as they wait.
-    pub(crate) fn trouble_ends(&mut self, server: usize) {
-        let was = self.servers[server].mood;
+    /// `note_server_back`; others wait as long as they wait.
+    pub(crate) fn end_trouble(&mut self, server: usize) {
+        let was = self.servers[server].behaviour;
         let is_dead = match was {
-            Mood::Refusing | Mood::Silent | Mood::Frozen | Mood::WithoutDatabase => true,
-            Mood::Before(loss) => loss.is_trouble(),
+            Behaviour::Refusing | Behaviour::Silent | Behaviour::Frozen | Behaviour::WithoutDatabase => true,
+            Behaviour::Before(loss) => loss.is_trouble(),
             _ => false,
         };
         self.servers[server].was_dead = is_dead;
@@ -99,7 +101,7 @@ impl World {
         let users: Vec<usize> =
             self.rows.keys().copied().filter(|user| self.rows[user].server == server).collect();
         for user in users {
-            let is_told = matches!(was, Mood::Limited(_, Some(_)));
+            let is_told = matches!(was, Behaviour::Limited(_, Some(_)));
             let waits = is_told || self.is_shared(user);
             let grace = if self.is_taken_for_alive(user) && !waits { SHORT } else { LONG };
             let row = self.rows.get_mut(&user).unwrap();
@@ -109,8 +111,8 @@ impl World {
     }
 
     /// A server that was dead has answered a daemon. Whoever waited for that need not wait longer. If a password
-    /// was left unanswered, the server waits for the next one: see `server_is_in_doubt`.
-    pub(crate) fn server_is_back(&mut self, server: usize) {
+    /// was left unanswered, the server waits for the next one: see `put_server_in_doubt`.
+    pub(crate) fn note_server_back(&mut self, server: usize) {
         if !std::mem::take(&mut self.servers[server].was_dead) || self.servers[server].unanswered > 0 {
             return;
         }
@@ -120,7 +122,7 @@ impl World {
         for user in users {
             // Of two daemons each has a count of its own, and either may be the one that is left.
             if self.setup.daemons == 1 && self.waits_for_its_server_alone(user) {
-                let until = soon + self.waits_on_for(user);
+                let until = soon + self.remaining_wait(user);
                 let row = self.rows.get_mut(&user).unwrap();
                 row.trouble_until = row.trouble_until.min(until);
             }

@@ -126,7 +126,7 @@ impl World {
         }
         for (key, known, is_new_charge) in changed {
             let Some(account) = self.db.keys.get(&key).copied() else { continue };
-            self.ledger_says(account, &known, is_new_charge);
+            self.note_ledger(account, &known, is_new_charge);
             if let Some(ledger) = &mut self.db.ledger {
                 ledger.known.insert(account, known);
             }
@@ -142,7 +142,7 @@ impl World {
     /// Somebody drops the table, deletes all of its rows, or restores an earlier copy, while a daemon runs.
     pub(crate) fn lose_ledger(&mut self) {
         let kind = self.rng.below(3);
-        self.tell_all(&format!("the ledger is lost ({kind})"));
+        self.log_for_all(&format!("the ledger is lost ({kind})"));
         self.audit.ledger_losses += 1;
         match kind {
             0 => self.db.ledger = None,
@@ -153,6 +153,6 @@ impl World {
             }
             _ => self.db.ledger.clone_from(&self.db.copy),
         }
-        self.ledger_is_lost();
+        self.note_ledger_loss();
     }
 }

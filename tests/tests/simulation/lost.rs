@@ -10,7 +10,7 @@ use super::run::Setup;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::world::{Mood, Shared, World};
+use super::world::{Behaviour, Shared, World};
 
 /// Breaks at the first answer of a server that answers.
 struct Breaking {
@@ -42,7 +42,7 @@ async fn story() {
     let setup = Setup { customers: 6, servers: 2, daemons: 1, ..Setup::of(1) };
     let world = Shared::new(World::new(setup));
     // Their passwords are on their way when the other server's token comes.
-    world.lock().servers[1].mood = Mood::Silent;
+    world.lock().servers[1].behaviour = Behaviour::Silent;
     let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
     let servers = Servers { world: world.clone(), daemon: 1, killed };

@@ -19,7 +19,7 @@ use super::run::Setup;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::world::{Mood, Shared, World};
+use super::world::{Behaviour, Shared, World};
 
 const CUSTOMERS: usize = 6;
 
@@ -129,10 +129,10 @@ async fn an_end_in_the_middle() {
     let (world, saves, shutdown) = (world(), Arc::new(Saves::default()), CancellationToken::new());
     let wrong = {
         let mut world = world.lock();
-        world.servers[1].mood = Mood::Slow;
+        world.servers[1].behaviour = Behaviour::Slow;
         let (user, row) = world.rows.iter_mut().find(|(_, row)| row.server == 1).unwrap();
         row.password = "wrong".to_owned();
-        row.said = row.says();
+        row.said = row.credentials();
         *user
     };
     let (_handle, task) = start(&world, &saves, &shutdown);
@@ -144,7 +144,7 @@ async fn an_end_in_the_middle() {
     assert_eq!(saves.tried.load(Ordering::Relaxed), 1);
     let world = world.lock();
     assert!(world.db.records.get(&wrong).is_some_and(|record| record.failure.is_some()), "it is sent again");
-    let known = world.db.ledger_of(world.rows[&wrong].says().account()).unwrap();
+    let known = world.db.ledger_of(world.rows[&wrong].credentials().account()).unwrap();
     assert_eq!((known.rejected.len(), known.is_in_flight), (1, false));
 }
 

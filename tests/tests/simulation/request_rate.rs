@@ -59,12 +59,12 @@ pub(crate) type AllFailing = BTreeMap<(usize, usize), Failing>;
 
 impl Failing {
     /// A daemon may know nothing of it any more.
-    fn may_be_forgotten(&mut self) {
+    fn forget(&mut self) {
         (self.wait, self.times) = (Duration::ZERO, 0);
     }
 
     /// How long it waits though its server is back, at least and at most.
-    fn waits_on_for(&self) -> [Duration; 2] {
+    fn remaining_wait(&self) -> [Duration; 2] {
         let least = if self.is_unreachable || self.is_timeout { 0 } else { self.times };
         let most = if self.is_unreachable { 0 } else { self.most_times };
         [MINUTE * least, MINUTE * most]
@@ -97,7 +97,7 @@ impl World {
             let user = self.rows_of(login).next().map_or(login, |(user, _)| user);
             self.violation("21", user, &format!("{count} requests within a minute"));
         }
-        self.tell(login, || format!("server {server} ({:?}) is asked", self.servers[server].mood));
+        self.log(login, || format!("server {server} ({:?}) is asked", self.servers[server].behaviour));
         self.check_wait(server, login);
     }
 
@@ -134,7 +134,7 @@ impl World {
     }
 
     /// A daemon was told that a request failed, and may try again.
-    pub(crate) fn failed(&mut self, daemon: u32, server: usize, login: usize, failure: &Failure) {
+    pub(crate) fn note_failure(&mut self, daemon: u32, server: usize, login: usize, failure: &Failure) {
         let user = self.only_row(server, login).filter(|_| !failure.is_permanent());
         // What was sent before the row changed says nothing of what it says now.
         let Some(user) = user.filter(|user| self.rows[user].changed_at.elapsed() > REQUEST_TIMEOUT) else {
@@ -162,7 +162,7 @@ impl World {
             Failure::RateLimited { retry_after } => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
         };
-        self.tell(login, || {
+        self.log(login, || {
             let lives = self.remaining(user).map(|lives| lives.map(|lives| lives.num_seconds()));
             format!("server {server}: {failure} ({times} in a row; row {user} lives for {lives:?} s)")
         });
@@ -180,7 +180,7 @@ impl World {
     }
 
     /// A daemon has got an answer: who waited only for that need not wait longer.
-    pub(crate) fn answered(&mut self, server: usize) {
+    pub(crate) fn note_server_answer(&mut self, server: usize) {
         let waiting = self.failing.range((server, 0)..(server + 1, 0));
         let waiting =
             waiting.filter(|(_, failing)| failing.wait > Duration::ZERO).map(|((_, login), _)| *login);
@@ -189,30 +189,30 @@ impl World {
                 && self.recovers_with_server(user)
                 && let Some(failing) = self.failing.get_mut(&(server, login))
             {
-                failing.wait = failing.wait.min(failing.waits_on_for()[0]);
+                failing.wait = failing.wait.min(failing.remaining_wait()[0]);
             }
         }
-        self.server_is_back(server);
+        self.note_server_back(server);
     }
 
     /// It was asked for, or the clock was set: nobody need wait.
-    pub(crate) fn nobody_waits(&mut self) {
-        self.failing.keys().for_each(|(_, login)| self.tell(*login, || "nobody waits".to_owned()));
+    pub(crate) fn end_all_waits(&mut self) {
+        self.failing.keys().for_each(|(_, login)| self.log(*login, || "nobody waits".to_owned()));
         self.failing.values_mut().for_each(|failing| failing.wait = Duration::ZERO);
     }
 
     /// How long this row waits though its server is back.
-    pub(crate) fn waits_on_for(&self, user: usize) -> Duration {
+    pub(crate) fn remaining_wait(&self, user: usize) -> Duration {
         let row = &self.rows[&user];
         let Some(failing) = self.failing.get(&(row.server, row.login)) else { return Duration::ZERO };
-        let [_, most] = failing.waits_on_for();
+        let [_, most] = failing.remaining_wait();
         most.saturating_sub(failing.at.elapsed())
     }
 
     /// A daemon has ended. The next one knows who waits only if that was written.
     pub(crate) fn forget_failing_of(&mut self, daemon: u32) {
         for failing in self.failing.values_mut().filter(|failing| failing.daemon == daemon) {
-            failing.may_be_forgotten();
+            failing.forget();
         }
     }
 
@@ -236,13 +236,13 @@ impl World {
     }
 
     /// The row is another than a daemon may know: what was seen of it means nothing any more.
-    pub(crate) fn nobody_knows_of(&mut self, user: usize) {
+    pub(crate) fn forget_row(&mut self, user: usize) {
         let row = &self.rows[&user];
         let said = row.said.account();
         for key in [(row.server, row.login), said] {
             self.held.remove(&key);
             if let Some(failing) = self.failing.get_mut(&key) {
-                failing.may_be_forgotten();
+                failing.forget();
             }
         }
     }

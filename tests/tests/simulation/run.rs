@@ -91,8 +91,8 @@ impl Daemon {
         let (number, seed, (declared_life, budget)) = {
             let mut world = world.lock();
             world.daemon += 1;
-            world.tell_all("a daemon starts");
-            world.probes_are_forgotten();
+            world.log_for_all("a daemon starts");
+            world.forget_probes();
             // Neither a kill nor a restart undoes the operator, if the order was stored.
             let is_stopped = world.db.loop_state.is_some_and(|state| !state.runs());
             (world.started_at, world.stopped_at) = (Instant::now(), is_stopped.then(Instant::now));
@@ -116,7 +116,7 @@ impl Daemon {
 
     /// Ends as with `kill -9`, or as with SIGTERM.
     async fn end(self, world: &Shared, gracefully: bool) {
-        world.lock().tell_all(if gracefully { "a daemon is stopped" } else { "a daemon is killed" });
+        world.lock().log_for_all(if gracefully { "a daemon is stopped" } else { "a daemon is killed" });
         if gracefully {
             self.shutdown.cancel();
             self.task.await.unwrap();
@@ -163,20 +163,20 @@ async fn day(setup: Setup) -> Sum {
         let step = world.lock().rng.between(1, 20_000);
         sleep(Duration::from_millis(step.unsigned_abs())).await;
         daemons.iter_mut().for_each(|daemon| daemon.check_answers(&world));
-        world.lock().asked(daemons.iter().any(|daemon| !daemon.asked.is_empty()));
+        world.lock().note_waiting_operator(daemons.iter().any(|daemon| !daemon.asked.is_empty()));
         let (asks, ends, gracefully) = {
             let mut world = world.lock();
-            world.look();
-            world.mend(false);
-            world.stir();
+            world.check_all();
+            world.end_faults(false);
+            world.begin_faults();
             let is_safe = world.db.lost_at.is_none_or(|at| at.elapsed() > SHORT);
-            (world.asks(), world.ends(), world.rng.chance(50_000) || !is_safe)
+            (world.choose_refresh(), world.choose_end(), world.rng.chance(50_000) || !is_safe)
         };
         let which = world.lock().rng.index(daemons.len());
         if let Some(selection) = asks {
             daemons[which].refresh(selection).await;
         }
-        let steers = world.lock().steers();
+        let steers = world.lock().choose_steering();
         if let Some(runs) = steers {
             daemons[which].handle.steer(runs).await.unwrap();
         }
@@ -191,11 +191,11 @@ async fn day(setup: Setup) -> Sum {
     for daemon in &daemons {
         daemon.handle.steer(true).await.unwrap();
     }
-    world.lock().starts();
-    world.lock().mend(true);
+    world.lock().start_loop();
+    world.lock().end_faults(true);
     for _ in 0..360 {
         sleep(Duration::from_secs(10)).await;
-        world.lock().look();
+        world.lock().check_all();
     }
     for daemon in daemons {
         daemon.end(&world, true).await;
@@ -207,31 +207,31 @@ async fn day(setup: Setup) -> Sum {
 
 impl World {
     /// Whether a daemon ends.
-    fn ends(&mut self) -> bool {
+    fn choose_end(&mut self) -> bool {
         let chance = if self.siege_until > Instant::now() { 8_000 } else { 120 };
         self.rng.chance(chance)
     }
 
     /// Whether an operator still waits for an answer. When nobody does, whoever was named or was of all has been tried.
-    fn asked(&mut self, is_waiting: bool) {
+    fn note_waiting_operator(&mut self, is_waiting: bool) {
         if self.is_asking && !is_waiting {
             self.rows.values_mut().for_each(|row| row.asked = false);
-            self.leaves_end();
+            self.end_leaves();
         }
         self.is_asking = is_waiting;
     }
 
     /// Now and then an operator stops the loop for a while.
-    fn steers(&mut self) -> Option<bool> {
+    fn choose_steering(&mut self) -> Option<bool> {
         let now = Instant::now();
         match self.stopped_at {
             None if self.setup.daemons == 1 && self.rng.chance(15) => {
-                self.tell_all("the loop is stopped");
+                self.log_for_all("the loop is stopped");
                 self.stopped_at = Some(now);
                 Some(false)
             }
             Some(_) if self.rng.chance(1_500) => {
-                self.starts();
+                self.start_loop();
                 Some(true)
             }
             _ => None,
@@ -239,22 +239,22 @@ impl World {
     }
 
     /// The loop runs again.
-    fn starts(&mut self) {
+    fn start_loop(&mut self) {
         if self.stopped_at.take().is_some() {
-            self.tell_all("the loop is started");
+            self.log_for_all("the loop is started");
             let users: Vec<usize> = self.rows.keys().copied().collect();
             users.into_iter().for_each(|user| self.excuse(user));
         }
     }
 
     /// Now and then an operator asks for someone, or for all.
-    fn asks(&mut self) -> Option<Selection> {
+    fn choose_refresh(&mut self) -> Option<Selection> {
         if !self.rng.chance(400) {
             return None;
         }
-        self.tell_all("an operator asks");
+        self.log_for_all("an operator asks");
         self.is_asking = true;
-        self.nobody_waits();
+        self.end_all_waits();
         Some(match self.rng.below(4) {
             0 => {
                 self.rows.values_mut().for_each(|row| row.asked = true);
@@ -270,7 +270,7 @@ impl World {
                 let from = if stuck.is_empty() || self.rng.chance(30_000) { present } else { stuck };
                 let user = self.rng.pick(&from);
                 let with_force = self.rng.chance(50_000);
-                self.names(user, with_force);
+                self.note_named_row(user, with_force);
                 Selection::Ids {
                     ids: [CustomerId::new(user.to_string())].into(),
                     leave: if with_force { Leave::Forced } else { Leave::Asked },

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::passwords::Says;
+use super::passwords::RowCredentials;
 use super::thingsboard::{Answer, Granted, Request, serve};
 use super::world::{NAMES, OTHER_PORT, REQUEST_TIMEOUT, Shared, World};
 
@@ -25,7 +25,7 @@ pub(crate) struct Servers {
 /// A password that is on its way, as far as its daemon is concerned.
 struct Flight<'a> {
     servers: &'a Servers,
-    says: Says,
+    credentials: RowCredentials,
     number: u64,
 }
 
@@ -33,7 +33,7 @@ impl Drop for Flight<'_> {
     fn drop(&mut self) {
         // A daemon that was killed has closed nothing.
         if !self.servers.killed.is_cancelled() {
-            self.servers.world.lock().flight_ends(self.says.account(), self.number);
+            self.servers.world.lock().end_flight(self.credentials.account(), self.number);
         }
     }
 }
@@ -60,44 +60,50 @@ impl Servers {
         timeout(within, answer).await.unwrap_or(Err(NotRenewed::Failed(failure)))
     }
 
-    async fn log_in(&self, server: usize, says: Says, within: Duration) -> Result<Grant, Failure> {
+    async fn log_in(
+        &self,
+        server: usize,
+        credentials: RowCredentials,
+        within: Duration,
+    ) -> Result<Grant, Failure> {
         let number = {
             let mut world = self.world.lock();
-            world.count_request(server, says.login);
-            world.sends(self.daemon, &says, within)
+            world.count_request(server, credentials.login);
+            world.begin_send(self.daemon, &credentials, within)
         };
-        let flight = Flight { servers: self, says: says.clone(), number };
-        let answer = self.ask(server, Request::Password(says.clone()), within.min(REQUEST_TIMEOUT)).await;
+        let flight = Flight { servers: self, credentials: credentials.clone(), number };
+        let answer =
+            self.ask(server, Request::Password(credentials.clone()), within.min(REQUEST_TIMEOUT)).await;
         drop(flight);
         let mut world = self.world.lock();
         let result = match answer {
-            Ok(granted) => Ok(world.take(self.daemon, &says, granted)),
+            Ok(granted) => Ok(world.take(self.daemon, &credentials, granted)),
             Err(NotRenewed::Failed(failure)) => Err(failure),
             Err(NotRenewed::Refused { .. }) => unreachable!("no answer to a password"),
         };
-        world.heard(self.daemon, &says, result.as_ref().err());
+        world.note_password_outcome(self.daemon, &credentials, result.as_ref().err());
         match &result {
-            Ok(_) => world.failing.remove(&says.account()).map_or((), drop),
-            Err(failure) => world.failed(self.daemon, server, says.login, failure),
+            Ok(_) => world.failing.remove(&credentials.account()).map_or((), drop),
+            Err(failure) => world.note_failure(self.daemon, server, credentials.login, failure),
         }
-        heard_of(&mut world, server, result.as_ref().err());
+        note_answer(&mut world, server, result.as_ref().err());
         result
     }
 
     async fn refresh(&self, server: usize, refresh_token: &str) -> Result<Grant, NotRenewed> {
         let login: usize = refresh_token.split('-').nth(1).unwrap().parse().unwrap();
-        let says = {
+        let credentials = {
             let mut world = self.world.lock();
             world.count_request(server, login);
             world.check_refresh_token(server, refresh_token);
-            world.sessions.get(refresh_token).map(|session| session.says.clone())
+            world.sessions.get(refresh_token).map(|session| session.credentials.clone())
         };
         let request = Request::RefreshToken(refresh_token.to_owned(), login);
         let answer = self.ask(server, request, REQUEST_TIMEOUT).await;
         let mut world = self.world.lock();
         let result = answer.map(|granted| {
-            let says = says.expect("a token of no session works nowhere");
-            world.take(self.daemon, &says, granted)
+            let credentials = credentials.expect("a token of no session works nowhere");
+            world.take(self.daemon, &credentials, granted)
         });
         let failure = match &result {
             Ok(_) => {
@@ -106,11 +112,11 @@ impl Servers {
             }
             Err(NotRenewed::Refused { .. }) => None,
             Err(NotRenewed::Failed(failure)) => {
-                world.failed(self.daemon, server, login, failure);
+                world.note_failure(self.daemon, server, login, failure);
                 Some(failure)
             }
         };
-        heard_of(&mut world, server, failure);
+        note_answer(&mut world, server, failure);
         result
     }
 
@@ -123,16 +129,16 @@ impl Servers {
             Ok(_) | Err(NotRenewed::Refused { .. }) => unreachable!("no answer to a probe"),
         };
         let mut world = self.world.lock();
-        world.tell_server(server, || format!("is probed: {probe:?}"));
+        world.log_for_server(server, || format!("is probed: {probe:?}"));
         if probe == Probe::Good {
-            world.answered(server);
+            world.note_server_answer(server);
         }
         probe
     }
 }
 
 /// That a server answers, whatever it says, is news for every customer that waits for it.
-fn heard_of(world: &mut World, server: usize, failure: Option<&Failure>) {
+fn note_answer(world: &mut World, server: usize, failure: Option<&Failure>) {
     let is_trouble = matches!(
         failure,
         Some(
@@ -145,7 +151,7 @@ fn heard_of(world: &mut World, server: usize, failure: Option<&Failure>) {
         )
     );
     if !is_trouble {
-        world.answered(server);
+        world.note_server_answer(server);
     }
 }
 
@@ -161,7 +167,12 @@ impl Logins for Servers {
         let spelling = NAMES.iter().position(|spelling| name.starts_with(spelling)).unwrap();
         let login = name.trim_start_matches(|c: char| c.is_alphabetic()).parse().unwrap();
         let password = credentials.password.expose().to_owned();
-        self.alive(self.log_in(server, Says { server, port, login, name: spelling, password }, within)).await
+        self.alive(self.log_in(
+            server,
+            RowCredentials { server, port, login, name: spelling, password },
+            within,
+        ))
+        .await
     }
 
     async fn renew(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, NotRenewed> {
@@ -183,11 +194,11 @@ fn server_of(base: &BaseUrl) -> (usize, bool) {
 
 impl World {
     /// A daemon hears of a token.
-    fn take(&mut self, daemon: u32, says: &Says, granted: Granted) -> Grant {
+    fn take(&mut self, daemon: u32, credentials: &RowCredentials, granted: Granted) -> Grant {
         let Granted { jwt, refresh_token, worth_until } = granted;
         let token = Token::parse(&jwt).unwrap();
-        self.is_renewed(says.account());
-        self.granted(daemon, says.server, says.login, jwt, worth_until);
+        self.note_renewal(credentials.account());
+        self.note_token(daemon, credentials.server, credentials.login, jwt, worth_until);
         Grant { token, refresh_token: Some(Secret::new(refresh_token)) }
     }
 }

@@ -17,7 +17,7 @@ use super::run::Setup;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::world::{Mood, Shared, World};
+use super::world::{Behaviour, Shared, World};
 
 /// A database behind a disk that hangs, for as long as `hangs` says so.
 struct Hanging {
@@ -164,7 +164,7 @@ fn an_operator_is_answered_though_the_database_hangs() {
 #[test]
 fn p20_a_pass_over_a_slow_server_is_heard_of_with_each_answer() {
     on_a_paused_clock(|handle, _hang, world| async move {
-        world.lock().servers[0].mood = Mood::Slow;
+        world.lock().servers[0].behaviour = Behaviour::Slow;
         let began = Instant::now();
         let mut answer = handle.refresh(Selection::All, true).await.unwrap();
         let mut longest = Duration::ZERO;

@@ -36,7 +36,7 @@ impl Memory {
     }
 
     /// A slow database takes seconds.
-    async fn dawdle(&self) {
+    async fn wait_if_slow(&self) {
         let ms = {
             let mut world = self.world.lock();
             if world.db.is_slow { world.rng.between(500, 3_000) } else { 0 }
@@ -49,7 +49,7 @@ impl Memory {
     /// A write. A daemon that is killed meanwhile never hears of it, done or not.
     async fn write<T>(&self, apply: impl FnOnce(&mut World) -> T) -> Result<T, StoreError> {
         self.wait(10).await;
-        self.dawdle().await;
+        self.wait_if_slow().await;
         let result = {
             let mut world = self.world.lock();
             let forgets = world.db.half_fails && world.rng.chance(50_000);
@@ -72,7 +72,7 @@ impl Store for Memory {
 
     async fn read(&self, records: Records) -> Result<Table, StoreError> {
         self.wait(20).await;
-        self.dawdle().await;
+        self.wait_if_slow().await;
         let mut world = self.world.lock();
         world.count_poll(self.daemon);
         if world.db.read_fails {
@@ -158,7 +158,7 @@ impl World {
     /// for, and it has no token that is declared to end later.
     fn save(&mut self, daemon: u32, renewal: &Renewal) -> Saved {
         let user = user_of(&renewal.id);
-        self.arrived(renewal.token.jwt().expose());
+        self.note_token_settled(renewal.token.jwt().expose());
         let row = &self.rows[&user];
         let is_same =
             is_there(user, row) && row.url() == renewal.row_url && row.username() == renewal.username;
@@ -167,7 +167,7 @@ impl World {
             return Saved::Superseded;
         }
         self.check_fresh(user, "when its new token came");
-        self.written(user, daemon, renewal);
+        self.note_token_written(user, daemon, renewal);
         Saved::Written
     }
 }

@@ -9,14 +9,14 @@ use tbtokend::thingsboard::NotRenewed;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::passwords::Says;
-use super::world::{Loss, Mood, Reach, Session, Shared, World};
+use super::passwords::RowCredentials;
+use super::world::{Behaviour, Loss, Reach, Session, Shared, World};
 
 /// A request that has reached a server, or is on its way there.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
     /// A login of a user.
-    Password(Says),
+    Password(RowCredentials),
     /// A renewal: the refresh token, and its login.
     RefreshToken(String, usize),
     /// A login of a user that does not exist.
@@ -44,10 +44,10 @@ pub(crate) struct Queued {
 
 /// Takes a request to its server, which does with it what it does whether or not anybody waits for the answer.
 pub(crate) async fn serve(world: Shared, server: usize, request: Request, reply: oneshot::Sender<Answer>) {
-    let (mood, before, after) = world.lock().latencies(server);
+    let (behaviour, before, after) = world.lock().latencies(server);
     let slept = world.lock().slept;
-    match mood {
-        Mood::Refusing => {
+    match behaviour {
+        Behaviour::Refusing => {
             world.lock().count_trouble(server);
             sleep(Duration::from_millis(5)).await;
             let why = "connection refused".to_owned();
@@ -55,10 +55,10 @@ pub(crate) async fn serve(world: Shared, server: usize, request: Request, reply:
             return;
         }
         // The client hears nothing of it.
-        Mood::Silent => return world.lock().count_trouble(server),
+        Behaviour::Silent => return world.lock().count_trouble(server),
         _ => sleep(before).await,
     }
-    let Some((answer, reply)) = world.lock().arrives(server, request, reply) else { return };
+    let Some((answer, reply)) = world.lock().take_request(server, request, reply) else { return };
     sleep(after).await;
     // No connection lives on while the client's machine sleeps.
     if world.lock().slept == slept {
@@ -98,56 +98,56 @@ impl Loss {
 }
 
 impl World {
-    /// The mood of a server, and how long a request takes until it is worked off and until it is answered.
-    fn latencies(&mut self, server: usize) -> (Mood, Duration, Duration) {
-        let mood = self.servers[server].mood;
-        let total = match mood {
-            Mood::Slow => self.rng.between(1_500, 6_000),
-            Mood::Crawling => self.rng.between(5_000, 9_500),
+    /// The behaviour of a server, and how long a request takes until it is worked off and until it is answered.
+    fn latencies(&mut self, server: usize) -> (Behaviour, Duration, Duration) {
+        let behaviour = self.servers[server].behaviour;
+        let total = match behaviour {
+            Behaviour::Slow => self.rng.between(1_500, 6_000),
+            Behaviour::Crawling => self.rng.between(5_000, 9_500),
             _ => self.rng.between(20, 200),
         };
         // A token is as old as its answer takes.
         let before = total - self.rng.between(1, (total - 1).min(900));
         let ms = |ms: i64| Duration::from_millis(ms.unsigned_abs());
-        (mood, ms(before), ms(total - before))
+        (behaviour, ms(before), ms(total - before))
     }
 
     /// A request is at its server. What there is to answer; nothing if the client hears nothing, or not yet.
-    fn arrives(
+    fn take_request(
         &mut self,
         server: usize,
         request: Request,
         reply: oneshot::Sender<Answer>,
     ) -> Option<(Answer, oneshot::Sender<Answer>)> {
-        let mood = self.servers[server].mood;
-        let answer = match mood {
-            Mood::Refusing => failed(Failure::Interrupted { why: "reset".to_owned() }),
-            Mood::Silent => return None,
-            Mood::Frozen => {
+        let behaviour = self.servers[server].behaviour;
+        let answer = match behaviour {
+            Behaviour::Refusing => failed(Failure::Interrupted { why: "reset".to_owned() }),
+            Behaviour::Silent => return None,
+            Behaviour::Frozen => {
                 self.count_trouble(server);
                 self.servers[server].frozen.push(Queued { request, reply });
                 return None;
             }
-            Mood::Limited(most, seconds) if self.is_over_limit(server, most) => {
+            Behaviour::Limited(most, seconds) if self.is_over_limit(server, most) => {
                 failed(Failure::RateLimited { retry_after: seconds.map(Duration::from_secs) })
             }
-            Mood::Before(loss) => {
+            Behaviour::Before(loss) => {
                 if loss.is_trouble() {
                     self.count_trouble(server);
                 }
                 loss.answer()?
             }
-            Mood::WithoutDatabase => {
+            Behaviour::WithoutDatabase => {
                 self.count_trouble(server);
                 // What needs the database waits for it longer than a client does.
                 let is_at_once = match &request {
                     Request::Probe => true,
                     Request::RefreshToken(..) => false,
-                    Request::Password(says) => !self.is_right_password(says),
+                    Request::Password(credentials) => !self.is_right_password(credentials),
                 };
                 is_at_once.then(|| failed(Failure::ServerError { status: 500, retry_after: None }))?
             }
-            Mood::Lost(loss, reach) => {
+            Behaviour::Lost(loss, reach) => {
                 let is_lost = match (&request, reach) {
                     (_, Reach::All) | (Request::Password(_), _) => true,
                     (Request::Probe, Reach::Logins) => true,
@@ -156,7 +156,9 @@ impl World {
                 let answer = self.process(server, &request);
                 if is_lost { loss.answer()? } else { answer }
             }
-            Mood::Well | Mood::Slow | Mood::Crawling | Mood::Limited(..) => self.process(server, &request),
+            Behaviour::Well | Behaviour::Slow | Behaviour::Crawling | Behaviour::Limited(..) => {
+                self.process(server, &request)
+            }
         };
         Some((answer, reply))
     }
@@ -185,10 +187,10 @@ impl World {
     fn process(&mut self, server: usize, request: &Request) -> Answer {
         match request {
             Request::Probe => failed(Failure::CredentialsRejected),
-            Request::Password(says) => {
+            Request::Password(credentials) => {
                 self.audit.logins += 1;
-                self.authenticate(says).map_err(NotRenewed::Failed)?;
-                Ok(self.grant(says))
+                self.authenticate(credentials).map_err(NotRenewed::Failed)?;
+                Ok(self.grant(credentials))
             }
             Request::RefreshToken(token, login) => {
                 self.audit.renewals += 1;
@@ -202,25 +204,29 @@ impl World {
         self.accounts.contains_key(&(server, login)) && (name == 0 || self.servers[server].ignores_case)
     }
 
-    fn is_right_password(&self, says: &Says) -> bool {
-        self.is_user(says.server, says.login, says.name)
-            && self.accounts.get(&says.account()).is_some_and(|account| account.password == says.password)
+    fn is_right_password(&self, credentials: &RowCredentials) -> bool {
+        self.is_user(credentials.server, credentials.login, credentials.name)
+            && self
+                .accounts
+                .get(&credentials.account())
+                .is_some_and(|account| account.password == credentials.password)
     }
 
     /// A login, in the order in which the real server looks at things. Older versions look at the password first.
-    fn authenticate(&mut self, says: &Says) -> Result<(), Failure> {
-        if !self.is_user(says.server, says.login, says.name) {
+    fn authenticate(&mut self, credentials: &RowCredentials) -> Result<(), Failure> {
+        if !self.is_user(credentials.server, credentials.login, credentials.name) {
             return Err(Failure::CredentialsRejected);
         }
         let Self { servers, accounts, .. } = self;
-        let (server, account) = (&servers[says.server], accounts.get_mut(&says.account()).unwrap());
+        let (server, account) =
+            (&servers[credentials.server], accounts.get_mut(&credentials.account()).unwrap());
         if account.is_refused_by_policy {
             return Err(Failure::PasswordViolatesPolicy);
         }
         if !account.active && !server.is_old {
             return Err(Failure::AccountDisabled);
         }
-        if account.password != says.password {
+        if account.password != credentials.password {
             let was_active = account.active;
             account.failures += 1;
             if was_active && server.lockout.is_some_and(|most| account.failures > most) {
@@ -228,7 +234,7 @@ impl World {
                 self.audit.locked += 1;
             }
             let is_locked = was_active && !account.active;
-            self.counted(says);
+            self.count_wrong_password(credentials);
             return Err(if is_locked { Failure::AccountLocked } else { Failure::CredentialsRejected });
         }
         if !account.active {
@@ -242,7 +248,7 @@ impl World {
         } else {
             Ok(())
         };
-        self.counter_is_zero(says);
+        self.reset_counter(credentials);
         outcome
     }
 
@@ -250,22 +256,24 @@ impl World {
         let now = self.server_time(server);
         let session = self.sessions.get(token).cloned();
         let session = session.filter(|session| {
-            session.says.server == server && session.says.login == login && now < session.ends_at
+            session.credentials.server == server
+                && session.credentials.login == login
+                && now < session.ends_at
         });
         let account = self.accounts.get(&(server, login));
         let (Some(session), Some(account)) = (session, account.filter(|account| account.active)) else {
             return Err(NotRenewed::Refused { is_outdated: false });
         };
         if session.issued_at < account.changed_at {
-            self.refresh_token_is_outdated(&session.says);
+            self.note_refresh_token_outdated(&session.credentials);
             return Err(NotRenewed::Refused { is_outdated: true });
         }
-        self.refresh_token_worked(&session.says);
-        Ok(self.grant(&session.says))
+        self.note_refresh_token_worked(&session.credentials);
+        Ok(self.grant(&session.credentials))
     }
 
-    fn grant(&mut self, says: &Says) -> Granted {
-        let (server, login) = says.account();
+    fn grant(&mut self, credentials: &RowCredentials) -> Granted {
+        let (server, login) = credentials.account();
         let serial = self.serial();
         let iat = self.server_time(server);
         let life = self.servers[server].life;
@@ -273,7 +281,7 @@ impl World {
         let jwt = format!("eyJhbGciOiJIUzUxMiJ9.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
         let refresh_token = format!("refresh-{login}-{serial}");
         let ends_at = iat + self.servers[server].refresh_life;
-        let session = Session { says: says.clone(), issued_at: iat, ends_at };
+        let session = Session { credentials: credentials.clone(), issued_at: iat, ends_at };
         self.sessions.insert(refresh_token.clone(), session);
         let worth = self.declared_life.map_or(life, |most| most.min(life));
         // The expiry that the engine writes is cut to whole seconds; from then on the token is worth nothing to it.

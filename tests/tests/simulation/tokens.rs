@@ -53,7 +53,7 @@ pub(crate) type AllHeld = BTreeMap<(usize, usize), Vec<Held>>;
 impl World {
     /// Nobody asks for a token that no row needs, nor while holding one that only waits to be saved (promise 7): there are
     /// never more tokens on their way than rows that want one.
-    pub(crate) fn granted(
+    pub(crate) fn note_token(
         &mut self,
         daemon: u32,
         server: usize,
@@ -69,7 +69,7 @@ impl World {
         let may_be_here = |row: &Row| row.server == server || row.changed_at.elapsed() <= LAST_READ;
         let rows = self.rows_of(login).filter(|(_, row)| may_be_here(row));
         let users: Vec<usize> = rows.map(|(user, _)| user).collect();
-        self.tell(login, || format!("daemon {daemon} gets a token"));
+        self.log(login, || format!("daemon {daemon} gets a token"));
         let wanting = users.iter().filter(|user| self.wants(**user, daemon)).count();
         let held = self.held.entry((server, login)).or_default();
         held.retain(|held| now < held.worth_until);
@@ -118,7 +118,7 @@ impl World {
     }
 
     /// What becomes of a token on its way is known.
-    pub(crate) fn arrived(&mut self, jwt: &str) {
+    pub(crate) fn note_token_settled(&mut self, jwt: &str) {
         for held in self.held.values_mut() {
             held.retain(|held| held.jwt != jwt);
         }
@@ -132,7 +132,7 @@ impl World {
     }
 
     /// A daemon writes a token: it is declared to end no later than it does.
-    pub(crate) fn written(&mut self, user: usize, daemon: u32, renewal: &Renewal) {
+    pub(crate) fn note_token_written(&mut self, user: usize, daemon: u32, renewal: &Renewal) {
         let server = self.rows[&user].server;
         let skew = TimeDelta::seconds(self.servers[server].skew);
         let issued_at = renewal.token.issued_at() - skew;
@@ -153,7 +153,7 @@ impl World {
             is_of_another_clock,
             written_at: Instant::now(),
         };
-        self.tell(self.rows[&user].login, || {
+        self.log(self.rows[&user].login, || {
             format!("daemon {daemon} writes a token until {}", renewal.expiry)
         });
         let row = self.rows.get_mut(&user).unwrap();
@@ -165,7 +165,7 @@ impl World {
     }
 
     /// An application that got a token by itself writes it to the row.
-    pub(crate) fn application_writes(&mut self, user: usize) {
+    pub(crate) fn write_as_application(&mut self, user: usize) {
         let row = &self.rows[&user];
         let life = TimeDelta::seconds(self.servers[row.server].life);
         let (ends_at, expiry) = (self.true_time() + life, self.machine_time() + life);

@@ -10,7 +10,7 @@ use tokio::time::{Duration, Instant};
 
 use super::audit::Audit;
 use super::ledger::Ledger;
-use super::passwords::{AccountId, Passwords, Says};
+use super::passwords::{AccountId, Passwords, RowCredentials};
 use super::request_rate::AllFailing;
 use super::run::Setup;
 use super::thingsboard::Queued;
@@ -28,7 +28,7 @@ pub(crate) const NAMES: [&str; 2] = ["user", "USER"];
 
 /// How a server behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mood {
+pub(crate) enum Behaviour {
     Well,
     /// No process listens there.
     Refusing,
@@ -90,8 +90,8 @@ pub(crate) enum Reach {
 
 #[derive(Debug)]
 pub(crate) struct Server {
-    pub(crate) mood: Mood,
-    /// Until when it is in that mood.
+    pub(crate) behaviour: Behaviour,
+    /// Until when it is in that behaviour.
     pub(crate) until: Instant,
     /// How long its tokens live, in seconds.
     pub(crate) life: i64,
@@ -118,8 +118,8 @@ pub(crate) struct Server {
 
 impl Server {
     /// From now on it behaves so.
-    pub(crate) fn turns(&mut self, mood: Mood, until: Instant) {
-        (self.mood, self.until, self.trouble) = (mood, until, Trouble::default());
+    pub(crate) fn set_behaviour(&mut self, behaviour: Behaviour, until: Instant) {
+        (self.behaviour, self.until, self.trouble) = (behaviour, until, Trouble::default());
     }
 }
 
@@ -152,7 +152,7 @@ pub(crate) struct Account {
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     /// What it was obtained with, however many renewals ago.
-    pub(crate) says: Says,
+    pub(crate) credentials: RowCredentials,
     pub(crate) issued_at: i64,
     pub(crate) ends_at: i64,
 }
@@ -165,7 +165,7 @@ pub(crate) struct Row {
     pub(crate) login: usize,
     pub(crate) password: String,
     /// What it said when that was last looked at.
-    pub(crate) said: Says,
+    pub(crate) said: RowCredentials,
     pub(crate) present: bool,
     /// Which of several spellings of its server's URL it has.
     pub(crate) spelling: usize,
@@ -204,9 +204,9 @@ impl Row {
         username(self.login, self.name)
     }
 
-    pub(crate) fn says(&self) -> Says {
+    pub(crate) fn credentials(&self) -> RowCredentials {
         let Self { server, login, name, .. } = *self;
-        Says { server, port: self.spelling == 3, login, name, password: self.password.clone() }
+        RowCredentials { server, port: self.spelling == 3, login, name, password: self.password.clone() }
     }
 }
 
@@ -323,7 +323,7 @@ impl World {
         let lives = [60, 300, 900, 9_000, 9_000, 86_400, 604_800];
         let servers = (0..setup.servers)
             .map(|index| Server {
-                mood: Mood::Well,
+                behaviour: Behaviour::Well,
                 until: now,
                 // The last server has the short-lived tokens, and few customers.
                 life: if index + 1 == setup.servers { 60 } else { rng.pick(&lives[1..]) },
@@ -404,7 +404,7 @@ impl World {
             server,
             login,
             password: password.to_owned(),
-            said: Says { server, port: false, login, name: 0, password: password.to_owned() },
+            said: RowCredentials { server, port: false, login, name: 0, password: password.to_owned() },
             present: true,
             spelling: 0,
             name: 0,

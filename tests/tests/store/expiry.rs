@@ -147,8 +147,8 @@ mod on_servers {
             assert_eq!(saved, [Saved::TooLong { capacity }, Saved::Written], "{token}");
             assert_eq!(place.token(1).await, None);
             if ground == Ground::Fake {
-                assert!(!place.fake().has_heard(&"x".repeat(100)), "it was never sent");
-                assert!(place.fake().has_heard(&place.token(2).await.unwrap()));
+                assert!(!place.fake().has_received(&"x".repeat(100)), "it was never sent");
+                assert!(place.fake().has_received(&place.token(2).await.unwrap()));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `host\instance`: where SQL Server Browser says that an instance is, and what is said when it does not.
 
-use tbtoken_tests::mssql::{Browser, Says, Settings as Fake, SqlServer, browser_answer};
+use tbtoken_tests::mssql::{Browser, BrowserReply, Settings as Fake, SqlServer, browser_answer};
 use tbtokend::store::Records;
 use tbtokend::store::mssql::{Address, Settings};
 
@@ -10,7 +10,7 @@ use crate::stores::{AnyStore, mssql, words};
 
 /// A browser, a server with two customers on the same address, and a store that knows the instance's name only.
 async fn instance(name: &str) -> (Browser, Place, AnyStore) {
-    let browser = Browser::start(Says::Nothing);
+    let browser = Browser::start(BrowserReply::Nothing);
     let place = Place::on(SqlServer::with(Fake { address: browser.address(), ..Fake::default() })).await;
     place.insert(&[line(1), line(2)]).await;
     let server = format!("{}\\{name}", browser.address());
@@ -48,7 +48,7 @@ async fn after_two_silences(browser: &Browser, store: &AnyStore) -> String {
 #[tokio::test]
 async fn an_instance_is_found_by_its_name_and_again_where_it_has_moved() {
     let (browser, place, store) = instance("crm").await;
-    browser.set(Says::Instance("CRM", Some(port(&place))));
+    browser.set(BrowserReply::Instance("CRM", Some(port(&place))));
     assert_eq!(store.read().await.customers.len(), 2);
     assert_eq!(store.read().await.customers.len(), 2);
     assert_eq!(browser.asked(), 1, "only who connects asks");
@@ -65,7 +65,7 @@ async fn what_is_no_answer_about_the_instance_is_passed_over() {
     let good = browser_answer("CRM", Some(port(&place)));
     let mut torn = good.clone();
     torn.truncate(good.len() - 4);
-    browser.set(Says::Datagrams(vec![
+    browser.set(BrowserReply::Datagrams(vec![
         Vec::new(),
         vec![5],
         b"HTTP/1.1 400 Bad Request".to_vec(),
@@ -82,8 +82,8 @@ async fn what_is_no_answer_about_the_instance_is_passed_over() {
 async fn p11_silence_is_told_with_the_instance_and_what_to_do() {
     let (browser, place, store) = instance("CRM").await;
     // To a question about an instance that it does not know the real one says nothing either.
-    for says in [Says::Nothing, Says::Instance("OTHER", Some(1))] {
-        browser.set(says);
+    for reply in [BrowserReply::Nothing, BrowserReply::Instance("OTHER", Some(1))] {
+        browser.set(reply);
         let said = after_two_silences(&browser, &store).await;
         let host = browser.address();
         assert!(said.contains(&format!("the instance CRM on {host} is not found")), "{said}");
@@ -91,14 +91,14 @@ async fn p11_silence_is_told_with_the_instance_and_what_to_do() {
         assert!(said.contains("Check that there is an instance CRM"), "{said}");
         assert!(said.contains(&format!("store.server = \"{host},PORT\"")), "{said}");
     }
-    browser.set(Says::Instance("CRM", Some(port(&place))));
+    browser.set(BrowserReply::Instance("CRM", Some(port(&place))));
     assert_eq!(until_it_works(async || store.try_read(Records::All).await).await.customers.len(), 2);
 }
 
 #[tokio::test]
 async fn p11_nonsense_is_told_from_silence() {
     let (browser, _place, store) = instance("CRM").await;
-    browser.set(Says::Datagrams(vec![
+    browser.set(BrowserReply::Datagrams(vec![
         b"HTTP/1.1 400 Bad Request".to_vec(),
         browser_answer("OTHER", Some(1433)),
     ]));
@@ -110,7 +110,7 @@ async fn p11_nonsense_is_told_from_silence() {
 #[tokio::test]
 async fn p11_an_instance_without_a_tcp_port_is_told_at_once() {
     let (browser, _place, store) = instance("CRM").await;
-    browser.set(Says::Instance("CRM", None));
+    browser.set(BrowserReply::Instance("CRM", None));
     let said = words(&store.try_read(Records::All).await.unwrap_err());
     assert!(said.contains("the instance CRM on") && said.contains("it has no TCP port"), "{said}");
     assert!(said.contains("Enable TCP/IP for CRM in SQL Server Configuration Manager"), "{said}");
@@ -129,7 +129,7 @@ async fn p11_a_server_without_a_browser_says_so_at_once() {
 #[tokio::test]
 async fn p11_an_instance_that_is_not_where_the_browser_says_cannot_be_reached() {
     let (browser, place, store) = instance("CRM").await;
-    browser.set(Says::Instance("CRM", Some(port(&place))));
+    browser.set(BrowserReply::Instance("CRM", Some(port(&place))));
     place.fake().stop();
     let said = words(&store.try_read(Records::All).await.unwrap_err());
     assert!(said.contains(&format!("SQL Server {}\\CRM cannot be reached", browser.address())), "{said}");

@@ -72,7 +72,7 @@ async fn p10_a_server_that_does_not_answer_is_given_up_in_time() {
             fake.kill_sessions();
             fake.until("the session is gone", |stats| stats.connections == 0).await;
         }
-        let heard = fake.stats().of(name);
+        let seen = fake.stats().of(name);
         let connections = fake.stats().connections_total;
         fake.ignore(When::Statement(name.to_owned()), 1);
         let work = async {
@@ -82,7 +82,7 @@ async fn p10_a_server_that_does_not_answer_is_given_up_in_time() {
             }
         };
         let waiting = async {
-            fake.until("it was asked", |stats| stats.of(name) > heard).await;
+            fake.until("it was asked", |stats| stats.of(name) > seen).await;
             clock.advance(61).await;
         };
         if let Err(error) = tokio::join!(work, waiting).0 {

@@ -60,30 +60,30 @@ pub(crate) async fn words(client: &Client, url: &str) -> String {
     format!("{failure} -> {}", failure.kind().remedy())
 }
 
-/// Says the same bytes to every connection that has sent something, and then closes it.
-pub(crate) struct Says {
+/// FixedServer the same bytes to every connection that has sent something, and then closes it.
+pub(crate) struct FixedServer {
     pub(crate) address: SocketAddr,
-    heard: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
 }
 
-impl Says {
+impl FixedServer {
     pub(crate) fn new(bytes: impl Into<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let heard = Arc::new(AtomicUsize::new(0));
-        let (bytes, counter) = (bytes.into(), Arc::clone(&heard));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (bytes, counter) = (bytes.into(), Arc::clone(&connections));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 counter.fetch_add(1, Ordering::Relaxed);
                 answer(stream, &bytes);
             }
         });
-        Self { address, heard }
+        Self { address, connections }
     }
 
     /// How many connections there were.
-    pub(crate) fn heard(&self) -> usize {
-        self.heard.load(Ordering::Relaxed)
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     pub(crate) fn url(&self) -> String {

@@ -6,7 +6,7 @@ use tbtoken_tests::thingsboard::{Behaviour, Settings, ThingsBoard, User};
 use tbtokend::model::{BaseUrl, Failure, FailureKind, Secret, Unexpected};
 use tbtokend::thingsboard::{Logins as _, NotRenewed, Probe};
 
-use crate::ground::{BRIEFLY, Says, TIMEOUT, client, log_in, log_in_as};
+use crate::ground::{BRIEFLY, FixedServer, TIMEOUT, client, log_in, log_in_as};
 
 const NAME: &str = "ops@acme.example";
 
@@ -124,7 +124,7 @@ async fn each_way_to_lose_an_answer_has_its_name() {
 async fn a_connection_that_ended_while_idle_is_replaced_and_one_that_ends_under_a_password_is_not() {
     let server = ThingsBoard::with(Settings { idle_timeout: Some(BRIEFLY), ..Settings::default() });
     let (client, account) = (client(), server.add(User::new(NAME)));
-    let other = Says::new("HTTP/1.1 500 \r\nContent-Length: 0\r\n\r\n");
+    let other = FixedServer::new("HTTP/1.1 500 \r\nContent-Length: 0\r\n\r\n");
     for logins in 1..=2 {
         assert!(log_in_as(&client, &account, TIMEOUT).await.is_ok());
         assert_eq!(server.stats().connections_total, logins);
@@ -195,7 +195,7 @@ async fn a_refresh_token_that_ended_says_whether_the_password_was_changed() {
     assert!(client.renew(&base, &token).await.is_ok());
     server.change_signing_key();
     assert_eq!(client.renew(&base, &token).await, Err(NotRenewed::Refused { is_outdated: false }));
-    let says = Says::new(b"HTTP/1.1 401 \r\nContent-Length: 6\r\n\r\n<html>".to_vec());
+    let says = FixedServer::new(b"HTTP/1.1 401 \r\nContent-Length: 6\r\n\r\n<html>".to_vec());
     let portal = client.renew(&BaseUrl::parse(&says.url()).unwrap(), &Secret::new("x.y.z")).await;
     let proxy_login = Failure::UnexpectedResponse(Unexpected::ProxyLogin);
     assert_eq!(portal, Err(NotRenewed::Failed(proxy_login)), "no reason to send a password");

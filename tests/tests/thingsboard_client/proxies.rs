@@ -7,7 +7,7 @@ use tbtoken_tests::thingsboard::{Certificate, CertificateKind, ThingsBoard, TlsF
 use tbtokend::model::{Failure, Unexpected};
 use tbtokend::thingsboard::{Client, ClientSettings};
 
-use crate::ground::{Says, TIMEOUT, log_in, settings, words};
+use crate::ground::{FixedServer, TIMEOUT, log_in, settings, words};
 
 const NAME: &str = "ops@acme.example";
 
@@ -67,8 +67,11 @@ async fn https_goes_through_a_tunnel_and_http_to_the_proxy_itself() {
 #[tokio::test]
 async fn a_proxy_that_does_not_work_is_blamed_itself() {
     let login = "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
-    let (asks, refuses, nonsense) =
-        (Says::new(login), Says::new("HTTP/1.1 503 No\r\n\r\n"), Says::new("SSH-2.0-x\r\n\r\n"));
+    let (asks, refuses, nonsense) = (
+        FixedServer::new(login),
+        FixedServer::new("HTTP/1.1 503 No\r\n\r\n"),
+        FixedServer::new("SSH-2.0-x\r\n\r\n"),
+    );
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (proxy, said) in [
         (closed, "Connection refused"),
@@ -91,5 +94,5 @@ async fn a_proxy_that_does_not_work_is_blamed_itself() {
     let client = Client::new(&through(&format!("http://{closed}"))).unwrap();
     let text = words(&client, "http://tb.invalid").await;
     assert!(text.contains("the proxy of thingsboard.proxy cannot be used: Connection refused"), "{text}");
-    assert!(asks.heard() > 0);
+    assert!(asks.connections() > 0);
 }

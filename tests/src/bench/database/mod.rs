@@ -19,7 +19,7 @@ const BATCHES: usize = 15;
 
 /// The store that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) enum Wish {
+pub(super) enum StoreChoice {
     /// A SQLite file.
     #[default]
     Sqlite,
@@ -29,7 +29,7 @@ pub(super) enum Wish {
     Server(Address),
 }
 
-impl FromStr for Wish {
+impl FromStr for StoreChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -45,11 +45,11 @@ impl FromStr for Wish {
 /// The environment variable that says which store, for connection strings that hold a password.
 const VARIABLE: &str = "TBTOKEN_BENCH_STORE";
 
-impl Wish {
+impl StoreChoice {
     /// What was asked for on the command line, in the environment, or not at all.
-    pub(super) fn or_environment(wish: Option<&Self>) -> Self {
-        match (wish, std::env::var(VARIABLE)) {
-            (Some(wish), _) => wish.clone(),
+    pub(super) fn or_environment(choice: Option<&Self>) -> Self {
+        match (choice, std::env::var(VARIABLE)) {
+            (Some(choice), _) => choice.clone(),
             (None, Ok(text)) => text.parse().unwrap_or_else(|why| panic!("{VARIABLE}: {why}")),
             (None, Err(_)) => Self::default(),
         }
@@ -66,15 +66,19 @@ pub(super) enum Database {
 
 impl Database {
     /// Puts the rows there and says so in the configuration of the daemon.
-    pub(super) fn fill(wish: &Wish, installation: Installation, rows: &[Row]) -> (Self, Installation) {
-        match wish {
-            Wish::Sqlite => (Self::Sqlite, installation.with_rows(rows)),
-            Wish::FakeMssql => {
+    pub(super) fn fill(
+        choice: &StoreChoice,
+        installation: Installation,
+        rows: &[Row],
+    ) -> (Self, Installation) {
+        match choice {
+            StoreChoice::Sqlite => (Self::Sqlite, installation.with_rows(rows)),
+            StoreChoice::FakeMssql => {
                 let fake = Fake::fill(installation.folder(), rows);
                 let installation = fake.place().configure(installation, "customer_settings");
                 (Self::Fake(fake), installation)
             }
-            Wish::Server(address) => {
+            StoreChoice::Server(address) => {
                 let server = Server::fill(address, rows);
                 let installation = address.configure(installation, &server.table());
                 (Self::Server(server), installation)
