@@ -9,36 +9,36 @@ use super::peer::{self, Peer};
 use crate::canary;
 use crate::thingsboard::{Account, Behaviour, ThingsBoard, User};
 
-/// A server that shall be there.
+/// A server to set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// How many users it has: `user0@host7.example` and so on.
     pub users: usize,
     /// How long each answer takes, in milliseconds.
     pub latency_ms: u64,
-    /// Whether it takes requests and never answers.
+    /// Whether it reads requests and never answers.
     pub silent: bool,
 }
 
-/// What the process is told.
+/// An order to the process.
 #[derive(Debug, Serialize, Deserialize)]
 enum Order {
-    /// Set these servers up.
+    /// Sets up these servers.
     Open(Vec<Host>),
-    /// Say what was seen so far.
+    /// Reports the counters.
     Count,
 }
 
-/// What the servers have seen, all together.
+/// The counters of all servers together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Seen {
     /// Requests, answered or not.
     pub requests: u64,
     /// Connections since the start.
     pub connections: u64,
-    /// The most connections that any one server had at a time.
+    /// The most connections that one server had at once.
     pub connections_peak: usize,
-    /// The most requests that any one server was answering at a time.
+    /// The most requests that one server had in flight at once.
     pub in_flight_peak: usize,
 }
 
@@ -62,8 +62,8 @@ impl World {
         Self { process, hosts: hosts.to_vec(), urls }
     }
 
-    /// The accounts, in turn: the first of each server, then the second of each, so that the rows of the table say
-    /// nothing about the order of the servers.
+    /// Returns the accounts in turn: the first of each server, then the second of each. So the order of the rows is
+    /// independent of the servers.
     pub fn accounts(&self) -> impl Iterator<Item = (usize, Account)> + '_ {
         let most = self.hosts.iter().map(|host| host.users).max().unwrap_or(0);
         (0..most).flat_map(move |number| {
@@ -76,13 +76,13 @@ impl World {
         })
     }
 
-    /// The URL of a server.
+    /// Returns the URL of a server.
     #[must_use]
     pub fn url(&self, host: usize) -> &str {
         &self.urls[host]
     }
 
-    /// What the servers have seen so far.
+    /// Returns the counters of the servers.
     ///
     /// # Panics
     /// If the process has ended.
@@ -90,7 +90,7 @@ impl World {
         self.process.ask(&Order::Count)
     }
 
-    /// The CPU time that the process has used.
+    /// Returns the CPU time of the process.
     #[must_use]
     pub fn cpu(&self) -> Duration {
         self.process.cpu()
@@ -101,7 +101,7 @@ fn username(host: usize, number: usize) -> String {
     format!("user{number}@host{host}.example")
 }
 
-/// Is the process of the servers, until its standard input ends.
+/// Runs as the process of the servers, until its standard input ends.
 pub(super) fn serve() {
     let mut servers = Vec::new();
     peer::serve(|order| match order {

@@ -1,4 +1,4 @@
-//! Where the customers are: what it takes to put them there, and what the database itself takes.
+//! The database of the customers: fills it, and measures its own time.
 
 mod fake;
 mod server;
@@ -17,7 +17,7 @@ use crate::harness::{Installation, Row};
 /// How many batches are measured for the bound; the middle one counts.
 const BATCHES: usize = 15;
 
-/// The store that was asked for.
+/// The store that the options choose.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) enum StoreChoice {
     /// A SQLite file.
@@ -25,7 +25,7 @@ pub(super) enum StoreChoice {
     Sqlite,
     /// A fake SQL Server.
     FakeMssql,
-    /// A real one.
+    /// A real SQL Server.
     Server(Address),
 }
 
@@ -46,7 +46,7 @@ impl FromStr for StoreChoice {
 const VARIABLE: &str = "TBTOKEN_BENCH_STORE";
 
 impl StoreChoice {
-    /// What was asked for on the command line, in the environment, or not at all.
+    /// Returns the choice of the command line, else of the environment, else the default.
     pub(super) fn or_environment(choice: Option<&Self>) -> Self {
         match (choice, std::env::var(VARIABLE)) {
             (Some(choice), _) => choice.clone(),
@@ -65,7 +65,7 @@ pub(super) enum Database {
 }
 
 impl Database {
-    /// Puts the rows there and says so in the configuration of the daemon.
+    /// Inserts the rows, and names the database in the configuration of the daemon.
     pub(super) fn fill(
         choice: &StoreChoice,
         installation: Installation,
@@ -95,7 +95,7 @@ impl Database {
         }
     }
 
-    /// What it has counted so far.
+    /// Reports its counters.
     pub(super) fn count(&mut self, report: &mut Report) {
         if let Self::Fake(fake) = self {
             let (statements, cpu) = fake.count();
@@ -104,7 +104,7 @@ impl Database {
         }
     }
 
-    /// How long it takes to write one full batch of tokens into a table that nobody else uses.
+    /// Measures how long one full batch of tokens takes in a table without other users.
     pub(super) fn batch(&mut self, installation: &Installation) -> Duration {
         match self {
             Self::Sqlite => sqlite::batch(installation),
@@ -114,12 +114,12 @@ impl Database {
     }
 }
 
-/// A text as SQL Server reads it.
+/// Quotes a text for SQL Server.
 fn quote(text: &str) -> String {
     format!("N'{}'", text.replace('\'', "''"))
 }
 
-/// The rows as statements that insert them, some hundred each.
+/// Returns the statements that insert the rows, some hundred in each.
 fn inserts<'r>(table: &'r str, rows: &'r [Row]) -> impl Iterator<Item = String> + 'r {
     rows.chunks(500).map(move |rows| {
         let value = |text: &Option<String>| text.as_deref().map_or_else(|| "NULL".to_owned(), quote);
