@@ -168,12 +168,12 @@ fn check(state: &mut State, login: &login::Login) -> (Answer, Option<Fault>) {
 
 fn welcome(database: &str, login: &login::Login, packet_size: usize) -> Tokens {
     let mut tokens = Tokens::default();
-    let told = |number, text: String| Said { number, state: 1, class: 0, text };
+    let message = |number, text: String| Said { number, state: 1, class: 0, text };
     tokens.changed(1, database, "master");
-    tokens.info(&told(5701, format!("Changed database context to '{database}'.")));
+    tokens.info(&message(5701, format!("Changed database context to '{database}'.")));
     tokens.collation();
     tokens.changed(2, "us_english", "");
-    tokens.info(&told(5703, "Changed language setting to us_english.".to_owned()));
+    tokens.info(&message(5703, "Changed language setting to us_english.".to_owned()));
     tokens.login_ack();
     tokens.changed(4, &packet_size.to_string(), &login.packet_size.to_string());
     tokens.done(Done::Batch, false, false, None);

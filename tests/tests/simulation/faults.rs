@@ -1,4 +1,4 @@
-//! What goes wrong, when, and for how long.
+//! The random faults: which, when, and for how long.
 
 use chrono::TimeDelta;
 use tokio::time::{Duration, Instant};
@@ -15,16 +15,16 @@ impl World {
         self.rows.keys().copied().collect()
     }
 
-    /// Ends what is over.
+    /// Ends the faults whose time is over.
     pub(crate) fn end_faults(&mut self, everything: bool) {
         let now = Instant::now();
         for index in 0..self.servers.len() {
             let server = &mut self.servers[index];
             if server.behaviour != Behaviour::Well && (everything || server.until <= now) {
-                // Some are slow for a while after they were worse: few logins at a time, each of them long.
+                // Some servers are slow for a while after a worse fault, with few and long logins.
                 let crawls =
                     server.behaviour != Behaviour::Crawling && !everything && self.rng.chance(30_000);
-                self.log_for_all(&format!("server {index} mends"));
+                self.log_for_all(&format!("server {index} recovers"));
                 self.end_trouble(index);
                 if crawls {
                     let lasts = self.seconds(60, 900);
@@ -62,7 +62,7 @@ impl World {
             let server = self.rng.index(self.servers.len());
             self.sessions.retain(|_, session| session.credentials.server != server);
         }
-        // As many in a small table as in a large one, so that small ones see all of it.
+        // The chance does not depend on the size of the table, so that small tables see all changes.
         if self.rng.chance(1_500) {
             self.change_customer();
         }
@@ -72,7 +72,7 @@ impl World {
         if self.rng.chance(300) {
             self.back_up_ledger();
         }
-        // A restore just before its daemons die is one while no daemon runs, which is not allowed.
+        // A restore just before the daemons are killed equals one without a running daemon, which is not allowed.
         if self.rng.chance(60) && self.db_is_well() && !self.db.is_slow {
             self.lose_ledger();
             self.db.lost_at = Some(Instant::now());
@@ -98,7 +98,7 @@ impl World {
     fn note_clock_step(&mut self) {
         self.log_for_all(&format!("the clock moves: set by {}, slept {}", self.jump, self.slept));
         self.clock_moved_at = Instant::now();
-        // What they are worth ended by the clock, perhaps; a daemon may ask for others.
+        // By the new clock these tokens may have ended, so a daemon may request others.
         self.held.clear();
         self.end_all_waits();
         self.forget_uncounted_failures();
@@ -156,8 +156,8 @@ impl World {
         }
     }
 
-    /// Everything at once that can count against one account: its rows are wrong in several ways, their server answers
-    /// badly, and daemons are killed all the time.
+    /// Begins all faults at once that can cost charges of one account: wrong rows, a faulty server, and daemons that are
+    /// killed very often.
     fn attack_account(&mut self) {
         let user = self.rng.pick(&self.users());
         let row = &self.rows[&user];
@@ -191,10 +191,10 @@ impl World {
         let until = Instant::now() + self.seconds(300, 2_400);
         self.servers[server].set_behaviour(behaviour, until);
         self.siege_until = until + Duration::from_secs(300);
-        self.log_for_all(&format!("login {login} is besieged: {behaviour:?}"));
+        self.log_for_all(&format!("login {login} is attacked: {behaviour:?}"));
     }
 
-    /// ThingsBoard forgets which refresh tokens are outdated.
+    /// Restarts a ThingsBoard, which forgets which refresh tokens are outdated.
     fn restart_server(&mut self) {
         let index = self.rng.index(self.servers.len());
         self.log_for_all(&format!("server {index} restarts"));
@@ -217,17 +217,17 @@ impl World {
         self.log_for_all(&format!("the database is in trouble of kind {kind} for {lasts:?}"));
     }
 
-    /// Someone changes something in ThingsBoard, in the table, or in both.
+    /// Changes a customer in ThingsBoard, in the table, or in both.
     fn change_customer(&mut self) {
         let user = self.rng.pick(&self.users());
         let row = &self.rows[&user];
         let (server, login, is_right) = (row.server, row.login, self.is_right(user));
         let password = format!("password-{user}-{}", self.serial());
         match self.rng.below(if is_right { 17 } else { 5 }) {
-            // Wrong ones are put right more often than not, so that there is always someone to go wrong.
+            // Wrong customers are mostly corrected, so that there are always right ones left.
             0..3 if !is_right => self.correct_customer(user, &password),
             3 if !is_right => {
-                // From one wrong password to the next.
+                // One wrong password replaces another.
                 self.rows.get_mut(&user).unwrap().password = password;
                 self.note_row_change(user);
             }
@@ -262,7 +262,7 @@ impl World {
             10 => self.accounts.get_mut(&(server, login)).unwrap().is_expired = true,
             11 => self.accounts.get_mut(&(server, login)).unwrap().is_refused_by_policy = true,
             12 => {
-                // Nothing new for the daemon, but that nothing that it holds for the other spelling may be written.
+                // The account is the same, but a token for the other spelling must not be written.
                 let spelling = self.rng.index(4);
                 self.rows.get_mut(&user).unwrap().spelling = spelling;
                 self.note_row_change(user);
@@ -287,7 +287,7 @@ impl World {
         }
     }
 
-    /// Account and row are mended, and mostly the other rows with the same account as well.
+    /// Corrects the account and the row, and mostly also the other rows of the account.
     fn correct_customer(&mut self, user: usize, password: &str) {
         let (server, login) = (self.rows[&user].server, self.rows[&user].login);
         self.set_password(server, login, password);
@@ -306,7 +306,7 @@ impl World {
         }
     }
 
-    /// Gone and back again, saying the same, under its own id or another: no new story for someone who was refused.
+    /// Adds a removed row again with the same credentials, under its own id or another. A rejection still counts.
     fn bring_row_back(&mut self, user: usize) {
         if self.rows[&user].present {
             return;
@@ -326,7 +326,7 @@ impl World {
         row.said = row.credentials();
     }
 
-    /// Another row with the same account, and perhaps another password, spelling or port.
+    /// Adds another row of the same account, perhaps with another password, spelling or port.
     fn add_row_of_same_account(&mut self, user: usize) {
         let row = &self.rows[&user];
         let (server, login, password) = (row.server, row.login, row.password.clone());

@@ -1,4 +1,4 @@
-//! Nothing stands between a token and its row but charges and failures: what only counts successes is written after the pass.
+//! The order of writes: only charges and failures are written before a token; records of successes follow after the pass.
 
 use tbtokend::engine::scheduler::Scheduler;
 use tokio::time::{Duration, sleep};

@@ -1,23 +1,23 @@
-//! Promise 1: who need not be excused has a token that lives. What excuses is counted from its end, and kept as short as
-//! the engine's own rules allow; other customers' servers are no excuse (12).
+//! Promise 1: every customer without an excuse has a valid token. Excuses count from the end of a fault, and are as short as
+//! the engine's own rules allow. Faults of other customers' servers are no excuse (12).
 
 use tokio::time::{Duration, Instant};
 
 use super::audit::{LONG, SHORT};
 use super::world::{Behaviour, World};
 
-/// The longest latency of a slow server, and of one that crawls.
+/// The longest latency of a slow server, and of a crawling one.
 const SLOW: Duration = Duration::from_secs(6);
 const CRAWLING: Duration = Duration::from_millis(9_500);
 
-/// Until a wake looks at who is due, with a pass under way.
+/// The time until the next wake while a pass is running.
 const WAKE: Duration = Duration::from_secs(60);
 
-/// A token that lives shorter than this may lapse while its server is slow.
+/// A token with a shorter life may lapse while its server is slow.
 const SHORTEST: i64 = 300;
 
 impl World {
-    /// Looks at everyone.
+    /// Checks all customers.
     pub(crate) fn check_all(&mut self) {
         let users: Vec<usize> = self.rows.keys().copied().collect();
         for user in users {
@@ -26,7 +26,7 @@ impl World {
         }
     }
 
-    /// Promises 1, 12 and 21, and that everyone recovers (13).
+    /// Checks promises 1, 12 and 21, and that the customer recovers (13).
     pub(crate) fn check_fresh(&mut self, user: usize, when: &str) {
         let now = Instant::now();
         let row = &self.rows[&user];
@@ -52,13 +52,13 @@ impl World {
             self.true_time()
         );
         self.violation("1", user, &what);
-        // Said once.
+        // Reported once.
         self.rows.get_mut(&user).unwrap().excused_until = now + LONG;
     }
 
-    /// Whether this server answers everyone in time. One that is slow does, if all of its customers, due at once, are
-    /// served within their windows by a gate that begins with one at a time and grows by one a round, each asked twice (the
-    /// refresh token, then the password). One that takes so many a second serves at least those in each wake.
+    /// Whether this server can answer all of its customers in time. A slow server must serve all customers, due at once, within
+    /// their windows. The limit begins with one and grows by one each round, and each customer needs two requests (the refresh
+    /// token, then the password). A server with a rate limit serves at least that many in each wake.
     fn keeps_up(&self, server: usize) -> bool {
         let it = &self.servers[server];
         let life = self.declared_life.map_or(it.life, |most| most.min(it.life));
@@ -72,9 +72,9 @@ impl World {
             Behaviour::Slow | Behaviour::Crawling if self.db.is_slow => false,
             Behaviour::Slow => is_long && WAKE + SLOW * rounds <= window,
             Behaviour::Crawling => is_long && WAKE + CRAWLING * rounds <= window,
-            // It says itself how long it is not to be asked, which may be longer than a token lives.
+            // Its `Retry-After` may be longer than the life of a token.
             Behaviour::Limited(_, Some(_)) => false,
-            // A row that was limited waits for a minute, and then takes another's place.
+            // A limited row waits for a minute, and then takes the place of another.
             Behaviour::Limited(most, None) => {
                 is_long && WAKE + WAKE * (2 * customers.div_ceil(most)) <= window
             }
@@ -87,8 +87,8 @@ impl World {
         }
     }
 
-    /// A server's trouble is over, or is less. Who waits for a dead one is tried at the wake after its first answer, see
-    /// `note_server_back`; others wait as long as they wait.
+    /// Notes that a server's fault is over or smaller. Customers that wait for a dead server are tried at the wake after its
+    /// first answer, see `note_server_back`; other waits go on.
     pub(crate) fn end_trouble(&mut self, server: usize) {
         let was = self.servers[server].behaviour;
         let is_dead = match was {
@@ -101,8 +101,8 @@ impl World {
         let users: Vec<usize> =
             self.rows.keys().copied().filter(|user| self.rows[user].server == server).collect();
         for user in users {
-            let is_told = matches!(was, Behaviour::Limited(_, Some(_)));
-            let waits = is_told || self.is_shared(user);
+            let has_retry_after = matches!(was, Behaviour::Limited(_, Some(_)));
+            let waits = has_retry_after || self.is_shared(user);
             let grace = if self.is_taken_for_alive(user) && !waits { SHORT } else { LONG };
             let row = self.rows.get_mut(&user).unwrap();
             row.last_charge_since = None;
@@ -110,8 +110,8 @@ impl World {
         }
     }
 
-    /// A server that was dead has answered a daemon. Whoever waited for that need not wait longer. If a password
-    /// was left unanswered, the server waits for the next one: see `put_server_in_doubt`.
+    /// Notes that a dead server has answered a daemon. Customers that waited for that need not wait longer. After an
+    /// unanswered password the server waits for the next one: see `put_server_in_doubt`.
     pub(crate) fn note_server_back(&mut self, server: usize) {
         if !std::mem::take(&mut self.servers[server].was_dead) || self.servers[server].unanswered > 0 {
             return;
@@ -120,7 +120,7 @@ impl World {
         let users: Vec<usize> =
             self.rows.keys().copied().filter(|user| self.rows[user].server == server).collect();
         for user in users {
-            // Of two daemons each has a count of its own, and either may be the one that is left.
+            // Two daemons have separate counts, and either may be the one that is left.
             if self.setup.daemons == 1 && self.waits_for_its_server_alone(user) {
                 let until = soon + self.remaining_wait(user);
                 let row = self.rows.get_mut(&user).unwrap();

@@ -1,4 +1,4 @@
-//! A pass that panics: a bug, but no leave to send the passwords again that it had sent. Their charges are in the ledger.
+//! A pass that panics. This is a bug, but its passwords must not be sent again: their charges are in the ledger.
 
 use tbtokend::engine::scheduler::Scheduler;
 use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret};
@@ -12,7 +12,7 @@ use super::stage;
 use super::store::Memory;
 use super::world::{Behaviour, Shared, World};
 
-/// Breaks at the first answer of a server that answers.
+/// Panics at the first answer.
 struct Breaking {
     servers: Servers,
 }
@@ -41,7 +41,7 @@ impl Logins for Breaking {
 async fn story() {
     let setup = Setup { customers: 6, servers: 2, daemons: 1, ..Setup::of(1) };
     let world = Shared::new(World::new(setup));
-    // Their passwords are on their way when the other server's token comes.
+    // Their passwords are in flight when the other server's token arrives.
     world.lock().servers[1].behaviour = Behaviour::Silent;
     let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
@@ -57,7 +57,7 @@ async fn story() {
         let known = world.db.ledger_of(*account).unwrap();
         assert_eq!((known.charges, known.is_in_flight), (1, true), "{account:?}");
     }
-    // Its server does not answer probes either.
+    // The server does not answer probes either.
     sleep(Duration::from_secs(1_800)).await;
     let sent = world.lock().passwords.sent.clone();
     assert!(silent.iter().all(|account| sent[account] == 1), "{sent:?}");

@@ -1,5 +1,5 @@
-//! Promise 2, per user of ThingsBoard: how many wrong passwords it counts, how often it rejects the same credentials, and
-//! that one password of an account is on its way at a time.
+//! Promise 2, for each user of ThingsBoard: how many wrong passwords are counted, how often the same credentials are
+//! rejected, and that one password of an account is in flight at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +10,14 @@ use super::audit::SHORT;
 use super::ledger::Known;
 use super::world::{Behaviour, REQUEST_TIMEOUT, Row, World, url, username};
 
-/// What a row says: credentials, as the contract calls them.
+/// The credentials in a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RowCredentials {
     pub(crate) server: usize,
-    /// Through another port, which makes it another server for the daemon, but not another account.
+    /// Whether the URL has the other port, which is another server for the daemon, but not another account.
     pub(crate) port: bool,
     pub(crate) login: usize,
-    /// Which spelling of the user name.
+    /// The number of the spelling of the user name.
     pub(crate) name: usize,
     pub(crate) password: String,
 }
@@ -30,7 +30,7 @@ impl RowCredentials {
         (self.server, self.login)
     }
 
-    /// The same user name to the letter.
+    /// Returns the user with the exact user name.
     fn user(&self) -> (usize, bool, usize, usize) {
         (self.server, self.port, self.login, self.name)
     }
@@ -42,44 +42,44 @@ impl RowCredentials {
     }
 }
 
-/// The key of the simulated store.
+/// Returns the key of the simulated store.
 pub(crate) fn key() -> FingerprintKey {
     FingerprintKey::new(&[7; FingerprintKey::BYTES])
 }
 
-/// Credentials whose rejection a daemon has heard.
+/// The rejection of credentials, as far as daemons know it.
 #[derive(Debug, Default)]
 struct Rejection {
     learned_at: u64,
-    /// The daemons that have heard it.
+    /// The daemons that know it.
     by: BTreeSet<u32>,
-    /// Since when the store's ledger knows it.
+    /// When the store's ledger first had it.
     stored_at: Option<u64>,
-    /// So many times an operator has allowed more.
+    /// How many more sends an operator has allowed.
     leave: u32,
 }
 
-/// Everything that is known of passwords.
+/// The history of all passwords.
 #[derive(Debug, Default)]
 pub(crate) struct Passwords {
     rejections: BTreeMap<RowCredentials, Rejection>,
-    /// Refused, though nothing was counted: by which daemons, and how often.
+    /// Refused without being counted: the daemons, and how often each.
     uncounted: BTreeMap<RowCredentials, BTreeMap<u32, usize>>,
-    /// The passwords on their way, and until when at most.
+    /// The passwords in flight, and when each ends at the latest.
     flights: BTreeMap<AccountId, Vec<(u64, Instant)>>,
-    /// When the latest charge of each account came into the store's ledger.
+    /// When the latest charge of each account was stored in the ledger.
     charged_at: BTreeMap<AccountId, u64>,
-    /// When credentials last worked, and when a refresh token of the user did.
+    /// When credentials last worked, and when a refresh token of the user last did.
     worked_at: BTreeMap<RowCredentials, u64>,
     refreshed_at: BTreeMap<(usize, bool, usize, usize), u64>,
-    /// So many times an operator has forced a send since the counter was zero.
+    /// How often an operator has forced a send since the counter was zero.
     forced: BTreeMap<AccountId, u32>,
-    /// How many were sent to each account.
+    /// The number of passwords sent to each account.
     pub(crate) sent: BTreeMap<AccountId, u32>,
 }
 
 impl World {
-    /// A daemon begins to send a password. Brings the number of the flight.
+    /// Notes that a daemon begins to send a password. Returns the number of the flight.
     pub(crate) fn begin_send(&mut self, daemon: u32, credentials: &RowCredentials, within: Duration) -> u64 {
         let (number, now) = (self.serial(), Instant::now());
         self.log(credentials.login, || format!("daemon {daemon} sends {credentials:?}"));
@@ -90,32 +90,32 @@ impl World {
         let others = flights.len();
         flights.push((number, now + within.min(REQUEST_TIMEOUT)));
         if others > 0 {
-            self.violation("2", credentials.login, "two passwords of one account are on their way");
+            self.violation("2", credentials.login, "two passwords of one account are in flight");
         }
         let charged_at = self.passwords.charged_at.get(&credentials.account()).copied();
         let Some(rejection) = self.passwords.rejections.get(credentials) else { return number };
         let is_known = rejection.by.contains(&daemon)
             || rejection.stored_at.is_some_and(|stored| charged_at.is_none_or(|charged| stored < charged));
         if rejection.leave > 0 {
-            // What an operator sends again is a new story.
+            // An operator's send starts a new count.
             self.passwords.rejections.remove(credentials);
         } else if is_known {
             let by = format!("{:?}", rejection.by);
             let what =
-                format!("daemon {daemon} sends rejected credentials again; heard by {by}: {credentials:?}");
+                format!("daemon {daemon} sends rejected credentials again; known to {by}: {credentials:?}");
             self.violation("2 and 3", credentials.login, &what);
         }
         number
     }
 
-    /// A daemon does not wait for the answer any more.
+    /// Notes that a daemon no longer waits for the answer.
     pub(crate) fn end_flight(&mut self, account: AccountId, number: u64) {
         if let Some(flights) = self.passwords.flights.get_mut(&account) {
             flights.retain(|(known, _)| *known != number);
         }
     }
 
-    /// ThingsBoard has counted a wrong password.
+    /// Notes that ThingsBoard has counted a wrong password, and checks the budget.
     pub(crate) fn count_wrong_password(&mut self, credentials: &RowCredentials) {
         let failures = self.accounts[&credentials.account()].failures;
         let forced = self.passwords.forced.get(&credentials.account()).copied().unwrap_or(0);
@@ -130,13 +130,13 @@ impl World {
             );
             self.violation("2", credentials.login, &what);
         }
-        // Credentials that had worked and do not any more prove that the password was changed.
+        // Credentials that worked before prove that the password was changed.
         if let Some(worked_at) = self.passwords.worked_at.remove(credentials) {
             self.forgive_before(credentials, worked_at);
         }
     }
 
-    /// A right password has reset ThingsBoard's counter.
+    /// Notes that a right password has reset ThingsBoard's counter.
     pub(crate) fn reset_counter(&mut self, credentials: &RowCredentials) {
         self.log(credentials.login, || format!("server {} accepts {credentials:?}", credentials.server));
         let serial = self.serial();
@@ -158,7 +158,7 @@ impl World {
         }
     }
 
-    /// The password of this user was changed after `serial`: what was rejected before may be right.
+    /// Forgets the rejections before `serial`, because the password of this user was changed since.
     fn forgive_before(&mut self, credentials: &RowCredentials, serial: u64) {
         let user = (credentials.server, credentials.login, credentials.name);
         self.passwords.rejections.retain(|known, rejection| {
@@ -166,7 +166,7 @@ impl World {
         });
     }
 
-    /// A daemon hears what came of a password.
+    /// Notes the outcome of a password that a daemon gets.
     pub(crate) fn note_password_outcome(
         &mut self,
         daemon: u32,
@@ -183,7 +183,7 @@ impl World {
             Some(Failure::CredentialsRejected | Failure::AccountLocked) => {
                 self.end_doubt_of_server(credentials.server);
                 if self.rows_with(credentials).is_empty() {
-                    // Its row was changed while it was on its way; what no row says is remembered for a while only.
+                    // The row was changed in the meantime. Rejections that no row has are remembered for a while only.
                     return;
                 }
                 let bad_rows = &mut self.audit.bad_rows;
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// ThingsBoard counts nothing, but the customers are parked (3): each row is tried once a day.
+    /// Notes a failure that ThingsBoard does not count. The customers are parked (3), and each row is tried once a day.
     fn note_uncounted_failure(&mut self, daemon: u32, credentials: &RowCredentials, failure: &Failure) {
         let rows = self.rows_with(credentials);
         for row in &rows {
@@ -215,29 +215,29 @@ impl World {
             self.passwords.uncounted.entry(credentials.clone()).or_default().entry(daemon).or_default();
         *times += 1;
         let times = *times;
-        // Of two daemons one may write over what the other has noted.
+        // With two daemons, one may overwrite the record of the other.
         if times > rows.len().max(1) && self.setup.daemons == 1 {
             let what = format!("sent {times} times for {} rows by daemon {daemon}: {failure}", rows.len());
             self.violation("3", credentials.login, &what);
         }
     }
 
-    /// A row says this from now on: it is tried once, if nothing forbids it.
+    /// Allows one attempt, because a row has these credentials from now on.
     pub(crate) fn allow_first_attempt(&mut self, credentials: &RowCredentials) {
         self.passwords.uncounted.remove(credentials);
     }
 
-    /// A daemon got a token of this account, be it by a refresh token: what it has noted of failures is over.
+    /// Notes that a daemon got a token of this account, which ends its failures.
     pub(crate) fn note_renewal(&mut self, account: AccountId) {
         self.passwords.uncounted.retain(|credentials, _| credentials.account() != account);
     }
 
-    /// A day may have passed by the daemon's clock.
+    /// Allows another daily attempt, because a day may have passed by the daemon's clock.
     pub(crate) fn forget_uncounted_failures(&mut self) {
         self.passwords.uncounted.clear();
     }
 
-    /// An operator names a row, with force or without.
+    /// Notes that an operator names a row, with or without force.
     pub(crate) fn note_named_row(&mut self, user: usize, with_force: bool) {
         let credentials = self.rows[&user].credentials();
         self.rows.get_mut(&user).unwrap().asked = true;
@@ -251,17 +251,17 @@ impl World {
         }
     }
 
-    /// No operator waits for an answer: what was allowed and not used is over.
+    /// Ends the permissions of operators that were not used.
     pub(crate) fn end_leaves(&mut self) {
         self.passwords.rejections.values_mut().for_each(|rejection| rejection.leave = 0);
     }
 
-    /// An administrator enables the user again, or it is another one.
+    /// Clears ThingsBoard's counter, because an administrator enabled the user or it is a new one.
     pub(crate) fn clear_counter(&mut self, account: AccountId) {
         self.accounts.get_mut(&account).unwrap().failures = 0;
     }
 
-    /// The store's ledger says this of the account from now on.
+    /// Notes the new content of the store's ledger for an account.
     pub(crate) fn note_ledger(&mut self, account: AccountId, known: &Known, is_new_charge: bool) {
         let serial = self.serial();
         self.log(account.1, || format!("the ledger says {known:?}"));
@@ -281,7 +281,7 @@ impl World {
                 gone.push(credentials.clone());
             }
         }
-        // The latest eight are remembered of those that no row says.
+        // Of the rejections that no row has, the ledger remembers the latest eight.
         for credentials in gone {
             if self.rows_with(&credentials).is_empty() {
                 self.passwords.rejections.remove(&credentials);
@@ -289,18 +289,18 @@ impl World {
         }
     }
 
-    /// The store has lost its ledger, or parts of it.
+    /// Notes that the store has lost its ledger, or parts of it.
     pub(crate) fn note_ledger_loss(&mut self) {
         self.passwords.rejections.values_mut().for_each(|rejection| rejection.stored_at = None);
     }
 
-    /// The rows that say this.
+    /// Returns the rows with these credentials.
     pub(crate) fn rows_with(&self, credentials: &RowCredentials) -> Vec<usize> {
         let is_same = |row: &Row| row.present && row.credentials() == *credentials;
         self.rows_of(credentials.login).filter(|(_, row)| is_same(row)).map(|(user, _)| user).collect()
     }
 
-    /// A server has left a password unanswered: the longer it does, the later it gets the next one.
+    /// Notes that a server left a password unanswered, so it gets the next one later each time.
     fn put_server_in_doubt(&mut self, server: usize) {
         let now = Instant::now();
         let it = &mut self.servers[server];
@@ -314,10 +314,10 @@ impl World {
         self.servers[server].unanswered = 0;
     }
 
-    /// The ledger lets no password of this row go: it cannot be renewed, or only after ten minutes of good probes.
+    /// Allows a stale token if the ledger does not allow the row's password, or only after ten minutes of good probes.
     pub(crate) fn check_ledger(&mut self, user: usize) {
         let now = Instant::now();
-        // Its server is probed from when the row is due.
+        // Its server is probed only from the time when the row is due.
         if self.is_alive(user) {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;
             return;
@@ -338,7 +338,7 @@ impl World {
         let is_rejected = known.rejected.contains(&fingerprint);
         let is_accepted = known.accepted.contains(&fingerprint);
         let is_last = charges > 0 && charges + 1 == self.budget;
-        // Whether another row holds accepted credentials is not looked at: a stranger's last charge is not asked for.
+        // Whether another row holds accepted credentials is not checked, which allows a little too much.
         let is_kept = is_last && !is_accepted && !known.accepted.is_empty();
         if is_rejected || charges >= self.budget || is_kept {
             self.excuse_for(user, SHORT);
@@ -355,7 +355,7 @@ impl World {
         }
     }
 
-    /// A daemon knows nothing yet of what probes its servers have answered.
+    /// Notes that a new daemon does not know earlier probes.
     pub(crate) fn forget_probes(&mut self) {
         let now = Instant::now();
         for row in self.rows.values_mut() {

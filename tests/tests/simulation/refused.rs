@@ -1,5 +1,5 @@
-//! A database that can be read and takes records, and refuses every token: that is said once, nobody logs in again for a
-//! token that waits, the database is left in peace, and what is learned meanwhile is not lost.
+//! A database that can be read and takes records, but refuses every token. That is reported once, no customer logs in again
+//! for a token that waits, the database gets few requests, and new rejections are not lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,14 +23,14 @@ use super::world::{Behaviour, Shared, World};
 
 const CUSTOMERS: usize = 6;
 
-/// How often tokens were to be saved, and whether they can be.
+/// The number of saves, and whether they succeed.
 #[derive(Debug, Default)]
 struct Saves {
     tried: AtomicUsize,
     work: AtomicBool,
 }
 
-/// The table may not be updated; everything else works.
+/// A store whose table cannot be updated; everything else works.
 struct Refusing {
     memory: Memory,
     saves: Arc<Saves>,
@@ -75,7 +75,7 @@ impl Store for Refusing {
     }
 }
 
-/// A daemon over such a database; it is gone when `shutdown` is and the task has ended.
+/// Starts a daemon with such a store. It ends after `shutdown`, when the task ends.
 fn start(world: &Shared, saves: &Arc<Saves>, shutdown: &CancellationToken) -> (Handle, JoinHandle<()>) {
     let killed = CancellationToken::new();
     let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
@@ -110,7 +110,7 @@ async fn ten_minutes() {
     assert_eq!(events(&handle, EventKind::StoreBack), 0);
     let tried = saves.tried.load(Ordering::Relaxed);
     assert!((8..=16).contains(&tried), "{tried} times in ten minutes");
-    // Once it is known, nobody is asked for a token that could not be saved either.
+    // After the first refusal, no token is requested that could not be saved.
     let logins = world.lock().audit.logins;
     assert!(logins <= CUSTOMERS as u64, "{logins} logins: a second one for a token that is here");
 
@@ -124,7 +124,7 @@ async fn ten_minutes() {
     task.await.unwrap();
 }
 
-/// The order to end comes; then one server brings a token, which cannot be saved; then the other one refuses a password.
+/// The daemon must end. Then one server answers with a token, which cannot be saved, and the other one rejects a password.
 async fn an_end_in_the_middle() {
     let (world, saves, shutdown) = (world(), Arc::new(Saves::default()), CancellationToken::new());
     let wrong = {
@@ -136,7 +136,7 @@ async fn an_end_in_the_middle() {
         *user
     };
     let (_handle, task) = start(&world, &saves, &shutdown);
-    // Their passwords have just been sent.
+    // Both passwords have just been sent.
     sleep(Duration::from_millis(45)).await;
     assert_eq!(saves.tried.load(Ordering::Relaxed), 0);
     shutdown.cancel();

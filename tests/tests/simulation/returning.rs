@@ -1,5 +1,5 @@
-//! Right credentials are not starved (2): new customers of a server that was dead are valid soon after it is back, and at
-//! most one password was spent on finding out. And the cases in which earlier versions locked accounts.
+//! Customers whose server returns (2). They have tokens soon after it is back, and at most one password was spent to find
+//! that out. This file also has the cases in which earlier versions locked accounts.
 
 use tbtokend::engine::scheduler::Scheduler;
 use tokio::task::JoinHandle;
@@ -14,7 +14,7 @@ use super::world::{Behaviour, Loss, Reach, Shared, World};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// A daemon that runs.
+/// A running daemon.
 struct Daemon {
     task: JoinHandle<()>,
     shutdown: CancellationToken,
@@ -44,7 +44,7 @@ impl Daemon {
     }
 }
 
-/// A server with so many customers, and another one with a few.
+/// Makes a server with this many customers, and another one with a few.
 fn world(customers: usize) -> Shared {
     let setup = Setup { customers: customers + 3, servers: 2, daemons: 1, ..Setup::of(1) };
     let world = Shared::new(World::new(setup));
@@ -66,12 +66,12 @@ fn set_behaviour(world: &Shared, behaviour: Behaviour) {
     }
 }
 
-/// How many passwords were sent to the first server.
+/// Counts the passwords that were sent to the first server.
 fn passwords_sent(world: &Shared) -> u32 {
     world.lock().passwords.sent.iter().filter(|((server, _), _)| *server == 0).map(|(_, sent)| sent).sum()
 }
 
-/// The most that ThingsBoard has counted for one of its users.
+/// Returns the highest counter of wrong passwords of any user.
 fn most_counted(world: &Shared) -> u32 {
     world.lock().accounts.values().map(|account| account.failures).max().unwrap()
 }
@@ -81,7 +81,7 @@ fn without_token(world: &Shared) -> Vec<usize> {
     world.rows.keys().copied().filter(|user| !world.is_alive(*user)).collect()
 }
 
-/// Every row of the first server gets a wrong password.
+/// Sets a wrong password in every row of the first server.
 fn make_wrong(world: &Shared) {
     let mut world = world.lock();
     for row in world.rows.values_mut().filter(|row| row.server == 0) {
@@ -101,7 +101,7 @@ async fn an_hour_of(behaviour: Behaviour) {
     let daemon = Daemon::start(&world, 1);
     sleep(60 * INTERVAL).await;
     let spent = passwords_sent(&world);
-    assert!(spent <= 1, "{spent} passwords were spent on finding out that {behaviour:?}");
+    assert!(spent <= 1, "{spent} passwords were spent to find out that {behaviour:?}");
     assert_eq!(without_token(&world).len(), 20);
     set_behaviour(&world, Behaviour::Well);
     sleep(2 * INTERVAL).await;
@@ -120,7 +120,7 @@ fn p02_twenty_customers_of_a_thingsboard_whose_database_was_dead_for_an_hour() {
     stage::on_a_paused_clock(an_hour_of(Behaviour::WithoutDatabase));
 }
 
-/// Whatever becomes of the answers to wrong passwords: each row sends at most three, and none after a rejection was heard.
+/// Whatever happens to the answers to wrong passwords, each row sends at most three, and none after a rejection arrived.
 async fn answers_are_lost(behaviour: Behaviour) {
     let world = world(3);
     make_wrong(&world);
@@ -128,7 +128,7 @@ async fn answers_are_lost(behaviour: Behaviour) {
     let mut daemon = Daemon::start(&world, 1);
     for number in 2..=12 {
         sleep(10 * INTERVAL).await;
-        // Killed in turn with an orderly end.
+        // Killed and stopped in turn.
         if number % 2 == 0 {
             daemon.kill();
         } else {
@@ -156,7 +156,7 @@ fn p02_no_lost_answer_locks_an_account() {
     stage::on_a_paused_clock(answers_are_lost(Behaviour::Frozen));
 }
 
-/// Killed, again and again, while the password is on its way.
+/// The daemon is killed repeatedly while the password is in flight.
 async fn killed_during_the_login() {
     let world = world(1);
     make_wrong(&world);
@@ -182,7 +182,7 @@ fn p02_kills_during_the_login_lock_no_account() {
     stage::on_a_paused_clock(killed_during_the_login());
 }
 
-/// What the ledger knew is dropped while a daemon runs, which then ends in good order.
+/// The ledger is dropped while a daemon runs, which then ends in good order.
 async fn ledger_dropped() {
     let world = world(3);
     make_wrong(&world);
@@ -208,7 +208,7 @@ fn p02_a_dropped_ledger_and_an_orderly_restart_forget_nothing() {
     stage::on_a_paused_clock(ledger_dropped());
 }
 
-/// A customer that is parked, though nothing is counted, while it holds a refresh token, which is over then.
+/// A customer is parked without a charge while it holds a refresh token, which then ends.
 async fn parked_without_refresh_token() {
     let world = world(3);
     let daemon = Daemon::start(&world, 1);
@@ -222,7 +222,7 @@ async fn parked_without_refresh_token() {
         }
         account
     };
-    // A proxy answers to the refresh token, so the password is tried next.
+    // A proxy answers the refresh token, so the password is tried next.
     set_behaviour(&world, Behaviour::Before(Loss::ProxyLogin));
     sleep(2 * INTERVAL).await;
     world.lock().sessions.retain(|_, session| session.credentials.account() != parked);

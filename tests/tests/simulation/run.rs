@@ -1,4 +1,4 @@
-//! One seed: a world, the daemons that live in it one after the other, and a day of trouble.
+//! The run of one seed: a world, its daemons, and a day of faults.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ use super::store::Memory;
 use super::world::{Shared, World};
 use tbtoken_tests::rng::Rng;
 
-/// What a day is made of.
+/// The parameters of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub(crate) seed: u64,
@@ -31,13 +31,13 @@ pub(crate) struct Setup {
     /// How many daemons share the table.
     pub(crate) daemons: u32,
     pub(crate) is_usual: bool,
-    /// The login whose story is printed.
+    /// The login whose events are printed.
     pub(crate) story: Option<u64>,
 }
 
 impl Setup {
-    /// The usual world of a seed: few customers, so that many seeds take little time; on few servers or several; now and
-    /// then with a second daemon on the same table.
+    /// Makes the usual setup of a seed: few customers, so that many seeds take little time; some servers; and in a quarter of
+    /// the cases a second daemon on the same table.
     pub(crate) fn of(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5EED);
         let servers = rng.pick(&[2, 3, 5, 8]);
@@ -52,12 +52,12 @@ impl Setup {
         }
     }
 
-    /// A larger one.
+    /// Makes a setup with more customers.
     pub(crate) fn large(seed: u64, customers: usize) -> Self {
         Self { customers, servers: (customers / 50).max(2), daemons: 1, is_usual: false, ..Self::of(seed) }
     }
 
-    /// What to set so that it runs again.
+    /// Returns the variables that repeat this run.
     pub(crate) fn rerun(&self) -> String {
         if self.is_usual {
             format!("TBTOKEN_SIM_SEED={}", self.seed)
@@ -72,10 +72,10 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// How long an operator waits for the answer to a refresh.
 const TIMEOUT: Duration = Duration::from_secs(1_800);
 
-/// A daemon that runs.
+/// A running daemon.
 struct Daemon {
     number: u32,
-    /// Refreshes that were asked of it and are not answered yet.
+    /// Refreshes without an answer yet.
     asked: Vec<(Instant, Answer)>,
     handle: Handle,
     task: JoinHandle<()>,
@@ -114,7 +114,7 @@ impl Daemon {
         Self { number, asked: Vec::new(), handle, task, shutdown, killed }
     }
 
-    /// Ends as with `kill -9`, or as with SIGTERM.
+    /// Ends the daemon as `kill -9` or SIGTERM does.
     async fn end(self, world: &Shared, gracefully: bool) {
         world.lock().log_for_all(if gracefully { "a daemon is stopped" } else { "a daemon is killed" });
         if gracefully {
@@ -133,14 +133,14 @@ impl Daemon {
         world.lock().drop_held_by(self.number);
     }
 
-    /// An operator asks for a refresh.
+    /// Requests a refresh, as an operator.
     async fn refresh(&mut self, selection: Selection) {
         if let Ok(answer) = self.handle.refresh(selection, true).await {
             self.asked.push((Instant::now(), answer));
         }
     }
 
-    /// Every refresh is answered in the end.
+    /// Checks that each refresh is answered in time.
     fn check_answers(&mut self, world: &Shared) {
         self.asked.retain_mut(|(_, answer)| answer.try_recv() == Err(TryRecvError::Empty));
         if self.asked.iter().any(|(at, _)| at.elapsed() > TIMEOUT) {
@@ -187,7 +187,7 @@ async fn day(setup: Setup) -> Sum {
             daemons.push(Daemon::start(&world));
         }
     }
-    // An hour without trouble: everyone must recover.
+    // In an hour without faults all customers must recover.
     for daemon in &daemons {
         daemon.handle.steer(true).await.unwrap();
     }
@@ -206,13 +206,13 @@ async fn day(setup: Setup) -> Sum {
 }
 
 impl World {
-    /// Whether a daemon ends.
+    /// Decides by chance whether a daemon ends.
     fn choose_end(&mut self) -> bool {
         let chance = if self.siege_until > Instant::now() { 8_000 } else { 120 };
         self.rng.chance(chance)
     }
 
-    /// Whether an operator still waits for an answer. When nobody does, whoever was named or was of all has been tried.
+    /// Notes whether an operator still waits for an answer. If not, all named customers have been tried.
     fn note_waiting_operator(&mut self, is_waiting: bool) {
         if self.is_asking && !is_waiting {
             self.rows.values_mut().for_each(|row| row.asked = false);
@@ -221,7 +221,7 @@ impl World {
         self.is_asking = is_waiting;
     }
 
-    /// Now and then an operator stops the loop for a while.
+    /// Decides by chance whether an operator stops or starts the loop.
     fn choose_steering(&mut self) -> Option<bool> {
         let now = Instant::now();
         match self.stopped_at {
@@ -238,7 +238,7 @@ impl World {
         }
     }
 
-    /// The loop runs again.
+    /// Starts the loop again.
     fn start_loop(&mut self) {
         if self.stopped_at.take().is_some() {
             self.log_for_all("the loop is started");
@@ -247,7 +247,7 @@ impl World {
         }
     }
 
-    /// Now and then an operator asks for someone, or for all.
+    /// Decides by chance whether an operator requests a refresh, and of which customers.
     fn choose_refresh(&mut self) -> Option<Selection> {
         if !self.rng.chance(400) {
             return None;
@@ -264,7 +264,7 @@ impl World {
             _ => {
                 let present: Vec<usize> =
                     self.rows.iter().filter(|(_, row)| row.present).map(|(user, _)| *user).collect();
-                // Mostly customers that need it.
+                // Mostly customers without a valid token.
                 let stuck: Vec<usize> =
                     present.iter().copied().filter(|user| !self.is_alive(*user)).collect();
                 let from = if stuck.is_empty() || self.rng.chance(30_000) { present } else { stuck };
@@ -281,7 +281,7 @@ impl World {
     }
 }
 
-/// What the seeds came to.
+/// The sum of the results of runs.
 #[derive(Debug, Default)]
 pub(crate) struct Sum {
     seeds: u64,

@@ -1,4 +1,4 @@
-//! One daemon's way to all servers: what it sends, and what it hears.
+//! The connection of one daemon to all servers: the requests and the answers.
 
 use std::future::pending;
 
@@ -12,17 +12,17 @@ use super::passwords::RowCredentials;
 use super::thingsboard::{Answer, Granted, Request, serve};
 use super::world::{NAMES, OTHER_PORT, REQUEST_TIMEOUT, Shared, World};
 
-/// One daemon's way to all servers.
+/// The connection of one daemon to all servers.
 #[derive(Debug, Clone)]
 pub(crate) struct Servers {
     pub(crate) world: Shared,
     /// The number of the daemon.
     pub(crate) daemon: u32,
-    /// The daemon was killed: it sends and hears nothing any more.
+    /// Cancelled when the daemon is killed: then it sends and receives nothing more.
     pub(crate) killed: CancellationToken,
 }
 
-/// A password that is on its way, as far as its daemon is concerned.
+/// A password in flight, until its daemon stops waiting for the answer.
 struct Flight<'a> {
     servers: &'a Servers,
     credentials: RowCredentials,
@@ -31,7 +31,7 @@ struct Flight<'a> {
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        // A daemon that was killed has closed nothing.
+        // A killed daemon ends nothing in good order.
         if !self.servers.killed.is_cancelled() {
             self.servers.world.lock().end_flight(self.credentials.account(), self.number);
         }
@@ -137,7 +137,7 @@ impl Servers {
     }
 }
 
-/// That a server answers, whatever it says, is news for every customer that waits for it.
+/// Notes that a server answered, which ends the wait of all its customers, whatever the answer was.
 fn note_answer(world: &mut World, server: usize, failure: Option<&Failure>) {
     let is_trouble = matches!(
         failure,
@@ -184,7 +184,7 @@ impl Logins for Servers {
     }
 }
 
-/// The number of the server, and whether it is asked through its other port.
+/// Returns the number of the server, and whether the URL has its other port.
 fn server_of(base: &BaseUrl) -> (usize, bool) {
     let url = base.endpoint("");
     let name = url.host_str().unwrap();
@@ -193,7 +193,7 @@ fn server_of(base: &BaseUrl) -> (usize, bool) {
 }
 
 impl World {
-    /// A daemon hears of a token.
+    /// Gives a daemon its token.
     fn take(&mut self, daemon: u32, credentials: &RowCredentials, granted: Granted) -> Grant {
         let Granted { jwt, refresh_token, worth_until } = granted;
         let token = Token::parse(&jwt).unwrap();

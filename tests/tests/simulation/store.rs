@@ -1,4 +1,4 @@
-//! The in-memory store: it outlives daemons, and fails when the world says so.
+//! The in-memory store. It outlives daemons, and fails when the world says so.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::passwords::key;
 use super::world::{Row, Shared, World};
 
-/// One daemon's way to the database.
+/// The connection of one daemon to the database.
 #[derive(Debug)]
 pub(crate) struct Memory {
     pub(crate) world: Shared,
@@ -35,7 +35,7 @@ impl Memory {
         }
     }
 
-    /// A slow database takes seconds.
+    /// Waits for seconds if the database is slow.
     async fn wait_if_slow(&self) {
         let ms = {
             let mut world = self.world.lock();
@@ -46,7 +46,7 @@ impl Memory {
         }
     }
 
-    /// A write. A daemon that is killed meanwhile never hears of it, done or not.
+    /// Does a write. A daemon that is killed during it never learns the outcome.
     async fn write<T>(&self, apply: impl FnOnce(&mut World) -> T) -> Result<T, StoreError> {
         self.wait(10).await;
         self.wait_if_slow().await;
@@ -144,7 +144,7 @@ impl Store for Memory {
     }
 }
 
-/// Half of those who are away have lost their row, the others the password in it.
+/// Whether the row is in the table. Half of the absent customers have no row; the others have one without a password.
 fn is_there(user: usize, row: &Row) -> bool {
     row.present || user % 2 == 1
 }
@@ -154,8 +154,8 @@ fn user_of(id: &CustomerId) -> usize {
 }
 
 impl World {
-    /// The rules of the real stores: the row is there, its URL and user are to the letter those that the token was obtained
-    /// for, and it has no token that is declared to end later.
+    /// Saves a token by the rules of the real stores: the row exists, its URL and user are exactly those of the renewal, and
+    /// it has no token with a later expiry.
     fn save(&mut self, daemon: u32, renewal: &Renewal) -> Saved {
         let user = user_of(&renewal.id);
         self.note_token_settled(renewal.token.jwt().expose());

@@ -1,6 +1,6 @@
 //! The in-memory ThingsBoard, with the real one's rules (`AuthController`, `RestAuthenticationProvider`,
-//! `RefreshTokenAuthenticationProvider`, `DefaultSystemSecurityService`). It counts wrong passwords, and it does so before
-//! it answers: what becomes of the answer, and of the daemon that waits for it, changes nothing.
+//! `RefreshTokenAuthenticationProvider`, `DefaultSystemSecurityService`). It counts a wrong password before it answers. The
+//! fate of the answer, and of the daemon that waits for it, changes nothing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant, sleep};
 use super::passwords::RowCredentials;
 use super::world::{Behaviour, Loss, Reach, Session, Shared, World};
 
-/// A request that has reached a server, or is on its way there.
+/// A request to a server.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
     /// A login of a user.
@@ -23,12 +23,12 @@ pub(crate) enum Request {
     Probe,
 }
 
-/// What a good answer holds.
+/// The content of a good answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Granted {
     pub(crate) jwt: String,
     pub(crate) refresh_token: String,
-    /// Until when it is worth saving.
+    /// The time until which the token is worth saving.
     pub(crate) worth_until: Instant,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Queued {
     reply: oneshot::Sender<Answer>,
 }
 
-/// Takes a request to its server, which does with it what it does whether or not anybody waits for the answer.
+/// Sends a request to its server, which processes it even if no client waits for the answer.
 pub(crate) async fn serve(world: Shared, server: usize, request: Request, reply: oneshot::Sender<Answer>) {
     let (behaviour, before, after) = world.lock().latencies(server);
     let slept = world.lock().slept;
@@ -54,13 +54,13 @@ pub(crate) async fn serve(world: Shared, server: usize, request: Request, reply:
             let _ = reply.send(failed(Failure::Unreachable { why }));
             return;
         }
-        // The client hears nothing of it.
+        // The client gets no answer.
         Behaviour::Silent => return world.lock().count_trouble(server),
         _ => sleep(before).await,
     }
     let Some((answer, reply)) = world.lock().take_request(server, request, reply) else { return };
     sleep(after).await;
-    // No connection lives on while the client's machine sleeps.
+    // Connections do not survive a suspension of the client's machine.
     if world.lock().slept == slept {
         let _ = reply.send(answer);
     }
@@ -71,7 +71,7 @@ fn failed(failure: Failure) -> Answer {
 }
 
 impl Loss {
-    /// What the client hears instead of the answer; nothing if it hears nothing.
+    /// Returns what the client gets in place of the answer; `None` if nothing arrives.
     fn answer(self) -> Option<Answer> {
         let unexpected = |what| Failure::UnexpectedResponse(what);
         Some(failed(match self {
@@ -91,14 +91,14 @@ impl Loss {
         }))
     }
 
-    /// Whether a client takes it for a server that is down.
+    /// Whether a client treats the server as down.
     pub(crate) fn is_trouble(self) -> bool {
         matches!(self, Self::TimedOut | Self::Closed | Self::Status(_) | Self::Limited)
     }
 }
 
 impl World {
-    /// The behaviour of a server, and how long a request takes until it is worked off and until it is answered.
+    /// Returns the behaviour of a server, and the times until a request is processed and until it is answered.
     fn latencies(&mut self, server: usize) -> (Behaviour, Duration, Duration) {
         let behaviour = self.servers[server].behaviour;
         let total = match behaviour {
@@ -106,13 +106,13 @@ impl World {
             Behaviour::Crawling => self.rng.between(5_000, 9_500),
             _ => self.rng.between(20, 200),
         };
-        // A token is as old as its answer takes.
+        // The token is made when the request is processed, before the answer travels back.
         let before = total - self.rng.between(1, (total - 1).min(900));
         let ms = |ms: i64| Duration::from_millis(ms.unsigned_abs());
         (behaviour, ms(before), ms(total - before))
     }
 
-    /// A request is at its server. What there is to answer; nothing if the client hears nothing, or not yet.
+    /// Processes a request at its server. Returns the answer; `None` if the client gets none, or not yet.
     fn take_request(
         &mut self,
         server: usize,
@@ -139,7 +139,7 @@ impl World {
             }
             Behaviour::WithoutDatabase => {
                 self.count_trouble(server);
-                // What needs the database waits for it longer than a client does.
+                // Requests that need the database wait for it longer than a client does.
                 let is_at_once = match &request {
                     Request::Probe => true,
                     Request::RefreshToken(..) => false,
@@ -175,7 +175,7 @@ impl World {
         counted > most
     }
 
-    /// A frozen server goes on: it works off every request that had arrived meanwhile, though its client has given up.
+    /// Thaws a server, which then processes every request that had arrived, even if its client has given up.
     pub(crate) fn thaw(&mut self, server: usize) {
         for Queued { request, reply } in std::mem::take(&mut self.servers[server].frozen) {
             let answer = self.process(server, &request);
@@ -183,7 +183,7 @@ impl World {
         }
     }
 
-    /// ThingsBoard itself.
+    /// Processes a request as ThingsBoard does.
     fn process(&mut self, server: usize, request: &Request) -> Answer {
         match request {
             Request::Probe => failed(Failure::CredentialsRejected),
@@ -199,7 +199,7 @@ impl World {
         }
     }
 
-    /// Whether ThingsBoard has a user of this name. By default case counts.
+    /// Whether ThingsBoard has a user of this name. By default case matters.
     pub(crate) fn is_user(&self, server: usize, login: usize, name: usize) -> bool {
         self.accounts.contains_key(&(server, login)) && (name == 0 || self.servers[server].ignores_case)
     }
@@ -212,7 +212,7 @@ impl World {
                 .is_some_and(|account| account.password == credentials.password)
     }
 
-    /// A login, in the order in which the real server looks at things. Older versions look at the password first.
+    /// Checks a login in the order of the real server. Older versions check the password first.
     fn authenticate(&mut self, credentials: &RowCredentials) -> Result<(), Failure> {
         if !self.is_user(credentials.server, credentials.login, credentials.name) {
             return Err(Failure::CredentialsRejected);
@@ -284,7 +284,7 @@ impl World {
         let session = Session { credentials: credentials.clone(), issued_at: iat, ends_at };
         self.sessions.insert(refresh_token.clone(), session);
         let worth = self.declared_life.map_or(life, |most| most.min(life));
-        // The expiry that the engine writes is cut to whole seconds; from then on the token is worth nothing to it.
+        // The engine cuts the expiry to whole seconds, and does not save the token after that.
         let worth_until = Instant::now() + Duration::from_secs(worth.unsigned_abs().saturating_sub(1));
         Granted { jwt, refresh_token, worth_until }
     }

@@ -20,7 +20,7 @@ pub(super) fn pass(scenario: &str, common: &Common, customers: usize, hosts: usi
     let mut report = stage.report(scenario);
     let bound = stage.bound(customers);
     let mut run = stage.start();
-    let (status, fresh, looks) = run.until("the pass is over", |status| is_over(status, customers));
+    let (status, fresh, latencies) = run.until("the pass is over", |status| is_over(status, customers));
     report.time("until_fresh", "until all are fresh", fresh, Some(bound));
     report.add(
         "logins_per_second",
@@ -30,7 +30,7 @@ pub(super) fn pass(scenario: &str, common: &Common, customers: usize, hosts: usi
     );
     report.count("not_fresh", "not fresh after it", (customers - status.tokens.summary.valid) as u64);
     run.count(&mut report);
-    report.latencies("status_during", "status summary during it", &looks);
+    report.latencies("status_during", "status summary during it", &latencies);
     (report, run)
 }
 
