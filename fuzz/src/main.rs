@@ -1,6 +1,6 @@
 //! Calls the targets with changed examples for some seconds each: `cargo run --release -- [TARGET] [SECONDS]`.
 //!
-//! It follows no coverage, as libFuzzer does, but needs no nightly compiler. An input that panics is printed.
+//! It has no feedback from coverage, unlike libFuzzer, but needs no nightly compiler. It prints an input that panics.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ fn main() {
         count += 1;
         let (end, mut seed) = (Instant::now() + Duration::from_secs(seconds), 0);
         while Instant::now() < end {
-            let input = changed(target.examples, seed);
+            let input = mutate_example(target.examples, seed);
             if std::panic::catch_unwind(|| (target.run)(&input)).is_err() {
                 eprintln!("{} panics: seed {seed}, input b\"{}\"", target.name, input.escape_ascii());
                 std::process::exit(1);
@@ -29,8 +29,8 @@ fn main() {
     assert!(count > 0, "no such target; there are {}", TARGETS.map(|target| target.name).join(", "));
 }
 
-/// One of the examples with some bytes changed, added, or taken away; the same for the same seed.
-fn changed(examples: &[&[u8]], seed: u64) -> Vec<u8> {
+/// Returns one of the examples with some bytes changed, added or removed. The same seed gives the same bytes.
+fn mutate_example(examples: &[&[u8]], seed: u64) -> Vec<u8> {
     let mut rng = Rng::new(seed);
     let mut input = rng.pick(examples).to_vec();
     for _ in 0..rng.below(8) {

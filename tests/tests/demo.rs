@@ -1,4 +1,4 @@
-//! The demo from start to end: with a terminal, without one, and through every way out.
+//! Tests of the demo: with and without a terminal, and through every way to end it.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_demo");
 
-/// A folder for temporary files of the demo's own, so that one sees what it makes and leaves.
+/// Makes a folder for the demo's temporary files, to see what it makes and leaves behind.
 fn playground() -> TempDir {
     tempfile::Builder::new().prefix("tbt-").tempdir().unwrap()
 }
@@ -33,7 +33,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
-/// Waits until the demo in this playground has a daemon that answers, and says how it stands.
+/// Waits until the daemon of the demo in this playground answers, and returns the status.
 fn status_in(playground: &Path) -> StatusReply {
     let ask = || {
         let socket = entries(playground).first()?.join("control.sock");
@@ -77,7 +77,7 @@ impl Headless {
         Self { process, playground, stdout, stderr, _outputs: outputs }
     }
 
-    /// The status at the socket that the demo names in its first line.
+    /// Requests the status at the socket that the demo names in its first line.
     fn status(&self) -> StatusReply {
         let socket = wait::poll(wait::TIMEOUT, || {
             let stdout = std::fs::read_to_string(&self.stdout).unwrap();
@@ -218,7 +218,7 @@ impl OnTerminal {
         self.screen.lock().unwrap().screen().contents()
     }
 
-    /// Waits for the dashboard, and gives back the process id of the daemon behind it.
+    /// Waits for the dashboard, and returns the process id of its daemon.
     fn watch(&self) -> u32 {
         wait::poll(wait::TIMEOUT, || self.contents().contains("acme").then_some(()))
             .unwrap_or_else(|| panic!("no dashboard, but this:\n{}", self.contents()));
@@ -263,7 +263,7 @@ fn q_and_ctrl_c_end_it_and_give_the_terminal_back() {
 fn a_closed_terminal_ends_it() {
     let mut demo = OnTerminal::start();
     let daemon = demo.watch();
-    // The terminal is gone when nobody holds it any more: not we, and not the thread that reads what is drawn.
+    // The terminal closes when the test and the thread that reads the screen no longer hold it.
     demo.closing.store(true, Ordering::Relaxed);
     demo.keyboard = Box::new(std::io::sink());
     demo.master = None;

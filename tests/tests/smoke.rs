@@ -1,5 +1,4 @@
-//! One thin line through everything: a row, a login, a token, a question, an end. The shortest way to see how the harness
-//! reads.
+//! Smoke tests: one short way through everything, from a row to a token. They show how to use the harness.
 
 #![allow(
     clippy::unwrap_used,
@@ -68,7 +67,7 @@ fn an_interrupted_pass_ends_with_the_daemon() {
     assert!(daemon.wait().success());
 }
 
-/// Proof 5 is worth nothing if nobody looks: whoever prints a secret fails its test.
+/// Promise 5 needs a search that can fail: a printed secret must fail its test.
 #[test]
 #[should_panic(expected = "secret(s) came to light in the output of tbctl")]
 fn a_secret_in_the_output_of_a_command_is_found() {

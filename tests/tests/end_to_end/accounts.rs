@@ -1,4 +1,4 @@
-//! No account is ever locked: one wrong password is sent once for as long as a row says it.
+//! No account is ever locked: a wrong password is sent once, as long as the row has it.
 
 use std::time::Duration;
 
@@ -8,23 +8,23 @@ use tbtoken_tests::harness::wait::{TIMEOUT, poll};
 use tbtoken_tests::harness::{Installation, Row, Signal};
 use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
-/// How many passwords that may have been counted as wrong an account gets by default.
+/// The default budget of an account.
 const BUDGET: u32 = 3;
 
-/// A user that is locked after so many wrong passwords, and a row with a wrong one.
+/// Makes a user that allows `max` wrong passwords, and a row with a wrong one.
 fn bad_row(thingsboard: &ThingsBoard, name: &str, max: u32) -> Row {
     let account = thingsboard.add(User::new(name).max_failed_logins(max));
     Row::new(name, &account).password(canary::password("wrong"))
 }
 
-/// What the daemon knows of so many failures is in the table, also if it is killed now.
+/// Waits until this many failures are stored, so that a kill does not lose them.
 fn until_recorded(installation: &Installation, failures: usize) {
     let count = "UPDATE tbtokend_state SET kind = kind WHERE kind IS NOT NULL";
     poll(TIMEOUT, || (installation.table().execute(count) == failures).then_some(()))
         .expect("the records are written");
 }
 
-/// The same for those who are parked.
+/// Waits until this many parked customers are stored.
 fn until_parked_is_recorded(installation: &Installation, parked: usize) {
     let count = "UPDATE tbtokend_state SET parked = parked WHERE parked";
     poll(TIMEOUT, || (installation.table().execute(count) == parked).then_some(()))
@@ -49,7 +49,7 @@ fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
     let installation = Installation::new().with_row(good);
     let mut names = Vec::new();
     for (round, fault) in faults.into_iter().enumerate() {
-        // New rows for each fault, so that it meets some that were never tried and some that are parked.
+        // Each fault gets new rows, so that some rows were never tried and some are parked.
         let rows: Vec<Row> =
             (1..=5).map(|max| bad_row(&thingsboard, &format!("fault{round}-max{max}"), max)).collect();
         installation.table().insert(&rows);
@@ -58,7 +58,7 @@ fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
         let mut daemon = installation.start();
         daemon.refresh();
         thingsboard.set(Behaviour::Normal);
-        // Who waits after the fault need not be waited for.
+        // Customers that wait after the fault are not awaited.
         daemon.refresh();
         daemon.until("the bad rows are parked", |status| status.tokens.summary.parked == names.len());
         thingsboard.set(fault);
@@ -79,8 +79,7 @@ fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
     daemon.until_customer("good", "is valid", |good| good.token_status == TokenStatus::Valid);
 }
 
-/// A 401 whose body does not come says nothing of the password, and was counted all the same: it costs charges, and no
-/// account.
+/// A 401 without its body says nothing about the password but was counted: it costs charges, and locks no account.
 #[test]
 fn p02_a_refusal_whose_body_breaks_off_costs_charges_and_no_account() {
     let faults = [
@@ -110,8 +109,8 @@ fn p02_a_refusal_whose_body_breaks_off_costs_charges_and_no_account() {
     }
 }
 
-/// The daemon cannot tell a server that has counted the password from one that never saw it. Both cost one attempt; the
-/// next one has its time, also after a restart.
+/// The daemon cannot distinguish a server that has counted the password from one that never read it. Both cost one attempt.
+/// The next one waits, also after a restart.
 #[test]
 fn p02_an_answer_that_cannot_be_read_costs_one_attempt_and_a_wait() {
     // The fault, and whether the server has counted the password.
@@ -126,7 +125,7 @@ fn p02_an_answer_that_cannot_be_read_costs_one_attempt_and_a_wait() {
     ];
     let mut installation =
         Installation::new().with("schedule.interval", "60s").with("thingsboard.request_timeout", "2s");
-    // A server for each, so that no breaker speaks for another.
+    // A server for each fault, so that each has its own circuit breaker.
     let mut servers = Vec::new();
     for (name, fault, _) in &faults {
         let server = ThingsBoard::start();
@@ -146,7 +145,7 @@ fn p02_an_answer_that_cannot_be_read_costs_one_attempt_and_a_wait() {
     assert!(status.tokens.as_of.is_some());
     assert_eq!(sent(), [1; 7], "a restart is no reason to send it again");
 
-    // Somebody asks: once more for each, and now they say why.
+    // An operator refreshes them: each is tried once more and now fails with its reason.
     servers.iter().for_each(|server| server.set(Behaviour::Normal));
     daemon.refresh();
     daemon.until("all are parked", |status| status.tokens.summary.parked == faults.len());
@@ -181,7 +180,7 @@ fn p02_rows_that_share_an_account_send_its_wrong_password_once() {
     assert_eq!((failure.kind, failure.permanent), (FailureKind::CredentialsRejected, true));
     assert!(failure.message.contains("has rejected this user name and password before"), "{failure:?}");
 
-    // The same under another id, also after a restart; another spelling of the URL is the same account.
+    // Another id has the same account, also after a restart, and also with another spelling of the URL.
     installation.table().insert([&Row { customer_id: "new".into(), ..first.clone() }]);
     daemon.until_customer("new", "is parked", |new| new.state == Phase::Parked);
     daemon.kill();
@@ -191,7 +190,7 @@ fn p02_rows_that_share_an_account_send_its_wrong_password_once() {
     daemon.until("all are parked", |status| status.tokens.summary.parked == 22);
     assert_eq!(thingsboard.user_stats("shared").wrong_passwords, 1);
 
-    // Put right in ThingsBoard: one is sent again with force, and all are back.
+    // Corrected in ThingsBoard: one row is forced, and all are renewed.
     thingsboard.set_password("shared", first.tb_password.as_deref().unwrap());
     let named = Some(vec!["new".to_owned()]);
     daemon.refresh_as(Refresh { customers: named, force: true, ..Refresh::default() });
@@ -200,7 +199,7 @@ fn p02_rows_that_share_an_account_send_its_wrong_password_once() {
 }
 
 #[test]
-fn p02_whom_one_daemon_has_parked_a_second_one_does_not_try() {
+fn p02_a_customer_that_one_daemon_has_parked_is_not_tried_by_a_second_one() {
     let thingsboard = ThingsBoard::start();
     let installation = Installation::new().with_row(bad_row(&thingsboard, "acme", 1));
     let first = installation.start();
@@ -236,7 +235,7 @@ fn p02_a_login_that_is_given_up_at_the_end_is_not_sent_again_at_once() {
 }
 
 #[test]
-fn p02_who_is_named_and_cannot_be_asked_stays_parked() {
+fn p02_a_named_customer_whose_server_does_not_answer_stays_parked() {
     let thingsboard = ThingsBoard::start();
     let installation = Installation::new().with_row(bad_row(&thingsboard, "acme", 1));
     let daemon = installation.start();
@@ -257,7 +256,7 @@ fn p03_a_refused_refresh_token_falls_back_to_the_password_and_counts_no_failure(
     let daemon = installation.start();
     daemon.until_customer("acme", "is valid", |acme| acme.token_status == TokenStatus::Valid);
     thingsboard.end_sessions("acme");
-    // Tokens are outdated by whole seconds.
+    // ThingsBoard outdates tokens by whole seconds.
     daemon.until("a second has passed", |status| {
         status.tokens.as_of.is_some_and(|at| (at - status.daemon.started_at).num_seconds() >= 2)
     });

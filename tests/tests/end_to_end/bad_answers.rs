@@ -1,4 +1,4 @@
-//! Servers that answer with anything but a token.
+//! Servers that send something other than a token.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn peak_megabytes(daemon: &Daemon) -> u64 {
 }
 
 #[test]
-fn p14_every_wrong_answer_is_named_and_hurts_nobody_else() {
+fn p14_every_wrong_answer_is_named_and_affects_no_other_customer() {
     use FailureKind::{RateLimited, ServerError, Timeout, UnexpectedResponse, Unreachable};
     let redirect = Behaviour::Redirect { status: 302, location: "https://elsewhere.example/".into() };
     let cases = [
@@ -40,9 +40,9 @@ fn p14_every_wrong_answer_is_named_and_hurts_nobody_else() {
         ("cut-body", Behaviour::Cut(400), Unreachable),
     ];
     let healthy = ThingsBoard::start();
-    // Behind them in the alphabet, too.
+    // This customer also comes last in the alphabet.
     let mut rows = vec![Row::new("zz-healthy", &healthy.add(User::new("zz-healthy")))];
-    // A server for each, so that no breaker speaks for another.
+    // A server for each answer, so that each has its own circuit breaker.
     let mut servers = Vec::new();
     for (name, behaviour, _) in &cases {
         let server = ThingsBoard::start();
@@ -55,7 +55,7 @@ fn p14_every_wrong_answer_is_named_and_hurts_nobody_else() {
     let early =
         daemon.until("the healthy one is valid", |s| s.of("zz-healthy").token_status == TokenStatus::Valid);
     for name in ["silent", "slow-drip", "black-hole"] {
-        assert!(early.of(name).failure.is_none(), "nobody has waited for {name}");
+        assert!(early.of(name).failure.is_none(), "no customer has waited for {name}");
     }
     for (name, behaviour, kind) in &cases {
         let customer = daemon.until_customer(name, "has failed", |customer| customer.failure.is_some());
@@ -63,7 +63,7 @@ fn p14_every_wrong_answer_is_named_and_hurts_nobody_else() {
         assert_eq!(failure.kind, *kind, "{behaviour:?}");
         assert!(!failure.permanent, "none of them says anything about a password: {behaviour:?}");
     }
-    // All of them are still at it.
+    // All of them still fail.
     let reply = daemon.refresh_customer("zz-healthy");
     assert!(reply.result.as_ref().unwrap().success, "{reply:?}");
     assert_eq!(installation.table().tokens(), 1);
@@ -87,7 +87,7 @@ fn a_page_about_maintenance_parks_nobody_and_its_end_is_noticed() {
 
 #[test]
 fn p14_bodies_without_end_cost_no_memory() {
-    // A server for each: one that answers like this gets one password at a time.
+    // A server for each answer, because such a server gets one password at a time.
     let servers: Vec<ThingsBoard> = (0..30).map(|_| ThingsBoard::start()).collect();
     let mut rows: Vec<_> = Vec::new();
     for (number, server) in servers.iter().enumerate() {
@@ -120,7 +120,7 @@ fn p14_what_is_no_http_fails_and_is_survived() {
     }
 }
 
-/// A proxy may mislabel what ThingsBoard says; what counts is whether it is a token.
+/// A proxy may send a wrong content type; only the token in the body matters.
 #[test]
 fn p14_a_wrong_content_type_alone_does_no_harm() {
     let thingsboard = ThingsBoard::start();

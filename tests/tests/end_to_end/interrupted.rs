@@ -1,4 +1,4 @@
-//! The daemon is ended in the middle of its work, gently or not.
+//! The daemon is stopped or killed during its work.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ fn p18_sigterm_does_not_wait_for_a_server_that_never_answers() {
     let accounts = thingsboard.add_many(200, |n| User::new(format!("ops{n}")));
     let rows: Vec<_> = accounts.iter().map(|account| Row::new(&account.username, account)).collect();
     thingsboard.set(Behaviour::Silent);
-    // A server that has not answered yet gets one login at a time.
+    // A server without an answer yet gets one login at a time.
     thingsboard.set_for_next(1, Behaviour::Normal);
     let installation = Installation::new().with_rows(&rows);
     let mut daemon = installation.start();
@@ -66,14 +66,14 @@ fn p18_each_signal_ends_an_idle_daemon_well() {
 const GOOD: usize = 30;
 const BAD: usize = 5;
 
-/// Who is parked according to the file, whatever the dead process knew.
+/// Counts the parked customers in the file, whatever the dead process knew.
 fn recorded_as_failing(installation: &Installation) -> i64 {
     let sql = "SELECT count(*) FROM tbtokend_state WHERE customer_id LIKE 'bad%'";
     installation.table().connect().query_row(sql, [], |row| row.get(0)).unwrap_or(0)
 }
 
 #[test]
-fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
+fn p19_after_kill_9_all_are_renewed_and_the_parked_stay_parked() {
     for requests in [1, 5, 12, 20, 30] {
         let thingsboard = ThingsBoard::start();
         let good = thingsboard.add_many(GOOD, |n| User::new(format!("good{n}")));
@@ -83,7 +83,7 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
             Row::new(&bad[account].username, &bad[account]).password(canary::password("wrong"))
         };
         rows.extend((0..BAD).map(wrong));
-        // What was in flight at the kill counts as in flight for as long as a request may last.
+        // A password in flight at the kill counts as in flight as long as a request may last.
         let installation = Installation::new().with_rows(&rows).with("thingsboard.request_timeout", "1s");
         thingsboard.set(Behaviour::Slow(Duration::from_millis(20)));
         let mut daemon = installation.start();
@@ -95,21 +95,21 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
         let sent = wrong_passwords();
 
         let mut daemon = installation.start();
-        daemon.until("everyone has what it deserves", |status| {
+        daemon.until("all are renewed or parked", |status| {
             let summary = status.tokens.summary;
             summary.valid == GOOD && summary.parked == BAD && !status.cron.refreshing
         });
-        // Of the wrong passwords sent before, those whose outcome had reached the disk are not sent again.
+        // Wrong passwords whose outcome was stored are not sent again.
         assert!(wrong_passwords() - sent <= BAD as u64 - known, "killed after {requests} requests");
         let sent = wrong_passwords();
-        // What is shown is known; what is written is remembered.
+        // A status is shown before it is stored, so the file is polled.
         let is_recorded = || (recorded_as_failing(&installation) == BAD as i64).then_some(());
         wait::poll(wait::TIMEOUT, is_recorded).expect("the refusals are recorded");
         daemon.kill();
         let daemon = installation.start();
         daemon.until("the second start knows them", |status| status.tokens.summary.parked == BAD);
         daemon.refresh();
-        assert_eq!(wrong_passwords(), sent, "who was parked is not tried again");
+        assert_eq!(wrong_passwords(), sent, "a parked customer is not tried again");
         assert!(
             daemon
                 .status()

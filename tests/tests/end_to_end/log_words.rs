@@ -1,4 +1,4 @@
-//! The log in the words that people search for.
+//! The texts of the log that people search for.
 
 use tbtoken_proto::Phase;
 use tbtoken_tests::canary;
@@ -20,7 +20,7 @@ fn the_three_lines_of_the_old_service_are_there() {
     assert_eq!(log.matches("❌").count(), 1, "{log}");
 }
 
-/// A refresh token is refused for its rate again and again; the log says it at 1, 2, 4, and keeps quiet at 3 and 5.
+/// A refresh token meets a rate limit repeatedly. The log has lines for failures 1, 2 and 4, but not for 3 and 5.
 #[test]
 fn repeated_failures_are_logged_at_each_doubling() {
     let thingsboard = ThingsBoard::start();

@@ -1,4 +1,4 @@
-//! Who owns a socket and who may use it.
+//! The sockets: their owner, their rights, and their lock.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
@@ -64,7 +64,7 @@ fn p16_what_is_no_socket_is_left_alone() {
     assert_eq!(std::fs::read_to_string(installation.socket()).unwrap(), "my thesis");
 }
 
-/// In a folder where others may write, it would be a way to empty any file of the daemon's user.
+/// In a folder in which others may write, the link could make the daemon empty any file of its user.
 #[test]
 fn p16_a_lock_that_is_a_link_is_not_followed() {
     let installation = Installation::new();
@@ -79,7 +79,7 @@ fn p16_a_lock_that_is_a_link_is_not_followed() {
     assert_eq!(std::fs::read_to_string(&precious).unwrap(), "my thesis");
 }
 
-/// Something that cleans a folder up must not cut the daemon off until a restart.
+/// A program that cleans up a folder must not make the daemon unreachable until a restart.
 #[test]
 fn p16_a_socket_that_was_removed_is_made_again() {
     let installation = Installation::new();
@@ -97,7 +97,7 @@ fn p16_a_socket_that_was_removed_is_made_again() {
     let monitor = || std::os::unix::net::UnixStream::connect(&sockets[1]).ok();
     wait::poll(wait::TIMEOUT, monitor).expect("the monitor socket is made again");
     daemon.wait_for_log("was removed and is made again");
-    assert_eq!(installation.launch().wait().code(), Some(1), "it has its owner still");
+    assert_eq!(installation.launch().wait().code(), Some(1), "it still has its owner");
     assert_eq!(i64::from(daemon.status().daemon.pid), i64::from(daemon.pid()));
     assert!(daemon.stop().success());
     assert!(!sockets[0].exists() && !sockets[1].exists());
@@ -134,7 +134,7 @@ fn p17_the_sockets_never_have_more_than_their_modes() {
     assert!(!sockets[0].exists() && !sockets[1].exists());
 }
 
-/// Ends the watching when it is dropped, also when an assertion has failed: a scope waits for its threads.
+/// Ends the watching thread at its drop, also after a failed assertion, because the scope waits for its threads.
 struct StopWatching<'a>(&'a AtomicBool);
 
 impl Drop for StopWatching<'_> {
@@ -152,10 +152,10 @@ fn p17_the_modes_are_those_of_the_configuration() {
     assert_eq!(mode(&installation.monitor_socket()), Some(0o640));
 }
 
-/// The group is there before the socket is in its place, so nobody else's group ever has it.
+/// The socket gets its group before it is moved into place, so no other group ever has access.
 #[test]
 fn p17_the_sockets_belong_to_the_group_of_the_configuration() {
-    // A group that we may give files to: root any, others their own.
+    // A group that the test may give files to: root may use any group, other users their own.
     let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
     let group = match is_root {
         true => nix::unistd::Group::from_name("daemon").unwrap().expect("every system has a group daemon"),
@@ -186,7 +186,7 @@ fn p17_the_monitor_socket_changes_nothing() {
 }
 
 #[test]
-fn p17_a_database_that_the_daemon_makes_is_for_nobody_else() {
+fn p17_only_the_owner_can_read_a_database_that_the_daemon_makes() {
     let installation = Installation::new();
     std::fs::remove_file(installation.table().path()).unwrap();
     let daemon = installation.start();

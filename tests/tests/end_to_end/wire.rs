@@ -1,4 +1,4 @@
-//! A client without manners: bytes to a socket, lines from it.
+//! A raw client: it sends bytes to a socket and reads lines.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -21,10 +21,10 @@ impl Wire {
         self.0.get_mut().write_all(bytes)
     }
 
-    /// The next line; `None` when the daemon has hung up.
+    /// Reads the next line; `None` if the daemon has closed the connection.
     pub(crate) fn line(&mut self) -> Option<Value> {
         let mut line = String::new();
-        // A peer that closes with our bytes unread resets the connection: that is hanging up as well.
+        // A peer that closes with unread bytes resets the connection, which counts as closed as well.
         let read = self.0.read_line(&mut line);
         if let Err(error) = &read {
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");

@@ -1,4 +1,4 @@
-//! The answers of a server that is in a bad behaviour.
+//! The answers of a server with each faulty behaviour.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ fn server_with(behaviour: Behaviour) -> (ThingsBoard, Account) {
     (server, account)
 }
 
-/// What arrives on the wire when one logs in, at most so many bytes of it.
+/// Logs in and returns the bytes on the wire, at most `limit`.
 fn raw(server: &ThingsBoard, account: &Account, limit: usize) -> Vec<u8> {
     let mut connection = Connection::to(server);
     connection.log_in("", &account.username, &account.password);
@@ -100,7 +100,7 @@ fn answers_that_are_nearly_right() {
     let reply = log_in(&server, &account);
     assert_eq!(reply.header("Content-Type"), Some("text/html"));
     assert!(server.accepts(&reply.token()));
-    // These logins took place, whatever became of their answers; and a refusal stays a refusal.
+    // These logins were processed, whatever happened to their answers; and a refusal stays a refusal.
     assert_eq!(server.user_stats(NAME).logins, 8);
     server.set(Behaviour::NotAJwt);
     server.disable(NAME);

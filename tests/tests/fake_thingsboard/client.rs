@@ -1,4 +1,4 @@
-//! A client that hides nothing: it sends bytes and shows bytes.
+//! A raw client: it sends bytes and shows bytes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tbtoken_tests::thingsboard::{Account, ThingsBoard, jwt};
 
-/// How long an answer may take that is expected to come.
+/// How long an expected answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One connection.
@@ -26,7 +26,7 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
 
-    /// Status, error code and message, as the contract's table gives them.
+    /// Returns status, error code and message, as in the table of the contract.
     pub(crate) fn error(&self) -> (u16, u64, String) {
         let body = self.json();
         assert_eq!(body["status"], self.status, "{body}");
@@ -74,7 +74,7 @@ impl Connection {
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        // A server that has closed may make this fail; what it said before is what counts.
+        // This may fail if the server has closed; only its earlier answer counts.
         let _ = self.0.write_all(bytes);
     }
 
@@ -89,7 +89,7 @@ impl Connection {
         self.send("POST", &format!("{prefix}/api/auth/login"), "", &body);
     }
 
-    /// Reads at most `limit` bytes: to the end of the connection, or until nothing more comes.
+    /// Reads at most `limit` bytes, until the end of the connection or the time-out.
     pub(crate) fn read_raw(&mut self, limit: usize) -> (Vec<u8>, Option<ErrorKind>) {
         let mut bytes = vec![0; limit];
         let mut length = 0;
@@ -107,7 +107,7 @@ impl Connection {
         (bytes, None)
     }
 
-    /// Reads one whole answer; `None` if the connection ends before it.
+    /// Reads one complete answer; `None` if the connection ends before it.
     pub(crate) fn read(&mut self) -> Option<Reply> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -123,7 +123,7 @@ impl Connection {
     }
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection.
 pub(crate) fn call(server: &ThingsBoard, method: &str, path: &str, header: &str, body: &str) -> Reply {
     let mut connection = Connection::to(server);
     connection.send(method, path, header, body);

@@ -1,4 +1,4 @@
-//! What happens to connections, and what is counted.
+//! The connections of the fake, and its counters.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn server() -> (ThingsBoard, Account) {
     (server, account)
 }
 
-/// Logs in on this connection and says what came of it: a status, or why there is none.
+/// Logs in on this connection; returns the status, or `None` without an answer.
 fn status_on(connection: &mut Connection, account: &Account) -> Option<u16> {
     connection.log_in("", &account.username, &account.password);
     connection.read().map(|reply| reply.status)
@@ -36,7 +36,7 @@ fn connections_are_kept_alive() {
 }
 
 #[test]
-fn requests_may_come_in_pieces_and_in_packs() {
+fn requests_may_arrive_in_pieces_and_several_at_once() {
     let (server, account) = server();
     let mut connection = Connection::to(&server);
     let body = format!(r#"{{"username":"{NAME}","password":"{}"}}"#, account.password);
@@ -161,7 +161,7 @@ fn requests_in_flight_are_counted_with_their_peak_and_their_times() {
 }
 
 #[test]
-fn overlong_and_broken_requests_are_hung_up_on() {
+fn overlong_and_broken_requests_close_the_connection() {
     let (server, account) = server();
     for request in [
         format!("POST /{} HTTP/1.1\r\n", "x".repeat(20_000)),

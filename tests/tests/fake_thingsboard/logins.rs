@@ -1,4 +1,4 @@
-//! `POST /api/auth/login`: every row of the contract, and the order of the checks.
+//! Tests of `POST /api/auth/login`: every row of the contract, and the order of the checks.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ fn lives_and_clock_are_the_servers() {
     let reply = log_in(&server, &brief);
     assert_eq!(life(&reply.claims()), 20);
 
-    // A server whose clock is wrong is at peace with itself.
+    // A server with a wrong clock accepts its own tokens.
     assert_eq!(current_user(&server, &reply.token()).status, 200);
     server.change_settings(|settings| settings.skew += TimeDelta::seconds(22));
     assert_eq!(current_user(&server, &reply.token()).error(), (401, 11, "Token has expired".into()));
@@ -97,12 +97,12 @@ fn failure_number_max_plus_one_disables_the_user_for_good() {
         assert_eq!(log_in_as(&server, NAME, &wrong(max)).error(), (401, 10, LOCKED.into()), "{max}");
         assert!(!server.is_enabled(NAME));
 
-        // From here on it is merely disabled, for the right password as well, and nothing is counted any more.
+        // From here on the user is disabled, also for the right password, and nothing is counted.
         assert_eq!(log_in(&server, &account).error(), (401, 10, INACTIVE.into()));
         assert_eq!(log_in_as(&server, NAME, &wrong(9)).error(), (401, 10, INACTIVE.into()));
         assert_eq!(server.user_stats(NAME).wrong_passwords, u64::from(max) + 1);
 
-        // An administrator enables it, and everything is forgiven.
+        // An administrator enables the user, which resets the counter.
         server.enable(NAME);
         assert_eq!(log_in_as(&server, NAME, &wrong(0)).error(), (401, 10, INVALID.into()));
         assert_eq!(log_in(&server, &account).status, 200);
@@ -126,13 +126,13 @@ fn a_password_that_expired_was_right_all_the_same() {
     let server = ThingsBoard::start();
     let account = server.add(User::new(NAME).max_failed_logins(1).failed_logins(1).password_expired());
     assert_eq!(log_in(&server, &account).error().1, 15);
-    // So one wrong password is forgiven again.
+    // So one more wrong password is allowed again.
     assert_eq!(log_in_as(&server, NAME, &wrong(1)).error().2, INVALID);
     assert_eq!(log_in_as(&server, NAME, &wrong(2)).error().2, LOCKED);
 }
 
 #[test]
-fn without_a_limit_nobody_is_ever_locked() {
+fn without_a_limit_no_user_is_ever_locked() {
     for max in [None, Some(0)] {
         let server = ThingsBoard::with(Settings { max_failed_logins: max, ..Settings::default() });
         let account = server.add(User::new(NAME));
@@ -177,7 +177,7 @@ fn the_policy_comes_before_everything_else() {
         (&json!(30), &json!(true))
     );
 
-    // As long as nobody is forced, the policy keeps no one out.
+    // The policy refuses logins only if it is enforced.
     server.change_settings(|settings| settings.password_policy.force_reset = false);
     server.set_password(NAME, &short);
     assert_eq!(log_in(&server, &account).status, 200);

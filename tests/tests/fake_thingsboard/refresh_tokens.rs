@@ -1,4 +1,4 @@
-//! `POST /api/auth/token`, and what ends a token before its time.
+//! Tests of `POST /api/auth/token`, and of the ways in which a token ends early.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ fn renewing_asks_for_no_password_and_no_second_factor() {
     let wrong = canary::password("wrong");
     server.administer(NAME, |user| user.max_failed_logins(1).failed_logins(1));
     assert_eq!(renew(&server, &refresh_token).status, 200);
-    // And it forgives no wrong password either.
+    // A renewal does not reset the counter of wrong passwords.
     assert_eq!(log_in_as(&server, NAME, &wrong).error().2, "User account is locked due to security policy");
     assert_eq!(renew(&server, &refresh_token).error(), (401, 10, "User account is not active".into()));
 }
@@ -153,7 +153,7 @@ fn what_is_no_refresh_token_is_refused() {
     let server = ThingsBoard::start();
     let pair = log_in(&server, &server.add(User::new(NAME)));
     assert_eq!(renew(&server, &pair.token()).error(), (500, 2, "Invalid Refresh Token scope".into()));
-    // The same words as for a wrong password: who takes them for one parks a healthy customer.
+    // The text is the same as for a wrong password; a client that confuses them parks a healthy customer.
     let invalid = (401, 10, "Invalid username or password".to_owned());
     let foreign = ThingsBoard::start();
     let foreign_pair = log_in(&foreign, &foreign.add(User::new(NAME)));
@@ -164,7 +164,7 @@ fn what_is_no_refresh_token_is_refused() {
     let failed = (401, 10, "Authentication failed".to_owned());
     assert_eq!(renew(&server, " ").error(), failed);
     assert_eq!(post(&server, "/api/auth/token", &json!({})).error(), failed);
-    // Nor is a refresh token good for anything else.
+    // A refresh token gives no access to other endpoints.
     assert_eq!(current_user(&server, &pair.refresh_token()).error().0, 403);
     assert_eq!(call(&server, "GET", "/api/auth/user", "", "").error(), failed);
 }

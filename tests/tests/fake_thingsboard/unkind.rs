@@ -1,5 +1,5 @@
-//! What a server does that nobody hopes for: passwords that are counted though no answer comes, a dead database, a frozen
-//! process, probes.
+//! The unpleasant properties of a server: passwords that are counted without an answer, a dead database, a frozen process,
+//! probes.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ fn wrong() -> String {
     canary::password("wrong")
 }
 
-/// ThingsBoard's own count of wrong passwords, and the most that it has been.
+/// Returns ThingsBoard's own counter of wrong passwords, and its highest value.
 fn failed(server: &ThingsBoard) -> (u32, u32) {
     let stats = server.user_stats(NAME);
     (stats.failed_login_attempts, stats.failed_login_attempts_peak)
@@ -78,7 +78,7 @@ fn capitals_are_another_user_unless_the_server_ignores_case() {
 }
 
 #[test]
-fn a_user_who_was_never_activated_is_not_active_and_cannot_be_enabled() {
+fn a_user_that_was_never_activated_is_not_active_and_cannot_be_enabled() {
     let server = ThingsBoard::start();
     let account = server.add(User::new(NAME).never_activated());
     let inactive = (401, 10, "User account is not active".to_owned());
@@ -139,7 +139,7 @@ fn a_lost_answer_was_counted_all_the_same() {
 }
 
 #[test]
-fn without_its_database_only_the_policy_is_answered_and_what_is_right_waits() {
+fn without_its_database_only_the_policy_is_answered_and_right_passwords_wait() {
     let (server, account) = server();
     let pair = log_in(&server, &account);
     server.set(Behaviour::DatabaseDead { after: BRIEFLY });
@@ -162,7 +162,7 @@ fn without_its_database_only_the_policy_is_answered_and_what_is_right_waits() {
 }
 
 #[test]
-fn a_frozen_server_works_off_what_came_though_the_client_has_gone() {
+fn a_frozen_server_processes_requests_later_although_the_client_has_gone() {
     let (server, account) = server();
     server.set(Behaviour::Frozen);
     for sent in 1..=3 {
@@ -171,13 +171,13 @@ fn a_frozen_server_works_off_what_came_though_the_client_has_gone() {
         server.wait_until("it has arrived", |tally| tally.server().requests == sent);
     }
     server.wait_until("the clients have gone", |tally| tally.server().connections == 0);
-    let mut patient = Connection::to(&server);
-    patient.log_in("", NAME, &wrong());
+    let mut waiting = Connection::to(&server);
+    waiting.log_in("", NAME, &wrong());
     server.wait_until("it has arrived", |tally| tally.server().requests == 4);
     assert_eq!(failed(&server), (0, 0));
     server.set(Behaviour::Normal);
     assert_eq!(failed(&server), (4, 4));
-    assert_eq!(patient.read().unwrap().status, 401);
+    assert_eq!(waiting.read().unwrap().status, 401);
     assert_eq!(log_in(&server, &account).status, 200);
     server.set(Behaviour::Frozen);
     server.set(Behaviour::Normal);

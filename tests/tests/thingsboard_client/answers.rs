@@ -1,4 +1,4 @@
-//! Answers that no ThingsBoard gives, by their right names.
+//! Answers that ThingsBoard never sends, and their error messages.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -45,7 +45,7 @@ async fn odd_answers_get_their_right_reasons() {
 }
 
 #[tokio::test]
-async fn http_and_https_are_told_apart() {
+async fn http_and_https_have_different_messages() {
     let (server, client) = (ThingsBoard::start(), client());
     let front = TlsFront::new(&server, &Certificate::new(CertificateKind::Issued));
     let to_tls = format!("http://{}", front.address());
@@ -76,15 +76,15 @@ async fn http_and_https_are_told_apart() {
 }
 
 #[tokio::test]
-async fn interim_answers_are_passed_over() {
+async fn interim_answers_are_ignored() {
     let says = "HTTP/1.1 100 Continue\r\n\r\n".repeat(2) + "HTTP/1.1 503 \r\nContent-Length: 0\r\n\r\n";
     let failure = log_in(&client(), &FixedServer::new(says).url(), TIMEOUT).await.unwrap_err();
     assert_eq!(failure, Failure::ServerError { status: 503, retry_after: None });
 }
 
-/// Other servers answer while some say interim answers without end.
+/// Other servers answer while some send interim answers without end.
 #[tokio::test]
-async fn p27_a_server_without_end_holds_up_no_other() {
+async fn p27_an_endless_answer_delays_no_other_server() {
     let (server, client) = (ThingsBoard::start(), client());
     let account = server.add(User::new(NAME));
     let (sender, answered) = std::sync::mpsc::channel();
@@ -104,7 +104,7 @@ async fn p27_a_server_without_end_holds_up_no_other() {
         endless.push(tokio::spawn(async move { log_in(&client, &url, TIMEOUT * 6).await }));
     }
     let listening = tokio::task::spawn_blocking(move || answered.iter().take(8).count()).await;
-    assert_eq!(listening.unwrap(), 8, "all of them are at it");
+    assert_eq!(listening.unwrap(), 8, "all of them send");
     for _ in 0..20 {
         assert!(log_in_as(&client, &account, Duration::from_secs(2)).await.is_ok());
     }

@@ -1,4 +1,4 @@
-//! Certificates: which are accepted, and what is said of those that are not.
+//! Accepted certificates, and the messages for the others.
 
 use tbtoken_tests::thingsboard::{Certificate, CertificateKind as Kind, ThingsBoard, TlsFront, User};
 use tbtokend::model::BaseUrl;
@@ -24,9 +24,9 @@ async fn an_authority_and_a_certificate_that_is_named_itself_are_trusted() {
     }
 }
 
-/// A certificate that is named proves itself only, and only for its names and its time.
+/// A certificate in `ca_file` is accepted itself, but only for its names and its time.
 #[tokio::test]
-async fn each_fault_of_a_certificate_is_said_in_plain_words() {
+async fn each_fault_of_a_certificate_has_a_plain_message() {
     let server = server();
     let folder = tempfile::tempdir().unwrap();
     for (kind, said) in [

@@ -1,4 +1,4 @@
-//! What the tests stand on: a client, a user, and servers that say given bytes.
+//! The common parts of the tests: a client, a user, and servers that send given bytes.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,10 +12,10 @@ use tbtoken_tests::thingsboard::Account;
 use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret};
 use tbtokend::thingsboard::{Client, ClientSettings, Logins as _};
 
-/// Long enough for everything that is expected to come.
+/// Long enough for every expected answer.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Long enough for what is expected not to come.
+/// Long enough to see that no answer arrives.
 pub(crate) const BRIEFLY: Duration = Duration::from_millis(300);
 
 pub(crate) fn settings() -> ClientSettings {
@@ -32,7 +32,7 @@ pub(crate) fn trusting(authority: &str, folder: &tempfile::TempDir) -> Client {
     Client::new(&ClientSettings { ca_file: Some(file), ..settings() }).unwrap()
 }
 
-/// Logs in at a URL, and looks whether what is said of it holds a secret.
+/// Logs in at a URL, and checks that the outcome contains no secret.
 pub(crate) async fn log_in(client: &Client, url: &str, within: Duration) -> Result<Grant, Failure> {
     let credentials = Credentials {
         url: url.into(),
@@ -54,13 +54,13 @@ pub(crate) async fn log_in_as(
     log_in(client, &account.url, within).await
 }
 
-/// What a failed login says, and what to do.
+/// Returns the message of a failed login, with its remedy.
 pub(crate) async fn words(client: &Client, url: &str) -> String {
     let failure = log_in(client, url, TIMEOUT).await.unwrap_err();
     format!("{failure} -> {}", failure.kind().remedy())
 }
 
-/// FixedServer the same bytes to every connection that has sent something, and then closes it.
+/// A server that sends the same bytes to every connection after its first request, and then closes it.
 pub(crate) struct FixedServer {
     pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -81,7 +81,7 @@ impl FixedServer {
         Self { address, connections }
     }
 
-    /// How many connections there were.
+    /// Returns the number of connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -94,7 +94,7 @@ impl FixedServer {
 fn answer(mut stream: TcpStream, bytes: &[u8]) {
     let _ = stream.read(&mut [0; 4096]);
     let _ = stream.write_all(bytes);
-    // Whoever closes with unread bytes resets, and what was said is lost.
+    // Closing with unread bytes would reset the connection, and the answer would be lost.
     let _ = stream.shutdown(std::net::Shutdown::Write);
     while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
 }

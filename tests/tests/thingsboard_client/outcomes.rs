@@ -1,4 +1,4 @@
-//! Whether a password may have been counted. "Unreachable" is the only failure that says that it was not.
+//! Tests of whether a password may have been counted. "Unreachable" is the only failure that means that it was not.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::ground::{BRIEFLY, FixedServer, TIMEOUT, client, log_in, log_in_as};
 const NAME: &str = "ops@acme.example";
 
 #[tokio::test]
-async fn nothing_is_sent_before_a_connection_stands() {
+async fn nothing_is_sent_before_there_is_a_connection() {
     let (server, client) = (ThingsBoard::start(), client());
     let account = server.add(User::new(NAME));
     for (behaviour, words) in
@@ -31,7 +31,7 @@ async fn nothing_is_sent_before_a_connection_stands() {
     assert_eq!((server.stats().requests, server.user_stats(NAME).attempts), (0, 0));
 }
 
-/// Whether nothing more comes, though the connection stays.
+/// Whether the answer stops while the connection stays open.
 fn is_silent(behaviour: &Behaviour) -> bool {
     match behaviour {
         Behaviour::AnswerLost(behaviour) => is_silent(behaviour),
@@ -44,9 +44,9 @@ fn is_silent(behaviour: &Behaviour) -> bool {
     }
 }
 
-/// For every way to lose an answer: the server has heard of the password, and the client does not say that it has not.
+/// For every way to lose an answer: the server has read the password, and the client does not report it as unsent.
 #[tokio::test]
-async fn a_password_that_was_sent_is_never_called_unsent() {
+async fn a_password_that_was_sent_is_never_reported_as_unsent() {
     let lost = |behaviour: Behaviour| Behaviour::AnswerLost(Box::new(behaviour));
     for behaviour in [
         Behaviour::Silent,
@@ -72,7 +72,7 @@ async fn a_password_that_was_sent_is_never_called_unsent() {
     ] {
         let (server, client) = (ThingsBoard::start(), client());
         let account = server.add(User::new(NAME));
-        // On a fresh connection, and on one that was used before.
+        // On a new connection, and on one that was used before.
         for used in [false, true] {
             server.set(Behaviour::Normal);
             if used {
@@ -118,8 +118,7 @@ async fn each_way_to_lose_an_answer_has_its_name() {
     assert_eq!(failure.kind(), FailureKind::Unreachable);
 }
 
-/// An idle connection that has ended before it was used again costs nothing; one that ends under the request is a lost
-/// answer.
+/// An idle connection that has ended before its next use costs nothing. One that ends during a request loses the answer.
 #[tokio::test]
 async fn a_connection_that_ended_while_idle_is_replaced_and_one_that_ends_under_a_password_is_not() {
     let server = ThingsBoard::with(Settings { idle_timeout: Some(BRIEFLY), ..Settings::default() });
@@ -129,7 +128,7 @@ async fn a_connection_that_ended_while_idle_is_replaced_and_one_that_ends_under_
         assert!(log_in_as(&client, &account, TIMEOUT).await.is_ok());
         assert_eq!(server.stats().connections_total, logins);
         server.wait_until("the connection has ended", |tally| tally.server().connections == 0);
-        // The client hears of the end while it waits for something else.
+        // The client notices the end while it waits for something else.
         assert!(log_in(&client, &other.url(), TIMEOUT).await.is_err());
     }
     server.change_settings(|settings| settings.idle_timeout = None);
@@ -138,7 +137,7 @@ async fn a_connection_that_ended_while_idle_is_replaced_and_one_that_ends_under_
     let failure = log_in_as(&client, &account, TIMEOUT).await.unwrap_err();
     assert!(matches!(failure, Failure::Interrupted { .. }), "{failure:?}");
 
-    // A renewal counts nothing, and is sent again on a new connection.
+    // A renewal costs no charge, so it is sent again on a new connection.
     let token = log_in_as(&client, &account, TIMEOUT).await.unwrap().refresh_token.unwrap();
     let base = BaseUrl::parse(&account.url).unwrap();
     assert!(client.renew(&base, &token).await.is_ok());
@@ -146,7 +145,7 @@ async fn a_connection_that_ended_while_idle_is_replaced_and_one_that_ends_under_
 }
 
 #[tokio::test]
-async fn a_login_is_given_up_in_its_time() {
+async fn a_login_ends_at_its_time_out() {
     let (server, client) = (ThingsBoard::start(), client());
     let account = server.add(User::new(NAME));
     server.set(Behaviour::Silent);
@@ -157,7 +156,7 @@ async fn a_login_is_given_up_in_its_time() {
 }
 
 #[tokio::test]
-async fn probes_know_good_from_bad() {
+async fn probes_distinguish_good_and_bad_servers() {
     let (server, client) = (ThingsBoard::start(), client());
     let base = BaseUrl::parse(&server.url()).unwrap();
     assert_eq!(client.probe(&base).await, Probe::Good);
@@ -183,7 +182,7 @@ async fn probes_know_good_from_bad() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_that_ended_says_whether_the_password_was_changed() {
+async fn a_refused_refresh_token_shows_whether_the_password_was_changed() {
     let (server, client) = (ThingsBoard::start(), client());
     let account = server.add(User::new(NAME));
     let base = BaseUrl::parse(&account.url).unwrap();

@@ -1,4 +1,4 @@
-//! `thingsboard.proxy`: what goes through it, and who is blamed when nothing does.
+//! Tests of `thingsboard.proxy`: the requests through it, and the messages if it does not work.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,7 +15,7 @@ fn through(proxy: &str) -> ClientSettings {
     ClientSettings { proxy: Some(proxy.to_owned()), ..settings() }
 }
 
-/// A proxy that makes one tunnel after the other. Brings its address, and the heads that it was sent.
+/// Starts a proxy that makes one tunnel after the other. Returns its address, and the heads of its requests.
 fn tunnels() -> (SocketAddr, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -57,7 +57,7 @@ async fn https_goes_through_a_tunnel_and_http_to_the_proxy_itself() {
     assert!(head.starts_with(&format!("CONNECT {} HTTP/1.1\r\n", front.address())), "{head}");
     assert!(head.to_lowercase().contains("proxy-authorization: basic "), "{head}");
 
-    // Plain HTTP: the proxy is sent the whole address.
+    // With plain HTTP, the proxy gets the whole URL.
     let client = Client::new(&through(&format!("http://{}", server.address()))).unwrap();
     let failure = log_in(&client, "http://tb.invalid", TIMEOUT).await.unwrap_err();
     assert_eq!(failure, Failure::UnexpectedResponse(Unexpected::Status { status: 404 }));
@@ -65,7 +65,7 @@ async fn https_goes_through_a_tunnel_and_http_to_the_proxy_itself() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_does_not_work_is_blamed_itself() {
+async fn a_proxy_that_does_not_work_is_named_in_the_message() {
     let login = "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
     let (asks, refuses, nonsense) = (
         FixedServer::new(login),
@@ -86,7 +86,7 @@ async fn a_proxy_that_does_not_work_is_blamed_itself() {
         assert!(text.contains("the proxy of thingsboard.proxy cannot be used: "), "{text}");
         assert!(text.contains(said), "{text}");
     }
-    // What is sent to a proxy in clear may have gone on, whatever it answers.
+    // A request without TLS may have been forwarded, whatever the proxy answers.
     let client = Client::new(&through(&format!("http://{}", asks.address))).unwrap();
     let failure = log_in(&client, "http://tb.invalid", TIMEOUT).await.unwrap_err();
     assert_eq!(failure, Failure::UnexpectedResponse(Unexpected::ProxyAuthentication));

@@ -62,7 +62,10 @@ async fn p25_of_rows_with_the_same_id_only_the_first_gets_a_token() {
         assert_eq!(save_all(&place).await, [Saved::Written]);
         assert_eq!(tokens(&place, key), expected(&[("1", "u0")]), "{key}");
         let reported = place.table().await.problems;
-        assert!(reported.iter().all(|problem| problem.what.contains("occurs more than once")), "{reported:?}");
+        assert!(
+            reported.iter().all(|problem| problem.what.contains("occurs more than once")),
+            "{reported:?}"
+        );
         assert_eq!(reported.len(), 3);
     }
 }

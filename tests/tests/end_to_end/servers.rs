@@ -1,4 +1,4 @@
-//! What is shown of the servers: their clocks, and how they are asked.
+//! The servers in `status`: their clocks, limits and circuit breakers.
 
 use chrono::TimeDelta;
 use tbtoken_proto::{BreakerState, Reply, Request, Rows, StatusQuery, StatusReply, host_of};
@@ -13,7 +13,7 @@ fn status(daemon: &Daemon, query: StatusQuery) -> StatusReply {
 }
 
 #[test]
-fn a_wrong_clock_is_shown_and_told_once_and_harms_nobody() {
+fn a_wrong_clock_is_shown_and_logged_once_and_does_no_harm() {
     let wrong = ThingsBoard::with(Settings { skew: TimeDelta::minutes(-90), ..Settings::default() });
     let right = ThingsBoard::start();
     let rows = [
@@ -36,7 +36,8 @@ fn a_wrong_clock_is_shown_and_told_once_and_harms_nobody() {
     assert_eq!(log.matches("the clock of").count(), 1, "{log}");
     assert!(log.contains("1 h 30 min behind ours") || log.contains("1 h 29 min behind ours"), "{log}");
 
-    // Whoever asks for nobody gets no hosts; whoever asks for one gets its host; whoever knows it all gets nothing.
+    // A request without customers gets no servers, one for a customer gets its server, and one with the newest revision gets
+    // none.
     let since = Some(daemon.status().daemon.revision);
     assert_eq!(status(&daemon, StatusQuery { customers: Rows::None, since: None }).hosts, None);
     let one = status(&daemon, StatusQuery { customers: Rows::Only(vec!["fine".into()]), since: None });
