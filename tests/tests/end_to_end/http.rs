@@ -55,7 +55,7 @@ fn the_old_api_is_answered_over_a_real_port_and_shows_no_secret() {
     let port = free_port();
     let installation = with_http(Installation::new().with_rows(&rows), port);
     let mut daemon = installation.start();
-    let status = daemon.until("everyone is valid and HTTP listens", |status| {
+    let status = daemon.until("all customers are valid and HTTP listens", |status| {
         status.tokens.summary.valid == 30
             && status.daemon.http.as_ref().is_some_and(|http| http.error.is_none())
     });

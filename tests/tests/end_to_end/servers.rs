@@ -23,7 +23,7 @@ fn a_wrong_clock_is_shown_and_logged_once_and_does_no_harm() {
     ];
     let installation = Installation::new().with_rows(&rows);
     let daemon = installation.start();
-    let all = daemon.until("everyone is valid", |status| status.tokens.summary.valid == 3);
+    let all = daemon.until("all customers are valid", |status| status.tokens.summary.valid == 3);
     let hosts = all.hosts.clone().unwrap();
     let skew = |url: &str| {
         let name = host_of(url).unwrap();

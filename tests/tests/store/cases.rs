@@ -223,7 +223,7 @@ async fn more_rows_than_fit_into_one_statement_are_written(ground: Ground) {
     let lines: Vec<_> = (1..=230).map(line).collect();
     place.insert(&lines).await;
     let renewals = place.renewals(1..=230, NOW).await;
-    place.set(117, "tb_username", Some("somebody else")).await;
+    place.set(117, "tb_username", Some("another user")).await;
     let saved = place.store.save(renewals).await;
     let expected: Vec<_> =
         (1..=230).map(|id| if id == 117 { Saved::Superseded } else { Saved::Written }).collect();
