@@ -1,4 +1,4 @@
-//! Fakes, harness and demo of tbtoken: the world around the daemon, small enough to fit into a test.
+//! Fakes, harness and demo of tbtoken: the environment of the daemon, in a form for tests.
 //!
 //! - [`thingsboard`] is a ThingsBoard server on a real socket. It behaves as ThingsBoard's own source says, and on request
 //!   has every fault that was seen in the field.

@@ -1,4 +1,4 @@
-//! Random numbers that follow from a seed and from nothing else, on every machine and with every version of a library.
+//! Random numbers that follow from a seed alone, on every machine and with every version of a library.
 
 /// A random number generator: SplitMix64.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Rng {
     /// Returns an index into something of this length, which is not 0.
     ///
     /// # Panics
-    /// Never: what is below a `usize` is one.
+    /// Never: a number below a `usize` is a `usize`.
     pub fn index(&mut self, n: usize) -> usize {
         usize::try_from(self.below(n as u64)).unwrap()
     }

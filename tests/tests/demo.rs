@@ -146,7 +146,7 @@ fn what_is_kept_is_kept_and_clean() {
     canary::assert_clean("the log of the demo", &log);
 }
 
-/// Without cargo, or with a folder without the programs, a sentence is shown and no backtrace.
+/// Without cargo, or with a folder without the programs, the demo prints a sentence and no backtrace.
 #[test]
 fn without_the_programs_it_says_what_to_do() {
     let empty = playground();

@@ -19,11 +19,11 @@ pub struct Facts {
     pub protection: Option<String>,
     /// The clock of the server; `None` for a file.
     pub clock: Option<ServerClock>,
-    /// The types of `customer_id`, `tbtoken` and `tbtokenexpiry`, where they matter.
+    /// The types of `customer_id`, `tbtoken` and `tbtokenexpiry`, if they matter.
     pub types: Vec<(String, String)>,
     /// The most characters that `tbtoken` holds, if there is a limit.
     pub capacity: Option<usize>,
-    /// The statement that takes the limit away.
+    /// The statement that removes the limit.
     pub widen: String,
     /// Each permission that the daemon needs, and the statement that grants it.
     pub permissions: Vec<Permission>,
@@ -86,9 +86,9 @@ pub struct Ineligible {
 /// The expiry of a row and the claims of its token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// `tbtokenexpiry`, where its type names no zone.
+    /// The expiry in the row, for types without a zone.
     pub shown: NaiveDateTime,
-    /// `iat`.
+    /// The claim `iat`.
     pub issued_at: DateTime<Utc>,
     /// `exp − iat` in seconds.
     pub life: i64,

@@ -8,7 +8,7 @@ use crate::model::AccountKey;
 /// The stamp of a ledger: its identity, and how often it was written.
 ///
 /// The first row of the table, under [`AccountKey::STAMP`], holds both. A table that was dropped, emptied or replaced by a
-/// backup is recognized by another id or a lower number.
+/// backup has another id or a lower number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// A random id that is chosen when the row is made.

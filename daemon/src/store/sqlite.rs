@@ -1,4 +1,4 @@
-//! The embedded store: a SQLite file, used from a thread of its own.
+//! The embedded store: a SQLite file, which one thread uses.
 
 mod examine;
 mod files;
@@ -50,7 +50,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 /// A piece of work for the thread.
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
-/// What the thread owns.
+/// The state of the thread.
 struct Worker {
     path: PathBuf,
     place: String,
@@ -291,7 +291,7 @@ fn translate(place: &str, error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { place },
         Some(ErrorCode::DiskFull) => StoreError::DiskFull { place },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked { place },
-        // The file that its readers share cannot grow.
+        // The -shm file, which all readers share, cannot grow.
         Some(ErrorCode::SystemIoFailure) if is_no_room(error) => StoreError::DiskFull { place },
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             StoreError::CannotOpen { place, why: words(error) }

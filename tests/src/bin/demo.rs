@@ -10,10 +10,10 @@ use tbtoken_tests::demo::{self, Options};
 #[derive(Debug, Parser)]
 #[command(name = "demo", version)]
 struct Arguments {
-    /// Show no dashboard; print where the socket is and run until interrupted.
+    /// Show no dashboard; print the path of the socket and run until interrupted.
     #[arg(long)]
     headless: bool,
-    /// Leave the folder with the table and the log where it is.
+    /// Keep the folder with the table and the log.
     #[arg(long)]
     keep: bool,
 }

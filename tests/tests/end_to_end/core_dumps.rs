@@ -1,4 +1,4 @@
-//! Promise 29: a crash leaves no secret behind.
+//! Promise 29: a crash leaves no secret on the disk.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;

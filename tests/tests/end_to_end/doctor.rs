@@ -206,7 +206,7 @@ fn owners(installation: &Installation) -> Vec<(String, u32)> {
     files.filter_map(owner).collect()
 }
 
-/// `sudo tbtokend doctor` looks into the file of a daemon that is not root, and that must go on writing it.
+/// `sudo tbtokend doctor` reads the file of a daemon that is not root, and the daemon must still be able to write it.
 #[test]
 fn the_doctor_of_root_leaves_the_file_to_the_daemons_user() {
     let Some(installation) = of_a_service() else { return };

@@ -14,7 +14,7 @@ use crate::stores::{AnyStore, fixed, mssql, words};
 
 const NOW: &str = "2026-11-23T14:00:00Z";
 
-/// The numbers of `sqlserver.md`.
+/// The numbers of the transient errors.
 const TRANSIENT: [u32; 31] = [
     20, 64, 121, 233, 997, 1204, 1205, 1222, 4060, 4221, 10053, 10054, 10060, 10928, 10929, 40143, 40197,
     40501, 40540, 40613, 42108, 42109, 49918, 49919, 49920, 47132, 47137, 47139, 49802, 49977, 49983,

@@ -21,8 +21,8 @@ const NO_GROUP: Gid = Gid::from_raw(65_534);
 /// other users, and if root owns the file.
 ///
 /// # Errors
-/// Root owns the file, and other users can plant something beside it. The process may not change its user. The file
-/// cannot be found.
+/// Root owns the file, and other users can put files beside it. Or the process may not change its user, or the file cannot be
+/// found.
 pub fn become_owner(file: &Path) -> Result<PathBuf, StoreError> {
     if !geteuid().is_root() {
         return Ok(file.to_owned());

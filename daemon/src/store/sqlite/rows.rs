@@ -187,8 +187,8 @@ fn is_number(value: ValueRef<'_>) -> bool {
     }
 }
 
-/// The longest text that is read, in bytes. SQL Server's store reads 4,000 characters; nothing that a login needs is longer,
-/// and a column here may hold a gigabyte.
+/// The longest text that is read, in bytes. SQL Server's store reads 4,000 characters. No value of a login is longer, but a
+/// column here may hold a gigabyte.
 const LONGEST_TEXT: usize = 16_000;
 
 /// Reads a column as text, whatever its type in SQLite. Fails if the value is not text or too long.
@@ -338,7 +338,7 @@ enum Found {
     Row(Key),
     /// The row is gone, has changed, or has a token that ends later.
     Other,
-    /// Several rows have this id, and nothing else names one.
+    /// Several rows have this id, and nothing else distinguishes them.
     Several,
 }
 
