@@ -13,7 +13,7 @@ const NOW: &str = "2026-11-23T14:00:00Z";
 on_every_server! {
     p25_ids_of_fixed_width_are_named_without_their_blanks,
     p25_ids_with_a_collation_of_their_own_are_found,
-    p25_ids_that_the_collation_takes_for_each_other_are_different_customers,
+    p25_ids_that_are_equal_for_the_collation_are_different_customers,
 }
 
 async fn p25_ids_of_fixed_width_are_named_without_their_blanks(ground: Ground) {
