@@ -72,7 +72,7 @@ fn p14_every_wrong_answer_is_named_and_affects_no_other_customer() {
 }
 
 #[test]
-fn a_page_about_maintenance_parks_nobody_and_its_end_is_noticed() {
+fn a_maintenance_page_parks_no_customer_and_its_end_is_noticed() {
     let server = ThingsBoard::start();
     let rows: Vec<_> =
         (0..8).map(|n| Row::new(format!("c{n}"), &server.add(User::new(format!("u{n}"))))).collect();
