@@ -1,6 +1,6 @@
 //! The fuzz targets: each is a function that takes any bytes and must not panic (promise 22).
 //!
-//! `fuzz_targets/` hands them to libFuzzer. `main.rs` calls them with changed examples, on any compiler.
+//! `fuzz_targets/` passes them to libFuzzer. `main.rs` calls them with changed examples, on any compiler.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -16,7 +16,7 @@ use tbtokend::thingsboard::{Client, ClientSettings, Logins as _};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// A target, the name it is called by, and inputs to begin with.
+/// A target: its name, its function, and some example inputs.
 pub struct Target {
     pub name: &'static str,
     pub run: fn(&[u8]),
@@ -65,22 +65,22 @@ pub const TARGETS: [Target; 5] = [
     },
 ];
 
-/// A line that a client sends to the control socket.
+/// Parses a line that a client sends to the control socket.
 pub fn request_line(data: &[u8]) {
     if let Ok(line) = std::str::from_utf8(data) {
         let _ = tbtoken_proto::Envelope::parse(line);
     }
 }
 
-/// A token as ThingsBoard gives it.
+/// Parses a token of ThingsBoard.
 pub fn jwt(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = Token::parse(text);
     }
 }
 
-/// What a ThingsBoard server answers to a login: the first byte chooses the status, the rest of the first line is the
-/// value of the headers that are looked at, and what follows is the body.
+/// Reads an answer of a ThingsBoard server to a login. The first byte chooses the status, the rest of the first line is the
+/// value of all relevant headers, and the other lines are the body.
 pub fn thingsboard_answer(data: &[u8]) {
     static SERVER: LazyLock<Answers> = LazyLock::new(Answers::start);
     const STATUSES: [u16; 8] = [200, 401, 403, 404, 429, 503, 302, 500];
@@ -97,7 +97,7 @@ pub fn thingsboard_answer(data: &[u8]) {
     )
     .into_bytes();
     answer.extend_from_slice(body);
-    SERVER.say(answer);
+    SERVER.set_answer(answer);
     runtime().block_on(async {
         let _ = SERVER.client.login(&SERVER.base, &SERVER.credentials, Duration::from_secs(5)).await;
         let _ = SERVER.client.renew(&SERVER.base, &Secret::new("x")).await;
@@ -105,7 +105,7 @@ pub fn thingsboard_answer(data: &[u8]) {
     });
 }
 
-/// What SQL Server answers to the statement that reads the table, as a stream of TDS tokens.
+/// Reads an answer of SQL Server to the statement that reads the table, as a stream of TDS tokens.
 pub fn tds_rows(data: &[u8]) {
     static SERVER: LazyLock<(SqlServer, TempDir)> = LazyLock::new(|| {
         let (server, folder) = (SqlServer::start(), TempDir::new().unwrap());
@@ -116,7 +116,7 @@ pub fn tds_rows(data: &[u8]) {
     let (server, folder) = &*SERVER;
     server.calm();
     server.replace(When::Statement("read".to_owned()), data.to_vec());
-    // A store of its own each time: one that met trouble leaves the server alone for a while.
+    // A new store each time, because a store with an error waits before it connects again.
     let store = MssqlStore::new(settings(server, folder));
     let _ = runtime().block_on(store.read(Records::All));
 }
@@ -138,7 +138,7 @@ fn settings(server: &SqlServer, folder: &TempDir) -> Settings {
     }
 }
 
-/// A configuration file.
+/// Loads a configuration file.
 pub fn configuration(data: &[u8]) {
     static FOLDER: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
     let file = FOLDER.path().join("config.toml");
@@ -153,7 +153,7 @@ fn runtime() -> &'static Runtime {
     &RUNTIME
 }
 
-/// A server that gives every request the same answer, and a client of it.
+/// A server that answers every request with the same bytes, and a client for it.
 struct Answers {
     answer: &'static Mutex<Vec<u8>>,
     client: Client,
@@ -182,12 +182,12 @@ impl Answers {
         }
     }
 
-    fn say(&self, answer: Vec<u8>) {
+    fn set_answer(&self, answer: Vec<u8>) {
         *self.answer.lock().unwrap() = answer;
     }
 }
 
-/// Answers the requests of a connection until it ends.
+/// Answers the requests of a connection until it closes.
 fn serve(stream: TcpStream, answer: &Mutex<Vec<u8>>) -> Option<()> {
     let mut requests = BufReader::new(stream);
     loop {

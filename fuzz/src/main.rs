@@ -1,11 +1,11 @@
 //! Calls the targets with changed examples for some seconds each: `cargo run --release -- [TARGET] [SECONDS]`.
 //!
-//! It follows no coverage, as libFuzzer does, but needs no nightly compiler. An input that panics is printed.
+//! It has no feedback from coverage, unlike libFuzzer, but needs no nightly compiler. It prints an input that panics.
 
 use std::time::{Duration, Instant};
 
 use tbtoken_fuzz::TARGETS;
-use tbtoken_tests::dice::Dice;
+use tbtoken_tests::rng::Rng;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -17,7 +17,7 @@ fn main() {
         count += 1;
         let (end, mut seed) = (Instant::now() + Duration::from_secs(seconds), 0);
         while Instant::now() < end {
-            let input = changed(target.examples, seed);
+            let input = mutate_example(target.examples, seed);
             if std::panic::catch_unwind(|| (target.run)(&input)).is_err() {
                 eprintln!("{} panics: seed {seed}, input b\"{}\"", target.name, input.escape_ascii());
                 std::process::exit(1);
@@ -29,16 +29,16 @@ fn main() {
     assert!(count > 0, "no such target; there are {}", TARGETS.map(|target| target.name).join(", "));
 }
 
-/// One of the examples with some bytes changed, added, or taken away; the same for the same seed.
-fn changed(examples: &[&[u8]], seed: u64) -> Vec<u8> {
-    let mut dice = Dice::new(seed);
-    let mut input = dice.pick(examples).to_vec();
-    for _ in 0..dice.below(8) {
-        let (place, byte) = (dice.index(input.len() + 1), u8::try_from(dice.below(256)).unwrap());
-        match dice.below(4) {
+/// Returns one of the examples with some bytes changed, added or removed. The same seed gives the same bytes.
+fn mutate_example(examples: &[&[u8]], seed: u64) -> Vec<u8> {
+    let mut rng = Rng::new(seed);
+    let mut input = rng.pick(examples).to_vec();
+    for _ in 0..rng.below(8) {
+        let (place, byte) = (rng.index(input.len() + 1), u8::try_from(rng.below(256)).unwrap());
+        match rng.below(4) {
             0 => input.truncate(place),
             1 => input.insert(place, byte),
-            2 => drop(input.splice(place..place, dice.pick(examples).to_vec())),
+            2 => drop(input.splice(place..place, rng.pick(examples).to_vec())),
             _ if place < input.len() => input[place] = byte,
             _ => {}
         }

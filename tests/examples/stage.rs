@@ -1,4 +1,4 @@
-//! A fake ThingsBoard and a table with customers of it, for tests that are no Rust programs: `stage FILE` makes the SQLite
+//! A fake ThingsBoard and a table with its customers, for tests that are not Rust programs. `stage FILE` makes the SQLite
 //! file, prints the server's URL, and serves until it is killed.
 
 #![allow(clippy::expect_used, reason = "what goes wrong must end it, loudly")]

@@ -1,47 +1,47 @@
-//! Marks in every secret that the fakes hand out, and the search for them in whatever was printed.
+//! Marks in every secret that the fakes give out, and the search for them in printed text.
 //!
-//! A secret without a mark cannot be found in a log. So every password, token, refresh token and reset token that a
-//! fake makes or accepts holds one of the words below, and everything that a process under test prints is scanned
-//! for them: as they are, in any case, and in the disguises in which secrets usually escape.
+//! A secret without a mark cannot be found in a log. So every password, token, refresh token and reset token that a fake
+//! makes or accepts contains one of the words below. All output of a process under test is searched for them: as they
+//! are, in any case, and in the encodings in which secrets usually leak.
 
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
-/// In every ThingsBoard password.
+/// The mark in every ThingsBoard password.
 pub const PASSWORD: &str = "canary-pw-";
-/// In the signature of every access token.
+/// The mark in the signature of every access token.
 pub const TOKEN: &str = "CANARYTOKEN";
-/// In the signature of every refresh token.
+/// The mark in the signature of every refresh token.
 pub const REFRESH: &str = "CANARYREFRESH";
-/// In every reset token, which ThingsBoard sends along when a password has expired.
+/// The mark in every reset token, which ThingsBoard sends when a password has expired.
 pub const RESET: &str = "CANARYRESET";
-/// In the password of the database.
+/// The mark in the password of the database.
 pub const DATABASE: &str = "CANARYDB";
 
-/// How every token of ThingsBoard begins: a piece of a token without its signature is a leak as well.
+/// The beginning of every token of ThingsBoard: a part of a token without its signature is a leak as well.
 const JWT_HEAD: &str = "eyJhbGciOi";
 
 const WORDS: [&str; 5] = [PASSWORD, TOKEN, REFRESH, RESET, DATABASE];
 
-/// A password with the mark in it.
+/// Makes a password that contains the mark.
 #[must_use]
 pub fn password(name: &str) -> String {
     format!("{PASSWORD}{name}")
 }
 
-/// A place where a secret came to light.
+/// A place in a text where a secret was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hit {
     /// The line, from 1.
     pub line: usize,
     /// The mark that was found.
     pub canary: &'static str,
-    /// The form in which it was found: `plain`, `base64`, `hex`, `bytes`, `escaped` or `head of a token`.
+    /// The encoding in which it was found: `plain`, `base64`, `hex`, `bytes`, `escaped` or `head of a token`.
     pub disguise: &'static str,
-    /// What stands around it.
+    /// The text around the mark.
     pub excerpt: String,
 }
 
-/// Every place in `text` that holds a mark, in any of its disguises.
+/// Finds every place in `text` that contains a mark in any encoding.
 #[must_use]
 pub fn scan(text: &str) -> Vec<Hit> {
     let patterns = patterns();
@@ -57,7 +57,7 @@ pub fn scan(text: &str) -> Vec<Hit> {
     hits
 }
 
-/// Panics if `bytes` hold a mark; `name` says whose bytes they are.
+/// Panics if `bytes` contain a mark; `name` says where the bytes come from.
 ///
 /// # Panics
 /// With the line and the surroundings of every hit (the first ten).
@@ -67,7 +67,7 @@ pub fn assert_clean(name: &str, bytes: &[u8]) {
     }
 }
 
-/// What [`assert_clean`] would say, for places that must not panic.
+/// Returns the report of [`assert_clean`], for callers that must not panic.
 #[must_use]
 pub fn report(name: &str, bytes: &[u8]) -> Option<String> {
     use std::fmt::Write as _;
@@ -80,7 +80,7 @@ pub fn report(name: &str, bytes: &[u8]) -> Option<String> {
     (!hits.is_empty()).then_some(report)
 }
 
-/// One form of one mark.
+/// One encoding of one mark.
 struct Pattern {
     canary: &'static str,
     disguise: &'static str,
@@ -116,8 +116,8 @@ fn patterns() -> Vec<Pattern> {
     patterns
 }
 
-/// The characters that `word` becomes in the base64 of a longer text, when it begins `offset` bytes (mod 3) into it:
-/// only those that depend on nothing but the word.
+/// Returns the base64 characters of `word` inside a longer text, in which it begins at `offset` (mod 3) bytes. Only
+/// characters that depend on the word alone are returned.
 fn base64_core(word: &str, offset: usize, engine: &impl base64::Engine) -> String {
     let mut bytes = vec![0; offset];
     bytes.extend_from_slice(word.as_bytes());
@@ -126,8 +126,8 @@ fn base64_core(word: &str, offset: usize, engine: &impl base64::Engine) -> Strin
     encoded[first..end].to_owned()
 }
 
-/// One run over the text for all patterns, led by the first two bytes of each: logs at trace level are long, and test
-/// builds are slow.
+/// Searches the text once for all patterns, by the first two bytes of each: logs at trace level are long, and test builds
+/// are slow.
 fn search(text: &str, patterns: &[Pattern]) -> Vec<Hit> {
     let bytes = text.as_bytes();
     let mut leads = vec![false; 1 << 16];
@@ -164,14 +164,14 @@ fn cases(byte: u8, any_case: bool) -> [u8; 2] {
     if any_case { [byte.to_ascii_lowercase(), byte.to_ascii_uppercase()] } else { [byte, byte] }
 }
 
-/// What stands around `at` in its line.
+/// Returns the text around `at` in its line.
 fn excerpt(bytes: &[u8], at: usize) -> String {
     let start = bytes[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
     let end = bytes[at..].iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |newline| at + newline);
     String::from_utf8_lossy(&bytes[start.max(at.saturating_sub(80))..end.min(at + 60)]).into_owned()
 }
 
-/// `text` with `%63` and `\u0063` undone; `None` when there are none.
+/// Decodes `%63` and `\u0063` in `text`; `None` if there are none.
 fn unescape(text: &str) -> Option<String> {
     if !text.contains('%') && !text.contains("\\u") {
         return None;

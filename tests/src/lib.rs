@@ -1,12 +1,12 @@
-//! Fakes, harness and demo of tbtoken: the world around the daemon, small enough to fit into a test.
+//! Fakes, harness and demo of tbtoken: the environment of the daemon, in a form for tests.
 //!
-//! - [`thingsboard`] is a ThingsBoard server on a real socket that behaves as ThingsBoard's own source says, and
-//!   misbehaves on request in every way that was met in the field.
+//! - [`thingsboard`] is a ThingsBoard server on a real socket. It behaves as ThingsBoard's own source says, and on request
+//!   has every fault that was seen in the field.
 //! - [`mssql`] is a SQL Server on a real socket: TDS, TLS, and the part of T-SQL that the store speaks.
 //! - [`harness`] starts the real binaries in a temporary folder, talks to them, and ends them again.
-//! - [`canary`] marks every secret that fake and harness hand out, and finds the marks in whatever was printed.
-//! - [`dice`] are random numbers that follow from a seed.
-//! - [`demo`] puts all of it on one stage for a person to look at.
+//! - [`canary`] marks every secret that fakes and harness give out, and finds the marks in printed text.
+//! - [`rng`] makes random numbers that follow from a seed.
+//! - [`demo`] shows the whole product to a person.
 //! - [`mod@bench`] measures the daemon from outside.
 //!
 //! ```no_run
@@ -33,7 +33,7 @@ pub mod bench;
 pub mod canary;
 pub mod clock;
 pub mod demo;
-pub mod dice;
 pub mod harness;
 pub mod mssql;
+pub mod rng;
 pub mod thingsboard;

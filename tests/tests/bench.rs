@@ -1,4 +1,4 @@
-//! The benchmark works: small runs of it, as anyone would start them. What they measure is not judged here.
+//! The benchmark works: small runs of it, as a user would start them. Their figures are not checked.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::binaries;
 
-/// Runs the benchmark to its end and gives back what it prints.
+/// Runs the benchmark to its end and returns its output.
 fn bench(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_bench"))
         .env(binaries::VARIABLE, binaries::prepare(binaries::Progress::Hidden))
@@ -44,7 +44,7 @@ fn a_small_pass_is_measured_and_its_json_can_be_read() {
     assert_eq!(figure("not_fresh")["value"], 0.0);
     assert_eq!(figure("requests")["value"], 50.0);
     let fresh = figure("until_fresh");
-    assert!(fresh["value"].as_f64() > fresh["bound"].as_f64(), "nobody is faster than the work: {fresh}");
+    assert!(fresh["value"].as_f64() > fresh["bound"].as_f64(), "the time must be above the bound: {fresh}");
     assert!(figure("cpu")["value"].as_f64().unwrap() > 0.0);
     assert!(figure("peak_memory")["value"].as_f64().unwrap() > 1.0);
 }

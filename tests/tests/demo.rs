@@ -1,4 +1,4 @@
-//! The demo from start to end: with a terminal, without one, and through every way out.
+//! Tests of the demo: with and without a terminal, and through every way to end it.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_demo");
 
-/// A folder for temporary files of the demo's own, so that one sees what it makes and leaves.
+/// Makes a folder for the demo's temporary files, to see what it makes and leaves behind.
 fn playground() -> TempDir {
     tempfile::Builder::new().prefix("tbt-").tempdir().unwrap()
 }
@@ -33,22 +33,22 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
-/// Waits until the demo in this playground has a daemon that answers, and says how it stands.
+/// Waits until the daemon of the demo in this playground answers, and returns the status.
 fn status_in(playground: &Path) -> StatusReply {
     let ask = || {
         let socket = entries(playground).first()?.join("control.sock");
-        let mut client = Client::connect(&socket, wait::PATIENCE).ok()?;
+        let mut client = Client::connect(&socket, wait::TIMEOUT).ok()?;
         match client.send(&Request::Status(StatusQuery::default())).ok()? {
             Reply::Status(status) => Some(status),
             other => panic!("no status but {other:?}"),
         }
     };
-    wait::poll(wait::PATIENCE, ask).expect("a daemon that answers")
+    wait::poll(wait::TIMEOUT, ask).expect("a daemon that answers")
 }
 
 fn assert_ends(pid: u32) {
     let proc = PathBuf::from(format!("/proc/{pid}"));
-    assert!(wait::poll(wait::PATIENCE, || (!proc.exists()).then_some(())).is_some(), "{pid} goes on");
+    assert!(wait::poll(wait::TIMEOUT, || (!proc.exists()).then_some(())).is_some(), "{pid} goes on");
 }
 
 /// The demo without a terminal, its output in files.
@@ -77,15 +77,15 @@ impl Headless {
         Self { process, playground, stdout, stderr, _outputs: outputs }
     }
 
-    /// The status at the socket that the demo names in its first line.
+    /// Requests the status at the socket that the demo names in its first line.
     fn status(&self) -> StatusReply {
-        let socket = wait::poll(wait::PATIENCE, || {
+        let socket = wait::poll(wait::TIMEOUT, || {
             let stdout = std::fs::read_to_string(&self.stdout).unwrap();
             let (first, _) = stdout.split_once('\n')?;
             Some(PathBuf::from(first.strip_prefix("socket: ").expect("the socket comes first")))
         });
         let socket = socket.expect("a first line");
-        let mut client = Client::connect(&socket, wait::PATIENCE).expect("the socket answers at once");
+        let mut client = Client::connect(&socket, wait::TIMEOUT).expect("the socket answers at once");
         match client.send(&Request::Status(StatusQuery::default())).unwrap() {
             Reply::Status(status) => status,
             other => panic!("no status but {other:?}"),
@@ -95,7 +95,7 @@ impl Headless {
     fn end(&mut self, signal: Signal) {
         let pid = self.status().daemon.pid;
         self.process.signal(signal);
-        let ended = self.process.wait(wait::PATIENCE).expect("the demo ends");
+        let ended = self.process.wait(wait::TIMEOUT).expect("the demo ends");
         let stderr = std::fs::read_to_string(&self.stderr).unwrap();
         assert!(ended.success(), "{ended}: {stderr}");
         assert!(stderr.contains("goodbye"), "{stderr}");
@@ -118,7 +118,7 @@ fn headless_it_names_its_socket_and_leaves_nothing_behind() {
 #[test]
 fn it_shows_renewals_and_a_parked_customer_with_its_reason() {
     let mut demo = Headless::start(&["--headless"]);
-    let shown = wait::poll(wait::PATIENCE, || {
+    let shown = wait::poll(wait::TIMEOUT, || {
         let customers = demo.status().tokens.customers.unwrap();
         let parked = customers.iter().find(|customer| customer.state == Phase::Parked);
         let renewed_again = customers.iter().any(|customer| customer.renewals >= 2);
@@ -146,7 +146,7 @@ fn what_is_kept_is_kept_and_clean() {
     canary::assert_clean("the log of the demo", &log);
 }
 
-/// Without cargo, or with a folder without the programs, a sentence is shown and no backtrace.
+/// Without cargo, or with a folder without the programs, the demo prints a sentence and no backtrace.
 #[test]
 fn without_the_programs_it_says_what_to_do() {
     let empty = playground();
@@ -218,9 +218,9 @@ impl OnTerminal {
         self.screen.lock().unwrap().screen().contents()
     }
 
-    /// Waits for the dashboard, and gives back the process id of the daemon behind it.
+    /// Waits for the dashboard, and returns the process id of its daemon.
     fn watch(&self) -> u32 {
-        wait::poll(wait::PATIENCE, || self.contents().contains("acme").then_some(()))
+        wait::poll(wait::TIMEOUT, || self.contents().contains("acme").then_some(()))
             .unwrap_or_else(|| panic!("no dashboard, but this:\n{}", self.contents()));
         status_in(self.playground.path()).daemon.pid
     }
@@ -231,7 +231,7 @@ impl OnTerminal {
     }
 
     fn assert_ends(&mut self, daemon: u32, cleanly: bool) {
-        let ended = wait::poll(wait::PATIENCE, || self.child.try_wait().unwrap());
+        let ended = wait::poll(wait::TIMEOUT, || self.child.try_wait().unwrap());
         let ended = ended.unwrap_or_else(|| panic!("the demo goes on:\n{}", self.contents()));
         assert!(ended.success() || !cleanly, "{ended:?}:\n{}", self.contents());
         assert_ends(daemon);
@@ -252,7 +252,7 @@ fn q_and_ctrl_c_end_it_and_give_the_terminal_back() {
         let daemon = demo.watch();
         demo.press(keys);
         demo.assert_ends(daemon, true);
-        wait::poll(wait::PATIENCE, || demo.contents().contains("goodbye").then_some(()))
+        wait::poll(wait::TIMEOUT, || demo.contents().contains("goodbye").then_some(()))
             .unwrap_or_else(|| panic!("no goodbye, but this:\n{}", demo.contents()));
         let screen = demo.screen.lock().unwrap();
         assert!(!screen.screen().alternate_screen() && !screen.screen().hide_cursor());
@@ -263,7 +263,7 @@ fn q_and_ctrl_c_end_it_and_give_the_terminal_back() {
 fn a_closed_terminal_ends_it() {
     let mut demo = OnTerminal::start();
     let daemon = demo.watch();
-    // The terminal is gone when nobody holds it any more: not we, and not the thread that reads what is drawn.
+    // The terminal closes when the test and the thread that reads the screen no longer hold it.
     demo.closing.store(true, Ordering::Relaxed);
     demo.keyboard = Box::new(std::io::sink());
     demo.master = None;

@@ -1,4 +1,4 @@
-//! The harness itself, as far as it can be tried without the daemon.
+//! Tests of the harness itself, as far as they need no daemon.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ fn shell(script: &str) -> Process {
 #[test]
 fn the_end_of_a_process_is_awaited() {
     let mut process = shell("exit 7");
-    assert_eq!(process.wait(wait::PATIENCE).unwrap().code(), Some(7));
+    assert_eq!(process.wait(wait::TIMEOUT).unwrap().code(), Some(7));
     assert_eq!(process.exited().unwrap().code(), Some(7));
     process.signal(Signal::SIGTERM);
 }
@@ -34,16 +34,16 @@ fn a_process_that_goes_on_is_not_waited_for_without_end() {
     assert_eq!(process.wait(Duration::from_millis(20)), None);
     assert_eq!(process.exited(), None);
     process.signal(Signal::SIGTERM);
-    assert_eq!(process.wait(wait::PATIENCE).unwrap().code(), None);
+    assert_eq!(process.wait(wait::TIMEOUT).unwrap().code(), None);
 }
 
 #[test]
 fn a_dropped_process_is_killed() {
-    let (tell, told) = channel();
+    let (ended, end) = channel();
     let mut command = command_that_dies_with_us("sleep".into());
-    let process = Process::spawn_and_then(command.arg("60"), move |status| tell.send(status).unwrap());
+    let process = Process::spawn_and_then(command.arg("60"), move |status| ended.send(status).unwrap());
     drop(process.unwrap());
-    assert_eq!(told.recv_timeout(wait::PATIENCE).unwrap().code(), None);
+    assert_eq!(end.recv_timeout(wait::TIMEOUT).unwrap().code(), None);
 }
 
 #[test]

@@ -1,5 +1,4 @@
-//! One thin line through everything: a row, a login, a token, a question, an end. The shortest way to see how the harness
-//! reads.
+//! Smoke tests: one short way through everything, from a row to a token. They show how to use the harness.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,7 +10,7 @@
 use tbtoken_proto::{FailureKind, Phase, TokenStatus};
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::{Installation, Row, Signal};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 #[test]
 fn a_customer_gets_its_token() {
@@ -61,14 +60,14 @@ fn an_interrupted_pass_ends_with_the_daemon() {
     let thingsboard = ThingsBoard::start();
     let account = thingsboard.add(User::new("ops@acme.example"));
     let installation = Installation::new().with_row(Row::new("acme", &account));
-    thingsboard.set(Temper::Silent);
+    thingsboard.set(Behaviour::Silent);
     let mut daemon = installation.start();
     thingsboard.wait_until("the login is under way", |tally| tally.user("ops@acme.example").attempts == 1);
     daemon.signal(Signal::SIGINT);
     assert!(daemon.wait().success());
 }
 
-/// Proof 5 is worth nothing if nobody looks: whoever prints a secret fails its test.
+/// Promise 5 needs a search that can fail: a printed secret must fail its test.
 #[test]
 #[should_panic(expected = "secret(s) came to light in the output of tbctl")]
 fn a_secret_in_the_output_of_a_command_is_found() {

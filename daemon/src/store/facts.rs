@@ -1,113 +1,113 @@
-//! What `tbtokend doctor` wants to know of a store, as it was found. Pure: nothing here judges.
+//! The facts that `tbtokend doctor` collects about a store. Pure: nothing here judges them.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::{RowProblem, StoreError};
 use crate::model::{Customer, IneligibleRow};
 
-/// How many rows each kind of ineligible row is shown with.
+/// The most examples that are shown for each kind of ineligible row.
 pub const MOST_EXAMPLES: usize = 5;
 
-/// How many rows are looked at for the clock of their expiries. Only here is the text of a token read, and only its
-/// claims are kept.
+/// How many rows are read to find the clock of their expiries. Only here the text of a token is read, and only its claims
+/// are kept.
 pub const SAMPLE: usize = 200;
 
-/// What was found.
+/// The facts about a store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
-    /// How the connection is protected; none for a file.
+    /// How the connection is protected; `None` for a file.
     pub protection: Option<String>,
-    /// The time there, and how many minutes its local time is ahead of UTC.
+    /// The clock of the server; `None` for a file.
     pub clock: Option<ServerClock>,
-    /// The types of `customer_id`, `tbtoken` and `tbtokenexpiry`, where they matter.
+    /// The types of `customer_id`, `tbtoken` and `tbtokenexpiry`, if they matter.
     pub types: Vec<(String, String)>,
     /// The most characters that `tbtoken` holds, if there is a limit.
     pub capacity: Option<usize>,
-    /// The statement that takes the limit away.
+    /// The statement that removes the limit.
     pub widen: String,
-    /// What may be done, and the statement that would allow it.
+    /// Each permission that the daemon needs, and the statement that grants it.
     pub permissions: Vec<Permission>,
-    /// Why records cannot be kept, if they cannot.
+    /// Why records cannot be stored, if so.
     pub records: Option<String>,
-    /// Why the database has no ledger of sent passwords that can be used, if so.
+    /// Why the ledger of sent passwords in the database cannot be used, if so.
     pub no_ledger: Option<String>,
     /// The readers of the key of the records' fingerprints; `None` for a file, which has no users.
     pub key_readers: Option<KeyReaders>,
-    /// Rows in all; `None` if they may not be read, and then nothing else is known of them.
+    /// The number of all rows; `None` if the daemon may not read them.
     pub rows: Option<u64>,
-    /// Rows that are left alone.
+    /// The rows that are not renewed, by reason.
     pub ineligible: Vec<Ineligible>,
-    /// Rows with a token and an expiry.
+    /// Some rows with a token and an expiry.
     pub sample: Vec<Sample>,
 }
 
 /// The readers of the key of the fingerprints, without the daemon and the owner of the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyReaders {
-    /// Their names.
+    /// The names of the readers.
     pub others: Vec<String>,
-    /// For each the statement that takes the permission away.
+    /// The statement for each reader that takes the permission away.
     pub deny: Vec<String>,
-    /// Whether the server shows the daemon's login all of them.
+    /// Whether the server shows all readers to the daemon's login.
     pub complete: bool,
 }
 
 /// The clock of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerClock {
-    /// Its time.
+    /// The time of the server.
     pub utc: DateTime<Utc>,
-    /// How far its local time is ahead of that, in minutes.
+    /// How far its local time is ahead of UTC, in minutes.
     pub offset_minutes: i32,
 }
 
-/// Something that the login may or may not do.
+/// A permission that the login has or lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permission {
-    /// What.
+    /// What it allows.
     pub what: String,
-    /// Whether; `None` where the server does not say.
+    /// Whether the login has it; `None` if the server does not say.
     pub granted: Option<bool>,
-    /// The statement that gives it.
+    /// The statement that grants it.
     pub grant: String,
 }
 
-/// Rows that lack something.
+/// The rows that lack the same columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ineligible {
     /// The columns that are blank, as `tb_username and tb_password`.
     pub blank: String,
-    /// How many rows.
+    /// The number of rows.
     pub count: u64,
-    /// The first of them.
+    /// The ids of the first rows.
     pub examples: Vec<String>,
 }
 
-/// A row's expiry and what its token says of itself.
+/// The expiry of a row and the claims of its token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// `tbtokenexpiry`, where its type names no zone.
+    /// The expiry in the row, for types without a zone.
     pub shown: NaiveDateTime,
-    /// `iat`.
+    /// The claim `iat`.
     pub issued_at: DateTime<Utc>,
     /// `exp − iat` in seconds.
     pub life: i64,
 }
 
-/// What was found, and whom the daemon would work for.
+/// The facts about a store, and its customers.
 #[derive(Debug)]
 pub struct Examined {
-    /// What was found.
+    /// The facts.
     pub facts: Facts,
     /// The eligible rows.
     pub customers: Vec<Customer>,
-    /// What is wrong with single rows.
+    /// The problems of single rows.
     pub problems: Vec<RowProblem>,
 }
 
-/// A store that can be looked at without being changed.
+/// A store that can be examined without a change.
 pub trait Examine {
-    /// Looks.
+    /// Collects the facts and reads the customers.
     fn examine(&self) -> impl Future<Output = Result<Examined, StoreError>> + Send;
 }
 

@@ -1,81 +1,81 @@
-//! The ledger of password charges, as a store keeps it: rows that are written only over the version that this daemon knows.
-//! What the rows mean is decided in `engine/credentials`; a store compares versions and never looks into `details`.
+//! The ledger of password charges as stores keep it. A row is written only over the version that this daemon knows.
+//! `engine/credentials` decides what the rows mean; a store compares versions and never reads `details`.
 
 use chrono::{DateTime, Utc};
 
 use crate::model::AccountKey;
 
-/// Which ledger it is, and how often it was written.
+/// The stamp of a ledger: its identity, and how often it was written.
 ///
 /// The first row of the table, under [`AccountKey::STAMP`], holds both. A table that was dropped, emptied or replaced by a
-/// backup is recognized by another id or a lower number.
+/// backup has another id or a lower number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
-    /// Random; chosen when the row is made.
+    /// A random id that is chosen when the row is made.
     pub id: i64,
-    /// Rises by one with every write. It is the version of every row that the write changed.
+    /// The number of writes. It is the version of every row that the last write changed.
     pub number: i64,
 }
 
 impl Stamp {
-    /// Whether a ledger with the stamp `now` is the one of this stamp, in the same or a later state.
+    /// Whether a ledger with the stamp `now` is the same ledger in the same or a later state.
     pub(super) fn goes_on_as(self, now: Self) -> bool {
         self.id == now.id && self.number <= now.number
     }
 
-    /// Whether a ledger with the stamp `now` is an earlier state of the one of this stamp.
+    /// Whether a ledger with the stamp `now` is an earlier state of the same ledger.
     pub(super) fn is_later_than(self, now: Self) -> bool {
         self.id == now.id && self.number > now.number
     }
 }
 
-/// One account, as it stands in the table `tbtokend_account`.
+/// One row of the table `tbtokend_account`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountRow {
-    /// Which account.
+    /// The account.
     pub key: AccountKey,
-    /// The open charges, for people who look into the table.
+    /// The open charges, for people who read the table.
     pub charges: u8,
-    /// The charge whose password is on its way: its number and the daemon's name. None when nothing is in flight.
+    /// The charge whose password is in flight: its number and the daemon's name. `None` when nothing is in flight.
     pub in_flight: Option<String>,
-    /// Everything else, as JSON.
+    /// All other facts, as JSON.
     pub details: String,
-    /// When a row of the customers' table last named the account, to the day or so.
+    /// When a row of the customers' table last named the account, to about a day.
     pub seen_at: DateTime<Utc>,
-    /// [`Stamp::number`] of the write that changed it last. In a [`LedgerWrite`]: the version that it must still have;
-    /// zero when there must be no such row yet.
+    /// The [`Stamp::number`] of the write that changed the row last. In a [`LedgerWrite`] it is the version that the row
+    /// must still have, or zero if the row must not exist yet.
     pub version: i64,
 }
 
-/// What [`Store::read_ledger`](super::Store::read_ledger) brings.
+/// The result of [`Store::read_ledger`](super::Store::read_ledger).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerRead {
     /// The stamp at the moment of reading.
     pub stamp: Stamp,
-    /// Whether these are all accounts. Otherwise they are those that changed since the stamp that was asked for.
+    /// Whether these are all accounts. Otherwise they are the accounts that changed since the given stamp.
     pub is_whole: bool,
     /// The accounts.
     pub accounts: Vec<AccountRow>,
-    /// Where the ledger is.
+    /// The place of the ledger.
     pub place: LedgerPlace,
 }
 
-/// Where a ledger is kept.
+/// The place of a ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedgerPlace {
-    /// In the database of the customers.
+    /// The database of the customers.
     Database,
-    /// In a file of this machine, because the database has no table for it. Other daemons do not see it.
+    /// A file on this machine, because the database has no table for the ledger. Other daemons do not see it.
     File {
-        /// The file.
+        /// The path of the file.
         path: String,
-        /// Why it is not in the database.
+        /// Why the ledger is not in the database.
         why: String,
     },
 }
 
 impl LedgerPlace {
-    /// Where it is and why, if it is not in the database: `in FILE, because …`.
+    /// Says where the ledger is and why, if it is not in the database: `in FILE, because …`.
     pub fn outside(&self) -> Option<String> {
         match self {
             Self::Database => None,
@@ -84,41 +84,41 @@ impl LedgerPlace {
     }
 }
 
-/// What [`Store::write_ledger`](super::Store::write_ledger) writes, in one transaction.
+/// The argument of [`Store::write_ledger`](super::Store::write_ledger), which is written in one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerWrite {
-    /// The ledger must have this id and at least this number; else nothing is written.
+    /// The ledger must have this id and at least this number; otherwise nothing is written.
     pub stamp: Stamp,
     /// The accounts, each with the version that it must still have.
     pub accounts: Vec<AccountRow>,
-    /// Which accounts may be forgotten.
+    /// Which accounts may be deleted.
     pub forget: Option<Forget>,
 }
 
 impl LedgerWrite {
-    /// The most accounts of one write. Older servers take no more parameters in one statement.
+    /// The most accounts in one write. Older servers take no more parameters in one statement.
     pub const MOST_ACCOUNTS: usize = 300;
 }
 
-/// Accounts that no row of the customers' table has named for long.
+/// The limits beyond which an account that no row of the customers' table names is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forget {
-    /// Those without charges that were last seen before this.
+    /// Accounts without charges are deleted if they were last seen before this.
     pub uncharged_before: DateTime<Utc>,
-    /// Those with charges that were last seen before this.
+    /// Accounts with charges are deleted if they were last seen before this.
     pub charged_before: DateTime<Utc>,
 }
 
-/// What became of a [`LedgerWrite`].
+/// The outcome of a [`LedgerWrite`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedgerWritten {
-    /// It was written, except the accounts that another daemon has changed meanwhile.
+    /// The accounts were written, except those that another daemon had changed.
     Written {
-        /// The new number, and version of every account that was written.
+        /// The new number of the stamp, which is the version of every account that was written.
         number: i64,
-        /// The accounts that were not written, as they stand in the table; none for one that is not there.
+        /// The accounts that were not written, with their rows in the table; `None` if there is no row.
         conflicts: Vec<(AccountKey, Option<AccountRow>)>,
     },
-    /// Nothing was written: the table is another one, or an older state of this one. It must be read as a whole.
+    /// Nothing was written: the table is another ledger, or an older state of this one. It must be read as a whole.
     Replaced,
 }

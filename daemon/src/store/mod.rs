@@ -1,4 +1,4 @@
-//! Where the customers' rows and the daemon's records are: the seam between the engine and a database.
+//! The stores of the customers' rows and of the daemon's records: the interface between the engine and a database.
 
 pub mod facts;
 mod ledger;
@@ -18,108 +18,109 @@ use crate::model::{Customer, FingerprintKey, IneligibleRow, LoopState, Record, R
 ///
 /// A store never hangs: each method ends within the store's own time-outs.
 pub trait Store: Send + Sync + 'static {
-    /// The kind and the place, for people: `sqlite customers.db`.
+    /// Names the kind and the place, for people: `sqlite customers.db`.
     fn describe(&self) -> String;
 
-    /// Reads every row, without the text of its token, and the records.
+    /// Reads all rows, without the texts of their tokens, and the records.
     fn read(&self, records: Records) -> impl Future<Output = Result<Table, StoreError>> + Send;
 
-    /// Writes tokens, each guarded: only to a row that still has the URL and the user that the token was obtained
-    /// for, and never over a token with a later expiry. Says for each what became of it, in order.
+    /// Writes tokens under guard, and returns the outcome of each, in order. The row must still have the URL and the user
+    /// that the token was obtained for, and its token must not have a later expiry.
     fn save(&self, batch: Arc<Vec<Renewal>>) -> impl Future<Output = Result<Vec<Saved>, StoreError>> + Send;
 
-    /// Keeps records, each in place of the one before. Where the side table may not be made this does nothing.
+    /// Stores records, each in place of the earlier one. Does nothing if the side table may not be made.
     fn record(&self, batch: Vec<Record>) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Reads the accounts of the ledger that have changed since `since`; all of them without it, or if the ledger is another
-    /// one or an older state of the one that it names. Makes the ledger where there is none.
+    /// Reads the accounts of the ledger that changed since `since`, and makes the ledger if there is none. Reads all accounts
+    /// without `since`, or if the ledger is another one or an older state.
     fn read_ledger(
         &self,
         since: Option<Stamp>,
     ) -> impl Future<Output = Result<LedgerRead, StoreError>> + Send;
 
-    /// Writes accounts of the ledger in one transaction that is durable when this returns: each only over the version that it
-    /// names, and all of them only to the ledger of the stamp. After an error it may have been written or not.
+    /// Writes accounts of the ledger in one transaction, which is durable when this returns. Each account is written only over
+    /// the version that it names, and only to the ledger of the stamp. After an error it is unknown whether they were written.
     fn write_ledger(
         &self,
         write: LedgerWrite,
     ) -> impl Future<Output = Result<LedgerWritten, StoreError>> + Send;
 
-    /// The state of the loop that was kept last beside the ledger, which was read before; none if there was none yet.
+    /// Reads the state of the loop, which is stored beside the ledger; `None` if it was never stored. The ledger must have
+    /// been read before.
     fn loop_state(&self) -> impl Future<Output = Result<Option<LoopState>, StoreError>> + Send;
 
-    /// Keeps the state of the loop beside the ledger. It is durable when this returns.
+    /// Stores the state of the loop beside the ledger. It is durable when this returns.
     fn keep_loop_state(&self, state: LoopState) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Which records [`Store::read`] should bring.
+/// The records that [`Store::read`] should read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Records {
-    /// All of them, at the start.
+    /// All records, at the start.
     All,
-    /// Those with a failure, later: another daemon on the same table may have parked someone.
+    /// The records with a failure, at later polls: another daemon on the same table may have parked a customer.
     Failing,
 }
 
-/// What a store holds at one moment.
+/// The content of a store at one moment.
 #[derive(Debug)]
 pub struct Table {
     /// The eligible rows.
     pub customers: Vec<Customer>,
-    /// The other rows, as far as they have an id that can be read; none has the id of a customer.
+    /// The other rows whose id can be read. None of them has the id of a customer.
     pub ineligible: Vec<IneligibleRow>,
-    /// What is wrong with single rows.
+    /// The problems of single rows.
     pub problems: Vec<RowProblem>,
-    /// The records asked for.
+    /// The records that were requested.
     pub records: Vec<Record>,
-    /// The key of the records' fingerprints. It changes only when records become possible that were not before.
+    /// The key of the records' fingerprints. It changes only when records become possible.
     pub key: FingerprintKey,
-    /// Why the records cannot be kept over a restart, if they cannot.
+    /// Why records cannot be stored, if so.
     pub records_lost: Option<String>,
 }
 
-/// Something that is wrong with one row, and what is done about it.
+/// A problem of one row, and what the daemon does about it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RowProblem {
-    /// The row's id, as far as it can be read.
+    /// The row's id, if it can be read.
     pub row: String,
     /// A sentence. Never the value of a secret column.
     pub what: String,
 }
 
 impl RowProblem {
-    /// Its record holds something that is no time. Whether it is parked is known all the same.
+    /// The record holds a value that is not a time. Whether the customer is parked is still known.
     fn record_without_time(row: &str) -> Self {
         let what = "a time in its record in tbtokend_state cannot be read; it counts as unknown";
         Self { row: row.to_owned(), what: what.to_owned() }
     }
 
-    /// Its record says nothing at all.
+    /// The record cannot be read at all.
     fn unreadable_record(row: &str) -> Self {
         let what = "its record in tbtokend_state cannot be read; it counts as never tried";
         Self { row: row.to_owned(), what: what.to_owned() }
     }
 }
 
-/// What became of one token.
+/// The outcome of writing one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {
-    /// It is in the row.
+    /// The token is in the row.
     Written,
-    /// The row is gone, says another URL or user, or holds a token that lives longer: look again.
+    /// The row is gone, has another URL or user, or holds a token with a later expiry. The next poll reads it again.
     Superseded,
-    /// The database does not accept it for this row: a constraint or a trigger.
+    /// A constraint or a trigger of the database rejected the token for this row.
     Refused {
         /// The number of the database's error.
         number: i64,
     },
-    /// It has more characters than the column holds; not sent.
+    /// The token is longer than the column allows. It was not sent.
     TooLong {
-        /// What the column holds.
+        /// The most characters that the column holds.
         capacity: usize,
     },
-    /// The table does not hold it, though the database has reported no error; or it was not sent, because the row cannot be
-    /// told from another.
+    /// The table does not hold the token although the database reported no error. Or the token was not sent, because the row
+    /// cannot be distinguished from another.
     NotKept {
         /// Why: a fragment for people.
         why: &'static str,
@@ -127,16 +128,16 @@ pub enum Saved {
 }
 
 impl Saved {
-    /// The write was swallowed, cleared or redirected.
+    /// The write was ignored, cleared or redirected.
     const NOT_HELD: Self = Self::NotKept {
-        why: "the table took it without an error and does not hold it; a trigger, a rule or a view of it undoes the write",
+        why: "the table took it without an error and does not hold it; a trigger, a rule or a view undoes the write",
     };
 }
 
-/// Why a store cannot be used. The text names what is wrong; [`StoreError::remedy`] says what to do.
+/// The reason why a store cannot be used. The text names the cause; [`StoreError::remedy`] says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The file is something else.
+    /// The file is not a SQLite database.
     #[error("{place} is not a SQLite database")]
     NotADatabase {
         /// The file.
@@ -148,7 +149,7 @@ pub enum StoreError {
         /// The file.
         place: String,
     },
-    /// It cannot be opened.
+    /// The file or server cannot be opened.
     #[error("{place} cannot be opened: {why}")]
     CannotOpen {
         /// The file or server.
@@ -156,15 +157,15 @@ pub enum StoreError {
         /// The cause.
         why: String,
     },
-    /// Root would trust what another user may have put beside the file.
+    /// The daemon runs as root, and another user can put files beside this one, which SQLite would trust.
     #[error("{place} is not opened as root: users other than root can change {folder}")]
     NotAsRoot {
         /// The file.
         place: String,
-        /// The folder that is not root's alone.
+        /// The folder in which users other than root can write.
         folder: String,
     },
-    /// The table is not there.
+    /// The table does not exist.
     #[error("{place} has no table {table}")]
     MissingTable {
         /// The file or database.
@@ -172,7 +173,7 @@ pub enum StoreError {
         /// The table.
         table: String,
     },
-    /// A column is not there.
+    /// A column does not exist.
     #[error("the table {table} has no column {column}")]
     MissingColumn {
         /// The table.
@@ -180,28 +181,28 @@ pub enum StoreError {
         /// The column.
         column: String,
     },
-    /// It can be read but not written.
+    /// The database can be read but not written.
     #[error("{place} is read-only")]
     ReadOnly {
         /// The file or database.
         place: String,
     },
-    /// There is no room.
+    /// The disk is full.
     #[error("the disk that holds {place} is full")]
     DiskFull {
         /// The file.
         place: String,
     },
-    /// Someone else keeps it locked.
+    /// Another program keeps the database locked.
     #[error("{place} is locked by another program")]
     Locked {
         /// The file.
         place: String,
     },
-    /// What SQL Server can have, and a column of the wrong type anywhere.
+    /// A problem of SQL Server, or a column of the wrong type in any store.
     #[error(transparent)]
     Server(mssql::Problem),
-    /// Anything else.
+    /// Any other failure.
     #[error("{place} failed: {why}")]
     Failed {
         /// The file or server.
@@ -244,33 +245,33 @@ impl StoreError {
         format!("{self}. {}", self.remedy())
     }
 
-    /// What to do about it.
+    /// Says what to do about it.
     pub fn remedy(&self) -> String {
         match self {
             Self::NotADatabase { .. } => {
-                "Point store.path to the SQLite file that holds the customers.".to_owned()
+                "Set store.path to the SQLite file that holds the customers.".to_owned()
             }
             Self::Gone { place } => format!(
-                "Put the file back; it is used again by itself. To begin with an empty {place}, restart tbtokend."
+                "Put the file back; tbtokend uses it at the next poll. To begin with an empty {place}, restart tbtokend."
             ),
             Self::CannotOpen { place, .. } => {
                 format!(
-                    "Check that {place} and its folder exist and belong to the daemon's user, for others cannot look into it; under systemd it may write in /var/lib/tbtokend, and elsewhere where a drop-in with ReadWritePaths= says so."
+                    "Check that {place} and its folder exist and belong to the daemon's user. Under systemd the daemon may write in /var/lib/tbtokend only, unless a drop-in with ReadWritePaths= names another folder."
                 )
             }
             Self::NotAsRoot { place, folder } => format!(
-                "Run the daemon as the user that owns {place} (systemctl start tbtokend does), and give the file to that user; or make {folder} writable for root alone."
+                "Run the daemon as its own user (systemctl start tbtokend does that) and give {place} to that user, or make {folder} writable for root only."
             ),
             Self::MissingTable { table, .. } => {
-                format!("Create {table}, or point the configuration to the right database.")
+                format!("Create {table}, or set the right database in the configuration.")
             }
             Self::MissingColumn { table, column } => {
-                format!("Add the column {column} to {table}, or point store.table to the right table.")
+                format!("Add the column {column} to {table}, or set store.table to the right table.")
             }
             Self::ReadOnly { place } => {
                 format!("Make {place}, its folder and its file system writable for the daemon's user.")
             }
-            Self::DiskFull { .. } => "Free some room on that disk.".to_owned(),
+            Self::DiskFull { .. } => "Free some space on that disk.".to_owned(),
             Self::Locked { .. } => "End the program that holds a long write transaction on it.".to_owned(),
             Self::Server(problem) => problem.remedy(),
             Self::Failed { .. } => {

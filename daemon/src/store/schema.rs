@@ -1,8 +1,8 @@
-//! `tbtokend schema`: the statements that a DBA runs, as text. They run as they are.
+//! The text that `tbtokend schema` prints: the statements that a DBA runs. They run as they are.
 
 use super::{mssql, sqlite};
 
-/// For which kind of database.
+/// The kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     /// SQL Server.
@@ -11,8 +11,8 @@ pub enum Dialect {
     Sqlite,
 }
 
-/// The statements that make our tables beside `table`; for SQL Server with the permissions of `user`, if one is given.
-/// SQLite has no users.
+/// Returns the statements that make the daemon's tables beside `table`. For SQL Server they include the permissions of
+/// `user`, if one is given; SQLite has no users.
 pub fn statements(dialect: Dialect, table: &str, user: Option<&str>) -> String {
     match dialect {
         Dialect::Mssql => mssql::schema(table, user),

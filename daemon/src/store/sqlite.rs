@@ -1,4 +1,4 @@
-//! The embedded store: a SQLite file, used from a thread of its own.
+//! The embedded store: a SQLite file, which one thread uses.
 
 mod examine;
 mod files;
@@ -38,27 +38,27 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct SqliteStore {
     description: String,
-    /// There until it is dropped.
+    /// Present until the store is dropped.
     jobs: Option<mpsc::Sender<Job>>,
-    /// Ends when the thread has closed the file.
+    /// Disconnects when the thread has closed the file.
     closed: Mutex<mpsc::Receiver<()>>,
 }
 
-/// How long is waited at the end for the file to be closed; a disk that does not answer must not hold up the end.
+/// How long the drop waits until the file is closed. A disk that does not answer must not delay the shutdown.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A piece of work for the thread.
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
-/// What the thread owns.
+/// The state of the thread.
 struct Worker {
     path: PathBuf,
     place: String,
     table: String,
     fallback_url: Option<String>,
-    /// Open while the file is the one that was opened.
+    /// The open file; `None` if it must be opened again.
     open: Option<Open>,
-    /// Whether the file was ever opened: only before that may it be created.
+    /// Whether the file was ever opened. Only before that it may be created.
     was_open: bool,
     /// Made or read at the first opening, then kept.
     key: Option<FingerprintKey>,
@@ -67,12 +67,12 @@ struct Worker {
 struct Open {
     connection: Connection,
     path: PathBuf,
-    /// To notice that one was replaced or removed.
+    /// Compared at each use, to notice that a file was replaced or removed.
     files: Files,
     layout: schema::Layout,
-    /// To notice that a table was changed.
+    /// Compared at each use, to notice that a table was changed.
     schema_version: i64,
-    /// Why there is no side table for the records, if there is none.
+    /// Why there is no side table for the records, if so.
     records_lost: Option<String>,
 }
 
@@ -83,10 +83,10 @@ impl Drop for Open {
 }
 
 impl SqliteStore {
-    /// A store on the file at `path`, which is opened, and created if need be, at the first use.
+    /// Makes a store on the file at `path`, which is opened, and created if necessary, at the first use.
     ///
     /// # Errors
-    /// The thread could not be started.
+    /// The thread cannot be started.
     pub fn new(path: &Path, table: &str, fallback_url: Option<String>) -> std::io::Result<Self> {
         let place = path.display().to_string();
         let worker = Worker {
@@ -102,7 +102,7 @@ impl SqliteStore {
         let (closing, closed) = mpsc::channel();
         thread::Builder::new().name("sqlite".to_owned()).spawn(move || {
             let _closing = closing;
-            // Dropped before the other, and the file with it.
+            // Declared last, so that it is dropped, and the file closed, before `_closing` reports the end.
             let mut worker = worker;
             for job in queue {
                 job(&mut worker);
@@ -112,14 +112,14 @@ impl SqliteStore {
         Ok(Self { description: format!("sqlite {place}"), jobs, closed })
     }
 
-    /// Has the thread do `work` and waits for it.
+    /// Does `work` on the thread and waits for the result.
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Worker) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = move |worker: &mut Worker| {
-            // Nobody may be waiting any more; the work was done all the same.
+            // The caller may have stopped waiting; the work is done all the same.
             let _ = reply.send(work(worker));
         };
         let stopped = || StoreError::Failed {
@@ -132,7 +132,7 @@ impl SqliteStore {
 }
 
 impl Drop for SqliteStore {
-    /// Waits until the file is closed: only then everything is in it, and who copies it after the daemon has ended has all.
+    /// Waits until the file is closed. Only then a copy of the file is complete after the daemon has ended.
     fn drop(&mut self) {
         self.jobs = None;
         let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,15 +175,14 @@ impl Store for SqliteStore {
     }
 }
 
-/// What reading needs besides the connection.
+/// The values that reading needs besides the connection.
 struct Context<'a> {
     fallback_url: Option<&'a str>,
     key: &'a FingerprintKey,
 }
 
 impl Worker {
-    /// Does `work` on the open file. After any error the file is closed, so that the next use begins afresh with
-    /// whatever is there then.
+    /// Does `work` on the open file. After any error the file is closed, so that the next use opens it as it is then.
     fn with_open<T>(
         &mut self,
         work: impl FnOnce(&mut Open, &Context<'_>) -> rusqlite::Result<T>,
@@ -239,7 +238,7 @@ impl Worker {
             create_file(&self.path).map_err(cannot_open)?;
         }
         let mut connection = connect(&self.path).map_err(|e| failed(&e))?;
-        // At once: if it is replaced from now on, that is noticed at the next use.
+        // Taken at once: a later replacement is noticed at the next use.
         let files = Files::at(&self.path);
         if !self.was_open {
             schema::create_if_empty(&mut connection, &self.table).map_err(|e| failed(&e))?;
@@ -250,7 +249,8 @@ impl Worker {
         let (key, records_lost) =
             records::prepare(&mut connection, self.key.as_ref()).map_err(|e| failed(&e))?;
         self.key = Some(key);
-        // Before the version of the schema is read. Without it tokens are renewed all the same; reading it says why.
+        // Made before the version of the schema is read. An error is ignored here: tokens are renewed without a ledger, and
+        // reading the ledger reports the reason.
         let _ = ledger::make(&connection);
         let schema_version = schema::version(&connection).map_err(|e| translate(&self.place, &e))?;
         let (path, files) = (self.path.clone(), files.with_beside(Files::at(&self.path)));
@@ -258,7 +258,7 @@ impl Worker {
     }
 }
 
-/// Makes the file if there is none. It will hold passwords: it is for its owner alone.
+/// Makes the file if there is none. Only its owner can read it, because it will hold passwords.
 fn create_file(path: &Path) -> std::io::Result<()> {
     match File::options().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
@@ -273,8 +273,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// What SQLite says, which names tables and columns, but never values. Without the statement, which is ours and says
-/// nothing to anybody else.
+/// Returns SQLite's message, which names tables and columns but never values. The statement is left out, because it means
+/// nothing to an operator.
 fn words(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
@@ -283,7 +283,7 @@ fn words(error: &rusqlite::Error) -> String {
     }
 }
 
-/// SQLite's error as ours.
+/// Turns SQLite's error into a [`StoreError`].
 fn translate(place: &str, error: &rusqlite::Error) -> StoreError {
     let place = place.to_owned();
     match error.sqlite_error_code() {
@@ -291,7 +291,7 @@ fn translate(place: &str, error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::ReadOnly) => StoreError::ReadOnly { place },
         Some(ErrorCode::DiskFull) => StoreError::DiskFull { place },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Locked { place },
-        // The file that its readers share cannot grow.
+        // The -shm file, which all readers share, cannot grow.
         Some(ErrorCode::SystemIoFailure) if is_no_room(error) => StoreError::DiskFull { place },
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             StoreError::CannotOpen { place, why: words(error) }

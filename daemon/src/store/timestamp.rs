@@ -1,9 +1,9 @@
-//! The texts that SQLite users write as a point in time.
+//! Timestamps as texts, in the forms that applications write into SQLite.
 
 use chrono::{DateTime, Datelike as _, NaiveDateTime, SecondsFormat, Utc};
 
-/// Reads RFC 3339, or `YYYY-MM-DD HH:MM:SS[.fff]` as UTC. `None` if it is neither, or no year that SQL knows: nothing is
-/// reckoned beyond those.
+/// Reads RFC 3339, or `YYYY-MM-DD HH:MM:SS[.fff]` as UTC. Returns `None` for other texts, and for years outside 1 to 9999,
+/// which SQL does not know.
 pub(super) fn parse(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
     DateTime::parse_from_rfc3339(text)
@@ -13,7 +13,7 @@ pub(super) fn parse(text: &str) -> Option<DateTime<Utc>> {
         .filter(|at| (1..=9999).contains(&at.year()))
 }
 
-/// Writes RFC 3339 with `Z`, in whole seconds where there are no others.
+/// Writes RFC 3339 with `Z`, without a fraction if it is zero.
 pub(super) fn format(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

@@ -1,4 +1,4 @@
-//! Clients that ask for the status and take the time.
+//! Clients that request the status and measure the time of the answers.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -9,26 +9,26 @@ use std::time::{Duration, Instant};
 use tbtoken_proto::client::Client;
 use tbtoken_proto::{Reply, Request, Revision, Rows, StatusQuery, StatusReply};
 
-use crate::harness::wait::PATIENCE;
+use crate::harness::wait::TIMEOUT;
 
 /// A question that is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Question {
-    /// `status` with everyone.
+    /// `status` with all customers.
     Full,
-    /// `status` with nobody.
+    /// `status` without customers.
     Summary,
-    /// `status` with what has changed since.
+    /// `status` with the changes since a revision.
     Delta(Revision),
-    /// Something that the loop itself must answer: `start`, to a loop that runs.
+    /// A request that the loop itself must answer: `start`, while the loop runs.
     Loop,
 }
 
-/// How long answers took, sorted.
+/// The sorted times of the answers.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Latencies {
     sorted: Vec<Duration>,
-    /// Bytes of the longest answer.
+    /// The length of the longest answer in bytes.
     pub(super) bytes: usize,
 }
 
@@ -38,25 +38,23 @@ impl Latencies {
         Self { sorted: latencies, bytes: 0 }
     }
 
-    /// What so many percent of all answers did not exceed.
+    /// Returns the time that this percentage of all answers did not exceed.
     pub(super) fn at(&self, percent: usize) -> Duration {
         let rank = (self.sorted.len() * percent).div_ceil(100).max(1) - 1;
         self.sorted.get(rank).copied().unwrap_or_default()
     }
 }
 
-/// For how long a question is asked: longer than the time between two looks at the table, so that at least one falls
-/// into it.
+/// How long a request is repeated: longer than the interval, so that at least one poll happens in this time.
 const LONG: Duration = Duration::from_millis(3_500);
 
 /// The pause after each answer.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// At least so often, however long it takes.
+/// The least number of requests, however long they take.
 const AT_LEAST: usize = 10;
 
-/// Asks again and again on one connection. What is measured ends with the last byte; what a client does with the answer
-/// is its own affair.
+/// Repeats a request on one connection, and measures until the last byte of each answer.
 pub(super) fn latencies(socket: &Path, question: Question) -> Latencies {
     let mut asker = Asker::connect(socket);
     let began = Instant::now();
@@ -71,7 +69,7 @@ pub(super) fn latencies(socket: &Path, question: Question) -> Latencies {
     Latencies { bytes, ..Latencies::of(taken) }
 }
 
-/// The same, while another client asks for the full status without a pause.
+/// Does the same while another client requests the full status without a pause.
 pub(super) fn latencies_beside_full_status(socket: &Path, question: Question) -> Latencies {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -87,7 +85,7 @@ pub(super) fn latencies_beside_full_status(socket: &Path, question: Question) ->
     })
 }
 
-/// One connection that reads answers without looking at them.
+/// A connection that reads answers without parsing them.
 struct Asker {
     stream: UnixStream,
     buffer: Vec<u8>,
@@ -96,11 +94,11 @@ struct Asker {
 impl Asker {
     fn connect(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).expect("the daemon listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("a time-out can be set");
         Self { stream, buffer: vec![0; 256 * 1024] }
     }
 
-    /// How long the answer took and how long it is.
+    /// Sends a request; returns the time and the length of the answer.
     fn ask(&mut self, question: Question) -> (Duration, usize) {
         let line = question.line();
         let began = Instant::now();
@@ -110,7 +108,7 @@ impl Asker {
             let read = self.stream.read(&mut self.buffer).expect("the daemon answers");
             assert!(read > 0, "the daemon hung up on {line}");
             length += read;
-            // An answer is one line, and the next one comes only when it is asked for.
+            // An answer is one line, and the next answer needs another request.
             if self.buffer[read - 1] == b'\n' {
                 return (began.elapsed(), length);
             }
@@ -129,7 +127,7 @@ impl Question {
     }
 }
 
-/// The status as a client understands it.
+/// Requests the status and parses it.
 pub(super) fn status(client: &mut Client, customers: Rows) -> StatusReply {
     match client.send(&Request::Status(StatusQuery { customers, since: None })) {
         Ok(Reply::Status(status)) => status,

@@ -1,19 +1,19 @@
-//! What the work itself takes, however good the daemon is. Pure.
+//! The least time that the work itself needs, however good the daemon is. Pure.
 
 use std::time::Duration;
 
-/// Logins in flight to one server at the beginning: the daemon's gate doubles from here with every good round.
+/// The first limit of logins to one server; the daemon doubles it with every good round.
 const FIRST: usize = 4;
 
-/// The daemon's limits of logins in flight, as they are by default: to one server, and in all.
+/// The daemon's default limits of logins in flight: to one server, and in all.
 const PER_HOST: usize = 64;
 const IN_ALL: usize = 512;
 
-/// How many tokens the daemon writes with one call of the store.
+/// The tokens that the daemon writes with one call of the store.
 pub(super) const BATCH: usize = 100;
 
-/// How long so many logins take at the least, spread evenly over so many servers that answer after `latency`: in each
-/// round everyone whom the limits let through.
+/// Calculates the least time of these logins, spread evenly over servers that answer after `latency`. Each round sends all
+/// logins that the limits allow.
 pub(super) fn logins(customers: usize, hosts: usize, latency: Duration) -> Duration {
     let hosts = hosts.max(1);
     let (mut left, mut rounds, mut limit) = (customers, 0_u32, FIRST);
@@ -25,7 +25,7 @@ pub(super) fn logins(customers: usize, hosts: usize, latency: Duration) -> Durat
     latency.saturating_mul(rounds)
 }
 
-/// How long the writing takes at the least, one batch after the other.
+/// Calculates the least time of the writing, one batch after the other.
 pub(super) fn saves(customers: usize, batch: Duration) -> Duration {
     batch.saturating_mul(u32::try_from(customers.div_ceil(BATCH)).unwrap_or(u32::MAX))
 }

@@ -5,12 +5,12 @@
 //!      │                [`Database`] (SQLite; a fake SQL Server, a process of its own; a real one)
 //!      │                tbtokend, the real binary
 //!      ▼
-//!   [`Report`]: figures from `/proc`, from the socket and from what the fakes have counted,
-//!               each time beside the bound that the work itself sets
+//!   [`Report`]: figures from `/proc`, from the socket and from the counters of the fakes,
+//!               each time beside the least time of the work itself
 //! ```
 //!
-//! The fakes are processes of their own so that what they cost is not counted as the daemon's. They share the machine
-//! with it all the same: on few cores, what they take is missing elsewhere, so their CPU time is shown as well.
+//! The fakes are processes of their own, so that their CPU time does not count as the daemon's. But they share the machine
+//! with it: on few cores they slow it down, so their CPU time is shown as well.
 
 mod asking;
 mod bound;
@@ -32,7 +32,7 @@ pub use world::World;
 
 use crate::harness::binaries::{self, Progress};
 
-/// Does what the command line asks for.
+/// Runs the scenario of the command line.
 #[must_use]
 pub fn run(arguments: &Arguments) -> ExitCode {
     let common = match &arguments.scenario {
@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Scenario::Herd(options) => &options.common,
         Scenario::Growth(options) => &options.common,
     };
-    // Building it must not count.
+    // Built first, so that the build is not measured.
     if let Err(error) = binaries::try_prepare(&["tbtokend"], Progress::Shown) {
         eprintln!("error: {error}");
         return ExitCode::FAILURE;

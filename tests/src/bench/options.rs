@@ -4,47 +4,47 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::database::Wish;
+use super::database::StoreChoice;
 
-/// Measures tbtokend, the real binary, against fake ThingsBoard servers: how long, how much CPU, how much memory.
-/// Each scenario sets up its own table in a temporary folder; nothing stays behind.
+/// Measures tbtokend, the real binary, against fake ThingsBoard servers: time, CPU time and memory.
+/// Each scenario makes its own table in a temporary folder, which is removed at the end.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 pub struct Arguments {
-    /// What is measured.
+    /// The scenario.
     #[command(subcommand)]
     pub(super) scenario: Scenario,
 }
 
-/// What can be measured.
+/// A scenario.
 #[derive(Debug, Subcommand)]
 pub(super) enum Scenario {
-    /// Everyone is due when the daemon starts: how long until all are fresh, and what it costs
+    /// All customers are due when the daemon starts: how long until all tokens are fresh, and what that costs
     Pass(Pass),
-    /// Nobody is due: what a look at the table costs, and how fast `status` is meanwhile
+    /// No customer is due: what a poll costs, and how fast `status` is
     Rest(Rest),
-    /// Some servers never answer: how much later that makes the customers of the others
+    /// Some servers never answer: how much later the customers of the others get their tokens
     Sick(Sick),
-    /// Everyone becomes due in the same moment: whether anyone lapses, and what each server sees
+    /// All customers become due at the same moment: whether a token lapses, and the load on each server
     Herd(Herd),
     /// A pass over more and more customers: what each of them costs
     Growth(Growth),
-    /// The fake ThingsBoards, told what to do on standard input
+    /// The fake ThingsBoards, which take orders on standard input
     #[command(hide = true)]
     ServeThingsboards,
-    /// The fake SQL Server, likewise
+    /// The fake SQL Server, which takes orders on standard input
     #[command(hide = true)]
     ServeMssql,
 }
 
-/// What all scenarios have.
+/// The options of all scenarios.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Common {
-    /// Where the customers are: sqlite, fake-mssql (a fake SQL Server), or a connection string such as
-    /// "server=localhost,1433;database=bench;user=sa;password=…;ca_file=ca.pem" (or trust=true for anyone's certificate),
-    /// in whose database a schema is made and taken away again. TBTOKEN_BENCH_STORE is used if this is not given
+    /// The store of the customers: sqlite, fake-mssql (a fake SQL Server), or a connection string such as
+    /// "server=localhost,1433;database=bench;user=sa;password=…;ca_file=ca.pem" (or trust=true for any certificate).
+    /// In that database a schema is made and removed at the end. The default is the value of TBTOKEN_BENCH_STORE
     #[arg(long, value_name = "STORE")]
-    pub(super) store: Option<Wish>,
+    pub(super) store: Option<StoreChoice>,
     /// How long each login takes, in milliseconds
     #[arg(long, default_value_t = 100)]
     pub(super) latency_ms: u64,
@@ -90,10 +90,10 @@ pub(super) struct Rest {
     /// ThingsBoard servers that they are spread over
     #[arg(long, default_value_t = 100)]
     pub(super) hosts: usize,
-    /// How many looks at the table are measured
+    /// How many polls are measured
     #[arg(long, default_value_t = 4)]
     pub(super) wakes: u32,
-    /// The time between two of them, in seconds; shorter than in real life, so that it does not take minutes
+    /// The time between two polls in seconds, shorter than in production, so that it does not take minutes
     #[arg(long, default_value_t = 3)]
     pub(super) interval: u32,
 }

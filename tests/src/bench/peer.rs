@@ -1,7 +1,7 @@
-//! A fake in a process of its own: this very program, started again with a hidden subcommand.
+//! A fake in its own process: this program, started again with a hidden subcommand.
 //!
-//! One line of JSON on its standard input is an order, one on its standard output answers it. It ends when its input
-//! does, so that it never outlives the benchmark.
+//! Each line of JSON on its standard input is an order; a line on its standard output is the answer. The process ends with
+//! its input, so it never outlives the benchmark.
 
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -56,7 +56,7 @@ impl Drop for Peer {
     }
 }
 
-/// Is the process: answers every order until its standard input ends.
+/// Runs as the process: answers every order until its standard input ends.
 pub(super) fn serve<O: DeserializeOwned>(mut answer: impl FnMut(O) -> serde_json::Value) {
     crate::harness::process::raise_descriptor_limit();
     for line in std::io::stdin().lines() {

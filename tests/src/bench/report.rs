@@ -1,4 +1,4 @@
-//! What was measured, as tables for people and as JSON for programs.
+//! The report of the figures: tables for people, JSON for programs.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use serde_json::{Map, Value, json};
 
 use super::asking::Latencies;
 
-/// What one run of a scenario came to.
+/// The figures of one run of a scenario.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     scenario: String,
     store: String,
-    /// What was asked for: how many customers, servers and so on.
+    /// The options of the run: the number of customers, servers and so on.
     setup: Map<String, Value>,
     figures: Vec<Figure>,
 }
@@ -26,7 +26,7 @@ struct Figure {
     label: String,
     value: f64,
     unit: Unit,
-    /// What the work itself sets, in the same unit.
+    /// The least value that the work itself needs, in the same unit.
     #[serde(skip_serializing_if = "Option::is_none")]
     bound: Option<f64>,
 }
@@ -71,7 +71,7 @@ impl Report {
         }
     }
 
-    /// Says what was asked for.
+    /// Adds an option of the run.
     pub(super) fn set(&mut self, key: &str, value: impl Into<Value>) {
         self.setup.insert(key.to_owned(), value.into());
     }
@@ -86,13 +86,13 @@ impl Report {
         self.add(key, label, Unit::Count, count as f64);
     }
 
-    /// Adds a time, and the bound that the work itself sets to it.
+    /// Adds a time, and the least time of the work itself.
     pub(super) fn time(&mut self, key: &str, label: &str, time: Duration, bound: Option<Duration>) {
         let bound = bound.map(|bound| bound.as_secs_f64());
         self.push(key, label, Unit::Seconds, time.as_secs_f64(), bound);
     }
 
-    /// Adds what half and what 99 of 100 answers did not exceed.
+    /// Adds the times that 50 % and 99 % of the answers did not exceed.
     pub(super) fn latencies(&mut self, key: &str, label: &str, latencies: &Latencies) {
         for percent in [50, 99] {
             let milliseconds = latencies.at(percent).as_secs_f64() * 1000.0;
@@ -106,7 +106,7 @@ impl Report {
     }
 
     fn push(&mut self, key: &str, label: &str, unit: Unit, value: f64, bound: Option<f64>) {
-        // To the nanosecond or the byte is enough for JSON as well.
+        // Nanoseconds and bytes are precise enough for JSON as well.
         let round = |value: f64| (value * 1e6).round() / 1e6;
         let (key, label) = (key.to_owned(), label.to_owned());
         self.figures.push(Figure { key, label, unit, value: round(value), bound: bound.map(round) });
@@ -138,7 +138,7 @@ pub(super) fn print(reports: &[Report], json: bool) {
     }
 }
 
-/// Where it was measured: without it the numbers mean little.
+/// Describes the machine, without which the numbers mean little.
 fn machine() -> Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");

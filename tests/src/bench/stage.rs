@@ -8,7 +8,7 @@ use tbtoken_proto::{Rows, StatusReply};
 
 use super::asking::{self, Latencies, Question};
 use super::bound;
-use super::database::{Database, Wish};
+use super::database::{Database, StoreChoice};
 use super::options::Common;
 use super::report::{Report, Unit};
 use super::usage::Watched;
@@ -16,13 +16,13 @@ use super::world::{Host, World};
 use crate::harness::{Daemon, Installation, Row};
 use crate::thingsboard::{Account, jwt};
 
-/// How long the longest wait may take before the benchmark gives up.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// The longest wait before the benchmark fails.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The time between two looks at the summary while something is waited for.
+/// The time between two requests of the summary while the benchmark waits.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Everything that takes part.
+/// The servers, the database and the installation of a run.
 #[derive(Debug)]
 pub(super) struct Stage {
     pub(super) world: World,
@@ -33,7 +33,7 @@ pub(super) struct Stage {
     latency: Duration,
 }
 
-/// A stage with a daemon that runs on it. The daemon goes first, and then what it stands on.
+/// A stage with a running daemon. The daemon is dropped first, then the stage.
 #[derive(Debug)]
 pub(super) struct Run {
     began: Instant,
@@ -44,7 +44,7 @@ pub(super) struct Run {
 }
 
 impl Stage {
-    /// Sets up so many customers on so many servers; `row` makes each row from its account.
+    /// Sets up customers on servers; `row` makes each row from its account.
     pub(super) fn set_up(
         common: &Common,
         customers: usize,
@@ -80,7 +80,7 @@ impl Stage {
         Run { began, client, process: Watched::new(daemon.pid()), daemon, stage: self }
     }
 
-    /// A report that says what this is.
+    /// Makes a report with the options of this run.
     pub(super) fn report(&self, scenario: &str) -> Report {
         let mut report = Report::new(scenario, self.database.name());
         report.set("customers", self.customers);
@@ -92,7 +92,7 @@ impl Stage {
         report
     }
 
-    /// The bound that the work sets to a pass over everyone: logins, and then the writing of the tokens.
+    /// Calculates the least time of a pass over all customers: the logins, and then the writing of the tokens.
     pub(super) fn bound(&mut self, customers: usize) -> Duration {
         let batch = self.database.batch(&self.installation);
         bound::logins(customers, self.hosts, self.latency) + bound::saves(customers, batch)
@@ -104,26 +104,26 @@ fn per(time: Duration, customers: usize) -> f64 {
 }
 
 impl Run {
-    /// Waits until the summary satisfies `condition`; brings that status, when it came, and how long each look took.
+    /// Waits until the summary satisfies `condition`. Returns that status, its time, and how long each request took.
     pub(super) fn until(
         &mut self,
         what: &str,
         condition: impl Fn(&StatusReply) -> bool,
     ) -> (StatusReply, Duration, Latencies) {
-        let mut looks = Vec::new();
+        let mut latencies = Vec::new();
         loop {
             let asked = Instant::now();
             let status = asking::status(&mut self.client, Rows::None);
-            looks.push(asked.elapsed());
+            latencies.push(asked.elapsed());
             if condition(&status) {
-                return (status, self.began.elapsed(), Latencies::of(looks));
+                return (status, self.began.elapsed(), Latencies::of(latencies));
             }
-            assert!(self.began.elapsed() < PATIENCE, "waited in vain until {what}: {:?}", status.tokens);
+            assert!(self.began.elapsed() < TIMEOUT, "waited in vain until {what}: {:?}", status.tokens);
             std::thread::park_timeout(LOOK);
         }
     }
 
-    /// What the servers, the database and the kernel have counted since the start.
+    /// Reports the counters of the servers, the database and the kernel since the start.
     pub(super) fn count(&mut self, report: &mut Report) {
         let (cpu, memory, seen) = (self.process.cpu(), self.process.memory(), self.stage.world.seen());
         report.time("cpu", "CPU time", cpu, None);
@@ -158,11 +158,11 @@ impl Run {
         report.time("fakes_cpu", "CPU time of the fake ThingsBoards", self.stage.world.cpu(), None);
     }
 
-    /// How fast the status is, of everyone and of nobody and of what has changed; the last is nothing.
+    /// Measures the status with all customers, without customers, and with changes only, of which there are none.
     pub(super) fn measure_status(&mut self, report: &mut Report) {
         let revision = asking::status(&mut self.client, Rows::None).daemon.revision;
         for (key, label, question) in [
-            ("status_full", "status, everyone", Question::Full),
+            ("status_full", "status, all customers", Question::Full),
             ("status_summary", "status, summary", Question::Summary),
             ("status_delta", "status, nothing new", Question::Delta(revision)),
         ] {
@@ -175,7 +175,7 @@ impl Run {
         }
     }
 
-    /// When each customer's token was written, since the daemon's start, by the URL of its server.
+    /// Returns when each customer's token was written, since the daemon's start, by the URL of its server.
     pub(super) fn delays(&mut self) -> HashMap<String, Vec<Duration>> {
         let status = asking::status(&mut self.client, Rows::All);
         let started_at = status.daemon.started_at;

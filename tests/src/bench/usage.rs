@@ -1,4 +1,4 @@
-//! What a process has used, as the kernel counts it.
+//! The CPU time and the memory of a process, as the kernel counts them.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-/// A process that is looked at from outside.
+/// A process that is measured from outside.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Watched(Pid);
 
@@ -17,7 +17,7 @@ pub(super) struct Watched(Pid);
 pub(super) struct Memory {
     /// Resident now.
     pub(super) resident: f64,
-    /// The most that was resident, since the start or since [`Watched::forget_peak`].
+    /// The peak of resident memory since the start or since [`Watched::forget_peak`].
     pub(super) peak: f64,
 }
 
@@ -26,8 +26,8 @@ impl Watched {
         Self(Pid::from_raw(pid))
     }
 
-    /// The CPU time of all of its threads since its start, to the nanosecond: `/proc/PID/stat` knows only hundredths of a
-    /// second.
+    /// Returns the CPU time of all of its threads since its start, in nanoseconds. `/proc/PID/stat` has only hundredths of
+    /// a second.
     pub(super) fn cpu(self) -> Duration {
         let clock = ClockId::pid_cpu_clock_id(self.0).expect("the process is there");
         clock.now().expect("the clock of a process that is there").into()
@@ -54,8 +54,8 @@ impl Watched {
         Memory { resident: megabytes("VmRSS:"), peak: megabytes("VmHWM:") }
     }
 
-    /// Lets the peak begin again from what is resident now. False if that may not be done: the daemon lets no core be dumped,
-    /// and what steers such a process belongs to root.
+    /// Resets the peak to the memory that is resident now. Returns false if that is not permitted: the daemon is not dumpable,
+    /// so these files belong to root.
     pub(super) fn forget_peak(self) -> bool {
         match fs::write(format!("/proc/{}/clear_refs", self.0), "5") {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => false,

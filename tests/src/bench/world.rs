@@ -9,18 +9,18 @@ use super::peer::{self, Peer};
 use crate::canary;
 use crate::thingsboard::{Account, Certificate, CertificateKind, Temper, ThingsBoard, TlsFront, User};
 
-/// A server that shall be there.
+/// A server to set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// How many users it has: `user0@host7.example` and so on.
     pub users: usize,
     /// How long each answer takes, in milliseconds.
     pub latency_ms: u64,
-    /// Whether it takes requests and never answers.
+    /// Whether it reads requests and never answers.
     pub silent: bool,
 }
 
-/// What the process is told.
+/// An order to the process.
 #[derive(Debug, Serialize, Deserialize)]
 enum Order {
     /// Set these servers up, behind TLS or not.
@@ -44,9 +44,9 @@ pub struct Seen {
     pub requests: u64,
     /// Connections since the start.
     pub connections: u64,
-    /// The most connections that any one server had at a time.
+    /// The most connections that one server had at once.
     pub connections_peak: usize,
-    /// The most requests that any one server was answering at a time.
+    /// The most requests that one server had in flight at once.
     pub in_flight_peak: usize,
     /// TLS handshakes.
     pub handshakes: u64,
@@ -80,8 +80,8 @@ impl World {
         self.places.authority.as_deref()
     }
 
-    /// The accounts, in turn: the first of each server, then the second of each, so that the rows of the table say
-    /// nothing about the order of the servers.
+    /// Returns the accounts in turn: the first of each server, then the second of each. So the order of the rows is
+    /// independent of the servers.
     pub fn accounts(&self) -> impl Iterator<Item = (usize, Account)> + '_ {
         let most = self.hosts.iter().map(|host| host.users).max().unwrap_or(0);
         (0..most).flat_map(move |number| {
@@ -94,13 +94,13 @@ impl World {
         })
     }
 
-    /// The URL of a server.
+    /// Returns the URL of a server.
     #[must_use]
     pub fn url(&self, host: usize) -> &str {
         &self.places.urls[host]
     }
 
-    /// What the servers have seen so far.
+    /// Returns the counters of the servers.
     ///
     /// # Panics
     /// If the process has ended.
@@ -108,7 +108,7 @@ impl World {
         self.process.ask(&Order::Count)
     }
 
-    /// The CPU time that the process has used.
+    /// Returns the CPU time of the process.
     #[must_use]
     pub fn cpu(&self) -> Duration {
         self.process.cpu()

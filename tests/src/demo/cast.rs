@@ -1,4 +1,4 @@
-//! The customers of the demo, and the hosts that they live on.
+//! The customers of the demo, and their servers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,24 +6,26 @@ use std::time::Duration;
 use chrono::{SecondsFormat, TimeDelta};
 
 use crate::harness::Row;
-use crate::thingsboard::{Account, PasswordPolicy, SecondFactor, Settings, Temper, ThingsBoard, User, jwt};
+use crate::thingsboard::{
+    Account, Behaviour, PasswordPolicy, SecondFactor, Settings, ThingsBoard, User, jwt,
+};
 use crate::{canary, clock};
 
-/// Everyone on the stage.
+/// All customers and servers of the demo.
 pub(super) struct Cast {
     pub(super) rows: Vec<Row>,
-    /// The hosts to which the script does something.
+    /// The servers that the script changes.
     pub(super) limited: Arc<ThingsBoard>,
     pub(super) flaky: Arc<ThingsBoard>,
     pub(super) away: Arc<ThingsBoard>,
-    /// The host of the customer whose password is wrong at times.
+    /// The server of the customer that has a wrong password at times.
     pub(super) cloud: Arc<ThingsBoard>,
     pub(super) forgetful: Forgetful,
-    /// All hosts; they live as long as this.
-    pub(super) hosts: Vec<Arc<ThingsBoard>>,
+    /// All servers; they run as long as this exists.
+    pub(super) servers: Vec<Arc<ThingsBoard>>,
 }
 
-/// The customer who changes its password in ThingsBoard and tells the table a minute later.
+/// The customer that changes its password in ThingsBoard and, a minute later, in the table.
 #[derive(Debug, Clone)]
 pub(super) struct Forgetful {
     pub(super) customer_id: String,
@@ -32,16 +34,16 @@ pub(super) struct Forgetful {
 }
 
 impl Cast {
-    /// Calls everyone onto the stage. What has to go wrong from the start does so; the rest is up to the script.
+    /// Makes the servers and the customers, with the faults that exist from the start. The script adds the others.
     pub(super) fn call() -> Self {
-        let mut hosts = Vec::new();
+        let mut servers = Vec::new();
         let mut open = |prefix: &str, change: fn(&mut Settings)| {
             let mut settings = Settings { prefix: prefix.to_owned(), ..Settings::default() };
             settings.access_life = Duration::from_secs(45);
             change(&mut settings);
-            let host = Arc::new(ThingsBoard::with(settings));
-            hosts.push(Arc::clone(&host));
-            host
+            let server = Arc::new(ThingsBoard::with(settings));
+            servers.push(Arc::clone(&server));
+            server
         };
         let north = open("/north", |_| ());
         let cloud = open("/cloud", |settings| settings.max_failed_logins = Some(3));
@@ -53,16 +55,16 @@ impl Cast {
         let (limited, flaky, away) =
             (open("/limited", |_| ()), open("/flaky", |_| ()), open("/away", |_| ()));
         let slow = open("/slow", |_| ());
-        slow.set(Temper::Slow(Duration::from_millis(2_500)));
+        slow.set(Behaviour::Slow(Duration::from_millis(2_500)));
         let silent = open("/silent", |_| ());
-        silent.set(Temper::Silent);
+        silent.set(Behaviour::Silent);
         let portal = open("/portal", |_| ());
-        portal.set(Temper::LoginPage);
+        portal.set(Behaviour::LoginPage);
         let moved = open("/moved", |_| ());
-        moved.set(Temper::Redirect { status: 308, location: "https://tb.acme-moved.example/".to_owned() });
+        moved.set(Behaviour::Redirect { status: 308, location: "https://tb.acme-moved.example/".to_owned() });
 
-        let healthy = |host: &ThingsBoard, name: &str, life: u64| {
-            customer(&host.add(User::new(name).access_life(Duration::from_secs(life))))
+        let healthy = |server: &ThingsBoard, name: &str, life: u64| {
+            customer(&server.add(User::new(name).access_life(Duration::from_secs(life))))
         };
         let forgetful = cloud.add(User::new("billing@harbor-lights.example"));
         let rows = vec![
@@ -105,7 +107,7 @@ impl Cast {
             username: forgetful.username,
             password: forgetful.password,
         };
-        Self { rows, limited, flaky, away, cloud, forgetful, hosts }
+        Self { rows, limited, flaky, away, cloud, forgetful, servers }
     }
 }
 
@@ -113,7 +115,7 @@ fn customer(account: &Account) -> Row {
     Row::new(jwt::uuid(&account.username), account)
 }
 
-/// A customer whose token, from better days, has ended that many minutes ago.
+/// Gives a customer a token that ended that many minutes ago.
 fn ended(row: Row, minutes: i64) -> Row {
     let expiry = clock::now() - TimeDelta::minutes(minutes);
     row.token(format!("{}-ended", canary::TOKEN), expiry.to_rfc3339_opts(SecondsFormat::Secs, true))

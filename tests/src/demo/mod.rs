@@ -1,5 +1,4 @@
-//! The demo: a `cast` of customers, a `script` of what befalls them, and a `stage` with the daemon
-//! and the dashboard.
+//! The demo: a `cast` of customers, a `script` of events, and a `stage` with the daemon and the dashboard.
 //!
 //! ```text
 //!  fake ThingsBoards ◀── script: goes away, comes back, forgets a password …
@@ -18,12 +17,12 @@ use std::process::ExitCode;
 
 use crate::harness::binaries::{self, PACKAGES, Progress};
 
-/// What the person in front of it asked for.
+/// The options of the command line.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// No dashboard; print where the socket is and run until interrupted.
+    /// Shows no dashboard; prints the path of the socket and runs until interrupted.
     pub headless: bool,
-    /// Leave the folder where it is.
+    /// Keeps the folder.
     pub keep: bool,
 }
 
@@ -45,7 +44,7 @@ pub fn run(options: Options) -> ExitCode {
     }
 }
 
-/// Says something to the person, who may have gone: a closed terminal is no reason to fail.
+/// Prints a text for the person. A closed terminal is not an error.
 fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "demo: {text}");
 }

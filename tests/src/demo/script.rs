@@ -1,4 +1,4 @@
-//! What befalls the customers of the demo while one watches.
+//! The script of the demo: the events that happen to its customers.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -8,23 +8,23 @@ use std::time::{Duration, Instant};
 use super::cast::Cast;
 use crate::canary;
 use crate::harness::Table;
-use crate::thingsboard::{Temper, ThingsBoard};
+use crate::thingsboard::{Behaviour, ThingsBoard};
 
-/// How long the script is; then it begins anew.
+/// The length of the script; then it begins again.
 const LENGTH: Duration = Duration::from_secs(120);
 
-/// The script as it is being played. It ends when it is dropped.
+/// The running script. The drop ends it.
 #[derive(Debug)]
 pub(super) struct Script {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Something that happens so many seconds into the script, in the n-th round.
+/// An event: the second of the script at which it happens, and its action, which gets the number of the round.
 type Act = (u64, Box<dyn FnMut(u32) + Send>);
 
 impl Script {
-    /// Begins to play.
+    /// Starts the script.
     pub(super) fn play(cast: &Cast, table: &Table) -> Self {
         let mut acts = acts(cast, table);
         acts.sort_by_key(|(at, _)| *at);
@@ -58,28 +58,28 @@ fn play(acts: &mut [Act], stopped: &Receiver<()>) {
 }
 
 fn acts(cast: &Cast, table: &Table) -> Vec<Act> {
-    let becomes = |at: u64, host: &Arc<ThingsBoard>, temper: Temper| -> Act {
-        let host = Arc::clone(host);
-        (at, Box::new(move |_| host.set(temper.clone())))
+    let becomes = |at: u64, server: &Arc<ThingsBoard>, behaviour: Behaviour| -> Act {
+        let server = Arc::clone(server);
+        (at, Box::new(move |_| server.set(behaviour.clone())))
     };
     let (fix, table) = (cast.forgetful.clone(), table.clone());
     let (change, cloud) = (cast.forgetful.clone(), Arc::clone(&cast.cloud));
     vec![
-        becomes(15, &cast.limited, Temper::RateLimit { retry_after: None }),
-        becomes(20, &cast.flaky, Temper::DatabaseError),
-        becomes(30, &cast.away, Temper::Refuse),
-        becomes(35, &cast.flaky, Temper::Page(503)),
-        becomes(45, &cast.limited, Temper::Normal),
-        becomes(50, &cast.flaky, Temper::Normal),
-        becomes(60, &cast.away, Temper::Normal),
-        // Somebody sees the parked customer in the dashboard and mends its row …
+        becomes(15, &cast.limited, Behaviour::RateLimit { retry_after: None }),
+        becomes(20, &cast.flaky, Behaviour::DatabaseError),
+        becomes(30, &cast.away, Behaviour::Refuse),
+        becomes(35, &cast.flaky, Behaviour::Page(503)),
+        becomes(45, &cast.limited, Behaviour::Normal),
+        becomes(50, &cast.flaky, Behaviour::Normal),
+        becomes(60, &cast.away, Behaviour::Normal),
+        // An operator sees the parked customer in the dashboard and corrects its row …
         (
             70,
             Box::new(move |round| {
                 table.set(&fix.customer_id, "tb_password", Some(&password(&fix.password, round)));
             }),
         ),
-        // … and later the customer changes its password once more, and tells nobody.
+        // … and later the customer changes its password again, but not its row.
         (
             100,
             Box::new(move |round| {
@@ -89,7 +89,7 @@ fn acts(cast: &Cast, table: &Table) -> Vec<Act> {
     ]
 }
 
-/// The password of the forgetful customer in the n-th round.
+/// Returns the password of the forgetful customer in the n-th round.
 fn password(first: &str, round: u32) -> String {
     if round == 0 { first.to_owned() } else { canary::password(&format!("changed-{round}")) }
 }

@@ -1,9 +1,9 @@
-//! The stage of the demo: the folder, the daemon, the dashboard, and how all of it ends.
+//! The stage of the demo: the folder, the daemon, the dashboard, and their end.
 //!
-//! Whatever ends the demo (the dashboard, a signal, a terminal that is closed, the daemon itself) arrives as a [`Cue`] on
-//! one channel. Then the dashboard ends, then the daemon, then the folder goes.
+//! Every reason to end the demo (the dashboard, a signal, a closed terminal, the daemon itself) arrives as an [`EndReason`]
+//! on one channel. Then the dashboard ends, then the daemon, and then the folder is removed.
 //!
-//! When the demo is killed with SIGKILL, the kernel ends both children where `setpriv` is installed; the folder stays.
+//! If the demo is killed with SIGKILL, the kernel ends both children, if `setpriv` is installed; the folder stays.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -28,23 +28,23 @@ use crate::harness::{Config, Signal, Table, binaries, wait};
 /// How long a child may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How many lines of its log are shown when the daemon ends by itself.
+/// How many lines of the log are shown if the daemon ends by itself.
 const LAST_LINES: usize = 15;
 
-/// Why the demo ends.
-enum Cue {
+/// The reason why the demo ends.
+enum EndReason {
     Signal,
     DashboardEnded(ExitStatus),
     DaemonEnded(ExitStatus),
 }
 
-/// Plays the demo, from the first cue to the last.
+/// Runs the demo to its end.
 ///
 /// # Errors
-/// A program or a file that the stage needs is not to be had, or the daemon ends by itself.
+/// A program or a file is missing, or the daemon ends by itself.
 pub(super) fn perform(options: Options) -> io::Result<()> {
-    let (cues, next_cue) = channel();
-    listen_for_signals(cues.clone())?;
+    let (reasons, next_reason) = channel();
+    listen_for_signals(reasons.clone())?;
     let mut folder = tempfile::Builder::new().prefix("tbt-demo-").tempdir()?;
     folder.disable_cleanup(options.keep);
 
@@ -53,14 +53,14 @@ pub(super) fn perform(options: Options) -> io::Result<()> {
     let table = Table::at(&folder.path().join("customers.db"));
     table.create();
     table.insert(&cast.rows);
-    let mut daemon = start_daemon(folder.path(), &config, cues.clone())?;
+    let mut daemon = start_daemon(folder.path(), &config, reasons.clone())?;
     let script = Script::play(&cast, &table);
 
     let outcome = if options.headless {
         announce(folder.path(), &cast);
-        next_cue.recv().map_err(io::Error::other)
+        next_reason.recv().map_err(io::Error::other)
     } else {
-        show_dashboard(folder.path(), cues, &next_cue)
+        show_dashboard(folder.path(), reasons, &next_reason)
     };
 
     drop(script);
@@ -82,31 +82,31 @@ pub(super) fn perform(options: Options) -> io::Result<()> {
     verdict
 }
 
-/// Whether the demo ended as it should.
-fn judge(cue: Cue, folder: &TempDir) -> io::Result<()> {
-    match cue {
-        Cue::Signal => Ok(()),
-        Cue::DashboardEnded(status) if status.success() => Ok(()),
-        Cue::DashboardEnded(status) => Err(io::Error::other(format!("the dashboard failed: {status}"))),
-        Cue::DaemonEnded(status) => Err(io::Error::other(format!(
+/// Returns an error if the demo ended for a wrong reason.
+fn judge(reason: EndReason, folder: &TempDir) -> io::Result<()> {
+    match reason {
+        EndReason::Signal => Ok(()),
+        EndReason::DashboardEnded(status) if status.success() => Ok(()),
+        EndReason::DashboardEnded(status) => Err(io::Error::other(format!("the dashboard failed: {status}"))),
+        EndReason::DaemonEnded(status) => Err(io::Error::other(format!(
             "the daemon ended by itself: {status}\n{}",
             last_lines(&log_path(folder.path()))
         ))),
     }
 }
 
-/// Signals become cues, from here on, whatever else happens.
-fn listen_for_signals(cues: Sender<Cue>) -> io::Result<()> {
+/// Turns signals into reasons to end, from here on.
+fn listen_for_signals(reasons: Sender<EndReason>) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::spawn(move || {
         for _ in &mut signals {
-            let _ = cues.send(Cue::Signal);
+            let _ = reasons.send(EndReason::Signal);
         }
     });
     Ok(())
 }
 
-/// A daemon that is in more of a hurry than a real one, so that something happens while one watches.
+/// Makes a configuration with short times, so that a viewer sees events soon.
 fn configuration(folder: &Path) -> Config {
     let mut config = Config::in_folder(folder);
     config.set("schedule.interval", "10s");
@@ -117,7 +117,7 @@ fn configuration(folder: &Path) -> Config {
     config
 }
 
-fn start_daemon(folder: &Path, config: &Config, cues: Sender<Cue>) -> io::Result<Process> {
+fn start_daemon(folder: &Path, config: &Config, reasons: Sender<EndReason>) -> io::Result<Process> {
     let (file, log) = (folder.join("config.toml"), log_path(folder));
     config.write(&file);
     let output = File::create(&log)?;
@@ -128,12 +128,12 @@ fn start_daemon(folder: &Path, config: &Config, cues: Sender<Cue>) -> io::Result
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
-            // A Ctrl-C at the terminal is for the dashboard; the daemon ends when the demo says so.
+            // Ctrl-C at the terminal is for the dashboard only; the demo ends the daemon.
             .process_group(0),
-        move |status| drop(cues.send(Cue::DaemonEnded(status))),
+        move |status| drop(reasons.send(EndReason::DaemonEnded(status))),
     )?;
     let socket = socket_path(folder);
-    let ready = wait::poll(wait::PATIENCE, || {
+    let ready = wait::poll(wait::TIMEOUT, || {
         let answers = || Client::connect(&socket, GRACE).ok()?.send(&Request::Version {}).ok();
         if daemon.exited().is_some() { Some(false) } else { answers().map(|_| true) }
     });
@@ -143,31 +143,35 @@ fn start_daemon(folder: &Path, config: &Config, cues: Sender<Cue>) -> io::Result
     Ok(daemon)
 }
 
-/// Shows the dashboard until something ends the demo.
-fn show_dashboard(folder: &Path, cues: Sender<Cue>, next_cue: &Receiver<Cue>) -> io::Result<Cue> {
+/// Shows the dashboard until the demo ends.
+fn show_dashboard(
+    folder: &Path,
+    reasons: Sender<EndReason>,
+    next_reason: &Receiver<EndReason>,
+) -> io::Result<EndReason> {
     let mut dashboard = Process::spawn_and_then(
         command_that_dies_with_us(binaries::path("tbtui")).arg("--socket").arg(socket_path(folder)),
-        move |status| drop(cues.send(Cue::DashboardEnded(status))),
+        move |status| drop(reasons.send(EndReason::DashboardEnded(status))),
     )?;
-    let cue = next_cue.recv().map_err(io::Error::other)?;
-    // The dashboard has to give the terminal back before anything is said on it.
+    let reason = next_reason.recv().map_err(io::Error::other)?;
+    // The dashboard must restore the terminal before anything is printed on it.
     dashboard.signal(Signal::SIGTERM);
     dashboard.wait(GRACE);
-    Ok(cue)
+    Ok(reason)
 }
 
-/// Tells a person, or a script, what there is to do without a dashboard.
+/// Prints what a person or a script can do without a dashboard.
 fn announce(folder: &Path, cast: &Cast) {
     let socket = socket_path(folder);
     let ctl = binaries::path("tbctl");
     let (socket, ctl) = (socket.display(), ctl.display());
-    let (customers, hosts) = (cast.rows.len(), cast.hosts.len());
+    let (customers, servers) = (cast.rows.len(), cast.servers.len());
     let log = log_path(folder);
     let text = format!(
         "socket: {socket}\n\
          log: {}\n\
          \n\
-         {customers} customers on {hosts} fake ThingsBoards; their tokens live for 20 to 60 seconds. Try:\n\
+         {customers} customers on {servers} fake ThingsBoards; their tokens live for 20 to 60 seconds. Try:\n\
          \n  \
            {ctl} --socket {socket} status\n  \
            {ctl} --socket {socket} events\n  \

@@ -1,4 +1,4 @@
-//! The binaries under test, built and current.
+//! The binaries under test: builds them and finds them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use std::sync::OnceLock;
 /// The environment variable that names a folder with ready-made binaries; nothing is built then.
 pub const VARIABLE: &str = "TBTOKEN_BIN_DIR";
 
-/// The packages whose binaries are used; each holds one of its own name.
+/// The packages of the binaries; each has a binary of the same name.
 pub const PACKAGES: [&str; 3] = ["tbtokend", "tbctl", "tbtui"];
 
-/// Where the binary `name` is. They are [prepared](prepare) if they were not yet.
+/// Returns the path of the binary `name`, and [prepares](prepare) the binaries first if necessary.
 ///
 /// # Panics
-/// If they cannot be built, or there is no such binary.
+/// If the binaries cannot be built, or there is no such binary.
 #[must_use]
 pub fn path(name: &str) -> PathBuf {
     let path = prepare(Progress::Hidden).join(name);
@@ -25,14 +25,14 @@ pub fn path(name: &str) -> PathBuf {
 /// Whether cargo's progress is shown while it builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// On standard error, for a person who waits.
+    /// Shown on standard error, for a person who waits.
     Shown,
-    /// Only when it fails.
+    /// Shown only if the build fails.
     Hidden,
 }
 
-/// The folder of the binaries. The first call of a process builds all of them, in the same profile and the same target
-/// folder as the caller's own.
+/// Returns the folder of the binaries. The first call of a process builds all of them, in the profile and the target folder
+/// of the calling program.
 ///
 /// # Panics
 /// With cargo's output if they cannot be built.
@@ -40,8 +40,8 @@ pub fn prepare(progress: Progress) -> &'static Path {
     prepare_only(&PACKAGES, progress)
 }
 
-/// As [`prepare`], but builds only these packages: who needs the daemon alone need not wait for the clients. The first
-/// call of a process counts.
+/// Does the same as [`prepare`] for these packages only, so that a test of the daemon need not wait for the clients. Only
+/// the first call of a process builds.
 ///
 /// # Panics
 /// With cargo's output if they cannot be built.
@@ -49,7 +49,7 @@ pub fn prepare_only(packages: &[&str], progress: Progress) -> &'static Path {
     try_prepare(packages, progress).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// As [`prepare_only`], for a program that has a person to tell.
+/// Does the same as [`prepare_only`], for a program that shows the error to a person.
 ///
 /// # Errors
 /// The binaries cannot be built, or are not where [`VARIABLE`] says.
@@ -72,7 +72,8 @@ pub fn try_prepare(packages: &[&str], progress: Progress) -> io::Result<&'static
     folder.as_deref().map_err(|error| io::Error::other(error.as_str()))
 }
 
-/// `target/debug` for `target/debug/demo` and for `target/debug/deps/some_test-0123`.
+/// Returns the profile's folder of this program: `target/debug` for `target/debug/demo` and for
+/// `target/debug/deps/some_test-0123`.
 fn own_profile_folder() -> PathBuf {
     let own = std::env::current_exe().expect("the path of this very program");
     let folder = own.parent().expect("a program lies in a folder");

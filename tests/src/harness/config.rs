@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-/// A configuration in the making.
+/// A configuration that a test builds.
 #[derive(Debug, Clone, Default)]
 pub struct Config(toml::Table);
 
 impl Config {
-    /// A daemon with everything in `folder`: its table, its two sockets.
+    /// Makes a configuration with the table and the two sockets in `folder`.
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
         let at = |name: &str| folder.join(name).to_str().expect("a folder in UTF-8").to_owned();
@@ -24,19 +24,19 @@ impl Config {
     /// Sets one key, such as `schedule.interval`.
     ///
     /// # Panics
-    /// If a part of the key before its last is no table.
+    /// If a part of the key before the last is not a table.
     pub fn set(&mut self, key: &str, value: impl Into<toml::Value>) {
         let (table, name) = self.table(key);
         table.insert(name.to_owned(), value.into());
     }
 
-    /// Takes a key out.
+    /// Removes a key.
     pub fn unset(&mut self, key: &str) {
         let (table, name) = self.table(key);
         table.remove(name);
     }
 
-    /// What a key says, if it is a text.
+    /// Returns the value of a key, if it is a text.
     #[must_use]
     pub fn text(&self, key: &str) -> Option<&str> {
         let mut value = None;
@@ -50,13 +50,13 @@ impl Config {
         value.and_then(toml::Value::as_str)
     }
 
-    /// Writes it to a file.
+    /// Writes the configuration to a file.
     ///
     /// # Panics
     /// If the file cannot be written.
     pub fn write(&self, path: &Path) {
         let text = toml::to_string(&self.0).expect("a table can be written as TOML");
-        // In one step: a daemon that is just starting must not read half of it.
+        // Written in one step, so that a daemon that is just starting does not read half of it.
         let draft = path.with_extension("draft");
         std::fs::write(&draft, text)
             .and_then(|()| std::fs::rename(&draft, path))

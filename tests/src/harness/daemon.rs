@@ -1,4 +1,4 @@
-//! A running daemon.
+//! A running daemon, as tests use it.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -18,10 +18,10 @@ use super::process::Process;
 use super::{Signal, wait};
 use crate::canary;
 
-/// How many lines of its log a daemon leaves behind when its test fails.
+/// How many lines of its log are shown when a test fails.
 const LAST_LINES: usize = 60;
 
-/// A daemon. When it is dropped it is killed, if it still runs, and its log is searched for canaries.
+/// A daemon. The drop kills it, if it still runs, and searches its log for canaries.
 #[derive(Debug)]
 pub struct Daemon {
     process: Process,
@@ -29,7 +29,7 @@ pub struct Daemon {
     log: PathBuf,
 }
 
-/// The answer to `status`, with a way to get at one customer.
+/// The answer to `status`, with access to single customers.
 #[derive(Debug, Clone)]
 pub struct Status(StatusReply);
 
@@ -42,16 +42,16 @@ impl Deref for Status {
 }
 
 impl Status {
-    /// A customer.
+    /// Returns a customer.
     ///
     /// # Panics
-    /// If it is not there.
+    /// If there is no such customer.
     #[must_use]
     pub fn of(&self, id: &str) -> &Customer {
         self.find(id).unwrap_or_else(|| panic!("no customer {id} in {:#?}", self.0.tokens))
     }
 
-    /// A customer, if it is there.
+    /// Returns a customer, if there is one.
     #[must_use]
     pub fn find(&self, id: &str) -> Option<&Customer> {
         self.0.tokens.customers.iter().flatten().find(|customer| customer.customer_id == id)
@@ -63,13 +63,13 @@ impl Daemon {
         Self { process, socket, log }
     }
 
-    /// Waits until it answers at its socket.
+    /// Waits until the daemon answers at its socket.
     ///
     /// # Panics
-    /// With its log if it ends instead, or if it takes too long.
+    /// With its log, if it ends instead, or if it takes too long.
     #[must_use]
     pub fn wait_until_ready(mut self) -> Self {
-        let ready = wait::poll(wait::PATIENCE, || match self.process.exited() {
+        let ready = wait::poll(wait::TIMEOUT, || match self.process.exited() {
             Some(status) => Some(Err(status)),
             None => self.try_ask(r#"{"action":"version"}"#).ok().map(Ok),
         });
@@ -78,33 +78,33 @@ impl Daemon {
             Some(Err(status)) => {
                 panic!("tbtokend ended ({status}) before it was ready:\n{}", self.last_lines())
             }
-            None => panic!("tbtokend is not ready after {:?}:\n{}", wait::PATIENCE, self.last_lines()),
+            None => panic!("tbtokend is not ready after {:?}:\n{}", wait::TIMEOUT, self.last_lines()),
         }
     }
 
-    /// The process id.
+    /// Returns the process id.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.process.pid()
     }
 
-    /// The control socket.
+    /// Returns the path of the control socket.
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// A connection to the control socket. What is said on it is not searched for canaries;
-    /// [`request`](Self::request) is.
+    /// Connects to the control socket. The answers on this connection are not searched for canaries; those of
+    /// [`request`](Self::request) are.
     ///
     /// # Panics
     /// If the daemon cannot be reached.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::connect(&self.socket, wait::PATIENCE).expect("the daemon can be reached")
+        Client::connect(&self.socket, wait::TIMEOUT).expect("the daemon can be reached")
     }
 
-    /// Sends one line on a connection of its own and gives back the line that answers it.
+    /// Sends one line on a new connection and returns the answer.
     ///
     /// # Panics
     /// If there is no answer.
@@ -116,7 +116,7 @@ impl Daemon {
 
     fn try_ask(&self, line: &str) -> std::io::Result<String> {
         let mut stream = UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(wait::PATIENCE))?;
+        stream.set_read_timeout(Some(wait::TIMEOUT))?;
         stream.write_all(format!("{line}\n").as_bytes())?;
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer)?;
@@ -124,13 +124,13 @@ impl Daemon {
         if answer.ends_with('\n') { Ok(answer) } else { Err(std::io::ErrorKind::UnexpectedEof.into()) }
     }
 
-    /// Sends one request and gives back what became of it.
+    /// Sends one request and returns the answer.
     ///
     /// # Errors
-    /// The daemon refuses.
+    /// The daemon refuses the request.
     ///
     /// # Panics
-    /// If there is no answer, or none that the protocol knows.
+    /// If there is no answer, or an unknown one.
     pub fn request(&self, request: &Request) -> Result<Reply, Refusal> {
         let envelope = Envelope { id: None, request: request.clone() };
         let line = serde_json::to_string(&envelope).expect("a request can be written");
@@ -140,7 +140,7 @@ impl Daemon {
             .outcome
     }
 
-    /// How everything stands.
+    /// Requests the status.
     ///
     /// # Panics
     /// If the daemon refuses.
@@ -152,7 +152,7 @@ impl Daemon {
         }
     }
 
-    /// A manual pass over who is due.
+    /// Refreshes the customers that are due.
     ///
     /// # Panics
     /// If the daemon refuses.
@@ -160,7 +160,7 @@ impl Daemon {
         self.refresh_as(Refresh::default())
     }
 
-    /// A manual pass over exactly this customer.
+    /// Refreshes exactly this customer.
     ///
     /// # Panics
     /// If the daemon refuses.
@@ -168,7 +168,7 @@ impl Daemon {
         self.refresh_as(Refresh { customers: Some(vec![id.to_owned()]), ..Refresh::default() })
     }
 
-    /// A manual pass of any kind.
+    /// Refreshes any selection of customers.
     ///
     /// # Panics
     /// If the daemon refuses.
@@ -179,7 +179,7 @@ impl Daemon {
         }
     }
 
-    /// The newest events, oldest first.
+    /// Requests the newest events, oldest first.
     ///
     /// # Panics
     /// If the daemon refuses.
@@ -191,21 +191,20 @@ impl Daemon {
         }
     }
 
-    /// Waits until the status satisfies `condition`, and gives it back. A daemon that has not looked at its table yet is
-    /// not asked.
+    /// Waits until the status satisfies `condition`, and returns it. Before the first poll `condition` is not called.
     ///
     /// # Panics
-    /// With `what` was waited for, the last status and the log, when it never does.
+    /// With `what`, the last status and the log, if it takes too long.
     pub fn until(&self, what: &str, condition: impl Fn(&Status) -> bool) -> Status {
         let looked = |status: &Status| status.tokens.as_of.is_some() || !status.tokens.success;
         let satisfied = |status: &Status| looked(status) && condition(status);
-        let status = wait::poll(wait::PATIENCE, || Some(self.status()).filter(satisfied));
+        let status = wait::poll(wait::TIMEOUT, || Some(self.status()).filter(satisfied));
         status.unwrap_or_else(|| {
             panic!("waited in vain until {what}: {:#?}\n{}", self.status().0, self.last_lines())
         })
     }
 
-    /// Waits until a customer is there and satisfies `condition`, and gives it back.
+    /// Waits until a customer exists and satisfies `condition`, and returns it.
     ///
     /// # Panics
     /// As [`until`](Self::until).
@@ -219,47 +218,47 @@ impl Daemon {
         self.process.signal(signal);
     }
 
-    /// Asks it to end and waits for that.
+    /// Sends SIGTERM and waits for the end.
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         self.wait()
     }
 
-    /// Kills it.
+    /// Kills the daemon.
     pub fn kill(&mut self) -> ExitStatus {
         self.signal(Signal::SIGKILL);
         self.wait()
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the daemon.
     ///
     /// # Panics
-    /// With its log if it does not end.
+    /// With its log, if it does not end.
     pub fn wait(&mut self) -> ExitStatus {
-        self.wait_at_most(wait::PATIENCE)
+        self.wait_at_most(wait::TIMEOUT)
     }
 
-    /// Waits for its end, which must come within `patience`.
+    /// Waits for the end of the daemon, at most `timeout`.
     ///
     /// # Panics
     /// With its log if it does not end.
-    pub fn wait_at_most(&mut self, patience: Duration) -> ExitStatus {
-        let status = self.process.wait(patience);
-        status.unwrap_or_else(|| panic!("tbtokend does not end in {patience:?}:\n{}", self.last_lines()))
+    pub fn wait_at_most(&mut self, timeout: Duration) -> ExitStatus {
+        let status = self.process.wait(timeout);
+        status.unwrap_or_else(|| panic!("tbtokend does not end in {timeout:?}:\n{}", self.last_lines()))
     }
 
-    /// All that it has printed so far.
+    /// Returns the log so far.
     #[must_use]
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Waits until its log holds `text`.
+    /// Waits until the log contains `text`.
     ///
     /// # Panics
-    /// With the log, when it never does.
+    /// With the log, if it takes too long.
     pub fn wait_for_log(&self, text: &str) {
-        wait::poll(wait::PATIENCE, || self.log().contains(text).then_some(()))
+        wait::poll(wait::TIMEOUT, || self.log().contains(text).then_some(()))
             .unwrap_or_else(|| panic!("waited in vain for {text:?} in the log:\n{}", self.last_lines()));
     }
 
@@ -277,12 +276,12 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.process.signal(Signal::SIGKILL);
-        self.process.wait(wait::PATIENCE);
+        self.process.wait(wait::TIMEOUT);
         let report = canary::report("the log of tbtokend", &std::fs::read(&self.log).unwrap_or_default());
         match (std::thread::panicking(), report) {
             (false, None) => {}
             (false, Some(report)) => panic!("{report}"),
-            // The test has failed already; another panic would hide why.
+            // The test has failed already; a second panic would hide the reason.
             (true, report) => eprintln!("{}\n{}", report.unwrap_or_default(), self.last_lines()),
         }
     }

@@ -1,4 +1,4 @@
-//! A client of the HTTP listener that can also say what no HTTP library would.
+//! A client of the HTTP listener that can also send invalid HTTP.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::wait;
 use crate::canary;
 
-/// An answer.
+/// An HTTP answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The status; 0 if the connection was closed without an answer.
@@ -20,31 +20,31 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body as JSON.
+    /// Parses the body as JSON.
     ///
     /// # Panics
-    /// If it is none.
+    /// If it is not JSON.
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
-/// A connection to the listener at this port.
+/// Connects to the listener at this port.
 ///
 /// # Panics
-/// If there is none.
+/// If there is no listener.
 #[must_use]
 pub fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).expect("the listener can be reached");
-    stream.set_read_timeout(Some(wait::PATIENCE)).expect("a time-out can be set");
+    stream.set_read_timeout(Some(wait::TIMEOUT)).expect("a time-out can be set");
     stream
 }
 
-/// What comes before the end of the connection, searched for canaries.
+/// Reads until the end of the connection, and searches the text for canaries.
 ///
 /// # Panics
-/// If it does not end.
+/// If the connection does not end.
 pub fn read(mut stream: TcpStream) -> Answer {
     let mut bytes = Vec::new();
     if let Err(error) = stream.read_to_end(&mut bytes) {
@@ -73,11 +73,11 @@ fn unchunked(mut body: &str) -> String {
     whole
 }
 
-/// Sends exactly this, and reads until the end of the connection.
+/// Sends exactly this text, and reads until the end of the connection.
 #[must_use]
 pub fn raw(port: u16, request: &str) -> Answer {
     let mut stream = connect(port);
-    // A listener that has seen enough may be gone already.
+    // The listener may already have closed the connection after an invalid part.
     let _ = stream.write_all(request.as_bytes());
     read(stream)
 }
@@ -93,10 +93,10 @@ pub fn ask(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: 
     raw(port, &format!("{request}Content-Length: {length}\r\n\r\n{body}"))
 }
 
-/// A port that is free at the moment.
+/// Finds a port that is free at the moment.
 ///
 /// # Panics
-/// If there is none.
+/// If there is no free port.
 #[must_use]
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -1,4 +1,4 @@
-//! A folder with all that a daemon needs, and the commands that are run against it.
+//! A folder with all files of a daemon, and the commands that tests run on it.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,8 +13,8 @@ use super::{Config, Daemon, Row, Table, binaries, wait};
 use crate::canary;
 use crate::mssql::SqlServer;
 
-/// A folder with a configuration and a SQLite table. It goes when it is dropped, after everything in it that a process
-/// has printed was searched for canaries.
+/// A folder with a configuration and a SQLite table. The drop removes it, after it has searched all output of the processes
+/// for canaries.
 #[derive(Debug)]
 pub struct Installation {
     folder: TempDir,
@@ -23,14 +23,14 @@ pub struct Installation {
     outputs: AtomicUsize,
 }
 
-/// What a command printed and how it ended.
+/// The output and the exit code of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// The exit code; `None` when a signal ended it.
+    /// The exit code; `None` if a signal ended the command.
     pub code: Option<i32>,
-    /// Its standard output.
+    /// The standard output.
     pub stdout: String,
-    /// Its standard error.
+    /// The standard error.
     pub stderr: String,
 }
 
@@ -41,7 +41,7 @@ impl Default for Installation {
 }
 
 impl Installation {
-    /// An installation with an empty table, an interval of one second, and every log line there is.
+    /// Makes an installation with an empty table, an interval of one second, and the log level trace.
     ///
     /// # Panics
     /// If the folder cannot be made.
@@ -56,28 +56,29 @@ impl Installation {
         Self { folder, config, table, outputs: AtomicUsize::new(0) }
     }
 
-    /// With one more customer.
+    /// Adds one customer.
     #[must_use]
     pub fn with_row(self, row: Row) -> Self {
         self.table.insert([&row]);
         self
     }
 
-    /// With more customers.
+    /// Adds customers.
     #[must_use]
     pub fn with_rows<'r>(self, rows: impl IntoIterator<Item = &'r Row>) -> Self {
         self.table.insert(rows);
         self
     }
 
-    /// With this key of the configuration set, such as `schedule.refresh_window` to `"5m"`.
+    /// Sets a key of the configuration, such as `schedule.refresh_window` to `"5m"`.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<toml::Value>) -> Self {
         self.config.set(key, value);
         self
     }
 
-    /// With this fake SQL Server as the store: the password in a file, its authority trusted. The SQLite table stays, unused.
+    /// Uses this fake SQL Server as the store, with its password in a file and its authority trusted. The SQLite table stays,
+    /// unused.
     ///
     /// # Panics
     /// If the password's file cannot be written.
@@ -102,24 +103,24 @@ impl Installation {
         self
     }
 
-    /// The configuration; changes count from the next start.
+    /// Returns the configuration. Changes take effect at the next start.
     pub fn config(&mut self) -> &mut Config {
         &mut self.config
     }
 
-    /// The table.
+    /// Returns the table.
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
     }
 
-    /// The folder.
+    /// Returns the folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The control socket.
+    /// Returns the path of the control socket.
     ///
     /// # Panics
     /// If the configuration names none.
@@ -128,7 +129,7 @@ impl Installation {
         self.config.text("control.socket").expect("the configuration names the socket").into()
     }
 
-    /// The monitor socket.
+    /// Returns the path of the monitor socket.
     ///
     /// # Panics
     /// If the configuration names none.
@@ -140,7 +141,7 @@ impl Installation {
     /// Starts a daemon and waits until it answers at its socket.
     ///
     /// # Panics
-    /// With its log if it ends instead.
+    /// With its log, if it ends instead.
     #[must_use]
     pub fn start(&self) -> Daemon {
         self.launch().wait_until_ready()
@@ -155,7 +156,7 @@ impl Installation {
         self.launch_with(|_| {})
     }
 
-    /// Starts a daemon as a changed command, with a variable of systemd's for example, and does not wait for it.
+    /// Starts a daemon with a changed command, for example with a variable of systemd, and does not wait for it.
     ///
     /// # Panics
     /// If the program cannot be started.
@@ -164,7 +165,7 @@ impl Installation {
         self.launch_by(&[], change)
     }
 
-    /// Starts a daemon by way of another program that becomes it, such as `nsenter` with its arguments.
+    /// Starts a daemon through another program that executes it, such as `nsenter` with its arguments.
     ///
     /// # Panics
     /// If the program cannot be started.
@@ -198,7 +199,7 @@ impl Installation {
         self.run("tbtokend", arguments)
     }
 
-    /// Writes the configuration and says where it is.
+    /// Writes the configuration and returns its path.
     #[must_use]
     pub fn write_config(&self) -> PathBuf {
         let path = self.folder().join("config.toml");
@@ -210,7 +211,7 @@ impl Installation {
     /// Runs one of the binaries to its end.
     ///
     /// # Panics
-    /// If it does not end in half a minute, or if it prints a secret.
+    /// If it does not end within half a minute, or if it prints a secret.
     #[must_use]
     pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
         let (stdout, stderr) = (self.next_file(program, "out"), self.next_file(program, "err"));
@@ -219,7 +220,7 @@ impl Installation {
         )
         .unwrap_or_else(|error| panic!("failed to start {program}: {error}"));
         let status = process
-            .wait(wait::PATIENCE)
+            .wait(wait::TIMEOUT)
             .unwrap_or_else(|| panic!("{program} {} does not end", arguments.join(" ")));
         let read = |path: &Path| {
             let bytes = std::fs::read(path).expect("the file was just made");
@@ -252,7 +253,7 @@ impl Installation {
     }
 }
 
-/// A file to print into. Whoever opens it again writes at its end as well.
+/// Makes a file for output. A process that opens it again also appends to it.
 fn create(path: &Path) -> File {
     let file = File::options().create(true).append(true).open(path);
     file.unwrap_or_else(|error| panic!("failed to make {}: {error}", path.display()))

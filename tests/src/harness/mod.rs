@@ -1,11 +1,11 @@
-//! Starts the real binaries in a temporary folder, talks to them, and ends them again.
+//! The harness: starts the real binaries in a temporary folder, talks to them, and ends them again.
 //!
-//! An [`Installation`] is a folder with a configuration and a SQLite table. It [starts](Installation::start) a
-//! [`Daemon`], which can be asked, signalled and waited for, and runs `tbctl` against it. Whatever the processes print or
-//! answer is searched for [canaries](crate::canary): promise 5 is checked by every test that uses this.
+//! An [`Installation`] is a folder with a configuration and a SQLite table. It [starts](Installation::start) a [`Daemon`],
+//! to which tests send requests and signals, and runs `tbctl` against it. All output and all answers of the processes are
+//! searched for [canaries](crate::canary). So every test that uses the harness checks promise 5.
 //!
-//! Everything here blocks and has a deadline. The processes are real, so their time is real: what can be awaited is
-//! awaited (an exit, a line, a request at the fake); only the state of another process has to be [asked](wait) for again.
+//! All functions block and have a deadline. The processes are real, so their time is real. Events are awaited (an exit, a
+//! line, a request at the fake); only the state of another process has to be [polled](wait).
 
 pub mod binaries;
 mod config;

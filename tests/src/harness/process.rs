@@ -1,4 +1,4 @@
-//! A child process whose end can be awaited.
+//! A child process, and waiting for its end.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A child process. Dropping it kills it, if it still runs.
+/// A child process. The drop kills it, if it still runs.
 #[derive(Debug)]
 pub struct Process {
     pid: Pid,
@@ -26,7 +26,7 @@ impl Process {
         Self::spawn_and_then(command, |_| ())
     }
 
-    /// Starts `command` and calls `also` when it has ended, on a thread of its own.
+    /// Starts `command` and calls `also` on another thread when it has ended.
     ///
     /// # Errors
     /// The program cannot be started.
@@ -45,33 +45,35 @@ impl Process {
         Ok(Self { pid, exits, exited: None })
     }
 
-    /// The process id.
+    /// Returns the process id.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.pid.as_raw()
     }
 
-    /// How it ended; `None` while it runs.
+    /// Returns the exit status; `None` while the process runs.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.exited = self.exited.or_else(|| self.exits.try_recv().ok());
         self.exited
     }
 
-    /// Sends it a signal, unless it has ended.
+    /// Sends a signal, unless the process has ended.
     pub fn signal(&mut self, signal: Signal) {
         if self.exited().is_none() {
-            // It may end in this very moment, and then there is nobody to tell.
+            // The process may end at this moment; then the signal has no receiver.
             let _ = kill(self.pid, signal);
         }
     }
 
-    /// Waits for its end; `None` when `patience` is at its end first.
-    pub fn wait(&mut self, patience: Duration) -> Option<ExitStatus> {
+    /// Waits for the end; returns `None` if `timeout` is over first.
+    pub fn wait(&mut self, timeout: Duration) -> Option<ExitStatus> {
         if self.exited.is_none() {
-            self.exited = match self.exits.recv_timeout(patience) {
+            self.exited = match self.exits.recv_timeout(timeout) {
                 Ok(status) => Some(status),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => panic!("nobody waits for process {}", self.pid),
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("the thread that waits for process {} is gone", self.pid)
+                }
             };
         }
         self.exited
@@ -85,9 +87,9 @@ impl Drop for Process {
     }
 }
 
-/// A command that the kernel ends with SIGTERM when the *thread* that starts it is gone, even if its whole process was
-/// killed. Without unsafe code only another program can ask the kernel for that between fork and exec: `setpriv`, of
-/// util-linux. Where there is none, the child outlives a parent that is killed hard.
+/// Makes a command that the kernel ends with SIGTERM when the *thread* that starts it is gone, even if its whole process was
+/// killed. Without unsafe code only another program can request that between fork and exec: `setpriv`, of util-linux.
+/// Without `setpriv` the child outlives a parent that is killed with SIGKILL.
 #[must_use]
 pub fn command_that_dies_with_us(program: PathBuf) -> Command {
     static SETPRIV: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
@@ -104,7 +106,7 @@ pub fn command_that_dies_with_us(program: PathBuf) -> Command {
     }
 }
 
-/// Raises the limit of open files as far as it goes: a fake that serves a pass needs a descriptor for each login.
+/// Raises the limit of open files to its maximum: a fake that serves a pass needs a descriptor for each login.
 pub fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
 

@@ -1,4 +1,4 @@
-//! The table `customer_settings` in its SQLite file, as the application next door would use it.
+//! The table `customer_settings` in its SQLite file, as another application uses it.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::thingsboard::Account;
 
-/// One row. What is `None` is NULL.
+/// One row. `None` is NULL.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Row {
     /// The key.
@@ -25,12 +25,12 @@ pub struct Row {
     pub tbtoken: Option<String>,
     /// When the token ends.
     pub tbtokenexpiry: Option<String>,
-    /// When the row was last written.
+    /// The time of the last write.
     pub updatedttm: Option<String>,
 }
 
 impl Row {
-    /// A customer with this account and no token yet.
+    /// Makes a customer with this account and no token.
     #[must_use]
     pub fn new(id: impl Into<String>, account: &Account) -> Self {
         Self {
@@ -42,25 +42,25 @@ impl Row {
         }
     }
 
-    /// With this URL instead.
+    /// Replaces the URL.
     #[must_use]
     pub fn url(self, url: impl Into<String>) -> Self {
         Self { tb_url: Some(url.into()), ..self }
     }
 
-    /// With this password instead.
+    /// Replaces the password.
     #[must_use]
     pub fn password(self, password: impl Into<String>) -> Self {
         Self { tb_password: Some(password.into()), ..self }
     }
 
-    /// With this token and expiry.
+    /// Sets token and expiry.
     #[must_use]
     pub fn token(self, token: impl Into<String>, expiry: impl Into<String>) -> Self {
         Self { tbtoken: Some(token.into()), tbtokenexpiry: Some(expiry.into()), ..self }
     }
 
-    /// The expiry as a time; `None` for NULL and for what is no time.
+    /// Parses the expiry; `None` for NULL and for texts that are not a time.
     #[must_use]
     pub fn expiry(&self) -> Option<DateTime<Utc>> {
         let text = self.tbtokenexpiry.as_deref()?;
@@ -72,7 +72,7 @@ impl Row {
     }
 }
 
-/// The table. Each call opens the file anew, so that the daemon's own connection never waits for ours.
+/// The table. Each call opens the file again, so that the daemon's connection never waits for one of the test.
 #[derive(Debug, Clone)]
 pub struct Table(PathBuf);
 
@@ -82,19 +82,19 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS customer_settings (
 )";
 
 impl Table {
-    /// The table in this file. Nothing is made until it is [created](Self::create).
+    /// Names the table in this file. [`create`](Self::create) makes it.
     #[must_use]
     pub fn at(path: &Path) -> Self {
         Self(path.to_owned())
     }
 
-    /// The file.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Makes the file, for its owner alone, and an empty table in it.
+    /// Makes the file, readable for its owner only, with an empty table.
     ///
     /// # Panics
     /// If the file cannot be made.
@@ -103,7 +103,7 @@ impl Table {
         std::fs::set_permissions(&self.0, Permissions::from_mode(0o600)).expect("one's own file");
     }
 
-    /// A connection, for whatever the other functions do not do.
+    /// Opens a connection, for statements that the other functions do not have.
     ///
     /// # Panics
     /// If the file cannot be opened.
@@ -122,10 +122,10 @@ impl Table {
         self.connect().execute(sql, []).unwrap_or_else(|error| panic!("failed to run {sql}: {error}"))
     }
 
-    /// Inserts rows, all in one transaction.
+    /// Inserts rows in one transaction.
     ///
     /// # Panics
-    /// If one of them is there already.
+    /// If one of them exists already.
     pub fn insert<'r>(&self, rows: impl IntoIterator<Item = &'r Row>) {
         let mut connection = self.connect();
         let transaction = connection.transaction().expect("a transaction");
@@ -166,7 +166,7 @@ impl Table {
         self.connect().execute(sql, [id]).expect("a row can be deleted");
     }
 
-    /// A row.
+    /// Reads a row.
     ///
     /// # Panics
     /// If there is no such row.
@@ -188,7 +188,7 @@ impl Table {
         row.optional().expect("the table can be read").unwrap_or_else(|| panic!("no customer {id}"))
     }
 
-    /// How many rows have a token.
+    /// Counts the rows with a token.
     #[must_use]
     pub fn tokens(&self) -> usize {
         let sql = "SELECT count(*) FROM customer_settings WHERE tbtoken <> ''";

@@ -1,16 +1,16 @@
-//! Waiting for something that cannot be awaited: the state of another process.
+//! Polling for something that cannot be awaited: the state of another process.
 
 use std::time::{Duration, Instant};
 
-/// How long everything is waited for before a test gives up. Generous: it is only spent when something is broken.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test waits for anything before it fails. It is long, because only a failing test waits for so long.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The time between two questions.
+/// The time between two calls of the question.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Asks `question` again and again until it has an answer; `None` when `patience` is at its end.
-pub fn poll<T>(patience: Duration, mut question: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + patience;
+/// Calls `question` until it returns an answer; returns `None` if `timeout` is over first.
+pub fn poll<T>(timeout: Duration, mut question: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + timeout;
     loop {
         if let Some(answer) = question() {
             return Some(answer);
@@ -18,7 +18,7 @@ pub fn poll<T>(patience: Duration, mut question: impl FnMut() -> Option<T>) -> O
         if Instant::now() >= deadline {
             return None;
         }
-        // No event of this process marks the change that is waited for, so there is nothing to wait on.
+        // No event in this process marks the change, so the thread can only pause.
         std::thread::park_timeout(PAUSE);
     }
 }

@@ -1,7 +1,6 @@
-//! A SQL Server Browser, which tells clients over UDP on which port an instance listens (MS-SQLR).
+//! A fake SQL Server Browser, which tells clients over UDP on which port an instance listens (MS-SQLR).
 //!
-//! Its port is 1434 and nothing else, so each one in the tests has a loopback address of its own. Linux answers on all of
-//! 127.0.0.0/8.
+//! Its port is always 1434, so each browser in the tests has its own loopback address. Linux answers on all of 127.0.0.0/8.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,20 +12,20 @@ use tokio::sync::watch;
 
 /// How a browser answers a question about an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Says {
-    /// As the real one does: the instance is there, with this TCP port or with none; a question about another is not answered.
+pub enum BrowserReply {
+    /// Answers as the real one: the instance has this TCP port, or none. Questions about other instances get no answer.
     Instance(&'static str, Option<u16>),
-    /// These datagrams, one after the other, whatever the question was.
+    /// Sends these datagrams, one after the other, whatever the question was.
     Datagrams(Vec<Vec<u8>>),
-    /// Nothing at all.
+    /// Sends nothing.
     Nothing,
 }
 
-/// A running browser. It ends when it is dropped.
+/// A running browser. The drop ends it.
 #[derive(Debug)]
 pub struct Browser {
     address: Ipv4Addr,
-    says: Arc<Mutex<Says>>,
+    reply: Arc<Mutex<BrowserReply>>,
     asked: watch::Receiver<u32>,
     answered: watch::Receiver<u32>,
     thread: Option<JoinHandle<()>>,
@@ -34,14 +33,14 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// A browser on a loopback address of its own.
+    /// Starts a browser on its own loopback address.
     ///
     /// # Panics
     /// If no address is free.
     #[must_use]
-    pub fn start(says: Says) -> Self {
+    pub fn start(reply: BrowserReply) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        // Other test programs run at the same time.
+        // Other test programs, which also start browsers, run at the same time.
         let (address, socket) = (0..1000)
             .find_map(|_| {
                 let number =
@@ -50,32 +49,32 @@ impl Browser {
                 let address = Ipv4Addr::new(127, 77, high, low);
                 Some((address, UdpSocket::bind((address, 1434)).ok()?))
             })
-            .expect("a loopback address on which nobody has port 1434");
+            .expect("a loopback address whose port 1434 is free");
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time-out can be set");
-        let says = Arc::new(Mutex::new(says));
+        let reply = Arc::new(Mutex::new(reply));
         let (asking, asked) = watch::channel(0);
         let (answering, answered) = watch::channel(0);
         let (ends, ended) = watch::channel(false);
-        let answers = Arc::clone(&says);
+        let answers = Arc::clone(&reply);
         let thread = std::thread::spawn(move || serve(&socket, &answers, [&asking, &answering], &ended));
-        Self { address, says, asked, answered, thread: Some(thread), ends }
+        Self { address, reply, asked, answered, thread: Some(thread), ends }
     }
 
-    /// Its address.
+    /// Returns its address.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.address
     }
 
-    /// Changes what it says.
+    /// Changes its replies.
     ///
     /// # Panics
     /// If its thread has panicked.
-    pub fn set(&self, says: Says) {
-        *self.says.lock().unwrap() = says;
+    pub fn set(&self, reply: BrowserReply) {
+        *self.reply.lock().unwrap() = reply;
     }
 
-    /// Waits until it was asked so many times in all, and has sent what it says to that.
+    /// Waits until it has answered this many questions in all.
     ///
     /// # Panics
     /// If its thread has ended.
@@ -87,7 +86,7 @@ impl Browser {
             .expect("it runs as long as its handle is there");
     }
 
-    /// How often it was asked.
+    /// Returns how many questions it has received.
     #[must_use]
     pub fn asked(&self) -> u32 {
         *self.asked.borrow()
@@ -105,37 +104,37 @@ impl Drop for Browser {
 
 fn serve(
     socket: &UdpSocket,
-    says: &Mutex<Says>,
+    reply: &Mutex<BrowserReply>,
     [asked, answered]: [&watch::Sender<u32>; 2],
     ended: &watch::Receiver<bool>,
 ) {
     let mut question = [0; 64];
     while !*ended.borrow() {
         let Ok((length, client)) = socket.recv_from(&mut question) else { continue };
-        // Before the answer: whoever has read it finds the question counted.
+        // Counted before the answer, so that a client that has read it finds the question counted.
         asked.send_modify(|count| *count += 1);
-        let answers = match &*says.lock().unwrap() {
-            Says::Nothing => Vec::new(),
-            Says::Datagrams(datagrams) => datagrams.clone(),
-            Says::Instance(name, port) => match asks_for(&question[..length]) {
+        let answers = match &*reply.lock().unwrap() {
+            BrowserReply::Nothing => Vec::new(),
+            BrowserReply::Datagrams(datagrams) => datagrams.clone(),
+            BrowserReply::Instance(name, port) => match asks_for(&question[..length]) {
                 Some(asked) if asked.eq_ignore_ascii_case(name) => vec![answer(name, *port)],
                 _ => Vec::new(),
             },
         };
         for answer in answers {
-            // Whoever asked may be gone.
+            // The client may be gone.
             let _ = socket.send_to(&answer, client);
         }
         answered.send_modify(|count| *count += 1);
     }
 }
 
-/// The instance that a `CLNT_UCAST_INST` asks for: 4, its name, 0.
+/// Returns the instance that a `CLNT_UCAST_INST` asks for: 4, its name, 0.
 fn asks_for(question: &[u8]) -> Option<&str> {
     std::str::from_utf8(question.strip_prefix(&[4])?.strip_suffix(&[0])?).ok()
 }
 
-/// A `SVR_RESP` about one instance.
+/// Makes a `SVR_RESP` about one instance.
 #[must_use]
 pub fn answer(instance: &str, port: Option<u16>) -> Vec<u8> {
     let tcp = port.map_or(String::new(), |port| format!(";tcp;{port}"));

@@ -1,31 +1,31 @@
-//! What a fake SQL Server counts.
+//! The counters of a fake SQL Server.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// What it has seen.
+/// The counters.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
     /// Connections that are open now.
     pub connections: usize,
     /// Connections since the start.
     pub connections_total: u64,
-    /// Logins that were let in.
+    /// Accepted logins.
     pub logins: u64,
-    /// Logins that were not.
+    /// Refused logins.
     pub logins_refused: u64,
-    /// Statements that arrived whole, by name.
+    /// Statements that arrived completely, by name.
     pub statements: BTreeMap<String, u64>,
-    /// Bytes that came in, TLS and all.
+    /// Bytes received, TLS included.
     pub received: u64,
-    /// Bytes that went out.
+    /// Bytes sent.
     pub sent: u64,
-    /// When each connection came.
+    /// The time of each connection.
     pub attempts: Vec<Instant>,
 }
 
 impl Stats {
-    /// How often a statement arrived.
+    /// Returns how often a statement arrived.
     #[must_use]
     pub fn of(&self, statement: &str) -> u64 {
         self.statements.get(statement).copied().unwrap_or(0)

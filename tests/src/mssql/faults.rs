@@ -1,13 +1,13 @@
-//! What is to go wrong, when, and how often.
+//! The faults of a fake SQL Server: which, when, and how often.
 
 use std::time::Duration;
 
-use crate::dice::Dice;
+use crate::rng::Rng;
 
-/// At what a fault strikes.
+/// The requests that a fault concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum When {
-    /// A login whose password is right.
+    /// A login with the right password.
     Login,
     /// The statement of this name.
     Statement(String),
@@ -15,16 +15,16 @@ pub enum When {
     Any,
 }
 
-/// Where bytes are counted before a connection is cut.
+/// The layer on which bytes are counted before a connection is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
-    /// On the wire: TLS and all, from the first byte of the connection.
+    /// The wire, with TLS, from the first byte of the connection.
     Wire,
-    /// Inside of TLS: TDS packets.
+    /// The TDS packets inside TLS.
     Tds,
 }
 
-/// Which bytes are counted.
+/// The direction of the bytes that are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From the client.
@@ -33,27 +33,27 @@ pub enum Direction {
     Sent,
 }
 
-/// What happens to a request.
+/// A fault of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It is answered with this error, and not carried out.
+    /// The request is not run, and answered with this error.
     Error(u32),
-    /// It is answered later.
+    /// The answer is late.
     Delay(Duration),
-    /// It is never answered, and not carried out.
+    /// The request is not run, and never answered.
     Silence,
-    /// The connection is cut before it is carried out.
+    /// The connection is cut before the request is run.
     CutBefore,
-    /// It is carried out, and the connection is cut before the answer.
+    /// The request is run, and the connection is cut before the answer.
     CutAfter,
-    /// It is carried out, and what is sent for an answer is [garbled](garble) by this seed; then the connection ends.
+    /// The request is run, and the answer is [garbled](garble) with this seed; then the connection ends.
     Garbled(u64),
-    /// It is carried out, and these bytes are sent for an answer; then the connection ends.
+    /// The request is run, and these bytes are the answer; then the connection ends.
     Replaced(Vec<u8>),
 }
 
 impl Fault {
-    /// What is sent in the place of this answer, if the fault is about the answer.
+    /// Returns the bytes to send in place of this answer, if the fault changes the answer.
     pub(super) fn instead_of(self, answer: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::Garbled(seed) => {
@@ -67,7 +67,7 @@ impl Fault {
     }
 }
 
-/// The faults that are waiting for their requests.
+/// The faults that wait for their requests.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Vec<(When, Fault, u64)>);
 
@@ -80,7 +80,7 @@ impl Faults {
         self.0.clear();
     }
 
-    /// The fault for this login (no name) or statement; it counts as having struck.
+    /// Takes the next fault for this login (no name) or statement.
     pub(super) fn strike(&mut self, statement: Option<&str>) -> Option<Fault> {
         let (_, fault, left) = self.0.iter_mut().find(|(when, _, left)| {
             *left > 0
@@ -95,26 +95,25 @@ impl Faults {
     }
 }
 
-/// Does to an answer what no server does: other bytes, bytes too many, an end too early, nothing but noise from some place
-/// on.
+/// Garbles an answer as no server does: changed bytes, extra bytes, an early end, or only noise after some place.
 fn garble(answer: &mut Vec<u8>, seed: u64) {
-    let mut dice = Dice::new(seed);
-    let byte = |dice: &mut Dice| u8::try_from(dice.below(256)).unwrap();
-    let place = dice.index(answer.len() + 1);
-    match dice.below(4) {
+    let mut rng = Rng::new(seed);
+    let byte = |rng: &mut Rng| u8::try_from(rng.below(256)).unwrap();
+    let place = rng.index(answer.len() + 1);
+    match rng.below(4) {
         0 => answer.truncate(place),
         1 => {
-            let noise: Vec<u8> = (0..=dice.below(8)).map(|_| byte(&mut dice)).collect();
+            let noise: Vec<u8> = (0..=rng.below(8)).map(|_| byte(&mut rng)).collect();
             drop(answer.splice(place..place, noise));
         }
         2 => {
             answer.truncate(place);
-            answer.extend((0..dice.below(300)).map(|_| byte(&mut dice)).collect::<Vec<_>>());
+            answer.extend((0..rng.below(300)).map(|_| byte(&mut rng)).collect::<Vec<_>>());
         }
         _ => {
-            for _ in 0..=dice.below(4) {
-                let place = dice.index(answer.len());
-                answer[place] = byte(&mut dice);
+            for _ in 0..=rng.below(4) {
+                let place = rng.index(answer.len());
+                answer[place] = byte(&mut rng);
             }
         }
     }

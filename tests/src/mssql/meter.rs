@@ -1,4 +1,4 @@
-//! A stream whose bytes are counted, and that ends after a number of them.
+//! A stream that counts its bytes, and ends after a number of them.
 
 use std::io;
 use std::pin::Pin;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::faults::Direction;
 
-/// What has gone through, and where it ends.
+/// The counters of a stream, and its limits.
 #[derive(Debug, Default)]
 pub(super) struct Gate(Mutex<Counts>);
 
@@ -17,13 +17,13 @@ pub(super) struct Gate(Mutex<Counts>);
 struct Counts {
     received: u64,
     sent: u64,
-    /// The numbers at which the connection ends.
+    /// The counts at which the connection ends.
     last_received: Option<u64>,
     last_sent: Option<u64>,
 }
 
 impl Gate {
-    /// Lets only so many more bytes through in that direction.
+    /// Ends the connection after this many more bytes in that direction.
     pub(super) fn cut_after(&self, direction: Direction, bytes: u64) {
         let mut counts = self.lock();
         match direction {
@@ -32,7 +32,7 @@ impl Gate {
         }
     }
 
-    /// Bytes received and sent so far.
+    /// Returns the bytes received and sent so far.
     pub(super) fn counts(&self) -> (u64, u64) {
         let counts = self.lock();
         (counts.received, counts.sent)
@@ -44,7 +44,7 @@ impl Gate {
 }
 
 impl Counts {
-    /// How many bytes may still go through; an error when there are none.
+    /// Returns how many more bytes may pass; an error if there are none.
     fn room(&self, direction: Direction) -> io::Result<usize> {
         let left = match direction {
             Direction::Received => self.last_received.map(|last| last - self.received),
@@ -78,7 +78,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // Held until the bytes are counted: whoever sees their effect sees them counted.
+        // Held until the bytes are counted, so that their effect is never visible before.
         let mut counts = this.gate.lock();
         let room = counts.room(Direction::Received)?;
         let room = room.min(buffer.remaining());
@@ -97,7 +97,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         let mut counts = this.gate.lock();
         let room = match counts.room(Direction::Sent) {
             Ok(room) => room,
-            // What was let through is to arrive: it is sent off before the end.
+            // The allowed bytes must arrive, so they are flushed before the end.
             Err(error) => {
                 ready!(Pin::new(&mut this.stream).poll_flush(context))?;
                 return Poll::Ready(Err(error));

@@ -1,12 +1,11 @@
-//! A SQL Server on a real socket, as exact and as rude as the real one where a store can feel it.
+//! A fake SQL Server on a real socket, as exact and as faulty as the real one, as far as a store can notice.
 //!
-//! It speaks TDS 7.4 with TLS inside of prelogin packets, and TDS 8 with TLS before everything. `wire` is the protocol in
-//! bytes, `sql` a database in memory with the part of T-SQL that the store's statements use: both know no sockets. A
-//! [`SqlServer`] puts them on one, counts what arrives, and has switches for all that goes wrong in the field.
+//! It speaks TDS 7.4 with TLS inside prelogin packets, and TDS 8 with TLS first. `wire` is the protocol in bytes; `sql` is a
+//! database in memory with the part of T-SQL that the store's statements use. Neither has sockets. A [`SqlServer`] puts
+//! them on a socket, counts requests, and has switches for all known faults.
 //!
-//! Only statements that say who they are, `/* tbtokend:NAME */`, are run; everything else is refused with an error that
-//! names it. What the real server does and this does not: locks (one request runs at a time), `GO`, procedures, several
-//! results of one connection at a time.
+//! Only statements with a name, `/* tbtokend:NAME */`, are run; all others are refused with an error that quotes them. The
+//! fake does not have: locks (one request runs at a time), `GO`, procedures, several results of one connection at once.
 
 mod browser;
 mod counters;
@@ -21,7 +20,7 @@ mod tables;
 mod tls;
 mod wire;
 
-pub use browser::{Browser, Says, answer as browser_answer};
+pub use browser::{Browser, BrowserReply, answer as browser_answer};
 pub use counters::Stats;
 pub use faults::{Direction, Layer, When};
 pub use server::SqlServer;

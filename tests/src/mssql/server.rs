@@ -1,4 +1,4 @@
-//! The handle by which a test holds a fake SQL Server: its tables, its switches, its counters.
+//! The handle of a fake SQL Server: its tables, its switches, its counters.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,14 +18,14 @@ use super::settings::Settings;
 use super::sql::{Permission, Zone};
 use super::state::{Live, Shared};
 
-/// How long is waited for something before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a test waits for anything before it fails.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A running fake. It ends, with all of its connections, when it is dropped.
+/// A running fake. The drop ends it with all of its connections.
 pub struct SqlServer {
     pub(super) shared: Arc<Shared>,
     address: SocketAddr,
-    door: Mutex<Option<JoinHandle<()>>>,
+    acceptor: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl fmt::Debug for SqlServer {
@@ -35,22 +35,22 @@ impl fmt::Debug for SqlServer {
 }
 
 impl SqlServer {
-    /// A server with the default settings and an empty database.
+    /// Starts a server with the default settings and an empty database.
     #[must_use]
     pub fn start() -> Self {
         Self::with(Settings::default())
     }
 
-    /// A server with these settings and an empty database.
+    /// Starts a server with these settings and an empty database.
     ///
     /// # Panics
-    /// If no port can be had.
+    /// If no port is free.
     #[must_use]
     pub fn with(settings: Settings) -> Self {
         let listener = std::net::TcpListener::bind((settings.address, 0)).expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Shared::new(settings);
-        let server = Self { shared, address, door: Mutex::new(None) };
+        let server = Self { shared, address, acceptor: Mutex::new(None) };
         server.open(listener);
         server
     }
@@ -59,35 +59,35 @@ impl SqlServer {
         listener.set_nonblocking(true).expect("a socket can be made so");
         let _guard = runtime().enter();
         let listener = TcpListener::from_std(listener).expect("a listening socket");
-        let door = runtime().spawn(keep_the_door(listener, Arc::clone(&self.shared)));
-        *self.door.lock().unwrap() = Some(door);
+        let acceptor = runtime().spawn(accept_connections(listener, Arc::clone(&self.shared)));
+        *self.acceptor.lock().unwrap() = Some(acceptor);
     }
 
-    /// What belongs into `store.server`: `127.0.0.1,PORT`.
+    /// Returns the value for `store.server`: `127.0.0.1,PORT`.
     #[must_use]
     pub fn place(&self) -> String {
         format!("{},{}", self.address.ip(), self.address.port())
     }
 
-    /// The address of the socket.
+    /// Returns the address of the socket.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The settings as they are now.
+    /// Returns the current settings.
     #[must_use]
     pub fn settings(&self) -> Settings {
         self.shared.lock().settings.clone()
     }
 
-    /// The certificate of the authority that signs the server's, as PEM.
+    /// Returns the certificate of the server's authority as PEM.
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.shared.tls.authority
     }
 
-    /// The same in a file.
+    /// Writes that certificate to a file.
     ///
     /// # Panics
     /// If it cannot be written.
@@ -97,7 +97,7 @@ impl SqlServer {
         path
     }
 
-    /// Changes the password of the login. Who is in stays in.
+    /// Changes the password of the login. Open sessions stay.
     pub fn set_password(&self, password: &str) {
         self.shared.update(|state| state.settings.password = password.to_owned());
     }
@@ -107,7 +107,7 @@ impl SqlServer {
         self.shared.update(|state| state.database.zone = zone);
     }
 
-    /// Sets the server's clock so many seconds ahead of ours.
+    /// Sets the server's clock this many seconds ahead of this machine's.
     pub fn set_skew(&self, seconds: i64) {
         self.shared.update(|state| state.settings.skew = seconds);
     }
@@ -117,7 +117,7 @@ impl SqlServer {
         self.shared.update(|state| state.database.read_only = read_only);
     }
 
-    /// Takes a permission from the login.
+    /// Removes a permission of the login.
     pub fn deny(&self, permission: Permission) {
         self.shared.update(|state| state.database.denied.push(permission));
     }
@@ -130,12 +130,12 @@ impl SqlServer {
         });
     }
 
-    /// Gives the login every permission back.
+    /// Restores all permissions of the login.
     pub fn allow_everything(&self) {
         self.shared.update(|state| state.database.denied.clear());
     }
 
-    /// Answers the next requests of that kind with an error, without carrying them out.
+    /// Answers the next requests of that kind with an error, without running them.
     pub fn fail(&self, when: When, number: u32, times: u64) {
         self.add_fault(when, Fault::Error(number), times);
     }
@@ -145,27 +145,27 @@ impl SqlServer {
         self.add_fault(when, Fault::Delay(delay), times);
     }
 
-    /// Does not answer the next requests of that kind, nor carry them out.
+    /// Neither answers nor runs the next requests of that kind.
     pub fn ignore(&self, when: When, times: u64) {
         self.add_fault(when, Fault::Silence, times);
     }
 
-    /// Cuts the connection in the place of carrying out the next requests of that kind.
+    /// Cuts the connection instead of running the next requests of that kind.
     pub fn cut_before(&self, when: When, times: u64) {
         self.add_fault(when, Fault::CutBefore, times);
     }
 
-    /// Carries out the next requests of that kind, and cuts the connection in the place of an answer.
+    /// Runs the next requests of that kind, and cuts the connection instead of answering.
     pub fn cut_after(&self, when: When, times: u64) {
         self.add_fault(when, Fault::CutAfter, times);
     }
 
-    /// Carries out the next request of that kind, garbles the answer (how, says the seed), and cuts the connection after it.
+    /// Runs the next request of that kind, garbles the answer with this seed, and cuts the connection after it.
     pub fn garble(&self, when: When, seed: u64) {
         self.add_fault(when, Fault::Garbled(seed), 1);
     }
 
-    /// Carries out the next request of that kind, sends these bytes for an answer, and cuts the connection after them.
+    /// Runs the next request of that kind, sends these bytes as the answer, and cuts the connection after them.
     pub fn replace(&self, when: When, answer: Vec<u8>) {
         self.add_fault(when, Fault::Replaced(answer), 1);
     }
@@ -174,7 +174,7 @@ impl SqlServer {
         self.shared.update(|state| state.faults.add(when, fault, times));
     }
 
-    /// Takes all faults back.
+    /// Removes all faults.
     pub fn calm(&self) {
         self.shared.update(|state| {
             state.faults.clear();
@@ -182,7 +182,7 @@ impl SqlServer {
         });
     }
 
-    /// Cuts the connections that are open after so many more bytes; the next one, if there is none.
+    /// Cuts the open connections after this many more bytes; if there are none, cuts the next one.
     pub fn cut(&self, layer: Layer, direction: Direction, bytes: u64) {
         self.shared.update(|state| {
             let mut any = false;
@@ -202,7 +202,7 @@ impl SqlServer {
         });
     }
 
-    /// What has gone through the open connections inside of TLS so far, received and sent.
+    /// Returns the bytes inside TLS that the open connections have received and sent so far.
     #[must_use]
     pub fn tds_bytes(&self) -> (u64, u64) {
         let state = self.shared.lock();
@@ -218,13 +218,13 @@ impl SqlServer {
         }
     }
 
-    /// Ends the server: nobody listens any more, every session is gone. Its data stay.
+    /// Stops the server: the port is closed, and all sessions end. The data stay.
     pub fn stop(&self) {
-        let door = self.door.lock().unwrap().take();
-        if let Some(door) = door {
-            door.abort();
-            // The port is free when the task is gone.
-            while !door.is_finished() {
+        let acceptor = self.acceptor.lock().unwrap().take();
+        if let Some(acceptor) = acceptor {
+            acceptor.abort();
+            // The port is free only when the task has ended.
+            while !acceptor.is_finished() {
                 std::thread::yield_now();
             }
         }
@@ -234,40 +234,40 @@ impl SqlServer {
     /// Starts the server again on the same port.
     ///
     /// # Panics
-    /// If somebody else has taken the port.
+    /// If another process has taken the port.
     pub fn start_again(&self) {
         let listener = std::net::TcpListener::bind(self.address).expect("the port that it had");
         self.open(listener);
     }
 
-    /// Stops and starts it.
+    /// Stops and starts the server.
     pub fn restart(&self) {
         self.stop();
         self.start_again();
     }
 
-    /// What it has counted.
+    /// Returns the counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.lock().stats_now()
     }
 
-    /// Waits, blocking, until the counters satisfy a condition.
+    /// Blocks until the counters satisfy a condition.
     ///
     /// # Panics
-    /// With `what` was waited for, when they never do.
+    /// With `what`, if they do not in time.
     pub fn wait_until(&self, what: &str, condition: impl FnMut(&Stats) -> bool) {
-        assert!(self.shared.wait(PATIENCE, condition), "waited in vain until {what}: {:#?}", self.stats());
+        assert!(self.shared.wait(TIMEOUT, condition), "waited in vain until {what}: {:#?}", self.stats());
     }
 
-    /// The same without blocking the thread.
+    /// Waits until the counters satisfy a condition, without blocking the thread.
     ///
     /// # Panics
-    /// With `what` was waited for, when they never do.
+    /// With `what`, if they do not in time.
     pub async fn until(&self, what: &str, condition: impl Fn(&Stats) -> bool) {
         let mut ticks = self.shared.ticks.subscribe();
-        // By the fake's own clock: the test's may stand still.
-        let mut alarm = runtime().spawn(tokio::time::sleep(PATIENCE));
+        // Measured by the fake's runtime, because the test's clock may be paused.
+        let mut alarm = runtime().spawn(tokio::time::sleep(TIMEOUT));
         while !condition(&self.stats()) {
             tokio::select! {
                 changed = ticks.changed() => changed.expect("the server is there as long as its handle"),
@@ -277,26 +277,26 @@ impl SqlServer {
         alarm.abort();
     }
 
-    /// Whether this text was in any message of a client, in either of the ways in which TDS writes texts.
+    /// Whether any message of a client contained this text, in one of the two encodings of TDS.
     #[must_use]
-    pub fn has_heard(&self, text: &str) -> bool {
+    pub fn has_received(&self, text: &str) -> bool {
         let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
         let state = self.shared.lock();
-        let heard = |bytes: &[u8]| state.heard.windows(bytes.len()).any(|window| window == bytes);
-        heard(&wide) || heard(text.as_bytes())
+        let contains = |bytes: &[u8]| state.received.windows(bytes.len()).any(|window| window == bytes);
+        contains(&wide) || contains(text.as_bytes())
     }
 }
 
 impl Drop for SqlServer {
     fn drop(&mut self) {
-        if let Some(door) = self.door.lock().unwrap().take() {
-            door.abort();
+        if let Some(acceptor) = self.acceptor.lock().unwrap().take() {
+            acceptor.abort();
         }
         self.kill_sessions();
     }
 }
 
-/// One runtime for all fakes: a test may hold many and drop them anywhere.
+/// Returns the runtime of all fakes. A test may have many fakes and drop them anywhere.
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
@@ -309,7 +309,7 @@ fn runtime() -> &'static Runtime {
     })
 }
 
-async fn keep_the_door(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept_connections(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         admit(stream, &shared);

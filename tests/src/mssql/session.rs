@@ -1,4 +1,4 @@
-//! One connection: prelogin, TLS, login, requests.
+//! One connection of a fake SQL Server: prelogin, TLS, login, requests.
 
 use std::io;
 use std::sync::Arc;
@@ -22,19 +22,19 @@ use super::wire::prelogin::{self, Encryption};
 use super::wire::rpc::{self, Request};
 use super::wire::tokens::{Done, Said, Tokens};
 
-/// The most parameters of one call.
+/// The most parameters in one call.
 const MOST_PARAMETERS: usize = 2100;
-/// Packets before a size is agreed on.
+/// The size of packets before the login.
 const FIRST_PACKETS: usize = 4096;
 
-/// Serves a connection to its end. What goes wrong on it is the client's to notice.
+/// Serves a connection to its end. Errors are ignored, because the client sees them.
 pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, wire: Arc<Gate>, tds: Arc<Gate>) {
     let _leaving = Leaving { shared: Arc::clone(&shared), wire: Arc::clone(&wire) };
     let _ = stream.set_nodelay(true);
     let _ = begin(&shared, stream, &wire, &tds).await;
 }
 
-/// Counts the connection out, however it ends: a session can be killed.
+/// Counts the connection as gone at its drop, however it ends: a session can be killed.
 struct Leaving {
     shared: Arc<Shared>,
     wire: Arc<Gate>,
@@ -46,7 +46,7 @@ impl Drop for Leaving {
     }
 }
 
-/// TLS before everything, or after the prelogin, or not at all.
+/// Begins a connection: with TLS first, with TLS after the prelogin, or without TLS.
 async fn begin(shared: &Arc<Shared>, stream: TcpStream, wire: &Arc<Gate>, tds: &Arc<Gate>) -> io::Result<()> {
     let mut first = [0; 1];
     if stream.peek(&mut first).await? == 0 {
@@ -88,7 +88,7 @@ async fn prelogin(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), answer: En
     if message.kind != Kind::Prelogin {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    // Who says that it cannot encrypt is spoken to without, if the server does not insist.
+    // A client without encryption is accepted, unless the server requires encryption.
     let answer = if wanted == Encryption::NotSupported && answer == Encryption::On {
         Encryption::Required
     } else {
@@ -101,7 +101,7 @@ fn bad(malformed: Malformed) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, malformed.0)
 }
 
-/// Lets the client in, or does not.
+/// Accepts or refuses the login of the client.
 async fn log_in<S>(shared: &Arc<Shared>, mut stream: S) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -132,7 +132,7 @@ where
             refused.iter().for_each(|said| tokens.error(said));
             tokens.done(Done::Batch, false, true, None);
             packet::write(&mut stream, Kind::Answer, &tokens.into_bytes(), FIRST_PACKETS).await?;
-            // The connection stays half open until the client has read why.
+            // The connection stays half open until the client has read the error.
             let _ = packet::read(&mut stream, FIRST_PACKETS).await;
             Ok(())
         }
@@ -168,19 +168,19 @@ fn check(state: &mut State, login: &login::Login) -> (Answer, Option<Fault>) {
 
 fn welcome(database: &str, login: &login::Login, packet_size: usize) -> Tokens {
     let mut tokens = Tokens::default();
-    let told = |number, text: String| Said { number, state: 1, class: 0, text };
+    let message = |number, text: String| Said { number, state: 1, class: 0, text };
     tokens.changed(1, database, "master");
-    tokens.info(&told(5701, format!("Changed database context to '{database}'.")));
+    tokens.info(&message(5701, format!("Changed database context to '{database}'.")));
     tokens.collation();
     tokens.changed(2, "us_english", "");
-    tokens.info(&told(5703, "Changed language setting to us_english.".to_owned()));
+    tokens.info(&message(5703, "Changed language setting to us_english.".to_owned()));
     tokens.login_ack();
     tokens.changed(4, &packet_size.to_string(), &login.packet_size.to_string());
     tokens.done(Done::Batch, false, false, None);
     tokens
 }
 
-/// A client that was let in.
+/// The session of a client after its login.
 struct Connection<'a, S> {
     shared: &'a Arc<Shared>,
     messages: mpsc::Receiver<Message>,
@@ -192,7 +192,7 @@ struct Connection<'a, S> {
 
 impl<S> Drop for Connection<'_, S> {
     fn drop(&mut self) {
-        // The reader holds the other half of the stream, which must not outlive the connection.
+        // The reader has the other half of the stream, which must not outlive the connection.
         self.reader.abort();
         self.shared.update(|state| self.session.end(&mut state.database));
     }
@@ -216,7 +216,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<'a, S> {
 
     async fn run(mut self) -> io::Result<()> {
         while let Some(message) = self.messages.recv().await {
-            self.shared.update(|state| state.hear(&message.body));
+            self.shared.update(|state| state.note_received(&message.body));
             if !self.request(message).await? {
                 break;
             }
@@ -224,7 +224,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<'a, S> {
         Ok(())
     }
 
-    /// Answers a request; false when the connection ends with it.
+    /// Answers a request. Returns false if the connection ends with it.
     async fn request(&mut self, message: Message) -> io::Result<bool> {
         let parsed = match message.kind {
             Kind::Batch => rpc::batch(&message.body),
@@ -284,7 +284,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<'a, S> {
         Ok(true)
     }
 
-    /// Lets time pass. `Some` when something else came first: true for an attention, false for the client's end.
+    /// Waits. Returns `Some` if the client acted first: true for an attention, false for the end of the connection.
     async fn attended(&mut self, wait: Option<std::time::Duration>) -> Option<bool> {
         let time = async {
             match wait {
@@ -318,7 +318,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<'a, S> {
     }
 }
 
-/// The name in the comment with which every statement of ours begins.
+/// Returns the name in the comment at the beginning of each statement of the daemon.
 fn name_of(text: &str) -> Option<&str> {
     let name = text.strip_prefix("/* tbtokend:")?.split_once(" */")?.0;
     (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')).then_some(name)

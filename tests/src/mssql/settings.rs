@@ -1,4 +1,4 @@
-//! How a fake SQL Server is set up.
+//! The settings of a fake SQL Server.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -6,31 +6,31 @@ use std::time::Duration;
 use super::sql::Zone;
 use crate::canary;
 
-/// What it offers and who may come in.
+/// The settings of a server: what it offers, and the one login that it accepts.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The one database.
+    /// The name of the database.
     pub database: String,
-    /// The one login.
+    /// The name of the login.
     pub user: String,
-    /// Its password, with a canary in it.
+    /// The password of the login, which contains a canary.
     pub password: String,
     /// Which encryption it accepts.
     pub accepts: Accepts,
-    /// What its certificate is like.
+    /// The kind of its certificate.
     pub certificate: Certificate,
     /// The address on which it listens.
     pub address: Ipv4Addr,
     /// The largest packet that it agrees to.
     pub packet_size: usize,
-    /// Where it stands.
+    /// Its time zone.
     pub zone: Zone,
-    /// How far its clock is ahead of ours, in seconds.
+    /// How far its clock is ahead of this machine's, in seconds.
     pub skew: i64,
-    /// SQL Server before 2019: 8152 in the place of 2628.
+    /// Whether it answers as SQL Server before 2019: 8152 in place of 2628.
     pub is_old: bool,
-    /// Whether sessions begin with IMPLICIT_TRANSACTIONS, as `user options` of the real one can say. The real one spares
-    /// clients that call themselves ODBC.
+    /// Whether sessions begin with IMPLICIT_TRANSACTIONS, as `user options` of the real one can set. The real one excepts
+    /// clients with the name ODBC.
     pub implicit_transactions: bool,
     /// How long every request takes.
     pub latency: Duration,
@@ -55,25 +55,25 @@ impl Default for Settings {
     }
 }
 
-/// Which encryption a server accepts.
+/// The encryption that a server accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepts {
     /// TDS 7.4 and TDS 8, as SQL Server 2022 does.
     Both,
-    /// TDS 8 alone ("force strict encryption").
+    /// TDS 8 only ("force strict encryption").
     OnlyStrict,
-    /// None at all.
+    /// No encryption.
     Plain,
 }
 
-/// What a server's certificate is like.
+/// The kind of a server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certificate {
     /// Signed by [`SqlServer::authority`](super::SqlServer::authority), for `localhost` and its address.
     PrivateAuthority,
     /// Signed by the same authority for another name.
     WrongName,
-    /// Signed by itself, as SQL Server makes one when it is given none.
+    /// Signed by itself, as SQL Server makes one if none is installed.
     SelfSigned,
     /// Its own authority, as `openssl req -x509` makes it; [`SqlServer::authority`](super::SqlServer::authority) is itself.
     OwnAuthority,
@@ -81,6 +81,6 @@ pub enum Certificate {
     OwnAuthorityNoName,
     /// The same for another name.
     OwnAuthorityWrongName,
-    /// Signed by the authority, and over since 2001.
+    /// Signed by the authority, and expired in 2001.
     Expired,
 }

@@ -1,4 +1,4 @@
-//! What a fake SQL Server is, behind its socket.
+//! The state of a fake SQL Server, without its sockets.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 
@@ -13,14 +13,14 @@ use super::sql::{Database, ticks_of_unix};
 use super::tls::Tls;
 use crate::clock;
 
-/// What was heard is kept up to this size.
-const HEARD: usize = 64 << 20;
+/// The most bytes of received messages that are kept.
+const MOST_RECEIVED: usize = 64 << 20;
 
 pub(super) struct Shared {
     pub(super) tls: Tls,
     state: Mutex<State>,
     changed: Condvar,
-    /// The same for whoever waits without blocking.
+    /// Signals each change to tasks that wait without blocking.
     pub(super) ticks: watch::Sender<()>,
 }
 
@@ -29,16 +29,16 @@ pub(super) struct State {
     pub(super) database: Database,
     pub(super) faults: Faults,
     pub(super) stats: Stats,
-    /// The bodies of all messages, TLS taken off: what a wiretap inside of the server would have.
-    pub(super) heard: Vec<u8>,
+    /// The bodies of all received messages, decrypted.
+    pub(super) received: Vec<u8>,
     pub(super) sessions: Vec<Live>,
-    /// A cut that waits for the next connection.
+    /// A cut for the next connection.
     pub(super) next_cut: Option<(Layer, Direction, u64)>,
-    /// Bytes of connections that have ended.
+    /// The bytes of connections that have ended.
     ended: (u64, u64),
 }
 
-/// A connection that is open.
+/// An open connection.
 pub(super) struct Live {
     pub(super) task: AbortHandle,
     pub(super) wire: Weak<Gate>,
@@ -53,7 +53,7 @@ impl Shared {
             database,
             faults: Faults::default(),
             stats: Stats::default(),
-            heard: Vec::new(),
+            received: Vec::new(),
             sessions: Vec::new(),
             next_cut: None,
             ended: (0, 0),
@@ -71,7 +71,7 @@ impl Shared {
         self.state.lock().unwrap()
     }
 
-    /// Changes the state and wakes whoever waits for a change.
+    /// Changes the state and wakes all threads and tasks that wait for a change.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.lock());
         self.changed.notify_all();
@@ -79,27 +79,27 @@ impl Shared {
         result
     }
 
-    /// Waits, blocking, until `condition` holds; false when it does not in time.
+    /// Blocks until `condition` holds. Returns false if it does not in time.
     pub(super) fn wait(
         &self,
-        patience: std::time::Duration,
+        timeout: std::time::Duration,
         mut condition: impl FnMut(&Stats) -> bool,
     ) -> bool {
         let state = self.lock();
-        let (_state, timeout) =
-            self.changed.wait_timeout_while(state, patience, |state| !condition(&state.stats_now())).unwrap();
-        !timeout.timed_out()
+        let (_state, result) =
+            self.changed.wait_timeout_while(state, timeout, |state| !condition(&state.stats_now())).unwrap();
+        !result.timed_out()
     }
 }
 
 impl State {
-    /// The server's own time, in ticks of 100 ns since 0001-01-01.
+    /// Returns the server's own time, in ticks of 100 ns since 0001-01-01.
     pub(super) fn now(&self) -> i64 {
         let now = clock::now();
         ticks_of_unix(now.timestamp() + self.settings.skew, now.timestamp_subsec_nanos())
     }
 
-    /// The counters, with the bytes of the connections that are open.
+    /// Returns the counters, including the bytes of open connections.
     pub(super) fn stats_now(&self) -> Stats {
         let mut stats = self.stats.clone();
         (stats.received, stats.sent) = self.ended;
@@ -111,13 +111,13 @@ impl State {
         stats
     }
 
-    pub(super) fn hear(&mut self, body: &[u8]) {
-        if self.heard.len() + body.len() <= HEARD {
-            self.heard.extend(body);
+    pub(super) fn note_received(&mut self, body: &[u8]) {
+        if self.received.len() + body.len() <= MOST_RECEIVED {
+            self.received.extend(body);
         }
     }
 
-    /// Arms a cut that waits, for a connection that begins.
+    /// Applies a waiting cut to a new connection.
     pub(super) fn arm(&mut self, wire: &Gate, tds: &Gate) {
         if let Some((layer, direction, bytes)) = self.next_cut.take() {
             match layer {
@@ -127,7 +127,7 @@ impl State {
         }
     }
 
-    /// Counts a connection out.
+    /// Counts a connection as gone.
     pub(super) fn gone(&mut self, wire: &Arc<Gate>) {
         let (received, sent) = wire.counts();
         self.ended.0 += received;

@@ -1,4 +1,4 @@
-//! The tables of a fake SQL Server, in the hands of the owner of the database.
+//! The tables of a fake SQL Server, as the owner of the database changes them.
 
 use super::server::SqlServer;
 use super::sql::{Outcome, Session, SqlType, Table, Value, parse_guid, run};
@@ -6,8 +6,8 @@ use super::wire::rpc::Request;
 use crate::harness::Row;
 
 impl SqlServer {
-    /// Makes a table: its columns with their types as they are written in SQL, with `COLLATE` if it is not the
-    /// database's. The first is the key.
+    /// Makes a table. Each column has its type in SQL, with `COLLATE` if it is not the database's. The first column is the
+    /// key.
     ///
     /// # Panics
     /// If a type is not known.
@@ -29,25 +29,25 @@ impl SqlServer {
         self.shared.update(|state| state.database.add(table));
     }
 
-    /// Makes `dbo.customer_settings` as it is in the known installation.
+    /// Makes `dbo.customer_settings` as in the known installation.
     pub fn create_customers(&self) {
         self.create("dbo.customer_settings", &customers("uniqueidentifier", "varchar(max)", "datetime"));
     }
 
-    /// The same with other types.
+    /// Makes `dbo.customer_settings` with other types.
     pub fn create_customers_with(&self, id: &str, token: &str, expiry: &str) {
         self.create("dbo.customer_settings", &customers(id, token, expiry));
     }
 
-    /// Takes a table away.
+    /// Drops a table.
     pub fn drop_table(&self, name: &str) {
         self.shared.update(|state| state.database.remove(name));
     }
 
-    /// Gives a table another name.
+    /// Renames a table.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no such table.
     pub fn rename_table(&self, from: &str, to: &str) {
         self.shared.update(|state| {
             let mut table = state.database.remove(from).unwrap_or_else(|| panic!("there is no table {from}"));
@@ -56,10 +56,10 @@ impl SqlServer {
         });
     }
 
-    /// Gives a column another name.
+    /// Renames a column.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no such column.
     pub fn rename_column(&self, table: &str, from: &str, to: &str) {
         self.with_table(table, |table| {
             let column = table.column(from).unwrap_or_else(|| panic!("there is no column {from}"));
@@ -67,10 +67,10 @@ impl SqlServer {
         });
     }
 
-    /// Gives a column another type; what is in it stays as it is.
+    /// Changes the type of a column; its values stay.
     ///
     /// # Panics
-    /// If there is none, or the type is not known.
+    /// If there is no such column, or the type is unknown.
     pub fn retype_column(&self, table: &str, column: &str, of: &str) {
         let of = SqlType::parse(of).unwrap_or_else(|| panic!("the fake does not know the type {of}"));
         self.with_table(table, |table| {
@@ -79,7 +79,7 @@ impl SqlServer {
         });
     }
 
-    /// Has the column of a table refuse every row for which this does not hold (error 547).
+    /// Adds a constraint: the table refuses every row for which the condition does not hold (error 547).
     ///
     /// # Panics
     /// If there is no such column, or the condition cannot be read.
@@ -89,12 +89,12 @@ impl SqlServer {
         });
     }
 
-    /// Has a trigger on a table: `OUTPUT` must go into a table then.
+    /// Adds a trigger, so that `OUTPUT` must go into a table.
     pub fn add_trigger(&self, table: &str) {
         self.with_table(table, |table| table.has_trigger = true);
     }
 
-    /// Has a trigger that refuses every change of the row with this key.
+    /// Adds a trigger that refuses every change of the row with this key.
     ///
     /// # Panics
     /// If the key cannot be one of that table.
@@ -105,7 +105,7 @@ impl SqlServer {
         });
     }
 
-    /// Has a trigger that sets these columns of the row with this key back after every change, and says nothing.
+    /// Adds a trigger that silently restores these columns of the row with this key after every change.
     ///
     /// # Panics
     /// If the key cannot be one of that table, or there is no such column.
@@ -118,7 +118,7 @@ impl SqlServer {
         });
     }
 
-    /// Has nothing keep two rows with the same key out of a table.
+    /// Drops the key, so that two rows may have the same id.
     pub fn drop_key(&self, table: &str) {
         self.with_table(table, |table| table.columns[0].key = false);
     }
@@ -130,7 +130,7 @@ impl SqlServer {
         });
     }
 
-    /// Adds rows to `customer_settings`, as the application next door would.
+    /// Adds rows to `customer_settings`, as another application would.
     pub fn insert<'r>(&self, rows: impl IntoIterator<Item = &'r Row>) {
         let quote = |text: &Option<String>| match text {
             None => "NULL".to_owned(),
@@ -146,7 +146,7 @@ impl SqlServer {
         }
     }
 
-    /// A column of a row of `customer_settings` as text; `None` for NULL.
+    /// Reads a column of a row of `customer_settings` as text; `None` for NULL.
     ///
     /// # Panics
     /// If there is no such row.
@@ -158,19 +158,18 @@ impl SqlServer {
         (value != Value::Null).then(|| value.to_string())
     }
 
-    /// Runs statements as the owner of the database would, beside the socket, and gives back the rows of the last that
-    /// brings some.
+    /// Runs statements as the owner of the database, without the socket. Returns the rows of the last one that has a result.
     ///
     /// # Panics
-    /// If one fails.
+    /// If a statement fails.
     pub fn execute(&self, text: &str) -> Vec<Vec<Value>> {
         self.try_execute(text).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    /// The same, with the number and the text of an error.
+    /// Runs statements like [`execute`](Self::execute).
     ///
     /// # Errors
-    /// What the server says.
+    /// The number and the text of the server's error.
     pub fn try_execute(&self, text: &str) -> Result<Vec<Vec<Value>>, String> {
         let request = Request { text: text.to_owned(), parameters: Vec::new(), is_call: false };
         let outcomes = self.shared.update(|state| {
@@ -195,7 +194,7 @@ impl SqlServer {
     }
 }
 
-/// A key as the table holds it.
+/// Converts a key to the type of the table's key.
 fn key_of(table: &Table, key: &str) -> Value {
     match table.columns[0].of {
         SqlType::Guid => Value::Guid(parse_guid(key).expect("a GUID")),
@@ -204,7 +203,7 @@ fn key_of(table: &Table, key: &str) -> Value {
     }
 }
 
-/// The columns of the customers' table.
+/// Returns the columns of the customers' table.
 fn customers<'a>(id: &'a str, token: &'a str, expiry: &'a str) -> [(&'a str, &'a str); 7] {
     [
         ("customer_id", id),

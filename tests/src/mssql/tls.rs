@@ -1,4 +1,4 @@
-//! The certificates of a fake SQL Server, and TLS in the disguise of prelogin packets.
+//! The certificates of a fake SQL Server, and TLS inside prelogin packets.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -21,12 +21,12 @@ use tokio_rustls::rustls::{ServerConfig, SupportedProtocolVersion};
 use super::settings::Certificate;
 use super::wire::packet::HEADER;
 
-/// TLS as this server offers it, and the authority that a client must trust for it.
+/// The TLS configuration of a server, and the authority that a client must trust.
 pub(super) struct Tls {
     /// The authority's certificate as PEM.
     pub(super) authority: String,
-    /// For TDS 7.4. SQL Server offers no more than TLS 1.2 there: TLS 1.3 sends tickets after its handshake, for which
-    /// the disguise has no place.
+    /// For TDS 7.4. SQL Server offers TLS 1.2 at most there: TLS 1.3 sends tickets after its handshake, which cannot be put
+    /// into prelogin packets.
     pub(super) disguised: TlsAcceptor,
     /// For TDS 8.
     pub(super) strict: TlsAcceptor,
@@ -95,21 +95,21 @@ fn params(certificate: Certificate, address: Ipv4Addr) -> CertificateParams {
     params
 }
 
-/// While the handshake lasts, everything is inside of prelogin packets; afterwards it is not.
+/// A stream that puts all bytes into prelogin packets, until the handshake is over.
 pub(super) struct Disguise<S> {
     stream: S,
     over: Arc<AtomicBool>,
-    /// The header of the packet that is being read, as far as it is there, and what is left of its content.
+    /// The received part of the header of the current packet, and the length of the rest of its content.
     header: Vec<u8>,
     left: usize,
-    /// A packet in the making, which is sent when it is flushed.
+    /// The packet that the next flush sends.
     packet: Vec<u8>,
-    /// What of packets is not sent yet.
+    /// The bytes of packets that are not sent yet.
     unsent: Vec<u8>,
 }
 
 impl<S> Disguise<S> {
-    /// A disguise, and what takes it off.
+    /// Makes a stream, and the switch that ends the packets.
     pub(super) fn new(stream: S) -> (Self, Arc<AtomicBool>) {
         let over = Arc::new(AtomicBool::new(false));
         let disguise = Self {
@@ -173,7 +173,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Disguise<S> {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // A flight of a handshake fits into one packet: there is one short certificate in it.
+        // All messages of a handshake step fit into one packet, because they have one short certificate.
         if !this.packet.is_empty() {
             let length = u16::try_from(this.packet.len() + HEADER).expect("a short flight");
             this.unsent.extend([18, 1]);

@@ -1,4 +1,4 @@
-//! An HTTP answer before it goes onto the wire, and ThingsBoard's error bodies.
+//! An HTTP answer before it is sent, and ThingsBoard's error bodies.
 //!
 //! The bodies are those of ThingsBoard 4.4: `ThingsboardErrorResponse`, `ThingsboardCredentialsExpiredResponse`,
 //! `ThingsboardCredentialsViolationResponse`, written by `ThingsboardErrorResponseHandler`.
@@ -6,12 +6,12 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-/// One answer.
+/// An HTTP answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// The content type; no such header when empty.
+    /// The content type; if empty, the answer has no such header.
     pub content_type: &'static str,
     /// Further headers.
     pub headers: Vec<(&'static str, String)>,
@@ -19,7 +19,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// ThingsBoard's error codes (`ThingsboardErrorCode`), as far as authentication meets them.
+/// ThingsBoard's error codes (`ThingsboardErrorCode`) that authentication uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are ThingsBoard's own")]
 pub enum ErrorCode {
@@ -36,14 +36,14 @@ pub enum ErrorCode {
 }
 
 impl Answer {
-    /// JSON.
+    /// Makes an answer in JSON.
     #[must_use]
     pub fn json(status: u16, body: &Value) -> Self {
         let body = body.to_string().into_bytes();
         Self { status, content_type: "application/json", headers: Vec::new(), body }
     }
 
-    /// A page for people, as reverse proxies and login portals send them.
+    /// Makes an HTML page, as reverse proxies and login portals send them.
     #[must_use]
     pub fn html(status: u16, title: &str) -> Self {
         let body = format!(
@@ -53,7 +53,7 @@ impl Answer {
         Self { status, content_type: "text/html", headers: Vec::new(), body: body.into_bytes() }
     }
 
-    /// An error of ThingsBoard.
+    /// Makes an error of ThingsBoard.
     #[must_use]
     pub fn error(status: u16, code: ErrorCode, message: &str, now: DateTime<Utc>) -> Self {
         Self::json(
@@ -67,20 +67,20 @@ impl Answer {
         )
     }
 
-    /// A refused login or renewal: 401 with code 10.
+    /// Makes the answer to a refused login or renewal: 401 with code 10.
     #[must_use]
     pub fn unauthorized(message: &str, now: DateTime<Utc>) -> Self {
         Self::error(401, ErrorCode::Authentication, message, now)
     }
 
-    /// The same answer with one more header.
+    /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// The body as JSON; null when it is none.
+    /// Parses the body as JSON; null if it is not JSON.
     #[must_use]
     pub fn value(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()

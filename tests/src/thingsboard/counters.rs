@@ -1,44 +1,44 @@
-//! What a fake host counts.
+//! The counters of a fake server.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// How many arrival times are kept; the oldest go first.
+/// How many arrival times are kept; the oldest are dropped.
 const TIMES: usize = 100_000;
 
-/// What a host has seen.
+/// The counters of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct HostStats {
-    /// Requests that were read to their end, answered or not.
+pub struct ServerStats {
+    /// Requests that were read completely, answered or not.
     pub requests: u64,
-    /// Logins that named a user who does not exist here, probes not included.
+    /// Logins of users that do not exist here, without probes.
     pub unknown_users: u64,
-    /// Logins of a user whom only a daemon names that asks whether the server works. No server counts or notes them.
+    /// Probes: logins of a user name that only a daemon uses for them. ThingsBoard counts no failure for them.
     pub probes: u64,
     /// Connections that are open now.
     pub connections: usize,
-    /// The most connections that were open at a time.
+    /// The most connections that were open at once.
     pub connections_peak: usize,
     /// Connections since the start.
     pub connections_total: u64,
-    /// Requests that are being answered now.
+    /// Requests in flight now.
     pub in_flight: usize,
-    /// The most requests that were being answered at a time.
+    /// The most requests that were in flight at once.
     pub in_flight_peak: usize,
 }
 
-/// What a host has seen of one user.
+/// The counters of one user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UserStats {
-    /// Log-ins that named the user, whatever came of them.
+    /// Logins of the user, whatever their outcome.
     pub attempts: u64,
-    /// Log-ins that were answered with a pair of tokens.
+    /// Logins that were answered with a pair of tokens.
     pub logins: u64,
-    /// Passwords that were checked and found wrong.
+    /// Passwords that were checked and wrong.
     pub wrong_passwords: u64,
-    /// ThingsBoard's own count of wrong passwords since the last right one: `failedLoginAttempts`.
+    /// ThingsBoard's own counter of wrong passwords since the last right one: `failedLoginAttempts`.
     pub failed_login_attempts: u32,
-    /// The most that this count has ever been.
+    /// The highest value of this counter so far.
     pub failed_login_attempts_peak: u32,
     /// Renewals by refresh token that were answered with a pair of tokens.
     pub renewals: u64,
@@ -46,10 +46,10 @@ pub struct UserStats {
     pub renewals_refused: u64,
 }
 
-/// The counters of a host and the times of its requests.
+/// The counters of a server and the times of its requests.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    pub(super) stats: HostStats,
+    pub(super) stats: ServerStats,
     pub(super) times: VecDeque<Instant>,
     /// Method and path of the latest request.
     pub(super) latest: String,

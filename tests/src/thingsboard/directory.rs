@@ -1,5 +1,5 @@
-//! ThingsBoard's rules, pure: who gets a token, and what is checked in which order. The time is a parameter, so that a
-//! simulation can use them as well.
+//! ThingsBoard's rules, pure: which users get a token, and what is checked in which order. The time is a parameter, so that
+//! a simulation can use them as well.
 //!
 //! Read from ThingsBoard 4.4: `RestLoginProcessingFilter`, `RestAuthenticationProvider`, `DefaultSystemSecurityService`,
 //! `RefreshTokenAuthenticationProvider`, `JwtTokenFactory`, `DefaultTokenOutdatingService`,
@@ -16,7 +16,7 @@ use super::user::Record;
 use super::{SecondFactor, Settings, User, UserStats, jwt};
 use crate::canary;
 
-/// The users of one host and the rules that let them in.
+/// The users of one server and the rules of their logins.
 #[derive(Debug)]
 pub struct Directory {
     /// The settings, which may change at any time.
@@ -33,7 +33,7 @@ const NOT_ACTIVE: &str = "User account is not active";
 const LOCKED: &str = "User account is locked due to security policy";
 
 impl Directory {
-    /// An empty directory that signs with `key`.
+    /// Makes an empty directory that signs with `key`.
     #[must_use]
     pub fn new(settings: Settings, key: u64) -> Self {
         Self { settings, users: HashMap::new(), key, sessions: 0 }
@@ -44,7 +44,7 @@ impl Directory {
         self.users.insert(user.name.clone(), Record::new(user));
     }
 
-    /// Takes a user away, with all that its tokens are worth.
+    /// Removes a user; its tokens no longer work.
     pub fn remove(&mut self, name: &str) {
         self.users.remove(name);
     }
@@ -61,7 +61,7 @@ impl Directory {
         self.key
     }
 
-    /// What happened to a user; all zero for one that does not exist.
+    /// Returns the counters of a user; all zero for one that does not exist.
     #[must_use]
     pub fn stats(&self, name: &str) -> UserStats {
         let stats =
@@ -69,7 +69,7 @@ impl Directory {
         self.users.get(name).map(stats).unwrap_or_default()
     }
 
-    /// The name of the user whom a client means by this one.
+    /// Finds the name of the user that a client means by this name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&str> {
         let same = |known: &&String| known.to_lowercase() == name.to_lowercase();
@@ -80,7 +80,7 @@ impl Directory {
         }
     }
 
-    /// Counts a log-in that names this user, before anything else is known of it. Says whether the user exists.
+    /// Counts a login of this user before it is checked. Returns whether the user exists.
     pub fn count_attempt(&mut self, name: &str) -> bool {
         self.find_mut(name).map(|record| record.stats.attempts += 1).is_some()
     }
@@ -90,13 +90,13 @@ impl Directory {
         self.users.get_mut(&name)
     }
 
-    /// Whether a user is enabled: not by an administrator, nor by itself after too many wrong passwords, disabled.
+    /// Whether a user is enabled. An administrator, or too many wrong passwords, can disable it.
     #[must_use]
     pub fn is_enabled(&self, name: &str) -> bool {
         self.users.get(name).is_some_and(|record| record.user.enabled)
     }
 
-    /// Whether a log-in holds a right name and password, whatever else may keep the user out. Counts nothing.
+    /// Whether a login has a right name and password, whatever else may be wrong. Counts nothing.
     #[must_use]
     pub fn is_right(&self, body: &[u8]) -> bool {
         let request: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -104,17 +104,17 @@ impl Directory {
         known.is_some_and(|name| request["password"] == *self.users[name].user.password)
     }
 
-    /// The server starts again: it has forgotten which tokens were outdated.
+    /// Restarts the server, which forgets which tokens are outdated.
     pub fn restart(&mut self) {
         self.users.values_mut().for_each(Record::forget_what_is_outdated);
     }
 
-    /// The administrator changes the key that signs the tokens: none that is out there is worth anything.
+    /// Changes the key that signs the tokens; all earlier tokens stop working.
     pub fn change_signing_key(&mut self) {
         self.key += 1 << 20;
     }
 
-    /// Lets an administrator change a user: anything but its name.
+    /// Changes a user, as an administrator: anything but its name.
     ///
     /// # Panics
     /// If there is no such user.
@@ -123,7 +123,8 @@ impl Directory {
         record.user = change(record.user.clone());
     }
 
-    /// An administrator enables a user, which forgives its wrong passwords, or disables it, which outdates no token.
+    /// Enables a user, as an administrator, which resets its counter of wrong passwords; or disables it, which outdates no
+    /// token.
     ///
     /// # Panics
     /// If there is no such user.
@@ -138,7 +139,7 @@ impl Directory {
     /// Sets another password, which outdates the tokens of all earlier seconds.
     ///
     /// # Panics
-    /// If there is no such user, or the password holds no canary.
+    /// If there is no such user, or the password contains no canary.
     pub fn set_password(&mut self, name: &str, password: &str, now: DateTime<Utc>) {
         self.administer(name, |user| User { password_expired: false, ..user.password(password) });
         self.users.get_mut(name).expect("it was just there").outdate(now.timestamp());
@@ -152,7 +153,7 @@ impl Directory {
         self.users.get_mut(name).unwrap_or_else(|| panic!("no user {name}")).outdate(now.timestamp());
     }
 
-    /// `POST /api/auth/login`.
+    /// Answers `POST /api/auth/login`.
     pub fn login(&mut self, body: &[u8], now: DateTime<Utc>) -> Answer {
         let request: Value = serde_json::from_slice(body).unwrap_or_default();
         let (Some(name), Some(password)) = (request["username"].as_str(), request["password"].as_str())
@@ -162,7 +163,7 @@ impl Directory {
         if name.trim().is_empty() || password.is_empty() {
             return Answer::unauthorized(AUTHENTICATION_FAILED, now);
         }
-        // The policy is asked about the password as it was typed, before anyone looks for the user.
+        // ThingsBoard checks the policy before it looks for the user.
         let policy = self.settings.password_policy;
         if policy.force_reset && !policy.allows(password) {
             let message =
@@ -204,7 +205,7 @@ impl Directory {
         }
     }
 
-    /// `POST /api/auth/token`. Asks neither for the second factor nor for the age of the password.
+    /// Answers `POST /api/auth/token`. It checks neither the second factor nor the age of the password.
     pub fn renew(&mut self, body: &[u8], now: DateTime<Utc>) -> Answer {
         let request: Value = serde_json::from_slice(body).unwrap_or_default();
         let Some(token) = request["refreshToken"].as_str().filter(|token| !token.trim().is_empty()) else {
@@ -242,7 +243,7 @@ impl Directory {
         Ok(name)
     }
 
-    /// `GET /api/auth/user`: whether an access token is alive.
+    /// Answers `GET /api/auth/user`: whether an access token is valid.
     #[must_use]
     pub fn whoami(&self, token: Option<&str>, now: DateTime<Utc>) -> Answer {
         match self.check_access_token(token, now) {
@@ -259,7 +260,7 @@ impl Directory {
         }
     }
 
-    /// `POST /api/auth/logout`: ends the session of the token.
+    /// Answers `POST /api/auth/logout`, which ends the session of the token.
     pub fn logout(&mut self, token: Option<&str>, now: DateTime<Utc>) -> Answer {
         let name = match self.check_access_token(token, now) {
             Ok(name) => name,
@@ -271,7 +272,7 @@ impl Directory {
         Answer { status: 200, content_type: "", headers: Vec::new(), body: Vec::new() }
     }
 
-    /// `POST /api/auth/changePassword`.
+    /// Answers `POST /api/auth/changePassword`.
     pub fn change_password(&mut self, token: Option<&str>, body: &[u8], now: DateTime<Utc>) -> Answer {
         let name = match self.check_access_token(token, now) {
             Ok(name) => name,
@@ -294,7 +295,7 @@ impl Directory {
         self.pair(&name, now)
     }
 
-    /// `GET /api/noauth/userPasswordPolicy`.
+    /// Answers `GET /api/noauth/userPasswordPolicy`.
     #[must_use]
     pub fn policy(&self) -> Answer {
         let policy = self.settings.password_policy;
@@ -324,13 +325,13 @@ impl Directory {
         Ok(name)
     }
 
-    /// The claims of one of our own tokens that has not ended. A token that another key has signed counts as expired.
+    /// Reads the claims of a token of this server that has not ended. A token that another key has signed counts as expired.
     fn read(&self, token: &str, now: DateTime<Utc>) -> Result<Value, Answer> {
         let claims = jwt::verify(self.key, token).ok_or_else(|| match jwt::peek(token) {
             Some(_) => token_expired(now),
             None => Answer::unauthorized(INVALID_CREDENTIALS, now),
         })?;
-        // As jjwt: a token ends in the very second of its `exp`, to the millisecond.
+        // As in jjwt, a token ends exactly at its `exp`, to the millisecond.
         let ends_at = claims["exp"].as_i64().unwrap_or_default() * 1000;
         if now.timestamp_millis() > ends_at {
             return Err(token_expired(now));
@@ -343,7 +344,7 @@ impl Directory {
         Some((name.to_owned(), self.users.get(name)?))
     }
 
-    /// A new pair in a new session.
+    /// Makes a new pair of tokens in a new session.
     fn pair(&mut self, name: &str, now: DateTime<Utc>) -> Answer {
         let user = &self.users[name].user;
         let access_life = user.access_life.unwrap_or(self.settings.access_life);
@@ -358,7 +359,7 @@ impl Directory {
         Answer { content_type: "application/json;charset=ISO-8859-1", ..pair }
     }
 
-    /// What a right password gets where a second factor is missing: a token that opens nothing.
+    /// Makes the answer to a right password without the second factor: a token that gives no access.
     fn half_a_login(&mut self, name: &str, scope: &str, now: DateTime<Utc>) -> Answer {
         let claims = self.claims(name, scope, Duration::from_secs(30 * 60), now);
         self.sessions += 1;

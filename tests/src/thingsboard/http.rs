@@ -1,5 +1,5 @@
-//! Just enough of HTTP/1.1 to be a server: requests off the wire. Written by hand, because the fake must be able to say
-//! things that no HTTP library would.
+//! The part of HTTP/1.1 that a server needs to read requests. It is written by hand, because the fake must also send
+//! answers that no HTTP library would.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// One request.
+/// An HTTP request.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) method: String,
@@ -20,25 +20,25 @@ pub(super) struct Request {
 }
 
 impl Request {
-    /// The value of a header; `name` in lower case.
+    /// Returns the value of a header; `name` must be in lower case.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The token of an authenticated request; ThingsBoard takes both headers.
+    /// Returns the token of an authenticated request; ThingsBoard accepts both headers.
     pub(super) fn bearer(&self) -> Option<&str> {
         let value = self.header("x-authorization").or_else(|| self.header("authorization"))?;
         value.strip_prefix("Bearer ")
     }
 
-    /// Whether the client wants to go on with this connection.
+    /// Whether the client wants to keep the connection.
     pub(super) fn keeps_alive(&self) -> bool {
         self.header("connection").is_none_or(|value| !value.eq_ignore_ascii_case("close"))
     }
 }
 
-/// Reads one request. `rest` carries what arrived beyond the one before. `None` when the client has gone between two
-/// requests.
+/// Reads one request. `rest` holds bytes that arrived after the last one. Returns `None` if the client closed the connection
+/// between two requests.
 pub(super) async fn read_request(stream: &mut TcpStream, rest: &mut Vec<u8>) -> io::Result<Option<Request>> {
     let head_end = loop {
         if let Some(at) = rest.windows(4).position(|bytes| bytes == b"\r\n\r\n") {

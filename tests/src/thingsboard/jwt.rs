@@ -1,7 +1,7 @@
-//! Tokens in the shape of ThingsBoard's: HS512 JWTs with its claims, a mark in the signature.
+//! Tokens like ThingsBoard's: HS512 JWTs with its claims, and a mark in the signature.
 //!
-//! The signature is no real HMAC but a keyed hash in the same alphabet and length: it tells the host's own tokens from
-//! all others, needs no memory for tokens that were handed out, and leaves room for the mark.
+//! The signature is not a real HMAC but a keyed hash with the same alphabet and length. It identifies the server's own
+//! tokens, needs no memory of issued tokens, and leaves room for the mark.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -9,11 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-/// 64 bytes of HMAC-SHA-512 in base64url without padding.
+/// The length of 64 bytes of HMAC-SHA-512 in base64url without padding.
 const SIGNATURE_CHARS: usize = 86;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// A signed token with these claims; its signature begins with `canary`.
+/// Makes a signed token with these claims; its signature begins with `canary`.
 #[must_use]
 pub fn mint(key: u64, canary: &str, claims: &Value) -> String {
     let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS512"}"#);
@@ -22,7 +22,7 @@ pub fn mint(key: u64, canary: &str, claims: &Value) -> String {
     format!("{head}.{payload}.{signature}")
 }
 
-/// The claims of a token that this key has signed; `None` for any other text.
+/// Returns the claims of a token that this key has signed; `None` for any other text.
 #[must_use]
 pub fn verify(key: u64, token: &str) -> Option<Value> {
     let (_, signature) = token.rsplit_once('.')?;
@@ -32,7 +32,7 @@ pub fn verify(key: u64, token: &str) -> Option<Value> {
     (known(crate::canary::TOKEN) || known(crate::canary::REFRESH)).then_some(claims)
 }
 
-/// The claims of any JWT, believed or not.
+/// Returns the claims of any JWT without a check of its signature.
 #[must_use]
 pub fn peek(token: &str) -> Option<Value> {
     let mut parts = token.split('.');
@@ -43,7 +43,7 @@ pub fn peek(token: &str) -> Option<Value> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
 }
 
-/// A token like `token`, but with `claim` set to `value`, and signed again.
+/// Returns a copy of `token` with `claim` set to `value`, signed again.
 #[must_use]
 pub fn reforge(key: u64, token: &str, claim: &str, value: Value) -> Option<String> {
     let mut claims = peek(token)?;
@@ -51,8 +51,8 @@ pub fn reforge(key: u64, token: &str, claim: &str, value: Value) -> Option<Strin
     Some(mint(key, crate::canary::TOKEN, &claims))
 }
 
-/// `token` grown to `length` characters by an idle claim, or to one more where base64 knows no such length. A token that
-/// is longer already stays as it is.
+/// Extends `token` to `length` characters by an unused claim, or to one more if base64 has no such length. A token that is
+/// already longer stays as it is.
 #[must_use]
 pub fn stretch(key: u64, token: &str, length: usize) -> Option<String> {
     let filled = |bytes: usize| reforge(key, token, "filler", "x".repeat(bytes).into());
@@ -77,7 +77,7 @@ fn sign(key: u64, canary: &str, payload: &str) -> String {
         let mut bits = hasher.finish();
         for _ in 0..10 {
             if signature.len() == SIGNATURE_CHARS - 1 {
-                // Only two bits of the last character belong to the 64 bytes; strict decoders insist on it.
+                // Only two bits of the last character belong to the 64 bytes; strict decoders check that.
                 signature.push(char::from(b"AQgw"[(bits % 4) as usize]));
                 return signature;
             }
@@ -88,7 +88,7 @@ fn sign(key: u64, canary: &str, payload: &str) -> String {
     unreachable!("nine rounds fill a signature")
 }
 
-/// Something in the shape of a UUID, the same for the same seed.
+/// Makes a text like a UUID from a seed.
 #[must_use]
 pub fn uuid(seed: impl Hash) -> String {
     let half = |salt: u8| {

@@ -1,28 +1,28 @@
-//! A ThingsBoard server on a real socket, as strict and as rude as the real ones.
+//! A fake ThingsBoard server on a real socket, as strict and as faulty as real ones.
 //!
-//! [`directory`] holds ThingsBoard's own rules, pure: who may log in, in which order that is checked, what a refresh
-//! token is worth. A [`ThingsBoard`] puts them on a socket. A [`Temper`] bends them, for the whole host or for one user: late,
-//! wrong, rude or no answers. Everything that arrives is counted.
+//! [`directory`] has ThingsBoard's own rules, pure: which logins succeed, in which order they are checked, and when a
+//! refresh token works. A [`ThingsBoard`] puts them on a socket. A [`Behaviour`] changes them, for the whole server or for
+//! one user: late, wrong, broken or no answers. The fake counts all requests.
 //!
-//! A fake runs on threads of its own, so tests may block as they please.
+//! A fake runs on its own threads, so tests may block.
 
 pub mod answer;
+mod behaviour;
 mod counters;
 pub mod directory;
-mod door;
-mod host;
 mod http;
 pub mod jwt;
+mod port;
+mod server;
 mod settings;
 mod state;
-mod temper;
 mod tls;
 mod user;
 mod wire;
 
-pub use counters::{HostStats, UserStats};
-pub use host::{Tally, ThingsBoard};
+pub use behaviour::Behaviour;
+pub use counters::{ServerStats, UserStats};
+pub use server::{Tally, ThingsBoard};
 pub use settings::{PasswordPolicy, Settings};
-pub use temper::Temper;
 pub use tls::{Certificate, Kind as CertificateKind, TlsFront};
 pub use user::{Account, SecondFactor, User};

@@ -1,30 +1,30 @@
-//! What the administrator of a fake host has set.
+//! The settings of a fake server.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
 
-/// The settings of a host, in the hands of its administrator.
+/// The settings of a server, which its administrator would change.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// How long access tokens live; ThingsBoard's default is 2.5 hours.
     pub access_life: Duration,
     /// How long refresh tokens live; ThingsBoard's default is 7 days.
     pub refresh_life: Duration,
-    /// How many wrong passwords in a row are forgiven. One more disables the user until an administrator enables it.
+    /// How many wrong passwords in a row are allowed. One more disables the user until an administrator enables it.
     pub max_failed_logins: Option<u32>,
-    /// Whether `U` and `u` are two users: `security.user_login_case_sensitive`. Blanks around a name always count.
+    /// Whether `U` and `u` are two users: `security.user_login_case_sensitive`. Blanks around a name always matter.
     pub is_case_sensitive: bool,
-    /// Whether a disabled user's password is checked, and counted, before it is said that the account is not active: as
+    /// Whether a disabled user's password is checked and counted before the answer that the account is not active, as
     /// before 4.2.2 and 4.3.1.
     pub checks_passwords_of_the_disabled: bool,
     /// The password policy.
     pub password_policy: PasswordPolicy,
-    /// How far the server's clock is ahead of ours.
+    /// How far the server's clock is ahead of this machine's.
     pub skew: TimeDelta,
     /// The path under which a reverse proxy serves ThingsBoard, such as `/tb`; empty for none.
     pub prefix: String,
-    /// How long a connection may be idle before the server closes it; without end if there is none.
+    /// How long a connection may be idle before the server closes it; `None` means without limit.
     pub idle_timeout: Option<Duration>,
 }
 
@@ -44,16 +44,16 @@ impl Default for Settings {
     }
 }
 
-/// The parts of ThingsBoard's `UserPasswordPolicy` that can refuse a password at log-in.
+/// The parts of ThingsBoard's `UserPasswordPolicy` that can refuse a password at login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PasswordPolicy {
-    /// Whether a log-in with a password that violates the policy is refused; off by default.
+    /// Whether a login with a password that violates the policy is refused; off by default.
     pub force_reset: bool,
-    /// The least number of characters.
+    /// The minimum number of characters.
     pub minimum_length: usize,
-    /// The greatest number of characters.
+    /// The maximum number of characters.
     pub maximum_length: Option<usize>,
-    /// The least number of digits.
+    /// The minimum number of digits.
     pub minimum_digits: Option<usize>,
 }
 

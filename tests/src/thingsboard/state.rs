@@ -1,4 +1,4 @@
-//! What a fake host knows and wants, and what it answers to a request: no sockets here.
+//! The state of a fake server, and its answers to requests, without sockets.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -12,7 +12,7 @@ use super::answer::{Answer, ErrorCode};
 use super::counters::Counters;
 use super::directory::Directory;
 use super::http::Request;
-use super::{Settings, Temper, jwt, temper};
+use super::{Behaviour, Settings, behaviour, jwt};
 use crate::clock;
 
 #[derive(Debug)]
@@ -25,23 +25,23 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) directory: Directory,
     pub(super) counters: Counters,
-    /// The host's own temper, and one that passes.
-    pub(super) temper: Temper,
-    pub(super) passing: Option<(Temper, u32)>,
-    /// The tempers that single users meet, and for how many requests; without end if that is `None`.
-    pub(super) tempers: HashMap<String, (Temper, Option<u32>)>,
-    /// The second that [`Temper::MaxRate`] counts in, and how many requests it has seen.
+    /// The behaviour of the whole server, and a temporary one for the next requests.
+    pub(super) behaviour: Behaviour,
+    pub(super) passing: Option<(Behaviour, u32)>,
+    /// The behaviours for single users, each with its number of requests; `None` means without limit.
+    pub(super) behaviours: HashMap<String, (Behaviour, Option<u32>)>,
+    /// For [`Behaviour::MaxRate`]: the beginning of the current second, and its number of requests.
     rate: (Option<Instant>, u32),
-    /// What has come while the host is frozen, and whom to answer once it is not.
+    /// The requests that arrived while the server is frozen, with the channels for their answers.
     frozen: Vec<(Request, oneshot::Sender<Answer>)>,
 }
 
-/// What becomes of a request.
+/// How a request is answered.
 #[derive(Debug)]
 pub(super) enum Plan {
-    /// It is answered in this manner.
-    Answer(Temper, Answer),
-    /// It is answered when the host thaws.
+    /// With this answer, sent as the behaviour says.
+    Answer(Behaviour, Answer),
+    /// After the server is no longer frozen.
     AfterTheFrost(oneshot::Receiver<Answer>),
 }
 
@@ -61,20 +61,20 @@ impl State {
         Self {
             directory: Directory::new(settings, key),
             counters: Counters::default(),
-            temper: Temper::Normal,
+            behaviour: Behaviour::Normal,
             passing: None,
-            tempers: HashMap::new(),
+            behaviours: HashMap::new(),
             rate: (None, 0),
             frozen: Vec::new(),
         }
     }
 
-    /// The time on the server's own clock.
+    /// Returns the time of the server's own clock.
     pub(super) fn now(&self) -> DateTime<Utc> {
         clock::now() + self.directory.settings.skew
     }
 
-    /// What a request gets, and in which manner.
+    /// Decides how a request is answered.
     pub(super) fn plan(&mut self, request: Request) -> Plan {
         let path = self.path_of(&request);
         let named = concerns(&path, &request.body);
@@ -86,26 +86,26 @@ impl State {
                 self.counters.stats.unknown_users += 1;
             }
         }
-        match self.temper_for(named.as_deref()) {
-            Temper::Frozen => {
+        match self.behaviour_for(named.as_deref()) {
+            Behaviour::Frozen => {
                 let (thaws, answer) = oneshot::channel();
                 self.frozen.push((request, thaws));
                 Plan::AfterTheFrost(answer)
             }
-            Temper::DatabaseDead { after } => self.without_a_database(&request, &path, after),
-            Temper::AnswerLost(temper) => {
+            Behaviour::DatabaseDead { after } => self.without_a_database(&request, &path, after),
+            Behaviour::AnswerLost(behaviour) => {
                 let own = self.route(&request, &path);
-                let answer = temper.instead(self.now()).unwrap_or(own);
-                Plan::Answer(*temper, answer)
+                let answer = behaviour.instead(self.now()).unwrap_or(own);
+                Plan::Answer(*behaviour, answer)
             }
-            temper => {
-                let answer = self.answer(&request, &path, &temper);
-                Plan::Answer(temper, answer)
+            behaviour => {
+                let answer = self.answer(&request, &path, &behaviour);
+                Plan::Answer(behaviour, answer)
             }
         }
     }
 
-    /// Works off what has come during the frost: in the order in which it came, and whether or not its client waits.
+    /// Processes the requests that arrived while the server was frozen, in their order, even if their clients are gone.
     pub(super) fn thaw(&mut self) {
         for (request, client) in std::mem::take(&mut self.frozen) {
             let path = self.path_of(&request);
@@ -114,32 +114,37 @@ impl State {
         }
     }
 
-    /// The path as ThingsBoard sees it behind its prefix; empty for one outside of it.
+    /// Returns the path without the prefix; empty for a path outside the prefix.
     fn path_of(&self, request: &Request) -> String {
         let prefix = self.directory.settings.prefix.trim_end_matches('/');
         request.path.strip_prefix(prefix).unwrap_or_default().to_owned()
     }
 
-    fn answer(&mut self, request: &Request, path: &str, temper: &Temper) -> Answer {
+    fn answer(&mut self, request: &Request, path: &str, behaviour: &Behaviour) -> Answer {
         let now = self.now();
-        if let Some(answer) = temper.instead(now).or_else(|| self.over_the_rate(temper, now)) {
+        if let Some(answer) = behaviour.instead(now).or_else(|| self.over_the_rate(behaviour, now)) {
             return answer;
         }
-        let is_heard = !matches!(
-            temper,
-            Temper::Silent | Temper::BlackHole | Temper::Refuse | Temper::Reset | Temper::Garbage
+        let is_processed = !matches!(
+            behaviour,
+            Behaviour::Silent
+                | Behaviour::BlackHole
+                | Behaviour::Refuse
+                | Behaviour::Reset
+                | Behaviour::Garbage
         );
-        let answer = if is_heard { self.route(request, path) } else { Answer::html(404, "404 Not Found") };
-        temper.distort(answer, self.directory.key())
+        let answer =
+            if is_processed { self.route(request, path) } else { Answer::html(404, "404 Not Found") };
+        behaviour.distort(answer, self.directory.key())
     }
 
     fn without_a_database(&mut self, request: &Request, path: &str, after: Duration) -> Plan {
         if path.starts_with("/api/noauth/") {
-            return Plan::Answer(Temper::Normal, self.route(request, path));
+            return Plan::Answer(Behaviour::Normal, self.route(request, path));
         }
         let answer = Answer::error(500, ErrorCode::Database, "Database error", self.now());
         let is_slow = path != "/api/auth/login" || self.directory.is_right(&request.body);
-        Plan::Answer(if is_slow { Temper::Slow(after) } else { Temper::Normal }, answer)
+        Plan::Answer(if is_slow { Behaviour::Slow(after) } else { Behaviour::Normal }, answer)
     }
 
     fn route(&mut self, request: &Request, path: &str) -> Answer {
@@ -164,46 +169,46 @@ impl State {
         }
     }
 
-    /// The temper that a request meets: the host's passing one, the host's own, the user's, in this order.
-    fn temper_for(&mut self, name: Option<&str>) -> Temper {
-        if let Some((temper, left)) = &mut self.passing {
-            let temper = temper.clone();
+    /// Returns the behaviour for a request: the temporary one, that of the whole server, or the user's, in this order.
+    fn behaviour_for(&mut self, name: Option<&str>) -> Behaviour {
+        if let Some((behaviour, left)) = &mut self.passing {
+            let behaviour = behaviour.clone();
             *left -= 1;
             if *left == 0 {
                 self.passing = None;
             }
-            return temper;
+            return behaviour;
         }
-        if self.temper != Temper::Normal {
-            return self.temper.clone();
+        if self.behaviour != Behaviour::Normal {
+            return self.behaviour.clone();
         }
         let known = name.and_then(|name| self.directory.find(name));
-        match known.or(name).and_then(|name| self.tempers.get_mut(name)) {
-            None | Some((_, Some(0))) => Temper::Normal,
-            Some((temper, left)) => {
+        match known.or(name).and_then(|name| self.behaviours.get_mut(name)) {
+            None | Some((_, Some(0))) => Behaviour::Normal,
+            Some((behaviour, left)) => {
                 *left = left.map(|left| left - 1);
-                temper.clone()
+                behaviour.clone()
             }
         }
     }
 
-    fn over_the_rate(&mut self, temper: &Temper, now: DateTime<Utc>) -> Option<Answer> {
-        let Temper::MaxRate { per_second, retry_after } = temper else { return None };
+    fn over_the_rate(&mut self, behaviour: &Behaviour, now: DateTime<Utc>) -> Option<Answer> {
+        let Behaviour::MaxRate { per_second, retry_after } = behaviour else { return None };
         let (began, seen) = &mut self.rate;
         if began.is_none_or(|began| began.elapsed() >= Duration::from_secs(1)) {
             (*began, *seen) = (Some(Instant::now()), 0);
         }
         *seen += 1;
-        (*seen > *per_second).then(|| temper::rate_limited(*retry_after, now))
+        (*seen > *per_second).then(|| behaviour::rate_limited(*retry_after, now))
     }
 }
 
-/// Whether this is the user that a daemon names to ask whether the server works. Nobody is called so.
+/// Whether this is a user name that a daemon uses for probes. No real user has such a name.
 fn is_probe(name: &str) -> bool {
     name.starts_with("tbtokend-probe-") && name.ends_with("@probe.invalid")
 }
 
-/// The user whom a request names, believed or not.
+/// Returns the user that a request names, without a check.
 fn concerns(path: &str, body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let name = match path {

@@ -1,4 +1,4 @@
-//! TLS before a fake host: certificates of every kind, and a front that takes TLS off.
+//! TLS in front of a fake server: certificates of every kind, and a TLS proxy.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,47 +17,47 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs
 use tokio_rustls::rustls::{HandshakeKind, ServerConfig};
 
 use super::ThingsBoard;
-use super::host::runtime;
+use super::server::runtime;
 
 /// The kind of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// From an authority, for 127.0.0.1 and localhost.
+    /// Issued by an authority, for 127.0.0.1 and localhost.
     Issued,
-    /// From an intermediate authority, whose certificate the server sends along, or does not.
+    /// Issued by an intermediate authority.
     IssuedByIntermediate {
-        /// Whether it does.
+        /// Whether the server also sends the certificate of that authority.
         is_sent: bool,
     },
-    /// From an authority, for another host.
+    /// Issued by an authority, for another host.
     WrongName,
-    /// From an authority, with a common name and no subject alternative name.
+    /// Issued by an authority, with a common name and no subject alternative name.
     NoName,
-    /// From an authority, long ago.
+    /// Issued by an authority, and expired.
     Expired,
-    /// From an authority, for times to come.
+    /// Issued by an authority, and not valid yet.
     NotYet,
-    /// As `openssl req -x509` makes it: its own authority, with this host's names.
+    /// Self-signed as by `openssl req -x509`: its own authority, with this host's names.
     SelfSigned,
-    /// The same without names.
+    /// Self-signed, without names.
     SelfSignedNoName,
-    /// The same for another host.
+    /// Self-signed, for another host.
     SelfSignedWrongName,
-    /// The same, long ago.
+    /// Self-signed, and expired.
     SelfSignedExpired,
 }
 
-/// A certificate with its key, and what a client must trust for it.
+/// A certificate with its key and its authority.
 #[derive(Debug)]
 pub struct Certificate {
     chain: Vec<CertificateDer<'static>>,
     key: KeyPair,
-    /// The authority as PEM: for a self-signed certificate, itself.
+    /// The authority as PEM; for a self-signed certificate, the certificate itself.
     pub authority: String,
 }
 
 impl Certificate {
-    /// A certificate of this kind.
+    /// Makes a certificate of this kind.
     ///
     /// # Panics
     /// If it cannot be made.
@@ -122,7 +122,7 @@ fn params(kind: Kind) -> CertificateParams {
     params
 }
 
-/// Speaks TLS and hands on to a host what is inside. It ends when it is dropped.
+/// A TLS proxy in front of a server. The drop ends it.
 #[derive(Debug)]
 pub struct TlsFront {
     address: SocketAddr,
@@ -132,12 +132,12 @@ pub struct TlsFront {
 }
 
 impl TlsFront {
-    /// A front with this certificate before a host.
+    /// Starts a proxy with this certificate in front of a server.
     ///
     /// # Panics
-    /// If no port can be had.
+    /// If no port is free.
     #[must_use]
-    pub fn new(host: &ThingsBoard, certificate: &Certificate) -> Self {
+    pub fn new(server: &ThingsBoard, certificate: &Certificate) -> Self {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(certificate.key.serialize_der()));
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -176,13 +176,13 @@ impl TlsFront {
         (self.handshakes.load(Ordering::Relaxed), self.resumed.load(Ordering::Relaxed))
     }
 
-    /// The URL that belongs into `tb_url`.
+    /// Returns the URL for `tb_url`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("https://{}", self.address)
     }
 
-    /// The address of the socket.
+    /// Returns the address of the socket.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address

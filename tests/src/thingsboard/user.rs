@@ -1,4 +1,4 @@
-//! The users of a fake ThingsBoard: what a test says about one, and what the fake remembers.
+//! The users of a fake ThingsBoard: as a test defines them, and as the fake remembers them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::UserStats;
 use crate::canary;
 
-/// How many sessions that have been logged out are remembered for each user.
+/// How many ended sessions are remembered for each user.
 const ENDED_SESSIONS: usize = 64;
 
 /// A user to [add](super::ThingsBoard::add).
@@ -24,7 +24,7 @@ pub struct User {
     pub(super) refresh_life: Option<Duration>,
 }
 
-/// Why a right password alone does not let a user in.
+/// Why a right password alone is not enough for a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecondFactor {
     /// The user has set up a second factor: `PRE_VERIFICATION_TOKEN`.
@@ -33,10 +33,10 @@ pub enum SecondFactor {
     Enforced,
 }
 
-/// What a row of `customer_settings` needs to know of a user.
+/// The values of a row of `customer_settings` for a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// The URL of the host, as it belongs into `tb_url`.
+    /// The URL of the server, for `tb_url`.
     pub url: String,
     /// The user name.
     pub username: String,
@@ -45,7 +45,7 @@ pub struct Account {
 }
 
 impl User {
-    /// A user in good standing, with a password of its own.
+    /// Makes an enabled user with its own password.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
@@ -64,10 +64,10 @@ impl User {
         }
     }
 
-    /// Gives it this password.
+    /// Sets the password.
     ///
     /// # Panics
-    /// If the password does not hold [`canary::PASSWORD`]: nobody would notice if it leaked.
+    /// If the password does not contain [`canary::PASSWORD`]: a leak would not be noticed.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = password.into();
@@ -78,21 +78,21 @@ impl User {
         self
     }
 
-    /// An administrator has disabled it.
+    /// Disables the user, as an administrator.
     #[must_use]
     pub fn disabled(mut self) -> Self {
         self.enabled = false;
         self
     }
 
-    /// Nobody has followed its activation link yet, and no administrator can enable it before.
+    /// Marks the user as not activated: the activation link was not used, so no administrator can enable the user.
     #[must_use]
     pub fn never_activated(mut self) -> Self {
         self.activated = false;
         self
     }
 
-    /// Somebody has followed its activation link.
+    /// Marks the user as activated.
     #[must_use]
     pub fn activated(mut self) -> Self {
         self.activated = true;
@@ -104,43 +104,43 @@ impl User {
         self.enabled && self.activated
     }
 
-    /// It has that many wrong passwords behind it.
+    /// Sets the counter of wrong passwords.
     #[must_use]
     pub fn failed_logins(mut self, failed: u32) -> Self {
         self.failed_logins = failed;
         self
     }
 
-    /// That many wrong passwords are forgiven, whatever the host's [`Settings`](super::Settings) say.
+    /// Sets how many wrong passwords are allowed, in place of the server's [`Settings`](super::Settings).
     #[must_use]
     pub fn max_failed_logins(mut self, max: u32) -> Self {
         self.max_failed_logins = Some(max);
         self
     }
 
-    /// A right password is not enough; with `None` it is.
+    /// Sets whether a second factor is required; `None` means that it is not.
     #[must_use]
     pub fn second_factor(mut self, second_factor: impl Into<Option<SecondFactor>>) -> Self {
         self.second_factor = second_factor.into();
         self
     }
 
-    /// Its password is right, but too old, until [another one is set](super::ThingsBoard::set_password).
+    /// Marks the password as expired, until [another one is set](super::ThingsBoard::set_password).
     #[must_use]
     pub fn password_expired(mut self) -> Self {
         self.password_expired = true;
         self
     }
 
-    /// Its access tokens live this long, whatever the host's settings say. Whole seconds count; real servers allow no
-    /// less than 60, tests are in more of a hurry.
+    /// Sets the life of its access tokens in whole seconds, in place of the server's settings. Real servers allow at least
+    /// 60 seconds; tests use less.
     #[must_use]
     pub fn access_life(mut self, life: Duration) -> Self {
         self.access_life = Some(life);
         self
     }
 
-    /// Its refresh tokens live this long, whatever the host's settings say.
+    /// Sets the life of its refresh tokens, in place of the server's settings.
     #[must_use]
     pub fn refresh_life(mut self, life: Duration) -> Self {
         self.refresh_life = Some(life);
@@ -148,15 +148,15 @@ impl User {
     }
 }
 
-/// What the host remembers of a user.
+/// A user as the server remembers it.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) user: User,
     pub(super) id: String,
     pub(super) stats: UserStats,
-    /// The second before which every token counts as outdated.
+    /// Tokens that were issued before this second are outdated.
     outdated_before: i64,
-    /// Sessions that have been logged out, and when.
+    /// The ended sessions, and when they ended.
     ended: VecDeque<(String, i64)>,
 }
 
@@ -166,13 +166,13 @@ impl Record {
         Self { user, id, stats: UserStats::default(), outdated_before: 0, ended: VecDeque::new() }
     }
 
-    /// Forgets what is outdated, as a ThingsBoard that starts again does: it keeps that in memory only.
+    /// Forgets which tokens are outdated, as ThingsBoard does at a restart, because it keeps them in memory only.
     pub(super) fn forget_what_is_outdated(&mut self) {
         self.outdated_before = 0;
         self.ended.clear();
     }
 
-    /// Counts a wrong password. Says whether it was one too many, which disables the user.
+    /// Counts a wrong password. Returns whether it was one too many, which disables the user.
     pub(super) fn count_wrong_password(&mut self, max: Option<u32>) -> bool {
         self.user.failed_logins += 1;
         self.stats.wrong_passwords += 1;
@@ -184,7 +184,7 @@ impl Record {
         is_too_many
     }
 
-    /// Outdates every token issued before this second.
+    /// Outdates every token that was issued before this second.
     pub(super) fn outdate(&mut self, now: i64) {
         self.outdated_before = now;
     }
@@ -195,7 +195,8 @@ impl Record {
         self.ended.push_front((session.to_owned(), now));
     }
 
-    /// As `DefaultTokenOutdatingService`: whole seconds are compared, so a token of the same second survives.
+    /// Whether a token is outdated. As in `DefaultTokenOutdatingService`, whole seconds are compared, so a token of the same
+    /// second stays valid.
     pub(super) fn is_outdated(&self, session: &str, issued: i64) -> bool {
         issued < self.outdated_before || self.ended.iter().any(|(ended, at)| ended == session && issued < *at)
     }

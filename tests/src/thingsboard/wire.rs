@@ -1,4 +1,4 @@
-//! Answers onto the wire, in every manner that a [`Temper`] asks for.
+//! Sends answers in the way that a [`Behaviour`] defines.
 
 use std::io;
 use std::time::Duration;
@@ -7,34 +7,38 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
-use super::Temper;
+use super::Behaviour;
 use super::answer::Answer;
 
-/// Sends `answer` as `temper` would. Says whether the connection can be used again.
+/// Sends `answer` as `behaviour` says. Returns whether the connection can be used again.
 pub(super) async fn send(
     stream: &mut TcpStream,
-    temper: &Temper,
+    behaviour: &Behaviour,
     answer: &Answer,
     keeps_alive: bool,
 ) -> io::Result<bool> {
-    match temper {
-        Temper::Silent | Temper::BlackHole | Temper::Refuse | Temper::Frozen => silence(stream).await?,
-        Temper::Reset => stream.set_zero_linger()?,
-        Temper::Garbage => stream.write_all(&garbage()).await?,
-        Temper::EndlessHead => endless_head(stream).await?,
-        Temper::EndlessInterim => endless_interim(stream).await?,
-        Temper::EndlessBody => endless_body(stream).await?,
-        Temper::SlowDrip { every } => drip(stream, &encode(answer, false), *every).await?,
-        Temper::Cut(bytes) => {
+    match behaviour {
+        Behaviour::Silent | Behaviour::BlackHole | Behaviour::Refuse | Behaviour::Frozen => {
+            silence(stream).await?
+        }
+        Behaviour::Reset => stream.set_zero_linger()?,
+        Behaviour::Garbage => stream.write_all(&garbage()).await?,
+        Behaviour::EndlessHead => endless_head(stream).await?,
+        Behaviour::EndlessInterim => endless_interim(stream).await?,
+        Behaviour::EndlessBody => endless_body(stream).await?,
+        Behaviour::SlowDrip { every } => drip(stream, &encode(answer, false), *every).await?,
+        Behaviour::Cut(bytes) => {
             let encoded = encode(answer, true);
             stream.write_all(&encoded[..encoded.len().min(*bytes)]).await?;
         }
-        Temper::CutBody(bytes) => stream.write_all(beginning(&encode(answer, true), answer, *bytes)).await?,
-        Temper::StuckBody(bytes) => {
+        Behaviour::CutBody(bytes) => {
+            stream.write_all(beginning(&encode(answer, true), answer, *bytes)).await?
+        }
+        Behaviour::StuckBody(bytes) => {
             stream.write_all(beginning(&encode(answer, true), answer, *bytes)).await?;
             silence(stream).await?;
         }
-        Temper::Slow(latency) => {
+        Behaviour::Slow(latency) => {
             sleep_until(Instant::now() + *latency).await;
             stream.write_all(&encode(answer, keeps_alive)).await?;
             return Ok(keeps_alive);
@@ -47,7 +51,7 @@ pub(super) async fn send(
     Ok(false)
 }
 
-/// The answer as bytes. ThingsBoard's web server sends no reason phrase.
+/// Encodes the answer. ThingsBoard's web server sends no reason phrase.
 fn encode(answer: &Answer, keeps_alive: bool) -> Vec<u8> {
     use std::fmt::Write as _;
 
@@ -71,13 +75,13 @@ fn encode(answer: &Answer, keeps_alive: bool) -> Vec<u8> {
     bytes
 }
 
-/// The head, and so many bytes of the body.
+/// Returns the head and the first bytes of the body.
 fn beginning<'a>(encoded: &'a [u8], answer: &Answer, bytes: usize) -> &'a [u8] {
     let missing = answer.body.len().saturating_sub(bytes);
     &encoded[..encoded.len() - missing]
 }
 
-/// Reads and says nothing until the client gives up.
+/// Reads and answers nothing until the client closes.
 pub(super) async fn silence(stream: &mut TcpStream) -> io::Result<()> {
     let mut ignored = [0; 1024];
     while stream.read(&mut ignored).await? > 0 {}

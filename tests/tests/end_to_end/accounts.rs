@@ -1,55 +1,55 @@
-//! No account is ever locked: one wrong password is sent once for as long as a row says it.
+//! No account is ever locked: a wrong password is sent once, as long as the row has it.
 
 use std::time::Duration;
 
 use tbtoken_proto::{FailureKind, Phase, Refresh, TokenStatus};
 use tbtoken_tests::canary;
-use tbtoken_tests::harness::wait::{PATIENCE, poll};
+use tbtoken_tests::harness::wait::{TIMEOUT, poll};
 use tbtoken_tests::harness::{Installation, Row, Signal};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
-/// How many passwords that may have been counted as wrong an account gets by default.
+/// The default budget of an account.
 const BUDGET: u32 = 3;
 
-/// A user that is locked after so many wrong passwords, and a row with a wrong one.
+/// Makes a user that allows `max` wrong passwords, and a row with a wrong one.
 fn bad_row(thingsboard: &ThingsBoard, name: &str, max: u32) -> Row {
     let account = thingsboard.add(User::new(name).max_failed_logins(max));
     Row::new(name, &account).password(canary::password("wrong"))
 }
 
-/// What the daemon knows of so many failures is in the table, also if it is killed now.
+/// Waits until this many failures are stored, so that a kill does not lose them.
 fn until_recorded(installation: &Installation, failures: usize) {
     let count = "UPDATE tbtokend_state SET kind = kind WHERE kind IS NOT NULL";
-    poll(PATIENCE, || (installation.table().execute(count) == failures).then_some(()))
+    poll(TIMEOUT, || (installation.table().execute(count) == failures).then_some(()))
         .expect("the records are written");
 }
 
-/// The same for those who are parked.
+/// Waits until this many parked customers are stored.
 fn until_parked_is_recorded(installation: &Installation, parked: usize) {
     let count = "UPDATE tbtokend_state SET parked = parked WHERE parked";
-    poll(PATIENCE, || (installation.table().execute(count) == parked).then_some(()))
+    poll(TIMEOUT, || (installation.table().execute(count) == parked).then_some(()))
         .expect("the records are written");
 }
 
 #[test]
 fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
     let faults = [
-        Temper::Normal,
-        Temper::Page(503),
-        Temper::DatabaseError,
-        Temper::RateLimit { retry_after: None },
-        Temper::Refuse,
-        Temper::Reset,
-        Temper::LoginPage,
-        Temper::Slow(Duration::from_millis(300)),
-        Temper::MaxRate { per_second: 2, retry_after: None },
+        Behaviour::Normal,
+        Behaviour::Page(503),
+        Behaviour::DatabaseError,
+        Behaviour::RateLimit { retry_after: None },
+        Behaviour::Refuse,
+        Behaviour::Reset,
+        Behaviour::LoginPage,
+        Behaviour::Slow(Duration::from_millis(300)),
+        Behaviour::MaxRate { per_second: 2, retry_after: None },
     ];
     let thingsboard = ThingsBoard::start();
     let good = Row::new("good", &thingsboard.add(User::new("good")));
     let installation = Installation::new().with_row(good);
     let mut names = Vec::new();
     for (round, fault) in faults.into_iter().enumerate() {
-        // New rows for each fault, so that it meets some that were never tried and some that are parked.
+        // Each fault gets new rows, so that some rows were never tried and some are parked.
         let rows: Vec<Row> =
             (1..=5).map(|max| bad_row(&thingsboard, &format!("fault{round}-max{max}"), max)).collect();
         installation.table().insert(&rows);
@@ -57,8 +57,8 @@ fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
         thingsboard.set(fault.clone());
         let mut daemon = installation.start();
         daemon.refresh();
-        thingsboard.set(Temper::Normal);
-        // Who waits after the fault need not be waited for.
+        thingsboard.set(Behaviour::Normal);
+        // Customers that wait after the fault are not awaited.
         daemon.refresh();
         daemon.until("the bad rows are parked", |status| status.tokens.summary.parked == names.len());
         thingsboard.set(fault);
@@ -70,7 +70,7 @@ fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
             daemon.kill();
         }
     }
-    thingsboard.set(Temper::Normal);
+    thingsboard.set(Behaviour::Normal);
     for name in &names {
         assert_eq!(thingsboard.user_stats(name).wrong_passwords, 1, "{name}");
         assert!(thingsboard.is_enabled(name), "{name}");
@@ -79,60 +79,62 @@ fn p02_a_wrong_password_is_sent_once_under_every_fault_and_over_restarts() {
     daemon.until_customer("good", "is valid", |good| good.token_status == TokenStatus::Valid);
 }
 
-/// A 401 whose body does not come says nothing of the password, and was counted all the same: it costs charges, and no
-/// account.
+/// A 401 without its body says nothing about the password but was counted: it costs charges, and locks no account.
 #[test]
 fn p02_a_refusal_whose_body_breaks_off_costs_charges_and_no_account() {
-    let faults =
-        [("cut", Temper::CutBody(0)), ("cut-later", Temper::CutBody(9)), ("stuck", Temper::StuckBody(9))];
+    let faults = [
+        ("cut", Behaviour::CutBody(0)),
+        ("cut-later", Behaviour::CutBody(9)),
+        ("stuck", Behaviour::StuckBody(9)),
+    ];
     let mut installation = Installation::new().with("thingsboard.request_timeout", "1s");
-    let mut hosts = Vec::new();
+    let mut servers = Vec::new();
     for (name, fault) in faults {
-        let host = ThingsBoard::start();
-        installation = installation.with_row(bad_row(&host, name, BUDGET));
-        host.set(fault);
-        hosts.push((name, host));
+        let server = ThingsBoard::start();
+        installation = installation.with_row(bad_row(&server, name, BUDGET));
+        server.set(fault);
+        servers.push((name, server));
     }
     let daemon = installation.start();
-    for (name, _) in &hosts {
+    for (name, _) in &servers {
         daemon.until_customer(name, "has failed", |customer| customer.failure.is_some());
     }
     for _ in 0..5 {
         daemon.refresh();
     }
-    for (name, host) in &hosts {
-        let wrong = host.user_stats(name).wrong_passwords;
+    for (name, server) in &servers {
+        let wrong = server.user_stats(name).wrong_passwords;
         assert!((1..=u64::from(BUDGET)).contains(&wrong), "{name}: {wrong}");
-        assert!(host.is_enabled(name), "{name}");
+        assert!(server.is_enabled(name), "{name}");
     }
 }
 
-/// The daemon cannot tell a server that has counted the password from one that never saw it. Both cost one attempt; the
-/// next one has its time, also after a restart.
+/// The daemon cannot distinguish a server that has counted the password from one that never read it. Both cost one attempt.
+/// The next one waits, also after a restart.
 #[test]
 fn p02_an_answer_that_cannot_be_read_costs_one_attempt_and_a_wait() {
     // The fault, and whether the server has counted the password.
     let faults = [
-        ("silent", Temper::Silent, false),
-        ("garbage", Temper::Garbage, false),
-        ("reset", Temper::Reset, false),
-        ("slow-drip", Temper::SlowDrip { every: Duration::from_millis(500) }, true),
-        ("endless-head", Temper::EndlessHead, true),
-        ("endless-body", Temper::EndlessBody, true),
-        ("cut-off", Temper::Cut(20), true),
+        ("silent", Behaviour::Silent, false),
+        ("garbage", Behaviour::Garbage, false),
+        ("reset", Behaviour::Reset, false),
+        ("slow-drip", Behaviour::SlowDrip { every: Duration::from_millis(500) }, true),
+        ("endless-head", Behaviour::EndlessHead, true),
+        ("endless-body", Behaviour::EndlessBody, true),
+        ("cut-off", Behaviour::Cut(20), true),
     ];
     let mut installation =
         Installation::new().with("schedule.interval", "60s").with("thingsboard.request_timeout", "2s");
-    // A host for each, so that no breaker speaks for another.
-    let mut hosts = Vec::new();
+    // A server for each fault, so that each has its own circuit breaker.
+    let mut servers = Vec::new();
     for (name, fault, _) in &faults {
-        let host = ThingsBoard::start();
-        installation = installation.with_row(bad_row(&host, name, 2));
-        host.set(fault.clone());
-        hosts.push(host);
+        let server = ThingsBoard::start();
+        installation = installation.with_row(bad_row(&server, name, 2));
+        server.set(fault.clone());
+        servers.push(server);
     }
-    let passwords = |host: &ThingsBoard| host.stats().requests - host.stats().probes;
-    let sent = || hosts.iter().map(passwords).collect::<Vec<_>>();
+    let passwords = |server: &ThingsBoard| server.stats().requests - server.stats().probes;
+    let sent = || servers.iter().map(passwords).collect::<Vec<_>>();
     let mut daemon = installation.start();
     daemon.until("all wait", |status| status.tokens.summary.retrying == faults.len());
     assert_eq!(sent(), [1; 7]);
@@ -143,8 +145,8 @@ fn p02_an_answer_that_cannot_be_read_costs_one_attempt_and_a_wait() {
     assert!(status.tokens.as_of.is_some());
     assert_eq!(sent(), [1; 7], "a restart is no reason to send it again");
 
-    // Somebody asks: once more for each, and now they say why.
-    hosts.iter().for_each(|host| host.set(Temper::Normal));
+    // An operator refreshes them: each is tried once more and now fails with its reason.
+    servers.iter().for_each(|server| server.set(Behaviour::Normal));
     daemon.refresh();
     daemon.until("all are parked", |status| status.tokens.summary.parked == faults.len());
     daemon.refresh();
@@ -153,9 +155,9 @@ fn p02_an_answer_that_cannot_be_read_costs_one_attempt_and_a_wait() {
     daemon.until("all are parked", |status| status.tokens.summary.parked == faults.len());
     daemon.refresh();
     assert_eq!(sent(), [2; 7]);
-    for ((name, fault, is_counted), host) in faults.iter().zip(&hosts) {
-        assert_eq!(host.user_stats(name).wrong_passwords, 1 + u64::from(*is_counted), "{fault:?}");
-        assert!(host.is_enabled(name), "{fault:?}");
+    for ((name, fault, is_counted), server) in faults.iter().zip(&servers) {
+        assert_eq!(server.user_stats(name).wrong_passwords, 1 + u64::from(*is_counted), "{fault:?}");
+        assert!(server.is_enabled(name), "{fault:?}");
     }
 }
 
@@ -178,7 +180,7 @@ fn p02_rows_that_share_an_account_send_its_wrong_password_once() {
     assert_eq!((failure.kind, failure.permanent), (FailureKind::CredentialsRejected, true));
     assert!(failure.message.contains("has rejected this user name and password before"), "{failure:?}");
 
-    // The same under another id, also after a restart; another spelling of the URL is the same account.
+    // Another id has the same account, also after a restart, and also with another spelling of the URL.
     installation.table().insert([&Row { customer_id: "new".into(), ..first.clone() }]);
     daemon.until_customer("new", "is parked", |new| new.state == Phase::Parked);
     daemon.kill();
@@ -188,7 +190,7 @@ fn p02_rows_that_share_an_account_send_its_wrong_password_once() {
     daemon.until("all are parked", |status| status.tokens.summary.parked == 22);
     assert_eq!(thingsboard.user_stats("shared").wrong_passwords, 1);
 
-    // Put right in ThingsBoard: one is sent again with force, and all are back.
+    // Corrected in ThingsBoard: one row is forced, and all are renewed.
     thingsboard.set_password("shared", first.tb_password.as_deref().unwrap());
     let named = Some(vec!["new".to_owned()]);
     daemon.refresh_as(Refresh { customers: named, force: true, ..Refresh::default() });
@@ -197,7 +199,7 @@ fn p02_rows_that_share_an_account_send_its_wrong_password_once() {
 }
 
 #[test]
-fn p02_whom_one_daemon_has_parked_a_second_one_does_not_try() {
+fn p02_a_customer_that_one_daemon_has_parked_is_not_tried_by_a_second_one() {
     let thingsboard = ThingsBoard::start();
     let installation = Installation::new().with_row(bad_row(&thingsboard, "acme", 1));
     let first = installation.start();
@@ -218,12 +220,12 @@ fn p02_a_login_that_is_given_up_at_the_end_is_not_sent_again_at_once() {
     let installation =
         Installation::new().with_row(bad_row(&thingsboard, "acme", 1)).with("schedule.interval", "60s");
     // The server counts the password at once and answers too late.
-    thingsboard.set(Temper::Slow(Duration::from_secs(30)));
+    thingsboard.set(Behaviour::Slow(Duration::from_secs(30)));
     let mut daemon = installation.start();
     thingsboard.wait_until("the password is counted", |tally| tally.user("acme").wrong_passwords == 1);
     daemon.signal(Signal::SIGTERM);
     assert!(daemon.wait_at_most(Duration::from_secs(5)).success());
-    thingsboard.set(Temper::Normal);
+    thingsboard.set(Behaviour::Normal);
     let daemon = installation.start();
     let acme = daemon.until_customer("acme", "waits", |acme| acme.state == Phase::Retrying);
     assert_eq!(acme.failure.unwrap().kind, FailureKind::Timeout);
@@ -233,14 +235,14 @@ fn p02_a_login_that_is_given_up_at_the_end_is_not_sent_again_at_once() {
 }
 
 #[test]
-fn p02_who_is_named_and_cannot_be_asked_stays_parked() {
+fn p02_a_named_customer_whose_server_does_not_answer_stays_parked() {
     let thingsboard = ThingsBoard::start();
     let installation = Installation::new().with_row(bad_row(&thingsboard, "acme", 1));
     let daemon = installation.start();
     daemon.until_customer("acme", "is parked", |acme| acme.state == Phase::Parked);
-    thingsboard.set(Temper::Refuse);
+    thingsboard.set(Behaviour::Refuse);
     daemon.refresh_customer("acme");
-    thingsboard.set(Temper::Normal);
+    thingsboard.set(Behaviour::Normal);
     daemon.refresh();
     let acme = daemon.until_customer("acme", "is parked", |acme| acme.state == Phase::Parked);
     assert_eq!(acme.failure.unwrap().kind, FailureKind::CredentialsRejected);
@@ -254,7 +256,7 @@ fn p03_a_refused_refresh_token_falls_back_to_the_password_and_counts_no_failure(
     let daemon = installation.start();
     daemon.until_customer("acme", "is valid", |acme| acme.token_status == TokenStatus::Valid);
     thingsboard.end_sessions("acme");
-    // Tokens are outdated by whole seconds.
+    // ThingsBoard outdates tokens by whole seconds.
     daemon.until("a second has passed", |status| {
         status.tokens.as_of.is_some_and(|at| (at - status.daemon.started_at).num_seconds() >= 2)
     });
@@ -271,7 +273,7 @@ fn p03_a_refused_refresh_token_falls_back_to_the_password_and_counts_no_failure(
 fn a_renewal_survives_a_connection_that_the_server_closes_in_the_same_moment() {
     let thingsboard = ThingsBoard::start();
     let installation = Installation::new().with_row(Row::new("acme", &thingsboard.add(User::new("acme"))));
-    thingsboard.set(Temper::StaleKeepAlive);
+    thingsboard.set(Behaviour::StaleKeepAlive);
     let daemon = installation.start();
     daemon.until_customer("acme", "is valid", |acme| acme.token_status == TokenStatus::Valid);
     let reply = daemon.refresh_customer("acme");

@@ -1,10 +1,10 @@
-//! Servers that answer with anything but a token.
+//! Servers that send something other than a token.
 
 use std::time::Duration;
 
 use tbtoken_proto::{FailureKind, TokenStatus};
 use tbtoken_tests::harness::{Daemon, Installation, Row};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 fn peak_megabytes(daemon: &Daemon) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
@@ -13,57 +13,57 @@ fn peak_megabytes(daemon: &Daemon) -> u64 {
 }
 
 #[test]
-fn p14_every_wrong_answer_is_named_and_hurts_nobody_else() {
+fn p14_every_wrong_answer_is_named_and_affects_no_other_customer() {
     use FailureKind::{RateLimited, ServerError, Timeout, UnexpectedResponse, Unreachable};
-    let redirect = Temper::Redirect { status: 302, location: "https://elsewhere.example/".into() };
+    let redirect = Behaviour::Redirect { status: 302, location: "https://elsewhere.example/".into() };
     let cases = [
-        ("endless-body", Temper::EndlessBody, UnexpectedResponse),
-        ("slow-drip", Temper::SlowDrip { every: Duration::from_millis(100) }, Timeout),
-        ("silent", Temper::Silent, Timeout),
-        ("login-page", Temper::LoginPage, UnexpectedResponse),
+        ("endless-body", Behaviour::EndlessBody, UnexpectedResponse),
+        ("slow-drip", Behaviour::SlowDrip { every: Duration::from_millis(100) }, Timeout),
+        ("silent", Behaviour::Silent, Timeout),
+        ("login-page", Behaviour::LoginPage, UnexpectedResponse),
         ("redirect", redirect, UnexpectedResponse),
-        ("no-token", Temper::JsonWithoutToken, UnexpectedResponse),
-        ("no-jwt", Temper::NotAJwt, UnexpectedResponse),
-        ("no-life", Temper::ExpNotAfterIat, UnexpectedResponse),
-        ("not-found", Temper::Page(404), UnexpectedResponse),
-        ("bad-gateway", Temper::Page(502), ServerError),
-        ("trouble", Temper::DatabaseError, ServerError),
-        ("rate-limit", Temper::RateLimit { retry_after: None }, RateLimited),
-        ("proxy-401", Temper::ProxyUnauthorized, UnexpectedResponse),
-        ("reset", Temper::Reset, Unreachable),
-        ("refuse", Temper::Refuse, Unreachable),
-        ("black-hole", Temper::BlackHole, Unreachable),
-        ("garbage", Temper::Garbage, UnexpectedResponse),
-        ("endless-head", Temper::EndlessHead, UnexpectedResponse),
-        ("endless-interim", Temper::EndlessInterim, Timeout),
-        ("cut-head", Temper::Cut(20), Unreachable),
-        ("cut-body", Temper::Cut(400), Unreachable),
+        ("no-token", Behaviour::JsonWithoutToken, UnexpectedResponse),
+        ("no-jwt", Behaviour::NotAJwt, UnexpectedResponse),
+        ("no-life", Behaviour::ExpNotAfterIat, UnexpectedResponse),
+        ("not-found", Behaviour::Page(404), UnexpectedResponse),
+        ("bad-gateway", Behaviour::Page(502), ServerError),
+        ("trouble", Behaviour::DatabaseError, ServerError),
+        ("rate-limit", Behaviour::RateLimit { retry_after: None }, RateLimited),
+        ("proxy-401", Behaviour::ProxyUnauthorized, UnexpectedResponse),
+        ("reset", Behaviour::Reset, Unreachable),
+        ("refuse", Behaviour::Refuse, Unreachable),
+        ("black-hole", Behaviour::BlackHole, Unreachable),
+        ("garbage", Behaviour::Garbage, UnexpectedResponse),
+        ("endless-head", Behaviour::EndlessHead, UnexpectedResponse),
+        ("endless-interim", Behaviour::EndlessInterim, Timeout),
+        ("cut-head", Behaviour::Cut(20), Unreachable),
+        ("cut-body", Behaviour::Cut(400), Unreachable),
     ];
     let healthy = ThingsBoard::start();
-    // Behind them in the alphabet, too.
+    // This customer also comes last in the alphabet.
     let mut rows = vec![Row::new("zz-healthy", &healthy.add(User::new("zz-healthy")))];
-    // A host for each, so that no breaker speaks for another.
-    let mut hosts = Vec::new();
-    for (name, temper, _) in &cases {
-        let host = ThingsBoard::start();
-        rows.push(Row::new(*name, &host.add(User::new(*name))));
-        host.set(temper.clone());
-        hosts.push(host);
+    // A server for each answer, so that each has its own circuit breaker.
+    let mut servers = Vec::new();
+    for (name, behaviour, _) in &cases {
+        let server = ThingsBoard::start();
+        rows.push(Row::new(*name, &server.add(User::new(*name))));
+        server.set(behaviour.clone());
+        servers.push(server);
     }
     let installation = Installation::new().with_rows(&rows).with("thingsboard.request_timeout", "2s");
     let daemon = installation.start();
     let early =
         daemon.until("the healthy one is valid", |s| s.of("zz-healthy").token_status == TokenStatus::Valid);
     for name in ["silent", "slow-drip", "black-hole"] {
-        assert!(early.of(name).failure.is_none(), "nobody has waited for {name}");
+        assert!(early.of(name).failure.is_none(), "no customer has waited for {name}");
     }
-    for (name, temper, kind) in &cases {
+    for (name, behaviour, kind) in &cases {
         let customer = daemon.until_customer(name, "has failed", |customer| customer.failure.is_some());
         let failure = customer.failure.unwrap();
-        assert_eq!(failure.kind, *kind, "{temper:?}");
-        assert!(!failure.permanent, "none of them says anything about a password: {temper:?}");
+        assert_eq!(failure.kind, *kind, "{behaviour:?}");
+        assert!(!failure.permanent, "none of them says anything about a password: {behaviour:?}");
     }
-    // All of them are still at it.
+    // All of them still fail.
     let reply = daemon.refresh_customer("zz-healthy");
     assert!(reply.result.as_ref().unwrap().success, "{reply:?}");
     assert_eq!(installation.table().tokens(), 1);
@@ -72,28 +72,28 @@ fn p14_every_wrong_answer_is_named_and_hurts_nobody_else() {
 }
 
 #[test]
-fn a_page_about_maintenance_parks_nobody_and_its_end_is_noticed() {
+fn a_maintenance_page_parks_no_customer_and_its_end_is_noticed() {
     let server = ThingsBoard::start();
     let rows: Vec<_> =
         (0..8).map(|n| Row::new(format!("c{n}"), &server.add(User::new(format!("u{n}"))))).collect();
-    server.set(Temper::Redirect { status: 302, location: "/maintenance.html".into() });
+    server.set(Behaviour::Redirect { status: 302, location: "/maintenance.html".into() });
     let installation = Installation::new().with_rows(&rows).with("schedule.interval", "1s");
     let daemon = installation.start();
     let met = daemon.until("it is met", |status| status.tokens.summary.retrying > 0);
     assert_eq!(met.tokens.summary.parked, 0);
-    server.set(Temper::Normal);
+    server.set(Behaviour::Normal);
     daemon.until("all are valid", |status| status.tokens.summary.valid == 8);
 }
 
 #[test]
 fn p14_bodies_without_end_cost_no_memory() {
-    // A server for each: one that answers like this gets one password at a time.
+    // A server for each answer, because such a server gets one password at a time.
     let servers: Vec<ThingsBoard> = (0..30).map(|_| ThingsBoard::start()).collect();
     let mut rows: Vec<_> = Vec::new();
     for (number, server) in servers.iter().enumerate() {
         let account = server.add(User::new(format!("ops{number:02}")));
         rows.push(Row::new(&account.username, &account));
-        server.set(Temper::EndlessBody);
+        server.set(Behaviour::EndlessBody);
     }
     let healthy = ThingsBoard::start();
     rows.push(Row::new("zz-healthy", &healthy.add(User::new("zz-healthy"))));
@@ -108,24 +108,24 @@ fn p14_bodies_without_end_cost_no_memory() {
 
 #[test]
 fn p14_what_is_no_http_fails_and_is_survived() {
-    for temper in [Temper::Garbage, Temper::EndlessHead, Temper::Cut(120)] {
+    for behaviour in [Behaviour::Garbage, Behaviour::EndlessHead, Behaviour::Cut(120)] {
         let thingsboard = ThingsBoard::start();
         let row = Row::new("acme", &thingsboard.add(User::new("ops")));
-        thingsboard.set_for_next(1, temper.clone());
+        thingsboard.set_for_next(1, behaviour.clone());
         let installation = Installation::new().with_row(row).with("thingsboard.request_timeout", "2s");
         let daemon = installation.start();
         daemon.wait_for_log("❌ Failed to update token for customer acme");
         daemon.until_customer("acme", "recovers", |acme| acme.token_status == TokenStatus::Valid);
-        assert!(peak_megabytes(&daemon) < 64, "{temper:?}");
+        assert!(peak_megabytes(&daemon) < 64, "{behaviour:?}");
     }
 }
 
-/// A proxy may mislabel what ThingsBoard says; what counts is whether it is a token.
+/// A proxy may send a wrong content type; only the token in the body matters.
 #[test]
 fn p14_a_wrong_content_type_alone_does_no_harm() {
     let thingsboard = ThingsBoard::start();
     let row = Row::new("acme", &thingsboard.add(User::new("ops")));
-    thingsboard.set(Temper::ContentType("text/html"));
+    thingsboard.set(Behaviour::ContentType("text/html"));
     let installation = Installation::new().with_row(row);
     let daemon = installation.start();
     daemon.until_customer("acme", "is valid", |acme| acme.token_status == TokenStatus::Valid);

@@ -1,4 +1,4 @@
-//! Clients that are wrong, slow, silent, many or dead.
+//! Clients that send errors, are slow, silent or dead, or are too many.
 
 use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader};
@@ -59,14 +59,14 @@ fn p15_after_a_line_that_cannot_be_read_the_connection_ends() {
     assert!(daemon.status().daemon.store_ok);
 }
 
-/// The ten seconds are real.
+/// This test waits for the real ten seconds.
 #[test]
 fn p15_a_request_that_does_not_come_in_time_ends_the_connection() {
     let installation = Installation::new();
     let daemon = installation.start();
     let began = Instant::now();
-    let mut patient = Wire::to(daemon.socket());
-    assert_eq!(patient.ask(r#"{"action":"version"}"#)["success"], true);
+    let mut idle = Wire::to(daemon.socket());
+    assert_eq!(idle.ask(r#"{"action":"version"}"#)["success"], true);
     let late = [("{", "the line was not finished"), ("", "no request came")].map(|(beginning, says)| {
         let mut client = Wire::to(daemon.socket());
         client.send(beginning.as_bytes()).unwrap();
@@ -80,8 +80,8 @@ fn p15_a_request_that_does_not_come_in_time_ends_the_connection() {
     }
     let took = began.elapsed();
     assert!((9..15).contains(&took.as_secs()), "{took:?}");
-    // One that has asked may be silent for as long as it likes.
-    assert_eq!(patient.ask(r#"{"action":"version"}"#)["success"], true);
+    // A client that has sent a request may be silent without limit.
+    assert_eq!(idle.ask(r#"{"action":"version"}"#)["success"], true);
 }
 
 #[test]
@@ -95,21 +95,21 @@ fn p15_one_client_of_a_user_too_many_gets_the_place_of_the_longest_idle() {
     };
     let mut clients: Vec<_> = (0..MAX_CONNECTIONS_PER_USER).map(|_| served()).collect();
     let mut silent = Wire::to(daemon.socket());
-    let told = |lost: &mut Wire| {
+    let closed = |lost: &mut Wire| {
         assert_eq!(lost.line().unwrap()["code"], "busy");
         assert_eq!(lost.line(), None);
     };
-    told(&mut clients[0]);
+    closed(&mut clients[0]);
     clients[0] = served();
-    // That one had asked nothing, so it went before all others.
-    told(&mut silent);
+    // That client had sent no request, so it was closed before all others.
+    closed(&mut silent);
     clients[1] = served();
     for client in &mut clients[2..] {
         assert_eq!(client.ask(r#"{"action":"version"}"#)["success"], true);
     }
 }
 
-/// Any local user may connect to a monitor socket, but must not keep the others out.
+/// Any local user may connect to a monitor socket, but must not keep other users out.
 #[test]
 fn p15_one_user_cannot_take_all_places() {
     let installation = Installation::new();
@@ -133,7 +133,7 @@ fn p15_one_user_cannot_take_all_places() {
     let mut there = String::new();
     BufReader::new(stranger.stdout.take().unwrap()).read_line(&mut there).unwrap();
     assert_eq!(there, "there\n");
-    // Neither the one that was idle before they all came, nor those that come now.
+    // Neither the client that was idle before, nor new clients.
     assert_eq!(first.ask(r#"{"action":"version"}"#)["success"], true);
     for _ in 1..MAX_CONNECTIONS_PER_USER {
         assert_eq!(Wire::to(&monitor).ask(r#"{"action":"version"}"#)["success"], true);
@@ -160,19 +160,19 @@ fn p15_floods_and_silence_do_not_delay_another_client() {
         began.elapsed()
     };
     let (undisturbed, _) = p99_and_longest((0..300).map(&mut ask).collect());
-    // Both have their places before the thousand come, who would leave them none.
+    // Both connect before the thousand others, which take all free places.
     let (mut silent, mut eager) = (Wire::to(&socket), Wire::to(&socket));
     assert_eq!(eager.ask(r#"{"action":"version"}"#)["success"], true);
     let (disturbed, longest) = p99_and_longest(std::thread::scope(|scope| {
-        // Asks and asks and never reads: its answers fill the socket, and it is dropped.
+        // Sends requests and never reads: the answers fill the socket, and the client is disconnected.
         scope.spawn(|| while silent.send(b"{\"action\":\"status\"}\n").is_ok() {});
-        // Asks as fast as it is answered.
+        // Sends the next request as soon as it has an answer.
         scope.spawn(|| {
             for _ in 0..500 {
                 eager.ask(r#"{"action":"status"}"#);
             }
         });
-        // A thousand that come and say half a line; most are turned away.
+        // A thousand clients connect and send half a line; most are disconnected.
         scope.spawn(|| {
             let clients: Vec<_> = (0..1000)
                 .map(|_| {
@@ -185,13 +185,13 @@ fn p15_floods_and_silence_do_not_delay_another_client() {
         });
         (0..300).map(&mut ask).collect()
     }));
-    // The others take their share of the processors, which this test itself needs as well; whoever had to wait for one of
-    // them would wait for seconds.
+    // The other clients use processors that this test needs as well. But a client that waited for one of them would wait for
+    // seconds.
     let bound = Duration::from_millis(100) + 20 * undisturbed;
     assert!(disturbed < bound, "{disturbed:?}, undisturbed {undisturbed:?}");
-    // Nor is everyone made to wait once until a client that does not read is dropped.
+    // No client waits until a client that does not read is disconnected.
     assert!(longest < Duration::from_secs(ANSWER_SECONDS / 2), "{longest:?}");
-    // The first silent one has been dropped; the loop has gone on meanwhile.
+    // The first silent client was disconnected, and the loop has continued.
     assert!(daemon.status().tokens.customers.iter().flatten().all(|c| c.token_status == TokenStatus::Valid));
 }
 

@@ -115,7 +115,7 @@ fn an_http_listener_that_would_be_dangerous_or_cannot_be_is_refused() {
     assert_eq!(output.code, Some(0), "{}", output.stderr);
 }
 
-/// What is only seen when it is used would otherwise end the daemon every ten seconds, and `--check-config` praise it.
+/// Without this check, `--check-config` would accept the file, and the daemon would end every ten seconds.
 #[test]
 fn a_proxy_and_an_authority_that_cannot_be_used_are_refused_and_a_password_in_them_is_not_shown() {
     let installation = Installation::new();
@@ -172,7 +172,7 @@ fn an_empty_password_file_is_refused() {
 }
 
 #[test]
-fn a_secret_for_everybody_is_refused() {
+fn a_secret_that_others_can_read_is_refused() {
     let mut installation = Installation::new()
         .with("store.kind", "mssql")
         .with("store.server", "sql.example")
@@ -186,7 +186,7 @@ fn a_secret_for_everybody_is_refused() {
     assert!(said.contains("store.password_file") && said.contains("chmod"), "{said}");
 }
 
-/// What the effective configuration is piped into may end before it has read it all.
+/// The reader of the printed configuration may end before it has read everything.
 #[test]
 fn a_reader_that_ends_is_no_error_and_a_full_disk_is_one() {
     let config = Installation::new();
@@ -208,7 +208,7 @@ fn a_reader_that_ends_is_no_error_and_a_full_disk_is_one() {
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: "), "{output:?}");
 }
 
-/// An installation whose store is a SQL Server that is never asked.
+/// Makes an installation with a SQL Server as its store, to which nothing connects.
 fn with_sql_server() -> Installation {
     Installation::new()
         .with("store.kind", "mssql")
@@ -217,7 +217,7 @@ fn with_sql_server() -> Installation {
         .with("store.user", "tbtokend")
 }
 
-/// The second line would become part of the password, and each login would be refused.
+/// Otherwise the second line would become part of the password, and each login would be refused.
 #[test]
 fn a_password_file_of_two_lines_is_refused() {
     let mut installation = with_sql_server();
@@ -244,9 +244,9 @@ fn a_password_file_of_two_lines_is_refused() {
     assert!(said.contains("MSSQL_PASSWORD = \"***\": it holds a line break"), "{said}");
 }
 
-/// The password itself, where its file should be named. The harness finds a canary in anything that is printed.
+/// The setting holds the password itself instead of its file. The harness searches all output for canaries.
 #[test]
-fn p05_what_names_no_file_is_refused_and_not_repeated() {
+fn p05_a_value_that_names_no_file_is_refused_and_not_repeated() {
     let secret = tbtoken_tests::canary::DATABASE;
     let folder = Installation::new();
     for kind in ["mssql", "sqlite"] {
@@ -271,7 +271,7 @@ fn p05_what_names_no_file_is_refused_and_not_repeated() {
     }
 }
 
-/// What came with the environment of the old service must not end in a new, empty SQLite file.
+/// With the environment of the old service, the daemon must not make a new, empty SQLite file.
 #[test]
 fn a_sql_server_in_the_environment_beside_sqlite_is_refused() {
     let mut installation = Installation::new();
@@ -300,7 +300,7 @@ fn a_sql_server_in_the_environment_beside_sqlite_is_refused() {
     }
 }
 
-/// A person who reads a configuration, or its error, must know which file that is.
+/// The output must name the file of the configuration or of the error.
 #[test]
 fn the_file_that_was_read_is_named() {
     let installation = Installation::new();

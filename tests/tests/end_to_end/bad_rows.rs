@@ -1,4 +1,4 @@
-//! A row that is wrong is that row's problem alone.
+//! A wrong row does not affect other rows.
 
 use rusqlite::params;
 use tbtoken_proto::{FailureKind, Phase, TokenStatus};
@@ -86,9 +86,9 @@ fn ids_may_be_numbers_and_may_not_occur_twice() {
     assert!(thingsboard.accepts(&token));
 }
 
-/// Promise 26: no error tells that a trigger keeps the token out.
+/// Promise 26: a trigger keeps the token out without an error.
 #[test]
-fn p26_a_write_that_the_table_swallows_has_a_reason_and_costs_one_login() {
+fn p26_a_write_that_the_table_ignores_has_a_reason_and_costs_one_login() {
     let thingsboard = ThingsBoard::start();
     let rows = ["bad", "good"].map(|name| Row::new(name, &thingsboard.add(User::new(name))));
     let installation = Installation::new().with_rows(&rows);

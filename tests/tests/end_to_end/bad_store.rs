@@ -1,4 +1,4 @@
-//! A database that cannot be used: the daemon stays, says so, and goes on when it is mended.
+//! A database that cannot be used: the daemon reports it, keeps running, and continues when the database works again.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use tbtoken_tests::harness::{Daemon, Installation, Row, Status};
 use tbtoken_tests::thingsboard::{ThingsBoard, User};
 
 fn is_missed(daemon: &Daemon, words: &str) -> Status {
-    // A record that cannot be written may tell of it before the next poll does.
+    // A record that cannot be written may report it before the next poll.
     let is_missed = |status: &Status| !status.daemon.store_ok && !status.tokens.success;
     let status = daemon.until("the database is missed", is_missed);
     let error = status.daemon.store_error.clone().unwrap();
@@ -73,7 +73,7 @@ fn a_file_that_disappears_and_comes_back() {
     let daemon = installation.start();
     daemon.until_customer("acme", "is valid", |acme| acme.token_status == TokenStatus::Valid);
     let (path, aside) = (installation.table().path(), installation.folder().join("aside"));
-    // Whole in one file, as a backup would be.
+    // Complete in one file, as a backup is.
     installation.table().connect().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     fs::copy(path, &aside).unwrap();
     for suffix in ["", "-wal", "-shm"] {

@@ -1,4 +1,4 @@
-//! `tbtokend doctor` and `tbtokend schema`, as the person at the terminal uses them.
+//! `tbtokend doctor` and `tbtokend schema`, as an operator uses them at a terminal.
 
 use tbtoken_tests::harness::{Daemon, Installation, Row};
 use tbtoken_tests::thingsboard::{ThingsBoard, User};
@@ -51,9 +51,9 @@ fn the_doctor_names_what_is_wrong_sends_no_password_and_changes_nothing() {
         || finding["remedy"].is_string()));
 }
 
-/// What the daemon would say at its start, the doctor says before.
+/// The doctor reports problems before the daemon starts.
 #[test]
-fn the_doctor_sees_what_is_wrong_with_our_own_tables() {
+fn the_doctor_reports_problems_of_the_side_tables() {
     let installation = Installation::new();
     let doctor = |sql: &str| {
         installation.table().execute(sql);
@@ -86,7 +86,7 @@ fn the_doctor_sees_what_is_wrong_with_our_own_tables() {
     assert!(said.contains("acme: a time in its record in tbtokend_state cannot be read"), "{said}");
 }
 
-/// One strange row is that row's problem, for the doctor as for the daemon.
+/// One unusable row does not stop the doctor, just as it does not stop the daemon.
 #[test]
 fn the_doctor_goes_on_where_a_row_has_no_readable_id() {
     let installation = Installation::new();
@@ -101,12 +101,12 @@ fn the_doctor_goes_on_where_a_row_has_no_readable_id() {
     let config = installation.write_config();
     let output = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
     assert!(output.stdout.contains("2 rows, 0 of them eligible"), "{output:?}");
-    let told = "(no id): customer_id is NULL, empty, too long or not text; the row is left alone";
-    assert_eq!(output.stdout.matches(told).count(), 2, "{output:?}");
+    let problem = "(no id): customer_id is NULL, empty, too long or not text; the row is left alone";
+    assert_eq!(output.stdout.matches(problem).count(), 2, "{output:?}");
 }
 
 #[test]
-fn the_doctor_warns_of_passwords_that_everybody_can_read() {
+fn the_doctor_warns_of_passwords_that_all_users_can_read() {
     use std::os::unix::fs::PermissionsExt as _;
     let installation = Installation::new();
     let config = installation.write_config();
@@ -119,7 +119,7 @@ fn the_doctor_warns_of_passwords_that_everybody_can_read() {
     }
 }
 
-/// Who does what the doctor says about `/etc/passwd` cannot log in any more.
+/// An operator who followed a wrong advice about `/etc/passwd` could not log in any more.
 #[test]
 fn the_doctor_takes_no_rights_from_what_is_no_database() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -156,17 +156,17 @@ fn the_doctor_has_nothing_to_say_about_a_file_that_is_yet_to_be_made() {
     assert!(output.stdout.contains("nowhere does not exist"), "{}", output.stdout);
 }
 
-/// Whom the daemon is when it is a service: anybody but root.
+/// The user of the daemon as a service: any user but root.
 pub(super) const SERVICE: u32 = 65_534;
 
-/// What makes a command that of the service's user.
+/// Returns the command that runs another one as the service's user.
 fn by_service() -> [String; 4] {
     let (uid, gid) = (format!("--reuid={SERVICE}"), format!("--regid={SERVICE}"));
     ["setpriv".to_owned(), uid, gid, "--clear-groups".to_owned()]
 }
 
-/// An installation in a folder of the service's user, whose SQLite file the daemon makes itself. `None`, said aloud, where
-/// the tests do not run as root, or that user cannot run what was built.
+/// Makes an installation in a folder of the service's user, in which the daemon makes the SQLite file. Prints why and returns
+/// `None` if the tests do not run as root, or that user cannot run the binaries.
 pub(super) fn of_a_service() -> Option<Installation> {
     let [program, arguments @ ..] = by_service();
     let mut tried = std::process::Command::new(program);
@@ -175,7 +175,7 @@ pub(super) fn of_a_service() -> Option<Installation> {
     let installation = Installation::new();
     let chown = |path: &std::path::Path| std::os::unix::fs::chown(path, Some(SERVICE), Some(SERVICE));
     if !can || chown(installation.folder()).is_err() {
-        eprintln!("skipped: only root can start the daemon as somebody else, where everybody may run it");
+        eprintln!("skipped: only root can start the daemon as another user, who must be able to run it");
         return None;
     }
     std::fs::remove_file(installation.table().path()).unwrap();
@@ -185,7 +185,7 @@ pub(super) fn of_a_service() -> Option<Installation> {
 fn start_as_service(installation: &Installation) -> Daemon {
     let way = by_service();
     let way: Vec<&str> = way.iter().map(String::as_str).collect();
-    // Its configuration has just been written, by root and for root alone.
+    // Root has just written its configuration, readable for root only.
     let config = installation.folder().join("config.toml");
     let hand_over = |_: &mut std::process::Command| {
         std::os::unix::fs::chown(config, Some(SERVICE), Some(SERVICE)).unwrap();
@@ -195,7 +195,7 @@ fn start_as_service(installation: &Installation) -> Daemon {
     daemon
 }
 
-/// Who owns what lies beside the SQLite file, and the file.
+/// Returns the owners of the SQLite file and of the files beside it.
 fn owners(installation: &Installation) -> Vec<(String, u32)> {
     let files = std::fs::read_dir(installation.folder()).unwrap().map(Result::unwrap);
     let owner = |file: std::fs::DirEntry| {
@@ -206,7 +206,7 @@ fn owners(installation: &Installation) -> Vec<(String, u32)> {
     files.filter_map(owner).collect()
 }
 
-/// `sudo tbtokend doctor` looks into the file of a daemon that is not root, and that must go on writing it.
+/// `sudo tbtokend doctor` reads the file of a daemon that is not root, and the daemon must still be able to write it.
 #[test]
 fn the_doctor_of_root_leaves_the_file_to_the_daemons_user() {
     let Some(installation) = of_a_service() else { return };
@@ -220,7 +220,7 @@ fn the_doctor_of_root_leaves_the_file_to_the_daemons_user() {
         }
     };
     let insert = |id: &str| {
-        // As `sudo -u tbtokend sqlite3` would; our own connection is root's, and is gone at once.
+        // As `sudo -u tbtokend sqlite3` does it. The test's own connection is root's, and is closed at once.
         installation.table().insert([&Row::new(id, &thingsboard.add(User::new(id)))]);
     };
     let mut daemon = start_as_service(&installation);
@@ -229,7 +229,7 @@ fn the_doctor_of_root_leaves_the_file_to_the_daemons_user() {
     examine("beside the daemon");
     insert("second");
     daemon.until_customer("second", "is valid", |one| one.last_success_at.is_some());
-    // What it leaves lying is taken up by root.
+    // Root opens the files that a killed daemon leaves behind.
     daemon.kill();
     assert!(owners(&installation).len() > 1, "there is a -wal: {:?}", owners(&installation));
     examine("after kill -9");
@@ -238,16 +238,16 @@ fn the_doctor_of_root_leaves_the_file_to_the_daemons_user() {
     daemon.until_customer("third", "is valid", |one| one.last_success_at.is_some());
     daemon.stop();
     assert_eq!(owners(&installation).len(), 1, "it has put its things away: {:?}", owners(&installation));
-    examine("while nobody has it open");
+    examine("while no process has it open");
     let daemon = start_as_service(&installation);
     insert("fourth");
     daemon.until_customer("fourth", "is valid", |one| one.last_success_at.is_some());
     assert_eq!(daemon.status().daemon.store_error, None);
 }
 
-/// Root has restored a copy, or filled the table by `sudo sqlite3` before the daemon made it.
+/// Root has restored a copy, or has filled the table with `sudo sqlite3` before the daemon made it.
 #[test]
-fn a_file_that_is_not_the_daemons_is_told_with_the_command_that_gives_it() {
+fn a_file_of_another_user_is_reported_with_the_command_that_corrects_it() {
     let Some(installation) = of_a_service() else { return };
     installation.table().create();
     let file = installation.table().path();
@@ -268,7 +268,7 @@ fn a_file_that_is_not_the_daemons_is_told_with_the_command_that_gives_it() {
 
 #[test]
 fn the_doctor_says_which_server_cannot_be_reached() {
-    // A port that nobody listens on.
+    // A closed port.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut installation = Installation::new()
         .with("store.kind", "mssql")
@@ -291,21 +291,21 @@ fn the_doctor_says_which_server_cannot_be_reached() {
 #[test]
 fn what_schema_prints_for_sqlite_runs_as_it_is() {
     let installation = Installation::new();
-    let output = installation.tbtokend(&["schema", "--dialect", "sqlite", "--table", "customers of ours"]);
+    let output = installation.tbtokend(&["schema", "--dialect", "sqlite", "--table", "customers of acme"]);
     assert_eq!(output.code, Some(0), "{output:?}");
     let connection = rusqlite::Connection::open_in_memory().unwrap();
     connection.execute_batch(&output.stdout).unwrap();
     connection.execute_batch(&output.stdout).unwrap();
-    let sql = "SELECT count(*) FROM \"customers of ours\", tbtokend_state, tbtokend_key, tbtokend_account";
+    let sql = "SELECT count(*) FROM \"customers of acme\", tbtokend_state, tbtokend_key, tbtokend_account";
     let rows: i64 = connection.query_row(sql, [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 0);
 }
 
-/// Before the command or behind it, the options mean the same.
+/// The options mean the same before and after the command.
 #[test]
 fn the_options_count_for_the_commands_wherever_they_stand() {
-    let installation = Installation::new().with("store.table", "customers of ours");
-    installation.table().execute("ALTER TABLE customer_settings RENAME TO \"customers of ours\"");
+    let installation = Installation::new().with("store.table", "customers of acme");
+    installation.table().execute("ALTER TABLE customer_settings RENAME TO \"customers of acme\"");
     let config = installation.write_config();
     let config = ["--config", config.to_str().unwrap()];
     let run = |arguments: &[&[&str]]| installation.tbtokend(&arguments.concat());
@@ -327,18 +327,18 @@ fn the_options_count_for_the_commands_wherever_they_stand() {
     ] {
         assert!(output.code == Some(6) && output.stderr.contains("log.level = \"loud\""), "{output:?}");
     }
-    let table = "CREATE TABLE IF NOT EXISTS \"customers of ours\"";
+    let table = "CREATE TABLE IF NOT EXISTS \"customers of acme\"";
     for output in [run(&[&config, &["schema"]]), run(&[&["schema"], &config])] {
         assert!(output.code == Some(0) && output.stdout.contains(table), "{output:?}");
     }
-    // The command line wins, each for what it says.
+    // Each option on the command line overrides its setting.
     let output = run(&[&config, &["schema", "--dialect", "mssql", "--table", "t"]]);
     assert!(output.code == Some(0) && output.stdout.contains("in the database of t."), "{output:?}");
     let output = run(&[&["schema", "--config", "/nowhere/config.toml"]]);
     assert!(output.code == Some(6) && output.stderr.contains("/nowhere/config.toml"), "{output:?}");
 }
 
-/// A DBA has no password, and needs none to see the statements.
+/// A DBA needs no password to see the statements.
 #[test]
 fn the_schema_of_a_configuration_needs_no_password() {
     let installation = Installation::new()

@@ -1,15 +1,15 @@
-//! `tbtokend doctor` on a SQL Server: each thing that can be wrong with one is named, with what to run, and once.
+//! `tbtokend doctor` on a SQL Server: each problem is named once, with the statement that corrects it.
 
 use chrono::TimeDelta;
 use tbtoken_tests::harness::{Installation, Output, Row};
 use tbtoken_tests::mssql::{Accepts, Certificate, Permission, Settings, SqlServer, Zone};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 use tbtoken_tests::{canary, clock};
 
 const ID: &str = "6F9619FF-8B86-D011-B42D-000000000001";
 const TABLE: &str = "dbo.customer_settings";
 
-/// A server with the customers' table, no rows, and the daemon's own tables made as the DBA would.
+/// Makes a server with the customers' table, no rows, and the side tables as the DBA makes them.
 fn server() -> (SqlServer, Installation) {
     server_with(Settings::default())
 }
@@ -29,7 +29,7 @@ fn doctor(installation: &Installation) -> Output {
     installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()])
 }
 
-/// What the doctor says; each line of `lines` must be in it, and no other finding that asks for something.
+/// Runs the doctor. Its output must have each of `lines`, and no other warning or error.
 fn finds(installation: &Installation, lines: &[&str]) -> String {
     let output = doctor(installation);
     assert_eq!(output.code, Some(1), "{output:?}");
@@ -45,8 +45,8 @@ fn finds(installation: &Installation, lines: &[&str]) -> String {
     let mut once = remedies.clone();
     once.sort_unstable();
     once.dedup();
-    assert_eq!(once.len(), remedies.len(), "a remedy is told twice:\n{text}");
-    assert!(!remedies.is_empty(), "nothing is told to do:\n{text}");
+    assert_eq!(once.len(), remedies.len(), "a remedy is printed twice:\n{text}");
+    assert!(!remedies.is_empty(), "there is no remedy:\n{text}");
     text
 }
 
@@ -92,14 +92,14 @@ fn rows_are_counted_and_their_servers_looked_at_without_a_password() {
     ] {
         assert!(text.contains(said), "{said} is missing:\n{text}");
     }
-    // What stands before it answers for it: with an internal error it does not work, with another one it is there.
+    // A proxy answers. An internal error means that the server does not work; another error means that it is there.
     let http = "1 row with an http URL: the passwords are sent unencrypted";
-    thingsboard.set(Temper::Page(500));
+    thingsboard.set(Behaviour::Page(500));
     finds(
         &installation,
         &[http, "answers with an internal error (HTTP 500)", "Look at the log of this ThingsBoard"],
     );
-    thingsboard.set(Temper::Page(404));
+    thingsboard.set(Behaviour::Page(404));
     let text = finds(&installation, &[http]);
     assert!(text.contains("1 server answers, without TLS"), "{text}");
     assert_eq!(thingsboard.user_stats("ops").attempts, 0);
@@ -127,7 +127,7 @@ fn a_missing_table_or_column_is_named() {
         &installation,
         &[
             "the table customer_settings has no column tbtokenexpiry",
-            "Add the column tbtokenexpiry to customer_settings, or point store.table to the right table.",
+            "Add the column tbtokenexpiry to customer_settings, or set store.table to the right table.",
         ],
     );
     server.drop_table("customer_settings");
@@ -135,7 +135,7 @@ fn a_missing_table_or_column_is_named() {
         &installation,
         &[
             "has no table customer_settings",
-            "Create customer_settings, or point the configuration to the right",
+            "Create customer_settings, or set the right database in the configuration",
         ],
     );
 }
@@ -159,7 +159,7 @@ fn a_missing_permission_is_named_with_the_one_statement_that_gives_it() {
         lines.push(UPDATE);
         finds(&installation, &lines);
     }
-    // Reading is impossible, and what else is missing is told in the same breath.
+    // Reading is impossible, and the other missing permissions are named at the same time.
     let (server, installation) = server();
     server.deny(on("SELECT"));
     server.deny(column("tbtoken"));
@@ -189,7 +189,7 @@ fn a_missing_permission_is_named_with_the_one_statement_that_gives_it() {
 }
 
 #[test]
-fn records_that_cannot_be_kept_are_told_with_the_command_that_prints_the_statements() {
+fn records_that_cannot_be_stored_are_reported_with_the_command_that_prints_the_statements() {
     const COMMAND: &str = "`tbtokend schema --dialect mssql --table 'customer_settings' --grants 'tbtokend'`";
     let (server, installation) = server();
     for what in ["SELECT", "INSERT", "UPDATE"] {
@@ -209,7 +209,7 @@ fn records_that_cannot_be_kept_are_told_with_the_command_that_prints_the_stateme
 }
 
 #[test]
-fn a_ledger_that_is_kept_in_a_file_is_told_with_the_file_and_who_needs_the_table() {
+fn a_ledger_in_a_file_is_reported_with_the_file_and_the_reason_for_the_table() {
     let (server, installation) = server();
     let account = "[tbtokend_account]";
     let in_file = "/ledger.db, which serves one daemon only";
@@ -227,7 +227,7 @@ fn a_ledger_that_is_kept_in_a_file_is_told_with_the_file_and_who_needs_the_table
 }
 
 #[test]
-fn a_token_column_without_room_is_told_with_the_statement_that_makes_some() {
+fn a_short_token_column_is_reported_with_the_statement_that_widens_it() {
     let (server, installation) = server();
     server.retype_column("customer_settings", "tbtoken", "varchar(100)");
     finds(
@@ -240,7 +240,7 @@ fn a_token_column_without_room_is_told_with_the_statement_that_makes_some() {
 }
 
 #[test]
-fn a_clock_that_is_wrong_is_told() {
+fn a_wrong_clock_is_reported() {
     let (server, installation) = server();
     server.set_skew(95);
     finds(&installation, &["the server's clock is 9", "s ahead of ours", "Let both follow a time server"]);
@@ -248,7 +248,8 @@ fn a_clock_that_is_wrong_is_told() {
     finds(&installation, &["the server's clock is 9", "s behind ours"]);
 }
 
-/// A row whose expiry was written in that many minutes ahead of UTC, a quarter of an hour after its token was issued.
+/// Adds a row whose expiry was written in a zone that many minutes ahead of UTC, a quarter of an hour after its token was
+/// issued.
 fn row_of_an_old_writer(server: &SqlServer, thingsboard: &ThingsBoard, ahead: i64) {
     let issued = clock::now();
     let shown = issued + TimeDelta::minutes(15 + ahead);
@@ -298,7 +299,7 @@ fn p08_the_clock_of_the_rows_is_compared_with_the_configured_one() {
 }
 
 #[test]
-fn a_connection_that_is_not_protected_is_told() {
+fn an_unprotected_connection_is_reported() {
     let (server, installation) = server_with(Settings { accepts: Accepts::Plain, ..Settings::default() });
     finds(
         &installation,
@@ -322,7 +323,7 @@ fn a_connection_that_is_not_protected_is_told() {
     assert!(text.contains("it can be read; encrypted, its certificate is not checked"), "{text}");
 }
 
-/// Issue 15: with key and records, passwords of six digits are found out in seconds.
+/// With key and records, a reader finds passwords of six digits in seconds.
 #[test]
 fn every_other_reader_of_the_fingerprints_key_is_named() {
     let (server, installation) = server();
@@ -353,7 +354,7 @@ fn every_other_reader_of_the_fingerprints_key_is_named() {
     );
 }
 
-/// The environment of a process can be read by its user and root for as long as it lives.
+/// Root and the user of a process can read its environment while it runs.
 #[test]
 fn a_password_in_the_environment_is_better_in_a_file() {
     let (_server, mut installation) = server();

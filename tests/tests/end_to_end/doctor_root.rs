@@ -1,5 +1,5 @@
 //! Root and a SQLite file in a folder of another user. SQLite deletes the "super-journal" that a journal beside the file
-//! names (<https://www.sqlite.org/fileformat2.html#the_rollback_journal>), and that may be any file.
+//! names (<https://www.sqlite.org/fileformat2.html#the_rollback_journal>), which can be any file.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::doctor::{SERVICE, of_a_service};
 
-/// A file of root's in a folder of root's alone.
+/// A file of root in a folder in which only root can write.
 struct Victim {
     _folder: TempDir,
     file: PathBuf,
@@ -24,7 +24,7 @@ impl Victim {
         Self { _folder: folder, file }
     }
 
-    /// Does what a user can do that may write beside this SQLite file: a journal to be rolled back, whose super-journal is the
+    /// Attacks as a user that can write beside this SQLite file: adds a journal for a rollback, whose super-journal is the
     /// victim.
     fn plant(&self, database: &Path) {
         const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
@@ -47,11 +47,11 @@ impl Victim {
     }
 
     fn assert_there(&self, when: &str) {
-        assert!(self.file.exists(), "a file of root's is deleted: {when}");
+        assert!(self.file.exists(), "a file of root is deleted: {when}");
     }
 }
 
-/// An installation whose file and folder have these owners, groups and modes.
+/// Makes an installation whose file and folder have these owners, groups and modes.
 fn with_owners(folder: (u32, u32, u32), file: (u32, u32, u32)) -> Option<Installation> {
     let installation = of_a_service()?;
     installation.table().create();
@@ -70,10 +70,10 @@ fn p28_a_planted_journal_deletes_no_file_of_roots() {
     let mine = (SERVICE, SERVICE, 0o700);
     for (folder, file, opened) in [
         (mine, (SERVICE, SERVICE, 0o600), true),
-        // The group of the applications, as in docs/install.md; and with a folder of root's.
+        // The group of the applications, as in docs/install.md, and with a folder of root.
         ((SERVICE, 4711, 0o2770), (SERVICE, 4711, 0o660), true),
         ((0, SERVICE, 0o2770), (SERVICE, 4711, 0o660), true),
-        // What root has put back, in a folder in which others can plant something.
+        // A file that root has restored in a folder in which others can write.
         (mine, (0, 0, 0o600), false),
         ((0, SERVICE, 0o2770), (0, 0, 0o600), false),
         ((0, 0, 0o1777), (0, 0, 0o600), false),
@@ -90,7 +90,7 @@ fn p28_a_planted_journal_deletes_no_file_of_roots() {
     }
 }
 
-/// Links lead root to what it would otherwise not touch.
+/// Links could lead root to other files.
 #[test]
 fn p28_a_planted_link_leads_root_nowhere() {
     let Some(installation) = with_owners((SERVICE, SERVICE, 0o700), (SERVICE, SERVICE, 0o600)) else {
@@ -106,7 +106,7 @@ fn p28_a_planted_link_leads_root_nowhere() {
         assert_eq!(fs::read_to_string(&victim.file).unwrap(), "root's own\n", "{ending}");
         fs::remove_file(beside(ending)).unwrap();
     }
-    // The file itself is a link to a database of root's.
+    // The file itself is a link to a database of root.
     let own = victim.file.with_file_name("own.db");
     fs::rename(installation.table().path(), &own).unwrap();
     chown(&own, Some(0), Some(0)).unwrap();
@@ -124,11 +124,11 @@ fn p28_a_daemon_of_roots_does_not_open_it_either() {
     let victim = Victim::new();
     victim.plant(installation.table().path());
     let daemon = installation.start();
-    let told = daemon.until("it has tried", |status| status.daemon.store_error.is_some());
-    let told = told.daemon.store_error.clone().unwrap();
-    assert!(told.contains(REFUSED) && told.contains("systemctl start tbtokend"), "{told}");
+    let status = daemon.until("it has tried", |status| status.daemon.store_error.is_some());
+    let error = status.daemon.store_error.clone().unwrap();
+    assert!(error.contains(REFUSED) && error.contains("systemctl start tbtokend"), "{error}");
     victim.assert_there("by the daemon");
-    // It goes on by itself once the folder is root's.
+    // The daemon continues by itself once the folder belongs to root.
     chown(installation.folder(), Some(0), Some(0)).unwrap();
     fs::remove_file(format!("{}-journal", installation.table().path().display())).unwrap();
     daemon.until("it was read", |status| status.daemon.store_ok && status.tokens.as_of.is_some());

@@ -1,4 +1,4 @@
-//! README.md and the pages of `docs/`: short enough, linked to what is there, and no promise without its tests.
+//! Checks of README.md and the pages of `docs/`: the length, the links, and the tests of each promise.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,7 +27,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The headings of a page as links name them.
+/// Returns the anchors of a page's headings.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text
         .lines()
@@ -67,7 +67,7 @@ fn every_link_leads_somewhere() {
     }
 }
 
-/// Each row of the list names places that exist, and each number in a test's name has a row.
+/// Each row of the list must name existing places, and each number in a test's name must have a row.
 #[test]
 fn every_promise_has_its_tests() {
     let list = fs::read_to_string(repository().join("docs/promises.md")).unwrap();

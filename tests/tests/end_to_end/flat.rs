@@ -1,4 +1,4 @@
-//! Promise 23: memory and descriptors stay flat.
+//! Promise 23: memory and descriptors do not grow.
 
 use std::fs;
 
@@ -7,14 +7,14 @@ use tbtoken_tests::thingsboard::{ThingsBoard, User};
 
 use crate::wire::Wire;
 
-/// So many clients, each with a pass of its own, between two measurements.
+/// The number of clients, each with its own pass, between two measurements.
 const ROUNDS: usize = 250;
 
-/// What a round may leave behind, in bytes. The allocator moves in pages; a daemon that keeps the buffers of one
-/// connection of each round keeps far more than this.
+/// The growth per round that is allowed, in bytes. The allocator works in pages. A daemon that kept the buffers of one
+/// connection per round would grow far more.
 const MOST_PER_ROUND: u64 = 512;
 
-/// Passes over ten customers, each by a client of its own that also asks for everything there is to be asked.
+/// Runs passes over ten customers, each by a new client that also sends every other request.
 fn rounds(daemon: &Daemon) {
     for _ in 0..ROUNDS {
         let mut client = Wire::to(daemon.socket());
@@ -26,7 +26,7 @@ fn rounds(daemon: &Daemon) {
             assert_eq!(client.ask(line)["success"], true);
         }
         assert_eq!(client.ask("no request")["success"], false);
-        // And one that goes in the middle of a line.
+        // And one client that disconnects in the middle of a line.
         Wire::to(daemon.socket()).send(b"{\"act").unwrap();
     }
 }
@@ -37,7 +37,7 @@ fn resident(daemon: &Daemon) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// Zero unless the test runs as root: only root may see the descriptors of a process that is not dumpable.
+/// Counts the descriptors. Without root it returns zero, because only root can see them for a process that is not dumpable.
 fn descriptors(daemon: &Daemon) -> usize {
     match fs::read_dir(format!("/proc/{}/fd", daemon.pid())) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
@@ -57,7 +57,7 @@ fn p23_memory_and_descriptors_stay_flat() {
     let installation = Installation::new().with_rows(&rows).with("log.level", "warn");
     let daemon = installation.start();
     daemon.until("all are valid", |status| status.tokens.summary.valid == 10);
-    // Until the history is full, and each thread for requests has a pool of memory, memory may grow.
+    // Memory may grow until the history is full and each thread for requests has its pool.
     for _ in 0..2 {
         rounds(&daemon);
     }
@@ -70,29 +70,29 @@ fn p23_memory_and_descriptors_stay_flat() {
         }
         resident(&daemon).saturating_sub(before) / (TIMES * ROUNDS) as u64
     };
-    // A pool that a busy machine fills late grows once; what leaks grows in each measurement.
+    // On a busy machine a pool may grow late, but only once; a leak grows in each measurement.
     let mut measured = Vec::new();
     while measured.last().is_none_or(|grown| *grown > MOST_PER_ROUND) {
         assert!(measured.len() < 4, "bytes a round: {measured:?}");
         measured.push(measure());
     }
-    // The last clients may still be on their way out, and connections to ThingsBoard and the table come and go.
-    let back = wait::poll(wait::PATIENCE, || (descriptors(&daemon) <= files + 2).then_some(()));
+    // The last clients may still be disconnecting, and the number of connections to ThingsBoard and the table varies.
+    let back = wait::poll(wait::TIMEOUT, || (descriptors(&daemon) <= files + 2).then_some(()));
     assert!(back.is_some(), "{} descriptors, {files} before", descriptors(&daemon));
 }
 
-/// Clients that take the last descriptor are no reason to fill the log.
+/// Clients that take the last descriptor must not fill the log.
 #[test]
-fn p23_without_descriptors_it_is_said_once_a_minute() {
+fn p23_missing_descriptors_are_logged_once_a_minute() {
     let installation = Installation::new();
     let daemon = installation.launch_by(&["prlimit", "--nofile=40:40"], |_| {}).wait_until_ready();
     let clients: Vec<_> = (0..60).map(|_| Wire::to(daemon.socket())).collect();
     let refused = "No client can be accepted at the moment";
     daemon.wait_for_log(refused);
-    // Two more looks at the table: time for ten more lines of that kind.
+    // Two more polls: time for ten more such lines.
     let looks = || daemon.log().matches("⏰").count();
     let before = looks();
-    wait::poll(wait::PATIENCE, || (looks() >= before + 2).then_some(())).unwrap();
+    wait::poll(wait::TIMEOUT, || (looks() >= before + 2).then_some(())).unwrap();
     assert_eq!(daemon.log().matches(refused).count(), 1, "{}", daemon.log());
     drop(clients);
     assert_eq!(daemon.status().daemon.pid, u32::try_from(daemon.pid()).unwrap());

@@ -14,7 +14,7 @@ use tbtoken_tests::harness::http::{Answer, ask, connect, free_port, raw, read};
 use tbtoken_tests::harness::{Installation, Row, Signal};
 use tbtoken_tests::thingsboard::{ThingsBoard, User};
 
-/// The canary is in it: no answer and no line of the log may hold the token.
+/// Makes a token with a canary, because no answer and no line of the log may contain it.
 pub(super) fn token(name: &str) -> String {
     canary::password(&format!("{name}-of-the-http-listener"))
 }
@@ -26,7 +26,7 @@ fn token_file(installation: &Installation, name: &str, token: &str) -> PathBuf {
     path
 }
 
-/// With the listener at this port and two tokens.
+/// Switches on the listener at this port with two tokens.
 pub(super) fn with_http(mut installation: Installation, port: u16) -> Installation {
     for (key, name) in [("http.token_file", "write"), ("http.read_token_file", "read")] {
         let path = token_file(&installation, name, &token(name));
@@ -55,7 +55,7 @@ fn the_old_api_is_answered_over_a_real_port_and_shows_no_secret() {
     let port = free_port();
     let installation = with_http(Installation::new().with_rows(&rows), port);
     let mut daemon = installation.start();
-    let status = daemon.until("everyone is valid and HTTP listens", |status| {
+    let status = daemon.until("all customers are valid and HTTP listens", |status| {
         status.tokens.summary.valid == 30
             && status.daemon.http.as_ref().is_some_and(|http| http.error.is_none())
     });
@@ -102,7 +102,7 @@ fn the_old_api_is_answered_over_a_real_port_and_shows_no_secret() {
     assert!(daemon.stop().success());
 }
 
-/// The answers of the HTTP library itself: a head that it cannot read never reaches a check of ours.
+/// The HTTP library itself answers a head that it cannot read, before any check of the daemon.
 #[test]
 fn a_head_that_is_ambiguous_or_too_long_ends_its_connection() {
     let port = free_port();
@@ -137,7 +137,7 @@ fn slow_and_many_clients_are_dropped_and_nothing_else_is_disturbed() {
     let daemon = installation.start();
     daemon.wait_for_log("HTTP listens at");
     let began = Instant::now();
-    // Every place is taken: half of them by heads, half by bodies that do not come to their end.
+    // All places are taken, half by incomplete heads and half by incomplete bodies.
     let write = token("write");
     let body = format!(
         "POST {API} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {write}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{"
@@ -153,7 +153,7 @@ fn slow_and_many_clients_are_dropped_and_nothing_else_is_disturbed() {
     let surplus = get(port, "/healthz", "");
     assert_eq!((surplus.status, &surplus.json()["code"]), (429, &json!("busy")), "{surplus:?}");
     assert!(surplus.head.contains("retry-after: 1"), "{surplus:?}");
-    // A renewal and the other door do not wait for them.
+    // A renewal and the control socket do not wait for them.
     daemon.until_customer("acme", "has a token", |acme| acme.renewals >= 1);
     let result = daemon.refresh_customer("acme").result.unwrap();
     assert_eq!(result.updated, 1);
@@ -173,7 +173,7 @@ fn slow_and_many_clients_are_dropped_and_nothing_else_is_disturbed() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_and_taken_over_when_it_is_free() {
+fn a_port_in_use_is_reported_and_used_when_it_is_free() {
     let thingsboard = ThingsBoard::start();
     let account = thingsboard.add(User::new("ops"));
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,13 +1,13 @@
-//! Rows that cannot be renewed, those that become such rows, and those that are new.
+//! Rows that cannot be renewed, customers that become such rows, and new rows.
 
 use tbtoken_proto::{
     ErrorCode, EventKind, FailureKind, Phase, Refresh, Request, Rows, StatusQuery, TokenStatus,
 };
 use tbtoken_tests::harness::{Daemon, Installation, Row};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 #[test]
-fn a_customer_that_loses_its_password_is_told_counted_and_listed_until_it_is_one_again() {
+fn a_customer_that_loses_its_password_is_logged_counted_and_listed_until_it_has_one_again() {
     let thingsboard = ThingsBoard::start();
     let row = Row::new("acme", &thingsboard.add(User::new("ops")));
     let installation = Installation::new().with_row(row.clone()).with("schedule.token_lifetime", "8s");
@@ -59,8 +59,11 @@ fn the_id_of_a_row_without_a_password_is_no_beginning_of_another() {
         assert_eq!(refusal.error, "acme is not renewed: its tb_password is blank");
     }
     for command in ["refresh", "show", "status"] {
-        let told = installation.ctl(&[command, "acme"]);
-        assert!(told.stderr.contains("acme is not renewed: its tb_password is blank"), "{command}: {told:?}");
+        let output = installation.ctl(&[command, "acme"]);
+        assert!(
+            output.stderr.contains("acme is not renewed: its tb_password is blank"),
+            "{command}: {output:?}"
+        );
     }
     assert_eq!(daemon.status().of("acme-test").renewals, valid.renewals);
 }
@@ -81,13 +84,13 @@ fn a_row_that_is_newer_than_the_last_poll_is_refreshed_by_name() {
 }
 
 #[test]
-fn an_operator_who_tries_a_customer_again_and_again_does_not_put_off_its_next_attempt() {
+fn repeated_manual_refreshes_do_not_delay_the_next_automatic_attempt() {
     let thingsboard = ThingsBoard::start();
     let row = Row::new("acme", &thingsboard.add(User::new("ops")));
     let installation = Installation::new().with_row(row).with("schedule.interval", "1h");
     let daemon = installation.start();
     daemon.until_customer("acme", "is valid", |acme| acme.state == Phase::Ok);
-    thingsboard.set(Temper::Refuse);
+    thingsboard.set(Behaviour::Refuse);
     installation.table().set("acme", "tbtokenexpiry", None);
     daemon.refresh_customer("acme");
     let failed = daemon.status().of("acme").clone();

@@ -1,9 +1,9 @@
-//! kill -9 at random moments of busy daemons, again and again on the same file: what was promised is there afterwards.
+//! Promise 19: kill -9 at random moments of busy daemons, repeatedly on the same file, loses nothing that was promised.
 //!
-//! A story is one table, one ThingsBoard and a row of daemons that are killed; the seed says who changes what and when the
-//! kill comes (after so many requests and so much time). A story that fails names its seed: `TBTOKEN_KILL_SEED=N` tells it
-//! again, `TBTOKEN_KILL_SEEDS=N` tells the stories 1 to N. The machine's own timing is not in the seed: what fails once in
-//! many runs is told often with `TBTOKEN_KILL_TIMES=N`.
+//! A story is one table, one ThingsBoard and a series of daemons that are killed. The seed decides all changes and the moments
+//! of the kills (a number of requests and a time). A failed story prints its seed: `TBTOKEN_KILL_SEED=N` repeats it,
+//! `TBTOKEN_KILL_SEEDS=N` runs the stories 1 to N. The seed does not fix the machine's timing, so `TBTOKEN_KILL_TIMES=N`
+//! repeats a story that fails rarely.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,19 +13,19 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tbtoken_proto::Refresh;
 use tbtoken_tests::canary;
-use tbtoken_tests::dice::Dice;
 use tbtoken_tests::harness::{Daemon, Installation, Row, Table, wait};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User, jwt};
+use tbtoken_tests::rng::Rng;
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User, jwt};
 
 const STORIES: u64 = 10;
 const KILLS: usize = 10;
-/// How many stories are told at the same time.
+/// How many stories run at the same time.
 const AT_ONCE: usize = 4;
 
-/// Accounts with one row each, and with two.
+/// The numbers of accounts with one row, and with two rows.
 const SINGLE: usize = 24;
 const SHARED: usize = 4;
-/// How many of them begin with a password that is none, at most.
+/// The most accounts that begin with a wrong password.
 const WRONG: usize = 7;
 
 #[test]
@@ -55,14 +55,14 @@ fn p19_kill_9_at_a_hundred_random_moments_loses_nothing_that_was_promised() {
         sum
     });
     println!("{tally:?}");
-    // Daemons that were all killed before or after their work would prove nothing.
+    // Enough daemons must be killed during their work.
     if seeds.len() as u64 >= STORIES {
         assert!(tally.kills_at_work * 3 > tally.kills, "few kills in the middle of the work: {tally:?}");
         assert!(tally.saved > 0 && tally.refused > 0 && tally.parked_at_a_start > 0, "{tally:?}");
     }
 }
 
-/// Says which story it was when one fails.
+/// Prints the seed of a failed story.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -73,19 +73,19 @@ impl Drop for Seed {
     }
 }
 
-/// What happened in a story.
+/// The counters of a story.
 #[derive(Debug, Default)]
 struct Tally {
     kills: u64,
-    /// Kills that left somebody without a token or a refusal without its record.
+    /// Kills that left a customer without a token, or a rejection without its record.
     kills_at_work: u64,
-    /// Tokens that came into the table.
+    /// Tokens that were written.
     saved: u64,
     /// Wrong passwords that were sent.
     refused: u64,
-    /// Of these, those that had been sent before, by a daemon that was killed before the record.
+    /// The part of them that was sent twice, because a daemon was killed before it wrote the record.
     sent_again: u64,
-    /// Refused accounts that a daemon found recorded when it started.
+    /// Rejected accounts that a daemon found recorded at its start.
     parked_at_a_start: u64,
 }
 
@@ -100,7 +100,7 @@ impl Tally {
     }
 }
 
-/// A user of ThingsBoard, and what its rows say.
+/// A user of ThingsBoard, and the password in its rows.
 #[derive(Debug)]
 struct Account {
     name: String,
@@ -108,16 +108,16 @@ struct Account {
     /// The password in the rows, and whether it is the user's.
     password: String,
     is_right: bool,
-    /// Of records that are about earlier passwords.
+    /// The fingerprints of earlier passwords in records.
     old_fingerprints: Vec<String>,
-    /// How often ThingsBoard has seen this password, if it is wrong, and how often any wrong one of this user.
+    /// How often ThingsBoard has got this password, if it is wrong, and any wrong password of this user.
     sent: u64,
     sent_ever: u64,
 }
 
-/// A row as it lies in the file.
+/// A row as the file has it.
 #[derive(Debug, Clone, Default)]
-struct Lying {
+struct StoredRow {
     username: String,
     password: String,
     token: Option<String>,
@@ -127,18 +127,18 @@ struct Lying {
 }
 
 struct Story {
-    dice: Dice,
+    rng: Rng,
     thingsboard: ThingsBoard,
     installation: Installation,
     accounts: Vec<Account>,
-    file: HashMap<String, Lying>,
+    file: HashMap<String, StoredRow>,
     wrong_words: usize,
     tally: Tally,
 }
 
 impl Story {
     fn new(seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let thingsboard = ThingsBoard::start();
         let users = thingsboard.add_many(SINGLE + SHARED, |n| User::new(format!("user{n}")));
         let (mut accounts, mut rows) = (Vec::new(), Vec::new());
@@ -158,15 +158,15 @@ impl Story {
                 sent_ever: 0,
             });
         }
-        let latency = u64::try_from(dice.between(1, 30)).unwrap();
-        thingsboard.set(Temper::Slow(Duration::from_millis(latency)));
-        // What was in flight at a kill waits as long as a request may last, and an account can be hit by several kills.
+        let latency = u64::try_from(rng.between(1, 30)).unwrap();
+        thingsboard.set(Behaviour::Slow(Duration::from_millis(latency)));
+        // A password in flight at a kill waits as long as a request may last, and several kills can affect one account.
         let installation = Installation::new()
             .with_rows(&rows)
             .with("thingsboard.request_timeout", "1s")
             .with("thingsboard.wrong_password_budget", 5);
         let mut story = Self {
-            dice,
+            rng,
             thingsboard,
             installation,
             accounts,
@@ -176,7 +176,7 @@ impl Story {
         };
         story.file = story.look();
         for _ in 0..WRONG {
-            let number = story.dice.index(story.accounts.len());
+            let number = story.rng.index(story.accounts.len());
             story.mistype(number);
         }
         story.write_rows();
@@ -185,18 +185,18 @@ impl Story {
 
     fn tell(mut self) -> Tally {
         for kill in 0..KILLS {
-            // The file is not always opened in between: then it is the daemon that finds the log of a dead one.
+            // Sometimes the test does not open the file in between, so that the daemon finds the WAL of a killed one.
             if kill % 3 != 2 {
-                self.stir();
+                self.change_world();
             }
-            self.live_and_die();
+            self.run_and_kill_daemon();
         }
-        self.come_to_rest();
+        self.finish_work();
         self.tally
     }
 
-    /// What the applications and the people next door do while no daemon runs.
-    fn stir(&mut self) {
+    /// Makes changes of applications and people while no daemon runs.
+    fn change_world(&mut self) {
         self.change_rows();
         self.write_rows();
     }
@@ -205,16 +205,16 @@ impl Story {
         for number in 0..self.accounts.len() {
             let (is_right, rows) = (self.accounts[number].is_right, self.accounts[number].rows.clone());
             match is_right {
-                true if self.dice.chance(10_000) => self.mistype(number),
+                true if self.rng.chance(10_000) => self.mistype(number),
                 true => {
                     for row in rows {
-                        if self.dice.chance(50_000) {
+                        if self.rng.chance(50_000) {
                             self.forget_token(&row);
                         }
                     }
                 }
-                false if self.dice.chance(15_000) => self.correct(number),
-                false if self.dice.chance(15_000) => self.mistype(number),
+                false if self.rng.chance(15_000) => self.correct(number),
+                false if self.rng.chance(15_000) => self.mistype(number),
                 false => {}
             }
         }
@@ -249,7 +249,7 @@ impl Story {
         (lying.token, lying.expiry) = (None, None);
     }
 
-    /// Brings passwords, and tokens that are gone, from our own picture of the file into the file.
+    /// Writes changed passwords and removed tokens into the file.
     fn write_rows(&self) {
         let mut connection = self.installation.table().connect();
         let transaction = connection.transaction().unwrap();
@@ -264,7 +264,7 @@ impl Story {
         transaction.commit().unwrap();
     }
 
-    /// Whether the refusal of an account's password is in the file.
+    /// Whether the rejection of an account's password is in the file.
     fn is_recorded(&self, account: &Account) -> bool {
         let records = account.rows.iter().filter_map(|row| self.file[row].record.as_ref());
         records
@@ -272,7 +272,7 @@ impl Story {
             .any(|(fingerprint, parks)| *parks && !account.old_fingerprints.contains(fingerprint))
     }
 
-    /// How many requests the table is good for.
+    /// Returns how many requests the table needs.
     fn work(&self) -> u64 {
         let without = |account: &Account| account.rows.iter().any(|row| self.file[row].token.is_none());
         let waits = |account: &&Account| match account.is_right {
@@ -282,16 +282,16 @@ impl Story {
         self.accounts.iter().filter(waits).count() as u64
     }
 
-    fn live_and_die(&mut self) {
+    fn run_and_kill_daemon(&mut self) {
         let before = self.thingsboard.stats().requests;
         let work = self.work();
         let daemon = self.installation.launch();
-        // After a request as a rule: there is work then. Sometimes at any moment of the start, or when all is done.
-        if work > 0 && !self.dice.chance(12_000) {
-            let requests = before + 1 + self.dice.below(work);
-            let patience = Duration::from_secs(2);
-            // Without them the moment is another, and as good as any.
-            let _ = self.thingsboard.wait_at_most(patience, |tally| tally.host().requests >= requests);
+        // Mostly after a request, during the work. Sometimes at any moment of the start, or after all work.
+        if work > 0 && !self.rng.chance(12_000) {
+            let requests = before + 1 + self.rng.below(work);
+            let timeout = Duration::from_secs(2);
+            // If they do not arrive, the kill comes at another moment, which is fine.
+            let _ = self.thingsboard.wait_at_most(timeout, |tally| tally.server().requests >= requests);
             self.pause(25_000);
         } else {
             self.pause(400_000);
@@ -305,15 +305,15 @@ impl Story {
         }
     }
 
-    /// Lets so many microseconds pass at most: a part of the moment that the dice choose, nothing that is waited for.
+    /// Waits a random time of at most `most` microseconds, which is a part of the moment of the kill.
     fn pause(&mut self, most: u64) {
-        let until = Instant::now() + Duration::from_micros(self.dice.below(most));
+        let until = Instant::now() + Duration::from_micros(self.rng.below(most));
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
             std::thread::park_timeout(left);
         }
     }
 
-    /// Ends a daemon and looks at what it leaves behind.
+    /// Ends a daemon and checks the file.
     fn end(&mut self, mut daemon: Daemon, how: impl FnOnce(&mut Daemon)) {
         let recorded: Vec<bool> = self.accounts.iter().map(|account| self.is_recorded(account)).collect();
         how(&mut daemon);
@@ -324,8 +324,8 @@ impl Story {
         self.judge_passwords(&recorded);
     }
 
-    /// No row is torn, and nothing that was in it is gone.
-    fn judge_rows(&mut self, found: &HashMap<String, Lying>) {
+    /// Checks that every row is complete, and that nothing in it was lost.
+    fn judge_rows(&mut self, found: &HashMap<String, StoredRow>) {
         assert_eq!(found.len(), self.file.len());
         for account in &self.accounts {
             for row in &account.rows {
@@ -339,16 +339,16 @@ impl Story {
                 assert!(now.expiry >= before.expiry, "{row}: {before:?} became {now:?}");
                 let (Some(token), Some(expiry)) = (&now.token, now.expiry) else { continue };
                 assert!(account.is_right, "{row} has a token for a wrong password");
-                assert!(self.thingsboard.accepts(token), "{row} has a token of nobody");
+                assert!(self.thingsboard.accepts(token), "{row} has an unknown token");
                 let claims = jwt::peek(token).unwrap();
-                assert_eq!(claims["sub"], account.name, "{row} has a token of somebody else");
+                assert_eq!(claims["sub"], account.name, "{row} has a token of another user");
                 assert!(expiry.timestamp() <= claims["exp"].as_i64().unwrap(), "{row}: {expiry}");
                 self.tally.saved += u64::from(now.token != before.token);
             }
         }
     }
 
-    /// No wrong password is sent once its refusal is on the disk, and none twice by the same daemon.
+    /// Checks that no wrong password is sent after its rejection is stored, and none twice by the same daemon.
     fn judge_passwords(&mut self, recorded: &[bool]) {
         for (number, &was_recorded) in recorded.iter().enumerate() {
             let account = &self.accounts[number];
@@ -366,30 +366,30 @@ impl Story {
         }
     }
 
-    /// Nobody kills any more: everyone gets what it deserves, and that is in the file for the next daemon as well.
-    fn come_to_rest(&mut self) {
+    /// Runs daemons without kills: all customers are renewed or parked, and the next daemon finds that in the file.
+    fn finish_work(&mut self) {
         let rows = |is_right| {
             let accounts = self.accounts.iter().filter(|account| account.is_right == is_right);
             accounts.map(|account| account.rows.len()).sum::<usize>()
         };
         let (valid, parked) = (rows(true), rows(false));
         for daemon in 0..2 {
-            let daemon_of_peace = self.installation.start();
-            daemon_of_peace.until("everyone has what it deserves", |status| {
+            let unharmed = self.installation.start();
+            unharmed.until("all are renewed or parked", |status| {
                 let summary = status.tokens.summary;
                 summary.valid == valid && summary.parked == parked && !status.cron.refreshing
             });
-            daemon_of_peace.refresh();
+            unharmed.refresh();
             let before = self.file.clone();
-            self.end(daemon_of_peace, |daemon| assert!(daemon.stop().success()));
+            self.end(unharmed, |daemon| assert!(daemon.stop().success()));
             assert_eq!(self.work(), 0, "something is not on the disk");
             let is_same = |row: &String| self.file[row].token == before[row].token;
             assert!(daemon == 0 || self.file.keys().all(is_same), "a good token was replaced");
         }
     }
 
-    /// All that lies in the file, seen in a copy: so the daemon is the next to open it.
-    fn look(&self) -> HashMap<String, Lying> {
+    /// Reads the rows from a copy of the file, so that the daemon is the next to open the file itself.
+    fn look(&self) -> HashMap<String, StoredRow> {
         let folder = self.installation.folder().join("copy");
         std::fs::create_dir_all(&folder).unwrap();
         for name in ["customers.db", "customers.db-wal"] {
@@ -405,14 +405,14 @@ impl Story {
     }
 }
 
-fn read(file: &Connection) -> HashMap<String, Lying> {
+fn read(file: &Connection) -> HashMap<String, StoredRow> {
     let sound: String = file.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(sound, "ok");
     let columns = "customer_id, tb_username, tb_password, tbtoken, tbtokenexpiry";
     let mut rows = file.prepare(&format!("SELECT {columns} FROM customer_settings")).unwrap();
     let rows = rows.query_map([], |row| {
         let expiry: Option<String> = row.get(4)?;
-        let lying = Lying {
+        let lying = StoredRow {
             username: row.get(1)?,
             password: row.get(2)?,
             token: row.get(3)?,
@@ -446,7 +446,7 @@ fn expiry_of(text: &str) -> DateTime<Utc> {
 fn p19_a_refusal_is_on_the_disk_before_its_pass_is_over() {
     const BAD: usize = 5;
     let (thingsboard, silent) = (ThingsBoard::start(), ThingsBoard::start());
-    silent.set(Temper::Silent);
+    silent.set(Behaviour::Silent);
     let waiting = Row::new("waiting", &silent.add(User::new("waiting")));
     let bad = thingsboard.add_many(BAD, |n| User::new(format!("bad{n}")));
     let wrong = |n: usize| Row::new(format!("bad{n}"), &bad[n]).password(canary::password("wrong"));
@@ -457,14 +457,14 @@ fn p19_a_refusal_is_on_the_disk_before_its_pass_is_over() {
         let file = read(&installation.table().connect());
         file.values().filter(|row| matches!(row.record, Some((_, true)))).count() == BAD
     };
-    wait::poll(wait::PATIENCE, || is_recorded().then_some(())).expect("the refusals are recorded");
+    wait::poll(wait::TIMEOUT, || is_recorded().then_some(())).expect("the refusals are recorded");
     assert_eq!(silent.stats().in_flight, 1, "the pass is to be under way");
     daemon.kill();
 
     let daemon = installation.start();
     daemon.until("the next start knows them", |status| status.tokens.summary.parked == BAD);
     daemon.refresh_as(Refresh { wait: false, ..Refresh::default() });
-    silent.wait_until("the next pass is under way", |tally| tally.host().requests >= 2);
+    silent.wait_until("the next pass is under way", |tally| tally.server().requests >= 2);
     let sent: u64 = (0..BAD).map(|n| thingsboard.user_stats(&format!("bad{n}")).wrong_passwords).sum();
     assert_eq!(sent, BAD as u64);
 }

@@ -1,9 +1,9 @@
-//! The log in the words that people search for.
+//! The texts of the log that people search for.
 
 use tbtoken_proto::Phase;
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::{Installation, Row};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 #[test]
 fn the_three_lines_of_the_old_service_are_there() {
@@ -20,7 +20,7 @@ fn the_three_lines_of_the_old_service_are_there() {
     assert_eq!(log.matches("❌").count(), 1, "{log}");
 }
 
-/// A refresh token is refused for its rate again and again; the log says it at 1, 2, 4, and keeps quiet at 3 and 5.
+/// A refresh token meets a rate limit repeatedly. The log has lines for failures 1, 2 and 4, but not for 3 and 5.
 #[test]
 fn repeated_failures_are_logged_at_each_doubling() {
     let thingsboard = ThingsBoard::start();
@@ -28,7 +28,7 @@ fn repeated_failures_are_logged_at_each_doubling() {
     let installation = Installation::new().with_row(row).with("log.level", "info");
     let daemon = installation.start();
     daemon.until_customer("acme", "is valid", |acme| acme.state == Phase::Ok);
-    thingsboard.set(Temper::RateLimit { retry_after: None });
+    thingsboard.set(Behaviour::RateLimit { retry_after: None });
     installation.table().execute("UPDATE customer_settings SET tbtoken = NULL, tbtokenexpiry = NULL");
     daemon.until_customer("acme", "has failed five times", |acme| {
         acme.failure.as_ref().is_some_and(|failure| failure.consecutive == 5)

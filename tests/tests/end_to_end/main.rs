@@ -1,5 +1,5 @@
-//! The real binaries over real sockets: what issue and promises say, proved from outside. A name that begins with a `p` and
-//! a number proves that promise.
+//! End-to-end tests: the real binaries over real sockets. A test whose name begins with `p` and a number proves that
+//! promise.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,6 @@ mod doctor_mssql;
 mod doctor_root;
 mod documents;
 mod flat;
-mod hosts;
 mod http;
 mod ineligible;
 mod interrupted;
@@ -29,6 +28,7 @@ mod log_words;
 mod main_job;
 mod mssql;
 mod page;
+mod servers;
 
 mod races;
 mod remembered;

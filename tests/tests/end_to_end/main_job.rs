@@ -1,4 +1,4 @@
-//! Rows become tokens that ThingsBoard accepts, and stay fresh.
+//! The main function: rows get tokens that ThingsBoard accepts, and stay fresh.
 
 use std::time::Duration;
 
@@ -20,15 +20,15 @@ fn every_row_gets_a_token_that_thingsboard_accepts() {
     let installation = Installation::new().with_rows(&rows);
     let before = clock::now();
     let daemon = installation.start();
-    daemon.until("everyone is valid", |status| status.tokens.summary.valid == 30);
+    daemon.until("all customers are valid", |status| status.tokens.summary.valid == 30);
     let after = clock::now();
     for row in rows {
         let row = installation.table().row(&row.customer_id);
         assert!(thingsboard.accepts(&row.tbtoken.clone().unwrap()), "{}", row.customer_id);
-        // Fifteen minutes, though the token itself lives for hours.
+        // The expiry is in 15 minutes, although the token itself lives for hours.
         let expiry = row.expiry().unwrap();
         let life = TimeDelta::minutes(15);
-        // It is written in whole seconds, rounded down.
+        // Written in whole seconds, rounded down.
         let before = before - TimeDelta::seconds(1);
         assert!(before + life <= expiry && expiry <= after + life, "{expiry}");
         assert!(row.tbtokenexpiry.as_deref().unwrap().ends_with('Z'));
@@ -51,7 +51,7 @@ fn a_token_as_long_as_the_server_says() {
     assert!((8_999..9_030).contains(&life.num_seconds()), "{life}");
 }
 
-/// With an interval of a minute, a token of four seconds survives only if the loop wakes for it.
+/// With an interval of a minute, a four-second token is renewed in time only if the loop wakes for it.
 #[test]
 fn a_short_life_wakes_the_loop_early() {
     let thingsboard = ThingsBoard::start();

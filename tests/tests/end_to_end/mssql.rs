@@ -8,9 +8,9 @@ use tbtoken_tests::canary;
 use tbtoken_tests::clock;
 use tbtoken_tests::harness::{Daemon, Installation, Row, wait};
 use tbtoken_tests::mssql::{Accepts, Certificate, Direction, Layer, Settings, SqlServer, When};
-use tbtoken_tests::thingsboard::{Account, Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Account, Behaviour, ThingsBoard, User};
 
-/// A customer's id as SQL Server prints it.
+/// Makes a customer's id as SQL Server prints it.
 fn id(number: usize) -> String {
     format!("6F9619FF-8B86-D011-B42D-{number:012X}")
 }
@@ -19,7 +19,7 @@ fn row(number: usize, account: &Account) -> Row {
     Row::new(id(number), account)
 }
 
-/// A server with that many customers of one ThingsBoard.
+/// Makes a server with that many customers of one ThingsBoard.
 fn customers(server: &SqlServer, count: usize) -> (ThingsBoard, Vec<Row>) {
     let thingsboard = ThingsBoard::start();
     let accounts = thingsboard.add_many(count, |n| User::new(format!("ops{n}")));
@@ -30,7 +30,7 @@ fn customers(server: &SqlServer, count: usize) -> (ThingsBoard, Vec<Row>) {
 }
 
 fn all_valid(daemon: &Daemon, count: usize) {
-    daemon.until("everyone is valid", |status| status.tokens.summary.valid == count);
+    daemon.until("all customers are valid", |status| status.tokens.summary.valid == count);
 }
 
 #[test]
@@ -54,12 +54,12 @@ fn every_row_of_sql_server_gets_a_token_that_thingsboard_accepts() {
     assert!(daemon.status().daemon.store.contains("mssql app on"), "{:?}", daemon.status().daemon);
 }
 
-/// What the old service had is enough: no file says a word about the store.
+/// The environment of the old service is enough, without any setting of the store in the file.
 #[test]
 fn the_environment_of_the_old_service_is_enough() {
     let server = SqlServer::start();
     let (thingsboard, rows) = customers(&server, 2);
-    // The second row relies on the fallback.
+    // The second row uses the fallback URL.
     server.execute(&format!("UPDATE customer_settings SET tb_url = NULL WHERE customer_id = '{}'", id(1)));
     let mut installation = Installation::new();
     for key in ["store.kind", "store.path"] {
@@ -74,7 +74,7 @@ fn the_environment_of_the_old_service_is_enough() {
             .env("MSSQL_USER", &settings.user)
             .env("MSSQL_PASSWORD", &settings.password)
             .env("THINGSBOARD_URL", thingsboard.url())
-            // The authorities that this machine knows.
+            // Only this machine's own authorities.
             .env("SSL_CERT_FILE", authority);
     });
     let daemon = daemon.wait_until_ready();
@@ -95,7 +95,7 @@ fn both_encryptions_with_a_private_authority() {
 }
 
 #[test]
-fn a_certificate_that_nobody_vouches_for_needs_a_word_and_gets_a_warning() {
+fn an_untrusted_certificate_needs_a_setting_and_causes_a_warning() {
     let server = SqlServer::with(Settings { certificate: Certificate::SelfSigned, ..Settings::default() });
     let (_thingsboard, rows) = customers(&server, 2);
     let mut installation = Installation::new().on_mssql(&server);
@@ -118,21 +118,21 @@ fn p07_a_token_is_saved_when_sql_server_is_back() {
     let server = SqlServer::start();
     let (thingsboard, rows) = customers(&server, 5);
     let installation = Installation::new().on_mssql(&server);
-    thingsboard.set(Temper::Slow(Duration::from_millis(1500)));
+    thingsboard.set(Behaviour::Slow(Duration::from_millis(1500)));
     let daemon = installation.start();
-    thingsboard.wait_until("logins are under way", |tally| tally.host().requests >= 4);
+    thingsboard.wait_until("logins are under way", |tally| tally.server().requests >= 4);
     server.stop();
     let away = daemon.until("the database is missed", |status| !status.daemon.store_ok);
     let error = away.daemon.store_error.clone().unwrap();
     assert!(error.contains("cannot be reached") || error.contains("was lost"), "{error}");
-    thingsboard.wait_until("everyone has logged in who may", |tally| tally.host().in_flight == 0);
+    thingsboard.wait_until("all possible logins are done", |tally| tally.server().in_flight == 0);
     let attempts = |n: usize| thingsboard.user_stats(&format!("ops{n}")).attempts;
     let before: Vec<_> = (0..rows.len()).map(attempts).collect();
-    thingsboard.set(Temper::Normal);
+    thingsboard.set(Behaviour::Normal);
     server.start_again();
     all_valid(&daemon, rows.len());
     for (number, before) in before.into_iter().enumerate() {
-        assert_eq!(attempts(number), before.max(1), "nobody asks twice for one token");
+        assert_eq!(attempts(number), before.max(1), "no customer logs in twice for one token");
         let renewals = thingsboard.user_stats(&format!("ops{number}")).renewals;
         assert_eq!(renewals, 0, "nor with a refresh token");
         assert!(thingsboard.accepts(&server.column(&id(number), "tbtoken").unwrap()));
@@ -141,7 +141,7 @@ fn p07_a_token_is_saved_when_sql_server_is_back() {
 }
 
 #[test]
-fn p10_killed_sessions_restarts_and_cuts_need_no_restart_of_ours() {
+fn p10_killed_sessions_restarts_and_cuts_need_no_restart_of_the_daemon() {
     let server = SqlServer::start();
     let (_thingsboard, rows) = customers(&server, 3);
     let installation = Installation::new().on_mssql(&server);
@@ -167,13 +167,13 @@ fn p10_killed_sessions_restarts_and_cuts_need_no_restart_of_ours() {
     }
 }
 
-/// Waits until a query finds nothing any more.
+/// Waits until a query finds no row.
 fn daemon_sees(server: &SqlServer, query: &str) -> bool {
-    wait::poll(wait::PATIENCE, || server.execute(query).is_empty().then_some(())).is_some()
+    wait::poll(wait::TIMEOUT, || server.execute(query).is_empty().then_some(())).is_some()
 }
 
 #[test]
-fn p11_a_wrong_password_is_named_tried_once_and_mended_without_a_restart() {
+fn p11_a_wrong_password_is_named_tried_once_and_corrected_without_a_restart() {
     let server = SqlServer::start();
     let (_thingsboard, rows) = customers(&server, 1);
     let installation = Installation::new().on_mssql(&server);
@@ -186,22 +186,22 @@ fn p11_a_wrong_password_is_named_tried_once_and_mended_without_a_restart() {
     for _ in 0..20 {
         assert!(daemon.ask(r#"{"action":"refresh"}"#).contains("refuses the login"));
     }
-    assert_eq!(server.stats().logins_refused, 1, "nobody hammers");
+    assert_eq!(server.stats().logins_refused, 1, "only one attempt");
     let password = installation.folder().join("mssql-password");
     std::fs::write(password, format!("{}-new\n", canary::DATABASE)).unwrap();
     all_valid(&daemon, rows.len());
 }
 
-/// Promise 5: error 2628 quotes the token, and the password of the database is on its way at every login. The harness
-/// searches every log line, at the level trace, and every answer.
+/// Promise 5: error 2628 quotes the token, and every login sends the password of the database. The harness searches every log
+/// line, at the level trace, and every answer.
 #[test]
-fn p05_what_the_server_quotes_is_not_repeated() {
+fn p05_a_token_that_the_server_quotes_is_not_repeated() {
     let server = SqlServer::start();
     let (thingsboard, rows) = customers(&server, 2);
     let installation = Installation::new().on_mssql(&server);
     let daemon = installation.start();
     all_valid(&daemon, rows.len());
-    thingsboard.set(Temper::Slow(Duration::from_millis(500)));
+    thingsboard.set(Behaviour::Slow(Duration::from_millis(500)));
     server.execute("UPDATE customer_settings SET tbtoken = NULL, tbtokenexpiry = NULL");
     server.wait_until("it was read", |stats| stats.of("read") > 1);
     server.retype_column("customer_settings", "tbtoken", "varchar(50)");
@@ -218,7 +218,7 @@ fn p05_what_the_server_quotes_is_not_repeated() {
 }
 
 #[test]
-fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
+fn p19_after_kill_9_all_are_renewed_and_the_parked_stay_parked() {
     const GOOD: usize = 20;
     const BAD: usize = 4;
     for requests in [1, 6, 15, 22] {
@@ -230,26 +230,26 @@ fn p19_after_kill_9_everyone_is_renewed_and_the_parked_stay_parked() {
             .collect();
         server.insert(&wrong);
         let installation = Installation::new().on_mssql(&server);
-        thingsboard.set(Temper::Slow(Duration::from_millis(20)));
+        thingsboard.set(Behaviour::Slow(Duration::from_millis(20)));
         let mut daemon = installation.start();
-        thingsboard.wait_until("the pass is there", |tally| tally.host().requests >= requests);
+        thingsboard.wait_until("the pass is there", |tally| tally.server().requests >= requests);
         daemon.kill();
         let mut daemon = installation.start();
-        daemon.until("everyone has what it deserves", |status| {
+        daemon.until("all are renewed or parked", |status| {
             let summary = status.tokens.summary;
             summary.valid == GOOD && summary.parked == BAD && !status.cron.refreshing
         });
         let sent = |n: usize| thingsboard.user_stats(&format!("bad{n}")).wrong_passwords;
         let before: Vec<_> = (0..BAD).map(sent).collect();
         assert!(before.iter().all(|sent| (1..=2).contains(sent)), "{before:?}");
-        // What is shown is known; what is written is remembered.
+        // A status is shown before it is stored, so the table is polled.
         let recorded = || server.execute("SELECT customer_id FROM tbtokend_state WHERE parked = 1").len();
-        wait::poll(wait::PATIENCE, || (recorded() == BAD).then_some(())).expect("the refusals are recorded");
+        wait::poll(wait::TIMEOUT, || (recorded() == BAD).then_some(())).expect("the refusals are recorded");
         daemon.kill();
         let daemon = installation.start();
         daemon.until("the next start knows them", |status| status.tokens.summary.parked == BAD);
         daemon.refresh();
-        assert_eq!((0..BAD).map(sent).collect::<Vec<_>>(), before, "who was parked is not tried again");
+        assert_eq!((0..BAD).map(sent).collect::<Vec<_>>(), before, "a parked customer is not tried again");
         let status = daemon.status();
         let valid = status.tokens.customers.iter().flatten();
         assert_eq!(valid.filter(|one| one.token_status == TokenStatus::Valid).count(), GOOD);

@@ -1,4 +1,4 @@
-//! The admin page in a real browser, steered over WebDriver. Where there is no chromedriver the tests say that they did not run.
+//! The admin page in a real browser, controlled over WebDriver. Without chromedriver the tests print that they are skipped.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use tbtoken_tests::thingsboard::{ThingsBoard, User};
 
 use super::http::{token, with_http};
 
-/// A headless Chromium. It ends when this is dropped.
+/// A headless Chromium. The drop ends it.
 struct Browser {
     driver: Child,
     port: u16,
@@ -22,7 +22,7 @@ struct Browser {
 }
 
 impl Browser {
-    /// None if this machine has no chromedriver.
+    /// Starts the browser; `None` if this machine has no chromedriver.
     fn start() -> Option<Self> {
         let port = free_port();
         let mut command = Command::new("chromedriver");
@@ -34,7 +34,7 @@ impl Browser {
             return None;
         };
         let mut browser = Self { driver, port, session: String::new() };
-        wait::poll(wait::PATIENCE, || TcpStream::connect(("127.0.0.1", port)).ok())
+        wait::poll(wait::TIMEOUT, || TcpStream::connect(("127.0.0.1", port)).ok())
             .expect("chromedriver answers");
         let options =
             json!({ "args": ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"] });
@@ -48,7 +48,7 @@ impl Browser {
 
     fn send(&self, method: &str, path: &str, body: &Value) -> Value {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(wait::TIMEOUT)).unwrap();
         let body = if method == "GET" { String::new() } else { body.to_string() };
         let head = format!("{method} /session{}{path} HTTP/1.1\r\nHost: localhost\r\n", self.session);
         write!(
@@ -76,7 +76,7 @@ impl Browser {
         answer["value"].clone()
     }
 
-    /// What this script returns in the page.
+    /// Runs a script in the page and returns its result.
     fn run(&self, script: &str) -> Value {
         self.send("POST", "/execute/sync", &json!({ "script": script, "args": [] }))
     }
@@ -84,7 +84,7 @@ impl Browser {
     /// Waits until this expression is true in the page.
     fn until(&self, expression: &str) {
         let script = format!("return Boolean({expression})");
-        let holds = wait::poll(wait::PATIENCE, || (self.run(&script) == json!(true)).then_some(()));
+        let holds = wait::poll(wait::TIMEOUT, || (self.run(&script) == json!(true)).then_some(()));
         let page = || self.run("return document.body.innerText");
         assert!(holds.is_some(), "waited in vain for {expression}: {}", page().as_str().unwrap_or_default());
     }
@@ -107,7 +107,7 @@ impl Browser {
         self.run(&script);
     }
 
-    /// A picture of the page, for people to look at.
+    /// Saves a picture of the page, for people to look at.
     fn picture(&self, folder: &Path, width: u32, scheme: &str) {
         let cdp = |cmd: &str, params: Value| {
             self.send("POST", "/goog/cdp/execute", &json!({ "cmd": cmd, "params": params }))
@@ -136,7 +136,7 @@ impl Drop for Browser {
 }
 
 #[test]
-fn a_person_sees_who_is_in_trouble_and_why_and_can_act() {
+fn a_person_sees_the_customers_in_trouble_with_reasons_and_can_act() {
     let Some(browser) = Browser::start() else { return };
     let thingsboard = ThingsBoard::start();
     let mut rows: Vec<_> = thingsboard
@@ -172,7 +172,7 @@ fn a_person_sees_who_is_in_trouble_and_why_and_can_act() {
     assert!(browser.text("#rows tr.row td:nth-child(3)").contains(hostile));
     assert!(browser.text("#rows tr.row").contains("wrong password"), "problems are first");
 
-    // Who, why, what to do.
+    // The customer, the reason, and the remedy.
     browser.click("#rows .id");
     browser.until("document.querySelector('.story')");
     let story = browser.text(".story");
@@ -205,7 +205,7 @@ fn a_person_sees_who_is_in_trouble_and_why_and_can_act() {
     browser.typed("#search", "");
     browser.until("document.querySelectorAll('#rows tr.row').length === 500");
 
-    // Stop asks; Start does not.
+    // Stop needs a confirmation; Start does not.
     browser.click("#stop");
     browser.until("document.getElementById('ask').open");
     assert_eq!(browser.run("return document.activeElement.value"), json!("no"));
@@ -228,13 +228,13 @@ fn a_person_sees_who_is_in_trouble_and_why_and_can_act() {
     browser.click("#lang");
     browser.until("document.getElementById('headline').textContent === '1 von 601 Kunden braucht Hilfe.'");
 
-    // Nothing of a customer became a part of the page, and nothing was stopped by the policy.
+    // No text of a customer became HTML, and the policy blocked nothing.
     assert_eq!(browser.run("return document.querySelectorAll('img').length"), json!(0));
     assert_eq!(browser.run("return broken"), json!([]));
     let log = browser.send("POST", "/se/log", &json!({ "type": "browser" })).to_string();
     assert!(!log.contains("Content Security Policy") && !log.contains("Uncaught"), "{log}");
 
-    // Without the daemon the page says since when, and keeps what it knows.
+    // Without the daemon the page says since when it is down, and keeps its data.
     drop(daemon);
     browser.until("document.getElementById('banner').textContent.startsWith('Nicht erreichbar seit')");
     assert_eq!(browser.run("return document.querySelectorAll('#rows tr.row').length"), json!(500));

@@ -1,4 +1,4 @@
-//! The world changes while a login is under way: what is written then, and what is not.
+//! Changes during a login: which tokens are written then, and which are not.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use chrono::TimeDelta;
 use tbtoken_proto::TokenStatus;
 use tbtoken_tests::clock;
 use tbtoken_tests::harness::{Daemon, Installation, Row, Table};
-use tbtoken_tests::thingsboard::{SecondFactor, Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, SecondFactor, ThingsBoard, User};
 
-/// The answer to a login of `acme` is on its way while `change` is made to the table.
-fn while_the_answer_is_on_its_way(change: impl FnOnce(&Table)) -> (ThingsBoard, Installation, Daemon) {
+/// Makes `change` in the table while the answer to a login of `acme` is in flight.
+fn change_during_the_login(change: impl FnOnce(&Table)) -> (ThingsBoard, Installation, Daemon) {
     let thingsboard = ThingsBoard::start();
     let account = thingsboard.add(User::new("ops"));
     let installation = Installation::new().with_row(Row::new("acme", &account));
-    thingsboard.set_for_next_of("ops", 1, Temper::Slow(Duration::from_millis(1500)));
+    thingsboard.set_for_next_of("ops", 1, Behaviour::Slow(Duration::from_millis(1500)));
     let daemon = installation.start();
     thingsboard.wait_until("the login is under way", |tally| tally.user("ops").logins == 1);
     change(installation.table());
@@ -25,9 +25,9 @@ const LEFT_ALONE: &str = "the row was changed meanwhile";
 #[test]
 fn p06_no_token_for_a_row_whose_url_changed() {
     let elsewhere = ThingsBoard::start();
-    elsewhere.set(Temper::Silent);
+    elsewhere.set(Behaviour::Silent);
     let (_thingsboard, installation, daemon) =
-        while_the_answer_is_on_its_way(|table| table.set("acme", "tb_url", Some(&elsewhere.url())));
+        change_during_the_login(|table| table.set("acme", "tb_url", Some(&elsewhere.url())));
     daemon.wait_for_log(LEFT_ALONE);
     assert_eq!(installation.table().row("acme").tbtoken, None);
 }
@@ -35,16 +35,16 @@ fn p06_no_token_for_a_row_whose_url_changed() {
 #[test]
 fn p06_no_token_for_a_row_whose_user_changed() {
     let (thingsboard, installation, daemon) =
-        while_the_answer_is_on_its_way(|table| table.set("acme", "tb_username", Some("somebody else")));
+        change_during_the_login(|table| table.set("acme", "tb_username", Some("another user")));
     daemon.wait_for_log(LEFT_ALONE);
-    thingsboard.wait_until("the new user was tried", |tally| tally.host().unknown_users > 0);
+    thingsboard.wait_until("the new user was tried", |tally| tally.server().unknown_users > 0);
     assert_eq!(installation.table().row("acme").tbtoken, None);
 }
 
 #[test]
 fn p06_no_token_over_a_later_expiry() {
     let theirs = (clock::now() + TimeDelta::hours(1)).format("%F %T").to_string();
-    let (_thingsboard, installation, daemon) = while_the_answer_is_on_its_way(|table| {
+    let (_thingsboard, installation, daemon) = change_during_the_login(|table| {
         table.set("acme", "tbtoken", Some("their.own.token"));
         table.set("acme", "tbtokenexpiry", Some(&theirs));
     });
@@ -56,7 +56,7 @@ fn p06_no_token_over_a_later_expiry() {
 
 #[test]
 fn p06_a_row_that_was_deleted_stays_deleted() {
-    let (_thingsboard, _installation, daemon) = while_the_answer_is_on_its_way(|table| table.remove("acme"));
+    let (_thingsboard, _installation, daemon) = change_during_the_login(|table| table.remove("acme"));
     daemon.wait_for_log(LEFT_ALONE);
     daemon.until("acme is gone", |status| status.find("acme").is_none());
 }
@@ -64,7 +64,7 @@ fn p06_a_row_that_was_deleted_stays_deleted() {
 #[test]
 fn p07_a_token_is_saved_when_the_database_is_back() {
     let mut lock = None;
-    let (thingsboard, installation, daemon) = while_the_answer_is_on_its_way(|table| {
+    let (thingsboard, installation, daemon) = change_during_the_login(|table| {
         let connection = table.connect();
         connection.execute_batch("BEGIN EXCLUSIVE").unwrap();
         lock = Some(connection);
@@ -77,7 +77,7 @@ fn p07_a_token_is_saved_when_the_database_is_back() {
     assert!(thingsboard.accepts(&token));
     daemon.until("the ledger is written, too", |status| status.daemon.store_ok);
     let stats = thingsboard.user_stats("ops");
-    assert_eq!((stats.attempts, stats.renewals), (1, 0), "nobody asks twice for one token");
+    assert_eq!((stats.attempts, stats.renewals), (1, 0), "no customer logs in twice for one token");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! What must outlive a restart: an operator's stop, the changes of a customer, and a rejection when its key is lost.
+//! State that must survive a restart: an operator's stop, the changes of a customer, and a rejection when its key is lost.
 
 use std::path::Path;
 
 use tbtoken_proto::{EventKind, Phase, Refresh, Request};
 use tbtoken_tests::canary;
-use tbtoken_tests::harness::wait::{PATIENCE, poll};
+use tbtoken_tests::harness::wait::{TIMEOUT, poll};
 use tbtoken_tests::harness::{Daemon, Installation, Row};
 use tbtoken_tests::mssql::{Permission, SqlServer};
 use tbtoken_tests::thingsboard::{ThingsBoard, User};
@@ -12,12 +12,12 @@ use tbtoken_tests::thingsboard::{ThingsBoard, User};
 const GOOD: &str = "6F9619FF-8B86-D011-B42D-000000000001";
 const BAD: &str = "6F9619FF-8B86-D011-B42D-000000000002";
 
-/// Where the daemon remembers.
+/// The place of the daemon's own state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ground {
     Sqlite,
     SqlServer,
-    /// SQL Server, which does not let the daemon make a table.
+    /// SQL Server, where the daemon may not make a table.
     File,
 }
 
@@ -29,7 +29,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// `GOOD` has a right password and `BAD` a wrong one.
+    /// Makes a scene in which `GOOD` has a right password and `BAD` a wrong one.
     fn on(ground: Ground) -> Self {
         let thingsboard = ThingsBoard::start();
         let rows = [
@@ -64,7 +64,7 @@ impl Scene {
         self.thingsboard.user_stats(user).attempts
     }
 
-    /// Puts another key in the place of the one of the fingerprints.
+    /// Replaces the key of the fingerprints.
     fn exchange_the_key(&self) {
         let set = "UPDATE tbtokend_key SET fingerprint_key";
         match &self.server {
@@ -84,9 +84,11 @@ fn stop_survives(ground: Ground) {
     let mut scene = Scene::on(ground);
     let mut daemon = scene.start();
     until_one_is_parked(&daemon);
-    let told = scene.installation.ctl(&["stop"]);
-    assert!(told.stdout.contains("stopped by an operator since ") && told.stdout.contains("; tbctl start"));
-    assert!(!told.stdout.contains("stored"), "it is stored: {}", told.stdout);
+    let output = scene.installation.ctl(&["stop"]);
+    assert!(
+        output.stdout.contains("stopped by an operator since ") && output.stdout.contains("; tbctl start")
+    );
+    assert!(!output.stdout.contains("stored"), "it is stored: {}", output.stdout);
     let since = daemon.status().cron.stopped_since.unwrap();
 
     // Neither a kill nor an upgrade undoes it.
@@ -107,7 +109,7 @@ fn stop_survives(ground: Ground) {
 
     assert_eq!(scene.installation.ctl(&["start"]).code, Some(0));
     daemon.stop();
-    // That counts for the very first start alone.
+    // `autostart` counts for the very first start only.
     scene.installation.config().set("schedule.autostart", false);
     let daemon = scene.start();
     let status = daemon.until("the table was read", |status| status.tokens.as_of.is_some());
@@ -155,14 +157,17 @@ fn a_stop_that_cannot_be_stored_stops_and_says_so() {
     until_one_is_parked(&daemon);
     let server = scene.server.as_ref().unwrap();
     server.set_read_only(true);
-    let told = scene.installation.ctl(&["stop"]).stdout;
-    assert!(told.contains("could not be stored") && told.contains("does not survive a restart"), "{told}");
+    let output = scene.installation.ctl(&["stop"]).stdout;
+    assert!(
+        output.contains("could not be stored") && output.contains("does not survive a restart"),
+        "{output}"
+    );
     assert!(!daemon.status().cron.running);
     server.set_read_only(false);
-    // The next good look at the table stores it.
+    // The next successful poll stores it.
     let _ = daemon.request(&Request::Refresh(Refresh::default()));
     let stored = format!("SELECT details FROM tbtokend_account WHERE account_key = 0x{}", "ff".repeat(32));
-    poll(PATIENCE, || format!("{:?}", server.execute(&stored)).contains("loop_stopped ").then_some(()))
+    poll(TIMEOUT, || format!("{:?}", server.execute(&stored)).contains("loop_stopped ").then_some(()))
         .expect("it is stored");
 }
 
@@ -175,8 +180,8 @@ fn the_configuration_that_the_daemon_has_read_is_named() {
     until_one_is_parked(&daemon);
     let line = format!("tbtokend has read {file}\n");
     for command in ["check", "version"] {
-        let told = scene.installation.ctl(&[command]).stdout;
-        assert!(told.contains(&line), "{told}");
+        let output = scene.installation.ctl(&[command]).stdout;
+        assert!(output.contains(&line), "{output}");
     }
     let doctor = scene.installation.tbtokend(&["doctor", "--config", &file]).stdout;
     assert!(
@@ -202,9 +207,9 @@ fn changes_survive(ground: Ground) {
     let kinds: Vec<EventKind> = bad.changes.iter().map(|change| change.kind).collect();
     assert_eq!(kinds, [EventKind::Parked]);
     assert!(daemon.status().of(GOOD).changes.is_empty(), "a renewal is no change");
-    let told = scene.installation.ctl(&["show", BAD]).stdout;
-    let history = told.split("history, oldest first\n").nth(1).unwrap_or_else(|| panic!("{told}"));
-    assert_eq!(history.lines().filter(|line| line.trim_end().ends_with("parked")).count(), 1, "{told}");
+    let output = scene.installation.ctl(&["show", BAD]).stdout;
+    let history = output.split("history, oldest first\n").nth(1).unwrap_or_else(|| panic!("{output}"));
+    assert_eq!(history.lines().filter(|line| line.trim_end().ends_with("parked")).count(), 1, "{output}");
 }
 
 #[test]
@@ -223,7 +228,7 @@ fn nothing_rejected_is_sent_with_another_key(ground: Ground) {
     until_one_is_parked(&daemon);
     daemon.stop();
     if ground == Ground::Sqlite {
-        // Not even the record knows: the ledger alone must do.
+        // The record is deleted too, so only the ledger knows the rejection.
         scene.installation.table().execute("DELETE FROM tbtokend_state");
     }
     scene.exchange_the_key();
@@ -238,7 +243,7 @@ fn nothing_rejected_is_sent_with_another_key(ground: Ground) {
     assert!(checked.stdout.contains("tbctl refresh --force ID"), "{}", checked.stdout);
     daemon.wait_for_log("the key in tbtokend_key is not the one of");
 
-    // An operator decides, and the password is as wrong as it was.
+    // An operator forces the password, which is still wrong.
     let forced = scene.installation.ctl(&["refresh", "--force", BAD]);
     assert!(forced.stdout.contains("password"), "{forced:?}");
     assert_eq!(scene.attempts("bad"), 2);
@@ -258,7 +263,7 @@ fn p02_a_lost_key_sends_nothing_that_was_rejected_in_sql_server() {
     nothing_rejected_is_sent_with_another_key(Ground::SqlServer);
 }
 
-/// The ledger is in a file, and the key with it: a restart is no loss of the key.
+/// The ledger and the key are in a file, so a restart does not lose the key.
 #[test]
 fn p02_a_rejection_survives_restarts_where_sql_server_has_no_tables() {
     let scene = Scene::on(Ground::File);

@@ -1,4 +1,4 @@
-//! A SQLite file that changes under the daemon, as when a backup is put back while it runs.
+//! A SQLite file that changes while the daemon has it open, as when a backup is restored.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,7 +8,7 @@ use tbtoken_proto::TokenStatus;
 use tbtoken_tests::harness::{Daemon, Installation, Row};
 use tbtoken_tests::thingsboard::{ThingsBoard, User};
 
-/// As `cp` and `rm` do it: the file stays the same one, those beside it are gone.
+/// Copies a backup as `cp` and `rm` do: the file keeps its identity, and the files beside it are removed.
 fn copy_over(path: &Path, backup: &[u8]) {
     let mut file = fs::File::options().write(true).open(path).unwrap();
     file.write_all(backup).unwrap();
@@ -18,7 +18,7 @@ fn copy_over(path: &Path, backup: &[u8]) {
     }
 }
 
-/// A daemon that has given its only customer a token, and that looks at the table every `interval`.
+/// Starts a daemon that polls every `interval`, and waits until its only customer has a token.
 fn started(interval: &str) -> (ThingsBoard, Installation, Daemon, Vec<u8>) {
     let thingsboard = ThingsBoard::start();
     let row = Row::new("acme", &thingsboard.add(User::new("ops")));
@@ -30,7 +30,7 @@ fn started(interval: &str) -> (ThingsBoard, Installation, Daemon, Vec<u8>) {
 }
 
 #[test]
-fn a_backup_that_is_copied_over_the_file_is_what_counts() {
+fn a_backup_that_is_copied_over_the_file_is_used() {
     let (thingsboard, installation, daemon, backup) = started("1s");
     copy_over(installation.table().path(), &backup);
     daemon.wait_for_log("lost its -wal or -shm file");
@@ -40,7 +40,7 @@ fn a_backup_that_is_copied_over_the_file_is_what_counts() {
     assert_eq!(daemon.log().matches("while tbtokend had it open").count(), 1);
 }
 
-/// The daemon has written nothing since, and must not write at its end what others do not see any more.
+/// The daemon has written nothing since. At its end it must not write pages that others no longer see.
 #[test]
 fn what_others_write_after_the_wal_was_lost_outlives_the_daemon() {
     for others_go_on in [true, false] {
@@ -48,7 +48,7 @@ fn what_others_write_after_the_wal_was_lost_outlives_the_daemon() {
         let path = installation.table().path();
         installation.table().connect().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
         let backup = fs::read(path).unwrap();
-        // Something that only the WAL holds.
+        // A change that only the WAL contains.
         daemon.refresh_customer("acme");
         copy_over(path, &backup);
         let mut others = installation.table().connect();

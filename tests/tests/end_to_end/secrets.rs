@@ -1,5 +1,5 @@
-//! Promise 5: no secret anywhere. The harness scans whatever is printed or answered; here everything is provoked that might
-//! print one. That the scan can fail is proved in the smoke tests.
+//! Promise 5: no secret is printed. The harness searches all output and all answers; these tests cause every output that
+//! could contain a secret. The smoke tests prove that the search can fail.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use tbtoken_proto::Refresh;
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::{Installation, Row};
-use tbtoken_tests::thingsboard::{SecondFactor, Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, SecondFactor, ThingsBoard, User};
 
 use crate::wire::Wire;
 
@@ -22,17 +22,17 @@ fn p05_no_secret_comes_to_light_whatever_is_asked() {
     let redirected = Row::new("redirected", &thingsboard.add(User::new("redirected")));
     let location =
         format!("https://elsewhere.example/{0}/login?token={0}#{1}", canary::TOKEN, canary::REFRESH);
-    thingsboard.set_for("redirected", Temper::Redirect { status: 302, location });
+    thingsboard.set_for("redirected", Behaviour::Redirect { status: 302, location });
     let no_jwt = Row::new("no-jwt", &thingsboard.add(User::new("no-jwt")));
-    thingsboard.set_for("no-jwt", Temper::NotAJwt);
+    thingsboard.set_for("no-jwt", Behaviour::NotAJwt);
     let rows = [good, wrong, expired, factor, redirected, no_jwt];
     let installation = Installation::new().with_rows(&rows);
     let daemon = installation.start();
-    daemon.until("everyone was tried", |status| {
+    daemon.until("all customers were tried", |status| {
         let tried = |id: &&str| status.of(id).failure.is_some() || status.of(id).renewals > 0;
         ["good", "wrong", "expired", "factor", "redirected", "no-jwt"].iter().all(tried)
     });
-    // The second renewal of `good` goes by refresh token.
+    // The second renewal of `good` uses the refresh token.
     daemon.refresh_as(Refresh { customers: Some(vec!["good".into(), "wrong".into()]), ..Refresh::default() });
     for line in [r#"{"action":"status"}"#, r#"{"action":"events","limit":1000}"#, r#"{"action":"version"}"#] {
         assert!(daemon.ask(line).contains(r#""success":true"#));
@@ -59,11 +59,11 @@ fn p05_a_password_in_a_url_is_not_repeated() {
 }
 
 #[test]
-fn p05_what_a_client_says_by_mistake_is_not_logged() {
+fn p05_a_secret_that_a_client_sends_by_mistake_is_not_logged() {
     let installation = Installation::new();
     let daemon = installation.start();
     let mut client = Wire::to(daemon.socket());
-    // Only the log must not hold it: the client knows what it said.
+    // The answer may repeat the request of the client, but the log must not contain it.
     client.send(format!("{{\"action\":\"{}\n", canary::password("typed")).as_bytes()).unwrap();
     assert_eq!(client.line().unwrap()["success"], false);
     canary::assert_clean("the log", daemon.log().as_bytes());
@@ -97,7 +97,7 @@ fn p05_the_effective_configuration_hides_the_database_password() {
     canary::assert_clean("--check-config", &output.stderr);
 }
 
-/// What the web application's connection string was copied from is pasted here first.
+/// Operators may paste the connection string of their web application here.
 #[test]
 fn p05_a_connection_string_as_the_server_is_refused_and_not_repeated() {
     let secret = format!("Password={}-1", canary::DATABASE);

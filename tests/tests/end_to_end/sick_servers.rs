@@ -1,26 +1,26 @@
-//! Servers in trouble: they are asked less, the others notice nothing, and afterwards all is as before.
+//! Servers in trouble: they get fewer requests, other servers are not affected, and afterwards everything works as before.
 
 use std::time::{Duration, Instant};
 
 use tbtoken_proto::{Customer, FailureKind, StatusReply};
 use tbtoken_tests::harness::{Installation, Row};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
-const PER_HOST: usize = 5;
+const PER_SERVER: usize = 5;
 
-/// Of the server that gets into trouble.
+/// The number of customers of the server in trouble.
 const CUSTOMERS: usize = 30;
 
-/// The rows of so many customers of this server.
-fn rows(host: &ThingsBoard, prefix: &str, count: usize, life: Option<Duration>) -> Vec<Row> {
+/// Makes the rows of this many customers of the server.
+fn rows(server: &ThingsBoard, prefix: &str, count: usize, life: Option<Duration>) -> Vec<Row> {
     let user = |n| {
         let user = User::new(format!("{prefix}-{n:02}"));
         life.map_or(user.clone(), |life| user.access_life(life))
     };
-    host.add_many(count, user).iter().map(|account| Row::new(&account.username, account)).collect()
+    server.add_many(count, user).iter().map(|account| Row::new(&account.username, account)).collect()
 }
 
-/// The most requests that came within any one second.
+/// Returns the most requests within one second.
 fn most_in_a_second(times: &[Instant]) -> usize {
     let within =
         |at: &Instant| times.iter().filter(|t| *t >= at && **t < *at + Duration::from_secs(1)).count();
@@ -30,16 +30,16 @@ fn most_in_a_second(times: &[Instant]) -> usize {
 #[test]
 fn p12_a_tenth_of_the_servers_never_answers_and_the_others_do_not_notice() {
     let life = Duration::from_secs(12);
-    let hosts: Vec<ThingsBoard> = (0..20).map(|_| ThingsBoard::start()).collect();
+    let servers: Vec<ThingsBoard> = (0..20).map(|_| ThingsBoard::start()).collect();
     let mut all = Vec::new();
-    for (number, host) in hosts.iter().enumerate() {
-        // The first two, also in the alphabet, are the sick ones.
-        all.extend(rows(host, &format!("host{number:02}"), PER_HOST, Some(life)));
+    for (number, server) in servers.iter().enumerate() {
+        // The first two servers, also in the alphabet, are faulty.
+        all.extend(rows(server, &format!("server{number:02}"), PER_SERVER, Some(life)));
     }
-    hosts[0].set(Temper::Silent);
-    hosts[1].set(Temper::BlackHole);
-    let is_sick = |id: &str| id.starts_with("host00") || id.starts_with("host01");
-    let healthy = 18 * PER_HOST;
+    servers[0].set(Behaviour::Silent);
+    servers[1].set(Behaviour::BlackHole);
+    let is_sick = |id: &str| id.starts_with("server00") || id.starts_with("server01");
+    let healthy = 18 * PER_SERVER;
     let installation = Installation::new().with_rows(&all).with("thingsboard.request_timeout", "2s");
     let daemon = installation.start();
 
@@ -50,9 +50,9 @@ fn p12_a_tenth_of_the_servers_never_answers_and_the_others_do_not_notice() {
         "{:?}",
         failed.collect::<Vec<_>>()
     );
-    assert!(hosts[0].stats().requests <= 4, "{:?}", hosts[0].stats());
+    assert!(servers[0].stats().requests <= 4, "{:?}", servers[0].stats());
 
-    // Through two more renewals of everyone: the window is the second half of a life of twelve seconds, and none lapses.
+    // Two more renewals of all customers: the window is the second half of a life of twelve seconds, and no token lapses.
     let renewed = daemon.until("the healthy are renewed twice", |status| {
         let mut healthy =
             status.tokens.customers.iter().flatten().filter(|customer| !is_sick(&customer.customer_id));
@@ -72,11 +72,11 @@ fn p12_a_tenth_of_the_servers_never_answers_and_the_others_do_not_notice() {
         }
     }
     // The first pass sends one password, and each later one only a probe.
-    let sick = hosts[0].stats();
+    let sick = servers[0].stats();
     assert_eq!(sick.requests - sick.probes, 1, "{sick:?}");
 
-    for host in &hosts[..2] {
-        host.set(Temper::Normal);
+    for server in &servers[..2] {
+        server.set(Behaviour::Normal);
     }
     daemon.until("all are fresh", |status| status.tokens.summary.valid == all.len());
 }
@@ -84,9 +84,9 @@ fn p12_a_tenth_of_the_servers_never_answers_and_the_others_do_not_notice() {
 #[test]
 fn p13_a_server_in_trouble_is_asked_less_and_afterwards_as_before() {
     let troubles = [
-        (Temper::RateLimit { retry_after: None }, FailureKind::RateLimited),
-        (Temper::Page(503), FailureKind::ServerError),
-        (Temper::DatabaseError, FailureKind::ServerError),
+        (Behaviour::RateLimit { retry_after: None }, FailureKind::RateLimited),
+        (Behaviour::Page(503), FailureKind::ServerError),
+        (Behaviour::DatabaseError, FailureKind::ServerError),
     ];
     for (trouble, kind) in troubles {
         let thingsboard = ThingsBoard::start();
@@ -98,12 +98,12 @@ fn p13_a_server_in_trouble_is_asked_less_and_afterwards_as_before() {
         assert_eq!(before.len(), CUSTOMERS);
         assert!(most_in_a_second(&before) > 8, "{}", most_in_a_second(&before));
 
-        // Everyone is to be renewed; the server says no.
+        // All customers are due, and the server refuses.
         thingsboard.set(trouble.clone());
         installation.table().execute("UPDATE customer_settings SET tbtoken = NULL, tbtokenexpiry = NULL");
-        // Halving from the limit of the good times down to one asks everyone twice at most; then there is a probe a wake.
+        // While the limit halves down to one, each customer is tried at most twice; then there is one probe per wake.
         thingsboard.wait_until("it was asked for a while", |tally| {
-            let tally = tally.host();
+            let tally = tally.server();
             tally.probes >= 6 || tally.requests >= u64::try_from(3 * CUSTOMERS + 6).unwrap()
         });
         let during = thingsboard.request_times().split_off(CUSTOMERS);
@@ -126,7 +126,7 @@ fn p13_a_server_in_trouble_is_asked_less_and_afterwards_as_before() {
         );
 
         let asked = thingsboard.stats().requests;
-        thingsboard.set(Temper::Normal);
+        thingsboard.set(Behaviour::Normal);
         daemon.refresh();
         daemon.until("all are valid again", |status| status.tokens.summary.valid == CUSTOMERS);
         let after = thingsboard.request_times().split_off(usize::try_from(asked).unwrap());
@@ -135,17 +135,17 @@ fn p13_a_server_in_trouble_is_asked_less_and_afterwards_as_before() {
     }
 }
 
-/// A tenant whose rate is limited: the daemon finds the rate that it bears, and everyone is served. A password that was refused
-/// for the rate may have been counted, so it is refresh tokens that are tried again.
+/// A tenant has a rate limit. The daemon finds the rate, and all customers are renewed. A password that met the limit may have
+/// been counted, so only refresh tokens are tried again.
 #[test]
-fn p13_a_rate_limit_is_lived_with() {
+fn p13_all_customers_are_renewed_under_a_rate_limit() {
     let thingsboard = ThingsBoard::start();
     let rows = rows(&thingsboard, "ops", 40, None);
     let installation = Installation::new().with_rows(&rows);
     let daemon = installation.start();
     daemon.until("all are valid", |status| status.tokens.summary.valid == 40);
 
-    thingsboard.set(Temper::MaxRate { per_second: 10, retry_after: None });
+    thingsboard.set(Behaviour::MaxRate { per_second: 10, retry_after: None });
     let before = thingsboard.stats().requests;
     installation.table().execute("UPDATE customer_settings SET tbtoken = NULL, tbtokenexpiry = NULL");
     daemon.until("all are valid again", |status| {
@@ -160,12 +160,12 @@ fn p13_a_rate_limit_is_lived_with() {
     assert_eq!(daemon.status().daemon.renewals_by_login, 40, "no password was sent again");
 }
 
-/// Where the passwords themselves meet the limit, no account comes near its lock.
+/// If the passwords themselves meet the limit, no account gets close to its lock.
 #[test]
 fn p13_passwords_that_meet_a_rate_limit_keep_their_last_charge() {
     let thingsboard = ThingsBoard::start();
     let rows = rows(&thingsboard, "ops", 40, None);
-    thingsboard.set(Temper::MaxRate { per_second: 10, retry_after: None });
+    thingsboard.set(Behaviour::MaxRate { per_second: 10, retry_after: None });
     let installation = Installation::new().with_rows(&rows);
     let daemon = installation.start();
     let most = |status: &StatusReply| {

@@ -1,4 +1,4 @@
-//! Who owns a socket and who may use it.
+//! The sockets: their owner, their rights, and their lock.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
@@ -17,7 +17,7 @@ fn mode(path: &Path) -> Option<u32> {
 fn p16_of_twenty_daemons_one_owns_the_socket() {
     let installation = Installation::new();
     let mut daemons: Vec<Daemon> = (0..20).map(|_| installation.launch()).collect();
-    let owner = wait::poll(wait::PATIENCE, || {
+    let owner = wait::poll(wait::TIMEOUT, || {
         let running: Vec<_> = (0..20)
             .filter(|&n| std::fs::read_to_string(proc_state(&daemons[n])).is_ok_and(|s| !s.contains(") Z ")))
             .collect();
@@ -64,7 +64,7 @@ fn p16_what_is_no_socket_is_left_alone() {
     assert_eq!(std::fs::read_to_string(installation.socket()).unwrap(), "my thesis");
 }
 
-/// In a folder where others may write, it would be a way to empty any file of the daemon's user.
+/// In a folder in which others may write, the link could make the daemon empty any file of its user.
 #[test]
 fn p16_a_lock_that_is_a_link_is_not_followed() {
     let installation = Installation::new();
@@ -79,7 +79,7 @@ fn p16_a_lock_that_is_a_link_is_not_followed() {
     assert_eq!(std::fs::read_to_string(&precious).unwrap(), "my thesis");
 }
 
-/// Something that cleans a folder up must not cut the daemon off until a restart.
+/// A program that cleans up a folder must not make the daemon unreachable until a restart.
 #[test]
 fn p16_a_socket_that_was_removed_is_made_again() {
     let installation = Installation::new();
@@ -88,16 +88,16 @@ fn p16_a_socket_that_was_removed_is_made_again() {
     for socket in &sockets {
         let mut lock = socket.clone().into_os_string();
         lock.push(".lock");
-        wait::poll(wait::PATIENCE, || std::fs::remove_file(socket).ok()).unwrap();
+        wait::poll(wait::TIMEOUT, || std::fs::remove_file(socket).ok()).unwrap();
         std::fs::remove_file(lock).unwrap();
     }
     let back = || std::os::unix::net::UnixStream::connect(&sockets[0]).ok();
-    wait::poll(wait::PATIENCE, back).expect("the control socket is made again");
+    wait::poll(wait::TIMEOUT, back).expect("the control socket is made again");
     assert_eq!(mode(&sockets[0]), Some(0o660));
     let monitor = || std::os::unix::net::UnixStream::connect(&sockets[1]).ok();
-    wait::poll(wait::PATIENCE, monitor).expect("the monitor socket is made again");
+    wait::poll(wait::TIMEOUT, monitor).expect("the monitor socket is made again");
     daemon.wait_for_log("was removed and is made again");
-    assert_eq!(installation.launch().wait().code(), Some(1), "it has its owner still");
+    assert_eq!(installation.launch().wait().code(), Some(1), "it still has its owner");
     assert_eq!(i64::from(daemon.status().daemon.pid), i64::from(daemon.pid()));
     assert!(daemon.stop().success());
     assert!(!sockets[0].exists() && !sockets[1].exists());
@@ -123,7 +123,7 @@ fn p17_the_sockets_never_have_more_than_their_modes() {
         let watchers = sockets.clone().map(watch);
         let mut daemon = installation.start();
         let monitor = || installation.monitor_socket().exists().then_some(());
-        wait::poll(wait::PATIENCE, monitor).unwrap();
+        wait::poll(wait::TIMEOUT, monitor).unwrap();
         assert_eq!((mode(&sockets[0]), mode(&sockets[1])), (Some(0o660), Some(0o666)));
         assert!(daemon.stop().success());
         drop(stop);
@@ -134,7 +134,7 @@ fn p17_the_sockets_never_have_more_than_their_modes() {
     assert!(!sockets[0].exists() && !sockets[1].exists());
 }
 
-/// Ends the watching when it is dropped, also when an assertion has failed: a scope waits for its threads.
+/// Ends the watching thread at its drop, also after a failed assertion, because the scope waits for its threads.
 struct StopWatching<'a>(&'a AtomicBool);
 
 impl Drop for StopWatching<'_> {
@@ -147,15 +147,15 @@ impl Drop for StopWatching<'_> {
 fn p17_the_modes_are_those_of_the_configuration() {
     let installation = Installation::new().with("control.mode", "0600").with("control.monitor_mode", "0640");
     let _daemon = installation.start();
-    wait::poll(wait::PATIENCE, || installation.monitor_socket().exists().then_some(())).unwrap();
+    wait::poll(wait::TIMEOUT, || installation.monitor_socket().exists().then_some(())).unwrap();
     assert_eq!(mode(&installation.socket()), Some(0o600));
     assert_eq!(mode(&installation.monitor_socket()), Some(0o640));
 }
 
-/// The group is there before the socket is in its place, so nobody else's group ever has it.
+/// The socket gets its group before it is moved into place, so no other group ever has access.
 #[test]
 fn p17_the_sockets_belong_to_the_group_of_the_configuration() {
-    // A group that we may give files to: root any, others their own.
+    // A group that the test may give files to: root may use any group, other users their own.
     let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
     let group = match is_root {
         true => nix::unistd::Group::from_name("daemon").unwrap().expect("every system has a group daemon"),
@@ -163,7 +163,7 @@ fn p17_the_sockets_belong_to_the_group_of_the_configuration() {
     };
     let installation = Installation::new().with("control.group", group.name.as_str());
     let _daemon = installation.start();
-    wait::poll(wait::PATIENCE, || installation.monitor_socket().exists().then_some(())).unwrap();
+    wait::poll(wait::TIMEOUT, || installation.monitor_socket().exists().then_some(())).unwrap();
     for socket in [installation.socket(), installation.monitor_socket()] {
         assert_eq!(std::fs::metadata(&socket).unwrap().gid(), group.gid.as_raw(), "{}", socket.display());
     }
@@ -173,7 +173,7 @@ fn p17_the_sockets_belong_to_the_group_of_the_configuration() {
 fn p17_the_monitor_socket_changes_nothing() {
     let installation = Installation::new();
     let daemon = installation.start();
-    wait::poll(wait::PATIENCE, || installation.monitor_socket().exists().then_some(())).unwrap();
+    wait::poll(wait::TIMEOUT, || installation.monitor_socket().exists().then_some(())).unwrap();
     let mut monitor = Wire::to(&installation.monitor_socket());
     for action in ["start", "stop", "refresh"] {
         let answer = monitor.ask(&format!(r#"{{"action":"{action}"}}"#));
@@ -186,7 +186,7 @@ fn p17_the_monitor_socket_changes_nothing() {
 }
 
 #[test]
-fn p17_a_database_that_the_daemon_makes_is_for_nobody_else() {
+fn p17_only_the_owner_can_read_a_database_that_the_daemon_makes() {
     let installation = Installation::new();
     std::fs::remove_file(installation.table().path()).unwrap();
     let daemon = installation.start();

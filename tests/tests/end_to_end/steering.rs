@@ -1,4 +1,4 @@
-//! Start, stop, refresh and status in all their forms.
+//! The requests start, stop, refresh and status in all forms.
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use tbtoken_proto::{ErrorCode, OutcomeStatus, Phase, Refresh, RefreshReply, Requ
 use tbtoken_tests::canary;
 use tbtoken_tests::clock;
 use tbtoken_tests::harness::{Daemon, Installation, Row, wait};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 fn all() -> Refresh {
     Refresh { all: true, ..Refresh::default() }
@@ -20,15 +20,15 @@ fn outcomes(reply: RefreshReply) -> Vec<(String, OutcomeStatus)> {
     reply.result.unwrap().details.into_iter().map(|one| (one.customer_id, one.status)).collect()
 }
 
-/// Expiries are written in whole seconds, and a token is not written over one that lives as long: a second renewal
-/// counts only in another second.
+/// Waits for another second. Expiries have whole seconds, and a token does not replace one with the same expiry, so a second
+/// renewal within the same second would not be written.
 fn in_another_second(installation: &Installation) {
     let expiry = installation.table().row("good").expiry().unwrap();
     let another = expiry - TimeDelta::minutes(15) + TimeDelta::seconds(1);
-    wait::poll(wait::PATIENCE, || (clock::now() >= another).then_some(())).unwrap();
+    wait::poll(wait::TIMEOUT, || (clock::now() >= another).then_some(())).unwrap();
 }
 
-/// `good` has its token, `bad` is parked.
+/// Makes `good`, which has a token, and `bad`, which is parked.
 fn good_and_bad(thingsboard: &ThingsBoard) -> (Installation, Daemon) {
     let good = Row::new("good", &thingsboard.add(User::new("good")));
     let bad = Row::new("bad", &thingsboard.add(User::new("bad"))).password(canary::password("wrong"));
@@ -48,7 +48,7 @@ fn refresh_in_all_its_forms() {
     let (installation, daemon) = good_and_bad(&thingsboard);
     let said = |id: &str, status| (id.to_owned(), status);
 
-    assert_eq!(outcomes(daemon.refresh()), [said("bad", Skipped)], "nobody is due");
+    assert_eq!(outcomes(daemon.refresh()), [said("bad", Skipped)], "no customer is due");
     assert_eq!(outcomes(daemon.refresh_as(all())), [said("bad", Skipped), said("good", Success)]);
     assert_eq!(thingsboard.user_stats("bad").attempts, 1);
     in_another_second(&installation);
@@ -58,9 +58,9 @@ fn refresh_in_all_its_forms() {
     let force = Refresh { customers: Some(vec!["bad".to_owned()]), force: true, ..Refresh::default() };
     assert_eq!(outcomes(daemon.refresh_as(force)), [said("bad", Error)], "though it was rejected");
     assert_eq!(thingsboard.user_stats("bad").attempts, 2);
-    let refusal = daemon.request(&named("nobody")).unwrap_err();
+    let refusal = daemon.request(&named("nowhere")).unwrap_err();
     assert_eq!(refusal.code, ErrorCode::UnknownCustomer);
-    assert!(refusal.error.contains("nobody"), "{}", refusal.error);
+    assert!(refusal.error.contains("nowhere"), "{}", refusal.error);
 
     let renewals = daemon.status().of("good").renewals;
     in_another_second(&installation);
@@ -73,14 +73,14 @@ fn refresh_in_all_its_forms() {
 fn a_refresh_that_need_not_wait_is_answered_at_once() {
     let thingsboard = ThingsBoard::start();
     let (_installation, daemon) = good_and_bad(&thingsboard);
-    thingsboard.set(Temper::Silent);
+    thingsboard.set(Behaviour::Silent);
     assert_eq!(daemon.refresh_as(Refresh { wait: false, ..all() }).result, None);
     daemon.until("the pass hangs", |status| status.of("good").state == Phase::Refreshing);
 }
 
-/// Nobody will be there to hear it later.
+/// The client may be gone later, so the error must come at once.
 #[test]
-fn a_refresh_that_need_not_wait_is_told_at_once_who_is_not_there() {
+fn a_refresh_without_waiting_names_unknown_customers_at_once() {
     let thingsboard = ThingsBoard::start();
     let (_installation, daemon) = good_and_bad(&thingsboard);
     let ids = ["good", "typo", "another"].map(ToOwned::to_owned).to_vec();
@@ -108,7 +108,7 @@ fn stop_keeps_the_loop_from_renewing_and_start_lets_it_go_on() {
     daemon.until("the stopped loop has looked twice more", |status| {
         status.tokens.as_of > as_of.map(|at| at + TimeDelta::seconds(2))
     });
-    assert_eq!(thingsboard.stats().requests, seen, "a stopped loop renews nobody");
+    assert_eq!(thingsboard.stats().requests, seen, "a stopped loop renews no customer");
     assert_eq!(say(r#"{"action":"start"}"#)["cron"]["running"], true);
     daemon.until_customer("good", "is renewed", |good| good.state == Phase::Ok);
     assert_eq!(say(r#"{"action":"start"}"#)["success"], true);
@@ -168,7 +168,7 @@ fn events_go_on_where_the_client_was() {
     assert_eq!(kinds(&ask(json!({"action": "events", "since": next, "limit": 1}))), ["pass_started"]);
 }
 
-/// Its id is the beginning of another one's, and the loop has not seen it yet.
+/// The id is the beginning of another id, and the loop has not read the row yet.
 #[test]
 fn a_row_that_is_newer_than_the_last_poll_is_refreshed_by_its_name() {
     let thingsboard = ThingsBoard::start();
@@ -184,7 +184,7 @@ fn a_row_that_is_newer_than_the_last_poll_is_refreshed_by_its_name() {
     assert_eq!(installation.table().row("acme-test"), other);
 }
 
-/// A request line has a limit; who names more customers than fit is still answered, or told how many do.
+/// A request line has a limit. A command with more customers than fit still works, or says how many fit.
 #[test]
 fn more_names_than_a_line_holds() {
     let account = ThingsBoard::start().add(User::new("ops"));
@@ -206,7 +206,7 @@ fn more_names_than_a_line_holds() {
     assert_eq!(output.code, Some(2), "{}", output.stderr);
     let most = output.stderr.split("more than the ").nth(1).and_then(|rest| rest.split(' ').next());
     let most: usize = most.unwrap_or_else(|| panic!("{}", output.stderr)).parse().unwrap();
-    // It is as many as it says, and the daemon agrees.
+    // The number in the message is right: the daemon accepts that many.
     let output = tbctl(&["refresh", "--no-wait"], &ids[..most]);
     assert_eq!(output.code, Some(0), "{}", output.stderr);
     let output = tbctl(&["refresh", "--no-wait"], &ids[..=most]);

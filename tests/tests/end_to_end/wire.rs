@@ -1,4 +1,4 @@
-//! A client without manners: bytes to a socket, lines from it.
+//! A raw client: it sends bytes to a socket and reads lines.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -6,14 +6,14 @@ use std::path::Path;
 
 use serde_json::Value;
 use tbtoken_tests::canary;
-use tbtoken_tests::harness::wait::PATIENCE;
+use tbtoken_tests::harness::wait::TIMEOUT;
 
 pub(crate) struct Wire(BufReader<UnixStream>);
 
 impl Wire {
     pub(crate) fn to(socket: &Path) -> Self {
         let stream = UnixStream::connect(socket).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self(BufReader::new(stream))
     }
 
@@ -21,10 +21,10 @@ impl Wire {
         self.0.get_mut().write_all(bytes)
     }
 
-    /// The next line; `None` when the daemon has hung up.
+    /// Reads the next line; `None` if the daemon has closed the connection.
     pub(crate) fn line(&mut self) -> Option<Value> {
         let mut line = String::new();
-        // A peer that closes with our bytes unread resets the connection: that is hanging up as well.
+        // A peer that closes with unread bytes resets the connection, which counts as closed as well.
         let read = self.0.read_line(&mut line);
         if let Err(error) = &read {
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");

@@ -1,4 +1,4 @@
-//! tiberius, connected to a fake as the store connects.
+//! A tiberius client that connects to a fake as the store does.
 
 use tbtoken_tests::mssql::SqlServer;
 use tiberius::{AuthMethod, Config, EncryptionLevel};
@@ -7,14 +7,14 @@ use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt as _};
 
 pub(crate) type Client = tiberius::Client<Compat<TcpStream>>;
 
-/// The configuration of someone who may come in.
+/// Makes the configuration of the right login.
 pub(crate) fn config(server: &SqlServer) -> Config {
     let mut config = without_trust(server);
     config.trust_cert_ca_bundle(server.authority().as_bytes().to_vec());
     config
 }
 
-/// The same for someone who trusts any certificate.
+/// Makes the configuration of the right login that trusts any certificate.
 pub(crate) fn trusting(server: &SqlServer) -> Config {
     let mut config = without_trust(server);
     config.trust_cert();
@@ -36,16 +36,16 @@ fn without_trust(server: &SqlServer) -> Config {
 pub(crate) async fn connect_with(config: Config) -> tiberius::Result<Client> {
     let tcp = TcpStream::connect(config.get_addr()).await?;
     tcp.set_nodelay(true)?;
-    // On the heap: tiberius makes large futures.
+    // On the heap, because tiberius makes large futures.
     Box::pin(Client::connect(config, tcp.compat_write())).await
 }
 
-/// Connects as someone who may come in.
+/// Connects with the right login.
 pub(crate) async fn connect(server: &SqlServer) -> Client {
     connect_with(config(server)).await.unwrap()
 }
 
-/// The number, the class and the text of what a server said.
+/// Returns the number, the class and the text of a server's error.
 pub(crate) fn said(error: tiberius::error::Error) -> (u32, u8, String) {
     match error {
         tiberius::error::Error::Server(error) => (error.code(), error.class(), error.message().to_owned()),

@@ -1,4 +1,4 @@
-//! TLS both ways, and certificates that deserve no trust.
+//! Both ways of TLS, and untrusted certificates.
 
 use tbtoken_tests::mssql::{Accepts, Certificate, Settings, SqlServer};
 use tiberius::EncryptionLevel;
@@ -33,7 +33,7 @@ async fn a_strict_server_takes_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_server_without_encryption_hears_no_password_of_who_requires_it() {
+async fn a_server_without_encryption_gets_no_password_of_a_client_that_requires_it() {
     let server = server(Accepts::Plain, Certificate::PrivateAuthority);
     for level in [EncryptionLevel::Required, EncryptionLevel::Strict] {
         assert!(works(&server, level).await.is_err(), "{level:?}");
@@ -43,7 +43,7 @@ async fn a_server_without_encryption_hears_no_password_of_who_requires_it() {
 }
 
 #[tokio::test]
-async fn certificates_that_deserve_no_trust_get_none() {
+async fn untrusted_certificates_are_refused() {
     for certificate in [Certificate::WrongName, Certificate::SelfSigned, Certificate::Expired] {
         let server = server(Accepts::Both, certificate);
         for level in [EncryptionLevel::Required, EncryptionLevel::Strict] {

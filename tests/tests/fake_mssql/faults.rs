@@ -1,4 +1,4 @@
-//! The switches: each does what it says, and no more.
+//! The switches for faults: each has its effect and no other.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ async fn a_delay_is_a_delay_and_silence_is_for_ever() {
     assert!(timeout(Duration::from_millis(100), connect_with(config(&server))).await.is_err());
 }
 
-/// What `sqlserver.md` measured on a real engine: a query that is dropped leaves its connection waiting without end.
+/// As on a real engine, a dropped query makes its connection wait without end.
 #[tokio::test]
 async fn a_connection_whose_query_was_dropped_hangs() {
     let server = server();
@@ -149,10 +149,10 @@ async fn a_connection_can_be_cut_in_the_middle_of_its_handshake() {
 }
 
 #[tokio::test]
-async fn what_was_said_was_heard() {
+async fn received_texts_are_found() {
     let server = server();
     let mut client = connect(&server).await;
     client.execute("/* tbtokend:save */ UPDATE t SET n = 2 WHERE N'x' = @P1", &[&"a token"]).await.unwrap();
-    assert!(server.has_heard("a token"));
-    assert!(!server.has_heard("another token"));
+    assert!(server.has_received("a token"));
+    assert!(!server.has_received("another token"));
 }

@@ -1,4 +1,4 @@
-//! Who is let in.
+//! Accepted and refused logins.
 
 use tbtoken_tests::canary;
 use tbtoken_tests::mssql::{Settings, SqlServer, When};
@@ -51,7 +51,7 @@ async fn an_unknown_database_is_4060() {
 }
 
 #[tokio::test]
-async fn a_changed_password_keeps_out_who_comes_and_not_who_is_in() {
+async fn a_changed_password_refuses_new_logins_and_keeps_open_sessions() {
     let server = SqlServer::start();
     let mut inside = connect(&server).await;
     let old = config(&server);

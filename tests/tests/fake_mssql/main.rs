@@ -1,6 +1,6 @@
-//! The fake SQL Server against its contract: a fake that is kinder than the real one proves nothing.
+//! Tests of the fake SQL Server against its contract: a fake with fewer faults than the real one would prove nothing.
 //!
-//! Spoken to with tiberius, which the store uses as well.
+//! They use tiberius, as the store does.
 
 #![allow(
     clippy::unwrap_used,

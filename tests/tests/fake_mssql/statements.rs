@@ -1,4 +1,4 @@
-//! What statements do, and what they are refused for.
+//! The effects and the errors of statements.
 
 use tbtoken_tests::mssql::{Permission, Settings, SqlServer, Value};
 
@@ -180,7 +180,7 @@ fn output_needs_a_table_where_there_is_a_trigger() {
     server.execute("UPDATE t SET name = 'y' WHERE id = 1");
 }
 
-/// `sqlserver.md`: a third of all values compare wrongly with a `datetime2`, unless that is cast first.
+/// A third of all values compare wrongly with a `datetime2`, unless that is cast first.
 #[test]
 fn a_datetime_is_not_what_it_looks_like() {
     let server = SqlServer::start();
@@ -198,7 +198,7 @@ fn a_datetime_is_not_what_it_looks_like() {
     assert!(wrong > 50, "{wrong}");
 }
 
-/// Sends a batch and gives back the number of its error, or 0.
+/// Sends a batch and returns the number of its error, or 0.
 async fn number_of(client: &mut Client, text: &str) -> u32 {
     let result = match client.simple_query(format!("/* tbtokend:test */ {text}")).await {
         Ok(stream) => stream.into_results().await.map(|_| ()),
@@ -207,7 +207,7 @@ async fn number_of(client: &mut Client, text: &str) -> u32 {
     result.err().map_or(0, |error| said(error).0)
 }
 
-/// Without XACT_ABORT an error ends its statement alone, and what stands around it is done: half of it.
+/// Without XACT_ABORT, an error ends only its own statement, and the other statements take effect.
 #[tokio::test]
 async fn only_with_xact_abort_an_error_takes_everything_back() {
     let batch = "BEGIN TRANSACTION; UPDATE t SET name = 'two' WHERE id = 1; \
@@ -223,9 +223,9 @@ async fn only_with_xact_abort_an_error_takes_everything_back() {
     }
 }
 
-/// What a batch that ended early left open holds its locks until the session ends, and is undone then.
+/// A transaction of a batch that ended early holds its locks until the session ends, and is rolled back then.
 #[tokio::test]
-async fn a_transaction_that_was_left_open_is_in_everybodys_way() {
+async fn a_transaction_that_was_left_open_blocks_all_other_sessions() {
     let server = two_rows();
     let mut first = connect(&server).await;
     let batch = "BEGIN TRANSACTION; DELETE FROM t; SELECT x FROM nowhere; COMMIT";
@@ -245,7 +245,7 @@ async fn a_server_can_begin_transactions_by_itself() {
     server.create("t", &[("id", "int")]);
     let mut client = connect(&server).await;
     assert_eq!(number_of(&mut client, "INSERT INTO t (id) VALUES (1)").await, 0);
-    assert!(server.try_execute("SELECT id FROM t").is_err(), "nobody has committed it");
+    assert!(server.try_execute("SELECT id FROM t").is_err(), "it is not committed");
     assert_eq!(
         number_of(&mut client, "COMMIT; SET IMPLICIT_TRANSACTIONS OFF; INSERT INTO t (id) VALUES (2)").await,
         0
@@ -253,7 +253,7 @@ async fn a_server_can_begin_transactions_by_itself() {
     assert_eq!(server.execute("SELECT id FROM t").len(), 2);
 }
 
-/// As SQL Server 2016 and newer read it; older ones know no such thing.
+/// SQL Server 2016 and newer read JSON; older versions do not.
 #[test]
 fn rows_come_out_of_json() {
     let server = two_rows();

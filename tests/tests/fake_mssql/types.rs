@@ -1,4 +1,4 @@
-//! What goes in as a parameter and comes out in a row.
+//! Values as parameters and in rows.
 
 use chrono::{DateTime, FixedOffset, NaiveDateTime};
 use tbtoken_tests::mssql::{Settings, SqlServer};
@@ -30,7 +30,7 @@ async fn every_parameter_type_comes_back() {
     assert_eq!(row.get::<DateTime<FixedOffset>, _>(7), Some(offset));
     assert_eq!(row.get::<&str, _>(8), Some(""));
     assert_eq!(row.get::<&[u8], _>(9), Some(&b"\x00\xff"[..]));
-    // tiberius sends NULL without a type, which not every engine takes; this one does not either.
+    // tiberius sends NULL without a type, which some engines refuse, this fake included.
     let none = client.query("/* tbtokend:test */ SELECT @P1", &[&Option::<&str>::None]).await;
     assert!(said(none.unwrap_err()).2.contains("0x1f"));
 }

@@ -1,4 +1,4 @@
-//! A client that hides nothing: it sends bytes and shows bytes.
+//! A raw client: it sends bytes and shows bytes.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tbtoken_tests::thingsboard::{Account, ThingsBoard, jwt};
 
-/// How long an answer may take that is expected to come.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an expected answer may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One connection.
 pub(crate) struct Connection(TcpStream);
@@ -26,7 +26,7 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
     }
 
-    /// Status, error code and message, as the contract's table gives them.
+    /// Returns status, error code and message, as in the table of the contract.
     pub(crate) fn error(&self) -> (u16, u64, String) {
         let body = self.json();
         assert_eq!(body["status"], self.status, "{body}");
@@ -58,23 +58,23 @@ impl Reply {
 }
 
 impl Connection {
-    pub(crate) fn to(host: &ThingsBoard) -> Self {
-        Self::try_to(host).expect("a connection")
+    pub(crate) fn to(server: &ThingsBoard) -> Self {
+        Self::try_to(server).expect("a connection")
     }
 
-    pub(crate) fn try_to(host: &ThingsBoard) -> std::io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&host.address(), Duration::from_millis(300))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+    pub(crate) fn try_to(server: &ThingsBoard) -> std::io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&server.address(), Duration::from_millis(300))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         Ok(Self(stream))
     }
 
-    pub(crate) fn impatient(self, patience: Duration) -> Self {
-        self.0.set_read_timeout(Some(patience)).unwrap();
+    pub(crate) fn with_timeout(self, timeout: Duration) -> Self {
+        self.0.set_read_timeout(Some(timeout)).unwrap();
         self
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
-        // A server that has closed may make this fail; what it said before is what counts.
+        // This may fail if the server has closed; only its earlier answer counts.
         let _ = self.0.write_all(bytes);
     }
 
@@ -89,7 +89,7 @@ impl Connection {
         self.send("POST", &format!("{prefix}/api/auth/login"), "", &body);
     }
 
-    /// Reads at most `limit` bytes: to the end of the connection, or until nothing more comes.
+    /// Reads at most `limit` bytes, until the end of the connection or the time-out.
     pub(crate) fn read_raw(&mut self, limit: usize) -> (Vec<u8>, Option<ErrorKind>) {
         let mut bytes = vec![0; limit];
         let mut length = 0;
@@ -107,7 +107,7 @@ impl Connection {
         (bytes, None)
     }
 
-    /// Reads one whole answer; `None` if the connection ends before it.
+    /// Reads one complete answer; `None` if the connection ends before it.
     pub(crate) fn read(&mut self) -> Option<Reply> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -123,29 +123,29 @@ impl Connection {
     }
 }
 
-/// One request on a connection of its own.
-pub(crate) fn call(host: &ThingsBoard, method: &str, path: &str, header: &str, body: &str) -> Reply {
-    let mut connection = Connection::to(host);
+/// Sends one request on a new connection.
+pub(crate) fn call(server: &ThingsBoard, method: &str, path: &str, header: &str, body: &str) -> Reply {
+    let mut connection = Connection::to(server);
     connection.send(method, path, header, body);
     connection.read().expect("an answer")
 }
 
-pub(crate) fn post(host: &ThingsBoard, path: &str, body: &Value) -> Reply {
-    call(host, "POST", path, "", &body.to_string())
+pub(crate) fn post(server: &ThingsBoard, path: &str, body: &Value) -> Reply {
+    call(server, "POST", path, "", &body.to_string())
 }
 
-pub(crate) fn log_in(host: &ThingsBoard, account: &Account) -> Reply {
-    log_in_as(host, &account.username, &account.password)
+pub(crate) fn log_in(server: &ThingsBoard, account: &Account) -> Reply {
+    log_in_as(server, &account.username, &account.password)
 }
 
-pub(crate) fn log_in_as(host: &ThingsBoard, name: &str, password: &str) -> Reply {
-    post(host, "/api/auth/login", &json!({"username": name, "password": password}))
+pub(crate) fn log_in_as(server: &ThingsBoard, name: &str, password: &str) -> Reply {
+    post(server, "/api/auth/login", &json!({"username": name, "password": password}))
 }
 
-pub(crate) fn renew(host: &ThingsBoard, refresh_token: &str) -> Reply {
-    post(host, "/api/auth/token", &json!({"refreshToken": refresh_token}))
+pub(crate) fn renew(server: &ThingsBoard, refresh_token: &str) -> Reply {
+    post(server, "/api/auth/token", &json!({"refreshToken": refresh_token}))
 }
 
-pub(crate) fn who_am_i(host: &ThingsBoard, token: &str) -> Reply {
-    call(host, "GET", "/api/auth/user", &format!("X-Authorization: Bearer {token}\r\n"), "")
+pub(crate) fn current_user(server: &ThingsBoard, token: &str) -> Reply {
+    call(server, "GET", "/api/auth/user", &format!("X-Authorization: Bearer {token}\r\n"), "")
 }

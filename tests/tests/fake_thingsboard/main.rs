@@ -1,6 +1,6 @@
-//! The fake ThingsBoard against its contract: a fake that is kinder than the real one proves nothing.
+//! Tests of the fake ThingsBoard against its contract: a fake with fewer faults than the real one would prove nothing.
 //!
-//! Spoken to in bytes over a socket, so that no HTTP library tidies up what the fake says.
+//! They read bytes from a socket, so that no HTTP library corrects the answers of the fake.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,9 +9,9 @@
     reason = "what goes wrong in a test must end it, loudly"
 )]
 
+mod behaviours;
 mod client;
 mod connections;
 mod logins;
 mod refresh_tokens;
-mod tempers;
 mod unkind;

@@ -1,4 +1,4 @@
-//! Sockets that systemd makes: `systemd-socket-activate` hands them over as systemd does.
+//! Sockets that systemd makes: `systemd-socket-activate` passes them on as systemd does.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -7,16 +7,16 @@ use std::path::Path;
 
 use tbtoken_tests::harness::{Daemon, Installation, wait};
 
-/// Starts a daemon that gets its control socket handed over, with this mode. It starts when the first client comes.
+/// Starts a daemon that gets its control socket from systemd, with this mode. It starts with the first client.
 fn launch(installation: &Installation, mode: u32) -> Daemon {
     let socket = installation.socket();
     let listen = format!("--listen={}", socket.display());
     let daemon = installation.launch_by(&["systemd-socket-activate", &listen], |_| {});
     let made = || std::fs::symlink_metadata(&socket).is_ok_and(|file| file.file_type().is_socket());
-    wait::poll(wait::PATIENCE, || made().then_some(())).expect("systemd-socket-activate makes the socket");
-    // systemd itself has SocketMode= for that.
+    wait::poll(wait::TIMEOUT, || made().then_some(())).expect("systemd-socket-activate makes the socket");
+    // systemd itself uses SocketMode= for that.
     std::fs::set_permissions(&socket, Permissions::from_mode(mode)).unwrap();
-    let _first = wait::poll(wait::PATIENCE, || UnixStream::connect(&socket).ok()).expect("it listens");
+    let _first = wait::poll(wait::TIMEOUT, || UnixStream::connect(&socket).ok()).expect("it listens");
     daemon
 }
 
@@ -35,12 +35,12 @@ fn p17_a_socket_that_systemd_made_is_used_and_left_to_systemd() {
     assert!(daemon.status().cron.running);
     assert!(daemon.stop().success());
     assert!(installation.socket().exists(), "it is systemd's to take away");
-    assert!(!installation.monitor_socket().exists(), "and this one was ours");
+    assert!(!installation.monitor_socket().exists(), "the daemon made this one");
 }
 
-/// It cannot be made again without systemd, which goes on listening where nobody finds it.
+/// Only systemd could make it again, but systemd keeps listening at the removed socket.
 #[test]
-fn p16_a_socket_that_systemd_made_and_something_removed_is_said() {
+fn p16_the_loss_of_a_socket_of_systemd_is_reported() {
     let installation = Installation::new();
     let mut daemon = launch(&installation, 0o660).wait_until_ready();
     std::fs::remove_file(installation.socket()).unwrap();
@@ -51,7 +51,7 @@ fn p16_a_socket_that_systemd_made_and_something_removed_is_said() {
     assert!(daemon.stop().success());
 }
 
-/// Whom the mode lets in counts, not the number that it is.
+/// The users that the mode admits count, not its number.
 #[test]
 fn p17_a_socket_that_systemd_made_too_open_is_refused() {
     for mode in [0o666, 0o606] {
@@ -70,7 +70,7 @@ fn a_socket_that_the_configuration_does_not_know_is_refused() {
     let stranger = installation.folder().join("stranger.sock");
     let listen = format!("--listen={}", stranger.display());
     let mut daemon = installation.launch_by(&["systemd-socket-activate", &listen], |_| {});
-    wait::poll(wait::PATIENCE, || UnixStream::connect(&stranger).ok()).unwrap();
+    wait::poll(wait::TIMEOUT, || UnixStream::connect(&stranger).ok()).unwrap();
     assert_eq!(daemon.wait().code(), Some(1));
     assert!(daemon.log().contains("change ListenStream in tbtokend.socket"), "{}", daemon.log());
 }

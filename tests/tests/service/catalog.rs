@@ -1,4 +1,4 @@
-//! The message catalog and the kinds of events in the code are the same list.
+//! The message catalog and the kinds of events in the code must be the same list.
 
 use std::collections::BTreeSet;
 use std::path::Path;

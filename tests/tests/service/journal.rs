@@ -1,7 +1,7 @@
-//! A real systemd-journald, started by hand in a `/run` of its own, and what it has taken down of a daemon.
+//! The records of a daemon in a real systemd-journald, which the tests start in its own `/run`.
 //!
-//! It needs root (a mount namespace) and systemd's journald; where they are missing the tests say so and pass, except in
-//! CI, where `.ci/run` installs what they need.
+//! They need root (a mount namespace) and systemd's journald. Without these, the tests print that and pass, except in CI,
+//! where `.ci/run` installs both.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,16 +11,16 @@ use serde_json::Value;
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::process::Process;
 use tbtoken_tests::harness::{Installation, Row, wait};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 use tbtokend::model::NoticeKind;
 
-/// A journald in a mount namespace of its own.
+/// A journald in its own mount namespace.
 struct Journald {
-    /// Lives as long as the namespace shall.
+    /// Keeps the namespace until the drop.
     process: Process,
 }
 
-/// What stands in for the machine's `/run`, and the journal in it. The shell becomes journald.
+/// The shell script that mounts another `/run` with the journal and then becomes journald.
 const BEGIN: &str = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal /run/log/journal \
                      && exec /lib/systemd/systemd-journald";
 
@@ -31,11 +31,11 @@ impl Journald {
         command.args(["--mount", "--propagation", "private", "sh", "-c", BEGIN]);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut process = Process::spawn(&mut command).ok()?;
-        let up = wait::poll(wait::PATIENCE, || match process.exited() {
+        let up = wait::poll(wait::TIMEOUT, || match process.exited() {
             Some(_) => Some(false),
             None => {
                 let root = format!("/proc/{}/root/run/systemd/journal/socket", process.pid());
-                // Before the mount the path is the machine's own; journald says when it is journald.
+                // Before the mount the path is the machine's own, so the test waits until the process is journald.
                 let comm = std::fs::read_to_string(format!("/proc/{}/comm", process.pid())).ok()?;
                 (comm.starts_with("systemd-journal") && Path::new(&root).exists()).then_some(true)
             }
@@ -49,12 +49,12 @@ impl Journald {
         None
     }
 
-    /// How a command gets into its namespace.
+    /// Returns the command that runs another one in its namespace.
     fn way(&self) -> [String; 4] {
         ["nsenter".to_owned(), "--mount".to_owned(), "--target".to_owned(), self.process.pid().to_string()]
     }
 
-    /// Every record of `identifier`, oldest first.
+    /// Reads all records of the daemon, oldest first.
     fn records(&self) -> Vec<Value> {
         let way = self.way();
         let mut command = Command::new(&way[0]);
@@ -72,10 +72,9 @@ impl Journald {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The first record that satisfies `condition`, once it is there.
+    /// Waits for the first record that satisfies `condition`.
     fn wait_for(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
-        let found =
-            wait::poll(wait::PATIENCE, || self.records().into_iter().find(|record| condition(record)));
+        let found = wait::poll(wait::TIMEOUT, || self.records().into_iter().find(|record| condition(record)));
         found.unwrap_or_else(|| {
             let messages = self.records().iter().fold(String::new(), |mut text, record| {
                 writeln!(text, "  {}", record["MESSAGE"]).unwrap();
@@ -98,7 +97,7 @@ fn starts_with(record: &Value, text: &str) -> bool {
 fn every_event_arrives_with_its_fields_its_priority_and_its_id() {
     let thingsboard = ThingsBoard::start();
     let sick = ThingsBoard::start();
-    sick.set(Temper::DatabaseError);
+    sick.set(Behaviour::DatabaseError);
     let rows = [
         Row::new("good", &thingsboard.add(User::new("good"))),
         Row::new("bad", &thingsboard.add(User::new("bad"))).password(canary::password("wrong")),
@@ -123,7 +122,7 @@ fn every_event_arrives_with_its_fields_its_priority_and_its_id() {
     assert_eq!(parked["TBTOKEND_CUSTOMER"], "bad");
     assert_eq!(parked["TBTOKEND_KIND"], "credentials_rejected");
     assert_eq!(parked["TBTOKEND_ATTEMPT"], "1");
-    assert_eq!(parked["TBTOKEND_NEXT_AT"], Value::Null, "nobody tries it again by itself");
+    assert_eq!(parked["TBTOKEND_NEXT_AT"], Value::Null, "there is no automatic attempt");
 
     let failed = journald.of_kind(NoticeKind::Failed);
     assert_eq!(
@@ -166,8 +165,8 @@ fn a_journal_that_goes_away_is_found_again() {
     let daemon = installation.launch_by(&way, |_| {}).wait_until_ready();
     journald.of_kind(NoticeKind::Running);
     journald.process.signal(tbtoken_tests::harness::Signal::SIGKILL);
-    journald.process.wait(wait::PATIENCE).expect("it ends");
-    // Another journald in the same namespace, which the daemon keeps alive.
+    journald.process.wait(wait::TIMEOUT).expect("it ends");
+    // Another journald in the same namespace, which exists as long as the daemon.
     let pid = daemon.pid().to_string();
     let mut again = Command::new("nsenter");
     again.args(["--mount", "--target", &pid, "/lib/systemd/systemd-journald"]);
@@ -178,7 +177,7 @@ fn a_journal_that_goes_away_is_found_again() {
         records.filter(|record| record["MESSAGE_ID"] == NoticeKind::Scheduled.message_id()).count()
     };
     let before = scheduled();
-    let found = wait::poll(wait::PATIENCE, || (scheduled() >= before + 3).then_some(()));
+    let found = wait::poll(wait::TIMEOUT, || (scheduled() >= before + 3).then_some(()));
     found.expect("records arrive again");
     assert_eq!(daemon.log(), "", "the journal stays the place of the log");
 }
@@ -189,7 +188,7 @@ fn without_a_journal_the_log_goes_to_stderr_and_says_so() {
     let empty = "mount -t tmpfs tmpfs /run && exec \"$@\"";
     let way = ["unshare", "--mount", "--propagation", "private", "sh", "-c", empty, "sh"];
     let mut daemon = installation.launch_by(&way, |_| {});
-    let up = wait::poll(wait::PATIENCE, || match daemon.log() {
+    let up = wait::poll(wait::TIMEOUT, || match daemon.log() {
         log if log.contains("unshare:") || log.contains("mount:") => Some(false),
         log => log.contains("is running; socket").then_some(true),
     });

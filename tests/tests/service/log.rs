@@ -1,4 +1,4 @@
-//! The log never holds up the loop, and keeps quiet when nothing happens.
+//! The log never delays the loop, and has few lines when nothing happens.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::{Daemon, Installation, Row, wait};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 use tbtokend::model::NoticeKind;
 
-/// stderr is a pipe whose reader has gone to sleep: the daemon goes on, and says later what was lost.
+/// stderr is a pipe whose reader is stopped. The daemon continues, and later logs how many lines were lost.
 #[test]
-fn a_stderr_that_nobody_reads_holds_nobody_up() {
+fn an_unread_stderr_delays_no_renewal() {
     let thingsboard = ThingsBoard::start();
     let rows: Vec<Row> = (0..150)
         .map(|number| Row::new(format!("c{number}"), &thingsboard.add(User::new(format!("u{number}")))))
@@ -27,13 +27,13 @@ fn a_stderr_that_nobody_reads_holds_nobody_up() {
         .wait_until_ready();
     // A pipe holds 64 KiB, the queue 4,096 lines; these are 9,000.
     let mut passes = 0;
-    let enough = Instant::now() + wait::PATIENCE;
+    let enough = Instant::now() + wait::TIMEOUT;
     while passes < 60 && Instant::now() < enough {
         daemon.refresh_as(tbtoken_proto::Refresh { all: true, ..tbtoken_proto::Refresh::default() });
         passes += 1;
     }
     assert_eq!(passes, 60, "the loop waits for its log");
-    // The end as well: within its time, in spite of the pipe.
+    // The daemon also ends in time, in spite of the pipe.
     let before = Instant::now();
     assert!(daemon.stop().success());
     assert!(before.elapsed().as_secs() < 5, "{:?}", before.elapsed());
@@ -43,18 +43,18 @@ fn a_stderr_that_nobody_reads_holds_nobody_up() {
     assert!(text.len() >= 60 * 1024, "the pipe was never full: {}", text.len());
 }
 
-/// So many lines wait, by `daemon/src/telemetry/queue.rs`.
+/// The number of lines that wait in the queue of `daemon/src/telemetry/queue.rs`.
 const CAPACITY: usize = 4096;
 
-/// Renews everyone, and says how long that took.
+/// Renews all customers, and returns how long that took.
 fn renew_all(daemon: &Daemon) -> Duration {
     let before = Instant::now();
     daemon.refresh_as(tbtoken_proto::Refresh { all: true, ..tbtoken_proto::Refresh::default() });
     before.elapsed()
 }
 
-/// The fields of a record in the journal's native protocol: `NAME=value`, or the name, the length of the value and the
-/// value.
+/// Parses the fields of a record in the journal's native protocol: `NAME=value`, or the name, the length of the value and
+/// the value.
 fn fields(mut record: &[u8]) -> BTreeMap<String, String> {
     let mut fields = BTreeMap::new();
     while let Some(end) = record.iter().position(|&byte| byte == b'\n') {
@@ -77,13 +77,13 @@ fn fields(mut record: &[u8]) -> BTreeMap<String, String> {
     fields
 }
 
-/// The journal hangs from the start: its socket, a real one, is full and stays so. Our queue fills, and the rest is dropped.
-/// Once the journal is read, it says how many lines it lacks, and where.
+/// The journal hangs from the start: its real socket stays full. The daemon's queue fills, and further lines are dropped. When
+/// the journal reads again, the log says how many lines are missing, and where.
 #[test]
-fn a_journal_that_nobody_reads_holds_nobody_up_and_learns_how_many_lines_it_lacks() {
+fn an_unread_journal_delays_no_renewal_and_later_gets_the_number_of_lost_lines() {
     let thingsboard = ThingsBoard::start();
-    let everyone = 400;
-    let rows: Vec<Row> = (0..everyone)
+    let customers = 400;
+    let rows: Vec<Row> = (0..customers)
         .map(|number| Row::new(format!("c{number}"), &thingsboard.add(User::new(format!("u{number}")))))
         .collect();
     let installation = Installation::new()
@@ -103,7 +103,7 @@ fn a_journal_that_nobody_reads_holds_nobody_up_and_learns_how_many_lines_it_lack
     );
     let way = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &own_run, "sh"];
     let mut daemon = installation.launch_by(&way, |_| {});
-    let up = wait::poll(wait::PATIENCE, || match daemon.log() {
+    let up = wait::poll(wait::TIMEOUT, || match daemon.log() {
         log if log.contains("unshare:") || log.contains("mount:") => Some(false),
         _ => installation.socket().exists().then_some(true),
     });
@@ -114,27 +114,27 @@ fn a_journal_that_nobody_reads_holds_nobody_up_and_learns_how_many_lines_it_lack
     }
     let mut daemon = daemon.wait_until_ready();
 
-    // One line for each customer of each pass. The kernel holds no more than a few hundred datagrams.
+    // One line for each customer in each pass. The kernel holds only a few hundred datagrams.
     let kernel: usize =
         std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap().trim().parse().unwrap();
-    let passes = (kernel + CAPACITY) / everyone + 3;
+    let passes = (kernel + CAPACITY) / customers + 3;
     for pass in 0..passes {
         let took = renew_all(&daemon);
-        assert!(took < wait::PATIENCE, "pass {pass} waits for the log: {took:?}");
+        assert!(took < wait::TIMEOUT, "pass {pass} waits for the log: {took:?}");
         assert!(daemon.status().cron.running);
     }
     let renewed = daemon.status().daemon.renewals_by_refresh_token + daemon.status().daemon.renewals_by_login;
     let renewed = usize::try_from(renewed).unwrap();
-    assert!(renewed >= passes * everyone, "{renewed}");
+    assert!(renewed >= passes * customers, "{renewed}");
 
-    // Now somebody reads.
-    journal.set_read_timeout(Some(wait::PATIENCE)).unwrap();
+    // Now the test reads.
+    journal.set_read_timeout(Some(wait::TIMEOUT)).unwrap();
     let mut buffer = vec![0; 64 * 1024];
     let mut next = || {
         loop {
             let length = journal.recv(&mut buffer).expect("the line about the lost lines does not come");
             canary::assert_clean("the journal", &buffer[..length]);
-            // Those of this test, and those by which the daemon finds out whether there is a journal.
+            // Skips the datagrams of this test, and those with which the daemon checks for a journal.
             if length > 0 {
                 return fields(&buffer[..length]);
             }
@@ -157,13 +157,13 @@ fn a_journal_that_nobody_reads_holds_nobody_up_and_learns_how_many_lines_it_lack
     }
     let dropped = dropped.unwrap();
     assert!(position > CAPACITY, "dropped although there was room for more than {position} lines");
-    // Besides the renewals there are a few lines only: the start, for one.
+    // There are only a few lines besides the renewals, for example that of the start.
     let lines = arrived + dropped;
     assert!((renewed..renewed + 10).contains(&lines), "{arrived} + {dropped} of {renewed}");
 
-    // From here on nothing is lost.
+    // From here on no line is lost.
     renew_all(&daemon);
-    for _ in 0..everyone {
+    for _ in 0..customers {
         let record = next();
         assert_eq!(record["MESSAGE_ID"], NoticeKind::Renewed.message_id(), "{record:?}");
     }
@@ -171,7 +171,7 @@ fn a_journal_that_nobody_reads_holds_nobody_up_and_learns_how_many_lines_it_lack
     assert_eq!(daemon.log(), "", "nothing on stderr");
 }
 
-/// At `info`, a minute in which nothing happens is one line.
+/// At `info`, a minute without events has one line.
 #[test]
 fn an_idle_minute_is_one_line() {
     let thingsboard = ThingsBoard::start();
@@ -182,15 +182,15 @@ fn an_idle_minute_is_one_line() {
     let before = daemon.log().lines().count();
     let ticks = || daemon.log().matches("⏰").count();
     let first = ticks();
-    wait::poll(wait::PATIENCE, || (ticks() >= first + 4).then_some(())).unwrap();
+    wait::poll(wait::TIMEOUT, || (ticks() >= first + 4).then_some(())).unwrap();
     let log = daemon.log();
     let idle: Vec<&str> = log.lines().skip(before).collect();
     assert!(idle.iter().all(|line| line.contains("⏰")), "{idle:#?}");
 }
 
-/// Trouble that goes on is said when it begins and when it ends, not every minute.
+/// A long failure is logged when it begins and when it ends, not every minute.
 #[test]
-fn a_database_that_stays_away_is_said_once_and_its_return_once() {
+fn a_database_that_stays_down_is_logged_once_and_its_return_once() {
     let installation = Installation::new().with("log.level", "info");
     let daemon = installation.start();
     daemon.until("the table is read", |status| status.tokens.success);
@@ -199,7 +199,7 @@ fn a_database_that_stays_away_is_said_once_and_its_return_once() {
     daemon.until("the loss is noticed", |status| !status.daemon.store_ok);
     let ticks = || daemon.log().matches("⏰").count();
     let first = ticks();
-    wait::poll(wait::PATIENCE, || (ticks() >= first + 3).then_some(())).unwrap();
+    wait::poll(wait::TIMEOUT, || (ticks() >= first + 3).then_some(())).unwrap();
     std::fs::rename(&aside, path).unwrap();
     daemon.until("the return is noticed", |status| status.daemon.store_ok);
     daemon.wait_for_log("The database is back");
@@ -208,16 +208,16 @@ fn a_database_that_stays_away_is_said_once_and_its_return_once() {
     assert_eq!(log.matches("The database is back").count(), 1, "{log}");
 }
 
-/// A customer that keeps failing is one line when it begins, and one when it ends.
+/// A customer that keeps failing has a line when that begins, and one when it ends.
 #[test]
-fn a_customer_that_works_again_is_said() {
+fn a_customer_that_works_again_is_logged() {
     let thingsboard = ThingsBoard::start();
     let row = Row::new("acme", &thingsboard.add(User::new("ops")));
-    thingsboard.set(Temper::DatabaseError);
+    thingsboard.set(Behaviour::DatabaseError);
     let installation = Installation::new().with_row(row).with("log.level", "info");
     let daemon = installation.start();
     daemon.until_customer("acme", "has failed", |acme| acme.failure.is_some());
-    thingsboard.set(Temper::Normal);
+    thingsboard.set(Behaviour::Normal);
     daemon.refresh();
     daemon.wait_for_log("Customer acme has recovered");
     assert_eq!(daemon.log().matches("❌").count(), 1, "{}", daemon.log());

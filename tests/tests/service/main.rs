@@ -1,4 +1,4 @@
-//! The daemon as a service: what systemd is told, what the journal is given, what a reload takes over.
+//! The daemon as a service: its messages to systemd, its records in the journal, and its reload.
 
 #![allow(
     clippy::unwrap_used,

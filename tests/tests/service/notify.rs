@@ -1,4 +1,4 @@
-//! A notify socket as systemd has it, and what arrives there.
+//! A notify socket like that of systemd, and the messages of the daemon to it.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ impl Systemd {
         Self { socket: UnixDatagram::bind(&path).unwrap(), path }
     }
 
-    /// Starts a daemon that knows of it, and is watched if `watchdog` says so.
+    /// Starts a daemon with this socket, and with this watchdog if there is one.
     pub(crate) fn launch(&self, installation: &Installation, watchdog: Option<Duration>) -> Daemon {
         installation.launch_with(|command| {
             command.env("NOTIFY_SOCKET", &self.path);
@@ -30,9 +30,9 @@ impl Systemd {
         })
     }
 
-    /// The next message, if one comes in time.
-    pub(crate) fn next_within(&self, patience: Duration) -> Option<String> {
-        self.socket.set_read_timeout(Some(patience)).unwrap();
+    /// Waits for the next message; `None` if none arrives in time.
+    pub(crate) fn next_within(&self, timeout: Duration) -> Option<String> {
+        self.socket.set_read_timeout(Some(timeout)).unwrap();
         let mut buffer = [0; 4096];
         let length = self.socket.recv(&mut buffer).ok()?;
         let message = String::from_utf8(buffer[..length].to_vec()).unwrap();
@@ -40,30 +40,30 @@ impl Systemd {
         Some(message)
     }
 
-    /// The next message that holds `text`; those before it are given up.
+    /// Waits for the next message that contains `text`, and drops earlier ones.
     pub(crate) fn wait_for(&self, text: &str) -> String {
         let mut others = Vec::new();
         loop {
-            match self.next_within(wait::PATIENCE) {
+            match self.next_within(wait::TIMEOUT) {
                 Some(message) if message.contains(text) => return message,
                 Some(message) => others.push(message),
-                None => panic!("systemd was not told {text:?}, but {others:#?}"),
+                None => panic!("systemd did not get {text:?}, but {others:#?}"),
             }
         }
     }
 }
 
 #[test]
-fn ready_is_said_when_the_sockets_answer_and_the_status_is_kept_current() {
+fn the_daemon_is_ready_when_the_sockets_answer_and_keeps_its_status_current() {
     let thingsboard = ThingsBoard::start();
     let good = Row::new("good", &thingsboard.add(User::new("good")));
     let bad = Row::new("bad", &thingsboard.add(User::new("bad"))).password(canary::password("wrong"));
     let installation = Installation::new().with_rows([&good, &bad]).with("schedule.interval", "1h");
     let systemd = Systemd::at(installation.folder());
     let mut daemon = systemd.launch(&installation, None);
-    let first = systemd.next_within(wait::PATIENCE).unwrap();
+    let first = systemd.next_within(wait::TIMEOUT).unwrap();
     assert!(first.starts_with("READY=1\nSTATUS="), "{first}");
-    // At once, without waiting: both sockets answer.
+    // Both sockets answer at once.
     assert!(daemon.ask(r#"{"action":"version"}"#).contains("success"));
     std::os::unix::net::UnixStream::connect(installation.monitor_socket()).unwrap();
 
@@ -72,7 +72,7 @@ fn ready_is_said_when_the_sockets_answer_and_the_status_is_kept_current() {
     let stopped =
         systemd.wait_for("STATUS=1 of 2 valid, 1 missing, 1 parked; loop stopped by an operator since ");
     assert!(stopped.contains("; tbctl start"), "{stopped}");
-    // Nothing changes, so nothing is sent.
+    // Nothing changes, so no message is sent.
     assert_eq!(systemd.next_within(Duration::from_millis(1500)), None);
     assert!(installation.ctl(&["start"]).code == Some(0));
     systemd.wait_for("; next run ");
@@ -83,7 +83,7 @@ fn ready_is_said_when_the_sockets_answer_and_the_status_is_kept_current() {
 }
 
 #[test]
-fn a_database_that_is_away_is_the_first_thing_that_the_status_says() {
+fn the_status_begins_with_a_database_that_is_down() {
     let installation = Installation::new();
     std::fs::write(installation.table().path(), "this is no database, but long enough to look at").unwrap();
     let systemd = Systemd::at(installation.folder());
@@ -92,7 +92,7 @@ fn a_database_that_is_away_is_the_first_thing_that_the_status_says() {
 }
 
 #[test]
-fn without_systemd_nothing_is_missed() {
+fn the_daemon_works_without_systemd() {
     let installation = Installation::new();
     let daemon = installation.launch_with(|command| {
         command.env("NOTIFY_SOCKET", "/nowhere/notify").env("WATCHDOG_USEC", "20000");

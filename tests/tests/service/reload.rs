@@ -1,10 +1,10 @@
-//! SIGHUP: what a running daemon takes over, what it names, what it refuses.
+//! SIGHUP: the settings that a running daemon applies, names as changed, or refuses.
 
 use std::time::Duration;
 
 use tbtoken_tests::clock;
 use tbtoken_tests::harness::{Daemon, Installation, Row, Signal, wait};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 use crate::notify::Systemd;
 
@@ -33,17 +33,17 @@ fn schedule_level_and_limits_are_taken_over_and_the_rest_is_named() {
          schedule.interval was \"1h\", is \"1s\"; thingsboard.max_in_flight was 512, is 7; \
          changed, but needs a restart: store.path, thingsboard.proxy",
     );
-    // The new interval counts at once, not after the hour, and at the new level its line is written.
+    // The new interval counts at once, not after the hour, and the new level shows its line.
     assert_eq!(daemon.status().cron.interval_seconds, 1);
     daemon.wait_for_log("Running scheduled token refresh...");
 
-    // The process is the same, and still on its old table.
+    // The process is the same, and still uses its old table.
     assert_eq!(i64::from(daemon.status().daemon.pid), i64::from(daemon.pid()));
     assert!(daemon.status().daemon.store_ok);
 }
 
 #[test]
-fn the_window_decides_anew_who_is_due() {
+fn a_new_window_changes_which_customers_are_due() {
     let thingsboard = ThingsBoard::start();
     let soon = clock::now() + chrono::TimeDelta::minutes(3);
     let row = Row::new("acme", &thingsboard.add(User::new("ops"))).token("an old one", soon.to_rfc3339());
@@ -61,7 +61,7 @@ fn the_window_decides_anew_who_is_due() {
 }
 
 #[test]
-fn the_window_decides_anew_who_counts_as_ending_soon() {
+fn a_new_window_changes_which_customers_end_soon() {
     let soon = clock::now() + chrono::TimeDelta::minutes(3);
     let thingsboard = ThingsBoard::start();
     let row = Row::new("acme", &thingsboard.add(User::new("ops"))).token("an old one", soon.to_rfc3339());
@@ -71,7 +71,7 @@ fn the_window_decides_anew_who_counts_as_ending_soon() {
         .with("schedule.refresh_window", "1m");
     let mut daemon = installation.start();
     daemon.until("it is valid", |status| status.tokens.summary.valid == 1);
-    // So that nobody renews it.
+    // Stopped, so that it is not renewed.
     assert_eq!(installation.ctl(&["stop"]).code, Some(0));
     installation.config().set("schedule.refresh_window", "5m");
     let _ = installation.write_config();
@@ -86,7 +86,7 @@ fn the_limits_count_from_the_next_pass() {
     let rows: Vec<Row> = (0..8)
         .map(|number| Row::new(format!("c{number}"), &thingsboard.add(User::new(format!("u{number}")))))
         .collect();
-    thingsboard.set(Temper::Slow(Duration::from_millis(100)));
+    thingsboard.set(Behaviour::Slow(Duration::from_millis(100)));
     let mut installation = Installation::new()
         .with_rows(&rows)
         .with("schedule.interval", "1h")
@@ -102,7 +102,7 @@ fn the_limits_count_from_the_next_pass() {
     assert!(thingsboard.stats().in_flight_peak > 1, "the old limit is kept");
 }
 
-/// Orders a reload and gives back what systemd is told at its end.
+/// Requests a reload and returns the message to systemd at its end.
 fn reload(daemon: &mut Daemon, systemd: &Systemd) -> String {
     daemon.signal(Signal::SIGHUP);
     systemd.wait_for("RELOADING=1\n");
@@ -141,7 +141,7 @@ fn a_broken_file_is_refused_and_the_old_settings_stay() {
     installation.config().unset("schedule.interval");
 }
 
-/// A reload is an order like others: many at once do no harm.
+/// Many reloads at once do no harm.
 #[test]
 fn many_orders_at_once_do_no_harm() {
     let installation = Installation::new();

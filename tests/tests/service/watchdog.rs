@@ -1,4 +1,4 @@
-//! Promise 20: a stuck loop is noticed by the watchdog; a loop that an operator stopped is not stuck.
+//! Promise 20: the watchdog notices a stuck loop, but a loop that an operator stopped is not stuck.
 
 use std::time::{Duration, Instant};
 
@@ -6,16 +6,16 @@ use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use tbtoken_tests::harness::{Daemon, Installation, Row, Signal, wait};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 use crate::notify::Systemd;
 
 const WATCHDOG: Duration = Duration::from_millis(400);
 
-/// No sign of life for so long: systemd would kill it.
-fn is_given_up(systemd: &Systemd) -> bool {
+/// Whether there is no sign of life for so long that systemd would kill the daemon.
+fn would_be_killed(systemd: &Systemd) -> bool {
     let mut last = Instant::now();
-    let deadline = last + wait::PATIENCE;
+    let deadline = last + wait::TIMEOUT;
     while Instant::now() < deadline {
         if let Some(message) = systemd.next_within(WATCHDOG)
             && message.contains("WATCHDOG=1")
@@ -29,7 +29,7 @@ fn is_given_up(systemd: &Systemd) -> bool {
     false
 }
 
-/// Whether signs of life come for `length`, without a gap that systemd would not forgive.
+/// Whether signs of life arrive for `length`, without a gap for which systemd would kill the daemon.
 fn lives_for(systemd: &Systemd, length: Duration) -> bool {
     let end = Instant::now() + length;
     let mut last = Instant::now();
@@ -38,7 +38,7 @@ fn lives_for(systemd: &Systemd, length: Duration) -> bool {
         if message.is_some_and(|message| message.contains("WATCHDOG=1")) {
             last = Instant::now();
         }
-        // Twice, because the machine that runs this test may be busy with others.
+        // Twice the period, because the machine may be busy with other tests.
         if last.elapsed() > 2 * WATCHDOG {
             return false;
         }
@@ -46,7 +46,7 @@ fn lives_for(systemd: &Systemd, length: Duration) -> bool {
     true
 }
 
-/// The thread of that name.
+/// Finds the thread with this name.
 fn thread(daemon: &Daemon, name: &str) -> Pid {
     let threads = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
     let found = threads.map(Result::unwrap).find(|thread| {
@@ -56,7 +56,7 @@ fn thread(daemon: &Daemon, name: &str) -> Pid {
     Pid::from_raw(found.file_name().to_str().unwrap().parse().unwrap())
 }
 
-/// Holds one thread of another process still, as a disk does that never answers.
+/// Stops one thread of another process, as a disk that never answers does.
 struct Frozen(Pid);
 
 impl Frozen {
@@ -73,7 +73,7 @@ impl Frozen {
 }
 
 #[test]
-fn p20_a_stalled_store_is_noticed_and_a_store_that_goes_on_is_well_again() {
+fn p20_a_stalled_store_is_noticed_and_recovers() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("SKIPPED: only root can hold a thread of the daemon, which is not dumpable");
         return;
@@ -84,7 +84,7 @@ fn p20_a_stalled_store_is_noticed_and_a_store_that_goes_on_is_well_again() {
     systemd.wait_for("WATCHDOG=1");
     assert!(lives_for(&systemd, Duration::from_secs(2)));
     let frozen = Frozen::new(thread(&daemon, "sqlite"));
-    assert!(is_given_up(&systemd), "a stalled store passes for progress");
+    assert!(would_be_killed(&systemd), "a stalled store passes for progress");
     daemon.wait_for_log("the watchdog is no longer told that all is well");
     assert!(daemon.ask(r#"{"action":"version"}"#).contains("success"), "the sockets answer all the same");
     frozen.thaw();
@@ -93,7 +93,7 @@ fn p20_a_stalled_store_is_noticed_and_a_store_that_goes_on_is_well_again() {
 }
 
 #[test]
-fn p20_a_loop_that_was_stopped_is_well() {
+fn p20_a_loop_that_was_stopped_is_not_stuck() {
     let installation = Installation::new().with("schedule.interval", "1h");
     let systemd = Systemd::at(installation.folder());
     let _daemon = systemd.launch(&installation, Some(WATCHDOG));
@@ -103,10 +103,10 @@ fn p20_a_loop_that_was_stopped_is_well() {
 }
 
 #[test]
-fn p20_a_pass_that_waits_for_a_slow_server_is_well() {
+fn p20_a_pass_that_waits_for_a_slow_server_is_not_stuck() {
     let thingsboard = ThingsBoard::start();
     let row = Row::new("acme", &thingsboard.add(User::new("ops")));
-    thingsboard.set(Temper::BlackHole);
+    thingsboard.set(Behaviour::BlackHole);
     let installation = Installation::new().with_row(row).with("thingsboard.request_timeout", "3s");
     let systemd = Systemd::at(installation.folder());
     let daemon = systemd.launch(&installation, Some(WATCHDOG));
@@ -122,7 +122,7 @@ fn p20_a_process_that_stands_still_gives_no_sign_of_life() {
     let mut daemon = systemd.launch(&installation, Some(WATCHDOG));
     systemd.wait_for("WATCHDOG=1");
     daemon.signal(Signal::SIGSTOP);
-    assert!(is_given_up(&systemd));
+    assert!(would_be_killed(&systemd));
     daemon.signal(Signal::SIGCONT);
     assert!(lives_for(&systemd, Duration::from_secs(1)));
 }

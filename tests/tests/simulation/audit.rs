@@ -1,22 +1,21 @@
-//! What is watched: each promise as a check that names the customer and the moment when it is broken.
+//! The audit: checks of the promises, which name the customer and the moment of a violation.
 
 use tokio::time::{Duration, Instant};
 
 use super::world::{Row, World};
 
-/// How long after something was amiss (the daemon not running, the clock set, the row changed, the database away,
-/// the server in trouble) a token may still be stale: the wake that is under way, the next one, and a pass that waits
-/// for a silent server.
+/// How long a token may be stale after a fault (no daemon, a clock step, a changed row, a fault of the database or the
+/// server): the current wake, the next one, and a pass that waits for a silent server.
 pub(crate) const SHORT: Duration = Duration::from_secs(180);
 
-/// The same for a token that ended during the trouble: the longest back-off (30 minutes and 20 %), and `SHORT`.
+/// The same for a token that ended during the fault: the longest back-off (30 minutes and 20 %), and `SHORT`.
 pub(crate) const LONG: Duration = Duration::from_secs(36 * 60 + 180);
 
-/// What was counted, and what was wrong.
+/// The counters and the violations of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Audit {
     pub(crate) logins: u64,
-    /// Passwords that were sent, whether or not they arrived.
+    /// The passwords that were sent, whether or not they arrived.
     pub(crate) passwords: u64,
     pub(crate) probes: u64,
     pub(crate) polls: u64,
@@ -40,8 +39,11 @@ impl World {
     pub(crate) fn violation(&mut self, promise: &str, user: usize, what: &str) {
         let at = self.began.elapsed().as_secs_f64();
         let about = self.rows.get(&user).map_or_else(String::new, |row| {
-            let host = &self.hosts[row.host];
-            format!("customer {user} (host {}, {:?}, tokens of {} s)", row.host, host.mood, host.life)
+            let server = &self.servers[row.server];
+            format!(
+                "customer {user} (server {}, {:?}, tokens of {} s)",
+                row.server, server.behaviour, server.life
+            )
         });
         let Self { setup, .. } = self;
         self.audit.violations.push(format!(
@@ -52,26 +54,26 @@ impl World {
         ));
     }
 
-    /// The story of one login, for whoever looks for what led to a violation: `TBTOKEN_SIM_STORY=N`.
-    pub(crate) fn tell(&self, login: usize, what: impl FnOnce() -> String) {
+    /// Prints an event of the login that `TBTOKEN_SIM_STORY=N` names, to find the cause of a violation.
+    pub(crate) fn log(&self, login: usize, what: impl FnOnce() -> String) {
         if self.setup.story == Some(login as u64) {
             let at = self.began.elapsed().as_secs_f64();
             println!("{at:>12.3} s, {}, login {login}: {}", self.machine_time().format("%F %T%.3f"), what());
         }
     }
 
-    /// Something that concerns a server.
-    pub(crate) fn tell_host(&self, host: usize, what: impl FnOnce() -> String) {
+    /// Prints an event of a server.
+    pub(crate) fn log_for_server(&self, server: usize, what: impl FnOnce() -> String) {
         let login = self.setup.story.and_then(|login| usize::try_from(login).ok());
-        if let Some(login) = login.filter(|login| self.accounts.contains_key(&(host, *login))) {
-            self.tell(login, || format!("host {host} {}", what()));
+        if let Some(login) = login.filter(|login| self.accounts.contains_key(&(server, *login))) {
+            self.log(login, || format!("server {server} {}", what()));
         }
     }
 
-    /// Something that concerns everyone.
-    pub(crate) fn tell_all(&self, what: &str) {
+    /// Prints an event of the whole world.
+    pub(crate) fn log_for_all(&self, what: &str) {
         if let Some(login) = self.setup.story {
-            self.tell(usize::try_from(login).unwrap(), || what.to_owned());
+            self.log(usize::try_from(login).unwrap(), || what.to_owned());
         }
     }
 
@@ -79,7 +81,7 @@ impl World {
         !self.db.read_fails && !self.db.write_fails && !self.db.half_fails
     }
 
-    /// Something was amiss that ends now.
+    /// Allows a stale token for a while, because a fault ends now.
     pub(crate) fn excuse(&mut self, user: usize) {
         let grace = if self.is_taken_for_alive(user) { SHORT } else { LONG };
         self.excuse_for(user, grace);
@@ -90,10 +92,10 @@ impl World {
         row.excused_until = row.excused_until.max(Instant::now() + grace);
     }
 
-    /// The row says something else: a new story.
-    pub(crate) fn row_changed(&mut self, user: usize) {
+    /// Notes a change of the row.
+    pub(crate) fn note_row_change(&mut self, user: usize) {
         self.excuse_for(user, SHORT);
-        self.nobody_knows_of(user);
+        self.forget_row(user);
         let row = self.rows.get_mut(&user).unwrap();
         row.changed_at = Instant::now();
         if row.present && !std::mem::replace(&mut row.was_there, true) {
@@ -101,33 +103,35 @@ impl World {
         }
         row.was_there = row.present;
         row.last_charge_since = None;
-        let says = row.says();
-        self.tell(self.rows[&user].login, || format!("row {user} changes: {:?}", self.rows[&user]));
+        let credentials = row.credentials();
+        self.log(self.rows[&user].login, || format!("row {user} changes: {:?}", self.rows[&user]));
         let row = self.rows.get_mut(&user).unwrap();
-        if std::mem::replace(&mut row.said, says.clone()) != says {
+        if std::mem::replace(&mut row.said, credentials.clone()) != credentials {
             row.is_tried_daily = false;
         }
-        // Whether it was asked for before does not matter: other rows say it, or it comes back.
-        self.passwords_are_new(&says);
+        // Earlier requests do not matter, because other rows may have these credentials, or the row may return.
+        self.allow_first_attempt(&credentials);
     }
 
-    /// Every row of this server need not be fresh until then.
-    pub(crate) fn excuse_host(&mut self, host: usize, until: Instant) {
-        for row in self.rows.values_mut().filter(|row| row.host == host) {
+    /// Allows stale tokens for all rows of this server until then.
+    pub(crate) fn excuse_server(&mut self, server: usize, until: Instant) {
+        for row in self.rows.values_mut().filter(|row| row.server == server) {
             row.trouble_until = row.trouble_until.max(until);
         }
     }
 
-    /// A refresh token goes only to the server, and stands only for the user name, that some row still says.
-    pub(crate) fn check_refresh_token(&mut self, host: usize, refresh_token: &str) {
+    /// Checks that a refresh token is sent only to the server, and only for the user name, of some row.
+    pub(crate) fn check_refresh_token(&mut self, server: usize, refresh_token: &str) {
         let Some(session) = self.sessions.get(refresh_token).cloned() else { return };
         let is_new = |row: &Row| row.changed_at.elapsed() <= SHORT;
         let is_said = |row: &Row| {
-            let says = row.says();
-            (says.host, says.port, says.name) == (session.says.host, session.says.port, session.says.name)
+            let credentials = row.credentials();
+            (credentials.server, credentials.port, credentials.name)
+                == (session.credentials.server, session.credentials.port, session.credentials.name)
         };
-        let rows = self.rows_of(session.says.login).filter(|(_, row)| row.present || is_new(row));
-        let is_fine = session.says.host == host && rows.clone().any(|(_, row)| is_said(row) || is_new(row));
+        let rows = self.rows_of(session.credentials.login).filter(|(_, row)| row.present || is_new(row));
+        let is_fine =
+            session.credentials.server == server && rows.clone().any(|(_, row)| is_said(row) || is_new(row));
         let user = { rows }.next().map(|(user, _)| user);
         if let Some(user) = user.filter(|_| !is_fine) {
             self.violation("3", user, "renewed with a refresh token of another server or user name");

@@ -1,5 +1,5 @@
-//! A pass begins new requests for a while only, and leaves who is left to the next: a slow server with many customers does
-//! not hold up another one's token of a minute, and a manual refresh goes on until everyone was tried once.
+//! The budget of a pass: it begins new requests for a limited time, and leaves the other customers to the next pass. So a slow
+//! server with many customers does not delay one-minute tokens of another. A manual refresh goes on until all were tried.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use super::run::Setup;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::world::{Mood, Shared, World};
+use super::world::{Behaviour, Shared, World};
 
 const CUSTOMERS: usize = 1_500;
 
-/// Those of the server with the tokens of a minute: see `World::new`.
+/// The customers of the server with one-minute tokens: see `World::new`.
 const SHORT_LIVED: usize = 3;
 
 /// Counts the requests to the slow server.
@@ -32,7 +32,7 @@ struct Counted {
 
 impl Counted {
     fn count(&self, base: &BaseUrl) {
-        if base.endpoint("").host_str() == Some("host0.example") {
+        if base.endpoint("").host_str() == Some("server0.example") {
             self.requests.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -59,7 +59,7 @@ impl Logins for Counted {
     }
 }
 
-/// Every token of a minute still lives.
+/// Checks that every one-minute token is still valid.
 fn check_the_short_lived(world: &Shared, at: Duration) {
     let world = world.lock();
     for (user, row) in world.rows.range(..SHORT_LIVED) {
@@ -72,8 +72,9 @@ fn check_the_short_lived(world: &Shared, at: Duration) {
 }
 
 async fn story() {
-    let world = Shared::new(World::new(Setup { customers: CUSTOMERS, hosts: 2, daemons: 1, ..Setup::of(1) }));
-    world.lock().hosts[0].life = 604_800;
+    let world =
+        Shared::new(World::new(Setup { customers: CUSTOMERS, servers: 2, daemons: 1, ..Setup::of(1) }));
+    world.lock().servers[0].life = 604_800;
     let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let requests = Arc::new(AtomicUsize::new(0));
     let servers = Servers { world: world.clone(), daemon: 1, killed: killed.clone() };
@@ -84,10 +85,10 @@ async fn story() {
     ));
     let task = tokio::spawn(scheduler.run(shutdown.clone()));
     sleep(Duration::from_secs(70)).await;
-    assert_eq!(requests.swap(0, Ordering::Relaxed), CUSTOMERS - SHORT_LIVED, "everyone has a token");
+    assert_eq!(requests.swap(0, Ordering::Relaxed), CUSTOMERS - SHORT_LIVED, "all customers have a token");
 
-    // Now it takes nearly as long as we wait, and an operator wants everyone to be renewed.
-    world.lock().hosts[0].mood = Mood::Crawling;
+    // Now each answer takes nearly as long as the time-out, and an operator refreshes all customers.
+    world.lock().servers[0].behaviour = Behaviour::Crawling;
     let began = Instant::now();
     let mut answer = handle.refresh(Selection::All, true).await.unwrap();
     let details = loop {
@@ -96,13 +97,13 @@ async fn story() {
         if let Ok(answer) = answer.try_recv() {
             break answer.unwrap();
         }
-        assert!(began.elapsed() < Duration::from_secs(3_600), "nobody answers the operator");
+        assert!(began.elapsed() < Duration::from_secs(3_600), "the operator gets no answer");
     };
     assert!(began.elapsed() > Duration::from_secs(120), "it took one pass: {:?}", began.elapsed());
 
-    // Everyone is told of once, and was asked for once.
-    let told: BTreeSet<_> = details.iter().map(|(id, _)| id.clone()).collect();
-    assert_eq!((told.len(), details.len()), (CUSTOMERS, CUSTOMERS));
+    // The answer names every customer once, and each was tried once.
+    let named: BTreeSet<_> = details.iter().map(|(id, _)| id.clone()).collect();
+    assert_eq!((named.len(), details.len()), (CUSTOMERS, CUSTOMERS));
     assert!(details.iter().all(|(_, outcome)| matches!(outcome, Outcome::Renewed(_))), "{details:?}");
     assert_eq!(requests.load(Ordering::Relaxed), CUSTOMERS - SHORT_LIVED);
     shutdown.cancel();

@@ -1,4 +1,4 @@
-//! The clock of the daemon's machine is set, and what a daemon can know of that (21).
+//! Steps of the clock of the daemon's machine, and what a daemon can know of them (21).
 
 use chrono::TimeDelta;
 use tokio::time::{Duration, Instant};
@@ -6,17 +6,18 @@ use tokio::time::{Duration, Instant};
 use super::audit::SHORT;
 use super::world::World;
 
-/// So much of a wrong expiry does no harm: the token is renewed within the five minutes before it, of which a wake takes one.
+/// A smaller error of an expiry does no harm: the token is renewed within the five minutes before it, of which a wake takes
+/// one.
 const COVERED_BY_THE_WINDOW: TimeDelta = TimeDelta::minutes(4);
 
-/// How often a daemon looks at the table, with a pass under way.
+/// The time between two polls while a pass is running.
 const LOOK: Duration = SHORT;
 
-/// Less than this is no step.
+/// A smaller change of the clock is not a step.
 const LEAST: TimeDelta = TimeDelta::seconds(5);
 
 impl World {
-    /// Somebody sets the clock.
+    /// Sets the clock.
     pub(crate) fn set_clock(&mut self, by: TimeDelta) {
         self.jump += by;
         self.jumped_at = self.true_time();
@@ -26,9 +27,9 @@ impl World {
         }
     }
 
-    /// Whether the row declares its token to end too late, because the clock was set back, and no daemon can know it: who saw
-    /// the step has ended, or the row was not there, was written between two looks, or holds a fraction of a
-    /// second, which no daemon writes.
+    /// Whether the row's expiry is too late because of a clock step back, and no daemon can know it. Either the daemon that
+    /// saw the step has ended, or the row did not exist, was written between two polls, or has a fraction of a second,
+    /// which no daemon writes.
     pub(crate) fn is_misdated_past_knowing(&self, user: usize) -> bool {
         let row = &self.rows[&user];
         let (Some(token), Some(expiry)) = (&row.in_row, row.expiry) else { return false };
@@ -39,7 +40,7 @@ impl World {
         token.written_at <= self.set_back_at && !is_known && wrong_by > COVERED_BY_THE_WINDOW
     }
 
-    /// Whether the row declares its token to end later than it does.
+    /// Whether the row's expiry is later than the end of its token.
     pub(crate) fn is_misdated(&self, user: usize) -> bool {
         let row = &self.rows[&user];
         let ends_at = row.in_row.as_ref().map(|token| token.ends_at);

@@ -1,4 +1,4 @@
-//! Nothing stands between a token and its row but charges and failures: what only counts successes is written after the pass.
+//! The order of writes: only charges and failures are written before a token; records of successes follow after the pass.
 
 use tbtokend::engine::scheduler::Scheduler;
 use tokio::time::{Duration, sleep};
@@ -8,17 +8,17 @@ use super::run::Setup;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::world::{Mood, Shared, World};
+use super::world::{Behaviour, Shared, World};
 
 async fn a_pass_that_lasts() {
-    let setup = Setup { customers: 6, hosts: 2, daemons: 1, ..Setup::of(1) };
+    let setup = Setup { customers: 6, servers: 2, daemons: 1, ..Setup::of(1) };
     let world = Shared::new(World::new(setup));
     let wrong = {
         let mut world = world.lock();
-        world.hosts[1].mood = Mood::Slow;
-        let (user, row) = world.rows.iter_mut().find(|(_, row)| row.host == 0).unwrap();
+        world.servers[1].behaviour = Behaviour::Slow;
+        let (user, row) = world.rows.iter_mut().find(|(_, row)| row.server == 0).unwrap();
         row.password = "wrong".to_owned();
-        row.said = row.says();
+        row.said = row.credentials();
         *user
     };
     let killed = CancellationToken::new();
@@ -32,7 +32,7 @@ async fn a_pass_that_lasts() {
     {
         let world = world.lock();
         let rows = || world.rows.iter().filter(|(user, _)| **user != wrong);
-        assert!(rows().all(|(_, row)| row.token.is_some() == (row.host == 0)), "the pass is half done");
+        assert!(rows().all(|(_, row)| row.token.is_some() == (row.server == 0)), "the pass is half done");
         assert_eq!(world.db.records.keys().collect::<Vec<_>>(), [&wrong], "the failure alone is written");
     }
     sleep(Duration::from_secs(28)).await;

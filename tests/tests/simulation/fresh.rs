@@ -1,32 +1,32 @@
-//! Promise 1: who need not be excused has a token that lives. What excuses is counted from its end, and kept as short as
-//! the engine's own rules allow; other customers' servers are no excuse (12).
+//! Promise 1: every customer without an excuse has a valid token. Excuses count from the end of a fault, and are as short as
+//! the engine's own rules allow. Faults of other customers' servers are no excuse (12).
 
 use tokio::time::{Duration, Instant};
 
 use super::audit::{LONG, SHORT};
-use super::world::{Mood, World};
+use super::world::{Behaviour, World};
 
-/// The longest latency of a slow server, and of one that crawls.
+/// The longest latency of a slow server, and of a crawling one.
 const SLOW: Duration = Duration::from_secs(6);
 const CRAWLING: Duration = Duration::from_millis(9_500);
 
-/// Until a wake looks at who is due, with a pass under way.
+/// The time until the next wake while a pass is running.
 const WAKE: Duration = Duration::from_secs(60);
 
-/// A token that lives shorter than this may lapse while its server is slow.
+/// A token with a shorter life may lapse while its server is slow.
 const SHORTEST: i64 = 300;
 
 impl World {
-    /// Looks at everyone.
-    pub(crate) fn look(&mut self) {
+    /// Checks all customers.
+    pub(crate) fn check_all(&mut self) {
         let users: Vec<usize> = self.rows.keys().copied().collect();
         for user in users {
-            self.look_at_ledger(user);
+            self.check_ledger(user);
             self.check_fresh(user, "as applications see it");
         }
     }
 
-    /// Promises 1, 12 and 21, and that everyone recovers (13).
+    /// Checks promises 1, 12 and 21, and that the customer recovers (13).
     pub(crate) fn check_fresh(&mut self, user: usize, when: &str) {
         let now = Instant::now();
         let row = &self.rows[&user];
@@ -36,7 +36,7 @@ impl World {
             || !self.db_is_well()
             || !self.is_right(user)
             || row.is_tried_daily
-            || !self.keeps_up(row.host)
+            || !self.keeps_up(row.server)
             || self.is_misdated_past_knowing(user)
         {
             return;
@@ -52,55 +52,57 @@ impl World {
             self.true_time()
         );
         self.violation("1", user, &what);
-        // Said once.
+        // Reported once.
         self.rows.get_mut(&user).unwrap().excused_until = now + LONG;
     }
 
-    /// Whether this server answers everyone in time. One that is slow does, if all of its customers, due at once, are
-    /// served within their windows by a gate that begins with one at a time and grows by one a round, each asked twice (the
-    /// refresh token, then the password). One that takes so many a second serves at least those in each wake.
-    fn keeps_up(&self, host: usize) -> bool {
-        let it = &self.hosts[host];
+    /// Whether this server can answer all of its customers in time. A slow server must serve all customers, due at once, within
+    /// their windows. The limit begins with one and grows by one each round, and each customer needs two requests (the refresh
+    /// token, then the password). A server with a rate limit serves at least that many in each wake.
+    fn keeps_up(&self, server: usize) -> bool {
+        let it = &self.servers[server];
         let life = self.declared_life.map_or(it.life, |most| most.min(it.life));
         let is_long = life >= SHORTEST;
-        let rows = self.rows.values().filter(|row| row.present && row.host == host).count();
+        let rows = self.rows.values().filter(|row| row.present && row.server == server).count();
         let customers = u32::try_from(rows).unwrap() * self.setup.daemons;
         let rounds = (1_u32..).find(|rounds| rounds * (rounds + 1) / 2 >= 2 * customers).unwrap_or(0);
         let window = Duration::from_secs(life.unsigned_abs() / 2).min(SHORT);
-        match it.mood {
-            Mood::Well => is_long || !self.db.is_slow,
-            Mood::Slow | Mood::Crawling if self.db.is_slow => false,
-            Mood::Slow => is_long && WAKE + SLOW * rounds <= window,
-            Mood::Crawling => is_long && WAKE + CRAWLING * rounds <= window,
-            // It says itself how long it is not to be asked, which may be longer than a token lives.
-            Mood::Limited(_, Some(_)) => false,
-            // A row that was limited waits for a minute, and then takes another's place.
-            Mood::Limited(most, None) => is_long && WAKE + WAKE * (2 * customers.div_ceil(most)) <= window,
-            Mood::Refusing
-            | Mood::Silent
-            | Mood::Frozen
-            | Mood::Before(_)
-            | Mood::Lost(..)
-            | Mood::WithoutDatabase => false,
+        match it.behaviour {
+            Behaviour::Well => is_long || !self.db.is_slow,
+            Behaviour::Slow | Behaviour::Crawling if self.db.is_slow => false,
+            Behaviour::Slow => is_long && WAKE + SLOW * rounds <= window,
+            Behaviour::Crawling => is_long && WAKE + CRAWLING * rounds <= window,
+            // Its `Retry-After` may be longer than the life of a token.
+            Behaviour::Limited(_, Some(_)) => false,
+            // A limited row waits for a minute, and then takes the place of another.
+            Behaviour::Limited(most, None) => {
+                is_long && WAKE + WAKE * (2 * customers.div_ceil(most)) <= window
+            }
+            Behaviour::Refusing
+            | Behaviour::Silent
+            | Behaviour::Frozen
+            | Behaviour::Before(_)
+            | Behaviour::Lost(..)
+            | Behaviour::WithoutDatabase => false,
         }
     }
 
-    /// A server's trouble is over, or is less. Who waits for a dead one is tried at the wake after its first answer, see
-    /// `host_is_back`; others wait as long as they wait.
-    pub(crate) fn trouble_ends(&mut self, host: usize) {
-        let was = self.hosts[host].mood;
+    /// Notes that a server's fault is over or smaller. Customers that wait for a dead server are tried at the wake after its
+    /// first answer, see `note_server_back`; other waits go on.
+    pub(crate) fn end_trouble(&mut self, server: usize) {
+        let was = self.servers[server].behaviour;
         let is_dead = match was {
-            Mood::Refusing | Mood::Silent | Mood::Frozen | Mood::WithoutDatabase => true,
-            Mood::Before(loss) => loss.is_trouble(),
+            Behaviour::Refusing | Behaviour::Silent | Behaviour::Frozen | Behaviour::WithoutDatabase => true,
+            Behaviour::Before(loss) => loss.is_trouble(),
             _ => false,
         };
-        self.hosts[host].was_dead = is_dead;
+        self.servers[server].was_dead = is_dead;
         let now = Instant::now();
         let users: Vec<usize> =
-            self.rows.keys().copied().filter(|user| self.rows[user].host == host).collect();
+            self.rows.keys().copied().filter(|user| self.rows[user].server == server).collect();
         for user in users {
-            let is_told = matches!(was, Mood::Limited(_, Some(_)));
-            let waits = is_told || self.is_shared(user);
+            let has_retry_after = matches!(was, Behaviour::Limited(_, Some(_)));
+            let waits = has_retry_after || self.is_shared(user);
             let grace = if self.is_taken_for_alive(user) && !waits { SHORT } else { LONG };
             let row = self.rows.get_mut(&user).unwrap();
             row.last_charge_since = None;
@@ -108,19 +110,19 @@ impl World {
         }
     }
 
-    /// A server that was dead has answered a daemon. Whoever waited for that need not wait longer. If a password
-    /// was left unanswered, the server waits for the next one: see `host_is_in_doubt`.
-    pub(crate) fn host_is_back(&mut self, host: usize) {
-        if !std::mem::take(&mut self.hosts[host].was_dead) || self.hosts[host].unanswered > 0 {
+    /// Notes that a dead server has answered a daemon. Customers that waited for that need not wait longer. After an
+    /// unanswered password the server waits for the next one: see `put_server_in_doubt`.
+    pub(crate) fn note_server_back(&mut self, server: usize) {
+        if !std::mem::take(&mut self.servers[server].was_dead) || self.servers[server].unanswered > 0 {
             return;
         }
         let soon = Instant::now() + SHORT;
         let users: Vec<usize> =
-            self.rows.keys().copied().filter(|user| self.rows[user].host == host).collect();
+            self.rows.keys().copied().filter(|user| self.rows[user].server == server).collect();
         for user in users {
-            // Of two daemons each has a count of its own, and either may be the one that is left.
+            // Two daemons have separate counts, and either may be the one that is left.
             if self.setup.daemons == 1 && self.waits_for_its_server_alone(user) {
-                let until = soon + self.waits_on_for(user);
+                let until = soon + self.remaining_wait(user);
                 let row = self.rows.get_mut(&user).unwrap();
                 row.trouble_until = row.trouble_until.min(until);
             }

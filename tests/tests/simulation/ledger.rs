@@ -1,4 +1,4 @@
-//! The ledger of the simulated store, by the rules of `store/ledger.rs`, and what it says of an account.
+//! The ledger of the simulated store, by the rules of `store/ledger.rs`, and its content for an account.
 
 use std::collections::BTreeMap;
 
@@ -18,14 +18,14 @@ pub(crate) struct Ledger {
     known: BTreeMap<AccountId, Known>,
 }
 
-/// What the ledger says of an account.
+/// The content of the ledger for an account.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
     pub(crate) charges: u8,
     pub(crate) open: Vec<(Option<String>, Option<String>, u8)>,
     pub(crate) accepted: Vec<String>,
     pub(crate) rejected: Vec<String>,
-    /// A password of the account is on its way, or was when its daemon died.
+    /// Whether a password of the account is in flight, or was when its daemon died.
     pub(crate) is_in_flight: bool,
 }
 
@@ -49,7 +49,7 @@ impl Known {
         }
     }
 
-    /// The open charges that count against this user name at this server.
+    /// Counts the open charges of this user name at this server.
     pub(crate) fn charges_against(&self, server: &str, username: &str) -> u8 {
         let is = |known: &Option<String>, this: &str| known.as_ref().is_none_or(|known| known == this);
         let open = self.open.iter().filter(|(at, name, _)| is(at, server) && is(name, username));
@@ -58,27 +58,27 @@ impl Known {
 }
 
 impl Database {
-    /// What its ledger says of the account.
+    /// Returns the content of its ledger for an account.
     pub(crate) fn ledger_of(&self, account: AccountId) -> Option<&Known> {
         self.ledger.as_ref()?.known.get(&account)
     }
 }
 
 impl World {
-    /// All accounts that have changed since `since`, or all accounts.
+    /// Reads the accounts that have changed since `since`, or all accounts.
     pub(crate) fn read_ledger(&mut self, since: Option<Stamp>) -> LedgerRead {
         if self.db.ledger.is_none() {
-            let id = i64::try_from(self.dice.below(1 << 62)).unwrap();
+            let id = i64::try_from(self.rng.below(1 << 62)).unwrap();
             self.db.ledger = Some(Ledger {
                 stamp: Stamp { id, number: 0 },
                 rows: BTreeMap::new(),
                 known: BTreeMap::new(),
             });
         }
-        let id = i64::try_from(self.dice.below(1 << 62)).unwrap();
+        let id = i64::try_from(self.rng.below(1 << 62)).unwrap();
         let ledger = self.db.ledger.as_mut().unwrap();
         if since.is_some_and(|since| since.id == ledger.stamp.id && since.number > ledger.stamp.number) {
-            // An older state is another ledger, which other daemons notice too.
+            // An older state becomes another ledger, so that other daemons notice it too.
             ledger.stamp.id = id;
         }
         let since = since.filter(|since| since.id == ledger.stamp.id && since.number <= ledger.stamp.number);
@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    /// Each account over the version that it names, and all of them only to the ledger of the stamp.
+    /// Writes each account over the version that it names, if the ledger has the stamp.
     pub(crate) fn write_ledger(&mut self, write: LedgerWrite) -> LedgerWritten {
         let Some(ledger) = &mut self.db.ledger else { return LedgerWritten::Replaced };
         if ledger.stamp.id != write.stamp.id || ledger.stamp.number < write.stamp.number {
@@ -126,7 +126,7 @@ impl World {
         }
         for (key, known, is_new_charge) in changed {
             let Some(account) = self.db.keys.get(&key).copied() else { continue };
-            self.ledger_says(account, &known, is_new_charge);
+            self.note_ledger(account, &known, is_new_charge);
             if let Some(ledger) = &mut self.db.ledger {
                 ledger.known.insert(account, known);
             }
@@ -134,25 +134,25 @@ impl World {
         LedgerWritten::Written { number, conflicts }
     }
 
-    /// Somebody makes a copy of the table.
+    /// Makes a copy of the table.
     pub(crate) fn back_up_ledger(&mut self) {
         self.db.copy.clone_from(&self.db.ledger);
     }
 
-    /// Somebody drops the table, deletes all of its rows, or restores an earlier copy, while a daemon runs.
+    /// Drops the table, deletes all of its rows, or restores an earlier copy, while a daemon runs.
     pub(crate) fn lose_ledger(&mut self) {
-        let kind = self.dice.below(3);
-        self.tell_all(&format!("the ledger is lost ({kind})"));
+        let kind = self.rng.below(3);
+        self.log_for_all(&format!("the ledger is lost ({kind})"));
         self.audit.ledger_losses += 1;
         match kind {
             0 => self.db.ledger = None,
             1 => {
-                // The daemon's user may make a table, and so the row with the stamp is made again at once.
+                // The daemon may make a table, so it makes the row with the stamp again at once.
                 self.db.ledger = None;
                 let _ = self.read_ledger(None);
             }
             _ => self.db.ledger.clone_from(&self.db.copy),
         }
-        self.ledger_is_lost();
+        self.note_ledger_loss();
     }
 }

@@ -1,4 +1,4 @@
-//! A pass that panics: a bug, but no leave to send the passwords again that it had sent. Their charges are in the ledger.
+//! A pass that panics. This is a bug, but its passwords must not be sent again: their charges are in the ledger.
 
 use tbtokend::engine::scheduler::Scheduler;
 use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret};
@@ -10,9 +10,9 @@ use super::run::Setup;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::world::{Mood, Shared, World};
+use super::world::{Behaviour, Shared, World};
 
-/// Breaks at the first answer of a server that answers.
+/// Panics at the first answer.
 struct Breaking {
     servers: Servers,
 }
@@ -39,10 +39,10 @@ impl Logins for Breaking {
 }
 
 async fn story() {
-    let setup = Setup { customers: 6, hosts: 2, daemons: 1, ..Setup::of(1) };
+    let setup = Setup { customers: 6, servers: 2, daemons: 1, ..Setup::of(1) };
     let world = Shared::new(World::new(setup));
-    // Their passwords are on their way when the other server's token comes.
-    world.lock().hosts[1].mood = Mood::Silent;
+    // Their passwords are in flight when the other server's token arrives.
+    world.lock().servers[1].behaviour = Behaviour::Silent;
     let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
     let servers = Servers { world: world.clone(), daemon: 1, killed };
@@ -50,14 +50,14 @@ async fn story() {
     let task = tokio::spawn(scheduler.run(shutdown.clone()));
     sleep(Duration::from_secs(2)).await;
     let sent = world.lock().passwords.sent.clone();
-    let silent: Vec<_> = sent.keys().copied().filter(|(host, _)| *host == 1).collect();
-    assert!(!silent.is_empty() && sent.keys().any(|(host, _)| *host == 0), "{sent:?}");
+    let silent: Vec<_> = sent.keys().copied().filter(|(server, _)| *server == 1).collect();
+    assert!(!silent.is_empty() && sent.keys().any(|(server, _)| *server == 0), "{sent:?}");
     for account in &silent {
         let world = world.lock();
         let known = world.db.ledger_of(*account).unwrap();
         assert_eq!((known.charges, known.is_in_flight), (1, true), "{account:?}");
     }
-    // Its server does not answer probes either.
+    // The server does not answer probes either.
     sleep(Duration::from_secs(1_800)).await;
     let sent = world.lock().passwords.sent.clone();
     assert!(silent.iter().all(|account| sent[account] == 1), "{sent:?}");

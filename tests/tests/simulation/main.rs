@@ -1,14 +1,14 @@
-//! A day of the real engine in seconds: scheduler, plan, pass and state against an in-memory ThingsBoard and an
-//! in-memory store, on tokio's paused clock, under random faults that follow from one number.
+//! The simulation: a day of the real engine in seconds. Scheduler, plan, pass and state run against an in-memory ThingsBoard
+//! and an in-memory store, on tokio's paused clock, with random faults that follow from a seed.
 //!
-//! A hundred seeds run with every test, each a day of a small world. By hand:
+//! A test run uses a hundred seeds, each for a day of a small world. By hand:
 //!
-//! - `TBTOKEN_SIM_SEED=N` runs that seed alone; that is all that a failure must be told to come again.
-//! - `TBTOKEN_SIM_SEEDS=N` runs seeds 1 to N, `TBTOKEN_SIM_FIRST=M` those from M on.
-//! - `TBTOKEN_SIM_STORY=N`, with a seed alone, prints what happens to login `N` in it.
-//! - `TBTOKEN_SIM_CUSTOMERS=1000` gives each of them so many customers, on a host for fifty of them.
+//! - `TBTOKEN_SIM_SEED=N` runs one seed, which repeats a failure.
+//! - `TBTOKEN_SIM_SEEDS=N` runs seeds 1 to N, `TBTOKEN_SIM_FIRST=M` begins with M.
+//! - `TBTOKEN_SIM_STORY=N`, with one seed, prints the events of login `N`.
+//! - `TBTOKEN_SIM_CUSTOMERS=1000` sets the number of customers of each world; each server has fifty of them.
 //!
-//! Two daemons share one clock and one ledger here; they elect no leader, so both act.
+//! Two daemons share one clock and one ledger here. They elect no leader, so both act.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,15 +19,14 @@
 mod audit;
 mod budget;
 mod clock;
-mod dice;
 mod faults;
 mod first;
 mod fresh;
 mod ledger;
 mod lost;
 mod passwords;
-mod patience;
 mod refused;
+mod request_rate;
 mod returning;
 mod run;
 mod servers;
@@ -44,7 +43,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use run::{Setup, Sum};
 
-/// Runs seeds on all processors and prints what they came to.
+/// Runs seeds on all processors and prints the sum of their results.
 fn run_all(setups: &[Setup]) {
     let next = AtomicU64::new(0);
     let sum = Mutex::new(Sum::default());

@@ -1,5 +1,5 @@
-//! Promise 2, per user of ThingsBoard: how many wrong passwords it counts, how often it rejects the same credentials, and
-//! that one password of an account is on its way at a time.
+//! Promise 2, for each user of ThingsBoard: how many wrong passwords are counted, how often the same credentials are
+//! rejected, and that one password of an account is in flight at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,328 +8,342 @@ use tokio::time::{Duration, Instant};
 
 use super::audit::SHORT;
 use super::ledger::Known;
-use super::world::{Mood, REQUEST_TIMEOUT, Row, World, url, username};
+use super::world::{Behaviour, REQUEST_TIMEOUT, Row, World, url, username};
 
-/// What a row says: credentials, as the contract calls them.
+/// The credentials in a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Says {
-    pub(crate) host: usize,
-    /// Through another port, which makes it another server for the daemon, but not another account.
+pub(crate) struct RowCredentials {
+    pub(crate) server: usize,
+    /// Whether the URL has the other port, which is another server for the daemon, but not another account.
     pub(crate) port: bool,
     pub(crate) login: usize,
-    /// Which spelling of the user name.
+    /// The number of the spelling of the user name.
     pub(crate) name: usize,
     pub(crate) password: String,
 }
 
-/// An account, and a user of ThingsBoard: host and login.
+/// An account, and a user of ThingsBoard: server and login.
 pub(crate) type AccountId = (usize, usize);
 
-impl Says {
+impl RowCredentials {
     pub(crate) fn account(&self) -> AccountId {
-        (self.host, self.login)
+        (self.server, self.login)
     }
 
-    /// The same user name to the letter.
+    /// Returns the user with the exact user name.
     fn user(&self) -> (usize, bool, usize, usize) {
-        (self.host, self.port, self.login, self.name)
+        (self.server, self.port, self.login, self.name)
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        let url = url(self.host, if self.port { 3 } else { 0 });
+        let url = url(self.server, if self.port { 3 } else { 0 });
         let password = Secret::new(self.password.clone());
         key().fingerprint(&Credentials { url, username: username(self.login, self.name), password })
     }
 }
 
-/// The key of the simulated store.
+/// Returns the key of the simulated store.
 pub(crate) fn key() -> FingerprintKey {
     FingerprintKey::new(&[7; FingerprintKey::BYTES])
 }
 
-/// Credentials whose rejection a daemon has heard.
+/// The rejection of credentials, as far as daemons know it.
 #[derive(Debug, Default)]
 struct Rejection {
-    heard_at: u64,
-    /// The daemons that have heard it.
+    learned_at: u64,
+    /// The daemons that know it.
     by: BTreeSet<u32>,
-    /// Since when the store's ledger knows it.
+    /// When the store's ledger first had it.
     stored_at: Option<u64>,
-    /// So many times an operator has allowed more.
+    /// How many more sends an operator has allowed.
     leave: u32,
 }
 
-/// Everything that is known of passwords.
+/// The history of all passwords.
 #[derive(Debug, Default)]
 pub(crate) struct Passwords {
-    rejections: BTreeMap<Says, Rejection>,
-    /// Refused, though nothing was counted: by which daemons, and how often.
-    uncounted: BTreeMap<Says, BTreeMap<u32, usize>>,
-    /// The passwords on their way, and until when at most.
+    rejections: BTreeMap<RowCredentials, Rejection>,
+    /// Refused without being counted: the daemons, and how often each.
+    uncounted: BTreeMap<RowCredentials, BTreeMap<u32, usize>>,
+    /// The passwords in flight, and when each ends at the latest.
     flights: BTreeMap<AccountId, Vec<(u64, Instant)>>,
-    /// When the latest charge of each account came into the store's ledger.
+    /// When the latest charge of each account was stored in the ledger.
     charged_at: BTreeMap<AccountId, u64>,
-    /// When credentials last worked, and when a refresh token of the user did.
-    worked_at: BTreeMap<Says, u64>,
+    /// When credentials last worked, and when a refresh token of the user last did.
+    worked_at: BTreeMap<RowCredentials, u64>,
     refreshed_at: BTreeMap<(usize, bool, usize, usize), u64>,
-    /// So many times an operator has forced a send since the counter was zero.
+    /// How often an operator has forced a send since the counter was zero.
     forced: BTreeMap<AccountId, u32>,
-    /// How many were sent to each account.
+    /// The number of passwords sent to each account.
     pub(crate) sent: BTreeMap<AccountId, u32>,
 }
 
 impl World {
-    /// A daemon begins to send a password. Brings the number of the flight.
-    pub(crate) fn sends(&mut self, daemon: u32, says: &Says, within: Duration) -> u64 {
+    /// Notes that a daemon begins to send a password. Returns the number of the flight.
+    pub(crate) fn begin_send(&mut self, daemon: u32, credentials: &RowCredentials, within: Duration) -> u64 {
         let (number, now) = (self.serial(), Instant::now());
-        self.tell(says.login, || format!("daemon {daemon} sends {says:?}"));
+        self.log(credentials.login, || format!("daemon {daemon} sends {credentials:?}"));
         self.audit.passwords += 1;
-        *self.passwords.sent.entry(says.account()).or_default() += 1;
-        let flights = self.passwords.flights.entry(says.account()).or_default();
+        *self.passwords.sent.entry(credentials.account()).or_default() += 1;
+        let flights = self.passwords.flights.entry(credentials.account()).or_default();
         flights.retain(|(_, until)| now < *until);
         let others = flights.len();
         flights.push((number, now + within.min(REQUEST_TIMEOUT)));
         if others > 0 {
-            self.violation("2", says.login, "two passwords of one account are on their way");
+            self.violation("2", credentials.login, "two passwords of one account are in flight");
         }
-        let charged_at = self.passwords.charged_at.get(&says.account()).copied();
-        let Some(rejection) = self.passwords.rejections.get(says) else { return number };
+        let charged_at = self.passwords.charged_at.get(&credentials.account()).copied();
+        let Some(rejection) = self.passwords.rejections.get(credentials) else { return number };
         let is_known = rejection.by.contains(&daemon)
             || rejection.stored_at.is_some_and(|stored| charged_at.is_none_or(|charged| stored < charged));
         if rejection.leave > 0 {
-            // What an operator sends again is a new story.
-            self.passwords.rejections.remove(says);
+            // An operator's send starts a new count.
+            self.passwords.rejections.remove(credentials);
         } else if is_known {
             let by = format!("{:?}", rejection.by);
-            let what = format!("daemon {daemon} sends rejected credentials again; heard by {by}: {says:?}");
-            self.violation("2 and 3", says.login, &what);
+            let what =
+                format!("daemon {daemon} sends rejected credentials again; known to {by}: {credentials:?}");
+            self.violation("2 and 3", credentials.login, &what);
         }
         number
     }
 
-    /// A daemon does not wait for the answer any more.
-    pub(crate) fn flight_ends(&mut self, account: AccountId, number: u64) {
+    /// Notes that a daemon no longer waits for the answer.
+    pub(crate) fn end_flight(&mut self, account: AccountId, number: u64) {
         if let Some(flights) = self.passwords.flights.get_mut(&account) {
             flights.retain(|(known, _)| *known != number);
         }
     }
 
-    /// ThingsBoard has counted a wrong password.
-    pub(crate) fn counted(&mut self, says: &Says) {
-        let failures = self.accounts[&says.account()].failures;
-        let forced = self.passwords.forced.get(&says.account()).copied().unwrap_or(0);
-        self.tell(says.login, || format!("host {} counts {failures} wrong passwords: {says:?}", says.host));
+    /// Notes that ThingsBoard has counted a wrong password, and checks the budget.
+    pub(crate) fn count_wrong_password(&mut self, credentials: &RowCredentials) {
+        let failures = self.accounts[&credentials.account()].failures;
+        let forced = self.passwords.forced.get(&credentials.account()).copied().unwrap_or(0);
+        self.log(credentials.login, || {
+            format!("server {} counts {failures} wrong passwords: {credentials:?}", credentials.server)
+        });
         self.audit.counted_most = self.audit.counted_most.max(failures.saturating_sub(forced));
         if failures > u32::from(self.budget) + forced {
             let what = format!(
                 "ThingsBoard has counted {failures} wrong passwords, {forced} of them forced; the budget is {}",
                 self.budget
             );
-            self.violation("2", says.login, &what);
+            self.violation("2", credentials.login, &what);
         }
-        // Credentials that had worked and do not any more prove that the password was changed.
-        if let Some(worked_at) = self.passwords.worked_at.remove(says) {
-            self.forgive_before(says, worked_at);
+        // Credentials that worked before prove that the password was changed.
+        if let Some(worked_at) = self.passwords.worked_at.remove(credentials) {
+            self.forgive_before(credentials, worked_at);
         }
     }
 
-    /// A right password has reset ThingsBoard's counter.
-    pub(crate) fn counter_is_zero(&mut self, says: &Says) {
-        self.tell(says.login, || format!("host {} accepts {says:?}", says.host));
+    /// Notes that a right password has reset ThingsBoard's counter.
+    pub(crate) fn reset_counter(&mut self, credentials: &RowCredentials) {
+        self.log(credentials.login, || format!("server {} accepts {credentials:?}", credentials.server));
         let serial = self.serial();
-        self.passwords.worked_at.insert(says.clone(), serial);
-        self.passwords.rejections.remove(says);
+        self.passwords.worked_at.insert(credentials.clone(), serial);
+        self.passwords.rejections.remove(credentials);
         if !self.is_asking {
-            self.passwords.forced.remove(&says.account());
+            self.passwords.forced.remove(&credentials.account());
         }
     }
 
-    pub(crate) fn refresh_token_worked(&mut self, says: &Says) {
+    pub(crate) fn note_refresh_token_worked(&mut self, credentials: &RowCredentials) {
         let serial = self.serial();
-        self.passwords.refreshed_at.insert(says.user(), serial);
+        self.passwords.refreshed_at.insert(credentials.user(), serial);
     }
 
-    pub(crate) fn refresh_token_is_outdated(&mut self, says: &Says) {
-        if let Some(refreshed_at) = self.passwords.refreshed_at.remove(&says.user()) {
-            self.forgive_before(says, refreshed_at);
+    pub(crate) fn note_refresh_token_outdated(&mut self, credentials: &RowCredentials) {
+        if let Some(refreshed_at) = self.passwords.refreshed_at.remove(&credentials.user()) {
+            self.forgive_before(credentials, refreshed_at);
         }
     }
 
-    /// The password of this user was changed after `serial`: what was rejected before may be right.
-    fn forgive_before(&mut self, says: &Says, serial: u64) {
-        let user = (says.host, says.login, says.name);
+    /// Forgets the rejections before `serial`, because the password of this user was changed since.
+    fn forgive_before(&mut self, credentials: &RowCredentials, serial: u64) {
+        let user = (credentials.server, credentials.login, credentials.name);
         self.passwords.rejections.retain(|known, rejection| {
-            (known.host, known.login, known.name) != user || rejection.heard_at > serial
+            (known.server, known.login, known.name) != user || rejection.learned_at > serial
         });
     }
 
-    /// A daemon hears what came of a password.
-    pub(crate) fn heard(&mut self, daemon: u32, says: &Says, failure: Option<&Failure>) {
-        self.tell(says.login, || format!("daemon {daemon} hears {failure:?}"));
+    /// Notes the outcome of a password that a daemon gets.
+    pub(crate) fn note_password_outcome(
+        &mut self,
+        daemon: u32,
+        credentials: &RowCredentials,
+        failure: Option<&Failure>,
+    ) {
+        self.log(credentials.login, || format!("daemon {daemon} hears {failure:?}"));
         let serial = self.serial();
         match failure {
             None => {
-                self.passwords.uncounted.remove(says);
-                self.host_is_in_no_doubt(says.host);
+                self.passwords.uncounted.remove(credentials);
+                self.end_doubt_of_server(credentials.server);
             }
             Some(Failure::CredentialsRejected | Failure::AccountLocked) => {
-                self.host_is_in_no_doubt(says.host);
-                if self.saying(says).is_empty() {
-                    // Its row was changed while it was on its way; what no row says is remembered for a while only.
+                self.end_doubt_of_server(credentials.server);
+                if self.rows_with(credentials).is_empty() {
+                    // The row was changed in the meantime. Rejections that no row has are remembered for a while only.
                     return;
                 }
                 let bad_rows = &mut self.audit.bad_rows;
-                let rejection = self.passwords.rejections.entry(says.clone()).or_insert_with(|| {
+                let rejection = self.passwords.rejections.entry(credentials.clone()).or_insert_with(|| {
                     *bad_rows += 1;
                     Rejection::default()
                 });
-                rejection.heard_at = serial;
+                rejection.learned_at = serial;
                 rejection.by.insert(daemon);
             }
             Some(failure) if failure.is_permanent() => {
                 if matches!(failure, Failure::PasswordExpired | Failure::SecondFactorRequired) {
-                    self.host_is_in_no_doubt(says.host);
+                    self.end_doubt_of_server(credentials.server);
                 }
-                self.uncounted(daemon, says, failure);
+                self.note_uncounted_failure(daemon, credentials, failure);
             }
             Some(Failure::Unreachable { .. }) => {}
-            Some(_) => self.host_is_in_doubt(says.host),
+            Some(_) => self.put_server_in_doubt(credentials.server),
         }
     }
 
-    /// ThingsBoard counts nothing, but the customers are parked (3): each row is tried once a day.
-    fn uncounted(&mut self, daemon: u32, says: &Says, failure: &Failure) {
-        let rows = self.saying(says);
+    /// Notes a failure that ThingsBoard does not count. The customers are parked (3), and each row is tried once a day.
+    fn note_uncounted_failure(&mut self, daemon: u32, credentials: &RowCredentials, failure: &Failure) {
+        let rows = self.rows_with(credentials);
         for row in &rows {
             self.rows.get_mut(row).unwrap().is_tried_daily = true;
         }
-        let times = self.passwords.uncounted.entry(says.clone()).or_default().entry(daemon).or_default();
+        let times =
+            self.passwords.uncounted.entry(credentials.clone()).or_default().entry(daemon).or_default();
         *times += 1;
         let times = *times;
-        // Of two daemons one may write over what the other has noted.
+        // With two daemons, one may overwrite the record of the other.
         if times > rows.len().max(1) && self.setup.daemons == 1 {
             let what = format!("sent {times} times for {} rows by daemon {daemon}: {failure}", rows.len());
-            self.violation("3", says.login, &what);
+            self.violation("3", credentials.login, &what);
         }
     }
 
-    /// A row says this from now on: it is tried once, if nothing forbids it.
-    pub(crate) fn passwords_are_new(&mut self, says: &Says) {
-        self.passwords.uncounted.remove(says);
+    /// Allows one attempt, because a row has these credentials from now on.
+    pub(crate) fn allow_first_attempt(&mut self, credentials: &RowCredentials) {
+        self.passwords.uncounted.remove(credentials);
     }
 
-    /// A daemon got a token of this account, be it by a refresh token: what it has noted of failures is over.
-    pub(crate) fn is_renewed(&mut self, account: AccountId) {
-        self.passwords.uncounted.retain(|says, _| says.account() != account);
+    /// Notes that a daemon got a token of this account, which ends its failures.
+    pub(crate) fn note_renewal(&mut self, account: AccountId) {
+        self.passwords.uncounted.retain(|credentials, _| credentials.account() != account);
     }
 
-    /// A day may have passed by the daemon's clock.
-    pub(crate) fn a_day_may_have_passed(&mut self) {
+    /// Allows another daily attempt, because a day may have passed by the daemon's clock.
+    pub(crate) fn forget_uncounted_failures(&mut self) {
         self.passwords.uncounted.clear();
     }
 
-    /// An operator names a row, with force or without.
-    pub(crate) fn names(&mut self, user: usize, with_force: bool) {
-        let says = self.rows[&user].says();
+    /// Notes that an operator names a row, with or without force.
+    pub(crate) fn note_named_row(&mut self, user: usize, with_force: bool) {
+        let credentials = self.rows[&user].credentials();
         self.rows.get_mut(&user).unwrap().asked = true;
-        self.passwords.uncounted.remove(&says);
+        self.passwords.uncounted.remove(&credentials);
         if with_force {
             self.audit.forced += 1;
-            *self.passwords.forced.entry(says.account()).or_default() += 1;
-            if let Some(rejection) = self.passwords.rejections.get_mut(&says) {
+            *self.passwords.forced.entry(credentials.account()).or_default() += 1;
+            if let Some(rejection) = self.passwords.rejections.get_mut(&credentials) {
                 rejection.leave += 1;
             }
         }
     }
 
-    /// No operator waits for an answer: what was allowed and not used is over.
-    pub(crate) fn leaves_end(&mut self) {
+    /// Ends the permissions of operators that were not used.
+    pub(crate) fn end_leaves(&mut self) {
         self.passwords.rejections.values_mut().for_each(|rejection| rejection.leave = 0);
     }
 
-    /// An administrator enables the user again, or it is another one.
-    pub(crate) fn counter_was_reset(&mut self, account: AccountId) {
+    /// Clears ThingsBoard's counter, because an administrator enabled the user or it is a new one.
+    pub(crate) fn clear_counter(&mut self, account: AccountId) {
         self.accounts.get_mut(&account).unwrap().failures = 0;
     }
 
-    /// The store's ledger says this of the account from now on.
-    pub(crate) fn ledger_says(&mut self, account: AccountId, known: &Known, is_new_charge: bool) {
+    /// Notes the new content of the store's ledger for an account.
+    pub(crate) fn note_ledger(&mut self, account: AccountId, known: &Known, is_new_charge: bool) {
         let serial = self.serial();
-        self.tell(account.1, || format!("the ledger says {known:?}"));
+        self.log(account.1, || format!("the ledger says {known:?}"));
         if is_new_charge {
             self.passwords.charged_at.insert(account, serial);
         }
         let mut gone = Vec::new();
-        for (says, rejection) in &mut self.passwords.rejections {
-            if says.account() == account && known.rejected.contains(&says.fingerprint().to_text()) {
+        for (credentials, rejection) in &mut self.passwords.rejections {
+            if credentials.account() == account
+                && known.rejected.contains(&credentials.fingerprint().to_text())
+            {
                 rejection.stored_at.get_or_insert(serial);
-            } else if says.account() == account && rejection.stored_at.is_some() && rejection.leave == 0 {
-                gone.push(says.clone());
+            } else if credentials.account() == account
+                && rejection.stored_at.is_some()
+                && rejection.leave == 0
+            {
+                gone.push(credentials.clone());
             }
         }
-        // The latest eight are remembered of those that no row says.
-        for says in gone {
-            if self.saying(&says).is_empty() {
-                self.passwords.rejections.remove(&says);
+        // Of the rejections that no row has, the ledger remembers the latest eight.
+        for credentials in gone {
+            if self.rows_with(&credentials).is_empty() {
+                self.passwords.rejections.remove(&credentials);
             }
         }
     }
 
-    /// The store has lost its ledger, or parts of it.
-    pub(crate) fn ledger_is_lost(&mut self) {
+    /// Notes that the store has lost its ledger, or parts of it.
+    pub(crate) fn note_ledger_loss(&mut self) {
         self.passwords.rejections.values_mut().for_each(|rejection| rejection.stored_at = None);
     }
 
-    /// The rows that say this.
-    pub(crate) fn saying(&self, says: &Says) -> Vec<usize> {
-        let is_same = |row: &Row| row.present && row.says() == *says;
-        self.rows_of(says.login).filter(|(_, row)| is_same(row)).map(|(user, _)| user).collect()
+    /// Returns the rows with these credentials.
+    pub(crate) fn rows_with(&self, credentials: &RowCredentials) -> Vec<usize> {
+        let is_same = |row: &Row| row.present && row.credentials() == *credentials;
+        self.rows_of(credentials.login).filter(|(_, row)| is_same(row)).map(|(user, _)| user).collect()
     }
 
-    /// A server has left a password unanswered: the longer it does, the later it gets the next one.
-    fn host_is_in_doubt(&mut self, host: usize) {
+    /// Notes that a server left a password unanswered, so it gets the next one later each time.
+    fn put_server_in_doubt(&mut self, server: usize) {
         let now = Instant::now();
-        let it = &mut self.hosts[host];
+        let it = &mut self.servers[server];
         let wait = Duration::from_secs(60 << it.unanswered.min(4)).min(Duration::from_secs(600));
         it.unanswered += 1;
         let until = now + wait + SHORT;
-        self.excuse_host(host, until);
+        self.excuse_server(server, until);
     }
 
-    fn host_is_in_no_doubt(&mut self, host: usize) {
-        self.hosts[host].unanswered = 0;
+    fn end_doubt_of_server(&mut self, server: usize) {
+        self.servers[server].unanswered = 0;
     }
 
-    /// The ledger lets no password of this row go: it cannot be renewed, or only after ten minutes of good probes.
-    pub(crate) fn look_at_ledger(&mut self, user: usize) {
+    /// Allows a stale token if the ledger does not allow the row's password, or only after ten minutes of good probes.
+    pub(crate) fn check_ledger(&mut self, user: usize) {
         let now = Instant::now();
-        // Its server is probed from when the row is due.
+        // Its server is probed only from the time when the row is due.
         if self.is_alive(user) {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;
             return;
         }
         let row = &self.rows[&user];
-        let says = row.says();
-        let Some(known) = self.db.ledger_of(says.account()) else {
+        let credentials = row.credentials();
+        let Some(known) = self.db.ledger_of(credentials.account()) else {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;
             return;
         };
         let server = BaseUrl::parse(&row.url()).unwrap().host_key();
-        let charges = known.charges_against(server.as_str(), &username(says.login, says.name));
+        let charges = known.charges_against(server.as_str(), &username(credentials.login, credentials.name));
         if charges == 0 && known.rejected.is_empty() {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;
             return;
         }
-        let fingerprint = says.fingerprint().to_text();
+        let fingerprint = credentials.fingerprint().to_text();
         let is_rejected = known.rejected.contains(&fingerprint);
         let is_accepted = known.accepted.contains(&fingerprint);
         let is_last = charges > 0 && charges + 1 == self.budget;
-        // Whether another row holds accepted credentials is not looked at: a stranger's last charge is not asked for.
+        // Whether another row holds accepted credentials is not checked, which allows a little too much.
         let is_kept = is_last && !is_accepted && !known.accepted.is_empty();
         if is_rejected || charges >= self.budget || is_kept {
             self.excuse_for(user, SHORT);
         }
-        let is_well = self.hosts[says.host].mood == Mood::Well && self.db_is_well();
+        let is_well = self.servers[credentials.server].behaviour == Behaviour::Well && self.db_is_well();
         let row = self.rows.get_mut(&user).unwrap();
         if !is_last {
             row.last_charge_since = None;
@@ -341,8 +355,8 @@ impl World {
         }
     }
 
-    /// A daemon knows nothing yet of what probes its servers have answered.
-    pub(crate) fn probes_are_forgotten(&mut self) {
+    /// Notes that a new daemon does not know earlier probes.
+    pub(crate) fn forget_probes(&mut self) {
         let now = Instant::now();
         for row in self.rows.values_mut() {
             row.last_charge_since = row.last_charge_since.map(|_| now);

@@ -1,5 +1,5 @@
-//! A database that can be read and takes records, and refuses every token: that is said once, nobody logs in again for a
-//! token that waits, the database is left in peace, and what is learned meanwhile is not lost.
+//! A database that can be read and takes records, but refuses every token. That is reported once, no customer logs in again
+//! for a token that waits, the database gets few requests, and new rejections are not lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,18 +19,18 @@ use super::run::Setup;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::world::{Mood, Shared, World};
+use super::world::{Behaviour, Shared, World};
 
 const CUSTOMERS: usize = 6;
 
-/// How often tokens were to be saved, and whether they can be.
+/// The number of saves, and whether they succeed.
 #[derive(Debug, Default)]
 struct Saves {
     tried: AtomicUsize,
     work: AtomicBool,
 }
 
-/// The table may not be updated; everything else works.
+/// A store whose table cannot be updated; everything else works.
 struct Refusing {
     memory: Memory,
     saves: Arc<Saves>,
@@ -75,7 +75,7 @@ impl Store for Refusing {
     }
 }
 
-/// A daemon over such a database; it is gone when `shutdown` is and the task has ended.
+/// Starts a daemon with such a store. It ends after `shutdown`, when the task ends.
 fn start(world: &Shared, saves: &Arc<Saves>, shutdown: &CancellationToken) -> (Handle, JoinHandle<()>) {
     let killed = CancellationToken::new();
     let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
@@ -88,9 +88,9 @@ fn start(world: &Shared, saves: &Arc<Saves>, shutdown: &CancellationToken) -> (H
 }
 
 fn world() -> Shared {
-    let setup = Setup { customers: CUSTOMERS, hosts: 2, daemons: 1, ..Setup::of(1) };
+    let setup = Setup { customers: CUSTOMERS, servers: 2, daemons: 1, ..Setup::of(1) };
     let world = Shared::new(World::new(setup));
-    world.lock().hosts.iter_mut().for_each(|host| host.life = 9_000);
+    world.lock().servers.iter_mut().for_each(|server| server.life = 9_000);
     world
 }
 
@@ -110,7 +110,7 @@ async fn ten_minutes() {
     assert_eq!(events(&handle, EventKind::StoreBack), 0);
     let tried = saves.tried.load(Ordering::Relaxed);
     assert!((8..=16).contains(&tried), "{tried} times in ten minutes");
-    // Once it is known, nobody is asked for a token that could not be saved either.
+    // After the first refusal, no token is requested that could not be saved.
     let logins = world.lock().audit.logins;
     assert!(logins <= CUSTOMERS as u64, "{logins} logins: a second one for a token that is here");
 
@@ -124,19 +124,19 @@ async fn ten_minutes() {
     task.await.unwrap();
 }
 
-/// The order to end comes; then one server brings a token, which cannot be saved; then the other one refuses a password.
+/// The daemon must end. Then one server answers with a token, which cannot be saved, and the other one rejects a password.
 async fn an_end_in_the_middle() {
     let (world, saves, shutdown) = (world(), Arc::new(Saves::default()), CancellationToken::new());
     let wrong = {
         let mut world = world.lock();
-        world.hosts[1].mood = Mood::Slow;
-        let (user, row) = world.rows.iter_mut().find(|(_, row)| row.host == 1).unwrap();
+        world.servers[1].behaviour = Behaviour::Slow;
+        let (user, row) = world.rows.iter_mut().find(|(_, row)| row.server == 1).unwrap();
         row.password = "wrong".to_owned();
-        row.said = row.says();
+        row.said = row.credentials();
         *user
     };
     let (_handle, task) = start(&world, &saves, &shutdown);
-    // Their passwords have just been sent.
+    // Both passwords have just been sent.
     sleep(Duration::from_millis(45)).await;
     assert_eq!(saves.tried.load(Ordering::Relaxed), 0);
     shutdown.cancel();
@@ -144,7 +144,7 @@ async fn an_end_in_the_middle() {
     assert_eq!(saves.tried.load(Ordering::Relaxed), 1);
     let world = world.lock();
     assert!(world.db.records.get(&wrong).is_some_and(|record| record.failure.is_some()), "it is sent again");
-    let known = world.db.ledger_of(world.rows[&wrong].says().account()).unwrap();
+    let known = world.db.ledger_of(world.rows[&wrong].credentials().account()).unwrap();
     assert_eq!((known.rejected.len(), known.is_in_flight), (1, false));
 }
 

@@ -1,5 +1,5 @@
-//! Right credentials are not starved (2): new customers of a server that was dead are valid soon after it is back, and at
-//! most one password was spent on finding out. And the cases in which earlier versions locked accounts.
+//! Customers whose server returns (2). They have tokens soon after it is back, and at most one password was spent to find
+//! that out. This file also has the cases in which earlier versions locked accounts.
 
 use tbtokend::engine::scheduler::Scheduler;
 use tokio::task::JoinHandle;
@@ -10,11 +10,11 @@ use super::run::Setup;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::world::{Loss, Mood, Reach, Shared, World};
+use super::world::{Behaviour, Loss, Reach, Shared, World};
 
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// A daemon that runs.
+/// A running daemon.
 struct Daemon {
     task: JoinHandle<()>,
     shutdown: CancellationToken,
@@ -44,35 +44,35 @@ impl Daemon {
     }
 }
 
-/// A server with so many customers, and another one with a few.
+/// Makes a server with this many customers, and another one with a few.
 fn world(customers: usize) -> Shared {
-    let setup = Setup { customers: customers + 3, hosts: 2, daemons: 1, ..Setup::of(1) };
+    let setup = Setup { customers: customers + 3, servers: 2, daemons: 1, ..Setup::of(1) };
     let world = Shared::new(World::new(setup));
     let mut now = world.lock();
-    now.hosts.iter_mut().for_each(|host| (host.life, host.lockout) = (9_000, Some(3)));
+    now.servers.iter_mut().for_each(|server| (server.life, server.lockout) = (9_000, Some(3)));
     (now.budget, now.db.has_no_records) = (3, false);
     drop(now);
     world
 }
 
-fn turns(world: &Shared, mood: Mood) {
+fn set_behaviour(world: &Shared, behaviour: Behaviour) {
     let mut world = world.lock();
-    if mood == Mood::Well {
-        world.trouble_ends(0);
+    if behaviour == Behaviour::Well {
+        world.end_trouble(0);
     }
-    world.hosts[0].mood = mood;
-    if mood == Mood::Well {
+    world.servers[0].behaviour = behaviour;
+    if behaviour == Behaviour::Well {
         world.thaw(0);
     }
 }
 
-/// How many passwords were sent to the first server.
-fn sent(world: &Shared) -> u32 {
-    world.lock().passwords.sent.iter().filter(|((host, _), _)| *host == 0).map(|(_, sent)| sent).sum()
+/// Counts the passwords that were sent to the first server.
+fn passwords_sent(world: &Shared) -> u32 {
+    world.lock().passwords.sent.iter().filter(|((server, _), _)| *server == 0).map(|(_, sent)| sent).sum()
 }
 
-/// The most that ThingsBoard has counted for one of its users.
-fn counted(world: &Shared) -> u32 {
+/// Returns the highest counter of wrong passwords of any user.
+fn most_counted(world: &Shared) -> u32 {
     world.lock().accounts.values().map(|account| account.failures).max().unwrap()
 }
 
@@ -81,12 +81,12 @@ fn without_token(world: &Shared) -> Vec<usize> {
     world.rows.keys().copied().filter(|user| !world.is_alive(*user)).collect()
 }
 
-/// Every row of the first server gets a wrong password.
+/// Sets a wrong password in every row of the first server.
 fn make_wrong(world: &Shared) {
     let mut world = world.lock();
-    for row in world.rows.values_mut().filter(|row| row.host == 0) {
+    for row in world.rows.values_mut().filter(|row| row.server == 0) {
         "wrong".clone_into(&mut row.password);
-        row.said = row.says();
+        row.said = row.credentials();
     }
 }
 
@@ -95,15 +95,15 @@ fn check(world: &Shared) {
     assert!(world.audit.violations.is_empty(), "{}", world.audit.violations.join("\n"));
 }
 
-async fn an_hour_of(mood: Mood) {
+async fn an_hour_of(behaviour: Behaviour) {
     let world = world(20);
-    turns(&world, mood);
+    set_behaviour(&world, behaviour);
     let daemon = Daemon::start(&world, 1);
     sleep(60 * INTERVAL).await;
-    let spent = sent(&world);
-    assert!(spent <= 1, "{spent} passwords were spent on finding out that {mood:?}");
+    let spent = passwords_sent(&world);
+    assert!(spent <= 1, "{spent} passwords were spent to find out that {behaviour:?}");
     assert_eq!(without_token(&world).len(), 20);
-    turns(&world, Mood::Well);
+    set_behaviour(&world, Behaviour::Well);
     sleep(2 * INTERVAL).await;
     assert_eq!(without_token(&world), [0; 0], "two intervals after its return");
     daemon.stop().await;
@@ -112,23 +112,23 @@ async fn an_hour_of(mood: Mood) {
 
 #[test]
 fn p02_twenty_customers_behind_a_proxy_whose_thingsboard_was_dead_for_an_hour() {
-    stage::on_a_paused_clock(an_hour_of(Mood::Before(Loss::Status(504))));
+    stage::on_a_paused_clock(an_hour_of(Behaviour::Before(Loss::Status(504))));
 }
 
 #[test]
 fn p02_twenty_customers_of_a_thingsboard_whose_database_was_dead_for_an_hour() {
-    stage::on_a_paused_clock(an_hour_of(Mood::WithoutDatabase));
+    stage::on_a_paused_clock(an_hour_of(Behaviour::WithoutDatabase));
 }
 
-/// Whatever becomes of the answers to wrong passwords: each row sends at most three, and none after a rejection was heard.
-async fn answers_are_lost(mood: Mood) {
+/// Whatever happens to the answers to wrong passwords, each row sends at most three, and none after a rejection arrived.
+async fn answers_are_lost(behaviour: Behaviour) {
     let world = world(3);
     make_wrong(&world);
-    turns(&world, mood);
+    set_behaviour(&world, behaviour);
     let mut daemon = Daemon::start(&world, 1);
     for number in 2..=12 {
         sleep(10 * INTERVAL).await;
-        // Killed in turn with an orderly end.
+        // Killed and stopped in turn.
         if number % 2 == 0 {
             daemon.kill();
         } else {
@@ -136,9 +136,9 @@ async fn answers_are_lost(mood: Mood) {
         }
         daemon = Daemon::start(&world, number);
     }
-    turns(&world, Mood::Well);
+    set_behaviour(&world, Behaviour::Well);
     sleep(60 * INTERVAL).await;
-    assert!(counted(&world) <= 3, "{mood:?}: {} counted", counted(&world));
+    assert!(most_counted(&world) <= 3, "{behaviour:?}: {} counted", most_counted(&world));
     daemon.stop().await;
     check(&world);
 }
@@ -150,31 +150,31 @@ fn p02_no_lost_answer_locks_an_account() {
         [Status(504), Closed, Forbidden, Limited, Page, TooLong, NotFound, ProxyLogin, Redirect, TimedOut];
     for loss in losses {
         for reach in [Reach::All, Reach::Logins, Reach::Passwords] {
-            stage::on_a_paused_clock(answers_are_lost(Mood::Lost(loss, reach)));
+            stage::on_a_paused_clock(answers_are_lost(Behaviour::Lost(loss, reach)));
         }
     }
-    stage::on_a_paused_clock(answers_are_lost(Mood::Frozen));
+    stage::on_a_paused_clock(answers_are_lost(Behaviour::Frozen));
 }
 
-/// Killed, again and again, while the password is on its way.
+/// The daemon is killed repeatedly while the password is in flight.
 async fn killed_during_the_login() {
     let world = world(1);
     make_wrong(&world);
-    turns(&world, Mood::Crawling);
+    set_behaviour(&world, Behaviour::Crawling);
     for number in 1..=20 {
-        let before = sent(&world);
+        let before = passwords_sent(&world);
         let daemon = Daemon::start(&world, number);
         for _ in 0..100 {
             sleep(Duration::from_secs(1)).await;
-            if sent(&world) > before {
+            if passwords_sent(&world) > before {
                 break;
             }
         }
         daemon.kill();
         sleep(Duration::from_secs(10)).await;
     }
-    assert!(sent(&world) >= 2, "a kill alone must not park a customer");
-    assert!(counted(&world) <= 3, "{} counted", counted(&world));
+    assert!(passwords_sent(&world) >= 2, "a kill alone must not park a customer");
+    assert!(most_counted(&world) <= 3, "{} counted", most_counted(&world));
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn p02_kills_during_the_login_lock_no_account() {
     stage::on_a_paused_clock(killed_during_the_login());
 }
 
-/// What the ledger knew is dropped while a daemon runs, which then ends in good order.
+/// The ledger is dropped while a daemon runs, which then ends in good order.
 async fn ledger_dropped() {
     let world = world(3);
     make_wrong(&world);
@@ -190,12 +190,16 @@ async fn ledger_dropped() {
         let daemon = Daemon::start(&world, number);
         sleep(2 * INTERVAL).await;
         world.lock().db.ledger = None;
-        world.lock().ledger_is_lost();
+        world.lock().note_ledger_loss();
         daemon.stop().await;
     }
-    let accounts = world.lock().passwords.sent.keys().filter(|(host, _)| *host == 0).count();
+    let accounts = world.lock().passwords.sent.keys().filter(|(server, _)| *server == 0).count();
     let accounts = u32::try_from(accounts).unwrap();
-    assert_eq!((sent(&world), counted(&world)), (accounts, 1), "a rejected password was sent again");
+    assert_eq!(
+        (passwords_sent(&world), most_counted(&world)),
+        (accounts, 1),
+        "a rejected password was sent again"
+    );
     check(&world);
 }
 
@@ -204,25 +208,25 @@ fn p02_a_dropped_ledger_and_an_orderly_restart_forget_nothing() {
     stage::on_a_paused_clock(ledger_dropped());
 }
 
-/// A customer that is parked, though nothing is counted, while it holds a refresh token, which is over then.
+/// A customer is parked without a charge while it holds a refresh token, which then ends.
 async fn parked_without_refresh_token() {
     let world = world(3);
     let daemon = Daemon::start(&world, 1);
     sleep(2 * INTERVAL).await;
     let parked = {
         let mut world = world.lock();
-        let account = *world.passwords.sent.keys().find(|(host, _)| *host == 0).unwrap();
+        let account = *world.passwords.sent.keys().find(|(server, _)| *server == 0).unwrap();
         world.accounts.get_mut(&account).unwrap().is_refused_by_policy = true;
-        for row in world.rows.values_mut().filter(|row| row.says().account() == account) {
+        for row in world.rows.values_mut().filter(|row| row.credentials().account() == account) {
             (row.token, row.expiry, row.in_row) = (None, None, None);
         }
         account
     };
-    // A proxy answers to the refresh token, so the password is tried next.
-    turns(&world, Mood::Before(Loss::ProxyLogin));
+    // A proxy answers the refresh token, so the password is tried next.
+    set_behaviour(&world, Behaviour::Before(Loss::ProxyLogin));
     sleep(2 * INTERVAL).await;
-    world.lock().sessions.retain(|_, session| session.says.account() != parked);
-    turns(&world, Mood::Well);
+    world.lock().sessions.retain(|_, session| session.credentials.account() != parked);
+    set_behaviour(&world, Behaviour::Well);
     sleep(30 * INTERVAL).await;
     let sent = |world: &Shared| world.lock().passwords.sent[&parked];
     let (before, polls) = (sent(&world), world.lock().audit.polls);

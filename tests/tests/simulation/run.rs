@@ -1,4 +1,4 @@
-//! One seed: a world, the daemons that live in it one after the other, and a day of trouble.
+//! The run of one seed: a world, its daemons, and a day of faults.
 
 use std::fmt;
 
@@ -16,48 +16,48 @@ use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::{Audit, SHORT};
-use super::dice::Dice;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
 use super::world::{Shared, World};
+use tbtoken_tests::rng::Rng;
 
-/// What a day is made of.
+/// The parameters of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) customers: usize,
-    pub(crate) hosts: usize,
+    pub(crate) servers: usize,
     /// How many daemons share the table.
     pub(crate) daemons: u32,
     pub(crate) is_usual: bool,
-    /// The login whose story is printed.
+    /// The login whose events are printed.
     pub(crate) story: Option<u64>,
 }
 
 impl Setup {
-    /// The usual world of a seed: few customers, so that many seeds take little time; on few hosts or several; now and
-    /// then with a second daemon on the same table.
+    /// Makes the usual setup of a seed: few customers, so that many seeds take little time; some servers; and in a quarter of
+    /// the cases a second daemon on the same table.
     pub(crate) fn of(seed: u64) -> Self {
-        let mut dice = Dice::new(seed ^ 0x5EED);
-        let hosts = dice.pick(&[2, 3, 5, 8]);
-        let daemons = if dice.chance(25_000) { 2 } else { 1 };
+        let mut rng = Rng::new(seed ^ 0x5EED);
+        let servers = rng.pick(&[2, 3, 5, 8]);
+        let daemons = if rng.chance(25_000) { 2 } else { 1 };
         Self {
             seed,
             customers: 36,
-            hosts,
+            servers,
             daemons,
             is_usual: true,
             story: super::number("TBTOKEN_SIM_STORY"),
         }
     }
 
-    /// A larger one.
+    /// Makes a setup with more customers.
     pub(crate) fn large(seed: u64, customers: usize) -> Self {
-        Self { customers, hosts: (customers / 50).max(2), daemons: 1, is_usual: false, ..Self::of(seed) }
+        Self { customers, servers: (customers / 50).max(2), daemons: 1, is_usual: false, ..Self::of(seed) }
     }
 
-    /// What to set so that it runs again.
+    /// Returns the variables that repeat this run.
     pub(crate) fn rerun(&self) -> String {
         if self.is_usual {
             format!("TBTOKEN_SIM_SEED={}", self.seed)
@@ -70,12 +70,12 @@ impl Setup {
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// How long an operator waits for the answer to a refresh.
-const PATIENCE: Duration = Duration::from_secs(1_800);
+const TIMEOUT: Duration = Duration::from_secs(1_800);
 
-/// A daemon that runs.
+/// A running daemon.
 struct Daemon {
     number: u32,
-    /// Refreshes that were asked of it and are not answered yet.
+    /// Refreshes without an answer yet.
     asked: Vec<(Instant, Answer)>,
     handle: Handle,
     task: JoinHandle<()>,
@@ -91,14 +91,14 @@ impl Daemon {
         let (number, seed, (declared_life, budget)) = {
             let mut world = world.lock();
             world.daemon += 1;
-            world.tell_all("a daemon starts");
-            world.probes_are_forgotten();
+            world.log_for_all("a daemon starts");
+            world.forget_probes();
             // Neither a kill nor a restart undoes the operator, if the order was stored.
             let is_stopped = world.db.loop_state.is_some_and(|state| !state.runs());
             (world.started_at, world.stopped_at) = (Instant::now(), is_stopped.then(Instant::now));
             let users: Vec<usize> = world.rows.keys().copied().collect();
             users.into_iter().for_each(|user| world.excuse_for(user, SHORT));
-            (world.daemon, world.dice.roll(), (world.declared_life, world.budget))
+            (world.daemon, world.rng.next_u64(), (world.declared_life, world.budget))
         };
         let store = Memory { world: world.clone(), daemon: number, killed: killed.clone() };
         let logins = Servers { world: world.clone(), daemon: number, killed: killed.clone() };
@@ -114,9 +114,9 @@ impl Daemon {
         Self { number, asked: Vec::new(), handle, task, shutdown, killed }
     }
 
-    /// Ends as with `kill -9`, or as with SIGTERM.
+    /// Ends the daemon as `kill -9` or SIGTERM does.
     async fn end(self, world: &Shared, gracefully: bool) {
-        world.lock().tell_all(if gracefully { "a daemon is stopped" } else { "a daemon is killed" });
+        world.lock().log_for_all(if gracefully { "a daemon is stopped" } else { "a daemon is killed" });
         if gracefully {
             self.shutdown.cancel();
             self.task.await.unwrap();
@@ -133,17 +133,17 @@ impl Daemon {
         world.lock().drop_held_by(self.number);
     }
 
-    /// An operator asks for a refresh.
+    /// Requests a refresh, as an operator.
     async fn refresh(&mut self, selection: Selection) {
         if let Ok(answer) = self.handle.refresh(selection, true).await {
             self.asked.push((Instant::now(), answer));
         }
     }
 
-    /// Every refresh is answered in the end.
+    /// Checks that each refresh is answered in time.
     fn check_answers(&mut self, world: &Shared) {
         self.asked.retain_mut(|(_, answer)| answer.try_recv() == Err(TryRecvError::Empty));
-        if self.asked.iter().any(|(at, _)| at.elapsed() > PATIENCE) {
+        if self.asked.iter().any(|(at, _)| at.elapsed() > TIMEOUT) {
             self.asked.clear();
             world.lock().violation("3", 0, "a manual refresh was not answered within half an hour");
         }
@@ -160,42 +160,42 @@ async fn day(setup: Setup) -> Sum {
     let mut daemons: Vec<Daemon> = (0..setup.daemons).map(|_| Daemon::start(&world)).collect();
     let began = Instant::now();
     while began.elapsed() < DAY {
-        let step = world.lock().dice.between(1, 20_000);
+        let step = world.lock().rng.between(1, 20_000);
         sleep(Duration::from_millis(step.unsigned_abs())).await;
         daemons.iter_mut().for_each(|daemon| daemon.check_answers(&world));
-        world.lock().asked(daemons.iter().any(|daemon| !daemon.asked.is_empty()));
+        world.lock().note_waiting_operator(daemons.iter().any(|daemon| !daemon.asked.is_empty()));
         let (asks, ends, gracefully) = {
             let mut world = world.lock();
-            world.look();
-            world.mend(false);
-            world.stir();
+            world.check_all();
+            world.end_faults(false);
+            world.begin_faults();
             let is_safe = world.db.lost_at.is_none_or(|at| at.elapsed() > SHORT);
-            (world.asks(), world.ends(), world.dice.chance(50_000) || !is_safe)
+            (world.choose_refresh(), world.choose_end(), world.rng.chance(50_000) || !is_safe)
         };
-        let which = world.lock().dice.index(daemons.len());
+        let which = world.lock().rng.index(daemons.len());
         if let Some(selection) = asks {
             daemons[which].refresh(selection).await;
         }
-        let steers = world.lock().steers();
+        let steers = world.lock().choose_steering();
         if let Some(runs) = steers {
             daemons[which].handle.steer(runs).await.unwrap();
         }
         if ends {
             daemons.swap_remove(which).end(&world, gracefully).await;
-            let away = world.lock().dice.between(0, 60_000);
+            let away = world.lock().rng.between(0, 60_000);
             sleep(Duration::from_millis(away.unsigned_abs())).await;
             daemons.push(Daemon::start(&world));
         }
     }
-    // An hour without trouble: everyone must recover.
+    // In an hour without faults all customers must recover.
     for daemon in &daemons {
         daemon.handle.steer(true).await.unwrap();
     }
-    world.lock().starts();
-    world.lock().mend(true);
+    world.lock().start_loop();
+    world.lock().end_faults(true);
     for _ in 0..360 {
         sleep(Duration::from_secs(10)).await;
-        world.lock().look();
+        world.lock().check_all();
     }
     for daemon in daemons {
         daemon.end(&world, true).await;
@@ -206,56 +206,56 @@ async fn day(setup: Setup) -> Sum {
 }
 
 impl World {
-    /// Whether a daemon ends.
-    fn ends(&mut self) -> bool {
+    /// Decides by chance whether a daemon ends.
+    fn choose_end(&mut self) -> bool {
         let chance = if self.siege_until > Instant::now() { 8_000 } else { 120 };
-        self.dice.chance(chance)
+        self.rng.chance(chance)
     }
 
-    /// Whether an operator still waits for an answer. When nobody does, whoever was named or was of all has been tried.
-    fn asked(&mut self, is_waiting: bool) {
+    /// Notes whether an operator still waits for an answer. If not, all named customers have been tried.
+    fn note_waiting_operator(&mut self, is_waiting: bool) {
         if self.is_asking && !is_waiting {
             self.rows.values_mut().for_each(|row| row.asked = false);
-            self.leaves_end();
+            self.end_leaves();
         }
         self.is_asking = is_waiting;
     }
 
-    /// Now and then an operator stops the loop for a while.
-    fn steers(&mut self) -> Option<bool> {
+    /// Decides by chance whether an operator stops or starts the loop.
+    fn choose_steering(&mut self) -> Option<bool> {
         let now = Instant::now();
         match self.stopped_at {
-            None if self.setup.daemons == 1 && self.dice.chance(15) => {
-                self.tell_all("the loop is stopped");
+            None if self.setup.daemons == 1 && self.rng.chance(15) => {
+                self.log_for_all("the loop is stopped");
                 self.stopped_at = Some(now);
                 Some(false)
             }
-            Some(_) if self.dice.chance(1_500) => {
-                self.starts();
+            Some(_) if self.rng.chance(1_500) => {
+                self.start_loop();
                 Some(true)
             }
             _ => None,
         }
     }
 
-    /// The loop runs again.
-    fn starts(&mut self) {
+    /// Starts the loop again.
+    fn start_loop(&mut self) {
         if self.stopped_at.take().is_some() {
-            self.tell_all("the loop is started");
+            self.log_for_all("the loop is started");
             let users: Vec<usize> = self.rows.keys().copied().collect();
             users.into_iter().for_each(|user| self.excuse(user));
         }
     }
 
-    /// Now and then an operator asks for someone, or for all.
-    fn asks(&mut self) -> Option<Selection> {
-        if !self.dice.chance(400) {
+    /// Decides by chance whether an operator requests a refresh, and of which customers.
+    fn choose_refresh(&mut self) -> Option<Selection> {
+        if !self.rng.chance(400) {
             return None;
         }
-        self.tell_all("an operator asks");
+        self.log_for_all("an operator asks");
         self.is_asking = true;
-        self.nobody_waits();
-        Some(match self.dice.below(4) {
+        self.end_all_waits();
+        Some(match self.rng.below(4) {
             0 => {
                 self.rows.values_mut().for_each(|row| row.asked = true);
                 Selection::All
@@ -264,13 +264,13 @@ impl World {
             _ => {
                 let present: Vec<usize> =
                     self.rows.iter().filter(|(_, row)| row.present).map(|(user, _)| *user).collect();
-                // Mostly customers that need it.
+                // Mostly customers without a valid token.
                 let stuck: Vec<usize> =
                     present.iter().copied().filter(|user| !self.is_alive(*user)).collect();
-                let from = if stuck.is_empty() || self.dice.chance(30_000) { present } else { stuck };
-                let user = self.dice.pick(&from);
-                let with_force = self.dice.chance(50_000);
-                self.names(user, with_force);
+                let from = if stuck.is_empty() || self.rng.chance(30_000) { present } else { stuck };
+                let user = self.rng.pick(&from);
+                let with_force = self.rng.chance(50_000);
+                self.note_named_row(user, with_force);
                 Selection::Ids {
                     ids: [CustomerId::new(user.to_string())].into(),
                     leave: if with_force { Leave::Forced } else { Leave::Asked },
@@ -281,7 +281,7 @@ impl World {
     }
 }
 
-/// What the seeds came to.
+/// The sum of the results of runs.
 #[derive(Debug, Default)]
 pub(crate) struct Sum {
     seeds: u64,

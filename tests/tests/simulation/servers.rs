@@ -1,4 +1,4 @@
-//! One daemon's way to all servers: what it sends, and what it hears.
+//! The connection of one daemon to all servers: the requests and the answers.
 
 use std::future::pending;
 
@@ -8,32 +8,32 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::passwords::Says;
+use super::passwords::RowCredentials;
 use super::thingsboard::{Answer, Granted, Request, serve};
 use super::world::{NAMES, OTHER_PORT, REQUEST_TIMEOUT, Shared, World};
 
-/// One daemon's way to all servers.
+/// The connection of one daemon to all servers.
 #[derive(Debug, Clone)]
 pub(crate) struct Servers {
     pub(crate) world: Shared,
     /// The number of the daemon.
     pub(crate) daemon: u32,
-    /// The daemon was killed: it sends and hears nothing any more.
+    /// Cancelled when the daemon is killed: then it sends and receives nothing more.
     pub(crate) killed: CancellationToken,
 }
 
-/// A password that is on its way, as far as its daemon is concerned.
+/// A password in flight, until its daemon stops waiting for the answer.
 struct Flight<'a> {
     servers: &'a Servers,
-    says: Says,
+    credentials: RowCredentials,
     number: u64,
 }
 
 impl Drop for Flight<'_> {
     fn drop(&mut self) {
-        // A daemon that was killed has closed nothing.
+        // A killed daemon ends nothing in good order.
         if !self.servers.killed.is_cancelled() {
-            self.servers.world.lock().flight_ends(self.says.account(), self.number);
+            self.servers.world.lock().end_flight(self.credentials.account(), self.number);
         }
     }
 }
@@ -47,9 +47,9 @@ impl Servers {
         }
     }
 
-    async fn ask(&self, host: usize, request: Request, within: Duration) -> Answer {
+    async fn ask(&self, server: usize, request: Request, within: Duration) -> Answer {
         let (reply, answer) = oneshot::channel();
-        tokio::spawn(serve(self.world.clone(), host, request, reply));
+        tokio::spawn(serve(self.world.clone(), server, request, reply));
         let answer = async {
             match answer.await {
                 Ok(answer) => answer,
@@ -60,79 +60,85 @@ impl Servers {
         timeout(within, answer).await.unwrap_or(Err(NotRenewed::Failed(failure)))
     }
 
-    async fn log_in(&self, host: usize, says: Says, within: Duration) -> Result<Grant, Failure> {
+    async fn log_in(
+        &self,
+        server: usize,
+        credentials: RowCredentials,
+        within: Duration,
+    ) -> Result<Grant, Failure> {
         let number = {
             let mut world = self.world.lock();
-            world.count_request(host, says.login);
-            world.sends(self.daemon, &says, within)
+            world.count_request(server, credentials.login);
+            world.begin_send(self.daemon, &credentials, within)
         };
-        let flight = Flight { servers: self, says: says.clone(), number };
-        let answer = self.ask(host, Request::Password(says.clone()), within.min(REQUEST_TIMEOUT)).await;
+        let flight = Flight { servers: self, credentials: credentials.clone(), number };
+        let answer =
+            self.ask(server, Request::Password(credentials.clone()), within.min(REQUEST_TIMEOUT)).await;
         drop(flight);
         let mut world = self.world.lock();
         let result = match answer {
-            Ok(granted) => Ok(world.take(self.daemon, &says, granted)),
+            Ok(granted) => Ok(world.take(self.daemon, &credentials, granted)),
             Err(NotRenewed::Failed(failure)) => Err(failure),
             Err(NotRenewed::Refused { .. }) => unreachable!("no answer to a password"),
         };
-        world.heard(self.daemon, &says, result.as_ref().err());
+        world.note_password_outcome(self.daemon, &credentials, result.as_ref().err());
         match &result {
-            Ok(_) => world.failing.remove(&says.account()).map_or((), drop),
-            Err(failure) => world.failed(self.daemon, host, says.login, failure),
+            Ok(_) => world.failing.remove(&credentials.account()).map_or((), drop),
+            Err(failure) => world.note_failure(self.daemon, server, credentials.login, failure),
         }
-        heard_of(&mut world, host, result.as_ref().err());
+        note_answer(&mut world, server, result.as_ref().err());
         result
     }
 
-    async fn refresh(&self, host: usize, refresh_token: &str) -> Result<Grant, NotRenewed> {
+    async fn refresh(&self, server: usize, refresh_token: &str) -> Result<Grant, NotRenewed> {
         let login: usize = refresh_token.split('-').nth(1).unwrap().parse().unwrap();
-        let says = {
+        let credentials = {
             let mut world = self.world.lock();
-            world.count_request(host, login);
-            world.check_refresh_token(host, refresh_token);
-            world.sessions.get(refresh_token).map(|session| session.says.clone())
+            world.count_request(server, login);
+            world.check_refresh_token(server, refresh_token);
+            world.sessions.get(refresh_token).map(|session| session.credentials.clone())
         };
         let request = Request::RefreshToken(refresh_token.to_owned(), login);
-        let answer = self.ask(host, request, REQUEST_TIMEOUT).await;
+        let answer = self.ask(server, request, REQUEST_TIMEOUT).await;
         let mut world = self.world.lock();
         let result = answer.map(|granted| {
-            let says = says.expect("a token of no session works nowhere");
-            world.take(self.daemon, &says, granted)
+            let credentials = credentials.expect("a token of no session works nowhere");
+            world.take(self.daemon, &credentials, granted)
         });
         let failure = match &result {
             Ok(_) => {
-                world.failing.remove(&(host, login));
+                world.failing.remove(&(server, login));
                 None
             }
             Err(NotRenewed::Refused { .. }) => None,
             Err(NotRenewed::Failed(failure)) => {
-                world.failed(self.daemon, host, login, failure);
+                world.note_failure(self.daemon, server, login, failure);
                 Some(failure)
             }
         };
-        heard_of(&mut world, host, failure);
+        note_answer(&mut world, server, failure);
         result
     }
 
-    async fn try_out(&self, host: usize) -> Probe {
+    async fn try_out(&self, server: usize) -> Probe {
         self.world.lock().audit.probes += 1;
-        let probe = match self.ask(host, Request::Probe, REQUEST_TIMEOUT).await {
+        let probe = match self.ask(server, Request::Probe, REQUEST_TIMEOUT).await {
             Err(NotRenewed::Failed(Failure::CredentialsRejected)) => Probe::Good,
             Err(NotRenewed::Failed(failure @ Failure::UnexpectedResponse(_))) => Probe::NoVerdict(failure),
             Err(NotRenewed::Failed(failure)) => Probe::Bad(failure),
             Ok(_) | Err(NotRenewed::Refused { .. }) => unreachable!("no answer to a probe"),
         };
         let mut world = self.world.lock();
-        world.tell_host(host, || format!("is probed: {probe:?}"));
+        world.log_for_server(server, || format!("is probed: {probe:?}"));
         if probe == Probe::Good {
-            world.answered(host);
+            world.note_server_answer(server);
         }
         probe
     }
 }
 
-/// That a server answers, whatever it says, is news for every customer that waits for it.
-fn heard_of(world: &mut World, host: usize, failure: Option<&Failure>) {
+/// Notes that a server answered, which ends the wait of all its customers, whatever the answer was.
+fn note_answer(world: &mut World, server: usize, failure: Option<&Failure>) {
     let is_trouble = matches!(
         failure,
         Some(
@@ -145,7 +151,7 @@ fn heard_of(world: &mut World, host: usize, failure: Option<&Failure>) {
         )
     );
     if !is_trouble {
-        world.answered(host);
+        world.note_server_answer(server);
     }
 }
 
@@ -156,38 +162,43 @@ impl Logins for Servers {
         credentials: &Credentials,
         within: Duration,
     ) -> Result<Grant, Failure> {
-        let (host, port) = host_of(base);
+        let (server, port) = server_of(base);
         let name = &*credentials.username;
         let spelling = NAMES.iter().position(|spelling| name.starts_with(spelling)).unwrap();
         let login = name.trim_start_matches(|c: char| c.is_alphabetic()).parse().unwrap();
         let password = credentials.password.expose().to_owned();
-        self.alive(self.log_in(host, Says { host, port, login, name: spelling, password }, within)).await
+        self.alive(self.log_in(
+            server,
+            RowCredentials { server, port, login, name: spelling, password },
+            within,
+        ))
+        .await
     }
 
     async fn renew(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, NotRenewed> {
-        self.alive(self.refresh(host_of(base).0, refresh_token.expose())).await
+        self.alive(self.refresh(server_of(base).0, refresh_token.expose())).await
     }
 
     async fn probe(&self, base: &BaseUrl) -> Probe {
-        self.alive(self.try_out(host_of(base).0)).await
+        self.alive(self.try_out(server_of(base).0)).await
     }
 }
 
-/// The number of the server, and whether it is asked through its other port.
-fn host_of(base: &BaseUrl) -> (usize, bool) {
+/// Returns the number of the server, and whether the URL has its other port.
+fn server_of(base: &BaseUrl) -> (usize, bool) {
     let url = base.endpoint("");
     let name = url.host_str().unwrap();
-    let host = name.strip_prefix("host").and_then(|name| name.strip_suffix(".example"));
-    (host.unwrap().parse().unwrap(), url.port() == Some(OTHER_PORT))
+    let server = name.strip_prefix("server").and_then(|name| name.strip_suffix(".example"));
+    (server.unwrap().parse().unwrap(), url.port() == Some(OTHER_PORT))
 }
 
 impl World {
-    /// A daemon hears of a token.
-    fn take(&mut self, daemon: u32, says: &Says, granted: Granted) -> Grant {
+    /// Gives a daemon its token.
+    fn take(&mut self, daemon: u32, credentials: &RowCredentials, granted: Granted) -> Grant {
         let Granted { jwt, refresh_token, worth_until } = granted;
         let token = Token::parse(&jwt).unwrap();
-        self.is_renewed(says.account());
-        self.granted(daemon, says.host, says.login, jwt, worth_until);
+        self.note_renewal(credentials.account());
+        self.note_token(daemon, credentials.server, credentials.login, jwt, worth_until);
         Grant { token, refresh_token: Some(Secret::new(refresh_token)) }
     }
 }

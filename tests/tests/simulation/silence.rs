@@ -1,4 +1,4 @@
-//! Promise 20, in the loop itself: for how long nothing has been heard of what is under way. systemd's watchdog is fed by it.
+//! Promise 20 in the loop itself: how long its work makes no progress. systemd's watchdog is fed by this.
 
 use std::sync::Arc;
 
@@ -17,9 +17,9 @@ use super::run::Setup;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::world::{Mood, Shared, World};
+use super::world::{Behaviour, Shared, World};
 
-/// A database behind a disk that hangs, for as long as `hangs` says so.
+/// A database on a disk that hangs as long as `hangs` is true.
 struct Hanging {
     memory: Memory,
     hangs: watch::Receiver<bool>,
@@ -27,7 +27,7 @@ struct Hanging {
 
 impl Hanging {
     async fn until_it_goes_on(&self) {
-        // Ends with the test.
+        // The channel closes with the test.
         let _ = self.hangs.clone().wait_for(|hangs| !hangs).await;
     }
 }
@@ -73,16 +73,17 @@ impl Store for Hanging {
     }
 }
 
-/// The loop answers at once, whatever hangs.
+/// Asks the loop for the silence; it must answer at once, whatever hangs.
 async fn silence(handle: &Handle) -> Duration {
     let answer = timeout(Duration::from_millis(1), handle.silence()).await;
-    answer.expect("the loop waits for what hangs").unwrap()
+    answer.expect("the loop waits for a call that hangs").unwrap()
 }
 
-/// Runs `story` on a world with a database that can be made to hang.
+/// Runs `story` in a world with a database that can hang.
 fn on_a_paused_clock<F: Future<Output = ()>>(story: impl FnOnce(Handle, watch::Sender<bool>, Shared) -> F) {
     stage::on_a_paused_clock(async {
-        let world = Shared::new(World::new(Setup { customers: 1_500, hosts: 2, daemons: 1, ..Setup::of(1) }));
+        let world =
+            Shared::new(World::new(Setup { customers: 1_500, servers: 2, daemons: 1, ..Setup::of(1) }));
         let killed = CancellationToken::new();
         let (hang, hangs) = watch::channel(false);
         let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
@@ -101,19 +102,19 @@ fn on_a_paused_clock<F: Future<Output = ()>>(story: impl FnOnce(Handle, watch::S
 }
 
 #[test]
-fn p20_the_silence_of_a_database_that_hangs_grows_until_it_is_heard_of_again() {
+fn p20_the_silence_of_a_database_that_hangs_grows_until_it_answers_again() {
     on_a_paused_clock(|handle, hang, _world| async move {
         assert_eq!(silence(&handle).await, Duration::ZERO, "nothing is under way");
         hang.send(true).unwrap();
-        // At some moment within an interval it is looked at.
-        let patience = Instant::now() + Duration::from_secs(61);
+        // The next poll is within an interval.
+        let deadline = Instant::now() + Duration::from_secs(61);
         while silence(&handle).await == Duration::ZERO {
-            assert!(Instant::now() < patience, "a database that hangs is not noticed");
+            assert!(Instant::now() < deadline, "a database that hangs is not noticed");
             sleep(Duration::from_millis(100)).await;
         }
         let mut before = silence(&handle).await;
         assert!(before <= Duration::from_millis(200), "it has only begun: {before:?}");
-        // Over many intervals, in which the timer goes off in vain.
+        // Many intervals pass, in which the timer has no effect.
         for _ in 0..40 {
             sleep(Duration::from_secs(15)).await;
             let now = silence(&handle).await;
@@ -130,10 +131,10 @@ fn p20_the_silence_of_a_database_that_hangs_grows_until_it_is_heard_of_again() {
 fn p20_a_loop_that_was_stopped_is_never_silent() {
     on_a_paused_clock(|handle, _hang, _world| async move {
         handle.steer(false).await.unwrap();
-        // What was under way ends.
+        // The running call ends.
         sleep(Duration::from_secs(15)).await;
         for _ in 0..2_000 {
-            // A stopped loop still looks at its table now and then; a look takes 20 ms here.
+            // A stopped loop still polls its table now and then, which takes 20 ms here.
             let silent = silence(&handle).await;
             assert!(silent <= Duration::from_millis(20), "a stopped loop passes for stuck: {silent:?}");
             sleep(Duration::from_millis(1_700)).await;
@@ -142,7 +143,7 @@ fn p20_a_loop_that_was_stopped_is_never_silent() {
     });
 }
 
-/// The order is carried out at once; only whether it outlives the process is not known yet.
+/// The order takes effect at once; only whether it is stored is not known yet.
 #[test]
 fn an_operator_is_answered_though_the_database_hangs() {
     on_a_paused_clock(|handle, hang, _world| async move {
@@ -159,11 +160,11 @@ fn an_operator_is_answered_though_the_database_hangs() {
     });
 }
 
-/// Each answer counts, not only the beginning and the end: otherwise a long pass would pass for a stuck one.
+/// Each answer counts as progress. Otherwise a long pass would look stuck.
 #[test]
-fn p20_a_pass_over_a_slow_server_is_heard_of_with_each_answer() {
+fn p20_a_pass_over_a_slow_server_makes_progress_with_each_answer() {
     on_a_paused_clock(|handle, _hang, world| async move {
-        world.lock().hosts[0].mood = Mood::Slow;
+        world.lock().servers[0].behaviour = Behaviour::Slow;
         let began = Instant::now();
         let mut answer = handle.refresh(Selection::All, true).await.unwrap();
         let mut longest = Duration::ZERO;

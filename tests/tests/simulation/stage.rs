@@ -1,4 +1,4 @@
-//! What all stories share: a daemon with the usual settings, and a clock that stands still unless everyone waits.
+//! The parts that all simulations share: a daemon with the usual settings, and a clock that advances only when all tasks wait.
 
 use chrono::TimeDelta;
 use tbtokend::engine::pass::{Limits, budget};
@@ -8,7 +8,7 @@ use tbtokend::model::Lifetime;
 
 use super::world::{REQUEST_TIMEOUT, Shared};
 
-/// The usual daemon over this store and these servers.
+/// Makes the usual daemon with this store and these servers.
 pub(crate) fn parts<S, L>(world: &Shared, store: S, logins: L) -> Parts<S, L> {
     Parts {
         store,
@@ -34,7 +34,7 @@ pub(crate) fn parts<S, L>(world: &Shared, store: S, logins: L) -> Parts<S, L> {
     }
 }
 
-/// Plays a story on tokio's paused clock.
+/// Runs a future on tokio's paused clock.
 pub(crate) fn on_a_paused_clock<T>(story: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(story)

@@ -1,4 +1,4 @@
-//! The in-memory store: it outlives daemons, and fails when the world says so.
+//! The in-memory store. It outlives daemons, and fails when the world says so.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::passwords::key;
 use super::world::{Row, Shared, World};
 
-/// One daemon's way to the database.
+/// The connection of one daemon to the database.
 #[derive(Debug)]
 pub(crate) struct Memory {
     pub(crate) world: Shared,
@@ -35,24 +35,24 @@ impl Memory {
         }
     }
 
-    /// A slow database takes seconds.
-    async fn dawdle(&self) {
+    /// Waits for seconds if the database is slow.
+    async fn wait_if_slow(&self) {
         let ms = {
             let mut world = self.world.lock();
-            if world.db.is_slow { world.dice.between(500, 3_000) } else { 0 }
+            if world.db.is_slow { world.rng.between(500, 3_000) } else { 0 }
         };
         if ms > 0 {
             self.wait(ms.unsigned_abs()).await;
         }
     }
 
-    /// A write. A daemon that is killed meanwhile never hears of it, done or not.
+    /// Does a write. A daemon that is killed during it never learns the outcome.
     async fn write<T>(&self, apply: impl FnOnce(&mut World) -> T) -> Result<T, StoreError> {
         self.wait(10).await;
-        self.dawdle().await;
+        self.wait_if_slow().await;
         let result = {
             let mut world = self.world.lock();
-            let forgets = world.db.half_fails && world.dice.chance(50_000);
+            let forgets = world.db.half_fails && world.rng.chance(50_000);
             if world.db.write_fails {
                 Err(failed())
             } else {
@@ -72,7 +72,7 @@ impl Store for Memory {
 
     async fn read(&self, records: Records) -> Result<Table, StoreError> {
         self.wait(20).await;
-        self.dawdle().await;
+        self.wait_if_slow().await;
         let mut world = self.world.lock();
         world.count_poll(self.daemon);
         if world.db.read_fails {
@@ -144,7 +144,7 @@ impl Store for Memory {
     }
 }
 
-/// Half of those who are away have lost their row, the others the password in it.
+/// Whether the row is in the table. Half of the absent customers have no row; the others have one without a password.
 fn is_there(user: usize, row: &Row) -> bool {
     row.present || user % 2 == 1
 }
@@ -154,11 +154,11 @@ fn user_of(id: &CustomerId) -> usize {
 }
 
 impl World {
-    /// The rules of the real stores: the row is there, its URL and user are to the letter those that the token was obtained
-    /// for, and it has no token that is declared to end later.
+    /// Saves a token by the rules of the real stores: the row exists, its URL and user are exactly those of the renewal, and
+    /// it has no token with a later expiry.
     fn save(&mut self, daemon: u32, renewal: &Renewal) -> Saved {
         let user = user_of(&renewal.id);
-        self.arrived(renewal.token.jwt().expose());
+        self.note_token_settled(renewal.token.jwt().expose());
         let row = &self.rows[&user];
         let is_same =
             is_there(user, row) && row.url() == renewal.row_url && row.username() == renewal.username;
@@ -167,7 +167,7 @@ impl World {
             return Saved::Superseded;
         }
         self.check_fresh(user, "when its new token came");
-        self.written(user, daemon, renewal);
+        self.note_token_written(user, daemon, renewal);
         Saved::Written
     }
 }

@@ -1,6 +1,6 @@
 //! The in-memory ThingsBoard, with the real one's rules (`AuthController`, `RestAuthenticationProvider`,
-//! `RefreshTokenAuthenticationProvider`, `DefaultSystemSecurityService`). It counts wrong passwords, and it does so before
-//! it answers: what becomes of the answer, and of the daemon that waits for it, changes nothing.
+//! `RefreshTokenAuthenticationProvider`, `DefaultSystemSecurityService`). It counts a wrong password before it answers. The
+//! fate of the answer, and of the daemon that waits for it, changes nothing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,26 +9,26 @@ use tbtokend::thingsboard::NotRenewed;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::passwords::Says;
-use super::world::{Loss, Mood, Reach, Session, Shared, World};
+use super::passwords::RowCredentials;
+use super::world::{Behaviour, Loss, Reach, Session, Shared, World};
 
-/// A request that has reached a server, or is on its way there.
+/// A request to a server.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
     /// A login of a user.
-    Password(Says),
+    Password(RowCredentials),
     /// A renewal: the refresh token, and its login.
     RefreshToken(String, usize),
     /// A login of a user that does not exist.
     Probe,
 }
 
-/// What a good answer holds.
+/// The content of a good answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Granted {
     pub(crate) jwt: String,
     pub(crate) refresh_token: String,
-    /// Until when it is worth saving.
+    /// The time until which the token is worth saving.
     pub(crate) worth_until: Instant,
 }
 
@@ -42,25 +42,25 @@ pub(crate) struct Queued {
     reply: oneshot::Sender<Answer>,
 }
 
-/// Takes a request to its server, which does with it what it does whether or not anybody waits for the answer.
-pub(crate) async fn serve(world: Shared, host: usize, request: Request, reply: oneshot::Sender<Answer>) {
-    let (mood, before, after) = world.lock().latencies(host);
+/// Sends a request to its server, which processes it even if no client waits for the answer.
+pub(crate) async fn serve(world: Shared, server: usize, request: Request, reply: oneshot::Sender<Answer>) {
+    let (behaviour, before, after) = world.lock().latencies(server);
     let slept = world.lock().slept;
-    match mood {
-        Mood::Refusing => {
-            world.lock().count_trouble(host);
+    match behaviour {
+        Behaviour::Refusing => {
+            world.lock().count_trouble(server);
             sleep(Duration::from_millis(5)).await;
             let why = "connection refused".to_owned();
             let _ = reply.send(failed(Failure::Unreachable { why }));
             return;
         }
-        // The client hears nothing of it.
-        Mood::Silent => return world.lock().count_trouble(host),
+        // The client gets no answer.
+        Behaviour::Silent => return world.lock().count_trouble(server),
         _ => sleep(before).await,
     }
-    let Some((answer, reply)) = world.lock().arrives(host, request, reply) else { return };
+    let Some((answer, reply)) = world.lock().take_request(server, request, reply) else { return };
     sleep(after).await;
-    // No connection lives on while the client's machine sleeps.
+    // Connections do not survive a suspension of the client's machine.
     if world.lock().slept == slept {
         let _ = reply.send(answer);
     }
@@ -71,7 +71,7 @@ fn failed(failure: Failure) -> Answer {
 }
 
 impl Loss {
-    /// What the client hears instead of the answer; nothing if it hears nothing.
+    /// Returns what the client gets in place of the answer; `None` if nothing arrives.
     fn answer(self) -> Option<Answer> {
         let unexpected = |what| Failure::UnexpectedResponse(what);
         Some(failed(match self {
@@ -91,144 +91,150 @@ impl Loss {
         }))
     }
 
-    /// Whether a client takes it for a server that is down.
+    /// Whether a client treats the server as down.
     pub(crate) fn is_trouble(self) -> bool {
         matches!(self, Self::TimedOut | Self::Closed | Self::Status(_) | Self::Limited)
     }
 }
 
 impl World {
-    /// The mood of a server, and how long a request takes until it is worked off and until it is answered.
-    fn latencies(&mut self, host: usize) -> (Mood, Duration, Duration) {
-        let mood = self.hosts[host].mood;
-        let total = match mood {
-            Mood::Slow => self.dice.between(1_500, 6_000),
-            Mood::Crawling => self.dice.between(5_000, 9_500),
-            _ => self.dice.between(20, 200),
+    /// Returns the behaviour of a server, and the times until a request is processed and until it is answered.
+    fn latencies(&mut self, server: usize) -> (Behaviour, Duration, Duration) {
+        let behaviour = self.servers[server].behaviour;
+        let total = match behaviour {
+            Behaviour::Slow => self.rng.between(1_500, 6_000),
+            Behaviour::Crawling => self.rng.between(5_000, 9_500),
+            _ => self.rng.between(20, 200),
         };
-        // A token is as old as its answer takes.
-        let before = total - self.dice.between(1, (total - 1).min(900));
+        // The token is made when the request is processed, before the answer travels back.
+        let before = total - self.rng.between(1, (total - 1).min(900));
         let ms = |ms: i64| Duration::from_millis(ms.unsigned_abs());
-        (mood, ms(before), ms(total - before))
+        (behaviour, ms(before), ms(total - before))
     }
 
-    /// A request is at its server. What there is to answer; nothing if the client hears nothing, or not yet.
-    fn arrives(
+    /// Processes a request at its server. Returns the answer; `None` if the client gets none, or not yet.
+    fn take_request(
         &mut self,
-        host: usize,
+        server: usize,
         request: Request,
         reply: oneshot::Sender<Answer>,
     ) -> Option<(Answer, oneshot::Sender<Answer>)> {
-        let mood = self.hosts[host].mood;
-        let answer = match mood {
-            Mood::Refusing => failed(Failure::Interrupted { why: "reset".to_owned() }),
-            Mood::Silent => return None,
-            Mood::Frozen => {
-                self.count_trouble(host);
-                self.hosts[host].frozen.push(Queued { request, reply });
+        let behaviour = self.servers[server].behaviour;
+        let answer = match behaviour {
+            Behaviour::Refusing => failed(Failure::Interrupted { why: "reset".to_owned() }),
+            Behaviour::Silent => return None,
+            Behaviour::Frozen => {
+                self.count_trouble(server);
+                self.servers[server].frozen.push(Queued { request, reply });
                 return None;
             }
-            Mood::Limited(most, seconds) if self.is_over_limit(host, most) => {
+            Behaviour::Limited(most, seconds) if self.is_over_limit(server, most) => {
                 failed(Failure::RateLimited { retry_after: seconds.map(Duration::from_secs) })
             }
-            Mood::Before(loss) => {
+            Behaviour::Before(loss) => {
                 if loss.is_trouble() {
-                    self.count_trouble(host);
+                    self.count_trouble(server);
                 }
                 loss.answer()?
             }
-            Mood::WithoutDatabase => {
-                self.count_trouble(host);
-                // What needs the database waits for it longer than a client does.
+            Behaviour::WithoutDatabase => {
+                self.count_trouble(server);
+                // Requests that need the database wait for it longer than a client does.
                 let is_at_once = match &request {
                     Request::Probe => true,
                     Request::RefreshToken(..) => false,
-                    Request::Password(says) => !self.is_right_password(says),
+                    Request::Password(credentials) => !self.is_right_password(credentials),
                 };
                 is_at_once.then(|| failed(Failure::ServerError { status: 500, retry_after: None }))?
             }
-            Mood::Lost(loss, reach) => {
+            Behaviour::Lost(loss, reach) => {
                 let is_lost = match (&request, reach) {
                     (_, Reach::All) | (Request::Password(_), _) => true,
                     (Request::Probe, Reach::Logins) => true,
                     (Request::Probe | Request::RefreshToken(..), _) => false,
                 };
-                let answer = self.process(host, &request);
+                let answer = self.process(server, &request);
                 if is_lost { loss.answer()? } else { answer }
             }
-            Mood::Well | Mood::Slow | Mood::Crawling | Mood::Limited(..) => self.process(host, &request),
+            Behaviour::Well | Behaviour::Slow | Behaviour::Crawling | Behaviour::Limited(..) => {
+                self.process(server, &request)
+            }
         };
         Some((answer, reply))
     }
 
-    fn is_over_limit(&mut self, host: usize, most: u32) -> bool {
+    fn is_over_limit(&mut self, server: usize, most: u32) -> bool {
         let second = self.true_time().timestamp();
-        let it = &mut self.hosts[host];
+        let it = &mut self.servers[server];
         let counted = if it.second.0 == second { it.second.1 + 1 } else { 1 };
         it.second = (second, counted);
         if counted > most {
             self.audit.limited += 1;
-            self.count_trouble(host);
+            self.count_trouble(server);
         }
         counted > most
     }
 
-    /// A frozen server goes on: it works off every request that had arrived meanwhile, though its client has given up.
-    pub(crate) fn thaw(&mut self, host: usize) {
-        for Queued { request, reply } in std::mem::take(&mut self.hosts[host].frozen) {
-            let answer = self.process(host, &request);
+    /// Thaws a server, which then processes every request that had arrived, even if its client has given up.
+    pub(crate) fn thaw(&mut self, server: usize) {
+        for Queued { request, reply } in std::mem::take(&mut self.servers[server].frozen) {
+            let answer = self.process(server, &request);
             let _ = reply.send(answer);
         }
     }
 
-    /// ThingsBoard itself.
-    fn process(&mut self, host: usize, request: &Request) -> Answer {
+    /// Processes a request as ThingsBoard does.
+    fn process(&mut self, server: usize, request: &Request) -> Answer {
         match request {
             Request::Probe => failed(Failure::CredentialsRejected),
-            Request::Password(says) => {
+            Request::Password(credentials) => {
                 self.audit.logins += 1;
-                self.authenticate(says).map_err(NotRenewed::Failed)?;
-                Ok(self.grant(says))
+                self.authenticate(credentials).map_err(NotRenewed::Failed)?;
+                Ok(self.grant(credentials))
             }
             Request::RefreshToken(token, login) => {
                 self.audit.renewals += 1;
-                self.renew(host, *login, token)
+                self.renew(server, *login, token)
             }
         }
     }
 
-    /// Whether ThingsBoard has a user of this name. By default case counts.
-    pub(crate) fn is_user(&self, host: usize, login: usize, name: usize) -> bool {
-        self.accounts.contains_key(&(host, login)) && (name == 0 || self.hosts[host].ignores_case)
+    /// Whether ThingsBoard has a user of this name. By default case matters.
+    pub(crate) fn is_user(&self, server: usize, login: usize, name: usize) -> bool {
+        self.accounts.contains_key(&(server, login)) && (name == 0 || self.servers[server].ignores_case)
     }
 
-    fn is_right_password(&self, says: &Says) -> bool {
-        self.is_user(says.host, says.login, says.name)
-            && self.accounts.get(&says.account()).is_some_and(|account| account.password == says.password)
+    fn is_right_password(&self, credentials: &RowCredentials) -> bool {
+        self.is_user(credentials.server, credentials.login, credentials.name)
+            && self
+                .accounts
+                .get(&credentials.account())
+                .is_some_and(|account| account.password == credentials.password)
     }
 
-    /// A login, in the order in which the real server looks at things. Older versions look at the password first.
-    fn authenticate(&mut self, says: &Says) -> Result<(), Failure> {
-        if !self.is_user(says.host, says.login, says.name) {
+    /// Checks a login in the order of the real server. Older versions check the password first.
+    fn authenticate(&mut self, credentials: &RowCredentials) -> Result<(), Failure> {
+        if !self.is_user(credentials.server, credentials.login, credentials.name) {
             return Err(Failure::CredentialsRejected);
         }
-        let Self { hosts, accounts, .. } = self;
-        let (host, account) = (&hosts[says.host], accounts.get_mut(&says.account()).unwrap());
+        let Self { servers, accounts, .. } = self;
+        let (server, account) =
+            (&servers[credentials.server], accounts.get_mut(&credentials.account()).unwrap());
         if account.is_refused_by_policy {
             return Err(Failure::PasswordViolatesPolicy);
         }
-        if !account.active && !host.is_old {
+        if !account.active && !server.is_old {
             return Err(Failure::AccountDisabled);
         }
-        if account.password != says.password {
+        if account.password != credentials.password {
             let was_active = account.active;
             account.failures += 1;
-            if was_active && host.lockout.is_some_and(|most| account.failures > most) {
+            if was_active && server.lockout.is_some_and(|most| account.failures > most) {
                 account.active = false;
                 self.audit.locked += 1;
             }
             let is_locked = was_active && !account.active;
-            self.counted(says);
+            self.count_wrong_password(credentials);
             return Err(if is_locked { Failure::AccountLocked } else { Failure::CredentialsRejected });
         }
         if !account.active {
@@ -242,41 +248,43 @@ impl World {
         } else {
             Ok(())
         };
-        self.counter_is_zero(says);
+        self.reset_counter(credentials);
         outcome
     }
 
-    fn renew(&mut self, host: usize, login: usize, token: &str) -> Answer {
-        let now = self.host_time(host);
+    fn renew(&mut self, server: usize, login: usize, token: &str) -> Answer {
+        let now = self.server_time(server);
         let session = self.sessions.get(token).cloned();
         let session = session.filter(|session| {
-            session.says.host == host && session.says.login == login && now < session.ends_at
+            session.credentials.server == server
+                && session.credentials.login == login
+                && now < session.ends_at
         });
-        let account = self.accounts.get(&(host, login));
+        let account = self.accounts.get(&(server, login));
         let (Some(session), Some(account)) = (session, account.filter(|account| account.active)) else {
             return Err(NotRenewed::Refused { is_outdated: false });
         };
         if session.issued_at < account.changed_at {
-            self.refresh_token_is_outdated(&session.says);
+            self.note_refresh_token_outdated(&session.credentials);
             return Err(NotRenewed::Refused { is_outdated: true });
         }
-        self.refresh_token_worked(&session.says);
-        Ok(self.grant(&session.says))
+        self.note_refresh_token_worked(&session.credentials);
+        Ok(self.grant(&session.credentials))
     }
 
-    fn grant(&mut self, says: &Says) -> Granted {
-        let (host, login) = says.account();
+    fn grant(&mut self, credentials: &RowCredentials) -> Granted {
+        let (server, login) = credentials.account();
         let serial = self.serial();
-        let iat = self.host_time(host);
-        let life = self.hosts[host].life;
+        let iat = self.server_time(server);
+        let life = self.servers[server].life;
         let claims = format!(r#"{{"sub":"user{login}","jti":{serial},"iat":{iat},"exp":{}}}"#, iat + life);
         let jwt = format!("eyJhbGciOiJIUzUxMiJ9.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
         let refresh_token = format!("refresh-{login}-{serial}");
-        let ends_at = iat + self.hosts[host].refresh_life;
-        let session = Session { says: says.clone(), issued_at: iat, ends_at };
+        let ends_at = iat + self.servers[server].refresh_life;
+        let session = Session { credentials: credentials.clone(), issued_at: iat, ends_at };
         self.sessions.insert(refresh_token.clone(), session);
         let worth = self.declared_life.map_or(life, |most| most.min(life));
-        // The expiry that the engine writes is cut to whole seconds; from then on the token is worth nothing to it.
+        // The engine cuts the expiry to whole seconds, and does not save the token after that.
         let worth_until = Instant::now() + Duration::from_secs(worth.unsigned_abs().saturating_sub(1));
         Granted { jwt, refresh_token, worth_until }
     }

@@ -1,5 +1,5 @@
-//! Where each token is and what it is worth: obtained, held by a daemon, in a row, at its true end. Promises 1 and 7 are
-//! about these, and that nobody asks for a token that nobody needs.
+//! The tokens of the simulation: held by a daemon, in a row, or ended. They are the subject of promises 1 and 7, and of the
+//! rule that no daemon requests a token that no row needs.
 
 use std::collections::BTreeMap;
 
@@ -9,54 +9,53 @@ use tokio::time::{Duration, Instant};
 
 use super::world::{Row, World};
 
-/// `schedule.refresh_window`, as the daemons here have it.
+/// The `schedule.refresh_window` of the daemons here.
 const WINDOW: TimeDelta = TimeDelta::minutes(5);
 
-/// A row that was just changed by someone else may be renewed by what was read of it before: a look at the table, a pass
-/// and its last request.
+/// How long a daemon may use what it read before a change of the row: a poll, a pass and its last request.
 const LAST_READ: Duration = Duration::from_secs(60);
 
-/// How much later than its true end a token may be declared to end: its server and we count whole seconds, and its answer
-/// takes a moment.
+/// How much later than its true end the expiry of a token may be: server and daemon use whole seconds, and the answer takes
+/// some time.
 const ROUNDING: TimeDelta = TimeDelta::seconds(2);
 
 /// The token in a row.
 #[derive(Debug, Clone)]
 pub(crate) struct InRow {
-    /// Its true end.
+    /// The true end of the token.
     pub(crate) ends_at: DateTime<Utc>,
-    /// The end of the life that was declared, by the true time; none if an application wrote it.
+    /// The end of the declared life, by the true time; `None` if an application wrote the token.
     declared_end: Option<DateTime<Utc>>,
-    /// By how much the clock had been set back in all when it was written.
+    /// The sum of all steps back of the clock at the time of the write.
     set_back_by: TimeDelta,
-    /// The life that was declared; none if an application wrote it and the daemon cannot know.
+    /// The declared life; `None` if an application wrote the token and the daemon cannot know it.
     life: Option<TimeDelta>,
-    /// Whether the clock moved between its issue and its write.
+    /// Whether the clock stepped between its issue and its write.
     is_of_another_clock: bool,
-    /// Which daemon wrote it, and when.
+    /// The daemon that wrote it, and the time.
     pub(crate) daemon: Option<u32>,
     pub(crate) written_at: Instant,
 }
 
-/// A token that a daemon got and no row has yet.
+/// A token that a daemon has obtained and no row has yet.
 #[derive(Debug)]
 pub(crate) struct Held {
     daemon: u32,
     jwt: String,
-    /// Until when it is worth saving.
+    /// The time until which it is worth saving.
     worth_until: Instant,
 }
 
-/// Those of each account, by host and login: which of several rows one is for cannot be seen from outside.
+/// The held tokens of each account, by server and login. The row of a token is not visible from outside.
 pub(crate) type AllHeld = BTreeMap<(usize, usize), Vec<Held>>;
 
 impl World {
-    /// Nobody asks for a token that no row needs, nor while holding one that only waits to be saved (promise 7): there are
-    /// never more tokens on their way than rows that want one.
-    pub(crate) fn granted(
+    /// Checks that no daemon requests a token that no row needs, or while it holds one that waits to be saved (promise 7).
+    /// There must never be more held tokens than rows that want one.
+    pub(crate) fn note_token(
         &mut self,
         daemon: u32,
-        host: usize,
+        server: usize,
         login: usize,
         jwt: String,
         worth_until: Instant,
@@ -65,20 +64,20 @@ impl World {
         if self.stopped_at.is_some_and(|at| at.elapsed() > LAST_READ) && !self.is_asking {
             self.violation("1", login, "a token was asked for though the loop was stopped");
         }
-        // One that has just moved may have been read before.
-        let may_be_here = |row: &Row| row.host == host || row.changed_at.elapsed() <= LAST_READ;
+        // A row that has just moved may have been read before.
+        let may_be_here = |row: &Row| row.server == server || row.changed_at.elapsed() <= LAST_READ;
         let rows = self.rows_of(login).filter(|(_, row)| may_be_here(row));
         let users: Vec<usize> = rows.map(|(user, _)| user).collect();
-        self.tell(login, || format!("daemon {daemon} gets a token"));
+        self.log(login, || format!("daemon {daemon} gets a token"));
         let wanting = users.iter().filter(|user| self.wants(**user, daemon)).count();
-        let held = self.held.entry((host, login)).or_default();
+        let held = self.held.entry((server, login)).or_default();
         held.retain(|held| now < held.worth_until);
         let mine = held.iter().filter(|held| held.daemon == daemon).count();
         held.push(Held { daemon, jwt, worth_until });
-        // One whose row has left or moved meanwhile: that the request was on its way could not be helped.
+        // The row was removed or moved while the request was in flight.
         let Some(user) = users.first().filter(|_| mine + 1 > wanting) else { return };
         let (promise, what) = if mine == 0 {
-            ("1", "a token was asked for that nobody needs")
+            ("1", "a token was requested that no row needs")
         } else {
             ("7", "asked for a token while it held one that was not saved yet")
         };
@@ -92,8 +91,8 @@ impl World {
         self.violation(promise, *user, &what);
     }
 
-    /// Whether the row may want a token: it is due by what the daemon knows of it, an operator has asked, or it was changed
-    /// so lately that the daemon may not know.
+    /// Whether the row may want a token: it is due as far as the daemon knows, an operator has requested it, or it was changed
+    /// so recently that the daemon may not know it.
     fn wants(&self, user: usize, daemon: u32) -> bool {
         let row = &self.rows[&user];
         if row.asked || row.changed_at.elapsed() <= LAST_READ {
@@ -103,42 +102,42 @@ impl World {
             return false;
         }
         let (Some(in_row), Some(expiry)) = (&row.in_row, row.expiry) else { return true };
-        // By another clock it was due, or is not what it seems.
+        // With the clock before the step it was due.
         if in_row.written_at <= self.clock_moved_at || in_row.is_of_another_clock || self.is_misdated(user) {
             return true;
         }
-        // Of two daemons one may write what the other one is getting too.
+        // With two daemons, one may write while the other requests a token as well.
         if in_row.daemon != Some(daemon) && in_row.written_at.elapsed() <= LAST_READ {
             return true;
         }
         let life = in_row.life.filter(|_| in_row.daemon == Some(daemon));
-        // Written down here again, and not the engine's own.
+        // This repeats the engine's rule on purpose, as an independent check.
         let window = life.map_or(WINDOW, |life| WINDOW.min(life / 2));
         expiry - self.machine_time() < window
     }
 
-    /// What becomes of a token on its way is known.
-    pub(crate) fn arrived(&mut self, jwt: &str) {
+    /// Notes that a held token is saved or superseded.
+    pub(crate) fn note_token_settled(&mut self, jwt: &str) {
         for held in self.held.values_mut() {
             held.retain(|held| held.jwt != jwt);
         }
     }
 
-    /// A daemon has ended.
+    /// Drops the tokens of a daemon that has ended.
     pub(crate) fn drop_held_by(&mut self, daemon: u32) {
         for held in self.held.values_mut() {
             held.retain(|held| held.daemon != daemon);
         }
     }
 
-    /// A daemon writes a token: it is declared to end no later than it does.
-    pub(crate) fn written(&mut self, user: usize, daemon: u32, renewal: &Renewal) {
-        let host = self.rows[&user].host;
-        let skew = TimeDelta::seconds(self.hosts[host].skew);
+    /// Notes that a daemon wrote a token, and checks that its expiry is not later than its true end.
+    pub(crate) fn note_token_written(&mut self, user: usize, daemon: u32, renewal: &Renewal) {
+        let server = self.rows[&user].server;
+        let skew = TimeDelta::seconds(self.servers[server].skew);
         let issued_at = renewal.token.issued_at() - skew;
         let ends_at = issued_at + renewal.token.life();
         let declared = renewal.expiry - self.jump;
-        // While it waited the clock was set: it was declared by another one.
+        // The clock stepped while the token waited, so its expiry was calculated by another clock.
         let is_of_another_clock = issued_at < self.jumped_at;
         if !is_of_another_clock && declared > ends_at + ROUNDING {
             let what = format!("its token ends {ends_at} and was declared to end {declared}");
@@ -153,7 +152,7 @@ impl World {
             is_of_another_clock,
             written_at: Instant::now(),
         };
-        self.tell(self.rows[&user].login, || {
+        self.log(self.rows[&user].login, || {
             format!("daemon {daemon} writes a token until {}", renewal.expiry)
         });
         let row = self.rows.get_mut(&user).unwrap();
@@ -164,12 +163,12 @@ impl World {
         self.audit.saved += 1;
     }
 
-    /// An application that got a token by itself writes it to the row.
-    pub(crate) fn application_writes(&mut self, user: usize) {
+    /// Writes a token that an application has obtained by itself to the row.
+    pub(crate) fn write_as_application(&mut self, user: usize) {
         let row = &self.rows[&user];
-        let life = TimeDelta::seconds(self.hosts[row.host].life);
+        let life = TimeDelta::seconds(self.servers[row.server].life);
         let (ends_at, expiry) = (self.true_time() + life, self.machine_time() + life);
-        // Whoever waits has chosen its time without knowing of this token.
+        // The daemon chose the time of the next attempt without knowing this token.
         self.excuse_for(user, super::audit::LONG);
         let row = self.rows.get_mut(&user).unwrap();
         row.token = Some(format!("an application's own {user}"));
@@ -186,23 +185,23 @@ impl World {
         row.changed_at = Instant::now();
     }
 
-    /// How long its token lives, as a daemon may take it: at least, and at most.
+    /// Returns the remaining life of the row's token as a daemon may see it, at least and at most.
     pub(crate) fn remaining(&self, user: usize) -> Option<[TimeDelta; 2]> {
         let row = &self.rows[&user];
         let declared = row.expiry.filter(|_| row.token.is_some())? - self.machine_time();
         let Some(token) = &row.in_row else { return Some([declared; 2]) };
         let lives = token.declared_end.map_or(declared, |end| end - self.true_time());
-        // A daemon that saw it set back more than once, and ahead in between, takes it for shorter than it is.
+        // A daemon that saw several clock steps, back and forward, assumes a shorter life than the true one.
         let seen = declared - (self.set_back_by - token.set_back_by);
         Some([lives.min(declared).min(seen), lives.max(declared)])
     }
 
-    /// Whether a daemon takes its token for a living one.
+    /// Whether a daemon assumes that its token is valid.
     pub(crate) fn is_taken_for_alive(&self, user: usize) -> bool {
         self.is_alive(user) && self.remaining(user).is_some_and(|[least, _]| least > TimeDelta::zero())
     }
 
-    /// Whether applications find a token in the row that its server takes, and that the row does not say is over.
+    /// Whether the row has a token that its server accepts, with an expiry in the future.
     pub(crate) fn is_alive(&self, user: usize) -> bool {
         let row = &self.rows[&user];
         let lives = row.in_row.as_ref().is_some_and(|token| token.ends_at >= self.true_time());

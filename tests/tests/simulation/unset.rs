@@ -1,4 +1,4 @@
-//! A clock that falls back to 1970, as that of a machine without a battery: nothing is concluded from it (21).
+//! A clock that falls back to 1970, as on a machine without a battery: the daemon does not use its time (21).
 
 use chrono::TimeDelta;
 use tbtokend::engine::scheduler::Scheduler;
@@ -12,15 +12,15 @@ use super::store::Memory;
 use super::world::{Shared, World};
 
 async fn story() {
-    let world = Shared::new(World::new(Setup { customers: 6, hosts: 2, daemons: 1, ..Setup::of(1) }));
-    world.lock().hosts.iter_mut().for_each(|host| host.life = 604_800);
+    let world = Shared::new(World::new(Setup { customers: 6, servers: 2, daemons: 1, ..Setup::of(1) }));
+    world.lock().servers.iter_mut().for_each(|server| server.life = 604_800);
     let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
     let servers = Servers { world: world.clone(), daemon: 1, killed };
     let (scheduler, _handle) = Scheduler::new(stage::parts(&world, memory, servers));
     let task = tokio::spawn(scheduler.run(shutdown.clone()));
     sleep(Duration::from_secs(70)).await;
-    assert_eq!(world.lock().audit.saved, 6, "everyone has a token");
+    assert_eq!(world.lock().audit.saved, 6, "all customers have a token");
     world.lock().jump = -TimeDelta::days(20_000);
     sleep(Duration::from_secs(130)).await;
     world.lock().jump = TimeDelta::zero();
@@ -31,6 +31,6 @@ async fn story() {
 }
 
 #[test]
-fn p21_a_clock_that_cannot_be_right_renews_nobody() {
+fn p21_a_clock_that_cannot_be_right_renews_no_customer() {
     stage::on_a_paused_clock(story());
 }

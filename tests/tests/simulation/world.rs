@@ -1,4 +1,4 @@
-//! Everything outside the daemon: time, servers, accounts, the table, and whether they work at the moment.
+//! The world outside the daemon: time, servers, accounts, the table, and their current faults.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,13 +9,13 @@ use tbtokend::model::{AccountKey, BaseUrl, LoopState, Record};
 use tokio::time::{Duration, Instant};
 
 use super::audit::Audit;
-use super::dice::Dice;
 use super::ledger::Ledger;
-use super::passwords::{AccountId, Passwords, Says};
-use super::patience::AllFailing;
+use super::passwords::{AccountId, Passwords, RowCredentials};
+use super::request_rate::AllFailing;
 use super::run::Setup;
 use super::thingsboard::Queued;
 use super::tokens::{AllHeld, InRow};
+use tbtoken_tests::rng::Rng;
 
 /// How long a client of ThingsBoard waits for an answer.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -26,34 +26,34 @@ pub(crate) const OTHER_PORT: u16 = 8080;
 /// The spellings of a user name, before its number.
 pub(crate) const NAMES: [&str; 2] = ["user", "USER"];
 
-/// How a server behaves.
+/// The behaviour of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mood {
+pub(crate) enum Behaviour {
     Well,
-    /// No process listens there.
+    /// Its port is closed.
     Refusing,
-    /// What is sent there is lost.
+    /// All requests are lost.
     Silent,
-    /// Its kernel takes requests and nothing answers; it works them off when it is thawed.
+    /// Its kernel accepts requests and nothing answers. The server processes them when it is thawed.
     Frozen,
-    /// It takes seconds.
+    /// It answers after seconds.
     Slow,
-    /// It takes nearly as long as a client waits.
+    /// It answers shortly before the client's time-out.
     Crawling,
-    /// More requests than so many a second are answered with 429, and perhaps with a `Retry-After` in seconds.
+    /// It answers requests above this number per second with 429, and perhaps with a `Retry-After` in seconds.
     Limited(u32, Option<u64>),
-    /// Something before it answers in its place.
+    /// A proxy answers in its place.
     Before(Loss),
-    /// It does what it is asked, and the answer is lost.
+    /// It processes requests, and the answer is lost.
     Lost(Loss, Reach),
     /// Its database is dead.
     WithoutDatabase,
 }
 
-/// What comes instead of an answer.
+/// What a client gets in place of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// Nothing, in time.
+    /// No answer in time.
     TimedOut,
     /// The connection is closed.
     Closed,
@@ -69,9 +69,9 @@ pub(crate) enum Loss {
     Page,
     /// JSON without a token.
     NoToken,
-    /// More than is read.
+    /// A longer answer than the client reads.
     TooLong,
-    /// A 401 that is not in ThingsBoard's shape.
+    /// A 401 that is not in ThingsBoard's form.
     ProxyLogin,
     /// A redirect.
     Redirect,
@@ -82,54 +82,54 @@ pub(crate) enum Loss {
 pub(crate) enum Reach {
     /// All of them.
     All,
-    /// Those to logins: refresh tokens work.
+    /// The answers to logins: refresh tokens work.
     Logins,
-    /// Those to logins of users that exist, for which ThingsBoard must calculate a hash: probes are good.
+    /// The answers to logins of existing users, for which ThingsBoard calculates a hash: probes work.
     Passwords,
 }
 
 #[derive(Debug)]
-pub(crate) struct Host {
-    pub(crate) mood: Mood,
-    /// Until when it is in that mood.
+pub(crate) struct Server {
+    pub(crate) behaviour: Behaviour,
+    /// The end of that behaviour.
     pub(crate) until: Instant,
-    /// How long its tokens live, in seconds.
+    /// The life of its tokens in seconds.
     pub(crate) life: i64,
-    /// How long its refresh tokens live, in seconds.
+    /// The life of its refresh tokens in seconds.
     pub(crate) refresh_life: i64,
     /// `maxFailedLoginAttempts`.
     pub(crate) lockout: Option<u32>,
-    /// User names are taken in any case.
+    /// Whether the case of user names does not matter.
     pub(crate) ignores_case: bool,
-    /// It checks whether a user is active only after the password.
+    /// Whether it checks the password before it checks that the user is active.
     pub(crate) is_old: bool,
-    /// The requests that it has taken while it is frozen.
+    /// The requests that arrived while it is frozen.
     pub(crate) frozen: Vec<Queued>,
-    /// Passwords without an answer since the last one.
+    /// The number of unanswered passwords since the last answer.
     pub(crate) unanswered: u32,
-    /// By how many seconds its clock is ahead.
+    /// How many seconds its clock is ahead.
     pub(crate) skew: i64,
-    /// The second that is counted for the rate limit, and the requests in it.
+    /// The current second of the rate limit, and the requests in it.
     pub(crate) second: (i64, u32),
     pub(crate) trouble: Trouble,
-    /// It did not answer for a while, and nobody has heard of it since.
+    /// It did not answer for a while, and no daemon has had an answer since.
     pub(crate) was_dead: bool,
 }
 
-impl Host {
-    /// From now on it behaves so.
-    pub(crate) fn turns(&mut self, mood: Mood, until: Instant) {
-        (self.mood, self.until, self.trouble) = (mood, until, Trouble::default());
+impl Server {
+    /// Sets its behaviour from now on.
+    pub(crate) fn set_behaviour(&mut self, behaviour: Behaviour, until: Instant) {
+        (self.behaviour, self.until, self.trouble) = (behaviour, until, Trouble::default());
     }
 }
 
-/// What a server in trouble was asked since it is.
+/// The requests to a server in trouble.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Trouble {
-    /// The minute that is counted, and the requests in it.
+    /// The current minute, and the requests in it.
     pub(crate) minute: u64,
     pub(crate) count: u32,
-    /// Those that were more than a minute may have, in all.
+    /// The requests above the limit of each minute, in all.
     pub(crate) beyond: u32,
 }
 
@@ -139,142 +139,142 @@ pub(crate) struct Account {
     pub(crate) password: String,
     pub(crate) active: bool,
     pub(crate) second_factor: bool,
-    /// The password is right, but too old.
+    /// Whether the password is right, but expired.
     pub(crate) is_expired: bool,
-    /// The password violates a policy.
+    /// Whether the password violates a policy.
     pub(crate) is_refused_by_policy: bool,
     pub(crate) failures: u32,
-    /// Second in which the password was changed, by the server's clock.
+    /// The second of the last change of the password, by the server's clock.
     pub(crate) changed_at: i64,
 }
 
-/// What a refresh token stands for.
+/// The session of a refresh token.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
-    /// What it was obtained with, however many renewals ago.
-    pub(crate) says: Says,
+    /// The credentials of its login, however many renewals ago.
+    pub(crate) credentials: RowCredentials,
     pub(crate) issued_at: i64,
     pub(crate) ends_at: i64,
 }
 
-/// A row, with what its auditor keeps of it.
+/// A row, with the notes of the audit.
 #[derive(Debug)]
 pub(crate) struct Row {
-    pub(crate) host: usize,
-    /// The number of its ThingsBoard user; several rows may have the same.
+    pub(crate) server: usize,
+    /// The number of its ThingsBoard user; several rows may have the same user.
     pub(crate) login: usize,
     pub(crate) password: String,
-    /// What it said when that was last looked at.
-    pub(crate) said: Says,
+    /// Its credentials at the last check.
+    pub(crate) said: RowCredentials,
     pub(crate) present: bool,
-    /// Which of several spellings of its server's URL it has.
+    /// The number of the spelling of its server's URL.
     pub(crate) spelling: usize,
-    /// Which spelling of the user name.
+    /// The number of the spelling of its user name.
     pub(crate) name: usize,
     pub(crate) token: Option<String>,
     pub(crate) expiry: Option<DateTime<Utc>>,
-    /// Until then it need not be fresh: something else was amiss.
+    /// Until then its token may be stale, because of another fault.
     pub(crate) excused_until: Instant,
-    /// Until then it need not be fresh, because its server was in trouble.
+    /// Until then its token may be stale, because its server was in trouble.
     pub(crate) trouble_until: Instant,
-    /// It was in the table when that was last looked at, and since when.
+    /// Whether it was in the table at the last check.
     pub(crate) was_there: bool,
-    /// When it came into the table, or came back.
+    /// When it was added to the table, or added again.
     pub(crate) came_at: Instant,
-    /// When somebody other than the daemon last changed the row.
+    /// When a person or an application last changed the row.
     pub(crate) changed_at: Instant,
-    /// What is known of the token.
+    /// The facts about its token.
     pub(crate) in_row: Option<InRow>,
-    /// An operator wants it to be renewed, due or not.
+    /// Whether an operator has requested its renewal, due or not.
     pub(crate) asked: bool,
-    /// It was refused though nothing was counted, so it is tried once a day.
+    /// Whether it is tried once a day, because it was refused without being counted.
     pub(crate) is_tried_daily: bool,
-    /// Since when its account has one charge left and its server has worked.
+    /// Since when its account has one charge left and its server works.
     pub(crate) last_charge_since: Option<Instant>,
 }
 
 impl Row {
-    /// `tb_url`, to the letter.
+    /// Returns `tb_url` exactly.
     pub(crate) fn url(&self) -> String {
-        url(self.host, self.spelling)
+        url(self.server, self.spelling)
     }
 
-    /// `tb_username`.
+    /// Returns `tb_username`.
     pub(crate) fn username(&self) -> String {
         username(self.login, self.name)
     }
 
-    pub(crate) fn says(&self) -> Says {
-        let Self { host, login, name, .. } = *self;
-        Says { host, port: self.spelling == 3, login, name, password: self.password.clone() }
+    pub(crate) fn credentials(&self) -> RowCredentials {
+        let Self { server, login, name, .. } = *self;
+        RowCredentials { server, port: self.spelling == 3, login, name, password: self.password.clone() }
     }
 }
 
-/// How the database behaves.
+/// The database and its faults.
 #[derive(Debug)]
 pub(crate) struct Database {
     pub(crate) read_fails: bool,
     pub(crate) write_fails: bool,
-    /// Every other write takes effect and is reported as failed.
+    /// Half of the writes take effect and are reported as failed.
     pub(crate) half_fails: bool,
-    /// Everything takes seconds.
+    /// Every call takes seconds.
     pub(crate) is_slow: bool,
     pub(crate) until: Instant,
-    /// There are no side tables: nothing is remembered.
+    /// There are no side tables, so nothing is remembered.
     pub(crate) has_no_records: bool,
     pub(crate) records: BTreeMap<usize, Record>,
-    /// The state of the loop that was kept last.
+    /// The stored state of the loop.
     pub(crate) loop_state: Option<LoopState>,
     /// The table `tbtokend_account`, or the file in its place.
     pub(crate) ledger: Option<Ledger>,
-    /// An earlier copy of it.
+    /// An earlier copy of the ledger.
     pub(crate) copy: Option<Ledger>,
-    /// When the ledger was lost: what a daemon knows more is not written back at once.
+    /// When the ledger was lost. A daemon writes back its own knowledge somewhat later.
     pub(crate) lost_at: Option<Instant>,
-    /// The accounts of its keys.
+    /// The accounts of the ledger's keys.
     pub(crate) keys: BTreeMap<AccountKey, AccountId>,
 }
 
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) setup: Setup,
-    pub(crate) dice: Dice,
+    pub(crate) rng: Rng,
     pub(crate) began: Instant,
-    /// How long the machine was suspended: time that no timer saw.
+    /// How long the machine was suspended; timers do not see this time.
     pub(crate) slept: TimeDelta,
-    /// By how much the machine's clock is wrong.
+    /// The error of the machine's clock.
     pub(crate) jump: TimeDelta,
-    pub(crate) hosts: Vec<Host>,
+    pub(crate) servers: Vec<Server>,
     pub(crate) accounts: BTreeMap<(usize, usize), Account>,
     pub(crate) sessions: BTreeMap<String, Session>,
     pub(crate) rows: BTreeMap<usize, Row>,
-    /// The rows of each login, which they keep.
+    /// The rows of each login; a row never changes its login.
     rows_of: BTreeMap<usize, Vec<usize>>,
     pub(crate) db: Database,
     /// The number of the daemon that was started last.
     pub(crate) daemon: u32,
     pub(crate) started_at: Instant,
-    /// Until then daemons are killed all the time.
+    /// Until then daemons are killed very often.
     pub(crate) siege_until: Instant,
-    /// An operator stopped the loop.
+    /// When an operator stopped the loop.
     pub(crate) stopped_at: Option<Instant>,
-    /// An operator waits for an answer.
+    /// Whether an operator waits for an answer.
     pub(crate) is_asking: bool,
     pub(crate) held: AllHeld,
     pub(crate) failing: AllFailing,
     pub(crate) passwords: Passwords,
     /// `thingsboard.wrong_password_budget`.
     pub(crate) budget: u8,
-    /// The minute that is counted for each login, and the requests in it.
+    /// The current minute of each login, and the requests in it.
     pub(crate) requests: BTreeMap<(usize, usize), (u64, u32)>,
-    /// The same for the polls of each daemon.
+    /// The current minute of each daemon, and its polls in it.
     pub(crate) polls: BTreeMap<u32, (u64, u32)>,
     pub(crate) clock_moved_at: Instant,
-    /// When the clock was last set back.
+    /// The time of the last step back of the clock.
     pub(crate) set_back_at: Instant,
-    /// By how much it was set back, in all.
+    /// The sum of all steps back.
     pub(crate) set_back_by: TimeDelta,
-    /// When the clock was last set, by the true time.
+    /// The true time of the last clock step.
     pub(crate) jumped_at: DateTime<Utc>,
     pub(crate) serial: u64,
     pub(crate) declared_life: Option<i64>,
@@ -299,54 +299,54 @@ impl Shared {
     }
 }
 
-/// A host's URL, in the spelling of a row.
-pub(crate) fn url(host: usize, spelling: usize) -> String {
+/// Returns a server's URL in one of its spellings.
+pub(crate) fn url(server: usize, spelling: usize) -> String {
     match spelling {
-        0 => format!("http://host{host}.example"),
-        1 => format!("http://host{host}.example:80/"),
-        3 => format!("http://host{host}.example:{OTHER_PORT}"),
-        _ => format!(" HTTP://Host{host}.Example// "),
+        0 => format!("http://server{server}.example"),
+        1 => format!("http://server{server}.example:80/"),
+        3 => format!("http://server{server}.example:{OTHER_PORT}"),
+        _ => format!(" HTTP://Server{server}.Example// "),
     }
 }
 
-/// A user name, in the spelling of a row.
+/// Returns a user name in one of its spellings.
 pub(crate) fn username(login: usize, name: usize) -> String {
     format!("{}{login}", NAMES[name])
 }
 
 impl World {
     pub(crate) fn new(setup: Setup) -> Self {
-        let mut dice = Dice::new(setup.seed);
+        let mut rng = Rng::new(setup.seed);
         let now = Instant::now();
-        // Half the worlds cap the life at 15 minutes, as is the default; the others take it as it is.
-        let declared_life = dice.chance(50_000).then_some(900);
+        // Half of the worlds limit the life to 15 minutes, the default; the others use the token's own life.
+        let declared_life = rng.chance(50_000).then_some(900);
         let lives = [60, 300, 900, 9_000, 9_000, 86_400, 604_800];
-        let hosts = (0..setup.hosts)
-            .map(|index| Host {
-                mood: Mood::Well,
+        let servers = (0..setup.servers)
+            .map(|index| Server {
+                behaviour: Behaviour::Well,
                 until: now,
-                // The last host has the short-lived tokens, and few customers.
-                life: if index + 1 == setup.hosts { 60 } else { dice.pick(&lives[1..]) },
-                refresh_life: dice.pick(&[3_600, 604_800, 604_800]),
-                lockout: dice.pick(&[None, None, Some(3), Some(5)]),
-                ignores_case: dice.chance(30_000),
-                is_old: dice.chance(20_000),
+                // The last server has the short-lived tokens, and few customers.
+                life: if index + 1 == setup.servers { 60 } else { rng.pick(&lives[1..]) },
+                refresh_life: rng.pick(&[3_600, 604_800, 604_800]),
+                lockout: rng.pick(&[None, None, Some(3), Some(5)]),
+                ignores_case: rng.chance(30_000),
+                is_old: rng.chance(20_000),
                 frozen: Vec::new(),
                 unanswered: 0,
-                skew: dice.pick(&[0, 0, 0, 40, -7_200]),
+                skew: rng.pick(&[0, 0, 0, 40, -7_200]),
                 second: (0, 0),
                 trouble: Trouble::default(),
                 was_dead: false,
             })
             .collect();
-        let has_no_records = dice.chance(6_000);
-        let budget = dice.pick(&[3, 3, 3, 3, 1, 2, 5]);
+        let has_no_records = rng.chance(6_000);
+        let budget = rng.pick(&[3, 3, 3, 3, 1, 2, 5]);
         let mut world = Self {
-            dice,
+            rng,
             began: now,
             slept: TimeDelta::zero(),
             jump: TimeDelta::zero(),
-            hosts,
+            servers,
             accounts: BTreeMap::new(),
             sessions: BTreeMap::new(),
             rows: BTreeMap::new(),
@@ -386,25 +386,25 @@ impl World {
             setup,
         };
         for user in 0..world.setup.customers {
-            let host = if user < 3 { world.setup.hosts - 1 } else { user % (world.setup.hosts - 1) };
-            // Every tenth or so has the account of another one: they differ in what they do with the token.
+            let server = if user < 3 { world.setup.servers - 1 } else { user % (world.setup.servers - 1) };
+            // About one row in seven shares the account of another row.
             let others: Vec<usize> =
-                world.rows.iter().filter(|(_, row)| row.host == host).map(|(user, _)| *user).collect();
-            let shares = !others.is_empty() && world.dice.chance(15_000);
-            let login = if shares { world.rows[&world.dice.pick(&others)].login } else { user };
-            world.add(user, host, login, &format!("right-{login}"));
+                world.rows.iter().filter(|(_, row)| row.server == server).map(|(user, _)| *user).collect();
+            let shares = !others.is_empty() && world.rng.chance(15_000);
+            let login = if shares { world.rows[&world.rng.pick(&others)].login } else { user };
+            world.add(user, server, login, &format!("right-{login}"));
         }
         world
     }
 
-    pub(crate) fn add(&mut self, user: usize, host: usize, login: usize, password: &str) {
-        self.ensure_account(host, login, password);
+    pub(crate) fn add(&mut self, user: usize, server: usize, login: usize, password: &str) {
+        self.ensure_account(server, login, password);
         let now = Instant::now();
         let row = Row {
-            host,
+            server,
             login,
             password: password.to_owned(),
-            said: Says { host, port: false, login, name: 0, password: password.to_owned() },
+            said: RowCredentials { server, port: false, login, name: 0, password: password.to_owned() },
             present: true,
             spelling: 0,
             name: 0,
@@ -424,15 +424,15 @@ impl World {
         self.rows_of.entry(login).or_default().push(user);
     }
 
-    /// The rows with this login, in the table or not, on whatever server.
+    /// Returns the rows with this login, in the table or not, on any server.
     pub(crate) fn rows_of(&self, login: usize) -> impl Iterator<Item = (usize, &Row)> + Clone {
         self.rows_of.get(&login).into_iter().flatten().map(|user| (*user, &self.rows[user]))
     }
 
-    pub(crate) fn ensure_account(&mut self, host: usize, user: usize, password: &str) {
-        let base = BaseUrl::parse(&url(host, 0)).unwrap();
-        self.db.keys.insert(AccountKey::of(&base, &username(user, 0)), (host, user));
-        self.accounts.entry((host, user)).or_insert_with(|| Account {
+    pub(crate) fn ensure_account(&mut self, server: usize, user: usize, password: &str) {
+        let base = BaseUrl::parse(&url(server, 0)).unwrap();
+        self.db.keys.insert(AccountKey::of(&base, &username(user, 0)), (server, user));
+        self.accounts.entry((server, user)).or_insert_with(|| Account {
             password: password.to_owned(),
             active: true,
             second_factor: false,
@@ -443,28 +443,28 @@ impl World {
         });
     }
 
-    /// What time it really is.
+    /// Returns the true time.
     pub(crate) fn true_time(&self) -> DateTime<Utc> {
         let origin = DateTime::from_timestamp(1_780_000_000, 0).unwrap();
         origin + TimeDelta::from_std(self.began.elapsed()).unwrap() + self.slept
     }
 
-    /// What the daemon's machine thinks.
+    /// Returns the time of the clock of the daemon's machine.
     pub(crate) fn machine_time(&self) -> DateTime<Utc> {
         self.true_time() + self.jump
     }
 
-    /// What a server thinks, in seconds.
-    pub(crate) fn host_time(&self, host: usize) -> i64 {
-        self.true_time().timestamp() + self.hosts[host].skew
+    /// Returns the time of a server's clock, in seconds.
+    pub(crate) fn server_time(&self, server: usize) -> i64 {
+        self.true_time().timestamp() + self.servers[server].skew
     }
 
-    /// Whether a login with what the row says brings a token, its server permitting.
+    /// Whether a login with the row's credentials gets a token, if its server works.
     pub(crate) fn is_right(&self, user: usize) -> bool {
         let row = &self.rows[&user];
-        let account = self.accounts.get(&(row.host, row.login));
+        let account = self.accounts.get(&(row.server, row.login));
         row.present
-            && self.is_user(row.host, row.login, row.name)
+            && self.is_user(row.server, row.login, row.name)
             && account.is_some_and(|account| {
                 account.active
                     && !account.second_factor

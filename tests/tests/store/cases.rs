@@ -1,4 +1,4 @@
-//! What every store must do.
+//! The cases that every store must pass.
 
 use tbtokend::model::{Changes, CustomerId, FailureKind, FailureNote, Fingerprint, Record};
 use tbtokend::store::{Records, Saved};
@@ -13,9 +13,9 @@ on_every_store! {
     a_token_can_be_written_twice,
     p06_a_row_that_changed_meanwhile_is_left_alone,
     p06_a_row_that_is_gone_is_left_alone,
-    p06_a_url_or_a_user_is_compared_to_the_letter,
+    p06_a_url_or_a_user_is_compared_exactly,
     p06_a_later_expiry_is_not_overwritten,
-    p06_an_expiry_of_our_own_that_is_ahead_of_its_time_is_replaced,
+    p06_an_expiry_that_the_daemon_wrote_too_late_is_replaced,
     an_expiry_without_a_token_guards_nothing,
     a_token_without_an_expiry_guards_nothing,
     a_row_without_a_url_is_written_while_it_has_none,
@@ -78,11 +78,11 @@ async fn a_token_is_written_with_its_expiry_and_the_time_of_writing(ground: Grou
     let table = place.store.read().await;
     let customer = table.customers.iter().find(|customer| customer.id.as_str() == place.id(1)).unwrap();
     assert_eq!((customer.has_token, customer.expiry), (true, Some(at("2026-11-23T14:15:00Z"))));
-    assert_eq!(place.token(2).await, None, "nobody else's row is touched");
+    assert_eq!(place.token(2).await, None, "no other row is changed");
     assert_eq!(place.column(2, "CAST(updatedttm AS varchar(40))").await, None);
 }
 
-/// After an unknown outcome the same batch is sent again; it must count as written.
+/// After an unknown outcome the same batch is sent again, and must count as written.
 async fn a_token_can_be_written_twice(ground: Ground) {
     let place = Place::new(ground).await;
     place.insert(&[line(1)]).await;
@@ -123,8 +123,8 @@ async fn p06_a_row_that_is_gone_is_left_alone(ground: Ground) {
     assert_eq!(place.store.save(renewals).await, [Saved::Written, Saved::Superseded]);
 }
 
-/// Most collations take `a` for `A`, and none minds a space at the end.
-async fn p06_a_url_or_a_user_is_compared_to_the_letter(ground: Ground) {
+/// Most collations treat `a` like `A`, and all ignore spaces at the end.
+async fn p06_a_url_or_a_user_is_compared_exactly(ground: Ground) {
     for (column, value) in
         [("tb_url", "https://TB"), ("tb_url", "https://tb "), ("tb_username", "U"), ("tb_username", "u ")]
     {
@@ -162,8 +162,8 @@ async fn p06_a_later_expiry_is_not_overwritten(ground: Ground) {
     }
 }
 
-/// What the daemon wrote itself by a clock that has been set back since.
-async fn p06_an_expiry_of_our_own_that_is_ahead_of_its_time_is_replaced(ground: Ground) {
+/// The daemon wrote the expiry before a clock step back.
+async fn p06_an_expiry_that_the_daemon_wrote_too_late_is_replaced(ground: Ground) {
     for (ours, saved) in [
         ("2026-11-23T15:14:00", Saved::Written),
         ("2026-11-23T15:15:00", Saved::Superseded),
@@ -176,7 +176,7 @@ async fn p06_an_expiry_of_our_own_that_is_ahead_of_its_time_is_replaced(ground: 
         let table = place.store.read().await;
         let mut renewal = place.renewal(1, NOW).await;
         renewal.replaces = table.customers[0].expiry;
-        // Somebody else has written meanwhile, or nobody.
+        // In some cases another writer has changed the expiry in the meantime.
         place.set(1, "tbtokenexpiry", Some(&format!("{ours}{suffix}"))).await;
         assert_eq!(place.store.save(vec![renewal]).await, [saved], "{ours}");
         assert_eq!(place.token(1).await.as_deref() == Some("dead"), saved == Saved::Superseded);
@@ -192,7 +192,7 @@ async fn an_expiry_without_a_token_guards_nothing(ground: Ground) {
     }
 }
 
-/// Nobody knows whether it is still good, so the applications cannot use it.
+/// Applications cannot use such a token, because its expiry is unknown.
 async fn a_token_without_an_expiry_guards_nothing(ground: Ground) {
     let place = Place::new(ground).await;
     place.insert(&[Line { token: Some("theirs"), expiry: None, ..line(1) }]).await;
@@ -223,7 +223,7 @@ async fn more_rows_than_fit_into_one_statement_are_written(ground: Ground) {
     let lines: Vec<_> = (1..=230).map(line).collect();
     place.insert(&lines).await;
     let renewals = place.renewals(1..=230, NOW).await;
-    place.set(117, "tb_username", Some("somebody else")).await;
+    place.set(117, "tb_username", Some("another user")).await;
     let saved = place.store.save(renewals).await;
     let expected: Vec<_> =
         (1..=230).map(|id| if id == 117 { Saved::Superseded } else { Saved::Written }).collect();
@@ -232,8 +232,7 @@ async fn more_rows_than_fit_into_one_statement_are_written(ground: Ground) {
     assert_eq!(place.token(117).await, None);
 }
 
-/// Reading 100,000 rows once a minute must not move 100,000 tokens: what comes is the same to the byte, however long the
-/// tokens are.
+/// A poll of 100,000 rows must not transfer 100,000 tokens: the number of bytes does not depend on their length.
 #[tokio::test]
 async fn reading_brings_no_text_of_a_token() {
     const ROWS: u32 = 200;
@@ -300,7 +299,7 @@ async fn p19_a_record_takes_the_place_of_the_one_before(ground: Ground) {
     place.store.read().await;
     place.store.try_record(vec![failing.clone()]).await.unwrap();
     let fine = record(&place, 1, None);
-    // Of two in one batch the last one counts.
+    // Of two records in one batch the last one counts.
     place.store.try_record(vec![failing, fine.clone()]).await.unwrap();
     assert_eq!(place.another_store().read().await.records, [fine]);
 }

@@ -6,8 +6,8 @@ use tbtokend::store::StoreError;
 
 use crate::stores::words;
 
-/// Time that stands still until it is moved on. Tokio moves a paused clock on by itself when nothing is left to do, as it
-/// seems while the other end of a socket thinks; it does not while a blocking task runs.
+/// A clock that stands still until a test advances it. Tokio advances a paused clock by itself when no task is ready, also
+/// while it waits for a socket. A running blocking task prevents that.
 pub(crate) struct StoppedClock {
     _stop: std::sync::mpsc::Sender<()>,
 }
@@ -31,7 +31,7 @@ impl Drop for StoppedClock {
     }
 }
 
-/// Does it again every virtual second until it works, which must be within a minute: as the engine does at its wakes.
+/// Repeats the work every virtual second until it succeeds, at most for a minute, as the engine does at its wakes.
 pub(crate) async fn until_it_works<T>(mut work: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
     let clock = StoppedClock::new();
     let mut said = String::new();

@@ -10,10 +10,10 @@ use crate::stores::words;
 
 const NOW: &str = "2026-11-23T14:00:00Z";
 
-/// Into how many tests the numbers are divided, so that all cores have something to do.
+/// How many tests share the numbers, so that all cores work.
 const SHARES: u64 = 4;
 
-/// A place with one customer, whose connection is open, and a renewal for it.
+/// Makes a place with one customer and an open connection, and a renewal for the customer.
 async fn ready() -> (Place, Renewal) {
     let place = Place::new(Ground::Fake).await;
     place.insert(&[line(1)]).await;
@@ -21,7 +21,7 @@ async fn ready() -> (Place, Renewal) {
     (place, renewal)
 }
 
-/// How many bytes a save takes in that direction, inside of TLS.
+/// Measures the bytes of a save in that direction, inside TLS.
 async fn length(direction: Direction) -> u64 {
     let (place, renewal) = ready().await;
     let before = place.fake().tds_bytes();
@@ -33,8 +33,8 @@ async fn length(direction: Direction) -> u64 {
     }
 }
 
-/// Cuts a save after each of these numbers of bytes. Whatever came of it, the token is in the row in the end, and only
-/// what is in the row counts as written.
+/// Cuts a save after each of these numbers of bytes. In the end the token is always in the row, and it counts as written only
+/// if it is in the row.
 async fn cut_at(direction: Direction, share: u64) {
     let length = length(direction).await;
     assert!(length > 50, "{length}");
@@ -77,7 +77,7 @@ shares! {
     p10_a_save_cut_after_any_byte_is_survived_3: 3,
 }
 
-/// Prelogin, TLS and login, cut on the wire.
+/// Prelogin, TLS and login are cut on the wire.
 #[tokio::test]
 async fn p10_a_connection_cut_while_it_is_made_is_survived() {
     let whole = {
@@ -86,7 +86,7 @@ async fn p10_a_connection_cut_while_it_is_made_is_survived() {
         (stats.received, stats.sent)
     };
     for (direction, whole) in [(Direction::Received, whole.0), (Direction::Sent, whole.1)] {
-        // Most of it is encrypted: one byte is like the other.
+        // Most bytes are encrypted, so it does not matter which of them is the last.
         for bytes in (0..whole.min(3000)).step_by(61) {
             let place = Place::new(Ground::Fake).await;
             place.insert(&[line(1)]).await;

@@ -1,5 +1,5 @@
-//! Promises 25 and 26 on SQL Server: the very row, and not counted as saved before the table holds it. SQLite's part is in
-//! `daemon/src/store/sqlite/tests`.
+//! Promises 25 and 26 on SQL Server: a token reaches only its own row, and counts as saved only when the table holds it. The
+//! cases of SQLite are in `daemon/src/store/sqlite/tests`.
 
 use tbtoken_tests::mssql::When;
 use tbtokend::store::Saved;
@@ -13,7 +13,7 @@ const NOW: &str = "2026-11-23T14:00:00Z";
 on_every_server! {
     p25_ids_of_fixed_width_are_named_without_their_blanks,
     p25_ids_with_a_collation_of_their_own_are_found,
-    p25_ids_that_the_collation_takes_for_each_other_are_different_customers,
+    p25_ids_that_are_equal_for_the_collation_are_different_customers,
 }
 
 async fn p25_ids_of_fixed_width_are_named_without_their_blanks(ground: Ground) {
@@ -29,7 +29,7 @@ async fn p25_ids_of_fixed_width_are_named_without_their_blanks(ground: Ground) {
     }
 }
 
-/// Error 468 for who compares the column with a text of the database's collation.
+/// A comparison of the column with a text in the database's collation would be error 468.
 async fn p25_ids_with_a_collation_of_their_own_are_found(ground: Ground) {
     for id in ["varchar(40) COLLATE Latin1_General_CS_AS", "nvarchar(40) COLLATE Latin1_General_BIN2"] {
         let place = Place::with(ground, Types { id, ..USUAL }, ExpiryClock::Utc).await;
@@ -41,9 +41,9 @@ async fn p25_ids_with_a_collation_of_their_own_are_found(ground: Ground) {
     }
 }
 
-async fn p25_ids_that_the_collation_takes_for_each_other_are_different_customers(ground: Ground) {
+async fn p25_ids_that_are_equal_for_the_collation_are_different_customers(ground: Ground) {
     let types = Types { id: "nvarchar(40)", ..USUAL };
-    // Where they are a key, they cannot both be there.
+    // In a key column, both ids cannot exist.
     if ground == Ground::Real {
         return;
     }
@@ -67,7 +67,7 @@ async fn p25_ids_that_the_collation_takes_for_each_other_are_different_customers
     }
 }
 
-/// A table whose rows 1 and 2 have the same id.
+/// Makes a table whose rows 1 and 2 have the same id.
 async fn with_twins(second: Line<'_>) -> Place {
     let place = Place::with(Ground::Fake, Types { id: "int", ..USUAL }, ExpiryClock::Utc).await;
     place.fake().drop_key("customer_settings");
@@ -91,7 +91,7 @@ async fn p25_rows_with_the_same_id_are_left_alone_with_a_reason() {
     }
 }
 
-/// One of the two lacks a password, so it is not read; or it has come since.
+/// One of the two rows has no password and is not read, or it was added after the read.
 #[tokio::test]
 async fn p25_a_twin_that_was_not_read_gets_no_token_and_costs_no_other_row_one() {
     let place = with_twins(Line { password: None, ..line(2) }).await;
@@ -103,7 +103,7 @@ async fn p25_a_twin_that_was_not_read_gets_no_token_and_costs_no_other_row_one()
 }
 
 #[tokio::test]
-async fn p26_a_write_that_the_table_swallows_is_not_saved() {
+async fn p26_a_write_that_the_table_ignores_is_not_saved() {
     let all = ["tbtoken", "tbtokenexpiry", "updatedttm"];
     for (undone, token, expiry) in [
         (&all[..], "old", "13:00:00"),
@@ -126,14 +126,14 @@ async fn p26_a_write_that_the_table_swallows_is_not_saved() {
         assert_eq!(place.token(1).await.as_deref() == Some("old"), token == "old", "{undone:?}");
         assert!(place.expiry(1).await.unwrap().contains(expiry), "{undone:?}");
     }
-    // Not a single one of a whole table.
+    // A trigger on all rows of the table.
     let place = Place::new(Ground::Fake).await;
     place.insert(&[line(1)]).await;
     let renewal = place.renewal(1, NOW).await;
     place.fake().undo_writes("customer_settings", &place.id(1), &["tbtoken"]);
     let saved = place.store.save(vec![renewal.clone()]).await;
     assert!(matches!(saved[..], [Saved::NotKept { .. }]), "{saved:?}");
-    // What is changed meanwhile is another thing.
+    // A row that was changed in the meantime is superseded instead.
     place.set(1, "tb_username", Some("v")).await;
     assert_eq!(place.store.save(vec![renewal]).await, [Saved::Superseded]);
 }

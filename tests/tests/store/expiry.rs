@@ -19,7 +19,7 @@ mod everywhere {
 
     async fn p08_an_expiry_is_read_as_it_was_meant(ground: Ground) {
         let place = Place::new(ground).await;
-        // The hour that Berlin leaves out and the one that it has twice are plain hours in UTC.
+        // The hour that Berlin skips and the one that it has twice are normal hours in UTC.
         for (id, written) in (1..).zip([
             "2026-03-29T02:30:00",
             "2026-10-25T02:30:00",
@@ -78,7 +78,7 @@ mod on_servers {
             assert_eq!(found(2), at("2026-11-23T14:03:07Z"), "{expiry}");
             let stored = place.expiry(1).await.unwrap();
             assert!(stored.starts_with("2026-11-23 14:15:31"), "{expiry}: {stored}");
-            // The clock is set back: what is known to be ours may be replaced, whatever the type.
+            // After a clock step back, an expiry of the daemon may be replaced, whatever the type.
             let mut earlier = place.renewal(1, "2026-11-23T13:00:00Z").await;
             assert_eq!(place.store.save(vec![earlier.clone()]).await, [Saved::Superseded], "{expiry}");
             earlier.replaces = Some(found(1));
@@ -105,14 +105,14 @@ mod on_servers {
         assert_eq!(place.store.save(vec![earlier]).await, [Saved::Written]);
     }
 
-    /// Ours is a whole second; theirs may be any tick around it.
+    /// The daemon writes whole seconds; other writers may write any tick around them.
     async fn p08_no_value_of_a_datetime_compares_wrongly(ground: Ground) {
         let place = Place::new(ground).await;
         let rows: Vec<_> = (0..=20).map(line).collect();
         place.insert(&rows).await;
         let renewals = place.renewals(0..=20, "2026-11-23T14:00:00Z").await;
-        // From 10 ms before to 10 ms after. A tick is a third of 10 ms, so 1 ms after is none at all, except on
-        // Babelfish, whose datetime keeps every millisecond.
+        // From 10 ms before to 10 ms after. A tick is a third of 10 ms, so 1 ms later is the same tick, except on Babelfish,
+        // whose datetime keeps every millisecond.
         let last_that_is_not_later = if place.is_babelfish().await { 10 } else { 11 };
         let mut expected = Vec::new();
         for milliseconds in 0..=20 {
@@ -147,8 +147,8 @@ mod on_servers {
             assert_eq!(saved, [Saved::TooLong { capacity }, Saved::Written], "{token}");
             assert_eq!(place.token(1).await, None);
             if ground == Ground::Fake {
-                assert!(!place.fake().has_heard(&"x".repeat(100)), "it was never sent");
-                assert!(place.fake().has_heard(&place.token(2).await.unwrap()));
+                assert!(!place.fake().has_received(&"x".repeat(100)), "it was never sent");
+                assert!(place.fake().has_received(&place.token(2).await.unwrap()));
             }
         }
     }
@@ -159,7 +159,7 @@ fn set_clock(place: &Place, now: DateTime<Utc>) {
     place.fake().set_skew((now - clock::now()).num_seconds());
 }
 
-/// `expiry_clock = "server-local"`: what is in the table is what the clock on the server's wall will show.
+/// With `expiry_clock = "server-local"`, the table has the server's local time.
 #[tokio::test]
 async fn p08_local_time_follows_the_server_and_not_this_machine() {
     for (now, zone, shown) in [
@@ -186,7 +186,7 @@ async fn p08_local_time_follows_the_server_and_not_this_machine() {
     }
 }
 
-/// A `datetimeoffset` says itself what it means: the zone of the server changes nothing.
+/// A `datetimeoffset` has its own offset, so the zone of the server does not matter.
 #[tokio::test]
 async fn p08_an_offset_needs_no_clock() {
     for clock in [ExpiryClock::Utc, ExpiryClock::ServerLocal] {
@@ -203,7 +203,7 @@ async fn p08_an_offset_needs_no_clock() {
     }
 }
 
-/// Forward, an hour is missing: what was written before looks ended an hour early. That is renewed, and no harm done.
+/// In spring an hour is missing: earlier expiries look an hour older, and the tokens are renewed.
 #[tokio::test]
 async fn p08_the_hour_that_is_missing() {
     let place = Place::with(Ground::Fake, USUAL, ExpiryClock::ServerLocal).await;
@@ -224,7 +224,7 @@ async fn p08_the_hour_that_is_missing() {
     assert_eq!(place.another_store().read().await.customers[0].expiry, Some(renewal.expiry));
 }
 
-/// Back, an hour comes twice: what was written before looks good for an hour longer than it is.
+/// In autumn an hour occurs twice: earlier expiries look valid for an hour too long.
 #[tokio::test]
 async fn p08_the_hour_that_comes_twice() {
     let place = Place::with(Ground::Fake, USUAL, ExpiryClock::ServerLocal).await;
@@ -242,16 +242,16 @@ async fn p08_the_hour_that_comes_twice() {
     assert_eq!(place.store.save(vec![renewal.clone()]).await, [Saved::Written], "although 03:10 looks later");
     assert!(place.expiry(1).await.unwrap().starts_with("2026-10-25 02:20:00"));
     assert_eq!(place.another_store().read().await.customers[0].expiry, Some(renewal.expiry));
-    // A later one of somebody else is still not overwritten.
+    // A later expiry of another writer is still not overwritten.
     place.set(1, "tbtoken", Some("theirs")).await;
     place.set(1, "tbtokenexpiry", Some("2026-10-25T02:30:00")).await;
     let renewal = place.renewal(1, "2026-10-25T01:06:00Z").await;
     assert_eq!(place.store.save(vec![renewal]).await, [Saved::Superseded]);
 }
 
-/// The column was made narrower after it was looked at: the server refuses, and quotes the token in its error.
+/// The column was made narrower after the daemon read the layout: the server refuses, and quotes the token in its error.
 #[tokio::test]
-async fn p09_a_column_made_narrower_meanwhile_refuses_the_token_and_nobody_hears_it() {
+async fn p09_a_column_made_narrower_refuses_the_token_and_the_token_is_not_shown() {
     let place = Place::new(Ground::Fake).await;
     place.insert(&[line(1)]).await;
     let renewal = place.renewal(1, "2026-11-23T14:00:00Z").await;

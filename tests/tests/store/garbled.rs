@@ -1,8 +1,7 @@
-//! Promise 22: an answer of SQL Server that is not TDS, or says what no server says, makes no panic. It costs one call; on
-//! the next connection everything goes on.
+//! Promise 22: an answer of SQL Server that is not valid TDS causes no panic. It costs one call; the next connection works.
 //!
-//! How an answer is garbled follows from a number. `TBTOKEN_GARBLE=N` tries the number N alone, which is all that a
-//! failure needs to come again; `TBTOKEN_GARBLES=N` tries 1 to N.
+//! A number decides how an answer is garbled. `TBTOKEN_GARBLE=N` tries the number N alone, which repeats a failure;
+//! `TBTOKEN_GARBLES=N` tries 1 to N.
 
 use tbtoken_tests::mssql::When;
 use tbtokend::model::{Changes, Record, Renewal};
@@ -16,7 +15,7 @@ use crate::stores::words;
 
 const NOW: &str = "2026-11-23T14:00:00Z";
 
-/// How many answers to each statement are garbled.
+/// How many garbled answers each statement gets.
 const SEEDS: u64 = 40;
 
 fn seeds() -> std::ops::RangeInclusive<u64> {
@@ -27,7 +26,7 @@ fn seeds() -> std::ops::RangeInclusive<u64> {
     }
 }
 
-/// Says which number it was when one fails.
+/// Prints the number of a failed case.
 struct Seed<'a>(&'a When, u64);
 
 impl Drop for Seed<'_> {
@@ -38,7 +37,7 @@ impl Drop for Seed<'_> {
     }
 }
 
-/// A place whose answers have texts, numbers, times and NULLs in them.
+/// Makes a place whose answers have texts, numbers, times and NULLs.
 async fn ready(clock: ExpiryClock) -> Place {
     let place = Place::with(Ground::Fake, USUAL, clock).await;
     let living = Line { token: Some("x"), expiry: Some("2026-11-23T14:10:00"), ..line(2) };
@@ -46,7 +45,7 @@ async fn ready(clock: ExpiryClock) -> Place {
     place
 }
 
-/// Each garbled answer, and afterwards the same call on a server that is well again.
+/// Makes a call with each garbled answer, and then the same call without a fault.
 async fn garbled<T>(
     when: When,
     is_at_the_connection: bool,

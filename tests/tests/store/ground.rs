@@ -1,24 +1,24 @@
-//! What a case runs on, and the list of cases for each.
+//! The grounds of the cases, and the macros that make a test of each case on each ground.
 
-/// What a case runs on.
+/// The kind of store that a case runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ground {
     /// A SQLite file.
     Sqlite,
     /// The fake SQL Server.
     Fake,
-    /// The server of `TBTOKEN_TEST_MSSQL`.
+    /// The real server of `TBTOKEN_TEST_MSSQL`.
     Real,
 }
 
 impl Ground {
-    /// Whether it is a SQL Server of some kind.
+    /// Whether it is a SQL Server, fake or real.
     pub(crate) fn is_mssql(self) -> bool {
         self != Self::Sqlite
     }
 }
 
-/// Makes three tests of each case. Without a real server the third says that it was skipped.
+/// Makes three tests of each case. Without a real server the third one prints that it was skipped.
 macro_rules! on_every_store {
     ($($case:ident),+ $(,)?) => {
         mod sqlite {
@@ -28,7 +28,7 @@ macro_rules! on_every_store {
     };
 }
 
-/// The same for cases that are about SQL Server alone.
+/// Does the same for cases of SQL Server alone.
 macro_rules! on_every_server {
     ($($case:ident),+ $(,)?) => {
         mod fake {

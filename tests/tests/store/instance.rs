@@ -1,6 +1,6 @@
-//! `host\instance`: where SQL Server Browser says that an instance is, and what is said when it does not.
+//! Tests of `host\instance`: an instance is found through SQL Server Browser, and each failure has its message.
 
-use tbtoken_tests::mssql::{Browser, Says, Settings as Fake, SqlServer, browser_answer};
+use tbtoken_tests::mssql::{Browser, BrowserReply, Settings as Fake, SqlServer, browser_answer};
 use tbtokend::store::Records;
 use tbtokend::store::mssql::{Address, Settings};
 
@@ -8,9 +8,9 @@ use crate::clock::{StoppedClock, until_it_works};
 use crate::place::{Place, line};
 use crate::stores::{AnyStore, mssql, words};
 
-/// A browser, a server with two customers on the same address, and a store that knows the instance's name only.
+/// Makes a browser, a server with two customers on the same address, and a store that knows only the instance's name.
 async fn instance(name: &str) -> (Browser, Place, AnyStore) {
-    let browser = Browser::start(Says::Nothing);
+    let browser = Browser::start(BrowserReply::Nothing);
     let place = Place::on(SqlServer::with(Fake { address: browser.address(), ..Fake::default() })).await;
     place.insert(&[line(1), line(2)]).await;
     let server = format!("{}\\{name}", browser.address());
@@ -23,14 +23,14 @@ fn port(place: &Place) -> u16 {
     place.fake().address().port()
 }
 
-/// A datagram of our own, sent after theirs, has come: so theirs have.
+/// Waits until earlier datagrams have arrived: this one is sent after them and must arrive first.
 async fn what_was_sent_has_come() {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     socket.send_to(b"x", socket.local_addr().unwrap()).await.unwrap();
     socket.recv(&mut [0; 1]).await.unwrap();
 }
 
-/// What is said while the browser keeps its silence, in virtual seconds: it is asked twice.
+/// Returns the message for a silent browser, after two questions, in virtual time.
 async fn after_two_silences(browser: &Browser, store: &AnyStore) -> String {
     let clock = StoppedClock::new();
     let before = browser.asked();
@@ -42,30 +42,30 @@ async fn after_two_silences(browser: &Browser, store: &AnyStore) -> String {
         }
     };
     let (result, ()) = tokio::join!(store.try_read(Records::All), waiting);
-    words(&result.expect_err("nobody says where it is"))
+    words(&result.expect_err("its port is unknown"))
 }
 
 #[tokio::test]
 async fn an_instance_is_found_by_its_name_and_again_where_it_has_moved() {
     let (browser, place, store) = instance("crm").await;
-    browser.set(Says::Instance("CRM", Some(port(&place))));
+    browser.set(BrowserReply::Instance("CRM", Some(port(&place))));
     assert_eq!(store.read().await.customers.len(), 2);
     assert_eq!(store.read().await.customers.len(), 2);
-    assert_eq!(browser.asked(), 1, "only who connects asks");
-    // Named instances take another port at each start, unless they are told not to.
+    assert_eq!(browser.asked(), 1, "only a new connection asks");
+    // By default, named instances take another port at each start.
     place.fake().kill_sessions();
     assert_eq!(until_it_works(async || store.try_read(Records::All).await).await.customers.len(), 2);
     assert_eq!(browser.asked(), 2);
 }
 
-/// Anything can come over UDP, and in any order.
+/// Any datagram can arrive over UDP, in any order.
 #[tokio::test]
-async fn what_is_no_answer_about_the_instance_is_passed_over() {
+async fn datagrams_that_are_no_answer_about_the_instance_are_ignored() {
     let (browser, place, store) = instance("CRM").await;
     let good = browser_answer("CRM", Some(port(&place)));
     let mut torn = good.clone();
     torn.truncate(good.len() - 4);
-    browser.set(Says::Datagrams(vec![
+    browser.set(BrowserReply::Datagrams(vec![
         Vec::new(),
         vec![5],
         b"HTTP/1.1 400 Bad Request".to_vec(),
@@ -79,11 +79,11 @@ async fn what_is_no_answer_about_the_instance_is_passed_over() {
 }
 
 #[tokio::test]
-async fn p11_silence_is_told_with_the_instance_and_what_to_do() {
+async fn p11_silence_is_reported_with_the_instance_and_what_to_do() {
     let (browser, place, store) = instance("CRM").await;
-    // To a question about an instance that it does not know the real one says nothing either.
-    for says in [Says::Nothing, Says::Instance("OTHER", Some(1))] {
-        browser.set(says);
+    // The real browser does not answer either, if it does not know the instance.
+    for reply in [BrowserReply::Nothing, BrowserReply::Instance("OTHER", Some(1))] {
+        browser.set(reply);
         let said = after_two_silences(&browser, &store).await;
         let host = browser.address();
         assert!(said.contains(&format!("the instance CRM on {host} is not found")), "{said}");
@@ -91,14 +91,14 @@ async fn p11_silence_is_told_with_the_instance_and_what_to_do() {
         assert!(said.contains("Check that there is an instance CRM"), "{said}");
         assert!(said.contains(&format!("store.server = \"{host},PORT\"")), "{said}");
     }
-    browser.set(Says::Instance("CRM", Some(port(&place))));
+    browser.set(BrowserReply::Instance("CRM", Some(port(&place))));
     assert_eq!(until_it_works(async || store.try_read(Records::All).await).await.customers.len(), 2);
 }
 
 #[tokio::test]
-async fn p11_nonsense_is_told_from_silence() {
+async fn p11_nonsense_and_silence_have_different_messages() {
     let (browser, _place, store) = instance("CRM").await;
-    browser.set(Says::Datagrams(vec![
+    browser.set(BrowserReply::Datagrams(vec![
         b"HTTP/1.1 400 Bad Request".to_vec(),
         browser_answer("OTHER", Some(1433)),
     ]));
@@ -108,9 +108,9 @@ async fn p11_nonsense_is_told_from_silence() {
 }
 
 #[tokio::test]
-async fn p11_an_instance_without_a_tcp_port_is_told_at_once() {
+async fn p11_an_instance_without_a_tcp_port_is_reported_at_once() {
     let (browser, _place, store) = instance("CRM").await;
-    browser.set(Says::Instance("CRM", None));
+    browser.set(BrowserReply::Instance("CRM", None));
     let said = words(&store.try_read(Records::All).await.unwrap_err());
     assert!(said.contains("the instance CRM on") && said.contains("it has no TCP port"), "{said}");
     assert!(said.contains("Enable TCP/IP for CRM in SQL Server Configuration Manager"), "{said}");
@@ -118,7 +118,7 @@ async fn p11_an_instance_without_a_tcp_port_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn p11_a_host_without_a_browser_says_so_at_once() {
+async fn p11_a_server_without_a_browser_says_so_at_once() {
     let (browser, _place, store) = instance("CRM").await;
     drop(browser);
     let said = words(&store.try_read(Records::All).await.unwrap_err());
@@ -129,7 +129,7 @@ async fn p11_a_host_without_a_browser_says_so_at_once() {
 #[tokio::test]
 async fn p11_an_instance_that_is_not_where_the_browser_says_cannot_be_reached() {
     let (browser, place, store) = instance("CRM").await;
-    browser.set(Says::Instance("CRM", Some(port(&place))));
+    browser.set(BrowserReply::Instance("CRM", Some(port(&place))));
     place.fake().stop();
     let said = words(&store.try_read(Records::All).await.unwrap_err());
     assert!(said.contains(&format!("SQL Server {}\\CRM cannot be reached", browser.address())), "{said}");

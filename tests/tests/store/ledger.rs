@@ -1,5 +1,5 @@
-//! What every ledger must do: in a SQLite file beside the customers, in SQL Server, and in a file of its own where the server
-//! has no table for it.
+//! The cases of every ledger: in a SQLite file beside the customers, in SQL Server, and in its own file if the server has no
+//! table for it.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use tbtokend::store::{AccountRow, Forget, LedgerPlace, LedgerRead, LedgerWrite, 
 use crate::place::{Place, at, execute_sqlite};
 use crate::stores::{AnyStore, words};
 
-/// What a case runs on.
+/// The kind of ledger that a case runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ground {
     Sqlite,
     Fake,
-    /// The fake as a SQL Server that does not read JSON.
+    /// The fake SQL Server without JSON.
     OldFake,
-    /// A file, because the fake does not let us make a table.
+    /// A file, because the login may not make a table on the fake.
     File,
     Real,
 }
@@ -56,8 +56,8 @@ on_every_ledger! {
     only_what_has_changed_is_read,
     a_ledger_that_was_dropped_emptied_or_exchanged_takes_no_write,
     an_older_state_of_the_ledger_becomes_another_ledger,
-    accounts_that_no_row_has_named_for_long_are_forgotten,
-    a_write_is_whole_or_not_at_all,
+    accounts_that_no_row_has_named_for_long_are_deleted,
+    a_write_is_complete_or_has_no_effect,
     the_most_accounts_of_a_write_are_written,
     an_account_that_cannot_be_read_is_an_error,
     the_state_of_the_loop_outlives_the_process_and_is_no_account,
@@ -80,7 +80,7 @@ async fn place(ground: Ground) -> Place {
     }
 }
 
-/// Runs a statement where the ledger is; `{ledger}` is its table.
+/// Runs a statement in the database of the ledger; `{ledger}` is its table.
 async fn execute(ground: Ground, place: &Place, text: &str) {
     let text = text.replace("{ledger}", &place.beside("tbtokend_account"));
     match ground {
@@ -100,7 +100,7 @@ pub(crate) fn key(number: u32) -> AccountKey {
     AccountKey::of(&BaseUrl::parse("https://tb.example").unwrap(), &format!("user-{number}"))
 }
 
-/// An account that is not in the ledger yet.
+/// Makes an account that is not in the ledger yet.
 pub(crate) fn account(number: u32, charges: u8) -> AccountRow {
     AccountRow {
         key: key(number),
@@ -116,7 +116,7 @@ pub(crate) fn writing(stamp: Stamp, accounts: Vec<AccountRow>) -> LedgerWrite {
     LedgerWrite { stamp, accounts, forget: None }
 }
 
-/// Writes accounts of which none is in conflict; gives back the stamp after it.
+/// Writes accounts without a conflict; returns the new stamp.
 pub(crate) async fn write(store: &AnyStore, stamp: Stamp, accounts: Vec<AccountRow>) -> Stamp {
     match store.try_write_ledger(writing(stamp, accounts)).await.unwrap() {
         LedgerWritten::Written { number, conflicts } => {
@@ -128,7 +128,7 @@ pub(crate) async fn write(store: &AnyStore, stamp: Stamp, accounts: Vec<AccountR
     }
 }
 
-/// All accounts as they stand in the ledger, by their keys.
+/// Reads all accounts of the ledger, ordered by their keys.
 pub(crate) async fn accounts(store: &AnyStore) -> Vec<AccountRow> {
     let LedgerRead { mut accounts, is_whole, .. } = store.read_ledger(None).await;
     assert!(is_whole);
@@ -136,7 +136,7 @@ pub(crate) async fn accounts(store: &AnyStore) -> Vec<AccountRow> {
     accounts
 }
 
-/// The same with the version after a write.
+/// Returns the account with the version after a write.
 pub(crate) fn at_version(stamp: Stamp, account: &AccountRow) -> AccountRow {
     AccountRow { version: stamp.number, ..account.clone() }
 }
@@ -190,7 +190,7 @@ async fn accounts_are_read_back_as_they_were_written(ground: Ground) {
     written.sort_by_key(|account| account.key);
     let stamp = write(&place.store, stamp, written.clone()).await;
     let expected: Vec<AccountRow> = written.iter().map(|account| at_version(stamp, account)).collect();
-    // Another process finds them as well.
+    // Another process reads them as well.
     assert_eq!(accounts(&place.another_store()).await, expected);
     let changed: Vec<AccountRow> = expected
         .into_iter()
@@ -231,7 +231,7 @@ fn key_of(account: &AccountRow) -> AccountKey {
     account.key
 }
 
-/// Each adds one to the same number so often, over whatever the other has written meanwhile.
+/// Each daemon adds one to the same number many times, on top of the writes of the other.
 async fn no_write_of_two_daemons_is_lost(ground: Ground) {
     const TIMES: usize = 20;
     let place = place(ground).await;
@@ -304,15 +304,15 @@ async fn a_ledger_that_was_dropped_emptied_or_exchanged_takes_no_write(ground: G
         assert!(read.is_whole && read.stamp.id != stamp.id, "{loss}");
         let expected = if loss == "exchanged" { vec![row.clone()] } else { Vec::new() };
         assert_eq!(read.accounts, expected, "{loss}: nothing was written");
-        // What is known is written back.
+        // The daemon writes back what it knows.
         let back = AccountRow { version: expected.first().map_or(0, |row| row.version), ..row };
         write(&place.store, read.stamp, vec![back]).await;
         assert_eq!(accounts(&place.another_store()).await.len(), 1);
     }
 }
 
-/// As when a backup is put back. The daemon that notices it last must notice it too, although the first has written as
-/// often by then as the ledger was written before.
+/// A backup is restored. Both daemons must notice it, although the first one may have written as often as the lost state
+/// before the second one looks.
 async fn an_older_state_of_the_ledger_becomes_another_ledger(ground: Ground) {
     let place = place(ground).await;
     let other = place.another_store();
@@ -341,7 +341,7 @@ async fn an_older_state_of_the_ledger_becomes_another_ledger(ground: Ground) {
     assert_eq!((read.is_whole, read.accounts.len(), read.stamp), (true, 5, stamp));
 }
 
-async fn accounts_that_no_row_has_named_for_long_are_forgotten(ground: Ground) {
+async fn accounts_that_no_row_has_named_for_long_are_deleted(ground: Ground) {
     let place = place(ground).await;
     let stamp = place.store.read_ledger(None).await.stamp;
     let seen = |number, charges, days| AccountRow {
@@ -354,7 +354,7 @@ async fn accounts_that_no_row_has_named_for_long_are_forgotten(ground: Ground) {
         uncharged_before: at(NOW) - TimeDelta::days(30),
         charged_before: at(NOW) - TimeDelta::days(365),
     };
-    // What is written in the same moment is kept.
+    // Accounts in the same write are kept.
     let again = AccountRow { seen_at: at(NOW), ..at_version(stamp, &seen(5, 0, 400)) };
     let written = LedgerWrite { stamp, accounts: vec![again], forget: Some(forget) };
     let written = place.store.try_write_ledger(written).await.unwrap();
@@ -366,8 +366,8 @@ async fn accounts_that_no_row_has_named_for_long_are_forgotten(ground: Ground) {
     assert_eq!(left, expected);
 }
 
-/// One account that the database does not take spoils the write.
-async fn a_write_is_whole_or_not_at_all(ground: Ground) {
+/// If the database refuses one account, nothing is written.
+async fn a_write_is_complete_or_has_no_effect(ground: Ground) {
     let place = place(ground).await;
     let stamp = place.store.read_ledger(None).await.stamp;
     refuse_charges_above(ground, &place, 3).await;
@@ -407,7 +407,7 @@ async fn the_most_accounts_of_a_write_are_written(ground: Ground) {
     assert!(accounts(&place.store).await.iter().all(|account| account.charges == 0));
 }
 
-/// Left out, its charges would be forgotten.
+/// If such a row were skipped, its charges would be lost.
 async fn an_account_that_cannot_be_read_is_an_error(ground: Ground) {
     let place = place(ground).await;
     let stamp = place.store.read_ledger(None).await.stamp;

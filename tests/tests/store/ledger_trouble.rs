@@ -1,4 +1,4 @@
-//! The ledger in SQL Server when something goes wrong, and the file in its stead.
+//! Faults of the ledger in SQL Server, and the file in its place.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,7 +17,7 @@ fn writes() -> When {
     When::Statement("write_accounts".to_owned())
 }
 
-/// A place whose ledger has one account, and the stamp after it.
+/// Makes a place whose ledger has one account, and returns the stamp.
 async fn ready() -> (Place, Stamp) {
     let place = Place::new(Ground::Fake).await;
     let stamp = place.store.read_ledger(None).await.stamp;
@@ -38,9 +38,9 @@ async fn p02_a_write_whose_answer_was_lost_is_sent_again_and_counts_once() {
     }
 }
 
-/// What another daemon has written meanwhile is not taken for our own.
+/// A write of another daemon must not count as this daemon's write.
 #[tokio::test]
-async fn p02_a_write_that_is_sent_again_takes_nothing_of_another_daemon_for_its_own() {
+async fn p02_a_write_that_is_sent_again_is_not_confused_with_that_of_another_daemon() {
     let (place, stamp) = ready().await;
     let other = place.another_store();
     let theirs = Some("7 tbtokend on sql02".to_owned());
@@ -54,9 +54,9 @@ async fn p02_a_write_that_is_sent_again_takes_nothing_of_another_daemon_for_its_
     assert_eq!((*conflict, &row.in_flight), (key(1), &theirs));
 }
 
-/// When it is lost twice it is an error; what became of it is then read.
+/// If the answer is lost twice, the write is an error, and reading shows its outcome.
 #[tokio::test]
-async fn p02_a_write_of_which_nothing_is_known_is_an_error_and_is_found_by_reading() {
+async fn p02_a_write_with_an_unknown_outcome_is_an_error_and_reading_shows_it() {
     let (place, stamp) = ready().await;
     place.fake().cut_after(writes(), 2);
     let batch = vec![at_version(stamp, &account(1, 2))];
@@ -83,7 +83,7 @@ async fn p02_nothing_is_written_to_a_ledger_that_is_locked_full_or_read_only() {
     }
 }
 
-/// Cuts a write after so many bytes, at every few of them. It is written once, whatever came of it.
+/// Cuts a write after every few bytes. It is written exactly once in all cases.
 #[tokio::test]
 async fn p10_a_write_of_the_ledger_cut_at_any_point_is_survived() {
     let (place, mut stamp) = ready().await;
@@ -107,7 +107,7 @@ async fn p10_a_write_of_the_ledger_cut_at_any_point_is_survived() {
     }
 }
 
-/// A place where the login may not make tables.
+/// Makes a place where the login may not make tables.
 async fn without_a_table() -> Place {
     let place = Place::new(Ground::Fake).await;
     place.insert(&[line(1)]).await;
@@ -120,7 +120,7 @@ fn file(place: &Place) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_ledger_in_a_file_is_for_its_owner_alone_and_is_made_again_when_it_is_gone() {
+async fn only_the_owner_can_read_a_ledger_file_and_a_missing_one_is_made_again() {
     let place = without_a_table().await;
     let stamp = place.store.read_ledger(None).await.stamp;
     let stamp = write(&place.store, stamp, vec![account(1, 2)]).await;
@@ -134,7 +134,7 @@ async fn a_ledger_in_a_file_is_for_its_owner_alone_and_is_made_again_when_it_is_
     assert!(read.is_whole && read.accounts.is_empty() && read.stamp.id != stamp.id);
 }
 
-/// The daemon knows what was charged in the file, and writes it back to the other ledger.
+/// The daemon knows the charges of the file, and writes them to the new ledger.
 #[tokio::test]
 async fn the_ledger_moves_into_the_database_as_soon_as_there_is_a_table() {
     let place = without_a_table().await;
@@ -153,7 +153,7 @@ async fn the_ledger_moves_into_the_database_as_soon_as_there_is_a_table() {
 }
 
 #[tokio::test]
-async fn a_table_that_this_login_may_not_use_or_that_is_not_ours_is_no_ledger() {
+async fn a_table_without_permission_or_with_another_schema_is_no_ledger() {
     let place = Place::new(Ground::Fake).await;
     let stamp = place.store.read_ledger(None).await.stamp;
     let why = async |store: &crate::stores::AnyStore| {
@@ -170,7 +170,7 @@ async fn a_table_that_this_login_may_not_use_or_that_is_not_ours_is_no_ledger() 
         assert!(said.contains("the login lacks permissions on [tbtokend_account]"), "{permission}: {said}");
         place.fake().allow_everything();
     }
-    // A store that has used the table finds out by an error, which names the grant.
+    // A store that has used the table gets an error, which names the grant.
     place.fake().deny(Permission::On("UPDATE", "dbo.tbtokend_account".to_owned()));
     let error = place.store.try_write_ledger(writing(stamp, vec![account(1, 1)])).await.unwrap_err();
     assert!(words(&error).contains("DELETE ON [tbtokend_account] TO [tbtokend]"), "{error}");
@@ -181,7 +181,7 @@ async fn a_table_that_this_login_may_not_use_or_that_is_not_ours_is_no_ledger() 
     assert!(why(&place.another_store()).await.contains("has other columns"));
 }
 
-/// Refresh tokens go on; the engine sends no password.
+/// The engine then uses refresh tokens only, and sends no password.
 #[tokio::test]
 async fn without_any_place_for_the_ledger_there_is_an_error_that_names_both() {
     let place = without_a_table().await;

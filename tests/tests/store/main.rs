@@ -1,9 +1,9 @@
-//! One list of cases for every store: on a SQLite file, on the fake SQL Server, and on a real server, if there is one:
+//! The cases of all stores. They run on a SQLite file, on the fake SQL Server, and on a real server, if one is named:
 //!
 //! `TBTOKEN_TEST_MSSQL='server=localhost,1433;user=…;password=…;database=…' cargo test -p tbtoken-tests --test store`
 //!
-//! `ca_file=…` and `trust=true` are understood as well. Every case makes a schema of its own there and takes it away.
-//! [`cases`] hold on all of them; what only a server that obeys can show is in `trouble`, `cuts` and `patience`.
+//! `ca_file=…` and `trust=true` work as well. On a real server every case makes its own schema and removes it.
+//! [`cases`] run on all stores; cases that need faults on request are in `trouble`, `cuts` and `login_rate`.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ mod ground;
 mod instance;
 mod ledger;
 mod ledger_trouble;
-mod patience;
+mod login_rate;
 mod place;
 mod real;
 mod side_tables;

@@ -1,4 +1,4 @@
-//! A fresh table on a ground, the application next door that fills and changes it, and a store on it.
+//! A new table on a ground, an application that fills and changes it, and a store on it.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,12 +17,12 @@ use crate::ground::Ground;
 use crate::real;
 use crate::stores::{AnyStore, fixed, mssql};
 
-/// A moment that a test writes down.
+/// Parses a time.
 pub(crate) fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
-/// The types of the columns that differ between installations. SQLite knows no types, so they mean nothing there.
+/// The types of the columns that differ between installations. SQLite ignores them.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Types {
     pub(crate) id: &'static str,
@@ -31,7 +31,7 @@ pub(crate) struct Types {
     pub(crate) expiry: &'static str,
 }
 
-/// Those of the known installation.
+/// The types of the known installation.
 pub(crate) const USUAL: Types =
     Types { id: "uniqueidentifier", text: "nvarchar(255)", token: "varchar(max)", expiry: "datetime" };
 
@@ -40,16 +40,16 @@ pub(crate) const USUAL: Types =
 pub(crate) struct Place {
     pub(crate) ground: Ground,
     pub(crate) store: AnyStore,
-    /// Of SQLite and of the fake's certificates.
+    /// The folder for SQLite and for the fake's certificates.
     pub(crate) folder: TempDir,
     fake: Option<SqlServer>,
-    /// A schema of our own on a real server.
+    /// The schema of this place on a real server.
     schema: String,
     types: Types,
     clock: ExpiryClock,
 }
 
-/// A row of the application next door.
+/// A row of an application.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Line<'a> {
     pub(crate) id: u32,
@@ -57,11 +57,11 @@ pub(crate) struct Line<'a> {
     pub(crate) username: Option<&'a str>,
     pub(crate) password: Option<&'a str>,
     pub(crate) token: Option<&'a str>,
-    /// As SQL text: `2026-11-23T14:00:00.000`.
+    /// The expiry as SQL text: `2026-11-23T14:00:00.000`.
     pub(crate) expiry: Option<&'a str>,
 }
 
-/// A row that is eligible and has no token.
+/// Makes an eligible row without a token.
 pub(crate) const fn line(id: u32) -> Line<'static> {
     let (url, username, password) = (Some("https://tb"), Some("u"), Some("canary-pw-1"));
     Line { id, url, username, password, token: None, expiry: None }
@@ -72,13 +72,13 @@ impl Place {
         Self::with(ground, USUAL, ExpiryClock::Utc).await
     }
 
-    /// A table with these types, whose expiries are of that clock.
+    /// Makes a table with these types and this clock of expiries.
     pub(crate) async fn with(ground: Ground, types: Types, clock: ExpiryClock) -> Self {
         let fake = (ground == Ground::Fake).then(SqlServer::start);
         Self::made(ground, fake, types, clock).await
     }
 
-    /// The usual table on this fake.
+    /// Makes the usual table on this fake.
     pub(crate) async fn on(fake: SqlServer) -> Self {
         Self::made(Ground::Fake, Some(fake), USUAL, ExpiryClock::Utc).await
     }
@@ -102,13 +102,13 @@ impl Place {
         let mut place = Self { ground, store: AnyStore::none(), folder, fake, schema, types, clock };
         place.store = place.another_store();
         if ground == Ground::Sqlite {
-            // It makes its table itself.
+            // The SQLite store makes its table itself.
             place.store.read().await;
         }
         place
     }
 
-    /// Another store on the same table, as after a restart.
+    /// Makes another store on the same table, as after a restart.
     pub(crate) fn another_store(&self) -> AnyStore {
         match self.ground {
             Ground::Sqlite => {
@@ -122,7 +122,7 @@ impl Place {
         self.folder.path().join("customers.db")
     }
 
-    /// The settings of a store on this table of a SQL Server.
+    /// Returns the settings of a store on this table of a SQL Server.
     pub(crate) fn settings(&self) -> Settings {
         let Some(fake) = &self.fake else {
             let table = format!("{}.customer_settings", self.schema);
@@ -149,17 +149,17 @@ impl Place {
         }
     }
 
-    /// Where the ledger is kept while the server has no table for it.
+    /// Returns the folder of the ledger while the server has no table for it.
     pub(crate) fn state_folder(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
-    /// The fake, on which there are switches.
+    /// Returns the fake, which has switches for faults.
     pub(crate) fn fake(&self) -> &SqlServer {
         self.fake.as_ref().expect("this case runs on the fake")
     }
 
-    /// The id of a row as the store says it.
+    /// Returns the id of a row as the store prints it.
     pub(crate) fn id(&self, number: u32) -> String {
         match self.types.id {
             "uniqueidentifier" => format!("6F9619FF-8B86-D011-B42D-{number:012X}"),
@@ -168,7 +168,7 @@ impl Place {
         }
     }
 
-    /// One of our own tables, as a statement names it.
+    /// Returns the name of a side table for a statement.
     pub(crate) fn beside(&self, table: &str) -> String {
         match self.ground {
             Ground::Real => format!("{}.{table}", self.schema),
@@ -176,7 +176,7 @@ impl Place {
         }
     }
 
-    /// The table, as a statement names it.
+    /// Returns the name of the customers' table for a statement.
     fn table(&self) -> String {
         match self.ground {
             Ground::Real => format!("{}.customer_settings", self.schema),
@@ -184,8 +184,7 @@ impl Place {
         }
     }
 
-    /// Has the database refuse every change after which this does not hold for a row: of the customers' table, or of
-    /// `tbtokend_state`, which has been made.
+    /// Adds a constraint to the customers' table, or to `tbtokend_state`, which must exist.
     pub(crate) async fn check(&self, table: &str, column: &str, condition: &str) {
         match &self.fake {
             Some(fake) => fake.check(table, column, condition),
@@ -196,8 +195,7 @@ impl Place {
         }
     }
 
-    /// Runs a statement as the application next door; `{table}` is the table, and the rows are those of the last result
-    /// as texts.
+    /// Runs a statement as an application; `{table}` is the table. Returns the rows of the last result as texts.
     pub(crate) async fn execute(&self, text: &str) -> Vec<Vec<Option<String>>> {
         let text = text.replace("{table}", &self.table());
         match self.ground {
@@ -211,7 +209,7 @@ impl Place {
         }
     }
 
-    /// Whether the server is Babelfish, which is not SQL Server in everything.
+    /// Whether the server is Babelfish, which differs from SQL Server in details.
     pub(crate) async fn is_babelfish(&self) -> bool {
         if self.ground != Ground::Real {
             return false;
@@ -231,13 +229,13 @@ impl Place {
 
     fn row(&self, line: &Line<'_>) -> String {
         let quote = |text: Option<&str>| text.map_or("NULL".to_owned(), |text| self.quote(text));
-        // SQLite's users write a time so; to SQL Server that would mean another day in some languages.
+        // SQLite's applications write times in this form; in some languages SQL Server would read another day.
         let expiry = line
             .expiry
             .map(|expiry| if self.ground.is_mssql() { expiry.to_owned() } else { expiry.replace('T', " ") });
         let [url, username, password, token, expiry] =
             [line.url, line.username, line.password, line.token, expiry.as_deref()].map(quote);
-        // Babelfish gives a column of literals the type text, and makes no datetimeoffset of that by itself.
+        // Babelfish gives a column of literals the type text, and does not convert that to datetimeoffset.
         let expiry = match self.ground {
             Ground::Real => format!("CAST({expiry} AS {})", self.types.expiry),
             Ground::Fake | Ground::Sqlite => expiry,
@@ -245,7 +243,7 @@ impl Place {
         format!("('{}', {url}, {username}, {password}, {token}, {expiry})", self.id(line.id))
     }
 
-    /// A text as a literal.
+    /// Quotes a text as a literal.
     fn quote(&self, text: &str) -> String {
         let wide = if self.ground.is_mssql() { "N" } else { "" };
         format!("{wide}'{}'", text.replace('\'', "''"))
@@ -258,18 +256,18 @@ impl Place {
         self.execute(&format!("UPDATE {{table}} SET {column} = {value} WHERE customer_id = '{id}'")).await;
     }
 
-    /// Takes a row away.
+    /// Deletes a row.
     pub(crate) async fn remove(&self, id: u32) {
         let id = self.id(id);
         self.execute(&format!("DELETE FROM {{table}} WHERE customer_id = '{id}'")).await;
     }
 
-    /// The token in a row.
+    /// Reads the token of a row.
     pub(crate) async fn token(&self, id: u32) -> Option<String> {
         self.column(id, "tbtoken").await
     }
 
-    /// The expiry in a row, as it stands there.
+    /// Reads the expiry of a row as text.
     pub(crate) async fn expiry(&self, id: u32) -> Option<String> {
         let as_text = "CAST(CAST(tbtokenexpiry AS datetime2(7)) AS varchar(40))";
         let as_text = match (self.ground, self.types.expiry.starts_with("datetimeoffset")) {
@@ -280,19 +278,19 @@ impl Place {
         self.column(id, as_text).await
     }
 
-    /// A column of a row as text.
+    /// Reads a column of a row as text.
     pub(crate) async fn column(&self, id: u32, column: &str) -> Option<String> {
         let id = self.id(id);
         let rows = self.execute(&format!("SELECT {column} FROM {{table}} WHERE customer_id = '{id}'")).await;
         rows.into_iter().next().unwrap_or_else(|| panic!("there is no row {id}")).remove(0)
     }
 
-    /// A renewal for a row as it is read now, with a token that holds a canary.
+    /// Makes a renewal for a row as it is read now, with a token that contains a canary.
     pub(crate) async fn renewal(&self, id: u32, now: &str) -> Renewal {
         self.renewals([id], now).await.remove(0)
     }
 
-    /// The same for several rows at one reading.
+    /// Makes renewals for several rows from one read.
     pub(crate) async fn renewals(&self, ids: impl IntoIterator<Item = u32>, now: &str) -> Vec<Renewal> {
         let table = self.store.read().await;
         let renewal = |id: u32| {
@@ -306,7 +304,7 @@ impl Place {
 }
 
 impl AnyStore {
-    /// Stands in until the place is made.
+    /// Makes an empty description, until the place is complete.
     fn none() -> Self {
         let path = std::env::temp_dir().join("tbtoken-never-used");
         Self::Sqlite(SqliteStore::new(&path, "none", None).unwrap())
@@ -319,7 +317,7 @@ impl Drop for Place {
             return;
         }
         let schema = self.schema.clone();
-        // A runtime of its own: this may be dropped in the middle of another.
+        // A separate runtime, because the drop may happen inside another one.
         let cleaner = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
@@ -335,7 +333,7 @@ impl Drop for Place {
     }
 }
 
-/// A token whose life is 9,000 s, with a canary and this name in its signature.
+/// Makes a token with a life of 9,000 s, with a canary and this name in its signature.
 pub(crate) fn token(name: &str) -> Token {
     let claims = URL_SAFE_NO_PAD.encode(r#"{"iat":1000,"exp":10000}"#);
     Token::parse(&format!("eyJhbGciOiJIUzUxMiJ9.{claims}.{}-{name}", canary::TOKEN)).unwrap()

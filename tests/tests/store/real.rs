@@ -1,4 +1,4 @@
-//! A real SQL Server, as `TBTOKEN_TEST_MSSQL` names it.
+//! The real SQL Server that `TBTOKEN_TEST_MSSQL` names.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::stores::fixed;
 
 pub(crate) const VARIABLE: &str = "TBTOKEN_TEST_MSSQL";
 
-/// Whether there is a real server; says that `case` is skipped if there is none.
+/// Whether there is a real server. If not, prints that `case` is skipped.
 pub(crate) fn is_there(case: &str) -> bool {
     let is_there = std::env::var_os(VARIABLE).is_some_and(|text| !text.is_empty());
     if !is_there {
@@ -21,7 +21,7 @@ pub(crate) fn is_there(case: &str) -> bool {
     is_there
 }
 
-/// What the variable says, by key.
+/// Parses the variable.
 fn parts() -> BTreeMap<String, String> {
     let text = std::env::var(VARIABLE).expect("a real server");
     let part = |part: &str| {
@@ -35,7 +35,7 @@ fn part(key: &str) -> String {
     parts().remove(key).unwrap_or_else(|| panic!("{VARIABLE} says no {key}"))
 }
 
-/// A store's settings for a table there.
+/// Returns the settings of a store for a table there.
 pub(crate) fn settings(table: &str) -> Settings {
     let server = part("server");
     Settings {
@@ -57,7 +57,7 @@ pub(crate) fn settings(table: &str) -> Settings {
     }
 }
 
-/// Runs statements as the application next door, and gives back the rows of the last result as texts; NULL is `None`.
+/// Runs statements as an application. Returns the rows of the last result as texts; NULL is `None`.
 pub(crate) async fn execute(text: &str) -> Vec<Vec<Option<String>>> {
     let mut client = connect().await;
     let results = client.simple_query(text).await.unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -81,8 +81,8 @@ async fn connect() -> Client<Compat<TcpStream>> {
     config.database(&settings.database);
     config.authentication(AuthMethod::sql_server(part("user"), part("password")));
     config.encryption(EncryptionLevel::Required);
-    // Only the daemon's own connection is judged here: this library refuses a certificate that is its own authority.
+    // Only the daemon's own connection is tested: this library refuses a certificate that is its own authority.
     config.trust_cert();
     let tcp = TcpStream::connect(config.get_addr()).await.expect("the real server is there");
-    Box::pin(Client::connect(config, tcp.compat_write())).await.expect("the real server lets us in")
+    Box::pin(Client::connect(config, tcp.compat_write())).await.expect("the real server accepts the login")
 }

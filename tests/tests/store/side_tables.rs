@@ -1,5 +1,4 @@
-//! Tables with our names that are not ours, or hold something that we have not written: they cost the records, and nobody
-//! a token.
+//! Side tables with another schema, or with foreign content: they cost the records, but no token.
 
 use tbtokend::model::FailureKind;
 use tbtokend::store::{Records, Saved};
@@ -8,15 +7,15 @@ use crate::ground::{Ground, on_every_store};
 use crate::place::{Place, at, line};
 
 on_every_store! {
-    p19_a_table_of_somebody_else_with_our_name_costs_only_the_records,
+    p19_a_side_table_with_another_schema_costs_only_the_records,
     p19_a_table_that_lacks_a_column_costs_only_the_records,
-    p19_a_record_without_a_time_still_says_who_is_parked,
-    p19_a_record_that_cannot_be_read_is_its_own_problem,
+    p19_a_record_without_a_time_still_says_that_the_customer_is_parked,
+    p19_a_record_that_cannot_be_read_affects_no_other,
 }
 
 const NOW: &str = "2026-11-23T14:00:00Z";
 
-/// `tbtokend_state` as it is made, with the type of one column, or the column itself, changed.
+/// Returns the columns of `tbtokend_state`, with one column changed or left out.
 fn state(ground: Ground, column: &str, of: Option<&str>) -> String {
     let (text, time) = if ground.is_mssql() { ("nvarchar(450)", "datetime2(6)") } else { ("TEXT", "TEXT") };
     let key = format!("{text} NOT NULL PRIMARY KEY");
@@ -44,7 +43,7 @@ fn state(ground: Ground, column: &str, of: Option<&str>) -> String {
     columns.join(", ")
 }
 
-/// A place with two customers, where `tbtokend_state` was made by somebody else.
+/// Makes a place with two customers, where `tbtokend_state` already exists with these columns.
 async fn with_state(ground: Ground, columns: &str) -> Place {
     let place = Place::new(ground).await;
     place.insert(&[line(1), line(2)]).await;
@@ -70,18 +69,18 @@ async fn costs_only_the_records(place: &Place, words: &[&str]) {
     }
 }
 
-async fn p19_a_table_of_somebody_else_with_our_name_costs_only_the_records(ground: Ground) {
+async fn p19_a_side_table_with_another_schema_costs_only_the_records(ground: Ground) {
     let place = with_state(ground, "id int, state int").await;
     costs_only_the_records(&place, &["tbtokend_state"]).await;
 }
 
-/// As after an upgrade that adds one.
+/// The table of an older version lacks a column.
 async fn p19_a_table_that_lacks_a_column_costs_only_the_records(ground: Ground) {
     let place = with_state(ground, &state(ground, "failed_at", None)).await;
     costs_only_the_records(&place, &["tbtokend_state"]).await;
 }
 
-/// A record of the first customer, parked, with this in one column.
+/// Inserts a record of the first customer, parked, with this value in one column.
 async fn insert(place: &Place, column: &str, value: &str) {
     let id = place.id(1);
     let time = if place.ground.is_mssql() { "2026-11-23T14:00:00" } else { "2026-11-23T14:00:00Z" };
@@ -106,8 +105,8 @@ async fn insert(place: &Place, column: &str, value: &str) {
     place.execute(&format!("INSERT INTO {state} ({names}) VALUES ({})", values.join(", "))).await;
 }
 
-/// To forget who is parked because of a time would be to send its wrong password once more.
-async fn p19_a_record_without_a_time_still_says_who_is_parked(ground: Ground) {
+/// If a bad time made the daemon forget that the customer is parked, it would send the wrong password again.
+async fn p19_a_record_without_a_time_still_says_that_the_customer_is_parked(ground: Ground) {
     for column in ["failed_at", "updated_at"] {
         let place = with_state(ground, &state(ground, column, Some("varchar(40)"))).await;
         insert(&place, column, "soon").await;
@@ -124,7 +123,7 @@ async fn p19_a_record_without_a_time_still_says_who_is_parked(ground: Ground) {
     }
 }
 
-async fn p19_a_record_that_cannot_be_read_is_its_own_problem(ground: Ground) {
+async fn p19_a_record_that_cannot_be_read_affects_no_other(ground: Ground) {
     let place = with_state(ground, &state(ground, "failures", Some("varchar(40)"))).await;
     insert(&place, "failures", "many").await;
     let table = place.store.read().await;

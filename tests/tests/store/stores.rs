@@ -1,4 +1,4 @@
-//! A store of either kind.
+//! A wrapper for stores of either kind.
 
 use std::sync::Arc;
 
@@ -79,17 +79,17 @@ impl AnyStore {
     }
 }
 
-/// A password that never changes.
+/// Makes a password that never changes.
 pub(crate) fn fixed(password: &str) -> Password {
     Password::fixed(tbtokend::model::Secret::new(password))
 }
 
-/// A store on SQL Server.
+/// Makes a store on SQL Server.
 pub(crate) fn mssql(settings: Settings) -> AnyStore {
     AnyStore::Mssql(MssqlStore::new(settings))
 }
 
-/// The text of an error with its remedy and its debug output, after they were searched for canaries.
+/// Returns the text of an error with its remedy and its debug output, and searches them for canaries.
 pub(crate) fn words(error: &StoreError) -> String {
     let words = format!("{error}\n{}", error.remedy());
     tbtoken_tests::canary::assert_clean("a store's error", format!("{words}\n{error:?}").as_bytes());

@@ -1,4 +1,4 @@
-//! Promises 10, 11 and 19 as far as a store can prove them: what goes wrong, what is said of it, and that it is survived.
+//! Promises 10, 11 and 19 for a store: faults, their messages, and that the store survives them.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use crate::stores::{AnyStore, fixed, mssql, words};
 
 const NOW: &str = "2026-11-23T14:00:00Z";
 
-/// The numbers of `sqlserver.md`.
+/// The numbers of the transient errors.
 const TRANSIENT: [u32; 31] = [
     20, 64, 121, 233, 997, 1204, 1205, 1222, 4060, 4221, 10053, 10054, 10060, 10928, 10929, 40143, 40197,
     40501, 40540, 40613, 42108, 42109, 49918, 49919, 49920, 47132, 47137, 47139, 49802, 49977, 49983,
@@ -24,7 +24,7 @@ fn statement(name: &str) -> When {
     When::Statement(name.to_owned())
 }
 
-/// A place with two customers.
+/// Makes a place with two customers.
 async fn two() -> Place {
     let place = Place::new(Ground::Fake).await;
     place.insert(&[line(1), line(2)]).await;
@@ -35,7 +35,7 @@ async fn fails(store: &AnyStore) -> String {
     words(&store.try_read(Records::All).await.expect_err("it cannot be read"))
 }
 
-/// Does it again if it did not work the first time: as the engine does, at its next wake.
+/// Repeats the work once if it failed, as the engine does at its next wake.
 async fn again<T>(mut work: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
     match work().await {
         Ok(result) => result,
@@ -56,18 +56,18 @@ async fn p10_every_transient_number_at_the_login_is_survived() {
     }
 }
 
-/// 4060 comes at a login; there is no second try for it before the next wake.
+/// The transient errors of statements. 4060 happens at a login, which is not repeated before the next wake.
 fn in_a_statement() -> impl Iterator<Item = u32> {
     TRANSIENT.into_iter().filter(|number| *number != 4060)
 }
 
-/// Whether the connection is of use after that: a deadlock and a lock are over when they are reported.
+/// Whether the connection can still be used: deadlocks and lock time-outs are over when they are reported.
 fn spares_the_connection(number: u32) -> bool {
     // The class of 1204 is 19 and that of 1205 is 13; from 20 on the server ends the connection.
     matches!(number, 1204 | 1205 | 1222)
 }
 
-/// The caller notices nothing: it is done again at once, on a new connection unless the old one is of use.
+/// The caller does not notice the error: the store repeats the call at once, on a new connection if necessary.
 #[tokio::test]
 async fn p10_every_transient_number_at_reading_is_survived() {
     let place = two().await;
@@ -83,7 +83,7 @@ async fn p10_every_transient_number_at_reading_is_survived() {
     }
 }
 
-/// The same, and the rows are not taken for the cause: all of them are sent again in one statement.
+/// The same for writes. The rows do not count as the cause, so all of them are sent again in one statement.
 #[tokio::test]
 async fn p10_every_transient_number_at_writing_is_survived() {
     let place = two().await;
@@ -102,9 +102,9 @@ async fn p10_every_transient_number_at_writing_is_survived() {
     }
 }
 
-/// One second try, no more: whoever asks is told, and the engine asks again at its next wake.
+/// There is only one second try. Then the caller gets the error, and the engine tries again at its next wake.
 #[tokio::test]
-async fn p10_trouble_that_stays_is_told_after_the_second_try() {
+async fn p10_an_error_that_stays_is_reported_after_the_second_try() {
     let place = two().await;
     let renewals = place.renewals([1, 2], NOW).await;
     for number in [1205, 40501] {
@@ -119,7 +119,7 @@ async fn p10_trouble_that_stays_is_told_after_the_second_try() {
     }
 }
 
-/// Every statement there is, before and after it was carried out.
+/// The connection is cut at every statement, before and after it is run.
 #[tokio::test]
 async fn p10_a_connection_cut_at_any_statement_is_survived() {
     let names: Vec<String> = {
@@ -149,13 +149,13 @@ async fn p10_a_connection_cut_at_any_statement_is_survived() {
 }
 
 #[tokio::test]
-async fn p10_a_write_that_was_carried_out_and_not_answered_counts_as_written() {
+async fn p10_a_write_without_an_answer_counts_as_written() {
     let place = two().await;
     let renewals = place.renewals([1, 2], NOW).await;
     place.fake().cut_after(statement("save"), 1);
     let saved = again(async || place.store.try_save(renewals.clone()).await).await;
     assert_eq!(saved, [Saved::Written, Saved::Written]);
-    // Somebody else was quicker than our second try: his token stays.
+    // Another writer was faster than the second try: its token stays.
     let renewals = place.renewals([1, 2], NOW).await;
     place.fake().cut_before(statement("save"), 1);
     place.set(1, "tbtoken", Some("theirs")).await;
@@ -193,7 +193,7 @@ async fn p11_a_wrong_password_is_named_and_tried_once() {
         assert!(said.contains("refuses the login tbtokend (error 18456)"), "{said}");
         assert!(said.contains("store.password_file"), "{said}");
     }
-    assert_eq!(place.fake().stats().logins_refused, 1, "nobody hammers");
+    assert_eq!(place.fake().stats().logins_refused, 1, "only one attempt");
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn p11_a_changed_password_is_found_without_a_restart() {
     let store = AnyStore::Mssql(MssqlStore::new(settings));
     store.read().await;
     place.fake().set_password("CANARYDB-2");
-    assert_eq!(store.read().await.customers.len(), 2, "who is in stays in");
+    assert_eq!(store.read().await.customers.len(), 2, "the open session stays");
     place.fake().kill_sessions();
     for _ in 0..10 {
         let said = fails(&store).await;
@@ -220,7 +220,7 @@ async fn p11_a_changed_password_is_found_without_a_restart() {
 
 #[tokio::test]
 async fn p11_what_is_missing_is_named_and_found_when_it_is_there() {
-    for (breaks, mends, names) in [
+    for (breaks, repairs, names) in [
         (
             (|fake: &SqlServer| fake.rename_table("dbo.customer_settings", "dbo.other")) as fn(&SqlServer),
             (|fake: &SqlServer| fake.rename_table("dbo.other", "dbo.customer_settings")) as fn(&SqlServer),
@@ -248,7 +248,7 @@ async fn p11_what_is_missing_is_named_and_found_when_it_is_there() {
             breaks(place.fake());
             let said = fails(&place.store).await;
             assert!(said.contains(names), "{names}: {said}");
-            mends(place.fake());
+            repairs(place.fake());
             let table = until_it_works(async || place.store.try_read(Records::All).await).await;
             assert_eq!(table.customers.len(), 2, "{names}");
         }
@@ -299,11 +299,11 @@ async fn without_the_permission_to_make_tables_it_works_and_says_what_is_lost() 
     let renewals = place.renewals([1], NOW).await;
     assert_eq!(place.store.save(renewals).await, [Saved::Written]);
     let key = table.key;
-    assert_eq!(place.store.read().await.key, key, "the key stays, or everybody would be unparked");
+    assert_eq!(place.store.read().await.key, key, "the key stays, or all customers would be unparked");
 }
 
 #[tokio::test]
-async fn a_row_that_a_trigger_refuses_is_its_own_problem() {
+async fn a_row_that_a_trigger_refuses_affects_no_other_row() {
     let place = two().await;
     place.fake().guard_row("customer_settings", &place.id(1));
     let renewals = place.renewals([1, 2], NOW).await;
@@ -347,7 +347,7 @@ async fn both_encryptions_work_and_nothing_else_does() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_deserves_no_trust_gets_none_unless_it_is_told_to() {
+async fn an_untrusted_certificate_is_refused_unless_the_setting_trusts_all() {
     for (certificate, why) in [
         (
             Certificate::SelfSigned,
@@ -396,7 +396,7 @@ async fn a_certificate_that_is_named_itself_is_trusted() {
     }
 }
 
-/// Says the same to everyone who says something.
+/// Starts a server that sends the same bytes to every client.
 fn says(bytes: &'static [u8]) -> String {
     use std::io::{Read as _, Write as _};
 
@@ -414,7 +414,7 @@ fn says(bytes: &'static [u8]) -> String {
 }
 
 #[tokio::test]
-async fn what_is_no_sql_server_is_told_from_one_in_trouble() {
+async fn a_port_that_is_no_sql_server_has_its_own_message() {
     let place = two().await;
     for (bytes, encryption, said) in [
         (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], Encryption::Required, "does not speak TDS"),

@@ -1,4 +1,4 @@
-//! What fails leaves nothing half done: neither in a row, nor in our own tables, nor as a transaction without an end.
+//! A failed write leaves nothing half done: no half row, no half side table, and no open transaction.
 
 use std::time::Duration;
 
@@ -17,10 +17,12 @@ on_every_server! {
 
 const NOW: &str = "2026-11-23T14:00:00Z";
 
-/// Somebody else can write these rows now, without waiting for us.
-async fn nobody_waits(place: &Place) {
+/// Checks that another connection can write these rows without waiting.
+async fn assert_no_lock(place: &Place) {
     let theirs = place.execute("UPDATE {table} SET tb_password = N'canary-pw-theirs'");
-    tokio::time::timeout(Duration::from_secs(5), theirs).await.expect("a lock of ours is in the way");
+    tokio::time::timeout(Duration::from_secs(5), theirs)
+        .await
+        .expect("a lock of the store blocks this write");
 }
 
 async fn a_row_that_is_refused_stays_as_it_was_and_nothing_is_locked(ground: Ground) {
@@ -39,8 +41,8 @@ async fn a_row_that_is_refused_stays_as_it_was_and_nothing_is_locked(ground: Gro
         (place.expiry(2).await, place.column(2, "CAST(updatedttm AS varchar(40))").await),
         (before, None)
     );
-    nobody_waits(&place).await;
-    // The connection is of use still.
+    assert_no_lock(&place).await;
+    // The connection can still be used.
     let renewals = place.renewals([1, 3], "2026-11-23T14:01:00Z").await;
     assert_eq!(place.store.save(renewals).await, [Saved::Written, Saved::Written]);
     if ground == Ground::Fake {
@@ -60,8 +62,8 @@ fn record(place: &Place, id: u32, renewals: u64) -> Record {
     }
 }
 
-/// Those that are there are updated first, then the others are inserted. Without XACT_ABORT an update that is refused
-/// would be followed by the insertion all the same.
+/// Existing records are updated first, then new ones are inserted. Without XACT_ABORT, the insertion would follow a refused
+/// update.
 async fn a_record_that_is_refused_leaves_nothing_of_its_batch(ground: Ground) {
     let place = Place::new(ground).await;
     place.store.read().await;
@@ -72,7 +74,7 @@ async fn a_record_that_is_refused_leaves_nothing_of_its_batch(ground: Ground) {
     let said = words(&place.store.try_record(refused).await.unwrap_err());
     assert!(said.contains("error 547"), "{said}");
     assert_eq!(place.another_store().read().await.records, [known]);
-    nobody_waits(&place).await;
+    assert_no_lock(&place).await;
     let good = vec![record(&place, 1, 42), record(&place, 2, 1)];
     place.store.try_record(good.clone()).await.unwrap();
     let mut found = place.another_store().read().await.records;
@@ -80,7 +82,7 @@ async fn a_record_that_is_refused_leaves_nothing_of_its_batch(ground: Ground) {
     assert_eq!(found, good);
 }
 
-/// `sp_configure 'user options', 2`: whatever is written stays uncommitted until somebody says COMMIT.
+/// With `sp_configure 'user options', 2`, every write stays uncommitted until COMMIT.
 #[tokio::test]
 async fn a_server_that_begins_transactions_by_itself_has_them_committed() {
     let place =
@@ -89,7 +91,7 @@ async fn a_server_that_begins_transactions_by_itself_has_them_committed() {
     let renewal = place.renewal(1, NOW).await;
     assert_eq!(place.store.save(vec![renewal.clone()]).await, [Saved::Written]);
     place.store.try_record(vec![record(&place, 1, 1)]).await.unwrap();
-    nobody_waits(&place).await;
+    assert_no_lock(&place).await;
     place.fake().kill_sessions();
     assert_eq!(place.token(1).await.as_deref(), Some(renewal.token.jwt().expose()));
     assert_eq!(place.store.read().await.records.len(), 1);

@@ -1,33 +1,33 @@
-//! Certificates: which are accepted, and what is said of those that are not.
+//! Accepted certificates, and the messages for the others.
 
 use tbtoken_tests::thingsboard::{Certificate, CertificateKind as Kind, ThingsBoard, TlsFront, User};
 use tbtokend::model::BaseUrl;
 
-use crate::ground::{PATIENCE, client, log_in, trusting, words};
+use crate::ground::{TIMEOUT, client, log_in, trusting, words};
 
-fn host() -> ThingsBoard {
-    let host = ThingsBoard::start();
-    host.add(User::new("ops@acme.example"));
-    host
+fn server() -> ThingsBoard {
+    let server = ThingsBoard::start();
+    server.add(User::new("ops@acme.example"));
+    server
 }
 
 #[tokio::test]
 async fn an_authority_and_a_certificate_that_is_named_itself_are_trusted() {
-    let host = host();
+    let server = server();
     for kind in
         [Kind::Issued, Kind::IssuedByIntermediate { is_sent: true }, Kind::SelfSigned, Kind::SelfSignedNoName]
     {
         let (certificate, folder) = (Certificate::new(kind), tempfile::tempdir().unwrap());
-        let front = TlsFront::new(&host, &certificate);
+        let front = TlsFront::new(&server, &certificate);
         let client = trusting(&certificate.authority, &folder);
-        assert!(log_in(&client, &front.url(), PATIENCE).await.is_ok(), "{kind:?}");
+        assert!(log_in(&client, &front.url(), TIMEOUT).await.is_ok(), "{kind:?}");
     }
 }
 
-/// A certificate that is named proves itself only, and only for its names and its time.
+/// A certificate in `ca_file` is accepted itself, but only for its names and its time.
 #[tokio::test]
-async fn each_fault_of_a_certificate_is_said_in_plain_words() {
-    let host = host();
+async fn each_fault_of_a_certificate_has_a_plain_message() {
+    let server = server();
     let folder = tempfile::tempdir().unwrap();
     for (kind, said) in [
         (
@@ -45,7 +45,7 @@ async fn each_fault_of_a_certificate_is_said_in_plain_words() {
         (Kind::SelfSignedExpired, "its certificate has expired on 2001-01-01: renew it"),
     ] {
         let certificate = Certificate::new(kind);
-        let front = TlsFront::new(&host, &certificate);
+        let front = TlsFront::new(&server, &certificate);
         let client = trusting(&certificate.authority, &folder);
         let text = words(&client, &front.url()).await;
         assert!(text.contains(said), "{kind:?}: {text}");
@@ -63,12 +63,12 @@ async fn each_fault_of_a_certificate_is_said_in_plain_words() {
             "add that authority's certificate to thingsboard.ca_file",
         ),
     ] {
-        let front = TlsFront::new(&host, &Certificate::new(kind));
+        let front = TlsFront::new(&server, &Certificate::new(kind));
         let other = Certificate::new(kind).authority;
         for client in [client(), trusting(&other, &folder)] {
             let text = words(&client, &front.url()).await;
             assert!(text.contains(said), "{kind:?}: {text}");
         }
     }
-    assert_eq!(host.stats().requests, 0);
+    assert_eq!(server.stats().requests, 0);
 }

@@ -1,4 +1,4 @@
-//! What the tests stand on: a client, a user, and servers that say given bytes.
+//! The common parts of the tests: a client, a user, and servers that send given bytes.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,14 +12,14 @@ use tbtoken_tests::thingsboard::Account;
 use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret};
 use tbtokend::thingsboard::{Client, ClientSettings, Logins as _};
 
-/// Long enough for everything that is expected to come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// Long enough for every expected answer.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Long enough for what is expected not to come.
+/// Long enough to see that no answer arrives.
 pub(crate) const BRIEFLY: Duration = Duration::from_millis(300);
 
 pub(crate) fn settings() -> ClientSettings {
-    ClientSettings { connect_timeout: PATIENCE, request_timeout: PATIENCE, ca_file: None, proxy: None }
+    ClientSettings { connect_timeout: TIMEOUT, request_timeout: TIMEOUT, ca_file: None, proxy: None }
 }
 
 pub(crate) fn client() -> Client {
@@ -32,7 +32,7 @@ pub(crate) fn trusting(authority: &str, folder: &tempfile::TempDir) -> Client {
     Client::new(&ClientSettings { ca_file: Some(file), ..settings() }).unwrap()
 }
 
-/// Logs in at a URL, and looks whether what is said of it holds a secret.
+/// Logs in at a URL, and checks that the outcome contains no secret.
 pub(crate) async fn log_in(client: &Client, url: &str, within: Duration) -> Result<Grant, Failure> {
     let credentials = Credentials {
         url: url.into(),
@@ -54,36 +54,36 @@ pub(crate) async fn log_in_as(
     log_in(client, &account.url, within).await
 }
 
-/// What a failed login says, and what to do.
+/// Returns the message of a failed login, with its remedy.
 pub(crate) async fn words(client: &Client, url: &str) -> String {
-    let failure = log_in(client, url, PATIENCE).await.unwrap_err();
+    let failure = log_in(client, url, TIMEOUT).await.unwrap_err();
     format!("{failure} -> {}", failure.kind().remedy())
 }
 
-/// Says the same bytes to every connection that has sent something, and then closes it.
-pub(crate) struct Says {
+/// A server that sends the same bytes to every connection after its first request, and then closes it.
+pub(crate) struct FixedServer {
     pub(crate) address: SocketAddr,
-    heard: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
 }
 
-impl Says {
+impl FixedServer {
     pub(crate) fn new(bytes: impl Into<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let heard = Arc::new(AtomicUsize::new(0));
-        let (bytes, counter) = (bytes.into(), Arc::clone(&heard));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (bytes, counter) = (bytes.into(), Arc::clone(&connections));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 counter.fetch_add(1, Ordering::Relaxed);
                 answer(stream, &bytes);
             }
         });
-        Self { address, heard }
+        Self { address, connections }
     }
 
-    /// How many connections there were.
-    pub(crate) fn heard(&self) -> usize {
-        self.heard.load(Ordering::Relaxed)
+    /// Returns the number of connections so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     pub(crate) fn url(&self) -> String {
@@ -94,7 +94,7 @@ impl Says {
 fn answer(mut stream: TcpStream, bytes: &[u8]) {
     let _ = stream.read(&mut [0; 4096]);
     let _ = stream.write_all(bytes);
-    // Whoever closes with unread bytes resets, and what was said is lost.
+    // Closing with unread bytes would reset the connection, and the answer would be lost.
     let _ = stream.shutdown(std::net::Shutdown::Write);
     while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
 }

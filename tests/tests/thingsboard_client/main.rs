@@ -1,4 +1,4 @@
-//! The daemon's client of ThingsBoard against real sockets: above all, what it says of a password that got no answer.
+//! Tests of the daemon's client of ThingsBoard on real sockets, above all its outcome for an unanswered password.
 
 #![allow(
     clippy::unwrap_used,

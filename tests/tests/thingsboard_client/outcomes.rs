@@ -1,152 +1,154 @@
-//! Whether a password may have been counted. "Unreachable" is the only failure that says that it was not.
+//! Tests of whether a password may have been counted. "Unreachable" is the only failure that means that it was not.
 
 use std::time::{Duration, Instant};
 
-use tbtoken_tests::thingsboard::{Settings, Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, Settings, ThingsBoard, User};
 use tbtokend::model::{BaseUrl, Failure, FailureKind, Secret, Unexpected};
 use tbtokend::thingsboard::{Logins as _, NotRenewed, Probe};
 
-use crate::ground::{BRIEFLY, PATIENCE, Says, client, log_in, log_in_as};
+use crate::ground::{BRIEFLY, FixedServer, TIMEOUT, client, log_in, log_in_as};
 
 const NAME: &str = "ops@acme.example";
 
 #[tokio::test]
-async fn nothing_is_sent_before_a_connection_stands() {
-    let (host, client) = (ThingsBoard::start(), client());
-    let account = host.add(User::new(NAME));
-    for (temper, words) in
-        [(Temper::Refuse, "Connection refused"), (Temper::BlackHole, "no connection within 0.3 s")]
+async fn nothing_is_sent_before_there_is_a_connection() {
+    let (server, client) = (ThingsBoard::start(), client());
+    let account = server.add(User::new(NAME));
+    for (behaviour, words) in
+        [(Behaviour::Refuse, "Connection refused"), (Behaviour::BlackHole, "no connection within 0.3 s")]
     {
-        host.set(temper.clone());
+        server.set(behaviour.clone());
         let failure = log_in_as(&client, &account, BRIEFLY).await.unwrap_err();
-        let Failure::Unreachable { why } = &failure else { panic!("{temper:?}: {failure:?}") };
+        let Failure::Unreachable { why } = &failure else { panic!("{behaviour:?}: {failure:?}") };
         assert!(why.contains(words), "{why}");
     }
-    host.set(Temper::Normal);
+    server.set(Behaviour::Normal);
     let tls = account.url.replace("http://", "https://");
     for url in ["http://tb.invalid", "http://tb.invalid./x", tls.as_str(), "https://[::1]:1"] {
-        let failure = log_in(&client, url, PATIENCE).await.unwrap_err();
+        let failure = log_in(&client, url, TIMEOUT).await.unwrap_err();
         assert!(matches!(failure, Failure::Unreachable { .. }), "{url}: {failure:?}");
     }
-    assert_eq!((host.stats().requests, host.user_stats(NAME).attempts), (0, 0));
+    assert_eq!((server.stats().requests, server.user_stats(NAME).attempts), (0, 0));
 }
 
-/// Whether nothing more comes, though the connection stays.
-fn is_silent(temper: &Temper) -> bool {
-    match temper {
-        Temper::AnswerLost(temper) => is_silent(temper),
-        temper => {
-            matches!(temper, Temper::Silent | Temper::StuckBody(_) | Temper::Frozen | Temper::EndlessInterim)
+/// Whether the answer stops while the connection stays open.
+fn is_silent(behaviour: &Behaviour) -> bool {
+    match behaviour {
+        Behaviour::AnswerLost(behaviour) => is_silent(behaviour),
+        behaviour => {
+            matches!(
+                behaviour,
+                Behaviour::Silent | Behaviour::StuckBody(_) | Behaviour::Frozen | Behaviour::EndlessInterim
+            )
         }
     }
 }
 
-/// For every way to lose an answer: the server has heard of the password, and the client does not say that it has not.
+/// For every way to lose an answer: the server has read the password, and the client does not report it as unsent.
 #[tokio::test]
-async fn a_password_that_was_sent_is_never_called_unsent() {
-    let lost = |temper: Temper| Temper::AnswerLost(Box::new(temper));
-    for temper in [
-        Temper::Silent,
-        Temper::Reset,
-        Temper::Garbage,
-        Temper::Cut(0),
-        Temper::Cut(20),
-        Temper::CutBody(100),
-        Temper::StuckBody(100),
-        Temper::EndlessHead,
-        Temper::EndlessInterim,
-        Temper::EndlessBody,
-        Temper::Frozen,
-        Temper::Page(504),
-        Temper::Page(403),
-        Temper::LoginPage,
-        Temper::ProxyUnauthorized,
-        Temper::DatabaseError,
-        Temper::Redirect { status: 307, location: "https://tb.elsewhere.example/api/auth/login".into() },
-        lost(Temper::Page(504)),
-        lost(Temper::Reset),
-        lost(Temper::Silent),
+async fn a_password_that_was_sent_is_never_reported_as_unsent() {
+    let lost = |behaviour: Behaviour| Behaviour::AnswerLost(Box::new(behaviour));
+    for behaviour in [
+        Behaviour::Silent,
+        Behaviour::Reset,
+        Behaviour::Garbage,
+        Behaviour::Cut(0),
+        Behaviour::Cut(20),
+        Behaviour::CutBody(100),
+        Behaviour::StuckBody(100),
+        Behaviour::EndlessHead,
+        Behaviour::EndlessInterim,
+        Behaviour::EndlessBody,
+        Behaviour::Frozen,
+        Behaviour::Page(504),
+        Behaviour::Page(403),
+        Behaviour::LoginPage,
+        Behaviour::ProxyUnauthorized,
+        Behaviour::DatabaseError,
+        Behaviour::Redirect { status: 307, location: "https://tb.elsewhere.example/api/auth/login".into() },
+        lost(Behaviour::Page(504)),
+        lost(Behaviour::Reset),
+        lost(Behaviour::Silent),
     ] {
-        let (host, client) = (ThingsBoard::start(), client());
-        let account = host.add(User::new(NAME));
-        // On a fresh connection, and on one that was used before.
+        let (server, client) = (ThingsBoard::start(), client());
+        let account = server.add(User::new(NAME));
+        // On a new connection, and on one that was used before.
         for used in [false, true] {
-            host.set(Temper::Normal);
+            server.set(Behaviour::Normal);
             if used {
-                assert!(log_in_as(&client, &account, PATIENCE).await.is_ok());
+                assert!(log_in_as(&client, &account, TIMEOUT).await.is_ok());
             }
-            host.set(temper.clone());
-            let before = host.user_stats(NAME).attempts;
-            let within = if is_silent(&temper) { Duration::from_secs(1) } else { PATIENCE };
+            server.set(behaviour.clone());
+            let before = server.user_stats(NAME).attempts;
+            let within = if is_silent(&behaviour) { Duration::from_secs(1) } else { TIMEOUT };
             let failure = log_in_as(&client, &account, within).await.unwrap_err();
-            assert!(!matches!(failure, Failure::Unreachable { .. }), "{temper:?}: {failure:?}");
-            assert!(!failure.is_permanent(), "{temper:?}: {failure:?}");
-            assert_eq!(host.user_stats(NAME).attempts, before + 1, "sent once: {temper:?}");
+            assert!(!matches!(failure, Failure::Unreachable { .. }), "{behaviour:?}: {failure:?}");
+            assert!(!failure.is_permanent(), "{behaviour:?}: {failure:?}");
+            assert_eq!(server.user_stats(NAME).attempts, before + 1, "sent once: {behaviour:?}");
         }
     }
 }
 
 #[tokio::test]
 async fn each_way_to_lose_an_answer_has_its_name() {
-    let (host, client) = (ThingsBoard::start(), client());
-    let account = host.add(User::new(NAME));
+    let (server, client) = (ThingsBoard::start(), client());
+    let account = server.add(User::new(NAME));
     let unexpected = Failure::UnexpectedResponse;
-    for (temper, failure) in [
-        (Temper::Silent, Failure::Timeout { after: BRIEFLY }),
+    for (behaviour, failure) in [
+        (Behaviour::Silent, Failure::Timeout { after: BRIEFLY }),
         (
-            Temper::Cut(0),
+            Behaviour::Cut(0),
             Failure::Interrupted {
                 why: "the server has closed it (if this port is for https, write https:// into tb_url)"
                     .into(),
             },
         ),
-        (Temper::Garbage, unexpected(Unexpected::NotHttp)),
-        (Temper::EndlessHead, unexpected(Unexpected::LongHead)),
-        (Temper::EndlessBody, unexpected(Unexpected::TooLong)),
-        (Temper::EndlessInterim, Failure::Timeout { after: BRIEFLY }),
+        (Behaviour::Garbage, unexpected(Unexpected::NotHttp)),
+        (Behaviour::EndlessHead, unexpected(Unexpected::LongHead)),
+        (Behaviour::EndlessBody, unexpected(Unexpected::TooLong)),
+        (Behaviour::EndlessInterim, Failure::Timeout { after: BRIEFLY }),
     ] {
-        host.set(temper.clone());
-        let within = if is_silent(&temper) { BRIEFLY } else { PATIENCE };
-        assert_eq!(log_in_as(&client, &account, within).await.unwrap_err(), failure, "{temper:?}");
+        server.set(behaviour.clone());
+        let within = if is_silent(&behaviour) { BRIEFLY } else { TIMEOUT };
+        assert_eq!(log_in_as(&client, &account, within).await.unwrap_err(), failure, "{behaviour:?}");
     }
-    host.set(Temper::Reset);
-    let failure = log_in_as(&client, &account, PATIENCE).await.unwrap_err();
+    server.set(Behaviour::Reset);
+    let failure = log_in_as(&client, &account, TIMEOUT).await.unwrap_err();
     assert!(matches!(&failure, Failure::Interrupted { why } if why.contains("reset")), "{failure:?}");
     assert_eq!(failure.kind(), FailureKind::Unreachable);
 }
 
-/// An idle connection that has ended before it was used again costs nothing; one that ends under the request is a lost
-/// answer.
+/// An idle connection that has ended before its next use costs nothing. One that ends during a request loses the answer.
 #[tokio::test]
 async fn a_connection_that_ended_while_idle_is_replaced_and_one_that_ends_under_a_password_is_not() {
-    let host = ThingsBoard::with(Settings { idle_timeout: Some(BRIEFLY), ..Settings::default() });
-    let (client, account) = (client(), host.add(User::new(NAME)));
-    let other = Says::new("HTTP/1.1 500 \r\nContent-Length: 0\r\n\r\n");
+    let server = ThingsBoard::with(Settings { idle_timeout: Some(BRIEFLY), ..Settings::default() });
+    let (client, account) = (client(), server.add(User::new(NAME)));
+    let other = FixedServer::new("HTTP/1.1 500 \r\nContent-Length: 0\r\n\r\n");
     for logins in 1..=2 {
-        assert!(log_in_as(&client, &account, PATIENCE).await.is_ok());
-        assert_eq!(host.stats().connections_total, logins);
-        host.wait_until("the connection has ended", |tally| tally.host().connections == 0);
-        // The client hears of the end while it waits for something else.
-        assert!(log_in(&client, &other.url(), PATIENCE).await.is_err());
+        assert!(log_in_as(&client, &account, TIMEOUT).await.is_ok());
+        assert_eq!(server.stats().connections_total, logins);
+        server.wait_until("the connection has ended", |tally| tally.server().connections == 0);
+        // The client notices the end while it waits for something else.
+        assert!(log_in(&client, &other.url(), TIMEOUT).await.is_err());
     }
-    host.change_settings(|settings| settings.idle_timeout = None);
-    host.set(Temper::StaleKeepAlive);
-    assert!(log_in_as(&client, &account, PATIENCE).await.is_ok());
-    let failure = log_in_as(&client, &account, PATIENCE).await.unwrap_err();
+    server.change_settings(|settings| settings.idle_timeout = None);
+    server.set(Behaviour::StaleKeepAlive);
+    assert!(log_in_as(&client, &account, TIMEOUT).await.is_ok());
+    let failure = log_in_as(&client, &account, TIMEOUT).await.unwrap_err();
     assert!(matches!(failure, Failure::Interrupted { .. }), "{failure:?}");
 
-    // A renewal counts nothing, and is sent again on a new connection.
-    let token = log_in_as(&client, &account, PATIENCE).await.unwrap().refresh_token.unwrap();
+    // A renewal costs no charge, so it is sent again on a new connection.
+    let token = log_in_as(&client, &account, TIMEOUT).await.unwrap().refresh_token.unwrap();
     let base = BaseUrl::parse(&account.url).unwrap();
     assert!(client.renew(&base, &token).await.is_ok());
-    assert_eq!(host.user_stats(NAME).renewals, 1);
+    assert_eq!(server.user_stats(NAME).renewals, 1);
 }
 
 #[tokio::test]
-async fn a_login_is_given_up_in_its_time() {
-    let (host, client) = (ThingsBoard::start(), client());
-    let account = host.add(User::new(NAME));
-    host.set(Temper::Silent);
+async fn a_login_ends_at_its_time_out() {
+    let (server, client) = (ThingsBoard::start(), client());
+    let account = server.add(User::new(NAME));
+    server.set(Behaviour::Silent);
     let began = Instant::now();
     let failure = log_in_as(&client, &account, Duration::from_millis(50)).await.unwrap_err();
     assert_eq!(failure, Failure::Timeout { after: Duration::from_millis(50) });
@@ -154,40 +156,45 @@ async fn a_login_is_given_up_in_its_time() {
 }
 
 #[tokio::test]
-async fn probes_know_good_from_bad() {
-    let (host, client) = (ThingsBoard::start(), client());
-    let base = BaseUrl::parse(&host.url()).unwrap();
+async fn probes_distinguish_good_and_bad_servers() {
+    let (server, client) = (ThingsBoard::start(), client());
+    let base = BaseUrl::parse(&server.url()).unwrap();
     assert_eq!(client.probe(&base).await, Probe::Good);
-    assert_eq!((host.stats().probes, host.stats().unknown_users), (1, 0));
-    assert_eq!(host.latest_request(), "POST /api/auth/login", "the password policy comes from a cache");
-    for bad in
-        [Temper::Page(502), Temper::DatabaseError, Temper::Reset, Temper::DatabaseDead { after: PATIENCE }]
-    {
-        host.set(bad.clone());
+    assert_eq!((server.stats().probes, server.stats().unknown_users), (1, 0));
+    assert_eq!(server.latest_request(), "POST /api/auth/login", "the password policy comes from a cache");
+    for bad in [
+        Behaviour::Page(502),
+        Behaviour::DatabaseError,
+        Behaviour::Reset,
+        Behaviour::DatabaseDead { after: TIMEOUT },
+    ] {
+        server.set(bad.clone());
         assert!(matches!(client.probe(&base).await, Probe::Bad(_)), "{bad:?}");
     }
-    for other in [Temper::LoginPage, Temper::Page(403), Temper::ProxyUnauthorized, Temper::Garbage] {
-        host.set(other.clone());
+    for other in
+        [Behaviour::LoginPage, Behaviour::Page(403), Behaviour::ProxyUnauthorized, Behaviour::Garbage]
+    {
+        server.set(other.clone());
         assert!(matches!(client.probe(&base).await, Probe::NoVerdict(_)), "{other:?}");
     }
-    host.set(Temper::Refuse);
+    server.set(Behaviour::Refuse);
     assert!(matches!(client.probe(&base).await, Probe::Bad(Failure::Unreachable { .. })));
 }
 
 #[tokio::test]
-async fn a_refresh_token_that_ended_says_whether_the_password_was_changed() {
-    let (host, client) = (ThingsBoard::start(), client());
-    let account = host.add(User::new(NAME));
+async fn a_refused_refresh_token_shows_whether_the_password_was_changed() {
+    let (server, client) = (ThingsBoard::start(), client());
+    let account = server.add(User::new(NAME));
     let base = BaseUrl::parse(&account.url).unwrap();
-    let token = log_in_as(&client, &account, PATIENCE).await.unwrap().refresh_token.unwrap();
-    host.change_settings(|settings| settings.skew += chrono::TimeDelta::seconds(1));
-    host.set_password(NAME, &account.password);
+    let token = log_in_as(&client, &account, TIMEOUT).await.unwrap().refresh_token.unwrap();
+    server.change_settings(|settings| settings.skew += chrono::TimeDelta::seconds(1));
+    server.set_password(NAME, &account.password);
     assert_eq!(client.renew(&base, &token).await, Err(NotRenewed::Refused { is_outdated: true }));
-    host.restart();
+    server.restart();
     assert!(client.renew(&base, &token).await.is_ok());
-    host.change_signing_key();
+    server.change_signing_key();
     assert_eq!(client.renew(&base, &token).await, Err(NotRenewed::Refused { is_outdated: false }));
-    let says = Says::new(b"HTTP/1.1 401 \r\nContent-Length: 6\r\n\r\n<html>".to_vec());
+    let says = FixedServer::new(b"HTTP/1.1 401 \r\nContent-Length: 6\r\n\r\n<html>".to_vec());
     let portal = client.renew(&BaseUrl::parse(&says.url()).unwrap(), &Secret::new("x.y.z")).await;
     let proxy_login = Failure::UnexpectedResponse(Unexpected::ProxyLogin);
     assert_eq!(portal, Err(NotRenewed::Failed(proxy_login)), "no reason to send a password");

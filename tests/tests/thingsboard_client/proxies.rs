@@ -1,4 +1,4 @@
-//! `thingsboard.proxy`: what goes through it, and who is blamed when nothing does.
+//! Tests of `thingsboard.proxy`: the requests through it, and the messages if it does not work.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use tbtoken_tests::thingsboard::{Certificate, CertificateKind, ThingsBoard, TlsF
 use tbtokend::model::{Failure, Unexpected};
 use tbtokend::thingsboard::{Client, ClientSettings};
 
-use crate::ground::{PATIENCE, Says, log_in, settings, words};
+use crate::ground::{FixedServer, TIMEOUT, log_in, settings, words};
 
 const NAME: &str = "ops@acme.example";
 
@@ -15,7 +15,7 @@ fn through(proxy: &str) -> ClientSettings {
     ClientSettings { proxy: Some(proxy.to_owned()), ..settings() }
 }
 
-/// A proxy that makes one tunnel after the other. Brings its address, and the heads that it was sent.
+/// Starts a proxy that makes one tunnel after the other. Returns its address, and the heads of its requests.
 fn tunnels() -> (SocketAddr, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -42,33 +42,36 @@ fn tunnels() -> (SocketAddr, std::sync::mpsc::Receiver<String>) {
 
 #[tokio::test]
 async fn https_goes_through_a_tunnel_and_http_to_the_proxy_itself() {
-    let host = ThingsBoard::start();
-    host.add(User::new(NAME));
+    let server = ThingsBoard::start();
+    server.add(User::new(NAME));
     let (certificate, folder) = (Certificate::new(CertificateKind::Issued), tempfile::tempdir().unwrap());
-    let front = TlsFront::new(&host, &certificate);
+    let front = TlsFront::new(&server, &certificate);
     let ca_file = folder.path().join("ca.pem");
     std::fs::write(&ca_file, &certificate.authority).unwrap();
     let (proxy, seen) = tunnels();
     let settings =
         ClientSettings { ca_file: Some(ca_file), ..through(&format!("http://u:canary-pw-proxy@{proxy}")) };
     let client = Client::new(&settings).unwrap();
-    assert!(log_in(&client, &front.url(), PATIENCE).await.is_ok());
+    assert!(log_in(&client, &front.url(), TIMEOUT).await.is_ok());
     let head = seen.recv().unwrap();
     assert!(head.starts_with(&format!("CONNECT {} HTTP/1.1\r\n", front.address())), "{head}");
     assert!(head.to_lowercase().contains("proxy-authorization: basic "), "{head}");
 
-    // Plain HTTP: the proxy is sent the whole address.
-    let client = Client::new(&through(&format!("http://{}", host.address()))).unwrap();
-    let failure = log_in(&client, "http://tb.invalid", PATIENCE).await.unwrap_err();
+    // With plain HTTP, the proxy gets the whole URL.
+    let client = Client::new(&through(&format!("http://{}", server.address()))).unwrap();
+    let failure = log_in(&client, "http://tb.invalid", TIMEOUT).await.unwrap_err();
     assert_eq!(failure, Failure::UnexpectedResponse(Unexpected::Status { status: 404 }));
-    assert_eq!(host.stats().requests, 2);
+    assert_eq!(server.stats().requests, 2);
 }
 
 #[tokio::test]
-async fn a_proxy_that_does_not_work_is_blamed_itself() {
+async fn a_proxy_that_does_not_work_is_named_in_the_message() {
     let login = "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
-    let (asks, refuses, nonsense) =
-        (Says::new(login), Says::new("HTTP/1.1 503 No\r\n\r\n"), Says::new("SSH-2.0-x\r\n\r\n"));
+    let (asks, refuses, nonsense) = (
+        FixedServer::new(login),
+        FixedServer::new("HTTP/1.1 503 No\r\n\r\n"),
+        FixedServer::new("SSH-2.0-x\r\n\r\n"),
+    );
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (proxy, said) in [
         (closed, "Connection refused"),
@@ -77,19 +80,19 @@ async fn a_proxy_that_does_not_work_is_blamed_itself() {
         (nonsense.address, "it does not let us through to the server, or is no HTTP proxy"),
     ] {
         let client = Client::new(&through(&format!("http://{proxy}"))).unwrap();
-        let failure = log_in(&client, "https://tb.invalid", PATIENCE).await.unwrap_err();
+        let failure = log_in(&client, "https://tb.invalid", TIMEOUT).await.unwrap_err();
         assert!(matches!(failure, Failure::Unreachable { .. }), "nothing was sent: {failure:?}");
         let text = words(&client, "https://tb.invalid").await;
         assert!(text.contains("the proxy of thingsboard.proxy cannot be used: "), "{text}");
         assert!(text.contains(said), "{text}");
     }
-    // What is sent to a proxy in clear may have gone on, whatever it answers.
+    // A request without TLS may have been forwarded, whatever the proxy answers.
     let client = Client::new(&through(&format!("http://{}", asks.address))).unwrap();
-    let failure = log_in(&client, "http://tb.invalid", PATIENCE).await.unwrap_err();
+    let failure = log_in(&client, "http://tb.invalid", TIMEOUT).await.unwrap_err();
     assert_eq!(failure, Failure::UnexpectedResponse(Unexpected::ProxyAuthentication));
     assert!(failure.to_string().contains("thingsboard.proxy"));
     let client = Client::new(&through(&format!("http://{closed}"))).unwrap();
     let text = words(&client, "http://tb.invalid").await;
     assert!(text.contains("the proxy of thingsboard.proxy cannot be used: Connection refused"), "{text}");
-    assert!(asks.heard() > 0);
+    assert!(asks.connections() > 0);
 }

@@ -1,4 +1,4 @@
-//! What the doctor wants to know of a SQLite file. It is opened, but nothing is written.
+//! The facts about a SQLite file for the doctor. The file is opened, but not written.
 
 use rusqlite::{Connection, OpenFlags};
 

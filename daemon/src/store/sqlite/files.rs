@@ -1,4 +1,4 @@
-//! Which files a connection has open: the database and, in WAL mode, the two beside it.
+//! The identity of the files that a connection has open: the database and, in WAL mode, the two files beside it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,17 +11,17 @@ use rusqlite::config::DbConfig;
 /// Device and inode.
 type Identity = (u64, u64);
 
-/// The files as they are found by their names at one moment.
+/// The identities of the files that have the names of a database at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Files {
-    /// The database; none if it is gone.
+    /// The database; `None` if it is gone.
     database: Option<Identity>,
     /// `-wal` and `-shm`.
     beside: [Option<Identity>; 2],
 }
 
 impl Files {
-    /// Those of the database at `path`.
+    /// Reads the identities for the database at `path`.
     pub(super) fn at(path: &Path) -> Self {
         let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
         Self { database: identity(path), beside: beside(path).map(|path| identity(&path)) }
@@ -32,12 +32,12 @@ impl Files {
         self.database.is_some()
     }
 
-    /// The same with the files beside the database that are there now: they come with the first use of it.
+    /// Takes the files beside the database from `now`: SQLite makes them at the first use.
     pub(super) fn with_beside(self, now: Self) -> Self {
         Self { beside: now.beside, ..self }
     }
 
-    /// What was done to them, if a connection that has these open is not to be used any more.
+    /// Says what was changed, if a connection that has these files open must not be used any more.
     pub(super) fn change(self, now: Self) -> Option<&'static str> {
         if self.database != now.database {
             return Some("was replaced by another file");
@@ -45,17 +45,18 @@ impl Files {
         self.have_lost_the_wal(now).then_some("lost its -wal or -shm file, which was removed or replaced")
     }
 
-    /// Whether the WAL is not the one that a connection writes: then others do not see what the connection sees. A WAL that
-    /// comes where there was none is no trouble.
+    /// Whether the WAL is no longer the one that the connection writes. Then other programs do not see what the connection
+    /// sees. A WAL that appears where there was none is no problem.
     fn have_lost_the_wal(self, now: Self) -> bool {
         self.beside.into_iter().zip(now.beside).any(|(ours, now)| ours.is_some() && ours != now)
     }
 
-    /// Prepares the end of a connection to the database at `path` that has these open.
+    /// Prepares the end of a connection to the database at `path` that has these files open.
     ///
-    /// The last one that is closed copies its WAL into the database and removes the file of that name: not if that is another
-    /// WAL, for others have written the database since. The WAL of a database that was replaced goes into the old file, which
-    /// may lie somewhere else now, and is removed, or it would be taken for one of the new file.
+    /// When the last connection closes, SQLite copies the WAL into the database and removes the file of that name. This must
+    /// not happen if that file is another WAL, because others have written the database since. The WAL of a database that was
+    /// replaced goes into the old file, which may have another name now. It is then removed, or SQLite would take it for the
+    /// WAL of the new file.
     pub(super) fn before_closing(self, path: &Path, connection: &Connection) {
         let now = Self::at(path);
         if self.have_lost_the_wal(now) {
@@ -69,7 +70,7 @@ impl Files {
     }
 }
 
-/// `-wal` and `-shm` of the database at `path`.
+/// Returns the paths of `-wal` and `-shm` for the database at `path`.
 fn beside(path: &Path) -> [PathBuf; 2] {
     ["-wal", "-shm"].map(|suffix| {
         let mut name = OsString::from(path);

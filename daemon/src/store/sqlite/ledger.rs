@@ -22,8 +22,8 @@ pub(super) const CREATE: &str = "
 /// The columns, in the order of [`account`] and of the statements that write.
 const COLUMNS: &str = "account_key, charges, in_flight, details, seen_at, version";
 
-/// Adds an account that is not there. SQLite refuses to compile it where `account_key` is no key: there every charge would be
-/// one more row.
+/// Returns the statement that adds an account. SQLite refuses to compile it if `account_key` is not a key, because then every
+/// charge would be one more row.
 fn insert() -> String {
     format!(
         "INSERT INTO tbtokend_account ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -36,7 +36,7 @@ pub(super) fn make(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(CREATE)
 }
 
-/// Compiles the statements that the ledger needs, to learn whether the table can be used. Nothing is written.
+/// Compiles the statements of the ledger, to learn whether the table can be used. Nothing is written.
 pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
     connection.prepare(&insert())?;
     read_accounts(connection, 0).map(|_| ())
@@ -44,10 +44,10 @@ pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Reads the accounts that have changed since `since`, or all of them. Makes the table and its stamp, if there are none.
 ///
-/// An older state of the ledger gets a new id. Otherwise other daemons would not notice that it is older, once this one
+/// An older state of the ledger gets a new id. Otherwise other daemons would not notice that it is older once this daemon
 /// has written as often as the lost state was written.
 pub(super) fn read(connection: &mut Connection, since: Option<Stamp>) -> rusqlite::Result<LedgerRead> {
-    // A ledger that cannot be written is no ledger: hence immediate, and the statement that is only compiled.
+    // A ledger that cannot be written must not be used. The immediate transaction and the compiled statement check that.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     make(&transaction)?;
     transaction.prepare_cached(&insert())?;
@@ -89,7 +89,7 @@ pub(super) fn write(connection: &mut Connection, write: &LedgerWrite) -> rusqlit
     Ok(LedgerWritten::Written { number, conflicts })
 }
 
-/// Reads the state of the loop, if it was ever kept.
+/// Reads the state of the loop, if it was ever stored.
 pub(super) fn loop_state(connection: &Connection) -> rusqlite::Result<Option<LoopState>> {
     let sql = "SELECT details FROM tbtokend_account WHERE account_key = ?1";
     let found = connection.query_row(sql, [AccountKey::LOOP.as_bytes()], |row| {
@@ -98,7 +98,7 @@ pub(super) fn loop_state(connection: &Connection) -> rusqlite::Result<Option<Loo
     found.optional()
 }
 
-/// Keeps the state of the loop, in a row that no account changes or makes old.
+/// Stores the state of the loop, in a row that no account changes and that is never deleted.
 pub(super) fn keep_loop_state(connection: &Connection, state: LoopState) -> rusqlite::Result<()> {
     make(connection)?;
     let sql = format!(
@@ -119,7 +119,7 @@ fn read_stamp(connection: &Connection) -> rusqlite::Result<Option<Stamp>> {
     statement.query_row([AccountKey::STAMP.as_bytes()], stamp).optional()
 }
 
-/// Makes this another ledger.
+/// Gives the ledger a new id, which makes it another ledger for all daemons.
 fn set_stamp(transaction: &Transaction<'_>, number: i64) -> rusqlite::Result<Stamp> {
     let stamp = Stamp { id: rand::random(), number };
     let sql = format!(
@@ -146,7 +146,7 @@ fn account(row: &Row<'_>) -> rusqlite::Result<AccountRow> {
     let seen_at = row.get_ref(4)?.as_str().ok().and_then(timestamp::parse);
     Ok(AccountRow {
         key: key.ok_or_else(unreadable)?,
-        // More than the budget is too many, however many they are.
+        // Every count above the budget means the same.
         charges: u8::try_from(row.get::<_, i64>(1)?).unwrap_or(u8::MAX),
         in_flight: row.get(2)?,
         details: row.get(3)?,
@@ -155,12 +155,12 @@ fn account(row: &Row<'_>) -> rusqlite::Result<AccountRow> {
     })
 }
 
-/// To leave out a row would be to forget its charges.
+/// The error for a row that cannot be read. The row must not be skipped, because its charges would be lost.
 fn unreadable() -> Error {
     Error::FromSqlConversionFailure(0, Type::Blob, "a row in tbtokend_account cannot be read".into())
 }
 
-/// Writes one account over the version that it names. False if the table has another one.
+/// Writes one account over the version that it names. Returns false if the table has another version.
 fn write_account(transaction: &Transaction<'_>, account: &AccountRow, number: i64) -> rusqlite::Result<bool> {
     let update =
         "UPDATE tbtokend_account SET charges = ?2, in_flight = ?3, details = ?4, seen_at = ?5, version = ?6
@@ -178,7 +178,8 @@ fn write_account(transaction: &Transaction<'_>, account: &AccountRow, number: i6
     Ok(changed == 1)
 }
 
-/// Texts of times are compared as texts: all of them are of our own form.
+/// Deletes the accounts that were not seen for long. Times are compared as texts, because the daemon writes all of them in
+/// one form.
 fn delete_unseen_accounts(transaction: &Transaction<'_>, forget: Forget) -> rusqlite::Result<()> {
     let sql = "DELETE FROM tbtokend_account
          WHERE account_key <> ?1 AND (charges = 0 AND seen_at < ?2 OR charges <> 0 AND seen_at < ?3)";

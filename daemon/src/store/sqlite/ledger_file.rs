@@ -12,10 +12,10 @@ use super::files::Files;
 use super::{connect, create_file, ledger, records, translate};
 use crate::model::{FingerprintKey, LoopState};
 
-/// Its name.
+/// The name of the file.
 pub const LEDGER_FILE: &str = "ledger.db";
 
-/// The file [`LEDGER_FILE`] in a folder, which is made at the first use.
+/// A ledger in the file [`LEDGER_FILE`] of a folder. The file is made at the first use.
 #[derive(Debug)]
 pub(in crate::store) struct LedgerFile {
     path: PathBuf,
@@ -26,43 +26,43 @@ pub(in crate::store) struct LedgerFile {
 struct Open {
     connection: Connection,
     path: PathBuf,
-    /// To notice that the file is gone or was replaced.
+    /// Compared at each use, to notice that the file is gone or was replaced.
     files: Files,
 }
 
 impl LedgerFile {
-    /// The file in this folder.
+    /// Names the file in `folder`.
     pub(in crate::store) fn in_folder(folder: &Path) -> Self {
         Self { path: folder.join(LEDGER_FILE), open: Arc::default() }
     }
 
-    /// Where it is.
+    /// Returns the path of the file, for people.
     pub(in crate::store) fn place(&self) -> String {
         self.path.display().to_string()
     }
 
-    /// As [`Store::read_ledger`](super::super::Store::read_ledger).
+    /// Does the same as [`Store::read_ledger`](super::super::Store::read_ledger).
     pub(in crate::store) async fn read(&self, since: Option<Stamp>) -> Result<LedgerRead, StoreError> {
         self.run(move |connection| ledger::read(connection, since)).await
     }
 
-    /// As [`Store::write_ledger`](super::super::Store::write_ledger).
+    /// Does the same as [`Store::write_ledger`](super::super::Store::write_ledger).
     pub(in crate::store) async fn write(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
         self.run(move |connection| ledger::write(connection, &write)).await
     }
 
-    /// The key of the fingerprints, which is kept here while the database has no table for it: the rejections in the ledger are
-    /// recognized by it after a restart.
+    /// Reads the key of the fingerprints, or makes it. The file holds it while the database has no table for it, so that
+    /// the rejections in the ledger are still known after a restart.
     pub(in crate::store) async fn key(&self) -> Result<FingerprintKey, StoreError> {
         self.run(records::key_alone).await
     }
 
-    /// As [`Store::loop_state`](super::super::Store::loop_state).
+    /// Does the same as [`Store::loop_state`](super::super::Store::loop_state).
     pub(in crate::store) async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
         self.run(|connection| ledger::loop_state(connection)).await
     }
 
-    /// As [`Store::keep_loop_state`](super::super::Store::keep_loop_state).
+    /// Does the same as [`Store::keep_loop_state`](super::super::Store::keep_loop_state).
     pub(in crate::store) async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {
         self.run(move |connection| ledger::keep_loop_state(connection, state)).await
     }
@@ -76,7 +76,7 @@ impl LedgerFile {
         let failed = StoreError::Failed { place: place.clone(), why: "its thread has ended".to_owned() };
         let done = tokio::task::spawn_blocking(move || {
             let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
-            // After an error it is opened again.
+            // The file is taken out, so that it is opened again after an error.
             let mut file = match open.take() {
                 Some(file) if file.files.change(Files::at(&path)).is_none() => file,
                 _ => Open::new(&path)?,
@@ -90,7 +90,7 @@ impl LedgerFile {
 }
 
 impl Open {
-    /// Opens the file. One that is gone is made again: it is recognized as another ledger by its stamp.
+    /// Opens the file, or makes it if it is gone. Its new stamp shows that it is another ledger.
     fn new(path: &Path) -> Result<Self, StoreError> {
         let place = path.display().to_string();
         let cannot_open =

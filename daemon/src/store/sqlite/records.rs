@@ -1,4 +1,4 @@
-//! The side table `tbtokend_state`: what the daemon remembers over restarts.
+//! The side tables `tbtokend_state` and `tbtokend_key`: the records of the customers, and the key of their fingerprints.
 
 use std::collections::HashMap;
 
@@ -35,7 +35,7 @@ pub(super) const CREATE_KEY: &str = "
 const COLUMNS: &str = "customer_id, credentials_fingerprint, failures, kind, message, parked, failed_at, \
      next_attempt_at, last_success_at, renewals, updated_at, changes";
 
-/// Where the kind, or any of them, is asked for.
+/// Returns the statement that reads these records.
 fn select(which: Records) -> String {
     let only = match which {
         Records::All => "",
@@ -44,8 +44,8 @@ fn select(which: Records) -> String {
     format!("SELECT {COLUMNS} FROM tbtokend_state{only}")
 }
 
-/// Writes one record in place of the one before. SQLite refuses to compile it where `customer_id` is no key: there every
-/// record would be one more row.
+/// Returns the statement that writes one record in place of the earlier one. SQLite refuses to compile it if `customer_id` is
+/// not a key, because then every record would be one more row.
 fn upsert() -> String {
     let set: Vec<String> =
         COLUMNS.split(", ").skip(1).map(|column| format!("{column} = excluded.{column}")).collect();
@@ -56,11 +56,11 @@ fn upsert() -> String {
     )
 }
 
-/// Makes the side tables if need be and brings the key of the fingerprints: the one in the file, which is made if need
-/// be. If the tables may not be made, or are not ours, says why and goes on with the key in use, or a new one.
+/// Makes the side tables if necessary, and returns the key of the fingerprints from the file. If the tables cannot be made or
+/// used, returns the reason, and the key in use or a new one.
 ///
-/// A file that is locked or full for the moment is an error instead: to go on without the records then would be to
-/// forget who is parked.
+/// A file that is locked or full at the moment is an error instead. Without the records the daemon would forget which
+/// customers are parked.
 pub(super) fn prepare(
     connection: &mut Connection,
     in_use: Option<&FingerprintKey>,
@@ -76,7 +76,7 @@ pub(super) fn prepare(
     }
 }
 
-/// Whether it says that our tables cannot be used, and will not be until somebody does something about them.
+/// Whether the error means that the side tables cannot be used until an operator corrects them.
 fn costs_only_the_records(error: &rusqlite::Error) -> bool {
     use ErrorCode::{AuthorizationForStatementDenied, PermissionDenied, ReadOnly, TypeMismatch, Unknown};
     matches!(
@@ -97,7 +97,7 @@ fn stored_key(
     Ok(key)
 }
 
-/// The key in a file that holds no records; it is made if need be.
+/// Returns the key in a file that holds no records, and makes it if there is none.
 pub(super) fn key_alone(connection: &mut Connection) -> rusqlite::Result<FingerprintKey> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let key = keep_key(&transaction, &rand::random())?;
@@ -105,7 +105,7 @@ pub(super) fn key_alone(connection: &mut Connection) -> rusqlite::Result<Fingerp
     Ok(FingerprintKey::new(&key))
 }
 
-/// The key in the file, or the fresh one, which is then kept.
+/// Returns the key in the file. If there is none, stores `fresh` and returns it.
 fn keep_key(
     connection: &Connection,
     fresh: &[u8; FingerprintKey::BYTES],
@@ -130,14 +130,14 @@ fn read_key(connection: &Connection) -> rusqlite::Result<Option<[u8; Fingerprint
     found.optional()
 }
 
-/// Whether the table is what we take it for: to compile a statement is enough to know it.
+/// Compiles the statements, to learn whether the table has the expected columns and key.
 fn probe(connection: &Connection) -> rusqlite::Result<()> {
     connection.prepare(&upsert())?;
     connection.prepare(&select(Records::All)).map(|_| ())
 }
 
-/// Reads the records asked for, and what is wrong with single ones; none if they cannot be kept. If the table cannot be
-/// used any more, they cannot be kept from now on.
+/// Reads the requested records, and the problems of single ones. Returns none if records cannot be stored. If the table cannot
+/// be used any more, `lost` says so from now on.
 pub(super) fn read(
     connection: &Connection,
     lost: &mut Option<String>,
@@ -177,8 +177,8 @@ fn read_all(connection: &Connection, which: Records) -> rusqlite::Result<(Vec<Re
     Ok((records, problems))
 }
 
-/// Why records cannot be kept, if they cannot, and what is wrong with single ones. Nothing is made for it: where there is
-/// no table yet, the daemon makes it.
+/// Says why records cannot be stored, if so, and finds the problems of single ones. Makes nothing: a missing table is made by
+/// the daemon.
 pub(super) fn examine(connection: &Connection) -> rusqlite::Result<(Option<String>, Vec<RowProblem>)> {
     let look = || -> rusqlite::Result<Vec<RowProblem>> {
         if exists(connection, "tbtokend_key")? {
@@ -197,7 +197,7 @@ pub(super) fn examine(connection: &Connection) -> rusqlite::Result<(Option<Strin
     }
 }
 
-/// Why the ledger cannot be used, if so. A table that is not there is made at the first use.
+/// Says why the ledger cannot be used, if so. A missing table is made at the first use.
 pub(super) fn examine_ledger(connection: &Connection) -> rusqlite::Result<Option<String>> {
     if !exists(connection, "tbtokend_account")? {
         return Ok(None);
@@ -216,7 +216,7 @@ fn exists(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
     connection.query_row(sql, [name], |row| row.get(0))
 }
 
-/// Whether the times of a record are times.
+/// Whether all times of a record can be read.
 enum Times {
     AllRead,
     SomeUnreadable,
@@ -250,7 +250,7 @@ fn failure(
         return Ok(None);
     };
     let Some(fingerprint) = Fingerprint::from_text(&fingerprint) else { return Ok(None) };
-    // A kind of a newer version: whether it parks is what matters, and that has a column of its own.
+    // A newer version may have written a kind that is unknown here. Whether it parks has a column of its own.
     let kind = FailureKind::from_name(&kind).unwrap_or(FailureKind::UnexpectedResponse);
     Ok(Some(FailureNote {
         kind,
@@ -263,7 +263,7 @@ fn failure(
     }))
 }
 
-/// A column that is no time counts as none: who is parked is worth more than since when.
+/// Reads a time. A value that is not a time counts as none: that a customer is parked matters more than since when.
 fn time(row: &Row<'_>, column: usize, times: &mut Times) -> rusqlite::Result<Option<DateTime<Utc>>> {
     let value = row.get_ref(column)?;
     let time = value.as_str().ok().and_then(timestamp::parse);
@@ -273,12 +273,12 @@ fn time(row: &Row<'_>, column: usize, times: &mut Times) -> rusqlite::Result<Opt
     Ok(time)
 }
 
-/// Writes records, each in place of the one before.
+/// Writes records, each in place of the earlier one.
 pub(super) fn keep(open: &mut Open, batch: &[Record]) -> rusqlite::Result<()> {
     if open.records_lost.is_some() {
         return Ok(());
     }
-    // The last of several records of one customer is the one that counts.
+    // Of several records of one customer the last one counts.
     let latest: HashMap<_, _> = batch.iter().map(|record| (&record.id, record)).collect();
     let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     {

@@ -1,8 +1,8 @@
-//! What root may do with a SQLite file.
+//! The protection of root against files that another user puts beside a SQLite file.
 //!
-//! SQLite trusts what lies beside its file: a journal that another user puts there names a "super-journal", and SQLite
-//! deletes that file after the rollback, whatever it is. Opened by root, that is any file of this machine. So a process
-//! of root becomes the file's owner before it opens the file, or does not open it at all.
+//! SQLite trusts the files beside its file. A journal that another user puts there names a "super-journal", and SQLite
+//! deletes that file after the rollback. For root that can be any file of this machine. So a process of root becomes the
+//! file's owner before it opens the file, or does not open it.
 
 use std::fs::{Metadata, metadata};
 use std::io;
@@ -13,16 +13,16 @@ use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setgroups, setuid
 
 use super::StoreError;
 
-/// The group of an owner without an entry in the list of users. The file's group is no substitute: its owner may have
-/// chosen it.
+/// The group for an owner that is not in the list of users. The file's group is not used, because its owner may have chosen
+/// it.
 const NO_GROUP: Gid = Gid::from_raw(65_534);
 
-/// As root, gives up root for good and becomes the owner of this file; returns the file's real path. For other
-/// users, and where root owns the file, nothing changes.
+/// Gives up root's rights for good and becomes the owner of this file; returns the file's real path. Nothing changes for
+/// other users, and if root owns the file.
 ///
 /// # Errors
-/// Root owns the file, and other users can plant something beside it. The process may not change its user. The file
-/// cannot be found.
+/// Root owns the file, and other users can put files beside it. Or the process may not change its user, or the file cannot be
+/// found.
 pub fn become_owner(file: &Path) -> Result<PathBuf, StoreError> {
     if !geteuid().is_root() {
         return Ok(file.to_owned());
@@ -32,7 +32,7 @@ pub fn become_owner(file: &Path) -> Result<PathBuf, StoreError> {
     let real = file.canonicalize().map_err(failed)?;
     let owner = Uid::from_raw(metadata(&real).map_err(failed)?.uid());
     if owner.is_root() {
-        // Of the way that was named, a link in it included, the real path says nothing any more.
+        // The real path no longer shows the folders of a link in the path that was named, so that path is checked.
         refuse_planted(file)?;
         return Ok(real);
     }
@@ -42,7 +42,7 @@ pub fn become_owner(file: &Path) -> Result<PathBuf, StoreError> {
     Ok(real)
 }
 
-/// Groups, group, user: in this order, because only root can change the first two.
+/// Changes the groups, the group and the user, in this order, because only root can change the first two.
 fn drop_to(owner: Uid) -> nix::Result<()> {
     match User::from_uid(owner)? {
         Some(user) => {
@@ -58,7 +58,7 @@ fn drop_to(owner: Uid) -> nix::Result<()> {
     setuid(owner)
 }
 
-/// Refuses to open, as root, a file whose neighbours another user can plant. The file need not be there.
+/// Refuses, for root, a file beside which another user can put files. The file need not exist.
 pub(super) fn refuse_planted(file: &Path) -> Result<(), StoreError> {
     let folder = if geteuid().is_root() { folder_of_others(file) } else { None };
     folder.map_or(Ok(()), |folder| {
@@ -66,9 +66,9 @@ pub(super) fn refuse_planted(file: &Path) -> Result<(), StoreError> {
     })
 }
 
-/// A folder on the way to this file in which a user other than root can put or replace something.
+/// Finds a folder in the path of this file in which a user other than root can add or replace files.
 fn folder_of_others(file: &Path) -> Option<PathBuf> {
-    // The way to a link counts like the way to the file.
+    // The path of a link counts like the path of the file.
     let named = std::path::absolute(file).ok();
     let real = file.canonicalize().ok();
     [named, real].into_iter().flatten().find_map(|path| {
@@ -80,12 +80,12 @@ fn folder_of_others(file: &Path) -> Option<PathBuf> {
     })
 }
 
-/// Only root can put something in here. (With an access list, the bits of the group are what the list allows at most.)
+/// Whether only root can add files here. With an access list, the group's bits are the most that the list allows.
 fn is_roots(folder: &Metadata) -> bool {
     folder.uid() == 0 && folder.mode() & 0o022 == 0
 }
 
-/// A folder such as `/tmp`, in which users cannot replace what is root's.
+/// Whether users cannot replace root's files in this folder, as in `/tmp`.
 fn protects_names(folder: &Metadata) -> bool {
     folder.uid() == 0 && folder.mode() & 0o1000 != 0
 }
@@ -101,13 +101,13 @@ mod tests {
 
     use super::*;
 
-    /// The newest that rusqlite brings when this was written (`cargo info rusqlite` shows a newer one).
+    /// The version was the newest one of rusqlite when this was written. `cargo info rusqlite` shows a newer one.
     #[test]
     fn the_bundled_sqlite_is_current() {
         assert!(rusqlite::version_number() >= 3_054_001, "{}", rusqlite::version());
     }
 
-    /// Whose folder it is can only be arranged by root.
+    /// Only root can give folders to other users, so other users skip this test.
     #[test]
     fn p28_every_folder_on_the_way_counts() {
         let root = tempfile::tempdir().unwrap();
@@ -128,7 +128,7 @@ mod tests {
             ((0, 0o755), (7, 0o755), Some(&inner)),
             ((0, 0o755), (0, 0o775), Some(&inner)),
             ((0, 0o755), (0, 0o757), Some(&inner)),
-            // Users cannot remove root's files there, but can add a journal.
+            // Users cannot remove root's files there, but they can add a journal.
             ((0, 0o755), (0, 0o1777), Some(&inner)),
             ((7, 0o755), (0, 0o755), Some(&outer)),
             ((0, 0o775), (0, 0o755), Some(&outer)),

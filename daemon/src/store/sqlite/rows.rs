@@ -1,4 +1,4 @@
-//! The customers' rows: reading them without their tokens, writing tokens under guard.
+//! The customers' rows: reads them without their tokens, and writes tokens under guard.
 
 use std::collections::HashSet;
 
@@ -11,8 +11,8 @@ use super::schema::Layout;
 use super::{Context, Open, records};
 use crate::model::{Customer, CustomerId, Ineligibility, IneligibleRow, Renewal, Row, Secret};
 
-/// Reads all rows and the records. That the file can be written is checked as well: a token that could not be saved
-/// should not be asked for.
+/// Reads all rows and the records. The transaction also checks that the file can be written: without that, no token should
+/// be requested.
 pub(super) fn read(open: &mut Open, context: &Context<'_>, which: Records) -> rusqlite::Result<Table> {
     let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let (customers, ineligible, mut problems) = customers(&transaction, &open.layout, context.fallback_url)?;
@@ -23,7 +23,7 @@ pub(super) fn read(open: &mut Open, context: &Context<'_>, which: Records) -> ru
     Ok(Table { customers, ineligible, problems, records, key: context.key.clone(), records_lost })
 }
 
-/// The eligible rows, the others, and what is wrong with single ones.
+/// Reads the eligible rows, the other rows, and the problems of single rows.
 pub(super) fn customers(
     connection: &Connection,
     layout: &Layout,
@@ -52,7 +52,7 @@ pub(super) fn customers(
         customers.extend(reader.customer(row)?);
     }
     if reader.dates == 0 && reader.numbers > reader.seen.len() / 2 {
-        // To the programs that read the column, a text would be later than every number.
+        // Programs that compare numbers would take every text for a later expiry.
         let why = "the column tbtokenexpiry holds numbers; it must hold dates such as 2026-11-23T14:03:00Z";
         return Err(rusqlite::Error::FromSqlConversionFailure(5, Type::Integer, why.into()));
     }
@@ -65,21 +65,21 @@ pub(super) fn customers(
     Ok((customers, reader.ineligible, reader.problems))
 }
 
-/// The same order each time, so that the first of several rows with one id stays the first.
+/// Returns the ORDER BY clause. With a fixed order, the first of several rows with one id stays the first.
 fn in_order(layout: &Layout) -> String {
     if layout.is_keyed { format!(" ORDER BY {}", layout.key.join(", ")) } else { String::new() }
 }
 
-/// Why none of the rows with one id is used, where a view has nothing else that names a row.
+/// Why none of the rows with one id is used in a view, which has nothing else that names a row.
 const AMBIGUOUS: &str = "customer_id occurs more than once; all its rows are left alone, because a view has nothing else that names a row";
 
-/// Turns rows into customers, and collects what is wrong with single ones.
+/// Turns rows into customers, and collects the problems of single rows.
 struct Reader<'a> {
     fallback_url: Option<&'a str>,
-    /// Whether something else than its id names a row.
+    /// Whether something other than the id names a row.
     is_keyed: bool,
     seen: HashSet<CustomerId>,
-    /// Ids that several rows have, where nothing else names a row.
+    /// Ids that several rows have, if nothing else names a row.
     ambiguous: HashSet<CustomerId>,
     /// How many expiries are numbers, and how many are dates.
     numbers: usize,
@@ -136,7 +136,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The expiry, if there is one. An error for a number, which is not replaced by a text.
+    /// Reads the expiry. A number is an error, because a text must not replace it.
     fn expiry(&mut self, id: &CustomerId, value: ValueRef<'_>) -> Result<Option<DateTime<Utc>>, Number> {
         let expiry = expiry_of(value);
         self.dates += usize::from(expiry.is_some());
@@ -158,7 +158,7 @@ impl Reader<'_> {
     }
 }
 
-/// The expiry in that column, if it is a date.
+/// Returns the expiry in a column, if it is a date.
 fn expiry_of(value: ValueRef<'_>) -> Option<DateTime<Utc>> {
     match value {
         ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().and_then(timestamp::parse),
@@ -166,17 +166,17 @@ fn expiry_of(value: ValueRef<'_>) -> Option<DateTime<Utc>> {
     }
 }
 
-/// An expiry that is no date but a number.
+/// The error for an expiry that is a number instead of a date.
 struct Number;
 
-/// Why a row with one is not used.
+/// Why a row with such an expiry is not used.
 const NUMBER: &str = "tbtokenexpiry is a number, and not replaced by a date: set it to NULL, or to a date such as 2026-11-23T14:03:00Z; the row is left alone";
 
-/// Why a row is not used whose texts are none.
+/// Why a row is not used whose columns are not text.
 const NOT_TEXT: &str =
     "tb_url, tb_username or tb_password is too long or not text in UTF-8; the row is left alone";
 
-/// Whether an expiry is a number, as a text as well: programs that write numbers compare with numbers.
+/// Whether an expiry is a number, also one written as text. Programs that write numbers compare with numbers.
 fn is_number(value: ValueRef<'_>) -> bool {
     match value {
         ValueRef::Integer(_) | ValueRef::Real(_) => true,
@@ -187,11 +187,11 @@ fn is_number(value: ValueRef<'_>) -> bool {
     }
 }
 
-/// The longest text that is read, in bytes. SQL Server's store reads 4,000 characters; nothing that a login needs is longer,
-/// and a column here may hold a gigabyte.
+/// The longest text that is read, in bytes. SQL Server's store reads 4,000 characters. No value of a login is longer, but a
+/// column here may hold a gigabyte.
 const LONGEST_TEXT: usize = 16_000;
 
-/// A column as text, whatever SQLite made of it. An error for what is not text, or longer than any.
+/// Reads a column as text, whatever its type in SQLite. Fails if the value is not text or too long.
 pub(super) fn text(value: ValueRef<'_>) -> Result<Option<String>, NotText> {
     match value {
         ValueRef::Null => Ok(None),
@@ -206,15 +206,15 @@ pub(super) fn text(value: ValueRef<'_>) -> Result<Option<String>, NotText> {
     }
 }
 
-/// Nothing that can be taken for a text.
+/// The error for a value that is not text.
 pub(super) struct NotText;
 
-/// Why a token is not sent.
+/// Why a token is not sent for a row of a view.
 const SEVERAL: &str =
     "several rows have this customer_id for the database, and a view has nothing else that names one of them";
 
-/// Writes a batch in one transaction. Where one row spoils the transaction of all, as a trigger with `RAISE(ROLLBACK)` or one
-/// that clears a token does, it is found by halves, so that the others are written.
+/// Writes a batch in one transaction. A trigger with `RAISE(ROLLBACK)`, or one that clears a token, undoes the whole
+/// transaction. Then the row is found by halving the batch, so that the other rows are written.
 pub(super) fn save(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Vec<Saved>> {
     match (write_together(open, batch)?, batch) {
         (Together::Done(saved), _) => Ok(saved),
@@ -228,11 +228,11 @@ pub(super) fn save(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Vec<S
     }
 }
 
-/// What became of a transaction.
+/// The outcome of a transaction.
 enum Together {
-    /// It was committed.
+    /// The transaction was committed.
     Done(Vec<Saved>),
-    /// A row ended it, for this reason, and nothing of it is left.
+    /// A row undid the transaction, for this reason. Nothing was written.
     Undone(Saved),
 }
 
@@ -257,7 +257,7 @@ fn write_together(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Togeth
             }
         });
     }
-    // Only now: a trigger may have cleared one row while the next was written.
+    // Checked after all writes, because a trigger on one row may clear another row.
     for (key, renewal) in written {
         if !holds(&transaction, layout, &key, renewal)? {
             return Ok(Together::Undone(Saved::NOT_HELD));
@@ -265,12 +265,12 @@ fn write_together(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Togeth
     }
     match transaction.commit() {
         Ok(()) => Ok(Together::Done(saved)),
-        // A constraint that is looked at only now.
+        // A deferred constraint is checked only at the commit.
         Err(error) => Ok(Together::Undone(Saved::Refused { number: refused(&error).ok_or(error)? })),
     }
 }
 
-/// The number of the error, if it is a constraint or a trigger of theirs: this row's problem alone.
+/// Returns the number of the error, if a constraint or a trigger of the table caused it. Then only this row has a problem.
 fn refused(error: &rusqlite::Error) -> Option<i64> {
     match error {
         rusqlite::Error::SqliteFailure(error, _) if error.code == ErrorCode::ConstraintViolation => {
@@ -280,18 +280,18 @@ fn refused(error: &rusqlite::Error) -> Option<i64> {
     }
 }
 
-/// The values of the columns that name a row.
+/// The values of the columns that identify a row.
 type Key = Vec<Value>;
 
-/// What became of one write.
+/// The outcome of one write.
 enum Write {
-    /// It was sent to this row.
+    /// The token was sent to this row.
     Done(Key),
     /// Nothing was sent.
     Left(Saved),
 }
 
-/// Writes one token under guard: to the very row that it was obtained for, by its key.
+/// Writes one token under guard, by the key of the row that it was obtained for.
 fn write(connection: &Connection, layout: &Layout, renewal: &Renewal) -> rusqlite::Result<Write> {
     let key = match row_of(connection, layout, renewal)? {
         Found::Row(key) => key,
@@ -306,11 +306,12 @@ fn write(connection: &Connection, layout: &Layout, renewal: &Renewal) -> rusqlit
     Ok(Write::Done(key))
 }
 
-/// What writes a token: the key's values are the first parameters, then come token, expiry and the time of writing.
+/// Returns the statement that writes a token. Its parameters are the key's values, the token, the expiry and the time of
+/// writing.
 pub(super) fn update(layout: &Layout) -> String {
     let (condition, next) = by_key(layout);
     let (expiry, now) = (next + 1, next + 2);
-    // A number there is left alone: programs that write numbers compare with numbers.
+    // A number in updatedttm stays, because programs that write numbers compare with numbers.
     let updatedttm = match layout.has_updatedttm {
         true => format!(
             ", updatedttm = CASE WHEN typeof(updatedttm) IN ('integer', 'real') THEN updatedttm ELSE ?{now} END"
@@ -321,8 +322,8 @@ pub(super) fn update(layout: &Layout) -> String {
     format!("UPDATE {table} SET tbtoken = ?{next}, tbtokenexpiry = ?{expiry}{updatedttm} WHERE {condition}")
 }
 
-/// The condition that names one row, and the number of the next parameter. The first comparison of a column finds the row
-/// through its index, the second is exact.
+/// Returns the condition that names one row, and the number of the next parameter. The first comparison of a column finds the
+/// row through its index; the second is exact.
 fn by_key(layout: &Layout) -> (String, usize) {
     let exact = |(column, number): (&String, usize)| {
         format!("{column} = ?{number} AND {column} COLLATE BINARY = ?{number}")
@@ -331,18 +332,18 @@ fn by_key(layout: &Layout) -> (String, usize) {
     (conditions.join(" AND "), layout.key.len() + 1)
 }
 
-/// The row that a token is for.
+/// The result of looking for the row that a token is for.
 enum Found {
-    /// It is still the one that the token was obtained for, and its token does not end later.
+    /// The row still matches the token, and its own token does not end later.
     Row(Key),
-    /// It is gone, says something else, or has a token that ends later.
+    /// The row is gone, has changed, or has a token that ends later.
     Other,
-    /// Several rows have this id, and nothing else names one.
+    /// Several rows have this id, and nothing else distinguishes them.
     Several,
 }
 
-/// Finds the row. Everything is compared here and not in SQL: a column may take `a` for `A`, `1` is another id than `'1'`, and
-/// SQLite cannot compare two ways of writing a time.
+/// Finds the row. Values are compared here and not in SQL: a column may treat `a` like `A`, `1` is another id than `'1'`, and
+/// SQLite cannot compare times in different forms.
 fn row_of(connection: &Connection, layout: &Layout, renewal: &Renewal) -> rusqlite::Result<Found> {
     let id = renewal.id.as_str();
     let number = number(id);
@@ -371,13 +372,13 @@ fn row_of(connection: &Connection, layout: &Layout, renewal: &Renewal) -> rusqli
     Ok(found.flatten().map_or(Found::Other, Found::Row))
 }
 
-/// The number that an id prints as, if it is one: ids may be stored as numbers.
+/// Returns the number that an id looks like, because ids may be stored as numbers.
 fn number(id: &str) -> Option<Value> {
     let whole = id.parse().map(Value::Integer);
     whole.or_else(|_| id.parse().map(Value::Real)).ok()
 }
 
-/// Whether the row is still the one that the token was obtained for, and its token does not end later.
+/// Whether the row still matches the token, and its own token does not end later.
 fn may_write(row: &rusqlite::Row<'_>, renewal: &Renewal) -> rusqlite::Result<bool> {
     let url = text(row.get_ref(1)?).ok().flatten().unwrap_or_default();
     let username = text(row.get_ref(2)?).ok().flatten().unwrap_or_default();
@@ -386,7 +387,7 @@ fn may_write(row: &rusqlite::Row<'_>, renewal: &Renewal) -> rusqlite::Result<boo
     Ok(url == renewal.row_url && username == renewal.username && !is_number(expiry) && !ends_later)
 }
 
-/// Whether the row holds what was written to it.
+/// Whether the row holds the token and the expiry that were written.
 fn holds(connection: &Connection, layout: &Layout, key: &Key, renewal: &Renewal) -> rusqlite::Result<bool> {
     let (condition, _) = by_key(layout);
     let table = &layout.table;

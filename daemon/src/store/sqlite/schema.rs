@@ -1,4 +1,4 @@
-//! The tables in the file: making them in an empty one, checking them in any other.
+//! The tables in the file: makes them in an empty file, and checks them in any other.
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 
@@ -10,32 +10,32 @@ use super::{BUSY_TIMEOUT, rows};
 const REQUIRED: [&str; 6] =
     ["customer_id", "tb_username", "tb_password", "tb_url", "tbtoken", "tbtokenexpiry"];
 
-/// What is known of the customers' table.
+/// The layout of the customers' table.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
-    /// Its name as a quoted identifier.
+    /// The name as a quoted identifier.
     pub(super) table: String,
-    /// The columns that name one row, quoted: the rowid, or the primary key of a table without one.
+    /// The columns that identify a row, quoted: the rowid, or the primary key of a table without rowid.
     pub(super) key: Vec<String>,
-    /// Whether they do. In a view only the id is left, which need not be unique.
+    /// Whether the columns in `key` identify a row. A view has only the id, which need not be unique.
     pub(super) is_keyed: bool,
-    /// Whether it has `updatedttm` as a text, which is set with every token.
+    /// Whether the table has a column `updatedttm` for texts, which is set with every token.
     pub(super) has_updatedttm: bool,
 }
 
 /// A column as SQLite describes it.
 struct Column {
     name: String,
-    /// The declared type; empty where there is none.
+    /// The declared type; empty if there is none.
     declared: String,
     is_generated: bool,
-    /// Its place in the primary key, from 1 on; 0 if it is not in it.
+    /// The position in the primary key, from 1 on; 0 if the column is not part of it.
     in_key: i64,
 }
 
 impl Column {
-    /// Whether its declared type makes numbers of what is stored in it, so that programs compare it with numbers. `DATETIME`
-    /// and its kind hold texts as well.
+    /// Whether the declared type turns stored values into numbers, so that programs compare them with numbers. `DATETIME` and
+    /// similar types hold texts as well.
     fn is_number(&self) -> bool {
         let declared = self.declared.to_uppercase();
         let is_text = ["CHAR", "CLOB", "TEXT"].iter().any(|kind| declared.contains(kind));
@@ -44,12 +44,12 @@ impl Column {
     }
 }
 
-/// The version of the schema: another number after each change of a table.
+/// Reads the version of the schema, which changes with each change of a table.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA schema_version", [], |row| row.get(0))
 }
 
-/// All tables, for whoever wants to make them by hand.
+/// Returns the statements that make all tables, for an operator who makes them by hand.
 pub(in crate::store) fn statements(table: &str) -> String {
     format!(
         "-- The tables of tbtokend {} in SQLite. tbtokend makes them itself in a file that it creates.\n{};\n{}{}{}\n",
@@ -61,7 +61,7 @@ pub(in crate::store) fn statements(table: &str) -> String {
     )
 }
 
-/// The statement that makes the customers' table.
+/// Returns the statement that makes the customers' table.
 fn create_customers(table: &str) -> String {
     format!(
         "CREATE TABLE {} (
@@ -77,15 +77,15 @@ fn create_customers(table: &str) -> String {
     )
 }
 
-/// The name as an identifier, whatever is in it.
+/// Quotes a name as an identifier.
 fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Sets what holds for the connection.
+/// Configures a connection.
 pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // Readers do not wait for us, nor we for them. A file that cannot be switched now works as it is.
+    // With WAL, readers and the daemon do not wait for each other. A file that cannot be switched now still works.
     match connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())) {
         Err(error) if !is_busy_or_read_only(&error) => return Err(error),
         _ => {}
@@ -99,7 +99,7 @@ fn is_busy_or_read_only(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(DatabaseBusy | DatabaseLocked | ReadOnly))
 }
 
-/// Makes the customers' table in a file without any table.
+/// Makes the customers' table, if the file has no table at all.
 pub(super) fn create_if_empty(connection: &mut Connection, table: &str) -> rusqlite::Result<()> {
     let is_empty = |connection: &Connection| {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
@@ -108,14 +108,14 @@ pub(super) fn create_if_empty(connection: &mut Connection, table: &str) -> rusql
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Somebody else may have been quicker.
+    // Another program may have made it in the meantime.
     if is_empty(&transaction)? == 0 {
         transaction.execute_batch(&create_customers(table))?;
     }
     transaction.commit()
 }
 
-/// Looks at the table as it is.
+/// Reads the layout of the table, and checks that the daemon can use it.
 pub(super) fn inspect(
     connection: &Connection,
     place: &str,
@@ -147,12 +147,12 @@ pub(super) fn inspect(
     let key = key(connection, &name, &columns)?;
     let (key, is_keyed) = if key.is_empty() { (vec![quote("customer_id")], false) } else { (key, true) };
     let layout = Layout { table: quote(&name), key, is_keyed, has_updatedttm };
-    // What cannot be written, as a view without a trigger, is told before the first login.
+    // Compiled here, so that a view that cannot be written is reported before the first login.
     connection.prepare(&rows::update(&layout))?;
     Ok(Ok(layout))
 }
 
-/// The columns, generated ones included.
+/// Reads the columns, generated ones included.
 fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {
     let mut statement = connection.prepare("SELECT name, type, hidden, pk FROM pragma_table_xinfo(?1)")?;
     let column = |row: &Row<'_>| {
@@ -162,7 +162,7 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>
     statement.query_map([table], column)?.collect()
 }
 
-/// Why that column cannot be written: what it is, and what it must be.
+/// Says why a column cannot be written: its type, and the type that it must have.
 fn not_writable(name: &str, column: &Column) -> Option<(String, &'static str)> {
     if column.is_generated {
         let found = format!("{} GENERATED", column.declared);
@@ -172,7 +172,7 @@ fn not_writable(name: &str, column: &Column) -> Option<(String, &'static str)> {
     is_wrong.then(|| (column.declared.clone(), "TEXT, for dates such as 2026-11-23T14:03:00Z"))
 }
 
-/// What names one row; nothing if the table has no such thing.
+/// Returns the columns that identify a row; none if the table has no such columns.
 fn key(connection: &Connection, table: &str, columns: &[Column]) -> rusqlite::Result<Vec<String>> {
     let sql = "SELECT type, wr FROM pragma_table_list(?1) WHERE schema = 'main'";
     let (kind, without_rowid): (String, bool) =
@@ -185,7 +185,7 @@ fn key(connection: &Connection, table: &str, columns: &[Column]) -> rusqlite::Re
         key.sort_by_key(|column| column.in_key);
         return Ok(key.into_iter().map(|column| quote(&column.name)).collect());
     }
-    // A column of the same name hides it.
+    // A column with one of these names hides the rowid under that name.
     let is_free = |name: &&str| !columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
     Ok(["rowid", "_rowid_", "oid"].into_iter().find(is_free).map(ToOwned::to_owned).into_iter().collect())
 }

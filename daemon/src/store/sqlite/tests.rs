@@ -1,4 +1,4 @@
-//! What is special to files. What every store must do is in `tests/tests/store`, in one list for all of them.
+//! Tests of the SQLite store alone. `tests/tests/store` has the cases that every store must pass.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -31,7 +31,7 @@ fn at(text: &str) -> DateTime<Utc> {
 /// A row: id, URL, user, token, expiry.
 type Line<'a> = (&'a str, &'a str, &'a str, Option<&'a str>, Option<&'a str>);
 
-/// A store on a new file, with these rows.
+/// Makes a store on a new file, with these rows.
 async fn place(rows: &[Line<'_>]) -> Place {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("customers.db");
@@ -72,7 +72,7 @@ impl Place {
         self.store.save(Arc::new(renewals)).await.unwrap()
     }
 
-    /// A renewal for the row as it is read now.
+    /// Makes a renewal for the row as it is read now.
     async fn renewal(&self, id: &str, now: &str) -> Renewal {
         let table = self.table().await;
         let customer = table.customers.iter().find(|customer| customer.id.as_str() == id).unwrap();
@@ -133,7 +133,7 @@ async fn p06_a_row_that_changed_meanwhile_is_left_alone() {
 }
 
 #[tokio::test]
-async fn strange_rows_are_their_own_problem() {
+async fn unusable_rows_do_not_affect_other_rows() {
     let place = place(&[("good", "https://tb", "u", None, None)]).await;
     place.execute(
         "DROP TABLE customer_settings;
@@ -194,7 +194,7 @@ async fn records_and_the_key_of_their_fingerprints_outlive_the_process() {
 
     let next = SqliteStore::new(&place.path, "customer_settings", None).unwrap();
     let all = next.read(Records::All).await.unwrap();
-    assert_eq!((all.records, all.problems), (records.clone(), Vec::new()), "no time is no strange time");
+    assert_eq!((all.records, all.problems), (records.clone(), Vec::new()), "a missing time is no problem");
     assert_eq!(all.key, key);
     assert_eq!(next.read(Records::Failing).await.unwrap().records, records[..1]);
 }
@@ -210,7 +210,7 @@ async fn a_file_that_is_gone_is_not_replaced_by_an_empty_one_and_is_used_again_w
     assert_eq!(place.table().await.customers.len(), 1);
 }
 
-/// As when a backup is put back: the file that is open is another one.
+/// A backup is put back while the daemon has the old file open.
 #[tokio::test]
 async fn a_file_in_the_place_of_the_one_before_is_read() {
     let place = place(&[("c1", "https://tb", "u", None, None)]).await;
@@ -224,7 +224,7 @@ async fn a_file_in_the_place_of_the_one_before_is_read() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_file_is_named_and_the_store_goes_on_when_it_is_mended() {
+async fn a_fault_of_the_file_is_named_and_the_store_goes_on_when_it_is_corrected() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("customers.db");
     let store = SqliteStore::new(&path, "customer_settings", None).unwrap();
@@ -247,7 +247,7 @@ async fn what_is_wrong_with_a_file_is_named_and_the_store_goes_on_when_it_is_men
 }
 
 #[tokio::test]
-async fn a_row_that_the_database_refuses_is_its_own_problem() {
+async fn a_row_that_the_database_refuses_does_not_affect_other_rows() {
     let rows = [("c1", "https://tb", "u", None, None), ("c2", "https://tb", "u", None, None)];
     let place = place(&rows).await;
     place.execute(
@@ -260,9 +260,9 @@ async fn a_row_that_the_database_refuses_is_its_own_problem() {
     assert!(place.column("c2", "tbtoken").is_some());
 }
 
-/// `RAISE(ROLLBACK)` ends the transaction of all; what comes after it would be written by itself, or not be committed.
+/// `RAISE(ROLLBACK)` ends the transaction of all rows. Later statements would be committed one by one, or not at all.
 #[tokio::test]
-async fn a_row_that_ends_the_transaction_of_all_costs_nobody_else_a_token() {
+async fn a_row_that_ends_the_transaction_of_all_costs_no_other_row_its_token() {
     let ids = ["a", "b", "c", "d", "e"];
     let place = place(&ids.map(|id| (id, "https://tb", "u", None, None))).await;
     for (statement, number) in [
@@ -278,13 +278,13 @@ async fn a_row_that_ends_the_transaction_of_all_costs_nobody_else_a_token() {
              BEGIN INSERT INTO seen VALUES (new.customer_id); DELETE FROM seen WHERE id NOT IN ('b', 'e'); END",
             2067,
         ),
-        // Looked at when all is committed.
+        // A deferred constraint is checked at the commit.
         (
-            "CREATE TABLE nobody (id TEXT PRIMARY KEY);
-             CREATE TABLE told (id TEXT REFERENCES nobody DEFERRABLE INITIALLY DEFERRED);
+            "CREATE TABLE empty (id TEXT PRIMARY KEY);
+             CREATE TABLE noted (id TEXT REFERENCES empty DEFERRABLE INITIALLY DEFERRED);
              CREATE TRIGGER no AFTER UPDATE OF tbtoken ON customer_settings
              WHEN new.customer_id IN ('b', 'e') AND new.tbtoken IS NOT NULL
-             BEGIN INSERT INTO told VALUES (new.customer_id); END",
+             BEGIN INSERT INTO noted VALUES (new.customer_id); END",
             787,
         ),
     ] {
@@ -309,14 +309,14 @@ async fn a_row_that_ends_the_transaction_of_all_costs_nobody_else_a_token() {
             let position = ids.iter().position(|id| *id == renewal.id.as_str()).unwrap();
             assert_eq!(saved, expected[position], "{}", renewal.id.as_str());
             let is_there = place.column(renewal.id.as_str(), "tbtoken").is_some();
-            assert_eq!(is_there, saved == Saved::Written, "what is said is what is so");
+            assert_eq!(is_there, saved == Saved::Written, "the outcome matches the table");
         }
     }
 }
 
-/// What only SQLite lets happen.
+/// These changes are possible only in SQLite.
 #[tokio::test]
-async fn p19_side_tables_that_are_not_ours_cost_only_the_records() {
+async fn p19_side_tables_with_another_schema_cost_only_the_records() {
     for (change, words) in [
         ("DROP TABLE tbtokend_key; CREATE TABLE tbtokend_key (x)", "fingerprint_key"),
         ("UPDATE tbtokend_key SET fingerprint_key = 'short'", "tbtokend_key is no key of 32 bytes"),
@@ -324,7 +324,7 @@ async fn p19_side_tables_that_are_not_ours_cost_only_the_records() {
             "ALTER TABLE tbtokend_state RENAME TO s; CREATE VIEW tbtokend_state AS SELECT * FROM s",
             "tbtokend_state",
         ),
-        // A copy has no key: every record would be one more row.
+        // A copy has no primary key, so every record would be one more row.
         (
             "ALTER TABLE tbtokend_state RENAME TO s; CREATE TABLE tbtokend_state AS SELECT * FROM s",
             "ON CONFLICT clause does not match any PRIMARY KEY",
@@ -336,10 +336,10 @@ async fn p19_side_tables_that_are_not_ours_cost_only_the_records() {
         let table = next.read(Records::All).await.unwrap();
         let lost = table.records_lost.unwrap_or_default();
         assert!(lost.contains(words), "{change}: {lost}");
-        assert!(!lost.contains('\n') && !lost.contains("SELECT"), "a statement of ours is quoted: {lost}");
+        assert!(!lost.contains('\n') && !lost.contains("SELECT"), "the daemon's statement is quoted: {lost}");
         assert_eq!((table.customers.len(), table.records.len()), (1, 0));
         next.record(vec![record("c1", None)]).await.unwrap();
-        // Opened again after a change of the tables: with another key nobody's credentials would be known any more.
+        // A change of the tables opens the file again. With another key all stored fingerprints would be useless.
         place.execute("CREATE TABLE another (x)");
         assert_eq!(next.read(Records::All).await.unwrap().key, table.key, "{change}");
     }
@@ -354,7 +354,7 @@ async fn a_statement_that_cannot_be_run_is_not_quoted() {
 }
 
 #[tokio::test]
-async fn a_text_without_end_is_its_rows_problem() {
+async fn a_very_long_text_does_not_affect_other_rows() {
     let place =
         place(&[("good", "https://tb", "u", None, None), ("long", "https://tb", "u", None, None)]).await;
     place.execute(
@@ -366,14 +366,14 @@ async fn a_text_without_end_is_its_rows_problem() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_locked_at_the_start_is_an_error_and_no_reason_to_forget_who_is_parked() {
+async fn a_file_that_is_locked_at_the_start_is_an_error_and_parked_customers_stay_parked() {
     let place = place(&[]).await;
     place.store.record(vec![record("a", Some(FailureKind::AccountLocked))]).await.unwrap();
     let other = place.connect();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let next = SqliteStore::new(&place.path, "customer_settings", None).unwrap();
     assert!(matches!(next.read(Records::All).await, Err(StoreError::Locked { .. })));
-    // Not only because nothing can be read then: the lock may be gone by the time.
+    // `prepare` must fail by itself: the lock may be gone before the rows are read.
     let mut third = place.connect();
     third.busy_timeout(Duration::ZERO).unwrap();
     assert!(records::prepare(&mut third, None).is_err());
@@ -383,7 +383,7 @@ async fn a_file_that_is_locked_at_the_start_is_an_error_and_no_reason_to_forget_
     assert_eq!((table.records.len(), table.records_lost), (1, None));
 }
 
-/// Who stops the daemon and copies the file has everything, and nothing lies beside it.
+/// A copy that is made after the daemon has stopped is complete, and no file is left beside the database.
 #[tokio::test]
 async fn a_store_that_is_gone_has_closed_its_file() {
     let place = place(&[("c1", "https://tb", "u", None, None)]).await;
@@ -415,13 +415,13 @@ fn charged(number: u32) -> AccountRow {
     }
 }
 
-/// Without a charge that is known to be kept no password is sent.
+/// Without a stored charge no password is sent.
 #[tokio::test]
-async fn p02_a_ledger_that_is_not_ours_or_cannot_be_written_is_an_error_and_costs_nobody_a_token() {
+async fn p02_a_ledger_with_another_schema_or_that_cannot_be_written_is_an_error_and_costs_no_token() {
     for (change, words) in [
         ("DROP TABLE tbtokend_account; CREATE TABLE tbtokend_account (x)", "column"),
         ("ALTER TABLE tbtokend_account RENAME TO a; CREATE VIEW tbtokend_account AS SELECT * FROM a", "view"),
-        // A copy has no key: every charge would be one more row.
+        // A copy has no primary key, so every charge would be one more row.
         (
             "ALTER TABLE tbtokend_account RENAME TO a; CREATE TABLE tbtokend_account AS SELECT * FROM a",
             "ON CONFLICT clause does not match any PRIMARY KEY",
@@ -465,7 +465,7 @@ async fn p02_nothing_is_written_to_the_ledger_of_a_file_that_is_locked() {
     assert!(matches!(place.store.write_ledger(write).await, Ok(LedgerWritten::Written { .. })));
 }
 
-/// A copy of the files as they are the moment after is what a crash leaves.
+/// A copy of the files right after the write stands for the state after a crash.
 #[tokio::test]
 async fn p02_a_charge_that_was_reported_as_written_outlives_a_crash() {
     let place = place(&[]).await;
@@ -487,5 +487,5 @@ async fn p02_a_charge_that_was_reported_as_written_outlives_a_crash() {
         })
         .await
         .unwrap();
-    assert_eq!(level, 2, "FULL: a power cut takes nothing of it");
+    assert_eq!(level, 2, "FULL: a power cut loses nothing");
 }

@@ -1,4 +1,4 @@
-//! The fake SQL Server, in a process of its own.
+//! The fake SQL Server, in its own process.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::bench::peer::{self, Peer};
 use crate::harness::Row;
 use crate::mssql::SqlServer;
 
-/// What the process is told.
+/// An order to the process.
 #[derive(Debug, Serialize, Deserialize)]
 enum Order {
-    /// Set the server up, its authority in this folder.
+    /// Sets up the server, and writes its authority into this folder.
     Open(String),
-    /// Run this as the owner of the database.
+    /// Runs this as the owner of the database.
     Execute(String),
-    /// Say how many statements came.
+    /// Reports the number of statements.
     Count,
 }
 
@@ -45,13 +45,13 @@ impl Fake {
         &self.address
     }
 
-    /// Statements that came, and CPU time.
+    /// Returns the number of statements and the CPU time.
     pub(super) fn count(&mut self) -> (u64, Duration) {
         (self.process.ask(&Order::Count), self.process.cpu())
     }
 }
 
-/// Is the process, until its standard input ends.
+/// Runs as the process, until its standard input ends.
 pub(in crate::bench) fn serve() {
     let server = SqlServer::start();
     peer::serve(|order| match order {

@@ -1,4 +1,4 @@
-//! Where the customers are: what it takes to put them there, and what the database itself takes.
+//! The database of the customers: fills it, and measures its own time.
 
 mod fake;
 mod server;
@@ -17,19 +17,19 @@ use crate::harness::{Installation, Row};
 /// How many batches are measured for the bound; the middle one counts.
 const BATCHES: usize = 15;
 
-/// The store that was asked for.
+/// The store that the options choose.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) enum Wish {
+pub(super) enum StoreChoice {
     /// A SQLite file.
     #[default]
     Sqlite,
     /// A fake SQL Server.
     FakeMssql,
-    /// A real one.
+    /// A real SQL Server.
     Server(Address),
 }
 
-impl FromStr for Wish {
+impl FromStr for StoreChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -45,11 +45,11 @@ impl FromStr for Wish {
 /// The environment variable that says which store, for connection strings that hold a password.
 const VARIABLE: &str = "TBTOKEN_BENCH_STORE";
 
-impl Wish {
-    /// What was asked for on the command line, in the environment, or not at all.
-    pub(super) fn or_environment(wish: Option<&Self>) -> Self {
-        match (wish, std::env::var(VARIABLE)) {
-            (Some(wish), _) => wish.clone(),
+impl StoreChoice {
+    /// Returns the choice of the command line, else of the environment, else the default.
+    pub(super) fn or_environment(choice: Option<&Self>) -> Self {
+        match (choice, std::env::var(VARIABLE)) {
+            (Some(choice), _) => choice.clone(),
             (None, Ok(text)) => text.parse().unwrap_or_else(|why| panic!("{VARIABLE}: {why}")),
             (None, Err(_)) => Self::default(),
         }
@@ -65,16 +65,20 @@ pub(super) enum Database {
 }
 
 impl Database {
-    /// Puts the rows there and says so in the configuration of the daemon.
-    pub(super) fn fill(wish: &Wish, installation: Installation, rows: &[Row]) -> (Self, Installation) {
-        match wish {
-            Wish::Sqlite => (Self::Sqlite, installation.with_rows(rows)),
-            Wish::FakeMssql => {
+    /// Inserts the rows, and names the database in the configuration of the daemon.
+    pub(super) fn fill(
+        choice: &StoreChoice,
+        installation: Installation,
+        rows: &[Row],
+    ) -> (Self, Installation) {
+        match choice {
+            StoreChoice::Sqlite => (Self::Sqlite, installation.with_rows(rows)),
+            StoreChoice::FakeMssql => {
                 let fake = Fake::fill(installation.folder(), rows);
                 let installation = fake.place().configure(installation, "customer_settings");
                 (Self::Fake(fake), installation)
             }
-            Wish::Server(address) => {
+            StoreChoice::Server(address) => {
                 let server = Server::fill(address, rows);
                 let installation = address.configure(installation, &server.table());
                 (Self::Server(server), installation)
@@ -91,7 +95,7 @@ impl Database {
         }
     }
 
-    /// What it has counted so far.
+    /// Reports its counters.
     pub(super) fn count(&mut self, report: &mut Report) {
         if let Self::Fake(fake) = self {
             let (statements, cpu) = fake.count();
@@ -100,7 +104,7 @@ impl Database {
         }
     }
 
-    /// How long it takes to write one full batch of tokens into a table that nobody else uses.
+    /// Measures how long one full batch of tokens takes in a table without other users.
     pub(super) fn batch(&mut self, installation: &Installation) -> Duration {
         match self {
             Self::Sqlite => sqlite::batch(installation),
@@ -110,12 +114,12 @@ impl Database {
     }
 }
 
-/// A text as SQL Server reads it.
+/// Quotes a text for SQL Server.
 fn quote(text: &str) -> String {
     format!("N'{}'", text.replace('\'', "''"))
 }
 
-/// The rows as statements that insert them, some hundred each.
+/// Returns the statements that insert the rows, some hundred in each.
 fn inserts<'r>(table: &'r str, rows: &'r [Row]) -> impl Iterator<Item = String> + 'r {
     rows.chunks(500).map(move |rows| {
         let value = |text: &Option<String>| text.as_deref().map_or_else(|| "NULL".to_owned(), quote);

@@ -1,4 +1,4 @@
-//! A SQL Server by connection string: the table is made in a schema of its own and taken away again.
+//! A SQL Server by connection string: the table is in its own schema, which is removed at the end.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use crate::clock;
 use crate::harness::{Installation, Row};
 use crate::thingsboard::jwt;
 
-/// Where a SQL Server is and who we are there.
+/// The address and the login of a SQL Server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::bench) struct Address {
     pub(super) server: String,
@@ -31,7 +31,7 @@ pub(in crate::bench) struct Address {
     pub(super) user: String,
     pub(super) password: String,
     pub(super) ca_file: Option<String>,
-    /// Whether anyone's certificate is good.
+    /// Whether any certificate is accepted.
     pub(super) trust: bool,
 }
 
@@ -64,7 +64,7 @@ impl FromStr for Address {
 }
 
 impl Address {
-    /// Says to the daemon where its table is.
+    /// Names the table in the configuration of the daemon.
     pub(super) fn configure(&self, installation: Installation, table: &str) -> Installation {
         let file = installation.folder().join("mssql-password");
         std::fs::write(&file, &self.password).expect("a file in a folder of one's own");
@@ -85,7 +85,7 @@ impl Address {
         }
     }
 
-    /// How long one full batch of tokens takes, written by the daemon's own store into this table of
+    /// Measures how long the daemon's own store takes to write one full batch of tokens into this table of
     /// [scratch rows](scratch_rows).
     pub(super) fn batch(&self, table: &str) -> Duration {
         let store = MssqlStore::new(Settings {
@@ -125,7 +125,7 @@ impl Address {
     }
 }
 
-/// A token as long as ThingsBoard's.
+/// Makes a token as long as ThingsBoard's.
 fn token() -> Token {
     let now = clock::now().timestamp();
     let claims = format!(r#"{{"iat":{now},"exp":{},"filler":"{}"}}"#, now + 9_000, "x".repeat(400));
@@ -133,7 +133,7 @@ fn token() -> Token {
     Token::parse(&text).expect("a token")
 }
 
-/// Rows to measure a batch on.
+/// Makes the rows for the measurement of a batch.
 pub(super) fn scratch_rows() -> Vec<Row> {
     let row = |number: usize| Row {
         customer_id: jwt::uuid(("scratch", number)),
@@ -145,7 +145,7 @@ pub(super) fn scratch_rows() -> Vec<Row> {
     (0..BATCHES * BATCH).map(row).collect()
 }
 
-/// The server, and what was made there. It goes when this is dropped.
+/// The server and the schema on it, which the drop removes.
 #[derive(Debug)]
 pub(in crate::bench) struct Server {
     address: Address,
@@ -166,7 +166,7 @@ impl Server {
         let made = [format!("CREATE SCHEMA {schema}"), create(&table), create(&scratch)];
         let scratch_rows = scratch_rows();
         let filled = inserts(&table, rows).chain(inserts(&scratch, &scratch_rows));
-        server.execute(made.into_iter().chain(filled)).expect("the SQL Server takes our tables");
+        server.execute(made.into_iter().chain(filled)).expect("the SQL Server makes the tables");
         server
     }
 

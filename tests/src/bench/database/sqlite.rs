@@ -1,4 +1,4 @@
-//! How long SQLite itself takes.
+//! The time of SQLite itself.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use super::BATCHES;
 use crate::bench::bound::BATCH;
 use crate::harness::{Installation, Row, Table};
 
-/// One full batch of tokens, written as the daemon writes them into a table that nobody else uses.
+/// Measures one full batch of tokens, written as the daemon writes them, in a table without other users.
 pub(super) fn batch(installation: &Installation) -> Duration {
     let table = Table::at(&installation.folder().join("scratch.db"));
     table.create();

@@ -1,4 +1,4 @@
-//! Everyone's token ends in the same second.
+//! All tokens end in the same second.
 
 use chrono::TimeDelta;
 
@@ -8,10 +8,10 @@ use crate::bench::stage::Stage;
 use crate::clock;
 use crate::harness::Row;
 
-/// A shorter window than in real life, so that there is less time to renew everyone before the tokens end.
+/// A shorter window than in production, so that there is less time to renew all tokens before they end.
 const WINDOW: TimeDelta = TimeDelta::minutes(2);
 
-/// From when the rows are made until everyone becomes due; the rows must be in the table and the daemon up by then.
+/// The time until all customers become due. By then the rows must be in the table and the daemon must run.
 const LEAD: TimeDelta = TimeDelta::seconds(10);
 
 pub(in crate::bench) fn run(options: &Herd) -> Report {
@@ -28,7 +28,7 @@ pub(in crate::bench) fn run(options: &Herd) -> Report {
     let late = (clock::now() - due_at).num_milliseconds();
     assert!(late < 0, "it took {late} ms too long to set this up; ask for fewer customers");
     let lapsed = std::cell::Cell::new(0);
-    let (_, _, looks) = run.until("everyone has a new token", |status| {
+    let (_, _, latencies) = run.until("all customers have a new token", |status| {
         let summary = status.tokens.summary;
         lapsed.set(lapsed.get().max(summary.expired));
         let renewed = status.daemon.renewals_by_login + status.daemon.renewals_by_refresh_token;
@@ -40,6 +40,6 @@ pub(in crate::bench) fn run(options: &Herd) -> Report {
     report.time("spare", "before the old tokens ended", (end - now).to_std().unwrap_or_default(), None);
     report.count("lapsed", "tokens that lapsed", lapsed.get() as u64);
     run.count(&mut report);
-    report.latencies("status_during", "status summary during it", &looks);
+    report.latencies("status_during", "status summary during it", &latencies);
     report
 }

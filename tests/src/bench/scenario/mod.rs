@@ -1,4 +1,4 @@
-//! What can be measured.
+//! The scenarios.
 
 pub(super) mod growth;
 pub(super) mod herd;

@@ -1,4 +1,4 @@
-//! Everyone is due when the daemon starts.
+//! All customers are due when the daemon starts.
 
 use tbtoken_proto::StatusReply;
 
@@ -14,13 +14,13 @@ pub(in crate::bench) fn run(options: &Pass) -> Report {
     report
 }
 
-/// One pass over so many customers, measured. The daemon that made it still runs.
+/// Measures one pass over all customers. The daemon still runs afterwards.
 pub(super) fn pass(scenario: &str, common: &Common, customers: usize, hosts: usize) -> (Report, Run) {
     let mut stage = Stage::set_up(common, customers, hosts, |_, host| host, |_, row, _| row);
     let mut report = stage.report(scenario);
     let bound = stage.bound(customers);
     let mut run = stage.start();
-    let (status, fresh, looks) = run.until("the pass is over", |status| is_over(status, customers));
+    let (status, fresh, latencies) = run.until("the pass is over", |status| is_over(status, customers));
     report.time("until_fresh", "until all are fresh", fresh, Some(bound));
     report.add(
         "logins_per_second",
@@ -30,12 +30,12 @@ pub(super) fn pass(scenario: &str, common: &Common, customers: usize, hosts: usi
     );
     report.count("not_fresh", "not fresh after it", (customers - status.tokens.summary.valid) as u64);
     run.count(&mut report);
-    report.latencies("status_during", "status summary during it", &looks);
+    report.latencies("status_during", "status summary during it", &latencies);
     (report, run)
 }
 
-/// Whether all are fresh, or whoever is not has been tried in vain. A pass over many goes on in the next one, so its end
-/// is not the end.
+/// Whether all customers are fresh or were tried in vain. The end of the first pass is not enough, because a long pass
+/// continues in the next one.
 fn is_over(status: &StatusReply, customers: usize) -> bool {
     let summary = status.tokens.summary;
     let ended = status.cron.last_run.as_ref().is_some_and(|run| run.total > 0);

@@ -1,4 +1,4 @@
-//! Nobody is due: what looking costs.
+//! No customer is due: the cost of a poll.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ pub(in crate::bench) fn run(options: &Rest) -> Report {
     report.set("parked", options.parked);
 
     let mut run = stage.start();
-    run.until("everyone is known and the rest is parked", |status| {
+    run.until("all customers are known and the wrong ones are parked", |status| {
         let summary = status.tokens.summary;
         summary.total == options.customers && summary.parked == options.parked && !status.cron.refreshing
     });
@@ -54,32 +54,32 @@ pub(in crate::bench) fn run(options: &Rest) -> Report {
     report
 }
 
-/// Watches some looks at the table, from just after one to just after another, with no client there.
+/// Measures some polls, from just after one to just after another, without a client.
 fn watch(run: &mut Run, options: &Rest, report: &mut Report) {
-    let first = next_look(run);
+    let first = wait_for_next_poll(run);
     let peak = match run.process.forget_peak() {
-        true => "peak memory of these looks",
+        true => "peak memory of these polls",
         false => "peak memory since the start (only root can begin it again)",
     };
     let before = run.process.cpu();
     let whole = Duration::from_secs(u64::from(options.interval * options.wakes));
-    // Nothing can be awaited here: the absence of other work is what is measured.
+    // Nothing can be awaited here, because the daemon must have no other work while it is measured.
     let watched = Instant::now();
     while watched.elapsed() < whole {
         std::thread::park_timeout(whole.saturating_sub(watched.elapsed()));
     }
-    let last = next_look(run);
+    let last = wait_for_next_poll(run);
     let spent = run.process.cpu().saturating_sub(before);
     let interval = TimeDelta::seconds(i64::from(options.interval));
     let wakes = ((last - first).num_milliseconds() as f64 / interval.num_milliseconds() as f64).round();
     let memory = run.process.memory();
-    report.time("cpu_per_wake", "CPU time of a look at the table", spent.div_f64(wakes), None);
+    report.time("cpu_per_wake", "CPU time of a poll", spent.div_f64(wakes), None);
     report.add("resident", "resident", Unit::Megabytes, memory.resident);
     report.add("peak_memory", peak, Unit::Megabytes, memory.peak);
 }
 
-/// Waits for the end of the next look at the table.
-fn next_look(run: &mut Run) -> DateTime<Utc> {
+/// Waits for the end of the next poll.
+fn wait_for_next_poll(run: &mut Run) -> DateTime<Utc> {
     let before = asking::status(&mut run.client, Rows::None).tokens.as_of;
     let (status, ..) = run.until("the table is looked at", |status| status.tokens.as_of > before);
     status.tokens.as_of.expect("it is later than something")

@@ -1,4 +1,4 @@
-//! Some servers take requests and never answer: what that costs the customers of the others.
+//! Some servers read requests and never answer: the delay of the customers of the other servers.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::bench::report::Report;
 use crate::bench::stage::Stage;
 use crate::bench::world::Host;
 
-/// Once with all servers healthy, once with some silent.
+/// Runs once with all servers healthy, and once with some silent.
 pub(in crate::bench) fn run(options: &Sick) -> Vec<Report> {
     [0, options.silent].into_iter().map(|silent| one(options, silent)).collect()
 }
@@ -30,7 +30,7 @@ fn one(options: &Sick, silent: usize) -> Report {
     let bound = stage.bound(healthy);
 
     let mut run = stage.start();
-    let (_, fresh, looks) =
+    let (_, fresh, latencies) =
         run.until("the healthy ones are fresh", |status| status.tokens.summary.valid >= healthy);
     report.time("until_fresh", "until the healthy ones are fresh", fresh, Some(bound));
     let urls: Vec<String> =
@@ -43,7 +43,7 @@ fn one(options: &Sick, silent: usize) -> Report {
         })
         .flat_map(|(_, delays)| delays)
         .collect();
-    assert_eq!(delays.len(), healthy, "everyone healthy has a token");
+    assert_eq!(delays.len(), healthy, "every customer of a healthy server has a token");
     let delays = Latencies::of(delays);
     for (key, label, percent) in [
         ("delay_p50", "one of them waits, p50", 50),
@@ -53,6 +53,6 @@ fn one(options: &Sick, silent: usize) -> Report {
         report.time(key, label, delays.at(percent), None);
     }
     run.count(&mut report);
-    report.latencies("status_during", "status summary during it", &looks);
+    report.latencies("status_during", "status summary during it", &latencies);
     report
 }

@@ -1,4 +1,4 @@
-//! Which collation two texts are compared with: the rules of precedence of the documentation.
+//! The collation of a comparison of two texts, by the precedence rules of the documentation.
 
 use super::ast::Expr;
 use super::compare::{Collation, OF_THE_DATABASE};

@@ -1,4 +1,4 @@
-//! Which of two values is less, and when they are equal: by type, by collation, by the roundings of dates.
+//! The comparison of values: by type, by collation, by the rounding of dates.
 
 use std::cmp::Ordering;
 
@@ -9,7 +9,7 @@ use crate::mssql::wire::tokens::Said;
 /// The collation of the database.
 pub(super) const OF_THE_DATABASE: &str = "SQL_Latin1_General_CP1_CI_AS";
 
-/// How texts compare.
+/// How texts are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Collation {
     /// `SQL_Latin1_General_CP1_CI_AS`, the default: without regard to case.

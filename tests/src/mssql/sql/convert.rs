@@ -1,4 +1,4 @@
-//! From one type to another: what `CAST` does, and what storing a value in a column does.
+//! Conversions from one type to another: by `CAST`, and by storing a value in a column.
 
 use super::errors;
 use super::time;
@@ -35,7 +35,7 @@ pub(super) fn assign(value: Value, to: SqlType, too_long: impl FnOnce(&str) -> S
         (Value::Text(text), to) if to.is_text() => text.clone(),
         _ => return cast(value, to),
     };
-    // Trailing spaces are cut off without a word.
+    // Trailing spaces are cut off without an error.
     let length = text.trim_end_matches(' ').encode_utf16().count();
     match to.characters().and_then(|most| usize::try_from(most).ok()) {
         Some(most) if length > most => Err(too_long(&text)),

@@ -1,4 +1,4 @@
-//! The tables of a database, who may do what with them, and the clock of its server.
+//! The tables of a database, the permissions on them, and the clock of its server.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,33 +15,33 @@ pub(in crate::mssql) struct Database {
     pub(in crate::mssql) name: String,
     /// By `schema.table` in lower case.
     tables: BTreeMap<String, Table>,
-    /// What the login may not do.
+    /// The permissions that the login lacks.
     pub(in crate::mssql) denied: Vec<Permission>,
     pub(in crate::mssql) read_only: bool,
     /// Users with SELECT on `tbtokend_key`, besides the login's.
     pub(in crate::mssql) key_readers: Vec<String>,
     /// Whether the login sees the permissions of others.
     pub(in crate::mssql) shows_permissions: bool,
-    /// Where the server stands.
+    /// The time zone of the server.
     pub(in crate::mssql) zone: Zone,
-    /// Before SQL Server 2019 a value that does not fit is not repeated (8152 in place of 2628).
+    /// Whether the server is older than SQL Server 2019, which does not repeat a value that does not fit (8152 in place of 2628).
     pub(in crate::mssql) is_old: bool,
-    /// The session with a transaction that outlives its request: it holds its locks until somebody ends it.
+    /// The session with a transaction that outlives its request. It holds its locks until the transaction ends.
     pub(super) holder: Option<u64>,
 }
 
 /// One table.
 #[derive(Debug, Clone)]
 pub(in crate::mssql) struct Table {
-    /// `schema.table` as it was written.
+    /// The name `schema.table` as it was written.
     pub(in crate::mssql) name: String,
     pub(in crate::mssql) columns: Vec<Column>,
     pub(in crate::mssql) rows: Vec<Vec<Value>>,
     /// Whether it has a trigger: `OUTPUT` without `INTO` is refused then.
     pub(in crate::mssql) has_trigger: bool,
-    /// The row, by its key, that a trigger of theirs does not let anybody change.
+    /// The key of the row that a trigger protects from every change.
     pub(in crate::mssql) guarded: Option<Value>,
-    /// The row, by its key, and the columns that a trigger of theirs sets back after every change, without an error.
+    /// The key of the row, and the columns, that a trigger silently restores after every change.
     pub(in crate::mssql) undone: Option<(Value, Vec<usize>)>,
 }
 
@@ -57,7 +57,7 @@ pub(in crate::mssql) struct Column {
     pub(super) check: Option<Expr>,
 }
 
-/// What the login may not do.
+/// A permission that the login lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Permission {
     /// `SELECT`, `INSERT`, `UPDATE` or `DELETE` on a table.
@@ -73,7 +73,7 @@ pub enum Permission {
 /// The time zone of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Zone {
-    /// Always so many minutes ahead of UTC.
+    /// Always this many minutes ahead of UTC.
     Fixed(i16),
     /// Europe/Berlin: an hour ahead, two from the last Sunday of March to the last of October.
     Berlin,
@@ -99,10 +99,10 @@ fn last_sunday(text: &str) -> i64 {
     ticks - (ticks.div_euclid(time::DAY) + 1).rem_euclid(7) * time::DAY
 }
 
-/// What a connection has set, and what it has begun.
+/// The settings and the transaction of a connection.
 #[derive(Debug)]
 pub(in crate::mssql) struct Session {
-    /// No other session has it.
+    /// The unique number of the session.
     id: u64,
     pub(in crate::mssql) xact_abort: bool,
     pub(in crate::mssql) nocount: bool,
@@ -113,19 +113,19 @@ pub(in crate::mssql) struct Session {
 }
 
 impl Session {
-    /// For a client: XACT_ABORT is off until it says otherwise.
+    /// Makes the session of a client: XACT_ABORT is off until the client sets it.
     pub(in crate::mssql) fn new(implicit_transactions: bool) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Self { id, xact_abort: false, nocount: false, implicit_transactions, before: None }
     }
 
-    /// For the owner of the database, beside the socket.
+    /// Makes the session of the owner of the database, without the socket.
     pub(in crate::mssql) fn of_the_owner() -> Self {
         Self { xact_abort: true, ..Self::new(false) }
     }
 
-    /// Takes back what was not committed, as the server does when a session ends.
+    /// Rolls back an open transaction, as the server does when a session ends.
     pub(in crate::mssql) fn end(&mut self, database: &mut Database) {
         if let Some(before) = self.before.take() {
             database.restore(before);
@@ -209,7 +209,7 @@ impl Database {
         self.holder.is_some_and(|holder| holder != session.id)
     }
 
-    /// Remembers whether a session goes on with an open transaction.
+    /// Remembers whether a session has an open transaction after its request.
     pub(super) fn held(&mut self, session: &Session) {
         self.holder = session.before.is_some().then_some(session.id);
     }
@@ -278,7 +278,7 @@ impl Table {
         self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
     }
 
-    /// Refuses every row for which this does not hold, in the name of a column.
+    /// Adds a condition of a column; rows for which it does not hold are refused.
     pub(in crate::mssql) fn check(&mut self, column: &str, condition: &str) -> Result<(), Said> {
         let condition = statements::condition(condition)?;
         let column = self.column(column).ok_or_else(|| errors::no_such_column(column))?;

@@ -1,4 +1,4 @@
-//! What SQL Server says when something is wrong: number, class, state and words as in `sys.messages`.
+//! The errors of SQL Server: number, class, state and text as in `sys.messages`.
 
 use crate::mssql::wire::tokens::Said;
 
@@ -6,7 +6,7 @@ fn said(number: u32, class: u8, state: u8, text: String) -> Said {
     Said { number, state, class, text }
 }
 
-/// The class and the words of an error that is only played: one that a switch asks for.
+/// Returns the class and the text of an error that a switch injects.
 #[must_use]
 pub(in crate::mssql) fn text_of(number: u32) -> Said {
     let (class, state, text) = match number {
@@ -45,7 +45,7 @@ pub(super) fn syntax(near: &str) -> Said {
     said(102, 15, 1, format!("Incorrect syntax near '{near}'."))
 }
 
-/// What the fake does not know is an error that names it. It is printed as well: a store may be polite about it.
+/// Makes the error for SQL that the fake does not know. It is also printed, because a store may hide the text.
 pub(in crate::mssql) fn unknown(what: &str) -> Said {
     let text = format!("the fake SQL Server does not know {what}");
     eprintln!("{text}");
@@ -93,7 +93,7 @@ pub(super) fn read_only(database: &str) -> Said {
     said(3906, 16, 1, text)
 }
 
-/// Since SQL Server 2019 the error repeats the beginning of the value: a token would land in a log.
+/// Makes the error of SQL Server since 2019, which repeats the beginning of the value: a token could get into a log.
 pub(super) fn truncated(table: &str, column: &str, value: &str, database: &str) -> Said {
     let value: String = value.chars().take(100).collect();
     let text = format!(
@@ -102,7 +102,7 @@ pub(super) fn truncated(table: &str, column: &str, value: &str, database: &str) 
     said(2628, 16, 1, text)
 }
 
-/// The same before SQL Server 2019.
+/// Makes the error of SQL Server before 2019.
 pub(super) fn truncated_in_silence() -> Said {
     said(8152, 16, 30, "String or binary data would be truncated.".to_owned())
 }
@@ -142,7 +142,7 @@ pub(super) fn collation_conflict(left: &str, right: &str) -> Said {
     said(468, 16, 9, text)
 }
 
-/// A trigger of theirs that says no.
+/// Makes the error of a trigger that refuses a change.
 pub(super) fn trigger_refused() -> Said {
     said(3609, 16, 1, "The transaction ended in the trigger. The batch has been aborted.".to_owned())
 }
@@ -179,7 +179,7 @@ pub(super) fn no_conversion(from: &str, to: &str) -> Said {
     said(529, 16, 2, text)
 }
 
-/// More than 2,100 parameters: the server ends the connection as well.
+/// Makes the error for more than 2,100 parameters, after which the server also ends the connection.
 pub(in crate::mssql) fn too_many_parameters() -> Said {
     let text = "The incoming request has too many parameters. The server supports a maximum of 2100 parameters. Reduce the number of parameters and resend the request.";
     said(8003, 16, 1, text.to_owned())
@@ -190,7 +190,7 @@ pub(super) fn too_many_values() -> Said {
     said(10738, 15, 1, text.to_owned())
 }
 
-/// The server does not say more than this to whoever is not let in; its own log knows why.
+/// Makes the error of a refused login. The server tells the client no more; its own log has the reason.
 pub(in crate::mssql) fn login_failed(user: &str) -> Said {
     said(18456, 14, 1, format!("Login failed for user '{user}'."))
 }

@@ -1,4 +1,4 @@
-//! What an expression is worth, and of which type it is.
+//! The values and the types of expressions.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use super::value::{Length, SqlType, Value};
 use super::{collations, errors, functions, query};
 use crate::mssql::wire::tokens::Said;
 
-/// What expressions can refer to besides rows.
+/// The variables and the time that expressions can use besides rows.
 pub(super) struct Context<'a> {
     pub(super) database: &'a Database,
     /// `@name` in lower case.
@@ -59,7 +59,7 @@ impl Scope<'_> {
     }
 }
 
-/// What `expr` is worth for these rows.
+/// Evaluates `expr` for these rows.
 pub(super) fn value(context: &Context<'_>, scope: Scope<'_>, expr: &Expr) -> Result<Value, Said> {
     let eval = |expr: &Expr| value(context, scope, expr);
     match expr {

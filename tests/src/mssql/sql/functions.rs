@@ -1,4 +1,4 @@
-//! The functions that the statements call.
+//! The functions of T-SQL that the statements call.
 
 use std::cmp::Ordering;
 

@@ -1,4 +1,4 @@
-//! SQL text in words.
+//! The lexer: splits SQL text into words.
 
 use super::errors;
 use crate::mssql::wire::tokens::Said;
@@ -27,7 +27,7 @@ const MARKS: [&str; 22] = [
     "&", "~",
 ];
 
-/// Takes a text apart; comments are left out.
+/// Splits a text into words, without its comments.
 pub(super) fn words(text: &str) -> Result<Vec<Word>, Said> {
     let mut words = Vec::new();
     let mut rest = text;

@@ -1,4 +1,4 @@
-//! INSERT, UPDATE and DELETE: what they change, and what they refuse.
+//! INSERT, UPDATE and DELETE: their changes, and their errors.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,16 @@ use super::query;
 use super::value::Value;
 use crate::mssql::wire::tokens::{self, Said};
 
-/// What a statement wants to change. It is worked out first and done afterwards, whole or not at all.
+/// The planned change of a statement. It is planned first and applied afterwards, completely or not at all.
 #[derive(Debug)]
 pub(super) struct Change {
     /// The table, in the database or a variable.
     pub(super) table: String,
-    /// Its rows from now on.
+    /// The rows after the change.
     pub(super) rows: Vec<Vec<Value>>,
-    /// How many rows the statement touched.
+    /// The number of rows that the statement changes.
     pub(super) touched: u64,
-    /// What OUTPUT brought, and where it goes: into a table, or to the client.
+    /// The rows of OUTPUT, and their target: a table, or the client.
     pub(super) output: Option<(Option<String>, query::Rows)>,
 }
 

@@ -1,4 +1,4 @@
-//! Expressions, and the words that statements and expressions are read from.
+//! The parser of expressions, and the reader of words for all parsers.
 
 use super::ast::{Expr, Operator};
 use super::errors;

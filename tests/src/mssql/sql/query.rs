@@ -216,7 +216,7 @@ pub(super) fn join(
                     continue;
                 }
                 *values.last_mut().expect("just pushed") = row.clone();
-                // Without the outer query's tables, which no join of ours names: this is the innermost loop.
+                // The outer query's tables are left out, because no join of the daemon names them: this is the innermost loop.
                 let scope = Scope { bindings: &bindings, rows: &values };
                 if eval::truth(context, scope, condition)? == Some(true) {
                     let mut found = left.clone();
@@ -235,8 +235,9 @@ pub(super) fn join(
     Ok((bindings, joined))
 }
 
-/// If the condition begins with `a = b`, of which one names the last table alone and the other only those before: that other,
-/// and the value of the one for each row. Most pairs of rows are told apart by these, without looking at the whole condition.
+/// Prepares a join whose condition begins with `a = b`, if one side names only the last table and the other only earlier
+/// ones. Returns the other side, and the value of the one for each row. These values exclude most pairs of rows without
+/// the whole condition.
 fn keys<'e>(
     context: &Context<'_>,
     bindings: &[Binding],
@@ -325,8 +326,7 @@ fn json_rows(text: &Value, columns: &[(String, SqlType, usize)]) -> Result<Vec<V
     rows.iter().map(|row| columns.iter().map(|(_, of, number)| cell(row, *of, *number)).collect()).collect()
 }
 
-/// A table of the database, or a table variable. What the login may not see does not exist, says SQL Server, unless it
-/// is named: then it says so.
+/// Finds a table of the database, or a table variable. SQL Server reports a table that the login cannot see as missing.
 pub(super) fn find<'a>(context: &'a Context<'_>, name: &str) -> Option<&'a Table> {
     match name.starts_with('@') {
         true => context.tables.get(&name.to_lowercase()),

@@ -13,11 +13,11 @@ use super::{errors, statements};
 use crate::mssql::wire::rpc::{Parameter, Request};
 use crate::mssql::wire::tokens::Said;
 
-/// What one statement of a batch brings to the client.
+/// The result of one statement of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::mssql) enum Outcome {
     Rows(Rows),
-    /// So many rows were touched.
+    /// The number of rows that it changed.
     Count(u64),
     Error(Said),
 }
@@ -33,7 +33,7 @@ pub(in crate::mssql) fn run(
         Ok(parsed) => parsed,
         Err(said) => return vec![Outcome::Error(said)],
     };
-    // Whoever holds them long enough makes everybody else's LOCK_TIMEOUT end.
+    // Locks that are held end the LOCK_TIMEOUT of all other sessions.
     if database.is_locked_for(session) {
         return vec![Outcome::Error(errors::text_of(1222))];
     }
@@ -46,18 +46,17 @@ pub(in crate::mssql) fn run(
         }
     }
     let outcomes = batch.outcomes;
-    // Nobody else ends a transaction that was left open.
+    // A transaction that was left open stays open.
     database.held(session);
     outcomes
 }
 
-/// Errors that end their statement and nothing more, unless XACT_ABORT is on: what may fail for one row, a lock, and a
-/// permission.
+/// Whether an error ends only its statement, unless XACT_ABORT is on: errors of one row, locks, and permissions.
 fn ends_only_its_statement(number: u32) -> bool {
     matches!(number, 229 | 230 | 515 | 547 | 1222 | 2601 | 2627 | 2628 | 8152)
 }
 
-/// Errors that end the batch and leave the transaction open, unless XACT_ABORT is on: names that are not there.
+/// Whether an error ends the batch and leaves the transaction open, unless XACT_ABORT is on: missing names.
 fn leaves_the_transaction_open(number: u32) -> bool {
     ends_only_its_statement(number) || matches!(number, 207 | 208)
 }
@@ -76,7 +75,7 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Runs one statement; false when the batch ends with it.
+    /// Runs one statement. Returns false if the batch ends with it.
     fn statement(&mut self, statement: &Statement) -> bool {
         match self.run(statement) {
             Ok(goes_on) => goes_on,
@@ -207,7 +206,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Does what was worked out.
+    /// Applies a planned change.
     fn apply(&mut self, change: Change) -> Result<(), Said> {
         let output = match change.output {
             Some((Some(into), rows)) => {

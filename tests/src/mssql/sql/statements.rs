@@ -1,4 +1,4 @@
-//! Statements: from words to what is to be done.
+//! The parser of statements.
 
 use super::ast::{ColumnDefinition, Expr, From, Item, Select, Source, Statement, Update};
 use super::errors;

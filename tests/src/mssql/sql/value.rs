@@ -1,4 +1,4 @@
-//! Types and values, as SQL Server has them.
+//! The types and values of SQL Server.
 
 use std::fmt;
 

@@ -1,12 +1,12 @@
-//! Taking numbers and texts out of a message, and putting them into one.
+//! Reads numbers and texts from a message, and writes them into one.
 
-/// A message that is not what the protocol says.
+/// The error for a message that violates the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::mssql) struct Malformed(pub(in crate::mssql) String);
 
 pub(in crate::mssql) type Result<T> = std::result::Result<T, Malformed>;
 
-/// A message that is read from its beginning.
+/// A reader of a message, from its beginning.
 pub(in crate::mssql) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -18,7 +18,7 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// The next byte, which stays.
+    /// Returns the next byte without taking it.
     pub(in crate::mssql) fn peek(&self) -> Option<u8> {
         self.0.first().copied()
     }
@@ -52,14 +52,14 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    /// A text whose length in characters stands before it in one byte.
+    /// Reads a text with its length in characters in one byte before it.
     pub(in crate::mssql) fn short_text(&mut self) -> Result<String> {
         let characters = usize::from(self.u8()?);
         utf16(self.take(characters * 2)?)
     }
 }
 
-/// UTF-16, little endian.
+/// Decodes UTF-16, little endian.
 pub(in crate::mssql) fn utf16(bytes: &[u8]) -> Result<String> {
     if !bytes.len().is_multiple_of(2) {
         return Err(Malformed("a text of half a character".to_owned()));
@@ -68,7 +68,7 @@ pub(in crate::mssql) fn utf16(bytes: &[u8]) -> Result<String> {
     String::from_utf16(&units).map_err(|_| Malformed("a text that is not UTF-16".to_owned()))
 }
 
-/// The bytes of a text in UTF-16, little endian.
+/// Encodes a text in UTF-16, little endian.
 pub(in crate::mssql) fn to_utf16(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }

@@ -1,8 +1,8 @@
-//! LOGIN7: who wants in, with which password, to which database.
+//! LOGIN7: the login's name, password and database.
 
 use super::bytes::{Malformed, Reader, Result, utf16};
 
-/// What matters of a login.
+/// The parts of a login that the fake uses.
 #[derive(PartialEq, Eq)]
 pub(in crate::mssql) struct Login {
     pub(in crate::mssql) tds_version: u32,
@@ -14,7 +14,7 @@ pub(in crate::mssql) struct Login {
     pub(in crate::mssql) database: String,
 }
 
-/// Reads a login. The password is only disguised on its way: each byte has its halves swapped and is XORed with A5.
+/// Reads a login. The password is only obfuscated: the halves of each byte are swapped, and the byte is XORed with A5.
 pub(in crate::mssql) fn parse(body: &[u8]) -> Result<Login> {
     let mut fixed = Reader::new(body);
     let length = usize::try_from(fixed.u32()?).unwrap_or(usize::MAX);
@@ -23,7 +23,7 @@ pub(in crate::mssql) fn parse(body: &[u8]) -> Result<Login> {
     }
     let tds_version = fixed.u32()?;
     let packet_size = fixed.u32()?;
-    // Client version, process, connection, four bytes of flags, time zone, language.
+    // Skips client version, process, connection, four bytes of flags, time zone, language.
     fixed.take(4 + 4 + 4 + 4 + 4 + 4)?;
     let mut field = || -> Result<&[u8]> {
         let (offset, characters) = (usize::from(fixed.u16()?), usize::from(fixed.u16()?));

@@ -1,5 +1,5 @@
-//! TDS in bytes: packets, the messages in them, and the tokens of an answer. As [MS-TDS] describes them; no sockets
-//! beyond reading and writing, and no meaning.
+//! TDS in bytes: packets, the messages in them, and the tokens of an answer, as [MS-TDS] describes them. It reads and writes
+//! streams, and does not interpret the messages.
 
 pub(super) mod bytes;
 pub(super) mod login;

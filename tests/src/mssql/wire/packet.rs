@@ -1,4 +1,4 @@
-//! Packets: a header of eight bytes, and a message cut into pieces of the size that was agreed on.
+//! Packets: a header of eight bytes, and a message in pieces of the agreed size.
 
 use std::io;
 
@@ -6,10 +6,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 pub(in crate::mssql) const HEADER: usize = 8;
 
-/// A client that sends more than this in one message is ended.
+/// The longest message that a client may send.
 const MAX_MESSAGE: usize = 64 << 20;
 
-/// What a message is.
+/// The kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::mssql) enum Kind {
     Batch,
@@ -18,7 +18,7 @@ pub(in crate::mssql) enum Kind {
     Attention,
     Login,
     Prelogin,
-    /// Something that a store has no reason to send.
+    /// A kind that a store never sends.
     Other(u8),
 }
 
@@ -48,14 +48,14 @@ impl Kind {
     }
 }
 
-/// A whole message, its packets put together.
+/// A whole message, joined from its packets.
 #[derive(Debug)]
 pub(in crate::mssql) struct Message {
     pub(in crate::mssql) kind: Kind,
     pub(in crate::mssql) body: Vec<u8>,
 }
 
-/// The next message; `None` when the client has closed the connection between two messages.
+/// Reads the next message; `None` if the client closed the connection between two messages.
 pub(in crate::mssql) async fn read(
     stream: &mut (impl AsyncRead + Unpin),
     packet_size: usize,
@@ -106,7 +106,7 @@ pub(in crate::mssql) async fn write(
     stream.flush().await
 }
 
-/// A message as packets.
+/// Cuts a message into packets.
 fn pack(kind: Kind, body: &[u8], packet_size: usize) -> Vec<u8> {
     let room = packet_size - HEADER;
     let pieces = body.len().div_ceil(room).max(1);
@@ -116,7 +116,7 @@ fn pack(kind: Kind, body: &[u8], packet_size: usize) -> Vec<u8> {
         let length = u16::try_from(piece.len() + HEADER).expect("a packet is smaller than 32 KiB");
         bytes.extend([kind.byte(), u8::from(number + 1 == pieces)]);
         bytes.extend(length.to_be_bytes());
-        // The id of the session, which nobody reads, and the number of the packet, which wraps.
+        // The id of the session, which is not used, and the number of the packet, which wraps.
         bytes.extend([0, 0, u8::try_from((number + 1) % 256).expect("less than 256"), 0]);
         bytes.extend(piece);
     }

@@ -1,10 +1,10 @@
-//! PRELOGIN: which encryption the client wants, and what it gets.
+//! PRELOGIN: the encryption that the client wants, and the answer.
 
 use super::bytes::{Malformed, Result};
 
 const ENCRYPTION: u8 = 1;
 
-/// What one side says of encryption.
+/// The encryption that one side names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::mssql) enum Encryption {
     Off,
@@ -27,7 +27,7 @@ impl Encryption {
     }
 }
 
-/// What the client wants.
+/// Reads the encryption that the client wants.
 pub(in crate::mssql) fn parse(body: &[u8]) -> Result<Encryption> {
     let bad = |why: &str| Malformed(format!("prelogin: {why}"));
     let mut options = body;
@@ -54,9 +54,9 @@ pub(in crate::mssql) fn parse(body: &[u8]) -> Result<Encryption> {
     Err(bad("no word of encryption"))
 }
 
-/// The answer: this version, this encryption, the instance that was asked for.
+/// Makes the answer: a version, this encryption, and the requested instance.
 pub(in crate::mssql) fn answer(encryption: Encryption) -> Vec<u8> {
-    // 16.0.4135, as SQL Server 2022 says.
+    // 16.0.4135, the version of SQL Server 2022.
     let options: [(u8, &[u8]); 5] =
         [(0, &[16, 0, 0x10, 0x27, 0, 0]), (ENCRYPTION, &[encryption.byte()]), (2, &[0]), (3, &[]), (4, &[0])];
     let mut offset = u16::try_from(options.len() * 5 + 1).expect("few options");

@@ -4,7 +4,7 @@ use super::bytes::{Malformed, Reader, Result, utf16};
 use super::types;
 use crate::mssql::sql::{SqlType, Value};
 
-/// What the client wants to have done.
+/// A request of the client.
 #[derive(Debug)]
 pub(in crate::mssql) struct Request {
     pub(in crate::mssql) text: String,
@@ -29,7 +29,7 @@ pub(in crate::mssql) fn batch(body: &[u8]) -> Result<Request> {
     Ok(Request { text: utf16(reader.take(rest)?)?, parameters: Vec::new(), is_call: false })
 }
 
-/// Reads a call. Only `sp_executesql` is one that a store makes.
+/// Reads a call. A store calls only `sp_executesql`.
 pub(in crate::mssql) fn call(body: &[u8]) -> Result<Request> {
     let mut reader = Reader::new(body);
     headers(&mut reader)?;
@@ -75,7 +75,7 @@ fn headers_length(body: &[u8]) -> Result<usize> {
     Ok(usize::try_from(Reader::new(body).u32()?).unwrap_or(usize::MAX))
 }
 
-/// Skips what stands before every request: the transaction, and how many requests are under way.
+/// Skips the headers of every request: the transaction, and the number of open requests.
 fn headers(reader: &mut Reader<'_>) -> Result<()> {
     let length = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
     let rest = length.checked_sub(4).ok_or_else(|| Malformed("headers without a length".to_owned()))?;

@@ -12,11 +12,11 @@ const SERVER_NAME: &str = "FAKESQL01";
 pub(in crate::mssql) struct Column {
     pub(in crate::mssql) name: String,
     pub(in crate::mssql) of: SqlType,
-    /// A column that cannot be NULL is sent in the type of fixed length, if there is one.
+    /// Whether the column can be NULL. Otherwise it is sent in the type of fixed length, if there is one.
     pub(in crate::mssql) nullable: bool,
 }
 
-/// An error or a message: its number, how bad it is, and what it says.
+/// An error or a message: its number, its class, and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::mssql) struct Said {
     pub(in crate::mssql) number: u32,
@@ -25,7 +25,7 @@ pub(in crate::mssql) struct Said {
     pub(in crate::mssql) text: String,
 }
 
-/// An answer in the making.
+/// An answer that is being built.
 #[derive(Debug, Default)]
 pub(in crate::mssql) struct Tokens(Vec<u8>);
 
@@ -35,7 +35,7 @@ const ERROR: u16 = 0x02;
 const COUNT: u16 = 0x10;
 const ATTENTION: u16 = 0x20;
 
-/// Which of the three DONE tokens.
+/// The kind of a DONE token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::mssql) enum Done {
     /// Ends a batch or a statement of it.
@@ -51,14 +51,14 @@ impl Tokens {
         self.0
     }
 
-    /// A token that has its length in two bytes.
+    /// Adds a token with its length in two bytes.
     fn sized(&mut self, token: u8, body: &[u8]) {
         self.0.push(token);
         self.0.extend(u16::try_from(body.len()).expect("a short token").to_le_bytes());
         self.0.extend(body);
     }
 
-    /// Something that the client should know: its new database, language or packet size.
+    /// Adds a change for the client: its new database, language or packet size.
     pub(in crate::mssql) fn changed(&mut self, what: u8, new: &str, old: &str) {
         let mut body = vec![what];
         put_short_text(&mut body, new);
@@ -66,12 +66,12 @@ impl Tokens {
         self.sized(0xe3, &body);
     }
 
-    /// The collation, as a change.
+    /// Adds the collation, as a change.
     pub(in crate::mssql) fn collation(&mut self) {
         self.sized(0xe3, &[7, 5, 0x09, 0x04, 0xd0, 0x00, 0x34, 0]);
     }
 
-    /// Who let the client in. TDS 8 says 7.4 here.
+    /// Adds the name and the version of the server. With TDS 8 the version is still 7.4.
     pub(in crate::mssql) fn login_ack(&mut self) {
         let mut body = vec![1];
         body.extend(0x7400_0004_u32.to_be_bytes());
@@ -109,7 +109,7 @@ impl Tokens {
         }
     }
 
-    /// A row; in the short form, which leaves NULLs out, when there are any.
+    /// Adds a row. If it has NULLs, the short form leaves them out.
     pub(in crate::mssql) fn row(&mut self, columns: &[Column], values: &[Value]) {
         let has_null = values.contains(&Value::Null);
         if has_null {
@@ -127,13 +127,13 @@ impl Tokens {
         }
     }
 
-    /// The status that a call returns.
+    /// Adds the status that a call returns.
     pub(in crate::mssql) fn status(&mut self, status: u32) {
         self.0.push(0x79);
         self.0.extend(status.to_le_bytes());
     }
 
-    /// The end of a statement, with how many rows it touched if it says so.
+    /// Adds the end of a statement, with the number of its rows if there is one.
     pub(in crate::mssql) fn done(&mut self, done: Done, more: bool, failed: bool, rows: Option<u64>) {
         let mut status = if more { MORE } else { 0 };
         status |= if failed { ERROR } else { 0 };
@@ -141,7 +141,7 @@ impl Tokens {
         self.put_done(done, status, rows.unwrap_or(0));
     }
 
-    /// The answer to an attention.
+    /// Adds the answer to an attention.
     pub(in crate::mssql) fn attention(&mut self) {
         self.put_done(Done::Batch, ATTENTION, 0);
     }

@@ -3,7 +3,7 @@
 use super::bytes::{Malformed, Reader, Result, to_utf16, utf16};
 use crate::mssql::sql::{Length, SqlType, Value};
 
-/// `SQL_Latin1_General_CP1_CI_AS`: what a server has whose installer was asked nothing.
+/// `SQL_Latin1_General_CP1_CI_AS`, the default of an installation.
 const COLLATION: [u8; 5] = [0x09, 0x04, 0xd0, 0x00, 0x34];
 
 /// Long values are sent in pieces of this size.
@@ -31,7 +31,9 @@ pub(in crate::mssql) fn read_parameter(reader: &mut Reader<'_>) -> Result<(SqlTy
         0x2b => read_datetimeoffset(reader),
         0xe7 => read_text(reader),
         0xa5 => read_bytes(reader),
-        other => Err(Malformed(format!("a parameter of type {other:#x}, which no statement of ours uses"))),
+        other => {
+            Err(Malformed(format!("a parameter of type {other:#x}, which no statement of the daemon uses")))
+        }
     }
 }
 
@@ -106,7 +108,7 @@ fn read_datetimeoffset(reader: &mut Reader<'_>) -> Result<(SqlType, Value)> {
     Ok((SqlType::DateTimeOffset(scale), value))
 }
 
-/// A time of day and a date as ticks of 100 ns since 0001-01-01.
+/// Reads a time of day and a date as ticks of 100 ns since 0001-01-01.
 fn read_ticks(reader: &mut Reader<'_>, scale: u8, time_bytes: usize) -> Result<i64> {
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0_i64, |sum, &byte| sum << 8 | i64::from(byte));
     let time = number(reader.take(time_bytes)?);
@@ -131,7 +133,7 @@ fn read_bytes(reader: &mut Reader<'_>) -> Result<(SqlType, Value)> {
     Ok((SqlType::Varbinary(length), bytes.map_or(Value::Null, Value::Bytes)))
 }
 
-/// A value with its length before it, or, in a column without a limit, in pieces.
+/// Reads a value with its length before it, or in pieces in a column without a limit.
 fn read_sized(reader: &mut Reader<'_>, size: u16) -> Result<Option<Vec<u8>>> {
     if size != 0xffff {
         let length = reader.u16()?;
@@ -151,7 +153,7 @@ fn read_sized(reader: &mut Reader<'_>, size: u16) -> Result<Option<Vec<u8>>> {
             return Ok(Some(bytes));
         }
         bytes.extend(reader.take(piece)?);
-        // An empty value ends without a last empty piece when nothing follows; tiberius writes it so.
+        // tiberius writes an empty value without a last empty piece if nothing follows.
         if bytes.is_empty() && reader.peek().is_none() {
             return Ok(Some(bytes));
         }
@@ -201,7 +203,7 @@ fn put_sized_type(bytes: &mut Vec<u8>, token: u8, length: Length, width: u16, co
 /// Appends a value of that type.
 ///
 /// # Panics
-/// If it is not one: the engine converts before it answers.
+/// If the value has another type; the engine converts before it answers.
 pub(super) fn put_value(bytes: &mut Vec<u8>, of: SqlType, nullable: bool, value: &Value) {
     let fixed = !nullable;
     match (of, value) {
@@ -262,13 +264,13 @@ fn ticks_in_bytes(ticks: i64, scale: u8) -> Vec<u8> {
     bytes
 }
 
-/// A text or bytes as the column holds them; `None` for NULL.
+/// Encodes a text or bytes for the column; `None` for NULL.
 fn encode(of: SqlType, value: &Value) -> Option<Vec<u8>> {
     match value {
         Value::Null => None,
         Value::Bytes(bytes) => Some(bytes.clone()),
         Value::Text(text) if matches!(of, SqlType::NVarchar(_) | SqlType::NChar(_)) => Some(to_utf16(text)),
-        // Code page 1252, as far as it is Latin-1; what it cannot hold has become a question mark on its way in.
+        // Code page 1252, as far as it is Latin-1. Other characters became question marks when they were stored.
         Value::Text(text) => Some(text.chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect()),
         value => panic!("the fake's engine answers {value:?} in a column of {of:?}"),
     }

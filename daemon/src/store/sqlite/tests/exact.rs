@@ -4,14 +4,14 @@ use super::*;
 
 const NOW: &str = "2026-11-23T14:00:00Z";
 
-/// A store on a table that is made by `schema`.
+/// Makes a store on a table that `schema` creates.
 async fn with_table(schema: &str) -> Place {
     let place = place(&[]).await;
     place.execute(&format!("DROP TABLE customer_settings; {schema}"));
     place
 }
 
-/// The row's number, its user and what its token was obtained for, of each row that has a token.
+/// Reads, for each row with a token: the row's number, its user, and the user that the token was obtained for.
 fn tokens(place: &Place, key: &str) -> Vec<(String, String, String)> {
     let sql = format!("SELECT {key}, tb_username, tbtoken FROM customer_settings WHERE tbtoken LIKE 'aa.%'");
     let connection = place.connect();
@@ -25,7 +25,7 @@ fn tokens(place: &Place, key: &str) -> Vec<(String, String, String)> {
     statement.query_map([], row).unwrap().collect::<rusqlite::Result<_>>().unwrap()
 }
 
-/// Reads the table and saves a token for each customer: its signature is the user that it is for.
+/// Reads the table and saves a token for each customer. The signature of the token is its user.
 async fn save_all(place: &Place) -> Vec<Saved> {
     let table = place.table().await;
     let renewals = table.customers.iter().map(|customer| {
@@ -54,21 +54,24 @@ async fn p25_of_rows_with_the_same_id_only_the_first_gets_a_token() {
             "CREATE TABLE customer_settings (customer_id TEXT, {COLUMNS}{hidden});
              INSERT INTO customer_settings (customer_id, tb_username, tb_password, tb_url, tbtoken, tbtokenexpiry) VALUES
                  ('dup', 'u0', 'p', 'https://tb', NULL, NULL),
-                 ('dup', 'u1', 'p', 'https://other', 'theirs', '2027-06-01T00:00:00Z'),
+                 ('dup', 'u1', 'p', 'https://other', 'foreign', '2027-06-01T00:00:00Z'),
                  ('dup', 'u0', 'p', 'https://tb', NULL, NULL),
                  ('dup', NULL, 'p', 'https://tb', NULL, NULL)"
         ))
         .await;
         assert_eq!(save_all(&place).await, [Saved::Written]);
         assert_eq!(tokens(&place, key), expected(&[("1", "u0")]), "{key}");
-        let told = place.table().await.problems;
-        assert!(told.iter().all(|problem| problem.what.contains("occurs more than once")), "{told:?}");
-        assert_eq!(told.len(), 3);
+        let reported = place.table().await.problems;
+        assert!(
+            reported.iter().all(|problem| problem.what.contains("occurs more than once")),
+            "{reported:?}"
+        );
+        assert_eq!(reported.len(), 3);
     }
 }
 
 #[tokio::test]
-async fn p25_ids_that_the_column_takes_for_each_other_are_different_customers() {
+async fn p25_ids_that_are_equal_for_the_column_are_different_customers() {
     for (of, ids) in [
         ("TEXT COLLATE NOCASE", ["'acme'", "'ACME'"]),
         ("TEXT COLLATE RTRIM", ["'acme'", "'acme  '"]),
@@ -93,7 +96,7 @@ async fn p25_ids_that_the_column_takes_for_each_other_are_different_customers() 
     }
 }
 
-/// They print alike, so they are one customer; its row is the first.
+/// Ids that print alike are one customer, whose row is the first one.
 #[tokio::test]
 async fn p25_a_number_and_its_text_are_two_rows() {
     for ids in [["1", "'1'"], ["'1'", "1"], ["1.5", "'1.5'"], ["1", "1.0"]] {
@@ -114,11 +117,11 @@ async fn p25_a_row_in_the_place_of_the_one_that_was_read_gets_no_token() {
     let place = with_table(&format!("CREATE TABLE customer_settings (customer_id TEXT, {COLUMNS})")).await;
     place.execute("INSERT INTO customer_settings VALUES ('a', 'u', 'p', 'https://tb', NULL, NULL)");
     let renewal = place.renewal("a", NOW).await;
-    for theirs in ["'b'", "'A'", "'a '"] {
-        place.execute(&format!("UPDATE customer_settings SET customer_id = {theirs}"));
-        assert_eq!(place.save(vec![renewal.clone()]).await, [Saved::Superseded], "{theirs}");
+    for changed in ["'b'", "'A'", "'a '"] {
+        place.execute(&format!("UPDATE customer_settings SET customer_id = {changed}"));
+        assert_eq!(place.save(vec![renewal.clone()]).await, [Saved::Superseded], "{changed}");
     }
-    // Another rowid is no other row, as after VACUUM or REPLACE.
+    // A new rowid alone, as after VACUUM or REPLACE, does not make it another row.
     place.execute("DELETE FROM customer_settings");
     place.execute(
         "INSERT INTO customer_settings VALUES ('b', 'u', 'p', 'https://tb', NULL, NULL),
@@ -128,9 +131,9 @@ async fn p25_a_row_in_the_place_of_the_one_that_was_read_gets_no_token() {
     assert_eq!(tokens(&place, "customer_id").iter().map(|(id, ..)| id).collect::<Vec<_>>(), ["a"]);
 }
 
-/// A view names its rows by their ids alone.
+/// Only the id names a row of a view.
 #[tokio::test]
-async fn p25_rows_of_a_view_that_cannot_be_told_apart_are_left_alone_with_a_reason() {
+async fn p25_rows_of_a_view_with_the_same_id_are_left_alone_with_a_reason() {
     let place = with_table(&format!(
         "CREATE TABLE base (customer_id TEXT COLLATE NOCASE, {COLUMNS});
          INSERT INTO base (customer_id, tb_username, tb_password, tb_url) VALUES
@@ -146,12 +149,12 @@ async fn p25_rows_of_a_view_that_cannot_be_told_apart_are_left_alone_with_a_reas
     let table = place.table().await;
     let ids: Vec<&str> = table.customers.iter().map(|customer| customer.id.as_str()).collect();
     assert_eq!(ids, ["acme", "ACME", "solo"]);
-    let told: Vec<(&str, bool)> = table
+    let reported: Vec<(&str, bool)> = table
         .problems
         .iter()
         .map(|problem| (problem.row.as_str(), problem.what.contains("all its rows are left alone")))
         .collect();
-    assert_eq!(told, [("dup", true)]);
+    assert_eq!(reported, [("dup", true)]);
     let saved = save_all(&place).await;
     let refused = |saved: &Saved| matches!(saved, Saved::NotKept { why } if why.starts_with("several rows"));
     assert!(refused(&saved[0]) && refused(&saved[1]) && saved[2] == Saved::Written, "{saved:?}");
@@ -159,7 +162,7 @@ async fn p25_rows_of_a_view_that_cannot_be_told_apart_are_left_alone_with_a_reas
 }
 
 #[tokio::test]
-async fn a_view_that_cannot_be_written_is_told_before_the_first_login() {
+async fn a_view_that_cannot_be_written_is_reported_before_the_first_login() {
     let place = with_table(&format!(
         "CREATE TABLE base (customer_id TEXT, {COLUMNS}); CREATE VIEW customer_settings AS SELECT * FROM base"
     ))
@@ -191,7 +194,7 @@ async fn columns_that_a_date_would_spoil_are_named() {
         );
         assert!(error.remedy().contains("Change the column"));
     }
-    // What is only read may be generated, and a type may say that both are meant.
+    // Columns that are only read may be generated, and DATETIME may hold texts.
     let place = with_table(
         "CREATE TABLE customer_settings (customer_id TEXT, tb_username TEXT, tb_password TEXT, host TEXT,
              tb_url TEXT AS ('https://' || host), tbtoken TEXT, tbtokenexpiry DATETIME, updatedttm TEXT AS (tbtokenexpiry));
@@ -223,7 +226,7 @@ async fn numbers_in_a_column_without_a_type_are_not_overwritten_with_texts() {
     assert_eq!(place.column("date", updated).as_deref(), Some("integertext"));
     assert_eq!(place.column("none", "typeof(tbtokenexpiry)").as_deref(), Some("real"));
 
-    // Without a single date it is a column of numbers, also for the rows that have none yet.
+    // Without any date the column holds numbers, also for rows that have no expiry yet.
     place.execute("DELETE FROM customer_settings WHERE customer_id = 'date'");
     place.execute("UPDATE customer_settings SET tbtokenexpiry = NULL WHERE customer_id = 'none'");
     let said = place.store.read(Records::All).await.unwrap_err().to_string();

@@ -4,7 +4,7 @@ use super::*;
 
 const NOW: &str = "2026-11-23T14:00:00Z";
 
-/// Five rows, two of which have a trigger against them.
+/// Makes five rows and this trigger, which acts on two of them.
 async fn with_trigger(trigger: &str) -> Place {
     let old = (Some("old"), Some("2026-11-23T13:00:00Z"));
     let rows = ["a", "b", "c", "d", "e"].map(|id| (id, "https://tb", "u", old.0, old.1));
@@ -14,7 +14,7 @@ async fn with_trigger(trigger: &str) -> Place {
 }
 
 #[tokio::test]
-async fn p26_a_write_that_the_table_swallows_is_not_saved_and_leaves_nothing() {
+async fn p26_a_write_that_the_table_ignores_is_not_saved_and_leaves_nothing() {
     for trigger in [
         "CREATE TRIGGER t BEFORE UPDATE ON customer_settings WHEN new.customer_id IN ('b', 'e')
          BEGIN SELECT RAISE(IGNORE); END",
@@ -45,9 +45,9 @@ async fn p26_a_write_that_the_table_swallows_is_not_saved_and_leaves_nothing() {
     }
 }
 
-/// A trigger that notes the change, or writes the same time in another way, is no trouble.
+/// A trigger may record the change, or write the same time in another form.
 #[tokio::test]
-async fn p26_a_trigger_that_lets_the_token_be_is_no_trouble() {
+async fn p26_a_trigger_that_keeps_the_token_is_no_problem() {
     for trigger in [
         "CREATE TABLE audit (id TEXT); CREATE TRIGGER t AFTER UPDATE ON customer_settings
          BEGIN INSERT INTO audit VALUES (new.customer_id); END",
@@ -60,7 +60,7 @@ async fn p26_a_trigger_that_lets_the_token_be_is_no_trouble() {
     }
 }
 
-/// Only what the table holds in the end counts.
+/// The content of the table after all writes decides.
 #[tokio::test]
 async fn p26_a_write_that_undoes_another_is_noticed() {
     let place = with_trigger(

@@ -1,9 +1,9 @@
-//! Files that change under the daemon. What needs another process is in `tests/tests/end_to_end/replaced_file.rs`: all
-//! connections of one process share what SQLite knows of a WAL.
+//! Tests of files that change while the daemon has them open. Tests that need another process are in
+//! `tests/tests/end_to_end/replaced_file.rs`, because all connections of one process share SQLite's state of a WAL.
 
 use super::*;
 
-/// The WAL beside it is of the file before, and must not be taken for its own.
+/// The WAL beside the new file belongs to the old one and must not be used for the new one.
 #[tokio::test]
 async fn a_file_in_the_place_of_the_one_before_does_not_get_its_wal() {
     let place = place(&[("c1", "https://tb", "u", None, None)]).await;
@@ -27,7 +27,7 @@ async fn a_file_in_the_place_of_the_one_before_does_not_get_its_wal() {
     let renewal = place.renewal("c2", "2026-11-23T14:00:00Z").await;
     assert_eq!(place.save(vec![renewal]).await, [Saved::Written]);
     assert!(place.column("c2", "tbtoken").is_some());
-    // The old one, moved aside, is complete.
+    // The old file, which was moved aside, is complete.
     let token: Option<String> = Connection::open(aside)
         .unwrap()
         .query_row("SELECT tbtoken FROM customer_settings", [], |row| row.get(0))

@@ -1,4 +1,4 @@
-//! The handle by which a test holds a fake host: its users, its temper, its counters.
+//! The handle of a fake server: its users, its behaviour, its counters.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -10,34 +10,34 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc as async_mpsc;
 use tokio::task::JoinHandle;
 
-use super::door::{Door, Wish, keep_the_door, listen, reserve};
+use super::port::{PortChange, PortState, accept_connections, listen, reserve};
 use super::state::{Shared, State};
-use super::{Account, HostStats, Settings, Temper, User, UserStats};
+use super::{Account, Behaviour, ServerStats, Settings, User, UserStats};
 
 /// How long [`ThingsBoard::wait_until`] waits before it gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A running fake. It ends, with all of its connections, when it is dropped.
+/// A running fake. The drop ends it with all of its connections.
 #[derive(Debug)]
 pub struct ThingsBoard {
     shared: Arc<Shared>,
     address: SocketAddr,
-    door: async_mpsc::UnboundedSender<Wish>,
+    port: async_mpsc::UnboundedSender<PortChange>,
     task: JoinHandle<()>,
 }
 
-/// What a fake has counted, as [`ThingsBoard::wait_until`] shows it.
+/// The counters of a fake, as [`ThingsBoard::wait_until`] shows them.
 #[derive(Debug)]
 pub struct Tally<'a>(&'a State);
 
 impl Tally<'_> {
-    /// The counters of the host.
+    /// Returns the counters of the server.
     #[must_use]
-    pub fn host(&self) -> HostStats {
+    pub fn server(&self) -> ServerStats {
         self.0.counters.stats
     }
 
-    /// The counters of a user.
+    /// Returns the counters of a user.
     #[must_use]
     pub fn user(&self, name: &str) -> UserStats {
         self.0.directory.stats(name)
@@ -45,39 +45,39 @@ impl Tally<'_> {
 }
 
 impl ThingsBoard {
-    /// A host with ThingsBoard's default settings and no users.
+    /// Starts a server with ThingsBoard's default settings and no users.
     #[must_use]
     pub fn start() -> Self {
         Self::with(Settings::default())
     }
 
-    /// A host with these settings and no users.
+    /// Starts a server with these settings and no users.
     ///
     /// # Panics
-    /// If no port can be had.
+    /// If no port is free.
     #[must_use]
     pub fn with(settings: Settings) -> Self {
-        static HOSTS: AtomicU64 = AtomicU64::new(1);
+        static SERVERS: AtomicU64 = AtomicU64::new(1);
 
-        let key = HOSTS.fetch_add(1, Ordering::Relaxed) << 32 | u64::from(std::process::id());
+        let key = SERVERS.fetch_add(1, Ordering::Relaxed) << 32 | u64::from(std::process::id());
         let shared =
             Arc::new(Shared { state: Mutex::new(State::new(settings, key)), changed: Condvar::new() });
         let _guard = runtime().enter();
         let socket = reserve(SocketAddr::from(([127, 0, 0, 1], 0)));
         let address = socket.local_addr().expect("a bound socket has an address");
         let listener = listen(socket);
-        let (door, changes) = async_mpsc::unbounded_channel();
-        let task = runtime().spawn(keep_the_door(listener, address, Arc::clone(&shared), changes));
-        Self { shared, address, door, task }
+        let (port, changes) = async_mpsc::unbounded_channel();
+        let task = runtime().spawn(accept_connections(listener, address, Arc::clone(&shared), changes));
+        Self { shared, address, port, task }
     }
 
-    /// The URL that belongs into `tb_url`.
+    /// Returns the URL for `tb_url`.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}{}", self.address, self.lock().directory.settings.prefix)
     }
 
-    /// The address of the socket.
+    /// Returns the address of the socket.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -91,55 +91,55 @@ impl ThingsBoard {
         account
     }
 
-    /// Adds so many healthy users at once, made by `user` from their number.
+    /// Adds `count` users, which `user` makes from their number.
     pub fn add_many(&self, count: usize, user: impl Fn(usize) -> User) -> Vec<Account> {
         (0..count).map(|number| self.add(user(number))).collect()
     }
 
-    /// Takes a user away.
+    /// Removes a user.
     pub fn remove(&self, name: &str) {
         self.lock().directory.remove(name);
     }
 
-    /// Changes a user: anything but its name.
+    /// Changes a user, as an administrator: anything but its name.
     pub fn administer(&self, name: &str, change: impl FnOnce(User) -> User) {
         self.lock().directory.administer(name, change);
     }
 
-    /// Changes the settings of the host. A prefix must not change: accounts that were handed out know the old one.
+    /// Changes the settings of the server. The prefix must not change, because existing accounts have the old one.
     pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.lock().directory.settings);
     }
 
-    /// Sets another password, as the user or an administrator would. Tokens of *earlier seconds* are outdated; to see
-    /// that at once, move the server's clock on by a second with [`Settings::skew`].
+    /// Sets another password, as the user or an administrator would. This outdates the tokens of *earlier seconds*. To test
+    /// that at once, move the server's clock forward by a second with [`Settings::skew`].
     pub fn set_password(&self, name: &str, password: &str) {
         let mut state = self.lock();
         let now = state.now();
         state.directory.set_password(name, password, now);
     }
 
-    /// An administrator enables a user, whose wrong passwords are forgiven.
+    /// Enables a user, as an administrator, which resets its counter of wrong passwords.
     pub fn enable(&self, name: &str) {
         self.lock().directory.set_enabled(name, true);
     }
 
-    /// An administrator disables a user.
+    /// Disables a user, as an administrator.
     pub fn disable(&self, name: &str) {
         self.lock().directory.set_enabled(name, false);
     }
 
-    /// The host starts again: it has forgotten which tokens were outdated.
+    /// Restarts the server, which forgets which tokens are outdated.
     pub fn restart(&self) {
         self.lock().directory.restart();
     }
 
-    /// The administrator changes the key that signs the tokens: none that is out there is worth anything.
+    /// Changes the key that signs the tokens; all earlier tokens stop working.
     pub fn change_signing_key(&self) {
         self.lock().directory.change_signing_key();
     }
 
-    /// Whether a user is enabled: false once it was locked.
+    /// Whether a user is enabled; false after it was locked.
     #[must_use]
     pub fn is_enabled(&self, name: &str) -> bool {
         self.lock().directory.is_enabled(name)
@@ -152,85 +152,85 @@ impl ThingsBoard {
         state.directory.end_sessions(name, now);
     }
 
-    /// Asks, without the network, whether an access token is alive.
+    /// Checks, without the network, whether an access token is valid.
     #[must_use]
     pub fn accepts(&self, token: &str) -> bool {
         let state = self.lock();
         state.directory.whoami(Some(token), state.now()).status == 200
     }
 
-    /// Sets the temper of the host, from the next request on. When this returns, the listener is as the temper wants it.
+    /// Sets the behaviour of the server from the next request on. When this returns, the port is in the matching state.
     ///
     /// # Panics
-    /// Inside an asynchronous task of the fakes' own runtime, which nobody but the fakes has.
-    pub fn set(&self, temper: Temper) {
-        let door = match temper {
-            Temper::Refuse => Door::Closed,
-            Temper::BlackHole => Door::BlackHole,
-            _ => Door::Open,
+    /// Inside a task of the fakes' own runtime, which only the fakes use.
+    pub fn set(&self, behaviour: Behaviour) {
+        let port = match behaviour {
+            Behaviour::Refuse => PortState::Closed,
+            Behaviour::BlackHole => PortState::BlackHole,
+            _ => PortState::Open,
         };
         self.shared.update(|state| {
             state.passing = None;
-            let thaws = state.temper == Temper::Frozen && temper != Temper::Frozen;
-            state.temper = temper;
+            let thaws = state.behaviour == Behaviour::Frozen && behaviour != Behaviour::Frozen;
+            state.behaviour = behaviour;
             if thaws {
                 state.thaw();
             }
         });
         let (done, wait) = mpsc::channel();
-        self.door.send((door, done)).expect("the door has a keeper");
-        wait.recv_timeout(PATIENCE).expect("the keeper of the door answers");
+        self.port.send((port, done)).expect("the task of the port runs");
+        wait.recv_timeout(TIMEOUT).expect("the task of the port answers");
     }
 
-    /// Sets a temper for the next `requests` requests of the host; then the one from before is back.
+    /// Sets a behaviour for the next `requests` requests of the server; then the earlier one returns.
     ///
     /// # Panics
-    /// With a temper that is for the whole host only.
-    pub fn set_for_next(&self, requests: u32, temper: Temper) {
-        assert!(!temper.is_the_hosts(), "{temper:?} has no requests to count");
-        self.lock().passing = (requests > 0).then_some((temper, requests));
+    /// With a behaviour that is for the whole server only.
+    pub fn set_for_next(&self, requests: u32, behaviour: Behaviour) {
+        assert!(!behaviour.is_of_the_whole_server(), "{behaviour:?} has no requests to count");
+        self.lock().passing = (requests > 0).then_some((behaviour, requests));
     }
 
-    /// Sets the temper that one user meets, if the host itself is in a normal temper.
+    /// Sets the behaviour for one user, which counts while the server itself behaves normally.
     ///
     /// # Panics
-    /// With a temper that is for the whole host only.
-    pub fn set_for(&self, name: &str, temper: Temper) {
-        assert!(!temper.is_the_hosts(), "{temper:?} is for the whole host");
-        self.lock().tempers.insert(name.to_owned(), (temper, None));
+    /// With a behaviour that is for the whole server only.
+    pub fn set_for(&self, name: &str, behaviour: Behaviour) {
+        assert!(!behaviour.is_of_the_whole_server(), "{behaviour:?} is for the whole server");
+        self.lock().behaviours.insert(name.to_owned(), (behaviour, None));
     }
 
-    /// Sets the temper that one user meets in its next `requests` requests.
+    /// Sets the behaviour for the next `requests` requests of one user.
     ///
     /// # Panics
-    /// With a temper that is for the whole host only.
-    pub fn set_for_next_of(&self, name: &str, requests: u32, temper: Temper) {
-        self.set_for(name, temper);
+    /// With a behaviour that is for the whole server only.
+    pub fn set_for_next_of(&self, name: &str, requests: u32, behaviour: Behaviour) {
+        self.set_for(name, behaviour);
         let mut state = self.lock();
-        if let Some((_, left)) = state.tempers.get_mut(name) {
+        if let Some((_, left)) = state.behaviours.get_mut(name) {
             *left = Some(requests);
         }
     }
 
-    /// What the host has seen.
+    /// Returns the counters of the server.
     #[must_use]
-    pub fn stats(&self) -> HostStats {
+    pub fn stats(&self) -> ServerStats {
         self.lock().counters.stats
     }
 
-    /// What the host has seen of a user.
+    /// Returns the counters of a user.
     #[must_use]
     pub fn user_stats(&self, name: &str) -> UserStats {
         self.lock().directory.stats(name)
     }
 
-    /// Method and path of the latest request.
+    /// Returns method and path of the latest request.
     #[must_use]
     pub fn latest_request(&self) -> String {
         self.lock().counters.latest.clone()
     }
 
-    /// When the requests arrived, oldest first; the last 100,000.
+    /// Returns the arrival times of the last 100,000 requests, oldest first.
     #[must_use]
     pub fn request_times(&self) -> Vec<Instant> {
         self.lock().counters.times.iter().copied().collect()
@@ -239,39 +239,39 @@ impl ThingsBoard {
     /// Waits until the counters satisfy `condition`.
     ///
     /// # Panics
-    /// With `what` was waited for and the counters, after half a minute.
+    /// With `what` and the counters, after half a minute.
     pub fn wait_until(&self, what: &str, condition: impl Fn(Tally<'_>) -> bool) {
         let (state, outcome) = self
             .shared
             .changed
-            .wait_timeout_while(self.lock(), PATIENCE, |state| !condition(Tally(state)))
+            .wait_timeout_while(self.lock(), TIMEOUT, |state| !condition(Tally(state)))
             .unwrap();
         assert!(!outcome.timed_out(), "waited in vain until {what}; {:?}", state.counters.stats);
     }
 
-    /// Waits until the counters satisfy `condition`, and says whether they did within `patience`.
+    /// Waits until the counters satisfy `condition`, at most `timeout`. Returns whether they did.
     #[must_use]
-    pub fn wait_at_most(&self, patience: Duration, condition: impl Fn(Tally<'_>) -> bool) -> bool {
+    pub fn wait_at_most(&self, timeout: Duration, condition: impl Fn(Tally<'_>) -> bool) -> bool {
         let (_state, outcome) = self
             .shared
             .changed
-            .wait_timeout_while(self.lock(), patience, |state| !condition(Tally(state)))
+            .wait_timeout_while(self.lock(), timeout, |state| !condition(Tally(state)))
             .unwrap();
         !outcome.timed_out()
     }
 
-    /// Waits until all that was sent before this call has been counted, also by those who are gone; nobody else may be
-    /// connected. It costs one request.
+    /// Waits until every request that was sent before this call is counted, also those of closed connections. No other
+    /// client may be connected. It costs one request.
     ///
     /// # Panics
-    /// If the host does not answer.
+    /// If the server does not answer.
     pub fn settle(&self) {
-        // Connections are taken in the order in which they came: with ours answered, all earlier ones are known.
-        let mut stream = TcpStream::connect(self.address).expect("the host listens");
+        // Connections are accepted in order: once this one is answered, all earlier ones are counted.
+        let mut stream = TcpStream::connect(self.address).expect("the server listens");
         stream.write_all(b"GET / HTTP/1.1\r\nHost: fake\r\nConnection: close\r\n\r\n").expect("it is read");
         stream.read_to_end(&mut Vec::new()).expect("it is answered");
         drop(stream);
-        self.wait_until("nobody is connected", |tally| tally.host().connections == 0);
+        self.wait_until("no client is connected", |tally| tally.server().connections == 0);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -285,7 +285,7 @@ impl Drop for ThingsBoard {
     }
 }
 
-/// One runtime for all fakes of a process.
+/// Returns the runtime of all fakes of a process.
 pub(super) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {

@@ -1,9 +1,9 @@
-//! What is shown of the servers: their clocks, and how they are asked.
+//! The servers in `status`: their clocks, limits and circuit breakers.
 
 use chrono::TimeDelta;
 use tbtoken_proto::{BreakerState, Reply, Request, Rows, StatusQuery, StatusReply, host_of};
 use tbtoken_tests::harness::{Daemon, Installation, Row};
-use tbtoken_tests::thingsboard::{Settings, Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, Settings, ThingsBoard, User};
 
 fn status(daemon: &Daemon, query: StatusQuery) -> StatusReply {
     match daemon.request(&Request::Status(query)).unwrap() {
@@ -13,7 +13,7 @@ fn status(daemon: &Daemon, query: StatusQuery) -> StatusReply {
 }
 
 #[test]
-fn a_wrong_clock_is_shown_and_told_once_and_harms_nobody() {
+fn a_wrong_clock_is_shown_and_logged_once_and_does_no_harm() {
     let wrong = ThingsBoard::with(Settings { skew: TimeDelta::minutes(-90), ..Settings::default() });
     let right = ThingsBoard::start();
     let rows = [
@@ -23,7 +23,7 @@ fn a_wrong_clock_is_shown_and_told_once_and_harms_nobody() {
     ];
     let installation = Installation::new().with_rows(&rows);
     let daemon = installation.start();
-    let all = daemon.until("everyone is valid", |status| status.tokens.summary.valid == 3);
+    let all = daemon.until("all customers are valid", |status| status.tokens.summary.valid == 3);
     let hosts = all.hosts.clone().unwrap();
     let skew = |url: &str| {
         let name = host_of(url).unwrap();
@@ -36,7 +36,8 @@ fn a_wrong_clock_is_shown_and_told_once_and_harms_nobody() {
     assert_eq!(log.matches("the clock of").count(), 1, "{log}");
     assert!(log.contains("1 h 30 min behind ours") || log.contains("1 h 29 min behind ours"), "{log}");
 
-    // Whoever asks for nobody gets no hosts; whoever asks for one gets its host; whoever knows it all gets nothing.
+    // A request without customers gets no servers, one for a customer gets its server, and one with the newest revision gets
+    // none.
     let since = Some(daemon.status().daemon.revision);
     assert_eq!(status(&daemon, StatusQuery { customers: Rows::None, since: None }).hosts, None);
     let one = status(&daemon, StatusQuery { customers: Rows::Only(vec!["fine".into()]), since: None });
@@ -50,13 +51,13 @@ fn a_server_that_does_not_answer_is_shown_as_broken_and_opens_again() {
     let dead = ThingsBoard::start();
     let rows: Vec<Row> =
         dead.add_many(5, |n| User::new(format!("ops{n}"))).iter().map(|a| Row::new(&a.username, a)).collect();
-    dead.set(Temper::Refuse);
+    dead.set(Behaviour::Refuse);
     let installation = Installation::new().with_rows(&rows);
     let daemon = installation.start();
     let state = |status: &StatusReply| status.hosts.as_ref().unwrap()[0].state;
     let seen = daemon.until("its breaker is open", |status| state(status) == BreakerState::Open);
     assert_eq!(seen.hosts.clone().unwrap()[0].skew_ms, None);
-    dead.set(Temper::Normal);
+    dead.set(Behaviour::Normal);
     daemon.until("it is open again", |status| {
         state(status) == BreakerState::Closed && status.tokens.summary.valid == 5
     });

@@ -1,4 +1,4 @@
-//! The port of a fake host: who listens there when, and what happens on each connection.
+//! The port of a fake server: whether it listens, and what happens on each connection.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -10,24 +10,24 @@ use tokio::task::JoinSet;
 
 use super::http::read_request;
 use super::state::{Plan, Shared};
-use super::{Temper, wire};
+use super::{Behaviour, wire};
 
-/// Who listens at the host's port.
+/// The state of the server's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Door {
+pub(super) enum PortState {
     Open,
     Closed,
     BlackHole,
 }
 
-/// A wish for the door, and where to say that it has come true.
-pub(super) type Wish = (Door, mpsc::Sender<()>);
+/// A new state for the port, and the channel that confirms it.
+pub(super) type PortChange = (PortState, mpsc::Sender<()>);
 
-/// Takes the port without listening there: whoever connects is refused, and nobody else gets it.
+/// Reserves the port without listening: connections are refused, and no other process gets the port.
 pub(super) fn reserve(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("a socket that can take its port again");
-    socket.bind(address).expect("a port of one's own");
+    socket.bind(address).expect("a free port");
     socket
 }
 
@@ -35,17 +35,17 @@ pub(super) fn listen(socket: TcpSocket) -> TcpListener {
     socket.listen(1024).expect("a listener")
 }
 
-/// Accepts connections while the door is open, and changes the door when told to.
-pub(super) async fn keep_the_door(
+/// Accepts connections while the port is open, and changes its state on request.
+pub(super) async fn accept_connections(
     listener: TcpListener,
     address: SocketAddr,
     shared: Arc<Shared>,
-    mut changes: async_mpsc::UnboundedReceiver<Wish>,
+    mut changes: async_mpsc::UnboundedReceiver<PortChange>,
 ) {
     let mut connections = JoinSet::new();
-    let mut door = Door::Open;
+    let mut port = PortState::Open;
     let mut listener = Some(listener);
-    // Whatever must stay alive to keep the door closed: the reserved port, or the full queue before it.
+    // Keeps the port closed: either the reserved socket, or the listener with a full queue.
     let mut _holding: Option<(Option<TcpSocket>, Option<BlackHole>)> = None;
     loop {
         let accepted = async {
@@ -57,29 +57,29 @@ pub(super) async fn keep_the_door(
         tokio::select! {
             change = changes.recv() => {
                 let Some((wanted, done)) = change else { return };
-                if wanted != door {
+                if wanted != port {
                     listener = None;
                     _holding = None;
                     match wanted {
-                        Door::Open => listener = Some(listen(reserve(address))),
-                        Door::Closed => {
+                        PortState::Open => listener = Some(listen(reserve(address))),
+                        PortState::Closed => {
                             connections.shutdown().await;
                             _holding = Some((Some(reserve(address)), None));
                         }
-                        Door::BlackHole => _holding = Some((None, Some(BlackHole::dig(address).await))),
+                        PortState::BlackHole => _holding = Some((None, Some(BlackHole::dig(address).await))),
                     }
-                    door = wanted;
+                    port = wanted;
                 }
                 let _ = done.send(());
             }
             connection = accepted => match connection {
                 Ok((stream, _)) => {
                     let _ = stream.set_nodelay(true);
-                    // Counted here: whoever sees a later connection answered must not miss this one.
+                    // Counted here, so that this connection is counted before any later one is answered.
                     let connected = Connected::new(&shared);
                     connections.spawn(converse(connected, stream));
                 }
-                // Out of descriptors, most likely: others must be closed before it is of any use to go on.
+                // Most likely there are no descriptors left, until other connections are closed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
@@ -98,7 +98,7 @@ impl BlackHole {
     async fn dig(address: SocketAddr) -> Self {
         let listener = reserve(address).listen(0).expect("a listener that takes one");
         let mut fillers = Vec::new();
-        // The queue is full when an attempt hangs; on loopback one that does not hang takes microseconds.
+        // The queue is full when an attempt hangs. On loopback, other attempts take microseconds.
         while let Ok(Ok(filler)) =
             tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await
         {
@@ -108,7 +108,7 @@ impl BlackHole {
     }
 }
 
-/// Counts a connection as long as it lives, however it ends.
+/// Counts a connection until its drop, however it ends.
 struct Connected(Arc<Shared>);
 
 impl Connected {
@@ -124,7 +124,7 @@ impl Drop for Connected {
     }
 }
 
-/// Counts a request as long as it is being answered.
+/// Counts a request in flight until its drop.
 struct InFlight<'a>(&'a Shared);
 
 impl Drop for InFlight<'_> {
@@ -133,8 +133,8 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Serves one connection to its end. What goes wrong on the wire is the client's business.
-/// The stream is the last parameter: it is closed before the connection is counted out.
+/// Serves one connection to its end. Errors on the wire are ignored, because the client sees them.
+/// The stream is the last parameter, so that it is closed before the connection is counted as gone.
 async fn converse(connected: Connected, mut stream: TcpStream) {
     let shared = &*connected.0;
     let mut rest = Vec::new();
@@ -144,13 +144,13 @@ async fn converse(connected: Connected, mut stream: TcpStream) {
         let reading = read_request(&mut stream, &mut rest);
         let request = match idle_timeout {
             None => reading.await,
-            Some(patience) => match tokio::time::timeout(patience, reading).await {
+            Some(timeout) => match tokio::time::timeout(timeout, reading).await {
                 Ok(request) => request,
                 Err(_) => return,
             },
         };
         let Ok(Some(request)) = request else { return };
-        if served && shared.lock().temper == Temper::StaleKeepAlive {
+        if served && shared.lock().behaviour == Behaviour::StaleKeepAlive {
             return;
         }
         served = true;
@@ -161,14 +161,14 @@ async fn converse(connected: Connected, mut stream: TcpStream) {
             plan = Some(state.plan(request));
         });
         let _in_flight = InFlight(shared);
-        let (temper, answer) = match plan.expect("it was just made") {
-            Plan::Answer(temper, answer) => (temper, answer),
+        let (behaviour, answer) = match plan.expect("it was just made") {
+            Plan::Answer(behaviour, answer) => (behaviour, answer),
             Plan::AfterTheFrost(answer) => tokio::select! {
-                Ok(answer) = answer => (Temper::Normal, answer),
+                Ok(answer) = answer => (Behaviour::Normal, answer),
                 _ = wire::silence(&mut stream) => return,
             },
         };
-        match wire::send(&mut stream, &temper, &answer, keeps_alive).await {
+        match wire::send(&mut stream, &behaviour, &answer, keeps_alive).await {
             Ok(true) => {}
             Ok(false) | Err(_) => return,
         }

@@ -1,4 +1,4 @@
-//! The ways in which a host, or what stands before it, misbehaves.
+//! The faults of a server, or of a proxy in front of it.
 
 use std::time::Duration;
 
@@ -8,104 +8,103 @@ use super::answer::{Answer, ErrorCode};
 use super::jwt;
 use crate::canary;
 
-/// How a host treats its requests. Set for the whole host or for one user, for good or for the next few requests.
+/// How a server answers requests. It is set for the whole server or for one user, without limit or for some requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Temper {
-    /// As ThingsBoard does.
+pub enum Behaviour {
+    /// Answers as ThingsBoard does.
     Normal,
-    /// As ThingsBoard does, that much later. What the request does is done at once; only the answer is late.
+    /// Answers as ThingsBoard does, but later. The request is processed at once; only the answer is late.
     Slow(Duration),
 
-    /// Nobody listens: connections are refused, and those that were open are gone. For the whole host only.
+    /// Does not listen: connections are refused, and open ones are closed. For the whole server only.
     Refuse,
-    /// The network swallows everything: no connection comes about, those that were open stay silent. For the whole
-    /// host only.
+    /// Loses all packets: no connection can be made, and open ones stay silent. For the whole server only.
     BlackHole,
-    /// Takes the request and never answers.
+    /// Reads the request and never answers.
     Silent,
-    /// Takes the request and resets the connection.
+    /// Reads the request and resets the connection.
     Reset,
-    /// Answers one request on each connection and closes it when the next one arrives, as a keep-alive connection that
-    /// had been closed in the same moment. That request is never seen. For the whole host only.
+    /// Answers one request on each connection and closes it when the next one arrives, like a keep-alive connection that is
+    /// closed at the same moment. That request is never processed. For the whole server only.
     StaleKeepAlive,
 
-    /// ThingsBoard's rate limit for tenants, 429 with code 33; `Retry-After` comes from a proxy, if at all.
+    /// Answers with ThingsBoard's rate limit for tenants, 429 with code 33. Only a proxy sends `Retry-After`.
     RateLimit {
         /// The value of `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// The same, but only for requests beyond so many in a second.
+    /// Answers with the rate limit only above a number of requests per second.
     MaxRate {
         /// How many requests are served in each second.
         per_second: u32,
         /// The value of `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// ThingsBoard's database is in trouble: 500 with code 46.
+    /// Answers as if ThingsBoard's database failed: 500 with code 46.
     DatabaseError,
-    /// ThingsBoard's database is dead: 500 with code 46 at once for users and passwords that are not right, and after so
-    /// long for all that is; 30 s on a real server. Nothing is counted, and the password policy is answered all the same.
+    /// Answers as if ThingsBoard's database were dead: 500 with code 46, at once for wrong users and passwords, and later
+    /// for right ones; after 30 s on a real server. Nothing is counted, and the password policy is still answered.
     DatabaseDead {
-        /// How long what is right waits.
+        /// How long a right password waits.
         after: Duration,
     },
-    /// The process is frozen: its kernel takes connections and requests, nobody answers. When another temper is set, it
-    /// works off what has come meanwhile, wrong passwords included, though the clients may have gone. For the whole host
-    /// only.
+    /// Behaves like a frozen process: the kernel accepts connections and requests, and nothing answers. When another behaviour
+    /// is set, the server processes these requests, wrong passwords included, even if the clients are gone. For the whole
+    /// server only.
     Frozen,
-    /// ThingsBoard does and counts what it is asked to, and then the answer is lost to this temper of what stands before
-    /// it: a [page](Self::Page) with 403 or 504, a [reset](Self::Reset), [silence](Self::Silent).
+    /// Processes and counts the request, but loses the answer to this behaviour of a proxy: a [page](Self::Page) with 403 or
+    /// 504, a [reset](Self::Reset), [silence](Self::Silent).
     AnswerLost(Box<Self>),
-    /// A proxy's page with this status, such as 502, 503, 504, or 404 for a path that does not exist.
+    /// Answers with a proxy's page with this status, such as 502, 503, 504, or 404 for a path that does not exist.
     Page(u16),
-    /// A 401 by a proxy that wants a password of its own, with a page for people.
+    /// Answers with a 401 of a proxy that wants its own password, with an HTML page.
     ProxyUnauthorized,
-    /// 200 with the login page of some portal.
+    /// Answers with 200 and the login page of a portal.
     LoginPage,
-    /// A redirect to elsewhere.
+    /// Answers with a redirect.
     Redirect {
         /// 301, 302, 303, 307 or 308.
         status: u16,
         /// The value of `Location`.
         location: String,
     },
-    /// Exactly this.
-    Says(Answer),
+    /// Always sends this answer.
+    FixedAnswer(Answer),
 
-    /// The right answer under this content type.
+    /// Sends the right answer with this content type.
     ContentType(&'static str),
-    /// A 200 whose JSON holds no token.
+    /// Sends a 200 whose JSON has no token.
     JsonWithoutToken,
-    /// A token that is no JWT.
+    /// Sends a token that is not a JWT.
     NotAJwt,
-    /// A token whose `exp` is not later than its `iat`.
+    /// Sends a token whose `exp` is not later than its `iat`.
     ExpNotAfterIat,
-    /// A good token, grown to so many characters (or one more).
+    /// Sends a valid token of this length (or one more).
     TokenLength(usize),
 
-    /// Bytes that are no HTTP.
+    /// Sends bytes that are not HTTP.
     Garbage,
-    /// Headers without end.
+    /// Sends headers without end.
     EndlessHead,
-    /// `100 Continue` without end.
+    /// Sends `100 Continue` without end.
     EndlessInterim,
-    /// A body without end that begins like the right one.
+    /// Sends a body without end that begins like the right one.
     EndlessBody,
-    /// The right answer, one byte at a time.
+    /// Sends the right answer, one byte at a time.
     SlowDrip {
         /// The time between two bytes.
         every: Duration,
     },
-    /// The right answer, cut off after so many bytes.
+    /// Sends this many bytes of the right answer, and closes.
     Cut(usize),
-    /// The right answer, cut off after so many bytes of its body.
+    /// Sends this many bytes of the right body, and closes.
     CutBody(usize),
-    /// The right answer, of which nothing more comes after so many bytes of its body.
+    /// Sends this many bytes of the right body, and then nothing more.
     StuckBody(usize),
 }
 
-impl Temper {
-    /// The answer that comes instead of ThingsBoard's own, where the request never reaches its rules.
+impl Behaviour {
+    /// Returns the answer in place of ThingsBoard's own, if the request never reaches it.
     pub(super) fn instead(&self, now: chrono::DateTime<chrono::Utc>) -> Option<Answer> {
         match self {
             Self::RateLimit { retry_after } => Some(rate_limited(*retry_after, now)),
@@ -120,12 +119,12 @@ impl Temper {
                 Answer::html(*status, &format!("{status} {}", reason(*status)))
                     .with_header("Location", location.as_str()),
             ),
-            Self::Says(answer) => Some(answer.clone()),
+            Self::FixedAnswer(answer) => Some(answer.clone()),
             _ => None,
         }
     }
 
-    /// What becomes of ThingsBoard's own answer. Answers without a token stay as they are, but for their type.
+    /// Changes ThingsBoard's own answer. Answers without a token change only their type.
     pub(super) fn distort(&self, mut answer: Answer, key: u64) -> Answer {
         if let Self::ContentType(content_type) = self {
             answer.content_type = content_type;
@@ -145,8 +144,8 @@ impl Temper {
         answer
     }
 
-    /// Whether this is about the host rather than about single requests.
-    pub(super) fn is_the_hosts(&self) -> bool {
+    /// Whether the behaviour concerns the whole server rather than single requests.
+    pub(super) fn is_of_the_whole_server(&self) -> bool {
         matches!(self, Self::Refuse | Self::BlackHole | Self::Frozen)
     }
 }

@@ -1,18 +1,18 @@
-//! Random numbers that follow from a seed and from nothing else, on every machine and with every version of a library.
+//! Random numbers that follow from a seed alone, on every machine and with every version of a library.
 
-/// SplitMix64.
+/// A random number generator: SplitMix64.
 #[derive(Debug)]
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
-    /// The dice of this seed.
+impl Rng {
+    /// The generator with this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
     }
 
-    /// Any number.
-    pub fn roll(&mut self) -> u64 {
+    /// Returns any number.
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -20,20 +20,20 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// In `0..n`.
+    /// Returns a number in `0..n`.
     pub fn below(&mut self, n: u64) -> u64 {
-        self.roll() % n.max(1)
+        self.next_u64() % n.max(1)
     }
 
-    /// A place in something of this length, which is not 0.
+    /// Returns an index into something of this length, which is not 0.
     ///
     /// # Panics
-    /// Never: what is below a `usize` is one.
+    /// Never: a number below a `usize` is a `usize`.
     pub fn index(&mut self, n: usize) -> usize {
         usize::try_from(self.below(n as u64)).unwrap()
     }
 
-    /// In `low..=high`.
+    /// Returns a number in `low..=high`.
     ///
     /// # Panics
     /// If `low` is above `high`.
@@ -41,15 +41,15 @@ impl Dice {
         low + i64::try_from(self.below(u64::try_from(high - low).unwrap() + 1)).unwrap()
     }
 
-    /// True so many times in a hundred thousand.
+    /// Returns true `in_100_000` times in a hundred thousand.
     pub fn chance(&mut self, in_100_000: u64) -> bool {
         self.below(100_000) < in_100_000
     }
 
-    /// One of these.
+    /// Returns one of these.
     ///
     /// # Panics
-    /// If there is none.
+    /// If `from` is empty.
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.index(from.len())]
     }
