@@ -277,7 +277,7 @@ impl App {
                 self.tell(tone, text);
             }
             // The client matches answers to requests; no other reply can come.
-            Ok(Reply::Status(_) | Reply::Events(_) | Reply::Version(_)) => {}
+            Ok(Reply::Status(_) | Reply::Events(_) | Reply::Version(_) | Reply::Metrics(_)) => {}
             Err(ActionError { why, hint }) => {
                 let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
                 self.tell(Tone::Bad, format!("{}{hint}", sentence(&why)));

@@ -67,8 +67,8 @@ impl Stage {
             std::fs::write(&path, authority).expect("a file in one's own folder");
             installation.config().set("thingsboard.ca_file", path.to_str().expect("a folder in UTF-8"));
         }
-        let wish = Wish::or_environment(common.store.as_ref());
-        let (database, installation) = Database::fill(&wish, installation, &rows);
+        let choice = StoreChoice::or_environment(common.store.as_ref());
+        let (database, installation) = Database::fill(&choice, installation, &rows);
         Self { world, database, installation, customers, hosts, latency: common.latency() }
     }
 

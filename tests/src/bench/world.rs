@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::peer::{self, Peer};
 use crate::canary;
-use crate::thingsboard::{Account, Certificate, CertificateKind, Temper, ThingsBoard, TlsFront, User};
+use crate::thingsboard::{Account, Certificate, CertificateKind, Behaviour, ThingsBoard, TlsFront, User};
 
 /// A server to set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,9 +130,9 @@ impl Server {
         let thingsboard = ThingsBoard::start();
         thingsboard.add_many(host.users, |number| User::new(username(index, number)));
         thingsboard.set(match host {
-            Host { silent: true, .. } => Temper::Silent,
-            Host { latency_ms: 0, .. } => Temper::Normal,
-            Host { latency_ms, .. } => Temper::Slow(Duration::from_millis(latency_ms)),
+            Host { silent: true, .. } => Behaviour::Silent,
+            Host { latency_ms: 0, .. } => Behaviour::Normal,
+            Host { latency_ms, .. } => Behaviour::Slow(Duration::from_millis(latency_ms)),
         });
         let front = certificate.map(|certificate| TlsFront::new(&thingsboard, certificate));
         Self { thingsboard, front }

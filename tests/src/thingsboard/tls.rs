@@ -149,7 +149,7 @@ impl TlsFront {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let address = listener.local_addr().expect("a bound socket has an address");
         listener.set_nonblocking(true).expect("a listener for tokio");
-        let inner = host.address();
+        let inner = server.address();
         let (handshakes, resumed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let counters = (Arc::clone(&handshakes), Arc::clone(&resumed));
         let task = runtime().spawn(async move {
