@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::peer::{self, Peer};
 use crate::canary;
-use crate::thingsboard::{Account, Certificate, CertificateKind, Behaviour, ThingsBoard, TlsFront, User};
+use crate::thingsboard::{Account, Behaviour, Certificate, CertificateKind, ThingsBoard, TlsFront, User};
 
 /// A server to set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
