@@ -264,7 +264,7 @@ fn a_daemon_that_cannot_be_reached_is_critical_and_what_cannot_be_known_is_unkno
     assert_eq!(told.exit, Some(2));
     assert!(
         told.stdout.starts_with(
-            "CRITICAL: cannot reach tbtokend at /nowhere/x.sock: there is no such socket; is tbtokend started? "
+            "CRITICAL: cannot reach tbtokend at /nowhere/x.sock: there is no such socket; check "
         ),
         "{told:?}"
     );
