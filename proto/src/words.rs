@@ -21,9 +21,9 @@ pub fn stopped(since: Option<DateTime<Utc>>) -> String {
     match since {
         Some(since) => {
             let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
-            format!("stopped by an operator since {since}; tbctl start")
+            format!("stopped by an operator since {since}; start it with tbctl start")
         }
-        None => "not started, because schedule.autostart is false; tbctl start".to_owned(),
+        None => "not started, because schedule.autostart is false; start it with tbctl start".to_owned(),
     }
 }
 

@@ -309,7 +309,7 @@ fn the_file_that_was_read_is_named() {
     let output = installation.tbtokend(&["--check-config", "--config", "config.toml"]);
     assert!(output.stdout.starts_with(&format!("# Configuration: {config}\n")), "{output:?}");
     let output = installation.tbtokend(&["doctor", "--config", "config.toml"]);
-    assert!(output.stdout.contains(&format!("it can be used; read from {config}\n")), "{output:?}");
+    assert!(output.stdout.contains(&format!("valid; read from {config}\n")), "{output:?}");
     let installation = installation.with("log.level", "loud");
     let _ = installation.write_config();
     for arguments in [&["--check-config"][..], &["doctor"], &[]] {

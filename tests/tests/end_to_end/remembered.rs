@@ -85,7 +85,10 @@ fn stop_survives(ground: Ground) {
     let mut daemon = scene.start();
     until_one_is_parked(&daemon);
     let told = scene.installation.ctl(&["stop"]);
-    assert!(told.stdout.contains("stopped by an operator since ") && told.stdout.contains("; tbctl start"));
+    assert!(
+        told.stdout.contains("stopped by an operator since ")
+            && told.stdout.contains("; start it with tbctl start")
+    );
     assert!(!told.stdout.contains("stored"), "it is stored: {}", told.stdout);
     let since = daemon.status().cron.stopped_since.unwrap();
 
@@ -135,7 +138,9 @@ fn a_loop_that_is_not_to_start_by_itself_waits_for_an_operator_over_restarts() {
     scene.installation.config().set("schedule.autostart", false);
     for _ in 0..2 {
         let mut daemon = scene.start();
-        daemon.wait_for_log("the loop is not started, because schedule.autostart is false; tbctl start");
+        daemon.wait_for_log(
+            "the loop is not started, because schedule.autostart is false; start it with tbctl start",
+        );
         assert!(daemon.status().cron.stopped_since.is_none() && !daemon.status().cron.running);
         daemon.stop();
     }
@@ -156,7 +161,10 @@ fn a_stop_that_cannot_be_stored_stops_and_says_so() {
     let server = scene.server.as_ref().unwrap();
     server.set_read_only(true);
     let told = scene.installation.ctl(&["stop"]).stdout;
-    assert!(told.contains("could not be stored") && told.contains("does not survive a restart"), "{told}");
+    assert!(
+        told.contains("could not be stored") && told.contains("a restart of tbtokend undoes it"),
+        "{told}"
+    );
     assert!(!daemon.status().cron.running);
     server.set_read_only(false);
     // The next good look at the table stores it.

@@ -96,7 +96,7 @@ fn p16_a_socket_that_was_removed_is_made_again() {
     assert_eq!(mode(&sockets[0]), Some(0o660));
     let monitor = || std::os::unix::net::UnixStream::connect(&sockets[1]).ok();
     wait::poll(wait::PATIENCE, monitor).expect("the monitor socket is made again");
-    daemon.wait_for_log("was removed and is made again");
+    daemon.wait_for_log("was removed; tbtokend has made it again");
     assert_eq!(installation.launch().wait().code(), Some(1), "it has its owner still");
     assert_eq!(i64::from(daemon.status().daemon.pid), i64::from(daemon.pid()));
     assert!(daemon.stop().success());

@@ -148,7 +148,7 @@ fn a_journal_that_nobody_reads_holds_nobody_up_and_learns_how_many_lines_it_lack
         if record["MESSAGE_ID"] == NoticeKind::LinesDropped.message_id() {
             let message = &record["MESSAGE"];
             assert!(
-                message.ends_with("log lines were dropped: whoever takes the log is too slow"),
+                message.ends_with("log lines were dropped: the reader of the log is too slow"),
                 "{message}"
             );
             assert_eq!(record["PRIORITY"], "4", "{record:?}");

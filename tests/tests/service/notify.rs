@@ -71,7 +71,7 @@ fn ready_is_said_when_the_sockets_answer_and_the_status_is_kept_current() {
     assert!(installation.ctl(&["stop"]).code == Some(0));
     let stopped =
         systemd.wait_for("STATUS=1 of 2 valid, 1 missing, 1 parked; loop stopped by an operator since ");
-    assert!(stopped.contains("; tbctl start"), "{stopped}");
+    assert!(stopped.contains("; start it with tbctl start"), "{stopped}");
     // Nothing changes, so nothing is sent.
     assert_eq!(systemd.next_within(Duration::from_millis(1500)), None);
     assert!(installation.ctl(&["start"]).code == Some(0));

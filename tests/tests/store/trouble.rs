@@ -351,7 +351,7 @@ async fn a_certificate_that_deserves_no_trust_gets_none_unless_it_is_told_to() {
     for (certificate, why) in [
         (
             Certificate::SelfSigned,
-            "its certificate is self-signed: add that very certificate to store.ca_file",
+            "its certificate is self-signed: add this certificate itself to store.ca_file",
         ),
         (Certificate::WrongName, "its certificate is for sql.elsewhere.example, not for"),
         (Certificate::OwnAuthorityWrongName, "its certificate is for sql.elsewhere.example, not for"),
