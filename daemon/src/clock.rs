@@ -44,7 +44,7 @@ impl fmt::Debug for Clock {
 }
 
 /// Detects backward clock steps. The wall clock normally advances like the monotonic clock, and more during a sleep of
-/// the machine. If it advances less, it was set back.
+/// the machine. If it advances less, it stepped backward.
 #[derive(Debug, Default)]
 pub struct StepDetector {
     /// Both clocks when the wall clock was furthest ahead.

@@ -220,7 +220,7 @@ fn any_rows() -> impl Strategy<Value = Rows> {
 }
 
 fn any_request() -> impl Strategy<Value = Request> {
-    let whom = prop_oneof![
+    let customers_or_all = prop_oneof![
         Just((None, false)),
         Just((None, true)),
         names(1).prop_map(|names| (Some(names), false)),
@@ -232,7 +232,7 @@ fn any_request() -> impl Strategy<Value = Request> {
         }),
         Just(Request::Start {}),
         Just(Request::Stop {}),
-        (whom, any::<bool>(), any::<bool>()).prop_map(|((customers, all), wait, force)| Request::Refresh(
+        (customers_or_all, any::<bool>(), any::<bool>()).prop_map(|((customers, all), wait, force)| Request::Refresh(
             Refresh { force: force && customers.is_some(), customers, all, wait }
         )),
         (any::<Option<u64>>(), 1..=1000_usize)

@@ -253,7 +253,7 @@ impl App {
         if self.frozen.is_some() || count == 0 {
             return vec![];
         }
-        // An operator who has scrolled to older events keeps seeing them.
+        // After scrolling to older events the operator must keep seeing them.
         if let Mode::Events { scroll } = &mut self.mode
             && *scroll > 0
         {

@@ -1,6 +1,6 @@
 //! Colours and drawing characters: the sixteen ANSI colours on the terminal's own background, or none.
 //!
-//! Colour only repeats a sign and a word. There is no green: blue, yellow and red differ also for a person who cannot
+//! Colour only repeats a sign and a word. There is no green: blue, yellow and red differ also for a person that cannot
 //! tell red from green.
 
 use ratatui::style::{Color, Modifier, Style};

@@ -211,7 +211,7 @@ fn notice() {
 fn filter_without_hits() {
     at_each_size("filter_without_hits", |size| {
         let mut app = busy_app(size);
-        press(&mut app, "/nobody", noon());
+        press(&mut app, "/no such", noon());
         app
     });
 }

@@ -103,7 +103,7 @@ impl Table {
         self.next
     }
 
-    /// Whether the user is root or the owner of the socket, for whom the last place is kept.
+    /// Whether the user is root or the owner of the socket: the last place is kept for these.
     fn is_privileged(&self, uid: u32) -> bool {
         uid == ROOT || uid == self.owner
     }

@@ -281,8 +281,8 @@ async fn wrong_requests_are_refused_with_their_code() {
         (r#"{"action":"restart"}"#, 400, "unknown_action"),
         (r#"{"action":"events"}"#, 400, "unknown_action"),
         (r#"{"action":"version"}"#, 400, "unknown_action"),
-        (r#"{"action":"refresh","customers":["nobody"]}"#, 404, "unknown_customer"),
-        (r#"{"action":"status","customers":["nobody"]}"#, 404, "unknown_customer"),
+        (r#"{"action":"refresh","customers":["no_such"]}"#, 404, "unknown_customer"),
+        (r#"{"action":"status","customers":["no_such"]}"#, 404, "unknown_customer"),
     ] {
         refused(&site.post(ALL, body).await, status, code);
     }

@@ -34,7 +34,7 @@ pub enum NoticeKind {
     CertificateUnchecked,
     /// The clock of this machine shows a time in the past.
     ClockWrong,
-    /// The clock of this machine was set back.
+    /// The clock of this machine stepped backward.
     ClockSetBack,
     /// The daemon has ended normally.
     Ended,

@@ -19,7 +19,7 @@ pub struct Renewal {
     pub life: TimeDelta,
     /// The end of that life by the daemon's clock.
     pub expiry: DateTime<Utc>,
-    /// An expiry that was calculated before the clock was set back. If the row still has it, the new expiry replaces it,
+    /// An expiry that was calculated before the clock stepped backward. If the row still has it, the new expiry replaces it,
     /// although it is earlier.
     pub replaces: Option<DateTime<Utc>>,
 }
