@@ -128,7 +128,7 @@ pub fn explain(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<U
         (None, _) => Explanation {
             headline: String::new(),
             weight: Weight::Plain,
-            why: token(customer, now),
+            why: describe_token(customer, now),
             next: next(),
             remedy: String::new(),
             at_once: String::new(),
@@ -172,7 +172,7 @@ fn next_of_parked(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTim
 }
 
 /// Says until when the token is valid.
-pub fn token(customer: &Customer, now: DateTime<Utc>) -> String {
+pub fn describe_token(customer: &Customer, now: DateTime<Utc>) -> String {
     match customer.tbtokenexpiry {
         None => "There is no token in the table.".to_owned(),
         Some(expiry) if expiry < now => {
@@ -224,7 +224,7 @@ pub fn next_attempt(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateT
 }
 
 /// Says how a server is treated and whether its clock is right; empty where nothing is known.
-pub fn server(host: &Host) -> String {
+pub fn describe_server(host: &Host) -> String {
     let treated = match (host.state, host.limit) {
         (BreakerState::Closed, 1) => "At most one login to this server at once.".to_owned(),
         (BreakerState::Closed, limit) => format!("At most {limit} logins to this server at once."),
@@ -260,7 +260,7 @@ pub fn needs_force(customer: &Customer) -> bool {
 }
 
 /// Says what may happen when a parked customer is tried again, for a dialog that asks for confirmation.
-pub fn risk(customer: &Customer) -> String {
+pub fn describe_risk(customer: &Customer) -> String {
     let why = customer.failure.as_ref().map_or_else(
         || "It is parked.".to_owned(),
         |failure| format!("It is parked: {}", sentence(&failure.message)),

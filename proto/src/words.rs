@@ -126,7 +126,7 @@ impl Trigger {
 }
 
 /// Returns the time until a token ends, for a table: `14m`, `-12m`, `42s`, `3h`, `6d`, or `-` without an expiry.
-pub fn left(expiry: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
+pub fn time_left(expiry: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
     match expiry {
         None => "-".to_owned(),
         Some(expiry) if expiry < now => format!("-{}", duration(now - expiry)),
@@ -135,7 +135,7 @@ pub fn left(expiry: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
 }
 
 /// Returns what happens next to a customer, for a table: `parked`, `now`, `in 40s`.
-pub fn next(customer: &Customer, now: DateTime<Utc>) -> String {
+pub fn next_step(customer: &Customer, now: DateTime<Utc>) -> String {
     match (customer.state, customer.next_attempt_at) {
         (Phase::Parked, _) => "parked".to_owned(),
         (Phase::Refreshing, _) => "now".to_owned(),
@@ -255,7 +255,7 @@ pub fn short_id<'a>(id: &'a str, length: usize, more: &str) -> Cow<'a, str> {
 }
 
 /// Whether a customer's token is valid and its last attempt succeeded.
-pub fn healthy(customer: &Customer) -> bool {
+pub fn is_healthy(customer: &Customer) -> bool {
     Standing::of(customer).healthy()
 }
 

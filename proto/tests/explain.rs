@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tbtoken_proto::explain::{Explanation, Loop, Ways, Weight, explain, next_attempt, risk, server, token};
+use tbtoken_proto::explain::{
+    Explanation, Loop, Ways, Weight, describe_risk, describe_server, describe_token, explain, next_attempt,
+};
 use tbtoken_proto::{BreakerState, Customer, Failure, FailureKind, Host, Phase, TokenStatus};
 
 const WAYS: Ways<'static> =
@@ -219,7 +221,7 @@ fn the_next_attempt_is_told_to_the_second_only_when_it_is_near() {
 
 #[test]
 fn a_token_that_ends_now_has_not_ended_yet() {
-    let at = |seconds| token(&Customer { tbtokenexpiry: in_seconds(seconds), ..valid() }, now());
+    let at = |seconds| describe_token(&Customer { tbtokenexpiry: in_seconds(seconds), ..valid() }, now());
     assert!(at(0).starts_with("The token is good until "), "{}", at(0));
     assert!(at(-1).starts_with("The token ended 1s ago"), "{}", at(-1));
 }
@@ -228,7 +230,7 @@ fn a_token_that_ends_now_has_not_ended_yet() {
 fn a_clock_is_right_up_to_the_grain_of_the_measurement() {
     let clock = |skew| {
         let host = Host { host: String::new(), skew_ms: Some(skew), limit: 2, state: BreakerState::Open };
-        server(&host)
+        describe_server(&host)
     };
     assert!(clock(999).contains("right") && clock(-999).contains("right"));
     assert!(clock(1000).contains("1.0s ahead"), "{}", clock(1000));
@@ -240,7 +242,7 @@ fn the_risk_of_one_more_try_is_said_by_its_kind() {
     let risk = |kind| {
         let mut customer = parked();
         customer.failure.as_mut().unwrap().kind = kind;
-        risk(&customer)
+        describe_risk(&customer)
     };
     assert!(risk(FailureKind::CredentialsRejected).contains("could lock the account for good"));
     assert!(risk(FailureKind::SecondFactorRequired).contains("Fix the user in ThingsBoard first"));
@@ -251,7 +253,7 @@ fn the_risk_of_one_more_try_is_said_by_its_kind() {
 #[test]
 fn a_server_is_explained() {
     let told = |state, limit, skew_ms| {
-        server(&Host { host: "https://tb.example.com".to_owned(), skew_ms, limit, state })
+        describe_server(&Host { host: "https://tb.example.com".to_owned(), skew_ms, limit, state })
     };
     let closed = "At most 8 logins to this server at once.";
     assert_eq!(told(BreakerState::Closed, 8, None), closed);

@@ -25,7 +25,8 @@ const CHECKED: [&str; 13] = [
 ];
 
 /// The endings of files without prose, in another language, or made by a test.
-const UNCHECKED: [&str; 8] = ["avoid.txt", "de.json", ".snap", ".svg", ".css", ".lock", "glossary.rs", "regressions"];
+const UNCHECKED: [&str; 8] =
+    ["avoid.txt", "de.json", ".snap", ".svg", ".css", ".lock", "glossary.rs", "regressions"];
 
 /// A word or phrase to avoid, in lower case, and its replacement.
 struct Rule {

@@ -232,9 +232,9 @@ fn any_request() -> impl Strategy<Value = Request> {
         }),
         Just(Request::Start {}),
         Just(Request::Stop {}),
-        (customers_or_all, any::<bool>(), any::<bool>()).prop_map(|((customers, all), wait, force)| Request::Refresh(
-            Refresh { force: force && customers.is_some(), customers, all, wait }
-        )),
+        (customers_or_all, any::<bool>(), any::<bool>()).prop_map(|((customers, all), wait, force)| {
+            Request::Refresh(Refresh { force: force && customers.is_some(), customers, all, wait })
+        }),
         (any::<Option<u64>>(), 1..=1000_usize)
             .prop_map(|(since, limit)| Request::Events { since: since.map(Seq), limit }),
         Just(Request::Version {}),

@@ -7,8 +7,8 @@ use std::cmp::Ordering;
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use tbtoken_proto::words::{
-    duration, escape_hidden, healthy, last_error, left, next, printable, problems_first, sentence, short_id,
-    short_id_length, skew, time, time_exact,
+    duration, escape_hidden, is_healthy, last_error, next_step, printable, problems_first, sentence,
+    short_id, short_id_length, skew, time, time_exact, time_left,
 };
 use tbtoken_proto::{
     Customer, EventKind, Failure, FailureKind, Phase, TokenStatus, Trigger, in_trouble, is_hidden,
@@ -72,19 +72,19 @@ fn a_duration_is_in_its_largest_whole_unit() {
 
 #[test]
 fn the_time_left_has_a_sign_once_it_is_over() {
-    let left = |seconds| left(Some(now() + TimeDelta::seconds(seconds)), now());
+    let left = |seconds| time_left(Some(now() + TimeDelta::seconds(seconds)), now());
     assert_eq!(left(840), "14m");
     assert_eq!(left(0), "0s");
     assert_eq!(left(-1), "-1s");
     assert_eq!(left(-720), "-12m");
-    assert_eq!(tbtoken_proto::words::left(None, now()), "-");
+    assert_eq!(tbtoken_proto::words::time_left(None, now()), "-");
 }
 
 #[test]
 fn next_says_what_happens_and_when() {
     let at = |state, seconds: Option<i64>| {
         let next_attempt_at = seconds.map(|seconds| now() + TimeDelta::seconds(seconds));
-        next(&Customer { next_attempt_at, ..customer("a", TokenStatus::Valid, state, None) }, now())
+        next_step(&Customer { next_attempt_at, ..customer("a", TokenStatus::Valid, state, None) }, now())
     };
     assert_eq!(at(Phase::Ok, Some(540)), "in 9m");
     assert_eq!(at(Phase::Retrying, Some(40)), "in 40s");
@@ -168,7 +168,7 @@ fn trouble_comes_first() {
     sorted.sort_by(problems_first);
     let names = |list: &[Customer]| list.iter().map(|c| c.customer_id.clone()).collect::<String>();
     assert_eq!(names(&sorted), names(&expected));
-    assert_eq!(expected.iter().filter(|customer| healthy(customer)).count(), 3);
+    assert_eq!(expected.iter().filter(|customer| is_healthy(customer)).count(), 3);
 }
 
 #[test]

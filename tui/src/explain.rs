@@ -4,7 +4,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::explain::Ways;
 use tbtoken_proto::{Customer, Phase, explain, words};
 
-pub(crate) use tbtoken_proto::explain::{Explanation, Loop, Weight, needs_force, risk, server, token};
+pub(crate) use tbtoken_proto::explain::{
+    Explanation, Loop, Weight, describe_risk, describe_server, describe_token, needs_force,
+};
 
 /// The keys of the dashboard.
 const KEYS: Ways<'static> = Ways { refresh: "r", force: "r", start: "S" };
@@ -18,7 +20,7 @@ pub(crate) fn explain(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> Ex
 pub(crate) fn explain_in_steps(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> Explanation {
     let mut explanation = explain(customer, cron, now);
     if customer.failure.is_none() && customer.state != Phase::Parked {
-        explanation.why = token(customer, expiry_clock(customer, now));
+        explanation.why = describe_token(customer, expiry_clock(customer, now));
     }
     if customer.state != Phase::Parked {
         explanation.next = explain::next_attempt(customer, cron, &KEYS, countdown_clock(customer, now));
@@ -43,7 +45,7 @@ pub(crate) fn explain_briefly(customer: &Customer, cron: Loop, now: DateTime<Utc
             let error = error.trim_start_matches("waiting: ");
             explanation.why = match cron {
                 Loop::Running => {
-                    format!("{error}, {}.", words::next(customer, countdown_clock(customer, now)))
+                    format!("{error}, {}.", words::next_step(customer, countdown_clock(customer, now)))
                 }
                 Loop::Stopped | Loop::Unknown => format!("{error}."),
             };

@@ -179,7 +179,7 @@ impl View {
     pub(crate) fn arrange(&mut self, customers: &[Customer]) {
         let needles: Vec<String> = self.filter.split_whitespace().map(str::to_lowercase).collect();
         let shown = |customer: &Customer| {
-            (self.scope == Scope::All || !words::healthy(customer)) && matches(customer, &needles)
+            (self.scope == Scope::All || !words::is_healthy(customer)) && matches(customer, &needles)
         };
         self.order = (0..customers.len()).filter(|&at| shown(&customers[at])).collect();
         let (sort, direction) = (self.sort, self.direction);

@@ -81,7 +81,7 @@ fn an_http_listener_that_would_be_dangerous_or_cannot_be_is_refused() {
         (listening(local, &"x".repeat(257), 0o600), "http.token_file", "32 to 256"),
         (listening(local, &format!("{good} {other}"), 0o600), "http.token_file", "without spaces"),
         (listening(local, &format!("{good}ä"), 0o600), "http.token_file", "ASCII"),
-        (listening(local, good, 0o604), "http.token_file", "others can read this file"),
+        (listening(local, good, 0o604), "http.token_file", "all users can read this file"),
         (
             listening("", good, 0o600).with("http.token_file", "not-a-path"),
             "http.token_file",

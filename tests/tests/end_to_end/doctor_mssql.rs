@@ -65,7 +65,7 @@ fn where_all_is_well_there_is_nothing_to_do_and_nothing_is_changed() {
         "ok       permission     UPDATE on customer_settings (updatedttm)",
         "ok       records        parked customers stay parked across a restart",
         "ok       ledger         sent passwords are recorded in the database",
-        "ok       server clock   within 1 s of ours; its local time is UTC+00:00",
+        "ok       server clock   within 1 s of this machine's clock; its local time is UTC+00:00",
         "note     rows           0 rows, 0 of them eligible: no customer is renewed",
     ] {
         assert!(output.stdout.contains(said), "{said} is missing:\n{}", output.stdout);
@@ -213,7 +213,7 @@ fn a_ledger_that_is_kept_in_a_file_is_told_with_the_file_and_who_needs_the_table
     let (server, installation) = server();
     let account = "[tbtokend_account]";
     let in_file = "/ledger.db, which serves one daemon only";
-    let remedy = "If several daemons use this table of customers, have the DBA run what `tbtokend schema";
+    let remedy = "If several daemons use this customer table, have the DBA run the output of `tbtokend schema";
     for what in ["SELECT", "INSERT", "UPDATE", "DELETE"] {
         server.deny(Permission::On(what, "dbo.tbtokend_account".to_owned()));
         finds(&installation, &[&format!("the login lacks permissions on {account}"), in_file, remedy]);

@@ -247,7 +247,7 @@ impl App {
         let question = Question {
             action,
             title: format!("Refresh {} once?", self.short_id(&customer.customer_id)),
-            text: explain::risk(customer),
+            text: explain::describe_risk(customer),
             verb: "Refresh",
         };
         self.ask(question)

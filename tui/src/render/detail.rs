@@ -89,10 +89,14 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
     field("user", &customer.tb_username, plain);
     field("ThingsBoard", &customer.tb_url, plain);
     if let Some(host) = app.scene().snapshot.host_of(customer) {
-        field("", &explain::server(host), plain);
+        field("", &explain::describe_server(host), plain);
     }
     let sign = format!("{} {}", status.sign(), status.word());
-    field("token", &format!("{}. {}", sign.trim(), explain::token(customer, now)), theme.status(status));
+    field(
+        "token",
+        &format!("{}. {}", sign.trim(), explain::describe_token(customer, now)),
+        theme.status(status),
+    );
     let explanation = explain::explain(customer, app.loop_state(), now);
     let style = weight(app, explanation.weight);
     match &customer.failure {

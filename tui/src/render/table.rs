@@ -80,9 +80,9 @@ fn cell(app: &App, customer: &Customer, column: Column, room: usize) -> (String,
                 Some(expiry) if expiry < now => theme.bad(),
                 _ => theme.status(customer.token_status),
             };
-            (words::left(customer.tbtokenexpiry, expiry_clock(customer, now)), style)
+            (words::time_left(customer.tbtokenexpiry, expiry_clock(customer, now)), style)
         }
-        Column::Next if parked => (words::next(customer, now), theme.bad()),
+        Column::Next if parked => (words::next_step(customer, now), theme.bad()),
         Column::Next => match app.loop_state() {
             Loop::Running => (next_step(customer, now), Style::new()),
             Loop::Stopped => ("-".to_owned(), Style::new()),
@@ -98,7 +98,7 @@ fn next_step(customer: &Customer, now: DateTime<Utc>) -> String {
     let left = customer.next_attempt_at.map(|at| (at - now).num_seconds());
     match (left, customer.state) {
         (Some(0..60), Phase::Ok | Phase::Due) if customer.failure.is_none() => "in <1m".to_owned(),
-        _ => words::next(customer, countdown_clock(customer, now)),
+        _ => words::next_step(customer, countdown_clock(customer, now)),
     }
 }
 

@@ -263,7 +263,7 @@ fn countdowns_move_in_steps_but_never_too_early() {
         let now = expiry + TimeDelta::seconds(second);
         let clock = stepped_clock(expiry, now);
         assert!((0..10).contains(&(now - clock).num_seconds()));
-        let (exact, shown) = (words::left(Some(expiry), now), words::left(Some(expiry), clock));
+        let (exact, shown) = (words::time_left(Some(expiry), now), words::time_left(Some(expiry), clock));
         assert!(second.abs() >= 60 || exact == shown, "seconds are exact: {exact}, {shown}");
         assert_eq!(exact.contains('s'), shown.contains('s'), "{exact}, {shown}");
     }
