@@ -1,4 +1,4 @@
-//! The one place that reads the wall clock, and what tells when that was set back. Everything else is handed a time, or this.
+//! The only reader of the wall clock, and the detector of backward clock steps. All other code gets a time or a [`Clock`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
-/// The first second of 2026.
-const WRITTEN: i64 = 1_767_225_600;
+/// The first second of 2026: no earlier time is credible.
+const EARLIEST: i64 = 1_767_225_600;
 
-/// Where the time of day comes from: the system, or in tests a clock of their own.
+/// The source of the time: the system, or in tests a fake.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>);
 
@@ -20,18 +20,18 @@ impl Clock {
         Self(Arc::new(Utc::now))
     }
 
-    /// A clock that shows what `read` says.
+    /// Creates a clock from a function.
     pub fn from_fn(read: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
 
-    /// Whether the time may be the time of day. Nothing can be right that is before this program was written: a machine
-    /// without a battery begins in 1970, until something tells it better.
+    /// Whether the time may be right. A time before this program was written is wrong: a machine without a battery starts in
+    /// 1970, until a time server corrects it.
     pub fn is_credible(now: DateTime<Utc>) -> bool {
-        now.timestamp() >= WRITTEN
+        now.timestamp() >= EARLIEST
     }
 
-    /// The time now.
+    /// Returns the current time.
     pub fn now(&self) -> DateTime<Utc> {
         (self.0)()
     }
@@ -43,20 +43,20 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Tells when the clock was set back. The time of day goes on with the machine's own time, which nobody can set; where the
-/// machine slept, it gains. When it loses, it was set.
+/// Detects backward clock steps. The wall clock normally advances like the monotonic clock, and more during a sleep of
+/// the machine. If it advances less, it stepped backward.
 #[derive(Debug, Default)]
-pub struct SetBack {
-    /// Both at the look at which the time of day was furthest ahead.
+pub struct StepDetector {
+    /// Both clocks when the wall clock was furthest ahead.
     seen: Option<(DateTime<Utc>, Instant)>,
 }
 
-impl SetBack {
-    /// The least that counts: less is the time between the two looks at the two clocks, or does no harm.
+impl StepDetector {
+    /// The smallest step that counts: a smaller one is a measuring error or harmless.
     pub const LEAST: TimeDelta = TimeDelta::seconds(5);
 
-    /// Looks at both. Brings by how much the time of day was set back since the last look.
-    pub fn look(&mut self, now: DateTime<Utc>, own: Instant) -> Option<TimeDelta> {
+    /// Compares both clocks. Returns the length of a backward step since the last call.
+    pub fn observe(&mut self, now: DateTime<Utc>, own: Instant) -> Option<TimeDelta> {
         let lost = self.seen.map_or(TimeDelta::zero(), |(seen, at)| {
             let passed = TimeDelta::from_std(own.saturating_duration_since(at)).unwrap_or_default();
             seen + passed - now
@@ -75,31 +75,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p21_a_clock_that_was_set_back_is_found_and_nothing_else_is() {
+    fn p21_only_backward_steps_are_detected() {
         let (own, now) = (Instant::now(), DateTime::UNIX_EPOCH + TimeDelta::days(20_000));
-        let mut clock = SetBack::default();
-        // Own time and time of day in seconds, and what is to be found.
+        let mut clock = StepDetector::default();
+        // The monotonic and the wall clock in seconds, and the expected step.
         for (own_seconds, seconds, lost) in [
             (0, 0, None),
             (60, 60, None),
-            // A night's sleep, and a clock that was set ahead.
+            // A sleep of the machine, and a step forward.
             (70, 30_070, None),
             (80, 30_080, None),
             (90, 26_490, Some(3_600)),
             (90, 26_490, None),
-            // Bit by bit, and it runs on.
+            // Small steps, then normal operation.
             (100, 26_498, None),
             (110, 26_506, None),
             (120, 26_515, Some(5)),
             (180, 26_575, None),
         ] {
-            let found = clock.look(now + TimeDelta::seconds(seconds), own + Duration::from_secs(own_seconds));
+            let found =
+                clock.observe(now + TimeDelta::seconds(seconds), own + Duration::from_secs(own_seconds));
             assert_eq!(found.map(|lost| lost.num_seconds()), lost, "{own_seconds} s");
         }
     }
 
     #[test]
-    fn what_was_before_this_program_cannot_be_now() {
+    fn a_time_before_this_program_is_not_credible() {
         let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
         assert!(!Clock::is_credible(DateTime::UNIX_EPOCH));
         assert!(!Clock::is_credible(at("2025-12-31T23:59:59Z")));

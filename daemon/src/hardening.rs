@@ -1,15 +1,15 @@
-//! What the process does to itself before it learns a secret.
+//! Hardens the process before it reads a secret.
 
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
 
-/// Keeps the memory, with its passwords and tokens, out of core dumps and out of reach of other processes of the same user.
+/// Keeps passwords and tokens in memory out of core dumps, and away from other processes of the same user.
 ///
-/// It takes both: a core that the kernel pipes into a program knows no limit, and a process that changes its user may become
-/// dumpable again (`fs.suid_dumpable`).
+/// Both calls are needed: the limit does not apply to a core that the kernel pipes to a program, and a process that changes
+/// its user may become dumpable again (`fs.suid_dumpable`).
 ///
 /// # Errors
-/// The operating system does not let us.
+/// The operating system refuses.
 pub fn forbid_core_dumps() -> nix::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     set_dumpable(false)

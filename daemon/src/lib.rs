@@ -1,7 +1,7 @@
 //! **tbtokend** keeps the ThingsBoard tokens of many customers fresh.
 //!
-//! This crate is the daemon; `main.rs` only reads the command line. `ARCHITECTURE.md` shows the rooms and the one way
-//! in which data flows through them.
+//! This crate is the daemon; `main.rs` only reads the command line. `ARCHITECTURE.md` shows the modules and the flow of
+//! data between them.
 
 pub mod cli;
 pub mod clock;
@@ -46,7 +46,7 @@ use crate::thingsboard::Client;
 /// Why the daemon could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A socket could not be had.
+    /// A socket could not be made.
     #[error(transparent)]
     Bind(#[from] BindError),
     /// ThingsBoard's client could not be built.
@@ -57,27 +57,27 @@ pub enum StartError {
     Store(#[source] io::Error),
 }
 
-/// What the process brings along.
+/// The parts that the process provides.
 #[derive(Debug)]
 pub struct Process {
-    /// Where the configuration comes from, to be read again.
+    /// The sources of the configuration, to be read again.
     pub source: Arc<Source>,
     /// The log.
     pub log: Arc<Log>,
-    /// What time it is.
+    /// The clock.
     pub clock: Clock,
-    /// Sockets that systemd has made.
+    /// The sockets that systemd passed.
     pub inherited: Vec<UnixListener>,
-    /// The orders to read the configuration again.
+    /// Receives requests to read the configuration again.
     pub reload: mpsc::Receiver<()>,
-    /// The order to end.
+    /// Cancelled to end the daemon.
     pub shutdown: CancellationToken,
 }
 
 /// Runs the daemon until `shutdown`.
 ///
 /// # Errors
-/// [`StartError`], before anything was done.
+/// [`StartError`], before the daemon does anything.
 pub async fn run(config: Config, process: Process) -> Result<(), StartError> {
     raise_descriptor_limit();
     let client = Client::new(&config.client).map_err(|error| StartError::Client(error.into()))?;
@@ -89,7 +89,7 @@ pub async fn run(config: Config, process: Process) -> Result<(), StartError> {
         }
         StoreConfig::Mssql(settings) => {
             if settings.trust == Trust::Anyone {
-                telemetry::certificate_unchecked(&settings.server);
+                telemetry::warn_unchecked_certificate(&settings.server);
             }
             let store = MssqlStore::new(settings.clone());
             serve(config, store, client, process).await
@@ -97,7 +97,7 @@ pub async fn run(config: Config, process: Process) -> Result<(), StartError> {
     }
 }
 
-/// How this process is called beside its charges in the ledger: the machine and the process.
+/// Returns the name of this process in the ledger: the machine and the process id.
 fn daemon_name() -> Arc<str> {
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     format!("{}:{}", host.as_deref().unwrap_or("localhost"), std::process::id()).into()
@@ -110,7 +110,7 @@ async fn serve<S: Store>(
     logins: Client,
     mut process: Process,
 ) -> Result<(), StartError> {
-    // The sockets first: a second daemon must not touch the table.
+    // The sockets come first, because a second daemon must not touch the table.
     let sockets = sockets(&config, &mut process.inherited)?;
     let clock = process.clock.clone();
     let (scheduler, handle) = Scheduler::new(Parts {
@@ -124,39 +124,40 @@ async fn serve<S: Store>(
         seed: rand::random(),
         name: daemon_name(),
     });
-    telemetry::running(&config.control.path);
+    telemetry::log_start(&config.control.path);
     if !Clock::is_credible(clock.now()) {
-        telemetry::clock_wrong(clock.now());
+        telemetry::log_wrong_clock(clock.now());
     }
 
-    // Clients are served until the scheduler has ended, so that `status` answers during the shutdown as well.
+    // Clients are served until the scheduler has ended, so that `status` also answers during the shutdown.
     let the_end = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let mut doors = JoinSet::new();
+    let mut listeners = JoinSet::new();
     for (access, socket) in sockets {
         let (handle, clock, end) = (handle.clone(), clock.clone(), the_end.clone());
-        doors.spawn(control::serve(socket, access, handle, clock, end, tasks.clone()));
+        listeners.spawn(control::serve(socket, access, handle, clock, end, tasks.clone()));
     }
     let watchdog = systemd::watchdog();
     let (alive, seen_alive) = watch::channel(Instant::now());
-    let door = watch::Sender::new(config.http.as_ref().map(|http| http.door.clone()).unwrap_or_default());
+    let access_rules =
+        watch::Sender::new(config.http.as_ref().map(|http| http.access_rules.clone()).unwrap_or_default());
     if let Some(settings) = config.http {
-        doors.spawn(http::serve(http::Parts {
+        listeners.spawn(http::serve(http::Parts {
             settings,
-            door: door.subscribe(),
+            access_rules: access_rules.subscribe(),
             handle: handle.clone(),
             clock,
             alive: seen_alive,
-            patience: service::silence(watchdog),
+            stuck_after: service::stuck_after(watchdog),
             shutdown: process.shutdown.clone(),
         }));
     }
-    // Now that the sockets answer.
+    // The sockets answer now, so systemd can be told.
     let service = Service {
         systemd: Notifier::from_env(),
         watchdog,
         alive,
-        door,
+        access_rules,
         renewal: 2 * config.client.request_timeout,
         handle,
         log: process.log,
@@ -167,16 +168,16 @@ async fn serve<S: Store>(
     };
     tasks.spawn(service.run(process.shutdown.clone(), the_end.clone()));
     scheduler.run(process.shutdown).await;
-    // From here on no client is let in, and the sockets are gone; clients that wait for an answer get it.
+    // From here on the sockets are gone, and no client is accepted; clients that wait for an answer get it.
     the_end.cancel();
-    while doors.join_next().await.is_some() {}
+    while listeners.join_next().await.is_some() {}
     tasks.close();
     let _ = tokio::time::timeout(LAST_ANSWERS, tasks.wait()).await;
-    telemetry::ended();
+    telemetry::log_end();
     Ok(())
 }
 
-/// The sockets of the configuration, and what each lets its clients do.
+/// Makes the sockets of the configuration, each with its access.
 fn sockets(config: &Config, inherited: &mut Vec<UnixListener>) -> Result<Vec<(Access, Socket)>, BindError> {
     let mut sockets = vec![(Access::Control, config.control.claim(inherited)?)];
     if let Some(monitor) = &config.monitor {
@@ -186,10 +187,10 @@ fn sockets(config: &Config, inherited: &mut Vec<UnixListener>) -> Result<Vec<(Ac
     Ok(sockets)
 }
 
-/// How long the last answers may take on their way.
+/// The time for sending the last answers.
 const LAST_ANSWERS: std::time::Duration = std::time::Duration::from_millis(300);
 
-/// Each login needs a descriptor, and the usual limit of 1,024 is near.
+/// Raises the limit of descriptors: each login needs one, and the usual limit of 1024 is too low.
 fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)

@@ -20,10 +20,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
-    // The daemon starts all the same: tokens end whether it runs or not.
+    // The daemon starts anyway: tokens end whether it runs or not.
     if let Err(error) = forbid_core_dumps() {
-        telemetry::complain(&format!(
-            "core dumps cannot be forbidden, and one would hold passwords: {error}"
+        telemetry::print_error(&format!(
+            "core dumps cannot be turned off, and a core dump holds passwords: {error}"
         ));
     }
     let Args { options, command } = Args::read().unwrap_or_else(|error| error.exit());
@@ -43,8 +43,8 @@ fn main() -> ExitCode {
         (true, false) => return show(&config),
         (false, _) => {}
     }
-    // Before there are other threads: it changes the environment.
-    let inherited = match systemd::inherited() {
+    // Must run before there are other threads, because it changes the environment.
+    let inherited = match systemd::take_sockets() {
         Ok(inherited) => inherited,
         Err(error) => return fail(&error, COULD_NOT_START),
     };
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     let code = match serve(config, process, reread, shutdown) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            telemetry::cannot_start(&with_causes(error.as_ref()));
+            telemetry::log_start_failure(&with_causes(error.as_ref()));
             ExitCode::from(COULD_NOT_START)
         }
     };
@@ -86,7 +86,7 @@ fn serve(
         tokio::spawn(async move {
             while let Some(signal) = signals.next().await {
                 match signal {
-                    // An order that waits already stands for this one as well.
+                    // A reload that waits already covers this one.
                     SIGHUP => drop(reread.try_send(())),
                     _ => shutdown.cancel(),
                 }
@@ -94,10 +94,10 @@ fn serve(
         });
         Ok(tbtokend::run(config, process).await?)
     });
-    // What still blocks a thread (a name that does not resolve) must not hold up the end.
+    // A blocked thread (a name that does not resolve) must not delay the end.
     runtime.shutdown_background();
     result
 }
 
-/// How long the last lines of the log may take on their way.
+/// The time for writing the last lines of the log.
 const LAST_LINES: Duration = Duration::from_millis(150);

@@ -1,4 +1,4 @@
-//! The daemon as a service: tells systemd how it stands, and takes over a configuration that has changed.
+//! The daemon as a service: it reports to systemd, and applies a changed configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,46 +11,46 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Keys, Source};
 use crate::engine::handle::Handle;
-use crate::http::Door;
+use crate::http::AccessRules;
 use crate::systemd::Notifier;
 use crate::telemetry::{self, Log};
 use crate::text::with_causes;
 
-/// The shortest time between two texts for `systemctl status`: a pass over many customers changes it all the time.
+/// The shortest time between two texts for `systemctl status`, which a pass over many customers changes often.
 const STATUS_GAP: Duration = Duration::from_secs(1);
 
-/// How often it is asked whether the loop gets on when nobody watches, and how long something may be silent then.
+/// The period of the health check if systemd does not watch this process.
 const UNWATCHED: Duration = Duration::from_secs(120);
 
-/// What the service is made of.
+/// The parts of the service.
 #[derive(Debug)]
 pub struct Service {
-    /// The way to systemd.
+    /// The connection to systemd.
     pub systemd: Notifier,
-    /// How long systemd waits for a sign of life.
+    /// The period of systemd's watchdog.
     pub watchdog: Option<Duration>,
-    /// Told whenever the loop was seen to get on.
+    /// When the loop last made progress.
     pub alive: watch::Sender<Instant>,
-    /// Which clients the HTTP listener lets in.
-    pub door: watch::Sender<Door>,
-    /// The longest time for which a pass that gets on may be silent: the two requests that one renewal can take.
+    /// The tokens and names that the HTTP listener accepts.
+    pub access_rules: watch::Sender<AccessRules>,
+    /// The longest silence of a healthy pass: the two requests of one renewal.
     pub renewal: Duration,
-    /// The way to the loop.
+    /// The handle to the loop.
     pub handle: Handle,
     /// The log, whose level can change.
     pub log: Arc<Log>,
-    /// Where the configuration comes from.
+    /// The sources of the configuration.
     pub source: Arc<Source>,
     /// The settings in force.
     pub keys: Keys,
-    /// What time it is.
+    /// The clock.
     pub clock: Clock,
-    /// The orders to read the configuration again.
+    /// Receives requests to read the configuration again.
     pub reload: mpsc::Receiver<()>,
 }
 
 impl Service {
-    /// Says that the daemon is ready, and keeps systemd informed until `end`. `shutdown` is the order to end.
+    /// Reports that the daemon is ready, and informs systemd until `end`. `shutdown` starts the shutdown.
     pub async fn run(mut self, shutdown: CancellationToken, end: CancellationToken) {
         let mut snapshots = self.handle.watch();
         let mut refused = None;
@@ -58,7 +58,7 @@ impl Service {
         self.systemd.ready(&shown).await;
         let mut next_status = Instant::now();
         let mut health = Health::new(self.watchdog, self.renewal);
-        let mut beats = interval(health.every());
+        let mut beats = interval(health.check_interval());
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut changed = true;
         let mut stopping = false;
@@ -70,9 +70,9 @@ impl Service {
                     self.systemd.stopping("ending; a login that has succeeded is still saved").await;
                 }
                 _ = beats.tick() => {
-                    if health.look(&self.handle).await {
+                    if health.check(&self.handle).await {
                         self.alive.send_replace(Instant::now());
-                        self.systemd.alive().await;
+                        self.systemd.feed_watchdog().await;
                     }
                 }
                 Some(()) = self.reload.recv(), if !stopping => {
@@ -98,7 +98,7 @@ impl Service {
         }
     }
 
-    /// What `systemctl status` shows.
+    /// Returns the text for `systemctl status`.
     fn sentence(&self, refused: Option<DateTime<Utc>>) -> String {
         let mut sentence = self.handle.snapshot().sentence();
         if let Some(at) = refused {
@@ -108,84 +108,83 @@ impl Service {
         sentence
     }
 
-    /// Reads the configuration again. Says when it was refused, if it was.
+    /// Reads the configuration again. The error is the time at which it was refused.
     async fn reload(&mut self) -> Result<(), DateTime<Utc>> {
         self.systemd.reloading().await;
         let source = Arc::clone(&self.source);
         match tokio::task::spawn_blocking(move || source.load()).await {
             Ok(Ok(config)) => {
-                self.take_over(config).await;
+                self.apply(config).await;
                 Ok(())
             }
             Ok(Err(error)) => Err(self.refuse(&error)),
             Err(error) => {
-                telemetry::bug("the configuration could not be read again", &error);
+                telemetry::log_bug("the configuration could not be read again", &error);
                 Err(self.clock.now())
             }
         }
     }
 
-    async fn take_over(&mut self, config: Config) {
+    async fn apply(&mut self, config: Config) {
         let changes = self.keys.take_over(&config.keys);
         if let Some(http) = config.http
-            && self.door.send_if_modified(|door| {
-                let is_new = *door != http.door;
-                *door = http.door;
+            && self.access_rules.send_if_modified(|access_rules| {
+                let is_new = *access_rules != http.access_rules;
+                *access_rules = http.access_rules;
                 is_new
             })
         {
-            telemetry::door_changed();
+            telemetry::log_access_change();
         }
         self.log.set_level(config.log_level);
-        // The loop is gone only when the process ends at once.
+        // Fails only if the loop has ended, which ends the process.
         let _ = self.handle.reconfigure(config.policy, config.limits).await;
-        telemetry::reloaded(&changes.to_string());
+        telemetry::log_reload(&changes.to_string());
     }
 
     fn refuse(&self, error: &ConfigError) -> DateTime<Utc> {
-        telemetry::reload_refused(&with_causes(error));
+        telemetry::log_reload_failure(&with_causes(error));
         self.clock.now()
     }
 }
 
-/// For how long the loop is not seen to get on when something is wrong: two looks in a row have failed.
-pub fn silence(watchdog: Option<Duration>) -> Duration {
+/// Returns after how long without progress the loop counts as stuck: two checks in a row have failed.
+pub fn stuck_after(watchdog: Option<Duration>) -> Duration {
     watchdog.unwrap_or(UNWATCHED) / 2
 }
 
-/// Whether the loop gets on.
+/// The health check of the loop.
 ///
-/// It does if it answers, and if whatever is under way has been heard of lately: a call of the store within the period
-/// of the watchdog; a pass within that and the time that one renewal can take. When nothing is under way there is
-/// nothing to hear of: a loop that an operator has stopped is well.
+/// The loop is healthy if it answers and its work makes progress: a call of the store within the period of the watchdog, a
+/// pass within that period plus one renewal. A loop without work, such as a stopped one, is healthy.
 struct Health {
     period: Duration,
-    patience: Duration,
+    stuck_after: Duration,
     was_stuck: bool,
 }
 
 impl Health {
     fn new(watchdog: Option<Duration>, renewal: Duration) -> Self {
         let period = watchdog.unwrap_or(UNWATCHED);
-        Self { period, patience: period + renewal, was_stuck: false }
+        Self { period, stuck_after: period + renewal, was_stuck: false }
     }
 
-    /// Several times within a period, so that one late answer does no harm.
-    fn every(&self) -> Duration {
+    /// Returns the time between two checks: several per period, so that one late answer does no harm.
+    fn check_interval(&self) -> Duration {
         (self.period / 4).max(Duration::from_millis(10))
     }
 
-    async fn look(&mut self, handle: &Handle) -> bool {
-        let silent = match timeout(self.every(), handle.silence()).await {
+    async fn check(&mut self, handle: &Handle) -> bool {
+        let silent = match timeout(self.check_interval(), handle.silence()).await {
             Ok(Ok(silent)) => silent,
-            // The loop has ended, and the process is about to.
+            // The loop has ended, and the process ends soon.
             Ok(Err(_)) => return true,
             Err(_) => return false,
         };
-        let stuck = silent > self.patience;
+        let stuck = silent > self.stuck_after;
         match (stuck, std::mem::replace(&mut self.was_stuck, stuck)) {
-            (true, false) => telemetry::stuck(silent),
-            (false, true) => telemetry::no_longer_stuck(),
+            (true, false) => telemetry::log_stuck(silent),
+            (false, true) => telemetry::log_progress(),
             _ => {}
         }
         !stuck

@@ -1,16 +1,16 @@
-//! Text from elsewhere, made fit to be shown.
+//! Makes text from servers, tables and users safe to print.
 
 use std::error::Error;
 
 use chrono::TimeDelta;
 
-/// What may be shown is the same in a journal as on a screen.
+/// The same rules apply to the journal and to screens.
 pub use tbtoken_proto::words::{escape_hidden, printable};
 
-/// The longest text from elsewhere that is shown, in characters.
+/// The longest quoted text, in characters.
 const LONGEST: usize = 200;
 
-/// `text` without control characters and not longer than fits a line of a log.
+/// Replaces control characters, and limits the length to a line of a log.
 pub fn short(text: &str) -> String {
     let mut short = printable(text);
     if let Some((end, _)) = short.char_indices().nth(LONGEST) {
@@ -20,7 +20,7 @@ pub fn short(text: &str) -> String {
     short
 }
 
-/// A URL as it may be shown: whatever stands before an `@` may be a password, and so may a query.
+/// Hides the parts of a URL that may hold a password: user info and query.
 pub fn url(url: &str) -> String {
     let (scheme, rest) = url.split_once("//").map_or(("", url), |(scheme, rest)| (scheme, rest));
     let slashes = if rest.len() == url.len() { "" } else { "//" };
@@ -31,7 +31,7 @@ pub fn url(url: &str) -> String {
     }
 }
 
-/// An error with its causes, on one line.
+/// Returns an error with its causes, on one line.
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -42,7 +42,7 @@ pub fn with_causes(error: &dyn Error) -> String {
     printable(&text)
 }
 
-/// A length of time in its two largest units.
+/// Formats a length of time in its two largest units.
 pub fn length(time: TimeDelta) -> String {
     let (days, hours) = (time.num_days(), time.num_hours() % 24);
     let (minutes, seconds) = (time.num_minutes() % 60, time.num_seconds() % 60);
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_shown_without_what_may_be_secret() {
+    fn a_url_is_shown_without_possible_secrets() {
         for (given, shown) in [
             ("https://tb.example/x", "https://tb.example/x"),
             ("https://u:p@tb.example/", "https://***@tb.example/"),
@@ -73,9 +73,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_moves_a_cursor_or_fills_a_screen() {
+    fn text_cannot_move_the_cursor_or_fill_the_screen() {
         assert_eq!(short("a\x1b[31m\nb"), "a\u{fffd}[31m\u{fffd}b");
-        // Neither does it show another order than it has, nor hide a part.
+        // It can neither reorder nor hide text.
         assert_eq!(short("ops\u{202e}\u{200b}"), "ops\u{fffd}\u{fffd}");
         assert_eq!(short(&"ä".repeat(500)).chars().count(), LONGEST + 1);
     }

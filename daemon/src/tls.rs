@@ -1,4 +1,4 @@
-//! TLS to servers: whose certificates are accepted. Shared by ThingsBoard and SQL Server.
+//! TLS to servers: which certificates are accepted. Shared by the clients of ThingsBoard and SQL Server.
 
 mod words;
 
@@ -16,28 +16,28 @@ use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
 };
 
-pub use words::{Asked, words};
+pub use words::{TlsContext, explain};
 
-/// Which certificates to believe.
+/// The certificates to accept.
 #[derive(Debug)]
 pub enum Trusted {
-    /// The authorities of the system, those of a file, and the very certificates of that file.
+    /// Those of the system's authorities, those of the authorities in a file, and the certificates in that file.
     Authorities(Vec<CertificateDer<'static>>),
     /// Any certificate.
     Anyone,
 }
 
-/// The certificates of a PEM file; none if it holds none that could be used.
+/// Reads the certificates of a PEM file; none if it holds no usable one.
 pub fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
     let (usable, _) = RootCertStore::empty().add_parsable_certificates(certificates.iter().cloned());
     (usable > 0).then_some(certificates)
 }
 
-/// A client's configuration that trusts these.
+/// Makes the configuration of a client.
 ///
 /// # Errors
-/// The library's, which no setting can bring about.
+/// Those of the library; no setting causes one.
 pub fn client_config(trusted: Trusted) -> Result<ClientConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let algorithms = provider.signature_verification_algorithms;
@@ -48,7 +48,7 @@ pub fn client_config(trusted: Trusted) -> Result<ClientConfig, Error> {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             roots.add_parsable_certificates(given.iter().cloned());
             let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-            // A machine without any authority must still reach the servers whose certificates it was given.
+            // A machine without authorities must still reach servers whose certificates are in the file.
             (builder.build().ok(), Some(given))
         }
     };
@@ -61,23 +61,23 @@ pub fn client_config(trusted: Trusted) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
-/// Accepts what leads to an authority, and what an administrator has named byte for byte: `openssl req -x509` makes
-/// certificates that are their own authority, which no chain may end in.
+/// A verifier that accepts certificates of an authority, and exactly the certificates in the file. `openssl req -x509` makes
+/// certificates that are their own authority, which a chain must not end in.
 #[derive(Debug)]
 struct Verifier {
     chains: Option<Arc<WebPkiServerVerifier>>,
-    /// None: whatever is presented is accepted.
+    /// None accepts every certificate.
     exact: Option<Vec<CertificateDer<'static>>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// No authority that is known here has issued the certificate.
+/// The error for a certificate whose issuer is unknown.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("unknown issuer")]
 struct UnknownIssuer {
     /// The certificate is its own issuer.
     is_self_signed: bool,
-    /// The server has sent certificates of issuers along.
+    /// The server has sent the certificates of issuers too.
     sends_chain: bool,
 }
 
@@ -101,9 +101,9 @@ impl ServerCertVerifier for Verifier {
             }
             Err(Error::InvalidCertificate(why)) => {
                 let is_self_signed = is_self_signed(end_entity);
-                // One that is its own authority may not be used by a server, which says less than that no authority knows it.
+                // A self-signed certificate gets another error, which says less than that the issuer is unknown.
                 let is_unknown = match why {
-                    // The second one is another authority of the same name.
+                    // A bad signature means another authority of the same name.
                     CertificateError::UnknownIssuer | CertificateError::BadSignature => true,
                     CertificateError::Other(_) => is_self_signed,
                     _ => false,
@@ -146,8 +146,8 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Whether the very certificate that was named is good for this name now, though no chain leads to it. Its dates and its
-/// encoding are checked before its uses, so `why` tells of them.
+/// Checks that a certificate from the file is valid for this name, although it has no chain. The library checks dates and
+/// encoding before usage, so `why` covers them.
 fn verify_exact(
     why: CertificateError,
     certificate: &CertificateDer<'_>,
@@ -163,7 +163,7 @@ fn verify_exact(
         why => Err(why.into()),
     };
     match checked {
-        // A certificate that names no host cannot be for another one.
+        // A certificate without a name cannot belong to another server.
         Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. }))
             if presented.is_empty() =>
         {
@@ -173,7 +173,7 @@ fn verify_exact(
     }
 }
 
-/// Whether a certificate that can be used at all has its subject as its issuer: then the same name is in it twice.
+/// Whether a usable certificate has its subject as its issuer: then it holds the same name twice.
 fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
     if ParsedCertificate::try_from(certificate).is_err() {
         return false;

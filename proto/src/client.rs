@@ -20,10 +20,10 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::{Answer, Envelope, ErrorCode, Id, Refusal, Reply, Request, Rows, StatusQuery};
 
-/// The longest answer that may name every customer. 100,000 of them take 31 MB, and three times as much while all fail.
+/// The longest answer that may list all customers. 100,000 customers take 31 MB, and three times as much while all fail.
 const MAX_LONG_ANSWER: usize = 256 << 20;
 
-/// The longest of all other answers. A thousand events or customers take less than 1 MB.
+/// The longest of all other answers. 1000 events or customers take less than 1 MB.
 const MAX_ANSWER: usize = 16 << 20;
 
 /// One connection to the daemon.
@@ -35,41 +35,40 @@ pub struct Client {
     next_id: u64,
 }
 
-/// Why the daemon could not be asked, or would not answer. The text fits after `error: `; [`ClientError::hint`]
-/// says what to do.
+/// Why a request got no reply. The text fits after `error: `; [`ClientError::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// There is no socket.
     #[error("cannot reach tbtokend at {}: there is no such socket", .0.display())]
     NotThere(PathBuf),
-    /// There is a socket, but nobody listens.
+    /// There is a socket, but no process listens.
     #[error("cannot reach tbtokend at {}: not running", .0.display())]
     NotRunning(PathBuf),
-    /// There is something else where the socket should be.
+    /// The path is not that of a socket.
     #[error("cannot reach tbtokend at {}: {what}", path.display())]
     NotASocket {
-        /// What is there.
+        /// The path.
         path: PathBuf,
-        /// Why nobody can be reached there: `this is a folder, not a socket`.
+        /// Why it cannot be a socket: `this is a folder, not a socket`.
         what: &'static str,
     },
-    /// The socket does not let this user in.
+    /// This user may not use the socket.
     #[error("cannot reach tbtokend at {}: no permission", .0.display())]
     NoPermission(PathBuf),
     /// No answer in time.
-    #[error("tbtokend at {} did not answer within {} s{}", path.display(), timeout.as_secs_f64(), still(*.pending))]
+    #[error("tbtokend at {} did not answer within {} s{}", path.display(), timeout.as_secs_f64(), pending_note(*.pending))]
     TimedOut {
         /// The socket.
         path: PathBuf,
-        /// How long it was waited for.
+        /// How long the client waited.
         timeout: Duration,
-        /// Whether it was asked to change something: it may have the request, and carry it out when it goes on.
+        /// Whether the request changes something: the daemon may have it, and carry it out later.
         pending: bool,
     },
-    /// The daemon hung up before it answered.
+    /// The daemon closed the connection before it answered.
     #[error("tbtokend at {} closed the connection before it answered", .0.display())]
     Closed(PathBuf),
-    /// What answers is not a daemon that speaks this protocol.
+    /// The answer is not in this protocol.
     #[error("what answers at {} does not speak version {} of the protocol: {why}", path.display(), crate::PROTOCOL_VERSION)]
     Protocol {
         /// The socket.
@@ -77,7 +76,7 @@ pub enum ClientError {
         /// What was wrong.
         why: String,
     },
-    /// Anything else that the operating system says.
+    /// Any other error of the operating system.
     #[error("cannot talk to tbtokend at {}", path.display())]
     Io {
         /// The socket.
@@ -86,14 +85,14 @@ pub enum ClientError {
         #[source]
         source: std::io::Error,
     },
-    /// The daemon answered that it will not do it.
+    /// The daemon refused the request.
     #[error("{}", .0.error)]
     Refused(Refusal),
 }
 
-/// What a person must know who asked for something and heard nothing.
-fn still(pending: bool) -> &'static str {
-    if pending { ", but may still do what it was asked" } else { "" }
+/// Warns that a request without an answer may still be carried out.
+fn pending_note(pending: bool) -> &'static str {
+    if pending { "; it may still carry out the request" } else { "" }
 }
 
 impl ClientError {
@@ -101,18 +100,18 @@ impl ClientError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NotThere(_) => Some(
-                "is tbtokend started? systemctl status tbtokend ; another socket: --socket PATH or TBTOKEND_SOCKET"
+                "check systemctl status tbtokend ; name another socket with --socket PATH or TBTOKEND_SOCKET"
                     .to_owned(),
             ),
             Self::NotRunning(_) | Self::Closed(_) => {
                 Some("systemctl status tbtokend ; journalctl -u tbtokend -n 20".to_owned())
             }
             Self::NotASocket { .. } => Some(format!(
-                "name the daemon's socket with --socket PATH or TBTOKEND_SOCKET; unless configured otherwise, it is {}",
+                "name the daemon's socket with --socket PATH or TBTOKEND_SOCKET; the default is {}",
                 crate::DEFAULT_SOCKET
             )),
             Self::NoPermission(path) => Some(format!(
-                "ls -l {} ; members of the socket's group may use it: sudo usermod -aG GROUP USER, then log in again",
+                "join the socket's group (ls -l {}): sudo usermod -aG GROUP USER, then log in again",
                 path.display()
             )),
             Self::TimedOut { .. } => {
@@ -121,17 +120,17 @@ impl ClientError {
             Self::Protocol { .. } => Some("install the same version of tbctl, tbtui and tbtokend".to_owned()),
             Self::Io { .. } => None,
             Self::Refused(refusal) => match refusal.code {
-                ErrorCode::UnknownCustomer => Some("tbctl status lists the customers".to_owned()),
-                ErrorCode::IneligibleCustomer => Some("sudo tbtokend doctor says which rows count".to_owned()),
+                ErrorCode::UnknownCustomer => Some("list the customers with tbctl status".to_owned()),
+                ErrorCode::IneligibleCustomer => {
+                    Some("see which rows count with sudo tbtokend doctor".to_owned())
+                }
                 ErrorCode::ReadOnly => {
-                    Some("this is the monitor socket; use the control socket to change anything".to_owned())
+                    Some("this is the monitor socket; use the control socket for changes".to_owned())
                 }
                 ErrorCode::StoreUnavailable => Some("journalctl -u tbtokend -n 20".to_owned()),
                 ErrorCode::Busy | ErrorCode::ShuttingDown => Some("try again in a moment".to_owned()),
-                ErrorCode::Internal => {
-                    Some("this is a bug; journalctl -u tbtokend -n 50 shows more".to_owned())
-                }
-                // The last three are of HTTP alone.
+                ErrorCode::Internal => Some("this is a bug; see journalctl -u tbtokend -n 50".to_owned()),
+                // The last three occur only over HTTP.
                 ErrorCode::BadRequest
                 | ErrorCode::UnknownAction
                 | ErrorCode::Unknown
@@ -143,9 +142,9 @@ impl ClientError {
     }
 }
 
-/// Connects, but not for longer than `timeout`: when the queue of a daemon that has stopped accepting is full,
-/// a plain `connect` on a Unix socket waits for ever. On Linux the write time-out bounds it (`unix_stream_connect`
-/// in the kernel's `net/unix/af_unix.c`), and it can only be set on a socket that is not connected yet.
+/// Connects within `timeout`. A plain `connect` on a Unix socket waits for ever when the daemon has stopped accepting and
+/// its queue is full. On Linux the write time-out bounds `connect` (`unix_stream_connect` in the kernel's
+/// `net/unix/af_unix.c`); only a socket that is not connected yet can have one set.
 fn connect_within(path: &Path, timeout: Duration) -> std::io::Result<UnixStream> {
     let address = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -154,9 +153,8 @@ fn connect_within(path: &Path, timeout: Duration) -> std::io::Result<UnixStream>
     Ok(OwnedFd::from(socket).into())
 }
 
-/// Why there is no connection. The kernel refuses one to a file that is no socket as it does one to a socket at which
-/// nobody listens.
-fn not_connected(path: PathBuf, timeout: Duration, source: std::io::Error) -> ClientError {
+/// Explains a failed connection. The kernel refuses one to a plain file as it does one to a socket without a listener.
+fn explain_no_connection(path: PathBuf, timeout: Duration, source: std::io::Error) -> ClientError {
     match source.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => ClientError::NotThere(path),
         ErrorKind::ConnectionRefused => match std::fs::metadata(&path) {
@@ -168,9 +166,9 @@ fn not_connected(path: PathBuf, timeout: Duration, source: std::io::Error) -> Cl
             }
             _ => ClientError::NotRunning(path),
         },
-        // What `SockAddr::unix` says of a path that does not fit into an address.
+        // `SockAddr::unix` fails like this for a path that does not fit into an address.
         ErrorKind::InvalidInput => {
-            ClientError::NotASocket { path, what: "no socket can have so long a path (at most 107 bytes)" }
+            ClientError::NotASocket { path, what: "the path of a socket has at most 107 bytes" }
         }
         ErrorKind::PermissionDenied => ClientError::NoPermission(path),
         ErrorKind::WouldBlock | ErrorKind::TimedOut => {
@@ -180,7 +178,7 @@ fn not_connected(path: PathBuf, timeout: Duration, source: std::io::Error) -> Cl
     }
 }
 
-/// Whether an answer to it is more than a look.
+/// Whether a request changes the state of the daemon.
 fn changes_something(request: &Request) -> bool {
     match request {
         Request::Start {} | Request::Stop {} | Request::Refresh(_) => true,
@@ -188,7 +186,7 @@ fn changes_something(request: &Request) -> bool {
     }
 }
 
-/// The longest answer to it that is read: another program at the socket must not fill the client's memory.
+/// The longest accepted answer to a request: another program at the socket must not fill the client's memory.
 fn longest_answer(request: &Request) -> usize {
     match request {
         Request::Status(StatusQuery { customers: Rows::All | Rows::Only(_), .. }) | Request::Refresh(_) => {
@@ -206,26 +204,26 @@ fn longest_answer(request: &Request) -> usize {
 }
 
 impl Client {
-    /// Connects to the daemon at `path`. `timeout` bounds every single [`send`](Self::send) as well.
+    /// Connects to the daemon at `path`. `timeout` also bounds each [`send`](Self::send).
     ///
     /// # Errors
     /// [`ClientError::NotThere`], [`ClientError::NotASocket`], [`ClientError::NotRunning`],
     /// [`ClientError::NoPermission`], [`ClientError::TimedOut`] or [`ClientError::Io`].
     pub fn connect(path: &Path, timeout: Duration) -> Result<Self, ClientError> {
         let stream = connect_within(path, timeout)
-            .map_err(|source| not_connected(path.to_owned(), timeout, source))?;
+            .map_err(|source| explain_no_connection(path.to_owned(), timeout, source))?;
         Ok(Self { stream: BufReader::new(stream), path: path.to_owned(), timeout, next_id: 1 })
     }
 
-    /// Asks one thing and waits for its answer.
+    /// Sends a request and waits for its answer.
     ///
     /// # Errors
-    /// Any [`ClientError`]. After all but [`ClientError::Refused`] the connection is of no use any more.
+    /// Any [`ClientError`]. After all but [`ClientError::Refused`] the connection is unusable.
     pub fn send(&mut self, request: &Request) -> Result<Reply, ClientError> {
         self.send_within(request, Some(self.timeout))
     }
 
-    /// The same with another time-out, or none: a manual pass takes as long as it takes.
+    /// Sends a request with another time-out, or none: the length of a manual pass has no bound.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -242,7 +240,7 @@ impl Client {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
 
         self.set_timeouts(deadline, timeout)?;
-        // A daemon that refuses the connection answers and closes before it reads; its answer is still there.
+        // A daemon that refuses the connection answers and closes before it reads; its answer can still be read.
         let written = self.stream.get_mut().write_all(line.as_bytes());
         let answer = match self.read_line(longest_answer(request), deadline, timeout) {
             Err(ClientError::Closed(_)) if written.is_err() => return Err(self.closed(written)),
@@ -256,7 +254,9 @@ impl Client {
             .map_err(|error| self.protocol(format!("its answer is not understood ({error})")))?;
         match answer.outcome {
             Err(refusal) => Err(ClientError::Refused(refusal)),
-            Ok(_) if answer.id != Some(id) => Err(self.protocol("it answers another request".to_owned())),
+            Ok(_) if answer.id != Some(id) => {
+                Err(self.protocol("its answer belongs to another request".to_owned()))
+            }
             Ok(reply) => Ok(reply),
         }
     }
@@ -282,7 +282,7 @@ impl Client {
         }
     }
 
-    /// Sets what is left until `deadline` as the time-out of the next read and write.
+    /// Sets the time until `deadline` as the time-out of the next read and write.
     fn set_timeouts(&self, deadline: Option<Instant>, timeout: Option<Duration>) -> Result<(), ClientError> {
         let left = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
             Some(left) if left.is_zero() => return Err(self.timed_out(timeout)),

@@ -1,9 +1,9 @@
-//! What happened, in the order in which it happened.
+//! Events: what happened to the daemon and its customers, in order.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// The number of an event. It only grows, over restarts too.
+/// The number of an event. It only grows, across restarts too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seq(pub u64);
@@ -17,7 +17,7 @@ pub struct Event {
     pub at: DateTime<Utc>,
     /// What it was.
     pub kind: EventKind,
-    /// Whom it concerns, unless it concerns everyone.
+    /// The customer; absent where the event concerns all or none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<String>,
     /// A sentence for people.
@@ -30,9 +30,9 @@ pub struct Event {
 pub enum EventKind {
     /// A new token was written.
     Renewed,
-    /// An attempt failed and will be repeated.
+    /// An attempt failed; another one follows.
     Failed,
-    /// An attempt failed for good.
+    /// An attempt failed for good: the customer is parked.
     Parked,
     /// A parked customer is tried again: its credentials changed or an operator named it.
     Unparked,
@@ -40,7 +40,7 @@ pub enum EventKind {
     Recovered,
     /// A token has ended without a new one.
     Expired,
-    /// A customer has lost its row, or its user, password or URL. It is not renewed any more; the end of its last token is
+    /// A customer has lost its row, or its user, password or URL. It is no longer renewed; the end of its last token is
     /// [`Expired`](Self::Expired).
     Ineligible,
     /// A pass began.

@@ -1,68 +1,67 @@
-//! Why a customer stands as it does, what happens next, and what the operator should do: in whole sentences, here
-//! once, so that `tbctl` and `tbtui` say the same.
+//! Explanations of a customer in whole sentences: why it fails, what happens next, and what the operator should do.
+//! `tbctl` and `tbtui` share them, so that both say the same.
 //!
-//! What a server or a table said is repeated in these sentences as it came; whoever shows them makes it safe first
-//! ([`words::printable`]).
+//! The sentences quote servers and tables as they are: make them safe before printing ([`words::printable`]).
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::words::{self, sentence, time};
 use crate::{BreakerState, Customer, FailureKind, Host, Phase, TokenStatus};
 
-/// How much an explanation matters.
+/// The urgency of an explanation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
     /// A person must act.
     Bad,
-    /// It may solve itself.
+    /// It may recover without a person.
     Warn,
     /// All is well.
     Plain,
 }
 
-/// Whether somebody will do what the daemon had in mind.
+/// Whether the daemon will carry out what it plans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loop {
     /// The loop runs.
     Running,
-    /// It was stopped.
+    /// The loop is stopped.
     Stopped,
-    /// The daemon does not answer, so nobody knows.
+    /// The daemon does not answer.
     Unknown,
 }
 
-/// How the reader can act, in the words of the program in which he reads: a key or a command.
+/// The keys or commands with which the reader acts in the program that prints the explanation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ways<'a> {
-    /// What tries the customer now: `r`, or `tbctl refresh 8f1c02aa`.
+    /// Tries the customer now: `r`, or `tbctl refresh 8f1c02aa`.
     pub refresh: &'a str,
-    /// The same where one more wrong password could lock the account: `r`, or `tbctl refresh --force 8f1c02aa`.
+    /// Tries it where one more wrong password could lock the account: `r`, or `tbctl refresh --force 8f1c02aa`.
     pub force: &'a str,
-    /// What starts the loop: `S`, or `tbctl start`.
+    /// Starts the loop: `S`, or `tbctl start`.
     pub start: &'a str,
 }
 
-/// An explanation, in parts that are whole sentences or empty.
+/// An explanation of a customer. Each part holds whole sentences or is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    /// What it begins with: `PARKED since 13:36Z`; empty while all is well.
+    /// The state in capitals: `PARKED since 13:36Z`; empty while all is well.
     pub headline: String,
-    /// How much it matters.
+    /// How urgent it is.
     pub weight: Weight,
-    /// Why it stands so.
+    /// The cause.
     pub why: String,
-    /// What happens by itself, and when.
+    /// What the daemon does next, and when.
     pub next: String,
     /// What the operator should do.
     pub remedy: String,
-    /// How to have it tried at once, where it is not tried by itself.
+    /// How the operator can have it tried now; empty where the daemon tries it anyway.
     pub at_once: String,
 }
 
 impl Explanation {
-    /// The sentences for where there is little room, in the order in which they matter.
+    /// Returns the most important sentences, for where there is little room.
     pub fn sentences(&self) -> impl Iterator<Item = &str> {
-        // Of a parked customer the remedy says already what the daemon waits for.
+        // For a parked customer the remedy already says what the daemon waits for.
         let parts = match self.weight {
             Weight::Bad if !self.remedy.is_empty() => [&self.why, &self.remedy, &self.at_once],
             Weight::Bad => [&self.why, &self.next, &self.at_once],
@@ -71,7 +70,7 @@ impl Explanation {
         parts.into_iter().map(String::as_str).filter(|part| !part.is_empty())
     }
 
-    /// What happens next, and how to hurry it.
+    /// Returns what happens next, and how to have it sooner.
     pub fn what_next(&self) -> String {
         [self.next.as_str(), self.at_once.as_str()].join(" ").trim().to_owned()
     }
@@ -80,7 +79,6 @@ impl Explanation {
 /// Explains a customer at `now`.
 pub fn explain(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<Utc>) -> Explanation {
     let at_once = || match cron {
-        // Nobody is there who could.
         Loop::Unknown => String::new(),
         Loop::Running | Loop::Stopped if needs_force(customer) => {
             format!("{} tries it once now.", ways.force)
@@ -130,7 +128,7 @@ pub fn explain(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<U
         (None, _) => Explanation {
             headline: String::new(),
             weight: Weight::Plain,
-            why: token(customer, now),
+            why: describe_token(customer, now),
             next: next(),
             remedy: String::new(),
             at_once: String::new(),
@@ -138,14 +136,14 @@ pub fn explain(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<U
     }
 }
 
-/// With these words a remedy of the daemon begins where nobody has to do anything.
+/// The beginning of a remedy of the daemon where the operator need not do anything.
 const PROMISE: &str = "It is tried again by itself";
 
-/// A remedy without its promise that it is tried again, whose sentence it is. When that will be is told by
-/// [`Explanation::next`], and a stopped loop or an unreachable daemon keep no promise.
+/// Removes the promise of another attempt from a remedy. [`Explanation::next`] says when that attempt is, and a stopped
+/// loop or an unreachable daemon does not keep the promise.
 fn without_promise(remedy: &str) -> String {
     let Some(rest) = remedy.strip_prefix(PROMISE) else { return remedy.to_owned() };
-    // The promise ends with its sentence (`…, more slowly. If this stays, …`) or half of it (`…; if this stays, …`).
+    // The promise ends at a full stop (`…, more slowly. If this stays, …`) or a semicolon (`…; if this stays, …`).
     let rest = match rest.find([';', '.']) {
         Some(end) => rest[end + 1..].trim(),
         None => "",
@@ -153,28 +151,28 @@ fn without_promise(remedy: &str) -> String {
     sentence(rest)
 }
 
-/// When a parked customer is tried next: its password once a day where ThingsBoard counts nothing, and its refresh token, if it
-/// has one.
+/// Says when a parked customer is tried next: its refresh token if it has one, and its password once a day where
+/// ThingsBoard does not count failures.
 fn next_of_parked(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<Utc>) -> String {
     const CHANGE: &str = "its URL, user or password changes in the table.";
     let kind = customer.failure.as_ref().map(|failure| failure.kind);
     let next = next_attempt(customer, cron, ways, now);
     match (customer.next_attempt_at, kind) {
         (None, Some(FailureKind::AttemptsExhausted)) => {
-            "Its password is not sent by itself until another row shows that ThingsBoard accepts this user."
+            "The daemon does not send its password until another row shows that ThingsBoard accepts this user."
                 .to_owned()
         }
-        (None, _) => format!("It is not tried by itself until {CHANGE}"),
+        (None, _) => format!("The daemon does not try it until {CHANGE}"),
         (Some(_), _) if cron != Loop::Running => next,
         (Some(_), _) if needs_force(customer) => {
-            format!("Its password is not sent by itself, but its refresh token may still work. {next}")
+            format!("The daemon does not send its password, but its refresh token may still work. {next}")
         }
         (Some(_), _) => format!("{}, or at once when {CHANGE}", next.trim_end_matches('.')),
     }
 }
 
-/// How the token stands, in a sentence.
-pub fn token(customer: &Customer, now: DateTime<Utc>) -> String {
+/// Says until when the token is valid.
+pub fn describe_token(customer: &Customer, now: DateTime<Utc>) -> String {
     match customer.tbtokenexpiry {
         None => "There is no token in the table.".to_owned(),
         Some(expiry) if expiry < now => {
@@ -190,7 +188,7 @@ pub fn token(customer: &Customer, now: DateTime<Utc>) -> String {
     }
 }
 
-/// When it is tried next, in a sentence; empty where the loop's own state does not say.
+/// Says when the customer is tried next; empty where that is not known.
 pub fn next_attempt(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<Utc>) -> String {
     match cron {
         Loop::Unknown => return "What happens next is not known while the daemon is unreachable.".to_owned(),
@@ -225,19 +223,19 @@ pub fn next_attempt(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateT
     }
 }
 
-/// How a server is treated and how its clock goes, in sentences; empty where nothing is known.
-pub fn server(host: &Host) -> String {
+/// Says how a server is treated and whether its clock is right; empty where nothing is known.
+pub fn describe_server(host: &Host) -> String {
     let treated = match (host.state, host.limit) {
         (BreakerState::Closed, 1) => "At most one login to this server at once.".to_owned(),
         (BreakerState::Closed, limit) => format!("At most {limit} logins to this server at once."),
         (BreakerState::HalfOpen, _) => {
-            "Something other than ThingsBoard answers there: one login each poll finds out what it is; the rest wait."
+            "Something other than ThingsBoard answers: one login per poll finds out what it is; the rest wait."
                 .to_owned()
         }
-        (BreakerState::Open, _) => "Server down: it gets one probe each poll, and its customers wait.".to_owned(),
+        (BreakerState::Open, _) => "Server down: it gets one probe per poll; its customers wait.".to_owned(),
         (BreakerState::Unknown, _) => String::new(),
     };
-    // What is below is the grain of the measurement.
+    // A smaller difference is within the error of the measurement.
     const EXACT_ENOUGH: u64 = 1000;
     let clock = match host.skew_ms {
         None => String::new(),
@@ -252,7 +250,7 @@ pub fn server(host: &Host) -> String {
     [treated, clock].join(" ").trim().to_owned()
 }
 
-/// Whether a refresh by name sends the customer's password only with `force`.
+/// Whether a refresh by name needs `force` to send the customer's password.
 pub fn needs_force(customer: &Customer) -> bool {
     let kind = customer.failure.as_ref().filter(|failure| failure.permanent).map(|failure| failure.kind);
     matches!(
@@ -261,16 +259,16 @@ pub fn needs_force(customer: &Customer) -> bool {
     )
 }
 
-/// What may happen when a parked customer is tried again, in sentences for a question.
-pub fn risk(customer: &Customer) -> String {
+/// Says what may happen when a parked customer is tried again, for a dialog that asks for confirmation.
+pub fn describe_risk(customer: &Customer) -> String {
     let why = customer.failure.as_ref().map_or_else(
         || "It is parked.".to_owned(),
         |failure| format!("It is parked: {}", sentence(&failure.message)),
     );
     let risk = match customer.failure.as_ref().map(|failure| failure.kind) {
         Some(FailureKind::CredentialsRejected | FailureKind::AccountLocked) => {
-            "One more wrong password counts at ThingsBoard and could lock the account for good. Try only if \
-             tb_password was corrected, or if the user was corrected in ThingsBoard."
+            "ThingsBoard counts one more wrong password and could lock the account for good. Correct tb_password, or the \
+             user in ThingsBoard, first."
         }
         Some(FailureKind::AttemptsExhausted) => {
             "This sends one password more than the budget allows. If it is wrong, it could lock the account for good. \
@@ -281,7 +279,7 @@ pub fn risk(customer: &Customer) -> String {
             | FailureKind::PasswordExpired
             | FailureKind::PasswordViolatesPolicy
             | FailureKind::SecondFactorRequired,
-        ) => "This sends the password again. Correct the user in ThingsBoard first.",
+        ) => "This sends the password again. Fix the user in ThingsBoard first.",
         Some(
             FailureKind::RateLimited
             | FailureKind::ServerError
@@ -294,7 +292,7 @@ pub fn risk(customer: &Customer) -> String {
             | FailureKind::Database
             | FailureKind::Unknown,
         )
-        | None => "It fails again unless the cause was corrected.",
+        | None => "It fails again unless the cause is fixed.",
     };
     format!("{why} {risk}")
 }

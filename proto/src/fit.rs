@@ -1,13 +1,13 @@
-//! Text that must fit: clipping and wrapping, by the width on the screen.
+//! Clipping and wrapping of text by its width on the screen.
 
 use unicode_width::UnicodeWidthStr;
 
-/// The columns that `text` takes.
+/// Returns the number of columns that `text` takes.
 pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The longest beginning of `text` that takes at most `columns`.
+/// Returns the longest prefix of `text` that takes at most `columns`.
 fn head(text: &str, columns: usize) -> &str {
     let mut end = 0;
     for (at, c) in text.char_indices() {
@@ -20,7 +20,7 @@ fn head(text: &str, columns: usize) -> &str {
     &text[..end]
 }
 
-/// The longest end of `text` that takes at most `columns`.
+/// Returns the longest suffix of `text` that takes at most `columns`.
 fn tail(text: &str, columns: usize) -> &str {
     let mut start = text.len();
     for (at, _) in text.char_indices().rev() {
@@ -32,7 +32,7 @@ fn tail(text: &str, columns: usize) -> &str {
     &text[start..]
 }
 
-/// `text` in at most `columns`, its end replaced by `ellipsis` if it is longer.
+/// Clips `text` to at most `columns`; `ellipsis` replaces its end if it is longer.
 pub fn clip(text: &str, columns: usize, ellipsis: &str) -> String {
     if text.width() <= columns {
         return text.to_owned();
@@ -44,7 +44,7 @@ pub fn clip(text: &str, columns: usize, ellipsis: &str) -> String {
     format!("{}{ellipsis}", head(text, room).trim_end())
 }
 
-/// `text` in at most `columns`, its beginning replaced by `ellipsis` if it is longer: for paths, whose end tells more.
+/// Clips `text` to at most `columns`; `ellipsis` replaces its beginning if it is longer. For paths, whose end says more.
 pub fn clip_start(text: &str, columns: usize, ellipsis: &str) -> String {
     if text.width() <= columns {
         return text.to_owned();
@@ -53,8 +53,8 @@ pub fn clip_start(text: &str, columns: usize, ellipsis: &str) -> String {
     format!("{ellipsis}{}", tail(text, room))
 }
 
-/// `text` broken between words into lines of at most `columns`. A longer word, such as a URL, is broken behind one of its
-/// joints, and anywhere only where it has none.
+/// Breaks `text` between words into lines of at most `columns`. A longer word, such as a URL, is broken after a
+/// punctuation mark, or anywhere if it has none.
 pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     if columns == 0 {
@@ -68,8 +68,8 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
             begins = true;
         }
         while word.width() > columns {
-            let piece = match piece(word, columns) {
-                // A character that is wider than the line.
+            let piece = match first_piece(word, columns) {
+                // The next character is wider than the line.
                 "" => break,
                 piece => piece,
             };
@@ -90,8 +90,9 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines.into_iter().map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty()).collect()
 }
 
-/// The longest beginning of a word that takes at most `columns` and ends with a joint, if that is not far from all that fits.
-fn piece(word: &str, columns: usize) -> &str {
+/// Returns the part of a long word for one line: it ends after a punctuation mark if that fills half the line, else it
+/// fills the line.
+fn first_piece(word: &str, columns: usize) -> &str {
     let longest = head(word, columns);
     let mut joints = longest.char_indices().filter(|&(at, c)| {
         let next = word[at + c.len_utf8()..].chars().next();
@@ -101,7 +102,7 @@ fn piece(word: &str, columns: usize) -> &str {
     if longest[..last].width() * 2 >= columns { &longest[..last] } else { longest }
 }
 
-/// Whether a word may be broken behind this character: `https://tb.acme.example/` `login`.
+/// Whether a word may be broken after this character: `https://tb.acme.example/` `login`.
 fn is_joint(c: char) -> bool {
     c.is_ascii_punctuation()
 }

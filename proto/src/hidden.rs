@@ -1,10 +1,10 @@
-//! The characters that are never shown as they are: here once, for the log, the journal, `tbctl`, `tbtui` and the doctor.
+//! The characters that are never printed as they are, for the log, the journal, `tbctl`, `tbtui` and the doctor.
 
 use std::fmt::Write as _;
 
-/// Whether a person would not see this character, or would see other text because of it: control characters, characters
-/// that reorder text, and those that Unicode draws as nothing (`Default_Ignorable_Code_Point` of Unicode 17, line and
-/// paragraph separators, the marks of annotations and of hieroglyphs).
+/// Whether this character is invisible, or changes how other text looks: control characters, characters that reorder
+/// text, and those that Unicode draws as nothing (`Default_Ignorable_Code_Point` of Unicode 17, line and paragraph
+/// separators, the marks of annotations and of hieroglyphs).
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -30,21 +30,21 @@ pub fn is_hidden(c: char) -> bool {
         )
 }
 
-/// `text` for people: U+FFFD in place of each [hidden](is_hidden) character, so that what a server or a table says cannot
-/// move a cursor, set a colour, or look like another text.
+/// Replaces each [hidden](is_hidden) character by U+FFFD, so that text from a server or a table cannot move the cursor,
+/// set a colour, or look like another text.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// `json` with each [hidden](is_hidden) character as `\u....`. A program reads the same text; a person who looks at it sees
-/// what is there. Outside of its texts JSON has no such characters but line breaks, and within one those are escaped
-/// already.
+/// Escapes each [hidden](is_hidden) character in `json` as `\u....`: a program reads the same text, and a person sees
+/// what is there. Outside of its strings JSON has no such characters but line breaks, and inside a string those are
+/// escaped already.
 pub fn escape_hidden(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
         if c != '\n' && is_hidden(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                // A string takes everything.
+                // Writing to a string never fails.
                 let _ = write!(text, "\\u{unit:04x}");
             }
         } else {

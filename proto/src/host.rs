@@ -1,42 +1,40 @@
-//! What `status` says of the ThingsBoard servers: their clocks, and how gently they are asked.
+//! The ThingsBoard servers in a `status` answer: their clocks, limits and circuit breakers.
 
 use serde::{Deserialize, Serialize};
 
-/// A ThingsBoard server that some customer uses.
+/// A ThingsBoard server with at least one customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
-    /// Scheme, name, port and path, as [`host_of`] gives it for the `tb_url` of its customers.
+    /// Scheme, name, port and path, as [`host_of`] derives them from the `tb_url` of its customers.
     pub host: String,
-    /// By how many milliseconds the server's clock is ahead of the daemon's; negative when it is behind, null until a
-    /// token came. It is read off the tokens, which know whole seconds, so it is right to about half a second, and
-    /// changes only when a new measurement contradicts it. Tokens are timed by their length, so a wrong clock does no
-    /// harm here.
+    /// The milliseconds by which the server's clock is ahead of the daemon's; negative if it is behind, null before the first
+    /// token. It comes from the tokens, which hold whole seconds, so it is exact to about half a second. It changes only
+    /// when a new measurement contradicts it. Tokens are timed by their length, so a wrong clock does no harm.
     pub skew_ms: Option<i64>,
-    /// How many logins it gets at a time at most.
+    /// The most logins that it gets at a time.
     pub limit: u32,
-    /// Whether it is asked at all.
+    /// The state of its circuit breaker.
     pub state: BreakerState,
 }
 
-/// The circuit breaker of a server.
+/// The states of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
-    /// It works: it gets logins, up to its limit.
+    /// Normal: the server gets logins, up to its limit.
     Closed,
-    /// Something other than ThingsBoard answered the probe: one login each poll finds out what it is.
+    /// Something other than ThingsBoard answered the probe: one login per poll finds out what it is.
     HalfOpen,
-    /// It is treated as down: it gets one probe a poll, without a password of a customer, and its customers wait.
+    /// The server is treated as down: it gets one probe per poll, without a password, and its customers wait.
     Open,
     /// A state that this client does not know.
     #[serde(other)]
     Unknown,
 }
 
-/// The server of a `tb_url`, as [`Host::host`] names it: `https://tb.example.com` or, where the port is not that of the
-/// scheme and there is a path, `http://tb.example.com:8080/iot`. None if the URL names no server that the daemon would ask.
-/// A name with letters beyond ASCII is found only if the URL spells it as DNS does (`xn--…`), and a path only if no letter
-/// of it is escaped (`%…`).
+/// Returns the server of a `tb_url` as [`Host::host`] spells it: `https://tb.example.com` or, with an unusual port and a
+/// path, `http://tb.example.com:8080/iot`. `None` if the URL names no server. It does not decode escapes (`%…`) in a path,
+/// nor convert a non-ASCII name to its DNS form (`xn--…`).
 pub fn host_of(tb_url: &str) -> Option<String> {
     let (scheme, rest) = tb_url.trim().split_once("://")?;
     let scheme = scheme.to_ascii_lowercase();

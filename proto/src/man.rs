@@ -1,5 +1,5 @@
-//! The man pages of the programs: what is written by hand stands in `packaging/man/`, in roff, and lines such as
-//! `@OPTIONS@` there are replaced by what the command line and the program itself know, so that it cannot grow stale.
+//! The man pages of the programs. The fixed text is roff in `packaging/man/`; generated parts replace lines such as
+//! `@OPTIONS@` there, so that they never disagree with the program.
 
 use std::io::{self, Write as _};
 
@@ -8,10 +8,10 @@ use clap_mangen::Man;
 pub use clap_mangen::roff::Roff;
 use clap_mangen::roff::{bold, roman};
 
-/// The page of a program, made from `text`. `parts` are its own lines, each with what replaces it.
+/// Makes the page of a program from `text`. `parts` are its own placeholder lines, each with its replacement.
 ///
 /// # Errors
-/// Never: it is written to memory.
+/// Never: it writes to memory.
 pub fn page(command: &Command, text: &str, parts: &[(&str, Roff)]) -> io::Result<Vec<u8>> {
     let man = Man::new(command.clone().subcommand_value_name("command"));
     let mut page = Vec::new();
@@ -29,12 +29,12 @@ pub fn page(command: &Command, text: &str, parts: &[(&str, Roff)]) -> io::Result
     Ok(page)
 }
 
-/// Adds a term, and below it what it means.
+/// Adds a term and its meaning to a page.
 pub fn item(page: &mut Roff, term: &str, meaning: &str) {
     page.control("TP", []).text([bold(term)]).text([roman(meaning)]);
 }
 
-/// Each command with its own options.
+/// Writes each command with its own options.
 fn commands(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         let about = sub.get_long_about().or_else(|| sub.get_about()).map(ToString::to_string);
@@ -50,7 +50,7 @@ fn commands(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// How the command is called, without its options.
+/// Returns the command line of a command without its options.
 fn heading(program: &str, sub: &Command) -> String {
     let mut heading = format!("{program} {}", sub.get_name());
     for argument in sub.get_positionals() {
@@ -63,7 +63,7 @@ fn heading(program: &str, sub: &Command) -> String {
     heading
 }
 
-/// The options of a command as clap_mangen writes them, without its heading and the help that all commands have.
+/// Writes the options of a command as clap_mangen does, without the heading and the `--help` of every command.
 fn options(sub: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     let mut section = Vec::new();
     Man::new(sub.clone().disable_help_flag(true)).render_options_section(&mut section)?;
@@ -71,7 +71,7 @@ fn options(sub: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     text.lines().filter(|line| !line.starts_with(".SH")).try_for_each(|line| writeln!(page, "{line}"))
 }
 
-/// What stands below the options: paragraphs, or lines that are to stay as they are.
+/// Converts the help after the options: paragraphs are filled, tables keep their lines.
 fn after(help: &str) -> Roff {
     let mut roff = Roff::new();
     for piece in help.split("\n\n") {

@@ -1,20 +1,20 @@
-//! What the daemon answers.
+//! The answers of the daemon, and how a line becomes one.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Cron, Daemon, Event, FailureKind, Host, Id, Request, Seq, Tokens};
 
-/// One answer line: what was asked for, or why not.
+/// One answer line: a reply, or the reason why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The id of the request, echoed.
     pub id: Option<Id>,
-    /// The answer proper.
+    /// The reply, or the refusal.
     pub outcome: Result<Reply, Refusal>,
 }
 
-/// The answer to a request that was carried out. Which one it is follows from the request.
+/// The answer to a request that was carried out. The request decides which variant it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 #[allow(clippy::large_enum_variant, reason = "there is one at a time, and most of them are the large one")]
@@ -40,9 +40,9 @@ pub struct StatusReply {
     pub cron: Cron,
     /// The customers.
     pub tokens: Tokens,
-    /// The ThingsBoard servers of the customers that were asked for, in the order of their names; absent if no
-    /// customers were asked for. A server that nobody uses any more is left out: with `since`, a client forgets those
-    /// that none of its customers names.
+    /// The ThingsBoard servers of the customers in this answer, in the order of their names; absent if the request wants no
+    /// customers. With `since`, a server that has lost its last customer is not mentioned: the client must forget each
+    /// server that none of its customers names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Vec<Host>>,
     /// The daemon.
@@ -54,7 +54,7 @@ pub struct StatusReply {
 pub struct SteerReply {
     /// What happened, for people.
     pub message: String,
-    /// The loop as it is now.
+    /// The state of the loop afterwards.
     pub cron: Cron,
 }
 
@@ -63,15 +63,15 @@ pub struct SteerReply {
 pub struct RefreshReply {
     /// What happened, for people.
     pub message: String,
-    /// What became of each customer; absent when the client did not want to wait.
+    /// The outcome for each customer; absent if the client did not want to wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<RefreshResult>,
 }
 
-/// What a manual pass did. `total = updated + errors +` the skipped ones.
+/// The result of a manual pass. `total = updated + errors +` the skipped customers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshResult {
-    /// Whether nobody failed.
+    /// Whether no renewal failed.
     pub success: bool,
     /// Customers whose new token was written.
     pub updated: usize,
@@ -79,14 +79,14 @@ pub struct RefreshResult {
     pub errors: usize,
     /// Customers in `details`.
     pub total: usize,
-    /// One entry for each customer that the request was about.
+    /// One outcome for each customer of the request.
     pub details: Vec<Outcome>,
 }
 
-/// What became of one customer in a manual pass.
+/// The outcome of a manual pass for one customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Who.
+    /// The customer.
     pub customer_id: String,
     /// How it ended.
     pub status: OutcomeStatus,
@@ -96,13 +96,13 @@ pub struct Outcome {
     /// The kind of failure, after an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<FailureKind>,
-    /// Why, unless it is a success. For a customer that was named it says how many passwords that ThingsBoard may have counted as
-    /// wrong were sent to its account.
+    /// Why there is no new token; absent after a success. For a named customer it also counts the passwords sent to its
+    /// account that ThingsBoard may have counted as wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// How a manual pass ended for one customer.
+/// The kinds of outcomes of a manual pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeStatus {
@@ -110,7 +110,7 @@ pub enum OutcomeStatus {
     Success,
     /// The renewal failed.
     Error,
-    /// It was not tried.
+    /// The daemon did not try the customer.
     Skipped,
     /// An outcome that this client does not know.
     #[serde(other)]
@@ -122,7 +122,7 @@ pub enum OutcomeStatus {
 pub struct EventsReply {
     /// The events, oldest first.
     pub events: Vec<Event>,
-    /// The number to give as `since` to go on from here.
+    /// The `since` of a request that continues here.
     pub next: Seq,
 }
 
@@ -138,11 +138,11 @@ pub struct VersionReply {
 pub struct MetricsReply {
     /// The content type of the text.
     pub content_type: String,
-    /// The exposition. It leaves out `process_*`, which node_exporter has of its own.
+    /// The exposition, without `process_*`, which node_exporter exports itself.
     pub text: String,
 }
 
-/// Why a request was not carried out.
+/// The reason why a request was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// A sentence for people: what is wrong and what to do.
@@ -159,11 +159,11 @@ pub enum ErrorCode {
     BadRequest,
     /// There is no such action.
     UnknownAction,
-    /// A customer that was named is not in the table.
+    /// A named customer is not in the table.
     UnknownCustomer,
-    /// The row of a customer that was named is in the table, but cannot be renewed; the error says why. It comes before
-    /// [`UnknownCustomer`](Self::UnknownCustomer), so that a client which looks for other meanings of an unknown name never
-    /// takes the id of such a row for one.
+    /// The row of a named customer cannot be renewed; the error says why. It takes precedence over
+    /// [`UnknownCustomer`](Self::UnknownCustomer): a client that takes unknown ids for prefixes must not take this one for
+    /// one.
     IneligibleCustomer,
     /// The monitor socket changes nothing.
     ReadOnly,
@@ -186,7 +186,7 @@ pub enum ErrorCode {
     Unknown,
 }
 
-/// The wire form of [`Answer`]: one flat object.
+/// The wire form of [`Answer`], one flat object.
 #[derive(Serialize)]
 struct Wire<'a, T> {
     success: bool,
@@ -205,7 +205,7 @@ impl Serialize for Answer {
     }
 }
 
-/// What every answer begins with.
+/// The fields that every answer has.
 #[derive(Deserialize)]
 struct Head {
     success: bool,
@@ -213,12 +213,12 @@ struct Head {
 }
 
 impl Answer {
-    /// Reads the answer line to `request`, its newline taken off. The request says which reply to expect.
+    /// Reads an answer line, without its newline. The request decides which reply is expected.
     ///
     /// # Errors
     /// The line is not an answer of this protocol to that request.
     pub fn parse(line: &str, request: &Request) -> Result<Self, serde_json::Error> {
-        // Two runs over the text instead of one over a tree: an answer may hold 100,000 customers.
+        // Parsing the text twice is cheaper than building a tree: an answer may hold 100,000 customers.
         let head: Head = serde_json::from_str(line)?;
         let outcome = if head.success {
             Ok(match request {

@@ -1,4 +1,4 @@
-//! What a client may ask, and how a line becomes a request.
+//! The requests of a client, and how a line becomes one.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -13,26 +13,26 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// How the loop, the customers and the daemon stand.
+    /// Returns the state of the loop, the customers and the daemon.
     Status(StatusQuery),
-    /// Let the loop run.
+    /// Starts the loop.
     Start {},
-    /// Let a running pass finish and begin no other.
+    /// Stops the loop; a running pass finishes.
     Stop {},
-    /// A pass now.
+    /// Starts a pass now.
     Refresh(Refresh),
-    /// What happened lately.
+    /// Returns events.
     Events {
-        /// Only events newer than this; without it, the newest.
+        /// Only events after this one; without it, the newest.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         since: Option<Seq>,
-        /// At most so many, 1 to [`MAX_EVENTS`].
+        /// The most events, 1 to [`MAX_EVENTS`].
         #[serde(default = "default_events")]
         limit: usize,
     },
-    /// Which daemon this is.
+    /// Returns the version of the daemon.
     Version {},
-    /// What Prometheus reads.
+    /// Returns the metrics for Prometheus.
     Metrics {
         /// In which format.
         #[serde(default)]
@@ -55,14 +55,14 @@ fn default_events() -> usize {
     DEFAULT_EVENTS
 }
 
-/// The actions, for the text of an error.
+/// The names of all actions.
 const ACTIONS: [&str; 7] = ["status", "start", "stop", "refresh", "events", "version", "metrics"];
 
-/// What `status` should hold.
+/// What a `status` answer should hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatusQuery {
-    /// Which customers.
+    /// The customers to list.
     #[serde(default, skip_serializing_if = "Rows::is_all")]
     pub customers: Rows,
     /// Only customers that changed after this revision.
@@ -70,21 +70,21 @@ pub struct StatusQuery {
     pub since: Option<Revision>,
 }
 
-/// Which customers a `status` answer should list. On the wire: absent, `"none"`, `{"in_trouble":N}`, `{"match":{…}}`, or
-/// a list of ids.
+/// The customers that a `status` answer should list. On the wire: absent, `"none"`, `{"in_trouble":N}`,
+/// `{"match":{…}}`, or a list of ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Rows {
-    /// Everyone.
+    /// All customers.
     #[default]
     All,
-    /// Nobody; the summary is enough.
+    /// No customers, only the summary.
     None,
-    /// So many, 1 to [`MAX_IN_TROUBLE`], of those who are [in trouble](crate::in_trouble), the worst first.
-    /// `summary.in_trouble` says how many there are.
+    /// At most this many customers, 1 to [`MAX_IN_TROUBLE`], that are [in trouble](crate::in_trouble), the worst first.
+    /// `summary.in_trouble` counts all of them.
     InTrouble(usize),
-    /// Those that fit a filter. `tokens.matched` says how many there are.
+    /// The customers that fit a filter. `tokens.matched` counts all of them.
     Match(Match),
-    /// These.
+    /// The customers with these ids.
     Only(Vec<String>),
 }
 
@@ -94,22 +94,22 @@ impl Rows {
     }
 }
 
-/// A filter over the customers. A part that is left out lets every customer through.
+/// A filter over the customers. An absent part fits every customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Match {
-    /// Words that all stand in what is shown of the customer: id, user, URL, status, state, failure. Case does not count.
+    /// Words that must all occur in the id, user, URL, status, state or failure of the customer. Case does not matter.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub text: String,
-    /// One of these statuses.
+    /// The customer's status is one of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub status: Vec<TokenStatus>,
-    /// One of these states.
+    /// The customer's state is one of these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub state: Vec<Phase>,
     /// The order.
     pub sort: Sort,
-    /// At most so many customers, 1 to [`MAX_MATCH`].
+    /// The most customers, 1 to [`MAX_MATCH`].
     pub limit: usize,
 }
 
@@ -120,23 +120,23 @@ impl Default for Match {
     }
 }
 
-/// The order of the customers that fit a filter.
+/// The order in which customers are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Sort {
     /// As [`words::problems_first`](crate::words::problems_first).
     #[default]
     Problems,
-    /// The least time left first; customers without a token lead.
+    /// By the end of the token, soonest first; customers without a token lead.
     Left,
     /// By id.
     Customer,
 }
 
-/// [`Rows::InTrouble`] or [`Rows::Match`] on the wire.
+/// The wire form of [`Rows::InTrouble`] and [`Rows::Match`].
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Selected {
+enum Selection {
     InTrouble(usize),
     Match(Match),
 }
@@ -146,8 +146,8 @@ impl Serialize for Rows {
         match self {
             Self::All => serializer.serialize_none(),
             Self::None => serializer.serialize_str("none"),
-            Self::InTrouble(limit) => Selected::InTrouble(*limit).serialize(serializer),
-            Self::Match(filter) => Selected::Match(filter.clone()).serialize(serializer),
+            Self::InTrouble(limit) => Selection::InTrouble(*limit).serialize(serializer),
+            Self::Match(filter) => Selection::Match(filter.clone()).serialize(serializer),
             Self::Only(ids) => ids.serialize(serializer),
         }
     }
@@ -159,9 +159,9 @@ impl<'de> Deserialize<'de> for Rows {
             Value::Null => Ok(Self::All),
             Value::String(word) if word == "none" => Ok(Self::None),
             list @ Value::Array(_) => serde_json::from_value(list).map(Self::Only).map_err(D::Error::custom),
-            selected @ Value::Object(_) => match serde_json::from_value(selected) {
-                Ok(Selected::InTrouble(limit)) => Ok(Self::InTrouble(limit)),
-                Ok(Selected::Match(filter)) => Ok(Self::Match(filter)),
+            selection @ Value::Object(_) => match serde_json::from_value(selection) {
+                Ok(Selection::InTrouble(limit)) => Ok(Self::InTrouble(limit)),
+                Ok(Selection::Match(filter)) => Ok(Self::Match(filter)),
                 Err(error) => Err(D::Error::custom(error)),
             },
             _ => Err(D::Error::custom(
@@ -171,21 +171,22 @@ impl<'de> Deserialize<'de> for Rows {
     }
 }
 
-/// Whom a manual pass should renew, and whether to wait for it.
+/// The customers that a manual pass should renew, and whether to wait for it. Without `customers` and `all`, those that
+/// are due or waiting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refresh {
-    /// Exactly these, even if valid or parked; not empty.
+    /// Exactly these customers, even if valid or parked; not empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customers: Option<Vec<String>>,
-    /// Everyone who is not parked.
+    /// All customers that are not parked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
-    /// Send passwords again that ThingsBoard has rejected, and one more than the budget allows; only with `customers`.
+    /// Also send passwords that ThingsBoard has rejected, and one more than the budget allows; only with `customers`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
     /// Whether the answer comes when the pass is over (the default) or at once.
-    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    #[serde(default = "default_wait", skip_serializing_if = "is_true")]
     pub wait: bool,
 }
 
@@ -195,7 +196,7 @@ impl Default for Refresh {
     }
 }
 
-fn yes() -> bool {
+fn default_wait() -> bool {
     true
 }
 
@@ -204,7 +205,7 @@ fn is_true(value: &bool) -> bool {
     *value
 }
 
-/// What a client chose to recognize its answer by.
+/// The mark by which a client recognizes the answer to its request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Id {
@@ -226,17 +227,17 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Reads one line, its newline taken off.
+    /// Reads one line, without its newline.
     ///
     /// # Errors
-    /// A [`Refusal`] that says what is wrong with the line, with the id of the request if that could be read.
+    /// A [`Refusal`] that says what is wrong with the line, and the id of the request if it is readable.
     pub fn parse(line: &str) -> Result<Self, (Option<Id>, Refusal)> {
         let bad = |message: String| Refusal { code: ErrorCode::BadRequest, error: message };
         let value: Value = serde_json::from_str(line).map_err(|error| {
             (None, bad(format!("the line is not JSON: {error}; send one object per line")))
         })?;
         match value {
-            Value::Object(fields) => Self::of(fields),
+            Value::Object(fields) => Self::from_fields(fields),
             _ => Err((None, bad("the line is JSON but no object; send {\"action\":…}".to_owned()))),
         }
     }
@@ -245,7 +246,7 @@ impl Envelope {
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
-    pub fn of(mut fields: serde_json::Map<String, Value>) -> Result<Self, (Option<Id>, Refusal)> {
+    pub fn from_fields(mut fields: serde_json::Map<String, Value>) -> Result<Self, (Option<Id>, Refusal)> {
         let bad = |message: String| Refusal { code: ErrorCode::BadRequest, error: message };
         let id = match fields.remove("id") {
             None => None,
@@ -254,14 +255,14 @@ impl Envelope {
                     .map_err(|_| (None, bad("id must be a string or a number".to_owned())))?,
             ),
         };
-        match parse_fields(fields) {
+        match parse_request(fields) {
             Ok(request) => Ok(Self { id, request }),
             Err(refusal) => Err((id, refusal)),
         }
     }
 }
 
-fn parse_fields(fields: serde_json::Map<String, Value>) -> Result<Request, Refusal> {
+fn parse_request(fields: serde_json::Map<String, Value>) -> Result<Request, Refusal> {
     let bad = |message: String| Refusal { code: ErrorCode::BadRequest, error: message };
     let action = match fields.get("action") {
         Some(Value::String(action)) => action.clone(),
@@ -279,17 +280,17 @@ fn parse_fields(fields: serde_json::Map<String, Value>) -> Result<Request, Refus
             Err(bad("refresh takes either customers or all, not both".to_owned()))
         }
         Request::Refresh(Refresh { customers: None, force: true, .. }) => {
-            Err(bad("force goes with customers: name those whose passwords are to be sent again".to_owned()))
+            Err(bad("force needs customers: name those whose password to send again".to_owned()))
         }
         Request::Refresh(Refresh { customers: Some(ids), .. }) if ids.is_empty() => {
-            Err(bad("customers is empty; leave it out to renew whoever is due".to_owned()))
+            Err(bad("customers is empty; leave it out to renew all customers that are due".to_owned()))
         }
         Request::Status(StatusQuery { customers: Rows::InTrouble(limit), .. })
             if !(1..=MAX_IN_TROUBLE).contains(limit) =>
         {
             Err(bad(format!("in_trouble must be between 1 and {MAX_IN_TROUBLE}")))
         }
-        // Whoever got well would not be told of, so a client could never forget it.
+        // The answer would not mention a customer that recovered, so the client could never forget it.
         Request::Status(StatusQuery { customers: Rows::InTrouble(_), since: Some(_) }) => {
             Err(bad("status takes either in_trouble or since, not both".to_owned()))
         }
@@ -299,7 +300,7 @@ fn parse_fields(fields: serde_json::Map<String, Value>) -> Result<Request, Refus
         Request::Status(StatusQuery { customers: Rows::Match(filter), .. })
             if filter.status.contains(&TokenStatus::Unknown) || filter.state.contains(&Phase::Unknown) =>
         {
-            Err(bad("match names a status or state that does not exist".to_owned()))
+            Err(bad("match has an unknown status or state; use those of the protocol".to_owned()))
         }
         Request::Status(StatusQuery { customers: Rows::Match(Match { limit, .. }), .. })
             if !(1..=MAX_MATCH).contains(limit) =>

@@ -1,10 +1,10 @@
-//! What `status` says: the loop, the customers and their tokens, the daemon itself.
+//! The parts of a `status` answer: the loop, the customers and their tokens, the daemon.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// Counts the changes of the daemon's picture of its customers. It only grows, and a restarted daemon begins
-/// above every revision of the one before, so an old revision is never mistaken for a current one.
+/// The number of a change to the daemon's snapshot. It only grows. A restarted daemon begins above all earlier
+/// revisions, so that an old revision is never mistaken for a current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Revision(pub u64);
@@ -12,10 +12,10 @@ pub struct Revision(pub u64);
 /// The loop that polls the table once per interval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cron {
-    /// Whether the loop starts passes by itself. `stop` makes this false; the process goes on.
+    /// Whether the loop starts passes. `stop` makes this false; the process keeps running.
     pub running: bool,
-    /// Since when an operator has it stopped, over restarts of the daemon. Absent while it runs, and where it was never started
-    /// because `schedule.autostart` was false at the very first start.
+    /// When an operator stopped the loop; kept across restarts. Absent while it runs, and while it was never started because
+    /// `schedule.autostart` was false at the first start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_since: Option<DateTime<Utc>>,
     /// One line for people.
@@ -55,45 +55,44 @@ pub struct LastRun {
 pub enum Trigger {
     /// The daemon started, or an operator started the loop.
     Start,
-    /// The interval came round.
+    /// The interval passed.
     Schedule,
-    /// A token or a retry could not wait for the interval.
+    /// A renewal was due before the interval passed.
     Early,
-    /// An operator asked for it.
+    /// An operator requested it.
     Manual,
     /// A reason that this client does not know.
     #[serde(other)]
     Unknown,
 }
 
-/// The customers and what is known of their tokens.
+/// The customers and their tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
-    /// Whether the table could be read the last time.
+    /// Whether the last read of the table succeeded.
     pub success: bool,
-    /// Why not, if not.
+    /// Why the table cannot be read; absent if it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// When the table was last read; null if it never was.
+    /// When the table was last read; null before the first read.
     pub as_of: Option<DateTime<Utc>>,
-    /// The customers that were asked for, in the order of their ids (those in trouble: the worst first); absent if none
-    /// were asked for.
+    /// The requested customers, in the order of their ids (those in trouble: the worst first); absent if none are requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customers: Option<Vec<Customer>>,
-    /// At most [`MAX_IN_TROUBLE`](crate::MAX_IN_TROUBLE) of those that are customers no longer, in the order of their ids; only
-    /// in answers about all customers or about those in trouble, and not with `since`.
+    /// At most [`MAX_IN_TROUBLE`](crate::MAX_IN_TROUBLE) former customers, in the order of their ids; only in answers about
+    /// all customers or those in trouble, and not with `since`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ineligible: Vec<Ineligible>,
-    /// With a filter: how many customers fit it, however many are given.
+    /// With a filter: how many customers fit it, listed or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matched: Option<usize>,
-    /// Customers that left the table after the revision asked for.
+    /// Customers that left the table after the requested revision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
-    /// With `since`: true when `customers` holds everyone, because the revision was too old or unknown.
+    /// With `since`: whether `customers` holds all customers because the revision is too old or unknown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub complete: bool,
-    /// Counts over all customers, whatever was asked for.
+    /// Counts over all customers, whatever the request.
     pub summary: Summary,
 }
 
@@ -113,12 +112,12 @@ pub struct Summary {
     pub missing: usize,
     /// Customers that are [parked](Phase::Parked).
     pub parked: usize,
-    /// Customers whose last attempt failed and that wait for the next one.
+    /// Customers whose last attempt failed and that have a next attempt time.
     pub retrying: usize,
-    /// Customers that somebody should look after, see [`in_trouble`].
+    /// Customers that need a person's attention, see [`in_trouble`].
     #[serde(default)]
     pub in_trouble: usize,
-    /// Former customers, none of which is counted above: see [`Ineligible`].
+    /// Former customers, not counted above: see [`Ineligible`].
     #[serde(default)]
     pub ineligible: usize,
 }
@@ -129,16 +128,15 @@ pub struct Summary {
 pub struct Ineligible {
     /// Its id.
     pub customer_id: String,
-    /// Why it is not renewed any more, for people, as `its tb_password is blank`.
+    /// Why it is no longer renewed, for people, such as `its tb_password is blank`.
     pub reason: String,
-    /// Since when the daemon knows it.
+    /// When the daemon noticed it.
     pub since: DateTime<Utc>,
-    /// When its last token ends; null if that is not known.
+    /// When its last token ends; null if not known.
     pub tbtokenexpiry: Option<DateTime<Utc>>,
 }
 
-/// Whether somebody should look after a customer: its applications are without a token, or will be, because nobody
-/// renews it.
+/// Whether a customer needs a person's attention: it has no valid token, or the daemon has stopped renewing it.
 pub fn in_trouble(status: TokenStatus, state: Phase) -> bool {
     match (status, state) {
         (TokenStatus::Expired | TokenStatus::Missing, _) | (_, Phase::Parked) => true,
@@ -153,40 +151,40 @@ pub struct Customer {
     pub customer_id: String,
     /// The ThingsBoard user.
     pub tb_username: String,
-    /// The ThingsBoard server that is used: the row's own, or the configured fallback.
+    /// The URL of its ThingsBoard server: that of the row, or the configured fallback.
     pub tb_url: String,
-    /// How its token stands.
+    /// The status of its token.
     pub token_status: TokenStatus,
-    /// When its token ends, as the table says; less what the daemon's clock was set back by since that was written. Null
-    /// without a token.
+    /// When its token ends, according to the table, corrected by clock steps backward since it was written. Null without a
+    /// token.
     pub tbtokenexpiry: Option<DateTime<Utc>>,
     /// Whole minutes until then, rounded toward minus infinity; null without an expiry.
     pub minutes_until_expiry: Option<i64>,
     /// What the daemon does about it.
     pub state: Phase,
-    /// The last renewal that was written; stays when a failure comes after it.
+    /// When its last new token was written; failures do not change it.
     pub last_success_at: Option<DateTime<Utc>>,
-    /// How many renewals were written, over restarts.
+    /// How many new tokens were written, across restarts.
     pub renewals: u64,
-    /// When the daemon will try next. Null for a parked customer, unless it has a refresh token or is tried once a day.
+    /// When the daemon tries next. Null for a parked customer, unless it has a refresh token or is tried once a day.
     pub next_attempt_at: Option<DateTime<Utc>>,
     /// Why the last attempt failed; null when it succeeded.
     pub failure: Option<Failure>,
-    /// Its last changes, over restarts, oldest first; never that it was renewed.
+    /// Its last changes except renewals, across restarts, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
 }
 
-/// One change of how a customer stands.
+/// One change in the state of a customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// When.
+    /// When it happened.
     pub at: DateTime<Utc>,
-    /// What: `failed`, `parked`, `unparked`, `recovered`, `expired`, `ineligible`.
+    /// The kind: `failed`, `parked`, `unparked`, `recovered`, `expired` or `ineligible`.
     pub kind: crate::EventKind,
 }
 
-/// How a token stands at the time of the answer.
+/// The status of a token at the time of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenStatus {
@@ -203,20 +201,20 @@ pub enum TokenStatus {
     Unknown,
 }
 
-/// What the daemon does about a customer. On the wire the field is called `state`.
+/// The state of a customer's renewal. On the wire the field is called `state`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Nothing to do.
     Ok,
-    /// To be renewed in the next pass.
+    /// The next pass renews it.
     Due,
-    /// Being renewed now.
+    /// A running pass renews it.
     Refreshing,
-    /// The last attempt failed; waits for `next_attempt_at`.
+    /// The last attempt failed; the next one is at `next_attempt_at`.
     Retrying,
-    /// Its password is not sent by itself until its credentials change or an operator names it, or only once a day. Its refresh
-    /// token is still used: then there is a `next_attempt_at`.
+    /// Its password is not sent until its credentials change or an operator names it, or only once a day. A refresh token
+    /// is still used: then there is a `next_attempt_at`.
     Parked,
     /// A state that this client does not know.
     #[serde(other)]
@@ -234,11 +232,11 @@ pub struct Failure {
     pub remedy: String,
     /// When the last attempt failed.
     pub at: DateTime<Utc>,
-    /// Failed attempts since the last success; 0 if its password was never sent for it.
+    /// Failed attempts since the last success; 0 if the failure is that of its server or of another row.
     pub consecutive: u32,
-    /// Whether trying again is useless or dangerous: the customer is parked.
+    /// Whether another attempt is useless or dangerous, so that the customer is parked.
     pub permanent: bool,
-    /// What a customer that is due waits for, such as a server in doubt, for people.
+    /// What a due customer waits for, such as its server, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
 }
@@ -247,22 +245,22 @@ pub struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureKind {
-    /// ThingsBoard has rejected user and password; they are not sent again by themselves.
+    /// ThingsBoard has rejected user and password; the daemon does not send them again.
     CredentialsRejected,
-    /// So many passwords that ThingsBoard may have counted as wrong were sent to the account that none is sent by itself. Check
-    /// it in ThingsBoard, then refresh a customer with `force`.
+    /// The account has used up its budget of passwords that ThingsBoard may have counted as wrong. Check the user in
+    /// ThingsBoard, then refresh a customer with `force`.
     AttemptsExhausted,
-    /// The ThingsBoard user is disabled. Nothing is counted, so it is tried once a day.
+    /// The ThingsBoard user is disabled. ThingsBoard counts no failure, so the daemon tries once a day.
     AccountDisabled,
     /// ThingsBoard has disabled the user after too many wrong passwords.
     AccountLocked,
     /// The password has expired. Tried once a day.
     PasswordExpired,
-    /// ThingsBoard wants another password before it lets the user in. Tried once a day.
+    /// The password violates ThingsBoard's policy, and the user must change it. Tried once a day.
     PasswordViolatesPolicy,
     /// The user needs a second factor, which a daemon does not have. Tried once a day.
     SecondFactorRequired,
-    /// Too many requests for this tenant or customer.
+    /// ThingsBoard answered that this tenant or customer sends too many requests.
     RateLimited,
     /// ThingsBoard answered with an internal error.
     ServerError,
@@ -270,7 +268,7 @@ pub enum FailureKind {
     Unreachable,
     /// No answer in time.
     Timeout,
-    /// An answer that is not ThingsBoard's.
+    /// The answer is not from ThingsBoard.
     UnexpectedResponse,
     /// The row's URL cannot be used.
     BadUrl,
@@ -296,33 +294,32 @@ pub struct Daemon {
     pub pid: u32,
     /// When it started.
     pub started_at: DateTime<Utc>,
-    /// The revision of its picture of the customers.
+    /// The revision of its snapshot.
     pub revision: Revision,
-    /// Which store it uses: the kind and where it is.
+    /// The kind of its store, and where it is.
     pub store: String,
-    /// Whether the store could be used the last time, for reading and for writing.
+    /// Whether the last read and the last write of the store succeeded.
     pub store_ok: bool,
-    /// Why not, and what to do about it, if not.
+    /// Why the store cannot be used, and what to do about it; absent if it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_error: Option<String>,
-    /// Where sent passwords are noted, if not in the database, as `in FILE, because …`. Other daemons do not see such a
+    /// Where the ledger of sent passwords is, if not in the database: `in FILE, because …`. Other daemons do not see that
     /// file, so several daemons on one table need the ledger in the database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ledger: Option<String>,
-    /// That the key of the stored fingerprints is another one than they were made with, what follows from that, and how an
-    /// operator decides; absent if it fits.
+    /// Why the key does not fit the stored fingerprints, what follows, and what the operator can do; absent if it fits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_mismatch: Option<String>,
-    /// The configuration file that was read; absent if there is none.
+    /// The configuration file; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_file: Option<String>,
-    /// The HTTP listener, if there is to be one.
+    /// The HTTP listener; absent if none is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpListener>,
-    /// Tokens obtained with a password since the daemon started.
+    /// Renewals by login since the daemon started.
     #[serde(default)]
     pub renewals_by_login: u64,
-    /// Tokens obtained with a refresh token since the daemon started.
+    /// Renewals by refresh token since the daemon started.
     #[serde(default)]
     pub renewals_by_refresh_token: u64,
 }
@@ -330,9 +327,9 @@ pub struct Daemon {
 /// The HTTP listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpListener {
-    /// Where it listens, or is to listen: `127.0.0.1:9137`, `unix:/run/tbtokend/http.sock`.
+    /// Its configured address: `127.0.0.1:9137`, `unix:/run/tbtokend/http.sock`.
     pub listen: String,
-    /// Why it does not listen now, if it does not; it is tried again every 10 seconds.
+    /// Why it does not listen; absent if it does. The daemon tries again every 10 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// What is dangerous about it, and what to do about it.

@@ -1,4 +1,4 @@
-//! The words for a status, a reason, a duration: here once, so that `tbctl` and `tbtui` say the same.
+//! The words for a status, a failure, a duration, shared by `tbctl` and `tbtui` so that both say the same.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 pub use crate::hidden::{escape_hidden, printable};
 use crate::{Customer, EventKind, FailureKind, Phase, TokenStatus, Trigger};
 
-/// What is wrong with the database, if anything is: whether the table can be read, and whether everything that is to be
-/// written is taken. Where it must be seen, it is written in capitals.
+/// Says what is wrong with the database: it cannot be read, or it refuses a write. `None` if nothing is wrong.
 pub fn database_trouble(readable: bool, writable: bool) -> Option<&'static str> {
     match (readable, writable) {
         (false, _) => Some("database unreachable"),
@@ -17,14 +16,14 @@ pub fn database_trouble(readable: bool, writable: bool) -> Option<&'static str> 
     }
 }
 
-/// Why the loop starts no pass, and how it is started: a fragment that follows "the loop is".
+/// Says why the loop starts no pass, and how to start it: a fragment that follows "the loop is".
 pub fn stopped(since: Option<DateTime<Utc>>) -> String {
     match since {
         Some(since) => {
             let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
-            format!("stopped by an operator since {since}; tbctl start")
+            format!("stopped by an operator since {since}; start it with tbctl start")
         }
-        None => "not started, because schedule.autostart is false; tbctl start".to_owned(),
+        None => "not started, because schedule.autostart is false; start it with tbctl start".to_owned(),
     }
 }
 
@@ -40,7 +39,7 @@ impl TokenStatus {
         }
     }
 
-    /// The sign that stands before the word, so that a status is never colour alone.
+    /// The sign before the word, so that a status is never shown by colour alone.
     pub fn sign(self) -> char {
         match self {
             Self::Expired => 'x',
@@ -126,9 +125,8 @@ impl Trigger {
     }
 }
 
-/// The time that a token has left at `now`, as short as a table needs it: `14m`, `-12m`, `42s`, `3h`, `6d`, or `-`
-/// without an expiry.
-pub fn left(expiry: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
+/// Returns the time until a token ends, for a table: `14m`, `-12m`, `42s`, `3h`, `6d`, or `-` without an expiry.
+pub fn time_left(expiry: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
     match expiry {
         None => "-".to_owned(),
         Some(expiry) if expiry < now => format!("-{}", duration(now - expiry)),
@@ -136,8 +134,8 @@ pub fn left(expiry: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
     }
 }
 
-/// What happens next to a customer: `parked`, `now`, `in 40s`.
-pub fn next(customer: &Customer, now: DateTime<Utc>) -> String {
+/// Returns what happens next to a customer, for a table: `parked`, `now`, `in 40s`.
+pub fn next_step(customer: &Customer, now: DateTime<Utc>) -> String {
     match (customer.state, customer.next_attempt_at) {
         (Phase::Parked, _) => "parked".to_owned(),
         (Phase::Refreshing, _) => "now".to_owned(),
@@ -148,8 +146,8 @@ pub fn next(customer: &Customer, now: DateTime<Utc>) -> String {
     }
 }
 
-/// The last failure in a few words, with its count: `timed out (x4)`. Of a customer that only waits, what it waits for:
-/// `waiting: timed out`. Empty without either.
+/// Returns the last failure with its count, for a table: `timed out (x4)`; for a customer that only waits,
+/// `waiting: timed out`. Empty without a failure.
 pub fn last_error(customer: &Customer) -> String {
     match &customer.failure {
         None => String::new(),
@@ -161,13 +159,13 @@ pub fn last_error(customer: &Customer) -> String {
     }
 }
 
-/// Whether a customer has not failed itself: it waits because its server, or another row with its password, has.
+/// Whether a customer waits because its server, or another row with its password, has failed, and not itself.
 pub fn is_waiting(customer: &Customer) -> bool {
     customer.state != Phase::Parked
         && customer.failure.as_ref().is_some_and(|failure| failure.consecutive == 0)
 }
 
-/// A length of time in its largest whole unit, rounded down: `42s`, `14m`, `3h`, `6d`. Negative ones count as zero.
+/// Formats a length of time in its largest whole unit, rounded down: `42s`, `14m`, `3h`, `6d`. A negative one is `0s`.
 pub fn duration(length: TimeDelta) -> String {
     let seconds = length.num_seconds().max(0);
     match seconds {
@@ -178,13 +176,13 @@ pub fn duration(length: TimeDelta) -> String {
     }
 }
 
-/// By how much a clock is ahead (`+0.3s`, `+2m`) or behind (`-12.0s`), in milliseconds.
+/// Formats how far a clock is ahead (`+0.3s`, `+2m`) or behind (`-12.0s`).
 pub fn skew(milliseconds: i64) -> String {
     let sign = if milliseconds < 0 { '-' } else { '+' };
     format!("{sign}{}", skew_length(milliseconds))
 }
 
-/// How far a clock is off: `0.3s`, `2m`.
+/// Formats the absolute value of a clock's skew: `0.3s`, `2m`.
 pub(crate) fn skew_length(milliseconds: i64) -> String {
     match milliseconds.unsigned_abs() {
         ms @ 0..60_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
@@ -192,12 +190,12 @@ pub(crate) fn skew_length(milliseconds: i64) -> String {
     }
 }
 
-/// A time of day in UTC, with the date when that is not today's: `14:03Z`, `Nov 22 14:03Z`.
+/// Formats a time of day in UTC, with the date if it is not today's: `14:03Z`, `Nov 22 14:03Z`.
 pub fn time(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     dated(at, now, "%H:%MZ")
 }
 
-/// The same to the second: `14:03:07Z`.
+/// Formats a time as [`time`] does, but with seconds: `14:03:07Z`.
 pub fn time_exact(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     dated(at, now, "%H:%M:%SZ")
 }
@@ -211,8 +209,8 @@ fn dated(at: DateTime<Utc>, now: DateTime<Utc>, format: &str) -> String {
     }
 }
 
-/// `text` as a sentence: its first letter large, a full stop at its end. The names of programs and columns stay as
-/// they are, wherever they stand.
+/// Turns `text` into a sentence: a capital at its beginning, a full stop at its end. The name of a program, column or
+/// setting keeps its small letter.
 pub fn sentence(text: &str) -> String {
     let text = text.trim();
     let mut chars = text.chars();
@@ -224,29 +222,29 @@ pub fn sentence(text: &str) -> String {
     format!("{}{}{stop}", first.to_uppercase(), chars.as_str())
 }
 
-/// Whether this is the name of something that must be written so: `tbtokend`, `tb_url`, `store.server`.
+/// Whether a word is a name whose first letter stays small: `tbtokend`, `tb_url`, `store.server`.
 fn is_name(word: &str) -> bool {
     const PROGRAMS: [&str; 5] = ["tbtokend", "tbctl", "tbtui", "systemctl", "journalctl"];
     PROGRAMS.contains(&word) || word.trim_end_matches(['.', ':', ',', ';']).contains(['_', '.'])
 }
 
-/// Ids are never shortened to less: a single letter tells three customers apart, but nobody recognizes them by it.
+/// The shortest short id: one letter may tell all customers apart, but no operator recognizes a customer by it.
 const SHORTEST_ID: usize = 8;
 
-/// As many characters of an id as tell all these ids apart, which come in their order.
+/// Returns how many characters tell all these ids apart. The ids must be sorted.
 pub fn short_id_length<'a>(ids: impl IntoIterator<Item = &'a str>) -> usize {
     let mut shared = 0;
     let mut before = "";
     for id in ids {
-        // Neighbours in the order of ids share the longest beginnings.
+        // Of sorted ids, neighbours share the longest prefix.
         shared = shared.max(before.chars().zip(id.chars()).take_while(|(a, b)| a == b).count());
         before = id;
     }
     (shared + 1).max(SHORTEST_ID)
 }
 
-/// An id, or its beginning of so many characters and `more`, the sign that it goes on; whole as well where the sign would
-/// take the room of all that is left.
+/// Shortens an id to `length` characters and the ellipsis `more`. The id stays whole if the ellipsis takes as much room
+/// as the rest.
 pub fn short_id<'a>(id: &'a str, length: usize, more: &str) -> Cow<'a, str> {
     match id.char_indices().nth(length) {
         Some((end, _)) if id[end..].chars().count() > more.chars().count() => {
@@ -256,23 +254,23 @@ pub fn short_id<'a>(id: &'a str, length: usize, more: &str) -> Cow<'a, str> {
     }
 }
 
-/// Whether there is nothing to say about a customer: its token is valid and its last attempt succeeded.
-pub fn healthy(customer: &Customer) -> bool {
+/// Whether a customer's token is valid and its last attempt succeeded.
+pub fn is_healthy(customer: &Customer) -> bool {
     Standing::of(customer).healthy()
 }
 
-/// The order in which people look at customers: by [`Standing::rank`], then by id.
+/// Compares two customers by [`Standing::rank`], then by id.
 pub fn problems_first(a: &Customer, b: &Customer) -> std::cmp::Ordering {
     let rank = |customer| Standing::of(customer).rank();
     rank(a).cmp(&rank(b)).then_with(|| a.customer_id.cmp(&b.customer_id))
 }
 
-/// What the order of customers depends on: they need not be made for it.
+/// The facts about a customer that its rank depends on. They exist without a whole [`Customer`].
 #[derive(Debug, Clone, Copy)]
 pub struct Standing {
-    /// How the token stands.
+    /// The status of the token.
     pub status: TokenStatus,
-    /// What the daemon does about it.
+    /// The state of the renewal.
     pub state: Phase,
     /// Whether the last attempt failed.
     pub failing: bool,
@@ -294,8 +292,8 @@ impl Standing {
         self.status == TokenStatus::Valid && !self.failing
     }
 
-    /// The lower, the sooner somebody should look: trouble first, then whoever has the least time left. Among equals
-    /// the parked ones lead, because they wait for a person.
+    /// Returns the rank of a customer, lowest first: trouble leads, then the token that ends soonest. Within a status parked
+    /// customers lead, because they wait for a person.
     pub fn rank(self) -> impl Ord {
         (self.healthy(), self.status, self.state != Phase::Parked, self.expiry)
     }

@@ -1,4 +1,4 @@
-//! The blocking client against small servers that do what servers do: answer, dawdle, hang up, talk rubbish.
+//! The blocking client against servers that answer, answer slowly, close the connection, or send rubbish.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -13,9 +13,9 @@ use tbtoken_proto::client::{Client, ClientError};
 use tbtoken_proto::{Envelope, ErrorCode, Refusal, Reply, Request, Rows, StatusQuery, socket_path};
 use tempfile::TempDir;
 
-/// Long enough that a slow machine never needs it.
-const PATIENT: Duration = Duration::from_secs(60);
-/// What a test waits out on purpose.
+/// A time-out that even a slow machine never reaches.
+const LONG: Duration = Duration::from_secs(60);
+/// A time-out that a test reaches on purpose.
 const SHORT: Duration = Duration::from_millis(100);
 
 /// A server in a thread that serves one connection.
@@ -34,7 +34,7 @@ impl Server {
         Self { path, thread, _folder: folder }
     }
 
-    /// A server that reads one request, sends `answer` and hangs up.
+    /// Starts a server that reads one request, sends `answer` and closes the connection.
     fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let answer = answer.into();
         Self::start(move |mut stream| {
@@ -43,8 +43,8 @@ impl Server {
         })
     }
 
-    /// Asks one thing of this server, and waits for its end, so that a failure in its thread is seen.
-    fn ask(self, timeout: Duration) -> Result<Reply, ClientError> {
+    /// Sends a request to this server, and joins its thread, so that a failure there fails the test.
+    fn request_version(self, timeout: Duration) -> Result<Reply, ClientError> {
         let mut client = Client::connect(&self.path, timeout).unwrap();
         let reply = client.send(&Request::Version {});
         drop(client);
@@ -59,7 +59,7 @@ fn read_request(stream: &UnixStream) -> Envelope {
     Envelope::parse(line.trim_end_matches('\n')).unwrap()
 }
 
-/// Waits until the client has hung up.
+/// Waits until the client closes the connection.
 fn wait_for_end(mut stream: UnixStream) {
     let _ = stream.read_to_end(&mut Vec::new());
 }
@@ -74,7 +74,7 @@ fn is_version(reply: Result<Reply, ClientError>) -> bool {
 }
 
 fn connect_error(path: &Path) -> ClientError {
-    Client::connect(path, PATIENT).unwrap_err()
+    Client::connect(path, LONG).unwrap_err()
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_path_without_a_socket_is_not_there() {
 }
 
 #[test]
-fn a_socket_that_nobody_listens_at_is_not_running() {
+fn a_socket_without_a_listener_is_not_running() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("stale.sock");
     drop(UnixListener::bind(&path).unwrap());
@@ -98,7 +98,7 @@ fn a_socket_that_nobody_listens_at_is_not_running() {
 }
 
 #[test]
-fn what_is_no_socket_is_called_what_it_is() {
+fn a_file_or_folder_in_place_of_the_socket_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -112,8 +112,8 @@ fn what_is_no_socket_is_called_what_it_is() {
     told(&file, "this is a file, not a socket");
     told(folder.path(), "this is a folder, not a socket");
     let long = PathBuf::from(format!("/{}", "x".repeat(200)));
-    told(&long, "no socket can have so long a path (at most 107 bytes)");
-    // Below a file there is nothing at all.
+    told(&long, "the path of a socket has at most 107 bytes");
+    // A path below a file does not exist.
     assert!(matches!(connect_error(&file.join("x.sock")), ClientError::NotThere(_)));
 }
 
@@ -127,18 +127,18 @@ fn a_path_that_cannot_be_a_socket_says_why() {
     assert!(std::error::Error::source(&error).is_some());
 }
 
-/// The permissions of a socket do not hold for root, so its refusal can only be met when the tests run as
-/// somebody else. The text holds for everyone.
+/// A socket's permissions do not bind root, so the refusal itself is tested only as another user. The text is always
+/// tested.
 #[test]
-fn a_socket_that_lets_nobody_in_has_no_permission() {
+fn a_socket_with_mode_zero_has_no_permission() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shut.sock");
     let _listener = UnixListener::bind(&path).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
-    let error = match Client::connect(&path, PATIENT) {
+    let error = match Client::connect(&path, LONG) {
         Ok(_) => {
-            eprintln!("the refusal itself was not tested: this user may open everything");
+            eprintln!("the refusal itself was not tested: this user may open any socket");
             ClientError::NoPermission(path)
         }
         Err(error) => error,
@@ -149,30 +149,30 @@ fn a_socket_that_lets_nobody_in_has_no_permission() {
 }
 
 #[test]
-fn a_daemon_that_accepts_nobody_times_out() {
+fn a_daemon_that_stopped_accepting_times_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("full.sock");
     let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
     listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
     listener.listen(0).unwrap();
-    let _waiting = Client::connect(&path, PATIENT).unwrap();
-    // In a thread, so that a client that waits on makes this test fail instead of hang.
+    let _waiting = Client::connect(&path, LONG).unwrap();
+    // In a thread: a client without a time-out makes this test fail, not hang.
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(Client::connect(&path, SHORT).map(drop)));
-    let error = receiver.recv_timeout(PATIENT).unwrap().unwrap_err();
+    let error = receiver.recv_timeout(LONG).unwrap().unwrap_err();
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error:?}");
 }
 
 #[test]
 fn an_answer_is_understood() {
-    assert!(is_version(Server::answering(version_answer("1")).ask(PATIENT)));
+    assert!(is_version(Server::answering(version_answer("1")).request_version(LONG)));
 }
 
 #[test]
 fn silence_times_out() {
     let server = Server::start(wait_for_end);
     let begin = Instant::now();
-    let error = server.ask(SHORT).unwrap_err();
+    let error = server.request_version(SHORT).unwrap_err();
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error:?}");
     assert!(error.to_string().ends_with("did not answer within 0.1 s"), "{error}");
     assert!(begin.elapsed() >= SHORT);
@@ -182,8 +182,8 @@ fn silence_times_out() {
 #[test]
 fn an_answer_that_drips_for_ever_times_out() {
     let server = Server::start(|mut stream| {
-        // Waiting for a byte that does not come paces the drops. There is an end to them only so that a client
-        // that waits on makes this test fail instead of hang.
+        // Waiting for a byte that does not come paces the drops. Their number is limited so that a client without a
+        // time-out makes this test fail, not hang.
         stream.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         let mut drops = 0;
         while drops < 2000 && stream.write_all(b" ").is_ok() {
@@ -191,7 +191,7 @@ fn an_answer_that_drips_for_ever_times_out() {
             drops += 1;
         }
     });
-    let error = server.ask(SHORT).unwrap_err();
+    let error = server.request_version(SHORT).unwrap_err();
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error:?}");
 }
 
@@ -199,7 +199,7 @@ fn an_answer_that_drips_for_ever_times_out() {
 #[test]
 fn an_answer_without_end_is_given_up() {
     const MEGABYTE: usize = 1 << 20;
-    // Twice what is read at most; there is an end to it only so that a client that reads on fails instead of hangs.
+    // The server sends twice what the client may read. The limit makes a client without one fail, not hang.
     for (request, most) in [
         (Request::Events { since: None, limit: 1 }, 16),
         (Request::Status(StatusQuery { customers: Rows::InTrouble(1), since: None }), 16),
@@ -211,28 +211,28 @@ fn an_answer_without_end_is_given_up() {
             let megabytes = (0..2 * most).take_while(|_| stream.write_all(&[b' '; MEGABYTE]).is_ok());
             sender.send(megabytes.count()).unwrap();
         });
-        let mut client = Client::connect(&server.path, PATIENT).unwrap();
+        let mut client = Client::connect(&server.path, LONG).unwrap();
         let error = client.send(&request).unwrap_err();
         assert!(matches!(error, ClientError::Protocol { .. }), "{error:?}");
         assert!(error.to_string().ends_with(&format!("its answer is longer than {most} MB")), "{error}");
         drop(client);
-        assert!(sent.recv_timeout(PATIENT).unwrap() <= most + 1);
+        assert!(sent.recv_timeout(LONG).unwrap() <= most + 1);
         server.thread.join().unwrap();
     }
 }
 
 #[test]
-fn hanging_up_without_an_answer_is_closed() {
+fn closing_without_an_answer_is_closed() {
     for answer in ["", "{\"success\":true,\"id\":1"] {
-        let error = Server::answering(answer).ask(PATIENT).unwrap_err();
+        let error = Server::answering(answer).request_version(LONG).unwrap_err();
         assert!(matches!(error, ClientError::Closed(_)), "{answer:?}: {error:?}");
         assert!(error.to_string().ends_with("closed the connection before it answered"), "{error}");
     }
 }
 
 #[test]
-fn hanging_up_without_reading_is_closed() {
-    let error = Server::start(drop).ask(PATIENT).unwrap_err();
+fn closing_without_reading_is_closed() {
+    let error = Server::start(drop).request_version(LONG).unwrap_err();
     assert!(matches!(error, ClientError::Closed(_)), "{error:?}");
 }
 
@@ -248,11 +248,11 @@ fn rubbish_is_not_the_protocol() {
         version_answer("null").into_bytes(),
     ] {
         let text = String::from_utf8_lossy(&answer).into_owned();
-        let error = Server::answering(answer).ask(PATIENT).unwrap_err();
+        let error = Server::answering(answer).request_version(LONG).unwrap_err();
         assert!(matches!(error, ClientError::Protocol { .. }), "{text:?}: {error:?}");
         assert!(
             error.to_string().contains("does not speak version 1 of the protocol: its answer")
-                || error.to_string().contains("it answers another request"),
+                || error.to_string().contains("its answer belongs to another request"),
             "{error}"
         );
         assert!(error.hint().unwrap().contains("same version"));
@@ -265,13 +265,13 @@ fn is_busy(reply: &Result<Reply, ClientError>) -> bool {
     matches!(reply, Err(ClientError::Refused(Refusal { code: ErrorCode::Busy, .. })))
 }
 
-/// The daemon that is full refuses and hangs up before the request is even written.
+/// A daemon without a free place refuses and closes the connection before the request is written.
 #[test]
 fn a_refusal_from_before_the_request_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let mut client = Client::connect(&path, PATIENT).unwrap();
+    let mut client = Client::connect(&path, LONG).unwrap();
     let (mut stream, _) = listener.accept().unwrap();
     stream.write_all(BUSY.as_bytes()).unwrap();
     drop(stream);
@@ -279,16 +279,16 @@ fn a_refusal_from_before_the_request_is_read() {
     assert!(is_busy(&reply), "{reply:?}");
 }
 
-/// Or it hangs up while the request lies unread in its buffer, which resets the connection.
+/// A daemon that closes the connection with the request unread resets the connection.
 #[test]
 fn a_refusal_with_the_request_unread() {
     let server = Server::start(|mut stream| {
-        stream.set_read_timeout(Some(PATIENT)).unwrap();
-        // One byte says that the request has arrived; the rest of it stays unread.
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        // One byte shows that the request has arrived; the rest of it stays unread.
         stream.read_exact(&mut [0]).unwrap();
         stream.write_all(BUSY.as_bytes()).unwrap();
     });
-    let reply = server.ask(PATIENT);
+    let reply = server.request_version(LONG);
     assert!(is_busy(&reply), "{reply:?}");
 }
 
@@ -319,7 +319,7 @@ fn an_answer_in_many_pieces_is_one_answer() {
             stream.write_all(&[byte]).unwrap();
         }
     });
-    assert!(is_version(server.ask(PATIENT)));
+    assert!(is_version(server.request_version(LONG)));
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn one_connection_serves_many_requests() {
             writer.write_all(answer.as_bytes()).unwrap();
         }
     });
-    let mut client = Client::connect(&server.path, PATIENT).unwrap();
+    let mut client = Client::connect(&server.path, LONG).unwrap();
     assert!(is_version(client.send(&Request::Version {})));
     let refused = client.send(&Request::Stop {});
     assert!(is_busy(&refused), "{refused:?}");
@@ -356,7 +356,7 @@ fn a_large_answer_arrives_whole() {
     let line = format!("{answer}\n");
     assert!(line.len() > 5_000_000);
     let server = Server::answering(line);
-    let mut client = Client::connect(&server.path, PATIENT).unwrap();
+    let mut client = Client::connect(&server.path, LONG).unwrap();
     match client.send(&Request::Status(StatusQuery::default())) {
         Ok(Reply::Status(reply)) => assert_eq!(reply.tokens.customers.unwrap().len(), 20_000),
         other => panic!("{other:?}"),

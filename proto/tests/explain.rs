@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tbtoken_proto::explain::{Explanation, Loop, Ways, Weight, explain, next_attempt, risk, server, token};
+use tbtoken_proto::explain::{
+    Explanation, Loop, Ways, Weight, describe_risk, describe_server, describe_token, explain, next_attempt,
+};
 use tbtoken_proto::{BreakerState, Customer, Failure, FailureKind, Host, Phase, TokenStatus};
 
 const WAYS: Ways<'static> =
@@ -70,7 +72,7 @@ fn a_parked_customer_waits_for_a_person() {
     assert_eq!((told.headline.as_str(), told.weight), ("PARKED since 13:36Z", Weight::Bad));
     assert_eq!(
         told.what_next(),
-        "It is not tried by itself until its URL, user or password changes in the table. \
+        "The daemon does not try it until its URL, user or password changes in the table. \
          tbctl refresh --force 8f1c tries it once now."
     );
     assert_eq!(
@@ -81,13 +83,13 @@ fn a_parked_customer_waits_for_a_person() {
     assert_eq!(
         in_few(&parked(), Loop::Unknown),
         "ThingsBoard says \"Invalid username or password\". Correct tb_password.",
-        "nobody is there who could try it"
+        "an unreachable daemon cannot try it"
     );
-    // A daemon that parks without a reason is not silenced.
+    // A parked customer without a failure is still reported as parked.
     let unexplained = Customer { failure: None, ..parked() };
     assert_eq!(
         in_few(&unexplained, Loop::Running),
-        "It is not tried by itself until its URL, user or password changes in the table. \
+        "The daemon does not try it until its URL, user or password changes in the table. \
          tbctl refresh 8f1c tries it once now."
     );
 }
@@ -105,12 +107,12 @@ fn a_parked_customer_that_is_tried_all_the_same_says_when() {
     );
     assert_eq!(
         parked_by(FailureKind::AttemptsExhausted, in_seconds(40)),
-        "Its password is not sent by itself, but its refresh token may still work. Tried again in 40s. \
+        "The daemon does not send its password, but its refresh token may still work. Tried again in 40s. \
          tbctl refresh --force 8f1c tries it once now."
     );
     assert_eq!(
         parked_by(FailureKind::AttemptsExhausted, None),
-        "Its password is not sent by itself until another row shows that ThingsBoard accepts this user. \
+        "The daemon does not send its password until another row shows that ThingsBoard accepts this user. \
          tbctl refresh --force 8f1c tries it once now."
     );
 }
@@ -126,9 +128,9 @@ fn a_failure_says_how_often_and_when_it_goes_on() {
     assert_eq!(explained(&failed(FailureKind::Timeout, 1), Loop::Running).headline, "FAILED at 13:36Z");
 }
 
-/// Behind a server that does not answer others, a customer was not tried.
+/// A customer is not tried while its server does not answer other customers.
 #[test]
-fn who_was_not_tried_is_waiting_and_has_not_failed() {
+fn a_customer_that_was_not_tried_is_waiting_and_has_not_failed() {
     let waiting = Customer { state: Phase::Due, next_attempt_at: None, ..failed(FailureKind::Timeout, 0) };
     let told = explained(&waiting, Loop::Running);
     assert_eq!((told.headline.as_str(), told.weight), ("WAITING", Weight::Warn));
@@ -160,7 +162,7 @@ fn a_healthy_customer_says_how_long_its_token_is_good() {
 }
 
 #[test]
-fn nobody_promises_what_a_stopped_loop_will_not_do() {
+fn a_stopped_loop_promises_no_attempt() {
     let next = |customer: &Customer, cron| explained(customer, cron).next;
     let stopped = "The loop is STOPPED: nothing is renewed until tbctl start starts it.";
     assert_eq!(next(&valid(), Loop::Stopped), stopped);
@@ -169,7 +171,7 @@ fn nobody_promises_what_a_stopped_loop_will_not_do() {
     assert_eq!(next(&valid(), Loop::Unknown), unknown);
     let refreshing = Customer { state: Phase::Refreshing, ..valid() };
     assert_eq!(next(&refreshing, Loop::Stopped), "It is being renewed now.");
-    assert!(next(&parked(), Loop::Stopped).starts_with("It is not tried by itself"));
+    assert!(next(&parked(), Loop::Stopped).starts_with("The daemon does not try it"));
 }
 
 /// The daemon's remedy begins with a promise that only a running loop keeps, and `next` says when.
@@ -209,7 +211,7 @@ fn the_next_attempt_is_told_to_the_second_only_when_it_is_near() {
     assert_eq!(at(0), "Renewed in the next pass.");
     assert_eq!(at(59), "Renewed in 59s.");
     assert_eq!(at(60), "Renewed in 1m, at 14:04Z.");
-    // Nothing is known of a time: who is due is next, and of who is fine nothing is said.
+    // Without a next attempt time, a due customer is next, and a valid one gets no sentence.
     let timeless =
         |token_status, state| told(Customer { next_attempt_at: None, token_status, state, ..valid() });
     assert_eq!(timeless(TokenStatus::Valid, Phase::Due), "Renewed in the next pass.");
@@ -219,7 +221,7 @@ fn the_next_attempt_is_told_to_the_second_only_when_it_is_near() {
 
 #[test]
 fn a_token_that_ends_now_has_not_ended_yet() {
-    let at = |seconds| token(&Customer { tbtokenexpiry: in_seconds(seconds), ..valid() }, now());
+    let at = |seconds| describe_token(&Customer { tbtokenexpiry: in_seconds(seconds), ..valid() }, now());
     assert!(at(0).starts_with("The token is good until "), "{}", at(0));
     assert!(at(-1).starts_with("The token ended 1s ago"), "{}", at(-1));
 }
@@ -228,7 +230,7 @@ fn a_token_that_ends_now_has_not_ended_yet() {
 fn a_clock_is_right_up_to_the_grain_of_the_measurement() {
     let clock = |skew| {
         let host = Host { host: String::new(), skew_ms: Some(skew), limit: 2, state: BreakerState::Open };
-        server(&host)
+        describe_server(&host)
     };
     assert!(clock(999).contains("right") && clock(-999).contains("right"));
     assert!(clock(1000).contains("1.0s ahead"), "{}", clock(1000));
@@ -240,18 +242,18 @@ fn the_risk_of_one_more_try_is_said_by_its_kind() {
     let risk = |kind| {
         let mut customer = parked();
         customer.failure.as_mut().unwrap().kind = kind;
-        risk(&customer)
+        describe_risk(&customer)
     };
     assert!(risk(FailureKind::CredentialsRejected).contains("could lock the account for good"));
-    assert!(risk(FailureKind::SecondFactorRequired).contains("Correct the user in ThingsBoard first"));
-    assert!(risk(FailureKind::BadUrl).ends_with("It fails again unless the cause was corrected."));
+    assert!(risk(FailureKind::SecondFactorRequired).contains("Fix the user in ThingsBoard first"));
+    assert!(risk(FailureKind::BadUrl).ends_with("It fails again unless the cause is fixed."));
     assert!(risk(FailureKind::BadUrl).starts_with("It is parked: ThingsBoard says "));
 }
 
 #[test]
 fn a_server_is_explained() {
     let told = |state, limit, skew_ms| {
-        server(&Host { host: "https://tb.example.com".to_owned(), skew_ms, limit, state })
+        describe_server(&Host { host: "https://tb.example.com".to_owned(), skew_ms, limit, state })
     };
     let closed = "At most 8 logins to this server at once.";
     assert_eq!(told(BreakerState::Closed, 8, None), closed);
@@ -272,7 +274,7 @@ fn a_server_is_explained() {
     assert_eq!(told(BreakerState::Unknown, 4, None), "");
 }
 
-/// The failure says what went wrong; what it waits for now may be something else.
+/// A customer may wait for something else than the cause of its last failure.
 #[test]
 fn a_customer_that_waits_for_its_server_says_so() {
     let mut customer = failed(FailureKind::ServerError, 1);

@@ -1,8 +1,8 @@
 //! Pins the text of every message: each file under `golden/` is one line as it goes over the wire.
 //!
 //! Every case is written, compared with its file, and read back. `UPDATE_GOLDEN=1 cargo test -p tbtoken-proto`
-//! writes the files anew; the difference then belongs into the commit that changes the protocol, and a changed
-//! or missing field means a new protocol version.
+//! renews the files; their difference belongs into the commit that changes the protocol. A changed or missing field
+//! needs a new protocol version.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -82,7 +82,7 @@ fn every_word_of_every_enumeration_is_in_some_file() {
 
 #[test]
 fn unknown_words_and_fields_in_an_answer_are_read() {
-    // Answers may grow: a client of today reads the answer of tomorrow.
+    // Answers may grow: a client must read the answers of later versions.
     for (name, request, answer) in answers() {
         let mut tomorrow = serde_json::to_value(&answer).unwrap();
         grow(&mut tomorrow);
@@ -100,7 +100,7 @@ fn unknown_words_and_fields_in_an_answer_are_read() {
     }
 }
 
-/// Adds a field that nobody knows to every object.
+/// Adds an unknown field to every object.
 fn grow(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(fields) => {

@@ -1,4 +1,4 @@
-//! The host of a URL, as clients look it up.
+//! The server of a URL, as clients look it up.
 
 use tbtoken_proto::host_of;
 

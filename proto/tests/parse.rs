@@ -1,4 +1,4 @@
-//! What a line must look like to be a request, and what is said about one that does not.
+//! Which lines are requests, and how the daemon refuses those that are not.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -13,7 +13,7 @@ fn request(line: &str) -> Request {
 
 /// Each bad line is refused with this code, and the text names what is wrong.
 #[test]
-fn bad_lines_are_refused_and_told_why() {
+fn bad_lines_are_refused_with_a_reason() {
     use ErrorCode::{BadRequest, UnknownAction};
     let cases = [
         ("", BadRequest, "not JSON"),
@@ -81,8 +81,16 @@ fn bad_lines_are_refused_and_told_why() {
             BadRequest,
             "unknown variant `user`",
         ),
-        (r#"{"action":"status","customers":{"match":{"state":["x"]}}}"#, BadRequest, "does not exist"),
-        (r#"{"action":"status","customers":{"match":{"status":["x"]}}}"#, BadRequest, "does not exist"),
+        (
+            r#"{"action":"status","customers":{"match":{"state":["x"]}}}"#,
+            BadRequest,
+            "unknown status or state",
+        ),
+        (
+            r#"{"action":"status","customers":{"match":{"status":["x"]}}}"#,
+            BadRequest,
+            "unknown status or state",
+        ),
         (r#"{"action":"status","customers":{"match":{"limit":1001}}}"#, BadRequest, "between 1 and 1000"),
         (r#"{"action":"status","customers":{"match":{}},"since":7}"#, BadRequest, "either match or since"),
         (
@@ -106,8 +114,8 @@ fn bad_lines_are_refused_and_told_why() {
         (r#"{"action":"refresh","all":1}"#, BadRequest, "invalid type: integer `1`"),
         (r#"{"action":"refresh","wait":"no"}"#, BadRequest, "invalid type: string \"no\""),
         (r#"{"action":"refresh","customers":["a"],"all":true}"#, BadRequest, "either customers or all"),
-        (r#"{"action":"refresh","force":true}"#, BadRequest, "force goes with customers"),
-        (r#"{"action":"refresh","all":true,"force":true}"#, BadRequest, "force goes with customers"),
+        (r#"{"action":"refresh","force":true}"#, BadRequest, "force needs customers"),
+        (r#"{"action":"refresh","all":true,"force":true}"#, BadRequest, "force needs customers"),
         (r#"{"action":"events","since":-1}"#, BadRequest, "invalid value: integer `-1`"),
         (r#"{"action":"events","limit":0}"#, BadRequest, "limit must be between 1 and 1000"),
         (r#"{"action":"events","limit":1001}"#, BadRequest, "limit must be between 1 and 1000"),
@@ -149,7 +157,7 @@ fn what_is_left_out_has_its_default() {
             since: Some(Revision(9))
         })
     );
-    // `all: false` beside names says nothing new, so it is no contradiction.
+    // `all: false` beside names is not a contradiction.
     assert_eq!(
         request(r#"{"action":"refresh","customers":["a"],"all":false}"#),
         Request::Refresh(Refresh { customers: Some(vec!["a".to_owned()]), ..Refresh::default() })
@@ -212,7 +220,7 @@ fn any_rows() -> impl Strategy<Value = Rows> {
 }
 
 fn any_request() -> impl Strategy<Value = Request> {
-    let whom = prop_oneof![
+    let customers_or_all = prop_oneof![
         Just((None, false)),
         Just((None, true)),
         names(1).prop_map(|names| (Some(names), false)),
@@ -224,9 +232,9 @@ fn any_request() -> impl Strategy<Value = Request> {
         }),
         Just(Request::Start {}),
         Just(Request::Stop {}),
-        (whom, any::<bool>(), any::<bool>()).prop_map(|((customers, all), wait, force)| Request::Refresh(
-            Refresh { force: force && customers.is_some(), customers, all, wait }
-        )),
+        (customers_or_all, any::<bool>(), any::<bool>()).prop_map(|((customers, all), wait, force)| {
+            Request::Refresh(Refresh { force: force && customers.is_some(), customers, all, wait })
+        }),
         (any::<Option<u64>>(), 1..=1000_usize)
             .prop_map(|(since, limit)| Request::Events { since: since.map(Seq), limit }),
         Just(Request::Version {}),

@@ -1,4 +1,4 @@
-//! The words for people: the same everywhere, short, and without anything that moves a cursor.
+//! The words for people: short, stable, and free of characters that move the cursor.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
@@ -7,8 +7,8 @@ use std::cmp::Ordering;
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use tbtoken_proto::words::{
-    duration, escape_hidden, healthy, last_error, left, next, printable, problems_first, sentence, short_id,
-    short_id_length, skew, time, time_exact,
+    duration, escape_hidden, is_healthy, last_error, next_step, printable, problems_first, sentence,
+    short_id, short_id_length, skew, time, time_exact, time_left,
 };
 use tbtoken_proto::{
     Customer, EventKind, Failure, FailureKind, Phase, TokenStatus, Trigger, in_trouble, is_hidden,
@@ -72,19 +72,19 @@ fn a_duration_is_in_its_largest_whole_unit() {
 
 #[test]
 fn the_time_left_has_a_sign_once_it_is_over() {
-    let left = |seconds| left(Some(now() + TimeDelta::seconds(seconds)), now());
+    let left = |seconds| time_left(Some(now() + TimeDelta::seconds(seconds)), now());
     assert_eq!(left(840), "14m");
     assert_eq!(left(0), "0s");
     assert_eq!(left(-1), "-1s");
     assert_eq!(left(-720), "-12m");
-    assert_eq!(tbtoken_proto::words::left(None, now()), "-");
+    assert_eq!(tbtoken_proto::words::time_left(None, now()), "-");
 }
 
 #[test]
 fn next_says_what_happens_and_when() {
     let at = |state, seconds: Option<i64>| {
         let next_attempt_at = seconds.map(|seconds| now() + TimeDelta::seconds(seconds));
-        next(&Customer { next_attempt_at, ..customer("a", TokenStatus::Valid, state, None) }, now())
+        next_step(&Customer { next_attempt_at, ..customer("a", TokenStatus::Valid, state, None) }, now())
     };
     assert_eq!(at(Phase::Ok, Some(540)), "in 9m");
     assert_eq!(at(Phase::Retrying, Some(40)), "in 40s");
@@ -106,14 +106,14 @@ fn the_last_error_counts_from_the_second_on() {
 }
 
 #[test]
-fn who_only_waits_has_not_failed() {
+fn a_customer_that_only_waits_has_not_failed() {
     let waiting = failing(customer("a", TokenStatus::Valid, Phase::Due, Some(200)), 0);
     assert_eq!(last_error(&waiting), "waiting: timed out");
     let parked = Customer { state: Phase::Parked, ..waiting };
-    assert_eq!(last_error(&parked), "timed out", "parked for what another row was refused for");
+    assert_eq!(last_error(&parked), "timed out", "parked because another row was rejected");
 }
 
-/// These words are searched for, sorted by and scripted with: they are part of the face.
+/// Operators search, sort and script with these words, so they are part of the interface.
 #[test]
 fn every_status_state_event_and_reason_has_its_word() {
     use TokenStatus::{Expired, ExpiringSoon, Missing, Valid};
@@ -135,7 +135,7 @@ fn every_status_state_event_and_reason_has_its_word() {
 }
 
 #[test]
-fn in_trouble_is_who_is_without_a_token_or_will_be() {
+fn in_trouble_is_a_customer_without_a_valid_token_or_renewal() {
     use TokenStatus::{Expired, ExpiringSoon, Missing, Valid};
     for state in [Phase::Ok, Phase::Due, Phase::Refreshing, Phase::Retrying, Phase::Unknown] {
         assert!(in_trouble(Expired, state) && in_trouble(Missing, state), "{state:?}");
@@ -168,7 +168,7 @@ fn trouble_comes_first() {
     sorted.sort_by(problems_first);
     let names = |list: &[Customer]| list.iter().map(|c| c.customer_id.clone()).collect::<String>();
     assert_eq!(names(&sorted), names(&expected));
-    assert_eq!(expected.iter().filter(|customer| healthy(customer)).count(), 3);
+    assert_eq!(expected.iter().filter(|customer| is_healthy(customer)).count(), 3);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn any_customer() -> impl Strategy<Value = Customer> {
 }
 
 proptest! {
-    /// A sort may panic over an order that contradicts itself, and rows would jump between two looks.
+    /// A sort may panic over an order that contradicts itself, and rows would change places between two screens.
     #[test]
     fn problems_first_is_a_total_order(a in any_customer(), b in any_customer(), c in any_customer()) {
         prop_assert_eq!(problems_first(&a, &a), Ordering::Equal);
@@ -236,7 +236,7 @@ proptest! {
 }
 
 proptest! {
-    /// The generator knows Unicode's own tables.
+    /// The generator of proptest knows Unicode's own tables.
     #[test]
     fn what_unicode_draws_as_nothing_is_hidden_and_no_letter_is(
         hidden in r"[\p{Default_Ignorable_Code_Point}\p{Cc}\p{Zl}\p{Zp}]{1,99}",

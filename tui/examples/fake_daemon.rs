@@ -1,5 +1,5 @@
-//! Serves a believable installation at the socket named on the command line, to look at the dashboard without a
-//! daemon: `cargo run -p tbtui --example fake_daemon -- /tmp/fake.sock [CUSTOMERS]`.
+//! Serves an invented installation at a socket, to see the dashboard without a daemon:
+//! `cargo run -p tbtui --example fake_daemon -- /tmp/fake.sock [CUSTOMERS]`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -30,7 +30,7 @@ fn main() {
     let daemon = FakeDaemon::start(&socket, support::status(customers, now), events);
     println!("serving {count} customers at {}", socket.display());
     loop {
-        // The next look at the table is always ahead; nothing else ever changes.
+        // Only the time of the next poll changes, so that it stays in the future.
         if let Ok(request) = daemon.asked.recv_timeout(Duration::from_secs(1)) {
             println!("asked for {request:?}");
         }

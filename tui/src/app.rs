@@ -1,8 +1,7 @@
 //! The state of the dashboard, and the one place where it changes.
 //!
-//! `App::take` takes an [`Input`] and the time, and returns what should be done about it; `App::fit` is told how much
-//! of that there is room for. Neither does I/O or reads a clock, so that every key and every accident can be tested
-//! without a terminal. How things are drawn is not known here.
+//! `App::apply_input` takes an [`Input`] and the time, and returns the effects to carry out. `App::clamp_scrolling` takes
+//! the size of the viewport. Neither does I/O or reads a clock, so that tests need no terminal. Drawing is elsewhere.
 
 mod keys;
 #[cfg(test)]
@@ -16,81 +15,81 @@ use tbtoken_proto::{Customer, Event, OutcomeStatus, Reply, StatusReply, words};
 use crate::explain::Loop;
 use crate::input::{Action, ActionError, Effect, Ending, Input};
 use crate::mode::Mode;
-use crate::picture::{Change, Picture};
+use crate::snapshot::{Change, Snapshot};
 use crate::text::{sentence, time};
 use crate::theme::Theme;
 use crate::view::View;
 
-/// How many events are kept.
+/// The most events that are kept.
 const MAX_EVENTS: usize = 1000;
 
-/// The daemon is asked once a second. Without an answer for this long it is said to be silent.
+/// How long the daemon may be silent before the screen says so. It is polled once a second.
 const SILENCE: TimeDelta = TimeDelta::seconds(3);
 
 /// The state of the dashboard.
 #[derive(Debug)]
 pub struct App {
     pub(crate) theme: Theme,
-    /// Where the daemon should be.
+    /// The path of the daemon's socket.
     pub(crate) socket: String,
     pub(crate) now: DateTime<Utc>,
     pub(crate) link: Link,
     pub(crate) mode: Mode,
     pub(crate) view: View,
-    /// Actions that were asked for and have not ended.
+    /// Actions that have not ended.
     pub(crate) running: Vec<Action>,
     notice: Option<Notice>,
     live: Scene,
-    frozen: Option<Frozen>,
+    frozen: Option<FrozenScene>,
     pub(crate) size: (u16, u16),
     viewport: Viewport,
 }
 
-/// What the screen has room for, as the renderer measures it.
+/// The room on the screen, as the renderer measures it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Viewport {
     /// The customers that the table shows at a time.
     pub(crate) rows: usize,
-    /// How far the text that the mode shows can be scrolled.
+    /// How far the text of the current mode can be scrolled.
     pub(crate) surplus: usize,
 }
 
-/// What is there to be seen.
+/// Everything that the screen can show of the daemon.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scene {
-    pub(crate) picture: Picture,
+    pub(crate) snapshot: Snapshot,
     /// The last events, oldest first.
     pub(crate) events: VecDeque<Event>,
 }
 
-/// A scene that stands still while the real one goes on behind it.
+/// A scene that stays the same while the live one changes.
 #[derive(Debug)]
-struct Frozen {
+struct FrozenScene {
     at: DateTime<Utc>,
     scene: Scene,
 }
 
-/// How the connection to the daemon stands.
+/// The state of the connection to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Link {
-    /// Nothing was heard yet, neither good nor bad.
+    /// No poll has succeeded or failed yet.
     Connecting,
-    /// The last poll was answered.
-    Up { heard: DateTime<Utc> },
-    /// The poll has waited for its answer for so long that what is shown may be no longer true.
-    Silent { heard: DateTime<Utc> },
-    /// The last poll was not answered.
+    /// The daemon answered the last poll.
+    Up { last_answer: DateTime<Utc> },
+    /// The poll waits for its answer for so long that the screen may be out of date.
+    Silent { last_answer: DateTime<Utc> },
+    /// The last poll failed.
     Down {
         since: DateTime<Utc>,
-        /// The last answer, if there ever was one.
-        heard: Option<DateTime<Utc>>,
+        /// When the daemon last answered, if ever.
+        last_answer: Option<DateTime<Utc>>,
         retry_at: DateTime<Utc>,
         why: String,
         hint: Option<String>,
     },
 }
 
-/// A line of news for the operator, shown for a while.
+/// A message to the operator, shown for a few seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Notice {
     pub(crate) text: String,
@@ -98,7 +97,7 @@ pub(crate) struct Notice {
     until: DateTime<Utc>,
 }
 
-/// Whether news are good.
+/// Whether a notice is good or bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
     Plain,
@@ -107,7 +106,7 @@ pub(crate) enum Tone {
 }
 
 impl App {
-    /// A dashboard that knows nothing yet. `socket` is where the daemon should be, for its messages.
+    /// Creates a dashboard without data. `socket` is the path of the daemon's socket, for messages.
     pub fn new(theme: Theme, socket: String, size: (u16, u16), now: DateTime<Utc>) -> Self {
         Self {
             theme,
@@ -125,43 +124,43 @@ impl App {
         }
     }
 
-    /// Takes one input in and says what to do about it. `now` is the time at which it came.
-    pub(crate) fn take(&mut self, input: Input, now: DateTime<Utc>) -> Vec<Effect> {
+    /// Applies an input that came at `now`, and returns the effects to carry out.
+    pub(crate) fn apply_input(&mut self, input: Input, now: DateTime<Utc>) -> Vec<Effect> {
         self.now = now;
         match input {
-            Input::Key(key) => self.key(key),
-            Input::Paste(text) => self.paste(&text),
+            Input::Key(key) => self.handle_key(key),
+            Input::Paste(text) => self.handle_paste(&text),
             Input::Resize(columns, rows) => {
                 self.size = (columns, rows);
                 vec![Effect::Draw]
             }
-            Input::Status(reply) => self.heard(*reply),
-            Input::Events(events) => self.happened(events),
+            Input::Status(reply) => self.apply_status(*reply),
+            Input::Events(events) => self.add_events(events),
             Input::Disconnected { why, hint, retry_in } => {
-                let (since, heard) = match self.link {
+                let (since, last_answer) = match self.link {
                     Link::Connecting => (now, None),
-                    Link::Up { heard } => (now, Some(heard)),
-                    Link::Silent { heard } => (heard, Some(heard)),
-                    Link::Down { since, heard, .. } => (since, heard),
+                    Link::Up { last_answer } => (now, Some(last_answer)),
+                    Link::Silent { last_answer } => (last_answer, Some(last_answer)),
+                    Link::Down { since, last_answer, .. } => (since, last_answer),
                 };
                 let retry_at = now + TimeDelta::from_std(retry_in).unwrap_or_default();
-                self.link = Link::Down { since, heard, retry_at, why, hint };
+                self.link = Link::Down { since, last_answer, retry_at, why, hint };
                 vec![Effect::Draw]
             }
-            Input::Done(action, outcome) => self.done(&action, outcome),
+            Input::Done(action, outcome) => self.finish_action(&action, outcome),
             Input::Tick => {
-                self.listen();
+                self.detect_silence();
                 vec![Effect::Draw]
             }
             Input::Continued => vec![Effect::Redraw],
-            Input::Terminate => vec![Effect::Quit(Ending::Asked)],
+            Input::Terminate => vec![Effect::Quit(Ending::Requested)],
             Input::TerminalGone => vec![Effect::Quit(Ending::TerminalGone)],
-            Input::Broken(thread) => vec![Effect::Quit(Ending::Broken(thread))],
+            Input::Panicked(thread) => vec![Effect::Quit(Ending::Panicked(thread))],
         }
     }
 
-    /// Brings what is scrolled back within its bounds, after anything.
-    pub(crate) fn fit(&mut self, viewport: Viewport) {
+    /// Keeps every scroll position within the viewport.
+    pub(crate) fn clamp_scrolling(&mut self, viewport: Viewport) {
         self.viewport = viewport;
         self.view.follow(viewport.rows);
         match &mut self.mode {
@@ -172,80 +171,81 @@ impl App {
         }
     }
 
-    /// What is shown: the frozen scene if there is one.
+    /// Returns the scene to show: the frozen one if there is one.
     pub(crate) fn scene(&self) -> &Scene {
         self.frozen.as_ref().map_or(&self.live, |frozen| &frozen.scene)
     }
 
-    /// The time for which it is shown.
+    /// Returns the time of the scene to show.
     pub(crate) fn scene_time(&self) -> DateTime<Utc> {
         self.frozen_at().unwrap_or(self.now)
     }
 
-    /// Since when the scene stands still, if it does.
+    /// Returns when the scene was frozen, if it is.
     pub(crate) fn frozen_at(&self) -> Option<DateTime<Utc>> {
         self.frozen.as_ref().map(|frozen| frozen.at)
     }
 
-    /// The customer that keys are about.
+    /// Returns the customer that keys apply to.
     pub(crate) fn subject(&self) -> Option<&Customer> {
         let id = match &self.mode {
             Mode::Detail { id, .. } => id,
             _ if self.view.len() > 0 => self.view.selected()?,
             _ => return None,
         };
-        self.scene().picture.find(id)
+        self.scene().snapshot.find(id)
     }
 
-    /// Whether the loop will do what the daemon said it would.
+    /// Returns whether the daemon will carry out what it plans.
     pub(crate) fn loop_state(&self) -> Loop {
-        match (&self.link, &self.scene().picture.overview) {
+        match (&self.link, &self.scene().snapshot.overview) {
             (Link::Up { .. }, Some(overview)) if overview.cron.running => Loop::Running,
             (Link::Up { .. }, Some(_)) => Loop::Stopped,
             (Link::Connecting | Link::Silent { .. } | Link::Down { .. }, _) | (_, None) => Loop::Unknown,
         }
     }
 
-    /// The news to show now.
+    /// Returns the notice to show now.
     pub(crate) fn notice(&self) -> Option<&Notice> {
         self.notice.as_ref().filter(|notice| notice.until > self.now)
     }
 
-    /// An id as short as the table shows it, safe to show.
+    /// Shortens an id as the table does, and makes it printable.
     pub(crate) fn short_id(&self, id: &str) -> String {
-        let length = self.scene().picture.widths().short_id;
-        words::short_id(&self.theme.foreign(id), length, self.theme.glyphs.ellipsis).into_owned()
+        let length = self.scene().snapshot.widths().short_id;
+        words::short_id(&self.theme.printable(id), length, self.theme.glyphs.ellipsis).into_owned()
     }
 
     fn page(&self) -> usize {
         self.viewport.rows
     }
 
-    /// A daemon that hangs is no daemon: its `loop RUNNING` must not stand there until the poll gives up.
-    fn listen(&mut self) {
-        if let Link::Up { heard } = self.link
-            && self.now - heard >= SILENCE
+    /// Marks the link as silent when no answer comes: a daemon that hangs must not be shown as `loop RUNNING` until the
+    /// poll times out.
+    fn detect_silence(&mut self) {
+        if let Link::Up { last_answer } = self.link
+            && self.now - last_answer >= SILENCE
         {
-            self.link = Link::Silent { heard };
+            self.link = Link::Silent { last_answer };
         }
     }
 
-    fn heard(&mut self, reply: StatusReply) -> Vec<Effect> {
+    fn apply_status(&mut self, reply: StatusReply) -> Vec<Effect> {
         let was_up = matches!(self.link, Link::Up { .. });
-        self.link = Link::Up { heard: self.now };
-        let change = self.live.picture.merge(reply);
+        self.link = Link::Up { last_answer: self.now };
+        let change = self.live.snapshot.merge(reply);
         if self.frozen.is_some() {
-            // Only the first line can have changed.
+            // On a frozen screen only the first line can change.
             return if was_up { vec![] } else { vec![Effect::Draw] };
         }
         if change == Change::Rows {
-            self.view.arrange(self.live.picture.customers());
+            self.view.arrange(self.live.snapshot.customers());
         }
-        // The clock alone is the tick's business.
+        // A change of the clock alone is drawn on the tick.
         if change == Change::Nothing && was_up { vec![] } else { vec![Effect::Draw] }
     }
 
-    fn happened(&mut self, events: Vec<Event>) -> Vec<Effect> {
+    fn add_events(&mut self, events: Vec<Event>) -> Vec<Effect> {
         let count = events.len();
         self.live.events.extend(events);
         let surplus = self.live.events.len().saturating_sub(MAX_EVENTS);
@@ -253,7 +253,7 @@ impl App {
         if self.frozen.is_some() || count == 0 {
             return vec![];
         }
-        // Whoever reads older events keeps them under the eye.
+        // After scrolling to older events the operator must keep seeing them.
         if let Mode::Events { scroll } = &mut self.mode
             && *scroll > 0
         {
@@ -262,37 +262,37 @@ impl App {
         vec![Effect::Draw]
     }
 
-    fn done(&mut self, action: &Action, outcome: Result<Reply, ActionError>) -> Vec<Effect> {
+    fn finish_action(&mut self, action: &Action, outcome: Result<Reply, ActionError>) -> Vec<Effect> {
         self.running.retain(|running| running != action);
         match outcome {
             Ok(Reply::Steer(reply)) => {
                 let message = sentence(&reply.message);
-                if let Some(overview) = &mut self.live.picture.overview {
+                if let Some(overview) = &mut self.live.snapshot.overview {
                     overview.cron = reply.cron;
                 }
-                self.tell(Tone::Good, message);
+                self.show_notice(Tone::Good, message);
             }
             Ok(Reply::Refresh(reply)) => {
-                let (tone, text) = self.refresh_news(action, reply);
-                self.tell(tone, text);
+                let (tone, text) = self.summarize_refresh(action, reply);
+                self.show_notice(tone, text);
             }
             // The client matches answers to requests; no other reply can come.
             Ok(Reply::Status(_) | Reply::Events(_) | Reply::Version(_) | Reply::Metrics(_)) => {}
             Err(ActionError { why, hint }) => {
                 let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-                self.tell(Tone::Bad, format!("{}{hint}", sentence(&why)));
+                self.show_notice(Tone::Bad, format!("{}{hint}", sentence(&why)));
             }
         }
         vec![Effect::Draw]
     }
 
-    /// What came of a manual pass, in one line.
-    fn refresh_news(&self, action: &Action, reply: tbtoken_proto::RefreshReply) -> (Tone, String) {
+    /// Summarizes a manual pass in one line.
+    fn summarize_refresh(&self, action: &Action, reply: tbtoken_proto::RefreshReply) -> (Tone, String) {
         let Some(result) = reply.result else { return (Tone::Plain, sentence(&reply.message)) };
         match (action, result.details.as_slice()) {
             (Action::Refresh(_) | Action::ForceRefresh(_), [outcome]) => {
                 let id = self.short_id(&outcome.customer_id);
-                let message = outcome.message.as_deref().unwrap_or("no reason was given");
+                let message = outcome.message.as_deref().unwrap_or("the daemon gives no reason");
                 match outcome.status {
                     OutcomeStatus::Success => {
                         let until = outcome
@@ -310,22 +310,22 @@ impl App {
             _ => {
                 let skipped = result.total.saturating_sub(result.updated + result.errors);
                 let tone = if result.errors > 0 { Tone::Bad } else { Tone::Good };
-                let left_alone = if skipped > 0 { format!(", {skipped} left alone") } else { String::new() };
-                (tone, format!("{} renewed, {} failed{left_alone}.", result.updated, result.errors))
+                let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+                (tone, format!("{} renewed, {} failed{skipped}.", result.updated, result.errors))
             }
         }
     }
 
-    /// Tells the operator something, for as long as it takes to read: bad news longer.
-    fn tell(&mut self, tone: Tone, text: String) {
+    /// Shows a notice for as long as it takes to read: a bad one longer.
+    fn show_notice(&mut self, tone: Tone, text: String) {
         let seconds = if tone == Tone::Bad { 20 } else { 8 };
         self.notice = Some(Notice { text, tone, until: self.now + TimeDelta::seconds(seconds) });
     }
 
-    /// Freezes the scene, or lets it go on.
-    fn freeze(&mut self) {
+    /// Freezes the scene, or unfreezes it.
+    fn toggle_freeze(&mut self) {
         self.frozen = match self.frozen.take() {
-            None => Some(Frozen { at: self.now, scene: self.live.clone() }),
+            None => Some(FrozenScene { at: self.now, scene: self.live.clone() }),
             Some(_) => None,
         };
         self.arrange();
@@ -333,6 +333,6 @@ impl App {
 
     fn arrange(&mut self) {
         let scene = self.frozen.as_ref().map_or(&self.live, |frozen| &frozen.scene);
-        self.view.arrange(scene.picture.customers());
+        self.view.arrange(scene.snapshot.customers());
     }
 }

@@ -7,7 +7,7 @@ use tbtoken_proto::{DEFAULT_SOCKET, SOCKET_VARIABLE};
 
 use crate::render::help::{self, Entry};
 
-/// Watch tbtokend live: who is in trouble, why, and what to do.
+/// Watch tbtokend live: which customers are in trouble, why, and what to do.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = NAME,
@@ -18,11 +18,11 @@ use crate::render::help::{self, Entry};
     args_conflicts_with_subcommands = true
 )]
 pub struct Args {
-    /// How to show the dashboard.
+    /// The options of the dashboard.
     #[command(flatten)]
     pub options: Options,
 
-    /// What to do instead of showing it.
+    /// A command instead of the dashboard.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -37,17 +37,17 @@ pub struct Options {
     #[arg(long, value_name = "PATH", help = socket_help())]
     pub socket: Option<PathBuf>,
 
-    /// Draw with ASCII characters only, for terminals without box drawing; chosen by itself in a locale that is not
-    /// UTF-8 and on the Linux console
+    /// Draw with ASCII characters only, for terminals without box drawing; the default on the Linux console and in a
+    /// locale that is not UTF-8
     #[arg(long)]
     pub ascii: bool,
 
-    /// When to use colours; auto leaves them out when NO_COLOR is set
+    /// When to use colours; auto uses none if NO_COLOR is set
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
     pub color: ColorChoice,
 }
 
-/// For those who build packages.
+/// The commands, for packagers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Print the man page, in roff
@@ -66,23 +66,23 @@ pub enum ColorChoice {
     Never,
 }
 
-/// Quit by a key or by a signal.
+/// The dashboard was quit by a key or a signal.
 pub const EXIT_OK: u8 = 0;
-/// The terminal was lost or the dashboard itself failed.
+/// The terminal was lost, or the dashboard failed.
 pub const EXIT_FAILED: u8 = 1;
 /// Bad usage, or there is no terminal to draw on.
 pub const EXIT_USAGE: u8 = 2;
 
-/// The exit codes, with what they mean.
+/// The exit codes and their meanings.
 pub(crate) const EXIT_CODES: [(u8, &str); 3] = [
-    (EXIT_OK, "quit, by a key or by a signal"),
-    (EXIT_FAILED, "the terminal vanished, or the dashboard failed"),
-    (EXIT_USAGE, "usage, or no terminal to draw on"),
+    (EXIT_OK, "quit by a key or a signal"),
+    (EXIT_FAILED, "the terminal was lost, or the dashboard failed"),
+    (EXIT_USAGE, "wrong usage, or no terminal to draw on"),
 ];
 
-/// What is true without a daemon, too.
-const WITHOUT_DAEMON: &str = "The dashboard does not end because the daemon or its database is away: it \
-                                         says so, goes on showing what it knows, and keeps trying.";
+/// What the dashboard does without a daemon.
+const WITHOUT_DAEMON: &str = "While the daemon or its database is unreachable, the dashboard says so, shows the \
+                              last data, and keeps trying.";
 
 fn socket_help() -> String {
     format!("The daemon's socket [default: ${SOCKET_VARIABLE}, else {DEFAULT_SOCKET}]")

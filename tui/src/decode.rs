@@ -1,45 +1,45 @@
-//! Bytes from the terminal → keys and pastes.
+//! Decodes the bytes of the terminal into keys and pastes.
 //!
-//! crossterm could do this, but its reader never comes back when the terminal is gone, and it loses sight of a key
-//! that arrives together with a change of the size. The dashboard knows few keys; reading them takes less code than
-//! watching over that reader.
+//! crossterm could do this, but its reader never returns when the terminal is gone, and it loses a key that arrives
+//! together with a change of the size. The dashboard knows few keys; decoding them takes less code than guarding that
+//! reader.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::input::Input;
 
-/// A paste is cut off here: the filter takes a hundred characters.
+/// The most bytes of a paste: the filter takes 100 characters.
 const MAX_PASTE: usize = 16 * 1024;
 
-/// No escape sequence of a key is longer; what is, is noise.
+/// The longest escape sequence of a key, in bytes.
 const MAX_SEQUENCE: usize = 32;
 
 const ESCAPE: u8 = 0x1b;
 const PASTE_END: &[u8] = b"\x1b[201~";
 
-/// Turns what was read into inputs, whole or in pieces.
+/// Turns bytes into inputs, in whole sequences or in pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    /// The beginning of something whose end was not read yet.
+    /// The beginning of a sequence whose end is still missing.
     pending: Vec<u8>,
-    /// What was pasted so far, while a paste is under way.
+    /// The text so far, during a paste.
     paste: Option<Vec<u8>>,
 }
 
-/// What a run of bytes begins with.
+/// The first token in a run of bytes.
 enum Token {
-    /// This key, of so many bytes.
+    /// A key of this many bytes.
     Key(KeyEvent, usize),
-    /// A paste begins after so many bytes.
+    /// The beginning of a paste, of this many bytes.
     Paste(usize),
-    /// So many bytes that mean nothing here.
+    /// This many bytes without a meaning here.
     Noise(usize),
-    /// The rest is not there yet.
+    /// The beginning of a token whose rest is missing.
     Incomplete,
 }
 
 impl Decoder {
-    /// Takes bytes in and returns what they complete.
+    /// Decodes bytes and returns the inputs that they complete.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<Input> {
         let mut bytes = [std::mem::take(&mut self.pending).as_slice(), bytes].concat();
         let mut inputs = Vec::new();
@@ -70,13 +70,13 @@ impl Decoder {
         }
     }
 
-    /// Whether something has begun that could also be a key by itself: Esc begins the sequences of other keys, too.
+    /// Whether a sequence is incomplete that could also be a key by itself: Esc begins the sequences of other keys.
     pub(crate) fn is_waiting(&self) -> bool {
         self.paste.is_none() && !self.pending.is_empty()
     }
 
-    /// Nothing followed: what was begun is Esc itself, or nothing.
-    pub(crate) fn give_up(&mut self) -> Option<Input> {
+    /// Ends an incomplete sequence when no byte follows: Esc alone is the key Esc, anything else is dropped.
+    pub(crate) fn end_sequence(&mut self) -> Option<Input> {
         if !self.is_waiting() {
             return None;
         }
@@ -84,11 +84,11 @@ impl Decoder {
         (pending == [ESCAPE]).then(|| Input::Key(plain(KeyCode::Esc)))
     }
 
-    /// Takes pasted bytes; returns how many were used once the paste has ended, `None` while it goes on.
+    /// Adds pasted bytes; returns how many were used if the paste has ended, `None` if it continues.
     fn feed_paste(&mut self, bytes: &[u8], inputs: &mut Vec<Input>) -> Option<usize> {
         let paste = self.paste.as_mut()?;
         let end = bytes.windows(PASTE_END.len()).position(|window| window == PASTE_END);
-        // The mark of the end may itself come in two pieces, so its length is kept back.
+        // The end mark may come in two pieces, so that many bytes are kept back.
         let taken = end.unwrap_or_else(|| bytes.len().saturating_sub(PASTE_END.len() - 1));
         let room = MAX_PASTE.saturating_sub(paste.len());
         paste.extend(&bytes[..taken.min(room)]);
@@ -106,7 +106,7 @@ fn plain(code: KeyCode) -> KeyEvent {
     KeyEvent::new(code, KeyModifiers::NONE)
 }
 
-/// What `bytes`, of which there is at least one, begin with.
+/// Returns the first token of `bytes`, which must not be empty.
 fn token(bytes: &[u8]) -> Token {
     let key = |code| Token::Key(plain(code), 1);
     match bytes[0] {
@@ -139,7 +139,7 @@ fn utf8(bytes: &[u8]) -> Token {
     }
 }
 
-/// A sequence that begins with Esc.
+/// Returns the first token of bytes that begin with Esc.
 fn escape(bytes: &[u8]) -> Token {
     match bytes.get(1) {
         None => Token::Incomplete,
@@ -149,12 +149,12 @@ fn escape(bytes: &[u8]) -> Token {
             None => Token::Incomplete,
             Some(&last) => letter_key(last).map_or(Token::Noise(3), |code| Token::Key(plain(code), 3)),
         },
-        // No key here is pressed with Alt: it is Esc, and something else after it.
+        // The dashboard has no keys with Alt: this is Esc and another key after it.
         Some(_) => Token::Key(plain(KeyCode::Esc), 1),
     }
 }
 
-/// `Esc [ parameters final`.
+/// Returns the first token of bytes in the form `Esc [ parameters final`.
 fn control_sequence(bytes: &[u8]) -> Token {
     // The Linux console sends Esc [ [ A for F1.
     if bytes.get(2) == Some(&b'[') {
@@ -171,7 +171,7 @@ fn control_sequence(bytes: &[u8]) -> Token {
     let used = 2 + length + 1;
     let last = parameters[length];
     if !(0x40..0x7f).contains(&last) {
-        // Something else cut the sequence off.
+        // Another sequence interrupts this one.
         return Token::Noise(used - 1);
     }
     let number = parameters[..length].split(|&byte| byte == b';').next().unwrap_or_default();
@@ -208,7 +208,7 @@ fn letter_key(letter: u8) -> Option<KeyCode> {
 mod tests {
     use super::*;
 
-    /// Everything as text: `a`, `C-a`, `Up`, `<pasted>`.
+    /// Returns the names of all inputs: `a`, `C-a`, `Up`, `<pasted>`.
     fn names(inputs: Vec<Input>) -> String {
         let name = |input| match input {
             Input::Paste(text) => format!("<{text}>"),
@@ -222,7 +222,7 @@ mod tests {
         inputs.into_iter().map(name).collect::<Vec<_>>().join(" ")
     }
 
-    /// Reads `bytes` at once and in every pair of pieces; all must say the same.
+    /// Decodes `bytes` at once and in every pair of pieces; all must give the same inputs.
     fn decoded(bytes: &[u8]) -> String {
         let whole = names(Decoder::default().feed(bytes));
         for cut in 1..bytes.len() {
@@ -252,11 +252,11 @@ mod tests {
     fn escape_alone_is_known_only_when_nothing_follows() {
         let mut decoder = Decoder::default();
         assert!(decoder.feed(b"\x1b").is_empty() && decoder.is_waiting());
-        assert_eq!(names(decoder.give_up().into_iter().collect()), "Esc");
-        assert!(!decoder.is_waiting() && decoder.give_up().is_none());
+        assert_eq!(names(decoder.end_sequence().into_iter().collect()), "Esc");
+        assert!(!decoder.is_waiting() && decoder.end_sequence().is_none());
         assert_eq!(decoded(b"\x1bq"), "Esc q");
         assert_eq!(decoded(b"\x1b\x1b[A"), "Esc Up");
-        assert!(decoder.feed(b"\x1b[1").is_empty() && decoder.give_up().is_none());
+        assert!(decoder.feed(b"\x1b[1").is_empty() && decoder.end_sequence().is_none());
         assert_eq!(names(decoder.feed(b"x")), "x", "half a sequence is forgotten");
     }
 

@@ -1,10 +1,10 @@
-//! What the environment says of the terminal: whether it can be drawn on, with which characters and colours.
+//! The environment variables that describe the terminal: whether it can draw, with which characters and colours.
 
 use std::ffi::OsString;
 
 use crate::args::ColorChoice;
 
-/// The variables that matter, as text.
+/// The relevant variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Environment {
     term: String,
@@ -41,9 +41,8 @@ impl Environment {
         }
     }
 
-    /// Whether to draw with ASCII only though nobody asked for it: in a locale that is not UTF-8, and on the Linux
-    /// console, whose fonts have 256 characters. Without any locale nothing is known of the terminal (a login over SSH
-    /// without `SendEnv`, a container), and nearly all of them know UTF-8.
+    /// Whether to draw with ASCII only by default: in a locale that is not UTF-8, and on the Linux console, whose fonts
+    /// have 256 characters. Without a locale (SSH without `SendEnv`, a container) the terminal most likely knows UTF-8.
     pub(crate) fn wants_ascii(&self) -> bool {
         let locale = self.locale.to_ascii_lowercase();
         let utf8 = locale.is_empty() || locale.contains("utf-8") || locale.contains("utf8");

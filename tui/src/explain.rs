@@ -1,34 +1,36 @@
-//! The explanations that the dashboard shares with `tbctl`, with the dashboard's own keys in them.
+//! The explanations that the dashboard shares with `tbctl`, with the keys of the dashboard.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::explain::Ways;
 use tbtoken_proto::{Customer, Phase, explain, words};
 
-pub(crate) use tbtoken_proto::explain::{Explanation, Loop, Weight, needs_force, risk, server, token};
+pub(crate) use tbtoken_proto::explain::{
+    Explanation, Loop, Weight, describe_risk, describe_server, describe_token, needs_force,
+};
 
-/// What the operator can press.
+/// The keys of the dashboard.
 const KEYS: Ways<'static> = Ways { refresh: "r", force: "r", start: "S" };
 
-/// Explains a customer at `now`. Text of others in it is not yet made safe to show.
+/// Explains a customer at `now`. The result may quote a server or a table: make it printable before showing it.
 pub(crate) fn explain(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> Explanation {
     explain::explain(customer, cron, &KEYS, now)
 }
 
-/// The same for a place that is always seen, and must not be restless: see [`calm`].
-pub(crate) fn explain_calmly(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> Explanation {
+/// Explains a customer for a panel that is always visible: its times move in steps, see [`countdown_clock`].
+pub(crate) fn explain_in_steps(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> Explanation {
     let mut explanation = explain(customer, cron, now);
     if customer.failure.is_none() && customer.state != Phase::Parked {
-        explanation.why = token(customer, left_clock(customer, now));
+        explanation.why = describe_token(customer, expiry_clock(customer, now));
     }
     if customer.state != Phase::Parked {
-        explanation.next = explain::next_attempt(customer, cron, &KEYS, calm(customer, now));
+        explanation.next = explain::next_attempt(customer, cron, &KEYS, countdown_clock(customer, now));
     }
     explanation
 }
 
-/// The same for a single line: the kind of failure instead of its story.
-pub(crate) fn in_short(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> Explanation {
-    let mut explanation = explain_calmly(customer, cron, now);
+/// Explains a customer in a single line: with the kind of failure instead of its message.
+pub(crate) fn explain_briefly(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> Explanation {
+    let mut explanation = explain_in_steps(customer, cron, now);
     if customer.failure.is_some() {
         let error = words::last_error(customer);
         explanation.remedy.clear();
@@ -42,7 +44,9 @@ pub(crate) fn in_short(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> E
             explanation.headline = if waits { "WAITING" } else { "FAILED" }.to_owned();
             let error = error.trim_start_matches("waiting: ");
             explanation.why = match cron {
-                Loop::Running => format!("{error}, {}.", words::next(customer, calm(customer, now))),
+                Loop::Running => {
+                    format!("{error}, {}.", words::next_step(customer, countdown_clock(customer, now)))
+                }
                 Loop::Stopped | Loop::Unknown => format!("{error}."),
             };
             explanation.next.clear();
@@ -51,27 +55,27 @@ pub(crate) fn in_short(customer: &Customer, cron: Loop, now: DateTime<Utc>) -> E
     explanation
 }
 
-/// The steps in which the table's clock goes, in seconds.
+/// The steps of the table's clock, in seconds.
 const STEP: i64 = 10;
 
-/// The time to reckon with in a countdown to the next attempt of this customer: in the last minute it moves in steps
-/// of ten seconds. A screen full of rows that all count seconds is restless, and too much to send over a slow line.
-pub(crate) fn calm(customer: &Customer, now: DateTime<Utc>) -> DateTime<Utc> {
+/// Returns the time from which to count down to the next attempt of a customer: in the last minute it moves in steps of
+/// 10 seconds. A screen full of rows that count seconds is restless, and too much for a slow line.
+pub(crate) fn countdown_clock(customer: &Customer, now: DateTime<Utc>) -> DateTime<Utc> {
     match customer.next_attempt_at.map(|at| (at, (at - now).num_seconds())) {
         Some((at, left @ 0..60)) if at > now => at - TimeDelta::seconds((left + STEP - 1) / STEP * STEP),
-        Some((at, _)) => together(at, now),
+        Some((at, _)) => stepped_clock(at, now),
         None => now,
     }
 }
 
-/// The time by which the time that a token has left is shown, in the list and below it alike.
-pub(crate) fn left_clock(customer: &Customer, now: DateTime<Utc>) -> DateTime<Utc> {
-    customer.tbtokenexpiry.map_or(now, |expiry| together(expiry, now))
+/// Returns the time from which to count down to the end of a customer's token.
+pub(crate) fn expiry_clock(customer: &Customer, now: DateTime<Utc>) -> DateTime<Utc> {
+    customer.tbtokenexpiry.map_or(now, |expiry| stepped_clock(expiry, now))
 }
 
-/// The time to reckon with when something that is more than a minute from `at` is shown in minutes or more: it moves
-/// in steps, too, so that many rows change at once instead of one in each second.
-pub(crate) fn together(at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+/// Returns the time from which to count down to `at` in minutes or more: it moves in steps, so that many rows change
+/// at once instead of one each second.
+pub(crate) fn stepped_clock(at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     const MINUTE: TimeDelta = TimeDelta::minutes(1);
     let step = now - TimeDelta::seconds(now.timestamp().rem_euclid(STEP));
     match at - now {

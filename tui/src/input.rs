@@ -1,23 +1,23 @@
-//! Everything that can reach the dashboard, and everything that it can ask for in return.
+//! The inputs of the dashboard, and the effects that it requests.
 
 use std::time::Duration;
 
 use crossterm::event::KeyEvent;
 use tbtoken_proto::{Event, Reply, StatusReply};
 
-/// All that the event loop can hear: a closed list, handled by [`App::update`](crate::app::App::update).
+/// The inputs of the event loop: a closed list, handled by [`App::update`](crate::app::App::update).
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is handled at once")]
 pub enum Input {
     /// A key was pressed.
     Key(KeyEvent),
-    /// Text was pasted. It is no key presses, so a stray paste starts nothing.
+    /// Text was pasted. It must not act as keys.
     Paste(String),
-    /// The terminal has another size, in columns and rows.
+    /// The terminal has a new size, in columns and rows.
     Resize(u16, u16),
     /// The daemon answered the poll.
     Status(Box<StatusReply>),
-    /// Events newer than those reported before, oldest first.
+    /// Events since the last poll, oldest first.
     Events(Vec<Event>),
     /// The daemon cannot be reached, or does not answer.
     Disconnected {
@@ -25,24 +25,24 @@ pub enum Input {
         why: String,
         /// What to do about it.
         hint: Option<String>,
-        /// When it is tried again, from now.
+        /// The time until the next try.
         retry_in: Duration,
     },
     /// An action ended.
     Done(Action, Result<Reply, ActionError>),
-    /// A second of the clock began.
+    /// A new second began.
     Tick,
-    /// The process came back from a suspension: the screen holds something else now.
+    /// The process continues after a suspension: the screen shows something else.
     Continued,
-    /// Asked to end from outside (SIGTERM, SIGINT, SIGHUP).
+    /// A signal ends the dashboard (SIGTERM, SIGINT, SIGHUP).
     Terminate,
-    /// There is no terminal any more.
+    /// The terminal is lost.
     TerminalGone,
-    /// A thread of the dashboard died; its name.
-    Broken(&'static str),
+    /// The thread with this name panicked.
+    Panicked(&'static str),
 }
 
-/// Why an action was not done.
+/// Why an action failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionError {
     /// What happened, for people.
@@ -51,45 +51,45 @@ pub struct ActionError {
     pub hint: Option<String>,
 }
 
-/// Something that the daemon is asked to do.
+/// A request of the operator to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Let the loop run.
+    /// Start the loop.
     Start,
-    /// Let no other pass begin.
+    /// Stop the loop.
     Stop,
     /// Renew this customer now, by its id.
     Refresh(String),
-    /// The same, also with a password that ThingsBoard has rejected, or one more than the budget allows.
+    /// Renew this customer now, also with a password that ThingsBoard has rejected, or one more than the budget allows.
     ForceRefresh(String),
-    /// Renew everyone who is due.
+    /// Renew all customers that are due.
     RefreshDue,
 }
 
-/// What [`App::update`](crate::app::App::update) wants done.
+/// An effect that [`App::update`](crate::app::App::update) requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Something visible changed: draw.
+    /// Draw what changed.
     Draw,
-    /// The screen cannot be trusted: draw all of it.
+    /// Draw the whole screen: another program may have overwritten it.
     Redraw,
-    /// Ask the daemon.
+    /// Send an action to the daemon.
     Act(Action),
-    /// Give the terminal back and stop, as other programs do on Ctrl-Z, until the shell says to go on.
+    /// Restore the terminal and stop, as other programs do on Ctrl-Z, until the shell continues the process.
     Suspend,
     /// Put text into the clipboard of the operator's terminal.
     Copy(String),
-    /// End.
+    /// End the dashboard.
     Quit(Ending),
 }
 
-/// How the dashboard ends.
+/// Why the dashboard ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The operator or a signal wished so.
-    Asked,
-    /// The terminal vanished.
+    /// By a key or a signal.
+    Requested,
+    /// The terminal is lost.
     TerminalGone,
-    /// A thread died; its name.
-    Broken(&'static str),
+    /// The thread with this name panicked.
+    Panicked(&'static str),
 }

@@ -10,13 +10,13 @@
 //! | module | does |
 //! |---|---|
 //! | [`args`] | the command line and the exit codes |
-//! | [`input`] | the closed lists of what can come in and what can go out |
+//! | [`input`] | the closed lists of inputs and effects |
 //! | [`app`] | the state; pure |
 //! | [`render`] | state → screen; one function per panel; pure |
 //! | [`theme`] | colours and drawing characters |
 //! | [`link`] | the threads that talk to the daemon |
 //!
-//! The event loop and the threads that listen to keyboard and signals are private. Only the loop reads the clock.
+//! The event loop and the threads that read the keyboard and the signals are private. Only the loop reads the clock.
 
 pub mod app;
 pub mod args;
@@ -28,9 +28,9 @@ pub mod link;
 mod listen;
 mod man;
 mod mode;
-mod picture;
 pub mod render;
 mod run;
+mod snapshot;
 #[cfg(test)]
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -1,7 +1,7 @@
 //! The threads that talk to the daemon.
 //!
-//! One polls `status` and `events` once a second over one connection, and goes on trying when the daemon is away. Each
-//! action gets a connection and a thread of its own, so that a long refresh neither delays the polling nor a stop.
+//! One thread polls `status` and `events` once a second over one connection, and reconnects when the daemon is
+//! unreachable. Each action has its own connection and thread, so that a long refresh delays neither the poll nor a stop.
 
 use std::convert::Infallible;
 use std::io;
@@ -15,19 +15,19 @@ use tbtoken_proto::{MAX_EVENTS, Refresh, Reply, Request, Revision, Rows, Seq, St
 use crate::input::{Action, ActionError, Input};
 use crate::listen::spawn;
 
-/// How often the daemon is asked how things are.
+/// The time between two polls.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long it may take to answer. A first answer with 100,000 customers takes its time.
+/// The longest time for an answer: the first one may hold 100,000 customers.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the first pause is when the daemon is away; each one is twice as long as the one before.
+/// The first pause while the daemon is unreachable; each pause is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// No pause is longer: asking a local socket costs nothing, and somebody is looking.
+/// The longest pause: connecting to a local socket is cheap, and an operator is watching.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The way to the daemon.
+/// The connection to the daemon.
 #[derive(Debug)]
 pub struct Link {
     socket: PathBuf,
@@ -36,7 +36,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts to poll the daemon at `socket`; what it says comes as [`Input`].
+    /// Starts to poll the daemon at `socket`; its answers come as [`Input`].
     ///
     /// # Errors
     /// The operating system refuses to start a thread.
@@ -49,19 +49,19 @@ impl Link {
         Ok(Self { socket, inputs, wake })
     }
 
-    /// Asks the daemon to do something; what comes of it follows as [`Input::Done`].
+    /// Sends an action to the daemon; its outcome comes as [`Input::Done`].
     pub fn act(&self, action: Action) {
         let (socket, wake) = (self.socket.clone(), self.wake.clone());
         let done = action.clone();
         let started = spawn("action", self.inputs.clone(), move |inputs| {
             let outcome = carry_out(&socket, &action);
-            // Only a loop that has ended does not listen.
+            // Sending fails only if the loop has ended.
             let _ = inputs.send(Input::Done(action, outcome));
             let _ = wake.send(());
         });
         if let Err(error) = started {
-            let error = ActionError { why: format!("there is no thread for it: {error}"), hint: None };
-            // Called by the loop itself, which must not wait for a place in its own queue.
+            let error = ActionError { why: format!("cannot start a thread: {error}"), hint: None };
+            // The caller is the loop itself, which must not wait for a place in its own queue.
             let _ = self.inputs.try_send(Input::Done(done, Err(error)));
         }
     }
@@ -71,7 +71,7 @@ fn carry_out(socket: &Path, action: &Action) -> Result<Reply, ActionError> {
     let (request, timeout) = match action {
         Action::Start => (Request::Start {}, Some(TIMEOUT)),
         Action::Stop => (Request::Stop {}, Some(TIMEOUT)),
-        // A pass takes as long as it takes.
+        // The length of a pass has no bound.
         Action::Refresh(id) => {
             (Request::Refresh(Refresh { customers: Some(vec![id.clone()]), ..Refresh::default() }), None)
         }
@@ -86,17 +86,17 @@ fn carry_out(socket: &Path, action: &Action) -> Result<Reply, ActionError> {
         .map_err(|error| ActionError { why: error.to_string(), hint: error.hint() })
 }
 
-/// Why a conversation with the daemon ended.
+/// Why polling over one connection ended.
 enum End {
-    /// The daemon does not answer, or says no.
-    Lost(ClientError),
-    /// The loop has ended: there is nobody to poll for.
-    Alone,
+    /// The daemon does not answer, or refuses.
+    Failed(ClientError),
+    /// The event loop has ended.
+    LoopEnded,
 }
 
 impl From<ClientError> for End {
     fn from(error: ClientError) -> Self {
-        Self::Lost(error)
+        Self::Failed(error)
     }
 }
 
@@ -104,28 +104,28 @@ impl From<ClientError> for End {
 struct Poll {
     socket: PathBuf,
     inputs: SyncSender<Input>,
-    /// Ends a pause early: an action was done, and its effect should be seen.
+    /// Ends a pause early: an action ended, and its effect should be visible.
     woken: Receiver<()>,
-    /// The revision that the dashboard knows.
+    /// The last revision that the dashboard has.
     revision: Option<Revision>,
-    /// The last event that the dashboard knows.
+    /// The last event that the dashboard has.
     events: Option<Seq>,
 }
 
 impl Poll {
     fn run(mut self) {
         let mut pause = FIRST_PAUSE;
-        while let Err(End::Lost(error)) = self.converse(&mut pause) {
+        while let Err(End::Failed(error)) = self.poll_until_failure(&mut pause) {
             let input = Input::Disconnected { why: error.to_string(), hint: error.hint(), retry_in: pause };
-            if self.tell(input).and_then(|()| self.pause(pause)).is_err() {
+            if self.send(input).and_then(|()| self.pause(pause)).is_err() {
                 return;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// Polls over one connection until it breaks. A daemon that answers ends the growth of the pauses.
-    fn converse(&mut self, pause: &mut Duration) -> Result<Infallible, End> {
+    /// Polls over one connection until it fails. An answer resets the length of the pauses.
+    fn poll_until_failure(&mut self, pause: &mut Duration) -> Result<Infallible, End> {
         let mut client = Client::connect(&self.socket, TIMEOUT)?;
         loop {
             self.poll(&mut client)?;
@@ -134,24 +134,24 @@ impl Poll {
         }
     }
 
-    /// Asks once for everything that is new.
+    /// Requests all changes since the last poll.
     fn poll(&mut self, client: &mut Client) -> Result<(), End> {
         let query = StatusQuery { customers: Rows::All, since: self.revision };
         if let Reply::Status(mut status) = client.send(&Request::Status(query))? {
-            // Asked for without a revision, everything is what comes.
+            // Without a revision the answer holds everything.
             status.tokens.complete |= self.revision.is_none();
             self.revision = Some(status.daemon.revision);
-            self.tell(Input::Status(Box::new(status)))?;
+            self.send(Input::Status(Box::new(status)))?;
         }
         loop {
             let request = Request::Events { since: self.events, limit: MAX_EVENTS };
             let Reply::Events(reply) = client.send(&request)? else { return Ok(()) };
-            // Without a number the newest came, and there are no more. A full answer that leads nowhere is no reason to
-            // ask for ever.
+            // Without `since` the answer holds the newest events, and there are no more. A full answer whose `next`
+            // does not grow must not lead to an endless loop.
             let more = self.events.is_some_and(|last| reply.next > last) && reply.events.len() >= MAX_EVENTS;
             self.events = Some(reply.next);
             if !reply.events.is_empty() {
-                self.tell(Input::Events(reply.events))?;
+                self.send(Input::Events(reply.events))?;
             }
             if !more {
                 return Ok(());
@@ -159,14 +159,14 @@ impl Poll {
         }
     }
 
-    fn tell(&self, input: Input) -> Result<(), End> {
-        self.inputs.send(input).map_err(|_| End::Alone)
+    fn send(&self, input: Input) -> Result<(), End> {
+        self.inputs.send(input).map_err(|_| End::LoopEnded)
     }
 
     fn pause(&self, length: Duration) -> Result<(), End> {
         match self.woken.recv_timeout(length) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => Err(End::Alone),
+            Err(RecvTimeoutError::Disconnected) => Err(End::LoopEnded),
         }
     }
 }

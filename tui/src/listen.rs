@@ -1,4 +1,4 @@
-//! The threads that listen to the keyboard and to signals.
+//! The threads that read the keyboard and receive signals.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 use crate::decode::Decoder;
 use crate::input::Input;
 
-/// Tells the loop when a thread of the dashboard panics, so that no half of it goes on alone.
+/// Reports the panic of a thread to the loop, so that the dashboard ends instead of running without it.
 pub(crate) struct Alarm {
     pub(crate) thread: &'static str,
     pub(crate) inputs: SyncSender<Input>,
@@ -26,7 +26,7 @@ pub(crate) struct Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         if thread::panicking() {
-            let _ = self.inputs.send(Input::Broken(self.thread));
+            let _ = self.inputs.send(Input::Panicked(self.thread));
         }
     }
 }
@@ -34,24 +34,24 @@ impl Drop for Alarm {
 /// Turns signals into inputs.
 ///
 /// # Errors
-/// The operating system refuses to hand out signals or threads.
+/// The operating system refuses to register signals or start a thread.
 pub(crate) fn signals(inputs: SyncSender<Input>) -> io::Result<()> {
-    // The loop may be stuck in a write to a terminal that takes nothing. Asking a second time ends it anyway.
-    let asked = Arc::new(AtomicBool::new(false));
+    // The loop may hang in a write to a terminal that takes nothing. A second signal ends the process anyway.
+    let signalled = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
-        flag::register_conditional_default(signal, Arc::clone(&asked))?;
-        flag::register(signal, Arc::clone(&asked))?;
+        flag::register_conditional_default(signal, Arc::clone(&signalled))?;
+        flag::register(signal, Arc::clone(&signalled))?;
     }
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGWINCH, SIGCONT])?;
     spawn("signals", inputs, move |inputs| {
         for signal in signals.forever() {
-            let meant = match signal {
+            let meaning = match signal {
                 SIGWINCH => vec![size()],
-                // Only who is in the foreground is told of a new size.
+                // A process in the background gets no SIGWINCH, so the size may have changed.
                 SIGCONT => vec![size(), Input::Continued],
                 _ => vec![Input::Terminate],
             };
-            for input in meant {
+            for input in meaning {
                 if inputs.send(input).is_err() {
                     return;
                 }
@@ -60,7 +60,7 @@ pub(crate) fn signals(inputs: SyncSender<Input>) -> io::Result<()> {
     })
 }
 
-/// The size that the terminal has now.
+/// Returns the current size of the terminal.
 fn size() -> Input {
     match crossterm::terminal::size() {
         Ok((columns, rows)) => Input::Resize(columns, rows),
@@ -68,7 +68,7 @@ fn size() -> Input {
     }
 }
 
-/// How long the bytes of one key may be apart. Esc by itself is believed after that.
+/// The longest time between the bytes of one key. After it, an Esc is the key Esc.
 const SEQUENCE_MILLIS: u16 = 50;
 
 /// Turns keys into inputs. A hang-up or an error of the terminal ends the thread and, with it, the process.
@@ -76,16 +76,16 @@ const SEQUENCE_MILLIS: u16 = 50;
 /// # Errors
 /// The operating system refuses to start a thread.
 pub(crate) fn keyboard(inputs: SyncSender<Input>) -> io::Result<()> {
-    // Not through `Stdin`, which may keep bytes back that poll then does not see.
+    // `Stdin` is buffered: it may hold bytes that poll does not report.
     let mut tty = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     spawn("keyboard", inputs, move |inputs| {
         let mut decoder = Decoder::default();
         loop {
-            let (heard, last) = match listen(&mut tty, &mut decoder) {
-                Ok(Some(heard)) => (heard, false),
+            let (read, last) = match read_keys(&mut tty, &mut decoder) {
+                Ok(Some(read)) => (read, false),
                 Ok(None) | Err(_) => (vec![Input::TerminalGone], true),
             };
-            for input in heard {
+            for input in read {
                 if inputs.send(input).is_err() {
                     return;
                 }
@@ -98,11 +98,11 @@ pub(crate) fn keyboard(inputs: SyncSender<Input>) -> io::Result<()> {
 }
 
 /// Waits for the next bytes and decodes them; `None` if the terminal is gone.
-fn listen(tty: &mut File, decoder: &mut Decoder) -> io::Result<Option<Vec<Input>>> {
+fn read_keys(tty: &mut File, decoder: &mut Decoder) -> io::Result<Option<Vec<Input>>> {
     let timeout = if decoder.is_waiting() { PollTimeout::from(SEQUENCE_MILLIS) } else { PollTimeout::NONE };
     match state(tty.as_fd(), timeout)? {
         State::Gone => Ok(None),
-        State::Silent => Ok(Some(decoder.give_up().into_iter().collect())),
+        State::Silent => Ok(Some(decoder.end_sequence().into_iter().collect())),
         State::Readable => {
             let mut bytes = [0; 1024];
             match tty.read(&mut bytes) {
@@ -117,7 +117,7 @@ fn listen(tty: &mut File, decoder: &mut Decoder) -> io::Result<Option<Vec<Input>
     }
 }
 
-/// How the terminal stands.
+/// The state of the terminal.
 enum State {
     Readable,
     Silent,

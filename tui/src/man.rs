@@ -1,4 +1,4 @@
-//! The man page: its parts that come from the help.
+//! The man page: the parts of it that come from the help.
 
 use std::io;
 
@@ -8,12 +8,12 @@ use tbtoken_proto::man::{self, Roff, item};
 use crate::args::{EXIT_CODES, NAME, Options};
 use crate::render::help::{self, Entry};
 
-/// tbtui(1), in roff.
+/// Makes tbtui(1), in roff.
 ///
 /// # Errors
 /// Those of the generator.
 pub(crate) fn page() -> io::Result<Vec<u8>> {
-    // Without the command for packagers.
+    // The command for packagers is left out.
     let command = Options::augment_args(clap::Command::new(NAME).version(env!("CARGO_PKG_VERSION")));
     let mut codes = Roff::new();
     for (code, meaning) in EXIT_CODES {
@@ -42,9 +42,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_man_page_has_all_that_a_reader_looks_for() {
+    fn the_man_page_has_every_section_and_key() {
         let page = String::from_utf8(page().unwrap()).unwrap();
-        assert!(!page.contains("\n@"), "a line that nothing replaces:\n{page}");
+        assert!(!page.contains("\n@"), "an unreplaced placeholder:\n{page}");
         for section in
             ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "KEYS", "EXIT STATUS", "ENVIRONMENT", "SEE ALSO"]
         {

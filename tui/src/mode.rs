@@ -1,35 +1,35 @@
-//! What the dashboard is doing with the operator: one mode at a time.
+//! The modes of the dashboard: one at a time.
 
 use crate::input::Action;
 
-/// The mode says which keys count and what lies over the table.
+/// A mode: it decides which keys work and what covers the table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Mode {
     /// The table, with the selected customer below it.
     #[default]
     Table,
-    /// The filter is being typed.
+    /// The operator types the filter.
     Filter,
-    /// The menu of orders, with the line that is chosen.
+    /// The menu of orders, with the selected line.
     SortMenu { line: usize },
-    /// Everything about one customer. It stays with that customer, even if the table hides it meanwhile.
+    /// Everything about one customer, even if the table no longer shows it.
     Detail { id: String, scroll: usize },
-    /// What happened lately, newest first.
+    /// The last events, newest first.
     Events { scroll: usize },
     /// The keys.
     Help { scroll: usize, back: Box<Mode> },
-    /// A question before something that could hurt.
+    /// A question before a risky action.
     Confirm { question: Question, focus: Button, back: Box<Mode> },
 }
 
-/// What is asked before an action.
+/// A question before an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Question {
     pub(crate) action: Action,
     pub(crate) title: String,
     /// What may happen.
     pub(crate) text: String,
-    /// The word on the button that does it.
+    /// The word on the button that confirms.
     pub(crate) verb: &'static str,
 }
 

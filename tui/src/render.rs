@@ -1,4 +1,4 @@
-//! The screen: one `render(frame, app, area)` per panel. Nothing here changes anything.
+//! The screen: one `render(frame, app, area)` per panel. Rendering changes no state.
 
 mod alert;
 mod areas;
@@ -30,13 +30,13 @@ use areas::Areas;
 ///
 /// ```text
 ///  ________________________________________
-/// |                 Header                 |   the daemon, its loop, the time; or what is unreachable
+/// |                 Header                 |   the daemon, its loop, the time; or an outage
 /// |----------------------------------------|
-/// |                 Alert                  |   only while something is unreachable: why, and what to do
+/// |                 Alert                  |   only during an outage: why, and what to do
 /// |----------------------------------------|
 /// |                Summary                 |   how many of each status
 /// |----------------------------------------|
-/// |                  Rule                  |   the news; filter, place and order of the table
+/// |                  Rule                  |   the notice; filter, position and order of the table
 /// |----------------------------------------|
 /// |                                        |
 /// |                 Table                  |   one line per customer
@@ -48,8 +48,8 @@ use areas::Areas;
 ///  ----------------------------------------
 /// ```
 ///
-/// The events and the whole detail take the place of table and detail; menus, help and questions lie over them. On a
-/// screen too small for this there are only the counts.
+/// The events and the whole detail replace table and detail; menus, help and questions cover them. A screen that is
+/// too small shows only the counts.
 pub fn render(frame: &mut Frame<'_>, app: &App) {
     let areas = areas(app, frame.area());
     if areas.counts_only {
@@ -66,10 +66,10 @@ pub fn render(frame: &mut Frame<'_>, app: &App) {
     };
     match under {
         Mode::Detail { .. } | Mode::Events { .. } => {
-            reader(frame, app, under, areas.body);
+            render_text(frame, app, under, areas.body);
         }
         Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Help { .. } | Mode::Confirm { .. } => {
-            // Without customers there is no detail either.
+            // Without customers there is no detail.
             let table = if app.subject().is_some() { areas.table } else { areas.body };
             table::render(frame, app, table);
             detail::render(frame, app, areas.detail);
@@ -84,31 +84,31 @@ pub fn render(frame: &mut Frame<'_>, app: &App) {
     }
 }
 
-/// Which panel gets which part of a screen.
+/// Divides a screen among the panels.
 fn areas(app: &App, screen: Rect) -> Areas {
     Areas::of(screen, |most| alert::height(app, screen.width, most))
 }
 
-/// What there is room for on a screen of the app's size.
+/// Measures the room on a screen of the app's size.
 pub(crate) fn viewport(app: &App) -> Viewport {
     let areas = areas(app, Rect::new(0, 0, app.size.0, app.size.1));
     Viewport { rows: areas.rows(), surplus: extent(app, &areas).surplus() }
 }
 
-/// A text that is scrolled: how long it is, and how much of it is seen.
+/// The length of a text that scrolls, and of its visible part.
 struct Extent {
     lines: usize,
     height: usize,
 }
 
 impl Extent {
-    /// How far it can be scrolled.
+    /// Returns how far the text can scroll.
     fn surplus(&self) -> usize {
         self.lines.saturating_sub(self.height)
     }
 }
 
-/// The extent of the text that the mode shows, so that scrolling can end where the text does.
+/// Returns the extent of the mode's text, so that scrolling ends with the text.
 fn extent(app: &App, areas: &Areas) -> Extent {
     let lines = match &app.mode {
         Mode::Help { .. } => return help::extent(app, areas.whole),
@@ -119,8 +119,8 @@ fn extent(app: &App, areas: &Areas) -> Extent {
     Extent { lines, height: areas.body.height.into() }
 }
 
-/// The visible lines of a text that takes the whole body.
-fn reader(frame: &mut Frame<'_>, app: &App, mode: &Mode, area: Rect) {
+/// Draws the visible lines of a text that takes the whole body.
+fn render_text(frame: &mut Frame<'_>, app: &App, mode: &Mode, area: Rect) {
     let (columns, height) = (usize::from(area.width), usize::from(area.height));
     let lines: Vec<Line<'_>> = match mode {
         Mode::Detail { id, scroll } => {

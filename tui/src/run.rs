@@ -1,4 +1,4 @@
-//! The event loop: waits for an input, lets the app take it in, carries its effects out, draws.
+//! The event loop: it waits for an input, updates the app, carries out the effects, and draws.
 
 use std::io::{self, IsTerminal, Write as _, stderr, stdin, stdout};
 use std::process::ExitCode;
@@ -17,11 +17,11 @@ use crate::terminal::Screen;
 use crate::theme::Theme;
 use crate::{listen, man, render};
 
-/// How many inputs may wait. Who has more to say waits, so that a terminal that takes nothing (Ctrl-S, a stalled
-/// SSH connection) does not let the memory grow.
+/// The most inputs in the queue. Senders wait for a place, so that a terminal that takes nothing (Ctrl-S, a stalled SSH
+/// connection) does not make the memory grow.
 const WAITING_INPUTS: usize = 256;
 
-/// How many inputs are taken in before the screen is drawn again at the latest.
+/// The most inputs between two frames.
 const INPUTS_PER_FRAME: usize = 64;
 
 /// Runs the dashboard until it is quit; returns the exit code of the process.
@@ -34,35 +34,35 @@ pub fn run(args: &Args) -> ExitCode {
     }
     let environment = Environment::of(|name| std::env::var_os(name));
     if !stdin().is_terminal() || !stdout().is_terminal() {
-        complain(
-            "tbtui draws on a terminal, and there is none here",
-            Some("tbctl status prints the same once"),
+        print_error(
+            "tbtui needs a terminal, and there is none here",
+            Some("use tbctl status, which prints the same once"),
         );
         return ExitCode::from(EXIT_USAGE);
     }
     if environment.is_dumb() {
-        complain(
+        print_error(
             "tbtui needs a terminal that can move its cursor, and this one (TERM=dumb) cannot",
-            Some("tbctl status --watch prints a line for each change"),
+            Some("use tbctl status --watch, which prints a line for each change"),
         );
         return ExitCode::from(EXIT_USAGE);
     }
     match watch(&args.options, &environment) {
-        Ok(Ending::Asked) => ExitCode::from(EXIT_OK),
+        Ok(Ending::Requested) => ExitCode::from(EXIT_OK),
         Ok(Ending::TerminalGone) => ExitCode::from(EXIT_FAILED),
-        Ok(Ending::Broken(thread)) => {
-            complain(&format!("the dashboard's {thread} failed; this is a bug"), None);
+        Ok(Ending::Panicked(thread)) => {
+            print_error(&format!("the {thread} thread panicked; this is a bug"), None);
             ExitCode::from(EXIT_FAILED)
         }
         Err(error) => {
-            complain(&format!("the terminal cannot be used: {error}"), None);
+            print_error(&format!("the terminal cannot be used: {error}"), None);
             ExitCode::from(EXIT_FAILED)
         }
     }
 }
 
-/// An error on standard error, in the words of all the programs here. Nobody may be there to read it.
-fn complain(error: &str, hint: Option<&str>) {
+/// Prints an error on standard error, in the form of all programs here. A closed standard error is ignored.
+fn print_error(error: &str, hint: Option<&str>) {
     let mut out = stderr().lock();
     let _ = writeln!(out, "error: {error}");
     if let Some(hint) = hint {
@@ -108,18 +108,18 @@ fn watch(options: &Options, environment: &Environment) -> io::Result<Ending> {
     }
 }
 
-/// Waits for the next input, or for the next second of the clock; takes what else has come meanwhile along.
+/// Waits for the next input or the next second, and also returns the other inputs that have come.
 fn next_inputs(inputs: &Receiver<Input>) -> impl Iterator<Item = Input> {
     let first = match inputs.recv_timeout(until_next_second(now())) {
         Ok(input) => input,
         Err(RecvTimeoutError::Timeout) => Input::Tick,
-        // Each thread says so before it goes, so nobody is left only if all of them went at once.
-        Err(RecvTimeoutError::Disconnected) => Input::Broken("threads"),
+        // A thread that panics sends an input first, so this happens only if all threads end at once.
+        Err(RecvTimeoutError::Disconnected) => Input::Panicked("last"),
     };
     std::iter::once(first).chain(inputs.try_iter().take(INPUTS_PER_FRAME))
 }
 
-/// Seconds count down on the screen when they do on the clock.
+/// Returns the time until the next second, so that the screen counts down with the clock.
 fn until_next_second(now: DateTime<Utc>) -> Duration {
     let millis = u64::from(now.timestamp_subsec_millis().min(999));
     Duration::from_millis(1000 - millis)

@@ -1,4 +1,4 @@
-//! The terminal: taken over at the start, given back on every way out.
+//! The terminal: put into raw mode at the start, and restored on every way out.
 
 use std::io::{self, BufWriter, Stdout, Write, stdout};
 use std::panic;
@@ -19,19 +19,19 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Frame, Terminal};
 
-/// Whether the terminal is ours. Global, because the panic hook needs it too.
+/// Whether the terminal is in raw mode. Global, because the panic hook needs it too.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// The terminal in raw mode, on its alternate screen; as it was before when dropped.
+/// The terminal in raw mode on its alternate screen. Dropping it restores the terminal.
 pub(crate) struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
 }
 
 impl Screen {
-    /// Takes the terminal over.
+    /// Takes over the terminal.
     ///
     /// # Errors
-    /// The terminal does not allow it; it is as it was before.
+    /// The terminal refuses; it is restored.
     pub(crate) fn open() -> io::Result<Self> {
         restore_on_panic();
         // The theme decides about colours; crossterm would obey NO_COLOR even against --color always.
@@ -50,30 +50,30 @@ impl Screen {
         }
     }
 
-    /// Its columns and rows.
+    /// Returns its columns and rows.
     ///
     /// # Errors
-    /// The terminal does not say.
+    /// The size is unknown.
     pub(crate) fn size(&self) -> io::Result<(u16, u16)> {
         size()
     }
 
-    /// Draws what has changed since the last time.
+    /// Draws the changes since the last frame.
     ///
     /// # Errors
     /// The terminal does not take it.
     pub(crate) fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        // A thread that panicked has given the terminal back; what it says there must not be drawn over.
+        // A thread that panicked has restored the terminal; the frame must not overwrite its message.
         if !TAKEN.load(Ordering::SeqCst) {
             return Ok(());
         }
         self.terminal.draw(render).map(drop)
     }
 
-    /// Gives the terminal back, stops, and takes it over again when the shell lets the process go on.
+    /// Restores the terminal, stops the process, and takes over the terminal again when the shell continues it.
     ///
-    /// All of its group stops, as if the terminal itself had heard Ctrl-Z: `sudo` and whatever else started it belong
-    /// to the job. Where no shell controls jobs, the kernel ignores the signal, and the dashboard is there again at once.
+    /// The whole process group stops, as on Ctrl-Z: `sudo` and other parents belong to the job. Without a shell that controls
+    /// jobs the kernel ignores the signal, and the dashboard is back at once.
     ///
     /// # Errors
     /// The terminal does not take it.
@@ -84,22 +84,21 @@ impl Screen {
         self.forget()
     }
 
-    /// Forgets what is on the screen, so that all of it is drawn the next time; takes over again what a suspension
-    /// may have undone.
+    /// Takes over the terminal again after a suspension, and makes the next frame draw the whole screen.
     ///
     /// # Errors
     /// The terminal does not take it.
     pub(crate) fn forget(&mut self) -> io::Result<()> {
-        // After a stop that was not our own idea, crossterm would believe that the terminal is raw still.
+        // After a stop by another process crossterm still believes that the terminal is in raw mode.
         disable_raw_mode()?;
         enable_raw_mode()?;
         execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, Hide)?;
-        // `Terminal::clear` would ask for the place of the cursor, and the thread that reads the keys takes the answer.
+        // `Terminal::clear` would query the position of the cursor, and the keyboard thread would read the answer.
         let (columns, rows) = self.size()?;
         self.terminal.resize(Rect::new(0, 0, columns, rows))
     }
 
-    /// Puts text into the clipboard of the terminal, wherever that runs (OSC 52).
+    /// Puts text into the clipboard of the terminal, also over SSH (OSC 52).
     ///
     /// # Errors
     /// The terminal does not take it.
@@ -116,10 +115,10 @@ impl Drop for Screen {
     }
 }
 
-/// Gives the terminal back, once. Errors are of no use: either it worked or the terminal is gone.
+/// Restores the terminal, once. It ignores errors: if one occurs, the terminal is gone.
 fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        // A terminal without an alternate screen, as the Linux console was for long, is left empty.
+        // A terminal without an alternate screen, such as an old Linux console, is cleared.
         let _ = execute!(
             stdout(),
             SetAttribute(Attribute::Reset),
@@ -133,7 +132,7 @@ fn restore() {
     }
 }
 
-/// A panic's message on the alternate screen in raw mode would be lost or garbled: the terminal comes first.
+/// Restores the terminal before a panic prints its message: on the alternate screen it would be lost.
 fn restore_on_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -163,7 +162,7 @@ mod tests {
     use crate::support::{noon, status, steady};
     use crate::theme::Theme;
 
-    /// With this variable set, the tests that are made to die do.
+    /// The variable with which the tests that panic on purpose do so.
     const DIE: &str = "TBTUI_TEST_DIES";
 
     fn draw(screen: &mut Screen, text: &str) {
@@ -171,8 +170,8 @@ mod tests {
         screen.draw(|frame| frame.render_widget(line, frame.area())).unwrap();
     }
 
-    /// Runs one of the tests that are made to die, by itself in a terminal of its own.
-    fn dies(test: &str) -> Run {
+    /// Runs a test that panics on purpose in its own process and terminal.
+    fn run_panicking_test(test: &str) -> Run {
         let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
         command.args(["--exact", "--nocapture"]);
         command.arg(format!("terminal::tests::{test}"));
@@ -184,8 +183,8 @@ mod tests {
         run
     }
 
-    /// How many bytes so many seconds take in which nothing is heard but that the next poll has moved on.
-    fn bytes_of(seconds: i64, size: (u16, u16)) -> usize {
+    /// Returns the bytes drawn in so many seconds in which only the clock and the next poll change.
+    fn bytes_drawn(seconds: i64, size: (u16, u16)) -> usize {
         let mut app = App::new(Theme::new(true, false), "/run/x.sock".to_owned(), size, noon());
         app.update(Input::Status(Box::new(status(steady(noon()), noon()))), noon());
         let screen = TerminalOptions { viewport: Viewport::Fixed(Rect::new(0, 0, size.0, size.1)) };
@@ -194,12 +193,12 @@ mod tests {
         terminal.draw(|frame| crate::render::render(frame, &app)).unwrap();
         for second in 1..=seconds {
             let now = noon() + TimeDelta::seconds(second);
-            let mut heard = status(vec![], noon());
-            heard.tokens.complete = false;
-            heard.tokens.summary = app.scene().picture.overview.as_ref().unwrap().summary;
-            heard.cron.next_run_at =
-                heard.cron.next_run_at.map(|at| at + TimeDelta::minutes((second + 17) / 60));
-            let mut effects = app.update(Input::Status(Box::new(heard)), now);
+            let mut reply = status(vec![], noon());
+            reply.tokens.complete = false;
+            reply.tokens.summary = app.scene().snapshot.overview.as_ref().unwrap().summary;
+            reply.cron.next_run_at =
+                reply.cron.next_run_at.map(|at| at + TimeDelta::minutes((second + 17) / 60));
+            let mut effects = app.update(Input::Status(Box::new(reply)), now);
             effects.extend(app.update(Input::Tick, now));
             if effects.contains(&Effect::Draw) {
                 terminal.draw(|frame| crate::render::render(frame, &app)).unwrap();
@@ -209,11 +208,11 @@ mod tests {
         bytes.len()
     }
 
-    /// Over a slow line, a frame of which only the clock is new must not write the whole screen.
+    /// A frame in which only the clock changes must not write the whole screen, for the sake of slow lines.
     #[test]
     fn a_minute_of_nothing_but_the_clock_takes_a_few_kilobytes() {
         for size in [(200, 50), (100, 30), (80, 24), (60, 16), (40, 10)] {
-            let a_minute = (bytes_of(180, size) - bytes_of(0, size)) / 3;
+            let a_minute = (bytes_drawn(180, size) - bytes_drawn(0, size)) / 3;
             println!("{size:?}: {a_minute} bytes a minute");
             assert!((1024..8 * 1024).contains(&a_minute), "{size:?}: {a_minute}");
         }
@@ -230,8 +229,8 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_gives_the_terminal_back_and_is_read_on_it() {
-        let run = dies("panics_while_the_terminal_is_taken");
+    fn a_panic_restores_the_terminal_and_shows_its_message() {
+        let run = run_panicking_test("panics_while_the_terminal_is_taken");
         assert!(run.wrote("all is well"));
         let contents = run.contents();
         assert!(contents.contains("died on purpose") && !contents.contains("all is well"), "{contents}");
@@ -246,18 +245,18 @@ mod tests {
         draw(&mut screen, "all is well");
         let (sender, inputs) = sync_channel(1);
         spawn("poll", sender, |_| panic!("a thread died on purpose")).unwrap();
-        assert!(matches!(inputs.recv().unwrap(), Input::Broken("poll")));
+        assert!(matches!(inputs.recv().unwrap(), Input::Panicked("poll")));
         draw(&mut screen, "too late");
         panic!("so the rest ends, too");
     }
 
     #[test]
-    fn nothing_is_drawn_over_what_a_dying_thread_says() {
-        let run = dies("panics_in_a_thread_while_the_terminal_is_taken");
+    fn no_frame_overwrites_the_message_of_a_panicking_thread() {
+        let run = run_panicking_test("panics_in_a_thread_while_the_terminal_is_taken");
         let contents = run.contents();
         assert!(contents.contains("a thread died on purpose"), "{contents}");
         assert!(!run.wrote("too late"), "{contents}");
         let leave = std::str::from_utf8(LEAVE_ALTERNATE).unwrap();
-        assert_eq!(String::from_utf8_lossy(&run.raw).matches(leave).count(), 1, "given back once");
+        assert_eq!(String::from_utf8_lossy(&run.raw).matches(leave).count(), 1, "restored once");
     }
 }

@@ -1,39 +1,39 @@
 //! Colours and drawing characters: the sixteen ANSI colours on the terminal's own background, or none.
 //!
-//! Colour only repeats what a sign and a word say already. Blue, yellow and red can be told apart without seeing
-//! red and green differently, so there is no green.
+//! Colour only repeats a sign and a word. There is no green: blue, yellow and red differ also for a person that cannot
+//! tell red from green.
 
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::border;
 use tbtoken_proto::{TokenStatus, words};
 
-/// How things look.
+/// Colours and drawing characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Theme {
     /// Whether colours are used; without them, bold and reverse still are.
     pub color: bool,
-    /// Which characters lines are drawn with.
+    /// The drawing characters.
     pub glyphs: Glyphs,
 }
 
-/// The characters that are not letters.
+/// The drawing characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Glyphs {
     /// Before the selected row.
     pub pointer: &'static str,
     /// A horizontal line.
     pub line: &'static str,
-    /// Stands for text that was left out.
+    /// In place of text that was cut.
     pub ellipsis: &'static str,
-    /// Behind the column that the table is sorted by, smallest first.
+    /// After the column that the table is sorted by, ascending.
     pub ascending: &'static str,
-    /// The same, largest first.
+    /// After the column that the table is sorted by, descending.
     pub descending: &'static str,
     /// The name of the Enter key.
     pub enter: &'static str,
-    /// Where the next letter of the filter will stand.
+    /// The place of the next letter of the filter.
     pub cursor: &'static str,
-    /// What a character that must not be shown is replaced by.
+    /// In place of a character that must not be shown.
     pub replacement: char,
     /// Boxes.
     pub border: border::Set<'static>,
@@ -73,7 +73,7 @@ const ASCII: Glyphs = Glyphs {
 };
 
 impl Theme {
-    /// The look with or without colours, with or without characters beyond ASCII.
+    /// Creates a theme with or without colours, with Unicode or ASCII characters.
     pub fn new(color: bool, ascii: bool) -> Self {
         Self { color, glyphs: if ascii { ASCII } else { UNICODE } }
     }
@@ -82,38 +82,38 @@ impl Theme {
         if self.color { Style::new().fg(color) } else { Style::new() }
     }
 
-    /// Trouble that has come.
+    /// The style of present trouble.
     pub fn bad(self) -> Style {
         self.paint(Color::Red).add_modifier(Modifier::BOLD)
     }
 
-    /// Trouble that may come.
+    /// The style of possible trouble.
     pub fn warn(self) -> Style {
         self.paint(Color::Yellow)
     }
 
-    /// Good news.
+    /// The style of success.
     pub fn good(self) -> Style {
         self.paint(Color::Blue).add_modifier(Modifier::BOLD)
     }
 
-    /// Lines, labels: there, but quiet. The terminal's own faint text, because a dark grey or blue of sixteen
-    /// colours vanishes on some backgrounds.
+    /// The style of lines and labels: the terminal's own faint text, because a dark grey or blue of the sixteen colours is
+    /// invisible on some backgrounds.
     pub fn quiet(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 
-    /// Names of keys, titles.
+    /// The style of keys and titles.
     pub fn strong(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
-    /// The selected row, the focused button, the line that must be seen.
+    /// The style of the selected row, the focused button, and lines that must be noticed.
     pub fn reverse(self) -> Style {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 
-    /// A line that must be seen because something is wrong.
+    /// The style of a line that reports an outage.
     pub fn alarm(self) -> Style {
         self.bad().add_modifier(Modifier::REVERSED)
     }
@@ -127,8 +127,8 @@ impl Theme {
         }
     }
 
-    /// Text of others, made safe to show.
-    pub fn foreign(self, text: &str) -> String {
+    /// Makes text from a server or a table safe to show.
+    pub fn printable(self, text: &str) -> String {
         let text = words::printable(text);
         match self.glyphs.replacement {
             char::REPLACEMENT_CHARACTER => text,
@@ -136,7 +136,7 @@ impl Theme {
         }
     }
 
-    /// `text` in at most `columns`.
+    /// Clips `text` to at most `columns`.
     pub fn clip(self, text: &str, columns: usize) -> String {
         crate::text::clip(text, columns, self.glyphs.ellipsis)
     }

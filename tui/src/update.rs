@@ -1,4 +1,4 @@
-//! One step of the dashboard: an input changes the state, and the state is fitted to what there is room for.
+//! One step of the dashboard: an input changes the state, and scroll positions are limited to the viewport.
 
 use chrono::{DateTime, Utc};
 
@@ -7,10 +7,10 @@ use crate::input::{Effect, Input};
 use crate::render;
 
 impl App {
-    /// Takes one input in and says what to do about it. `now` is the time at which it came.
+    /// Applies an input that came at `now`, and returns the effects to carry out.
     pub fn update(&mut self, input: Input, now: DateTime<Utc>) -> Vec<Effect> {
-        let effects = self.take(input, now);
-        self.fit(render::viewport(self));
+        let effects = self.apply_input(input, now);
+        self.clamp_scrolling(render::viewport(self));
         effects
     }
 }

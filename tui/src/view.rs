@@ -5,30 +5,30 @@ use std::cmp::Ordering;
 use strum::VariantArray;
 use tbtoken_proto::{Customer, Phase, words};
 
-/// The table as the operator wants it.
+/// The order, filter and selection of the table.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct View {
     pub(crate) sort: Sort,
     pub(crate) direction: Direction,
     pub(crate) scope: Scope,
     pub(crate) filter: String,
-    /// The rows to show, as places in the list of customers.
+    /// The rows to show, as indices into the list of customers.
     order: Vec<usize>,
-    /// The id of the selected customer: the selection belongs to a customer and not to a line.
+    /// The id of the selected customer: the selection stays with the customer when its line moves.
     selected: Option<String>,
-    /// Whether the operator chose it. Before that the first line is selected, whoever comes to stand there: a screen
-    /// that is only watched keeps the worst trouble in sight.
+    /// Whether the operator chose it. Before that the first line is selected, whichever customer it holds, so that a screen
+    /// without an operator shows the worst trouble.
     chosen: bool,
-    /// Where the selected customer is in `order`.
+    /// The index of the selected customer in `order`.
     cursor: usize,
     /// The first visible line.
     top: usize,
 }
 
-/// What the table is sorted by.
+/// The key that the table is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, VariantArray)]
 pub(crate) enum Sort {
-    /// Whoever needs help comes first.
+    /// Customers with problems come first.
     #[default]
     Problems,
     /// By id.
@@ -39,29 +39,29 @@ pub(crate) enum Sort {
     Server,
     /// The customer with the least time left comes first.
     Left,
-    /// Whoever is tried next comes first, the parked ones last.
+    /// By the next attempt; parked customers come last.
     Next,
-    /// By the last error, so that those who suffer from the same stand together; whoever has none comes last.
+    /// By the last error, so that customers with the same error are neighbours; customers without one come last.
     Error,
 }
 
-/// Which way the table is sorted.
+/// The direction in which the table is sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Direction {
-    /// As [`Sort`] says.
+    /// As [`Sort`] describes.
     #[default]
     Ascending,
-    /// The other way.
+    /// Reversed.
     Descending,
 }
 
 /// Which customers the table shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Scope {
-    /// All of them.
+    /// All customers.
     #[default]
-    Everyone,
-    /// Those about whom there is something to say.
+    All,
+    /// Customers that are not healthy.
     Problems,
 }
 
@@ -79,7 +79,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// Where the step leads from `at`, in steps of a `page`; the caller keeps it within its end.
+    /// Returns where the step leads from `at`; the caller limits it to the end.
     pub(crate) fn from(self, at: usize, page: usize) -> usize {
         let page = page.max(1);
         let half = page.div_ceil(2);
@@ -97,10 +97,10 @@ impl Step {
 }
 
 impl Sort {
-    /// In the order of the menu.
+    /// All orders as the menu lists them.
     pub(crate) const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// As the menu and the line above the table call it.
+    /// Returns its name in the menu and in the line above the table.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Problems => "problems first",
@@ -117,7 +117,7 @@ impl Sort {
         let by_id = || a.customer_id.cmp(&b.customer_id);
         match self {
             Self::Problems => words::problems_first(a, b),
-            // Nobody has less time left than a customer without a token: None comes first.
+            // A customer without a token has the least time left: None comes first.
             Self::Left => a.tbtokenexpiry.cmp(&b.tbtokenexpiry).then_with(by_id),
             Self::Customer => by_id(),
             Self::User => a.tb_username.cmp(&b.tb_username).then_with(by_id),
@@ -149,17 +149,17 @@ impl Direction {
 }
 
 impl View {
-    /// How many rows there are to show.
+    /// Returns the number of rows.
     pub(crate) fn len(&self) -> usize {
         self.order.len()
     }
 
-    /// The line of the selection.
+    /// Returns the index of the selected row.
     pub(crate) fn cursor(&self) -> usize {
         self.cursor
     }
 
-    /// The rows of a window of `height` lines, each with whether it is the selected one.
+    /// Returns the visible rows in `height` lines, each with whether it is the selected one.
     pub(crate) fn visible<'a>(
         &'a self,
         customers: &'a [Customer],
@@ -169,17 +169,17 @@ impl View {
         lines.filter_map(|(line, &at)| Some((line == self.cursor, customers.get(at)?)))
     }
 
-    /// The id of the selected customer.
+    /// Returns the id of the selected customer.
     pub(crate) fn selected(&self) -> Option<&str> {
         self.selected.as_deref()
     }
 
-    /// Finds out anew which rows are shown and where, after the rows or the wishes have changed. A selected customer
-    /// that is no longer shown hands the selection to the one that took its line.
+    /// Filters and sorts the rows again. If the selected customer is no longer shown, the customer that took its line is
+    /// selected.
     pub(crate) fn arrange(&mut self, customers: &[Customer]) {
         let needles: Vec<String> = self.filter.split_whitespace().map(str::to_lowercase).collect();
         let shown = |customer: &Customer| {
-            (self.scope == Scope::Everyone || !words::healthy(customer)) && matches(customer, &needles)
+            (self.scope == Scope::All || !words::is_healthy(customer)) && matches(customer, &needles)
         };
         self.order = (0..customers.len()).filter(|&at| shown(&customers[at])).collect();
         let (sort, direction) = (self.sort, self.direction);
@@ -188,19 +188,19 @@ impl View {
             Direction::Descending => sort.compare(&customers[b], &customers[a]),
         });
         let chosen = self.selected.as_ref().filter(|_| self.chosen);
-        let stays = chosen.and_then(|id| self.order.iter().position(|&at| customers[at].customer_id == *id));
-        let otherwise = if self.chosen { self.cursor } else { 0 };
-        self.put_cursor(stays.unwrap_or(otherwise), customers);
+        let kept = chosen.and_then(|id| self.order.iter().position(|&at| customers[at].customer_id == *id));
+        let fallback = if self.chosen { self.cursor } else { 0 };
+        self.put_cursor(kept.unwrap_or(fallback), customers);
     }
 
-    /// From now on the selection stays on its customer.
+    /// Makes the selection stay on its customer.
     pub(crate) fn choose(&mut self) {
         self.chosen = true;
     }
 
-    /// Lets go of the selected customer; after the next [`arrange`](Self::arrange) the first line is selected.
-    /// Returns whether there was something to let go of.
-    pub(crate) fn let_go(&mut self) -> bool {
+    /// Releases the selected customer; the next [`arrange`](Self::arrange) selects the first line.
+    /// Returns whether a customer was chosen.
+    pub(crate) fn release_selection(&mut self) -> bool {
         std::mem::take(&mut self.chosen)
     }
 
@@ -213,13 +213,13 @@ impl View {
     fn put_cursor(&mut self, line: usize, customers: &[Customer]) {
         self.cursor = line.min(self.order.len().saturating_sub(1));
         let selected = self.order.get(self.cursor).and_then(|&at| customers.get(at));
-        // An empty table keeps the selection: the daemon may only be starting, and the customer may come back.
+        // An empty table keeps the selection: the daemon may be starting, and the customer may come back.
         if let Some(customer) = selected {
             self.selected = Some(customer.customer_id.clone());
         }
     }
 
-    /// Scrolls so that the selection is among the `height` visible lines and no line is wasted.
+    /// Scrolls so that the selection is among the `height` visible lines and no line stays empty.
     pub(crate) fn follow(&mut self, height: usize) {
         let height = height.max(1);
         let lowest = self.cursor.saturating_sub(height - 1);
@@ -227,7 +227,7 @@ impl View {
     }
 }
 
-/// Whether every needle (in lower case) is found somewhere in what the table shows of a customer.
+/// Whether the table's text of a customer contains every needle (in lower case).
 fn matches(customer: &Customer, needles: &[String]) -> bool {
     if needles.is_empty() {
         return true;

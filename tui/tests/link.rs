@@ -1,4 +1,4 @@
-//! The threads that talk to the daemon, against a daemon that is only a script on a real socket.
+//! The threads that talk to the daemon, tested with a fake daemon on a real socket.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod support;
@@ -30,7 +30,7 @@ fn start() -> Setup {
     Setup { folder, daemon, inputs, link }
 }
 
-/// The next input that `pick` wants; others are passed over.
+/// Returns the next input that `pick` accepts; skips others.
 fn next<T>(inputs: &Receiver<Input>, pick: impl Fn(Input) -> Option<T>) -> T {
     loop {
         let input = inputs.recv_timeout(Duration::from_secs(30)).expect("something should have come");
@@ -66,7 +66,7 @@ fn the_first_answer_is_complete_and_the_next_only_what_changed() {
 }
 
 #[test]
-fn a_killed_daemon_is_told_and_found_again() {
+fn a_killed_daemon_is_reported_and_found_again() {
     let Setup { folder, daemon, inputs, link } = start();
     next(&inputs, status_of);
     let mut reply = daemon.kill();
@@ -80,7 +80,7 @@ fn a_killed_daemon_is_told_and_found_again() {
     assert!(hint.unwrap().contains("systemctl status tbtokend"));
     assert!(pause <= Duration::from_secs(5));
 
-    // The new one counts from elsewhere, so that the old revision means nothing to it: everything comes again.
+    // The new daemon does not know the old revision, so it sends everything.
     let socket = folder.path().join("control.sock");
     std::fs::remove_file(&socket).unwrap();
     reply.daemon.revision = Revision(7);
@@ -93,7 +93,7 @@ fn a_killed_daemon_is_told_and_found_again() {
 }
 
 #[test]
-fn a_daemon_that_was_never_there_is_told() {
+fn a_daemon_that_never_ran_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let (sender, inputs) = sync_channel(8);
     let _link = Link::open(folder.path().join("nothing.sock"), sender).unwrap();

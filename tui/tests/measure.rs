@@ -1,5 +1,5 @@
-//! The promised figures, measured on the real program in a pseudo-terminal. Ignored, because a busy machine would spoil
-//! them; on an idle one:
+//! The figures of the dashboard, measured with the real program in a pseudo-terminal. The tests are ignored, because a
+//! busy machine spoils the figures. On an idle one:
 //!
 //! `cargo test --release -p tbtui --test measure -- --ignored --nocapture --test-threads 1`
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
@@ -28,7 +28,7 @@ fn now() -> DateTime<Utc> {
     Utc::now()
 }
 
-/// A dashboard that has heard of these customers.
+/// Starts a dashboard that shows these customers.
 fn start(customers: Vec<Customer>) -> (tempfile::TempDir, FakeDaemon, Run) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control.sock");
@@ -54,26 +54,26 @@ fn percentile(times: &mut [Duration], percent: usize) -> Duration {
 #[ignore = "a measurement"]
 fn an_idle_minute_with_a_thousand_customers() {
     let (_folder, daemon, run) = start(steady(now()));
-    // What the start itself costs is not meant.
+    // The cost of the start does not count.
     let begin = Instant::now() + Duration::from_secs(2);
     let end = begin + Duration::from_secs(60);
     let (mut bytes, mut cpu) = (0, None);
     while Instant::now() < end {
-        // Only the next look at the table is ever another.
+        // Only the time of the next poll changes.
         daemon.change(|world| {
             let next = world.status.cron.next_run_at.unwrap();
             if next < now() {
                 world.status.cron.next_run_at = Some(next + TimeDelta::seconds(60));
             }
         });
-        let heard = match run.output.recv_timeout(Duration::from_millis(500)) {
-            Ok(heard) => heard.len(),
+        let received = match run.output.recv_timeout(Duration::from_millis(500)) {
+            Ok(bytes) => bytes.len(),
             Err(RecvTimeoutError::Timeout) => 0,
             Err(RecvTimeoutError::Disconnected) => panic!("it ended"),
         };
         if Instant::now() >= begin {
             cpu.get_or_insert_with(|| run.cpu());
-            bytes += heard;
+            bytes += received;
         }
     }
     let used = run.cpu() - cpu.unwrap();

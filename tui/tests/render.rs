@@ -1,4 +1,4 @@
-//! What the screen shows, at every size and in every state, as text.
+//! Snapshots of the screen as text, at every size and in every state.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod support;
@@ -63,7 +63,7 @@ fn buffer(app: &App, (columns, rows): (u16, u16)) -> Buffer {
     terminal.backend().buffer().clone()
 }
 
-/// The screen as text. A wide character stands for its two cells.
+/// Returns the screen as text. A wide character stands for its two cells.
 fn text(buffer: &Buffer) -> String {
     let mut text = String::new();
     for y in 0..buffer.area.height {
@@ -80,7 +80,7 @@ fn text(buffer: &Buffer) -> String {
     text
 }
 
-/// Takes a picture of a state at each size.
+/// Takes a snapshot of a state at each size.
 fn at_each_size(name: &str, state: impl Fn((u16, u16)) -> App) {
     for size in SIZES {
         let app = state(size);
@@ -133,7 +133,7 @@ fn daemon_away() {
         let mut app = busy_app(size);
         app.update(lost(), noon() + TimeDelta::seconds(5));
         app.update(lost(), noon() + TimeDelta::seconds(46));
-        // LEFT goes on counting.
+        // LEFT keeps counting.
         app.update(Input::Tick, noon() + TimeDelta::seconds(47));
         app
     });
@@ -195,8 +195,8 @@ fn loop_stopped() {
 }
 
 #[test]
-fn news() {
-    at_each_size("news", |size| {
+fn notice() {
+    at_each_size("notice", |size| {
         let mut app = busy_app(size);
         let error = ActionError {
             why: "the daemon is shutting down".to_owned(),
@@ -211,7 +211,7 @@ fn news() {
 fn filter_without_hits() {
     at_each_size("filter_without_hits", |size| {
         let mut app = busy_app(size);
-        press(&mut app, "/nobody", noon());
+        press(&mut app, "/no such", noon());
         app
     });
 }
@@ -426,14 +426,14 @@ fn dashboard_svg() {
     );
 }
 
-/// The columns at which these pieces of the first line begin.
+/// Returns the columns at which these pieces of the header begin.
 fn places(line: &str, pieces: &[&str]) -> Vec<Option<usize>> {
     pieces.iter().map(|piece| line.find(piece).map(|at| line[..at].chars().count())).collect()
 }
 
-/// Whatever the line says at the moment, each piece of it has its place.
+/// Each piece of the header keeps its place when the text changes.
 #[test]
-fn the_first_line_stays_in_its_place() {
+fn the_pieces_of_the_header_keep_their_places() {
     let runs = [(0, 0, 3), (3, 0, 400), (3, 1, 400), (128, 14, 9_900), (5_000, 120, 61_000)];
     for columns in [40, 50, 60, 61, 70, 71, 72, 80, 90, 98, 99, 100, 101, 102, 103, 104, 110, 120, 200] {
         let line =
@@ -463,7 +463,7 @@ fn the_first_line_stays_in_its_place() {
     }
 }
 
-/// The list and the box below it tell the time that a token has left by the same clock.
+/// The table and the detail count down to the end of a token with the same clock.
 #[test]
 fn the_list_and_the_detail_agree_at_every_second() {
     let size = (100, 30);
@@ -477,9 +477,9 @@ fn the_list_and_the_detail_agree_at_every_second() {
     }
 }
 
-/// Behind a server that does not answer others, a customer has not failed.
+/// A customer has not failed while its server does not answer other customers.
 #[test]
-fn who_was_not_tried_is_waiting() {
+fn a_customer_that_was_not_tried_is_waiting() {
     for (size, told) in
         [((100, 30), "│ WAITING: The server did not"), ((60, 15), " WAITING: timed out, due.")]
     {

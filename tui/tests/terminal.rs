@@ -1,6 +1,6 @@
 //! The real program in a pseudo-terminal, with a terminal emulator that reads its screen.
 //!
-//! Nothing here sleeps: a test reads until the screen shows what it should, or fails when that takes too long.
+//! No test sleeps: it reads until the screen shows the expected text, or fails after a time-out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod support;
@@ -67,16 +67,16 @@ fn shows_rows_and_q_restores_the_terminal() {
     run.press("q");
     run.ends_cleanly();
     for mouse in ["\x1b[?1000h", "\x1b[?1002h", "\x1b[?1003h", "\x1b[?1006h"] {
-        assert!(!run.wrote(mouse), "the mouse is the terminal's own");
+        assert!(!run.wrote(mouse), "the terminal keeps the mouse");
     }
 }
 
 #[test]
-fn a_suspended_dashboard_draws_itself_anew() {
+fn a_suspended_dashboard_draws_itself_again() {
     let world = World::new();
     let mut run = world.run();
     run.signal(Signal::SIGSTOP);
-    // What the shell would do with the terminal meanwhile.
+    // The shell would change the terminal like this meanwhile.
     run.screen.process(b"\x1b[?1049l\x1b[2Jfg\r\n");
     run.raw.clear();
     run.signal(Signal::SIGCONT);
@@ -101,7 +101,7 @@ fn ctrl_z_gives_the_shell_its_terminal_and_fg_brings_the_dashboard_back() {
     let settings = run.settings();
     run.press(&format!("{}\r", env!("CARGO_BIN_EXE_tbtui")));
     run.until_shows("398E8BF9");
-    // From wherever it is pressed: over the table, in a text, in the middle of a filter.
+    // In the table, in a text, and while a filter is typed.
     for keys in ["", "?", "q/isar"] {
         run.press(keys);
         run.press("\x1a");
@@ -111,14 +111,14 @@ fn ctrl_z_gives_the_shell_its_terminal_and_fg_brings_the_dashboard_back() {
         let screen = run.screen.screen();
         assert!(!screen.alternate_screen() && !screen.hide_cursor());
         run.until_settings(&settings);
-        // The terminal is made smaller meanwhile, which only the shell is told.
+        // The terminal becomes smaller meanwhile, and only the shell gets the signal.
         run.master.as_ref().unwrap().resize(size(24, 80)).unwrap();
         run.screen.screen_mut().set_size(24, 80);
         run.press("clear; fg\r");
         run.until_shows(if keys == "?" { "one up or down" } else { "128 total" });
         assert!(run.screen.screen().alternate_screen() && run.screen.screen().hide_cursor());
         if keys.is_empty() {
-            // The last line is in sight only if the height is known.
+            // The last line is visible only if the dashboard knows the new height.
             run.press("G");
             run.until(|contents| contents.contains("128/128") && contents.contains('▶'));
         }
@@ -132,7 +132,7 @@ fn ctrl_z_gives_the_shell_its_terminal_and_fg_brings_the_dashboard_back() {
     run.ends_cleanly();
 }
 
-/// `ssh -t host tbtui`: nobody could ever say `fg`.
+/// With `ssh -t HOST tbtui` there is no shell in which to type `fg`.
 #[test]
 fn without_a_shell_ctrl_z_changes_nothing() {
     let world = World::new();
@@ -148,7 +148,7 @@ fn without_a_shell_ctrl_z_changes_nothing() {
     run.ends_cleanly();
 }
 
-/// A shell that has gone on with the terminal leaves it in its own mode.
+/// A shell leaves the terminal in its own mode.
 #[test]
 fn after_a_stop_from_outside_the_terminal_is_raw_again() {
     let world = World::new();
@@ -168,13 +168,13 @@ fn after_a_stop_from_outside_the_terminal_is_raw_again() {
 }
 
 #[test]
-fn freeze_holds_the_screen_still_while_the_daemon_goes_on() {
+fn freeze_keeps_the_screen_while_the_daemon_runs() {
     let world = World::new();
     let mut run = world.run();
     run.press("f");
     run.until_shows("FROZEN");
     world.daemon.change(|world| world.status.tokens.summary.total = 4711);
-    // What comes after the change is drawn without it.
+    // Later frames do not show the change.
     run.press("p");
     let contents = run.until_shows("problems only");
     assert!(contents.contains("128 total"), "{contents}");
@@ -256,7 +256,7 @@ fn ctrl_c_and_signals_restore_the_terminal() {
     run.press("\x03");
     run.ends_cleanly();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        // Over everything that can lie on the screen.
+        // In the table, in a text, and in a dialog.
         for keys in ["", "?", "r"] {
             let mut run = world.run();
             run.press(keys);
@@ -270,8 +270,8 @@ fn ctrl_c_and_signals_restore_the_terminal() {
 fn a_closed_terminal_ends_the_process() {
     let world = World::new();
     let mut run = world.run();
-    // The keyboard and the thread that reads the output hold the terminal open as well. The thread lets go of it when
-    // nobody wants the next piece, so there must be a next piece.
+    // The keyboard and the thread that reads the output also hold the terminal open. The thread closes it when it cannot
+    // deliver the next piece, so there must be a next piece.
     run.output = channel().1;
     run.press("?");
     let Run { master, keyboard, child, .. } = &mut run;
@@ -302,7 +302,7 @@ fn keys_and_sizes() {
     run.until_shows("What the words mean");
     run.press("q");
     run.until(|contents| !contents.contains("What the words mean"));
-    // A paste full of keys presses none of them.
+    // The letters of a paste must not act as keys.
     run.press("\x1b[200~qRS\x1b[201~");
     run.press("e");
     run.until_shows("newest first");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use tbtoken_proto::client::{Client, ClientError};
-use tbtoken_proto::words::{database_trouble, duration, last_error, left, printable, stopped};
+use tbtoken_proto::words::{database_trouble, duration, last_error, printable, stopped, time_left};
 use tbtoken_proto::{Customer, ErrorCode, Phase, Rows, StatusQuery, StatusReply};
 
 use crate::args::{CHECK_TIMEOUT, CheckArgs, Threshold};
@@ -204,7 +204,7 @@ fn name(row: &Customer, now: DateTime<Utc>) -> String {
         row.token_status.word()
     );
     if row.tbtokenexpiry.is_some() {
-        let _ = write!(text, ", {}", left(row.tbtokenexpiry, now));
+        let _ = write!(text, ", {}", time_left(row.tbtokenexpiry, now));
     }
     if row.state == Phase::Parked {
         text.push_str(", parked");

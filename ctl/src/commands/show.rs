@@ -111,7 +111,7 @@ fn story(
     field("customer", &customer.customer_id, Some(Color::Bold));
     field("user", &customer.tb_username, None);
     field("ThingsBoard", &customer.tb_url, None);
-    field("", &host.map(explain::server).unwrap_or_default(), None);
+    field("", &host.map(explain::describe_server).unwrap_or_default(), None);
     field("token", &token(customer, now), status_color(status));
     let color = match explanation.weight {
         Weight::Bad => Some(Color::Red),
@@ -148,7 +148,7 @@ fn token(customer: &Customer, now: DateTime<Utc>) -> String {
         TokenStatus::Valid => "valid".to_owned(),
         status => format!("{} {}", status.sign(), status.word()),
     };
-    format!("{status}. {}", explain::token(customer, now))
+    format!("{status}. {}", explain::describe_token(customer, now))
 }
 
 /// What happened, oldest first, below a heading.

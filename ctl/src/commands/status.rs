@@ -6,8 +6,8 @@ use std::cmp::Ordering;
 
 use chrono::{DateTime, Utc};
 use tbtoken_proto::words::{
-    database_trouble, duration, healthy, last_error, left, next, printable, problems_first, short_id,
-    short_id_length,
+    database_trouble, duration, is_healthy, last_error, next_step, printable, problems_first, short_id,
+    short_id_length, time_left,
 };
 use tbtoken_proto::{Cron, Customer, Daemon, Reply, StatusQuery, StatusReply, Summary, TokenStatus};
 
@@ -65,7 +65,8 @@ fn tell(
 fn choose(mut rows: Vec<Customer>, wanted: &StatusArgs) -> Vec<Customer> {
     let statuses: Vec<TokenStatus> = wanted.status.iter().map(|&word| word.into()).collect();
     rows.retain(|row| {
-        (!wanted.problems || !healthy(row)) && (statuses.is_empty() || statuses.contains(&row.token_status))
+        (!wanted.problems || !is_healthy(row))
+            && (statuses.is_empty() || statuses.contains(&row.token_status))
     });
     rows.sort_by(order(wanted.sort));
     rows
@@ -208,7 +209,7 @@ fn ineligible(reply: &StatusReply, style: Style, now: DateTime<Utc>) -> String {
     let listed = &reply.tokens.ineligible;
     let rows = listed.iter().map(|row| {
         let since = format!("{} ago", duration(now - row.since));
-        vec![printable(&row.customer_id), left(row.tbtokenexpiry, now), since, printable(&row.reason)]
+        vec![printable(&row.customer_id), time_left(row.tbtokenexpiry, now), since, printable(&row.reason)]
     });
     let mut text = format!("\n{}", COLUMNS.lay_out(rows, style.width));
     if let Some(more) = reply.tokens.summary.ineligible.checked_sub(listed.len()).filter(|more| *more > 0) {
@@ -243,8 +244,8 @@ fn customers(rows: &[Customer], id_length: usize, style: Style, now: DateTime<Ut
                 printable(&short_id(&row.customer_id, id_length, "…")),
                 printable(&row.tb_username),
                 printable(server(&row.tb_url)),
-                left(row.tbtokenexpiry, now),
-                next(row, now),
+                time_left(row.tbtokenexpiry, now),
+                next_step(row, now),
                 last_error(row),
             ]
         });

@@ -181,7 +181,7 @@ fn what_ails_the_daemon_is_critical() {
                 reply.cron.running = false;
                 reply.cron.stopped_since = Some("2026-11-23T14:03:00Z".parse().unwrap());
             },
-            "CRITICAL: nothing is renewed, the loop is stopped by an operator since 2026-11-23T14:03:00Z; tbctl start; 9 of",
+            "CRITICAL: nothing is renewed, the loop is stopped by an operator since 2026-11-23T14:03:00Z; start it with tbctl start; 9 of",
         ),
         (
             |reply| reply.daemon.key_mismatch = Some("the key does not fit".to_owned()),
@@ -264,7 +264,7 @@ fn a_daemon_that_cannot_be_reached_is_critical_and_what_cannot_be_known_is_unkno
     assert_eq!(told.exit, Some(2));
     assert!(
         told.stdout.starts_with(
-            "CRITICAL: cannot reach tbtokend at /nowhere/x.sock: there is no such socket; is tbtokend started? "
+            "CRITICAL: cannot reach tbtokend at /nowhere/x.sock: there is no such socket; check "
         ),
         "{told:?}"
     );

@@ -53,7 +53,12 @@ fn what_the_daemon_refuses() {
     fails(
         refusing(UnknownCustomer, "there is no customer \"8F1C\""),
         &["status", "8F1C"],
-        (5, "unknown_customer", "there is no customer \"8F1C\"", Some("tbctl status lists the customers")),
+        (
+            5,
+            "unknown_customer",
+            "there is no customer \"8F1C\"",
+            Some("list the customers with tbctl status"),
+        ),
     );
     fails(
         refusing(UnknownCustomer, "there is no customer \"8F1C\""),
@@ -105,7 +110,7 @@ fn a_daemon_that_says_nothing() {
     let told = |seconds: &'static str| (7, "timed_out", seconds, Some("wait longer with --timeout"));
     fails(silent, &["--timeout", "50ms"], told("did not answer within 0.05 s"));
     // A daemon that hangs reads its requests later.
-    let maybe = (7, "timed_out", "did not answer within 0.1 s, but may still do what it was asked");
+    let maybe = (7, "timed_out", "did not answer within 0.1 s; it may still carry out the request");
     for command in ["refresh", "start", "stop"] {
         let told = (maybe.0, maybe.1, maybe.2, Some("see with tbctl status whether it was done"));
         fails(silent, &[command, "--timeout", "0.1"], told);
@@ -119,7 +124,7 @@ fn no_daemon_at_all() {
     let stale = folder.path().join("stale.sock");
     drop(UnixListener::bind(&stale).unwrap());
     for (path, error, hint) in [
-        (&none, "there is no such socket", "is tbtokend started? systemctl status tbtokend"),
+        (&none, "there is no such socket", "check systemctl status tbtokend"),
         (&stale, "not running", "systemctl status tbtokend ; journalctl -u tbtokend -n 20"),
     ] {
         for command in ["status", "show x", "refresh", "start", "stop", "events", "version", "status -w"] {
@@ -139,7 +144,7 @@ fn no_daemon_at_all() {
     for (path, error) in [
         (folder.path().to_str().unwrap(), "this is a folder, not a socket"),
         ("/etc/passwd", "this is a file, not a socket"),
-        (&long, "no socket can have so long a path"),
+        (&long, "the path of a socket has at most 107 bytes"),
     ] {
         let told = Told::by(tbctl().args(["--socket", path]));
         check(&told, 3, error, Some("name the daemon's socket with --socket PATH or TBTOKEND_SOCKET"));

@@ -40,7 +40,7 @@ state         PARKED since Nov 23 13:36Z
 last error    wrong password [credentials_rejected], at 2026-11-23T13:36:21Z
 why           ThingsBoard says no.
 what to do    Fix tb_password.
-what next     It is not tried by itself until its URL, user or password changes in the table. tbctl refresh --force C0FFEE12 tries it once now.
+what next     The daemon does not try it until its URL, user or password changes in the table. tbctl refresh --force C0FFEE12 tries it once now.
 renewals      42
 last success  never
 

@@ -161,7 +161,7 @@ fn a_story_is_broken_into_lines_that_fit() {
     let screen = status(60, &[], &["show", "C0FFEE12", "--color=never"]);
     assert!(screen.lines().all(|line| line.chars().count() <= 60), "{screen}");
     assert!(
-        screen.contains("\nwhat next     It is not tried by itself until its URL, user\n              "),
+        screen.contains("\nwhat next     The daemon does not try it until its URL, user\n              "),
         "{screen}"
     );
 }

@@ -1,4 +1,4 @@
-//! What the program does instead of serving, each to its exit code.
+//! The commands of the program, each with its exit code.
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
@@ -12,7 +12,7 @@ use crate::store::schema;
 use crate::text::with_causes;
 use crate::{doctor, telemetry};
 
-/// Carries a command out, with the configuration from `source` if it needs one.
+/// Carries out a command, with the configuration from `source` if it needs one.
 pub fn carry_out(command: &Command, source: &Source) -> ExitCode {
     match command {
         Command::Doctor(arguments) => examine(arguments, source),
@@ -34,14 +34,14 @@ pub fn carry_out(command: &Command, source: &Source) -> ExitCode {
     }
 }
 
-/// Prints the effective configuration, which has been checked already.
+/// Prints the effective configuration.
 pub fn show(config: &Config) -> ExitCode {
     print(config.effective.as_bytes(), ExitCode::SUCCESS)
 }
 
-/// Says why it does not even come to a log.
+/// Prints an error on standard error, before there is a log, and returns the exit code.
 pub fn fail(error: &dyn Error, code: u8) -> ExitCode {
-    telemetry::complain(&with_causes(error));
+    telemetry::print_error(&with_causes(error));
     ExitCode::from(code)
 }
 
@@ -61,7 +61,7 @@ fn examine(arguments: &DoctorArgs, source: &Source) -> ExitCode {
     print(text.as_bytes(), ExitCode::from(report.exit_code()))
 }
 
-/// Prints `text` and ends with `code`. A reader that has seen enough is no error.
+/// Prints `text` and returns `code`. A reader that closes the pipe is not an error.
 fn print(text: &[u8], code: ExitCode) -> ExitCode {
     let mut stdout = io::stdout();
     match stdout.write_all(text).and_then(|()| stdout.flush()) {

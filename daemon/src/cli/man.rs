@@ -1,4 +1,4 @@
-//! tbtokend(8) and tbtokend.toml(5): their parts that come from the kinds of events and the file of the defaults.
+//! The man pages tbtokend(8) and tbtokend.toml(5): the parts that come from the event kinds and the default file.
 
 use std::io;
 
@@ -20,7 +20,7 @@ pub enum Page {
     Configuration,
 }
 
-/// A page, in roff.
+/// Makes a page, in roff.
 ///
 /// # Errors
 /// Those of the generator.
@@ -46,7 +46,7 @@ fn events() -> Roff {
     page
 }
 
-/// The file of the defaults: a section of the page for each of its sections, with the comment of each key.
+/// Converts the default file: each section becomes a section of the page, with the comment of each key.
 fn keys() -> Roff {
     let mut page = Roff::new();
     let mut section = "";
@@ -75,12 +75,12 @@ mod tests {
     fn text(page: Page) -> String {
         // Roff writes a hyphen as \\-.
         let text = String::from_utf8(write(page).unwrap()).unwrap().replace("\\-", "-");
-        assert!(!text.contains("\n@"), "a line that nothing replaces:\n{text}");
+        assert!(!text.contains("\n@"), "an unreplaced placeholder:\n{text}");
         text
     }
 
     #[test]
-    fn every_key_is_in_its_page_with_its_default_and_what_it_is_for() {
+    fn every_key_is_in_its_page_with_its_default_and_meaning() {
         let page = text(Page::Configuration);
         let defaults: toml::Table = toml::from_str(DEFAULTS).unwrap();
         for (section, keys) in &defaults {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_says_how_each_command_is_called_and_how_it_ends() {
+    fn the_page_has_the_synopsis_and_exit_codes_of_each_command() {
         let page = text(Page::Daemon);
         for said in [
             ".SS \"tbtokend doctor\"",
@@ -126,7 +126,7 @@ mod tests {
         ] {
             assert!(page.contains(said), "no {said:?} in:\n{page}");
         }
-        // A terminal without UTF-8 shows nothing else.
+        // A terminal without UTF-8 shows only ASCII.
         let known = |byte: char| byte.is_ascii();
         assert!(page.chars().all(known), "{:?}", page.chars().find(|char| !char.is_ascii()));
         assert!(text(Page::Configuration).chars().all(known));

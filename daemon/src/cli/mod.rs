@@ -14,19 +14,19 @@ use crate::store::schema;
 
 /// Keeps the ThingsBoard tokens of many customers fresh
 ///
-/// Without a command it serves until it is told to end.
+/// Without a command it runs until it gets SIGTERM or SIGINT.
 #[derive(Debug, Parser)]
 #[command(
     name = "tbtokend",
     version,
-    after_help = "Exit codes: 0 ended as asked, or nothing to do; 1 could not start, or the doctor has found something; 2 usage; 6 configuration. Manual: man tbtokend, man tbtokend.toml",
+    after_help = "Exit codes: 0 ended normally, or nothing to do; 1 could not start, or the doctor found warnings or errors; 2 usage; 6 configuration. Manual: man tbtokend, man tbtokend.toml",
     disable_help_subcommand = true
 )]
 pub struct Args {
-    /// How to serve; some of them are for the commands as well.
+    /// The options of the daemon; some apply to the commands too.
     #[command(flatten)]
     pub options: Options,
-    /// What to do instead of serving.
+    /// A command instead of the daemon.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -34,19 +34,19 @@ pub struct Args {
 /// The options.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// The configuration [default: /etc/tbtokend/config.toml, which need not be there]
+    /// The configuration file [default: /etc/tbtokend/config.toml, if it exists]
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// Checks the configuration, prints the effective one without secrets, and ends
+    /// Check the configuration, print it without secrets, and end
     #[arg(long)]
     pub check_config: bool,
-    /// With --check-config: prints nothing unless something is wrong
+    /// With --check-config: print only errors
     #[arg(long, short, requires = "check_config")]
     pub quiet: bool,
-    /// The control socket, over control.socket
+    /// The control socket; overrides control.socket
     #[arg(long, value_name = "PATH", global = true)]
     socket: Option<PathBuf>,
-    /// off, error, warn, info, debug or trace, over log.level
+    /// off, error, warn, info, debug or trace; overrides log.level
     #[arg(long, value_name = "LEVEL", global = true)]
     log_level: Option<String>,
 }
@@ -57,7 +57,7 @@ pub struct Options {
     after_help = "Exit codes: 0 nothing to do; 1 warnings or errors were found; 2 usage; 6 the configuration cannot be used."
 )]
 pub struct DoctorArgs {
-    /// The findings as JSON
+    /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -65,16 +65,16 @@ pub struct DoctorArgs {
 /// The arguments of `schema`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
-    after_help = "What is not said here is taken from the configuration, which is not read if --dialect and --table say all.\n\nExit codes: 0 printed; 1 standard output does not take it; 2 usage; 6 the configuration cannot be used."
+    after_help = "The configuration supplies what is not given here; it is not read if --dialect and --table are given.\n\nExit codes: 0 printed; 1 standard output cannot be written; 2 usage; 6 the configuration cannot be used."
 )]
 pub struct SchemaArgs {
-    /// For which database [default: the one of the configuration]
+    /// The kind of database [default: that of the configuration]
     #[arg(long, value_enum)]
     dialect: Option<Dialect>,
-    /// The customers' table, beside which they are made; schema.table for SQL Server [default: the one of the configuration]
+    /// The customer table, in whose schema the tables are made; schema.table for SQL Server [default: that of the configuration]
     #[arg(long, value_name = "NAME")]
     table: Option<String>,
-    /// With --dialect mssql: and those that give this user of the database what it needs
+    /// With --dialect mssql: also print the grants for this database user
     #[arg(long, value_name = "USER")]
     pub grants: Option<String>,
 }
@@ -95,7 +95,7 @@ impl From<Dialect> for schema::Dialect {
 }
 
 impl SchemaArgs {
-    /// For which kind of database, and the table; `configured` says what the command line does not.
+    /// Returns the kind of database and the table; `configured` supplies what the command line does not.
     ///
     /// # Errors
     /// Those of `configured`.
@@ -112,28 +112,28 @@ impl SchemaArgs {
     }
 }
 
-/// What else the program can do.
+/// The commands.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Looks at the installation from the daemon's side and says what to do about each finding
+    /// Examine the installation from the daemon's side and print a remedy for each finding
     Doctor(DoctorArgs),
-    /// Prints the statements that make tbtokend's own tables, for the DBA
+    /// Print the SQL statements that make tbtokend's own tables, for the DBA
     Schema(SchemaArgs),
-    /// Writes a new token for the HTTP listener into a file that only its owner can read
+    /// Write a new token for the HTTP listener to a file that only its owner can read
     HttpToken {
-        /// The file, which must not be there yet
+        /// The file, which must not exist
         #[arg(value_name = "FILE", default_value = token::DEFAULT_FILE)]
         file: PathBuf,
     },
-    /// Prints a man page, in roff; for those who build packages
+    /// Print a man page, in roff, for packagers
     #[command(hide = true)]
     Man {
-        /// Which one
+        /// The page
         page: man::Page,
     },
 }
 
-/// It could not start: the socket is taken, for example.
+/// The daemon could not start, for example because another daemon owns the socket.
 pub const COULD_NOT_START: u8 = 1;
 /// The configuration cannot be used.
 pub const BAD_CONFIGURATION: u8 = 6;
@@ -142,11 +142,11 @@ impl Args {
     /// Reads the command line.
     ///
     /// # Errors
-    /// It is wrong, or asks for help.
+    /// It is wrong, or requests the help.
     pub fn read() -> Result<Self, clap::Error> {
         let args = Self::try_parse()?;
         if args.command.is_some() && args.options.check_config {
-            let why = "--check-config is not for a command; `tbtokend doctor` checks the configuration, too";
+            let why = "use --check-config without a command; `tbtokend doctor` checks the configuration too";
             return Err(Self::command().error(ErrorKind::ArgumentConflict, why));
         }
         Ok(args)
@@ -154,7 +154,7 @@ impl Args {
 }
 
 impl Options {
-    /// What it says about the configuration.
+    /// Returns the options that override the configuration.
     pub fn overrides(&self) -> Overrides {
         Overrides {
             file: self.config.clone(),

@@ -1,4 +1,4 @@
-//! `tbtokend http-token`: a token for the HTTP listener, which no command line and no screen ever shows.
+//! `tbtokend http-token`: makes a token for the HTTP listener, which never appears on a command line or a screen.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
@@ -12,18 +12,18 @@ use zeroize::Zeroizing;
 
 use crate::doctor::owner::USER;
 
-/// The file that the unit hands over as a credential.
+/// The file that the unit passes as a credential.
 pub(super) const DEFAULT_FILE: &str = "/etc/tbtokend/http-token";
 
-/// Files in it are root's; systemd hands them to the service.
+/// The folder whose files belong to root; systemd passes them to the service.
 const CREDENTIALS: &str = "/etc/tbtokend";
 
-/// Random bytes in a token.
+/// The number of random bytes in a token.
 const BYTES: usize = 32;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TokenError {
-    #[error("{file} is there already: remove it first if its token is to be replaced")]
+    #[error("{file} exists already: to replace its token, remove it first")]
     Exists { file: String },
     #[error("{file} cannot be written")]
     Io {
@@ -33,7 +33,7 @@ pub(super) enum TokenError {
     },
 }
 
-/// Writes a new token into a new file, and says what to do with it.
+/// Writes a new token to a new file, and returns a text that says what to do with it.
 pub(super) fn write(path: &Path) -> Result<String, TokenError> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let file = path.display().to_string();
@@ -42,10 +42,10 @@ pub(super) fn write(path: &Path) -> Result<String, TokenError> {
         _ => TokenError::Io { file: file.clone(), source },
     };
     let new = File::options().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-    // Half a token is none: the next try must not find it in its way.
+    // A partial file would block the next attempt.
     fill(new, &path).map_err(failed).inspect_err(|_| drop(fs::remove_file(&path)))?;
     let what_next = match path.parent() == Some(Path::new(CREDENTIALS)) {
-        true => "The service gets it at its next start: systemctl restart tbtokend".to_owned(),
+        true => "Restart the service to use it: systemctl restart tbtokend".to_owned(),
         false => format!("Name it in http.token_file or http.read_token_file: \"{file}\""),
     };
     Ok(format!("{file} holds a new token. {what_next}\n"))
@@ -72,7 +72,7 @@ mod tests {
     use crate::http::TOKEN_LENGTHS;
 
     #[test]
-    fn a_token_is_long_random_for_its_owner_alone_and_never_replaced() {
+    fn a_token_is_long_random_private_and_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let token = |name: &str| {

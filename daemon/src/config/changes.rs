@@ -1,11 +1,11 @@
-//! What a configuration that was read again changes: what is taken over at once, and what counts from the next start.
+//! The changes of a configuration that was read again: those that apply at once, and those that need a restart.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use toml::{Table, Value};
 
-/// The keys that a running daemon takes over.
+/// The keys that a reload applies.
 const TAKEN_OVER: [&str; 11] = [
     "http.allowed_hosts",
     "http.read_token_file",
@@ -20,21 +20,21 @@ const TAKEN_OVER: [&str; 11] = [
     "thingsboard.require_https",
 ];
 
-/// Whether a running daemon takes this key over.
+/// Whether a reload applies this key.
 pub fn is_taken_over(key: &str) -> bool {
     TAKEN_OVER.contains(&key)
 }
 
-/// Every key with its value, to be compared. Values may hold secrets (a proxy's password), so they are not shown.
+/// All keys with their values, for comparison. `Debug` hides the values, which may hold secrets (a proxy's password).
 #[derive(Clone, PartialEq)]
 pub struct Keys(BTreeMap<String, Value>);
 
-/// What is different. Its `Display` is for the log.
+/// The differences of two configurations. `Display` is for the log.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes {
-    /// Taken over: key, old value, new value. None of them can hold a secret.
+    /// Applied changes: key, old value, new value. None of them can hold a secret.
     pub taken_over: Vec<(String, String, String)>,
-    /// Only at the next start.
+    /// Keys that need a restart.
     pub need_restart: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl Keys {
         Self(keys.collect())
     }
 
-    /// Takes over from `new` what can be taken over; the rest stays different, and is named again the next time.
+    /// Applies the keys of `new` that need no restart; the others stay different, and the next reload names them again.
     pub fn take_over(&mut self, new: &Self) -> Changes {
         let mut changes = Changes::default();
         for (key, value) in &mut self.0 {
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_over_is_said_with_values_and_the_rest_by_name_until_the_restart() {
+    fn applied_keys_are_named_with_values_and_others_until_the_restart() {
         let mut keys = Keys::of(&defaults());
         let new = with(&[
             ("schedule", "interval", "30s".into()),

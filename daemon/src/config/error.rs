@@ -1,4 +1,4 @@
-//! What can be wrong with the configuration.
+//! The errors of the configuration.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use crate::thingsboard::ClientError;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("the configuration {file} cannot be read{}", who_may_read(source))]
+    #[error("the configuration {file} cannot be read{}", remedy_for_unreadable(source))]
     Unreadable {
         /// The file.
         file: String,
@@ -22,7 +22,7 @@ pub enum ConfigError {
     NotToml {
         /// The file.
         file: String,
-        /// Where and why.
+        /// The line and the cause.
         why: String,
     },
     /// A key that does not exist.
@@ -32,7 +32,7 @@ pub enum ConfigError {
         file: String,
         /// The key.
         key: String,
-        /// The known one that looks most like it.
+        /// The most similar known key.
         nearest: Option<String>,
     },
     /// A value of the wrong type.
@@ -42,7 +42,7 @@ pub enum ConfigError {
         file: String,
         /// The key.
         key: String,
-        /// The type that it has.
+        /// The type that the key has.
         wanted: &'static str,
         /// The type that was given.
         found: &'static str,
@@ -54,46 +54,46 @@ pub enum ConfigError {
         key: &'static str,
         /// The value, never a secret.
         value: String,
-        /// What is wrong and what would be right.
+        /// What is wrong, and what is right.
         why: String,
     },
-    /// A value that is needed and not there.
+    /// A required value is missing.
     #[error("{key} is missing: {what}")]
     Missing {
         /// The key.
         key: &'static str,
-        /// How to give it.
+        /// How to set it.
         what: &'static str,
     },
-    /// A setting with which no client of ThingsBoard can be built.
+    /// A setting with which the ThingsBoard client cannot be built.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// A variable of the environment that is no text.
+    /// An environment variable that is not UTF-8.
     #[error(
-        "the environment variable {variable} is not UTF-8; write it so, or use the configuration file instead"
+        "the environment variable {variable} is not UTF-8; set it in UTF-8, or use the configuration file instead"
     )]
     NotUtf8 {
         /// Its name.
         variable: &'static str,
     },
-    /// A file with a secret that others can read.
-    #[error("{key} = {file:?}: others can read this file; take that away with chmod o-rwx {file}")]
+    /// A file with a secret that all users can read.
+    #[error("{key} = {file:?}: all users can read this file; run chmod o-rwx {file}")]
     SecretForAll {
         /// The key.
         key: &'static str,
         /// The file.
         file: String,
     },
-    /// A file for a secret in which there is none.
-    #[error("{key} = {file:?}: the file is empty; write the secret into it, on one line")]
+    /// A file for a secret that is empty.
+    #[error("{key} = {file:?}: the file is empty; write the secret to it, on one line")]
     SecretEmpty {
         /// The key.
         key: &'static str,
         /// The file.
         file: String,
     },
-    /// A file for a secret in which there is more than that.
-    #[error("{key} = {file:?}: the file has more than one line; write the secret alone into it, on one line")]
+    /// A file for a secret that has several lines.
+    #[error("{key} = {file:?}: the file has more than one line; write only the secret to it, on one line")]
     SecretOfManyLines {
         /// The key.
         key: &'static str,
@@ -102,7 +102,7 @@ pub enum ConfigError {
     },
     /// A value that should be a path and may be a secret instead.
     #[error(
-        "{key} does not name a file: {why}; write the absolute path of one (the value is not shown, for it may be a secret)"
+        "{key} does not name a file: {why}; write the absolute path of one (the value is not shown, because it may be a secret)"
     )]
     NamesNoFile {
         /// The key.
@@ -110,7 +110,7 @@ pub enum ConfigError {
         /// What is wrong, without the value.
         why: String,
     },
-    /// Something that is wrong in a file, or although there is none.
+    /// An error with the file in which it occurred.
     #[error("{place}: {what}")]
     In {
         /// The file.
@@ -118,8 +118,8 @@ pub enum ConfigError {
         /// What is wrong with its causes.
         what: String,
     },
-    /// A file with a secret that we cannot read.
-    #[error("{key} = {file:?}: the file cannot be read{}", who_may_read(source))]
+    /// A file with a secret that cannot be read.
+    #[error("{key} = {file:?}: the file cannot be read{}", remedy_for_unreadable(source))]
     SecretUnreadable {
         /// The key.
         key: &'static str,
@@ -132,12 +132,12 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// Who looks for a bad value in the file must not look in vain: says where it comes from instead, if it does.
-    pub(super) fn coming_from(self, elsewhere: &[(String, String)]) -> Self {
+    /// Adds the origin of a bad value that is not from the file, so that the operator does not search the file for it.
+    pub(super) fn with_origin(self, origins: &[(String, String)]) -> Self {
         match self {
             Self::BadValue { key, value, why } => {
-                // The last one has won.
-                let place = elsewhere.iter().rev().find(|(set, _)| set == key).map(|(_, place)| place);
+                // The last origin wins.
+                let place = origins.iter().rev().find(|(set, _)| set == key).map(|(_, place)| place);
                 let place = place.map(|place| format!(" (this value comes from {place}, not from the file)"));
                 Self::BadValue { key, value, why: why + &place.unwrap_or_default() }
             }
@@ -145,7 +145,7 @@ impl ConfigError {
         }
     }
 
-    /// Says which file was read, or that there is none, unless it is said already.
+    /// Adds the file, or that there is none, unless the error names it already.
     pub(super) fn in_file(self, place: String) -> Self {
         match self {
             Self::Unreadable { .. }
@@ -166,11 +166,11 @@ impl ConfigError {
     }
 }
 
-/// What to do about a file that somebody else may read.
-pub(super) fn who_may_read(error: &io::Error) -> &'static str {
+/// Returns the remedy for a file that this user may not read.
+pub(super) fn remedy_for_unreadable(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            " (the service runs as the user tbtokend, who needs to read it: chgrp tbtokend and chmod g+r; by hand, use sudo)"
+            " (the service runs as the user tbtokend, which must be able to read it: chgrp tbtokend and chmod g+r; by hand, use sudo)"
         }
         _ => "",
     }

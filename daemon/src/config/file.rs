@@ -1,11 +1,11 @@
-//! The file as it is written: the defaults, the user's file over them, the environment and the command line over both.
+//! The unchecked settings: the defaults, overridden by the user's file, the environment and the command line.
 
 use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::{ConfigError, DEFAULTS, Environment, Overrides};
 
-/// Every key, each with a value.
+/// All keys with their values.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Settings {
@@ -15,15 +15,15 @@ pub(super) struct Settings {
     pub(super) control: Control,
     pub(super) http: Http,
     pub(super) log: Log,
-    /// The whole as it was before it became this.
+    /// The merged table from which the settings were read.
     #[serde(skip)]
     pub(super) table: Table,
-    /// Whether anybody said which kind of store it is.
+    /// Whether `store.kind` was set, and is not the default.
     #[serde(skip)]
     pub(super) says_kind: bool,
-    /// The keys whose values are not the file's, and where they come from.
+    /// The keys whose values do not come from the file, with their origins.
     #[serde(skip)]
-    pub(super) elsewhere: Elsewhere,
+    pub(super) origins: Origins,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,10 +95,10 @@ pub(super) struct Log {
     pub(super) target: String,
 }
 
-/// Keys with the place from which their values come: `log.level`, `the environment variable RUST_LOG`.
-pub(super) type Elsewhere = Vec<(String, String)>;
+/// Keys with the origins of their values: `log.level`, `the environment variable RUST_LOG`.
+pub(super) type Origins = Vec<(String, String)>;
 
-/// Which variable of the environment is which key.
+/// The environment variables with their keys.
 const VARIABLES: [(&str, &str, &str); 4] = [
     ("MSSQL_USER", "store", "user"),
     ("MSSQL_SERVER", "store", "server"),
@@ -106,14 +106,14 @@ const VARIABLES: [(&str, &str, &str); 4] = [
     ("THINGSBOARD_URL", "thingsboard", "fallback_url"),
 ];
 
-/// The name of a variable of the environment that is looked at, if this is one.
+/// Returns the name of an environment variable that the daemon reads, if this is one.
 pub(super) fn variable(name: &str) -> Option<&'static str> {
     let others = ["MSSQL_PASSWORD", "RUST_LOG"];
     VARIABLES.iter().map(|(variable, _, _)| *variable).chain(others).find(|variable| *variable == name)
 }
 
 impl Settings {
-    /// Lays `text`, the environment and the command line over the defaults.
+    /// Merges the defaults, `text`, the environment and the command line.
     pub(super) fn merge(
         text: Option<&str>,
         file: &str,
@@ -121,7 +121,7 @@ impl Settings {
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
         let not_toml = |error: toml::de::Error| {
-            // The first line says where, the next ones show the line of the file, which may hold a secret.
+            // Only the first line is kept: the next ones quote the file, which may hold a secret.
             let why = error.message().lines().next().unwrap_or_default().to_owned();
             let at = error.span().map(|span| line_of(text.unwrap_or_default(), span.start));
             let why = at.map_or(why.clone(), |line| format!("line {line}: {why}"));
@@ -130,10 +130,10 @@ impl Settings {
         let mut table: Table = toml::from_str(DEFAULTS).map_err(not_toml)?;
         let given: Table = toml::from_str(text.unwrap_or_default()).map_err(not_toml)?;
         let mut says_kind = given.get("store").and_then(|store| store.get("kind")).is_some();
-        let mut elsewhere = Elsewhere::new();
+        let mut origins = Origins::new();
         let mut set = |table: &mut Table, section: &str, key: &str, value: &str, place: String| {
             set(table, section, key, value);
-            elsewhere.push((format!("{section}.{key}"), place));
+            origins.push((format!("{section}.{key}"), place));
         };
         let variable = |name: &str| format!("the environment variable {name}");
         overlay(&mut table, given, file)?;
@@ -157,12 +157,12 @@ impl Settings {
             set(&mut table, "log", "level", level, "--log-level".to_owned());
         }
         let settings: Self = table.clone().try_into().map_err(not_toml)?;
-        Ok(Self { table, says_kind, elsewhere, ..settings })
+        Ok(Self { table, says_kind, origins, ..settings })
     }
 }
 
-/// The level that `RUST_LOG` sets for us: a plain one, or ours in a list such as `tbtokend=debug,info`. Nothing else in
-/// it concerns this program, whose libraries log nothing.
+/// Returns the level that `RUST_LOG` sets for the daemon: a plain one, or that of `tbtokend` in a list such as
+/// `tbtokend=debug,info`. Other entries do not matter, because libraries do not log.
 fn level_of(text: &str) -> Option<&str> {
     let directives = || text.split(',').map(str::trim).filter(|directive| !directive.is_empty());
     directives()
@@ -180,7 +180,7 @@ fn set(table: &mut Table, section: &str, key: &str, value: &str) {
     }
 }
 
-/// Puts the user's values in place of the defaults. A key that has no default does not exist.
+/// Replaces defaults by the user's values. A key without a default is an error.
 fn overlay(defaults: &mut Table, given: Table, file: &str) -> Result<(), ConfigError> {
     for (section, values) in given {
         let Value::Table(values) = values else {
@@ -225,7 +225,7 @@ fn wrong_type(file: &str, key: &str, known: &Value, found: &Value) -> ConfigErro
     ConfigError::WrongType { file: file.to_owned(), key: key.to_owned(), wanted, found }
 }
 
-/// The error for a key that does not exist, with the known key that looks most like it.
+/// Makes the error for an unknown key, with the most similar known key.
 fn unknown(file: &str, key: &str, known: &Table) -> ConfigError {
     let keys = known.iter().flat_map(|(section, keys)| {
         let keys = keys.as_table().into_iter().flat_map(Table::keys);
@@ -233,7 +233,7 @@ fn unknown(file: &str, key: &str, known: &Table) -> ConfigError {
     });
     let likeness = |candidate: &String| {
         let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
-        // A key in the wrong section, or without one, is like the same key elsewhere.
+        // A key in the wrong section, or without a section, is similar to the same key in another one.
         strsim::jaro_winkler(candidate, key).max(strsim::jaro_winkler(&last(candidate), &last(key)))
     };
     let nearest = keys

@@ -1,4 +1,4 @@
-//! The configuration: one file, the environment and the command line become one validated [`Config`], in one step.
+//! The configuration: the file, the environment and the command line become one validated [`Config`].
 
 mod changes;
 mod error;
@@ -30,53 +30,53 @@ use crate::telemetry::Target;
 use crate::text::printable;
 use crate::thingsboard::ClientSettings;
 
-/// Where the file is unless the command line says otherwise.
+/// The path of the file, unless the command line names another one.
 pub const DEFAULT_FILE: &str = "/etc/tbtokend/config.toml";
 
-/// The commented file in which every key stands with its default.
+/// The commented file with the default of every key.
 pub const DEFAULTS: &str = include_str!("../../../packaging/config.toml");
 
-/// Everything that can be set, checked.
+/// The validated configuration.
 #[derive(Debug)]
 pub struct Config {
-    /// When to renew.
+    /// The policy of renewals.
     pub policy: Policy,
-    /// Whether the loop runs from the start.
+    /// Whether the loop runs at the first start.
     pub autostart: bool,
-    /// Where the customers are.
+    /// The store of the customers.
     pub store: StoreConfig,
-    /// For rows without a URL.
+    /// The URL for rows without one.
     pub fallback_url: Option<String>,
-    /// How ThingsBoard is talked to.
+    /// The settings of the ThingsBoard client.
     pub client: ClientSettings,
-    /// How many logins at a time.
+    /// The limits on concurrent logins.
     pub limits: Limits,
-    /// The socket for operators.
+    /// The control socket.
     pub control: Binding,
-    /// The socket for whoever may look.
+    /// The read-only monitor socket.
     pub monitor: Option<Binding>,
-    /// The HTTP listener, if there is to be one.
+    /// The HTTP listener, if it is configured.
     pub http: Option<crate::http::Settings>,
-    /// Where the log goes.
+    /// The target of the log.
     pub log_target: Target,
-    /// What is logged.
+    /// The level of the log.
     pub log_level: LevelFilter,
-    /// The file that was read; none if only the environment and the command line say something.
+    /// The file that was read; none if there is no file.
     pub file: Option<PathBuf>,
-    /// Whether the password of the database stands in the environment of this process.
+    /// Whether the environment of this process holds the password of the database.
     pub password_in_environment: bool,
-    /// The effective settings as a file, secrets as `***`. Its first line says which file was read.
+    /// The effective settings as a file, with secrets as `***`. Its first line names the file that was read.
     pub effective: String,
-    /// Every key with its value, to be compared when the configuration is read again.
+    /// All keys with their values, to be compared at a reload.
     pub keys: Keys,
 }
 
-/// Where the configuration comes from: enough to read it again.
+/// The sources of the configuration, from which it can be read again.
 #[derive(Debug, Default)]
 pub struct Source {
     /// The command line.
     pub overrides: Overrides,
-    /// The environment, as it was when the process began.
+    /// The environment at the start of the process.
     pub environment: Environment,
 }
 
@@ -89,10 +89,10 @@ impl Source {
         Config::load(&self.overrides, &self.environment)
     }
 
-    /// The kind of the store and its table, whether or not the rest can be used: the schema needs no password.
+    /// Returns the kind of the store and its table, even if other settings are wrong: the schema needs no password.
     ///
     /// # Errors
-    /// The file cannot be read, or this part of it cannot be used.
+    /// The file cannot be read, or this part of it is wrong.
     pub fn table(&self) -> Result<(Dialect, String), ConfigError> {
         let file = ConfigFile::read(&self.overrides)?;
         file.interpret(&self.overrides, &self.environment, |settings, environment| {
@@ -101,7 +101,7 @@ impl Source {
     }
 }
 
-/// Where the customers are.
+/// The store of the customers.
 #[derive(Debug)]
 pub enum StoreConfig {
     /// A SQLite file.
@@ -115,7 +115,7 @@ pub enum StoreConfig {
     Mssql(Settings),
 }
 
-/// What the command line may say, over everything else.
+/// The options of the command line that override all other sources.
 #[derive(Debug, Default)]
 pub struct Overrides {
     /// `--config`.
@@ -126,14 +126,14 @@ pub struct Overrides {
     pub log_level: Option<String>,
 }
 
-/// The environment, as far as it is looked at.
+/// The environment variables that the daemon reads.
 pub type Environment = BTreeMap<String, String>;
 
 impl Config {
-    /// Reads the file, lays the environment and the command line over it, and checks the whole.
+    /// Reads the file, merges the environment and the command line, and validates the result.
     ///
     /// # Errors
-    /// [`ConfigError`] names the key and what to do.
+    /// [`ConfigError`] names the key and the remedy.
     pub fn load(overrides: &Overrides, environment: &Environment) -> Result<Self, ConfigError> {
         let file = ConfigFile::read(overrides)?;
         let mut config = file.interpret(overrides, environment, validate::config)?;
@@ -147,7 +147,7 @@ impl Config {
 /// The file, as it was read.
 struct ConfigFile {
     path: PathBuf,
-    /// None if there is none.
+    /// None if the file does not exist.
     text: Option<String>,
 }
 
@@ -157,12 +157,12 @@ impl ConfigFile {
             let path = PathBuf::from(DEFAULT_FILE);
             return Ok(Self { text: read_if_there(&path)?, path });
         };
-        // The path is shown to people in other folders.
+        // The reader of the path may be in another folder.
         let path = std::path::absolute(named).unwrap_or_else(|_| named.clone());
         Ok(Self { text: Some(read(&path)?), path })
     }
 
-    /// For people.
+    /// Names the file for people.
     fn place(&self) -> String {
         let path = self.path.display();
         match self.text {
@@ -171,7 +171,7 @@ impl ConfigFile {
         }
     }
 
-    /// What `meaning` makes of the file and what is laid over it.
+    /// Merges all sources and passes the settings to `meaning`.
     fn interpret<T>(
         &self,
         overrides: &Overrides,
@@ -180,15 +180,15 @@ impl ConfigFile {
     ) -> Result<T, ConfigError> {
         let name = self.path.display().to_string();
         let settings = file::Settings::merge(self.text.as_deref(), &name, environment, overrides)?;
-        let elsewhere = settings.elsewhere.clone();
-        meaning(settings, environment).map_err(|error| error.coming_from(&elsewhere).in_file(self.place()))
+        let origins = settings.origins.clone();
+        meaning(settings, environment).map_err(|error| error.with_origin(&origins).in_file(self.place()))
     }
 }
 
-/// The environment of this process, as far as it is looked at.
+/// Reads the relevant environment variables of this process.
 ///
 /// # Errors
-/// A variable that counts is not UTF-8.
+/// A relevant variable is not UTF-8.
 pub fn environment() -> Result<Environment, ConfigError> {
     environment_of(std::env::vars_os())
 }
@@ -197,7 +197,7 @@ fn environment_of(variables: impl Iterator<Item = (OsString, OsString)>) -> Resu
     let ours = variables.filter_map(|(name, value)| Some((file::variable(name.to_str()?)?, value)));
     ours.map(|(name, value)| match value.into_string() {
         Ok(value) => Ok((name.to_owned(), value)),
-        // What it holds may be a password.
+        // The value may be a password, so the error does not hold it.
         Err(_) => Err(ConfigError::NotUtf8 { variable: name }),
     })
     .collect()
@@ -208,8 +208,8 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         .map_err(|source| ConfigError::Unreadable { file: path.display().to_string(), source })
 }
 
-/// A file that is not there says nothing. One that may not be read could say anything: whoever is not allowed to is told
-/// so, instead of being shown the defaults.
+/// Reads a file if it exists. A file without read permission is an error, so that the user is not shown the defaults
+/// instead.
 fn read_if_there(path: &Path) -> Result<Option<String>, ConfigError> {
     match read(path) {
         Err(ConfigError::Unreadable { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
@@ -217,11 +217,11 @@ fn read_if_there(path: &Path) -> Result<Option<String>, ConfigError> {
     }
 }
 
-fn bad(key: &'static str, value: &str, why: impl Into<String>) -> ConfigError {
+fn bad_value(key: &'static str, value: &str, why: impl Into<String>) -> ConfigError {
     ConfigError::BadValue { key, value: value.to_owned(), why: why.into() }
 }
 
-/// A time of the configuration as the engine uses it.
+/// Converts a duration to the type of the engine.
 fn delta(duration: std::time::Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }

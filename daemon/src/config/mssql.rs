@@ -1,9 +1,9 @@
-//! From the texts about a SQL Server to its settings.
+//! Validates the settings of a SQL Server.
 
 use std::path::{Path, PathBuf};
 
 use super::file::Store;
-use super::{ConfigError, Environment, bad, named_file};
+use super::{ConfigError, Environment, bad_value, named_file};
 use crate::model::Secret;
 use crate::store::mssql::{Address, Encryption, ExpiryClock, Password, Settings, Trust};
 use crate::systemd;
@@ -12,19 +12,26 @@ use crate::tls;
 /// The variable that may hold the password.
 const PASSWORD_VARIABLE: &str = "MSSQL_PASSWORD";
 
-/// The settings of the store.
+/// Makes the settings of the store.
 pub(super) fn settings(
     store: &Store,
     environment: &Environment,
     fallback_url: Option<String>,
 ) -> Result<Settings, ConfigError> {
-    let server =
-        given("store.server", &store.server, "write host, host,port or host\\instance, or set MSSQL_SERVER")?;
+    let server = require_value(
+        "store.server",
+        &store.server,
+        "write host, host,port or host\\instance, or set MSSQL_SERVER",
+    )?;
     Ok(Settings {
         address: address(&server)?,
         server,
-        database: given("store.database", &store.database, "name the database, or set MSSQL_DATABASE")?,
-        user: given("store.user", &store.user, "name the login, or set MSSQL_USER")?,
+        database: require_value(
+            "store.database",
+            &store.database,
+            "name the database, or set MSSQL_DATABASE",
+        )?,
+        user: require_value("store.user", &store.user, "name the login, or set MSSQL_USER")?,
         password: password(store, environment)?,
         encryption: encryption(&store.encrypt)?,
         trust: trust(store)?,
@@ -36,30 +43,30 @@ pub(super) fn settings(
     })
 }
 
-/// Where the server is. What is no address may be a connection string with the password, and is not repeated.
+/// Reads the address of the server. The error does not quote the value, which may be a connection string with a password.
 pub(super) fn address(server: &str) -> Result<Address, ConfigError> {
-    Address::parse(server).map_err(|why| bad("store.server", Address::shown(server), why.to_string()))
+    Address::parse(server).map_err(|why| bad_value("store.server", Address::shown(server), why.to_string()))
 }
 
-/// When the encryption begins.
+/// Reads the mode of encryption.
 pub(super) fn encryption(text: &str) -> Result<Encryption, ConfigError> {
     match text {
         "required" => Ok(Encryption::Required),
         "strict" => Ok(Encryption::Strict),
-        other => Err(bad("store.encrypt", other, "use required or strict")),
+        other => Err(bad_value("store.encrypt", other, "use required or strict")),
     }
 }
 
-/// The clock of the expiries.
+/// Reads the clock of the expiries.
 pub(super) fn expiry_clock(text: &str) -> Result<ExpiryClock, ConfigError> {
     match text {
         "utc" => Ok(ExpiryClock::Utc),
         "server-local" => Ok(ExpiryClock::ServerLocal),
-        other => Err(bad("store.expiry_clock", other, "use utc or server-local")),
+        other => Err(bad_value("store.expiry_clock", other, "use utc or server-local")),
     }
 }
 
-fn given(key: &'static str, value: &str, what: &'static str) -> Result<String, ConfigError> {
+fn require_value(key: &'static str, value: &str, what: &'static str) -> Result<String, ConfigError> {
     match value.trim() {
         "" => Err(ConfigError::Missing { key, what }),
         value => Ok(value.to_owned()),
@@ -69,16 +76,16 @@ fn given(key: &'static str, value: &str, what: &'static str) -> Result<String, C
 fn trust(store: &Store) -> Result<Trust, ConfigError> {
     let ca_file = Some(&store.ca_file).filter(|file| !file.is_empty()).map(PathBuf::from);
     match (store.trust_server_certificate, ca_file) {
-        (true, Some(file)) => Err(bad(
+        (true, Some(file)) => Err(bad_value(
             "store.ca_file",
             &file.display().to_string(),
-            "with store.trust_server_certificate = true no certificate is checked; say one or the other",
+            "with store.trust_server_certificate = true no certificate is checked; set one or the other",
         )),
         (true, None) => Ok(Trust::Anyone),
         (false, ca_file) => {
             if let Some(file) = &ca_file {
-                // Better now than at the first connection.
-                let wrong = |why| bad("store.ca_file", &file.display().to_string(), why);
+                // An error must show at the start, not at the first connection.
+                let wrong = |why| bad_value("store.ca_file", &file.display().to_string(), why);
                 let pem = std::fs::read(file)
                     .map_err(|error| wrong(format!("the file cannot be read: {error}")))?;
                 tls::certificates(&pem)
@@ -89,19 +96,19 @@ fn trust(store: &Store) -> Result<Trust, ConfigError> {
     }
 }
 
-/// The password that the environment holds, if it holds one.
+/// Returns the password from the environment, if there is one.
 pub(super) fn given_password(environment: &Environment) -> Option<&String> {
     environment.get(PASSWORD_VARIABLE).filter(|password| !password.is_empty())
 }
 
-/// The environment wins over the file, as for every setting; systemd's credential stands in for a missing file. A file
-/// is read again at every login, so that a new password is found without a restart.
+/// Finds the password: the environment overrides the file, and systemd's credential replaces a missing file. The file is
+/// read again at each login, so that a new password needs no restart.
 fn password(store: &Store, environment: &Environment) -> Result<Password, ConfigError> {
     let key = "store.password_file";
     if let Some(password) = given_password(environment) {
         if password.contains(['\r', '\n']) {
-            let why = "it holds a line break, which no password has; set it without";
-            return Err(bad(PASSWORD_VARIABLE, "***", why));
+            let why = "it holds a line break; set it without one";
+            return Err(bad_value(PASSWORD_VARIABLE, "***", why));
         }
         return Ok(Password::fixed(Secret::new(password.as_str())));
     }

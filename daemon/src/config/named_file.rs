@@ -6,11 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::ConfigError;
-use super::error::who_may_read;
+use super::error::remedy_for_unreadable;
 use crate::model::Secret;
 
-/// Refuses a value that names no file: it may be the secret itself, written in the wrong place, so it is not repeated. An
-/// empty one says nothing.
+/// Checks that a value is empty or names a file. The error does not quote the value, which may be the secret itself.
 pub(super) fn is_secret_file(key: &'static str, value: &str) -> Result<(), ConfigError> {
     is_absolute(key, value)?;
     if value.is_empty() {
@@ -18,16 +17,16 @@ pub(super) fn is_secret_file(key: &'static str, value: &str) -> Result<(), Confi
     }
     let why = match fs::metadata(value) {
         Ok(there) if there.is_file() => return Ok(()),
-        Ok(_) => "that is something else".to_owned(),
+        Ok(_) => "the path is not that of a file".to_owned(),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            format!("its folder cannot be entered{}", who_may_read(&error))
+            format!("its folder cannot be entered{}", remedy_for_unreadable(&error))
         }
-        Err(_) => "there is none of that name".to_owned(),
+        Err(_) => "there is no file of that name".to_owned(),
     };
     Err(ConfigError::NamesNoFile { key, why })
 }
 
-/// Refuses a path that depends on the folder in which it is looked at; what it is instead may be a secret, too.
+/// Checks that a path is empty or absolute. The error does not quote the value, which may be a secret.
 pub(super) fn is_absolute(key: &'static str, value: &str) -> Result<(), ConfigError> {
     match value.is_empty() || Path::new(value).is_absolute() {
         true => Ok(()),
@@ -35,7 +34,7 @@ pub(super) fn is_absolute(key: &'static str, value: &str) -> Result<(), ConfigEr
     }
 }
 
-/// Reads a secret from a file that only its owner and group can read: one line. A newline at its end does not count.
+/// Reads a secret of one line from a file that only its owner and group can read. A final newline does not count.
 pub(super) fn read_secret(key: &'static str, path: &Path) -> Result<Secret, ConfigError> {
     let file = path.display().to_string();
     let unreadable = |source| ConfigError::SecretUnreadable { key, file: file.clone(), source };

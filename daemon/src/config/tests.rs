@@ -1,4 +1,4 @@
-//! Whatever the configuration says, it is used or refused, and never a panic.
+//! Any configuration is used or refused; none causes a panic.
 
 use std::os::unix::ffi::OsStringExt;
 
@@ -12,7 +12,7 @@ fn load(text: &str, environment: &Environment, overrides: &Overrides) -> Result<
     validate::config(settings, environment)
 }
 
-/// Texts that are nearly what some key wants, and any other.
+/// Texts that are almost valid values, and arbitrary ones.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -35,7 +35,7 @@ fn value() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Every key that there is, as section and name.
+/// Lists all keys as section and name.
 fn keys() -> Vec<(String, String)> {
     let defaults: Table = toml::from_str(DEFAULTS).unwrap();
     let of_section = |(section, keys): (String, Value)| {
@@ -77,7 +77,7 @@ fn overrides() -> impl Strategy<Value = Overrides> {
     })
 }
 
-/// A refusal is one line that names what is wrong; what is used can be read again.
+/// Checks that an error is one line that names the key, and that an effective configuration can be read again.
 fn used_or_refused(answer: &Result<Config, ConfigError>) {
     match answer {
         Ok(config) => {
@@ -109,19 +109,19 @@ proptest! {
 }
 
 #[test]
-fn a_variable_that_is_no_text_is_refused_if_it_counts() {
+fn a_relevant_variable_that_is_not_utf8_is_refused() {
     let latin1 = || OsString::from_vec(b"p\xe4ssword".to_vec());
     let of = |name: &str| environment_of([(OsString::from(name), latin1())].into_iter());
-    assert_eq!(of("LANG_OF_SOMEBODY").unwrap(), Environment::new());
+    assert_eq!(of("UNRELATED_VARIABLE").unwrap(), Environment::new());
     let error = of("MSSQL_PASSWORD").unwrap_err().to_string();
     assert!(error.contains("MSSQL_PASSWORD is not UTF-8") && !error.contains("ssword"), "{error}");
     let kept = environment_of([("RUST_LOG".into(), "debug".into()), ("HOME".into(), "/".into())].into_iter());
     assert_eq!(kept.unwrap(), Environment::from([("RUST_LOG".to_owned(), "debug".to_owned())]));
 }
 
-/// Who looks for it in the file looks in vain.
+/// The operator must not search the file for a value that comes from another source.
 #[test]
-fn a_bad_value_from_elsewhere_says_where_it_comes_from() {
+fn the_error_for_a_bad_value_names_its_origin() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.toml");
     std::fs::write(&file, "[log]\nlevel = \"info\"\n").unwrap();
@@ -155,20 +155,20 @@ fn a_server_without_a_kind_is_no_sqlite_file() {
     };
     let told = load(server, &[]).unwrap_err();
     assert!(told.contains("store.server = \"sql01\"") && told.contains("store.kind = \"mssql\""), "{told}");
-    // Said on purpose, or by the environment of the old service.
+    // The kind was set on purpose, or by the environment of the earlier service.
     assert!(load(&format!("{server}kind = \"sqlite\"\n"), &[]).is_ok());
     let told = load(server, &[("MSSQL_SERVER", "sql02")]).unwrap_err();
     assert!(told.contains("store.database is missing"), "{told}");
 }
 
 #[test]
-fn only_a_file_that_is_not_there_says_nothing() {
+fn only_a_missing_file_means_the_defaults() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.toml");
     assert_eq!(read_if_there(&file).unwrap(), None);
     std::fs::write(&file, "# nothing\n").unwrap();
     assert_eq!(read_if_there(&file).unwrap().as_deref(), Some("# nothing\n"));
-    // Root may read everything; what it cannot go through stands for what others may not.
+    // Root may read every file, so a path below a file replaces one without permission.
     assert!(matches!(read_if_there(&file.join("config.toml")), Err(ConfigError::Unreadable { .. })));
     std::fs::write(&file, b"\xe4").unwrap();
     let said = crate::text::with_causes(&read_if_there(&file).unwrap_err());

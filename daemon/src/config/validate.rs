@@ -1,4 +1,4 @@
-//! From texts to values that can be used.
+//! Validates the settings: texts become values.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::file::{Control, Settings, Thingsboard};
-use super::{Config, ConfigError, Environment, Keys, StoreConfig, bad, delta, http, mssql, named_file};
+use super::{Config, ConfigError, Environment, Keys, StoreConfig, bad_value, delta, http, mssql, named_file};
 use crate::control::Binding;
 use crate::engine::pass::{LONGEST_REQUEST, Limits, budget};
 use crate::engine::policy::Policy;
@@ -25,9 +25,10 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
         wrong_password_budget: wrong_password_budget(settings.thingsboard.wrong_password_budget)?,
     };
     let log_target = telemetry::Target::from_name(&settings.log.target)
-        .ok_or_else(|| bad("log.target", &settings.log.target, "use auto, stderr or journald"))?;
-    let log_level = telemetry::level(&settings.log.level)
-        .ok_or_else(|| bad("log.level", &settings.log.level, "use off, error, warn, info, debug or trace"))?;
+        .ok_or_else(|| bad_value("log.target", &settings.log.target, "use auto, stderr or journald"))?;
+    let log_level = telemetry::level(&settings.log.level).ok_or_else(|| {
+        bad_value("log.level", &settings.log.level, "use off, error, warn, info, debug or trace")
+    })?;
     let monitor = (!settings.control.monitor_socket.is_empty())
         .then(|| {
             binding(
@@ -45,10 +46,10 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
         &settings.control,
     )?;
     if control.path.as_os_str().is_empty() {
-        return Err(bad("control.socket", "", "give the path of the socket"));
+        return Err(bad_value("control.socket", "", "give the path of the socket"));
     }
     if monitor.as_ref().is_some_and(|monitor| monitor.path == control.path) {
-        return Err(bad(
+        return Err(bad_value(
             "control.monitor_socket",
             &settings.control.monitor_socket,
             "it must differ from control.socket",
@@ -78,17 +79,17 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
 
 fn duration(key: &'static str, text: &str) -> Result<Duration, ConfigError> {
     let duration = humantime::parse_duration(text)
-        .map_err(|_| bad(key, text, "it is not a time; write for example \"60s\", \"5m\" or \"2h\""))?;
-    // The arithmetic of dates ends somewhere; nobody waits for a hundred years.
+        .map_err(|_| bad_value(key, text, "it is not a time; write for example \"60s\", \"5m\" or \"2h\""))?;
+    // Date arithmetic overflows for very long times, and no setting needs 100 years.
     if duration > Duration::from_secs(100 * 366 * 86_400) {
-        return Err(bad(key, text, "it is too long"));
+        return Err(bad_value(key, text, "it must be at most 100 years"));
     }
     Ok(duration)
 }
 
 fn positive(key: &'static str, text: &str) -> Result<Duration, ConfigError> {
     match duration(key, text)? {
-        Duration::ZERO => Err(bad(key, text, "it must be longer than nothing")),
+        Duration::ZERO => Err(bad_value(key, text, "it must be longer than 0s")),
         duration => Ok(duration),
     }
 }
@@ -97,10 +98,10 @@ fn interval(text: &str) -> Result<TimeDelta, ConfigError> {
     let key = "schedule.interval";
     let interval = duration(key, text)?;
     if interval < Duration::from_secs(1) {
-        return Err(bad(key, text, "it must be at least 1s"));
+        return Err(bad_value(key, text, "it must be at least 1s"));
     }
     if interval > Duration::from_secs(86_400) {
-        return Err(bad(key, text, "it must be at most one day"));
+        return Err(bad_value(key, text, "it must be at most one day"));
     }
     Ok(delta(interval))
 }
@@ -123,13 +124,14 @@ fn binding(
 ) -> Result<Binding, ConfigError> {
     if path.len() > LONGEST_SOCKET_PATH {
         let most = format!("a socket's path has at most {LONGEST_SOCKET_PATH} bytes; choose a shorter one");
-        return Err(bad(path_key, path, most));
+        return Err(bad_value(path_key, path, most));
     }
     let bits = u32::from_str_radix(mode, 8).ok().filter(|bits| *bits <= 0o777);
-    let bits = bits.ok_or_else(|| bad(mode_key, mode, "write it as for chmod, for example \"0660\""))?;
+    let bits =
+        bits.ok_or_else(|| bad_value(mode_key, mode, "write it as for chmod, for example \"0660\""))?;
     let group = Some(control.group.clone()).filter(|group| !group.is_empty());
     let binding = Binding { path: PathBuf::from(path), mode: bits, group };
-    binding.group().map_err(|why| bad("control.group", &control.group, with_causes(&why)))?;
+    binding.group().map_err(|why| bad_value("control.group", &control.group, with_causes(&why)))?;
     Ok(binding)
 }
 
@@ -140,22 +142,23 @@ fn store(
 ) -> Result<StoreConfig, ConfigError> {
     let store = &settings.store;
     let (dialect, _) = table(settings, environment)?;
-    // Also where they do not matter: who writes them means something by it.
+    // Checked even if the kind of store does not use them, because a wrong value is a mistake.
     named_file::is_secret_file("store.password_file", &store.password_file)?;
     named_file::is_absolute("store.ca_file", &store.ca_file)?;
     mssql::encryption(&store.encrypt)?;
     mssql::expiry_clock(&store.expiry_clock)?;
     if !store.server.trim().is_empty() {
         mssql::address(&store.server)?;
-        // Else a new, empty SQLite file would be made, and everybody would look fine.
+        // Otherwise the daemon would make an empty SQLite file and report no trouble.
         if !settings.says_kind {
-            let why = "without store.kind = \"mssql\" there is no SQL Server; say so, or take this key away";
-            return Err(bad("store.server", &store.server, why));
+            let why =
+                "without store.kind = \"mssql\" no SQL Server is used; set the kind, or remove this key";
+            return Err(bad_value("store.server", &store.server, why));
         }
     }
     match dialect {
         Dialect::Sqlite if store.path.is_empty() => {
-            Err(bad("store.path", "", "give the path of the SQLite file"))
+            Err(bad_value("store.path", "", "give the path of the SQLite file"))
         }
         Dialect::Sqlite => {
             Ok(StoreConfig::Sqlite { path: PathBuf::from(&store.path), table: store.table.clone() })
@@ -164,7 +167,7 @@ fn store(
     }
 }
 
-/// The kind of the store and its table.
+/// Returns the kind of the store and its table.
 pub(super) fn table(
     settings: &Settings,
     environment: &Environment,
@@ -174,20 +177,20 @@ pub(super) fn table(
     let dialect = match store.kind.as_str() {
         "sqlite" => Dialect::Sqlite,
         "mssql" => Dialect::Mssql,
-        other => return Err(bad("store.kind", other, "use sqlite or mssql")),
+        other => return Err(bad_value("store.kind", other, "use sqlite or mssql")),
     };
-    // Else the daemon would make a new, empty SQLite file, and report no trouble.
+    // Otherwise the daemon would make an empty SQLite file and report no trouble.
     let is_sql_server = |(name, value): &(&String, &String)| name.starts_with("MSSQL_") && !value.is_empty();
     if let (Dialect::Sqlite, Some((name, _))) = (dialect, environment.iter().find(is_sql_server)) {
         let why = format!(
             "{name} in the environment means a SQL Server; set store.kind = \"mssql\", or unset all variables MSSQL_*"
         );
-        return Err(bad("store.kind", &store.kind, why));
+        return Err(bad_value("store.kind", &store.kind, why));
     }
     Ok((dialect, store.table.clone()))
 }
 
-/// A name that can be quoted: `table`, or for SQL Server `schema.table`.
+/// Checks that a name can be quoted: `table`, or for SQL Server `schema.table`.
 fn table_name(name: &str) -> Result<(), ConfigError> {
     let part_is_fine = |part: &str| {
         !part.is_empty()
@@ -197,7 +200,7 @@ fn table_name(name: &str) -> Result<(), ConfigError> {
     if name.split('.').count() <= 2 && name.split('.').all(part_is_fine) {
         return Ok(());
     }
-    Err(bad("store.table", name, "write table or schema.table, without quotes or brackets"))
+    Err(bad_value("store.table", name, "write table or schema.table, without quotes or brackets"))
 }
 
 fn fallback_url(thingsboard: &Thingsboard) -> Result<Option<String>, ConfigError> {
@@ -206,9 +209,13 @@ fn fallback_url(thingsboard: &Thingsboard) -> Result<Option<String>, ConfigError
         return Ok(None);
     }
     BaseUrl::parse(url).map_err(|why| {
-        // The value may hold a password; it is not shown.
+        // The value may hold a password, so the error does not show it.
         let why = why.to_string().replace("tb_url", "it");
-        bad("thingsboard.fallback_url", "***", format!("{why}; write for example https://tb.example.com"))
+        bad_value(
+            "thingsboard.fallback_url",
+            "***",
+            format!("{why}; write for example https://tb.example.com"),
+        )
     })?;
     Ok(Some(url.to_owned()))
 }
@@ -222,7 +229,7 @@ fn client(thingsboard: &Thingsboard) -> Result<ClientSettings, ConfigError> {
         ca_file: given(&thingsboard.ca_file).map(PathBuf::from),
         proxy: given(&thingsboard.proxy),
     };
-    // Better now than at a restart in the night: a configuration that passes can be started with.
+    // A configuration that passes the check must not fail at a later restart.
     settings.check()?;
     Ok(settings)
 }
@@ -232,8 +239,9 @@ fn request_timeout(text: &str) -> Result<Duration, ConfigError> {
     let timeout = positive(key, text)?;
     if timeout > LONGEST_REQUEST {
         let most = LONGEST_REQUEST.as_secs();
-        let why = "while a server is silent, a longer one would let short tokens of other servers end";
-        return Err(bad(key, text, format!("it must be at most {most}s: {why}")));
+        let why =
+            "while a server does not answer, a longer time-out would let short tokens of other servers end";
+        return Err(bad_value(key, text, format!("it must be at most {most}s: {why}")));
     }
     Ok(timeout)
 }
@@ -243,7 +251,7 @@ fn limits(thingsboard: &Thingsboard, request_timeout: Duration) -> Result<Limits
         usize::try_from(value)
             .ok()
             .filter(|number| (1..=most).contains(number))
-            .ok_or_else(|| bad(key, &value.to_string(), format!("use a number from 1 to {most}")))
+            .ok_or_else(|| bad_value(key, &value.to_string(), format!("use a number from 1 to {most}")))
     };
     let in_flight = number("thingsboard.max_in_flight", thingsboard.max_in_flight, 10_000)?;
     let per_host = number("thingsboard.max_in_flight_per_host", thingsboard.max_in_flight_per_host, 1_000)?;
@@ -253,12 +261,12 @@ fn limits(thingsboard: &Thingsboard, request_timeout: Duration) -> Result<Limits
 
 fn wrong_password_budget(value: i64) -> Result<u8, ConfigError> {
     u8::try_from(value).ok().filter(|budget| (1..=5).contains(budget)).ok_or_else(|| {
-        let why = "use a number from 1 to 5, below the one at which ThingsBoard locks an account";
-        bad("thingsboard.wrong_password_budget", &value.to_string(), why)
+        let why = "use a number from 1 to 5, below the limit at which ThingsBoard locks an account";
+        bad_value("thingsboard.wrong_password_budget", &value.to_string(), why)
     })
 }
 
-/// The settings as a file, with `***` where a secret is or may be.
+/// Prints the settings as a file, with `***` in place of possible secrets.
 fn effective(settings: &Settings, environment: &Environment) -> String {
     let mut table = settings.table.clone();
     if let Some(toml::Value::Table(thingsboard)) = table.get_mut("thingsboard")

@@ -1,11 +1,11 @@
-//! Why a socket cannot be had, and what to do about it.
+//! The errors of making a socket, with their remedies.
 
 use std::io;
 
-/// Why a socket cannot be had.
+/// Why a socket cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Another daemon has it.
+    /// Another daemon owns it.
     #[error("another tbtokend ({owner}) owns {path}: stop it first, or choose another control.socket")]
     Owned {
         /// The socket.
@@ -13,7 +13,7 @@ pub enum BindError {
         /// The other process.
         owner: String,
     },
-    /// What stands for owning the socket is something else.
+    /// The path of the lock file holds another file.
     #[error(
         "{path} is {what}, not the lock file of a socket: move it away, or choose another control.socket"
     )]
@@ -28,7 +28,7 @@ pub enum BindError {
     PathTooLong {
         /// The path.
         path: String,
-        /// The longest that it may be, in that folder's place.
+        /// The longest allowed path in that folder.
         most: usize,
     },
     /// The group does not exist.
@@ -60,12 +60,12 @@ pub enum BindError {
         source: io::Error,
     },
     /// Something else is at that path.
-    #[error("{path} exists and is no socket: move it away, or choose another control.socket")]
+    #[error("{path} exists and is not a socket: move it away, or choose another control.socket")]
     NotASocket {
         /// The path.
         path: String,
     },
-    /// systemd made the socket and lets more people in than the configuration.
+    /// systemd made the socket with a wider mode than the configuration allows.
     #[error(
         "{path} was made by systemd with mode {found:04o}, more than the {allowed:04o} of the configuration: set SocketMode={allowed:04o} in tbtokend.socket"
     )]
@@ -74,7 +74,7 @@ pub enum BindError {
         path: String,
         /// Its mode.
         found: u32,
-        /// What the configuration lets it have.
+        /// The mode in the configuration.
         allowed: u32,
     },
     /// systemd passes a socket that the configuration does not know.
@@ -85,7 +85,7 @@ pub enum BindError {
         /// The socket.
         path: String,
     },
-    /// The operating system says no.
+    /// The operating system refuses.
     #[error(
         "failed to make the socket {path} (its folder must exist and be writable for the daemon's user; under systemd that is /run/tbtokend)"
     )]

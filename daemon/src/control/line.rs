@@ -1,4 +1,4 @@
-//! One request line, bounded in length and in time.
+//! Reads request lines, bounded in length and time.
 
 use std::time::Duration;
 
@@ -6,31 +6,31 @@ use tbtoken_proto::{MAX_REQUEST_BYTES, REQUEST_SECONDS};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 use tokio::time::{Instant, timeout_at};
 
-/// What came.
+/// The result of reading a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// A line, its newline taken off.
+    /// A line without its newline.
     Text(String),
-    /// More than a line may hold, and no newline.
+    /// More bytes than a line may hold, without a newline.
     TooLong,
-    /// Bytes that are no text.
+    /// Bytes that are not UTF-8.
     NotUtf8,
-    /// A beginning whose end did not come in time.
+    /// A line whose end did not come in time.
     TooSlow,
-    /// Not even a beginning in the time for the first line.
+    /// No byte in the time for the first line.
     Silent,
-    /// Nothing more: the client has hung up, perhaps in the middle of a line.
+    /// The client closed the connection, perhaps in the middle of a line.
     End,
 }
 
-/// How long a line may take, and the first line from the connection on.
-const PATIENCE: Duration = Duration::from_secs(REQUEST_SECONDS);
+/// The time for a line from its first byte on, and for the first line from the connection on.
+const LINE_TIMEOUT: Duration = Duration::from_secs(REQUEST_SECONDS);
 
-/// Reads the next line. A client may be silent between two lines for as long as it likes; once a line has begun, it
-/// must end in time. The first one must come in time as well: a connection without a request takes a place from another client.
+/// Reads the next line. Between two lines a client may be silent for any time; a line that has begun must end in time.
+/// The first line must also come in time, because a connection without a request takes the place of another client.
 pub(super) async fn read(reader: &mut (impl AsyncBufRead + Unpin), first: bool) -> std::io::Result<Line> {
     let mut line: Vec<u8> = Vec::new();
-    let mut deadline = first.then(|| Instant::now() + PATIENCE);
+    let mut deadline = first.then(|| Instant::now() + LINE_TIMEOUT);
     loop {
         let chunk = match deadline {
             None => reader.fill_buf().await?,
@@ -43,7 +43,7 @@ pub(super) async fn read(reader: &mut (impl AsyncBufRead + Unpin), first: bool) 
         if chunk.is_empty() {
             return Ok(Line::End);
         }
-        deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
+        deadline.get_or_insert_with(|| Instant::now() + LINE_TIMEOUT);
         let end = chunk.iter().position(|&byte| byte == b'\n');
         let taken = end.unwrap_or(chunk.len());
         if line.len() + taken > MAX_REQUEST_BYTES {
@@ -95,15 +95,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_is_free_but_a_line_that_has_begun_must_end() {
+    async fn a_client_may_be_silent_but_a_line_that_has_begun_must_end() {
         let (mut client, server) = duplex(64);
         let mut server = BufReader::new(server);
         let begun = Instant::now();
         let waiting = tokio::time::timeout(Duration::from_secs(3600), read(&mut server, false));
-        assert!(waiting.await.is_err(), "an idle client is left alone");
+        assert!(waiting.await.is_err(), "an idle client keeps its connection");
         client.write_all(b"{").await.unwrap();
         assert_eq!(read(&mut server, false).await.unwrap(), Line::TooSlow);
-        assert_eq!(begun.elapsed(), Duration::from_secs(3600) + PATIENCE);
+        assert_eq!(begun.elapsed(), Duration::from_secs(3600) + LINE_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
@@ -114,11 +114,11 @@ mod tests {
             let begun = Instant::now();
             let read = read(&mut server, true);
             let late = async {
-                tokio::time::sleep(PATIENCE / 2).await;
+                tokio::time::sleep(LINE_TIMEOUT / 2).await;
                 client.write_all(sent.as_bytes()).await.unwrap();
             };
             assert_eq!(tokio::join!(read, late).0.unwrap(), line);
-            assert_eq!(begun.elapsed(), PATIENCE, "the beginning of a line gives no more time");
+            assert_eq!(begun.elapsed(), LINE_TIMEOUT, "the beginning of a line gives no more time");
         }
     }
 }

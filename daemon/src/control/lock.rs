@@ -1,4 +1,4 @@
-//! The file beside a socket that stands for owning it.
+//! The lock file beside a socket: the process that locks it owns the socket.
 
 use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -10,11 +10,11 @@ use nix::fcntl::OFlag;
 use super::bind_error::BindError;
 use super::socket::FileId;
 
-/// A process id and a line break are shorter, in bytes.
+/// More bytes than a process id and a newline have.
 const LONGEST: u64 = 20;
 
-/// A lock that is held for as long as this lives; the operating system lets go of it even after `kill -9`. The file stays:
-/// taking it away would let two daemons lock two files of the same name.
+/// A held lock. The operating system releases it even after `kill -9`. The file stays, because removing it would let two
+/// daemons lock two files of the same name.
 #[derive(Debug)]
 pub(super) struct Lock {
     path: PathBuf,
@@ -23,29 +23,29 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Locks the file that belongs to this socket, and writes our pid into it.
+    /// Locks the file that belongs to this socket, and writes the process id into it.
     ///
     /// # Errors
-    /// Another process has it, or something else is there. That is left as it is: in a folder where others may write, it
-    /// may be a link to a file that matters.
+    /// Another process holds the lock, or the path holds another file. That file stays as it is: in a folder where others
+    /// may write, it may be a link to an important file.
     pub(super) fn take(socket: &Path) -> Result<Self, BindError> {
         let mut path = socket.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
         let failed = |source| BindError::Io { path: socket.display().to_string(), source };
-        let strange = |what| BindError::NotALock { path: path.display().to_string(), what };
+        let not_a_lock = |what| BindError::NotALock { path: path.display().to_string(), what };
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        // Not through a link, and without waiting for the other end of a pipe.
+        // Do not follow a link, and do not wait for the other end of a pipe.
         options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
         let mut file = options.open(&path).map_err(|source| match fs::symlink_metadata(&path) {
-            Ok(there) if !there.is_file() => strange("no regular file"),
+            Ok(there) if !there.is_file() => not_a_lock("no regular file"),
             _ => failed(source),
         })?;
         let found = file.metadata().map_err(failed)?;
         match () {
-            () if !found.is_file() => return Err(strange("no regular file")),
-            () if found.nlink() > 1 => return Err(strange("a second name of another file")),
+            () if !found.is_file() => return Err(not_a_lock("no regular file")),
+            () if found.nlink() > 1 => return Err(not_a_lock("a second name of another file")),
             () => {}
         }
         match file.try_lock() {
@@ -56,22 +56,22 @@ impl Lock {
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        // Only now: another daemon may just have been writing its pid.
+        // Read only after locking: another daemon may be writing its pid.
         if !holds_a_pid(&mut file) {
-            return Err(strange("a file with something else in it"));
+            return Err(not_a_lock("a file with something else in it"));
         }
         file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
         writeln!(file, "{}", std::process::id()).map_err(failed)?;
         Ok(Self { path, _file: file, id: FileId::of(&found) })
     }
 
-    /// Whether the file is still where others look for it.
+    /// Whether the path still holds the locked file.
     pub(super) fn is_in_place(&self) -> bool {
         fs::symlink_metadata(&self.path).is_ok_and(|there: Metadata| FileId::of(&there) == self.id)
     }
 }
 
-/// Whether there is a pid in it, or nothing.
+/// Whether the file is empty or holds a process id.
 fn holds_a_pid(file: &mut File) -> bool {
     let mut bytes = Vec::new();
     let read = file.take(LONGEST).read_to_end(&mut bytes);
@@ -79,7 +79,7 @@ fn holds_a_pid(file: &mut File) -> bool {
     read.is_ok_and(|length| (length as u64) < LONGEST) && is_pid
 }
 
-/// The process that holds the lock, in words. In the moment between locking and writing, the file is empty.
+/// Names the process that holds the lock. The file is empty in the moment between locking and writing.
 fn owner(file: &mut File) -> String {
     let mut text = String::new();
     match file.take(LONGEST).read_to_string(&mut text) {

@@ -1,4 +1,4 @@
-//! The Unix sockets: a line comes in, an order or a look at the snapshot follows, a line goes out.
+//! The Unix sockets: a request line comes in, the engine or the snapshot answers, an answer line goes out.
 
 mod bind_error;
 mod line;

@@ -1,5 +1,5 @@
-//! Answers on their way out. One about everyone is written piece by piece from the snapshot: no client costs a copy of the
-//! table, nor its JSON, however slowly it reads.
+//! Outgoing answers. An answer about all customers is written piece by piece from the snapshot, so that a slow client
+//! costs neither a copy of the table nor its JSON.
 
 use std::io;
 use std::sync::Arc;
@@ -9,47 +9,47 @@ use tbtoken_proto as proto;
 
 use crate::engine::view::Snapshot;
 
-/// How much is made before it is sent.
+/// The size of a piece, in bytes.
 const PIECE: usize = 64 * 1024;
 
-/// An empty list of customers, as JSON has it. It stands there once: within a text the quotes would be escaped.
-const NOBODY: &[u8] = br#""customers":[]"#;
+/// An empty list of customers in JSON. It occurs once in an answer, because quotes inside a string are escaped.
+const NO_CUSTOMERS: &[u8] = br#""customers":[]"#;
 
 /// An answer that is being sent.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    /// All of it.
+    /// A whole answer.
     Line {
         /// The answer with its newline.
         line: Vec<u8>,
-        /// Why the request is refused, if it is.
+        /// The code of a refusal.
         refused: Option<proto::ErrorCode>,
     },
-    /// A `status` about everyone.
+    /// A `status` about all customers.
     Listing(Box<Listing>),
 }
 
-/// A `status` about everyone, and how far it is written.
+/// A `status` about all customers, and how far it is written.
 #[derive(Debug)]
 pub(crate) struct Listing {
     snapshot: Arc<Snapshot>,
     query: proto::StatusQuery,
     now: DateTime<Utc>,
-    /// The line up to the first customer; taken when it is sent.
+    /// The line before the first customer; taken when it is sent.
     head: Option<Vec<u8>>,
-    /// What comes after the last customer; taken when it is sent.
+    /// The line after the last customer; taken when it is sent.
     tail: Option<Vec<u8>>,
     place: usize,
 }
 
 impl Outgoing {
-    /// An answer in one piece.
+    /// Makes an answer in one piece.
     pub(crate) fn line(answer: &proto::Answer) -> io::Result<Self> {
         let refused = answer.outcome.as_ref().err().map(|refusal| refusal.code);
         Ok(Self::Line { line: to_line(answer)?, refused })
     }
 
-    /// Why the request is refused, if it is.
+    /// Returns the code of a refusal.
     pub(crate) fn refused(&self) -> Option<proto::ErrorCode> {
         match self {
             Self::Line { refused, .. } => *refused,
@@ -57,7 +57,7 @@ impl Outgoing {
         }
     }
 
-    /// The answer to `status` from this snapshot.
+    /// Makes the answer to `status` from this snapshot.
     pub(super) fn status(
         id: Option<proto::Id>,
         query: proto::StatusQuery,
@@ -71,17 +71,17 @@ impl Outgoing {
         let outcome = snapshot.status_without_customers(&query).map(proto::Reply::Status);
         let refused = outcome.as_ref().err().map(|refusal| refusal.code);
         let mut head = to_line(&proto::Answer { id, outcome })?;
-        match head.windows(NOBODY.len()).position(|bytes| bytes == NOBODY) {
+        match head.windows(NO_CUSTOMERS.len()).position(|bytes| bytes == NO_CUSTOMERS) {
             None => Ok(Self::Line { line: head, refused }),
             Some(at) => {
-                let tail = Some(head.split_off(at + NOBODY.len() - 1));
+                let tail = Some(head.split_off(at + NO_CUSTOMERS.len() - 1));
                 let head = Some(head);
                 Ok(Self::Listing(Box::new(Listing { snapshot, query, now, head, tail, place: 0 })))
             }
         }
     }
 
-    /// Puts the next piece into `piece`, in place of what was there. Empty at the end.
+    /// Replaces `piece` by the next piece; it is empty at the end.
     pub(crate) fn next(&mut self, piece: &mut Vec<u8>) -> io::Result<()> {
         piece.clear();
         match self {
@@ -117,7 +117,7 @@ impl Listing {
     }
 }
 
-/// An answer as it goes over the wire.
+/// Makes the line of an answer.
 pub(super) fn to_line(answer: &proto::Answer) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
@@ -139,7 +139,7 @@ mod tests {
 
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
-    /// A table of so many customers; the last of them comes later than the rest.
+    /// Makes the snapshot of a table whose last customer was added later.
     fn snapshot(customers: usize) -> Arc<Snapshot> {
         let minute = TimeDelta::minutes(1);
         let policy = Policy::of_a_minute();

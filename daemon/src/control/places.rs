@@ -1,5 +1,5 @@
-//! The places at one socket: which client gets one, and which client loses its own to another. No clock: the order in which
-//! clients fell idle decides.
+//! The places at one socket: which client gets one, and which client loses its place to another. It needs no clock: the
+//! order in which clients became idle decides.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ const ROOT: u32 = 0;
 #[derive(Debug, Clone)]
 pub(super) struct Places(Arc<Mutex<Table>>);
 
-/// A client's place. Another client can get it when it is dropped.
+/// A client's place; dropping it frees the place.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Places,
@@ -25,9 +25,9 @@ pub(super) struct Place {
 /// Why there is no place: all clients are being answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Full {
-    /// Those of this user, and it may have no more.
+    /// The user has all its places, and all are being answered.
     User,
-    /// All that this user could displace.
+    /// All clients that this user could displace are being answered.
     Socket,
 }
 
@@ -36,27 +36,27 @@ struct Table {
     /// The user id of the socket's owner.
     owner: u32,
     clients: HashMap<u64, Client>,
-    /// Counts up with each event, so that a smaller number is an earlier event.
+    /// Counts events, so that a smaller number is an earlier event.
     next: u64,
 }
 
 #[derive(Debug)]
 struct Client {
     uid: u32,
-    /// Whether it has sent a whole request so far.
-    has_asked: bool,
-    /// Since when it is not being answered; `None` while it is.
+    /// Whether it has sent a whole request.
+    has_sent_request: bool,
+    /// When it became idle; `None` while it is being answered.
     idle_since: Option<u64>,
     lost: CancellationToken,
 }
 
 impl Places {
-    /// No client yet, at a socket of this user.
+    /// Creates the places at a socket of this user.
     pub(super) fn new(owner: u32) -> Self {
         Self(Arc::new(Mutex::new(Table { owner, clients: HashMap::new(), next: 0 })))
     }
 
-    /// A place for a client of this user: a free one, or that of the client that has been idle for longest.
+    /// Gives a client of this user a free place, or that of the client that has been idle for longest.
     pub(super) fn admit(&self, uid: u32) -> Result<Place, Full> {
         let (ticket, lost) = self.table().admit(uid)?;
         Ok(Place { places: self.clone(), ticket, lost })
@@ -68,21 +68,21 @@ impl Places {
 }
 
 impl Place {
-    /// Ends when another client has got this place.
+    /// Waits until another client has taken this place.
     pub(super) async fn lost(&self) {
         self.lost.cancelled().await;
     }
 
-    /// A whole request has come: from now on the place is safe. False if it is lost already.
-    pub(super) fn begin(&self) -> bool {
+    /// Marks the begin of a request: from now on no client can take the place. Returns false if the place is lost already.
+    pub(super) fn begin_request(&self) -> bool {
         let mut table = self.places.table();
         let Some(client) = table.clients.get_mut(&self.ticket) else { return false };
-        (client.has_asked, client.idle_since) = (true, None);
+        (client.has_sent_request, client.idle_since) = (true, None);
         true
     }
 
-    /// The request is answered.
-    pub(super) fn rest(&self) {
+    /// Marks the request as answered, so that the client is idle.
+    pub(super) fn end_request(&self) {
         let mut table = self.places.table();
         let now = table.tick();
         if let Some(client) = table.clients.get_mut(&self.ticket) {
@@ -103,7 +103,7 @@ impl Table {
         self.next
     }
 
-    /// Root and the owner of the socket: the last place is kept for them.
+    /// Whether the user is root or the owner of the socket: the last place is kept for these.
     fn is_privileged(&self, uid: u32) -> bool {
         uid == ROOT || uid == self.owner
     }
@@ -111,8 +111,8 @@ impl Table {
     fn admit(&mut self, uid: u32) -> Result<(u64, CancellationToken), Full> {
         let privileged = self.is_privileged(uid);
         let most = if privileged { MAX_CONNECTIONS } else { MAX_CONNECTIONS - 1 };
-        let own = self.clients.values().filter(|client| client.uid == uid).count();
-        if own >= MAX_CONNECTIONS_PER_USER {
+        let of_user = self.clients.values().filter(|client| client.uid == uid).count();
+        if of_user >= MAX_CONNECTIONS_PER_USER {
             self.displace(|_, client| client.uid == uid).ok_or(Full::User)?;
         } else if self.clients.len() >= most {
             // Other users cannot displace root and the owner.
@@ -121,15 +121,15 @@ impl Table {
         }
         let ticket = self.tick();
         let lost = CancellationToken::new();
-        let client = Client { uid, has_asked: false, idle_since: Some(ticket), lost: lost.clone() };
+        let client = Client { uid, has_sent_request: false, idle_since: Some(ticket), lost: lost.clone() };
         self.clients.insert(ticket, client);
         Ok((ticket, lost))
     }
 
-    /// Takes its place from the client that has been idle for longest. One that has never asked anything goes first: a flood
-    /// of silent clients displaces itself, not the dashboard that asks once a second.
+    /// Displaces the client that has been idle for longest. Clients without a request go first, so that a flood of silent
+    /// clients displaces itself and not a dashboard.
     fn displace(&mut self, may: impl Fn(&Self, &Client) -> bool) -> Option<()> {
-        let idle = |client: &Client| client.idle_since.map(|since| (client.has_asked, since));
+        let idle = |client: &Client| client.idle_since.map(|since| (client.has_sent_request, since));
         let candidates = self.clients.iter().filter(|(_, client)| may(self, client));
         let (_, ticket) = candidates.filter_map(|(&ticket, client)| Some((idle(client)?, ticket))).min()?;
         self.clients.remove(&ticket)?.lost.cancel();
@@ -151,7 +151,7 @@ mod tests {
         place.lost.is_cancelled()
     }
 
-    /// So many clients of users from 1000 on, each with as many as it may have.
+    /// Admits so many clients of users from 1000 on, each with as many as it may have.
     fn crowd(places: &Places, clients: usize) -> Vec<Place> {
         let uid = |n: usize| 1000 + u32::try_from(n / MAX_CONNECTIONS_PER_USER).unwrap();
         (0..clients).map(|n| places.admit(uid(n)).unwrap()).collect()
@@ -164,22 +164,22 @@ mod tests {
         let other = places.admit(1001).unwrap();
         let _new = places.admit(1000).unwrap();
         assert!(is_lost(&clients[0]) && !clients[1..].iter().any(is_lost) && !is_lost(&other));
-        assert!(!clients[0].begin(), "a request that came too late is not begun");
+        assert!(!clients[0].begin_request(), "a request on a lost place is not carried out");
 
-        // A client that was answered meanwhile has been idle for less time, and one that is being answered is not idle.
-        assert!(clients[1].begin() && clients[2].begin());
-        clients[1].rest();
+        // A client that was answered later has been idle for less time, and one that is being answered is not idle.
+        assert!(clients[1].begin_request() && clients[2].begin_request());
+        clients[1].end_request();
         let _new = places.admit(1000).unwrap();
         let lost = [false, false, true];
         assert_eq!([1, 2, 3].map(|n| is_lost(&clients[n])), lost);
     }
 
     #[test]
-    fn p15_a_client_that_has_asked_stays_before_one_that_has_not() {
+    fn p15_a_client_with_a_request_keeps_its_place_before_one_without() {
         let places = places();
         let dashboard = places.admit(1000).unwrap();
-        assert!(dashboard.begin());
-        dashboard.rest();
+        assert!(dashboard.begin_request());
+        dashboard.end_request();
         let flood: Vec<_> = (0..1000).map(|_| places.admit(1000).unwrap()).collect();
         assert!(!is_lost(&dashboard));
         assert_eq!(flood.iter().filter(|place| !is_lost(place)).count(), MAX_CONNECTIONS_PER_USER - 1);
@@ -191,7 +191,7 @@ mod tests {
             let places = places();
             let mut clients: Vec<_> =
                 (0..MAX_CONNECTIONS_PER_USER).map(|_| places.admit(uid).unwrap()).collect();
-            assert!(clients.iter().all(Place::begin));
+            assert!(clients.iter().all(Place::begin_request));
             assert_eq!(places.admit(uid).unwrap_err(), Full::User);
             assert!(places.admit(1001).is_ok());
             drop(clients.pop());
@@ -205,7 +205,7 @@ mod tests {
         let clients = crowd(&places, MAX_CONNECTIONS - 1);
         let new = places.admit(2000).unwrap();
         assert!(is_lost(&clients[0]) && !clients[1..].iter().any(is_lost));
-        assert!(new.begin() && clients[1..].iter().all(Place::begin));
+        assert!(new.begin_request() && clients[1..].iter().all(Place::begin_request));
         assert_eq!(places.admit(2001).unwrap_err(), Full::Socket);
     }
 
@@ -214,14 +214,14 @@ mod tests {
         for uid in [ROOT, OWNER] {
             let places = places();
             let clients = crowd(&places, MAX_CONNECTIONS - 1);
-            assert!(clients.iter().all(Place::begin));
+            assert!(clients.iter().all(Place::begin_request));
             assert_eq!(places.admit(2000).unwrap_err(), Full::Socket);
             let kept = places.admit(uid).unwrap();
-            // Other users cannot displace it, though it is idle.
+            // Other users cannot displace it, although it is idle.
             assert_eq!(places.admit(2000).unwrap_err(), Full::Socket);
-            assert!(kept.begin() && !clients.iter().any(is_lost));
+            assert!(kept.begin_request() && !clients.iter().any(is_lost));
             assert_eq!(places.admit(uid).unwrap_err(), Full::Socket);
-            clients[5].rest();
+            clients[5].end_request();
             let _second = places.admit(uid).unwrap();
             assert!(is_lost(&clients[5]) && !is_lost(&kept));
         }

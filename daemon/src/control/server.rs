@@ -1,4 +1,4 @@
-//! Accepts clients, a bounded number at a time, and survives whatever they do.
+//! Serves a bounded number of clients, and survives misbehaving ones.
 
 use std::io;
 use std::time::Duration;
@@ -20,20 +20,20 @@ use super::socket::Socket;
 use crate::clock::Clock;
 use crate::engine::handle::Handle;
 
-/// How long the loop pauses when no client can be accepted, for want of descriptors or memory.
+/// The pause after a failure to accept a client, such as a lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// It is said once in this time that no client can be accepted.
+/// The shortest time between two log lines about a failure to accept.
 const ACCEPT_SILENCE: Duration = Duration::from_secs(60);
 
-/// So much of an answer must be taken within [`ANSWER_SECONDS`].
+/// The bytes of an answer that a client must read within [`ANSWER_SECONDS`].
 const CHUNK: usize = 64 * 1024;
 
 /// The time between two checks that the socket's file is still there.
 const RESTORE_PAUSE: Duration = Duration::from_secs(2);
 
-/// Lets clients in until `shutdown`; then the socket is gone. They are tasks of `clients`, and those that wait for an
-/// answer still get it.
+/// Accepts clients until `shutdown`, then removes the socket. Each client is a task of `clients`; a client that waits for
+/// an answer still gets it.
 pub async fn serve(
     mut socket: Socket,
     access: Access,
@@ -43,7 +43,7 @@ pub async fn serve(
     clients: TaskTracker,
 ) {
     let places = Places::new(socket.owner());
-    let mut told: Option<Instant> = None;
+    let mut warned: Option<Instant> = None;
     let mut restore = interval(RESTORE_PAUSE);
     restore.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -58,9 +58,9 @@ pub async fn serve(
         let (uid, stream) = match accepted {
             Ok(client) => client,
             Err(error) => {
-                // This may go on for long, with a client let in now and then.
-                if told.is_none_or(|told| told.elapsed() > ACCEPT_SILENCE) {
-                    told = Some(Instant::now());
+                // This may last, with a client accepted now and then.
+                if warned.is_none_or(|warned| warned.elapsed() > ACCEPT_SILENCE) {
+                    warned = Some(Instant::now());
                     warn!("No client can be accepted at the moment: {error}");
                 }
                 sleep(ACCEPT_PAUSE).await;
@@ -72,38 +72,37 @@ pub async fn serve(
                 let session = Session::new(access, handle.clone(), clock.clone());
                 let shutdown = shutdown.clone();
                 clients.spawn(async move {
-                    if let Err(error) = attend(stream, session, place, shutdown).await {
+                    if let Err(error) = serve_client(stream, session, place, shutdown).await {
                         debug!("A client was dropped: {error}");
                     }
                 });
             }
-            Err(full) => turn_away(&stream, &too_many(full)),
+            Err(full) => refuse_as_busy(&stream, &explain_busy(full)),
         }
     }
 }
 
-fn too_many(full: Full) -> String {
+fn explain_busy(full: Full) -> String {
     let (most, of) = match full {
         Full::User => (MAX_CONNECTIONS_PER_USER, " of one user"),
         Full::Socket => (MAX_CONNECTIONS, ""),
     };
-    format!("tbtokend serves {most} clients{of} at a time, and is answering all of them")
+    format!("tbtokend serves at most {most} clients{of} at once, and is answering all of them")
 }
 
-/// Tells a client that has no place, or none any more. What fits the socket's buffer is sent at once or not at all: the
-/// daemon does not wait for it.
-fn turn_away(stream: &UnixStream, error: &str) {
+/// Sends `busy` to a client without a place. The daemon does not wait: the line fits the socket's buffer or is lost.
+fn refuse_as_busy(stream: &UnixStream, error: &str) {
     let error = error.to_owned();
     let answer = Answer { id: None, outcome: Err(Refusal { error, code: ErrorCode::Busy }) };
     if let Ok(line) = to_line(&answer)
         && let Err(error) = stream.try_write(&line)
     {
-        debug!("A client could not be told that it has no place: {error}");
+        debug!("The refusal to a client without a place could not be sent: {error}");
     }
 }
 
-/// Serves one client until it hangs up, misbehaves, loses its place to another one, or the daemon ends.
-async fn attend(
+/// Serves one client until it disconnects, misbehaves, loses its place, or the daemon ends.
+async fn serve_client(
     stream: UnixStream,
     session: Session,
     place: Place,
@@ -114,14 +113,14 @@ async fn attend(
     let mut first = true;
     loop {
         let line = tokio::select! {
-            // What has been asked is answered; what has not been asked yet never will be.
+            // A request that has arrived is answered; no other one is read.
             () = shutdown.cancelled() => return Ok(()),
             () = place.lost() => Line::End,
             line = line::read(&mut reader, first) => line?,
         };
-        // A request that is not begun is not carried out either.
-        if !place.begin() {
-            turn_away(writer.as_ref(), "another client has got the place of this connection, which was idle");
+        // A request on a lost place must not be carried out.
+        if !place.begin_request() {
+            refuse_as_busy(writer.as_ref(), "another client took the place of this idle connection");
             return Ok(());
         }
         let (answer, goes_on) = match line {
@@ -136,7 +135,7 @@ async fn attend(
         if !goes_on {
             return Ok(());
         }
-        place.rest();
+        place.end_request();
         first = false;
     }
 }
@@ -147,9 +146,9 @@ fn bad_line(error: &str) -> io::Result<Outgoing> {
     Outgoing::line(&answer)
 }
 
-/// Sends an answer, piece by piece; a client that does not read is dropped.
+/// Sends an answer piece by piece; a client that does not read is dropped.
 async fn send(writer: &mut (impl AsyncWrite + Unpin), mut answer: Outgoing) -> io::Result<()> {
-    let patience = Duration::from_secs(ANSWER_SECONDS);
+    let limit = Duration::from_secs(ANSWER_SECONDS);
     let mut piece = Vec::new();
     loop {
         answer.next(&mut piece)?;
@@ -157,11 +156,11 @@ async fn send(writer: &mut (impl AsyncWrite + Unpin), mut answer: Outgoing) -> i
             return Ok(());
         }
         for chunk in piece.chunks(CHUNK) {
-            timeout(patience, writer.write_all(chunk))
-                .await
-                .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "it does not read its answer"))??;
+            timeout(limit, writer.write_all(chunk)).await.map_err(|_| {
+                io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")
+            })??;
         }
-        // A client that reads as fast as we write must not keep the others waiting.
+        // A client that reads as fast as the daemon writes must not keep other clients waiting.
         yield_now().await;
     }
 }

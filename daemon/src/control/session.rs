@@ -1,4 +1,4 @@
-//! What one client asks and is told.
+//! The requests of one client, and their answers.
 
 use std::io;
 
@@ -13,16 +13,16 @@ use crate::engine::view;
 use crate::metrics::{content_type, exposition};
 use crate::model::CustomerId;
 
-/// What a socket lets its clients do.
+/// The access that a socket gives to its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// Everything.
     Control,
-    /// Look, but change nothing: the monitor socket, and HTTP with the token for that.
+    /// Read only: the monitor socket, and HTTP with the read token.
     Monitor,
 }
 
-/// One client's side of the daemon.
+/// The session of one client.
 #[derive(Debug)]
 pub(crate) struct Session {
     access: Access,
@@ -35,7 +35,7 @@ impl Session {
         Self { access, handle, clock }
     }
 
-    /// The answer to one line.
+    /// Answers one line.
     pub(super) async fn answer(&self, line: &str) -> io::Result<Outgoing> {
         match proto::Envelope::parse(line) {
             Ok(envelope) => self.respond(envelope).await,
@@ -43,7 +43,7 @@ impl Session {
         }
     }
 
-    /// The answer to one request.
+    /// Answers one request.
     pub(crate) async fn respond(&self, envelope: proto::Envelope) -> io::Result<Outgoing> {
         let proto::Envelope { id, request } = envelope;
         if let proto::Request::Status(query) = request {
@@ -77,7 +77,7 @@ impl Session {
             }
             _ if self.access == Access::Monitor => Err(proto::Refusal {
                 code: proto::ErrorCode::ReadOnly,
-                error: "this may look only, by status, events, metrics and version; change things at the control socket, or over HTTP with the token in http.token_file".to_owned(),
+                error: "this access is read-only (status, events, metrics, version); for changes use the control socket, or over HTTP the token in http.token_file".to_owned(),
             }),
             proto::Request::Start {} => self.steer(true).await,
             proto::Request::Stop {} => self.steer(false).await,
@@ -91,13 +91,13 @@ impl Session {
         let stopped = proto::words::stopped(cron.stopped_since);
         let mut message = match (run, steered.already) {
             (true, false) => "the loop is started".to_owned(),
-            (true, true) => "the loop was running already".to_owned(),
-            (false, false) => format!("the loop is {stopped}. A running pass still ends"),
+            (true, true) => "the loop is running already".to_owned(),
+            (false, false) => format!("the loop is {stopped}. A running pass still finishes"),
             (false, true) => format!("the loop is {stopped}. It was stopped already"),
         };
         if let Some(why) = steered.not_kept {
             message.push_str(&format!(
-                "; but this could not be stored ({why}) and does not survive a restart of tbtokend before the database works"
+                "; but this could not be stored ({why}): a restart of tbtokend undoes it unless the database works by then"
             ));
         }
         Ok(proto::Reply::Steer(proto::SteerReply { message, cron }))
@@ -113,7 +113,7 @@ impl Session {
             (None, true) => Selection::All,
             (None, false) => Selection::DueNow,
         };
-        // Even a client that does not wait learns that a name is wrong, and a new row needs a poll to be known.
+        // A client that does not wait must still get an error for a wrong name, and a new row is known only after a poll.
         let waits_for_answer = refresh.wait || !self.knows_all(&selection);
         let pending =
             self.handle.refresh(selection, refresh.wait).await.map_err(|_| view::shutting_down())?;
@@ -124,7 +124,7 @@ impl Session {
         Ok(proto::Reply::Refresh(match refresh.wait {
             true => view::refreshed(details),
             false => {
-                let message = "accepted; the outcome will be in status and events".to_owned();
+                let message = "accepted; see status and events for the outcome".to_owned();
                 proto::RefreshReply { message, result: None }
             }
         }))

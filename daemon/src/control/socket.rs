@@ -1,4 +1,4 @@
-//! Making a socket: never open to more than its mode says, never two owners.
+//! Makes sockets: never open to more users than the mode allows, never with two owners.
 
 use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::io;
@@ -17,7 +17,7 @@ use crate::text::with_causes;
 /// The longest path that the operating system lets a socket have, in bytes.
 const LONGEST_PATH: usize = 107;
 
-/// Where a socket shall be and who may use it.
+/// The path of a socket and the users that may connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
     /// Its path.
@@ -28,18 +28,18 @@ pub struct Binding {
     pub group: Option<String>,
 }
 
-/// A socket that is ours. Its file is taken away when this is dropped, unless systemd made it.
+/// A socket of this process. Dropping it removes its file, unless systemd made it.
 #[derive(Debug)]
 pub struct Socket {
     listener: UnixListener,
     binding: Binding,
     lock: Lock,
-    /// The file that clients find it by.
+    /// The identity of its file.
     file: FileId,
     owner: u32,
     made_by: Maker,
     /// The last warning about its file, so that it is not repeated.
-    told: Option<String>,
+    warned: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ enum Maker {
     Systemd,
 }
 
-/// Tells a file from another one of the same name.
+/// The identity of a file, which another file of the same name does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId {
     device: u64,
@@ -62,17 +62,17 @@ impl FileId {
 }
 
 impl Binding {
-    /// Makes the socket. One that a dead daemon left behind is replaced.
+    /// Makes the socket. It replaces one that a dead daemon left behind.
     ///
-    /// It comes into being in a folder that nobody else can enter, gets its mode and group there, and is then moved to
-    /// its place: at no moment can more people connect than may.
+    /// The socket is made in a folder that no other user can enter, gets its mode and group there, and is then moved to its
+    /// path. So at no moment can a user connect that may not.
     ///
     /// # Errors
     /// [`BindError`].
     pub fn bind(&self) -> Result<Socket, BindError> {
-        // The socket comes into being under a path that may be longer than its own.
+        // The socket is made under a path that may be longer than its final one.
         let own = self.path.as_os_str().len();
-        let longest = own.max(Nursery::socket_of(&self.path).as_os_str().len());
+        let longest = own.max(PrivateFolder::socket_of(&self.path).as_os_str().len());
         if longest > LONGEST_PATH {
             return Err(BindError::PathTooLong {
                 path: self.display(),
@@ -84,7 +84,7 @@ impl Binding {
         Ok(Socket::new(listener, self.clone(), lock, &found, Maker::Us))
     }
 
-    /// Makes the socket. The caller has the lock.
+    /// Makes the socket; the caller holds the lock.
     fn make(&self) -> Result<(UnixListener, Metadata), BindError> {
         let failed = |source| BindError::Io { path: self.display(), source };
         let group = self.group()?;
@@ -94,17 +94,17 @@ impl Binding {
             }
             _ => {}
         }
-        let nursery = Nursery::new(&self.path).map_err(failed)?;
-        // The mode that matters from the first moment on is that of the folder.
-        let listener = UnixListener::bind(nursery.socket()).map_err(failed)?;
-        chown(nursery.socket(), None, group).map_err(|source| self.not_given(source))?;
-        fs::set_permissions(nursery.socket(), Permissions::from_mode(self.mode)).map_err(failed)?;
-        let made = fs::symlink_metadata(nursery.socket()).map_err(failed)?;
-        fs::rename(nursery.socket(), &self.path).map_err(failed)?;
+        let private_folder = PrivateFolder::new(&self.path).map_err(failed)?;
+        // The mode of the folder protects the socket until it has its own mode.
+        let listener = UnixListener::bind(private_folder.socket()).map_err(failed)?;
+        chown(private_folder.socket(), None, group).map_err(|source| self.explain_chown(source))?;
+        fs::set_permissions(private_folder.socket(), Permissions::from_mode(self.mode)).map_err(failed)?;
+        let made = fs::symlink_metadata(private_folder.socket()).map_err(failed)?;
+        fs::rename(private_folder.socket(), &self.path).map_err(failed)?;
         Ok((listener, made))
     }
 
-    /// Takes this socket out of those that systemd has made, if it is among them, and [makes](Self::bind) it otherwise.
+    /// Takes this socket from those that systemd passed; if it is not among them, [makes](Self::bind) it.
     ///
     /// # Errors
     /// [`BindError`].
@@ -128,8 +128,8 @@ impl Binding {
         Ok(Socket::new(listener, self.clone(), lock, &file, Maker::Systemd))
     }
 
-    /// A group of which the daemon is no member, or (in a container) which its user namespace does not know.
-    fn not_given(&self, source: io::Error) -> BindError {
+    /// Explains a failed `chown`: the daemon is not a member of the group, or its user namespace does not know the group.
+    fn explain_chown(&self, source: io::Error) -> BindError {
         let group = self.group.clone().unwrap_or_default();
         match source.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput => {
@@ -143,10 +143,10 @@ impl Binding {
         self.path.display().to_string()
     }
 
-    /// The number of the group.
+    /// Looks up the number of the group.
     ///
     /// # Errors
-    /// There is none of that name, or nobody can say.
+    /// There is no such group, or the lookup fails.
     pub fn group(&self) -> Result<Option<u32>, BindError> {
         let Some(name) = &self.group else { return Ok(None) };
         let group = name.clone();
@@ -161,30 +161,30 @@ impl Binding {
 impl Socket {
     fn new(listener: UnixListener, binding: Binding, lock: Lock, file: &Metadata, made_by: Maker) -> Self {
         let (file, owner) = (FileId::of(file), file.uid());
-        Self { listener, binding, lock, file, owner, made_by, told: None }
+        Self { listener, binding, lock, file, owner, made_by, warned: None }
     }
 
-    /// The next client. Nothing is lost when this is dropped before it ends.
+    /// Waits for the next client. Dropping the future loses no client.
     ///
     /// # Errors
-    /// There are no descriptors or no memory for it at the moment.
+    /// The process lacks descriptors or memory.
     pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
         self.listener.accept().await.map(|(stream, _)| stream)
     }
 
-    /// The user that owns it.
+    /// Returns the user id of its owner.
     pub(super) fn owner(&self) -> u32 {
         self.owner
     }
 
-    /// Makes its file again if it was removed, and the lock's; to be called now and then. Otherwise no client would reach the
-    /// daemon until a restart, and another daemon could begin beside it.
+    /// Makes the socket's file and the lock file again if they were removed; to be called now and then. Without it no client
+    /// reaches the daemon until a restart, and a second daemon could start.
     pub(crate) fn restore(&mut self) {
         let trouble = self.try_restore().err();
-        if let Some(trouble) = trouble.as_ref().filter(|_| self.told != trouble) {
+        if let Some(trouble) = trouble.as_ref().filter(|_| self.warned != trouble) {
             warn!("{trouble}");
         }
-        self.told = trouble;
+        self.warned = trouble;
     }
 
     fn try_restore(&mut self) -> Result<(), String> {
@@ -200,13 +200,13 @@ impl Socket {
             (Err(error), Maker::Us) if error.kind() == io::ErrorKind::NotFound => {
                 let (listener, made) = self.binding.make().map_err(|error| with_causes(&error))?;
                 (self.listener, self.file) = (listener, FileId::of(&made));
-                warn!("{path} was removed and is made again");
+                warn!("{path} was removed; tbtokend has made it again");
                 Ok(())
             }
             (Err(error), Maker::Systemd) if error.kind() == io::ErrorKind::NotFound => Err(format!(
-                "{path} was removed, and no client reaches tbtokend there: sudo systemctl restart tbtokend.socket tbtokend"
+                "{path} was removed, and no client reaches tbtokend there: run sudo systemctl restart tbtokend.socket tbtokend"
             )),
-            (Err(error), _) => Err(format!("{path} cannot be looked at: {error}")),
+            (Err(error), _) => Err(format!("{path} cannot be read: {error}")),
         }
     }
 }
@@ -222,10 +222,10 @@ impl Drop for Socket {
     }
 }
 
-/// Refuses sockets that systemd has made and nobody has [claimed](Binding::claim).
+/// Refuses sockets that systemd passed and no binding has [claimed](Binding::claim).
 ///
 /// # Errors
-/// There is one.
+/// There is such a socket.
 pub fn refuse_unclaimed(inherited: &[StdListener]) -> Result<(), BindError> {
     match inherited.first() {
         Some(listener) => {
@@ -235,7 +235,7 @@ pub fn refuse_unclaimed(inherited: &[StdListener]) -> Result<(), BindError> {
     }
 }
 
-/// Where a socket is; empty if it has no path.
+/// Returns the path of a socket; empty if it has none.
 fn path_of(listener: &StdListener) -> PathBuf {
     let address = listener.local_addr().ok();
     address.and_then(|address| address.as_pathname().map(Path::to_owned)).unwrap_or_default()
@@ -246,25 +246,25 @@ fn is_socket(metadata: &Metadata) -> bool {
     metadata.file_type().is_socket()
 }
 
-/// A folder beside the socket's place that only we can enter; gone when dropped.
-struct Nursery {
+/// A folder beside the socket that only this user can enter; dropping it removes it.
+struct PrivateFolder {
     folder: PathBuf,
 }
 
-impl Nursery {
-    /// The folder for a socket that shall be at `path`.
+impl PrivateFolder {
+    /// Returns the folder for a socket at `path`.
     fn folder_of(path: &Path) -> PathBuf {
         path.with_file_name(format!(".tb{}", std::process::id()))
     }
 
-    /// Where that socket comes into being.
+    /// Returns the temporary path of the socket at `path`.
     fn socket_of(path: &Path) -> PathBuf {
         Self::folder_of(path).join("s")
     }
 
     fn new(path: &Path) -> io::Result<Self> {
         let folder = Self::folder_of(path);
-        // One that a killed process with our pid left behind. The lock says that it is nobody else's.
+        // A killed process with the same pid may have left the folder. The lock proves that no other process uses it.
         let _ = fs::remove_dir_all(&folder);
         DirBuilder::new().mode(0o700).create(&folder)?;
         Ok(Self { folder })
@@ -275,7 +275,7 @@ impl Nursery {
     }
 }
 
-impl Drop for Nursery {
+impl Drop for PrivateFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
     }
@@ -285,17 +285,17 @@ impl Drop for Nursery {
 mod tests {
     use super::*;
 
-    /// Whatever its mode is to be, nobody else can get at the socket before it has it.
+    /// No other user can reach the socket before it has its mode.
     #[test]
-    fn p17_a_socket_comes_into_being_where_nobody_else_gets() {
+    fn p17_a_socket_is_made_where_no_other_user_can_enter() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
-        let nursery = Nursery::new(&path).unwrap();
-        let mode = fs::metadata(&nursery.folder).unwrap().permissions().mode();
+        let private_folder = PrivateFolder::new(&path).unwrap();
+        let mode = fs::metadata(&private_folder.folder).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
-        // The same folder in which the socket is made, and gone afterwards.
-        assert_eq!(nursery.socket(), Nursery::socket_of(&path));
-        drop(nursery);
+        // It is the folder in which the socket is made, and it is removed afterwards.
+        assert_eq!(private_folder.socket(), PrivateFolder::socket_of(&path));
+        drop(private_folder);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
@@ -316,24 +316,24 @@ mod tests {
             assert_eq!(fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
             assert!(matches!(binding(folder.path()).bind(), Err(BindError::Owned { .. })), "{file}");
         }
-        // Not while its folder is away, but when that is back.
+        // A missing folder prevents it until the folder exists again.
         fs::remove_dir_all(folder.path()).unwrap();
         socket.restore();
         assert!(
-            socket.told.as_ref().is_some_and(|told| told.contains("failed to make")),
+            socket.warned.as_ref().is_some_and(|warned| warned.contains("failed to make")),
             "{:?}",
-            socket.told
+            socket.warned
         );
         fs::create_dir(folder.path()).unwrap();
         socket.restore();
-        assert_eq!(socket.told, None);
+        assert_eq!(socket.warned, None);
         std::os::unix::net::UnixStream::connect(path).unwrap();
         drop(socket);
         assert!(!path.exists());
     }
 
     #[tokio::test]
-    async fn p16_what_stands_in_the_place_of_a_socket_is_left_alone() {
+    async fn p16_another_socket_at_the_same_path_is_not_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = &binding(folder.path()).path;
         let mut socket = binding(folder.path()).bind().unwrap();
@@ -341,9 +341,9 @@ mod tests {
         let _other = StdListener::bind(path).unwrap();
         socket.restore();
         assert!(
-            socket.told.as_ref().is_some_and(|told| told.contains("restart tbtokend")),
+            socket.warned.as_ref().is_some_and(|warned| warned.contains("restart tbtokend")),
             "{:?}",
-            socket.told
+            socket.warned
         );
         drop(socket);
         assert!(path.exists());
@@ -360,7 +360,7 @@ mod tests {
             assert_eq!(path.as_os_str().len(), bytes);
             Binding { path, mode: 0o600, group: None }
         };
-        for name in ["s", "control.sock", "a-name-that-is-longer-than-the-nursery.sock"] {
+        for name in ["s", "control.sock", "a-name-that-is-longer-than-the-folder.sock"] {
             let most = match binding(LONGEST_PATH + 1, name).bind() {
                 Err(BindError::PathTooLong { most, .. }) => most,
                 other => panic!("{name}: {other:?}"),

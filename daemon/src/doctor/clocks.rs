@@ -1,54 +1,54 @@
-//! The clocks of an installation: whether the database server's is right, and with which one the expiries in the table
-//! were written. Pure.
+//! Checks the clocks: whether the database server's clock is right, and with which clock the expiries in the table were
+//! written. Pure.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::report::Finding;
 use crate::store::facts::{Facts, Sample, ServerClock};
 
-/// From here on a clock that is wrong does harm: the applications compare our expiries with theirs.
+/// The largest harmless skew: applications compare expiries with their own clocks.
 const SKEW: TimeDelta = TimeDelta::seconds(30);
 
-/// How exactly an expiry must fit to count: the old writer wrote a fixed time after the login, and clocks differ.
+/// The tolerance of an expiry in seconds: the earlier service wrote a fixed time after the login, and clocks differ.
 const FIT: i64 = 120;
 
-/// What the old writer wrote: a quarter of an hour.
+/// The life that the earlier service wrote: 15 minutes.
 const USUAL_LIFE: i64 = 15 * 60;
 
-/// Which clock the rows' expiries seem to be of.
+/// The clock with which the expiries of the rows were most likely written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seems {
-    /// UTC, say so many rows.
+pub(super) enum RowClock {
+    /// UTC, according to so many rows.
     Utc(usize),
-    /// The server's local time, say so many rows.
+    /// The server's local time, according to so many rows.
     Local(usize),
-    /// They do not say, or not the same.
+    /// The rows do not show it, or contradict each other.
     Unclear,
 }
 
-/// How the expiries of these rows were written. An expiry is later than the login by the life that was declared, which is
-/// a quarter of an hour or the token's own; the clock with which more rows come out so is the one.
-pub(super) fn clock_of(sample: &[Sample], offset_minutes: i32) -> Seems {
+/// Finds the clock with which the expiries of these rows were written. An expiry is the login plus a life of 15 minutes or
+/// that of the token; the clock that fits more rows wins.
+pub(super) fn clock_of(sample: &[Sample], offset_minutes: i32) -> RowClock {
     let fits = |row: &Sample, offset: i64| {
         let declared = (row.shown.and_utc() - row.issued_at).num_seconds() - offset;
         [row.life, row.life.min(USUAL_LIFE)].iter().any(|life| (declared - life).abs() <= FIT)
     };
     let offset = i64::from(offset_minutes) * 60;
     let utc = sample.iter().filter(|row| fits(row, 0)).count();
-    // The offset may have been the one of the other half of the year.
+    // The offset may have been that of summer or winter.
     let local = sample
         .iter()
         .filter(|row| [-3600, 0, 3600].iter().any(|by| offset + by != 0 && fits(row, offset + by)));
     let local = local.count();
     match (utc, local) {
-        (0, 0) => Seems::Unclear,
-        (utc, local) if utc >= local.saturating_mul(4) => Seems::Utc(utc),
-        (utc, local) if local >= utc.saturating_mul(4) => Seems::Local(local),
-        _ => Seems::Unclear,
+        (0, 0) => RowClock::Unclear,
+        (utc, local) if utc >= local.saturating_mul(4) => RowClock::Utc(utc),
+        (utc, local) if local >= utc.saturating_mul(4) => RowClock::Local(local),
+        _ => RowClock::Unclear,
     }
 }
 
-/// Whether `store.expiry_clock` says what the rows say.
+/// Checks that `store.expiry_clock` fits the rows.
 pub(super) fn expiry_clock(facts: &Facts, is_local: bool) -> Option<Finding> {
     let check = "expiry clock";
     let ServerClock { offset_minutes, .. } = facts.clock?;
@@ -57,7 +57,7 @@ pub(super) fn expiry_clock(facts: &Facts, is_local: bool) -> Option<Finding> {
         .iter()
         .any(|(column, kind)| column == "tbtokenexpiry" && !kind.starts_with("datetimeoffset"))
     {
-        return Some(Finding::ok(check, "tbtokenexpiry has a zone of its own; there is nothing to choose"));
+        return Some(Finding::ok(check, "tbtokenexpiry stores its zone; store.expiry_clock has no effect"));
     }
     if offset_minutes == 0 && facts.sample.is_empty() {
         return Some(Finding::ok(check, "the server's local time is UTC now; both clocks are the same"));
@@ -65,40 +65,39 @@ pub(super) fn expiry_clock(facts: &Facts, is_local: bool) -> Option<Finding> {
     let configured = if is_local { "server-local" } else { "utc" };
     let of = facts.sample.len();
     Some(match (clock_of(&facts.sample, offset_minutes), is_local) {
-        (Seems::Utc(rows), false) => {
-            Finding::ok(check, format!("{rows} of {of} rows looked at were written in UTC, as configured"))
-        }
-        (Seems::Local(rows), true) => Finding::ok(
+        (RowClock::Utc(rows), false) => Finding::ok(
             check,
-            format!("{rows} of {of} rows looked at were written in local time, as configured"),
+            format!("{rows} of {of} rows in the sample were written in UTC, as configured"),
         ),
-        (Seems::Utc(rows), true) if offset_minutes == 0 => {
+        (RowClock::Local(rows), true) => Finding::ok(
+            check,
+            format!("{rows} of {of} rows in the sample were written in local time, as configured"),
+        ),
+        (RowClock::Utc(rows), true) if offset_minutes == 0 => {
             Finding::ok(check, format!("{rows} of {of} rows fit; the server's local time is UTC now"))
         }
-        (Seems::Utc(rows), true) => Finding::error(
+        (RowClock::Utc(rows), true) => Finding::error(
             check,
             format!(
-                "{rows} of {of} rows looked at seem to be written in UTC, but store.expiry_clock is server-local"
+                "{rows} of {of} rows in the sample seem to be written in UTC, but store.expiry_clock is server-local"
             ),
             "If the applications compare tbtokenexpiry with UTC, set store.expiry_clock = \"utc\".",
         ),
-        (Seems::Local(rows), false) => Finding::error(
+        (RowClock::Local(rows), false) => Finding::error(
             check,
             format!(
-                "{rows} of {of} rows looked at seem to be written in the server's local time (UTC{}), but store.expiry_clock is utc",
+                "{rows} of {of} rows in the sample seem to be written in the server's local time (UTC{}), but store.expiry_clock is utc",
                 offset(offset_minutes)
             ),
             "If the applications compare tbtokenexpiry with GETDATE(), set store.expiry_clock = \"server-local\".",
         ),
-        (Seems::Unclear, _) if of == 0 => Finding::note(
+        (RowClock::Unclear, _) if of == 0 => Finding::note(
             check,
-            format!("no row has a token yet that would show it; configured is {configured}"),
+            format!("no row has a token yet that shows the clock; {configured} is configured"),
         ),
-        (Seems::Unclear, _) => Finding::note(
+        (RowClock::Unclear, _) => Finding::note(
             check,
-            format!(
-                "the {of} rows looked at do not show which clock they are of; configured is {configured}"
-            ),
+            format!("the {of} rows in the sample do not show their clock; {configured} is configured"),
         ),
     })
 }
@@ -108,7 +107,7 @@ fn offset(minutes: i32) -> String {
     format!("{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
 }
 
-/// The server's clock against ours.
+/// Compares the server's clock with that of this machine.
 pub(super) fn skew(clock: ServerClock, now: DateTime<Utc>) -> Finding {
     let check = "server clock";
     let skew = clock.utc - now;
@@ -118,7 +117,7 @@ pub(super) fn skew(clock: ServerClock, now: DateTime<Utc>) -> Finding {
         return Finding::ok(
             check,
             format!(
-                "within {} s of ours; its local time is UTC{}",
+                "within {} s of this machine's clock; its local time is UTC{}",
                 seconds + 1,
                 offset(clock.offset_minutes)
             ),
@@ -126,8 +125,8 @@ pub(super) fn skew(clock: ServerClock, now: DateTime<Utc>) -> Finding {
     }
     Finding::warning(
         check,
-        format!("the server's clock is {seconds} s {direction} ours"),
-        "Let both follow a time server: expiries are written by our clock, and compared by the applications with theirs.",
+        format!("the server's clock is {seconds} s {direction} this machine's"),
+        "Synchronize both with a time server: tbtokend writes expiries by its clock, and applications compare them with theirs.",
     )
 }
 
@@ -140,7 +139,7 @@ mod tests {
         Sample { issued_at: issued.parse().unwrap(), shown: shown.parse().unwrap(), life }
     }
 
-    /// Promise 8: who configures the wrong clock is told.
+    /// Promise 8: the doctor reports a wrong `store.expiry_clock`.
     #[test]
     fn p08_the_clock_of_the_rows_is_recognized() {
         let utc = sample("2026-11-25T10:00:00Z", "2026-11-25T10:15:01", 9000);
@@ -148,12 +147,12 @@ mod tests {
         let summer = sample("2026-10-20T10:00:00Z", "2026-10-20T12:15:00", 9000);
         let own_life = sample("2026-11-25T10:00:00Z", "2026-11-25T12:30:00", 9000);
         let nonsense = sample("2026-11-25T10:00:00Z", "2026-11-25T10:47:00", 9000);
-        assert_eq!(clock_of(&[utc, utc, own_life, nonsense], 60), Seems::Utc(3));
-        assert_eq!(clock_of(&[local, local, summer, nonsense], 60), Seems::Local(3));
-        assert_eq!(clock_of(&[utc, local], 60), Seems::Unclear);
-        assert_eq!(clock_of(&[nonsense], 60), Seems::Unclear);
-        assert_eq!(clock_of(&[], 60), Seems::Unclear);
-        assert_eq!(clock_of(&[utc], 0), Seems::Utc(1));
+        assert_eq!(clock_of(&[utc, utc, own_life, nonsense], 60), RowClock::Utc(3));
+        assert_eq!(clock_of(&[local, local, summer, nonsense], 60), RowClock::Local(3));
+        assert_eq!(clock_of(&[utc, local], 60), RowClock::Unclear);
+        assert_eq!(clock_of(&[nonsense], 60), RowClock::Unclear);
+        assert_eq!(clock_of(&[], 60), RowClock::Unclear);
+        assert_eq!(clock_of(&[utc], 0), RowClock::Utc(1));
     }
 
     #[test]
@@ -177,20 +176,20 @@ mod tests {
         assert!(skew(clock(90), now).found.contains("90 s ahead of"));
     }
 
-    /// In winter, rows of the summer are an hour further ahead, or less far behind.
+    /// Rows that were written in summer are off by one more hour in winter.
     #[test]
     fn p08_a_clock_is_recognized_by_rows_of_the_other_half_of_the_year() {
         let summer = sample("2026-07-20T10:00:00Z", "2026-07-20T12:15:00", 9000);
-        assert_eq!(clock_of(&[summer], 60), Seems::Local(1));
+        assert_eq!(clock_of(&[summer], 60), RowClock::Local(1));
         let winter = sample("2026-01-20T10:00:00Z", "2026-01-20T11:15:00", 9000);
-        assert_eq!(clock_of(&[winter], 120), Seems::Local(1));
-        // London: what is written in UTC is no local time, although winter there looks so.
+        assert_eq!(clock_of(&[winter], 120), RowClock::Local(1));
+        // In London UTC looks like local time in winter, but the rows are in UTC.
         let utc = sample("2026-07-20T10:00:00Z", "2026-07-20T10:15:00", 9000);
-        assert_eq!(clock_of(&[utc], 60), Seems::Utc(1));
+        assert_eq!(clock_of(&[utc], 60), RowClock::Utc(1));
     }
 
     #[test]
-    fn a_zone_of_its_own_leaves_nothing_to_choose_and_no_token_nothing_to_see() {
+    fn a_column_with_a_zone_and_rows_without_tokens_need_no_choice() {
         let clock = |offset_minutes| Some(ServerClock { utc: DateTime::UNIX_EPOCH, offset_minutes });
         let facts = |kind: &str, offset| Facts {
             types: vec![("tbtokenexpiry".to_owned(), kind.to_owned())],
@@ -198,10 +197,10 @@ mod tests {
             ..Facts::default()
         };
         let said = |facts: &Facts, is_local| expiry_clock(facts, is_local).unwrap().found;
-        assert!(said(&facts("datetimeoffset(7)", 60), false).contains("a zone of its own"));
+        assert!(said(&facts("datetimeoffset(7)", 60), false).contains("stores its zone"));
         assert!(said(&facts("datetime", 0), false).contains("both clocks are the same"));
         assert!(said(&facts("datetime", 60), true).contains("no row has a token yet"));
-        assert!(said(&facts("datetime", 60), true).ends_with("configured is server-local"));
+        assert!(said(&facts("datetime", 60), true).ends_with("server-local is configured"));
         assert_eq!(expiry_clock(&Facts { clock: None, ..facts("datetime", 60) }, false), None);
         let utc = sample("2026-07-20T10:00:00Z", "2026-07-20T10:15:00", 9000);
         let of_utc = |offset| Facts { sample: vec![utc], ..facts("datetime", offset) };
@@ -210,7 +209,8 @@ mod tests {
         assert!(wrong.level == Level::Error && wrong.remedy.unwrap().contains("\"utc\""));
         let odd = sample("2026-07-20T10:00:00Z", "2026-07-20T10:47:00", 9000);
         assert!(
-            said(&Facts { sample: vec![odd], ..facts("datetime", 60) }, false).contains("do not show which")
+            said(&Facts { sample: vec![odd], ..facts("datetime", 60) }, false)
+                .contains("do not show their clock")
         );
         assert_eq!(
             (offset(0), offset(-90), offset(330)),

@@ -1,5 +1,4 @@
-//! From what was found in the database and its rows to what it means; the clocks are judged by [`clocks`](super::clocks).
-//! Pure.
+//! Turns facts about the database and its rows into findings; [`clocks`](super::clocks) does so for the clocks. Pure.
 
 use std::path::Path;
 
@@ -7,10 +6,10 @@ use super::report::Finding;
 use crate::model::{BadUrl, BaseUrl, Customer};
 use crate::store::facts::{Ineligible, KeyReaders, Permission};
 
-/// A token of ThingsBoard has up to this many characters, with room for long names.
+/// The most characters of a ThingsBoard token, with room for long names.
 const ROOM_FOR_A_TOKEN: usize = 2000;
 
-/// The room in `tbtoken`.
+/// Checks the capacity of `tbtoken`.
 pub(super) fn capacity(capacity: Option<usize>, widen: &str) -> Finding {
     let check = "token column";
     match capacity {
@@ -22,13 +21,13 @@ pub(super) fn capacity(capacity: Option<usize>, widen: &str) -> Finding {
             check,
             format!("tbtoken holds only {room} characters; ThingsBoard's tokens often have 500 and more"),
             format!(
-                "Make it varchar(max): {widen} A token that does not fit is not written, and its customer is parked."
+                "Make it varchar(max): {widen} tbtokend does not write a token that does not fit, and parks its customer."
             ),
         ),
     }
 }
 
-/// A permission.
+/// Checks a permission.
 pub(super) fn permission(permission: &Permission) -> Finding {
     let check = "permission";
     match permission.granted {
@@ -36,92 +35,90 @@ pub(super) fn permission(permission: &Permission) -> Finding {
         Some(false) => Finding::error(
             check,
             format!("missing: {}", permission.what),
-            format!("Have it granted: {}", permission.grant),
+            format!("Have the DBA grant it: {}", permission.grant),
         ),
         None => Finding::note(check, format!("the server does not say whether there is {}", permission.what)),
     }
 }
 
-/// Whether records can be kept.
+/// Checks whether records can be stored.
 pub(super) fn records(why_not: Option<&str>, schema_command: &str) -> Finding {
     let check = "records";
     match why_not {
-        None => Finding::ok(check, "who is parked is remembered over a restart"),
+        None => Finding::ok(check, "parked customers stay parked across a restart"),
         Some(why) => Finding::warning(
             check,
             format!(
-                "the table tbtokend_state cannot be used ({why}): who is parked is forgotten at a restart"
+                "the table tbtokend_state cannot be used ({why}): a restart forgets which customers are parked"
             ),
             format!(
-                "Start the daemon once if it may make the table; else have the DBA run what `{schema_command}` prints."
+                "If the daemon may make the table, start it once. Otherwise have the DBA run the output of `{schema_command}`."
             ),
         ),
     }
 }
 
-/// Where the ledger of sent passwords is kept; `file` is where the daemon keeps it if the database has no table.
+/// Checks where the ledger of sent passwords is; `file` is its place if the database has no table for it.
 pub(super) fn ledger(why_not: Option<&str>, file: Option<&Path>, schema_command: &str) -> Finding {
     let check = "ledger";
     let Some(why) = why_not else {
-        return Finding::ok(check, "sent passwords are noted in the database");
+        return Finding::ok(check, "sent passwords are recorded in the database");
     };
     match file {
         Some(file) => Finding::warning(
             check,
-            format!("{why}: sent passwords are noted in {}, which serves one daemon only", file.display()),
+            format!("{why}: sent passwords are recorded in {}, which serves one daemon only", file.display()),
             format!(
-                "If several daemons use this table of customers, have the DBA run what `{schema_command}` prints; else there is nothing to do."
+                "If several daemons use this customer table, have the DBA run the output of `{schema_command}`; otherwise do nothing."
             ),
         ),
         None => Finding::error(
             check,
-            format!("{why}: no password can be noted, and so none is sent"),
-            format!("Rename the table, and make it with what `{schema_command}` prints."),
+            format!("{why}: tbtokend cannot record sent passwords, so it sends none"),
+            format!("Rename the table, and make it again with the output of `{schema_command}`."),
         ),
     }
 }
 
-/// The readers of the key: with key and records, a reader tries passwords until a fingerprint fits.
+/// Checks the readers of the key: with the key and the records, a reader can try passwords until a fingerprint fits.
 pub(super) fn key_readers(readers: &KeyReaders) -> Finding {
     let check = "fingerprints";
     if !readers.others.is_empty() {
         let names = readers.others.join(", ");
         return Finding::warning(
             check,
-            format!(
-                "tbtokend_key can also be read by {names}: with tbtokend_state, short passwords can be found out from it"
-            ),
-            format!("Have it denied: {}", readers.deny.join(" ")),
+            format!("{names} can also read tbtokend_key: with tbtokend_state they can guess short passwords"),
+            format!("Have the DBA deny it: {}", readers.deny.join(" ")),
         );
     }
     match readers.complete {
         true => Finding::ok(check, "only the daemon's login and administrators can read tbtokend_key"),
         false => Finding::note(
             check,
-            "the server does not show the daemon's login the other readers of tbtokend_key; `tbtokend schema --dialect mssql --grants USER` prints the grant for that",
+            "the daemon's login may not see the other readers of tbtokend_key; `tbtokend schema --dialect mssql --grants USER` prints the grant for that",
         ),
     }
 }
 
-/// The rows that are left alone.
+/// Counts the rows, and explains those that are not renewed.
 pub(super) fn rows(rows: u64, ineligible: &[Ineligible], eligible: usize) -> Vec<Finding> {
     let check = "rows";
     let counts = format!("{rows} rows, {eligible} of them eligible");
     let mut findings = vec![match eligible {
-        0 => Finding::note(check, format!("{counts}: nobody is renewed; is store.table the right table?")),
+        0 => Finding::note(check, format!("{counts}: no customer is renewed; check store.table")),
         _ => Finding::ok(check, counts),
     }];
     for Ineligible { blank, count, examples } in ineligible {
         let more = if *count > examples.len() as u64 { ", …" } else { "" };
         findings.push(Finding::note(
             check,
-            format!("{count} left alone: {blank} blank ({}{more})", examples.join(", ")),
+            format!("{count} not renewed: {blank} blank ({}{more})", examples.join(", ")),
         ));
     }
     findings
 }
 
-/// What the rows' URLs come to: the usable ones, each once, and findings about the others.
+/// Returns the usable URLs of the rows, each once, and findings about the others.
 pub(super) fn urls(customers: &[Customer], require_https: bool) -> (Vec<BaseUrl>, Vec<Finding>) {
     let mut usable: Vec<(String, BaseUrl)> = Vec::new();
     let mut unusable: Vec<(BadUrl, Vec<&str>)> = Vec::new();
@@ -210,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn each_server_is_looked_at_once_and_what_is_wrong_with_a_url_is_told_once_with_its_rows() {
+    fn each_server_and_each_url_error_is_reported_once() {
         let (servers, findings) = urls(&customers(&["https://tb", "https://tb/", "https://other"]), false);
         assert_eq!((servers.len(), findings.len()), (2, 0));
 
@@ -234,12 +231,12 @@ mod tests {
         assert_eq!(findings[0].level, Level::Error, "where https is required they are not renewed");
     }
 
-    /// A table that is empty is nothing to mend by itself, and nothing to call fine either.
+    /// An empty table is not an error, but not fine either.
     #[test]
-    fn nobody_to_renew_is_worth_a_note() {
+    fn a_table_without_customers_gets_a_note() {
         let told = rows(7, &[], 0);
         assert_eq!((told.len(), told[0].level), (1, Level::Note));
-        assert!(told[0].found.starts_with("7 rows, 0 of them eligible: nobody is renewed"), "{told:?}");
+        assert!(told[0].found.starts_with("7 rows, 0 of them eligible: no customer is renewed"), "{told:?}");
         assert_eq!(rows(7, &[], 1)[0].level, Level::Ok);
     }
 
@@ -263,11 +260,11 @@ mod tests {
         left_alone.push(IneligibleRow { why, ..row("8", [false; 3]) });
         let mut expected = [
             "9 rows, 3 of them eligible",
-            "5 left alone: tb_url blank (1, 2, 3, 4, 5)",
-            "1 left alone: tb_username and tb_url blank (6)",
+            "5 not renewed: tb_url blank (1, 2, 3, 4, 5)",
+            "1 not renewed: tb_username and tb_url blank (6)",
         ];
         assert_eq!(told(&left_alone), expected);
-        expected[1] = "6 left alone: tb_url blank (1, 2, 3, 4, 5, …)";
+        expected[1] = "6 not renewed: tb_url blank (1, 2, 3, 4, 5, …)";
         assert_eq!(told(&of_url(&["1", "2", "3", "4", "5", "7"])), expected[..2]);
     }
 }

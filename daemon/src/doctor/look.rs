@@ -1,5 +1,5 @@
-//! Looks at what is outside of the database: whether each ThingsBoard server can be reached, and its TLS believed, and who
-//! may read the file of the customers. Nothing secret is sent.
+//! Checks outside the database: whether each ThingsBoard server answers with a valid certificate, and which users may read
+//! the customers' file. It sends no secret.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -13,16 +13,16 @@ use crate::config::Config;
 use crate::model::BaseUrl;
 use crate::thingsboard::Client;
 
-/// How many are asked at a time.
+/// The most servers probed at a time.
 const AT_A_TIME: usize = 32;
 
-/// How many are asked at all: some minutes of waiting, should none of them answer.
+/// The most servers probed: some minutes of waiting if none of them answers.
 const MOST: usize = 500;
 
-/// How every SQLite file begins (<https://www.sqlite.org/fileformat2.html>, "Magic Header String").
+/// The first bytes of every SQLite file (<https://www.sqlite.org/fileformat2.html>, "Magic Header String").
 const BEGINNING: &[u8; 16] = b"SQLite format 3\0";
 
-/// Whether SQLite would take this file for one of its own: it does so with an empty one, too. What cannot be read may be one.
+/// Whether SQLite accepts this file as a database: it accepts an empty one too. An unreadable file may be one.
 pub(super) fn may_be_a_database(path: &Path) -> bool {
     let mut beginning = Vec::with_capacity(BEGINNING.len());
     let read =
@@ -30,7 +30,7 @@ pub(super) fn may_be_a_database(path: &Path) -> bool {
     read.is_err() || beginning.is_empty() || beginning == BEGINNING
 }
 
-/// A file with passwords in clear that is open to everybody, if it is. A group may be let in on purpose: that of the
+/// Warns if all users can read a file with clear-text passwords. A group may have access on purpose: that of the
 /// applications that read the tokens.
 pub(super) fn file(path: &Path) -> Option<Finding> {
     let mode = path.metadata().ok()?.mode() & 0o777;
@@ -39,14 +39,14 @@ pub(super) fn file(path: &Path) -> Option<Finding> {
         Finding::warning(
             "database",
             format!(
-                "{path} holds passwords in clear, and its mode {mode:04o} lets every user of this machine in"
+                "{path} holds passwords in clear text, and its mode {mode:04o} gives access to every user of this machine"
             ),
             format!("chmod o= {path}"),
         )
     })
 }
 
-/// One finding a server that something is wrong with, and one about all the others.
+/// Returns a finding for each server with a problem, and one for all others.
 pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
     let check = "thingsboard";
     let client = match Client::new(&config.client) {
@@ -74,7 +74,7 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
             Ok(status) => findings.push(Finding::error(
                 check,
                 format!("{shown} answers with an internal error (HTTP {status})"),
-                "Look at the log of this ThingsBoard, or of the proxy before it.",
+                "See the log of this ThingsBoard, or of the proxy before it.",
             )),
             Err(failure) => {
                 findings.push(Finding::error(check, format!("{shown}: {failure}"), failure.kind().remedy()));
@@ -85,13 +85,15 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
         findings.insert(0, Finding::ok(check, answering(fine, fine_with_tls)));
     }
     if let Some(left @ 1..) = urls.len().checked_sub(MOST) {
-        findings
-            .push(Finding::note(check, format!("{left} more servers were not asked; {MOST} are at most")));
+        findings.push(Finding::note(
+            check,
+            format!("{left} more servers were not probed; the doctor probes at most {MOST}"),
+        ));
     }
     findings
 }
 
-/// How many answer, and how many of them have proved who they are.
+/// Says how many servers answer, and how many of them have a valid certificate.
 fn answering(fine: usize, with_tls: usize) -> String {
     let what = if fine == 1 { "1 server answers".to_owned() } else { format!("{fine} servers answer") };
     match with_tls {
@@ -106,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_certificate_that_was_seen_was_verified() {
+    fn only_servers_with_tls_have_a_verified_certificate() {
         assert_eq!(answering(1, 0), "1 server answers, without TLS");
         assert_eq!(answering(3, 3), "3 servers answer; every certificate was verified");
         assert!(answering(3, 1).contains("the certificates of 1 were verified"));

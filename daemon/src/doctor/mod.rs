@@ -1,7 +1,7 @@
-//! `tbtokend doctor`: looks at an installation from the daemon's side, changes nothing, and says what to do about each
-//! finding. No password is sent to a ThingsBoard, and nothing secret is printed.
+//! `tbtokend doctor` examines an installation from the daemon's side, changes nothing, and prints a remedy for each
+//! finding. It sends no password to ThingsBoard and prints no secret.
 //!
-//! `look` gathers facts, `judge` and `clocks` say what they mean, `report` prints it.
+//! `look` gathers facts, `judge` and `clocks` turn them into findings, `report` prints them.
 
 mod clocks;
 mod judge;
@@ -24,29 +24,29 @@ use crate::store::sqlite::{LEDGER_FILE, SqliteStore, become_owner};
 /// The unit's `WorkingDirectory`.
 const WORKING_FOLDER: &str = "/var/lib/tbtokend";
 
-/// Looks at everything that this configuration speaks of. `read_by_daemon` is the configuration file that the
-/// running daemon has read, or "no file"; none if no daemon runs.
+/// Examines everything in this configuration. `read_by_daemon` is the configuration file of the running daemon, or "no
+/// file"; none if no daemon runs.
 pub async fn examine(config: &Config, clock: &Clock, read_by_daemon: Option<String>) -> Report {
     let read = match &config.file {
-        Some(file) => format!("it can be used; read from {}", file.display()),
-        None => format!("it can be used; there is no {DEFAULT_FILE}"),
+        Some(file) => format!("valid; read from {}", file.display()),
+        None => format!("valid; there is no {DEFAULT_FILE}"),
     };
     let mut findings = vec![Finding::ok("configuration", read)];
     findings.extend(read_by_daemon.map(|read| compare(config, &read)));
     if config.password_in_environment {
         findings.push(Finding::warning(
             "password",
-            "MSSQL_PASSWORD holds the password of the database: the user of the daemon and root can read it for as long as the process lives",
-            "Write it into a file of mode 0600, name that in store.password_file (or make it the systemd credential mssql-password), and unset MSSQL_PASSWORD.",
+            "MSSQL_PASSWORD holds the password of the database: the user of the daemon and root can read it while the process runs",
+            "Write it to a file of mode 0600, name that file in store.password_file (or make it the systemd credential mssql-password), and unset MSSQL_PASSWORD.",
         ));
     }
-    // Before root is given up, if it is.
-    findings.extend(sockets::look(config));
+    // Must run before root becomes the owner of the file.
+    findings.extend(sockets::check(config));
     let now = clock.now();
     if !Clock::is_credible(now) {
         findings.push(Finding::error(
             "clock",
-            format!("this machine's clock shows {}, which cannot be", now.format("%Y-%m-%d %H:%M:%SZ")),
+            format!("this machine's clock shows {}, which is wrong", now.format("%Y-%m-%d %H:%M:%SZ")),
             "Set it: timedatectl set-ntp true",
         ));
     }
@@ -63,8 +63,8 @@ pub async fn examine(config: &Config, clock: &Clock, read_by_daemon: Option<Stri
             if settings.trust == Trust::Anyone {
                 findings.push(Finding::warning(
                     "certificate",
-                    "the server's certificate is not checked: whoever is in between can read and change everything",
-                    "Put the authority that issued it into store.ca_file and remove store.trust_server_certificate.",
+                    "the server's certificate is not checked: an attacker on the network can read and change everything",
+                    "Add the certificate of its authority to store.ca_file, and remove store.trust_server_certificate.",
                 ));
             }
             let store = MssqlStore::for_examination(settings.clone());
@@ -75,17 +75,14 @@ pub async fn examine(config: &Config, clock: &Clock, read_by_daemon: Option<Stri
     if let Some(http) = config.http.as_ref().filter(|http| http.exposed) {
         findings.push(Finding::warning(
             "http",
-            format!(
-                "http.listen = {} can be reached from other machines, and has no TLS of its own",
-                http.address
-            ),
-            "See to it that only your proxy reaches it; if the proxy runs on this machine, use 127.0.0.1.",
+            format!("other machines can reach http.listen = {}, which has no TLS", http.address),
+            "Allow only your proxy to reach it; if the proxy runs on this machine, use 127.0.0.1.",
         ));
     }
     Report { store, findings }
 }
 
-/// Whether the running daemon has read the same configuration.
+/// Checks that the running daemon has read the same configuration.
 fn compare(config: &Config, read: &str) -> Finding {
     let found = format!("the running daemon has read {}", crate::text::printable(read));
     match &config.file {
@@ -99,7 +96,7 @@ fn compare(config: &Config, read: &str) -> Finding {
     }
 }
 
-/// What is to be said where there is no file to look into.
+/// Returns a finding if there is no file to examine.
 fn missing_file(path: &Path) -> Option<Finding> {
     let check = "database";
     let place = path.display();
@@ -107,26 +104,26 @@ fn missing_file(path: &Path) -> Option<Finding> {
         return Some(Finding::error(
             check,
             format!("the folder {} does not exist", folder.display()),
-            "Make it, and give it to the daemon's user; or change store.path.",
+            "Make it and give it to the daemon's user, or change store.path.",
         ));
     }
     let Ok(there) = path.metadata() else {
         return Some(Finding::note(
             check,
-            format!("{place} does not exist yet; it is made at the first start"),
+            format!("{place} does not exist yet; the daemon makes it at its first start"),
         ));
     };
     let (what, example) = match (there.is_file(), there.is_dir()) {
         (true, _) => return None,
         (false, true) => ("a folder", format!(", for example {place}/customers.db")),
-        (false, false) => ("no file", String::new()),
+        (false, false) => ("not a file", String::new()),
     };
     Some(Finding::error(check, format!("{place} is {what}"), format!("Name a file in store.path{example}.")))
 }
 
-/// Looks into a SQLite file. Root becomes the file's owner for that, and stays so.
+/// Examines a SQLite file. Root becomes the file's owner for that, and stays it.
 async fn examine_file(config: &Config, clock: &Clock, path: &Path, table: &str, findings: &mut Vec<Finding>) {
-    // With root's eyes, as long as there are.
+    // These checks need root, so they run first.
     let (open_to_all, ownership) = (look::file(path), owner::look(path));
     let path = &match become_owner(path) {
         Ok(real) => real,
@@ -135,7 +132,7 @@ async fn examine_file(config: &Config, clock: &Clock, path: &Path, table: &str, 
             return findings.extend(ownership);
         }
     };
-    // Another file may be needed as it is: fewer rights could break this machine.
+    // Changing the mode of a file that is not a database could break this machine.
     let is_a_database = look::may_be_a_database(path);
     findings.extend(open_to_all.filter(|_| is_a_database));
     match SqliteStore::new(path, table, config.fallback_url.clone()) {
@@ -143,31 +140,31 @@ async fn examine_file(config: &Config, clock: &Clock, path: &Path, table: &str, 
         Err(error) => findings.push(Finding::error(
             "database",
             error.to_string(),
-            "Let the system start one more thread.",
+            "Raise the limit of threads of this user.",
         )),
     }
     findings.extend(ownership.into_iter().filter(|_| is_a_database));
 }
 
-/// The folder of this file, if it is not there. The service's own is made by systemd.
+/// Returns the folder of this file if it is missing. systemd makes the service's own folder.
 fn missing_folder(path: &Path) -> Option<&Path> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
     (!folder.exists() && folder != Path::new(WORKING_FOLDER)).then_some(folder)
 }
 
-/// A relative path counts from the folder in which the service runs, and whoever asks the doctor sits in another one.
+/// Resolves a relative path as the service does: the doctor usually runs in another folder.
 fn as_the_service_sees(path: &Path) -> PathBuf {
     let in_service = Path::new(WORKING_FOLDER).join(path);
     if !path.exists() && in_service.exists() { in_service } else { path.to_owned() }
 }
 
-/// Whether it is the service's configuration.
+/// Whether this is the service's configuration.
 fn is_of_service(config: &Config) -> bool {
     config.file.as_deref().is_none_or(|file| file == Path::new(DEFAULT_FILE))
 }
 
-/// The file in which the daemon keeps the ledger while SQL Server has no table for it. The service has a state directory of
-/// its own, whatever the environment of the asking user says.
+/// Returns the file of the ledger if SQL Server has no table for it. The service has its own state folder; the environment
+/// of the doctor's user may name another one.
 fn ledger_file(config: &Config) -> Option<PathBuf> {
     let StoreConfig::Mssql(settings) = &config.store else { return None };
     let folder = match is_of_service(config) && Path::new(WORKING_FOLDER).is_dir() {
@@ -196,7 +193,7 @@ async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, fi
         Err(error) => return findings.push(Finding::error("database", error.to_string(), error.remedy())),
     };
     let now = began + (clock.now() - began) / 2;
-    let read = if facts.rows.is_some() { "it can be read" } else { "it can be reached" };
+    let read = if facts.rows.is_some() { "readable" } else { "reachable" };
     let protection = facts.protection.as_ref().map_or(String::new(), |protection| format!("; {protection}"));
     findings.push(Finding::ok("database", format!("{read}{protection}")));
     let types: Vec<String> = facts.types.iter().map(|(column, kind)| format!("{column} {kind}")).collect();

@@ -1,5 +1,5 @@
-//! Whether the daemon may do with a file what whoever asks the doctor may: the doctor is mostly asked by root, who may do
-//! everything, and what root has made or restored by hand is root's.
+//! Checks whether the daemon's user can read and write a file. Root usually runs the doctor and may do everything, and a file
+//! that root made or restored belongs to root.
 
 use std::fs::{Metadata, metadata, symlink_metadata};
 use std::os::unix::fs::MetadataExt;
@@ -13,12 +13,12 @@ use super::report::Finding;
 /// The unit's `User=`.
 pub(crate) const USER: &str = "tbtokend";
 
-/// Looks at a SQLite file, what SQLite puts beside it, and their folder with the eyes of the daemon, if root asks.
+/// Checks a SQLite file, the files beside it and their folder for the daemon's user, if root runs the doctor.
 pub(super) fn look(file: &Path) -> Vec<Finding> {
     let Some(daemon) = Daemon::of(file).filter(|_| geteuid().is_root()) else { return Vec::new() };
     let beside = |ending: &str| PathBuf::from(format!("{}{ending}", file.display()));
     let places = [folder_of(file).to_owned(), file.to_owned(), beside("-wal"), beside("-shm")];
-    // What a link leads to may be another user's on purpose: `chown` would give that away.
+    // A link may lead to another user's file, which `chown` would take from that user.
     let is_link = |place: &PathBuf| symlink_metadata(place).is_ok_and(|there| there.is_symlink());
     let places = places.into_iter().filter(|place| !is_link(place));
     let seen = places.filter_map(|place| Some((metadata(&place).ok()?, place)));
@@ -34,23 +34,23 @@ pub(super) fn look(file: &Path) -> Vec<Finding> {
         .collect()
 }
 
-/// The folder that a file is in.
+/// Returns the folder of a file.
 pub(super) fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// As whom the daemon runs, as far as can be known.
+/// The user that runs the daemon, as far as known.
 struct Daemon {
     name: String,
     uid: u32,
     gid: u32,
-    /// What gives a file to it.
+    /// The command that gives a file to it.
     chown: String,
 }
 
 impl Daemon {
-    /// The service has a folder and a user of its own. Elsewhere it is whose folder it is, if nobody else may write there;
-    /// root needs nobody's leave.
+    /// Returns the service's user for the service's folder. For another folder it returns the folder's owner, unless that is
+    /// root or other users may write there.
     fn of(file: &Path) -> Option<Self> {
         if file.starts_with(WORKING_FOLDER) {
             let user = User::from_name(USER).ok().flatten()?;
@@ -73,7 +73,7 @@ impl Daemon {
     }
 }
 
-/// Who owns a file, and what others may do with it.
+/// The owner and the mode of a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mode {
     uid: u32,
@@ -87,7 +87,7 @@ impl Mode {
     }
 }
 
-/// Whether this user may read and write, by the first of the three triples that is about him.
+/// Whether this user may read and write, by the first of the three triples that applies to it.
 pub(super) fn may_write(file: &Mode, uid: u32, gid: u32) -> bool {
     let shift = match (file.uid == uid, file.gid == gid) {
         (true, _) => 6,
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_triple_that_is_about_the_user_counts() {
+    fn the_first_triple_that_applies_to_the_user_counts() {
         let file = |uid, gid, bits| Mode { uid, gid, bits };
         for (owner, group, bits, may) in [
             (7, 7, 0o100_600, true),

@@ -1,4 +1,4 @@
-//! What the doctor says: findings as values, and how they are printed. Pure.
+//! The report of the doctor: findings, and how they are printed. Pure.
 
 use std::fmt;
 
@@ -6,57 +6,57 @@ use serde::Serialize;
 
 use crate::text::{escape_hidden, printable};
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
+    /// Correct.
     Ok,
     /// Worth knowing.
     Note,
-    /// It works, but it should not stay so.
+    /// It works, but should be changed.
     Warning,
     /// It does not work.
     Error,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at, in a word.
+    /// The name of the check.
     pub check: &'static str,
-    /// How bad it is.
+    /// The severity.
     pub level: Level,
     /// What was found.
     pub found: String,
-    /// What to do about it; none where there is nothing to do.
+    /// What to do; none if nothing needs to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
 
 impl Finding {
-    /// As it should be.
+    /// Creates a finding that is correct.
     pub fn ok(check: &'static str, found: impl Into<String>) -> Self {
         Self { check, level: Level::Ok, found: found.into(), remedy: None }
     }
 
-    /// Worth knowing.
+    /// Creates a finding that is worth knowing.
     pub fn note(check: &'static str, found: impl Into<String>) -> Self {
         Self { check, level: Level::Note, found: found.into(), remedy: None }
     }
 
-    /// It works, but it should not stay so.
+    /// Creates a finding that works, but should be changed.
     pub fn warning(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { check, level: Level::Warning, found: found.into(), remedy: Some(remedy.into()) }
     }
 
-    /// It does not work.
+    /// Creates a finding that does not work.
     pub fn error(check: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { check, level: Level::Error, found: found.into(), remedy: Some(remedy.into()) }
     }
 }
 
-/// Everything that was found, in the order of looking.
+/// All findings, in the order of the checks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// The store, for people.
@@ -70,35 +70,34 @@ impl Report {
         self.findings.iter().filter(|finding| finding.level == level).count()
     }
 
-    /// The findings in the order of telling, each with the remedy that is told behind it: what is mended by the same thing
-    /// stands together, and that thing once, behind the last.
-    fn told(&self) -> Vec<(&Finding, Option<&str>)> {
+    /// Groups findings with the same remedy, and returns each with the remedy to print after it: the last of a group has it.
+    fn group_by_remedy(&self) -> Vec<(&Finding, Option<&str>)> {
         let is_alike = |one: &Finding, other: &Finding| {
             one.remedy.is_some()
                 && (one.check, one.level, &one.remedy) == (other.check, other.level, &other.remedy)
         };
-        let mut told: Vec<(&Finding, Option<&str>)> = Vec::with_capacity(self.findings.len());
+        let mut grouped: Vec<(&Finding, Option<&str>)> = Vec::with_capacity(self.findings.len());
         for finding in &self.findings {
             let remedy = finding.remedy.as_deref();
-            match told.iter().rposition(|(other, _)| is_alike(other, finding)) {
+            match grouped.iter().rposition(|(other, _)| is_alike(other, finding)) {
                 Some(last) => {
-                    if let Some((_, remedy)) = told.get_mut(last) {
+                    if let Some((_, remedy)) = grouped.get_mut(last) {
                         *remedy = None;
                     }
-                    told.insert(last + 1, (finding, remedy));
+                    grouped.insert(last + 1, (finding, remedy));
                 }
-                None => told.push((finding, remedy)),
+                None => grouped.push((finding, remedy)),
             }
         }
-        told
+        grouped
     }
 
-    /// 0 if there is nothing to do, else 1.
+    /// Returns 0 if nothing needs to be done, else 1.
     pub fn exit_code(&self) -> u8 {
         u8::from(self.findings.iter().any(|finding| finding.level >= Level::Warning))
     }
 
-    /// As JSON, on lines for people who read it all the same.
+    /// Returns the report as indented JSON.
     pub fn json(&self) -> String {
         let mut text = escape_hidden(&serde_json::to_string_pretty(self).unwrap_or_default());
         text.push('\n');
@@ -110,7 +109,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "tbtokend {}: {}", env!("CARGO_PKG_VERSION"), printable(&self.store))?;
         let width = self.findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
-        for (finding, remedy) in self.told() {
+        for (finding, remedy) in self.group_by_remedy() {
             let level = match finding.level {
                 Level::Ok => "ok     ",
                 Level::Note => "note   ",
@@ -134,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_same_thing_mends_stands_together_with_that_thing_once() {
+    fn findings_with_the_same_remedy_are_grouped() {
         let findings = vec![
             Finding::ok("configuration", "it can be used"),
             Finding::error("permission", "missing: one", "GRANT"),
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_to_be_done_makes_the_exit_code_one() {
+    fn only_warnings_and_errors_make_the_exit_code_one() {
         let report = |finding| Report { store: String::new(), findings: vec![finding] };
         assert_eq!(report(Finding::ok("a", "b")).exit_code(), 0);
         assert_eq!(report(Finding::note("a", "b")).exit_code(), 0);
@@ -174,7 +173,7 @@ mod tests {
             serde_json::from_str(&report(Finding::error("a", "b", "c")).json()).unwrap();
         assert_eq!(json["findings"][0]["remedy"], "c");
         assert_eq!(json["findings"][0]["level"], "error");
-        // What the text hides is escaped.
+        // JSON escapes the characters that the text replaces.
         let json = report(Finding::note("rows", "\u{9b}2J\u{ad}")).json();
         assert!(json.contains(r"\u009b2J\u00ad"), "{json}");
     }

@@ -1,4 +1,4 @@
-//! The sockets of the configuration: whether their folders are there, can be written by the daemon, and not by every user.
+//! Checks the sockets of the configuration: their folders must exist and be writable for the daemon, but not for every user.
 
 use std::fs::{Metadata, metadata, symlink_metadata};
 use std::io::ErrorKind;
@@ -16,8 +16,8 @@ const CHECK: &str = "socket";
 /// The unit's `RuntimeDirectory`.
 const RUNTIME_FOLDER: &str = "/run/tbtokend";
 
-/// One finding a socket.
-pub(super) fn look(config: &Config) -> Vec<Finding> {
+/// Returns one finding for each socket.
+pub(super) fn check(config: &Config) -> Vec<Finding> {
     let daemon = Daemon::of(config);
     let monitor = config.monitor.iter().map(|monitor| ("control.monitor_socket", &monitor.path));
     let sockets = std::iter::once(("control.socket", &config.control.path)).chain(monitor);
@@ -30,7 +30,10 @@ fn examine(key: &str, socket: &Path, daemon: &Daemon) -> Finding {
     let there = match metadata(folder) {
         Ok(there) => there,
         Err(error) if error.kind() == ErrorKind::NotFound && folder == Path::new(RUNTIME_FOLDER) => {
-            return Finding::note(CHECK, format!("{shown} is not there; the service makes it at its start"));
+            return Finding::note(
+                CHECK,
+                format!("{shown} does not exist; the service makes it at its start"),
+            );
         }
         Err(error) => {
             return Finding::error(
@@ -48,9 +51,9 @@ fn examine(key: &str, socket: &Path, daemon: &Daemon) -> Finding {
     }
     if symlink_metadata(socket).is_ok_and(|there| !there.file_type().is_socket()) {
         let remedy = format!("Move it away, or change {key}.");
-        return Finding::error(CHECK, format!("{place} exists and is no socket"), remedy);
+        return Finding::error(CHECK, format!("{place} exists and is not a socket"), remedy);
     }
-    if let Some(name) = daemon.kept_out_of(folder, &there) {
+    if let Some(name) = daemon.name_if_refused(folder, &there) {
         return Finding::error(
             CHECK,
             format!(
@@ -64,20 +67,20 @@ fn examine(key: &str, socket: &Path, daemon: &Daemon) -> Finding {
         return Finding::warning(
             CHECK,
             format!(
-                "every user of this machine may write in {shown}, and can have a socket of their own at {place} when the daemon is not running"
+                "every user of this machine may write in {shown}, and can make another socket at {place} while the daemon does not run"
             ),
-            format!("Set {key} to a path in a folder of the daemon's own, such as {RUNTIME_FOLDER}."),
+            format!("Set {key} to a path in a folder of the daemon's user, such as {RUNTIME_FOLDER}."),
         );
     }
     Finding::ok(CHECK, format!("{place} can be made"))
 }
 
-/// The user that makes the sockets, as far as can be known.
+/// The user that makes the sockets, as far as known.
 enum Daemon {
-    /// Not known: root asks about a configuration that is not the service's.
+    /// Unknown: root examines a configuration that is not the service's.
     Unknown,
     /// The user that runs the doctor.
-    Asking,
+    DoctorUser,
     /// The service's user.
     Service { uid: u32, gid: u32 },
 }
@@ -89,15 +92,15 @@ impl Daemon {
                 Self::Service { uid: user.uid.as_raw(), gid: user.gid.as_raw() }
             }
             _ if geteuid().is_root() => Self::Unknown,
-            _ => Self::Asking,
+            _ => Self::DoctorUser,
         }
     }
 
-    /// Its name, if it may not make files in this folder.
-    fn kept_out_of(&self, folder: &Path, there: &Metadata) -> Option<String> {
+    /// Returns the user's name if it may not make files in this folder.
+    fn name_if_refused(&self, folder: &Path, there: &Metadata) -> Option<String> {
         let (name, may) = match self {
             Self::Unknown => return None,
-            Self::Asking => {
+            Self::DoctorUser => {
                 let may = access(folder, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
                 ("the user that runs the doctor".to_owned(), may)
             }
@@ -118,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_keeps_a_socket_from_being_made_is_told() {
+    fn every_obstacle_to_a_socket_is_reported() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("run");
         let socket = folder.join("control.sock");
@@ -135,12 +138,12 @@ mod tests {
         create_dir(&folder).unwrap();
         let set = |mode| set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
         set(0o755);
-        says(found(&Daemon::Asking), Level::Ok, "can be made");
+        says(found(&Daemon::DoctorUser), Level::Ok, "can be made");
         says(found(&other), Level::Error, "the service's user tbtokend cannot make");
         set(0o1777);
         says(found(&other), Level::Warning, "every user of this machine");
         write(&socket, "").unwrap();
-        says(found(&other), Level::Error, "exists and is no socket");
+        says(found(&other), Level::Error, "exists and is not a socket");
         let in_runtime = examine("control.socket", Path::new("/run/tbtokend/x.sock"), &Daemon::Unknown);
         assert!(in_runtime.level <= Level::Note, "systemd makes it: {in_runtime:?}");
     }

@@ -33,7 +33,7 @@ use super::pass::{Gates, Limits};
 use super::policy::{Policy, Trigger};
 use super::state::State;
 use super::view::{Identity, LastRun, Loop, Snapshot};
-use crate::clock::{Clock, SetBack};
+use crate::clock::{Clock, StepDetector};
 use crate::store::{Records, Store};
 use crate::telemetry;
 use crate::thingsboard::Logins;
@@ -76,7 +76,7 @@ pub struct Scheduler<S, L> {
     store: Arc<S>,
     logins: Arc<L>,
     clock: Clock,
-    set_back: SetBack,
+    step_detector: StepDetector,
     policy: Policy,
     limits: Limits,
     rng: StdRng,
@@ -151,7 +151,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             store: Arc::new(parts.store),
             logins: Arc::new(parts.logins),
             clock: parts.clock,
-            set_back: SetBack::default(),
+            step_detector: StepDetector::default(),
             policy: parts.policy,
             limits: parts.limits,
             rng: StdRng::seed_from_u64(parts.seed),
@@ -185,7 +185,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         loop {
             let input = self.next_input(&shutdown).await;
             if matches!(input, Input::Deadline) {
-                telemetry::gave_up_waiting();
+                telemetry::log_shutdown_timeout();
                 break;
             }
             self.handle(input);
@@ -222,7 +222,8 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     fn handle(&mut self, input: Input) {
         let now = self.clock.now();
         // One that shows a time before this program was written is wrong, and what was before it right.
-        if let Some(by) = self.set_back.look(now, Instant::now()).filter(|_| Clock::is_credible(now)) {
+        if let Some(by) = self.step_detector.observe(now, Instant::now()).filter(|_| Clock::is_credible(now))
+        {
             self.learn(Event::ClockSetBack(by));
         }
         match input {

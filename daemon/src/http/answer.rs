@@ -1,4 +1,4 @@
-//! Answers: the same JSON as on the sockets, with the status and the headers that HTTP wants.
+//! HTTP answers: the JSON of the sockets, with status and headers.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::body::Body;
@@ -13,7 +13,8 @@ use tokio::task::yield_now;
 
 use crate::control::Outgoing;
 
-/// On every answer. Nothing may be loaded from elsewhere, framed, guessed or shared with another page.
+/// The headers of every answer. They forbid the browser to load other sites, to be framed, to guess types and to share
+/// with other pages.
 const HEADERS: [(HeaderName, HeaderValue); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -28,7 +29,7 @@ const HEADERS: [(HeaderName, HeaderValue); 6] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
-/// Adds the headers of every answer, where it does not say otherwise itself.
+/// Adds the headers of every answer, unless the answer has its own.
 pub(super) async fn with_headers(mut response: Response) -> Response {
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(value);
@@ -36,31 +37,31 @@ pub(super) async fn with_headers(mut response: Response) -> Response {
     response
 }
 
-/// A request that is refused.
+/// The answer to a request that is refused.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct HttpRefusal {
     status: StatusCode,
     refusal: proto::Refusal,
 }
 
-impl Refused {
+impl HttpRefusal {
     pub(super) fn new(status: StatusCode, code: ErrorCode, error: impl Into<String>) -> Self {
         Self { status, refusal: proto::Refusal { code, error: error.into() } }
     }
 
-    /// With the status that belongs to the code.
+    /// Creates a refusal with the status that belongs to the code.
     pub(super) fn of(code: ErrorCode, error: impl Into<String>) -> Self {
         Self::new(status_of(code), code, error)
     }
 }
 
-impl From<proto::Refusal> for Refused {
+impl From<proto::Refusal> for HttpRefusal {
     fn from(refusal: proto::Refusal) -> Self {
         Self { status: status_of(refusal.code), refusal }
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for HttpRefusal {
     fn into_response(self) -> Response {
         match Outgoing::line(&proto::Answer { id: None, outcome: Err(self.refusal) }) {
             Ok(line) => response(self.status, line, None),
@@ -69,8 +70,8 @@ impl IntoResponse for Refused {
     }
 }
 
-/// An answer of the sockets as one of HTTP. `permit` is held until all of it is sent.
-pub(super) fn answered(outgoing: Outgoing, permit: Option<OwnedSemaphorePermit>) -> Response {
+/// Converts an answer of the sockets to one of HTTP. `permit` is held until the whole answer is sent.
+pub(super) fn to_response(outgoing: Outgoing, permit: Option<OwnedSemaphorePermit>) -> Response {
     response(outgoing.refused().map_or(StatusCode::OK, status_of), outgoing, permit)
 }
 
@@ -83,7 +84,7 @@ fn response(status: StatusCode, outgoing: Outgoing, permit: Option<OwnedSemaphor
     let (name, value) = match status {
         StatusCode::UNAUTHORIZED => (header::WWW_AUTHENTICATE, "Bearer"),
         StatusCode::TOO_MANY_REQUESTS => (header::RETRY_AFTER, "1"),
-        // The rest of the body is not read.
+        // The daemon does not read the rest of the body.
         StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT => (header::CONNECTION, "close"),
         _ => return response,
     };
@@ -91,10 +92,10 @@ fn response(status: StatusCode, outgoing: Outgoing, permit: Option<OwnedSemaphor
     response
 }
 
-/// Each piece is made when the one before is on its way.
+/// Streams a list of customers; each piece is made after the one before is sent.
 fn streamed(listing: Outgoing, permit: Option<OwnedSemaphorePermit>) -> Body {
     Body::from_stream(try_unfold((listing, permit), |(mut listing, permit)| async move {
-        // A client that reads as fast as we write must not keep the others waiting.
+        // A client that reads as fast as the daemon writes must not keep other clients waiting.
         yield_now().await;
         let mut piece = Vec::new();
         listing.next(&mut piece)?;
@@ -115,20 +116,20 @@ fn status_of(code: ErrorCode) -> StatusCode {
     }
 }
 
-/// The tag of a content.
+/// Returns the entity tag of a content.
 pub(super) fn etag(content: &[u8]) -> String {
     let hash = digest(&SHA256, content);
     format!("\"{}\"", URL_SAFE_NO_PAD.encode(&hash.as_ref()[..12]))
 }
 
-/// 304, if the client has the content with this tag.
+/// Returns status 304 if the client has the content with this tag.
 pub(super) fn unchanged(tag: &str, headers: &HeaderMap) -> Option<Response> {
     let known = headers.get(header::IF_NONE_MATCH)?.to_str().ok()?;
     let is_known = known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag);
     is_known.then(|| with_tag(StatusCode::NOT_MODIFIED.into_response(), tag))
 }
 
-/// An answer that can be known by this tag, if it is not a refusal.
+/// Adds a tag to an answer, unless it is a refusal.
 pub(super) fn with_tag(mut response: Response, tag: &str) -> Response {
     if let Ok(tag) = HeaderValue::from_str(tag)
         && !response.status().is_client_error()

@@ -1,5 +1,5 @@
-//! Who may ask: the checks that stand before every handler, in this order: a free place, `Host`, then (in [`Client`], once the
-//! route is known) the page that sends it and the token, then the body.
+//! The checks before every handler, in this order: a free place, `Host`, then (in [`Client`], once the route is known) the
+//! origin and the token, then the body.
 
 use std::net::IpAddr;
 use std::str::FromStr as _;
@@ -16,49 +16,52 @@ use futures_util::StreamExt as _;
 use tbtoken_proto::{ErrorCode, MAX_CONNECTIONS, MAX_REQUEST_BYTES, REQUEST_SECONDS};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::answer::Refused;
+use super::answer::HttpRefusal;
 use super::routes::App;
-use super::settings::{Door, Right};
+use super::settings::{AccessRules, Right};
 use crate::text::printable;
 
-/// A body that is too long is read so far, in bytes and in time, so that the answer arrives.
+/// How much of a body that is too long is read, so that the answer arrives.
 const DISCARDED_BYTES: usize = 1024 * 1024;
 const DISCARDED_TIME: Duration = Duration::from_secs(2);
 
-/// Marks the requests of a connection that is one too many.
+/// Marks the requests of a connection beyond the limit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Surplus;
 
-/// Refuses what comes over one connection too many, or with a `Host` that is not ours.
+/// Refuses requests over a connection beyond the limit, and requests with the `Host` of another site.
 pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
     if request.extensions().get::<Surplus>().is_some() {
-        let error = format!("tbtokend serves {MAX_CONNECTIONS} connections at a time, and is serving them");
-        return Refused::of(ErrorCode::Busy, error).into_response();
+        let error =
+            format!("tbtokend serves at most {MAX_CONNECTIONS} connections at once, and all are in use");
+        return HttpRefusal::of(ErrorCode::Busy, error).into_response();
     }
-    // Probes come with any name; they are told one word.
+    // Probes send any name, and their answers hold one word.
     let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
-    let checked = if is_probe { Ok(()) } else { check_host(&app.door(), request.headers(), request.uri()) };
+    let checked =
+        if is_probe { Ok(()) } else { check_host(&app.access_rules(), request.headers(), request.uri()) };
     match checked {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
 }
 
-/// A foreign name that was made to point here (DNS rebinding) is not ours. Addresses are: no page is rebound to one.
-fn check_host(door: &Door, headers: &HeaderMap, uri: &Uri) -> Result<(), Refused> {
+/// Refuses the name of another site that was made to resolve to this machine (DNS rebinding). Addresses are allowed,
+/// because no name is rebound to them.
+fn check_host(access_rules: &AccessRules, headers: &HeaderMap, uri: &Uri) -> Result<(), HttpRefusal> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
-        return Err(Refused::of(ErrorCode::BadRequest, "send one Host header"));
+        return Err(HttpRefusal::of(ErrorCode::BadRequest, "send one Host header"));
     };
     let host = host.to_str().ok().and_then(authority);
-    let host = host.ok_or_else(|| Refused::of(ErrorCode::BadRequest, "the Host header names no host"))?;
+    let host = host.ok_or_else(|| HttpRefusal::of(ErrorCode::BadRequest, "the Host header names no host"))?;
     for host in [Some(&host), uri.authority()].into_iter().flatten() {
         let name = host.host();
         let is_address = name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
-        if !is_address && !door.knows(name) {
+        if !is_address && !access_rules.knows(name) {
             let name = printable(name);
             let error = format!("{name} is not a name of tbtokend; set http.allowed_hosts = [\"{name}\"]");
-            return Err(Refused::of(ErrorCode::Misdirected, error));
+            return Err(HttpRefusal::of(ErrorCode::Misdirected, error));
         }
     }
     Ok(())
@@ -68,17 +71,18 @@ fn authority(text: &str) -> Option<Authority> {
     Authority::from_str(text).ok().filter(|authority| !authority.as_str().contains('@'))
 }
 
-/// Refuses what a page of another site has sent.
-pub(super) fn check_origin(door: &Door, headers: &HeaderMap) -> Result<(), Refused> {
-    let foreign = |what: &str| Err(Refused::of(ErrorCode::Forbidden, what));
+/// Refuses requests from a page of another site.
+pub(super) fn check_origin(access_rules: &AccessRules, headers: &HeaderMap) -> Result<(), HttpRefusal> {
+    let foreign = |what: &str| Err(HttpRefusal::of(ErrorCode::Forbidden, what));
     if let Some(origin) = headers.get(header::ORIGIN) {
         let origin = origin.to_str().ok().and_then(|origin| authority(origin.split_once("://")?.1));
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let is_ours =
-            |origin: &Authority| origin.as_str().eq_ignore_ascii_case(host) || door.knows(origin.host());
+        let is_ours = |origin: &Authority| {
+            origin.as_str().eq_ignore_ascii_case(host) || access_rules.knows(origin.host())
+        };
         if !origin.as_ref().is_some_and(is_ours) {
             return foreign(
-                "this comes from a page of another site; if it is ours, put its name into http.allowed_hosts",
+                "this comes from a page of another site; if the site is yours, add its name to http.allowed_hosts",
             );
         }
     }
@@ -88,27 +92,27 @@ pub(super) fn check_origin(door: &Door, headers: &HeaderMap) -> Result<(), Refus
     Ok(())
 }
 
-/// A client that has shown a token. A handler that takes it is never reached otherwise.
+/// A client with a valid token. A handler with this parameter is never reached without one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Client {
     pub(super) right: Right,
 }
 
 impl FromRequestParts<App> for Client {
-    type Rejection = Refused;
+    type Rejection = HttpRefusal;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refused> {
-        let door = app.door();
-        check_origin(&door, &parts.headers)?;
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpRefusal> {
+        let access_rules = app.access_rules();
+        check_origin(&access_rules, &parts.headers)?;
         let token = bearer(&parts.headers);
-        match door.right_of(token) {
+        match access_rules.right_of(token) {
             Some(right) => Ok(Self { right }),
             None => {
                 if token.is_some() {
                     app.note_wrong_token();
                 }
-                let error = "a token is needed: send Authorization: Bearer TOKEN, with the one in http.token_file or http.read_token_file";
-                Err(Refused::of(ErrorCode::Unauthorized, error))
+                let error = "a token is needed: send Authorization: Bearer TOKEN with the token in http.token_file or http.read_token_file";
+                Err(HttpRefusal::of(ErrorCode::Unauthorized, error))
             }
         }
     }
@@ -119,27 +123,27 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("Bearer").then_some(token.trim())
 }
 
-/// The body of a request that says that it is JSON. A form of another site cannot say so.
-pub(super) async fn json_body(request: Request) -> Result<String, Refused> {
+/// Reads the body of a request whose type is JSON. A form of another site cannot send that type.
+pub(super) async fn json_body(request: Request) -> Result<String, HttpRefusal> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/json") {
         let error = "send Content-Type: application/json";
-        return Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::BadRequest, error));
+        return Err(HttpRefusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::BadRequest, error));
     }
     let bytes = read(request.into_body()).await?;
-    String::from_utf8(bytes).map_err(|_| Refused::of(ErrorCode::BadRequest, "the body is not UTF-8"))
+    String::from_utf8(bytes).map_err(|_| HttpRefusal::of(ErrorCode::BadRequest, "the body is not UTF-8"))
 }
 
-async fn read(body: Body) -> Result<Vec<u8>, Refused> {
-    let refused = |status, error: &str| Err(Refused::new(status, ErrorCode::BadRequest, error));
+async fn read(body: Body) -> Result<Vec<u8>, HttpRefusal> {
+    let refused = |status, error: &str| Err(HttpRefusal::new(status, ErrorCode::BadRequest, error));
     let deadline = Instant::now() + Duration::from_secs(REQUEST_SECONDS);
     let (mut chunks, mut bytes) = (body.into_data_stream(), Vec::new());
     while bytes.len() <= MAX_REQUEST_BYTES {
         match timeout_at(deadline, chunks.next()).await {
             Ok(None) => return Ok(bytes),
             Ok(Some(Ok(chunk))) => bytes.extend_from_slice(&chunk),
-            Ok(Some(Err(_))) => return refused(StatusCode::BAD_REQUEST, "the body broke off"),
+            Ok(Some(Err(_))) => return refused(StatusCode::BAD_REQUEST, "the body ended early"),
             Err(_) => {
                 return refused(StatusCode::REQUEST_TIMEOUT, "the body was not finished within 10 s");
             }
@@ -154,7 +158,7 @@ async fn read(body: Body) -> Result<Vec<u8>, Refused> {
             }
         }
     };
-    // Whether it was enough or too slow, the answer is the same.
+    // The answer is the same whether the rest came in time or not.
     let _ = timeout(DISCARDED_TIME, discard).await;
     refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 64 KiB")
 }

@@ -1,4 +1,4 @@
-//! The listener's door to the world: a port or a Unix socket.
+//! The listening end: a TCP port or a Unix socket.
 
 use std::io;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    /// Listens at `address`, or says in words why not.
+    /// Listens at `address`; the error is a text for people.
     pub(super) async fn bind(address: &Address) -> Result<Self, String> {
         match address {
             Address::Tcp(address) => {
@@ -32,7 +32,7 @@ impl Listener {
         }
     }
 
-    /// The next client.
+    /// Waits for the next client.
     pub(super) async fn accept(&mut self) -> io::Result<Either<TcpStream, UnixStream>> {
         match self {
             Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Either::Left(stream)),

@@ -1,4 +1,5 @@
-//! The admin page: static files that hold no data and need no token. The page asks the API, with the token that its reader types.
+//! The admin page: static files without data, which need no token. The page calls the API with the token that the operator
+//! types.
 
 use axum::extract::RawQuery;
 use axum::http::{HeaderMap, header};
@@ -24,7 +25,7 @@ pub(super) async fn style(headers: HeaderMap) -> Response {
     file("text/css; charset=utf-8", STYLE, &headers)
 }
 
-/// The words of the page, in English unless `lang=de`.
+/// Returns the words of the page, in English unless the query is `lang=de`.
 pub(super) async fn words(RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     let words = if query.as_deref() == Some("lang=de") { GERMAN } else { ENGLISH };
     file("application/json", words, &headers)
@@ -55,16 +56,16 @@ mod tests {
         words[list].as_object().unwrap().keys().cloned().collect()
     }
 
-    /// What stands between two marks in a file, each time.
+    /// Returns every text between two marks in a file.
     fn between(file: &[u8], before: &str, after: char) -> BTreeSet<String> {
         let text = std::str::from_utf8(file).unwrap();
         text.split(before).skip(1).map(|rest| rest.split(after).next().unwrap().to_owned()).collect()
     }
 
     #[test]
-    fn the_page_says_the_words_of_the_other_clients_and_all_of_them_in_german() {
+    fn the_page_uses_the_words_of_the_other_clients_in_both_languages() {
         let (english, german) = (words(ENGLISH), words(GERMAN));
-        // A word that does not exist becomes `Unknown`, whose word it would not be.
+        // A name that does not exist becomes `Unknown`, which has another word.
         macro_rules! same_words {
             ($list:literal, $kind:ty, $word:ident) => {
                 for (name, word) in english[$list].as_object().unwrap() {
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_that_the_page_asks_for_is_there() {
+    fn every_word_that_the_page_needs_exists() {
         let page = keys(&words(ENGLISH), "page");
         for mark in ["data-t=\"", "data-hint=\"", "data-label=\""] {
             for key in between(HTML, mark, '"') {
@@ -105,7 +106,7 @@ mod tests {
         }
     }
 
-    /// The policy of the answers would stop all of it, and no other test would notice.
+    /// The content security policy blocks inline code, and no other test would notice.
     #[test]
     fn nothing_in_the_page_is_inline_or_from_elsewhere() {
         let html = std::str::from_utf8(HTML).unwrap();

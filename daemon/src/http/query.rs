@@ -1,4 +1,4 @@
-//! The query of a URL as the fields of a request, so that it is checked as every other request is.
+//! Converts the query of a URL to the fields of a request, so that one parser checks both.
 
 use serde_json::{Map, Value, json};
 use tbtoken_proto as proto;
@@ -6,7 +6,7 @@ use tbtoken_proto as proto;
 /// The fields of a filter.
 const MATCH: [&str; 5] = ["text", "status", "state", "sort", "limit"];
 
-/// `status` with this query: `customers=none`, `customers=ID,ID`, `since=REV`, or the parts of a filter.
+/// Makes a `status` request from a query: `customers=none`, `customers=ID,ID`, `since=REV`, or the parts of a filter.
 pub(super) fn status(query: &str) -> Result<proto::Envelope, proto::Refusal> {
     let (mut fields, mut filter) = (Map::new(), Map::new());
     for (name, value) in pairs(query) {
@@ -35,7 +35,7 @@ pub(super) fn status(query: &str) -> Result<proto::Envelope, proto::Refusal> {
     request("status", fields)
 }
 
-/// `events` with this query.
+/// Makes an `events` request from a query.
 pub(super) fn events(query: &str) -> Result<proto::Envelope, proto::Refusal> {
     let fields = pairs(query).map(|(name, value)| (name, number_or_text(value)));
     request("events", fields.collect())
@@ -43,7 +43,7 @@ pub(super) fn events(query: &str) -> Result<proto::Envelope, proto::Refusal> {
 
 fn request(action: &str, mut fields: Map<String, Value>) -> Result<proto::Envelope, proto::Refusal> {
     fields.insert("action".to_owned(), action.into());
-    proto::Envelope::of(fields).map_err(|(_, refusal)| refusal)
+    proto::Envelope::from_fields(fields).map_err(|(_, refusal)| refusal)
 }
 
 fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {

@@ -1,4 +1,4 @@
-//! The table of the routes, and what is behind each.
+//! The routes and their handlers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::answer::{Refused, answered, etag, unchanged, with_headers, with_tag};
+use super::answer::{HttpRefusal, etag, to_response, unchanged, with_headers, with_tag};
 use super::guard::{self, Client, json_body};
-use super::settings::{Door, Right};
+use super::settings::{AccessRules, Right};
 use super::{page, query};
 use crate::clock::Clock;
 use crate::control::{Access, Session};
@@ -26,34 +26,34 @@ use crate::engine::handle::Handle;
 use crate::metrics::{content_type, exposition};
 use crate::text::printable;
 
-/// `/readyz` is fine with a table that was read this many intervals ago.
+/// `/readyz` accepts a table that was read at most this many intervals ago.
 const FRESH_INTERVALS: i32 = 3;
 
-/// How many answers about all customers are sent at a time.
+/// The most answers about all customers at a time.
 const LISTINGS: usize = 4;
 
-/// Wrong tokens are told once in this time.
+/// The shortest time between two log lines about wrong tokens.
 const WRONG_TOKENS_GAP: Duration = Duration::from_secs(60);
 
-/// What every handler knows.
+/// The state that all handlers share.
 pub(super) type App = Arc<Shared>;
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) handle: Handle,
     pub(super) clock: Clock,
-    /// Which clients are let in; a reload changes it.
-    pub(super) door: watch::Receiver<Door>,
-    /// When the loop was last seen to get on, by the judge that feeds systemd's watchdog.
+    /// The tokens and names that are accepted; a reload changes them.
+    pub(super) access_rules: watch::Receiver<AccessRules>,
+    /// When the loop last made progress, according to the check that feeds systemd's watchdog.
     pub(super) alive: watch::Receiver<Instant>,
-    /// How long ago that may be.
-    pub(super) patience: Duration,
+    /// After this time without progress the loop counts as stuck.
+    pub(super) stuck_after: Duration,
     pub(super) shutdown: CancellationToken,
     listings: Arc<Semaphore>,
     wrong_tokens: Mutex<(u32, Option<Instant>)>,
 }
 
-/// Every route. What a handler takes says who may ask: a [`Client`] has shown a token.
+/// Builds all routes. A handler with a [`Client`] as its parameter needs a token.
 pub(super) fn router(app: App, page: bool, metrics_open: bool) -> Router {
     let mut routes = Router::new()
         .route("/api/cron/refresh-tokens", get(status).post(act))
@@ -80,38 +80,38 @@ impl Shared {
     pub(super) fn new(
         handle: Handle,
         clock: Clock,
-        door: watch::Receiver<Door>,
-        (alive, patience): (watch::Receiver<Instant>, Duration),
+        access_rules: watch::Receiver<AccessRules>,
+        (alive, stuck_after): (watch::Receiver<Instant>, Duration),
         shutdown: CancellationToken,
     ) -> Self {
         let (listings, wrong_tokens) = (Arc::new(Semaphore::new(LISTINGS)), Mutex::default());
-        Self { handle, clock, door, alive, patience, shutdown, listings, wrong_tokens }
+        Self { handle, clock, access_rules, alive, stuck_after, shutdown, listings, wrong_tokens }
     }
 
-    pub(super) fn door(&self) -> Door {
-        self.door.borrow().clone()
+    pub(super) fn access_rules(&self) -> AccessRules {
+        self.access_rules.borrow().clone()
     }
 
-    /// Counts a wrong token. The operator is told how many there were, and never what they said.
+    /// Counts a wrong token. The log says how many there were, and never quotes one.
     pub(super) fn note_wrong_token(&self) {
         let mut noted = self.wrong_tokens.lock().unwrap_or_else(PoisonError::into_inner);
         noted.0 = noted.0.saturating_add(1);
-        if noted.1.is_none_or(|told| told.elapsed() >= WRONG_TOKENS_GAP) {
+        if noted.1.is_none_or(|logged| logged.elapsed() >= WRONG_TOKENS_GAP) {
             warn!("{} requests came with a wrong token over HTTP", noted.0);
             *noted = (0, Some(Instant::now()));
         }
     }
 
-    async fn carry_out(&self, right: Right, envelope: proto::Envelope) -> Result<Response, Refused> {
+    async fn carry_out(&self, right: Right, envelope: proto::Envelope) -> Result<Response, HttpRefusal> {
         let is_listing =
             matches!(&envelope.request, proto::Request::Status(query) if query.customers == proto::Rows::All);
         let permit = match is_listing.then(|| Arc::clone(&self.listings).try_acquire_owned()).transpose() {
             Ok(permit) => permit,
             Err(_) => {
                 let error = format!(
-                    "tbtokend sends {LISTINGS} lists of all customers at a time; ask for fewer customers"
+                    "tbtokend sends at most {LISTINGS} lists of all customers at once; request fewer customers"
                 );
-                return Err(Refused::of(ErrorCode::Busy, error));
+                return Err(HttpRefusal::of(ErrorCode::Busy, error));
             }
         };
         let access = match right {
@@ -119,16 +119,16 @@ impl Shared {
             Right::All => Access::Control,
         };
         let session = Session::new(access, self.handle.clone(), self.clock.clone());
-        let mut response = answered(session.respond(envelope).await.map_err(internal)?, permit);
-        // The page shows its buttons by it.
+        let mut response = to_response(session.respond(envelope).await.map_err(internal)?, permit);
+        // The page decides by this header which buttons it shows.
         let shown = HeaderValue::from_static(if right == Right::All { "all" } else { "read" });
         response.headers_mut().insert("tbtokend-right", shown);
         Ok(response)
     }
 }
 
-fn internal(error: impl std::fmt::Display) -> Refused {
-    Refused::of(ErrorCode::Internal, format!("the answer cannot be written: {error}"))
+fn internal(error: impl std::fmt::Display) -> HttpRefusal {
+    HttpRefusal::of(ErrorCode::Internal, format!("the answer cannot be written: {error}"))
 }
 
 async fn status(
@@ -136,7 +136,7 @@ async fn status(
     State(app): State<App>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Result<Response, Refused> {
+) -> Result<Response, HttpRefusal> {
     let query = query.unwrap_or_default();
     let envelope = query::status(&query)?;
     let tag = tag(&app, &query).map_err(internal)?;
@@ -146,8 +146,8 @@ async fn status(
     Ok(with_tag(app.carry_out(client.right, envelope).await?, &tag))
 }
 
-/// The tag of the answer to this query: the revision, and all else that can change without it. What depends on the time of
-/// the answer (`minutes_until_expiry`) is right to the minute.
+/// Returns the tag of the answer to this query. It covers the revision, the parts that change without it, and the minute,
+/// because `minutes_until_expiry` depends on the time.
 fn tag(app: &Shared, query: &str) -> serde_json::Result<String> {
     let all = proto::StatusQuery { customers: proto::Rows::None, since: None };
     let snapshot = app.handle.snapshot();
@@ -156,7 +156,7 @@ fn tag(app: &Shared, query: &str) -> serde_json::Result<String> {
     Ok(etag(&serde_json::to_vec(&(query, minute, head))?))
 }
 
-async fn act(client: Client, State(app): State<App>, request: Request) -> Result<Response, Refused> {
+async fn act(client: Client, State(app): State<App>, request: Request) -> Result<Response, HttpRefusal> {
     let body = json_body(request).await?;
     let envelope = proto::Envelope::parse(&body).map_err(|(_, refusal)| refusal)?;
     match &envelope.request {
@@ -166,7 +166,7 @@ async fn act(client: Client, State(app): State<App>, request: Request) -> Result
         | proto::Request::Refresh(_) => {}
         proto::Request::Events { .. } | proto::Request::Version {} | proto::Request::Metrics { .. } => {
             let error = "unknown action over HTTP; use one of status, start, stop, refresh";
-            return Err(Refused::of(ErrorCode::UnknownAction, error));
+            return Err(HttpRefusal::of(ErrorCode::UnknownAction, error));
         }
     }
     app.carry_out(client.right, envelope).await
@@ -176,18 +176,18 @@ async fn events(
     client: Client,
     State(app): State<App>,
     RawQuery(query): RawQuery,
-) -> Result<Response, Refused> {
+) -> Result<Response, HttpRefusal> {
     let envelope = query::events(&query.unwrap_or_default())?;
     app.carry_out(client.right, envelope).await
 }
 
-async fn metrics_for_client(_: Client, app: State<App>, headers: HeaderMap) -> Result<Response, Refused> {
+async fn metrics_for_client(_: Client, app: State<App>, headers: HeaderMap) -> Result<Response, HttpRefusal> {
     metrics(app, headers).await
 }
 
-/// OpenMetrics for a client that names it first of all, as Prometheus does; the older format otherwise.
-async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refused> {
-    guard::check_origin(&app.door(), &headers)?;
+/// Sends OpenMetrics to a client that accepts it, as Prometheus does, and the older format to others.
+async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, HttpRefusal> {
+    guard::check_origin(&app.access_rules(), &headers)?;
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = match accept.contains("application/openmetrics-text") {
         true => proto::MetricsFormat::Openmetrics,
@@ -197,24 +197,24 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response,
     Ok(([(header::CONTENT_TYPE, content_type(format))], text).into_response())
 }
 
-/// Whether the watchdog is fed. It says no more: it needs no token.
+/// Reports whether the watchdog is fed, in one word, because it needs no token.
 async fn healthz(State(app): State<App>) -> (StatusCode, &'static str) {
-    match app.alive.borrow().elapsed() <= app.patience {
+    match app.alive.borrow().elapsed() <= app.stuck_after {
         true => (StatusCode::OK, "ok\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "stuck\n"),
     }
 }
 
-/// Whether what it answers is fresh. ThingsBoard never counts: to restart this process does not heal another.
+/// Reports whether the snapshot is fresh. The state of ThingsBoard does not count, because a restart does not fix it.
 async fn readyz(State(app): State<App>) -> (StatusCode, &'static str) {
     let snapshot = app.handle.snapshot();
     let interval = i64::try_from(snapshot.cron().interval_seconds).unwrap_or(i64::MAX);
-    let patience = TimeDelta::try_seconds(interval).unwrap_or(TimeDelta::MAX) * FRESH_INTERVALS;
-    let is_fresh = |at| app.clock.now() - at <= patience;
+    let oldest = TimeDelta::try_seconds(interval).unwrap_or(TimeDelta::MAX) * FRESH_INTERVALS;
+    let is_fresh = |at| app.clock.now() - at <= oldest;
     let word = match (app.shutdown.is_cancelled(), snapshot.table_read_at(), snapshot.is_readable()) {
         (true, ..) => "shutting_down\n",
         (false, None, true) => "starting\n",
-        // A loop that an operator has stopped does not read the table.
+        // A stopped loop does not read the table, so its age does not count.
         (false, Some(at), true) if is_fresh(at) || !snapshot.cron().running => {
             return (StatusCode::OK, "ok\n");
         }
@@ -223,11 +223,11 @@ async fn readyz(State(app): State<App>) -> (StatusCode, &'static str) {
     (StatusCode::SERVICE_UNAVAILABLE, word)
 }
 
-async fn not_found() -> Refused {
-    Refused::new(StatusCode::NOT_FOUND, ErrorCode::BadRequest, "there is nothing at this path")
+async fn not_found() -> HttpRefusal {
+    HttpRefusal::new(StatusCode::NOT_FOUND, ErrorCode::BadRequest, "there is nothing at this path")
 }
 
-async fn not_allowed(method: Method, uri: Uri) -> Refused {
-    let error = format!("{method} is not for {}", printable(uri.path()));
-    Refused::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadRequest, error)
+async fn not_allowed(method: Method, uri: Uri) -> HttpRefusal {
+    let error = format!("{} does not allow {method}", printable(uri.path()));
+    HttpRefusal::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadRequest, error)
 }

@@ -1,4 +1,4 @@
-//! Serves connections, a bounded number at a time, and survives whatever they do.
+//! Serves a bounded number of connections, and survives misbehaving clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,67 +19,67 @@ use tracing::{debug, error, info, warn};
 
 use super::guard::Surplus;
 use super::listener::Listener;
-use super::patient::Patient;
 use super::routes::{Shared, router};
-use super::settings::{Door, Settings};
+use super::settings::{AccessRules, Settings};
+use super::timed_stream::TimedStream;
 use crate::clock::Clock;
 use crate::engine::handle::Handle;
 use crate::engine::view::HttpListener;
 
-/// How long the daemon waits before it tries a port again that is taken.
+/// The pause before the daemon tries again to listen.
 const BIND_PAUSE: Duration = Duration::from_secs(10);
 
-/// How long the loop pauses when no client can be accepted, for want of descriptors or memory.
+/// The pause after a failure to accept a client, such as a lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// It is said once in this time that no client can be accepted.
+/// The shortest time between two log lines about a failure to accept.
 const ACCEPT_SILENCE: Duration = Duration::from_secs(60);
 
 /// The longest head of a request, in bytes.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// How many connections beyond the limit are told so at a time; more are closed without a word.
-const TURNED_AWAY: usize = 16;
+/// The most connections beyond the limit that get an answer; more are closed without one.
+const MAX_SURPLUS: usize = 16;
 
-/// How long the last answers may take on their way.
+/// The time for sending the last answers.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-/// What the listener is made of.
+/// The parts from which the listener is built.
 #[derive(Debug)]
 pub struct Parts {
     /// Where and how it listens.
     pub settings: Settings,
-    /// Which clients it lets in; a reload changes it.
-    pub door: watch::Receiver<Door>,
-    /// The way to the loop.
+    /// The tokens and names that it accepts; a reload changes them.
+    pub access_rules: watch::Receiver<AccessRules>,
+    /// The handle to the loop.
     pub handle: Handle,
-    /// What time it is.
+    /// The clock.
     pub clock: Clock,
-    /// When the loop was last seen to get on.
+    /// When the loop last made progress.
     pub alive: watch::Receiver<Instant>,
-    /// How long ago that may be.
-    pub patience: Duration,
-    /// The order to end.
+    /// After this time without progress the loop counts as stuck.
+    pub stuck_after: Duration,
+    /// Cancelled when the daemon ends.
     pub shutdown: CancellationToken,
 }
 
-/// Lets clients in until the order to end, and gives the last ones their answers.
+/// Accepts clients until the shutdown, and sends the last answers.
 pub async fn serve(parts: Parts) {
-    let Parts { settings, door, handle, clock, alive, patience, shutdown } = parts;
+    let Parts { settings, access_rules, handle, clock, alive, stuck_after, shutdown } = parts;
     let Some(mut listener) = shutdown.run_until_cancelled(bind(&settings, &handle)).await else { return };
-    let app = Shared::new(handle, clock, door, (alive, patience), shutdown.clone());
+    let app = Shared::new(handle, clock, access_rules, (alive, stuck_after), shutdown.clone());
     let router = router(Arc::new(app), settings.page, settings.metrics_open);
     let (places, surplus) =
-        (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(Semaphore::new(TURNED_AWAY)));
+        (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(Semaphore::new(MAX_SURPLUS)));
     let clients = TaskTracker::new();
-    let mut told: Option<Instant> = None;
+    let mut warned: Option<Instant> = None;
     while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
         let stream = match accepted {
             Ok(stream) => stream,
             Err(error) => {
-                // This may go on for long, with a client let in now and then.
-                if told.is_none_or(|told| told.elapsed() > ACCEPT_SILENCE) {
-                    told = Some(Instant::now());
+                // This may last, with a client accepted now and then.
+                if warned.is_none_or(|warned| warned.elapsed() > ACCEPT_SILENCE) {
+                    warned = Some(Instant::now());
                     warn!("No client can be accepted over HTTP at the moment: {error}");
                 }
                 sleep(ACCEPT_PAUSE).await;
@@ -92,20 +92,26 @@ pub async fn serve(parts: Parts) {
             (None, Some(place)) => (place, true),
             (None, None) => continue,
         };
-        clients.spawn(attend(Patient::new(stream), router.clone(), place, is_surplus, shutdown.clone()));
+        clients.spawn(serve_connection(
+            TimedStream::new(stream),
+            router.clone(),
+            place,
+            is_surplus,
+            shutdown.clone(),
+        ));
     }
     drop(listener);
     clients.close();
     if timeout(LAST_ANSWERS, clients.wait()).await.is_err() {
-        debug!("Some clients did not take their last answers over HTTP");
+        debug!("Some clients did not read their last answers over HTTP");
     }
 }
 
-/// Listens, as soon as that can be done. Tokens matter more than the page: the daemon runs meanwhile.
+/// Listens as soon as possible. The daemon runs meanwhile, because tokens matter more than the page.
 async fn bind(settings: &Settings, handle: &Handle) -> Listener {
     let listen = settings.address.to_string();
     let warning = settings.exposed.then(|| {
-        format!("{listen} can be reached from other machines and has no TLS: see to it that only your proxy reaches it")
+        format!("other machines can reach {listen}, which has no TLS: allow only your proxy to reach it")
     });
     if let Some(warning) = &warning {
         warn!("HTTP: {warning} (http.behind_proxy)");
@@ -116,7 +122,7 @@ async fn bind(settings: &Settings, handle: &Handle) -> Listener {
         let why = bound.as_ref().err().cloned();
         if let Some(why) = why.as_ref().filter(|why| shown.error.as_ref() != Some(why)) {
             error!(
-                "HTTP cannot listen at {}: {why}; tbtokend runs without, and tries again every 10 s",
+                "HTTP cannot listen at {}: {why}; tbtokend runs without HTTP, and tries again every 10 s",
                 shown.listen
             );
         }
@@ -132,9 +138,9 @@ async fn bind(settings: &Settings, handle: &Handle) -> Listener {
     }
 }
 
-/// Serves one connection until it ends, or until the order to end and the answer that is under way.
-async fn attend<S>(
-    stream: Patient<S>,
+/// Serves one connection until it ends; at the shutdown it ends after the current answer.
+async fn serve_connection<S>(
+    stream: TimedStream<S>,
     router: Router,
     place: OwnedSemaphorePermit,
     is_surplus: bool,
@@ -155,14 +161,14 @@ async fn attend<S>(
         .keep_alive(!is_surplus)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
+    let result = tokio::select! {
+        result = &mut connection => result,
         () = shutdown.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
-    if let Err(error) = ended {
+    if let Err(error) = result {
         debug!("A client was dropped over HTTP: {error}");
     }
     drop(place);

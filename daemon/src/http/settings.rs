@@ -1,4 +1,4 @@
-//! What the listener is given by the configuration.
+//! The settings of the listener.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,30 +9,30 @@ use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
 use crate::control::Binding;
 
-/// How many characters a token may have.
+/// The allowed numbers of characters in a token.
 pub const TOKEN_LENGTHS: RangeInclusive<usize> = 32..=256;
 
-/// Everything about the listener.
+/// The settings of the listener.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where it listens.
+    /// The address.
     pub address: Address,
-    /// Whether other machines reach it; a proxy with TLS stands in front then.
+    /// Whether other machines can reach it; a proxy with TLS must then be in front.
     pub exposed: bool,
-    /// Which clients it lets in.
-    pub door: Door,
+    /// The tokens and names that it accepts.
+    pub access_rules: AccessRules,
     /// Whether the metrics need no token.
     pub metrics_open: bool,
-    /// Whether there is the admin page.
+    /// Whether it serves the admin page.
     pub page: bool,
 }
 
-/// Where the listener listens.
+/// The address of the listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// At a port.
+    /// A TCP port.
     Tcp(SocketAddr),
-    /// At a Unix socket.
+    /// A Unix socket.
     Unix(Binding),
 }
 
@@ -45,32 +45,32 @@ impl fmt::Display for Address {
     }
 }
 
-/// Which clients are let in. A reload replaces it.
+/// The tokens and names that the listener accepts. A reload replaces them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Door {
+pub struct AccessRules {
     /// The token that may do everything.
     pub write: Option<Token>,
-    /// The token that may look.
+    /// The token that may only read.
     pub read: Option<Token>,
     /// The names in `Host` and `Origin` besides `localhost`, in lower case.
     pub allowed_hosts: Vec<String>,
 }
 
-/// What a client may do.
+/// The rights of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Right {
-    /// Look.
+    /// Read only.
     Read,
     /// Everything.
     All,
 }
 
-/// The hash of a token: the memory of the daemon does not hold the token, and comparing tells no length.
+/// The hash of a token: the daemon's memory does not hold the token, and a comparison reveals no length.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token([u8; SHA256_OUTPUT_LEN]);
 
 impl Token {
-    /// Of this text.
+    /// Hashes the text of a token.
     pub fn new(text: &str) -> Self {
         let mut hash = [0; SHA256_OUTPUT_LEN];
         hash.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
@@ -88,15 +88,15 @@ impl fmt::Debug for Token {
     }
 }
 
-impl Door {
-    /// What a client with this token may do. A door without tokens is a Unix socket, whose mode has decided.
+impl AccessRules {
+    /// Returns the right of a client with this token. Without configured tokens the mode of the Unix socket has decided.
     pub(super) fn right_of(&self, token: Option<&str>) -> Option<Right> {
         if self.write.is_none() && self.read.is_none() {
             return Some(Right::All);
         }
-        // Both are compared whatever comes of the first, and also without a token: every refusal takes the same time.
+        // Both are always compared, also without a token, so that every refusal takes the same time.
         let given = Token::new(token.unwrap_or_default());
-        let is = |own: &Option<Token>| own.as_ref().is_some_and(|own| own.is(&given));
+        let is = |known: &Option<Token>| known.as_ref().is_some_and(|known| known.is(&given));
         let (all, read) = (is(&self.write), is(&self.read));
         match (all, read) {
             (true, _) => Some(Right::All),
@@ -105,14 +105,14 @@ impl Door {
         }
     }
 
-    /// Whether a name in `Host` or `Origin` is ours.
+    /// Whether a name in `Host` or `Origin` is accepted.
     pub(super) fn knows(&self, name: &str) -> bool {
         let name = name.to_ascii_lowercase();
         name == "localhost" || self.allowed_hosts.contains(&name)
     }
 }
 
-/// Whether this is the name of a host, without scheme, port or path.
+/// Whether this is a plain host name, without scheme, port or path.
 pub fn is_host_name(name: &str) -> bool {
     let is_part = |part: &str| {
         (1..=63).contains(&part.len())

@@ -1,4 +1,4 @@
-//! Every row of the tables of statuses, asked of the routes without a network.
+//! Every HTTP status, tested with the routes without a network.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,7 +18,7 @@ use tower::ServiceExt as _;
 
 use super::guard::Surplus;
 use super::routes::{Shared, router};
-use super::{Door, Token};
+use super::{AccessRules, Token};
 use crate::clock::Clock;
 use crate::engine::handle::Handle;
 use crate::engine::pass::{Limits, budget};
@@ -31,12 +31,12 @@ const ALL: &str = "the-token-that-may-do-everything-1";
 const READ: &str = "the-token-that-may-look-and-no-more";
 const API: &str = "/api/cron/refresh-tokens";
 
-/// The routes over a real engine and a table like the one of the old documentation.
+/// The routes over a real engine, with the table of the earlier service's documentation.
 struct Site {
     router: Router,
     handle: Handle,
     app: Arc<Shared>,
-    door: watch::Sender<Door>,
+    access_rules: watch::Sender<AccessRules>,
     seconds: Arc<AtomicI64>,
     shutdown: CancellationToken,
     _alive: watch::Sender<Instant>,
@@ -81,7 +81,7 @@ async fn site() -> Site {
         connect_timeout: timeout,
         request_timeout: timeout,
         ca_file: None,
-        // No request ever comes through.
+        // No request reaches this proxy.
         proxy: Some("http://127.0.0.1:1".to_owned()),
     };
     let (scheduler, handle) = Scheduler::new(Parts {
@@ -96,21 +96,21 @@ async fn site() -> Site {
         name: "test".into(),
     });
     let shutdown = CancellationToken::new();
-    let door = Door {
+    let access_rules = AccessRules {
         write: Some(Token::new(ALL)),
         read: Some(Token::new(READ)),
         allowed_hosts: vec!["tokens.example.com".to_owned()],
     };
-    let (door, seen) = watch::channel(door);
+    let (access_rules, seen) = watch::channel(access_rules);
     let (alive, seen_alive) = watch::channel(Instant::now());
-    let patience = Duration::from_secs(3600);
-    let app = Arc::new(Shared::new(handle.clone(), clock, seen, (seen_alive, patience), shutdown.clone()));
+    let stuck_after = Duration::from_secs(3600);
+    let app = Arc::new(Shared::new(handle.clone(), clock, seen, (seen_alive, stuck_after), shutdown.clone()));
     tokio::spawn(scheduler.run(CancellationToken::new()));
     let router = router(Arc::clone(&app), true, false);
-    Site { router, handle, app, door, seconds, shutdown, _alive: alive, _folder: folder }
+    Site { router, handle, app, access_rules, seconds, shutdown, _alive: alive, _folder: folder }
 }
 
-/// The same, with the table read and the first pass over.
+/// Builds a site whose first pass is over.
 async fn ready() -> Site {
     let site = site().await;
     let mut snapshots = site.handle.watch();
@@ -154,7 +154,7 @@ fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
-/// A request with these headers, and those that every client sends unless they say otherwise.
+/// Builds a request with these headers, and a `Host` if there is none.
 fn request(method: &str, path: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {
     let mut request = Request::builder().method(method).uri(path);
     for (name, value) in headers {
@@ -209,7 +209,7 @@ async fn a_host_is_ours_if_it_is_an_address_localhost_or_in_the_list() {
     refused(&site.get(API, &two).await, 400, "bad_request");
     let absolute = "http://evil.example/api/events";
     refused(&site.get(absolute, &[("authorization", token.as_str())]).await, 421, "misdirected");
-    // Probes know no name; the page without one is refused before its path is looked at.
+    // Probes may use any name; any other path is refused before its route is found.
     assert_eq!(site.get("/healthz", &[("host", "evil.example")]).await.status, 200);
     refused(&site.get("/nothing", &[("host", "evil.example")]).await, 421, "misdirected");
 }
@@ -263,16 +263,16 @@ async fn a_token_is_needed_and_every_wrong_one_gets_the_same_answer() {
     assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
     assert_eq!(site.get(API, &[("authorization", &format!("bearer {ALL}"))]).await.status, 200);
     // A reload replaces the tokens at once.
-    site.door.send_modify(|door| door.write = Some(Token::new(&same_length)));
+    site.access_rules.send_modify(|access_rules| access_rules.write = Some(Token::new(&same_length)));
     refused(&site.post(ALL, r#"{"action":"stop"}"#).await, 401, "unauthorized");
     assert_eq!(site.post(&same_length, r#"{"action":"status"}"#).await.status, 200);
     // Without any token the mode of the Unix socket has decided.
-    site.door.send_modify(|door| (door.write, door.read) = (None, None));
+    site.access_rules.send_modify(|access_rules| (access_rules.write, access_rules.read) = (None, None));
     assert_eq!(site.get(API, &[]).await.header("tbtokend-right"), "all");
 }
 
 #[tokio::test]
-async fn what_is_asked_wrongly_is_told_so() {
+async fn wrong_requests_are_refused_with_their_code() {
     let site = ready().await;
     for (body, status, code) in [
         ("{", 400, "bad_request"),
@@ -281,8 +281,8 @@ async fn what_is_asked_wrongly_is_told_so() {
         (r#"{"action":"restart"}"#, 400, "unknown_action"),
         (r#"{"action":"events"}"#, 400, "unknown_action"),
         (r#"{"action":"version"}"#, 400, "unknown_action"),
-        (r#"{"action":"refresh","customers":["nobody"]}"#, 404, "unknown_customer"),
-        (r#"{"action":"status","customers":["nobody"]}"#, 404, "unknown_customer"),
+        (r#"{"action":"refresh","customers":["no_such"]}"#, 404, "unknown_customer"),
+        (r#"{"action":"status","customers":["no_such"]}"#, 404, "unknown_customer"),
     ] {
         refused(&site.post(ALL, body).await, status, code);
     }
@@ -333,7 +333,7 @@ async fn a_body_is_json_short_and_in_time() {
     refused(&answer, 413, "bad_request");
     assert_eq!(answer.header("connection"), "close");
     refused(&site.send(post("application/json", Body::from(vec![0xff_u8]))).await, 400, "bad_request");
-    // From here on time passes only while everything waits.
+    // From here on time passes only while all tasks wait.
     tokio::time::pause();
     let begun = Instant::now();
     let stalled = Body::from_stream(futures_util::stream::pending::<std::io::Result<Vec<u8>>>());
@@ -344,7 +344,7 @@ async fn a_body_is_json_short_and_in_time() {
 }
 
 #[tokio::test]
-async fn too_much_at_a_time_is_refused_for_a_moment() {
+async fn requests_beyond_the_limits_are_refused() {
     let site = ready().await;
     let mut surplus = request("GET", "/healthz", &[], Body::empty());
     surplus.extensions_mut().insert(Surplus);
@@ -364,7 +364,7 @@ async fn too_much_at_a_time_is_refused_for_a_moment() {
     assert_eq!(site.send(list()).await.status, 200);
 }
 
-/// Whether `answer` has all that `golden` has.
+/// Checks that `answer` holds everything in `golden`.
 fn assert_holds(golden: &Value, answer: &Value, path: &str) {
     match (golden, answer) {
         (Value::Object(golden), Value::Object(answer)) => {
@@ -393,7 +393,7 @@ async fn the_old_api_answers_as_its_documentation_shows() {
     assert_holds(&golden, &got.json(), "");
     let posted = site.post(READ, r#"{"action":"status"}"#).await;
     assert_holds(&golden, &posted.json(), "");
-    // The same as the socket says, key by key.
+    // The answer has every key of the socket's answer.
     let query = proto::StatusQuery::default();
     let reply = site.handle.snapshot().status(&query, site.app.clock.now()).map(proto::Reply::Status);
     let socket = serde_json::to_value(proto::Answer { id: None, outcome: reply }).unwrap();
@@ -403,12 +403,12 @@ async fn the_old_api_answers_as_its_documentation_shows() {
         (
             "stop",
             false,
-            "the loop is stopped by an operator since 2026-11-23T14:03:00Z; tbctl start. A running pass still ends",
+            "the loop is stopped by an operator since 2026-11-23T14:03:00Z; start it with tbctl start. A running pass still finishes",
         ),
         (
             "stop",
             false,
-            "the loop is stopped by an operator since 2026-11-23T14:03:00Z; tbctl start. It was stopped already",
+            "the loop is stopped by an operator since 2026-11-23T14:03:00Z; start it with tbctl start. It was stopped already",
         ),
         ("start", true, "the loop is started"),
     ] {
@@ -467,7 +467,7 @@ async fn a_query_filters_and_an_unchanged_answer_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn probes_say_one_word() {
+async fn probes_answer_with_one_word() {
     let site = site().await;
     let said = async |path| {
         let answer = site.get(path, &[]).await;
@@ -475,7 +475,11 @@ async fn probes_say_one_word() {
     };
     assert_eq!(said("/readyz").await, (503, "starting\n".to_owned()));
     site.handle.watch().wait_for(|snapshot| snapshot.table_read_at().is_some()).await.unwrap();
-    assert_eq!(said("/readyz").await, (200, "ok\n".to_owned()), "though no server of ThingsBoard is reached");
+    assert_eq!(
+        said("/readyz").await,
+        (200, "ok\n".to_owned()),
+        "although no ThingsBoard server is reachable"
+    );
     site.seconds.store(181, Ordering::Relaxed);
     assert_eq!(said("/readyz").await, (503, "store\n".to_owned()));
     site.handle.steer(false).await.unwrap();

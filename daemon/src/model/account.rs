@@ -1,4 +1,4 @@
-//! The account of a user on a ThingsBoard server, which is what ThingsBoard counts failed logins against.
+//! The account of a user on a ThingsBoard server: ThingsBoard counts failed logins for each account.
 
 use std::fmt;
 
@@ -6,9 +6,8 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use super::BaseUrl;
 
-/// Names an account: SHA-256 of host and path of the server and of the user name, in lower case and without blanks around
-/// it. Scheme and port do not count, because people change them while they repair a row; nor does case, because a server
-/// may ignore it.
+/// The key of an account: SHA-256 of the server's host and path and of the trimmed user name in lower case. Scheme and port
+/// do not count, because operators change them while they fix a row. Case does not count, because a server may ignore it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountKey([u8; Self::BYTES]);
 
@@ -16,17 +15,17 @@ impl AccountKey {
     /// The length of a key.
     pub const BYTES: usize = 32;
 
-    /// Stands in the ledger's table for its stamp, and is no account's key.
+    /// The key of the ledger's stamp in its table; no account has it.
     pub const STAMP: Self = Self([0; Self::BYTES]);
 
-    /// Stands in the ledger's table for the state of the loop, and is no account's key either.
+    /// The key of the loop's state in the ledger's table; no account has it.
     pub const LOOP: Self = Self([255; Self::BYTES]);
 
-    /// The key of this user's account on this server.
+    /// Returns the key of this user's account on this server.
     pub fn of(server: &BaseUrl, username: &str) -> Self {
         let mut context = Context::new(&SHA256);
         context.update(server.host_and_path().as_bytes());
-        // No host or path holds a line end, so no two accounts are the same text.
+        // No host or path holds a newline, so two accounts never give the same text.
         context.update(b"\n");
         context.update(username.trim().to_lowercase().as_bytes());
         let mut key = [0; Self::BYTES];
@@ -34,12 +33,12 @@ impl AccountKey {
         Self(key)
     }
 
-    /// The key with these bytes, if they are as many as a key has.
+    /// Returns the key with these bytes; none for another number of bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().map(Self).ok()
     }
 
-    /// Its bytes, for the store.
+    /// Returns its bytes, for the store.
     pub fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! The address of a ThingsBoard server, checked.
+//! The validated URL of a ThingsBoard server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use url::Url;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
-/// One ThingsBoard server, as [`BaseUrl::identity`] writes it: two behind one proxy differ in their path. Customers with the
-/// same key share one gate, and the doubt and the probes of the ledger. Cheap to clone.
+/// The key of a ThingsBoard server, as [`BaseUrl::identity`] spells it: two servers behind one proxy differ in their path.
+/// Customers with the same key share a circuit breaker, a limit, and the ledger's probes. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostKey(Arc<str>);
 
 impl HostKey {
-    /// Its text: `https://tb.example`, `http://tb.example:8080/iot`.
+    /// Returns its text: `https://tb.example`, `http://tb.example:8080/iot`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -31,10 +31,10 @@ impl fmt::Display for HostKey {
 /// Why a URL cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadUrl {
-    /// Not a URL at all.
+    /// The text is not a URL.
     #[error("tb_url is not a URL")]
     Malformed,
-    /// Some other scheme.
+    /// The scheme is neither http nor https.
     #[error("tb_url begins neither with http:// nor with https://")]
     Scheme,
     /// `https://user:password@host`.
@@ -46,12 +46,12 @@ pub enum BadUrl {
 }
 
 impl BaseUrl {
-    /// Reads a `tb_url`; stray spaces around it and slashes at its end do not matter.
+    /// Reads a `tb_url`. Spaces around it and slashes at its end do not matter.
     ///
     /// # Errors
     /// [`BadUrl`].
     pub fn parse(text: &str) -> Result<Self, BadUrl> {
-        // The parser of the URL standard drops tabs and line ends inside; a row that holds them is broken.
+        // The URL parser drops tabs and newlines inside; a row that holds them is wrong.
         let text = text.trim();
         if text.chars().any(char::is_control) {
             return Err(BadUrl::Malformed);
@@ -71,45 +71,44 @@ impl BaseUrl {
         Ok(Self(url))
     }
 
-    /// Scheme, host, port and path in one form, whatever form the row gave them: two rows with the same text mean the same
-    /// server.
+    /// Returns scheme, host, port and path in a normalized form: two rows with the same text mean the same server.
     pub fn identity(&self) -> String {
         let port = self.0.port().map(|port| format!(":{port}")).unwrap_or_default();
         format!("{}://{}{port}{}", self.0.scheme(), self.host(), self.path())
     }
 
-    /// The same without scheme and port.
+    /// Returns host and path in the normalized form.
     pub fn host_and_path(&self) -> String {
         format!("{}{}", self.host(), self.path())
     }
 
-    /// The host in lower case and punycode, as the parser leaves it, without the dot that ends a fully qualified name.
+    /// Returns the host in lower case and punycode, without the dot that ends a fully qualified name.
     fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default().trim_end_matches('.')
     }
 
-    /// The path with percent signs decoded once, `//` made one and no `/` at its end; the parser has resolved `.` and `..`.
+    /// Returns the path, percent-decoded once, without empty parts and a final `/`; the parser has resolved `.` and `..`.
     fn path(&self) -> String {
         let decoded = percent_decode_str(self.0.path()).decode_utf8_lossy();
         let parts = decoded.split('/').filter(|part| !part.is_empty() && *part != ".");
         parts.fold(String::new(), |path, part| format!("{path}/{part}"))
     }
 
-    /// The address of an endpoint; `path` has no slash at its beginning.
+    /// Returns the URL of an endpoint; `path` must not begin with a slash.
     pub fn endpoint(&self, path: &str) -> Url {
         let mut url = self.0.clone();
         url.set_path(&format!("{}{path}", self.0.path()));
         url
     }
 
-    /// Whether what is sent there is encrypted.
+    /// Whether requests are encrypted.
     pub fn is_https(&self) -> bool {
         self.0.scheme() == "https"
     }
 
-    /// Which server it is.
+    /// Returns the key of the server.
     pub fn host_key(&self) -> HostKey {
-        // It is shown on screens and in logs; a path may hold anything.
+        // Screens and logs show the key, and a path may hold any character.
         HostKey(self.identity().replace(char::is_control, "?").into())
     }
 }

@@ -1,16 +1,16 @@
-//! The last changes of a customer, which are remembered over restarts.
+//! The last changes of a customer, which its record stores.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::NoticeKind;
 
-/// How many are remembered.
+/// The most changes that are stored.
 const MOST: usize = 8;
 
-/// Between two changes in the store.
+/// The text between two changes in the store.
 const SEPARATOR: &str = "; ";
 
-/// The last changes of one customer, oldest first. Most customers have none, which takes the room of a pointer.
+/// The last changes of one customer, oldest first. Most customers have none, which takes the memory of a pointer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Changes(Option<Box<List>>);
 
@@ -18,12 +18,12 @@ pub struct Changes(Option<Box<List>>);
 struct List(Vec<(DateTime<Utc>, NoticeKind)>);
 
 impl Changes {
-    /// Adds a change. That the same trouble goes on is none.
+    /// Adds a change. A repeated failure is not a change.
     pub fn add(&mut self, at: DateTime<Utc>, kind: NoticeKind) {
         let List(list) = &mut **self.0.get_or_insert_default();
-        let goes_on = matches!(kind, NoticeKind::Failed | NoticeKind::Parked)
+        let is_repeated = matches!(kind, NoticeKind::Failed | NoticeKind::Parked)
             && list.last().is_some_and(|(_, last)| *last == kind);
-        if goes_on {
+        if is_repeated {
             return;
         }
         if list.len() == MOST {
@@ -32,12 +32,12 @@ impl Changes {
         list.push((at, kind));
     }
 
-    /// All of them, oldest first.
+    /// Returns all changes, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (DateTime<Utc>, NoticeKind)> {
         self.0.iter().flat_map(|list| list.0.iter().copied())
     }
 
-    /// Their text for the store, `2026-11-23T14:03:00Z parked; …`; empty if there are none.
+    /// Returns their text for the store, `2026-11-23T14:03:00Z parked; …`; empty if there are none.
     pub fn to_text(&self) -> String {
         let change = |(at, kind): (DateTime<Utc>, NoticeKind)| {
             format!("{} {}", at.to_rfc3339_opts(SecondsFormat::Secs, true), kind.name())
@@ -45,7 +45,7 @@ impl Changes {
         self.iter().map(change).collect::<Vec<_>>().join(SEPARATOR)
     }
 
-    /// The changes that [`to_text`](Self::to_text) wrote. What cannot be read, as a kind of a newer version, is left out.
+    /// Reads the changes that [`to_text`](Self::to_text) wrote. It skips unreadable ones, such as kinds of a newer version.
     pub fn from_text(text: &str) -> Self {
         let change = |text: &str| {
             let (at, kind) = text.split_once(' ')?;

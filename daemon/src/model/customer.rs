@@ -1,4 +1,4 @@
-//! A row of the customers' table, as far as the daemon looks at it.
+//! A row of the customer table, with the columns that the daemon reads.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use super::Secret;
 pub struct CustomerId(Arc<str>);
 
 impl CustomerId {
-    /// The id with this text.
+    /// Creates the id with this text.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -29,12 +29,12 @@ impl fmt::Display for CustomerId {
     }
 }
 
-/// What a login needs.
+/// The data that a login needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The ThingsBoard server, trimmed: the row's own or the configured fallback. Not yet checked.
+    /// The URL of the ThingsBoard server, trimmed: the row's own or the configured fallback. Not validated.
     pub url: String,
-    /// The user, as the row says it.
+    /// The user name, exactly as in the row.
     pub username: String,
     /// The password.
     pub password: Secret,
@@ -43,20 +43,20 @@ pub struct Credentials {
 /// An eligible row: it has a user, a password and a URL (its own, or the fallback).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Customer {
-    /// Who.
+    /// The id.
     pub id: CustomerId,
-    /// With what.
+    /// The credentials.
     pub credentials: Credentials,
-    /// `tb_url` to the letter, empty for NULL: a token is written only to a row that still says this.
+    /// `tb_url` exactly as in the row, empty for NULL: a token is written only to a row that still has this value.
     pub row_url: String,
     /// Whether the row holds a token.
     pub has_token: bool,
-    /// When that token ends, if the row says so.
+    /// When that token ends, if known.
     pub expiry: Option<DateTime<Utc>>,
 }
 
 impl Customer {
-    /// The customer of a row.
+    /// Makes the customer of a row.
     ///
     /// # Errors
     /// The row is not eligible: user, password or URL are NULL or blank. Only spaces count as blank. A row without a URL
@@ -84,22 +84,22 @@ impl Customer {
 /// A row that cannot be renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IneligibleRow {
-    /// Its id.
+    /// The id.
     pub id: CustomerId,
-    /// Why.
+    /// Why it cannot be renewed.
     pub why: Ineligibility,
     /// Whether the row holds a token.
     pub has_token: bool,
-    /// When that token ends, if the row says so.
+    /// When that token ends, if known.
     pub expiry: Option<DateTime<Utc>>,
 }
 
 /// Why a row cannot be renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ineligibility {
-    /// Of `COLUMNS`, these are NULL or blank.
+    /// These of `COLUMNS` are NULL or blank.
     Blank([bool; 3]),
-    /// Something else is wrong with it: a fragment for people.
+    /// Another reason, as a fragment for people.
     Refused(&'static str),
 }
 
@@ -107,7 +107,7 @@ impl Ineligibility {
     /// The columns that a login needs.
     const COLUMNS: [&str; 3] = ["tb_username", "tb_password", "tb_url"];
 
-    /// The columns that are blank, as `tb_username and tb_password`; none if something else is wrong.
+    /// Returns the blank columns, such as `tb_username and tb_password`; none for another reason.
     pub fn blank(&self) -> Option<String> {
         let Self::Blank(blank) = self else { return None };
         let blank = Self::COLUMNS.iter().zip(blank).filter(|(_, is_blank)| **is_blank);
@@ -115,7 +115,7 @@ impl Ineligibility {
     }
 }
 
-/// As in "… is not renewed: its tb_password is blank".
+/// A fragment that follows "… is not renewed:", such as "its tb_password is blank".
 impl fmt::Display for Ineligibility {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -128,7 +128,7 @@ impl fmt::Display for Ineligibility {
     }
 }
 
-/// A row as a store reads it, before it is known whether it is eligible.
+/// A row as a store reads it, eligible or not.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// `customer_id`.

@@ -1,10 +1,10 @@
-//! How a token stands, what its refresh window is, and which expiry is written.
+//! The status of a token, its refresh window, and the expiry to write.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Token;
 
-/// How a token stands at a point in time.
+/// The status of a token at a point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TokenStatus {
     /// No token, or no expiry.
@@ -13,12 +13,12 @@ pub enum TokenStatus {
     Expired,
     /// Its expiry is within the window.
     ExpiringSoon,
-    /// None of these.
+    /// It needs nothing yet.
     Valid,
 }
 
 impl TokenStatus {
-    /// The status at `now` of a token with that expiry and refresh window.
+    /// Returns the status at `now` of a token with that expiry and refresh window.
     pub fn at(now: DateTime<Utc>, has_token: bool, expiry: Option<DateTime<Utc>>, window: TimeDelta) -> Self {
         match expiry {
             Some(expiry) if has_token => {
@@ -35,8 +35,8 @@ impl TokenStatus {
     }
 }
 
-/// The refresh window of a token whose whole life is `life`, if that is known: half its life where the configured
-/// window would take more than that, so that a token of 60 seconds is not due from its birth.
+/// Returns the refresh window of a token whose whole life is `life`, if known. It is at most half of the life, so that a
+/// token of 60 seconds is not due at once.
 pub fn window_of(life: Option<TimeDelta>, configured: TimeDelta) -> TimeDelta {
     match life {
         Some(life) if life < configured * 2 => life / 2,
@@ -44,7 +44,7 @@ pub fn window_of(life: Option<TimeDelta>, configured: TimeDelta) -> TimeDelta {
     }
 }
 
-/// How long a token is declared to live at most (`schedule.token_lifetime`).
+/// The longest life to declare for a token (`schedule.token_lifetime`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
     /// At most this long.
@@ -54,8 +54,8 @@ pub enum Lifetime {
 }
 
 impl Lifetime {
-    /// The life to write for a token: never longer than its own. It is taken as `exp − iat`, so that a ThingsBoard
-    /// whose clock is wrong does no harm.
+    /// Returns the life to declare for a token, at most its own. A token's life is `exp − iat`, so that a wrong clock of
+    /// ThingsBoard does no harm.
     pub fn of(self, token: &Token) -> TimeDelta {
         match self {
             Self::AtMost(cap) => token.life().min(cap),

@@ -1,5 +1,5 @@
-//! Everything that can go wrong with a renewal: a closed list, each item permanent or transient, each with a
-//! sentence for the operator and a remedy.
+//! The failures of a renewal: a closed list. Each is permanent or transient, and has a sentence for the operator and a
+//! remedy.
 
 use std::time::Duration;
 
@@ -7,26 +7,25 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 
 use super::{BadUrl, NotAToken};
 
-/// Why a renewal failed. Its `Display` is the sentence for the operator; it holds nothing that a server sent except
-/// where a variant says so.
+/// Why a renewal failed. `Display` is the sentence for the operator; it quotes a server only where a variant says so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// Wrong password or unknown user, counted by ThingsBoard.
     #[error("ThingsBoard says \"Invalid username or password\"")]
     CredentialsRejected,
-    /// ThingsBoard's word for a login that it does not even check: without a user name or a password, as it sees it.
+    /// ThingsBoard's message for a login that it does not check, because it sees no user name or password.
     #[error("ThingsBoard says \"Authentication failed\"")]
     AuthenticationFailed,
     /// The user is disabled, or was never activated; checked before the password.
     #[error("ThingsBoard says that the user's account is not active: disabled, or never activated")]
     AccountDisabled,
-    /// Disabled for good after too many wrong passwords.
+    /// ThingsBoard disabled the user after too many wrong passwords.
     #[error("ThingsBoard has locked the user's account after too many wrong passwords")]
     AccountLocked,
     /// The password has expired.
     #[error("ThingsBoard says that the password has expired")]
     PasswordExpired,
-    /// The password must be replaced before the user gets in.
+    /// The user must change the password before the login.
     #[error("ThingsBoard says that the password violates its policy")]
     PasswordViolatesPolicy,
     /// The login needs a second factor.
@@ -35,21 +34,21 @@ pub enum Failure {
     /// Not sent: ThingsBoard has rejected these credentials before, perhaps for another row.
     #[error("ThingsBoard has rejected this user name and password before; they are not sent again")]
     RejectedBefore {
-        /// What ThingsBoard said to them.
+        /// The kind of the rejection.
         kind: FailureKind,
     },
     /// Not sent: ThingsBoard has rejected credentials of this user before, perhaps these.
     #[error(
-        "whether ThingsBoard has rejected this user name and password before cannot be told, because the key in tbtokend_key was replaced; tbctl refresh --force ID sends it once"
+        "it is unknown whether ThingsBoard has rejected this password before, because the key in tbtokend_key was replaced; to send it once: tbctl refresh --force ID"
     )]
     RejectionUnknown {
-        /// What ThingsBoard said to those credentials.
+        /// The kind of that rejection.
         kind: FailureKind,
     },
-    /// Not sent: so many passwords that ThingsBoard may have counted as wrong were sent to the account.
+    /// Not sent: the account's budget of possibly wrong passwords is used up.
     #[error("{}, and one more could lock the account", may_be_counted(*charges))]
     AttemptsExhausted {
-        /// How many.
+        /// How many passwords were sent.
         charges: u8,
     },
     /// HTTP 429.
@@ -81,10 +80,10 @@ pub enum Failure {
     /// No answer in time.
     #[error("the server did not answer within {} s", after.as_secs_f32())]
     Timeout {
-        /// How long it was waited for.
+        /// How long the daemon waited.
         after: Duration,
     },
-    /// An answer, but not to what was asked.
+    /// An answer that is not one to a login.
     #[error("{0}")]
     UnexpectedResponse(Unexpected),
     /// The row's URL cannot be used.
@@ -104,49 +103,49 @@ pub enum Failure {
     /// The token could not be written; it is kept and saved later.
     #[error("the new token could not be saved: {why}")]
     Database {
-        /// The store's own words.
+        /// The error of the store.
         why: String,
     },
 }
 
-/// An answer that is not what was asked for.
+/// An answer that is not one of ThingsBoard to a login.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unexpected {
-    /// A 3xx to another server. It is never followed with credentials.
+    /// A 3xx to another server. The daemon never sends credentials there.
     #[error("the server redirects to {location}: put that URL into tb_url")]
     Redirect {
-        /// Scheme, host and port, and our own path prefix if it is kept: printable and short.
+        /// Scheme, host and port, and the row's path prefix if it is kept: printable and short.
         location: String,
     },
-    /// A 3xx to another page of the same server, or to nowhere.
+    /// A 3xx to another page of the same server, or without a target.
     #[error(
-        "the server redirects to another page of its own: it is under maintenance, or a portal in front of it asks for a login"
+        "the server redirects to another of its pages: it is under maintenance, or a portal in front of it requires a login"
     )]
     OwnRedirect,
-    /// A 401 that is not in ThingsBoard's words.
+    /// A 401 that is not from ThingsBoard.
     #[error(
-        "the server answered HTTP 401, but not in ThingsBoard's words: a proxy in front of it asks for a login of its own"
+        "the server answered HTTP 401, but not as ThingsBoard does: a proxy in front of it requires its own login"
     )]
     ProxyLogin,
     /// A 407.
     #[error(
-        "the proxy of thingsboard.proxy asks for a login (HTTP 407): write http://USER:PASSWORD@HOST:PORT"
+        "the proxy of thingsboard.proxy requires a login (HTTP 407): write http://USER:PASSWORD@HOST:PORT"
     )]
     ProxyAuthentication,
-    /// A page that says that TLS must be spoken.
+    /// A page that demands TLS.
     #[error("the server speaks TLS on this port: write https:// into tb_url")]
     Tls,
-    /// Bytes that are no HTTP.
+    /// Bytes that are not HTTP.
     #[error("the server does not speak HTTP on this port: if it is for https, write https:// into tb_url")]
     NotHttp,
-    /// Headers beyond all measure.
+    /// Headers beyond the limits.
     #[error(
-        "the head of the server's answer is longer than 400 KiB or has more than 100 headers: look at the proxy before it"
+        "the head of the server's answer is longer than 400 KiB or has more than 100 headers: check the proxy before it"
     )]
     LongHead,
     /// A compressed body.
     #[error(
-        "the server's answer is compressed, which was not asked for: turn that off for /api/auth/ in the proxy before it"
+        "the server's answer is compressed without a request for it: turn that off for /api/auth/ in the proxy before it"
     )]
     Encoded,
     /// A status that a login does not have.
@@ -161,10 +160,10 @@ pub enum Unexpected {
     /// JSON without a token.
     #[error("the server's answer holds no token")]
     NoToken,
-    /// A token that cannot be believed.
+    /// A token that cannot be used.
     #[error("the server's token cannot be used: {0}")]
     NotAToken(NotAToken),
-    /// A body beyond all measure.
+    /// A body beyond the limit.
     #[error("the server's answer is longer than 64 KiB")]
     TooLong,
 }
@@ -192,7 +191,7 @@ pub enum FailureKind {
     Database,
 }
 
-/// What an account must be known for before another password is sent to it.
+/// Says how many possibly wrong passwords were sent to an account.
 pub fn may_be_counted(charges: u8) -> String {
     match charges {
         1 => "a password that ThingsBoard may have counted as wrong was sent to this account".to_owned(),
@@ -205,7 +204,7 @@ pub fn may_be_counted(charges: u8) -> String {
 }
 
 impl Failure {
-    /// Its kind.
+    /// Returns its kind.
     pub fn kind(&self) -> FailureKind {
         match self {
             Self::CredentialsRejected | Self::AuthenticationFailed => FailureKind::CredentialsRejected,
@@ -228,7 +227,7 @@ impl Failure {
         }
     }
 
-    /// How long the server asks to be left alone, if it does.
+    /// Returns the server's `Retry-After`, if it sent one.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } | Self::ServerError { retry_after, .. } => *retry_after,
@@ -236,14 +235,14 @@ impl Failure {
         }
     }
 
-    /// Whether trying again without a change is useless or dangerous, so that the customer is parked.
+    /// Whether another attempt without a change is useless or dangerous, so that the customer is parked.
     pub fn is_permanent(&self) -> bool {
         self.kind().is_permanent()
     }
 }
 
 impl FailureKind {
-    /// Whether trying again without a change is useless or dangerous, so that the customer is parked.
+    /// Whether another attempt without a change is useless or dangerous, so that the customer is parked.
     pub fn is_permanent(self) -> bool {
         match self {
             Self::CredentialsRejected
@@ -265,7 +264,7 @@ impl FailureKind {
         }
     }
 
-    /// Whether it parks the customer, but ThingsBoard counts nothing: then the password is tried once a day.
+    /// Whether it parks the customer but ThingsBoard counts no failure, so that the password is tried once a day.
     pub fn is_tried_daily(self) -> bool {
         match self {
             Self::AccountDisabled
@@ -287,7 +286,7 @@ impl FailureKind {
         }
     }
 
-    /// Whether the ledger decides when it ends: until then the password is not sent.
+    /// Whether the ledger decides when the password may be sent again.
     pub fn is_the_ledgers(self) -> bool {
         matches!(self, Self::CredentialsRejected | Self::AccountLocked | Self::AttemptsExhausted)
     }
@@ -297,17 +296,17 @@ impl FailureKind {
         matches!(self, Self::CredentialsRejected | Self::AccountLocked)
     }
 
-    /// The name in the records, the log and the protocol.
+    /// Returns the name in the records, the log and the protocol.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
-    /// The kind with this name.
+    /// Returns the kind with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         name.parse().ok()
     }
 
-    /// What to do about it, and where.
+    /// Returns what to do, and where.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::CredentialsRejected => {
@@ -317,7 +316,7 @@ impl FailureKind {
                 "Log in to ThingsBoard's login page as this user to check tb_username and tb_password of every row with this user, correct the rows, then send one password more: tbctl refresh --force ID. Refresh tokens of the user are still used."
             }
             Self::AccountDisabled => {
-                "In ThingsBoard, on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins), press Enable User Account, or, for a user who was never activated, Display activation link. It is tried once a day, or at once with tbctl refresh ID. If tb_username should be another one, correct it in the customer's row."
+                "In ThingsBoard, on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins), press Enable User Account, or, for a user that was never activated, Display activation link. It is tried once a day, or at once with tbctl refresh ID. If tb_username should be another one, correct it in the customer's row."
             }
             Self::AccountLocked => {
                 "First correct tb_password in the customer's row. Then, in ThingsBoard, an administrator must press Enable User Account on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins). After that: tbctl refresh --force ID."
@@ -332,10 +331,10 @@ impl FailureKind {
                 "Write a user without two-factor authentication to tb_username and tb_password in the customer's row. Or turn it off for this user in ThingsBoard (as the user: Account, Security; for all, as a system administrator: Security, Two-factor authentication). It is tried once a day, or at once with tbctl refresh ID."
             }
             Self::RateLimited => {
-                "It is tried again by itself, more slowly. If this stays, raise the limit of the proxy before ThingsBoard for /api/auth/; those in ThingsBoard (Tenant profiles, the tenant's profile, Rate limits) do not count logins."
+                "It is tried again by itself, more slowly. If this stays, raise the limit of the proxy before ThingsBoard for /api/auth/; the limits in ThingsBoard (Tenant profiles, the tenant's profile, Rate limits) do not count logins."
             }
             Self::ServerError => {
-                "It is tried again by itself. If this stays, look at the log of ThingsBoard (/var/log/thingsboard) and of the proxy before it."
+                "It is tried again by itself. If this stays, see the log of ThingsBoard (/var/log/thingsboard) and of the proxy before it."
             }
             Self::Unreachable => {
                 "It is tried again by itself. If the message names a setting of tbtokend, correct that; otherwise check tb_url in the customer's row, the server, its DNS name, its certificate and the firewall."
@@ -354,7 +353,7 @@ impl FailureKind {
             }
             Self::TokenTooLong => "Make the column tbtoken wider (varchar(max)), then: tbctl refresh ID.",
             Self::Database => {
-                "The token is kept in memory and saved as soon as the database accepts it; nobody logs in again for it. If this stays, let the database user of tbtokend update the columns tbtoken and tbtokenexpiry, and look for a constraint or a trigger."
+                "The token is kept in memory and saved as soon as the database accepts it; no new login is needed. If this stays, let the database user of tbtokend update the columns tbtoken and tbtokenexpiry, and look for a constraint or a trigger."
             }
         }
     }
@@ -374,15 +373,15 @@ mod tests {
         assert_eq!(FailureKind::from_name("nonsense"), None);
     }
 
-    /// Whatever has no end by itself names the column to mend, or the page of ThingsBoard and what to do afterwards.
+    /// Each remedy names the column or the page of ThingsBoard to change, and what follows.
     #[test]
-    fn a_remedy_says_where_to_mend_what() {
+    fn a_remedy_names_the_place_and_what_follows() {
         for kind in FailureKind::iter() {
             let remedy = kind.remedy();
             let names_a_place = ["tb_url", "tb_username", "tb_password", "tbtoken", "ThingsBoard (", "page"];
             assert!(names_a_place.iter().any(|place| remedy.contains(place)), "{kind:?}: {remedy}");
-            let goes_on = ["by itself", "as soon as", "tb_url", "tbctl refresh"];
-            assert!(goes_on.iter().any(|words| remedy.contains(words)), "{kind:?}: {remedy}");
+            let follows = ["by itself", "as soon as", "tb_url", "tbctl refresh"];
+            assert!(follows.iter().any(|words| remedy.contains(words)), "{kind:?}: {remedy}");
             assert!(remedy.ends_with('.') && remedy.is_ascii(), "{remedy}");
         }
         let inactive = FailureKind::AccountDisabled.remedy();

@@ -1,4 +1,4 @@
-//! "Have these credentials changed?", answered without keeping them.
+//! Fingerprints of credentials: they show a change without storing the credentials.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use super::{BaseUrl, Credentials};
 
-/// The key of the fingerprints. It lives in the store beside the records, so that a parked customer stays parked
-/// after a restart and on another machine.
+/// The key of the fingerprints. The store holds it beside the records, so that a parked customer stays parked after a
+/// restart and on another machine.
 #[derive(Clone)]
 pub struct FingerprintKey {
     bytes: Zeroizing<[u8; Self::BYTES]>,
@@ -20,25 +20,25 @@ pub struct FingerprintKey {
 }
 
 impl FingerprintKey {
-    /// How many random bytes make a key.
+    /// The number of random bytes in a key.
     pub const BYTES: usize = 32;
 
-    /// The key made of these bytes.
+    /// Makes a key from these bytes.
     pub fn new(bytes: &[u8; Self::BYTES]) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, bytes);
         let mut mark = [0; Fingerprint::MARK];
-        // No credentials begin so: the length of their first part would.
+        // No credentials give this text, because theirs begins with a length.
         mark.iter_mut().zip(hmac::sign(&key, b"the key").as_ref()).for_each(|(to, from)| *to = *from);
         Self { bytes: Zeroizing::new(*bytes), key: Arc::new(key), mark }
     }
 
-    /// The fingerprint of these credentials. Two spellings of one URL have the same: they are the same account.
+    /// Returns the fingerprint of credentials. Two spellings of one URL give the same, because they are the same account.
     pub fn fingerprint(&self, credentials: &Credentials) -> Fingerprint {
         let mut context = hmac::Context::with_key(&self.key);
         let server = BaseUrl::parse(&credentials.url).map(|base| base.identity());
         let server = server.as_deref().unwrap_or(&credentials.url);
         for part in [server, &*credentials.username, credentials.password.expose()] {
-            // The length before each part keeps ("ab", "c") and ("a", "bc") apart.
+            // The length before each part distinguishes ("ab", "c") from ("a", "bc").
             context.update(&(part.len() as u64).to_le_bytes());
             context.update(part.as_bytes());
         }
@@ -63,34 +63,34 @@ impl fmt::Debug for FingerprintKey {
     }
 }
 
-/// A keyed hash (HMAC-SHA-256, cut to 96 bits) of server, user and password, behind a mark of its key. Without the key it is of
-/// no use for guessing a password.
+/// A keyed hash (HMAC-SHA-256, cut to 96 bits) of server, user and password, after a mark of its key. Without the key it
+/// does not help to guess a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; Self::BYTES]);
 
 impl Fingerprint {
-    /// A part of the hash tells credentials apart as well and takes less room.
+    /// The length in bytes: a part of the hash distinguishes credentials well enough.
     const BYTES: usize = 16;
 
-    /// So many of them are the same in all fingerprints of one key.
+    /// The first bytes, which all fingerprints of one key share.
     const MARK: usize = 4;
 
-    /// Whether both were made with the same key. If not, they are different whatever they were made of.
+    /// Whether both were made with the same key. Fingerprints of different keys always differ.
     pub fn has_key_of(&self, other: &Self) -> bool {
         self.0[..Self::MARK] == other.0[..Self::MARK]
     }
 
-    /// The fingerprint that [`to_text`](Self::to_text) wrote; none for any other text.
+    /// Reads the fingerprint that [`to_text`](Self::to_text) wrote; none for another text.
     pub fn from_text(text: &str) -> Option<Self> {
         STANDARD_NO_PAD.decode(text).ok()?.try_into().map(Self).ok()
     }
 
-    /// Its text, for the store.
+    /// Returns its text, for the store.
     pub fn to_text(self) -> String {
         STANDARD_NO_PAD.encode(self.0)
     }
 
-    /// One that is made of a number.
+    /// Makes a fingerprint from a number.
     #[cfg(test)]
     pub(crate) fn numbered(number: u128) -> Self {
         Self(number.to_be_bytes())

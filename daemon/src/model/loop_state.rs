@@ -1,10 +1,10 @@
-//! Whether the loop runs, as it is remembered over restarts.
+//! The state of the loop, which the store keeps across restarts.
 
 use std::fmt;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-/// How an operator, or else the configuration at the very first start, wants the loop.
+/// The state of the loop: set by an operator, or by the configuration at the first start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoopState {
     /// It runs.
@@ -14,11 +14,11 @@ pub enum LoopState {
         /// When, in whole seconds.
         since: DateTime<Utc>,
     },
-    /// `schedule.autostart` was false at the very first start, and no operator has started it since.
+    /// `schedule.autostart` was false at the first start, and no operator has started it since.
     NotStarted,
 }
 
-/// How the store calls [`LoopState::Stopped`], before the time.
+/// The text before the time in the store's form of [`LoopState::Stopped`].
 const STOPPED: &str = "loop_stopped ";
 
 impl fmt::Display for LoopState {
@@ -27,9 +27,11 @@ impl fmt::Display for LoopState {
         match self {
             Self::Running => f.write_str("running"),
             Self::Stopped { since } => {
-                write!(f, "stopped by an operator since {}; tbctl start", seconds(*since))
+                write!(f, "stopped by an operator since {}; start it with tbctl start", seconds(*since))
             }
-            Self::NotStarted => f.write_str("not started, because schedule.autostart is false; tbctl start"),
+            Self::NotStarted => {
+                f.write_str("not started, because schedule.autostart is false; start it with tbctl start")
+            }
         }
     }
 }
@@ -44,7 +46,7 @@ impl LoopState {
         self == Self::Running
     }
 
-    /// Since when an operator has it stopped, if so.
+    /// Returns when an operator stopped it, if it is stopped.
     pub fn stopped_since(self) -> Option<DateTime<Utc>> {
         match self {
             Self::Stopped { since } => Some(since),
@@ -52,7 +54,7 @@ impl LoopState {
         }
     }
 
-    /// Its text, for the store.
+    /// Returns its text, for the store.
     pub fn to_text(self) -> String {
         match self {
             Self::Running => "loop_running".to_owned(),
@@ -61,7 +63,7 @@ impl LoopState {
         }
     }
 
-    /// The state that [`to_text`](Self::to_text) wrote; none for any other text.
+    /// Reads the state that [`to_text`](Self::to_text) wrote; none for another text.
     pub fn from_text(text: &str) -> Option<Self> {
         match text {
             "loop_running" => Some(Self::Running),

@@ -1,4 +1,4 @@
-//! The things that the product is about: customers, credentials, tokens, failures. Pure: no I/O, no clock.
+//! The domain types: customers, credentials, tokens, failures. Pure: no I/O, no clock.
 
 mod account;
 mod base_url;

@@ -1,26 +1,26 @@
-//! What people are told of: the name, the `MESSAGE_ID` and the priority of each kind. The history and the protocol show the
-//! kinds that concern an operator, the journal has all of them.
+//! The kinds of notices, each with its name, `MESSAGE_ID` and priority. The history and the protocol show the kinds that
+//! concern an operator; the journal has all of them.
 //!
-//! `packaging/systemd/tbtokend.catalog` explains each of them to `journalctl -x`; a test holds both together. An id, once
-//! released, never changes its meaning: people search and alert by it.
+//! `packaging/systemd/tbtokend.catalog` explains each kind for `journalctl -x`; a test compares both. A released id never
+//! changes its meaning, because operators search and alert by it.
 
 use strum::{EnumIter, EnumString, IntoEnumIterator, IntoStaticStr};
 
-/// The priorities of syslog, as far as they are used.
+/// The priorities of syslog that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum Priority {
     /// The service as a whole is in danger.
     Crit = 2,
-    /// Somebody has to do something.
+    /// A person must act.
     Err = 3,
-    /// It may pass by itself.
+    /// It may end without a person.
     Warning = 4,
-    /// Normal, but of note.
+    /// Normal, but notable.
     Notice = 5,
     /// Normal.
     Info = 6,
-    /// For whoever searches for a cause.
+    /// For the search for a cause.
     Debug = 7,
 }
 
@@ -32,23 +32,23 @@ pub enum NoticeKind {
     Running,
     /// The database's certificate is not checked.
     CertificateUnchecked,
-    /// The clock of this machine shows a time that is over.
+    /// The clock of this machine shows a time in the past.
     ClockWrong,
-    /// The clock of this machine was set back.
+    /// The clock of this machine stepped backward.
     ClockSetBack,
-    /// The daemon has ended as it was asked to.
+    /// The daemon has ended normally.
     Ended,
     /// The daemon cannot start.
     CannotStart,
-    /// The interval came round.
+    /// A scheduled pass begins.
     Scheduled,
-    /// The interval came round during a pass.
+    /// A scheduled pass is skipped, because the last one is still running.
     Skipped,
     /// A token was renewed.
     Renewed,
     /// A customer that failed works again.
     Recovered,
-    /// A renewal failed and is tried again.
+    /// A renewal failed; another attempt follows.
     Failed,
     /// A renewal failed for good.
     Parked,
@@ -76,26 +76,26 @@ pub enum NoticeKind {
     Reloaded,
     /// A changed configuration was refused.
     ReloadRefused,
-    /// Something that was begun does not come to an end.
+    /// The database or a pass makes no progress.
     Stuck,
-    /// The log was written faster than it could be taken.
+    /// Log lines were dropped, because the reader of the log is too slow.
     LinesDropped,
-    /// Something that should not be possible.
+    /// A bug in the daemon.
     Bug,
 }
 
 impl NoticeKind {
-    /// All of them.
+    /// Returns all kinds.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::iter()
     }
 
-    /// The name, as the protocol, the manual and the field `event` of our own log calls have it.
+    /// Returns the name in the protocol, the manual and the field `event` of log calls.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// Whether it is a change of a customer that its record remembers over restarts.
+    /// Whether it is a change that a customer's record stores.
     pub const fn is_remembered(self) -> bool {
         matches!(
             self,
@@ -103,12 +103,12 @@ impl NoticeKind {
         )
     }
 
-    /// The kind of that name.
+    /// Returns the kind of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         name.parse().ok()
     }
 
-    /// The `MESSAGE_ID`.
+    /// Returns the `MESSAGE_ID`.
     pub const fn message_id(self) -> &'static str {
         match self {
             Self::Running => "45b9eb3a40cc434dad407d35a0fec8df",
@@ -141,7 +141,7 @@ impl NoticeKind {
         }
     }
 
-    /// How much it matters.
+    /// Returns the priority.
     pub const fn priority(self) -> Priority {
         match self {
             Self::CannotStart | Self::ClockWrong | Self::StoreLost | Self::Stuck | Self::Bug => {

@@ -1,19 +1,19 @@
-//! What the daemon remembers of a customer over restarts.
+//! The record of a customer: the data that the daemon stores about it.
 
 use chrono::{DateTime, Utc};
 
 use super::{Changes, CustomerId, FailureKind, Fingerprint};
 
-/// One line of `tbtokend_state`.
+/// One row of `tbtokend_state`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Who.
+    /// The customer.
     pub id: CustomerId,
-    /// The failure of the last attempt; none when it succeeded. Boxed, because few have one.
+    /// The failure of the last attempt; none if it succeeded. Boxed, because few customers have one.
     pub failure: Option<Box<FailureNote>>,
-    /// The last renewal that was written.
+    /// When the last new token was written.
     pub last_success_at: Option<DateTime<Utc>>,
-    /// How many renewals were written.
+    /// How many new tokens were written.
     pub renewals: u64,
     /// Its last changes.
     pub changes: Changes,
@@ -21,7 +21,7 @@ pub struct Record {
     pub updated_at: DateTime<Utc>,
 }
 
-/// A failure as it is remembered.
+/// A failure in a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureNote {
     /// Its kind, from which the remedy follows.
@@ -30,12 +30,12 @@ pub struct FailureNote {
     pub message: String,
     /// Whether it parks the customer.
     pub permanent: bool,
-    /// Failed attempts since the last success; none if the password was never sent for it.
+    /// Failed attempts since the last success; 0 if the failure is that of its server or of another row.
     pub consecutive: u32,
-    /// When the last of them failed.
+    /// When the last attempt failed.
     pub at: DateTime<Utc>,
-    /// Not to be tried before this; none for a customer that is parked until something changes.
+    /// When the next attempt is allowed; none for a customer that is parked until something changes.
     pub next_attempt_at: Option<DateTime<Utc>>,
-    /// The credentials that failed. Other credentials are a new story.
+    /// The credentials that failed. The failure does not apply to other credentials.
     pub fingerprint: Fingerprint,
 }

@@ -1,4 +1,4 @@
-//! Text that must never be seen.
+//! A text that must never be printed.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use zeroize::Zeroizing;
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text over.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself, for the one place that sends or stores it.
+    /// Returns the text, for the code that sends or stores it.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,20 +1,20 @@
-//! How wrong a server's clock is, read off a token that it has issued.
+//! The skew of a server's clock, measured by a token that it has issued.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// One measurement of a server's clock against ours.
+/// One measurement of a server's clock against the daemon's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Skew {
     /// By how much the server's clock is ahead.
     pub ahead: TimeDelta,
-    /// How far from the truth that may be.
+    /// The largest error of that value.
     pub uncertain: TimeDelta,
 }
 
 impl Skew {
-    /// From a token that was issued at `issued_at` by the server's clock and had arrived at `arrived` by ours, the
-    /// request having taken `took`. It was issued some time in between: the middle is never wrong by more than half of
-    /// it. ThingsBoard writes `iat` in whole seconds, rounded down, which is half a second too early on average.
+    /// Measures the skew by a token: issued at `issued_at` by the server's clock, arrived at `arrived` by the daemon's, after
+    /// a request that took `took`. The server issued it during the request, so the middle of the request is wrong by at most
+    /// half of `took`. ThingsBoard rounds `iat` down to whole seconds, which is half a second too early on average.
     pub fn measure(issued_at: DateTime<Utc>, arrived: DateTime<Utc>, took: TimeDelta) -> Self {
         let half_a_second = TimeDelta::milliseconds(500);
         Self { ahead: issued_at + half_a_second - (arrived - took / 2), uncertain: took / 2 + half_a_second }

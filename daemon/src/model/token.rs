@@ -1,4 +1,4 @@
-//! A ThingsBoard token: what must be true of it before it is believed.
+//! A ThingsBoard token, and the checks before it is used.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,16 +15,16 @@ pub struct Token {
     life: TimeDelta,
 }
 
-/// What a good login or renewal brings.
+/// The result of a successful login or refresh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The token for the customer's row.
     pub token: Token,
-    /// What the next renewal can use instead of the password.
+    /// The token with which the next renewal needs no password.
     pub refresh_token: Option<Secret>,
 }
 
-/// Why a text is not a token. Says nothing of the text itself.
+/// Why a text is not a token. The error does not quote the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotAToken {
     /// A JWT is `header.claims.signature`.
@@ -33,24 +33,24 @@ pub enum NotAToken {
     /// The claims are not base64url-encoded JSON with `exp` and `iat`.
     #[error("its claims cannot be read")]
     UnreadableClaims,
-    /// It ends before it begins, or its life is absurd.
+    /// It ends before it begins, or its life is too long.
     #[error("its exp is not after its iat")]
     EndsBeforeItBegins,
 }
 
-/// The claims that matter here. Their unit is seconds since 1970; RFC 7519 allows fractions.
+/// The claims that the daemon reads, in seconds since 1970; RFC 7519 allows fractions.
 #[derive(Deserialize)]
 struct Claims {
     exp: f64,
     iat: f64,
 }
 
-/// The longest life that is believed; more would overflow the arithmetic of dates, and no server means it.
+/// The longest accepted life; a longer one overflows date arithmetic, and no server intends it.
 const MAX_LIFE_SECONDS: f64 = 100.0 * 366.0 * 86_400.0;
 
 impl Token {
-    /// Checks a token: three parts, readable claims, `exp` after `iat`. It is not compared with our own clock,
-    /// because theirs may be wrong, and its signature is theirs to check.
+    /// Checks a token: three parts, readable claims, `exp` after `iat`. It ignores the daemon's clock, because the server's
+    /// may be wrong, and the signature, which only the server can check.
     ///
     /// # Errors
     /// [`NotAToken`].
@@ -83,17 +83,17 @@ impl Token {
         })
     }
 
-    /// The token itself, to be written to the row.
+    /// Returns the text of the token, to be written to the row.
     pub fn jwt(&self) -> &Secret {
         &self.jwt
     }
 
-    /// `exp − iat`.
+    /// Returns `exp − iat`.
     pub fn life(&self) -> TimeDelta {
         self.life
     }
 
-    /// When it was issued, by the clock of the server that did.
+    /// Returns when it was issued, by the clock of the server.
     pub fn issued_at(&self) -> DateTime<Utc> {
         self.issued_at
     }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_token_is_not_believed() {
+    fn text_that_is_not_a_token_is_refused() {
         use NotAToken::{EndsBeforeItBegins, NotThreeParts, UnreadableClaims};
         let good = jwt(r#"{"iat":1,"exp":2}"#);
         for (text, why) in [

@@ -1,7 +1,7 @@
-//! The journal, through tracing-journald, so that fields, priority and `MESSAGE_ID` arrive as they are.
+//! Writes to the journal through tracing-journald, so that fields, priority and `MESSAGE_ID` arrive unchanged.
 //!
-//! The layer of that crate writes from the calling thread and ignores errors, and the levels of tracing have no *crit* and
-//! no *notice*. So the thread behind the queue calls it, and each priority has a layer of its own.
+//! The layer of that crate writes from the calling thread, so the thread behind the queue calls it. The levels of tracing
+//! have no *crit* and no *notice*, so each priority has its own layer.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,15 +16,15 @@ use super::queue::Sink;
 use super::record::Record;
 use crate::model::{NoticeKind, Priority};
 
-/// What the journal calls us.
+/// The identifier of the daemon in the journal.
 const IDENTIFIER: &str = "tbtokend";
 
-/// The journal: for each priority a subscriber that writes with it.
+/// The journal: one subscriber for each priority.
 #[derive(Debug)]
 pub(super) struct Journal(BTreeMap<Priority, Dispatch>);
 
 impl Journal {
-    /// Connects to the journal; may wait as long as the journal hangs.
+    /// Connects to the journal; waits while the journal hangs.
     ///
     /// # Errors
     /// There is no journal.
@@ -53,11 +53,11 @@ fn subscriber(priority: Priority) -> io::Result<Dispatch> {
         .with_priority_mappings(journald::PriorityMappings { error, ..journald::PriorityMappings::new() })
         .with_syslog_identifier(IDENTIFIER.to_owned())
         .with_field_prefix(None);
-    // Without a filter, tracing would evaluate the calls of all libraries, at every level.
+    // Without a filter tracing evaluates the calls of all libraries at every level.
     Ok(Dispatch::new(tracing_subscriber::registry().with(layer.with_filter(LevelFilter::ERROR))))
 }
 
-/// The layer writes the names of the fields in capitals and leaves out those that are `None`.
+/// Writes a record. The layer writes field names in capitals and omits fields that are `None`.
 fn emit(record: &Record) {
     tracing::error!(
         target: IDENTIFIER,

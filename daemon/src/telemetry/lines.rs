@@ -1,4 +1,4 @@
-//! What the log says, in the words of the service that came before, so that existing searches still match.
+//! The lines of the log. Some keep the words of the earlier service, so that existing searches still match.
 
 use std::any::Any;
 use std::panic::PanicHookInfo;
@@ -13,48 +13,48 @@ use crate::engine::history::{FailureDetail, Notice};
 use crate::model::{NoticeKind, Priority};
 use crate::text::{printable, short};
 
-/// The daemon has started.
-pub fn running(socket: &Path) {
+/// Logs that the daemon has started.
+pub fn log_start(socket: &Path) {
     let version = env!("CARGO_PKG_VERSION");
     info!(event = NoticeKind::Running.name(), "tbtokend {version} is running; socket {}", socket.display());
 }
 
-/// The database's certificate is not checked, because the configuration says so.
-pub fn certificate_unchecked(server: &str) {
+/// Warns that the configuration turns off the check of the database's certificate.
+pub fn warn_unchecked_certificate(server: &str) {
     warn!(
         event = NoticeKind::CertificateUnchecked.name(),
-        "The certificate of {} is not checked (store.trust_server_certificate): whoever is between here and there can read and change everything",
+        "The certificate of {} is not checked (store.trust_server_certificate): an attacker on the network can read and change everything",
         printable(server)
     );
 }
 
-/// The clock of this machine cannot be right.
-pub fn clock_wrong(now: DateTime<Utc>) {
+/// Logs that the clock of this machine is wrong.
+pub fn log_wrong_clock(now: DateTime<Utc>) {
     let now = seconds(now);
     error!(
         event = NoticeKind::ClockWrong.name(),
-        "The clock of this machine shows {now}, which cannot be: tokens are written with expiries that are over. Set it (timedatectl set-ntp true); everyone is renewed at the next poll then"
+        "The clock of this machine shows {now}, which is wrong: new tokens get expiries in the past. Set the clock (timedatectl set-ntp true); the next poll then renews all customers"
     );
 }
 
-/// The daemon has ended as it was asked to.
-pub fn ended() {
+/// Logs that the daemon has ended normally.
+pub fn log_end() {
     info!(event = NoticeKind::Ended.name(), "tbtokend has ended");
 }
 
-/// The daemon cannot start.
-pub fn cannot_start(why: &str) {
+/// Logs why the daemon cannot start.
+pub fn log_start_failure(why: &str) {
     error!(event = NoticeKind::CannotStart.name(), "tbtokend cannot start: {why}");
 }
 
-/// The interval came round.
-pub fn scheduled(now: DateTime<Utc>) {
+/// Logs the begin of a scheduled pass.
+pub fn log_scheduled_pass(now: DateTime<Utc>) {
     let now = seconds(now);
     info!(event = NoticeKind::Scheduled.name(), "⏰ [{now}] Running scheduled token refresh...");
 }
 
-/// The interval came round while a pass was still under way.
-pub fn skipped(now: DateTime<Utc>) {
+/// Logs that a scheduled pass is skipped, because the last one is still running.
+pub fn log_skipped_pass(now: DateTime<Utc>) {
     let now = seconds(now);
     warn!(
         event = NoticeKind::Skipped.name(),
@@ -62,72 +62,72 @@ pub fn skipped(now: DateTime<Utc>) {
     );
 }
 
-/// A task broke, which should not be possible.
-pub fn bug(what: &str, error: &JoinError) {
+/// Logs that a task ended unexpectedly.
+pub fn log_bug(what: &str, error: &JoinError) {
     let end = end_of(error);
     error!(event = NoticeKind::Bug.name(), "{what}: {end}; this is a bug in tbtokend, please report it");
 }
 
-/// How a task ended. Its own words are not repeated: they hold the message of its panic, which may quote anything, and which
-/// has been told as far as it may be.
+/// Says how a task ended. It does not repeat the error's text, which holds the message of the panic and may quote a
+/// secret; the panic hook has logged the safe part.
 fn end_of(error: &JoinError) -> &'static str {
     if error.is_panic() { "its task panicked, see the line before" } else { "its task was cancelled" }
 }
 
-/// The same, where it was noticed by a panic.
-pub(super) fn panicked(panic: &PanicHookInfo<'_>) {
+/// Logs a panic.
+pub(super) fn log_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
-    let why = words(panic.payload());
+    let why = panic_message(panic.payload());
     error!(
         event = NoticeKind::Bug.name(),
         "a part of tbtokend panicked at {place}{why}; this is a bug in tbtokend, please report it"
     );
 }
 
-/// What a panic says, if that stands in the program. A text that was put together may quote a secret, wherever the panic
-/// comes from: slicing quotes the text that was sliced, `expect` the error. The place has to do then.
-fn words(payload: &dyn Any) -> String {
+/// Returns the message of a panic if it is a literal of the program. A formatted message may quote a secret: slicing
+/// quotes the sliced text, `expect` the error. Then the log names only the place.
+fn panic_message(payload: &dyn Any) -> String {
     payload.downcast_ref::<&'static str>().map_or_else(String::new, |text| format!(": {}", short(text)))
 }
 
-/// The deadline of the shutdown is over.
-pub fn gave_up_waiting() {
-    warn!("Ending now, although something was still under way; the next start goes on with it");
+/// Logs that the deadline of the shutdown has passed.
+pub fn log_shutdown_timeout() {
+    warn!("Ending now although work is still under way; the next start continues it");
 }
 
-/// Something that was begun has not come to an end for that long.
-pub fn stuck(silent: Duration) {
+/// Logs that the database or a pass has made no progress for that long.
+pub fn log_stuck(silent: Duration) {
     let seconds = silent.as_secs();
     error!(
         event = NoticeKind::Stuck.name(),
-        "The database or a pass has not been heard of for {seconds} s, longer than any of its time-outs; the watchdog is no longer told that all is well, and systemd restarts tbtokend if this goes on"
+        "The database or a pass has made no progress for {seconds} s, longer than any of its time-outs; tbtokend no longer feeds the watchdog, and systemd restarts it if this goes on"
     );
 }
 
-/// It has come to an end after all.
-pub fn no_longer_stuck() {
-    info!("What had not been heard of goes on");
+/// Logs that the database and the passes make progress again.
+pub fn log_progress() {
+    info!("The database and the passes make progress again");
 }
 
-/// The configuration was read again.
-pub fn reloaded(what: &str) {
+/// Logs that the configuration was read again.
+pub fn log_reload(what: &str) {
     info!(event = NoticeKind::Reloaded.name(), "The configuration was read again: {what}");
 }
 
-/// A reload has changed the tokens or the names of the HTTP listener.
-pub fn door_changed() {
-    info!("HTTP: other tokens or names are in force");
+/// Logs that a reload has changed the tokens or the names of the HTTP listener.
+pub fn log_access_change() {
+    info!("HTTP: new tokens or names are in force");
 }
 
-/// The configuration cannot be used; the settings stay.
-pub fn reload_refused(why: &str) {
+/// Logs that the changed configuration is invalid and the old settings stay.
+pub fn log_reload_failure(why: &str) {
     error!(
         event = NoticeKind::ReloadRefused.name(),
         "The changed configuration is refused and the old settings stay: {why}"
     );
 }
 
-/// Writes one notice, unless it is only more of the same.
+/// Logs one notice; a repeated failure is logged at level debug.
 pub fn log(notice: &Notice) {
     let customer = notice.customer.as_ref().map(|id| printable(id.as_str())).unwrap_or_default();
     let message = printable(&notice.message);
@@ -140,7 +140,7 @@ pub fn log(notice: &Notice) {
         NoticeKind::StoreLost => format!("The database cannot be used: {message}"),
         NoticeKind::StoreBack => "The database is back".to_owned(),
         NoticeKind::PassStarted | NoticeKind::PassFinished => format!("Pass: {message}"),
-        NoticeKind::Started | NoticeKind::Stopped => format!("An operator's order: {message}"),
+        NoticeKind::Started | NoticeKind::Stopped => format!("Operator: {message}"),
         _ if customer.is_empty() => message,
         _ => format!("Customer {customer}: {message}"),
     };
@@ -168,7 +168,7 @@ fn log_failure(notice: &Notice, customer: &str, message: &str) {
     let Some(FailureDetail { kind, attempt, next_at, url }) = &notice.failure else { return };
     let next_at = next_at.map(seconds);
     let next = match &next_at {
-        // Its refresh token, or its daily try; a person must act all the same.
+        // It may have a next attempt (refresh token, daily try), but the remedy matters more.
         _ if notice.kind == NoticeKind::Parked => format!("parked. {}", kind.remedy()),
         Some(at) => format!("next attempt at {at}"),
         None => "it is kept for the next attempt".to_owned(),
@@ -202,18 +202,18 @@ fn milliseconds(length: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    /// What is logged of a panic with this word at hand.
+    /// Returns the logged message of a panic in a function that gets a secret.
     fn logged(panic: fn(&str)) -> String {
         let secret = ["hun", "ter2"].concat();
-        words(&*std::panic::catch_unwind(|| panic(&secret)).unwrap_err())
+        panic_message(&*std::panic::catch_unwind(|| panic(&secret)).unwrap_err())
     }
 
     #[tokio::test]
     async fn p05_a_task_that_panics_does_not_quote_either() {
         let secret = ["hun", "ter2"].concat();
-        let broken = tokio::spawn(async move { panic!("of {secret}") }).await.unwrap_err();
-        assert!(broken.to_string().contains("hunter2"), "its own words do: {broken}");
-        assert_eq!(end_of(&broken), "its task panicked, see the line before");
+        let panicked = tokio::spawn(async move { panic!("of {secret}") }).await.unwrap_err();
+        assert!(panicked.to_string().contains("hunter2"), "the error itself does: {panicked}");
+        assert_eq!(end_of(&panicked), "its task panicked, see the line before");
         let cancelled = tokio::spawn(std::future::pending::<()>());
         cancelled.abort();
         assert_eq!(end_of(&cancelled.await.unwrap_err()), "its task was cancelled");

@@ -1,7 +1,7 @@
-//! The log: one line an event, to the journal with its fields or to stderr as text.
+//! The log: one line per event, to the journal with fields or to stderr as text.
 //!
-//! What is logged goes through a bounded queue to a thread that writes it (`queue.rs`): a journal or a pipe that nobody
-//! reads costs lines, which are counted, and never holds up the loop.
+//! Lines go through a bounded queue to a thread that writes them (`queue.rs`). A journal or a pipe without a reader costs
+//! lines, which are counted, but never holds up the loop.
 
 mod journal;
 mod lines;
@@ -18,10 +18,10 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::{Registry, reload};
 
 pub use lines::*;
-pub use stderr::complain;
+pub use stderr::print_error;
 
 use self::journal::Journal;
-use self::lines::panicked;
+use self::lines::log_panic;
 pub use self::queue::lines_dropped;
 use self::queue::{Queue, Sink};
 use self::record::Record;
@@ -29,19 +29,19 @@ use self::stderr::Stderr;
 use crate::clock::Clock;
 use crate::model::NoticeKind;
 
-/// Where the log goes.
+/// The target of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// To the journal when systemd has connected our stderr with it, to stderr otherwise.
+    /// The journal if systemd has connected stderr to it, else stderr.
     Auto,
-    /// To the journal; to stderr if there is none at the start.
+    /// The journal; stderr if there is none at the start.
     Journald,
-    /// To stderr.
+    /// Standard error.
     Stderr,
 }
 
 impl Target {
-    /// The target of that name.
+    /// Returns the target of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "auto" => Some(Self::Auto),
@@ -60,13 +60,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// Sets the log of this process up.
+    /// Sets up the log of this process.
     ///
-    /// Only our own words are logged, whatever the level: libraries log what they send and receive, and that is where the
-    /// secrets are.
+    /// It logs only lines of the daemon, at every level: libraries log what they send and receive, which includes secrets.
     ///
     /// # Errors
-    /// No thread or no socket can be had.
+    /// The thread or the socket cannot be made.
     pub fn start(target: Target, level: LevelFilter, clock: Clock) -> std::io::Result<Self> {
         let to_journal = match target {
             Target::Auto => stderr::is_journal(),
@@ -74,31 +73,31 @@ impl Log {
             Target::Stderr => false,
         };
         let now = clock.now();
-        // On the thread of the queue, because a journal that hangs lets it wait.
+        // Runs on the thread of the queue, because a hanging journal blocks it.
         let open = move || if to_journal { journal_or_stderr(now) } else { Box::new(Stderr::new()) };
         let queue = Queue::into_sink(open)?;
         let (filter, level) = reload::Layer::new(level);
         let lines = Lines { queue: queue.clone(), clock };
         let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter));
-        // Fails only if a test has set one before.
+        // Fails only if a test has set a subscriber before.
         let _ = tracing::subscriber::set_global_default(subscriber);
-        std::panic::set_hook(Box::new(panicked));
+        std::panic::set_hook(Box::new(log_panic));
         Ok(Self { queue, level })
     }
 
     /// Logs from this level on.
     pub fn set_level(&self, level: LevelFilter) {
-        // Fails only if the subscriber is gone, which is never.
+        // Fails only if the subscriber is gone, which never happens.
         let _ = self.level.modify(|now| *now = level);
     }
 
-    /// Waits until what was logged is written, but no longer than `within`.
+    /// Waits until all lines are written, but no longer than `within`.
     pub fn flush(&self, within: Duration) {
         self.queue.flush(within);
     }
 }
 
-/// The journal, or stderr where there is none.
+/// Opens the journal, or stderr if there is none.
 fn journal_or_stderr(now: DateTime<Utc>) -> Box<dyn Sink> {
     match Journal::open() {
         Ok(journal) => Box::new(journal),
@@ -112,7 +111,7 @@ fn journal_or_stderr(now: DateTime<Utc>) -> Box<dyn Sink> {
     }
 }
 
-/// Puts each line that is ours into the queue.
+/// Puts each line of the daemon into the queue.
 struct Lines {
     queue: Queue,
     clock: Clock,
@@ -127,7 +126,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 }
 
-/// The level of that name.
+/// Returns the level of that name.
 pub fn level(name: &str) -> Option<LevelFilter> {
     match name.to_ascii_lowercase().as_str() {
         "off" => Some(LevelFilter::OFF),

@@ -1,7 +1,7 @@
-//! The queue before the log: whoever logs never waits, however slow the reader of the log is.
+//! The queue before the log: logging never waits, however slow the reader of the log is.
 //!
-//! A thread of its own takes the lines out and writes them. When it cannot keep up the queue fills, further lines are
-//! dropped and counted, and the count is written where they would have been.
+//! A separate thread writes the lines. If it cannot keep up, the queue fills; further lines are dropped and counted, and
+//! the count is written in their place.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,17 +13,17 @@ use chrono::{DateTime, Utc};
 use super::record::Record;
 use crate::model::NoticeKind;
 
-/// So many lines may wait: one to two megabytes. A journal that takes its lines falls behind by less, however many
-/// customers fail at a time; what a journal that hangs would cost is bounded by this.
+/// The most waiting lines: one to two megabytes. A working journal never falls so far behind, even if many customers fail
+/// at once; for a hanging one this bounds the memory.
 const CAPACITY: usize = 4096;
 
-/// Where lines go in the end.
+/// The destination of lines.
 pub(super) trait Sink {
-    /// Writes one; may take as long as it likes.
+    /// Writes one line; may block.
     fn write(&mut self, record: &Record);
 }
 
-/// The end at which lines are put in. Cheap to clone.
+/// The sending end of the queue. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Queue(Arc<Shared>);
 
@@ -47,12 +47,12 @@ struct Waiting {
     records: VecDeque<Record>,
     dropped: u64,
     dropped_at: DateTime<Utc>,
-    /// One has been taken out and is being written.
+    /// Whether a line is being written.
     busy: bool,
 }
 
 impl Queue {
-    /// A queue, and the thread that opens a sink and empties the queue into it for as long as the process lives.
+    /// Creates a queue, and a thread that opens a sink and writes the lines to it until the process ends.
     pub(super) fn into_sink(open: impl FnOnce() -> Box<dyn Sink> + Send + 'static) -> std::io::Result<Self> {
         let queue = Self::default();
         let shared = queue.clone();
@@ -66,7 +66,7 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Puts a line in, or counts it as dropped. Never waits for the writer.
+    /// Adds a line, or counts it as dropped. Never waits for the writer.
     pub(super) fn push(&self, record: Record) {
         let mut waiting = self.lock();
         if waiting.records.len() >= CAPACITY {
@@ -75,14 +75,14 @@ impl Queue {
             waiting.dropped_at = record.at;
             return;
         }
-        // The count stands where the lines would.
+        // The count takes the place of the dropped lines.
         let note = waiting.note();
         waiting.records.extend(note);
         waiting.records.push_back(record);
         self.0.came.notify_one();
     }
 
-    /// Waits until everything has been written, but no longer than `within`. Says whether it has.
+    /// Waits until all lines are written, but no longer than `within`. Returns whether they are.
     pub(super) fn flush(&self, within: Duration) -> bool {
         let unwritten =
             |waiting: &mut Waiting| waiting.busy || !waiting.records.is_empty() || waiting.dropped > 0;
@@ -90,7 +90,7 @@ impl Queue {
         !result.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// The next line, when there is one.
+    /// Waits for the next line.
     fn next(&self) -> Record {
         let mut waiting = self.lock();
         waiting.busy = false;
@@ -104,7 +104,7 @@ impl Queue {
         }
     }
 
-    /// The lines are as good after a panic elsewhere as before it.
+    /// Locks the queue, also after a panic of another thread: the lines stay valid.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,11 +115,11 @@ impl Waiting {
         self.records.pop_front().or_else(|| self.note())
     }
 
-    /// Says how many lines were dropped, if any were.
+    /// Makes a line that says how many lines were dropped.
     fn note(&mut self) -> Option<Record> {
         let dropped = std::mem::take(&mut self.dropped);
         let lines = if dropped == 1 { "log line was" } else { "log lines were" };
-        let message = format!("{dropped} {lines} dropped: whoever takes the log is too slow");
+        let message = format!("{dropped} {lines} dropped: the reader of the log is too slow");
         (dropped > 0).then(|| Record::of(NoticeKind::LinesDropped, self.dropped_at, message))
     }
 }
@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes a line when it is allowed to, and says which.
+    /// A sink that writes a line when the test allows it, and reports it.
     struct Slow {
         go: Receiver<()>,
         written: Sender<String>,
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_log_that_nobody_reads_and_what_is_lost_is_counted() {
+    fn logging_never_waits_for_a_slow_reader_and_dropped_lines_are_counted() {
         let (go, allowed) = channel();
         let (written, lines) = channel();
         let queue = Queue::into_sink(|| Box::new(Slow { go: allowed, written })).unwrap();
@@ -170,13 +170,13 @@ mod tests {
             notes.iter().map(|note| note.split(' ').next().unwrap().parse::<usize>().unwrap()).sum();
         assert_eq!(lines.len() + dropped, all, "{notes:?}");
         assert!((999..=1000).contains(&dropped), "{notes:?}");
-        assert!(written.last().unwrap().contains("dropped"), "the lines that came last found no room");
-        assert!(notes[0].ends_with("log lines were dropped: whoever takes the log is too slow"), "{notes:?}");
+        assert!(written.last().unwrap().contains("dropped"), "the last lines found no room");
+        assert!(notes[0].ends_with("log lines were dropped: the reader of the log is too slow"), "{notes:?}");
         assert!(lines.iter().map(|line| line.parse::<usize>().unwrap()).is_sorted());
     }
 
     #[test]
-    fn a_flush_waits_for_the_line_in_hand_and_no_longer_than_it_may() {
+    fn a_flush_waits_for_the_line_being_written_but_not_too_long() {
         let (go, allowed) = channel();
         let (written, lines) = channel();
         let queue = Queue::into_sink(|| Box::new(Slow { go: allowed, written })).unwrap();

@@ -1,4 +1,4 @@
-//! One line of the log, taken from a call of a `tracing` macro.
+//! One line of the log, made from a call of a `tracing` macro.
 
 use std::fmt::{Debug, Write as _};
 
@@ -9,7 +9,7 @@ use tracing::{Event, Level};
 use crate::model::{NoticeKind, Priority};
 use crate::text::printable;
 
-/// The longest message or field, in bytes: what comes from elsewhere must not fill the log.
+/// The longest message or field, in bytes: text from servers must not fill the log.
 const LONGEST: usize = 8 * 1024;
 
 /// The fields that the journal gets besides the message.
@@ -21,14 +21,14 @@ pub(super) struct Record {
     pub(super) at: DateTime<Utc>,
     pub(super) level: Level,
     pub(super) kind: Option<NoticeKind>,
-    /// For people; on one line.
+    /// The message for people, on one line.
     pub(super) message: String,
-    /// For programs: values on one line.
+    /// The fields for programs, each value on one line.
     fields: Vec<(&'static str, String)>,
 }
 
 impl Record {
-    /// A line of our own, not from a macro.
+    /// Creates a line without a macro.
     pub(super) fn of(kind: NoticeKind, at: DateTime<Utc>, message: String) -> Self {
         let level = match kind.priority() {
             Priority::Crit | Priority::Err => Level::ERROR,
@@ -46,7 +46,7 @@ impl Record {
         record
     }
 
-    /// The kind's own; a call without a kind has that of its level. What is said for the sake of detail is never urgent.
+    /// Returns the priority of its kind, or of its level if it has no kind. Debug lines always have priority debug.
     pub(super) fn priority(&self) -> Priority {
         match (self.level, self.kind) {
             (Level::DEBUG | Level::TRACE, _) => Priority::Debug,
@@ -57,12 +57,12 @@ impl Record {
         }
     }
 
-    /// The value of one of the `FIELDS`.
+    /// Returns the value of one of the `FIELDS`.
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value.as_str())
     }
 
-    fn take(&mut self, field: &Field, value: &str) {
+    fn set_field(&mut self, field: &Field, value: &str) {
         match field.name() {
             "message" => self.message = bounded(value),
             "event" => self.kind = NoticeKind::from_name(value),
@@ -77,18 +77,18 @@ impl Record {
 
 impl Visit for Record {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.take(field, value);
+        self.set_field(field, value);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         let mut text = String::new();
-        // A string takes everything.
+        // Writing to a string never fails.
         let _ = write!(text, "{value:?}");
-        self.take(field, &text);
+        self.set_field(field, &text);
     }
 }
 
-/// On one line, and not without end.
+/// Puts a text on one line, and limits its length.
 fn bounded(text: &str) -> String {
     let mut text = printable(text);
     if text.len() > LONGEST {

@@ -1,4 +1,4 @@
-//! The log as text on stderr.
+//! Writes the log as text to stderr.
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -11,31 +11,31 @@ use tracing::Level;
 use super::queue::Sink;
 use super::record::Record;
 
-/// How a line begins.
+/// The style of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dress {
+enum LineStyle {
     Plain,
     /// Colours, for a terminal.
     Coloured,
-    /// `<4>`, the priority, which systemd takes off again.
+    /// With the priority as `<4>`, which systemd reads and removes.
     Numbered,
 }
 
-/// Standard error, by a descriptor of its own: whoever else prints must not wait for a line that nobody reads.
+/// Standard error with its own descriptor, so that other output does not wait for a blocked line.
 #[derive(Debug)]
 pub(super) struct Stderr {
     file: Option<File>,
-    dress: Dress,
+    style: LineStyle,
 }
 
 impl Stderr {
     pub(super) fn new() -> Self {
-        let dress = match (is_journal(), std::io::stderr().is_terminal()) {
-            (true, _) => Dress::Numbered,
-            (false, true) => Dress::Coloured,
-            (false, false) => Dress::Plain,
+        let style = match (is_journal(), std::io::stderr().is_terminal()) {
+            (true, _) => LineStyle::Numbered,
+            (false, true) => LineStyle::Coloured,
+            (false, false) => LineStyle::Plain,
         };
-        Self { file: own_descriptor(), dress }
+        Self { file: own_descriptor(), style }
     }
 }
 
@@ -46,19 +46,19 @@ fn own_descriptor() -> Option<File> {
 impl Sink for Stderr {
     fn write(&mut self, record: &Record) {
         let Some(file) = &mut self.file else { return };
-        // In one piece, so that lines of several processes on one stderr do not mix. There is nowhere to complain.
-        let _ = file.write_all(line(record, self.dress).as_bytes());
+        // One write per line, so that lines of several processes do not mix. An error has nowhere to go.
+        let _ = file.write_all(line(record, self.style).as_bytes());
     }
 }
 
-fn line(record: &Record, dress: Dress) -> String {
+fn line(record: &Record, style: LineStyle) -> String {
     let at = record.at.to_rfc3339_opts(SecondsFormat::Millis, true);
     let level = record.level.as_str();
     let message = &record.message;
-    match dress {
-        Dress::Plain => format!("{at} {level:>5} {message}\n"),
-        Dress::Numbered => format!("<{}>{message}\n", record.priority() as u8),
-        Dress::Coloured => {
+    match style {
+        LineStyle::Plain => format!("{at} {level:>5} {message}\n"),
+        LineStyle::Numbered => format!("<{}>{message}\n", record.priority() as u8),
+        LineStyle::Coloured => {
             let colour = match record.level {
                 Level::ERROR => 31,
                 Level::WARN => 33,
@@ -70,8 +70,8 @@ fn line(record: &Record, dress: Dress) -> String {
     }
 }
 
-/// Whether our stderr goes to the journal, because systemd started us: `JOURNAL_STREAM` names exactly this stream. A
-/// process further down may have inherited the variable and been given another stderr.
+/// Whether systemd has connected stderr to the journal: `JOURNAL_STREAM` must name exactly this stream, because a child
+/// process may inherit the variable with another stderr.
 pub(super) fn is_journal() -> bool {
     let named = std::env::var("JOURNAL_STREAM").ok();
     let ours = own_descriptor().and_then(|file| file.metadata().ok());
@@ -82,7 +82,7 @@ pub(super) fn is_journal() -> bool {
 }
 
 /// Prints an error that ends the process before there is a log.
-pub fn complain(text: &str) {
+pub fn print_error(text: &str) {
     let number = if is_journal() { "<2>" } else { "" };
     eprintln!("{number}error: {text}");
 }
@@ -95,10 +95,10 @@ mod tests {
     use crate::model::NoticeKind;
 
     #[test]
-    fn a_line_in_each_dress() {
+    fn a_line_in_each_style() {
         let record = Record::of(NoticeKind::Parked, DateTime::UNIX_EPOCH, "❌ no".to_owned());
-        assert_eq!(line(&record, Dress::Plain), "1970-01-01T00:00:00.000Z ERROR ❌ no\n");
-        assert_eq!(line(&record, Dress::Numbered), "<3>❌ no\n");
-        assert!(line(&record, Dress::Coloured).contains("\x1b[31mERROR\x1b[0m ❌ no\n"));
+        assert_eq!(line(&record, LineStyle::Plain), "1970-01-01T00:00:00.000Z ERROR ❌ no\n");
+        assert_eq!(line(&record, LineStyle::Numbered), "<3>❌ no\n");
+        assert!(line(&record, LineStyle::Coloured).contains("\x1b[31mERROR\x1b[0m ❌ no\n"));
     }
 }

@@ -11,7 +11,7 @@ use super::names::NotFound;
 use super::proxy::Proxy;
 use crate::model::{Failure, Unexpected};
 use crate::text;
-use crate::tls::{self, Asked};
+use crate::tls::{self, TlsContext};
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Broken {
             }
             // A server may refuse us after our part of the handshake.
             if let Some(error) = cause.downcast_ref::<rustls::Error>() {
-                return Self::Connection(tls::words(error, route.asked("this server", WRITE_HTTP)));
+                return Self::Connection(tls::explain(error, route.asked("this server", WRITE_HTTP)));
             }
         }
         Self::Connection(innermost(error))
@@ -114,18 +114,18 @@ impl Route<'_> {
         format!("the proxy of thingsboard.proxy cannot be used: {words}")
     }
 
-    fn asked<'a>(self, host: &'a str, no_tls: &'static str) -> Asked<'a> {
-        Asked { host: host.trim_matches(['[', ']']), ca_file: "thingsboard.ca_file", no_tls }
+    fn asked<'a>(self, host: &'a str, no_tls: &'static str) -> TlsContext<'a> {
+        TlsContext { host: host.trim_matches(['[', ']']), ca_file: "thingsboard.ca_file", no_tls }
     }
 }
 
 /// What the library puts before everything that goes wrong with a tunnel through a proxy. It has no type of its own.
 const TUNNEL: &str = "tunnel error: ";
 
-fn connect_words(error: &reqwest::Error, asked: Asked<'_>) -> String {
+fn connect_words(error: &reqwest::Error, asked: TlsContext<'_>) -> String {
     for cause in causes(error) {
         if let Some(error) = cause.downcast_ref::<rustls::Error>() {
-            return tls::words(error, asked);
+            return tls::explain(error, asked);
         }
         if let Some(why) = cause.downcast_ref::<NotFound>() {
             return why.to_string();

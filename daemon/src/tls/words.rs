@@ -1,4 +1,4 @@
-//! What went wrong with TLS, in words for the person who can change it.
+//! Explains TLS errors to the operator, with remedies.
 
 use chrono::DateTime;
 use tokio_rustls::rustls::pki_types::UnixTime;
@@ -6,27 +6,27 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, InvalidMes
 
 use super::UnknownIssuer;
 
-/// What was asked, and of which server, for the words.
+/// The context of a TLS error.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
-    /// The name that the certificate must be for.
+pub struct TlsContext<'a> {
+    /// The name that the certificate must hold.
     pub host: &'a str,
-    /// The setting that names further authorities.
+    /// The setting that names additional authorities.
     pub ca_file: &'static str,
-    /// What to do if no TLS is spoken there at all.
+    /// What to do if the server speaks no TLS.
     pub no_tls: &'static str,
 }
 
-/// The cause and what to do about it, beginning with a lower-case letter.
-pub fn words(error: &Error, asked: Asked<'_>) -> String {
+/// Explains a TLS error: the cause and the remedy, beginning with a lower-case letter.
+pub fn explain(error: &Error, context: TlsContext<'_>) -> String {
     let text = match error {
-        Error::InvalidCertificate(why) => certificate(why, asked),
+        Error::InvalidCertificate(why) => certificate(why, context),
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType
             | InvalidMessage::UnknownProtocolVersion
             | InvalidMessage::MessageTooLarge
             | InvalidMessage::InvalidEmptyPayload,
-        ) => format!("the server does not speak TLS on this port: {}", asked.no_tls),
+        ) => format!("the server does not speak TLS on this port: {}", context.no_tls),
         Error::PeerIncompatible(
             PeerIncompatible::ServerDoesNotSupportTls12Or13 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
         )
@@ -40,7 +40,7 @@ pub fn words(error: &Error, asked: Asked<'_>) -> String {
             | AlertDescription::AccessDenied,
         ) => "the server asks for a certificate of the client, which tbtokend does not have".to_owned(),
         Error::AlertReceived(AlertDescription::UnrecognisedName) => {
-            format!("the server does not know the name {}", asked.host)
+            format!("the server does not know the name {}", context.host)
         }
         Error::AlertReceived(AlertDescription::HandshakeFailure) | Error::PeerIncompatible(_) => {
             "the server offers no TLS cipher or key that is strong enough, or asks for a certificate of the client"
@@ -51,21 +51,21 @@ pub fn words(error: &Error, asked: Asked<'_>) -> String {
     crate::text::short(&text)
 }
 
-fn certificate(why: &CertificateError, asked: Asked<'_>) -> String {
-    let Asked { host, ca_file, .. } = asked;
+fn certificate(why: &CertificateError, context: TlsContext<'_>) -> String {
+    let TlsContext { host, ca_file, .. } = context;
     match why {
         CertificateError::Other(other) => match other.0.downcast_ref::<UnknownIssuer>() {
             Some(UnknownIssuer { is_self_signed: true, .. }) => {
-                format!("its certificate is self-signed: add that very certificate to {ca_file}")
-            }
-            Some(UnknownIssuer { sends_chain: true, .. }) => format!(
+                format!("its certificate is self-signed: add this certificate itself to {ca_file}")
+                }
+                Some(UnknownIssuer { sends_chain: true, .. }) => format!(
                 "its certificate comes from an authority that is not known here: add that authority's certificate to {ca_file}"
             ),
             Some(UnknownIssuer { sends_chain: false, .. }) => format!(
                 "the issuer of its certificate is not known here: add the issuer's certificate to {ca_file}, or let the server send its whole chain"
             ),
             None if format!("{other:?}").contains("CaUsedAsEndEntity") => {
-                format!("its certificate is an authority's own: add that very certificate to {ca_file}")
+                format!("its certificate is that of an authority: add this certificate itself to {ca_file}")
             }
             None if format!("{other:?}").contains("UnsupportedCertVersion") => {
                 format!("its certificate is of an old version of X.509, which has no subject alternative name: issue one of version 3 for {host}")
@@ -76,7 +76,7 @@ fn certificate(why: &CertificateError, asked: Asked<'_>) -> String {
             format!("the issuer of its certificate is not known here: add the issuer's certificate to {ca_file}")
         }
         CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => format!(
-            "its certificate names no host, it has no subject alternative name: issue one for {host}, or add that very certificate to {ca_file}"
+            "its certificate names no host, it has no subject alternative name: issue one for {host}, or add this certificate itself to {ca_file}"
         ),
         CertificateError::NotValidForNameContext { presented, .. } => {
             let names: Vec<_> = presented.iter().take(3).map(|name| plain_name(name)).collect();
@@ -108,7 +108,7 @@ fn certificate(why: &CertificateError, asked: Asked<'_>) -> String {
     }
 }
 
-/// `DnsName("a.example")` and `IpAddress(127.0.0.1)` as a person writes them.
+/// Strips the type from `DnsName("a.example")` and `IpAddress(127.0.0.1)`.
 fn plain_name(name: &str) -> String {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
     inner.replace('"', "")

@@ -1,4 +1,4 @@
-//! One value for each message of the protocol, by the name of its golden file.
+//! One example of each message of the protocol, under the name of its golden file.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
@@ -402,7 +402,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
         done(
             Request::Stop {},
             steer(
-                "the loop is stopped by an operator since 2026-11-23T14:03:00Z; tbctl start. A running pass still ends",
+                "the loop is stopped by an operator since 2026-11-23T14:03:00Z; start it with tbctl start. A running pass still finishes",
                 Cron {
                     running: false,
                     stopped_since: Some(at("2026-11-23T14:03:00Z")),
@@ -472,7 +472,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
             ErrorCode::Internal => ("refusal_internal", "the pass ended without a result"),
             ErrorCode::Unknown => unreachable!("it is not on the list"),
         };
-        // The daemon that is busy has not read the request, and so knows no id.
+        // A busy daemon has not read the request, so it knows no id.
         let id = (code != ErrorCode::Busy).then_some(Id::Number(7.into()));
         add(name, (refresh(), Answer { id, outcome: Err(Refusal { error: error.to_owned(), code }) }));
     }

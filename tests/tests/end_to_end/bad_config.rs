@@ -81,7 +81,7 @@ fn an_http_listener_that_would_be_dangerous_or_cannot_be_is_refused() {
         (listening(local, &"x".repeat(257), 0o600), "http.token_file", "32 to 256"),
         (listening(local, &format!("{good} {other}"), 0o600), "http.token_file", "without spaces"),
         (listening(local, &format!("{good}ä"), 0o600), "http.token_file", "ASCII"),
-        (listening(local, good, 0o604), "http.token_file", "others can read this file"),
+        (listening(local, good, 0o604), "http.token_file", "all users can read this file"),
         (
             listening("", good, 0o600).with("http.token_file", "not-a-path"),
             "http.token_file",
@@ -309,7 +309,7 @@ fn the_file_that_was_read_is_named() {
     let output = installation.tbtokend(&["--check-config", "--config", "config.toml"]);
     assert!(output.stdout.starts_with(&format!("# Configuration: {config}\n")), "{output:?}");
     let output = installation.tbtokend(&["doctor", "--config", "config.toml"]);
-    assert!(output.stdout.contains(&format!("it can be used; read from {config}\n")), "{output:?}");
+    assert!(output.stdout.contains(&format!("valid; read from {config}\n")), "{output:?}");
     let installation = installation.with("log.level", "loud");
     let _ = installation.write_config();
     for arguments in [&["--check-config"][..], &["doctor"], &[]] {

@@ -30,7 +30,7 @@ fn the_doctor_names_what_is_wrong_sends_no_password_and_changes_nothing() {
     assert_eq!(output.code, Some(1), "{output:?}");
     for said in [
         "4 rows, 3 of them eligible",
-        "1 left alone: tb_password blank (blank)",
+        "1 not renewed: tb_password blank (blank)",
         "1 row cannot be used: tb_url begins neither with http:// nor with https:// (odd)",
         "http URL: the passwords are sent unencrypted",
         "1 server answers",
@@ -72,7 +72,7 @@ fn the_doctor_reports_problems_of_the_side_tables() {
         said.contains("the table tbtokend_account cannot be used (table tbtokend_account has no"),
         "{said}"
     );
-    assert!(said.contains("no password can be noted, and so none is sent"), "{said}");
+    assert!(said.contains("tbtokend cannot record sent passwords, so it sends none"), "{said}");
     let (code, said) = doctor("DROP TABLE tbtokend_account");
     assert_eq!(code, Some(0), "the daemon makes it: {said}");
     let daemon = installation.start();

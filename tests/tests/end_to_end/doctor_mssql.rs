@@ -56,17 +56,17 @@ fn where_all_is_well_there_is_nothing_to_do_and_nothing_is_changed() {
     let output = doctor(&installation);
     assert_eq!(output.code, Some(0), "{output:?}");
     for said in [
-        "ok       database       it can be read; encrypted, its certificate is verified",
+        "ok       database       readable; encrypted, its certificate is verified",
         "ok       table          customer_id uniqueidentifier, tbtokenexpiry datetime",
         "ok       token column   tbtoken holds a token of any length",
         "ok       permission     SELECT on customer_settings",
         "ok       permission     UPDATE on customer_settings (tbtoken)",
         "ok       permission     UPDATE on customer_settings (tbtokenexpiry)",
         "ok       permission     UPDATE on customer_settings (updatedttm)",
-        "ok       records        who is parked is remembered over a restart",
-        "ok       ledger         sent passwords are noted in the database",
-        "ok       server clock   within 1 s of ours; its local time is UTC+00:00",
-        "note     rows           0 rows, 0 of them eligible: nobody is renewed",
+        "ok       records        parked customers stay parked across a restart",
+        "ok       ledger         sent passwords are recorded in the database",
+        "ok       server clock   within 1 s of this machine's clock; its local time is UTC+00:00",
+        "note     rows           0 rows, 0 of them eligible: no customer is renewed",
     ] {
         assert!(output.stdout.contains(said), "{said} is missing:\n{}", output.stdout);
     }
@@ -87,7 +87,7 @@ fn rows_are_counted_and_their_servers_looked_at_without_a_password() {
     let text = finds(&installation, &["1 row with an http URL: the passwords are sent unencrypted"]);
     for said in [
         "2 rows, 1 of them eligible",
-        &format!("1 left alone: tb_password blank ({blank})"),
+        &format!("1 not renewed: tb_password blank ({blank})"),
         "1 server answers, without TLS",
     ] {
         assert!(text.contains(said), "{said} is missing:\n{text}");
@@ -97,7 +97,7 @@ fn rows_are_counted_and_their_servers_looked_at_without_a_password() {
     thingsboard.set(Behaviour::Page(500));
     finds(
         &installation,
-        &[http, "answers with an internal error (HTTP 500)", "Look at the log of this ThingsBoard"],
+        &[http, "answers with an internal error (HTTP 500)", "See the log of this ThingsBoard"],
     );
     thingsboard.set(Behaviour::Page(404));
     let text = finds(&installation, &[http]);
@@ -172,7 +172,7 @@ fn a_missing_permission_is_named_with_the_one_statement_that_gives_it() {
             UPDATE,
         ],
     );
-    assert!(text.contains("it can be reached; encrypted"), "{text}");
+    assert!(text.contains("reachable; encrypted"), "{text}");
     assert!(
         !text.contains("eligible") && !text.contains("expiry clock"),
         "nothing is known of rows:\n{text}"
@@ -196,14 +196,14 @@ fn records_that_cannot_be_stored_are_reported_with_the_command_that_prints_the_s
         server.deny(Permission::On(what, "dbo.tbtokend_state".to_owned()));
         finds(
             &installation,
-            &["the login lacks permissions on [tbtokend_state]): who is parked is forgotten", COMMAND],
+            &["the login lacks permissions on [tbtokend_state]): a restart forgets which customers", COMMAND],
         );
         server.allow_everything();
     }
     server.drop_table("tbtokend_state");
     finds(
         &installation,
-        &["there is no table [tbtokend_state]", "who is parked is forgotten at a restart", COMMAND],
+        &["there is no table [tbtokend_state]", "a restart forgets which customers are parked", COMMAND],
     );
     assert_eq!(server.stats().of("make_tables"), 0, "the doctor makes nothing");
 }
@@ -213,7 +213,8 @@ fn a_ledger_in_a_file_is_reported_with_the_file_and_the_reason_for_the_table() {
     let (server, installation) = server();
     let account = "[tbtokend_account]";
     let in_file = "/ledger.db, which serves one daemon only";
-    let remedy = "If several daemons use this table of customers, have the DBA run what `tbtokend schema";
+    let remedy =
+        "If several daemons use this customer table, have the DBA run the output of `tbtokend schema";
     for what in ["SELECT", "INSERT", "UPDATE", "DELETE"] {
         server.deny(Permission::On(what, "dbo.tbtokend_account".to_owned()));
         finds(&installation, &[&format!("the login lacks permissions on {account}"), in_file, remedy]);
@@ -243,7 +244,10 @@ fn a_short_token_column_is_reported_with_the_statement_that_widens_it() {
 fn a_wrong_clock_is_reported() {
     let (server, installation) = server();
     server.set_skew(95);
-    finds(&installation, &["the server's clock is 9", "s ahead of ours", "Let both follow a time server"]);
+    finds(
+        &installation,
+        &["the server's clock is 9", "s ahead of this machine's", "Synchronize both with a time server"],
+    );
     server.set_skew(-95);
     finds(&installation, &["the server's clock is 9", "s behind ours"]);
 }
@@ -291,7 +295,7 @@ fn p08_the_clock_of_the_rows_is_compared_with_the_configured_one() {
         match wrong {
             None => {
                 let text = finds(&installation, &[http]);
-                assert!(text.contains("1 of 1 rows looked at were written in"), "{text}");
+                assert!(text.contains("1 of 1 rows in the sample were written in"), "{text}");
             }
             Some((found, remedy)) => drop(finds(&installation, &[http, found, remedy])),
         }
@@ -314,13 +318,13 @@ fn an_unprotected_connection_is_reported() {
         server_with(Settings { certificate: Certificate::SelfSigned, ..Settings::default() });
     finds(
         &installation,
-        &["is not trusted: its certificate is self-signed: add that very certificate to store.ca_file"],
+        &["is not trusted: its certificate is self-signed: add this certificate itself to store.ca_file"],
     );
     assert_eq!(server.stats().logins + server.stats().logins_refused, 0, "no password was sent");
     installation.config().unset("store.ca_file");
     installation.config().set("store.trust_server_certificate", true);
     let text = finds(&installation, &["the server's certificate is not checked", "store.ca_file"]);
-    assert!(text.contains("it can be read; encrypted, its certificate is not checked"), "{text}");
+    assert!(text.contains("readable; encrypted, its certificate is not checked"), "{text}");
 }
 
 /// With key and records, a reader finds passwords of six digits in seconds.
@@ -328,7 +332,7 @@ fn an_unprotected_connection_is_reported() {
 fn every_other_reader_of_the_fingerprints_key_is_named() {
     let (server, installation) = server();
     let output = doctor(&installation);
-    let unknown = "note     fingerprints   the server does not show the daemon's login the other readers of tbtokend_key";
+    let unknown = "note     fingerprints   the daemon's login may not see the other readers of tbtokend_key";
     assert!(output.code == Some(0) && output.stdout.contains(unknown), "{output:?}");
     server.show_key_readers(&[]);
     let output = doctor(&installation);
@@ -338,8 +342,8 @@ fn every_other_reader_of_the_fingerprints_key_is_named() {
     finds(
         &installation,
         &[
-            "tbtokend_key can also be read by reports, o'neill",
-            "-> Have it denied: DENY SELECT ON [tbtokend_key] TO [reports]; DENY SELECT ON [tbtokend_key] TO [o'neill];",
+            "reports, o'neill can also read tbtokend_key",
+            "-> Have the DBA deny it: DENY SELECT ON [tbtokend_key] TO [reports]; DENY SELECT ON [tbtokend_key] TO [o'neill];",
         ],
     );
     let schema =
@@ -371,5 +375,5 @@ fn a_password_in_the_environment_is_better_in_a_file() {
         "{said}"
     );
     assert!(said.contains("name that in store.password_file (or make it the systemd credential"), "{said}");
-    assert!(said.contains("it can be read"), "{said}");
+    assert!(said.contains("readable"), "{said}");
 }

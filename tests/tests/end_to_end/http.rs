@@ -211,7 +211,7 @@ fn a_reload_takes_new_tokens_and_names_and_keeps_the_old_ones_when_they_are_bad(
     installation.config().set("http.allowed_hosts", vec!["tokens.example.com".to_owned()]);
     let _ = installation.write_config();
     daemon.signal(Signal::SIGHUP);
-    daemon.wait_for_log("other tokens or names are in force");
+    daemon.wait_for_log("new tokens or names are in force");
     assert_eq!((get(port, API, &token("write")).status, named(port)), (401, 401));
     assert_eq!(get(port, API, &token("another")).status, 200);
     token_file(&installation, "write", "short");

@@ -164,7 +164,7 @@ fn a_person_sees_the_customers_in_trouble_with_reasons_and_can_act() {
         browser.run("document.getElementById('form').requestSubmit()");
     };
     sign_in("wrong");
-    browser.until("document.getElementById('door-error').textContent === 'This token is not accepted.'");
+    browser.until("document.getElementById('door-error').textContent === 'This token is wrong. Use the one in http.token_file.'");
     sign_in(&token("write"));
     browser.until("document.querySelectorAll('#rows tr.row').length === 500");
     assert_eq!(browser.text("#headline"), "1 of 601 customers needs attention.");

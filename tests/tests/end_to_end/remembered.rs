@@ -137,7 +137,9 @@ fn a_loop_that_is_not_to_start_by_itself_waits_for_an_operator_over_restarts() {
     scene.installation.config().set("schedule.autostart", false);
     for _ in 0..2 {
         let mut daemon = scene.start();
-        daemon.wait_for_log("the loop is not started, because schedule.autostart is false; tbctl start");
+        daemon.wait_for_log(
+            "the loop is not started, because schedule.autostart is false; start it with tbctl start",
+        );
         assert!(daemon.status().cron.stopped_since.is_none() && !daemon.status().cron.running);
         daemon.stop();
     }

@@ -148,7 +148,7 @@ fn an_unread_journal_delays_no_renewal_and_later_gets_the_number_of_lost_lines()
         if record["MESSAGE_ID"] == NoticeKind::LinesDropped.message_id() {
             let message = &record["MESSAGE"];
             assert!(
-                message.ends_with("log lines were dropped: whoever takes the log is too slow"),
+                message.ends_with("log lines were dropped: the reader of the log is too slow"),
                 "{message}"
             );
             assert_eq!(record["PRIORITY"], "4", "{record:?}");

@@ -98,5 +98,5 @@ fn the_daemon_works_without_systemd() {
         command.env("NOTIFY_SOCKET", "/nowhere/notify").env("WATCHDOG_USEC", "20000");
     });
     let daemon = daemon.wait_until_ready();
-    daemon.wait_for_log("systemd cannot be told anything at /nowhere/notify");
+    daemon.wait_for_log("cannot notify systemd at /nowhere/notify");
 }

@@ -89,7 +89,7 @@ fn p20_a_stalled_store_is_noticed_and_recovers() {
     assert!(daemon.ask(r#"{"action":"version"}"#).contains("success"), "the sockets answer all the same");
     frozen.thaw();
     assert!(lives_for(&systemd, Duration::from_secs(1)));
-    daemon.wait_for_log("What had not been heard of goes on");
+    daemon.wait_for_log("The database and the passes make progress again");
 }
 
 #[test]

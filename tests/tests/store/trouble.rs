@@ -351,7 +351,7 @@ async fn an_untrusted_certificate_is_refused_unless_the_setting_trusts_all() {
     for (certificate, why) in [
         (
             Certificate::SelfSigned,
-            "its certificate is self-signed: add that very certificate to store.ca_file",
+            "its certificate is self-signed: add this certificate itself to store.ca_file",
         ),
         (Certificate::WrongName, "its certificate is for sql.elsewhere.example, not for"),
         (Certificate::OwnAuthorityWrongName, "its certificate is for sql.elsewhere.example, not for"),

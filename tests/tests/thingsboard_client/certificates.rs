@@ -55,7 +55,7 @@ async fn each_fault_of_a_certificate_has_a_plain_message() {
     for (kind, said) in [
         (
             Kind::SelfSigned,
-            "its certificate is self-signed: add that very certificate to thingsboard.ca_file",
+            "its certificate is self-signed: add this certificate itself to thingsboard.ca_file",
         ),
         (Kind::Issued, "the issuer of its certificate is not known here: add the issuer's certificate"),
         (

@@ -1,4 +1,4 @@
-//! What each key does in each mode.
+//! The keys: what each one does in each mode.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tbtoken_proto::Phase;
@@ -9,17 +9,17 @@ use crate::input::{Action, Effect, Ending};
 use crate::mode::{Button, Mode, Question};
 use crate::view::{Direction, Scope, Sort, Step};
 
-/// A filter is a few words.
+/// The most characters of a filter: it is a few words.
 const MAX_FILTER: usize = 100;
 
 impl App {
-    pub(super) fn key(&mut self, key: KeyEvent) -> Vec<Effect> {
+    pub(super) fn handle_key(&mut self, key: KeyEvent) -> Vec<Effect> {
         if key.kind == KeyEventKind::Release {
             return vec![];
         }
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
         if control && key.code == KeyCode::Char('c') {
-            return vec![Effect::Quit(Ending::Asked)];
+            return vec![Effect::Quit(Ending::Requested)];
         }
         if control && key.code == KeyCode::Char('z') {
             return vec![Effect::Suspend];
@@ -27,7 +27,7 @@ impl App {
         if control && key.code == KeyCode::Char('l') {
             return vec![Effect::Redraw];
         }
-        // Ctrl-S and its like are no letters; only the filter and the steps know some of them.
+        // Ctrl-S must not act as s; only the filter and the steps know keys with Ctrl.
         if control && self.mode != Mode::Filter && step(key).is_none() {
             return vec![];
         }
@@ -43,9 +43,9 @@ impl App {
         effects
     }
 
-    /// Pasted text goes into the filter if that is being typed, and nowhere else: a clipboard full of letters must
-    /// not start passes.
-    pub(super) fn paste(&mut self, text: &str) -> Vec<Effect> {
+    /// Adds pasted text to the filter while it is being typed, and ignores it elsewhere: its letters must not start
+    /// passes.
+    pub(super) fn handle_paste(&mut self, text: &str) -> Vec<Effect> {
         if self.mode != Mode::Filter {
             return vec![];
         }
@@ -59,11 +59,11 @@ impl App {
         if let Some(step) = step(key) {
             let page = self.page();
             let scene = self.frozen.as_ref().map_or(&self.live, |frozen| &frozen.scene);
-            self.view.step(step, page, scene.picture.customers());
+            self.view.step(step, page, scene.snapshot.customers());
             return vec![];
         }
         match key.code {
-            KeyCode::Char('q') => return vec![Effect::Quit(Ending::Asked)],
+            KeyCode::Char('q') => return vec![Effect::Quit(Ending::Requested)],
             KeyCode::Char('/') => self.mode = Mode::Filter,
             KeyCode::Char('s') => {
                 let line = Sort::ALL.iter().position(|&sort| sort == self.view.sort).unwrap_or_default();
@@ -71,8 +71,8 @@ impl App {
             }
             KeyCode::Char('p') => {
                 self.view.scope = match self.view.scope {
-                    Scope::Everyone => Scope::Problems,
-                    Scope::Problems => Scope::Everyone,
+                    Scope::All => Scope::Problems,
+                    Scope::Problems => Scope::All,
                 };
                 self.arrange();
             }
@@ -83,13 +83,13 @@ impl App {
                 }
             }
             KeyCode::Esc => {
-                // One thing at a time, the nearest first: the news, the filter, the selection.
+                // One thing at a time: the notice, then the filter, then the selection.
                 if self.notice().is_some() {
                     self.notice = None;
                 } else if !self.view.filter.is_empty() {
                     self.view.filter.clear();
                     self.arrange();
-                } else if self.view.let_go() {
+                } else if self.view.release_selection() {
                     self.arrange();
                 }
             }
@@ -98,11 +98,11 @@ impl App {
         vec![]
     }
 
-    /// Keys that mean the same over the table and over a text.
+    /// Handles keys that mean the same in the table and in a text.
     fn common_key(&mut self, key: KeyEvent) -> Vec<Effect> {
         match key.code {
             KeyCode::Char('e') => self.mode = Mode::Events { scroll: 0 },
-            KeyCode::Char('f') => self.freeze(),
+            KeyCode::Char('f') => self.toggle_freeze(),
             KeyCode::Char('?') | KeyCode::F(1) => {
                 self.mode = Mode::Help { scroll: 0, back: Box::new(std::mem::take(&mut self.mode)) };
             }
@@ -134,7 +134,7 @@ impl App {
                 self.view.filter.truncate(kept);
             }
             KeyCode::Char(c) if !control => self.view.filter.push(c),
-            // The table moves under the filter while it is typed.
+            // The operator can move through the table while typing a filter.
             KeyCode::Up | KeyCode::Down | KeyCode::PageUp | KeyCode::PageDown => return self.table_key(key),
             _ => return vec![],
         }
@@ -148,11 +148,11 @@ impl App {
         }
         let before = self.view.selected().map(str::to_owned);
         self.arrange();
-        // The first hit is the best guess; and whoever was looked for stays selected when the filter goes.
+        // The first hit is the best guess, and it stays selected when the filter is cleared.
         let page = self.page();
         if self.view.selected() != before.as_deref() {
             let scene = self.frozen.as_ref().map_or(&self.live, |frozen| &frozen.scene);
-            self.view.step(Step::First, page, scene.picture.customers());
+            self.view.step(Step::First, page, scene.snapshot.customers());
         }
         self.view.choose();
     }
@@ -163,7 +163,7 @@ impl App {
             (Some(step), _) => *line = step.from(*line, Sort::ALL.len()).min(Sort::ALL.len() - 1),
             (None, KeyCode::Enter | KeyCode::Char(' ')) => {
                 let chosen = Sort::ALL.get(*line).copied().unwrap_or_default();
-                // Choosing the order that is there already turns it round.
+                // Choosing the current order again reverses it.
                 self.view.direction = match chosen == self.view.sort {
                     true => self.view.direction.opposite(),
                     false => Direction::Ascending,
@@ -189,7 +189,7 @@ impl App {
         match key.code {
             KeyCode::Esc | KeyCode::Enter | KeyCode::Char('q') => self.mode = Mode::Table,
             KeyCode::Char('e') if events => self.mode = Mode::Table,
-            // Over the events no customer can be seen that these could mean.
+            // The list of events shows no selected customer that these keys could apply to.
             KeyCode::Char('r' | 'y') if events => {}
             _ => return self.common_key(key),
         }
@@ -231,7 +231,7 @@ impl App {
         if go { self.act(action) } else { vec![] }
     }
 
-    /// `r`: at once, unless the customer is parked.
+    /// Handles `r`: refreshes the selected customer, a parked one only after a question.
     fn refresh_subject(&mut self) -> Vec<Effect> {
         self.view.choose();
         let Some(customer) = self.subject() else { return vec![] };
@@ -247,24 +247,24 @@ impl App {
         let question = Question {
             action,
             title: format!("Refresh {} once?", self.short_id(&customer.customer_id)),
-            text: explain::risk(customer),
+            text: explain::describe_risk(customer),
             verb: "Refresh",
         };
         self.ask(question)
     }
 
-    /// `S`: the other of start and stop, after a question.
+    /// Handles `S`: starts or stops the loop after a question.
     fn ask_start_stop(&mut self) -> Vec<Effect> {
-        let Some(overview) = &self.live.picture.overview else {
-            self.tell(Tone::Bad, "Not now: nothing was heard from the daemon yet.".to_owned());
+        let Some(overview) = &self.live.snapshot.overview else {
+            self.show_notice(Tone::Bad, "Not now: the daemon has not answered yet.".to_owned());
             return vec![];
         };
         let question = if overview.cron.running {
             Question {
                 action: Action::Stop,
                 title: "Stop the loop?".to_owned(),
-                text: "A running pass ends, then no token is renewed any more until somebody starts the loop again: \
-                       the tokens end one after the other."
+                text: "A running pass finishes. After that no token is renewed until you start the loop again, and the \
+                       tokens end one by one."
                     .to_owned(),
                 verb: "Stop",
             }
@@ -272,18 +272,17 @@ impl App {
             Question {
                 action: Action::Start,
                 title: "Start the loop?".to_owned(),
-                text: "A pass over everyone who is due begins at once, and then one in every interval."
-                    .to_owned(),
+                text: "A pass over all due customers begins now, then one pass per interval.".to_owned(),
                 verb: "Start",
             }
         };
         self.ask(question)
     }
 
-    /// Asks, with Cancel focused; or says at once why it cannot be done.
+    /// Asks a question with Cancel focused; if the action is impossible now, shows the reason.
     fn ask(&mut self, question: Question) -> Vec<Effect> {
         if let Some(obstacle) = self.obstacle(&question.action) {
-            self.tell(Tone::Bad, obstacle);
+            self.show_notice(Tone::Bad, obstacle);
         } else {
             let back = Box::new(std::mem::take(&mut self.mode));
             self.mode = Mode::Confirm { question, focus: Button::Cancel, back };
@@ -293,7 +292,7 @@ impl App {
 
     fn act(&mut self, action: Action) -> Vec<Effect> {
         if let Some(obstacle) = self.obstacle(&action) {
-            self.tell(Tone::Bad, obstacle);
+            self.show_notice(Tone::Bad, obstacle);
             return vec![];
         }
         self.notice = None;
@@ -301,7 +300,7 @@ impl App {
         vec![Effect::Act(action)]
     }
 
-    /// Whether daemon and database are there for an action of this kind.
+    /// Whether the daemon and the database are available for this action.
     pub(crate) fn is_possible(&self, action: &Action) -> bool {
         self.outage(action).is_none()
     }
@@ -309,38 +308,41 @@ impl App {
     fn outage(&self, action: &Action) -> Option<&'static str> {
         let refresh = matches!(action, Action::Refresh(_) | Action::ForceRefresh(_) | Action::RefreshDue);
         match self.link {
-            Link::Connecting => Some("Not now: nothing was heard from the daemon yet."),
+            Link::Connecting => Some("Not now: the daemon has not answered yet."),
             Link::Silent { .. } => Some("Not now: the daemon does not answer."),
             Link::Down { .. } => Some("Not now: the daemon is unreachable."),
-            Link::Up { .. } if refresh && !self.live.picture.store_is_readable() => {
+            Link::Up { .. } if refresh && !self.live.snapshot.store_is_readable() => {
                 Some("Not now: the daemon cannot reach its database.")
             }
             Link::Up { .. } => None,
         }
     }
 
-    /// Why an action cannot be done now.
+    /// Returns why an action is impossible now.
     fn obstacle(&self, action: &Action) -> Option<String> {
         if let Some(outage) = self.outage(action) {
             return Some(outage.to_owned());
         }
         if self.running.contains(action) {
-            return Some("That is under way already.".to_owned());
+            return Some("This is already under way.".to_owned());
         }
-        // Each action holds a connection of its own, and the daemon has not many for everyone.
-        (self.running.len() >= 8).then(|| "Too many at once: wait until one has ended.".to_owned())
+        // Each action holds a connection, and the daemon serves few connections per user.
+        (self.running.len() >= 8).then(|| "8 actions are under way: wait until one ends.".to_owned())
     }
 
     fn copy_id(&mut self) -> Vec<Effect> {
         self.view.choose();
         let Some(customer) = self.subject() else { return vec![] };
         let id = customer.customer_id.clone();
-        self.tell(Tone::Plain, format!("Copied {} (if this terminal allows it).", self.theme.foreign(&id)));
+        self.show_notice(
+            Tone::Plain,
+            format!("Copied {} (if this terminal allows it).", self.theme.printable(&id)),
+        );
         vec![Effect::Copy(id)]
     }
 }
 
-/// The step that a key stands for in tables, menus and texts.
+/// Returns the step that a key stands for in tables, menus and texts.
 fn step(key: KeyEvent) -> Option<Step> {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     Some(match key.code {

@@ -1,7 +1,6 @@
-//! What the dashboard does about each input, without a terminal: here the customers and the keyboard that the tests
-//! share.
+//! The effect of each input, tested without a terminal. This file holds the customers and keys that the tests share.
 
-mod heard;
+mod answers;
 mod keys;
 
 use std::time::Duration;
@@ -12,14 +11,14 @@ use tbtoken_proto::{FailureKind, Revision};
 use super::*;
 use crate::support::{self, customer, failing, noon, parked, status};
 
-/// An app that has heard of these customers.
+/// Creates an app that shows these customers.
 fn app(customers: Vec<Customer>) -> App {
     let mut app = App::new(Theme::new(true, false), "/run/x.sock".to_owned(), (100, 30), noon());
     app.update(Input::Status(Box::new(status(customers, noon()))), noon());
     app
 }
 
-/// Four customers; with problems first: `bad` (parked), `slow` (retrying), `one`, `two`.
+/// Creates an app with four customers; problems first: `bad` (parked), `slow` (retrying), `one`, `two`.
 fn four() -> App {
     let slow = customer("slow", "s@x.example", "s.example", -60, noon());
     app(vec![
@@ -67,7 +66,7 @@ fn selected(app: &App) -> &str {
 }
 
 fn shown(app: &App) -> Vec<String> {
-    let rows = app.view.visible(app.scene().picture.customers(), 1000);
+    let rows = app.view.visible(app.scene().snapshot.customers(), 1000);
     rows.map(|(_, customer)| customer.customer_id.clone()).collect()
 }
 
@@ -75,7 +74,7 @@ fn notice(app: &App) -> &str {
     app.notice().map_or("", |notice| &notice.text)
 }
 
-/// An answer to a poll with a revision: only what changed.
+/// Creates an answer to a poll with a revision, which holds only changes.
 fn delta(customers: Vec<Customer>, removed: &[&str]) -> Input {
     let mut reply = status(customers, noon());
     reply.tokens.complete = false;

@@ -1,4 +1,4 @@
-//! What is wrong with everything at once, and what to do about it, in whole sentences.
+//! The alert: why the daemon or its database is unreachable, and what to do, in whole sentences.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -7,7 +7,7 @@ use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
 use crate::app::{App, Link};
-use crate::picture::Store;
+use crate::snapshot::Store;
 use crate::text::{sentence, wrap};
 
 /// ```text
@@ -21,18 +21,17 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), inside);
 }
 
-/// How many lines it takes on a screen of so many columns, if it may take `most`.
+/// Returns how many lines the alert takes on a screen of so many columns, at most `most`.
 pub(super) fn height(app: &App, columns: u16, most: u16) -> u16 {
     u16::try_from(lines(app, columns.saturating_sub(2), most).len()).unwrap_or(most)
 }
 
-/// At most `most` lines. Where they are too few for all of it, the cause and what to do matter more than the
-/// beginning of the sentence.
+/// Returns at most `most` lines. If the alert is longer, it keeps the cause and what to do, and drops the beginning.
 fn lines(app: &App, columns: u16, most: u16) -> Vec<(String, Style)> {
     let Some(outage) = outage(app).filter(|_| most > 0) else { return vec![] };
     let (theme, columns, most) = (app.theme, usize::from(columns), usize::from(most));
     let wrapped = |text: &str, style| {
-        wrap(&theme.foreign(text), columns).into_iter().map(|line| (line, style)).collect::<Vec<_>>()
+        wrap(&theme.printable(text), columns).into_iter().map(|line| (line, style)).collect::<Vec<_>>()
     };
     let hint = outage.hint.as_ref().map(|hint| format!("What to do: {hint}")).unwrap_or_default();
     let told = |why: &str| [wrapped(why, theme.bad()), wrapped(&hint, Style::new())].concat();
@@ -50,19 +49,19 @@ fn lines(app: &App, columns: u16, most: u16) -> Vec<(String, Style)> {
     cut
 }
 
-/// Something that cannot be reached.
+/// A daemon or a database that cannot be reached.
 pub(super) struct Outage {
     /// What happened, as a sentence.
     pub(super) why: String,
-    /// What of that matters most where room is short, as a sentence, too.
+    /// The most important part of it, as a sentence, for where there is little room.
     pub(super) cause: String,
-    /// What to do, where the sentence does not say.
+    /// What to do, if the sentence does not say it.
     pub(super) hint: Option<String>,
 }
 
 impl Outage {
     fn of(why: &str, socket: &str, hint: Option<String>) -> Self {
-        // The end says the cause. Of whom it is told says the line above.
+        // The end of the sentence names the cause; the header names the daemon.
         let cause = match why.strip_prefix(&format!("tbtokend at {socket} ")) {
             Some(rest) => rest,
             None => why.rsplit_once(": ").map_or(why, |(_, cause)| cause),
@@ -71,13 +70,13 @@ impl Outage {
     }
 }
 
-/// What is unreachable, while there are rows to show all the same. Without any, the table's place says it in full.
+/// Returns the outage if there are rows to show. Without rows the table's panel explains it in full.
 pub(super) fn outage(app: &App) -> Option<Outage> {
-    let overview = app.scene().picture.overview.as_ref()?;
+    let overview = app.scene().snapshot.overview.as_ref()?;
     match (&app.link, &overview.store) {
         (Link::Down { why, hint, .. }, _) => Some(Outage::of(why, &app.socket, hint.clone())),
         (_, Store::Unreadable(why) | Store::Unwritable(why)) => Some(Outage::of(why, &app.socket, None)),
-        // The line above says all that is known; what to do comes with the poll's own error.
+        // The header says what is known; the poll's error will say what to do.
         (Link::Up { .. } | Link::Silent { .. } | Link::Connecting, Store::Up) => None,
     }
 }

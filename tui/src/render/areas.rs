@@ -1,8 +1,8 @@
-//! Which panel gets which part of the screen.
+//! The division of the screen among the panels.
 
 use ratatui::layout::Rect;
 
-/// Below this many columns or rows there are only the counts.
+/// The smallest screen, in columns and rows, that shows more than the counts.
 const SMALLEST: (u16, u16) = (40, 10);
 
 /// The parts of the screen.
@@ -12,7 +12,7 @@ pub(crate) struct Areas {
     pub(crate) counts_only: bool,
     pub(crate) whole: Rect,
     pub(crate) header: Rect,
-    /// Empty while all is well, and on screens that have no line to spare.
+    /// Empty without an outage, and on screens that have no line to spare.
     pub(crate) alert: Rect,
     pub(crate) summary: Rect,
     pub(crate) rule: Rect,
@@ -24,7 +24,7 @@ pub(crate) struct Areas {
 }
 
 impl Areas {
-    /// Divides the screen; `alert` says how many lines the alert takes of those that it may take at most.
+    /// Divides the screen; `alert` returns how many lines the alert takes of those that it may take.
     pub(crate) fn of(whole: Rect, alert: impl FnOnce(u16) -> u16) -> Self {
         let alert = alert(most_alert(whole.height));
         let line = |y: u16| Rect { y: whole.y + y.min(whole.height), height: 1, ..whole }.intersection(whole);
@@ -47,13 +47,13 @@ impl Areas {
         }
     }
 
-    /// How many customers the table shows at a time.
+    /// Returns how many customers the table shows at a time.
     pub(crate) fn rows(&self) -> usize {
         usize::from(self.table.height.saturating_sub(1))
     }
 }
 
-/// The detail shrinks with the screen: four rows of customers tell more than a box around one of them.
+/// Returns the height of the detail. It shrinks with the screen, because rows say more than a box around one of them.
 fn detail_height(screen: u16) -> u16 {
     match screen {
         0..16 => 1,
@@ -63,7 +63,7 @@ fn detail_height(screen: u16) -> u16 {
     }
 }
 
-/// The lines that an alert gets at most. Where there are few, the rule has room for the gist.
+/// Returns the most lines of an alert. Without an alert the rule shows its gist.
 fn most_alert(screen: u16) -> u16 {
     match screen {
         0..14 => 0,

@@ -1,6 +1,6 @@
-//! Which columns the table has, and how wide they are.
+//! The columns of the table, and their widths.
 
-use crate::picture::Widths;
+use crate::snapshot::Widths;
 
 /// A column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,19 +14,19 @@ pub(super) enum Column {
     Error,
 }
 
-/// The columns that have room, from left to right, each with its width; and the width of the gap between them.
+/// The visible columns from left to right, each with its width, and the gap between them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Columns {
     pub(super) columns: Vec<(Column, usize)>,
     pub(super) gap: usize,
 }
 
-/// What stands before the first column: the pointer of the selected row.
+/// Returns the width before the first column, for the pointer of the selected row.
 pub(super) fn margin(gap: usize) -> usize {
     gap + 1
 }
 
-/// What is left out first when there is no room for all.
+/// The columns that are left out first where there is no room for all.
 const LEAST_IMPORTANT: [Column; 3] = [Column::Server, Column::Next, Column::User];
 
 impl Column {
@@ -43,12 +43,12 @@ impl Column {
         }
     }
 
-    /// With less than this it tells nothing, on a screen of so many columns.
+    /// Returns the least useful width on a screen of so many columns.
     fn least(self, widths: Widths, screen: usize) -> usize {
         match self {
             // "! expiring soon"
             Self::Status => 15,
-            // Where ids cannot be told apart in a third of the screen, more of them is of no use.
+            // If a third of the screen does not tell ids apart, a few more characters do not help.
             Self::Customer => match widths.cut_id() {
                 cut if cut <= (screen / 3).min(32) => cut.max(8),
                 _ => 16,
@@ -65,7 +65,7 @@ impl Column {
 }
 
 impl Columns {
-    /// The columns for a table of `width`.
+    /// Chooses the columns for a table of `width`.
     pub(super) fn fit(width: usize, widths: Widths) -> Self {
         let gap = if width < 100 { 1 } else { 2 };
         let all = [
@@ -84,7 +84,7 @@ impl Columns {
                 this.columns.retain(|(column, _)| *column != least_important);
             }
         }
-        // On the narrowest screens the error is cut: a few letters of it tell more than nothing.
+        // On the narrowest screens the error is cut: a few letters say more than none.
         let surplus = this.width().saturating_sub(width);
         let error = Column::Error.least(widths, width).saturating_sub(surplus);
         match error {
@@ -95,12 +95,12 @@ impl Columns {
         let spare = width.saturating_sub(this.width());
         // "rate limited (x12)"
         let spare = this.grow(Column::Error, 18, spare);
-        // User and server share what there is, and what one does not need is the other's.
+        // User and server share the spare width; what one does not need goes to the other.
         let (user, server) = (widths.user.min(40), widths.server.min(40));
         let spare = this.grow(Column::User, user, spare / 2) + spare.div_ceil(2);
         let spare = this.grow(Column::Server, server, spare);
         let spare = this.grow(Column::User, user, spare);
-        // An id is shown as its beginning or whole; anything between looks like a mistake.
+        // An id is shown short or whole; a length between looks like a mistake.
         let whole = this.of(Column::Customer).is_some_and(|now| widths.id.saturating_sub(now) <= spare);
         let spare = if whole { this.grow(Column::Customer, widths.id, spare) } else { spare };
         this.grow(Column::Error, usize::MAX, spare);
@@ -122,7 +122,7 @@ impl Columns {
         }
     }
 
-    /// Widens a column towards `ideal` by at most `spare`; returns what is left of that.
+    /// Widens a column towards `ideal` by at most `spare`; returns the rest of `spare`.
     fn grow(&mut self, wanted: Column, ideal: usize, spare: usize) -> usize {
         let Some(now) = self.of(wanted) else { return spare };
         let more = ideal.saturating_sub(now).min(spare);
@@ -165,6 +165,10 @@ mod tests {
     fn ids_are_told_apart_before_anything_else_grows() {
         let alike = Widths { short_id: 30, ..WIDTHS };
         assert_eq!(Columns::fit(100, alike).of(Column::Customer), Some(31));
-        assert_eq!(Columns::fit(60, alike).of(Column::Customer), Some(16), "not even then");
+        assert_eq!(
+            Columns::fit(60, alike).of(Column::Customer),
+            Some(16),
+            "a third of the screen is not enough"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A question before something that could hurt.
+//! The dialog before a risky action.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -22,8 +22,8 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, question: &Question, focu
     let theme = app.theme;
     let columns = popup::columns(screen);
     let mut lines: Vec<Line<'_>> =
-        wrap(&theme.foreign(&question.text), columns.into()).into_iter().map(Line::raw).collect();
-    // The buttons must be seen, however long the text is.
+        wrap(&theme.printable(&question.text), columns.into()).into_iter().map(Line::raw).collect();
+    // The buttons must be visible, even under a long text.
     let gap = u16::from(screen.height > 12);
     lines.truncate(screen.height.saturating_sub(3 + gap).into());
     let height = u16::try_from(lines.len()).unwrap_or(screen.height) + 1 + gap;

@@ -1,4 +1,4 @@
-//! The whole screen when it is too small for panels: what is wrong, and how many of each status.
+//! The whole screen if it is too small for panels: the outage, and the customers by status.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -26,7 +26,7 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
         let frozen = format!("FROZEN {}", time_exact(at, at));
         lines.push(Line::styled(theme.clip(&frozen, area.width.into()), theme.reverse()));
     }
-    match &app.scene().picture.overview {
+    match &app.scene().snapshot.overview {
         None => lines.push(Line::raw(theme.clip("connecting", area.width.into()))),
         Some(overview) => {
             if !overview.cron.running {
@@ -35,15 +35,15 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
             let mut pieces = summary::pieces(theme, &overview.summary);
             pieces.sort_by_key(|piece| piece.rank);
             let room = usize::from(area.height).saturating_sub(lines.len()).max(1);
-            lines.extend(spread(pieces, area.width.into(), room));
+            lines.extend(arrange_pieces(pieces, area.width.into(), room));
         }
     }
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-/// The pieces in at most `room` lines: each in its own if there are so many, else as many side by side as fit whole.
-/// Those behind are left out when there is no room, because a count without its word tells nothing.
-fn spread(pieces: Vec<Piece<'static>>, columns: usize, room: usize) -> Vec<Line<'static>> {
+/// Arranges pieces in at most `room` lines: one per line if they fit, else as many side by side as fit whole. The last
+/// ones are left out, because a count without its word says nothing.
+fn arrange_pieces(pieces: Vec<Piece<'static>>, columns: usize, room: usize) -> Vec<Line<'static>> {
     if pieces.len() <= room {
         return pieces.into_iter().map(|piece| Line::from(piece.spans)).collect();
     }

@@ -1,4 +1,4 @@
-//! One customer: in a few lines below the table, or in full.
+//! The detail of one customer: a few lines below the table, or in full.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -22,24 +22,24 @@ use crate::text::{time, time_exact, width, wrap};
 /// └─────────────────────────────────────────────────────────────────────────────────────────────┘
 /// ```
 ///
-/// Where there is no room for a box there is only the shortest explanation.
+/// Without room for a box it shows only the shortest explanation.
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let Some(customer) = app.subject() else { return };
     if area.height < 3 {
-        let explanation = explain::in_short(customer, app.loop_state(), app.scene_time());
+        let explanation = explain::explain_briefly(customer, app.loop_state(), app.scene_time());
         let inside = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
         let lines = paragraph(app, &explanation, inside.width.into(), area.height.into());
         frame.render_widget(Paragraph::new(lines), inside);
         return;
     }
     let theme = app.theme;
-    let explanation = explain::explain_calmly(customer, app.loop_state(), app.scene_time());
-    // A long id leaves room for the others.
+    let explanation = explain::explain_in_steps(customer, app.loop_state(), app.scene_time());
+    // A long id must leave room for user and server.
     let title = format!(
         " {}  {}  {} ",
         theme.clip(&app.short_id(&customer.customer_id), 36),
-        theme.clip(&theme.foreign(&customer.tb_username), 40),
-        theme.foreign(&customer.tb_url)
+        theme.clip(&theme.printable(&customer.tb_username), 40),
+        theme.printable(&customer.tb_url)
     );
     let title = theme.clip(&title, usize::from(area.width).saturating_sub(2));
     let block = Block::bordered()
@@ -60,22 +60,22 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     frame.render_widget(Paragraph::new(lines), inside);
 }
 
-/// Everything about the customer with this id, in lines of at most `columns`.
+/// Returns everything about the customer with this id, in lines of at most `columns`.
 pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
     let theme = app.theme;
     let now = app.scene_time();
     let columns = columns.saturating_sub(2);
-    let Some(customer) = app.scene().picture.find(id) else {
+    let Some(customer) = app.scene().snapshot.find(id) else {
         let gone = format!(
-            "{} is not among the customers any more: its row is gone or lost its URL, user or password.",
-            theme.foreign(id)
+            "{} is no longer a customer: its row is gone or has lost its URL, user or password.",
+            theme.printable(id)
         );
         return wrap(&gone, columns).into_iter().map(|line| Line::raw(format!(" {line}"))).collect();
     };
     let status = customer.token_status;
     let mut lines = Vec::new();
     let mut field = |name: &str, value: &str, style: Style| {
-        let value = theme.foreign(value);
+        let value = theme.printable(value);
         for (at, piece) in wrap(&value, columns.saturating_sub(LABEL)).into_iter().enumerate() {
             let name = if at == 0 { name } else { "" };
             lines.push(Line::from(vec![
@@ -88,11 +88,15 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
     field("customer", &customer.customer_id, theme.strong());
     field("user", &customer.tb_username, plain);
     field("ThingsBoard", &customer.tb_url, plain);
-    if let Some(host) = app.scene().picture.host_of(customer) {
-        field("", &explain::server(host), plain);
+    if let Some(host) = app.scene().snapshot.host_of(customer) {
+        field("", &explain::describe_server(host), plain);
     }
     let sign = format!("{} {}", status.sign(), status.word());
-    field("token", &format!("{}. {}", sign.trim(), explain::token(customer, now)), theme.status(status));
+    field(
+        "token",
+        &format!("{}. {}", sign.trim(), explain::describe_token(customer, now)),
+        theme.status(status),
+    );
     let explanation = explain::explain(customer, app.loop_state(), now);
     let style = weight(app, explanation.weight);
     match &customer.failure {
@@ -103,7 +107,7 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
             field("what to do", &explanation.remedy, plain);
             field("what next", &explanation.what_next(), plain);
         }
-        // How the token stands has been said.
+        // The field for the token is already there.
         None => {
             field("state", &explanation.headline, style);
             field("what next", &explanation.what_next(), style);
@@ -115,11 +119,8 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
 
     lines.push(Line::default());
     let mut history = events::history(app, id, columns).peekable();
-    let heading = if history.peek().is_some() {
-        " history, newest first"
-    } else {
-        " no history since tbtui was started"
-    };
+    let heading =
+        if history.peek().is_some() { " history, newest first" } else { " no history since tbtui started" };
     lines.push(Line::styled(heading, theme.quiet()));
     lines.extend(history.map(|mut line| {
         line.spans.insert(0, Span::raw(" "));
@@ -139,7 +140,7 @@ fn weight(app: &App, weight: Weight) -> Style {
     }
 }
 
-/// An explanation in at most `room` lines of at most `columns`, its headline in its own style.
+/// Wraps an explanation into at most `room` lines of at most `columns`, its headline in its own style.
 fn paragraph(app: &App, explanation: &Explanation, columns: usize, room: usize) -> Vec<Line<'static>> {
     let theme = app.theme;
     let headline = match explanation.headline.as_str() {
@@ -147,17 +148,17 @@ fn paragraph(app: &App, explanation: &Explanation, columns: usize, room: usize) 
         headline => format!("{headline}: "),
     };
     let sentences = explanation.sentences().collect::<Vec<_>>().join(" ");
-    let text = theme.foreign(&format!("{headline}{sentences}"));
+    let text = theme.printable(&format!("{headline}{sentences}"));
     let wrapped = wrap(&text, columns);
     let cut = wrapped.len() > room;
     let mut lines = Vec::new();
     for (at, line) in wrapped.into_iter().take(room).enumerate() {
-        // The last line ends with the sign for more, whether it is full or not.
+        // The last line ends with the ellipsis, even if it is not full.
         let more = if cut && at + 1 == room { theme.glyphs.ellipsis } else { "" };
         let line = theme.clip(&line, columns.saturating_sub(width(more)));
         lines.push(Line::raw(format!("{}{more}", line.trim_end_matches(theme.glyphs.ellipsis))));
     }
-    // The headline stands in the first line, unless the screen is narrower than that.
+    // The headline is in the first line, unless the screen is narrower than it.
     let headline = headline.trim_end();
     if let Some(first) = lines.first_mut() {
         let text = first.to_string();
@@ -173,7 +174,7 @@ fn paragraph(app: &App, explanation: &Explanation, columns: usize, room: usize) 
     lines
 }
 
-/// What is known besides, with what matters least left out where there is no room.
+/// Returns the line of other facts; the least important are left out where there is no room.
 fn facts(app: &App, customer: &Customer, columns: usize) -> Line<'static> {
     let now = app.scene_time();
     let last = customer.last_success_at.map_or_else(|| "never".to_owned(), |at| time(at, now));
@@ -188,7 +189,7 @@ fn facts(app: &App, customer: &Customer, columns: usize) -> Line<'static> {
         Piece::new(0, format!("last success {last}"), plain),
         Piece::new(1, token, plain),
     ];
-    let host = app.scene().picture.host_of(customer);
+    let host = app.scene().snapshot.host_of(customer);
     if let Some(host) = host {
         if matches!(host.state, BreakerState::HalfOpen | BreakerState::Open) {
             pieces.push(Piece::new(3, "server down", app.theme.warn()));

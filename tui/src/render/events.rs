@@ -1,4 +1,4 @@
-//! What happened lately.
+//! The last events.
 
 use chrono::{DateTime, Utc};
 use ratatui::style::Style;
@@ -9,15 +9,15 @@ use crate::app::App;
 use crate::text::{time, time_exact, width};
 use crate::theme::Theme;
 
-/// The longest of the words for a kind of event.
+/// The width of the longest word for a kind of event.
 const KIND: usize = 13;
 
-/// How many lines all events take.
+/// Returns how many lines all events take.
 pub(super) fn count(app: &App) -> usize {
     app.scene().events.len().max(1)
 }
 
-/// `height` of all events, the newest first, after `skip` of them, in lines of at most `columns`:
+/// Returns `height` events after the newest `skip`, newest first, in lines of at most `columns`:
 ///
 /// ```text
 ///  14:03:01Z  renewed        1b2c9d00  good until 14:18Z
@@ -26,31 +26,31 @@ pub(super) fn count(app: &App) -> usize {
 pub(super) fn lines(app: &App, columns: usize, skip: usize, height: usize) -> Vec<Line<'static>> {
     let events = &app.scene().events;
     if events.is_empty() {
-        return vec![Line::styled(" Nothing has happened yet.", app.theme.quiet())];
+        return vec![Line::styled(" No events yet.", app.theme.quiet())];
     }
-    let id_width = app.scene().picture.widths().cut_id();
+    let id_width = app.scene().snapshot.widths().cut_id();
     let columns = columns.saturating_sub(2);
     let line = |event: &Event| {
         let id = event.customer_id.as_deref().map(|id| app.short_id(id)).unwrap_or_default();
         let id = app.theme.clip(&id, id_width);
-        let who = match (is_narrow(columns), id.is_empty()) {
+        let label = match (is_narrow(columns), id.is_empty()) {
             (true, true) => String::new(),
             (true, false) => format!("{id} "),
             (false, _) => format!("{id}{}", " ".repeat(id_width.saturating_sub(width(&id)) + 2)),
         };
-        let mut line = line(app.theme, event, app.scene_time(), &who, columns);
+        let mut line = line(app.theme, event, app.scene_time(), &label, columns);
         line.spans.insert(0, Span::raw(" "));
         line
     };
     events.iter().rev().skip(skip).take(height).map(line).collect()
 }
 
-/// A narrow screen has no room for seconds and neat columns.
+/// Whether the screen has no room for seconds and aligned columns.
 fn is_narrow(columns: usize) -> bool {
     columns < 60
 }
 
-/// The events of one customer, the newest first, in lines of at most `columns`.
+/// Returns the events of one customer, newest first, in lines of at most `columns`.
 pub(super) fn history<'a>(
     app: &'a App,
     id: &'a str,
@@ -59,8 +59,9 @@ pub(super) fn history<'a>(
     let of_customer = move |event: &&Event| event.customer_id.as_deref() == Some(id);
     let events = app.scene().events.iter().rev().filter(of_customer);
     let begin = app.scene().events.iter().find(of_customer).map(|event| event.at);
-    // The changes outlive a restart and the list of events, without their words.
-    let changes = app.scene().picture.find(id).into_iter().flat_map(|customer| customer.changes.iter().rev());
+    // A customer's changes outlive a restart and the list of events, but have no message.
+    let changes =
+        app.scene().snapshot.find(id).into_iter().flat_map(|customer| customer.changes.iter().rev());
     let before = changes.filter(move |change| begin.is_none_or(|begin| change.at < begin));
     let before = before.map(|change| Event {
         seq: Seq::default(),
@@ -73,14 +74,14 @@ pub(super) fn history<'a>(
     events.map(shown).chain(before.map(move |event| shown(&event)))
 }
 
-fn line(theme: Theme, event: &Event, now: DateTime<Utc>, who: &str, columns: usize) -> Line<'static> {
+fn line(theme: Theme, event: &Event, now: DateTime<Utc>, label: &str, columns: usize) -> Line<'static> {
     let (at, kind) = if is_narrow(columns) {
         (format!("{} ", time(event.at, now)), format!("{} ", event.kind.word()))
     } else {
         (format!("{}  ", time_exact(event.at, now)), format!("{:<KIND$}  ", event.kind.word()))
     };
     let rest = columns.saturating_sub(width(&at) + width(&kind));
-    let message = theme.clip(&format!("{who}{}", theme.foreign(&event.message)), rest);
+    let message = theme.clip(&format!("{label}{}", theme.printable(&event.message)), rest);
     Line::from(vec![
         Span::styled(at, theme.quiet()),
         Span::styled(kind, style(theme, event.kind)),

@@ -1,4 +1,4 @@
-//! The last line: the keys that matter now, or the filter while it is typed.
+//! The footer: the keys of the current mode, or the filter while the operator types it.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -34,9 +34,9 @@ fn filter(app: &App, columns: usize) -> Line<'static> {
         Piece::key(1, "Esc", "clear", theme.strong(), Style::new()),
     ];
     let hints = line::fit(hints, columns / 2, &[2]);
-    // The end of a long filter is where the operator types.
+    // The operator types at the end of the filter, so the end stays visible.
     let room = columns.saturating_sub("filter: ".len() + 1 + 3 + hints.width());
-    let typed = clip_start(&theme.foreign(&app.view.filter), room, theme.glyphs.ellipsis);
+    let typed = clip_start(&theme.printable(&app.view.filter), room, theme.glyphs.ellipsis);
     let mut spans = vec![
         Span::styled("filter: ", theme.strong()),
         Span::raw(typed),
@@ -50,7 +50,7 @@ fn filter(app: &App, columns: usize) -> Line<'static> {
 fn keys(app: &App, columns: usize) -> Vec<Piece<'static>> {
     let theme = app.theme;
     let key = |rank, key, does| Piece::key(rank, key, does, theme.strong(), Style::new());
-    // What cannot be done now is there, but faint.
+    // The key of an action that is impossible now is faint.
     let act = |action: &Action, rank, key, does| {
         let (strong, rest) = match app.is_possible(action) {
             true => (theme.strong(), Style::new()),
@@ -58,8 +58,8 @@ fn keys(app: &App, columns: usize) -> Vec<Piece<'static>> {
         };
         Piece::key(rank, key, does, strong, rest)
     };
-    // Where the first line has no room for it, help must be here.
-    let help = if header::tells_of_help(columns) { 9 } else { 1 };
+    // The footer must name the help key if the header has no room for it.
+    let help = if header::names_help_key(columns) { 9 } else { 1 };
     let enter = theme.glyphs.enter;
     match &app.mode {
         Mode::Detail { .. } => vec![

@@ -1,4 +1,4 @@
-//! The first line: the daemon, its loop and the time; or, in reverse, what cannot be reached.
+//! The header: the daemon, its loop and the time; or, in reverse, an outage.
 
 use chrono::TimeDelta;
 use ratatui::Frame;
@@ -9,7 +9,7 @@ use tbtoken_proto::{LastRun, words};
 
 use super::line::{self, Piece};
 use crate::app::{App, Link};
-use crate::picture::{Overview, Store};
+use crate::snapshot::{Overview, Store};
 use crate::text::{clip_start, time, time_exact, width};
 
 /// ```text
@@ -24,7 +24,7 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
         let line = Line::raw(format!(" {alarm} "));
         frame.buffer_mut().set_style(area, app.theme.alarm());
         frame.render_widget(line, area);
-        // That it stands still must be seen all the more when the line itself goes on.
+        // The alarm keeps changing on a frozen screen, so FROZEN must be visible too.
         frame.render_widget(Line::raw(frozen.unwrap_or_default()).right_aligned(), area);
         return;
     }
@@ -33,7 +33,7 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let left_area = Rect { x: area.x + 1, width: area.width.saturating_sub(right_width + 3), ..area };
     let right_area = Rect { x: area.right().saturating_sub(right_width + 1), width: right_width, ..area }
         .intersection(area);
-    let left = match &app.scene().picture.overview {
+    let left = match &app.scene().snapshot.overview {
         Some(overview) => running(app, overview, left_area.width.into()),
         None => line::fit(
             vec![Piece::new(0, "tbtokend", app.theme.strong()), Piece::new(0, "connecting", Style::new())],
@@ -45,25 +45,25 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     frame.render_widget(right, right_area);
 }
 
-/// What is wrong with everything at once, in the longest form that fits.
+/// Returns the outage in the longest form that fits.
 pub(super) fn alarm(app: &App, columns: usize) -> Option<String> {
     let now = app.now;
-    let (what, since, showing, again) = match (&app.link, &app.scene().picture.overview) {
-        (Link::Down { since, heard, retry_at, .. }, _) => {
+    let (what, since, showing, again) = match (&app.link, &app.scene().snapshot.overview) {
+        (Link::Down { since, last_answer, retry_at, .. }, _) => {
             let left = *retry_at - now;
             let again = if left < TimeDelta::seconds(1) {
                 "trying again now".to_owned()
             } else {
                 format!("trying again in {}", words::duration(left))
             };
-            ("DAEMON UNREACHABLE", Some(*since), *heard, again)
+            ("DAEMON UNREACHABLE", Some(*since), *last_answer, again)
         }
-        (Link::Silent { heard }, _) => {
-            ("DAEMON DOES NOT ANSWER", Some(*heard), Some(*heard), "still waiting".to_owned())
+        (Link::Silent { last_answer }, _) => {
+            ("DAEMON DOES NOT ANSWER", Some(*last_answer), Some(*last_answer), "still waiting".to_owned())
         }
         (_, Some(overview)) if overview.store != Store::Up => {
             let readable = matches!(overview.store, Store::Unwritable(_));
-            // If it was read just now, what is shown is not old.
+            // While the table can be read, the rows are current.
             let read = overview.as_of.filter(|_| !readable);
             let what = words::database_trouble(readable, false).unwrap_or_default();
             let again = match overview.cron.next_run_at {
@@ -95,21 +95,21 @@ fn right(app: &App, columns: u16) -> Vec<Piece<'static>> {
         None => Piece::new(0, time(app.now, app.now), Style::new()),
     };
     let mut pieces = vec![clock];
-    if tells_of_help(columns.into()) {
+    if names_help_key(columns.into()) {
         pieces.push(Piece::key(1, "?", "help", app.theme.strong(), Style::new()));
     }
     pieces
 }
 
-/// Whether a screen of so many columns has room here for the key to the help. If not, the footer has it.
-pub(super) fn tells_of_help(columns: usize) -> bool {
+/// Whether the header of a screen of so many columns names the help key. If not, the footer does.
+pub(super) fn names_help_key(columns: usize) -> bool {
     columns >= 72
 }
 
 fn running(app: &App, overview: &Overview, columns: usize) -> Line<'static> {
     let theme = app.theme;
-    // Which kind of store it is matters less than where.
-    let store = theme.foreign(&overview.daemon.store);
+    // The place of the store matters more than its kind.
+    let store = theme.printable(&overview.daemon.store);
     let store = store.split_once(' ').map_or(store.as_str(), |(_kind, place)| place);
     let store = clip_start(store, 20, theme.glyphs.ellipsis);
     let mut pieces = vec![
@@ -129,17 +129,17 @@ fn running(app: &App, overview: &Overview, columns: usize) -> Line<'static> {
     line::fit(pieces, columns, &[3, 2])
 }
 
-// These are always as wide, whatever they say: else the line would find another place for everything, each second.
+// These have a fixed width; otherwise the rest of the line would move each second.
 /// `next in 59s`, `renewing now`
 const NEXT: usize = 12;
 /// `last 100 renewed 10 failed (9.9s)`
 const LAST: usize = 33;
 /// `last 3 renewed 1 failed`
 const LAST_NARROW: usize = 23;
-/// With less there is only room for the narrow one.
+/// The least width for `LAST` instead of `LAST_NARROW`.
 const WIDE: usize = 61;
 
-/// What comes next; empty while the daemon does not say.
+/// Returns when the next pass is; empty if not known.
 fn next(app: &App, overview: &Overview) -> (String, Style) {
     let left = overview.cron.next_run_at.map(|at| at - app.scene_time());
     match left {
@@ -156,19 +156,19 @@ fn state(app: &App, overview: &Overview) -> Piece<'static> {
     if overview.cron.running {
         Piece::new(0, "loop RUNNING", Style::new())
     } else {
-        // A stopped loop looks peaceful while all tokens run out.
+        // A stopped loop looks peaceful while all tokens end, so it gets the alarm style.
         Piece::new(0, " loop STOPPED, S starts it ", app.theme.alarm())
     }
 }
 
-/// What the last pass did, in the longest form that fits.
+/// Returns the result of the last pass in the longest form that fits.
 fn last_run(last: &LastRun, columns: usize) -> String {
     let took = match last.duration_ms {
         ms @ 0..10_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
         ms => words::duration(TimeDelta::milliseconds(i64::try_from(ms).unwrap_or(i64::MAX / 1000))),
     };
     let did = match (last.total, last.errors) {
-        (0, _) => "last nobody due".to_owned(),
+        (0, _) => "last none due".to_owned(),
         (_, 0) => format!("last {} renewed", last.updated),
         (_, errors) => format!("last {} renewed {errors} failed", last.updated),
     };

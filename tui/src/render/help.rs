@@ -1,4 +1,4 @@
-//! The keys, and what the signs mean.
+//! The help: the keys, and the meanings of the words.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -12,15 +12,15 @@ use crate::text::wrap;
 /// A line of the help.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Entry {
-    /// What the next lines are about.
+    /// The title of the next lines.
     Heading(&'static str),
-    /// A key or a word, and what it does or means.
+    /// A key and what it does, or a word and its meaning.
     Key(&'static str, &'static str),
 }
 
 use Entry::{Heading, Key};
 
-/// What each key does.
+/// The keys.
 pub(crate) const KEYS: &[Entry] = &[
     Heading("Move"),
     Key("arrows j k", "one up or down"),
@@ -28,40 +28,40 @@ pub(crate) const KEYS: &[Entry] = &[
     Key("g G", "first, last"),
     Heading("See"),
     Key("Enter", "everything about the selected customer"),
-    Key("e", "events: what happened lately"),
+    Key("e", "the last events"),
     Key("/", "filter by id, user, server, status or error"),
-    Key("s", "sort; the same order again turns it round"),
-    Key("p", "problems only, or everyone"),
-    Key("f", "freeze the screen, or let it go on"),
+    Key("s", "sort; choose the same order again to reverse it"),
+    Key("p", "show problems only, or all customers"),
+    Key("f", "freeze or unfreeze the screen"),
     Key("y", "copy the customer's id to the clipboard (OSC 52)"),
     Key("? F1", "the keys, and what the words mean"),
     Heading("Do"),
     Key("r", "refresh the selected customer now; a parked one asks first"),
-    Key("R", "refresh everyone who is due; parked ones stay parked"),
+    Key("R", "refresh all customers that are due; parked ones stay parked"),
     Key("S", "start or stop the loop; asks first"),
     Heading("Leave"),
-    Key("Esc", "back; then clears the news, the filter, the selection"),
+    Key("Esc", "back; then clear the message, the filter, the selection"),
     Key("Ctrl-Z", "suspend; fg in the shell brings it back"),
-    Key("q Ctrl-C", "quit; the daemon goes on without this screen"),
+    Key("q Ctrl-C", "quit; the daemon keeps running"),
 ];
 
-/// What the words mean.
+/// The words on the screen and their meanings.
 pub(crate) const WORDS: &[Entry] = &[
     Key("x expired", "the token has ended: applications are refused"),
     Key("- missing", "there is no token yet"),
-    Key("! expiring soon", "it ends within minutes; renewed in the next pass"),
-    Key("valid", "needs nothing"),
-    Key("retrying", "the last attempt failed; NEXT says when it is tried again by itself"),
+    Key("! expiring soon", "the token ends within minutes; the next pass renews it"),
+    Key("valid", "the token needs nothing yet"),
+    Key("retrying", "the last attempt failed; NEXT is the time until the next one"),
     Key(
         "parked",
-        "waits for a person, so that no account gets locked: not tried until its URL, user or password changes in \
-         the table, or r tries it once",
+        "not tried, so that ThingsBoard does not lock the account, until its URL, user or password changes in the \
+         table; r tries it once",
     ),
-    Key("due", "to be renewed in the next pass"),
-    Key("LEFT", "time until the token ends; behind a minus, since it has ended"),
+    Key("due", "the next pass renews it"),
+    Key("LEFT", "time until the token ends; with a minus, time since it ended"),
 ];
 
-/// The width of the names of keys.
+/// The width of the column of keys.
 const KEY: usize = 16;
 
 fn lines(app: &App, columns: usize) -> Vec<Line<'static>> {
@@ -85,7 +85,7 @@ fn lines(app: &App, columns: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// How long the text is on this screen, and how much of it is seen.
+/// Returns the length of the text on this screen, and of its visible part.
 pub(super) fn extent(app: &App, screen: Rect) -> Extent {
     Extent {
         lines: lines(app, popup::columns(screen).into()).len(),
@@ -93,7 +93,7 @@ pub(super) fn extent(app: &App, screen: Rect) -> Extent {
     }
 }
 
-/// The keys in a popup; what does not fit is reached by scrolling.
+/// Draws the help in a popup; it scrolls if it does not fit.
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, scroll: usize, screen: Rect) {
     let columns = popup::columns(screen);
     let lines = lines(app, columns.into());

@@ -1,9 +1,9 @@
-//! Lines made of pieces, of which the least important are left out until the rest fits.
+//! Lines of pieces; the least important pieces are left out until the rest fits.
 
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-/// A piece of a line.
+/// A piece of a line, with its importance.
 pub(super) struct Piece<'a> {
     /// Pieces with the highest rank are left out first; rank 0 always stays.
     pub(super) rank: u8,
@@ -15,7 +15,7 @@ impl<'a> Piece<'a> {
         Self { rank, spans: vec![Span::styled(text.into(), style)] }
     }
 
-    /// A key and what it does.
+    /// Creates a piece for a key and what it does.
     pub(super) fn key(rank: u8, key: &'a str, does: &'a str, strong: Style, rest: Style) -> Self {
         Self { rank, spans: vec![Span::styled(key, strong), Span::styled(format!(" {does}"), rest)] }
     }
@@ -25,13 +25,13 @@ impl<'a> Piece<'a> {
     }
 }
 
-/// The columns that pieces take with `gap` columns between them.
+/// Returns the columns that pieces take with `gap` columns between them.
 pub(super) fn width(pieces: &[Piece<'_>], gap: usize) -> usize {
     pieces.iter().map(Piece::width).sum::<usize>() + gap * pieces.len().saturating_sub(1)
 }
 
-/// The pieces in one line of at most `columns`, with the widest of `gaps` that leaves room for all of them; if none
-/// does, with the narrowest and without the pieces that matter least.
+/// Joins pieces to a line of at most `columns`, with the widest of `gaps` that leaves room for all. If there is none, it
+/// takes the narrowest and leaves out the least important pieces.
 pub(super) fn fit<'a>(mut pieces: Vec<Piece<'a>>, columns: usize, gaps: &[usize]) -> Line<'a> {
     let narrowest = gaps.last().copied().unwrap_or(1);
     let gap = gaps.iter().copied().find(|&gap| width(&pieces, gap) <= columns).unwrap_or(narrowest);

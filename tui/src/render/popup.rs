@@ -1,4 +1,4 @@
-//! A box in the middle of the screen, over everything else.
+//! A box in the middle of the screen.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -8,15 +8,15 @@ use ratatui::widgets::{Block, Clear};
 
 use crate::theme::Theme;
 
-/// The widest that text is easily read.
+/// The widest box that is easy to read.
 const WIDEST: u16 = 72;
 
-/// The columns that a popup on this screen has for text.
+/// Returns the columns for text in a popup on this screen.
 pub(super) fn columns(screen: Rect) -> u16 {
     screen.width.saturating_sub(2).min(WIDEST).saturating_sub(4)
 }
 
-/// Draws an empty box for text of this size, and returns the place for the text.
+/// Draws an empty box for text of this size, and returns the area for the text.
 ///
 /// ```text
 /// ┌ Title ────────┐

@@ -1,4 +1,4 @@
-//! The line above the table: news on its left; filter, place and order of the table on its right.
+//! The line above the table: the notice on the left; filter, position and order of the table on the right.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -16,7 +16,7 @@ use crate::view::{Direction, Scope, Sort};
 ///  ─ 8f1c02aa renewed, good until 14:18Z. ─────────────────── problems only ─ 3 of 12 ─ sort: LEFT ▲ ─
 /// ```
 ///
-/// With `gist`, the news may be the gist of an outage, because there is no alert that has it in full.
+/// With `gist`, an outage replaces an absent notice, because there is no alert that explains it in full.
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect, gist: bool) {
     let theme = app.theme;
     let glyph = theme.glyphs.line;
@@ -26,13 +26,13 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect, gist: bool) {
     let room = usize::from(inner.width);
     let mut taken = 0;
     let most = room.saturating_sub(4);
-    if let Some((text, style)) = news(app, gist, most) {
-        let text = theme.clip(&theme.foreign(&text), most);
+    if let Some((text, style)) = message(app, gist, most) {
+        let text = theme.clip(&theme.printable(&text), most);
         taken = width(&text) + 4;
         put(frame, inner, 1, &format!(" {text} "), style);
     }
     let mut labels = labels(app);
-    // The order of the table matters least, then the place in it; a filter that hides rows must be seen.
+    // The order is left out first, then the position; a filter that hides rows must stay visible.
     while !labels.is_empty() {
         let label = labels.join(&format!(" {glyph} "));
         let columns = width(&label) + 4;
@@ -53,8 +53,8 @@ fn put(frame: &mut Frame<'_>, area: Rect, column: usize, text: &str, style: Styl
     );
 }
 
-/// What the operator should hear now, the most pressing first.
-fn news(app: &App, gist: bool, room: usize) -> Option<(String, Style)> {
+/// Returns the message to show: the notice, else the outage, else the running action.
+fn message(app: &App, gist: bool, room: usize) -> Option<(String, Style)> {
     let theme = app.theme;
     if let Some(notice) = app.notice() {
         let style = match notice.tone {
@@ -72,12 +72,12 @@ fn news(app: &App, gist: bool, room: usize) -> Option<(String, Style)> {
         Action::Start => "Starting the loop".to_owned(),
         Action::Stop => "Stopping the loop".to_owned(),
         Action::Refresh(id) | Action::ForceRefresh(id) => format!("Refreshing {}", app.short_id(id)),
-        Action::RefreshDue => "Refreshing all who are due".to_owned(),
+        Action::RefreshDue => "Refreshing all due customers".to_owned(),
     };
     Some((format!("{text} {}", theme.glyphs.ellipsis), theme.good()))
 }
 
-/// An outage in one line of `room` columns: rather without its beginning than without its end, which says the cause.
+/// Shortens an outage to `room` columns. It drops the beginning first, because the end names the cause.
 fn in_one_line(outage: &Outage, room: usize) -> String {
     let Outage { why, cause, .. } = outage;
     let hint = outage.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
@@ -85,7 +85,7 @@ fn in_one_line(outage: &Outage, room: usize) -> String {
     forms.into_iter().find(|form| width(form) <= room).unwrap_or_else(|| cause.clone())
 }
 
-/// Filter, place and order, the most important first.
+/// Returns filter, position and order, the most important first.
 fn labels(app: &App) -> Vec<String> {
     let view = &app.view;
     match &app.mode {
@@ -95,12 +95,12 @@ fn labels(app: &App) -> Vec<String> {
     }
     let mut labels = Vec::new();
     if !view.filter.is_empty() {
-        labels.push(format!("filter: {}", app.theme.clip(&app.theme.foreign(&view.filter), 24)));
+        labels.push(format!("filter: {}", app.theme.clip(&app.theme.printable(&view.filter), 24)));
     }
     if view.scope == Scope::Problems {
         labels.push("problems only".to_owned());
     }
-    let total = app.scene().picture.customers().len();
+    let total = app.scene().snapshot.customers().len();
     let shown = view.len();
     if shown < total {
         labels.push(format!("{shown} of {total}"));

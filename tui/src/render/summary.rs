@@ -1,4 +1,4 @@
-//! The second line: how many customers there are of each status.
+//! The summary: the number of customers of each status.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -14,13 +14,13 @@ use crate::theme::Theme;
 ///  128 total   119 valid   5 expiring soon   3 expired   1 missing   2 parked   1 retrying
 /// ```
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
-    let Some(overview) = &app.scene().picture.overview else { return };
+    let Some(overview) = &app.scene().snapshot.overview else { return };
     let area = Rect { x: area.x + 1, width: area.width.saturating_sub(1), ..area };
     let line = line::fit(pieces(app.theme, &overview.summary), area.width.into(), &[3, 2]);
     frame.render_widget(line, area);
 }
 
-/// The counts, each with how readily it is left out: zeros first, then what others say as well, then what is well.
+/// Returns the counts with their importance. Zeros are left out first, then counts that others imply, then valid ones.
 pub(super) fn pieces(theme: Theme, summary: &Summary) -> Vec<Piece<'static>> {
     let counts = [
         (5, summary.total, "total", Style::new()),
@@ -41,7 +41,7 @@ pub(super) fn pieces(theme: Theme, summary: &Summary) -> Vec<Piece<'static>> {
             ],
         }
     };
-    // A row that is customer no longer is no everyday matter: without any there is no word of them.
+    // Former customers are rare, so the count is shown only if there are any.
     let ineligible = (1, summary.ineligible, "ineligible", theme.warn());
     counts.into_iter().chain([ineligible].into_iter().filter(|it| it.1 > 0)).map(piece).collect()
 }

@@ -10,8 +10,8 @@ use tbtoken_proto::{Customer, Phase, words};
 
 use super::columns::{Column, Columns, margin};
 use crate::app::{App, Link};
-use crate::explain::{Loop, calm, left_clock};
-use crate::picture::{Store, server};
+use crate::explain::{Loop, countdown_clock, expiry_clock};
+use crate::snapshot::{Store, server};
 use crate::text::{sentence, width, wrap};
 use crate::view::Scope;
 
@@ -22,22 +22,22 @@ use crate::view::Scope;
 /// ```
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     if app.view.len() == 0 {
-        nothing(frame, app, area);
+        render_empty(frame, app, area);
         return;
     }
     let scene = app.scene();
-    let Columns { columns, gap } = Columns::fit(area.width.into(), scene.picture.widths());
+    let Columns { columns, gap } = Columns::fit(area.width.into(), scene.snapshot.widths());
 
-    // The table measures every row that it is given, so it gets only those that can be seen.
+    // The table measures every row that it gets, so it gets only the visible ones.
     let height = usize::from(area.height.saturating_sub(1));
     let before = margin(gap);
-    let rows = app.view.visible(scene.picture.customers(), height).map(|(selected, customer)| {
+    let rows = app.view.visible(scene.snapshot.customers(), height).map(|(selected, customer)| {
         let pointer = if selected { app.theme.glyphs.pointer } else { " " };
         let cells = columns.iter().enumerate().map(|(at, &(column, width))| {
             let (text, style) = cell(app, customer, column, width);
             let text = app.theme.clip(&text, width);
             let text = if at == 0 { format!("{pointer:>0$} {text}", before - 1) } else { text };
-            // Colours on a reversed line would be harder to read than the words alone.
+            // Colours on a reversed line are harder to read than the words alone.
             if selected { Cell::new(text) } else { Cell::new(Text::styled(text, style)) }
         });
         let row = Row::new(cells);
@@ -68,23 +68,23 @@ fn cell(app: &App, customer: &Customer, column: Column, room: usize) -> (String,
             (format!("{} {}", status.sign(), status.word()), theme.status(status))
         }
         Column::Customer => {
-            let id = theme.foreign(&customer.customer_id);
+            let id = theme.printable(&customer.customer_id);
             let id = if width(&id) <= room { id } else { app.short_id(&customer.customer_id) };
             (id, Style::new())
         }
-        Column::User => (theme.foreign(&customer.tb_username), Style::new()),
-        Column::Server => (theme.foreign(server(&customer.tb_url)), Style::new()),
+        Column::User => (theme.printable(&customer.tb_username), Style::new()),
+        Column::Server => (theme.printable(server(&customer.tb_url)), Style::new()),
         Column::Left => {
-            // The status is the daemon's word, but time goes on while the daemon is away.
+            // The status may be old while the daemon is unreachable, but an expiry in the past is certain.
             let style = match customer.tbtokenexpiry {
                 Some(expiry) if expiry < now => theme.bad(),
                 _ => theme.status(customer.token_status),
             };
-            (words::left(customer.tbtokenexpiry, left_clock(customer, now)), style)
+            (words::time_left(customer.tbtokenexpiry, expiry_clock(customer, now)), style)
         }
-        Column::Next if parked => (words::next(customer, now), theme.bad()),
+        Column::Next if parked => (words::next_step(customer, now), theme.bad()),
         Column::Next => match app.loop_state() {
-            Loop::Running => (next(customer, now), Style::new()),
+            Loop::Running => (next_step(customer, now), Style::new()),
             Loop::Stopped => ("-".to_owned(), Style::new()),
             Loop::Unknown => ("?".to_owned(), Style::new()),
         },
@@ -92,35 +92,36 @@ fn cell(app: &App, customer: &Customer, column: Column, room: usize) -> (String,
     }
 }
 
-/// When a customer is tried next. In the last minute a healthy one says just that: the first line counts for all of
-/// them. One in trouble comes nearer, but [calmly](calm).
-fn next(customer: &Customer, now: DateTime<Utc>) -> String {
+/// Returns when a customer is tried next. A healthy one shows no seconds, because the header counts them; one in trouble
+/// counts down in [steps](countdown_clock).
+fn next_step(customer: &Customer, now: DateTime<Utc>) -> String {
     let left = customer.next_attempt_at.map(|at| (at - now).num_seconds());
     match (left, customer.state) {
         (Some(0..60), Phase::Ok | Phase::Due) if customer.failure.is_none() => "in <1m".to_owned(),
-        _ => words::next(customer, calm(customer, now)),
+        _ => words::next_step(customer, countdown_clock(customer, now)),
     }
 }
 
-/// Says why there are no rows, and what to do.
-fn nothing(frame: &mut Frame<'_>, app: &App, area: Rect) {
-    let sentences = match (&app.scene().picture.overview, &app.link) {
+/// Draws why there are no rows, and what to do.
+fn render_empty(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    let sentences = match (&app.scene().snapshot.overview, &app.link) {
         (None, Link::Down { why, hint, .. }) => {
             let mut sentences = vec![sentence(why)];
             sentences.extend(hint.as_ref().map(|hint| format!("What to do: {hint}")));
-            sentences.push("This screen goes on by itself as soon as the daemon answers.".to_owned());
+            sentences.push("This screen continues as soon as the daemon answers.".to_owned());
             sentences
         }
         (None, _) => vec![format!("Connecting to tbtokend at {}.", app.socket)],
-        (Some(_), _) if !app.scene().picture.customers().is_empty() => {
+        (Some(_), _) if !app.scene().snapshot.customers().is_empty() => {
             let mut sentences = Vec::new();
             if !app.view.filter.is_empty() {
-                sentences.push(format!("Nobody matches \"{}\". Esc clears the filter.", app.view.filter));
+                sentences
+                    .push(format!("No customer matches \"{}\". Esc clears the filter.", app.view.filter));
             }
             if app.view.scope == Scope::Problems {
                 let begin =
                     if app.view.filter.is_empty() { "No problems. " } else { "Only problems are shown. " };
-                sentences.push(format!("{begin}p shows everyone."));
+                sentences.push(format!("{begin}p shows all customers."));
             }
             sentences
         }
@@ -129,12 +130,11 @@ fn nothing(frame: &mut Frame<'_>, app: &App, area: Rect) {
         }
         (Some(_), _) => vec![
             "There are no customers.".to_owned(),
-            "A row of customer_settings counts when its tb_url, tb_username and tb_password are filled in."
-                .to_owned(),
+            "Fill in tb_url, tb_username and tb_password of a row in customer_settings.".to_owned(),
         ],
     };
     let room = usize::from(area.width.saturating_sub(4));
-    let wrapped = sentences.iter().flat_map(|sentence| wrap(&app.theme.foreign(sentence), room));
+    let wrapped = sentences.iter().flat_map(|sentence| wrap(&app.theme.printable(sentence), room));
     let lines: Vec<Line<'_>> = wrapped.map(Line::raw).collect();
     let above = u16::from(usize::from(area.height) > lines.len());
     let inside = Rect {

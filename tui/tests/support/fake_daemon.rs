@@ -1,5 +1,4 @@
-//! A daemon that is only a script: it answers `status` and `events` from what the test puts into it, and keeps the
-//! actions that it was asked for.
+//! A fake daemon: it answers `status` and `events` with the data of the test, and records all other requests.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -13,7 +12,7 @@ use tbtoken_proto::{
     Request, Seq, StatusReply, SteerReply,
 };
 
-/// What the fake daemon answers, and how a test changes it.
+/// A fake daemon that a test can change.
 pub struct FakeDaemon {
     path: PathBuf,
     world: Arc<Mutex<World>>,
@@ -22,7 +21,7 @@ pub struct FakeDaemon {
     accepting: Option<JoinHandle<()>>,
 }
 
-/// What is true in the fake daemon's world.
+/// The state of the fake daemon.
 pub struct World {
     pub status: StatusReply,
     pub events: Vec<Event>,
@@ -65,12 +64,12 @@ impl FakeDaemon {
         Self { path: path.to_owned(), world, asked, accepting: Some(accepting) }
     }
 
-    /// Changes what it answers.
+    /// Changes the state of the fake daemon.
     pub fn change(&self, change: impl FnOnce(&mut World)) {
         change(&mut self.world.lock().unwrap());
     }
 
-    /// Goes away: hangs up on everyone and leaves its socket behind, as a killed daemon does.
+    /// Closes all connections and leaves the socket behind, as a killed daemon does.
     pub fn kill(mut self) -> StatusReply {
         let status = {
             let mut world = self.world.lock().unwrap();
@@ -112,7 +111,7 @@ fn answer(request: &Request, world: &Mutex<World>, asking: &Sender<Request>) -> 
             let mut world = world.lock().unwrap();
             world.full_polls += usize::from(query.since.is_none());
             let mut status = world.status.clone();
-            // Only whoever asks with a revision hears whether the answer is complete.
+            // Only an answer to a request with a revision says whether it is complete.
             status.tokens.complete = query.since.is_some_and(|since| since > status.daemon.revision);
             if query.since == Some(status.daemon.revision) {
                 status.tokens.customers = Some(vec![]);
@@ -152,7 +151,7 @@ fn answer(request: &Request, world: &Mutex<World>, asking: &Sender<Request>) -> 
                 total: details.len(),
                 details,
             };
-            Reply::Refresh(RefreshReply { message: "nobody was due".to_owned(), result: Some(result) })
+            Reply::Refresh(RefreshReply { message: "no customer was due".to_owned(), result: Some(result) })
         }
         Request::Metrics { .. } => unreachable!("the dashboard asks for no metrics"),
         Request::Version {} => Reply::Version(tbtoken_proto::VersionReply {

@@ -1,4 +1,4 @@
-//! A believable installation, and a daemon that is only a script.
+//! An invented installation, a fake daemon, and a terminal for tests.
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part of it")]
 
 pub mod fake_daemon;
@@ -13,7 +13,7 @@ use tbtoken_proto::{
     Revision, Seq, StatusReply, Summary, TokenStatus, Tokens, Trigger, host_of, in_trouble,
 };
 
-/// The time at which all pictures are taken.
+/// The time of all snapshots.
 pub fn noon() -> DateTime<Utc> {
     "2026-11-23T14:03:18Z".parse().unwrap()
 }
@@ -42,7 +42,7 @@ pub fn customer(id: &str, user: &str, server: &str, left: i64, now: DateTime<Utc
     }
 }
 
-/// The same with a failure: parked if it is permanent, else tried again after `retry` seconds.
+/// Adds a failure to a customer: parked if it is permanent, else tried again after `retry` seconds.
 pub fn failing(
     mut customer: Customer,
     kind: FailureKind,
@@ -65,23 +65,23 @@ pub fn failing(
     customer
 }
 
-/// What the daemon says of a wrong password.
+/// The message and remedy for a wrong password.
 pub const WRONG_PASSWORD: (&str, &str) = (
     "ThingsBoard says \"Invalid username or password\"",
     "Trying again could lock the account. Correct tb_username or tb_password in the customer's row; the change is \
      picked up by itself.",
 );
 
-/// What the daemon says of a server that is silent.
+/// The message and remedy for a server that does not answer.
 pub const TIMED_OUT: (&str, &str) = (
     "the server did not answer within 10 s",
     "It is tried again by itself. Check whether the ThingsBoard server is overloaded or a firewall drops the \
      connection.",
 );
 
-/// What the daemon says of a user with a second factor.
+/// The message and remedy for a user with a second factor.
 pub const SECOND_FACTOR: (&str, &str) = (
-    "ThingsBoard asks for a second factor, which a daemon does not have",
+    "ThingsBoard requires a second factor, which a daemon does not have",
     "In ThingsBoard, use a user without two-factor authentication for this row (Security settings, Two-factor \
      authentication), then refresh this customer by name.",
 );
@@ -126,7 +126,7 @@ const COMPANIES: [&str; 30] = [
     "dunes",
 ];
 
-/// The installation of the picture in docs/dashboard.svg: 128 customers, most of them well.
+/// The installation in docs/dashboard.svg: 128 customers, most of them healthy.
 pub fn busy(now: DateTime<Utc>) -> Vec<Customer> {
     let id = |n: u32| {
         let mixed = n.wrapping_add(1).wrapping_mul(0x9e37_79b1);
@@ -178,7 +178,7 @@ pub fn busy(now: DateTime<Utc>) -> Vec<Customer> {
     customers
 }
 
-/// These customers and as many healthy ones as make `count`.
+/// Adds healthy customers until there are `count`.
 pub fn crowd(mut customers: Vec<Customer>, count: usize, now: DateTime<Utc>) -> Vec<Customer> {
     for n in customers.len()..count {
         let user = format!("meter{n}@tidewater.example");
@@ -190,14 +190,13 @@ pub fn crowd(mut customers: Vec<Customer>, count: usize, now: DateTime<Utc>) -> 
     customers
 }
 
-/// A thousand customers, some of them in trouble, of whom nobody becomes due in the next minutes: nothing changes but
-/// the clock.
+/// 1000 customers, some of them in trouble, none of them due in the next minutes: only the clock changes.
 pub fn steady(now: DateTime<Utc>) -> Vec<Customer> {
     let stays = |customer: &Customer| customer.failure.is_some() || customer.minutes_until_expiry >= Some(9);
     crowd(busy(now), 1600, now).into_iter().filter(stays).take(1000).collect()
 }
 
-/// What happened in the busy installation.
+/// The events of the busy installation.
 pub fn busy_events(customers: &[Customer], now: DateTime<Utc>) -> Vec<Event> {
     let mut happened: Vec<(i64, EventKind, Option<&Customer>, String)> = vec![
         (78, EventKind::PassStarted, None, "5 due".to_owned()),
@@ -210,7 +209,7 @@ pub fn busy_events(customers: &[Customer], now: DateTime<Utc>) -> Vec<Event> {
             let kind = if failure.permanent { EventKind::Parked } else { EventKind::Failed };
             happened.push((ago, kind, Some(customer), failure.message.clone()));
             if failure.permanent {
-                let text = "the refresh token was refused; logging in instead".to_owned();
+                let text = "ThingsBoard rejected the refresh token; logging in instead".to_owned();
                 happened.push((ago + 1, EventKind::Failed, Some(customer), text));
             }
             if customer.token_status == TokenStatus::Expired {
@@ -241,7 +240,7 @@ pub fn busy_events(customers: &[Customer], now: DateTime<Utc>) -> Vec<Event> {
     happened.into_iter().enumerate().map(event).collect()
 }
 
-/// The daemon's answer about these customers, complete.
+/// Creates a complete answer about these customers.
 pub fn status(customers: Vec<Customer>, now: DateTime<Utc>) -> StatusReply {
     let summary = summarize(&customers);
     let hosts = hosts(&customers);
@@ -294,7 +293,7 @@ pub fn status(customers: Vec<Customer>, now: DateTime<Utc>) -> StatusReply {
     }
 }
 
-/// The servers of these customers; the one that refuses connections is broken.
+/// Returns the servers of these customers; the circuit breaker of the one that refuses connections is open.
 pub fn hosts(customers: &[Customer]) -> Vec<Host> {
     let names: BTreeSet<String> = customers.iter().filter_map(|customer| host_of(&customer.tb_url)).collect();
     let host = |host: String| match host.contains("dunes") {
@@ -304,7 +303,7 @@ pub fn hosts(customers: &[Customer]) -> Vec<Host> {
     names.into_iter().map(host).collect()
 }
 
-/// Counts, as the daemon does.
+/// Counts customers as the daemon does.
 pub fn summarize(customers: &[Customer]) -> Summary {
     let of_status = |status| customers.iter().filter(|customer| customer.token_status == status).count();
     let of_state = |state| customers.iter().filter(|customer| customer.state == state).count();

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use portable_pty::{Child, CommandBuilder, ExitStatus, MasterPty, PtySize, native_pty_system};
 
-/// No test waits longer for anything.
+/// The longest wait of a test.
 pub const DEADLINE: Duration = Duration::from_secs(40);
 
 pub const ENTER_ALTERNATE: &[u8] = b"\x1b[?1049h";
@@ -24,7 +24,7 @@ pub struct Run {
     pub screen: vt100::Parser,
     /// Everything that it wrote.
     pub raw: Vec<u8>,
-    /// The settings of the terminal before the program came.
+    /// The settings of the terminal before the program started.
     settings: String,
 }
 
@@ -66,7 +66,7 @@ impl Run {
         settings(self.master.as_ref().unwrap().as_ref())
     }
 
-    /// Waits for the terminal to be set so; whoever sets it writes something afterwards, or is asked often.
+    /// Waits for these settings of the terminal.
     pub fn until_settings(&self, wanted: &str) {
         let deadline = Instant::now() + DEADLINE;
         while self.settings() != wanted {
@@ -79,13 +79,13 @@ impl Run {
         self.screen.screen().contents()
     }
 
-    /// Reads until the screen is as wanted.
+    /// Reads until the screen satisfies `wanted`.
     pub fn until(&mut self, wanted: impl Fn(&str) -> bool) -> String {
         self.read_until(|run| wanted(&run.contents()));
         self.contents()
     }
 
-    /// Reads until this was written.
+    /// Reads until the program has written this text.
     pub fn until_wrote(&mut self, text: &str) {
         self.read_until(|run| run.wrote(text));
     }
@@ -107,7 +107,7 @@ impl Run {
         self.until(|contents| contents.contains(text))
     }
 
-    /// Whether this was written at some time.
+    /// Whether the program has ever written this text.
     pub fn wrote(&self, text: &str) -> bool {
         self.raw.windows(text.len()).any(|window| window == text.as_bytes())
     }
@@ -127,7 +127,7 @@ impl Run {
     pub fn cpu(&self) -> Duration {
         let stat =
             std::fs::read_to_string(format!("/proc/{}/stat", self.child.process_id().unwrap())).unwrap();
-        // Behind the name, which is in parentheses: utime and stime are the 12th and 13th, in ticks of 10 ms.
+        // After the name in parentheses, utime and stime are the 12th and 13th fields, in ticks of 10 ms.
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
         Duration::from_millis(ticks * 10)
@@ -143,20 +143,22 @@ impl Run {
                     self.raw.extend(bytes);
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => panic!("it goes on; the screen shows\n{}", self.contents()),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("it does not end; the screen shows\n{}", self.contents())
+                }
             }
         }
         self.child.wait().unwrap()
     }
 
-    /// Ends, and leaves the terminal as it was.
+    /// Waits for the end, and checks that the terminal is restored.
     pub fn ends_cleanly(&mut self) {
         let status = self.end();
         assert_eq!(status.exit_code(), 0, "{status:?}");
         self.is_whole();
     }
 
-    /// Whether the terminal is as it was: the main screen, the cursor, the style, the modes, the line discipline.
+    /// Checks that the terminal is restored: the main screen, the cursor, the style, the modes, the line discipline.
     pub fn is_whole(&self) {
         let last = |needle: &[u8]| self.raw.windows(needle.len()).rposition(|window| window == needle);
         let entered = last(ENTER_ALTERNATE).expect("it used the alternate screen");
@@ -177,7 +179,7 @@ impl Run {
     }
 }
 
-/// The line discipline's settings, to compare.
+/// Returns the settings of the line discipline.
 fn settings(master: &dyn MasterPty) -> String {
     format!("{:?}", master.get_termios().unwrap())
 }

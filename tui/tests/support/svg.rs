@@ -12,13 +12,13 @@ const CELL: (f32, f32) = (8.4, 16.5);
 /// The room around the screen.
 const MARGIN: f32 = 12.0;
 
-/// How far above the lower edge of its cell a letter stands.
+/// The distance of a letter from the lower edge of its cell.
 const BASELINE: f32 = 4.0;
 
 const BACKGROUND: &str = "#16181d";
 const FOREGROUND: &str = "#d6d9de";
 
-/// What the cells of one run have in common.
+/// The style that all cells of a run share.
 #[derive(Clone, Copy, PartialEq)]
 struct Look {
     color: &'static str,
@@ -47,7 +47,7 @@ fn color(color: Color) -> &'static str {
     }
 }
 
-/// The screen as it looks on a dark terminal.
+/// Draws the screen as it looks on a dark terminal.
 pub fn svg(screen: &Buffer) -> String {
     let (columns, rows) = (screen.area.width, screen.area.height);
     let width = f32::from(columns) * CELL.0 + 2.0 * MARGIN;
@@ -67,7 +67,7 @@ pub fn svg(screen: &Buffer) -> String {
     picture
 }
 
-/// The pieces of a line that look alike, with the columns at which they begin.
+/// Splits a line into pieces of equal style, with the columns at which they begin.
 fn runs(screen: &Buffer, y: u16) -> Vec<(u16, Look, String)> {
     let mut runs: Vec<(u16, Look, String)> = Vec::new();
     let mut x = 0;
@@ -108,7 +108,7 @@ fn draw(picture: &mut String, (x, y): (u16, u16), look: Look, text: &str) {
     let (baseline, length) = (top + CELL.1 - BASELINE, f32::from(columns(text)) * CELL.0);
     let weight = if look.is(Modifier::BOLD) { " font-weight=\"bold\"" } else { "" };
     let faint = if look.is(Modifier::DIM) { " opacity=\"0.6\"" } else { "" };
-    // With its length given, a run has its place in every font.
+    // A given length keeps a run at its place in every font.
     writeln!(
         picture,
         "<text x=\"{left:.1}\" y=\"{baseline:.1}\" textLength=\"{length:.1}\" lengthAdjust=\"spacingAndGlyphs\" \

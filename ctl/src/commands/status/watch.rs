@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tbtoken_proto::client::Client;
-use tbtoken_proto::words::{database_trouble, duration, healthy, last_error, left, printable};
+use tbtoken_proto::words::{database_trouble, duration, is_healthy, last_error, printable, time_left};
 use tbtoken_proto::{Customer, Phase, Reply, Request, Revision, Rows, StatusQuery, StatusReply, TokenStatus};
 
 use crate::args::StatusArgs;
@@ -201,7 +201,8 @@ fn worth_telling(row: &Customer) -> impl PartialEq + '_ {
 fn is_wanted(change: &Change, wanted: &StatusArgs) -> bool {
     let fits = |row: &Customer| {
         let statuses: Vec<TokenStatus> = wanted.status.iter().map(|&word| word.into()).collect();
-        (!wanted.problems || !healthy(row)) && (statuses.is_empty() || statuses.contains(&row.token_status))
+        (!wanted.problems || !is_healthy(row))
+            && (statuses.is_empty() || statuses.contains(&row.token_status))
     };
     match change {
         Change::CustomerAdded { customer } | Change::CustomerRemoved { customer } => fits(customer),
@@ -249,7 +250,7 @@ fn difference(was: &Customer, row: &Customer, now: DateTime<Utc>) -> String {
     if was.tbtokenexpiry != row.tbtokenexpiry {
         parts.push(match row.tbtokenexpiry {
             Some(expiry) if was.tbtokenexpiry.is_none_or(|was| was < expiry) => {
-                format!("renewed until {} ({})", time(expiry), left(Some(expiry), now))
+                format!("renewed until {} ({})", time(expiry), time_left(Some(expiry), now))
             }
             Some(expiry) => format!("ends earlier, at {}", time(expiry)),
             None => "the token was removed".to_owned(),

@@ -25,9 +25,9 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     pub(super) fn tick(&mut self) {
         self.wakes.tick();
         match (self.steering.runs(), self.job.is_idle()) {
-            (true, true) => telemetry::scheduled(self.clock.now()),
+            (true, true) => telemetry::log_scheduled_pass(self.clock.now()),
             (true, false) => {
-                telemetry::skipped(self.clock.now());
+                telemetry::log_skipped_pass(self.clock.now());
                 self.learn(Event::TickSkipped);
             }
             // A stopped loop still looks at the table, so that the status is true, but renews nobody.
@@ -162,7 +162,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
                 self.state.return_ledger(ledger);
             }
             // What its charges came to is not known; they are found in flight when the ledger is read again.
-            Err(error) => telemetry::bug("a pass ended unexpectedly", &error),
+            Err(error) => telemetry::log_bug("a pass ended unexpectedly", &error),
         }
         if self.deadline.is_some() {
             // What was learned since the order to end is tried once more, too.

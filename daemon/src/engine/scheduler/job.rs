@@ -82,6 +82,6 @@ impl Job {
 
 /// A task ended in a way that nothing in it can explain.
 pub(super) fn internal(error: &JoinError) -> StoreError {
-    telemetry::bug("a call of the store ended unexpectedly", error);
+    telemetry::log_bug("a call of the store ended unexpectedly", error);
     StoreError::Failed { place: "the store".to_owned(), why: "a bug in tbtokend, see its log".to_owned() }
 }

@@ -26,7 +26,7 @@ impl State {
             *since -= by;
         }
         let message = format!(
-            "the clock of this machine was set back by {} (timedatectl shows whether it is right now); {misdated} rows declare their tokens to end too late, and are renewed at the next poll",
+            "the clock of this machine stepped backward by {} (timedatectl shows whether it is right now); {misdated} rows declare their tokens to end too late, and are renewed at the next poll",
             length(by)
         );
         self.note(at, NoticeKind::ClockSetBack, None, message);

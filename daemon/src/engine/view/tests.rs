@@ -297,7 +297,7 @@ fn an_expiry_without_a_token_is_none() {
         let customers = status(&shown(&state(vec![row])), proto::Rows::All, None).tokens.customers.unwrap();
         assert_eq!(customers[0].token_status, proto::TokenStatus::Missing);
         assert_eq!((customers[0].tbtokenexpiry, customers[0].minutes_until_expiry), (None, None));
-        assert_eq!(proto::words::left(customers[0].tbtokenexpiry, at(0)), "-");
+        assert_eq!(proto::words::time_left(customers[0].tbtokenexpiry, at(0)), "-");
     }
 }
 
@@ -417,7 +417,7 @@ fn one_sentence_says_how_things_stand() {
                 state: LoopState::Stopped { since: at(0) },
                 ..quiet()
             },
-            "; loop stopped by an operator since 2026-05-28T20:26:40Z; tbctl start",
+            "; loop stopped by an operator since 2026-05-28T20:26:40Z; start it with tbctl start",
         ),
     ] {
         assert_eq!(sentence(&well, cycle), format!("1 of 1 valid{end}"));

@@ -110,13 +110,13 @@ async function poll() {
     const answer = await ask(question(), etag ? { headers: { "If-None-Match": etag } } : {});
     if (mine !== turn) return;
     if (answer) { status = answer; draw(); }
-    const news = await ask("/api/events?" + new URLSearchParams(next === null ? { limit: 100 } : { since: next, limit: 100 }));
+    const answer = await ask("/api/events?" + new URLSearchParams(next === null ? { limit: 100 } : { since: next, limit: 100 }));
     if (mine !== turn) return;
-    if (news && (news.events.length || next === null)) {
-      events = events.concat(news.events).slice(-200);
+    if (answer && (answer.events.length || next === null)) {
+      events = events.concat(answer.events).slice(-200);
       draw_events();
     }
-    if (news) next = news.next;
+    if (answer) next = answer.next;
     reached();
     if (performance.now() - began > 1000) wait = 10000;
   } catch (problem) {
@@ -492,8 +492,8 @@ function draw_events() {
     const item = make("li");
     const at = make("time", "", time(event.at, true));
     at.dateTime = event.at;
-    const who = event.customer_id ? event.customer_id + ": " : "";
-    item.append(at, make("span", bad.includes(event.kind) ? "bad" : "", word("event", event.kind)), make("span", "", who + event.message));
+    const label = event.customer_id ? event.customer_id + ": " : "";
+    item.append(at, make("span", bad.includes(event.kind) ? "bad" : "", word("event", event.kind)), make("span", "", label + event.message));
     return item;
   }));
   if (!events.length) $("events").append(make("li", "muted", say("no_events")));

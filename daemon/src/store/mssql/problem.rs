@@ -155,7 +155,7 @@ impl Problem {
             Self::NoDatabase { database, user, .. } => format!(
                 "Check store.database. It may be offline or recovering, or the login has no user in it: USE [{database}]; CREATE USER [{user}] FOR LOGIN [{user}];"
             ),
-            Self::NoPermission { grant, .. } => format!("Have it granted: {grant}"),
+            Self::NoPermission { grant, .. } => format!("Have the DBA grant it: {grant}"),
             Self::WrongType { .. } => "Change the column, or point store.table to the right table.".to_owned(),
             Self::ReadOnly { .. } => "Connect to the primary: store.server must be the listener of the availability group, not a secondary.".to_owned(),
             Self::NoLedger { folder, .. } => {

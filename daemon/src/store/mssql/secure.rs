@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig};
 
 use super::settings::Encryption;
-use crate::tls::{self, Asked, Trusted};
+use crate::tls::{self, TlsContext, Trusted};
 
 /// The bytes of a packet's header.
 const HEADER: usize = 8;
@@ -169,12 +169,12 @@ async fn encrypt(
             Encryption::Required => "it is no SQL Server that can be used",
             Encryption::Strict => "write store.encrypt = \"required\", or another port",
         };
-        let asked = Asked { host, ca_file: "store.ca_file", no_tls };
+        let asked = TlsContext { host, ca_file: "store.ca_file", no_tls };
         match error.get_ref().and_then(|cause| cause.downcast_ref()) {
             Some(error @ rustls::Error::InvalidCertificate(_)) => {
-                NotSecure::NotTrusted(tls::words(error, asked))
+                NotSecure::NotTrusted(tls::explain(error, asked))
             }
-            Some(error) => NotSecure::NotEncrypted(tls::words(error, asked)),
+            Some(error) => NotSecure::NotEncrypted(tls::explain(error, asked)),
             None => error.into(),
         }
     })?;

@@ -41,33 +41,33 @@ fn pages_and_half_pages_follow_the_height_of_the_table() {
     press(&mut app, "C-d");
     assert_eq!(app.view.cursor(), page + page.div_ceil(2));
     press(&mut app, "G");
-    // The last page is full: no line is wasted below the last customer.
-    assert_eq!(app.view.visible(app.scene().picture.customers(), page).count(), page);
+    // The last page is full: no line below the last customer stays empty.
+    assert_eq!(app.view.visible(app.scene().snapshot.customers(), page).count(), page);
     app.update(Input::Resize(100, 50), noon());
     let page = app.page();
-    assert_eq!(app.view.visible(app.scene().picture.customers(), page).count(), page);
+    assert_eq!(app.view.visible(app.scene().snapshot.customers(), page).count(), page);
 }
 
 #[test]
 fn quitting() {
     for keys in ["q", "C-c"] {
-        assert_eq!(press(&mut four(), keys), [Effect::Quit(Ending::Asked)]);
+        assert_eq!(press(&mut four(), keys), [Effect::Quit(Ending::Requested)]);
     }
-    // Ctrl-C quits from everywhere; q only goes back from where there is a back.
+    // Ctrl-C quits in every mode; q goes back where there is a mode to go back to.
     for mode in ["/", "s", "Enter", "e", "?", "r", "S"] {
         let mut app = four();
         press(&mut app, mode);
         assert_ne!(app.mode, Mode::Table, "{mode}");
-        assert_eq!(press(&mut app, "C-c"), [Effect::Quit(Ending::Asked)], "{mode}");
+        assert_eq!(press(&mut app, "C-c"), [Effect::Quit(Ending::Requested)], "{mode}");
         if mode != "/" {
             assert_eq!(press(&mut app, "q"), [], "{mode}");
             assert_eq!(app.mode, Mode::Table, "{mode}");
         }
     }
     let mut app = four();
-    assert_eq!(app.update(Input::Terminate, noon()), [Effect::Quit(Ending::Asked)]);
+    assert_eq!(app.update(Input::Terminate, noon()), [Effect::Quit(Ending::Requested)]);
     assert_eq!(app.update(Input::TerminalGone, noon()), [Effect::Quit(Ending::TerminalGone)]);
-    assert_eq!(app.update(Input::Broken("poll"), noon()), [Effect::Quit(Ending::Broken("poll"))]);
+    assert_eq!(app.update(Input::Panicked("poll"), noon()), [Effect::Quit(Ending::Panicked("poll"))]);
     assert_eq!(app.update(Input::Continued, noon()), [Effect::Redraw]);
     assert_eq!(press(&mut app, "C-l"), [Effect::Redraw]);
 }
@@ -114,7 +114,7 @@ fn sorting() {
     assert_eq!((app.view.sort, app.view.direction), (Sort::Left, Direction::Ascending));
     assert_eq!(shown(&app), ["bad", "slow", "one", "two"]);
     press(&mut app, "s Enter");
-    assert_eq!(app.view.direction, Direction::Descending, "the same again turns it round");
+    assert_eq!(app.view.direction, Direction::Descending, "the same order again reverses it");
     assert_eq!(shown(&app), ["two", "one", "slow", "bad"]);
     press(&mut app, "s g j j Enter");
     assert_eq!(app.view.sort, Sort::User);
@@ -161,7 +161,7 @@ fn refreshing_a_customer() {
         ActionError { why: "this is the monitor socket".to_owned(), hint: Some("use the other".to_owned()) };
     app.update(Input::Done(action, Err(refused)), noon());
     assert_eq!(notice(&app), "This is the monitor socket. (use the other)");
-    // News grow old; Esc clears them before.
+    // A notice disappears after a while; Esc clears it before.
     app.update(Input::Tick, noon() + TimeDelta::seconds(60));
     assert_eq!(notice(&app), "");
 }
@@ -187,7 +187,7 @@ fn refreshing_a_parked_customer_asks_first() {
 }
 
 #[test]
-fn a_question_keeps_to_its_customer_whatever_comes() {
+fn a_question_keeps_its_customer_when_rows_change() {
     let mut app = four();
     press(&mut app, "r");
     app.update(delta(vec![], &["bad"]), noon());
@@ -196,7 +196,7 @@ fn a_question_keeps_to_its_customer_whatever_comes() {
 }
 
 #[test]
-fn refreshing_all_who_are_due() {
+fn refreshing_all_due_customers() {
     let mut app = four();
     assert_eq!(press(&mut app, "R"), [Effect::Act(Action::RefreshDue)]);
     let outcome = |id: &str, status| Outcome {
@@ -210,7 +210,7 @@ fn refreshing_all_who_are_due() {
     let result = RefreshResult { success: true, updated: 1, errors: 0, total: 2, details };
     let reply = Reply::Refresh(RefreshReply { message: "done".to_owned(), result: Some(result) });
     app.update(Input::Done(Action::RefreshDue, Ok(reply)), noon());
-    assert_eq!(notice(&app), "1 renewed, 0 failed, 1 left alone.");
+    assert_eq!(notice(&app), "1 renewed, 0 failed, 1 skipped.");
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn keys_before_the_first_answer_do_no_harm() {
         assert_eq!(press(&mut app, key), [], "{key}");
     }
     app.update(lost(), noon());
-    assert!(matches!(app.link, Link::Down { heard: None, .. }));
+    assert!(matches!(app.link, Link::Down { last_answer: None, .. }));
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn every_column_can_be_sorted_by() {
         }
         press(&mut app, "Enter");
         assert_eq!(app.view.sort, sort);
-        // Choosing what is there already turns it round.
+        // Choosing the current order again reverses it.
         if sort == Sort::Problems {
             press(&mut app, "s Enter");
         }
@@ -288,7 +288,7 @@ fn every_column_can_be_sorted_by() {
 }
 
 #[test]
-fn whoever_was_looked_for_stays_selected_when_the_filter_goes() {
+fn a_hit_stays_selected_when_the_filter_is_cleared() {
     let mut app = four();
     press(&mut app, "/ t w o Enter Esc");
     assert_eq!((shown(&app).len(), selected(&app)), (4, "two"));

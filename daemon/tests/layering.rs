@@ -1,12 +1,12 @@
-//! The rules of the house, read off the sources: pure rooms stay pure, imports run downward, and only the rooms that
-//! may know the protocol do.
+//! The layering of the daemon, checked in its sources: pure modules stay pure, imports run downward, and only some modules
+//! use the protocol.
 
-#![allow(clippy::unwrap_used, reason = "what goes wrong in a test must end it, loudly")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The sources, each with its path below `src`.
+/// Returns the sources, each with its path below `src`.
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut folders = vec![root.clone()];
@@ -26,7 +26,7 @@ fn sources() -> Vec<(String, String)> {
     sources
 }
 
-/// The lines that are code, without comments and without the tests at the end.
+/// Returns the lines of code, without comments and without the tests at the end.
 fn code(source: &str) -> impl Iterator<Item = &str> {
     let tests = source.find("#[cfg(test)]\nmod tests {").unwrap_or(source.len());
     source[..tests]
@@ -35,18 +35,21 @@ fn code(source: &str) -> impl Iterator<Item = &str> {
         .filter(|line| !line.trim().is_empty())
 }
 
-fn in_room(name: &str, rooms: &[&str]) -> bool {
+fn is_in_module(name: &str, modules: &[&str]) -> bool {
     let is_test = name.ends_with("tests.rs") || name.contains("/tests/");
-    rooms.iter().any(|room| name.starts_with(room)) && !is_test
+    modules.iter().any(|module| name.starts_with(module)) && !is_test
 }
 
-/// Asserts that no code line of these rooms holds one of the words.
-fn assert_absent(rooms: &[&str], words: &[&str]) {
+/// Asserts that no line of code in these modules holds one of the words.
+fn assert_absent(modules: &[&str], words: &[&str]) {
     let sources = sources();
-    for room in rooms {
-        assert!(sources.iter().any(|(name, _)| name.starts_with(room)), "there is no room {room} any more");
+    for module in modules {
+        assert!(
+            sources.iter().any(|(name, _)| name.starts_with(module)),
+            "there is no module {module} any more"
+        );
     }
-    for (name, source) in sources.iter().filter(|(name, _)| in_room(name, rooms)) {
+    for (name, source) in sources.iter().filter(|(name, _)| is_in_module(name, modules)) {
         for line in code(source) {
             for word in words {
                 assert!(!line.contains(word), "{name} must not contain {word:?}: {line}");
@@ -96,7 +99,7 @@ const PURE: [&str; 37] = [
 ];
 
 #[test]
-fn pure_rooms_have_no_clock_no_waiting_no_input_and_no_output() {
+fn pure_modules_have_no_clock_no_waiting_no_input_and_no_output() {
     assert_absent(
         &PURE,
         &[
@@ -139,10 +142,10 @@ fn imports_run_downward() {
     );
 }
 
-/// The rooms of the engine from the ground up: each knows those before it only, so there are no circles.
+/// The modules of the engine from the lowest layer up: each imports only those before it, so there are no cycles.
 #[test]
-fn no_room_of_the_engine_knows_one_above_it() {
-    const FLOORS: [&[&str]; 9] = [
+fn no_module_of_the_engine_imports_one_above_it() {
+    const LAYERS: [&[&str]; 9] = [
         &["backoff", "history", "outcome"],
         &["credentials"],
         &["policy", "deferral"],
@@ -153,44 +156,45 @@ fn no_room_of_the_engine_knows_one_above_it() {
         &["handle"],
         &["scheduler"],
     ];
-    for (floor, rooms) in FLOORS.iter().enumerate() {
-        let above = || FLOORS.iter().skip(floor + 1).copied().flatten();
-        for room in *rooms {
-            // Neighbours do not know each other either.
-            let others = above().chain(rooms.iter().filter(|other| *other != room));
+    for (layer, modules) in LAYERS.iter().enumerate() {
+        let above = || LAYERS.iter().skip(layer + 1).copied().flatten();
+        for module in *modules {
+            // Modules of one layer do not import each other.
+            let others = above().chain(modules.iter().filter(|other| *other != module));
             let words: Vec<String> = others
                 .flat_map(|other| [format!("super::{other}::"), format!("crate::engine::{other}::")])
                 .collect();
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            assert_absent(&[&format!("engine/{room}")], &words);
+            assert_absent(&[&format!("engine/{module}")], &words);
         }
     }
-    // What is decided of one customer is decided beside it, and the ledger is the only one that decides on passwords.
+    // Decisions about a customer need no client and no log.
     assert_absent(&["engine/credentials"], &["crate::thingsboard", "crate::telemetry"]);
     assert_absent(&["engine/plan", "engine/state", "engine/view"], &["crate::telemetry"]);
 }
 
-/// In the control server, a session says what its client may do; the code that lets clients in is above it.
+/// In the control server a session decides what its client may do; the code that accepts clients is above it.
 #[test]
-fn no_session_knows_the_server_that_made_it() {
+fn no_session_imports_the_server_that_made_it() {
     assert_absent(&["control/session"], &["super::server", "control::server"]);
 }
 
-/// What is known of SQL Server's tables is put into statements, and knows none of them.
+/// Statements use the layout of SQL Server's tables; the layout uses no statement.
 #[test]
-fn the_layout_knows_no_statement() {
+fn the_layout_imports_no_statement() {
     assert_absent(&["store/mssql/layout", "store/mssql/quoted"], &["statements"]);
 }
 
-/// The code that talks to SQL Server knows nothing of its tables, what is known of them nothing of the one connection, and that
-/// nothing of the rows that are read and written over it.
+/// The session with SQL Server imports nothing about its tables, the facts about tables nothing of the connection, and the
+/// connection nothing of the rows.
 #[test]
-fn the_transport_of_the_sql_server_knows_no_table() {
-    const ROOMS: [&str; 5] = ["session", "keeping", "known", "connection", "records"];
-    for (floor, room) in ROOMS.iter().enumerate() {
-        let above: Vec<String> = ROOMS[floor + 1..].iter().map(|room| format!("super::{room}::")).collect();
+fn the_transport_of_the_sql_server_imports_no_table() {
+    const MODULES: [&str; 5] = ["session", "keeping", "known", "connection", "records"];
+    for (layer, module) in MODULES.iter().enumerate() {
+        let above: Vec<String> =
+            MODULES[layer + 1..].iter().map(|module| format!("super::{module}::")).collect();
         let above: Vec<&str> = above.iter().map(String::as_str).collect();
-        assert_absent(&[&format!("store/mssql/{room}")], &above);
+        assert_absent(&[&format!("store/mssql/{module}")], &above);
     }
     assert_absent(
         &["store/mssql/session", "store/mssql/connect.rs"],
@@ -198,9 +202,9 @@ fn the_transport_of_the_sql_server_knows_no_table() {
     );
 }
 
-/// The log is told things from above; all that it knows of the engine is the list of what happened.
+/// Other modules call the log; of the engine it imports only the history.
 #[test]
-fn the_log_knows_no_more_of_the_engine_than_its_history() {
+fn the_log_imports_only_the_history_of_the_engine() {
     assert_absent(
         &["telemetry/"],
         &[
@@ -212,25 +216,25 @@ fn the_log_knows_no_more_of_the_engine_than_its_history() {
             "crate::doctor",
         ],
     );
-    // Its two ways out know what a record is, and nothing of each other but that stderr is there for the journal.
+    // Neither stderr nor the record imports the journal.
     assert_absent(&["telemetry/stderr", "telemetry/record"], &["journal::"]);
     assert_absent(&["engine/history"], &["crate::telemetry", "crate::store", "scheduler", "pass"]);
-    for (name, source) in sources().iter().filter(|(name, _)| in_room(name, &["telemetry/"])) {
+    for (name, source) in sources().iter().filter(|(name, _)| is_in_module(name, &["telemetry/"])) {
         for line in code(source).filter(|line| line.contains("crate::engine")) {
-            assert!(line.contains("crate::engine::history"), "{name} knows more of the engine: {line}");
+            assert!(line.contains("crate::engine::history"), "{name} imports more of the engine: {line}");
         }
     }
 }
 
-/// And `text.rs`, which takes from it what may be shown.
+/// `text.rs` imports the protocol too, for the list of hidden characters.
 #[test]
-fn only_the_view_and_the_sockets_know_the_protocol() {
+fn only_the_view_and_the_sockets_import_the_protocol() {
     let sources = sources();
     for (name, source) in &sources {
-        if !in_room(name, &["engine/view", "control/", "http/", "text.rs", "cli/man.rs"])
+        if !is_in_module(name, &["engine/view", "control/", "http/", "text.rs", "cli/man.rs"])
             && name != "http/tests.rs"
         {
-            assert!(!code(source).any(|line| line.contains("tbtoken_proto")), "{name} knows the protocol");
+            assert!(!code(source).any(|line| line.contains("tbtoken_proto")), "{name} imports the protocol");
         }
     }
 }

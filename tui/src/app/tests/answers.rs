@@ -1,9 +1,9 @@
-//! What comes from the daemon, and from time going by.
+//! The effect of the daemon's answers, and of time.
 
 use tbtoken_proto::{BreakerState, Host, TokenStatus, words};
 
 use super::*;
-use crate::explain::{calm, together};
+use crate::explain::{countdown_clock, stepped_clock};
 
 #[test]
 fn problems_come_first_and_the_first_is_selected() {
@@ -13,25 +13,25 @@ fn problems_come_first_and_the_first_is_selected() {
 }
 
 #[test]
-fn a_screen_that_is_only_watched_keeps_the_worst_in_sight() {
+fn a_screen_without_an_operator_shows_the_worst_customer() {
     let mut app = four();
     let healed = customer("bad", "b@x.example", "b.example", 900, noon());
     app.update(delta(vec![healed], &[]), noon());
     assert_eq!(shown(&app), ["slow", "one", "two", "bad"]);
-    assert_eq!((selected(&app), app.view.cursor()), ("slow", 0), "nobody chose `bad`");
+    assert_eq!((selected(&app), app.view.cursor()), ("slow", 0), "the operator has not chosen `bad`");
 }
 
 #[test]
-fn whoever_the_operator_acted_on_is_chosen() {
+fn a_customer_that_the_operator_acted_on_is_chosen() {
     for keys in ["y", "Enter Esc", "r Esc", "j k"] {
         let mut app = four();
         press(&mut app, keys);
         let healed = customer("bad", "b@x.example", "b.example", 900, noon());
         app.update(delta(vec![healed.clone()], &[]), noon());
         assert_eq!((selected(&app), app.view.cursor()), ("bad", 3), "{keys}");
-        // The news first, then the selection.
+        // The first Esc clears the notice, the second the selection.
         press(&mut app, "Esc Esc");
-        assert_eq!((selected(&app), app.view.cursor()), ("slow", 0), "{keys}: Esc lets go");
+        assert_eq!((selected(&app), app.view.cursor()), ("slow", 0), "{keys}: Esc releases the selection");
     }
 }
 
@@ -47,7 +47,7 @@ fn the_selection_stays_on_its_customer() {
 }
 
 #[test]
-fn a_selected_customer_that_goes_hands_over_to_the_one_in_its_line() {
+fn a_removed_customer_passes_the_selection_to_the_one_in_its_line() {
     let mut app = four();
     press(&mut app, "j");
     app.update(delta(vec![], &["slow"]), noon());
@@ -75,7 +75,7 @@ fn deltas_change_add_and_remove() {
 #[test]
 fn draws_only_when_something_visible_changed() {
     let mut app = four();
-    assert_eq!(app.update(delta(vec![], &[]), noon()), [Effect::Draw], "the counts are others");
+    assert_eq!(app.update(delta(vec![], &[]), noon()), [Effect::Draw], "the counts changed");
     assert_eq!(app.update(delta(vec![], &[]), noon()), []);
     assert_eq!(app.update(Input::Events(vec![]), noon()), []);
     let mut reply = status(vec![], noon());
@@ -89,7 +89,7 @@ fn the_detail_stays_with_its_customer() {
     let mut app = four();
     press(&mut app, "p j Enter");
     assert_eq!(app.mode, Mode::Detail { id: "slow".to_owned(), scroll: 0 });
-    // Healed, it is hidden by `p`, but still under the eye.
+    // `p` hides it once it is healthy, but its detail stays.
     app.update(delta(vec![customer("slow", "s@x.example", "s.example", 900, noon())], &[]), noon());
     assert_eq!(app.subject().map(|customer| customer.token_status), Some(TokenStatus::Valid));
     assert_eq!(press(&mut app, "r"), [Effect::Act(Action::Refresh("slow".to_owned()))]);
@@ -115,7 +115,7 @@ fn events_keep_their_place_when_new_ones_come() {
     press(&mut app, "j j j");
     app.update(Input::Events(new), noon());
     assert_eq!(app.mode, Mode::Events { scroll: 5 });
-    assert_eq!(press(&mut app, "r y"), [], "there is no customer to mean");
+    assert_eq!(press(&mut app, "r y"), [], "no customer is selected here");
     press(&mut app, "e");
     assert_eq!(app.mode, Mode::Table);
 }
@@ -140,7 +140,7 @@ fn freezing_keeps_the_scene_and_the_time() {
     assert_eq!(
         press(&mut app, "j r"),
         [Effect::Act(Action::Refresh("slow".to_owned()))],
-        "one can still act"
+        "actions still work"
     );
     press(&mut app, "f");
     assert_eq!(shown(&app), ["two"]);
@@ -153,19 +153,19 @@ fn without_the_daemon_rows_stay_and_actions_are_off() {
     let since = noon();
     app.update(lost(), noon() + TimeDelta::seconds(9));
     assert!(
-        matches!(&app.link, Link::Down { since: s, heard: Some(_), .. } if *s == since),
+        matches!(&app.link, Link::Down { since: s, last_answer: Some(_), .. } if *s == since),
         "{:?}",
         app.link
     );
     assert_eq!(shown(&app).len(), 4);
     assert_eq!(press(&mut app, "r R S j r"), []);
-    assert_eq!(app.mode, Mode::Table, "not even asked");
+    assert_eq!(app.mode, Mode::Table, "no question appears");
     assert!(notice(&app).contains("unreachable"));
     for action in [Action::Start, Action::Stop, Action::RefreshDue] {
         assert!(!app.is_possible(&action));
     }
     let back = app.update(delta(vec![], &[]), noon());
-    assert_eq!((back, app.link.clone()), (vec![Effect::Draw], Link::Up { heard: noon() }));
+    assert_eq!((back, app.link.clone()), (vec![Effect::Draw], Link::Up { last_answer: noon() }));
 }
 
 #[test]
@@ -173,23 +173,23 @@ fn a_daemon_that_hangs_is_not_shown_as_running() {
     let mut app = four();
     let at = |seconds| noon() + TimeDelta::seconds(seconds);
     app.update(Input::Tick, at(2));
-    assert_eq!(app.link, Link::Up { heard: noon() }, "an answer may take a moment");
+    assert_eq!(app.link, Link::Up { last_answer: noon() }, "an answer may take a moment");
     app.update(Input::Tick, at(3));
-    assert_eq!((app.link.clone(), app.loop_state()), (Link::Silent { heard: noon() }, Loop::Unknown));
-    assert_eq!(press(&mut app, "r R S j r"), [], "it would be done much later, if at all");
+    assert_eq!((app.link.clone(), app.loop_state()), (Link::Silent { last_answer: noon() }, Loop::Unknown));
+    assert_eq!(press(&mut app, "r R S j r"), [], "a hanging daemon would do it much later, if at all");
     assert!(notice(&app).contains("does not answer"));
 
-    // The poll gives up: it was away since it was last heard.
+    // The poll times out: the outage began with the last answer.
     app.update(lost(), at(10));
     assert!(matches!(app.link, Link::Down { since, .. } if since == noon()), "{:?}", app.link);
     let mut app = four();
     app.update(Input::Tick, at(4));
     assert_eq!(app.update(delta(vec![], &[]), at(5)), [Effect::Draw], "it has answered after all");
-    assert_eq!(app.link, Link::Up { heard: at(5) });
+    assert_eq!(app.link, Link::Up { last_answer: at(5) });
 }
 
 #[test]
-fn a_question_that_was_asked_before_the_daemon_went_does_nothing() {
+fn a_question_from_before_the_outage_does_nothing() {
     let mut app = four();
     press(&mut app, "r Tab");
     app.update(lost(), noon());
@@ -212,7 +212,7 @@ fn without_the_database_nothing_is_refreshed_but_the_loop_can_be_stopped() {
 }
 
 #[test]
-fn ten_thousand_customers_are_told_apart_by_short_ids() {
+fn short_ids_differ_among_ten_thousand_customers() {
     let many: Vec<Customer> =
         (0..10_000).map(|n| customer(&format!("customer-{n:06}"), "u", "s.example", 600, noon())).collect();
     let app = app(many);
@@ -223,21 +223,21 @@ fn ten_thousand_customers_are_told_apart_by_short_ids() {
 #[test]
 fn servers_come_change_and_go() {
     let skew = |app: &App, id: &str| {
-        let picture = &app.scene().picture;
-        picture.host_of(picture.find(id).unwrap()).and_then(|host| host.skew_ms)
+        let snapshot = &app.scene().snapshot;
+        snapshot.host_of(snapshot.find(id).unwrap()).and_then(|host| host.skew_ms)
     };
     let mut app = four();
     assert_eq!((skew(&app, "one"), skew(&app, "two")), (Some(300), Some(300)));
-    let news = |skew_ms| {
+    let delta_with_skew = |skew_ms| {
         let Input::Status(mut reply) = delta(vec![], &[]) else { panic!("a status") };
         let host = "https://o.example".to_owned();
         reply.hosts = Some(vec![Host { host, skew_ms, limit: 2, state: BreakerState::HalfOpen }]);
         Input::Status(reply)
     };
-    app.update(news(Some(-4000)), noon());
-    assert_eq!(app.update(news(Some(-5000)), noon()), [Effect::Draw], "it is shown");
+    app.update(delta_with_skew(Some(-4000)), noon());
+    assert_eq!(app.update(delta_with_skew(Some(-5000)), noon()), [Effect::Draw], "it is shown");
     assert_eq!((skew(&app, "one"), skew(&app, "two")), (Some(-5000), Some(300)));
-    // Its last customer moves away and, later, comes back: what is known by then is not the daemon's word any more.
+    // Its last customer moves to another server and returns later: the old skew must not come back.
     app.update(delta(vec![customer("one", "o", "elsewhere.example", 600, noon())], &[]), noon());
     let Input::Status(mut reply) = delta(vec![customer("one", "o", "o.example", 600, noon())], &[]) else {
         panic!("a status")
@@ -248,22 +248,22 @@ fn servers_come_change_and_go() {
 }
 
 #[test]
-fn countdowns_are_calm_but_never_too_early() {
+fn countdowns_move_in_steps_but_never_too_early() {
     let slow = customer("slow", "s@x.example", "s.example", -60, noon());
     let slow = failing(slow, FailureKind::Timeout, support::TIMED_OUT, (2, 60), Some(40), noon());
     let at = slow.next_attempt_at.unwrap();
     for left in 1..200 {
         let now = at - TimeDelta::seconds(left);
-        let shown = (at - calm(&slow, now)).num_seconds();
+        let shown = (at - countdown_clock(&slow, now)).num_seconds();
         assert!((left..left + 10).contains(&shown), "{left} s left, {shown} s shown");
         assert!(left >= 60 || shown % 10 == 0, "{left}: {shown}");
     }
     let expiry = noon();
     for second in -200..200 {
         let now = expiry + TimeDelta::seconds(second);
-        let clock = together(expiry, now);
+        let clock = stepped_clock(expiry, now);
         assert!((0..10).contains(&(now - clock).num_seconds()));
-        let (exact, shown) = (words::left(Some(expiry), now), words::left(Some(expiry), clock));
+        let (exact, shown) = (words::time_left(Some(expiry), now), words::time_left(Some(expiry), clock));
         assert!(second.abs() >= 60 || exact == shown, "seconds are exact: {exact}, {shown}");
         assert_eq!(exact.contains('s'), shown.contains('s'), "{exact}, {shown}");
     }

@@ -1,4 +1,4 @@
-//! A stream whose other side must go on reading.
+//! A stream whose writes have a time-out.
 
 use std::future::Future as _;
 use std::io;
@@ -10,30 +10,34 @@ use tbtoken_proto::ANSWER_SECONDS;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Breaks off when nothing can be written for [`ANSWER_SECONDS`]: a client that does not read its answer is dropped.
+/// A stream that fails if no byte can be written for [`ANSWER_SECONDS`], so that a client that does not read is dropped.
 #[derive(Debug)]
-pub(super) struct Patient<S> {
+pub(super) struct TimedStream<S> {
     stream: S,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patient<S> {
+impl<S> TimedStream<S> {
     pub(super) fn new(stream: S) -> Self {
         Self { stream, stalled: None }
     }
 
-    fn judge<T>(&mut self, written: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    fn watch_write<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
         }
         let wait = || Box::pin(sleep(Duration::from_secs(ANSWER_SECONDS)));
         ready!(self.stalled.get_or_insert_with(wait).as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "it does not read its answer")))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -43,24 +47,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.judge(written, context)
+        self.watch_write(written, context)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.judge(flushed, context)
+        self.watch_write(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.judge(shut, context)
+        self.watch_write(shut, context)
     }
 }
 
@@ -74,7 +78,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn p15_a_client_that_does_not_read_is_dropped_and_a_slow_one_is_not() {
         let (mut client, server) = duplex(4);
-        let mut server = Patient::new(server);
+        let mut server = TimedStream::new(server);
         let begun = Instant::now();
         let slow = async {
             for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! What the daemon said last: the rows, kept in the order of their ids, and everything about all of them.
+//! The daemon's snapshot, built from its answers: the rows, in the order of their ids, and an overview.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,18 +7,18 @@ use tbtoken_proto::{Cron, Customer, Daemon, Host, StatusReply, Summary, host_of,
 
 use crate::text;
 
-/// The daemon's picture of its customers, put together from its answers.
+/// The daemon's snapshot of its customers, built from its answers.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Picture {
-    /// All but the rows; `None` before the first answer.
+pub(crate) struct Snapshot {
+    /// The part without rows; `None` before the first answer.
     pub(crate) overview: Option<Overview>,
     customers: Vec<Customer>,
-    /// The ThingsBoard servers by their names.
+    /// The ThingsBoard servers, by name.
     hosts: BTreeMap<String, Host>,
     widths: Widths,
 }
 
-/// What an answer says besides the rows.
+/// The part of an answer without rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Overview {
     pub(crate) cron: Cron,
@@ -29,21 +29,21 @@ pub(crate) struct Overview {
     pub(crate) as_of: Option<DateTime<Utc>>,
 }
 
-/// How the daemon gets on with its database.
+/// The state of the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Store {
-    /// Well.
+    /// It can be read and written.
     Up,
-    /// The table cannot be read; why.
+    /// The table cannot be read, for this reason.
     Unreadable(String),
-    /// The table can be read, but new tokens cannot be written; why.
+    /// The table can be read, but tokens cannot be written, for this reason.
     Unwritable(String),
 }
 
-/// How wide the columns would like to be, over all rows, so that they do not jump while one scrolls.
+/// The ideal widths of the columns, over all rows, so that columns do not jump on scrolling.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Widths {
-    /// As many characters of an id as tell all ids apart.
+    /// The number of characters that tell all ids apart.
     pub(crate) short_id: usize,
     /// The longest id.
     pub(crate) id: usize,
@@ -54,51 +54,51 @@ pub(crate) struct Widths {
 }
 
 impl Widths {
-    /// The columns of an id that is cut there and says so.
+    /// Returns the width of a shortened id with its ellipsis.
     pub(crate) fn cut_id(self) -> usize {
         (self.short_id + 1).min(self.id)
     }
 }
 
-/// What an answer changed.
+/// The part of the snapshot that an answer changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// Nothing that is shown.
+    /// Nothing visible.
     Nothing,
-    /// All but the rows.
+    /// The overview only.
     Overview,
-    /// Rows, too.
+    /// Rows.
     Rows,
 }
 
-impl Picture {
-    /// The rows, in the order of their ids.
+impl Snapshot {
+    /// Returns the rows, in the order of their ids.
     pub(crate) fn customers(&self) -> &[Customer] {
         &self.customers
     }
 
-    /// How wide the columns would like to be.
+    /// Returns the ideal widths of the columns.
     pub(crate) fn widths(&self) -> Widths {
         self.widths
     }
 
-    /// The customer with this id.
+    /// Returns the customer with this id.
     pub(crate) fn find(&self, id: &str) -> Option<&Customer> {
         let at = self.customers.binary_search_by(|customer| customer.customer_id.as_str().cmp(id)).ok()?;
         self.customers.get(at)
     }
 
-    /// What is known of a customer's server.
+    /// Returns the server of a customer.
     pub(crate) fn host_of(&self, customer: &Customer) -> Option<&Host> {
         self.hosts.get(&host_of(&customer.tb_url)?)
     }
 
-    /// Whether the daemon reads its table.
+    /// Whether the daemon can read its table.
     pub(crate) fn store_is_readable(&self) -> bool {
         !matches!(self.overview.as_ref().map(|overview| &overview.store), Some(Store::Unreadable(_)))
     }
 
-    /// Takes an answer in. Rows that it does not mention stay, unless it is complete.
+    /// Merges an answer. Rows that it does not mention stay, unless it is complete.
     pub(crate) fn merge(&mut self, reply: StatusReply) -> Change {
         let StatusReply { cron, daemon, tokens, hosts } = reply;
         let why = tokens.error.or_else(|| daemon.store_error.clone());
@@ -143,7 +143,7 @@ impl Picture {
         change
     }
 
-    /// Servers that none of the customers names are not reported any more, so they are forgotten.
+    /// Forgets servers without customers: the daemon does not report them any more.
     fn forget_hosts(&mut self) {
         if self.hosts.is_empty() {
             return;
@@ -157,7 +157,7 @@ impl Picture {
             let removed: HashSet<&str> = removed.iter().map(String::as_str).collect();
             self.customers.retain(|customer| !removed.contains(customer.customer_id.as_str()));
         }
-        // New ones are put at the end and sorted in once: inserting each where it belongs would move the rest each time.
+        // New rows are appended and sorted once: inserting each at its place would move the rest each time.
         let known = self.customers.len();
         for row in rows {
             let place = self.customers[..known].binary_search_by(|old| old.customer_id.cmp(&row.customer_id));
@@ -173,8 +173,8 @@ impl Picture {
 }
 
 impl Overview {
-    /// Whether both are shown the same. The revision is not shown, and the time of the last look at the table only
-    /// while the database is away.
+    /// Whether both look the same on the screen. It does not show the revision, and the time of the last poll only while
+    /// the database is unreachable.
     fn looks_like(&self, other: &Self) -> bool {
         self.cron == other.cron
             && self.summary == other.summary
@@ -197,7 +197,7 @@ fn measure(customers: &[Customer]) -> Widths {
     }
 }
 
-/// A URL as the table shows it: what tells servers apart. The detail has all of it.
+/// Shortens a URL for the table; the detail shows all of it.
 pub(crate) fn server(url: &str) -> &str {
     let place = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     place.unwrap_or(url).trim_end_matches('/')
