@@ -126,7 +126,7 @@ mod tests {
     /// Faults that no server of our tests can have. The others are in `tests/tests/thingsboard_client/certificates.rs`.
     #[test]
     fn what_is_weak_or_old_is_said_in_plain_words() {
-        let asked = Asked { host: "tb.example", ca_file: "ca_file", no_tls: "write http://" };
+        let context = TlsContext { host: "tb.example", ca_file: "ca_file", no_tls: "write http://" };
         let alert = Error::AlertReceived;
         for (error, said) in [
             (
@@ -142,7 +142,7 @@ mod tests {
             (alert(AlertDescription::HandshakeFailure), "no TLS cipher or key that is strong enough"),
             (alert(AlertDescription::UnrecognisedName), "does not know the name tb.example"),
         ] {
-            let text = words(&error, asked);
+            let text = explain(&error, context);
             assert!(text.contains(said), "{error:?}: {text}");
         }
     }
