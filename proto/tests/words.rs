@@ -77,7 +77,7 @@ fn the_time_left_has_a_sign_once_it_is_over() {
     assert_eq!(left(0), "0s");
     assert_eq!(left(-1), "-1s");
     assert_eq!(left(-720), "-12m");
-    assert_eq!(tbtoken_proto::words::time_left(None, now()), "-");
+    assert_eq!(time_left(None, now()), "-");
 }
 
 #[test]
