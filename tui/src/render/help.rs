@@ -49,8 +49,8 @@ pub(crate) const KEYS: &[Entry] = &[
 pub(crate) const WORDS: &[Entry] = &[
     Key("x expired", "the token has ended: applications are refused"),
     Key("- missing", "there is no token yet"),
-    Key("! expiring soon", "the token ends within minutes; the next pass renews it"),
-    Key("valid", "the token needs nothing yet"),
+    Key("! expiring soon", "ends within minutes; the next pass renews it"),
+    Key("valid", "needs nothing yet"),
     Key("retrying", "the last attempt failed; NEXT is the time until the next one"),
     Key(
         "parked",
