@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::report::Finding;
 use crate::model::{BadUrl, BaseUrl, Customer};
-use crate::store::facts::{Ineligible, KeyReaders, Permission};
+use crate::store::facts::{Ineligible, KeyReaders, NoLedger, Permission};
 
 /// The most characters of a ThingsBoard token, with room for long names.
 const ROOM_FOR_A_TOKEN: usize = 2000;
@@ -59,23 +59,23 @@ pub(super) fn records(why_not: Option<&str>, schema_command: &str) -> Finding {
 }
 
 /// Checks where the ledger of sent passwords is; `file` is its place if the database has no table for it.
-pub(super) fn ledger(why_not: Option<&str>, file: Option<&Path>, schema_command: &str) -> Finding {
+pub(super) fn ledger(no_ledger: Option<&NoLedger>, file: Option<&Path>, schema_command: &str) -> Finding {
     let check = "ledger";
-    let Some(why) = why_not else {
-        return Finding::ok(check, "sent passwords are recorded in the database");
-    };
-    match file {
-        Some(file) => Finding::warning(
+    match (no_ledger, file) {
+        (None, _) => Finding::ok(check, "sent passwords are recorded in the database"),
+        (Some(NoLedger::Missing(why)), Some(file)) => Finding::warning(
             check,
             format!("{why}: sent passwords are recorded in {}, which serves one daemon only", file.display()),
             format!(
                 "If several daemons use this customer table, have the DBA run the output of `{schema_command}`; otherwise do nothing."
             ),
         ),
-        None => Finding::error(
+        (Some(NoLedger::Missing(why) | NoLedger::Unusable(why)), _) => Finding::error(
             check,
             format!("{why}: tbtokend cannot record sent passwords, so it sends none"),
-            format!("Rename the table, and make it again with the output of `{schema_command}`."),
+            format!(
+                "Run the output of `{schema_command}` in the database; first rename the table if it has other columns."
+            ),
         ),
     }
 }

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_FILE, StoreConfig};
 use crate::store::Store;
-use crate::store::facts::{Examine, Examined};
+use crate::store::facts::{Examine, Examined, NoLedger};
 use crate::store::mssql::{ExpiryClock, MssqlStore, Trust};
 use crate::store::sqlite::{LEDGER_FILE, SqliteStore, become_owner};
 
@@ -204,8 +204,8 @@ async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, fi
     findings.extend(facts.permissions.iter().map(judge::permission));
     findings.push(judge::records(facts.records.as_deref(), &schema_command(config)));
     let ledger_file = ledger_file(config);
-    findings.push(judge::ledger(facts.no_ledger.as_deref(), ledger_file.as_deref(), &schema_command(config)));
-    if let Some(file) = ledger_file.filter(|_| facts.no_ledger.is_some()) {
+    findings.push(judge::ledger(facts.no_ledger.as_ref(), ledger_file.as_deref(), &schema_command(config)));
+    if let Some(file) = ledger_file.filter(|_| matches!(facts.no_ledger, Some(NoLedger::Missing(_)))) {
         findings.extend(owner::look(&file));
     }
     findings.extend(facts.key_readers.as_ref().map(judge::key_readers));

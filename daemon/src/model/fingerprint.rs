@@ -32,6 +32,11 @@ impl FingerprintKey {
         Self { bytes: Zeroizing::new(*bytes), key: Arc::new(key), mark }
     }
 
+    /// Returns the bytes, for the store.
+    pub fn bytes(&self) -> [u8; Self::BYTES] {
+        *self.bytes
+    }
+
     /// Returns the fingerprint of credentials. Two spellings of one URL give the same, because they are the same account.
     pub fn fingerprint(&self, credentials: &Credentials) -> Fingerprint {
         let mut context = hmac::Context::with_key(&self.key);

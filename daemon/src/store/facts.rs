@@ -30,7 +30,7 @@ pub struct Facts {
     /// Why records cannot be stored, if so.
     pub records: Option<String>,
     /// Why the ledger of sent passwords in the database cannot be used, if so.
-    pub no_ledger: Option<String>,
+    pub no_ledger: Option<NoLedger>,
     /// The readers of the key of the records' fingerprints; `None` for a file, which has no users.
     pub key_readers: Option<KeyReaders>,
     /// The number of all rows; `None` if the daemon may not read them.
@@ -39,6 +39,15 @@ pub struct Facts {
     pub ineligible: Vec<Ineligible>,
     /// Some rows with a token and an expiry.
     pub sample: Vec<Sample>,
+}
+
+/// Why the database has no ledger that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoLedger {
+    /// There is no table for it.
+    Missing(String),
+    /// The table cannot be used.
+    Unusable(String),
 }
 
 /// The readers of the key of the fingerprints, without the daemon and the owner of the database.

@@ -3,13 +3,13 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::model::AccountKey;
+use crate::model::{AccountKey, LoopState};
 
 /// The stamp of a ledger: its identity, and how often it was written.
 ///
 /// The first row of the table, under [`AccountKey::STAMP`], holds both. A table that was dropped, emptied or replaced by a
 /// backup has another id or a lower number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stamp {
     /// A random id that is chosen when the row is made.
     pub id: i64,
@@ -48,7 +48,7 @@ pub struct AccountRow {
 }
 
 /// The result of [`Store::read_ledger`](super::Store::read_ledger).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LedgerRead {
     /// The stamp at the moment of reading.
     pub stamp: Stamp,
@@ -56,14 +56,20 @@ pub struct LedgerRead {
     pub is_whole: bool,
     /// The accounts.
     pub accounts: Vec<AccountRow>,
+    /// With a whole ledger: accounts of the file that was used before the database had a table. The file keeps each until it
+    /// is written to the table.
+    pub left_behind: Vec<AccountRow>,
+    /// With a whole ledger: the state of the loop that was stored last; `None` if it was never stored.
+    pub loop_state: Option<LoopState>,
     /// The place of the ledger.
     pub place: LedgerPlace,
 }
 
 /// The place of a ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum LedgerPlace {
     /// The database of the customers.
+    #[default]
     Database,
     /// A file on this machine, because the database has no table for the ledger. Other daemons do not see it.
     File {

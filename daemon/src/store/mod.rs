@@ -32,7 +32,7 @@ pub trait Store: Send + Sync + 'static {
     fn record(&self, batch: Vec<Record>) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Reads the accounts of the ledger that changed since `since`, and makes the ledger if there is none. Reads all accounts
-    /// without `since`, or if the ledger is another one or an older state.
+    /// and the state of the loop without `since`, or if the ledger is another one or an older state.
     fn read_ledger(
         &self,
         since: Option<Stamp>,
@@ -44,10 +44,6 @@ pub trait Store: Send + Sync + 'static {
         &self,
         write: LedgerWrite,
     ) -> impl Future<Output = Result<LedgerWritten, StoreError>> + Send;
-
-    /// Reads the state of the loop, which is stored beside the ledger; `None` if it was never stored. The ledger must have
-    /// been read before.
-    fn loop_state(&self) -> impl Future<Output = Result<Option<LoopState>, StoreError>> + Send;
 
     /// Stores the state of the loop beside the ledger. It is durable when this returns.
     fn keep_loop_state(&self, state: LoopState) -> impl Future<Output = Result<(), StoreError>> + Send;

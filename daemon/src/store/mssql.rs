@@ -43,7 +43,7 @@ use super::sqlite::LedgerFile;
 use super::{
     LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
 };
-use crate::model::{LoopState, Record, Renewal};
+use crate::model::{AccountKey, LoopState, Record, Renewal};
 
 /// A customers' table in SQL Server. It is connected to at the first use, and again whenever the connection was lost.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ pub struct MssqlStore {
     ledger_file: Option<LedgerFile>,
     /// Whether the ledger was last read from there.
     ledger_is_in_file: AtomicBool,
+    /// Whether accounts in it are still to be written to the table.
+    has_left_behind: AtomicBool,
 }
 
 impl MssqlStore {
@@ -73,6 +75,7 @@ impl MssqlStore {
             description: settings.describe(),
             ledger_file: settings.state_folder.as_deref().map(LedgerFile::in_folder),
             ledger_is_in_file: AtomicBool::new(false),
+            has_left_behind: AtomicBool::new(false),
             connections: Arc::new(connections(settings)),
             own: Arc::default(),
         }
@@ -95,6 +98,54 @@ impl MssqlStore {
         self.ledger_is_in_file.store(true, Ordering::Relaxed);
         Ok(LedgerRead { place: LedgerPlace::File { path: file.place(), why }, ..read })
     }
+
+    /// Adds what is left in the file from the time when the database had no table.
+    async fn add_left_behind(&self, mut read: LedgerRead) -> Result<LedgerRead, StoreError> {
+        let Some(file) = self.ledger_file.as_ref().filter(|file| read.is_whole && file.exists()) else {
+            return Ok(read);
+        };
+        let unusable =
+            |error: StoreError| Problem::LeftBehind { file: file.place(), error: error.to_string() };
+        let left = file.read(None).await.map_err(unusable)?;
+        if let Some(state) = left.loop_state {
+            if read.loop_state.is_none() {
+                self.keep_loop_state_in_table(state).await?;
+                read.loop_state = Some(state);
+            }
+            file.forget(vec![AccountKey::LOOP]).await.map_err(unusable)?;
+        }
+        self.has_left_behind.store(!left.accounts.is_empty(), Ordering::Relaxed);
+        Ok(LedgerRead { left_behind: left.accounts, ..read })
+    }
+
+    /// The accounts of a write that was done are not needed in the file any more.
+    async fn forget_left_behind(
+        &self,
+        mut keys: Vec<AccountKey>,
+        written: &LedgerWritten,
+    ) -> Result<(), StoreError> {
+        if let (LedgerWritten::Written { conflicts, .. }, Some(file)) = (written, &self.ledger_file)
+            && self.has_left_behind.load(Ordering::Relaxed)
+        {
+            keys.retain(|key| conflicts.iter().all(|(conflict, _)| conflict != key));
+            let unusable =
+                |error: StoreError| Problem::LeftBehind { file: file.place(), error: error.to_string() };
+            let has_more = file.forget(keys).await.map_err(unusable)?;
+            self.has_left_behind.store(has_more, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    async fn keep_loop_state_in_table(&self, state: LoopState) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.connections);
+        let work: connection::Work<()> = Box::new(move |connection| {
+            let shared = Arc::clone(&shared);
+            Box::pin(
+                async move { ledger::keep_loop_state(connection, &shared.settings().table, state).await },
+            )
+        });
+        self.connections.with(Doing::KeepingTheLedger, work).await
+    }
 }
 
 impl Store for MssqlStore {
@@ -103,6 +154,13 @@ impl Store for MssqlStore {
     }
 
     async fn read(&self, which: Records) -> Result<Table, StoreError> {
+        if let Some(file) = self.ledger_file.as_ref().filter(|file| which == Records::All && file.exists())
+            // If the file cannot be used, reading the ledger says why.
+            && let Ok(key) = file.key().await
+        {
+            // A database that has a table since then takes it over: what is known in the file is recognized by it.
+            self.connections.offer_key(key).await;
+        }
         let (shared, own) = (Arc::clone(&self.connections), Arc::clone(&self.own));
         let work: connection::Work<Table> = Box::new(move |connection| {
             let (shared, own) = (Arc::clone(&shared), Arc::clone(&own));
@@ -170,9 +228,9 @@ impl Store for MssqlStore {
         match self.connections.with(Doing::KeepingTheLedger, work).await? {
             ledger::Found::Ledger(read) => {
                 self.ledger_is_in_file.store(false, Ordering::Relaxed);
-                Ok(read)
+                self.add_left_behind(read).await
             }
-            ledger::Found::Unusable(why) => self.read_ledger_file(since, why).await,
+            ledger::Found::NoTable(why) => self.read_ledger_file(since, why).await,
         }
     }
 
@@ -180,6 +238,7 @@ impl Store for MssqlStore {
         if let Some(file) = self.ledger_file_in_use() {
             return file.write(write).await;
         }
+        let keys = write.accounts.iter().map(|account| account.key).collect();
         let (shared, write) = (Arc::clone(&self.connections), Arc::new(write));
         let was_sent = Arc::new(AtomicBool::new(false));
         let work: connection::Work<LedgerWritten> = Box::new(move |connection| {
@@ -189,32 +248,15 @@ impl Store for MssqlStore {
                 async move { ledger::write(connection, &shared.settings().table, &write, is_repeated).await },
             )
         });
-        self.connections.with(Doing::KeepingTheLedger, work).await
-    }
-
-    async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
-        if let Some(file) = self.ledger_file_in_use() {
-            return file.loop_state().await;
-        }
-        let shared = Arc::clone(&self.connections);
-        let work: connection::Work<Option<LoopState>> = Box::new(move |connection| {
-            let shared = Arc::clone(&shared);
-            Box::pin(async move { ledger::loop_state(connection, &shared.settings().table).await })
-        });
-        self.connections.with(Doing::KeepingTheLedger, work).await
+        let written = self.connections.with(Doing::KeepingTheLedger, work).await?;
+        self.forget_left_behind(keys, &written).await?;
+        Ok(written)
     }
 
     async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {
         if let Some(file) = self.ledger_file_in_use() {
             return file.keep_loop_state(state).await;
         }
-        let shared = Arc::clone(&self.connections);
-        let work: connection::Work<()> = Box::new(move |connection| {
-            let shared = Arc::clone(&shared);
-            Box::pin(
-                async move { ledger::keep_loop_state(connection, &shared.settings().table, state).await },
-            )
-        });
-        self.connections.with(Doing::KeepingTheLedger, work).await
+        self.keep_loop_state_in_table(state).await
     }
 }

@@ -165,10 +165,6 @@ impl Store for SqliteStore {
         self.run(move |worker| worker.with_open(|open, _| ledger::write(&mut open.connection, &write))).await
     }
 
-    async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
-        self.run(|worker| worker.with_open(|open, _| ledger::loop_state(&open.connection))).await
-    }
-
     async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {
         self.run(move |worker| worker.with_open(|open, _| ledger::keep_loop_state(&open.connection, state)))
             .await

@@ -275,6 +275,16 @@ fn p02_a_rejection_survives_restarts_where_sql_server_has_no_tables() {
         assert_eq!(daemon.status().daemon.key_mismatch, None);
         daemon.stop();
     }
+    // The DBA gives the permission while no daemon runs: what the file holds moves into the tables.
+    scene.server.as_ref().unwrap().allow_everything();
+    for _ in 0..2 {
+        let mut daemon = scene.start();
+        until_one_is_parked(&daemon);
+        assert_eq!(daemon.status().daemon.key_mismatch, None);
+        assert_eq!(daemon.status().daemon.ledger, None, "it is in the database");
+        daemon.stop();
+        std::fs::remove_file(scene.installation.folder().join("state/ledger.db")).ok();
+    }
     assert_eq!(scene.attempts("bad"), 1);
     assert_eq!(scene.ground, Ground::File);
 }

@@ -53,7 +53,7 @@ impl Known {
     pub(crate) fn charges_against(&self, server: &str, username: &str) -> u8 {
         let is = |known: &Option<String>, this: &str| known.as_ref().is_none_or(|known| known == this);
         let open = self.open.iter().filter(|(at, name, _)| is(at, server) && is(name, username));
-        open.map(|(_, _, charges)| *charges).chain([self.charges]).max().unwrap()
+        open.map(|(_, _, charges)| *charges).max().unwrap_or_default()
     }
 }
 
@@ -93,7 +93,9 @@ impl World {
             stamp: ledger.stamp,
             is_whole: since.is_none(),
             accounts: ledger.rows.values().filter(is_new).cloned().collect(),
+            loop_state: self.db.loop_state.filter(|_| since.is_none()),
             place,
+            ..LedgerRead::default()
         }
     }
 

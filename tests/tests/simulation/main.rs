@@ -18,6 +18,7 @@
 
 mod audit;
 mod budget;
+mod charging;
 mod clock;
 mod faults;
 mod first;

@@ -69,6 +69,8 @@ pub(crate) struct Passwords {
     flights: BTreeMap<AccountId, Vec<(u64, Instant)>>,
     /// When the latest charge of each account was stored in the ledger.
     charged_at: BTreeMap<AccountId, u64>,
+    /// The accounts with a charge in the store's ledger whose password was not sent yet.
+    charged: BTreeSet<AccountId>,
     /// When credentials last worked, and when a refresh token of the user last did.
     worked_at: BTreeMap<RowCredentials, u64>,
     refreshed_at: BTreeMap<(usize, bool, usize, usize), u64>,
@@ -91,6 +93,9 @@ impl World {
         flights.push((number, now + within.min(REQUEST_TIMEOUT)));
         if others > 0 {
             self.violation("2", credentials.login, "two passwords of one account are in flight");
+        }
+        if !self.passwords.charged.remove(&credentials.account()) {
+            self.violation("2", credentials.login, "a password is sent whose charge is not in the store");
         }
         let charged_at = self.passwords.charged_at.get(&credentials.account()).copied();
         let Some(rejection) = self.passwords.rejections.get(credentials) else { return number };
@@ -267,6 +272,7 @@ impl World {
         self.log(account.1, || format!("the ledger says {known:?}"));
         if is_new_charge {
             self.passwords.charged_at.insert(account, serial);
+            self.passwords.charged.insert(account);
         }
         let mut gone = Vec::new();
         for (credentials, rejection) in &mut self.passwords.rejections {

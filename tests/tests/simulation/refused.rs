@@ -66,10 +66,6 @@ impl Store for Refusing {
         self.memory.write_ledger(write).await
     }
 
-    async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
-        self.memory.loop_state().await
-    }
-
     async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {
         self.memory.keep_loop_state(state).await
     }

@@ -62,11 +62,6 @@ impl Store for Hanging {
         self.memory.write_ledger(write).await
     }
 
-    async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
-        self.until_it_goes_on().await;
-        self.memory.loop_state().await
-    }
-
     async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {
         self.until_it_goes_on().await;
         self.memory.keep_loop_state(state).await

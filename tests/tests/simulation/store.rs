@@ -131,12 +131,10 @@ impl Store for Memory {
     }
 
     async fn write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {
-        self.write(|world| world.write_ledger(write)).await
-    }
-
-    async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
-        let world = self.world.lock();
-        if world.db.read_fails { Err(failed()) } else { Ok(world.db.loop_state) }
+        let written = self.write(|world| world.write_ledger(write)).await;
+        let takes = self.world.lock().db.ledger_takes;
+        self.wait(takes).await;
+        written
     }
 
     async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {

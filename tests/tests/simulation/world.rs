@@ -219,6 +219,8 @@ pub(crate) struct Database {
     pub(crate) half_fails: bool,
     /// Every call takes seconds.
     pub(crate) is_slow: bool,
+    /// The answer to a write of the ledger takes so many milliseconds longer.
+    pub(crate) ledger_takes: u64,
     pub(crate) until: Instant,
     /// There are no side tables, so nothing is remembered.
     pub(crate) has_no_records: bool,
@@ -360,6 +362,7 @@ impl World {
                 has_no_records,
                 records: BTreeMap::new(),
                 loop_state: None,
+                ledger_takes: 0,
                 ledger: None,
                 copy: None,
                 lost_at: None,

@@ -5,12 +5,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use tbtoken_tests::mssql::{Direction, Layer, Permission, SqlServer, When};
+use tbtokend::model::LoopState;
 use tbtokend::store::mssql::Settings;
-use tbtokend::store::{AccountRow, LedgerPlace, LedgerWritten, Stamp};
+use tbtokend::store::{AccountRow, LedgerPlace, LedgerRead, LedgerWritten, Stamp};
 
 use crate::ground::Ground;
 use crate::ledger::{account, accounts, at_version, key, write, writing};
-use crate::place::{Place, line};
+use crate::place::{Place, at, line};
 use crate::stores::{mssql, words};
 
 fn writes() -> When {
@@ -152,33 +153,98 @@ async fn the_ledger_moves_into_the_database_as_soon_as_there_is_a_table() {
     assert_eq!(place.fake().execute("SELECT charges FROM tbtokend_account").len(), 2, "with the stamp");
 }
 
+/// It may hold charges, so the file does not stand in for it.
 #[tokio::test]
-async fn a_table_without_permission_or_with_another_schema_is_no_ledger() {
+async fn p02_a_table_without_permission_or_with_another_schema_is_an_error() {
     let place = Place::new(Ground::Fake).await;
     let stamp = place.store.read_ledger(None).await.stamp;
-    let why = async |store: &crate::stores::AnyStore| {
-        let read = store.read_ledger(None).await;
-        write(store, read.stamp, vec![]).await;
-        match read.place {
-            LedgerPlace::File { why, .. } => why,
-            LedgerPlace::Database => panic!("it cannot be used"),
-        }
-    };
+    let why = async |store: &crate::stores::AnyStore| words(&store.try_read_ledger(None).await.unwrap_err());
     for permission in ["SELECT", "INSERT", "UPDATE", "DELETE"] {
         place.fake().deny(Permission::On(permission, "dbo.tbtokend_account".to_owned()));
         let said = why(&place.another_store()).await;
-        assert!(said.contains("the login lacks permissions on [tbtokend_account]"), "{permission}: {said}");
+        assert!(said.contains("DELETE ON [tbtokend_account] TO [tbtokend]"), "{permission}: {said}");
         place.fake().allow_everything();
     }
-    // A store that has used the table gets an error, which names the grant.
+    // A store that has used the table finds out by an error as well.
     place.fake().deny(Permission::On("UPDATE", "dbo.tbtokend_account".to_owned()));
     let error = place.store.try_write_ledger(writing(stamp, vec![account(1, 1)])).await.unwrap_err();
     assert!(words(&error).contains("DELETE ON [tbtokend_account] TO [tbtokend]"), "{error}");
-    assert!(why(&place.store).await.contains("lacks permissions"));
+    assert!(why(&place.store).await.contains("DELETE ON [tbtokend_account]"));
     place.fake().allow_everything();
 
     place.fake().rename_column("tbtokend_account", "charges", "attempts");
-    assert!(why(&place.another_store()).await.contains("has other columns"));
+    let said = why(&place.another_store()).await;
+    assert!(said.contains("other columns") && said.contains("tbtokend schema --dialect mssql"), "{said}");
+    assert!(!file(&place).exists());
+}
+
+/// The daemon is stopped, the DBA makes the table, the daemon starts: what the file holds is not lost, however often the power
+/// fails before it is in the table.
+#[tokio::test]
+async fn p02_what_is_left_in_the_file_comes_along_until_it_is_in_the_table() {
+    let place = without_a_table().await;
+    let stamp = place.store.read_ledger(None).await.stamp;
+    write(&place.store, stamp, vec![account(1, 2), account(2, 1), account(3, 0)]).await;
+    let stopped = LoopState::Stopped { since: at("2026-11-23T14:00:00Z") };
+    place.store.keep_loop_state(stopped).await.unwrap();
+    let fingerprint_key = place.store.read().await.key;
+    place.fake().allow_everything();
+
+    let left = |read: &LedgerRead| {
+        assert!(read.is_whole && read.place == LedgerPlace::Database, "{read:?}");
+        let mut left: Vec<_> = read.left_behind.iter().map(|row| (row.key, row.charges)).collect();
+        left.sort_unstable();
+        left
+    };
+    let mut all = vec![(key(1), 2), (key(2), 1), (key(3), 0)];
+    all.sort_unstable();
+    for _ in 0..2 {
+        let store = place.another_store();
+        let key = store.read().await.key;
+        assert_eq!(key, fingerprint_key, "what is left is recognized by it");
+        let read = store.read_ledger(None).await;
+        assert_eq!((left(&read), read.loop_state), (all.clone(), Some(stopped)));
+        assert_eq!(read.accounts, []);
+    }
+    let store = place.another_store();
+    let stamp = store.read_ledger(None).await.stamp;
+    let stamp = write(&store, stamp, vec![account(1, 2)]).await;
+    // A row of another daemon is in the way: what is left is not in the table yet.
+    let stamp = write(&place.another_store(), stamp, vec![account(2, 0)]).await;
+    let conflicting =
+        store.try_write_ledger(writing(stamp, vec![account(2, 1), account(3, 0)])).await.unwrap();
+    let LedgerWritten::Written { conflicts, number } = conflicting else { panic!("{conflicting:?}") };
+    assert_eq!(conflicts.len(), 1);
+    let next = place.another_store();
+    let read = next.read_ledger(None).await;
+    assert_eq!((left(&read), read.accounts.len()), (vec![(key(2), 1)], 3));
+    place.fake().cut_before(writes(), 2);
+    let theirs = AccountRow { charges: 1, ..at_version(stamp, &account(2, 1)) };
+    let stamp = Stamp { number, ..stamp };
+    next.try_write_ledger(writing(stamp, vec![theirs.clone()])).await.unwrap_err();
+    assert_eq!(left(&place.another_store().read_ledger(None).await), [(key(2), 1)]);
+    place.fake().calm();
+    let next = place.another_store();
+    next.read_ledger(None).await;
+    write(&next, stamp, vec![theirs]).await;
+    assert_eq!(left(&place.another_store().read_ledger(None).await), []);
+    fs::remove_file(file(&place)).unwrap();
+    assert_eq!(place.another_store().read().await.key, fingerprint_key, "the database has it now");
+    next.keep_loop_state(LoopState::Running).await.unwrap();
+    assert_eq!(place.another_store().read_ledger(None).await.loop_state, Some(LoopState::Running));
+}
+
+#[tokio::test]
+async fn p02_a_file_that_was_left_and_cannot_be_read_is_an_error_that_names_it() {
+    let place = Place::new(Ground::Fake).await;
+    fs::create_dir_all(place.state_folder()).unwrap();
+    fs::write(file(&place), "x".repeat(5_000)).unwrap();
+    let said = words(&place.store.try_read_ledger(None).await.unwrap_err());
+    let path = file(&place).display().to_string();
+    assert!(said.contains(&format!("{path} kept the ledger before")), "{said}");
+    assert!(said.contains(&format!("Make {path} a SQLite database again")), "{said}");
+    fs::remove_file(file(&place)).unwrap();
+    place.store.read_ledger(None).await;
 }
 
 /// The engine then uses refresh tokens only, and sends no password.

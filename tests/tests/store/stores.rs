@@ -57,13 +57,6 @@ impl AnyStore {
         self.try_read_ledger(since).await.unwrap()
     }
 
-    pub(crate) async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
-        match self {
-            Self::Sqlite(store) => store.loop_state().await,
-            Self::Mssql(store) => store.loop_state().await,
-        }
-    }
-
     pub(crate) async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(store) => store.keep_loop_state(state).await,

@@ -162,6 +162,9 @@ async fn probes_distinguish_good_and_bad_servers() {
     assert_eq!(client.probe(&base).await, Probe::Good);
     assert_eq!((server.stats().probes, server.stats().unknown_users), (1, 0));
     assert_eq!(server.latest_request(), "POST /api/auth/login", "the password policy comes from a cache");
+    let below = BaseUrl::parse(&format!("{}/iot", server.url())).unwrap();
+    client.probe(&below).await;
+    assert_eq!(server.latest_request(), "POST /iot/api/auth/login");
     for bad in [
         Behaviour::Page(502),
         Behaviour::DatabaseError,

@@ -1,6 +1,7 @@
 //! What is known of one account: its open charges, and which credentials were accepted or rejected.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::model::{FailureKind, Fingerprint, HostKey};
 
@@ -13,22 +14,20 @@ const REMEMBERED: usize = 8;
 /// One account. A charge is a send that ThingsBoard may have counted as a wrong password.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Account {
-    /// The charges since the last acceptance, of any spelling of the user name and at any port.
-    charges: u8,
-    /// The charges that an acceptance elsewhere does not clear.
-    open: Vec<OpenCharges>,
+    /// The open charges.
+    pub(super) open: Vec<OpenCharges>,
     /// Credentials that were accepted and not rejected since, the latest last.
-    accepted: Vec<Accepted>,
+    pub(super) accepted: Vec<Accepted>,
     /// Credentials that are not sent again, the latest last.
-    rejected: Vec<Rejected>,
+    pub(super) rejected: Vec<Rejected>,
     /// The send that is on its way, or was when its daemon died.
-    in_flight: Option<Box<InFlight>>,
+    pub(super) in_flight: Option<Box<InFlight>>,
     /// Rises with every answer, and tells which of two came later.
-    turn: u32,
+    pub(super) turn: u32,
 }
 
-/// The charges at one server, of one spelling of the user name, or both. Whether another port of the host is another server,
-/// and another spelling another user, is not known: each of these counts is right in one of those cases.
+/// The charges of the account, at one server, of one spelling of the user name, or both. Whether another port of the host is
+/// another server, and another spelling another user, is not known: each of these counts is right in one of those cases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OpenCharges {
     /// The server; none: any.
@@ -122,6 +121,8 @@ pub(super) enum Change {
         /// Which.
         rejected: Vec<RejectionMark>,
     },
+    /// There is another fingerprint key: the new fingerprints of credentials by their old ones.
+    Rekeyed(Arc<HashMap<Fingerprint, Fingerprint>>),
 }
 
 impl Change {
@@ -141,32 +142,15 @@ impl Change {
 }
 
 impl Account {
-    /// An account as it was stored.
-    pub(super) fn from_parts(
-        charges: u8,
-        open: Vec<OpenCharges>,
-        accepted: Vec<Accepted>,
-        rejected: Vec<Rejected>,
-        in_flight: Option<Box<InFlight>>,
-        turn: u32,
-    ) -> Self {
-        Self { charges, open, accepted, rejected, in_flight, turn }
-    }
-
-    /// The charges since the last acceptance.
+    /// The open charges, of whichever count is the largest.
     pub(super) fn charges(&self) -> u8 {
-        self.charges
+        self.open.iter().map(|open| open.charges).max().unwrap_or_default()
     }
 
     /// The charges that count against this user name at this server, of whichever count is the largest.
     pub(super) fn charges_against(&self, server: &HostKey, username: &str) -> u8 {
         let counts = self.open.iter().filter(|open| open.concerns(server, username)).map(|open| open.charges);
-        counts.chain([self.charges]).max().unwrap_or_default()
-    }
-
-    /// The charges by server and spelling.
-    pub(super) fn open(&self) -> &[OpenCharges] {
-        &self.open
+        counts.max().unwrap_or_default()
     }
 
     /// What ThingsBoard said to these credentials, if it rejected them.
@@ -187,43 +171,24 @@ impl Account {
         self.rejected.iter().filter(|_| !is_known).find(may_be_these).map(|rejected| rejected.kind)
     }
 
-    /// Puts the new fingerprints of the same credentials in place of the old ones. Says whether there were any.
-    pub(super) fn rekey(&mut self, new: &HashMap<Fingerprint, Fingerprint>) -> bool {
-        let accepted = self.accepted.iter_mut().map(|accepted| &mut accepted.credentials);
-        let known = accepted.chain(self.rejected.iter_mut().map(|rejected| &mut rejected.credentials));
-        let mut is_changed = false;
-        for credentials in known {
-            if let Some(new) = new.get(credentials) {
-                *credentials = *new;
-                is_changed = true;
-            }
-        }
-        is_changed
+    /// Whether any of its credentials gets another fingerprint by this.
+    pub(super) fn is_rekeyed_by(&self, new: &HashMap<Fingerprint, Fingerprint>) -> bool {
+        let accepted = self.accepted.iter().map(|accepted| accepted.credentials);
+        accepted
+            .chain(self.rejected.iter().map(|known| known.credentials))
+            .any(|known| new.contains_key(&known))
     }
 
-    /// The rejected credentials, the latest last.
-    pub(super) fn rejected(&self) -> &[Rejected] {
-        &self.rejected
+    fn rekey(&mut self, new: &HashMap<Fingerprint, Fingerprint>) {
+        let accepted = self.accepted.iter_mut().map(|accepted| &mut accepted.credentials);
+        for known in accepted.chain(self.rejected.iter_mut().map(|rejected| &mut rejected.credentials)) {
+            *known = new.get(known).copied().unwrap_or(*known);
+        }
     }
 
     /// Whether these credentials were accepted and not rejected since.
     pub(super) fn is_accepted(&self, credentials: &Fingerprint) -> bool {
         self.accepted.iter().any(|accepted| accepted.credentials == *credentials)
-    }
-
-    /// The accepted credentials, the latest last.
-    pub(super) fn accepted(&self) -> &[Accepted] {
-        &self.accepted
-    }
-
-    /// The charge that is in flight.
-    pub(super) fn in_flight(&self) -> Option<&InFlight> {
-        self.in_flight.as_deref()
-    }
-
-    /// The turn of the latest answer.
-    pub(super) fn turn(&self) -> u32 {
-        self.turn
     }
 
     fn next_turn(&mut self) -> u32 {
@@ -273,6 +238,7 @@ impl Account {
                 }
             }
             Change::Recorded { send, kind } => self.reject(send, *kind),
+            Change::Rekeyed(new) => self.rekey(new),
             Change::PasswordChanged { rejected } => {
                 self.rejected.retain(|known| !rejected.contains(&(known.credentials, known.turn)));
             }
@@ -280,9 +246,8 @@ impl Account {
     }
 
     fn add_charge(&mut self, send: &Send) {
-        self.charges = self.charges.saturating_add(1);
         let (server, username) = (Some(send.server.as_str()), Some(&*send.username));
-        for (server, username) in [(server, None), (None, username), (server, username)] {
+        for (server, username) in [(None, None), (server, None), (None, username), (server, username)] {
             let open = self.open_charges(server, username);
             *open = open.saturating_add(1);
         }
@@ -300,7 +265,6 @@ impl Account {
     }
 
     fn return_charge(&mut self, send: &Send) {
-        self.charges = self.charges.saturating_sub(1);
         for open in self.open.iter_mut().filter(|open| open.concerns(&send.server, &send.username)) {
             open.charges = open.charges.saturating_sub(1);
         }
@@ -309,12 +273,11 @@ impl Account {
 
     fn accept(&mut self, send: &Send) {
         let turn = self.next_turn();
-        self.charges = 0;
         self.open.retain(|open| !open.concerns(&send.server, &send.username));
         self.rejected.retain(|rejected| rejected.credentials != send.credentials);
         self.accepted.retain(|accepted| accepted.credentials != send.credentials);
         self.accepted.push(Accepted { credentials: send.credentials, turn });
-        keep_latest(&mut self.accepted, |accepted| send.is_held(&accepted.credentials));
+        drop_oldest(&mut self.accepted, REMEMBERED, |accepted| !send.is_held(&accepted.credentials));
         // Nearly all accounts stay like this for months, and there is one for each customer.
         self.open.shrink_to_fit();
         self.accepted.shrink_to_fit();
@@ -334,7 +297,7 @@ impl Account {
         let turn = self.next_turn();
         let (credentials, username) = (send.credentials, send.username.clone());
         self.rejected.push(Rejected { credentials, username, turn, kind });
-        keep_latest(&mut self.rejected, |rejected| send.is_held(&rejected.credentials));
+        drop_oldest(&mut self.rejected, REMEMBERED, |rejected| !send.is_held(&rejected.credentials));
     }
 
     fn forget_rejections(&mut self, username: &str, before: u32) {
@@ -343,7 +306,6 @@ impl Account {
 
     /// The ledger of the store was lost or is an older one: what either knows holds, and of two counts the larger.
     pub(super) fn merge(&mut self, stored: &Self) {
-        self.charges = self.charges.max(stored.charges);
         for theirs in &stored.open {
             let ours = self.open_charges(theirs.server.as_deref(), theirs.username.as_deref());
             *ours = theirs.charges.max(*ours);
@@ -354,6 +316,16 @@ impl Account {
         if stored.in_flight.is_some() {
             self.in_flight.clone_from(&stored.in_flight);
         }
+    }
+
+    /// What another ledger knows holds as well. Which of two answers came later cannot be told from their turns: its rejections
+    /// count as the latest answers, and its acceptances as the earliest.
+    pub(super) fn merge_of_another_ledger(&mut self, mut other: Self) {
+        other.turn = self.turn.saturating_add(1);
+        other.rejected.iter_mut().for_each(|known| known.turn = other.turn);
+        other.accepted.iter_mut().for_each(|known| known.turn = 0);
+        other.in_flight = other.in_flight.filter(|_| self.in_flight.is_none());
+        self.merge(&other);
     }
 
     /// Of two answers to the same credentials the later one counts.
@@ -392,11 +364,11 @@ impl Send {
     }
 }
 
-/// Drops the oldest of those that no row holds, if there are more than are remembered.
-fn keep_latest<T>(marks: &mut Vec<T>, is_held: impl Fn(&T) -> bool) {
-    let mut too_many = marks.iter().filter(|mark| !is_held(mark)).count().saturating_sub(REMEMBERED);
-    marks.retain(|mark| {
-        let goes = too_many > 0 && !is_held(mark);
+/// Drops the oldest of those that may go, if there are more than so many.
+pub(super) fn drop_oldest<T>(items: &mut Vec<T>, most: usize, may_go: impl Fn(&T) -> bool) {
+    let mut too_many = items.iter().filter(|item| may_go(item)).count().saturating_sub(most);
+    items.retain(|item| {
+        let goes = too_many > 0 && may_go(item);
         too_many -= usize::from(goes);
         !goes
     });

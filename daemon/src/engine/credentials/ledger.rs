@@ -1,31 +1,20 @@
-//! All accounts and servers, and how the ledger keeps in step with the store: what it takes in from there, what is still to
-//! be written, and what became of a write.
+//! All accounts and servers, and what a pass learns of them.
+
+mod keeping;
+mod slot;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
-
-use super::account::{Account, Change, InFlight, RejectionMark, Send};
+pub use self::keeping::Step;
+use self::slot::Slot;
+use super::account::{Account, Change, InFlight, Send};
 use super::outcome::Outcome;
 use super::rules::{Ask, Leave};
 use super::server::{Server, Verdict};
-use super::stored;
 use crate::model::{AccountKey, Failure, FailureKind, Fingerprint, HostKey};
-use crate::store::{AccountRow, Forget, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
-
-/// So many days old an account's `seen_at` may become before it is written again.
-const SEEN_EVERY_DAYS: i32 = 7;
-
-/// Of so many charges of an account it may be unsure whether a write that failed has stored them.
-const MOST_UNSURE: usize = 8;
-
-/// After so many days an account without charges is forgotten that no row names.
-const UNCHARGED_DAYS: i64 = 30;
-
-/// The same for one with charges.
-const CHARGED_DAYS: i64 = 365;
+use crate::store::Stamp;
 
 /// The settings of the ledger.
 #[derive(Debug, Clone)]
@@ -72,32 +61,6 @@ pub struct Ledger {
     forgot_day: i32,
 }
 
-/// One account, and how it stands with the store.
-#[derive(Debug, Default)]
-struct Slot {
-    account: Account,
-    /// The version in the store; zero if it is not there.
-    version: i64,
-    /// When a row last named it, in days since 1970.
-    seen_day: i32,
-    /// The store has lost some of what is known here, and no write has brought it back yet.
-    knows_more: bool,
-    /// Few accounts have any.
-    work: Option<Box<Work>>,
-}
-
-#[derive(Debug, Default)]
-struct Work {
-    /// What the store does not have yet.
-    changes: Vec<Change>,
-    /// How many of them are in the write under way.
-    in_write: usize,
-    /// Another daemon's charge, and when this daemon first saw it.
-    seen_in_flight: Option<(u64, Instant)>,
-    /// User names whose refresh token has worked, each with the rejections that were known when it last did.
-    refreshed: Vec<(Box<str>, Vec<RejectionMark>)>,
-}
-
 /// A password that is charged to its account.
 #[derive(Debug, Clone)]
 pub struct Charge {
@@ -107,17 +70,6 @@ pub struct Charge {
     pub number: u64,
     /// The password.
     pub send: Send,
-}
-
-/// What a look at the store's ledger showed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// It was the first look.
-    First,
-    /// It goes on.
-    Next,
-    /// The ledger was dropped, emptied or replaced by an older one; what is known here is written back.
-    Replaced,
 }
 
 impl Ledger {
@@ -202,7 +154,7 @@ impl Ledger {
             username: ask.username.into(),
             credentials: ask.credentials,
             held: ask.held.clone(),
-            turn: self.account(&ask.account).map_or(0, Account::turn),
+            turn: self.account(&ask.account).map_or(0, |account| account.turn),
         }
     }
 
@@ -213,7 +165,7 @@ impl Ledger {
         };
         // An account that is unknown or has nothing in flight has lost no outcome.
         let known = self.account(&ask.account);
-        if known.is_some_and(|account| account.in_flight().is_some() && !is_known(account)) {
+        if known.is_some_and(|account| account.in_flight.is_some() && !is_known(account)) {
             let send = self.send_of(ask);
             self.change(ask.account, Change::Recorded { send, kind });
         }
@@ -266,11 +218,11 @@ impl Ledger {
     /// A refresh token of this user worked. That is no proof of any password, but what was rejected so far was rejected
     /// before.
     pub fn refresh_worked(&mut self, account: &AccountKey, username: &str) {
-        let Some(slot) = self.accounts.get_mut(account).filter(|slot| !slot.account.rejected().is_empty())
+        let Some(slot) = self.accounts.get_mut(account).filter(|slot| !slot.account.rejected.is_empty())
         else {
             return;
         };
-        let of_user = slot.account.rejected().iter().filter(|known| *known.username == *username);
+        let of_user = slot.account.rejected.iter().filter(|known| *known.username == *username);
         let rejected = of_user.map(|known| (known.credentials, known.turn)).collect();
         let refreshed = &mut slot.work.get_or_insert_default().refreshed;
         refreshed.retain(|(known, _)| **known != *username);
@@ -288,22 +240,16 @@ impl Ledger {
     }
 
     /// There is another fingerprint key: the new fingerprints of all credentials that rows hold, by their old ones.
-    pub fn rekey(&mut self, new: &HashMap<Fingerprint, Fingerprint>) {
-        for (key, slot) in &mut self.accounts {
-            if slot.account.rekey(new) {
-                self.unwritten.insert(*key);
-            }
+    pub fn rekey(&mut self, new: HashMap<Fingerprint, Fingerprint>) {
+        let new = Arc::new(new);
+        for (key, slot) in self.accounts.iter_mut().filter(|(_, slot)| slot.account.is_rekeyed_by(&new)) {
+            slot.change(Change::Rekeyed(Arc::clone(&new)));
+            self.unwritten.insert(*key);
         }
     }
 
     fn change(&mut self, key: AccountKey, change: Change) {
-        let slot = self.accounts.entry(key).or_default();
-        slot.account.apply(&change);
-        let work = slot.work.get_or_insert_default();
-        if matches!(change, Change::Charge { .. }) {
-            work.seen_in_flight = None;
-        }
-        work.changes.push(change);
+        self.accounts.entry(key).or_default().change(change);
         self.unwritten.insert(key);
     }
 
@@ -336,281 +282,5 @@ impl Ledger {
     /// A charge was found in flight on this server.
     pub fn doubt(&mut self, server: &HostKey, now: Instant) {
         self.servers.entry(server.clone()).or_default().found_in_flight(now);
-    }
-
-    // The store.
-
-    /// The stamp since which the store is asked for changes. If the store's ledger is another one, or an older state, it says
-    /// everything.
-    pub fn stamp(&self) -> Option<Stamp> {
-        let since = |stamp: Stamp| Stamp { number: self.read_until.unwrap_or(stamp.number), ..stamp };
-        self.stamp.map(since)
-    }
-
-    /// Takes in what the store says.
-    pub fn take_in(&mut self, read: &LedgerRead, now: Instant) -> Step {
-        let step = match self.stamp {
-            None => Step::First,
-            Some(stamp)
-                if !self.must_read && stamp.id == read.stamp.id && read.stamp.number >= stamp.number =>
-            {
-                Step::Next
-            }
-            Some(_) => Step::Replaced,
-        };
-        self.read_until = None;
-        self.must_read = step == Step::Replaced && !read.is_whole;
-        if self.must_read {
-            // It was replaced by a state that is newer than what was read and older than what was written.
-            return Step::Next;
-        }
-        if step == Step::Replaced {
-            for slot in self.accounts.values_mut() {
-                slot.version = 0;
-                slot.knows_more = true;
-            }
-        }
-        for row in &read.accounts {
-            if step == Step::First && row.in_flight.is_some() {
-                self.found_in_flight.push(row.key);
-            }
-            self.rebase(row.key, Some(row));
-            self.see_in_flight(row.key, now);
-        }
-        self.stamp = Some(read.stamp);
-        if step == Step::Replaced {
-            // Also what was to be written before, and accounts that are as they were: the store may have lost them.
-            self.unwritten = self.accounts.keys().copied().collect();
-            self.in_write.clear();
-        }
-        self.is_writing_back = (self.is_writing_back || step == Step::Replaced) && !self.unwritten.is_empty();
-        step
-    }
-
-    /// Another daemon's charge counts as in flight from now on, by our own clock.
-    fn see_in_flight(&mut self, key: AccountKey, now: Instant) {
-        let Some(slot) = self.accounts.get_mut(&key) else { return };
-        let Some(charge) = slot.account.in_flight() else {
-            if let Some(work) = &mut slot.work {
-                work.seen_in_flight = None;
-            }
-            slot.drop_idle_work();
-            return;
-        };
-        let is_ours = slot
-            .work
-            .as_ref()
-            .is_some_and(|work| work.changes.iter().any(|change| change.is_charge(charge.number)));
-        let number = charge.number;
-        let known = &mut slot.work.get_or_insert_default().seen_in_flight;
-        if !is_ours && known.is_none_or(|(known, _)| known != number) {
-            *known = Some((number, now));
-        }
-    }
-
-    /// The store's account counts, and what it does not have yet is applied to it. Where it lacks more than that, of two counts
-    /// the larger holds.
-    fn rebase(&mut self, key: AccountKey, row: Option<&AccountRow>) {
-        let slot = self.accounts.entry(key).or_default();
-        // Without a row, or with an older one, the store has lost the account.
-        let version = row.map_or(0, |row| row.version);
-        if version < slot.version || row.is_none() {
-            slot.knows_more = true;
-        }
-        if slot.knows_more {
-            self.unwritten.insert(key);
-        } else if version == slot.version {
-            return;
-        }
-        slot.version = version;
-        let Some(row) = row else { return };
-        slot.seen_day = slot.seen_day.max(stored::day_of(row.seen_at));
-        let mut stored = stored::account(row).not_before(slot.account.turn());
-        for change in slot.work.iter().flat_map(|work| &work.changes) {
-            stored.apply(change);
-        }
-        if slot.knows_more {
-            slot.account.merge(&stored);
-        } else {
-            slot.account = stored;
-        }
-    }
-
-    /// Whether something is to be written.
-    pub fn is_unwritten(&self) -> bool {
-        !self.unwritten.is_empty()
-    }
-
-    /// Whether the store's ledger was found to be another one: it must be read as a whole before it is written.
-    pub fn must_be_read(&self) -> bool {
-        self.must_read
-    }
-
-    /// What to write next; with `must_check` also if there is nothing, to see that the ledger is still there. Only one write
-    /// may be under way; [`written`](Self::written) ends it.
-    pub fn next_write(&mut self, now: DateTime<Utc>, must_check: bool) -> Option<LedgerWrite> {
-        let has_work = must_check || !self.unwritten.is_empty();
-        let stamp = self.stamp.filter(|_| has_work && !self.must_read)?;
-        let today = stored::day_of(now);
-        let forget = self.forget(now);
-        self.in_write = self.unwritten.iter().copied().take(LedgerWrite::MOST_ACCOUNTS).collect();
-        let mut accounts = Vec::with_capacity(self.in_write.len());
-        for key in &self.in_write {
-            self.unwritten.remove(key);
-            let Some(slot) = self.accounts.get_mut(key) else { continue };
-            // A clock that is slow for a while does not make an account old.
-            slot.seen_day = slot.seen_day.max(today);
-            if let Some(work) = &mut slot.work {
-                work.in_write = work.changes.len();
-            }
-            accounts.push(stored::row(*key, &slot.account, slot.seen_day, slot.version));
-        }
-        Some(LedgerWrite { stamp, accounts, forget })
-    }
-
-    /// Once a day, when all accounts that rows name are marked as seen: those that no row has named for long.
-    fn forget(&mut self, now: DateTime<Utc>) -> Option<Forget> {
-        let today = stored::day_of(now);
-        if self.forgot_day == today
-            || self.seen_day != today
-            || self.unwritten.len() > LedgerWrite::MOST_ACCOUNTS
-        {
-            return None;
-        }
-        self.forgot_day = today;
-        let forget = Forget {
-            uncharged_before: now - TimeDelta::days(UNCHARGED_DAYS),
-            charged_before: now - TimeDelta::days(CHARGED_DAYS),
-        };
-        let unwritten = &self.unwritten;
-        self.accounts.retain(|key, slot| {
-            let before =
-                if slot.account.charges() == 0 { forget.uncharged_before } else { forget.charged_before };
-            slot.seen_day >= stored::day_of(before) || unwritten.contains(key)
-        });
-        Some(forget)
-    }
-
-    /// Whether the account is in the write under way. A password must wait for the write that its charge is in.
-    pub fn is_in_write(&self, account: &AccountKey) -> bool {
-        self.in_write.contains(account)
-    }
-
-    /// What became of the write. Brings the numbers of the charges that were not made: their passwords must not be sent.
-    pub fn written(&mut self, written: LedgerWritten, now: Instant) -> Vec<u64> {
-        let keys = std::mem::take(&mut self.in_write);
-        let LedgerWritten::Written { number, conflicts } = written else {
-            self.must_read = true;
-            // Charges that no write holds were made on the ledger that is lost, too.
-            return self.unmake(keys.into_iter().chain(self.unwritten.clone()), false);
-        };
-        let conflicts: HashMap<AccountKey, Option<AccountRow>> = conflicts.into_iter().collect();
-        for key in keys.iter().filter(|key| !conflicts.contains_key(key)) {
-            let Some(slot) = self.accounts.get_mut(key) else { continue };
-            slot.version = number;
-            slot.knows_more = false;
-            if let Some(work) = &mut slot.work {
-                work.changes.drain(..work.in_write.min(work.changes.len()));
-                work.in_write = 0;
-            }
-            slot.drop_idle_work();
-        }
-        if let Some(stamp) = &mut self.stamp {
-            if number > stamp.number + 1 {
-                self.read_until.get_or_insert(stamp.number);
-            }
-            stamp.number = stamp.number.max(number);
-        }
-        let unmade = self.unmake(conflicts.keys().copied(), false);
-        for (key, row) in &conflicts {
-            self.rebase(*key, row.as_ref());
-            self.see_in_flight(*key, now);
-        }
-        self.is_writing_back &= !self.unwritten.is_empty();
-        unmade
-    }
-
-    /// The write failed, and it is not known whether it was done. Brings the numbers of the charges that may not be in the
-    /// store: their passwords must not be sent.
-    pub fn write_failed(&mut self) -> Vec<u64> {
-        let keys = std::mem::take(&mut self.in_write);
-        self.unmake(keys, true)
-    }
-
-    /// The charges of these accounts that are not known to be in the store were not sent. One that may be in the store after
-    /// all is returned by the next write.
-    fn unmake(&mut self, keys: impl IntoIterator<Item = AccountKey>, may_be_stored: bool) -> Vec<u64> {
-        let mut unmade = Vec::new();
-        for key in keys {
-            self.unwritten.insert(key);
-            let Some(slot) = self.accounts.get_mut(&key) else { continue };
-            let Some(work) = &mut slot.work else { continue };
-            work.in_write = 0;
-            let charges = slot.take_charges(0, |_| true);
-            unmade.extend(charges.iter().map(|(number, _)| *number));
-            if may_be_stored && !charges.is_empty() {
-                slot.return_later(charges);
-            }
-        }
-        unmade
-    }
-
-    /// These accounts are named by rows. Once a day, those that were not marked for a week are marked, some at a time.
-    pub fn see<'a>(&mut self, named: impl Iterator<Item = &'a AccountKey>, now: DateTime<Utc>) {
-        let today = stored::day_of(now);
-        if self.seen_day == today {
-            return;
-        }
-        let room = LedgerWrite::MOST_ACCOUNTS.saturating_sub(self.unwritten.len());
-        let is_old = |key: &&AccountKey| {
-            self.accounts.get(key).is_some_and(|slot| slot.seen_day + SEEN_EVERY_DAYS <= today)
-        };
-        let old: Vec<AccountKey> = named.filter(is_old).copied().take(room).collect();
-        if old.len() < room {
-            self.seen_day = today;
-        }
-        self.unwritten.extend(old);
-    }
-}
-
-impl Slot {
-    /// Takes charges out of the changes from this place on, as if they had not been made.
-    fn take_charges(&mut self, from: usize, is_meant: impl Fn(u64) -> bool) -> Vec<(u64, Send)> {
-        let Some(work) = &mut self.work else { return Vec::new() };
-        let mut taken = Vec::new();
-        for change in work.changes.split_off(from.min(work.changes.len())) {
-            match change {
-                Change::Charge { charge, send } if is_meant(charge.number) => {
-                    taken.push((charge.number, send));
-                }
-                change => work.changes.push(change),
-            }
-        }
-        for (number, send) in &taken {
-            self.account.apply(&Change::not_sent(*number, send.clone()));
-        }
-        self.drop_idle_work();
-        taken
-    }
-
-    /// If these charges are in the store after all, the next write returns them. A store that refuses many writes has not
-    /// done the oldest of them.
-    fn return_later(&mut self, charges: Vec<(u64, Send)>) {
-        let changes = &mut self.work.get_or_insert_default().changes;
-        changes.extend(charges.into_iter().map(|(number, send)| Change::not_sent(number, send)));
-        let mut too_many =
-            changes.iter().filter(|change| change.is_not_sent()).count().saturating_sub(MOST_UNSURE);
-        changes.retain(|change| {
-            let goes = too_many > 0 && change.is_not_sent();
-            too_many -= usize::from(goes);
-            !goes
-        });
-    }
-
-    fn drop_idle_work(&mut self) {
-        let is_idle = |work: &Work| {
-            work.changes.is_empty() && work.refreshed.is_empty() && work.seen_in_flight.is_none()
-        };
-        self.work.take_if(|work| is_idle(work));
     }
 }

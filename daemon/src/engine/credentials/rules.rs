@@ -20,7 +20,6 @@
 use std::time::{Duration, Instant};
 
 use super::Held;
-use super::account::Account;
 use super::ledger::Ledger;
 use super::server::{Server, Verdict};
 use crate::model::{AccountKey, FailureKind, Fingerprint, HostKey};
@@ -174,7 +173,9 @@ impl Ledger {
     /// Whether a password of the account is on its way: ours until it is settled, another daemon's for as long as a request
     /// may last.
     fn is_in_flight(&self, key: &AccountKey, now: Instant) -> bool {
-        let Some(charge) = self.account(key).and_then(Account::in_flight) else { return false };
+        let Some(charge) = self.account(key).and_then(|account| account.in_flight.as_ref()) else {
+            return false;
+        };
         let seen = self.seen_in_flight(key).filter(|(number, _)| *number == charge.number);
         seen.is_none_or(|(_, since)| now.saturating_duration_since(since) < LONGEST_REQUEST)
     }

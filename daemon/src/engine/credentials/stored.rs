@@ -30,15 +30,18 @@ const SECONDS_A_DAY: i64 = 86_400;
 /// The row of an account.
 pub(super) fn row(key: AccountKey, account: &Account, seen_day: i32, version: i64) -> AccountRow {
     let details = Details {
-        open: account.open().iter().map(open_row).collect(),
-        accepted: account.accepted().iter().map(|known| (known.credentials.to_text(), known.turn)).collect(),
-        rejected: account.rejected().iter().map(rejected_row).collect(),
-        turn: account.turn(),
+        open: account.open.iter().map(open_row).collect(),
+        accepted: account.accepted.iter().map(|known| (known.credentials.to_text(), known.turn)).collect(),
+        rejected: account.rejected.iter().map(rejected_row).collect(),
+        turn: account.turn,
     };
     AccountRow {
         key,
         charges: account.charges(),
-        in_flight: account.in_flight().map(|charge| format!("{:016x} {}", charge.number, charge.daemon)),
+        in_flight: account
+            .in_flight
+            .as_ref()
+            .map(|charge| format!("{:016x} {}", charge.number, charge.daemon)),
         details: serde_json::to_string(&details).unwrap_or_default(),
         seen_at: DateTime::UNIX_EPOCH + TimeDelta::seconds(i64::from(seen_day) * SECONDS_A_DAY),
         version,
@@ -58,7 +61,10 @@ fn rejected_row(known: &Rejected) -> (String, Box<str>, u32, String) {
 
 /// The account of a row. Of details that cannot be read the charges remain: they have a column of their own.
 pub(super) fn account(row: &AccountRow) -> Account {
-    let details: Details = serde_json::from_str(&row.details).unwrap_or_default();
+    let mut details: Details = serde_json::from_str(&row.details).unwrap_or_default();
+    if details.open.is_empty() && row.charges > 0 {
+        details.open.push((None, None, row.charges));
+    }
     let open =
         details.open.into_iter().map(|(server, username, charges)| OpenCharges { server, username, charges });
     let accepted = details.accepted.iter().filter_map(|(credentials, turn)| {
@@ -69,14 +75,13 @@ pub(super) fn account(row: &AccountRow) -> Account {
         let kind = FailureKind::from_name(&kind).unwrap_or(FailureKind::CredentialsRejected);
         Some(Rejected { credentials, username, turn, kind })
     });
-    Account::from_parts(
-        row.charges,
-        open.collect(),
-        accepted.collect(),
-        rejected.collect(),
-        row.in_flight.as_deref().map(|text| Box::new(in_flight(text))),
-        details.turn,
-    )
+    Account {
+        open: open.collect(),
+        accepted: accepted.collect(),
+        rejected: rejected.collect(),
+        in_flight: row.in_flight.as_deref().map(|text| Box::new(in_flight(text))),
+        turn: details.turn,
+    }
 }
 
 /// A charge in flight that cannot be read is one all the same, of a number that no daemon uses.

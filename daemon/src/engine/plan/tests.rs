@@ -120,8 +120,7 @@ fn obtained(state: &mut State, name: &str, life: i64, via: Via) {
 /// The store's ledger was read, and is empty.
 fn ledger_read() -> Event {
     let stamp = crate::store::Stamp { id: 1, number: 1 };
-    let place = crate::store::LedgerPlace::Database;
-    let read = crate::store::LedgerRead { stamp, is_whole: true, accounts: Vec::new(), place };
+    let read = crate::store::LedgerRead { stamp, is_whole: true, ..Default::default() };
     Event::LedgerRead { read, seen: Instant::now() }
 }
 

@@ -76,7 +76,9 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.recorder.release();
         self.learn(Event::TableRead(table));
         match ledger {
-            Ok((read, loop_state)) => {
+            Ok(read) => {
+                // Also where the ledger was replaced: the state of the loop may have been lost with it.
+                let loop_state = read.is_whole.then_some(read.loop_state);
                 self.learn(Event::LedgerRead { read, seen: Instant::now().into_std() });
                 self.steering.release();
                 if let Some(found) = loop_state {
@@ -208,10 +210,5 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 /// Reads the table and the ledger.
 async fn poll<S: Store>(store: &S, records: Records, since: Option<Stamp>) -> Result<Polled, StoreError> {
     let table = store.read(records).await?;
-    let ledger = match store.read_ledger(since).await {
-        // Also where the ledger was replaced: the state of the loop may have been lost with it.
-        Ok(read) if read.is_whole => store.loop_state().await.map(|state| (read, Some(state))),
-        read => read.map(|read| (read, None)),
-    };
-    Ok((table, ledger))
+    Ok((table, store.read_ledger(since).await))
 }

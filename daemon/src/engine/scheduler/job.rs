@@ -11,7 +11,6 @@ use crate::engine::event::Event;
 use crate::engine::pass::{self, Gates, Tools};
 use crate::engine::plan::Plan;
 use crate::engine::policy::Trigger;
-use crate::model::LoopState;
 use crate::store::{LedgerRead, Store, StoreError, Table};
 use crate::telemetry;
 use crate::thingsboard::Logins;
@@ -19,9 +18,8 @@ use crate::thingsboard::Logins;
 /// How many facts a pass may be ahead of the loop.
 const AHEAD: usize = 256;
 
-/// What a poll brings: the table, and the ledger if it could be read; with a whole ledger also the state of the loop that the
-/// store has, if it has one.
-pub(super) type Polled = (Table, Result<(LedgerRead, Option<Option<LoopState>>), StoreError>);
+/// What a poll brings: the table, and the ledger if it could be read.
+pub(super) type Polled = (Table, Result<LedgerRead, StoreError>);
 
 /// How a poll ended, and how long the store took.
 pub(super) type Poll = (Duration, Result<Polled, StoreError>);

@@ -86,7 +86,7 @@ impl State {
                 failure.fingerprint = new;
             }
         });
-        self.ledger.rekey(&new_of);
+        self.ledger.rekey(new_of);
     }
 
     /// Says once what is wrong with a row, and again only if it was right in between.

@@ -350,7 +350,7 @@ fn a_ledger_outside_the_database_is_told_with_the_reason() {
     let (path, why) = ("/x/ledger.db".to_owned(), "there is no table".to_owned());
     let told = [LedgerPlace::File { path, why }, LedgerPlace::Database].map(|place| {
         let stamp = Stamp { id: 1, number: 1 };
-        let read = LedgerRead { stamp, is_whole: true, accounts: Vec::new(), place };
+        let read = LedgerRead { stamp, is_whole: true, place, ..LedgerRead::default() };
         state.apply(Event::LedgerRead { read, seen: Instant::now() }, at(0), 0.5);
         status(&shown(&state), proto::Rows::None, None).daemon.ledger
     });

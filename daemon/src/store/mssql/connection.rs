@@ -36,7 +36,7 @@ struct Slot {
     last_error: Option<StoreError>,
     /// The password that was refused.
     refused: Option<Secret>,
-    /// Made or read at the first connection, then kept.
+    /// Made or read at the first connection, then kept, unless it was offered before.
     key: Option<FingerprintKey>,
 }
 
@@ -138,6 +138,11 @@ impl Connections {
             }
         }
         result
+    }
+
+    /// The key to go on with, unless one is in use or the database has one.
+    pub(super) async fn offer_key(&self, key: FingerprintKey) {
+        self.slot.lock().await.key.get_or_insert(key);
     }
 
     async fn password(&self) -> Result<Secret, StoreError> {

@@ -32,8 +32,8 @@ impl Keeping {
     }
 }
 
-/// Makes the tables if need be and brings the key: the one in the database, which is made if need be. If the tables may
-/// not be made, says why and goes on with the key in use, or a new one.
+/// Makes the tables if need be and brings the key: the one in the database; where there is none, the key in use or a new one
+/// is put there. If the tables may not be made, says why and goes on with that key.
 ///
 /// Trouble that passes is an error instead: to go on without the records then would be to forget who is parked.
 pub(super) async fn prepare(
@@ -42,12 +42,11 @@ pub(super) async fn prepare(
     in_use: Option<&FingerprintKey>,
     may_make: bool,
 ) -> Result<Keeping, Trouble> {
-    let fresh: [u8; FingerprintKey::BYTES] = rand::random();
-    match stored_key(session, table, fresh, may_make).await {
+    let ours = in_use.map_or_else(rand::random, FingerprintKey::bytes);
+    match stored_key(session, table, ours, may_make).await {
         Ok(stored) => Ok(Keeping { key: FingerprintKey::new(&stored), lost: None }),
         Err(Trouble::Server(error)) if error.meaning() != Meaning::Transient => {
-            let key = in_use.cloned().unwrap_or_else(|| FingerprintKey::new(&fresh));
-            Ok(Keeping { key, lost: Some(why_lost(table, error)) })
+            Ok(Keeping { key: FingerprintKey::new(&ours), lost: Some(why_lost(table, error)) })
         }
         Err(trouble) => Err(trouble),
     }
@@ -66,7 +65,7 @@ fn why_lost(table: &str, error: ServerError) -> String {
 async fn stored_key(
     session: &mut Session,
     table: &str,
-    fresh: [u8; FingerprintKey::BYTES],
+    ours: [u8; FingerprintKey::BYTES],
     may_make: bool,
 ) -> Result<[u8; FingerprintKey::BYTES], Trouble> {
     match probe(session, table).await {
@@ -80,10 +79,10 @@ async fn stored_key(
         return Ok(key);
     }
     if !may_make {
-        return Ok(fresh);
+        return Ok(ours);
     }
     let mut query = Query::new(statements::keep_key(table));
-    query.bind(fresh.as_slice());
+    query.bind(ours.as_slice());
     match rows(session, query).await {
         // Another daemon was quicker; its key is the one.
         Ok(_) | Err(Trouble::Server(ServerError { number: 2601 | 2627, .. })) => {}

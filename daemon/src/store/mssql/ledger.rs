@@ -5,7 +5,8 @@ use std::vec::IntoIter;
 use chrono::{DateTime, Utc};
 use tiberius::{ColumnData, Query, Row};
 
-use super::super::{AccountRow, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp, StoreError};
+use super::super::facts::NoLedger;
+use super::super::{AccountRow, LedgerRead, LedgerWrite, LedgerWritten, Stamp, StoreError};
 use super::connection::Connection;
 use super::quoted::beside;
 use super::row_source::Cell;
@@ -18,11 +19,13 @@ use crate::model::{AccountKey, LoopState};
 /// What reading the ledger brought.
 pub(super) enum Found {
     Ledger(LedgerRead),
-    /// The database has no ledger that this login can use. Why.
-    Unusable(String),
+    /// The database has no table for it, and this login may not make one.
+    NoTable(String),
 }
 
 /// Reads the accounts that have changed since `since`, or all of them. Makes the table and its stamp, if there are none.
+///
+/// A table that is there and cannot be used is an error, not a missing one: it may hold charges.
 pub(super) async fn read(
     connection: &mut Connection,
     table: &str,
@@ -30,53 +33,49 @@ pub(super) async fn read(
 ) -> Result<Found, Trouble> {
     if connection.known.has_ledger {
         match read_since(connection, table, since).await {
-            Err(Trouble::Server(error)) if makes_it_unusable(error) => connection.known.has_ledger = false,
+            Err(Trouble::Server(ServerError { number: 208, .. })) => connection.known.has_ledger = false,
             read => return read.map(Found::Ledger),
         }
     }
-    match prepare(connection, table).await {
-        Ok(()) => {
-            connection.known.has_ledger = true;
-            read_since(connection, table, since).await.map(Found::Ledger)
+    if !is_there(connection, table).await? {
+        match connection.make_tables(table).await {
+            Err(Trouble::Server(ServerError { number: 262 | 2760, .. })) => {
+                return Ok(Found::NoTable(no_table(table)));
+            }
+            made => made?,
         }
-        Err(Trouble::Server(error)) if makes_it_unusable(error) => {
-            Ok(Found::Unusable(why_unusable(table, error)))
-        }
-        Err(trouble) => Err(trouble),
+        probe(connection, table).await?;
     }
+    connection.known.has_ledger = true;
+    read_since(connection, table, since).await.map(Found::Ledger)
 }
 
-/// Whether it says that the table is not there for this login, and will not be until a DBA changes that.
-fn makes_it_unusable(error: ServerError) -> bool {
-    matches!(error.meaning(), Meaning::NoTable | Meaning::NoColumn | Meaning::NoPermission)
-        || error.number == 2760
+fn no_table(table: &str) -> String {
+    format!("there is no table {}, and the login may not make it", beside(table, "tbtokend_account"))
 }
 
-fn why_unusable(table: &str, error: ServerError) -> String {
+/// Why this login cannot use the database's ledger, if so. Nothing is made.
+pub(super) async fn examine(connection: &mut Connection, table: &str) -> Result<Option<NoLedger>, Trouble> {
     let account = beside(table, "tbtokend_account");
-    match error.number {
-        229 | 230 => format!("the login lacks permissions on {account}"),
-        207 => format!("the table {account} has other columns"),
-        _ => format!("there is no table {account}, and the login may not make it"),
-    }
+    Ok(match is_there(connection, table).await {
+        Ok(true) => None,
+        Ok(false) => Some(NoLedger::Missing(no_table(table))),
+        Err(Trouble::Server(error)) => match error.meaning() {
+            Meaning::NoPermission => {
+                Some(NoLedger::Unusable(format!("the login lacks permissions on {account}")))
+            }
+            Meaning::NoColumn => Some(NoLedger::Unusable(format!("the table {account} has other columns"))),
+            _ => return Err(Trouble::Server(error)),
+        },
+        Err(trouble) => return Err(trouble),
+    })
 }
 
-/// Why the database has no ledger that this login can use, if so. Nothing is made.
-pub(super) async fn examine(connection: &mut Connection, table: &str) -> Result<Option<String>, Trouble> {
+/// Whether there is a table. It is an error if it cannot be used.
+async fn is_there(connection: &mut Connection, table: &str) -> Result<bool, Trouble> {
     match probe(connection, table).await {
-        Ok(()) => Ok(None),
-        Err(Trouble::Server(error)) if makes_it_unusable(error) => Ok(Some(why_unusable(table, error))),
-        Err(trouble) => Err(trouble),
-    }
-}
-
-async fn prepare(connection: &mut Connection, table: &str) -> Result<(), Trouble> {
-    match probe(connection, table).await {
-        Err(Trouble::Server(ServerError { number: 208, .. })) => {
-            connection.make_tables(table).await?;
-            probe(connection, table).await
-        }
-        probed => probed,
+        Err(Trouble::Server(ServerError { number: 208, .. })) => Ok(false),
+        probed => probed.map(|()| true),
     }
 }
 
@@ -103,7 +102,9 @@ async fn read_since(
         Some(since) if since == stamp => Vec::new(),
         known => read_accounts(connection, table, known.map_or(0, |since| since.number)).await?,
     };
-    Ok(LedgerRead { stamp, is_whole: known.is_none(), accounts, place: LedgerPlace::Database })
+    let is_whole = known.is_none();
+    let loop_state = if is_whole { loop_state(connection, table).await? } else { None };
+    Ok(LedgerRead { stamp, is_whole, accounts, loop_state, ..LedgerRead::default() })
 }
 
 async fn read_stamp(connection: &mut Connection, table: &str) -> Result<Option<Stamp>, Trouble> {
@@ -130,11 +131,7 @@ async fn keep_stamp(connection: &mut Connection, table: &str, old: Option<Stamp>
     }
 }
 
-/// Reads the state of the loop, if it was ever kept.
-pub(super) async fn loop_state(
-    connection: &mut Connection,
-    table: &str,
-) -> Result<Option<LoopState>, Trouble> {
+async fn loop_state(connection: &mut Connection, table: &str) -> Result<Option<LoopState>, Trouble> {
     let found = connection.rows(Query::new(statements::loop_state(table))).await?;
     let Some(row) = found.into_iter().next() else { return Ok(None) };
     let text = row.into_iter().next().and_then(|text| types::text(text).ok()?);

@@ -124,6 +124,22 @@ pub enum Problem {
         /// Why not there.
         error: String,
     },
+    /// The file that kept the ledger before cannot be used.
+    #[error(
+        "no password can be charged: {file} kept the ledger before the database had a table for it, and {error}"
+    )]
+    LeftBehind {
+        /// The file.
+        file: String,
+        /// Why.
+        error: String,
+    },
+    /// The table of the ledger lacks a column.
+    #[error("no password can be charged: the table {table} has other columns")]
+    OtherColumns {
+        /// The table.
+        table: &'static str,
+    },
     /// Any other error of the server.
     #[error("SQL Server {server} answered with error {number} (state {state}, class {class}){words}")]
     Server {
@@ -164,6 +180,12 @@ impl Problem {
                     "Have the statements of tbtokend schema --dialect mssql run in the database, or make {file} writable for the daemon's user. Until then no password is sent; refresh tokens go on."
                 )
             }
+            Self::LeftBehind { file, .. } => format!(
+                "Make {file} a SQLite database again that the daemon's user can write. To forget the passwords that it counts, remove it. Until then no password is sent; refresh tokens go on."
+            ),
+            Self::OtherColumns { table } => format!(
+                "Give {table} the columns that tbtokend schema --dialect mssql prints. Until then no password is sent; refresh tokens go on."
+            ),
             Self::Server { .. } => "It is tried again by itself; if this stays, ask the DBA what this number means here.".to_owned(),
         }
     }

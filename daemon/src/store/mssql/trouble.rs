@@ -253,6 +253,9 @@ impl Names {
             }
             Meaning::NoPermission => self.no_permission(doing).into(),
             Meaning::ReadOnly => Problem::ReadOnly { server, database, number }.into(),
+            Meaning::NoColumn if doing == Doing::KeepingTheLedger => {
+                Problem::OtherColumns { table: "tbtokend_account" }.into()
+            }
             Meaning::Transient | Meaning::NoColumn | Meaning::RowRefused | Meaning::Other => {
                 let words = error.words().to_owned();
                 Problem::Server { server, number, state, class, words }.into()

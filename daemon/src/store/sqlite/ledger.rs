@@ -4,9 +4,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 
-use super::super::{
-    AccountRow, Forget, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp, timestamp,
-};
+use super::super::{AccountRow, Forget, LedgerRead, LedgerWrite, LedgerWritten, Stamp, timestamp};
 use crate::model::{AccountKey, LoopState};
 
 pub(super) const CREATE: &str = "
@@ -62,8 +60,10 @@ pub(super) fn read(connection: &mut Connection, since: Option<Stamp>) -> rusqlit
         Some(since) if since == stamp => Vec::new(),
         known => read_accounts(&transaction, known.map_or(0, |since| since.number))?,
     };
+    let is_whole = known.is_none();
+    let loop_state = if is_whole { loop_state(&transaction)? } else { None };
     transaction.commit()?;
-    Ok(LedgerRead { stamp, is_whole: known.is_none(), accounts, place: LedgerPlace::Database })
+    Ok(LedgerRead { stamp, is_whole, accounts, loop_state, ..LedgerRead::default() })
 }
 
 /// Writes accounts in one transaction, if the ledger is the one of the stamp.
@@ -89,8 +89,7 @@ pub(super) fn write(connection: &mut Connection, write: &LedgerWrite) -> rusqlit
     Ok(LedgerWritten::Written { number, conflicts })
 }
 
-/// Reads the state of the loop, if it was ever stored.
-pub(super) fn loop_state(connection: &Connection) -> rusqlite::Result<Option<LoopState>> {
+fn loop_state(connection: &Connection) -> rusqlite::Result<Option<LoopState>> {
     let sql = "SELECT details FROM tbtokend_account WHERE account_key = ?1";
     let found = connection.query_row(sql, [AccountKey::LOOP.as_bytes()], |row| {
         row.get_ref(0)?.as_str().ok().and_then(LoopState::from_text).ok_or_else(unreadable)
@@ -107,6 +106,21 @@ pub(super) fn keep_loop_state(connection: &Connection, state: LoopState) -> rusq
     );
     connection.execute(&sql, params![AccountKey::LOOP.as_bytes(), state.to_text()])?;
     Ok(())
+}
+
+/// Deletes rows. Says whether there are other accounts.
+pub(super) fn forget(connection: &mut Connection, keys: &[AccountKey]) -> rusqlite::Result<bool> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for key in keys {
+        transaction
+            .prepare_cached("DELETE FROM tbtokend_account WHERE account_key = ?1")?
+            .execute([key.as_bytes()])?;
+    }
+    let sql = "SELECT EXISTS (SELECT 1 FROM tbtokend_account WHERE account_key NOT IN (?1, ?2))";
+    let special = params![AccountKey::STAMP.as_bytes(), AccountKey::LOOP.as_bytes()];
+    let has_more = transaction.query_row(sql, special, |row| row.get(0))?;
+    transaction.commit()?;
+    Ok(has_more)
 }
 
 fn read_stamp(connection: &Connection) -> rusqlite::Result<Option<Stamp>> {

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::super::{LedgerRead, LedgerWrite, LedgerWritten, Stamp, StoreError};
 use super::files::Files;
 use super::{connect, create_file, ledger, records, translate};
-use crate::model::{FingerprintKey, LoopState};
+use crate::model::{AccountKey, FingerprintKey, LoopState};
 
 /// The name of the file.
 pub const LEDGER_FILE: &str = "ledger.db";
@@ -57,9 +57,14 @@ impl LedgerFile {
         self.run(records::key_alone).await
     }
 
-    /// Does the same as [`Store::loop_state`](super::super::Store::loop_state).
-    pub(in crate::store) async fn loop_state(&self) -> Result<Option<LoopState>, StoreError> {
-        self.run(|connection| ledger::loop_state(connection)).await
+    /// Whether there is one.
+    pub(in crate::store) fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
+    /// Forgets rows that another ledger has. Says whether it holds other accounts.
+    pub(in crate::store) async fn forget(&self, keys: Vec<AccountKey>) -> Result<bool, StoreError> {
+        self.run(move |connection| ledger::forget(connection, &keys)).await
     }
 
     /// Does the same as [`Store::keep_loop_state`](super::super::Store::keep_loop_state).

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
 
+use super::super::facts::NoLedger;
 use super::super::{Records, RowProblem, timestamp};
 use super::{Open, ledger, words};
 use crate::model::{Changes, CustomerId, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record};
@@ -198,14 +199,15 @@ pub(super) fn examine(connection: &Connection) -> rusqlite::Result<(Option<Strin
 }
 
 /// Says why the ledger cannot be used, if so. A missing table is made at the first use.
-pub(super) fn examine_ledger(connection: &Connection) -> rusqlite::Result<Option<String>> {
+pub(super) fn examine_ledger(connection: &Connection) -> rusqlite::Result<Option<NoLedger>> {
     if !exists(connection, "tbtokend_account")? {
         return Ok(None);
     }
     match ledger::probe(connection) {
         Ok(()) => Ok(None),
         Err(error) if costs_only_the_records(&error) => {
-            Ok(Some(format!("the table tbtokend_account cannot be used ({})", words(&error))))
+            let why = format!("the table tbtokend_account cannot be used ({})", words(&error));
+            Ok(Some(NoLedger::Unusable(why)))
         }
         Err(error) => Err(error),
     }

@@ -50,10 +50,10 @@ fn p02_a_charge_stays_unless_the_password_was_right_or_not_looked_at() {
         let mut account = Account::default();
         let send = send("ops", 1);
         charge(&mut account, 7, &send);
-        assert_eq!((charges_against(&account, "ops"), account.in_flight().is_some()), (1, true));
+        assert_eq!((charges_against(&account, "ops"), account.in_flight.is_some()), (1, true));
         settle(&mut account, 7, &send, outcome);
         assert_eq!(charges_against(&account, "ops"), charges, "{outcome:?}");
-        assert!(account.in_flight().is_none(), "{outcome:?}");
+        assert!(account.in_flight.is_none(), "{outcome:?}");
         assert_eq!(account.is_accepted(&credentials(1)), outcome == Outcome::Accepted);
         let is_rejected = matches!(outcome, Outcome::Rejected | Outcome::RejectedUnchecked);
         assert_eq!(account.rejection(&credentials(1)).is_some(), is_rejected);
@@ -81,7 +81,7 @@ fn p02_of_two_write_backs_the_later_answer_counts() {
     stale.merge(&fresh);
     assert!(stale.rejection(&credentials(1)).is_some() && !stale.is_accepted(&credentials(1)));
     let rejected = fresh.clone();
-    let forced = Send { turn: fresh.turn(), ..send };
+    let forced = Send { turn: fresh.turn, ..send };
     try_once(&mut fresh, &forced, Outcome::Accepted);
     let accepted = fresh.clone();
     fresh.merge(&rejected);
@@ -147,7 +147,7 @@ fn p02_a_changed_password_forgives_the_rejections_before_it_alone() {
     let mut account = Account::default();
     try_once(&mut account, &send("ops", 1), Outcome::Rejected);
     try_once(&mut account, &send("ops", 2), Outcome::Rejected);
-    let rejected = account.rejected().iter().map(|known| (known.credentials, known.turn)).collect();
+    let rejected = account.rejected.iter().map(|known| (known.credentials, known.turn)).collect();
     // An operator sends it once more: that rejection is a later one.
     try_once(&mut account, &send("ops", 2), Outcome::Rejected);
     try_once(&mut account, &send("ops", 3), Outcome::Rejected);

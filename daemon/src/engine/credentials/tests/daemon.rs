@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use super::super::{Charge, Ledger, Outcome, Settings};
 use super::thingsboard::{Answer, Renewed};
 use crate::model::{AccountKey, Failure, Fingerprint, HostKey};
-use crate::store::{AccountRow, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
+use crate::store::{AccountRow, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
 /// The budget of the worlds.
 pub(super) const BUDGET: u8 = 3;
@@ -141,7 +141,7 @@ impl Store {
             stamp: self.stamp,
             is_whole: since.is_none(),
             accounts: self.accounts.values().filter(is_new).cloned().collect(),
-            place: LedgerPlace::Database,
+            ..LedgerRead::default()
         }
     }
 

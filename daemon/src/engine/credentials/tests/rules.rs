@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
+
 use super::super::{
     Answer, Ask, Charge, Held, LONGEST_REQUEST, Leave, Ledger, Outcome, Reason, Refusal, Step, Verdict,
 };
 use super::daemon::{Daemon, Store, day};
 use crate::model::{AccountKey, BaseUrl, FailureKind, Fingerprint, HostKey};
-use crate::store::LedgerWrite;
+use crate::store::{LedgerRead, LedgerWrite};
 
 /// One daemon, its store, and the time.
 struct Scene {
@@ -541,6 +543,116 @@ fn p02_an_acceptance_clears_no_charge_at_another_port() {
         assert_eq!(scene.ask("lab", 4, Leave::None, at_other), 0);
         scene.restart();
     }
+}
+
+/// The daemon was stopped, the database has a table now, and other daemons have used it already.
+#[test]
+fn p02_what_was_left_elsewhere_is_written_before_any_password() {
+    let mut file = Scene::new();
+    file.send("ops", 1, Outcome::Rejected);
+    file.send("lab", 7, Outcome::Accepted);
+    file.charge("ops", 2);
+    file.write();
+    let mut scene = Scene::new();
+    scene.send("ops", 3, Outcome::Rejected);
+    scene.send("lab", 7, Outcome::Rejected);
+    let (mut store, mut other) = (scene.store.clone(), Daemon::new("c"));
+    scene.daemon = Daemon::new("b");
+    let left_behind = file.store.accounts.into_values().collect();
+    let read = LedgerRead { left_behind, ..scene.store.read(None) };
+    assert_eq!(scene.daemon.ledger.take_in(&read, scene.now), Step::First);
+    assert_eq!(scene.daemon.ledger.take_found_in_flight().len(), 1);
+    assert_eq!(scene.answer("new", 1), Answer::Wait(Reason::Store));
+    // Another daemon is quicker: its rejection stays, and what was left is written over it.
+    other.ledger.take_in(&store.read(None), scene.now);
+    std::mem::swap(&mut scene.daemon, &mut other);
+    scene.send("ops", 5, Outcome::RejectedUnchecked);
+    std::mem::swap(&mut scene.daemon, &mut other);
+    scene.write();
+    assert_eq!(scene.answer("new", 1), Answer::Wait(Reason::Store));
+    scene.write();
+    assert_eq!(scene.answer("new", 1), Answer::Send);
+    scene.restart();
+    assert_eq!(scene.ask("ops", 9, Leave::None, charges), 2, "of two counts the larger holds");
+    for (username, password) in [("ops", 1), ("ops", 3), ("ops", 5), ("lab", 7)] {
+        let rejected = Answer::Never(Refusal::Rejected(FailureKind::CredentialsRejected));
+        assert_eq!(scene.answer(username, password), rejected, "{username} {password}");
+    }
+}
+
+/// What is known here from the same file is newer than the file.
+#[test]
+fn what_was_left_elsewhere_takes_nothing_back_that_this_process_learned() {
+    let mut scene = Scene::new();
+    scene.send("ops", 1, Outcome::Rejected);
+    let left_behind: Vec<_> = scene.store.accounts.values().cloned().collect();
+    scene.send("ops", 2, Outcome::Accepted);
+    scene.store = Store::new(2);
+    let read = LedgerRead { left_behind, ..scene.store.read(None) };
+    assert_eq!(scene.daemon.ledger.take_in(&read, scene.now), Step::Replaced);
+    scene.write();
+    assert_eq!(scene.ask("ops", 3, Leave::None, charges), 0);
+    assert_eq!(scene.answer("ops", 2), Answer::Send);
+}
+
+/// Another daemon's row, which still has the old fingerprints, does not undo the new ones.
+#[test]
+fn p02_new_fingerprints_outlive_a_row_of_another_daemon() {
+    let mut scene = Scene::new();
+    let mut other = Daemon::new("b");
+    scene.send("ops", 1, Outcome::Rejected);
+    other.ledger.take_in(&scene.store.read(None), scene.now);
+    let under_new_key = (1 << 120) + 1;
+    let new = [(Fingerprint::numbered(1), Fingerprint::numbered(under_new_key))];
+    scene.daemon.ledger.rekey(new.into());
+    std::mem::swap(&mut scene.daemon, &mut other);
+    scene.send("ops", 2, Outcome::NotSent);
+    std::mem::swap(&mut scene.daemon, &mut other);
+    scene.write();
+    scene.write();
+    scene.restart();
+    let rejected = Answer::Never(Refusal::Rejected(FailureKind::CredentialsRejected));
+    assert_eq!(scene.answer("ops", under_new_key), rejected);
+    assert_eq!(scene.answer("ops", under_new_key + 1), Answer::Send, "another password is not in doubt");
+}
+
+/// Only charges of another spelling are open: they are charges like any other.
+#[test]
+fn p02_an_account_with_charges_of_another_spelling_alone_is_kept_for_a_year() {
+    for (days, known) in [(40, 1), (370, 0)] {
+        let mut scene = Scene::new();
+        scene.send("OPS", 1, Outcome::Rejected);
+        scene.send("ops", 2, Outcome::Accepted);
+        let later = day() + TimeDelta::days(days);
+        scene.daemon.ledger.see([].iter(), later);
+        let write = scene.daemon.ledger.next_write(later, true).unwrap();
+        assert!(write.forget.is_some());
+        let written = scene.store.write(&write);
+        scene.daemon.ledger.written(written, scene.now);
+        assert_eq!(scene.ask("OPS", 3, Leave::None, charges), known, "after {days} days");
+        scene.restart();
+        assert_eq!(scene.ask("OPS", 3, Leave::None, charges), known, "after {days} days");
+    }
+}
+
+/// A person wrote it into the table, or the table is damaged.
+#[test]
+fn p02_a_count_as_large_as_can_be_is_exhausted() {
+    let mut scene = Scene::new();
+    scene.send("ops", 1, Outcome::Unanswered);
+    for row in scene.store.accounts.values_mut() {
+        (row.charges, row.details) = (u8::MAX, "{}".to_owned());
+    }
+    scene.restart();
+    assert_eq!(scene.answer("ops", 2), Answer::Never(Refusal::Exhausted { charges: u8::MAX }));
+    let forced = scene.ask("ops", 2, Leave::Forced, |ledger, ask| {
+        assert!(!ledger.has_last_charge(ask));
+        ledger.may_send(ask, scene.now + LONGEST_REQUEST)
+    });
+    assert_eq!(forced, Answer::Send);
+    let charge = scene.charge("ops", 2);
+    scene.settle(charge, Outcome::Rejected);
+    assert_eq!(scene.ask("ops", 2, Leave::None, charges), u8::MAX);
 }
 
 /// Passwords wait, and nothing piles up meanwhile.

@@ -5,7 +5,7 @@ mod story;
 use super::super::super::credentials::{Held, Outcome, Settings};
 use super::*;
 use crate::model::{Credentials, Customer, FingerprintKey};
-use crate::store::{LedgerPlace, LedgerRead, Stamp};
+use crate::store::{LedgerRead, Stamp};
 use crate::thingsboard::gate::Signal;
 
 /// A customer of this user, with this password.
@@ -62,8 +62,8 @@ impl Stage {
     /// All servers have answered before, and nothing is known of any account.
     pub(in super::super) fn new(attempts: Vec<Attempt>) -> Self {
         let mut ledger = Ledger::new(Settings::of_a_minute());
-        let (stamp, place) = (Stamp { id: 1, number: 1 }, LedgerPlace::Database);
-        ledger.take_in(&LedgerRead { stamp, is_whole: true, accounts: Vec::new(), place }, Instant::now());
+        let stamp = Stamp { id: 1, number: 1 };
+        ledger.take_in(&LedgerRead { stamp, is_whole: true, ..LedgerRead::default() }, Instant::now());
         Self::with(attempts, ledger)
     }
 

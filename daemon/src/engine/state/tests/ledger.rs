@@ -9,8 +9,9 @@ use crate::store::{AccountRow, LedgerPlace, LedgerRead, Stamp};
 
 /// The store's ledger with this id and number was read.
 pub(super) fn read(ledger: i64, number: i64, accounts: Vec<AccountRow>) -> Event {
-    let (stamp, place) = (Stamp { id: ledger, number }, LedgerPlace::Database);
-    Event::LedgerRead { read: LedgerRead { stamp, is_whole: true, accounts, place }, seen: Instant::now() }
+    let stamp = Stamp { id: ledger, number };
+    let read = LedgerRead { stamp, is_whole: true, accounts, ..LedgerRead::default() };
+    Event::LedgerRead { read, seen: Instant::now() }
 }
 
 /// A pass sends the row's password, and this comes of it.
@@ -72,7 +73,7 @@ fn a_ledger_in_a_file_is_told_once() {
     let mut state = state(vec![row("a")]);
     let in_place = |place: &LedgerPlace| {
         let stamp = Stamp { id: 1, number: 1 };
-        let read = LedgerRead { stamp, is_whole: true, accounts: Vec::new(), place: place.clone() };
+        let read = LedgerRead { stamp, is_whole: true, place: place.clone(), ..LedgerRead::default() };
         Event::LedgerRead { read, seen: Instant::now() }
     };
     let (path, why) = ("/var/lib/tbtokend/accounts.db".to_owned(), "there is no table".to_owned());

@@ -1,0 +1,211 @@
+//! How the ledger keeps in step with the store: what it takes in from there, what is still to be written, and what became of a
+//! write.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Ledger, Slot};
+use crate::engine::credentials::stored;
+use crate::model::AccountKey;
+use crate::store::{AccountRow, Forget, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
+
+/// So many days old an account's `seen_at` may become before it is written again.
+const SEEN_EVERY_DAYS: i32 = 7;
+
+/// After so many days an account without charges is forgotten that no row names.
+const UNCHARGED_DAYS: i64 = 30;
+
+/// The same for one with charges.
+const CHARGED_DAYS: i64 = 365;
+
+/// What a look at the store's ledger showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It was the first look.
+    First,
+    /// It goes on.
+    Next,
+    /// The ledger was dropped, emptied or replaced by an older one; what is known here is written back.
+    Replaced,
+}
+
+impl Ledger {
+    /// The stamp since which the store is asked for changes. If the store's ledger is another one, or an older state, it says
+    /// everything.
+    pub fn stamp(&self) -> Option<Stamp> {
+        let since = |stamp: Stamp| Stamp { number: self.read_until.unwrap_or(stamp.number), ..stamp };
+        self.stamp.map(since)
+    }
+
+    /// Takes in what the store says.
+    pub fn take_in(&mut self, read: &LedgerRead, now: Instant) -> Step {
+        let step = match self.stamp {
+            None => Step::First,
+            Some(stamp)
+                if !self.must_read && stamp.id == read.stamp.id && read.stamp.number >= stamp.number =>
+            {
+                Step::Next
+            }
+            Some(_) => Step::Replaced,
+        };
+        self.read_until = None;
+        self.must_read = step == Step::Replaced && !read.is_whole;
+        if self.must_read {
+            // It was replaced by a state that is newer than what was read and older than what was written.
+            return Step::Next;
+        }
+        if step == Step::Replaced {
+            self.accounts.values_mut().for_each(Slot::is_lost);
+        }
+        let is_unknown = |row: &&AccountRow| !self.accounts.contains_key(&row.key);
+        let left_behind: Vec<&AccountRow> = read.left_behind.iter().filter(is_unknown).collect();
+        for row in &read.accounts {
+            if step == Step::First && row.in_flight.is_some() {
+                self.found_in_flight.push(row.key);
+            }
+            self.rebase(row.key, Some(row), now);
+        }
+        let brings_more = step == Step::Replaced || !left_behind.is_empty();
+        for row in left_behind {
+            if row.in_flight.is_some() {
+                self.found_in_flight.push(row.key);
+            }
+            let slot = self.accounts.entry(row.key).or_default();
+            slot.merge_left_behind(row);
+            slot.see_in_flight(now);
+            self.unwritten.insert(row.key);
+        }
+        self.stamp = Some(read.stamp);
+        if step == Step::Replaced {
+            // Also what was to be written before, and accounts that are as they were: the store may have lost them.
+            self.unwritten = self.accounts.keys().copied().collect();
+            self.in_write.clear();
+        }
+        self.is_writing_back = (self.is_writing_back || brings_more) && !self.unwritten.is_empty();
+        step
+    }
+
+    fn rebase(&mut self, key: AccountKey, row: Option<&AccountRow>, now: Instant) {
+        let slot = self.accounts.entry(key).or_default();
+        if slot.rebase(row) {
+            self.unwritten.insert(key);
+        }
+        slot.see_in_flight(now);
+    }
+
+    /// Whether something is to be written.
+    pub fn is_unwritten(&self) -> bool {
+        !self.unwritten.is_empty()
+    }
+
+    /// Whether the store's ledger was found to be another one: it must be read as a whole before it is written.
+    pub fn must_be_read(&self) -> bool {
+        self.must_read
+    }
+
+    /// What to write next; with `must_check` also if there is nothing, to see that the ledger is still there. Only one write
+    /// may be under way; [`written`](Self::written) ends it.
+    pub fn next_write(&mut self, now: DateTime<Utc>, must_check: bool) -> Option<LedgerWrite> {
+        let has_work = must_check || !self.unwritten.is_empty();
+        let stamp = self.stamp.filter(|_| has_work && !self.must_read)?;
+        let today = stored::day_of(now);
+        let forget = self.forget(now);
+        let next = (0..LedgerWrite::MOST_ACCOUNTS).map_while(|_| self.unwritten.pop_first());
+        self.in_write = next.collect();
+        let row = |key: &AccountKey| Some(self.accounts.get_mut(key)?.begin_write(*key, today));
+        let accounts = self.in_write.iter().filter_map(row).collect();
+        Some(LedgerWrite { stamp, accounts, forget })
+    }
+
+    /// Once a day, when all accounts that rows name are marked as seen: those that no row has named for long.
+    fn forget(&mut self, now: DateTime<Utc>) -> Option<Forget> {
+        let today = stored::day_of(now);
+        if self.forgot_day == today
+            || self.seen_day != today
+            || self.unwritten.len() > LedgerWrite::MOST_ACCOUNTS
+        {
+            return None;
+        }
+        self.forgot_day = today;
+        let forget = Forget {
+            uncharged_before: now - TimeDelta::days(UNCHARGED_DAYS),
+            charged_before: now - TimeDelta::days(CHARGED_DAYS),
+        };
+        let unwritten = &self.unwritten;
+        self.accounts.retain(|key, slot| {
+            let before =
+                if slot.account.charges() == 0 { forget.uncharged_before } else { forget.charged_before };
+            slot.seen_day >= stored::day_of(before) || unwritten.contains(key)
+        });
+        Some(forget)
+    }
+
+    /// Whether the account is in the write under way. A password must wait for the write that its charge is in.
+    pub fn is_in_write(&self, account: &AccountKey) -> bool {
+        self.in_write.contains(account)
+    }
+
+    /// What became of the write. Brings the numbers of the charges that were not made: their passwords must not be sent.
+    pub fn written(&mut self, written: LedgerWritten, now: Instant) -> Vec<u64> {
+        let keys = std::mem::take(&mut self.in_write);
+        let LedgerWritten::Written { number, conflicts } = written else {
+            self.must_read = true;
+            // Charges that no write holds were made on the ledger that is lost, too.
+            return self.unmake(keys.into_iter().chain(self.unwritten.clone()), false);
+        };
+        let conflicts: HashMap<AccountKey, Option<AccountRow>> = conflicts.into_iter().collect();
+        for key in keys.iter().filter(|key| !conflicts.contains_key(key)) {
+            if let Some(slot) = self.accounts.get_mut(key) {
+                slot.end_write(number);
+            }
+        }
+        if let Some(stamp) = &mut self.stamp {
+            if number > stamp.number + 1 {
+                self.read_until.get_or_insert(stamp.number);
+            }
+            stamp.number = stamp.number.max(number);
+        }
+        let unmade = self.unmake(conflicts.keys().copied(), false);
+        for (key, row) in &conflicts {
+            self.rebase(*key, row.as_ref(), now);
+        }
+        self.is_writing_back &= !self.unwritten.is_empty();
+        unmade
+    }
+
+    /// The write failed, and it is not known whether it was done. Brings the numbers of the charges that may not be in the
+    /// store: their passwords must not be sent.
+    pub fn write_failed(&mut self) -> Vec<u64> {
+        let keys = std::mem::take(&mut self.in_write);
+        self.unmake(keys, true)
+    }
+
+    /// The charges of these accounts that are not known to be in the store were not sent.
+    fn unmake(&mut self, keys: impl IntoIterator<Item = AccountKey>, may_be_stored: bool) -> Vec<u64> {
+        let mut unmade = Vec::new();
+        for key in keys {
+            self.unwritten.insert(key);
+            unmade.extend(self.accounts.get_mut(&key).iter_mut().flat_map(|slot| slot.unmake(may_be_stored)));
+        }
+        unmade
+    }
+
+    /// These accounts are named by rows. Once a day, those that were not marked for a week are marked, some at a time.
+    pub fn see<'a>(&mut self, named: impl Iterator<Item = &'a AccountKey>, now: DateTime<Utc>) {
+        let today = stored::day_of(now);
+        if self.seen_day == today {
+            return;
+        }
+        let room = LedgerWrite::MOST_ACCOUNTS.saturating_sub(self.unwritten.len());
+        let is_old = |key: &&AccountKey| {
+            self.accounts.get(key).is_some_and(|slot| slot.seen_day + SEEN_EVERY_DAYS <= today)
+        };
+        let old: Vec<AccountKey> = named.filter(is_old).copied().take(room).collect();
+        if old.len() < room {
+            self.seen_day = today;
+        }
+        self.unwritten.extend(old);
+    }
+}
