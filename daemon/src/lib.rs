@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Source, StoreConfig};
-use crate::control::{Access, BindError, Socket, refuse_unclaimed};
+use crate::control::{Access, BindError, Reload, Socket, refuse_unclaimed};
 use crate::engine::scheduler::{Parts, Scheduler};
 use crate::service::Service;
 use crate::store::Store;
@@ -67,8 +67,8 @@ pub struct Process {
     pub clock: Clock,
     /// Sockets that systemd has made.
     pub inherited: Vec<UnixListener>,
-    /// The orders to read the configuration again.
-    pub reload: mpsc::Receiver<()>,
+    /// The orders to read the configuration again, and the way for them.
+    pub reload: (mpsc::Sender<Reload>, mpsc::Receiver<Reload>),
     /// The order to end.
     pub shutdown: CancellationToken,
 }
@@ -134,7 +134,8 @@ async fn serve<S: Store>(
     let mut doors = JoinSet::new();
     for (access, socket) in sockets {
         let (handle, clock, end) = (handle.clone(), clock.clone(), the_end.clone());
-        doors.spawn(control::serve(socket, access, handle, clock, end, tasks.clone()));
+        let reload = process.reload.0.clone();
+        doors.spawn(control::serve(socket, access, handle, clock, reload, end, tasks.clone()));
     }
     let watchdog = systemd::watchdog();
     let (alive, seen_alive) = watch::channel(Instant::now());
@@ -162,7 +163,7 @@ async fn serve<S: Store>(
         source: process.source,
         keys: config.keys,
         clock: process.clock,
-        reload: process.reload,
+        reload: process.reload.1,
     };
     tasks.spawn(service.run(process.shutdown.clone(), the_end.clone()));
     scheduler.run(process.shutdown).await;

@@ -4,8 +4,10 @@ use std::error::Error;
 
 use chrono::TimeDelta;
 
-/// What may be shown is the same in a journal as on a screen.
-pub use tbtoken_proto::words::{escape_hidden, printable};
+/// How wide a text is on a screen.
+pub use tbtoken_proto::fit::width;
+/// What may be shown is the same in a journal as on a screen, and a time is shown as the clients show it.
+pub use tbtoken_proto::words::{escape_hidden, printable, show_local_times, timestamp};
 
 /// The longest text from elsewhere that is shown, in characters.
 const LONGEST: usize = 200;

@@ -127,6 +127,7 @@ impl ClientError {
                     Some("this is the monitor socket; use the control socket to change anything".to_owned())
                 }
                 ErrorCode::StoreUnavailable => Some("journalctl -u tbtokend -n 20".to_owned()),
+                ErrorCode::BadConfiguration => Some("correct the file, then: tbctl reload".to_owned()),
                 ErrorCode::Busy | ErrorCode::ShuttingDown => Some("try again in a moment".to_owned()),
                 ErrorCode::Internal => {
                     Some("this is a bug; journalctl -u tbtokend -n 50 shows more".to_owned())
@@ -183,7 +184,7 @@ fn not_connected(path: PathBuf, timeout: Duration, source: std::io::Error) -> Cl
 /// Whether an answer to it is more than a look.
 fn changes_something(request: &Request) -> bool {
     match request {
-        Request::Start {} | Request::Stop {} | Request::Refresh(_) => true,
+        Request::Start {} | Request::Stop {} | Request::Refresh(_) | Request::Reload {} => true,
         Request::Status(_) | Request::Events { .. } | Request::Version {} => false,
     }
 }
@@ -200,7 +201,8 @@ fn longest_answer(request: &Request) -> usize {
         | Request::Start {}
         | Request::Stop {}
         | Request::Events { .. }
-        | Request::Version {} => MAX_ANSWER,
+        | Request::Version {}
+        | Request::Reload {} => MAX_ANSWER,
     }
 }
 

@@ -45,15 +45,22 @@
 //! | `{"action":"refresh","all":true}` | everyone who is not parked |
 //! | `{"action":"refresh","wait":false}` | accepted at once, without `result`; the outcome is in `status` and `events`. With a name that is not known yet the daemon polls first |
 //! | `{"action":"events","since":SEQ,"limit":N}` | [`EventsReply`]: events newer than SEQ, oldest first, at most N (1 to 1000, default 100); without `since`, the newest N |
-//! | `{"action":"version"}` | [`VersionReply`] |
+//! | `{"action":"version"}` | [`VersionReply`]; `daemon.http` is there if an HTTP listener is configured |
+//! | `{"action":"reload"}` | [`ReloadReply`]: the configuration is read again, as by SIGHUP. A file that cannot be used is refused with `bad_configuration`, and the old settings stay |
 //!
-//! On the monitor socket `start`, `stop` and `refresh` are refused with `read_only`.
+//! On the monitor socket `start`, `stop`, `refresh` and `reload` are refused with `read_only`.
 //!
 //! # HTTP
 //!
 //! The optional HTTP listener of the daemon answers the same requests with the same JSON. `GET /api/cron/refresh-tokens` is
 //! `status`, `GET /api/events` is `events`; `POST /api/cron/refresh-tokens` takes `status`, `start`, `stop` and `refresh`. Only
-//! there an answer has the codes `unauthorized`, `forbidden` and `misdirected`.
+//! there an answer has these codes:
+//!
+//! | code | means |
+//! |---|---|
+//! | `unauthorized` | there is no token, or a wrong one |
+//! | `forbidden` | a page of another site sent this |
+//! | `misdirected` | the name in `Host` is not one of the daemon's |
 //!
 //! # Example
 //!
@@ -76,6 +83,7 @@ mod reply;
 mod request;
 mod status;
 pub mod words;
+mod zone;
 
 use std::path::PathBuf;
 
@@ -83,8 +91,8 @@ pub use event::{Event, EventKind, Seq};
 pub use hidden::is_hidden;
 pub use host::{BreakerState, Host, host_of};
 pub use reply::{
-    Answer, ErrorCode, EventsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult, Refusal, Reply,
-    StatusReply, SteerReply, VersionReply,
+    Answer, ErrorCode, EventsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult, Refusal,
+    ReloadReply, Reply, StatusReply, SteerReply, VersionReply,
 };
 pub use request::{Envelope, Id, Match, Refresh, Request, Rows, Sort, StatusQuery};
 pub use status::{

@@ -29,6 +29,8 @@ pub enum Reply {
     Events(EventsReply),
     /// To `version`.
     Version(VersionReply),
+    /// To `reload`.
+    Reload(ReloadReply),
 }
 
 /// The answer to `status`.
@@ -131,6 +133,13 @@ pub struct VersionReply {
     pub daemon: Daemon,
 }
 
+/// The answer to `reload`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReply {
+    /// What is in force now and what needs a restart, for people.
+    pub message: String,
+}
+
 /// Why a request was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -160,6 +169,8 @@ pub enum ErrorCode {
     Busy,
     /// The store cannot be read.
     StoreUnavailable,
+    /// The configuration that was to be read again cannot be used; the old settings stay.
+    BadConfiguration,
     /// The daemon is about to end.
     ShuttingDown,
     /// Over HTTP: no token, or a wrong one.
@@ -216,6 +227,7 @@ impl Answer {
                 Request::Refresh(_) => Reply::Refresh(serde_json::from_str(line)?),
                 Request::Events { .. } => Reply::Events(serde_json::from_str(line)?),
                 Request::Version {} => Reply::Version(serde_json::from_str(line)?),
+                Request::Reload {} => Reply::Reload(serde_json::from_str(line)?),
             })
         } else {
             Err(serde_json::from_str(line)?)

@@ -32,6 +32,8 @@ pub enum Request {
     },
     /// Which daemon this is.
     Version {},
+    /// Read the configuration again, as SIGHUP does.
+    Reload {},
 }
 
 fn default_events() -> usize {
@@ -39,7 +41,7 @@ fn default_events() -> usize {
 }
 
 /// The actions, for the text of an error.
-const ACTIONS: [&str; 6] = ["status", "start", "stop", "refresh", "events", "version"];
+const ACTIONS: [&str; 7] = ["status", "start", "stop", "refresh", "events", "version", "reload"];
 
 /// What `status` should hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

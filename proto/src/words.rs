@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 pub use crate::hidden::{escape_hidden, printable};
+pub use crate::zone::{show_local_times, time, time_exact, timestamp, with_local_times};
 use crate::{Customer, EventKind, FailureKind, Phase, TokenStatus, Trigger};
 
 /// What is wrong with the database, if anything is: whether the table can be read, and whether everything that is to be
@@ -21,8 +22,7 @@ pub fn database_trouble(readable: bool, writable: bool) -> Option<&'static str> 
 pub fn stopped(since: Option<DateTime<Utc>>) -> String {
     match since {
         Some(since) => {
-            let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
-            format!("stopped by an operator since {since}; tbctl start")
+            format!("stopped by an operator since {}; tbctl start", timestamp(since))
         }
         None => "not started, because schedule.autostart is false; tbctl start".to_owned(),
     }
@@ -189,25 +189,6 @@ pub(crate) fn skew_length(milliseconds: i64) -> String {
     match milliseconds.unsigned_abs() {
         ms @ 0..60_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
         ms => duration(TimeDelta::milliseconds(i64::try_from(ms).unwrap_or(i64::MAX))),
-    }
-}
-
-/// A time of day in UTC, with the date when that is not today's: `14:03Z`, `Nov 22 14:03Z`.
-pub fn time(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    dated(at, now, "%H:%MZ")
-}
-
-/// The same to the second: `14:03:07Z`.
-pub fn time_exact(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    dated(at, now, "%H:%M:%SZ")
-}
-
-fn dated(at: DateTime<Utc>, now: DateTime<Utc>, format: &str) -> String {
-    let time = at.format(format);
-    if at.date_naive() == now.date_naive() {
-        time.to_string()
-    } else {
-        format!("{} {time}", at.format("%b %-d"))
     }
 }
 

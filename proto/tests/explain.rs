@@ -255,9 +255,15 @@ fn a_server_is_explained() {
     };
     let closed = "At most 8 logins to this server at once.";
     assert_eq!(told(BreakerState::Closed, 8, None), closed);
-    assert_eq!(told(BreakerState::Closed, 8, Some(300)), format!("{closed} Its clock is right (skew +0.3s)."));
+    assert_eq!(
+        told(BreakerState::Closed, 8, Some(300)),
+        format!("{closed} Its clock is right (skew +0.3s).")
+    );
     let one = told(BreakerState::Closed, 1, Some(-7_200_000));
-    assert_eq!(one, "At most one login to this server at once. Its clock is 2h behind, which does no harm here.");
+    assert_eq!(
+        one,
+        "At most one login to this server at once. Its clock is 2h behind, which does no harm here."
+    );
     assert!(
         told(BreakerState::HalfOpen, 1, Some(12_000))
             .ends_with("Its clock is 12.0s ahead, which does no harm here.")

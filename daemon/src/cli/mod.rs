@@ -1,6 +1,7 @@
 //! The command line, and the man pages that are made from it.
 
 pub mod commands;
+mod customers;
 pub mod man;
 mod token;
 
@@ -119,6 +120,9 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Prints the statements that make tbtokend's own tables, for the DBA
     Schema(SchemaArgs),
+    /// Lists and changes the customers in a SQLite file, beside the running daemon
+    #[command(subcommand)]
+    Customers(customers::Customers),
     /// Writes a new token for the HTTP listener into a file that only its owner can read
     HttpToken {
         /// The file, which must not be there yet

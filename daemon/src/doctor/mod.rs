@@ -156,7 +156,7 @@ fn missing_folder(path: &Path) -> Option<&Path> {
 }
 
 /// A relative path counts from the folder in which the service runs, and whoever asks the doctor sits in another one.
-fn as_the_service_sees(path: &Path) -> PathBuf {
+pub(crate) fn as_the_service_sees(path: &Path) -> PathBuf {
     let in_service = Path::new(WORKING_FOLDER).join(path);
     if !path.exists() && in_service.exists() { in_service } else { path.to_owned() }
 }

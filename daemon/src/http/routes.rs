@@ -117,7 +117,7 @@ impl Shared {
             Right::Read => Access::Monitor,
             Right::All => Access::Control,
         };
-        let session = Session::new(access, self.handle.clone(), self.clock.clone());
+        let session = Session::new(access, self.handle.clone(), self.clock.clone(), None);
         let mut response = answered(session.respond(envelope).await.map_err(internal)?, permit);
         // The page shows its buttons by it.
         let shown = HeaderValue::from_static(if right == Right::All { "all" } else { "read" });
@@ -163,7 +163,7 @@ async fn act(client: Client, State(app): State<App>, request: Request) -> Result
         | proto::Request::Start {}
         | proto::Request::Stop {}
         | proto::Request::Refresh(_) => {}
-        proto::Request::Events { .. } | proto::Request::Version {} => {
+        proto::Request::Events { .. } | proto::Request::Version {} | proto::Request::Reload {} => {
             let error = "unknown action over HTTP; use one of status, start, stop, refresh";
             return Err(Refused::of(ErrorCode::UnknownAction, error));
         }

@@ -1,5 +1,6 @@
 //! The embedded store: a SQLite file, used from a thread of its own.
 
+pub mod customers;
 mod examine;
 mod files;
 mod ledger;

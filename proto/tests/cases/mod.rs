@@ -4,8 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
     Answer, BreakerState, Change, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply,
     Failure, FailureKind, Host, HttpListener, Id, Ineligible, LastRun, Match, Outcome, OutcomeStatus, Phase,
-    Refresh, RefreshReply, RefreshResult, Refusal, Reply, Request, Revision, Rows, Seq, Sort, StatusQuery,
-    StatusReply, SteerReply, Summary, TokenStatus, Tokens, Trigger, VersionReply,
+    Refresh, RefreshReply, RefreshResult, Refusal, ReloadReply, Reply, Request, Revision, Rows, Seq, Sort,
+    StatusQuery, StatusReply, SteerReply, Summary, TokenStatus, Tokens, Trigger, VersionReply,
 };
 
 /// Lists the variants of an enumeration, all but `Unknown`. The match fails to compile when one is forgotten.
@@ -55,10 +55,10 @@ fn outcome_statuses() -> [OutcomeStatus; 3] {
     every!(OutcomeStatus: Success Error Skipped)
 }
 
-fn error_codes() -> [ErrorCode; 12] {
+fn error_codes() -> [ErrorCode; 13] {
     every!(ErrorCode:
-        BadRequest UnknownAction UnknownCustomer IneligibleCustomer ReadOnly Busy StoreUnavailable ShuttingDown Unauthorized
-        Forbidden Misdirected Internal)
+        BadRequest UnknownAction UnknownCustomer IneligibleCustomer ReadOnly Busy StoreUnavailable BadConfiguration ShuttingDown
+        Unauthorized Forbidden Misdirected Internal)
 }
 
 /// The field and the word of every variant of every enumeration.
@@ -145,6 +145,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Envelope)> {
         ("request_events", plain(events(None, 100))),
         ("request_events_since", plain(events(Some(17), 1000))),
         ("request_version", plain(Request::Version {})),
+        ("request_reload", plain(Request::Reload {})),
         (
             "request_id_number",
             Envelope { id: Some(Id::Number(7.into())), request: status(Rows::None, Some(981)) },
@@ -445,6 +446,9 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
         ..daemon()
     };
     add("answer_version", done(Request::Version {}, Reply::Version(VersionReply { daemon: in_file })));
+    let changes = "schedule.interval was \"60s\", is \"30s\"; changed, but needs a restart: store.path";
+    let reloaded = ReloadReply { message: format!("the configuration was read again: {changes}") };
+    add("answer_reload", done(Request::Reload {}, Reply::Reload(reloaded)));
     let (request, answer) =
         done(Request::Start {}, steer("the loop is running already", cron(Trigger::Manual)));
     add("answer_id_number", (request.clone(), Answer { id: Some(Id::Number(7.into())), ..answer.clone() }));
@@ -460,6 +464,10 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
             ErrorCode::ReadOnly => ("refusal_read_only", "this is the monitor socket"),
             ErrorCode::Busy => ("refusal_busy", "64 clients are connected already"),
             ErrorCode::StoreUnavailable => ("refusal_store_unavailable", "the table cannot be read"),
+            ErrorCode::BadConfiguration => (
+                "refusal_bad_configuration",
+                "the changed configuration is refused and the old settings stay",
+            ),
             ErrorCode::ShuttingDown => ("refusal_shutting_down", "the daemon is about to end"),
             ErrorCode::Unauthorized => ("refusal_unauthorized", "a token is needed"),
             ErrorCode::Forbidden => ("refusal_forbidden", "this comes from a page of another site"),

@@ -154,6 +154,7 @@ fn answer(request: &Request, world: &Mutex<World>, asking: &Sender<Request>) -> 
             };
             Reply::Refresh(RefreshReply { message: "nobody was due".to_owned(), result: Some(result) })
         }
+        Request::Reload {} => unreachable!("the dashboard has no key for it"),
         Request::Version {} => Reply::Version(tbtoken_proto::VersionReply {
             daemon: world.lock().unwrap().status.daemon.clone(),
         }),
