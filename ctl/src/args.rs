@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// Print data and errors only: no summary, no remarks, no progress
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub(crate) quiet: bool,
+    /// Show times in UTC instead of your own zone (TZ, else that of this machine); --json is always in UTC
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub(crate) utc: bool,
     /// When to use colour: always, never, or auto: on a terminal, unless NO_COLOR is set [default: auto]
     #[arg(
         long, global = true, help_heading = GLOBAL, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = true,
@@ -68,6 +71,8 @@ pub(crate) enum Command {
     Start,
     /// Let a running pass finish and begin no other, over restarts too
     Stop,
+    /// Read the configuration again, as systemctl reload tbtokend does, and say what changes and what needs a restart
+    Reload,
     /// Show what happened lately, oldest first
     Events(EventsArgs),
     /// Check whether all is well, as a monitoring plugin
@@ -102,6 +107,9 @@ pub(crate) struct StatusArgs {
     /// Only customers whose token is not valid or whose last renewal failed
     #[arg(long)]
     pub(crate) problems: bool,
+    /// With --problems: end with 1 if there are any
+    #[arg(long, requires = "problems", conflicts_with = "watch")]
+    pub(crate) exit_code: bool,
     /// Only customers whose token is expired, missing, expiring-soon, or valid; several with commas between
     #[arg(long, value_name = "STATUS", value_enum, value_delimiter = ',', hide_possible_values = true)]
     pub(crate) status: Vec<StatusWord>,

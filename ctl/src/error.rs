@@ -171,6 +171,7 @@ impl Error {
                     | ErrorCode::UnknownAction
                     | ErrorCode::Busy
                     | ErrorCode::StoreUnavailable
+                    | ErrorCode::BadConfiguration
                     | ErrorCode::ShuttingDown
                     | ErrorCode::Misdirected
                     | ErrorCode::Internal
@@ -284,7 +285,7 @@ mod tests {
     fn every_error_has_its_exit_code_and_its_word() {
         let path = || PathBuf::from("/x");
         let io = || std::io::Error::other("the wire is cut");
-        let cases: [(Error, u8, &str); 21] = [
+        let cases: [(Error, u8, &str); 22] = [
             (Error::TooMany { named: 2, most: 1 }, 2, "bad_request"),
             (ClientError::NotThere(path()).into(), 3, "unreachable"),
             (ClientError::NotASocket { path: path(), what: "" }.into(), 3, "unreachable"),
@@ -305,6 +306,7 @@ mod tests {
             (refused(ErrorCode::UnknownAction).into(), 1, "unknown_action"),
             (refused(ErrorCode::Busy).into(), 1, "busy"),
             (refused(ErrorCode::StoreUnavailable).into(), 1, "store_unavailable"),
+            (refused(ErrorCode::BadConfiguration).into(), 1, "bad_configuration"),
             (refused(ErrorCode::ShuttingDown).into(), 1, "shutting_down"),
             (refused(ErrorCode::Internal).into(), 1, "internal"),
             (refused(ErrorCode::Unknown).into(), 1, "unknown"),

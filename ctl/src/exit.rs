@@ -2,7 +2,8 @@
 
 /// Done. For `refresh`: the pass is over and nobody failed.
 pub(crate) const DONE: u8 = 0;
-/// The operation failed: the daemon refused it, or a manual pass could not renew everyone.
+/// The operation failed: the daemon refused it, or a manual pass could not renew everyone. With `status --problems --exit-code`:
+/// there are problems.
 pub(crate) const FAILED: u8 = 1;
 /// The command line is not understood.
 pub(crate) const USAGE: u8 = 2;
@@ -20,7 +21,10 @@ pub(crate) const INTERRUPTED: u8 = 130;
 /// What each code means, in the words of `--help`.
 pub(crate) const MEANINGS: [(u8, &str); 8] = [
     (DONE, "done"),
-    (FAILED, "the operation failed; a refresh in which somebody failed, too"),
+    (
+        FAILED,
+        "the operation failed; refresh: a customer failed; status --problems --exit-code: there are problems",
+    ),
     (USAGE, "the command line is not understood"),
     (UNREACHABLE, "the daemon cannot be reached; wait: it could not when the time was over"),
     (NO_PERMISSION, "no permission"),

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use chrono::{DateTime, Utc};
 use clap::{CommandFactory, Parser};
+use tbtoken_proto::words::show_local_times;
 
 use crate::args::{Args, Command};
 use crate::commands::{self, no_check};
@@ -19,6 +20,9 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>, clock: fn() -> Date
         Err(error) => return usage(&error, &arguments),
     };
     let style = Style::detect(&args);
+    if !args.utc && !args.json {
+        show_local_times();
+    }
     let done = commands::carry_out(&args, style, clock).and_then(|report| {
         output::data(&report.data, args.json).map_err(Error::Output)?;
         Ok(report)

@@ -33,7 +33,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Source, StoreConfig};
-use crate::control::{Access, BindError, Socket, refuse_unclaimed};
+use crate::control::{Access, BindError, Reload, Socket, refuse_unclaimed};
 use crate::engine::scheduler::{Parts, Scheduler};
 use crate::service::Service;
 use crate::store::Store;
@@ -68,8 +68,8 @@ pub struct Process {
     pub clock: Clock,
     /// The sockets that systemd passed.
     pub inherited: Vec<UnixListener>,
-    /// Receives requests to read the configuration again.
-    pub reload: mpsc::Receiver<()>,
+    /// The sender and the receiver of orders to read the configuration again.
+    pub reload: (mpsc::Sender<Reload>, mpsc::Receiver<Reload>),
     /// Cancelled to end the daemon.
     pub shutdown: CancellationToken,
 }
@@ -135,7 +135,8 @@ async fn serve<S: Store>(
     let mut listeners = JoinSet::new();
     for (access, socket) in sockets {
         let (handle, clock, end) = (handle.clone(), clock.clone(), the_end.clone());
-        listeners.spawn(control::serve(socket, access, handle, clock, end, tasks.clone()));
+        let reload = process.reload.0.clone();
+        listeners.spawn(control::serve(socket, access, handle, clock, reload, end, tasks.clone()));
     }
     let watchdog = systemd::watchdog();
     let (alive, seen_alive) = watch::channel(Instant::now());
@@ -164,7 +165,7 @@ async fn serve<S: Store>(
         source: process.source,
         keys: config.keys,
         clock: process.clock,
-        reload: process.reload,
+        reload: process.reload.1,
     };
     tasks.spawn(service.run(process.shutdown.clone(), the_end.clone()));
     scheduler.run(process.shutdown).await;

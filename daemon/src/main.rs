@@ -12,6 +12,7 @@ use tbtokend::cli::commands::{carry_out, fail, show};
 use tbtokend::cli::{Args, BAD_CONFIGURATION, COULD_NOT_START};
 use tbtokend::clock::Clock;
 use tbtokend::config::{Config, Source, environment};
+use tbtokend::control::Reload;
 use tbtokend::hardening::forbid_core_dumps;
 use tbtokend::telemetry::{self, Log};
 use tbtokend::text::with_causes;
@@ -53,14 +54,14 @@ fn main() -> ExitCode {
         Ok(log) => Arc::new(log),
         Err(error) => return fail(&error, COULD_NOT_START),
     };
-    let (reread, reload) = mpsc::channel(1);
+    let (reread, orders) = mpsc::channel(1);
     let shutdown = CancellationToken::new();
     let process = Process {
         source: Arc::new(source),
         log: Arc::clone(&log),
         clock,
         inherited,
-        reload,
+        reload: (reread.clone(), orders),
         shutdown: shutdown.clone(),
     };
     let code = match serve(config, process, reread, shutdown) {
@@ -77,7 +78,7 @@ fn main() -> ExitCode {
 fn serve(
     config: Config,
     process: Process,
-    reread: mpsc::Sender<()>,
+    reread: mpsc::Sender<Reload>,
     shutdown: CancellationToken,
 ) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -87,7 +88,7 @@ fn serve(
             while let Some(signal) = signals.next().await {
                 match signal {
                     // A reload that waits already covers this one.
-                    SIGHUP => drop(reread.try_send(())),
+                    SIGHUP => drop(reread.try_send(None)),
                     _ => shutdown.cancel(),
                 }
             }

@@ -9,7 +9,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, Keys, Source};
+use crate::config::{Config, Keys, Source};
+use crate::control::Reload;
 use crate::engine::handle::Handle;
 use crate::http::AccessRules;
 use crate::systemd::Notifier;
@@ -46,7 +47,7 @@ pub struct Service {
     /// The clock.
     pub clock: Clock,
     /// Receives requests to read the configuration again.
-    pub reload: mpsc::Receiver<()>,
+    pub reload: mpsc::Receiver<Reload>,
 }
 
 impl Service {
@@ -75,8 +76,13 @@ impl Service {
                         self.systemd.feed_watchdog().await;
                     }
                 }
-                Some(()) = self.reload.recv(), if !stopping => {
-                    refused = self.reload().await.err();
+                Some(client) = self.reload.recv(), if !stopping => {
+                    let outcome = self.reload().await;
+                    refused = outcome.is_err().then(|| self.clock.now());
+                    if let Some(client) = client {
+                        // It may have gone meanwhile.
+                        let _ = client.send(outcome);
+                    }
                     shown = self.sentence(refused);
                     self.systemd.ready(&shown).await;
                 }
@@ -108,25 +114,26 @@ impl Service {
         sentence
     }
 
-    /// Reads the configuration again. The error is the time at which it was refused.
-    async fn reload(&mut self) -> Result<(), DateTime<Utc>> {
+    /// Reads the configuration again. Returns the changes, or the reason of the refusal.
+    async fn reload(&mut self) -> Result<String, String> {
         self.systemd.reloading().await;
         let source = Arc::clone(&self.source);
         match tokio::task::spawn_blocking(move || source.load()).await {
-            Ok(Ok(config)) => {
-                self.apply(config).await;
-                Ok(())
+            Ok(Ok(config)) => Ok(self.apply(config).await),
+            Ok(Err(error)) => {
+                let why = with_causes(&error);
+                telemetry::log_reload_failure(&why);
+                Err(format!("the changed configuration is refused and the old settings stay: {why}"))
             }
-            Ok(Err(error)) => Err(self.refuse(&error)),
             Err(error) => {
                 telemetry::log_bug("the configuration could not be read again", &error);
-                Err(self.clock.now())
+                Err("the configuration could not be read again; this is a bug, see the log".to_owned())
             }
         }
     }
 
-    async fn apply(&mut self, config: Config) {
-        let changes = self.keys.take_over(&config.keys);
+    async fn apply(&mut self, config: Config) -> String {
+        let changes = self.keys.take_over(&config.keys).to_string();
         if let Some(http) = config.http
             && self.access_rules.send_if_modified(|access_rules| {
                 let is_new = *access_rules != http.access_rules;
@@ -139,12 +146,8 @@ impl Service {
         self.log.set_level(config.log_level);
         // Fails only if the loop has ended, which ends the process.
         let _ = self.handle.reconfigure(config.policy, config.limits).await;
-        telemetry::log_reload(&changes.to_string());
-    }
-
-    fn refuse(&self, error: &ConfigError) -> DateTime<Utc> {
-        telemetry::log_reload_failure(&with_causes(error));
-        self.clock.now()
+        telemetry::log_reload(&changes);
+        format!("the configuration was read again: {changes}")
     }
 }
 

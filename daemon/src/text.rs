@@ -4,8 +4,10 @@ use std::error::Error;
 
 use chrono::TimeDelta;
 
-/// The same rules apply to the journal and to screens.
-pub use tbtoken_proto::words::{escape_hidden, printable};
+/// The width of a text on a screen.
+pub use tbtoken_proto::fit::width;
+/// The same rules apply to the journal and to screens, and times look as in the clients.
+pub use tbtoken_proto::words::{escape_hidden, printable, show_local_times, timestamp};
 
 /// The longest quoted text, in characters.
 const LONGEST: usize = 200;

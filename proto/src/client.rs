@@ -128,6 +128,7 @@ impl ClientError {
                     Some("this is the monitor socket; use the control socket for changes".to_owned())
                 }
                 ErrorCode::StoreUnavailable => Some("journalctl -u tbtokend -n 20".to_owned()),
+                ErrorCode::BadConfiguration => Some("correct the file, then: tbctl reload".to_owned()),
                 ErrorCode::Busy | ErrorCode::ShuttingDown => Some("try again in a moment".to_owned()),
                 ErrorCode::Internal => Some("this is a bug; see journalctl -u tbtokend -n 50".to_owned()),
                 // The last three occur only over HTTP.
@@ -181,7 +182,7 @@ fn explain_no_connection(path: PathBuf, timeout: Duration, source: std::io::Erro
 /// Whether a request changes the state of the daemon.
 fn changes_something(request: &Request) -> bool {
     match request {
-        Request::Start {} | Request::Stop {} | Request::Refresh(_) => true,
+        Request::Start {} | Request::Stop {} | Request::Refresh(_) | Request::Reload {} => true,
         Request::Status(_) | Request::Events { .. } | Request::Version {} | Request::Metrics { .. } => false,
     }
 }
@@ -199,7 +200,8 @@ fn longest_answer(request: &Request) -> usize {
         | Request::Stop {}
         | Request::Events { .. }
         | Request::Version {}
-        | Request::Metrics { .. } => MAX_ANSWER,
+        | Request::Metrics { .. }
+        | Request::Reload {} => MAX_ANSWER,
     }
 }
 

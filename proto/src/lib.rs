@@ -45,16 +45,23 @@
 //! | `{"action":"refresh","all":true}` | all customers that are not parked |
 //! | `{"action":"refresh","wait":false}` | answered at once, without `result`; the outcome is in `status` and `events`. For an id that is not known yet the daemon polls first |
 //! | `{"action":"events","since":SEQ,"limit":N}` | [`EventsReply`]: events newer than SEQ, oldest first, at most N (1 to 1000, default 100); without `since`, the newest N |
-//! | `{"action":"version"}` | [`VersionReply`] |
+//! | `{"action":"version"}` | [`VersionReply`]; `daemon.http` is there if an HTTP listener is configured |
 //! | `{"action":"metrics","format":"prometheus"}` | [`MetricsReply`]: what Prometheus reads, without `process_*`; `openmetrics` is the other [format](MetricsFormat) |
+//! | `{"action":"reload"}` | [`ReloadReply`]: the configuration is read again, as by SIGHUP. A file that cannot be used is refused with `bad_configuration`, and the old settings stay |
 //!
-//! On the monitor socket `start`, `stop` and `refresh` are refused with `read_only`.
+//! On the monitor socket `start`, `stop`, `refresh` and `reload` are refused with `read_only`.
 //!
 //! # HTTP
 //!
 //! The optional HTTP listener of the daemon answers the same requests with the same JSON. `GET /api/cron/refresh-tokens` is
 //! `status`, `GET /api/events` is `events`, `GET /metrics` the text of `metrics`; `POST /api/cron/refresh-tokens` takes `status`,
-//! `start`, `stop` and `refresh`. The codes `unauthorized`, `forbidden` and `misdirected` occur only over HTTP.
+//! `start`, `stop` and `refresh`. These codes occur only over HTTP:
+//!
+//! | code | means |
+//! |---|---|
+//! | `unauthorized` | there is no token, or a wrong one |
+//! | `forbidden` | a page of another site sent this |
+//! | `misdirected` | the name in `Host` is not one of the daemon's |
 //!
 //! # Example
 //!
@@ -77,6 +84,7 @@ mod reply;
 mod request;
 mod status;
 pub mod words;
+mod zone;
 
 use std::path::PathBuf;
 
@@ -85,7 +93,7 @@ pub use hidden::is_hidden;
 pub use host::{BreakerState, Host, host_of};
 pub use reply::{
     Answer, ErrorCode, EventsReply, MetricsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult,
-    Refusal, Reply, StatusReply, SteerReply, VersionReply,
+    Refusal, ReloadReply, Reply, StatusReply, SteerReply, VersionReply,
 };
 pub use request::{Envelope, Id, Match, MetricsFormat, Refresh, Request, Rows, Sort, StatusQuery};
 pub use status::{

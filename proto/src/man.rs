@@ -19,14 +19,16 @@ pub fn page(command: &Command, text: &str, parts: &[(&str, Roff)]) -> io::Result
         match line {
             "@SYNOPSIS@" => man.render_synopsis_section(&mut page)?,
             "@OPTIONS@" => man.render_options_section(&mut page)?,
-            "@COMMANDS@" => commands(command, &mut page)?,
+            "@COMMANDS@" => commands(command.get_name(), command, &mut page)?,
             line => match parts.iter().find(|(name, _)| *name == line) {
                 Some((_, part)) => part.to_writer(&mut page)?,
                 None => writeln!(page, "{line}")?,
             },
         }
     }
-    Ok(page)
+    // What clap_mangen writes and mandoc warns of: spaces at the end of a line, and line breaks around an empty one.
+    let page = String::from_utf8_lossy(&page).replace("\n.br\n\n.br\n", "\n.sp\n");
+    Ok(page.lines().flat_map(|line| [line.trim_end(), "\n"]).collect::<String>().into_bytes())
 }
 
 /// Adds a term and its meaning to a page.
@@ -34,18 +36,19 @@ pub fn item(page: &mut Roff, term: &str, meaning: &str) {
     page.control("TP", []).text([bold(term)]).text([roman(meaning)]);
 }
 
-/// Writes each command with its own options.
-fn commands(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
+/// Writes each command of `program` with its own options, and its subcommands.
+fn commands(program: &str, command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
         let about = sub.get_long_about().or_else(|| sub.get_about()).map(ToString::to_string);
         let mut roff = Roff::new();
-        roff.control("SS", [heading(command.get_name(), sub).as_str()]);
+        roff.control("SS", [heading(program, sub).as_str()]);
         roff.text([roman(format!("{}.", about.unwrap_or_default().trim_end_matches('.')))]);
         roff.to_writer(page)?;
         options(sub, page)?;
         if let Some(help) = sub.get_after_help() {
             after(&help.to_string()).to_writer(page)?;
         }
+        commands(&format!("{program} {}", sub.get_name()), sub, page)?;
     }
     Ok(())
 }

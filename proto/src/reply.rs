@@ -31,6 +31,8 @@ pub enum Reply {
     Version(VersionReply),
     /// To `metrics`.
     Metrics(MetricsReply),
+    /// To `reload`.
+    Reload(ReloadReply),
 }
 
 /// The answer to `status`.
@@ -133,6 +135,13 @@ pub struct VersionReply {
     pub daemon: Daemon,
 }
 
+/// The answer to `reload`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReply {
+    /// What is in force now and what needs a restart, for people.
+    pub message: String,
+}
+
 /// The answer to `metrics`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetricsReply {
@@ -171,6 +180,8 @@ pub enum ErrorCode {
     Busy,
     /// The store cannot be read.
     StoreUnavailable,
+    /// The configuration that was to be read again cannot be used; the old settings stay.
+    BadConfiguration,
     /// The daemon is about to end.
     ShuttingDown,
     /// Over HTTP: no token, or a wrong one.
@@ -228,6 +239,7 @@ impl Answer {
                 Request::Events { .. } => Reply::Events(serde_json::from_str(line)?),
                 Request::Version {} => Reply::Version(serde_json::from_str(line)?),
                 Request::Metrics { .. } => Reply::Metrics(serde_json::from_str(line)?),
+                Request::Reload {} => Reply::Reload(serde_json::from_str(line)?),
             })
         } else {
             Err(serde_json::from_str(line)?)

@@ -32,6 +32,8 @@ pub enum Request {
     },
     /// Returns the version of the daemon.
     Version {},
+    /// Reads the configuration again, as SIGHUP does.
+    Reload {},
     /// Returns the metrics for Prometheus.
     Metrics {
         /// In which format.
@@ -56,7 +58,7 @@ fn default_events() -> usize {
 }
 
 /// The names of all actions.
-const ACTIONS: [&str; 7] = ["status", "start", "stop", "refresh", "events", "version", "metrics"];
+const ACTIONS: [&str; 8] = ["status", "start", "stop", "refresh", "events", "version", "metrics", "reload"];
 
 /// What a `status` answer should hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

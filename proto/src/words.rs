@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 pub use crate::hidden::{escape_hidden, printable};
+pub use crate::zone::{show_local_times, time, time_exact, timestamp, with_local_times};
 use crate::{Customer, EventKind, FailureKind, Phase, TokenStatus, Trigger};
 
 /// Says what is wrong with the database: it cannot be read, or it refuses a write. `None` if nothing is wrong.
@@ -20,8 +21,7 @@ pub fn database_trouble(readable: bool, writable: bool) -> Option<&'static str> 
 pub fn stopped(since: Option<DateTime<Utc>>) -> String {
     match since {
         Some(since) => {
-            let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
-            format!("stopped by an operator since {since}; start it with tbctl start")
+            format!("stopped by an operator since {}; start it with tbctl start", timestamp(since))
         }
         None => "not started, because schedule.autostart is false; start it with tbctl start".to_owned(),
     }
@@ -187,25 +187,6 @@ pub(crate) fn skew_length(milliseconds: i64) -> String {
     match milliseconds.unsigned_abs() {
         ms @ 0..60_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
         ms => duration(TimeDelta::milliseconds(i64::try_from(ms).unwrap_or(i64::MAX))),
-    }
-}
-
-/// Formats a time of day in UTC, with the date if it is not today's: `14:03Z`, `Nov 22 14:03Z`.
-pub fn time(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    dated(at, now, "%H:%MZ")
-}
-
-/// Formats a time as [`time`] does, but with seconds: `14:03:07Z`.
-pub fn time_exact(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    dated(at, now, "%H:%M:%SZ")
-}
-
-fn dated(at: DateTime<Utc>, now: DateTime<Utc>, format: &str) -> String {
-    let time = at.format(format);
-    if at.date_naive() == now.date_naive() {
-        time.to_string()
-    } else {
-        format!("{} {time}", at.format("%b %-d"))
     }
 }
 

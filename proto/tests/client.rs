@@ -300,6 +300,7 @@ fn every_refusal_has_its_hint() {
         (ErrorCode::IneligibleCustomer, "tbtokend doctor"),
         (ErrorCode::ReadOnly, "monitor socket"),
         (ErrorCode::StoreUnavailable, "journalctl"),
+        (ErrorCode::BadConfiguration, "tbctl reload"),
         (ErrorCode::Busy, "try again"),
         (ErrorCode::ShuttingDown, "try again"),
         (ErrorCode::Internal, "this is a bug"),

@@ -27,7 +27,11 @@ fn bad_lines_are_refused_with_a_reason() {
         ("7", BadRequest, "no object"),
         (r#""status""#, BadRequest, "no object"),
         (r#"["status"]"#, BadRequest, "no object"),
-        ("{}", BadRequest, "action is missing; use one of status, start, stop, refresh, events, version"),
+        (
+            "{}",
+            BadRequest,
+            "action is missing; use one of status, start, stop, refresh, events, version, reload",
+        ),
         (r#"{"customers":"none"}"#, BadRequest, "action is missing"),
         (r#"{"Action":"status"}"#, BadRequest, "action is missing"),
         (r#"{"action":null}"#, BadRequest, "action must be a string"),

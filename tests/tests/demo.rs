@@ -166,6 +166,16 @@ fn without_the_programs_it_says_what_to_do() {
 }
 
 #[test]
+fn the_help_lists_everything() {
+    let output = Command::new(DEMO).arg("--help").output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for word in ["--headless", "--keep", "--version", "q Ctrl-C", binaries::VARIABLE, "TMPDIR", "Exit codes"]
+    {
+        assert!(help.contains(word), "{word} in\n{help}");
+    }
+}
+
+#[test]
 fn killed_hard_it_takes_its_daemon_along() {
     if !Command::new("setpriv").arg("--version").output().is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: there is no setpriv here, which makes the kernel end the daemon");

@@ -16,7 +16,7 @@ use crate::explain::Loop;
 use crate::input::{Action, ActionError, Effect, Ending, Input};
 use crate::mode::Mode;
 use crate::snapshot::{Change, Snapshot};
-use crate::text::{sentence, time};
+use crate::text::{sentence, time, with_local_times};
 use crate::theme::Theme;
 use crate::view::View;
 
@@ -266,7 +266,7 @@ impl App {
         self.running.retain(|running| running != action);
         match outcome {
             Ok(Reply::Steer(reply)) => {
-                let message = sentence(&reply.message);
+                let message = sentence(&with_local_times(&reply.message));
                 if let Some(overview) = &mut self.live.snapshot.overview {
                     overview.cron = reply.cron;
                 }
@@ -277,7 +277,13 @@ impl App {
                 self.show_notice(tone, text);
             }
             // The client matches answers to requests; no other reply can come.
-            Ok(Reply::Status(_) | Reply::Events(_) | Reply::Version(_) | Reply::Metrics(_)) => {}
+            Ok(
+                Reply::Status(_)
+                | Reply::Events(_)
+                | Reply::Version(_)
+                | Reply::Metrics(_)
+                | Reply::Reload(_),
+            ) => {}
             Err(ActionError { why, hint }) => {
                 let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
                 self.show_notice(Tone::Bad, format!("{}{hint}", sentence(&why)));

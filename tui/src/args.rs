@@ -45,6 +45,10 @@ pub struct Options {
     /// When to use colours; auto uses none if NO_COLOR is set
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
     pub color: ColorChoice,
+
+    /// Show times in UTC instead of the zone of this terminal (TZ, else that of this machine)
+    #[arg(long)]
+    pub utc: bool,
 }
 
 /// The commands, for packagers.
@@ -117,9 +121,16 @@ mod tests {
     #[test]
     fn the_help_names_every_option_key_and_exit_code() {
         let help = Args::command().render_long_help().to_string();
-        for word in
-            ["--socket", "--ascii", "--color", "Ctrl-C", "start or stop", "Exit codes", "TBTOKEND_SOCKET"]
-        {
+        for word in [
+            "--socket",
+            "--ascii",
+            "--color",
+            "--utc",
+            "Ctrl-C",
+            "start or stop",
+            "Exit codes",
+            "TBTOKEND_SOCKET",
+        ] {
             assert!(help.contains(word), "{word} in\n{help}");
         }
         assert!(!help.contains("man"), "packages only:\n{help}");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tbtoken_proto::socket_path;
+use tbtoken_proto::words::show_local_times;
 
 use crate::app::App;
 use crate::args::{Args, Command, EXIT_FAILED, EXIT_OK, EXIT_USAGE, Options};
@@ -71,6 +72,9 @@ fn print_error(error: &str, hint: Option<&str>) {
 }
 
 fn watch(options: &Options, environment: &Environment) -> io::Result<Ending> {
+    if !options.utc {
+        show_local_times();
+    }
     let socket = socket_path(options.socket.clone());
     let theme = Theme::new(environment.colors(options.color), options.ascii || environment.wants_ascii());
     let (sender, inputs) = sync_channel(WAITING_INPUTS);

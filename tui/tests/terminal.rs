@@ -21,6 +21,7 @@ fn command(socket: &Path, args: &[&str], env: &[(&str, &str)]) -> CommandBuilder
     command.env_remove("NO_COLOR");
     command.env("TERM", "xterm-256color");
     command.env("LC_ALL", "C.UTF-8");
+    command.env("TZ", "UTC");
     for (name, value) in env {
         command.env(name, value);
     }
@@ -68,6 +69,25 @@ fn shows_rows_and_q_restores_the_terminal() {
     run.ends_cleanly();
     for mouse in ["\x1b[?1000h", "\x1b[?1002h", "\x1b[?1003h", "\x1b[?1006h"] {
         assert!(!run.wrote(mouse), "the terminal keeps the mouse");
+    }
+}
+
+/// Five and a half hours ahead of UTC, which no machine here is by itself.
+#[test]
+fn times_are_those_of_the_readers_zone_unless_utc_is_asked_for() {
+    let world = World::new();
+    let socket = world.folder.path().join("control.sock");
+    for (arguments, time, other) in
+        [(&[][..], "19:33:01+05:30", "14:03:01"), (&["--utc"][..], "14:03:01Z", "+05:30")]
+    {
+        let mut run = Run::start(command(&socket, arguments, &[("TZ", "XYZ-5:30")]));
+        run.until_shows("398E8BF9");
+        run.press("e");
+        run.until_shows(time);
+        assert!(!run.contents().contains(other), "{}", run.contents());
+        run.press("q");
+        run.press("q");
+        run.ends_cleanly();
     }
 }
 

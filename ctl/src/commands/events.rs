@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::client::Client;
-use tbtoken_proto::words::printable;
+use tbtoken_proto::words::{printable, timestamp, with_local_times};
 use tbtoken_proto::{DEFAULT_EVENTS, Event, EventKind, EventsReply, MAX_EVENTS, Reply, Request, Seq};
 use unicode_width::UnicodeWidthStr;
 
-use super::{POLL, json, time};
+use super::{POLL, json};
 use crate::args::EventsArgs;
 use crate::error::Error;
 use crate::exit;
@@ -78,7 +78,7 @@ fn events(client: &mut Client, since: Option<Seq>, limit: usize) -> Result<Event
 fn remembered_since(events: &[Event], begin: DateTime<Utc>) -> String {
     match events.first() {
         Some(first) if first.at > begin => {
-            format!("tbtokend remembers nothing from before {}\n", time(first.at))
+            format!("tbtokend remembers nothing from before {}\n", timestamp(first.at))
         }
         _ => String::new(),
     }
@@ -100,10 +100,10 @@ fn report(events: &[Event], width: Option<u16>) -> Report {
 
 fn cells(event: &Event) -> [String; 4] {
     [
-        time(event.at),
+        timestamp(event.at),
         event.kind.word().to_owned(),
         event.customer_id.as_deref().map_or_else(|| "-".to_owned(), printable),
-        printable(&event.message),
+        printable(&with_local_times(&event.message)),
     ]
 }
 

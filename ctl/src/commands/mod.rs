@@ -15,7 +15,7 @@ mod wait;
 
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use tbtoken_proto::{Answer, Reply, Request};
 
 pub(crate) use self::check::no_check;
@@ -41,6 +41,7 @@ pub(crate) fn carry_out(args: &Args, style: Style, clock: fn() -> DateTime<Utc>)
         Some(Command::Refresh(wanted)) => refresh::run(&session, wanted),
         Some(Command::Start) => steer::run(&session, &Request::Start {}),
         Some(Command::Stop) => steer::run(&session, &Request::Stop {}),
+        Some(Command::Reload) => steer::run(&session, &Request::Reload {}),
         Some(Command::Events(wanted)) => events::run(&session, wanted),
         Some(Command::Check(wanted)) => check::run(&session, wanted),
         Some(Command::Wait(wanted)) => wait::run(&session, wanted),
@@ -66,9 +67,4 @@ fn text(args: &Args, report: Report) -> Result<Report, Error> {
     }
     let text = serde_json::to_string(&report.data)?;
     Ok(Report { data: format!("{{\"success\":true,\"text\":{text}}}\n"), ..report })
-}
-
-/// A time to the second, as the protocol writes it.
-fn time(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

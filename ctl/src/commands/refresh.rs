@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tbtoken_proto::client::Client;
-use tbtoken_proto::words::{printable, time_left};
+use tbtoken_proto::words::{printable, time_left, timestamp};
 use tbtoken_proto::{Outcome, OutcomeStatus, Refresh, RefreshReply, RefreshResult, Reply, Request};
 
-use super::{json, time};
+use super::json;
 use crate::args::RefreshArgs;
 use crate::error::Error;
 use crate::exit;
@@ -122,7 +122,7 @@ fn line(outcome: &Outcome, now: DateTime<Utc>) -> [String; 3] {
     };
     let mut text = String::new();
     if let Some(expiry) = outcome.new_expiry {
-        text = format!("until {} ({})", time(expiry), time_left(Some(expiry), now));
+        text = format!("until {} ({})", timestamp(expiry), time_left(Some(expiry), now));
     }
     if let Some(kind) = outcome.kind {
         text.push_str(kind.short());

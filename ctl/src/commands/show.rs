@@ -6,12 +6,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tbtoken_proto::explain::{self, Explanation, Loop, Ways, Weight};
 use tbtoken_proto::fit;
-use tbtoken_proto::words::{duration, last_error, printable};
+use tbtoken_proto::words::{duration, last_error, printable, timestamp, with_local_times};
 use tbtoken_proto::{Customer, Event, Host, StatusReply, TokenStatus, host_of};
 
 use super::events::history;
 use super::status::{status_color, trouble_line};
-use super::time;
 use crate::args::ShowArgs;
 use crate::error::Error;
 use crate::exit;
@@ -123,13 +122,17 @@ fn story(
         // The machine's word for it is what a script, the log and the documentation call it.
         let kind = serde_json::to_value(failure.kind).ok();
         let kind = kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default();
-        field("last error", &format!("{} [{kind}], at {}", last_error(customer), time(failure.at)), None);
+        field(
+            "last error",
+            &format!("{} [{kind}], at {}", last_error(customer), timestamp(failure.at)),
+            None,
+        );
         field("why", &explanation.why, None);
     }
     field("what to do", &explanation.remedy, None);
     field("what next", &explanation.what_next(), None);
     field("renewals", &customer.renewals.to_string(), None);
-    let last = customer.last_success_at.map(|at| format!("{}, {} ago", time(at), duration(now - at)));
+    let last = customer.last_success_at.map(|at| format!("{}, {} ago", timestamp(at), duration(now - at)));
     field("last success", last.as_deref().unwrap_or("never"), None);
     text
 }
@@ -156,9 +159,10 @@ fn told(customer: &Customer, events: &[Event], width: Option<u16>) -> String {
     // The changes outlive a restart and the list of events, without their words.
     let begin = events.first().map(|event| event.at);
     let before = customer.changes.iter().filter(|change| begin.is_none_or(|begin| change.at < begin));
-    let before = before.map(|change| [time(change.at), change.kind.word().to_owned(), String::new()]);
+    let before = before.map(|change| [timestamp(change.at), change.kind.word().to_owned(), String::new()]);
+    let message = |event: &Event| printable(&with_local_times(&event.message));
     let events =
-        events.iter().map(|event| [time(event.at), event.kind.word().to_owned(), printable(&event.message)]);
+        events.iter().map(|event| [timestamp(event.at), event.kind.word().to_owned(), message(event)]);
     let rows: Vec<_> = before.chain(events).collect();
     if rows.is_empty() {
         return "\nno history among the events that tbtokend remembers\n".to_owned();

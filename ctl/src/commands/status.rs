@@ -7,11 +7,11 @@ use std::cmp::Ordering;
 use chrono::{DateTime, Utc};
 use tbtoken_proto::words::{
     database_trouble, duration, is_healthy, last_error, next_step, printable, problems_first, short_id,
-    short_id_length, time_left,
+    short_id_length, time_left, timestamp,
 };
 use tbtoken_proto::{Cron, Customer, Daemon, Reply, StatusQuery, StatusReply, Summary, TokenStatus};
 
-use super::{json, time};
+use super::json;
 use crate::args::{SortBy, StatusArgs};
 use crate::error::Error;
 use crate::exit;
@@ -49,11 +49,14 @@ fn tell(
     id_length: usize,
     wanted: &StatusArgs,
 ) -> Result<Report, Error> {
+    let has_problems = !rows.is_empty() || !reply.tokens.ineligible.is_empty();
+    let exit = if wanted.exit_code && has_problems { exit::FAILED } else { exit::DONE };
     if session.args.json {
         reply.tokens.customers = Some(rows);
-        return json(Reply::Status(reply));
+        return Ok(Report { exit, ..json(Reply::Status(reply))? });
     }
     let mut report = report(&reply, &rows, id_length, session.style, session.args.quiet, session.now());
+    report.exit = exit;
     if wanted.problems && !reply.tokens.ineligible.is_empty() {
         report.data.push_str(&ineligible(&reply, session.style, session.now()));
         report.remarks.clear();
@@ -120,7 +123,7 @@ fn loop_line(cron: &Cron, store: &str, style: Style, now: DateTime<Utc>) -> Stri
     let mut parts = vec![match (cron.running, cron.stopped_since) {
         (true, _) => "loop running".to_owned(),
         (false, None) => STOPPED.to_owned(),
-        (false, Some(at)) => format!("{STOPPED} by an operator since {} (tbctl start)", time(at)),
+        (false, Some(at)) => format!("{STOPPED} by an operator since {} (tbctl start)", timestamp(at)),
     }];
     if cron.refreshing {
         parts.push("a pass is under way".to_owned());
@@ -177,7 +180,7 @@ pub(super) fn trouble_line(reply: &StatusReply, style: Style, now: DateTime<Utc>
         let error = tokens.error.as_deref().or(daemon.store_error.as_deref());
         let age = match tokens.as_of {
             None => "never read so far".to_owned(),
-            Some(at) => format!("showing what was read {} ago, at {}", duration(now - at), time(at)),
+            Some(at) => format!("showing what was read {} ago, at {}", duration(now - at), timestamp(at)),
         };
         let error = error.unwrap_or("it cannot be read").trim_end_matches('.');
         format!("{what}: {}; {age}", printable(error))

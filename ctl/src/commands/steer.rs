@@ -1,6 +1,6 @@
-//! `start` and `stop`: steer the loop, not the process.
+//! `start`, `stop` and `reload`: the daemon does it and says what came of it.
 
-use tbtoken_proto::words::printable;
+use tbtoken_proto::words::{printable, with_local_times};
 use tbtoken_proto::{Reply, Request};
 
 use super::json;
@@ -10,12 +10,13 @@ use crate::session::Session;
 
 /// Asks for it and repeats what the daemon says.
 pub(super) fn run(session: &Session<'_>, request: &Request) -> Result<Report, Error> {
-    match session.connect()?.send(request)? {
-        reply if session.args.json => json(reply),
-        Reply::Steer(_) if session.args.quiet => Ok(Report::default()),
-        Reply::Steer(reply) => {
-            Ok(Report { data: format!("{}\n", printable(&reply.message)), ..Report::default() })
-        }
-        _ => Err(Error::Mismatch),
-    }
+    let reply = session.connect()?.send(request)?;
+    let message = match &reply {
+        _ if session.args.json => return json(reply),
+        Reply::Steer(steered) => &steered.message,
+        Reply::Reload(reloaded) => &reloaded.message,
+        _ => return Err(Error::Mismatch),
+    };
+    let data = format!("{}\n", printable(&with_local_times(message)));
+    Ok(if session.args.quiet { Report::default() } else { Report { data, ..Report::default() } })
 }

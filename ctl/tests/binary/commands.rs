@@ -3,13 +3,13 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::common::{
-    Fake, Reaction, Told, answer, customers, daemon, event, now, outcome, refreshed, status, tbctl,
+    Fake, Reaction, Told, answer, cron, customers, daemon, event, now, outcome, refreshed, status, tbctl,
 };
 use chrono::TimeDelta;
 use tbtoken_proto::{
-    Answer, Customer, Daemon, ErrorCode, Event, EventKind, EventsReply, Failure, MetricsFormat, Outcome,
-    OutcomeStatus, Refresh, RefreshReply, Reply, Request, Rows, Seq, StatusQuery, SteerReply, TokenStatus,
-    VersionReply, is_hidden,
+    Answer, Customer, Daemon, ErrorCode, Event, EventKind, EventsReply, Failure, Ineligible, MetricsFormat,
+    Outcome, OutcomeStatus, Refresh, RefreshReply, Reply, Request, Rows, Seq, StatusQuery, SteerReply,
+    TokenStatus, VersionReply, is_hidden,
 };
 
 /// Runs against a healthy daemon; the exit code must be 0.
@@ -96,6 +96,75 @@ fn status_filters_and_sorts() {
 }
 
 #[test]
+fn a_script_learns_from_the_exit_code_whether_there_are_problems() {
+    let end = |react: fn(&Request) -> Reaction, arguments: &[&str]| Fake::start(react).run(arguments).0.exit;
+    let well: fn(&Request) -> Reaction = |_| {
+        let mut customers = customers();
+        customers.truncate(1);
+        Reaction::Answer(status(customers))
+    };
+    let left: fn(&Request) -> Reaction = |_| {
+        let Reply::Status(mut reply) = status(vec![]) else { unreachable!("it is a status") };
+        reply.tokens.ineligible.push(Ineligible {
+            customer_id: "gone".to_owned(),
+            tbtokenexpiry: None,
+            since: now(),
+            reason: "its row is gone".to_owned(),
+        });
+        Reaction::Answer(Reply::Status(reply))
+    };
+    for json in ["--json", "--utc"] {
+        let asked = ["status", "--problems", "--exit-code", json];
+        assert_eq!(end(answer, &asked), Some(1));
+        assert_eq!(end(well, &asked), Some(0));
+        assert_eq!(end(left, &asked), Some(1), "a row that is not renewed any more is listed, too");
+        assert_eq!(end(answer, &asked[..2]), Some(0));
+        assert_eq!(end(answer, &["status", "--exit-code"]), Some(2), "there are always customers");
+    }
+}
+
+/// Five and a half hours ahead of UTC, which no machine here is by itself.
+#[test]
+fn text_has_the_times_of_the_readers_zone_and_json_those_of_utc() {
+    let react = |request: &Request| match request {
+        Request::Stop {} => Reaction::Answer(Reply::Steer(SteerReply {
+            message: "stopped by an operator since 2026-11-23T14:03:00Z; tbctl start".to_owned(),
+            cron: cron(false),
+        })),
+        Request::Events { .. } => {
+            let renewed = event(2, Some("1B2C9D00"), EventKind::Renewed);
+            let message = "good until 2026-11-23T19:18:00Z at Z\u{fc}rich".to_owned();
+            let events = vec![Event { message, ..renewed }];
+            Reaction::Answer(Reply::Events(EventsReply { events, next: Seq(3) }))
+        }
+        other => answer(other),
+    };
+    let said = |arguments: &[&str]| {
+        let fake = Fake::start(react);
+        let told = Told::by(tbctl().env("TZ", "XYZ-5:30").arg("--socket").arg(fake.socket()).args(arguments));
+        assert_eq!(told.exit, Some(0), "{told:?}");
+        told.stdout
+    };
+    assert_eq!(
+        said(&["events"]),
+        "2026-11-23T19:33:00+05:30  renewed  1B2C9D00  good until 2026-11-24T00:48:00+05:30 at Z\u{fc}rich\n"
+    );
+    assert_eq!(said(&["stop"]), "stopped by an operator since 2026-11-23T19:33:00+05:30; tbctl start\n");
+    let story = said(&["show", "C0FFEE12"]);
+    assert!(story.contains("[credentials_rejected], at 2026-11-23T19:06:21+05:30"), "{story}");
+    assert!(story.contains("PARKED since Nov 23 19:06+05:30"), "{story}");
+    let story = said(&["show", "1B2C9D00"]);
+    assert!(story.contains("good until Jan 1 05:30+05:30"), "{story}");
+    for utc in ["--utc", "--json"] {
+        for arguments in [["events", utc], ["stop", utc]] {
+            let text = said(&arguments);
+            assert!(text.contains("2026-11-23T14:03:00Z") && !text.contains("+05:30"), "{text}");
+        }
+        assert!(!said(&["show", "C0FFEE12", utc]).contains("+05:30"));
+    }
+}
+
+#[test]
 fn color_always_colours_a_pipe_too() {
     let (told, _) = done(&["--color", "always"]);
     assert!(told.stdout.contains("\u{1b}[31mmissing\u{1b}[0m  C0FFEE12"), "{told:?}");
@@ -112,6 +181,13 @@ fn steering_repeats_what_the_daemon_says() {
         ("the loop is stopped; a running pass still ends\n", "")
     );
     assert_eq!(asked, [Request::Stop {}]);
+    let (told, asked) = done(&["reload"]);
+    assert_eq!(
+        (told.stdout.as_str(), asked),
+        ("the configuration was read again\n", vec![Request::Reload {}])
+    );
+    let (told, _) = done(&["reload", "--json"]);
+    assert_eq!(told.json()["message"], "the configuration was read again");
     let (told, _) = done(&["-q", "stop"]);
     assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""));
 }

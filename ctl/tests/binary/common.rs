@@ -14,8 +14,8 @@ use chrono::{DateTime, Utc};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tbtoken_proto::{
     Answer, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply, Failure, FailureKind,
-    MetricsReply, Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, Reply,
-    Request, Revision, Rows, Seq, StatusReply, SteerReply, Summary, TokenStatus, Tokens, VersionReply,
+    MetricsReply, Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, ReloadReply,
+    Reply, Request, Revision, Rows, Seq, StatusReply, SteerReply, Summary, TokenStatus, Tokens, VersionReply,
 };
 use tempfile::TempDir;
 
@@ -161,10 +161,10 @@ fn serve(
     }
 }
 
-/// `tbctl` in an environment that says nothing about sockets and colours.
+/// `tbctl` in an environment that says nothing about sockets and colours, in UTC.
 pub(crate) fn tbctl() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tbctl"));
-    command.env_remove("TBTOKEND_SOCKET").env_remove("NO_COLOR").env("TERM", "xterm");
+    command.env_remove("TBTOKEND_SOCKET").env_remove("NO_COLOR").env("TERM", "xterm").env("TZ", "UTC");
     command
 }
 
@@ -405,5 +405,8 @@ pub(crate) fn answer(request: &Request) -> Reaction {
             content_type: "text/plain".to_owned(),
             text: "# TYPE tbtokend_customers gauge\ntbtokend_customers 2\n".to_owned(),
         }),
+        Request::Reload {} => {
+            Reply::Reload(ReloadReply { message: "the configuration was read again".to_owned() })
+        }
     })
 }

@@ -20,6 +20,7 @@ fn help_is_as_it_was_agreed() {
         "refresh",
         "start",
         "stop",
+        "reload",
         "events",
         "check",
         "wait",

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use super::customers::{self, CustomersProblem};
 use super::{BAD_CONFIGURATION, COULD_NOT_START, Command, DoctorArgs, man, token};
 use crate::clock::Clock;
 use crate::config::{Config, Source};
@@ -22,6 +23,11 @@ pub fn carry_out(command: &Command, source: &Source) -> ExitCode {
                 print(text.as_bytes(), ExitCode::SUCCESS)
             }
             Err(error) => fail(&error, BAD_CONFIGURATION),
+        },
+        Command::Customers(what) => match customers::carry_out(what, source) {
+            Ok(said) => print(said.as_bytes(), ExitCode::SUCCESS),
+            Err(CustomersProblem::Config(error)) => fail(&error, BAD_CONFIGURATION),
+            Err(error) => fail(&error, COULD_NOT_START),
         },
         Command::HttpToken { file } => match token::write(file) {
             Ok(said) => print(said.as_bytes(), ExitCode::SUCCESS),

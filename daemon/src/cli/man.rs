@@ -80,6 +80,20 @@ mod tests {
     }
 
     #[test]
+    fn mandoc_has_nothing_to_warn_of() {
+        use std::io::Write as _;
+        use std::process::{Command, Stdio};
+        for page in [Page::Daemon, Page::Configuration] {
+            let mut mandoc = Command::new("mandoc");
+            mandoc.args(["-T", "lint", "-W", "warning"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            let Ok(mut mandoc) = mandoc.spawn() else { return eprintln!("skipped: there is no mandoc") };
+            mandoc.stdin.take().unwrap().write_all(&write(page).unwrap()).unwrap();
+            let output = mandoc.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        }
+    }
+
+    #[test]
     fn every_key_is_in_its_page_with_its_default_and_meaning() {
         let page = text(Page::Configuration);
         let defaults: toml::Table = toml::from_str(DEFAULTS).unwrap();

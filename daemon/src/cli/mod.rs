@@ -1,6 +1,7 @@
 //! The command line, and the man pages that are made from it.
 
 pub mod commands;
+mod customers;
 pub mod man;
 mod token;
 
@@ -119,6 +120,9 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Print the SQL statements that make tbtokend's own tables, for the DBA
     Schema(SchemaArgs),
+    /// List and change the customers in a SQLite file, beside the running daemon
+    #[command(subcommand)]
+    Customers(customers::Customers),
     /// Write a new token for the HTTP listener to a file that only its owner can read
     HttpToken {
         /// The file, which must not exist

@@ -14,6 +14,6 @@ pub use bind_error::BindError;
 pub(crate) use outgoing::Outgoing;
 pub use running::config_read_by;
 pub use server::serve;
-pub use session::Access;
 pub(crate) use session::Session;
+pub use session::{Access, Reload};
 pub use socket::{Binding, Socket, refuse_unclaimed};

@@ -3,6 +3,7 @@
 use std::io;
 
 use tbtoken_proto as proto;
+use tokio::sync::{mpsc, oneshot};
 
 use super::outgoing::Outgoing;
 use crate::clock::Clock;
@@ -22,17 +23,28 @@ pub enum Access {
     Monitor,
 }
 
+/// An order to read the configuration again. A client waits for the result: the changes, or the reason of the refusal. A
+/// signal has no client.
+pub type Reload = Option<oneshot::Sender<Result<String, String>>>;
+
 /// The session of one client.
 #[derive(Debug)]
 pub(crate) struct Session {
     access: Access,
     handle: Handle,
     clock: Clock,
+    /// Where its orders to reload go; none over HTTP, which has no such request.
+    reload: Option<mpsc::Sender<Reload>>,
 }
 
 impl Session {
-    pub(crate) fn new(access: Access, handle: Handle, clock: Clock) -> Self {
-        Self { access, handle, clock }
+    pub(crate) fn new(
+        access: Access,
+        handle: Handle,
+        clock: Clock,
+        reload: Option<mpsc::Sender<Reload>>,
+    ) -> Self {
+        Self { access, handle, clock, reload }
     }
 
     /// Answers one line.
@@ -82,6 +94,20 @@ impl Session {
             proto::Request::Start {} => self.steer(true).await,
             proto::Request::Stop {} => self.steer(false).await,
             proto::Request::Refresh(refresh) => self.refresh(refresh).await,
+            proto::Request::Reload {} => self.reload().await,
+        }
+    }
+
+    async fn reload(&self) -> Result<proto::Reply, proto::Refusal> {
+        let (order, outcome) = oneshot::channel();
+        let orders = self.reload.as_ref().ok_or_else(|| proto::Refusal {
+            code: proto::ErrorCode::UnknownAction,
+            error: "reload is for the control socket: tbctl reload".to_owned(),
+        })?;
+        orders.send(Some(order)).await.map_err(|_| view::shutting_down())?;
+        match outcome.await.map_err(|_| view::shutting_down())? {
+            Ok(message) => Ok(proto::Reply::Reload(proto::ReloadReply { message })),
+            Err(error) => Err(proto::Refusal { code: proto::ErrorCode::BadConfiguration, error }),
         }
     }
 

@@ -153,7 +153,7 @@ fn missing_folder(path: &Path) -> Option<&Path> {
 }
 
 /// Resolves a relative path as the service does: the doctor usually runs in another folder.
-fn as_the_service_sees(path: &Path) -> PathBuf {
+pub(crate) fn as_the_service_sees(path: &Path) -> PathBuf {
     let in_service = Path::new(WORKING_FOLDER).join(path);
     if !path.exists() && in_service.exists() { in_service } else { path.to_owned() }
 }

@@ -118,7 +118,7 @@ impl Shared {
             Right::Read => Access::Monitor,
             Right::All => Access::Control,
         };
-        let session = Session::new(access, self.handle.clone(), self.clock.clone());
+        let session = Session::new(access, self.handle.clone(), self.clock.clone(), None);
         let mut response = to_response(session.respond(envelope).await.map_err(internal)?, permit);
         // The page decides by this header which buttons it shows.
         let shown = HeaderValue::from_static(if right == Right::All { "all" } else { "read" });
@@ -164,7 +164,10 @@ async fn act(client: Client, State(app): State<App>, request: Request) -> Result
         | proto::Request::Start {}
         | proto::Request::Stop {}
         | proto::Request::Refresh(_) => {}
-        proto::Request::Events { .. } | proto::Request::Version {} | proto::Request::Metrics { .. } => {
+        proto::Request::Events { .. }
+        | proto::Request::Version {}
+        | proto::Request::Metrics { .. }
+        | proto::Request::Reload {} => {
             let error = "unknown action over HTTP; use one of status, start, stop, refresh";
             return Err(HttpRefusal::of(ErrorCode::UnknownAction, error));
         }

@@ -222,11 +222,16 @@ impl StoreError {
             Self::MissingTable { .. }
             | Self::MissingColumn { .. }
             | Self::NotADatabase { .. }
-            | Self::Server(P::WrongType { .. }) => "schema",
+            | Self::Server(P::WrongType { .. } | P::OtherColumns { .. }) => "schema",
             Self::NotAsRoot { .. }
             | Self::ReadOnly { .. }
             | Self::CannotOpen { .. }
-            | Self::Server(P::NoPermission { .. } | P::ReadOnly { .. } | P::NoLedger { .. }) => "permission",
+            | Self::Server(
+                P::NoPermission { .. }
+                | P::ReadOnly { .. }
+                | P::NoLedger { .. }
+                | P::LedgerFileUnusable { .. },
+            ) => "permission",
             Self::Gone { .. }
             | Self::DiskFull { .. }
             | Self::Failed { .. }

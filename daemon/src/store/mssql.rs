@@ -105,7 +105,7 @@ impl MssqlStore {
             return Ok(read);
         };
         let unusable =
-            |error: StoreError| Problem::LeftBehind { file: file.place(), error: error.to_string() };
+            |error: StoreError| Problem::LedgerFileUnusable { file: file.place(), error: error.to_string() };
         let left = file.read(None).await.map_err(unusable)?;
         if let Some(state) = left.loop_state {
             if read.loop_state.is_none() {
@@ -128,8 +128,10 @@ impl MssqlStore {
             && self.has_left_behind.load(Ordering::Relaxed)
         {
             keys.retain(|key| conflicts.iter().all(|(conflict, _)| conflict != key));
-            let unusable =
-                |error: StoreError| Problem::LeftBehind { file: file.place(), error: error.to_string() };
+            let unusable = |error: StoreError| Problem::LedgerFileUnusable {
+                file: file.place(),
+                error: error.to_string(),
+            };
             let has_more = file.forget(keys).await.map_err(unusable)?;
             self.has_left_behind.store(has_more, Ordering::Relaxed);
         }

@@ -1,5 +1,6 @@
 //! The embedded store: a SQLite file, which one thread uses.
 
+pub mod customers;
 mod examine;
 mod files;
 mod ledger;

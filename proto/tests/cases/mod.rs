@@ -4,9 +4,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
     Answer, BreakerState, Change, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply,
     Failure, FailureKind, Host, HttpListener, Id, Ineligible, LastRun, Match, MetricsFormat, MetricsReply,
-    Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, Reply, Request, Revision,
-    Rows, Seq, Sort, StatusQuery, StatusReply, SteerReply, Summary, TokenStatus, Tokens, Trigger,
-    VersionReply,
+    Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, ReloadReply, Reply,
+    Request, Revision, Rows, Seq, Sort, StatusQuery, StatusReply, SteerReply, Summary, TokenStatus, Tokens,
+    Trigger, VersionReply,
 };
 
 /// Lists the variants of an enumeration, all but `Unknown`. The match fails to compile when one is forgotten.
@@ -56,10 +56,10 @@ fn outcome_statuses() -> [OutcomeStatus; 3] {
     every!(OutcomeStatus: Success Error Skipped)
 }
 
-fn error_codes() -> [ErrorCode; 12] {
+fn error_codes() -> [ErrorCode; 13] {
     every!(ErrorCode:
-        BadRequest UnknownAction UnknownCustomer IneligibleCustomer ReadOnly Busy StoreUnavailable ShuttingDown Unauthorized
-        Forbidden Misdirected Internal)
+        BadRequest UnknownAction UnknownCustomer IneligibleCustomer ReadOnly Busy StoreUnavailable BadConfiguration ShuttingDown
+        Unauthorized Forbidden Misdirected Internal)
 }
 
 /// The field and the word of every variant of every enumeration.
@@ -147,6 +147,7 @@ pub(crate) fn requests() -> Vec<(&'static str, Envelope)> {
         ("request_events_since", plain(events(Some(17), 1000))),
         ("request_version", plain(Request::Version {})),
         ("request_metrics", plain(Request::Metrics { format: MetricsFormat::Openmetrics })),
+        ("request_reload", plain(Request::Reload {})),
         (
             "request_id_number",
             Envelope { id: Some(Id::Number(7.into())), request: status(Rows::None, Some(981)) },
@@ -450,6 +451,9 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
     let metrics = Reply::Metrics(MetricsReply { content_type, text });
     add("answer_metrics", done(Request::Metrics { format: MetricsFormat::Prometheus }, metrics));
     add("answer_version", done(Request::Version {}, Reply::Version(VersionReply { daemon: in_file })));
+    let changes = "schedule.interval was \"60s\", is \"30s\"; changed, but needs a restart: store.path";
+    let reloaded = ReloadReply { message: format!("the configuration was read again: {changes}") };
+    add("answer_reload", done(Request::Reload {}, Reply::Reload(reloaded)));
     let (request, answer) =
         done(Request::Start {}, steer("the loop is running already", cron(Trigger::Manual)));
     add("answer_id_number", (request.clone(), Answer { id: Some(Id::Number(7.into())), ..answer.clone() }));
@@ -465,6 +469,10 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
             ErrorCode::ReadOnly => ("refusal_read_only", "this is the monitor socket"),
             ErrorCode::Busy => ("refusal_busy", "64 clients are connected already"),
             ErrorCode::StoreUnavailable => ("refusal_store_unavailable", "the table cannot be read"),
+            ErrorCode::BadConfiguration => (
+                "refusal_bad_configuration",
+                "the changed configuration is refused and the old settings stay",
+            ),
             ErrorCode::ShuttingDown => ("refusal_shutting_down", "the daemon is about to end"),
             ErrorCode::Unauthorized => ("refusal_unauthorized", "a token is needed"),
             ErrorCode::Forbidden => ("refusal_forbidden", "this comes from a page of another site"),

@@ -43,6 +43,31 @@ fn schedule_level_and_limits_are_taken_over_and_the_rest_is_named() {
 }
 
 #[test]
+fn a_client_of_the_control_socket_orders_a_reload_and_gets_its_result() {
+    let mut installation = Installation::new().with("schedule.interval", "1h");
+    let monitor = installation.folder().join("monitor.sock");
+    installation.config().set("control.monitor_socket", monitor.to_str().unwrap());
+    let daemon = installation.start();
+    installation.config().set("schedule.interval", "2h");
+    installation.config().set("store.path", "/elsewhere/customers.db");
+    let _ = installation.write_config();
+    let by_monitor = installation.run("tbctl", &["--socket", monitor.to_str().unwrap(), "reload"]);
+    assert_eq!(by_monitor.code, Some(4), "it changes something: {by_monitor:?}");
+    assert_eq!(daemon.status().cron.interval_seconds, 3600);
+    let reloaded = installation.ctl(&["reload"]);
+    assert_eq!(
+        (reloaded.code, reloaded.stdout.as_str()),
+        (
+            Some(0),
+            "the configuration was read again: schedule.interval was \"1h\", is \"2h\"; \
+             changed, but needs a restart: store.path\n"
+        ),
+        "{reloaded:?}"
+    );
+    assert_eq!(daemon.status().cron.interval_seconds, 7200, "in force when it is answered");
+}
+
+#[test]
 fn a_new_window_changes_which_customers_are_due() {
     let thingsboard = ThingsBoard::start();
     let soon = clock::now() + chrono::TimeDelta::minutes(3);
@@ -129,6 +154,12 @@ fn a_broken_file_is_refused_and_the_old_settings_stay() {
         daemon.wait_for_log(why);
         assert_eq!(daemon.status().cron.interval_seconds, 3600);
     }
+    let refused = installation.ctl(&["reload"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let said = "the changed configuration is refused and the old settings stay";
+    assert!(refused.stderr.contains(said) && refused.stderr.contains("is not valid TOML"), "{refused:?}");
+    systemd.wait_for("RELOADING=1\n");
+    assert!(systemd.wait_for("READY=1\nSTATUS=").contains("; the configuration was refused at "));
     let _ = installation.write_config();
     let status = reload(&mut daemon, &systemd);
     assert!(!status.contains("refused"), "{status}");

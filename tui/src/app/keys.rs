@@ -223,6 +223,7 @@ impl App {
                 return vec![];
             }
             KeyCode::Enter | KeyCode::Char(' ') => *focus == Button::Go,
+            KeyCode::Char('y') => true,
             KeyCode::Esc | KeyCode::Char('q' | 'n') => false,
             _ => return vec![],
         };

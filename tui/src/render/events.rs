@@ -6,7 +6,7 @@ use ratatui::text::{Line, Span};
 use tbtoken_proto::{Event, EventKind, Seq};
 
 use crate::app::App;
-use crate::text::{time, time_exact, width};
+use crate::text::{time, time_exact, width, with_local_times};
 use crate::theme::Theme;
 
 /// The width of the longest word for a kind of event.
@@ -81,7 +81,7 @@ fn line(theme: Theme, event: &Event, now: DateTime<Utc>, label: &str, columns: u
         (format!("{}  ", time_exact(event.at, now)), format!("{:<KIND$}  ", event.kind.word()))
     };
     let rest = columns.saturating_sub(width(&at) + width(&kind));
-    let message = theme.clip(&format!("{label}{}", theme.printable(&event.message)), rest);
+    let message = theme.clip(&format!("{label}{}", theme.printable(&with_local_times(&event.message))), rest);
     Line::from(vec![
         Span::styled(at, theme.quiet()),
         Span::styled(kind, style(theme, event.kind)),

@@ -78,7 +78,12 @@ fn keys(app: &App, columns: usize) -> Vec<Piece<'static>> {
             vec![key(0, enter, "choose"), key(1, "Esc", "back"), key(2, "j/k", "move")]
         }
         Mode::Confirm { .. } => {
-            vec![key(0, enter, "press"), key(1, "Tab", "other button"), key(0, "Esc", "cancel")]
+            vec![
+                key(0, "y", "yes"),
+                key(0, "Esc", "cancel"),
+                key(1, enter, "press"),
+                key(1, "Tab", "other button"),
+            ]
         }
         Mode::Table | Mode::Filter => vec![
             act(&Action::RefreshDue, 2, "r", "refresh"),

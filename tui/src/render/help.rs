@@ -39,6 +39,7 @@ pub(crate) const KEYS: &[Entry] = &[
     Key("r", "refresh the selected customer now; a parked one asks first"),
     Key("R", "refresh all customers that are due; parked ones stay parked"),
     Key("S", "start or stop the loop; asks first"),
+    Key("y n", "in a question: yes, no"),
     Heading("Leave"),
     Key("Esc", "back; then clear the message, the filter, the selection"),
     Key("Ctrl-Z", "suspend; fg in the shell brings it back"),

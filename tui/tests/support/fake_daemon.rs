@@ -153,7 +153,7 @@ fn answer(request: &Request, world: &Mutex<World>, asking: &Sender<Request>) -> 
             };
             Reply::Refresh(RefreshReply { message: "no customer was due".to_owned(), result: Some(result) })
         }
-        Request::Metrics { .. } => unreachable!("the dashboard asks for no metrics"),
+        Request::Metrics { .. } | Request::Reload {} => unreachable!("the dashboard sends neither"),
         Request::Version {} => Reply::Version(tbtoken_proto::VersionReply {
             daemon: world.lock().unwrap().status.daemon.clone(),
         }),

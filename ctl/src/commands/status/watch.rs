@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, HashSet};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tbtoken_proto::client::Client;
-use tbtoken_proto::words::{database_trouble, duration, is_healthy, last_error, printable, time_left};
+use tbtoken_proto::words::{
+    database_trouble, duration, is_healthy, last_error, printable, time_left, timestamp,
+};
 use tbtoken_proto::{Customer, Phase, Reply, Request, Revision, Rows, StatusQuery, StatusReply, TokenStatus};
 
 use crate::args::StatusArgs;
-use crate::commands::{POLL, time};
+use crate::commands::POLL;
 use crate::error::Error;
 use crate::link::Link;
 use crate::output::{self, Report};
@@ -46,7 +48,7 @@ pub(super) fn run(
         let mut text = String::new();
         for change in changes.iter().filter(|change| is_wanted(change, wanted)) {
             if session.args.json {
-                text.push_str(&serde_json::to_string(&Told { at: time(now), change })?);
+                text.push_str(&serde_json::to_string(&Told { at: timestamp(now), change })?);
                 text.push('\n');
             } else {
                 text.push_str(&line(change, widths, now));
@@ -235,7 +237,7 @@ fn line(change: &Change, (id, user): (usize, usize), now: DateTime<Utc>) -> Stri
             format!("tbtokend {} was restarted, pid {pid}", printable(version))
         }
     };
-    format!("{}  {text}\n", time(now))
+    format!("{}  {text}\n", timestamp(now))
 }
 
 /// What is otherwise with a customer, the most important first.
@@ -250,9 +252,9 @@ fn difference(was: &Customer, row: &Customer, now: DateTime<Utc>) -> String {
     if was.tbtokenexpiry != row.tbtokenexpiry {
         parts.push(match row.tbtokenexpiry {
             Some(expiry) if was.tbtokenexpiry.is_none_or(|was| was < expiry) => {
-                format!("renewed until {} ({})", time(expiry), time_left(Some(expiry), now))
+                format!("renewed until {} ({})", timestamp(expiry), time_left(Some(expiry), now))
             }
-            Some(expiry) => format!("ends earlier, at {}", time(expiry)),
+            Some(expiry) => format!("ends earlier, at {}", timestamp(expiry)),
             None => "the token was removed".to_owned(),
         });
     }

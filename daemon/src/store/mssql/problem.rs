@@ -128,7 +128,7 @@ pub enum Problem {
     #[error(
         "no password can be charged: {file} kept the ledger before the database had a table for it, and {error}"
     )]
-    LeftBehind {
+    LedgerFileUnusable {
         /// The file.
         file: String,
         /// Why.
@@ -180,7 +180,7 @@ impl Problem {
                     "Have the statements of tbtokend schema --dialect mssql run in the database, or make {file} writable for the daemon's user. Until then no password is sent; refresh tokens go on."
                 )
             }
-            Self::LeftBehind { file, .. } => format!(
+            Self::LedgerFileUnusable { file, .. } => format!(
                 "Make {file} a SQLite database again that the daemon's user can write. To forget the passwords that it counts, remove it. Until then no password is sent; refresh tokens go on."
             ),
             Self::OtherColumns { table } => format!(

@@ -66,7 +66,7 @@ pub(super) fn customers(
 }
 
 /// Returns the ORDER BY clause. With a fixed order, the first of several rows with one id stays the first.
-fn in_order(layout: &Layout) -> String {
+pub(super) fn in_order(layout: &Layout) -> String {
     if layout.is_keyed { format!(" ORDER BY {}", layout.key.join(", ")) } else { String::new() }
 }
 
@@ -159,7 +159,7 @@ impl Reader<'_> {
 }
 
 /// Returns the expiry in a column, if it is a date.
-fn expiry_of(value: ValueRef<'_>) -> Option<DateTime<Utc>> {
+pub(super) fn expiry_of(value: ValueRef<'_>) -> Option<DateTime<Utc>> {
     match value {
         ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().and_then(timestamp::parse),
         _ => None,
@@ -271,7 +271,7 @@ fn write_together(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Togeth
 }
 
 /// Returns the number of the error, if a constraint or a trigger of the table caused it. Then only this row has a problem.
-fn refused(error: &rusqlite::Error) -> Option<i64> {
+pub(super) fn refused(error: &rusqlite::Error) -> Option<i64> {
     match error {
         rusqlite::Error::SqliteFailure(error, _) if error.code == ErrorCode::ConstraintViolation => {
             Some(i64::from(error.extended_code))
@@ -281,7 +281,7 @@ fn refused(error: &rusqlite::Error) -> Option<i64> {
 }
 
 /// The values of the columns that identify a row.
-type Key = Vec<Value>;
+pub(super) type Key = Vec<Value>;
 
 /// The outcome of one write.
 enum Write {
@@ -324,7 +324,7 @@ pub(super) fn update(layout: &Layout) -> String {
 
 /// Returns the condition that names one row, and the number of the next parameter. The first comparison of a column finds the
 /// row through its index; the second is exact.
-fn by_key(layout: &Layout) -> (String, usize) {
+pub(super) fn by_key(layout: &Layout) -> (String, usize) {
     let exact = |(column, number): (&String, usize)| {
         format!("{column} = ?{number} AND {column} COLLATE BINARY = ?{number}")
     };
@@ -373,7 +373,7 @@ fn row_of(connection: &Connection, layout: &Layout, renewal: &Renewal) -> rusqli
 }
 
 /// Returns the number that an id looks like, because ids may be stored as numbers.
-fn number(id: &str) -> Option<Value> {
+pub(super) fn number(id: &str) -> Option<Value> {
     let whole = id.parse().map(Value::Integer);
     whole.or_else(|_| id.parse().map(Value::Real)).ok()
 }

@@ -321,9 +321,12 @@ fn enter_and_space_and_esc_mean_the_same_everywhere() {
         assert_eq!(press(&mut app, &format!("S {no}")), []);
         assert_eq!(app.mode, Mode::Table, "{no}");
     }
-    assert_eq!(press(&mut four(), "S Tab Space"), [Effect::Act(Action::Stop)]);
+    for yes in ["Tab Space", "y", "Tab y"] {
+        assert_eq!(press(&mut four(), &format!("S {yes}")), [Effect::Act(Action::Stop)], "{yes}");
+    }
+    assert_eq!(press(&mut four(), "r y"), [Effect::Act(Action::ForceRefresh("bad".to_owned()))]);
     let mut app = four();
-    press(&mut app, "S x r y");
+    press(&mut app, "S x r Y");
     assert!(matches!(app.mode, Mode::Confirm { .. }), "other keys answer nothing");
 }
 

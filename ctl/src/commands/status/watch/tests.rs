@@ -206,7 +206,7 @@ fn a_filter_keeps_whoever_was_or_is_like_that() {
 
 #[test]
 fn json_has_the_change_and_its_time_in_one_object() {
-    let told = Told { at: time(now()), change: &Change::DaemonLost { error: "no".to_owned() } };
+    let told = Told { at: timestamp(now()), change: &Change::DaemonLost { error: "no".to_owned() } };
     assert_eq!(
         serde_json::to_string(&told).unwrap(),
         "{\"at\":\"2026-11-23T14:03:21Z\",\"change\":\"daemon_lost\",\"error\":\"no\"}"

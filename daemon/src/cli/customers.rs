@@ -1,0 +1,209 @@
+//! `tbtokend customers`: the rows of a SQLite file, for operators without `sqlite3`. No password is ever an argument, and none
+//! is printed.
+
+mod csv;
+mod password;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::{ArgGroup, Subcommand};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use self::csv::CsvError;
+use crate::config::{ConfigError, Source, StoreConfig};
+use crate::doctor::as_the_service_sees;
+use crate::model::Secret;
+use crate::store::schema::Dialect;
+use crate::store::sqlite::become_owner;
+use crate::store::sqlite::customers::{Columns, CustomerTable, CustomersError, Listed};
+use crate::text::{escape_hidden, printable, show_local_times, timestamp, width};
+
+/// What to do with the rows.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Customers {
+    /// Lists all rows, without passwords and tokens
+    List {
+        /// As JSON, with times in UTC
+        #[arg(long)]
+        json: bool,
+    },
+    /// Adds a customer; its password is asked for on a terminal, or read as one line from standard input
+    Add {
+        /// Its customer_id
+        id: String,
+        /// The user in ThingsBoard
+        #[arg(long)]
+        user: String,
+        /// The ThingsBoard server, as https://tb.example.com
+        #[arg(long)]
+        url: String,
+    },
+    /// Changes a customer and leaves its token as it is
+    #[command(group = ArgGroup::new("what").required(true).multiple(true).args(["user", "url", "password"]))]
+    Set {
+        /// Its customer_id
+        id: String,
+        /// Another user in ThingsBoard
+        #[arg(long)]
+        user: Option<String>,
+        /// Another ThingsBoard server
+        #[arg(long)]
+        url: Option<String>,
+        /// Another password, which is asked for on a terminal, or read as one line from standard input
+        #[arg(long)]
+        password: bool,
+    },
+    /// Removes a customer, with its token
+    Remove {
+        /// Its customer_id
+        id: String,
+    },
+    /// Adds all customers of a CSV file (RFC 4180), or none if a line is wrong
+    Import {
+        /// The file; its first line is customer_id,tb_username,tb_password,tb_url
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CustomersProblem {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A DBA's own tools do this better, and with the DBA's own rights.
+    #[error(
+        "the customers are in SQL Server: change them there, with INSERT, UPDATE and DELETE on {table} (customer_id, tb_username, tb_password, tb_url)"
+    )]
+    SqlServer { table: String },
+    #[error(transparent)]
+    Rows(#[from] CustomersError),
+    #[error("no password could be read")]
+    Password(#[source] io::Error),
+    #[error("{file} cannot be read")]
+    File {
+        file: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{file}, {source}; nothing is imported")]
+    Csv { file: String, source: CsvError },
+    #[error("{file}, line {line}: {source}; nothing is imported")]
+    Line { file: String, line: usize, source: CustomersError },
+}
+
+/// Does it, and says what was done.
+pub(super) fn carry_out(what: &Customers, source: &Source) -> Result<String, CustomersProblem> {
+    // First, because a SQL Server's password may be out of the reach of this user.
+    if let (Dialect::Mssql, table) = source.table()? {
+        return Err(CustomersProblem::SqlServer { table });
+    }
+    let config = source.load()?;
+    let StoreConfig::Sqlite { path, table } = &config.store else {
+        return Err(CustomersProblem::SqlServer { table: String::new() });
+    };
+    let open = || open(path, table, config.fallback_url.clone());
+    match what {
+        Customers::List { json } => {
+            let rows = open()?.list()?;
+            Ok(if *json { as_json(&rows) } else { as_text(&rows) })
+        }
+        Customers::Add { id, user, url } => add(&mut open()?, id, user, url),
+        Customers::Set { id, user, url, password } => {
+            let mut table = open()?;
+            let is_known = table.change()?.knows(id)?;
+            let asks = *password && is_known;
+            let password =
+                asks.then(|| password::read(id)).transpose().map_err(CustomersProblem::Password)?;
+            let change = table.change()?;
+            change.set(id, &Columns { username: user.clone(), password, url: url.clone() })?;
+            change.commit()?;
+            Ok(format!("{} is changed; its token stays until it is renewed\n", printable(id)))
+        }
+        Customers::Remove { id } => {
+            let mut table = open()?;
+            let change = table.change()?;
+            change.remove(id)?;
+            change.commit()?;
+            Ok(format!("{} is removed, with its token\n", printable(id)))
+        }
+        Customers::Import { file } => {
+            // Before root is given up: the file may be root's.
+            let text = fs::read_to_string(file).map(Zeroizing::new);
+            let name = printable(&file.display().to_string());
+            let text = text.map_err(|source| CustomersProblem::File { file: name.clone(), source })?;
+            import(&text, &name, open)
+        }
+    }
+}
+
+/// Opens the table; root becomes the owner of its file for that, and stays so.
+fn open(path: &Path, table: &str, fallback_url: Option<String>) -> Result<CustomerTable, CustomersError> {
+    let path = as_the_service_sees(path);
+    if let Ok(false) = path.try_exists() {
+        return Err(CustomersError::NoFile(path.display().to_string()));
+    }
+    CustomerTable::open(&become_owner(&path)?, table, fallback_url)
+}
+
+fn add(table: &mut CustomerTable, id: &str, user: &str, url: &str) -> Result<String, CustomersProblem> {
+    // Before an operator types a password in vain.
+    if table.change()?.knows(id)? {
+        return Err(CustomersError::Exists(id.to_owned()).into());
+    }
+    let password = Some(password::read(id).map_err(CustomersProblem::Password)?);
+    let change = table.change()?;
+    change.add(id, &Columns { username: Some(user.to_owned()), password, url: Some(url.to_owned()) })?;
+    change.commit()?;
+    Ok(format!("{} is added; it gets its token at the next poll, or now: tbctl refresh\n", printable(id)))
+}
+
+fn import(
+    text: &str,
+    file: &str,
+    open: impl FnOnce() -> Result<CustomerTable, CustomersError>,
+) -> Result<String, CustomersProblem> {
+    let rows = csv::rows(text).map_err(|source| CustomersProblem::Csv { file: file.to_owned(), source })?;
+    let mut table = open()?;
+    let change = table.change()?;
+    let count = rows.len();
+    for (line, [id, username, password, url]) in rows {
+        let columns =
+            Columns { username: Some(username), password: Some(Secret::new(password)), url: Some(url) };
+        let file = file.to_owned();
+        change.add(&id, &columns).map_err(|source| CustomersProblem::Line { file, line, source })?;
+    }
+    change.commit()?;
+    Ok(format!("{count} customers are added; delete {file}, which holds their passwords\n"))
+}
+
+fn as_json(rows: &[Listed]) -> String {
+    let rows = rows.iter().map(|row| {
+        json!({
+            "customer_id": row.id, "tb_username": row.username, "tb_url": row.url,
+            "has_password": row.has_password, "tbtokenexpiry": row.expiry.map(timestamp),
+        })
+    });
+    escape_hidden(&json!({ "customers": rows.collect::<Vec<_>>() }).to_string()) + "\n"
+}
+
+fn as_text(rows: &[Listed]) -> String {
+    show_local_times();
+    let shown = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
+    let heading = ["CUSTOMER", "USER", "THINGSBOARD", "PASSWORD", "TOKEN ENDS"].map(str::to_owned);
+    let cells = rows.iter().map(|row| {
+        let password = if row.has_password { "set" } else { "missing" }.to_owned();
+        let expiry = row.expiry.map_or_else(|| "-".to_owned(), timestamp);
+        [printable(&row.id), shown(&row.username), shown(&row.url), password, expiry]
+    });
+    let lines: Vec<[String; 5]> = std::iter::once(heading).chain(cells).collect();
+    let widest = |column: usize| lines.iter().map(|line| width(&line[column])).max().unwrap_or(0);
+    let widths: [usize; 5] = std::array::from_fn(widest);
+    let padded = |(cell, room): (&String, usize)| format!("{cell}{}", " ".repeat(room - width(cell)));
+    let line = |line: &[String; 5]| line.iter().zip(widths).map(padded).collect::<Vec<_>>().join("  ");
+    lines.iter().map(|cells| line(cells).trim_end().to_owned() + "\n").collect()
+}

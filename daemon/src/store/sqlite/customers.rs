@@ -1,0 +1,282 @@
+//! The customers' rows as an operator changes them with `tbtokend customers`. No token is ever read or written.
+
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use rusqlite::types::Value;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params_from_iter};
+
+use super::rows::{Key, by_key, expiry_of, in_order, number, refused, text};
+use super::{StoreError, connect, root, schema, translate};
+use crate::model::{BadUrl, BaseUrl, Customer, CustomerId, Ineligibility, Row, Secret};
+
+/// Why a row is not listed, added, changed or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum CustomersError {
+    /// The file or its table cannot be used.
+    #[error("{0}. {hint}", hint = .0.remedy())]
+    Store(#[from] StoreError),
+    /// Only the daemon makes the file.
+    #[error("{0} does not exist; tbtokend makes it at its first start: systemctl start tbtokend")]
+    NoFile(String),
+    /// The id is taken.
+    #[error("customer {0} exists already; change it with: tbtokend customers set {0}")]
+    Exists(String),
+    /// No row has the id.
+    #[error("there is no customer {0}; tbtokend customers list shows all of them")]
+    Unknown(String),
+    /// Only SQL can tell these rows apart.
+    #[error("several rows have the customer_id {0}; change them with SQL")]
+    Several(String),
+    /// The row would be left alone.
+    #[error("customer {0} would not be renewed: {1}")]
+    Ineligible(String, Ineligibility),
+    /// The URL is none.
+    #[error("customer {0} would not be renewed: {1}")]
+    BadUrl(String, BadUrl),
+    /// A constraint or a trigger; its own words may hold anything.
+    #[error("the table refuses customer {0}: a constraint or a trigger (SQLite error {1})")]
+    Refused(String, i64),
+    /// What was written is not what the table holds.
+    #[error("the table does not keep customer {0} as given; a trigger or the type of a column changes it")]
+    NotKept(String),
+}
+
+/// What an operator may see of a row.
+#[derive(Debug)]
+pub struct Listed {
+    /// `customer_id`.
+    pub id: String,
+    /// `tb_username`.
+    pub username: Option<String>,
+    /// `tb_url`.
+    pub url: Option<String>,
+    /// Whether `tb_password` is neither NULL nor empty.
+    pub has_password: bool,
+    /// When its token ends, if it has one.
+    pub expiry: Option<DateTime<Utc>>,
+}
+
+/// The columns to be written; what is `None` stays as it is.
+#[derive(Debug, Default)]
+pub struct Columns {
+    /// `tb_username`.
+    pub username: Option<String>,
+    /// `tb_password`.
+    pub password: Option<Secret>,
+    /// `tb_url`.
+    pub url: Option<String>,
+}
+
+impl Columns {
+    /// The names of those that are given, and their values.
+    fn given(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        let password = self.password.as_ref().map(Secret::expose);
+        let columns = [
+            ("tb_username", self.username.as_deref()),
+            ("tb_password", password),
+            ("tb_url", self.url.as_deref()),
+        ];
+        columns.into_iter().filter_map(|(name, text)| Some((name, Value::Text(text?.to_owned()))))
+    }
+}
+
+/// The customers' table, open beside the daemon.
+#[derive(Debug)]
+pub struct CustomerTable {
+    connection: Connection,
+    layout: schema::Layout,
+    place: String,
+    fallback_url: Option<String>,
+}
+
+impl CustomerTable {
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// It cannot be used, or other users than root could have planted something for root beside it.
+    pub fn open(path: &Path, table: &str, fallback_url: Option<String>) -> Result<Self, CustomersError> {
+        let place = path.display().to_string();
+        root::refuse_planted(path)?;
+        let opened = connect(path).and_then(|connection| {
+            let layout = schema::inspect(&connection, &place, table)?;
+            Ok((connection, layout))
+        });
+        let (connection, layout) = opened.map_err(|error| translate(&place, &error))?;
+        Ok(Self { connection, layout: layout?, place, fallback_url })
+    }
+
+    /// All rows, in the order of the table.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub fn list(&self) -> Result<Vec<Listed>, CustomersError> {
+        let sql = format!(
+            "SELECT customer_id, tb_username, tb_url, coalesce(tb_password, '') <> '', coalesce(tbtoken, '') <> '',
+                    tbtokenexpiry FROM {}{}",
+            self.layout.table,
+            in_order(&self.layout)
+        );
+        let listed = |row: &rusqlite::Row<'_>| {
+            let shown = |column| row.get_ref(column).map(|value| text(value).ok().flatten());
+            Ok(Listed {
+                id: shown(0)?.unwrap_or_default(),
+                username: shown(1)?,
+                url: shown(2)?,
+                has_password: row.get(3)?,
+                expiry: expiry_of(row.get_ref(5)?).filter(|_| row.get(4).unwrap_or(false)),
+            })
+        };
+        let list = || self.connection.prepare(&sql)?.query_map([], listed)?.collect::<Result<_, _>>();
+        list().map_err(|error| translate(&self.place, &error).into())
+    }
+
+    /// Begins a change. It counts when it is committed, and as a whole.
+    ///
+    /// # Errors
+    /// Another program writes for longer than is waited for.
+    pub fn change(&mut self) -> Result<Change<'_>, CustomersError> {
+        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        let transaction = begun.map_err(|error| translate(&self.place, &error))?;
+        let fallback_url = self.fallback_url.as_deref();
+        Ok(Change { transaction, layout: &self.layout, place: &self.place, fallback_url })
+    }
+}
+
+/// A change that is under way.
+#[derive(Debug)]
+pub struct Change<'a> {
+    transaction: Transaction<'a>,
+    layout: &'a schema::Layout,
+    place: &'a str,
+    fallback_url: Option<&'a str>,
+}
+
+impl Change<'_> {
+    /// Whether there is a row with this id.
+    ///
+    /// # Errors
+    /// There are several, or the table cannot be read.
+    pub fn knows(&self, id: &str) -> Result<bool, CustomersError> {
+        Ok(self.find(id)?.is_some())
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// The id is taken, the row could not be renewed, or the table does not take it.
+    pub fn add(&self, id: &str, columns: &Columns) -> Result<(), CustomersError> {
+        if self.knows(id)? {
+            return Err(CustomersError::Exists(id.to_owned()));
+        }
+        let (mut names, mut values) = (vec!["customer_id"], vec![Value::Text(id.to_owned())]);
+        columns.given().for_each(|(name, value)| {
+            names.push(name);
+            values.push(value);
+        });
+        let places = vec!["?"; names.len()].join(", ");
+        let sql = format!("INSERT INTO {} ({}) VALUES ({places})", self.layout.table, names.join(", "));
+        self.write(id, &sql, values)?;
+        self.check(id, columns)
+    }
+
+    /// Changes a row.
+    ///
+    /// # Errors
+    /// There is no such row, it could not be renewed any more, or the table does not take it.
+    pub fn set(&self, id: &str, columns: &Columns) -> Result<(), CustomersError> {
+        let mut values = self.key_of(id)?;
+        let (condition, next) = by_key(self.layout);
+        let mut changes = Vec::new();
+        for ((name, value), number) in columns.given().zip(next..) {
+            changes.push(format!("{name} = ?{number}"));
+            values.push(value);
+        }
+        let sql = format!("UPDATE {} SET {} WHERE {condition}", self.layout.table, changes.join(", "));
+        self.write(id, &sql, values)?;
+        self.check(id, columns)
+    }
+
+    /// Removes a row, with its token.
+    ///
+    /// # Errors
+    /// There is no such row, or the table keeps it.
+    pub fn remove(&self, id: &str) -> Result<(), CustomersError> {
+        let sql = format!("DELETE FROM {} WHERE {}", self.layout.table, by_key(self.layout).0);
+        self.write(id, &sql, self.key_of(id)?)?;
+        if self.knows(id)? { Err(CustomersError::NotKept(id.to_owned())) } else { Ok(()) }
+    }
+
+    /// Makes it count.
+    ///
+    /// # Errors
+    /// The database does not take it.
+    pub fn commit(self) -> Result<(), CustomersError> {
+        let place = self.place;
+        self.transaction.commit().map_err(|error| translate(place, &error).into())
+    }
+
+    fn key_of(&self, id: &str) -> Result<Key, CustomersError> {
+        self.find(id)?.ok_or_else(|| CustomersError::Unknown(id.to_owned()))
+    }
+
+    /// What names the row with this id, which is compared here: a column may take `a` for `A`.
+    fn find(&self, id: &str) -> Result<Option<Key>, CustomersError> {
+        let (table, key) = (&self.layout.table, &self.layout.key);
+        let sql =
+            format!("SELECT customer_id, {} FROM {table} WHERE customer_id IN (?1, ?2)", key.join(", "));
+        let wanted = Value::Text(id.to_owned());
+        let values = [number(id).unwrap_or_else(|| wanted.clone()), wanted];
+        let find = || {
+            let mut statement = self.transaction.prepare_cached(&sql)?;
+            let mut rows = statement.query(params_from_iter(values.iter()))?;
+            let mut keys = Vec::new();
+            while let Some(row) = rows.next()? {
+                if text(row.get_ref(0)?).ok().flatten().as_deref() == Some(id) {
+                    keys.push((1..=key.len()).map(|column| row.get(column)).collect::<Result<Key, _>>()?);
+                }
+            }
+            Ok(keys)
+        };
+        let mut keys = find().map_err(|error: rusqlite::Error| translate(self.place, &error))?;
+        let key = keys.pop();
+        if keys.is_empty() { Ok(key) } else { Err(CustomersError::Several(id.to_owned())) }
+    }
+
+    fn write(&self, id: &str, sql: &str, values: Vec<Value>) -> Result<(), CustomersError> {
+        let written = self
+            .transaction
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(params_from_iter(values)));
+        written.map(drop).map_err(|error| match refused(&error) {
+            Some(number) => CustomersError::Refused(id.to_owned(), number),
+            None => translate(self.place, &error).into(),
+        })
+    }
+
+    /// Whether the row holds these columns, and can be renewed.
+    fn check(&self, id: &str, columns: &Columns) -> Result<(), CustomersError> {
+        let not_kept = || CustomersError::NotKept(id.to_owned());
+        let key = self.find(id)?.ok_or_else(not_kept)?;
+        let (table, (condition, _)) = (&self.layout.table, by_key(self.layout));
+        let sql = format!("SELECT tb_username, tb_password, tb_url FROM {table} WHERE {condition}");
+        let read = |row: &rusqlite::Row<'_>| {
+            let shown = |column| row.get_ref(column).map(|value| text(value).ok().flatten());
+            Ok(Columns { username: shown(0)?, password: shown(1)?.map(Secret::new), url: shown(2)? })
+        };
+        let held = self.transaction.query_row(&sql, params_from_iter(key), read);
+        let held = held.map_err(|error| translate(self.place, &error))?;
+        let holds = |given: (&str, Value)| held.given().any(|column| column == given);
+        if !columns.given().all(holds) {
+            return Err(not_kept());
+        }
+        let Columns { username, password, url } = held;
+        let (has_token, expiry) = (false, None);
+        let row = Row { id: CustomerId::new(id), url, username, password, has_token, expiry };
+        let customer = Customer::from_row(row, self.fallback_url)
+            .map_err(|row| CustomersError::Ineligible(id.to_owned(), row.why))?;
+        BaseUrl::parse(&customer.credentials.url)
+            .map_err(|error| CustomersError::BadUrl(id.to_owned(), error))
+            .map(drop)
+    }
+}
