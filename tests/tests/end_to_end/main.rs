@@ -29,6 +29,7 @@ mod main_job;
 mod mssql;
 mod page;
 mod prometheus;
+mod proxy;
 mod races;
 mod remembered;
 mod replaced_file;
