@@ -29,12 +29,13 @@ mod log_words;
 mod main_job;
 mod mssql;
 mod page;
-mod servers;
-
+mod prometheus;
+mod proxy;
 mod races;
 mod remembered;
 mod replaced_file;
 mod secrets;
+mod servers;
 mod sick_servers;
 mod sockets;
 mod steering;
