@@ -40,6 +40,10 @@ pub enum EventKind {
     Recovered,
     /// A token has ended without a new one.
     Expired,
+    /// ThingsBoard no longer takes a token whose end lies ahead; it is renewed. Without a customer: how many of a server.
+    TokenDead,
+    /// ThingsBoard does not take the new token either that replaced a dead one less than ten minutes ago; it is left.
+    TokenDisputed,
     /// A customer has lost its row, or its user, password or URL. It is not renewed any more; the end of its last token is
     /// [`Expired`](Self::Expired).
     Ineligible,

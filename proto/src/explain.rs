@@ -7,7 +7,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::words::{self, sentence, time};
-use crate::{BreakerState, Customer, FailureKind, Host, Phase, TokenStatus};
+use crate::{BreakerState, CheckFound, Customer, FailureKind, Host, Phase, TokenStatus};
 
 /// How much an explanation matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +177,9 @@ fn next_of_parked(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTim
 pub fn token(customer: &Customer, now: DateTime<Utc>) -> String {
     match customer.tbtokenexpiry {
         None => "There is no token in the table.".to_owned(),
+        Some(died) if customer.check.is_some_and(|check| check.found == CheckFound::Dead) => {
+            format!("ThingsBoard no longer takes the token, as it turned out at {}.", time(died, now))
+        }
         Some(expiry) if expiry < now => {
             format!("The token ended {} ago, at {}.", words::duration(now - expiry), time(expiry, now))
         }
@@ -188,6 +191,18 @@ pub fn token(customer: &Customer, now: DateTime<Utc>) -> String {
             )
         }
     }
+}
+
+/// When the token was last checked with its server and what was found: `40s ago: works`; empty if it was not.
+pub fn check(customer: &Customer, now: DateTime<Utc>) -> String {
+    let Some(check) = customer.check else { return String::new() };
+    let found = match check.found {
+        CheckFound::Works => "works",
+        CheckFound::Dead => "ThingsBoard no longer takes it",
+        CheckFound::Disputed => "ThingsBoard does not take it, though it is new",
+        CheckFound::Unclear | CheckFound::Unknown => "the answer says nothing about it",
+    };
+    format!("{} ago: {found}", words::duration(now - check.at))
 }
 
 /// When it is tried next, in a sentence; empty where the loop's own state does not say.

@@ -157,9 +157,12 @@ pub struct Customer {
     pub tb_url: String,
     /// How its token stands.
     pub token_status: TokenStatus,
-    /// When its token ends, as the table says; less what the daemon's clock was set back by since that was written. Null
-    /// without a token.
+    /// When its token ends, as the table says; less what the daemon's clock was set back by since that was written; or when
+    /// ThingsBoard was found not to take it any more. Null without a token.
     pub tbtokenexpiry: Option<DateTime<Utc>>,
+    /// The last check of its token with its server; absent while it has not been checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
     /// Whole minutes until then, rounded toward minus infinity; null without an expiry.
     pub minutes_until_expiry: Option<i64>,
     /// What the daemon does about it.
@@ -177,12 +180,39 @@ pub struct Customer {
     pub changes: Vec<Change>,
 }
 
+/// A check of a token with its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What it found.
+    pub found: CheckFound,
+}
+
+/// What a check of a token found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckFound {
+    /// ThingsBoard takes it.
+    Works,
+    /// ThingsBoard no longer takes it.
+    Dead,
+    /// The same, less than ten minutes after it replaced a dead one.
+    Disputed,
+    /// The answer says nothing about the token.
+    Unclear,
+    /// Something that this client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
 /// One change of how a customer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// When.
     pub at: DateTime<Utc>,
-    /// What: `failed`, `parked`, `unparked`, `recovered`, `expired`, `ineligible`.
+    /// What: `failed`, `parked`, `unparked`, `recovered`, `expired`, `ineligible`, `token_dead`,
+    /// `token_disputed`.
     pub kind: crate::EventKind,
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::explain::Ways;
 use tbtoken_proto::{Customer, Phase, explain, words};
 
-pub(crate) use tbtoken_proto::explain::{Explanation, Loop, Weight, needs_force, risk, server, token};
+pub(crate) use tbtoken_proto::explain::{Explanation, Loop, Weight, check, needs_force, risk, server, token};
 
 /// What the operator can press.
 const KEYS: Ways<'static> = Ways { refresh: "r", force: "r", start: "S" };

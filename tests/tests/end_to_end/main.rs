@@ -15,6 +15,7 @@ mod bad_config;
 mod bad_rows;
 mod bad_store;
 mod core_dumps;
+mod dead_tokens;
 mod doctor;
 mod doctor_mssql;
 mod doctor_root;

@@ -80,6 +80,10 @@ impl World {
         if self.rng.chance(60) {
             self.restart_server();
         }
+        if self.rng.chance(60) {
+            let host = self.rng.index(self.hosts.len());
+            self.change_signing_key(host);
+        }
         if self.rng.chance(60) && self.siege_until < Instant::now() {
             self.attack_account();
         }

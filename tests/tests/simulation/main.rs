@@ -22,6 +22,7 @@ mod clock;
 mod faults;
 mod first;
 mod fresh;
+mod keys;
 mod ledger;
 mod lost;
 mod passwords;

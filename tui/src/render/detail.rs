@@ -93,6 +93,9 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
     }
     let sign = format!("{} {}", status.sign(), status.word());
     field("token", &format!("{}. {}", sign.trim(), explain::token(customer, now)), theme.status(status));
+    if customer.check.is_some() {
+        field("checked", &explain::check(customer, now), plain);
+    }
     let explanation = explain::explain(customer, app.loop_state(), now);
     let style = weight(app, explanation.weight);
     match &customer.failure {
