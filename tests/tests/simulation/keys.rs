@@ -45,7 +45,7 @@ impl World {
         let waits = self.hosts[host].mood != Mood::Well || self.failing.contains_key(&(host, login));
         self.excuse_for(user, if waits { LONG } else { SHORT });
         if let Some(token) = &mut self.rows.get_mut(&user).unwrap().in_row {
-            token.ends_at = now;
+            token.ends_at = now - TimeDelta::milliseconds(1);
         }
     }
 

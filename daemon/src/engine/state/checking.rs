@@ -118,9 +118,8 @@ impl Entry {
         self.dead().is_some()
     }
 
-    /// Another token is in the row: one that came then, or of which nothing is known.
-    pub(super) fn token_replaced(&mut self, came_at: Option<DateTime<Utc>>) {
-        self.checked = came_at.map(|at| (at, Found::New));
+    /// Another token is in the row.
+    pub(super) fn token_replaced(&mut self) {
         if let Some(death) = &mut self.death {
             death.is_replaced = true;
         }

@@ -251,7 +251,8 @@ impl Entry {
             // Another program has written it, by the clock of today.
             self.ahead = TimeDelta::zero();
             self.token_seen_at = self.counted_until;
-            self.token_replaced(None);
+            self.token_replaced();
+            self.checked = None;
         }
         self.customer = customer;
         if has_other_credentials {
@@ -271,7 +272,8 @@ impl Entry {
         let replaces = self.unsaved.take().and_then(|renewal| renewal.replaces);
         if replaces.is_some() {
             self.ahead = TimeDelta::zero();
-            self.token_replaced(None);
+            self.token_replaced();
+            self.checked = None;
         }
         self.attempting = false;
     }
@@ -285,7 +287,7 @@ impl Entry {
         self.customer.expiry = Some(expiry);
         self.token_seen_at = self.counted_until;
         self.written = Some((expiry, renewal.life));
-        self.token_replaced(Some(renewal.expiry - renewal.life));
+        self.token_replaced();
         // The clock may have been set back while it was on its way.
         self.ahead = (expiry - renewal.expiry).max(TimeDelta::zero());
         true
