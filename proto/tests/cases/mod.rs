@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
-    Answer, BreakerState, Change, Check, CheckFound, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply,
-    Failure, FailureKind, Host, HttpListener, Id, Ineligible, LastRun, Match, MetricsFormat, MetricsReply,
-    Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, Reply, Request, Revision,
-    Rows, Seq, Sort, StatusQuery, StatusReply, SteerReply, Summary, TokenStatus, Tokens, Trigger,
-    VersionReply,
+    Answer, BreakerState, Change, Check, CheckFound, Cron, Customer, Daemon, Envelope, ErrorCode, Event,
+    EventKind, EventsReply, Failure, FailureKind, Host, HttpListener, Id, Ineligible, LastRun, Match,
+    MetricsFormat, MetricsReply, Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult,
+    Refusal, Reply, Request, Revision, Rows, Seq, Sort, StatusQuery, StatusReply, SteerReply, Summary,
+    TokenStatus, Tokens, Trigger, VersionReply,
 };
 
 /// Lists the variants of an enumeration, all but `Unknown`. The match fails to compile when one is forgotten.

@@ -7,7 +7,7 @@ use tbtoken_proto::{CheckFound, Customer, EventKind, FailureKind, Phase, TokenSt
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::wait::{PATIENCE, poll};
 use tbtoken_tests::harness::{Installation, Row, Status};
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 fn name(number: usize) -> String {
     format!("customer{number}")
@@ -121,36 +121,36 @@ fn a_foreign_token_that_is_dead_is_replaced_though_its_expiry_is_later() {
 #[test]
 fn what_proves_nothing_leads_to_no_login_and_a_token_follows_no_redirect() {
     let elsewhere = ThingsBoard::start();
-    let tempers = [
-        Temper::Page(503),
-        Temper::Page(404),
-        Temper::DatabaseError,
-        Temper::RateLimit { retry_after: None },
-        Temper::ProxyUnauthorized,
-        Temper::LoginPage,
-        Temper::Redirect { status: 307, location: format!("{}/api/auth/user", elsewhere.url()) },
-        Temper::CutsTokenHeader,
-        Temper::Garbage,
-        Temper::Reset,
-        Temper::CutBody(9),
-        Temper::Silent,
+    let behaviours = [
+        Behaviour::Page(503),
+        Behaviour::Page(404),
+        Behaviour::DatabaseError,
+        Behaviour::RateLimit { retry_after: None },
+        Behaviour::ProxyUnauthorized,
+        Behaviour::LoginPage,
+        Behaviour::Redirect { status: 307, location: format!("{}/api/auth/user", elsewhere.url()) },
+        Behaviour::CutsTokenHeader,
+        Behaviour::Garbage,
+        Behaviour::Reset,
+        Behaviour::CutBody(9),
+        Behaviour::Silent,
     ];
     let mut installation = Installation::new().with("thingsboard.request_timeout", "1s");
     let mut hosts = Vec::new();
-    for (number, temper) in tempers.into_iter().enumerate() {
+    for (number, behaviour) in behaviours.into_iter().enumerate() {
         let host = ThingsBoard::start();
         installation = installation.with_row(Row::new(name(number), &host.add(User::new(name(number)))));
-        hosts.push((name(number), temper, host));
+        hosts.push((name(number), behaviour, host));
     }
     let daemon = installation.start();
     daemon.until("all are valid", |status| status.tokens.summary.valid == hosts.len());
     let before: Vec<u64> = hosts.iter().map(|(_, _, host)| host.stats().checks).collect();
-    for (_, temper, host) in &hosts {
-        host.set(temper.clone());
+    for (_, behaviour, host) in &hosts {
+        host.set(behaviour.clone());
     }
-    for ((name, temper, host), before) in hosts.iter().zip(before) {
-        host.wait_until(&format!("{temper:?} is met"), |tally| tally.host().checks >= before + 3);
-        assert_eq!(host.user_stats(name).attempts, 1, "{temper:?}");
+    for ((name, behaviour, host), before) in hosts.iter().zip(before) {
+        host.wait_until(&format!("{behaviour:?} is met"), |tally| tally.host().checks >= before + 3);
+        assert_eq!(host.user_stats(name).attempts, 1, "{behaviour:?}");
     }
     let status = daemon.status();
     assert_eq!(status.tokens.summary.valid, hosts.len(), "{status:?}");

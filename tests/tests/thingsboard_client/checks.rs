@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tbtoken_tests::thingsboard::{Temper, ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 use tbtokend::model::{BaseUrl, DeadCause, Secret, TokenAnswer};
 use tbtokend::thingsboard::{Client, ClientSettings, Logins as _};
 
@@ -46,24 +46,24 @@ async fn what_is_no_answer_of_thingsboard_says_nothing_and_no_token_follows_a_re
     let elsewhere = ThingsBoard::start();
     let (host, base, token) = with_token(&self::client()).await;
     let to_there =
-        |status| Temper::Redirect { status, location: format!("{}/api/auth/user", elsewhere.url()) };
-    for (temper, expected) in [
+        |status| Behaviour::Redirect { status, location: format!("{}/api/auth/user", elsewhere.url()) };
+    for (behaviour, expected) in [
         (to_there(301), TokenAnswer::Unclear),
         (to_there(302), TokenAnswer::Unclear),
         (to_there(307), TokenAnswer::Unclear),
         (to_there(308), TokenAnswer::Unclear),
-        (Temper::CutsTokenHeader, TokenAnswer::Unclear),
-        (Temper::ProxyUnauthorized, TokenAnswer::Unclear),
-        (Temper::LoginPage, TokenAnswer::Unclear),
-        (Temper::RateLimit { retry_after: None }, TokenAnswer::Unclear),
-        (Temper::Garbage, TokenAnswer::Unclear),
-        (Temper::DatabaseError, TokenAnswer::NoAnswer),
-        (Temper::Silent, TokenAnswer::NoAnswer),
-        (Temper::Reset, TokenAnswer::NoAnswer),
-        (Temper::Refuse, TokenAnswer::NoAnswer),
+        (Behaviour::CutsTokenHeader, TokenAnswer::Unclear),
+        (Behaviour::ProxyUnauthorized, TokenAnswer::Unclear),
+        (Behaviour::LoginPage, TokenAnswer::Unclear),
+        (Behaviour::RateLimit { retry_after: None }, TokenAnswer::Unclear),
+        (Behaviour::Garbage, TokenAnswer::Unclear),
+        (Behaviour::DatabaseError, TokenAnswer::NoAnswer),
+        (Behaviour::Silent, TokenAnswer::NoAnswer),
+        (Behaviour::Reset, TokenAnswer::NoAnswer),
+        (Behaviour::Refuse, TokenAnswer::NoAnswer),
     ] {
-        host.set(temper.clone());
-        assert_eq!(client.check(&base, &token).await, expected, "{temper:?}");
+        host.set(behaviour.clone());
+        assert_eq!(client.check(&base, &token).await, expected, "{behaviour:?}");
     }
     assert_eq!(elsewhere.stats().requests, 0);
     let odd = Secret::new("two\nlines");
