@@ -8,7 +8,7 @@ use serde_json::json;
 use super::peer::{self, Peer};
 use crate::canary;
 use crate::thingsboard::answer::Answer;
-use crate::thingsboard::{Account, Certificate, CertificateKind, Behaviour, ThingsBoard, TlsFront, User};
+use crate::thingsboard::{Account, Behaviour, Certificate, CertificateKind, ThingsBoard, TlsFront, User};
 
 /// A server to set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,7 +164,7 @@ pub(super) fn serve() {
         }
         Order::TakeTokens => {
             let user = Answer::json(200, &json!({"authority": "TENANT_ADMIN"}));
-            servers.iter().for_each(|server| server.set(Behaviour::Says(user.clone())));
+            servers.iter().for_each(|server| server.thingsboard.set(Behaviour::FixedAnswer(user.clone())));
             json!(null)
         }
         Order::Count => json!(count(&servers)),

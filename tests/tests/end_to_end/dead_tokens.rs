@@ -76,7 +76,7 @@ fn a_token_whose_password_was_changed_elsewhere_counts_as_expired_and_costs_one_
     assert!(daemon.log().contains("was its password changed, or its user deleted?"), "{}", daemon.log());
     // It stays parked, however often it is found dead.
     let checks = thingsboard.stats().checks;
-    thingsboard.wait_until("it is checked again", |tally| tally.host().checks >= checks + 4);
+    thingsboard.wait_until("it is checked again", |tally| tally.server().checks >= checks + 4);
     assert_eq!(thingsboard.user_stats("customer1").wrong_passwords, 1);
     for other in ["customer0", "customer2"] {
         assert_eq!(thingsboard.user_stats(other).attempts, 1, "{other}");
@@ -100,7 +100,7 @@ fn the_token_of_a_deleted_user_counts_as_expired() {
     // A disabled user's token works to its end.
     thingsboard.disable("customer1");
     let checks = thingsboard.stats().checks;
-    thingsboard.wait_until("it is checked", |tally| tally.host().checks >= checks + 3);
+    thingsboard.wait_until("it is checked", |tally| tally.server().checks >= checks + 3);
     assert_eq!(daemon.status().of("customer1").token_status, TokenStatus::Valid);
 }
 
@@ -149,7 +149,7 @@ fn what_proves_nothing_leads_to_no_login_and_a_token_follows_no_redirect() {
         host.set(behaviour.clone());
     }
     for ((name, behaviour, host), before) in hosts.iter().zip(before) {
-        host.wait_until(&format!("{behaviour:?} is met"), |tally| tally.host().checks >= before + 3);
+        host.wait_until(&format!("{behaviour:?} is met"), |tally| tally.server().checks >= before + 3);
         assert_eq!(host.user_stats(name).attempts, 1, "{behaviour:?}");
     }
     let status = daemon.status();

@@ -81,8 +81,8 @@ impl World {
             self.restart_server();
         }
         if self.rng.chance(60) {
-            let host = self.rng.index(self.hosts.len());
-            self.change_signing_key(host);
+            let server = self.rng.index(self.servers.len());
+            self.change_signing_key(server);
         }
         if self.rng.chance(60) && self.siege_until < Instant::now() {
             self.attack_account();

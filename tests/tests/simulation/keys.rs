@@ -11,23 +11,23 @@ use super::run::Setup;
 use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
-use super::world::{Mood, Shared, World};
+use super::world::{Behaviour, Shared, World};
 
 /// A server gets no other key before customers whose token died may be renewed for that again.
 const BETWEEN_KEYS: TimeDelta = TimeDelta::minutes(20);
 
 impl World {
     /// The administrator changes the signing key: no token and no refresh token that is out there is worth anything.
-    pub(crate) fn change_signing_key(&mut self, host: usize) {
+    pub(crate) fn change_signing_key(&mut self, server: usize) {
         let now = self.true_time();
-        if self.hosts[host].new_key_at.is_some_and(|at| now - at < BETWEEN_KEYS) {
+        if self.servers[server].new_key_at.is_some_and(|at| now - at < BETWEEN_KEYS) {
             return;
         }
-        self.tell_all(&format!("host {host} gets another signing key"));
-        self.hosts[host].new_key_at = Some(now);
-        self.sessions.retain(|_, session| session.says.host != host);
+        self.log_for_all(&format!("server {server} gets another signing key"));
+        self.servers[server].new_key_at = Some(now);
+        self.sessions.retain(|_, session| session.credentials.server != server);
         let users: Vec<usize> =
-            self.rows.iter().filter(|(_, row)| row.host == host).map(|(user, _)| *user).collect();
+            self.rows.iter().filter(|(_, row)| row.server == server).map(|(user, _)| *user).collect();
         for user in users {
             self.is_of_an_old_key(user);
         }
@@ -36,13 +36,14 @@ impl World {
     /// If the row's token is of a key that its server has no more, it is dead, and is noticed in time.
     pub(crate) fn is_of_an_old_key(&mut self, user: usize) {
         let row = &self.rows[&user];
-        let (host, login, now) = (row.host, row.login, self.true_time());
-        let Some(key_at) = self.hosts[host].new_key_at else { return };
+        let (server, login, now) = (row.server, row.login, self.true_time());
+        let Some(key_at) = self.servers[server].new_key_at else { return };
         if !row.in_row.as_ref().is_some_and(|token| token.issued_at < key_at && token.ends_at > now) {
             return;
         }
         // What waits after a failure waits on.
-        let waits = self.hosts[host].mood != Mood::Well || self.failing.contains_key(&(host, login));
+        let waits =
+            self.servers[server].behaviour != Behaviour::Well || self.failing.contains_key(&(server, login));
         self.excuse_for(user, if waits { LONG } else { SHORT });
         if let Some(token) = &mut self.rows.get_mut(&user).unwrap().in_row {
             token.ends_at = now - TimeDelta::milliseconds(1);
@@ -50,11 +51,11 @@ impl World {
     }
 
     /// A token goes to no server but that of its row.
-    pub(crate) fn asked_about(&mut self, host: usize, token: &str) {
+    pub(crate) fn asked_about(&mut self, server: usize, token: &str) {
         self.audit.checks += 1;
         let found = self.rows.iter().find(|(_, row)| row.token.as_deref() == Some(token));
         if let Some((user, row)) = found
-            && row.host != host
+            && row.server != server
             && row.changed_at.elapsed() > SHORT
         {
             let user = *user;
@@ -67,8 +68,8 @@ impl World {
         let found = self.rows.iter().find(|(_, row)| row.token.as_deref() == Some(token));
         let Some((user, row)) = found else { return false };
         let Some(in_row) = &row.in_row else { return false };
-        let (user, skew) = (*user, TimeDelta::seconds(self.hosts[row.host].skew));
-        let account = self.accounts.get(&(row.host, row.login));
+        let (user, skew) = (*user, TimeDelta::seconds(self.servers[row.server].skew));
+        let account = self.accounts.get(&(row.server, row.login));
         let is_outdated =
             account.is_none_or(|account| (in_row.issued_at + skew).timestamp() < account.changed_at);
         let is_dead = is_outdated || in_row.ends_at < self.true_time();
@@ -87,17 +88,17 @@ const CUSTOMERS: usize = 300;
 const BOUND: Duration = Duration::from_secs(60 + 300 / 5);
 
 async fn story() {
-    let setup = Setup { customers: CUSTOMERS + 3, hosts: 2, daemons: 1, ..Setup::of(1) };
+    let setup = Setup { customers: CUSTOMERS + 3, servers: 2, daemons: 1, ..Setup::of(1) };
     let world = Shared::new(World::new(setup));
-    world.lock().hosts[0].life = 9_000;
-    world.lock().hosts[0].lockout = Some(3);
+    world.lock().servers[0].life = 9_000;
+    world.lock().servers[0].lockout = Some(3);
     let (killed, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let memory = Memory { world: world.clone(), daemon: 1, killed: killed.clone() };
     let servers = Servers { world: world.clone(), daemon: 1, killed };
     let (scheduler, _handle) = Scheduler::new(stage::parts(&world, memory, servers));
     let task = tokio::spawn(scheduler.run(shutdown.clone()));
     let of_the_server = |world: &World| -> Vec<usize> {
-        world.rows.iter().filter(|(_, row)| row.host == 0).map(|(user, _)| *user).collect()
+        world.rows.iter().filter(|(_, row)| row.server == 0).map(|(user, _)| *user).collect()
     };
     sleep(Duration::from_secs(1_000)).await;
     let users = of_the_server(&world.lock());

@@ -120,9 +120,9 @@ impl Servers {
         result
     }
 
-    async fn check_token(&self, host: usize, token: &str) -> TokenAnswer {
-        self.world.lock().asked_about(host, token);
-        match self.ask(host, Request::Check(token.to_owned()), REQUEST_TIMEOUT).await {
+    async fn check_token(&self, server: usize, token: &str) -> TokenAnswer {
+        self.world.lock().asked_about(server, token);
+        match self.ask(server, Request::Check(token.to_owned()), REQUEST_TIMEOUT).await {
             Err(NotRenewed::Failed(Failure::CredentialsRejected)) => TokenAnswer::Works,
             Err(NotRenewed::Refused { .. }) => TokenAnswer::Dead(DeadCause::ExpiredEarly),
             Err(NotRenewed::Failed(Failure::UnexpectedResponse(_) | Failure::RateLimited { .. })) => {
@@ -197,7 +197,7 @@ impl Logins for Servers {
     }
 
     async fn check(&self, base: &BaseUrl, token: &Secret) -> TokenAnswer {
-        self.alive(self.check_token(host_of(base).0, token.expose())).await
+        self.alive(self.check_token(server_of(base).0, token.expose())).await
     }
 }
 
