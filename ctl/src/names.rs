@@ -111,6 +111,7 @@ mod tests {
             tb_url: String::new(),
             token_status: TokenStatus::Valid,
             tbtokenexpiry: None,
+            check: None,
             minutes_until_expiry: None,
             state: Phase::Ok,
             last_success_at: None,

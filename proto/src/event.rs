@@ -40,6 +40,10 @@ pub enum EventKind {
     Recovered,
     /// A token has ended without a new one.
     Expired,
+    /// ThingsBoard no longer takes a token before its end; it is renewed. Without a customer: the number of one server.
+    TokenDead,
+    /// ThingsBoard does not take the new token either that replaced a dead one less than ten minutes ago; it stays.
+    TokenDisputed,
     /// A customer has lost its row, or its user, password or URL. It is no longer renewed; the end of its last token is
     /// [`Expired`](Self::Expired).
     Ineligible,

@@ -6,7 +6,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::words::{self, sentence, time};
-use crate::{BreakerState, Customer, FailureKind, Host, Phase, TokenStatus};
+use crate::{BreakerState, CheckFound, Customer, FailureKind, Host, Phase, TokenStatus};
 
 /// The urgency of an explanation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,6 +175,9 @@ fn next_of_parked(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTim
 pub fn describe_token(customer: &Customer, now: DateTime<Utc>) -> String {
     match customer.tbtokenexpiry {
         None => "There is no token in the table.".to_owned(),
+        Some(died) if customer.check.is_some_and(|check| check.found == CheckFound::Dead) => {
+            format!("ThingsBoard no longer takes the token, as it turned out at {}.", time(died, now))
+        }
         Some(expiry) if expiry < now => {
             format!("The token ended {} ago, at {}.", words::duration(now - expiry), time(expiry, now))
         }
@@ -186,6 +189,18 @@ pub fn describe_token(customer: &Customer, now: DateTime<Utc>) -> String {
             )
         }
     }
+}
+
+/// Says when the token was last checked with its server, and the result: `40s ago: works`; empty if it was not checked.
+pub fn describe_check(customer: &Customer, now: DateTime<Utc>) -> String {
+    let Some(check) = customer.check else { return String::new() };
+    let found = match check.found {
+        CheckFound::Works => "works",
+        CheckFound::Dead => "ThingsBoard no longer takes it",
+        CheckFound::Disputed => "ThingsBoard does not take it, though it is new",
+        CheckFound::Unclear | CheckFound::Unknown => "the answer is inconclusive",
+    };
+    format!("{} ago: {found}", words::duration(now - check.at))
 }
 
 /// Says when the customer is tried next; empty where that is not known.

@@ -97,8 +97,8 @@ pub use reply::{
 };
 pub use request::{Envelope, Id, Match, MetricsFormat, Refresh, Request, Rows, Sort, StatusQuery};
 pub use status::{
-    Change, Cron, Customer, Daemon, Failure, FailureKind, HttpListener, Ineligible, LastRun, Phase, Revision,
-    Summary, TokenStatus, Tokens, Trigger, in_trouble,
+    Change, Check, CheckFound, Cron, Customer, Daemon, Failure, FailureKind, HttpListener, Ineligible,
+    LastRun, Phase, Revision, Summary, TokenStatus, Tokens, Trigger, in_trouble,
 };
 
 /// The version of the protocol that this crate speaks; `daemon.protocol` in an answer.

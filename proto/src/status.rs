@@ -155,9 +155,12 @@ pub struct Customer {
     pub tb_url: String,
     /// The status of its token.
     pub token_status: TokenStatus,
-    /// When its token ends, according to the table, corrected by clock steps backward since it was written. Null without a
-    /// token.
+    /// When its token ends, according to the table, corrected by clock steps backward since it was written; or when ThingsBoard
+    /// was found not to take it any more. Null without a token.
     pub tbtokenexpiry: Option<DateTime<Utc>>,
+    /// The last check of its token with its server; absent while it has not been checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
     /// Whole minutes until then, rounded toward minus infinity; null without an expiry.
     pub minutes_until_expiry: Option<i64>,
     /// What the daemon does about it.
@@ -175,12 +178,38 @@ pub struct Customer {
     pub changes: Vec<Change>,
 }
 
+/// A check of a token with its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What it found.
+    pub found: CheckFound,
+}
+
+/// The result of a check of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckFound {
+    /// ThingsBoard takes it.
+    Works,
+    /// ThingsBoard no longer takes it.
+    Dead,
+    /// The same, less than ten minutes after it replaced a dead one.
+    Disputed,
+    /// The answer says nothing about the token.
+    Unclear,
+    /// Something that this client does not know.
+    #[serde(other)]
+    Unknown,
+}
+
 /// One change in the state of a customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// When it happened.
     pub at: DateTime<Utc>,
-    /// The kind: `failed`, `parked`, `unparked`, `recovered`, `expired` or `ineligible`.
+    /// The kind: `failed`, `parked`, `unparked`, `recovered`, `expired`, `ineligible`, `token_dead` or `token_disputed`.
     pub kind: crate::EventKind,
 }
 

@@ -101,6 +101,8 @@ impl EventKind {
             Self::Ineligible => "ineligible",
             Self::Recovered => "recovered",
             Self::Expired => "expired",
+            Self::TokenDead => "token dead",
+            Self::TokenDisputed => "token disputed",
             Self::PassStarted => "pass started",
             Self::PassFinished => "pass finished",
             Self::StoreLost => "store lost",

@@ -26,6 +26,7 @@ fn valid() -> Customer {
         tb_url: String::new(),
         token_status: TokenStatus::Valid,
         tbtokenexpiry: in_seconds(870),
+        check: None,
         minutes_until_expiry: None,
         state: Phase::Ok,
         last_success_at: None,

@@ -25,6 +25,7 @@ fn customer(id: &str, token_status: TokenStatus, state: Phase, seconds_left: Opt
         tb_url: String::new(),
         token_status,
         tbtokenexpiry: seconds_left.map(|seconds| now() + TimeDelta::seconds(seconds)),
+        check: None,
         minutes_until_expiry: seconds_left.map(|seconds| seconds.div_euclid(60)),
         state,
         last_success_at: None,

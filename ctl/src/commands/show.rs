@@ -112,6 +112,7 @@ fn story(
     field("ThingsBoard", &customer.tb_url, None);
     field("", &host.map(explain::describe_server).unwrap_or_default(), None);
     field("token", &token(customer, now), status_color(status));
+    field("checked", &explain::describe_check(customer, now), None);
     let color = match explanation.weight {
         Weight::Bad => Some(Color::Red),
         Weight::Warn => Some(Color::Yellow),

@@ -6,7 +6,7 @@ use std::fmt;
 use toml::{Table, Value};
 
 /// The keys that a reload applies.
-const TAKEN_OVER: [&str; 11] = [
+const TAKEN_OVER: [&str; 12] = [
     "http.allowed_hosts",
     "http.read_token_file",
     "http.token_file",
@@ -18,6 +18,7 @@ const TAKEN_OVER: [&str; 11] = [
     "thingsboard.max_in_flight_per_host",
     "thingsboard.wrong_password_budget",
     "thingsboard.require_https",
+    "thingsboard.verify_tokens",
 ];
 
 /// Whether a reload applies this key.

@@ -64,6 +64,7 @@ pub(super) struct Thingsboard {
     pub(super) max_in_flight: i64,
     pub(super) max_in_flight_per_host: i64,
     pub(super) wrong_password_budget: i64,
+    pub(super) verify_tokens: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,7 +10,7 @@ use super::{Config, ConfigError, Environment, Keys, StoreConfig, bad_value, delt
 use crate::control::Binding;
 use crate::engine::pass::{LONGEST_REQUEST, Limits, budget};
 use crate::engine::policy::Policy;
-use crate::model::{BaseUrl, Lifetime};
+use crate::model::{BaseUrl, Lifetime, VerifyTokens};
 use crate::store::schema::Dialect;
 use crate::telemetry;
 use crate::text::with_causes;
@@ -23,6 +23,7 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
         lifetime: lifetime(&settings.schedule.token_lifetime)?,
         require_https: settings.thingsboard.require_https,
         wrong_password_budget: wrong_password_budget(settings.thingsboard.wrong_password_budget)?,
+        verify_tokens: verify_tokens(&settings.thingsboard.verify_tokens)?,
     };
     let log_target = telemetry::Target::from_name(&settings.log.target)
         .ok_or_else(|| bad_value("log.target", &settings.log.target, "use auto, stderr or journald"))?;
@@ -264,6 +265,18 @@ fn wrong_password_budget(value: i64) -> Result<u8, ConfigError> {
         let why = "use a number from 1 to 5, below the limit at which ThingsBoard locks an account";
         bad_value("thingsboard.wrong_password_budget", &value.to_string(), why)
     })
+}
+
+fn verify_tokens(text: &str) -> Result<VerifyTokens, ConfigError> {
+    let key = "thingsboard.verify_tokens";
+    match text {
+        "sample" => Ok(VerifyTokens::Sample),
+        "off" => Ok(VerifyTokens::Off),
+        text => match duration(key, text) {
+            Ok(every) if every >= Duration::from_secs(60) => Ok(VerifyTokens::Every(delta(every))),
+            _ => Err(bad_value(key, text, "use sample, off, or a time of at least 1m")),
+        },
+    }
 }
 
 /// Prints the settings as a file, with `***` in place of possible secrets.

@@ -8,7 +8,9 @@ use strum::{EnumIter, IntoStaticStr};
 use super::counters::Operation;
 use super::deferral::Deferral;
 use super::policy::Trigger;
-use crate::model::{CustomerId, Failure, FailureKind, HostKey, LoopState, Record, Renewal, Secret, Skew};
+use crate::model::{
+    CustomerId, Failure, FailureKind, HostKey, LoopState, Record, Renewal, Secret, Skew, TokenAnswer,
+};
 use crate::store::{LedgerRead, StoreError, Table};
 use crate::thingsboard::gate::Breaker;
 
@@ -104,6 +106,15 @@ pub enum Event {
         /// Whether another row of its account has used what an operator allowed for one send.
         is_leave_used: bool,
     },
+    /// A token was checked.
+    Checked {
+        /// Whose.
+        id: CustomerId,
+        /// What ThingsBoard says of it.
+        answer: TokenAnswer,
+    },
+    /// Checks were left over; their turn comes in the next pass, at once.
+    ChecksLeftOver,
     /// A server answers again, or for the first time.
     ServerRecovered(HostKey),
     /// A server is asked in another way than before.

@@ -1,6 +1,7 @@
 //! The heart: when to renew, which customers, and what is known of them.
 
 pub mod backoff;
+pub mod checks;
 pub mod counters;
 pub mod credentials;
 pub mod deferral;

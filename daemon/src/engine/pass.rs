@@ -2,6 +2,7 @@
 //! are due, and asks the ledger whether a password may be sent.
 
 mod charging;
+mod checking;
 mod queues;
 mod saving;
 mod sending;
@@ -21,9 +22,11 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::charging::{Charged, LedgerCall, Writing};
+use self::checking::{Fetching, check};
 use self::queues::{Queues, Start};
 use self::saving::Saving;
 use self::sending::{Asking, Ended, EndedAttempt, probe, refresh, signal};
+use super::checks::Check;
 use super::counters::Operation;
 pub use super::credentials::LONGEST_REQUEST;
 use super::credentials::{Ledger, Verdict};
@@ -94,6 +97,7 @@ pub async fn run<S: Store, L: Logins>(
     ledger: Ledger,
 ) -> (Gates, Ledger) {
     let queues = Queues::new(&mut plan);
+    let checks = std::mem::take(&mut plan.checks);
     for host in queues.hosts() {
         let gate = gates.entry(host.clone()).or_insert_with(|| Gate::new(tools.limits.per_host));
         gate.allow(tools.limits.per_host);
@@ -109,6 +113,7 @@ pub async fn run<S: Store, L: Logins>(
         in_flight: BTreeMap::new(),
         charging: Vec::new(),
         being_charged: 0,
+        checking: 0,
         obtained: plan.saves.into(),
         store_error: None,
         has_ledger_failed: false,
@@ -127,7 +132,7 @@ pub async fn run<S: Store, L: Logins>(
     for id in plan.conflicting {
         pass.report(Event::Deferred { id, why: Deferral::DifferentPasswords }).await;
     }
-    pass.carry_out().await;
+    pass.carry_out(checks).await;
     (pass.gates, pass.ledger)
 }
 
@@ -141,6 +146,8 @@ struct Pass<'a, S, L> {
     charging: Vec<Charged>,
     /// How many passwords wait for the write of the ledger that is under way.
     being_charged: usize,
+    /// How many tokens are being checked.
+    checking: usize,
     /// Tokens that wait to be saved.
     obtained: VecDeque<Renewal>,
     /// Why the store cannot be written, once that is seen: then no new token is asked for.
@@ -163,8 +170,9 @@ fn moved(host: &HostKey, gates: &Gates) -> Option<Event> {
 }
 
 impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
-    async fn carry_out(&mut self) {
+    async fn carry_out(&mut self, checks: Vec<Check>) {
         let tools = self.tools;
+        let mut fetching: Option<Fetching<'a>> = self.fetch_tokens(checks);
         let mut asking: Asking<'a> = FuturesUnordered::new();
         let mut saving: Option<Saving<'a>> = None;
         let mut writing: Option<Writing<'a>> = None;
@@ -182,7 +190,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             if saving.is_none() && self.store_error.is_none() && !self.obtained.is_empty() {
                 saving = Some(self.save());
             }
-            if asking.is_empty() && saving.is_none() && writing.is_none() {
+            if asking.is_empty() && saving.is_none() && writing.is_none() && fetching.is_none() {
                 break;
             }
             tokio::select! {
@@ -215,6 +223,10 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                     may_ask = true;
                 }
                 Some(ended) = asking.next() => self.ended(ended).await,
+                (checks, tokens) = finish(&mut fetching) => {
+                    fetching = None;
+                    self.tokens_fetched(checks, tokens);
+                }
             }
         }
         self.leave_the_rest(give_up.is_some()).await;
@@ -223,7 +235,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     /// Begins what may begin now. Passwords wait for their charge.
     async fn begin(&mut self, asking: &mut Asking<'a>) {
         let logins = &*self.tools.logins;
-        while self.in_flight.len() + self.charging.len() + self.being_charged < self.tools.limits.in_flight {
+        while self.has_place() {
             let mut facts = Vec::new();
             let (rng, now) = (&mut self.rng, Instant::now().into_std());
             let start = self.queues.next(&mut self.gates, &mut self.ledger, || rng.random(), now, &mut facts);
@@ -231,7 +243,13 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 self.report(fact).await;
             }
             match start {
-                None => break,
+                None => match self.queues.next_check(&mut self.gates) {
+                    None => break,
+                    Some((host, asked)) => {
+                        self.checking += 1;
+                        asking.push(Box::pin(check(logins, host, asked)));
+                    }
+                },
                 Some(Start::Probe { host, base }) => asking.push(Box::pin(probe(logins, host, base))),
                 Some(Start::Refresh(request)) => {
                     let id = request.attempt.customer.id.clone();
@@ -247,8 +265,14 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         }
     }
 
+    fn has_place(&self) -> bool {
+        let logins = self.in_flight.len() + self.charging.len() + self.being_charged;
+        logins + self.checking < self.tools.limits.in_flight
+    }
+
     async fn ended(&mut self, ended: Ended) {
         match ended {
+            Ended::Check { host, id, answer } => self.checked(host, id, answer).await,
             Ended::Attempt(ended) => self.attempt_ended(*ended).await,
             Ended::Probe { host, probe } => self.probed(host, probe).await,
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
+use super::checks::{Check, checks};
 use super::credentials::{Held, Leave, Refusal};
 use super::policy::Policy;
 use super::state::{DAILY, Entry, State, Verdict};
@@ -47,6 +48,8 @@ pub struct Plan {
     pub conflicting: Vec<CustomerId>,
     /// Names that are not in the table.
     pub unknown: Vec<CustomerId>,
+    /// Tokens to be checked where no renewal waits.
+    pub checks: Vec<Check>,
     /// Servers to be probed, because customers wait for them.
     pub probes: BTreeMap<HostKey, BaseUrl>,
     /// Whether the ledger is to be written though no password is sent.
@@ -147,6 +150,9 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
     let named = selections.iter().filter_map(Selection::named).flatten();
     plan.unknown = named.filter(|id| state.entry(id).is_none()).cloned().collect();
     plan.writes_ledger = state.ledger().is_unwritten();
+    if selections.contains(&Selection::Due) {
+        plan.checks = checks(state, now, policy);
+    }
     // The token that ends first. Last those that fail and have no token to lose: the sick must not hold up the others.
     plan.attempts.sort_by_cached_key(|attempt| {
         let entry = state.entry(&attempt.customer.id);
@@ -329,6 +335,11 @@ impl Plan {
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
+        self.only_checks() && self.checks.is_empty()
+    }
+
+    /// Whether there is nothing to do but to check tokens, which is not worth to be shown as a pass.
+    pub fn only_checks(&self) -> bool {
         self.size() == 0
             && self.probes.is_empty()
             && self.conflicting.is_empty()

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use strum::{EnumIter, IntoStaticStr};
 
 use super::backoff::Backoff;
-use crate::model::Lifetime;
+use crate::model::{Lifetime, VerifyTokens};
 
 /// What began a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, IntoStaticStr)]
@@ -33,6 +33,8 @@ pub struct Policy {
     pub require_https: bool,
     /// How many sends that ThingsBoard may have counted as wrong passwords an account may have.
     pub wrong_password_budget: u8,
+    /// Which tokens are checked.
+    pub verify_tokens: VerifyTokens,
 }
 
 impl Policy {
@@ -45,6 +47,7 @@ impl Policy {
             lifetime: Lifetime::Jwt,
             require_https: false,
             wrong_password_budget: 3,
+            verify_tokens: VerifyTokens::Sample,
         }
     }
 

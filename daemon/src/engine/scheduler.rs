@@ -34,6 +34,7 @@ use super::policy::{Policy, Trigger};
 use super::state::State;
 use super::view::{Identity, LastRun, Loop, Snapshot};
 use crate::clock::{Clock, StepDetector};
+use crate::model::TokenAnswer;
 use crate::store::{Records, Store};
 use crate::telemetry;
 use crate::thingsboard::Logins;
@@ -286,7 +287,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         if matches!(event, Event::RecordsFailed { .. }) {
             self.recorder.hold();
         }
-        self.has_left_over |= matches!(event, Event::LeftOver { .. });
+        self.has_left_over |= matches!(event, Event::LeftOver { .. } | Event::ChecksLeftOver);
         if matches!(event, Event::Saved { .. }) {
             self.recorder.release();
             self.wakes.store_worked();
@@ -296,7 +297,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             self.state.apply(Event::StoreCalled { operation, took }, self.clock.now(), 0.0);
         }
         self.requests.note(&event);
+        let is_dead = matches!(event, Event::Checked { answer: TokenAnswer::Dead(_), .. });
         self.state.apply(event, self.clock.now(), self.rng.random());
+        // It is renewed, and the others of its server are checked, in the next pass, at once.
+        self.has_left_over |= is_dead && self.state.hosts().has_suspects();
         self.display.outdate();
     }
 
@@ -333,7 +337,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         let until_next = self.wakes.next() - Instant::now();
         let cycle = Loop {
             state: self.steering.state(),
-            refreshing: matches!(self.job, Job::Passing { .. }),
+            refreshing: matches!(self.job, Job::Passing { started_at: Some(_), .. }),
             next_run_at: self
                 .steering
                 .runs()

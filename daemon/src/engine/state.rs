@@ -1,6 +1,7 @@
 //! What is known of each customer, and how each fact changes it. Pure: facts, the time and a roll of the dice go in.
 
 mod adopting;
+mod checking;
 mod clock;
 mod customers;
 mod entry;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+pub use checking::{Checks, Found};
 use customers::Customers;
 pub use entry::Entry;
 use health::Health;
@@ -255,6 +257,8 @@ impl State {
             }
             Event::Deferred { id, why } => self.deferred(&id, Some(why), at),
             Event::LeftOver { id, .. } => self.deferred(&id, None, at),
+            Event::Checked { id, answer } => self.token_checked(&id, answer, at),
+            Event::ChecksLeftOver => {}
             Event::ServerRecovered(host) => {
                 self.recovered.insert(host, at);
             }
@@ -334,6 +338,7 @@ impl State {
             self.customers.counters_mut().pass(trigger, (at - began).to_std().unwrap_or_default());
         }
         self.end_waits(at);
+        self.tell_dead_tokens(at);
         self.customers.edit_all(at, |edit| {
             // Whatever cut the pass short: no customer stays "refreshing" for ever.
             if edit.attempting {

@@ -3,6 +3,7 @@
 mod account;
 mod base_url;
 mod changes;
+mod check;
 mod customer;
 mod expiry;
 mod failure;
@@ -18,6 +19,7 @@ mod token;
 pub use account::AccountKey;
 pub use base_url::{BadUrl, BaseUrl, HostKey};
 pub use changes::Changes;
+pub use check::{DeadCause, RowToken, TokenAnswer, VerifyTokens};
 pub use customer::{Credentials, Customer, CustomerId, Ineligibility, IneligibleRow, Row};
 pub use expiry::{Lifetime, TokenStatus, window_of};
 pub use failure::{Failure, FailureKind, Unexpected, may_be_counted};

@@ -56,6 +56,10 @@ pub enum NoticeKind {
     Unparked,
     /// A token ended without a new one.
     Expired,
+    /// ThingsBoard no longer takes a token whose end lies ahead.
+    TokenDead,
+    /// ThingsBoard does not take the token either that replaced a dead one a moment ago.
+    TokenDisputed,
     /// A customer has lost its row, or what a login needs.
     Ineligible,
     /// Something is wrong with a row or with what the daemon may do.
@@ -99,7 +103,14 @@ impl NoticeKind {
     pub const fn is_remembered(self) -> bool {
         matches!(
             self,
-            Self::Failed | Self::Parked | Self::Unparked | Self::Recovered | Self::Expired | Self::Ineligible
+            Self::Failed
+                | Self::Parked
+                | Self::Unparked
+                | Self::Recovered
+                | Self::Expired
+                | Self::TokenDead
+                | Self::TokenDisputed
+                | Self::Ineligible
         )
     }
 
@@ -125,6 +136,8 @@ impl NoticeKind {
             Self::Parked => "5938ed69774e479aa00feb27a9e569fb",
             Self::Unparked => "f61440ff3fb643dcb6f614e02b5ddc13",
             Self::Expired => "d1134fa545ad4edcb95ec00827106dfa",
+            Self::TokenDead => "7257f265fc1b479bb4d74c33a5516c83",
+            Self::TokenDisputed => "dd24da4718e6439d83be92c8fcf69040",
             Self::Ineligible => "a0eb05f84ec94729a9f867cf7594ba9c",
             Self::PassStarted => "3c78b2b5a7a040e4ab25085b6f45346c",
             Self::PassFinished => "e627619f83c34cf192ef38ca387ddfe5",
@@ -150,6 +163,8 @@ impl NoticeKind {
             Self::Parked | Self::Expired | Self::ReloadRefused => Priority::Err,
             Self::Skipped
             | Self::Failed
+            | Self::TokenDead
+            | Self::TokenDisputed
             | Self::Ineligible
             | Self::ClockSetBack
             | Self::Warning

@@ -8,7 +8,7 @@ use crate::model::{Customer, IneligibleRow};
 /// The most examples that are shown for each kind of ineligible row.
 pub const MOST_EXAMPLES: usize = 5;
 
-/// How many rows are read to find the clock of their expiries. Only here the text of a token is read, and only its claims
+/// How many rows are read to find the clock of their expiries. Of their tokens only the claims
 /// are kept.
 pub const SAMPLE: usize = 200;
 

@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 pub use ledger::{AccountRow, Forget, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
-use crate::model::{Customer, FingerprintKey, IneligibleRow, LoopState, Record, Renewal};
+use crate::model::{
+    Customer, CustomerId, FingerprintKey, IneligibleRow, LoopState, Record, Renewal, RowToken,
+};
 
 /// A database that holds the customers' table.
 ///
@@ -27,6 +29,9 @@ pub trait Store: Send + Sync + 'static {
     /// Writes tokens under guard, and returns the outcome of each, in order. The row must still have the URL and the user
     /// that the token was obtained for, and its token must not have a later expiry.
     fn save(&self, batch: Arc<Vec<Renewal>>) -> impl Future<Output = Result<Vec<Saved>, StoreError>> + Send;
+
+    /// Reads the tokens of these customers, as far as they have one, each with what its row says beside it.
+    fn tokens(&self, ids: Vec<CustomerId>) -> impl Future<Output = Result<Vec<RowToken>, StoreError>> + Send;
 
     /// Stores records, each in place of the earlier one. Does nothing if the side table may not be made.
     fn record(&self, batch: Vec<Record>) -> impl Future<Output = Result<(), StoreError>> + Send;

@@ -23,6 +23,7 @@ mod secure;
 mod session;
 mod settings;
 mod statements;
+mod tokens;
 mod trouble;
 mod types;
 mod zone;
@@ -43,7 +44,7 @@ use super::sqlite::LedgerFile;
 use super::{
     LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
 };
-use crate::model::{AccountKey, LoopState, Record, Renewal};
+use crate::model::{AccountKey, CustomerId, LoopState, Record, Renewal, RowToken};
 
 /// A customers' table in SQL Server. It is connected to at the first use, and again whenever the connection was lost.
 #[derive(Debug)]
@@ -199,6 +200,15 @@ impl Store for MssqlStore {
             Box::pin(async move { rows::save(connection, &shared, &own, &batch).await })
         });
         self.connections.with(Doing::Saving, work).await
+    }
+
+    async fn tokens(&self, ids: Vec<CustomerId>) -> Result<Vec<RowToken>, StoreError> {
+        let ids = Arc::new(ids);
+        let work: connection::Work<Vec<RowToken>> = Box::new(move |connection| {
+            let ids = Arc::clone(&ids);
+            Box::pin(async move { tokens::read(connection, &ids).await })
+        });
+        self.connections.with(Doing::Reading, work).await
     }
 
     async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {

@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 
 use self::files::Files;
 use super::{LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table};
-use crate::model::{FingerprintKey, LoopState, Record, Renewal};
+use crate::model::{CustomerId, FingerprintKey, LoopState, Record, Renewal, RowToken};
 
 /// How long a statement waits for another program's write transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -152,6 +152,10 @@ impl Store for SqliteStore {
 
     async fn save(&self, batch: Arc<Vec<Renewal>>) -> Result<Vec<Saved>, StoreError> {
         self.run(move |worker| worker.with_open(|open, _| rows::save(open, &batch))).await
+    }
+
+    async fn tokens(&self, ids: Vec<CustomerId>) -> Result<Vec<RowToken>, StoreError> {
+        self.run(move |worker| worker.with_open(|open, _| rows::tokens(open, ids))).await
     }
 
     async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {

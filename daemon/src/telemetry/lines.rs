@@ -145,7 +145,8 @@ pub fn log(notice: &Notice) {
         _ => format!("Customer {customer}: {message}"),
     };
     let event = notice.kind.name();
-    match notice.kind.priority() {
+    let priority = if notice.quiet { Priority::Debug } else { notice.kind.priority() };
+    match priority {
         Priority::Crit | Priority::Err => error!(event, customer, "{line}"),
         Priority::Warning => warn!(event, customer, "{line}"),
         Priority::Notice | Priority::Info => info!(event, customer, "{line}"),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{NotRenewed, Probe};
-use crate::model::{Failure, Grant, Secret, Token, Unexpected};
+use crate::model::{DeadCause, Failure, Grant, Secret, Token, TokenAnswer, Unexpected};
 
 /// An answer as it came.
 #[derive(Debug)]
@@ -139,6 +139,36 @@ pub(super) fn read_probe(answer: &Answer) -> Probe {
         Err(failure @ (Failure::ServerError { .. } | Failure::RateLimited { .. })) => Probe::Bad(failure),
         Err(failure) => Probe::NoVerdict(failure),
     }
+}
+
+/// What the answer to the check of a token means. Only ThingsBoard's own words about the token make it dead; `Authentication
+/// failed` says that the header did not arrive.
+pub(super) fn read_check(answer: &Answer) -> TokenAnswer {
+    let bad = || error_body(answer).map(|bad| (bad.error_code, bad.message.unwrap_or_default()));
+    match answer.status {
+        200 if is_user(answer) => TokenAnswer::Works,
+        401 => match bad() {
+            Some((Some(JWT_TOKEN_EXPIRED), message)) if message.contains("expired") => {
+                TokenAnswer::Dead(DeadCause::ExpiredEarly)
+            }
+            Some((Some(AUTHENTICATION), message)) if message.contains("outdated") => {
+                TokenAnswer::Dead(DeadCause::Outdated)
+            }
+            _ => TokenAnswer::Unclear,
+        },
+        500.. => TokenAnswer::NoAnswer,
+        _ => TokenAnswer::Unclear,
+    }
+}
+
+/// Whether the body is a user of ThingsBoard, and not a page of something else.
+fn is_user(answer: &Answer) -> bool {
+    #[derive(Deserialize)]
+    struct User {
+        authority: String,
+    }
+    let user = answer.body.as_deref().and_then(|body| serde_json::from_slice::<User>(body).ok());
+    user.is_some_and(|user| !user.authority.is_empty())
 }
 
 /// Whether a 401 is in ThingsBoard's shape and about a token: `Token has expired` (401/11), `Token is outdated` (401/10).

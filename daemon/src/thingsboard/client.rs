@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderName, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Response, redirect};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -22,7 +22,7 @@ use super::names::Names;
 use super::proxy::Proxy;
 use super::workers::Workers;
 use super::{Logins, NotRenewed, Probe};
-use crate::model::{BaseUrl, Credentials, Failure, Grant, Secret};
+use crate::model::{BaseUrl, Credentials, Failure, Grant, Secret, TokenAnswer};
 use crate::tls::{self, Trusted};
 
 /// The most that is read of a body. ThingsBoard's own have about 1,500 bytes.
@@ -33,6 +33,15 @@ const LOGIN: &str = "api/auth/login";
 
 /// Where a refresh token is sent.
 const RENEW: &str = "api/auth/token";
+
+/// A pass may wait for the answer to a check and for nothing else.
+const LONGEST_CHECK: Duration = Duration::from_secs(5);
+
+/// Where a token is asked about.
+const USER: &str = "api/auth/user";
+
+/// The header with the token.
+const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-authorization");
 
 /// How long a connection is kept for the next login of a pass.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -162,13 +171,14 @@ impl Client {
         within: Duration,
     ) -> Result<Answer, NoAnswer> {
         let body = serde_json::to_vec(body).unwrap_or_default();
-        self.ask(Method::POST, base.endpoint(path), body, within).await
+        self.ask(Method::POST, base.endpoint(path), None, body, within).await
     }
 
     async fn ask(
         &self,
         method: Method,
         url: Url,
+        token: Option<HeaderValue>,
         body: Vec<u8>,
         within: Duration,
     ) -> Result<Answer, NoAnswer> {
@@ -178,6 +188,7 @@ impl Client {
             .http
             .request(method, url.clone())
             .header(CONTENT_TYPE, "application/json")
+            .headers(token.into_iter().map(|token| (TOKEN_HEADER, token)).collect())
             .body(reqwest::Body::wrap(body));
         let asked = url.clone();
         let answer = self.workers.run(async move { read(asked, request.send().await?).await });
@@ -206,7 +217,7 @@ impl Client {
     /// The server cannot be reached, or its TLS is not believed.
     pub async fn greet(&self, base: &BaseUrl) -> Result<u16, Failure> {
         let url = base.endpoint("api/noauth/userPasswordPolicy");
-        let answer = self.ask(Method::GET, url, Vec::new(), self.request_timeout).await?;
+        let answer = self.ask(Method::GET, url, None, Vec::new(), self.request_timeout).await?;
         match answer::read_greeting(&answer) {
             Some(unexpected) => Err(Failure::UnexpectedResponse(unexpected)),
             None => Ok(answer.status),
@@ -326,5 +337,20 @@ impl Logins for Client {
             answer = self.post(base, RENEW, &body, rest).await;
         }
         answer::read_renewal(&answer.map_err(|no_answer| NotRenewed::Failed(no_answer.into()))?)
+    }
+
+    async fn check(&self, base: &BaseUrl, token: &Secret) -> TokenAnswer {
+        // What is no header can be no token of ThingsBoard.
+        let Ok(mut token) = HeaderValue::from_str(&format!("Bearer {}", token.expose())) else {
+            return TokenAnswer::Unclear;
+        };
+        token.set_sensitive(true);
+        let url = base.endpoint(USER);
+        let within = self.request_timeout.min(LONGEST_CHECK);
+        match self.ask(Method::GET, url, Some(token), Vec::new(), within).await {
+            Ok(answer) => answer::read_check(&answer),
+            Err(NoAnswer { broken: Broken::Answer(_), .. }) => TokenAnswer::Unclear,
+            Err(_) => TokenAnswer::NoAnswer,
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use client::{Client, ClientError, ClientSettings};
 
-use crate::model::{BaseUrl, Credentials, Failure, Grant, Secret};
+use crate::model::{BaseUrl, Credentials, Failure, Grant, Secret, TokenAnswer};
 
 /// Where tokens come from.
 ///
@@ -38,6 +38,9 @@ pub trait Logins: Send + Sync + 'static {
     /// Asks whether ThingsBoard works: a login of a user that does not exist, `tbtokend-probe-<hex>@probe.invalid`, with a
     /// random password. It counts toward no lockout, and leaves no audit entry.
     fn probe(&self, base: &BaseUrl) -> impl Future<Output = Probe> + Send;
+
+    /// Asks whether a token works: `GET {base}/api/auth/user`. The token goes to no other server.
+    fn check(&self, base: &BaseUrl, token: &Secret) -> impl Future<Output = TokenAnswer> + Send;
 }
 
 /// What a probe says of a server.

@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
-    Answer, BreakerState, Change, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply,
-    Failure, FailureKind, Host, HttpListener, Id, Ineligible, LastRun, Match, MetricsFormat, MetricsReply,
-    Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, ReloadReply, Reply,
-    Request, Revision, Rows, Seq, Sort, StatusQuery, StatusReply, SteerReply, Summary, TokenStatus, Tokens,
-    Trigger, VersionReply,
+    Answer, BreakerState, Change, Check, CheckFound, Cron, Customer, Daemon, Envelope, ErrorCode, Event,
+    EventKind, EventsReply, Failure, FailureKind, Host, HttpListener, Id, Ineligible, LastRun, Match,
+    MetricsFormat, MetricsReply, Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult,
+    Refusal, ReloadReply, Reply, Request, Revision, Rows, Seq, Sort, StatusQuery, StatusReply, SteerReply,
+    Summary, TokenStatus, Tokens, Trigger, VersionReply,
 };
 
 /// Lists the variants of an enumeration, all but `Unknown`. The match fails to compile when one is forgotten.
@@ -42,9 +42,9 @@ fn failure_kinds() -> [FailureKind; 16] {
         TokenTooLong Database)
 }
 
-fn event_kinds() -> [EventKind; 13] {
+fn event_kinds() -> [EventKind; 15] {
     every!(EventKind:
-        Renewed Failed Parked Unparked Recovered Expired Ineligible PassStarted PassFinished StoreLost StoreBack Started
+        Renewed Failed Parked Unparked Recovered Expired TokenDead TokenDisputed Ineligible PassStarted PassFinished StoreLost StoreBack Started
         Stopped)
 }
 
@@ -213,6 +213,7 @@ fn customer(n: usize) -> Customer {
         tb_url: "https://tb.acme.example".to_owned(),
         token_status: status,
         tbtokenexpiry: minutes.map(|minutes| now + TimeDelta::minutes(minutes)),
+        check: (n % 5 == 0).then_some(Check { at: at("2026-11-23T14:02:20Z"), found: CheckFound::Works }),
         minutes_until_expiry: minutes,
         state,
         last_success_at: (status != TokenStatus::Missing).then(|| at("2026-11-23T13:21:00Z")),

@@ -93,6 +93,9 @@ pub(super) struct Rest {
     /// How many polls are measured
     #[arg(long, default_value_t = 4)]
     pub(super) wakes: u32,
+    /// Which tokens are checked meanwhile: `thingsboard.verify_tokens`
+    #[arg(long, default_value = "sample")]
+    pub(super) verify_tokens: String,
     /// The time between two polls in seconds, shorter than in production, so that it does not take minutes
     #[arg(long, default_value_t = 3)]
     pub(super) interval: u32,

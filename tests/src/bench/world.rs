@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::peer::{self, Peer};
 use crate::canary;
+use crate::thingsboard::answer::Answer;
 use crate::thingsboard::{Account, Behaviour, Certificate, CertificateKind, ThingsBoard, TlsFront, User};
 
 /// A server to set up.
@@ -25,6 +26,8 @@ pub struct Host {
 enum Order {
     /// Set these servers up, behind TLS or not.
     Open { hosts: Vec<Host>, tls: bool },
+    /// Take every token, and answer nothing else, from now on.
+    TakeTokens,
     /// Say what was seen so far.
     Count,
 }
@@ -100,6 +103,11 @@ impl World {
         &self.places.urls[host]
     }
 
+    /// The servers take every token that is checked, and answer nothing else, from now on.
+    pub(super) fn take_tokens(&mut self) {
+        let () = self.process.ask(&Order::TakeTokens);
+    }
+
     /// Returns the counters of the servers.
     ///
     /// # Panics
@@ -153,6 +161,11 @@ pub(super) fn serve() {
             servers = hosts.iter().enumerate().map(start).collect();
             let urls = servers.iter().map(Server::url).collect();
             json!(Places { urls, authority: certificate.map(|certificate| certificate.authority) })
+        }
+        Order::TakeTokens => {
+            let user = Answer::json(200, &json!({"authority": "TENANT_ADMIN"}));
+            servers.iter().for_each(|server| server.thingsboard.set(Behaviour::FixedAnswer(user.clone())));
+            json!(null)
         }
         Order::Count => json!(count(&servers)),
     });

@@ -59,6 +59,8 @@ pub enum Behaviour {
     Page(u16),
     /// Answers with a 401 of a proxy that wants its own password, with an HTML page.
     ProxyUnauthorized,
+    /// A proxy that removes the header with the token.
+    CutsTokenHeader,
     /// Answers with 200 and the login page of a portal.
     LoginPage,
     /// Answers with a redirect.

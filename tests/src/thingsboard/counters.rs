@@ -15,6 +15,8 @@ pub struct ServerStats {
     pub unknown_users: u64,
     /// Probes: logins of a user name that only a daemon uses for them. ThingsBoard counts no failure for them.
     pub probes: u64,
+    /// Questions which user a token belongs to.
+    pub checks: u64,
     /// Connections that are open now.
     pub connections: usize,
     /// The most connections that were open at once.

@@ -10,7 +10,7 @@ const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// An HTTP request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Request {
     pub(super) method: String,
     /// The path, without the query.
@@ -29,6 +29,13 @@ impl Request {
     pub(super) fn bearer(&self) -> Option<&str> {
         let value = self.header("x-authorization").or_else(|| self.header("authorization"))?;
         value.strip_prefix("Bearer ")
+    }
+
+    /// The same without its token.
+    pub(super) fn without_token(&self) -> Self {
+        let mut request = self.clone();
+        request.headers.retain(|(name, _)| !name.ends_with("authorization"));
+        request
     }
 
     /// Whether the client wants to keep the connection.

@@ -16,6 +16,7 @@ mod bad_rows;
 mod bad_store;
 mod core_dumps;
 mod customers;
+mod dead_tokens;
 mod doctor;
 mod doctor_mssql;
 mod doctor_root;

@@ -194,7 +194,7 @@ fn prometheus_scrapes_the_daemon_and_its_rules_are_evaluated() {
     };
     for (query, expected) in [("up", "1"), ("tbtokend_customers", "1"), ("tbtokend:lapsed:ratio_rate5m", "0")]
     {
-        let holds = wait::poll(wait::PATIENCE, || (value(query)? == expected).then_some(()));
+        let holds = wait::poll(wait::TIMEOUT, || (value(query)? == expected).then_some(()));
         let log = || fs::read_to_string(&log).unwrap();
         assert!(holds.is_some(), "{query} is {:?}, not {expected}: {}", value(query), log());
     }

@@ -80,7 +80,7 @@ fn nginx_with_the_shipped_configuration_passes_on_name_and_token() {
     let mut command = Command::new("nginx");
     command.arg("-p").arg(folder).arg("-c").arg(&file).arg("-e").arg(&log);
     let _nginx = Process::spawn(&mut command).unwrap();
-    let connects = wait::poll(wait::PATIENCE, || TcpStream::connect(("127.0.0.1", port)).ok());
+    let connects = wait::poll(wait::TIMEOUT, || TcpStream::connect(("127.0.0.1", port)).ok());
     assert!(connects.is_some(), "{:?}", fs::read_to_string(&log));
 
     let authorization = format!("Host: tokens.example.com\r\nAuthorization: Bearer {}", token("read"));

@@ -19,6 +19,9 @@ pub(crate) struct Audit {
     pub(crate) passwords: u64,
     pub(crate) probes: u64,
     pub(crate) polls: u64,
+    pub(crate) checks: u64,
+    /// Checks that found a dead token.
+    pub(crate) dead: u64,
     pub(crate) renewals: u64,
     pub(crate) saved: u64,
     pub(crate) limited: u64,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tbtokend::engine::outcome::Outcome;
 use tbtokend::engine::plan::Selection;
 use tbtokend::engine::scheduler::Scheduler;
-use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret};
+use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret, TokenAnswer};
 use tbtokend::thingsboard::{Logins, NotRenewed, Probe};
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -56,6 +56,10 @@ impl Logins for Counted {
 
     async fn probe(&self, base: &BaseUrl) -> Probe {
         self.servers.probe(base).await
+    }
+
+    async fn check(&self, base: &BaseUrl, token: &Secret) -> TokenAnswer {
+        self.servers.check(base, token).await
     }
 }
 

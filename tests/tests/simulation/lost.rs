@@ -1,7 +1,7 @@
 //! A pass that panics. This is a bug, but its passwords must not be sent again: their charges are in the ledger.
 
 use tbtokend::engine::scheduler::Scheduler;
-use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret};
+use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret, TokenAnswer};
 use tbtokend::thingsboard::{Logins, NotRenewed, Probe};
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,10 @@ impl Logins for Breaking {
 
     async fn probe(&self, base: &BaseUrl) -> Probe {
         self.servers.probe(base).await
+    }
+
+    async fn check(&self, base: &BaseUrl, token: &Secret) -> TokenAnswer {
+        self.servers.check(base, token).await
     }
 }
 

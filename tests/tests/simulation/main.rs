@@ -23,6 +23,7 @@ mod clock;
 mod faults;
 mod first;
 mod fresh;
+mod keys;
 mod ledger;
 mod lost;
 mod passwords;

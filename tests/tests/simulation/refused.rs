@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tbtoken_proto::EventKind;
 use tbtokend::engine::handle::Handle;
 use tbtokend::engine::scheduler::Scheduler;
-use tbtokend::model::{LoopState, Record, Renewal};
+use tbtokend::model::{CustomerId, LoopState, Record, Renewal, RowToken};
 use tbtokend::store::{
     LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
 };
@@ -52,6 +52,10 @@ impl Store for Refusing {
         }
         let why = "the UPDATE permission was denied".to_owned();
         Err(StoreError::Failed { place: "customer_settings".to_owned(), why })
+    }
+
+    async fn tokens(&self, ids: Vec<CustomerId>) -> Result<Vec<RowToken>, StoreError> {
+        self.memory.tokens(ids).await
     }
 
     async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {

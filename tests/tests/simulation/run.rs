@@ -308,6 +308,8 @@ impl Sum {
         self.counts.bad_rows += other.counts.bad_rows;
         self.counts.passwords += other.counts.passwords;
         self.counts.probes += other.counts.probes;
+        self.counts.checks += other.counts.checks;
+        self.counts.dead += other.counts.dead;
         self.counts.forced += other.counts.forced;
         self.counts.ledger_losses += other.counts.ledger_losses;
         self.counts.locked += other.counts.locked;
@@ -326,6 +328,8 @@ impl fmt::Display for Sum {
             lapses,
             passwords,
             probes,
+            checks,
+            dead,
             counted_most,
             forced,
             ledger_losses,
@@ -335,7 +339,7 @@ impl fmt::Display for Sum {
         } = &self.counts;
         write!(
             f,
-            "{} seeds, {:.1} virtual days, {saved} tokens saved, {passwords} passwords sent ({forced} of them forced at most), {logins} arrived, {renewals} renewals by refresh token, {probes} probes, {limited} answers 429, {bad_rows} rejected credentials, {counted_most} counted at most for a user, {locked} accounts locked, {ledger_losses} ledgers lost, {lapses} lapses, {} violations",
+            "{} seeds, {:.1} virtual days, {saved} tokens saved, {passwords} passwords sent ({forced} of them forced at most), {logins} arrived, {renewals} renewals by refresh token, {probes} probes, {checks} tokens checked and {dead} found dead, {limited} answers 429, {bad_rows} rejected credentials, {counted_most} counted at most for a user, {locked} accounts locked, {ledger_losses} ledgers lost, {lapses} lapses, {} violations",
             self.seeds,
             self.hours / 24.0,
             self.violations.len()

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 
-use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret, Token};
+use tbtokend::model::{BaseUrl, Credentials, DeadCause, Failure, Grant, Secret, Token, TokenAnswer};
 use tbtokend::thingsboard::{Logins, NotRenewed, Probe};
 use tokio::sync::oneshot;
 use tokio::time::{Duration, timeout};
@@ -120,6 +120,19 @@ impl Servers {
         result
     }
 
+    async fn check_token(&self, server: usize, token: &str) -> TokenAnswer {
+        self.world.lock().asked_about(server, token);
+        match self.ask(server, Request::Check(token.to_owned()), REQUEST_TIMEOUT).await {
+            Err(NotRenewed::Failed(Failure::CredentialsRejected)) => TokenAnswer::Works,
+            Err(NotRenewed::Refused { .. }) => TokenAnswer::Dead(DeadCause::ExpiredEarly),
+            Err(NotRenewed::Failed(Failure::UnexpectedResponse(_) | Failure::RateLimited { .. })) => {
+                TokenAnswer::Unclear
+            }
+            Err(NotRenewed::Failed(_)) => TokenAnswer::NoAnswer,
+            Ok(_) => unreachable!("no answer to a check"),
+        }
+    }
+
     async fn try_out(&self, server: usize) -> Probe {
         self.world.lock().audit.probes += 1;
         let probe = match self.ask(server, Request::Probe, REQUEST_TIMEOUT).await {
@@ -181,6 +194,10 @@ impl Logins for Servers {
 
     async fn probe(&self, base: &BaseUrl) -> Probe {
         self.alive(self.try_out(server_of(base).0)).await
+    }
+
+    async fn check(&self, base: &BaseUrl, token: &Secret) -> TokenAnswer {
+        self.alive(self.check_token(server_of(base).0, token.expose())).await
     }
 }
 

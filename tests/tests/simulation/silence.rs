@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tbtokend::engine::handle::Handle;
 use tbtokend::engine::plan::Selection;
 use tbtokend::engine::scheduler::Scheduler;
-use tbtokend::model::{LoopState, Record, Renewal};
+use tbtokend::model::{CustomerId, LoopState, Record, Renewal, RowToken};
 use tbtokend::store::{
     LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
 };
@@ -45,6 +45,11 @@ impl Store for Hanging {
     async fn save(&self, batch: Arc<Vec<Renewal>>) -> Result<Vec<Saved>, StoreError> {
         self.until_it_goes_on().await;
         self.memory.save(batch).await
+    }
+
+    async fn tokens(&self, ids: Vec<CustomerId>) -> Result<Vec<RowToken>, StoreError> {
+        self.until_it_goes_on().await;
+        self.memory.tokens(ids).await
     }
 
     async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use tbtokend::engine::pass::{Limits, budget};
 use tbtokend::engine::policy::Policy;
 use tbtokend::engine::scheduler::Parts;
-use tbtokend::model::Lifetime;
+use tbtokend::model::{Lifetime, VerifyTokens};
 
 use super::world::{REQUEST_TIMEOUT, Shared};
 
@@ -20,6 +20,7 @@ pub(crate) fn parts<S, L>(world: &Shared, store: S, logins: L) -> Parts<S, L> {
             lifetime: Lifetime::Jwt,
             require_https: false,
             wrong_password_budget: 3,
+            verify_tokens: VerifyTokens::Sample,
         },
         limits: Limits {
             in_flight: 512,

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use tbtokend::model::{Customer, CustomerId, LoopState, Record, Renewal, Secret};
+use tbtokend::model::{Customer, CustomerId, LoopState, Record, Renewal, RowToken, Secret};
 use tbtokend::store::{
     LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
 };
@@ -109,6 +109,20 @@ impl Store for Memory {
     async fn save(&self, batch: Arc<Vec<Renewal>>) -> Result<Vec<Saved>, StoreError> {
         let daemon = self.daemon;
         self.write(|world| batch.iter().map(|renewal| world.save(daemon, renewal)).collect()).await
+    }
+
+    async fn tokens(&self, ids: Vec<CustomerId>) -> Result<Vec<RowToken>, StoreError> {
+        self.wait(10).await;
+        let world = self.world.lock();
+        if world.db.read_fails {
+            return Err(failed());
+        }
+        let token = |id: CustomerId| {
+            let row = world.rows.get(&user_of(&id)).filter(|row| is_there(user_of(&id), row))?;
+            let token = Secret::new(row.token.clone()?);
+            Some(RowToken { id, row_url: row.url(), username: row.username(), token })
+        };
+        Ok(ids.into_iter().filter_map(token).collect())
     }
 
     async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {

@@ -21,6 +21,8 @@ pub(crate) enum Request {
     RefreshToken(String, usize),
     /// A login of a user that does not exist.
     Probe,
+    /// A question whether a token works. One that does is answered like a probe, and a dead one is refused.
+    Check(String),
 }
 
 /// The content of a good answer.
@@ -142,7 +144,7 @@ impl World {
                 // Requests that need the database wait for it longer than a client does.
                 let is_at_once = match &request {
                     Request::Probe => true,
-                    Request::RefreshToken(..) => false,
+                    Request::RefreshToken(..) | Request::Check(_) => false,
                     Request::Password(credentials) => !self.is_right_password(credentials),
                 };
                 is_at_once.then(|| failed(Failure::ServerError { status: 500, retry_after: None }))?
@@ -151,7 +153,7 @@ impl World {
                 let is_lost = match (&request, reach) {
                     (_, Reach::All) | (Request::Password(_), _) => true,
                     (Request::Probe, Reach::Logins) => true,
-                    (Request::Probe | Request::RefreshToken(..), _) => false,
+                    (Request::Probe | Request::RefreshToken(..) | Request::Check(_), _) => false,
                 };
                 let answer = self.process(server, &request);
                 if is_lost { loss.answer()? } else { answer }
@@ -187,6 +189,10 @@ impl World {
     fn process(&mut self, server: usize, request: &Request) -> Answer {
         match request {
             Request::Probe => failed(Failure::CredentialsRejected),
+            Request::Check(token) => match self.is_dead(token) {
+                true => Err(NotRenewed::Refused { is_outdated: false }),
+                false => failed(Failure::CredentialsRejected),
+            },
             Request::Password(credentials) => {
                 self.audit.logins += 1;
                 self.authenticate(credentials).map_err(NotRenewed::Failed)?;

@@ -22,6 +22,10 @@ const ROUNDING: TimeDelta = TimeDelta::seconds(2);
 /// The token in a row.
 #[derive(Debug, Clone)]
 pub(crate) struct InRow {
+    /// When it was issued, by the true time.
+    pub(crate) issued_at: DateTime<Utc>,
+    /// A daemon was told that its server does not take it any more.
+    pub(crate) is_dead: bool,
     /// The true end of the token.
     pub(crate) ends_at: DateTime<Utc>,
     /// The end of the declared life, by the true time; `None` if an application wrote the token.
@@ -102,6 +106,9 @@ impl World {
             return false;
         }
         let (Some(in_row), Some(expiry)) = (&row.in_row, row.expiry) else { return true };
+        if in_row.is_dead {
+            return true;
+        }
         // With the clock before the step it was due.
         if in_row.written_at <= self.clock_moved_at || in_row.is_of_another_clock || self.is_misdated(user) {
             return true;
@@ -144,6 +151,8 @@ impl World {
             self.violation("1", user, &what);
         }
         let in_row = InRow {
+            issued_at,
+            is_dead: false,
             ends_at,
             declared_end: Some(issued_at + renewal.life),
             life: Some(renewal.life),
@@ -161,6 +170,7 @@ impl World {
         row.in_row = Some(in_row);
         row.is_tried_daily = false;
         self.audit.saved += 1;
+        self.is_of_an_old_key(user);
     }
 
     /// Writes a token that an application has obtained by itself to the row.
@@ -174,6 +184,8 @@ impl World {
         row.token = Some(format!("an application's own {user}"));
         row.expiry = Some(expiry);
         row.in_row = Some(InRow {
+            issued_at: ends_at - life,
+            is_dead: false,
             ends_at,
             declared_end: None,
             life: None,

@@ -114,6 +114,8 @@ pub(crate) struct Server {
     pub(crate) trouble: Trouble,
     /// It did not answer for a while, and no daemon has had an answer since.
     pub(crate) was_dead: bool,
+    /// When it got another signing key.
+    pub(crate) new_key_at: Option<DateTime<Utc>>,
 }
 
 impl Server {
@@ -339,6 +341,7 @@ impl World {
                 second: (0, 0),
                 trouble: Trouble::default(),
                 was_dead: false,
+                new_key_at: None,
             })
             .collect();
         let has_no_records = rng.chance(6_000);

@@ -9,6 +9,7 @@ use crate::place::{Line, Place, at, line};
 on_every_store! {
     rows_are_read_as_they_are,
     what_is_blank_is_not_eligible,
+    tokens_are_read_with_what_stands_beside_them,
     a_token_is_written_with_its_expiry_and_the_time_of_writing,
     a_token_can_be_written_twice,
     p06_a_row_that_changed_meanwhile_is_left_alone,
@@ -48,6 +49,39 @@ async fn rows_are_read_as_they_are(ground: Ground) {
     assert_eq!(customers[0].credentials.password.expose(), "canary-pw-1");
     let tokens: Vec<_> = customers.iter().map(|customer| (customer.has_token, customer.expiry)).collect();
     assert_eq!(tokens, [(false, None), (true, Some(at("2026-11-23T14:03:00Z"))), (false, None)]);
+}
+
+/// Of many, of rows without one, and of an id that no row has.
+async fn tokens_are_read_with_what_stands_beside_them(ground: Ground) {
+    let place = Place::new(ground).await;
+    place
+        .insert(&[
+            Line { token: Some("first"), url: Some(" https://tb.example/x "), ..line(1) },
+            Line { token: Some("second"), username: Some("Zoë"), ..line(2) },
+            line(3),
+            Line { token: Some("not asked for"), ..line(4) },
+        ])
+        .await;
+    let many: Vec<Line<'_>> = (10..1_200).map(|number| Line { token: Some("x"), ..line(number) }).collect();
+    place.insert(&many).await;
+    let ids = |numbers: &[u32]| numbers.iter().map(|number| CustomerId::new(place.id(*number))).collect();
+    let mut tokens = place.store.tokens(ids(&[1, 2, 3, 9_999])).await;
+    tokens.sort_by(|a, b| a.id.as_str().cmp(b.id.as_str()));
+    let shown: Vec<_> = tokens
+        .iter()
+        .map(|row| (row.id.as_str(), &*row.row_url, &*row.username, row.token.expose()))
+        .collect();
+    let (first, second) = (place.id(1), place.id(2));
+    assert_eq!(
+        shown,
+        [
+            (first.as_str(), " https://tb.example/x ", "u", "first"),
+            (second.as_str(), "https://tb", "Zoë", "second"),
+        ]
+    );
+    let all = place.store.tokens(ids(&(10..1_200).collect::<Vec<_>>())).await;
+    assert_eq!(all.len(), many.len());
+    assert_eq!(place.store.tokens(Vec::new()).await, []);
 }
 
 async fn what_is_blank_is_not_eligible(ground: Ground) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tbtokend::model::{LoopState, Record, Renewal};
+use tbtokend::model::{CustomerId, LoopState, Record, Renewal, RowToken};
 use tbtokend::store::mssql::{MssqlStore, Password, Settings};
 use tbtokend::store::sqlite::SqliteStore;
 use tbtokend::store::{
@@ -37,6 +37,14 @@ impl AnyStore {
 
     pub(crate) async fn save(&self, batch: Vec<Renewal>) -> Vec<Saved> {
         self.try_save(batch).await.unwrap()
+    }
+
+    pub(crate) async fn tokens(&self, ids: Vec<CustomerId>) -> Vec<RowToken> {
+        let tokens = match self {
+            Self::Sqlite(store) => store.tokens(ids).await,
+            Self::Mssql(store) => store.tokens(ids).await,
+        };
+        tokens.unwrap()
     }
 
     pub(crate) async fn try_record(&self, batch: Vec<Record>) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@
 
 mod answers;
 mod certificates;
+mod checks;
 mod ground;
 mod outcomes;
 mod proxies;

@@ -97,6 +97,9 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
         &format!("{}. {}", sign.trim(), explain::describe_token(customer, now)),
         theme.status(status),
     );
+    if customer.check.is_some() {
+        field("checked", &explain::describe_check(customer, now), plain);
+    }
     let explanation = explain::explain(customer, app.loop_state(), now);
     let style = weight(app, explanation.weight);
     match &customer.failure {

@@ -92,7 +92,12 @@ fn line(theme: Theme, event: &Event, now: DateTime<Utc>, label: &str, columns: u
 fn style(theme: Theme, kind: EventKind) -> Style {
     match kind {
         EventKind::Parked | EventKind::Expired | EventKind::StoreLost => theme.bad(),
-        EventKind::Failed | EventKind::Ineligible | EventKind::Stopped | EventKind::Unknown => theme.warn(),
+        EventKind::Failed
+        | EventKind::TokenDead
+        | EventKind::TokenDisputed
+        | EventKind::Ineligible
+        | EventKind::Stopped
+        | EventKind::Unknown => theme.warn(),
         EventKind::Recovered | EventKind::StoreBack | EventKind::Started | EventKind::Unparked => {
             theme.good()
         }

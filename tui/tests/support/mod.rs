@@ -32,6 +32,7 @@ pub fn customer(id: &str, user: &str, server: &str, left: i64, now: DateTime<Utc
         tb_url: format!("https://{server}"),
         token_status,
         tbtokenexpiry: Some(expiry),
+        check: None,
         minutes_until_expiry: Some(left.div_euclid(60)),
         state: if token_status == TokenStatus::Valid { Phase::Ok } else { Phase::Due },
         last_success_at: Some(expiry - TimeDelta::minutes(15)),

@@ -11,6 +11,7 @@ fn row(id: &str, user: &str) -> Customer {
         tb_url: String::new(),
         token_status: TokenStatus::Valid,
         tbtokenexpiry: None,
+        check: None,
         minutes_until_expiry: None,
         state: Phase::Ok,
         last_success_at: None,

@@ -17,6 +17,7 @@ fn row(id: &str, token_status: TokenStatus, state: Phase, seconds_left: Option<i
         tb_url: "https://tb.acme.example/".to_owned(),
         token_status,
         tbtokenexpiry: seconds_left.map(|seconds| now() + TimeDelta::seconds(seconds)),
+        check: None,
         minutes_until_expiry: seconds_left.map(|seconds| seconds.div_euclid(60)),
         state,
         last_success_at: None,

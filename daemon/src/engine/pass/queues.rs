@@ -8,13 +8,16 @@ use super::super::deferral::Deferral;
 use super::super::event::Event;
 use super::super::plan::{Attempt, Plan};
 use super::Gates;
-use crate::model::{AccountKey, BaseUrl, CustomerId, Failure, Fingerprint, HostKey, Secret};
-use crate::thingsboard::gate::{Gate, Ticket};
+use super::checking::TokenCheck;
+use crate::model::{AccountKey, BaseUrl, CustomerId, Failure, Fingerprint, HostKey, Secret, TokenAnswer};
+use crate::thingsboard::gate::{Breaker, Gate, Ticket};
 
 /// All customers that wait for a turn in this pass.
 #[derive(Debug)]
 pub(super) struct Queues {
     hosts: Vec<Queue>,
+    /// The place of each server.
+    places: BTreeMap<HostKey, usize>,
     /// The server whose turn it is: each gets one login before any gets the next.
     turn: usize,
     /// Credentials that several rows hold, with the refresh token that the first login brought.
@@ -43,6 +46,9 @@ struct Queue {
     /// No password can be sent before one of the server is answered, or a probe.
     is_blocked: bool,
     probe: Probing,
+    /// Tokens to be checked, and whether one is.
+    checks: VecDeque<TokenCheck>,
+    is_checking: bool,
     /// What was seen of the server when it gave trouble.
     trouble: Option<Failure>,
 }
@@ -97,6 +103,8 @@ impl Queue {
             put_off: Vec::new(),
             is_blocked: false,
             probe: Probing::Idle,
+            checks: VecDeque::new(),
+            is_checking: false,
             trouble: None,
         }
     }
@@ -165,9 +173,9 @@ impl Queues {
     /// Each server comes where its most urgent customer does.
     pub(super) fn new(plan: &mut Plan) -> Self {
         let mut hosts: Vec<Queue> = Vec::new();
-        let mut index: BTreeMap<HostKey, usize> = BTreeMap::new();
+        let mut places: BTreeMap<HostKey, usize> = BTreeMap::new();
         let mut place = |hosts: &mut Vec<Queue>, key: &HostKey, base: &BaseUrl| {
-            *index.entry(key.clone()).or_insert_with(|| {
+            *places.entry(key.clone()).or_insert_with(|| {
                 hosts.push(Queue::new(key.clone(), base.clone()));
                 hosts.len() - 1
             })
@@ -184,6 +192,9 @@ impl Queues {
                 queue.push_back((order, attempt));
             }
         }
+        for check in &plan.checks {
+            place(&mut hosts, &check.base.host_key(), &check.base);
+        }
         for (key, base) in std::mem::take(&mut plan.probes) {
             let at = place(&mut hosts, &key, &base);
             if let Some(host) = hosts.get_mut(at) {
@@ -191,7 +202,7 @@ impl Queues {
             }
         }
         let shared = rows.into_iter().filter(|(_, rows)| *rows > 1).map(|(known, _)| (known, None)).collect();
-        Self { hosts, turn: 0, shared, used_leaves: HashSet::new(), is_without_ledger: false }
+        Self { hosts, places, turn: 0, shared, used_leaves: HashSet::new(), is_without_ledger: false }
     }
 
     /// The servers.
@@ -313,6 +324,37 @@ impl Queues {
         None
     }
 
+    /// The next token to be checked, of a server for which no renewal waits.
+    pub(super) fn next_check(&mut self, gates: &mut Gates) -> Option<(usize, TokenCheck)> {
+        self.hosts.iter_mut().enumerate().find_map(|(host, queue)| {
+            if queue.is_checking || queue.checks.is_empty() || queue.has_customers() {
+                return None;
+            }
+            let gate = gates.get_mut(&queue.key).filter(|gate| gate.breaker() == Breaker::Closed)?;
+            gate.enter()?;
+            queue.is_checking = true;
+            Some((host, queue.checks.pop_front()?))
+        })
+    }
+
+    /// A token is to be checked.
+    pub(super) fn add_check(&mut self, check: TokenCheck) {
+        let place = self.places.get(&check.base().host_key());
+        if let Some(queue) = place.and_then(|place| self.hosts.get_mut(*place)) {
+            queue.checks.push_back(check);
+        }
+    }
+
+    /// A token was checked. A server whose answer says nothing is asked no more in this pass.
+    pub(super) fn checked(&mut self, host: usize, answer: TokenAnswer) {
+        if let Some(queue) = self.hosts.get_mut(host) {
+            queue.is_checking = false;
+            if matches!(answer, TokenAnswer::Unclear | TokenAnswer::NoAnswer) {
+                queue.checks.clear();
+            }
+        }
+    }
+
     /// The customer's refresh token is of no use: the password is next, in its turn.
     pub(super) fn again_with_password(&mut self, host: usize, mut attempt: Attempt) {
         // What its login brings is for the other rows with the same credentials, whose refresh tokens are over, too.
@@ -381,6 +423,10 @@ impl Queues {
         let mut facts = Vec::new();
         for mut host in std::mem::take(&mut self.hosts) {
             let is_shut = gates.get(&host.key).is_none_or(Gate::is_shut);
+            let is_closed = gates.get(&host.key).is_some_and(|gate| gate.breaker() == Breaker::Closed);
+            if goes_on && is_closed && !host.checks.is_empty() {
+                facts.push(Event::ChecksLeftOver);
+            }
             for (attempt, reason) in host.take_all() {
                 let is_leave_used = self.used_leaves.contains(&attempt.account);
                 let id: CustomerId = attempt.customer.id;

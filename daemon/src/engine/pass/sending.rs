@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::queues::Request;
 use crate::engine::credentials::Charge;
 use crate::engine::plan::Attempt;
-use crate::model::{BaseUrl, Failure, Grant};
+use crate::model::{BaseUrl, CustomerId, Failure, Grant, TokenAnswer};
 use crate::thingsboard::gate::{Signal, Ticket};
 use crate::thingsboard::{Logins, NotRenewed, Probe};
 
@@ -20,6 +20,7 @@ pub(super) type Asking<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Ended>
 pub(super) enum Ended {
     Attempt(Box<EndedAttempt>),
     Probe { host: usize, probe: Probe },
+    Check { host: usize, id: CustomerId, answer: TokenAnswer },
 }
 
 /// A request for a customer that has ended.

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta};
 use super::super::credentials::{Outcome, Settings};
 use super::super::event::{Event, Via};
 use super::*;
-use crate::model::{Credentials, FailureKind, FingerprintKey, Lifetime, Record, Skew, Token};
+use crate::model::{Credentials, FailureKind, FingerprintKey, Lifetime, Record, Skew, Token, VerifyTokens};
 use crate::store::Table;
 
 fn now() -> DateTime<Utc> {
@@ -22,8 +22,9 @@ fn after(seconds: i64) -> DateTime<Utc> {
     now() + TimeDelta::seconds(seconds)
 }
 
+/// Checks have tests of their own.
 fn policy() -> Policy {
-    Policy::of_a_minute()
+    Policy { verify_tokens: VerifyTokens::Off, ..Policy::of_a_minute() }
 }
 
 fn id(text: &str) -> CustomerId {

@@ -121,7 +121,8 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             stop: self.stop_pass.clone(),
         };
         let ledger = self.state.lend_ledger();
-        self.job = Job::pass(trigger, now, tools, plan, std::mem::take(&mut self.gates), ledger);
+        let started_at = (!plan.only_checks()).then_some(now);
+        self.job = Job::pass(trigger, started_at, tools, plan, std::mem::take(&mut self.gates), ledger);
     }
 
     /// The process is about to end: what is known of sent passwords is in the store then, also if its ledger was dropped or
@@ -155,7 +156,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     pub(super) fn pass_ended(
         &mut self,
         trigger: Trigger,
-        started_at: DateTime<Utc>,
+        started_at: Option<DateTime<Utc>>,
         result: Result<(Gates, Ledger), JoinError>,
     ) {
         match result {
@@ -171,8 +172,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             self.recorder.release();
         }
         self.learn(Event::PassFinished);
-        let finished_at = self.clock.now();
-        self.last_run = Some(LastRun { trigger, started_at, finished_at, counts: self.state.pass() });
+        if let Some(started_at) = started_at {
+            let (finished_at, counts) = (self.clock.now(), self.state.pass());
+            self.last_run = Some(LastRun { trigger, started_at, finished_at, counts });
+        }
         if self.state.store_error().is_some() {
             self.wakes.store_failed();
         }

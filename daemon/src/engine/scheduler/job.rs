@@ -34,7 +34,8 @@ pub(super) enum Job {
     },
     Passing {
         trigger: Trigger,
-        started_at: DateTime<Utc>,
+        /// When it began; none if it is not shown, because it only checks tokens.
+        started_at: Option<DateTime<Utc>>,
         events: mpsc::Receiver<Event>,
         task: JoinHandle<(Gates, Ledger)>,
     },
@@ -43,14 +44,14 @@ pub(super) enum Job {
 /// How a job ended. A [`JoinError`] means that it panicked.
 pub(super) enum JobEnd {
     Read(Trigger, Result<Poll, JoinError>),
-    Pass(Trigger, DateTime<Utc>, Result<(Gates, Ledger), JoinError>),
+    Pass(Trigger, Option<DateTime<Utc>>, Result<(Gates, Ledger), JoinError>),
 }
 
 impl Job {
     /// Begins a pass.
     pub(super) fn pass<S: Store, L: Logins>(
         trigger: Trigger,
-        started_at: DateTime<Utc>,
+        started_at: Option<DateTime<Utc>>,
         tools: Tools<S, L>,
         plan: Plan,
         gates: Gates,

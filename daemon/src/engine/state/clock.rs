@@ -22,6 +22,7 @@ impl State {
         for end in self.former.values_mut().filter_map(|former| former.ends_at.as_mut()) {
             *end -= by;
         }
+        self.hosts.checks().for_each(|(_, checks)| checks.clock_set_back(by));
         for since in self.recovered.values_mut() {
             *since -= by;
         }

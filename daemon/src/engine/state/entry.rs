@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::checking::{Death, Found};
 use crate::engine::deferral::Deferral;
 use crate::engine::event::Via;
 use crate::model::{
@@ -34,6 +35,10 @@ pub struct Entry {
     pub unsaved: Option<Box<Renewal>>,
     /// How the token that waits was obtained, and how long its server took.
     pub obtained: Option<(Via, Duration)>,
+    /// When its token came or was last checked, and what was found.
+    pub checked: Option<(DateTime<Utc>, Found)>,
+    /// The last token of it that died before its end; boxed, because few did.
+    pub(super) death: Option<Box<Death>>,
     /// What the next renewal can use instead of the password; obtained for the row's server and user name.
     pub refresh_token: Option<Secret>,
     /// The revision of its latest change.
@@ -88,6 +93,8 @@ impl Entry {
             deferred: None,
             unsaved: None,
             obtained: None,
+            checked: None,
+            death: None,
             refresh_token: None,
             revision: 0,
             counted_until: now,
@@ -172,8 +179,15 @@ impl Entry {
         window_of(life.map(|(_, life)| life), configured)
     }
 
-    /// When its token ends by today's clock: the expiry in its row, less what the clock was set back by since.
+    /// When its token ends by today's clock: the expiry in its row, less what the clock was set back by since; or when it was
+    /// found dead.
     pub fn ends_at(&self) -> Option<DateTime<Utc>> {
+        let end = self.declared_end();
+        self.dead().map_or(end, |death| end.map(|end| end.min(death.at - TimeDelta::milliseconds(1))))
+    }
+
+    /// When its token ends by today's clock, if it does not die before.
+    pub(super) fn declared_end(&self) -> Option<DateTime<Utc>> {
         self.customer.expiry.map(|expiry| expiry - self.ahead)
     }
 
@@ -185,7 +199,7 @@ impl Entry {
 
     /// The expiry in its row, if a new token may declare an earlier one.
     pub fn replaceable(&self) -> Option<DateTime<Utc>> {
-        self.customer.expiry.filter(|_| self.ahead > TimeDelta::zero())
+        self.customer.expiry.filter(|_| self.ahead > TimeDelta::zero() || self.dead().is_some())
     }
 
     /// How its token stands at `now`.
@@ -203,6 +217,10 @@ impl Entry {
         if let Some(renewal) = &mut self.unsaved {
             renewal.expiry -= by;
         }
+        if let Some(death) = &mut self.death {
+            death.at -= by;
+        }
+        self.checked = self.checked.map(|(at, found)| (at - by, found));
         if let Some(failure) = &mut self.record.failure {
             failure.at -= by;
             failure.next_attempt_at = failure.next_attempt_at.map(|at| at - by);
@@ -233,6 +251,8 @@ impl Entry {
             // Another program has written it, by the clock of today.
             self.ahead = TimeDelta::zero();
             self.token_seen_at = self.counted_until;
+            self.token_replaced();
+            self.checked = None;
         }
         self.customer = customer;
         if has_other_credentials {
@@ -252,6 +272,8 @@ impl Entry {
         let replaces = self.unsaved.take().and_then(|renewal| renewal.replaces);
         if replaces.is_some() {
             self.ahead = TimeDelta::zero();
+            self.token_replaced();
+            self.checked = None;
         }
         self.attempting = false;
     }
@@ -265,6 +287,7 @@ impl Entry {
         self.customer.expiry = Some(expiry);
         self.token_seen_at = self.counted_until;
         self.written = Some((expiry, renewal.life));
+        self.token_replaced();
         // The clock may have been set back while it was on its way.
         self.ahead = (expiry - renewal.expiry).max(TimeDelta::zero());
         true

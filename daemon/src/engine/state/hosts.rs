@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 
+use super::Checks;
 use crate::model::{HostKey, Skew};
 use crate::text::length;
 use crate::thingsboard::gate::{Breaker, Gate};
@@ -24,6 +25,8 @@ pub struct Host {
     pub limit: u32,
     /// Whether it is asked at all.
     pub breaker: Breaker,
+    /// How the checks of its tokens stand.
+    pub checks: Checks,
     /// The revision of its latest change.
     pub revision: u64,
     warned: bool,
@@ -43,6 +46,21 @@ impl Hosts {
     /// One server.
     pub fn get(&self, key: &HostKey) -> Option<&Host> {
         self.0.get(key)
+    }
+
+    /// Whether tokens of some server are in question.
+    pub fn has_suspects(&self) -> bool {
+        self.0.values().any(|host| host.checks.suspect_since().is_some())
+    }
+
+    /// How the checks of each server's tokens stand, to be changed.
+    pub(super) fn checks(&mut self) -> impl Iterator<Item = (&HostKey, &mut Checks)> {
+        self.0.iter_mut().map(|(key, host)| (key, &mut host.checks))
+    }
+
+    /// How the checks of one server's tokens stand, to be changed.
+    pub(super) fn checks_of(&mut self, key: &HostKey) -> Option<&mut Checks> {
+        self.0.get_mut(key).map(|host| &mut host.checks)
     }
 
     /// Whether some customer uses it.
@@ -67,6 +85,7 @@ impl Hosts {
                 skew: None,
                 limit: Gate::FIRST,
                 breaker: Breaker::Closed,
+                checks: Checks::default(),
                 revision,
                 warned: false,
                 customers: 1,

@@ -50,7 +50,7 @@ impl Entry {
             Cause::Store
         } else if conditions.is_stopped {
             Cause::Operator
-        } else if kind.is_some() {
+        } else if kind.is_some() || self.is_dead() {
             Cause::Server
         } else if self.replaceable().is_some() {
             Cause::Clock

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::super::deferral::Deferral;
 use super::super::event::Via;
 use super::super::history::{Notice, NoticeKind, RenewalDetail};
-use super::State;
+use super::{Found, State};
 use crate::engine::counters::Operation;
 use crate::model::{CustomerId, Renewal, Secret, Skew, whole_seconds};
 
@@ -36,6 +36,8 @@ impl State {
         if let Some(mut edit) = self.customers.edit(&id, at) {
             edit.unsaved = Some(renewal);
             edit.obtained = Some((via, latency));
+            // Whole seconds, as its expiry has, would not tell whether it came after another one was found dead.
+            edit.checked = Some((at, Found::New));
             edit.refresh_token = refresh_token;
         }
     }

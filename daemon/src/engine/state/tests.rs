@@ -1,5 +1,6 @@
 //! How each fact changes what is known, as far as it is not told beside the rooms of the state.
 
+mod checking;
 mod clock;
 mod customers;
 mod ineligible;

@@ -22,6 +22,7 @@ pub(super) struct Row {
     url: Arc<str>,
     pub(super) token_status: proto::TokenStatus,
     pub(super) expiry: Option<DateTime<Utc>>,
+    check: Option<proto::Check>,
     pub(super) state: proto::Phase,
     last_success_at: Option<DateTime<Utc>>,
     renewals: u64,
@@ -62,6 +63,7 @@ impl Row {
             token_status: words::status(entry.status),
             // What is left of an expiry without a token says nothing.
             expiry: entry.ends_at().filter(|_| entry.customer.has_token),
+            check: entry.checked.and_then(words::check),
             state: phase(entry, verdict),
             last_success_at: entry.record().last_success_at,
             renewals: entry.record().renewals,
@@ -133,6 +135,7 @@ impl Row {
             tb_url: self.url.to_string(),
             token_status: self.token_status,
             tbtokenexpiry: self.expiry,
+            check: self.check,
             minutes_until_expiry: self.expiry.map(|expiry| minutes_until(expiry, now)),
             state: self.state,
             last_success_at: self.last_success_at,

@@ -6,7 +6,7 @@ use tbtoken_proto as proto;
 use super::super::history::{Notice, NoticeKind};
 use super::super::outcome::Outcome;
 use super::super::policy::Trigger;
-use super::super::state::{Entry, Former};
+use super::super::state::{Entry, Former, Found};
 use crate::model::{Changes, CustomerId, FailureKind, TokenStatus};
 use crate::thingsboard::gate::Breaker;
 
@@ -115,6 +115,18 @@ pub(super) fn former((id, former): (&CustomerId, &Former)) -> proto::Ineligible 
     }
 }
 
+/// The last check of a token; none for one that has just come.
+pub(super) fn check((at, found): (DateTime<Utc>, Found)) -> Option<proto::Check> {
+    let found = match found {
+        Found::New => return None,
+        Found::Works => proto::CheckFound::Works,
+        Found::Dead => proto::CheckFound::Dead,
+        Found::Disputed => proto::CheckFound::Disputed,
+        Found::Unclear => proto::CheckFound::Unclear,
+    };
+    Some(proto::Check { at, found })
+}
+
 pub(super) fn changes(changes: &Changes) -> Vec<proto::Change> {
     changes.iter().filter_map(|(at, kind)| Some(proto::Change { at, kind: event_kind(kind)? })).collect()
 }
@@ -128,6 +140,8 @@ fn event_kind(kind: NoticeKind) -> Option<proto::EventKind> {
         NoticeKind::Unparked => proto::EventKind::Unparked,
         NoticeKind::Recovered => proto::EventKind::Recovered,
         NoticeKind::Expired => proto::EventKind::Expired,
+        NoticeKind::TokenDead => proto::EventKind::TokenDead,
+        NoticeKind::TokenDisputed => proto::EventKind::TokenDisputed,
         NoticeKind::Ineligible => proto::EventKind::Ineligible,
         NoticeKind::PassStarted => proto::EventKind::PassStarted,
         NoticeKind::PassFinished => proto::EventKind::PassFinished,

@@ -11,6 +11,7 @@
 //! | `clock` | rpc | – | one row: `utc datetime2`, `offset_minutes int` (local minus UTC) |
 //! | `read` | rpc | – | a row a row: `customer_id` (the column's own type), `tb_url nvarchar null`, `tb_username nvarchar null`, `tb_password nvarchar null`, `has_token int` (0, 1), `tbtokenexpiry` (the column's own type) null |
 //! | `save` | rpc | a batch of rows of [`save_columns`]; `known` is the value known to be ours, [`NO_TIME`] for none | a row for each row that is still the one: `tbtokend_saved`, its id as `read` brings it; `kept int`, 1 if it holds the token now |
+//! | `tokens` | rpc | a batch of rows of [`token_columns`] | a row for each with that id: `customer_id` as `read` brings it, `tb_url nvarchar null`, `tb_username nvarchar null`, `tbtoken nvarchar null` |
 //! | `make_tables` | batch | – | none |
 //! | `probe_records` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
 //! | `key` | rpc | – | `fingerprint_key varbinary(32)`, one row or none |
@@ -30,7 +31,7 @@
 //! | `count` | rpc | – | `bigint`: rows in all |
 //! | `sample` | rpc | – | at most 200 rows with token and expiry, the latest first: `tbtoken nvarchar`, `tbtokenexpiry` |
 //!
-//! The last three are the doctor's. Nothing else brings the text of a token.
+//! The last three are the doctor's. Nothing but `tokens` and `sample` brings the text of a token.
 //!
 //! "A batch of rows" is one `nvarchar` in JSON, or a parameter for each value where the server knows no `OPENJSON`
 //! (`row_source.rs`). Nothing in it has a collation of its own: it is put into a table variable first, and compared as bytes
@@ -188,15 +189,47 @@ fn id_as_read(kind: &IdType, column: &str) -> String {
     }
 }
 
-/// The columns of a batch of tokens.
-pub(super) fn save_columns(id: &IdType) -> [Column; 6] {
-    let id = match id {
+/// The columns of a batch of ids.
+pub(super) fn token_columns(id: &IdType) -> [Column; 1] {
+    let kind = match id {
         IdType::Number(_) => Kind::Number,
         IdType::Guid => Kind::Plain,
         IdType::Text { .. } => Kind::Text,
     };
+    [("id", kind)]
+}
+
+/// The type of an id in a table variable.
+fn id_variable(id: &IdType) -> &str {
+    match id {
+        IdType::Guid | IdType::Number(_) => id.sql(),
+        IdType::Text { .. } => "nvarchar(450) COLLATE Latin1_General_BIN2",
+    }
+}
+
+/// Reads the tokens of `rows` customers.
+pub(super) fn tokens(layout: &Layout, source: RowSource, rows: usize) -> String {
+    let columns = &layout.columns;
+    format!(
+        "/* tbtokend:tokens */ DECLARE @ids TABLE (id {id_type} NOT NULL PRIMARY KEY); \
+         INSERT INTO @ids (id) SELECT id FROM {batch}; \
+         SELECT {id} AS customer_id, {url} AS tb_url, {username} AS tb_username, \
+         CAST(c.{token} AS nvarchar(4000)) AS tbtoken FROM {table} AS c JOIN @ids AS v ON {same_id}",
+        id_type = id_variable(&layout.id),
+        batch = source.sql(&token_columns(&layout.id), rows, 1),
+        id = id_as_read(&layout.id, &format!("c.{}", columns.id)),
+        url = columns.url.text_of("c"),
+        username = columns.username.text_of("c"),
+        token = columns.token,
+        table = layout.table,
+        same_id = same_id(&layout.id, &columns.id),
+    )
+}
+
+/// The columns of a batch of tokens.
+pub(super) fn save_columns(id: &IdType) -> [Column; 6] {
     [
-        ("id", id),
+        token_columns(id)[0],
         ("url", Kind::Text),
         ("username", Kind::Text),
         ("token", Kind::Plain),
@@ -233,10 +266,7 @@ pub(super) fn save(layout: &Layout, source: RowSource, rows: usize) -> String {
         same_url = same_text(&columns.url.text_of("c"), "v.url"),
         same_username = same_text(&columns.username.text_of("c"), "v.username"),
     );
-    let id_type = match &layout.id {
-        IdType::Guid | IdType::Number(_) => layout.id.sql(),
-        IdType::Text { .. } => "nvarchar(450) COLLATE Latin1_General_BIN2",
-    };
+    let id_type = id_variable(&layout.id);
     let text = "nvarchar(max) COLLATE Latin1_General_BIN2 NOT NULL";
     let time = match layout.expiry {
         ExpiryType::DateTimeOffset(_) => "datetimeoffset(6)",

@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior, params_from_iter};
 use super::super::{Records, RowProblem, Saved, Table, timestamp};
 use super::schema::Layout;
 use super::{Context, Open, records};
-use crate::model::{Customer, CustomerId, Ineligibility, IneligibleRow, Renewal, Row, Secret};
+use crate::model::{Customer, CustomerId, Ineligibility, IneligibleRow, Renewal, Row, RowToken, Secret};
 
 /// Reads all rows and the records. The transaction also checks that the file can be written: without that, no token should
 /// be requested.
@@ -208,6 +208,36 @@ pub(super) fn text(value: ValueRef<'_>) -> Result<Option<String>, NotText> {
 
 /// The error for a value that is not text.
 pub(super) struct NotText;
+
+/// Reads the tokens of these customers.
+pub(super) fn tokens(open: &Open, ids: Vec<CustomerId>) -> rusqlite::Result<Vec<RowToken>> {
+    let mut tokens = Vec::with_capacity(ids.len());
+    for id in ids {
+        let (text_id, number) = (Value::Text(id.as_str().to_owned()), number(id.as_str()));
+        let mut statement = open.connection.prepare_cached(&format!(
+            "SELECT customer_id, tb_url, tb_username, tbtoken FROM {} WHERE customer_id {}{}",
+            open.layout.table,
+            if number.is_some() { "IN (?1, ?2)" } else { "= ?1" },
+            in_order(&open.layout),
+        ))?;
+        let mut rows = statement.query(params_from_iter([text_id].into_iter().chain(number)))?;
+        while let Some(row) = rows.next()? {
+            let read = |column| Ok::<_, rusqlite::Error>(text(row.get_ref(column)?).ok().flatten());
+            if read(0)?.as_deref() != Some(id.as_str()) {
+                continue;
+            }
+            let (row_url, username) = (read(1)?.unwrap_or_default(), read(2)?.unwrap_or_default());
+            tokens.extend(read(3)?.map(|token| RowToken {
+                id,
+                row_url,
+                username,
+                token: Secret::new(token),
+            }));
+            break;
+        }
+    }
+    Ok(tokens)
+}
 
 /// Why a token is not sent for a row of a view.
 const SEVERAL: &str =

@@ -41,6 +41,32 @@ fn pair() -> String {
 }
 
 #[test]
+fn only_thingsboards_own_words_about_a_token_make_it_dead() {
+    let user = r#"{"id":{"entityType":"USER","id":"x"},"email":"a@b.example","authority":"TENANT_ADMIN"}"#;
+    let dead = TokenAnswer::Dead;
+    for (answer, expected) in [
+        (answer(200, user), TokenAnswer::Works),
+        (error(401, 11, "Token has expired"), dead(DeadCause::ExpiredEarly)),
+        (error(401, 10, "Token is outdated"), dead(DeadCause::Outdated)),
+        (error(401, 10, "Authentication failed"), TokenAnswer::Unclear),
+        (error(401, 10, "Invalid username or password"), TokenAnswer::Unclear),
+        (error(401, 10, "User account is not active"), TokenAnswer::Unclear),
+        (error(403, 20, "You don't have permission to perform this operation!"), TokenAnswer::Unclear),
+        (error(429, 33, "Too many requests for current tenant!"), TokenAnswer::Unclear),
+        (answer(401, "<html>Token has expired</html>"), TokenAnswer::Unclear),
+        (Answer { body: None, ..answer(401, "") }, TokenAnswer::Unclear),
+        (answer(200, "<html>Please log in</html>"), TokenAnswer::Unclear),
+        (answer(200, "{}"), TokenAnswer::Unclear),
+        (answer(302, ""), TokenAnswer::Unclear),
+        (answer(404, ""), TokenAnswer::Unclear),
+        (error(500, 46, "Database error"), TokenAnswer::NoAnswer),
+        (answer(503, "<html>"), TokenAnswer::NoAnswer),
+    ] {
+        assert_eq!(read_check(&answer), expected, "{answer:?}");
+    }
+}
+
+#[test]
 fn every_row_of_the_table_is_the_failure_that_it_names() {
     let unexpected = Failure::UnexpectedResponse;
     let compressed = |status| Answer { encoding: Some("gzip".into()), ..answer(status, "") };

@@ -29,6 +29,7 @@ pub(in crate::bench) fn run(options: &Rest) -> Report {
         |number, fresh, _| row(number, fresh),
     );
     stage.installation.config().set("schedule.interval", format!("{}s", options.interval));
+    stage.installation.config().set("thingsboard.verify_tokens", options.verify_tokens.as_str());
     let mut report = stage.report("rest");
     report.set("parked", options.parked);
 
@@ -37,6 +38,7 @@ pub(in crate::bench) fn run(options: &Rest) -> Report {
         let summary = status.tokens.summary;
         summary.total == options.customers && summary.parked == options.parked && !status.cron.refreshing
     });
+    run.stage.world.take_tokens();
     watch(&mut run, options, &mut report);
     if options.common.brief {
         return report;
@@ -57,6 +59,7 @@ pub(in crate::bench) fn run(options: &Rest) -> Report {
 /// Measures some polls, from just after one to just after another, without a client.
 fn watch(run: &mut Run, options: &Rest, report: &mut Report) {
     let first = wait_for_next_poll(run);
+    let requests = run.stage.world.seen().requests;
     let peak = match run.process.forget_peak() {
         true => "peak memory of these polls",
         false => "peak memory since the start (only root can begin it again)",
@@ -74,6 +77,8 @@ fn watch(run: &mut Run, options: &Rest, report: &mut Report) {
     let wakes = ((last - first).num_milliseconds() as f64 / interval.num_milliseconds() as f64).round();
     let memory = run.process.memory();
     report.time("cpu_per_wake", "CPU time of a poll", spent.div_f64(wakes), None);
+    let asked = run.stage.world.seen().requests - requests;
+    report.count("checks", "requests that ThingsBoard saw", asked);
     report.add("resident", "resident", Unit::Megabytes, memory.resident);
     report.add("peak_memory", peak, Unit::Megabytes, memory.peak);
 }

@@ -21,6 +21,7 @@ fn row(id: &str, token_status: TokenStatus) -> Customer {
         tb_url: "https://a.example".to_owned(),
         token_status,
         tbtokenexpiry: in_seconds(60),
+        check: None,
         minutes_until_expiry: Some(1),
         state: Phase::Ok,
         last_success_at: None,

@@ -1,0 +1,87 @@
+//! Which tokens are checked: whether ThingsBoard still takes them though their end lies ahead. Pure.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use super::policy::Policy;
+use super::state::{Entry, Host, State, Verdict};
+use crate::model::{BaseUrl, CustomerId, HostKey, VerifyTokens};
+use crate::thingsboard::gate::Breaker;
+
+/// One token to be checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Whose.
+    pub id: CustomerId,
+    /// Its server, the only one that may see the token.
+    pub base: BaseUrl,
+    /// `tb_url` of the row, to the letter: another token, written for another URL, is not meant.
+    pub row_url: String,
+    /// `tb_username`, likewise.
+    pub username: String,
+}
+
+/// The tokens to be checked now: of each server those in question, or else the one whose last proof is the oldest, or those
+/// whose last proof is as old as the settings say.
+pub fn checks(state: &State, now: DateTime<Utc>, policy: &Policy) -> Vec<Check> {
+    let mut of_server: BTreeMap<&HostKey, Vec<&Entry>> = BTreeMap::new();
+    for (_, entry) in state.entries().filter(|(_, entry)| entry.is_checkable(now, policy)) {
+        if let Some(host) = &entry.host
+            && !(entry.is_dead() && entry.verdict(now, policy) == Verdict::Due)
+        {
+            of_server.entry(host).or_default().push(entry);
+        }
+    }
+    let chosen = of_server.into_iter().filter_map(|(host, entries)| {
+        // As soon as the breaker closes, whenever the last check was: after trouble there may be a new signing key.
+        let server = state.hosts().get(host).filter(|server| {
+            server.breaker != Breaker::Closed || server.checks.may_begin(now, policy.interval)
+        })?;
+        Some(choose(server, entries, now, policy))
+    });
+    chosen.flatten().filter_map(|entry| check(entry, policy)).collect()
+}
+
+fn choose<'a>(
+    server: &Host,
+    mut entries: Vec<&'a Entry>,
+    now: DateTime<Utc>,
+    policy: &Policy,
+) -> Vec<&'a Entry> {
+    if let Some(since) = server.checks.suspect_since() {
+        let in_question: Vec<_> =
+            entries.iter().copied().filter(|entry| entry.is_unproven_since(since)).collect();
+        if !in_question.is_empty() {
+            return in_question;
+        }
+    }
+    let looked_at = |entry: &&Entry| entry.checked.map(|(at, _)| at);
+    match policy.verify_tokens {
+        VerifyTokens::Off => Vec::new(),
+        VerifyTokens::Sample => entries.into_iter().min_by_key(looked_at).into_iter().collect(),
+        VerifyTokens::Every(age) => {
+            // No more in a poll than it takes to come round in time.
+            let polls = (age.num_milliseconds() / policy.interval.num_milliseconds().max(1)).max(1);
+            let most = entries.len().div_ceil(usize::try_from(polls).unwrap_or(usize::MAX));
+            entries.retain(|entry| entry.is_unproven_since(now - age));
+            entries.sort_by_key(looked_at);
+            entries.truncate(most);
+            entries
+        }
+    }
+}
+
+fn check(entry: &Entry, policy: &Policy) -> Option<Check> {
+    let customer = &entry.customer;
+    let base = BaseUrl::parse(&customer.credentials.url).ok()?;
+    (base.is_https() || !policy.require_https).then(|| Check {
+        id: customer.id.clone(),
+        base,
+        row_url: customer.row_url.clone(),
+        username: customer.credentials.username.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

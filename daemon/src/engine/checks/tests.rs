@@ -1,0 +1,170 @@
+//! Which tokens are checked, and when.
+
+use chrono::TimeDelta;
+
+use super::super::credentials::Settings;
+use super::super::event::Event;
+use super::super::plan::{Selection, plan};
+use super::*;
+use crate::model::{Credentials, Customer, DeadCause, FingerprintKey, Secret, TokenAnswer};
+use crate::store::Table;
+
+const WORKS: TokenAnswer = TokenAnswer::Works;
+const DEAD: TokenAnswer = TokenAnswer::Dead(DeadCause::ExpiredEarly);
+
+fn after(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_780_000_000 + seconds, 0).unwrap()
+}
+
+fn policy(verify_tokens: VerifyTokens) -> Policy {
+    Policy { verify_tokens, ..Policy::of_a_minute() }
+}
+
+/// A customer of that server whose token ends after four hours.
+fn row(server: &str, name: &str) -> Customer {
+    let url = format!("https://{server}.example");
+    Customer {
+        id: CustomerId::new(name),
+        credentials: Credentials {
+            url: url.clone(),
+            username: format!("user of {name}"),
+            password: Secret::new("right"),
+        },
+        row_url: url,
+        has_token: true,
+        expiry: Some(after(14_400)),
+    }
+}
+
+fn state(verify_tokens: VerifyTokens, customers: Vec<Customer>) -> State {
+    let mut state = State::new(policy(verify_tokens), 0, Settings::of_a_minute());
+    let key = FingerprintKey::new(&[7; FingerprintKey::BYTES]);
+    let (ineligible, problems, records) = (Vec::new(), Vec::new(), Vec::new());
+    let table = Table { customers, ineligible, problems, records, key, records_lost: None };
+    state.apply(Event::TableRead(table), after(0), 0.5);
+    state
+}
+
+fn of_one_server(verify_tokens: VerifyTokens) -> State {
+    state(verify_tokens, ["a", "b", "c"].map(|name| row("tb", name)).into())
+}
+
+/// Whose tokens are checked at that second, by a scheduled pass.
+fn planned(state: &State, verify_tokens: VerifyTokens, second: i64) -> Vec<String> {
+    let plan = plan(state, after(second), &policy(verify_tokens), &[Selection::Due]);
+    plan.checks.iter().map(|check| check.id.to_string()).collect()
+}
+
+fn sampled(state: &State, second: i64) -> Vec<String> {
+    planned(state, VerifyTokens::Sample, second)
+}
+
+fn checked(state: &mut State, second: i64, name: &str, answer: TokenAnswer) {
+    state.apply(Event::Checked { id: CustomerId::new(name), answer }, after(second), 0.5);
+}
+
+#[test]
+fn a_poll_samples_of_each_server_the_token_with_the_oldest_proof() {
+    let mut state = of_one_server(VerifyTokens::Sample);
+    let mut seen = Vec::new();
+    for poll in 0..6 {
+        let [name] = &*sampled(&state, poll * 60) else { panic!("one for each poll") };
+        checked(&mut state, poll * 60 + 1, name, WORKS);
+        seen.push(name.clone());
+    }
+    assert_eq!(seen, ["a", "b", "c", "a", "b", "c"], "a check proves nothing for another row");
+    let state = self::state(VerifyTokens::Sample, vec![row("one", "a"), row("two", "b"), row("one", "c")]);
+    assert_eq!(sampled(&state, 0), ["a", "b"], "one of each server");
+}
+
+#[test]
+fn between_two_polls_none_is_checked_and_an_answer_that_says_nothing_makes_checks_rare() {
+    let mut state = of_one_server(VerifyTokens::Sample);
+    checked(&mut state, 0, "a", WORKS);
+    assert_eq!((sampled(&state, 30).len(), sampled(&state, 59).len()), (0, 1));
+    let mut at = 60;
+    for pause in [2, 4, 8, 16, 32, 32] {
+        checked(&mut state, at, "b", TokenAnswer::Unclear);
+        assert!(sampled(&state, at + (pause - 1) * 60).is_empty(), "{pause} intervals");
+        at += pause * 60;
+        assert_eq!(state.entry(&CustomerId::new("b")).unwrap().status, crate::model::TokenStatus::Valid);
+        assert_eq!(sampled(&state, at).len(), 1, "{pause} intervals");
+    }
+    let mut state = of_one_server(VerifyTokens::Sample);
+    for poll in 0..5 {
+        checked(&mut state, poll * 60, "b", TokenAnswer::NoAnswer);
+        assert_eq!(sampled(&state, poll * 60 + 60).len(), 1, "as soon as the server is back");
+    }
+}
+
+#[test]
+fn after_a_dead_token_the_others_of_its_server_are_checked_at_once_and_each_once() {
+    let customers = ["a", "b", "c", "d"].map(|name| row("tb", name)).into_iter().chain([row("other", "z")]);
+    let mut state = state(VerifyTokens::Sample, customers.collect());
+    checked(&mut state, 0, "z", WORKS);
+    checked(&mut state, 0, "a", DEAD);
+    assert_eq!(sampled(&state, 1), ["b", "c", "d"], "and the dead one is renewed");
+    checked(&mut state, 2, "b", WORKS);
+    checked(&mut state, 3, "c", DEAD);
+    assert_eq!(sampled(&state, 4), ["d"], "what was proven since is not asked for again");
+    checked(&mut state, 5, "d", WORKS);
+    state.apply(Event::PassFinished, after(6), 0.5);
+    assert_eq!(sampled(&state, 7).len(), 0);
+}
+
+#[test]
+fn no_token_in_its_window_is_checked_and_none_over_http_where_that_is_refused() {
+    let state = of_one_server(VerifyTokens::Sample);
+    assert_eq!((sampled(&state, 14_099).len(), sampled(&state, 14_100).len()), (1, 0));
+    let mut http = row("tb", "a");
+    http.credentials.url = "http://tb.example".to_owned();
+    let state = self::state(VerifyTokens::Sample, vec![http]);
+    let strict = Policy { require_https: true, ..Policy::of_a_minute() };
+    assert_eq!(checks(&state, after(0), &Policy::of_a_minute()).len(), 1);
+    assert_eq!(checks(&state, after(0), &strict).len(), 0);
+    let none = Customer { has_token: false, ..row("tb", "a") };
+    assert_eq!(sampled(&self::state(VerifyTokens::Sample, vec![none]), 0).len(), 0);
+}
+
+#[test]
+fn what_an_operator_asks_for_alone_checks_nothing_and_so_does_off() {
+    let state = of_one_server(VerifyTokens::Sample);
+    let policy = policy(VerifyTokens::Sample);
+    assert!(plan(&state, after(0), &policy, &[Selection::All]).checks.is_empty());
+    let state = of_one_server(VerifyTokens::Off);
+    assert!(planned(&state, VerifyTokens::Off, 0).is_empty());
+}
+
+#[test]
+fn each_token_comes_up_when_its_proof_is_so_old_and_not_all_at_once() {
+    let every = VerifyTokens::Every(TimeDelta::minutes(10));
+    let names: Vec<String> = (10..45).map(|number| number.to_string()).collect();
+    let mut state = state(every, names.iter().map(|name| row("tb", name)).collect());
+    let mut seen = Vec::new();
+    for poll in 0..20 {
+        let names = planned(&state, every, poll * 60);
+        assert!(names.len() <= 4, "{names:?}: 35 tokens in 10 polls");
+        for name in &names {
+            checked(&mut state, poll * 60, name, WORKS);
+        }
+        seen.extend(names);
+        if poll == 8 {
+            assert_eq!(seen, names_of(&state), "all, in order");
+        }
+    }
+    assert_eq!(seen.len(), 2 * names.len());
+}
+
+fn names_of(state: &State) -> Vec<String> {
+    state.entries().map(|(id, _)| id.to_string()).collect()
+}
+
+#[test]
+fn a_server_whose_breaker_is_not_closed_is_asked_as_soon_as_it_is() {
+    let mut state = of_one_server(VerifyTokens::Sample);
+    checked(&mut state, 0, "a", WORKS);
+    assert!(sampled(&state, 1).is_empty());
+    let host = BaseUrl::parse("https://tb.example").unwrap().host_key();
+    state.apply(Event::GateMoved { host, limit: 4, breaker: Breaker::Open }, after(2), 0.5);
+    assert_eq!(sampled(&state, 3), ["b"], "the pass holds it until the breaker is closed");
+}

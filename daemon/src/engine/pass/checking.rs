@@ -1,0 +1,77 @@
+//! Checks tokens where no renewal waits: reads them from the store, and asks their servers, each for one at a time.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::Pass;
+use super::sending::Ended;
+use crate::engine::checks::Check;
+use crate::engine::event::Event;
+use crate::model::{CustomerId, RowToken, Secret, TokenAnswer};
+use crate::store::{Store, StoreError};
+use crate::thingsboard::Logins;
+
+/// A token to be checked.
+#[derive(Debug)]
+pub(super) struct TokenCheck {
+    check: Check,
+    token: Secret,
+}
+
+/// A call of the store that reads the tokens to be checked.
+pub(super) type Fetching<'a> =
+    Pin<Box<dyn Future<Output = (Vec<Check>, Result<Vec<RowToken>, StoreError>)> + Send + 'a>>;
+
+impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
+    /// Begins to read the tokens to be checked, if there are any.
+    pub(super) fn fetch_tokens(&self, checks: Vec<Check>) -> Option<Fetching<'a>> {
+        let store = Arc::clone(&self.tools.store);
+        (!checks.is_empty()).then(|| {
+            let fetching: Fetching<'a> = Box::pin(async move {
+                let tokens = store.tokens(checks.iter().map(|check| check.id.clone()).collect()).await;
+                (checks, tokens)
+            });
+            fetching
+        })
+    }
+
+    /// The tokens are here. One whose row says something else by now is not sent anywhere. Where they cannot be read, none is
+    /// checked; the next poll says what is wrong with the store.
+    pub(super) fn tokens_fetched(&mut self, checks: Vec<Check>, tokens: Result<Vec<RowToken>, StoreError>) {
+        let tokens = tokens.unwrap_or_default().into_iter();
+        let mut tokens: HashMap<CustomerId, RowToken> =
+            tokens.map(|token| (token.id.clone(), token)).collect();
+        for check in checks {
+            if let Some(row) = tokens.remove(&check.id)
+                && row.row_url == check.row_url
+                && row.username == check.username
+            {
+                self.queues.add_check(TokenCheck { check, token: row.token });
+            }
+        }
+    }
+
+    pub(super) async fn checked(&mut self, host: usize, id: CustomerId, answer: TokenAnswer) {
+        self.checking -= 1;
+        if let Some(gate) = self.queues.host(host).and_then(|key| self.gates.get_mut(key)) {
+            // Whatever it came to says nothing about logins: ThingsBoard limits other calls by themselves.
+            gate.cancel();
+        }
+        self.queues.checked(host, answer);
+        self.report(Event::Checked { id, answer }).await;
+    }
+}
+
+impl TokenCheck {
+    /// Its server.
+    pub(super) fn base(&self) -> &crate::model::BaseUrl {
+        &self.check.base
+    }
+}
+
+/// Asks a server for a token and waits for the answer.
+pub(super) async fn check<L: Logins>(logins: &L, host: usize, asked: TokenCheck) -> Ended {
+    let answer = logins.check(&asked.check.base, &asked.token).await;
+    Ended::Check { host, id: asked.check.id, answer }
+}

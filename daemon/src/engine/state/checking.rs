@@ -1,0 +1,215 @@
+//! What a check of a token changes: a token that ThingsBoard no longer takes has ended, and the others of its server are in
+//! question.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::super::history::{Notice, NoticeKind};
+use super::{Entry, State};
+use crate::engine::policy::Policy;
+use crate::model::{CustomerId, DeadCause, HostKey, TokenAnswer, VerifyTokens};
+
+/// What was found of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It has come just now, which proves that it works.
+    New,
+    /// It was checked: ThingsBoard takes it.
+    Works,
+    /// It was checked: ThingsBoard does not take it.
+    Dead,
+    /// The same so soon after another one was replaced for it that nothing is done.
+    Disputed,
+    /// It was checked, and nothing is known of it.
+    Unclear,
+}
+
+/// A token that died before its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Death {
+    /// When it was found dead.
+    pub(super) at: DateTime<Utc>,
+    /// It is not in the row any more.
+    is_replaced: bool,
+    /// The next one was found dead too soon, and this was told.
+    is_disputed: bool,
+}
+
+/// Within this time after a dead token no other one of the customer is renewed for being dead: two nodes of a ThingsBoard with
+/// different signing keys would have it renewed for ever.
+const ONE_RENEWAL_IN: TimeDelta = TimeDelta::minutes(10);
+
+/// The longest pause between checks of a server whose answers say nothing, in intervals.
+const LONGEST_PAUSE: i32 = 32;
+
+/// How the checks of one server's tokens stand.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Checks {
+    /// The last one.
+    at: Option<DateTime<Utc>>,
+    /// How many intervals the next one waits after it; one after a conclusive one.
+    pause: i32,
+    /// A token of it was found dead then. All that were not proven since are in question.
+    suspect_since: Option<DateTime<Utc>>,
+    /// Dead tokens since then.
+    died: usize,
+    /// Whether a token from before was found to work.
+    some_work: bool,
+}
+
+impl Checks {
+    /// Whether a token of the server may be checked; those in question at once.
+    pub fn may_begin(&self, now: DateTime<Utc>, interval: TimeDelta) -> bool {
+        // A poll may come a little sooner after the one before than the answer then took.
+        let wait = (interval * self.pause.max(1)) - interval / 4;
+        (self.suspect_since.is_some() && self.pause == 0) || self.at.is_none_or(|at| (now - at).abs() >= wait)
+    }
+
+    /// Since when its tokens are in question.
+    pub fn suspect_since(&self) -> Option<DateTime<Utc>> {
+        self.suspect_since
+    }
+
+    fn note(&mut self, answer: TokenAnswer, has_died: bool, at: DateTime<Utc>) {
+        self.at = Some(at);
+        self.pause = match answer {
+            TokenAnswer::Works | TokenAnswer::Dead(_) => 0,
+            TokenAnswer::NoAnswer => 1,
+            TokenAnswer::Unclear => (self.pause * 2).clamp(2, LONGEST_PAUSE),
+        };
+        self.some_work |= answer == TokenAnswer::Works && self.suspect_since.is_some();
+        if has_died {
+            self.suspect_since.get_or_insert(at);
+            self.died += 1;
+        }
+    }
+
+    pub(super) fn clock_set_back(&mut self, by: TimeDelta) {
+        for at in [&mut self.at, &mut self.suspect_since].into_iter().flatten() {
+            *at -= by;
+        }
+    }
+
+    /// All tokens in question were checked. What is to be said about it.
+    fn end(&mut self, host: &HostKey) -> String {
+        let (died, some_work) = (std::mem::take(&mut self.died), std::mem::take(&mut self.some_work));
+        self.suspect_since = None;
+        let why = match (died, some_work) {
+            (1, true) => "was its password changed, or its user deleted?",
+            (_, true) => "were passwords changed, or users deleted?",
+            (1, false) => "was its password or the server's signing key changed?",
+            (_, false) => "has its signing key changed?",
+        };
+        let tokens = if died == 1 { "token" } else { "tokens" };
+        let their = if died == 1 { "its" } else { "their" };
+        format!("{died} {tokens} of {host} died before {their} time: {why}")
+    }
+}
+
+impl Entry {
+    /// The death of the token that is in the row.
+    pub(super) fn dead(&self) -> Option<&Death> {
+        self.death.as_deref().filter(|death| !death.is_replaced)
+    }
+
+    /// Whether its token was found dead.
+    pub fn is_dead(&self) -> bool {
+        self.dead().is_some()
+    }
+
+    /// Another token is in the row.
+    pub(super) fn token_replaced(&mut self) {
+        if let Some(death) = &mut self.death {
+            death.is_replaced = true;
+        }
+    }
+
+    /// Whether there is a token that needs no renewal soon, of which it may be asked whether it works.
+    pub fn is_checkable(&self, now: DateTime<Utc>, policy: &Policy) -> bool {
+        policy.verify_tokens != VerifyTokens::Off
+            && self.customer.has_token
+            && self.unsaved.is_none()
+            && self.declared_end().is_some_and(|end| end - self.window(policy.window) > now)
+    }
+
+    /// Whether its token has not been proven to work since then.
+    pub fn is_unproven_since(&self, since: DateTime<Utc>) -> bool {
+        self.checked.is_none_or(|(at, _)| at < since)
+    }
+
+    /// What came of a check. Says what is news of it.
+    fn token_checked(&mut self, answer: TokenAnswer, at: DateTime<Utc>) -> Option<NoticeKind> {
+        let is_dead = self.is_dead();
+        let last = self.death.as_deref_mut().filter(|death| (at - death.at).abs() < ONE_RENEWAL_IN);
+        let (found, news) = match (answer, last) {
+            (TokenAnswer::Works, _) => {
+                self.death.take_if(|_| is_dead);
+                (Found::Works, None)
+            }
+            (TokenAnswer::Unclear | TokenAnswer::NoAnswer, _) => (Found::Unclear, None),
+            (TokenAnswer::Dead(_), _) if is_dead => (Found::Dead, None),
+            (TokenAnswer::Dead(_), Some(last)) => {
+                let was_told = std::mem::replace(&mut last.is_disputed, true);
+                (Found::Disputed, (!was_told).then_some(NoticeKind::TokenDisputed))
+            }
+            (TokenAnswer::Dead(_), None) => {
+                self.death = Some(Box::new(Death { at, is_replaced: false, is_disputed: false }));
+                (Found::Dead, Some(NoticeKind::TokenDead))
+            }
+        };
+        self.checked = Some((at, found));
+        news
+    }
+}
+
+impl State {
+    /// A token was checked.
+    pub(super) fn token_checked(&mut self, id: &CustomerId, answer: TokenAnswer, at: DateTime<Utc>) {
+        let window = self.policy.window;
+        let Some(mut edit) = self.customers.edit(id, at) else { return };
+        let news = edit.token_checked(answer, at);
+        edit.status = edit.status_at(at, window);
+        let host = edit.host.clone();
+        drop(edit);
+        let has_died = news == Some(NoticeKind::TokenDead);
+        if let Some(checks) = host.as_ref().and_then(|host| self.hosts.checks_of(host)) {
+            checks.note(answer, has_died, at);
+        }
+        let message = match (answer, news) {
+            (_, Some(NoticeKind::TokenDisputed)) => {
+                "ThingsBoard does not take the new token either; it is left as it is, and checked again in ten minutes: do several nodes with different signing keys answer at tb_url?"
+            }
+            (TokenAnswer::Dead(DeadCause::Outdated), _) => {
+                "ThingsBoard says that its token is outdated: its password was changed; it is renewed now"
+            }
+            _ => "ThingsBoard no longer takes its token, whose end lies ahead; it is renewed now",
+        };
+        if let Some(kind) = news {
+            // The log has one line for all of a server.
+            self.tell(Notice::new(at, kind, message.to_owned()).of(id).quiet(has_died));
+        }
+    }
+
+    /// Says once for each server how many of its tokens were found dead, when all in question were checked.
+    pub(super) fn tell_dead_tokens(&mut self, at: DateTime<Utc>) {
+        let mut in_question: HashSet<&HostKey> = HashSet::new();
+        if self.hosts.has_suspects() {
+            for entry in self.customers.values() {
+                if let Some(host) = &entry.host
+                    && let Some(since) = self.hosts.get(host).and_then(|host| host.checks.suspect_since)
+                    && entry.is_unproven_since(since)
+                    && entry.is_checkable(at, &self.policy)
+                {
+                    in_question.insert(host);
+                }
+            }
+        }
+        let suspects = self.hosts.checks().filter(|(_, checks)| checks.suspect_since.is_some());
+        let ended = suspects.filter(|(host, _)| !in_question.contains(host));
+        let messages: Vec<_> = ended.map(|(host, checks)| checks.end(host)).collect();
+        for message in messages {
+            self.note(at, NoticeKind::TokenDead, None, message);
+        }
+    }
+}
