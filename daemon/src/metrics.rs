@@ -122,6 +122,8 @@ impl Scrape {
             "Time in which customers had no valid token, added up",
             lapsed,
         )?;
+        let dead = counters.dead_tokens.iter().map(|(cause, n)| ([("cause", name(*cause))], *n));
+        out.counters("dead_tokens", "Tokens that ThingsBoard no longer took before their end", dead)?;
         let parked = counters.parked.iter().map(|(kind, n)| ([("kind", kind.as_str())], *n));
         out.counters("parked", "Customers that were parked", parked)?;
         out.counter("recovered", "Customers that worked again after failures", counters.recovered)

@@ -8,7 +8,7 @@ use strum::{EnumIter, IntoEnumIterator, IntoStaticStr};
 
 use super::event::Via;
 use super::policy::Trigger;
-use crate::model::FailureKind;
+use crate::model::{DeadCause, FailureKind};
 
 /// Upper bounds of the durations of requests to ThingsBoard, in seconds; the last is the longest `request_timeout`.
 const REQUEST_BOUNDS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0];
@@ -100,6 +100,8 @@ pub struct Counters {
     pub requests: Durations<Via>,
     /// Refresh tokens that a server no longer took.
     pub refresh_tokens_refused: u64,
+    /// Tokens that ThingsBoard was found to no longer take, by cause.
+    pub dead_tokens: BTreeMap<DeadCause, u64>,
     /// Customers parked, by kind.
     pub parked: BTreeMap<FailureKind, u64>,
     /// Customers that work again after failures.
@@ -134,6 +136,7 @@ impl Default for Counters {
                 .collect(),
             requests: by(|| Histogram::new(REQUEST_BOUNDS)),
             refresh_tokens_refused: 0,
+            dead_tokens: by(|| 0),
             parked: FailureKind::iter().filter(|kind| kind.is_permanent()).map(|kind| (kind, 0)).collect(),
             recovered: 0,
             lapses: by(|| 0),

@@ -1,6 +1,7 @@
 //! Whether ThingsBoard still takes a token that is in a row.
 
 use chrono::TimeDelta;
+use strum::{EnumIter, IntoStaticStr};
 
 use super::{CustomerId, Secret};
 
@@ -16,7 +17,8 @@ pub enum VerifyTokens {
 }
 
 /// Why a token died before its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum DeadCause {
     /// `Token is outdated`: the password was changed after it was issued.
     Outdated,

@@ -173,6 +173,9 @@ impl State {
         let host = edit.host.clone();
         drop(edit);
         let has_died = news == Some(NoticeKind::TokenDead);
+        if let (true, TokenAnswer::Dead(cause)) = (has_died, answer) {
+            *self.customers.counters_mut().dead_tokens.entry(cause).or_default() += 1;
+        }
         if let Some(checks) = host.as_ref().and_then(|host| self.hosts.checks_of(host)) {
             checks.note(answer, has_died, at);
         }

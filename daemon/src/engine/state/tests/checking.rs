@@ -35,6 +35,7 @@ fn a_dead_token_counts_as_expired_is_due_and_may_be_replaced_by_one_that_ends_ea
     apply(&mut state, 7, [obtained("a", 900, Via::Login), saved("a", 900)]);
     assert_eq!(entry(&state, "a").status, TokenStatus::Valid);
     assert_eq!(entry(&state, "a").ends_at(), Some(after(900)));
+    assert_eq!(state.counters().dead_tokens.values().copied().collect::<Vec<_>>(), [0, 1], "outdated, early");
 }
 
 #[test]
