@@ -10,7 +10,7 @@ use chrono::DateTime;
 use serde::Deserialize;
 use url::Url;
 
-use super::{NotRenewed, Probe};
+use super::{Probe, RefreshError};
 use crate::model::{DeadCause, Failure, Grant, Secret, Token, TokenAnswer, Unexpected};
 
 /// An answer as it came.
@@ -103,22 +103,22 @@ fn is_encoded(answer: &Answer) -> bool {
 /// What the answer to a renewal means. When the server has something against the refresh token (expired, session ended,
 /// password changed, not a refresh token at all), the password is asked next; not when it is in trouble, nor when somebody
 /// else answers: a portal or a page about maintenance gets no password.
-pub(super) fn read_renewal(answer: &Answer) -> Result<Grant, NotRenewed> {
+pub(super) fn read_renewal(answer: &Answer) -> Result<Grant, RefreshError> {
     match read_login(answer) {
         Ok(grant) => Ok(grant),
         // "Invalid Refresh Token scope" comes as an internal error (500/2).
         Err(Failure::ServerError { status: 500, .. }) if error_body(answer).is_some_and(is_token_scope) => {
-            Err(NotRenewed::Refused { is_outdated: false })
+            Err(RefreshError::Rejected { is_outdated: false })
         }
         Err(Failure::UnexpectedResponse(Unexpected::ProxyLogin)) if is_about_the_token(answer) => {
-            Err(NotRenewed::Refused { is_outdated: is_outdated(answer) })
+            Err(RefreshError::Rejected { is_outdated: is_outdated(answer) })
         }
         Err(
             failure @ (Failure::RateLimited { .. }
             | Failure::ServerError { .. }
             | Failure::UnexpectedResponse(_)),
-        ) => Err(NotRenewed::Failed(failure)),
-        Err(_) => Err(NotRenewed::Refused { is_outdated: is_outdated(answer) }),
+        ) => Err(RefreshError::Failed(failure)),
+        Err(_) => Err(RefreshError::Rejected { is_outdated: is_outdated(answer) }),
     }
 }
 

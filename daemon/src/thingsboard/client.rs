@@ -21,7 +21,7 @@ use super::broken::{Broken, NoAnswer, Route};
 use super::names::Names;
 use super::proxy::Proxy;
 use super::workers::Workers;
-use super::{Logins, NotRenewed, Probe};
+use super::{Logins, Probe, RefreshError};
 use crate::model::{BaseUrl, Credentials, Failure, Grant, Secret, TokenAnswer};
 use crate::tls::{self, Trusted};
 
@@ -215,7 +215,7 @@ impl Client {
     ///
     /// # Errors
     /// The server cannot be reached, or its TLS is not believed.
-    pub async fn greet(&self, base: &BaseUrl) -> Result<u16, Failure> {
+    pub async fn request_status(&self, base: &BaseUrl) -> Result<u16, Failure> {
         let url = base.endpoint("api/noauth/userPasswordPolicy");
         let answer = self.ask(Method::GET, url, None, Vec::new(), self.request_timeout).await?;
         match answer::read_greeting(&answer) {
@@ -328,7 +328,7 @@ impl Logins for Client {
         }
     }
 
-    async fn renew(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, NotRenewed> {
+    async fn refresh(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, RefreshError> {
         let body = RenewalBody { refresh_token: refresh_token.expose() };
         let began = Instant::now();
         let mut answer = self.post(base, RENEW, &body, self.request_timeout).await;
@@ -336,7 +336,7 @@ impl Logins for Client {
             let rest = self.request_timeout.saturating_sub(began.elapsed());
             answer = self.post(base, RENEW, &body, rest).await;
         }
-        answer::read_renewal(&answer.map_err(|no_answer| NotRenewed::Failed(no_answer.into()))?)
+        answer::read_renewal(&answer.map_err(|no_answer| RefreshError::Failed(no_answer.into()))?)
     }
 
     async fn check(&self, base: &BaseUrl, token: &Secret) -> TokenAnswer {

@@ -59,18 +59,18 @@ pub struct Ticket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// ThingsBoard answers.
-    Well,
+    Answered,
     /// Something else answers: a portal, a proxy, a page about maintenance.
-    Foreign,
+    ForeignAnswer,
     /// It asks for less: 429.
-    Strained,
+    Overloaded,
     /// No answer of ThingsBoard: no connection, none in time, or 5xx.
-    Dead,
+    Unanswered,
 }
 
 impl Gate {
     /// Logins in flight to begin with.
-    pub const FIRST: u32 = 4;
+    pub const INITIAL_LIMIT: u32 = 4;
 
     /// Failures to get an answer in a row after which a server counts as dead, once it has answered at all.
     pub const OPENS_AFTER: u32 = 3;
@@ -79,7 +79,7 @@ impl Gate {
     pub fn new(most: u32) -> Self {
         let most = most.max(1);
         Self {
-            limit: Self::FIRST.min(most),
+            limit: Self::INITIAL_LIMIT.min(most),
             most,
             in_flight: 0,
             good: 0,
@@ -95,7 +95,7 @@ impl Gate {
     }
 
     /// Never lets more than `most` through at a time, from now on.
-    pub fn allow(&mut self, most: u32) {
+    pub fn set_maximum(&mut self, most: u32) {
         self.most = most.max(1);
         self.limit = self.limit.min(self.most);
     }
@@ -142,18 +142,18 @@ impl Gate {
     /// A login has ended.
     pub fn leave(&mut self, ticket: Ticket, signal: Signal) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        if self.breaker == Breaker::HalfOpen && signal != Signal::Well {
+        if self.breaker == Breaker::HalfOpen && signal != Signal::Answered {
             self.breaker = Breaker::Open;
         }
         match signal {
-            Signal::Well => self.well(),
-            Signal::Foreign => self.recovery = Recovery::Awaited,
-            Signal::Strained => {
+            Signal::Answered => self.well(),
+            Signal::ForeignAnswer => self.recovery = Recovery::Awaited,
+            Signal::Overloaded => {
                 self.recovery = Recovery::Awaited;
                 self.dead_in_a_row = 0;
                 self.trouble(ticket);
             }
-            Signal::Dead => {
+            Signal::Unanswered => {
                 self.recovery = Recovery::Awaited;
                 self.dead_in_a_row = self.dead_in_a_row.saturating_add(1);
                 self.trouble(ticket);
@@ -166,9 +166,9 @@ impl Gate {
     }
 
     /// A probe has ended: `Well` when ThingsBoard answered, `Foreign` when something else did.
-    pub fn probed(&mut self, signal: Signal) {
+    pub fn finish_probe(&mut self, signal: Signal) {
         match signal {
-            Signal::Well => {
+            Signal::Answered => {
                 self.dead_in_a_row = 0;
                 self.is_first = false;
                 self.tell_recovery();
@@ -176,9 +176,9 @@ impl Gate {
                     self.breaker = Breaker::Closed;
                 }
             }
-            Signal::Foreign if self.breaker == Breaker::Open => self.breaker = Breaker::HalfOpen,
-            Signal::Foreign => {}
-            Signal::Strained | Signal::Dead => self.recovery = Recovery::Awaited,
+            Signal::ForeignAnswer if self.breaker == Breaker::Open => self.breaker = Breaker::HalfOpen,
+            Signal::ForeignAnswer => {}
+            Signal::Overloaded | Signal::Unanswered => self.recovery = Recovery::Awaited,
         }
     }
 

@@ -29,11 +29,11 @@ pub trait Logins: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Grant, Failure>> + Send;
 
     /// Renews with a refresh token: `POST {base}/api/auth/token`. It needs no password and counts toward no lockout.
-    fn renew(
+    fn refresh(
         &self,
         base: &BaseUrl,
         refresh_token: &Secret,
-    ) -> impl Future<Output = Result<Grant, NotRenewed>> + Send;
+    ) -> impl Future<Output = Result<Grant, RefreshError>> + Send;
 
     /// Asks whether ThingsBoard works: a login of a user that does not exist, `tbtokend-probe-<hex>@probe.invalid`, with a
     /// random password. It counts toward no lockout, and leaves no audit entry.
@@ -56,9 +56,9 @@ pub enum Probe {
 
 /// Why a refresh token brought nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotRenewed {
+pub enum RefreshError {
     /// The server does not take it (any more): log in instead.
-    Refused {
+    Rejected {
         /// It says that the token is outdated: the password was changed after it was issued.
         is_outdated: bool,
     },

@@ -369,7 +369,7 @@ async fn an_untrusted_certificate_is_refused_unless_the_setting_trusts_all() {
         let said = fails(&mssql(settings.clone())).await;
         assert!(said.contains("is not trusted") && said.contains(why), "{certificate:?}: {said}");
         assert_eq!(server.stats().logins + server.stats().logins_refused, 0, "no password was sent");
-        let trusting = mssql(tbtokend::store::mssql::Settings { trust: Trust::Anyone, ..settings });
+        let trusting = mssql(tbtokend::store::mssql::Settings { trust: Trust::AnyCertificate, ..settings });
         assert!(trusting.read().await.customers.is_empty());
     }
 }

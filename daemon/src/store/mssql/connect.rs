@@ -109,7 +109,7 @@ fn config(settings: &Settings, host: &str, port: u16, password: &Secret) -> Conf
 
 async fn trusted(settings: &Settings) -> Result<Trusted, StoreError> {
     let file = match &settings.trust {
-        Trust::Anyone => return Ok(Trusted::Anyone),
+        Trust::AnyCertificate => return Ok(Trusted::AnyCertificate),
         Trust::Authorities { ca_file: None } => return Ok(Trusted::Authorities(Vec::new())),
         Trust::Authorities { ca_file: Some(file) } => file,
     };

@@ -97,7 +97,7 @@ fn protection(shared: &Connections) -> String {
         Encryption::Strict => "encrypted from the first byte (TDS 8)",
     };
     let trust = match &shared.settings().trust {
-        Trust::Anyone => "its certificate is not checked".to_owned(),
+        Trust::AnyCertificate => "its certificate is not checked".to_owned(),
         Trust::Authorities { ca_file: None } => "its certificate is verified".to_owned(),
         Trust::Authorities { ca_file: Some(file) } => {
             format!("its certificate is verified, also with {}", file.display())

@@ -55,7 +55,7 @@ pub enum Trust {
         ca_file: Option<PathBuf>,
     },
     /// Anyone's. Whoever is in between can read and change everything.
-    Anyone,
+    AnyCertificate,
 }
 
 /// Where the password comes from. It is asked for at every login, so that a new one is found without a restart.
@@ -98,7 +98,7 @@ impl Settings {
     pub(super) fn describe(&self) -> String {
         let trust = match self.trust {
             Trust::Authorities { .. } => "",
-            Trust::Anyone => " (its certificate is not checked)",
+            Trust::AnyCertificate => " (its certificate is not checked)",
         };
         format!("mssql {} on {}{trust}", self.database, self.server)
     }

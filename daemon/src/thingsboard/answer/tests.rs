@@ -146,7 +146,7 @@ fn a_refused_refresh_token_means_log_in_and_a_server_in_trouble_does_not() {
         (error(500, 2, "Invalid Refresh Token scope"), false),
         (answer(200, r#"{"token":"t","scope":"PRE_VERIFICATION_TOKEN"}"#), false),
     ] {
-        assert_eq!(read_renewal(&refused), Err(NotRenewed::Refused { is_outdated }), "{refused:?}");
+        assert_eq!(read_renewal(&refused), Err(RefreshError::Rejected { is_outdated }), "{refused:?}");
     }
     for not_thingsboard in [
         answer(404, ""),
@@ -156,12 +156,12 @@ fn a_refused_refresh_token_means_log_in_and_a_server_in_trouble_does_not() {
         answer(401, "outdated"),
         error(401, 99, "Token is outdated"),
     ] {
-        let Err(NotRenewed::Failed(Failure::UnexpectedResponse(_))) = read_renewal(&not_thingsboard) else {
+        let Err(RefreshError::Failed(Failure::UnexpectedResponse(_))) = read_renewal(&not_thingsboard) else {
             panic!("a password for {not_thingsboard:?}");
         };
     }
     for status in [500, 502, 503] {
-        let trouble = NotRenewed::Failed(Failure::ServerError { status, retry_after: None });
+        let trouble = RefreshError::Failed(Failure::ServerError { status, retry_after: None });
         assert_eq!(read_renewal(&error(status, 46, "Database error")), Err(trouble));
     }
     // Of the general internal errors only that one is about the token.
@@ -171,12 +171,12 @@ fn a_refused_refresh_token_means_log_in_and_a_server_in_trouble_does_not() {
         answer(500, r#"{"errorCode":2}"#),
         answer(500, "<html>Refresh Token</html>"),
     ] {
-        let failure = NotRenewed::Failed(Failure::ServerError { status: 500, retry_after: None });
+        let failure = RefreshError::Failed(Failure::ServerError { status: 500, retry_after: None });
         assert_eq!(read_renewal(&trouble), Err(failure), "{trouble:?}");
     }
     assert!(matches!(
         read_renewal(&error(429, 33, "Too many requests")),
-        Err(NotRenewed::Failed(Failure::RateLimited { .. }))
+        Err(RefreshError::Failed(Failure::RateLimited { .. }))
     ));
     assert!(read_renewal(&answer(200, &pair())).is_ok());
 }
