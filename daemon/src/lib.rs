@@ -88,7 +88,7 @@ pub async fn run(config: Config, process: Process) -> Result<(), StartError> {
             serve(config, store, client, process).await
         }
         StoreConfig::Mssql(settings) => {
-            if settings.trust == Trust::Anyone {
+            if settings.trust == Trust::AnyCertificate {
                 telemetry::warn_unchecked_certificate(&settings.server);
             }
             let store = MssqlStore::new(settings.clone());

@@ -24,7 +24,7 @@ pub enum Trusted {
     /// Those of the system's authorities, those of the authorities in a file, and the certificates in that file.
     Authorities(Vec<CertificateDer<'static>>),
     /// Any certificate.
-    Anyone,
+    AnyCertificate,
 }
 
 /// Reads the certificates of a PEM file; none if it holds no usable one.
@@ -42,7 +42,7 @@ pub fn client_config(trusted: Trusted) -> Result<ClientConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let (chains, exact) = match trusted {
-        Trusted::Anyone => (None, None),
+        Trusted::AnyCertificate => (None, None),
         Trusted::Authorities(given) => {
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -100,7 +100,7 @@ pub fn thingsboard_answer(data: &[u8]) {
     SERVER.set_answer(answer);
     runtime().block_on(async {
         let _ = SERVER.client.login(&SERVER.base, &SERVER.credentials, Duration::from_secs(5)).await;
-        let _ = SERVER.client.renew(&SERVER.base, &Secret::new("x")).await;
+        let _ = SERVER.client.refresh(&SERVER.base, &Secret::new("x")).await;
         let _ = SERVER.client.probe(&SERVER.base).await;
     });
 }

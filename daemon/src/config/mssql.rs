@@ -81,7 +81,7 @@ fn trust(store: &Store) -> Result<Trust, ConfigError> {
             &file.display().to_string(),
             "with store.trust_server_certificate = true no certificate is checked; set one or the other",
         )),
-        (true, None) => Ok(Trust::Anyone),
+        (true, None) => Ok(Trust::AnyCertificate),
         (false, ca_file) => {
             if let Some(file) = &ca_file {
                 // An error must show at the start, not at the first connection.

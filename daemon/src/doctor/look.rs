@@ -58,7 +58,7 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
     };
     let client = &client;
     let answers: Vec<_> = stream::iter(urls.iter().take(MOST))
-        .map(|url| async move { (url, client.greet(url).await) })
+        .map(|url| async move { (url, client.request_status(url).await) })
         .buffered(AT_A_TIME)
         .collect()
         .await;

@@ -60,7 +60,7 @@ pub async fn examine(config: &Config, clock: &Clock, read_by_daemon: Option<Stri
             format!("sqlite {}", path.display())
         }
         StoreConfig::Mssql(settings) => {
-            if settings.trust == Trust::Anyone {
+            if settings.trust == Trust::AnyCertificate {
                 findings.push(Finding::warning(
                     "certificate",
                     "the server's certificate is not checked: an attacker on the network can read and change everything",

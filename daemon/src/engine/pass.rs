@@ -37,7 +37,7 @@ use crate::clock::Clock;
 use crate::model::{CustomerId, Failure, Grant, HostKey, Lifetime, Renewal, Skew};
 use crate::store::{Store, StoreError};
 use crate::thingsboard::gate::{Gate, Signal, Ticket};
-use crate::thingsboard::{Logins, NotRenewed, Probe};
+use crate::thingsboard::{Logins, Probe, RefreshError};
 
 /// How long a pass may last: customers that become due meanwhile wait for its end. With some time for the poll that stays
 /// below the half minute that a token of a minute leaves.
@@ -100,7 +100,7 @@ pub async fn run<S: Store, L: Logins>(
     let checks = std::mem::take(&mut plan.checks);
     for host in queues.hosts() {
         let gate = gates.entry(host.clone()).or_insert_with(|| Gate::new(tools.limits.per_host));
-        gate.allow(tools.limits.per_host);
+        gate.set_maximum(tools.limits.per_host);
         if tools.is_new_wake {
             gate.wake();
         }
@@ -283,8 +283,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let id = attempt.customer.id.clone();
         self.in_flight.remove(&id);
         let failure = match &result {
-            Err(NotRenewed::Failed(failure)) => Some(failure),
-            Ok(_) | Err(NotRenewed::Refused { .. }) => None,
+            Err(RefreshError::Failed(failure)) => Some(failure),
+            Ok(_) | Err(RefreshError::Rejected { .. }) => None,
         };
         let via = if charge.is_some() { Via::Login } else { Via::RefreshToken };
         self.report(Event::Answered { via, took: latency, failure: failure.map(Failure::kind) }).await;
@@ -308,8 +308,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 let renewal = Box::new(renewal);
                 self.report(Event::Obtained { renewal, refresh_token, via, latency, skew }).await;
             }
-            Err(NotRenewed::Failed(failure)) => self.report(Event::Failed { id, failure }).await,
-            Err(NotRenewed::Refused { is_outdated }) => {
+            Err(RefreshError::Failed(failure)) => self.report(Event::Failed { id, failure }).await,
+            Err(RefreshError::Rejected { is_outdated }) => {
                 if is_outdated {
                     self.ledger.refresh_outdated(&attempt.account, &attempt.customer.credentials.username);
                 }
@@ -321,9 +321,9 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
 
     async fn probed(&mut self, host: usize, probe: Probe) {
         let (verdict, signal, failure) = match probe {
-            Probe::Good => (Verdict::Good, Signal::Well, None),
-            Probe::Bad(failure) => (Verdict::Bad, Signal::Dead, Some(failure)),
-            Probe::NoVerdict(failure) => (Verdict::None, Signal::Foreign, Some(failure)),
+            Probe::Good => (Verdict::Good, Signal::Answered, None),
+            Probe::Bad(failure) => (Verdict::Bad, Signal::Unanswered, Some(failure)),
+            Probe::NoVerdict(failure) => (Verdict::None, Signal::ForeignAnswer, Some(failure)),
         };
         if let Some(key) = self.queues.host(host) {
             self.ledger.probed(key, verdict, Instant::now().into_std());
@@ -345,11 +345,11 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let before = (gate.limit(), gate.breaker());
         match ticket {
             Some(ticket) => gate.leave(ticket, signal),
-            None => gate.probed(signal),
+            None => gate.finish_probe(signal),
         }
         let has_moved = before != (gate.limit(), gate.breaker());
         let has_recovered = gate.take_recovery();
-        if signal != Signal::Well {
+        if signal != Signal::Answered {
             self.queues.trouble(host, failure);
         }
         if let Some(event) = moved(&key, &self.gates).filter(|_| has_moved) {

@@ -58,7 +58,7 @@ pub struct LedgerRead {
     pub accounts: Vec<AccountRow>,
     /// With a whole ledger: accounts of the file that was used before the database had a table. The file keeps each until it
     /// is written to the table.
-    pub left_behind: Vec<AccountRow>,
+    pub unmoved_accounts: Vec<AccountRow>,
     /// With a whole ledger: the state of the loop that was stored last; `None` if it was never stored.
     pub loop_state: Option<LoopState>,
     /// The place of the ledger.

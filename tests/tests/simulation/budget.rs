@@ -9,7 +9,7 @@ use tbtokend::engine::outcome::Outcome;
 use tbtokend::engine::plan::Selection;
 use tbtokend::engine::scheduler::Scheduler;
 use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret, TokenAnswer};
-use tbtokend::thingsboard::{Logins, NotRenewed, Probe};
+use tbtokend::thingsboard::{Logins, Probe, RefreshError};
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -49,9 +49,9 @@ impl Logins for Counted {
         self.servers.login(base, credentials, within).await
     }
 
-    async fn renew(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, NotRenewed> {
+    async fn refresh(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, RefreshError> {
         self.count(base);
-        self.servers.renew(base, refresh_token).await
+        self.servers.refresh(base, refresh_token).await
     }
 
     async fn probe(&self, base: &BaseUrl) -> Probe {

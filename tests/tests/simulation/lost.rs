@@ -2,7 +2,7 @@
 
 use tbtokend::engine::scheduler::Scheduler;
 use tbtokend::model::{BaseUrl, Credentials, Failure, Grant, Secret, TokenAnswer};
-use tbtokend::thingsboard::{Logins, NotRenewed, Probe};
+use tbtokend::thingsboard::{Logins, Probe, RefreshError};
 use tokio::time::{Duration, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +29,8 @@ impl Logins for Breaking {
         answer
     }
 
-    async fn renew(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, NotRenewed> {
-        self.servers.renew(base, refresh_token).await
+    async fn refresh(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, RefreshError> {
+        self.servers.refresh(base, refresh_token).await
     }
 
     async fn probe(&self, base: &BaseUrl) -> Probe {

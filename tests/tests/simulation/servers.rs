@@ -3,7 +3,7 @@
 use std::future::pending;
 
 use tbtokend::model::{BaseUrl, Credentials, DeadCause, Failure, Grant, Secret, Token, TokenAnswer};
-use tbtokend::thingsboard::{Logins, NotRenewed, Probe};
+use tbtokend::thingsboard::{Logins, Probe, RefreshError};
 use tokio::sync::oneshot;
 use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
@@ -57,7 +57,7 @@ impl Servers {
             }
         };
         let failure = Failure::Timeout { after: within };
-        timeout(within, answer).await.unwrap_or(Err(NotRenewed::Failed(failure)))
+        timeout(within, answer).await.unwrap_or(Err(RefreshError::Failed(failure)))
     }
 
     async fn log_in(
@@ -78,8 +78,8 @@ impl Servers {
         let mut world = self.world.lock();
         let result = match answer {
             Ok(granted) => Ok(world.take(self.daemon, &credentials, granted)),
-            Err(NotRenewed::Failed(failure)) => Err(failure),
-            Err(NotRenewed::Refused { .. }) => unreachable!("no answer to a password"),
+            Err(RefreshError::Failed(failure)) => Err(failure),
+            Err(RefreshError::Rejected { .. }) => unreachable!("no answer to a password"),
         };
         world.note_password_outcome(self.daemon, &credentials, result.as_ref().err());
         match &result {
@@ -90,7 +90,7 @@ impl Servers {
         result
     }
 
-    async fn refresh(&self, server: usize, refresh_token: &str) -> Result<Grant, NotRenewed> {
+    async fn answer_refresh(&self, server: usize, refresh_token: &str) -> Result<Grant, RefreshError> {
         let login: usize = refresh_token.split('-').nth(1).unwrap().parse().unwrap();
         let credentials = {
             let mut world = self.world.lock();
@@ -110,8 +110,8 @@ impl Servers {
                 world.failing.remove(&(server, login));
                 None
             }
-            Err(NotRenewed::Refused { .. }) => None,
-            Err(NotRenewed::Failed(failure)) => {
+            Err(RefreshError::Rejected { .. }) => None,
+            Err(RefreshError::Failed(failure)) => {
                 world.note_failure(self.daemon, server, login, failure);
                 Some(failure)
             }
@@ -123,12 +123,12 @@ impl Servers {
     async fn check_token(&self, server: usize, token: &str) -> TokenAnswer {
         self.world.lock().asked_about(server, token);
         match self.ask(server, Request::Check(token.to_owned()), REQUEST_TIMEOUT).await {
-            Err(NotRenewed::Failed(Failure::CredentialsRejected)) => TokenAnswer::Works,
-            Err(NotRenewed::Refused { .. }) => TokenAnswer::Dead(DeadCause::ExpiredEarly),
-            Err(NotRenewed::Failed(Failure::UnexpectedResponse(_) | Failure::RateLimited { .. })) => {
+            Err(RefreshError::Failed(Failure::CredentialsRejected)) => TokenAnswer::Works,
+            Err(RefreshError::Rejected { .. }) => TokenAnswer::Dead(DeadCause::ExpiredEarly),
+            Err(RefreshError::Failed(Failure::UnexpectedResponse(_) | Failure::RateLimited { .. })) => {
                 TokenAnswer::Unclear
             }
-            Err(NotRenewed::Failed(_)) => TokenAnswer::NoAnswer,
+            Err(RefreshError::Failed(_)) => TokenAnswer::NoAnswer,
             Ok(_) => unreachable!("no answer to a check"),
         }
     }
@@ -136,10 +136,10 @@ impl Servers {
     async fn try_out(&self, server: usize) -> Probe {
         self.world.lock().audit.probes += 1;
         let probe = match self.ask(server, Request::Probe, REQUEST_TIMEOUT).await {
-            Err(NotRenewed::Failed(Failure::CredentialsRejected)) => Probe::Good,
-            Err(NotRenewed::Failed(failure @ Failure::UnexpectedResponse(_))) => Probe::NoVerdict(failure),
-            Err(NotRenewed::Failed(failure)) => Probe::Bad(failure),
-            Ok(_) | Err(NotRenewed::Refused { .. }) => unreachable!("no answer to a probe"),
+            Err(RefreshError::Failed(Failure::CredentialsRejected)) => Probe::Good,
+            Err(RefreshError::Failed(failure @ Failure::UnexpectedResponse(_))) => Probe::NoVerdict(failure),
+            Err(RefreshError::Failed(failure)) => Probe::Bad(failure),
+            Ok(_) | Err(RefreshError::Rejected { .. }) => unreachable!("no answer to a probe"),
         };
         let mut world = self.world.lock();
         world.log_for_server(server, || format!("is probed: {probe:?}"));
@@ -188,8 +188,8 @@ impl Logins for Servers {
         .await
     }
 
-    async fn renew(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, NotRenewed> {
-        self.alive(self.refresh(server_of(base).0, refresh_token.expose())).await
+    async fn refresh(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, RefreshError> {
+        self.alive(self.answer_refresh(server_of(base).0, refresh_token.expose())).await
     }
 
     async fn probe(&self, base: &BaseUrl) -> Probe {

@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tbtokend::model::{Failure, Unexpected};
-use tbtokend::thingsboard::NotRenewed;
+use tbtokend::thingsboard::RefreshError;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, sleep};
 
@@ -35,7 +35,7 @@ pub(crate) struct Granted {
 }
 
 /// An answer, as a client understands it.
-pub(crate) type Answer = Result<Granted, NotRenewed>;
+pub(crate) type Answer = Result<Granted, RefreshError>;
 
 /// A request in the queue of a frozen server.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub(crate) async fn serve(world: Shared, server: usize, request: Request, reply:
 }
 
 fn failed(failure: Failure) -> Answer {
-    Err(NotRenewed::Failed(failure))
+    Err(RefreshError::Failed(failure))
 }
 
 impl Loss {
@@ -190,12 +190,12 @@ impl World {
         match request {
             Request::Probe => failed(Failure::CredentialsRejected),
             Request::Check(token) => match self.is_dead(token) {
-                true => Err(NotRenewed::Refused { is_outdated: false }),
+                true => Err(RefreshError::Rejected { is_outdated: false }),
                 false => failed(Failure::CredentialsRejected),
             },
             Request::Password(credentials) => {
                 self.audit.logins += 1;
-                self.authenticate(credentials).map_err(NotRenewed::Failed)?;
+                self.authenticate(credentials).map_err(RefreshError::Failed)?;
                 Ok(self.grant(credentials))
             }
             Request::RefreshToken(token, login) => {
@@ -268,11 +268,11 @@ impl World {
         });
         let account = self.accounts.get(&(server, login));
         let (Some(session), Some(account)) = (session, account.filter(|account| account.active)) else {
-            return Err(NotRenewed::Refused { is_outdated: false });
+            return Err(RefreshError::Rejected { is_outdated: false });
         };
         if session.issued_at < account.changed_at {
             self.note_refresh_token_outdated(&session.credentials);
-            return Err(NotRenewed::Refused { is_outdated: true });
+            return Err(RefreshError::Rejected { is_outdated: true });
         }
         self.note_refresh_token_worked(&session.credentials);
         Ok(self.grant(&session.credentials))

@@ -46,7 +46,7 @@ pub(crate) fn settings(table: &str) -> Settings {
         password: fixed(&part("password")),
         encryption: Encryption::Required,
         trust: match parts().get("trust").map(String::as_str) {
-            Some("true") => Trust::Anyone,
+            Some("true") => Trust::AnyCertificate,
             _ => Trust::Authorities { ca_file: parts().get("ca_file").map(PathBuf::from) },
         },
         multi_subnet_failover: false,

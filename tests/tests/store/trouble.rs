@@ -190,7 +190,7 @@ async fn p11_a_wrong_password_is_named_and_tried_once() {
         mssql(tbtokend::store::mssql::Settings { password: fixed("CANARYDB-wrong"), ..place.settings() });
     for _ in 0..50 {
         let said = fails(&store).await;
-        assert!(said.contains("refuses the login tbtokend (error 18456)"), "{said}");
+        assert!(said.contains("rejects the login tbtokend (error 18456)"), "{said}");
         assert!(said.contains("store.password_file"), "{said}");
     }
     assert_eq!(place.fake().stats().logins_refused, 1, "only one attempt");
@@ -369,7 +369,7 @@ async fn an_untrusted_certificate_is_refused_unless_the_setting_trusts_all() {
         let said = fails(&mssql(settings.clone())).await;
         assert!(said.contains("is not trusted") && said.contains(why), "{certificate:?}: {said}");
         assert_eq!(server.stats().logins + server.stats().logins_refused, 0, "no password was sent");
-        let trusting = mssql(tbtokend::store::mssql::Settings { trust: Trust::Anyone, ..settings });
+        let trusting = mssql(tbtokend::store::mssql::Settings { trust: Trust::AnyCertificate, ..settings });
         assert!(trusting.read().await.customers.is_empty());
     }
 }

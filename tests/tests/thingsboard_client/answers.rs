@@ -59,8 +59,8 @@ async fn http_and_https_have_different_messages() {
     ));
     let text = words(&client, &says.url()).await;
     assert!(text.starts_with("the server speaks TLS on this port: write https:// into tb_url"), "{text}");
-    let greeting = client.greet(&BaseUrl::parse(&says.url()).unwrap()).await;
-    assert_eq!(greeting, Err(Failure::UnexpectedResponse(Unexpected::Tls)), "the doctor says the same");
+    let status = client.request_status(&BaseUrl::parse(&says.url()).unwrap()).await;
+    assert_eq!(status, Err(Failure::UnexpectedResponse(Unexpected::Tls)), "the doctor says the same");
 
     let says = FixedServer::new("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
     let text = words(&client, &says.url().replace("http://", "https://")).await;

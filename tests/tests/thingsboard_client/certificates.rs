@@ -49,7 +49,7 @@ async fn each_fault_of_a_certificate_has_a_plain_message() {
         let client = trusting(&certificate.authority, &folder);
         let text = words(&client, &front.url()).await;
         assert!(text.contains(said), "{kind:?}: {text}");
-        let doctor = client.greet(&BaseUrl::parse(&front.url()).unwrap()).await.unwrap_err();
+        let doctor = client.request_status(&BaseUrl::parse(&front.url()).unwrap()).await.unwrap_err();
         assert!(doctor.to_string().contains(said), "{kind:?}: {doctor}");
     }
     for (kind, said) in [

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tbtoken_tests::thingsboard::{Behaviour, Settings, ThingsBoard, User};
 use tbtokend::model::{BaseUrl, Failure, FailureKind, Secret, Unexpected};
-use tbtokend::thingsboard::{Logins as _, NotRenewed, Probe};
+use tbtokend::thingsboard::{Logins as _, Probe, RefreshError};
 
 use crate::ground::{BRIEFLY, FixedServer, TIMEOUT, client, log_in, log_in_as};
 
@@ -140,7 +140,7 @@ async fn a_connection_that_ended_while_idle_is_replaced_and_one_that_ends_under_
     // A renewal costs no charge, so it is sent again on a new connection.
     let token = log_in_as(&client, &account, TIMEOUT).await.unwrap().refresh_token.unwrap();
     let base = BaseUrl::parse(&account.url).unwrap();
-    assert!(client.renew(&base, &token).await.is_ok());
+    assert!(client.refresh(&base, &token).await.is_ok());
     assert_eq!(server.user_stats(NAME).renewals, 1);
 }
 
@@ -192,13 +192,13 @@ async fn a_refused_refresh_token_shows_whether_the_password_was_changed() {
     let token = log_in_as(&client, &account, TIMEOUT).await.unwrap().refresh_token.unwrap();
     server.change_settings(|settings| settings.skew += chrono::TimeDelta::seconds(1));
     server.set_password(NAME, &account.password);
-    assert_eq!(client.renew(&base, &token).await, Err(NotRenewed::Refused { is_outdated: true }));
+    assert_eq!(client.refresh(&base, &token).await, Err(RefreshError::Rejected { is_outdated: true }));
     server.restart();
-    assert!(client.renew(&base, &token).await.is_ok());
+    assert!(client.refresh(&base, &token).await.is_ok());
     server.change_signing_key();
-    assert_eq!(client.renew(&base, &token).await, Err(NotRenewed::Refused { is_outdated: false }));
+    assert_eq!(client.refresh(&base, &token).await, Err(RefreshError::Rejected { is_outdated: false }));
     let says = FixedServer::new(b"HTTP/1.1 401 \r\nContent-Length: 6\r\n\r\n<html>".to_vec());
-    let portal = client.renew(&BaseUrl::parse(&says.url()).unwrap(), &Secret::new("x.y.z")).await;
+    let portal = client.refresh(&BaseUrl::parse(&says.url()).unwrap(), &Secret::new("x.y.z")).await;
     let proxy_login = Failure::UnexpectedResponse(Unexpected::ProxyLogin);
-    assert_eq!(portal, Err(NotRenewed::Failed(proxy_login)), "no reason to send a password");
+    assert_eq!(portal, Err(RefreshError::Failed(proxy_login)), "no reason to send a password");
 }

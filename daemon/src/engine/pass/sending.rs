@@ -11,7 +11,7 @@ use crate::engine::credentials::Charge;
 use crate::engine::plan::Attempt;
 use crate::model::{BaseUrl, CustomerId, Failure, Grant, TokenAnswer};
 use crate::thingsboard::gate::{Signal, Ticket};
-use crate::thingsboard::{Logins, NotRenewed, Probe};
+use crate::thingsboard::{Logins, Probe, RefreshError};
 
 /// The requests under way.
 pub(super) type Asking<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + Send + 'a>>>;
@@ -31,15 +31,15 @@ pub(super) struct EndedAttempt {
     /// The charge of a password; none for a refresh token.
     pub(super) charge: Option<Charge>,
     pub(super) latency: Duration,
-    pub(super) result: Result<Grant, NotRenewed>,
+    pub(super) result: Result<Grant, RefreshError>,
 }
 
 /// Sends a refresh token and waits for the answer.
 pub(super) async fn refresh<L: Logins>(logins: &L, Request { host, ticket, attempt }: Request) -> Ended {
     let began = Instant::now();
     let result = match &attempt.refresh_token {
-        Some(refresh_token) => logins.renew(&attempt.base, refresh_token).await,
-        None => Err(NotRenewed::Refused { is_outdated: false }),
+        Some(refresh_token) => logins.refresh(&attempt.base, refresh_token).await,
+        None => Err(RefreshError::Rejected { is_outdated: false }),
     };
     let latency = began.elapsed();
     Ended::Attempt(Box::new(EndedAttempt { host, ticket, attempt, charge: None, latency, result }))
@@ -54,7 +54,7 @@ pub(super) async fn login<L: Logins>(
 ) -> Ended {
     let began = Instant::now();
     let result = logins.login(&attempt.base, &attempt.customer.credentials, within).await;
-    let result = result.map_err(NotRenewed::Failed);
+    let result = result.map_err(RefreshError::Failed);
     let (latency, charge) = (began.elapsed(), Some(charge));
     Ended::Attempt(Box::new(EndedAttempt { host, ticket, attempt, charge, latency, result }))
 }
@@ -72,10 +72,10 @@ pub(super) fn signal(failure: Option<&Failure>) -> Signal {
             | Failure::Interrupted { .. }
             | Failure::Timeout { .. }
             | Failure::ServerError { .. },
-        ) => Signal::Dead,
-        Some(Failure::RateLimited { .. }) => Signal::Strained,
-        Some(Failure::UnexpectedResponse(_)) => Signal::Foreign,
-        _ => Signal::Well,
+        ) => Signal::Unanswered,
+        Some(Failure::RateLimited { .. }) => Signal::Overloaded,
+        Some(Failure::UnexpectedResponse(_)) => Signal::ForeignAnswer,
+        _ => Signal::Answered,
     }
 }
 
@@ -89,20 +89,20 @@ mod tests {
     fn what_an_outcome_says_of_the_server() {
         let why = || "reset".to_owned();
         for (failure, expected) in [
-            (Failure::Unreachable { why: why() }, Signal::Dead),
-            (Failure::Interrupted { why: why() }, Signal::Dead),
-            (Failure::Timeout { after: Duration::from_secs(10) }, Signal::Dead),
-            (Failure::ServerError { status: 500, retry_after: None }, Signal::Dead),
-            (Failure::ServerError { status: 504, retry_after: None }, Signal::Dead),
-            (Failure::RateLimited { retry_after: None }, Signal::Strained),
-            (Failure::UnexpectedResponse(Unexpected::NotJson), Signal::Foreign),
-            (Failure::UnexpectedResponse(Unexpected::ProxyLogin), Signal::Foreign),
-            (Failure::CredentialsRejected, Signal::Well),
-            (Failure::AccountDisabled, Signal::Well),
-            (Failure::SecondFactorRequired, Signal::Well),
+            (Failure::Unreachable { why: why() }, Signal::Unanswered),
+            (Failure::Interrupted { why: why() }, Signal::Unanswered),
+            (Failure::Timeout { after: Duration::from_secs(10) }, Signal::Unanswered),
+            (Failure::ServerError { status: 500, retry_after: None }, Signal::Unanswered),
+            (Failure::ServerError { status: 504, retry_after: None }, Signal::Unanswered),
+            (Failure::RateLimited { retry_after: None }, Signal::Overloaded),
+            (Failure::UnexpectedResponse(Unexpected::NotJson), Signal::ForeignAnswer),
+            (Failure::UnexpectedResponse(Unexpected::ProxyLogin), Signal::ForeignAnswer),
+            (Failure::CredentialsRejected, Signal::Answered),
+            (Failure::AccountDisabled, Signal::Answered),
+            (Failure::SecondFactorRequired, Signal::Answered),
         ] {
             assert_eq!(signal(Some(&failure)), expected, "{failure:?}");
         }
-        assert_eq!(signal(None), Signal::Well);
+        assert_eq!(signal(None), Signal::Answered);
     }
 }

@@ -83,7 +83,7 @@ impl Hosts {
             is_new = true;
             let host = Host {
                 skew: None,
-                limit: Gate::FIRST,
+                limit: Gate::INITIAL_LIMIT,
                 breaker: Breaker::Closed,
                 checks: Checks::default(),
                 revision,

@@ -96,7 +96,7 @@ impl Address {
             password: Password::fixed(Secret::new(self.password.as_str())),
             encryption: Encryption::Required,
             trust: match self.trust {
-                true => Trust::Anyone,
+                true => Trust::AnyCertificate,
                 false => Trust::Authorities { ca_file: self.ca_file.as_ref().map(PathBuf::from) },
             },
             multi_subnet_failover: false,

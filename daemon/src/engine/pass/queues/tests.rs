@@ -79,7 +79,7 @@ impl Stage {
         let queues = Queues::new(&mut Plan { attempts, ..Plan::default() });
         let known = || {
             let mut gate = Gate::new(64);
-            gate.probed(Signal::Well);
+            gate.finish_probe(Signal::Answered);
             gate
         };
         let gates = queues.hosts().map(|host| (host.clone(), known())).collect();
@@ -135,12 +135,12 @@ impl Stage {
         self.queues.settled(host, &attempt, refresh_token.map(Secret::new).as_ref());
         let signal = match outcome {
             Outcome::Accepted | Outcome::Rejected | Outcome::RejectedUnchecked | Outcome::NotCounted => {
-                Signal::Well
+                Signal::Answered
             }
-            Outcome::Unanswered | Outcome::NotSent => Signal::Dead,
+            Outcome::Unanswered | Outcome::NotSent => Signal::Unanswered,
         };
         self.gates.get_mut(&key).unwrap().leave(ticket, signal);
-        if signal == Signal::Dead {
+        if signal == Signal::Unanswered {
             self.queues.trouble(host, Some(&Failure::ServerError { status: 502, retry_after: None }));
         }
     }
@@ -148,7 +148,7 @@ impl Stage {
     /// A refresh token worked, or was refused: then the password is next.
     fn refresh_ended(&mut self, Request { host, ticket, attempt }: Request, has_worked: bool) {
         let key = self.queues.host(host).unwrap().clone();
-        self.gates.get_mut(&key).unwrap().leave(ticket, Signal::Well);
+        self.gates.get_mut(&key).unwrap().leave(ticket, Signal::Answered);
         if !has_worked {
             self.queues.again_with_password(host, attempt);
         }
@@ -176,11 +176,11 @@ impl Stage {
             (verdict != Verdict::Good).then_some(Failure::ServerError { status: 502, retry_after: None });
         self.queues.probed(host, verdict, failure.as_ref());
         let signal = match verdict {
-            Verdict::Good => Signal::Well,
-            Verdict::Bad => Signal::Dead,
-            Verdict::None => Signal::Foreign,
+            Verdict::Good => Signal::Answered,
+            Verdict::Bad => Signal::Unanswered,
+            Verdict::None => Signal::ForeignAnswer,
         };
-        self.gates.get_mut(&key).unwrap().probed(signal);
+        self.gates.get_mut(&key).unwrap().finish_probe(signal);
     }
 
     /// What is told of those that were not tried.
@@ -450,7 +450,7 @@ fn p02_a_server_that_is_down_gets_nothing_before_a_good_probe() {
         let mut stage = Stage::new(rows);
         let gate = stage.gate();
         let tickets: Vec<Ticket> = std::iter::from_fn(|| gate.enter()).collect();
-        tickets.into_iter().for_each(|ticket| gate.leave(ticket, Signal::Dead));
+        tickets.into_iter().for_each(|ticket| gate.leave(ticket, Signal::Unanswered));
         gate.wake();
         assert!(gate.needs_probe());
         stage
@@ -524,7 +524,7 @@ fn a_charge_that_was_not_made_does_not_hold_up_the_account_on_another_port() {
         vec![attempt("a", "u", "p"), at("https://tb.example:8443", "b", "u", "p"), attempt("c", "c", "p")];
     let mut stage = Stage::new(rows);
     assert_eq!(stage.start_all(), ["login a", "login c"]);
-    stage.gates.get_mut(&BaseUrl::parse("https://tb.example").unwrap().host_key()).unwrap().allow(1);
+    stage.gates.get_mut(&BaseUrl::parse("https://tb.example").unwrap().host_key()).unwrap().set_maximum(1);
     stage.conflict("login a");
     assert_eq!(stage.start_all(), ["login b"], "no room for a");
 }
@@ -591,7 +591,7 @@ fn a_customer_that_was_not_tried_is_told_why_or_goes_on_in_the_next_pass() {
         if is_shut {
             for _ in 0..2 {
                 let ticket = stage.gate().enter().unwrap();
-                stage.gate().leave(ticket, Signal::Dead);
+                stage.gate().leave(ticket, Signal::Unanswered);
                 stage.gate().wake();
             }
             assert!(stage.gate().is_shut());
@@ -645,7 +645,7 @@ fn p02_servers_that_differ_in_their_path_have_a_doubt_a_probe_and_a_breaker_each
     let mut stage = Stage::new(rows.into());
     let gate = stage.gates.get_mut(&keys[1]).unwrap();
     let tickets: Vec<Ticket> = std::iter::from_fn(|| gate.enter()).collect();
-    tickets.into_iter().for_each(|ticket| gate.leave(ticket, Signal::Dead));
+    tickets.into_iter().for_each(|ticket| gate.leave(ticket, Signal::Unanswered));
     assert!(gate.is_shut());
     assert_eq!(stage.start_all(), ["login a", "probe https://tb.example/b"]);
 }
