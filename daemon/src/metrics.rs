@@ -28,10 +28,11 @@ pub fn exposition(
     has_process: bool,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
+    let started_at = snapshot.daemon().started_at;
     let own = registry.sub_registry_with_prefix("tbtokend");
     own.register_collector(Box::new(Scrape { snapshot, now }));
     if has_process {
-        registry.register_collector(Box::new(process::Process));
+        registry.register_collector(Box::new(process::Process { started_at }));
     }
     let mut out = String::new();
     match format {
@@ -89,6 +90,8 @@ impl Scrape {
         out.tally("tokens", "Customers by token status", "status", &counts.tokens)?;
         out.tally("customers_by_state", "Customers by what happens next", "state", &counts.states)?;
         out.tally("customers_failing", "Customers whose last attempt failed", "kind", &counts.failing)?;
+        let under_way = counts.states.get("refreshing").copied().unwrap_or(0);
+        out.gauge("logins_in_flight", "Customers whose renewal is under way", under_way)?;
         out.gauge("customers_in_trouble", "Customers that need attention", summary.in_trouble)?;
         out.gauge(
             "customers_ineligible",

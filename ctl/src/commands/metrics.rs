@@ -1,8 +1,8 @@
 //! `metrics`: what Prometheus reads, printed or written to a file for node_exporter.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use tbtoken_proto::{MetricsFormat, Reply, Request};
@@ -45,9 +45,13 @@ fn replace(file: &Path, text: &str) -> io::Result<()> {
     let mut name = file.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
     name.push(format!(".tmp-{}", std::process::id()));
     let temporary = file.with_file_name(name);
+    // One that a killed run left, whose process had this number as well.
+    let _ = fs::remove_file(&temporary);
     let mut out = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
     let written = out
-        .write_all(text.as_bytes())
+        // The umask may be narrower, and the collector is another user.
+        .set_permissions(Permissions::from_mode(0o644))
+        .and_then(|()| out.write_all(text.as_bytes()))
         .and_then(|()| out.sync_all())
         .and_then(|()| fs::rename(&temporary, file));
     if written.is_err() {

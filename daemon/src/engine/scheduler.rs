@@ -208,7 +208,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             () = sleep_until(self.wakes.next_tick()), if !shutting_down => Input::Tick,
             () = sleep_until_some(self.wakes.early()), if self.job.is_idle() && !shutting_down => Input::Early,
             () = sleep_until_some(self.status_change) => Input::StatusChange,
-            () = sleep_until_some(show_at) => Input::Show,
+            () = sleep_until(show_at) => Input::Show,
             Some(order) = self.commands.recv() => Input::Order(order),
             fact = self.recorder.next() => Input::Fact(fact),
             kept = self.steering.next() => Input::LoopKept(kept),

@@ -81,8 +81,8 @@ impl State {
     /// higher: clients recognize a restart by it.
     pub fn new(policy: Policy, start: u64, ledger: credentials::Settings) -> Self {
         Self {
+            customers: Customers::new(start, Conditions::healthy(policy.interval)),
             policy,
-            customers: Customers::new(start),
             mark: false,
             ineligible: IneligibleRows::default(),
             former: BTreeMap::new(),
@@ -105,6 +105,8 @@ impl State {
     /// Other rules from now on. What they change is shown, so every customer has a new revision.
     pub fn set_policy(&mut self, policy: Policy, at: DateTime<Utc>) {
         self.ledger.set(policy.wrong_password_budget, policy.interval.to_std().unwrap_or_default());
+        let longest_gap = Conditions::healthy(policy.interval).longest_gap;
+        self.customers.set_conditions(Conditions { longest_gap, ..self.customers.conditions() }, at);
         self.policy = policy;
         self.customers.edit_all(at, |edit| edit.touch());
     }

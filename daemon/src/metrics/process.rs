@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 
+use chrono::{DateTime, Utc};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
@@ -11,9 +12,11 @@ use super::families::Families;
 /// The kernel counts CPU time in this unit, whatever its own clock: `USER_HZ`.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// This process. What the kernel does not tell is left out.
+/// This process. What the kernel does not tell is left out: under the unit, /proc shows processes alone.
 #[derive(Debug)]
-pub(super) struct Process;
+pub(super) struct Process {
+    pub(super) started_at: DateTime<Utc>,
+}
 
 impl Collector for Process {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -22,11 +25,8 @@ impl Collector for Process {
             out.counter("process_cpu_seconds", "CPU time", (fields.user + fields.system) / TICKS_PER_SECOND)?;
             out.gauge("process_virtual_memory_bytes", "Virtual memory", fields.virtual_bytes)?;
             out.gauge("process_threads", "Threads", fields.threads)?;
-            if let Some(booted) = fs::read_to_string("/proc/stat").ok().as_deref().and_then(boot_time) {
-                let started = booted + fields.started / TICKS_PER_SECOND;
-                out.gauge("process_start_time_seconds", "When the process started", started)?;
-            }
         }
+        out.time("process_start_time_seconds", "When the process started", Some(self.started_at))?;
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         if let Some(kibibytes) = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(number)
         {
@@ -49,7 +49,6 @@ struct Stat {
     user: f64,
     system: f64,
     threads: u64,
-    started: f64,
     virtual_bytes: u64,
 }
 
@@ -59,12 +58,7 @@ fn stat(text: &str) -> Option<Stat> {
     let field = |number: usize| fields.get(number - 3).copied();
     let ticks = |number| field(number)?.parse().ok();
     let count = |number| field(number)?.parse().ok();
-    let (user, system, started) = (ticks(14)?, ticks(15)?, ticks(22)?);
-    Some(Stat { user, system, threads: count(20)?, started, virtual_bytes: count(23)? })
-}
-
-fn boot_time(text: &str) -> Option<f64> {
-    text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+    Some(Stat { user: ticks(14)?, system: ticks(15)?, threads: count(20)?, virtual_bytes: count(23)? })
 }
 
 fn number(text: &str) -> Option<u64> {
@@ -80,6 +74,6 @@ mod tests {
         let text = "7 (a b) c) S 1 7 7 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 4 0 1000 4096 300 18446744073709551615";
         let stat = stat(text).unwrap();
         assert_eq!((stat.user, stat.system, stat.threads), (250.0, 50.0, 4));
-        assert_eq!((stat.started, stat.virtual_bytes), (1_000.0, 4_096));
+        assert_eq!(stat.virtual_bytes, 4_096);
     }
 }

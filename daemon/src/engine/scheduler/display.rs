@@ -14,6 +14,9 @@ use crate::engine::view::{HttpListener, Identity, Loop, Snapshot};
 /// The shortest time between two snapshots, so that a pass over many customers does not spend itself on being shown.
 const GAP: Duration = Duration::from_millis(50);
 
+/// The longest time between two snapshots, because the counters of time in the metrics must go on.
+const LONGEST_GAP: Duration = Duration::from_secs(60);
+
 /// Per so many customers another gap.
 const CUSTOMERS_PER_GAP: usize = 20_000;
 
@@ -42,10 +45,10 @@ impl Display {
         self.stale = true;
     }
 
-    /// When the next snapshot is to be made, if one is.
-    pub(super) fn due(&self, customers: usize) -> Option<Instant> {
+    /// Returns when the next snapshot is to be made.
+    pub(super) fn due(&self, customers: usize) -> Instant {
         let gaps = u32::try_from(customers / CUSTOMERS_PER_GAP).unwrap_or(u32::MAX).saturating_add(1);
-        self.stale.then(|| self.shown_at + GAP.saturating_mul(gaps))
+        self.shown_at + if self.stale { GAP.saturating_mul(gaps) } else { LONGEST_GAP }
     }
 
     /// Shows how things are now.

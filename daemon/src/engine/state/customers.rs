@@ -106,7 +106,7 @@ impl Drop for Edit<'_> {
 }
 
 impl Customers {
-    pub(super) fn new(start: u64) -> Self {
+    pub(super) fn new(start: u64, conditions: Conditions) -> Self {
         Self {
             entries: BTreeMap::new(),
             revision: start,
@@ -115,7 +115,7 @@ impl Customers {
             removed_floor: start,
             left: BTreeMap::new(),
             counters: Arc::default(),
-            conditions: Conditions::default(),
+            conditions,
         }
     }
 

@@ -7,16 +7,23 @@ use crate::engine::counters::{Cause, Counters};
 use crate::model::FailureKind;
 
 /// What makes all customers lapse at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Conditions {
     /// The table cannot be read, or takes no token.
     pub(super) is_store_down: bool,
     /// An operator has stopped the loop.
     pub(super) is_stopped: bool,
+    /// The loop counts all customers more often than this. A longer gap is a clock step, or sleep of the machine.
+    pub(super) longest_gap: TimeDelta,
 }
 
-/// The loop counts all customers at least once an interval. A longer gap is a step of the clock, or sleep of the machine.
-const LONGEST_GAP: TimeDelta = TimeDelta::minutes(5);
+impl Conditions {
+    /// The conditions of a healthy daemon that polls at this interval.
+    pub(super) fn healthy(interval: TimeDelta) -> Self {
+        let longest_gap = TimeDelta::minutes(5).max(interval + interval);
+        Self { is_store_down: false, is_stopped: false, longest_gap }
+    }
+}
 
 impl Entry {
     /// Counts the time since it was last counted. Every change of the entry comes after this, so that the time until then goes
@@ -32,7 +39,7 @@ impl Entry {
         counters.watched += now - from;
         let lapsed = now - token_ends_at.map_or(from, |end| end.clamp(from, now));
         if lapsed > TimeDelta::zero() {
-            let is_gap = now - from > LONGEST_GAP;
+            let is_gap = now - from > conditions.longest_gap;
             let cause = if is_gap { Cause::Clock } else { self.lapse_cause(conditions) };
             let counted = counters.lapsed.entry(cause).or_insert(TimeDelta::zero());
             *counted += lapsed;

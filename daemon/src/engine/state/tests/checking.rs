@@ -28,7 +28,7 @@ fn a_dead_token_counts_as_expired_is_due_and_may_be_replaced_by_one_that_ends_ea
     assert_eq!(entry(&state, "a").status, TokenStatus::Expired);
     assert_eq!(changed_since(&state, before), ["a"]);
     assert_eq!(verdict(&state, "a", 5), Verdict::Due);
-    assert_eq!(entry(&state, "a").lapse_cause(Conditions::default()), Cause::Server);
+    assert_eq!(entry(&state, "a").lapse_cause(Conditions::healthy(TimeDelta::minutes(1))), Cause::Server);
     assert!(entry(&state, "a").ends_at() < Some(after(5)), "it has ended by then");
     assert_eq!(planned(&state, 6).attempts[0].replaces, Some(after(7_200)), "the guard lets it through");
     assert_eq!(told(&mut state), told_of(&[(NoticeKind::TokenDead, "a")]));
