@@ -34,7 +34,7 @@ impl Stamp {
 pub struct AccountRow {
     /// The account.
     pub key: AccountKey,
-    /// The open charges, for people who read the table.
+    /// The open charges, for people that read the table.
     pub charges: u8,
     /// The charge whose password is in flight: its number and the daemon's name. `None` when nothing is in flight.
     pub in_flight: Option<String>,
@@ -58,7 +58,7 @@ pub struct LedgerRead {
     pub accounts: Vec<AccountRow>,
     /// With a whole ledger: accounts of the file that was used before the database had a table. The file keeps each until it
     /// is written to the table.
-    pub left_behind: Vec<AccountRow>,
+    pub unmoved_accounts: Vec<AccountRow>,
     /// With a whole ledger: the state of the loop that was stored last; `None` if it was never stored.
     pub loop_state: Option<LoopState>,
     /// The place of the ledger.

@@ -1,26 +1,26 @@
-//! The store that the product is for: a customers' table in SQL Server, as it is.
+//! The store in SQL Server: a customers' table that exists and is not altered.
 
 mod address;
 #[cfg(test)]
 mod any_cell;
+mod backoff;
 mod connect;
 mod connection;
+mod encrypted;
 mod examine;
 mod grants;
-mod keeping;
 mod key_readers;
-mod known;
 mod layout;
 mod ledger;
-mod own;
-mod patience;
+mod own_writes;
 mod problem;
 mod quoted;
+mod record_storage;
 mod records;
 mod row_source;
 mod rows;
-mod secure;
 mod session;
+mod session_state;
 mod settings;
 mod statements;
 mod tokens;
@@ -31,42 +31,42 @@ mod zone;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use self::address::{Address, At, BadAddress};
+pub use self::address::{Address, AddressError, PortSource};
 pub(super) use self::grants::schema;
-pub use self::problem::{NotLocated, Problem};
-pub use self::settings::{Encryption, Password, Settings, Trust, Unreadable};
+pub use self::problem::{InstanceLookupError, Problem};
+pub use self::settings::{Encryption, Password, PasswordError, Settings, Trust};
 pub use self::zone::ExpiryClock;
 
 use self::connection::{Connections, Shared};
-use self::rows::SharedOwn;
-use self::trouble::Doing;
+use self::rows::SharedOwnWrites;
+use self::trouble::Operation;
 use super::sqlite::LedgerFile;
 use super::{
     LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
 };
 use crate::model::{AccountKey, CustomerId, LoopState, Record, Renewal, RowToken};
 
-/// A customers' table in SQL Server. It is connected to at the first use, and again whenever the connection was lost.
+/// A customers' table in SQL Server. The store connects at the first use, and again after a lost connection.
 #[derive(Debug)]
 pub struct MssqlStore {
     description: String,
     connections: Shared,
-    own: Arc<SharedOwn>,
-    /// Where the ledger is while the database has none.
+    own_writes: Arc<SharedOwnWrites>,
+    /// The ledger file, for a database without a ledger.
     ledger_file: Option<LedgerFile>,
-    /// Whether the ledger was last read from there.
+    /// Whether the ledger was last read from the file.
     ledger_is_in_file: AtomicBool,
-    /// Whether accounts in it are still to be written to the table.
-    has_left_behind: AtomicBool,
+    /// Whether the file holds accounts that the table does not have yet.
+    has_unmoved_accounts: AtomicBool,
 }
 
 impl MssqlStore {
-    /// A store on that table.
+    /// Makes a store on that table.
     pub fn new(settings: Settings) -> Self {
         Self::with(settings, Connections::new)
     }
 
-    /// A store that is only looked at: it does not even make its own tables.
+    /// Makes a store that is only read: it does not even create its own tables.
     pub fn for_examination(settings: Settings) -> Self {
         Self::with(settings, Connections::for_examination)
     }
@@ -76,13 +76,13 @@ impl MssqlStore {
             description: settings.describe(),
             ledger_file: settings.state_folder.as_deref().map(LedgerFile::in_folder),
             ledger_is_in_file: AtomicBool::new(false),
-            has_left_behind: AtomicBool::new(false),
+            has_unmoved_accounts: AtomicBool::new(false),
             connections: Arc::new(connections(settings)),
-            own: Arc::default(),
+            own_writes: Arc::default(),
         }
     }
 
-    /// The file, if the ledger was last read from there.
+    /// Returns the file if the ledger was last read from it.
     fn ledger_file_in_use(&self) -> Option<&LedgerFile> {
         self.ledger_file.as_ref().filter(|_| self.ledger_is_in_file.load(Ordering::Relaxed))
     }
@@ -100,8 +100,8 @@ impl MssqlStore {
         Ok(LedgerRead { place: LedgerPlace::File { path: file.place(), why }, ..read })
     }
 
-    /// Adds what is left in the file from the time when the database had no table.
-    async fn add_left_behind(&self, mut read: LedgerRead) -> Result<LedgerRead, StoreError> {
+    /// Adds the accounts and the loop's state that the file still holds from the time when the database had no table.
+    async fn add_unmoved_accounts(&self, mut read: LedgerRead) -> Result<LedgerRead, StoreError> {
         let Some(file) = self.ledger_file.as_ref().filter(|file| read.is_whole && file.exists()) else {
             return Ok(read);
         };
@@ -115,18 +115,18 @@ impl MssqlStore {
             }
             file.forget(vec![AccountKey::LOOP]).await.map_err(unusable)?;
         }
-        self.has_left_behind.store(!left.accounts.is_empty(), Ordering::Relaxed);
-        Ok(LedgerRead { left_behind: left.accounts, ..read })
+        self.has_unmoved_accounts.store(!left.accounts.is_empty(), Ordering::Relaxed);
+        Ok(LedgerRead { unmoved_accounts: left.accounts, ..read })
     }
 
-    /// The accounts of a write that was done are not needed in the file any more.
-    async fn forget_left_behind(
+    /// Deletes the written accounts from the file, which no longer needs them.
+    async fn forget_moved_accounts(
         &self,
         mut keys: Vec<AccountKey>,
         written: &LedgerWritten,
     ) -> Result<(), StoreError> {
         if let (LedgerWritten::Written { conflicts, .. }, Some(file)) = (written, &self.ledger_file)
-            && self.has_left_behind.load(Ordering::Relaxed)
+            && self.has_unmoved_accounts.load(Ordering::Relaxed)
         {
             keys.retain(|key| conflicts.iter().all(|(conflict, _)| conflict != key));
             let unusable = |error: StoreError| Problem::LedgerFileUnusable {
@@ -134,7 +134,7 @@ impl MssqlStore {
                 error: error.to_string(),
             };
             let has_more = file.forget(keys).await.map_err(unusable)?;
-            self.has_left_behind.store(has_more, Ordering::Relaxed);
+            self.has_unmoved_accounts.store(has_more, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -147,7 +147,7 @@ impl MssqlStore {
                 async move { ledger::keep_loop_state(connection, &shared.settings().table, state).await },
             )
         });
-        self.connections.with(Doing::KeepingTheLedger, work).await
+        self.connections.run(Operation::KeepingTheLedger, work).await
     }
 }
 
@@ -158,34 +158,34 @@ impl Store for MssqlStore {
 
     async fn read(&self, which: Records) -> Result<Table, StoreError> {
         if let Some(file) = self.ledger_file.as_ref().filter(|file| which == Records::All && file.exists())
-            // If the file cannot be used, reading the ledger says why.
+            // If the file cannot be used, reading the ledger reports why.
             && let Ok(key) = file.key().await
         {
-            // A database that has a table since then takes it over: what is known in the file is recognized by it.
+            // A new table takes over the key of the file, so that the fingerprints in the file stay valid.
             self.connections.offer_key(key).await;
         }
-        let (shared, own) = (Arc::clone(&self.connections), Arc::clone(&self.own));
+        let (shared, own_writes) = (Arc::clone(&self.connections), Arc::clone(&self.own_writes));
         let work: connection::Work<Table> = Box::new(move |connection| {
-            let (shared, own) = (Arc::clone(&shared), Arc::clone(&own));
+            let (shared, own_writes) = (Arc::clone(&shared), Arc::clone(&own_writes));
             Box::pin(async move {
                 let table = &shared.settings().table;
                 let rows::Rows { customers, ineligible, mut problems } =
-                    rows::read(connection, &shared, &own).await?;
+                    rows::read(connection, &shared, &own_writes).await?;
                 let which = match connection.prepare_records(table).await? {
-                    // Those from before are to be known as well.
+                    // The earlier records were not read yet.
                     true => Records::All,
                     false => which,
                 };
                 let (records, unreadable) = records::read(connection, table, which).await?;
                 problems.extend(unreadable);
-                let key = connection.known.records.key().clone();
-                let records_lost = connection.known.records.lost().map(ToOwned::to_owned);
+                let key = connection.state.records.key().clone();
+                let records_lost = connection.state.records.problem().map(ToOwned::to_owned);
                 Ok(Table { customers, ineligible, problems, records, key, records_lost })
             })
         });
-        let mut table = self.connections.with(Doing::Reading, work).await?;
+        let mut table = self.connections.run(Operation::Reading, work).await?;
         if let Some(file) = self.ledger_file.as_ref().filter(|_| table.records_lost.is_some())
-            // Where there is no such file either, reading the ledger says why.
+            // Without a file either, reading the ledger reports why.
             && let Ok(key) = file.key().await
         {
             table.key = key;
@@ -194,12 +194,13 @@ impl Store for MssqlStore {
     }
 
     async fn save(&self, batch: Arc<Vec<Renewal>>) -> Result<Vec<Saved>, StoreError> {
-        let (shared, own) = (Arc::clone(&self.connections), Arc::clone(&self.own));
+        let (shared, own_writes) = (Arc::clone(&self.connections), Arc::clone(&self.own_writes));
         let work: connection::Work<Vec<Saved>> = Box::new(move |connection| {
-            let (shared, own, batch) = (Arc::clone(&shared), Arc::clone(&own), Arc::clone(&batch));
-            Box::pin(async move { rows::save(connection, &shared, &own, &batch).await })
+            let (shared, own_writes, batch) =
+                (Arc::clone(&shared), Arc::clone(&own_writes), Arc::clone(&batch));
+            Box::pin(async move { rows::save(connection, &shared, &own_writes, &batch).await })
         });
-        self.connections.with(Doing::Saving, work).await
+        self.connections.run(Operation::Saving, work).await
     }
 
     async fn tokens(&self, ids: Vec<CustomerId>) -> Result<Vec<RowToken>, StoreError> {
@@ -208,41 +209,41 @@ impl Store for MssqlStore {
             let ids = Arc::clone(&ids);
             Box::pin(async move { tokens::read(connection, &ids).await })
         });
-        self.connections.with(Doing::Reading, work).await
+        self.connections.run(Operation::Reading, work).await
     }
 
     async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {
         let latest = Arc::new(records::latest(batch));
-        // One statement at a time, so that tokens are saved in between.
+        // Tokens can be saved between two statements.
         let mut start = 0;
         while start < latest.len() {
             let (shared, latest) = (Arc::clone(&self.connections), Arc::clone(&latest));
             let work: connection::Work<usize> = Box::new(move |connection| {
                 let (shared, latest) = (Arc::clone(&shared), Arc::clone(&latest));
                 Box::pin(async move {
-                    let end = latest.len().min(start + connection.known.row_source.rows_at_once());
+                    let end = latest.len().min(start + connection.state.row_source.rows_at_once());
                     let part = latest.get(start..end).unwrap_or_default();
                     records::keep(connection, &shared.settings().table, part).await?;
                     Ok(end)
                 })
             });
-            start = self.connections.with(Doing::Recording, work).await?;
+            start = self.connections.run(Operation::Recording, work).await?;
         }
         Ok(())
     }
 
     async fn read_ledger(&self, since: Option<Stamp>) -> Result<LedgerRead, StoreError> {
         let shared = Arc::clone(&self.connections);
-        let work: connection::Work<ledger::Found> = Box::new(move |connection| {
+        let work: connection::Work<ledger::ReadOutcome> = Box::new(move |connection| {
             let shared = Arc::clone(&shared);
             Box::pin(async move { ledger::read(connection, &shared.settings().table, since).await })
         });
-        match self.connections.with(Doing::KeepingTheLedger, work).await? {
-            ledger::Found::Ledger(read) => {
+        match self.connections.run(Operation::KeepingTheLedger, work).await? {
+            ledger::ReadOutcome::Ledger(read) => {
                 self.ledger_is_in_file.store(false, Ordering::Relaxed);
-                self.add_left_behind(read).await
+                self.add_unmoved_accounts(read).await
             }
-            ledger::Found::NoTable(why) => self.read_ledger_file(since, why).await,
+            ledger::ReadOutcome::NoTable(why) => self.read_ledger_file(since, why).await,
         }
     }
 
@@ -260,8 +261,8 @@ impl Store for MssqlStore {
                 async move { ledger::write(connection, &shared.settings().table, &write, is_repeated).await },
             )
         });
-        let written = self.connections.with(Doing::KeepingTheLedger, work).await?;
-        self.forget_left_behind(keys, &written).await?;
+        let written = self.connections.run(Operation::KeepingTheLedger, work).await?;
+        self.forget_moved_accounts(keys, &written).await?;
         Ok(written)
     }
 

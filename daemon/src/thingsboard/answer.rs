@@ -1,4 +1,4 @@
-//! What an answer of ThingsBoard means. Pure: a status, some headers and a body go in, a grant or a failure comes out.
+//! Interprets the answers of ThingsBoard. Pure: turns a status, some headers and a body into a grant or a failure.
 //!
 //! The facts are from ThingsBoard CE's source (4.4.0-SNAPSHOT): `ThingsboardErrorResponseHandler`,
 //! `ThingsboardErrorCode`, `RestAuthenticationProvider`, `RestAwareAuthenticationSuccessHandler`,
@@ -13,46 +13,46 @@ use url::Url;
 use super::{Probe, RefreshError};
 use crate::model::{DeadCause, Failure, Grant, Secret, Token, TokenAnswer, Unexpected};
 
-/// An answer as it came.
+/// An HTTP answer that was not interpreted yet.
 #[derive(Debug)]
 pub(super) struct Answer {
-    /// What was asked.
-    pub(super) asked: Url,
+    /// The URL of the request.
+    pub(super) request_url: Url,
     /// The HTTP status.
     pub(super) status: u16,
     /// `Location`.
     pub(super) location: Option<String>,
     /// `Retry-After`.
     pub(super) retry_after: Option<String>,
-    /// `Date`, by which a `Retry-After` that is a date is read: both are by the server's clock.
+    /// `Date`. A `Retry-After` that is a date is relative to it, because both come from the server's clock.
     pub(super) date: Option<String>,
-    /// `Content-Encoding`; none was asked for.
+    /// `Content-Encoding`; the request asks for none.
     pub(super) encoding: Option<String>,
-    /// The body; `None` if it was longer than is read, or broke off in an answer whose status says enough.
+    /// The body; `None` if it is longer than the limit, or broke off in an answer whose status is sufficient.
     pub(super) body: Option<Vec<u8>>,
 }
 
-/// The body of a good answer. A token with a `scope` is the ticket to a second factor and of no use for the API.
+/// The body of an answer with tokens. A token with a `scope` is only good for the second factor, not for the API.
 #[derive(Deserialize)]
-struct Good {
+struct TokenReply {
     token: Option<String>,
     #[serde(rename = "refreshToken")]
     refresh_token: Option<String>,
     scope: Option<serde::de::IgnoredAny>,
 }
 
-/// The body of an error, as far as it may be looked at: an expired password brings a secret in `resetToken`.
+/// The body of an error, without `resetToken`: with an expired password, that field holds a secret.
 #[derive(Deserialize)]
-struct Bad {
+struct ErrorReply {
     message: Option<String>,
     #[serde(rename = "errorCode")]
     error_code: Option<i64>,
 }
 
-/// The longest refresh token that is kept: ThingsBoard's own have about 700 bytes.
+/// The longest refresh token that is stored, in bytes. Those of ThingsBoard have about 700.
 const LONGEST_REFRESH_TOKEN: usize = 8 * 1024;
 
-/// The longest wait that a server may ask for.
+/// The longest wait that a server may impose.
 const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
 
 /// `ThingsboardErrorCode`: authentication failed.
@@ -64,7 +64,7 @@ const CREDENTIALS_EXPIRED: i64 = 15;
 /// `ThingsboardErrorCode`: the password violates the policy.
 const PASSWORD_VIOLATION: i64 = 45;
 
-/// What the answer to a login means.
+/// Interprets the answer to a login.
 pub(super) fn read_login(answer: &Answer) -> Result<Grant, Failure> {
     match answer.status {
         200 | 401 if is_encoded(answer) => Err(Failure::UnexpectedResponse(Unexpected::Encoded)),
@@ -73,23 +73,23 @@ pub(super) fn read_login(answer: &Answer) -> Result<Grant, Failure> {
         429 => Err(Failure::RateLimited { retry_after: retry_after(answer) }),
         300..=399 => Err(Failure::UnexpectedResponse(redirect(answer))),
         status @ 500.. => Err(Failure::ServerError { status, retry_after: retry_after(answer) }),
-        status => {
-            Err(Failure::UnexpectedResponse(read_greeting(answer).unwrap_or(Unexpected::Status { status })))
-        }
+        status => Err(Failure::UnexpectedResponse(
+            read_wrong_port_or_proxy(answer).unwrap_or(Unexpected::Status { status }),
+        )),
     }
 }
 
-/// What is wrong with an answer that no server gives which was asked as it must be.
-pub(super) fn read_greeting(answer: &Answer) -> Option<Unexpected> {
+/// Returns the problem if the request reached a port for TLS, or a proxy that requires a login.
+pub(super) fn read_wrong_port_or_proxy(answer: &Answer) -> Option<Unexpected> {
     match answer.status {
-        400 if asks_for_tls(answer) => Some(Unexpected::Tls),
+        400 if requires_tls(answer) => Some(Unexpected::Tls),
         407 => Some(Unexpected::ProxyAuthentication),
         _ => None,
     }
 }
 
-/// What nginx, Apache and Tomcat answer on a port for TLS to a request without it.
-fn asks_for_tls(answer: &Answer) -> bool {
+/// Whether the body is what nginx, Apache and Tomcat answer to a plain request on a port for TLS.
+fn requires_tls(answer: &Answer) -> bool {
     let body = answer.body.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
     ["plain HTTP request was sent to HTTPS port", "speaking plain HTTP to an SSL-enabled", "requires TLS"]
         .iter()
@@ -100,10 +100,11 @@ fn is_encoded(answer: &Answer) -> bool {
     answer.encoding.as_deref().is_some_and(|encoding| !encoding.trim().eq_ignore_ascii_case("identity"))
 }
 
-/// What the answer to a renewal means. When the server has something against the refresh token (expired, session ended,
-/// password changed, not a refresh token at all), the password is asked next; not when it is in trouble, nor when somebody
-/// else answers: a portal or a page about maintenance gets no password.
-pub(super) fn read_renewal(answer: &Answer) -> Result<Grant, RefreshError> {
+/// Interprets the answer to a refresh.
+///
+/// If the server rejects the refresh token (expired, session ended, password changed, not a refresh token), the password is
+/// sent next. If the server is in trouble, or a portal or a maintenance page answers, no password is sent.
+pub(super) fn read_refresh(answer: &Answer) -> Result<Grant, RefreshError> {
     match read_login(answer) {
         Ok(grant) => Ok(grant),
         // "Invalid Refresh Token scope" comes as an internal error (500/2).
@@ -122,11 +123,11 @@ pub(super) fn read_renewal(answer: &Answer) -> Result<Grant, RefreshError> {
     }
 }
 
-/// What the answer to a probe means.
+/// Interprets the answer to a probe.
 pub(super) fn read_probe(answer: &Answer) -> Probe {
     match read_login(answer) {
-        // Whatever ThingsBoard has against the user, it was ThingsBoard that said it. A server that lets in a user that does
-        // not exist answers logins, and rejects and counts none.
+        // Whatever the reason, ThingsBoard itself has rejected the user. A server that accepts a user that does not exist
+        // answers logins, and rejects and counts none.
         Ok(_)
         | Err(
             Failure::CredentialsRejected
@@ -141,13 +142,13 @@ pub(super) fn read_probe(answer: &Answer) -> Probe {
     }
 }
 
-/// What the answer to the check of a token means. Only ThingsBoard's own words about the token make it dead; `Authentication
-/// failed` says that the header did not arrive.
+/// Interprets the answer to the check of a token. Only ThingsBoard's own words about the token make it dead. `Authentication
+/// failed` means that the header did not arrive.
 pub(super) fn read_check(answer: &Answer) -> TokenAnswer {
-    let bad = || error_body(answer).map(|bad| (bad.error_code, bad.message.unwrap_or_default()));
+    let error = || error_body(answer).map(|error| (error.error_code, error.message.unwrap_or_default()));
     match answer.status {
         200 if is_user(answer) => TokenAnswer::Works,
-        401 => match bad() {
+        401 => match error() {
             Some((Some(JWT_TOKEN_EXPIRED), message)) if message.contains("expired") => {
                 TokenAnswer::Dead(DeadCause::ExpiredEarly)
             }
@@ -161,7 +162,7 @@ pub(super) fn read_check(answer: &Answer) -> TokenAnswer {
     }
 }
 
-/// Whether the body is a user of ThingsBoard, and not a page of something else.
+/// Whether the body is a user of ThingsBoard, and not a page of another service.
 fn is_user(answer: &Answer) -> bool {
     #[derive(Deserialize)]
     struct User {
@@ -171,7 +172,7 @@ fn is_user(answer: &Answer) -> bool {
     user.is_some_and(|user| !user.authority.is_empty())
 }
 
-/// Whether a 401 is in ThingsBoard's shape and about a token: `Token has expired` (401/11), `Token is outdated` (401/10).
+/// Whether a 401 has ThingsBoard's form and is about a token: `Token has expired` (401/11), `Token is outdated` (401/10).
 fn is_about_the_token(answer: &Answer) -> bool {
     error_body(answer).is_some_and(|bad| matches!(bad.error_code, Some(AUTHENTICATION | JWT_TOKEN_EXPIRED)))
 }
@@ -181,14 +182,14 @@ fn is_outdated(answer: &Answer) -> bool {
     message.is_some_and(|message| message.contains("outdated"))
 }
 
-fn is_token_scope(bad: Bad) -> bool {
+fn is_token_scope(bad: ErrorReply) -> bool {
     bad.error_code == Some(2) && bad.message.is_some_and(|message| message.contains("Refresh Token"))
 }
 
 fn read_grant(answer: &Answer) -> Result<Grant, Failure> {
     let unexpected = |what| Err(Failure::UnexpectedResponse(what));
     let Some(body) = &answer.body else { return unexpected(Unexpected::TooLong) };
-    let Ok(good) = serde_json::from_slice::<Good>(body) else { return unexpected(Unexpected::NotJson) };
+    let Ok(good) = serde_json::from_slice::<TokenReply>(body) else { return unexpected(Unexpected::NotJson) };
     if good.scope.is_some() {
         return Err(Failure::SecondFactorRequired);
     }
@@ -219,29 +220,30 @@ fn read_unauthorized(answer: &Answer) -> Failure {
     }
 }
 
-fn error_body(answer: &Answer) -> Option<Bad> {
+fn error_body(answer: &Answer) -> Option<ErrorReply> {
     serde_json::from_slice(answer.body.as_deref()?).ok()
 }
 
-/// `Retry-After`: seconds, or a date, which counts from the answer's own `Date`, whatever our clock says.
+/// Reads `Retry-After`: seconds, or a date. A date is compared with the answer's own `Date`, not with the daemon's clock.
 fn retry_after(answer: &Answer) -> Option<Duration> {
     let text = answer.retry_after.as_deref()?.trim();
     let date = |text: &str| DateTime::parse_from_rfc2822(text.trim()).ok();
-    let asked = match text.parse() {
+    let wait = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => (date(text)? - date(answer.date.as_deref()?)?).to_std().ok()?,
     };
-    Some(asked.min(LONGEST_WAIT))
+    Some(wait.min(LONGEST_WAIT))
 }
 
-/// Where a redirect leads, as far as it may be shown: path and query can hold secrets, so of the path only our own part is.
+/// Returns the target of a redirect without its secrets. Path and query can hold some, so of the path only the part that the
+/// request has too is shown.
 fn redirect(answer: &Answer) -> Unexpected {
-    let target = answer.location.as_deref().and_then(|location| answer.asked.join(location).ok());
+    let target = answer.location.as_deref().and_then(|location| answer.request_url.join(location).ok());
     let Some(target) = target.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) else {
         return Unexpected::OwnRedirect;
     };
-    let (ours, theirs) = (base_path(&answer.asked), base_path(&target));
-    if target.origin() == answer.asked.origin() {
+    let (ours, theirs) = (base_path(&answer.request_url), base_path(&target));
+    if target.origin() == answer.request_url.origin() {
         return Unexpected::OwnRedirect;
     }
     let path = if ours == theirs { ours } else { "" };
@@ -250,7 +252,7 @@ fn redirect(answer: &Answer) -> Unexpected {
     }
 }
 
-/// A path without what ThingsBoard and its pages put behind a base URL.
+/// Strips the paths that ThingsBoard and its pages add to a base URL.
 fn base_path(url: &Url) -> &str {
     let path = url.path().trim_end_matches('/');
     let tails = ["/api/auth/login", "/api/auth/token", "/api/noauth/userPasswordPolicy", "/api", "/login"];

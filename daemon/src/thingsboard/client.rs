@@ -1,4 +1,4 @@
-//! The HTTP client: one request, one bounded answer, never a redirect followed, never a secret in an error.
+//! The HTTP client: one request, one bounded answer. It follows no redirect and puts no secret into an error.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -17,50 +17,50 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use url::Url;
 
 use super::answer::{self, Answer};
-use super::broken::{Broken, NoAnswer, Route};
-use super::names::Names;
+use super::dns::DnsResolver;
+use super::no_answer::{Cause, NoAnswer, Route};
 use super::proxy::Proxy;
 use super::workers::Workers;
 use super::{Logins, Probe, RefreshError};
 use crate::model::{BaseUrl, Credentials, Failure, Grant, Secret, TokenAnswer};
 use crate::tls::{self, Trusted};
 
-/// The most that is read of a body. ThingsBoard's own have about 1,500 bytes.
+/// The longest body that is read, in bytes. Those of ThingsBoard have about 1,500.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Where a password is sent, below the server's base URL.
+/// The path for logins, below the server's base URL.
 const LOGIN: &str = "api/auth/login";
 
-/// Where a refresh token is sent.
-const RENEW: &str = "api/auth/token";
+/// The path for refreshes.
+const REFRESH: &str = "api/auth/token";
 
-/// A pass may wait for the answer to a check and for nothing else.
+/// The time limit of a check, because a pass may wait for a check alone.
 const LONGEST_CHECK: Duration = Duration::from_secs(5);
 
-/// Where a token is asked about.
+/// The path for checks of a token.
 const USER: &str = "api/auth/user";
 
 /// The header with the token.
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-authorization");
 
-/// How long a connection is kept for the next login of a pass.
+/// How long an idle connection stays open for the next login of a pass.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The settings of the client.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
-    /// Until the connection stands, TLS included.
+    /// The time limit for connecting, TLS included.
     pub connect_timeout: Duration,
-    /// For the whole request, connecting included.
+    /// The time limit for the whole request, connecting included.
     pub request_timeout: Duration,
-    /// A PEM file with further authorities, and certificates of servers, to trust.
+    /// A PEM file with additional authorities, and certificates of servers, to trust.
     pub ca_file: Option<std::path::PathBuf>,
-    /// The proxy to use; none is taken from the environment.
+    /// The proxy to use. The environment does not set one.
     pub proxy: Option<String>,
 }
 
 impl ClientSettings {
-    /// Whether a client could be built with these settings, so that it is known before there is need of one.
+    /// Checks whether a client can be built with these settings.
     ///
     /// # Errors
     /// [`ClientError`] names the setting that cannot be used.
@@ -71,7 +71,7 @@ impl ClientSettings {
     }
 
     fn authorities(&self) -> Result<Vec<CertificateDer<'static>>, ClientError> {
-        self.ca_file.as_deref().map_or(Ok(Vec::new()), authorities)
+        self.ca_file.as_deref().map_or(Ok(Vec::new()), read_authorities)
     }
 
     fn proxy(&self) -> Result<Option<Proxy>, ClientError> {
@@ -79,7 +79,7 @@ impl ClientSettings {
     }
 }
 
-/// Why the client cannot be built. The text names the setting.
+/// The reason why the client cannot be built. The text names the setting.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The file with the authorities cannot be read.
@@ -87,7 +87,7 @@ pub enum ClientError {
     CaFile {
         /// The file.
         path: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -97,7 +97,7 @@ pub enum ClientError {
         /// The file.
         path: String,
     },
-    /// The proxy is not one that can be used.
+    /// The proxy's URL is not usable.
     #[error(
         "thingsboard.proxy is not the URL of an HTTP proxy; write for example http://proxy.example.com:3128"
     )]
@@ -105,7 +105,7 @@ pub enum ClientError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
-    /// There are no more threads.
+    /// The system starts no more threads.
     #[error("the threads of the HTTP client cannot be started")]
     Threads(#[source] std::io::Error),
     /// The HTTP library cannot be set up.
@@ -113,7 +113,7 @@ pub enum ClientError {
     Build(#[source] reqwest::Error),
 }
 
-/// Talks to ThingsBoard servers.
+/// A client of ThingsBoard servers.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -130,13 +130,13 @@ struct LoginBody<'a> {
 }
 
 #[derive(Serialize)]
-struct RenewalBody<'a> {
+struct RefreshBody<'a> {
     #[serde(rename = "refreshToken")]
     refresh_token: &'a str,
 }
 
 impl Client {
-    /// A client with these settings.
+    /// Makes a client with these settings.
     ///
     /// # Errors
     /// [`ClientError`] names the setting that cannot be used.
@@ -148,14 +148,14 @@ impl Client {
             .connect_timeout(settings.connect_timeout)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .redirect(redirect::Policy::none())
-            // A login that the server may have counted is never repeated behind our back. What is sent a second time by the
-            // library are requests of which nothing was sent at all.
+            // The library must not repeat a login that the server may have counted. It still repeats requests of which it
+            // has sent nothing.
             .retry(reqwest::retry::never())
             .no_proxy()
             .tls_backend_preconfigured(tls)
-            .dns_resolver(Arc::new(Names::default()));
+            .dns_resolver(Arc::new(DnsResolver::default()));
         if let Some(proxy) = &proxy {
-            builder = builder.proxy(proxy.for_all().map_err(|_| ClientError::Proxy)?);
+            builder = builder.proxy(proxy.to_reqwest().map_err(|_| ClientError::Proxy)?);
         }
         let http = builder.build().map_err(ClientError::Build)?;
         let ClientSettings { connect_timeout, request_timeout, .. } = *settings;
@@ -171,10 +171,10 @@ impl Client {
         within: Duration,
     ) -> Result<Answer, NoAnswer> {
         let body = serde_json::to_vec(body).unwrap_or_default();
-        self.ask(Method::POST, base.endpoint(path), None, body, within).await
+        self.send_request(Method::POST, base.endpoint(path), None, body, within).await
     }
 
-    async fn ask(
+    async fn send_request(
         &self,
         method: Method,
         url: Url,
@@ -182,79 +182,79 @@ impl Client {
         body: Vec<u8>,
         within: Duration,
     ) -> Result<Answer, NoAnswer> {
-        let password = Arc::new(AtomicU8::new(HERE));
-        let body = Outgoing { bytes: body.into(), state: Arc::clone(&password) };
+        let body_state = Arc::new(AtomicU8::new(UNSENT));
+        let body = RequestBody { bytes: body.into(), state: Arc::clone(&body_state) };
         let request = self
             .http
             .request(method, url.clone())
             .header(CONTENT_TYPE, "application/json")
             .headers(token.into_iter().map(|token| (TOKEN_HEADER, token)).collect())
             .body(reqwest::Body::wrap(body));
-        let asked = url.clone();
-        let answer = self.workers.run(async move { read(asked, request.send().await?).await });
+        let request_url = url.clone();
+        let answer = self.workers.run(async move { read_answer(request_url, request.send().await?).await });
         let route = Route { url: &url, proxy: self.proxy.as_ref(), connect_timeout: self.connect_timeout };
-        let broken = match timeout(within, answer).await {
+        let cause = match timeout(within, answer).await {
             Ok(Ok(Ok(answer))) => return Ok(answer),
-            Ok(Ok(Err(error))) => Broken::of(&error, route),
-            Ok(Err(_)) => Broken::Connection("the request was ended within tbtokend".to_owned()),
-            Err(_) => Broken::Late,
+            Ok(Ok(Err(error))) => Cause::of(&error, route),
+            Ok(Err(_)) => Cause::Connection("tbtokend ended the request".to_owned()),
+            Err(_) => Cause::TimedOut,
         };
-        // A late daemon may still be about to send it.
-        let kept = password.compare_exchange(HERE, KEPT, Ordering::AcqRel, Ordering::Acquire);
-        let was_sent = kept == Err(SENT);
-        let broken = match broken {
-            Broken::Connection(why) if url.scheme() == "http" && was_sent => {
-                Broken::Connection(format!("{why} (if this port is for https, write https:// into tb_url)"))
+        // After this, a task that runs late cannot send the body.
+        let withheld = body_state.compare_exchange(UNSENT, WITHHELD, Ordering::AcqRel, Ordering::Acquire);
+        let was_sent = withheld == Err(SENT);
+        let cause = match cause {
+            Cause::Connection(why) if url.scheme() == "http" && was_sent => {
+                Cause::Connection(format!("{why} (if this port is for https, write https:// into tb_url)"))
             }
-            broken => broken,
+            cause => cause,
         };
-        Err(NoAnswer { broken, within, was_sent })
+        Err(NoAnswer { cause, within, was_sent })
     }
 
-    /// Whether a server answers there: a request for which no user needs to be known. Says the HTTP status.
+    /// Sends a request that needs no user, and returns the HTTP status of the answer.
     ///
     /// # Errors
-    /// The server cannot be reached, or its TLS is not believed.
+    /// The server cannot be reached, or its certificate is not trusted.
     pub async fn request_status(&self, base: &BaseUrl) -> Result<u16, Failure> {
         let url = base.endpoint("api/noauth/userPasswordPolicy");
-        let answer = self.ask(Method::GET, url, None, Vec::new(), self.request_timeout).await?;
-        match answer::read_greeting(&answer) {
+        let answer = self.send_request(Method::GET, url, None, Vec::new(), self.request_timeout).await?;
+        match answer::read_wrong_port_or_proxy(&answer) {
             Some(unexpected) => Err(Failure::UnexpectedResponse(unexpected)),
             None => Ok(answer.status),
         }
     }
 }
 
-/// The body of a request. It is asked for when its bytes are about to leave, and not before: a password that was not asked
-/// for was not sent.
+/// The body of a request. The library reads it only when it is about to send the bytes, so a password that was not read was
+/// not sent.
 #[derive(Debug)]
-struct Outgoing {
+struct RequestBody {
     bytes: Bytes,
     state: Arc<AtomicU8>,
 }
 
-/// The body was not asked for yet.
-const HERE: u8 = 0;
-/// It was asked for.
+/// The library has not read the body yet.
+const UNSENT: u8 = 0;
+/// The library has read the body.
 const SENT: u8 = 1;
-/// It will not be handed out any more: it was said that it was not sent.
-const KEPT: u8 = 2;
+/// The library gets the body no more, because it was reported as not sent.
+const WITHHELD: u8 = 2;
 
-/// A body was asked for too late.
+/// The error for a body that the library reads too late.
 #[derive(Debug, thiserror::Error)]
-#[error("the request was given up before it was sent")]
-struct GivenUp;
+#[error("the request was abandoned before it was sent")]
+struct AbandonedRequest;
 
-impl Body for Outgoing {
+impl Body for RequestBody {
     type Data = Bytes;
-    type Error = GivenUp;
+    type Error = AbandonedRequest;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if self.state.compare_exchange(HERE, SENT, Ordering::AcqRel, Ordering::Acquire) == Err(KEPT) {
-            return Poll::Ready(Some(Err(GivenUp)));
+        if self.state.compare_exchange(UNSENT, SENT, Ordering::AcqRel, Ordering::Acquire) == Err(WITHHELD) {
+            return Poll::Ready(Some(Err(AbandonedRequest)));
         }
         let bytes = std::mem::take(&mut self.bytes);
         Poll::Ready(Some(bytes).filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes))))
@@ -269,31 +269,31 @@ impl Body for Outgoing {
     }
 }
 
-fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+fn read_authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientError> {
     let display = path.display().to_string();
     let pem = std::fs::read(path).map_err(|source| ClientError::CaFile { path: display.clone(), source })?;
     tls::certificates(&pem).ok_or(ClientError::NoCertificate { path: display })
 }
 
-async fn read(asked: Url, mut response: Response) -> reqwest::Result<Answer> {
+async fn read_answer(request_url: Url, mut response: Response) -> reqwest::Result<Answer> {
     let header = |name: HeaderName| {
         response.headers().get(name).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned)
     };
     let (location, retry_after, date) = (header(LOCATION), header(RETRY_AFTER), header(DATE));
     let encoding = header(CONTENT_ENCODING);
     let status = response.status().as_u16();
-    let body = match bounded_body(&mut response).await {
+    let body = match read_bounded_body(&mut response).await {
         Ok(body) => body,
         Err(error) if status == 200 => return Err(error),
-        // That it was refused was heard, whatever became of the reason: a password that the server has counted is
-        // not sent again because the rest of its answer did not come.
+        // The status is sufficient without the body. A password that the server has counted must not be sent again
+        // because the rest of the answer is missing.
         Err(_) => None,
     };
-    Ok(Answer { asked, status, location, retry_after, date, encoding, body })
+    Ok(Answer { request_url, status, location, retry_after, date, encoding, body })
 }
 
-/// The body, or `None` if it is longer than is read.
-async fn bounded_body(response: &mut Response) -> reqwest::Result<Option<Vec<u8>>> {
+/// Reads the body; `None` if it is longer than the limit.
+async fn read_bounded_body(response: &mut Response) -> reqwest::Result<Option<Vec<u8>>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > MAX_BODY_BYTES {
@@ -321,7 +321,7 @@ impl Logins for Client {
         let body = LoginBody { username: &username, password: &password };
         match self.post(base, LOGIN, &body, self.request_timeout).await {
             Ok(answer) => answer::read_probe(&answer),
-            Err(NoAnswer { broken: Broken::Answer(unexpected), .. }) => {
+            Err(NoAnswer { cause: Cause::Answer(unexpected), .. }) => {
                 Probe::NoVerdict(Failure::UnexpectedResponse(unexpected))
             }
             Err(no_answer) => Probe::Bad(no_answer.into()),
@@ -329,27 +329,27 @@ impl Logins for Client {
     }
 
     async fn refresh(&self, base: &BaseUrl, refresh_token: &Secret) -> Result<Grant, RefreshError> {
-        let body = RenewalBody { refresh_token: refresh_token.expose() };
+        let body = RefreshBody { refresh_token: refresh_token.expose() };
         let began = Instant::now();
-        let mut answer = self.post(base, RENEW, &body, self.request_timeout).await;
-        if answer.as_ref().is_err_and(NoAnswer::was_cut_off) {
+        let mut answer = self.post(base, REFRESH, &body, self.request_timeout).await;
+        if answer.as_ref().is_err_and(NoAnswer::was_interrupted) {
             let rest = self.request_timeout.saturating_sub(began.elapsed());
-            answer = self.post(base, RENEW, &body, rest).await;
+            answer = self.post(base, REFRESH, &body, rest).await;
         }
-        answer::read_renewal(&answer.map_err(|no_answer| RefreshError::Failed(no_answer.into()))?)
+        answer::read_refresh(&answer.map_err(|no_answer| RefreshError::Failed(no_answer.into()))?)
     }
 
     async fn check(&self, base: &BaseUrl, token: &Secret) -> TokenAnswer {
-        // What is no header can be no token of ThingsBoard.
+        // A text that is not valid in a header is not a token of ThingsBoard.
         let Ok(mut token) = HeaderValue::from_str(&format!("Bearer {}", token.expose())) else {
             return TokenAnswer::Unclear;
         };
         token.set_sensitive(true);
         let url = base.endpoint(USER);
         let within = self.request_timeout.min(LONGEST_CHECK);
-        match self.ask(Method::GET, url, Some(token), Vec::new(), within).await {
+        match self.send_request(Method::GET, url, Some(token), Vec::new(), within).await {
             Ok(answer) => answer::read_check(&answer),
-            Err(NoAnswer { broken: Broken::Answer(_), .. }) => TokenAnswer::Unclear,
+            Err(NoAnswer { cause: Cause::Answer(_), .. }) => TokenAnswer::Unclear,
             Err(_) => TokenAnswer::NoAnswer,
         }
     }

@@ -1,21 +1,21 @@
-//! What may be written into `thingsboard.proxy`.
+//! Reads the setting `thingsboard.proxy`.
 
 use url::Url;
 
-/// A proxy that speaks HTTP, perhaps with TLS.
+/// An HTTP proxy, with or without TLS.
 #[derive(Clone)]
 pub(super) struct Proxy(Url);
 
 impl Proxy {
-    /// Reads `thingsboard.proxy`: `http` or `https`, a host, perhaps a login; nothing else.
+    /// Reads the URL of a proxy: `http` or `https`, a host, perhaps a login; nothing else.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(text.trim()).ok()?;
         let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
         (matches!(url.scheme(), "http" | "https") && is_bare).then_some(Self(url))
     }
 
-    /// For every request.
-    pub(super) fn for_all(&self) -> reqwest::Result<reqwest::Proxy> {
+    /// Converts it for the HTTP library, for every request.
+    pub(super) fn to_reqwest(&self) -> reqwest::Result<reqwest::Proxy> {
         reqwest::Proxy::all(self.0.as_str())
     }
 
@@ -35,9 +35,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_http_proxies_are_taken() {
+    fn only_http_proxies_are_accepted() {
         for text in ["http://proxy.example:3128", "https://u:p%40@proxy.example/", " http://[::1]:8080 "] {
-            assert!(Proxy::parse(text).is_some_and(|proxy| proxy.for_all().is_ok()), "{text}");
+            assert!(Proxy::parse(text).is_some_and(|proxy| proxy.to_reqwest().is_ok()), "{text}");
         }
         for text in [
             "",

@@ -1,6 +1,8 @@
-//! Threads of their own for requests. The HTTP library reads interim answers (1xx) without end in one turn, and holds its
-//! thread meanwhile. So there are more threads than processors, for the system to share out among them; and the clock by which a
-//! request is given up, the engine and the sockets are on none of these.
+//! Separate threads for requests.
+//!
+//! The HTTP library reads an endless series of interim answers (1xx) without a pause, and blocks its thread meanwhile. So there
+//! are more threads than processors, and the system divides the time among them. Time limits, the engine and the sockets run on
+//! other threads.
 
 use std::future::Future;
 use std::io;
@@ -9,18 +11,18 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::task::AbortOnDropHandle;
 
-/// How many servers may hold a thread each before others wait for them.
+/// The number of threads. As many servers can block one each before others wait.
 const THREADS: usize = 16;
 
-/// Runs requests. Cheap to clone.
+/// A runtime for requests. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Workers {
     handle: Handle,
-    _runtime: Arc<Owned>,
+    _runtime: Arc<OwnedRuntime>,
 }
 
 #[derive(Debug)]
-struct Owned(Option<Runtime>);
+struct OwnedRuntime(Option<Runtime>);
 
 impl Workers {
     pub(super) fn new() -> io::Result<Self> {
@@ -29,10 +31,10 @@ impl Workers {
             .thread_name("tbtokend-http")
             .enable_all()
             .build()?;
-        Ok(Self { handle: runtime.handle().clone(), _runtime: Arc::new(Owned(Some(runtime))) })
+        Ok(Self { handle: runtime.handle().clone(), _runtime: Arc::new(OwnedRuntime(Some(runtime))) })
     }
 
-    /// Runs a request, which ends when the handle is dropped.
+    /// Runs a request. It ends when the handle is dropped.
     pub(super) fn run<T: Send + 'static>(
         &self,
         request: impl Future<Output = T> + Send + 'static,
@@ -41,9 +43,9 @@ impl Workers {
     }
 }
 
-impl Drop for Owned {
+impl Drop for OwnedRuntime {
     fn drop(&mut self) {
-        // The last client may be dropped where nothing may block.
+        // The last client may be dropped in a place that must not block.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

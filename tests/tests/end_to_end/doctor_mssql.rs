@@ -112,7 +112,7 @@ fn a_wrong_password_is_named_with_where_it_comes_from_and_tried_once() {
     finds(
         &installation,
         &[
-            "refuses the login tbtokend (error 18456)",
+            "rejects the login tbtokend (error 18456)",
             "Check store.user and the password (store.password_file",
         ],
     );

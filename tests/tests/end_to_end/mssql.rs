@@ -181,10 +181,10 @@ fn p11_a_wrong_password_is_named_tried_once_and_corrected_without_a_restart() {
     let daemon = installation.start();
     let status = daemon.until("the login is refused", |status| !status.daemon.store_ok);
     let error = status.daemon.store_error.clone().unwrap();
-    assert!(error.contains("refuses the login tbtokend (error 18456)"), "{error}");
-    daemon.wait_for_log("refuses the login tbtokend");
+    assert!(error.contains("rejects the login tbtokend (error 18456)"), "{error}");
+    daemon.wait_for_log("rejects the login tbtokend");
     for _ in 0..20 {
-        assert!(daemon.ask(r#"{"action":"refresh"}"#).contains("refuses the login"));
+        assert!(daemon.ask(r#"{"action":"refresh"}"#).contains("rejects the login"));
     }
     assert_eq!(server.stats().logins_refused, 1, "only one attempt");
     let password = installation.folder().join("mssql-password");

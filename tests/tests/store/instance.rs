@@ -103,7 +103,7 @@ async fn p11_nonsense_and_silence_have_different_messages() {
         browser_answer("OTHER", Some(1433)),
     ]));
     let said = after_two_silences(&browser, &store).await;
-    assert!(said.contains("what answers on UDP port 1434 there says nothing of it"), "{said}");
+    assert!(said.contains("the answer from UDP port 1434 of that host is not about this instance"), "{said}");
     assert!(said.contains("Check the name of the instance"), "{said}");
 }
 
@@ -112,7 +112,7 @@ async fn p11_an_instance_without_a_tcp_port_is_reported_at_once() {
     let (browser, _place, store) = instance("CRM").await;
     browser.set(BrowserReply::Instance("CRM", None));
     let said = words(&store.try_read(Records::All).await.unwrap_err());
-    assert!(said.contains("the instance CRM on") && said.contains("it has no TCP port"), "{said}");
+    assert!(said.contains("the instance CRM on") && said.contains("the instance has no TCP port"), "{said}");
     assert!(said.contains("Enable TCP/IP for CRM in SQL Server Configuration Manager"), "{said}");
     assert_eq!(browser.asked(), 1, "it would not say anything else");
 }
@@ -122,7 +122,7 @@ async fn p11_a_server_without_a_browser_says_so_at_once() {
     let (browser, _place, store) = instance("CRM").await;
     drop(browser);
     let said = words(&store.try_read(Records::All).await.unwrap_err());
-    assert!(said.contains("no SQL Server Browser runs there (UDP port 1434)"), "{said}");
+    assert!(said.contains("no SQL Server Browser runs on that host (UDP port 1434)"), "{said}");
     assert!(said.contains("Start the service SQL Server Browser"), "{said}");
 }
 

@@ -192,7 +192,7 @@ async fn p02_what_is_left_in_the_file_comes_along_until_it_is_in_the_table() {
 
     let left = |read: &LedgerRead| {
         assert!(read.is_whole && read.place == LedgerPlace::Database, "{read:?}");
-        let mut left: Vec<_> = read.left_behind.iter().map(|row| (row.key, row.charges)).collect();
+        let mut left: Vec<_> = read.unmoved_accounts.iter().map(|row| (row.key, row.charges)).collect();
         left.sort_unstable();
         left
     };
@@ -241,7 +241,7 @@ async fn p02_a_file_that_was_left_and_cannot_be_read_is_an_error_that_names_it()
     fs::write(file(&place), "x".repeat(5_000)).unwrap();
     let said = words(&place.store.try_read_ledger(None).await.unwrap_err());
     let path = file(&place).display().to_string();
-    assert!(said.contains(&format!("{path} kept the ledger before")), "{said}");
+    assert!(said.contains(&format!("{path} held the ledger before")), "{said}");
     assert!(said.contains(&format!("Make {path} a SQLite database again")), "{said}");
     fs::remove_file(file(&place)).unwrap();
     place.store.read_ledger(None).await;

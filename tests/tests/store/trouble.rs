@@ -190,7 +190,7 @@ async fn p11_a_wrong_password_is_named_and_tried_once() {
         mssql(tbtokend::store::mssql::Settings { password: fixed("CANARYDB-wrong"), ..place.settings() });
     for _ in 0..50 {
         let said = fails(&store).await;
-        assert!(said.contains("refuses the login tbtokend (error 18456)"), "{said}");
+        assert!(said.contains("rejects the login tbtokend (error 18456)"), "{said}");
         assert!(said.contains("store.password_file"), "{said}");
     }
     assert_eq!(place.fake().stats().logins_refused, 1, "only one attempt");

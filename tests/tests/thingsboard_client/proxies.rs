@@ -75,9 +75,9 @@ async fn a_proxy_that_does_not_work_is_named_in_the_message() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (proxy, said) in [
         (closed, "Connection refused"),
-        (asks.address, "it asks for a login (HTTP 407): write http://USER:PASSWORD@HOST:PORT"),
-        (refuses.address, "it does not let us through to the server, or is no HTTP proxy"),
-        (nonsense.address, "it does not let us through to the server, or is no HTTP proxy"),
+        (asks.address, "it requires a login (HTTP 407): write http://USER:PASSWORD@HOST:PORT"),
+        (refuses.address, "it does not let tbtokend through to the server, or is no HTTP proxy"),
+        (nonsense.address, "it does not let tbtokend through to the server, or is no HTTP proxy"),
     ] {
         let client = Client::new(&through(&format!("http://{proxy}"))).unwrap();
         let failure = log_in(&client, "https://tb.invalid", TIMEOUT).await.unwrap_err();

@@ -1,6 +1,6 @@
-//! Where a server is: `host`, `host,port` or `host\instance`. Pure.
+//! The address of a server: `host`, `host,port` or `host\instance`. Pure.
 
-/// The port of a server that says nothing else.
+/// The port of a server without a port or an instance.
 pub(super) const DEFAULT_PORT: u16 = 1433;
 
 /// The address of a server.
@@ -8,52 +8,52 @@ pub(super) const DEFAULT_PORT: u16 = 1433;
 pub struct Address {
     /// The name or the IP address.
     pub host: String,
-    /// How the port is found.
-    pub at: At,
+    /// The source of the port.
+    pub port: PortSource,
 }
 
-/// How the port is found.
+/// The source of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum At {
-    /// It is known.
+pub enum PortSource {
+    /// The port itself.
     Port(u16),
-    /// SQL Server Browser on that host is asked for the port of this instance.
+    /// The name of an instance. The SQL Server Browser on that host knows its port.
     Instance(String),
 }
 
-/// Why a text is not an address.
+/// The reason why a text is not an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadAddress {
-    /// There is nothing before the comma or the backslash.
+pub enum AddressError {
+    /// The host is missing.
     #[error("the host is missing; write host, host,port or host\\instance")]
-    NoHost,
-    /// What follows the comma is no port.
+    MissingHost,
+    /// The text after the comma is not a port.
     #[error("what follows the comma must be a port from 1 to 65535")]
-    NotAPort,
-    /// Nothing follows the backslash, or something that no instance is called.
+    InvalidPort,
+    /// The text after the backslash is not the name of an instance.
     #[error("what follows the backslash must be the name of an instance")]
-    NotAnInstance,
-    /// `host:port`.
-    #[error("write the port behind a comma, as in host,1433")]
-    Colon,
-    /// A connection string, which may hold the password.
+    InvalidInstance,
+    /// The port follows a colon, as in `host:port`.
+    #[error("write the port after a comma, as in host,1433")]
+    PortAfterColon,
+    /// The text is a connection string, which may hold the password.
     #[error("write host only, not a connection string; database, user and password have keys of their own")]
     ConnectionString,
-    /// What stands before the comma or the backslash has characters that no name and no IP address has.
+    /// The host has characters that no name and no IP address has.
     #[error("the host must be a name or an IP address; write host, host,port or host\\instance")]
-    NotAHost,
+    InvalidHost,
 }
 
 impl Address {
-    /// Reads an address. `tcp:` before it, as in a connection string, does not matter, nor does an instance beside a
-    /// port: the port is what counts.
+    /// Reads an address. It ignores `tcp:` before the address, as in a connection string, and the instance if there is a port
+    /// too.
     ///
     /// # Errors
-    /// [`BadAddress`].
-    pub fn parse(text: &str) -> Result<Self, BadAddress> {
+    /// [`AddressError`] says what to write.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
         let text = text.trim();
         if text.contains([';', '=']) {
-            return Err(BadAddress::ConnectionString);
+            return Err(AddressError::ConnectionString);
         }
         let text = text.strip_prefix("tcp:").unwrap_or(text);
         let (name, port) = match text.split_once(',') {
@@ -65,68 +65,68 @@ impl Address {
             None => (name.trim(), None),
         };
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        // `.` and `(local)` are what SQL Server calls this machine.
+        // SQL Server calls this machine `.` or `(local)`.
         let host = if matches!(host, "." | "(local)") { "localhost" } else { host };
         if host.is_empty() {
-            return Err(BadAddress::NoHost);
+            return Err(AddressError::MissingHost);
         }
-        if !host.bytes().all(is_of_a_host) {
-            return Err(BadAddress::NotAHost);
+        if !host.bytes().all(is_host_byte) {
+            return Err(AddressError::InvalidHost);
         }
         // Only an IPv6 address has several colons.
         if host.matches(':').count() == 1 {
-            return Err(BadAddress::Colon);
+            return Err(AddressError::PortAfterColon);
         }
-        let at = match (port, instance) {
-            (Some(Some(port)), _) => At::Port(port),
-            (Some(None), _) => return Err(BadAddress::NotAPort),
-            (None, None) => At::Port(DEFAULT_PORT),
-            (None, Some(instance)) if is_instance(instance) => At::Instance(instance.to_owned()),
-            (None, Some(_)) => return Err(BadAddress::NotAnInstance),
+        let source = match (port, instance) {
+            (Some(Some(port)), _) => PortSource::Port(port),
+            (Some(None), _) => return Err(AddressError::InvalidPort),
+            (None, None) => PortSource::Port(DEFAULT_PORT),
+            (None, Some(instance)) if is_instance_name(instance) => PortSource::Instance(instance.to_owned()),
+            (None, Some(_)) => return Err(AddressError::InvalidInstance),
         };
-        Ok(Self { host: host.to_owned(), at })
+        Ok(Self { host: host.to_owned(), port: source })
     }
 
-    /// `text` as it may be shown, whether it is an address or not: what is none may hold a password.
+    /// Returns `text` if it can be shown. A text that is not an address may hold a password.
     pub fn shown(text: &str) -> &str {
-        let is_harmless = |byte| is_of_a_host(byte) || matches!(byte, b',' | b'\\' | b'$' | b'#' | b' ');
+        let is_harmless = |byte| is_host_byte(byte) || matches!(byte, b',' | b'\\' | b'$' | b'#' | b' ');
         if text.bytes().all(is_harmless) { text } else { "***" }
     }
 }
 
-/// What names (Windows knows `_` as well) and IP addresses are made of; `%` stands before the zone of an IPv6 address.
-fn is_of_a_host(byte: u8) -> bool {
+/// Whether a byte occurs in names (on Windows also `_`) or IP addresses; `%` precedes the zone of an IPv6 address.
+fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'%' | b'-')
 }
 
-/// The name of an instance goes into a datagram with a limit of 32 bytes.
-fn is_instance(name: &str) -> bool {
+/// Whether the text is the name of an instance. The datagram has room for 32 bytes.
+fn is_instance_name(name: &str) -> bool {
     (1..=32).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$' | b'#'))
 }
 
-/// The question to SQL Server Browser (UDP port 1434): MS-SQLR 2.2.3, `CLNT_UCAST_INST`.
-pub(super) fn browser_question(instance: &str) -> Vec<u8> {
-    let mut question = vec![4];
-    question.extend_from_slice(instance.as_bytes());
-    question.push(0);
-    question
+/// Makes the request to the SQL Server Browser (UDP port 1434): MS-SQLR 2.2.3, `CLNT_UCAST_INST`.
+pub(super) fn make_browser_request(instance: &str) -> Vec<u8> {
+    let mut request = vec![4];
+    request.extend_from_slice(instance.as_bytes());
+    request.push(0);
+    request
 }
 
-/// What SQL Server Browser says of an instance.
+/// The answer of the SQL Server Browser about an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Located {
-    /// It listens on this TCP port.
+pub(super) enum BrowserAnswer {
+    /// The instance listens on this TCP port.
     Port(u16),
-    /// It is there, and listens on no TCP port.
+    /// The instance exists and listens on no TCP port.
     NoTcp,
 }
 
-/// What an answer of SQL Server Browser (MS-SQLR 2.2.5, `SVR_RESP`) says of this instance; `None` if it is no such answer,
-/// or none about this instance. It comes over UDP from whoever likes to send one.
-pub(super) fn browser_answer(answer: &[u8], instance: &str) -> Option<Located> {
+/// Reads an answer of the SQL Server Browser (MS-SQLR 2.2.5, `SVR_RESP`) about this instance; `None` for any other datagram.
+/// Any host can send one, because UDP does not prove the sender.
+pub(super) fn parse_browser_answer(answer: &[u8], instance: &str) -> Option<BrowserAnswer> {
     let (&[5, low, high], text) = answer.split_first_chunk::<3>()? else { return None };
-    // A port of which the last digits are missing would be another port.
+    // A port without its last digits would be another port.
     let text = text.get(..usize::from(u16::from_le_bytes([low, high])))?;
     let text = String::from_utf8_lossy(text);
     let mut fields = text.split(';');
@@ -134,17 +134,17 @@ pub(super) fn browser_answer(answer: &[u8], instance: &str) -> Option<Located> {
     let mut located = None;
     while let Some(key) = fields.next() {
         match (key, fields.next()) {
-            // There may be several, each beginning with the server's name.
+            // There may be several instances, each beginning with the server's name.
             ("ServerName", _) => is_ours = false,
             ("InstanceName", Some(name)) if name.eq_ignore_ascii_case(instance) => {
                 is_ours = true;
-                located = Some(Located::NoTcp);
+                located = Some(BrowserAnswer::NoTcp);
             }
             ("tcp", Some(port)) if is_ours => {
                 let port = port.parse().ok().filter(|port| *port != 0);
-                located = port.map(Located::Port).or(located);
+                located = port.map(BrowserAnswer::Port).or(located);
             }
-            // Two semicolons end an instance: this was none of a pair.
+            // Two semicolons end an instance, so the pairs begin again after the first one.
             ("", Some("ServerName")) => {
                 is_ours = false;
                 let _ = fields.next();
@@ -161,12 +161,12 @@ mod tests {
 
     use super::*;
 
-    fn port(host: &str, port: u16) -> Result<Address, BadAddress> {
-        Ok(Address { host: host.to_owned(), at: At::Port(port) })
+    fn port(host: &str, port: u16) -> Result<Address, AddressError> {
+        Ok(Address { host: host.to_owned(), port: PortSource::Port(port) })
     }
 
     #[test]
-    fn every_form_that_people_write_is_read() {
+    fn every_usual_form_is_read() {
         for (text, address) in [
             ("sql01", port("sql01", 1433)),
             (" sql01.example.com , 1533 ", port("sql01.example.com", 1533)),
@@ -177,24 +177,27 @@ mod tests {
             (".", port("localhost", 1433)),
             ("(local),1500", port("localhost", 1500)),
             ("sql01\\CRM,1500", port("sql01", 1500)),
-            ("sql01\\CRM", Ok(Address { host: "sql01".to_owned(), at: At::Instance("CRM".to_owned()) })),
-            ("", Err(BadAddress::NoHost)),
-            (",1433", Err(BadAddress::NoHost)),
+            (
+                "sql01\\CRM",
+                Ok(Address { host: "sql01".to_owned(), port: PortSource::Instance("CRM".to_owned()) }),
+            ),
+            ("", Err(AddressError::MissingHost)),
+            (",1433", Err(AddressError::MissingHost)),
             ("sql_01.example", port("sql_01.example", 1433)),
             ("fe80::1%eth0", port("fe80::1%eth0", 1433)),
-            ("sql 01", Err(BadAddress::NotAHost)),
-            ("jdbc:sqlserver://sql01", Err(BadAddress::NotAHost)),
-            ("ops:pw@sql01", Err(BadAddress::NotAHost)),
-            ("Server=tcp:sql01,1433;User Id=ops;Password=pw", Err(BadAddress::ConnectionString)),
-            ("sql01;Password=pw", Err(BadAddress::ConnectionString)),
-            ("sql01,1433;Password=pw", Err(BadAddress::ConnectionString)),
-            ("Password=pw", Err(BadAddress::ConnectionString)),
-            ("sql01:1433", Err(BadAddress::Colon)),
-            ("sql01,", Err(BadAddress::NotAPort)),
-            ("sql01,0", Err(BadAddress::NotAPort)),
-            ("sql01,65536", Err(BadAddress::NotAPort)),
-            ("sql01\\", Err(BadAddress::NotAnInstance)),
-            ("sql01\\a b", Err(BadAddress::NotAnInstance)),
+            ("sql 01", Err(AddressError::InvalidHost)),
+            ("jdbc:sqlserver://sql01", Err(AddressError::InvalidHost)),
+            ("ops:pw@sql01", Err(AddressError::InvalidHost)),
+            ("Server=tcp:sql01,1433;User Id=ops;Password=pw", Err(AddressError::ConnectionString)),
+            ("sql01;Password=pw", Err(AddressError::ConnectionString)),
+            ("sql01,1433;Password=pw", Err(AddressError::ConnectionString)),
+            ("Password=pw", Err(AddressError::ConnectionString)),
+            ("sql01:1433", Err(AddressError::PortAfterColon)),
+            ("sql01,", Err(AddressError::InvalidPort)),
+            ("sql01,0", Err(AddressError::InvalidPort)),
+            ("sql01,65536", Err(AddressError::InvalidPort)),
+            ("sql01\\", Err(AddressError::InvalidInstance)),
+            ("sql01\\a b", Err(AddressError::InvalidInstance)),
         ] {
             assert_eq!(Address::parse(text), address, "{text:?}");
         }
@@ -220,44 +223,47 @@ mod tests {
         let good = "ServerName;SQL01;InstanceName;CRM;IsClustered;No;Version;16.0.1000.6;tcp;49172;np;\\\\SQL01\\pipe;;";
         let two = format!("ServerName;SQL01;InstanceName;OLD;IsClustered;No;Version;1;tcp;1400;;{good}");
         for (text, instance, located) in [
-            (good, "crm", Some(Located::Port(49172))),
-            (&two, "CRM", Some(Located::Port(49172))),
-            (&two, "OLD", Some(Located::Port(1400))),
+            (good, "crm", Some(BrowserAnswer::Port(49172))),
+            (&two, "CRM", Some(BrowserAnswer::Port(49172))),
+            (&two, "OLD", Some(BrowserAnswer::Port(1400))),
             (good, "CR", None),
             (&two, "OTHER", None),
-            // Another one's port is not ours.
+            // The port of another instance does not count.
             (
                 "ServerName;S;InstanceName;CRM;np;x;;ServerName;S;InstanceName;OLD;tcp;1400;;",
                 "CRM",
-                Some(Located::NoTcp),
+                Some(BrowserAnswer::NoTcp),
             ),
-            ("tcp;1400;ServerName;S;InstanceName;CRM;;", "CRM", Some(Located::NoTcp)),
-            ("ServerName;S;InstanceName;CRM;tcp;0;;", "CRM", Some(Located::NoTcp)),
-            ("ServerName;S;InstanceName;CRM;tcp;65536;;", "CRM", Some(Located::NoTcp)),
-            ("ServerName;S;InstanceName;CRM;tcp", "CRM", Some(Located::NoTcp)),
+            ("tcp;1400;ServerName;S;InstanceName;CRM;;", "CRM", Some(BrowserAnswer::NoTcp)),
+            ("ServerName;S;InstanceName;CRM;tcp;0;;", "CRM", Some(BrowserAnswer::NoTcp)),
+            ("ServerName;S;InstanceName;CRM;tcp;65536;;", "CRM", Some(BrowserAnswer::NoTcp)),
+            ("ServerName;S;InstanceName;CRM;tcp", "CRM", Some(BrowserAnswer::NoTcp)),
             ("", "CRM", None),
         ] {
-            assert_eq!(browser_answer(&answer(text), instance), located, "{instance} in {text}");
+            assert_eq!(parse_browser_answer(&answer(text), instance), located, "{instance} in {text}");
         }
-        assert_eq!(browser_question("CRM"), b"\x04CRM\0");
+        assert_eq!(make_browser_request("CRM"), b"\x04CRM\0");
     }
 
     #[test]
-    fn what_is_no_whole_answer_of_the_browser_is_none() {
+    fn an_incomplete_answer_of_the_browser_is_ignored() {
         let whole =
             answer("ServerName;SQL01;InstanceName;CRM;IsClustered;No;Version;16.0.1000.6;tcp;49172;;");
         for length in 0..whole.len() {
-            assert_eq!(browser_answer(&whole[..length], "CRM"), None, "{length}");
+            assert_eq!(parse_browser_answer(&whole[..length], "CRM"), None, "{length}");
         }
-        assert_eq!(browser_answer(&[&whole[..], b"more"].concat(), "CRM"), Some(Located::Port(49172)));
-        assert_eq!(browser_answer(&[&[6], &whole[1..]].concat(), "CRM"), None);
+        assert_eq!(
+            parse_browser_answer(&[&whole[..], b"more"].concat(), "CRM"),
+            Some(BrowserAnswer::Port(49172))
+        );
+        assert_eq!(parse_browser_answer(&[&[6], &whole[1..]].concat(), "CRM"), None);
     }
 
     proptest! {
         #[test]
         fn nothing_from_the_network_panics(datagram in any::<Vec<u8>>(), text in any::<String>()) {
-            let _ = browser_answer(&datagram, "CRM");
-            let _ = browser_answer(&answer(&text), "CRM");
+            let _ = parse_browser_answer(&datagram, "CRM");
+            let _ = parse_browser_answer(&answer(&text), "CRM");
             if Address::parse(&text).is_ok() {
                 prop_assert!(!text.contains([';', '=', '@', '/']));
             }

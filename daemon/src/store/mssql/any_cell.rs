@@ -1,4 +1,4 @@
-//! Every value that TDS can bring, for the tests of those who read cells.
+//! Every value that TDS can carry, for the tests of the modules that read cells.
 
 use chrono::NaiveDate;
 use proptest::prelude::{BoxedStrategy, Strategy, any};
@@ -8,22 +8,22 @@ use tiberius::time::{Date, DateTime, DateTime2, DateTimeOffset, SmallDateTime, T
 use tiberius::xml::XmlData;
 use tiberius::{ColumnData, Uuid};
 
-/// The kinds of values.
+/// The kind of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
     Guid,
-    /// Whole, of any size but a bit.
+    /// A whole number of any size except a bit.
     Whole,
     Bit,
-    /// A point in time, with an offset or without.
+    /// A point in time without an offset.
     PointInTime,
     WithOffset,
-    /// Nothing that any of our columns is read from.
+    /// A kind that no column accepts.
     Other,
 }
 
-/// The kind of a value. A kind that a later version of the library adds must find its place here.
+/// Returns the kind of a value. There is no wildcard, so that a new kind of the library must be added.
 pub(super) fn kind(cell: &ColumnData<'_>) -> Kind {
     match cell {
         ColumnData::String(_) => Kind::Text,
@@ -44,7 +44,7 @@ pub(super) fn kind(cell: &ColumnData<'_>) -> Kind {
     }
 }
 
-/// An ordinary value of each kind.
+/// Returns an ordinary value of each kind.
 pub(super) fn ordinary() -> Vec<ColumnData<'static>> {
     let (date, time) = (Date::new(739_000), Time::new(504_000_000_000, 7));
     vec![
@@ -69,7 +69,7 @@ pub(super) fn ordinary() -> Vec<ColumnData<'static>> {
     ]
 }
 
-/// NULL of each kind.
+/// Returns NULL of each kind.
 pub(super) fn nulls() -> Vec<ColumnData<'static>> {
     vec![
         ColumnData::U8(None),
@@ -93,13 +93,13 @@ pub(super) fn nulls() -> Vec<ColumnData<'static>> {
     ]
 }
 
-/// Values that a server sends only if it is broken or means harm: whatever the wire can carry.
+/// Generates every value that the protocol can carry, also those that only a broken or hostile server sends.
 pub(super) fn any_cell() -> BoxedStrategy<ColumnData<'static>> {
     let date = || (0_u32..1 << 24).prop_map(Date::new);
     let time = || any::<(u64, u8)>().prop_map(|(increments, scale)| Time::new(increments, scale));
     let datetime2 = move || (date(), time()).prop_map(|(date, time)| DateTime2::new(date, time));
     let texts = || Union::new([any::<String>().boxed(), "[0-9a-fA-F:. -]{0,40}".boxed()]);
-    // Days that nobody can reckon with, and those on the edge.
+    // Days outside the range of the library, and those at its limits.
     let (first, last) = (days_to(NaiveDate::MIN), days_to(NaiveDate::MAX));
     let days =
         Union::new([any::<i32>().boxed(), (first - 2..first + 3).boxed(), (last - 2..last + 3).boxed()]);
@@ -138,7 +138,7 @@ pub(super) fn any_cell() -> BoxedStrategy<ColumnData<'static>> {
     .boxed()
 }
 
-/// From the first day of `datetime`.
+/// Returns the days from the first day of `datetime`.
 fn days_to(date: NaiveDate) -> i32 {
     let days = date.signed_duration_since(NaiveDate::from_ymd_opt(1900, 1, 1).unwrap()).num_days();
     i32::try_from(days).unwrap()

@@ -1,4 +1,4 @@
-//! The one connection: who may use it, when it is thrown away, when a new one may be made.
+//! The one connection: its use, the reasons to drop it, and the time of the next one.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::super::StoreError;
-use super::known::Known;
-use super::patience::Patience;
+use super::backoff::Backoff;
 use super::problem::Problem;
 use super::session::{self, Session};
+use super::session_state::SessionState;
 use super::settings::Settings;
-use super::trouble::{Doing, Names, Trouble};
+use super::trouble::{Names, Operation, Trouble};
 use super::zone::ExpiryClock;
-use super::{connect, keeping, statements};
+use super::{connect, record_storage, statements};
 use crate::model::{FingerprintKey, Secret};
 
 /// The connection and its history.
@@ -23,31 +23,31 @@ use crate::model::{FingerprintKey, Secret};
 pub(super) struct Connections {
     settings: Settings,
     names: Names,
-    may_make_tables: bool,
+    may_create_tables: bool,
     slot: Mutex<Slot>,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
-    /// Taken out while it is used: whoever is interrupted in the middle takes it along into oblivion.
+    /// Taken out during use, so that an interrupted use drops the connection.
     open: Option<Connection>,
-    patience: Patience,
-    /// Why the last attempt failed, for those who come before the next.
+    backoff: Backoff,
+    /// The last error, which callers get before the next attempt.
     last_error: Option<StoreError>,
-    /// The password that was refused.
-    refused: Option<Secret>,
-    /// Made or read at the first connection, then kept, unless it was offered before.
+    /// The password that the server rejected.
+    rejected_password: Option<Secret>,
+    /// The key of the fingerprints: offered before the first connection, or made or read there.
     key: Option<FingerprintKey>,
 }
 
-/// A session with what is known of its tables.
+/// A session, and the state of its tables.
 #[derive(Debug)]
 pub(super) struct Connection {
     session: Session,
-    pub(super) known: Known,
+    pub(super) state: SessionState,
 }
 
-/// Something to do on a connection.
+/// Work on a connection.
 pub(super) type Work<T> =
     Box<dyn for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, Result<T, Trouble>> + Send + Sync>;
 
@@ -59,46 +59,46 @@ impl Connections {
             user: settings.user.clone(),
             table: settings.table.clone(),
         };
-        Self { settings, names, may_make_tables: true, slot: Mutex::default() }
+        Self { settings, names, may_create_tables: true, slot: Mutex::default() }
     }
 
-    /// Connections on which nothing is changed.
+    /// Makes connections that change nothing.
     pub(super) fn for_examination(settings: Settings) -> Self {
-        Self { may_make_tables: false, ..Self::new(settings) }
+        Self { may_create_tables: false, ..Self::new(settings) }
     }
 
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Does `work` on the connection, which is made first if there is none. What is lost on the way is tried once more,
-    /// at once and on a new connection: so `work` must be such that doing it twice does no harm.
+    /// Runs `work` on the connection, and connects first if necessary. If the connection is lost, `work` runs once more at once,
+    /// on a new connection. So it must be safe to run `work` twice.
     ///
-    /// Everybody waits for their turn; the connection is one.
-    pub(super) async fn with<T>(&self, doing: Doing, work: Work<T>) -> Result<T, StoreError> {
+    /// There is one connection, so callers wait for their turn.
+    pub(super) async fn run<T>(&self, operation: Operation, work: Work<T>) -> Result<T, StoreError> {
         let mut slot = self.slot.lock().await;
         let mut is_second = false;
         loop {
             let mut connection = match slot.open.take() {
                 Some(connection) => connection,
-                None => self.open(&mut slot).await?,
+                None => self.open_connection(&mut slot).await?,
             };
             let trouble = match work(&mut connection).await {
                 Ok(result) => {
                     slot.open = Some(connection);
-                    slot.patience.worked();
+                    slot.backoff.reset();
                     slot.last_error = None;
                     return Ok(result);
                 }
                 Err(trouble) => trouble,
             };
-            if trouble.spares_the_connection() {
+            if trouble.leaves_connection_usable() {
                 slot.open = Some(connection);
             }
-            let try_again = trouble.is_worth_another_try() && !is_second;
-            let error = self.names.explain(trouble, doing);
+            let try_again = trouble.may_be_retried() && !is_second;
+            let error = self.names.explain(trouble, operation);
             if slot.open.is_none() {
-                slot.patience.failed(Instant::now().into_std());
+                slot.backoff.note_failure(Instant::now().into_std());
                 slot.last_error = Some(error.clone());
             }
             if !try_again {
@@ -108,39 +108,39 @@ impl Connections {
         }
     }
 
-    /// A new connection, unless it is too early for one.
-    async fn open(&self, slot: &mut Slot) -> Result<Connection, StoreError> {
+    /// Opens a new connection, unless it is too early for one.
+    async fn open_connection(&self, slot: &mut Slot) -> Result<Connection, StoreError> {
         let password = self.password().await?;
-        if slot.refused.as_ref().is_some_and(|refused| *refused != password) {
-            slot.refused = None;
-            slot.patience.forget_refusal();
+        if slot.rejected_password.as_ref().is_some_and(|rejected| *rejected != password) {
+            slot.rejected_password = None;
+            slot.backoff.forget_rejection();
         }
         if let Some(error) = &slot.last_error
-            && !slot.patience.allows(Instant::now().into_std())
+            && !slot.backoff.allows(Instant::now().into_std())
         {
             return Err(error.clone());
         }
         let result = self.log_in(&password, slot.key.as_ref()).await;
         match &result {
             Ok(connection) => {
-                slot.refused = None;
-                slot.key = Some(connection.known.records.key().clone());
+                slot.rejected_password = None;
+                slot.key = Some(connection.state.records.key().clone());
             }
             Err(error) => {
                 slot.last_error = Some(error.clone());
                 let now = Instant::now().into_std();
                 if matches!(error, StoreError::Server(Problem::LoginFailed { .. })) {
-                    slot.refused = Some(password);
-                    slot.patience.refused(now);
+                    slot.rejected_password = Some(password);
+                    slot.backoff.note_rejection(now);
                 } else {
-                    slot.patience.failed(now);
+                    slot.backoff.note_failure(now);
                 }
             }
         }
         result
     }
 
-    /// The key to go on with, unless one is in use or the database has one.
+    /// Sets the key to use if none is in use and the database has none.
     pub(super) async fn offer_key(&self, key: FingerprintKey) {
         self.slot.lock().await.key.get_or_insert(key);
     }
@@ -163,9 +163,9 @@ impl Connections {
         let mut session = connect::connect(&self.settings, &self.names, password).await?;
         session::batch(&mut session, statements::SESSION)
             .await
-            .map_err(|trouble| self.names.explain(trouble, Doing::Reading))?;
-        let known = Known::learn(&mut session, &self.names, key, self.may_make_tables).await?;
-        Ok(Connection { session, known })
+            .map_err(|trouble| self.names.explain(trouble, Operation::Reading))?;
+        let state = SessionState::read(&mut session, &self.names, key, self.may_create_tables).await?;
+        Ok(Connection { session, state })
     }
 
     pub(super) fn names(&self) -> &Names {
@@ -174,32 +174,32 @@ impl Connections {
 }
 
 impl Connection {
-    /// Looks at the clock of the server, if its times are local.
-    pub(super) async fn look_at_the_clock(&mut self, clock: ExpiryClock) -> Result<(), Trouble> {
-        self.known.look_at_the_clock(&mut self.session, clock).await
+    /// Reads the clock of the server, if its times are local.
+    pub(super) async fn read_clock(&mut self, clock: ExpiryClock) -> Result<(), Trouble> {
+        self.state.read_clock(&mut self.session, clock).await
     }
 
-    /// Looks at the customers' table again.
-    pub(super) async fn look_at_the_table(&mut self, names: &Names) -> Result<(), Trouble> {
-        self.known.look_at_the_table(&mut self.session, names).await
+    /// Reads the layout of the customers' table again.
+    pub(super) async fn read_layout(&mut self, names: &Names) -> Result<(), Trouble> {
+        self.state.read_layout(&mut self.session, names).await
     }
 
-    /// Makes the records' tables usable, if they are not and it can be done. Says whether it was.
+    /// Prepares the records' tables if they were not usable. Returns whether they became usable.
     pub(super) async fn prepare_records(&mut self, table: &str) -> Result<bool, Trouble> {
-        self.known.prepare_records(&mut self.session, table).await
+        self.state.prepare_records(&mut self.session, table).await
     }
 
-    /// Makes our tables where they are missing.
-    pub(super) async fn make_tables(&mut self, table: &str) -> Result<(), Trouble> {
-        keeping::make_tables(&mut self.session, table).await
+    /// Creates the side tables that are missing.
+    pub(super) async fn create_tables(&mut self, table: &str) -> Result<(), Trouble> {
+        record_storage::create_tables(&mut self.session, table).await
     }
 
-    /// The rows of a statement that brings few.
+    /// Runs a statement and collects its rows, which must be few.
     pub(super) async fn rows(&mut self, query: Query<'_>) -> Result<Vec<Row>, Trouble> {
         session::rows(&mut self.session, query).await
     }
 
-    /// Hands each row of a statement to `take`, and keeps none.
+    /// Runs a statement and passes each row to `take`, without collecting them.
     pub(super) async fn each_row(
         &mut self,
         query: Query<'_>,
@@ -209,5 +209,5 @@ impl Connection {
     }
 }
 
-/// Shared between the callers.
+/// Connections that callers share.
 pub(super) type Shared = Arc<Connections>;

@@ -1,4 +1,4 @@
-//! What the doctor wants to know of a SQL Server. Nothing is changed by asking.
+//! Collects the facts about a SQL Server for the doctor. Changes nothing.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use super::grants::{Need, deny_key, grant, grant_columns};
 use super::key_readers::{self, Principal};
 use super::layout::ExpiryType;
 use super::quoted::beside;
-use super::session::strange;
+use super::session::unreadable_answer;
 use super::settings::{Encryption, Trust};
-use super::trouble::{Doing, Meaning, Trouble};
+use super::trouble::{Meaning, Operation, Trouble};
 use super::types::{self, Stored};
 use super::{ledger, rows, statements};
 use crate::model::Token;
@@ -23,13 +23,13 @@ use crate::store::facts::{
 
 impl Examine for MssqlStore {
     async fn examine(&self) -> Result<Examined, StoreError> {
-        let (shared, own) = (Arc::clone(&self.connections), Arc::clone(&self.own));
+        let (shared, own_writes) = (Arc::clone(&self.connections), Arc::clone(&self.own_writes));
         let work: Work<Examined> = Box::new(move |connection| {
-            let (shared, own) = (Arc::clone(&shared), Arc::clone(&own));
+            let (shared, own_writes) = (Arc::clone(&shared), Arc::clone(&own_writes));
             Box::pin(async move {
                 let mut facts = facts(connection, &shared).await?;
-                let rows = match look_at_rows(connection, &shared, &own, &mut facts).await {
-                    // The other permissions are known all the same.
+                let rows = match examine_rows(connection, &shared, &own_writes, &mut facts).await {
+                    // The other permissions are known without the rows.
                     Err(Trouble::Server(error)) if error.meaning() == Meaning::NoPermission => {
                         facts.permissions.insert(0, select(&shared, false));
                         rows::Rows::default()
@@ -44,13 +44,13 @@ impl Examine for MssqlStore {
                 Ok(Examined { facts, customers, problems })
             })
         });
-        self.connections.with(Doing::Reading, work).await
+        self.connections.run(Operation::Reading, work).await
     }
 }
 
-/// What can be known without reading a row.
+/// Collects the facts that need no row.
 async fn facts(connection: &mut Connection, shared: &Connections) -> Result<Facts, Trouble> {
-    let layout = connection.known.layout.clone();
+    let layout = connection.state.layout.clone();
     Ok(Facts {
         protection: Some(protection(shared)),
         clock: Some(clock(connection).await?),
@@ -61,27 +61,28 @@ async fn facts(connection: &mut Connection, shared: &Connections) -> Result<Fact
         capacity: layout.capacity,
         widen: statements::widen(&layout),
         permissions: permissions(connection, shared).await?,
-        records: connection.known.records.lost().map(ToOwned::to_owned),
+        records: connection.state.records.problem().map(ToOwned::to_owned),
         no_ledger: ledger::examine(connection, &shared.settings().table).await?,
         key_readers: key_readers(connection, shared).await?,
         ..Facts::default()
     })
 }
 
-async fn look_at_rows(
+async fn examine_rows(
     connection: &mut Connection,
     shared: &Connections,
-    own: &rows::SharedOwn,
+    own_writes: &rows::SharedOwnWrites,
     facts: &mut Facts,
 ) -> Result<rows::Rows, Trouble> {
     let count = count(connection).await?;
     facts.sample = sample(connection).await?;
-    let found = rows::read(connection, shared, own).await?;
+    let found = rows::read(connection, shared, own_writes).await?;
     facts.rows = Some(count);
     Ok(found)
 }
 
-/// SELECT is known by trying: it may be granted on the columns alone, and then the server says that the table has none.
+/// Returns the permission to read, which the caller tries: SELECT may be granted on columns alone, and then the server reports
+/// none on the table.
 fn select(shared: &Connections, granted: bool) -> Permission {
     let (table, user) = (&shared.settings().table, &shared.settings().user);
     Permission {
@@ -108,27 +109,29 @@ fn protection(shared: &Connections) -> String {
 
 async fn clock(connection: &mut Connection) -> Result<ServerClock, Trouble> {
     let found = connection.rows(Query::new(statements::CLOCK)).await?;
-    let mut cells = found.into_iter().next().ok_or_else(strange)?.into_iter();
-    let utc = cells.next().and_then(|cell| types::naive(&cell).ok().flatten()).ok_or_else(strange)?;
-    let offset = cells.next().and_then(|cell| types::number(&cell).ok().flatten()).ok_or_else(strange)?;
+    let mut cells = found.into_iter().next().ok_or_else(unreadable_answer)?.into_iter();
+    let utc =
+        cells.next().and_then(|cell| types::naive(&cell).ok().flatten()).ok_or_else(unreadable_answer)?;
+    let offset =
+        cells.next().and_then(|cell| types::number(&cell).ok().flatten()).ok_or_else(unreadable_answer)?;
     Ok(ServerClock { utc: utc.and_utc(), offset_minutes: i32::try_from(offset).unwrap_or(0) })
 }
 
 async fn permissions(connection: &mut Connection, shared: &Connections) -> Result<Vec<Permission>, Trouble> {
     let (table, user) = (&shared.settings().table, &shared.settings().user);
-    let mut query = Query::new(statements::permissions(&connection.known.layout));
-    query.bind(connection.known.layout.table.clone());
+    let mut query = Query::new(statements::permissions(&connection.state.layout));
+    query.bind(connection.state.layout.table.clone());
     let found = connection.rows(query).await?;
-    let cells = found.into_iter().next().ok_or_else(strange)?.into_iter();
+    let cells = found.into_iter().next().ok_or_else(unreadable_answer)?.into_iter();
     let granted = cells.map(|cell| types::number(&cell).ok().flatten().map(|number| number != 0));
-    let columns = &connection.known.layout.columns;
-    let mut asked = vec!["tbtoken", "tbtokenexpiry"];
+    let columns = &connection.state.layout.columns;
+    let mut written = vec!["tbtoken", "tbtokenexpiry"];
     if columns.updated.is_some() {
-        asked.push("updatedttm");
+        written.push("updatedttm");
     }
-    // One statement for all of them, whichever is missing.
-    let grant = grant_columns(&asked, table, user);
-    Ok(asked
+    // One statement for all columns, whichever permission is missing.
+    let grant = grant_columns(&written, table, user);
+    Ok(written
         .into_iter()
         .zip(granted)
         .map(|(column, granted)| {
@@ -138,21 +141,21 @@ async fn permissions(connection: &mut Connection, shared: &Connections) -> Resul
         .collect())
 }
 
-/// The other readers of the key of the fingerprints; `None` from an engine without these lists.
+/// Finds the other readers of the key of the fingerprints; `None` if the engine lacks these lists.
 async fn key_readers(
     connection: &mut Connection,
     shared: &Connections,
 ) -> Result<Option<KeyReaders>, Trouble> {
-    if connection.known.records.lost().is_some() {
+    if connection.state.records.problem().is_some() {
         return Ok(None);
     }
-    match ask_for_key_readers(connection, &shared.settings().table).await {
+    match read_key_readers(connection, &shared.settings().table).await {
         Err(Trouble::Server(_)) => Ok(None),
         readers => readers.map(Some),
     }
 }
 
-async fn ask_for_key_readers(connection: &mut Connection, table: &str) -> Result<KeyReaders, Trouble> {
+async fn read_key_readers(connection: &mut Connection, table: &str) -> Result<KeyReaders, Trouble> {
     let key = beside(table, "tbtokend_key");
     let mut query = Query::new(key_readers::PERMISSIONS);
     query.bind(key.as_str());
@@ -185,24 +188,24 @@ async fn ask_for_key_readers(connection: &mut Connection, table: &str) -> Result
             }
         })
         .await?;
-    let others = key_readers::others(&permissions, &members, &principals);
+    let others = key_readers::find_other_readers(&permissions, &members, &principals);
     let deny = others.iter().map(|reader| deny_key(table, reader)).collect();
     Ok(KeyReaders { others, deny, complete })
 }
 
 async fn count(connection: &mut Connection) -> Result<u64, Trouble> {
-    let found = connection.rows(Query::new(statements::count(&connection.known.layout))).await?;
+    let found = connection.rows(Query::new(statements::count(&connection.state.layout))).await?;
     let count =
         found.into_iter().next().and_then(|row| types::number(&row.into_iter().next()?).ok().flatten());
-    count.and_then(|count| u64::try_from(count).ok()).ok_or_else(strange)
+    count.and_then(|count| u64::try_from(count).ok()).ok_or_else(unreadable_answer)
 }
 
-/// The text of a token goes no further than this.
+/// Reads a sample of tokens and expiries. The text of a token does not leave this function.
 async fn sample(connection: &mut Connection) -> Result<Vec<Sample>, Trouble> {
-    if matches!(connection.known.layout.expiry, ExpiryType::DateTimeOffset(_)) {
+    if matches!(connection.state.layout.expiry, ExpiryType::DateTimeOffset(_)) {
         return Ok(Vec::new());
     }
-    let found = connection.rows(Query::new(statements::sample(&connection.known.layout))).await?;
+    let found = connection.rows(Query::new(statements::sample(&connection.state.layout))).await?;
     Ok(found.into_iter().filter_map(|row| row_of_sample(row.into_iter())).collect())
 }
 

@@ -1,22 +1,22 @@
-//! The statements for a DBA: our tables, and what the login may do. Pure.
+//! The statements for a DBA: the side tables and the permissions of the login. Pure.
 
 use super::quoted::{beside, quote};
-use super::statements::make_tables;
+use super::statements::create_tables;
 
-/// The permissions that are needed on a table.
+/// A need of permissions on a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
     /// Reading the customers.
     Read,
     /// Writing tokens.
     Write,
-    /// Keeping records.
+    /// Storing records.
     Record,
-    /// Keeping the ledger.
+    /// Storing the ledger.
     Ledger,
 }
 
-/// The statement that gives what is needed to the user of that name.
+/// Returns the statements that grant the permissions to the user of that name.
 pub(super) fn grant(need: Need, table: &str, name: &str) -> String {
     let user = quote_user(name);
     match need {
@@ -35,41 +35,41 @@ fn grant_records(table: &str, user: &str) -> String {
     format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {records} TO {};", quote_user(user))
 }
 
-/// The key has a grant of its own: a reader of the records must not read the key.
+/// The key has its own grant, because a reader of the records must not read the key.
 fn grant_key(table: &str, user: &str) -> String {
     format!("GRANT SELECT, INSERT ON {} TO {};", beside(table, "tbtokend_key"), quote_user(user))
 }
 
-/// The statement that keeps a user or a role from reading the key.
+/// Returns the statement that denies a user or a role the key.
 pub(super) fn deny_key(table: &str, reader: &str) -> String {
     format!("DENY SELECT ON {} TO {};", beside(table, "tbtokend_key"), quote_user(reader))
 }
 
-/// The statement that lets `user` write these columns.
+/// Returns the statement that lets `user` write these columns.
 pub(super) fn grant_columns(columns: &[&str], table: &str, user: &str) -> String {
     format!("GRANT UPDATE ON {} ({}) TO {};", quote(table), columns.join(", "), quote_user(user))
 }
 
-/// `updatedttm` is not in every table, and a grant on a column that is not there is an error.
+/// Returns the statement that lets `user` write `updatedttm` if the table has it. A grant on a missing column is an error.
 pub(super) fn grant_updatedttm(table: &str, user: &str) -> String {
     let literal = |text: &str| format!("N'{}'", text.replace('\'', "''"));
     let grant = grant_columns(&["updatedttm"], table, user);
     format!("IF COL_LENGTH({}, N'updatedttm') IS NOT NULL EXEC({});", literal(&quote(table)), literal(&grant))
 }
 
-/// A user as an identifier; a dot in it is no separator.
+/// Quotes a user as an identifier. A dot in the name is not a separator.
 pub(super) fn quote_user(user: &str) -> String {
     format!("[{}]", user.replace(']', "]]"))
 }
 
-/// Everything, to be run once in the database of the customers' table.
+/// Returns all statements, to run once in the database of the customers' table.
 pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!(
-        "-- What tbtokend {version} needs in the database of {table}. Run it there; twice does no harm.\n\
+        "-- What tbtokend {version} needs in the database of {table}. Run it there; a second run does no harm.\n\
          -- Its own three tables; tbtokend_account also holds whether an operator has stopped the loop (loop_stopped).\n\
          -- The table of the customers is never altered.\n{}",
-        make_tables(table)
+        create_tables(table)
     );
     match user {
         None => text.push_str(
@@ -78,7 +78,7 @@ pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
         Some(user) => {
             let quoted = quote_user(user);
             text.push_str(&format!(
-                "\n-- What its user may do. If there is no such user yet, make it first:\n\
+                "\n-- The permissions of its user. If the user does not exist yet, create it first:\n\
                  --   CREATE LOGIN {quoted} WITH PASSWORD = '...';\n\
                  --   CREATE USER {quoted} FOR LOGIN {quoted};\n"
             ));
@@ -93,7 +93,7 @@ pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
                 text.push('\n');
             }
             text.push_str(&format!(
-                "\n-- tbtokend_key holds the key of the fingerprints in tbtokend_state. A reader of both tables can find out short\n\
+                "\n-- tbtokend_key holds the key of the fingerprints in tbtokend_state. A reader of both tables can guess short\n\
                  -- passwords by trying them. So the key is for this user alone, whatever you grant on the other tables.\n\
                  {}\n\
                  -- For `tbtokend doctor` to name every other reader of it:\n\

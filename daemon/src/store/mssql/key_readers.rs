@@ -1,8 +1,8 @@
-//! The readers of the key of the fingerprints, from the server's lists of permissions, roles and users. Pure.
+//! Finds the readers of the key of the fingerprints in the server's lists of permissions, roles and users. Pure.
 
 use std::collections::BTreeSet;
 
-/// The permissions with which the key can be read, or not: on its table `@P1`, on the table's schema, on the database.
+/// Reads the permissions that allow or deny reading the key: on its table `@P1`, on the table's schema, on the database.
 /// `SL` is SELECT, `CL` is CONTROL
 /// (<https://learn.microsoft.com/sql/relational-databases/system-catalog-views/sys-database-permissions-transact-sql>).
 pub(super) const PERMISSIONS: &str = "/* tbtokend:key_permissions */ \
@@ -11,25 +11,25 @@ pub(super) const PERMISSIONS: &str = "/* tbtokend:key_permissions */ \
     WHERE (type = 'SL' OR type = 'CL') AND (class = 0 OR (class = 1 AND major_id = OBJECT_ID(@P1)) \
     OR (class = 3 AND major_id = SCHEMA_ID(OBJECT_SCHEMA_NAME(OBJECT_ID(@P1)))))";
 
-/// The members of each role.
+/// Reads the members of each role.
 pub(super) const MEMBERS: &str = "/* tbtokend:role_members */ \
     SELECT CAST(role_principal_id AS int) AS role, CAST(member_principal_id AS int) AS member \
     FROM sys.database_role_members";
 
-/// Every user and role, with two answers about this login: whether it is the one, and whether it sees all permissions.
+/// Reads every user and role, with two flags: whether it is this login's user, and whether this login sees all permissions.
 pub(super) const PRINCIPALS: &str = "/* tbtokend:principals */ \
     SELECT CAST(principal_id AS int) AS id, CAST(name AS nvarchar(128)) AS name, CAST(type AS nvarchar(1)) AS type, \
     CASE WHEN name = USER_NAME() THEN 1 ELSE 0 END AS own, \
     CAST(HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'VIEW DEFINITION') AS int) AS sees_all \
     FROM sys.database_principals";
 
-/// The role that every user is in. Its members are not listed.
+/// The role of all users. Its members are not listed.
 const PUBLIC: i64 = 0;
 
 /// The owner of the database. A DENY has no effect on it.
 const DBO: i64 = 1;
 
-/// Roles that may read every table without a permission of their own.
+/// The roles that may read every table without a permission on it.
 const READING_ROLES: [&str; 2] = ["db_owner", "db_datareader"];
 
 /// A user or a role.
@@ -42,9 +42,9 @@ pub(super) struct Principal {
     pub(super) is_own: bool,
 }
 
-/// The names of all others than the daemon's user and the owner that may read the key. `permissions` are grantees, and
-/// whether they are denied it; `members` are pairs of role and member.
-pub(super) fn others(
+/// Returns the names of all readers of the key except the daemon's user and the owner. `permissions` holds grantees, and
+/// whether they are denied; `members` holds pairs of role and member.
+pub(super) fn find_other_readers(
     permissions: &[(i64, bool)],
     members: &[(i64, i64)],
     principals: &[Principal],
@@ -63,7 +63,7 @@ pub(super) fn others(
     principals.iter().filter(is_other).map(|one| one.name.clone()).collect()
 }
 
-/// These, the members of those among them that are roles, and their members.
+/// Adds the members of the roles among `ids`, and their members in turn.
 fn with_members(mut ids: BTreeSet<i64>, members: &[(i64, i64)]) -> BTreeSet<i64> {
     loop {
         let more: Vec<i64> =
@@ -97,9 +97,10 @@ mod tests {
     }
 
     #[test]
-    fn every_other_reader_is_named_however_it_came_to_that() {
-        let others =
-            |permissions: &[(i64, bool)], members: &[(i64, i64)]| others(permissions, members, &principals());
+    fn every_other_reader_is_named_whatever_its_permission_comes_from() {
+        let others = |permissions: &[(i64, bool)], members: &[(i64, i64)]| {
+            find_other_readers(permissions, members, &principals())
+        };
         let grant = |id| (id, false);
         let deny = |id| (id, true);
         assert_eq!(others(&[grant(5)], &[(16_384, DBO)]), [""; 0], "the daemon's user and the owner");

@@ -1,4 +1,4 @@
-//! The customers' table as it is: which types its columns have, and what follows from them. Pure.
+//! The layout of the customers' table: the types of its columns, and the SQL for them. Pure.
 
 use super::quoted::quote;
 
@@ -8,18 +8,18 @@ pub(super) struct Column {
     pub(super) name: String,
     /// `DATA_TYPE`, as `nvarchar`.
     pub(super) kind: String,
-    /// In characters; −1 for max.
+    /// The length in characters; −1 for max.
     pub(super) length: Option<i32>,
-    /// Digits of the second.
+    /// The digits of the second.
     pub(super) scale: Option<i32>,
-    /// How texts compare.
+    /// The collation of texts.
     pub(super) collation: Option<String>,
 }
 
-/// What is known of the table.
+/// The layout of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Its name as a quoted identifier.
+    /// The name as a quoted identifier.
     pub(super) table: String,
     pub(super) id: IdType,
     pub(super) expiry: ExpiryType,
@@ -37,20 +37,20 @@ pub(super) struct Columns {
     pub(super) password: TextColumn,
     pub(super) token: String,
     pub(super) expiry: String,
-    /// `updatedttm`, if it is there and a time, and what is written to it.
+    /// `updatedttm`, if the table has it as a time, and the expression to write.
     pub(super) updated: Option<(String, &'static str)>,
 }
 
 /// A column with text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TextColumn {
-    /// Its quoted name as an expression that is nvarchar.
+    /// The quoted name in an expression of type nvarchar.
     pub(super) text: String,
     name: String,
 }
 
 impl TextColumn {
-    /// The expression for a table with an alias.
+    /// Returns the expression for a table with an alias.
     pub(super) fn text_of(&self, alias: &str) -> String {
         self.text.replace(&self.name, &format!("{alias}.{}", self.name))
     }
@@ -61,9 +61,9 @@ impl TextColumn {
 pub(super) enum IdType {
     /// `uniqueidentifier`.
     Guid,
-    /// A whole number of that type.
+    /// A whole number of this type.
     Number(&'static str),
-    /// Text of that type, as `varchar(50)`, with a collation.
+    /// Text of this type, as `varchar(50)`, with a collation.
     Text { sql: String, collation: String },
 }
 
@@ -78,7 +78,7 @@ impl IdType {
     }
 }
 
-/// The type of `tbtokenexpiry`. The number is the digits of its second.
+/// The type of `tbtokenexpiry`. The number is the count of digits of its second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExpiryType {
     DateTime,
@@ -99,21 +99,21 @@ impl ExpiryType {
     }
 }
 
-/// Why the table cannot be used.
+/// The reason why the table cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Unusable {
-    /// A column is not there.
+pub(super) enum LayoutError {
+    /// A column is missing.
     NoColumn(&'static str),
-    /// A column has a type that nothing can be made of.
+    /// A column has a type that cannot be used.
     WrongType { column: &'static str, found: String, wanted: &'static str },
 }
 
 impl Layout {
-    /// What follows from these columns.
-    pub(super) fn of(table: &str, columns: &[Column]) -> Result<Self, Unusable> {
+    /// Makes the layout from the columns.
+    pub(super) fn from_columns(table: &str, columns: &[Column]) -> Result<Self, LayoutError> {
         let find = |name: &'static str| {
             let found = columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
-            found.ok_or(Unusable::NoColumn(name))
+            found.ok_or(LayoutError::NoColumn(name))
         };
         let text = |name: &'static str| find(name).and_then(|column| text_column(name, column));
         let id = find("customer_id")?;
@@ -134,7 +134,8 @@ impl Layout {
                 password,
                 token: quote_column(token),
                 expiry: quote_column(expiry),
-                updated: updated.and_then(|column| Some((quote_column(column), now_for(&column.kind)?))),
+                updated: updated
+                    .and_then(|column| Some((quote_column(column), now_expression(&column.kind)?))),
             },
         })
     }
@@ -144,7 +145,7 @@ fn quote_column(column: &Column) -> String {
     format!("[{}]", column.name.replace(']', "]]"))
 }
 
-fn id_type(column: &Column) -> Result<IdType, Unusable> {
+fn id_type(column: &Column) -> Result<IdType, LayoutError> {
     let length = match column.length {
         Some(length) if length > 0 => length.to_string(),
         _ => "max".to_owned(),
@@ -156,7 +157,7 @@ fn id_type(column: &Column) -> Result<IdType, Unusable> {
         "smallint" => IdType::Number("smallint"),
         "tinyint" => IdType::Number("tinyint"),
         kind @ ("nvarchar" | "varchar" | "nchar" | "char") => {
-            // The name cannot be quoted. No collation has another character in its name.
+            // The name cannot be quoted, but no collation has another character in its name.
             let is_plain =
                 |name: &&String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
             let collation = column.collation.as_ref().filter(is_plain);
@@ -165,12 +166,12 @@ fn id_type(column: &Column) -> Result<IdType, Unusable> {
         }
         _ => {
             let wanted = "uniqueidentifier, int, bigint, varchar or nvarchar";
-            return Err(Unusable::WrongType { column: "customer_id", found: column.kind.clone(), wanted });
+            return Err(LayoutError::WrongType { column: "customer_id", found: column.kind.clone(), wanted });
         }
     })
 }
 
-fn expiry_type(column: &Column) -> Result<ExpiryType, Unusable> {
+fn expiry_type(column: &Column) -> Result<ExpiryType, LayoutError> {
     let scale = column.scale.and_then(|scale| u8::try_from(scale).ok()).unwrap_or(7).min(7);
     Ok(match column.kind.as_str() {
         "datetime" => ExpiryType::DateTime,
@@ -179,14 +180,18 @@ fn expiry_type(column: &Column) -> Result<ExpiryType, Unusable> {
         "datetimeoffset" => ExpiryType::DateTimeOffset(scale),
         _ => {
             let wanted = "datetime, datetime2, datetimeoffset or smalldatetime";
-            return Err(Unusable::WrongType { column: "tbtokenexpiry", found: column.kind.clone(), wanted });
+            return Err(LayoutError::WrongType {
+                column: "tbtokenexpiry",
+                found: column.kind.clone(),
+                wanted,
+            });
         }
     })
 }
 
-/// Texts are read as nvarchar: the server knows the code pages of its columns best. Nothing that a login needs is longer
-/// than 4,000 characters. The spaces that fill a column of fixed width are not the customer's.
-fn text_column(name: &'static str, column: &Column) -> Result<TextColumn, Unusable> {
+/// Makes the expression that reads a text as nvarchar, because the server knows the code pages of its columns. No value for a
+/// login is longer than 4,000 characters. The spaces that fill a column of fixed width do not belong to the value.
+fn text_column(name: &'static str, column: &Column) -> Result<TextColumn, LayoutError> {
     let quoted = quote_column(column);
     let text = match column.kind.as_str() {
         "nvarchar" if column.length.is_some_and(|length| (1..=4000).contains(&length)) => quoted.clone(),
@@ -194,15 +199,15 @@ fn text_column(name: &'static str, column: &Column) -> Result<TextColumn, Unusab
         "char" | "nchar" => format!("RTRIM(CAST({quoted} AS nvarchar(4000)))"),
         _ => {
             let wanted = "varchar or nvarchar";
-            return Err(Unusable::WrongType { column: name, found: column.kind.clone(), wanted });
+            return Err(LayoutError::WrongType { column: name, found: column.kind.clone(), wanted });
         }
     };
     Ok(TextColumn { text, name: quoted })
 }
 
-/// What `updatedttm` is set to: the server's local time, as the old writer did. `None` for a type that cannot be set so,
-/// as a rowversion.
-fn now_for(kind: &str) -> Option<&'static str> {
+/// Returns the expression for `updatedttm`: the server's local time, as the Node service wrote it. `None` for a type that cannot
+/// be set, as a rowversion.
+fn now_expression(kind: &str) -> Option<&'static str> {
     match kind {
         "datetime" | "smalldatetime" => Some("GETDATE()"),
         "datetime2" => Some("SYSDATETIME()"),
@@ -232,17 +237,17 @@ mod tests {
         ]
     }
 
-    fn with(name: &str, changed: Column) -> Result<Layout, Unusable> {
+    fn with(name: &str, changed: Column) -> Result<Layout, LayoutError> {
         let columns = known().into_iter().map(|column| match column.name.eq_ignore_ascii_case(name) {
             true => changed.clone(),
             false => column,
         });
-        Layout::of("dbo.customers", &columns.collect::<Vec<_>>())
+        Layout::from_columns("dbo.customers", &columns.collect::<Vec<_>>())
     }
 
     #[test]
     fn the_known_table_is_understood() {
-        let layout = Layout::of("dbo.customers", &known()).unwrap();
+        let layout = Layout::from_columns("dbo.customers", &known()).unwrap();
         assert_eq!((layout.id, layout.expiry, layout.capacity), (IdType::Guid, ExpiryType::DateTime, None));
         assert_eq!(layout.table, "[dbo].[customers]");
         assert_eq!(layout.columns.username.text, "[tb_username]");
@@ -287,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_collation_is_taken_for_its_name_alone() {
+    fn only_a_plain_name_is_accepted_as_a_collation() {
         for collation in [None, Some("x; DROP TABLE customers".to_owned())] {
             let id = Column { collation, ..column("customer_id", "varchar", Some(9), None) };
             let collation = "DATABASE_DEFAULT".to_owned();
@@ -297,16 +302,19 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_named() {
+    fn an_unusable_column_is_named() {
         let without: Vec<Column> = known().into_iter().filter(|column| column.name != "tbtoken").collect();
-        assert_eq!(Layout::of("t", &without), Err(Unusable::NoColumn("tbtoken")));
-        assert_eq!(Layout::of("t", &[]), Err(Unusable::NoColumn("customer_id")));
+        assert_eq!(Layout::from_columns("t", &without), Err(LayoutError::NoColumn("tbtoken")));
+        assert_eq!(Layout::from_columns("t", &[]), Err(LayoutError::NoColumn("customer_id")));
         let wrong = |name, kind| with(name, column(name, kind, None, None)).unwrap_err();
-        assert!(matches!(wrong("customer_id", "float"), Unusable::WrongType { column: "customer_id", .. }));
+        assert!(matches!(
+            wrong("customer_id", "float"),
+            LayoutError::WrongType { column: "customer_id", .. }
+        ));
         assert!(matches!(
             wrong("tbtokenexpiry", "varchar"),
-            Unusable::WrongType { column: "tbtokenexpiry", .. }
+            LayoutError::WrongType { column: "tbtokenexpiry", .. }
         ));
-        assert!(matches!(wrong("tb_url", "xml"), Unusable::WrongType { column: "tb_url", .. }));
+        assert!(matches!(wrong("tb_url", "xml"), LayoutError::WrongType { column: "tb_url", .. }));
     }
 }

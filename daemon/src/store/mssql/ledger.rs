@@ -10,51 +10,51 @@ use super::super::{AccountRow, LedgerRead, LedgerWrite, LedgerWritten, Stamp, St
 use super::connection::Connection;
 use super::quoted::beside;
 use super::row_source::Cell;
-use super::session::strange;
+use super::session::unreadable_answer;
 use super::statements::{self, ACCOUNT_COLUMNS, NO_TIME, WRITE_PARAMETERS};
 use super::trouble::{Meaning, ServerError, Trouble};
-use super::types::{self, Strange};
+use super::types::{self, UnreadableValue};
 use crate::model::{AccountKey, LoopState};
 
-/// What reading the ledger brought.
-pub(super) enum Found {
+/// The result of reading the ledger.
+pub(super) enum ReadOutcome {
     Ledger(LedgerRead),
-    /// The database has no table for it, and this login may not make one.
+    /// The database has no table for the ledger, and this login cannot create one; with the reason.
     NoTable(String),
 }
 
-/// Reads the accounts that have changed since `since`, or all of them. Makes the table and its stamp, if there are none.
+/// Reads the accounts that have changed since `since`, or all of them. Creates the table and its stamp, if there are none.
 ///
-/// A table that is there and cannot be used is an error, not a missing one: it may hold charges.
+/// A table that exists and cannot be used is an error, because it may hold charges.
 pub(super) async fn read(
     connection: &mut Connection,
     table: &str,
     since: Option<Stamp>,
-) -> Result<Found, Trouble> {
-    if connection.known.has_ledger {
+) -> Result<ReadOutcome, Trouble> {
+    if connection.state.has_ledger {
         match read_since(connection, table, since).await {
-            Err(Trouble::Server(ServerError { number: 208, .. })) => connection.known.has_ledger = false,
-            read => return read.map(Found::Ledger),
+            Err(Trouble::Server(ServerError { number: 208, .. })) => connection.state.has_ledger = false,
+            read => return read.map(ReadOutcome::Ledger),
         }
     }
     if !is_there(connection, table).await? {
-        match connection.make_tables(table).await {
+        match connection.create_tables(table).await {
             Err(Trouble::Server(ServerError { number: 262 | 2760, .. })) => {
-                return Ok(Found::NoTable(no_table(table)));
+                return Ok(ReadOutcome::NoTable(no_table(table)));
             }
             made => made?,
         }
         probe(connection, table).await?;
     }
-    connection.known.has_ledger = true;
-    read_since(connection, table, since).await.map(Found::Ledger)
+    connection.state.has_ledger = true;
+    read_since(connection, table, since).await.map(ReadOutcome::Ledger)
 }
 
 fn no_table(table: &str) -> String {
     format!("there is no table {}, and the login may not make it", beside(table, "tbtokend_account"))
 }
 
-/// Why this login cannot use the database's ledger, if so. Nothing is made.
+/// Returns the reason why this login cannot use the database's ledger, if so. Creates nothing.
 pub(super) async fn examine(connection: &mut Connection, table: &str) -> Result<Option<NoLedger>, Trouble> {
     let account = beside(table, "tbtokend_account");
     Ok(match is_there(connection, table).await {
@@ -71,7 +71,7 @@ pub(super) async fn examine(connection: &mut Connection, table: &str) -> Result<
     })
 }
 
-/// Whether there is a table. It is an error if it cannot be used.
+/// Whether the table exists. A table that cannot be used is an error.
 async fn is_there(connection: &mut Connection, table: &str) -> Result<bool, Trouble> {
     match probe(connection, table).await {
         Err(Trouble::Server(ServerError { number: 208, .. })) => Ok(false),
@@ -83,9 +83,10 @@ async fn probe(connection: &mut Connection, table: &str) -> Result<(), Trouble> 
     connection.rows(Query::new(statements::probe_ledger(table))).await.map(|_| ())
 }
 
-/// The stamp is read before the accounts, so that no account is older than the stamp says. An older state of the ledger gets
-/// a new id. Otherwise other daemons would not notice that it is older, once this one has written as often as the lost state
-/// was written.
+/// Reads the stamp and then the accounts, so that no account is older than the stamp says.
+///
+/// An older state of the ledger gets a new id. Otherwise other daemons would not notice that it is older once this daemon has
+/// written as often as the lost state was written.
 async fn read_since(
     connection: &mut Connection,
     table: &str,
@@ -96,7 +97,7 @@ async fn read_since(
         keep_stamp(connection, table, found).await?;
         found = read_stamp(connection, table).await?;
     }
-    let stamp = found.ok_or_else(strange)?;
+    let stamp = found.ok_or_else(unreadable_answer)?;
     let known = since.filter(|since| since.goes_on_as(stamp));
     let accounts = match known {
         Some(since) if since == stamp => Vec::new(),
@@ -125,7 +126,7 @@ async fn keep_stamp(connection: &mut Connection, table: &str, old: Option<Stamp>
     query.bind(id.to_string());
     query.bind(old.map(|old| old.id.to_string()).unwrap_or_default());
     match connection.rows(query).await {
-        // Another daemon was quicker; its stamp is the one.
+        // Another daemon was quicker, and its stamp counts.
         Err(Trouble::Server(ServerError { number: 2601 | 2627, .. })) => Ok(()),
         kept => kept.map(|_| ()),
     }
@@ -138,7 +139,7 @@ async fn loop_state(connection: &mut Connection, table: &str) -> Result<Option<L
     text.and_then(|text| LoopState::from_text(&text)).map(Some).ok_or_else(unreadable)
 }
 
-/// Keeps the state of the loop, in a row that no account changes or makes old.
+/// Stores the state of the loop, in a row that no account changes and that is never deleted.
 pub(super) async fn keep_loop_state(
     connection: &mut Connection,
     table: &str,
@@ -160,44 +161,46 @@ async fn read_accounts(
     connection.each_row(query, |cells| accounts.push(account(cells))).await?;
     accounts
         .into_iter()
-        .map(|account| account.and_then(|(_, account)| account.ok_or(Strange)))
-        .collect::<Result<_, Strange>>()
-        .map_err(|Strange| unreadable())
+        .map(|account| account.and_then(|(_, account)| account.ok_or(UnreadableValue)))
+        .collect::<Result<_, UnreadableValue>>()
+        .map_err(|UnreadableValue| unreadable())
 }
 
-/// An account by its key; none if nothing but the key is there.
-fn account(mut cells: IntoIter<ColumnData<'static>>) -> Result<(AccountKey, Option<AccountRow>), Strange> {
-    let mut next = || cells.next().ok_or(Strange);
-    let ColumnData::Binary(Some(key)) = next()? else { return Err(Strange) };
-    let key = AccountKey::from_bytes(&key).ok_or(Strange)?;
+/// Reads an account with its key; `None` if there is only the key.
+fn account(
+    mut cells: IntoIter<ColumnData<'static>>,
+) -> Result<(AccountKey, Option<AccountRow>), UnreadableValue> {
+    let mut next = || cells.next().ok_or(UnreadableValue);
+    let ColumnData::Binary(Some(key)) = next()? else { return Err(UnreadableValue) };
+    let key = AccountKey::from_bytes(&key).ok_or(UnreadableValue)?;
     let Some(charges) = types::number(&next()?)? else { return Ok((key, None)) };
     let account = AccountRow {
         key,
-        // More than the budget is too many, however many they are.
+        // Every count above the budget means the same.
         charges: u8::try_from(charges).unwrap_or(u8::MAX),
         in_flight: types::text(next()?)?,
-        details: types::text(next()?)?.ok_or(Strange)?,
-        seen_at: types::naive(&next()?)?.ok_or(Strange)?.and_utc(),
-        version: types::number(&next()?)?.ok_or(Strange)?,
+        details: types::text(next()?)?.ok_or(UnreadableValue)?,
+        seen_at: types::naive(&next()?)?.ok_or(UnreadableValue)?.and_utc(),
+        version: types::number(&next()?)?.ok_or(UnreadableValue)?,
     };
     Ok((key, Some(account)))
 }
 
-/// To leave out a row would be to forget its charges.
+/// The error for a row that cannot be read. The row must not be skipped, because its charges would be lost.
 fn unreadable() -> Trouble {
     let why = "a row in tbtokend_account cannot be read".to_owned();
     Trouble::Table(Box::new(StoreError::Failed { place: "the ledger of passwords".to_owned(), why }))
 }
 
-/// Writes accounts in one transaction, if the ledger is the one of the stamp. `is_repeated` if the same was sent before, and
-/// it is not known whether it was done.
+/// Writes accounts in one transaction, if the ledger is the one of the stamp. `is_repeated` says that the same write was sent
+/// before, with an unknown outcome.
 pub(super) async fn write(
     connection: &mut Connection,
     table: &str,
     write: &LedgerWrite,
     is_repeated: bool,
 ) -> Result<LedgerWritten, Trouble> {
-    let source = connection.known.row_source;
+    let source = connection.state.row_source;
     let most = source.most_rows(&ACCOUNT_COLUMNS, WRITE_PARAMETERS);
     debug_assert!(write.accounts.len() <= most, "a write of at most {} accounts", LedgerWrite::MOST_ACCOUNTS);
     let (rows, forgets) = (write.accounts.len(), write.forget.is_some());
@@ -213,13 +216,13 @@ pub(super) async fn write(
     }
     match connection.rows(query).await {
         Ok(rows) => written(rows),
-        // It was dropped.
+        // The table was dropped.
         Err(Trouble::Server(error)) if error.meaning() == Meaning::NoTable => Ok(LedgerWritten::Replaced),
         Err(trouble) => Err(trouble),
     }
 }
 
-/// An account as a row of a batch.
+/// Returns an account as a row of a batch.
 fn cells(account: &AccountRow) -> Vec<Cell<'_>> {
     let key: String = account.key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     vec![
@@ -232,12 +235,12 @@ fn cells(account: &AccountRow) -> Vec<Cell<'_>> {
     ]
 }
 
-/// The number of the write, and after it the accounts in conflict.
+/// Reads the number of the write, and the accounts in conflict.
 fn written(rows: Vec<Row>) -> Result<LedgerWritten, Trouble> {
     let mut rows = rows.into_iter();
     let Some(number) = rows.next() else { return Ok(LedgerWritten::Replaced) };
     let number = number.into_iter().next().and_then(|number| types::number(&number).ok()?);
-    let number = number.ok_or_else(strange)?;
-    let conflicts = rows.map(|row| account(row.into_iter())).collect::<Result<_, Strange>>();
-    Ok(LedgerWritten::Written { number, conflicts: conflicts.map_err(|Strange| unreadable())? })
+    let number = number.ok_or_else(unreadable_answer)?;
+    let conflicts = rows.map(|row| account(row.into_iter())).collect::<Result<_, UnreadableValue>>();
+    Ok(LedgerWritten::Written { number, conflicts: conflicts.map_err(|UnreadableValue| unreadable())? })
 }

@@ -1,18 +1,18 @@
-//! What can be wrong with a SQL Server, in words for whoever is called at night: what it is, and what to do. Pure.
+//! The problems of a SQL Server in words for the operator: what happened, and what to do. Pure.
 
-/// Why a SQL Server cannot be used. The texts hold names and numbers only, never what a server said: error 2628, for one,
-/// quotes the value that did not fit.
+/// The reason why a SQL Server cannot be used. The texts hold only names and numbers, never a text of the server: error 2628,
+/// for example, quotes the value that did not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// No TCP connection.
+    /// There is no TCP connection.
     #[error("SQL Server {server} cannot be reached: {why}")]
     Unreachable {
         /// The server as it is configured.
         server: String,
-        /// What the operating system said.
+        /// The cause.
         why: String,
     },
-    /// SQL Server Browser does not say where an instance is.
+    /// The SQL Server Browser does not name the port of an instance.
     #[error("the instance {instance} on {host} is not found: {}", why.words())]
     NoInstance {
         /// The host.
@@ -20,7 +20,7 @@ pub enum Problem {
         /// The instance.
         instance: String,
         /// Why.
-        why: NotLocated,
+        why: InstanceLookupError,
     },
     /// The connection broke, or the answer took too long.
     #[error("the connection to {server} was lost: {why}")]
@@ -30,8 +30,8 @@ pub enum Problem {
         /// Why.
         why: String,
     },
-    /// What answers there is something else.
-    #[error("what answers at {server} does not speak TDS, the protocol of SQL Server")]
+    /// The server is not a SQL Server.
+    #[error("the server at {server} does not speak TDS, the protocol of SQL Server")]
     NotTds {
         /// The server as it is configured.
         server: String,
@@ -45,15 +45,15 @@ pub enum Problem {
         why: String,
     },
     /// TLS failed for another reason.
-    #[error("no encrypted connection to {server} comes about: {why}")]
+    #[error("no encrypted connection to {server} is possible: {why}")]
     NotEncrypted {
         /// The server as it is configured.
         server: String,
         /// Why.
         why: String,
     },
-    /// The login was refused.
-    #[error("SQL Server {server} refuses the login {user} (error {number}): {}", login_words(*number))]
+    /// The server rejected the login.
+    #[error("SQL Server {server} rejects the login {user} (error {number}): {}", describe_login_error(*number))]
     LoginFailed {
         /// The server as it is configured.
         server: String,
@@ -62,7 +62,7 @@ pub enum Problem {
         /// The error's number.
         number: u32,
     },
-    /// The password cannot be had.
+    /// The password cannot be read.
     #[error("the password for {server} cannot be read: {why}")]
     NoPassword {
         /// The server as it is configured.
@@ -89,7 +89,7 @@ pub enum Problem {
         permission: &'static str,
         /// The table.
         object: String,
-        /// The statement that gives it.
+        /// The statement that grants it.
         grant: String,
     },
     /// A column has a type that cannot be used.
@@ -114,19 +114,19 @@ pub enum Problem {
         /// The error's number.
         number: u32,
     },
-    /// The ledger can be kept nowhere.
-    #[error("no password can be charged: {why}; {error}")]
+    /// The ledger cannot be stored anywhere.
+    #[error("no password can be sent, because its charge cannot be recorded: {why}; {error}")]
     NoLedger {
-        /// Why not in the database.
+        /// Why the database cannot hold it.
         why: String,
-        /// The file in its stead, if it has a place.
+        /// The file that replaces it, if there is a folder for it.
         folder: Option<String>,
-        /// Why not there.
+        /// Why the file cannot hold it.
         error: String,
     },
-    /// The file that kept the ledger before cannot be used.
+    /// The file that held the ledger earlier cannot be used.
     #[error(
-        "no password can be charged: {file} kept the ledger before the database had a table for it, and {error}"
+        "no password can be sent: {file} held the ledger before the database had a table for it, and {error}"
     )]
     LedgerFileUnusable {
         /// The file.
@@ -135,7 +135,9 @@ pub enum Problem {
         error: String,
     },
     /// The table of the ledger lacks a column.
-    #[error("no password can be charged: the table {table} has other columns")]
+    #[error(
+        "no password can be sent, because its charge cannot be recorded: the table {table} has other columns"
+    )]
     OtherColumns {
         /// The table.
         table: &'static str,
@@ -151,23 +153,23 @@ pub enum Problem {
         state: u8,
         /// Its severity.
         class: u8,
-        /// A colon and what the number means, if that is known.
+        /// A colon and the meaning of the number, if it is known.
         words: String,
     },
 }
 
 impl Problem {
-    /// What to do about it.
+    /// Says what to do about it.
     pub fn remedy(&self) -> String {
         match self {
             Self::Unreachable { .. } => "It is tried again by itself. Check store.server, the server, that TCP/IP is enabled for it, and the firewall.".to_owned(),
             Self::NoInstance { host, instance, why } => why.remedy(host, instance),
             Self::Lost { .. } => "It is tried again by itself; if this stays, check the server's load and the network.".to_owned(),
-            Self::NotTds { .. } => "It is tried again by itself. Check host and port of store.server: a SQL Server listens on TCP port 1433 unless it is told otherwise.".to_owned(),
-            Self::NotTrusted { .. } => "Put the authority that issued it into store.ca_file, and write store.server as the certificate names it. store.trust_server_certificate = true goes without, and without protection.".to_owned(),
+            Self::NotTds { .. } => "It is tried again by itself. Check host and port of store.server: a SQL Server listens on TCP port 1433 by default.".to_owned(),
+            Self::NotTrusted { .. } => "Put the authority that issued the certificate into store.ca_file, and write store.server as the certificate names it. store.trust_server_certificate = true accepts any certificate, without protection.".to_owned(),
             Self::NotEncrypted { .. } => "Give the server a certificate and allow encryption; store.encrypt = \"strict\" needs SQL Server 2022 or newer.".to_owned(),
-            Self::LoginFailed { .. } => "Check store.user and the password (store.password_file, the credential mssql-password, or MSSQL_PASSWORD). It is tried once a minute, and at once when the password in the file is another one.".to_owned(),
-            Self::NoPassword { .. } => "Put the password into the file of store.password_file, for the daemon's user alone to read.".to_owned(),
+            Self::LoginFailed { .. } => "Check store.user and the password (store.password_file, the credential mssql-password, or MSSQL_PASSWORD). The login is tried once a minute, and at once after the password in the file changes.".to_owned(),
+            Self::NoPassword { .. } => "Put the password into the file of store.password_file, and let only the daemon's user read it.".to_owned(),
             Self::NoDatabase { database, user, .. } => format!(
                 "Check store.database. It may be offline or recovering, or the login has no user in it: USE [{database}]; CREATE USER [{user}] FOR LOGIN [{user}];"
             ),
@@ -186,45 +188,47 @@ impl Problem {
             Self::OtherColumns { table } => format!(
                 "Give {table} the columns that tbtokend schema --dialect mssql prints. Until then no password is sent; refresh tokens go on."
             ),
-            Self::Server { .. } => "It is tried again by itself; if this stays, ask the DBA what this number means here.".to_owned(),
+            Self::Server { .. } => "It is tried again by itself; if this stays, ask the DBA for the meaning of this number.".to_owned(),
         }
     }
 }
 
-/// Why an instance is not found.
+/// The reason why an instance is not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotLocated {
-    /// No answer: the service does not run, a firewall is in between, or there is no such instance, to which it never
-    /// answers.
-    Silent,
-    /// The host says that nobody listens there.
-    NobodyListens,
-    /// Only answers that are none, or about other instances.
-    Nonsense,
+pub enum InstanceLookupError {
+    /// There was no answer: the service does not run, a firewall is in between, or the instance does not exist. The service never
+    /// answers about unknown instances.
+    NoAnswer,
+    /// The host reports that the port is closed.
+    NoBrowser,
+    /// Every answer was invalid or about another instance.
+    ForeignAnswer,
     /// The instance has no TCP port.
     NoTcp,
 }
 
-impl NotLocated {
+impl InstanceLookupError {
     fn words(self) -> &'static str {
         match self {
-            Self::Silent => "the SQL Server Browser there (UDP port 1434) does not answer about it",
-            Self::NobodyListens => "no SQL Server Browser runs there (UDP port 1434)",
-            Self::Nonsense => "what answers on UDP port 1434 there says nothing of it",
-            Self::NoTcp => "the SQL Server Browser there says that it has no TCP port",
+            Self::NoAnswer => "the SQL Server Browser on that host (UDP port 1434) does not answer about it",
+            Self::NoBrowser => "no SQL Server Browser runs on that host (UDP port 1434)",
+            Self::ForeignAnswer => "the answer from UDP port 1434 of that host is not about this instance",
+            Self::NoTcp => "the SQL Server Browser reports that the instance has no TCP port",
         }
     }
 
     fn remedy(self, host: &str, instance: &str) -> String {
         let or = format!("or write the instance's port instead of its name: store.server = \"{host},PORT\".");
         match self {
-            Self::Silent => format!(
+            Self::NoAnswer => format!(
                 "It is tried again by itself. Check that there is an instance {instance}, that the service SQL Server Browser runs and that UDP port 1434 is open, {or}"
             ),
-            Self::NobodyListens => {
+            Self::NoBrowser => {
                 format!("It is tried again by itself. Start the service SQL Server Browser, {or}")
             }
-            Self::Nonsense => format!("It is tried again by itself. Check the name of the instance, {or}"),
+            Self::ForeignAnswer => {
+                format!("It is tried again by itself. Check the name of the instance, {or}")
+            }
             Self::NoTcp => format!(
                 "Enable TCP/IP for {instance} in SQL Server Configuration Manager and restart the instance; it is tried again by itself."
             ),
@@ -232,8 +236,8 @@ impl NotLocated {
     }
 }
 
-/// What a refused login means. The numbers are those of sys.messages.
-fn login_words(number: u32) -> &'static str {
+/// Explains a rejected login by the error's number in sys.messages.
+fn describe_login_error(number: u32) -> &'static str {
     match number {
         18470 => "the login is disabled",
         18486 => "the login is locked out",

@@ -1,12 +1,12 @@
-//! Names of tables and columns as identifiers of T-SQL. Pure.
+//! Quotes the names of tables and columns as identifiers of T-SQL. Pure.
 
-/// The name as an identifier, whatever is in it; `schema.table` becomes `[schema].[table]`.
+/// Quotes any name as an identifier; `schema.table` becomes `[schema].[table]`.
 pub(super) fn quote(name: &str) -> String {
     let parts: Vec<String> = name.split('.').map(|part| format!("[{}]", part.replace(']', "]]"))).collect();
     parts.join(".")
 }
 
-/// The name of one of our own tables, in the schema of the customers' table.
+/// Returns the quoted name of a side table, in the schema of the customers' table.
 pub(super) fn beside(table: &str, own: &str) -> String {
     match table.rsplit_once('.') {
         Some((schema, _)) => quote(&format!("{schema}.{own}")),

@@ -1,4 +1,4 @@
-//! The side table `tbtokend_state`: what the daemon remembers over restarts.
+//! The side table `tbtokend_state`: the records, which survive a restart.
 
 use std::collections::HashMap;
 use std::vec::IntoIter;
@@ -11,18 +11,18 @@ use super::connection::Connection;
 use super::row_source::Cell;
 use super::statements::{self, NO_TIME};
 use super::trouble::{Meaning, ServerError, Trouble};
-use super::types::{Strange, naive, number, text};
+use super::types::{UnreadableValue, naive, number, text};
 use crate::model::{Changes, CustomerId, FailureKind, FailureNote, Fingerprint, Record};
 
-/// Reads the records asked for, and what is wrong with single ones; none if they cannot be kept. If the tables have gone or may not be read any more, they
-/// cannot be kept from now on.
+/// Reads the requested records, and the problems of single ones; none if records cannot be stored. If the tables are gone or can
+/// no longer be read, records cannot be stored from now on.
 pub(super) async fn read(
     connection: &mut Connection,
     table: &str,
     which: Records,
 ) -> Result<(Vec<Record>, Vec<RowProblem>), Trouble> {
     let (mut records, mut problems) = (Vec::new(), Vec::new());
-    if connection.known.records.lost().is_some() {
+    if connection.state.records.problem().is_some() {
         return Ok((records, problems));
     }
     let sql = statements::records(table, which == Records::Failing);
@@ -38,33 +38,36 @@ pub(super) async fn read(
                         problems.push(RowProblem::record_without_time(&id));
                     }
                 }
-                Err(Strange) => problems.push(RowProblem::unreadable_record(&id)),
+                Err(UnreadableValue) => problems.push(RowProblem::unreadable_record(&id)),
             }
         })
         .await;
     match result {
         Ok(()) => Ok((records, problems)),
         Err(Trouble::Server(error)) if error.meaning() != Meaning::Transient => {
-            connection.known.records.lose(table, error);
+            connection.state.records.disable(table, error);
             Ok((Vec::new(), Vec::new()))
         }
         Err(trouble) => Err(trouble),
     }
 }
 
-/// Whether the times of a record are times.
+/// Whether all times of a record can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Times {
     AllRead,
     SomeUnreadable,
 }
 
-fn record(id: CustomerId, mut cells: IntoIter<ColumnData<'static>>) -> Result<(Record, Times), Strange> {
-    let mut next = || cells.next().ok_or(Strange);
+fn record(
+    id: CustomerId,
+    mut cells: IntoIter<ColumnData<'static>>,
+) -> Result<(Record, Times), UnreadableValue> {
+    let mut next = || cells.next().ok_or(UnreadableValue);
     let mut times = Times::AllRead;
-    // A column that is no time counts as none: who is parked is worth more than since when.
+    // A value that is not a time counts as none. The record still says whether the customer is parked.
     let mut time = |value: ColumnData<'static>| {
-        naive(&value).map(|naive| naive.map(|naive| naive.and_utc())).unwrap_or_else(|Strange| {
+        naive(&value).map(|naive| naive.map(|naive| naive.and_utc())).unwrap_or_else(|UnreadableValue| {
             times = Times::SomeUnreadable;
             None
         })
@@ -81,7 +84,7 @@ fn record(id: CustomerId, mut cells: IntoIter<ColumnData<'static>>) -> Result<(R
     let updated_at = time(next()?).unwrap_or_default();
     let changes = Changes::from_text(&text(next()?)?.unwrap_or_default());
     let failure = fingerprint.zip(kind).map(|(fingerprint, kind)| FailureNote {
-        // A kind of a newer version: whether it parks is what matters, and that has a column of its own.
+        // The kind may be that of a newer version. Whether it parks the customer has its own column.
         kind: FailureKind::from_name(&kind).unwrap_or(FailureKind::UnexpectedResponse),
         message,
         permanent,
@@ -95,8 +98,8 @@ fn record(id: CustomerId, mut cells: IntoIter<ColumnData<'static>>) -> Result<(R
     Ok((Record { id, failure, last_success_at, renewals, changes, updated_at }, times))
 }
 
-/// The batch without those that a later one of the same customer replaces, and without ids too long for a key, which
-/// `read` does not bring.
+/// Drops the records that a later one of the same customer replaces, and those with an id too long for a key, which `read`
+/// never returns.
 pub(super) fn latest(batch: Vec<Record>) -> Vec<Record> {
     let mut latest: HashMap<CustomerId, Record> = HashMap::with_capacity(batch.len());
     for record in batch {
@@ -107,13 +110,13 @@ pub(super) fn latest(batch: Vec<Record>) -> Vec<Record> {
     latest.into_values().collect()
 }
 
-/// Writes records, each in place of the one before. Twice does no harm.
+/// Writes records, each in place of the earlier one. Writing twice is harmless.
 pub(super) async fn keep(connection: &mut Connection, table: &str, batch: &[Record]) -> Result<(), Trouble> {
-    if connection.known.records.lost().is_some() || batch.is_empty() {
+    if connection.state.records.problem().is_some() || batch.is_empty() {
         return Ok(());
     }
     match keep_once(connection, table, batch).await {
-        // Another daemon inserted one of them in between; now it is there to be updated.
+        // Another daemon has inserted one of them, so this one can be updated now.
         Err(Trouble::Server(ServerError { number: 2601 | 2627, .. })) => {
             keep_once(connection, table, batch).await
         }
@@ -122,13 +125,13 @@ pub(super) async fn keep(connection: &mut Connection, table: &str, batch: &[Reco
 }
 
 async fn keep_once(connection: &mut Connection, table: &str, batch: &[Record]) -> Result<(), Trouble> {
-    let source = connection.known.row_source;
+    let source = connection.state.row_source;
     let mut query = Query::new(statements::record(table, source, batch.len()));
     source.bind(&mut query, batch.iter().map(cells));
     connection.rows(query).await.map(|_| ())
 }
 
-/// A record as a row of a batch.
+/// Returns a record as a row of a batch.
 fn cells(record: &Record) -> Vec<Cell<'_>> {
     let failure = record.failure.as_ref();
     let text = |text: Option<&str>| Cell::Text(text.unwrap_or_default().to_owned().into());
@@ -150,7 +153,7 @@ fn cells(record: &Record) -> Vec<Cell<'_>> {
     ]
 }
 
-/// As much of a message as its column holds.
+/// Shortens a message to the length of its column.
 fn short(message: &str) -> &str {
     let mut units = 0;
     let end = message.char_indices().find(|(_, c)| {

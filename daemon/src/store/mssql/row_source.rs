@@ -1,6 +1,6 @@
-//! A batch of rows as the source of a statement: as one text in JSON, or as a parameter for each value. Pure.
+//! A batch of rows as the source of a statement: one text in JSON, or a parameter for each value. Pure.
 //!
-//! One text is the faster: a server reads the declarations of a thousand parameters in three times as long. Databases with a
+//! One text is faster: a server needs three times as long for the declarations of a thousand parameters. Databases with a
 //! compatibility level below 130 (SQL Server 2016) have no `OPENJSON`.
 
 use std::borrow::Cow;
@@ -14,19 +14,19 @@ use super::statements::NO_TIME;
 /// The most parameters of one statement.
 const MOST_PARAMETERS: usize = 2100;
 
-/// How the rows of a batch reach the server.
+/// The form in which the rows of a batch reach the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowSource {
-    /// As one parameter.
+    /// One parameter with all rows in JSON.
     Json,
-    /// As a parameter for each value.
+    /// One parameter for each value.
     Values,
 }
 
 /// A column of a batch: its name and its kind.
 pub(super) type Column = (&'static str, Kind);
 
-/// What a column holds. Nothing is NULL: tiberius sends NULL without a type, which not every engine takes.
+/// The kind of a column. No value is NULL, because tiberius sends NULL without a type, which not every engine accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
@@ -45,7 +45,7 @@ pub(super) enum Cell<'a> {
 }
 
 impl RowSource {
-    /// The batch as `(SELECT …) AS v` or `(VALUES …) AS v (…)`, with parameters from number `first` on.
+    /// Returns the batch as `(SELECT …) AS v` or `(VALUES …) AS v (…)`, with parameters from number `first`.
     pub(super) fn sql(self, columns: &[Column], rows: usize, first: usize) -> String {
         match self {
             Self::Json => json_source(columns, first),
@@ -69,8 +69,7 @@ impl RowSource {
         }
     }
 
-    /// How many rows one statement is given: each statement costs a server time of its own, and while one is under way
-    /// nothing else is.
+    /// Returns the number of rows for one statement. Each statement costs the server time, and while one runs no other can.
     pub(super) fn rows_at_once(self) -> usize {
         match self {
             Self::Json => 1000,
@@ -78,7 +77,7 @@ impl RowSource {
         }
     }
 
-    /// The most rows of one batch, beside `others` parameters.
+    /// Returns the most rows of one batch, beside `others` parameters.
     pub(super) fn most_rows(self, columns: &[Column], others: usize) -> usize {
         match self {
             Self::Json => usize::MAX,
@@ -87,7 +86,7 @@ impl RowSource {
     }
 }
 
-/// An array of arrays, because the names of the columns would be most of the text.
+/// Makes the source that reads an array of arrays. With objects, the names of the columns would be most of the text.
 fn json_source(columns: &[Column], first: usize) -> String {
     let (mut read, mut typed) = (String::new(), String::new());
     for (number, (name, kind)) in columns.iter().enumerate() {
@@ -104,7 +103,7 @@ fn json_source(columns: &[Column], first: usize) -> String {
     format!("(SELECT {read} FROM OPENJSON(@P{first}) WITH ({typed}) AS j) AS v")
 }
 
-/// What JSON itself would escape is escaped in our own way: Babelfish hands JSON's escapes out as they are.
+/// The replacements of the characters that JSON would escape, because Babelfish does not decode JSON's escapes.
 const ESCAPES: [(char, &str); 3] = [('"', "~q"), ('\\', "~b"), ('~', "~t")];
 
 fn unescaped(name: &str) -> String {
@@ -131,13 +130,13 @@ fn json<'a>(rows: impl IntoIterator<Item = Vec<Cell<'a>>>) -> String {
         Cell::Time(time) if time.nanosecond() < 1000 => time.format("%Y-%m-%dT%H:%M:%S").to_string().into(),
         Cell::Time(time) => time.format("%Y-%m-%dT%H:%M:%S%.6f").to_string().into(),
     };
-    // What stands for NULL in the last columns of all rows need not be said: what is not there is NULL. Rows of different
-    // lengths Babelfish mixes up.
+    // The last columns are left out if every row has NULL there, because a missing value is NULL. All rows have one length,
+    // because Babelfish confuses rows of different lengths.
     let is_something = |cell: &Cell<'_>| *cell != Cell::Time(NO_TIME) && *cell != Cell::Text("".into());
     let rows: Vec<Vec<Cell<'a>>> = rows.into_iter().collect();
     let width =
         rows.iter().filter_map(|row| row.iter().rposition(is_something)).max().map_or(0, |last| last + 1);
-    // One row after the other: all of them as values are as much again as the text.
+    // One row after the other, because all rows as values would need as much memory again.
     let mut text = String::from("[");
     for row in rows {
         text.push_str(if text.len() == 1 { "" } else { "," });
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_for_null_in_the_last_columns_of_all_rows_is_left_out() {
+    fn last_columns_that_are_null_in_all_rows_are_left_out() {
         let (empty, none) = (|| Cell::Text("".into()), || Cell::Time(NO_TIME));
         let rows = |second| [[empty(), Cell::Number(0), empty(), none()], [empty(), second, empty(), none()]];
         assert_eq!(json(rows(Cell::Number(1)).map(Vec::from)), r#"[["",0],["",1]]"#);

@@ -1,4 +1,4 @@
-//! The customers' rows: reading them without their tokens, writing tokens under guard.
+//! Reads the customers' rows without their tokens, and writes tokens under guard.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,16 +9,16 @@ use tiberius::{ColumnData, Query};
 
 use super::super::{RowProblem, Saved};
 use super::connection::{Connection, Connections};
-use super::own::Own;
+use super::own_writes::OwnWrites;
 use super::row_source::Cell;
-use super::session::strange;
+use super::session::unreadable_answer;
 use super::statements::{self, NO_TIME};
 use super::trouble::{Meaning, ServerError, Trouble};
-use super::types::{self, Stored, Strange};
+use super::types::{self, Stored, UnreadableValue};
 use super::zone::{ExpiryClock, Zone};
 use crate::model::{Customer, CustomerId, Ineligibility, IneligibleRow, Renewal, Row, Secret};
 
-/// The eligible rows, the others, and what is wrong with single ones.
+/// The eligible rows, the ineligible rows, and the problems of single ones.
 #[derive(Default)]
 pub(super) struct Rows {
     pub(super) customers: Vec<Customer>,
@@ -26,54 +26,54 @@ pub(super) struct Rows {
     pub(super) problems: Vec<RowProblem>,
 }
 
-/// What was written by us, shared between reading and saving.
-pub(super) type SharedOwn = Mutex<Own>;
+/// The expiries that this daemon wrote, shared between reading and saving.
+pub(super) type SharedOwnWrites = Mutex<OwnWrites>;
 
-/// Whoever panicked with it in hand has not left it half done: each change is one call.
-fn lock(own: &SharedOwn) -> MutexGuard<'_, Own> {
-    own.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks the written expiries. A panic leaves no change half done, because each change is one call.
+fn lock(own_writes: &SharedOwnWrites) -> MutexGuard<'_, OwnWrites> {
+    own_writes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads all rows.
 pub(super) async fn read(
     connection: &mut Connection,
     shared: &Connections,
-    own: &SharedOwn,
+    own_writes: &SharedOwnWrites,
 ) -> Result<Rows, Trouble> {
     let settings = shared.settings();
-    connection.look_at_the_clock(settings.expiry_clock).await?;
+    connection.read_clock(settings.expiry_clock).await?;
     let fallback_url = settings.fallback_url.as_deref();
-    let sql = statements::read(&connection.known.layout);
-    let mut reader = Reader::new(fallback_url, connection.known.zone, own);
-    connection.each_row(Query::new(sql), |cells| reader.take(cells)).await?;
+    let sql = statements::read(&connection.state.layout);
+    let mut reader = Reader::new(fallback_url, connection.state.zone, own_writes);
+    connection.each_row(Query::new(sql), |cells| reader.add(cells)).await?;
     if settings.expiry_clock == ExpiryClock::ServerLocal {
-        lock(own).keep_only(|id| reader.seen.contains(id));
+        lock(own_writes).keep_only(|id| reader.seen.contains(id));
     }
     Ok(reader.finish())
 }
 
-/// Turns rows into customers, and collects what is wrong with single ones.
+/// Turns rows into customers, and collects the problems of single ones.
 struct Reader<'a> {
     fallback_url: Option<&'a str>,
     zone: Zone,
-    own: &'a SharedOwn,
-    /// The ids of rows in which nothing is blank.
+    own_writes: &'a SharedOwnWrites,
+    /// The ids of the rows without a blank value.
     seen: HashSet<CustomerId>,
-    /// Those of them that several rows have: nothing else names a row.
+    /// The ids that several rows have. Only the id names a row.
     ambiguous: HashSet<CustomerId>,
     rows: Rows,
 }
 
 impl<'a> Reader<'a> {
-    fn new(fallback_url: Option<&'a str>, zone: Zone, own: &'a SharedOwn) -> Self {
+    fn new(fallback_url: Option<&'a str>, zone: Zone, own_writes: &'a SharedOwnWrites) -> Self {
         let rows = Rows::default();
-        Self { fallback_url, zone, own, seen: HashSet::new(), ambiguous: HashSet::new(), rows }
+        Self { fallback_url, zone, own_writes, seen: HashSet::new(), ambiguous: HashSet::new(), rows }
     }
 
-    /// What was read; rows that cannot be told from each other are not eligible.
+    /// Returns the result. Rows with the same id are not eligible.
     fn finish(mut self) -> Rows {
         let Rows { customers, ineligible, .. } = &mut self.rows;
-        // A row that is complete does not lose to one that is not.
+        // A complete row takes precedence over an incomplete one.
         ineligible.retain(|row| !self.seen.contains(&row.id) || matches!(row.why, Ineligibility::Refused(_)));
         for Customer { id, has_token, expiry, .. } in
             customers.extract_if(.., |customer| self.ambiguous.contains(&customer.id))
@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
         self.rows
     }
 
-    fn take(&mut self, mut cells: IntoIter<ColumnData<'static>>) {
+    fn add(&mut self, mut cells: IntoIter<ColumnData<'static>>) {
         let id = match cells.next().map(types::id) {
             Some(Ok(Some(id))) => id,
             _ => {
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
             }
         };
         if id.as_str().encode_utf16().count() > statements::LONGEST_RECORDED_ID {
-            return self.refuse(id, "customer_id has more than 450 characters; the row is left alone");
+            return self.reject(id, "customer_id has more than 450 characters; the row is left alone");
         }
         let row = self.row(id.clone(), cells).map(|row| Customer::from_row(row, self.fallback_url));
         if let Ok(Err(blank)) = row {
@@ -108,32 +108,32 @@ impl<'a> Reader<'a> {
         }
         match row {
             Ok(customer) => self.rows.customers.extend(customer),
-            Err(Strange) => self.refuse(
+            Err(UnreadableValue) => self.reject(
                 id,
                 "tb_url, tb_username, tb_password or tbtokenexpiry cannot be read; the row is left alone",
             ),
         }
     }
 
-    /// Of such a row it is not known whether it holds a token.
-    fn refuse(&mut self, id: CustomerId, why: &'static str) {
+    /// Rejects a row. It is unknown whether it holds a token.
+    fn reject(&mut self, id: CustomerId, why: &'static str) {
         self.problem(id.as_str(), why);
         let why = Ineligibility::Refused(why);
         self.rows.ineligible.push(IneligibleRow { id, why, has_token: false, expiry: None });
     }
 
-    fn row(&self, id: CustomerId, mut cells: IntoIter<ColumnData<'static>>) -> Result<Row, Strange> {
-        let mut next = || cells.next().ok_or(Strange);
+    fn row(&self, id: CustomerId, mut cells: IntoIter<ColumnData<'static>>) -> Result<Row, UnreadableValue> {
+        let mut next = || cells.next().ok_or(UnreadableValue);
         let url = types::text(next()?)?;
         let username = types::text(next()?)?;
         let password = types::secret(next()?)?;
         let has_token = types::number(&next()?)?.unwrap_or(0) != 0;
         let stored = types::expiry(&next()?)?;
-        // What was no text became this sign; sent back, it would not be the same.
+        // Invalid text became this character. Sent back, it would differ from the row.
         let is_broken = |text: Option<&str>| text.is_some_and(|text| text.contains('\u{fffd}'));
         let texts = [url.as_deref(), username.as_deref(), password.as_ref().map(Secret::expose)];
         if texts.into_iter().any(is_broken) {
-            return Err(Strange);
+            return Err(UnreadableValue);
         }
         let expiry = stored.map(|stored| self.expiry(&id, stored));
         Ok(Row { id, url, username, password, has_token, expiry })
@@ -141,7 +141,9 @@ impl<'a> Reader<'a> {
 
     fn expiry(&self, id: &CustomerId, stored: Stored) -> DateTime<Utc> {
         match stored {
-            Stored::Naive(shown) if self.zone != Zone::UTC => lock(self.own).expiry(id, shown, self.zone),
+            Stored::Naive(shown) if self.zone != Zone::UTC => {
+                lock(self.own_writes).expiry(id, shown, self.zone)
+            }
             stored => stored.instant(self.zone),
         }
     }
@@ -151,30 +153,30 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Why none of the rows with one id is used.
+/// The problem of several rows with one id.
 const AMBIGUOUS: &str = "customer_id occurs more than once; all its rows are left alone: give each its own";
 
-/// Why a token was taken back.
+/// The reason why a token was not written.
 const SEVERAL: &str =
     "several rows have this customer_id, tb_url and tb_username, or a trigger adds a row twice (error 2627)";
 
-/// Writes a batch, each token under guard, and says for each what became of it. Twice does no harm: the guard lets a
-/// token through whose expiry is the one in the row.
+/// Writes a batch, each token under guard, and returns the outcome of each. Writing twice is harmless, because the guard accepts
+/// a token with the expiry that the row has.
 pub(super) async fn save(
     connection: &mut Connection,
     shared: &Connections,
-    own: &SharedOwn,
+    own_writes: &SharedOwnWrites,
     batch: &[Renewal],
 ) -> Result<Vec<Saved>, Trouble> {
     let does_not_fit = |connection: &Connection| {
-        let capacity = connection.known.layout.capacity;
+        let capacity = connection.state.layout.capacity;
         move |renewal: &Renewal| capacity.filter(|capacity| length(renewal) > *capacity)
     };
     if batch.iter().any(|renewal| does_not_fit(connection)(renewal).is_some()) {
-        // The column may have been made wider since.
-        connection.look_at_the_table(shared.names()).await?;
+        // The column may be wider by now.
+        connection.read_layout(shared.names()).await?;
     }
-    connection.look_at_the_clock(shared.settings().expiry_clock).await?;
+    connection.read_clock(shared.settings().expiry_clock).await?;
 
     let too_long = does_not_fit(connection);
     let mut saved: Vec<Saved> = batch
@@ -185,14 +187,14 @@ pub(super) async fn save(
         })
         .collect();
     let fits = |index: &usize| matches!(saved.get(*index), Some(Saved::Superseded));
-    let most = connection.known.row_source.rows_at_once();
+    let most = connection.state.row_source.rows_at_once();
     let mut waiting = groups(batch, (0..batch.len()).filter(fits), most);
-    let mut refused: Vec<(usize, ServerError)> = Vec::new();
-    let mut some_went_well = false;
+    let mut rejected: Vec<(usize, ServerError)> = Vec::new();
+    let mut any_written = false;
     while let Some(group) = waiting.pop() {
-        match write(connection, shared, own, batch, &group).await {
+        match write(connection, shared, own_writes, batch, &group).await {
             Ok(written) => {
-                some_went_well = true;
+                any_written = true;
                 for (index, outcome) in written {
                     if let Some(saved) = saved.get_mut(index) {
                         *saved = outcome;
@@ -200,8 +202,8 @@ pub(super) async fn save(
                 }
             }
             Err(Trouble::Server(error)) if error.may_be_about_a_row() => match *group {
-                [index] => refused.push((index, error)),
-                // One row spoils a statement: it is found by halves.
+                [index] => rejected.push((index, error)),
+                // One row makes the statement fail. Halving the group finds it.
                 _ => {
                     let (left, right) = group.split_at(group.len() / 2);
                     waiting.extend([left.to_vec(), right.to_vec()]);
@@ -210,35 +212,35 @@ pub(super) async fn save(
             Err(trouble) => return Err(trouble),
         }
     }
-    if let [(_, first), (_, _), ..] = *refused
-        && !some_went_well
-        && refused.iter().all(|(_, error)| error.meaning() == Meaning::Other)
+    if let [(_, first), (_, _), ..] = *rejected
+        && !any_written
+        && rejected.iter().all(|(_, error)| error.meaning() == Meaning::Other)
     {
-        // It is not the rows.
+        // Every row failed, so the cause is not a row.
         return Err(Trouble::Server(first));
     }
-    if refused.iter().any(|(_, error)| matches!(error.number, 2628 | 8152)) {
-        connection.look_at_the_table(shared.names()).await?;
+    if rejected.iter().any(|(_, error)| matches!(error.number, 2628 | 8152)) {
+        connection.read_layout(shared.names()).await?;
     }
     let too_long = does_not_fit(connection);
-    for (index, error) in refused {
-        let refused = match error.number {
+    for (index, error) in rejected {
+        let rejected = match error.number {
             2627 => Saved::NotKept { why: SEVERAL },
             number => Saved::Refused { number: i64::from(number) },
         };
         if let (Some(saved), Some(renewal)) = (saved.get_mut(index), batch.get(index)) {
-            *saved = too_long(renewal).map_or(refused, |capacity| Saved::TooLong { capacity });
+            *saved = too_long(renewal).map_or(rejected, |capacity| Saved::TooLong { capacity });
         }
     }
     Ok(saved)
 }
 
-/// The characters of a token, which are all ASCII.
+/// Returns the number of characters of a token, which are all ASCII.
 fn length(renewal: &Renewal) -> usize {
     renewal.token.jwt().expose().len()
 }
 
-/// Statements of at most so many rows, none with the same customer twice.
+/// Divides a batch into statements of at most so many rows, none with the same customer twice.
 fn groups(batch: &[Renewal], indices: impl Iterator<Item = usize>, most: usize) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut seen: HashSet<&CustomerId> = HashSet::new();
@@ -255,32 +257,34 @@ fn groups(batch: &[Renewal], indices: impl Iterator<Item = usize>, most: usize) 
         }
         seen.insert(&renewal.id);
     }
-    // They are taken from the end.
+    // The caller takes them from the end.
     groups.reverse();
     groups
 }
 
-/// Sends one statement; says what became of the rows that are still the ones that their tokens are for.
+/// Sends one statement. Returns the outcomes of the rows that still have the URL and the user of their tokens.
 async fn write(
     connection: &mut Connection,
     shared: &Connections,
-    own: &SharedOwn,
+    own_writes: &SharedOwnWrites,
     batch: &[Renewal],
     group: &[usize],
 ) -> Result<Vec<(usize, Saved)>, Trouble> {
     let (layout, source, zone) =
-        (&connection.known.layout, connection.known.row_source, connection.known.zone);
-    let knows_its_own = statements::knows_its_own(layout, shared.settings().expiry_clock);
+        (&connection.state.layout, connection.state.row_source, connection.state.zone);
+    let tracks_own_writes = statements::tracks_own_writes(layout, shared.settings().expiry_clock);
     let mut rows = Vec::with_capacity(group.len());
     let mut sent = HashMap::with_capacity(group.len());
     for index in group {
         let Some(renewal) = batch.get(*index) else { continue };
-        // An id that no value of the column's type prints as is in no row: it is left out.
+        // An id that no value of the column's type has is in no row.
         let Some((id, printed)) = types::id_cell(&layout.id, &renewal.id) else { continue };
         let stored = types::stored(layout.expiry, renewal.expiry, zone);
         let replaces = renewal.replaces.map(|expiry| types::stored(layout.expiry, expiry, zone));
-        let own = || knows_its_own.then(|| lock(own).known(&renewal.id).map(Stored::Naive)).flatten();
-        let known = replaces.or_else(own).map_or(Cell::Time(NO_TIME), Stored::cell);
+        let written_before = || {
+            tracks_own_writes.then(|| lock(own_writes).last_written(&renewal.id).map(Stored::Naive)).flatten()
+        };
+        let known = replaces.or_else(written_before).map_or(Cell::Time(NO_TIME), Stored::cell);
         rows.push(vec![
             id,
             Cell::Text(renewal.row_url.as_str().into()),
@@ -298,7 +302,7 @@ async fn write(
     source.bind(&mut query, rows);
     let mut written = Vec::with_capacity(sent.len());
     for row in connection.rows(query).await? {
-        // A trigger of theirs may bring results of its own.
+        // A trigger may return results of its own.
         if row.columns().first().is_none_or(|column| column.name() != "tbtokend_saved") {
             continue;
         }
@@ -306,16 +310,16 @@ async fn write(
         let (Some(Ok(Some(id))), Some(Ok(Some(kept)))) =
             (cells.next().map(types::id), cells.next().map(|kept| types::number(&kept)))
         else {
-            return Err(strange());
+            return Err(unreadable_answer());
         };
-        // A second row of the same id is no second token.
+        // A second row of the same id was reported already.
         let Some((index, renewal, stored)) = sent.remove(&id) else { continue };
         if kept == 0 {
             written.push((index, Saved::NOT_HELD));
             continue;
         }
-        if let (true, Stored::Naive(shown)) = (knows_its_own, stored) {
-            lock(own).wrote(renewal.id.clone(), shown, renewal.expiry);
+        if let (true, Stored::Naive(shown)) = (tracks_own_writes, stored) {
+            lock(own_writes).note(renewal.id.clone(), shown, renewal.expiry);
         }
         written.push((index, Saved::Written));
     }

@@ -1,4 +1,4 @@
-//! Statements over one session with the server, each under a deadline. What the tables are like is not known here.
+//! Runs statements in one session with the server, each with a time limit. Knows nothing of the tables.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use tokio::time::timeout;
 pub(super) use super::connect::Session;
 use super::trouble::Trouble;
 
-/// How long one statement may take that writes, or that brings little.
+/// The time limit of a statement that writes, or that returns few rows.
 pub(super) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long reading a whole table may take.
+/// The time limit for reading a whole table.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The trouble of an answer that is not what was asked for.
-pub(super) fn strange() -> Trouble {
+/// The trouble for an answer that cannot be read.
+pub(super) fn unreadable_answer() -> Trouble {
     Trouble::Lost("the server's answer cannot be understood".to_owned())
 }
 
-/// Awaits under a deadline.
+/// Waits for the work, up to the time limit.
 async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, tiberius::error::Error>> + Send,
@@ -31,7 +31,7 @@ async fn within<T>(
     }
 }
 
-/// Runs a plain text.
+/// Runs a batch of plain text.
 pub(super) async fn batch(session: &mut Session, sql: &str) -> Result<(), Trouble> {
     within(STATEMENT_TIMEOUT, async {
         session.simple_query(sql).await?.into_results().await?;
@@ -49,7 +49,7 @@ pub(super) async fn rows(session: &mut Session, query: Query<'_>) -> Result<Vec<
     .await
 }
 
-/// Hands each row of a statement to `take`, and keeps none.
+/// Runs a statement and passes each row to `take`, without collecting them.
 pub(super) async fn each_row(
     session: &mut Session,
     query: Query<'_>,

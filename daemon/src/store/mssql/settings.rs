@@ -1,4 +1,4 @@
-//! How a SQL Server is reached.
+//! The settings for a SQL Server.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,36 +8,36 @@ use super::address::Address;
 use super::zone::ExpiryClock;
 use crate::model::Secret;
 
-/// Everything that a [`super::MssqlStore`] needs to know.
+/// The settings of a [`super::MssqlStore`].
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The server as people wrote it, to be shown.
+    /// The server as it is configured, for messages.
     pub server: String,
-    /// The same, read.
+    /// The address of the server.
     pub address: Address,
     /// The database.
     pub database: String,
     /// The login.
     pub user: String,
-    /// Its password.
+    /// The password of the login.
     pub password: Password,
     /// When the encryption begins.
     pub encryption: Encryption,
-    /// Whose certificate is good.
+    /// The certificates to accept.
     pub trust: Trust,
-    /// Whether all addresses of the name are tried at once.
+    /// Whether to try all addresses of the name at once.
     pub multi_subnet_failover: bool,
     /// The customers' table: `table` or `schema.table`, not quoted.
     pub table: String,
     /// The clock of `tbtokenexpiry`, where its type has no zone.
     pub expiry_clock: ExpiryClock,
-    /// For rows without a URL.
+    /// The URL for rows without one.
     pub fallback_url: Option<String>,
-    /// Where the ledger is kept while the database has no table for it.
+    /// The folder of the ledger file, for a database without a table for it.
     pub state_folder: Option<PathBuf>,
 }
 
-/// When the encryption begins. Without any, nothing is sent.
+/// When the encryption begins. Without encryption, nothing is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encryption {
     /// After the first packet, as every version of SQL Server can.
@@ -46,43 +46,43 @@ pub enum Encryption {
     Strict,
 }
 
-/// Whose certificate is good.
+/// The certificates to accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {
-    /// One for the server's name from an authority that this machine knows, or from one of this PEM file.
+    /// A certificate for the server's name from an authority that this machine or the PEM file knows.
     Authorities {
         /// The file.
         ca_file: Option<PathBuf>,
     },
-    /// Anyone's. Whoever is in between can read and change everything.
+    /// Any certificate. A host in between can then read and change everything.
     AnyCertificate,
 }
 
-/// Where the password comes from. It is asked for at every login, so that a new one is found without a restart.
+/// The source of the password. It is read at every login, so that a new password needs no restart.
 #[derive(Clone)]
 pub struct Password(Arc<Source>);
 
-type Source = dyn Fn() -> Result<Secret, Unreadable> + Send + Sync;
+type Source = dyn Fn() -> Result<Secret, PasswordError> + Send + Sync;
 
-/// Why a password cannot be read.
-pub type Unreadable = Box<dyn std::error::Error + Send + Sync>;
+/// The reason why a password cannot be read.
+pub type PasswordError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Password {
-    /// One that never changes.
+    /// Makes a source of a password that never changes.
     pub fn fixed(password: Secret) -> Self {
         Self(Arc::new(move || Ok(password.clone())))
     }
 
-    /// One that is read when it is needed. `read` may block.
-    pub fn read_with(read: impl Fn() -> Result<Secret, Unreadable> + Send + Sync + 'static) -> Self {
+    /// Makes a source that calls `read` at each login. `read` may block.
+    pub fn read_with(read: impl Fn() -> Result<Secret, PasswordError> + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
 
-    /// The password now.
+    /// Reads the password.
     ///
     /// # Errors
-    /// What reading it said.
-    pub fn get(&self) -> Result<Secret, Unreadable> {
+    /// The error of reading it.
+    pub fn get(&self) -> Result<Secret, PasswordError> {
         (self.0)()
     }
 }
@@ -94,7 +94,7 @@ impl fmt::Debug for Password {
 }
 
 impl Settings {
-    /// The kind and the place, for people, with what they should be reminded of.
+    /// Names the kind and the place, for people, with a warning if certificates are not checked.
     pub(super) fn describe(&self) -> String {
         let trust = match self.trust {
             Trust::Authorities { .. } => "",

@@ -1,46 +1,46 @@
-//! Every statement that is sent to SQL Server, and nothing else about it.
+//! Every statement for SQL Server.
 //!
-//! Each begins with a comment `/* tbtokend:NAME */`, by which it is found in a trace of the server (and by which the
-//! fake server of the tests knows it). "rpc" is `sp_executesql` with parameters `@P1`, `@P2`, …; "batch" is plain text.
+//! Each begins with a comment `/* tbtokend:NAME */`, which identifies it in a trace of the server and in the fake server of the
+//! tests. "rpc" is `sp_executesql` with parameters `@P1`, `@P2`, …; "batch" is plain text.
 //!
 //! | name | as | parameters, in order | result columns |
 //! |---|---|---|---|
 //! | `session` | batch | – | none |
-//! | `columns` | rpc | `nvarchar` the table as a quoted name, `[dbo].[customer_settings]` | `name nvarchar`, `type nvarchar`, `length int null` (characters, −1 for max), `scale int null`, `collation nvarchar null`; a row a column, none if there is no such table or nothing of it may be seen |
-//! | `probe` | rpc | – | never a row; it is the error that tells (208, 207, 229, 230) |
+//! | `columns` | rpc | `nvarchar` the table as a quoted name, `[dbo].[customer_settings]` | `name nvarchar`, `type nvarchar`, `length int null` (characters, −1 for max), `scale int null`, `collation nvarchar null`; one row per column, none if the table does not exist or cannot be seen |
+//! | `probe` | rpc | – | never a row; only its error counts (208, 207, 229, 230) |
 //! | `clock` | rpc | – | one row: `utc datetime2`, `offset_minutes int` (local minus UTC) |
-//! | `read` | rpc | – | a row a row: `customer_id` (the column's own type), `tb_url nvarchar null`, `tb_username nvarchar null`, `tb_password nvarchar null`, `has_token int` (0, 1), `tbtokenexpiry` (the column's own type) null |
-//! | `save` | rpc | a batch of rows of [`save_columns`]; `known` is the value known to be ours, [`NO_TIME`] for none | a row for each row that is still the one: `tbtokend_saved`, its id as `read` brings it; `kept int`, 1 if it holds the token now |
-//! | `tokens` | rpc | a batch of rows of [`token_columns`] | a row for each with that id: `customer_id` as `read` brings it, `tb_url nvarchar null`, `tb_username nvarchar null`, `tbtoken nvarchar null` |
+//! | `read` | rpc | – | one row per row of the table: `customer_id` (the column's own type), `tb_url nvarchar null`, `tb_username nvarchar null`, `tb_password nvarchar null`, `has_token int` (0, 1), `tbtokenexpiry` (the column's own type) null |
+//! | `save` | rpc | a batch of rows of [`save_columns`]; `known` is the value that this daemon wrote, [`NO_TIME`] for none | one row for each row that passed the guard: `tbtokend_saved`, its id as `read` returns it; `kept int`, 1 if it holds the token now |
+//! | `tokens` | rpc | a batch of rows of [`token_columns`] | one row for each row with that id: `customer_id` as `read` returns it, `tb_url nvarchar null`, `tb_username nvarchar null`, `tbtoken nvarchar null` |
 //! | `make_tables` | batch | – | none |
-//! | `probe_records` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
+//! | `probe_records` | rpc | – | none; only its error counts (208, 207, 229, 230) |
 //! | `key` | rpc | – | `fingerprint_key varbinary(32)`, one row or none |
 //! | `keep_key` | rpc | `varbinary` 32 bytes | none |
-//! | `records` / `failing_records` | rpc | – | a row a record: `customer_id nvarchar`, `credentials_fingerprint varchar null`, `failures int`, `kind varchar null`, `message nvarchar null`, `parked bit`, `failed_at datetime2 null`, `next_attempt_at datetime2 null`, `last_success_at datetime2 null`, `renewals bigint`, `updated_at datetime2`, `changes varchar null`; all of them, or those whose `kind` is not null |
-//! | `record` | rpc | a batch of rows of [`RECORD_COLUMNS`]; where the column may be NULL, an empty text or [`NO_TIME`] stands for it | none; each takes the place of the record with its `customer_id` |
-//! | `json` | batch | – | none; it is the error that tells |
-//! | `probe_ledger` | rpc | – | none; it is the error that tells (208, 207, 229, 230) |
+//! | `records` / `failing_records` | rpc | – | one row per record: `customer_id nvarchar`, `credentials_fingerprint varchar null`, `failures int`, `kind varchar null`, `message nvarchar null`, `parked bit`, `failed_at datetime2 null`, `next_attempt_at datetime2 null`, `last_success_at datetime2 null`, `renewals bigint`, `updated_at datetime2`, `changes varchar null`; all of them, or those whose `kind` is not null |
+//! | `record` | rpc | a batch of rows of [`RECORD_COLUMNS`]; an empty text or [`NO_TIME`] stands for NULL where the column may be NULL | none; each replaces the record with its `customer_id` |
+//! | `json` | batch | – | none; only its error counts |
+//! | `probe_ledger` | rpc | – | none; only its error counts (208, 207, 229, 230) |
 //! | `stamp` | rpc | – | `details nvarchar`, `version bigint` of the ledger's stamp, one row or none |
 //! | `keep_stamp` | rpc | `nvarchar` the new id, `nvarchar` the id that it replaces, empty for none | none |
 //! | `loop_state` | rpc | – | `details nvarchar`: the state of the loop, one row or none |
 //! | `keep_loop_state` | rpc | `nvarchar` the state of the loop | none |
-//! | `accounts` | rpc | `bigint` | a row an account with a later version: `account_key varbinary`, `charges int`, `in_flight nvarchar null`, `details nvarchar`, `seen_at datetime2`, `version bigint` |
-//! | `write_accounts` | rpc | of the stamp: `nvarchar` id, `bigint` number; `datetime2` × 2 before which accounts without and with charges are forgotten, [`NO_TIME`] for none; `int` 1 if it is sent again; a batch of rows of [`ACCOUNT_COLUMNS`] | `number bigint`, one row, or none if the stamp is another one; then a row for each account that was not written: `account_key varbinary` and the others as `accounts` brings them, NULL if it is not there |
+//! | `accounts` | rpc | `bigint` | one row per account with a later version: `account_key varbinary`, `charges int`, `in_flight nvarchar null`, `details nvarchar`, `seen_at datetime2`, `version bigint` |
+//! | `write_accounts` | rpc | of the stamp: `nvarchar` id, `bigint` number; `datetime2` × 2 before which accounts without and with charges are forgotten, [`NO_TIME`] for none; `int` 1 if it is sent again; a batch of rows of [`ACCOUNT_COLUMNS`] | `number bigint`, one row, or none if the stamp is another one; then one row for each account that was not written: `account_key varbinary` and the others as `accounts` returns them, NULL if it does not exist |
 //!
 //! | `permissions` | rpc | `nvarchar` the table as a quoted name | one row: `int null` × 2, or × 3 with `updatedttm`: whether there is UPDATE on `tbtoken`, `tbtokenexpiry`, `updatedttm` |
 //! | `count` | rpc | – | `bigint`: rows in all |
 //! | `sample` | rpc | – | at most 200 rows with token and expiry, the latest first: `tbtoken nvarchar`, `tbtokenexpiry` |
 //!
-//! The last three are the doctor's. Nothing but `tokens` and `sample` brings the text of a token.
+//! The last three are for the doctor. Only `tokens` and `sample` return the text of a token.
 //!
-//! "A batch of rows" is one `nvarchar` in JSON, or a parameter for each value where the server knows no `OPENJSON`
-//! (`row_source.rs`). Nothing in it has a collation of its own: it is put into a table variable first, and compared as bytes
-//! or with the collation of the column beside it (error 468 otherwise). No parameter is ever NULL: tiberius sends NULL without a type, which not every engine takes.
+//! "A batch of rows" is one `nvarchar` in JSON, or a parameter for each value if the server lacks `OPENJSON` (`row_source.rs`).
+//! Its texts have no collation of their own, so a table variable holds them first. They are compared as bytes or with the
+//! collation of the other column (error 468 otherwise). No parameter is NULL, because tiberius sends NULL without a type, which
+//! not every engine accepts.
 //!
-//! `save` writes a row if there is a row with that id, to the letter, whose `tb_url` (NULL is like empty) and
-//! `tb_username` are these to the letter, and whose `tbtoken` is NULL or empty, or whose `tbtokenexpiry` is NULL, not
-//! later than the new one, or equal to the value known to be ours. Then it looks at the same rows again, under the same
-//! condition, which a row that holds the new token fulfils.
+//! `save` writes a row if its id, `tb_url` (NULL is like empty) and `tb_username` are exactly those of the batch. In addition,
+//! `tbtoken` must be NULL or empty, or `tbtokenexpiry` must be NULL, not later than the new one, or the value that this daemon
+//! wrote. Then it reads the same rows again under the same condition, which a row with the new token fulfils.
 
 use std::fmt::Write;
 
@@ -51,21 +51,21 @@ use super::quoted::beside;
 use super::row_source::{Column, Kind, RowSource};
 use super::zone::ExpiryClock;
 
-/// What stands for "no time" in a parameter: a time that every type can hold, and that nothing of ours has.
+/// The parameter that stands for "no time": every type can hold it, and no real value has it.
 pub(super) const NO_TIME: NaiveDateTime = match NaiveDate::from_ymd_opt(1900, 1, 1) {
     Some(day) => day.and_time(NaiveTime::MIN),
     None => NaiveDateTime::MIN,
 };
 
-/// What holds for the whole session. An error ends the batch, and takes back what is not committed; a statement that
-/// writes commits by itself, whatever the server's `user options` say; nobody is waited for longer than ten seconds; and
-/// the options with which tables with computed columns, filtered indexes or indexed views can be written.
+/// The settings of the session. An error ends the batch and undoes its transaction. A statement that writes commits by
+/// itself, whatever the server's `user options` are. A lock is awaited for ten seconds at most. The other options are necessary
+/// for tables with computed columns, filtered indexes or indexed views.
 pub(super) const SESSION: &str = "/* tbtokend:session */ \
     SET XACT_ABORT ON; SET IMPLICIT_TRANSACTIONS OFF; SET NOCOUNT ON; SET LOCK_TIMEOUT 10000; \
     SET ANSI_NULLS, ANSI_PADDING, ANSI_WARNINGS, ARITHABORT, CONCAT_NULL_YIELDS_NULL, QUOTED_IDENTIFIER ON; \
     SET NUMERIC_ROUNDABORT OFF;";
 
-/// The columns of the table `@P1` as it is resolved for this login.
+/// Reads the columns of the table `@P1`, as the server resolves the name for this login.
 pub(super) const COLUMNS: &str = "/* tbtokend:columns */ \
     SELECT CAST(COLUMN_NAME AS nvarchar(128)) AS name, CAST(DATA_TYPE AS nvarchar(128)) AS type, \
            CAST(CHARACTER_MAXIMUM_LENGTH AS int) AS length, CAST(DATETIME_PRECISION AS int) AS scale, \
@@ -73,11 +73,11 @@ pub(super) const COLUMNS: &str = "/* tbtokend:columns */ \
     FROM INFORMATION_SCHEMA.COLUMNS \
     WHERE TABLE_NAME = OBJECT_NAME(OBJECT_ID(@P1)) AND TABLE_SCHEMA = OBJECT_SCHEMA_NAME(OBJECT_ID(@P1))";
 
-/// What time it is there, and how far its local time is from UTC.
+/// Reads the server's time, and the offset of its local time from UTC.
 pub(super) const CLOCK: &str = "/* tbtokend:clock */ \
     SELECT SYSUTCDATETIME() AS utc, DATEDIFF(minute, SYSUTCDATETIME(), SYSDATETIME()) AS offset_minutes";
 
-/// The columns of a batch of records. What is NULL after a success comes last: there it need not be sent.
+/// The columns of a batch of records. Those that are NULL after a success come last, where they need not be sent.
 pub(super) const RECORD_COLUMNS: [Column; 12] = [
     ("customer_id", Kind::Text),
     ("updated_at", Kind::Time),
@@ -93,16 +93,16 @@ pub(super) const RECORD_COLUMNS: [Column; 12] = [
     ("next_attempt_at", Kind::Time),
 ];
 
-/// Their names.
+/// The names of the columns of a record.
 const RECORD_NAMES: &str = "customer_id, credentials_fingerprint, failures, kind, message, parked, failed_at, \
     next_attempt_at, last_success_at, renewals, updated_at, changes";
 
-/// The same as parameters say them.
+/// The columns of a record, as expressions of a batch.
 const RECORD_VALUES: &str = "customer_id, NULLIF(credentials_fingerprint, N''), failures, NULLIF(kind, N''), \
     NULLIF(message, N''), parked, NULLIF(failed_at, '19000101'), NULLIF(next_attempt_at, '19000101'), \
     NULLIF(last_success_at, '19000101'), renewals, updated_at, NULLIF(changes, N'')";
 
-/// Their types. Ids are compared to the letter.
+/// The types of the columns of a record. Ids are compared exactly.
 const RECORD_DEFINITION: &str = "
     customer_id             nvarchar(450) COLLATE Latin1_General_BIN2 NOT NULL PRIMARY KEY,
     credentials_fingerprint varchar(64) NULL,
@@ -128,10 +128,10 @@ pub(super) const ACCOUNT_COLUMNS: [Column; 6] = [
     ("version", Kind::Number),
 ];
 
-/// Their names.
+/// The names of the columns of an account.
 const ACCOUNT_NAMES: &str = "account_key, charges, in_flight, details, seen_at, version";
 
-/// Their types in `tbtokend_account`.
+/// The types of the columns in `tbtokend_account`.
 const ACCOUNT_DEFINITION: &str = "
     account_key varbinary(32) NOT NULL PRIMARY KEY,
     charges     smallint NOT NULL,
@@ -141,17 +141,17 @@ const ACCOUNT_DEFINITION: &str = "
     version     bigint NOT NULL
 ";
 
-/// [`AccountKey::STAMP`](crate::model::AccountKey::STAMP).
+/// The literal of [`AccountKey::STAMP`](crate::model::AccountKey::STAMP).
 const STAMP_KEY: &str = "0x0000000000000000000000000000000000000000000000000000000000000000";
 
-/// [`AccountKey::LOOP`](crate::model::AccountKey::LOOP).
+/// The literal of [`AccountKey::LOOP`](crate::model::AccountKey::LOOP).
 const LOOP_KEY: &str = "0xffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
-/// Whether the server reads a batch of rows from JSON.
+/// Tries whether the server reads a batch of rows from JSON.
 pub(super) const JSON: &str =
     "/* tbtokend:json */ SELECT a FROM OPENJSON(N'[[1]]') WITH (a bigint '$[0]') AS j";
 
-/// Touches the table without reading a row, to learn from the error why its columns cannot be seen.
+/// Uses the table without reading a row. The error says why its columns cannot be seen.
 pub(super) fn probe(quoted_table: &str) -> String {
     format!(
         "/* tbtokend:probe */ SELECT TOP (0) customer_id, tb_url, tb_username, tb_password, tbtoken, tbtokenexpiry \
@@ -159,8 +159,8 @@ pub(super) fn probe(quoted_table: &str) -> String {
     )
 }
 
-/// Reads all rows without the text of their tokens. `Customer::from_row` decides which of them are eligible, because it also
-/// says why the others are not.
+/// Reads all rows without the text of their tokens. `Customer::from_row` decides which rows are eligible, because it also reports
+/// why the others are not.
 pub(super) fn read(layout: &Layout) -> String {
     let columns = &layout.columns;
     let (id, token, expiry) = (&columns.id, &columns.token, &columns.expiry);
@@ -177,8 +177,8 @@ pub(super) fn read(layout: &Layout) -> String {
     )
 }
 
-/// A text is brought as nvarchar, whatever code page its column has, and without the spaces that fill a column of fixed width:
-/// no operator names a customer with them.
+/// Returns the expression that reads an id. A text is read as nvarchar, whatever code page its column has, and without the spaces
+/// that fill a column of fixed width: no operator names a customer with them.
 fn id_as_read(kind: &IdType, column: &str) -> String {
     match kind {
         IdType::Guid | IdType::Number(_) => column.to_owned(),
@@ -238,16 +238,18 @@ pub(super) fn save_columns(id: &IdType) -> [Column; 6] {
     ]
 }
 
-/// Writes `rows` tokens under guard, and looks whether the table holds them: a trigger of theirs may ignore, clear or redirect
-/// a write, and no error tells of it.
+/// Writes `rows` tokens under guard, and checks whether the table holds them. A trigger may ignore, clear or redirect a write
+/// without an error.
 ///
 /// No id is written twice: a second row with the same id, URL and user breaks the key of `@saved` (error 2627), and with it
-/// the whole transaction. `OUTPUT` would bring the same ids, but without `INTO` it is refused where the table has a trigger
-/// (error 334), and with it not every engine takes it beside a join.
-/// Texts are compared as bytes, because most collations take `a` for `A` and none minds a space at the end.
-/// A `datetime` is not exactly the `datetime2` that it looks like, but only where there are fractions of a second: what is
-/// sent has none (`types::stored`; `Entry` knows nothing to be replaced that has one), so it is the same in each type, and the
-/// server compares it exactly with whatever is in the column. Nothing needs to be cast for that.
+/// the whole transaction. `OUTPUT` would return the same ids. But without `INTO` a table with a trigger refuses it (error 334),
+/// and with `INTO` not every engine accepts it beside a join.
+///
+/// Texts are compared as bytes, because most collations equate `a` with `A` and all ignore a space at the end.
+///
+/// A `datetime` differs from the `datetime2` of the same text only in fractions of a second. A sent value has none
+/// (`types::stored`; `Entry` replaces no value with one), so it is the same in each type. The comparison with the column is exact
+/// without a cast.
 pub(super) fn save(layout: &Layout, source: RowSource, rows: usize) -> String {
     let columns = &layout.columns;
     let (id, token, expiry) = (&columns.id, &columns.token, &columns.expiry);
@@ -290,8 +292,8 @@ pub(super) fn save(layout: &Layout, source: RowSource, rows: usize) -> String {
     )
 }
 
-/// Whether whatever we wrote may be replaced, because the clock that the column does not name can go backwards.
-pub(super) fn knows_its_own(layout: &Layout, clock: ExpiryClock) -> bool {
+/// Whether the guard lets the daemon's own value be replaced, because the clock that the column does not name can go backwards.
+pub(super) fn tracks_own_writes(layout: &Layout, clock: ExpiryClock) -> bool {
     clock == ExpiryClock::ServerLocal && !matches!(layout.expiry, ExpiryType::DateTimeOffset(_))
 }
 
@@ -307,7 +309,7 @@ fn same_id(kind: &IdType, column: &str) -> String {
     }
 }
 
-/// Equal to the letter, NULL and empty being the same.
+/// Returns the exact comparison of two texts, in which NULL equals empty.
 fn same_text(column: &str, parameter: &str) -> String {
     format!(
         "CAST(ISNULL(CAST({column} AS nvarchar(4000)), N'') AS varbinary(8000)) \
@@ -315,8 +317,8 @@ fn same_text(column: &str, parameter: &str) -> String {
     )
 }
 
-/// Makes our tables where they are missing. `tbtokend schema` prints the same text.
-pub(super) fn make_tables(table: &str) -> String {
+/// Creates the side tables that are missing. `tbtokend schema` prints the same text.
+pub(super) fn create_tables(table: &str) -> String {
     let (state, key) = (beside(table, "tbtokend_state"), beside(table, "tbtokend_key"));
     let account = account_table(table);
     format!(
@@ -337,13 +339,13 @@ CREATE TABLE {account} ({ACCOUNT_DEFINITION});
     )
 }
 
-/// The most characters of an id that a record can have: as many as a key holds.
+/// The most characters of a record's id: a key holds no more.
 pub(super) const LONGEST_RECORDED_ID: usize = 450;
 
 /// The most characters of a record's message.
 pub(super) const LONGEST_MESSAGE: usize = 1000;
 
-/// Touches our tables in every way that is needed, without a row, to learn from the error why they cannot be used.
+/// Uses the side tables in every necessary way, without a row. The error says why they cannot be used.
 pub(super) fn probe_records(table: &str) -> String {
     let (state, key) = (beside(table, "tbtokend_state"), beside(table, "tbtokend_key"));
     format!(
@@ -353,12 +355,12 @@ pub(super) fn probe_records(table: &str) -> String {
     )
 }
 
-/// The key of the fingerprints.
+/// Reads the key of the fingerprints.
 pub(super) fn key(table: &str) -> String {
     format!("/* tbtokend:key */ SELECT fingerprint_key FROM {} WHERE id = 1", beside(table, "tbtokend_key"))
 }
 
-/// Keeps `@P1` as the key, unless there is one.
+/// Stores `@P1` as the key, unless there is one.
 pub(super) fn keep_key(table: &str) -> String {
     let key = beside(table, "tbtokend_key");
     format!(
@@ -377,8 +379,8 @@ pub(super) fn records(table: &str, only_failing: bool) -> String {
     format!("/* tbtokend:{name} */ SELECT {RECORD_NAMES} FROM {state}{only}")
 }
 
-/// Writes `rows` records, each in place of the one before. Those that are there are updated and the others inserted,
-/// each in a statement that is done or not done as a whole; between the two nothing is lost, so no transaction is needed.
+/// Writes `rows` records, each in place of the earlier one. The first statement updates the existing records and the second
+/// inserts the others. Each is atomic, and nothing is lost between them, so no transaction is needed.
 pub(super) fn record(table: &str, source: RowSource, rows: usize) -> String {
     let state = beside(table, "tbtokend_state");
     let columns = RECORD_NAMES.split(", ").map(str::trim);
@@ -398,7 +400,7 @@ fn account_table(table: &str) -> String {
     beside(table, "tbtokend_account")
 }
 
-/// Touches the ledger in every way that is needed, without a row, to learn from the error why it cannot be used.
+/// Uses the ledger in every necessary way, without a row. The error says why it cannot be used.
 pub(super) fn probe_ledger(table: &str) -> String {
     let account = account_table(table);
     format!(
@@ -414,7 +416,7 @@ pub(super) fn stamp(table: &str) -> String {
     format!("/* tbtokend:stamp */ SELECT details, version FROM {account} WHERE account_key = {STAMP_KEY}")
 }
 
-/// Gives the stamp the id `@P1`, if it has the id `@P2`; makes it, if there is none.
+/// Gives the stamp the id `@P1` if it has the id `@P2`. Makes the stamp if there is none.
 pub(super) fn keep_stamp(table: &str) -> String {
     let account = account_table(table);
     format!(
@@ -430,7 +432,7 @@ pub(super) fn loop_state(table: &str) -> String {
     format!("/* tbtokend:loop_state */ SELECT details FROM {account} WHERE account_key = {LOOP_KEY}")
 }
 
-/// Keeps `@P1` as the state of the loop. Its row has no version, so that it is never read as an account, and never gets old.
+/// Stores `@P1` as the state of the loop. The row has version 0, so that it is never read as an account, and it never expires.
 pub(super) fn keep_loop_state(table: &str) -> String {
     let account = account_table(table);
     format!(
@@ -448,14 +450,14 @@ pub(super) fn accounts(table: &str) -> String {
     )
 }
 
-/// How many parameters of `write_accounts` stand before the batch.
+/// The number of parameters of `write_accounts` before the batch.
 pub(super) const WRITE_PARAMETERS: usize = 5;
 
-/// Writes `rows` accounts, each over the version that it names, if the stamp is the one that is asked for.
+/// Writes `rows` accounts, each over the version that it names, if the stamp matches.
 ///
-/// The stamp is updated first: its lock keeps every other daemon out until the end. Where it is another one, `@stamp` is
-/// empty, and with it everything that is joined to it. An account was written if it has the new number: no other write has
-/// it. A write whose answer was lost is sent again, and then what stands there to the letter counts as the version named.
+/// The stamp is updated first, and its lock keeps every other daemon out until the end. If the stamp is another one, `@stamp` is
+/// empty, and so is everything that is joined to it. An account was written if it has the new number, which no other write has.
+/// A write whose answer was lost is sent again. Then a row with exactly the same values counts as the named version.
 pub(super) fn write_accounts(table: &str, source: RowSource, rows: usize, forgets: bool) -> String {
     let account = account_table(table);
     let delete = match forgets {
@@ -494,12 +496,12 @@ pub(super) fn write_accounts(table: &str, source: RowSource, rows: usize, forget
     )
 }
 
-/// For a DBA: makes room for a token of any length. It is never sent.
+/// Returns the statement with which a DBA makes room for tokens of any length. The daemon never sends it.
 pub(super) fn widen(layout: &Layout) -> String {
     format!("ALTER TABLE {} ALTER COLUMN {} varchar(max) NULL;", layout.table, layout.columns.token)
 }
 
-/// Asks which permissions to write there are.
+/// Reads the permissions to write.
 pub(super) fn permissions(layout: &Layout) -> String {
     let columns = &layout.columns;
     let updated = columns.updated.as_ref().map(|(column, _)| column);
@@ -520,7 +522,7 @@ pub(super) fn count(layout: &Layout) -> String {
     format!("/* tbtokend:count */ SELECT COUNT_BIG(*) FROM {}", layout.table)
 }
 
-/// Some rows with a token, for the clock of their expiries.
+/// Reads some rows with a token, to find the clock of their expiries.
 pub(super) fn sample(layout: &Layout) -> String {
     let (token, expiry) = (&layout.columns.token, &layout.columns.expiry);
     format!(

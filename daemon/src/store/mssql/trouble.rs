@@ -1,4 +1,4 @@
-//! What went wrong on a connection, and what that means for the connection, the row and the next attempt. Pure.
+//! The trouble on a connection, and its consequences for the connection, the row and the next attempt. Pure.
 
 use tiberius::error::{Error, IoErrorKind};
 
@@ -6,20 +6,20 @@ use super::super::StoreError;
 use super::grants::{Need, grant, grant_updatedttm};
 use super::problem::Problem;
 
-/// What went wrong.
+/// The trouble of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// The server's own error.
+    /// An error from the server.
     Server(ServerError),
-    /// The connection broke, or speaks nonsense. Whether the statement was carried out is unknown.
+    /// The connection broke, or the answer is invalid. It is unknown whether the statement was carried out.
     Lost(String),
-    /// The server did not answer in time. Whether the statement was carried out is unknown.
+    /// The server did not answer in time. It is unknown whether the statement was carried out.
     TimedOut,
-    /// It is not the connection: the table cannot be used.
+    /// The connection works, but the table cannot be used.
     Table(Box<StoreError>),
 }
 
-/// An error of the server, as far as it may be told.
+/// An error of the server, without its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ServerError {
     pub(super) number: u32,
@@ -27,31 +27,31 @@ pub(super) struct ServerError {
     pub(super) class: u8,
 }
 
-/// What a server's error means.
+/// The meaning of a server's error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// It passes: the same again may work, on this connection or on a new one.
+    /// The trouble passes. The same statement may work later, on this connection or on a new one.
     Transient,
-    /// The login is refused; asking often makes it worse.
-    LoginRefused,
+    /// The server rejects the login. Frequent attempts may lock it.
+    LoginRejected,
     /// The database cannot be opened.
     NoDatabase,
-    /// Table, column or permission: it is as it is until somebody changes it.
+    /// The table does not exist.
     NoTable,
-    /// A column that was there is not there any more.
+    /// A column no longer exists.
     NoColumn,
     /// A permission is missing.
     NoPermission,
     /// The database cannot be written.
     ReadOnly,
-    /// The database does not take this row: a constraint, a trigger, a value that does not fit.
-    RowRefused,
-    /// Something else.
+    /// The database rejects this row: a constraint, a trigger, or a value that does not fit.
+    RowRejected,
+    /// Any other error.
     Other,
 }
 
 impl ServerError {
-    /// What it means. The transient numbers are those of Microsoft's lists for clients that try again
+    /// Returns the meaning. The transient numbers are those of Microsoft's lists for clients that try again
     /// (SqlClient's `SqlConfigurableRetryFactory`, Azure SQL's "transient connection errors"), with those of deadlocks,
     /// lock time-outs, cut connections and servers that start or stop.
     pub(super) fn meaning(self) -> Meaning {
@@ -62,14 +62,14 @@ impl ServerError {
             | 17189 | 17197 | 18401 | 40143 | 40197 | 40501 | 40540 | 40613 | 41301 | 41302 | 41305
             | 41325 | 41839 | 42108 | 42109 | 47132 | 47137 | 47139 | 49802 | 49918 | 49919 | 49920
             | 49977 | 49983 => Meaning::Transient,
-            18452 | 18456 | 18461 | 18470 | 18486 | 18487 | 18488 => Meaning::LoginRefused,
+            18452 | 18456 | 18461 | 18470 | 18486 | 18487 | 18488 => Meaning::LoginRejected,
             911 | 916 | 4060 | 4064 => Meaning::NoDatabase,
             208 => Meaning::NoTable,
             207 => Meaning::NoColumn,
             229 | 230 | 262 | 297 | 300 => Meaning::NoPermission,
             3906 | 3908 => Meaning::ReadOnly,
-            // A constraint, a key, NULL, a conversion, a value too long or too big; a trigger that ended it; what a
-            // trigger says itself.
+            // A constraint, a key, NULL, a conversion, a value too long or too big; a trigger that ended the statement; a
+            // trigger's own error.
             547
             | 515
             | 2601
@@ -87,19 +87,19 @@ impl ServerError {
             | 2628
             | 3609
             | 3616
-            | 50000.. => Meaning::RowRefused,
-            // From 20 on the server ends the connection; 17 to 19 are want of a resource.
+            | 50000.. => Meaning::RowRejected,
+            // From 20 on the server ends the connection; 17 to 19 mean that a resource is missing.
             _ if self.class >= 17 => Meaning::Transient,
             _ => Meaning::Other,
         }
     }
 
-    /// Whether a single row of a statement may be the cause, so that the others are worth a try without it.
+    /// Whether one row of a statement may be the cause. Then the other rows can be tried without it.
     pub(super) fn may_be_about_a_row(self) -> bool {
         match self.meaning() {
-            Meaning::RowRefused | Meaning::Other => true,
+            Meaning::RowRejected | Meaning::Other => true,
             Meaning::Transient
-            | Meaning::LoginRefused
+            | Meaning::LoginRejected
             | Meaning::NoDatabase
             | Meaning::NoTable
             | Meaning::NoColumn
@@ -108,17 +108,17 @@ impl ServerError {
         }
     }
 
-    /// What it is, where that is known: our words, not the server's.
+    /// Explains the error if its number is known, in the daemon's words, not the server's.
     pub(super) fn words(self) -> &'static str {
         match self.number {
             271 => ": tbtoken, tbtokenexpiry or updatedttm is a computed column",
             596 => ": the session was killed",
             1204 => ": it has no locks left",
             1205 => ": it was chosen as the victim of a deadlock",
-            1222 => ": somebody holds a lock on the table for too long",
+            1222 => ": another session holds a lock on the table for too long",
             1105 => ": a filegroup is full",
             9002 => ": the transaction log is full",
-            701 | 8645 | 8651 => ": it has not enough memory",
+            701 | 8645 | 8651 => ": it does not have enough memory",
             10928 | 10929 | 10936 => ": a limit of the database's tier is reached",
             40501 | 49918 | 49919 | 49920 => ": it is busy",
             40613 | 40197 | 40143 | 40540 => ": the database is not available at the moment",
@@ -132,29 +132,29 @@ impl ServerError {
 }
 
 impl Trouble {
-    /// Whether the same may work at once on a new connection, or on the same one.
-    pub(super) fn is_worth_another_try(&self) -> bool {
+    /// Whether the same work may succeed at once, on this connection or on a new one.
+    pub(super) fn may_be_retried(&self) -> bool {
         match self {
             Self::Lost(_) | Self::TimedOut => true,
-            // A new connection looks at the table, and names the column that is gone.
+            // A new connection reads the layout, and names the column that is gone.
             Self::Server(error) => matches!(error.meaning(), Meaning::Transient | Meaning::NoColumn),
             Self::Table(_) => false,
         }
     }
 
-    /// Whether the connection can still be used. Only an error that the server itself reported, and lived with, leaves
-    /// it in order.
-    pub(super) fn spares_the_connection(&self) -> bool {
+    /// Whether the connection can still be used. That is so only after an error that the server reported and that did not end
+    /// the connection.
+    pub(super) fn leaves_connection_usable(&self) -> bool {
         match self {
             Self::Server(error) => {
-                // A deadlock or a lock time-out is over when it is reported; the other transient ones are about the
-                // connection or the server as a whole.
+                // A deadlock or a lock time-out is over when it is reported. The other transient errors concern the
+                // connection or the whole server.
                 let is_about_this_statement = matches!(error.number, 1204 | 1205 | 1221 | 1222 | 3960);
                 match error.meaning() {
                     Meaning::Transient => is_about_this_statement && error.class < 20,
-                    Meaning::RowRefused | Meaning::Other => error.class < 20,
-                    // What was known of the tables is not true any more; it is learned anew with a new connection.
-                    Meaning::LoginRefused
+                    Meaning::RowRejected | Meaning::Other => error.class < 20,
+                    // The known state of the tables is outdated. A new connection reads it again.
+                    Meaning::LoginRejected
                     | Meaning::NoDatabase
                     | Meaning::NoTable
                     | Meaning::NoColumn
@@ -176,7 +176,7 @@ impl From<Error> for Trouble {
             }
             Error::Io { kind: IoErrorKind::TimedOut, .. } => Self::TimedOut,
             Error::Io { kind, .. } => Self::Lost(io_words(kind)),
-            // The texts of these may quote a value.
+            // The texts of these errors may quote a value.
             Error::Protocol(_)
             | Error::Encoding(_)
             | Error::Conversion(_)
@@ -190,7 +190,7 @@ impl From<Error> for Trouble {
     }
 }
 
-/// What an error of input or output is called.
+/// Explains an I/O error.
 pub(super) fn io_words(kind: IoErrorKind) -> String {
     match kind {
         IoErrorKind::UnexpectedEof | IoErrorKind::ConnectionReset | IoErrorKind::ConnectionAborted => {
@@ -201,9 +201,9 @@ pub(super) fn io_words(kind: IoErrorKind) -> String {
     }
 }
 
-/// What is being done, for the permission that it needs.
+/// An operation, which needs certain permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doing {
+pub(super) enum Operation {
     /// Reading the customers' table.
     Reading,
     /// Writing tokens.
@@ -226,62 +226,62 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// `app on sql01`.
+    /// Returns the place, as in `app on sql01`.
     pub(super) fn place(&self) -> String {
         format!("{} on {}", self.database, self.server)
     }
 
-    /// The trouble in the words of the store.
-    pub(super) fn explain(&self, trouble: Trouble, doing: Doing) -> StoreError {
+    /// Converts the trouble to the store's error.
+    pub(super) fn explain(&self, trouble: Trouble, operation: Operation) -> StoreError {
         let server = self.server.clone();
         match trouble {
             Trouble::Table(error) => *error,
             Trouble::Lost(why) => Problem::Lost { server, why }.into(),
             Trouble::TimedOut => Problem::Lost { server, why: "no answer in time".to_owned() }.into(),
-            Trouble::Server(error) => self.explain_error(error, doing),
+            Trouble::Server(error) => self.explain_error(error, operation),
         }
     }
 
-    fn explain_error(&self, error: ServerError, doing: Doing) -> StoreError {
+    fn explain_error(&self, error: ServerError, operation: Operation) -> StoreError {
         let (server, user, database) = (self.server.clone(), self.user.clone(), self.database.clone());
         let ServerError { number, state, class } = error;
         match error.meaning() {
-            Meaning::LoginRefused => Problem::LoginFailed { server, user, number }.into(),
+            Meaning::LoginRejected => Problem::LoginFailed { server, user, number }.into(),
             Meaning::NoDatabase => Problem::NoDatabase { database, user, number }.into(),
             Meaning::NoTable => {
-                StoreError::MissingTable { place: self.place(), table: self.table_of(doing).to_owned() }
+                StoreError::MissingTable { place: self.place(), table: self.table_of(operation).to_owned() }
             }
-            Meaning::NoPermission => self.no_permission(doing).into(),
+            Meaning::NoPermission => self.no_permission(operation).into(),
             Meaning::ReadOnly => Problem::ReadOnly { server, database, number }.into(),
-            Meaning::NoColumn if doing == Doing::KeepingTheLedger => {
+            Meaning::NoColumn if operation == Operation::KeepingTheLedger => {
                 Problem::OtherColumns { table: "tbtokend_account" }.into()
             }
-            Meaning::Transient | Meaning::NoColumn | Meaning::RowRefused | Meaning::Other => {
+            Meaning::Transient | Meaning::NoColumn | Meaning::RowRejected | Meaning::Other => {
                 let words = error.words().to_owned();
                 Problem::Server { server, number, state, class, words }.into()
             }
         }
     }
 
-    fn table_of(&self, doing: Doing) -> &str {
-        match doing {
-            Doing::Reading | Doing::Saving => &self.table,
-            Doing::Recording => "tbtokend_state",
-            Doing::KeepingTheLedger => "tbtokend_account",
+    fn table_of(&self, operation: Operation) -> &str {
+        match operation {
+            Operation::Reading | Operation::Saving => &self.table,
+            Operation::Recording => "tbtokend_state",
+            Operation::KeepingTheLedger => "tbtokend_account",
         }
     }
 
-    fn no_permission(&self, doing: Doing) -> Problem {
-        let (permission, need) = match doing {
-            Doing::Reading => ("SELECT", Need::Read),
-            Doing::Saving => ("UPDATE", Need::Write),
-            Doing::Recording => ("SELECT, INSERT or UPDATE", Need::Record),
-            Doing::KeepingTheLedger => ("SELECT, INSERT, UPDATE or DELETE", Need::Ledger),
+    fn no_permission(&self, operation: Operation) -> Problem {
+        let (permission, need) = match operation {
+            Operation::Reading => ("SELECT", Need::Read),
+            Operation::Saving => ("UPDATE", Need::Write),
+            Operation::Recording => ("SELECT, INSERT or UPDATE", Need::Record),
+            Operation::KeepingTheLedger => ("SELECT, INSERT, UPDATE or DELETE", Need::Ledger),
         };
-        let object = self.table_of(doing).to_owned();
+        let object = self.table_of(operation).to_owned();
         let mut grant = grant(need, &self.table, &self.user);
         if need == Need::Write {
-            // It may be the one that is missing, and the server's error does not say.
+            // This permission may be the missing one, and the server's error does not say so.
             grant = format!("{grant} {}", grant_updatedttm(&self.table, &self.user));
         }
         Problem::NoPermission { user: self.user.clone(), permission, object, grant }
@@ -320,24 +320,24 @@ mod tests {
             40501, 40540, 40613, 42108, 42109, 49918, 49919, 49920, 47132, 47137, 47139, 49802, 49977, 49983,
         ] {
             let trouble = Trouble::Server(error(number, 16));
-            assert!(trouble.is_worth_another_try(), "{number}");
+            assert!(trouble.may_be_retried(), "{number}");
             assert!(!error(number, 16).may_be_about_a_row(), "{number}");
         }
-        // For a while, but not at once: the database may be starting, or there is no such user in it. It is no refusal of
-        // the login either, after which a minute would pass.
+        // This passes, but not at once: the database may be starting, or it lacks the user. It is not a rejected login
+        // either, after which a minute would pass.
         let no_database = Trouble::Server(error(4060, 11));
         assert_eq!(error(4060, 11).meaning(), Meaning::NoDatabase);
-        assert!(!no_database.is_worth_another_try() && !no_database.spares_the_connection());
-        assert!(Trouble::TimedOut.is_worth_another_try() && !Trouble::TimedOut.spares_the_connection());
+        assert!(!no_database.may_be_retried() && !no_database.leaves_connection_usable());
+        assert!(Trouble::TimedOut.may_be_retried() && !Trouble::TimedOut.leaves_connection_usable());
         let lost = Trouble::from(Error::Io { kind: IoErrorKind::UnexpectedEof, message: "x".to_owned() });
-        assert!(lost.is_worth_another_try() && !lost.spares_the_connection());
-        // The server ends the connection, or lacks something.
+        assert!(lost.may_be_retried() && !lost.leaves_connection_usable());
+        // The server ends the connection, or lacks a resource.
         assert_eq!(error(7, 20).meaning(), Meaning::Transient);
         assert_eq!(error(9002, 17).meaning(), Meaning::Transient);
     }
 
     #[test]
-    fn only_what_the_server_lived_with_leaves_a_connection_in_use() {
+    fn only_errors_that_do_not_end_the_connection_leave_it_in_use() {
         for (number, class, spared) in [
             (547, 16, true),
             (2628, 16, true),
@@ -352,47 +352,47 @@ mod tests {
             (1934, 21, false),
         ] {
             assert_eq!(
-                Trouble::Server(error(number, class)).spares_the_connection(),
+                Trouble::Server(error(number, class)).leaves_connection_usable(),
                 spared,
                 "{number} {class}"
             );
         }
     }
 
-    /// Promise 11: each is named, with the statement that mends it, and none is tried again at once.
+    /// Promise 11: each problem is named with the statement that corrects it, and none is tried again at once.
     #[test]
-    fn p11_what_does_not_pass_is_named_with_its_remedy() {
-        for (number, doing, said, remedy) in [
-            (18456, Doing::Reading, "refuses the login svc", "password"),
-            (18470, Doing::Reading, "disabled", "password"),
-            (4060, Doing::Reading, "cannot open the database app", "CREATE USER [svc]"),
-            (208, Doing::Reading, "no table dbo.customers", "dbo.customers"),
+    fn p11_permanent_trouble_is_named_with_its_remedy() {
+        for (number, operation, said, remedy) in [
+            (18456, Operation::Reading, "rejects the login svc", "password"),
+            (18470, Operation::Reading, "disabled", "password"),
+            (4060, Operation::Reading, "cannot open the database app", "CREATE USER [svc]"),
+            (208, Operation::Reading, "no table dbo.customers", "dbo.customers"),
             (
                 229,
-                Doing::Reading,
+                Operation::Reading,
                 "no SELECT permission on dbo.customers",
                 "GRANT SELECT ON [dbo].[customers] TO [svc];",
             ),
             (
                 230,
-                Doing::Saving,
+                Operation::Saving,
                 "no UPDATE permission",
                 "GRANT UPDATE ON [dbo].[customers] (tbtoken, tbtokenexpiry)",
             ),
-            (229, Doing::Recording, "tbtokend_state", "ON [dbo].[tbtokend_state] TO [svc];"),
-            (3906, Doing::Saving, "read-only", "listener"),
+            (229, Operation::Recording, "tbtokend_state", "ON [dbo].[tbtokend_state] TO [svc];"),
+            (3906, Operation::Saving, "read-only", "listener"),
         ] {
             let trouble = Trouble::Server(error(number, 14));
-            assert!(!trouble.is_worth_another_try(), "{number}");
-            let explained = names().explain(trouble, doing);
+            assert!(!trouble.may_be_retried(), "{number}");
+            let explained = names().explain(trouble, operation);
             assert!(explained.to_string().contains(said), "{explained}");
             assert!(explained.remedy().contains(remedy), "{}", explained.remedy());
         }
     }
 
-    /// Promise 5: whatever the library says may quote a value; we do not repeat it.
+    /// Promise 5: the library's texts may quote a value, so no message repeats them.
     #[test]
-    fn p05_no_text_of_the_server_or_the_library_is_told() {
+    fn p05_no_text_of_the_server_or_the_library_is_shown() {
         let canary = "eyJ-the-token";
         for error in [
             Error::Conversion(canary.into()),
@@ -401,7 +401,7 @@ mod tests {
             Error::BulkInput(canary.into()),
             Error::Io { kind: IoErrorKind::Other, message: canary.to_owned() },
         ] {
-            let explained = names().explain(error.into(), Doing::Saving);
+            let explained = names().explain(error.into(), Operation::Saving);
             assert!(!explained.to_string().contains(canary) && !explained.remedy().contains(canary));
             assert!(!format!("{explained:?}").contains(canary));
         }

@@ -1,4 +1,4 @@
-//! Between the values of TDS and our own: ids, expiries, texts. Pure.
+//! Converts between the values of TDS and the daemon's: ids, expiries, texts. Pure.
 
 use std::borrow::Cow;
 
@@ -10,12 +10,12 @@ use super::row_source::Cell;
 use super::zone::Zone;
 use crate::model::{CustomerId, Secret};
 
-/// A value that has not the type that it must have. Says nothing of the value.
+/// The error for a value of an unexpected type. It does not hold the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Strange;
+pub(super) struct UnreadableValue;
 
-/// The id as text: as the server would print it, so a `uniqueidentifier` in capitals. `None` for NULL and empty.
-pub(super) fn id(value: ColumnData<'_>) -> Result<Option<CustomerId>, Strange> {
+/// Reads an id as the server prints it: a `uniqueidentifier` in capitals. `None` for NULL and empty.
+pub(super) fn id(value: ColumnData<'_>) -> Result<Option<CustomerId>, UnreadableValue> {
     let text = match value {
         ColumnData::Guid(guid) => guid.map(|guid| format!("{:X}", guid.hyphenated())),
         ColumnData::U8(number) => number.map(|number| number.to_string()),
@@ -27,7 +27,7 @@ pub(super) fn id(value: ColumnData<'_>) -> Result<Option<CustomerId>, Strange> {
     Ok(text.filter(|text| !text.is_empty()).map(CustomerId::new))
 }
 
-/// The id as a cell for a column of that type, and as the server prints it. `None` if no value of that type prints so.
+/// Returns the id as a cell for a column of that type, and as the server prints it. `None` if no value of that type prints so.
 pub(super) fn id_cell<'a>(kind: &IdType, customer: &'a CustomerId) -> Option<(Cell<'a>, CustomerId)> {
     match kind {
         IdType::Guid => {
@@ -42,47 +42,47 @@ pub(super) fn id_cell<'a>(kind: &IdType, customer: &'a CustomerId) -> Option<(Ce
     }
 }
 
-/// A text column.
-pub(super) fn text(value: ColumnData<'_>) -> Result<Option<String>, Strange> {
+/// Reads a text.
+pub(super) fn text(value: ColumnData<'_>) -> Result<Option<String>, UnreadableValue> {
     match value {
         ColumnData::String(text) => Ok(text.map(Cow::into_owned)),
-        _ => Err(Strange),
+        _ => Err(UnreadableValue),
     }
 }
 
-/// A text column that nobody may see.
-pub(super) fn secret(value: ColumnData<'static>) -> Result<Option<Secret>, Strange> {
+/// Reads a secret text.
+pub(super) fn secret(value: ColumnData<'static>) -> Result<Option<Secret>, UnreadableValue> {
     Ok(text(value)?.map(Secret::new))
 }
 
-/// A whole number of whatever size.
-pub(super) fn number(value: &ColumnData<'static>) -> Result<Option<i64>, Strange> {
+/// Reads a whole number of any size.
+pub(super) fn number(value: &ColumnData<'static>) -> Result<Option<i64>, UnreadableValue> {
     match value {
         ColumnData::Bit(bit) => Ok(bit.map(i64::from)),
         ColumnData::U8(number) => Ok(number.map(i64::from)),
         ColumnData::I16(number) => Ok(number.map(i64::from)),
         ColumnData::I32(number) => Ok(number.map(i64::from)),
         ColumnData::I64(number) => Ok(*number),
-        _ => Err(Strange),
+        _ => Err(UnreadableValue),
     }
 }
 
-/// A time without a zone.
-pub(super) fn naive(value: &ColumnData<'static>) -> Result<Option<NaiveDateTime>, Strange> {
-    NaiveDateTime::from_sql(value).map_err(|_| Strange)
+/// Reads a time without a zone.
+pub(super) fn naive(value: &ColumnData<'static>) -> Result<Option<NaiveDateTime>, UnreadableValue> {
+    NaiveDateTime::from_sql(value).map_err(|_| UnreadableValue)
 }
 
-/// A point in time as a column holds it.
+/// A point in time in the form of its column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
-    /// By a clock that the column does not name.
+    /// A time of a clock that the column does not name.
     Naive(NaiveDateTime),
-    /// With its offset.
+    /// A time with its offset.
     Exact(DateTime<Utc>),
 }
 
 impl Stored {
-    /// The instant that is meant.
+    /// Returns the instant.
     pub(super) fn instant(self, zone: Zone) -> DateTime<Utc> {
         match self {
             Self::Naive(shown) => zone.instant(shown),
@@ -90,7 +90,7 @@ impl Stored {
         }
     }
 
-    /// The value as a cell. Without an offset it is in UTC for a column with one.
+    /// Returns the value as a cell. For a column with an offset, the cell is in UTC.
     pub(super) fn cell(self) -> Cell<'static> {
         Cell::Time(match self {
             Self::Naive(shown) => shown,
@@ -99,18 +99,18 @@ impl Stored {
     }
 }
 
-/// An expiry as it stands in its column.
-pub(super) fn expiry(value: &ColumnData<'static>) -> Result<Option<Stored>, Strange> {
+/// Reads an expiry in the form of its column.
+pub(super) fn expiry(value: &ColumnData<'static>) -> Result<Option<Stored>, UnreadableValue> {
     match value {
         ColumnData::DateTimeOffset(_) => {
-            let exact = DateTime::<chrono::FixedOffset>::from_sql(value).map_err(|_| Strange)?;
+            let exact = DateTime::<chrono::FixedOffset>::from_sql(value).map_err(|_| UnreadableValue)?;
             Ok(exact.map(|exact| Stored::Exact(exact.with_timezone(&Utc))))
         }
         value => Ok(naive(value)?.map(Stored::Naive)),
     }
 }
 
-/// What a column of that type will hold for this expiry: never later than the expiry itself.
+/// Returns the value that a column of that type can hold for this expiry. It is never later than the expiry.
 pub(super) fn stored(kind: ExpiryType, expiry: DateTime<Utc>, zone: Zone) -> Stored {
     let whole_second = expiry - TimeDelta::nanoseconds(i64::from(expiry.nanosecond() % 1_000_000_000));
     match kind {
@@ -161,7 +161,7 @@ mod tests {
         for nothing in [ColumnData::Guid(None), ColumnData::I64(None), ColumnData::String(Some("".into()))] {
             assert_eq!(id(nothing), Ok(None));
         }
-        assert_eq!(id(ColumnData::F64(Some(1.0))), Err(Strange));
+        assert_eq!(id(ColumnData::F64(Some(1.0))), Err(UnreadableValue));
     }
 
     /// Promise 8: no column type makes an expiry later than it is.
@@ -183,7 +183,7 @@ mod tests {
     }
 
     proptest! {
-        /// Promise 22: no value of TDS makes a panic, neither when it is read nor when it is sent back for the guard.
+        /// Promise 22: no value of TDS causes a panic, neither when it is read nor when it is sent back for the guard.
         #[test]
         fn p22_no_value_panics(cell in any_cell(), offset in -840_i32..=840) {
             let _ = (number(&cell), secret(cell.clone()));
@@ -201,7 +201,7 @@ mod tests {
             }
         }
 
-        /// Promise 8: every type holds exactly what is sent, so the guard needs no conversion before it compares.
+        /// Promise 8: every type holds the sent value exactly, so the guard compares without a conversion.
         #[test]
         fn p08_what_is_sent_has_no_fraction_that_a_type_would_round(
             milliseconds in 0_i64..4_000_000_000_000,

@@ -1,27 +1,25 @@
-//! Which clock the times without a zone are of. Pure.
+//! The clock of times without a zone. Pure.
 //!
-//! T-SQL that was written against `GETDATE()` compares `tbtokenexpiry` with the local time of the server *as it is then*.
-//! So that is what a value means, and how it is read and written: with the offset in force now. Twice a year that offset
-//! changes under values that are already in the table:
+//! T-SQL with `GETDATE()` compares `tbtokenexpiry` with the server's local time *at that moment*. So values are read and
+//! written with the current offset. Twice a year the offset changes under values that are already in the table:
 //!
-//! - Forward: what was written before looks ended an hour early, to the applications and to us alike. It is renewed at
+//! - Forward: earlier values seem to end an hour too early, to the applications and to the daemon. Their tokens are renewed at
 //!   the next wake.
-//! - Back: what was written before looks good for an hour longer than it is. So the store remembers what it wrote and
-//!   believes its own knowledge where that is earlier, and its guard lets a new value replace its own old one, although
-//!   that looks later.
+//! - Back: earlier values seem to end an hour too late. So the store remembers the expiries that it wrote, and uses them where
+//!   they are earlier. Its guard lets a new value replace the store's own old value, although that seems later.
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
-/// Which clock the times without a zone are of (`store.expiry_clock`).
+/// The clock of times without a zone (`store.expiry_clock`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpiryClock {
-    /// UTC, as the Node driver writes them.
+    /// UTC, which the Node driver writes.
     Utc,
-    /// The local time of the server, as `GETDATE()` shows it.
+    /// The local time of the server, which `GETDATE()` returns.
     ServerLocal,
 }
 
-/// How far the clock of the table is from UTC at present.
+/// The current offset of the table's clock from UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Zone(TimeDelta);
 
@@ -29,18 +27,18 @@ impl Zone {
     /// UTC.
     pub(super) const UTC: Self = Self(TimeDelta::zero());
 
-    /// So many minutes ahead of UTC.
+    /// Makes the zone so many minutes ahead of UTC.
     pub(super) fn ahead(minutes: i32) -> Self {
         Self(TimeDelta::minutes(i64::from(minutes)))
     }
 
-    /// The instant at which that clock shows this.
+    /// Returns the instant at which the clock shows this time.
     pub(super) fn instant(self, shown: NaiveDateTime) -> DateTime<Utc> {
-        // At the ends of time there is nothing to shift.
+        // A time at the ends of the range is not shifted.
         shown.checked_sub_signed(self.0).unwrap_or(shown).and_utc()
     }
 
-    /// What that clock shows at this instant.
+    /// Returns the time that the clock shows at this instant.
     pub(super) fn shown(self, instant: DateTime<Utc>) -> NaiveDateTime {
         let utc = instant.naive_utc();
         utc.checked_add_signed(self.0).unwrap_or(utc)

@@ -1,4 +1,4 @@
-//! Every row of the table "Answers that are not a token", and that nothing else is believed.
+//! Every row of the table "Answers that are not a token"; nothing else is accepted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,7 +11,7 @@ use crate::model::NotAToken;
 
 fn answer(status: u16, body: &str) -> Answer {
     Answer {
-        asked: Url::parse("https://tb.example/prefix/api/auth/login").unwrap(),
+        request_url: Url::parse("https://tb.example/prefix/api/auth/login").unwrap(),
         status,
         location: None,
         retry_after: None,
@@ -21,7 +21,7 @@ fn answer(status: u16, body: &str) -> Answer {
     }
 }
 
-/// ThingsBoard's own error.
+/// An error in ThingsBoard's form.
 fn error(status: u16, code: i64, message: &str) -> Answer {
     answer(
         status,
@@ -67,7 +67,7 @@ fn only_thingsboards_own_words_about_a_token_make_it_dead() {
 }
 
 #[test]
-fn every_row_of_the_table_is_the_failure_that_it_names() {
+fn every_row_of_the_table_gives_the_failure_that_it_names() {
     let unexpected = Failure::UnexpectedResponse;
     let compressed = |status| Answer { encoding: Some("gzip".into()), ..answer(status, "") };
     let server_error = |status| Failure::ServerError { status, retry_after: None };
@@ -85,7 +85,7 @@ fn every_row_of_the_table_is_the_failure_that_it_names() {
         (error(401, 45, policy), Failure::PasswordViolatesPolicy, true),
         (answer(200, &useless("PRE_VERIFICATION_TOKEN")), Failure::SecondFactorRequired, true),
         (answer(200, &useless("MFA_CONFIGURATION_TOKEN")), Failure::SecondFactorRequired, true),
-        // Not in ThingsBoard's words: a proxy, perhaps after ThingsBoard has counted.
+        // Not in ThingsBoard's words: from a proxy, perhaps after ThingsBoard has counted the login.
         (answer(401, "<html>proxy</html>"), unexpected(Unexpected::ProxyLogin), false),
         (error(401, 99, "whatever comes"), unexpected(Unexpected::ProxyLogin), false),
         (error(401, 10, "Token is outdated"), unexpected(Unexpected::ProxyLogin), false),
@@ -136,8 +136,8 @@ fn every_row_of_the_table_is_the_failure_that_it_names() {
 }
 
 #[test]
-fn a_refused_refresh_token_means_log_in_and_a_server_in_trouble_does_not() {
-    for (refused, is_outdated) in [
+fn a_rejected_refresh_token_leads_to_a_login_and_a_server_in_trouble_does_not() {
+    for (rejected, is_outdated) in [
         (error(401, 11, "Token has expired"), false),
         (error(401, 10, "Token is outdated"), true),
         (error(401, 10, "Invalid username or password"), false),
@@ -146,7 +146,7 @@ fn a_refused_refresh_token_means_log_in_and_a_server_in_trouble_does_not() {
         (error(500, 2, "Invalid Refresh Token scope"), false),
         (answer(200, r#"{"token":"t","scope":"PRE_VERIFICATION_TOKEN"}"#), false),
     ] {
-        assert_eq!(read_renewal(&refused), Err(RefreshError::Rejected { is_outdated }), "{refused:?}");
+        assert_eq!(read_refresh(&rejected), Err(RefreshError::Rejected { is_outdated }), "{rejected:?}");
     }
     for not_thingsboard in [
         answer(404, ""),
@@ -156,15 +156,15 @@ fn a_refused_refresh_token_means_log_in_and_a_server_in_trouble_does_not() {
         answer(401, "outdated"),
         error(401, 99, "Token is outdated"),
     ] {
-        let Err(RefreshError::Failed(Failure::UnexpectedResponse(_))) = read_renewal(&not_thingsboard) else {
+        let Err(RefreshError::Failed(Failure::UnexpectedResponse(_))) = read_refresh(&not_thingsboard) else {
             panic!("a password for {not_thingsboard:?}");
         };
     }
     for status in [500, 502, 503] {
         let trouble = RefreshError::Failed(Failure::ServerError { status, retry_after: None });
-        assert_eq!(read_renewal(&error(status, 46, "Database error")), Err(trouble));
+        assert_eq!(read_refresh(&error(status, 46, "Database error")), Err(trouble));
     }
-    // Of the general internal errors only that one is about the token.
+    // Of the general internal errors, only that one is about the token.
     for trouble in [
         error(500, 2, "null"),
         error(500, 46, "Invalid Refresh Token scope"),
@@ -172,16 +172,16 @@ fn a_refused_refresh_token_means_log_in_and_a_server_in_trouble_does_not() {
         answer(500, "<html>Refresh Token</html>"),
     ] {
         let failure = RefreshError::Failed(Failure::ServerError { status: 500, retry_after: None });
-        assert_eq!(read_renewal(&trouble), Err(failure), "{trouble:?}");
+        assert_eq!(read_refresh(&trouble), Err(failure), "{trouble:?}");
     }
     assert!(matches!(
-        read_renewal(&error(429, 33, "Too many requests")),
+        read_refresh(&error(429, 33, "Too many requests")),
         Err(RefreshError::Failed(Failure::RateLimited { .. }))
     ));
-    assert!(read_renewal(&answer(200, &pair())).is_ok());
+    assert!(read_refresh(&answer(200, &pair())).is_ok());
 }
 
-/// Only a refusal in ThingsBoard's own words, whatever it has against the user, shows that ThingsBoard works.
+/// Only a rejection in ThingsBoard's own words, for whatever reason, shows that ThingsBoard works.
 #[test]
 fn p02_a_probe_is_good_only_in_thingsboards_words() {
     for (answer, expected) in [
@@ -241,7 +241,7 @@ fn a_redirect_names_another_server_and_nothing_that_may_be_secret() {
     let says = |location: &str| {
         let answer = Answer { location: Some(location.to_owned()), ..answer(302, "") };
         let failure = read_login(&answer).unwrap_err();
-        assert!(!failure.is_permanent(), "a page about maintenance parks nobody");
+        assert!(!failure.is_permanent(), "a maintenance page parks no customer");
         let text = failure.to_string();
         assert!(!text.contains("secret") && !text.contains('?'), "{text}");
         match failure {
@@ -257,7 +257,7 @@ fn a_redirect_names_another_server_and_nothing_that_may_be_secret() {
         }
     };
     let to = |base: &str| Some(base.to_owned());
-    // The base URL that works: without what ThingsBoard and its pages put behind it.
+    // The base URL that works: without the paths that ThingsBoard and its pages add.
     assert_eq!(says("https://new.example/prefix/api/auth/login"), to("https://new.example/prefix"));
     assert_eq!(says("http://tb.example/prefix/login?next=secret"), to("http://tb.example/prefix"));
     assert_eq!(says("https://tb.example:8443/prefix/api/"), to("https://tb.example:8443/prefix"));
@@ -278,7 +278,7 @@ fn a_redirect_names_another_server_and_nothing_that_may_be_secret() {
 }
 
 #[test]
-fn a_probe_is_good_whatever_thingsboard_has_against_its_user() {
+fn a_probe_is_good_for_whatever_reason_thingsboard_rejects_its_user() {
     for good in [
         error(401, 10, "Invalid username or password"),
         error(401, 10, "Authentication failed"),
@@ -297,7 +297,7 @@ fn a_probe_is_good_whatever_thingsboard_has_against_its_user() {
 }
 
 #[test]
-fn a_refresh_token_beyond_all_measure_is_not_kept() {
+fn a_refresh_token_above_the_limit_is_not_stored() {
     let token = jwt(r#"{"iat":1000,"exp":10000}"#);
     let kept = |length: usize| {
         let refresh_token = "r".repeat(length);
@@ -324,12 +324,12 @@ fn bodies() -> impl Strategy<Value = Option<Vec<u8>>> {
 
 proptest! {
     #[test]
-    fn no_answer_makes_it_panic_and_no_token_is_believed_that_should_not_be(
+    fn no_answer_causes_a_panic_and_only_real_tokens_are_accepted(
         status in prop_oneof![100_u16..600, proptest::strategy::Just(200), proptest::strategy::Just(401)],
         location in option::of(".*"), retry_after in option::of(".*"), date in option::of(".*"), body in bodies(),
     ) {
         let answer = Answer { status, location, retry_after, date, body, ..answer(status, "") };
-        for result in [read_login(&answer).ok(), read_renewal(&answer).ok()].into_iter().flatten() {
+        for result in [read_login(&answer).ok(), read_refresh(&answer).ok()].into_iter().flatten() {
             prop_assert!(status == 200);
             let body: serde_json::Value = serde_json::from_slice(answer.body.as_ref().unwrap()).unwrap();
             prop_assert!(body.get("scope").is_none_or(serde_json::Value::is_null));

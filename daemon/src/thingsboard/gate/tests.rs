@@ -13,14 +13,14 @@ fn round(gate: &mut Gate, signal: Signal) -> usize {
     tickets.len()
 }
 
-/// The gate of a server that has answered once.
+/// Makes the gate of a server that has answered once.
 fn known(most: u32) -> Gate {
     let mut gate = Gate::new(most);
     assert_eq!(round(&mut gate, Signal::Answered), 1);
     gate
 }
 
-/// The gate of a server that is treated as down.
+/// Makes the gate of a server that is treated as down.
 fn open() -> Gate {
     let mut gate = known(64);
     round(&mut gate, Signal::Unanswered);
@@ -38,20 +38,20 @@ fn doubles_until_the_first_trouble_then_grows_by_one() {
     assert_eq!(rounds, [32, 33, 34], "64 answers of one overload halve the limit once");
 }
 
-/// A dead server costs one password, not four, and the time of one login, not of three.
+/// A server that is down costs one password, not four, and the time of one login, not of three.
 #[test]
 fn p02_an_unknown_server_gets_one_login_at_a_time_until_it_answers() {
     let mut gate = Gate::new(64);
     assert_eq!(round(&mut gate, Signal::Unanswered), 1);
     assert_eq!(gate.breaker(), Breaker::Open, "only probes are sent now");
-    for silent in [Signal::Overloaded, Signal::ForeignAnswer] {
+    for signal in [Signal::Overloaded, Signal::ForeignAnswer] {
         let mut gate = Gate::new(64);
         for _ in 0..2 {
             gate.wake();
-            assert_eq!(round(&mut gate, silent), 1, "{silent:?} is no answer of ThingsBoard");
+            assert_eq!(round(&mut gate, signal), 1, "{signal:?} is no answer of ThingsBoard");
         }
         gate.wake();
-        assert_eq!(round(&mut gate, Signal::Answered), 1, "after {silent:?}");
+        assert_eq!(round(&mut gate, Signal::Answered), 1, "after {signal:?}");
         assert_eq!(round(&mut gate, Signal::Answered), usize::try_from(gate.limit()).unwrap() / 2);
     }
     // A good probe is an answer as well.
@@ -74,10 +74,10 @@ fn a_limit_that_is_not_in_use_does_not_grow() {
 }
 
 #[test]
-fn a_server_that_is_strained_even_one_at_a_time_rests_until_the_next_wake() {
+fn a_server_that_is_overloaded_even_by_one_login_at_a_time_is_paused_until_the_next_wake() {
     let mut gate = known(64);
-    let asked: usize = (0..100).map(|_| round(&mut gate, Signal::Overloaded)).sum();
-    assert_eq!(asked, 4 + 2 + 1);
+    let sent: usize = (0..100).map(|_| round(&mut gate, Signal::Overloaded)).sum();
+    assert_eq!(sent, 4 + 2 + 1);
     assert!(gate.is_shut() && !gate.needs_probe());
     gate.wake();
     assert_eq!((0..100).map(|_| round(&mut gate, Signal::Overloaded)).sum::<usize>(), 1);
@@ -86,7 +86,7 @@ fn a_server_that_is_strained_even_one_at_a_time_rests_until_the_next_wake() {
 }
 
 #[test]
-fn a_dead_server_gets_no_login_before_a_good_probe() {
+fn a_server_that_is_down_gets_no_login_before_a_good_probe() {
     let mut gate = known(64);
     let tickets: Vec<Ticket> = std::iter::from_fn(|| gate.enter()).collect();
     let breakers = tickets.iter().map(|ticket| {
@@ -107,12 +107,12 @@ fn a_dead_server_gets_no_login_before_a_good_probe() {
     gate.finish_probe(Signal::Answered);
     assert_eq!(gate.breaker(), Closed);
     assert!(gate.take_recovery() && !gate.take_recovery() && gate.enter().is_some());
-    // It begins to count again.
+    // The failures in a row are counted from zero again.
     gate.leave(Ticket { epoch: 0 }, Signal::Unanswered);
     assert_eq!(gate.breaker(), Closed);
 }
 
-/// Something else answers the probe: one login each wake finds out what it is.
+/// If something other than ThingsBoard answers the probe, one login per wake finds out what it is.
 #[test]
 fn a_probe_without_a_verdict_lets_one_login_through() {
     for (signal, breaker) in [
@@ -154,7 +154,7 @@ fn a_login_that_was_not_sent_says_nothing() {
 }
 
 #[test]
-fn what_is_allowed_bounds_the_limit_from_now_on() {
+fn the_maximum_bounds_the_limit_from_now_on() {
     let mut gate = known(64);
     let passes = |gate: &mut Gate| round(gate, Signal::Answered);
     assert_eq!((passes(&mut gate), passes(&mut gate)), (4, 8));
@@ -186,7 +186,7 @@ fn only_failures_in_a_row_open_the_breaker() {
 }
 
 #[test]
-fn an_answer_is_a_recovery_after_trouble_and_at_the_very_first() {
+fn an_answer_is_a_recovery_after_trouble_and_at_first_contact() {
     use Signal::{Answered, ForeignAnswer, Overloaded, Unanswered};
     let cases: [(&[Signal], bool); 13] = [
         (&[], false),
@@ -218,17 +218,17 @@ fn an_answer_is_a_recovery_after_trouble_and_at_the_very_first() {
     }
     let mut gate = Gate::new(64);
     assert!(play(&mut gate, &[Answered]).0);
-    assert!(!play(&mut gate, &[Answered]).0, "no news");
+    assert!(!play(&mut gate, &[Answered]).0, "reported once");
     for trouble in [Unanswered, Overloaded, ForeignAnswer] {
         assert!(play(&mut gate, &[trouble, Answered]).0, "{trouble:?}");
     }
     gate.finish_probe(Unanswered);
     gate.finish_probe(Answered);
-    assert!(gate.take_recovery(), "a probe tells it too");
+    assert!(gate.take_recovery(), "a probe reports it too");
 }
 
 #[test]
-fn every_silence_halves_the_limit_too() {
+fn every_unanswered_login_halves_the_limit_too() {
     let mut gate = known(64);
     round(&mut gate, Signal::Answered);
     round(&mut gate, Signal::Answered);
@@ -271,7 +271,7 @@ proptest! {
         for ticket in out.drain(..) {
             gate.leave(ticket, Signal::Answered);
         }
-        // No starvation: after the last fault, each wake lets a login through, and the limit is whole again.
+        // After the last fault, each wake lets a login through, and the limit reaches its maximum again.
         for _ in 0..most + 2 {
             gate.wake();
             if gate.needs_probe() {

@@ -60,20 +60,20 @@ impl Ledger {
             self.accounts.values_mut().for_each(Slot::is_lost);
         }
         let is_unknown = |row: &&AccountRow| !self.accounts.contains_key(&row.key);
-        let left_behind: Vec<&AccountRow> = read.left_behind.iter().filter(is_unknown).collect();
+        let unmoved_accounts: Vec<&AccountRow> = read.unmoved_accounts.iter().filter(is_unknown).collect();
         for row in &read.accounts {
             if step == Step::First && row.in_flight.is_some() {
                 self.found_in_flight.push(row.key);
             }
             self.rebase(row.key, Some(row), now);
         }
-        let brings_more = step == Step::Replaced || !left_behind.is_empty();
-        for row in left_behind {
+        let brings_more = step == Step::Replaced || !unmoved_accounts.is_empty();
+        for row in unmoved_accounts {
             if row.in_flight.is_some() {
                 self.found_in_flight.push(row.key);
             }
             let slot = self.accounts.entry(row.key).or_default();
-            slot.merge_left_behind(row);
+            slot.merge_unmoved_account(row);
             slot.see_in_flight(now);
             self.unwritten.insert(row.key);
         }

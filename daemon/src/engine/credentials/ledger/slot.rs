@@ -100,7 +100,7 @@ impl Slot {
     }
 
     /// An earlier process kept this row elsewhere, and the store does not know it.
-    pub(super) fn merge_left_behind(&mut self, row: &AccountRow) {
+    pub(super) fn merge_unmoved_account(&mut self, row: &AccountRow) {
         self.account.merge_of_another_ledger(stored::account(row));
         self.seen_day = self.seen_day.max(stored::day_of(row.seen_at));
         self.knows_more = true;

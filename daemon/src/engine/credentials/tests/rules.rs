@@ -558,8 +558,8 @@ fn p02_what_was_left_elsewhere_is_written_before_any_password() {
     scene.send("lab", 7, Outcome::Rejected);
     let (mut store, mut other) = (scene.store.clone(), Daemon::new("c"));
     scene.daemon = Daemon::new("b");
-    let left_behind = file.store.accounts.into_values().collect();
-    let read = LedgerRead { left_behind, ..scene.store.read(None) };
+    let unmoved_accounts = file.store.accounts.into_values().collect();
+    let read = LedgerRead { unmoved_accounts, ..scene.store.read(None) };
     assert_eq!(scene.daemon.ledger.take_in(&read, scene.now), Step::First);
     assert_eq!(scene.daemon.ledger.take_found_in_flight().len(), 1);
     assert_eq!(scene.answer("new", 1), Answer::Wait(Reason::Store));
@@ -585,10 +585,10 @@ fn p02_what_was_left_elsewhere_is_written_before_any_password() {
 fn what_was_left_elsewhere_takes_nothing_back_that_this_process_learned() {
     let mut scene = Scene::new();
     scene.send("ops", 1, Outcome::Rejected);
-    let left_behind: Vec<_> = scene.store.accounts.values().cloned().collect();
+    let unmoved_accounts: Vec<_> = scene.store.accounts.values().cloned().collect();
     scene.send("ops", 2, Outcome::Accepted);
     scene.store = Store::new(2);
-    let read = LedgerRead { left_behind, ..scene.store.read(None) };
+    let read = LedgerRead { unmoved_accounts, ..scene.store.read(None) };
     assert_eq!(scene.daemon.ledger.take_in(&read, scene.now), Step::Replaced);
     scene.write();
     assert_eq!(scene.ask("ops", 3, Leave::None, charges), 0);

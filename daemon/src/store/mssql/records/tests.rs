@@ -1,4 +1,4 @@
-//! Promise 22: whatever stands in the cells of a record, it costs that record at most.
+//! Promise 22: no value in the cells of a record spoils more than that record.
 
 use proptest::collection;
 use proptest::prelude::{prop_assert, proptest};
@@ -8,7 +8,7 @@ use super::*;
 
 type Cells = Vec<ColumnData<'static>>;
 
-/// What each column holds, in the order in which they are read after the id.
+/// The columns and their kinds, in the order of the statement, after the id.
 const COLUMNS: [(&str, Holds); 9] = [
     ("credentials_fingerprint", Holds::Text),
     ("failures", Holds::Number),
@@ -46,7 +46,7 @@ fn good() -> Cells {
     ]
 }
 
-fn read(cells: Cells) -> Result<(Record, Times), Strange> {
+fn read(cells: Cells) -> Result<(Record, Times), UnreadableValue> {
     record(CustomerId::new("c"), cells.into_iter())
 }
 
@@ -63,9 +63,9 @@ fn p22_each_kind_in_each_column_of_a_record_has_its_outcome() {
             });
             let expected = match (holds, kind) {
                 (Holds::Text, Kind::Text) | (Holds::Number, Kind::Whole | Kind::Bit) => Ok(Times::AllRead),
-                (Holds::Text | Holds::Number, _) => Err(Strange),
+                (Holds::Text | Holds::Number, _) => Err(UnreadableValue),
                 (Holds::Time, Kind::PointInTime) => Ok(Times::AllRead),
-                // Who is parked is worth more than since when.
+                // The record still says whether the customer is parked.
                 (Holds::Time, _) => Ok(Times::SomeUnreadable),
             };
             assert_eq!(outcome, expected, "{what}");
@@ -77,7 +77,7 @@ fn p22_each_kind_in_each_column_of_a_record_has_its_outcome() {
 fn p22_a_record_that_ends_early_cannot_be_read() {
     for length in 0..good().len() {
         let short = good().into_iter().take(length).collect();
-        assert_eq!(read(short).map(|(_, times)| times), Err(Strange), "{length}");
+        assert_eq!(read(short).map(|(_, times)| times), Err(UnreadableValue), "{length}");
     }
     let (record, times) = read(good()).unwrap();
     let failure = record.failure.unwrap();

@@ -1,4 +1,4 @@
-//! Promise 22: whatever stands in the cells of a row, it costs that row alone.
+//! Promise 22: no value in the cells of a row spoils more than that row.
 
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use proptest::{collection, option};
@@ -8,11 +8,11 @@ use super::*;
 
 type Cells = Vec<ColumnData<'static>>;
 
-/// As the statement `read` names them.
+/// The columns of the statement `read`.
 const COLUMNS: [&str; 6] =
     ["customer_id", "tb_url", "tb_username", "tb_password", "has_token", "tbtokenexpiry"];
 
-/// A row about which there is nothing to say.
+/// Returns a row without a problem.
 fn good(id: &'static str) -> Cells {
     let text = |text: &'static str| ColumnData::String(Some(text.into()));
     let expiry = tiberius::time::DateTime::new(46_000, 300);
@@ -26,22 +26,22 @@ fn good(id: &'static str) -> Cells {
     ]
 }
 
-fn good_but(column: usize, cell: ColumnData<'static>) -> Cells {
+fn good_except(column: usize, cell: ColumnData<'static>) -> Cells {
     let mut cells = good("c");
     cells[column] = cell;
     cells
 }
 
 fn read(rows: impl IntoIterator<Item = Cells>, zone: Zone, fallback_url: Option<&str>) -> Rows {
-    let own = SharedOwn::default();
-    let mut reader = Reader::new(fallback_url, zone, &own);
+    let own_writes = SharedOwnWrites::default();
+    let mut reader = Reader::new(fallback_url, zone, &own_writes);
     for cells in rows {
-        reader.take(cells.into_iter());
+        reader.add(cells.into_iter());
     }
     reader.finish()
 }
 
-/// What each column is read from. Everything else is a problem of the row.
+/// Whether a column accepts a value of this kind. Every other kind is a problem of the row.
 fn is_readable(column: usize, kind: Kind) -> bool {
     match COLUMNS[column] {
         "customer_id" => matches!(kind, Kind::Text | Kind::Guid | Kind::Whole),
@@ -59,7 +59,7 @@ fn p22_each_kind_in_each_column_spoils_its_own_row_at_most() {
             let what = format!("{cell:?} in {name}");
             let is_readable = is_readable(column, kind(&cell));
             let Rows { customers, problems, .. } =
-                read([good_but(column, cell), good("after")], Zone::UTC, None);
+                read([good_except(column, cell), good("after")], Zone::UTC, None);
             assert_eq!(customers.last().unwrap().id.as_str(), "after", "{what}");
             assert_eq!(customers.len(), 1 + usize::from(is_readable), "{what}");
             assert_eq!(problems.len(), usize::from(!is_readable), "{what}");
@@ -76,11 +76,11 @@ fn p22_null_of_each_kind_in_each_column_is_nothing_or_a_problem_of_its_row() {
             let what = format!("{cell:?} in {name}");
             let is_readable = is_readable(column, kind(&cell));
             let Rows { customers, problems, .. } =
-                read([good_but(column, cell), good("after")], Zone::UTC, None);
+                read([good_except(column, cell), good("after")], Zone::UTC, None);
             assert_eq!(customers.last().unwrap().id.as_str(), "after", "{what}");
-            // A row without an id is told; one without URL, user or password is not meant for us.
-            let is_told = column == 0 || !is_readable;
-            assert_eq!(problems.len(), usize::from(is_told), "{what}");
+            // A row without an id is reported; a row without URL, user or password is not meant for the daemon.
+            let is_reported = column == 0 || !is_readable;
+            assert_eq!(problems.len(), usize::from(is_reported), "{what}");
             let is_customer = matches!(*name, "has_token" | "tbtokenexpiry") && is_readable;
             assert_eq!(customers.len(), 1 + usize::from(is_customer), "{what}");
             if is_customer {
@@ -101,12 +101,12 @@ fn p22_a_row_that_ends_early_is_a_problem() {
     }
 }
 
-/// Promise 2: what was no text is not what the row says, so it is no password to send either.
+/// Promise 2: text that could not be decoded differs from the row, so it is not sent as a password.
 #[test]
 fn p02_a_text_that_could_not_be_decoded_is_not_sent() {
     for (column, name) in COLUMNS.iter().enumerate().take(4).skip(1) {
         let broken = ColumnData::String(Some("x\u{fffd}".into()));
-        let Rows { customers, problems, .. } = read([good_but(column, broken)], Zone::UTC, None);
+        let Rows { customers, problems, .. } = read([good_except(column, broken)], Zone::UTC, None);
         assert_eq!((customers.len(), problems.len()), (0, 1), "{name}");
     }
 }
@@ -132,7 +132,7 @@ proptest! {
         cell in any_cell(),
         minutes in -840_i32..=840,
     ) {
-        let rows = [good_but(column, cell), good("after")];
+        let rows = [good_except(column, cell), good("after")];
         let Rows { customers, problems, .. } = read(rows, Zone::ahead(minutes), None);
         prop_assert_eq!(customers.last().unwrap().id.as_str(), "after");
         prop_assert!(customers.len() + problems.len() <= 2);

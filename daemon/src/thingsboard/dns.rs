@@ -1,4 +1,4 @@
-//! Names of servers to addresses: without threads that a slow name could hold, and once for all who ask at a time.
+//! Resolves the names of servers. A slow name holds no thread, and concurrent requests for one name share one lookup.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,45 +16,45 @@ use tokio::net::lookup_host;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
-/// How long one look-up may take, and from its beginning holds for others: about one pass. Who has asked may give up
+/// The time limit of one lookup, and how long others share it, from its beginning: about one pass. A caller may give up
 /// sooner.
-const LOOKUP: Duration = Duration::from_secs(10);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many look-ups may hold a thread each: only names that DNS does not know, but the system perhaps does.
-const THREADS: usize = 8;
+/// The most lookups that may hold a thread each. Only names that DNS does not know need one, because the system may know them.
+const MAX_THREADS: usize = 8;
 
-/// A name may have many addresses, but not all of them are tried.
-const MOST_ADDRESSES: usize = 8;
+/// The most addresses of a name that are tried.
+const MAX_ADDRESSES: usize = 8;
 
-/// What a change of which makes the resolver another one.
-const FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+/// The files whose change makes a new resolver necessary.
+const WATCHED_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
-type Found = Result<Arc<[IpAddr]>, NotFound>;
-type Lookup = Shared<Pin<Box<dyn Future<Output = Found> + Send>>>;
+type LookupResult = Result<Arc<[IpAddr]>, LookupError>;
+type Lookup = Shared<Pin<Box<dyn Future<Output = LookupResult> + Send>>>;
 
-/// Why a name has no address.
+/// The reason why a name has no address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NotFound {
-    /// There is no such name.
+pub(super) enum LookupError {
+    /// The name does not exist.
     #[error("its name is not known")]
-    Unknown,
-    /// No answer in time.
+    UnknownName,
+    /// There was no answer in time.
     #[error("its name is not resolved in time")]
-    Late,
-    /// The name servers cannot be asked.
+    TimedOut,
+    /// No name server answers.
     #[error("its name cannot be resolved: no name server answers")]
     NoAnswer,
 }
 
-/// Finds the addresses of names.
+/// A resolver of names, with a short memory. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Names(Arc<Inner>);
+pub(super) struct DnsResolver(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     resolver: Mutex<Option<(Resolver, [Option<SystemTime>; 2])>>,
-    is_fixed: bool,
-    /// What is being looked up or was just found.
+    ignores_files: bool,
+    /// The lookups that run or ended recently, with their beginnings.
     lookups: Mutex<HashMap<String, (Instant, Lookup)>>,
     threads: Arc<Semaphore>,
 }
@@ -70,31 +70,32 @@ impl std::fmt::Debug for Resolver {
 
 impl Default for Inner {
     fn default() -> Self {
-        let threads = Arc::new(Semaphore::new(THREADS));
-        Self { resolver: Mutex::default(), is_fixed: false, lookups: Mutex::default(), threads }
+        let threads = Arc::new(Semaphore::new(MAX_THREADS));
+        Self { resolver: Mutex::default(), ignores_files: false, lookups: Mutex::default(), threads }
     }
 }
 
-impl Names {
-    /// The addresses of a host by its name.
+impl DnsResolver {
+    /// Starts the lookup of a host, or joins one that runs.
     fn lookup(&self, host: &str) -> Lookup {
         let now = Instant::now();
         let mut lookups = self.0.lookups.lock().unwrap_or_else(PoisonError::into_inner);
-        lookups.retain(|_, (began, _)| began.elapsed() < LOOKUP);
+        lookups.retain(|_, (began, _)| began.elapsed() < LOOKUP_TIMEOUT);
         let new = || {
-            // A task of its own: it ends though all that asked may be gone.
-            let task = tokio::spawn(find(self.0.resolver(), Arc::clone(&self.0.threads), host.to_owned()));
-            (now, task.map(|found| found.unwrap_or(Err(NotFound::Late))).boxed().shared())
+            // The lookup runs in its own task, so that it ends even if all callers are gone.
+            let task =
+                tokio::spawn(find_addresses(self.0.resolver(), Arc::clone(&self.0.threads), host.to_owned()));
+            (now, task.map(|found| found.unwrap_or(Err(LookupError::TimedOut))).boxed().shared())
         };
         lookups.entry(host.to_owned()).or_insert_with(new).1.clone()
     }
 }
 
-impl Resolve for Names {
+impl Resolve for DnsResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let lookup = self.lookup(name.as_str());
         Box::pin(async move {
-            // The library puts the port in.
+            // The library inserts the port.
             let found: Vec<_> = lookup.await?.iter().map(|address| SocketAddr::new(*address, 0)).collect();
             Ok(Box::new(found.into_iter()) as Addrs)
         })
@@ -102,11 +103,12 @@ impl Resolve for Names {
 }
 
 impl Inner {
-    /// The resolver as the system's files say it now.
+    /// Returns the resolver for the current content of the system's files.
     fn resolver(&self) -> Option<Resolver> {
         let mut kept = self.resolver.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.is_fixed {
-            let changed = FILES.map(|file| std::fs::metadata(file).and_then(|file| file.modified()).ok());
+        if !self.ignores_files {
+            let changed =
+                WATCHED_FILES.map(|file| std::fs::metadata(file).and_then(|file| file.modified()).ok());
             if kept.as_ref().is_none_or(|(_, known)| *known != changed) {
                 *kept = system_resolver().map(|resolver| (resolver, changed));
             }
@@ -121,21 +123,21 @@ fn system_resolver() -> Option<Resolver> {
     builder.build().ok().map(Resolver)
 }
 
-async fn find(resolver: Option<Resolver>, threads: Arc<Semaphore>, host: String) -> Found {
-    let looking = async {
+async fn find_addresses(resolver: Option<Resolver>, threads: Arc<Semaphore>, host: String) -> LookupResult {
+    let lookup = async {
         if let Some(Resolver(resolver)) = resolver {
             match resolver.lookup_ip(host.as_str()).await {
-                Ok(found) => return Ok(found.iter().take(MOST_ADDRESSES).collect()),
+                Ok(found) => return Ok(found.iter().take(MAX_ADDRESSES).collect()),
                 Err(error) if error.is_nx_domain() || error.is_no_records_found() => {}
-                Err(_) => return Err(NotFound::NoAnswer),
+                Err(_) => return Err(LookupError::NoAnswer),
             }
         }
-        // The system knows other ways than DNS, but they need a thread.
-        let _place = threads.acquire().await;
-        let found = lookup_host((host.as_str(), 0)).await.map_err(|_| NotFound::Unknown)?;
-        Ok(found.take(MOST_ADDRESSES).map(|address| address.ip()).collect())
+        // The system may know names that DNS does not, but its lookup needs a thread.
+        let _permit = threads.acquire().await;
+        let found = lookup_host((host.as_str(), 0)).await.map_err(|_| LookupError::UnknownName)?;
+        Ok(found.take(MAX_ADDRESSES).map(|address| address.ip()).collect())
     };
-    timeout(LOOKUP, looking).await.unwrap_or(Err(NotFound::Late))
+    timeout(LOOKUP_TIMEOUT, lookup).await.unwrap_or(Err(LookupError::TimedOut))
 }
 
 #[cfg(test)]
@@ -148,9 +150,9 @@ mod tests {
 
     use super::*;
 
-    /// A name server that knows every name as 192.0.2.1, but never answers about those that begin with "slow". Brings how
-    /// often it was asked about each.
-    async fn name_server() -> (Names, Arc<Mutex<HashMap<String, usize>>>) {
+    /// Starts a name server that resolves every name to 192.0.2.1, but never answers for those that begin with "slow". Also
+    /// returns the number of questions for each name.
+    async fn name_server() -> (DnsResolver, Arc<Mutex<HashMap<String, usize>>>) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let mut connection = ConnectionConfig::udp();
         connection.port = socket.local_addr().unwrap().port();
@@ -159,8 +161,8 @@ mod tests {
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4Only;
         let resolver = Resolver(builder.build().unwrap());
-        let asked = Arc::new(Mutex::new(HashMap::new()));
-        let count = Arc::clone(&asked);
+        let counts = Arc::new(Mutex::new(HashMap::new()));
+        let count = Arc::clone(&counts);
         tokio::spawn(async move {
             let mut buffer = [0; 1500];
             while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
@@ -178,9 +180,12 @@ mod tests {
                 socket.send_to(&answer, client).await.unwrap();
             }
         });
-        let inner =
-            Inner { resolver: Mutex::new(Some((resolver, [None; 2]))), is_fixed: true, ..Inner::default() };
-        (Names(Arc::new(inner)), asked)
+        let inner = Inner {
+            resolver: Mutex::new(Some((resolver, [None; 2]))),
+            ignores_files: true,
+            ..Inner::default()
+        };
+        (DnsResolver(Arc::new(inner)), counts)
     }
 
     #[tokio::test]
@@ -196,19 +201,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_is_looked_up_once_for_all_who_ask() {
-        let (names, asked) = name_server().await;
+    async fn concurrent_requests_for_a_name_share_one_lookup() {
+        let (names, counts) = name_server().await;
         let all: Vec<_> = (0..50).map(|_| names.lookup("tb.example")).collect();
         for found in futures_util::future::join_all(all).await {
             assert!(found.is_ok());
         }
         assert!(names.lookup("tb.example").await.is_ok());
-        assert_eq!(asked.lock().unwrap().get("tb"), Some(&1));
+        assert_eq!(counts.lock().unwrap().get("tb"), Some(&1));
     }
 
     #[tokio::test]
-    async fn the_names_of_this_machine_need_no_server() {
-        let names = Names::default();
+    async fn the_names_of_this_machine_need_no_name_server() {
+        let names = DnsResolver::default();
         let found: Vec<_> = names.resolve("localhost".parse().unwrap()).await.unwrap().collect();
         assert!(!found.is_empty() && found.iter().all(|address| address.ip().is_loopback()), "{found:?}");
     }

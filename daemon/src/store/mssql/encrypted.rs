@@ -1,5 +1,5 @@
-//! The beginning of a connection, before the library sees it: the first packet (PRELOGIN) and TLS, so that certificates are
-//! judged by our own rules, and what is no SQL Server is told from one in trouble. MS-TDS 2.2.6.5, 3.2.5.1.
+//! The beginning of a connection, before the library uses it: the first packet (PRELOGIN) and TLS. So the daemon's own rules
+//! apply to certificates, and other services are distinguished from a SQL Server in trouble. MS-TDS 2.2.6.5, 3.2.5.1.
 
 use std::io;
 use std::pin::Pin;
@@ -16,14 +16,14 @@ use tokio_rustls::rustls::{self, ClientConfig};
 use super::settings::Encryption;
 use crate::tls::{self, TlsContext, Trusted};
 
-/// The bytes of a packet's header.
+/// The length of a packet's header, in bytes.
 const HEADER: usize = 8;
-/// The kinds of packets that a beginning knows.
+/// The kinds of packets at the beginning.
 const PRELOGIN: u8 = 0x12;
 const ANSWER: u8 = 0x04;
-/// The last packet of a message.
+/// The flag of the last packet of a message.
 const LAST: u8 = 1;
-/// A packet before a size is agreed on, with its header.
+/// The longest packet before a size is agreed on, with its header.
 const LONGEST: usize = 4096;
 /// The option ENCRYPTION of the first packet, and its values.
 const ENCRYPTION: u8 = 1;
@@ -31,118 +31,122 @@ const ON: u8 = 1;
 const NOT_SUPPORTED: u8 = 2;
 const REQUIRED: u8 = 3;
 
-/// What the client says first: version, ENCRYPTION = required, no instance, no thread, no MARS.
-const HELLO: &[u8] = &[
+/// The client's first packet: version, ENCRYPTION = required, no instance, no thread, no MARS.
+const PRELOGIN_REQUEST: &[u8] = &[
     0, 0, 26, 0, 6, ENCRYPTION, 0, 32, 0, 1, 2, 0, 33, 0, 1, 3, 0, 34, 0, 4, 4, 0, 38, 0, 1, 0xff, //
     0, 0, 0, 0, 0, 0, REQUIRED, 0, 0, 0, 0, 0, 0,
 ];
 
-/// Why there is no encrypted connection. No password was sent.
+/// The reason why there is no encrypted connection. No password was sent.
 #[derive(Debug)]
-pub(super) enum NotSecure {
-    /// What answers there is no SQL Server.
+pub(super) enum EncryptionError {
+    /// The server is not a SQL Server.
     NotTds,
-    /// The certificate deserves no trust; with the reason.
+    /// The certificate is not trusted; with the reason.
     NotTrusted(String),
-    /// No encryption comes about; with the reason.
+    /// Encryption is not possible; with the reason.
     NotEncrypted(String),
     /// The connection broke.
-    Broken(io::Error),
+    Connection(io::Error),
 }
 
-impl From<io::Error> for NotSecure {
+impl From<io::Error> for EncryptionError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            // What comes is not in packets.
+            // The bytes are not packets.
             io::ErrorKind::InvalidData => Self::NotTds,
-            _ => Self::Broken(error),
+            _ => Self::Connection(error),
         }
     }
 }
 
-/// An encrypted connection, on which the library is told that it is not: it sends its first packet, which goes nowhere, is
-/// given the server's answer to ours, and then sees what TLS carries.
+/// An encrypted connection that the library takes for a plain one. Its first packet is discarded and answered with the server's
+/// answer to the daemon's own. After that, it sees the content of TLS.
 #[derive(Debug)]
-pub(super) struct Secure {
-    stream: TlsStream<Disguise>,
+pub(super) struct EncryptedStream {
+    stream: TlsStream<HandshakeStream>,
     /// The library's first packet, as far as it has come; none once it is whole.
-    hello: Option<Vec<u8>>,
-    /// What is left of the answer to it.
+    prelogin: Option<Vec<u8>>,
+    /// The rest of the answer to it.
     answer: Vec<u8>,
 }
 
-/// Begins a connection to `host`.
-pub(super) async fn secure(
+/// Encrypts a connection to `host`.
+pub(super) async fn encrypt_connection(
     stream: TcpStream,
     host: &str,
     encryption: Encryption,
     trusted: Trusted,
-) -> Result<Secure, NotSecure> {
+) -> Result<EncryptedStream, EncryptionError> {
     let mut config =
-        tls::client_config(trusted).map_err(|error| NotSecure::NotEncrypted(error.to_string()))?;
+        tls::client_config(trusted).map_err(|error| EncryptionError::NotEncrypted(error.to_string()))?;
     let (stream, answer) = match encryption {
         Encryption::Required => {
             let mut stream = stream;
-            let answer = greet(&mut stream).await?;
-            if !matches!(option(&answer, ENCRYPTION), Some(ON | REQUIRED)) {
-                return Err(NotSecure::NotEncrypted("the server does not offer encryption".to_owned()));
+            let answer = exchange_prelogin(&mut stream).await?;
+            if !matches!(read_option(&answer, ENCRYPTION), Some(ON | REQUIRED)) {
+                return Err(EncryptionError::NotEncrypted("the server does not offer encryption".to_owned()));
             }
-            (encrypt(Disguise::new(stream), host, config, encryption).await?, answer)
+            (start_tls(HandshakeStream::new(stream), host, config, encryption).await?, answer)
         }
         Encryption::Strict => {
             config.alpn_protocols.push(b"tds/8.0".to_vec());
-            let mut stream = encrypt(Disguise::none(stream), host, config, encryption).await?;
-            let answer = greet(&mut stream).await?;
+            let mut stream =
+                start_tls(HandshakeStream::without_packets(stream), host, config, encryption).await?;
+            let answer = exchange_prelogin(&mut stream).await?;
             (stream, answer)
         }
     };
     let mut answer = answer;
-    if let Some(value) = option_at(&answer, ENCRYPTION).and_then(|at| answer.get_mut(at)) {
+    if let Some(value) = find_option(&answer, ENCRYPTION).and_then(|at| answer.get_mut(at)) {
         *value = NOT_SUPPORTED;
     }
-    Ok(Secure { stream, hello: Some(Vec::new()), answer })
+    Ok(EncryptedStream { stream, prelogin: Some(Vec::new()), answer })
 }
 
-/// Sends the first packet and reads the answer, with its header.
-async fn greet(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<Vec<u8>, NotSecure> {
-    stream.write_all(&packet(HELLO)).await?;
+/// Sends the first packet and reads the answer, including its header.
+async fn exchange_prelogin(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> Result<Vec<u8>, EncryptionError> {
+    stream.write_all(&make_packet(PRELOGIN_REQUEST)).await?;
     stream.flush().await?;
     let mut answer = vec![0; HEADER];
-    // The first byte tells enough; a server of another kind may say no more than that.
+    // The first byte is sufficient, and another kind of server may send no more.
     let (first, rest) = answer.split_at_mut(1);
     stream.read_exact(first).await?;
     match first {
         [ANSWER] => {}
-        // TLS, from a server that expects it at once.
+        // A server that expects TLS at once sends a TLS record.
         [0x15 | 0x16] => {
-            let why = "the server speaks TLS at once: write store.encrypt = \"strict\"";
-            return Err(NotSecure::NotEncrypted(why.to_owned()));
+            let why = "the server expects TLS at once: write store.encrypt = \"strict\"";
+            return Err(EncryptionError::NotEncrypted(why.to_owned()));
         }
-        _ => return Err(NotSecure::NotTds),
+        _ => return Err(EncryptionError::NotTds),
     }
     stream.read_exact(rest).await?;
     let length = match answer.as_slice() {
         [_, LAST, high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])),
-        _ => return Err(NotSecure::NotTds),
+        _ => return Err(EncryptionError::NotTds),
     };
     if !(HEADER..=LONGEST).contains(&length) {
-        return Err(NotSecure::NotTds);
+        return Err(EncryptionError::NotTds);
     }
     answer.resize(length, 0);
     stream.read_exact(answer.get_mut(HEADER..).unwrap_or_default()).await?;
     Ok(answer)
 }
 
-/// A packet of its own.
-fn packet(content: &[u8]) -> Vec<u8> {
+/// Makes a packet that is a whole message.
+fn make_packet(content: &[u8]) -> Vec<u8> {
     let length = u16::try_from(content.len() + HEADER).unwrap_or(u16::MAX).to_be_bytes();
     let mut packet = vec![PRELOGIN, LAST, length[0], length[1], 0, 0, 0, 0];
     packet.extend_from_slice(content);
     packet
 }
 
-/// Where the value of an option is in the answer to a first packet: a table of kinds, offsets and lengths, then the values.
-fn option_at(answer: &[u8], wanted: u8) -> Option<usize> {
+/// Returns the position of an option's value in the answer to the first packet. The answer has a table of kinds, offsets and
+/// lengths, then the values.
+fn find_option(answer: &[u8], wanted: u8) -> Option<usize> {
     let content = answer.get(HEADER..)?;
     content.chunks(5).take_while(|entry| entry.first() != Some(&0xff)).find_map(|entry| match entry {
         [kind, high, low, ..] if *kind == wanted => {
@@ -152,37 +156,37 @@ fn option_at(answer: &[u8], wanted: u8) -> Option<usize> {
     })
 }
 
-fn option(answer: &[u8], wanted: u8) -> Option<u8> {
-    option_at(answer, wanted).and_then(|at| answer.get(at)).copied()
+fn read_option(answer: &[u8], wanted: u8) -> Option<u8> {
+    find_option(answer, wanted).and_then(|at| answer.get(at)).copied()
 }
 
-async fn encrypt(
-    stream: Disguise,
+async fn start_tls(
+    stream: HandshakeStream,
     host: &str,
     config: ClientConfig,
     encryption: Encryption,
-) -> Result<TlsStream<Disguise>, NotSecure> {
+) -> Result<TlsStream<HandshakeStream>, EncryptionError> {
     let name = ServerName::try_from(host.to_owned())
-        .map_err(|_| NotSecure::NotTrusted(format!("no certificate can be for the name {host}")))?;
+        .map_err(|_| EncryptionError::NotTrusted(format!("no certificate can be for the name {host}")))?;
     let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| {
         let no_tls = match encryption {
-            Encryption::Required => "it is no SQL Server that can be used",
+            Encryption::Required => "it is not a SQL Server that can be used",
             Encryption::Strict => "write store.encrypt = \"required\", or another port",
         };
-        let asked = TlsContext { host, ca_file: "store.ca_file", no_tls };
+        let context = TlsContext { host, ca_file: "store.ca_file", no_tls };
         match error.get_ref().and_then(|cause| cause.downcast_ref()) {
             Some(error @ rustls::Error::InvalidCertificate(_)) => {
-                NotSecure::NotTrusted(tls::explain(error, asked))
+                EncryptionError::NotTrusted(tls::explain(error, context))
             }
-            Some(error) => NotSecure::NotEncrypted(tls::explain(error, asked)),
+            Some(error) => EncryptionError::NotEncrypted(tls::explain(error, context)),
             None => error.into(),
         }
     })?;
-    stream.get_mut().0.is_over = true;
+    stream.get_mut().0.is_handshake_over = true;
     Ok(stream)
 }
 
-impl AsyncRead for Secure {
+impl AsyncRead for EncryptedStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -198,21 +202,21 @@ impl AsyncRead for Secure {
     }
 }
 
-impl AsyncWrite for Secure {
+impl AsyncWrite for EncryptedStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let Some(hello) = &mut this.hello else {
+        let Some(prelogin) = &mut this.prelogin else {
             return Pin::new(&mut this.stream).poll_write(context, bytes);
         };
-        hello.extend_from_slice(bytes);
-        let length = match hello.as_slice() {
+        prelogin.extend_from_slice(bytes);
+        let length = match prelogin.as_slice() {
             [PRELOGIN, _, high, low, ..] => usize::from(u16::from_be_bytes([*high, *low])),
             [_, _, _, _, ..] => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
             _ => return Poll::Ready(Ok(bytes.len())),
         };
-        let surplus = hello.len().saturating_sub(length);
-        if hello.len() >= length {
-            this.hello = None;
+        let surplus = prelogin.len().saturating_sub(length);
+        if prelogin.len() >= length {
+            this.prelogin = None;
         }
         Poll::Ready(Ok(bytes.len() - surplus))
     }
@@ -226,31 +230,38 @@ impl AsyncWrite for Secure {
     }
 }
 
-/// While the handshake lasts, TLS is inside of packets; afterwards it is not.
+/// A stream that wraps TLS in packets until the handshake is over.
 #[derive(Debug)]
-struct Disguise {
+struct HandshakeStream {
     stream: TcpStream,
-    is_over: bool,
-    /// The header of the packet that is being read, as far as it is there, and what is left of its content.
+    is_handshake_over: bool,
+    /// The header of the packet that is being read, as far as it has come, and the length of its remaining content.
     header: Vec<u8>,
-    left: usize,
-    /// What is to be sent: the content of a packet in the making, and packets that are made.
+    remaining: usize,
+    /// The bytes to send: the content of the next packet, and finished packets.
     content: Vec<u8>,
     packets: Vec<u8>,
 }
 
-impl Disguise {
+impl HandshakeStream {
     fn new(stream: TcpStream) -> Self {
-        Self { stream, is_over: false, header: Vec::new(), left: 0, content: Vec::new(), packets: Vec::new() }
+        Self {
+            stream,
+            is_handshake_over: false,
+            header: Vec::new(),
+            remaining: 0,
+            content: Vec::new(),
+            packets: Vec::new(),
+        }
     }
 
-    fn none(stream: TcpStream) -> Self {
-        Self { is_over: true, ..Self::new(stream) }
+    fn without_packets(stream: TcpStream) -> Self {
+        Self { is_handshake_over: true, ..Self::new(stream) }
     }
 
     fn make_packets(&mut self) {
         for content in self.content.chunks(LONGEST - HEADER) {
-            self.packets.extend(packet(content));
+            self.packets.extend(make_packet(content));
         }
         self.content.clear();
     }
@@ -268,17 +279,17 @@ impl Disguise {
     }
 }
 
-impl AsyncRead for Disguise {
+impl AsyncRead for HandshakeStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.is_over {
+        if this.is_handshake_over {
             return Pin::new(&mut this.stream).poll_read(context, buffer);
         }
-        while this.left == 0 {
+        while this.remaining == 0 {
             let mut header = [0; HEADER];
             let mut missing = ReadBuf::new(header.get_mut(this.header.len()..).unwrap_or_default());
             ready!(Pin::new(&mut this.stream).poll_read(context, &mut missing))?;
@@ -291,25 +302,25 @@ impl AsyncRead for Disguise {
                 if !matches!(kind, PRELOGIN | ANSWER) || length < HEADER {
                     return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
                 }
-                this.left = length - HEADER;
+                this.remaining = length - HEADER;
                 this.header.clear();
             }
         }
-        let room = this.left.min(buffer.remaining());
+        let room = this.remaining.min(buffer.remaining());
         let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
         ready!(Pin::new(&mut this.stream).poll_read(context, &mut part))?;
         let read = part.filled().len();
         buffer.advance(read);
-        this.left -= read;
+        this.remaining -= read;
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Disguise {
+impl AsyncWrite for HandshakeStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.is_over {
-            // What was left of the handshake goes first.
+        if this.is_handshake_over {
+            // The rest of the handshake must be sent first.
             ready!(this.poll_send(context))?;
             return Pin::new(&mut this.stream).poll_write(context, bytes);
         }

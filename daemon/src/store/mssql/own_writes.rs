@@ -1,4 +1,4 @@
-//! What this daemon has written itself, where a time without a zone does not say all. Pure.
+//! The expiries that this daemon has written, because a time without a zone can be ambiguous. Pure.
 
 use std::collections::HashMap;
 
@@ -7,22 +7,22 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use super::zone::Zone;
 use crate::model::CustomerId;
 
-/// The expiries that we wrote: what stands in the column, and what it means.
+/// The expiries that this daemon wrote: the value in the column, and the instant that it stands for.
 #[derive(Debug, Default)]
-pub(super) struct Own(HashMap<CustomerId, (NaiveDateTime, DateTime<Utc>)>);
+pub(super) struct OwnWrites(HashMap<CustomerId, (NaiveDateTime, DateTime<Utc>)>);
 
-impl Own {
-    /// We wrote this.
-    pub(super) fn wrote(&mut self, id: CustomerId, shown: NaiveDateTime, expiry: DateTime<Utc>) {
+impl OwnWrites {
+    /// Notes a written expiry.
+    pub(super) fn note(&mut self, id: CustomerId, shown: NaiveDateTime, expiry: DateTime<Utc>) {
         self.0.insert(id, (shown, expiry));
     }
 
-    /// What we wrote for this customer last.
-    pub(super) fn known(&self, id: &CustomerId) -> Option<NaiveDateTime> {
+    /// Returns the value last written for this customer.
+    pub(super) fn last_written(&self, id: &CustomerId) -> Option<NaiveDateTime> {
         self.0.get(id).map(|(shown, _)| *shown)
     }
 
-    /// When a token ends whose column shows this: as the applications see it now, but never later than we know.
+    /// Returns the expiry for the value in a column: as the applications see it now, but never later than the written expiry.
     pub(super) fn expiry(&self, id: &CustomerId, shown: NaiveDateTime, zone: Zone) -> DateTime<Utc> {
         let seen = zone.instant(shown);
         match self.0.get(id) {
@@ -31,7 +31,7 @@ impl Own {
         }
     }
 
-    /// Forgets whom the table does not hold any more.
+    /// Forgets the customers that the table no longer holds.
     pub(super) fn keep_only(&mut self, is_there: impl Fn(&CustomerId) -> bool) {
         self.0.retain(|id, _| is_there(id));
     }
@@ -45,7 +45,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Promise 8: Berlin, where a night in October has 03:00 twice and one in March jumps from 02:00 to 03:00.
+    /// Promise 8, in Berlin: a night in October has 03:00 twice, and one in March jumps from 02:00 to 03:00.
     #[test]
     fn p08_a_change_of_the_clock_neither_hides_an_end_nor_invents_life() {
         let id = CustomerId::new("c");
@@ -53,29 +53,29 @@ mod tests {
 
         // Written at 02:50 in summer time, ends at 03:05, which will be 02:05.
         let expiry = utc("2026-10-25T01:05:00Z");
-        let mut own = Own::default();
+        let mut own_writes = OwnWrites::default();
         let shown = summer.shown(expiry);
-        own.wrote(id.clone(), shown, expiry);
-        assert_eq!(own.expiry(&id, shown, summer), expiry);
-        assert_eq!(own.expiry(&id, shown, winter), expiry, "not an hour later");
+        own_writes.note(id.clone(), shown, expiry);
+        assert_eq!(own_writes.expiry(&id, shown, summer), expiry);
+        assert_eq!(own_writes.expiry(&id, shown, winter), expiry, "not an hour later");
         assert_eq!(
-            Own::default().expiry(&id, shown, winter),
+            OwnWrites::default().expiry(&id, shown, winter),
             utc("2026-10-25T02:05:00Z"),
-            "a stranger's is as it looks"
+            "another program's value has its face value"
         );
 
         // Written at 01:55 in winter time, ends at 02:10, an hour that does not come.
         let expiry = utc("2026-03-29T01:10:00Z");
         let shown = winter.shown(expiry);
-        own.wrote(id.clone(), shown, expiry);
-        assert_eq!(own.expiry(&id, shown, winter), expiry);
+        own_writes.note(id.clone(), shown, expiry);
+        assert_eq!(own_writes.expiry(&id, shown, winter), expiry);
         assert_eq!(
-            own.expiry(&id, shown, summer),
+            own_writes.expiry(&id, shown, summer),
             utc("2026-03-29T00:10:00Z"),
             "as the applications see it: over"
         );
 
-        own.keep_only(|_| false);
-        assert_eq!(own.known(&id), None);
+        own_writes.keep_only(|_| false);
+        assert_eq!(own_writes.last_written(&id), None);
     }
 }

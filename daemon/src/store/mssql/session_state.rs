@@ -1,53 +1,53 @@
-//! What is known of the tables of a session, since they were last looked at.
+//! The state of the tables of a session, when they were last read.
 
 use tiberius::{ColumnData, Query, Row};
 
 use super::super::StoreError;
-use super::keeping::{self, Keeping};
-use super::layout::{Column, Layout, Unusable};
+use super::layout::{Column, Layout, LayoutError};
 use super::problem::Problem;
 use super::quoted::quote;
+use super::record_storage::{self, RecordStorage};
 use super::row_source::RowSource;
-use super::session::{Session, batch, rows, strange};
-use super::trouble::{Doing, Meaning, Names, ServerError, Trouble};
+use super::session::{Session, batch, rows, unreadable_answer};
+use super::trouble::{Meaning, Names, Operation, ServerError, Trouble};
 use super::zone::{ExpiryClock, Zone};
 use super::{statements, types};
 use crate::model::FingerprintKey;
 
-/// What is known of the tables.
+/// The state of the tables.
 #[derive(Debug)]
-pub(super) struct Known {
-    /// The customers' table, since it was last looked at.
+pub(super) struct SessionState {
+    /// The layout of the customers' table.
     pub(super) layout: Layout,
-    /// The records' tables.
-    pub(super) records: Keeping,
-    /// How a batch of rows is sent.
+    /// The storage of records.
+    pub(super) records: RecordStorage,
+    /// The form in which a batch of rows is sent.
     pub(super) row_source: RowSource,
     /// Whether the ledger was found usable.
     pub(super) has_ledger: bool,
-    /// Of the times without a zone.
+    /// The zone of times without one.
     pub(super) zone: Zone,
 }
 
-impl Known {
-    /// Looks at everything; with no `key` in use, the database's or a new one is taken.
-    pub(super) async fn learn(
+impl SessionState {
+    /// Reads the state of all tables. Without a `key` in use, takes the database's or a new one.
+    pub(super) async fn read(
         session: &mut Session,
         names: &Names,
         key: Option<&FingerprintKey>,
-        may_make_tables: bool,
+        may_create_tables: bool,
     ) -> Result<Self, StoreError> {
-        let reading = |trouble| names.explain(trouble, Doing::Reading);
+        let reading = |trouble| names.explain(trouble, Operation::Reading);
         let layout = layout(session, names).await.map_err(reading)?;
-        let records = keeping::prepare(session, &names.table, key, may_make_tables)
+        let records = record_storage::prepare(session, &names.table, key, may_create_tables)
             .await
-            .map_err(|trouble| names.explain(trouble, Doing::Recording))?;
+            .map_err(|trouble| names.explain(trouble, Operation::Recording))?;
         let row_source = row_source(session).await.map_err(reading)?;
         Ok(Self { layout, records, row_source, has_ledger: false, zone: Zone::UTC })
     }
 
-    /// Looks at the clock of the server, if its times are local.
-    pub(super) async fn look_at_the_clock(
+    /// Reads the clock of the server, if its times are local.
+    pub(super) async fn read_clock(
         &mut self,
         session: &mut Session,
         clock: ExpiryClock,
@@ -62,36 +62,32 @@ impl Known {
                 self.zone = Zone::ahead(i32::try_from(minutes).unwrap_or(0));
                 Ok(())
             }
-            _ => Err(strange()),
+            _ => Err(unreadable_answer()),
         }
     }
 
-    /// Looks at the customers' table again.
-    pub(super) async fn look_at_the_table(
-        &mut self,
-        session: &mut Session,
-        names: &Names,
-    ) -> Result<(), Trouble> {
+    /// Reads the layout of the customers' table again.
+    pub(super) async fn read_layout(&mut self, session: &mut Session, names: &Names) -> Result<(), Trouble> {
         self.layout = layout(session, names).await?;
         Ok(())
     }
 
-    /// Makes the records' tables usable, if they are not and it can be done. Says whether it was.
+    /// Prepares the records' tables if they were not usable. Returns whether they became usable.
     pub(super) async fn prepare_records(
         &mut self,
         session: &mut Session,
         table: &str,
     ) -> Result<bool, Trouble> {
-        if self.records.lost().is_none() {
+        if self.records.problem().is_none() {
             return Ok(false);
         }
         let key = self.records.key().clone();
-        self.records = keeping::prepare(session, table, Some(&key), true).await?;
-        Ok(self.records.lost().is_none())
+        self.records = record_storage::prepare(session, table, Some(&key), true).await?;
+        Ok(self.records.problem().is_none())
     }
 }
 
-/// Whether the server reads JSON is learned by trying: the compatibility level tells it for SQL Server alone.
+/// Tries whether the server reads JSON. The compatibility level would tell it for SQL Server alone.
 async fn row_source(session: &mut Session) -> Result<RowSource, Trouble> {
     match batch(session, statements::JSON).await {
         Ok(()) => Ok(RowSource::Json),
@@ -100,7 +96,7 @@ async fn row_source(session: &mut Session) -> Result<RowSource, Trouble> {
     }
 }
 
-/// Looks at the customers' table. Of a table on which one has no permission nothing is seen: then touching it tells why.
+/// Reads the layout of the customers' table. Without a permission the server shows no columns; then a probe returns the error.
 async fn layout(session: &mut Session, names: &Names) -> Result<Layout, Trouble> {
     let quoted = quote(&names.table);
     let mut query = Query::new(statements::COLUMNS);
@@ -110,27 +106,27 @@ async fn layout(session: &mut Session, names: &Names) -> Result<Layout, Trouble>
         .into_iter()
         .map(column)
         .collect::<Option<Vec<Column>>>()
-        .ok_or_else(strange)?;
-    match Layout::of(&names.table, &columns) {
+        .ok_or_else(unreadable_answer)?;
+    match Layout::from_columns(&names.table, &columns) {
         Ok(layout) => Ok(layout),
-        Err(unusable) => {
+        Err(error) => {
             let touched = rows(session, Query::new(statements::probe(&quoted))).await;
-            // An error about a column is better told by its name than by its number.
+            // For a missing column, its name says more than the error's number.
             if let Err(trouble) = touched
                 && !matches!(trouble, Trouble::Server(ServerError { number: 207, .. }))
             {
                 return Err(trouble);
             }
-            Err(Trouble::Table(Box::new(explain(unusable, names))))
+            Err(Trouble::Table(Box::new(explain(error, names))))
         }
     }
 }
 
-fn explain(unusable: Unusable, names: &Names) -> StoreError {
+fn explain(error: LayoutError, names: &Names) -> StoreError {
     let table = names.table.clone();
-    match unusable {
-        Unusable::NoColumn(column) => StoreError::MissingColumn { table, column: column.to_owned() },
-        Unusable::WrongType { column, found, wanted } => {
+    match error {
+        LayoutError::NoColumn(column) => StoreError::MissingColumn { table, column: column.to_owned() },
+        LayoutError::WrongType { column, found, wanted } => {
             Problem::WrongType { table, column, found, wanted }.into()
         }
     }

@@ -1,4 +1,4 @@
-//! Why there is no answer, from the errors of the HTTP library. Only their causes are read, which hold no URL.
+//! Explains why a request has no answer, from the errors of the HTTP library. Only their causes are shown: they hold no URL.
 
 use std::error::Error;
 use std::io;
@@ -7,32 +7,33 @@ use std::time::Duration;
 use tokio_rustls::rustls;
 use url::Url;
 
-use super::names::NotFound;
+use super::dns::LookupError;
 use super::proxy::Proxy;
 use crate::model::{Failure, Unexpected};
 use crate::text;
 use crate::tls::{self, TlsContext};
 
-/// Why there is no answer.
+/// The lack of an answer to a request.
 #[derive(Debug)]
 pub(super) struct NoAnswer {
-    pub(super) broken: Broken,
+    pub(super) cause: Cause,
     pub(super) within: Duration,
-    /// Whether the request, or a part of it, may have left.
+    /// Whether the request, or a part of it, may have been sent.
     pub(super) was_sent: bool,
 }
 
+/// The cause of the lack of an answer.
 #[derive(Debug)]
-pub(super) enum Broken {
-    /// The time is over.
-    Late,
-    /// There is no connection, or it broke; with the reason.
+pub(super) enum Cause {
+    /// The time limit has passed.
+    TimedOut,
+    /// The connection failed or broke; with the reason.
     Connection(String),
-    /// What came is no answer.
+    /// The server sent something that is not an answer.
     Answer(Unexpected),
 }
 
-/// From here to the server.
+/// The route to the server.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Route<'a> {
     pub(super) url: &'a Url,
@@ -41,32 +42,32 @@ pub(super) struct Route<'a> {
 }
 
 impl NoAnswer {
-    /// Whether the connection broke before an answer began: as when the server closes an idle one in the moment in which it
-    /// is used again. A renewal may be asked twice, it checks no password and counts nothing; a login may not.
-    pub(super) fn was_cut_off(&self) -> bool {
-        self.was_sent && matches!(self.broken, Broken::Connection(_))
+    /// Whether the connection broke after the request was sent, as when the server closes an idle connection at the moment of
+    /// its next use. A refresh may be sent twice, because it checks no password and counts nothing. A login may not.
+    pub(super) fn was_interrupted(&self) -> bool {
+        self.was_sent && matches!(self.cause, Cause::Connection(_))
     }
 }
 
 impl From<NoAnswer> for Failure {
-    fn from(NoAnswer { broken, within, was_sent }: NoAnswer) -> Self {
-        match broken {
-            Broken::Late if was_sent => Self::Timeout { after: within },
-            Broken::Late => {
+    fn from(NoAnswer { cause, within, was_sent }: NoAnswer) -> Self {
+        match cause {
+            Cause::TimedOut if was_sent => Self::Timeout { after: within },
+            Cause::TimedOut => {
                 Self::Unreachable { why: format!("no connection within {} s", within.as_secs_f32()) }
             }
-            Broken::Connection(why) if was_sent => Self::Interrupted { why },
-            Broken::Connection(why) => Self::Unreachable { why },
-            Broken::Answer(unexpected) => Self::UnexpectedResponse(unexpected),
+            Cause::Connection(why) if was_sent => Self::Interrupted { why },
+            Cause::Connection(why) => Self::Unreachable { why },
+            Cause::Answer(unexpected) => Self::UnexpectedResponse(unexpected),
         }
     }
 }
 
-impl Broken {
-    /// What became of a request. What stands above the innermost cause only repeats that it failed.
+impl Cause {
+    /// Returns the cause of a failed request. The errors above the innermost cause only repeat that it failed.
     pub(super) fn of(error: &reqwest::Error, route: Route<'_>) -> Self {
         if error.is_connect() {
-            return Self::Connection(route.no_connection(error));
+            return Self::Connection(route.explain_no_connection(error));
         }
         for cause in causes(error) {
             if let Some(error) = cause.downcast_ref::<hyper::Error>() {
@@ -80,54 +81,57 @@ impl Broken {
                     return Self::Connection("the server has closed it".to_owned());
                 }
             }
-            // A server may refuse us after our part of the handshake.
+            // A server may reject the client after the client's part of the handshake.
             if let Some(error) = cause.downcast_ref::<rustls::Error>() {
-                return Self::Connection(tls::explain(error, route.asked("this server", WRITE_HTTP)));
+                return Self::Connection(tls::explain(error, route.tls_context("this server", USE_HTTP)));
             }
         }
-        Self::Connection(innermost(error))
+        Self::Connection(innermost_cause(error))
     }
 }
 
-const WRITE_HTTP: &str = "write http:// into tb_url, or the port for https";
+const USE_HTTP: &str = "write http:// into tb_url, or the port for https";
 
 impl Route<'_> {
-    fn no_connection(self, error: &reqwest::Error) -> String {
+    fn explain_no_connection(self, error: &reqwest::Error) -> String {
         if error.is_timeout() {
             return format!("no connection within {} s", self.connect_timeout.as_secs_f32());
         }
         let tunnel = causes(error).map(ToString::to_string).find(|words| words.starts_with(TUNNEL));
         let Some(proxy) = self.proxy.filter(|_| tunnel.is_some() || self.url.scheme() == "http") else {
             let host = self.url.host_str().unwrap_or_default();
-            return connect_words(error, self.asked(host, WRITE_HTTP));
+            return explain_connect_error(error, self.tls_context(host, USE_HTTP));
         };
         let words = match tunnel.as_deref().and_then(|words| words.strip_prefix(TUNNEL)) {
             Some("proxy authorization required") => {
-                "it asks for a login (HTTP 407): write http://USER:PASSWORD@HOST:PORT".to_owned()
+                "it requires a login (HTTP 407): write http://USER:PASSWORD@HOST:PORT".to_owned()
             }
             Some("unsuccessful" | "proxy response headers too long") => {
-                "it does not let us through to the server, or is no HTTP proxy".to_owned()
+                "it does not let tbtokend through to the server, or is no HTTP proxy".to_owned()
             }
             Some("unexpected end of file") => "it closes the connection".to_owned(),
-            _ => connect_words(error, self.asked(proxy.host(), "write http:// into thingsboard.proxy")),
+            _ => explain_connect_error(
+                error,
+                self.tls_context(proxy.host(), "write http:// into thingsboard.proxy"),
+            ),
         };
         format!("the proxy of thingsboard.proxy cannot be used: {words}")
     }
 
-    fn asked<'a>(self, host: &'a str, no_tls: &'static str) -> TlsContext<'a> {
+    fn tls_context<'a>(self, host: &'a str, no_tls: &'static str) -> TlsContext<'a> {
         TlsContext { host: host.trim_matches(['[', ']']), ca_file: "thingsboard.ca_file", no_tls }
     }
 }
 
-/// What the library puts before everything that goes wrong with a tunnel through a proxy. It has no type of its own.
+/// The prefix of the library's errors about a tunnel through a proxy, which have no type of their own.
 const TUNNEL: &str = "tunnel error: ";
 
-fn connect_words(error: &reqwest::Error, asked: TlsContext<'_>) -> String {
+fn explain_connect_error(error: &reqwest::Error, context: TlsContext<'_>) -> String {
     for cause in causes(error) {
         if let Some(error) = cause.downcast_ref::<rustls::Error>() {
-            return tls::explain(error, asked);
+            return tls::explain(error, context);
         }
-        if let Some(why) = cause.downcast_ref::<NotFound>() {
+        if let Some(why) = cause.downcast_ref::<LookupError>() {
             return why.to_string();
         }
         if cause.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::UnexpectedEof) {
@@ -135,10 +139,10 @@ fn connect_words(error: &reqwest::Error, asked: TlsContext<'_>) -> String {
                 .to_owned();
         }
     }
-    innermost(error)
+    innermost_cause(error)
 }
 
-/// The causes of an error, the nearest first. What is inside of an error of input and output is not its source.
+/// Returns the causes of an error, the nearest first. The error inside an I/O error counts too, although it is not its source.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     let mut next = error.source();
     std::iter::from_fn(move || {
@@ -151,7 +155,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     })
 }
 
-fn innermost(error: &reqwest::Error) -> String {
+fn innermost_cause(error: &reqwest::Error) -> String {
     text::short(&causes(error).last().map_or_else(|| "it failed".to_owned(), ToString::to_string))
 }
 
@@ -162,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_by_tls_is_found_inside_errors_of_input_and_output() {
+    fn a_tls_alert_is_found_inside_io_errors() {
         #[derive(Debug, thiserror::Error)]
         #[error("it failed")]
         struct Outer(#[source] io::Error);
