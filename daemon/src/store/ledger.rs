@@ -34,7 +34,7 @@ impl Stamp {
 pub struct AccountRow {
     /// The account.
     pub key: AccountKey,
-    /// The open charges, for people who read the table.
+    /// The open charges, for people that read the table.
     pub charges: u8,
     /// The charge whose password is in flight: its number and the daemon's name. `None` when nothing is in flight.
     pub in_flight: Option<String>,

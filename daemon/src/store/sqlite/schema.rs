@@ -49,7 +49,7 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA schema_version", [], |row| row.get(0))
 }
 
-/// Returns the statements that make all tables, for an operator who makes them by hand.
+/// Returns the statements that make all tables, for an operator to run by hand.
 pub(in crate::store) fn statements(table: &str) -> String {
     format!(
         "-- The tables of tbtokend {} in SQLite. tbtokend makes them itself in a file that it creates.\n{};\n{}{}{}\n",
