@@ -37,7 +37,7 @@ pub enum Customers {
         /// The user in ThingsBoard
         #[arg(long)]
         user: String,
-        /// The ThingsBoard server, as https://tb.example.com
+        /// The ThingsBoard server: `https://tb.example.com`
         #[arg(long)]
         url: String,
     },

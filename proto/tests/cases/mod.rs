@@ -213,7 +213,9 @@ fn customer(n: usize) -> Customer {
         tb_url: "https://tb.acme.example".to_owned(),
         token_status: status,
         tbtokenexpiry: minutes.map(|minutes| now + TimeDelta::minutes(minutes)),
-        check: (n % 5 == 0).then_some(Check { at: at("2026-11-23T14:02:20Z"), found: CheckFound::Works }),
+        check: n
+            .is_multiple_of(5)
+            .then_some(Check { at: at("2026-11-23T14:02:20Z"), found: CheckFound::Works }),
         minutes_until_expiry: minutes,
         state,
         last_success_at: (status != TokenStatus::Missing).then(|| at("2026-11-23T13:21:00Z")),

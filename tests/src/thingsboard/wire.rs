@@ -19,7 +19,7 @@ pub(super) async fn send(
 ) -> io::Result<bool> {
     match behaviour {
         Behaviour::Silent | Behaviour::BlackHole | Behaviour::Refuse | Behaviour::Frozen => {
-            silence(stream).await?
+            silence(stream).await?;
         }
         Behaviour::Reset => stream.set_zero_linger()?,
         Behaviour::Garbage => stream.write_all(&garbage()).await?,
@@ -32,7 +32,7 @@ pub(super) async fn send(
             stream.write_all(&encoded[..encoded.len().min(*bytes)]).await?;
         }
         Behaviour::CutBody(bytes) => {
-            stream.write_all(beginning(&encode(answer, true), answer, *bytes)).await?
+            stream.write_all(beginning(&encode(answer, true), answer, *bytes)).await?;
         }
         Behaviour::StuckBody(bytes) => {
             stream.write_all(beginning(&encode(answer, true), answer, *bytes)).await?;

@@ -115,14 +115,13 @@ async fn story() {
         assert!(began.elapsed() < BOUND, "some have no working token");
     }
     sleep(Duration::from_secs(600)).await;
+    shutdown.cancel();
+    task.await.unwrap();
     let world = world.lock();
     let sent = world.audit.passwords - sent_before;
     assert!(sent <= CUSTOMERS as u64, "{sent} passwords for {CUSTOMERS} customers");
     assert_eq!((world.audit.counted_most, world.audit.locked), (0, 0));
     assert!(world.audit.violations.is_empty(), "{:?}", world.audit.violations);
-    drop(world);
-    shutdown.cancel();
-    task.await.unwrap();
 }
 
 #[test]
