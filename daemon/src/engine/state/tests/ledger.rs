@@ -251,7 +251,7 @@ fn p02_with_another_key_the_rejected_stay_parked_until_an_operator_decides() {
     let table = Table { key: key(8), ..table(vec![row("a"), row("b"), row("c")], vec![record]) };
     apply(&mut state, 1, [Event::TableRead(table), read(1, 1, accounts)]);
     assert!(failure(&state, "a").permanent, "it stays parked");
-    assert!(failure(&state, "a").message.contains("cannot be told"), "{:?}", failure(&state, "a"));
+    assert!(failure(&state, "a").message.contains("it is unknown whether"), "{:?}", failure(&state, "a"));
     let refusal = |state: &State, name| {
         state.ledger().refusal(&entry(state, name).ask(&Held::default(), Leave::None).unwrap())
     };
