@@ -30,7 +30,7 @@ fn bad_lines_are_refused_with_a_reason() {
         (
             "{}",
             BadRequest,
-            "action is missing; use one of status, start, stop, refresh, events, version, reload",
+            "action is missing; use one of status, start, stop, refresh, events, version, metrics, reload",
         ),
         (r#"{"customers":"none"}"#, BadRequest, "action is missing"),
         (r#"{"Action":"status"}"#, BadRequest, "action is missing"),

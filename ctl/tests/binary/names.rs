@@ -106,8 +106,8 @@ fn the_id_of_a_row_that_cannot_be_renewed_is_nobody_elses_beginning() {
             assert_eq!(told.exit, Some(5), "{command} {names:?}: {told:?}");
             assert_eq!(
                 told.stderr,
-                "error: acme is not renewed: its tb_password is blank\nhint: sudo tbtokend doctor says which rows \
-                 count\n"
+                "error: acme is not renewed: its tb_password is blank\nhint: see which rows count with \
+                 sudo tbtokend doctor\n"
             );
             let others = |request: &Request| matches!(request, Request::Refresh(it) if it.customers.as_ref().unwrap() != names);
             assert!(!asked.iter().any(others), "{asked:?}");
