@@ -8,7 +8,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{
+    CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+};
 use reqwest::{Method, Response, redirect};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -188,7 +190,7 @@ impl Client {
             .http
             .request(method, url.clone())
             .header(CONTENT_TYPE, "application/json")
-            .headers(token.into_iter().map(|token| (TOKEN_HEADER, token)).collect())
+            .headers(token.into_iter().flat_map(check_headers).collect())
             .body(reqwest::Body::wrap(body));
         let request_url = url.clone();
         let answer = self.workers.run(async move { read_answer(request_url, request.send().await?).await });
@@ -223,6 +225,12 @@ impl Client {
             None => Ok(answer.status),
         }
     }
+}
+
+/// A check keeps no connection open: a renewal is repeated once when the server has closed an idle connection, and must not
+/// find another such connection then.
+fn check_headers(token: HeaderValue) -> [(HeaderName, HeaderValue); 2] {
+    [(TOKEN_HEADER, token), (CONNECTION, HeaderValue::from_static("close"))]
 }
 
 /// The body of a request. The library reads it only when it is about to send the bytes, so a password that was not read was

@@ -64,7 +64,7 @@ fn the_doctor_reports_problems_of_the_side_tables() {
     let (code, said) = doctor("CREATE TABLE tbtokend_state (x)");
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("tbtokend_state cannot be used (table tbtokend_state has no column"), "{said}");
-    assert!(said.contains("forgotten at a restart"), "{said}");
+    assert!(said.contains("a restart forgets which customers are parked"), "{said}");
     assert_eq!(doctor("DROP TABLE tbtokend_state").0, Some(0), "the daemon makes it");
     let (code, said) = doctor("CREATE TABLE tbtokend_account (account_key)");
     assert_eq!(code, Some(1), "{said}");

@@ -86,7 +86,8 @@ fn stop_survives(ground: Ground) {
     until_one_is_parked(&daemon);
     let output = scene.installation.ctl(&["stop"]);
     assert!(
-        output.stdout.contains("stopped by an operator since ") && output.stdout.contains("; tbctl start")
+        output.stdout.contains("stopped by an operator since ")
+            && output.stdout.contains("; start it with tbctl start")
     );
     assert!(!output.stdout.contains("stored"), "it is stored: {}", output.stdout);
     let since = daemon.status().cron.stopped_since.unwrap();
@@ -161,7 +162,7 @@ fn a_stop_that_cannot_be_stored_stops_and_says_so() {
     server.set_read_only(true);
     let output = scene.installation.ctl(&["stop"]).stdout;
     assert!(
-        output.contains("could not be stored") && output.contains("does not survive a restart"),
+        output.contains("could not be stored") && output.contains("a restart of tbtokend undoes it"),
         "{output}"
     );
     assert!(!daemon.status().cron.running);

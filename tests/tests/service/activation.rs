@@ -45,7 +45,7 @@ fn p16_the_loss_of_a_socket_of_systemd_is_reported() {
     let mut daemon = launch(&installation, 0o660).wait_until_ready();
     std::fs::remove_file(installation.socket()).unwrap();
     daemon.wait_for_log(
-        "was removed, and no client reaches tbtokend there: sudo systemctl restart tbtokend.socket",
+        "was removed, and no client reaches tbtokend there: run sudo systemctl restart tbtokend.socket",
     );
     assert!(!installation.socket().exists());
     assert!(daemon.stop().success());

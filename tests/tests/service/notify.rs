@@ -71,7 +71,7 @@ fn the_daemon_is_ready_when_the_sockets_answer_and_keeps_its_status_current() {
     assert!(installation.ctl(&["stop"]).code == Some(0));
     let stopped =
         systemd.wait_for("STATUS=1 of 2 valid, 1 missing, 1 parked; loop stopped by an operator since ");
-    assert!(stopped.contains("; tbctl start"), "{stopped}");
+    assert!(stopped.contains("; start it with tbctl start"), "{stopped}");
     // Nothing changes, so no message is sent.
     assert_eq!(systemd.next_within(Duration::from_millis(1500)), None);
     assert!(installation.ctl(&["start"]).code == Some(0));

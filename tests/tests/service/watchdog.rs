@@ -85,7 +85,7 @@ fn p20_a_stalled_store_is_noticed_and_recovers() {
     assert!(lives_for(&systemd, Duration::from_secs(2)));
     let frozen = Frozen::new(thread(&daemon, "sqlite"));
     assert!(would_be_killed(&systemd), "a stalled store passes for progress");
-    daemon.wait_for_log("the watchdog is no longer told that all is well");
+    daemon.wait_for_log("tbtokend no longer feeds the watchdog");
     assert!(daemon.ask(r#"{"action":"version"}"#).contains("success"), "the sockets answer all the same");
     frozen.thaw();
     assert!(lives_for(&systemd, Duration::from_secs(1)));

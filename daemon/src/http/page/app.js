@@ -110,13 +110,13 @@ async function poll() {
     const answer = await ask(question(), etag ? { headers: { "If-None-Match": etag } } : {});
     if (mine !== turn) return;
     if (answer) { status = answer; draw(); }
-    const answer = await ask("/api/events?" + new URLSearchParams(next === null ? { limit: 100 } : { since: next, limit: 100 }));
+    const recent = await ask("/api/events?" + new URLSearchParams(next === null ? { limit: 100 } : { since: next, limit: 100 }));
     if (mine !== turn) return;
-    if (answer && (answer.events.length || next === null)) {
-      events = events.concat(answer.events).slice(-200);
+    if (recent && (recent.events.length || next === null)) {
+      events = events.concat(recent.events).slice(-200);
       draw_events();
     }
-    if (answer) next = answer.next;
+    if (recent) next = recent.next;
     reached();
     if (performance.now() - began > 1000) wait = 10000;
   } catch (problem) {
