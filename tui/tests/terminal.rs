@@ -265,7 +265,7 @@ fn a_dumb_terminal_is_refused_with_what_to_use_instead() {
     let mut run = Run::start(command(&folder.path().join("none.sock"), &[], &[("TERM", "dumb")]));
     assert_eq!(run.end().exit_code(), 2);
     let told = String::from_utf8(run.raw.clone()).unwrap();
-    assert!(told.starts_with("error: ") && told.contains("hint: tbctl status"), "{told}");
+    assert!(told.starts_with("error: ") && told.contains("hint: use tbctl status"), "{told}");
     assert!(!told.contains('\x1b'), "{told:?}");
 }
 

@@ -134,8 +134,8 @@ mod tests {
             "\\fB--grants\\fR \\fI<USER>\\fR",
             "mssql\n",
             "Exit codes: 0 nothing to do",
-            "before or behind the command.",
-            "doctor: it has warnings or errors to tell",
+            "also work with a command, before or after it.",
+            "doctor: it found warnings or errors",
             "may not be read; also with doctor",
         ] {
             assert!(page.contains(said), "no {said:?} in:\n{page}");
