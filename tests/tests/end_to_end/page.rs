@@ -215,7 +215,7 @@ fn a_person_sees_the_customers_in_trouble_with_reasons_and_can_act() {
     browser.click("#start");
     browser.until("document.querySelector('#loop strong').textContent === 'Running'");
     browser.click("#refresh");
-    browser.until("/left alone|No customer is due/.test(document.getElementById('said').textContent)");
+    browser.until("/skipped|No customer is due/.test(document.getElementById('said').textContent)");
 
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
     std::fs::create_dir_all(&folder).unwrap();
