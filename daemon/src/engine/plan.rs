@@ -299,9 +299,7 @@ impl<'a> Planner<'a> {
     /// ThingsBoard counts nothing. One without a refresh token is due for nothing else.
     fn may_log_in(&self, entry: &Entry) -> bool {
         entry.record().failure.as_deref().filter(|_| entry.refresh_token.is_some()).is_none_or(|failure| {
-            !failure.permanent
-                || !failure.kind.is_tried_daily()
-                || (self.now - entry.waits_since(failure)).abs() >= DAILY
+            !failure.permanent || !failure.kind.is_tried_daily() || (self.now - failure.at).abs() >= DAILY
         })
     }
 

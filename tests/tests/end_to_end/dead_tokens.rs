@@ -16,7 +16,7 @@ fn name(number: usize) -> String {
 /// An installation with so many customers of this server.
 fn installation(thingsboard: &ThingsBoard, customers: usize) -> Installation {
     let rows = (0..customers).map(|number| Row::new(name(number), &thingsboard.add(User::new(name(number)))));
-    Installation::new().with_rows(&rows.collect::<Vec<_>>())
+    Installation::new().with("thingsboard.verify_tokens", "sample").with_rows(&rows.collect::<Vec<_>>())
 }
 
 /// Whether the server takes the token in the row.
@@ -135,7 +135,9 @@ fn what_proves_nothing_leads_to_no_login_and_a_token_follows_no_redirect() {
         Behaviour::CutBody(9),
         Behaviour::Silent,
     ];
-    let mut installation = Installation::new().with("thingsboard.request_timeout", "1s");
+    let mut installation = Installation::new()
+        .with("thingsboard.verify_tokens", "sample")
+        .with("thingsboard.request_timeout", "1s");
     let mut hosts = Vec::new();
     for (number, behaviour) in behaviours.into_iter().enumerate() {
         let host = ThingsBoard::start();

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::TimeDelta;
 use tbtokend::model::{BaseUrl, Credentials, Failure, Fingerprint, FingerprintKey, Secret};
 use tokio::time::{Duration, Instant};
 
@@ -323,8 +324,10 @@ impl World {
     /// Allows a stale token if the ledger does not allow the row's password, or only after ten minutes of good probes.
     pub(crate) fn check_ledger(&mut self, user: usize) {
         let now = Instant::now();
-        // Its server is probed only from the time when the row is due.
-        if self.is_alive(user) {
+        // Its server is probed only from the time when the row is due. From then on the ledger may make it wait, and when it
+        // ends that wait, the row's turn comes in the next pass.
+        let window = TimeDelta::minutes(5);
+        if self.is_alive(user) && self.remaining(user).is_some_and(|[least, _]| least > window) {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;
             return;
         }

@@ -72,7 +72,7 @@ impl Entry {
 
     /// Its token needs nothing until `rest`, if it is good.
     fn parked(&self, failure: &FailureNote, rest: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Verdict {
-        let daily = failure.kind.is_tried_daily().then(|| self.waits_since(failure) + DAILY);
+        let daily = failure.kind.is_tried_daily().then(|| failure.at + DAILY);
         let until = match self.refresh_token {
             Some(_) => failure.next_attempt_at,
             // An earlier time was meant for a refresh token that is over, or was lost with an earlier process.

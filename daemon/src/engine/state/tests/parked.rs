@@ -136,32 +136,3 @@ fn p03_a_daily_try_that_was_not_answered_is_made_again_a_day_later() {
     apply(&mut state, 2 * DAY, [failed("a", Failure::CredentialsRejected)]);
     assert_eq!(failure(&state, "a").kind, FailureKind::CredentialsRejected);
 }
-
-/// With its refresh token as well, whose own waits are as they were.
-#[test]
-fn p03_an_operator_who_tries_a_parked_customer_early_does_not_put_off_its_daily_try() {
-    let parks = || failed("a", Failure::AccountDisabled);
-    for again in [Failure::AccountDisabled, Failure::PasswordExpired, silent()] {
-        let mut state = state(vec![row("a")]);
-        apply(&mut state, 0, [parks()]);
-        apply(&mut state, DAY / 2, [failed("a", again.clone())]);
-        let until = Verdict::Parked { until: Some(after(DAY)) };
-        assert_eq!(verdict_at(&state, "a", DAY / 2), until, "{again:?}");
-        let mut state = self::state(vec![row("a")]);
-        apply(&mut state, 0, [obtained("a", 60, Via::Login), saved("a", 60)]);
-        apply(&mut state, 100, [parks()]);
-        let next = failure(&state, "a").next_attempt_at;
-        apply(&mut state, 101, [failed("a", again.clone())]);
-        assert_eq!(failure(&state, "a").next_attempt_at, next, "{again:?}");
-        apply(&mut state, 102, [Event::RefreshTokenRefused(id("a"))]);
-        let until = Verdict::Parked { until: Some(after(100 + DAY)) };
-        assert_eq!(verdict_at(&state, "a", 102), until, "{again:?}");
-    }
-    // Its day is over, and its token good: it is due when that ends.
-    let mut state = state(vec![ending("a", 3 * DAY)]);
-    apply(&mut state, 0, [parks()]);
-    let due = verdict_at(&state, "a", 2 * DAY);
-    apply(&mut state, 3 * DAY - 3_600, [parks()]);
-    assert_eq!(verdict_at(&state, "a", 3 * DAY - 3_600), due);
-    assert_eq!(verdict_at(&state, "a", 3 * DAY), Verdict::Due);
-}
