@@ -72,8 +72,8 @@ fn behind_tls_later_connections_resume_a_session() {
     assert_eq!(figure("not_fresh"), 0.0);
     assert_eq!(figure("handshakes"), figure("connections"));
     assert!(figure("resumed") > 0.0, "{json}");
-    // The server sees no request yet on a connection that has just made its handshake.
-    assert!(figure("connections_peak") <= figure("in_flight_peak") + 2.0, "{json}");
+    // A connection in its handshake carries no request yet, and its request may take one that has become idle instead.
+    assert!(figure("connections_peak") <= 2.0 * figure("in_flight_peak"), "{json}");
 }
 
 #[test]
