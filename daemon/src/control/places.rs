@@ -1,5 +1,5 @@
 //! The places at one socket: which client gets one, and which client loses its place to another. It needs no clock: the
-//! order in which clients became idle decides.
+//! order of the clients' requests decides.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,8 +45,10 @@ struct Client {
     uid: u32,
     /// Whether it has sent a whole request.
     has_sent_request: bool,
-    /// When it became idle; `None` while it is being answered.
-    idle_since: Option<u64>,
+    /// When it sent its last request, or connected.
+    since: u64,
+    /// Whether no request of it is being answered.
+    is_idle: bool,
     lost: CancellationToken,
 }
 
@@ -76,17 +78,16 @@ impl Place {
     /// Marks the begin of a request: from now on no client can take the place. Returns false if the place is lost already.
     pub(super) fn begin_request(&self) -> bool {
         let mut table = self.places.table();
+        let now = table.tick();
         let Some(client) = table.clients.get_mut(&self.ticket) else { return false };
-        (client.has_sent_request, client.idle_since) = (true, None);
+        (client.has_sent_request, client.since, client.is_idle) = (true, now, false);
         true
     }
 
     /// Marks the request as answered, so that the client is idle.
     pub(super) fn end_request(&self) {
-        let mut table = self.places.table();
-        let now = table.tick();
-        if let Some(client) = table.clients.get_mut(&self.ticket) {
-            client.idle_since = Some(now);
+        if let Some(client) = self.places.table().clients.get_mut(&self.ticket) {
+            client.is_idle = true;
         }
     }
 }
@@ -121,17 +122,17 @@ impl Table {
         }
         let ticket = self.tick();
         let lost = CancellationToken::new();
-        let client = Client { uid, has_sent_request: false, idle_since: Some(ticket), lost: lost.clone() };
+        let client =
+            Client { uid, has_sent_request: false, since: ticket, is_idle: true, lost: lost.clone() };
         self.clients.insert(ticket, client);
         Ok((ticket, lost))
     }
 
-    /// Displaces the client that has been idle for longest. Clients without a request go first, so that a flood of silent
-    /// clients displaces itself and not a dashboard.
+    /// Displaces the idle client whose last request is the oldest. Clients without a request go first, so that a flood of
+    /// silent clients displaces itself and not a dashboard.
     fn displace(&mut self, may: impl Fn(&Self, &Client) -> bool) -> Option<()> {
-        let idle = |client: &Client| client.idle_since.map(|since| (client.has_sent_request, since));
-        let candidates = self.clients.iter().filter(|(_, client)| may(self, client));
-        let (_, ticket) = candidates.filter_map(|(&ticket, client)| Some((idle(client)?, ticket))).min()?;
+        let candidates = self.clients.iter().filter(|(_, client)| client.is_idle && may(self, client));
+        let (&ticket, _) = candidates.min_by_key(|(_, client)| (client.has_sent_request, client.since))?;
         self.clients.remove(&ticket)?.lost.cancel();
         Some(())
     }
@@ -172,6 +173,17 @@ mod tests {
         let _new = places.admit(1000).unwrap();
         let lost = [false, false, true];
         assert_eq!([1, 2, 3].map(|n| is_lost(&clients[n])), lost);
+    }
+
+    /// Its answer is on the wire before its place is marked idle: a client that has seen it may send the next request sooner.
+    #[test]
+    fn p15_the_order_of_requests_decides_and_not_that_of_the_ends_of_answers() {
+        let places = places();
+        let clients: Vec<_> = (0..MAX_CONNECTIONS_PER_USER).map(|_| places.admit(1000).unwrap()).collect();
+        assert!(clients.iter().all(Place::begin_request));
+        clients.iter().rev().for_each(Place::end_request);
+        let _new = places.admit(1000).unwrap();
+        assert!(is_lost(&clients[0]) && !clients[1..].iter().any(is_lost));
     }
 
     #[test]
