@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::TimeDelta;
 use tbtokend::model::{BaseUrl, Credentials, Failure, Fingerprint, FingerprintKey, Secret};
 use tokio::time::{Duration, Instant};
 
@@ -326,8 +325,7 @@ impl World {
         let now = Instant::now();
         // Its server is probed only from the time when the row is due. From then on the ledger may make it wait, and when it
         // ends that wait, the row's turn comes in the next pass.
-        let window = TimeDelta::minutes(5);
-        if self.is_alive(user) && self.remaining(user).is_some_and(|[least, _]| least > window) {
+        if self.is_alive(user) && self.remaining(user).is_some_and(|[least, _]| least > self.window(user)) {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;
             return;
         }

@@ -117,10 +117,15 @@ impl World {
         if in_row.daemon != Some(daemon) && in_row.written_at.elapsed() <= LAST_READ {
             return true;
         }
-        let life = in_row.life.filter(|_| in_row.daemon == Some(daemon));
-        // This repeats the engine's rule on purpose, as an independent check.
-        let window = life.map_or(WINDOW, |life| WINDOW.min(life / 2));
-        expiry - self.machine_time() < window
+        let is_ours = in_row.daemon == Some(daemon);
+        expiry - self.machine_time() < if is_ours { self.window(user) } else { WINDOW }
+    }
+
+    /// How long before its end the row's token is due, for a daemon that wrote it. This repeats the engine's rule on purpose,
+    /// as an independent check.
+    pub(crate) fn window(&self, user: usize) -> TimeDelta {
+        let life = self.rows[&user].in_row.as_ref().and_then(|token| token.life);
+        life.map_or(WINDOW, |life| WINDOW.min(life / 2))
     }
 
     /// Notes that a held token is saved or superseded.
