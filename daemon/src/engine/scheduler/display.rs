@@ -18,7 +18,7 @@ const GAP: Duration = Duration::from_millis(50);
 const LONGEST_GAP: Duration = Duration::from_secs(60);
 
 /// Per so many customers another gap.
-const CUSTOMERS_PER_GAP: usize = 20_000;
+const CUSTOMERS_PER_GAP: usize = 5_000;
 
 /// The way out for snapshots.
 #[derive(Debug)]
