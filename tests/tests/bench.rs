@@ -85,6 +85,15 @@ fn a_table_for_people_shows_two_runs_side_by_side() {
 }
 
 #[test]
+fn a_scrape_and_the_page_are_measured() {
+    let small = ["rest", "--http", "--customers", "30", "--parked", "1", "--hosts", "2"];
+    let table = bench(&[&small[..], &["--wakes", "1", "--interval", "1", "--latency-ms", "1"]].concat());
+    for expected in ["scrape of the metrics, p99", "the page's filter", "CPU of a page that is open"] {
+        assert!(table.contains(expected), "{expected} in {table}");
+    }
+}
+
+#[test]
 fn a_store_that_does_not_exist_is_refused_in_words() {
     let output =
         Command::new(env!("CARGO_BIN_EXE_bench")).args(["pass", "--store", "oracle"]).output().unwrap();

@@ -71,12 +71,23 @@ pub(super) fn latencies(socket: &Path, question: Question) -> Latencies {
 
 /// Does the same while another client requests the full status without a pause.
 pub(super) fn latencies_beside_full_status(socket: &Path, question: Question) -> Latencies {
+    let mut asker = Asker::connect(socket);
+    latencies_beside(socket, question, || {
+        asker.ask(Question::Full);
+    })
+}
+
+/// Does the same while another thread repeats `work` without a pause.
+pub(super) fn latencies_beside(
+    socket: &Path,
+    question: Question,
+    mut work: impl FnMut() + Send,
+) -> Latencies {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut asker = Asker::connect(socket);
             while !done.load(Ordering::Relaxed) {
-                asker.ask(Question::Full);
+                work();
             }
         });
         let latencies = latencies(socket, question);

@@ -21,6 +21,7 @@ mod report;
 mod scenario;
 mod stage;
 mod usage;
+mod web;
 mod world;
 
 use std::process::ExitCode;

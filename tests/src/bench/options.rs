@@ -99,6 +99,9 @@ pub(super) struct Rest {
     /// The time between two polls in seconds, shorter than in production, so that it does not take minutes
     #[arg(long, default_value_t = 3)]
     pub(super) interval: u32,
+    /// Switch on the HTTP listener, and measure a scrape and the page
+    #[arg(long)]
+    pub(super) http: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -44,6 +44,8 @@ pub(super) enum Unit {
     Megabytes,
     #[serde(rename = "1/s")]
     PerSecond,
+    #[serde(rename = "%")]
+    Percent,
     #[serde(rename = "")]
     Count,
 }
@@ -56,6 +58,7 @@ impl Unit {
             Self::Microseconds => format!("{value:.0} µs"),
             Self::Megabytes => format!("{value:.1} MB"),
             Self::PerSecond => format!("{value:.0} /s"),
+            Self::Percent => format!("{value:.2} %"),
             Self::Count => format!("{value:.0}"),
         }
     }

@@ -9,6 +9,7 @@ use crate::bench::asking::{self, Question};
 use crate::bench::options::Rest;
 use crate::bench::report::{Report, Unit};
 use crate::bench::stage::{Run, Stage};
+use crate::bench::web::Listener;
 use crate::harness::Row;
 use crate::{canary, clock};
 
@@ -30,6 +31,7 @@ pub(in crate::bench) fn run(options: &Rest) -> Report {
     );
     stage.installation.config().set("schedule.interval", format!("{}s", options.interval));
     stage.installation.config().set("thingsboard.verify_tokens", options.verify_tokens.as_str());
+    let listener = options.http.then(|| Listener::switch_on(&mut stage.installation));
     let mut report = stage.report("rest");
     report.set("parked", options.parked);
 
@@ -50,6 +52,9 @@ pub(in crate::bench) fn run(options: &Rest) -> Report {
     ] {
         let latencies = asking::latencies_beside_full_status(run.daemon.socket(), question);
         report.latencies(key, label, &latencies);
+    }
+    if let Some(listener) = listener {
+        listener.measure(&run, &mut report);
     }
     let memory = run.process.memory();
     report.add("peak_memory_with_clients", "peak memory, with those clients", Unit::Megabytes, memory.peak);
