@@ -223,7 +223,7 @@ fn wrong_type(file: &str, key: &str, known: &Value, found: &Value) -> ConfigErro
         Value::Array(_) => "a list",
         Value::String(_) => "a text in quotes",
     };
-    ConfigError::WrongType { file: file.to_owned(), key: key.to_owned(), wanted, found }
+    ConfigError::In { place: file.to_owned(), what: format!("{key} must be {wanted}, but is {found}") }
 }
 
 /// Makes the error for an unknown key, with the most similar known key.
@@ -241,6 +241,6 @@ fn unknown(file: &str, key: &str, known: &Table) -> ConfigError {
         .map(|candidate| (likeness(&candidate), candidate))
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .filter(|(likeness, _)| *likeness > 0.75)
-        .map(|(_, candidate)| candidate);
-    ConfigError::UnknownKey { file: file.to_owned(), key: key.to_owned(), nearest }
+        .map_or(String::new(), |(_, candidate)| format!("; did you mean {candidate}?"));
+    ConfigError::In { place: file.to_owned(), what: format!("unknown key {key}{nearest}") }
 }

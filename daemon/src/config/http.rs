@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use super::error::missing;
 use super::file::Http;
 use super::validate::LONGEST_SOCKET_PATH;
 use super::{ConfigError, bad_value, named_file};
@@ -43,10 +44,8 @@ pub(super) fn settings(http: &Http, control: &Binding) -> Result<Option<Settings
         return Err(bad_value("http.read_token_file", &http.read_token_file, why));
     }
     if write.is_none() && read.is_none() && matches!(address, Address::Tcp(_)) {
-        return Err(ConfigError::Missing {
-            key: "http.token_file",
-            what: "http.listen needs a token; make one with `tbtokend http-token` (in /etc/tbtokend/http-token, which the unit passes on), or name a file",
-        });
+        let what = "http.listen needs a token; make one with `tbtokend http-token` (in /etc/tbtokend/http-token, which the unit passes on), or name a file";
+        return Err(missing("http.token_file", what));
     }
     let allowed_hosts = http.allowed_hosts.iter().map(|name| name.to_ascii_lowercase()).collect();
     let access_rules = AccessRules { write, read, allowed_hosts };

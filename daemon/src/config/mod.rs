@@ -198,7 +198,9 @@ fn environment_of(variables: impl Iterator<Item = (OsString, OsString)>) -> Resu
     ours.map(|(name, value)| match value.into_string() {
         Ok(value) => Ok((name.to_owned(), value)),
         // The value may be a password, so the error does not hold it.
-        Err(_) => Err(ConfigError::NotUtf8 { variable: name }),
+        Err(_) => Err(ConfigError::Setting(format!(
+            "the environment variable {name} is not UTF-8; set it in UTF-8, or use the configuration file instead"
+        ))),
     })
     .collect()
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::missing;
 use super::file::Store;
 use super::{ConfigError, Environment, bad_value, named_file};
 use crate::model::Secret;
@@ -66,9 +67,9 @@ pub(super) fn expiry_clock(text: &str) -> Result<ExpiryClock, ConfigError> {
     }
 }
 
-fn require_value(key: &'static str, value: &str, what: &'static str) -> Result<String, ConfigError> {
+fn require_value(key: &str, value: &str, what: &str) -> Result<String, ConfigError> {
     match value.trim() {
-        "" => Err(ConfigError::Missing { key, what }),
+        "" => Err(missing(key, what)),
         value => Ok(value.to_owned()),
     }
 }
@@ -113,9 +114,8 @@ fn password(store: &Store, environment: &Environment) -> Result<Password, Config
         return Ok(Password::fixed(Secret::new(password.as_str())));
     }
     let file = match store.password_file.as_str() {
-        "" => systemd::credential("mssql-password").ok_or(ConfigError::Missing {
-            key,
-            what: "write the password into /etc/tbtokend/mssql-password (the systemd credential mssql-password), name another file, or set MSSQL_PASSWORD",
+        "" => systemd::credential("mssql-password").ok_or_else(|| {
+            missing(key, "write the password into /etc/tbtokend/mssql-password (the systemd credential mssql-password), name another file, or set MSSQL_PASSWORD")
         })?,
         file => Path::new(file).to_owned(),
     };
