@@ -190,7 +190,7 @@ fn the_layout_imports_no_statement() {
 /// connection nothing of the rows.
 #[test]
 fn the_transport_of_the_sql_server_imports_no_table() {
-    const MODULES: [&str; 5] = ["session.rs", "record_storage", "session_state", "connection", "records"];
+    const MODULES: [&str; 5] = ["session.rs", "record_storage", "connection.rs", "connections", "records"];
     for (layer, module) in MODULES.iter().enumerate() {
         let above: Vec<String> =
             MODULES[layer + 1..].iter().map(|module| format!("super::{module}::")).collect();
