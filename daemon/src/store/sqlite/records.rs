@@ -161,19 +161,16 @@ fn read_all(connection: &Connection, which: Records) -> rusqlite::Result<(Vec<Re
     let mut statement = connection.prepare_cached(&select(which))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let problem = match record(row) {
-            Ok((record, Times::AllRead)) => {
+        match read_record(row) {
+            Ok((record, problem)) => {
                 records.push(record);
-                continue;
+                problems.extend(problem);
             }
-            Ok((record, Times::SomeUnreadable)) => {
-                let problem = RowProblem::record_without_time(record.id.as_str());
-                records.push(record);
-                problem
+            Err(_) => {
+                let id = row.get_ref(0)?.as_str().unwrap_or("(no id)");
+                problems.push(RowProblem::unreadable_record(id));
             }
-            Err(_) => RowProblem::unreadable_record(row.get_ref(0)?.as_str().unwrap_or("(no id)")),
-        };
-        problems.push(problem);
+        }
     }
     Ok((records, problems))
 }
@@ -218,30 +215,28 @@ fn exists(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
     connection.query_row(sql, [name], |row| row.get(0))
 }
 
-/// Whether all times of a record can be read.
-enum Times {
-    AllRead,
-    SomeUnreadable,
-}
-
-fn record(row: &Row<'_>) -> rusqlite::Result<(Record, Times)> {
-    let mut times = Times::AllRead;
-    let mut time = |column: usize| time(row, column, &mut times);
+/// Reads a record, and its problem if a time of it cannot be read.
+fn read_record(row: &Row<'_>) -> rusqlite::Result<(Record, Option<RowProblem>)> {
+    let id = CustomerId::new(row.get::<_, String>(0)?);
+    let mut problem = None;
+    // A value that is not a time counts as none: that a customer is parked matters more than since when.
+    let mut time = |column: usize| {
+        let value = row.get_ref(column)?;
+        let time = value.as_str().ok().and_then(timestamp::parse);
+        if time.is_none() && value != ValueRef::Null {
+            problem = Some(RowProblem::record_without_time(id.as_str()));
+        }
+        Ok::<_, rusqlite::Error>(time)
+    };
     let [failed_at, next_attempt_at, last_success_at, updated_at] = [time(6)?, time(7)?, time(8)?, time(10)?];
     let updated_at = updated_at.unwrap_or_default();
-    let failure = failure(row, failed_at.unwrap_or(updated_at), next_attempt_at)?;
-    let record = Record {
-        id: CustomerId::new(row.get::<_, String>(0)?),
-        failure: failure.map(Box::new),
-        last_success_at,
-        renewals: u64::try_from(row.get::<_, i64>(9)?).unwrap_or(0),
-        changes: row.get_ref(11)?.as_str().map(Changes::from_text).unwrap_or_default(),
-        updated_at,
-    };
-    Ok((record, times))
+    let failure = read_failure(row, failed_at.unwrap_or(updated_at), next_attempt_at)?.map(Box::new);
+    let renewals = u64::try_from(row.get::<_, i64>(9)?).unwrap_or(0);
+    let changes = row.get_ref(11)?.as_str().map(Changes::from_text).unwrap_or_default();
+    Ok((Record { id, failure, last_success_at, renewals, changes, updated_at }, problem))
 }
 
-fn failure(
+fn read_failure(
     row: &Row<'_>,
     at: DateTime<Utc>,
     next_attempt_at: Option<DateTime<Utc>>,
@@ -263,16 +258,6 @@ fn failure(
         next_attempt_at,
         fingerprint,
     }))
-}
-
-/// Reads a time. A value that is not a time counts as none: that a customer is parked matters more than since when.
-fn time(row: &Row<'_>, column: usize, times: &mut Times) -> rusqlite::Result<Option<DateTime<Utc>>> {
-    let value = row.get_ref(column)?;
-    let time = value.as_str().ok().and_then(timestamp::parse);
-    if time.is_none() && value != ValueRef::Null {
-        *times = Times::SomeUnreadable;
-    }
-    Ok(time)
 }
 
 /// Writes records, each in place of the earlier one.
