@@ -53,11 +53,11 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// Adds the origin of a bad value that is not from the file, so that the operator does not search the file for it.
-    pub(super) fn with_origin(self, origins: &[(String, String)]) -> Self {
+    pub(super) fn with_origin(self, origins: &[(&'static str, String)]) -> Self {
         match self {
             Self::BadValue { key, value, why } => {
                 // The last origin wins.
-                let place = origins.iter().rev().find(|(set, _)| set == key).map(|(_, place)| place);
+                let place = origins.iter().rev().find(|(set, _)| *set == key).map(|(_, place)| place);
                 let place = place.map(|place| format!(" (this value comes from {place}, not from the file)"));
                 Self::BadValue { key, value, why: why + &place.unwrap_or_default() }
             }

@@ -6,16 +6,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::error::remedy_for_unreadable;
+use super::text::Text;
 use super::{ConfigError, bad_value};
 use crate::model::Secret;
 
 /// Checks that a value is empty or names a file. The error does not quote the value, which may be the secret itself.
-pub(super) fn is_secret_file(key: &'static str, value: &str) -> Result<(), ConfigError> {
-    is_absolute(key, value)?;
-    if value.is_empty() {
-        return Ok(());
-    }
-    let why = match fs::metadata(value) {
+pub(super) fn is_secret_file(text: Text<'_>) -> Result<(), ConfigError> {
+    is_absolute(text)?;
+    let Some(path) = text.given() else { return Ok(()) };
+    let why = match fs::metadata(path) {
         Ok(there) if there.is_file() => return Ok(()),
         Ok(_) => "the path is not that of a file".to_owned(),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -23,14 +22,14 @@ pub(super) fn is_secret_file(key: &'static str, value: &str) -> Result<(), Confi
         }
         Err(_) => "there is no file of that name".to_owned(),
     };
-    Err(names_no_file(key, &why))
+    Err(names_no_file(text.key, &why))
 }
 
 /// Checks that a path is empty or absolute. The error does not quote the value, which may be a secret.
-pub(super) fn is_absolute(key: &'static str, value: &str) -> Result<(), ConfigError> {
-    match value.is_empty() || Path::new(value).is_absolute() {
+pub(super) fn is_absolute(text: Text<'_>) -> Result<(), ConfigError> {
+    match text.path().is_none_or(|path| path.is_absolute()) {
         true => Ok(()),
-        false => Err(names_no_file(key, "the value does not begin with /")),
+        false => Err(names_no_file(text.key, "the value does not begin with /")),
     }
 }
 
