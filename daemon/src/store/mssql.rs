@@ -2,7 +2,7 @@
 
 mod address;
 #[cfg(test)]
-mod any_cell;
+mod any_cell_tests;
 mod backoff;
 mod connect;
 mod connection;
@@ -33,7 +33,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::address::{Address, AddressError, PortSource};
 pub(super) use self::grants::schema;
-pub use self::problem::{InstanceLookupError, Problem};
 pub use self::settings::{Encryption, Password, PasswordError, Settings, Trust};
 pub use self::zone::ExpiryClock;
 
@@ -88,13 +87,12 @@ impl MssqlStore {
 
     /// Reads the ledger from the file, because the database has none.
     async fn read_ledger_file(&self, since: Option<Stamp>, why: String) -> Result<LedgerRead, StoreError> {
-        let unusable = |folder: Option<String>, error: String| {
-            StoreError::from(Problem::NoLedger { why: why.clone(), folder, error })
-        };
+        let unusable = |file: String, error: String| StoreError::NoLedger { why: why.clone(), file, error };
         let Some(file) = &self.ledger_file else {
-            return Err(unusable(None, "STATE_DIRECTORY, XDG_STATE_HOME and HOME name no folder".to_owned()));
+            let file = "the folder that STATE_DIRECTORY names".to_owned();
+            return Err(unusable(file, "STATE_DIRECTORY, XDG_STATE_HOME and HOME name no folder".to_owned()));
         };
-        let read = file.read(since).await.map_err(|error| unusable(Some(file.place()), error.to_string()))?;
+        let read = file.read(since).await.map_err(|error| unusable(file.place(), error.to_string()))?;
         self.ledger_is_in_file.store(true, Ordering::Relaxed);
         Ok(LedgerRead { place: LedgerPlace::File { path: file.place(), why }, ..read })
     }
@@ -104,15 +102,13 @@ impl MssqlStore {
         let Some(file) = self.ledger_file.as_ref().filter(|file| read.is_whole && file.exists()) else {
             return Ok(read);
         };
-        let unusable =
-            |error: StoreError| Problem::LedgerFileUnusable { file: file.place(), error: error.to_string() };
-        let left = file.read(None).await.map_err(unusable)?;
+        let left = file.read(None).await.map_err(|error| unusable(file, &error))?;
         if let Some(state) = left.loop_state {
             if read.loop_state.is_none() {
                 self.keep_loop_state_in_table(state).await?;
                 read.loop_state = Some(state);
             }
-            file.forget(vec![AccountKey::LOOP]).await.map_err(unusable)?;
+            file.forget(vec![AccountKey::LOOP]).await.map_err(|error| unusable(file, &error))?;
         }
         self.has_unmoved_accounts.store(!left.accounts.is_empty(), Ordering::Relaxed);
         Ok(LedgerRead { unmoved_accounts: left.accounts, ..read })
@@ -128,11 +124,7 @@ impl MssqlStore {
             && self.has_unmoved_accounts.load(Ordering::Relaxed)
         {
             keys.retain(|key| conflicts.iter().all(|(conflict, _)| conflict != key));
-            let unusable = |error: StoreError| Problem::LedgerFileUnusable {
-                file: file.place(),
-                error: error.to_string(),
-            };
-            let has_more = file.forget(keys).await.map_err(unusable)?;
+            let has_more = file.forget(keys).await.map_err(|error| unusable(file, &error))?;
             self.has_unmoved_accounts.store(has_more, Ordering::Relaxed);
         }
         Ok(())
@@ -145,6 +137,11 @@ impl MssqlStore {
             })
             .await
     }
+}
+
+/// Makes the error for the file that held the ledger earlier.
+fn unusable(file: &LedgerFile, error: &StoreError) -> StoreError {
+    StoreError::LedgerFileUnusable { file: file.place(), error: error.to_string() }
 }
 
 /// Reads the customers' table and the records.

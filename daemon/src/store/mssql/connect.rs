@@ -17,7 +17,7 @@ use super::super::StoreError;
 use super::address::{BrowserAnswer, PortSource, make_browser_request, parse_browser_answer};
 use super::encrypted::{EncryptionError, encrypt_connection};
 use super::grants::Operation;
-use super::problem::{InstanceLookupError, Problem};
+use super::problem::InstanceLookupError;
 use super::session::Session;
 use super::settings::{Settings, Trust};
 use super::trouble::{Trouble, io_words};
@@ -69,16 +69,16 @@ pub(super) async fn connect(settings: &Settings, password: &Secret) -> Result<Se
         }
     }
     let why = "it redirects from one server to the next without end".to_owned();
-    Err(Problem::Unreachable { server: settings.server.clone(), why }.into())
+    Err(StoreError::Unreachable { server: settings.server.clone(), why })
 }
 
 /// Converts an error before the login to the store's error.
 fn explain_encryption_error(settings: &Settings, why: EncryptionError) -> StoreError {
     let server = settings.server.clone();
     match why {
-        EncryptionError::NotTds => Problem::NotTds { server }.into(),
-        EncryptionError::NotTrusted(why) => Problem::NotTrusted { server, why }.into(),
-        EncryptionError::NotEncrypted(why) => Problem::NotEncrypted { server, why }.into(),
+        EncryptionError::NotTds => StoreError::NotTds { server },
+        EncryptionError::NotTrusted(why) => StoreError::NotTrusted { server, why },
+        EncryptionError::NotEncrypted(why) => StoreError::NotEncrypted { server, why },
         EncryptionError::Connection(error) => {
             let maybe =
                 "before a login; perhaps it takes store.encrypt = \"strict\" only, or is no SQL Server";
@@ -110,7 +110,7 @@ async fn read_trusted(settings: &Settings) -> Result<Trusted, StoreError> {
     };
     let not_trusted = |why: String| {
         let why = format!("store.ca_file = {:?} {why}", file.display().to_string());
-        StoreError::from(Problem::NotTrusted { server: settings.server.clone(), why })
+        StoreError::NotTrusted { server: settings.server.clone(), why }
     };
     let path = file.clone();
     let read = spawn_blocking(move || std::fs::read(path)).await.map_err(io::Error::from);
@@ -130,13 +130,14 @@ async fn open_tcp(
             io::ErrorKind::Other => crate::text::short(&error.to_string()),
             kind => io_words(kind),
         };
-        Problem::Unreachable { server: settings.server.clone(), why }.into()
+        StoreError::Unreachable { server: settings.server.clone(), why }
     };
     let addresses = resolve(host).await.map_err(unreachable)?;
     let port = match source {
         PortSource::Port(port) => *port,
         PortSource::Instance(instance) => query_browser(&addresses, instance).await.map_err(|why| {
-            StoreError::from(Problem::NoInstance { host: host.to_owned(), instance: instance.clone(), why })
+            let (remedy, why) = (why.remedy(host, instance), why.words());
+            StoreError::NoInstance { host: host.to_owned(), instance: instance.clone(), why, remedy }
         })?,
     };
     let targets: Vec<SocketAddr> =

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tiberius::Query;
 
 use super::super::StoreError;
+use super::connect::connect;
 use super::grants::Operation;
 use super::layout::{Column, Layout};
 use super::own_writes::OwnWrites;
@@ -17,7 +18,7 @@ use super::statements;
 use super::trouble::{Meaning, ServerError, Trouble};
 use super::types::{Cells, UnreadableValue, read_number, read_text, read_time};
 use super::zone::{ExpiryClock, Zone};
-use crate::model::FingerprintKey;
+use crate::model::{FingerprintKey, Secret};
 use crate::store::facts::ServerClock;
 
 /// What all connections of a store share.
@@ -48,13 +49,14 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Reads the state of all tables. Without a `key` in use, takes the database's or a new one.
+    /// Logs in and reads the state of all tables. Without a `key` in use, takes the database's or a new one.
     pub(super) async fn open(
-        mut session: Session,
         site: Arc<Site>,
+        password: &Secret,
         key: Option<&FingerprintKey>,
     ) -> Result<Self, StoreError> {
         let settings = &site.settings;
+        let mut session = connect(settings, password).await?;
         let reading = |trouble| settings.explain(trouble, Operation::Reading);
         session.batch(statements::SESSION).await.map_err(reading)?;
         let layout = read_layout(&mut session, &settings.table).await.map_err(reading)?;

@@ -9,11 +9,9 @@ use tokio::time::Instant;
 
 use super::super::StoreError;
 use super::backoff::Backoff;
-use super::connect;
 use super::connection::{Connection, Site};
 use super::grants::Operation;
 use super::own_writes::OwnWrites;
-use super::problem::Problem;
 use super::settings::Settings;
 use super::trouble::Trouble;
 use crate::model::{FingerprintKey, Secret};
@@ -98,7 +96,7 @@ impl Connections {
         {
             return Err(error.clone());
         }
-        let result = self.log_in(&password, slot.key.as_ref()).await;
+        let result = Connection::open(Arc::clone(&self.site), &password, slot.key.as_ref()).await;
         match &result {
             Ok(connection) => {
                 slot.rejected_password = None;
@@ -107,7 +105,7 @@ impl Connections {
             Err(error) => {
                 slot.last_error = Some(error.clone());
                 let now = Instant::now().into_std();
-                if matches!(error, StoreError::Server(Problem::LoginFailed { .. })) {
+                if matches!(error, StoreError::LoginFailed { .. }) {
                     slot.rejected_password = Some(password);
                     slot.backoff.note_rejection(now);
                 } else {
@@ -127,15 +125,6 @@ impl Connections {
         let Settings { password, server, .. } = &self.site.settings;
         let source = password.clone();
         let read = spawn_blocking(move || source.get()).await.map_err(Into::into).flatten();
-        read.map_err(|why| Problem::NoPassword { server: server.clone(), why: why.to_string() }.into())
-    }
-
-    async fn log_in(
-        &self,
-        password: &Secret,
-        key: Option<&FingerprintKey>,
-    ) -> Result<Connection, StoreError> {
-        let session = connect::connect(&self.site.settings, password).await?;
-        Connection::open(session, Arc::clone(&self.site), key).await
+        read.map_err(|why| StoreError::NoPassword { server: server.clone(), why: why.to_string() })
     }
 }

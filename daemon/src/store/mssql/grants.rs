@@ -21,7 +21,9 @@ pub(super) fn grant(operation: Operation, table: &str, user: &str) -> String {
     match operation {
         Operation::Reading => grant_on("SELECT", &quote(table), user),
         Operation::Saving => grant_columns(&["tbtoken", "tbtokenexpiry"], table, user),
-        Operation::Recording => format!("{} {}", grant_records(table, user), grant_key(table, user)),
+        Operation::Recording => {
+            format!("{} {}", grant_changes(table, "tbtokend_state", user), grant_key(table, user))
+        }
         Operation::KeepingTheLedger => grant_changes(table, "tbtokend_account", user),
     }
 }
@@ -33,10 +35,6 @@ fn grant_on(permissions: &str, object: &str, user: &str) -> String {
 /// Returns the statement that lets `user` read and change a side table.
 fn grant_changes(table: &str, side_table: &str, user: &str) -> String {
     grant_on("SELECT, INSERT, UPDATE, DELETE", &beside(table, side_table), user)
-}
-
-fn grant_records(table: &str, user: &str) -> String {
-    grant_changes(table, "tbtokend_state", user)
 }
 
 /// The key has its own grant, because a reader of the records must not read the key.
@@ -86,18 +84,16 @@ pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
                  --   CREATE LOGIN {quoted} WITH PASSWORD = '...';\n\
                  --   CREATE USER {quoted} FOR LOGIN {quoted};\n"
             ));
-            for line in [
+            let lines = [
                 grant(Operation::Reading, table, user),
                 grant(Operation::Saving, table, user),
                 grant_updatedttm(table, user),
-                grant_records(table, user),
+                grant_changes(table, "tbtokend_state", user),
                 grant(Operation::KeepingTheLedger, table, user),
-            ] {
-                text.push_str(&line);
-                text.push('\n');
-            }
+            ];
+            text.push_str(&lines.join("\n"));
             text.push_str(&format!(
-                "\n-- tbtokend_key holds the key of the fingerprints in tbtokend_state. A reader of both tables can guess short\n\
+                "\n\n-- tbtokend_key holds the key of the fingerprints in tbtokend_state. A reader of both tables can guess short\n\
                  -- passwords by trying them. So the key is for this user alone, whatever you grant on the other tables.\n\
                  {}\n\
                  -- For `tbtokend doctor` to name every other reader of it:\n\

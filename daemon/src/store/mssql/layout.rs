@@ -1,7 +1,6 @@
 //! The layout of the customers' table: the types of its columns, and the SQL for them. Pure.
 
 use super::super::StoreError;
-use super::problem::Problem;
 use super::quoted::quote;
 
 /// A column as the server describes it.
@@ -109,8 +108,11 @@ impl Layout {
             found
                 .ok_or_else(|| StoreError::MissingColumn { table: table.to_owned(), column: name.to_owned() })
         };
-        let wrong_type = |column: &'static str, found: &Column, wanted| -> StoreError {
-            Problem::WrongType { table: table.to_owned(), column, found: found.kind.clone(), wanted }.into()
+        let wrong_type = |column: &'static str, found: &Column, wanted| StoreError::WrongType {
+            table: table.to_owned(),
+            column,
+            found: found.kind.clone(),
+            wanted,
         };
         let text = |name: &'static str| {
             let column = find(name)?;

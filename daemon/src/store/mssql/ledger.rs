@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::quoted::beside;
 use super::record_storage::create_tables;
 use super::row_source::Cell;
-use super::statements::{self, ACCOUNT_COLUMNS, NO_TIME, WRITE_PARAMETERS};
+use super::statements::{self, NO_TIME};
 use super::trouble::{Meaning, ServerError, Trouble};
 use super::types::{Cells, UnreadableValue, read_bytes, read_number, read_text, read_time};
 use crate::model::{AccountKey, LoopState};
@@ -176,8 +176,6 @@ pub(super) async fn write(
     is_repeated: bool,
 ) -> Result<LedgerWritten, Trouble> {
     let source = connection.row_source;
-    let most = source.most_rows(&ACCOUNT_COLUMNS, WRITE_PARAMETERS);
-    debug_assert!(write.accounts.len() <= most, "a write of at most {} accounts", LedgerWrite::MOST_ACCOUNTS);
     let (rows, forgets) = (write.accounts.len(), write.forget.is_some());
     let mut query = connection.on_side_tables(&statements::write_accounts(source, rows, forgets));
     query.bind(write.stamp.id.to_string());

@@ -15,13 +15,6 @@ pub(super) struct RecordStorage {
     pub(super) problem: Option<String>,
 }
 
-impl RecordStorage {
-    /// Stops storing records because of that error.
-    pub(super) fn disable(&mut self, table: &str, error: ServerError) {
-        self.problem = Some(explain_problem(table, error));
-    }
-}
-
 /// Creates the tables if necessary and returns the key in the database. If there is none, stores the key in use or a new one. If
 /// the login cannot create the tables, returns the reason, with that key.
 ///
@@ -43,7 +36,8 @@ pub(super) async fn prepare(
     Ok(RecordStorage { key: FingerprintKey::new(&key), problem })
 }
 
-fn explain_problem(table: &str, error: ServerError) -> String {
+/// Says why records cannot be stored.
+pub(super) fn explain_problem(table: &str, error: ServerError) -> String {
     let state = beside(table, "tbtokend_state");
     match error.number {
         229 | 230 => format!("the login lacks permissions on {state}"),

@@ -6,6 +6,7 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::super::{Records, RowProblem};
 use super::connection::Connection;
+use super::record_storage::explain_problem;
 use super::row_source::Cell;
 use super::statements::{self, NO_TIME};
 use super::trouble::{Meaning, ServerError, Trouble};
@@ -41,7 +42,7 @@ pub(super) async fn read(
     match connection.session.each_row(query, take).await {
         Ok(()) => Ok((records, problems)),
         Err(Trouble::Server(error)) if error.meaning() != Meaning::Transient => {
-            connection.records.disable(&connection.site.settings.table, error);
+            connection.records.problem = Some(explain_problem(&connection.settings().table, error));
             Ok((Vec::new(), Vec::new()))
         }
         Err(trouble) => Err(trouble),

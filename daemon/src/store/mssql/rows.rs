@@ -143,41 +143,30 @@ const SEVERAL: &str =
 /// Writes a batch, each token under guard, and returns the outcome of each. Writing twice is harmless, because the guard accepts
 /// a token with the expiry that the row has.
 pub(super) async fn save(connection: &mut Connection, batch: &[Renewal]) -> Result<Vec<Saved>, Trouble> {
-    let does_not_fit = |connection: &Connection| {
-        let capacity = connection.layout.capacity;
-        move |renewal: &Renewal| capacity.filter(|capacity| length(renewal) > *capacity)
-    };
-    if batch.iter().any(|renewal| does_not_fit(connection)(renewal).is_some()) {
+    if batch.iter().any(|renewal| exceeded_capacity(renewal, connection).is_some()) {
         // The column may be wider by now.
         connection.update_layout().await?;
     }
     connection.update_zone().await?;
 
-    let too_long = does_not_fit(connection);
-    let mut saved: Vec<Saved> = batch
-        .iter()
-        .map(|renewal| match too_long(renewal) {
-            Some(capacity) => Saved::TooLong { capacity },
-            None => Saved::Superseded,
-        })
-        .collect();
-    let fits = |index: &usize| matches!(saved.get(*index), Some(Saved::Superseded));
-    let most = connection.row_source.rows_at_once();
-    let mut waiting = groups(batch, (0..batch.len()).filter(fits), most);
-    let mut rejected: Vec<(usize, ServerError)> = Vec::new();
+    let too_long = |renewal: &Renewal, connection: &Connection| {
+        exceeded_capacity(renewal, connection).map(|capacity| Saved::TooLong { capacity })
+    };
+    let renewals = || batch.iter().enumerate();
+    let mut outcomes: HashMap<usize, Saved> =
+        renewals().filter_map(|(index, renewal)| Some((index, too_long(renewal, connection)?))).collect();
+    let fitting = renewals().filter(|(index, _)| !outcomes.contains_key(index));
+    let mut waiting = groups(fitting, connection.row_source.rows_at_once());
+    let mut rejected: Vec<((usize, &Renewal), ServerError)> = Vec::new();
     let mut any_written = false;
     while let Some(group) = waiting.pop() {
-        match write(connection, batch, &group).await {
+        match write(connection, &group).await {
             Ok(written) => {
                 any_written = true;
-                for (index, outcome) in written {
-                    if let Some(saved) = saved.get_mut(index) {
-                        *saved = outcome;
-                    }
-                }
+                outcomes.extend(written);
             }
             Err(Trouble::Server(error)) if error.may_be_about_a_row() => match *group {
-                [index] => rejected.push((index, error)),
+                [one] => rejected.push((one, error)),
                 // One row makes the statement fail. Halving the group finds it.
                 _ => {
                     let (left, right) = group.split_at(group.len() / 2);
@@ -197,36 +186,35 @@ pub(super) async fn save(connection: &mut Connection, batch: &[Renewal]) -> Resu
     if rejected.iter().any(|(_, error)| matches!(error.number, 2628 | 8152)) {
         connection.update_layout().await?;
     }
-    let too_long = does_not_fit(connection);
-    for (index, error) in rejected {
+    for ((index, renewal), error) in rejected {
         let rejected = match error.number {
             2627 => Saved::NotKept { why: SEVERAL },
             number => Saved::Refused { number: i64::from(number) },
         };
-        if let (Some(saved), Some(renewal)) = (saved.get_mut(index), batch.get(index)) {
-            *saved = too_long(renewal).map_or(rejected, |capacity| Saved::TooLong { capacity });
-        }
+        outcomes.insert(index, too_long(renewal, connection).unwrap_or(rejected));
     }
-    Ok(saved)
+    Ok((0..batch.len()).map(|index| outcomes.remove(&index).unwrap_or(Saved::Superseded)).collect())
 }
 
-/// Returns the number of characters of a token, which are all ASCII.
-fn length(renewal: &Renewal) -> usize {
-    renewal.token.jwt().expose().len()
+/// Returns the capacity of the column if the token is longer. All characters of a token are ASCII.
+fn exceeded_capacity(renewal: &Renewal, connection: &Connection) -> Option<usize> {
+    connection.layout.capacity.filter(|capacity| renewal.token.jwt().expose().len() > *capacity)
 }
 
 /// Divides a batch into statements of at most so many rows, none with the same customer twice.
-fn groups(batch: &[Renewal], indices: impl Iterator<Item = usize>, most: usize) -> Vec<Vec<usize>> {
-    let mut groups: Vec<Vec<usize>> = Vec::new();
+fn groups<'a>(
+    renewals: impl Iterator<Item = (usize, &'a Renewal)>,
+    most: usize,
+) -> Vec<Vec<(usize, &'a Renewal)>> {
+    let mut groups: Vec<Vec<_>> = Vec::new();
     let mut seen: HashSet<&CustomerId> = HashSet::new();
-    for index in indices {
-        let Some(renewal) = batch.get(index) else { continue };
+    for (index, renewal) in renewals {
         match groups.last_mut() {
             Some(group) if group.len() < most && !seen.contains(&renewal.id) => {
-                group.push(index);
+                group.push((index, renewal));
             }
             _ => {
-                groups.push(vec![index]);
+                groups.push(vec![(index, renewal)]);
                 seen.clear();
             }
         }
@@ -240,16 +228,14 @@ fn groups(batch: &[Renewal], indices: impl Iterator<Item = usize>, most: usize) 
 /// Sends one statement. Returns the outcomes of the rows that still have the URL and the user of their tokens.
 async fn write(
     connection: &mut Connection,
-    batch: &[Renewal],
-    group: &[usize],
+    group: &[(usize, &Renewal)],
 ) -> Result<Vec<(usize, Saved)>, Trouble> {
     let Connection { session, site, layout, row_source, zone, .. } = connection;
     let (settings, own_writes) = (&site.settings, &site.own_writes);
     let tracks_own_writes = statements::tracks_own_writes(layout, settings.expiry_clock);
     let mut rows = Vec::with_capacity(group.len());
     let mut sent = HashMap::with_capacity(group.len());
-    for index in group {
-        let Some(renewal) = batch.get(*index) else { continue };
+    for (index, renewal) in group {
         // An id that no value of the column's type has is in no row.
         let Some((id, printed)) = make_id_cell(&layout.id, &renewal.id) else { continue };
         let stored = round_expiry(layout.expiry, renewal.expiry, *zone);

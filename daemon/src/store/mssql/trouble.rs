@@ -4,7 +4,7 @@ use tiberius::error::{Error, IoErrorKind};
 
 use super::super::StoreError;
 use super::grants::{Operation, grant, grant_updatedttm};
-use super::problem::Problem;
+use super::problem::describe_login_error;
 use super::settings::Settings;
 use super::types::UnreadableValue;
 
@@ -181,8 +181,8 @@ impl Settings {
         let server = self.server.clone();
         match trouble {
             Trouble::Table(error) => *error,
-            Trouble::Lost(why) => Problem::Lost { server, why }.into(),
-            Trouble::TimedOut => Problem::Lost { server, why: "no answer in time".to_owned() }.into(),
+            Trouble::Lost(why) => StoreError::Lost { server, why },
+            Trouble::TimedOut => StoreError::Lost { server, why: "no answer in time".to_owned() },
             Trouble::Server(error) => self.explain_error(error, operation),
         }
     }
@@ -191,19 +191,21 @@ impl Settings {
         let (server, user, database) = (self.server.clone(), self.user.clone(), self.database.clone());
         let ServerError { number, state, class } = error;
         match error.meaning() {
-            Meaning::LoginRejected => Problem::LoginFailed { server, user, number }.into(),
-            Meaning::NoDatabase => Problem::NoDatabase { database, user, number }.into(),
+            Meaning::LoginRejected => {
+                StoreError::LoginFailed { server, user, number, why: describe_login_error(number) }
+            }
+            Meaning::NoDatabase => StoreError::NoDatabase { database, user, number },
             Meaning::NoTable => {
                 StoreError::MissingTable { place: self.place(), table: self.table_of(operation).to_owned() }
             }
-            Meaning::NoPermission => self.no_permission(operation).into(),
-            Meaning::ReadOnly => Problem::ReadOnly { server, database, number }.into(),
+            Meaning::NoPermission => self.no_permission(operation),
+            Meaning::ReadOnly => StoreError::DatabaseReadOnly { server, database, number },
             Meaning::NoColumn if operation == Operation::KeepingTheLedger => {
-                Problem::OtherColumns { table: "tbtokend_account" }.into()
+                StoreError::OtherColumns { table: "tbtokend_account" }
             }
             Meaning::Transient | Meaning::NoColumn | Meaning::RowRejected | Meaning::Other => {
                 let words = error.words().to_owned();
-                Problem::Server { server, number, state, class, words }.into()
+                StoreError::Server { server, number, state, class, words }
             }
         }
     }
@@ -216,7 +218,7 @@ impl Settings {
         }
     }
 
-    fn no_permission(&self, operation: Operation) -> Problem {
+    fn no_permission(&self, operation: Operation) -> StoreError {
         let permission = match operation {
             Operation::Reading => "SELECT",
             Operation::Saving => "UPDATE",
@@ -229,13 +231,7 @@ impl Settings {
             // This permission may be the missing one, and the server's error does not say so.
             grant = format!("{grant} {}", grant_updatedttm(&self.table, &self.user));
         }
-        Problem::NoPermission { user: self.user.clone(), permission, object, grant }
-    }
-}
-
-impl From<Problem> for StoreError {
-    fn from(problem: Problem) -> Self {
-        Self::Server(problem)
+        StoreError::NoPermission { user: self.user.clone(), permission, object, grant }
     }
 }
 

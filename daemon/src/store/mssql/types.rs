@@ -25,12 +25,6 @@ impl From<Row> for Cells {
     }
 }
 
-impl From<Vec<ColumnData<'static>>> for Cells {
-    fn from(cells: Vec<ColumnData<'static>>) -> Self {
-        Self(cells.into_iter())
-    }
-}
-
 impl Cells {
     /// Reads the next cell with one of the functions of this file.
     pub(super) fn next<T>(
@@ -167,10 +161,17 @@ pub(super) fn round_expiry(kind: ExpiryType, expiry: DateTime<Utc>, zone: Zone) 
 }
 
 #[cfg(test)]
+impl From<Vec<ColumnData<'static>>> for Cells {
+    fn from(cells: Vec<ColumnData<'static>>) -> Self {
+        Self(cells.into_iter())
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
-    use super::super::any_cell::any_cell;
+    use super::super::any_cell_tests::any_cell;
     use super::*;
 
     const EXPIRY_TYPES: [ExpiryType; 6] = [

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params_from_iter};
 
 use super::rows::{Key, by_key, find_by_id, in_order, read_expiry, read_key, read_text, refused};
 use super::{StoreError, connect, root, schema, translate};
-use crate::model::{BadUrl, BaseUrl, Customer, CustomerId, Ineligibility, Row, Secret};
+use crate::model::{BaseUrl, Customer, CustomerId, Row, Secret};
 
 /// Why a row is not listed, added, changed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +30,7 @@ pub enum CustomersError {
     Several(String),
     /// The row would be left alone.
     #[error("customer {0} would not be renewed: {1}")]
-    Ineligible(String, Ineligibility),
-    /// The URL is none.
-    #[error("customer {0} would not be renewed: {1}")]
-    BadUrl(String, BadUrl),
+    Ineligible(String, String),
     /// A constraint or a trigger; its own words may hold anything.
     #[error("the table refuses customer {0}: a constraint or a trigger (SQLite error {1})")]
     Refused(String, i64),
@@ -232,11 +229,10 @@ impl CustomerTable {
         let held = held.filter(holds).ok_or_else(|| CustomersError::NotKept(id.to_owned()))?;
         let Columns { username, password, url } = held;
         let row = Row { id: CustomerId::new(id), url, username, password, has_token: false, expiry: None };
-        let customer = Customer::from_row(row, self.fallback_url.as_deref())
-            .map_err(|row| CustomersError::Ineligible(id.to_owned(), row.why))?;
-        BaseUrl::parse(&customer.credentials.url)
-            .map_err(|error| CustomersError::BadUrl(id.to_owned(), error))
-            .map(drop)
+        let ineligible = |why: String| CustomersError::Ineligible(id.to_owned(), why);
+        let customer = Customer::from_row(row, self.fallback_url.as_deref());
+        let customer = customer.map_err(|row| ineligible(row.why.to_string()))?;
+        BaseUrl::parse(&customer.credentials.url).map(drop).map_err(|why| ineligible(why.to_string()))
     }
 
     fn explain(&self, error: &rusqlite::Error) -> CustomersError {

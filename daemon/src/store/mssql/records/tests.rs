@@ -4,7 +4,7 @@ use proptest::collection;
 use proptest::prelude::{prop_assert, proptest};
 use tiberius::ColumnData;
 
-use super::super::any_cell::{Kind, any_cell, kind, nulls, ordinary};
+use super::super::any_cell_tests::{Kind, any_cell, kind, nulls, ordinary};
 use super::*;
 
 type Row = Vec<ColumnData<'static>>;

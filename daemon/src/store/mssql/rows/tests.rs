@@ -4,7 +4,7 @@ use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use proptest::{collection, option};
 use tiberius::ColumnData;
 
-use super::super::any_cell::{Kind, any_cell, kind, nulls, ordinary};
+use super::super::any_cell_tests::{Kind, any_cell, kind, nulls, ordinary};
 use super::*;
 
 type Row = Vec<ColumnData<'static>>;
