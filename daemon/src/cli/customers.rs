@@ -12,7 +12,6 @@ use clap::{ArgGroup, Subcommand};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use self::csv::CsvError;
 use crate::config::{ConfigError, Source, StoreConfig};
 use crate::doctor::as_the_service_sees;
 use crate::model::Secret;
@@ -90,10 +89,8 @@ pub(super) enum CustomersProblem {
         #[source]
         source: io::Error,
     },
-    #[error("{file}, {source}; nothing is imported")]
-    Csv { file: String, source: CsvError },
-    #[error("{file}, line {line}: {source}; nothing is imported")]
-    Line { file: String, line: usize, source: CustomersError },
+    #[error("{file}, line {line}: {why}; nothing is imported")]
+    Import { file: String, line: usize, why: String },
 }
 
 /// Does it, and says what was done.
@@ -162,14 +159,15 @@ fn import(
     file: &str,
     open: impl FnOnce() -> Result<CustomerTable, CustomersError>,
 ) -> Result<String, CustomersProblem> {
-    let rows = csv::rows(text).map_err(|source| CustomersProblem::Csv { file: file.to_owned(), source })?;
+    let wrong = |line, why| CustomersProblem::Import { file: file.to_owned(), line, why };
+    let rows = csv::rows(text).map_err(|(line, why)| wrong(line, why.to_owned()))?;
     let table = open()?;
     let count = rows.len();
     table.change(|| {
         rows.into_iter().try_for_each(|(line, [id, username, password, url])| {
             let password = Some(Secret::new(password));
             let added = table.add(&id, &Columns { username: Some(username), password, url: Some(url) });
-            added.map_err(|source| CustomersProblem::Line { file: file.to_owned(), line, source })
+            added.map_err(|error| wrong(line, error.to_string()))
         })
     })?;
     Ok(format!("{count} customers are added; delete {file}, which holds their passwords\n"))
