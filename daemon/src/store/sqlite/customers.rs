@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params_from_iter};
 
-use super::rows::{Key, by_key, find_by_id, in_order, read_expiry, read_key, read_text, refused};
+use super::rows::{Key, by_key, find_by_id, in_order, read_expiry, read_key, refused, text_of};
 use super::{StoreError, connect, root, schema, translate};
 use crate::model::{BaseUrl, Customer, CustomerId, Row, Secret};
 
@@ -115,11 +115,10 @@ impl CustomerTable {
             in_order(&self.layout)
         );
         let listed = |row: &rusqlite::Row<'_>| {
-            let shown = |column| row.get_ref(column).map(|value| read_text(value).ok().flatten());
             Ok(Listed {
-                id: shown(0)?.unwrap_or_default(),
-                username: shown(1)?,
-                url: shown(2)?,
+                id: text_of(row, 0)?.unwrap_or_default(),
+                username: text_of(row, 1)?,
+                url: text_of(row, 2)?,
                 has_password: row.get(3)?,
                 expiry: read_expiry(row.get_ref(5)?).filter(|_| row.get(4).unwrap_or(false)),
             })
@@ -202,9 +201,9 @@ impl CustomerTable {
             if !is_exact || found.is_some() {
                 return Ok(is_exact.then_some(()));
             }
-            let read = |column| row.get_ref(column).map(|value| read_text(value).ok().flatten());
-            let (username, password, url) = (read(1)?, read(2)?.map(Secret::new), read(3)?);
-            found = Some((read_key(row, &self.layout, 4)?, Columns { username, password, url }));
+            let password = text_of(row, 2)?.map(Secret::new);
+            let columns = Columns { username: text_of(row, 1)?, password, url: text_of(row, 3)? };
+            found = Some((read_key(row, &self.layout, 4)?, columns));
             Ok(None)
         });
         match second.map_err(|error| self.explain(&error))? {
@@ -214,11 +213,11 @@ impl CustomerTable {
     }
 
     fn write(&self, id: &str, sql: &str, values: Vec<Value>) -> Result<(), CustomersError> {
-        self.connection.execute(sql, params_from_iter(values)).map(drop).map_err(|error| {
-            match refused(&error) {
-                Some(number) => CustomersError::Refused(id.to_owned(), number),
-                None => self.explain(&error),
-            }
+        let statement = self.connection.prepare_cached(sql);
+        let written = statement.and_then(|mut statement| statement.execute(params_from_iter(values)));
+        written.map(drop).map_err(|error| match refused(&error) {
+            Some(number) => CustomersError::Refused(id.to_owned(), number),
+            None => self.explain(&error),
         })
     }
 

@@ -91,7 +91,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn customer(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Customer>> {
-        let Some(id) = read_text(row.get_ref(0)?).ok().flatten().filter(|id| !id.is_empty()) else {
+        let Some(id) = text_of(row, 0)?.filter(|id| !id.is_empty()) else {
             self.problem(
                 "(no id)",
                 "customer_id is NULL, empty, too long or not text; the row is left alone",
@@ -193,22 +193,25 @@ fn is_number(value: ValueRef<'_>) -> bool {
 const LONGEST_TEXT: usize = 16_000;
 
 /// Reads a column as text, whatever its type in SQLite. Fails if the value is not text or too long.
-pub(super) fn read_text(value: ValueRef<'_>) -> Result<Option<String>, NotText> {
+fn read_text(value: ValueRef<'_>) -> Result<Option<String>, NotText> {
     match value {
         ValueRef::Null => Ok(None),
         ValueRef::Integer(number) => Ok(Some(number.to_string())),
         ValueRef::Real(number) => Ok(Some(number.to_string())),
-        ValueRef::Text(bytes) if bytes.len() > LONGEST_TEXT => Err(NotText),
-        ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text.to_owned())),
-            Err(_) => Err(NotText),
-        },
-        ValueRef::Blob(_) => Err(NotText),
+        ValueRef::Text(bytes) if bytes.len() <= LONGEST_TEXT => {
+            std::str::from_utf8(bytes).map(|text| Some(text.to_owned())).map_err(|_| NotText)
+        }
+        ValueRef::Text(_) | ValueRef::Blob(_) => Err(NotText),
     }
 }
 
 /// The error for a value that is not text.
-pub(super) struct NotText;
+struct NotText;
+
+/// Reads a column as text; `None` also if the value is not text.
+pub(super) fn text_of(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(read_text(row.get_ref(column)?).ok().flatten())
+}
 
 /// Passes the rows to `take` whose id the database takes for this one, each with whether it is exactly this one: a column may
 /// treat `a` like `A`, and ids may be stored as numbers, of which `1` is another id than `'1'`. Returns the first result.
@@ -229,7 +232,7 @@ pub(super) fn find_by_id<T>(
     let ids = [Value::Text(id.to_owned())].into_iter().chain(number);
     let mut rows = statement.query(params_from_iter(ids))?;
     while let Some(row) = rows.next()? {
-        let is_exact = read_text(row.get_ref(0)?).ok().flatten().as_deref() == Some(id);
+        let is_exact = text_of(row, 0)?.as_deref() == Some(id);
         if let Some(found) = take(is_exact, row)? {
             return Ok(Some(found));
         }
@@ -249,8 +252,7 @@ pub(super) fn read_tokens(open: &Open, ids: Vec<CustomerId>) -> rusqlite::Result
     for id in ids {
         let columns = "tb_url, tb_username, tbtoken";
         let found = find_by_id(&open.connection, &open.layout, id.as_str(), columns, |is_exact, row| {
-            let read = |column| row.get_ref(column).map(|value| read_text(value).ok().flatten());
-            Ok(if is_exact { Some((read(1)?, read(2)?, read(3)?)) } else { None })
+            Ok(if is_exact { Some((text_of(row, 1)?, text_of(row, 2)?, text_of(row, 3)?)) } else { None })
         })?;
         if let Some((row_url, username, Some(token))) = found {
             let (row_url, username) = (row_url.unwrap_or_default(), username.unwrap_or_default());
@@ -405,8 +407,7 @@ fn find_row(
 
 /// Whether the row still matches the token, and its own token does not end later.
 fn may_write(row: &rusqlite::Row<'_>, renewal: &Renewal) -> rusqlite::Result<bool> {
-    let url = read_text(row.get_ref(1)?).ok().flatten().unwrap_or_default();
-    let username = read_text(row.get_ref(2)?).ok().flatten().unwrap_or_default();
+    let (url, username) = (text_of(row, 1)?.unwrap_or_default(), text_of(row, 2)?.unwrap_or_default());
     let (has_token, expiry): (bool, _) = (row.get(3)?, row.get_ref(4)?);
     let ends_later = read_expiry(expiry).is_some_and(|expiry| has_token && !renewal.may_replace(expiry));
     Ok(url == renewal.row_url && username == renewal.username && !is_number(expiry) && !ends_later)
