@@ -25,18 +25,19 @@ pub fn carry_out(command: &Command, source: &Source) -> ExitCode {
             Err(error) => fail(&error, BAD_CONFIGURATION),
         },
         Command::Customers(what) => match customers::carry_out(what, source) {
-            Ok(said) => print(said.as_bytes(), ExitCode::SUCCESS),
             Err(CustomersProblem::Config(error)) => fail(&error, BAD_CONFIGURATION),
-            Err(error) => fail(&error, COULD_NOT_START),
+            done => finish(done),
         },
-        Command::HttpToken { file } => match token::write(file) {
-            Ok(said) => print(said.as_bytes(), ExitCode::SUCCESS),
-            Err(error) => fail(&error, COULD_NOT_START),
-        },
-        Command::Man { page } => match man::write(*page) {
-            Ok(text) => print(&text, ExitCode::SUCCESS),
-            Err(error) => fail(&error, COULD_NOT_START),
-        },
+        Command::HttpToken { file } => finish(token::write(file)),
+        Command::Man { page } => finish(man::write(*page)),
+    }
+}
+
+/// Prints the outcome of a command.
+fn finish(done: Result<impl AsRef<[u8]>, impl Error>) -> ExitCode {
+    match done {
+        Ok(text) => print(text.as_ref(), ExitCode::SUCCESS),
+        Err(error) => fail(&error, COULD_NOT_START),
     }
 }
 

@@ -12,7 +12,6 @@ use clap::{ArgGroup, Subcommand};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use self::csv::CsvError;
 use crate::config::{ConfigError, Source, StoreConfig};
 use crate::doctor::as_the_service_sees;
 use crate::model::Secret;
@@ -90,10 +89,8 @@ pub(super) enum CustomersProblem {
         #[source]
         source: io::Error,
     },
-    #[error("{file}, {source}; nothing is imported")]
-    Csv { file: String, source: CsvError },
-    #[error("{file}, line {line}: {source}; nothing is imported")]
-    Line { file: String, line: usize, source: CustomersError },
+    #[error("{file}, line {line}: {why}; nothing is imported")]
+    Import { file: String, line: usize, why: String },
 }
 
 /// Does it, and says what was done.
@@ -112,23 +109,19 @@ pub(super) fn carry_out(what: &Customers, source: &Source) -> Result<String, Cus
             let rows = open()?.list()?;
             Ok(if *json { as_json(&rows) } else { as_text(&rows) })
         }
-        Customers::Add { id, user, url } => add(&mut open()?, id, user, url),
+        Customers::Add { id, user, url } => add(&open()?, id, user, url),
         Customers::Set { id, user, url, password } => {
-            let mut table = open()?;
-            let is_known = table.change()?.knows(id)?;
-            let asks = *password && is_known;
+            let table = open()?;
+            let asks = *password && table.knows(id)?;
             let password =
                 asks.then(|| password::read(id)).transpose().map_err(CustomersProblem::Password)?;
-            let change = table.change()?;
-            change.set(id, &Columns { username: user.clone(), password, url: url.clone() })?;
-            change.commit()?;
+            let columns = Columns { username: user.clone(), password, url: url.clone() };
+            table.change(|| table.set(id, &columns))?;
             Ok(format!("{} is changed; its token stays until it is renewed\n", printable(id)))
         }
         Customers::Remove { id } => {
-            let mut table = open()?;
-            let change = table.change()?;
-            change.remove(id)?;
-            change.commit()?;
+            let table = open()?;
+            table.change(|| table.remove(id))?;
             Ok(format!("{} is removed, with its token\n", printable(id)))
         }
         Customers::Import { file } => {
@@ -150,15 +143,14 @@ fn open(path: &Path, table: &str, fallback_url: Option<String>) -> Result<Custom
     CustomerTable::open(&become_owner(&path)?, table, fallback_url)
 }
 
-fn add(table: &mut CustomerTable, id: &str, user: &str, url: &str) -> Result<String, CustomersProblem> {
+fn add(table: &CustomerTable, id: &str, user: &str, url: &str) -> Result<String, CustomersProblem> {
     // Before an operator types a password in vain.
-    if table.change()?.knows(id)? {
+    if table.knows(id)? {
         return Err(CustomersError::Exists(id.to_owned()).into());
     }
     let password = Some(password::read(id).map_err(CustomersProblem::Password)?);
-    let change = table.change()?;
-    change.add(id, &Columns { username: Some(user.to_owned()), password, url: Some(url.to_owned()) })?;
-    change.commit()?;
+    let columns = Columns { username: Some(user.to_owned()), password, url: Some(url.to_owned()) };
+    table.change(|| table.add(id, &columns))?;
     Ok(format!("{} is added; it gets its token at the next poll, or now: tbctl refresh\n", printable(id)))
 }
 
@@ -167,17 +159,17 @@ fn import(
     file: &str,
     open: impl FnOnce() -> Result<CustomerTable, CustomersError>,
 ) -> Result<String, CustomersProblem> {
-    let rows = csv::rows(text).map_err(|source| CustomersProblem::Csv { file: file.to_owned(), source })?;
-    let mut table = open()?;
-    let change = table.change()?;
+    let wrong = |line, why| CustomersProblem::Import { file: file.to_owned(), line, why };
+    let rows = csv::rows(text).map_err(|(line, why)| wrong(line, why.to_owned()))?;
+    let table = open()?;
     let count = rows.len();
-    for (line, [id, username, password, url]) in rows {
-        let columns =
-            Columns { username: Some(username), password: Some(Secret::new(password)), url: Some(url) };
-        let file = file.to_owned();
-        change.add(&id, &columns).map_err(|source| CustomersProblem::Line { file, line, source })?;
-    }
-    change.commit()?;
+    table.change(|| {
+        rows.into_iter().try_for_each(|(line, [id, username, password, url])| {
+            let password = Some(Secret::new(password));
+            let added = table.add(&id, &Columns { username: Some(username), password, url: Some(url) });
+            added.map_err(|error| wrong(line, error.to_string()))
+        })
+    })?;
     Ok(format!("{count} customers are added; delete {file}, which holds their passwords\n"))
 }
 

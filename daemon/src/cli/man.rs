@@ -25,16 +25,11 @@ pub enum Page {
 /// # Errors
 /// Those of the generator.
 pub fn write(which: Page) -> io::Result<Vec<u8>> {
-    match which {
-        Page::Daemon => {
-            let text = include_str!("../../../packaging/man/tbtokend.8");
-            page(&Args::command(), text, &[("@EVENTS@", events())])
-        }
-        Page::Configuration => {
-            let text = include_str!("../../../packaging/man/tbtokend.toml.5");
-            page(&Args::command(), text, &[("@KEYS@", keys())])
-        }
-    }
+    let (text, part) = match which {
+        Page::Daemon => (include_str!("../../../packaging/man/tbtokend.8"), ("@EVENTS@", events())),
+        Page::Configuration => (include_str!("../../../packaging/man/tbtokend.toml.5"), ("@KEYS@", keys())),
+    };
+    page(&Args::command(), text, &[part])
 }
 
 fn events() -> Roff {

@@ -7,11 +7,12 @@ mod token;
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::Overrides;
-use crate::store::schema;
+use crate::store::schema::Dialect;
 
 /// Keeps the ThingsBoard tokens of many customers fresh
 ///
@@ -70,7 +71,7 @@ pub struct DoctorArgs {
 )]
 pub struct SchemaArgs {
     /// The kind of database [default: that of the configuration]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = dialect_parser())]
     dialect: Option<Dialect>,
     /// The customer table, in whose schema the tables are made; schema.table for SQL Server [default: that of the configuration]
     #[arg(long, value_name = "NAME")]
@@ -80,19 +81,9 @@ pub struct SchemaArgs {
     pub grants: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Dialect {
-    Mssql,
-    Sqlite,
-}
-
-impl From<Dialect> for schema::Dialect {
-    fn from(dialect: Dialect) -> Self {
-        match dialect {
-            Dialect::Mssql => Self::Mssql,
-            Dialect::Sqlite => Self::Sqlite,
-        }
-    }
+/// Returns the parser of `--dialect`, which lists the possible values in the help.
+fn dialect_parser() -> impl TypedValueParser<Value = Dialect> {
+    PossibleValuesParser::new(["mssql", "sqlite"]).try_map(|name| name.parse())
 }
 
 impl SchemaArgs {
@@ -102,14 +93,13 @@ impl SchemaArgs {
     /// Those of `configured`.
     pub fn table<E>(
         &self,
-        configured: impl FnOnce() -> Result<(schema::Dialect, String), E>,
-    ) -> Result<(schema::Dialect, String), E> {
-        let dialect = self.dialect.map(Into::into);
-        if let (Some(dialect), Some(table)) = (dialect, &self.table) {
+        configured: impl FnOnce() -> Result<(Dialect, String), E>,
+    ) -> Result<(Dialect, String), E> {
+        if let (Some(dialect), Some(table)) = (self.dialect, &self.table) {
             return Ok((dialect, table.clone()));
         }
         let (kind, table) = configured()?;
-        Ok((dialect.unwrap_or(kind), self.table.clone().unwrap_or(table)))
+        Ok((self.dialect.unwrap_or(kind), self.table.clone().unwrap_or(table)))
     }
 }
 

@@ -25,28 +25,6 @@ pub enum ConfigError {
         /// The line and the cause.
         why: String,
     },
-    /// A key that does not exist.
-    #[error("{file}: unknown key {key}{}", did_you_mean(nearest.as_deref()))]
-    UnknownKey {
-        /// The file.
-        file: String,
-        /// The key.
-        key: String,
-        /// The most similar known key.
-        nearest: Option<String>,
-    },
-    /// A value of the wrong type.
-    #[error("{file}: {key} must be {wanted}, but is {found}")]
-    WrongType {
-        /// The file.
-        file: String,
-        /// The key.
-        key: String,
-        /// The type that the key has.
-        wanted: &'static str,
-        /// The type that was given.
-        found: &'static str,
-    },
     /// A value that cannot be used.
     #[error("{key} = {value:?}: {why}")]
     BadValue {
@@ -57,59 +35,12 @@ pub enum ConfigError {
         /// What is wrong, and what is right.
         why: String,
     },
-    /// A required value is missing.
-    #[error("{key} is missing: {what}")]
-    Missing {
-        /// The key.
-        key: &'static str,
-        /// How to set it.
-        what: &'static str,
-    },
+    /// Any other error of a setting, without its value: the value is missing or may be a secret.
+    #[error("{0}")]
+    Setting(String),
     /// A setting with which the ThingsBoard client cannot be built.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// An environment variable that is not UTF-8.
-    #[error(
-        "the environment variable {variable} is not UTF-8; set it in UTF-8, or use the configuration file instead"
-    )]
-    NotUtf8 {
-        /// Its name.
-        variable: &'static str,
-    },
-    /// A file with a secret that all users can read.
-    #[error("{key} = {file:?}: all users can read this file; run chmod o-rwx {file}")]
-    SecretForAll {
-        /// The key.
-        key: &'static str,
-        /// The file.
-        file: String,
-    },
-    /// A file for a secret that is empty.
-    #[error("{key} = {file:?}: the file is empty; write the secret to it, on one line")]
-    SecretEmpty {
-        /// The key.
-        key: &'static str,
-        /// The file.
-        file: String,
-    },
-    /// A file for a secret that has several lines.
-    #[error("{key} = {file:?}: the file has more than one line; write only the secret to it, on one line")]
-    SecretOfManyLines {
-        /// The key.
-        key: &'static str,
-        /// The file.
-        file: String,
-    },
-    /// A value that should be a path and may be a secret instead.
-    #[error(
-        "{key} does not name a file: {why}; write the absolute path of one (the value is not shown, because it may be a secret)"
-    )]
-    NamesNoFile {
-        /// The key.
-        key: &'static str,
-        /// What is wrong, without the value.
-        why: String,
-    },
     /// An error with the file in which it occurred.
     #[error("{place}: {what}")]
     In {
@@ -118,26 +49,15 @@ pub enum ConfigError {
         /// What is wrong with its causes.
         what: String,
     },
-    /// A file with a secret that cannot be read.
-    #[error("{key} = {file:?}: the file cannot be read{}", remedy_for_unreadable(source))]
-    SecretUnreadable {
-        /// The key.
-        key: &'static str,
-        /// The file.
-        file: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
 }
 
 impl ConfigError {
     /// Adds the origin of a bad value that is not from the file, so that the operator does not search the file for it.
-    pub(super) fn with_origin(self, origins: &[(String, String)]) -> Self {
+    pub(super) fn with_origin(self, origins: &[(&'static str, String)]) -> Self {
         match self {
             Self::BadValue { key, value, why } => {
                 // The last origin wins.
-                let place = origins.iter().rev().find(|(set, _)| set == key).map(|(_, place)| place);
+                let place = origins.iter().rev().find(|(set, _)| *set == key).map(|(_, place)| place);
                 let place = place.map(|place| format!(" (this value comes from {place}, not from the file)"));
                 Self::BadValue { key, value, why: why + &place.unwrap_or_default() }
             }
@@ -148,22 +68,17 @@ impl ConfigError {
     /// Adds the file, or that there is none, unless the error names it already.
     pub(super) fn in_file(self, place: String) -> Self {
         match self {
-            Self::Unreadable { .. }
-            | Self::NotToml { .. }
-            | Self::UnknownKey { .. }
-            | Self::WrongType { .. }
-            | Self::In { .. } => self,
-            Self::BadValue { .. }
-            | Self::Missing { .. }
-            | Self::Client(_)
-            | Self::NotUtf8 { .. }
-            | Self::SecretForAll { .. }
-            | Self::SecretEmpty { .. }
-            | Self::SecretOfManyLines { .. }
-            | Self::NamesNoFile { .. }
-            | Self::SecretUnreadable { .. } => Self::In { place, what: with_causes(&self) },
+            Self::Unreadable { .. } | Self::NotToml { .. } | Self::In { .. } => self,
+            Self::BadValue { .. } | Self::Setting(_) | Self::Client(_) => {
+                Self::In { place, what: with_causes(&self) }
+            }
         }
     }
+}
+
+/// Makes the error for a required value that is missing; `what` says how to set it.
+pub(super) fn missing(key: &str, what: &str) -> ConfigError {
+    ConfigError::Setting(format!("{key} is missing: {what}"))
 }
 
 /// Returns the remedy for a file that this user may not read.
@@ -174,8 +89,4 @@ pub(super) fn remedy_for_unreadable(error: &io::Error) -> &'static str {
         }
         _ => "",
     }
-}
-
-fn did_you_mean(nearest: Option<&str>) -> String {
-    nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default()
 }

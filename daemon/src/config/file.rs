@@ -1,116 +1,36 @@
 //! The unchecked settings: the defaults, overridden by the user's file, the environment and the command line.
 
-use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::{ConfigError, DEFAULTS, Environment, Overrides};
+use super::text::Text;
+use super::{ConfigError, DEFAULTS, Environment, Overrides, bad_value};
 
 /// All keys with their values.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(super) struct Settings {
-    pub(super) schedule: Schedule,
-    pub(super) store: Store,
-    pub(super) thingsboard: Thingsboard,
-    pub(super) control: Control,
-    pub(super) http: Http,
-    pub(super) log: Log,
-    /// The merged table from which the settings were read.
-    #[serde(skip)]
+    /// The defaults, with the user's values in place of some. Every value has the type of its default.
     pub(super) table: Table,
     /// Whether `store.kind` was set, and is not the default.
-    #[serde(skip)]
     pub(super) says_kind: bool,
     /// The keys whose values do not come from the file, with their origins.
-    #[serde(skip)]
     pub(super) origins: Origins,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Schedule {
-    pub(super) interval: String,
-    pub(super) refresh_window: String,
-    pub(super) token_lifetime: String,
-    pub(super) autostart: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Store {
-    pub(super) kind: String,
-    pub(super) path: String,
-    pub(super) server: String,
-    pub(super) database: String,
-    pub(super) user: String,
-    pub(super) password_file: String,
-    pub(super) encrypt: String,
-    pub(super) trust_server_certificate: bool,
-    pub(super) ca_file: String,
-    pub(super) multi_subnet_failover: bool,
-    pub(super) table: String,
-    pub(super) expiry_clock: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Thingsboard {
-    pub(super) fallback_url: String,
-    pub(super) connect_timeout: String,
-    pub(super) request_timeout: String,
-    pub(super) require_https: bool,
-    pub(super) ca_file: String,
-    pub(super) proxy: String,
-    pub(super) max_in_flight: i64,
-    pub(super) max_in_flight_per_host: i64,
-    pub(super) wrong_password_budget: i64,
-    pub(super) verify_tokens: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Control {
-    pub(super) socket: String,
-    pub(super) mode: String,
-    pub(super) group: String,
-    pub(super) monitor_socket: String,
-    pub(super) monitor_mode: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Http {
-    pub(super) listen: String,
-    pub(super) token_file: String,
-    pub(super) read_token_file: String,
-    pub(super) allowed_hosts: Vec<String>,
-    pub(super) metrics: String,
-    pub(super) page: bool,
-    pub(super) behind_proxy: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Log {
-    pub(super) level: String,
-    pub(super) target: String,
-}
-
 /// Keys with the origins of their values: `log.level`, `the environment variable RUST_LOG`.
-pub(super) type Origins = Vec<(String, String)>;
+pub(super) type Origins = Vec<(&'static str, String)>;
 
 /// The environment variables with their keys.
-const VARIABLES: [(&str, &str, &str); 4] = [
-    ("MSSQL_USER", "store", "user"),
-    ("MSSQL_SERVER", "store", "server"),
-    ("MSSQL_DATABASE", "store", "database"),
-    ("THINGSBOARD_URL", "thingsboard", "fallback_url"),
+const VARIABLES: [(&str, &str); 4] = [
+    ("MSSQL_USER", "store.user"),
+    ("MSSQL_SERVER", "store.server"),
+    ("MSSQL_DATABASE", "store.database"),
+    ("THINGSBOARD_URL", "thingsboard.fallback_url"),
 ];
 
 /// Returns the name of an environment variable that the daemon reads, if this is one.
 pub(super) fn variable(name: &str) -> Option<&'static str> {
     let others = ["MSSQL_PASSWORD", "RUST_LOG"];
-    VARIABLES.iter().map(|(variable, _, _)| *variable).chain(others).find(|variable| *variable == name)
+    VARIABLES.iter().map(|(variable, _)| *variable).chain(others).find(|variable| *variable == name)
 }
 
 impl Settings {
@@ -130,35 +50,74 @@ impl Settings {
         };
         let mut table: Table = toml::from_str(DEFAULTS).map_err(not_toml)?;
         let given: Table = toml::from_str(text.unwrap_or_default()).map_err(not_toml)?;
-        let mut says_kind = given.get("store").and_then(|store| store.get("kind")).is_some();
-        let mut origins = Origins::new();
-        let mut set = |table: &mut Table, section: &str, key: &str, value: &str, place: String| {
-            set(table, section, key, value);
-            origins.push((format!("{section}.{key}"), place));
-        };
-        let variable = |name: &str| format!("the environment variable {name}");
+        let says_kind = given.get("store").and_then(|store| store.get("kind")).is_some();
         overlay(&mut table, given, file)?;
-
-        for (name, section, key) in VARIABLES {
-            if let Some(value) = environment.get(name).filter(|value| !value.is_empty()) {
-                set(&mut table, section, key, value, variable(name));
+        let mut settings = Self { table, says_kind, origins: Origins::new() };
+        let given = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+        let origin = |name: &str| format!("the environment variable {name}");
+        for (name, key) in VARIABLES {
+            if let Some(value) = given(name) {
+                settings.set(key, value, origin(name));
             }
         }
-        if let Some(level) = environment.get("RUST_LOG").and_then(|text| level_of(text)) {
-            set(&mut table, "log", "level", level, variable("RUST_LOG"));
+        if let Some(level) = given("RUST_LOG").and_then(|text| level_of(text)) {
+            settings.set("log.level", level, origin("RUST_LOG"));
         }
-        if !says_kind && environment.get("MSSQL_SERVER").is_some_and(|server| !server.is_empty()) {
-            set(&mut table, "store", "kind", "mssql", variable("MSSQL_SERVER"));
-            says_kind = true;
+        if !says_kind && given("MSSQL_SERVER").is_some() {
+            settings.set("store.kind", "mssql", origin("MSSQL_SERVER"));
+            settings.says_kind = true;
         }
         if let Some(socket) = &overrides.socket {
-            set(&mut table, "control", "socket", &socket.to_string_lossy(), "--socket".to_owned());
+            settings.set("control.socket", &socket.to_string_lossy(), "--socket".to_owned());
         }
         if let Some(level) = &overrides.log_level {
-            set(&mut table, "log", "level", level, "--log-level".to_owned());
+            settings.set("log.level", level, "--log-level".to_owned());
         }
-        let settings: Self = table.clone().try_into().map_err(not_toml)?;
-        Ok(Self { table, says_kind, origins, ..settings })
+        Ok(settings)
+    }
+
+    /// Replaces a text.
+    fn set(&mut self, key: &'static str, value: &str, origin: String) {
+        let known = key.split_once('.').and_then(|(section, key)| self.table.get_mut(section)?.get_mut(key));
+        if let Some(known) = known {
+            *known = Value::from(value);
+        }
+        self.origins.push((key, origin));
+    }
+
+    /// Returns the value of a key, such as `store.path`.
+    fn get<'a, T>(
+        &'a self,
+        key: &'static str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<T, ConfigError> {
+        let value = key.split_once('.').and_then(|(section, key)| self.table.get(section)?.get(key));
+        value.and_then(read).ok_or_else(|| {
+            ConfigError::Setting(format!("{key} has no default of its type; this is a bug, please report it"))
+        })
+    }
+
+    /// Returns a text with its key.
+    pub(super) fn text(&self, key: &'static str) -> Result<Text<'_>, ConfigError> {
+        Ok(Text { key, value: self.get(key, Value::as_str)? })
+    }
+
+    /// Returns a value that is true or false.
+    pub(super) fn flag(&self, key: &'static str) -> Result<bool, ConfigError> {
+        self.get(key, Value::as_bool)
+    }
+
+    /// Returns a whole number from 1 to `most`.
+    pub(super) fn number(&self, key: &'static str, most: u32, why: &str) -> Result<u32, ConfigError> {
+        let number = self.get(key, Value::as_integer)?;
+        let in_range = u32::try_from(number).ok().filter(|number| (1..=most).contains(number));
+        in_range
+            .ok_or_else(|| bad_value(key, &number.to_string(), format!("use a number from 1 to {most}{why}")))
+    }
+
+    /// Returns a list of texts.
+    pub(super) fn list(&self, key: &'static str) -> Result<Vec<&str>, ConfigError> {
+        self.get(key, |value| value.as_array()?.iter().map(Value::as_str).collect())
     }
 }
 
@@ -173,12 +132,6 @@ fn level_of(text: &str) -> Option<&str> {
 
 fn line_of(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
-}
-
-fn set(table: &mut Table, section: &str, key: &str, value: &str) {
-    if let Some(Value::Table(section)) = table.get_mut(section) {
-        section.insert(key.to_owned(), Value::String(value.to_owned()));
-    }
 }
 
 /// Replaces defaults by the user's values. A key without a default is an error.
@@ -200,6 +153,9 @@ fn overlay(defaults: &mut Table, given: Table, file: &str) -> Result<(), ConfigE
             let Some(known) = known else { return Err(unknown(file, &path, defaults)) };
             if known.type_str() != value.type_str() {
                 return Err(wrong_type(file, &path, known, &value));
+            }
+            if let Some(other) = value.as_array().and_then(|list| list.iter().find(|one| !one.is_str())) {
+                return Err(wrong_type(file, &format!("a value in {path}"), &Value::from(""), other));
             }
             *known = value;
         }
@@ -223,7 +179,7 @@ fn wrong_type(file: &str, key: &str, known: &Value, found: &Value) -> ConfigErro
         Value::Array(_) => "a list",
         Value::String(_) => "a text in quotes",
     };
-    ConfigError::WrongType { file: file.to_owned(), key: key.to_owned(), wanted, found }
+    ConfigError::In { place: file.to_owned(), what: format!("{key} must be {wanted}, but is {found}") }
 }
 
 /// Makes the error for an unknown key, with the most similar known key.
@@ -241,6 +197,6 @@ fn unknown(file: &str, key: &str, known: &Table) -> ConfigError {
         .map(|candidate| (likeness(&candidate), candidate))
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .filter(|(likeness, _)| *likeness > 0.75)
-        .map(|(_, candidate)| candidate);
-    ConfigError::UnknownKey { file: file.to_owned(), key: key.to_owned(), nearest }
+        .map_or(String::new(), |(_, candidate)| format!("; did you mean {candidate}?"));
+    ConfigError::In { place: file.to_owned(), what: format!("unknown key {key}{nearest}") }
 }

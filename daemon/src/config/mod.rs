@@ -8,6 +8,7 @@ mod mssql;
 mod named_file;
 #[cfg(test)]
 mod tests;
+mod text;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,6 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use chrono::TimeDelta;
 use tracing::level_filters::LevelFilter;
 
 pub use changes::{Changes, Keys, is_taken_over};
@@ -198,7 +198,9 @@ fn environment_of(variables: impl Iterator<Item = (OsString, OsString)>) -> Resu
     ours.map(|(name, value)| match value.into_string() {
         Ok(value) => Ok((name.to_owned(), value)),
         // The value may be a password, so the error does not hold it.
-        Err(_) => Err(ConfigError::NotUtf8 { variable: name }),
+        Err(_) => Err(ConfigError::Setting(format!(
+            "the environment variable {name} is not UTF-8; set it in UTF-8, or use the configuration file instead"
+        ))),
     })
     .collect()
 }
@@ -219,9 +221,4 @@ fn read_if_there(path: &Path) -> Result<Option<String>, ConfigError> {
 
 fn bad_value(key: &'static str, value: &str, why: impl Into<String>) -> ConfigError {
     ConfigError::BadValue { key, value: value.to_owned(), why: why.into() }
-}
-
-/// Converts a duration to the type of the engine.
-fn delta(duration: std::time::Duration) -> TimeDelta {
-    TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }

@@ -1,8 +1,8 @@
 //! Validates the settings of a SQL Server.
 
-use std::path::{Path, PathBuf};
-
-use super::file::Store;
+use super::error::missing;
+use super::file::Settings as Unchecked;
+use super::text::Text;
 use super::{ConfigError, Environment, bad_value, named_file};
 use crate::model::Secret;
 use crate::store::mssql::{Address, Encryption, ExpiryClock, Password, Settings, Trust};
@@ -14,30 +14,26 @@ const PASSWORD_VARIABLE: &str = "MSSQL_PASSWORD";
 
 /// Makes the settings of the store.
 pub(super) fn settings(
-    store: &Store,
+    unchecked: &Unchecked,
     environment: &Environment,
     fallback_url: Option<String>,
 ) -> Result<Settings, ConfigError> {
-    let server = require_value(
-        "store.server",
-        &store.server,
-        "write host, host,port or host\\instance, or set MSSQL_SERVER",
-    )?;
+    let require = |key: &'static str, what: &str| match unchecked.text(key)?.value.trim() {
+        "" => Err(missing(key, what)),
+        value => Ok(value.to_owned()),
+    };
+    let server = require("store.server", "write host, host,port or host\\instance, or set MSSQL_SERVER")?;
     Ok(Settings {
         address: address(&server)?,
         server,
-        database: require_value(
-            "store.database",
-            &store.database,
-            "name the database, or set MSSQL_DATABASE",
-        )?,
-        user: require_value("store.user", &store.user, "name the login, or set MSSQL_USER")?,
-        password: password(store, environment)?,
-        encryption: encryption(&store.encrypt)?,
-        trust: trust(store)?,
-        multi_subnet_failover: store.multi_subnet_failover,
-        table: store.table.clone(),
-        expiry_clock: expiry_clock(&store.expiry_clock)?,
+        database: require("store.database", "name the database, or set MSSQL_DATABASE")?,
+        user: require("store.user", "name the login, or set MSSQL_USER")?,
+        password: password(unchecked, environment)?,
+        encryption: encryption(unchecked)?,
+        trust: trust(unchecked)?,
+        multi_subnet_failover: unchecked.flag("store.multi_subnet_failover")?,
+        table: unchecked.text("store.table")?.value.to_owned(),
+        expiry_clock: expiry_clock(unchecked)?,
         fallback_url,
         state_folder: systemd::state_folder(),
     })
@@ -49,48 +45,31 @@ pub(super) fn address(server: &str) -> Result<Address, ConfigError> {
 }
 
 /// Reads the mode of encryption.
-pub(super) fn encryption(text: &str) -> Result<Encryption, ConfigError> {
-    match text {
-        "required" => Ok(Encryption::Required),
-        "strict" => Ok(Encryption::Strict),
-        other => Err(bad_value("store.encrypt", other, "use required or strict")),
-    }
+pub(super) fn encryption(unchecked: &Unchecked) -> Result<Encryption, ConfigError> {
+    let meanings = [("required", Encryption::Required), ("strict", Encryption::Strict)];
+    unchecked.text("store.encrypt")?.choose(&meanings, "use required or strict")
 }
 
 /// Reads the clock of the expiries.
-pub(super) fn expiry_clock(text: &str) -> Result<ExpiryClock, ConfigError> {
-    match text {
-        "utc" => Ok(ExpiryClock::Utc),
-        "server-local" => Ok(ExpiryClock::ServerLocal),
-        other => Err(bad_value("store.expiry_clock", other, "use utc or server-local")),
-    }
+pub(super) fn expiry_clock(unchecked: &Unchecked) -> Result<ExpiryClock, ConfigError> {
+    let meanings = [("utc", ExpiryClock::Utc), ("server-local", ExpiryClock::ServerLocal)];
+    unchecked.text("store.expiry_clock")?.choose(&meanings, "use utc or server-local")
 }
 
-fn require_value(key: &'static str, value: &str, what: &'static str) -> Result<String, ConfigError> {
-    match value.trim() {
-        "" => Err(ConfigError::Missing { key, what }),
-        value => Ok(value.to_owned()),
-    }
-}
-
-fn trust(store: &Store) -> Result<Trust, ConfigError> {
-    let ca_file = Some(&store.ca_file).filter(|file| !file.is_empty()).map(PathBuf::from);
-    match (store.trust_server_certificate, ca_file) {
-        (true, Some(file)) => Err(bad_value(
-            "store.ca_file",
-            &file.display().to_string(),
+fn trust(unchecked: &Unchecked) -> Result<Trust, ConfigError> {
+    let text = unchecked.text("store.ca_file")?;
+    let ca_file = text.path();
+    match (unchecked.flag("store.trust_server_certificate")?, &ca_file) {
+        (true, Some(_)) => Err(text.bad(
             "with store.trust_server_certificate = true no certificate is checked; set one or the other",
         )),
         (true, None) => Ok(Trust::AnyCertificate),
-        (false, ca_file) => {
-            if let Some(file) = &ca_file {
-                // An error must show at the start, not at the first connection.
-                let wrong = |why| bad_value("store.ca_file", &file.display().to_string(), why);
-                let pem = std::fs::read(file)
-                    .map_err(|error| wrong(format!("the file cannot be read: {error}")))?;
-                tls::certificates(&pem)
-                    .ok_or_else(|| wrong("the file holds no certificate in PEM form".to_owned()))?;
-            }
+        (false, None) => Ok(Trust::Authorities { ca_file }),
+        (false, Some(file)) => {
+            // An error must show at the start, not at the first connection.
+            let pem =
+                std::fs::read(file).map_err(|error| text.bad(format!("the file cannot be read: {error}")))?;
+            tls::certificates(&pem).ok_or_else(|| text.bad("the file holds no certificate in PEM form"))?;
             Ok(Trust::Authorities { ca_file })
         }
     }
@@ -103,8 +82,7 @@ pub(super) fn given_password(environment: &Environment) -> Option<&String> {
 
 /// Finds the password: the environment overrides the file, and systemd's credential replaces a missing file. The file is
 /// read again at each login, so that a new password needs no restart.
-fn password(store: &Store, environment: &Environment) -> Result<Password, ConfigError> {
-    let key = "store.password_file";
+fn password(unchecked: &Unchecked, environment: &Environment) -> Result<Password, ConfigError> {
     if let Some(password) = given_password(environment) {
         if password.contains(['\r', '\n']) {
             let why = "it holds a line break; set it without one";
@@ -112,13 +90,11 @@ fn password(store: &Store, environment: &Environment) -> Result<Password, Config
         }
         return Ok(Password::fixed(Secret::new(password.as_str())));
     }
-    let file = match store.password_file.as_str() {
-        "" => systemd::credential("mssql-password").ok_or(ConfigError::Missing {
-            key,
-            what: "write the password into /etc/tbtokend/mssql-password (the systemd credential mssql-password), name another file, or set MSSQL_PASSWORD",
-        })?,
-        file => Path::new(file).to_owned(),
-    };
+    let text = unchecked.text("store.password_file")?;
+    let Text { key, .. } = text;
+    let file = text.path().or_else(|| systemd::credential("mssql-password")).ok_or_else(|| {
+        missing(key, "write the password into /etc/tbtokend/mssql-password (the systemd credential mssql-password), name another file, or set MSSQL_PASSWORD")
+    })?;
     named_file::read_secret(key, &file)?;
     Ok(Password::read_with(move || named_file::read_secret(key, &file).map_err(Into::into)))
 }

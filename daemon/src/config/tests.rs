@@ -174,3 +174,23 @@ fn only_a_missing_file_means_the_defaults() {
     let said = crate::text::with_causes(&read_if_there(&file).unwrap_err());
     assert!(said.contains("config.toml cannot be read: ") && said.contains("UTF-8"), "{said}");
 }
+
+/// The settings have no types beside the default file, so each key that is read must be there with its type.
+#[test]
+fn every_key_that_is_read_has_a_default_of_its_type() {
+    let load = |text: &str, environment: &[(&str, &str)]| {
+        let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        load(text, &environment, &Overrides::default())
+    };
+    assert!(load("", &[]).is_ok());
+    let all_parts = "[store]\nkind = \"mssql\"\nserver = \"sql01\"\ndatabase = \"app\"\nuser = \"svc\"\n\
+                     [control]\nmonitor_socket = \"/run/monitor.sock\"\n[http]\nlisten = \"unix:/run/http.sock\"\n";
+    load(all_parts, &[("MSSQL_PASSWORD", "p")]).unwrap();
+}
+
+#[test]
+fn a_list_holds_texts_only() {
+    let nothing = (Environment::new(), Overrides::default());
+    let error = load("[http]\nallowed_hosts = [\"a\", 1]\n", &nothing.0, &nothing.1).unwrap_err().to_string();
+    assert_eq!(error, "config.toml: a value in http.allowed_hosts must be a text in quotes, but is a number");
+}

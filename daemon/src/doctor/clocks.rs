@@ -65,14 +65,13 @@ pub(super) fn expiry_clock(facts: &Facts, is_local: bool) -> Option<Finding> {
     let configured = if is_local { "server-local" } else { "utc" };
     let of = facts.sample.len();
     Some(match (clock_of(&facts.sample, offset_minutes), is_local) {
-        (RowClock::Utc(rows), false) => Finding::ok(
-            check,
-            format!("{rows} of {of} rows in the sample were written in UTC, as configured"),
-        ),
-        (RowClock::Local(rows), true) => Finding::ok(
-            check,
-            format!("{rows} of {of} rows in the sample were written in local time, as configured"),
-        ),
+        (RowClock::Utc(rows), false) | (RowClock::Local(rows), true) => {
+            let clock = if is_local { "local time" } else { "UTC" };
+            Finding::ok(
+                check,
+                format!("{rows} of {of} rows in the sample were written in {clock}, as configured"),
+            )
+        }
         (RowClock::Utc(rows), true) if offset_minutes == 0 => {
             Finding::ok(check, format!("{rows} of {of} rows fit; the server's local time is UTC now"))
         }
@@ -91,14 +90,13 @@ pub(super) fn expiry_clock(facts: &Facts, is_local: bool) -> Option<Finding> {
             ),
             "If the applications compare tbtokenexpiry with GETDATE(), set store.expiry_clock = \"server-local\".",
         ),
-        (RowClock::Unclear, _) if of == 0 => Finding::note(
-            check,
-            format!("no row has a token yet that shows the clock; {configured} is configured"),
-        ),
-        (RowClock::Unclear, _) => Finding::note(
-            check,
-            format!("the {of} rows in the sample do not show their clock; {configured} is configured"),
-        ),
+        (RowClock::Unclear, _) => {
+            let unclear = match of {
+                0 => "no row has a token yet that shows the clock".to_owned(),
+                of => format!("the {of} rows in the sample do not show their clock"),
+            };
+            Finding::note(check, format!("{unclear}; {configured} is configured"))
+        }
     })
 }
 

@@ -168,27 +168,58 @@ pub enum Unexpected {
     TooLong,
 }
 
-/// The kind of a failure, for programs and for the records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumString, IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-#[allow(missing_docs, reason = "each is explained at the variant of Failure of that name")]
-pub enum FailureKind {
-    CredentialsRejected,
-    AttemptsExhausted,
-    AccountDisabled,
-    AccountLocked,
-    PasswordExpired,
-    PasswordViolatesPolicy,
-    SecondFactorRequired,
-    RateLimited,
-    ServerError,
-    Unreachable,
-    Timeout,
-    UnexpectedResponse,
-    BadUrl,
-    InsecureUrl,
-    TokenTooLong,
-    Database,
+/// What follows a failure.
+#[derive(PartialEq, Eq)]
+enum Consequence {
+    /// Another attempt.
+    Transient,
+    /// Nothing, because another attempt without a change is useless or dangerous.
+    Parked,
+    /// The customer is parked too, but ThingsBoard counts no failure, so that the password is tried once a day.
+    Daily,
+}
+
+/// Declares the kinds of failures, each with its consequence and its remedy: what to do, and where.
+macro_rules! failure_kinds {
+    ($($kind:ident, $consequence:ident, $remedy:literal;)*) => {
+        /// The kind of a failure, for programs and for the records.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, EnumIter, EnumString, IntoStaticStr)]
+        #[strum(serialize_all = "snake_case")]
+        #[allow(missing_docs, reason = "each is explained at the variant of Failure of that name")]
+        pub enum FailureKind {
+            $($kind,)*
+        }
+
+        impl FailureKind {
+            fn consequence(self) -> Consequence {
+                match self { $(Self::$kind => Consequence::$consequence,)* }
+            }
+
+            /// Returns what to do, and where.
+            pub fn remedy(self) -> &'static str {
+                match self { $(Self::$kind => $remedy,)* }
+            }
+        }
+    };
+}
+
+failure_kinds! {
+    CredentialsRejected, Parked, "Trying again could lock the account. Correct tb_username or tb_password in the customer's row; the change is picked up by itself.";
+    AttemptsExhausted, Parked, "Log in to ThingsBoard's login page as this user to check tb_username and tb_password of every row with this user, correct the rows, then send one password more: tbctl refresh --force ID. Refresh tokens of the user are still used.";
+    AccountDisabled, Daily, "In ThingsBoard, on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins), press Enable User Account, or, for a user that was never activated, Display activation link. It is tried once a day, or at once with tbctl refresh ID. If tb_username should be another one, correct it in the customer's row.";
+    AccountLocked, Parked, "First correct tb_password in the customer's row. Then, in ThingsBoard, an administrator must press Enable User Account on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins). After that: tbctl refresh --force ID.";
+    PasswordExpired, Daily, "Log in to ThingsBoard's login page as this user and set the new password that it asks for, then write it to tb_password in the customer's row; the change is picked up by itself.";
+    PasswordViolatesPolicy, Daily, "Press Forgot your password? on ThingsBoard's login page: it sends a link to the user's e-mail address. Set a password that the policy accepts (a system administrator sees it under Security, General, Password policy), then write it to tb_password in the customer's row; the change is picked up by itself.";
+    SecondFactorRequired, Daily, "Write a user without two-factor authentication to tb_username and tb_password in the customer's row. Or turn it off for this user in ThingsBoard (as the user: Account, Security; for all, as a system administrator: Security, Two-factor authentication). It is tried once a day, or at once with tbctl refresh ID.";
+    RateLimited, Transient, "It is tried again by itself, more slowly. If this stays, raise the limit of the proxy before ThingsBoard for /api/auth/; the limits in ThingsBoard (Tenant profiles, the tenant's profile, Rate limits) do not count logins.";
+    ServerError, Transient, "It is tried again by itself. If this stays, see the log of ThingsBoard (/var/log/thingsboard) and of the proxy before it.";
+    Unreachable, Transient, "It is tried again by itself. If the message names a setting of tbtokend, correct that; otherwise check tb_url in the customer's row, the server, its DNS name, its certificate and the firewall.";
+    Timeout, Transient, "It is tried again by itself. Check whether the ThingsBoard server is overloaded, a firewall drops the connection, or tb_url in the customer's row names the wrong port; a slow server may need a longer thingsboard.request_timeout in tbtokend's configuration.";
+    UnexpectedResponse, Transient, "It is tried again by itself. If the message says what to change, change that; otherwise check tb_url in the customer's row: it must be the address of ThingsBoard itself, not of a login page or a proxy.";
+    BadUrl, Parked, "Correct tb_url in the customer's row, for example https://tb.example.com; the change is picked up by itself.";
+    InsecureUrl, Parked, "Change tb_url in the customer's row to https; the change is picked up by itself. Or set thingsboard.require_https = false in tbtokend's configuration.";
+    TokenTooLong, Parked, "Make the column tbtoken wider (varchar(max)), then: tbctl refresh ID.";
+    Database, Transient, "The token is kept in memory and saved as soon as the database accepts it; no new login is needed. If this stays, let the database user of tbtokend update the columns tbtoken and tbtokenexpiry, and look for a constraint or a trigger.";
 }
 
 /// Says how many possibly wrong passwords were sent to an account.
@@ -244,46 +275,12 @@ impl Failure {
 impl FailureKind {
     /// Whether another attempt without a change is useless or dangerous, so that the customer is parked.
     pub fn is_permanent(self) -> bool {
-        match self {
-            Self::CredentialsRejected
-            | Self::AttemptsExhausted
-            | Self::AccountDisabled
-            | Self::AccountLocked
-            | Self::PasswordExpired
-            | Self::PasswordViolatesPolicy
-            | Self::SecondFactorRequired
-            | Self::BadUrl
-            | Self::InsecureUrl
-            | Self::TokenTooLong => true,
-            Self::RateLimited
-            | Self::ServerError
-            | Self::Unreachable
-            | Self::Timeout
-            | Self::UnexpectedResponse
-            | Self::Database => false,
-        }
+        self.consequence() != Consequence::Transient
     }
 
     /// Whether it parks the customer but ThingsBoard counts no failure, so that the password is tried once a day.
     pub fn is_tried_daily(self) -> bool {
-        match self {
-            Self::AccountDisabled
-            | Self::PasswordExpired
-            | Self::PasswordViolatesPolicy
-            | Self::SecondFactorRequired => true,
-            Self::CredentialsRejected
-            | Self::AttemptsExhausted
-            | Self::AccountLocked
-            | Self::RateLimited
-            | Self::ServerError
-            | Self::Unreachable
-            | Self::Timeout
-            | Self::UnexpectedResponse
-            | Self::BadUrl
-            | Self::InsecureUrl
-            | Self::TokenTooLong
-            | Self::Database => false,
-        }
+        self.consequence() == Consequence::Daily
     }
 
     /// Whether the ledger decides when the password may be sent again.
@@ -304,58 +301,6 @@ impl FailureKind {
     /// Returns the kind with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         name.parse().ok()
-    }
-
-    /// Returns what to do, and where.
-    pub fn remedy(self) -> &'static str {
-        match self {
-            Self::CredentialsRejected => {
-                "Trying again could lock the account. Correct tb_username or tb_password in the customer's row; the change is picked up by itself."
-            }
-            Self::AttemptsExhausted => {
-                "Log in to ThingsBoard's login page as this user to check tb_username and tb_password of every row with this user, correct the rows, then send one password more: tbctl refresh --force ID. Refresh tokens of the user are still used."
-            }
-            Self::AccountDisabled => {
-                "In ThingsBoard, on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins), press Enable User Account, or, for a user that was never activated, Display activation link. It is tried once a day, or at once with tbctl refresh ID. If tb_username should be another one, correct it in the customer's row."
-            }
-            Self::AccountLocked => {
-                "First correct tb_password in the customer's row. Then, in ThingsBoard, an administrator must press Enable User Account on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins). After that: tbctl refresh --force ID."
-            }
-            Self::PasswordExpired => {
-                "Log in to ThingsBoard's login page as this user and set the new password that it asks for, then write it to tb_password in the customer's row; the change is picked up by itself."
-            }
-            Self::PasswordViolatesPolicy => {
-                "Press Forgot your password? on ThingsBoard's login page: it sends a link to the user's e-mail address. Set a password that the policy accepts (a system administrator sees it under Security, General, Password policy), then write it to tb_password in the customer's row; the change is picked up by itself."
-            }
-            Self::SecondFactorRequired => {
-                "Write a user without two-factor authentication to tb_username and tb_password in the customer's row. Or turn it off for this user in ThingsBoard (as the user: Account, Security; for all, as a system administrator: Security, Two-factor authentication). It is tried once a day, or at once with tbctl refresh ID."
-            }
-            Self::RateLimited => {
-                "It is tried again by itself, more slowly. If this stays, raise the limit of the proxy before ThingsBoard for /api/auth/; the limits in ThingsBoard (Tenant profiles, the tenant's profile, Rate limits) do not count logins."
-            }
-            Self::ServerError => {
-                "It is tried again by itself. If this stays, see the log of ThingsBoard (/var/log/thingsboard) and of the proxy before it."
-            }
-            Self::Unreachable => {
-                "It is tried again by itself. If the message names a setting of tbtokend, correct that; otherwise check tb_url in the customer's row, the server, its DNS name, its certificate and the firewall."
-            }
-            Self::Timeout => {
-                "It is tried again by itself. Check whether the ThingsBoard server is overloaded, a firewall drops the connection, or tb_url in the customer's row names the wrong port; a slow server may need a longer thingsboard.request_timeout in tbtokend's configuration."
-            }
-            Self::UnexpectedResponse => {
-                "It is tried again by itself. If the message says what to change, change that; otherwise check tb_url in the customer's row: it must be the address of ThingsBoard itself, not of a login page or a proxy."
-            }
-            Self::BadUrl => {
-                "Correct tb_url in the customer's row, for example https://tb.example.com; the change is picked up by itself."
-            }
-            Self::InsecureUrl => {
-                "Change tb_url in the customer's row to https; the change is picked up by itself. Or set thingsboard.require_https = false in tbtokend's configuration."
-            }
-            Self::TokenTooLong => "Make the column tbtoken wider (varchar(max)), then: tbctl refresh ID.",
-            Self::Database => {
-                "The token is kept in memory and saved as soon as the database accepts it; no new login is needed. If this stays, let the database user of tbtokend update the columns tbtoken and tbtokenexpiry, and look for a constraint or a trigger."
-            }
-        }
     }
 }
 

@@ -24,68 +24,89 @@ pub enum Priority {
     Debug = 7,
 }
 
-/// The kinds of notices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum NoticeKind {
+/// Declares the kinds of notices, each with its priority and its `MESSAGE_ID`.
+macro_rules! notice_kinds {
+    ($($(#[$doc:meta])* $kind:ident, $priority:ident, $message_id:literal;)*) => {
+        /// The kinds of notices.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr)]
+        #[strum(serialize_all = "snake_case")]
+        pub enum NoticeKind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl NoticeKind {
+            /// Returns the `MESSAGE_ID`.
+            pub const fn message_id(self) -> &'static str {
+                match self { $(Self::$kind => $message_id,)* }
+            }
+
+            /// Returns the priority.
+            pub const fn priority(self) -> Priority {
+                match self { $(Self::$kind => Priority::$priority,)* }
+            }
+        }
+    };
+}
+
+notice_kinds! {
     /// The daemon has started.
-    Running,
+    Running, Notice, "45b9eb3a40cc434dad407d35a0fec8df";
     /// The database's certificate is not checked.
-    CertificateUnchecked,
+    CertificateUnchecked, Warning, "696e32160fbe426d92236c9332fba68b";
     /// The clock of this machine shows a time in the past.
-    ClockWrong,
+    ClockWrong, Crit, "bcda7e7f27b84c2b9e28268f24e0bc67";
     /// The clock of this machine stepped backward.
-    ClockSetBack,
+    ClockSetBack, Warning, "fad84e37dce0481798f427ae33a359ea";
     /// The daemon has ended normally.
-    Ended,
+    Ended, Notice, "4165cb5913c648299dc4948d0e65b615";
     /// The daemon cannot start.
-    CannotStart,
+    CannotStart, Crit, "299187ee3c224bd9af2395f88b9e0308";
     /// A scheduled pass begins.
-    Scheduled,
+    Scheduled, Info, "dadeec17d32543ec8ef02f08da494b73";
     /// A scheduled pass is skipped, because the last one is still running.
-    Skipped,
+    Skipped, Warning, "c1ce5975f83c49c396db716a1513ee86";
     /// A token was renewed.
-    Renewed,
+    Renewed, Info, "7eecac42a5a14dceac7606f00816f66a";
     /// A customer that failed works again.
-    Recovered,
+    Recovered, Notice, "b7d23a215af74980b1cdc621bfaf40f7";
     /// A renewal failed; another attempt follows.
-    Failed,
+    Failed, Warning, "fb29c5d3155a4509b13753223aa6c466";
     /// A renewal failed for good.
-    Parked,
+    Parked, Err, "5938ed69774e479aa00feb27a9e569fb";
     /// A parked customer is tried again, because its row has changed.
-    Unparked,
+    Unparked, Notice, "f61440ff3fb643dcb6f614e02b5ddc13";
     /// A token ended without a new one.
-    Expired,
+    Expired, Err, "d1134fa545ad4edcb95ec00827106dfa";
     /// ThingsBoard no longer takes a token whose end lies ahead.
-    TokenDead,
+    TokenDead, Warning, "7257f265fc1b479bb4d74c33a5516c83";
     /// ThingsBoard does not take the token either that replaced a dead one a moment ago.
-    TokenDisputed,
+    TokenDisputed, Warning, "dd24da4718e6439d83be92c8fcf69040";
     /// A customer has lost its row, or what a login needs.
-    Ineligible,
+    Ineligible, Warning, "a0eb05f84ec94729a9f867cf7594ba9c";
     /// Something is wrong with a row or with what the daemon may do.
-    Warning,
+    Warning, Warning, "e72bdb03c9a94ec4a9786535f593e268";
     /// A pass began.
-    PassStarted,
+    PassStarted, Debug, "3c78b2b5a7a040e4ab25085b6f45346c";
     /// A pass ended.
-    PassFinished,
+    PassFinished, Debug, "e627619f83c34cf192ef38ca387ddfe5";
     /// The database cannot be used.
-    StoreLost,
+    StoreLost, Crit, "dcd76dad06664084affd4525151713d9";
     /// The database can be used again.
-    StoreBack,
+    StoreBack, Notice, "1a68688433774c90b105cb0d027c300c";
     /// An operator started the loop.
-    Started,
+    Started, Notice, "593bca9b28034585919b2265a2ccac58";
     /// An operator stopped the loop.
-    Stopped,
+    Stopped, Notice, "d0b1396d798e4c2496f60039c160e8d6";
     /// The configuration was read again.
-    Reloaded,
+    Reloaded, Notice, "3fe0f9d83b994ab7b48eec4cbe0b49cf";
     /// A changed configuration was refused.
-    ReloadRefused,
+    ReloadRefused, Err, "c795a896733c4e4b8bd4fc1d9abf7ec0";
     /// The database or a pass makes no progress.
-    Stuck,
+    Stuck, Crit, "f75afadfec8c4ecf88d0798ca406f2d0";
     /// Log lines were dropped, because the reader of the log is too slow.
-    LinesDropped,
+    LinesDropped, Warning, "0b51edb0b1124b11a41ecedec34387c6";
     /// A bug in the daemon.
-    Bug,
+    Bug, Crit, "211ec88ce13448eeb148bb4374782d3b";
 }
 
 impl NoticeKind {
@@ -117,69 +138,5 @@ impl NoticeKind {
     /// Returns the kind of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         name.parse().ok()
-    }
-
-    /// Returns the `MESSAGE_ID`.
-    pub const fn message_id(self) -> &'static str {
-        match self {
-            Self::Running => "45b9eb3a40cc434dad407d35a0fec8df",
-            Self::CertificateUnchecked => "696e32160fbe426d92236c9332fba68b",
-            Self::ClockWrong => "bcda7e7f27b84c2b9e28268f24e0bc67",
-            Self::ClockSetBack => "fad84e37dce0481798f427ae33a359ea",
-            Self::Ended => "4165cb5913c648299dc4948d0e65b615",
-            Self::CannotStart => "299187ee3c224bd9af2395f88b9e0308",
-            Self::Scheduled => "dadeec17d32543ec8ef02f08da494b73",
-            Self::Skipped => "c1ce5975f83c49c396db716a1513ee86",
-            Self::Renewed => "7eecac42a5a14dceac7606f00816f66a",
-            Self::Recovered => "b7d23a215af74980b1cdc621bfaf40f7",
-            Self::Failed => "fb29c5d3155a4509b13753223aa6c466",
-            Self::Parked => "5938ed69774e479aa00feb27a9e569fb",
-            Self::Unparked => "f61440ff3fb643dcb6f614e02b5ddc13",
-            Self::Expired => "d1134fa545ad4edcb95ec00827106dfa",
-            Self::TokenDead => "7257f265fc1b479bb4d74c33a5516c83",
-            Self::TokenDisputed => "dd24da4718e6439d83be92c8fcf69040",
-            Self::Ineligible => "a0eb05f84ec94729a9f867cf7594ba9c",
-            Self::PassStarted => "3c78b2b5a7a040e4ab25085b6f45346c",
-            Self::PassFinished => "e627619f83c34cf192ef38ca387ddfe5",
-            Self::Warning => "e72bdb03c9a94ec4a9786535f593e268",
-            Self::StoreLost => "dcd76dad06664084affd4525151713d9",
-            Self::StoreBack => "1a68688433774c90b105cb0d027c300c",
-            Self::Started => "593bca9b28034585919b2265a2ccac58",
-            Self::Stopped => "d0b1396d798e4c2496f60039c160e8d6",
-            Self::Reloaded => "3fe0f9d83b994ab7b48eec4cbe0b49cf",
-            Self::ReloadRefused => "c795a896733c4e4b8bd4fc1d9abf7ec0",
-            Self::Stuck => "f75afadfec8c4ecf88d0798ca406f2d0",
-            Self::LinesDropped => "0b51edb0b1124b11a41ecedec34387c6",
-            Self::Bug => "211ec88ce13448eeb148bb4374782d3b",
-        }
-    }
-
-    /// Returns the priority.
-    pub const fn priority(self) -> Priority {
-        match self {
-            Self::CannotStart | Self::ClockWrong | Self::StoreLost | Self::Stuck | Self::Bug => {
-                Priority::Crit
-            }
-            Self::Parked | Self::Expired | Self::ReloadRefused => Priority::Err,
-            Self::Skipped
-            | Self::Failed
-            | Self::TokenDead
-            | Self::TokenDisputed
-            | Self::Ineligible
-            | Self::ClockSetBack
-            | Self::Warning
-            | Self::CertificateUnchecked
-            | Self::LinesDropped => Priority::Warning,
-            Self::Running
-            | Self::Ended
-            | Self::Recovered
-            | Self::Unparked
-            | Self::StoreBack
-            | Self::Started
-            | Self::Stopped
-            | Self::Reloaded => Priority::Notice,
-            Self::Scheduled | Self::Renewed => Priority::Info,
-            Self::PassStarted | Self::PassFinished => Priority::Debug,
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! The stores of the customers' rows and of the daemon's records: the interface between the engine and a database.
 
+mod error;
 pub mod facts;
 mod ledger;
 pub mod mssql;
@@ -10,6 +11,7 @@ mod timestamp;
 use std::future::Future;
 use std::sync::Arc;
 
+pub use error::StoreError;
 pub use ledger::{AccountRow, Forget, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
 use crate::model::{
@@ -133,156 +135,4 @@ impl Saved {
     const NOT_HELD: Self = Self::NotKept {
         why: "the table took it without an error and does not hold it; a trigger, a rule or a view undoes the write",
     };
-}
-
-/// The reason why a store cannot be used. The text names the cause; [`StoreError::remedy`] says what to do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// The file is not a SQLite database.
-    #[error("{place} is not a SQLite database")]
-    NotADatabase {
-        /// The file.
-        place: String,
-    },
-    /// The file was there and is gone.
-    #[error("{place} is gone")]
-    Gone {
-        /// The file.
-        place: String,
-    },
-    /// The file or server cannot be opened.
-    #[error("{place} cannot be opened: {why}")]
-    CannotOpen {
-        /// The file or server.
-        place: String,
-        /// The cause.
-        why: String,
-    },
-    /// The daemon runs as root, and another user can put files beside this one, which SQLite would trust.
-    #[error("{place} is not opened as root: users other than root can change {folder}")]
-    NotAsRoot {
-        /// The file.
-        place: String,
-        /// The folder in which users other than root can write.
-        folder: String,
-    },
-    /// The table does not exist.
-    #[error("{place} has no table {table}")]
-    MissingTable {
-        /// The file or database.
-        place: String,
-        /// The table.
-        table: String,
-    },
-    /// A column does not exist.
-    #[error("the table {table} has no column {column}")]
-    MissingColumn {
-        /// The table.
-        table: String,
-        /// The column.
-        column: String,
-    },
-    /// The database can be read but not written.
-    #[error("{place} is read-only")]
-    ReadOnly {
-        /// The file or database.
-        place: String,
-    },
-    /// The disk is full.
-    #[error("the disk that holds {place} is full")]
-    DiskFull {
-        /// The file.
-        place: String,
-    },
-    /// Another program keeps the database locked.
-    #[error("{place} is locked by another program")]
-    Locked {
-        /// The file.
-        place: String,
-    },
-    /// A problem of SQL Server, or a column of the wrong type in any store.
-    #[error(transparent)]
-    Server(mssql::Problem),
-    /// Any other failure.
-    #[error("{place} failed: {why}")]
-    Failed {
-        /// The file or server.
-        place: String,
-        /// The cause, without data.
-        why: String,
-    },
-}
-
-impl StoreError {
-    /// The classes of errors, for metrics.
-    pub const CLASSES: [&str; 5] = ["login", "transient", "schema", "permission", "other"];
-
-    /// The class of the error.
-    pub fn class(&self) -> &'static str {
-        use mssql::Problem as P;
-        match self {
-            Self::Server(P::LoginFailed { .. } | P::NoPassword { .. } | P::NoDatabase { .. }) => "login",
-            Self::Locked { .. }
-            | Self::Server(P::Unreachable { .. } | P::NoInstance { .. } | P::Lost { .. }) => "transient",
-            Self::MissingTable { .. }
-            | Self::MissingColumn { .. }
-            | Self::NotADatabase { .. }
-            | Self::Server(P::WrongType { .. } | P::OtherColumns { .. }) => "schema",
-            Self::NotAsRoot { .. }
-            | Self::ReadOnly { .. }
-            | Self::CannotOpen { .. }
-            | Self::Server(
-                P::NoPermission { .. }
-                | P::ReadOnly { .. }
-                | P::NoLedger { .. }
-                | P::LedgerFileUnusable { .. },
-            ) => "permission",
-            Self::Gone { .. }
-            | Self::DiskFull { .. }
-            | Self::Failed { .. }
-            | Self::Server(
-                P::NotTds { .. } | P::NotTrusted { .. } | P::NotEncrypted { .. } | P::Server { .. },
-            ) => "other",
-        }
-    }
-
-    /// What is wrong and what to do about it, in whole sentences.
-    pub fn with_remedy(&self) -> String {
-        format!("{self}. {}", self.remedy())
-    }
-
-    /// Says what to do about it.
-    pub fn remedy(&self) -> String {
-        match self {
-            Self::NotADatabase { .. } => {
-                "Set store.path to the SQLite file that holds the customers.".to_owned()
-            }
-            Self::Gone { place } => format!(
-                "Put the file back; tbtokend uses it at the next poll. To begin with an empty {place}, restart tbtokend."
-            ),
-            Self::CannotOpen { place, .. } => {
-                format!(
-                    "Check that {place} and its folder exist and belong to the daemon's user. Under systemd the daemon may write in /var/lib/tbtokend only, unless a drop-in with ReadWritePaths= names another folder."
-                )
-            }
-            Self::NotAsRoot { place, folder } => format!(
-                "Run the daemon as its own user (systemctl start tbtokend does that) and give {place} to that user, or make {folder} writable for root only."
-            ),
-            Self::MissingTable { table, .. } => {
-                format!("Create {table}, or set the right database in the configuration.")
-            }
-            Self::MissingColumn { table, column } => {
-                format!("Add the column {column} to {table}, or set store.table to the right table.")
-            }
-            Self::ReadOnly { place } => {
-                format!("Make {place}, its folder and its file system writable for the daemon's user.")
-            }
-            Self::DiskFull { .. } => "Free some space on that disk.".to_owned(),
-            Self::Locked { .. } => "End the program that holds a long write transaction on it.".to_owned(),
-            Self::Server(problem) => problem.remedy(),
-            Self::Failed { .. } => {
-                "It is tried again by itself; if this stays, check the database.".to_owned()
-            }
-        }
-    }
 }

@@ -2,10 +2,11 @@
 
 mod address;
 #[cfg(test)]
-mod any_cell;
+mod any_cell_tests;
 mod backoff;
 mod connect;
 mod connection;
+mod connections;
 mod encrypted;
 mod examine;
 mod grants;
@@ -20,7 +21,6 @@ mod records;
 mod row_source;
 mod rows;
 mod session;
-mod session_state;
 mod settings;
 mod statements;
 mod tokens;
@@ -33,13 +33,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::address::{Address, AddressError, PortSource};
 pub(super) use self::grants::schema;
-pub use self::problem::{InstanceLookupError, Problem};
 pub use self::settings::{Encryption, Password, PasswordError, Settings, Trust};
 pub use self::zone::ExpiryClock;
 
-use self::connection::{Connections, Shared};
-use self::rows::SharedOwnWrites;
-use self::trouble::Operation;
+use self::connection::Connection;
+use self::connections::Connections;
+use self::grants::Operation;
+use self::trouble::Trouble;
 use super::sqlite::LedgerFile;
 use super::{
     LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
@@ -50,8 +50,7 @@ use crate::model::{AccountKey, CustomerId, LoopState, Record, Renewal, RowToken}
 #[derive(Debug)]
 pub struct MssqlStore {
     description: String,
-    connections: Shared,
-    own_writes: Arc<SharedOwnWrites>,
+    connections: Connections,
     /// The ledger file, for a database without a ledger.
     ledger_file: Option<LedgerFile>,
     /// Whether the ledger was last read from the file.
@@ -63,22 +62,21 @@ pub struct MssqlStore {
 impl MssqlStore {
     /// Makes a store on that table.
     pub fn new(settings: Settings) -> Self {
-        Self::with(settings, Connections::new)
+        Self::with(settings, true)
     }
 
     /// Makes a store that is only read: it does not even create its own tables.
     pub fn for_examination(settings: Settings) -> Self {
-        Self::with(settings, Connections::for_examination)
+        Self::with(settings, false)
     }
 
-    fn with(settings: Settings, connections: fn(Settings) -> Connections) -> Self {
+    fn with(settings: Settings, may_create_tables: bool) -> Self {
         Self {
             description: settings.describe(),
             ledger_file: settings.state_folder.as_deref().map(LedgerFile::in_folder),
             ledger_is_in_file: AtomicBool::new(false),
             has_unmoved_accounts: AtomicBool::new(false),
-            connections: Arc::new(connections(settings)),
-            own_writes: Arc::default(),
+            connections: Connections::new(settings, may_create_tables),
         }
     }
 
@@ -89,13 +87,12 @@ impl MssqlStore {
 
     /// Reads the ledger from the file, because the database has none.
     async fn read_ledger_file(&self, since: Option<Stamp>, why: String) -> Result<LedgerRead, StoreError> {
-        let unusable = |folder: Option<String>, error: String| {
-            StoreError::from(Problem::NoLedger { why: why.clone(), folder, error })
-        };
+        let unusable = |file: String, error: String| StoreError::NoLedger { why: why.clone(), file, error };
         let Some(file) = &self.ledger_file else {
-            return Err(unusable(None, "STATE_DIRECTORY, XDG_STATE_HOME and HOME name no folder".to_owned()));
+            let file = "the folder that STATE_DIRECTORY names".to_owned();
+            return Err(unusable(file, "STATE_DIRECTORY, XDG_STATE_HOME and HOME name no folder".to_owned()));
         };
-        let read = file.read(since).await.map_err(|error| unusable(Some(file.place()), error.to_string()))?;
+        let read = file.read(since).await.map_err(|error| unusable(file.place(), error.to_string()))?;
         self.ledger_is_in_file.store(true, Ordering::Relaxed);
         Ok(LedgerRead { place: LedgerPlace::File { path: file.place(), why }, ..read })
     }
@@ -105,15 +102,13 @@ impl MssqlStore {
         let Some(file) = self.ledger_file.as_ref().filter(|file| read.is_whole && file.exists()) else {
             return Ok(read);
         };
-        let unusable =
-            |error: StoreError| Problem::LedgerFileUnusable { file: file.place(), error: error.to_string() };
-        let left = file.read(None).await.map_err(unusable)?;
+        let left = file.read(None).await.map_err(|error| unusable(file, &error))?;
         if let Some(state) = left.loop_state {
             if read.loop_state.is_none() {
                 self.keep_loop_state_in_table(state).await?;
                 read.loop_state = Some(state);
             }
-            file.forget(vec![AccountKey::LOOP]).await.map_err(unusable)?;
+            file.forget(vec![AccountKey::LOOP]).await.map_err(|error| unusable(file, &error))?;
         }
         self.has_unmoved_accounts.store(!left.accounts.is_empty(), Ordering::Relaxed);
         Ok(LedgerRead { unmoved_accounts: left.accounts, ..read })
@@ -129,26 +124,45 @@ impl MssqlStore {
             && self.has_unmoved_accounts.load(Ordering::Relaxed)
         {
             keys.retain(|key| conflicts.iter().all(|(conflict, _)| conflict != key));
-            let unusable = |error: StoreError| Problem::LedgerFileUnusable {
-                file: file.place(),
-                error: error.to_string(),
-            };
-            let has_more = file.forget(keys).await.map_err(unusable)?;
+            let has_more = file.forget(keys).await.map_err(|error| unusable(file, &error))?;
             self.has_unmoved_accounts.store(has_more, Ordering::Relaxed);
         }
         Ok(())
     }
 
     async fn keep_loop_state_in_table(&self, state: LoopState) -> Result<(), StoreError> {
-        let shared = Arc::clone(&self.connections);
-        let work: connection::Work<()> = Box::new(move |connection| {
-            let shared = Arc::clone(&shared);
-            Box::pin(
-                async move { ledger::keep_loop_state(connection, &shared.settings().table, state).await },
-            )
-        });
-        self.connections.run(Operation::KeepingTheLedger, work).await
+        self.connections
+            .run(Operation::KeepingTheLedger, move |connection| {
+                Box::pin(ledger::keep_loop_state(connection, state))
+            })
+            .await
     }
+}
+
+/// Makes the error for the file that held the ledger earlier.
+fn unusable(file: &LedgerFile, error: &StoreError) -> StoreError {
+    StoreError::LedgerFileUnusable { file: file.place(), error: error.to_string() }
+}
+
+/// Reads the customers' table and the records.
+async fn read_table(connection: &mut Connection, which: Records) -> Result<Table, Trouble> {
+    let rows::Rows { customers, ineligible, mut problems } = rows::read(connection).await?;
+    let which = match connection.prepare_records().await? {
+        // The earlier records were not read yet.
+        true => Records::All,
+        false => which,
+    };
+    let (records, unreadable) = records::read(connection, which).await?;
+    problems.extend(unreadable);
+    let (key, records_lost) = (connection.records.key.clone(), connection.records.problem.clone());
+    Ok(Table { customers, ineligible, problems, records, key, records_lost })
+}
+
+/// Stores the records from number `start` on, as far as one statement takes them. Returns the number of the next one.
+async fn keep_part(connection: &mut Connection, records: &[Record], start: usize) -> Result<usize, Trouble> {
+    let end = records.len().min(start + connection.row_source.rows_at_once());
+    records::keep(connection, records.get(start..end).unwrap_or_default()).await?;
+    Ok(end)
 }
 
 impl Store for MssqlStore {
@@ -164,26 +178,10 @@ impl Store for MssqlStore {
             // A new table takes over the key of the file, so that the fingerprints in the file stay valid.
             self.connections.offer_key(key).await;
         }
-        let (shared, own_writes) = (Arc::clone(&self.connections), Arc::clone(&self.own_writes));
-        let work: connection::Work<Table> = Box::new(move |connection| {
-            let (shared, own_writes) = (Arc::clone(&shared), Arc::clone(&own_writes));
-            Box::pin(async move {
-                let table = &shared.settings().table;
-                let rows::Rows { customers, ineligible, mut problems } =
-                    rows::read(connection, &shared, &own_writes).await?;
-                let which = match connection.prepare_records(table).await? {
-                    // The earlier records were not read yet.
-                    true => Records::All,
-                    false => which,
-                };
-                let (records, unreadable) = records::read(connection, table, which).await?;
-                problems.extend(unreadable);
-                let key = connection.state.records.key().clone();
-                let records_lost = connection.state.records.problem().map(ToOwned::to_owned);
-                Ok(Table { customers, ineligible, problems, records, key, records_lost })
-            })
-        });
-        let mut table = self.connections.run(Operation::Reading, work).await?;
+        let mut table = self
+            .connections
+            .run(Operation::Reading, move |connection| Box::pin(read_table(connection, which)))
+            .await?;
         if let Some(file) = self.ledger_file.as_ref().filter(|_| table.records_lost.is_some())
             // Without a file either, reading the ledger reports why.
             && let Ok(key) = file.key().await
@@ -194,22 +192,22 @@ impl Store for MssqlStore {
     }
 
     async fn save(&self, batch: Arc<Vec<Renewal>>) -> Result<Vec<Saved>, StoreError> {
-        let (shared, own_writes) = (Arc::clone(&self.connections), Arc::clone(&self.own_writes));
-        let work: connection::Work<Vec<Saved>> = Box::new(move |connection| {
-            let (shared, own_writes, batch) =
-                (Arc::clone(&shared), Arc::clone(&own_writes), Arc::clone(&batch));
-            Box::pin(async move { rows::save(connection, &shared, &own_writes, &batch).await })
-        });
-        self.connections.run(Operation::Saving, work).await
+        self.connections
+            .run(Operation::Saving, move |connection| {
+                let batch = Arc::clone(&batch);
+                Box::pin(async move { rows::save(connection, &batch).await })
+            })
+            .await
     }
 
     async fn tokens(&self, ids: Vec<CustomerId>) -> Result<Vec<RowToken>, StoreError> {
         let ids = Arc::new(ids);
-        let work: connection::Work<Vec<RowToken>> = Box::new(move |connection| {
-            let ids = Arc::clone(&ids);
-            Box::pin(async move { tokens::read(connection, &ids).await })
-        });
-        self.connections.run(Operation::Reading, work).await
+        self.connections
+            .run(Operation::Reading, move |connection| {
+                let ids = Arc::clone(&ids);
+                Box::pin(async move { tokens::read(connection, &ids).await })
+            })
+            .await
     }
 
     async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {
@@ -217,28 +215,23 @@ impl Store for MssqlStore {
         // Tokens can be saved between two statements.
         let mut start = 0;
         while start < latest.len() {
-            let (shared, latest) = (Arc::clone(&self.connections), Arc::clone(&latest));
-            let work: connection::Work<usize> = Box::new(move |connection| {
-                let (shared, latest) = (Arc::clone(&shared), Arc::clone(&latest));
-                Box::pin(async move {
-                    let end = latest.len().min(start + connection.state.row_source.rows_at_once());
-                    let part = latest.get(start..end).unwrap_or_default();
-                    records::keep(connection, &shared.settings().table, part).await?;
-                    Ok(end)
+            start = self
+                .connections
+                .run(Operation::Recording, |connection| {
+                    let latest = Arc::clone(&latest);
+                    Box::pin(async move { keep_part(connection, &latest, start).await })
                 })
-            });
-            start = self.connections.run(Operation::Recording, work).await?;
+                .await?;
         }
         Ok(())
     }
 
     async fn read_ledger(&self, since: Option<Stamp>) -> Result<LedgerRead, StoreError> {
-        let shared = Arc::clone(&self.connections);
-        let work: connection::Work<ledger::ReadOutcome> = Box::new(move |connection| {
-            let shared = Arc::clone(&shared);
-            Box::pin(async move { ledger::read(connection, &shared.settings().table, since).await })
-        });
-        match self.connections.run(Operation::KeepingTheLedger, work).await? {
+        let read = self
+            .connections
+            .run(Operation::KeepingTheLedger, move |connection| Box::pin(ledger::read(connection, since)))
+            .await?;
+        match read {
             ledger::ReadOutcome::Ledger(read) => {
                 self.ledger_is_in_file.store(false, Ordering::Relaxed);
                 self.add_unmoved_accounts(read).await
@@ -252,16 +245,16 @@ impl Store for MssqlStore {
             return file.write(write).await;
         }
         let keys = write.accounts.iter().map(|account| account.key).collect();
-        let (shared, write) = (Arc::clone(&self.connections), Arc::new(write));
-        let was_sent = Arc::new(AtomicBool::new(false));
-        let work: connection::Work<LedgerWritten> = Box::new(move |connection| {
-            let (shared, write) = (Arc::clone(&shared), Arc::clone(&write));
-            let is_repeated = was_sent.swap(true, Ordering::Relaxed);
-            Box::pin(
-                async move { ledger::write(connection, &shared.settings().table, &write, is_repeated).await },
-            )
-        });
-        let written = self.connections.run(Operation::KeepingTheLedger, work).await?;
+        let write = Arc::new(write);
+        let was_sent = AtomicBool::new(false);
+        let written = self
+            .connections
+            .run(Operation::KeepingTheLedger, move |connection| {
+                let write = Arc::clone(&write);
+                let is_repeated = was_sent.swap(true, Ordering::Relaxed);
+                Box::pin(async move { ledger::write(connection, &write, is_repeated).await })
+            })
+            .await?;
         self.forget_moved_accounts(keys, &written).await?;
         Ok(written)
     }

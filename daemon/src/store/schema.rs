@@ -3,7 +3,8 @@
 use super::{mssql, sqlite};
 
 /// The kind of database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum Dialect {
     /// SQL Server.
     Mssql,

@@ -155,7 +155,7 @@ impl Store for SqliteStore {
     }
 
     async fn tokens(&self, ids: Vec<CustomerId>) -> Result<Vec<RowToken>, StoreError> {
-        self.run(move |worker| worker.with_open(|open, _| rows::tokens(open, ids))).await
+        self.run(move |worker| worker.with_open(|open, _| rows::read_tokens(open, ids))).await
     }
 
     async fn record(&self, batch: Vec<Record>) -> Result<(), StoreError> {

@@ -4,13 +4,8 @@
 /// The first line.
 const HEADER: [&str; 4] = ["customer_id", "tb_username", "tb_password", "tb_url"];
 
-/// What is wrong with a file. Never with a piece of it: that may be a password.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {why}")]
-pub(in crate::cli) struct CsvError {
-    line: usize,
-    why: &'static str,
-}
+/// The number of a line, and what is wrong with it. Never a piece of it: that may be a password.
+type CsvError = (usize, &'static str);
 
 /// The fields of each record after the header, with the line that it begins in. Empty lines are left out.
 pub(super) fn rows(text: &str) -> Result<Vec<(usize, [String; 4])>, CsvError> {
@@ -19,7 +14,7 @@ pub(super) fn rows(text: &str) -> Result<Vec<(usize, [String; 4])>, CsvError> {
     let mut next_line = 1;
     while !rest.is_empty() {
         let (line, before) = (next_line, rest);
-        let wrong = |why| CsvError { line, why };
+        let wrong = |why| (line, why);
         let fields = record(&mut rest).map_err(wrong)?;
         next_line += before[..before.len() - rest.len()].matches('\n').count();
         if fields == [""] {
@@ -32,7 +27,7 @@ pub(super) fn rows(text: &str) -> Result<Vec<(usize, [String; 4])>, CsvError> {
     }
     match records.split_first() {
         Some(((_, header), _)) if *header == HEADER => Ok(records.split_off(1)),
-        _ => Err(CsvError { line: 1, why: "not the header: customer_id,tb_username,tb_password,tb_url" }),
+        _ => Err((1, "not the header: customer_id,tb_username,tb_password,tb_url")),
     }
 }
 
@@ -130,11 +125,11 @@ mod tests {
             ("a,u,p,x\rb,u,p,x", 2, "must stand"),
             ("a,u,p\0,x", 2, "NUL"),
         ] {
-            let error = read(lines).unwrap_err();
-            assert!(error.line == line && error.why.contains(why), "{lines:?}: {error}");
+            let (wrong_line, found) = read(lines).unwrap_err();
+            assert!(wrong_line == line && found.contains(why), "{lines:?}: {found}");
         }
         for text in ["", "customer_id;tb_username;tb_password;tb_url\n", "a,u,p,https://a\n"] {
-            assert_eq!(rows(text).unwrap_err().line, 1, "{text:?}");
+            assert_eq!(rows(text).unwrap_err().0, 1, "{text:?}");
         }
     }
 }

@@ -21,28 +21,10 @@ pub enum PortSource {
     Instance(String),
 }
 
-/// The reason why a text is not an address.
+/// The reason why a text is not an address: what to write instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AddressError {
-    /// The host is missing.
-    #[error("the host is missing; write host, host,port or host\\instance")]
-    MissingHost,
-    /// The text after the comma is not a port.
-    #[error("what follows the comma must be a port from 1 to 65535")]
-    InvalidPort,
-    /// The text after the backslash is not the name of an instance.
-    #[error("what follows the backslash must be the name of an instance")]
-    InvalidInstance,
-    /// The port follows a colon, as in `host:port`.
-    #[error("write the port after a comma, as in host,1433")]
-    PortAfterColon,
-    /// The text is a connection string, which may hold the password.
-    #[error("write host only, not a connection string; database, user and password have keys of their own")]
-    ConnectionString,
-    /// The host has characters that no name and no IP address has.
-    #[error("the host must be a name or an IP address; write host, host,port or host\\instance")]
-    InvalidHost,
-}
+#[error("{0}")]
+pub struct AddressError(&'static str);
 
 impl Address {
     /// Reads an address. It ignores `tcp:` before the address, as in a connection string, and the instance if there is a port
@@ -53,7 +35,9 @@ impl Address {
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let text = text.trim();
         if text.contains([';', '=']) {
-            return Err(AddressError::ConnectionString);
+            return Err(AddressError(
+                "write host only, not a connection string; database, user and password have keys of their own",
+            ));
         }
         let text = text.strip_prefix("tcp:").unwrap_or(text);
         let (name, port) = match text.split_once(',') {
@@ -68,21 +52,27 @@ impl Address {
         // SQL Server calls this machine `.` or `(local)`.
         let host = if matches!(host, "." | "(local)") { "localhost" } else { host };
         if host.is_empty() {
-            return Err(AddressError::MissingHost);
+            return Err(AddressError("the host is missing; write host, host,port or host\\instance"));
         }
         if !host.bytes().all(is_host_byte) {
-            return Err(AddressError::InvalidHost);
+            return Err(AddressError(
+                "the host must be a name or an IP address; write host, host,port or host\\instance",
+            ));
         }
         // Only an IPv6 address has several colons.
         if host.matches(':').count() == 1 {
-            return Err(AddressError::PortAfterColon);
+            return Err(AddressError("write the port after a comma, as in host,1433"));
         }
         let source = match (port, instance) {
             (Some(Some(port)), _) => PortSource::Port(port),
-            (Some(None), _) => return Err(AddressError::InvalidPort),
+            (Some(None), _) => {
+                return Err(AddressError("what follows the comma must be a port from 1 to 65535"));
+            }
             (None, None) => PortSource::Port(DEFAULT_PORT),
             (None, Some(instance)) if is_instance_name(instance) => PortSource::Instance(instance.to_owned()),
-            (None, Some(_)) => return Err(AddressError::InvalidInstance),
+            (None, Some(_)) => {
+                return Err(AddressError("what follows the backslash must be the name of an instance"));
+            }
         };
         Ok(Self { host: host.to_owned(), port: source })
     }
@@ -161,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    fn port(host: &str, port: u16) -> Result<Address, AddressError> {
+    fn port(host: &str, port: u16) -> Result<Address, &'static str> {
         Ok(Address { host: host.to_owned(), port: PortSource::Port(port) })
     }
 
@@ -181,25 +171,28 @@ mod tests {
                 "sql01\\CRM",
                 Ok(Address { host: "sql01".to_owned(), port: PortSource::Instance("CRM".to_owned()) }),
             ),
-            ("", Err(AddressError::MissingHost)),
-            (",1433", Err(AddressError::MissingHost)),
+            ("", Err("the host is missing")),
+            (",1433", Err("the host is missing")),
             ("sql_01.example", port("sql_01.example", 1433)),
             ("fe80::1%eth0", port("fe80::1%eth0", 1433)),
-            ("sql 01", Err(AddressError::InvalidHost)),
-            ("jdbc:sqlserver://sql01", Err(AddressError::InvalidHost)),
-            ("ops:pw@sql01", Err(AddressError::InvalidHost)),
-            ("Server=tcp:sql01,1433;User Id=ops;Password=pw", Err(AddressError::ConnectionString)),
-            ("sql01;Password=pw", Err(AddressError::ConnectionString)),
-            ("sql01,1433;Password=pw", Err(AddressError::ConnectionString)),
-            ("Password=pw", Err(AddressError::ConnectionString)),
-            ("sql01:1433", Err(AddressError::PortAfterColon)),
-            ("sql01,", Err(AddressError::InvalidPort)),
-            ("sql01,0", Err(AddressError::InvalidPort)),
-            ("sql01,65536", Err(AddressError::InvalidPort)),
-            ("sql01\\", Err(AddressError::InvalidInstance)),
-            ("sql01\\a b", Err(AddressError::InvalidInstance)),
+            ("sql 01", Err("a name or an IP address;")),
+            ("jdbc:sqlserver://sql01", Err("a name or an IP address;")),
+            ("ops:pw@sql01", Err("a name or an IP address;")),
+            ("Server=tcp:sql01,1433;User Id=ops;Password=pw", Err("not a connection string")),
+            ("sql01;Password=pw", Err("not a connection string")),
+            ("sql01,1433;Password=pw", Err("not a connection string")),
+            ("Password=pw", Err("not a connection string")),
+            ("sql01:1433", Err("the port after a comma")),
+            ("sql01,", Err("must be a port")),
+            ("sql01,0", Err("must be a port")),
+            ("sql01,65536", Err("must be a port")),
+            ("sql01\\", Err("the name of an instance")),
+            ("sql01\\a b", Err("the name of an instance")),
         ] {
-            assert_eq!(Address::parse(text), address, "{text:?}");
+            match (Address::parse(text), address) {
+                (Err(error), Err(words)) => assert!(error.0.contains(words), "{text:?}: {error}"),
+                (parsed, address) => assert_eq!(parsed.ok(), address.ok(), "{text:?}"),
+            }
         }
     }
 

@@ -2,23 +2,25 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use socket2::{SockRef, TcpKeepalive};
 use tiberius::error::Error;
 use tiberius::{AuthMethod, Client, Config, EncryptionLevel};
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt};
+use tokio_util::compat::TokioAsyncWriteCompatExt;
 
 use super::super::StoreError;
 use super::address::{BrowserAnswer, PortSource, make_browser_request, parse_browser_answer};
-use super::encrypted::{EncryptedStream, EncryptionError, encrypt_connection};
-use super::problem::{InstanceLookupError, Problem};
+use super::encrypted::{EncryptionError, encrypt_connection};
+use super::grants::Operation;
+use super::problem::InstanceLookupError;
+use super::session::Session;
 use super::settings::{Settings, Trust};
-use super::trouble::{Names, Operation, Trouble, io_words};
+use super::trouble::{Trouble, io_words};
 use crate::model::Secret;
 use crate::tls::{self, Trusted};
 
@@ -40,15 +42,8 @@ const MAX_ADDRESSES: usize = 4;
 /// How often a gateway may redirect the connection to another host, as Azure's does.
 const MAX_ROUTES: usize = 2;
 
-/// A session over an encrypted connection.
-pub(super) type Session = Client<Compat<EncryptedStream>>;
-
 /// Connects to the server and logs in.
-pub(super) async fn connect(
-    settings: &Settings,
-    names: &Names,
-    password: &Secret,
-) -> Result<Session, StoreError> {
+pub(super) async fn connect(settings: &Settings, password: &Secret) -> Result<Session, StoreError> {
     let mut host = settings.address.host.clone();
     let mut source = settings.address.port.clone();
     for _ in 0..=MAX_ROUTES {
@@ -60,35 +55,35 @@ pub(super) async fn connect(
             Ok::<_, EncryptionError>(Box::pin(Client::connect(config, stream.compat_write())).await)
         };
         let answer = match timeout(LOGIN_TIMEOUT, login).await {
-            Err(_) => return Err(names.explain(Trouble::TimedOut, Operation::Reading)),
-            Ok(Err(why)) => return Err(explain_encryption_error(names, why)),
+            Err(_) => return Err(settings.explain(Trouble::TimedOut, Operation::Reading)),
+            Ok(Err(why)) => return Err(explain_encryption_error(settings, why)),
             Ok(Ok(answer)) => answer,
         };
         match answer {
-            Ok(session) => return Ok(session),
+            Ok(session) => return Ok(Session(session)),
             Err(Error::Routing { host: next, port }) => {
                 host = next;
                 source = PortSource::Port(port);
             }
-            Err(error) => return Err(names.explain(error.into(), Operation::Reading)),
+            Err(error) => return Err(settings.explain(error.into(), Operation::Reading)),
         }
     }
     let why = "it redirects from one server to the next without end".to_owned();
-    Err(Problem::Unreachable { server: settings.server.clone(), why }.into())
+    Err(StoreError::Unreachable { server: settings.server.clone(), why })
 }
 
 /// Converts an error before the login to the store's error.
-fn explain_encryption_error(names: &Names, why: EncryptionError) -> StoreError {
-    let server = names.server.clone();
+fn explain_encryption_error(settings: &Settings, why: EncryptionError) -> StoreError {
+    let server = settings.server.clone();
     match why {
-        EncryptionError::NotTds => Problem::NotTds { server }.into(),
-        EncryptionError::NotTrusted(why) => Problem::NotTrusted { server, why }.into(),
-        EncryptionError::NotEncrypted(why) => Problem::NotEncrypted { server, why }.into(),
+        EncryptionError::NotTds => StoreError::NotTds { server },
+        EncryptionError::NotTrusted(why) => StoreError::NotTrusted { server, why },
+        EncryptionError::NotEncrypted(why) => StoreError::NotEncrypted { server, why },
         EncryptionError::Connection(error) => {
             let maybe =
                 "before a login; perhaps it takes store.encrypt = \"strict\" only, or is no SQL Server";
             let why = format!("{} {maybe}", io_words(error.kind()));
-            names.explain(Trouble::Lost(why), Operation::Reading)
+            settings.explain(Trouble::Lost(why), Operation::Reading)
         }
     }
 }
@@ -113,24 +108,15 @@ async fn read_trusted(settings: &Settings) -> Result<Trusted, StoreError> {
         Trust::Authorities { ca_file: None } => return Ok(Trusted::Authorities(Vec::new())),
         Trust::Authorities { ca_file: Some(file) } => file,
     };
-    let pem = read_authorities(settings, file).await?;
-    tls::certificates(&pem).map(Trusted::Authorities).ok_or_else(|| {
-        let why =
-            format!("store.ca_file = {:?} holds no certificate in PEM form", file.display().to_string());
-        Problem::NotTrusted { server: settings.server.clone(), why }.into()
-    })
-}
-
-async fn read_authorities(settings: &Settings, file: &Path) -> Result<Vec<u8>, StoreError> {
-    let path = file.to_owned();
-    let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
-    let why = match read {
-        Ok(Ok(bytes)) => return Ok(bytes),
-        Ok(Err(error)) => error.to_string(),
-        Err(error) => error.to_string(),
+    let not_trusted = |why: String| {
+        let why = format!("store.ca_file = {:?} {why}", file.display().to_string());
+        StoreError::NotTrusted { server: settings.server.clone(), why }
     };
-    let why = format!("store.ca_file = {:?} cannot be read: {why}", file.display().to_string());
-    Err(Problem::NotTrusted { server: settings.server.clone(), why }.into())
+    let path = file.clone();
+    let read = spawn_blocking(move || std::fs::read(path)).await.map_err(io::Error::from);
+    let pem = read.flatten().map_err(|error| not_trusted(format!("cannot be read: {error}")))?;
+    let certificates = tls::certificates(&pem).map(Trusted::Authorities);
+    certificates.ok_or_else(|| not_trusted("holds no certificate in PEM form".to_owned()))
 }
 
 /// Opens a TCP connection, and returns its port too.
@@ -144,22 +130,21 @@ async fn open_tcp(
             io::ErrorKind::Other => crate::text::short(&error.to_string()),
             kind => io_words(kind),
         };
-        Problem::Unreachable { server: settings.server.clone(), why }.into()
+        StoreError::Unreachable { server: settings.server.clone(), why }
     };
     let addresses = resolve(host).await.map_err(unreachable)?;
     let port = match source {
         PortSource::Port(port) => *port,
         PortSource::Instance(instance) => query_browser(&addresses, instance).await.map_err(|why| {
-            StoreError::from(Problem::NoInstance { host: host.to_owned(), instance: instance.clone(), why })
+            let (remedy, why) = (why.remedy(host, instance), why.words());
+            StoreError::NoInstance { host: host.to_owned(), instance: instance.clone(), why, remedy }
         })?,
     };
     let targets: Vec<SocketAddr> =
         addresses.iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
-    let stream = match settings.multi_subnet_failover {
-        true => connect_fastest(&targets).await,
-        false => connect_in_turn(&targets).await,
-    };
-    let stream = stream.map_err(unreachable)?;
+    // All are tried at once if most of them are in other subnets, which do not answer.
+    let at_once = if settings.multi_subnet_failover { MAX_ADDRESSES } else { 1 };
+    let stream = connect_to_one(&targets, at_once).await.map_err(unreachable)?;
     set_socket_options(&stream).map_err(unreachable)?;
     Ok((stream, port))
 }
@@ -183,21 +168,9 @@ async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
     }
 }
 
-/// Connects to the first address that answers, in turn.
-async fn connect_in_turn(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
-    for address in addresses {
-        result = connect_tcp(*address).await;
-        if result.is_ok() {
-            break;
-        }
-    }
-    result
-}
-
-/// Connects to the fastest address. All are tried at once, because those of the other subnets do not answer.
-async fn connect_fastest(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    let mut attempts: FuturesUnordered<_> = addresses.iter().copied().map(connect_tcp).collect();
+/// Connects to the first address that answers; tries so many at once.
+async fn connect_to_one(addresses: &[SocketAddr], at_once: usize) -> io::Result<TcpStream> {
+    let mut attempts = stream::iter(addresses.iter().copied().map(connect_tcp)).buffer_unordered(at_once);
     let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
     while let Some(attempt) = attempts.next().await {
         result = attempt;
@@ -276,9 +249,9 @@ mod tests {
         let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addresses = [closed.local_addr().unwrap(), listener.local_addr().unwrap()];
         drop(closed);
-        assert!(connect_in_turn(&addresses).await.is_ok());
-        assert!(connect_fastest(&addresses).await.is_ok());
-        assert!(connect_in_turn(&addresses[..1]).await.is_err());
-        assert!(connect_fastest(&addresses[..1]).await.is_err());
+        for at_once in [1, MAX_ADDRESSES] {
+            assert!(connect_to_one(&addresses, at_once).await.is_ok());
+            assert!(connect_to_one(&addresses[..1], at_once).await.is_err());
+        }
     }
 }

@@ -259,15 +259,11 @@ impl HandshakeStream {
         Self { is_handshake_over: true, ..Self::new(stream) }
     }
 
-    fn make_packets(&mut self) {
+    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         for content in self.content.chunks(LONGEST - HEADER) {
             self.packets.extend(make_packet(content));
         }
         self.content.clear();
-    }
-
-    fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.make_packets();
         while !self.packets.is_empty() {
             let sent = ready!(Pin::new(&mut self.stream).poll_write(context, &self.packets))?;
             if sent == 0 {

@@ -3,41 +3,43 @@
 use super::quoted::{beside, quote};
 use super::statements::create_tables;
 
-/// A need of permissions on a table.
+/// An operation, which needs certain permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Need {
-    /// Reading the customers.
-    Read,
+pub(super) enum Operation {
+    /// Reading the customers' table.
+    Reading,
     /// Writing tokens.
-    Write,
-    /// Storing records.
-    Record,
-    /// Storing the ledger.
-    Ledger,
+    Saving,
+    /// Reading or writing records.
+    Recording,
+    /// Reading or writing the ledger.
+    KeepingTheLedger,
 }
 
-/// Returns the statements that grant the permissions to the user of that name.
-pub(super) fn grant(need: Need, table: &str, name: &str) -> String {
-    let user = quote_user(name);
-    match need {
-        Need::Read => format!("GRANT SELECT ON {} TO {user};", quote(table)),
-        Need::Write => grant_columns(&["tbtoken", "tbtokenexpiry"], table, name),
-        Need::Record => format!("{} {}", grant_records(table, name), grant_key(table, name)),
-        Need::Ledger => {
-            let account = beside(table, "tbtokend_account");
-            format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {account} TO {user};")
+/// Returns the statements that grant the permissions for the operation to the user of that name.
+pub(super) fn grant(operation: Operation, table: &str, user: &str) -> String {
+    match operation {
+        Operation::Reading => grant_on("SELECT", &quote(table), user),
+        Operation::Saving => grant_columns(&["tbtoken", "tbtokenexpiry"], table, user),
+        Operation::Recording => {
+            format!("{} {}", grant_changes(table, "tbtokend_state", user), grant_key(table, user))
         }
+        Operation::KeepingTheLedger => grant_changes(table, "tbtokend_account", user),
     }
 }
 
-fn grant_records(table: &str, user: &str) -> String {
-    let records = beside(table, "tbtokend_state");
-    format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {records} TO {};", quote_user(user))
+fn grant_on(permissions: &str, object: &str, user: &str) -> String {
+    format!("GRANT {permissions} ON {object} TO {};", quote_user(user))
+}
+
+/// Returns the statement that lets `user` read and change a side table.
+fn grant_changes(table: &str, side_table: &str, user: &str) -> String {
+    grant_on("SELECT, INSERT, UPDATE, DELETE", &beside(table, side_table), user)
 }
 
 /// The key has its own grant, because a reader of the records must not read the key.
 fn grant_key(table: &str, user: &str) -> String {
-    format!("GRANT SELECT, INSERT ON {} TO {};", beside(table, "tbtokend_key"), quote_user(user))
+    grant_on("SELECT, INSERT", &beside(table, "tbtokend_key"), user)
 }
 
 /// Returns the statement that denies a user or a role the key.
@@ -47,7 +49,7 @@ pub(super) fn deny_key(table: &str, reader: &str) -> String {
 
 /// Returns the statement that lets `user` write these columns.
 pub(super) fn grant_columns(columns: &[&str], table: &str, user: &str) -> String {
-    format!("GRANT UPDATE ON {} ({}) TO {};", quote(table), columns.join(", "), quote_user(user))
+    grant_on("UPDATE", &format!("{} ({})", quote(table), columns.join(", ")), user)
 }
 
 /// Returns the statement that lets `user` write `updatedttm` if the table has it. A grant on a missing column is an error.
@@ -82,18 +84,16 @@ pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
                  --   CREATE LOGIN {quoted} WITH PASSWORD = '...';\n\
                  --   CREATE USER {quoted} FOR LOGIN {quoted};\n"
             ));
-            for line in [
-                grant(Need::Read, table, user),
-                grant(Need::Write, table, user),
+            let lines = [
+                grant(Operation::Reading, table, user),
+                grant(Operation::Saving, table, user),
                 grant_updatedttm(table, user),
-                grant_records(table, user),
-                grant(Need::Ledger, table, user),
-            ] {
-                text.push_str(&line);
-                text.push('\n');
-            }
+                grant_changes(table, "tbtokend_state", user),
+                grant(Operation::KeepingTheLedger, table, user),
+            ];
+            text.push_str(&lines.join("\n"));
             text.push_str(&format!(
-                "\n-- tbtokend_key holds the key of the fingerprints in tbtokend_state. A reader of both tables can guess short\n\
+                "\n\n-- tbtokend_key holds the key of the fingerprints in tbtokend_state. A reader of both tables can guess short\n\
                  -- passwords by trying them. So the key is for this user alone, whatever you grant on the other tables.\n\
                  {}\n\
                  -- For `tbtokend doctor` to name every other reader of it:\n\

@@ -1,5 +1,6 @@
 //! The layout of the customers' table: the types of its columns, and the SQL for them. Pure.
 
+use super::super::StoreError;
 use super::quoted::quote;
 
 /// A column as the server describes it.
@@ -99,33 +100,38 @@ impl ExpiryType {
     }
 }
 
-/// The reason why the table cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum LayoutError {
-    /// A column is missing.
-    NoColumn(&'static str),
-    /// A column has a type that cannot be used.
-    WrongType { column: &'static str, found: String, wanted: &'static str },
-}
-
 impl Layout {
-    /// Makes the layout from the columns.
-    pub(super) fn from_columns(table: &str, columns: &[Column]) -> Result<Self, LayoutError> {
+    /// Makes the layout from the columns. The error says why the table cannot be used.
+    pub(super) fn from_columns(table: &str, columns: &[Column]) -> Result<Self, StoreError> {
         let find = |name: &'static str| {
             let found = columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
-            found.ok_or(LayoutError::NoColumn(name))
+            found
+                .ok_or_else(|| StoreError::MissingColumn { table: table.to_owned(), column: name.to_owned() })
         };
-        let text = |name: &'static str| find(name).and_then(|column| text_column(name, column));
+        let wrong_type = |column: &'static str, found: &Column, wanted| StoreError::WrongType {
+            table: table.to_owned(),
+            column,
+            found: found.kind.clone(),
+            wanted,
+        };
+        let text = |name: &'static str| {
+            let column = find(name)?;
+            text_column(column).ok_or_else(|| wrong_type(name, column, "varchar or nvarchar"))
+        };
         let id = find("customer_id")?;
         let (username, password, url) = (text("tb_username")?, text("tb_password")?, text("tb_url")?);
+        text("tbtoken")?;
         let token = find("tbtoken")?;
-        text_column("tbtoken", token)?;
         let expiry = find("tbtokenexpiry")?;
         let updated = columns.iter().find(|column| column.name.eq_ignore_ascii_case("updatedttm"));
         Ok(Self {
             table: quote(table),
-            id: id_type(id)?,
-            expiry: expiry_type(expiry)?,
+            id: id_type(id).ok_or_else(|| {
+                wrong_type("customer_id", id, "uniqueidentifier, int, bigint, varchar or nvarchar")
+            })?,
+            expiry: expiry_type(expiry).ok_or_else(|| {
+                wrong_type("tbtokenexpiry", expiry, "datetime, datetime2, datetimeoffset or smalldatetime")
+            })?,
             capacity: token.length.and_then(|length| usize::try_from(length).ok()),
             columns: Columns {
                 id: quote_column(id),
@@ -145,12 +151,12 @@ fn quote_column(column: &Column) -> String {
     format!("[{}]", column.name.replace(']', "]]"))
 }
 
-fn id_type(column: &Column) -> Result<IdType, LayoutError> {
+fn id_type(column: &Column) -> Option<IdType> {
     let length = match column.length {
         Some(length) if length > 0 => length.to_string(),
         _ => "max".to_owned(),
     };
-    Ok(match column.kind.as_str() {
+    Some(match column.kind.as_str() {
         "uniqueidentifier" => IdType::Guid,
         "bigint" => IdType::Number("bigint"),
         "int" => IdType::Number("int"),
@@ -164,45 +170,32 @@ fn id_type(column: &Column) -> Result<IdType, LayoutError> {
             let collation = collation.map_or_else(|| "DATABASE_DEFAULT".to_owned(), String::clone);
             IdType::Text { sql: format!("{kind}({length})"), collation }
         }
-        _ => {
-            let wanted = "uniqueidentifier, int, bigint, varchar or nvarchar";
-            return Err(LayoutError::WrongType { column: "customer_id", found: column.kind.clone(), wanted });
-        }
+        _ => return None,
     })
 }
 
-fn expiry_type(column: &Column) -> Result<ExpiryType, LayoutError> {
+fn expiry_type(column: &Column) -> Option<ExpiryType> {
     let scale = column.scale.and_then(|scale| u8::try_from(scale).ok()).unwrap_or(7).min(7);
-    Ok(match column.kind.as_str() {
+    Some(match column.kind.as_str() {
         "datetime" => ExpiryType::DateTime,
         "smalldatetime" => ExpiryType::SmallDateTime,
         "datetime2" => ExpiryType::DateTime2(scale),
         "datetimeoffset" => ExpiryType::DateTimeOffset(scale),
-        _ => {
-            let wanted = "datetime, datetime2, datetimeoffset or smalldatetime";
-            return Err(LayoutError::WrongType {
-                column: "tbtokenexpiry",
-                found: column.kind.clone(),
-                wanted,
-            });
-        }
+        _ => return None,
     })
 }
 
 /// Makes the expression that reads a text as nvarchar, because the server knows the code pages of its columns. No value for a
 /// login is longer than 4,000 characters. The spaces that fill a column of fixed width do not belong to the value.
-fn text_column(name: &'static str, column: &Column) -> Result<TextColumn, LayoutError> {
+fn text_column(column: &Column) -> Option<TextColumn> {
     let quoted = quote_column(column);
     let text = match column.kind.as_str() {
         "nvarchar" if column.length.is_some_and(|length| (1..=4000).contains(&length)) => quoted.clone(),
         "nvarchar" | "varchar" | "text" | "ntext" => format!("CAST({quoted} AS nvarchar(4000))"),
         "char" | "nchar" => format!("RTRIM(CAST({quoted} AS nvarchar(4000)))"),
-        _ => {
-            let wanted = "varchar or nvarchar";
-            return Err(LayoutError::WrongType { column: name, found: column.kind.clone(), wanted });
-        }
+        _ => return None,
     };
-    Ok(TextColumn { text, name: quoted })
+    Some(TextColumn { text, name: quoted })
 }
 
 /// Returns the expression for `updatedttm`: the server's local time, as the Node service wrote it. `None` for a type that cannot
@@ -237,7 +230,7 @@ mod tests {
         ]
     }
 
-    fn with(name: &str, changed: Column) -> Result<Layout, LayoutError> {
+    fn with(name: &str, changed: Column) -> Result<Layout, StoreError> {
         let columns = known().into_iter().map(|column| match column.name.eq_ignore_ascii_case(name) {
             true => changed.clone(),
             false => column,
@@ -304,17 +297,18 @@ mod tests {
     #[test]
     fn an_unusable_column_is_named() {
         let without: Vec<Column> = known().into_iter().filter(|column| column.name != "tbtoken").collect();
-        assert_eq!(Layout::from_columns("t", &without), Err(LayoutError::NoColumn("tbtoken")));
-        assert_eq!(Layout::from_columns("t", &[]), Err(LayoutError::NoColumn("customer_id")));
+        let missing = |column: &str| {
+            Err(StoreError::MissingColumn { table: "t".to_owned(), column: column.to_owned() })
+        };
+        assert_eq!(Layout::from_columns("t", &without), missing("tbtoken"));
+        assert_eq!(Layout::from_columns("t", &[]), missing("customer_id"));
         let wrong = |name, kind| with(name, column(name, kind, None, None)).unwrap_err();
-        assert!(matches!(
-            wrong("customer_id", "float"),
-            LayoutError::WrongType { column: "customer_id", .. }
-        ));
-        assert!(matches!(
-            wrong("tbtokenexpiry", "varchar"),
-            LayoutError::WrongType { column: "tbtokenexpiry", .. }
-        ));
-        assert!(matches!(wrong("tb_url", "xml"), LayoutError::WrongType { column: "tb_url", .. }));
+        for (column, kind) in [("customer_id", "float"), ("tbtokenexpiry", "varchar"), ("tb_url", "xml")] {
+            let error = wrong(column, kind).to_string();
+            assert!(
+                error.starts_with(&format!("the column {column} of dbo.customers has the type {kind};")),
+                "{error}"
+            );
+        }
     }
 }

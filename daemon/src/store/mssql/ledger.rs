@@ -1,19 +1,17 @@
 //! The table `tbtokend_account`: the ledger of password charges in SQL Server.
 
-use std::vec::IntoIter;
-
 use chrono::{DateTime, Utc};
-use tiberius::{ColumnData, Query, Row};
+use tiberius::Row;
 
 use super::super::facts::NoLedger;
 use super::super::{AccountRow, LedgerRead, LedgerWrite, LedgerWritten, Stamp, StoreError};
 use super::connection::Connection;
 use super::quoted::beside;
+use super::record_storage::create_tables;
 use super::row_source::Cell;
-use super::session::unreadable_answer;
-use super::statements::{self, ACCOUNT_COLUMNS, NO_TIME, WRITE_PARAMETERS};
+use super::statements::{self, NO_TIME};
 use super::trouble::{Meaning, ServerError, Trouble};
-use super::types::{self, UnreadableValue};
+use super::types::{Cells, UnreadableValue, read_bytes, read_number, read_text, read_time};
 use crate::model::{AccountKey, LoopState};
 
 /// The result of reading the ledger.
@@ -26,162 +24,140 @@ pub(super) enum ReadOutcome {
 /// Reads the accounts that have changed since `since`, or all of them. Creates the table and its stamp, if there are none.
 ///
 /// A table that exists and cannot be used is an error, because it may hold charges.
-pub(super) async fn read(
-    connection: &mut Connection,
-    table: &str,
-    since: Option<Stamp>,
-) -> Result<ReadOutcome, Trouble> {
-    if connection.state.has_ledger {
-        match read_since(connection, table, since).await {
-            Err(Trouble::Server(ServerError { number: 208, .. })) => connection.state.has_ledger = false,
+pub(super) async fn read(connection: &mut Connection, since: Option<Stamp>) -> Result<ReadOutcome, Trouble> {
+    if connection.has_ledger {
+        match read_since(connection, since).await {
+            Err(Trouble::Server(ServerError { number: 208, .. })) => connection.has_ledger = false,
             read => return read.map(ReadOutcome::Ledger),
         }
     }
-    if !is_there(connection, table).await? {
-        match connection.create_tables(table).await {
+    if !is_there(connection).await? {
+        match create_tables(&mut connection.session, &connection.site.settings.table).await {
             Err(Trouble::Server(ServerError { number: 262 | 2760, .. })) => {
-                return Ok(ReadOutcome::NoTable(no_table(table)));
+                return Ok(ReadOutcome::NoTable(no_table(connection)));
             }
             made => made?,
         }
-        probe(connection, table).await?;
+        probe(connection).await?;
     }
-    connection.state.has_ledger = true;
-    read_since(connection, table, since).await.map(ReadOutcome::Ledger)
+    connection.has_ledger = true;
+    read_since(connection, since).await.map(ReadOutcome::Ledger)
 }
 
-fn no_table(table: &str) -> String {
-    format!("there is no table {}, and the login may not make it", beside(table, "tbtokend_account"))
+/// Returns the quoted name of the table.
+fn table_name(connection: &Connection) -> String {
+    beside(&connection.settings().table, "tbtokend_account")
+}
+
+fn no_table(connection: &Connection) -> String {
+    format!("there is no table {}, and the login may not make it", table_name(connection))
 }
 
 /// Returns the reason why this login cannot use the database's ledger, if so. Creates nothing.
-pub(super) async fn examine(connection: &mut Connection, table: &str) -> Result<Option<NoLedger>, Trouble> {
-    let account = beside(table, "tbtokend_account");
-    Ok(match is_there(connection, table).await {
-        Ok(true) => None,
-        Ok(false) => Some(NoLedger::Missing(no_table(table))),
-        Err(Trouble::Server(error)) => match error.meaning() {
-            Meaning::NoPermission => {
-                Some(NoLedger::Unusable(format!("the login lacks permissions on {account}")))
-            }
-            Meaning::NoColumn => Some(NoLedger::Unusable(format!("the table {account} has other columns"))),
-            _ => return Err(Trouble::Server(error)),
-        },
+pub(super) async fn examine(connection: &mut Connection) -> Result<Option<NoLedger>, Trouble> {
+    let unusable = match is_there(connection).await {
+        Ok(true) => return Ok(None),
+        Ok(false) => return Ok(Some(NoLedger::Missing(no_table(connection)))),
+        Err(Trouble::Server(error)) if error.meaning() == Meaning::NoPermission => {
+            format!("the login lacks permissions on {}", table_name(connection))
+        }
+        Err(Trouble::Server(error)) if error.meaning() == Meaning::NoColumn => {
+            format!("the table {} has other columns", table_name(connection))
+        }
         Err(trouble) => return Err(trouble),
-    })
+    };
+    Ok(Some(NoLedger::Unusable(unusable)))
 }
 
 /// Whether the table exists. A table that cannot be used is an error.
-async fn is_there(connection: &mut Connection, table: &str) -> Result<bool, Trouble> {
-    match probe(connection, table).await {
+async fn is_there(connection: &mut Connection) -> Result<bool, Trouble> {
+    match probe(connection).await {
         Err(Trouble::Server(ServerError { number: 208, .. })) => Ok(false),
         probed => probed.map(|()| true),
     }
 }
 
-async fn probe(connection: &mut Connection, table: &str) -> Result<(), Trouble> {
-    connection.rows(Query::new(statements::probe_ledger(table))).await.map(|_| ())
+async fn probe(connection: &mut Connection) -> Result<(), Trouble> {
+    let query = connection.on_side_tables(statements::PROBE_LEDGER);
+    connection.session.execute(query).await
 }
 
 /// Reads the stamp and then the accounts, so that no account is older than the stamp says.
 ///
 /// An older state of the ledger gets a new id. Otherwise other daemons would not notice that it is older once this daemon has
 /// written as often as the lost state was written.
-async fn read_since(
-    connection: &mut Connection,
-    table: &str,
-    since: Option<Stamp>,
-) -> Result<LedgerRead, Trouble> {
-    let mut found = read_stamp(connection, table).await?;
+async fn read_since(connection: &mut Connection, since: Option<Stamp>) -> Result<LedgerRead, Trouble> {
+    let mut found = read_stamp(connection).await?;
     if found.is_none_or(|found| since.is_some_and(|since| since.is_later_than(found))) {
-        keep_stamp(connection, table, found).await?;
-        found = read_stamp(connection, table).await?;
+        keep_stamp(connection, found).await?;
+        found = read_stamp(connection).await?;
     }
-    let stamp = found.ok_or_else(unreadable_answer)?;
+    let stamp = found.ok_or(UnreadableValue)?;
     let known = since.filter(|since| since.goes_on_as(stamp));
     let accounts = match known {
         Some(since) if since == stamp => Vec::new(),
-        known => read_accounts(connection, table, known.map_or(0, |since| since.number)).await?,
+        known => read_accounts(connection, known.map_or(0, |since| since.number)).await?,
     };
     let is_whole = known.is_none();
-    let loop_state = if is_whole { loop_state(connection, table).await? } else { None };
+    let loop_state = if is_whole { read_loop_state(connection).await? } else { None };
     Ok(LedgerRead { stamp, is_whole, accounts, loop_state, ..LedgerRead::default() })
 }
 
-async fn read_stamp(connection: &mut Connection, table: &str) -> Result<Option<Stamp>, Trouble> {
-    let found = connection.rows(Query::new(statements::stamp(table))).await?;
-    let Some(row) = found.into_iter().next() else { return Ok(None) };
-    let mut cells = row.into_iter();
-    let id = cells.next().and_then(|id| types::text(id).ok()?).and_then(|id| id.parse().ok());
-    let number = cells.next().and_then(|number| types::number(&number).ok()?);
-    match (id, number) {
-        (Some(id), Some(number)) => Ok(Some(Stamp { id, number })),
-        _ => Err(unreadable()),
-    }
+async fn read_stamp(connection: &mut Connection) -> Result<Option<Stamp>, Trouble> {
+    let query = connection.on_side_tables(statements::STAMP);
+    let Some(mut cells) = connection.session.first_row(query).await? else { return Ok(None) };
+    let id = cells.require(read_text).ok().and_then(|id| id.parse().ok());
+    let stamp = id.zip(cells.require(read_number).ok()).map(|(id, number)| Stamp { id, number });
+    stamp.map(Some).ok_or_else(unreadable)
 }
 
-async fn keep_stamp(connection: &mut Connection, table: &str, old: Option<Stamp>) -> Result<(), Trouble> {
+async fn keep_stamp(connection: &mut Connection, old: Option<Stamp>) -> Result<(), Trouble> {
     let id: i64 = rand::random();
-    let mut query = Query::new(statements::keep_stamp(table));
+    let mut query = connection.on_side_tables(statements::KEEP_STAMP);
     query.bind(id.to_string());
     query.bind(old.map(|old| old.id.to_string()).unwrap_or_default());
-    match connection.rows(query).await {
+    match connection.session.execute(query).await {
         // Another daemon was quicker, and its stamp counts.
         Err(Trouble::Server(ServerError { number: 2601 | 2627, .. })) => Ok(()),
-        kept => kept.map(|_| ()),
+        kept => kept,
     }
 }
 
-async fn loop_state(connection: &mut Connection, table: &str) -> Result<Option<LoopState>, Trouble> {
-    let found = connection.rows(Query::new(statements::loop_state(table))).await?;
-    let Some(row) = found.into_iter().next() else { return Ok(None) };
-    let text = row.into_iter().next().and_then(|text| types::text(text).ok()?);
-    text.and_then(|text| LoopState::from_text(&text)).map(Some).ok_or_else(unreadable)
+async fn read_loop_state(connection: &mut Connection) -> Result<Option<LoopState>, Trouble> {
+    let query = connection.on_side_tables(statements::LOOP_STATE);
+    let Some(mut cells) = connection.session.first_row(query).await? else { return Ok(None) };
+    let state = cells.require(read_text).ok().and_then(|text| LoopState::from_text(&text));
+    state.map(Some).ok_or_else(unreadable)
 }
 
 /// Stores the state of the loop, in a row that no account changes and that is never deleted.
-pub(super) async fn keep_loop_state(
-    connection: &mut Connection,
-    table: &str,
-    state: LoopState,
-) -> Result<(), Trouble> {
-    let mut query = Query::new(statements::keep_loop_state(table));
+pub(super) async fn keep_loop_state(connection: &mut Connection, state: LoopState) -> Result<(), Trouble> {
+    let mut query = connection.on_side_tables(statements::KEEP_LOOP_STATE);
     query.bind(state.to_text());
-    connection.rows(query).await.map(|_| ())
+    connection.session.execute(query).await
 }
 
-async fn read_accounts(
-    connection: &mut Connection,
-    table: &str,
-    after: i64,
-) -> Result<Vec<AccountRow>, Trouble> {
-    let mut query = Query::new(statements::accounts(table));
+async fn read_accounts(connection: &mut Connection, after: i64) -> Result<Vec<AccountRow>, Trouble> {
+    let mut query = connection.on_side_tables(statements::ACCOUNTS);
     query.bind(after);
     let mut accounts = Vec::new();
-    connection.each_row(query, |cells| accounts.push(account(cells))).await?;
-    accounts
-        .into_iter()
-        .map(|account| account.and_then(|(_, account)| account.ok_or(UnreadableValue)))
-        .collect::<Result<_, UnreadableValue>>()
-        .map_err(|UnreadableValue| unreadable())
+    connection.session.each_row(query, |cells| accounts.push(read_account(cells))).await?;
+    let accounts = accounts.into_iter().map(|account| account?.1.ok_or(UnreadableValue));
+    accounts.collect::<Result<_, UnreadableValue>>().map_err(|UnreadableValue| unreadable())
 }
 
 /// Reads an account with its key; `None` if there is only the key.
-fn account(
-    mut cells: IntoIter<ColumnData<'static>>,
-) -> Result<(AccountKey, Option<AccountRow>), UnreadableValue> {
-    let mut next = || cells.next().ok_or(UnreadableValue);
-    let ColumnData::Binary(Some(key)) = next()? else { return Err(UnreadableValue) };
-    let key = AccountKey::from_bytes(&key).ok_or(UnreadableValue)?;
-    let Some(charges) = types::number(&next()?)? else { return Ok((key, None)) };
+fn read_account(mut cells: Cells) -> Result<(AccountKey, Option<AccountRow>), UnreadableValue> {
+    let key = AccountKey::from_bytes(&cells.require(read_bytes)?).ok_or(UnreadableValue)?;
+    let Some(charges) = cells.next(read_number)? else { return Ok((key, None)) };
     let account = AccountRow {
         key,
         // Every count above the budget means the same.
         charges: u8::try_from(charges).unwrap_or(u8::MAX),
-        in_flight: types::text(next()?)?,
-        details: types::text(next()?)?.ok_or(UnreadableValue)?,
-        seen_at: types::naive(&next()?)?.ok_or(UnreadableValue)?.and_utc(),
-        version: types::number(&next()?)?.ok_or(UnreadableValue)?,
+        in_flight: cells.next(read_text)?,
+        details: cells.require(read_text)?,
+        seen_at: cells.require(read_time)?.and_utc(),
+        version: cells.require(read_number)?,
     };
     Ok((key, Some(account)))
 }
@@ -196,15 +172,12 @@ fn unreadable() -> Trouble {
 /// before, with an unknown outcome.
 pub(super) async fn write(
     connection: &mut Connection,
-    table: &str,
     write: &LedgerWrite,
     is_repeated: bool,
 ) -> Result<LedgerWritten, Trouble> {
-    let source = connection.state.row_source;
-    let most = source.most_rows(&ACCOUNT_COLUMNS, WRITE_PARAMETERS);
-    debug_assert!(write.accounts.len() <= most, "a write of at most {} accounts", LedgerWrite::MOST_ACCOUNTS);
+    let source = connection.row_source;
     let (rows, forgets) = (write.accounts.len(), write.forget.is_some());
-    let mut query = Query::new(statements::write_accounts(table, source, rows, forgets));
+    let mut query = connection.on_side_tables(&statements::write_accounts(source, rows, forgets));
     query.bind(write.stamp.id.to_string());
     query.bind(write.stamp.number);
     let before = |time: Option<DateTime<Utc>>| time.map_or(NO_TIME, |time| time.naive_utc());
@@ -212,10 +185,10 @@ pub(super) async fn write(
     query.bind(before(write.forget.map(|forget| forget.charged_before)));
     query.bind(i32::from(is_repeated));
     if !write.accounts.is_empty() {
-        source.bind(&mut query, write.accounts.iter().map(cells));
+        source.bind(&mut query, write.accounts.iter().map(make_cells));
     }
-    match connection.rows(query).await {
-        Ok(rows) => written(rows),
+    match connection.session.rows(query).await {
+        Ok(rows) => read_outcome(rows),
         // The table was dropped.
         Err(Trouble::Server(error)) if error.meaning() == Meaning::NoTable => Ok(LedgerWritten::Replaced),
         Err(trouble) => Err(trouble),
@@ -223,7 +196,7 @@ pub(super) async fn write(
 }
 
 /// Returns an account as a row of a batch.
-fn cells(account: &AccountRow) -> Vec<Cell<'_>> {
+fn make_cells(account: &AccountRow) -> Vec<Cell<'_>> {
     let key: String = account.key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     vec![
         Cell::Text(key.into()),
@@ -236,11 +209,10 @@ fn cells(account: &AccountRow) -> Vec<Cell<'_>> {
 }
 
 /// Reads the number of the write, and the accounts in conflict.
-fn written(rows: Vec<Row>) -> Result<LedgerWritten, Trouble> {
-    let mut rows = rows.into_iter();
-    let Some(number) = rows.next() else { return Ok(LedgerWritten::Replaced) };
-    let number = number.into_iter().next().and_then(|number| types::number(&number).ok()?);
-    let number = number.ok_or_else(unreadable_answer)?;
-    let conflicts = rows.map(|row| account(row.into_iter())).collect::<Result<_, UnreadableValue>>();
+fn read_outcome(rows: Vec<Row>) -> Result<LedgerWritten, Trouble> {
+    let mut rows = rows.into_iter().map(Cells::from);
+    let Some(mut number) = rows.next() else { return Ok(LedgerWritten::Replaced) };
+    let number = number.require(read_number)?;
+    let conflicts = rows.map(read_account).collect::<Result<_, UnreadableValue>>();
     Ok(LedgerWritten::Written { number, conflicts: conflicts.map_err(|UnreadableValue| unreadable())? })
 }

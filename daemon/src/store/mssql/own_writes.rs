@@ -1,39 +1,48 @@
 //! The expiries that this daemon has written, because a time without a zone can be ambiguous. Pure.
 
 use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::zone::Zone;
 use crate::model::CustomerId;
 
-/// The expiries that this daemon wrote: the value in the column, and the instant that it stands for.
+/// The value in the column of an expiry, and the instant that it stands for.
+type Written = (NaiveDateTime, DateTime<Utc>);
+
+/// The expiries that this daemon wrote. Reading and saving share them.
 #[derive(Debug, Default)]
-pub(super) struct OwnWrites(HashMap<CustomerId, (NaiveDateTime, DateTime<Utc>)>);
+pub(super) struct OwnWrites(Mutex<HashMap<CustomerId, Written>>);
 
 impl OwnWrites {
     /// Notes a written expiry.
-    pub(super) fn note(&mut self, id: CustomerId, shown: NaiveDateTime, expiry: DateTime<Utc>) {
-        self.0.insert(id, (shown, expiry));
+    pub(super) fn note(&self, id: CustomerId, shown: NaiveDateTime, expiry: DateTime<Utc>) {
+        self.lock().insert(id, (shown, expiry));
     }
 
     /// Returns the value last written for this customer.
     pub(super) fn last_written(&self, id: &CustomerId) -> Option<NaiveDateTime> {
-        self.0.get(id).map(|(shown, _)| *shown)
+        self.lock().get(id).map(|(shown, _)| *shown)
     }
 
     /// Returns the expiry for the value in a column: as the applications see it now, but never later than the written expiry.
     pub(super) fn expiry(&self, id: &CustomerId, shown: NaiveDateTime, zone: Zone) -> DateTime<Utc> {
         let seen = zone.instant(shown);
-        match self.0.get(id) {
+        match self.lock().get(id) {
             Some((ours, expiry)) if *ours == shown => seen.min(*expiry),
             _ => seen,
         }
     }
 
     /// Forgets the customers that the table no longer holds.
-    pub(super) fn keep_only(&mut self, is_there: impl Fn(&CustomerId) -> bool) {
-        self.0.retain(|id, _| is_there(id));
+    pub(super) fn keep_only(&self, is_there: impl Fn(&CustomerId) -> bool) {
+        self.lock().retain(|id, _| is_there(id));
+    }
+
+    /// A panic leaves no change half done, because each change is one call.
+    fn lock(&self) -> MutexGuard<'_, HashMap<CustomerId, Written>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -53,7 +62,7 @@ mod tests {
 
         // Written at 02:50 in summer time, ends at 03:05, which will be 02:05.
         let expiry = utc("2026-10-25T01:05:00Z");
-        let mut own_writes = OwnWrites::default();
+        let own_writes = OwnWrites::default();
         let shown = summer.shown(expiry);
         own_writes.note(id.clone(), shown, expiry);
         assert_eq!(own_writes.expiry(&id, shown, summer), expiry);

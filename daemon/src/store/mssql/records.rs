@@ -1,88 +1,75 @@
 //! The side table `tbtokend_state`: the records, which survive a restart.
 
 use std::collections::HashMap;
-use std::vec::IntoIter;
 
-use chrono::{DateTime, Utc};
-use tiberius::{ColumnData, Query};
+use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::super::{Records, RowProblem};
 use super::connection::Connection;
+use super::record_storage::explain_problem;
 use super::row_source::Cell;
 use super::statements::{self, NO_TIME};
 use super::trouble::{Meaning, ServerError, Trouble};
-use super::types::{UnreadableValue, naive, number, text};
+use super::types::{Cells, UnreadableValue, read_number, read_text, read_time};
 use crate::model::{Changes, CustomerId, FailureKind, FailureNote, Fingerprint, Record};
 
 /// Reads the requested records, and the problems of single ones; none if records cannot be stored. If the tables are gone or can
 /// no longer be read, records cannot be stored from now on.
 pub(super) async fn read(
     connection: &mut Connection,
-    table: &str,
     which: Records,
 ) -> Result<(Vec<Record>, Vec<RowProblem>), Trouble> {
     let (mut records, mut problems) = (Vec::new(), Vec::new());
-    if connection.state.records.problem().is_some() {
+    if connection.records.problem.is_some() {
         return Ok((records, problems));
     }
-    let sql = statements::records(table, which == Records::Failing);
-    let result = connection
-        .each_row(Query::new(sql), |mut cells| {
-            let Some(id) = cells.next().and_then(|id| text(id).ok().flatten()) else {
-                return problems.push(RowProblem::unreadable_record("(no id)"));
-            };
-            match record(CustomerId::new(&*id), cells) {
-                Ok((record, times)) => {
-                    records.push(record);
-                    if times == Times::SomeUnreadable {
-                        problems.push(RowProblem::record_without_time(&id));
-                    }
-                }
-                Err(UnreadableValue) => problems.push(RowProblem::unreadable_record(&id)),
+    let query = connection.on_side_tables(match which {
+        Records::All => statements::RECORDS,
+        Records::Failing => statements::FAILING_RECORDS,
+    });
+    let take = |mut cells: Cells| {
+        let Ok(id) = cells.require(read_text) else {
+            return problems.push(RowProblem::unreadable_record("(no id)"));
+        };
+        match read_record(CustomerId::new(&*id), cells) {
+            Ok((record, problem)) => {
+                records.push(record);
+                problems.extend(problem);
             }
-        })
-        .await;
-    match result {
+            Err(UnreadableValue) => problems.push(RowProblem::unreadable_record(&id)),
+        }
+    };
+    match connection.session.each_row(query, take).await {
         Ok(()) => Ok((records, problems)),
         Err(Trouble::Server(error)) if error.meaning() != Meaning::Transient => {
-            connection.state.records.disable(table, error);
+            connection.records.problem = Some(explain_problem(&connection.settings().table, error));
             Ok((Vec::new(), Vec::new()))
         }
         Err(trouble) => Err(trouble),
     }
 }
 
-/// Whether all times of a record can be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Times {
-    AllRead,
-    SomeUnreadable,
-}
-
-fn record(
-    id: CustomerId,
-    mut cells: IntoIter<ColumnData<'static>>,
-) -> Result<(Record, Times), UnreadableValue> {
-    let mut next = || cells.next().ok_or(UnreadableValue);
-    let mut times = Times::AllRead;
+/// Reads a record, and its problem if a time of it cannot be read.
+fn read_record(id: CustomerId, mut cells: Cells) -> Result<(Record, Option<RowProblem>), UnreadableValue> {
+    let mut problem = None;
     // A value that is not a time counts as none. The record still says whether the customer is parked.
-    let mut time = |value: ColumnData<'static>| {
-        naive(&value).map(|naive| naive.map(|naive| naive.and_utc())).unwrap_or_else(|UnreadableValue| {
-            times = Times::SomeUnreadable;
+    let mut time = |cell: Result<Option<NaiveDateTime>, UnreadableValue>| {
+        cell.map(|time| time.map(|time| time.and_utc())).unwrap_or_else(|UnreadableValue| {
+            problem = Some(RowProblem::record_without_time(id.as_str()));
             None
         })
     };
-    let fingerprint = text(next()?)?.and_then(|text| Fingerprint::from_text(&text));
-    let consecutive = number(&next()?)?.unwrap_or(0);
-    let kind = text(next()?)?;
-    let message = text(next()?)?.unwrap_or_default();
-    let permanent = number(&next()?)?.unwrap_or(0) != 0;
-    let failed_at = time(next()?);
-    let next_attempt_at = time(next()?);
-    let last_success_at = time(next()?);
-    let renewals = number(&next()?)?.unwrap_or(0);
-    let updated_at = time(next()?).unwrap_or_default();
-    let changes = Changes::from_text(&text(next()?)?.unwrap_or_default());
+    let fingerprint = cells.next(read_text)?.and_then(|text| Fingerprint::from_text(&text));
+    let consecutive = cells.next(read_number)?.unwrap_or(0);
+    let kind = cells.next(read_text)?;
+    let message = cells.next(read_text)?.unwrap_or_default();
+    let permanent = cells.next(read_number)?.unwrap_or(0) != 0;
+    let failed_at = time(cells.next(read_time));
+    let next_attempt_at = time(cells.next(read_time));
+    let last_success_at = time(cells.next(read_time));
+    let renewals = u64::try_from(cells.next(read_number)?.unwrap_or(0)).unwrap_or(0);
+    let updated_at = time(cells.next(read_time)).unwrap_or_default();
+    let changes = Changes::from_text(&cells.next(read_text)?.unwrap_or_default());
     let failure = fingerprint.zip(kind).map(|(fingerprint, kind)| FailureNote {
         // The kind may be that of a newer version. Whether it parks the customer has its own column.
         kind: FailureKind::from_name(&kind).unwrap_or(FailureKind::UnexpectedResponse),
@@ -93,9 +80,10 @@ fn record(
         next_attempt_at,
         fingerprint,
     });
-    let renewals = u64::try_from(renewals).unwrap_or(0);
-    let failure = failure.map(Box::new);
-    Ok((Record { id, failure, last_success_at, renewals, changes, updated_at }, times))
+    Ok((
+        Record { id, failure: failure.map(Box::new), last_success_at, renewals, changes, updated_at },
+        problem,
+    ))
 }
 
 /// Drops the records that a later one of the same customer replaces, and those with an id too long for a key, which `read`
@@ -111,28 +99,26 @@ pub(super) fn latest(batch: Vec<Record>) -> Vec<Record> {
 }
 
 /// Writes records, each in place of the earlier one. Writing twice is harmless.
-pub(super) async fn keep(connection: &mut Connection, table: &str, batch: &[Record]) -> Result<(), Trouble> {
-    if connection.state.records.problem().is_some() || batch.is_empty() {
+pub(super) async fn keep(connection: &mut Connection, batch: &[Record]) -> Result<(), Trouble> {
+    if connection.records.problem.is_some() || batch.is_empty() {
         return Ok(());
     }
-    match keep_once(connection, table, batch).await {
+    match keep_once(connection, batch).await {
         // Another daemon has inserted one of them, so this one can be updated now.
-        Err(Trouble::Server(ServerError { number: 2601 | 2627, .. })) => {
-            keep_once(connection, table, batch).await
-        }
+        Err(Trouble::Server(ServerError { number: 2601 | 2627, .. })) => keep_once(connection, batch).await,
         result => result,
     }
 }
 
-async fn keep_once(connection: &mut Connection, table: &str, batch: &[Record]) -> Result<(), Trouble> {
-    let source = connection.state.row_source;
-    let mut query = Query::new(statements::record(table, source, batch.len()));
-    source.bind(&mut query, batch.iter().map(cells));
-    connection.rows(query).await.map(|_| ())
+async fn keep_once(connection: &mut Connection, batch: &[Record]) -> Result<(), Trouble> {
+    let source = connection.row_source;
+    let mut query = connection.on_side_tables(&statements::record(source, batch.len()));
+    source.bind(&mut query, batch.iter().map(make_cells));
+    connection.session.execute(query).await
 }
 
 /// Returns a record as a row of a batch.
-fn cells(record: &Record) -> Vec<Cell<'_>> {
+fn make_cells(record: &Record) -> Vec<Cell<'_>> {
     let failure = record.failure.as_ref();
     let text = |text: Option<&str>| Cell::Text(text.unwrap_or_default().to_owned().into());
     let fingerprint = failure.map(|failure| failure.fingerprint.to_text());
@@ -147,14 +133,14 @@ fn cells(record: &Record) -> Vec<Cell<'_>> {
         Cell::Text(record.changes.to_text().into()),
         Cell::Text(fingerprint.unwrap_or_default().into()),
         text(failure.map(|failure| failure.kind.as_str())),
-        text(failure.map(|failure| short(&failure.message))),
+        text(failure.map(|failure| shorten(&failure.message))),
         time(failure.map(|failure| failure.at)),
         time(failure.and_then(|failure| failure.next_attempt_at)),
     ]
 }
 
 /// Shortens a message to the length of its column.
-fn short(message: &str) -> &str {
+fn shorten(message: &str) -> &str {
     let mut units = 0;
     let end = message.char_indices().find(|(_, c)| {
         units += c.len_utf16();

@@ -4,15 +4,11 @@
 //! compatibility level below 130 (SQL Server 2016) have no `OPENJSON`.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use chrono::{NaiveDateTime, Timelike as _};
 use tiberius::Query;
 
 use super::statements::NO_TIME;
-
-/// The most parameters of one statement.
-const MOST_PARAMETERS: usize = 2100;
 
 /// The form in which the rows of a batch reach the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,31 +72,32 @@ impl RowSource {
             Self::Values => 100,
         }
     }
-
-    /// Returns the most rows of one batch, beside `others` parameters.
-    pub(super) fn most_rows(self, columns: &[Column], others: usize) -> usize {
-        match self {
-            Self::Json => usize::MAX,
-            Self::Values => (MOST_PARAMETERS - 1 - others) / columns.len().max(1),
-        }
-    }
 }
 
 /// Makes the source that reads an array of arrays. With objects, the names of the columns would be most of the text.
 fn json_source(columns: &[Column], first: usize) -> String {
-    let (mut read, mut typed) = (String::new(), String::new());
-    for (number, (name, kind)) in columns.iter().enumerate() {
-        let comma = if number == 0 { "" } else { ", " };
-        let (value, of) = match kind {
-            Kind::Text => (unescaped(name), "nvarchar(max)"),
-            Kind::Plain => (format!("{name} COLLATE Latin1_General_BIN2"), "nvarchar(max)"),
-            Kind::Number => ((*name).to_owned(), "bigint"),
-            Kind::Time => ((*name).to_owned(), "datetime2(6)"),
+    let read = |(name, kind): &Column| match kind {
+        Kind::Text => format!("{} AS {name}", unescaped(name)),
+        Kind::Plain => format!("{name} COLLATE Latin1_General_BIN2 AS {name}"),
+        Kind::Number | Kind::Time => format!("{name} AS {name}"),
+    };
+    let typed = |(number, (name, kind)): (usize, &Column)| {
+        let sql = match kind {
+            Kind::Text | Kind::Plain => "nvarchar(max)",
+            Kind::Number => "bigint",
+            Kind::Time => "datetime2(6)",
         };
-        let _ = write!(read, "{comma}{value} AS {name}");
-        let _ = write!(typed, "{comma}{name} {of} '$[{number}]'");
-    }
-    format!("(SELECT {read} FROM OPENJSON(@P{first}) WITH ({typed}) AS j) AS v")
+        format!("{name} {sql} '$[{number}]'")
+    };
+    format!(
+        "(SELECT {} FROM OPENJSON(@P{first}) WITH ({}) AS j) AS v",
+        joined(columns.iter().map(read)),
+        joined(columns.iter().enumerate().map(typed)),
+    )
+}
+
+fn joined(texts: impl Iterator<Item = String>) -> String {
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 /// The replacements of the characters that JSON would escape, because Babelfish does not decode JSON's escapes.
@@ -149,22 +146,12 @@ fn json<'a>(rows: impl IntoIterator<Item = Vec<Cell<'a>>>) -> String {
 
 /// `(VALUES (@P1, @P2), (@P3, @P4)) AS v (a, b)`.
 fn values_source(columns: &[Column], rows: usize, first: usize) -> String {
-    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-    format!("(VALUES {}) AS v ({})", values(rows, columns.len(), first), names.join(", "))
-}
-
-/// `(@P1, @P2), (@P3, @P4)`.
-pub(super) fn values(rows: usize, width: usize, first: usize) -> String {
-    let mut text = String::with_capacity(rows * (width * 7 + 4));
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 0..width {
-            let comma = if column == 0 { "" } else { ", " };
-            let _ = write!(text, "{comma}@P{}", first + row * width + column);
-        }
-        text.push(')');
-    }
-    text
+    let row = |row: usize| {
+        let parameters = (first + row * columns.len()..).take(columns.len());
+        format!("({})", joined(parameters.map(|number| format!("@P{number}"))))
+    };
+    let names = joined(columns.iter().map(|(name, _)| (*name).to_owned()));
+    format!("(VALUES {}) AS v ({names})", joined((0..rows).map(row)))
 }
 
 #[cfg(test)]
@@ -175,14 +162,9 @@ mod tests {
 
     #[test]
     fn values_number_their_parameters() {
-        assert_eq!(values(2, 2, 1), "(@P1, @P2), (@P3, @P4)");
-        assert_eq!(values(1, 1, 1), "(@P1)");
-        assert_eq!(RowSource::Values.sql(&COLUMNS, 1, 6), "(VALUES (@P6, @P7)) AS v (a, b)");
-    }
-
-    #[test]
-    fn a_batch_of_values_has_no_more_parameters_than_the_server_takes() {
-        assert_eq!(RowSource::Values.most_rows(&COLUMNS, 99), 1000);
+        let expected = "(VALUES (@P6, @P7), (@P8, @P9)) AS v (a, b)";
+        assert_eq!(RowSource::Values.sql(&COLUMNS, 2, 6), expected);
+        assert_eq!(RowSource::Values.sql(&COLUMNS[..1], 1, 1), "(VALUES (@P1)) AS v (a)");
     }
 
     #[test]

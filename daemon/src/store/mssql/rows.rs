@@ -1,20 +1,21 @@
 //! Reads the customers' rows without their tokens, and writes tokens under guard.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::vec::IntoIter;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tiberius::{ColumnData, Query};
+use tiberius::Query;
 
 use super::super::{RowProblem, Saved};
-use super::connection::{Connection, Connections};
+use super::connection::Connection;
 use super::own_writes::OwnWrites;
 use super::row_source::Cell;
-use super::session::unreadable_answer;
 use super::statements::{self, NO_TIME};
 use super::trouble::{Meaning, ServerError, Trouble};
-use super::types::{self, Stored, UnreadableValue};
+use super::types::{
+    Cells, Stored, UnreadableValue, make_id_cell, read_expiry, read_id, read_number, read_secret, read_text,
+    round_expiry,
+};
 use super::zone::{ExpiryClock, Zone};
 use crate::model::{Customer, CustomerId, Ineligibility, IneligibleRow, Renewal, Row, Secret};
 
@@ -26,28 +27,15 @@ pub(super) struct Rows {
     pub(super) problems: Vec<RowProblem>,
 }
 
-/// The expiries that this daemon wrote, shared between reading and saving.
-pub(super) type SharedOwnWrites = Mutex<OwnWrites>;
-
-/// Locks the written expiries. A panic leaves no change half done, because each change is one call.
-fn lock(own_writes: &SharedOwnWrites) -> MutexGuard<'_, OwnWrites> {
-    own_writes.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Reads all rows.
-pub(super) async fn read(
-    connection: &mut Connection,
-    shared: &Connections,
-    own_writes: &SharedOwnWrites,
-) -> Result<Rows, Trouble> {
-    let settings = shared.settings();
-    connection.read_clock(settings.expiry_clock).await?;
-    let fallback_url = settings.fallback_url.as_deref();
-    let sql = statements::read(&connection.state.layout);
-    let mut reader = Reader::new(fallback_url, connection.state.zone, own_writes);
-    connection.each_row(Query::new(sql), |cells| reader.add(cells)).await?;
-    if settings.expiry_clock == ExpiryClock::ServerLocal {
-        lock(own_writes).keep_only(|id| reader.seen.contains(id));
+pub(super) async fn read(connection: &mut Connection) -> Result<Rows, Trouble> {
+    connection.update_zone().await?;
+    let site = Arc::clone(&connection.site);
+    let sql = statements::read(&connection.layout);
+    let mut reader = Reader::new(site.settings.fallback_url.as_deref(), connection.zone, &site.own_writes);
+    connection.session.each_row(Query::new(sql), |cells| reader.add(cells)).await?;
+    if site.settings.expiry_clock == ExpiryClock::ServerLocal {
+        site.own_writes.keep_only(|id| reader.seen.contains(id));
     }
     Ok(reader.finish())
 }
@@ -56,7 +44,7 @@ pub(super) async fn read(
 struct Reader<'a> {
     fallback_url: Option<&'a str>,
     zone: Zone,
-    own_writes: &'a SharedOwnWrites,
+    own_writes: &'a OwnWrites,
     /// The ids of the rows without a blank value.
     seen: HashSet<CustomerId>,
     /// The ids that several rows have. Only the id names a row.
@@ -65,7 +53,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(fallback_url: Option<&'a str>, zone: Zone, own_writes: &'a SharedOwnWrites) -> Self {
+    fn new(fallback_url: Option<&'a str>, zone: Zone, own_writes: &'a OwnWrites) -> Self {
         let rows = Rows::default();
         Self { fallback_url, zone, own_writes, seen: HashSet::new(), ambiguous: HashSet::new(), rows }
     }
@@ -83,20 +71,15 @@ impl<'a> Reader<'a> {
         self.rows
     }
 
-    fn add(&mut self, mut cells: IntoIter<ColumnData<'static>>) {
-        let id = match cells.next().map(types::id) {
-            Some(Ok(Some(id))) => id,
-            _ => {
-                return self.problem(
-                    "(no id)",
-                    "customer_id is NULL, empty or not of its type; the row is left alone",
-                );
-            }
+    fn add(&mut self, mut cells: Cells) {
+        let Ok(id) = cells.require(read_id) else {
+            let why = "customer_id is NULL, empty or not of its type; the row is left alone";
+            return self.problem("(no id)", why);
         };
         if id.as_str().encode_utf16().count() > statements::LONGEST_RECORDED_ID {
             return self.reject(id, "customer_id has more than 450 characters; the row is left alone");
         }
-        let row = self.row(id.clone(), cells).map(|row| Customer::from_row(row, self.fallback_url));
+        let row = self.read_row(id.clone(), cells).map(|row| Customer::from_row(row, self.fallback_url));
         if let Ok(Err(blank)) = row {
             return self.rows.ineligible.push(blank);
         }
@@ -122,13 +105,12 @@ impl<'a> Reader<'a> {
         self.rows.ineligible.push(IneligibleRow { id, why, has_token: false, expiry: None });
     }
 
-    fn row(&self, id: CustomerId, mut cells: IntoIter<ColumnData<'static>>) -> Result<Row, UnreadableValue> {
-        let mut next = || cells.next().ok_or(UnreadableValue);
-        let url = types::text(next()?)?;
-        let username = types::text(next()?)?;
-        let password = types::secret(next()?)?;
-        let has_token = types::number(&next()?)?.unwrap_or(0) != 0;
-        let stored = types::expiry(&next()?)?;
+    fn read_row(&self, id: CustomerId, mut cells: Cells) -> Result<Row, UnreadableValue> {
+        let url = cells.next(read_text)?;
+        let username = cells.next(read_text)?;
+        let password = cells.next(read_secret)?;
+        let has_token = cells.next(read_number)?.unwrap_or(0) != 0;
+        let stored = cells.next(read_expiry)?;
         // Invalid text became this character. Sent back, it would differ from the row.
         let is_broken = |text: Option<&str>| text.is_some_and(|text| text.contains('\u{fffd}'));
         let texts = [url.as_deref(), username.as_deref(), password.as_ref().map(Secret::expose)];
@@ -141,9 +123,7 @@ impl<'a> Reader<'a> {
 
     fn expiry(&self, id: &CustomerId, stored: Stored) -> DateTime<Utc> {
         match stored {
-            Stored::Naive(shown) if self.zone != Zone::UTC => {
-                lock(self.own_writes).expiry(id, shown, self.zone)
-            }
+            Stored::Naive(shown) if self.zone != Zone::UTC => self.own_writes.expiry(id, shown, self.zone),
             stored => stored.instant(self.zone),
         }
     }
@@ -162,47 +142,31 @@ const SEVERAL: &str =
 
 /// Writes a batch, each token under guard, and returns the outcome of each. Writing twice is harmless, because the guard accepts
 /// a token with the expiry that the row has.
-pub(super) async fn save(
-    connection: &mut Connection,
-    shared: &Connections,
-    own_writes: &SharedOwnWrites,
-    batch: &[Renewal],
-) -> Result<Vec<Saved>, Trouble> {
-    let does_not_fit = |connection: &Connection| {
-        let capacity = connection.state.layout.capacity;
-        move |renewal: &Renewal| capacity.filter(|capacity| length(renewal) > *capacity)
-    };
-    if batch.iter().any(|renewal| does_not_fit(connection)(renewal).is_some()) {
+pub(super) async fn save(connection: &mut Connection, batch: &[Renewal]) -> Result<Vec<Saved>, Trouble> {
+    if batch.iter().any(|renewal| exceeded_capacity(renewal, connection).is_some()) {
         // The column may be wider by now.
-        connection.read_layout(shared.names()).await?;
+        connection.update_layout().await?;
     }
-    connection.read_clock(shared.settings().expiry_clock).await?;
+    connection.update_zone().await?;
 
-    let too_long = does_not_fit(connection);
-    let mut saved: Vec<Saved> = batch
-        .iter()
-        .map(|renewal| match too_long(renewal) {
-            Some(capacity) => Saved::TooLong { capacity },
-            None => Saved::Superseded,
-        })
-        .collect();
-    let fits = |index: &usize| matches!(saved.get(*index), Some(Saved::Superseded));
-    let most = connection.state.row_source.rows_at_once();
-    let mut waiting = groups(batch, (0..batch.len()).filter(fits), most);
-    let mut rejected: Vec<(usize, ServerError)> = Vec::new();
+    let too_long = |renewal: &Renewal, connection: &Connection| {
+        exceeded_capacity(renewal, connection).map(|capacity| Saved::TooLong { capacity })
+    };
+    let renewals = || batch.iter().enumerate();
+    let mut outcomes: HashMap<usize, Saved> =
+        renewals().filter_map(|(index, renewal)| Some((index, too_long(renewal, connection)?))).collect();
+    let fitting = renewals().filter(|(index, _)| !outcomes.contains_key(index));
+    let mut waiting = groups(fitting, connection.row_source.rows_at_once());
+    let mut rejected: Vec<((usize, &Renewal), ServerError)> = Vec::new();
     let mut any_written = false;
     while let Some(group) = waiting.pop() {
-        match write(connection, shared, own_writes, batch, &group).await {
+        match write(connection, &group).await {
             Ok(written) => {
                 any_written = true;
-                for (index, outcome) in written {
-                    if let Some(saved) = saved.get_mut(index) {
-                        *saved = outcome;
-                    }
-                }
+                outcomes.extend(written);
             }
             Err(Trouble::Server(error)) if error.may_be_about_a_row() => match *group {
-                [index] => rejected.push((index, error)),
+                [one] => rejected.push((one, error)),
                 // One row makes the statement fail. Halving the group finds it.
                 _ => {
                     let (left, right) = group.split_at(group.len() / 2);
@@ -220,38 +184,37 @@ pub(super) async fn save(
         return Err(Trouble::Server(first));
     }
     if rejected.iter().any(|(_, error)| matches!(error.number, 2628 | 8152)) {
-        connection.read_layout(shared.names()).await?;
+        connection.update_layout().await?;
     }
-    let too_long = does_not_fit(connection);
-    for (index, error) in rejected {
+    for ((index, renewal), error) in rejected {
         let rejected = match error.number {
             2627 => Saved::NotKept { why: SEVERAL },
             number => Saved::Refused { number: i64::from(number) },
         };
-        if let (Some(saved), Some(renewal)) = (saved.get_mut(index), batch.get(index)) {
-            *saved = too_long(renewal).map_or(rejected, |capacity| Saved::TooLong { capacity });
-        }
+        outcomes.insert(index, too_long(renewal, connection).unwrap_or(rejected));
     }
-    Ok(saved)
+    Ok((0..batch.len()).map(|index| outcomes.remove(&index).unwrap_or(Saved::Superseded)).collect())
 }
 
-/// Returns the number of characters of a token, which are all ASCII.
-fn length(renewal: &Renewal) -> usize {
-    renewal.token.jwt().expose().len()
+/// Returns the capacity of the column if the token is longer. All characters of a token are ASCII.
+fn exceeded_capacity(renewal: &Renewal, connection: &Connection) -> Option<usize> {
+    connection.layout.capacity.filter(|capacity| renewal.token.jwt().expose().len() > *capacity)
 }
 
 /// Divides a batch into statements of at most so many rows, none with the same customer twice.
-fn groups(batch: &[Renewal], indices: impl Iterator<Item = usize>, most: usize) -> Vec<Vec<usize>> {
-    let mut groups: Vec<Vec<usize>> = Vec::new();
+fn groups<'a>(
+    renewals: impl Iterator<Item = (usize, &'a Renewal)>,
+    most: usize,
+) -> Vec<Vec<(usize, &'a Renewal)>> {
+    let mut groups: Vec<Vec<_>> = Vec::new();
     let mut seen: HashSet<&CustomerId> = HashSet::new();
-    for index in indices {
-        let Some(renewal) = batch.get(index) else { continue };
+    for (index, renewal) in renewals {
         match groups.last_mut() {
             Some(group) if group.len() < most && !seen.contains(&renewal.id) => {
-                group.push(index);
+                group.push((index, renewal));
             }
             _ => {
-                groups.push(vec![index]);
+                groups.push(vec![(index, renewal)]);
                 seen.clear();
             }
         }
@@ -265,25 +228,20 @@ fn groups(batch: &[Renewal], indices: impl Iterator<Item = usize>, most: usize) 
 /// Sends one statement. Returns the outcomes of the rows that still have the URL and the user of their tokens.
 async fn write(
     connection: &mut Connection,
-    shared: &Connections,
-    own_writes: &SharedOwnWrites,
-    batch: &[Renewal],
-    group: &[usize],
+    group: &[(usize, &Renewal)],
 ) -> Result<Vec<(usize, Saved)>, Trouble> {
-    let (layout, source, zone) =
-        (&connection.state.layout, connection.state.row_source, connection.state.zone);
-    let tracks_own_writes = statements::tracks_own_writes(layout, shared.settings().expiry_clock);
+    let Connection { session, site, layout, row_source, zone, .. } = connection;
+    let (settings, own_writes) = (&site.settings, &site.own_writes);
+    let tracks_own_writes = statements::tracks_own_writes(layout, settings.expiry_clock);
     let mut rows = Vec::with_capacity(group.len());
     let mut sent = HashMap::with_capacity(group.len());
-    for index in group {
-        let Some(renewal) = batch.get(*index) else { continue };
+    for (index, renewal) in group {
         // An id that no value of the column's type has is in no row.
-        let Some((id, printed)) = types::id_cell(&layout.id, &renewal.id) else { continue };
-        let stored = types::stored(layout.expiry, renewal.expiry, zone);
-        let replaces = renewal.replaces.map(|expiry| types::stored(layout.expiry, expiry, zone));
-        let written_before = || {
-            tracks_own_writes.then(|| lock(own_writes).last_written(&renewal.id).map(Stored::Naive)).flatten()
-        };
+        let Some((id, printed)) = make_id_cell(&layout.id, &renewal.id) else { continue };
+        let stored = round_expiry(layout.expiry, renewal.expiry, *zone);
+        let replaces = renewal.replaces.map(|expiry| round_expiry(layout.expiry, expiry, *zone));
+        let written_before =
+            || own_writes.last_written(&renewal.id).filter(|_| tracks_own_writes).map(Stored::Naive);
         let known = replaces.or_else(written_before).map_or(Cell::Time(NO_TIME), Stored::cell);
         rows.push(vec![
             id,
@@ -298,20 +256,16 @@ async fn write(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let mut query = Query::new(statements::save(layout, source, rows.len()));
-    source.bind(&mut query, rows);
+    let mut query = Query::new(statements::save(layout, *row_source, rows.len()));
+    row_source.bind(&mut query, rows);
     let mut written = Vec::with_capacity(sent.len());
-    for row in connection.rows(query).await? {
+    for row in session.rows(query).await? {
         // A trigger may return results of its own.
         if row.columns().first().is_none_or(|column| column.name() != "tbtokend_saved") {
             continue;
         }
-        let mut cells = row.into_iter();
-        let (Some(Ok(Some(id))), Some(Ok(Some(kept)))) =
-            (cells.next().map(types::id), cells.next().map(|kept| types::number(&kept)))
-        else {
-            return Err(unreadable_answer());
-        };
+        let mut cells = Cells::from(row);
+        let (id, kept) = (cells.require(read_id)?, cells.require(read_number)?);
         // A second row of the same id was reported already.
         let Some((index, renewal, stored)) = sent.remove(&id) else { continue };
         if kept == 0 {
@@ -319,7 +273,7 @@ async fn write(
             continue;
         }
         if let (true, Stored::Naive(shown)) = (tracks_own_writes, stored) {
-            lock(own_writes).note(renewal.id.clone(), shown, renewal.expiry);
+            own_writes.note(renewal.id.clone(), shown, renewal.expiry);
         }
         written.push((index, Saved::Written));
     }

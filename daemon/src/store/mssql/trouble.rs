@@ -3,8 +3,10 @@
 use tiberius::error::{Error, IoErrorKind};
 
 use super::super::StoreError;
-use super::grants::{Need, grant, grant_updatedttm};
-use super::problem::Problem;
+use super::grants::{Operation, grant, grant_updatedttm};
+use super::problem::describe_login_error;
+use super::settings::Settings;
+use super::types::UnreadableValue;
 
 /// The trouble of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,26 +70,12 @@ impl ServerError {
             207 => Meaning::NoColumn,
             229 | 230 | 262 | 297 | 300 => Meaning::NoPermission,
             3906 | 3908 => Meaning::ReadOnly,
-            // A constraint, a key, NULL, a conversion, a value too long or too big; a trigger that ended the statement; a
-            // trigger's own error.
-            547
-            | 515
-            | 2601
-            | 2627
-            | 220
-            | 241
-            | 242
-            | 245
-            | 248
-            | 295
-            | 296
-            | 8114
-            | 8115
-            | 8152
-            | 2628
-            | 3609
-            | 3616
-            | 50000.. => Meaning::RowRejected,
+            // A constraint, a key, NULL, a conversion, a value too long or too big; a trigger that ended the
+            // statement.
+            547 | 515 | 2601 | 2627 | 220 | 241 | 242 | 245 | 248 | 295 | 296 | 8114 | 8115 | 8152 | 2628
+            | 3609 | 3616 => Meaning::RowRejected,
+            // A trigger's own error.
+            50_000.. => Meaning::RowRejected,
             // From 20 on the server ends the connection; 17 to 19 mean that a resource is missing.
             _ if self.class >= 17 => Meaning::Transient,
             _ => Meaning::Other,
@@ -96,16 +84,7 @@ impl ServerError {
 
     /// Whether one row of a statement may be the cause. Then the other rows can be tried without it.
     pub(super) fn may_be_about_a_row(self) -> bool {
-        match self.meaning() {
-            Meaning::RowRejected | Meaning::Other => true,
-            Meaning::Transient
-            | Meaning::LoginRejected
-            | Meaning::NoDatabase
-            | Meaning::NoTable
-            | Meaning::NoColumn
-            | Meaning::NoPermission
-            | Meaning::ReadOnly => false,
-        }
+        matches!(self.meaning(), Meaning::RowRejected | Meaning::Other)
     }
 
     /// Explains the error if its number is known, in the daemon's words, not the server's.
@@ -150,17 +129,9 @@ impl Trouble {
                 // A deadlock or a lock time-out is over when it is reported. The other transient errors concern the
                 // connection or the whole server.
                 let is_about_this_statement = matches!(error.number, 1204 | 1205 | 1221 | 1222 | 3960);
-                match error.meaning() {
-                    Meaning::Transient => is_about_this_statement && error.class < 20,
-                    Meaning::RowRejected | Meaning::Other => error.class < 20,
-                    // The known state of the tables is outdated. A new connection reads it again.
-                    Meaning::LoginRejected
-                    | Meaning::NoDatabase
-                    | Meaning::NoTable
-                    | Meaning::NoColumn
-                    | Meaning::NoPermission
-                    | Meaning::ReadOnly => false,
-                }
+                // After any other error the known state of the tables is outdated. A new connection reads it again.
+                let stays = is_about_this_statement || error.may_be_about_a_row();
+                stays && error.class < 20
             }
             Self::Table(_) => true,
             Self::Lost(_) | Self::TimedOut => false,
@@ -176,17 +147,15 @@ impl From<Error> for Trouble {
             }
             Error::Io { kind: IoErrorKind::TimedOut, .. } => Self::TimedOut,
             Error::Io { kind, .. } => Self::Lost(io_words(kind)),
-            // The texts of these errors may quote a value.
-            Error::Protocol(_)
-            | Error::Encoding(_)
-            | Error::Conversion(_)
-            | Error::Utf8
-            | Error::Utf16
-            | Error::ParseInt(_)
-            | Error::Tls(_)
-            | Error::Routing { .. }
-            | Error::BulkInput(_) => Self::Lost("the server's answer cannot be understood".to_owned()),
+            // The texts of the other errors may quote a value.
+            _ => UnreadableValue.into(),
         }
+    }
+}
+
+impl From<UnreadableValue> for Trouble {
+    fn from(UnreadableValue: UnreadableValue) -> Self {
+        Self::Lost("the server's answer cannot be understood".to_owned())
     }
 }
 
@@ -201,33 +170,9 @@ pub(super) fn io_words(kind: IoErrorKind) -> String {
     }
 }
 
-/// An operation, which needs certain permissions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operation {
-    /// Reading the customers' table.
-    Reading,
-    /// Writing tokens.
-    Saving,
-    /// Reading or writing records.
-    Recording,
-    /// Reading or writing the ledger.
-    KeepingTheLedger,
-}
-
-/// The names that an error's text needs.
-#[derive(Debug, Clone)]
-pub(super) struct Names {
-    /// The server as it is configured.
-    pub(super) server: String,
-    pub(super) database: String,
-    pub(super) user: String,
-    /// The table as it is configured.
-    pub(super) table: String,
-}
-
-impl Names {
+impl Settings {
     /// Returns the place, as in `app on sql01`.
-    pub(super) fn place(&self) -> String {
+    fn place(&self) -> String {
         format!("{} on {}", self.database, self.server)
     }
 
@@ -236,8 +181,8 @@ impl Names {
         let server = self.server.clone();
         match trouble {
             Trouble::Table(error) => *error,
-            Trouble::Lost(why) => Problem::Lost { server, why }.into(),
-            Trouble::TimedOut => Problem::Lost { server, why: "no answer in time".to_owned() }.into(),
+            Trouble::Lost(why) => StoreError::Lost { server, why },
+            Trouble::TimedOut => StoreError::Lost { server, why: "no answer in time".to_owned() },
             Trouble::Server(error) => self.explain_error(error, operation),
         }
     }
@@ -246,19 +191,21 @@ impl Names {
         let (server, user, database) = (self.server.clone(), self.user.clone(), self.database.clone());
         let ServerError { number, state, class } = error;
         match error.meaning() {
-            Meaning::LoginRejected => Problem::LoginFailed { server, user, number }.into(),
-            Meaning::NoDatabase => Problem::NoDatabase { database, user, number }.into(),
+            Meaning::LoginRejected => {
+                StoreError::LoginFailed { server, user, number, why: describe_login_error(number) }
+            }
+            Meaning::NoDatabase => StoreError::NoDatabase { database, user, number },
             Meaning::NoTable => {
                 StoreError::MissingTable { place: self.place(), table: self.table_of(operation).to_owned() }
             }
-            Meaning::NoPermission => self.no_permission(operation).into(),
-            Meaning::ReadOnly => Problem::ReadOnly { server, database, number }.into(),
+            Meaning::NoPermission => self.no_permission(operation),
+            Meaning::ReadOnly => StoreError::DatabaseReadOnly { server, database, number },
             Meaning::NoColumn if operation == Operation::KeepingTheLedger => {
-                Problem::OtherColumns { table: "tbtokend_account" }.into()
+                StoreError::OtherColumns { table: "tbtokend_account" }
             }
             Meaning::Transient | Meaning::NoColumn | Meaning::RowRejected | Meaning::Other => {
                 let words = error.words().to_owned();
-                Problem::Server { server, number, state, class, words }.into()
+                StoreError::Server { server, number, state, class, words }
             }
         }
     }
@@ -271,44 +218,47 @@ impl Names {
         }
     }
 
-    fn no_permission(&self, operation: Operation) -> Problem {
-        let (permission, need) = match operation {
-            Operation::Reading => ("SELECT", Need::Read),
-            Operation::Saving => ("UPDATE", Need::Write),
-            Operation::Recording => ("SELECT, INSERT or UPDATE", Need::Record),
-            Operation::KeepingTheLedger => ("SELECT, INSERT, UPDATE or DELETE", Need::Ledger),
+    fn no_permission(&self, operation: Operation) -> StoreError {
+        let permission = match operation {
+            Operation::Reading => "SELECT",
+            Operation::Saving => "UPDATE",
+            Operation::Recording => "SELECT, INSERT or UPDATE",
+            Operation::KeepingTheLedger => "SELECT, INSERT, UPDATE or DELETE",
         };
         let object = self.table_of(operation).to_owned();
-        let mut grant = grant(need, &self.table, &self.user);
-        if need == Need::Write {
+        let mut grant = grant(operation, &self.table, &self.user);
+        if operation == Operation::Saving {
             // This permission may be the missing one, and the server's error does not say so.
             grant = format!("{grant} {}", grant_updatedttm(&self.table, &self.user));
         }
-        Problem::NoPermission { user: self.user.clone(), permission, object, grant }
-    }
-}
-
-impl From<Problem> for StoreError {
-    fn from(problem: Problem) -> Self {
-        Self::Server(problem)
+        StoreError::NoPermission { user: self.user.clone(), permission, object, grant }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Address, Encryption, ExpiryClock, Password, Trust};
     use super::*;
+    use crate::model::Secret;
 
     fn error(number: u32, class: u8) -> ServerError {
         ServerError { number, state: 1, class }
     }
 
-    fn names() -> Names {
-        let text = |text: &str| text.to_owned();
-        Names {
-            server: text("sql01"),
-            database: text("app"),
-            user: text("svc"),
-            table: text("dbo.customers"),
+    fn settings() -> Settings {
+        Settings {
+            server: "sql01".to_owned(),
+            address: Address::parse("sql01").unwrap(),
+            database: "app".to_owned(),
+            user: "svc".to_owned(),
+            password: Password::fixed(Secret::new("p")),
+            encryption: Encryption::Required,
+            trust: Trust::AnyCertificate,
+            multi_subnet_failover: false,
+            table: "dbo.customers".to_owned(),
+            expiry_clock: ExpiryClock::Utc,
+            fallback_url: None,
+            state_folder: None,
         }
     }
 
@@ -384,7 +334,7 @@ mod tests {
         ] {
             let trouble = Trouble::Server(error(number, 14));
             assert!(!trouble.may_be_retried(), "{number}");
-            let explained = names().explain(trouble, operation);
+            let explained = settings().explain(trouble, operation);
             assert!(explained.to_string().contains(said), "{explained}");
             assert!(explained.remedy().contains(remedy), "{}", explained.remedy());
         }
@@ -401,7 +351,7 @@ mod tests {
             Error::BulkInput(canary.into()),
             Error::Io { kind: IoErrorKind::Other, message: canary.to_owned() },
         ] {
-            let explained = names().explain(error.into(), Operation::Saving);
+            let explained = settings().explain(error.into(), Operation::Saving);
             assert!(!explained.to_string().contains(canary) && !explained.remedy().contains(canary));
             assert!(!format!("{explained:?}").contains(canary));
         }

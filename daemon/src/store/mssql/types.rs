@@ -1,9 +1,10 @@
 //! Converts between the values of TDS and the daemon's: ids, expiries, texts. Pure.
 
 use std::borrow::Cow;
+use std::vec::IntoIter;
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Timelike, Utc};
-use tiberius::{ColumnData, FromSql, Uuid};
+use tiberius::{ColumnData, FromSql, Row, Uuid};
 
 use super::layout::{ExpiryType, IdType};
 use super::row_source::Cell;
@@ -14,24 +15,52 @@ use crate::model::{CustomerId, Secret};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct UnreadableValue;
 
+/// The cells of a row, in the order of its columns.
+#[derive(Debug)]
+pub(super) struct Cells(IntoIter<ColumnData<'static>>);
+
+impl From<Row> for Cells {
+    fn from(row: Row) -> Self {
+        Self(row.into_iter())
+    }
+}
+
+impl Cells {
+    /// Reads the next cell with one of the functions of this file.
+    pub(super) fn next<T>(
+        &mut self,
+        read: impl FnOnce(ColumnData<'static>) -> Result<Option<T>, UnreadableValue>,
+    ) -> Result<Option<T>, UnreadableValue> {
+        self.0.next().ok_or(UnreadableValue).and_then(read)
+    }
+
+    /// Reads the next cell, which must not be NULL.
+    pub(super) fn require<T>(
+        &mut self,
+        read: impl FnOnce(ColumnData<'static>) -> Result<Option<T>, UnreadableValue>,
+    ) -> Result<T, UnreadableValue> {
+        self.next(read)?.ok_or(UnreadableValue)
+    }
+}
+
 /// Reads an id as the server prints it: a `uniqueidentifier` in capitals. `None` for NULL and empty.
-pub(super) fn id(value: ColumnData<'_>) -> Result<Option<CustomerId>, UnreadableValue> {
+pub(super) fn read_id(value: ColumnData<'_>) -> Result<Option<CustomerId>, UnreadableValue> {
     let text = match value {
         ColumnData::Guid(guid) => guid.map(|guid| format!("{:X}", guid.hyphenated())),
         ColumnData::U8(number) => number.map(|number| number.to_string()),
         ColumnData::I16(number) => number.map(|number| number.to_string()),
         ColumnData::I32(number) => number.map(|number| number.to_string()),
         ColumnData::I64(number) => number.map(|number| number.to_string()),
-        value => text(value)?,
+        value => read_text(value)?,
     };
     Ok(text.filter(|text| !text.is_empty()).map(CustomerId::new))
 }
 
 /// Returns the id as a cell for a column of that type, and as the server prints it. `None` if no value of that type prints so.
-pub(super) fn id_cell<'a>(kind: &IdType, customer: &'a CustomerId) -> Option<(Cell<'a>, CustomerId)> {
+pub(super) fn make_id_cell<'a>(kind: &IdType, customer: &'a CustomerId) -> Option<(Cell<'a>, CustomerId)> {
     match kind {
         IdType::Guid => {
-            let guid = id(ColumnData::Guid(Some(Uuid::try_parse(customer.as_str()).ok()?))).ok()??;
+            let guid = read_id(ColumnData::Guid(Some(Uuid::try_parse(customer.as_str()).ok()?))).ok()??;
             Some((Cell::Text(guid.as_str().to_owned().into()), guid))
         }
         IdType::Number(_) => {
@@ -43,7 +72,7 @@ pub(super) fn id_cell<'a>(kind: &IdType, customer: &'a CustomerId) -> Option<(Ce
 }
 
 /// Reads a text.
-pub(super) fn text(value: ColumnData<'_>) -> Result<Option<String>, UnreadableValue> {
+pub(super) fn read_text(value: ColumnData<'_>) -> Result<Option<String>, UnreadableValue> {
     match value {
         ColumnData::String(text) => Ok(text.map(Cow::into_owned)),
         _ => Err(UnreadableValue),
@@ -51,25 +80,33 @@ pub(super) fn text(value: ColumnData<'_>) -> Result<Option<String>, UnreadableVa
 }
 
 /// Reads a secret text.
-pub(super) fn secret(value: ColumnData<'static>) -> Result<Option<Secret>, UnreadableValue> {
-    Ok(text(value)?.map(Secret::new))
+pub(super) fn read_secret(value: ColumnData<'static>) -> Result<Option<Secret>, UnreadableValue> {
+    Ok(read_text(value)?.map(Secret::new))
+}
+
+/// Reads bytes.
+pub(super) fn read_bytes(value: ColumnData<'static>) -> Result<Option<Vec<u8>>, UnreadableValue> {
+    match value {
+        ColumnData::Binary(bytes) => Ok(bytes.map(Cow::into_owned)),
+        _ => Err(UnreadableValue),
+    }
 }
 
 /// Reads a whole number of any size.
-pub(super) fn number(value: &ColumnData<'static>) -> Result<Option<i64>, UnreadableValue> {
+pub(super) fn read_number(value: ColumnData<'static>) -> Result<Option<i64>, UnreadableValue> {
     match value {
         ColumnData::Bit(bit) => Ok(bit.map(i64::from)),
         ColumnData::U8(number) => Ok(number.map(i64::from)),
         ColumnData::I16(number) => Ok(number.map(i64::from)),
         ColumnData::I32(number) => Ok(number.map(i64::from)),
-        ColumnData::I64(number) => Ok(*number),
+        ColumnData::I64(number) => Ok(number),
         _ => Err(UnreadableValue),
     }
 }
 
 /// Reads a time without a zone.
-pub(super) fn naive(value: &ColumnData<'static>) -> Result<Option<NaiveDateTime>, UnreadableValue> {
-    NaiveDateTime::from_sql(value).map_err(|_| UnreadableValue)
+pub(super) fn read_time(value: ColumnData<'static>) -> Result<Option<NaiveDateTime>, UnreadableValue> {
+    NaiveDateTime::from_sql(&value).map_err(|_| UnreadableValue)
 }
 
 /// A point in time in the form of its column.
@@ -100,18 +137,18 @@ impl Stored {
 }
 
 /// Reads an expiry in the form of its column.
-pub(super) fn expiry(value: &ColumnData<'static>) -> Result<Option<Stored>, UnreadableValue> {
+pub(super) fn read_expiry(value: ColumnData<'static>) -> Result<Option<Stored>, UnreadableValue> {
     match value {
         ColumnData::DateTimeOffset(_) => {
-            let exact = DateTime::<chrono::FixedOffset>::from_sql(value).map_err(|_| UnreadableValue)?;
+            let exact = DateTime::<chrono::FixedOffset>::from_sql(&value).map_err(|_| UnreadableValue)?;
             Ok(exact.map(|exact| Stored::Exact(exact.with_timezone(&Utc))))
         }
-        value => Ok(naive(value)?.map(Stored::Naive)),
+        value => Ok(read_time(value)?.map(Stored::Naive)),
     }
 }
 
 /// Returns the value that a column of that type can hold for this expiry. It is never later than the expiry.
-pub(super) fn stored(kind: ExpiryType, expiry: DateTime<Utc>, zone: Zone) -> Stored {
+pub(super) fn round_expiry(kind: ExpiryType, expiry: DateTime<Utc>, zone: Zone) -> Stored {
     let whole_second = expiry - TimeDelta::nanoseconds(i64::from(expiry.nanosecond() % 1_000_000_000));
     match kind {
         ExpiryType::DateTimeOffset(_) => Stored::Exact(whole_second),
@@ -124,10 +161,17 @@ pub(super) fn stored(kind: ExpiryType, expiry: DateTime<Utc>, zone: Zone) -> Sto
 }
 
 #[cfg(test)]
+impl From<Vec<ColumnData<'static>>> for Cells {
+    fn from(cells: Vec<ColumnData<'static>>) -> Self {
+        Self(cells.into_iter())
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
-    use super::super::any_cell::any_cell;
+    use super::super::any_cell_tests::any_cell;
     use super::*;
 
     const EXPIRY_TYPES: [ExpiryType; 6] = [
@@ -147,21 +191,21 @@ mod tests {
     fn ids_are_printed_as_the_server_prints_them_and_found_again() {
         let guid = "6F9619FF-8B86-D011-B42D-00C04FC964FF";
         let value = ColumnData::Guid(Uuid::try_parse(guid).ok());
-        assert_eq!(id(value.clone()).unwrap().unwrap().as_str(), guid);
+        assert_eq!(read_id(value.clone()).unwrap().unwrap().as_str(), guid);
         let cell = |kind: &IdType, id: &str| {
             let id = CustomerId::new(id);
-            id_cell(kind, &id).map(|(cell, printed)| (format!("{cell:?}"), printed.as_str().to_owned()))
+            make_id_cell(kind, &id).map(|(cell, printed)| (format!("{cell:?}"), printed.as_str().to_owned()))
         };
         let printed = (format!("{:?}", Cell::Text(guid.into())), guid.to_owned());
         assert_eq!(cell(&IdType::Guid, &guid.to_lowercase()), Some(printed));
-        assert_eq!(id(ColumnData::I32(Some(-7))).unwrap().unwrap().as_str(), "-7");
+        assert_eq!(read_id(ColumnData::I32(Some(-7))).unwrap().unwrap().as_str(), "-7");
         assert_eq!(cell(&IdType::Number("int"), "-07"), Some(("Number(-7)".to_owned(), "-7".to_owned())));
         assert_eq!(cell(&IdType::Guid, "7"), None);
         assert_eq!(cell(&IdType::Number("int"), "x"), None);
         for nothing in [ColumnData::Guid(None), ColumnData::I64(None), ColumnData::String(Some("".into()))] {
-            assert_eq!(id(nothing), Ok(None));
+            assert_eq!(read_id(nothing), Ok(None));
         }
-        assert_eq!(id(ColumnData::F64(Some(1.0))), Err(UnreadableValue));
+        assert_eq!(read_id(ColumnData::F64(Some(1.0))), Err(UnreadableValue));
     }
 
     /// Promise 8: no column type makes an expiry later than it is.
@@ -175,7 +219,7 @@ mod tests {
             ExpiryType::DateTimeOffset(7),
         ] {
             for zone in [Zone::UTC, Zone::ahead(60), Zone::ahead(-330)] {
-                let back = stored(kind, expiry, zone).instant(zone);
+                let back = round_expiry(kind, expiry, zone).instant(zone);
                 let expected = if kind == ExpiryType::SmallDateTime { "14:15:00Z" } else { "14:15:59Z" };
                 assert_eq!(back, utc(&format!("2026-11-25T{expected}")), "{kind:?} {zone:?}");
             }
@@ -186,17 +230,17 @@ mod tests {
         /// Promise 22: no value of TDS causes a panic, neither when it is read nor when it is sent back for the guard.
         #[test]
         fn p22_no_value_panics(cell in any_cell(), offset in -840_i32..=840) {
-            let _ = (number(&cell), secret(cell.clone()));
-            if let Ok(Some(id)) = id(cell.clone()) {
+            let _ = (read_number(cell.clone()), read_secret(cell.clone()));
+            if let Ok(Some(id)) = read_id(cell.clone()) {
                 for kind in [IdType::Guid, IdType::Number("int")] {
-                    let _ = id_cell(&kind, &id);
+                    let _ = make_id_cell(&kind, &id);
                 }
             }
-            if let Ok(Some(there)) = expiry(&cell) {
+            if let Ok(Some(there)) = read_expiry(cell) {
                 let zone = Zone::ahead(offset);
                 let instant = there.instant(zone);
                 for kind in EXPIRY_TYPES {
-                    let _ = stored(kind, instant, zone).cell();
+                    let _ = round_expiry(kind, instant, zone).cell();
                 }
             }
         }
@@ -209,7 +253,7 @@ mod tests {
         ) {
             let at = DateTime::from_timestamp_millis(milliseconds).unwrap();
             for kind in EXPIRY_TYPES {
-                let (second, nanosecond) = match stored(kind, at, Zone::ahead(offset)) {
+                let (second, nanosecond) = match round_expiry(kind, at, Zone::ahead(offset)) {
                     Stored::Naive(shown) => (shown.second(), shown.nanosecond()),
                     Stored::Exact(instant) => (instant.second(), instant.nanosecond()),
                 };
@@ -222,8 +266,8 @@ mod tests {
         fn what_is_stored_is_read_back(seconds in -2_000_000_000_i64..250_000_000_000, offset in -840_i32..840) {
             let at = DateTime::from_timestamp(seconds, 0).unwrap();
             let zone = Zone::ahead(offset);
-            prop_assert_eq!(stored(ExpiryType::DateTime, at, zone).instant(zone), at);
-            prop_assert!(stored(ExpiryType::SmallDateTime, at, zone).instant(zone) <= at);
+            prop_assert_eq!(round_expiry(ExpiryType::DateTime, at, zone).instant(zone), at);
+            prop_assert!(round_expiry(ExpiryType::SmallDateTime, at, zone).instant(zone) <= at);
         }
     }
 }

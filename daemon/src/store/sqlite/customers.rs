@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use rusqlite::types::Value;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params_from_iter};
 
-use super::rows::{Key, by_key, expiry_of, in_order, number, refused, text};
+use super::rows::{Key, by_key, find_by_id, in_order, read_expiry, read_key, refused, text_of};
 use super::{StoreError, connect, root, schema, translate};
-use crate::model::{BadUrl, BaseUrl, Customer, CustomerId, Ineligibility, Row, Secret};
+use crate::model::{BaseUrl, Customer, CustomerId, Row, Secret};
 
 /// Why a row is not listed, added, changed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +30,7 @@ pub enum CustomersError {
     Several(String),
     /// The row would be left alone.
     #[error("customer {0} would not be renewed: {1}")]
-    Ineligible(String, Ineligibility),
-    /// The URL is none.
-    #[error("customer {0} would not be renewed: {1}")]
-    BadUrl(String, BadUrl),
+    Ineligible(String, String),
     /// A constraint or a trigger; its own words may hold anything.
     #[error("the table refuses customer {0}: a constraint or a trigger (SQLite error {1})")]
     Refused(String, i64),
@@ -118,41 +115,29 @@ impl CustomerTable {
             in_order(&self.layout)
         );
         let listed = |row: &rusqlite::Row<'_>| {
-            let shown = |column| row.get_ref(column).map(|value| text(value).ok().flatten());
             Ok(Listed {
-                id: shown(0)?.unwrap_or_default(),
-                username: shown(1)?,
-                url: shown(2)?,
+                id: text_of(row, 0)?.unwrap_or_default(),
+                username: text_of(row, 1)?,
+                url: text_of(row, 2)?,
                 has_password: row.get(3)?,
-                expiry: expiry_of(row.get_ref(5)?).filter(|_| row.get(4).unwrap_or(false)),
+                expiry: read_expiry(row.get_ref(5)?).filter(|_| row.get(4).unwrap_or(false)),
             })
         };
         let list = || self.connection.prepare(&sql)?.query_map([], listed)?.collect::<Result<_, _>>();
-        list().map_err(|error| translate(&self.place, &error).into())
+        list().map_err(|error| self.explain(&error))
     }
 
-    /// Begins a change. It counts when it is committed, and as a whole.
+    /// Makes the changes of `work` count together, or none of them after an error.
     ///
     /// # Errors
-    /// Another program writes for longer than is waited for.
-    pub fn change(&mut self) -> Result<Change<'_>, CustomersError> {
-        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate);
-        let transaction = begun.map_err(|error| translate(&self.place, &error))?;
-        let fallback_url = self.fallback_url.as_deref();
-        Ok(Change { transaction, layout: &self.layout, place: &self.place, fallback_url })
+    /// Those of `work`. Or another program writes for longer than is waited for, or the database does not take the changes.
+    pub fn change<E: From<CustomersError>>(&self, work: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        let begun = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate);
+        let transaction = begun.map_err(|error| self.explain(&error))?;
+        work()?;
+        Ok(transaction.commit().map_err(|error| self.explain(&error))?)
     }
-}
 
-/// A change that is under way.
-#[derive(Debug)]
-pub struct Change<'a> {
-    transaction: Transaction<'a>,
-    layout: &'a schema::Layout,
-    place: &'a str,
-    fallback_url: Option<&'a str>,
-}
-
-impl Change<'_> {
     /// Whether there is a row with this id.
     ///
     /// # Errors
@@ -169,11 +154,8 @@ impl Change<'_> {
         if self.knows(id)? {
             return Err(CustomersError::Exists(id.to_owned()));
         }
-        let (mut names, mut values) = (vec!["customer_id"], vec![Value::Text(id.to_owned())]);
-        columns.given().for_each(|(name, value)| {
-            names.push(name);
-            values.push(value);
-        });
+        let given = [("customer_id", Value::Text(id.to_owned()))].into_iter().chain(columns.given());
+        let (names, values): (Vec<_>, Vec<_>) = given.unzip();
         let places = vec!["?"; names.len()].join(", ");
         let sql = format!("INSERT INTO {} ({}) VALUES ({places})", self.layout.table, names.join(", "));
         self.write(id, &sql, values)?;
@@ -185,8 +167,8 @@ impl Change<'_> {
     /// # Errors
     /// There is no such row, it could not be renewed any more, or the table does not take it.
     pub fn set(&self, id: &str, columns: &Columns) -> Result<(), CustomersError> {
-        let mut values = self.key_of(id)?;
-        let (condition, next) = by_key(self.layout);
+        let (mut values, _) = self.require(id)?;
+        let (condition, next) = by_key(&self.layout);
         let mut changes = Vec::new();
         for ((name, value), number) in columns.given().zip(next..) {
             changes.push(format!("{name} = ?{number}"));
@@ -202,81 +184,57 @@ impl Change<'_> {
     /// # Errors
     /// There is no such row, or the table keeps it.
     pub fn remove(&self, id: &str) -> Result<(), CustomersError> {
-        let sql = format!("DELETE FROM {} WHERE {}", self.layout.table, by_key(self.layout).0);
-        self.write(id, &sql, self.key_of(id)?)?;
+        let sql = format!("DELETE FROM {} WHERE {}", self.layout.table, by_key(&self.layout).0);
+        self.write(id, &sql, self.require(id)?.0)?;
         if self.knows(id)? { Err(CustomersError::NotKept(id.to_owned())) } else { Ok(()) }
     }
 
-    /// Makes it count.
-    ///
-    /// # Errors
-    /// The database does not take it.
-    pub fn commit(self) -> Result<(), CustomersError> {
-        let place = self.place;
-        self.transaction.commit().map_err(|error| translate(place, &error).into())
-    }
-
-    fn key_of(&self, id: &str) -> Result<Key, CustomersError> {
+    fn require(&self, id: &str) -> Result<(Key, Columns), CustomersError> {
         self.find(id)?.ok_or_else(|| CustomersError::Unknown(id.to_owned()))
     }
 
-    /// What names the row with this id, which is compared here: a column may take `a` for `A`.
-    fn find(&self, id: &str) -> Result<Option<Key>, CustomersError> {
-        let (table, key) = (&self.layout.table, &self.layout.key);
-        let sql =
-            format!("SELECT customer_id, {} FROM {table} WHERE customer_id IN (?1, ?2)", key.join(", "));
-        let wanted = Value::Text(id.to_owned());
-        let values = [number(id).unwrap_or_else(|| wanted.clone()), wanted];
-        let find = || {
-            let mut statement = self.transaction.prepare_cached(&sql)?;
-            let mut rows = statement.query(params_from_iter(values.iter()))?;
-            let mut keys = Vec::new();
-            while let Some(row) = rows.next()? {
-                if text(row.get_ref(0)?).ok().flatten().as_deref() == Some(id) {
-                    keys.push((1..=key.len()).map(|column| row.get(column)).collect::<Result<Key, _>>()?);
-                }
+    /// Finds the row with exactly this id.
+    fn find(&self, id: &str) -> Result<Option<(Key, Columns)>, CustomersError> {
+        let columns = format!("tb_username, tb_password, tb_url, {}", self.layout.key.join(", "));
+        let mut found = None;
+        let second = find_by_id(&self.connection, &self.layout, id, &columns, |is_exact, row| {
+            if !is_exact || found.is_some() {
+                return Ok(is_exact.then_some(()));
             }
-            Ok(keys)
-        };
-        let mut keys = find().map_err(|error: rusqlite::Error| translate(self.place, &error))?;
-        let key = keys.pop();
-        if keys.is_empty() { Ok(key) } else { Err(CustomersError::Several(id.to_owned())) }
+            let password = text_of(row, 2)?.map(Secret::new);
+            let columns = Columns { username: text_of(row, 1)?, password, url: text_of(row, 3)? };
+            found = Some((read_key(row, &self.layout, 4)?, columns));
+            Ok(None)
+        });
+        match second.map_err(|error| self.explain(&error))? {
+            Some(()) => Err(CustomersError::Several(id.to_owned())),
+            None => Ok(found),
+        }
     }
 
     fn write(&self, id: &str, sql: &str, values: Vec<Value>) -> Result<(), CustomersError> {
-        let written = self
-            .transaction
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute(params_from_iter(values)));
+        let statement = self.connection.prepare_cached(sql);
+        let written = statement.and_then(|mut statement| statement.execute(params_from_iter(values)));
         written.map(drop).map_err(|error| match refused(&error) {
             Some(number) => CustomersError::Refused(id.to_owned(), number),
-            None => translate(self.place, &error).into(),
+            None => self.explain(&error),
         })
     }
 
     /// Whether the row holds these columns, and can be renewed.
     fn check(&self, id: &str, columns: &Columns) -> Result<(), CustomersError> {
-        let not_kept = || CustomersError::NotKept(id.to_owned());
-        let key = self.find(id)?.ok_or_else(not_kept)?;
-        let (table, (condition, _)) = (&self.layout.table, by_key(self.layout));
-        let sql = format!("SELECT tb_username, tb_password, tb_url FROM {table} WHERE {condition}");
-        let read = |row: &rusqlite::Row<'_>| {
-            let shown = |column| row.get_ref(column).map(|value| text(value).ok().flatten());
-            Ok(Columns { username: shown(0)?, password: shown(1)?.map(Secret::new), url: shown(2)? })
-        };
-        let held = self.transaction.query_row(&sql, params_from_iter(key), read);
-        let held = held.map_err(|error| translate(self.place, &error))?;
-        let holds = |given: (&str, Value)| held.given().any(|column| column == given);
-        if !columns.given().all(holds) {
-            return Err(not_kept());
-        }
+        let held = self.find(id)?.map(|(_, held)| held);
+        let holds = |held: &Columns| columns.given().all(|given| held.given().any(|column| column == given));
+        let held = held.filter(holds).ok_or_else(|| CustomersError::NotKept(id.to_owned()))?;
         let Columns { username, password, url } = held;
-        let (has_token, expiry) = (false, None);
-        let row = Row { id: CustomerId::new(id), url, username, password, has_token, expiry };
-        let customer = Customer::from_row(row, self.fallback_url)
-            .map_err(|row| CustomersError::Ineligible(id.to_owned(), row.why))?;
-        BaseUrl::parse(&customer.credentials.url)
-            .map_err(|error| CustomersError::BadUrl(id.to_owned(), error))
-            .map(drop)
+        let row = Row { id: CustomerId::new(id), url, username, password, has_token: false, expiry: None };
+        let ineligible = |why: String| CustomersError::Ineligible(id.to_owned(), why);
+        let customer = Customer::from_row(row, self.fallback_url.as_deref());
+        let customer = customer.map_err(|row| ineligible(row.why.to_string()))?;
+        BaseUrl::parse(&customer.credentials.url).map(drop).map_err(|why| ineligible(why.to_string()))
+    }
+
+    fn explain(&self, error: &rusqlite::Error) -> CustomersError {
+        translate(&self.place, error).into()
     }
 }

@@ -31,7 +31,7 @@ fn look(
     worker: &Worker,
 ) -> rusqlite::Result<(Facts, Vec<Customer>, Vec<RowProblem>)> {
     let fallback_url = worker.fallback_url.as_deref();
-    let (customers, ineligible, mut problems) = rows::customers(connection, layout, fallback_url)?;
+    let (customers, ineligible, mut problems) = rows::read_customers(connection, layout, fallback_url)?;
     let (lost, unreadable) = records::examine(connection)?;
     let no_ledger = records::examine_ledger(connection)?;
     problems.extend(unreadable);

@@ -67,13 +67,17 @@ pub(super) fn prepare(
     in_use: Option<&FingerprintKey>,
 ) -> rusqlite::Result<(FingerprintKey, Option<String>)> {
     let fresh: [u8; FingerprintKey::BYTES] = rand::random();
-    match stored_key(connection, &fresh) {
-        Ok(stored) => Ok((FingerprintKey::new(&stored), None)),
-        Err(error) if costs_only_the_records(&error) => {
-            let key = in_use.cloned().unwrap_or_else(|| FingerprintKey::new(&fresh));
-            Ok((key, Some(words(&error))))
-        }
-        Err(error) => Err(error),
+    Ok(match unless_lost(stored_key(connection, &fresh, true))? {
+        Ok(stored) => (FingerprintKey::new(&stored), None),
+        Err(why) => (in_use.cloned().unwrap_or_else(|| FingerprintKey::new(&fresh)), Some(why)),
+    })
+}
+
+/// Returns the reason why the side tables cannot be used as the inner error.
+fn unless_lost<T>(result: rusqlite::Result<T>) -> rusqlite::Result<Result<T, String>> {
+    match result {
+        Err(error) if costs_only_the_records(&error) => Ok(Err(words(&error))),
+        result => result.map(Ok),
     }
 }
 
@@ -86,37 +90,30 @@ fn costs_only_the_records(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// Returns the key in a file that holds no records, and makes it if there is none.
+pub(super) fn key_alone(connection: &mut Connection) -> rusqlite::Result<FingerprintKey> {
+    stored_key(connection, &rand::random(), false).map(|key| FingerprintKey::new(&key))
+}
+
+/// Returns the key in the file. If there is none, stores `fresh` and returns it. Makes and tries the table of the records too
+/// if the file holds them.
 fn stored_key(
     connection: &mut Connection,
     fresh: &[u8; FingerprintKey::BYTES],
+    has_records: bool,
 ) -> rusqlite::Result<[u8; FingerprintKey::BYTES]> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(CREATE)?;
-    probe(&transaction)?;
-    let key = keep_key(&transaction, fresh)?;
-    transaction.commit()?;
-    Ok(key)
-}
-
-/// Returns the key in a file that holds no records, and makes it if there is none.
-pub(super) fn key_alone(connection: &mut Connection) -> rusqlite::Result<FingerprintKey> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let key = keep_key(&transaction, &rand::random())?;
-    transaction.commit()?;
-    Ok(FingerprintKey::new(&key))
-}
-
-/// Returns the key in the file. If there is none, stores `fresh` and returns it.
-fn keep_key(
-    connection: &Connection,
-    fresh: &[u8; FingerprintKey::BYTES],
-) -> rusqlite::Result<[u8; FingerprintKey::BYTES]> {
-    connection.execute_batch(CREATE_KEY)?;
-    if let Some(key) = read_key(connection)? {
-        return Ok(key);
+    if has_records {
+        transaction.execute_batch(CREATE)?;
+        probe(&transaction)?;
     }
-    connection.execute("INSERT INTO tbtokend_key (fingerprint_key) VALUES (?1)", [fresh])?;
-    Ok(*fresh)
+    transaction.execute_batch(CREATE_KEY)?;
+    let stored = read_key(&transaction)?;
+    if stored.is_none() {
+        transaction.execute("INSERT INTO tbtokend_key (fingerprint_key) VALUES (?1)", [fresh])?;
+    }
+    transaction.commit()?;
+    Ok(stored.unwrap_or(*fresh))
 }
 
 fn read_key(connection: &Connection) -> rusqlite::Result<Option<[u8; FingerprintKey::BYTES]>> {
@@ -147,13 +144,12 @@ pub(super) fn read(
     if lost.is_some() {
         return Ok((Vec::new(), Vec::new()));
     }
-    match read_all(connection, which) {
-        Err(error) if costs_only_the_records(&error) => {
-            *lost = Some(words(&error));
-            Ok((Vec::new(), Vec::new()))
-        }
-        result => result,
-    }
+    unless_lost(read_all(connection, which)).map(|read| {
+        read.unwrap_or_else(|why| {
+            *lost = Some(why);
+            (Vec::new(), Vec::new())
+        })
+    })
 }
 
 fn read_all(connection: &Connection, which: Records) -> rusqlite::Result<(Vec<Record>, Vec<RowProblem>)> {
@@ -161,19 +157,16 @@ fn read_all(connection: &Connection, which: Records) -> rusqlite::Result<(Vec<Re
     let mut statement = connection.prepare_cached(&select(which))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let problem = match record(row) {
-            Ok((record, Times::AllRead)) => {
+        match read_record(row) {
+            Ok((record, problem)) => {
                 records.push(record);
-                continue;
+                problems.extend(problem);
             }
-            Ok((record, Times::SomeUnreadable)) => {
-                let problem = RowProblem::record_without_time(record.id.as_str());
-                records.push(record);
-                problem
+            Err(_) => {
+                let id = row.get_ref(0)?.as_str().unwrap_or("(no id)");
+                problems.push(RowProblem::unreadable_record(id));
             }
-            Err(_) => RowProblem::unreadable_record(row.get_ref(0)?.as_str().unwrap_or("(no id)")),
-        };
-        problems.push(problem);
+        }
     }
     Ok((records, problems))
 }
@@ -191,11 +184,10 @@ pub(super) fn examine(connection: &Connection) -> rusqlite::Result<(Option<Strin
         probe(connection)?;
         read_all(connection, Records::All).map(|(_, problems)| problems)
     };
-    match look() {
-        Ok(problems) => Ok((None, problems)),
-        Err(error) if costs_only_the_records(&error) => Ok((Some(words(&error)), Vec::new())),
-        Err(error) => Err(error),
-    }
+    Ok(match unless_lost(look())? {
+        Ok(problems) => (None, problems),
+        Err(why) => (Some(why), Vec::new()),
+    })
 }
 
 /// Says why the ledger cannot be used, if so. A missing table is made at the first use.
@@ -203,14 +195,8 @@ pub(super) fn examine_ledger(connection: &Connection) -> rusqlite::Result<Option
     if !exists(connection, "tbtokend_account")? {
         return Ok(None);
     }
-    match ledger::probe(connection) {
-        Ok(()) => Ok(None),
-        Err(error) if costs_only_the_records(&error) => {
-            let why = format!("the table tbtokend_account cannot be used ({})", words(&error));
-            Ok(Some(NoLedger::Unusable(why)))
-        }
-        Err(error) => Err(error),
-    }
+    let unusable = |why| NoLedger::Unusable(format!("the table tbtokend_account cannot be used ({why})"));
+    Ok(unless_lost(ledger::probe(connection))?.err().map(unusable))
 }
 
 fn exists(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
@@ -218,30 +204,28 @@ fn exists(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
     connection.query_row(sql, [name], |row| row.get(0))
 }
 
-/// Whether all times of a record can be read.
-enum Times {
-    AllRead,
-    SomeUnreadable,
-}
-
-fn record(row: &Row<'_>) -> rusqlite::Result<(Record, Times)> {
-    let mut times = Times::AllRead;
-    let mut time = |column: usize| time(row, column, &mut times);
+/// Reads a record, and its problem if a time of it cannot be read.
+fn read_record(row: &Row<'_>) -> rusqlite::Result<(Record, Option<RowProblem>)> {
+    let id = CustomerId::new(row.get::<_, String>(0)?);
+    let mut problem = None;
+    // A value that is not a time counts as none: that a customer is parked matters more than since when.
+    let mut time = |column: usize| {
+        let value = row.get_ref(column)?;
+        let time = value.as_str().ok().and_then(timestamp::parse);
+        if time.is_none() && value != ValueRef::Null {
+            problem = Some(RowProblem::record_without_time(id.as_str()));
+        }
+        Ok::<_, rusqlite::Error>(time)
+    };
     let [failed_at, next_attempt_at, last_success_at, updated_at] = [time(6)?, time(7)?, time(8)?, time(10)?];
     let updated_at = updated_at.unwrap_or_default();
-    let failure = failure(row, failed_at.unwrap_or(updated_at), next_attempt_at)?;
-    let record = Record {
-        id: CustomerId::new(row.get::<_, String>(0)?),
-        failure: failure.map(Box::new),
-        last_success_at,
-        renewals: u64::try_from(row.get::<_, i64>(9)?).unwrap_or(0),
-        changes: row.get_ref(11)?.as_str().map(Changes::from_text).unwrap_or_default(),
-        updated_at,
-    };
-    Ok((record, times))
+    let failure = read_failure(row, failed_at.unwrap_or(updated_at), next_attempt_at)?.map(Box::new);
+    let renewals = u64::try_from(row.get::<_, i64>(9)?).unwrap_or(0);
+    let changes = row.get_ref(11)?.as_str().map(Changes::from_text).unwrap_or_default();
+    Ok((Record { id, failure, last_success_at, renewals, changes, updated_at }, problem))
 }
 
-fn failure(
+fn read_failure(
     row: &Row<'_>,
     at: DateTime<Utc>,
     next_attempt_at: Option<DateTime<Utc>>,
@@ -263,16 +247,6 @@ fn failure(
         next_attempt_at,
         fingerprint,
     }))
-}
-
-/// Reads a time. A value that is not a time counts as none: that a customer is parked matters more than since when.
-fn time(row: &Row<'_>, column: usize, times: &mut Times) -> rusqlite::Result<Option<DateTime<Utc>>> {
-    let value = row.get_ref(column)?;
-    let time = value.as_str().ok().and_then(timestamp::parse);
-    if time.is_none() && value != ValueRef::Null {
-        *times = Times::SomeUnreadable;
-    }
-    Ok(time)
 }
 
 /// Writes records, each in place of the earlier one.

@@ -15,7 +15,8 @@ use crate::model::{Customer, CustomerId, Ineligibility, IneligibleRow, Renewal, 
 /// be requested.
 pub(super) fn read(open: &mut Open, context: &Context<'_>, which: Records) -> rusqlite::Result<Table> {
     let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let (customers, ineligible, mut problems) = customers(&transaction, &open.layout, context.fallback_url)?;
+    let (customers, ineligible, mut problems) =
+        read_customers(&transaction, &open.layout, context.fallback_url)?;
     let (records, unreadable) = records::read(&transaction, &mut open.records_lost, which)?;
     problems.extend(unreadable);
     transaction.commit()?;
@@ -24,7 +25,7 @@ pub(super) fn read(open: &mut Open, context: &Context<'_>, which: Records) -> ru
 }
 
 /// Reads the eligible rows, the other rows, and the problems of single rows.
-pub(super) fn customers(
+pub(super) fn read_customers(
     connection: &Connection,
     layout: &Layout,
     fallback_url: Option<&str>,
@@ -90,7 +91,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn customer(&mut self, row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Customer>> {
-        let Some(id) = text(row.get_ref(0)?).ok().flatten().filter(|id| !id.is_empty()) else {
+        let Some(id) = text_of(row, 0)?.filter(|id| !id.is_empty()) else {
             self.problem(
                 "(no id)",
                 "customer_id is NULL, empty, too long or not text; the row is left alone",
@@ -104,7 +105,7 @@ impl Reader<'_> {
         }
         let has_token = row.get(4)?;
         let expiry = self.expiry(&id, row.get_ref(5)?);
-        let texts = (text(row.get_ref(1)?), text(row.get_ref(2)?), text(row.get_ref(3)?));
+        let texts = (read_text(row.get_ref(1)?), read_text(row.get_ref(2)?), read_text(row.get_ref(3)?));
         let customer = match (texts, expiry) {
             ((Ok(url), Ok(username), Ok(password)), Ok(expiry)) => {
                 let password = password.map(Secret::new);
@@ -138,7 +139,7 @@ impl Reader<'_> {
 
     /// Reads the expiry. A number is an error, because a text must not replace it.
     fn expiry(&mut self, id: &CustomerId, value: ValueRef<'_>) -> Result<Option<DateTime<Utc>>, Number> {
-        let expiry = expiry_of(value);
+        let expiry = read_expiry(value);
         self.dates += usize::from(expiry.is_some());
         if is_number(value) {
             self.numbers += 1;
@@ -159,7 +160,7 @@ impl Reader<'_> {
 }
 
 /// Returns the expiry in a column, if it is a date.
-pub(super) fn expiry_of(value: ValueRef<'_>) -> Option<DateTime<Utc>> {
+pub(super) fn read_expiry(value: ValueRef<'_>) -> Option<DateTime<Utc>> {
     match value {
         ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().and_then(timestamp::parse),
         _ => None,
@@ -192,64 +193,87 @@ fn is_number(value: ValueRef<'_>) -> bool {
 const LONGEST_TEXT: usize = 16_000;
 
 /// Reads a column as text, whatever its type in SQLite. Fails if the value is not text or too long.
-pub(super) fn text(value: ValueRef<'_>) -> Result<Option<String>, NotText> {
+fn read_text(value: ValueRef<'_>) -> Result<Option<String>, NotText> {
     match value {
         ValueRef::Null => Ok(None),
         ValueRef::Integer(number) => Ok(Some(number.to_string())),
         ValueRef::Real(number) => Ok(Some(number.to_string())),
-        ValueRef::Text(bytes) if bytes.len() > LONGEST_TEXT => Err(NotText),
-        ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text.to_owned())),
-            Err(_) => Err(NotText),
-        },
-        ValueRef::Blob(_) => Err(NotText),
+        ValueRef::Text(bytes) if bytes.len() <= LONGEST_TEXT => {
+            std::str::from_utf8(bytes).map(|text| Some(text.to_owned())).map_err(|_| NotText)
+        }
+        ValueRef::Text(_) | ValueRef::Blob(_) => Err(NotText),
     }
 }
 
 /// The error for a value that is not text.
-pub(super) struct NotText;
+struct NotText;
+
+/// Reads a column as text; `None` also if the value is not text.
+pub(super) fn text_of(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(read_text(row.get_ref(column)?).ok().flatten())
+}
+
+/// Passes the rows to `take` whose id the database takes for this one, each with whether it is exactly this one: a column may
+/// treat `a` like `A`, and ids may be stored as numbers, of which `1` is another id than `'1'`. Returns the first result.
+pub(super) fn find_by_id<T>(
+    connection: &Connection,
+    layout: &Layout,
+    id: &str,
+    columns: &str,
+    mut take: impl FnMut(bool, &rusqlite::Row<'_>) -> rusqlite::Result<Option<T>>,
+) -> rusqlite::Result<Option<T>> {
+    let number = parse_number(id);
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT customer_id, {columns} FROM {} WHERE customer_id {}{}",
+        layout.table,
+        if number.is_some() { "IN (?1, ?2)" } else { "= ?1" },
+        in_order(layout),
+    ))?;
+    let ids = [Value::Text(id.to_owned())].into_iter().chain(number);
+    let mut rows = statement.query(params_from_iter(ids))?;
+    while let Some(row) = rows.next()? {
+        let is_exact = text_of(row, 0)?.as_deref() == Some(id);
+        if let Some(found) = take(is_exact, row)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the number that an id looks like.
+fn parse_number(id: &str) -> Option<Value> {
+    let whole = id.parse().map(Value::Integer);
+    whole.or_else(|_| id.parse().map(Value::Real)).ok()
+}
 
 /// Reads the tokens of these customers.
-pub(super) fn tokens(open: &Open, ids: Vec<CustomerId>) -> rusqlite::Result<Vec<RowToken>> {
+pub(super) fn read_tokens(open: &Open, ids: Vec<CustomerId>) -> rusqlite::Result<Vec<RowToken>> {
     let mut tokens = Vec::with_capacity(ids.len());
     for id in ids {
-        let (text_id, number) = (Value::Text(id.as_str().to_owned()), number(id.as_str()));
-        let mut statement = open.connection.prepare_cached(&format!(
-            "SELECT customer_id, tb_url, tb_username, tbtoken FROM {} WHERE customer_id {}{}",
-            open.layout.table,
-            if number.is_some() { "IN (?1, ?2)" } else { "= ?1" },
-            in_order(&open.layout),
-        ))?;
-        let mut rows = statement.query(params_from_iter([text_id].into_iter().chain(number)))?;
-        while let Some(row) = rows.next()? {
-            let read = |column| Ok::<_, rusqlite::Error>(text(row.get_ref(column)?).ok().flatten());
-            if read(0)?.as_deref() != Some(id.as_str()) {
-                continue;
-            }
-            let (row_url, username) = (read(1)?.unwrap_or_default(), read(2)?.unwrap_or_default());
-            tokens.extend(read(3)?.map(|token| RowToken {
-                id,
-                row_url,
-                username,
-                token: Secret::new(token),
-            }));
-            break;
+        let columns = "tb_url, tb_username, tbtoken";
+        let found = find_by_id(&open.connection, &open.layout, id.as_str(), columns, |is_exact, row| {
+            Ok(if is_exact { Some((text_of(row, 1)?, text_of(row, 2)?, text_of(row, 3)?)) } else { None })
+        })?;
+        if let Some((row_url, username, Some(token))) = found {
+            let (row_url, username) = (row_url.unwrap_or_default(), username.unwrap_or_default());
+            tokens.push(RowToken { id, row_url, username, token: Secret::new(token) });
         }
     }
     Ok(tokens)
 }
 
 /// Why a token is not sent for a row of a view.
-const SEVERAL: &str =
-    "several rows have this customer_id for the database, and a view has nothing else that names one of them";
+const SEVERAL: Saved = Saved::NotKept {
+    why: "several rows have this customer_id for the database, and a view has nothing else that names one of them",
+};
 
 /// Writes a batch in one transaction. A trigger with `RAISE(ROLLBACK)`, or one that clears a token, undoes the whole
 /// transaction. Then the row is found by halving the batch, so that the other rows are written.
 pub(super) fn save(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Vec<Saved>> {
     match (write_together(open, batch)?, batch) {
-        (Together::Done(saved), _) => Ok(saved),
-        (Together::Undone(saved), [_]) => Ok(vec![saved]),
-        (Together::Undone(_), _) => {
+        (Ok(saved), _) => Ok(saved),
+        (Err(saved), [_]) => Ok(vec![saved]),
+        (Err(_), _) => {
             let (left, right) = batch.split_at(batch.len() / 2);
             let mut saved = save(open, left)?;
             saved.extend(save(open, right)?);
@@ -258,45 +282,38 @@ pub(super) fn save(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Vec<S
     }
 }
 
-/// The outcome of a transaction.
-enum Together {
-    /// The transaction was committed.
-    Done(Vec<Saved>),
-    /// A row undid the transaction, for this reason. Nothing was written.
-    Undone(Saved),
-}
-
-fn write_together(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Together> {
+/// Writes a batch in one transaction. The inner error is that of a row that undid the transaction. Then nothing was written.
+fn write_together(open: &mut Open, batch: &[Renewal]) -> rusqlite::Result<Result<Vec<Saved>, Saved>> {
     let transaction = open.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let layout = &open.layout;
     let mut saved = Vec::with_capacity(batch.len());
     let mut written = Vec::with_capacity(batch.len());
     for renewal in batch {
         saved.push(match write(&transaction, layout, renewal) {
-            Ok(Write::Done(key)) => {
+            Ok(Ok(key)) => {
                 written.push((key, renewal));
                 Saved::Written
             }
-            Ok(Write::Left(saved)) => saved,
+            Ok(Err(not_sent)) => not_sent,
             Err(error) => {
-                let number = refused(&error).ok_or(error)?;
+                let refused = Saved::Refused { number: refused(&error).ok_or(error)? };
                 if transaction.is_autocommit() {
-                    return Ok(Together::Undone(Saved::Refused { number }));
+                    return Ok(Err(refused));
                 }
-                Saved::Refused { number }
+                refused
             }
         });
     }
     // Checked after all writes, because a trigger on one row may clear another row.
     for (key, renewal) in written {
         if !holds(&transaction, layout, &key, renewal)? {
-            return Ok(Together::Undone(Saved::NOT_HELD));
+            return Ok(Err(Saved::NOT_HELD));
         }
     }
     match transaction.commit() {
-        Ok(()) => Ok(Together::Done(saved)),
+        Ok(()) => Ok(Ok(saved)),
         // A deferred constraint is checked only at the commit.
-        Err(error) => Ok(Together::Undone(Saved::Refused { number: refused(&error).ok_or(error)? })),
+        Err(error) => Ok(Err(Saved::Refused { number: refused(&error).ok_or(error)? })),
     }
 }
 
@@ -313,27 +330,28 @@ pub(super) fn refused(error: &rusqlite::Error) -> Option<i64> {
 /// The values of the columns that identify a row.
 pub(super) type Key = Vec<Value>;
 
-/// The outcome of one write.
-enum Write {
-    /// The token was sent to this row.
-    Done(Key),
-    /// Nothing was sent.
-    Left(Saved),
+/// Reads the key from the columns of a row from number `first` on.
+pub(super) fn read_key(row: &rusqlite::Row<'_>, layout: &Layout, first: usize) -> rusqlite::Result<Key> {
+    (first..first + layout.key.len()).map(|column| row.get(column)).collect()
 }
 
-/// Writes one token under guard, by the key of the row that it was obtained for.
-fn write(connection: &Connection, layout: &Layout, renewal: &Renewal) -> rusqlite::Result<Write> {
-    let key = match row_of(connection, layout, renewal)? {
-        Found::Row(key) => key,
-        Found::Other => return Ok(Write::Left(Saved::Superseded)),
-        Found::Several => return Ok(Write::Left(Saved::NotKept { why: SEVERAL })),
+/// Writes one token under guard, and returns the key of the row that it was obtained for. The inner error says why nothing was
+/// sent.
+fn write(
+    connection: &Connection,
+    layout: &Layout,
+    renewal: &Renewal,
+) -> rusqlite::Result<Result<Key, Saved>> {
+    let key = match find_row(connection, layout, renewal)? {
+        Ok(key) => key,
+        not_sent => return Ok(not_sent),
     };
     let mut statement = connection.prepare_cached(&update(layout))?;
     let text = |text: &str| Value::Text(text.to_owned());
     let now = layout.has_updatedttm.then(|| text(&timestamp::format(renewal.expiry - renewal.life)));
     let set = [text(renewal.token.jwt().expose()), text(&timestamp::format(renewal.expiry))];
     statement.execute(params_from_iter(key.iter().cloned().chain(set).chain(now)))?;
-    Ok(Write::Done(key))
+    Ok(Ok(key))
 }
 
 /// Returns the statement that writes a token. Its parameters are the key's values, the token, the expiry and the time of
@@ -362,58 +380,36 @@ pub(super) fn by_key(layout: &Layout) -> (String, usize) {
     (conditions.join(" AND "), layout.key.len() + 1)
 }
 
-/// The result of looking for the row that a token is for.
-enum Found {
-    /// The row still matches the token, and its own token does not end later.
-    Row(Key),
-    /// The row is gone, has changed, or has a token that ends later.
-    Other,
-    /// Several rows have this id, and nothing else distinguishes them.
-    Several,
-}
-
-/// Finds the row. Values are compared here and not in SQL: a column may treat `a` like `A`, `1` is another id than `'1'`, and
-/// SQLite cannot compare times in different forms.
-fn row_of(connection: &Connection, layout: &Layout, renewal: &Renewal) -> rusqlite::Result<Found> {
-    let id = renewal.id.as_str();
-    let number = number(id);
-    let key = layout.key.join(", ");
-    let mut statement = connection.prepare_cached(&format!(
-        "SELECT customer_id, tb_url, tb_username, tbtoken IS NOT NULL AND tbtoken <> '', tbtokenexpiry, {key}
-         FROM {} WHERE customer_id {}{}",
-        layout.table,
-        if number.is_some() { "IN (?1, ?2)" } else { "= ?1" },
-        in_order(layout),
-    ))?;
-    let mut rows =
-        statement.query(params_from_iter([Value::Text(id.to_owned())].into_iter().chain(number)))?;
-    let mut found = None;
-    while let Some(row) = rows.next()? {
-        if !layout.is_keyed && found.is_some() {
-            return Ok(Found::Several);
+/// Finds the row that a token is for. Values are compared here and not in SQL, which treats other ids alike and cannot compare
+/// times in different forms. The inner error says why the token must not be written.
+fn find_row(
+    connection: &Connection,
+    layout: &Layout,
+    renewal: &Renewal,
+) -> rusqlite::Result<Result<Key, Saved>> {
+    let columns = format!(
+        "tb_url, tb_username, tbtoken IS NOT NULL AND tbtoken <> '', tbtokenexpiry, {}",
+        layout.key.join(", ")
+    );
+    let mut first = None;
+    let several = find_by_id(connection, layout, renewal.id.as_str(), &columns, |is_exact, row| {
+        if first.is_some() {
+            return Ok((!layout.is_keyed).then_some(Err(SEVERAL)));
         }
-        let is_it = text(row.get_ref(0)?).ok().flatten().as_deref() == Some(id);
-        if found.is_none() && (is_it || !layout.is_keyed) {
-            let key =
-                (5..5 + layout.key.len()).map(|column| row.get(column)).collect::<rusqlite::Result<Key>>()?;
-            found = Some((is_it && may_write(row, renewal)?).then_some(key));
+        if is_exact || !layout.is_keyed {
+            let may_write = is_exact && may_write(row, renewal)?;
+            first = Some(if may_write { Ok(read_key(row, layout, 5)?) } else { Err(Saved::Superseded) });
         }
-    }
-    Ok(found.flatten().map_or(Found::Other, Found::Row))
-}
-
-/// Returns the number that an id looks like, because ids may be stored as numbers.
-pub(super) fn number(id: &str) -> Option<Value> {
-    let whole = id.parse().map(Value::Integer);
-    whole.or_else(|_| id.parse().map(Value::Real)).ok()
+        Ok(None)
+    })?;
+    Ok(several.or(first).unwrap_or(Err(Saved::Superseded)))
 }
 
 /// Whether the row still matches the token, and its own token does not end later.
 fn may_write(row: &rusqlite::Row<'_>, renewal: &Renewal) -> rusqlite::Result<bool> {
-    let url = text(row.get_ref(1)?).ok().flatten().unwrap_or_default();
-    let username = text(row.get_ref(2)?).ok().flatten().unwrap_or_default();
+    let (url, username) = (text_of(row, 1)?.unwrap_or_default(), text_of(row, 2)?.unwrap_or_default());
     let (has_token, expiry): (bool, _) = (row.get(3)?, row.get_ref(4)?);
-    let ends_later = expiry_of(expiry).is_some_and(|expiry| has_token && !renewal.may_replace(expiry));
+    let ends_later = read_expiry(expiry).is_some_and(|expiry| has_token && !renewal.may_replace(expiry));
     Ok(url == renewal.row_url && username == renewal.username && !is_number(expiry) && !ends_later)
 }
 
@@ -426,5 +422,5 @@ fn holds(connection: &Connection, layout: &Layout, key: &Key, renewal: &Renewal)
     let mut rows = statement.query(params_from_iter(key))?;
     let Some(row) = rows.next()? else { return Ok(false) };
     let is_ours = row.get_ref(0)?.as_str().is_ok_and(|token| token == renewal.token.jwt().expose());
-    Ok(is_ours && expiry_of(row.get_ref(1)?) == Some(renewal.expiry))
+    Ok(is_ours && read_expiry(row.get_ref(1)?) == Some(renewal.expiry))
 }

@@ -3,7 +3,6 @@
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior};
 
 use super::super::StoreError;
-use super::super::mssql::Problem;
 use super::{BUSY_TIMEOUT, rows};
 
 /// The columns that the table must have.
@@ -139,8 +138,7 @@ pub(super) fn inspect(
     }
     for column in ["tbtoken", "tbtokenexpiry"] {
         if let Some((found, wanted)) = find(column).and_then(|found| not_writable(column, found)) {
-            let problem = Problem::WrongType { table: name, column, found, wanted };
-            return Ok(Err(StoreError::Server(problem)));
+            return Ok(Err(StoreError::WrongType { table: name, column, found, wanted }));
         }
     }
     let has_updatedttm = find("updatedttm").is_some_and(|found| !found.is_generated && !found.is_number());

@@ -2,11 +2,12 @@
 
 use proptest::collection;
 use proptest::prelude::{prop_assert, proptest};
+use tiberius::ColumnData;
 
-use super::super::any_cell::{Kind, any_cell, kind, nulls, ordinary};
+use super::super::any_cell_tests::{Kind, any_cell, kind, nulls, ordinary};
 use super::*;
 
-type Cells = Vec<ColumnData<'static>>;
+type Row = Vec<ColumnData<'static>>;
 
 /// The columns and their kinds, in the order of the statement, after the id.
 const COLUMNS: [(&str, Holds); 9] = [
@@ -28,7 +29,7 @@ enum Holds {
     Time,
 }
 
-fn good() -> Cells {
+fn good() -> Row {
     let text = |text: &'static str| ColumnData::String(Some(text.into()));
     let time = || ColumnData::DateTime(Some(tiberius::time::DateTime::new(46_000, 300)));
     vec![
@@ -46,8 +47,8 @@ fn good() -> Cells {
     ]
 }
 
-fn read(cells: Cells) -> Result<(Record, Times), UnreadableValue> {
-    record(CustomerId::new("c"), cells.into_iter())
+fn read(cells: Row) -> Result<(Record, Option<RowProblem>), UnreadableValue> {
+    read_record(CustomerId::new("c"), cells.into())
 }
 
 #[test]
@@ -57,16 +58,16 @@ fn p22_each_kind_in_each_column_of_a_record_has_its_outcome() {
             let (what, kind) = (format!("{cell:?} in {name}"), kind(&cell));
             let mut cells = good();
             cells[column] = cell;
-            let outcome = read(cells).map(|(record, times)| {
+            let outcome = read(cells).map(|(record, problem)| {
                 assert_eq!(record.id.as_str(), "c", "{what}");
-                times
+                problem
             });
             let expected = match (holds, kind) {
-                (Holds::Text, Kind::Text) | (Holds::Number, Kind::Whole | Kind::Bit) => Ok(Times::AllRead),
+                (Holds::Text, Kind::Text) | (Holds::Number, Kind::Whole | Kind::Bit) => Ok(None),
                 (Holds::Text | Holds::Number, _) => Err(UnreadableValue),
-                (Holds::Time, Kind::PointInTime) => Ok(Times::AllRead),
+                (Holds::Time, Kind::PointInTime) => Ok(None),
                 // The record still says whether the customer is parked.
-                (Holds::Time, _) => Ok(Times::SomeUnreadable),
+                (Holds::Time, _) => Ok(Some(RowProblem::record_without_time("c"))),
             };
             assert_eq!(outcome, expected, "{what}");
         }
@@ -77,11 +78,11 @@ fn p22_each_kind_in_each_column_of_a_record_has_its_outcome() {
 fn p22_a_record_that_ends_early_cannot_be_read() {
     for length in 0..good().len() {
         let short = good().into_iter().take(length).collect();
-        assert_eq!(read(short).map(|(_, times)| times), Err(UnreadableValue), "{length}");
+        assert_eq!(read(short).map(|(_, problem)| problem), Err(UnreadableValue), "{length}");
     }
-    let (record, times) = read(good()).unwrap();
+    let (record, problem) = read(good()).unwrap();
     let failure = record.failure.unwrap();
-    assert!(failure.permanent && times == Times::AllRead);
+    assert!(failure.permanent && problem.is_none());
     assert_eq!((failure.consecutive, record.renewals), (3, 7));
 }
 

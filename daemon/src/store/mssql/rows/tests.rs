@@ -2,18 +2,19 @@
 
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use proptest::{collection, option};
+use tiberius::ColumnData;
 
-use super::super::any_cell::{Kind, any_cell, kind, nulls, ordinary};
+use super::super::any_cell_tests::{Kind, any_cell, kind, nulls, ordinary};
 use super::*;
 
-type Cells = Vec<ColumnData<'static>>;
+type Row = Vec<ColumnData<'static>>;
 
 /// The columns of the statement `read`.
 const COLUMNS: [&str; 6] =
     ["customer_id", "tb_url", "tb_username", "tb_password", "has_token", "tbtokenexpiry"];
 
 /// Returns a row without a problem.
-fn good(id: &'static str) -> Cells {
+fn good(id: &'static str) -> Row {
     let text = |text: &'static str| ColumnData::String(Some(text.into()));
     let expiry = tiberius::time::DateTime::new(46_000, 300);
     vec![
@@ -26,17 +27,17 @@ fn good(id: &'static str) -> Cells {
     ]
 }
 
-fn good_except(column: usize, cell: ColumnData<'static>) -> Cells {
+fn good_except(column: usize, cell: ColumnData<'static>) -> Row {
     let mut cells = good("c");
     cells[column] = cell;
     cells
 }
 
-fn read(rows: impl IntoIterator<Item = Cells>, zone: Zone, fallback_url: Option<&str>) -> Rows {
-    let own_writes = SharedOwnWrites::default();
+fn read(rows: impl IntoIterator<Item = Row>, zone: Zone, fallback_url: Option<&str>) -> Rows {
+    let own_writes = OwnWrites::default();
     let mut reader = Reader::new(fallback_url, zone, &own_writes);
     for cells in rows {
-        reader.add(cells.into_iter());
+        reader.add(cells.into());
     }
     reader.finish()
 }
