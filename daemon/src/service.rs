@@ -20,6 +20,9 @@ use crate::text::with_causes;
 /// The shortest time between two texts for `systemctl status`, which a pass over many customers changes often.
 const STATUS_GAP: Duration = Duration::from_secs(1);
 
+/// How long the report that the daemon is ready waits for the first read of the table.
+const FIRST_READ: Duration = Duration::from_secs(5);
+
 /// The period of the health check if systemd does not watch this process.
 const UNWATCHED: Duration = Duration::from_secs(120);
 
@@ -55,6 +58,10 @@ impl Service {
     pub async fn run(mut self, shutdown: CancellationToken, end: CancellationToken) {
         let mut snapshots = self.handle.watch();
         let mut refused = None;
+        // The first read makes the file and the tables of SQLite, so that commands after the start find them. A database that
+        // hangs does not hold up the start for long.
+        let first_read = snapshots.wait_for(|snapshot| snapshot.has_read_table());
+        let _ = timeout(FIRST_READ, first_read).await;
         let mut shown = self.sentence(refused);
         self.systemd.ready(&shown).await;
         let mut next_status = Instant::now();

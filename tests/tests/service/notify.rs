@@ -83,6 +83,16 @@ fn the_daemon_is_ready_when_the_sockets_answer_and_keeps_its_status_current() {
 }
 
 #[test]
+fn a_ready_daemon_has_made_the_file_and_its_tables() {
+    let installation = Installation::new();
+    std::fs::remove_file(installation.table().path()).unwrap();
+    let systemd = Systemd::at(installation.folder());
+    let _daemon = systemd.launch(&installation, None);
+    systemd.wait_for("READY=1");
+    assert_eq!(installation.table().tokens(), 0, "the table can be read");
+}
+
+#[test]
 fn the_status_begins_with_a_database_that_is_down() {
     let installation = Installation::new();
     std::fs::write(installation.table().path(), "this is no database, but long enough to look at").unwrap();

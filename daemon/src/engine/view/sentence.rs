@@ -6,6 +6,11 @@ use tbtoken_proto as proto;
 use super::Snapshot;
 
 impl Snapshot {
+    /// Whether the first read of the table has ended, well or not.
+    pub fn has_read_table(&self) -> bool {
+        self.tokens.as_of.is_some() || self.daemon.store_error.is_some()
+    }
+
     /// How everyone stands, what is wrong with the whole, and what comes next.
     pub fn sentence(&self) -> String {
         let daemon = &self.daemon;
