@@ -1,11 +1,12 @@
 //! `metrics`: the metrics for Prometheus, printed or written to a file for node_exporter.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::Permissions;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use tbtoken_proto::{MetricsFormat, MetricsReply, Request};
+use tempfile::NamedTempFile;
 
 use super::json;
 use crate::args::MetricsArgs;
@@ -32,20 +33,12 @@ pub(super) fn run(session: &Session<'_>, wanted: &MetricsArgs) -> Result<Report,
 
 /// Replaces the file in one step: the collector reads the old text or the new one, never a part.
 fn replace(file: &Path, text: &str) -> io::Result<()> {
-    let mut name = file.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
-    name.push(format!(".tmp-{}", std::process::id()));
-    let temporary = file.with_file_name(name);
-    // A killed process with the same pid may have left it.
-    let _ = fs::remove_file(&temporary);
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary)?;
-    let written = out
-        // The umask may be stricter, but the collector is another user.
-        .set_permissions(Permissions::from_mode(0o644))
-        .and_then(|()| out.write_all(text.as_bytes()))
-        .and_then(|()| out.sync_all())
-        .and_then(|()| fs::rename(&temporary, file));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut temporary = NamedTempFile::new_in(folder)?;
+    // The collector is another user.
+    temporary.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    temporary.write_all(text.as_bytes())?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(file)?;
+    Ok(())
 }
