@@ -263,11 +263,10 @@ impl Display {
         if self.is_quiet || is_early || self.shown.as_ref() == Some(&text) {
             return;
         }
-        match self.is_terminal {
-            true => {
-                output::signal(&format!("{CLEAR}{}", fit::clip(&text, self.width.saturating_sub(1), "…")))
-            }
-            false => output::remark(&format!("{text}\n")),
+        if self.is_terminal {
+            output::signal(&format!("{CLEAR}{}", fit::clip(&text, self.width.saturating_sub(1), "…")));
+        } else {
+            output::remark(&format!("{text}\n"));
         }
         (self.shown, self.shown_at) = (Some(text), Some(Instant::now()));
     }
