@@ -8,23 +8,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Parser, Subcommand, ValueHint};
-use tbtoken_proto::{DEFAULT_SOCKET, MAX_EVENTS, SOCKET_VARIABLE};
+use clap::{ColorChoice, Parser, Subcommand, ValueHint};
+use tbtoken_proto::{DEFAULT_SOCKET, MAX_EVENTS, SOCKET_VARIABLE, TokenStatus};
 
 pub(crate) use self::threshold::Threshold;
-pub(crate) use self::values::{Goal, Shell, SortBy, StatusWord, When};
+pub(crate) use self::values::{Goal, Shell, SortBy};
 use crate::exit;
 
-/// How long an answer may take unless told otherwise. A manual pass may take as long as it takes.
+/// How long an answer may take by default. The length of a manual pass has no bound.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The same for `check`: whoever runs it does not wait for long.
+/// The same for `check`: a monitoring program does not wait for long.
 pub(crate) const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long `wait` waits in all.
+/// How long `wait` waits in all by default.
 pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The heading of the options that all commands have.
+/// The heading of the options of all commands.
 const GLOBAL: &str = "Global options";
 
 /// Asks and steers tbtokend, which keeps the ThingsBoard tokens of all customers fresh; alone it shows the status
@@ -34,25 +34,25 @@ pub(crate) struct Args {
     /// The daemon's socket
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "PATH", help = socket_help(), value_hint = ValueHint::FilePath)]
     pub(crate) socket: Option<PathBuf>,
-    /// Print the answer as JSON on standard output, one document on one line, and nothing else
+    /// Print only the answer, as one line of JSON on standard output
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
-    /// Print data and errors only: no summary, no remarks, no progress
+    /// Print data and errors only, without summary, remarks and progress
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub(crate) quiet: bool,
     /// Show times in UTC instead of your own zone (TZ, else that of this machine); --json is always in UTC
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) utc: bool,
-    /// When to use colour: always, never, or auto: on a terminal, unless NO_COLOR is set [default: auto]
+    /// When to use colour: always, never, or auto (on a terminal, unless NO_COLOR is set) [default: auto]
     #[arg(
         long, global = true, help_heading = GLOBAL, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = true,
         hide_default_value = true,
     )]
-    pub(crate) color: When,
-    /// How long to wait for an answer: 30, 30s, 500ms, 2m [default: 30s; check: 10s; wait: 60s in all; refresh: until the pass is over]
+    pub(crate) color: ColorChoice,
+    /// How long to wait for an answer: 30, 30s, 500ms, 2m [default: 30s; check: 10s; wait: 60s in all; refresh: until the pass ends]
     #[arg(short, long, global = true, help_heading = GLOBAL, value_name = "TIME", value_parser = values::duration)]
     pub(crate) timeout: Option<Duration>,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -60,28 +60,28 @@ pub(crate) struct Args {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show how the loop and the customers stand, problems first
+    /// Show the state of the loop and of the customers, problems first
     Status(StatusArgs),
-    /// Show everything about one customer: how it stands, why, what happens next, and what to do
+    /// Show everything about one customer: its state, the cause, what happens next, and what to do
     Show(ShowArgs),
-    /// Renew tokens now: of whoever is due, of the customers named (even if valid or parked), or of all
+    /// Renew tokens now: of all customers that are due, of those named (even if valid or parked), or of all
     #[command(after_help = REFRESH_HELP)]
     Refresh(RefreshArgs),
-    /// Let the loop run
+    /// Start the loop
     Start,
-    /// Let a running pass finish and begin no other, over restarts too
+    /// Stop the loop, over restarts too; a running pass finishes
     Stop,
-    /// Read the configuration again, as systemctl reload tbtokend does, and say what changes and what needs a restart
+    /// Read the configuration again, as systemctl reload tbtokend does; say what changes and what needs a restart
     Reload,
-    /// Show what happened lately, oldest first
+    /// Show the last events, oldest first
     Events(EventsArgs),
-    /// Check whether all is well, as a monitoring plugin
+    /// Check the daemon and its customers, as a monitoring plugin
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
-    /// Wait until everyone, or everyone named, has had a valid token
+    /// Wait until all customers, or those named, have had a valid token
     #[command(after_help = WAIT_HELP)]
     Wait(WaitArgs),
-    /// Print what Prometheus reads, or write it to a file for node_exporter's textfile collector
+    /// Print the metrics for Prometheus, or write them to a file for node_exporter's textfile collector
     Metrics(MetricsArgs),
     /// Show the versions of tbctl and of the running daemon
     Version,
@@ -90,38 +90,38 @@ pub(crate) enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page, as roff: tbctl man | man -l -
     Man,
-    /// What the completion scripts ask.
+    /// Answer the completion scripts.
     #[command(hide = true)]
     Complete(CompleteArgs),
 }
 
-/// What a customer may be called on the command line.
+/// The names of a customer on the command line.
 const NAME_HELP: &str = "Customers: an id, its beginning (4 characters or more), or a ThingsBoard user";
 
-/// What `status` shows.
+/// The options of `status`.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct StatusArgs {
-    /// Only these
+    /// Only these customers
     #[arg(value_name = "ID", help = NAME_HELP)]
     pub(crate) customers: Vec<String>,
     /// Only customers whose token is not valid or whose last renewal failed
     #[arg(long)]
     pub(crate) problems: bool,
-    /// With --problems: end with 1 if there are any
+    /// With --problems: exit with 1 if there are any
     #[arg(long, requires = "problems", conflicts_with = "watch")]
     pub(crate) exit_code: bool,
-    /// Only customers whose token is expired, missing, expiring-soon, or valid; several with commas between
-    #[arg(long, value_name = "STATUS", value_enum, value_delimiter = ',', hide_possible_values = true)]
-    pub(crate) status: Vec<StatusWord>,
-    /// The order: problems (they first), left (the least time first), customer (by id), or status
+    /// Only customers whose token is expired, missing, expiring-soon, or valid; separate several with commas
+    #[arg(long, value_name = "STATUS", value_parser = values::token_status(), value_delimiter = ',', hide_possible_values = true)]
+    pub(crate) status: Vec<TokenStatus>,
+    /// The order: problems (first), left (the least time first), customer (by id), or status
     #[arg(long, value_name = "BY", value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) sort: SortBy,
-    /// Go on, with a line for each change; with --json an object for each
+    /// Keep running, and print a line for each change; with --json an object
     #[arg(short, long)]
     pub(crate) watch: bool,
 }
 
-/// Whom `show` shows.
+/// The options of `show`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShowArgs {
     /// The customer
@@ -129,13 +129,13 @@ pub(crate) struct ShowArgs {
     pub(crate) customer: String,
 }
 
-/// Whom `refresh` renews.
+/// The options of `refresh`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RefreshArgs {
-    /// Exactly these, even if their tokens are valid or they are parked
+    /// Exactly these customers, even if valid or parked
     #[arg(value_name = "ID", help = NAME_HELP)]
     pub(crate) customers: Vec<String>,
-    /// Everyone who is not parked
+    /// All customers that are not parked
     #[arg(long, conflicts_with = "customers")]
     pub(crate) all: bool,
     /// Send passwords again that ThingsBoard has rejected, and one more than the budget allows
@@ -147,31 +147,31 @@ pub(crate) struct RefreshArgs {
 }
 
 const REFRESH_HELP: &str = "\
-A parked customer that is named has its password sent once more, unless one more wrong password could lock its account: \
-that takes --force. Correct the row or the user in ThingsBoard first. Not named, it is left alone and listed. \
-If a customer failed, the exit code is 1 and, with --json, success is false.";
+To try a parked customer once, name it. If one more wrong password could lock its account, this also takes --force: \
+correct the row or the user in ThingsBoard first. Parked customers that are not named are skipped and listed. \
+If a customer fails, the exit code is 1 and, with --json, success is false.";
 
-/// What `events` shows.
+/// The options of `events`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EventsArgs {
     /// Only events of this customer
     #[arg(value_name = "ID")]
     pub(crate) customer: Option<String>,
-    /// The newest so many; none with 0, so that --follow shows only what is new [default: 100; with --since: all]
+    /// The newest N events; 0 for none, so that --follow shows only new ones [default: 100; with --since: all]
     #[arg(
         short = 'n', long = "lines", value_name = "N",
         value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_EVENTS as u64),
     )]
     pub(crate) lines: Option<usize>,
-    /// Only events of the last so long: 90s, 15m, 1h, 2d; as far back as the daemon remembers
+    /// Only events of this last time: 90s, 15m, 1h, 2d; as far back as the daemon remembers
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub(crate) since: Option<Duration>,
-    /// Go on with what happens from now; with --json a line for each event
+    /// Keep running, and print new events; with --json a line for each
     #[arg(short, long)]
     pub(crate) follow: bool,
 }
 
-/// When `check` raises an alarm.
+/// The thresholds of `check`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
     /// WARNING when more customers than this are in trouble
@@ -183,48 +183,48 @@ pub(crate) struct CheckArgs {
 }
 
 const CHECK_HELP: &str = "\
-A customer is in trouble when its token has ended, or is missing, or when it is parked: its user or password must be \
-mended. N is a number, a percentage of all customers, or a range of the Monitoring Plugins guidelines (2:5 alerts \
-outside of it, @2:5 inside, 10: below ten).
+A customer is in trouble when its token has ended or is missing, or when it is parked: then a person must correct its \
+user or password. N is a number, a percentage of all customers, or a range of the Monitoring Plugins guidelines (2:5 \
+alerts outside of it, @2:5 inside, 10: below ten).
 
-Whatever the thresholds, these are CRITICAL: the daemon cannot be reached or does not answer, the loop is stopped, the \
-database cannot be read or written, the table was not read for 5 minutes (or 5 intervals, if they are longer), the key \
-in tbtokend_key does not fit and an operator must decide. No customer at all is a WARNING.
+With any thresholds these are CRITICAL: the daemon cannot be reached or does not answer, the loop is stopped, the \
+database cannot be read or written, the table was not read for 5 minutes (or for 5 longer intervals), the key in \
+tbtokend_key does not fit and an operator must decide. A table without customers is a WARNING.
 
-The first line is STATE: text | performance data; the lines below it name the customers in trouble and the daemon's \
+The first line is STATE: text | performance data. The lines below it name the customers in trouble and the daemon's \
 configuration file (not with -q).
 
-Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (it could not be found out: no permission, wrong arguments).";
+Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (there is no result: no permission, wrong arguments).";
 
-/// For whom and for what `wait` waits.
+/// The options of `wait`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WaitArgs {
-    /// For these
+    /// For these customers
     #[arg(value_name = "ID", help = NAME_HELP)]
     pub(crate) customers: Vec<String>,
-    /// For what: valid (the token does not end soon), or usable (it has not ended)
+    /// The goal: valid (the token does not end soon), or usable (it has not ended)
     #[arg(long = "for", value_name = "GOAL", value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) goal: Goal,
 }
 
 const WAIT_HELP: &str = "\
-A customer counts once its token has been seen so; later it may end soon again, as all tokens do. A daemon that is not \
-there yet is waited for, too, and so is the first customer of an empty table. --timeout bounds the whole (60s unless \
-given). When it is over, the exit code is 7 and the error names the customers that are missing; if the daemon cannot be reached \
+A customer has reached the goal once its token was seen so, even if the token later ends soon again. It also waits for a \
+daemon that has not started yet, and for the first customer of an empty table. --timeout bounds the whole (60s by \
+default). After that the exit code is 7 and the error names the missing customers; if the daemon cannot be reached \
 then, the exit code is 3.";
 
-/// How `metrics` prints.
+/// The options of `metrics`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct MetricsArgs {
     /// Print OpenMetrics instead of Prometheus text
     #[arg(long, conflicts_with = "output")]
     pub(crate) openmetrics: bool,
-    /// Write to FILE, in one step, and add tbtokend_up: 0 where the daemon cannot be reached, so that an old file never looks fresh
+    /// Replace FILE in one step, and add tbtokend_up, which is 0 if the daemon cannot be reached: an old file never looks fresh
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
 }
 
-/// Whom to teach.
+/// The options of `completions`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompletionsArgs {
     /// bash, zsh or fish
@@ -239,14 +239,14 @@ zsh:   source <(tbctl completions zsh)          in ~/.zshrc, after compinit
        tbctl completions zsh > /usr/share/zsh/vendor-completions/_tbctl
 fish:  tbctl completions fish > ~/.config/fish/completions/tbctl.fish";
 
-/// What is to be completed.
+/// The options of `complete`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompleteArgs {
-    /// For whom.
+    /// The shell that asks.
     #[arg(value_enum)]
     pub(crate) shell: Shell,
-    /// bash: the line up to the cursor and the word that bash would replace. The others: the words, the last one
-    /// up to the cursor.
+    /// bash: the line up to the cursor, and the word that bash would replace. Others: the words, the last one up to the
+    /// cursor.
     #[arg(last = true)]
     pub(crate) words: Vec<OsString>,
 }
@@ -262,8 +262,8 @@ fn after_help() -> String {
     }
     text.push_str(
         "  check has those of a monitoring plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN\n\n\
-         Data goes to standard output, everything else to standard error. The columns of a table that is not\n\
-         on a terminal are at least two spaces apart: tbctl status | awk -F '  +' '{print $2}'",
+         Data goes to standard output, everything else to standard error. In a pipe, the columns of a table are\n\
+         at least two spaces apart: tbctl status | awk -F '  +' '{print $2}'",
     );
     text
 }

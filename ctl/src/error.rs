@@ -1,4 +1,4 @@
-//! Why a command could not be carried out, and the exit code, hint and JSON that follow from it.
+//! The errors of the commands, and the exit code, hint and JSON of each.
 
 use std::time::Duration;
 
@@ -7,132 +7,52 @@ use tbtoken_proto::words::printable;
 use tbtoken_proto::{Customer, ErrorCode};
 
 use crate::exit;
-use crate::names::SHORTEST_BEGINNING;
+use crate::names::SHORTEST_PREFIX;
 
-/// Why a command could not be carried out. The text fits after `error: `.
+/// Why a command failed. The text fits after `error: `.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The daemon could not be asked, or would not do it.
+    /// The daemon does not answer, or refuses.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// The answer is well-formed, but to another question. The client of the protocol rules this out.
-    #[error("the daemon answered another question")]
-    Mismatch,
-    /// A name fits nobody, or several.
-    #[error(transparent)]
-    Name(#[from] Named),
-    /// More customers are named than one request holds.
+    /// The name fits no customer. These have a similar name.
+    #[error("there is no customer {name:?} (a row without user, password or URL does not count)")]
+    NoCustomer { name: String, near: Vec<String> },
+    /// The name fits several customers: so many, and the first of them.
+    #[error("{name:?} may be any of {count} customers: {}", list(candidates, *count))]
+    Ambiguous { name: String, count: usize, candidates: Vec<String> },
+    /// More customers are named than fit one request.
     #[error("{named} customers are named, more than the {most} that fit one request")]
-    TooMany {
-        /// So many.
-        named: usize,
-        /// So many of the first fit.
-        most: usize,
-    },
-    /// Nobody is known by any name yet.
-    #[error("tbtokend knows no customer yet: it could not read its table so far")]
-    NotReadYet {
-        /// The daemon's own words for why, if it has some.
-        why: Option<String>,
-    },
-    /// `wait` has waited long enough.
-    #[error("{missing} of {total} still not {goal} after {}: {}", seconds(*after), list(names, *missing))]
-    StillWaiting {
-        /// How long it has waited.
-        after: Duration,
-        /// What for.
-        goal: &'static str,
-        /// How many are missing.
-        missing: usize,
-        /// How many it has waited for.
-        total: usize,
-        /// The first of the missing ones, each with why.
-        names: Vec<String>,
-    },
-    /// `wait` has waited long enough, and the daemon knew nobody in all this time.
-    #[error("tbtokend has not read its table within {}", seconds(*after))]
-    StillUnread {
-        /// How long it has waited.
-        after: Duration,
-        /// The daemon's own words for why, if it has some.
-        why: Option<String>,
-    },
-    /// `wait` has waited long enough, and there was nobody in all this time.
-    #[error("no customer to wait for after {}: no row of the table has a URL, a user and a password", seconds(*after))]
-    StillNobody {
-        /// How long it has waited.
-        after: Duration,
-    },
-    /// A customer that was waited for left the table.
+    TooMany { named: usize, most: usize },
+    /// The daemon knows no customer yet, for this reason if it gives one.
+    #[error("tbtokend knows no customer yet, because it has not read its table")]
+    NotReadYet { why: Option<String> },
+    /// `wait` has waited for so long.
+    #[error("gave up after {} s: {missing}", after.as_secs_f64())]
+    StillWaiting { after: Duration, missing: String, hint: &'static str },
+    /// A customer that `wait` waits for is gone.
     #[error("customer {0} has left the table, or has lost its URL, user or password")]
     Gone(String),
-    /// The data could not be written.
+    /// Standard output takes no data.
     #[error("cannot write to standard output")]
     Output(#[source] std::io::Error),
-    /// The file of `metrics --output` could not be written.
+    /// The file of `metrics --output` cannot be written.
     #[error("cannot write {0}")]
     File(String, #[source] std::io::Error),
-    /// An answer could not be turned into JSON.
+    /// An answer cannot be written as JSON.
     #[error("cannot write the answer as JSON")]
     Json(#[from] serde_json::Error),
 }
 
-/// A name that does not say who is meant.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Named {
-    /// It fits nobody.
-    #[error("there is no customer {name:?} (a row without user, password or URL does not count)")]
-    Nobody {
-        /// The name.
-        name: String,
-        /// Who may have been meant.
-        near: Vec<String>,
-    },
-    /// It fits several.
-    #[error("{name:?} may be any of {count} customers: {}", list(candidates, *count))]
-    Several {
-        /// The name.
-        name: String,
-        /// How many.
-        count: usize,
-        /// The first of them.
-        candidates: Vec<String>,
-    },
-}
-
-/// So many customers are listed in an error.
+/// The most customers that an error lists.
 pub(crate) const MAX_LISTED: usize = 5;
 
-impl Named {
-    /// Nobody is called so; these are called nearly so.
-    pub(crate) fn nobody(name: &str, near: &[&Customer]) -> Self {
-        Self::Nobody { name: name.to_owned(), near: near.iter().map(|row| called(row)).collect() }
-    }
-
-    /// These are called so.
-    pub(crate) fn several(name: &str, rows: &[&Customer]) -> Self {
-        let candidates = rows.iter().take(MAX_LISTED).map(|row| called(row)).collect();
-        Self::Several { name: name.to_owned(), count: rows.len(), candidates }
-    }
-
-    fn hint(&self) -> String {
-        match self {
-            Self::Nobody { near, .. } if !near.is_empty() => format!("did you mean {}?", near.join(", or ")),
-            Self::Nobody { name, .. } if name.chars().count() < SHORTEST_BEGINNING => format!(
-                "the beginning of an id needs {SHORTEST_BEGINNING} characters or more ; tbctl status lists the customers"
-            ),
-            Self::Nobody { .. } => "tbctl status lists the customers".to_owned(),
-            Self::Several { .. } => "type more of the id, or all of it".to_owned(),
-        }
-    }
-}
-
-/// A customer as an error calls it: `8F1C02AA (ops@acme.example)`.
-pub(crate) fn called(customer: &Customer) -> String {
+/// Names a customer in an error: `8F1C02AA (ops@acme.example)`.
+pub(crate) fn id_and_user(customer: &Customer) -> String {
     format!("{} ({})", customer.customer_id, customer.tb_username)
 }
 
-/// `a, b and 7 more`.
+/// Lists the first of `count` names: `a, b and 7 more`.
 pub(crate) fn list(names: &[String], count: usize) -> String {
     match count.saturating_sub(names.len()) {
         0 => names.join(", "),
@@ -140,90 +60,69 @@ pub(crate) fn list(names: &[String], count: usize) -> String {
     }
 }
 
-fn seconds(length: Duration) -> String {
-    format!("{} s", length.as_secs_f64())
-}
-
 impl Error {
-    /// Whether the daemon knows no row of that id.
+    /// Whether the daemon knows no row with that id.
     pub(crate) fn is_unknown_customer(&self) -> bool {
         matches!(self, Self::Client(ClientError::Refused(refusal)) if refusal.code == ErrorCode::UnknownCustomer)
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     pub(crate) fn exit(&self) -> u8 {
         match self {
-            Self::Client(error) => match error {
-                ClientError::NotThere(_)
-                | ClientError::NotASocket { .. }
-                | ClientError::NotRunning(_)
-                | ClientError::Closed(_)
-                | ClientError::Io { .. } => exit::UNREACHABLE,
-                ClientError::NoPermission(_) => exit::NO_PERMISSION,
-                ClientError::TimedOut { .. } => exit::TIMED_OUT,
-                ClientError::Protocol { .. } => exit::FAILED,
-                ClientError::Refused(refusal) => match refusal.code {
-                    ErrorCode::UnknownCustomer | ErrorCode::IneligibleCustomer => exit::UNKNOWN_CUSTOMER,
-                    ErrorCode::ReadOnly | ErrorCode::Unauthorized | ErrorCode::Forbidden => {
-                        exit::NO_PERMISSION
-                    }
-                    ErrorCode::BadRequest
-                    | ErrorCode::UnknownAction
-                    | ErrorCode::Busy
-                    | ErrorCode::StoreUnavailable
-                    | ErrorCode::BadConfiguration
-                    | ErrorCode::ShuttingDown
-                    | ErrorCode::Misdirected
-                    | ErrorCode::Internal
-                    | ErrorCode::Unknown => exit::FAILED,
-                },
+            Self::Client(error) if error.is_unreachable() => exit::UNREACHABLE,
+            Self::Client(ClientError::NoPermission(_)) => exit::NO_PERMISSION,
+            Self::Client(ClientError::TimedOut { .. }) | Self::StillWaiting { .. } => exit::TIMED_OUT,
+            Self::Client(ClientError::Refused(refusal)) => match refusal.code {
+                ErrorCode::UnknownCustomer | ErrorCode::IneligibleCustomer => exit::UNKNOWN_CUSTOMER,
+                ErrorCode::ReadOnly | ErrorCode::Unauthorized | ErrorCode::Forbidden => exit::NO_PERMISSION,
+                _ => exit::FAILED,
             },
-            Self::Name(_) | Self::Gone(_) => exit::UNKNOWN_CUSTOMER,
+            Self::NoCustomer { .. } | Self::Ambiguous { .. } | Self::Gone(_) => exit::UNKNOWN_CUSTOMER,
             Self::TooMany { .. } => exit::USAGE,
-            Self::StillWaiting { .. } | Self::StillUnread { .. } | Self::StillNobody { .. } => {
-                exit::TIMED_OUT
-            }
-            Self::NotReadYet { .. } | Self::Mismatch | Self::Output(_) | Self::File(..) | Self::Json(_) => {
+            Self::Client(_) | Self::NotReadYet { .. } | Self::Output(_) | Self::File(..) | Self::Json(_) => {
                 exit::FAILED
             }
         }
     }
 
-    /// What to do about it, if there is anything to say.
+    /// Returns what to do about it, safe to print.
     pub(crate) fn hint(&self) -> Option<String> {
-        match self {
-            // Whether it was done matters more than why it took so long.
-            Self::Client(error @ ClientError::TimedOut { pending: true, .. }) => {
-                error.hint().map(|hint| format!("see with tbctl status whether it was done ; {hint}"))
+        let hint = match self {
+            Self::Client(error) => {
+                let hint = error.hint()?;
+                match error {
+                    // Whether the request was carried out matters more than the cause of the delay.
+                    ClientError::TimedOut { pending: true, .. } => {
+                        format!("tbctl status shows whether it was carried out ; {hint}")
+                    }
+                    ClientError::TimedOut { .. } => format!("{hint} ; wait longer with --timeout"),
+                    _ => hint,
+                }
             }
-            // Only here it can be told how to wait longer.
-            Self::Client(error @ ClientError::TimedOut { .. }) => {
-                error.hint().map(|hint| format!("{hint} ; wait longer with --timeout"))
+            Self::NoCustomer { near, .. } if !near.is_empty() => {
+                format!("did you mean {}?", near.join(", or "))
             }
-            Self::Client(error) => error.hint(),
-            Self::Name(name) => Some(printable(&name.hint())),
-            Self::NotReadYet { why: Some(why) } | Self::StillUnread { why: Some(why), .. } => {
-                Some(printable(why))
+            Self::NoCustomer { name, .. } if name.chars().count() < SHORTEST_PREFIX => {
+                format!(
+                    "the beginning of an id needs {SHORTEST_PREFIX} characters or more ; tbctl status lists the customers"
+                )
             }
-            Self::StillUnread { why: None, .. } => {
-                Some("tbctl status ; wait longer with --timeout".to_owned())
-            }
-            Self::NotReadYet { why: None } => Some("try again in a moment".to_owned()),
-            Self::StillWaiting { .. } => {
-                Some("tbctl show ID says why and what to do ; wait longer with --timeout".to_owned())
-            }
-            Self::StillNobody { .. } => {
-                Some("is it the right table? sudo tbtokend doctor says which rows count".to_owned())
-            }
+            Self::NotReadYet { why: Some(why) } => why.clone(),
+            Self::NoCustomer { .. } => "tbctl status lists the customers".to_owned(),
+            Self::Ambiguous { .. } => "type more of the id, or all of it".to_owned(),
+            Self::NotReadYet { why: None } => "try again in a moment".to_owned(),
+            Self::StillWaiting { hint, .. } => format!("{hint} ; wait longer with --timeout"),
             Self::TooMany { .. } => {
-                Some("name them in several calls ; tbctl refresh --all renews everyone not parked".to_owned())
+                "name them in several calls ; tbctl refresh --all renews all customers that are not parked"
+                    .to_owned()
             }
-            Self::File(..) => Some("name a file in a folder that this user may write to".to_owned()),
-            Self::Gone(_) | Self::Mismatch | Self::Output(_) | Self::Json(_) => None,
-        }
+            Self::File(..) => "name a file in a folder that this user may write to".to_owned(),
+            Self::Gone(_) | Self::Output(_) | Self::Json(_) => return None,
+        };
+        Some(printable(&hint))
     }
 
-    /// The error and its causes in one line, safe to show.
+    /// Returns the error and its causes in one line, safe to print.
     pub(crate) fn text(&self) -> String {
         let mut text = self.to_string();
         let mut cause = std::error::Error::source(self);
@@ -234,15 +133,14 @@ impl Error {
         printable(&text)
     }
 
-    /// The word for programs: the daemon's own code, or one of `unreachable`, `no_permission`, `timed_out`,
-    /// `ambiguous_customer`, `protocol` and `failed`.
+    /// Returns the code for programs: the daemon's own code, or a word for the exit code.
     pub(crate) fn code(&self) -> serde_json::Value {
         match self {
             Self::Client(ClientError::Refused(refusal)) => {
                 serde_json::to_value(refusal.code).unwrap_or_else(|_| "unknown".into())
             }
-            Self::Client(ClientError::Protocol { .. }) | Self::Mismatch => "protocol".into(),
-            Self::Name(Named::Several { .. }) => "ambiguous_customer".into(),
+            Self::Client(ClientError::Protocol { .. }) => "protocol".into(),
+            Self::Ambiguous { .. } => "ambiguous_customer".into(),
             Self::NotReadYet { .. } => "store_unavailable".into(),
             _ => match self.exit() {
                 exit::UNREACHABLE => "unreachable".into(),
@@ -255,15 +153,15 @@ impl Error {
         }
     }
 
-    /// What `--json` prints instead of an answer; the same shape as a refusal of the daemon.
+    /// Returns the answer of `--json`, in the form of the daemon's refusals.
     pub(crate) fn json(&self) -> String {
         failure_json(&self.text(), self.code())
     }
 }
 
-/// An error as the daemon itself would write it.
+/// Writes an error in the form of the daemon's refusals.
 pub(crate) fn failure_json(error: &str, code: serde_json::Value) -> String {
-    // The map of serde_json sorts its keys; written by hand they stand in the order of the protocol.
+    // The map of serde_json sorts its keys; the protocol has another order.
     let error = serde_json::Value::from(error);
     format!("{{\"success\":false,\"error\":{error},\"code\":{code}}}\n")
 }
@@ -278,14 +176,14 @@ mod tests {
     use super::*;
 
     fn refused(code: ErrorCode) -> ClientError {
-        ClientError::Refused(Refusal { error: "no \u{1b}[2J".to_owned(), code })
+        ClientError::Refused(Refusal::new(code, "no \u{1b}[2J"))
     }
 
     #[test]
-    fn every_error_has_its_exit_code_and_its_word() {
+    fn every_error_has_an_exit_code_and_a_code_for_programs() {
         let path = || PathBuf::from("/x");
         let io = || std::io::Error::other("the wire is cut");
-        let cases: [(Error, u8, &str); 22] = [
+        let cases: [(Error, u8, &str); 21] = [
             (Error::TooMany { named: 2, most: 1 }, 2, "bad_request"),
             (ClientError::NotThere(path()).into(), 3, "unreachable"),
             (ClientError::NotASocket { path: path(), what: "" }.into(), 3, "unreachable"),
@@ -310,7 +208,6 @@ mod tests {
             (refused(ErrorCode::ShuttingDown).into(), 1, "shutting_down"),
             (refused(ErrorCode::Internal).into(), 1, "internal"),
             (refused(ErrorCode::Unknown).into(), 1, "unknown"),
-            (Error::Mismatch, 1, "protocol"),
             (Error::Output(io()), 1, "failed"),
         ];
         for (error, exit, code) in cases {

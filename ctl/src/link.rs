@@ -1,4 +1,4 @@
-//! A connection for commands that go on: it is made anew when the daemon has been away.
+//! A connection for the commands that keep asking: it is made again after the daemon was away.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tbtoken_proto::client::{Client, ClientError};
 use tbtoken_proto::{ErrorCode, Refusal, Reply, Request};
 
-/// A connection that survives the daemon.
+/// A connection that outlives the daemon.
 pub(crate) struct Link<'a> {
     socket: &'a Path,
     client: Option<Client>,
@@ -18,31 +18,31 @@ impl<'a> Link<'a> {
         Self { socket, client }
     }
 
-    /// Asks, over a new connection if the old one is of no use any more. Only for questions that may be asked twice.
+    /// Sends a request, over a new connection if the old one is lost. The request may be sent twice.
     ///
     /// # Errors
-    /// What the daemon or the connection says. The next question begins with a new connection.
-    pub(crate) fn ask(&mut self, request: &Request, timeout: Duration) -> Result<Reply, ClientError> {
-        if let Some(client) = &mut self.client {
-            match client.send_within(request, Some(timeout)) {
-                Err(ClientError::Closed(_) | ClientError::Io { .. }) => self.client = None,
-                // Another client has got the place of this connection, which was idle.
-                Err(ClientError::Refused(Refusal { code: ErrorCode::Busy, .. })) => self.client = None,
-                answer => return self.heed(answer),
+    /// Any [`ClientError`]. The next request begins with a new connection.
+    pub(crate) fn ask<T: TryFrom<Reply>>(
+        &mut self,
+        request: &Request,
+        timeout: Duration,
+    ) -> Result<T, ClientError> {
+        if let Some(mut client) = self.client.take() {
+            match client.ask_within(request, Some(timeout)) {
+                Err(ClientError::Closed(_) | ClientError::Io { .. }) => {}
+                // Another client got the place of this connection while it was idle.
+                Err(ClientError::Refused(Refusal { code: ErrorCode::Busy, .. })) => {}
+                answer => return self.keep(client, answer),
             }
         }
-        let answer = match Client::connect(self.socket, timeout) {
-            Ok(client) => self.client.insert(client).send(request),
-            Err(error) => Err(error),
-        };
-        self.heed(answer)
+        let mut client = Client::connect(self.socket, timeout)?;
+        let answer = client.ask(request);
+        self.keep(client, answer)
     }
 
-    /// After all errors but a refusal the connection is of no use, and after some refusals it is closed.
-    fn heed(&mut self, answer: Result<Reply, ClientError>) -> Result<Reply, ClientError> {
-        if answer.is_err() {
-            self.client = None;
-        }
+    /// Keeps the connection unless an error has made it unusable.
+    fn keep<T>(&mut self, client: Client, answer: Result<T, ClientError>) -> Result<T, ClientError> {
+        self.client = answer.is_ok().then_some(client);
         answer
     }
 }

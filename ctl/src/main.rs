@@ -1,9 +1,9 @@
 //! **tbctl** asks and steers tbtokend: one command, one answer.
 //!
-//! The arguments ([`args`]) choose a command ([`commands`]). It asks the daemon ([`session`]), for the customers whose
-//! names are given too ([`names`]), and builds an [`output::Report`] from the answer, in pure code ([`table`]); [`run`]
-//! prints it and says with which code to end ([`exit`]). The commands that go on (`status --watch`, `events --follow`,
-//! `wait`) keep a [`link`] to the daemon over its restarts and [`pause`] between two questions.
+//! The arguments ([`args`]) choose a command ([`commands`]). It sends requests to the daemon ([`session`]), finds the
+//! customers of the given names ([`names`]), and makes an [`output::Report`] of the answers, in pure code ([`table`]).
+//! [`run`] prints it and returns the exit code ([`exit`]). The commands that keep running (`status --watch`,
+//! `events --follow`, `wait`) keep a [`link`] to the daemon over its restarts and [`pause`] between requests.
 
 mod args;
 mod commands;
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place where tbctl reads the clock; all else is handed it"
+    reason = "the one place where tbctl reads the clock; elsewhere the time is a parameter"
 )]
 fn clock() -> DateTime<Utc> {
     Utc::now()

@@ -1,50 +1,48 @@
-//! Which customer is meant by a name on the command line: an id, the beginning of one, or a ThingsBoard user. Pure.
+//! The customer that a name on the command line means: an id, its beginning, or a ThingsBoard user. Pure.
 
 use strsim::osa_distance;
 use tbtoken_proto::Customer;
 
-/// A beginning of an id that is shorter than this is no name: it would fit too many, today or tomorrow.
-pub(crate) const SHORTEST_BEGINNING: usize = 4;
+use crate::error::{Error, MAX_LISTED, id_and_user};
 
-/// So many customers are proposed when a name fits nobody.
+/// The shortest beginning of an id that is a name: a shorter one fits too many customers, today or tomorrow.
+pub(crate) const SHORTEST_PREFIX: usize = 4;
+
+/// The most customers that are proposed for a name that fits none.
 const MAX_NEAR: usize = 3;
 
-/// Who is meant.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found<'a> {
-    /// This one.
-    One(&'a Customer),
-    /// One of these, which is not enough.
-    Many(Vec<&'a Customer>),
-    /// Nobody. These have a similar name, the most similar one first.
-    Nobody(Vec<&'a Customer>),
-}
-
-/// Finds the customer that is called `name`. What fits exactly goes before what fits partly, and ids go before users.
-pub(crate) fn find<'a>(name: &str, customers: &'a [Customer]) -> Found<'a> {
+/// Finds the customer that a name means. An exact match goes before a partial one, and ids go before users.
+///
+/// # Errors
+/// [`Error::NoCustomer`] or [`Error::Ambiguous`].
+pub(crate) fn find<'a>(name: &str, customers: &'a [Customer]) -> Result<&'a Customer, Error> {
     let all = |fits: &dyn Fn(&Customer) -> bool| customers.iter().filter(|row| fits(row)).collect::<Vec<_>>();
-    // As a narrow table shows it.
-    let beginning = name.trim_end_matches('…');
-    let long_enough = beginning.chars().count() >= SHORTEST_BEGINNING;
+    // A narrow table shows ids with an ellipsis.
+    let prefix = name.trim_end_matches('…');
+    let is_long_enough = prefix.chars().count() >= SHORTEST_PREFIX;
     let candidates = [
         all(&|row| row.customer_id == name),
         all(&|row| !name.is_empty() && row.tb_username.eq_ignore_ascii_case(name)),
-        if long_enough { all(&|row| begins_with(&row.customer_id, beginning)) } else { Vec::new() },
+        all(&|row| is_long_enough && begins_with(&row.customer_id, prefix)),
     ];
-    match candidates.into_iter().find(|candidates| !candidates.is_empty()) {
-        Some(candidates) => match candidates.as_slice() {
-            [only] => Found::One(only),
-            _ => Found::Many(candidates),
-        },
-        None => Found::Nobody(near(name, customers)),
+    let candidates = candidates.into_iter().find(|candidates| !candidates.is_empty()).unwrap_or_default();
+    let (name, listed) =
+        (name.to_owned(), |rows: &[&Customer]| rows.iter().map(|row| id_and_user(row)).collect());
+    match candidates.as_slice() {
+        [only] => Ok(only),
+        [] => Err(Error::NoCustomer { near: listed(&near(&name, customers)), name }),
+        several => {
+            let shown = &several[..several.len().min(MAX_LISTED)];
+            Err(Error::Ambiguous { name, count: several.len(), candidates: listed(shown) })
+        }
     }
 }
 
-/// Whether `id` begins with `beginning`; the letters of a GUID are the same in either case.
-pub(crate) fn begins_with(id: &str, beginning: &str) -> bool {
-    match id.get(..beginning.len()) {
-        Some(head) if is_guid(id) => head.eq_ignore_ascii_case(beginning),
-        Some(head) => head == beginning,
+/// Whether an id begins with `prefix`. The case of a GUID does not matter.
+pub(crate) fn begins_with(id: &str, prefix: &str) -> bool {
+    match id.get(..prefix.len()) {
+        Some(head) if is_guid(id) => head.eq_ignore_ascii_case(prefix),
+        Some(head) => head == prefix,
         None => false,
     }
 }
@@ -59,32 +57,29 @@ fn is_guid(id: &str) -> bool {
         })
 }
 
-/// The customers whose id or user differs from `name` by a typing mistake or two.
+/// Returns the customers whose id or user differs from `name` by a typing mistake or two, the nearest only.
 fn near<'a>(name: &str, customers: &'a [Customer]) -> Vec<&'a Customer> {
     let name = name.to_lowercase();
     let length = name.chars().count();
-    if length < SHORTEST_BEGINNING {
+    if length < SHORTEST_PREFIX {
         return Vec::new();
     }
     let tolerated = (length / 4).clamp(1, 3);
-    let mut near: Vec<(usize, &Customer)> = customers
-        .iter()
-        .filter_map(|row| {
-            let id = row.customer_id.to_lowercase();
-            let user = row.tb_username.to_lowercase();
-            // What was typed may also be the beginning of an id or a user, or a user without its domain.
-            let beginning = |of: &str| of.chars().take(length).collect::<String>();
-            let local = user.split('@').next().unwrap_or_default();
-            let distance = [id.as_str(), &beginning(&id), &user, &beginning(&user), local]
-                .into_iter()
-                .filter(|known| known.chars().count().abs_diff(length) <= tolerated)
-                .map(|known| osa_distance(&name, known))
-                .min()?;
-            (distance <= tolerated).then_some((distance, row))
-        })
-        .collect();
-    near.sort_by(|(a, x), (b, y)| a.cmp(b).then_with(|| x.customer_id.cmp(&y.customer_id)));
-    // Whoever is farther away than the nearest was not meant.
+    let distance = |row: &Customer| {
+        let id = row.customer_id.to_lowercase();
+        let user = row.tb_username.to_lowercase();
+        // The name may also be the beginning of an id or a user, or a user without its domain.
+        let prefix = |of: &str| of.chars().take(length).collect::<String>();
+        let local = user.split('@').next().unwrap_or_default();
+        [id.as_str(), &prefix(&id), &user, &prefix(&user), local]
+            .into_iter()
+            .filter(|known| known.chars().count().abs_diff(length) <= tolerated)
+            .map(|known| osa_distance(&name, known))
+            .min()
+            .filter(|distance| *distance <= tolerated)
+    };
+    let mut near: Vec<_> = customers.iter().filter_map(|row| Some((distance(row)?, row))).collect();
+    near.sort_by_key(|(distance, row)| (*distance, &row.customer_id));
     let nearest = near.first().map(|(distance, _)| *distance);
     near.into_iter().take_while(|(it, _)| Some(*it) == nearest).map(|(_, row)| row).take(MAX_NEAR).collect()
 }
@@ -123,16 +118,14 @@ mod tests {
         .to_vec()
     }
 
-    /// The user of who is found; `?` before several, `~` before the similar ones.
+    /// The user of the customer that is found; `?` before several ids, `~` before similar ones.
     fn found(name: &str) -> String {
-        let customers = customers();
-        let users = |rows: Vec<&Customer>| {
-            rows.into_iter().map(|row| row.customer_id[..2].to_owned()).collect::<Vec<_>>().join(" ")
-        };
-        match find(name, &customers) {
-            Found::One(row) => row.tb_username.clone(),
-            Found::Many(rows) => format!("?{}", users(rows)),
-            Found::Nobody(rows) => format!("~{}", users(rows)),
+        let ids = |rows: Vec<String>| rows.iter().map(|row| &row[..2]).collect::<Vec<_>>().join(" ");
+        match find(name, &customers()) {
+            Ok(row) => row.tb_username.clone(),
+            Err(Error::Ambiguous { candidates, .. }) => format!("?{}", ids(candidates)),
+            Err(Error::NoCustomer { near, .. }) => format!("~{}", ids(near)),
+            Err(other) => panic!("{other}"),
         }
     }
 
@@ -166,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn short_beginnings_fit_nobody() {
+    fn short_beginnings_fit_no_customer() {
         assert_eq!(found("8f1"), "~");
         assert_eq!(found(""), "~");
         assert_eq!(found("1"), "~");

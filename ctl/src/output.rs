@@ -1,25 +1,43 @@
-//! Where text goes: data to standard output, everything else to standard error.
+//! The output: data to standard output, everything else to standard error.
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 
+use clap::ColorChoice;
+use serde::Serialize;
 use tbtoken_proto::fit;
 use tbtoken_proto::words::escape_hidden;
 
-use crate::args::{Args, When};
+use crate::args::Args;
+use crate::error::Error;
 
-/// What a command has to say, and how it ended.
+/// The output of a command, and its exit code.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     /// The data.
     pub(crate) data: String,
-    /// What is said about it on standard error; left out with `--quiet`.
+    /// Remarks on standard error; left out with `--quiet`.
     pub(crate) remarks: String,
     /// The exit code.
     pub(crate) exit: u8,
 }
 
-/// What the terminals on the other end can do, and what the user wants of it.
+impl Report {
+    /// Makes a report of data only.
+    pub(crate) fn of(data: impl Into<String>) -> Self {
+        Self { data: data.into(), ..Self::default() }
+    }
+
+    /// Makes a report of a JSON document on one line.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub(crate) fn json(document: &impl Serialize) -> Result<Self, Error> {
+        Ok(Self::of(serde_json::to_string(document)? + "\n"))
+    }
+}
+
+/// The abilities of the terminals that the user wants to use.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Style {
     /// How many columns standard output has; `None` if it is no terminal.
@@ -30,11 +48,11 @@ pub(crate) struct Style {
     pub(crate) progress: bool,
 }
 
-/// The width of a terminal that does not tell.
+/// The width of a terminal that does not report one.
 const USUAL_WIDTH: u16 = 80;
 
 impl Style {
-    /// Looks at the terminals and the environment.
+    /// Examines the terminals and the environment.
     pub(crate) fn detect(args: &Args) -> Self {
         let terminal = std::io::stdout().is_terminal();
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -48,44 +66,38 @@ impl Style {
     }
 }
 
-/// What the user says goes before what the environment says (<https://no-color.org>).
-fn color(when: When, terminal: bool, unwanted: bool) -> bool {
-    match when {
-        When::Always => true,
-        When::Never => false,
-        When::Auto => terminal && !unwanted,
+/// Decides about colour: the option goes before the environment (<https://no-color.org>).
+fn color(choice: ColorChoice, terminal: bool, unwanted: bool) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => terminal && !unwanted,
     }
 }
 
-/// The colours, all of the terminal's own sixteen.
+/// The colours, all of the terminal's own sixteen, with their codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Color {
     /// Trouble.
-    Red,
-    /// Something to look at.
-    Yellow,
-    /// Something unusual.
-    Blue,
+    Red = 31,
+    /// Possible trouble.
+    Yellow = 33,
+    /// An unknown state.
+    Blue = 34,
     /// A heading.
-    Bold,
+    Bold = 1,
 }
 
-/// `text` in that colour.
+/// Returns `text` in that colour.
 pub(crate) fn paint(text: &str, color: Color) -> String {
-    let code = match color {
-        Color::Red => 31,
-        Color::Yellow => 33,
-        Color::Blue => 34,
-        Color::Bold => 1,
-    };
-    format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    format!("\u{1b}[{}m{text}\u{1b}[0m", color as u8)
 }
 
-/// Writes data. A reader that has seen enough (`tbctl | head -1`) is no error. With `--json` what text hides is escaped,
-/// whichever command the text comes from.
+/// Writes data. A reader that has closed its end (`tbctl | head -1`) is no error. With `--json`, hidden characters are
+/// escaped, whichever command the text comes from.
 ///
 /// # Errors
-/// Whatever else keeps the text from being written, such as a full disk.
+/// The text cannot be written for another reason, such as a full disk.
 pub(crate) fn data(text: &str, json: bool) -> std::io::Result<()> {
     let text = if json { Cow::from(escape_hidden(text)) } else { Cow::from(text) };
     let mut stdout = std::io::stdout().lock();
@@ -95,16 +107,16 @@ pub(crate) fn data(text: &str, json: bool) -> std::io::Result<()> {
     }
 }
 
-/// Writes sentences to standard error; on a terminal broken into lines that fit.
+/// Writes sentences to standard error; on a terminal wrapped into lines that fit.
 pub(crate) fn remark(text: &str) {
     match terminal_size::terminal_size_of(std::io::stderr()) {
-        Some((width, _)) if width.0 > 0 => signal(&broken(text, width.0.into())),
+        Some((width, _)) if width.0 > 0 => signal(&wrapped(text, width.0.into())),
         _ => signal(text),
     }
 }
 
-/// The lines of `text`, each broken between words where it is longer than so many columns.
-fn broken(text: &str, columns: usize) -> String {
+/// Wraps each line of `text` that is longer than so many columns.
+fn wrapped(text: &str, columns: usize) -> String {
     let lines = text.lines().flat_map(|line| match fit::width(line) > columns {
         true => fit::wrap(line, columns),
         false => vec![line.to_owned()],
@@ -112,7 +124,7 @@ fn broken(text: &str, columns: usize) -> String {
     lines.map(|line| line + "\n").collect()
 }
 
-/// Writes to standard error as it is. If even that is closed, no reader is left.
+/// Writes to standard error without changes. If it is closed, no reader is left.
 pub(crate) fn signal(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
@@ -122,18 +134,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sentences_are_broken_between_words() {
+    fn sentences_are_wrapped_between_words() {
         let text = "error: tbtokend did not answer\nhint: wait longer\n";
-        assert_eq!(broken(text, 30), text);
-        assert_eq!(broken(text, 20), "error: tbtokend did\nnot answer\nhint: wait longer\n");
+        assert_eq!(wrapped(text, 30), text);
+        assert_eq!(wrapped(text, 20), "error: tbtokend did\nnot answer\nhint: wait longer\n");
     }
 
     #[test]
     fn the_user_decides_on_colour_then_the_environment_then_the_terminal() {
-        assert!(color(When::Auto, true, false));
-        assert!(!color(When::Auto, false, false));
-        assert!(!color(When::Auto, true, true));
-        assert!(color(When::Always, false, true));
-        assert!(!color(When::Never, true, false));
+        assert!(color(ColorChoice::Auto, true, false));
+        assert!(!color(ColorChoice::Auto, false, false));
+        assert!(!color(ColorChoice::Auto, true, true));
+        assert!(color(ColorChoice::Always, false, true));
+        assert!(!color(ColorChoice::Never, true, false));
     }
 }

@@ -1,39 +1,26 @@
-//! Waiting between two questions.
+//! Pauses between two requests.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// Whether anybody still reads what is written to standard output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reader {
-    /// Yes, as far as can be known.
-    There,
-    /// The other end of the pipe, or the terminal, is closed.
-    Gone,
-}
-
-/// Waits so long, or until whoever reads standard output has gone: `tbctl events -f | grep -m1 parked` ends with
-/// grep and not with the next event.
-pub(crate) fn while_somebody_reads(time: Duration) -> Reader {
+/// Waits for so long, or until standard output has no reader any more: `tbctl events -f | grep -m1 parked` ends with grep,
+/// not with the next event. Returns whether there is still a reader, as far as that is known.
+pub(crate) fn wait_while_read(time: Duration) -> bool {
     let stdout = std::io::stdout();
-    // Nothing is asked for: that the other end is closed is always told.
+    // Without a request for events, poll still reports that the other end is closed.
     let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
-    match poll(&mut fds, within(time)) {
-        Ok(1..) => Reader::Gone,
-        // A signal that does not end the process ends the pause; so be it.
-        _ => Reader::There,
-    }
+    // A signal that does not end the process ends the pause early.
+    !matches!(poll(&mut fds, timeout(time)), Ok(1..))
 }
 
-/// Waits so long.
-pub(crate) fn for_a_while(time: Duration) {
-    // Nothing can go wrong with no descriptors but a signal that does not end the process; then the pause is short.
-    let _ = poll(&mut [], within(time));
+/// Waits for so long; a signal that does not end the process makes the pause shorter.
+pub(crate) fn wait(time: Duration) {
+    let _ = poll(&mut [], timeout(time));
 }
 
-fn within(time: Duration) -> PollTimeout {
-    // Rounded up, so that a rest of less than a millisecond is not waited for in a circle.
+fn timeout(time: Duration) -> PollTimeout {
+    // Rounded up, so that a rest of less than a millisecond does not make a loop spin.
     PollTimeout::try_from(time.as_millis() + 1).unwrap_or(PollTimeout::MAX)
 }

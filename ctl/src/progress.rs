@@ -1,8 +1,7 @@
-//! Shows on a terminal how far a manual pass is, by the events that it leaves behind.
+//! Shows the progress of a manual pass on a terminal, from the events of the pass.
 //!
-//! Interrupting `tbctl` does not interrupt the pass, which is the daemon's. Who interrupts it is told so, and then
-//! the process ends by the very signal, so that a shell that runs a script sees it and stops, too. Without a terminal
-//! nothing is caught at all.
+//! Interrupting `tbctl` does not interrupt the pass, which belongs to the daemon. tbctl says so, and then ends by the same
+//! signal, so that a shell that runs a script stops too. Without a terminal no signal is caught.
 
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -12,17 +11,17 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::SIGINT;
 use signal_hook::iterator::{Handle, Signals};
 use tbtoken_proto::client::Client;
-use tbtoken_proto::{Event, EventKind, MAX_EVENTS, Reply, Request, Seq};
+use tbtoken_proto::{Event, EventKind, EventsReply, MAX_EVENTS, Request, Seq};
 
 use crate::output::signal;
 
-/// Back to the beginning of the line, and the line emptied.
+/// Moves to the beginning of the line and clears it.
 pub(crate) const CLEAR: &str = "\r\u{1b}[K";
 
-/// A look at the events must not hold up the end of the pass.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The time for an answer with events: it must not delay the end of the pass.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A line that counts until it is dropped.
+/// A line that shows the progress until it is dropped.
 pub(crate) struct Progress {
     stop: Option<Sender<()>>,
     counter: Option<JoinHandle<()>>,
@@ -30,17 +29,17 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Begins to count.
+    /// Shows the line, once a second.
     pub(crate) fn start(socket: &Path) -> Self {
         let (stop, stopped) = mpsc::channel();
         let signals = watch_for_interrupt();
-        // Asked before the pass is, so that none of its events is missed. Where that fails, only the time is counted.
+        // Begins before the pass, so that it counts all events. If that fails, the line shows the time only.
         let mut tally = Tally::begin(socket);
         let counter = std::thread::spawn(move || {
             let begin = Instant::now();
             while stopped.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
-                let tally = tally.as_mut().and_then(Tally::look).unwrap_or_default();
-                signal(&format!("{CLEAR}the pass is under way, {} s{tally}", begin.elapsed().as_secs()));
+                let tally = tally.as_mut().and_then(Tally::count).unwrap_or_default();
+                signal(&format!("{CLEAR}the pass is running, {} s{tally}", begin.elapsed().as_secs()));
             }
             signal(CLEAR);
         });
@@ -48,7 +47,7 @@ impl Progress {
     }
 }
 
-/// What has happened since the beginning.
+/// The attempts since the beginning of the pass.
 struct Tally {
     client: Client,
     next: Seq,
@@ -58,16 +57,15 @@ struct Tally {
 
 impl Tally {
     fn begin(socket: &Path) -> Option<Self> {
-        let mut client = Client::connect(socket, PATIENCE).ok()?;
-        let request = Request::Events { since: None, limit: 1 };
-        let Ok(Reply::Events(reply)) = client.send(&request) else { return None };
+        let mut client = Client::connect(socket, TIMEOUT).ok()?;
+        let reply: EventsReply = client.ask(&Request::Events { since: None, limit: 1 }).ok()?;
         Some(Self { client, next: reply.next, renewed: 0, failed: 0 })
     }
 
-    /// `: 12 renewed, 1 failed`; nothing where the daemon does not say.
-    fn look(&mut self) -> Option<String> {
+    /// Counts the new events: `: 12 renewed, 1 failed`; `None` if the daemon does not answer.
+    fn count(&mut self) -> Option<String> {
         let request = Request::Events { since: Some(self.next), limit: MAX_EVENTS };
-        let Ok(Reply::Events(reply)) = self.client.send(&request) else { return None };
+        let reply: EventsReply = self.client.ask(&request).ok()?;
         self.next = reply.next;
         let (renewed, failed) = outcomes(&reply.events);
         self.renewed += renewed;
@@ -76,20 +74,20 @@ impl Tally {
     }
 }
 
-/// How many attempts went well, and how many did not. Who has recovered was renewed as well: that is told twice.
+/// Counts the attempts that succeeded and that failed. A customer that recovers has two events, and counts once.
 fn outcomes(events: &[Event]) -> (usize, usize) {
     let count = |kinds: &[EventKind]| events.iter().filter(|event| kinds.contains(&event.kind)).count();
     (count(&[EventKind::Renewed]), count(&[EventKind::Failed, EventKind::Parked]))
 }
 
-/// Says on SIGINT what becomes of the pass, and then lets the signal have its way. Where the signal cannot be caught,
-/// it has its way at once.
+/// Says on SIGINT that the pass continues, and then ends the process by the signal. If the signal cannot be caught, the
+/// process ends at once.
 fn watch_for_interrupt() -> Option<Handle> {
     let mut signals = Signals::new([SIGINT]).ok()?;
     let handle = signals.handle();
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
-            signal(&format!("{CLEAR}interrupted; the pass goes on, tbctl events shows how it ends\n"));
+            signal(&format!("{CLEAR}interrupted; the pass continues, tbctl events shows its outcome\n"));
             let _ = signal_hook::low_level::emulate_default_handler(SIGINT);
         }
     });

@@ -1,4 +1,4 @@
-//! From the arguments to the exit code.
+//! Runs a command: from the arguments to the exit code.
 
 use std::ffi::OsString;
 
@@ -7,12 +7,12 @@ use clap::{CommandFactory, Parser};
 use tbtoken_proto::words::show_local_times;
 
 use crate::args::{Args, Command};
-use crate::commands::{self, no_check};
+use crate::commands::{self, State, no_check};
 use crate::error::{Error, failure_json};
 use crate::exit;
 use crate::output::{self, Report, Style};
 
-/// Carries the command out and prints what it has to say.
+/// Carries the command out and prints its output.
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>, clock: fn() -> DateTime<Utc>) -> u8 {
     let arguments: Vec<OsString> = arguments.collect();
     let args = match Args::try_parse_from(&arguments) {
@@ -36,18 +36,18 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>, clock: fn() -> Date
         }
         Err(error) => {
             if args.json {
-                // Where this cannot be written either, the error on standard error says so.
+                // If this cannot be written either, standard error still has the error.
                 let _ = output::data(&error.json(), true);
             }
             let hint = error.hint().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
             output::remark(&format!("error: {}\n{hint}", error.text()));
-            // What cannot be told to the monitoring is unknown to it.
-            if matches!(args.command, Some(Command::Check(_))) { exit::CHECK_UNKNOWN } else { error.exit() }
+            // For the monitoring, a judgement that cannot be printed is unknown.
+            if matches!(args.command, Some(Command::Check(_))) { State::Unknown as u8 } else { error.exit() }
         }
     }
 }
 
-/// Prints the help or the version that was asked for, or what is wrong with the command line.
+/// Prints the requested help or version, or what is wrong with the command line.
 fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     let printed = error.print();
     if !error.use_stderr() {
@@ -57,7 +57,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
                 output::remark(&format!("error: {}\n", error.text()));
                 error.exit()
             }
-            // A reader that has seen enough of the help is no error.
+            // A reader that has closed its end is no error.
             _ => exit::DONE,
         };
     }
@@ -76,7 +76,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     exit::USAGE
 }
 
-/// Whether `check` was meant, whose exit codes are others.
+/// Whether the command is `check`, which has other exit codes.
 fn is_check(arguments: &[OsString]) -> bool {
     let lenient = Args::command().ignore_errors(true).try_get_matches_from(arguments);
     lenient.is_ok_and(|matches| matches.subcommand_name() == Some("check"))

@@ -1,32 +1,30 @@
-//! Columns of text. Wide characters count as wide; a row is always one line.
-
-use std::fmt::Write as _;
+//! Text in columns. Wide characters count as two columns; a row is always one line.
 
 use comfy_table::{ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 use tbtoken_proto::fit;
 use unicode_width::UnicodeWidthStr;
 
-/// A table that is to fit on a terminal.
+/// The columns of a table for a terminal.
 pub(crate) struct Columns {
     /// The headings, one for each column.
     pub(crate) headings: &'static [&'static str],
-    /// Columns that may be cut short with `…`; of the others only the widest, when nothing else is left to leave out.
+    /// Columns that may be clipped with `…`. Of the others only the widest may, when no column is left to leave out.
     pub(crate) flexible: &'static [usize],
-    /// Columns to leave out, in this order, as long as there is not enough room.
+    /// Columns to leave out, in this order, until the rest fits.
     pub(crate) expendable: &'static [usize],
 }
 
-/// The narrowest that a flexible column may become before another one is left out.
+/// The least useful width of a flexible column; a column is left out before another gets narrower.
 const USEFUL_WIDTH: usize = 14;
 
-/// The narrowest that any other may become when there is no room even then.
+/// The least width of the widest other column, when there is no room even then.
 const LEAST_WIDTH: usize = 8;
 
 /// Spaces between two columns.
 const GAP: u16 = 2;
 
 impl Columns {
-    /// Whether these rows fit into so many columns with nothing cut or left out.
+    /// Whether the rows fit into `width` whole.
     pub(crate) fn fits(&self, rows: &[Vec<String>], width: u16) -> bool {
         let widest = |column: usize, heading: &str| {
             let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.width());
@@ -39,18 +37,28 @@ impl Columns {
 
     /// Lays the rows out below the headings, within `width` columns if there is such a limit.
     pub(crate) fn lay_out(&self, rows: impl Iterator<Item = Vec<String>>, width: Option<u16>) -> String {
-        let mut table = plain_table();
+        let one_line = |cells: Vec<String>| {
+            let mut row = Row::from(cells);
+            row.max_height(1);
+            row
+        };
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING);
+        table.set_content_arrangement(ContentArrangement::Disabled);
+        table.set_truncation_indicator("…");
         table.set_header(one_line(self.headings.iter().map(|&heading| heading.to_owned()).collect()));
         table.add_rows(rows.map(one_line));
-        space_out(&mut table);
+        for column in table.column_iter_mut() {
+            column.set_padding((0, GAP));
+        }
         if let Some(width) = width {
             self.fit(&mut table, width);
         }
-        finished(&table)
+        table.trim_fmt() + "\n"
     }
 
-    /// Leaves out what does not fit and lets the flexible columns share what is left. The last column is followed by
-    /// a gap, too, which is cut off in the end.
+    /// Leaves out columns until the rest fits, and divides the width among the flexible columns. comfy-table also puts a gap
+    /// after the last column, which is trimmed later.
     fn fit(&self, table: &mut Table, width: u16) {
         let widths: Vec<usize> =
             table.column_max_content_widths().iter().map(|&width| width.into()).collect();
@@ -86,7 +94,7 @@ impl Columns {
     }
 }
 
-/// Rows without headings; on a terminal of so many columns the last cell is broken into lines that fit.
+/// Lays out rows without headings; on a terminal of so many columns the last cell is wrapped.
 pub(crate) fn lines<const N: usize>(rows: impl Iterator<Item = [String; N]>, width: Option<u16>) -> String {
     let rows: Vec<_> = rows.collect();
     let widest = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or_default();
@@ -99,81 +107,38 @@ pub(crate) fn lines<const N: usize>(rows: impl Iterator<Item = [String; N]>, wid
     rows.iter().map(line).collect()
 }
 
-/// What stands before a text, and the text: on a terminal of so many columns broken into lines that fit, beside what
-/// stands before it or, where that leaves too little room, below.
-pub(crate) fn line(before: &str, text: &str, width: Option<u16>) -> String {
-    let beside = before.width() + usize::from(GAP);
+/// Puts a text beside a label. On a terminal of so many columns it is wrapped, beside the label or, where that leaves too
+/// little room, below it.
+pub(crate) fn line(label: &str, text: &str, width: Option<u16>) -> String {
+    let gap = usize::from(GAP);
     let width = width.map_or(usize::MAX, usize::from);
-    let (mut whole, indent) = match width.saturating_sub(beside) {
-        ..USEFUL_WIDTH if !text.is_empty() => {
-            // What stands before it may itself be too long, as an event of a GUID is.
-            let before = fit::wrap(before, width.saturating_sub(GAP.into())).join("\n  ");
-            (before + "\n", usize::from(GAP))
-        }
-        _ => (String::new(), beside),
-    };
-    let mut pieces = fit::wrap(text, width.saturating_sub(indent)).into_iter();
-    if whole.is_empty() {
-        let first = format!("{}  {}", before, pieces.next().unwrap_or_default());
-        whole.push_str(first.trim_end());
-        whole.push('\n');
+    let mut indent = label.width() + gap;
+    let mut lines = Vec::new();
+    if !text.is_empty() && width.saturating_sub(indent) < USEFUL_WIDTH {
+        // The label itself may be too long, such as that of an event of a GUID.
+        lines.push(fit::wrap(label, width.saturating_sub(gap)).join("\n  "));
+        indent = gap;
     }
-    pieces.for_each(|piece| {
-        let _ = writeln!(whole, "{:indent$}{piece}", "");
-    });
-    whole
+    let mut pieces = fit::wrap(text, width.saturating_sub(indent)).into_iter();
+    if lines.is_empty() {
+        lines.push(format!("{label}  {}", pieces.next().unwrap_or_default()).trim_end().to_owned());
+    }
+    lines.extend(pieces.map(|piece| format!("{:indent$}{piece}", "")));
+    lines.join("\n") + "\n"
 }
 
-/// `text`, filled up to so many columns of the screen.
+/// Fills `text` up with spaces to so many columns.
 pub(crate) fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
 
-/// Facts on a line, well apart; on a terminal on as many lines as they need.
-pub(crate) fn folded(parts: &[String], width: Option<u16>) -> String {
-    const GAP: &str = "   ";
-    let room = width.map_or(usize::MAX, usize::from);
-    let mut text = String::new();
-    let mut taken = 0;
-    for part in parts {
-        let wanted = part.width();
-        if taken > 0 && taken + GAP.len() + wanted > room {
-            text.push('\n');
-            taken = 0;
-        } else if taken > 0 {
-            text.push_str(GAP);
-            taken += GAP.len();
-        }
-        text.push_str(part);
-        taken += wanted;
-    }
-    text.push('\n');
-    text
-}
-
-fn plain_table() -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_truncation_indicator("…");
-    table
-}
-
-fn one_line(cells: Vec<String>) -> Row {
-    let mut row = Row::from(cells);
-    row.max_height(1);
-    row
-}
-
-/// Works on the columns that are there, so it comes after the rows.
-fn space_out(table: &mut Table) {
-    for column in table.column_iter_mut() {
-        column.set_padding((0, GAP));
-    }
-}
-
-fn finished(table: &Table) -> String {
-    table.trim_fmt() + "\n"
+/// Joins facts to a line; on a terminal to as many lines as they need, wrapped between the facts.
+pub(crate) fn folded(facts: &[String], width: Option<u16>) -> String {
+    // Text is not wrapped at spaces of this kind.
+    const INSIDE: &str = "\u{a0}";
+    let facts: Vec<String> = facts.iter().map(|fact| fact.replace(' ', INSIDE)).collect();
+    let lines = fit::wrap(&facts.join("   "), width.map_or(usize::MAX, usize::from));
+    lines.join("\n").replace(INSIDE, " ") + "\n"
 }
 
 #[cfg(test)]
@@ -181,12 +146,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn facts_are_broken_between_and_never_inside() {
+    fn facts_are_wrapped_between_and_not_inside() {
         let parts = ["loop running", "no run yet", "株式会社"].map(str::to_owned);
         assert_eq!(folded(&parts, None), "loop running   no run yet   株式会社\n");
         assert_eq!(folded(&parts, Some(36)), "loop running   no run yet   株式会社\n");
         assert_eq!(folded(&parts, Some(35)), "loop running   no run yet\n株式会社\n");
-        assert_eq!(folded(&parts, Some(5)), "loop running\nno run yet\n株式会社\n");
+        assert_eq!(folded(&parts, Some(12)), "loop running\nno run yet\n株式会社\n");
     }
 
     const COLUMNS: Columns =

@@ -3,18 +3,31 @@
 //! `fuzz_targets/` passes them to libFuzzer. `main.rs` calls them with changed examples, on any compiler.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tbtoken_tests::mssql::{SqlServer, When};
+use tbtokend::clock::Clock;
 use tbtokend::config::{Config, Environment, Overrides};
-use tbtokend::model::{BaseUrl, Credentials, Secret, Token};
+use tbtokend::control::Binding;
+use tbtokend::engine::pass::{Limits, budget};
+use tbtokend::engine::policy::Policy;
+use tbtokend::engine::scheduler::{self, Scheduler};
+use tbtokend::http;
+use tbtokend::model::{BaseUrl, Credentials, Lifetime, Secret, Token, VerifyTokens};
 use tbtokend::store::mssql::{Address, Encryption, ExpiryClock, MssqlStore, Password, Settings, Trust};
+use tbtokend::store::sqlite::SqliteStore;
 use tbtokend::store::{Records, Store as _};
 use tbtokend::thingsboard::{Client, ClientSettings, Logins as _};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// A target: its name, its function, and some example inputs.
 pub struct Target {
@@ -23,7 +36,7 @@ pub struct Target {
     pub examples: &'static [&'static [u8]],
 }
 
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target {
         name: "request_line",
         run: request_line,
@@ -32,6 +45,17 @@ pub const TARGETS: [Target; 5] = [
             br#"{"action":"status","since":981}"#,
             br#"{"action":"refresh","customers":["8F1C02AA"],"force":true,"wait":false}"#,
             br#"{"action":"events","since":12,"limit":100}"#,
+        ],
+    },
+    Target {
+        name: "http_request",
+        run: http_request,
+        examples: &[
+            b"GET /api/cron/refresh-tokens?customers=8F1C02AA,x&since=981 HTTP/1.1\r\nHost: localhost:9137\r\nAuthorization: Bearer the-token-that-may-do-everything-1\r\n\r\n",
+            b"GET /api/cron/refresh-tokens?text=a%20b&status=expired,missing&state=parked&sort=left&limit=500 HTTP/1.1\r\nHost: tokens.example.com\r\nOrigin: https://tokens.example.com\r\nAuthorization: bearer the-token-that-may-read-only-12345\r\nIf-None-Match: W/\"x\", \"y\"\r\n\r\n",
+            b"POST /api/cron/refresh-tokens HTTP/1.1\r\nHost: [::1]:9137\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 19\r\nAuthorization: Bearer the-token-that-may-do-everything-1\r\n\r\n{\"action\":\"status\"}",
+            b"GET http://other.example/api/events?since=12&limit=100 HTTP/1.1\r\nHost: 127.0.0.1\r\nOrigin: null\r\nSec-Fetch-Site: cross-site\r\n\r\n",
+            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text\r\n\r\nGET /healthz HTTP/1.0\r\n\r\n",
         ],
     },
     Target {
@@ -70,6 +94,92 @@ pub fn request_line(data: &[u8]) {
     if let Ok(line) = std::str::from_utf8(data) {
         let _ = tbtoken_proto::Envelope::parse(line);
     }
+}
+
+/// Sends bytes to the HTTP listener: heads, tokens, `Host`, `Origin`, queries and bodies. A panic on the listener's runtime
+/// fails the target.
+pub fn http_request(data: &[u8]) {
+    static LISTENER: LazyLock<(PathBuf, TempDir)> = LazyLock::new(start_listener);
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    static HOOK: LazyLock<()> = LazyLock::new(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.fetch_add(1, Ordering::SeqCst);
+            usual(panic);
+        }));
+    });
+    LazyLock::force(&HOOK);
+    let before = PANICS.load(Ordering::SeqCst);
+    let mut stream = connect(&LISTENER.0);
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // The listener may refuse the head and close before it has read the rest.
+    let _ = stream.write_all(data).and_then(|()| stream.shutdown(Shutdown::Write));
+    let mut answer = Vec::new();
+    let end = stream.read_to_end(&mut answer).map_err(|error| error.kind());
+    assert!(end != Err(std::io::ErrorKind::WouldBlock), "the connection hangs");
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "{}", answer.escape_ascii());
+    assert_eq!(PANICS.load(Ordering::SeqCst), before, "the listener panicked");
+}
+
+/// Connects as soon as the listener has made its socket.
+fn connect(socket: &PathBuf) -> UnixStream {
+    loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => return stream,
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+}
+
+/// Starts an HTTP listener at a Unix socket. Its engine does not run, so that requests to change something are refused.
+fn start_listener() -> (PathBuf, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let time = Duration::from_secs(5);
+    let client = ClientSettings { connect_timeout: time, request_timeout: time, ca_file: None, proxy: None };
+    let _runtime = runtime().enter();
+    let (_, handle) = Scheduler::new(scheduler::Parts {
+        store: SqliteStore::new(&folder.path().join("customers.db"), "customer_settings", None).unwrap(),
+        logins: Client::new(&client).unwrap(),
+        clock: Clock::system(),
+        policy: Policy {
+            interval: TimeDelta::seconds(60),
+            window: TimeDelta::minutes(5),
+            lifetime: Lifetime::Jwt,
+            require_https: false,
+            wrong_password_budget: 3,
+            verify_tokens: VerifyTokens::Sample,
+        },
+        limits: Limits { in_flight: 8, per_host: 8, budget: budget(time), request_timeout: time },
+        autostart: false,
+        config_file: None,
+        seed: 1,
+        name: "fuzz".into(),
+    });
+    let path = folder.path().join("http.sock");
+    let rules = http::AccessRules {
+        write: Some(http::Token::new("the-token-that-may-do-everything-1")),
+        read: Some(http::Token::new("the-token-that-may-read-only-12345")),
+        allowed_hosts: vec!["tokens.example.com".to_owned()],
+    };
+    let (_, access_rules) = watch::channel(rules.clone());
+    let (_, alive) = watch::channel(tokio::time::Instant::now());
+    let address = http::Address::Unix(Binding { path: path.clone(), mode: 0o600, group: None });
+    runtime().spawn(http::serve(http::Parts {
+        settings: http::Settings {
+            address,
+            exposed: false,
+            access_rules: rules,
+            metrics_open: false,
+            page: true,
+        },
+        access_rules,
+        handle,
+        clock: Clock::system(),
+        alive,
+        stuck_after: Duration::from_secs(3600),
+        shutdown: CancellationToken::new(),
+    }));
+    (path, folder)
 }
 
 /// Parses a token of ThingsBoard.

@@ -98,48 +98,57 @@ fn pending_note(pending: bool) -> &'static str {
 impl ClientError {
     /// What to do about it, in one line; `None` where the error says it already.
     pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::NotThere(_) => Some(
+        let hint = match self {
+            Self::NotThere(_) => {
                 "check systemctl status tbtokend ; name another socket with --socket PATH or TBTOKEND_SOCKET"
-                    .to_owned(),
-            ),
-            Self::NotRunning(_) | Self::Closed(_) => {
-                Some("systemctl status tbtokend ; journalctl -u tbtokend -n 20".to_owned())
             }
-            Self::NotASocket { .. } => Some(format!(
-                "name the daemon's socket with --socket PATH or TBTOKEND_SOCKET; the default is {}",
-                crate::DEFAULT_SOCKET
-            )),
-            Self::NoPermission(path) => Some(format!(
-                "join the socket's group (ls -l {}): sudo usermod -aG GROUP USER, then log in again",
-                path.display()
-            )),
-            Self::TimedOut { .. } => {
-                Some("systemctl status tbtokend ; journalctl -u tbtokend -n 20".to_owned())
+            Self::NotRunning(_) | Self::Closed(_) | Self::TimedOut { .. } => {
+                "systemctl status tbtokend ; journalctl -u tbtokend -n 20"
             }
-            Self::Protocol { .. } => Some("install the same version of tbctl, tbtui and tbtokend".to_owned()),
-            Self::Io { .. } => None,
+            Self::NotASocket { .. } => {
+                let default = crate::DEFAULT_SOCKET;
+                return Some(format!(
+                    "name the daemon's socket with --socket PATH or TBTOKEND_SOCKET; the default is {default}"
+                ));
+            }
+            Self::NoPermission(path) => {
+                let path = path.display();
+                return Some(format!(
+                    "join the socket's group (ls -l {path}): sudo usermod -aG GROUP USER, then log in again"
+                ));
+            }
+            Self::Protocol { .. } => "install the same version of tbctl, tbtui and tbtokend",
+            Self::Io { .. } => return None,
             Self::Refused(refusal) => match refusal.code {
-                ErrorCode::UnknownCustomer => Some("list the customers with tbctl status".to_owned()),
-                ErrorCode::IneligibleCustomer => {
-                    Some("see which rows count with sudo tbtokend doctor".to_owned())
-                }
-                ErrorCode::ReadOnly => {
-                    Some("this is the monitor socket; use the control socket for changes".to_owned())
-                }
-                ErrorCode::StoreUnavailable => Some("journalctl -u tbtokend -n 20".to_owned()),
-                ErrorCode::BadConfiguration => Some("correct the file, then: tbctl reload".to_owned()),
-                ErrorCode::Busy | ErrorCode::ShuttingDown => Some("try again in a moment".to_owned()),
-                ErrorCode::Internal => Some("this is a bug; see journalctl -u tbtokend -n 50".to_owned()),
+                ErrorCode::UnknownCustomer => "list the customers with tbctl status",
+                ErrorCode::IneligibleCustomer => "see which rows count with sudo tbtokend doctor",
+                ErrorCode::ReadOnly => "this is the monitor socket; use the control socket for changes",
+                ErrorCode::StoreUnavailable => "journalctl -u tbtokend -n 20",
+                ErrorCode::BadConfiguration => "correct the file, then: tbctl reload",
+                ErrorCode::Busy | ErrorCode::ShuttingDown => "try again in a moment",
+                ErrorCode::Internal => "this is a bug; see journalctl -u tbtokend -n 50",
                 // The last three occur only over HTTP.
                 ErrorCode::BadRequest
                 | ErrorCode::UnknownAction
                 | ErrorCode::Unknown
                 | ErrorCode::Unauthorized
                 | ErrorCode::Forbidden
-                | ErrorCode::Misdirected => None,
+                | ErrorCode::Misdirected => return None,
             },
-        }
+        };
+        Some(hint.to_owned())
+    }
+
+    /// Whether there is no daemon that answers at the socket.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Self::NotThere(_)
+                | Self::NotASocket { .. }
+                | Self::NotRunning(_)
+                | Self::Closed(_)
+                | Self::Io { .. }
+        )
     }
 }
 
@@ -193,15 +202,7 @@ fn longest_answer(request: &Request) -> usize {
         Request::Status(StatusQuery { customers: Rows::All | Rows::Only(_), .. }) | Request::Refresh(_) => {
             MAX_LONG_ANSWER
         }
-        Request::Status(StatusQuery {
-            customers: Rows::None | Rows::InTrouble(_) | Rows::Match(_), ..
-        })
-        | Request::Start {}
-        | Request::Stop {}
-        | Request::Events { .. }
-        | Request::Version {}
-        | Request::Metrics { .. }
-        | Request::Reload {} => MAX_ANSWER,
+        _ => MAX_ANSWER,
     }
 }
 
@@ -223,6 +224,28 @@ impl Client {
     /// Any [`ClientError`]. After all but [`ClientError::Refused`] the connection is unusable.
     pub fn send(&mut self, request: &Request) -> Result<Reply, ClientError> {
         self.send_within(request, Some(self.timeout))
+    }
+
+    /// Sends a request and waits for its answer, whose type belongs to the request: a [`StatusReply`](crate::StatusReply) to
+    /// [`Request::Status`].
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn ask<T: TryFrom<Reply>>(&mut self, request: &Request) -> Result<T, ClientError> {
+        self.ask_within(request, Some(self.timeout))
+    }
+
+    /// The same with another time-out, or none, as [`send_within`](Self::send_within).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn ask_within<T: TryFrom<Reply>>(
+        &mut self,
+        request: &Request,
+        timeout: Option<Duration>,
+    ) -> Result<T, ClientError> {
+        let reply = self.send_within(request, timeout)?;
+        reply.try_into().map_err(|_| self.protocol("it answers another request".to_owned()))
     }
 
     /// Sends a request with another time-out, or none: the length of a manual pass has no bound.
@@ -277,11 +300,8 @@ impl Client {
     }
 
     fn timed_out(&self, timeout: Option<Duration>) -> ClientError {
-        ClientError::TimedOut {
-            path: self.path.clone(),
-            timeout: timeout.unwrap_or_default(),
-            pending: false,
-        }
+        let (path, timeout) = (self.path.clone(), timeout.unwrap_or_default());
+        ClientError::TimedOut { path, timeout, pending: false }
     }
 
     /// Sets the time until `deadline` as the time-out of the next read and write.

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// The number of an event. It only grows, across restarts too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -25,8 +26,9 @@ pub struct Event {
 }
 
 /// The kinds of events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "lowercase")]
 pub enum EventKind {
     /// A new token was written.
     Renewed,
@@ -41,19 +43,25 @@ pub enum EventKind {
     /// A token has ended without a new one.
     Expired,
     /// ThingsBoard no longer takes a token before its end; it is renewed. Without a customer: the number of one server.
+    #[strum(serialize = "token dead")]
     TokenDead,
     /// ThingsBoard does not take the new token either that replaced a dead one less than ten minutes ago; it stays.
+    #[strum(serialize = "token disputed")]
     TokenDisputed,
     /// A customer has lost its row, or its user, password or URL. It is no longer renewed; the end of its last token is
     /// [`Expired`](Self::Expired).
     Ineligible,
     /// A pass began.
+    #[strum(serialize = "pass started")]
     PassStarted,
     /// A pass ended.
+    #[strum(serialize = "pass finished")]
     PassFinished,
     /// The store cannot be used.
+    #[strum(serialize = "store lost")]
     StoreLost,
     /// The store can be used again.
+    #[strum(serialize = "store back")]
     StoreBack,
     /// The loop was started.
     Started,

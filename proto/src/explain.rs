@@ -5,8 +5,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::words::{self, sentence, time};
-use crate::{BreakerState, CheckFound, Customer, FailureKind, Host, Phase, TokenStatus};
+use crate::words::{self, sentence, time, time_exact};
+use crate::{BreakerState, CheckFound, Customer, Failure, FailureKind, Host, Phase, TokenStatus};
 
 /// The urgency of an explanation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,61 +78,39 @@ impl Explanation {
 
 /// Explains a customer at `now`.
 pub fn explain(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<Utc>) -> Explanation {
-    let at_once = || match cron {
-        Loop::Unknown => String::new(),
-        Loop::Running | Loop::Stopped if needs_force(customer) => {
-            format!("{} tries it once now.", ways.force)
+    let failure = customer.failure.as_ref();
+    let is_parked = customer.state == Phase::Parked;
+    let headline = match failure {
+        Some(failure) if is_parked => format!("PARKED since {}", time(failure.at, now)),
+        None if is_parked => "PARKED".to_owned(),
+        Some(_) if words::is_waiting(customer) => "WAITING".to_owned(),
+        Some(failure) if failure.consecutive > 1 => {
+            format!("FAILED {} times, last at {}", failure.consecutive, time(failure.at, now))
         }
-        Loop::Running | Loop::Stopped => format!("{} tries it once now.", ways.refresh),
+        Some(failure) => format!("FAILED at {}", time(failure.at, now)),
+        None => String::new(),
     };
-    let next = || next_attempt(customer, cron, ways, now);
-    match (&customer.failure, customer.state) {
-        (Some(failure), Phase::Parked) => Explanation {
-            headline: format!("PARKED since {}", time(failure.at, now)),
+    let why = failure.map(|failure| sentence(&failure.message));
+    let remedy = failure.map(|failure| sentence(&failure.remedy)).unwrap_or_default();
+    if is_parked {
+        let way = if needs_force(customer) { ways.force } else { ways.refresh };
+        let is_reachable = cron != Loop::Unknown;
+        return Explanation {
+            headline,
             weight: Weight::Bad,
-            why: sentence(&failure.message),
+            why: why.unwrap_or_default(),
             next: next_of_parked(customer, cron, ways, now),
-            remedy: sentence(&failure.remedy),
-            at_once: at_once(),
-        },
-        (None, Phase::Parked) => Explanation {
-            headline: "PARKED".to_owned(),
-            weight: Weight::Bad,
-            why: String::new(),
-            next: next_of_parked(customer, cron, ways, now),
-            remedy: String::new(),
-            at_once: at_once(),
-        },
-        (Some(failure), _) if words::is_waiting(customer) => Explanation {
-            headline: "WAITING".to_owned(),
-            weight: Weight::Warn,
-            why: sentence(&failure.message),
-            next: next(),
-            remedy: without_promise(&sentence(&failure.remedy)),
-            at_once: String::new(),
-        },
-        (Some(failure), _) => {
-            let count = match failure.consecutive {
-                0 | 1 => String::new(),
-                more => format!(" {more} times, last"),
-            };
-            Explanation {
-                headline: format!("FAILED{count} at {}", time(failure.at, now)),
-                weight: Weight::Warn,
-                why: sentence(&failure.message),
-                next: next(),
-                remedy: without_promise(&sentence(&failure.remedy)),
-                at_once: String::new(),
-            }
-        }
-        (None, _) => Explanation {
-            headline: String::new(),
-            weight: Weight::Plain,
-            why: describe_token(customer, now),
-            next: next(),
-            remedy: String::new(),
-            at_once: String::new(),
-        },
+            remedy,
+            at_once: if is_reachable { format!("{way} tries it once now.") } else { String::new() },
+        };
+    }
+    Explanation {
+        headline,
+        weight: if failure.is_some() { Weight::Warn } else { Weight::Plain },
+        why: why.unwrap_or_else(|| describe_token(customer, now)),
+        next: next_attempt(customer, cron, ways, now),
+        remedy: without_promise(&remedy),
+        at_once: String::new(),
     }
 }
 
@@ -149,6 +127,67 @@ fn without_promise(remedy: &str) -> String {
         None => "",
     };
     sentence(rest)
+}
+
+/// A line of a description: `last error    wrong password`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// The name of the fact; empty for a line that continues the one before.
+    pub name: &'static str,
+    /// The fact.
+    pub value: String,
+    /// The style of the fact.
+    pub emphasis: Emphasis,
+}
+
+/// The style of a fact in a description.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emphasis {
+    /// As a title.
+    Title,
+    /// That of the token's status.
+    Status,
+    /// That of the explanation's [`Weight`].
+    Weight,
+    /// None.
+    Plain,
+}
+
+/// Describes a customer in full: the fields that `tbctl show` prints and the detail of `tbtui` shows.
+pub fn describe(
+    customer: &Customer,
+    host: Option<&Host>,
+    explanation: &Explanation,
+    now: DateTime<Utc>,
+) -> Vec<Field> {
+    let Explanation { headline, why, remedy, .. } = explanation;
+    let failure = customer.failure.as_ref();
+    let error = |failure: &Failure| {
+        // Scripts, the log and the documentation use the word of the wire.
+        let kind = serde_json::to_value(failure.kind).unwrap_or_default();
+        let kind = kind.as_str().unwrap_or_default();
+        format!("{} [{kind}], at {}", words::last_error(customer), time_exact(failure.at, now))
+    };
+    let state = if headline.is_empty() { customer.state.word() } else { headline };
+    let success = |at| format!("{}, {} ago", time_exact(at, now), words::duration(now - at));
+    let status = format!("{} {}", customer.token_status.sign(), customer.token_status.word());
+    let fields = [
+        ("customer", customer.customer_id.clone(), Emphasis::Title),
+        ("user", customer.tb_username.clone(), Emphasis::Plain),
+        ("ThingsBoard", customer.tb_url.clone(), Emphasis::Plain),
+        ("", host.map(describe_server).unwrap_or_default(), Emphasis::Plain),
+        ("token", format!("{}. {}", status.trim(), describe_token(customer, now)), Emphasis::Status),
+        ("checked", describe_check(customer, now), Emphasis::Plain),
+        ("state", state.to_owned(), Emphasis::Weight),
+        ("last error", failure.map(error).unwrap_or_default(), Emphasis::Plain),
+        ("why", failure.map(|_| why.clone()).unwrap_or_default(), Emphasis::Plain),
+        ("what to do", remedy.clone(), Emphasis::Plain),
+        ("what next", explanation.what_next(), Emphasis::Plain),
+        ("renewals", customer.renewals.to_string(), Emphasis::Plain),
+        ("last success", customer.last_success_at.map_or("never".to_owned(), success), Emphasis::Plain),
+    ];
+    let fields = fields.into_iter().map(|(name, value, emphasis)| Field { name, value, emphasis });
+    fields.filter(|field| !field.value.is_empty()).collect()
 }
 
 /// Says when a parked customer is tried next: its refresh token if it has one, and its password once a day where
@@ -182,11 +221,8 @@ pub fn describe_token(customer: &Customer, now: DateTime<Utc>) -> String {
             format!("The token ended {} ago, at {}.", words::duration(now - expiry), time(expiry, now))
         }
         Some(expiry) => {
-            format!(
-                "The token is good until {}, for {} more.",
-                time(expiry, now),
-                words::duration(expiry - now)
-            )
+            let left = words::duration(expiry - now);
+            format!("The token is good until {}, for {left} more.", time(expiry, now))
         }
     }
 }
@@ -229,12 +265,8 @@ pub fn next_attempt(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateT
         (Some(at), _) if at > now => {
             format!("{verb} in {}, at {}.", words::duration(at - now), time(at, now))
         }
-        (Some(_), _) => format!("{verb} in the next pass."),
-        (None, _) if customer.state == Phase::Due => format!("{verb} in the next pass."),
-        (None, TokenStatus::Valid | TokenStatus::Unknown) => String::new(),
-        (None, TokenStatus::Expired | TokenStatus::Missing | TokenStatus::ExpiringSoon) => {
-            format!("{verb} in the next pass.")
-        }
+        (None, TokenStatus::Valid | TokenStatus::Unknown) if customer.state != Phase::Due => String::new(),
+        (Some(_), _) | (None, _) => format!("{verb} in the next pass."),
     }
 }
 
@@ -295,19 +327,7 @@ pub fn describe_risk(customer: &Customer) -> String {
             | FailureKind::PasswordViolatesPolicy
             | FailureKind::SecondFactorRequired,
         ) => "This sends the password again. Fix the user in ThingsBoard first.",
-        Some(
-            FailureKind::RateLimited
-            | FailureKind::ServerError
-            | FailureKind::Unreachable
-            | FailureKind::Timeout
-            | FailureKind::UnexpectedResponse
-            | FailureKind::BadUrl
-            | FailureKind::InsecureUrl
-            | FailureKind::TokenTooLong
-            | FailureKind::Database
-            | FailureKind::Unknown,
-        )
-        | None => "It fails again unless the cause is fixed.",
+        _ => "It fails again unless the cause is fixed.",
     };
     format!("{why} {risk}")
 }

@@ -1,35 +1,11 @@
 //! Clipping and wrapping of text by its width on the screen.
 
+use unicode_truncate::UnicodeTruncateStr as _;
 use unicode_width::UnicodeWidthStr;
 
 /// Returns the number of columns that `text` takes.
 pub fn width(text: &str) -> usize {
     text.width()
-}
-
-/// Returns the longest prefix of `text` that takes at most `columns`.
-fn head(text: &str, columns: usize) -> &str {
-    let mut end = 0;
-    for (at, c) in text.char_indices() {
-        let next = at + c.len_utf8();
-        if text[..next].width() > columns {
-            break;
-        }
-        end = next;
-    }
-    &text[..end]
-}
-
-/// Returns the longest suffix of `text` that takes at most `columns`.
-fn tail(text: &str, columns: usize) -> &str {
-    let mut start = text.len();
-    for (at, _) in text.char_indices().rev() {
-        if text[at..].width() > columns {
-            break;
-        }
-        start = at;
-    }
-    &text[start..]
 }
 
 /// Clips `text` to at most `columns`; `ellipsis` replaces its end if it is longer.
@@ -39,9 +15,9 @@ pub fn clip(text: &str, columns: usize, ellipsis: &str) -> String {
     }
     let room = columns.saturating_sub(ellipsis.width());
     if room == 0 {
-        return head(text, columns).to_owned();
+        return text.unicode_truncate(columns).0.to_owned();
     }
-    format!("{}{ellipsis}", head(text, room).trim_end())
+    format!("{}{ellipsis}", text.unicode_truncate(room).0.trim_end())
 }
 
 /// Clips `text` to at most `columns`; `ellipsis` replaces its beginning if it is longer. For paths, whose end says more.
@@ -50,7 +26,7 @@ pub fn clip_start(text: &str, columns: usize, ellipsis: &str) -> String {
         return text.to_owned();
     }
     let room = columns.saturating_sub(ellipsis.width());
-    format!("{ellipsis}{}", tail(text, room))
+    format!("{ellipsis}{}", text.unicode_truncate_start(room).0)
 }
 
 /// Breaks `text` between words into lines of at most `columns`. A longer word, such as a URL, is broken after a
@@ -93,7 +69,7 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
 /// Returns the part of a long word for one line: it ends after a punctuation mark if that fills half the line, else it
 /// fills the line.
 fn first_piece(word: &str, columns: usize) -> &str {
-    let longest = head(word, columns);
+    let longest = word.unicode_truncate(columns).0;
     let mut joints = longest.char_indices().filter(|&(at, c)| {
         let next = word[at + c.len_utf8()..].chars().next();
         is_joint(c) && next.is_some_and(char::is_alphanumeric)

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write as _};
 
-use clap::{ArgAction, Command};
+use clap::Command;
 use clap_mangen::Man;
 pub use clap_mangen::roff::Roff;
 use clap_mangen::roff::{bold, roman};
@@ -55,15 +55,8 @@ fn commands(program: &str, command: &Command, page: &mut Vec<u8>) -> io::Result<
 
 /// Returns the command line of a command without its options.
 fn heading(program: &str, sub: &Command) -> String {
-    let mut heading = format!("{program} {}", sub.get_name());
-    for argument in sub.get_positionals() {
-        let name = argument.get_value_names().unwrap_or_default().first().map_or("", |name| name.as_str());
-        let is_list = argument.get_num_args().is_some_and(|count| count.max_values() > 1)
-            || matches!(argument.get_action(), ArgAction::Append);
-        let (open, close) = if argument.is_required_set() { ("", "") } else { ("[", "]") };
-        heading.push_str(&format!(" {open}{name}{}{close}", if is_list { "..." } else { "" }));
-    }
-    heading
+    let usage = sub.clone().bin_name(format!("{program} {}", sub.get_name())).render_usage().to_string();
+    usage.trim_start_matches("Usage: ").replace(" [OPTIONS]", "")
 }
 
 /// Writes the options of a command as clap_mangen does, without the heading and the `--help` of every command.

@@ -1,6 +1,7 @@
 //! The answers of the daemon, and how a line becomes one.
 
 use chrono::{DateTime, Utc};
+use derive_more::{From, TryInto};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Cron, Daemon, Event, FailureKind, Host, Id, Request, Seq, Tokens};
@@ -15,7 +16,7 @@ pub struct Answer {
 }
 
 /// The answer to a request that was carried out. The request decides which variant it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, From, TryInto)]
 #[serde(untagged)]
 #[allow(clippy::large_enum_variant, reason = "there is one at a time, and most of them are the large one")]
 pub enum Reply {
@@ -158,6 +159,13 @@ pub struct Refusal {
     pub error: String,
     /// The same for programs.
     pub code: ErrorCode,
+}
+
+impl Refusal {
+    /// Makes a refusal.
+    pub fn new(code: ErrorCode, error: impl Into<String>) -> Self {
+        Self { code, error: error.into() }
+    }
 }
 
 /// The reasons to refuse a request.

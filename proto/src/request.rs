@@ -234,13 +234,12 @@ impl Envelope {
     /// # Errors
     /// A [`Refusal`] that says what is wrong with the line, and the id of the request if it is readable.
     pub fn parse(line: &str) -> Result<Self, (Option<Id>, Refusal)> {
-        let bad = |message: String| Refusal { code: ErrorCode::BadRequest, error: message };
         let value: Value = serde_json::from_str(line).map_err(|error| {
             (None, bad(format!("the line is not JSON: {error}; send one object per line")))
         })?;
         match value {
             Value::Object(fields) => Self::from_fields(fields),
-            _ => Err((None, bad("the line is JSON but no object; send {\"action\":…}".to_owned()))),
+            _ => Err((None, bad("the line is JSON but no object; send {\"action\":…}"))),
         }
     }
 
@@ -249,14 +248,8 @@ impl Envelope {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn from_fields(mut fields: serde_json::Map<String, Value>) -> Result<Self, (Option<Id>, Refusal)> {
-        let bad = |message: String| Refusal { code: ErrorCode::BadRequest, error: message };
-        let id = match fields.remove("id") {
-            None => None,
-            Some(value) => Some(
-                serde_json::from_value(value)
-                    .map_err(|_| (None, bad("id must be a string or a number".to_owned())))?,
-            ),
-        };
+        let id = fields.remove("id").map(serde_json::from_value).transpose();
+        let id = id.map_err(|_| (None, bad("id must be a string or a number")))?;
         match parse_request(fields) {
             Ok(request) => Ok(Self { id, request }),
             Err(refusal) => Err((id, refusal)),
@@ -264,28 +257,31 @@ impl Envelope {
     }
 }
 
+fn bad(error: impl Into<String>) -> Refusal {
+    Refusal::new(ErrorCode::BadRequest, error)
+}
+
 fn parse_request(fields: serde_json::Map<String, Value>) -> Result<Request, Refusal> {
-    let bad = |message: String| Refusal { code: ErrorCode::BadRequest, error: message };
     let action = match fields.get("action") {
         Some(Value::String(action)) => action.clone(),
-        Some(_) => return Err(bad("action must be a string".to_owned())),
+        Some(_) => return Err(bad("action must be a string")),
         None => return Err(bad(format!("action is missing; use one of {}", ACTIONS.join(", ")))),
     };
     if !ACTIONS.contains(&action.as_str()) {
         let error = format!("unknown action {action:?}; use one of {}", ACTIONS.join(", "));
-        return Err(Refusal { code: ErrorCode::UnknownAction, error });
+        return Err(Refusal::new(ErrorCode::UnknownAction, error));
     }
     let request: Request = serde_json::from_value(Value::Object(fields))
         .map_err(|error| bad(format!("{action} is not understood: {error}")))?;
     match &request {
         Request::Refresh(Refresh { customers: Some(_), all: true, .. }) => {
-            Err(bad("refresh takes either customers or all, not both".to_owned()))
+            Err(bad("refresh takes either customers or all, not both"))
         }
         Request::Refresh(Refresh { customers: None, force: true, .. }) => {
-            Err(bad("force needs customers: name those whose password to send again".to_owned()))
+            Err(bad("force needs customers: name those whose password to send again"))
         }
         Request::Refresh(Refresh { customers: Some(ids), .. }) if ids.is_empty() => {
-            Err(bad("customers is empty; leave it out to renew all customers that are due".to_owned()))
+            Err(bad("customers is empty; leave it out to renew all customers that are due"))
         }
         Request::Status(StatusQuery { customers: Rows::InTrouble(limit), .. })
             if !(1..=MAX_IN_TROUBLE).contains(limit) =>
@@ -294,15 +290,15 @@ fn parse_request(fields: serde_json::Map<String, Value>) -> Result<Request, Refu
         }
         // The answer would not mention a customer that recovered, so the client could never forget it.
         Request::Status(StatusQuery { customers: Rows::InTrouble(_), since: Some(_) }) => {
-            Err(bad("status takes either in_trouble or since, not both".to_owned()))
+            Err(bad("status takes either in_trouble or since, not both"))
         }
         Request::Status(StatusQuery { customers: Rows::Match(_), since: Some(_) }) => {
-            Err(bad("status takes either match or since, not both".to_owned()))
+            Err(bad("status takes either match or since, not both"))
         }
         Request::Status(StatusQuery { customers: Rows::Match(filter), .. })
             if filter.status.contains(&TokenStatus::Unknown) || filter.state.contains(&Phase::Unknown) =>
         {
-            Err(bad("match has an unknown status or state; use those of the protocol".to_owned()))
+            Err(bad("match has an unknown status or state; use those of the protocol"))
         }
         Request::Status(StatusQuery { customers: Rows::Match(Match { limit, .. }), .. })
             if !(1..=MAX_MATCH).contains(limit) =>

@@ -1,7 +1,10 @@
 //! The parts of a `status` answer: the loop, the customers and their tokens, the daemon.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 /// The number of a change to the daemon's snapshot. It only grows. A restarted daemon begins above all earlier
 /// revisions, so that an old revision is never mistaken for a current one.
@@ -50,14 +53,16 @@ pub struct LastRun {
 }
 
 /// What began a pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "lowercase")]
 pub enum Trigger {
     /// The daemon started, or an operator started the loop.
     Start,
     /// The interval passed.
     Schedule,
     /// A renewal was due before the interval passed.
+    #[strum(serialize = "ahead of schedule")]
     Early,
     /// An operator requested it.
     Manual,
@@ -94,6 +99,18 @@ pub struct Tokens {
     pub complete: bool,
     /// Counts over all customers, whatever the request.
     pub summary: Summary,
+}
+
+impl Tokens {
+    /// Returns those of the `known` customers that are gone: their rows have left the table, or cannot be renewed. A daemon
+    /// that has not read its table since it started knows no customer, which means nothing.
+    pub fn gone<'a>(&self, known: impl Iterator<Item = &'a String>) -> Vec<String> {
+        let listed = self.customers.iter().flatten().map(|row| row.customer_id.as_str());
+        let listed: HashSet<&str> = listed.collect();
+        let is_whole = self.complete && self.as_of.is_some();
+        let unlisted = known.filter(|id| is_whole && !listed.contains(id.as_str()));
+        self.removed.iter().cloned().chain(unlisted.cloned()).collect()
+    }
 }
 
 /// Counts over all customers. `valid + expiring_soon + expired + missing = total`; `parked`, `retrying` and
@@ -214,14 +231,16 @@ pub struct Change {
 }
 
 /// The status of a token at the time of the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "lowercase")]
 pub enum TokenStatus {
     /// It has ended.
     Expired,
     /// There is none, or it has no expiry.
     Missing,
     /// It ends within the refresh window.
+    #[strum(serialize = "expiring soon")]
     ExpiringSoon,
     /// It needs nothing yet.
     Valid,
@@ -231,8 +250,9 @@ pub enum TokenStatus {
 }
 
 /// The state of a customer's renewal. On the wire the field is called `state`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "lowercase")]
 pub enum Phase {
     /// Nothing to do.
     Ok,

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 pub use crate::hidden::{escape_hidden, printable};
 pub use crate::zone::{show_local_times, time, time_exact, timestamp, with_local_times};
-use crate::{Customer, EventKind, FailureKind, Phase, TokenStatus, Trigger};
+use crate::{Customer, EventKind, FailureKind, Phase, StatusReply, TokenStatus, Trigger};
 
 /// Says what is wrong with the database: it cannot be read, or it refuses a write. `None` if nothing is wrong.
 pub fn database_trouble(readable: bool, writable: bool) -> Option<&'static str> {
@@ -14,6 +14,15 @@ pub fn database_trouble(readable: bool, writable: bool) -> Option<&'static str> 
         (false, _) => Some("database unreachable"),
         (true, false) => Some("database refuses writes"),
         (true, true) => None,
+    }
+}
+
+impl StatusReply {
+    /// Says what is wrong with the database, as [`database_trouble`], and why.
+    pub fn database_trouble(&self) -> Option<(&'static str, &str)> {
+        let what = database_trouble(self.tokens.success, self.daemon.store_ok)?;
+        let why = self.tokens.error.as_ref().or(self.daemon.store_error.as_ref());
+        Some((what, why.map_or("the daemon gives no reason", |why| why.trim_end_matches('.'))))
     }
 }
 
@@ -30,13 +39,7 @@ pub fn stopped(since: Option<DateTime<Utc>>) -> String {
 impl TokenStatus {
     /// The word for people.
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Expired => "expired",
-            Self::Missing => "missing",
-            Self::ExpiringSoon => "expiring soon",
-            Self::Valid => "valid",
-            Self::Unknown => "unknown",
-        }
+        self.into()
     }
 
     /// The sign before the word, so that a status is never shown by colour alone.
@@ -54,14 +57,7 @@ impl TokenStatus {
 impl Phase {
     /// The word for people.
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Due => "due",
-            Self::Refreshing => "refreshing",
-            Self::Retrying => "retrying",
-            Self::Parked => "parked",
-            Self::Unknown => "unknown",
-        }
+        self.into()
     }
 }
 
@@ -93,37 +89,14 @@ impl FailureKind {
 impl EventKind {
     /// The kind as a word for people.
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Renewed => "renewed",
-            Self::Failed => "failed",
-            Self::Parked => "parked",
-            Self::Unparked => "unparked",
-            Self::Ineligible => "ineligible",
-            Self::Recovered => "recovered",
-            Self::Expired => "expired",
-            Self::TokenDead => "token dead",
-            Self::TokenDisputed => "token disputed",
-            Self::PassStarted => "pass started",
-            Self::PassFinished => "pass finished",
-            Self::StoreLost => "store lost",
-            Self::StoreBack => "store back",
-            Self::Started => "started",
-            Self::Stopped => "stopped",
-            Self::Unknown => "unknown",
-        }
+        self.into()
     }
 }
 
 impl Trigger {
     /// The reason as a word for people.
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Schedule => "schedule",
-            Self::Early => "ahead of schedule",
-            Self::Manual => "manual",
-            Self::Unknown => "unknown",
-        }
+        self.into()
     }
 }
 
@@ -142,8 +115,7 @@ pub fn next_step(customer: &Customer, now: DateTime<Utc>) -> String {
         (Phase::Parked, _) => "parked".to_owned(),
         (Phase::Refreshing, _) => "now".to_owned(),
         (_, Some(at)) if at > now => format!("in {}", duration(at - now)),
-        (Phase::Due, _) => "due".to_owned(),
-        (_, Some(_)) => "due".to_owned(),
+        (Phase::Due, _) | (_, Some(_)) => "due".to_owned(),
         (_, None) => "-".to_owned(),
     }
 }

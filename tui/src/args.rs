@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ColorChoice, Parser, Subcommand};
 use tbtoken_proto::{DEFAULT_SOCKET, SOCKET_VARIABLE};
 
 use crate::render::help::{self, Entry};
@@ -42,8 +42,8 @@ pub struct Options {
     #[arg(long)]
     pub ascii: bool,
 
-    /// When to use colours; auto uses none if NO_COLOR is set
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    /// When to use colours; auto uses them unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", default_value_t = ColorChoice::Auto)]
     pub color: ColorChoice,
 
     /// Show times in UTC instead of the zone of this terminal (TZ, else that of this machine)
@@ -57,17 +57,6 @@ pub enum Command {
     /// Print the man page, in roff
     #[command(hide = true)]
     Man,
-}
-
-/// When to use colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ColorChoice {
-    /// Unless NO_COLOR is set
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
 }
 
 /// The dashboard was quit by a key or a signal.

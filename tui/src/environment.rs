@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::args::ColorChoice;
+use clap::ColorChoice;
 
 /// The relevant variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use tbtoken_proto::explain::Ways;
 use tbtoken_proto::{Customer, Phase, explain, words};
 
 pub(crate) use tbtoken_proto::explain::{
-    Explanation, Loop, Weight, describe_check, describe_risk, describe_server, describe_token, needs_force,
+    Emphasis, Explanation, Loop, Weight, describe, describe_risk, describe_token, needs_force,
 };
 
 /// The keys of the dashboard.

@@ -10,7 +10,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::time::Duration;
 
 use tbtoken_proto::client::{Client, ClientError};
-use tbtoken_proto::{MAX_EVENTS, Refresh, Reply, Request, Revision, Rows, Seq, StatusQuery};
+use tbtoken_proto::{
+    EventsReply, MAX_EVENTS, Refresh, Reply, Request, Revision, Rows, Seq, StatusQuery, StatusReply,
+};
 
 use crate::input::{Action, ActionError, Input};
 use crate::listen::spawn;
@@ -68,17 +70,13 @@ impl Link {
 }
 
 fn carry_out(socket: &Path, action: &Action) -> Result<Reply, ActionError> {
+    let named = |id: &String| Refresh { customers: Some(vec![id.clone()]), ..Refresh::default() };
     let (request, timeout) = match action {
         Action::Start => (Request::Start {}, Some(TIMEOUT)),
         Action::Stop => (Request::Stop {}, Some(TIMEOUT)),
         // The length of a pass has no bound.
-        Action::Refresh(id) => {
-            (Request::Refresh(Refresh { customers: Some(vec![id.clone()]), ..Refresh::default() }), None)
-        }
-        Action::ForceRefresh(id) => {
-            let customers = Some(vec![id.clone()]);
-            (Request::Refresh(Refresh { customers, force: true, ..Refresh::default() }), None)
-        }
+        Action::Refresh(id) => (Request::Refresh(named(id)), None),
+        Action::ForceRefresh(id) => (Request::Refresh(Refresh { force: true, ..named(id) }), None),
         Action::RefreshDue => (Request::Refresh(Refresh::default()), None),
     };
     Client::connect(socket, TIMEOUT)
@@ -137,15 +135,14 @@ impl Poll {
     /// Requests all changes since the last poll.
     fn poll(&mut self, client: &mut Client) -> Result<(), End> {
         let query = StatusQuery { customers: Rows::All, since: self.revision };
-        if let Reply::Status(mut status) = client.send(&Request::Status(query))? {
-            // Without a revision the answer holds everything.
-            status.tokens.complete |= self.revision.is_none();
-            self.revision = Some(status.daemon.revision);
-            self.send(Input::Status(Box::new(status)))?;
-        }
+        let mut status: StatusReply = client.ask(&Request::Status(query))?;
+        // Without a revision the answer holds everything.
+        status.tokens.complete |= self.revision.is_none();
+        self.revision = Some(status.daemon.revision);
+        self.send(Input::Status(Box::new(status)))?;
         loop {
             let request = Request::Events { since: self.events, limit: MAX_EVENTS };
-            let Reply::Events(reply) = client.send(&request)? else { return Ok(()) };
+            let reply: EventsReply = client.ask(&request)?;
             // Without `since` the answer holds the newest events, and there are no more. A full answer whose `next`
             // does not grow must not lead to an endless loop.
             let more = self.events.is_some_and(|last| reply.next > last) && reply.events.len() >= MAX_EVENTS;

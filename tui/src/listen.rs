@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::SyncSender;
@@ -100,45 +100,27 @@ pub(crate) fn keyboard(inputs: SyncSender<Input>) -> io::Result<()> {
 /// Waits for the next bytes and decodes them; `None` if the terminal is gone.
 fn read_keys(tty: &mut File, decoder: &mut Decoder) -> io::Result<Option<Vec<Input>>> {
     let timeout = if decoder.is_waiting() { PollTimeout::from(SEQUENCE_MILLIS) } else { PollTimeout::NONE };
-    match state(tty.as_fd(), timeout)? {
-        State::Gone => Ok(None),
-        State::Silent => Ok(Some(decoder.end_sequence().into_iter().collect())),
-        State::Readable => {
-            let mut bytes = [0; 1024];
-            match tty.read(&mut bytes) {
-                Ok(0) => Ok(None),
-                Ok(count) => Ok(Some(decoder.feed(&bytes[..count]))),
-                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {
-                    Ok(Some(vec![]))
-                }
-                Err(error) => Err(error),
-            }
-        }
-    }
-}
-
-/// The state of the terminal.
-enum State {
-    Readable,
-    Silent,
-    Gone,
-}
-
-fn state(tty: BorrowedFd<'_>, timeout: PollTimeout) -> io::Result<State> {
-    let mut fds = [PollFd::new(tty, PollFlags::POLLIN)];
-    match poll(&mut fds, timeout) {
-        Err(Errno::EINTR) => return Ok(State::Silent),
+    let mut fds = [PollFd::new(tty.as_fd(), PollFlags::POLLIN)];
+    let state = match poll(&mut fds, timeout) {
+        Err(Errno::EINTR) => PollFlags::empty(),
         Err(error) => return Err(error.into()),
-        Ok(_) => {}
+        Ok(_) => fds[0].revents().unwrap_or(PollFlags::POLLERR),
+    };
+    if state.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
+        return Ok(None);
     }
-    let events = fds[0].revents().unwrap_or(PollFlags::POLLERR);
-    Ok(if events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
-        State::Gone
-    } else if events.contains(PollFlags::POLLIN) {
-        State::Readable
-    } else {
-        State::Silent
-    })
+    if !state.contains(PollFlags::POLLIN) {
+        return Ok(Some(decoder.end_sequence().into_iter().collect()));
+    }
+    let mut bytes = [0; 1024];
+    match tty.read(&mut bytes) {
+        Ok(0) => Ok(None),
+        Ok(count) => Ok(Some(decoder.feed(&bytes[..count]))),
+        Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {
+            Ok(Some(vec![]))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Starts a named thread that raises an [`Alarm`] if it panics.

@@ -34,32 +34,25 @@ pub fn run(args: &Args) -> ExitCode {
         };
     }
     let environment = Environment::of(|name| std::env::var_os(name));
-    if !stdin().is_terminal() || !stdout().is_terminal() {
-        print_error(
-            "tbtui needs a terminal, and there is none here",
-            Some("use tbctl status, which prints the same once"),
-        );
-        return ExitCode::from(EXIT_USAGE);
-    }
-    if environment.is_dumb() {
-        print_error(
-            "tbtui needs a terminal that can move its cursor, and this one (TERM=dumb) cannot",
-            Some("use tbctl status --watch, which prints a line for each change"),
-        );
-        return ExitCode::from(EXIT_USAGE);
-    }
-    match watch(&args.options, &environment) {
-        Ok(Ending::Requested) => ExitCode::from(EXIT_OK),
-        Ok(Ending::TerminalGone) => ExitCode::from(EXIT_FAILED),
-        Ok(Ending::Panicked(thread)) => {
-            print_error(&format!("the {thread} thread panicked; this is a bug"), None);
-            ExitCode::from(EXIT_FAILED)
+    let (error, hint, code) = if !stdin().is_terminal() || !stdout().is_terminal() {
+        let hint = "use tbctl status, which prints the same once";
+        ("tbtui needs a terminal, and there is none here".to_owned(), Some(hint), EXIT_USAGE)
+    } else if environment.is_dumb() {
+        let error = "tbtui needs a terminal that can move its cursor, and this one (TERM=dumb) cannot";
+        let hint = "use tbctl status --watch, which prints a line for each change";
+        (error.to_owned(), Some(hint), EXIT_USAGE)
+    } else {
+        match watch(&args.options, &environment) {
+            Ok(Ending::Requested) => return ExitCode::from(EXIT_OK),
+            Ok(Ending::TerminalGone) => return ExitCode::from(EXIT_FAILED),
+            Ok(Ending::Panicked(thread)) => {
+                (format!("the {thread} thread panicked; this is a bug"), None, EXIT_FAILED)
+            }
+            Err(error) => (format!("the terminal cannot be used: {error}"), None, EXIT_FAILED),
         }
-        Err(error) => {
-            print_error(&format!("the terminal cannot be used: {error}"), None);
-            ExitCode::from(EXIT_FAILED)
-        }
-    }
+    };
+    print_error(&error, hint);
+    ExitCode::from(code)
 }
 
 /// Prints an error on standard error, in the form of all programs here. A closed standard error is ignored.

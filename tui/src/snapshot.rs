@@ -24,20 +24,12 @@ pub(crate) struct Overview {
     pub(crate) cron: Cron,
     pub(crate) daemon: Daemon,
     pub(crate) summary: Summary,
-    pub(crate) store: Store,
+    /// What is wrong with the database, and why.
+    pub(crate) trouble: Option<(&'static str, String)>,
+    /// Whether the table can be read.
+    pub(crate) is_readable: bool,
     /// When the table was last read.
     pub(crate) as_of: Option<DateTime<Utc>>,
-}
-
-/// The state of the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Store {
-    /// It can be read and written.
-    Up,
-    /// The table cannot be read, for this reason.
-    Unreadable(String),
-    /// The table can be read, but tokens cannot be written, for this reason.
-    Unwritable(String),
 }
 
 /// The ideal widths of the columns, over all rows, so that columns do not jump on scrolling.
@@ -95,20 +87,15 @@ impl Snapshot {
 
     /// Whether the daemon can read its table.
     pub(crate) fn store_is_readable(&self) -> bool {
-        !matches!(self.overview.as_ref().map(|overview| &overview.store), Some(Store::Unreadable(_)))
+        self.overview.as_ref().is_none_or(|overview| overview.is_readable)
     }
 
     /// Merges an answer. Rows that it does not mention stay, unless it is complete.
     pub(crate) fn merge(&mut self, reply: StatusReply) -> Change {
+        let trouble = reply.database_trouble().map(|(what, why)| (what, why.to_owned()));
         let StatusReply { cron, daemon, tokens, hosts } = reply;
-        let why = tokens.error.or_else(|| daemon.store_error.clone());
-        let why = why.unwrap_or_else(|| "the daemon gives no reason".to_owned());
-        let store = match (tokens.success, daemon.store_ok) {
-            (true, true) => Store::Up,
-            (true, false) => Store::Unwritable(why),
-            (false, _) => Store::Unreadable(why),
-        };
-        let overview = Overview { cron, daemon, summary: tokens.summary, store, as_of: tokens.as_of };
+        let (summary, as_of, is_readable) = (tokens.summary, tokens.as_of, tokens.success);
+        let overview = Overview { cron, daemon, summary, trouble, is_readable, as_of };
 
         let rows = tokens.customers.unwrap_or_default();
         let rows_change = tokens.complete || !rows.is_empty() || !tokens.removed.is_empty();
@@ -178,7 +165,7 @@ impl Overview {
     fn looks_like(&self, other: &Self) -> bool {
         self.cron == other.cron
             && self.summary == other.summary
-            && self.store == other.store
+            && self.trouble == other.trouble
             && self.daemon.store == other.daemon.store
             && self.daemon.pid == other.daemon.pid
     }

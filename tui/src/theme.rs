@@ -7,6 +7,8 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::border;
 use tbtoken_proto::{TokenStatus, words};
 
+use crate::view::Direction;
+
 /// Colours and drawing characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Theme {
@@ -124,6 +126,14 @@ impl Theme {
             TokenStatus::Expired => self.bad(),
             TokenStatus::Missing | TokenStatus::ExpiringSoon | TokenStatus::Unknown => self.warn(),
             TokenStatus::Valid => Style::new(),
+        }
+    }
+
+    /// The arrow for a direction of the table.
+    pub(crate) fn arrow(self, direction: Direction) -> &'static str {
+        match direction {
+            Direction::Ascending => self.glyphs.ascending,
+            Direction::Descending => self.glyphs.descending,
         }
     }
 

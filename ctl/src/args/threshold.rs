@@ -4,18 +4,18 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// When a number is an alert.
+/// The rule that decides whether a number is an alert.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Threshold {
-    /// Outside of a range, its ends included in it.
+    /// Outside a range that includes its ends.
     Outside { low: f64, high: f64 },
-    /// Inside of a range, its ends included in it.
+    /// Inside a range that includes its ends.
     Inside { low: f64, high: f64 },
-    /// Above so many percent of the whole; ours, the guidelines have none.
+    /// Above a percentage of the whole. The guidelines have no such rule.
     AbovePercent(f64),
 }
 
-/// A threshold that is not understood.
+/// The text is no threshold.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a number (alert above it), a percentage or a range is needed, as 5, 10%, 2:5, 10: or @2:5")]
 pub(crate) struct BadThreshold;
@@ -31,7 +31,7 @@ impl Threshold {
         }
     }
 
-    /// The same for `total` without a percentage, as performance data has to have it.
+    /// Returns the same rule for `total` without a percentage, as performance data needs it.
     pub(crate) fn of(self, total: usize) -> Self {
         match self {
             Self::AbovePercent(percent) => {
@@ -47,17 +47,12 @@ impl FromStr for Threshold {
     type Err = BadThreshold;
 
     fn from_str(text: &str) -> Result<Self, BadThreshold> {
-        let number = |text: &str| {
-            let number: f64 = text.parse().map_err(|_| BadThreshold)?;
-            if number.is_finite() { Ok(number) } else { Err(BadThreshold) }
-        };
+        let number =
+            |text: &str| text.parse().ok().filter(|number: &f64| number.is_finite()).ok_or(BadThreshold);
         if let Some(percent) = text.strip_suffix('%') {
             let percent = number(percent)?;
-            return if (0.0..=100.0).contains(&percent) {
-                Ok(Self::AbovePercent(percent))
-            } else {
-                Err(BadThreshold)
-            };
+            let is_valid = (0.0..=100.0).contains(&percent);
+            return is_valid.then_some(Self::AbovePercent(percent)).ok_or(BadThreshold);
         }
         let (inside, range) = match text.strip_prefix('@') {
             Some(range) => (true, range),

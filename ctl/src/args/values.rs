@@ -1,26 +1,15 @@
-//! The words and numbers that options take.
+//! The values of options.
 
 use std::time::Duration;
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use tbtoken_proto::{Customer, TokenStatus};
-
-/// When to use colour.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum When {
-    /// On a terminal, unless NO_COLOR is set.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
 
 /// The order of the table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SortBy {
-    /// Trouble first.
+    /// Problems first.
     #[default]
     Problems,
     /// The least time left first.
@@ -31,32 +20,25 @@ pub(crate) enum SortBy {
     Status,
 }
 
-/// A token status on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StatusWord {
-    /// It has ended.
-    Expired,
-    /// There is none.
-    Missing,
-    /// It ends soon.
-    #[value(alias = "expiring_soon", alias = "expiring soon")]
-    ExpiringSoon,
-    /// It needs nothing.
-    Valid,
+/// Parses a token status.
+pub(super) fn token_status() -> impl TypedValueParser<Value = TokenStatus> {
+    let value = |name, help| PossibleValue::new(name).help(help);
+    let soon = value("expiring-soon", "It ends soon").aliases(["expiring_soon", "expiring soon"]);
+    let values = [
+        value("expired", "It has ended"),
+        value("missing", "There is none"),
+        soon,
+        value("valid", "It needs nothing"),
+    ];
+    PossibleValuesParser::new(values).map(|word| match word.as_str() {
+        "expired" => TokenStatus::Expired,
+        "missing" => TokenStatus::Missing,
+        "valid" => TokenStatus::Valid,
+        _ => TokenStatus::ExpiringSoon,
+    })
 }
 
-impl From<StatusWord> for TokenStatus {
-    fn from(word: StatusWord) -> Self {
-        match word {
-            StatusWord::Expired => Self::Expired,
-            StatusWord::Missing => Self::Missing,
-            StatusWord::ExpiringSoon => Self::ExpiringSoon,
-            StatusWord::Valid => Self::Valid,
-        }
-    }
-}
-
-/// What `wait` waits for.
+/// The goal of `wait`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Goal {
     /// The token is valid and does not end soon.
@@ -67,7 +49,7 @@ pub(crate) enum Goal {
 }
 
 impl Goal {
-    /// Whether this customer is where it should be.
+    /// Whether this customer has reached the goal.
     pub(crate) fn is_reached(self, customer: &Customer) -> bool {
         match customer.token_status {
             TokenStatus::Valid => true,
@@ -76,7 +58,7 @@ impl Goal {
         }
     }
 
-    /// What it is called on the command line.
+    /// Its word on the command line.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Valid => "valid",
@@ -85,7 +67,7 @@ impl Goal {
     }
 }
 
-/// The shells that tbctl can teach its words.
+/// The shells with a completion script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Shell {
     /// GNU Bash, 4.0 or later.
@@ -96,10 +78,10 @@ pub(crate) enum Shell {
     Fish,
 }
 
-/// The longest time that is accepted. Longer ones are a typing mistake, or mean "for ever".
+/// The longest accepted time. A longer one is a typing mistake, or means "for ever".
 const MAX_SECONDS: f64 = 365.0 * 86_400.0;
 
-/// A length of time that is not understood.
+/// The text is no length of time.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a time longer than zero is needed, as 30, 30s, 500ms, 2m, 1h or 1d")]
 pub(super) struct BadDuration;
@@ -117,7 +99,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, BadDuration> {
         _ => return Err(BadDuration),
     };
     let seconds = number.trim().parse::<f64>().map_err(|_| BadDuration)? * factor;
-    // No answer comes within less than a millisecond, and the time-out of a socket is no finer than a microsecond.
+    // No answer comes within less than a millisecond.
     if !(0.001..=MAX_SECONDS).contains(&seconds) {
         return Err(BadDuration);
     }

@@ -1,4 +1,4 @@
-//! `check`: a plugin for Nagios, Icinga and all who speak like them, by the
+//! `check`: a plugin for Nagios, Icinga and compatible programs, by the
 //! [Monitoring Plugins guidelines](https://www.monitoring-plugins.org/doc/guidelines.html).
 
 use std::fmt::Write as _;
@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
+use strum::IntoStaticStr;
 use tbtoken_proto::client::{Client, ClientError};
-use tbtoken_proto::words::{database_trouble, duration, last_error, printable, stopped, time_left};
+use tbtoken_proto::words::{duration, last_error, printable, stopped, time_left};
 use tbtoken_proto::{Customer, ErrorCode, Phase, Rows, StatusQuery, StatusReply};
 
 use crate::args::{CHECK_TIMEOUT, CheckArgs, Threshold};
@@ -16,32 +17,32 @@ use crate::exit;
 use crate::output::Report;
 use crate::session::{Session, status};
 
-/// A table that was not read for so long, or for so many intervals if they are longer, is nothing to go by.
+/// After this time without a read of the table, or after so many intervals if they are longer, the table is stale.
 const STALE_AFTER: TimeDelta = TimeDelta::minutes(5);
 /// See [`STALE_AFTER`].
 const STALE_INTERVALS: i32 = 5;
 
-/// So many customers in trouble are named below the first line.
+/// The most customers in trouble that are named below the first line.
 const MAX_NAMED: usize = 20;
 
-/// Looks and judges. Never an error: what keeps it from looking is a judgement, too.
+/// Gets the status and judges it. A failure to get it is a judgement too, not an error.
 pub(super) fn run(session: &Session<'_>, wanted: &CheckArgs) -> Result<Report, Error> {
-    let judgement = match look(session) {
+    let judgement = match get_status(session) {
         Ok((reply, rows)) => judge(&reply, &rows, wanted, session.now()),
-        Err(error) => unseen(&error),
+        Err(error) => judge_failure(&error),
     };
     judgement.report(session.args.json, session.args.quiet)
 }
 
-/// What is said when the command line is not understood.
+/// Reports a wrong command line.
 pub(crate) fn no_check(why: &str, json: bool) -> Report {
     let judgement = Judgement { state: State::Unknown, text: why.to_owned(), ..Judgement::default() };
-    let silent = Report { exit: exit::CHECK_UNKNOWN, ..Report::default() };
+    let silent = Report { exit: State::Unknown as u8, ..Report::default() };
     judgement.report(json, true).unwrap_or(silent)
 }
 
-/// Asks for the counts, and for those customers in trouble that are named: it costs what it shows.
-fn look(session: &Session<'_>) -> Result<(StatusReply, Vec<Customer>), Error> {
+/// Requests the counts, and only the customers that are named, so that the cost does not grow with the table.
+fn get_status(session: &Session<'_>) -> Result<(StatusReply, Vec<Customer>), Error> {
     let timeout = session.args.timeout.unwrap_or(CHECK_TIMEOUT);
     let mut client = Client::connect(&session.socket, timeout)?;
     let query = StatusQuery { customers: Rows::InTrouble(MAX_NAMED), since: None };
@@ -50,46 +51,31 @@ fn look(session: &Session<'_>) -> Result<(StatusReply, Vec<Customer>), Error> {
     Ok((reply, rows))
 }
 
-/// The four states of a plugin, the worse the later, but for the one that knows nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+/// The states of a plugin with their exit codes, in the order of urgency.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr)]
 #[serde(rename_all = "UPPERCASE")]
-enum State {
+#[strum(serialize_all = "UPPERCASE")]
+pub(crate) enum State {
+    /// All is well.
     #[default]
-    Ok,
-    Warning,
-    Critical,
-    Unknown,
+    Ok = 0,
+    /// A person should examine it.
+    Warning = 1,
+    /// A person must examine it now.
+    Critical = 2,
+    /// There is no result.
+    Unknown = 3,
 }
 
-impl State {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "OK",
-            Self::Warning => "WARNING",
-            Self::Critical => "CRITICAL",
-            Self::Unknown => "UNKNOWN",
-        }
-    }
-
-    fn exit(self) -> u8 {
-        match self {
-            Self::Ok => exit::CHECK_OK,
-            Self::Warning => exit::CHECK_WARNING,
-            Self::Critical => exit::CHECK_CRITICAL,
-            Self::Unknown => exit::CHECK_UNKNOWN,
-        }
-    }
-}
-
-/// What came of the look.
+/// The result of a check.
 #[derive(Debug, Default, PartialEq)]
 struct Judgement {
     state: State,
     text: String,
     measured: Vec<Measured>,
-    /// Whoever is in trouble, in a line each.
+    /// The customers in trouble, a line each.
     trouble: Vec<String>,
-    /// The configuration file that the daemon has read.
+    /// The configuration file of the daemon.
     configuration: Option<String>,
 }
 
@@ -102,39 +88,33 @@ struct Measured {
     max: Option<usize>,
 }
 
-/// Nothing could be seen.
-fn unseen(error: &Error) -> Judgement {
-    let state = match error {
-        Error::Client(
-            ClientError::NotThere(_)
-            | ClientError::NotASocket { .. }
-            | ClientError::NotRunning(_)
-            | ClientError::Closed(_)
-            | ClientError::TimedOut { .. }
-            | ClientError::Io { .. },
-        ) => State::Critical,
-        Error::Client(ClientError::Refused(refusal)) => match refusal.code {
-            ErrorCode::ShuttingDown | ErrorCode::Internal => State::Critical,
-            _ => State::Unknown,
-        },
+/// Judges a failure to get the status.
+fn judge_failure(error: &Error) -> Judgement {
+    let state = match (error, error.exit()) {
+        (_, exit::UNREACHABLE | exit::TIMED_OUT) => State::Critical,
+        (Error::Client(ClientError::Refused(refusal)), _)
+            if matches!(refusal.code, ErrorCode::ShuttingDown | ErrorCode::Internal) =>
+        {
+            State::Critical
+        }
         _ => State::Unknown,
     };
     let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
     Judgement { state, text: format!("{}{hint}", error.text()), ..Judgement::default() }
 }
 
-/// Weighs what was seen. `named` are the worst of those in trouble.
+/// Judges a status. `named` are the worst customers in trouble.
 fn judge(reply: &StatusReply, named: &[Customer], wanted: &CheckArgs, now: DateTime<Utc>) -> Judgement {
     let summary = reply.tokens.summary;
     let count = summary.in_trouble;
 
-    let mut causes = ailments(reply, now);
+    let mut causes = find_daemon_trouble(reply, now);
     if wanted.critical.alerts(count, summary.total) {
         causes.push((State::Critical, format!("{count} in trouble")));
     } else if wanted.warning.alerts(count, summary.total) {
         causes.push((State::Warning, format!("{count} in trouble")));
     }
-    // The worst first; what is as bad stays in its order.
+    // The most urgent first; the sort is stable.
     causes.sort_by_key(|(state, _)| std::cmp::Reverse(*state));
     let state = causes.first().map(|(state, _)| *state).unwrap_or_default();
     let mut parts: Vec<String> = causes.into_iter().map(|(_, text)| text).collect();
@@ -150,35 +130,30 @@ fn judge(reply: &StatusReply, named: &[Customer], wanted: &CheckArgs, now: DateT
     Judgement { state, text: parts.join("; "), measured: measure(reply, wanted, now), trouble, configuration }
 }
 
-/// What ails the daemon itself.
-fn ailments(reply: &StatusReply, now: DateTime<Utc>) -> Vec<(State, String)> {
+/// Finds what is wrong with the daemon itself.
+fn find_daemon_trouble(reply: &StatusReply, now: DateTime<Utc>) -> Vec<(State, String)> {
     let StatusReply { cron, tokens, daemon, .. } = reply;
     let mut causes = Vec::new();
     if !cron.running {
-        let text = match cron.stopped_since {
-            Some(_) => format!("nothing is renewed, the loop is {}", stopped(cron.stopped_since)),
-            None => "the loop is STOPPED, nothing is renewed (tbctl start)".to_owned(),
-        };
+        let text = format!("nothing is renewed, the loop is {}", stopped(cron.stopped_since));
         causes.push((State::Critical, text));
     }
     if let Some(mismatch) = &daemon.key_mismatch {
         causes.push((State::Critical, printable(mismatch)));
     }
-    let reason = tokens.error.as_ref().or(daemon.store_error.as_ref());
-    let reason =
-        reason.map(|reason| format!(": {}", printable(reason.trim_end_matches('.')))).unwrap_or_default();
-    if let Some(what) = database_trouble(tokens.success, daemon.store_ok) {
-        causes.push((State::Critical, format!("{what}{reason}")));
+    if let Some((what, why)) = reply.database_trouble() {
+        causes.push((State::Critical, format!("{what}: {}", printable(why))));
     }
     let old = stale_after(cron.interval_seconds);
-    // Before the first look, the age of the daemon is the age of what it knows.
+    // Before the first read, the age of the daemon counts.
     let age = now - tokens.as_of.unwrap_or(daemon.started_at);
     match tokens.as_of {
         _ if age > old => {
-            let text = format!("the table was not read for {}; is the loop stuck?", duration(age));
+            let text =
+                format!("the table was not read for {}; see journalctl -u tbtokend -n 20", duration(age));
             causes.push((State::Critical, text));
         }
-        None => causes.push((State::Warning, "the table was not read yet".to_owned())),
+        None => causes.push((State::Warning, "the table has not been read yet".to_owned())),
         Some(_) if tokens.summary.total == 0 => {
             let text = "no customer in the table has a ThingsBoard URL, a user and a password";
             causes.push((State::Warning, text.to_owned()));
@@ -251,19 +226,17 @@ fn measure(reply: &StatusReply, wanted: &CheckArgs, now: DateTime<Utc>) -> Vec<M
 impl Measured {
     /// `'valid'=119;;;0;128`
     fn text(&self) -> String {
-        let (warning, critical) = match self.limits {
-            Some((warning, critical)) => (warning.to_string(), critical.to_string()),
-            None => (String::new(), String::new()),
-        };
+        let limits = self.limits.map(|(warning, critical)| format!("{warning};{critical}"));
+        let limits = limits.unwrap_or_else(|| ";".to_owned());
         let max = self.max.map(|max| format!(";{max}")).unwrap_or_default();
-        format!("'{}'={};{warning};{critical};0{max}", self.label, self.value)
+        format!("'{}'={};{limits};0{max}", self.label, self.value)
     }
 }
 
-/// A judgement for programs that are no monitoring.
+/// A judgement as `--json` prints it.
 #[derive(Serialize)]
 struct Document<'a> {
-    /// Whether it could be found out.
+    /// Whether there is a result.
     success: bool,
     state: State,
     exit: u8,
@@ -276,15 +249,15 @@ struct Document<'a> {
 
 impl Judgement {
     fn report(&self, json: bool, quiet: bool) -> Result<Report, Error> {
-        let data = if json { self.json()? } else { self.lines(quiet) };
-        Ok(Report { data, remarks: String::new(), exit: self.state.exit() })
+        let report = if json { self.json()? } else { Report::of(self.lines(quiet)) };
+        Ok(Report { exit: self.state as u8, ..report })
     }
 
-    /// `WARNING: text | performance data`, and a line for whoever is in trouble.
+    /// `WARNING: text | performance data`, and a line for each customer in trouble.
     fn lines(&self, quiet: bool) -> String {
-        // A bar begins the performance data, wherever it stands.
+        // A bar anywhere begins the performance data.
         let plain = |text: &str| text.replace('|', "/");
-        let mut text = format!("{}: {}", self.state.word(), plain(&self.text));
+        let mut text = format!("{}: {}", <&str>::from(self.state), plain(&self.text));
         if !self.measured.is_empty() {
             let measured: Vec<String> = self.measured.iter().map(Measured::text).collect();
             let _ = write!(text, " | {}", measured.join(" "));
@@ -299,20 +272,19 @@ impl Judgement {
         text
     }
 
-    fn json(&self) -> Result<String, Error> {
+    fn json(&self) -> Result<Report, Error> {
         let number = |measured: &Measured| {
             let number = measured.value.trim_end_matches(char::is_alphabetic);
             (measured.label.to_owned(), serde_json::from_str(number).unwrap_or_default())
         };
-        let document = Document {
+        Report::json(&Document {
             success: self.state != State::Unknown,
             state: self.state,
-            exit: self.state.exit(),
+            exit: self.state as u8,
             text: &self.text,
             performance: self.measured.iter().map(number).collect(),
             trouble: &self.trouble,
             configuration: self.configuration.as_deref(),
-        };
-        Ok(serde_json::to_string(&document)? + "\n")
+        })
     }
 }

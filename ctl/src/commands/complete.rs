@@ -1,8 +1,8 @@
-//! `complete`: what the completion scripts ask. It is fast, and where it knows nothing it says nothing.
+//! `complete`: the answers for the completion scripts. It is fast, and prints no errors.
 //!
 //! Commands, options and their values come from the definition of the command line; customers and users from the
-//! running daemon. A line of the answer is a candidate, for zsh and fish with its description after a tab; the line
-//! `:files` hands over to the shell's own completion of paths.
+//! running daemon. Each line of the answer is a candidate, for zsh and fish with its description after a tab. The line
+//! `:files` asks the shell to complete a path itself.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -13,36 +13,31 @@ use clap::{Command, CommandFactory};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use tbtoken_proto::client::Client;
 use tbtoken_proto::words::printable;
-use tbtoken_proto::{Customer, Reply, Request, StatusQuery, socket_path};
+use tbtoken_proto::{Customer, StatusQuery, socket_path};
 
 use crate::args::{Args, CompleteArgs, Shell};
 use crate::names::begins_with;
 use crate::output::Report;
+use crate::session;
 
-/// Nobody waits longer for the answer to a Tab key.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// The time for an answer to the Tab key.
+const TIMEOUT: Duration = Duration::from_millis(700);
 
-/// More candidates than this help nobody, and a shell takes long to sort them.
+/// The most candidates: more are of no use, and a shell takes long to sort them.
 const MAX_CANDIDATES: usize = 500;
 
-/// Answers; an empty answer where there is nothing to say.
+/// Returns the candidates, a line each.
 pub(super) fn run(wanted: &CompleteArgs) -> Report {
     let line = match wanted.shell {
         Shell::Bash => Line::of_bash(&wanted.words),
         Shell::Zsh | Shell::Fish => Line { words: wanted.words.clone(), kept: 0, quote: None },
     };
-    let mut data = String::new();
     if line.wants_a_path() {
-        data.push_str(":files\n");
-    } else {
-        for candidate in line.candidates() {
-            if let Some(text) = written(&candidate, wanted.shell, line.kept, line.quote) {
-                data.push_str(&text);
-                data.push('\n');
-            }
-        }
+        return Report::of(":files\n");
     }
-    Report { data, ..Report::default() }
+    let candidates = line.candidates().into_iter();
+    let texts = candidates.filter_map(|candidate| written(&candidate, wanted.shell, line.kept, line.quote));
+    Report::of(texts.map(|text| text + "\n").collect::<String>())
 }
 
 /// A command line up to the cursor.
@@ -50,21 +45,20 @@ pub(super) fn run(wanted: &CompleteArgs) -> Report {
 struct Line {
     /// Its words; the last one, which may be empty, is to be completed.
     words: Vec<OsString>,
-    /// So many characters at the beginning of the last word stay where they are, because the shell replaces only what
-    /// follows them.
+    /// The characters at the beginning of the last word that the shell does not replace.
     kept: usize,
-    /// The quotation in which the last word stands, and which the shell closes itself.
+    /// The quote that is open around the last word; the shell closes it itself.
     quote: Option<char>,
 }
 
 impl Line {
-    /// What bash hands over: the line, and the end of it that will be replaced. bash cuts words at `@`, `:` and `=`,
-    /// where users and options have them inside.
-    fn of_bash(handed: &[OsString]) -> Self {
-        let text = |at: usize| handed.get(at).map(|text| text.to_string_lossy()).unwrap_or_default();
+    /// Reads the words that the script for bash passes: the line, and the end of it that bash replaces. bash splits words at
+    /// `@`, `:` and `=`, which users and options contain.
+    fn of_bash(passed: &[OsString]) -> Self {
+        let text = |at: usize| passed.get(at).map(|text| text.to_string_lossy()).unwrap_or_default();
         let (words, last) = split(&text(0));
         let replaced = text(1);
-        // The quote that opens a word stays, but bash does not count it.
+        // bash keeps the quote before a word, but does not count it.
         let quote = last.chars().next().filter(|c| matches!(c, '\'' | '"') && last.matches(*c).count() == 1);
         let typed = last.get(usize::from(quote.is_some())..).unwrap_or_default();
         let kept = typed.strip_suffix(&*replaced).map_or(0, |kept| kept.chars().count());
@@ -75,14 +69,14 @@ impl Line {
         self.words.last().map(OsString::as_os_str).unwrap_or_default()
     }
 
-    /// Whether a socket is to be named here.
+    /// Whether the last word is the path of a socket.
     fn wants_a_path(&self) -> bool {
         let before = self.words.len().checked_sub(2).and_then(|at| self.words.get(at));
         before.is_some_and(|word| word == "--socket")
             || self.current().to_string_lossy().starts_with("--socket=")
     }
 
-    /// The socket that the line names so far.
+    /// Returns the socket that the line names.
     fn socket(&self) -> PathBuf {
         let words: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
         let spaced = words.windows(2).filter(|pair| pair[0] == "--socket").map(|pair| pair[1].as_ref());
@@ -101,7 +95,7 @@ impl Line {
     }
 }
 
-/// The command line, its customers completed from the daemon at `socket`. It is asked only if a customer is wanted.
+/// Adds the customers of the daemon at `socket` to the command line. They are requested only for the argument of a customer.
 fn with_customers(command: Command, socket: &std::path::Path) -> Command {
     let names = command
         .get_subcommands()
@@ -112,9 +106,9 @@ fn with_customers(command: Command, socket: &std::path::Path) -> Command {
     names.into_iter().fold(command, |command, (sub, id)| {
         let socket = socket.to_owned();
         let completer = ArgValueCompleter::new(move |current: &OsStr| match current.to_str() {
-            // An option is typed, though a customer might stand here, too.
+            // Before a dash the operator types an option, though a customer could also follow.
             Some(current) if !current.starts_with('-') => {
-                everyone(&socket).map_or_else(Vec::new, |everyone| customers(current, &everyone))
+                all_customers(&socket).map_or_else(Vec::new, |all| customers(current, &all))
             }
             _ => Vec::new(),
         });
@@ -122,31 +116,27 @@ fn with_customers(command: Command, socket: &std::path::Path) -> Command {
     })
 }
 
-fn everyone(socket: &std::path::Path) -> Option<Vec<Customer>> {
-    let mut client = Client::connect(socket, PATIENCE).ok()?;
-    match client.send(&Request::Status(StatusQuery::default())).ok()? {
-        Reply::Status(reply) => reply.tokens.customers,
-        _ => None,
-    }
+fn all_customers(socket: &std::path::Path) -> Option<Vec<Customer>> {
+    let mut client = Client::connect(socket, TIMEOUT).ok()?;
+    session::status(&mut client, StatusQuery::default()).ok()?.tokens.customers
 }
 
-/// The ids that begin with what is typed, and, once something is typed, the users that do and that one customer has
-/// alone.
-fn customers(typed: &str, everyone: &[Customer]) -> Vec<CompletionCandidate> {
+/// Returns the ids that begin with the typed text and, if there is some, the users of one customer each that do.
+fn customers(typed: &str, all: &[Customer]) -> Vec<CompletionCandidate> {
     let candidate = |value: &str, about: &str, row: &Customer| {
         let about = format!("{about}, {}", row.token_status.word());
         CompletionCandidate::new(value).help(Some(printable(&about).into()))
     };
-    let ids = everyone.iter().filter(|row| begins_with(&row.customer_id, typed));
+    let ids = all.iter().filter(|row| begins_with(&row.customer_id, typed));
     let ids = ids.map(|row| candidate(&row.customer_id, &row.tb_username, row));
     if typed.is_empty() {
         return fewer(ids.collect());
     }
     let mut owners: HashMap<&str, usize> = HashMap::new();
-    for row in everyone {
+    for row in all {
         *owners.entry(&row.tb_username).or_default() += 1;
     }
-    let users = everyone.iter().filter(|row| {
+    let users = all.iter().filter(|row| {
         let begins = row.tb_username.get(..typed.len()).is_some_and(|head| head.eq_ignore_ascii_case(typed));
         begins && owners.get(row.tb_username.as_str()) == Some(&1)
     });
@@ -154,8 +144,7 @@ fn customers(typed: &str, everyone: &[Customer]) -> Vec<CompletionCandidate> {
     fewer(ids.chain(users).collect())
 }
 
-/// The first and the last ones, if there are too many: what all have in common, which a shell fills in, they have in
-/// common, too.
+/// Keeps the first candidates and the last one. They have the same common beginning as all, which the shell fills in.
 fn fewer(mut candidates: Vec<CompletionCandidate>) -> Vec<CompletionCandidate> {
     candidates.sort();
     if candidates.len() > MAX_CANDIDATES {
@@ -166,7 +155,7 @@ fn fewer(mut candidates: Vec<CompletionCandidate>) -> Vec<CompletionCandidate> {
     candidates
 }
 
-/// The candidate as this shell reads it; nothing if it cannot stand on a line.
+/// Writes a candidate in the form of this shell; `None` if it does not fit on a line.
 fn written(
     candidate: &CompletionCandidate,
     shell: Shell,
@@ -180,41 +169,29 @@ fn written(
     let help = candidate.get_help().map(ToString::to_string).unwrap_or_default();
     let help = help.lines().next().unwrap_or_default();
     Some(match shell {
-        // bash puts it on the command line as it is: whatever it would heed there is escaped.
+        // bash puts it on the command line without changes, so it must be escaped.
         Shell::Bash => escaped(value, quote)?.chars().skip(kept).collect(),
         Shell::Zsh | Shell::Fish if help.is_empty() => value.to_owned(),
         Shell::Zsh | Shell::Fish => format!("{value}\t{}", printable(help)),
     })
 }
 
-/// `text` so that a shell takes it for itself, inside this quotation or outside of any; nothing where that cannot be.
+/// Escapes `text` for a shell, inside this quote or outside of quotes; `None` if that is impossible.
 fn escaped(text: &str, quote: Option<char>) -> Option<String> {
-    let heeded = |c: char| match quote {
-        None => !c.is_alphanumeric() && !"@%+=:,./_-".contains(c),
-        Some('\'') => false,
-        Some(_) => "$`\"\\".contains(c),
-    };
-    // Nothing ends the one quotation; `!` is heeded in the other, and no backslash helps.
-    let impossible = match quote {
-        None => None,
-        Some('\'') => Some('\''),
-        Some(_) => Some('!'),
+    let (is_special, impossible): (fn(char) -> bool, _) = match quote {
+        None => (|c| !c.is_alphanumeric() && !"@%+=:,./_-".contains(c), None),
+        // Nothing can escape the closing quote here, nor `!` between double quotes.
+        Some('\'') => (|_| false, Some('\'')),
+        Some(_) => (|c| "$`\"\\".contains(c), Some('!')),
     };
     if impossible.is_some_and(|c| text.contains(c)) {
         return None;
     }
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if heeded(c) {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-    }
-    Some(escaped)
+    Some(text.chars().flat_map(|c| is_special(c).then_some('\\').into_iter().chain([c])).collect())
 }
 
-/// Takes a line apart as a shell does, without carrying anything out: the words, the last one also as it is typed. A
-/// quotation that is not closed goes on to the end.
+/// Splits a line into words as a shell does, without running anything; the last word is also returned as typed. An open
+/// quote ends with the line.
 fn split(line: &str) -> (Vec<String>, String) {
     let mut words = Vec::new();
     let (mut word, mut typed) = (String::new(), String::new());

@@ -1,25 +1,24 @@
-//! `events`: what happened lately, oldest first; with `--follow` also what happens from now on.
+//! `events`: the last events, oldest first; with `--follow` new ones too.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::client::Client;
 use tbtoken_proto::words::{printable, timestamp, with_local_times};
-use tbtoken_proto::{DEFAULT_EVENTS, Event, EventKind, EventsReply, MAX_EVENTS, Reply, Request, Seq};
+use tbtoken_proto::{DEFAULT_EVENTS, Event, EventKind, EventsReply, MAX_EVENTS, Request, Seq};
 use unicode_width::UnicodeWidthStr;
 
 use super::{POLL, json};
 use crate::args::EventsArgs;
 use crate::error::Error;
-use crate::exit;
 use crate::link::Link;
 use crate::output::{self, Report};
-use crate::pause::{self, Reader};
+use crate::pause;
 use crate::session::{Session, ids};
 use crate::table::{self, pad};
 
-/// What is said when there is nothing to show.
+/// The remark if there are no events.
 const NONE: &str = "tbtokend remembers no such event\n";
 
-/// Asks for the newest events. The protocol knows neither a customer nor a time there, so for these all are asked for.
+/// Shows the newest events. A request for events has no customer and no time, so for these it gets all events.
 pub(super) fn run(session: &Session<'_>, wanted: &EventsArgs) -> Result<Report, Error> {
     let mut client = session.connect()?;
     let customer = match &wanted.customer {
@@ -47,14 +46,13 @@ pub(super) fn run(session: &Session<'_>, wanted: &EventsArgs) -> Result<Report, 
         return follow(session, client, customer.as_deref(), &reply);
     }
     if session.args.json {
-        return json(Reply::Events(reply));
+        return json(reply);
     }
-    // Who asks for no event is not told that there are none.
     let remarks = if reply.events.is_empty() && lines > 0 { NONE } else { "" };
     Ok(Report { remarks: remarks.to_owned(), ..report(&reply.events, session.style.width) })
 }
 
-/// All events that the daemon remembers, in as many answers as they need.
+/// Returns all events that the daemon remembers; this may take several requests.
 pub(super) fn history(client: &mut Client) -> Result<EventsReply, Error> {
     let mut all = events(client, Some(Seq::default()), MAX_EVENTS)?;
     let mut newest = all.events.len();
@@ -68,13 +66,10 @@ pub(super) fn history(client: &mut Client) -> Result<EventsReply, Error> {
 }
 
 fn events(client: &mut Client, since: Option<Seq>, limit: usize) -> Result<EventsReply, Error> {
-    match client.send(&Request::Events { since, limit })? {
-        Reply::Events(reply) => Ok(reply),
-        _ => Err(Error::Mismatch),
-    }
+    Ok(client.ask(&Request::Events { since, limit })?)
 }
 
-/// What is said when the daemon may have forgotten some of the events after `begin`; empty otherwise.
+/// Says that the daemon may have forgotten some of the events after `begin`, if so.
 fn remembered_since(events: &[Event], begin: DateTime<Utc>) -> String {
     match events.first() {
         Some(first) if first.at > begin => {
@@ -95,7 +90,7 @@ fn is_of(event: &Event, customer: Option<&str>) -> bool {
 }
 
 fn report(events: &[Event], width: Option<u16>) -> Report {
-    Report { data: table::lines(events.iter().map(cells), width), remarks: String::new(), exit: exit::DONE }
+    Report::of(table::lines(events.iter().map(cells), width))
 }
 
 fn cells(event: &Event) -> [String; 4] {
@@ -107,7 +102,7 @@ fn cells(event: &Event) -> [String; 4] {
     ]
 }
 
-/// Shows what there is, and then each second what has come, until nobody reads it any more.
+/// Shows the first events, and new ones once a second, until standard output has no reader any more.
 fn follow(
     session: &Session<'_>,
     client: Client,
@@ -121,12 +116,13 @@ fn follow(
     let mut full = false;
     show(session, &mut lines, &first.events)?;
     loop {
-        // A full answer means that there is more.
-        if !std::mem::take(&mut full) && pause::while_somebody_reads(POLL) == Reader::Gone {
+        // After a full answer there are more events.
+        if !std::mem::take(&mut full) && !pause::wait_while_read(POLL) {
             return Ok(Report::default());
         }
-        match link.ask(&since(next), session.timeout()) {
-            Ok(Reply::Events(reply)) => {
+        let request = Request::Events { since: Some(next), limit: MAX_EVENTS };
+        match link.ask::<EventsReply>(&request, session.timeout()) {
+            Ok(reply) => {
                 if away.take().is_some() && !session.args.quiet {
                     output::remark("the daemon is back\n");
                 }
@@ -136,7 +132,6 @@ fn follow(
                     reply.events.into_iter().filter(|event| is_of(event, customer)).collect();
                 show(session, &mut lines, &events)?;
             }
-            Ok(_) => return Err(Error::Mismatch),
             Err(error) => {
                 let error = Error::from(error).text();
                 if away.replace(error.clone()) != Some(error.clone()) && !session.args.quiet {
@@ -145,10 +140,6 @@ fn follow(
             }
         }
     }
-}
-
-fn since(next: Seq) -> Request {
-    Request::Events { since: Some(next), limit: MAX_EVENTS }
 }
 
 fn show(session: &Session<'_>, lines: &mut Lines, events: &[Event]) -> Result<(), Error> {
@@ -164,7 +155,7 @@ fn show(session: &Session<'_>, lines: &mut Lines, events: &[Event]) -> Result<()
     output::data(&text, session.args.json).map_err(Error::Output)
 }
 
-/// Lines in columns, though nobody knows what is to come: a column grows with what was in it.
+/// Lines in columns. Later events are not known, so a column gets wider when one needs it.
 struct Lines {
     id: usize,
     width: Option<u16>,

@@ -1,12 +1,10 @@
-//! `refresh`: a manual pass, and what became of each customer.
-
-use std::fmt::Write as _;
+//! `refresh`: a manual pass, and its outcome for each customer.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tbtoken_proto::client::Client;
 use tbtoken_proto::words::{printable, time_left, timestamp};
-use tbtoken_proto::{Outcome, OutcomeStatus, Refresh, RefreshReply, RefreshResult, Reply, Request};
+use tbtoken_proto::{Outcome, OutcomeStatus, Refresh, RefreshReply, RefreshResult, Request};
 
 use super::json;
 use crate::args::RefreshArgs;
@@ -17,13 +15,12 @@ use crate::progress::Progress;
 use crate::session::{Session, fits, ids, unique};
 use crate::table;
 
-/// Asks for the pass and, unless told otherwise, waits for it as long as it takes.
+/// Requests the pass and, by default, waits until it is over.
 pub(super) fn run(session: &Session<'_>, wanted: &RefreshArgs) -> Result<Report, Error> {
     let mut client = session.connect()?;
     let names = unique(wanted.customers.clone());
     let reply = match pass(session, &mut client, names, wanted) {
-        // The daemon polls before it says so: a row that is newer than its last poll is none of the customers that the
-        // beginning of an id is looked for among.
+        // The daemon polls before it refuses, so the name is no id of a new row; it may be another name of a customer.
         Err(error) if error.is_unknown_customer() => {
             let ids = ids(&mut client, &wanted.customers)?;
             pass(session, &mut client, ids, wanted)?
@@ -36,13 +33,13 @@ pub(super) fn run(session: &Session<'_>, wanted: &RefreshArgs) -> Result<Report,
         return Ok(Report { exit, ..report(&reply, session.args.quiet, session.now(), session.style.width) });
     }
     if !failed {
-        return json(Reply::Refresh(reply));
+        return json(reply);
     }
     let document = Failed { success: false, error: &reply.message, code: "failed", reply: &reply };
-    Ok(Report { data: serde_json::to_string(&document)? + "\n", remarks: String::new(), exit })
+    Ok(Report { exit, ..Report::json(&document)? })
 }
 
-/// A pass in which a customer failed, as `--json` tells it: as every other error, with the daemon's answer beside it.
+/// A pass with failures as `--json` prints it: like every other error, with the daemon's answer beside it.
 #[derive(Serialize)]
 struct Failed<'a> {
     success: bool,
@@ -52,72 +49,60 @@ struct Failed<'a> {
     reply: &'a RefreshReply,
 }
 
-/// Asks for the pass over these customers; without any, over those that the command line means otherwise.
+/// Requests the pass over these customers; without any, over those of the options.
 fn pass(
     session: &Session<'_>,
     client: &mut Client,
     customers: Vec<String>,
     wanted: &RefreshArgs,
 ) -> Result<RefreshReply, Error> {
-    let request = request(Some(customers).filter(|ids| !ids.is_empty()), wanted)?;
-    let reply = if wanted.no_wait {
-        client.send(&request)?
-    } else {
-        let _progress = session.style.progress.then(|| Progress::start(&session.socket));
-        client.send_within(&request, session.args.timeout)?
-    };
-    let Reply::Refresh(reply) = reply else { return Err(Error::Mismatch) };
-    Ok(reply)
+    let request = request(customers, wanted)?;
+    if wanted.no_wait {
+        return Ok(client.ask(&request)?);
+    }
+    let _progress = session.style.progress.then(|| Progress::start(&session.socket));
+    Ok(client.ask_within(&request, session.args.timeout)?)
 }
 
-/// The request for a pass over these, or over whom else the command line means.
+/// Makes the request for a pass over these customers; without any, over those of the options.
 ///
 /// # Errors
 /// They are more than a request holds.
-fn request(customers: Option<Vec<String>>, wanted: &RefreshArgs) -> Result<Request, Error> {
-    let over = |customers| {
+fn request(customers: Vec<String>, wanted: &RefreshArgs) -> Result<Request, Error> {
+    let request = |customers: &[String]| {
+        let customers = Some(customers.to_vec()).filter(|ids| !ids.is_empty());
         Request::Refresh(Refresh { customers, all: wanted.all, force: wanted.force, wait: !wanted.no_wait })
     };
-    let Some(ids) = customers else { return Ok(over(None)) };
-    let fit = |count: usize| fits(&over(ids.get(..count).map(<[String]>::to_vec)));
-    if fit(ids.len()) {
-        return Ok(over(Some(ids)));
+    let whole = request(&customers);
+    if fits(&whole) {
+        return Ok(whole);
     }
-    // The most that fit lie between those that do and those that do not.
-    let (mut most, mut too_many) = (0, ids.len());
-    while most + 1 < too_many {
-        let middle = usize::midpoint(most, too_many);
-        if fit(middle) { most = middle } else { too_many = middle }
-    }
-    Err(Error::TooMany { named: ids.len(), most })
+    let counts: Vec<usize> = (1..=customers.len()).collect();
+    let most = counts.partition_point(|&count| fits(&request(&customers[..count])));
+    Err(Error::TooMany { named: customers.len(), most })
 }
 
 fn report(reply: &RefreshReply, quiet: bool, now: DateTime<Utc>, width: Option<u16>) -> Report {
-    match &reply.result {
-        // Without waiting there is only the daemon's word that the pass will be done.
-        None if quiet => Report::default(),
-        None => Report { data: format!("{}\n", printable(&reply.message)), ..Report::default() },
-        Some(result) => Report {
-            data: table::lines(touched(result).map(|outcome| line(outcome, now)), width),
-            remarks: remarks(result, width),
-            ..Report::default()
-        },
-    }
-}
-
-fn touched(result: &RefreshResult) -> impl Iterator<Item = &Outcome> {
-    result.details.iter().filter(|outcome| outcome.status != OutcomeStatus::Skipped)
-}
-
-fn left_alone(result: &RefreshResult) -> impl Iterator<Item = &Outcome> {
-    result.details.iter().filter(|outcome| outcome.status == OutcomeStatus::Skipped)
+    let Some(result) = &reply.result else {
+        // Without waiting there is only the daemon's promise.
+        return if quiet { Report::default() } else { Report::of(printable(&reply.message) + "\n") };
+    };
+    let is_skipped = |outcome: &&Outcome| outcome.status == OutcomeStatus::Skipped;
+    let (skipped, tried): (Vec<_>, Vec<_>) = result.details.iter().partition(is_skipped);
+    let lines =
+        |outcomes: &[&Outcome]| table::lines(outcomes.iter().map(|outcome| line(outcome, now)), width);
+    let remarks = match result.details.len() {
+        0 => "no customer is due\n".to_owned(),
+        _ => lines(&skipped) + &summary(result, &skipped),
+    };
+    Report { remarks, ..Report::of(lines(&tried)) }
 }
 
 fn line(outcome: &Outcome, now: DateTime<Utc>) -> [String; 3] {
     let word = match outcome.status {
         OutcomeStatus::Success => "renewed",
         OutcomeStatus::Error => "failed",
-        OutcomeStatus::Skipped => "left alone",
+        OutcomeStatus::Skipped => "skipped",
         OutcomeStatus::Unknown => "unknown",
     };
     let mut text = String::new();
@@ -134,27 +119,21 @@ fn line(outcome: &Outcome, now: DateTime<Utc>) -> [String; 3] {
     [word.to_owned(), printable(&outcome.customer_id), text]
 }
 
-/// Who was left alone and why, and the counts.
-fn remarks(result: &RefreshResult, width: Option<u16>) -> String {
-    if result.details.is_empty() {
-        return "nobody is due\n".to_owned();
-    }
-    // The time is of no use here: nobody who was left alone has a new expiry.
-    let mut text = table::lines(left_alone(result).map(|outcome| line(outcome, DateTime::UNIX_EPOCH)), width);
-    let skipped = left_alone(result).count();
-    let _ = write!(text, "{} renewed, {} failed", result.updated, result.errors);
-    if skipped > 0 {
-        let _ = write!(text, ", {skipped} left alone");
+/// Returns the counts, and what to do.
+fn summary(result: &RefreshResult, skipped: &[&Outcome]) -> String {
+    let mut text = format!("{} renewed, {} failed", result.updated, result.errors);
+    if !skipped.is_empty() {
+        text.push_str(&format!(", {} skipped", skipped.len()));
     }
     text.push('\n');
     if result.errors > 0 {
         text.push_str("hint: tbctl show ID says what to do about a failure\n");
     }
-    // Others that were left alone wait for their server, and are tried by themselves.
-    if left_alone(result).any(|outcome| outcome.message.as_ref().is_some_and(|why| why.starts_with("parked")))
-    {
-        text.push_str("hint: a parked customer is tried when it is named: ");
-        text.push_str("tbctl refresh ID (a wrong password once more may lock its account)\n");
+    // Customers that are skipped for another reason wait for their server, and are tried automatically.
+    let is_parked = |why: &String| why.starts_with("parked");
+    if skipped.iter().any(|outcome| outcome.message.as_ref().is_some_and(is_parked)) {
+        text.push_str("hint: to try a parked customer, name it: ");
+        text.push_str("tbctl refresh ID (one more wrong password may lock its account)\n");
     }
     text
 }
@@ -181,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_touched_are_data_and_the_others_a_remark() {
+    fn tried_customers_are_data_and_skipped_ones_a_remark() {
         let report = told(vec![
             Outcome {
                 new_expiry: Some("2026-11-23T14:18:00Z".parse().unwrap()),
@@ -204,21 +183,20 @@ mod tests {
         );
         assert_eq!(
             report.remarks,
-            "left alone  C0FF  parked: wrong password\n\
-             1 renewed, 1 failed, 1 left alone\n\
+            "skipped  C0FF  parked: wrong password\n\
+             1 renewed, 1 failed, 1 skipped\n\
              hint: tbctl show ID says what to do about a failure\n\
-             hint: a parked customer is tried when it is named: tbctl refresh ID (a wrong password once more may \
-             lock its account)\n"
+             hint: to try a parked customer, name it: tbctl refresh ID (one more wrong password may lock its account)\n"
         );
     }
 
     #[test]
-    fn a_pass_over_nobody_says_so() {
-        assert_eq!(told(vec![]), Report { remarks: "nobody is due\n".to_owned(), ..Report::default() });
+    fn a_pass_over_no_customer_says_so() {
+        assert_eq!(told(vec![]), Report { remarks: "no customer is due\n".to_owned(), ..Report::default() });
     }
 
     #[test]
-    fn all_renewed_needs_few_words() {
+    fn a_pass_without_failures_is_one_line() {
         assert_eq!(told(vec![outcome("a", OutcomeStatus::Success)]).remarks, "1 renewed, 0 failed\n");
     }
 }

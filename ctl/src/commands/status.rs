@@ -1,4 +1,4 @@
-//! `status`: the loop, the counts, and the customers with problems first.
+//! `status`: the loop, the counts, and the customers, problems first.
 
 mod watch;
 
@@ -6,10 +6,10 @@ use std::cmp::Ordering;
 
 use chrono::{DateTime, Utc};
 use tbtoken_proto::words::{
-    database_trouble, duration, is_healthy, last_error, next_step, printable, problems_first, short_id,
-    short_id_length, time_left, timestamp,
+    duration, is_healthy, last_error, next_step, printable, problems_first, short_id, short_id_length,
+    time_left, timestamp,
 };
-use tbtoken_proto::{Cron, Customer, Daemon, Reply, StatusQuery, StatusReply, Summary, TokenStatus};
+use tbtoken_proto::{Cron, Customer, Daemon, StatusQuery, StatusReply, Summary, TokenStatus};
 
 use super::json;
 use crate::args::{SortBy, StatusArgs};
@@ -19,7 +19,7 @@ use crate::output::{self, Color, Report, Style, paint};
 use crate::session::{Session, named, status};
 use crate::table::{self, Columns};
 
-/// Asks for the customers, keeps those that are wanted, and shows them.
+/// Shows the wanted customers.
 pub(super) fn run(session: &Session<'_>, wanted: &StatusArgs) -> Result<Report, Error> {
     let mut client = session.connect()?;
     let mut reply = match wanted.customers.as_slice() {
@@ -27,14 +27,12 @@ pub(super) fn run(session: &Session<'_>, wanted: &StatusArgs) -> Result<Report, 
         names => named(&mut |query| status(&mut client, query), names)?,
     };
     let rows = reply.tokens.customers.take().unwrap_or_default();
-    // A beginning that tells some customers apart may fit others, too.
-    let everyone = wanted.customers.is_empty();
-    let id_length = if everyone { shortened(&rows) } else { usize::MAX };
-    if !wanted.watch {
-        return tell(session, reply, choose(rows, wanted), id_length, wanted);
-    }
-    let picture = watch::Picture::new(&reply, &rows, !everyone);
-    let first = tell(session, reply, choose(rows, wanted), id_length, wanted)?;
+    let is_all = wanted.customers.is_empty();
+    let picture = wanted.watch.then(|| watch::Picture::new(&reply, &rows, !is_all));
+    // The beginning of an id that is unique among some customers may fit others too.
+    let id_length = if is_all { shortened(&rows) } else { usize::MAX };
+    let first = show(session, reply, choose(rows, wanted), id_length, wanted)?;
+    let Some(picture) = picture else { return Ok(first) };
     output::data(&first.data, session.args.json).map_err(Error::Output)?;
     if !session.args.quiet {
         output::remark(&first.remarks);
@@ -42,7 +40,7 @@ pub(super) fn run(session: &Session<'_>, wanted: &StatusArgs) -> Result<Report, 
     watch::run(session, client, wanted, picture)
 }
 
-fn tell(
+fn show(
     session: &Session<'_>,
     mut reply: StatusReply,
     rows: Vec<Customer>,
@@ -53,7 +51,7 @@ fn tell(
     let exit = if wanted.exit_code && has_problems { exit::FAILED } else { exit::DONE };
     if session.args.json {
         reply.tokens.customers = Some(rows);
-        return Ok(Report { exit, ..json(Reply::Status(reply))? });
+        return Ok(Report { exit, ..json(reply)? });
     }
     let mut report = report(&reply, &rows, id_length, session.style, session.args.quiet, session.now());
     report.exit = exit;
@@ -64,13 +62,15 @@ fn tell(
     Ok(report)
 }
 
-/// Keeps the rows that are wanted, in the order that is wanted.
+/// Whether the options select this customer.
+fn is_wanted(row: &Customer, wanted: &StatusArgs) -> bool {
+    (!wanted.problems || !is_healthy(row))
+        && (wanted.status.is_empty() || wanted.status.contains(&row.token_status))
+}
+
+/// Selects and sorts the rows.
 fn choose(mut rows: Vec<Customer>, wanted: &StatusArgs) -> Vec<Customer> {
-    let statuses: Vec<TokenStatus> = wanted.status.iter().map(|&word| word.into()).collect();
-    rows.retain(|row| {
-        (!wanted.problems || !is_healthy(row))
-            && (statuses.is_empty() || statuses.contains(&row.token_status))
-    });
+    rows.retain(|row| is_wanted(row, wanted));
     rows.sort_by(order(wanted.sort));
     rows
 }
@@ -100,21 +100,22 @@ fn report(
         data.push_str(&loop_line(&reply.cron, &reply.daemon.store, style, now));
         data.push_str(&trouble_line(reply, style, now));
         data.push_str(&ledger_line(&reply.daemon));
-        data.push_str(&mismatch_line(&reply.daemon, style));
+        if let Some(mismatch) = &reply.daemon.key_mismatch {
+            data.push_str(&alarm_line(&format!("WRONG KEY: {}", printable(mismatch)), style));
+        }
         data.push_str(&summary_line(&reply.tokens.summary, style));
         data.push('\n');
     }
     let remarks = match (rows.is_empty(), reply.tokens.summary.total) {
         (false, _) => "",
-        // Who is in it, nobody knows.
         (true, 0) if reply.tokens.as_of.is_none() => "tbtokend has not read its table yet\n",
         (true, 0) => "no customer in the table has a ThingsBoard URL, a user and a password\n",
-        (true, _) => "no customer is like that\n",
+        (true, _) => "no customer matches\n",
     };
     if !rows.is_empty() {
         data.push_str(&customers(rows, id_length, style, now));
     }
-    Report { data, remarks: remarks.to_owned(), exit: exit::DONE }
+    Report { remarks: remarks.to_owned(), ..Report::of(data) }
 }
 
 /// `loop running   next run in 42s   last run 18s ago (schedule): 3 renewed, 1 failed in 0.4s   mssql sql01/app`
@@ -126,14 +127,11 @@ fn loop_line(cron: &Cron, store: &str, style: Style, now: DateTime<Utc>) -> Stri
         (false, Some(at)) => format!("{STOPPED} by an operator since {} (tbctl start)", timestamp(at)),
     }];
     if cron.refreshing {
-        parts.push("a pass is under way".to_owned());
+        parts.push("a pass is running".to_owned());
     }
     if let Some(at) = cron.next_run_at {
-        parts.push(if at > now {
-            format!("next run in {}", duration(at - now))
-        } else {
-            "next run now".into()
-        });
+        let when = if at > now { format!("in {}", duration(at - now)) } else { "now".to_owned() };
+        parts.push(format!("next run {when}"));
     }
     parts.push(match &cron.last_run {
         None => "no run yet".to_owned(),
@@ -151,41 +149,26 @@ fn loop_line(cron: &Cron, store: &str, style: Style, now: DateTime<Utc>) -> Stri
     if style.color { line.replacen(STOPPED, &paint(STOPPED, Color::Yellow), 1) } else { line }
 }
 
-/// Where sent passwords are noted, if not in the database.
+/// Says where sent passwords are recorded, if not in the database.
 pub(super) fn ledger_line(daemon: &Daemon) -> String {
-    match &daemon.ledger {
-        Some(place) => {
-            format!("sent passwords are noted {}; that serves one daemon only\n", printable(place))
-        }
-        None => String::new(),
-    }
+    let line =
+        |place| format!("sent passwords are noted {}; that serves one daemon only\n", printable(place));
+    daemon.ledger.as_deref().map(line).unwrap_or_default()
 }
 
-/// That the fingerprint key does not fit what is stored, if so.
-fn mismatch_line(daemon: &Daemon, style: Style) -> String {
-    let Some(mismatch) = &daemon.key_mismatch else { return String::new() };
-    let line = format!("WRONG KEY: {}", printable(mismatch));
-    if style.color { paint(&line, Color::Red) + "\n" } else { line + "\n" }
-}
-
-/// What is wrong with the table, and how old the rows below are; empty if nothing is.
+/// Says what is wrong with the database, and how old the rows are; empty if all is well.
 pub(super) fn trouble_line(reply: &StatusReply, style: Style, now: DateTime<Utc>) -> String {
-    let StatusReply { tokens, daemon, .. } = reply;
-    let Some(what) = database_trouble(tokens.success, daemon.store_ok) else { return String::new() };
-    let what = what.to_uppercase();
-    let line = if tokens.success {
-        let error = daemon.store_error.as_deref();
-        format!("{what}: {}", printable(error.unwrap_or("tokens cannot be saved")))
-    } else {
-        let error = tokens.error.as_deref().or(daemon.store_error.as_deref());
-        let age = match tokens.as_of {
-            None => "never read so far".to_owned(),
-            Some(at) => format!("showing what was read {} ago, at {}", duration(now - at), timestamp(at)),
-        };
-        let error = error.unwrap_or("it cannot be read").trim_end_matches('.');
-        format!("{what}: {}; {age}", printable(error))
+    let Some((what, why)) = reply.database_trouble() else { return String::new() };
+    let age = match reply.tokens.as_of {
+        _ if reply.tokens.success => String::new(),
+        None => "; the table has not been read yet".to_owned(),
+        Some(at) => format!("; showing what was read {} ago, at {}", duration(now - at), timestamp(at)),
     };
-    if style.color { paint(&line, Color::Red) + "\n" } else { line + "\n" }
+    alarm_line(&format!("{}: {}{age}", what.to_uppercase(), printable(why)), style)
+}
+
+fn alarm_line(text: &str, style: Style) -> String {
+    if style.color { paint(text, Color::Red) + "\n" } else { format!("{text}\n") }
 }
 
 /// `128 total   119 valid   5 expiring soon   3 expired   1 missing   2 parked`
@@ -205,7 +188,7 @@ fn summary_line(summary: &Summary, style: Style) -> String {
     table::folded(&parts, style.width)
 }
 
-/// The rows that were customers and are not renewed any more, below the others.
+/// Lists the former customers, which are no longer renewed.
 fn ineligible(reply: &StatusReply, style: Style, now: DateTime<Utc>) -> String {
     const COLUMNS: Columns =
         Columns { headings: &["INELIGIBLE", "LEFT", "SINCE", "REASON"], flexible: &[3], expendable: &[2] };
@@ -227,7 +210,7 @@ const COLUMNS: Columns = Columns {
     expendable: &[3, 5, 2],
 };
 
-/// How many characters of each id tell all customers in the table apart.
+/// Returns how many characters tell the ids of all customers apart.
 fn shortened(rows: &[Customer]) -> usize {
     let mut ids: Vec<&str> = rows.iter().map(|row| row.customer_id.as_str()).collect();
     ids.sort_unstable();
@@ -235,7 +218,7 @@ fn shortened(rows: &[Customer]) -> usize {
 }
 
 fn customers(rows: &[Customer], id_length: usize, style: Style, now: DateTime<Utc>) -> String {
-    // On a terminal a sign stands before the word; in a pipe the word begins the line, for grep and awk.
+    // On a terminal a sign precedes the word. In a pipe the line begins with the word, for grep and awk.
     let status = |row: &Customer| match style.width {
         Some(_) => format!("{} {}", row.token_status.sign(), row.token_status.word()),
         None => row.token_status.word().to_owned(),
@@ -255,7 +238,7 @@ fn customers(rows: &[Customer], id_length: usize, style: Style, now: DateTime<Ut
         cells.collect()
     };
     let mut chosen = cells(usize::MAX);
-    // Whole ids as long as there is room; else as much as a command needs to know them again.
+    // Without room for whole ids, as much of each as a command needs.
     if style.width.is_some_and(|width| !COLUMNS.fits(&chosen, width)) {
         chosen = cells(id_length);
     }
@@ -266,12 +249,12 @@ fn customers(rows: &[Customer], id_length: usize, style: Style, now: DateTime<Ut
     text
 }
 
-/// The server as people know it: without the `https://` that all of them have.
+/// Shortens a URL for the table: most begin with `https://`.
 fn server(url: &str) -> &str {
     url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/')
 }
 
-/// The colour of a status, if it has one.
+/// Returns the colour of a status.
 pub(super) fn status_color(status: TokenStatus) -> Option<Color> {
     match status {
         TokenStatus::Expired | TokenStatus::Missing => Some(Color::Red),
@@ -281,7 +264,7 @@ pub(super) fn status_color(status: TokenStatus) -> Option<Color> {
     }
 }
 
-/// Colours the heading and the status at the beginning of each line, which is so many bytes long.
+/// Colours the heading, and the status at the beginning of each line, which has that many bytes.
 fn colored(text: &str, statuses: impl Iterator<Item = (usize, TokenStatus)>) -> String {
     let mut lines = text.lines();
     let heading = lines.next().map(|line| paint(line, Color::Bold)).unwrap_or_default();

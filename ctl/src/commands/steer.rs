@@ -1,4 +1,4 @@
-//! `start`, `stop` and `reload`: the daemon does it and says what came of it.
+//! `start`, `stop` and `reload`: requests that the daemon answers with a sentence.
 
 use tbtoken_proto::words::{printable, with_local_times};
 use tbtoken_proto::{Reply, Request};
@@ -8,15 +8,16 @@ use crate::error::Error;
 use crate::output::Report;
 use crate::session::Session;
 
-/// Asks for it and repeats what the daemon says.
-pub(super) fn run(session: &Session<'_>, request: &Request) -> Result<Report, Error> {
-    let reply = session.connect()?.send(request)?;
-    let message = match &reply {
-        _ if session.args.json => return json(reply),
-        Reply::Steer(steered) => &steered.message,
-        Reply::Reload(reloaded) => &reloaded.message,
-        _ => return Err(Error::Mismatch),
-    };
-    let data = format!("{}\n", printable(&with_local_times(message)));
-    Ok(if session.args.quiet { Report::default() } else { Report { data, ..Report::default() } })
+/// Sends the request and repeats the daemon's sentence.
+pub(super) fn run<T: TryFrom<Reply> + Into<Reply>>(
+    session: &Session<'_>,
+    request: &Request,
+    message: fn(&T) -> &str,
+) -> Result<Report, Error> {
+    let reply: T = session.connect()?.ask(request)?;
+    if session.args.json {
+        return json(reply);
+    }
+    let data = format!("{}\n", printable(&with_local_times(message(&reply))));
+    Ok(if session.args.quiet { Report::default() } else { Report::of(data) })
 }

@@ -1,29 +1,25 @@
-//! `version`: which tbctl this is, and which daemon answers.
+//! `version`: the versions of this tbctl and of the daemon.
 
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use tbtoken_proto::words::{duration, printable};
-use tbtoken_proto::{Daemon, PROTOCOL_VERSION, Reply, Request};
+use tbtoken_proto::{Daemon, PROTOCOL_VERSION, Request, VersionReply};
 
 use super::json;
 use super::status::ledger_line;
 use crate::error::Error;
-use crate::exit;
 use crate::output::{self, Report};
 use crate::session::Session;
 
-/// Asks the daemon for its version and puts it beside our own, which is said even if nobody answers.
+/// Prints the version of this tbctl, even if no daemon answers, and that of the daemon.
 pub(super) fn run(session: &Session<'_>) -> Result<Report, Error> {
-    let asked = session.connect().and_then(|mut client| client.send(&Request::Version {}));
+    let asked = session.connect().and_then(|mut client| client.ask::<VersionReply>(&Request::Version {}));
     if session.args.json {
         return json(asked?);
     }
     output::data(&own(), session.args.json).map_err(Error::Output)?;
-    match asked? {
-        Reply::Version(reply) => Ok(report(&reply.daemon, &session.socket, session.now())),
-        _ => Err(Error::Mismatch),
-    }
+    Ok(report(&asked?.daemon, &session.socket, session.now()))
 }
 
 fn own() -> String {
@@ -52,12 +48,11 @@ fn report(daemon: &Daemon, socket: &Path, now: DateTime<Utc>) -> Report {
         let warning = trouble("warning: ", &http.warning);
         data.push_str(&format!("HTTP      {}{error}{warning}\n", printable(&http.listen)));
     }
-    let remarks = if daemon.protocol == PROTOCOL_VERSION {
-        String::new()
-    } else {
-        "the daemon speaks another version of the protocol; install the same version of both\n".to_owned()
+    let remarks = match daemon.protocol {
+        PROTOCOL_VERSION => "",
+        _ => "the daemon speaks another version of the protocol; install the same version of both\n",
     };
-    Report { data, remarks, exit: exit::DONE }
+    Report { remarks: remarks.to_owned(), ..Report::of(data) }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `wait`: until everyone, or everyone named, has been seen with a valid token.
+//! `wait`: until all customers, or those named, have had a valid token.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::IsTerminal;
@@ -8,102 +8,88 @@ use serde::Serialize;
 use tbtoken_proto::client::ClientError;
 use tbtoken_proto::fit;
 use tbtoken_proto::words::{last_error, printable, short_id, short_id_length};
-use tbtoken_proto::{Customer, ErrorCode, Phase, Reply, Request, Revision, Rows, StatusQuery, StatusReply};
+use tbtoken_proto::{Customer, ErrorCode, Phase, Request, Revision, Rows, StatusQuery, StatusReply};
 
 use crate::args::{Goal, WAIT_TIMEOUT, WaitArgs};
 use crate::error::{Error, MAX_LISTED, list};
-use crate::exit;
 use crate::link::Link;
 use crate::output::{self, Report};
 use crate::pause;
 use crate::progress::CLEAR;
 use crate::session::{Session, ids_of, named};
 
-/// How often is looked: a script should not wait for tbctl instead of the token.
-const LOOK: Duration = Duration::from_millis(250);
+/// The pause between two requests: a script should wait for the token, not for tbctl.
+const PAUSE: Duration = Duration::from_millis(250);
 
-/// The last question gets so long, though the time is over before: its answer is almost there.
-const LAST_PATIENCE: Duration = Duration::from_millis(200);
+/// The time for the last answer, even if the time-out is over.
+const LAST_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// A question that gets less time than this and no answer says less than what the one before said.
+/// If the last request gets less time than this and no answer, the outcome of the request before counts.
 const ENOUGH: Duration = Duration::from_secs(2);
 
-/// Looks until it is so, or the time is over.
+/// Waits until the customers have reached the goal, or the time is over.
 pub(super) fn run(session: &Session<'_>, wanted: &WaitArgs) -> Result<Report, Error> {
     let timeout = session.args.timeout.unwrap_or(WAIT_TIMEOUT);
     let begin = Instant::now();
     let mut link = Link::new(&session.socket, None);
     let mut waiting = Waiting::new(wanted);
-    let mut voice = Voice::new(session);
+    let mut display = Display::new(session);
     let mut away: Option<ClientError> = None;
     loop {
-        let patience = || timeout.saturating_sub(begin.elapsed()).max(LAST_PATIENCE);
-        let little = patience() < ENOUGH;
-        let asked = waiting.ask(&mut |query| match link.ask(&Request::Status(query), patience())? {
-            Reply::Status(reply) => Ok(reply),
-            _ => Err(Error::Mismatch),
-        });
+        let left = || timeout.saturating_sub(begin.elapsed());
+        let request_timeout = || left().max(LAST_TIMEOUT);
+        let is_short = request_timeout() < ENOUGH;
+        let asked = waiting.ask(&mut |query| Ok(link.ask(&Request::Status(query), request_timeout())?));
         away = match asked {
             Ok(()) => None,
-            Err(Error::Client(ClientError::TimedOut { .. })) if away.is_some() && little => away,
+            Err(Error::Client(ClientError::TimedOut { .. })) if away.is_some() && is_short => away,
             Err(Error::Client(error)) if may_pass(&error) => Some(error),
             Err(error) => return Err(error),
         };
         if away.is_none() && waiting.is_over() {
-            voice.be_silent();
+            display.clear();
             return done(session, &waiting, begin.elapsed());
         }
-        let left = timeout.saturating_sub(begin.elapsed());
-        if left.is_zero() {
-            voice.be_silent();
+        if left().is_zero() {
+            display.clear();
             return Err(match away {
-                // The last question came a little late, that is all.
-                Some(ClientError::TimedOut { .. }) | None if waiting.read => waiting.failed(timeout),
-                Some(error) => in_vain(error, timeout),
+                // Only the last answer came too late.
+                Some(ClientError::TimedOut { .. }) if waiting.is_table_read => waiting.failed(timeout),
+                // The whole time counts, not that of the last request.
+                Some(ClientError::TimedOut { path, .. }) => {
+                    ClientError::TimedOut { path, timeout, pending: false }.into()
+                }
+                Some(error) => error.into(),
                 None => waiting.failed(timeout),
             });
         }
-        voice.tell(&waiting, away.as_ref(), left);
-        pause::for_a_while(LOOK.min(left));
+        display.show(&waiting, away.as_ref(), left());
+        pause::wait(PAUSE.min(left()));
     }
 }
 
-/// Whether waiting may help: a daemon that is not there may come.
+/// Whether the error may end without a person: a daemon that is away may come back.
 fn may_pass(error: &ClientError) -> bool {
     match error {
-        ClientError::NotThere(_)
-        | ClientError::NotRunning(_)
-        | ClientError::Closed(_)
-        | ClientError::TimedOut { .. }
-        | ClientError::Io { .. } => true,
-        ClientError::NotASocket { .. } | ClientError::NoPermission(_) | ClientError::Protocol { .. } => false,
+        ClientError::NotASocket { .. } => false,
+        ClientError::TimedOut { .. } => true,
         ClientError::Refused(refusal) => {
             matches!(refusal.code, ErrorCode::Busy | ErrorCode::ShuttingDown)
         }
+        error => error.is_unreachable(),
     }
 }
 
-/// The daemon was not there in all this time. What was left for the last question says nothing; how long was waited
-/// in all does.
-fn in_vain(error: ClientError, waited: Duration) -> Error {
-    match error {
-        ClientError::TimedOut { path, .. } => {
-            ClientError::TimedOut { path, timeout: waited, pending: false }.into()
-        }
-        error => error.into(),
-    }
-}
-
-/// Who is missing.
+/// The customers that have not reached the goal.
 struct Waiting<'a> {
     goal: Goal,
     names: &'a [String],
-    /// The ids of the names, once they are known.
+    /// The ids of the named customers, once known.
     ids: Option<HashSet<String>>,
     revision: Option<Revision>,
-    /// Whether the daemon has read its table, so that nobody missing means something.
-    read: bool,
-    /// Why it cannot read it, if it says so.
+    /// Whether the daemon has read its table. Before that, an empty list means nothing.
+    is_table_read: bool,
+    /// Why the daemon cannot read it.
     why: Option<String>,
     missing: BTreeMap<String, Customer>,
     reached: HashSet<String>,
@@ -116,63 +102,55 @@ impl<'a> Waiting<'a> {
             names: &wanted.customers,
             ids: None,
             revision: None,
-            read: false,
+            is_table_read: false,
             why: None,
             missing: BTreeMap::new(),
             reached: HashSet::new(),
         }
     }
 
-    /// Asks for what has changed, and the first time for the customers that the names mean.
+    /// Requests the changes, and, the first time, the customers of the names.
     fn ask(&mut self, ask: &mut dyn FnMut(StatusQuery) -> Result<StatusReply, Error>) -> Result<(), Error> {
         let reply = ask(StatusQuery { customers: Rows::All, since: self.revision })?;
         let rows = reply.tokens.customers.as_deref().unwrap_or_default();
-        let known = reply.tokens.as_of.is_some() || !rows.is_empty();
-        if known && self.ids.is_none() && !self.names.is_empty() {
-            let there: HashSet<&str> = rows.iter().map(|row| row.customer_id.as_str()).collect();
-            let ids = match self.names.iter().all(|name| there.contains(name.as_str())) {
+        let is_known = reply.tokens.as_of.is_some() || !rows.is_empty();
+        if is_known && self.ids.is_none() && !self.names.is_empty() {
+            let listed: HashSet<&str> = rows.iter().map(|row| row.customer_id.as_str()).collect();
+            let ids = match self.names.iter().all(|name| listed.contains(name.as_str())) {
                 true => self.names.to_vec(),
                 false => ids_of(named(ask, self.names)?),
             };
             self.ids = Some(ids.into_iter().collect());
         }
-        self.take_in(reply)
+        self.merge(reply)
     }
 
-    /// Works an answer in: everyone the first time and after a restart, later whoever has changed.
+    /// Merges an answer: the first one and that of a restarted daemon hold all customers, later ones the changed ones.
     ///
     /// # Errors
-    /// A customer that was named has left the table.
-    fn take_in(&mut self, reply: StatusReply) -> Result<(), Error> {
-        let complete = self.revision.is_none() || reply.tokens.complete;
-        let rows = reply.tokens.customers.unwrap_or_default();
-        self.read = reply.tokens.as_of.is_some();
-        self.why = reply.tokens.error;
-        if !self.read && rows.is_empty() {
+    /// A named customer has left the table.
+    fn merge(&mut self, mut reply: StatusReply) -> Result<(), Error> {
+        (self.is_table_read, self.why) = (reply.tokens.as_of.is_some(), reply.tokens.error.take());
+        if !self.is_table_read && reply.tokens.customers.as_ref().is_none_or(Vec::is_empty) {
             self.revision = None;
             return Ok(());
         }
+        reply.tokens.complete |= self.revision.is_none();
         self.revision = Some(reply.daemon.revision);
-        let mut gone = reply.tokens.removed;
-        if complete {
-            let there: HashSet<&str> = rows.iter().map(|row| row.customer_id.as_str()).collect();
-            gone.extend(self.missing.keys().filter(|id| !there.contains(id.as_str())).cloned());
-        }
-        for id in gone {
-            let named = self.ids.as_ref().is_some_and(|ids| ids.contains(&id));
-            if self.missing.remove(&id).is_some() && named {
-                return Err(Error::Gone(printable(&id)));
+        for id in reply.tokens.gone(self.missing.keys()) {
+            let is_named = self.ids.as_ref().is_some_and(|ids| ids.contains(&id));
+            if self.missing.remove(&id).is_some() && is_named {
+                return Err(Error::Gone(id));
             }
         }
-        for row in rows {
-            self.put(row);
-        }
+        let rows = reply.tokens.customers.unwrap_or_default();
+        rows.into_iter().for_each(|row| self.put(row));
         Ok(())
     }
 
     fn put(&mut self, row: Customer) {
-        let unwanted = self.ids.as_ref().is_some_and(|ids| !ids.contains(&row.customer_id));
-        if unwanted || self.reached.contains(&row.customer_id) {
+        let is_unwanted = self.ids.as_ref().is_some_and(|ids| !ids.contains(&row.customer_id));
+        if is_unwanted || self.reached.contains(&row.customer_id) {
             return;
         }
         if self.goal.is_reached(&row) {
@@ -183,44 +161,48 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// An empty table is no success: most often it is the wrong one, or its rows are on their way.
+    /// Whether all have reached the goal. An empty table is no success: it may be the wrong one, or still be filled.
     fn is_over(&self) -> bool {
-        self.read && self.missing.is_empty() && !self.reached.is_empty()
+        self.is_table_read && self.missing.is_empty() && !self.reached.is_empty()
     }
 
     fn total(&self) -> usize {
         self.missing.len() + self.reached.len()
     }
 
-    /// The first of the missing ones, each with why: those for whom waiting is in vain lead.
-    fn names(&self, id_length: usize) -> Vec<String> {
-        let mut rows: Vec<&Customer> = self.missing.values().collect();
-        rows.sort_by_key(|row| row.state != Phase::Parked);
-        let name = |row: &Customer| format!("{} ({})", short_id(&row.customer_id, id_length, "…"), why(row));
-        rows.into_iter().take(MAX_LISTED).map(name).collect()
-    }
-
-    /// As much of an id as tells the customers of this wait apart.
-    fn short(&self) -> usize {
-        let mut ids: Vec<&str> = self.missing.keys().chain(&self.reached).map(String::as_str).collect();
-        ids.sort_unstable();
-        short_id_length(ids)
-    }
-
-    fn failed(&self, after: Duration) -> Error {
-        if !self.read {
-            return Error::StillUnread { after, why: self.why.clone() };
+    /// Says what is missing, with the beginnings of ids if `is_short`.
+    fn describe(&self, is_short: bool) -> String {
+        if !self.is_table_read {
+            let why = self.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            return format!("tbtokend has not read its table{why}");
         }
         let (missing, total) = (self.missing.len(), self.total());
         if total == 0 {
-            return Error::StillNobody { after };
+            return "no row of the table has a URL, a user and a password".to_owned();
         }
-        Error::StillWaiting { after, goal: self.goal.word(), missing, total, names: self.names(usize::MAX) }
+        let mut ids: Vec<&str> = self.missing.keys().chain(&self.reached).map(String::as_str).collect();
+        ids.sort_unstable();
+        let length = if is_short { short_id_length(ids) } else { usize::MAX };
+        // Parked customers lead, because waiting does not help them.
+        let mut rows: Vec<&Customer> = self.missing.values().collect();
+        rows.sort_by_key(|row| row.state != Phase::Parked);
+        let name = |row: &Customer| format!("{} ({})", short_id(&row.customer_id, length, "…"), cause(row));
+        let names: Vec<String> = rows.into_iter().take(MAX_LISTED).map(name).collect();
+        format!("{missing} of {total} not {}: {}", self.goal.word(), list(&names, missing))
+    }
+
+    fn failed(&self, after: Duration) -> Error {
+        let hint = match (self.is_table_read, self.total()) {
+            (false, _) => "tbctl status shows the state of the database",
+            (true, 0) => "is it the right table? sudo tbtokend doctor says which rows count",
+            (true, _) => "tbctl show ID says why and what to do",
+        };
+        Error::StillWaiting { after, missing: self.describe(false), hint }
     }
 }
 
-/// Why a customer is not where it should be, in a few words.
-fn why(row: &Customer) -> String {
+/// Says in a few words why a customer has not reached the goal.
+fn cause(row: &Customer) -> String {
     match (row.state, &row.failure) {
         (Phase::Parked, Some(_)) => format!("parked: {}", last_error(row)),
         (Phase::Parked, None) => "parked".to_owned(),
@@ -229,7 +211,7 @@ fn why(row: &Customer) -> String {
     }
 }
 
-/// What is done, for programs.
+/// A success as `--json` prints it.
 #[derive(Serialize)]
 struct Done<'a> {
     success: bool,
@@ -244,75 +226,54 @@ fn done(session: &Session<'_>, waiting: &Waiting<'_>, waited: Duration) -> Resul
         1 => format!("1 customer is {goal}"),
         _ => format!("all {total} customers are {goal}"),
     };
-    let data = if session.args.json {
+    if session.args.json {
         let waited_ms = waited.as_millis();
-        serde_json::to_string(&Done { success: true, message: &message, total, waited_ms })? + "\n"
-    } else if session.args.quiet {
-        String::new()
-    } else {
-        message + "\n"
-    };
-    Ok(Report { data, remarks: String::new(), exit: exit::DONE })
+        return Report::json(&Done { success: true, message: &message, total, waited_ms });
+    }
+    Ok(if session.args.quiet { Report::default() } else { Report::of(message + "\n") })
 }
 
-/// Says on standard error for whom is waited: on a terminal in a line that changes, else when there is news.
-struct Voice {
-    terminal: bool,
+/// Shows on standard error what is missing: on a terminal in one line, elsewhere in a new line for each change.
+struct Display {
+    is_terminal: bool,
     width: usize,
-    quiet: bool,
-    said: Option<String>,
-    last: Option<Instant>,
+    is_quiet: bool,
+    shown: Option<String>,
+    shown_at: Option<Instant>,
 }
 
-/// Where lines pile up, there are no more than one in so long.
-const NEWS: Duration = Duration::from_secs(10);
+/// The shortest time between two lines that stay.
+const LINE_PAUSE: Duration = Duration::from_secs(10);
 
-impl Voice {
+impl Display {
     fn new(session: &Session<'_>) -> Self {
         let width =
             terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| width.0.into());
-        let terminal = session.style.progress && std::io::stderr().is_terminal();
-        Self { terminal, width, quiet: session.args.quiet, said: None, last: None }
+        let is_terminal = session.style.progress && std::io::stderr().is_terminal();
+        Self { is_terminal, width, is_quiet: session.args.quiet, shown: None, shown_at: None }
     }
 
-    fn tell(&mut self, waiting: &Waiting<'_>, away: Option<&ClientError>, left: Duration) {
-        if self.quiet {
+    fn show(&mut self, waiting: &Waiting<'_>, away: Option<&ClientError>, left: Duration) {
+        let text = away.map_or_else(|| waiting.describe(self.is_terminal), ToString::to_string);
+        let text = match self.is_terminal {
+            true => format!("waiting, {} s left: {}", left.as_secs(), printable(&text)),
+            false => format!("waiting: {}", printable(&text)),
+        };
+        let is_early = !self.is_terminal && self.shown_at.is_some_and(|at| at.elapsed() < LINE_PAUSE);
+        if self.is_quiet || is_early || self.shown.as_ref() == Some(&text) {
             return;
         }
-        let text = match away {
-            Some(error) => format!("{error}; waiting for it"),
-            None if !waiting.read => {
-                let why = waiting.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-                format!("waiting until tbtokend has read its table{why}")
-            }
-            None if waiting.total() == 0 => {
-                "waiting for the first customer: no row of the table has a URL, a user and a password"
-                    .to_owned()
-            }
-            None => {
-                let (missing, total) = (waiting.missing.len(), waiting.total());
-                // Where room is short, as much of an id as a command needs.
-                let length = if self.terminal { waiting.short() } else { usize::MAX };
-                format!("waiting for {missing} of {total}: {}", list(&waiting.names(length), missing))
-            }
-        };
-        let text = printable(&text);
-        if self.terminal {
-            let text = format!("{} s left, {text}", left.as_secs());
-            if self.said.as_ref() != Some(&text) {
-                output::signal(&format!("{CLEAR}{}", fit::clip(&text, self.width.saturating_sub(1), "…")));
-                self.said = Some(text);
-            }
-        } else if self.said.as_ref() != Some(&text) && self.last.is_none_or(|last| last.elapsed() >= NEWS) {
+        if self.is_terminal {
+            output::signal(&format!("{CLEAR}{}", fit::clip(&text, self.width.saturating_sub(1), "…")));
+        } else {
             output::remark(&format!("{text}\n"));
-            self.said = Some(text);
-            self.last = Some(Instant::now());
         }
+        (self.shown, self.shown_at) = (Some(text), Some(Instant::now()));
     }
 
-    /// Leaves nothing on the terminal.
-    fn be_silent(&mut self) {
-        if self.terminal && self.said.take().is_some() {
+    /// Clears the line on the terminal.
+    fn clear(&mut self) {
+        if self.is_terminal && self.shown.take().is_some() {
             output::signal(CLEAR);
         }
     }
@@ -327,14 +288,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_pass_is_waited_for() {
+    fn only_errors_that_may_pass_are_waited_for() {
         let path = || PathBuf::from("/x");
-        let refused = |code| ClientError::Refused(Refusal { error: String::new(), code });
+        let refused = |code| ClientError::Refused(Refusal::new(code, ""));
         for error in [
             ClientError::NotThere(path()),
             ClientError::NotRunning(path()),
             ClientError::Closed(path()),
-            ClientError::TimedOut { path: path(), timeout: LOOK, pending: false },
+            ClientError::TimedOut { path: path(), timeout: PAUSE, pending: false },
             ClientError::Io { path: path(), source: std::io::Error::other("the wire is cut") },
             refused(ErrorCode::Busy),
             refused(ErrorCode::ShuttingDown),

@@ -149,7 +149,7 @@ fn the_worst_is_named_first() {
 }
 
 #[test]
-fn whoever_is_in_trouble_is_named_below() {
+fn customers_in_trouble_are_named_below() {
     let fake = daemon(0, 25, |reply| {
         reply.tokens.customers.as_mut().unwrap()[0].tb_username = "a|b".to_owned();
     });
@@ -173,7 +173,7 @@ fn the_configuration_of_the_daemon_is_named_last() {
 }
 
 #[test]
-fn what_ails_the_daemon_is_critical() {
+fn trouble_of_the_daemon_is_critical() {
     type Change = fn(&mut StatusReply);
     let cases: [(Change, &str); 6] = [
         (
@@ -189,7 +189,7 @@ fn what_ails_the_daemon_is_critical() {
         ),
         (
             |reply| reply.cron.running = false,
-            "CRITICAL: the loop is STOPPED, nothing is renewed (tbctl start); 9 of",
+            "CRITICAL: nothing is renewed, the loop is not started, because schedule.autostart is false; start it with tbctl start; 9 of",
         ),
         (
             |reply| {
@@ -207,7 +207,7 @@ fn what_ails_the_daemon_is_critical() {
         ),
         (
             |reply| reply.tokens.as_of = Some(now() - TimeDelta::minutes(6)),
-            "CRITICAL: the table was not read for 6m; is the loop stuck?; 9 of",
+            "CRITICAL: the table was not read for 6m; see journalctl -u tbtokend -n 20; 9 of",
         ),
     ];
     for (change, text) in cases {
@@ -218,7 +218,7 @@ fn what_ails_the_daemon_is_critical() {
     let (exit, said) = told(daemon(9, 1, |reply| reply.cron.running = false), &[]);
     assert_eq!(exit, Some(2));
     assert!(
-        said.starts_with("CRITICAL: the loop is STOPPED, nothing is renewed (tbctl start); 1 in trouble; ")
+        said.starts_with("CRITICAL: nothing is renewed, the loop is not started, because schedule.autostart is false; start it with tbctl start; 1 in trouble; ")
     );
 }
 
@@ -238,7 +238,7 @@ fn a_long_interval_is_waited_for() {
 }
 
 #[test]
-fn nobody_and_nothing_read_yet_are_warnings() {
+fn an_empty_and_an_unread_table_are_warnings() {
     let (exit, text) = told(daemon(0, 0, nothing), &[]);
     assert_eq!(exit, Some(1));
     assert!(
@@ -249,11 +249,15 @@ fn nobody_and_nothing_read_yet_are_warnings() {
         reply.daemon.started_at = now();
     };
     let (exit, text) = told(daemon(0, 0, young), &[]);
-    assert_eq!((exit, text.starts_with("WARNING: the table was not read yet; ")), (Some(1), true), "{text}");
+    assert_eq!(
+        (exit, text.starts_with("WARNING: the table has not been read yet; ")),
+        (Some(1), true),
+        "{text}"
+    );
     // A smaller trouble neither hides a larger one nor stands before it.
     let (exit, text) = told(daemon(80, 20, young), &[]);
     assert_eq!(exit, Some(2));
-    assert!(text.starts_with("CRITICAL: 20 in trouble; the table was not read yet; "), "{text}");
+    assert!(text.starts_with("CRITICAL: 20 in trouble; the table has not been read yet; "), "{text}");
     // Started a day ago, and still nothing.
     assert_eq!(told(daemon(0, 0, |reply| reply.tokens.as_of = None), &[]).0, Some(2));
 }
@@ -291,7 +295,7 @@ fn arguments_that_are_not_understood_are_unknown() {
         ["check", "-w", "many"].as_slice(),
         &["check", "--wrong"],
         &["-q", "--socket", "/x", "check", "-c", "5:2"],
-        &["check", "somebody"],
+        &["check", "customer"],
     ] {
         let told = Told::by(tbctl().args(arguments));
         assert_eq!(told.exit, Some(3), "{told:?}");

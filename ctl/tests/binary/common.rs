@@ -77,7 +77,7 @@ impl Fake {
         (told, self.requests())
     }
 
-    /// Serves to the end whoever is there; returns what was asked.
+    /// Serves the connected clients to the end; returns the requests.
     pub(crate) fn requests(self) -> Vec<Request> {
         self.end().0
     }
@@ -122,7 +122,7 @@ fn accept<R: Fn(&Request) -> Reaction + Send + Sync + 'static>(
         connections.push((spare, connection));
     }
     for (stream, connection) in connections {
-        // Whoever waits for a request is woken; what is being answered is answered.
+        // Wakes the threads that wait for a request; a request that is being answered still gets its answer.
         let _ = stream.shutdown(std::net::Shutdown::Read);
         connection.join().unwrap();
     }
@@ -369,7 +369,10 @@ pub(crate) fn answer(request: &Request) -> Reaction {
                 let rows: Vec<Customer> =
                     customers().into_iter().filter(|row| ids.contains(&row.customer_id)).collect();
                 if rows.len() < ids.len() {
-                    return Reaction::Refuse(ErrorCode::UnknownCustomer, "there is no customer \"nobody\"");
+                    return Reaction::Refuse(
+                        ErrorCode::UnknownCustomer,
+                        "there is no customer \"no-such-id\"",
+                    );
                 }
                 status(rows)
             }

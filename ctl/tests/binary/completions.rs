@@ -158,7 +158,7 @@ fn fish_completes() {
     fake.requests();
 }
 
-/// Nobody waits for a Tab key.
+/// The answer to a Tab key must be fast.
 #[test]
 fn a_daemon_that_is_away_or_silent_means_no_customers_and_no_delay() {
     let silent = Fake::start(|_| Reaction::Silence);
@@ -198,7 +198,7 @@ fn an_interrupt_at_the_terminal_is_130() {
         shell.expect(match command {
             "events -f" => "no. 3",
             "status --watch" => "LAST ERROR",
-            _ => "waiting for 1 of 1",
+            _ => "waiting: 1 of 1",
         });
         shell.press("\u{3}");
         shell.press("echo \"code $?\"\r");

@@ -8,8 +8,8 @@ use crate::common::{Fake, Reaction, Told, answer, outcome, refreshed, tbctl};
 fn each_code_means_what_it_says() {
     let healthy = |arguments: &[&str]| Fake::healthy().run(arguments).0.exit;
     assert_eq!(healthy(&["status"]), Some(0), "done");
-    assert_eq!(healthy(&["statsu"]), Some(2), "the command line is not understood");
-    assert_eq!(healthy(&["show", "nobody"]), Some(5), "no such customer");
+    assert_eq!(healthy(&["statsu"]), Some(2), "the command line is wrong");
+    assert_eq!(healthy(&["show", "no-such-id"]), Some(5), "no such customer");
     assert_eq!(healthy(&["wait", "--timeout", "50ms"]), Some(7), "one of them is parked for good");
     let failing = Fake::start(|request| match request {
         Request::Refresh(_) => Reaction::Answer(refreshed(vec![outcome("1B2C9D00", OutcomeStatus::Error)])),

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use crate::common::{Fake, GIVE_UP, Reaction, Told, answer, tbctl};
 use tbtoken_proto::ErrorCode;
 
-/// `version` tells its own, whether anybody answers or not.
+/// `version` prints its own version even if no daemon answers.
 const OWN_VERSION: &str = concat!("tbctl     ", env!("CARGO_PKG_VERSION"), "   protocol 1\n");
 
 /// Runs the arguments twice, as text and as JSON, each time against a new daemon of this kind, and compares.
@@ -112,7 +112,7 @@ fn a_daemon_that_says_nothing() {
     // A daemon that hangs reads its requests later.
     let maybe = (7, "timed_out", "did not answer within 0.1 s; it may still carry out the request");
     for command in ["refresh", "start", "stop"] {
-        let told = (maybe.0, maybe.1, maybe.2, Some("see with tbctl status whether it was done"));
+        let told = (maybe.0, maybe.1, maybe.2, Some("tbctl status shows whether it was carried out"));
         fails(silent, &[command, "--timeout", "0.1"], told);
     }
 }
@@ -248,8 +248,8 @@ fn help_and_version_need_no_daemon() {
     for (command, piece) in [
         ("status", "--problems"),
         ("refresh", "--no-wait"),
-        ("start", "Let the loop run"),
-        ("stop", "Let a running pass finish"),
+        ("start", "Start the loop"),
+        ("stop", "a running pass finishes"),
         ("events", "[default: 100; with --since: all]"),
         ("version", "of the running daemon"),
     ] {
@@ -299,7 +299,7 @@ fn an_interrupt_ends_it_by_the_signal() {
             other => answer(other),
         }
     });
-    // Whoever runs the tests may ignore the signal (`nohup`, some CI), which a child inherits.
+    // The parent of the tests may ignore the signal (`nohup`, some CI), which a child inherits.
     let mut command = std::process::Command::new("env");
     command.arg("--default-signal=INT").arg(env!("CARGO_BIN_EXE_tbctl")).arg("--socket").arg(fake.socket());
     let child = command.arg("refresh").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -1,5 +1,5 @@
-//! The commands that go on: `status --watch` and `events --follow`, over a restart of the daemon and until nobody reads
-//! them any more.
+//! The commands that keep running, `status --watch` and `events --follow`: over a restart of the daemon, and until standard
+//! output has no reader any more.
 
 use std::process::{Child, ChildStdout, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use tbtoken_proto::{
 
 use crate::common::{Fake, GIVE_UP, Lines, Reaction, answer, customers, event, status, tbctl};
 
-/// A `tbctl` that goes on.
+/// A `tbctl` that keeps running.
 struct Running {
     child: Child,
     lines: Lines<ChildStdout>,
@@ -32,14 +32,14 @@ impl Running {
     }
 
     /// The line without the time at its beginning.
-    fn news(&mut self) -> String {
+    fn change(&mut self) -> String {
         let line = self.line();
-        let (time, news) = line.split_once("  ").unwrap();
+        let (time, change) = line.split_once("  ").unwrap();
         assert!(time.ends_with('Z'), "{line}");
-        news.to_owned()
+        change.to_owned()
     }
 
-    /// Reads no more; it must end by itself, in peace. Returns what it said on standard error.
+    /// Stops reading; tbctl must then end normally. Returns its standard error.
     fn stop_reading(mut self) -> String {
         drop(self.lines);
         // One that does not end is ended, so that its test fails instead of hangs.
@@ -62,7 +62,7 @@ impl Running {
     }
 }
 
-/// A daemon whose first customer stands as the test says.
+/// A daemon whose first customer has the state that the test sets.
 #[derive(Clone, Default)]
 struct Stage {
     /// Counts the changes.
@@ -111,25 +111,25 @@ fn a_watch_has_a_line_for_each_change_over_restarts_too() {
     let table: Vec<String> = (0..4).map(|_| watch.line()).collect();
     assert!(table[3].starts_with("valid   1B2C9D00  "), "{table:?}");
     stage.expire(true);
-    assert_eq!(watch.news(), format!("{EXPIRED}was valid"));
+    assert_eq!(watch.change(), format!("{EXPIRED}was valid"));
 
     let socket = fake.socket();
     let folder = fake.stop();
     let gone = format!("cannot reach tbtokend at {}: there is no such socket", socket.display());
-    assert_eq!(watch.news(), format!("DAEMON UNREACHABLE: {gone}; trying again"));
+    assert_eq!(watch.change(), format!("DAEMON UNREACHABLE: {gone}; trying again"));
     stage.pid.store(4711, Ordering::SeqCst);
     stage.revision.store(0, Ordering::SeqCst);
     stage.expired.store(false, Ordering::SeqCst);
     let fake = Fake::start_in(folder, stage.open());
-    assert_eq!(watch.news(), "the daemon is back");
-    assert_eq!(watch.news(), "tbtokend 9.8.7 was restarted, pid 4711");
-    assert_eq!(watch.news(), format!("{VALID}was expired"));
+    assert_eq!(watch.change(), "the daemon is back");
+    assert_eq!(watch.change(), "tbtokend 9.8.7 was restarted, pid 4711");
+    assert_eq!(watch.change(), format!("{VALID}was expired"));
 
-    // It asks for what has changed since, not for everyone again and again.
+    // It asks for changes, not for all customers each time.
     stage.expire(true);
-    assert_eq!(watch.news(), format!("{EXPIRED}was valid"));
+    assert_eq!(watch.change(), format!("{EXPIRED}was valid"));
     stage.expire(false);
-    assert_eq!(watch.news(), format!("{VALID}was expired"));
+    assert_eq!(watch.change(), format!("{VALID}was expired"));
     assert_eq!(watch.stop_reading(), "");
     let asked_since = |revision| {
         let since = Some(Revision(revision));
@@ -151,9 +151,9 @@ fn a_watch_says_once_that_the_daemon_is_away_and_why() {
     for _ in 0..3 {
         watch.line();
     }
-    assert_eq!(watch.news(), "DAEMON UNREACHABLE: 64 clients; trying again");
-    assert_eq!(watch.news(), "DAEMON UNREACHABLE: bye; trying again");
-    assert_eq!(watch.news(), "the daemon is back");
+    assert_eq!(watch.change(), "DAEMON UNREACHABLE: 64 clients; trying again");
+    assert_eq!(watch.change(), "DAEMON UNREACHABLE: bye; trying again");
+    assert_eq!(watch.change(), "the daemon is back");
     watch.stop_reading();
     fake.requests();
 }
@@ -172,7 +172,7 @@ fn a_watch_that_loses_its_place_connects_again() {
         watch.line();
     }
     stage.expire(true);
-    assert_eq!(watch.news(), format!("{EXPIRED}was valid"));
+    assert_eq!(watch.change(), format!("{EXPIRED}was valid"));
     watch.stop_reading();
     fake.requests();
 }
@@ -195,7 +195,7 @@ fn a_watch_as_json_is_an_object_a_line() {
 }
 
 #[test]
-fn a_watch_tells_only_of_who_is_wanted() {
+fn a_watch_shows_only_wanted_customers() {
     let stage = Stage::default();
     let fake = Fake::start(stage.open());
     let mut watch = Running::start(&fake, &["status", "--watch", "--status", "missing"]);
@@ -204,10 +204,10 @@ fn a_watch_tells_only_of_who_is_wanted() {
     }
     stage.stopped.store(true, Ordering::SeqCst);
     stage.expire(true);
-    assert_eq!(watch.news(), "the loop was STOPPED: nothing is renewed");
+    assert_eq!(watch.change(), "the loop was STOPPED: nothing is renewed");
     drop(fake.stop());
-    // In between, the expired customer would have stood.
-    assert!(watch.news().starts_with("DAEMON UNREACHABLE: "));
+    // The expired customer would come before it.
+    assert!(watch.change().starts_with("DAEMON UNREACHABLE: "));
     watch.stop_reading();
 }
 
@@ -232,9 +232,9 @@ fn following_shows_what_comes_over_restarts_too_and_ends_with_its_reader() {
     let fake = Fake::start(react.clone());
     let mut follow = Running::start(&fake, &["events", "-f", "-n", "1"]);
     let mut one = Running::start(&fake, &["--json", "events", "-f", "-n", "0", "1B2C9D00"]);
-    assert_eq!(follow.news(), "renewed        1B2C9D00  no. 2");
+    assert_eq!(follow.change(), "renewed        1B2C9D00  no. 2");
     happened.lock().unwrap().extend([event(3, Some("C0FFEE12"), EventKind::Parked)]);
-    assert_eq!(follow.news(), "parked         C0FFEE12  no. 3");
+    assert_eq!(follow.change(), "parked         C0FFEE12  no. 3");
     let folder = fake.stop();
     happened.lock().unwrap().extend([event(4, None, EventKind::Started)]);
     happened.lock().unwrap().extend([event(5, Some("1B2C9D00"), EventKind::Renewed)]);
@@ -243,12 +243,12 @@ fn following_shows_what_comes_over_restarts_too_and_ends_with_its_reader() {
     let away = said.line();
     assert!(away.starts_with("DAEMON UNREACHABLE: ") && away.ends_with("; trying again"), "{away}");
     let fake = Fake::start_in(folder, react);
-    assert_eq!(follow.news(), "started        -         no. 4");
-    assert_eq!(follow.news(), "renewed        1B2C9D00  no. 5");
+    assert_eq!(follow.change(), "started        -         no. 4");
+    assert_eq!(follow.change(), "renewed        1B2C9D00  no. 5");
     assert_eq!(said.line(), "the daemon is back");
     assert_eq!(serde_json::from_str::<serde_json::Value>(&one.line()).unwrap()["seq"], Seq(5).0);
 
-    // Put back, so that what it says at its end is read, too.
+    // Put back, so that its last lines are read too.
     follow.child.stderr = Some(said.into_pipe());
     assert_eq!(follow.stop_reading(), "");
     one.stop_reading();

@@ -14,21 +14,20 @@ fn fake() -> Fake {
         tb_username: user.to_owned(),
         ..customers().remove(0)
     };
-    let everyone =
+    let all =
         [customers(), vec![extra(NORTH, "ops@north.example"), extra(SOUTH, "ops@south.example")]].concat();
     Fake::start(move |request| match request {
         Request::Status(StatusQuery { customers: Rows::Only(ids), .. }) => {
-            let rows: Vec<_> =
-                everyone.iter().filter(|row| ids.contains(&row.customer_id)).cloned().collect();
+            let rows: Vec<_> = all.iter().filter(|row| ids.contains(&row.customer_id)).cloned().collect();
             if rows.len() == ids.len() {
                 Reaction::Answer(status(rows))
             } else {
                 Reaction::Refuse(ErrorCode::UnknownCustomer, "no such customer")
             }
         }
-        Request::Status(_) => Reaction::Answer(status(everyone.clone())),
+        Request::Status(_) => Reaction::Answer(status(all.clone())),
         Request::Refresh(Refresh { customers: Some(ids), .. }) => {
-            if ids.iter().all(|id| everyone.iter().any(|row| row.customer_id == *id)) {
+            if ids.iter().all(|id| all.iter().any(|row| row.customer_id == *id)) {
                 Reaction::Answer(refreshed(vec![]))
             } else {
                 Reaction::Refuse(ErrorCode::UnknownCustomer, "no such customer")
@@ -75,7 +74,7 @@ fn a_whole_id_is_a_small_question() {
 
 /// A row without a password is no customer, but its id is its own: it is not the beginning of another one.
 #[test]
-fn the_id_of_a_row_that_cannot_be_renewed_is_nobody_elses_beginning() {
+fn the_id_of_a_row_that_cannot_be_renewed_is_no_beginning_of_another_id() {
     let fake = || {
         let other = || vec![Customer { customer_id: "acme-test".to_owned(), ..customers().remove(0) }];
         let names_acme = |ids: &[String]| ids.iter().any(|id| id == "acme");
@@ -166,11 +165,11 @@ fn a_near_miss_is_recognized() {
         told.stderr.ends_with("needs 4 characters or more ; tbctl status lists the customers\n"),
         "{told:?}"
     );
-    let (told, _) = run(&["--json", "show", "nobody-at-all"]);
+    let (told, _) = run(&["--json", "show", "no-such-customer"]);
     assert_eq!((told.exit, &told.json()["code"]), (Some(5), &"unknown_customer".into()));
 }
 
-/// Right after the start, nobody is known; that is not the customer's fault.
+/// Right after the start the daemon knows no customer, which does not mean that there is none.
 #[test]
 fn a_daemon_that_has_not_read_its_table_says_so() {
     let fake = Fake::start(|request| match request {
@@ -188,7 +187,7 @@ fn a_daemon_that_has_not_read_its_table_says_so() {
     assert_eq!(told.exit, Some(1));
     assert_eq!(
         told.stderr,
-        "error: tbtokend knows no customer yet: it could not read its table so far\n\
+        "error: tbtokend knows no customer yet, because it has not read its table\n\
          hint: the login failed. Check the password.\n"
     );
 }

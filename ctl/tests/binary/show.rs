@@ -37,7 +37,7 @@ ThingsBoard   https://hq.acme.example
               At most 8 logins to this server at once. Its clock is right (skew +0.3s).
 token         - missing. There is no token in the table.
 state         PARKED since Nov 23 13:36Z
-last error    wrong password [credentials_rejected], at 2026-11-23T13:36:21Z
+last error    wrong password [credentials_rejected], at Nov 23 13:36:21Z
 why           ThingsBoard says no.
 what to do    Fix tb_password.
 what next     The daemon does not try it until its URL, user or password changes in the table. tbctl refresh --force C0FFEE12 tries it once now.

@@ -71,7 +71,7 @@ fn colours_can_be_turned_off() {
     let screen = status(120, &[("NO_COLOR", "")], &[]);
     assert!(screen.contains("\u{1b}[31m"), "an empty NO_COLOR says nothing: {screen:?}");
     let screen = status(120, &[("NO_COLOR", "1")], &["--color=always"]);
-    assert!(screen.contains("\u{1b}[31m"), "who says it here means it: {screen:?}");
+    assert!(screen.contains("\u{1b}[31m"), "the option wins: {screen:?}");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn whole_ids_give_way_to_short_ones_before_anything_is_left_out() {
 
 /// What tells the customers of a filtered table apart may fit one that it leaves out.
 #[test]
-fn a_short_id_fits_nobody_who_is_left_out() {
+fn a_short_id_fits_no_customer_that_is_not_listed() {
     let fake = Fake::start(|_| {
         let mut rows = customers();
         rows[0].customer_id = "8F1C02AA-33D1-4E02-9C77-0E5A3F6B2D11".to_owned();
@@ -132,11 +132,11 @@ fn a_short_id_fits_nobody_who_is_left_out() {
 #[test]
 fn sentences_and_events_are_broken_between_words() {
     let fake = Fake::healthy();
-    let (screen, ..) = Terminal::run(&fake, 40, &[], &["show", "nobody-at-all"]).finish();
+    let (screen, ..) = Terminal::run(&fake, 40, &[], &["show", "no-such-customer"]).finish();
     fake.requests();
     assert_eq!(
         screen,
-        "error: there is no customer\n\"nobody-at-all\" (a row without user,\npassword or URL does not count)\n\
+        "error: there is no customer\n\"no-such-customer\" (a row without user,\npassword or URL does not count)\n\
          hint: tbctl status lists the customers\n"
     );
     let fake = Fake::start(|request| match request {
@@ -189,27 +189,27 @@ fn progress_counts_what_happens_meanwhile() {
     });
     let (screen, signal, exit) = Terminal::run(&fake, 80, &[], &["refresh"]).finish();
     assert_eq!((signal, exit), (None, 0), "{screen:?}");
-    assert!(screen.contains("\r\u{1b}[Kthe pass is under way, 1 s: 1 renewed, 0 failed"), "{screen:?}");
+    assert!(screen.contains("\r\u{1b}[Kthe pass is running, 1 s: 1 renewed, 0 failed"), "{screen:?}");
     assert!(screen.contains("\r\u{1b}[Krenewed  1B2C9D00"), "{screen:?}");
     fake.requests();
 }
 
-/// Waiting is a line that changes, and leaves nothing behind.
+/// Waiting is a line that changes, and is cleared at the end.
 #[test]
-fn waiting_says_for_whom_and_leaves_nothing_behind() {
+fn the_line_of_wait_names_the_customers_and_is_cleared() {
     let fake = Fake::healthy();
     let terminal = Terminal::run(&fake, 80, &[], &["wait", "--timeout", "600ms"]);
     let (screen, _, exit) = terminal.finish();
     assert_eq!(exit, 7, "{screen:?}");
-    let line = "\r\u{1b}[K0 s left, waiting for 1 of 2: C0FFEE12 (parked: wrong password)";
+    let line = "\r\u{1b}[Kwaiting, 0 s left: 1 of 2 not valid: C0FFEE12 (parked: wrong password)";
     assert!(screen.contains(line), "{screen:?}");
-    assert!(screen.contains("\r\u{1b}[Kerror: 1 of 2 still not valid after 0.6 s: C0FFEE12 "), "{screen:?}");
+    assert!(screen.contains("\r\u{1b}[Kerror: gave up after 0.6 s: 1 of 2 not valid: "), "{screen:?}");
     fake.requests();
 }
 
-/// Interrupting `tbctl` leaves the pass running; who does it is told so, and the shell sees the signal.
+/// Interrupting `tbctl` leaves the pass running: tbctl says so, and the shell sees the signal.
 #[test]
-fn an_interrupted_refresh_says_that_the_pass_goes_on() {
+fn an_interrupted_refresh_says_that_the_pass_continues() {
     let (asked, was_asked) = std::sync::mpsc::channel();
     let asked = Mutex::new(asked);
     let fake = Fake::start(move |request| match request {
@@ -223,14 +223,17 @@ fn an_interrupted_refresh_says_that_the_pass_goes_on() {
     was_asked.recv_timeout(GIVE_UP).unwrap();
     terminal.master.take_writer().unwrap().write_all(b"\x03").unwrap();
     let (screen, signal, _) = terminal.finish();
-    assert!(screen.contains("interrupted; the pass goes on, tbctl events shows how it ends\n"), "{screen:?}");
+    assert!(
+        screen.contains("interrupted; the pass continues, tbctl events shows its outcome\n"),
+        "{screen:?}"
+    );
     assert_eq!(signal.as_deref(), Some("Interrupt"), "{screen:?}");
     fake.requests();
 }
 
-/// The line that counts the seconds is gone when the pass is over.
+/// The line with the seconds is cleared when the pass is over.
 #[test]
-fn progress_leaves_nothing_behind() {
+fn the_line_of_a_pass_is_cleared() {
     let fake = Fake::start(answer);
     let (screen, signal, exit) = Terminal::run(&fake, 80, &[], &["refresh", "--color=never"]).finish();
     assert_eq!((signal, exit), (None, 0), "{screen:?}");

@@ -1,4 +1,4 @@
-//! `wait`: for whom, how long, and what it says meanwhile.
+//! `wait`: for which customers, how long, and what it shows meanwhile.
 
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ fn in_turn(answers: Vec<Vec<Customer>>) -> Fake {
 use TokenStatus::{Expired, ExpiringSoon, Missing, Valid};
 
 #[test]
-fn it_ends_when_everyone_has_been_valid() {
+fn it_ends_when_all_customers_have_been_valid() {
     let fake = in_turn(vec![
         vec![with("A", Expired), with("B", Valid)],
         vec![],
@@ -43,17 +43,17 @@ fn it_ends_when_everyone_has_been_valid() {
     ]);
     let (told, asked) = fake.run(&["wait"]);
     assert_eq!((told.exit, told.stdout.as_str()), (Some(0), "all 2 customers are valid\n"));
-    assert_eq!(told.stderr, "waiting for 1 of 2: A (expired)\n");
+    assert_eq!(told.stderr, "waiting: 1 of 2 not valid: A (expired)\n");
     let since = |revision| Request::Status(StatusQuery { since: revision, ..StatusQuery::default() });
     assert_eq!(
         asked,
         [since(None), since(Some(Revision(1))), since(Some(Revision(2))), since(Some(Revision(3)))],
-        "it asks for everyone once, and then for what has changed"
+        "it asks for all customers once, and then for changes"
     );
 }
 
 #[test]
-fn named_ones_are_all_that_matter() {
+fn only_named_customers_count() {
     let (told, _) =
         in_turn(vec![vec![with("ABCD", Valid), with("B", Missing)]]).run(&["wait", "abcd", "ABCD"]);
     assert_eq!(told.exit, Some(5), "no GUID, so the case matters: {told:?}");
@@ -78,7 +78,7 @@ fn usable_is_less_than_valid() {
 }
 
 #[test]
-fn who_is_missing_is_named_when_the_time_is_over() {
+fn the_missing_customers_are_named_when_the_time_is_over() {
     let parked = Customer { customer_id: "P".to_owned(), ..customers().remove(1) };
     let mut rows: Vec<_> = (0..7).map(|at| with(&format!("E{at}"), Expired)).collect();
     rows.push(parked);
@@ -88,7 +88,7 @@ fn who_is_missing_is_named_when_the_time_is_over() {
     assert_eq!(told.exit, Some(7));
     assert_eq!(
         told.stderr.lines().nth(1).unwrap(),
-        "error: 8 of 8 still not valid after 1 s: P (parked: wrong password), E0 (expired), E1 (expired), \
+        "error: gave up after 1 s: 8 of 8 not valid: P (parked: wrong password), E0 (expired), E1 (expired), \
          E2 (expired), E3 (expired) and 3 more"
     );
     assert!(asked.len() <= 6, "it does not spin: {} questions in a second", asked.len());
@@ -117,7 +117,7 @@ fn a_customer_that_leaves_is_an_error_if_it_was_named_and_forgotten_if_not() {
     assert!(told.stderr.contains("customer ABCD has left the table"), "{told:?}");
 }
 
-/// `systemctl start tbtokend && tbctl wait`: the daemon may still be on its way, and on its way out.
+/// `systemctl start tbtokend && tbctl wait`: the daemon may still be starting, or ending.
 #[test]
 fn a_daemon_that_is_not_there_yet_is_waited_for() {
     let folder = Fake::healthy().stop();
@@ -125,10 +125,10 @@ fn a_daemon_that_is_not_there_yet_is_waited_for() {
     let mut child = tbctl();
     child.arg("--socket").arg(&socket).args(["wait"]);
     let mut child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // It is known to be waiting when it says so; then the daemon comes.
+    // The daemon starts when tbctl says that it waits.
     let mut stderr = Lines::of(child.stderr.take().unwrap());
     let first = stderr.line();
-    assert!(first.ends_with("there is no such socket; waiting for it"), "{first}");
+    assert!(first.starts_with("waiting: ") && first.ends_with("there is no such socket"), "{first}");
     let fake = Fake::start_in(folder, |_| Reaction::Answer(status(vec![with("A", Valid)])));
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
@@ -144,10 +144,10 @@ fn a_daemon_that_never_comes_is_unreachable_and_one_that_is_silent_is_late() {
     assert_eq!(told.exit, Some(7), "{told:?}");
     assert!(told.stderr.contains("did not answer within 0.05 s"), "{told:?}");
     assert!(begin.elapsed() < GIVE_UP / 2);
-    // What will not pass is not waited for.
+    // An error that does not pass is not waited for.
     let (told, _) = Fake::start(|_| Reaction::Raw("HTTP/1.1 400\r\n")).run(&["wait"]);
     assert_eq!(told.exit, Some(1), "{told:?}");
-    // What may pass is told when it does not, though the last of the questions comes too late for an answer.
+    // An error that may pass is shown at the end, even if the last answer comes too late.
     let asked = AtomicUsize::new(0);
     let busy = Fake::start(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
         0 => Reaction::Refuse(ErrorCode::Busy, "64 clients"),
@@ -168,27 +168,27 @@ fn a_refusal_that_passes_is_waited_for() {
         });
         let (told, asked) = fake.run(&["wait"]);
         assert_eq!((told.exit, asked.len()), (Some(0), 2), "{told:?}");
-        assert_eq!(told.stderr, "not now; waiting for it\n");
+        assert_eq!(told.stderr, "waiting: not now\n");
     }
 }
 
-/// A script that goes on because nobody is missing goes on without a single token.
+/// A script that continues because no customer is missing has no token at all.
 #[test]
 fn an_empty_table_is_waited_for_like_a_customer() {
     let fake = in_turn(vec![vec![], vec![with("A", Expired)], vec![with("A", Valid)]]);
     let (told, _) = fake.run(&["wait", "-t", "9"]);
     assert_eq!((told.exit, told.stdout.as_str()), (Some(0), "1 customer is valid\n"), "{told:?}");
-    assert!(told.stderr.starts_with("waiting for the first customer: no row of the table"), "{told:?}");
+    assert!(told.stderr.starts_with("waiting: no row of the table"), "{told:?}");
 
     let (told, _) = in_turn(vec![vec![]]).run(&["wait", "-t", "300ms"]);
     assert_eq!((told.exit, told.stdout.as_str()), (Some(7), ""), "{told:?}");
-    assert!(told.stderr.contains("error: no customer to wait for after 0.3 s: no row"), "{told:?}");
+    assert!(told.stderr.contains("error: gave up after 0.3 s: no row"), "{told:?}");
     assert!(told.stderr.contains("hint: is it the right table? sudo tbtokend doctor"), "{told:?}");
 }
 
-/// A restarted daemon tells of everyone anew, and says nothing of those who left the table meanwhile.
+/// A restarted daemon lists all customers again, and does not mention those that left the table meanwhile.
 #[test]
-fn whoever_left_the_table_over_a_restart_is_not_waited_for() {
+fn a_customer_that_left_the_table_over_a_restart_is_not_waited_for() {
     let fake = |named: bool| {
         let turn = AtomicUsize::new(0);
         let fake = Fake::start(move |_| {
@@ -206,7 +206,7 @@ fn whoever_left_the_table_over_a_restart_is_not_waited_for() {
 }
 
 #[test]
-fn a_table_that_was_not_read_yet_is_not_nobody() {
+fn an_unread_table_is_not_empty() {
     let turn = AtomicUsize::new(0);
     let fake = Fake::start(move |_| {
         let first = turn.fetch_add(1, Ordering::SeqCst) == 0;
@@ -216,9 +216,9 @@ fn a_table_that_was_not_read_yet_is_not_nobody() {
         Reaction::Answer(Reply::Status(reply))
     });
     let (told, asked) = fake.run(&["wait", "ABCD"]);
-    let everyone = || Request::Status(StatusQuery::default());
-    assert_eq!((told.exit, asked), (Some(0), vec![everyone(), everyone()]), "a name is looked up among all");
-    assert_eq!(told.stderr, "waiting until tbtokend has read its table\n");
+    let all = || Request::Status(StatusQuery::default());
+    assert_eq!((told.exit, asked), (Some(0), vec![all(), all()]), "a name is looked up among all");
+    assert_eq!(told.stderr, "waiting: tbtokend has not read its table\n");
 }
 
 #[test]
@@ -235,9 +235,9 @@ fn a_table_that_is_never_read_is_late_and_says_why() {
     assert_eq!(told.exit, Some(7), "{told:?}");
     assert_eq!(
         told.stderr,
-        "waiting until tbtokend has read its table: no way to sql01\n\
-         error: tbtokend has not read its table within 0.3 s\n\
-         hint: no way to sql01\n"
+        "waiting: tbtokend has not read its table: no way to sql01\n\
+         error: gave up after 0.3 s: tbtokend has not read its table: no way to sql01\n\
+         hint: tbctl status shows the state of the database ; wait longer with --timeout\n"
     );
-    assert!(unread(None).stderr.ends_with("hint: tbctl status ; wait longer with --timeout\n"));
+    assert!(unread(None).stderr.contains("error: gave up after 0.3 s: tbtokend has not read its table\n"));
 }

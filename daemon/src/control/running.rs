@@ -4,17 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use tbtoken_proto::client::Client;
-use tbtoken_proto::{Reply, Request};
+use tbtoken_proto::{Request, VersionReply};
 
 /// The time for an answer of the daemon.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Returns the configuration file of the daemon at this control socket, or "no file"; `None` if no daemon answers.
 pub fn config_read_by(socket: &Path) -> Option<String> {
-    match Client::connect(socket, TIMEOUT).ok()?.send(&Request::Version {}) {
-        Ok(Reply::Version(version)) => {
-            Some(version.daemon.config_file.unwrap_or_else(|| "no file".to_owned()))
-        }
-        _ => None,
-    }
+    let version: VersionReply = Client::connect(socket, TIMEOUT).ok()?.ask(&Request::Version {}).ok()?;
+    Some(version.daemon.config_file.unwrap_or_else(|| "no file".to_owned()))
 }

@@ -94,8 +94,7 @@ fn explain_busy(full: Full) -> String {
 
 /// Sends `busy` to a client without a place. The daemon does not wait: the line fits the socket's buffer or is lost.
 fn refuse_as_busy(stream: &UnixStream, error: &str) {
-    let error = error.to_owned();
-    let answer = Answer { id: None, outcome: Err(Refusal { error, code: ErrorCode::Busy }) };
+    let answer = Answer { id: None, outcome: Err(Refusal::new(ErrorCode::Busy, error)) };
     if let Ok(line) = to_line(&answer)
         && let Err(error) = stream.try_write(&line)
     {
@@ -144,8 +143,7 @@ async fn serve_client(
 
 fn bad_line(error: &str) -> io::Result<Outgoing> {
     let error = format!("{error}; send one JSON object per line");
-    let answer = Answer { id: None, outcome: Err(Refusal { error, code: ErrorCode::BadRequest }) };
-    Outgoing::line(&answer)
+    Outgoing::line(&Answer { id: None, outcome: Err(Refusal::new(ErrorCode::BadRequest, error)) })
 }
 
 /// Sends an answer piece by piece; a client that does not read is dropped.

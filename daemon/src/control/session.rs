@@ -3,6 +3,7 @@
 use std::io;
 
 use tbtoken_proto as proto;
+use tbtoken_proto::ErrorCode::{BadConfiguration, Internal, ReadOnly, UnknownAction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::outgoing::Outgoing;
@@ -68,29 +69,24 @@ impl Session {
     async fn carry_out(&self, request: proto::Request) -> Result<proto::Reply, proto::Refusal> {
         match request {
             proto::Request::Status(query) => {
-                self.handle.snapshot().status(&query, self.clock.now()).map(proto::Reply::Status)
+                self.handle.snapshot().status(&query, self.clock.now()).map(proto::Reply::from)
             }
-            proto::Request::Events { since, limit } => {
-                Ok(proto::Reply::Events(self.handle.snapshot().events(since, limit)))
-            }
+            proto::Request::Events { since, limit } => Ok(self.handle.snapshot().events(since, limit).into()),
             proto::Request::Version {} => {
                 let daemon = self.handle.snapshot().daemon().clone();
-                Ok(proto::Reply::Version(proto::VersionReply { daemon }))
+                Ok(proto::VersionReply { daemon }.into())
             }
             proto::Request::Metrics { format } => {
                 let text = exposition(self.handle.snapshot(), self.clock.now(), format, false);
+                let bug =
+                    |error| proto::Refusal::new(Internal, format!("the metrics cannot be written: {error}"));
                 let content_type = content_type(format).to_owned();
-                let bug = |error| proto::Refusal {
-                    code: proto::ErrorCode::Internal,
-                    error: format!("the metrics cannot be written: {error}"),
-                };
-                let reply = |text| proto::Reply::Metrics(proto::MetricsReply { content_type, text });
-                text.map(reply).map_err(bug)
+                Ok(proto::MetricsReply { content_type, text: text.map_err(bug)? }.into())
             }
-            _ if self.access == Access::Monitor => Err(proto::Refusal {
-                code: proto::ErrorCode::ReadOnly,
-                error: "this access is read-only (status, events, metrics, version); for changes use the control socket, or over HTTP the token in http.token_file".to_owned(),
-            }),
+            _ if self.access == Access::Monitor => Err(proto::Refusal::new(
+                ReadOnly,
+                "this access is read-only (status, events, metrics, version); for changes use the control socket, or over HTTP the token in http.token_file",
+            )),
             proto::Request::Start {} => self.steer(true).await,
             proto::Request::Stop {} => self.steer(false).await,
             proto::Request::Refresh(refresh) => self.refresh(refresh).await,
@@ -100,14 +96,13 @@ impl Session {
 
     async fn reload(&self) -> Result<proto::Reply, proto::Refusal> {
         let (order, outcome) = oneshot::channel();
-        let orders = self.reload.as_ref().ok_or_else(|| proto::Refusal {
-            code: proto::ErrorCode::UnknownAction,
-            error: "reload is for the control socket: tbctl reload".to_owned(),
-        })?;
+        let no_reload =
+            || proto::Refusal::new(UnknownAction, "reload is for the control socket: tbctl reload");
+        let orders = self.reload.as_ref().ok_or_else(no_reload)?;
         orders.send(Some(order)).await.map_err(|_| view::shutting_down())?;
         match outcome.await.map_err(|_| view::shutting_down())? {
-            Ok(message) => Ok(proto::Reply::Reload(proto::ReloadReply { message })),
-            Err(error) => Err(proto::Refusal { code: proto::ErrorCode::BadConfiguration, error }),
+            Ok(message) => Ok(proto::ReloadReply { message }.into()),
+            Err(error) => Err(proto::Refusal::new(BadConfiguration, error)),
         }
     }
 
@@ -126,7 +121,7 @@ impl Session {
                 "; but this could not be stored ({why}): a restart of tbtokend undoes it unless the database works by then"
             ));
         }
-        Ok(proto::Reply::Steer(proto::SteerReply { message, cron }))
+        Ok(proto::SteerReply { message, cron }.into())
     }
 
     async fn refresh(&self, refresh: proto::Refresh) -> Result<proto::Reply, proto::Refusal> {
@@ -147,13 +142,11 @@ impl Session {
             true => pending.await.map_err(|_| view::shutting_down())?.map_err(view::not_refreshed)?,
             false => Vec::new(),
         };
-        Ok(proto::Reply::Refresh(match refresh.wait {
-            true => view::refreshed(details),
-            false => {
-                let message = "accepted; see status and events for the outcome".to_owned();
-                proto::RefreshReply { message, result: None }
-            }
-        }))
+        if refresh.wait {
+            return Ok(view::refreshed(details).into());
+        }
+        let message = "accepted; see status and events for the outcome".to_owned();
+        Ok(proto::RefreshReply { message, result: None }.into())
     }
 
     fn knows_all(&self, selection: &Selection) -> bool {

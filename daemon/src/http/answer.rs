@@ -46,7 +46,7 @@ pub(super) struct HttpRefusal {
 
 impl HttpRefusal {
     pub(super) fn new(status: StatusCode, code: ErrorCode, error: impl Into<String>) -> Self {
-        Self { status, refusal: proto::Refusal { code, error: error.into() } }
+        Self { status, refusal: proto::Refusal::new(code, error) }
     }
 
     /// Creates a refusal with the status that belongs to the code.

@@ -18,7 +18,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer::HttpRefusal;
 use super::routes::App;
-use super::settings::{AccessRules, Right};
+use super::settings::AccessRules;
+use crate::control::Access;
 use crate::text::printable;
 
 /// How much of a body that is too long is read, so that the answer arrives.
@@ -95,7 +96,7 @@ pub(super) fn check_origin(access_rules: &AccessRules, headers: &HeaderMap) -> R
 /// A client with a valid token. A handler with this parameter is never reached without one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Client {
-    pub(super) right: Right,
+    pub(super) access: Access,
 }
 
 impl FromRequestParts<App> for Client {
@@ -105,8 +106,8 @@ impl FromRequestParts<App> for Client {
         let access_rules = app.access_rules();
         check_origin(&access_rules, &parts.headers)?;
         let token = bearer(&parts.headers);
-        match access_rules.right_of(token) {
-            Some(right) => Ok(Self { right }),
+        match access_rules.access_of(token) {
+            Some(access) => Ok(Self { access }),
             None => {
                 if token.is_some() {
                     app.note_wrong_token();

@@ -27,8 +27,8 @@ pub(super) fn status(query: &str) -> Result<proto::Envelope, proto::Refusal> {
     }
     if !filter.is_empty() {
         if fields.contains_key("customers") {
-            let error = "the query has either customers or a filter, not both".to_owned();
-            return Err(proto::Refusal { code: proto::ErrorCode::BadRequest, error });
+            let error = "the query has either customers or a filter, not both";
+            return Err(proto::Refusal::new(proto::ErrorCode::BadRequest, error));
         }
         fields.insert("customers".to_owned(), json!({ "match": filter }));
     }

@@ -11,18 +11,16 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use chrono::TimeDelta;
 use tbtoken_proto::{self as proto, ErrorCode};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::answer::{HttpRefusal, etag, to_response, unchanged, with_headers, with_tag};
 use super::guard::{self, Client, json_body};
-use super::settings::{AccessRules, Right};
+use super::server::Parts;
+use super::settings::AccessRules;
 use super::{page, query};
-use crate::clock::Clock;
 use crate::control::{Access, Session};
-use crate::engine::handle::Handle;
 use crate::metrics::{content_type, exposition};
 use crate::text::printable;
 
@@ -40,15 +38,7 @@ pub(super) type App = Arc<Shared>;
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) handle: Handle,
-    pub(super) clock: Clock,
-    /// The tokens and names that are accepted; a reload changes them.
-    pub(super) access_rules: watch::Receiver<AccessRules>,
-    /// When the loop last made progress, according to the check that feeds systemd's watchdog.
-    pub(super) alive: watch::Receiver<Instant>,
-    /// After this time without progress the loop counts as stuck.
-    pub(super) stuck_after: Duration,
-    pub(super) shutdown: CancellationToken,
+    pub(super) parts: Parts,
     listings: Arc<Semaphore>,
     wrong_tokens: Mutex<(u32, Option<Instant>)>,
 }
@@ -77,19 +67,12 @@ pub(super) fn router(app: App, page: bool, metrics_open: bool) -> Router {
 }
 
 impl Shared {
-    pub(super) fn new(
-        handle: Handle,
-        clock: Clock,
-        access_rules: watch::Receiver<AccessRules>,
-        (alive, stuck_after): (watch::Receiver<Instant>, Duration),
-        shutdown: CancellationToken,
-    ) -> Self {
-        let (listings, wrong_tokens) = (Arc::new(Semaphore::new(LISTINGS)), Mutex::default());
-        Self { handle, clock, access_rules, alive, stuck_after, shutdown, listings, wrong_tokens }
+    pub(super) fn new(parts: Parts) -> Self {
+        Self { parts, listings: Arc::new(Semaphore::new(LISTINGS)), wrong_tokens: Mutex::default() }
     }
 
     pub(super) fn access_rules(&self) -> AccessRules {
-        self.access_rules.borrow().clone()
+        self.parts.access_rules.borrow().clone()
     }
 
     /// Counts a wrong token. The log says how many there were, and never quotes one.
@@ -102,26 +85,21 @@ impl Shared {
         }
     }
 
-    async fn carry_out(&self, right: Right, envelope: proto::Envelope) -> Result<Response, HttpRefusal> {
+    async fn carry_out(&self, access: Access, envelope: proto::Envelope) -> Result<Response, HttpRefusal> {
         let is_listing =
             matches!(&envelope.request, proto::Request::Status(query) if query.customers == proto::Rows::All);
-        let permit = match is_listing.then(|| Arc::clone(&self.listings).try_acquire_owned()).transpose() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let error = format!(
-                    "tbtokend sends at most {LISTINGS} lists of all customers at once; request fewer customers"
-                );
-                return Err(HttpRefusal::of(ErrorCode::Busy, error));
-            }
-        };
-        let access = match right {
-            Right::Read => Access::Monitor,
-            Right::All => Access::Control,
-        };
-        let session = Session::new(access, self.handle.clone(), self.clock.clone(), None);
+        let permit = is_listing.then(|| Arc::clone(&self.listings).try_acquire_owned()).transpose();
+        let permit = permit.map_err(|_| {
+            let error = format!(
+                "tbtokend sends at most {LISTINGS} lists of all customers at once; request fewer customers"
+            );
+            HttpRefusal::of(ErrorCode::Busy, error)
+        })?;
+        let Parts { handle, clock, .. } = &self.parts;
+        let session = Session::new(access, handle.clone(), clock.clone(), None);
         let mut response = to_response(session.respond(envelope).await.map_err(internal)?, permit);
         // The page decides by this header which buttons it shows.
-        let shown = HeaderValue::from_static(if right == Right::All { "all" } else { "read" });
+        let shown = HeaderValue::from_static(if access == Access::Control { "all" } else { "read" });
         response.headers_mut().insert("tbtokend-right", shown);
         Ok(response)
     }
@@ -143,15 +121,15 @@ async fn status(
     if let Some(unchanged) = unchanged(&tag, &headers) {
         return Ok(unchanged);
     }
-    Ok(with_tag(app.carry_out(client.right, envelope).await?, &tag))
+    Ok(with_tag(app.carry_out(client.access, envelope).await?, &tag))
 }
 
 /// Returns the tag of the answer to this query. It covers the revision, the parts that change without it, and the minute,
 /// because `minutes_until_expiry` depends on the time.
 fn tag(app: &Shared, query: &str) -> serde_json::Result<String> {
     let all = proto::StatusQuery { customers: proto::Rows::None, since: None };
-    let snapshot = app.handle.snapshot();
-    let minute = app.clock.now().timestamp().div_euclid(60);
+    let snapshot = app.parts.handle.snapshot();
+    let minute = app.parts.clock.now().timestamp().div_euclid(60);
     let head = snapshot.status_without_customers(&all).ok();
     Ok(etag(&serde_json::to_vec(&(query, minute, head))?))
 }
@@ -172,7 +150,7 @@ async fn act(client: Client, State(app): State<App>, request: Request) -> Result
             return Err(HttpRefusal::of(ErrorCode::UnknownAction, error));
         }
     }
-    app.carry_out(client.right, envelope).await
+    app.carry_out(client.access, envelope).await
 }
 
 async fn events(
@@ -181,7 +159,7 @@ async fn events(
     RawQuery(query): RawQuery,
 ) -> Result<Response, HttpRefusal> {
     let envelope = query::events(&query.unwrap_or_default())?;
-    app.carry_out(client.right, envelope).await
+    app.carry_out(client.access, envelope).await
 }
 
 async fn metrics_for_client(_: Client, app: State<App>, headers: HeaderMap) -> Result<Response, HttpRefusal> {
@@ -196,13 +174,14 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response,
         true => proto::MetricsFormat::Openmetrics,
         false => proto::MetricsFormat::Prometheus,
     };
-    let text = exposition(app.handle.snapshot(), app.clock.now(), format, true).map_err(internal)?;
+    let text =
+        exposition(app.parts.handle.snapshot(), app.parts.clock.now(), format, true).map_err(internal)?;
     Ok(([(header::CONTENT_TYPE, content_type(format))], text).into_response())
 }
 
 /// Reports whether the watchdog is fed, in one word, because it needs no token.
 async fn healthz(State(app): State<App>) -> (StatusCode, &'static str) {
-    match app.alive.borrow().elapsed() <= app.stuck_after {
+    match app.parts.alive.borrow().elapsed() <= app.parts.stuck_after {
         true => (StatusCode::OK, "ok\n"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "stuck\n"),
     }
@@ -210,11 +189,11 @@ async fn healthz(State(app): State<App>) -> (StatusCode, &'static str) {
 
 /// Reports whether the snapshot is fresh. The state of ThingsBoard does not count, because a restart does not fix it.
 async fn readyz(State(app): State<App>) -> (StatusCode, &'static str) {
-    let snapshot = app.handle.snapshot();
+    let snapshot = app.parts.handle.snapshot();
     let interval = i64::try_from(snapshot.cron().interval_seconds).unwrap_or(i64::MAX);
     let oldest = TimeDelta::try_seconds(interval).unwrap_or(TimeDelta::MAX) * FRESH_INTERVALS;
-    let is_fresh = |at| app.clock.now() - at <= oldest;
-    let word = match (app.shutdown.is_cancelled(), snapshot.table_read_at(), snapshot.is_readable()) {
+    let is_fresh = |at| app.parts.clock.now() - at <= oldest;
+    let word = match (app.parts.shutdown.is_cancelled(), snapshot.table_read_at(), snapshot.is_readable()) {
         (true, ..) => "shutting_down\n",
         (false, None, true) => "starting\n",
         // A stopped loop does not read the table, so its age does not count.

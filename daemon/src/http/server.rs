@@ -65,10 +65,11 @@ pub struct Parts {
 
 /// Accepts clients until the shutdown, and sends the last answers.
 pub async fn serve(parts: Parts) {
-    let Parts { settings, access_rules, handle, clock, alive, stuck_after, shutdown } = parts;
-    let Some(mut listener) = shutdown.run_until_cancelled(bind(&settings, &handle)).await else { return };
-    let app = Shared::new(handle, clock, access_rules, (alive, stuck_after), shutdown.clone());
-    let router = router(Arc::new(app), settings.page, settings.metrics_open);
+    let shutdown = parts.shutdown.clone();
+    let bound = shutdown.run_until_cancelled(bind(&parts.settings, &parts.handle)).await;
+    let Some(mut listener) = bound else { return };
+    let (page, metrics_open) = (parts.settings.page, parts.settings.metrics_open);
+    let router = router(Arc::new(Shared::new(parts)), page, metrics_open);
     let (places, surplus) =
         (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(Semaphore::new(MAX_SURPLUS)));
     let clients = TaskTracker::new();

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
-use crate::control::Binding;
+use crate::control::{Access, Binding};
 
 /// The allowed numbers of characters in a token.
 pub const TOKEN_LENGTHS: RangeInclusive<usize> = 32..=256;
@@ -56,15 +56,6 @@ pub struct AccessRules {
     pub allowed_hosts: Vec<String>,
 }
 
-/// The rights of a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Right {
-    /// Read only.
-    Read,
-    /// Everything.
-    All,
-}
-
 /// The hash of a token: the daemon's memory does not hold the token, and a comparison reveals no length.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token([u8; SHA256_OUTPUT_LEN]);
@@ -89,18 +80,17 @@ impl fmt::Debug for Token {
 }
 
 impl AccessRules {
-    /// Returns the right of a client with this token. Without configured tokens the mode of the Unix socket has decided.
-    pub(super) fn right_of(&self, token: Option<&str>) -> Option<Right> {
+    /// Returns the access of a client with this token. Without configured tokens the mode of the Unix socket has decided.
+    pub(super) fn access_of(&self, token: Option<&str>) -> Option<Access> {
         if self.write.is_none() && self.read.is_none() {
-            return Some(Right::All);
+            return Some(Access::Control);
         }
         // Both are always compared, also without a token, so that every refusal takes the same time.
         let given = Token::new(token.unwrap_or_default());
         let is = |known: &Option<Token>| known.as_ref().is_some_and(|known| known.is(&given));
-        let (all, read) = (is(&self.write), is(&self.read));
-        match (all, read) {
-            (true, _) => Some(Right::All),
-            (false, true) => Some(Right::Read),
+        match (is(&self.write), is(&self.read)) {
+            (true, _) => Some(Access::Control),
+            (false, true) => Some(Access::Monitor),
             (false, false) => None,
         }
     }

@@ -18,7 +18,7 @@ use tower::ServiceExt as _;
 
 use super::guard::Surplus;
 use super::routes::{Shared, router};
-use super::{AccessRules, Token};
+use super::{AccessRules, Address, Settings, Token, server};
 use crate::clock::Clock;
 use crate::engine::handle::Handle;
 use crate::engine::pass::{Limits, budget};
@@ -96,15 +96,23 @@ async fn site() -> Site {
         name: "test".into(),
     });
     let shutdown = CancellationToken::new();
-    let access_rules = AccessRules {
+    let rules = AccessRules {
         write: Some(Token::new(ALL)),
         read: Some(Token::new(READ)),
         allowed_hosts: vec!["tokens.example.com".to_owned()],
     };
-    let (access_rules, seen) = watch::channel(access_rules);
+    let (access_rules, seen) = watch::channel(rules.clone());
     let (alive, seen_alive) = watch::channel(Instant::now());
-    let stuck_after = Duration::from_secs(3600);
-    let app = Arc::new(Shared::new(handle.clone(), clock, seen, (seen_alive, stuck_after), shutdown.clone()));
+    let address = Address::Tcp("127.0.0.1:0".parse().unwrap());
+    let app = Arc::new(Shared::new(server::Parts {
+        settings: Settings { address, exposed: false, access_rules: rules, metrics_open: false, page: true },
+        access_rules: seen,
+        handle: handle.clone(),
+        clock,
+        alive: seen_alive,
+        stuck_after: Duration::from_secs(3600),
+        shutdown: shutdown.clone(),
+    }));
     tokio::spawn(scheduler.run(CancellationToken::new()));
     let router = router(Arc::clone(&app), true, false);
     Site { router, handle, app, access_rules, seconds, shutdown, _alive: alive, _folder: folder }
@@ -395,7 +403,7 @@ async fn the_old_api_answers_as_its_documentation_shows() {
     assert_holds(&golden, &posted.json(), "");
     // The answer has every key of the socket's answer.
     let query = proto::StatusQuery::default();
-    let reply = site.handle.snapshot().status(&query, site.app.clock.now()).map(proto::Reply::Status);
+    let reply = site.handle.snapshot().status(&query, site.app.parts.clock.now()).map(proto::Reply::Status);
     let socket = serde_json::to_value(proto::Answer { id: None, outcome: reply }).unwrap();
     assert_holds(&socket, &posted.json(), "");
 

@@ -12,6 +12,7 @@ mod stderr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use strum::EnumString;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
@@ -30,7 +31,8 @@ use crate::clock::Clock;
 use crate::model::NoticeKind;
 
 /// The target of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum Target {
     /// The journal if systemd has connected stderr to it, else stderr.
     Auto,
@@ -43,12 +45,7 @@ pub enum Target {
 impl Target {
     /// Returns the target of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "auto" => Some(Self::Auto),
-            "journald" => Some(Self::Journald),
-            "stderr" => Some(Self::Stderr),
-            _ => None,
-        }
+        name.parse().ok()
     }
 }
 

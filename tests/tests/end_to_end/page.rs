@@ -226,7 +226,9 @@ fn a_person_sees_the_customers_in_trouble_with_reasons_and_can_act() {
     }
     println!("pictures of the page: {}", folder.display());
     browser.click("#lang");
-    browser.until("document.getElementById('headline').textContent === '1 von 601 Kunden braucht Hilfe.'");
+    browser.until(
+        "document.getElementById('headline').textContent === '1 von 601 Kunden braucht Ihre Aufmerksamkeit.'",
+    );
 
     // No text of a customer became HTML, and the policy blocked nothing.
     assert_eq!(browser.run("return document.querySelectorAll('img').length"), json!(0));

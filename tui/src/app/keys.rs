@@ -325,10 +325,10 @@ impl App {
             return Some(outage.to_owned());
         }
         if self.running.contains(action) {
-            return Some("This is already under way.".to_owned());
+            return Some("This is already running.".to_owned());
         }
         // Each action holds a connection, and the daemon serves few connections per user.
-        (self.running.len() >= 8).then(|| "8 actions are under way: wait until one ends.".to_owned())
+        (self.running.len() >= 8).then(|| "8 actions are running: wait until one ends.".to_owned())
     }
 
     fn copy_id(&mut self) -> Vec<Effect> {

@@ -7,7 +7,6 @@ use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
 use crate::app::{App, Link};
-use crate::snapshot::Store;
 use crate::text::{sentence, wrap};
 
 /// ```text
@@ -73,10 +72,10 @@ impl Outage {
 /// Returns the outage if there are rows to show. Without rows the table's panel explains it in full.
 pub(super) fn outage(app: &App) -> Option<Outage> {
     let overview = app.scene().snapshot.overview.as_ref()?;
-    match (&app.link, &overview.store) {
+    match (&app.link, &overview.trouble) {
         (Link::Down { why, hint, .. }, _) => Some(Outage::of(why, &app.socket, hint.clone())),
-        (_, Store::Unreadable(why) | Store::Unwritable(why)) => Some(Outage::of(why, &app.socket, None)),
+        (_, Some((_, why))) => Some(Outage::of(why, &app.socket, None)),
         // The header says what is known; the poll's error will say what to do.
-        (Link::Up { .. } | Link::Silent { .. } | Link::Connecting, Store::Up) => None,
+        (Link::Up { .. } | Link::Silent { .. } | Link::Connecting, None) => None,
     }
 }

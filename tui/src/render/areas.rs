@@ -1,6 +1,6 @@
 //! The division of the screen among the panels.
 
-use ratatui::layout::Rect;
+use ratatui::layout::{Constraint, Layout, Rect};
 
 /// The smallest screen, in columns and rows, that shows more than the counts.
 const SMALLEST: (u16, u16) = (40, 10);
@@ -27,24 +27,14 @@ impl Areas {
     /// Divides the screen; `alert` returns how many lines the alert takes of those that it may take.
     pub(crate) fn of(whole: Rect, alert: impl FnOnce(u16) -> u16) -> Self {
         let alert = alert(most_alert(whole.height));
-        let line = |y: u16| Rect { y: whole.y + y.min(whole.height), height: 1, ..whole }.intersection(whole);
-        let above = 3 + alert;
-        let body = Rect { y: whole.y + above, height: whole.height.saturating_sub(above + 1), ..whole }
-            .intersection(whole);
-        let detail_height = detail_height(whole.height).min(body.height);
-        let table = Rect { height: body.height - detail_height, ..body };
-        Self {
-            counts_only: whole.width < SMALLEST.0 || whole.height < SMALLEST.1,
-            whole,
-            header: line(0),
-            alert: Rect { y: whole.y + 1, height: alert, ..whole }.intersection(whole),
-            summary: line(1 + alert),
-            rule: line(2 + alert),
-            body,
-            table,
-            detail: Rect { y: body.y + table.height, height: detail_height, ..body },
-            footer: line(whole.height.saturating_sub(1)),
-        }
+        let heights = [1, alert, 1, 1].map(Constraint::Length);
+        let below =
+            [Constraint::Fill(1), Constraint::Length(detail_height(whole.height)), Constraint::Length(1)];
+        let panels = Layout::vertical(heights.into_iter().chain(below)).areas(whole);
+        let [header, alert, summary, rule, table, detail, footer] = panels;
+        let counts_only = whole.width < SMALLEST.0 || whole.height < SMALLEST.1;
+        let body = table.union(detail);
+        Self { counts_only, whole, header, alert, summary, rule, body, table, detail, footer }
     }
 
     /// Returns how many customers the table shows at a time.

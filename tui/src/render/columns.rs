@@ -1,9 +1,11 @@
 //! The columns of the table, and their widths.
 
+use strum::VariantArray;
+
 use crate::snapshot::Widths;
 
 /// A column of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
 pub(super) enum Column {
     Status,
     Customer,
@@ -68,17 +70,8 @@ impl Columns {
     /// Chooses the columns for a table of `width`.
     pub(super) fn fit(width: usize, widths: Widths) -> Self {
         let gap = if width < 100 { 1 } else { 2 };
-        let all = [
-            Column::Status,
-            Column::Customer,
-            Column::User,
-            Column::Server,
-            Column::Left,
-            Column::Next,
-            Column::Error,
-        ];
-        let mut this =
-            Self { columns: all.map(|column| (column, column.least(widths, width))).to_vec(), gap };
+        let all = Column::VARIANTS.iter().map(|&column| (column, column.least(widths, width)));
+        let mut this = Self { columns: all.collect(), gap };
         for least_important in LEAST_IMPORTANT {
             if this.width() > width {
                 this.columns.retain(|(column, _)| *column != least_important);

@@ -44,23 +44,16 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
 /// Arranges pieces in at most `room` lines: one per line if they fit, else as many side by side as fit whole. The last
 /// ones are left out, because a count without its word says nothing.
 fn arrange_pieces(pieces: Vec<Piece<'static>>, columns: usize, room: usize) -> Vec<Line<'static>> {
-    if pieces.len() <= room {
-        return pieces.into_iter().map(|piece| Line::from(piece.spans)).collect();
-    }
-    let mut lines: Vec<Vec<Piece<'static>>> = vec![vec![]];
+    let is_tall = pieces.len() <= room;
+    let mut lines: Vec<Vec<Piece<'static>>> = vec![];
     for piece in pieces {
-        let Some(line) = lines.last_mut() else { break };
-        line.push(piece);
-        if line.len() == 1 || line::width(line, GAP) <= columns {
-            continue;
+        let fits = |line: &&mut Vec<Piece<'_>>| line::width(line, GAP) + GAP + piece.width() <= columns;
+        match lines.last_mut().filter(|line| !is_tall && fits(line)) {
+            Some(line) => line.push(piece),
+            None => lines.push(vec![piece]),
         }
-        let next = line.pop();
-        if lines.len() == room {
-            break;
-        }
-        lines.push(next.into_iter().collect());
     }
-    lines.into_iter().map(|pieces| line::fit(pieces, columns, &[GAP])).collect()
+    lines.into_iter().take(room).map(|pieces| line::fit(pieces, columns, &[GAP])).collect()
 }
 
 /// The columns between two counts in a line.

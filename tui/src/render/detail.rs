@@ -10,8 +10,8 @@ use tbtoken_proto::{BreakerState, Customer, words};
 use super::events;
 use super::line::{self, Piece};
 use crate::app::App;
-use crate::explain::{self, Explanation, Weight};
-use crate::text::{time, time_exact, width, wrap};
+use crate::explain::{self, Emphasis, Explanation, Weight};
+use crate::text::{time, width, wrap};
 
 /// ```text
 /// ┌ 8f1c02aa  ops@acme-north.de  https://tb.acme.example ───────────────────────────────────────┐
@@ -72,53 +72,23 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
         );
         return wrap(&gone, columns).into_iter().map(|line| Line::raw(format!(" {line}"))).collect();
     };
-    let status = customer.token_status;
-    let mut lines = Vec::new();
-    let mut field = |name: &str, value: &str, style: Style| {
-        let value = theme.printable(value);
-        for (at, piece) in wrap(&value, columns.saturating_sub(LABEL)).into_iter().enumerate() {
-            let name = if at == 0 { name } else { "" };
-            lines.push(Line::from(vec![
-                Span::styled(format!(" {name:<LABEL$}"), theme.quiet()),
-                Span::styled(piece, style),
-            ]));
-        }
-    };
-    let plain = Style::new();
-    field("customer", &customer.customer_id, theme.strong());
-    field("user", &customer.tb_username, plain);
-    field("ThingsBoard", &customer.tb_url, plain);
-    if let Some(host) = app.scene().snapshot.host_of(customer) {
-        field("", &explain::describe_server(host), plain);
-    }
-    let sign = format!("{} {}", status.sign(), status.word());
-    field(
-        "token",
-        &format!("{}. {}", sign.trim(), explain::describe_token(customer, now)),
-        theme.status(status),
-    );
-    if customer.check.is_some() {
-        field("checked", &explain::describe_check(customer, now), plain);
-    }
     let explanation = explain::explain(customer, app.loop_state(), now);
-    let style = weight(app, explanation.weight);
-    match &customer.failure {
-        Some(_) => {
-            field("state", &explanation.headline, style);
-            field("last error", &words::last_error(customer), style);
-            field("why", &explanation.why, plain);
-            field("what to do", &explanation.remedy, plain);
-            field("what next", &explanation.what_next(), plain);
-        }
-        // The field for the token is already there.
-        None => {
-            field("state", &explanation.headline, style);
-            field("what next", &explanation.what_next(), style);
+    let host = app.scene().snapshot.host_of(customer);
+    let mut lines = Vec::new();
+    for field in explain::describe(customer, host, &explanation, now) {
+        let style = match field.emphasis {
+            Emphasis::Title => theme.strong(),
+            Emphasis::Status => theme.status(customer.token_status),
+            Emphasis::Weight => weight(app, explanation.weight),
+            Emphasis::Plain => Style::new(),
+        };
+        let value = wrap(&theme.printable(&field.value), columns.saturating_sub(LABEL));
+        for (at, piece) in value.into_iter().enumerate() {
+            let name = if at == 0 { field.name } else { "" };
+            let label = Span::styled(format!(" {name:<LABEL$}"), theme.quiet());
+            lines.push(Line::from(vec![label, Span::styled(piece, style)]));
         }
     }
-    field("renewals", &customer.renewals.to_string(), plain);
-    let last = customer.last_success_at.map_or_else(|| "never".to_owned(), |at| time_exact(at, now));
-    field("last success", &last, plain);
 
     lines.push(Line::default());
     let mut history = events::history(app, id, columns).peekable();

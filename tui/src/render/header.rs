@@ -9,7 +9,7 @@ use tbtoken_proto::{LastRun, words};
 
 use super::line::{self, Piece};
 use crate::app::{App, Link};
-use crate::snapshot::{Overview, Store};
+use crate::snapshot::Overview;
 use crate::text::{clip_start, time, time_exact, width};
 
 /// ```text
@@ -61,19 +61,18 @@ pub(super) fn alarm(app: &App, columns: usize) -> Option<String> {
         (Link::Silent { last_answer }, _) => {
             ("DAEMON DOES NOT ANSWER", Some(*last_answer), Some(*last_answer), "still waiting".to_owned())
         }
-        (_, Some(overview)) if overview.store != Store::Up => {
-            let readable = matches!(overview.store, Store::Unwritable(_));
+        (_, Some(overview)) => {
+            let (what, _) = overview.trouble.as_ref()?;
             // While the table can be read, the rows are current.
-            let read = overview.as_of.filter(|_| !readable);
-            let what = words::database_trouble(readable, false).unwrap_or_default();
+            let read = overview.as_of.filter(|_| !overview.is_readable);
             let again = match overview.cron.next_run_at {
                 Some(at) if at > now => format!("trying again in {}", words::duration(at - now)),
                 Some(_) => "trying again now".to_owned(),
                 None => "the loop is STOPPED".to_owned(),
             };
-            (what, read, read, again)
+            (*what, read, read, again)
         }
-        _ => return None,
+        (_, None) => return None,
     };
     let what = what.to_uppercase();
     let lasting = since.map(|since| format!(" for {}", words::duration(now - since))).unwrap_or_default();

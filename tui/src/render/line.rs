@@ -20,7 +20,7 @@ impl<'a> Piece<'a> {
         Self { rank, spans: vec![Span::styled(key, strong), Span::styled(format!(" {does}"), rest)] }
     }
 
-    fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         self.spans.iter().map(Span::width).sum()
     }
 }

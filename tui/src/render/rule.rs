@@ -3,7 +3,7 @@
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
-use ratatui::text::Line;
+use ratatui::text::{Line, Span};
 
 use super::alert::{self, Outage};
 use crate::app::{App, Tone};
@@ -47,10 +47,7 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect, gist: bool) {
 fn put(frame: &mut Frame<'_>, area: Rect, column: usize, text: &str, style: Style) {
     let column = u16::try_from(column).unwrap_or(area.width).min(area.width);
     let area = Rect { x: area.x + column, width: area.width - column, ..area };
-    frame.render_widget(
-        Line::styled(text, style),
-        Rect { width: area.width.min(u16::try_from(width(text)).unwrap_or(area.width)), ..area },
-    );
+    frame.render_widget(Span::styled(text, style), area);
 }
 
 /// Returns the message to show: the notice, else the outage, else the running action.
@@ -107,13 +104,9 @@ fn labels(app: &App) -> Vec<String> {
     } else if shown > 0 {
         labels.push(format!("{}/{shown}", view.cursor() + 1));
     }
-    let arrow = match view.direction {
-        Direction::Ascending => app.theme.glyphs.ascending,
-        Direction::Descending => app.theme.glyphs.descending,
-    };
     labels.push(match (view.sort, view.direction) {
         (Sort::Problems, Direction::Ascending) => "sort: problems first".to_owned(),
-        (sort, _) => format!("sort: {} {arrow}", sort.word()),
+        (sort, direction) => format!("sort: {} {}", sort.word(), app.theme.arrow(direction)),
     });
     labels
 }

@@ -8,7 +8,7 @@ use ratatui::widgets::Paragraph;
 
 use super::popup;
 use crate::app::App;
-use crate::view::{Direction, Sort};
+use crate::view::Sort;
 
 /// ```text
 /// ┌ Sort by ──────────┐
@@ -18,14 +18,9 @@ use crate::view::{Direction, Sort};
 /// ```
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, chosen: usize, screen: Rect) {
     let theme = app.theme;
-    let glyphs = theme.glyphs;
     let line = |(at, sort): (usize, Sort)| {
-        let pointer = if at == chosen { glyphs.pointer } else { " " };
-        let arrow = match app.view.direction {
-            _ if sort != app.view.sort => "",
-            Direction::Ascending => glyphs.ascending,
-            Direction::Descending => glyphs.descending,
-        };
+        let pointer = if at == chosen { theme.glyphs.pointer } else { " " };
+        let arrow = if sort == app.view.sort { theme.arrow(app.view.direction) } else { "" };
         let style = if at == chosen { theme.reverse() } else { Style::new() };
         Line::styled(format!("{pointer} {:<16}{arrow:<2}", sort.word()), style)
     };

@@ -11,7 +11,7 @@ use tbtoken_proto::{Customer, Phase, words};
 use super::columns::{Column, Columns, margin};
 use crate::app::{App, Link};
 use crate::explain::{Loop, countdown_clock, expiry_clock};
-use crate::snapshot::{Store, server};
+use crate::snapshot::server;
 use crate::text::{sentence, width, wrap};
 use crate::view::Scope;
 
@@ -125,7 +125,7 @@ fn render_empty(frame: &mut Frame<'_>, app: &App, area: Rect) {
             }
             sentences
         }
-        (Some(overview), _) if overview.store != Store::Up && overview.as_of.is_none() => {
+        (Some(overview), _) if overview.trouble.is_some() && overview.as_of.is_none() => {
             vec!["The daemon has not been able to read its table yet.".to_owned()]
         }
         (Some(_), _) => vec![

@@ -22,8 +22,8 @@ fn row(id: &str, user: &str) -> Customer {
     }
 }
 
-fn values(typed: &str, everyone: &[Customer]) -> Vec<String> {
-    let candidates = customers(typed, everyone);
+fn values(typed: &str, all: &[Customer]) -> Vec<String> {
+    let candidates = customers(typed, all);
     candidates.iter().map(|candidate| candidate.get_value().to_str().unwrap().to_owned()).collect()
 }
 
@@ -53,11 +53,11 @@ fn bash_replaces_only_the_end_of_a_word() {
 
 #[test]
 fn ids_come_before_anything_is_typed_and_users_after() {
-    let everyone = [row("8F1C", "ops@a.example"), row("91BE", "lab@a.example"), row("A000", "ops@b.example")];
-    assert_eq!(values("", &everyone), ["8F1C", "91BE", "A000"]);
-    assert_eq!(values("8", &everyone), ["8F1C"]);
-    assert_eq!(values("OPS", &everyone), ["ops@a.example", "ops@b.example"]);
-    assert_eq!(values("zzz", &everyone), [""; 0]);
+    let all = [row("8F1C", "ops@a.example"), row("91BE", "lab@a.example"), row("A000", "ops@b.example")];
+    assert_eq!(values("", &all), ["8F1C", "91BE", "A000"]);
+    assert_eq!(values("8", &all), ["8F1C"]);
+    assert_eq!(values("OPS", &all), ["ops@a.example", "ops@b.example"]);
+    assert_eq!(values("zzz", &all), [""; 0]);
     const GUID: &str = "8F1C02AA-33D1-4E02-9C77-0E5A3F6B2D11";
     assert_eq!(
         values("8f1c", &[row(GUID, "")]),
@@ -70,8 +70,8 @@ fn ids_come_before_anything_is_typed_and_users_after() {
 
 #[test]
 fn too_many_candidates_become_fewer_with_the_same_beginning() {
-    let everyone: Vec<_> = (0..5000).map(|at| row(&format!("id{at:04}"), "")).collect();
-    let values = values("id", &everyone);
+    let all: Vec<_> = (0..5000).map(|at| row(&format!("id{at:04}"), "")).collect();
+    let values = values("id", &all);
     assert_eq!(values.len(), MAX_CANDIDATES);
     assert_eq!((values.first().unwrap().as_str(), values.last().unwrap().as_str()), ("id0000", "id4999"));
 }

@@ -4,7 +4,6 @@ use chrono::TimeDelta;
 use tbtoken_proto::{Daemon, Failure, FailureKind, LastRun, Phase, Revision, Tokens, Trigger};
 
 use super::*;
-use crate::args::StatusWord;
 
 fn now() -> DateTime<Utc> {
     "2026-11-23T14:03:00Z".parse().unwrap()
@@ -216,9 +215,9 @@ fn rows_are_chosen_and_sorted_as_wanted() {
     assert_eq!(chosen(all()), ["8f1c02aa", "c0ffee12", "7aa01b33", "91be77c0", "1b2c9d00"]);
     let problems = StatusArgs { problems: true, ..all() };
     assert_eq!(chosen(problems), ["8f1c02aa", "c0ffee12", "7aa01b33", "91be77c0"]);
-    let status = StatusArgs { status: vec![StatusWord::Missing, StatusWord::Valid], ..all() };
+    let status = StatusArgs { status: vec![TokenStatus::Missing, TokenStatus::Valid], ..all() };
     assert_eq!(chosen(status), ["c0ffee12", "91be77c0", "1b2c9d00"]);
-    let both = StatusArgs { problems: true, status: vec![StatusWord::Valid], ..all() };
+    let both = StatusArgs { problems: true, status: vec![TokenStatus::Valid], ..all() };
     assert_eq!(chosen(both), ["91be77c0"]);
     let left = StatusArgs { sort: SortBy::Left, ..all() };
     assert_eq!(chosen(left), ["c0ffee12", "8f1c02aa", "7aa01b33", "1b2c9d00", "91be77c0"]);
@@ -229,7 +228,7 @@ fn rows_are_chosen_and_sorted_as_wanted() {
 }
 
 #[test]
-fn a_stopped_loop_and_a_lost_table_are_said_first() {
+fn a_stopped_loop_and_a_lost_table_come_first() {
     let mut reply = reply();
     reply.cron = Cron { running: false, refreshing: true, next_run_at: None, last_run: None, ..reply.cron };
     reply.tokens.success = false;
@@ -238,7 +237,7 @@ fn a_stopped_loop_and_a_lost_table_are_said_first() {
     assert!(
         text.starts_with(
             "\
-loop STOPPED   a pass is under way   no run yet   mssql sql01/app
+loop STOPPED   a pass is running   no run yet   mssql sql01/app
 DATABASE UNREACHABLE: connection refused\u{fffd}[0m; showing what was read 3m ago, at 2026-11-23T14:00:00Z
 128 total   "
         ),
@@ -248,7 +247,12 @@ DATABASE UNREACHABLE: connection refused\u{fffd}[0m; showing what was read 3m ag
     reply.tokens.error = None;
     reply.daemon.store_ok = false;
     let text = report(&reply, &rows(), IDS, PIPE, false, now()).data;
-    assert!(text.contains("\nDATABASE UNREACHABLE: it cannot be read; never read so far\n"), "{text}");
+    assert!(
+        text.contains(
+            "\nDATABASE UNREACHABLE: the daemon gives no reason; the table has not been read yet\n"
+        ),
+        "{text}"
+    );
     let style = Style { color: true, ..PIPE };
     let text = report(&reply, &rows(), IDS, style, false, now()).data;
     assert!(text.starts_with("\u{1b}[33mloop STOPPED\u{1b}[0m "), "{text}");
@@ -260,7 +264,7 @@ fn a_table_that_can_only_be_read_is_trouble_too() {
     let mut reply = reply();
     reply.daemon.store_ok = false;
     let trouble = |reply: &StatusReply| trouble_line(reply, PIPE, now());
-    assert_eq!(trouble(&reply), "DATABASE REFUSES WRITES: tokens cannot be saved\n");
+    assert_eq!(trouble(&reply), "DATABASE REFUSES WRITES: the daemon gives no reason\n");
     reply.daemon.store_error = Some("the disk is full".to_owned());
     assert_eq!(trouble(&reply), "DATABASE REFUSES WRITES: the disk is full\n");
     reply.daemon.store_ok = true;
@@ -268,25 +272,25 @@ fn a_table_that_can_only_be_read_is_trouble_too() {
 }
 
 #[test]
-fn a_ledger_outside_the_database_is_told() {
+fn a_ledger_outside_the_database_is_shown() {
     let mut reply = reply();
     reply.daemon.ledger = Some("in /x/ledger.db, because\u{1b} there is no table".to_owned());
-    let told = "sent passwords are noted in /x/ledger.db, because\u{fffd} there is no table; that serves one daemon only";
+    let line = "sent passwords are noted in /x/ledger.db, because\u{fffd} there is no table; that serves one daemon only";
     let text = report(&reply, &rows(), IDS, PIPE, false, now()).data;
-    assert_eq!(text.lines().nth(1), Some(told), "{text}");
+    assert_eq!(text.lines().nth(1), Some(line), "{text}");
     assert!(!report(&reply, &rows(), IDS, PIPE, true, now()).data.contains("ledger"));
 }
 
 #[test]
-fn quiet_leaves_the_table_alone() {
+fn quiet_shows_only_the_table() {
     let text = report(&reply(), &rows(), IDS, PIPE, true, now()).data;
     assert!(text.starts_with("STATUS "), "{text}");
 }
 
 #[test]
-fn nobody_to_show_is_said_beside_the_data() {
+fn an_empty_list_is_a_remark() {
     let none = report(&reply(), &[], IDS, PIPE, false, now());
-    assert_eq!(none.remarks, "no customer is like that\n");
+    assert_eq!(none.remarks, "no customer matches\n");
     assert!(none.data.ends_with("2 parked\n\n"), "{}", none.data);
     let mut empty = reply();
     empty.tokens.summary = Summary::default();

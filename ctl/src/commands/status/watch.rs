@@ -1,25 +1,24 @@
-//! `status --watch`: a line for each change, over restarts of the daemon, too.
+//! `status --watch`: a line for each change, also over restarts of the daemon.
 
 use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use tbtoken_proto::client::Client;
-use tbtoken_proto::words::{
-    database_trouble, duration, is_healthy, last_error, printable, time_left, timestamp,
-};
-use tbtoken_proto::{Customer, Phase, Reply, Request, Revision, Rows, StatusQuery, StatusReply, TokenStatus};
+use tbtoken_proto::words::{duration, last_error, printable, time_left, timestamp};
+use tbtoken_proto::{Customer, Phase, Request, Revision, Rows, StatusQuery, StatusReply, TokenStatus};
 
+use super::is_wanted;
 use crate::args::StatusArgs;
 use crate::commands::POLL;
 use crate::error::Error;
 use crate::link::Link;
 use crate::output::{self, Report};
-use crate::pause::{self, Reader};
+use crate::pause;
 use crate::session::Session;
 use crate::table::pad;
 
-/// Asks once a second what has changed, until nobody reads it any more.
+/// Asks for changes once a second, until standard output has no reader any more.
 pub(super) fn run(
     session: &Session<'_>,
     client: Client,
@@ -28,27 +27,26 @@ pub(super) fn run(
 ) -> Result<Report, Error> {
     let mut link = Link::new(&session.socket, Some(client));
     let mut away = None;
-    while pause::while_somebody_reads(POLL) == Reader::There {
+    while pause::wait_while_read(POLL) {
         let query = StatusQuery { customers: Rows::All, since: Some(picture.revision) };
         let changes = match link.ask(&Request::Status(query), session.timeout()) {
-            Ok(Reply::Status(reply)) => {
+            Ok(reply) => {
                 let back = away.take().map(|_| Change::DaemonBack);
-                back.into_iter().chain(picture.take_in(reply)).collect()
+                back.into_iter().chain(picture.merge(reply)).collect()
             }
-            Ok(_) => return Err(Error::Mismatch),
             Err(error) => {
                 let error = Error::from(error).text();
-                // Said once, and again when the reason is another one.
-                let news = away.replace(error.clone()) != Some(error.clone());
-                news.then_some(Change::DaemonLost { error }).into_iter().collect::<Vec<_>>()
+                // Once for each reason.
+                let is_new = away.replace(error.clone()) != Some(error.clone());
+                is_new.then_some(Change::DaemonLost { error }).into_iter().collect::<Vec<_>>()
             }
         };
         let now = session.now();
         let widths = picture.widths();
         let mut text = String::new();
-        for change in changes.iter().filter(|change| is_wanted(change, wanted)) {
+        for change in changes.iter().filter(|change| is_change_wanted(change, wanted)) {
             if session.args.json {
-                text.push_str(&serde_json::to_string(&Told { at: timestamp(now), change })?);
+                text.push_str(&serde_json::to_string(&TimedChange { at: timestamp(now), change })?);
                 text.push('\n');
             } else {
                 text.push_str(&line(change, widths, now));
@@ -59,28 +57,28 @@ pub(super) fn run(
     Ok(Report::default())
 }
 
-/// A change as `--json` tells it.
+/// A change as `--json` prints it.
 #[derive(Serialize)]
-struct Told<'a> {
+struct TimedChange<'a> {
     at: String,
     #[serde(flatten)]
     change: &'a Change,
 }
 
-/// Something that is not as it was.
+/// A change between two answers.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
 #[allow(clippy::large_enum_variant, reason = "there are few at a time, and most of them are the large one")]
 enum Change {
     /// A customer is new in the table, or has a URL, a user and a password now.
     CustomerAdded { customer: Customer },
-    /// A customer stands otherwise than before.
+    /// A customer has another state.
     CustomerChanged { customer: Customer, was: Customer },
     /// A customer left the table, or has lost its URL, user or password.
     CustomerRemoved { customer: Customer },
-    /// The loop runs again.
+    /// The loop was started.
     LoopStarted,
-    /// Nothing is renewed any more.
+    /// The loop was stopped: nothing is renewed.
     LoopStopped,
     /// The table cannot be read, or not be written.
     DatabaseLost { what: &'static str, error: String },
@@ -94,79 +92,65 @@ enum Change {
     DaemonRestarted { version: String, pid: u32 },
 }
 
-/// What the daemon said last.
+/// The state according to the last answer.
 #[derive(Debug)]
 pub(super) struct Picture {
     revision: Revision,
     process: (u32, DateTime<Utc>),
-    running: bool,
+    is_running: bool,
     trouble: Option<(&'static str, String)>,
     /// By id.
     customers: BTreeMap<String, Customer>,
-    /// The ids that are of interest, if not all are.
+    /// The ids of the named customers, if only these are watched.
     only: Option<HashSet<String>>,
 }
 
 impl Picture {
-    /// Begins with these customers; whoever comes later is of interest unless these were `named`.
+    /// Begins with these customers. If they are `named`, later ones are not watched.
     pub(super) fn new(reply: &StatusReply, rows: &[Customer], named: bool) -> Self {
         Self {
             revision: reply.daemon.revision,
             process: (reply.daemon.pid, reply.daemon.started_at),
-            running: reply.cron.running,
+            is_running: reply.cron.running,
             trouble: trouble(reply),
             customers: rows.iter().map(|row| (row.customer_id.clone(), row.clone())).collect(),
             only: named.then(|| rows.iter().map(|row| row.customer_id.clone()).collect()),
         }
     }
 
-    /// Takes an answer in, and says what it changes.
-    fn take_in(&mut self, mut reply: StatusReply) -> Vec<Change> {
+    /// Merges an answer, and returns what it changes.
+    fn merge(&mut self, reply: StatusReply) -> Vec<Change> {
         let mut changes = Vec::new();
-        let process = (reply.daemon.pid, reply.daemon.started_at);
+        let daemon = &reply.daemon;
+        let process = (daemon.pid, daemon.started_at);
         if std::mem::replace(&mut self.process, process) != process {
-            let version = reply.daemon.version.clone();
-            changes.push(Change::DaemonRestarted { version, pid: reply.daemon.pid });
+            changes.push(Change::DaemonRestarted { version: daemon.version.clone(), pid: daemon.pid });
         }
-        match (std::mem::replace(&mut self.running, reply.cron.running), self.running) {
-            (false, true) => changes.push(Change::LoopStarted),
-            (true, false) => changes.push(Change::LoopStopped),
-            _ => {}
+        if std::mem::replace(&mut self.is_running, reply.cron.running) != reply.cron.running {
+            changes.push(if reply.cron.running { Change::LoopStarted } else { Change::LoopStopped });
         }
         let trouble = trouble(&reply);
-        match (&self.trouble, &trouble) {
-            (before, Some((what, error))) if before != &trouble => {
-                changes.push(Change::DatabaseLost { what, error: error.clone() });
-            }
-            (Some(_), None) => changes.push(Change::DatabaseBack),
-            _ => {}
+        if trouble != self.trouble {
+            changes.push(match &trouble {
+                Some((what, error)) => Change::DatabaseLost { what, error: error.clone() },
+                None => Change::DatabaseBack,
+            });
         }
-        self.trouble = trouble;
-        self.revision = reply.daemon.revision;
-        let rows = reply.tokens.customers.take().unwrap_or_default();
-        self.remove(&reply, &rows, &mut changes);
-        for row in rows {
+        (self.trouble, self.revision) = (trouble, daemon.revision);
+        let gone = reply.tokens.gone(self.customers.keys());
+        let gone = gone.iter().filter_map(|id| self.customers.remove(id));
+        changes.extend(gone.map(|customer| Change::CustomerRemoved { customer }));
+        for row in reply.tokens.customers.unwrap_or_default() {
             self.put(row, &mut changes);
         }
         changes
-    }
-
-    fn remove(&mut self, reply: &StatusReply, rows: &[Customer], changes: &mut Vec<Change>) {
-        let mut gone = reply.tokens.removed.clone();
-        // A daemon that has just started and has not read its table yet knows nobody, which means nothing.
-        if reply.tokens.complete && reply.tokens.as_of.is_some() {
-            let there: HashSet<&str> = rows.iter().map(|row| row.customer_id.as_str()).collect();
-            gone.extend(self.customers.keys().filter(|id| !there.contains(id.as_str())).cloned());
-        }
-        let gone = gone.iter().filter_map(|id| self.customers.remove(id));
-        changes.extend(gone.map(|customer| Change::CustomerRemoved { customer }));
     }
 
     fn put(&mut self, row: Customer, changes: &mut Vec<Change>) {
         match self.customers.get_mut(&row.customer_id) {
             Some(before) => {
                 let was = std::mem::replace(before, row.clone());
-                if worth_telling(&was) != worth_telling(&row) {
+                if shown_facts(&was) != shown_facts(&row) {
                     changes.push(Change::CustomerChanged { customer: row, was });
                 }
             }
@@ -178,7 +162,7 @@ impl Picture {
         }
     }
 
-    /// How wide ids and users are.
+    /// Returns the widths of ids and users.
     fn widths(&self) -> (usize, usize) {
         use unicode_width::UnicodeWidthStr as _;
         let widest = |of: fn(&Customer) -> &str| self.customers.values().map(|row| of(row).width()).max();
@@ -186,29 +170,24 @@ impl Picture {
     }
 }
 
-/// What about the database is not as it should be.
+/// Returns what is wrong with the database, and why.
 fn trouble(reply: &StatusReply) -> Option<(&'static str, String)> {
-    let what = database_trouble(reply.tokens.success, reply.daemon.store_ok)?;
-    let error = reply.tokens.error.as_ref().or(reply.daemon.store_error.as_ref());
-    Some((what, error.map_or_else(|| "the daemon gives no reason".to_owned(), String::clone)))
+    reply.database_trouble().map(|(what, why)| (what, why.to_owned()))
 }
 
-/// The parts of a customer whose change is a line.
-fn worth_telling(row: &Customer) -> impl PartialEq + '_ {
+/// Returns the parts of a customer whose change is a line.
+fn shown_facts(row: &Customer) -> impl PartialEq + '_ {
     let failure = row.failure.as_ref().map(|failure| (failure.kind, failure.consecutive));
     let parked = row.state == Phase::Parked;
     (row.token_status, row.tbtokenexpiry, parked, failure, row.tb_username.as_str(), row.tb_url.as_str())
 }
 
-fn is_wanted(change: &Change, wanted: &StatusArgs) -> bool {
-    let fits = |row: &Customer| {
-        let statuses: Vec<TokenStatus> = wanted.status.iter().map(|&word| word.into()).collect();
-        (!wanted.problems || !is_healthy(row))
-            && (statuses.is_empty() || statuses.contains(&row.token_status))
-    };
+fn is_change_wanted(change: &Change, wanted: &StatusArgs) -> bool {
     match change {
-        Change::CustomerAdded { customer } | Change::CustomerRemoved { customer } => fits(customer),
-        Change::CustomerChanged { customer, was } => fits(customer) || fits(was),
+        Change::CustomerAdded { customer } | Change::CustomerRemoved { customer } => {
+            is_wanted(customer, wanted)
+        }
+        Change::CustomerChanged { customer, was } => is_wanted(customer, wanted) || is_wanted(was, wanted),
         _ => true,
     }
 }
@@ -240,7 +219,7 @@ fn line(change: &Change, (id, user): (usize, usize), now: DateTime<Utc>) -> Stri
     format!("{}  {text}\n", timestamp(now))
 }
 
-/// What is otherwise with a customer, the most important first.
+/// Says what has changed about a customer, the most important first.
 fn difference(was: &Customer, row: &Customer, now: DateTime<Utc>) -> String {
     let mut parts = Vec::new();
     if was.token_status != row.token_status {
@@ -273,7 +252,7 @@ fn difference(was: &Customer, row: &Customer, now: DateTime<Utc>) -> String {
         parts.push(format!("failed: {}{next}", last_error(row)));
     }
     if parts.is_empty() {
-        // Nothing is left but a failure of another kind, or one that is over.
+        // What is left is a failure of another kind, or one that is over.
         parts.push(match &row.failure {
             Some(_) => format!("failed: {}", last_error(row)),
             None => "the failure is over".to_owned(),

@@ -15,8 +15,8 @@ pub fn refreshed(details: Refreshed) -> proto::RefreshReply {
     let errors = count(proto::OutcomeStatus::Error);
     let total = details.len();
     let message = match total {
-        0 => "nobody is due".to_owned(),
-        _ => format!("{updated} renewed, {errors} failed, {} left alone", total - updated - errors),
+        0 => "no customer is due".to_owned(),
+        _ => format!("{updated} renewed, {errors} failed, {} skipped", total - updated - errors),
     };
     let result = proto::RefreshResult { success: errors == 0, updated, errors, total, details };
     proto::RefreshReply { message, result: Some(result) }

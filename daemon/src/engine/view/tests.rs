@@ -444,7 +444,7 @@ fn a_refresh_is_answered_with_what_came_of_each() {
         (id("d"), Outcome::Skipped("parked".to_owned())),
     ];
     let reply = refreshed(outcomes.clone());
-    assert_eq!(reply.message, "1 renewed, 1 failed, 2 left alone");
+    assert_eq!(reply.message, "1 renewed, 1 failed, 2 skipped");
     let result = reply.result.unwrap();
     assert_eq!((result.success, result.updated, result.errors, result.total), (false, 1, 1, 4));
     let told: Vec<_> =
@@ -460,9 +460,9 @@ fn a_refresh_is_answered_with_what_came_of_each() {
         ]
     );
     let idle = refreshed(outcomes[2..].to_vec());
-    assert_eq!(idle.message, "0 renewed, 0 failed, 2 left alone");
+    assert_eq!(idle.message, "0 renewed, 0 failed, 2 skipped");
     assert!(idle.result.unwrap().success);
-    assert_eq!(refreshed(Vec::new()).message, "nobody is due");
+    assert_eq!(refreshed(Vec::new()).message, "no customer is due");
     let why = crate::model::Ineligibility::Blank([true, false, true]);
     let refusal = not_refreshed(NotRefreshed::Ineligible(vec![(id("acme"), why); 7]));
     assert_eq!(refusal.code, proto::ErrorCode::IneligibleCustomer);

@@ -388,7 +388,7 @@ function expand(row) {
   row.detail.append(cell);
 }
 
-// Why it stands so, what happens next, what to do: as tbctl show.
+// The cause, what happens next, what to do: as tbctl show.
 function draw_detail(row) {
   const customer = row.customer;
   const { failure } = customer;
@@ -406,8 +406,11 @@ function draw_detail(row) {
   const told = make("div", "say");
   const headline = customer.state === "parked" ? say("parked_since", { at: failure ? time(failure.at) : "" })
     : waits ? say("waits") : failure ? counted("failed", failure.consecutive, { at: time(failure.at, true) }) : "";
+  // The daemon's own sentences are English; another language puts its own before them.
+  const cause = failure ? (words.cause || {})[failure.kind] : say(customer.tbtokenexpiry ? Date.parse(customer.tbtokenexpiry) < now() ? "token_over" : "token_good" : "token_none");
+  const message = failure ? say("message", { text: failure.message }) : "";
   told.append(
-    ...part(say("what_is"), [headline, "do"], [failure ? failure.message : say(customer.tbtokenexpiry ? Date.parse(customer.tbtokenexpiry) < now() ? "token_over" : "token_good" : "token_none")]),
+    ...part(say("what_is"), [headline, "do"], [cause], [message, cause ? "muted" : ""]),
     ...part(say("what_next"), [what_next(customer)]),
     ...(failure ? part(say("what_to_do"), [words.remedy && words.remedy[failure.kind] || failure.remedy, "do"]) : []),
   );
@@ -442,7 +445,7 @@ function what_next(customer) {
   const at = next_attempt_at && Date.parse(next_attempt_at) > now() ? time(next_attempt_at, true) : "";
   if (!status.cron.running) return say("next_stopped");
   if (state === "parked") return at ? say("next_parked_at", { at }) : say("next_parked");
-  if (failure && failure.waiting) return failure.waiting;
+  if (failure && failure.waiting) return say("next_waiting", { text: failure.waiting });
   if (at) return say(failure ? "next_retry" : "next_renewal", { at });
   return customer.token_status === "valid" && state === "ok" ? "" : say("next_pass");
 }
@@ -499,7 +502,7 @@ function draw_events() {
   if (!events.length) $("events").append(make("li", "muted", say("no_events")));
 }
 
-// What changes by the clock alone.
+// Draws what changes with the clock alone.
 function tick() {
   if (!status || $("board").hidden) return;
   const { running, refreshing, next_run_at } = status.cron;

@@ -137,7 +137,7 @@ fn refreshing_a_customer() {
     let action = Action::Refresh("slow".to_owned());
     assert_eq!(press(&mut app, "j r"), [Effect::Act(action.clone())]);
     assert_eq!(press(&mut app, "r"), [], "not twice at a time");
-    assert!(notice(&app).contains("under way"));
+    assert!(notice(&app).contains("already running"));
     let mut outcome = Outcome {
         customer_id: "slow".to_owned(),
         status: OutcomeStatus::Success,

@@ -1,10 +1,9 @@
-//! What is a change, and how it is told.
+//! The changes between two answers, and their lines.
 
 use chrono::TimeDelta;
 use tbtoken_proto::{Cron, Daemon, Failure, FailureKind, Summary, Tokens};
 
 use super::*;
-use crate::args::StatusWord;
 
 fn now() -> DateTime<Utc> {
     "2026-11-23T14:03:21Z".parse().unwrap()
@@ -94,7 +93,7 @@ fn picture(rows: &[Customer], named: bool) -> Picture {
 /// What is said when `was` has become `row`, without the time and the columns.
 fn told(was: &Customer, row: Customer) -> Option<String> {
     let mut picture = picture(std::slice::from_ref(was), false);
-    let changes = picture.take_in(reply(2, vec![row]));
+    let changes = picture.merge(reply(2, vec![row]));
     changes.first().map(|change| {
         let text = line(change, (4, 4), now());
         text.trim_end().rsplit("  ").next().unwrap().to_owned()
@@ -145,7 +144,7 @@ fn a_line_is_in_columns_and_cannot_move_the_cursor() {
 fn the_loop_the_database_and_the_daemon_are_told_of() {
     let mut picture = picture(&[], false);
     let mut told = |reply: StatusReply| {
-        let lines = picture.take_in(reply);
+        let lines = picture.merge(reply);
         lines.iter().map(|change| line(change, (0, 0), now())[22..].trim_end().to_owned()).collect::<Vec<_>>()
     };
     let stopped = |mut reply: StatusReply| {
@@ -171,43 +170,43 @@ fn the_loop_the_database_and_the_daemon_are_told_of() {
 }
 
 #[test]
-fn whoever_comes_and_goes_is_told_of() {
+fn added_and_removed_customers_are_changes() {
     let (a, b) = (row("a", Valid), row("b", Valid));
     let mut all = picture(std::slice::from_ref(&a), false);
     let added = Change::CustomerAdded { customer: b.clone() };
-    assert_eq!(all.take_in(reply(2, vec![b.clone()])), [added]);
+    assert_eq!(all.merge(reply(2, vec![b.clone()])), [added]);
     let gone = StatusReply {
         tokens: Tokens { removed: vec!["a".to_owned()], ..reply(3, vec![]).tokens },
         ..reply(3, vec![])
     };
-    assert_eq!(all.take_in(gone), [Change::CustomerRemoved { customer: a.clone() }]);
-    // After a restart everyone is named; who is not is gone, unless the table was not read yet.
+    assert_eq!(all.merge(gone), [Change::CustomerRemoved { customer: a.clone() }]);
+    // After a restart all customers are listed; the others are gone, unless the table was not read yet.
     let mut complete = reply(4, vec![]);
     complete.tokens.complete = true;
     complete.tokens.as_of = None;
-    assert_eq!(all.take_in(complete.clone()), []);
+    assert_eq!(all.merge(complete.clone()), []);
     complete.tokens.as_of = Some(now());
-    assert_eq!(all.take_in(complete), [Change::CustomerRemoved { customer: b.clone() }]);
+    assert_eq!(all.merge(complete), [Change::CustomerRemoved { customer: b.clone() }]);
     // Where customers are named, the others are of no interest.
     let mut one = picture(std::slice::from_ref(&a), true);
-    assert_eq!(one.take_in(reply(2, vec![b])), []);
+    assert_eq!(one.merge(reply(2, vec![b])), []);
 }
 
 #[test]
-fn a_filter_keeps_whoever_was_or_is_like_that() {
+fn a_filter_keeps_customers_that_match_or_matched() {
     let changed = |was, now| Change::CustomerChanged { customer: row("a", now), was: row("a", was) };
     let problems = StatusArgs { problems: true, ..StatusArgs::default() };
-    assert!(is_wanted(&changed(Valid, Expired), &problems));
-    assert!(is_wanted(&changed(Expired, Valid), &problems));
-    assert!(!is_wanted(&changed(Valid, Valid), &problems));
-    let missing = StatusArgs { status: vec![StatusWord::Missing], ..StatusArgs::default() };
-    assert!(!is_wanted(&changed(Valid, Expired), &missing));
-    assert!(is_wanted(&Change::LoopStopped, &missing));
+    assert!(is_change_wanted(&changed(Valid, Expired), &problems));
+    assert!(is_change_wanted(&changed(Expired, Valid), &problems));
+    assert!(!is_change_wanted(&changed(Valid, Valid), &problems));
+    let missing = StatusArgs { status: vec![Missing], ..StatusArgs::default() };
+    assert!(!is_change_wanted(&changed(Valid, Expired), &missing));
+    assert!(is_change_wanted(&Change::LoopStopped, &missing));
 }
 
 #[test]
 fn json_has_the_change_and_its_time_in_one_object() {
-    let told = Told { at: timestamp(now()), change: &Change::DaemonLost { error: "no".to_owned() } };
+    let told = TimedChange { at: timestamp(now()), change: &Change::DaemonLost { error: "no".to_owned() } };
     assert_eq!(
         serde_json::to_string(&told).unwrap(),
         "{\"at\":\"2026-11-23T14:03:21Z\",\"change\":\"daemon_lost\",\"error\":\"no\"}"
