@@ -74,7 +74,7 @@ impl Session {
                 Ok(proto::Reply::Events(self.handle.snapshot().events(since, limit)))
             }
             proto::Request::Version {} => {
-                let daemon = self.handle.snapshot().daemon().clone();
+                let daemon = self.handle.snapshot().daemon.clone();
                 Ok(proto::Reply::Version(proto::VersionReply { daemon }))
             }
             proto::Request::Metrics { format } => {
@@ -113,7 +113,7 @@ impl Session {
 
     async fn steer(&self, run: bool) -> Result<proto::Reply, proto::Refusal> {
         let steered = self.handle.steer(run).await.map_err(|_| view::shutting_down())?;
-        let cron = steered.snapshot.cron().clone();
+        let cron = steered.snapshot.cron.clone();
         let stopped = proto::words::stopped(cron.stopped_since);
         let mut message = match (run, steered.already) {
             (true, false) => "the loop is started".to_owned(),

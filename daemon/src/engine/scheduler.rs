@@ -348,7 +348,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     }
 
     fn log(&mut self) {
-        for notice in self.state.history_mut().take_unlogged() {
+        for notice in self.state.history.take_unlogged() {
             telemetry::log(notice);
         }
     }

@@ -1,4 +1,4 @@
-//! What a clock that was set back changes: whatever was reckoned by it before lies too late by the clock of today.
+//! What a backward clock step changes: times that were calculated before it are too late.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -7,7 +7,7 @@ use super::State;
 use crate::text::length;
 
 impl State {
-    /// The clock was set back by this much while we looked at it. What the rows and the failures say is too late by that.
+    /// The clock stepped backward by this much. The times in rows and failures are too late by it.
     pub(super) fn clock_set_back(&mut self, by: TimeDelta, at: DateTime<Utc>) {
         self.customers.counters_mut().clock_steps += 1;
         let mut misdated = 0_usize;

@@ -1,4 +1,4 @@
-//! What is known of each ThingsBoard server that some customer uses.
+//! What is known about each ThingsBoard server that a customer uses.
 
 use std::collections::BTreeMap;
 
@@ -12,18 +12,17 @@ use crate::thingsboard::gate::{Breaker, Gate};
 /// A clock that is wrong by more than this is worth a warning.
 const WARN_BEYOND: TimeDelta = TimeDelta::seconds(30);
 
-/// A clock that was warned about is right again within this; the distance keeps one on the edge from being told about
-/// again and again.
+/// A clock after a warning is right again within this. The distance prevents repeated warnings for a clock at the edge.
 const RIGHT_WITHIN: TimeDelta = TimeDelta::seconds(25);
 
 /// One server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// How wrong its clock is; none before its first token.
+    /// The error of its clock; none before its first token.
     pub skew: Option<Skew>,
-    /// How many logins it gets at a time at most.
+    /// Its limit of logins.
     pub limit: u32,
-    /// Whether it is asked at all.
+    /// Its circuit breaker.
     pub breaker: Breaker,
     /// How the checks of its tokens stand.
     pub checks: Checks,
@@ -38,7 +37,7 @@ pub struct Host {
 pub struct Hosts(BTreeMap<HostKey, Host>);
 
 impl Hosts {
-    /// Every server that some customer uses, in the order of their names.
+    /// All servers, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&HostKey, &Host)> {
         self.0.iter()
     }
@@ -68,8 +67,8 @@ impl Hosts {
         self.0.contains_key(key)
     }
 
-    /// The table was read: these are the servers of its customers, one for each of them. Others are forgotten. Says
-    /// whether anything is new; new ones get this revision.
+    /// Takes over the servers of the table, one key for each customer. New servers get this revision, others are forgotten.
+    /// Returns whether anything changed.
     pub(super) fn used_by<'a>(&mut self, keys: impl Iterator<Item = &'a HostKey>, revision: u64) -> bool {
         for host in self.0.values_mut() {
             host.customers = 0;
@@ -97,7 +96,7 @@ impl Hosts {
         is_new || self.0.len() != before
     }
 
-    /// How its gate stands now. Says whether that is new.
+    /// Sets the limit and the circuit breaker of a server. Returns whether they changed.
     pub(super) fn gate(&mut self, key: &HostKey, limit: u32, breaker: Breaker, revision: u64) -> bool {
         let Some(host) = self.0.get_mut(key) else { return false };
         if (host.limit, host.breaker) == (limit, breaker) {
@@ -107,15 +106,14 @@ impl Hosts {
         true
     }
 
-    /// A token of it came. Says whether its clock is shown differently now, and what is to be said about it.
+    /// Takes over a measurement of its clock. Returns whether clients see another value, and a warning if one is due.
     pub(super) fn measured(&mut self, key: &HostKey, skew: Skew, revision: u64) -> (bool, Option<String>) {
         let Some(host) = self.0.get_mut(key) else { return (false, None) };
-        // Seconds are all that a token tells: a measurement that does not contradict what is known, and is no better, is
-        // no news.
-        let is_news = host.skew.is_none_or(|known| {
+        // A token has whole seconds only. A measurement that agrees with the known one, and is no better, changes nothing.
+        let is_better = host.skew.is_none_or(|known| {
             !known.agrees_with(skew) || skew.uncertain < known.uncertain - TimeDelta::milliseconds(500)
         });
-        if !is_news {
+        if !is_better {
             return (false, None);
         }
         (host.skew, host.revision) = (Some(skew), revision);
@@ -205,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_nobody_uses_is_forgotten() {
+    fn a_server_without_customers_is_forgotten() {
         let (a, b) = (key("https://a.example"), key("https://b.example:8080"));
         let mut hosts = Hosts::default();
         hosts.used_by([&a, &b, &a].into_iter(), 1);

@@ -157,7 +157,7 @@ fn failure<'a>(state: &'a State, name: &str) -> &'a FailureNote {
 /// What has happened since this was last asked, each with whom it concerns.
 fn told(state: &mut State) -> Vec<(NoticeKind, String)> {
     let name = |notice: &Notice| notice.customer.as_ref().map_or(String::new(), ToString::to_string);
-    state.history_mut().take_unlogged().map(|notice| (notice.kind, name(notice))).collect()
+    state.history.take_unlogged().map(|notice| (notice.kind, name(notice))).collect()
 }
 
 fn told_of(kinds: &[(NoticeKind, &str)]) -> Vec<(NoticeKind, String)> {
@@ -198,19 +198,19 @@ fn a_pass_that_is_cut_short_leaves_nobody_refreshing() {
     assert_eq!(changed_since(&state, before), ["a"]);
     assert!(told(&mut state).iter().all(|(kind, _)| *kind != NoticeKind::PassFinished), "it tried nobody");
     apply(&mut state, 4, [Event::PassStarted { trigger: Trigger::Start, attempts: 0 }, Event::PassFinished]);
-    assert_eq!((state.pass(), told(&mut state)), (PassCounts::default(), Vec::new()));
+    assert_eq!((state.pass, told(&mut state)), (PassCounts::default(), Vec::new()));
     apply(
         &mut state,
         6,
         [Event::PassStarted { trigger: Trigger::Start, attempts: 2 }, failed("a", strained())],
     );
     apply(&mut state, 8, [failed("b", strained()), Event::PassFinished]);
-    assert_eq!(state.pass(), PassCounts { total: 2, updated: 0, errors: 2 });
-    let messages: Vec<_> = state.history().share().iter().map(|notice| notice.message.clone()).collect();
+    assert_eq!(state.pass, PassCounts { total: 2, updated: 0, errors: 2 });
+    let messages: Vec<_> = state.history.share().iter().map(|notice| notice.message.clone()).collect();
     assert!(messages.contains(&"renewing 2 customers".to_owned()), "{messages:?}");
     assert_eq!(messages.last().unwrap(), "0 of 2 renewed, 2 failed");
     apply(&mut state, 10, [Event::PassStarted { trigger: Trigger::Start, attempts: 1 }]);
-    assert_eq!(state.history().share().iter().last().unwrap().message, "renewing 1 customer");
+    assert_eq!(state.history.share().iter().last().unwrap().message, "renewing 1 customer");
 }
 
 #[test]
@@ -296,12 +296,12 @@ fn the_same_trouble_again_is_worth_ever_fewer_lines() {
     let mut state = state(vec![row("a")]);
     let others = [silent(), Failure::AccountDisabled, Failure::AccountDisabled];
     let last = fail_by_itself(&mut state, "a", (0..9).map(|_| strained()).chain(others));
-    let quiet: Vec<bool> = state.history().share().iter().map(|notice| notice.quiet).collect();
+    let quiet: Vec<bool> = state.history.share().iter().map(|notice| notice.quiet).collect();
     let (loud, quiet_again) = (false, true);
     let same = [loud, loud, quiet_again, loud, quiet_again, quiet_again, quiet_again, loud, quiet_again];
     assert_eq!(quiet[..9], same, "the 1st, 2nd, 4th, 8th");
     assert_eq!(quiet[9..], [loud; 3], "another failure, and whatever parks");
-    let detail = state.history().share().iter().last().unwrap().failure.clone().unwrap();
+    let detail = state.history.share().iter().last().unwrap().failure.clone().unwrap();
     assert_eq!((detail.attempt, detail.next_at, detail.url.as_str()), (12, Some(last + DAILY), URL));
 }
 
@@ -311,7 +311,7 @@ fn who_was_tried_by_an_operator_before_it_was_due_is_tried_again_when_it_is() {
     let mut state = state(vec![ending("good", 600), ending("ends", 200)]);
     apply(&mut state, 0, [failed("good", strained()), failed("ends", strained())]);
     let told: Vec<_> =
-        state.history().share().iter().filter_map(|notice| notice.failure.as_ref()?.next_at).collect();
+        state.history.share().iter().filter_map(|notice| notice.failure.as_ref()?.next_at).collect();
     let due = after(300) + TimeDelta::milliseconds(1);
     assert_eq!(told, [due, failure(&state, "ends").next_attempt_at.unwrap()]);
     assert!(failure(&state, "good").next_attempt_at.unwrap() < due);
@@ -371,9 +371,9 @@ fn p02_a_parked_customer_that_was_named_says_why_it_could_not_be_asked() {
         (failure(&state, "a").kind, failure(&state, "a").consecutive),
         (FailureKind::CredentialsRejected, 2)
     );
-    let kept = state.history().share();
+    let kept = state.history.share();
     let last = kept.iter().last().unwrap();
-    assert_eq!((last.kind, last.quiet, state.pass().errors), (NoticeKind::Parked, false, 2));
+    assert_eq!((last.kind, last.quiet, state.pass.errors), (NoticeKind::Parked, false, 2));
     assert!(
         last.message.contains("HTTP 503") && last.message.contains("it stays parked"),
         "{}",
@@ -434,7 +434,7 @@ fn the_loop_says_that_it_was_started_and_stopped() {
     let mut state = state(vec![]);
     apply(&mut state, 0, [Event::LoopStarted, Event::LoopStopped]);
     assert_eq!(told(&mut state), told_of(&[(NoticeKind::Started, ""), (NoticeKind::Stopped, "")]));
-    let seqs: Vec<u64> = state.history().share().iter().map(|notice| notice.seq).collect();
+    let seqs: Vec<u64> = state.history.share().iter().map(|notice| notice.seq).collect();
     assert_eq!(seqs, [101, 102], "a restart is recognized by them");
 }
 

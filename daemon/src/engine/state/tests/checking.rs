@@ -93,7 +93,7 @@ fn a_dead_token_of_a_parked_customer_stays_parked() {
 #[test]
 fn the_log_has_one_line_for_all_dead_tokens_of_a_server() {
     let lines = |state: &mut State| -> Vec<String> {
-        let unlogged = state.history_mut().take_unlogged();
+        let unlogged = state.history.take_unlogged();
         unlogged.filter(|notice| !notice.quiet).map(|notice| notice.message.clone()).collect()
     };
     let mut state = state(vec![ending("a", 7_200), ending("b", 7_200), ending("c", 100)]);

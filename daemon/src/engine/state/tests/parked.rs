@@ -28,7 +28,7 @@ fn p03_what_thingsboard_does_not_count_is_tried_once_a_day() {
             assert_eq!(verdict_at(&state, "a", begin + DAY), Verdict::Due, "{failure:?}");
         }
         // The log says when.
-        let notices = state.history().share();
+        let notices = state.history.share();
         let last = notices.iter().last().unwrap();
         let next_at = last.failure.as_ref().unwrap().next_at;
         assert_eq!((last.kind, next_at), (NoticeKind::Parked, Some(after(3 * DAY))));

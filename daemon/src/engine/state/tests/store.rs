@@ -60,7 +60,7 @@ fn what_is_saved_is_known_without_another_look_at_the_table() {
     assert_eq!((record.renewals, record.last_success_at, record.updated_at), (1, Some(after(63)), after(63)));
     assert!(record.failure.is_none());
     apply(&mut state, 64, [Event::PassFinished]);
-    assert_eq!(state.pass(), PassCounts { total: 1, updated: 1, errors: 0 });
+    assert_eq!(state.pass, PassCounts { total: 1, updated: 1, errors: 0 });
     assert_eq!(changed_since(&state, before), ["a"]);
     assert_eq!(unrecorded(&mut state), [("a".to_owned(), None)]);
     let kinds =
@@ -70,7 +70,7 @@ fn what_is_saved_is_known_without_another_look_at_the_table() {
     assert_eq!(told(&mut state), told_of(&expected));
     // Once is enough.
     apply(&mut state, 65, [saved("a", 3_600), saved("nobody", 3_600)]);
-    assert_eq!((state.pass().updated, told(&mut state)), (1, Vec::new()));
+    assert_eq!((state.pass.updated, told(&mut state)), (1, Vec::new()));
 }
 
 #[test]
@@ -182,8 +182,12 @@ fn the_loss_of_the_store_is_told_once_and_so_is_its_return() {
     }
     let mut state = state(vec![]);
     apply(&mut state, 5, [unreadable()]);
-    assert_eq!((state.read_error(), state.table_read_at()), (Some(&away()), Some(now())), "it was read once");
-    let message = state.history().share().iter().last().unwrap().message.clone();
+    assert_eq!(
+        (state.error_of(Operation::Read), state.table_read_at),
+        (Some(&away()), Some(now())),
+        "it was read once"
+    );
+    let message = state.history.share().iter().last().unwrap().message.clone();
     assert!(message.starts_with("customers.db is gone. ") && message.len() > 30, "{message}");
 }
 
