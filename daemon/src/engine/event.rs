@@ -147,7 +147,7 @@ pub enum Event {
         error: StoreError,
     },
     /// The clock stepped backward by this much.
-    ClockSetBack(TimeDelta),
+    ClockStepped(TimeDelta),
     /// An operator started the loop.
     LoopStarted,
     /// An operator stopped the loop.

@@ -123,14 +123,11 @@ pub async fn run<S: Store, L: Logins>(
         rng: StdRng::seed_from_u64(tools.seed),
         ends_at: Instant::now() + tools.limits.budget,
     };
-    for event in moved {
+    let refused = plan.refused.into_iter().map(|(id, failure)| Event::Failed { id, failure });
+    let conflicting =
+        plan.conflicting.into_iter().map(|id| Event::Deferred { id, why: Deferral::DifferentPasswords });
+    for event in moved.into_iter().chain(refused).chain(conflicting) {
         pass.report(event).await;
-    }
-    for (id, failure) in plan.refused {
-        pass.report(Event::Failed { id, failure }).await;
-    }
-    for id in plan.conflicting {
-        pass.report(Event::Deferred { id, why: Deferral::DifferentPasswords }).await;
     }
     pass.carry_out(checks).await;
     (pass.gates, pass.ledger)

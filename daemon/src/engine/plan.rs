@@ -240,35 +240,34 @@ impl<'a> Planner<'a> {
     fn conflicting(&self, without_token: impl Iterator<Item = &'a Entry>) -> HashSet<CustomerId> {
         let mut named: HashMap<AccountKey, Vec<&Entry>> = HashMap::new();
         for entry in without_token {
-            let is_named = self.selections.iter().any(|selection| selection.names(&entry.customer.id));
-            if let Some(account) = entry.account.filter(|_| is_named) {
+            if let Some(account) = entry.account.filter(|_| self.is_named(entry)) {
                 named.entry(account).or_default().push(entry);
             }
         }
         let differ = |entries: &&Vec<&Entry>| {
-            entries
-                .iter()
-                .any(|entry| entries.first().is_some_and(|first| first.credentials != entry.credentials))
+            entries.iter().map(|entry| entry.credentials).collect::<HashSet<_>>().len() > 1
         };
         named.values().filter(differ).flatten().map(|entry| entry.customer.id.clone()).collect()
+    }
+
+    /// Whether an operator named the customer.
+    fn is_named(&self, entry: &Entry) -> bool {
+        self.selections.iter().any(|selection| selection.names(&entry.customer.id))
     }
 
     fn add(&mut self, entry: &Entry, held: Held, refresh_token: Option<Secret>) {
         let customer = &entry.customer;
         let base = match BaseUrl::parse(&customer.credentials.url) {
-            Ok(base) if self.policy.require_https && !base.is_https() => Err(Failure::InsecureUrl),
-            Ok(base) => Ok(base),
-            Err(why) => Err(Failure::BadUrl(why)),
+            Ok(base) if base.is_https() || !self.policy.require_https => base,
+            refused => {
+                let failure = refused.map_or_else(Failure::BadUrl, |_| Failure::InsecureUrl);
+                return self.plan.refused.push((customer.id.clone(), failure));
+            }
         };
-        let (base, account) = match (base, entry.account) {
-            (Ok(base), Some(account)) => (base, account),
-            (Err(failure), _) => return self.plan.refused.push((customer.id.clone(), failure)),
-            (Ok(_), None) => return,
-        };
+        let Some(account) = entry.account else { return };
         let leave = self.selections.iter().map(|selection| selection.leave(&customer.id)).max();
         let leave = leave.unwrap_or_default();
-        let is_named = self.selections.iter().any(|selection| selection.names(&customer.id));
-        let may_log_in = is_named || self.may_log_in(entry);
+        let may_log_in = self.is_named(entry) || self.may_log_in(entry);
         if refresh_token.is_none() && !may_log_in {
             // Its refresh token was rejected, or was lost at a restart.
             return self.leave_parked(&customer.id);

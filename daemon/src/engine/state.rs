@@ -112,7 +112,7 @@ impl State {
     pub fn set_policy(&mut self, policy: Policy, at: DateTime<Utc>) {
         self.ledger.set(policy.wrong_password_budget, policy.interval.to_std().unwrap_or_default());
         let longest_gap = Conditions::healthy(policy.interval).longest_gap;
-        self.customers.set_conditions(Conditions { longest_gap, ..self.customers.conditions() }, at);
+        self.customers.set_conditions(Conditions { longest_gap, ..self.customers.conditions }, at);
         self.policy = policy;
         self.customers.edit_all(at, |edit| edit.touch());
     }
@@ -162,12 +162,12 @@ impl State {
 
     /// The revision of the latest change.
     pub fn revision(&self) -> u64 {
-        self.customers.revision()
+        self.customers.revision
     }
 
     /// The customers that left the table with their revisions, oldest first, and the revision since which the list is complete.
     pub fn removed(&self) -> (&VecDeque<(u64, CustomerId)>, u64) {
-        self.customers.removed()
+        (&self.customers.removed, self.customers.removed_floor)
     }
 
     /// Why the store cannot be used.
@@ -182,7 +182,7 @@ impl State {
 
     /// The counters since the start.
     pub fn counters(&self) -> &Arc<Counters> {
-        self.customers.counters()
+        &self.customers.counters
     }
 
     /// Why this operation of the store fails.
@@ -240,8 +240,8 @@ impl State {
                 self.recovered.insert(host, at);
             }
             Event::GateMoved { host, limit, breaker } => {
-                let hosts = &mut self.hosts;
-                self.customers.stamp(|revision| hosts.gate(&host, limit, breaker, revision));
+                let has_moved = self.hosts.gate(&host, limit, breaker, self.customers.revision + 1);
+                self.customers.revision += u64::from(has_moved);
             }
             Event::PassFinished => self.pass_finished(at),
             Event::TickSkipped => self.customers.counters_mut().ticks_skipped += 1,
@@ -256,7 +256,7 @@ impl State {
                 self.customers.not_written(records);
                 self.store_fails(Operation::Records, error, at);
             }
-            Event::ClockSetBack(by) => self.clock_set_back(by, at),
+            Event::ClockStepped(by) => self.clock_stepped(by, at),
             Event::LoopStarted => self.steered(true, "the loop was started", at),
             Event::LoopStopped => self.steered(false, "the loop was stopped", at),
             Event::LoopStaysStopped(state) => {
@@ -291,7 +291,7 @@ impl State {
             next = [next, edit.next_change(window)].into_iter().flatten().min();
         });
         for id in expired {
-            let conditions = self.customers.conditions();
+            let conditions = self.customers.conditions;
             if let Some(cause) = self.customers.get(&id).map(|entry| entry.lapse_cause(conditions)) {
                 *self.customers.counters_mut().lapses.entry(cause).or_default() += 1;
             }
@@ -338,7 +338,7 @@ impl State {
     }
 
     fn set_stopped(&mut self, is_stopped: bool, at: DateTime<Utc>) {
-        self.customers.set_conditions(Conditions { is_stopped, ..self.customers.conditions() }, at);
+        self.customers.set_conditions(Conditions { is_stopped, ..self.customers.conditions }, at);
     }
 
     fn note(&mut self, at: DateTime<Utc>, kind: NoticeKind, customer: Option<&CustomerId>, message: String) {

@@ -49,7 +49,6 @@ pub(super) enum LookupError {
 /// A resolver of names, with a short memory.
 pub(super) struct DnsResolver {
     resolver: Mutex<Option<(TokioResolver, [Option<SystemTime>; 2])>>,
-    ignores_files: bool,
     /// The lookups that run or ended recently, with their beginnings.
     lookups: Mutex<HashMap<String, (Instant, Lookup)>>,
     threads: Arc<Semaphore>,
@@ -58,7 +57,7 @@ pub(super) struct DnsResolver {
 impl Default for DnsResolver {
     fn default() -> Self {
         let threads = Arc::new(Semaphore::new(MAX_THREADS));
-        Self { resolver: Mutex::default(), ignores_files: false, lookups: Mutex::default(), threads }
+        Self { resolver: Mutex::default(), lookups: Mutex::default(), threads }
     }
 }
 
@@ -80,12 +79,9 @@ impl DnsResolver {
     /// Returns the resolver for the current content of the system's files.
     fn resolver(&self) -> Option<TokioResolver> {
         let mut kept = self.resolver.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.ignores_files {
-            let changed =
-                WATCHED_FILES.map(|file| std::fs::metadata(file).and_then(|file| file.modified()).ok());
-            if kept.as_ref().is_none_or(|(_, known)| *known != changed) {
-                *kept = system_resolver().map(|resolver| (resolver, changed));
-            }
+        let changed = changes_of_files();
+        if kept.as_ref().is_none_or(|(_, known)| *known != changed) {
+            *kept = system_resolver().map(|resolver| (resolver, changed));
         }
         kept.as_ref().map(|(resolver, _)| resolver.clone())
     }
@@ -100,6 +96,11 @@ impl Resolve for DnsResolver {
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
+}
+
+/// Returns when each of the files was last changed.
+fn changes_of_files() -> [Option<SystemTime>; 2] {
+    WATCHED_FILES.map(|file| std::fs::metadata(file).and_then(|file| file.modified()).ok())
 }
 
 fn system_resolver() -> Option<TokioResolver> {
@@ -170,8 +171,7 @@ mod tests {
             }
         });
         let names = DnsResolver {
-            resolver: Mutex::new(Some((resolver, [None; 2]))),
-            ignores_files: true,
+            resolver: Mutex::new(Some((resolver, changes_of_files()))),
             ..DnsResolver::default()
         };
         (Arc::new(names), counts)

@@ -120,8 +120,8 @@ impl Gate {
     /// Whether one more login may pass now.
     pub fn has_room(&self) -> bool {
         match self.breaker {
-            Breaker::Closed if self.paused => false,
-            Breaker::Closed => self.in_flight < if self.never_answered { 1 } else { self.limit },
+            Breaker::Closed if self.never_answered => !self.paused && self.in_flight == 0,
+            Breaker::Closed => !self.paused && self.in_flight < self.limit,
             Breaker::Open => false,
             Breaker::HalfOpen => self.in_flight == 0,
         }

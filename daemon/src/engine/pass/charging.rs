@@ -59,12 +59,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let store = Arc::clone(&self.tools.store);
         if self.ledger.must_be_read() {
             let known = self.ledger.stamp();
-            return Some(Box::pin(
-                self.timed(
-                    Operation::Ledger,
-                    async move { LedgerCall::Read(store.read_ledger(known).await) },
-                ),
-            ));
+            let read = async move { LedgerCall::Read(store.read_ledger(known).await) };
+            return Some(Box::pin(self.timed(Operation::Ledger, read)));
         }
         let must_check = std::mem::take(&mut self.checks_ledger);
         let Some(write) = self.ledger.next_write(self.tools.clock.now(), must_check) else {
@@ -72,10 +68,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             return None;
         };
         // One write holds so many accounts; a password waits for the one that its charge is in.
-        let (charged, later) = std::mem::take(&mut self.charging)
-            .into_iter()
-            .partition::<Vec<_>, _>(|charged| self.ledger.is_in_write(&charged.request.attempt.account));
-        self.charging = later;
+        let is_in_write = |charged: &mut Charged| self.ledger.is_in_write(&charged.request.attempt.account);
+        let charged: Vec<Charged> = self.charging.extract_if(.., is_in_write).collect();
         self.being_charged = charged.len();
         Some(Box::pin(self.timed(Operation::Ledger, async move {
             LedgerCall::Wrote(charged, store.write_ledger(write).await)
@@ -111,10 +105,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             }
         };
         // Charges that were made during the write can be lost too.
-        let (lost, charging) = std::mem::take(&mut self.charging)
-            .into_iter()
-            .partition::<Vec<_>, _>(|charged| unmade.contains(&charged.charge.number));
-        self.charging = charging;
+        let is_lost = |charged: &mut Charged| unmade.contains(&charged.charge.number);
+        let lost: Vec<Charged> = self.charging.extract_if(.., is_lost).collect();
         let logins = &*self.tools.logins;
         for charged in charged.into_iter().chain(lost) {
             let left = charged.time_left(self.both_clocks(), self.tools.limits.request_timeout);

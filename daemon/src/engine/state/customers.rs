@@ -20,16 +20,19 @@ pub(super) const REMEMBERED_REMOVALS: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Customers {
     entries: BTreeMap<CustomerId, Entry>,
-    revision: u64,
+    /// The revision of the latest change.
+    pub(super) revision: u64,
     pub(super) unwritten: Unwritten,
-    removed: VecDeque<(u64, CustomerId)>,
+    /// The customers that left the table with their revisions, oldest first.
+    pub(super) removed: VecDeque<(u64, CustomerId)>,
     /// The removals before this revision are no longer known.
-    removed_floor: u64,
+    pub(super) removed_floor: u64,
     /// The changes of customers that left the table, for when they come back.
     left: BTreeMap<CustomerId, Changes>,
     /// Shared with the snapshots: the first change after a snapshot makes a copy.
-    counters: Arc<Counters>,
-    conditions: Conditions,
+    pub(super) counters: Arc<Counters>,
+    /// The conditions of all customers.
+    pub(super) conditions: Conditions,
 }
 
 /// Reads all customers, in the order of their ids.
@@ -137,18 +140,6 @@ impl Customers {
         }
     }
 
-    /// The revision of the latest change.
-    pub(super) fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    /// Gives the next revision to something other than a customer. `change` returns whether it changed.
-    pub(super) fn stamp(&mut self, change: impl FnOnce(u64) -> bool) {
-        if change(self.revision + 1) {
-            self.revision += 1;
-        }
-    }
-
     /// Opens one customer for change at `at`.
     pub(super) fn edit(&mut self, id: &CustomerId, at: DateTime<Utc>) -> Option<Edit<'_>> {
         let entry = self.entries.get_mut(id)?;
@@ -165,19 +156,9 @@ impl Customers {
         }
     }
 
-    /// The counters since the start.
-    pub(super) fn counters(&self) -> &Arc<Counters> {
-        &self.counters
-    }
-
     /// The counters, for a change.
     pub(super) fn counters_mut(&mut self) -> &mut Counters {
         Arc::make_mut(&mut self.counters)
-    }
-
-    /// The conditions of all customers.
-    pub(super) fn conditions(&self) -> Conditions {
-        self.conditions
     }
 
     /// Counts the time of all customers, then changes their conditions.
@@ -246,11 +227,6 @@ impl Customers {
         } else if let Some(changes) = self.left.get_mut(id) {
             changes.add(at, kind);
         }
-    }
-
-    /// The customers that left the table with their revisions, oldest first, and the revision since which the list is complete.
-    pub(super) fn removed(&self) -> (&VecDeque<(u64, CustomerId)>, u64) {
-        (&self.removed, self.removed_floor)
     }
 
     /// Takes at most `most` records to write now.

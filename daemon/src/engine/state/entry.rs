@@ -206,7 +206,7 @@ impl Entry {
     }
 
     /// The clock stepped backward: times that were calculated before come that much earlier.
-    pub(super) fn clock_set_back(&mut self, by: TimeDelta) {
+    pub(super) fn clock_stepped(&mut self, by: TimeDelta) {
         // The daemon writes whole seconds. A fraction is from another program, with an unknown clock.
         if self.customer.expiry.is_some_and(|expiry| expiry.timestamp_subsec_nanos() == 0) {
             self.ahead += by;

@@ -74,22 +74,20 @@ impl State {
         is_quiet: bool,
     ) {
         self.pass.errors += 1;
-        if let Some(mut edit) = self.customers.edit(id, at) {
-            edit.attempting = false;
-            edit.deferred = None;
-            if note.kind != FailureKind::Database {
-                edit.unsaved = None;
-            }
-            edit.record_mut().failure = Some(Box::new(note.clone()));
+        let Some(mut edit) = self.customers.edit(id, at) else { return };
+        edit.attempting = false;
+        edit.deferred = None;
+        if note.kind != FailureKind::Database {
+            edit.unsaved = None;
         }
-        let entry = self.customers.get(id);
-        let url = entry.map_or("", |entry| &entry.customer.credentials.url);
+        edit.record_mut().failure = Some(Box::new(note.clone()));
         // A customer with a valid token is not tried again before it is due, even if an operator had it tried now.
-        let next_at = match entry.map(|entry| entry.verdict(at, &self.policy)) {
-            Some(Verdict::Due | Verdict::Save) | None => note.next_attempt_at,
-            Some(verdict) => verdict.until(),
+        let next_at = match edit.verdict(at, &self.policy) {
+            Verdict::Due | Verdict::Save => note.next_attempt_at,
+            verdict => verdict.until(),
         };
-        let url = crate::text::url(url);
+        let url = crate::text::url(&edit.customer.credentials.url);
+        drop(edit);
         let failure = Some(FailureDetail { kind: note.kind, attempt: note.consecutive, next_at, url });
         self.tell(Notice { failure, ..Notice::new(at, kind, message).of(id).quiet(is_quiet) });
     }

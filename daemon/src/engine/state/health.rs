@@ -32,6 +32,6 @@ impl State {
     /// Sets whether the store prevents renewals. Records alone do not.
     fn set_store_condition(&mut self, at: DateTime<Utc>) {
         let is_store_down = self.store_errors.keys().any(|operation| *operation != Operation::Records);
-        self.customers.set_conditions(Conditions { is_store_down, ..self.customers.conditions() }, at);
+        self.customers.set_conditions(Conditions { is_store_down, ..self.customers.conditions }, at);
     }
 }

@@ -1,6 +1,6 @@
 //! What is known about each ThingsBoard server that a customer uses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 
@@ -29,7 +29,6 @@ pub struct Host {
     /// The revision of its latest change.
     pub revision: u64,
     warned: bool,
-    customers: usize,
 }
 
 /// All servers.
@@ -67,33 +66,26 @@ impl Hosts {
         self.0.contains_key(key)
     }
 
-    /// Takes over the servers of the table, one key for each customer. New servers get this revision, others are forgotten.
-    /// Returns whether anything changed.
-    pub(super) fn used_by<'a>(&mut self, keys: impl Iterator<Item = &'a HostKey>, revision: u64) -> bool {
-        for host in self.0.values_mut() {
-            host.customers = 0;
-        }
-        let mut is_new = false;
-        for key in keys {
-            if let Some(host) = self.0.get_mut(key) {
-                host.customers += 1;
-                continue;
-            }
-            is_new = true;
-            let host = Host {
-                skew: None,
-                limit: Gate::INITIAL_LIMIT,
-                breaker: Breaker::Closed,
-                checks: Checks::default(),
-                revision,
-                warned: false,
-                customers: 1,
-            };
-            self.0.insert(key.clone(), host);
-        }
+    /// Takes over the servers of the table. New servers get this revision, others are forgotten. Returns whether anything
+    /// changed.
+    pub(super) fn used_by(&mut self, used: &BTreeSet<&HostKey>, revision: u64) -> bool {
         let before = self.0.len();
-        self.0.retain(|_, host| host.customers > 0);
-        is_new || self.0.len() != before
+        self.0.retain(|key, _| used.contains(key));
+        let mut has_changed = self.0.len() != before;
+        for key in used {
+            self.0.entry((*key).clone()).or_insert_with(|| {
+                has_changed = true;
+                Host {
+                    skew: None,
+                    limit: Gate::INITIAL_LIMIT,
+                    breaker: Breaker::Closed,
+                    checks: Checks::default(),
+                    revision,
+                    warned: false,
+                }
+            });
+        }
+        has_changed
     }
 
     /// Sets the limit and the circuit breaker of a server. Returns whether they changed.
@@ -155,7 +147,7 @@ mod tests {
     fn a_wrong_clock_is_told_once_and_its_return_once() {
         let key = key("https://tb.example");
         let mut hosts = Hosts::default();
-        hosts.used_by([&key].into_iter(), 1);
+        hosts.used_by(&BTreeSet::from([&key]), 1);
         let mut told = Vec::new();
         for seconds in [0, 29, 31, 40, 31, 29, 40, 24, 0, -7_200, -7_200] {
             told.extend(hosts.measured(&key, skew(seconds), 2).1);
@@ -179,7 +171,7 @@ mod tests {
         };
         let told = |skews: &[i64]| {
             let mut hosts = Hosts::default();
-            hosts.used_by([&key].into_iter(), 1);
+            hosts.used_by(&BTreeSet::from([&key]), 1);
             skews.iter().filter(|skew| hosts.measured(&key, exact(**skew), 2).1.is_some()).count()
         };
         assert_eq!((told(&[30_000]), told(&[30_001]), told(&[-30_001])), (0, 1, 1));
@@ -190,8 +182,8 @@ mod tests {
     fn a_measurement_that_says_nothing_new_changes_nothing() {
         let key = key("https://tb.example");
         let mut hosts = Hosts::default();
-        assert!(hosts.used_by([&key].into_iter(), 1));
-        assert!(!hosts.used_by([&key, &key].into_iter(), 2));
+        assert!(hosts.used_by(&BTreeSet::from([&key]), 1));
+        assert!(!hosts.used_by(&BTreeSet::from([&key, &key]), 2));
         let slow = Skew { ahead: TimeDelta::seconds(2), uncertain: TimeDelta::seconds(5) };
         assert!(hosts.measured(&key, slow, 3).0, "the first");
         assert!(!hosts.measured(&key, slow, 4).0);
@@ -206,12 +198,12 @@ mod tests {
     fn a_server_without_customers_is_forgotten() {
         let (a, b) = (key("https://a.example"), key("https://b.example:8080"));
         let mut hosts = Hosts::default();
-        hosts.used_by([&a, &b, &a].into_iter(), 1);
+        hosts.used_by(&BTreeSet::from([&a, &b, &a]), 1);
         assert!(hosts.gate(&b, 1, Breaker::Open, 2));
         assert!(!hosts.gate(&b, 1, Breaker::Open, 3));
-        assert!(hosts.used_by([&a].into_iter(), 4));
+        assert!(hosts.used_by(&BTreeSet::from([&a]), 4));
         assert!(!hosts.contains(&b) && !hosts.gate(&b, 2, Breaker::Closed, 5));
-        hosts.used_by([&b].into_iter(), 6);
+        hosts.used_by(&BTreeSet::from([&b]), 6);
         assert_eq!(
             hosts.iter().map(|(_, host)| (host.limit, host.breaker)).collect::<Vec<_>>(),
             [(4, Breaker::Closed)]

@@ -39,7 +39,7 @@ impl IneligibleRows {
 }
 
 /// A former customer. It is known while its row holds a token or, without a row, while its last token lives.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Former {
     /// What is wrong with its row; none if the row is gone.
     why: Option<Ineligibility>,
@@ -54,23 +54,17 @@ pub struct Former {
 }
 
 impl Former {
-    fn of_entry(entry: &Entry, row: Option<&IneligibleRow>, at: DateTime<Utc>) -> Self {
-        let ends_at = entry.ends_at().filter(|_| entry.customer.has_token);
+    fn new(entry: Option<&Entry>, row: Option<&IneligibleRow>, at: DateTime<Utc>) -> Self {
+        let ends_at = entry.filter(|entry| entry.customer.has_token).and_then(Entry::ends_at);
         let mut former = Self {
+            why: None,
             since: at,
             ends_at,
-            expiry: entry.customer.expiry,
-            has_token: entry.customer.has_token,
+            expiry: entry.and_then(|entry| entry.customer.expiry),
+            has_token: entry.is_some_and(|entry| entry.customer.has_token),
             is_end_told: ends_at.is_some_and(|end| end < at),
-            ..Self::default()
         };
         former.take_over(row, at);
-        former
-    }
-
-    fn of_row(row: &IneligibleRow, at: DateTime<Utc>) -> Self {
-        let mut former = Self { since: at, ..Self::default() };
-        former.take_over(Some(row), at);
         former
     }
 
@@ -136,7 +130,7 @@ impl State {
         let mut lost: Vec<(CustomerId, Former)> = Vec::new();
         for entry in gone {
             let id = &entry.customer.id;
-            lost.push((id.clone(), Former::of_entry(entry, rows.find(id.as_str()), at)));
+            lost.push((id.clone(), Former::new(Some(entry), rows.find(id.as_str()), at)));
         }
         if self.table_read_at.is_none() {
             for record in records {
@@ -144,7 +138,7 @@ impl State {
                 let Some(row) = row else { continue };
                 self.customers.remember_left(record);
                 if row.has_token {
-                    lost.push((row.id.clone(), Former::of_row(row, at)));
+                    lost.push((row.id.clone(), Former::new(None, Some(row), at)));
                 }
             }
         }
@@ -180,7 +174,7 @@ impl State {
             former.is_of_interest()
         });
         if !ended.is_empty() {
-            self.customers.stamp(|_| true);
+            self.customers.revision += 1;
         }
         for (id, reason) in ended {
             let message = format!("its last token has ended, and it is not renewed any more: {reason}");

@@ -51,13 +51,8 @@ impl State {
 
     fn measured(&mut self, id: &CustomerId, skew: Skew, at: DateTime<Utc>) {
         let Some(host) = self.customers.get(id).and_then(|entry| entry.host.clone()) else { return };
-        let hosts = &mut self.hosts;
-        let mut message = None;
-        self.customers.stamp(|revision| {
-            let (is_better, warning) = hosts.measured(&host, skew, revision);
-            message = warning;
-            is_better
-        });
+        let (is_better, message) = self.hosts.measured(&host, skew, self.customers.revision + 1);
+        self.customers.revision += u64::from(is_better);
         if let Some(message) = message {
             self.note(at, NoticeKind::Warning, None, message);
         }

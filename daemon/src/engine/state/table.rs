@@ -17,9 +17,9 @@ impl State {
         self.adopt_key(&table.key, at);
         let gone = self.take_over_rows(table.customers, &table.key, at);
         self.take_over_ineligible(table.ineligible, &gone, &table.records, at);
-        let hosts = &mut self.hosts;
-        let used: Vec<_> = self.customers.values().filter_map(|entry| entry.host.clone()).collect();
-        self.customers.stamp(|revision| hosts.used_by(used.iter(), revision));
+        let used = self.customers.values().filter_map(|entry| entry.host.as_ref()).collect();
+        let has_changed = self.hosts.used_by(&used, self.customers.revision + 1);
+        self.customers.revision += u64::from(has_changed);
         self.adopt_records(table.records, at);
         self.customers.unwritten.read();
         self.forget_failures_of_other_credentials(at);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use strum::IntoEnumIterator as _;
 use tbtoken_proto as proto;
 
@@ -137,16 +137,12 @@ fn cron(cycle: &Loop, policy: &Policy) -> proto::Cron {
             reason: words::by_name(run.trigger.into(), proto::Trigger::Unknown),
             started_at: run.started_at,
             finished_at: run.finished_at,
-            duration_ms: milliseconds(run.finished_at - run.started_at),
+            duration_ms: u64::try_from((run.finished_at - run.started_at).num_milliseconds()).unwrap_or(0),
             total: run.counts.total,
             updated: run.counts.updated,
             errors: run.counts.errors,
         }),
     }
-}
-
-fn milliseconds(length: TimeDelta) -> u64 {
-    u64::try_from(length.num_milliseconds()).unwrap_or(0)
 }
 
 fn daemon(state: &State, identity: &Identity) -> proto::Daemon {

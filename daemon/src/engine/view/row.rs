@@ -132,7 +132,10 @@ impl Row {
             token_status: self.token_status,
             tbtokenexpiry: self.expiry,
             check: self.check,
-            minutes_until_expiry: self.expiry.map(|expiry| minutes_until(expiry, now)),
+            // Whole minutes, rounded toward minus infinity.
+            minutes_until_expiry: self
+                .expiry
+                .map(|expiry| (expiry - now).num_milliseconds().div_euclid(60_000)),
             state: self.state,
             last_success_at: self.last_success_at,
             renewals: self.renewals,
@@ -141,11 +144,6 @@ impl Row {
             changes: words::changes(&self.changes),
         }
     }
-}
-
-/// Whole minutes, rounded toward minus infinity.
-fn minutes_until(expiry: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
-    (expiry - now).num_milliseconds().div_euclid(60_000)
 }
 
 fn phase(entry: &Entry, verdict: Verdict) -> proto::Phase {

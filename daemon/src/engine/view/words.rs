@@ -30,51 +30,33 @@ pub(super) fn failure_kind(kind: FailureKind) -> proto::FailureKind {
 
 /// Why the last attempt failed; for a customer that was left out because of its server, the failure of the server.
 pub(super) fn failure(entry: &Entry, now: DateTime<Utc>) -> Option<proto::Failure> {
-    if let Some(note) = &entry.record().failure {
-        return Some(proto::Failure {
-            kind: failure_kind(note.kind),
-            message: note.message.clone(),
-            remedy: note.kind.remedy().to_owned(),
-            at: note.at,
-            consecutive: note.consecutive,
-            permanent: note.permanent,
-            waiting: entry.deferred.as_ref().map(ToString::to_string),
-        });
-    }
-    let deferral = entry.deferred.as_deref()?;
-    let kind = deferral.kind()?;
+    let (note, deferral) = (entry.record().failure.as_deref(), entry.deferred.as_deref());
+    let kind = note.map(|note| note.kind).or_else(|| deferral?.kind())?;
+    let waiting = deferral.map(ToString::to_string);
+    let (message, waiting) = match note {
+        Some(note) => (note.message.clone(), waiting),
+        None => (waiting.unwrap_or_default(), None),
+    };
     Some(proto::Failure {
         kind: failure_kind(kind),
-        message: deferral.to_string(),
+        message,
         remedy: kind.remedy().to_owned(),
-        at: now,
-        consecutive: 0,
-        permanent: false,
-        waiting: None,
+        at: note.map_or(now, |note| note.at),
+        consecutive: note.map_or(0, |note| note.consecutive),
+        permanent: note.is_some_and(|note| note.permanent),
+        waiting,
     })
 }
 
 pub(super) fn outcome((id, outcome): (CustomerId, Outcome)) -> proto::Outcome {
-    let mut shown = proto::Outcome {
-        customer_id: id.to_string(),
-        status: proto::OutcomeStatus::Success,
-        new_expiry: None,
-        kind: None,
-        message: None,
-    };
-    match outcome {
-        Outcome::Renewed(expiry) => shown.new_expiry = Some(expiry),
+    let (status, new_expiry, kind, message) = match outcome {
+        Outcome::Renewed(expiry) => (proto::OutcomeStatus::Success, Some(expiry), None, None),
         Outcome::Failed(kind, message) => {
-            shown.status = proto::OutcomeStatus::Error;
-            shown.kind = Some(failure_kind(kind));
-            shown.message = Some(message);
+            (proto::OutcomeStatus::Error, None, Some(failure_kind(kind)), Some(message))
         }
-        Outcome::Skipped(message) => {
-            shown.status = proto::OutcomeStatus::Skipped;
-            shown.message = Some(message);
-        }
-    }
-    shown
+        Outcome::Skipped(message) => (proto::OutcomeStatus::Skipped, None, None, Some(message)),
+    };
+    proto::Outcome { customer_id: id.to_string(), status, new_expiry, kind, message }
 }
 
 pub(super) fn former((id, former): (&CustomerId, &Former)) -> proto::Ineligible {
@@ -88,14 +70,8 @@ pub(super) fn former((id, former): (&CustomerId, &Former)) -> proto::Ineligible 
 
 /// The last check of a token; none for a token that has just come.
 pub(super) fn check((at, found): (DateTime<Utc>, Found)) -> Option<proto::Check> {
-    let found = match found {
-        Found::New => return None,
-        Found::Works => proto::CheckFound::Works,
-        Found::Dead => proto::CheckFound::Dead,
-        Found::Disputed => proto::CheckFound::Disputed,
-        Found::Unclear => proto::CheckFound::Unclear,
-    };
-    Some(proto::Check { at, found })
+    let found = by_name(found.into(), proto::CheckFound::Unknown);
+    (found != proto::CheckFound::Unknown).then_some(proto::Check { at, found })
 }
 
 pub(super) fn changes(changes: &Changes) -> Vec<proto::Change> {
@@ -138,7 +114,12 @@ mod tests {
         let triggers = Trigger::iter()
             .map(Into::into)
             .map(|name: &'static str| (name, wire_name(by_name(name, proto::Trigger::Unknown))));
-        for (ours, on_the_wire) in statuses.chain(breakers).chain(failures).chain(triggers) {
+        let found = Found::iter().filter_map(|kind| {
+            let check = check((DateTime::UNIX_EPOCH, kind));
+            check.map(|check| (kind.into(), wire_name(check.found)))
+        });
+        assert_eq!(found.clone().count(), Found::iter().count() - 1, "a new token is not checked yet");
+        for (ours, on_the_wire) in statuses.chain(breakers).chain(failures).chain(triggers).chain(found) {
             assert_eq!(ours, on_the_wire);
         }
     }

@@ -292,7 +292,7 @@ fn p02_the_last_charge_needs_ten_minutes_of_good_probes_without_gap() {
     scene.now += Duration::from_secs(151);
     scene.probe(Verdict::Good);
     let wait = Duration::from_secs(600);
-    assert_eq!(scene.answer("ops", 3), Answer::Wait(Reason::LastCharge { wait }), "nobody looked in between");
+    assert_eq!(scene.answer("ops", 3), Answer::Wait(Reason::LastCharge { wait }), "no probe came in between");
     let asked = scene.ask("ops", 3, Leave::Asked, |ledger, ask| ledger.may_send(ask, scene.now));
     assert_eq!((asked, before.budget), (Answer::Send, 3), "an operator does not wait");
 }

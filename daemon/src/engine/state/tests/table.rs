@@ -62,7 +62,7 @@ fn rows_come_change_go_and_come_back_in_any_order() {
 
 /// A client that asks for what is new since then is told of it.
 #[test]
-fn one_row_that_says_something_else_is_news() {
+fn one_row_that_changes_changes_one_customer() {
     let mut state = state();
     read(&mut state, &[("a", "u"), ("b", "u")]);
     let before = state.revision();
@@ -102,7 +102,7 @@ fn strained() -> Failure {
     Failure::ServerError { status: 503, retry_after: None }
 }
 
-/// A record of a customer with these credentials who has failed like this.
+/// A record of a customer with these credentials that has failed like this.
 fn record(failure: Failure, username: &str, at: i64) -> Record {
     let mut state = state();
     read(&mut state, &[("a", username)]);
@@ -232,8 +232,8 @@ fn p02_a_parked_customer_stays_as_it_is_when_another_row_is_corrected() {
 /// The other daemon has only the password, and got no answer. This one does not need it.
 #[test]
 fn a_customer_with_a_refresh_token_does_not_wait_for_an_answer_to_a_password() {
-    let unheard = || Failure::Timeout { after: Duration::from_secs(10) };
-    for (failure, waits) in [(unheard(), false), (strained(), true), (refused(), true)] {
+    let unanswered = || Failure::Timeout { after: Duration::from_secs(10) };
+    for (failure, waits) in [(unanswered(), false), (strained(), true), (refused(), true)] {
         let mut state = state();
         read(&mut state, &[("a", "u")]);
         let record = record(failure, "u", 5);
@@ -294,7 +294,7 @@ fn what_is_wrong_with_a_row_is_said_once_until_it_was_right() {
 }
 
 #[test]
-fn who_left_is_remembered_for_clients_up_to_a_bound() {
+fn removed_customers_are_remembered_for_clients_up_to_a_bound() {
     let mut state = state();
     let names: Vec<String> = (0..=REMEMBERED_REMOVALS).map(|n| format!("{n:05}")).collect();
     let rows: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "u")).collect();
