@@ -78,9 +78,9 @@ impl Unwritten {
         most: usize,
         present: impl Fn(&CustomerId) -> Option<&'a Record>,
     ) -> Vec<Record> {
-        self.writing = first(&mut self.changed, most);
+        self.writing = take_first(&mut self.changed, most);
         if which == Records::All {
-            self.writing.append(&mut first(&mut self.succeeded, most - self.writing.len()));
+            self.writing.append(&mut take_first(&mut self.succeeded, most - self.writing.len()));
         }
         let mut records: Vec<Record> = self.writing.iter().filter_map(present).cloned().collect();
         while records.len() < most
@@ -116,15 +116,9 @@ impl Unwritten {
     }
 }
 
-/// Takes the first of them, so many at most.
-fn first(ids: &mut BTreeSet<CustomerId>, most: usize) -> BTreeSet<CustomerId> {
-    match ids.iter().nth(most).cloned() {
-        None => std::mem::take(ids),
-        Some(first_left) => {
-            let left = ids.split_off(&first_left);
-            std::mem::replace(ids, left)
-        }
-    }
+/// Takes at most `most` ids, in their order.
+fn take_first(ids: &mut BTreeSet<CustomerId>, most: usize) -> BTreeSet<CustomerId> {
+    std::iter::from_fn(|| ids.pop_first()).take(most).collect()
 }
 
 #[cfg(test)]
