@@ -1,7 +1,7 @@
 //! The kinds of the engine in the protocol's words. Both give the same name to the same thing.
 
 use chrono::{DateTime, Utc};
-use serde::de::value;
+use serde::de::value::{self, StrDeserializer};
 use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use tbtoken_proto as proto;
 
@@ -13,7 +13,8 @@ use crate::thingsboard::gate::Breaker;
 
 /// The protocol's kind with the name of one of ours; `unknown` if it has none of this name.
 pub(super) fn by_name<T: DeserializeOwned>(name: &'static str, unknown: T) -> T {
-    T::deserialize(name.into_deserializer()).unwrap_or_else(|_: value::Error| unknown)
+    let name: StrDeserializer<'_, value::Error> = name.into_deserializer();
+    T::deserialize(name).unwrap_or(unknown)
 }
 
 pub(super) fn status(status: TokenStatus) -> proto::TokenStatus {
