@@ -28,7 +28,7 @@ pub fn exposition(
     has_process: bool,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    let started_at = snapshot.daemon().started_at;
+    let started_at = snapshot.daemon.started_at;
     let own = registry.sub_registry_with_prefix("tbtokend");
     own.register_collector(Box::new(Scrape { snapshot, now }));
     if has_process {
@@ -75,7 +75,7 @@ impl Collector for Scrape {
 
 impl Scrape {
     fn identity(&self, out: &mut Families<'_>) -> fmt::Result {
-        let daemon = self.snapshot.daemon();
+        let daemon = &self.snapshot.daemon;
         out.gauges("build_info", "The version that runs", [([("version", daemon.version.as_str())], 1)])?;
         let kind = daemon.store.split(' ').next().unwrap_or_default();
         out.gauges("store_info", "The kind of the database", [([("kind", kind)], 1)])?;
@@ -85,7 +85,7 @@ impl Scrape {
     }
 
     fn customers(&self, out: &mut Families<'_>, counts: &Counts) -> fmt::Result {
-        let (summary, counters) = (self.snapshot.summary(), self.snapshot.counters());
+        let (summary, counters) = (self.snapshot.tokens.summary, &self.snapshot.counters);
         out.gauge("customers", "Eligible rows", summary.total)?;
         out.tally("tokens", "Customers by token status", "status", &counts.tokens)?;
         out.tally("customers_by_state", "Customers by what happens next", "state", &counts.states)?;
@@ -133,7 +133,7 @@ impl Scrape {
     }
 
     fn renewals(&self, out: &mut Families<'_>) -> fmt::Result {
-        let counters = self.snapshot.counters();
+        let counters = &self.snapshot.counters;
         let renewals = counters
             .renewals
             .iter()
@@ -153,9 +153,9 @@ impl Scrape {
     }
 
     fn store(&self, out: &mut Families<'_>) -> fmt::Result {
-        let (snapshot, counters) = (&self.snapshot, self.snapshot.counters());
+        let (snapshot, counters) = (&self.snapshot, &self.snapshot.counters);
         let up = snapshot
-            .store_up()
+            .store_up
             .iter()
             .map(|(operation, is_up)| ([("operation", name(*operation))], i64::from(*is_up)));
         out.gauges("store_up", "Whether the database works for this", up)?;
@@ -167,14 +167,14 @@ impl Scrape {
             .iter()
             .map(|((operation, class), n)| ([("operation", name(*operation)), ("class", *class)], *n));
         out.counters("store_errors", "Failures of the database", errors)?;
-        out.gauge("unsaved_tokens", "Tokens that are not in the table yet", snapshot.unsaved())?;
+        out.gauge("unsaved_tokens", "Tokens that are not in the table yet", snapshot.unsaved)?;
         // 0 before the first: a rule can then subtract it.
-        let read_at = snapshot.table_read_at().unwrap_or(DateTime::UNIX_EPOCH);
+        let read_at = snapshot.tokens.as_of.unwrap_or(DateTime::UNIX_EPOCH);
         out.time("table_last_read_timestamp_seconds", "When the table was last read", Some(read_at))
     }
 
     fn passes(&self, out: &mut Families<'_>) -> fmt::Result {
-        let (cron, counters) = (self.snapshot.cron(), self.snapshot.counters());
+        let (cron, counters) = (&self.snapshot.cron, &self.snapshot.counters);
         out.gauge("interval_seconds", "How often the table is polled", cron.interval_seconds)?;
         out.gauge("loop_running", "Whether the loop runs; an operator can stop it", i64::from(cron.running))?;
         let passes = counters.passes.iter().map(|(trigger, n)| ([("trigger", name(*trigger))], *n));

@@ -187,7 +187,7 @@ mod tests {
     fn pieces_make_the_same_line_as_the_whole() {
         for customers in [0, 1, 2, 1_000] {
             let snapshot = snapshot(customers);
-            let revision = snapshot.daemon().revision;
+            let revision = snapshot.daemon.revision;
             let before = proto::Revision(revision.0 - 1);
             for since in [None, Some(revision), Some(before), Some(proto::Revision(3))] {
                 for rows in [

@@ -73,7 +73,7 @@ impl Session {
             }
             proto::Request::Events { since, limit } => Ok(self.handle.snapshot().events(since, limit).into()),
             proto::Request::Version {} => {
-                let daemon = self.handle.snapshot().daemon().clone();
+                let daemon = self.handle.snapshot().daemon.clone();
                 Ok(proto::VersionReply { daemon }.into())
             }
             proto::Request::Metrics { format } => {
@@ -108,7 +108,7 @@ impl Session {
 
     async fn steer(&self, run: bool) -> Result<proto::Reply, proto::Refusal> {
         let steered = self.handle.steer(run).await.map_err(|_| view::shutting_down())?;
-        let cron = steered.snapshot.cron().clone();
+        let cron = steered.snapshot.cron.clone();
         let stopped = proto::words::stopped(cron.stopped_since);
         let mut message = match (run, steered.already) {
             (true, false) => "the loop is started".to_owned(),

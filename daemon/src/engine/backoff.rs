@@ -1,10 +1,10 @@
-//! When to try again after a transient failure. Pure: the roll of the dice is handed in.
+//! When to try again after a transient failure. Pure: the caller passes the random number.
 
 use chrono::TimeDelta;
 
-/// Exponential back-off from `base` to `max`, spread by ±20 %, never later than a third of the life that the token still
-/// has, and no longer than the customer has been without one: the many attempts of its last minutes do not make it wait for
-/// half an hour when it has ended.
+/// Exponential back-off from `base` to `max`, spread by ±20 %. A wait is at most a third of the token's remaining life. After
+/// its end it is at most the time without a token: the many attempts of the last minutes must not cause a wait of half an
+/// hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     base: TimeDelta,
@@ -15,7 +15,7 @@ impl Backoff {
     /// The longest wait before it is spread.
     pub const MAX: TimeDelta = TimeDelta::minutes(30);
 
-    /// The shortest wait, so that a token in its last seconds does not make us hammer.
+    /// The shortest wait, so that the last seconds of a token do not bring a flood of attempts.
     pub const MIN: TimeDelta = TimeDelta::seconds(1);
 
     /// A back-off that begins with `base`, one interval of the schedule.
@@ -24,11 +24,11 @@ impl Backoff {
     }
 
     /// The wait after the `consecutive`-th failure in a row (1, 2, …) of a customer whose token lives for another
-    /// `remaining`, or ended so long ago if that is negative. `roll` is random in 0..1.
-    pub fn delay(&self, consecutive: u32, remaining: Option<TimeDelta>, roll: f64) -> TimeDelta {
+    /// `remaining`, or ended so long ago if that is negative. `random` is in 0..1.
+    pub fn delay(&self, consecutive: u32, remaining: Option<TimeDelta>, random: f64) -> TimeDelta {
         let doublings = consecutive.saturating_sub(1).min(20);
         let plain = self.base.checked_mul(1 << doublings).unwrap_or(self.max).min(self.max);
-        let spread = 0.8 + 0.4 * roll.clamp(0.0, 1.0);
+        let spread = 0.8 + 0.4 * random.clamp(0.0, 1.0);
         let spread = |delay: TimeDelta| {
             #[expect(
                 clippy::cast_possible_truncation,
@@ -45,7 +45,7 @@ impl Backoff {
         .max(Self::MIN)
     }
 
-    /// The longest wait that [`delay`](Self::delay) ever gives: a longer one is a sign that the clock was set back.
+    /// The longest wait that [`delay`](Self::delay) returns: a longer one is the sign of a clock step.
     pub fn longest(&self) -> TimeDelta {
         self.max + self.max / 5
     }

@@ -1,4 +1,4 @@
-//! Numbers that only grow since the start: what the metrics show. Pure.
+//! The counters since the start, for the metrics. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const STORE_BOUNDS: &[f64] = &[0.005, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120
 /// Upper bounds of the durations of passes, in seconds.
 const PASS_BOUNDS: &[f64] = &[0.05, 0.25, 1.0, 5.0, 12.0, 22.0, 60.0];
 
-/// What the store is used for.
+/// The operations of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Operation {
@@ -33,7 +33,7 @@ pub enum Operation {
     Ledger,
 }
 
-/// What a customer's lapse is attributed to: the first that fits.
+/// The cause of a customer's lapse: the first that fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Cause {
@@ -53,11 +53,11 @@ pub enum Cause {
     Daemon,
 }
 
-/// How often something took so long.
+/// The distribution of durations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
     bounds: &'static [f64],
-    /// One more than bounds.
+    /// One count for each bound, and one for longer durations.
     counts: Vec<u64>,
     /// The sum of all, in seconds.
     pub sum: f64,
@@ -77,18 +77,18 @@ impl Histogram {
         self.sum += seconds;
     }
 
-    /// How many there were in all.
+    /// The number of all durations.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// Each bound with how many were above the bound before; the last has no bound.
+    /// Each bound with the number of durations between the bound before and it; the last bound is infinite.
     pub fn buckets(&self) -> Vec<(f64, u64)> {
         self.bounds.iter().copied().chain([f64::INFINITY]).zip(self.counts.iter().copied()).collect()
     }
 }
 
-/// Durations of operations of one sort, by a label.
+/// Durations by a label.
 pub type Durations<K> = BTreeMap<K, Histogram>;
 
 /// All counters. Each label is there from the start, with 0: a rate needs the value before the first event.
@@ -98,17 +98,17 @@ pub struct Counters {
     pub renewals: BTreeMap<(Via, &'static str), u64>,
     /// How long ThingsBoard took to answer a renewal.
     pub requests: Durations<Via>,
-    /// Refresh tokens that a server no longer took.
+    /// Refresh tokens that a server rejected.
     pub refresh_tokens_refused: u64,
-    /// Tokens that ThingsBoard was found to no longer take, by cause.
+    /// Tokens that were found dead, by cause.
     pub dead_tokens: BTreeMap<DeadCause, u64>,
     /// Customers parked, by kind.
     pub parked: BTreeMap<FailureKind, u64>,
     /// Customers that work again after failures.
     pub recovered: u64,
-    /// Tokens that ended without a new one.
+    /// Tokens that ended without a new one, by cause.
     pub lapses: BTreeMap<Cause, u64>,
-    /// The time for which customers were watched, added up over all of them.
+    /// The time for which customers were watched, as a sum over all customers.
     pub watched: TimeDelta,
     /// The part of it in which they had no valid token.
     pub lapsed: BTreeMap<Cause, TimeDelta>,
@@ -116,9 +116,9 @@ pub struct Counters {
     pub passes: BTreeMap<Trigger, u64>,
     /// How long passes took.
     pub pass_durations: Histogram,
-    /// Intervals that came round during a pass.
+    /// Intervals that passed during a pass.
     pub ticks_skipped: u64,
-    /// Steps of the clock backwards.
+    /// Backward clock steps.
     pub clock_steps: u64,
     /// How long the store took.
     pub store: Durations<Operation>,
@@ -154,7 +154,7 @@ impl Default for Counters {
     }
 }
 
-/// A value for each of the kinds.
+/// Makes a value for each key.
 fn by<K: IntoEnumIterator + Ord, V>(value: impl Fn() -> V) -> BTreeMap<K, V> {
     K::iter().map(|key| (key, value())).collect()
 }

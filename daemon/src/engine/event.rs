@@ -1,4 +1,4 @@
-//! The facts that change what is known: what a pass reports, what the store says, what an operator does.
+//! The facts that change the state: reports of a pass, answers of the store, orders of an operator.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use crate::model::{
 use crate::store::{LedgerRead, StoreError, Table};
 use crate::thingsboard::gate::Breaker;
 
-/// One fact. When it happened is said beside it.
+/// One fact. Its time is passed beside it.
 #[derive(Debug)]
 pub enum Event {
-    /// The table is being read: what is written from now on may be missing from what comes.
+    /// The read of the table begins: its result may lack what is written from now on.
     Reading,
     /// The table was read.
     TableRead(Table),
@@ -30,7 +30,7 @@ pub enum Event {
         /// When, by the machine's own time.
         seen: Instant,
     },
-    /// The store's ledger was found to be another one; what is known here is written back.
+    /// The store's ledger was replaced; the daemon writes back what it knows.
     LedgerReplaced,
     /// The ledger could not be read or written: no password is sent.
     LedgerFailed(StoreError),
@@ -51,7 +51,7 @@ pub enum Event {
         via: Via,
         /// How long it took.
         took: Duration,
-        /// Why no token came, if it was no matter of the refresh token.
+        /// Why no token came; none if it came, or if the server rejected the refresh token.
         failure: Option<FailureKind>,
     },
     /// A token came; it is not in the table yet.
@@ -69,7 +69,7 @@ pub enum Event {
     },
     /// The token is in the table.
     Saved {
-        /// Whose.
+        /// The customer.
         id: CustomerId,
         /// The expiry that was written with it.
         expiry: DateTime<Utc>,
@@ -78,61 +78,61 @@ pub enum Event {
     Superseded(CustomerId),
     /// No token came, or it can never be saved.
     Failed {
-        /// Who.
+        /// The customer.
         id: CustomerId,
         /// Why.
         failure: Failure,
     },
     /// Tokens could not be written; they are kept.
     SaveFailed {
-        /// Whose.
+        /// The customers.
         ids: Vec<CustomerId>,
         /// Why.
         error: StoreError,
     },
-    /// The server does not take the refresh token any more; the password is next.
+    /// The server rejected the refresh token; the password is next.
     RefreshTokenRefused(CustomerId),
-    /// Not tried in this pass after all.
+    /// The pass left the customer out.
     Deferred {
         /// The customer.
         id: CustomerId,
         /// Why.
         why: Deferral,
     },
-    /// The pass has lasted long enough; this one's turn comes in the next, at once.
+    /// The pass is at its time limit; the next pass follows at once and tries this customer.
     LeftOver {
         /// The customer.
         id: CustomerId,
-        /// Whether another row of its account has used what an operator allowed for one send.
+        /// Whether another row of its account has used the operator's leave for one send.
         is_leave_used: bool,
     },
     /// A token was checked.
     Checked {
-        /// Whose.
+        /// The customer.
         id: CustomerId,
-        /// What ThingsBoard says of it.
+        /// What ThingsBoard says about the token.
         answer: TokenAnswer,
     },
-    /// Checks were left over; their turn comes in the next pass, at once.
+    /// Checks were left over; the next pass follows at once and carries them out.
     ChecksLeftOver,
     /// A server answers again, or for the first time.
     ServerRecovered(HostKey),
-    /// A server is asked in another way than before.
+    /// The limit or the circuit breaker of a server changed.
     GateMoved {
-        /// Which.
+        /// The server.
         host: HostKey,
-        /// How many logins it gets at a time at most.
+        /// Its limit of logins.
         limit: u32,
-        /// Whether it is asked at all.
+        /// Its circuit breaker.
         breaker: Breaker,
     },
     /// A pass ended.
     PassFinished,
-    /// The interval came round during a pass.
+    /// The interval passed during a pass.
     TickSkipped,
     /// The store has answered, or not in time.
     StoreCalled {
-        /// What it was used for.
+        /// The operation.
         operation: Operation,
         /// How long it took.
         took: Duration,
@@ -146,15 +146,15 @@ pub enum Event {
         /// Why.
         error: StoreError,
     },
-    /// The clock was found to be set back by this much.
-    ClockSetBack(TimeDelta),
+    /// The clock stepped backward by this much.
+    ClockStepped(TimeDelta),
     /// An operator started the loop.
     LoopStarted,
     /// An operator stopped the loop.
     LoopStopped,
-    /// The process has started and the loop has not, because of an earlier order or the configuration.
+    /// The process has started without the loop, because of an earlier order or the configuration.
     LoopStaysStopped(LoopState),
-    /// The store could not keep what an operator said. Why.
+    /// The store could not keep an order to start or stop the loop; with the reason.
     LoopStateNotKept(String),
 }
 

@@ -14,18 +14,18 @@ use super::view::{HttpListener, Snapshot};
 /// How many orders may wait.
 const QUEUE: usize = 128;
 
-/// Something that an operator wants.
+/// An order of an operator.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Let the loop run, or not.
+    /// Start or stop the loop.
     Steer { run: bool, reply: oneshot::Sender<Steered> },
-    /// A pass now.
+    /// Begin a pass now.
     Refresh(RefreshRequest),
-    /// Other settings from now on.
+    /// Use other settings from now on.
     Reconfigure(Policy, Limits, oneshot::Sender<()>),
-    /// How the HTTP listener stands.
+    /// Show this state of the HTTP listener.
     Http(HttpListener),
-    /// Does it get on?
+    /// Tell for how long the work under way has made no progress.
     Silence(oneshot::Sender<Duration>),
 }
 
@@ -33,9 +33,10 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct RefreshRequest {
     pub(super) selection: Selection,
-    /// Whether the answer is what came of it; else the first poll answers whether the names are those of customers.
+    /// Whether the answer is the result of the pass. Otherwise it comes after the first poll, and tells whether all names are
+    /// those of customers.
     pub(super) wait: bool,
-    /// None when it was answered.
+    /// None after the answer.
     pub(super) reply: Option<oneshot::Sender<Result<Refreshed, NotRefreshed>>>,
 }
 
@@ -49,19 +50,19 @@ impl RefreshRequest {
 /// What `start` and `stop` did.
 #[derive(Debug, Clone)]
 pub struct Steered {
-    /// Whether it was so already.
+    /// Whether nothing changed.
     pub already: bool,
-    /// Why the store does not know it, so that a restart forgets it, if so.
+    /// Why the store could not keep the order, so that a restart forgets it.
     pub not_kept: Option<String>,
-    /// What is known now.
+    /// The snapshot after it.
     pub snapshot: Arc<Snapshot>,
 }
 
-/// The scheduler is gone: the daemon is about to end.
+/// The scheduler has ended: the daemon is about to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gone;
 
-/// The way to the scheduler. Cheap to clone.
+/// Sends orders to the scheduler. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
@@ -82,55 +83,48 @@ impl Handle {
         (Self { commands, snapshots }, Ends { commands: orders, snapshots: publish })
     }
 
-    /// What is known now.
+    /// Returns the latest snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow())
     }
 
-    /// What is known, whenever it changes.
+    /// Returns a receiver of all later snapshots.
     pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.clone()
     }
 
-    /// Sets when to renew and how many logins at a time; in force when this is answered. A pass under way keeps
-    /// what it began with.
+    /// Changes the settings; they are in force after the answer. A pass under way keeps its own.
     ///
     /// # Errors
     /// [`Gone`].
     pub async fn reconfigure(&self, policy: Policy, limits: Limits) -> Result<(), Gone> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Reconfigure(policy, limits, reply)).await.map_err(|_| Gone)?;
-        answer.await.map_err(|_| Gone)
+        self.order(|reply| Command::Reconfigure(policy, limits, reply)).await
     }
 
-    /// Says how the HTTP listener stands, for `status`. A loop that is gone shows nothing more.
+    /// Sets the state of the HTTP listener for `status`. A scheduler that has ended shows nothing more.
     pub async fn show_http(&self, listener: HttpListener) {
         let _ = self.commands.send(Command::Http(listener)).await;
     }
 
-    /// For how long nothing has been heard of what is under way: a call of the store, or a pass. Zero when nothing is
-    /// under way, be the loop running or stopped. No answer means that the loop itself is stuck.
+    /// For how long the work under way, a call of the store or a pass, has made no progress. Zero if nothing is under way.
+    /// Without an answer the scheduler itself is stuck.
     ///
     /// # Errors
     /// [`Gone`].
     pub async fn silence(&self) -> Result<Duration, Gone> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Silence(reply)).await.map_err(|_| Gone)?;
-        answer.await.map_err(|_| Gone)
+        self.order(Command::Silence).await
     }
 
-    /// Lets the loop run (`true`), or lets a running pass finish and begins no other.
+    /// Starts the loop, or stops it: then a running pass ends and no other begins.
     ///
     /// # Errors
     /// [`Gone`].
     pub async fn steer(&self, run: bool) -> Result<Steered, Gone> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Steer { run, reply }).await.map_err(|_| Gone)?;
-        answer.await.map_err(|_| Gone)
+        self.order(|reply| Command::Steer { run, reply }).await
     }
 
-    /// Asks for a manual pass. With `wait` the answer comes when it is over; else it is empty, and comes when the table was
-    /// polled and all names are those of customers.
+    /// Requests a manual pass. With `wait` the answer comes after the pass. Otherwise it is empty, and comes after a poll that
+    /// found all names.
     ///
     /// # Errors
     /// [`Gone`].
@@ -143,5 +137,11 @@ impl Handle {
         let request = RefreshRequest { selection, wait, reply: Some(reply) };
         self.commands.send(Command::Refresh(request)).await.map_err(|_| Gone)?;
         Ok(answer)
+    }
+
+    async fn order<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Gone> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| Gone)?;
+        answer.await.map_err(|_| Gone)
     }
 }

@@ -1,4 +1,4 @@
-//! What happened, for operators: a bounded list, and what of it is worth a line in the log. Pure.
+//! The latest notices for operators, and which of them are worth a line in the log. Pure.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,29 +15,29 @@ const CAPACITY: usize = 10_240;
 /// How many of them share one allocation.
 const CHUNK: usize = 128;
 
-/// What people are told of one thing that happened.
+/// What people are told of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// Its number; it only grows.
+    /// Its number, which rises from notice to notice.
     pub seq: u64,
-    /// When.
+    /// The time.
     pub at: DateTime<Utc>,
-    /// What.
+    /// The kind.
     pub kind: NoticeKind,
-    /// Whom it concerns, unless everyone.
+    /// The customer; none if it concerns all customers.
     pub customer: Option<CustomerId>,
     /// A sentence for people.
     pub message: String,
-    /// What else is known, after a failure.
+    /// The details of a failure.
     pub failure: Option<FailureDetail>,
-    /// What else is known, after a renewal.
+    /// The details of a renewal.
     pub renewal: Option<RenewalDetail>,
     /// Whether the log can do without it: the same trouble again.
     pub quiet: bool,
 }
 
 impl Notice {
-    /// This happened, and concerns everyone. The history gives it its number.
+    /// Makes a notice that concerns all customers. The history numbers it.
     pub(super) fn new(at: DateTime<Utc>, kind: NoticeKind, message: String) -> Self {
         Self { seq: 0, at, kind, customer: None, message, failure: None, renewal: None, quiet: false }
     }
@@ -45,16 +45,6 @@ impl Notice {
     /// It concerns this customer.
     pub(super) fn of(self, id: &CustomerId) -> Self {
         Self { customer: Some(id.clone()), ..self }
-    }
-
-    /// It is a failure.
-    pub(super) fn failed(self, detail: FailureDetail) -> Self {
-        Self { failure: Some(detail), ..self }
-    }
-
-    /// It is a renewal.
-    pub(super) fn renewed(self, detail: RenewalDetail) -> Self {
-        Self { renewal: Some(detail), ..self }
     }
 
     /// Whether the log can do without it.
@@ -81,7 +71,7 @@ pub struct FailureDetail {
 pub struct RenewalDetail {
     /// The server.
     pub url: String,
-    /// How long it took to answer; none when the token is of another time.
+    /// The time until the answer; none if the token is from an earlier pass.
     pub latency: Option<Duration>,
 }
 
@@ -90,11 +80,11 @@ pub struct RenewalDetail {
 pub struct History {
     kept: Kept,
     next_seq: u64,
-    /// How many of them the log has not seen.
+    /// How many of them are not logged yet.
     unlogged: usize,
 }
 
-/// Notices in chunks, so that a reader who takes them all along shares the full ones and copies only the last.
+/// Notices in chunks: a reader that takes all notices shares the full chunks and copies only the last.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
     full: VecDeque<Arc<[Arc<Notice>]>>,
@@ -102,7 +92,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// All of them, oldest first.
+    /// All notices, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Notice>> {
         self.full.iter().flat_map(|chunk| chunk.iter()).chain(&self.last)
     }
@@ -132,14 +122,14 @@ impl History {
         self.unlogged = (self.unlogged + 1).min(CAPACITY);
     }
 
-    /// The notices since this was last asked.
+    /// The notices that are not logged yet; from now on they count as logged.
     pub fn take_unlogged(&mut self) -> impl Iterator<Item = &Arc<Notice>> {
         let mut unlogged: Vec<_> = self.kept.iter().rev().take(std::mem::take(&mut self.unlogged)).collect();
         unlogged.reverse();
         unlogged.into_iter()
     }
 
-    /// All of them, shared.
+    /// Shares all notices.
     pub fn share(&self) -> Kept {
         self.kept.clone()
     }

@@ -1,4 +1,4 @@
-//! The heart: when to renew, which customers, and what is known of them.
+//! The core: it decides which customers to renew and when, and holds what is known about them.
 
 pub mod backoff;
 pub mod checks;

@@ -1,16 +1,16 @@
-//! What a manual refresh did.
+//! The result of a manual refresh.
 
 use chrono::{DateTime, Utc};
 
 use crate::model::{CustomerId, FailureKind, Ineligibility};
 
-/// What a manual refresh did: each customer that it was about.
+/// The result of a manual refresh: each customer with its outcome.
 pub type Refreshed = Vec<(CustomerId, Outcome)>;
 
-/// What became of one customer in a manual refresh.
+/// The outcome of a manual refresh for one customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The new token is in the table and ends then.
+    /// The new token is in the table; with its expiry.
     Renewed(DateTime<Utc>),
     /// It failed.
     Failed(FailureKind, String),

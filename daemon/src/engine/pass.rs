@@ -1,5 +1,5 @@
-//! Carries a plan out: charges and logs in, saves in batches, reports what happens. It decides nothing about which customers
-//! are due, and asks the ledger whether a password may be sent.
+//! Carries out a plan: charges and logs in, saves in batches, reports facts. The plan decides which customers are renewed, and
+//! the ledger decides whether a password may be sent.
 
 mod charging;
 mod checking;
@@ -39,45 +39,45 @@ use crate::store::{Store, StoreError};
 use crate::thingsboard::gate::{Gate, Signal, Ticket};
 use crate::thingsboard::{Logins, Probe, RefreshError};
 
-/// How long a pass may last: customers that become due meanwhile wait for its end. With some time for the poll that stays
-/// below the half minute that a token of a minute leaves.
+/// The longest pass: customers that become due meanwhile wait for its end. Together with a poll it stays below the half minute
+/// that a token of one minute leaves.
 const LONGEST: Duration = Duration::from_secs(22);
 
-/// How long a pass begins new logins, when an answer is waited for so long.
+/// How long a pass begins new logins, so that it ends in time with this time limit of a request.
 pub fn budget(request_timeout: Duration) -> Duration {
     LONGEST.saturating_sub(request_timeout).max(LONGEST - LONGEST_REQUEST)
 }
 
-/// How long logins in flight may take after the order to stop; then they are given up.
+/// How long logins in flight may take after the order to stop; then the pass abandons them.
 const GRACE: Duration = Duration::from_millis(2500);
 
-/// How many logins may be in flight.
+/// The limits of logins.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// In all.
+    /// The most logins in flight.
     pub in_flight: usize,
-    /// To one server.
+    /// The most logins in flight to one server.
     pub per_host: u32,
     /// How long a pass begins new ones: see [`budget`].
     pub budget: Duration,
-    /// How long after its charge a password may still be under way.
+    /// How long after its charge a password may still be in flight.
     pub request_timeout: Duration,
 }
 
-/// What a pass works with.
+/// The tools of a pass.
 #[derive(Debug)]
 pub struct Tools<S, L> {
     /// Where tokens go.
     pub store: Arc<S>,
-    /// Where they come from.
+    /// Where tokens come from.
     pub logins: Arc<L>,
     /// For the expiry of a token that arrives.
     pub clock: Clock,
-    /// Which expiry is written.
+    /// The longest life to declare for a token.
     pub lifetime: Lifetime,
-    /// How many logins at a time.
+    /// The limits of logins.
     pub limits: Limits,
-    /// Whether servers that rest or are down are tried again; not when the pass only goes on with the one before.
+    /// Whether paused servers and servers that are down are tried again; not if the pass continues the one before.
     pub is_new_wake: bool,
     /// For the numbers of charges.
     pub seed: u64,
@@ -123,14 +123,11 @@ pub async fn run<S: Store, L: Logins>(
         rng: StdRng::seed_from_u64(tools.seed),
         ends_at: Instant::now() + tools.limits.budget,
     };
-    for event in moved {
+    let refused = plan.refused.into_iter().map(|(id, failure)| Event::Failed { id, failure });
+    let conflicting =
+        plan.conflicting.into_iter().map(|id| Event::Deferred { id, why: Deferral::DifferentPasswords });
+    for event in moved.into_iter().chain(refused).chain(conflicting) {
         pass.report(event).await;
-    }
-    for (id, failure) in plan.refused {
-        pass.report(Event::Failed { id, failure }).await;
-    }
-    for id in plan.conflicting {
-        pass.report(Event::Deferred { id, why: Deferral::DifferentPasswords }).await;
     }
     pass.carry_out(checks).await;
     (pass.gates, pass.ledger)
@@ -140,30 +137,30 @@ struct Pass<'a, S, L> {
     tools: &'a Tools<S, L>,
     events: mpsc::Sender<Event>,
     queues: Queues,
-    /// Customers of which a request is under way: since when, and what it sends.
+    /// The customers with a request in flight: since when, and whether it sends a password.
     in_flight: BTreeMap<CustomerId, (Instant, Via)>,
     /// Passwords whose charge is not in the store yet.
     charging: Vec<Charged>,
-    /// How many passwords wait for the write of the ledger that is under way.
+    /// How many passwords wait for the write of the ledger under way.
     being_charged: usize,
     /// How many tokens are being checked.
     checking: usize,
     /// Tokens that wait to be saved.
     obtained: VecDeque<Renewal>,
-    /// Why the store cannot be written, once that is seen: then no new token is asked for.
+    /// Why the store cannot be written; then no new request begins.
     store_error: Option<StoreError>,
     /// The ledger could not be written: then no password is sent.
     has_ledger_failed: bool,
-    /// Whether the ledger is to be written though nothing has changed, to see that it is still there.
+    /// Whether to write the ledger without a change, to see that it is still there.
     checks_ledger: bool,
     gates: Gates,
     ledger: Ledger,
     rng: StdRng,
-    /// From then on no new token is asked for.
+    /// From then on no new request begins.
     ends_at: Instant,
 }
 
-/// How the gate of a server stands, as a fact.
+/// The limit and the circuit breaker of a server, as a fact.
 fn moved(host: &HostKey, gates: &Gates) -> Option<Event> {
     let gate = gates.get(host)?;
     Some(Event::GateMoved { host: host.clone(), limit: gate.limit(), breaker: gate.breaker() })
@@ -177,7 +174,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let mut saving: Option<Saving<'a>> = None;
         let mut writing: Option<Writing<'a>> = None;
         let mut give_up: Option<Instant> = None;
-        // Tokens of earlier passes go first: that they can be saved shows that others can.
+        // Tokens of earlier passes go first: a store that takes them takes others too.
         let mut may_ask = self.obtained.is_empty();
         loop {
             let may_begin = may_ask && give_up.is_none() && self.store_error.is_none();
@@ -200,7 +197,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                     give_up = Some(Instant::now() + GRACE);
                 }
                 () = at(give_up), if !asking.is_empty() => {
-                    // An answer that is here counts.
+                    // An answer that has arrived counts.
                     while let Some(Some(ended)) = asking.next().now_or_never() {
                         self.ended(ended).await;
                     }
@@ -232,7 +229,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         self.leave_the_rest(give_up.is_some()).await;
     }
 
-    /// Begins what may begin now. Passwords wait for their charge.
+    /// Begins all requests that may begin now. Passwords wait for their charge.
     async fn begin(&mut self, asking: &mut Asking<'a>) {
         let logins = &*self.tools.logins;
         while self.has_place() {
@@ -332,7 +329,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         self.tell_the_gate(host, None, signal, failure.as_ref()).await;
     }
 
-    /// Tells the gate what a request says about the server; without a ticket it was a probe.
+    /// Reports the end of a request to the gate; without a ticket it was a probe.
     async fn tell_the_gate(
         &mut self,
         host: usize,
@@ -360,8 +357,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         }
     }
 
-    /// Requests that are still unanswered when the process must end. Whether ThingsBoard has counted their passwords is not known:
-    /// their charges stay in flight, as after a kill.
+    /// Abandons the requests that are unanswered when the process must end. ThingsBoard may have counted their passwords,
+    /// so their charges stay in flight, as after a kill.
     async fn give_up(&mut self) {
         for (id, (since, via)) in std::mem::take(&mut self.in_flight) {
             self.report(match via {
@@ -377,8 +374,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         }
     }
 
-    /// What was planned and not done stays for the next pass, and so do tokens that could not be saved: the state
-    /// holds them.
+    /// Leaves the rest of the plan to the next pass, and the tokens that could not be saved: the state holds them.
     async fn leave_the_rest(&mut self, stopped: bool) {
         if let Some(error) = self.store_error.clone() {
             let ids: Vec<CustomerId> = self.obtained.drain(..).map(|renewal| renewal.id).collect();
@@ -397,7 +393,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         (Instant::now(), self.tools.clock.now())
     }
 
-    /// A call of the store that reports how long it took.
+    /// Wraps a call of the store so that it reports its duration.
     fn timed<T: Send + 'a>(
         &self,
         operation: Operation,
@@ -413,12 +409,12 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     }
 
     async fn report(&self, event: Event) {
-        // The scheduler is gone only when the process ends at once.
+        // The scheduler has ended only if the process ends at once.
         let _ = self.events.send(event).await;
     }
 }
 
-/// Waits for the call of the store under way, if there is one.
+/// Waits for the end of a call of the store; forever without one.
 async fn finish<T>(call: &mut Option<Pin<Box<dyn Future<Output = T> + Send + '_>>>) -> T {
     match call {
         Some(call) => call.await,
@@ -426,7 +422,7 @@ async fn finish<T>(call: &mut Option<Pin<Box<dyn Future<Output = T> + Send + '_>
     }
 }
 
-/// Waits until then, if there is a then.
+/// Waits until `instant`; forever without one.
 async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,

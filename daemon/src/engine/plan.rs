@@ -1,11 +1,11 @@
-//! Which customers are due, which wait, which are parked, and why. Pure: rows, records and the time go in, a plan comes out.
+//! Plans a pass: which customers are due, wait or are parked, and why. Pure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
 use super::checks::{Check, checks};
-use super::credentials::{Held, Leave, Refusal};
+use super::credentials::{Held, Leave};
 use super::policy::Policy;
 use super::state::{DAILY, Entry, State, Verdict};
 use crate::model::{
@@ -13,52 +13,52 @@ use crate::model::{
 };
 use crate::thingsboard::gate::Breaker;
 
-/// Which customers a pass is about.
+/// The customers that a pass is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// Customers that are due and need not wait: what the schedule does.
+    /// Customers that are due and not waiting: a scheduled pass.
     Due,
-    /// Customers that are due, waiting ones included: a manual refresh without names.
+    /// Customers that are due or waiting: a manual refresh without names.
     DueNow,
     /// All customers that are not parked.
     All,
-    /// Exactly these, even if they are valid: an operator named them, or an earlier pass left them over.
+    /// These customers, even if their tokens are valid: an operator named them, or an earlier pass left them over.
     Ids {
         /// The customers.
         ids: HashSet<CustomerId>,
         /// What the operator allows for one send of each account.
         leave: Leave,
-        /// Whether parked ones are tried, too: those that an operator named.
+        /// Whether parked customers are tried too: those that an operator named.
         even_parked: bool,
     },
 }
 
-/// What a pass is to do.
+/// The work of a pass.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// The customers to renew, the most urgent first.
+    /// The renewals to try, the most urgent first.
     pub attempts: Vec<Attempt>,
-    /// Tokens of earlier passes that are still to be saved.
+    /// Tokens of earlier passes that are not saved yet.
     pub saves: Vec<Renewal>,
     /// Customers that fail without being tried.
     pub refused: Vec<(CustomerId, Failure)>,
-    /// Parked customers that a manual refresh leaves alone.
+    /// Parked customers that a manual refresh does not try.
     pub parked: Vec<CustomerId>,
     /// Customers that were named together with others that hold another password for the same account.
     pub conflicting: Vec<CustomerId>,
     /// Names that are not in the table.
     pub unknown: Vec<CustomerId>,
-    /// Tokens to be checked where no renewal waits.
+    /// Tokens to check where no renewal waits.
     pub checks: Vec<Check>,
-    /// Servers to be probed, because customers wait for them.
+    /// Servers to probe, because customers wait for them.
     pub probes: BTreeMap<HostKey, BaseUrl>,
-    /// Whether the ledger is to be written though no password is sent.
+    /// Whether the ledger has changes to write.
     pub writes_ledger: bool,
-    /// Whether it is to be seen that the store's ledger is still the same.
+    /// Whether to check that the store's ledger is still the same.
     pub checks_ledger: bool,
 }
 
-/// One renewal to be tried.
+/// One renewal to try.
 #[derive(Debug, Clone)]
 pub struct Attempt {
     /// The customer.
@@ -73,7 +73,7 @@ pub struct Attempt {
     pub held: Held,
     /// What to try before the password.
     pub refresh_token: Option<Secret>,
-    /// Whether it may use a refresh token that the login of another row brings: see [`Entry::may_refresh`].
+    /// Whether it may use the refresh token from another row's login: see [`Entry::may_refresh`].
     pub may_share: bool,
     /// Whether the password may be tried, if the ledger allows it: not for a parked customer that lives on refresh tokens.
     pub may_log_in: bool,
@@ -116,7 +116,7 @@ impl Selection {
         self.named().is_some_and(|ids| ids.contains(id))
     }
 
-    /// Whether it is told that the customer is parked and was left alone.
+    /// Whether the result mentions that the customer is parked and was not tried.
     fn reports_parked(&self, id: &CustomerId) -> bool {
         match self {
             Self::Due => false,
@@ -134,7 +134,7 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
         let verdict = entry.verdict(now, policy);
         match (&entry.unsaved, selections.iter().any(|selection| selection.picks(id, verdict))) {
             (Some(_), false) if verdict != Verdict::Save => {}
-            // Whatever was asked for: no login is spent on a token that is here.
+            // No request needs a login for a token that is only to be saved.
             (Some(renewal), _) => {
                 let renewal = Renewal { replaces: entry.replaceable(), ..Renewal::clone(renewal) };
                 planner.plan.saves.push(renewal);
@@ -153,7 +153,7 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
     if selections.contains(&Selection::Due) {
         plan.checks = checks(state, now, policy);
     }
-    // The token that ends first. Last those that fail and have no token to lose: the sick must not hold up the others.
+    // The token that ends first leads. Failing customers without a valid token come last, so that they do not delay the others.
     plan.attempts.sort_by_cached_key(|attempt| {
         let entry = state.entry(&attempt.customer.id);
         let fails = entry.is_some_and(|entry| entry.record().failure.is_some());
@@ -179,9 +179,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// A server that is down is probed while some customer needs it, also if none is tried; and so is one of which an account
-    /// has its last charge left, so that it is seen to answer for ten minutes. Any other probe is asked for by the password
-    /// that it allows.
+    /// Plans a probe of a server that is down while a customer needs it, even if none is tried. A server of an account with one
+    /// charge left is probed too, to see that it answers for ten minutes. Other probes are begun when a password needs them.
     fn plan_probe(&mut self, entry: &Entry, verdict: Verdict) {
         if !matches!(verdict, Verdict::Due | Verdict::Wait { .. }) {
             return;
@@ -205,7 +204,7 @@ impl<'a> Planner<'a> {
 
     /// Adds the customers that were picked.
     fn add_all(&mut self, picked: &[&'a Entry]) {
-        // Also of rows with a refresh token: if it is refused, their password is next.
+        // Rows with a refresh token count too: if it is rejected, their password is next.
         let held = self.state.held_credentials(&picked.iter().filter_map(|entry| entry.account).collect());
         let may_share = |entry: &&&Entry| entry.usable_refresh_token().is_none() && entry.may_refresh();
         let shared = self
@@ -227,7 +226,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Refresh tokens that other rows with the same credentials hold.
+    /// Finds the refresh tokens of other rows with the same credentials.
     fn shared_refresh_tokens(&self, wanted: HashSet<Fingerprint>) -> HashMap<Fingerprint, &'a Secret> {
         if wanted.is_empty() {
             return HashMap::new();
@@ -237,49 +236,47 @@ impl<'a> Planner<'a> {
         shared.filter_map(|(_, entry)| Some((entry.credentials, entry.usable_refresh_token()?))).collect()
     }
 
-    /// Of the rows that were named together, those that hold different passwords for one account: the operator must say
-    /// which is meant.
+    /// Of the named rows, finds those that hold different passwords for one account: the operator must choose one.
     fn conflicting(&self, without_token: impl Iterator<Item = &'a Entry>) -> HashSet<CustomerId> {
         let mut named: HashMap<AccountKey, Vec<&Entry>> = HashMap::new();
         for entry in without_token {
-            let is_named = self.selections.iter().any(|selection| selection.names(&entry.customer.id));
-            if let Some(account) = entry.account.filter(|_| is_named) {
+            if let Some(account) = entry.account.filter(|_| self.is_named(entry)) {
                 named.entry(account).or_default().push(entry);
             }
         }
         let differ = |entries: &&Vec<&Entry>| {
-            entries
-                .iter()
-                .any(|entry| entries.first().is_some_and(|first| first.credentials != entry.credentials))
+            entries.iter().map(|entry| entry.credentials).collect::<HashSet<_>>().len() > 1
         };
         named.values().filter(differ).flatten().map(|entry| entry.customer.id.clone()).collect()
+    }
+
+    /// Whether an operator named the customer.
+    fn is_named(&self, entry: &Entry) -> bool {
+        self.selections.iter().any(|selection| selection.names(&entry.customer.id))
     }
 
     fn add(&mut self, entry: &Entry, held: Held, refresh_token: Option<Secret>) {
         let customer = &entry.customer;
         let base = match BaseUrl::parse(&customer.credentials.url) {
-            Ok(base) if self.policy.require_https && !base.is_https() => Err(Failure::InsecureUrl),
-            Ok(base) => Ok(base),
-            Err(why) => Err(Failure::BadUrl(why)),
+            Ok(base) if base.is_https() || !self.policy.require_https => base,
+            refused => {
+                let failure = refused.map_or_else(Failure::BadUrl, |_| Failure::InsecureUrl);
+                return self.plan.refused.push((customer.id.clone(), failure));
+            }
         };
-        let (base, account) = match (base, entry.account) {
-            (Ok(base), Some(account)) => (base, account),
-            (Err(failure), _) => return self.plan.refused.push((customer.id.clone(), failure)),
-            (Ok(_), None) => return,
-        };
+        let Some(account) = entry.account else { return };
         let leave = self.selections.iter().map(|selection| selection.leave(&customer.id)).max();
         let leave = leave.unwrap_or_default();
-        let is_named = self.selections.iter().any(|selection| selection.names(&customer.id));
-        let may_log_in = is_named || self.may_log_in(entry);
+        let may_log_in = self.is_named(entry) || self.may_log_in(entry);
         if refresh_token.is_none() && !may_log_in {
-            // Its refresh token is over, or was lost at a restart.
+            // Its refresh token was rejected, or was lost at a restart.
             return self.leave_parked(&customer.id);
         }
         if refresh_token.is_none()
             && leave != Leave::Forced
-            && let Some(refusal) = entry.ask(&held, leave).and_then(|ask| self.state.ledger().refusal(&ask))
+            && let Some(failure) = entry.ask(&held, leave).and_then(|ask| self.state.ledger().refusal(&ask))
         {
-            return self.refuse(entry, refusal);
+            return self.refuse(entry, failure);
         }
         self.plan.attempts.push(Attempt {
             customer: customer.clone(),
@@ -295,17 +292,16 @@ impl<'a> Planner<'a> {
         });
     }
 
-    /// Whether the password may be tried by itself, if the ledger allows it: once a day for a customer that is parked though
-    /// ThingsBoard counts nothing. One without a refresh token is due for nothing else.
+    /// Whether the password may be sent without an operator, if the ledger allows it. A customer that is parked for a failure
+    /// that ThingsBoard does not count gets one attempt a day. Without a refresh token it is due for nothing else.
     fn may_log_in(&self, entry: &Entry) -> bool {
         entry.record().failure.as_deref().filter(|_| entry.refresh_token.is_some()).is_none_or(|failure| {
             !failure.permanent || !failure.kind.is_tried_daily() || (self.now - failure.at).abs() >= DAILY
         })
     }
 
-    /// The ledger forbids the password. A customer that is parked for it already is only told of.
-    fn refuse(&mut self, entry: &Entry, refusal: Refusal) {
-        let failure = Failure::from(refusal);
+    /// The ledger forbids the password. A customer that is already parked for it only appears in the result.
+    fn refuse(&mut self, entry: &Entry, failure: Failure) {
         let is_known = |known: &&crate::model::FailureNote| known.permanent && known.kind == failure.kind();
         if entry.record().failure.as_deref().filter(is_known).is_some() {
             self.plan.parked.push(entry.customer.id.clone());
@@ -315,18 +311,8 @@ impl<'a> Planner<'a> {
     }
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Rejected(kind) => Self::RejectedBefore { kind },
-            Refusal::Undecidable(kind) => Self::RejectionUnknown { kind },
-            Refusal::Exhausted { charges } => Self::AttemptsExhausted { charges },
-        }
-    }
-}
-
 impl Plan {
-    /// How many customers it is about.
+    /// The number of customers in it.
     pub fn size(&self) -> usize {
         self.attempts.len() + self.saves.len() + self.refused.len()
     }
@@ -336,7 +322,7 @@ impl Plan {
         self.only_checks() && self.checks.is_empty()
     }
 
-    /// Whether there is nothing to do but to check tokens, which is not worth to be shown as a pass.
+    /// Whether it does nothing but check tokens, which is not shown as a pass.
     pub fn only_checks(&self) -> bool {
         self.size() == 0
             && self.probes.is_empty()
@@ -346,9 +332,8 @@ impl Plan {
     }
 }
 
-/// The earliest time after `now` at which some customer becomes due or may be tried again; none if none ever does by itself.
-/// A customer that was due at `now`, or has a token to save, is left to the schedule: it has been tried, or was put off on
-/// purpose.
+/// Returns the earliest time after `now` at which a customer becomes due or may be tried again. Customers that were due at
+/// `now` or have a token to save do not count: the schedule tries them.
 pub fn next_due(state: &State, now: DateTime<Utc>, policy: &Policy) -> Option<DateTime<Utc>> {
     let later = |entry: &Entry| entry.verdict(now, policy).until().filter(|until| *until > now);
     state.entries().filter_map(|(_, entry)| later(entry)).min()

@@ -12,11 +12,11 @@ use crate::model::{Lifetime, VerifyTokens};
 pub enum Trigger {
     /// The daemon or its loop was started.
     Start,
-    /// The interval came round.
+    /// The interval passed.
     Schedule,
     /// A token or a retry could not wait for the interval.
     Early,
-    /// An operator asked for it.
+    /// An operator requested it.
     Manual,
 }
 
@@ -27,19 +27,26 @@ pub struct Policy {
     pub interval: TimeDelta,
     /// A token that ends within this is renewed.
     pub window: TimeDelta,
-    /// Which expiry is written.
+    /// The longest life to declare for a token.
     pub lifetime: Lifetime,
     /// Whether `http` is refused.
     pub require_https: bool,
-    /// How many sends that ThingsBoard may have counted as wrong passwords an account may have.
+    /// The most open charges of an account: passwords that ThingsBoard may have counted as wrong.
     pub wrong_password_budget: u8,
     /// Which tokens are checked.
     pub verify_tokens: VerifyTokens,
 }
 
 impl Policy {
+    /// The back-off after transient failures.
+    pub fn backoff(&self) -> Backoff {
+        Backoff::new(self.interval)
+    }
+}
+
+#[cfg(test)]
+impl Policy {
     /// The policy of most unit tests.
-    #[cfg(test)]
     pub(crate) fn of_a_minute() -> Self {
         Self {
             interval: TimeDelta::minutes(1),
@@ -49,10 +56,5 @@ impl Policy {
             wrong_password_budget: 3,
             verify_tokens: VerifyTokens::Sample,
         }
-    }
-
-    /// The back-off after transient failures.
-    pub fn backoff(&self) -> Backoff {
-        Backoff::new(self.interval)
     }
 }

@@ -225,7 +225,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         // One that shows a time before this program was written is wrong, and what was before it right.
         if let Some(by) = self.step_detector.observe(now, Instant::now()).filter(|_| Clock::is_credible(now))
         {
-            self.learn(Event::ClockSetBack(by));
+            self.learn(Event::ClockStepped(by));
         }
         match input {
             // These are not of the job.
@@ -348,7 +348,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     }
 
     fn log(&mut self) {
-        for notice in self.state.history_mut().take_unlogged() {
+        for notice in self.state.history.take_unlogged() {
             telemetry::log(notice);
         }
     }

@@ -1,4 +1,4 @@
-//! What is known of each customer, and how each fact changes it. Pure: facts, the time and a roll of the dice go in.
+//! What is known about each customer, and how each fact changes it. Pure: the caller passes the time and a random number.
 
 mod adopting;
 mod checking;
@@ -24,7 +24,6 @@ use chrono::{DateTime, Utc};
 pub use checking::{Checks, Found};
 use customers::Customers;
 pub use entry::Entry;
-use health::Health;
 pub use hosts::{Host, Hosts};
 pub use ineligible::{Former, IneligibleRows};
 use lapses::Conditions;
@@ -38,34 +37,41 @@ use super::policy::{Policy, Trigger};
 use crate::model::{CustomerId, Failure, FingerprintKey, HostKey, Record, TokenStatus};
 use crate::store::{LedgerPlace, Records, RowProblem, StoreError};
 
-/// Everything that the daemon knows. The scheduler owns it; nothing else changes it.
+/// Everything that the daemon knows. Only the scheduler changes it, through facts.
 #[derive(Debug)]
 pub struct State {
     policy: Policy,
     customers: Customers,
-    /// Turns with every poll: entries that bear the other one have lost their row.
+    /// Alternates with every poll: entries with the other mark have lost their row.
     mark: bool,
-    ineligible: IneligibleRows,
+    /// The rows of the table that cannot be renewed.
+    pub ineligible: IneligibleRows,
     former: BTreeMap<CustomerId, Former>,
     hosts: Hosts,
     ledger: Ledger,
-    ledger_place: Option<LedgerPlace>,
-    /// Servers that answer again, and since when; customers that wait for them are looked for once, at the end of the pass.
+    /// Where the ledger is stored; none before the first read.
+    pub ledger_place: Option<LedgerPlace>,
+    /// Servers that answer again, and since when. The end of the pass ends the waits for all of them together.
     recovered: BTreeMap<HostKey, DateTime<Utc>>,
     key: Option<FingerprintKey>,
-    history: History,
-    table_read_at: Option<DateTime<Utc>>,
-    health: Health,
+    /// What happened.
+    pub history: History,
+    /// When the table was last read.
+    pub table_read_at: Option<DateTime<Utc>>,
+    /// Why the store cannot be used, by operation, the worst first. Each operation is proven only by itself: that records can
+    /// be written says nothing about tokens.
+    store_errors: BTreeMap<Operation, StoreError>,
     told: HashSet<RowProblem>,
     told_records_lost: bool,
-    /// Customers whose passwords wait for an operator, because the fingerprint key was replaced.
+    /// The number of customers whose passwords wait for an operator, because the fingerprint key was replaced.
     undecidable: usize,
-    pass: PassCounts,
-    /// What began the pass under way, and when.
+    /// The counts of the pass under way, or of the last one.
+    pub pass: PassCounts,
+    /// The trigger and the beginning of the pass under way.
     pass_began: Option<(Trigger, DateTime<Utc>)>,
 }
 
-/// What the pass under way, or the last one, came to.
+/// The counts of the pass under way, or of the last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PassCounts {
     /// Customers tried.
@@ -77,8 +83,8 @@ pub struct PassCounts {
 }
 
 impl State {
-    /// Nothing known yet. Revisions and the numbers of notices begin at `start`, which a later process must choose
-    /// higher: clients recognize a restart by it.
+    /// Makes an empty state. Revisions and the numbers of notices begin at `start`. A later process must choose a higher one,
+    /// because clients recognize a restart by it.
     pub fn new(policy: Policy, start: u64, ledger: credentials::Settings) -> Self {
         Self {
             customers: Customers::new(start, Conditions::healthy(policy.interval)),
@@ -93,7 +99,7 @@ impl State {
             key: None,
             history: History::starting_at(start + 1),
             table_read_at: None,
-            health: Health::default(),
+            store_errors: BTreeMap::new(),
             told: HashSet::new(),
             told_records_lost: false,
             undecidable: 0,
@@ -102,11 +108,11 @@ impl State {
         }
     }
 
-    /// Other rules from now on. What they change is shown, so every customer has a new revision.
+    /// Changes the policy. Clients may see a change in every customer, so each gets a new revision.
     pub fn set_policy(&mut self, policy: Policy, at: DateTime<Utc>) {
         self.ledger.set(policy.wrong_password_budget, policy.interval.to_std().unwrap_or_default());
         let longest_gap = Conditions::healthy(policy.interval).longest_gap;
-        self.customers.set_conditions(Conditions { longest_gap, ..self.customers.conditions() }, at);
+        self.customers.set_conditions(Conditions { longest_gap, ..self.customers.conditions }, at);
         self.policy = policy;
         self.customers.edit_all(at, |edit| edit.touch());
     }
@@ -136,10 +142,10 @@ impl State {
         &self.ledger
     }
 
-    /// Lends the ledger to a pass. Until it is [given back](Self::return_ledger) nothing is known of any account; if that never
-    /// happens, it is read from the store again.
+    /// Lends the ledger to a pass. Until it is [given back](Self::return_ledger) the state knows no account. If that never
+    /// happens, the ledger is read from the store again.
     pub fn lend_ledger(&mut self) -> Ledger {
-        let unread = Ledger::new(self.ledger.settings().clone());
+        let unread = Ledger::new(self.ledger.settings.clone());
         std::mem::replace(&mut self.ledger, unread)
     }
 
@@ -149,84 +155,53 @@ impl State {
         self.ledger.set(self.policy.wrong_password_budget, self.policy.interval.to_std().unwrap_or_default());
     }
 
-    /// Where the ledger is kept, once it was read.
-    pub fn ledger_place(&self) -> Option<&LedgerPlace> {
-        self.ledger_place.as_ref()
-    }
-
     /// The servers of all customers.
     pub fn hosts(&self) -> &Hosts {
         &self.hosts
     }
 
-    /// The revision of the whole: that of the latest change.
+    /// The revision of the latest change.
     pub fn revision(&self) -> u64 {
-        self.customers.revision()
+        self.customers.revision
     }
 
-    /// Which customers left the table at which revision, oldest first, and since which revision that is complete.
+    /// The customers that left the table with their revisions, oldest first, and the revision since which the list is complete.
     pub fn removed(&self) -> (&VecDeque<(u64, CustomerId)>, u64) {
-        self.customers.removed()
+        (&self.customers.removed, self.customers.removed_floor)
     }
 
-    /// What happened.
-    pub fn history(&self) -> &History {
-        &self.history
-    }
-
-    /// What happened, to take what is to be logged.
-    pub fn history_mut(&mut self) -> &mut History {
-        &mut self.history
-    }
-
-    /// When the table was last read.
-    pub fn table_read_at(&self) -> Option<DateTime<Utc>> {
-        self.table_read_at
-    }
-
-    /// Why the table cannot be read, if it cannot.
-    pub fn read_error(&self) -> Option<&StoreError> {
-        self.health.error_of(Operation::Read)
-    }
-
-    /// Why the store cannot be used, if it cannot.
+    /// Why the store cannot be used.
     pub fn store_error(&self) -> Option<&StoreError> {
-        self.health.error()
+        self.store_errors.values().next()
     }
 
-    /// What the pass under way, or the last one, came to.
-    pub fn pass(&self) -> PassCounts {
-        self.pass
-    }
-
-    /// What was counted since the start, up to `now`.
+    /// Counts the time of all customers up to `now`.
     pub fn count_time(&mut self, now: DateTime<Utc>) {
         self.customers.edit_all(now, |_| {});
     }
 
-    /// What was counted since the start.
+    /// The counters since the start.
     pub fn counters(&self) -> &Arc<Counters> {
-        self.customers.counters()
+        &self.customers.counters
     }
 
-    /// Why the store cannot be used in this way, if it cannot.
+    /// Why this operation of the store fails.
     pub fn error_of(&self, operation: Operation) -> Option<&StoreError> {
-        self.health.error_of(operation)
+        self.store_errors.get(&operation)
     }
 
-    /// Records that have changed and are to be written now, so many at most: all, or those whose failure has begun,
-    /// changed or ended.
+    /// Takes at most `most` changed records to write now: of all, or of those whose failure has begun, changed or ended.
     pub fn take_unrecorded(&mut self, which: Records, most: usize) -> Vec<Record> {
         self.customers.take_unwritten(which, most)
     }
 
-    /// Whether such records wait to be written.
+    /// Whether such records wait for a write.
     pub fn has_unrecorded(&self, which: Records) -> bool {
         self.customers.unwritten.is_waiting(which)
     }
 
-    /// Takes over what happened at `at`. `roll` is random in 0..1, for the spread of a back-off.
-    pub fn apply(&mut self, event: Event, at: DateTime<Utc>, roll: f64) {
+    /// Applies a fact of the time `at`. `random` is in 0..1, for the spread of a back-off.
+    pub fn apply(&mut self, event: Event, at: DateTime<Utc>, random: f64) {
         match event {
             Event::Reading => self.customers.unwritten.reading(),
             Event::TableRead(table) => self.table_read(table, at),
@@ -249,12 +224,12 @@ impl State {
             Event::RefreshTokenRefused(id) => self.refresh_token_refused(&id, at),
             Event::Saved { id, expiry } => self.saved(&id, expiry, at),
             Event::Superseded(id) => self.superseded(&id, at),
-            Event::Failed { id, failure } => self.failed(&id, &failure, at, roll),
+            Event::Failed { id, failure } => self.failed(&id, &failure, at, random),
             Event::SaveFailed { ids, error } => {
                 let why = error.to_string();
                 self.store_fails(Operation::Write, error, at);
                 for id in &ids {
-                    self.failed(id, &Failure::Database { why: why.clone() }, at, roll);
+                    self.failed(id, &Failure::Database { why: why.clone() }, at, random);
                 }
             }
             Event::Deferred { id, why } => self.deferred(&id, Some(why), at),
@@ -265,8 +240,8 @@ impl State {
                 self.recovered.insert(host, at);
             }
             Event::GateMoved { host, limit, breaker } => {
-                let hosts = &mut self.hosts;
-                self.customers.stamp(|revision| hosts.gate(&host, limit, breaker, revision));
+                let has_moved = self.hosts.gate(&host, limit, breaker, self.customers.revision + 1);
+                self.customers.revision += u64::from(has_moved);
             }
             Event::PassFinished => self.pass_finished(at),
             Event::TickSkipped => self.customers.counters_mut().ticks_skipped += 1,
@@ -281,7 +256,7 @@ impl State {
                 self.customers.not_written(records);
                 self.store_fails(Operation::Records, error, at);
             }
-            Event::ClockSetBack(by) => self.clock_set_back(by, at),
+            Event::ClockStepped(by) => self.clock_stepped(by, at),
             Event::LoopStarted => self.steered(true, "the loop was started", at),
             Event::LoopStopped => self.steered(false, "the loop was stopped", at),
             Event::LoopStaysStopped(state) => {
@@ -297,7 +272,7 @@ impl State {
         }
     }
 
-    /// Lets time pass: brings every status up to `now`. Says when the next one changes by itself, if one does.
+    /// Brings every status up to `now`. Returns the time of the next change of a status.
     pub fn advance(&mut self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let mut expired = Vec::new();
         let mut next = None;
@@ -316,7 +291,7 @@ impl State {
             next = [next, edit.next_change(window)].into_iter().flatten().min();
         });
         for id in expired {
-            let conditions = self.customers.conditions();
+            let conditions = self.customers.conditions;
             if let Some(cause) = self.customers.get(&id).map(|entry| entry.lapse_cause(conditions)) {
                 *self.customers.counters_mut().lapses.entry(cause).or_default() += 1;
             }
@@ -342,7 +317,7 @@ impl State {
         self.end_waits(at);
         self.tell_dead_tokens(at);
         self.customers.edit_all(at, |edit| {
-            // Whatever cut the pass short: no customer stays "refreshing" for ever.
+            // After a pass that was cut short no customer stays "refreshing".
             if edit.attempting {
                 edit.attempting = false;
             }
@@ -363,7 +338,7 @@ impl State {
     }
 
     fn set_stopped(&mut self, is_stopped: bool, at: DateTime<Utc>) {
-        self.customers.set_conditions(Conditions { is_stopped, ..self.customers.conditions() }, at);
+        self.customers.set_conditions(Conditions { is_stopped, ..self.customers.conditions }, at);
     }
 
     fn note(&mut self, at: DateTime<Utc>, kind: NoticeKind, customer: Option<&CustomerId>, message: String) {

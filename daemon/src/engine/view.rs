@@ -1,4 +1,4 @@
-//! What clients are shown: state in, the protocol's words out. Pure.
+//! What clients see: turns the state into the types of the protocol. Pure.
 
 mod answers;
 mod build;
@@ -31,9 +31,9 @@ pub struct Loop {
     pub state: LoopState,
     /// Whether a pass is under way.
     pub refreshing: bool,
-    /// The next look at the table.
+    /// The next poll.
     pub next_run_at: Option<DateTime<Utc>>,
-    /// The last pass that ended.
+    /// The last pass.
     pub last_run: Option<LastRun>,
 }
 
@@ -46,11 +46,11 @@ pub struct LastRun {
     pub started_at: DateTime<Utc>,
     /// When it ended.
     pub finished_at: DateTime<Utc>,
-    /// What it came to.
+    /// Its counts.
     pub counts: PassCounts,
 }
 
-/// What the loop does not decide.
+/// The facts about the process, which the loop does not decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The process.
@@ -65,28 +65,32 @@ pub struct Identity {
     pub http: Option<HttpListener>,
 }
 
-/// Everything that a client may be shown, as of one moment. Readers share it; nobody locks anything.
+/// The immutable view that clients read, as of one moment. Readers share it without locks.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    cron: proto::Cron,
-    daemon: proto::Daemon,
-    tokens: proto::Tokens,
-    /// In the order of their ids.
+    /// The loop.
+    pub cron: proto::Cron,
+    /// The daemon.
+    pub daemon: proto::Daemon,
+    /// The counts over all customers, and the last poll. It lists no customers.
+    pub tokens: proto::Tokens,
+    /// The customers, in the order of their ids.
     rows: Vec<Arc<Row>>,
     ineligible: IneligibleRows,
-    /// In the order of their names.
+    /// The servers, in the order of their names.
     hosts: Vec<Arc<HostRow>>,
     removed: Arc<VecDeque<(u64, CustomerId)>>,
     removed_floor: u64,
     history: Kept,
-    counters: Arc<Counters>,
-    /// Whether the store can be used in each way, as far as is known.
-    store_up: Vec<(Operation, bool)>,
-    /// Tokens that are not in the table yet.
-    unsaved: usize,
+    /// The counters since the start.
+    pub counters: Arc<Counters>,
+    /// Whether each operation of the store works.
+    pub store_up: Vec<(Operation, bool)>,
+    /// The number of tokens that are not in the table yet.
+    pub unsaved: usize,
 }
 
-/// A server as it is shown.
+/// A server as clients see it.
 #[derive(Debug)]
 struct HostRow {
     revision: u64,
@@ -94,41 +98,6 @@ struct HostRow {
 }
 
 impl Snapshot {
-    /// The loop.
-    pub fn cron(&self) -> &proto::Cron {
-        &self.cron
-    }
-
-    /// The daemon.
-    pub fn daemon(&self) -> &proto::Daemon {
-        &self.daemon
-    }
-
-    /// The counts over all customers.
-    pub fn summary(&self) -> proto::Summary {
-        self.tokens.summary
-    }
-
-    /// When the table was last read.
-    pub fn table_read_at(&self) -> Option<DateTime<Utc>> {
-        self.tokens.as_of
-    }
-
-    /// Whether the table could be read the last time.
-    pub fn is_readable(&self) -> bool {
-        self.tokens.success
-    }
-
-    /// How many customers there are.
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Whether there is no customer.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// Whether that customer is in the table.
     pub fn contains(&self, id: &str) -> bool {
         self.find(id).is_some()

@@ -190,14 +190,14 @@ async fn healthz(State(app): State<App>) -> (StatusCode, &'static str) {
 /// Reports whether the snapshot is fresh. The state of ThingsBoard does not count, because a restart does not fix it.
 async fn readyz(State(app): State<App>) -> (StatusCode, &'static str) {
     let snapshot = app.parts.handle.snapshot();
-    let interval = i64::try_from(snapshot.cron().interval_seconds).unwrap_or(i64::MAX);
+    let interval = i64::try_from(snapshot.cron.interval_seconds).unwrap_or(i64::MAX);
     let oldest = TimeDelta::try_seconds(interval).unwrap_or(TimeDelta::MAX) * FRESH_INTERVALS;
     let is_fresh = |at| app.parts.clock.now() - at <= oldest;
-    let word = match (app.parts.shutdown.is_cancelled(), snapshot.table_read_at(), snapshot.is_readable()) {
+    let word = match (app.parts.shutdown.is_cancelled(), snapshot.tokens.as_of, snapshot.tokens.success) {
         (true, ..) => "shutting_down\n",
         (false, None, true) => "starting\n",
         // A stopped loop does not read the table, so its age does not count.
-        (false, Some(at), true) if is_fresh(at) || !snapshot.cron().running => {
+        (false, Some(at), true) if is_fresh(at) || !snapshot.cron.running => {
             return (StatusCode::OK, "ok\n");
         }
         (false, ..) => "store\n",

@@ -122,7 +122,7 @@ async fn site() -> Site {
 async fn ready() -> Site {
     let site = site().await;
     let mut snapshots = site.handle.watch();
-    snapshots.wait_for(|snapshot| snapshot.cron().last_run.is_some()).await.unwrap();
+    snapshots.wait_for(|snapshot| snapshot.cron.last_run.is_some()).await.unwrap();
     site
 }
 
@@ -482,7 +482,7 @@ async fn probes_answer_with_one_word() {
         (answer.status.as_u16(), answer.body)
     };
     assert_eq!(said("/readyz").await, (503, "starting\n".to_owned()));
-    site.handle.watch().wait_for(|snapshot| snapshot.table_read_at().is_some()).await.unwrap();
+    site.handle.watch().wait_for(|snapshot| snapshot.tokens.as_of.is_some()).await.unwrap();
     assert_eq!(
         said("/readyz").await,
         (200, "ok\n".to_owned()),

@@ -176,7 +176,7 @@ fn p01_a_lapse_is_counted_to_the_second_and_attributed_to_its_cause() {
             vec![Event::LoopStopped, Event::RecordsFailed { records: Vec::new(), error: away() }],
             60,
         ),
-        ("clock", vec![Event::ClockSetBack(TimeDelta::seconds(5))], 55),
+        ("clock", vec![Event::ClockStepped(TimeDelta::seconds(5))], 55),
         ("down", vec![table(vec![customer(1, "https://tb.example", Some(-1))])], 0),
     ];
     for (cause, events, ends_at) in cases {

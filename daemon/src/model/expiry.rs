@@ -1,11 +1,13 @@
 //! The status of a token, its refresh window, and the expiry to write.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use strum::{EnumIter, IntoStaticStr};
 
 use super::Token;
 
 /// The status of a token at a point in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumIter, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum TokenStatus {
     /// No token, or no expiry.
     Missing,

@@ -41,12 +41,23 @@ struct TokenReply {
     scope: Option<serde::de::IgnoredAny>,
 }
 
-/// The body of an error, without `resetToken`: with an expired password, that field holds a secret.
-#[derive(Deserialize)]
+/// The body of an error, without `resetToken`: with an expired password, that field holds a secret. Empty if the body is
+/// another one.
+#[derive(Default, Deserialize)]
 struct ErrorReply {
     message: Option<String>,
     #[serde(rename = "errorCode")]
-    error_code: Option<i64>,
+    code: Option<i64>,
+}
+
+impl ErrorReply {
+    fn of(answer: &Answer) -> Self {
+        answer.body.as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default()
+    }
+
+    fn message(&self) -> &str {
+        self.message.as_deref().unwrap_or_default()
+    }
 }
 
 /// The longest refresh token that is stored, in bytes. Those of ThingsBoard have about 700.
@@ -105,21 +116,28 @@ fn is_encoded(answer: &Answer) -> bool {
 /// If the server rejects the refresh token (expired, session ended, password changed, not a refresh token), the password is
 /// sent next. If the server is in trouble, or a portal or a maintenance page answers, no password is sent.
 pub(super) fn read_refresh(answer: &Answer) -> Result<Grant, RefreshError> {
+    let error = ErrorReply::of(answer);
+    let is_outdated = error.message().contains("outdated");
     match read_login(answer) {
         Ok(grant) => Ok(grant),
         // "Invalid Refresh Token scope" comes as an internal error (500/2).
-        Err(Failure::ServerError { status: 500, .. }) if error_body(answer).is_some_and(is_token_scope) => {
+        Err(Failure::ServerError { status: 500, .. })
+            if error.code == Some(2) && error.message().contains("Refresh Token") =>
+        {
             Err(RefreshError::Rejected { is_outdated: false })
         }
-        Err(Failure::UnexpectedResponse(Unexpected::ProxyLogin)) if is_about_the_token(answer) => {
-            Err(RefreshError::Rejected { is_outdated: is_outdated(answer) })
+        // ThingsBoard's own 401 about a token: `Token has expired` (401/11), `Token is outdated` (401/10).
+        Err(Failure::UnexpectedResponse(Unexpected::ProxyLogin))
+            if matches!(error.code, Some(AUTHENTICATION | JWT_TOKEN_EXPIRED)) =>
+        {
+            Err(RefreshError::Rejected { is_outdated })
         }
         Err(
             failure @ (Failure::RateLimited { .. }
             | Failure::ServerError { .. }
             | Failure::UnexpectedResponse(_)),
         ) => Err(RefreshError::Failed(failure)),
-        Err(_) => Err(RefreshError::Rejected { is_outdated: is_outdated(answer) }),
+        Err(_) => Err(RefreshError::Rejected { is_outdated }),
     }
 }
 
@@ -145,19 +163,16 @@ pub(super) fn read_probe(answer: &Answer) -> Probe {
 /// Interprets the answer to the check of a token. Only ThingsBoard's own words about the token make it dead. `Authentication
 /// failed` means that the header did not arrive.
 pub(super) fn read_check(answer: &Answer) -> TokenAnswer {
-    let error = || error_body(answer).map(|error| (error.error_code, error.message.unwrap_or_default()));
-    match answer.status {
-        200 if is_user(answer) => TokenAnswer::Works,
-        401 => match error() {
-            Some((Some(JWT_TOKEN_EXPIRED), message)) if message.contains("expired") => {
-                TokenAnswer::Dead(DeadCause::ExpiredEarly)
-            }
-            Some((Some(AUTHENTICATION), message)) if message.contains("outdated") => {
-                TokenAnswer::Dead(DeadCause::Outdated)
-            }
-            _ => TokenAnswer::Unclear,
-        },
-        500.. => TokenAnswer::NoAnswer,
+    let error = ErrorReply::of(answer);
+    match (answer.status, error.code) {
+        (200, _) if is_user(answer) => TokenAnswer::Works,
+        (401, Some(JWT_TOKEN_EXPIRED)) if error.message().contains("expired") => {
+            TokenAnswer::Dead(DeadCause::ExpiredEarly)
+        }
+        (401, Some(AUTHENTICATION)) if error.message().contains("outdated") => {
+            TokenAnswer::Dead(DeadCause::Outdated)
+        }
+        (500.., _) => TokenAnswer::NoAnswer,
         _ => TokenAnswer::Unclear,
     }
 }
@@ -170,20 +185,6 @@ fn is_user(answer: &Answer) -> bool {
     }
     let user = answer.body.as_deref().and_then(|body| serde_json::from_slice::<User>(body).ok());
     user.is_some_and(|user| !user.authority.is_empty())
-}
-
-/// Whether a 401 has ThingsBoard's form and is about a token: `Token has expired` (401/11), `Token is outdated` (401/10).
-fn is_about_the_token(answer: &Answer) -> bool {
-    error_body(answer).is_some_and(|bad| matches!(bad.error_code, Some(AUTHENTICATION | JWT_TOKEN_EXPIRED)))
-}
-
-fn is_outdated(answer: &Answer) -> bool {
-    let message = error_body(answer).and_then(|bad| bad.message);
-    message.is_some_and(|message| message.contains("outdated"))
-}
-
-fn is_token_scope(bad: ErrorReply) -> bool {
-    bad.error_code == Some(2) && bad.message.is_some_and(|message| message.contains("Refresh Token"))
 }
 
 fn read_grant(answer: &Answer) -> Result<Grant, Failure> {
@@ -205,9 +206,9 @@ fn read_grant(answer: &Answer) -> Result<Grant, Failure> {
 
 fn read_unauthorized(answer: &Answer) -> Failure {
     let proxy_login = Failure::UnexpectedResponse(Unexpected::ProxyLogin);
-    let Some(bad) = error_body(answer) else { return proxy_login };
-    let message = bad.message.unwrap_or_default();
-    match bad.error_code {
+    let error = ErrorReply::of(answer);
+    let message = error.message();
+    match error.code {
         Some(CREDENTIALS_EXPIRED) => Failure::PasswordExpired,
         Some(PASSWORD_VIOLATION) => Failure::PasswordViolatesPolicy,
         Some(code) if code != AUTHENTICATION => proxy_login,
@@ -218,10 +219,6 @@ fn read_unauthorized(answer: &Answer) -> Failure {
         _ if message.starts_with("Authentication failed") => Failure::AuthenticationFailed,
         _ => proxy_login,
     }
-}
-
-fn error_body(answer: &Answer) -> Option<ErrorReply> {
-    serde_json::from_slice(answer.body.as_deref()?).ok()
 }
 
 /// Reads `Retry-After`: seconds, or a date. A date is compared with the answer's own `Date`, not with the daemon's clock.

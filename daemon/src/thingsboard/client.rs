@@ -1,6 +1,6 @@
 //! The HTTP client: one request, one bounded answer. It follows no redirect and puts no secret into an error.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -56,7 +56,7 @@ pub struct ClientSettings {
     /// The time limit for the whole request, connecting included.
     pub request_timeout: Duration,
     /// A PEM file with additional authorities, and certificates of servers, to trust.
-    pub ca_file: Option<std::path::PathBuf>,
+    pub ca_file: Option<PathBuf>,
     /// The proxy to use. The environment does not set one.
     pub proxy: Option<String>,
 }
@@ -73,7 +73,11 @@ impl ClientSettings {
     }
 
     fn authorities(&self) -> Result<Vec<CertificateDer<'static>>, ClientError> {
-        self.ca_file.as_deref().map_or(Ok(Vec::new()), read_authorities)
+        let Some(path) = &self.ca_file else { return Ok(Vec::new()) };
+        let display = path.display().to_string();
+        let pem =
+            std::fs::read(path).map_err(|source| ClientError::CaFile { path: display.clone(), source })?;
+        tls::certificates(&pem).ok_or(ClientError::NoCertificate { path: display })
     }
 
     fn proxy(&self) -> Result<Option<Proxy>, ClientError> {
@@ -275,12 +279,6 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(u64::try_from(self.bytes.len()).unwrap_or(u64::MAX))
     }
-}
-
-fn read_authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientError> {
-    let display = path.display().to_string();
-    let pem = std::fs::read(path).map_err(|source| ClientError::CaFile { path: display.clone(), source })?;
-    tls::certificates(&pem).ok_or(ClientError::NoCertificate { path: display })
 }
 
 async fn read_answer(request_url: Url, mut response: Response) -> reqwest::Result<Answer> {

@@ -46,32 +46,18 @@ pub(super) enum LookupError {
     NoAnswer,
 }
 
-/// A resolver of names, with a short memory. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub(super) struct DnsResolver(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    resolver: Mutex<Option<(Resolver, [Option<SystemTime>; 2])>>,
-    ignores_files: bool,
+/// A resolver of names, with a short memory.
+pub(super) struct DnsResolver {
+    resolver: Mutex<Option<(TokioResolver, [Option<SystemTime>; 2])>>,
     /// The lookups that run or ended recently, with their beginnings.
     lookups: Mutex<HashMap<String, (Instant, Lookup)>>,
     threads: Arc<Semaphore>,
 }
 
-#[derive(Clone)]
-struct Resolver(TokioResolver);
-
-impl std::fmt::Debug for Resolver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Resolver")
-    }
-}
-
-impl Default for Inner {
+impl Default for DnsResolver {
     fn default() -> Self {
         let threads = Arc::new(Semaphore::new(MAX_THREADS));
-        Self { resolver: Mutex::default(), ignores_files: false, lookups: Mutex::default(), threads }
+        Self { resolver: Mutex::default(), lookups: Mutex::default(), threads }
     }
 }
 
@@ -79,15 +65,25 @@ impl DnsResolver {
     /// Starts the lookup of a host, or joins one that runs.
     fn lookup(&self, host: &str) -> Lookup {
         let now = Instant::now();
-        let mut lookups = self.0.lookups.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
         lookups.retain(|_, (began, _)| began.elapsed() < LOOKUP_TIMEOUT);
         let new = || {
             // The lookup runs in its own task, so that it ends even if all callers are gone.
             let task =
-                tokio::spawn(find_addresses(self.0.resolver(), Arc::clone(&self.0.threads), host.to_owned()));
+                tokio::spawn(find_addresses(self.resolver(), Arc::clone(&self.threads), host.to_owned()));
             (now, task.map(|found| found.unwrap_or(Err(LookupError::TimedOut))).boxed().shared())
         };
         lookups.entry(host.to_owned()).or_insert_with(new).1.clone()
+    }
+
+    /// Returns the resolver for the current content of the system's files.
+    fn resolver(&self) -> Option<TokioResolver> {
+        let mut kept = self.resolver.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = changes_of_files();
+        if kept.as_ref().is_none_or(|(_, known)| *known != changed) {
+            *kept = system_resolver().map(|resolver| (resolver, changed));
+        }
+        kept.as_ref().map(|(resolver, _)| resolver.clone())
     }
 }
 
@@ -102,30 +98,24 @@ impl Resolve for DnsResolver {
     }
 }
 
-impl Inner {
-    /// Returns the resolver for the current content of the system's files.
-    fn resolver(&self) -> Option<Resolver> {
-        let mut kept = self.resolver.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.ignores_files {
-            let changed =
-                WATCHED_FILES.map(|file| std::fs::metadata(file).and_then(|file| file.modified()).ok());
-            if kept.as_ref().is_none_or(|(_, known)| *known != changed) {
-                *kept = system_resolver().map(|resolver| (resolver, changed));
-            }
-        }
-        kept.as_ref().map(|(resolver, _)| resolver.clone())
-    }
+/// Returns when each of the files was last changed.
+fn changes_of_files() -> [Option<SystemTime>; 2] {
+    WATCHED_FILES.map(|file| std::fs::metadata(file).and_then(|file| file.modified()).ok())
 }
 
-fn system_resolver() -> Option<Resolver> {
+fn system_resolver() -> Option<TokioResolver> {
     let mut builder = TokioResolver::builder_tokio().ok()?;
     builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    builder.build().ok().map(Resolver)
+    builder.build().ok()
 }
 
-async fn find_addresses(resolver: Option<Resolver>, threads: Arc<Semaphore>, host: String) -> LookupResult {
+async fn find_addresses(
+    resolver: Option<TokioResolver>,
+    threads: Arc<Semaphore>,
+    host: String,
+) -> LookupResult {
     let lookup = async {
-        if let Some(Resolver(resolver)) = resolver {
+        if let Some(resolver) = resolver {
             match resolver.lookup_ip(host.as_str()).await {
                 Ok(found) => return Ok(found.iter().take(MAX_ADDRESSES).collect()),
                 Err(error) if error.is_nx_domain() || error.is_no_records_found() => {}
@@ -152,7 +142,7 @@ mod tests {
 
     /// Starts a name server that resolves every name to 192.0.2.1, but never answers for those that begin with "slow". Also
     /// returns the number of questions for each name.
-    async fn name_server() -> (DnsResolver, Arc<Mutex<HashMap<String, usize>>>) {
+    async fn name_server() -> (Arc<DnsResolver>, Arc<Mutex<HashMap<String, usize>>>) {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let mut connection = ConnectionConfig::udp();
         connection.port = socket.local_addr().unwrap().port();
@@ -160,7 +150,7 @@ mod tests {
         let config = ResolverConfig::from_name_servers(vec![server]);
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4Only;
-        let resolver = Resolver(builder.build().unwrap());
+        let resolver = builder.build().unwrap();
         let counts = Arc::new(Mutex::new(HashMap::new()));
         let count = Arc::clone(&counts);
         tokio::spawn(async move {
@@ -180,19 +170,18 @@ mod tests {
                 socket.send_to(&answer, client).await.unwrap();
             }
         });
-        let inner = Inner {
-            resolver: Mutex::new(Some((resolver, [None; 2]))),
-            ignores_files: true,
-            ..Inner::default()
+        let names = DnsResolver {
+            resolver: Mutex::new(Some((resolver, changes_of_files()))),
+            ..DnsResolver::default()
         };
-        (DnsResolver(Arc::new(inner)), counts)
+        (Arc::new(names), counts)
     }
 
     #[tokio::test]
     async fn p27_names_that_are_not_resolved_hold_up_no_other() {
         let (names, _) = name_server().await;
         for number in 0..1_500 {
-            let names = names.clone();
+            let names = Arc::clone(&names);
             tokio::spawn(async move { names.lookup(&format!("slow{number}.example")).await });
         }
         tokio::task::yield_now().await;

@@ -1,5 +1,7 @@
 //! The limit of logins that one server gets at a time, and its circuit breaker. Pure arithmetic.
 
+use strum::{EnumIter, IntoStaticStr};
+
 /// The gate before one ThingsBoard server: the limit of logins in flight and the circuit breaker.
 ///
 /// The limit grows while logins succeed and halves on trouble. A server whose breaker is open gets one probe per wake.
@@ -39,7 +41,8 @@ enum Recovery {
 }
 
 /// The circuit breaker of a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Breaker {
     /// Logins pass, up to the limit.
     Closed,
@@ -117,8 +120,8 @@ impl Gate {
     /// Whether one more login may pass now.
     pub fn has_room(&self) -> bool {
         match self.breaker {
-            Breaker::Closed if self.paused => false,
-            Breaker::Closed => self.in_flight < if self.never_answered { 1 } else { self.limit },
+            Breaker::Closed if self.never_answered => !self.paused && self.in_flight == 0,
+            Breaker::Closed => !self.paused && self.in_flight < self.limit,
             Breaker::Open => false,
             Breaker::HalfOpen => self.in_flight == 0,
         }
@@ -172,9 +175,7 @@ impl Gate {
                 self.failures_in_a_row = 0;
                 self.never_answered = false;
                 self.note_recovery();
-                if matches!(self.breaker, Breaker::Open | Breaker::HalfOpen) {
-                    self.breaker = Breaker::Closed;
-                }
+                self.breaker = Breaker::Closed;
             }
             Signal::ForeignAnswer if self.breaker == Breaker::Open => self.breaker = Breaker::HalfOpen,
             Signal::ForeignAnswer => {}

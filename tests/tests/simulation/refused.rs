@@ -103,7 +103,7 @@ async fn ten_minutes() {
     let (handle, task) = start(&world, &saves, &shutdown);
     sleep(Duration::from_secs(2)).await;
     for second in 2..600 {
-        assert!(!handle.snapshot().daemon().store_ok, "said to be well after {second} s");
+        assert!(!handle.snapshot().daemon.store_ok, "said to be well after {second} s");
         sleep(Duration::from_secs(1)).await;
     }
     assert_eq!(events(&handle, EventKind::StoreLost), 1);
@@ -116,7 +116,7 @@ async fn ten_minutes() {
 
     saves.work.store(true, Ordering::Relaxed);
     sleep(Duration::from_secs(70)).await;
-    assert!(handle.snapshot().daemon().store_ok);
+    assert!(handle.snapshot().daemon.store_ok);
     assert_eq!(events(&handle, EventKind::StoreBack), 1);
     assert!(world.lock().rows.values().all(|row| row.token.is_some()));
     assert_eq!(world.lock().audit.logins, CUSTOMERS as u64);

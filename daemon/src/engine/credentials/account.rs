@@ -1,4 +1,4 @@
-//! What is known of one account: its open charges, and which credentials were accepted or rejected.
+//! What is known about one account: its open charges, and which credentials were accepted or rejected.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::model::{FailureKind, Fingerprint, HostKey};
 use super::Held;
 use super::outcome::Outcome;
 
-/// How many rejected credentials an account remembers besides those that rows hold, and how many accepted ones.
+/// How many accepted and how many rejected credentials an account stores besides those that rows hold.
 const REMEMBERED: usize = 8;
 
 /// One account. A charge is a send that ThingsBoard may have counted as a wrong password.
@@ -20,28 +20,28 @@ pub(super) struct Account {
     pub(super) accepted: Vec<Accepted>,
     /// Credentials that are not sent again, the latest last.
     pub(super) rejected: Vec<Rejected>,
-    /// The send that is on its way, or was when its daemon died.
+    /// The password in flight, or the one that was in flight when its daemon ended.
     pub(super) in_flight: Option<Box<InFlight>>,
-    /// Rises with every answer, and tells which of two came later.
+    /// A number that rises with every answer, so that the later of two answers is known.
     pub(super) turn: u32,
 }
 
-/// The charges of the account, at one server, of one spelling of the user name, or both. Whether another port of the host is
-/// another server, and another spelling another user, is not known: each of these counts is right in one of those cases.
+/// The open charges of the account, counted in one of four ways: for each server, each spelling of the user name, both, or
+/// none. Another port may be the same ThingsBoard, and another spelling the same user, so each count may be the right one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OpenCharges {
     /// The server; none: any.
     pub(super) server: Option<Box<str>>,
     /// The user name as a row writes it; none: any spelling.
     pub(super) username: Option<Box<str>>,
-    /// How many since the last acceptance there, of that spelling.
+    /// The charges since the last acceptance there, of that spelling.
     pub(super) charges: u8,
 }
 
 /// Accepted credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Accepted {
-    /// Which.
+    /// The credentials.
     pub(super) credentials: Fingerprint,
     /// The account's turn when they were accepted.
     pub(super) turn: u32,
@@ -50,7 +50,7 @@ pub(super) struct Accepted {
 /// Rejected credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rejected {
-    /// Which.
+    /// The credentials.
     pub(super) credentials: Fingerprint,
     /// Their user name.
     pub(super) username: Box<str>,
@@ -72,7 +72,7 @@ pub(super) struct InFlight {
     pub(super) daemon: Box<str>,
 }
 
-/// One password to be sent.
+/// One password to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Send {
     /// The server.
@@ -87,8 +87,7 @@ pub struct Send {
     pub turn: u32,
 }
 
-/// Something that changes an account. Changes that the store does not have yet are applied again to what another daemon
-/// wrote meanwhile.
+/// A change of an account. The changes that the store does not have yet are applied again to what another daemon wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// A password is about to be sent.
@@ -98,7 +97,7 @@ pub(super) enum Change {
         /// The password.
         send: Send,
     },
-    /// What came of it.
+    /// The outcome of a charge.
     Settle {
         /// The number of the charge.
         number: u64,
@@ -116,17 +115,17 @@ pub(super) enum Change {
         /// What ThingsBoard said.
         kind: FailureKind,
     },
-    /// The password of a user was changed in ThingsBoard after these rejections, so their passwords may be right now.
+    /// The password of a user was changed in ThingsBoard after these rejections, so that the rejected ones may be right now.
     PasswordChanged {
-        /// Which.
+        /// The rejections.
         rejected: Vec<RejectionMark>,
     },
-    /// There is another fingerprint key: the new fingerprints of credentials by their old ones.
+    /// The fingerprint key was replaced: the new fingerprints of credentials by their old ones.
     Rekeyed(Arc<HashMap<Fingerprint, Fingerprint>>),
 }
 
 impl Change {
-    /// Nothing came of a charge: it is returned if it is the one in flight.
+    /// The return of a charge whose password was not sent.
     pub(super) fn not_sent(number: u64, send: Send) -> Self {
         Self::Settle { number, send, outcome: Outcome::NotSent, kind: FailureKind::CredentialsRejected }
     }
@@ -142,18 +141,18 @@ impl Change {
 }
 
 impl Account {
-    /// The open charges, of whichever count is the largest.
+    /// The open charges by the largest count.
     pub(super) fn charges(&self) -> u8 {
         self.open.iter().map(|open| open.charges).max().unwrap_or_default()
     }
 
-    /// The charges that count against this user name at this server, of whichever count is the largest.
+    /// The open charges against this user name at this server by the largest count.
     pub(super) fn charges_against(&self, server: &HostKey, username: &str) -> u8 {
         let counts = self.open.iter().filter(|open| open.concerns(server, username)).map(|open| open.charges);
         counts.max().unwrap_or_default()
     }
 
-    /// What ThingsBoard said to these credentials, if it rejected them.
+    /// The kind of rejection, if ThingsBoard rejected these credentials.
     pub(super) fn rejection(&self, credentials: &Fingerprint) -> Option<FailureKind> {
         self.rejected
             .iter()
@@ -161,8 +160,7 @@ impl Account {
             .map(|rejected| rejected.kind)
     }
 
-    /// What ThingsBoard said to credentials of this user that may be these: their fingerprint is of another key, so it cannot
-    /// be told.
+    /// The kind of a rejection that may concern these credentials: it is of this user, with a fingerprint of another key.
     pub(super) fn unknown_rejection(&self, username: &str, credentials: &Fingerprint) -> Option<FailureKind> {
         let may_be_these = |rejected: &&Rejected| {
             *rejected.username == *username && !rejected.credentials.has_key_of(credentials)
@@ -171,7 +169,7 @@ impl Account {
         self.rejected.iter().filter(|_| !is_known).find(may_be_these).map(|rejected| rejected.kind)
     }
 
-    /// Whether any of its credentials gets another fingerprint by this.
+    /// Whether any of its credentials gets a new fingerprint.
     pub(super) fn is_rekeyed_by(&self, new: &HashMap<Fingerprint, Fingerprint>) -> bool {
         let accepted = self.accepted.iter().map(|accepted| accepted.credentials);
         accepted
@@ -196,12 +194,6 @@ impl Account {
         self.turn
     }
 
-    /// What another daemon wrote comes before what we apply to it.
-    pub(super) fn not_before(mut self, turn: u32) -> Self {
-        self.turn = self.turn.max(turn);
-        self
-    }
-
     /// Applies a change. An outcome clears or returns its charge only while that charge is still the one in flight;
     /// otherwise it can only add a rejection.
     pub(super) fn apply(&mut self, change: &Change) {
@@ -215,8 +207,8 @@ impl Account {
                 if is_current {
                     self.in_flight = None;
                     if *outcome != Outcome::NotSent {
-                        // Only an operator sends rejected credentials again, and by that takes the rejection back; not one
-                        // that a late answer brought meanwhile.
+                        // Only an operator sends rejected credentials again, which cancels the rejection. A later
+                        // rejection, by a late answer, stays.
                         self.rejected.retain(|rejected| {
                             rejected.credentials != send.credentials || rejected.turn > send.turn
                         });
@@ -278,7 +270,7 @@ impl Account {
         self.accepted.retain(|accepted| accepted.credentials != send.credentials);
         self.accepted.push(Accepted { credentials: send.credentials, turn });
         drop_oldest(&mut self.accepted, REMEMBERED, |accepted| !send.is_held(&accepted.credentials));
-        // Nearly all accounts stay like this for months, and there is one for each customer.
+        // Nearly all accounts stay like this for months, so their spare memory is freed.
         self.open.shrink_to_fit();
         self.accepted.shrink_to_fit();
     }
@@ -304,7 +296,8 @@ impl Account {
         self.rejected.retain(|rejected| *rejected.username != *username || rejected.turn > before);
     }
 
-    /// The ledger of the store was lost or is an older one: what either knows holds, and of two counts the larger.
+    /// Merges the account of a store that lost its ledger or has an older one. The answers of both and the larger counts
+    /// are kept.
     pub(super) fn merge(&mut self, stored: &Self) {
         for theirs in &stored.open {
             let ours = self.open_charges(theirs.server.as_deref(), theirs.username.as_deref());
@@ -312,14 +305,14 @@ impl Account {
         }
         self.merge_answers(stored);
         self.turn = self.turn.max(stored.turn);
-        // Another daemon was faster, and sends already. Its charge counts as in flight for longer than ours can be.
+        // Another daemon sends already. Its charge counts as in flight for longer than ours can be.
         if stored.in_flight.is_some() {
             self.in_flight.clone_from(&stored.in_flight);
         }
     }
 
-    /// What another ledger knows holds as well. Which of two answers came later cannot be told from their turns: its rejections
-    /// count as the latest answers, and its acceptances as the earliest.
+    /// Merges the account of another ledger. Its turns are not comparable: its rejections count as the latest answers, and its
+    /// acceptances as the earliest.
     pub(super) fn merge_of_another_ledger(&mut self, mut other: Self) {
         other.turn = self.turn.saturating_add(1);
         other.rejected.iter_mut().for_each(|known| known.turn = other.turn);

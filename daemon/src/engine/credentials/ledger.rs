@@ -1,4 +1,4 @@
-//! All accounts and servers, and what a pass learns of them.
+//! The ledger of all accounts and servers, and its changes by a pass.
 
 mod keeping;
 mod slot;
@@ -23,37 +23,30 @@ pub struct Settings {
     pub budget: u8,
     /// The interval of the schedule, with which the back-off of a server in doubt begins.
     pub interval: Duration,
-    /// The name of this daemon, for people who look into the table.
+    /// The name of this daemon, for people that read the table.
     pub daemon: Arc<str>,
 }
 
-impl Settings {
-    /// The settings of most unit tests.
-    #[cfg(test)]
-    pub(crate) fn of_a_minute() -> Self {
-        Self { budget: 3, interval: Duration::from_secs(60), daemon: "test".into() }
-    }
-}
-
-/// Everything that is known of accounts and servers.
+/// What is known about accounts and servers.
 #[derive(Debug)]
 pub struct Ledger {
-    settings: Settings,
+    /// The settings, which may change between two passes.
+    pub settings: Settings,
     accounts: HashMap<AccountKey, Slot>,
-    servers: BTreeMap<HostKey, Server>,
-    /// The store's ledger as it was last read or written; none before that.
+    pub(super) servers: BTreeMap<HostKey, Server>,
+    /// The stamp of the store's ledger at the last read or write; none before that.
     stamp: Option<Stamp>,
-    /// Another daemon wrote between our read of this number and our latest write: what it wrote is not read yet.
+    /// The number of the last read, if another daemon wrote between it and our latest write. That is not read yet.
     read_until: Option<i64>,
-    /// The store's ledger was replaced: it is read as a whole next.
+    /// Whether the store's ledger was replaced, so that the next read is a whole one.
     must_read: bool,
-    /// The store's ledger was replaced, and does not know yet what is known here.
+    /// Whether the store's ledger was replaced and does not have all accounts of this daemon yet.
     is_writing_back: bool,
     /// Accounts that differ from what the store has.
     unwritten: BTreeSet<AccountKey>,
     /// The accounts of the write under way.
     in_write: BTreeSet<AccountKey>,
-    /// Accounts in which a charge was found that no daemon here made.
+    /// Accounts in which a charge of an earlier or another daemon was found.
     found_in_flight: Vec<AccountKey>,
     /// The day on which all accounts that rows name were last marked as seen.
     seen_day: i32,
@@ -66,14 +59,14 @@ pub struct Ledger {
 pub struct Charge {
     /// The account.
     pub account: AccountKey,
-    /// Names the charge.
+    /// The number of the charge.
     pub number: u64,
     /// The password.
     pub send: Send,
 }
 
 impl Ledger {
-    /// A ledger of which nothing is known yet.
+    /// Makes a ledger before its first read.
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
@@ -91,19 +84,10 @@ impl Ledger {
         }
     }
 
-    /// Other settings from now on.
+    /// Changes the settings.
     pub fn set(&mut self, budget: u8, interval: Duration) {
         self.settings.budget = budget;
         self.settings.interval = interval;
-    }
-
-    /// The settings.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    pub(super) fn budget(&self) -> u8 {
-        self.settings.budget
     }
 
     pub(super) fn account(&self, key: &AccountKey) -> Option<&Account> {
@@ -115,16 +99,12 @@ impl Ledger {
         self.account(account).map_or(0, |account| account.charges_against(server, username))
     }
 
-    /// Whether anything is known of the account.
+    /// Whether it has the account.
     pub fn knows(&self, key: &AccountKey) -> bool {
         self.accounts.contains_key(key)
     }
 
-    pub(super) fn server(&self, key: &HostKey) -> Option<&Server> {
-        self.servers.get(key)
-    }
-
-    /// Whether the store's ledger is known, and knows what is known here: else no charge can be made.
+    /// Whether the store's ledger is known and has all accounts of this daemon. Otherwise no charge can be made.
     pub fn is_trusted(&self) -> bool {
         self.stamp.is_some() && !self.must_read && !self.is_writing_back
     }
@@ -134,10 +114,10 @@ impl Ledger {
         self.accounts.get(key)?.work.as_ref()?.seen_in_flight
     }
 
-    // What the pass does.
+    // Changes by a pass.
 
-    /// Notes that a password is about to be sent: it counts as wrong until its outcome is known. It must be in the store
-    /// before the first byte is sent.
+    /// Charges a password that is about to be sent. It counts as wrong until its outcome is known. The charge must be in
+    /// the store before the first byte is sent.
     pub fn charge(&mut self, ask: &Ask<'_>, number: u64, now: Instant) -> Charge {
         let send = self.send_of(ask);
         let charges = self.charges_of(&ask.account, ask.server, ask.username);
@@ -158,7 +138,7 @@ impl Ledger {
         }
     }
 
-    /// Notes a rejection that the customer's record has, and the ledger lacks: the process ended between the two writes.
+    /// Notes a rejection that only the customer's record has: the process ended between the two writes.
     pub fn note_rejection(&mut self, ask: &Ask<'_>, kind: FailureKind) {
         let is_known = |account: &Account| {
             account.is_accepted(&ask.credentials) || account.rejection(&ask.credentials).is_some()
@@ -171,7 +151,7 @@ impl Ledger {
         }
     }
 
-    /// Notes what came of a charge: the password brought a token, or failed like this.
+    /// Notes the outcome of a charge: the password brought a token, or failed like this.
     pub fn settle(&mut self, charge: Charge, failure: Option<&Failure>, now: Instant) {
         let outcome = Outcome::of(failure);
         if outcome == Outcome::NotSent {
@@ -190,8 +170,7 @@ impl Ledger {
         self.change(account, Change::Settle { number, send, outcome, kind });
     }
 
-    /// No byte of the password was sent. A charge that no write holds is forgotten; another one is returned by the next
-    /// write.
+    /// Returns a charge, because no byte of the password was sent. A charge that is in a write is returned by the next write.
     pub fn give_back(&mut self, charge: Charge) {
         self.cancel(&charge.send.server);
         let Charge { account, number, send } = charge;
@@ -202,7 +181,7 @@ impl Ledger {
         }
     }
 
-    /// A charge for this server was not made after all, as [`written`](Self::written) says.
+    /// Notes that a charge for this server was not made, as returned by [`written`](Self::written).
     pub fn cancel(&mut self, server: &HostKey) {
         if let Some(known) = self.servers.get_mut(server) {
             known.end();
@@ -215,8 +194,7 @@ impl Ledger {
         self.servers.entry(server.clone()).or_default().probed(verdict, now, interval);
     }
 
-    /// A refresh token of this user worked. That is no proof of any password, but what was rejected so far was rejected
-    /// before.
+    /// A refresh token of this user worked. This proves no password, but the rejections so far were before it.
     pub fn refresh_worked(&mut self, account: &AccountKey, username: &str) {
         let Some(slot) = self.accounts.get_mut(account).filter(|slot| !slot.account.rejected.is_empty())
         else {
@@ -239,7 +217,7 @@ impl Ledger {
         }
     }
 
-    /// There is another fingerprint key: the new fingerprints of all credentials that rows hold, by their old ones.
+    /// Changes to another fingerprint key: the new fingerprints of all credentials that rows hold, by their old ones.
     pub fn rekey(&mut self, new: HashMap<Fingerprint, Fingerprint>) {
         let new = Arc::new(new);
         for (key, slot) in self.accounts.iter_mut().filter(|(_, slot)| slot.account.is_rekeyed_by(&new)) {
@@ -253,27 +231,14 @@ impl Ledger {
         self.unwritten.insert(key);
     }
 
-    /// Whether the charge of this number is not known to be in the store.
-    #[cfg(test)]
-    pub(super) fn has_pending_charge(&self, account: &AccountKey, number: u64) -> bool {
-        let work = self.accounts.get(account).and_then(|slot| slot.work.as_ref());
-        work.is_some_and(|work| work.changes.iter().any(|change| change.is_charge(number)))
-    }
+    // Servers.
 
-    /// How many changes the store does not have yet.
-    #[cfg(test)]
-    pub(super) fn pending_changes(&self) -> usize {
-        self.accounts.values().flat_map(|slot| &slot.work).map(|work| work.changes.len()).sum()
-    }
-
-    // What is known of servers.
-
-    /// Forgets servers that no customer uses any more.
+    /// Forgets servers without customers.
     pub fn retain_servers(&mut self, is_used: impl Fn(&HostKey) -> bool) {
         self.servers.retain(|key, server| is_used(key) || !server.is_idle());
     }
 
-    /// Accounts in which a charge was found whose daemon is gone. Their servers are in doubt: see
+    /// Takes the accounts in which a charge of an ended daemon was found. Their servers are in doubt: see
     /// [`doubt`](Self::doubt).
     pub fn take_found_in_flight(&mut self) -> HashSet<AccountKey> {
         std::mem::take(&mut self.found_in_flight).into_iter().collect()
@@ -282,5 +247,27 @@ impl Ledger {
     /// A charge was found in flight on this server.
     pub fn doubt(&mut self, server: &HostKey, now: Instant) {
         self.servers.entry(server.clone()).or_default().found_in_flight(now);
+    }
+}
+
+#[cfg(test)]
+impl Settings {
+    /// The settings of most unit tests.
+    pub(crate) fn of_a_minute() -> Self {
+        Self { budget: 3, interval: Duration::from_secs(60), daemon: "test".into() }
+    }
+}
+
+#[cfg(test)]
+impl Ledger {
+    /// Whether the charge of this number is not known to be in the store.
+    pub(super) fn has_pending_charge(&self, account: &AccountKey, number: u64) -> bool {
+        let work = self.accounts.get(account).and_then(|slot| slot.work.as_ref());
+        work.is_some_and(|work| work.changes.iter().any(|change| change.is_charge(number)))
+    }
+
+    /// How many changes the store does not have yet.
+    pub(super) fn pending_changes(&self) -> usize {
+        self.accounts.values().flat_map(|slot| &slot.work).map(|work| work.changes.len()).sum()
     }
 }

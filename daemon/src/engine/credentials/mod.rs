@@ -1,7 +1,7 @@
-//! The ledger: what is known of each account and its credentials, and whether a password may be sent.
+//! The ledger: what is known about each account and its credentials, and whether a password may be sent.
 //!
-//! `rules` decides; `account` and `server` are what it knows; `ledger` holds them and keeps in step with the store;
-//! `stored` is how an account looks there. The plan asks the ledger, the pass reports outcomes to it, the state owns it.
+//! `rules` decides from `account` and `server`. `ledger` holds both and synchronizes them with the store, in the form of
+//! `stored`. The plan asks the ledger, the pass reports outcomes to it, the state owns it.
 
 mod account;
 mod ledger;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub use account::Send;
 pub use ledger::{Charge, Ledger, Settings, Step};
 pub use outcome::Outcome;
-pub use rules::{Answer, Ask, LONGEST_REQUEST, Leave, Reason, Refusal};
+pub use rules::{Answer, Ask, LONGEST_REQUEST, Leave, Reason};
 pub use server::Verdict;
 
 use crate::model::Fingerprint;

@@ -1,19 +1,19 @@
-//! What came of a password that was sent, as far as ThingsBoard's counter is concerned.
+//! The outcome of a password that was sent, with respect to ThingsBoard's counter.
 
 use crate::model::Failure;
 
-/// What a send proves. ThingsBoard counts a wrong password before it answers, so a lost answer proves nothing.
+/// The outcome of a send. ThingsBoard counts a wrong password before it answers, so a lost answer proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The password is right, and ThingsBoard's counter is zero again.
     Accepted,
     /// The password is wrong, and was counted once.
     Rejected,
-    /// ThingsBoard refuses the credentials as such, and did not look at the password: nothing was counted.
+    /// ThingsBoard rejected the credentials without a check of the password: nothing was counted.
     RejectedUnchecked,
-    /// ThingsBoard did not look at the password: nothing was counted.
+    /// ThingsBoard did not check the password: nothing was counted.
     NotCounted,
-    /// No answer of ThingsBoard: perhaps it was counted.
+    /// No answer from ThingsBoard: the password may be counted.
     Unanswered,
     /// No byte of the password left this process.
     NotSent,
@@ -34,7 +34,7 @@ impl Outcome {
                 | Failure::Interrupted { .. }
                 | Failure::Timeout { .. }
                 | Failure::UnexpectedResponse(_)
-                // No login fails with these; if one did, it would not be known what was sent.
+                // No login fails with these. If one did, its password may be sent and counted.
                 | Failure::RejectedBefore { .. }
                 | Failure::RejectionUnknown { .. }
                 | Failure::AttemptsExhausted { .. }

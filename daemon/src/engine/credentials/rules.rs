@@ -19,25 +19,27 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
+
 use super::Held;
 use super::ledger::Ledger;
 use super::server::{Server, Verdict};
-use crate::model::{AccountKey, FailureKind, Fingerprint, HostKey};
+use crate::model::{AccountKey, Failure, Fingerprint, HostKey};
 
-/// The longest time that a password may be under way: so long another daemon's charge counts as in flight, whatever its
-/// `thingsboard.request_timeout` is.
+/// The longest time that a password may be in flight. A charge of another daemon counts as in flight for this time, whatever
+/// that daemon's `thingsboard.request_timeout` is.
 pub const LONGEST_REQUEST: Duration = Duration::from_secs(20);
 
-/// A probe says something of the server for so long.
+/// How long a probe counts.
 const PROBE_IS_FRESH: Duration = Duration::from_secs(5);
 
-/// So long a server must have answered probes before it gets the last charge of an account.
+/// How long a server must have answered probes before it gets the last charge of an account.
 const GOOD_BEFORE_LAST_CHARGE: Duration = Duration::from_secs(600);
 
-/// A server whose probes have no verdict gets one password in so long.
+/// The time between two passwords for a server whose probes have no verdict.
 const WITHOUT_VERDICT: Duration = Duration::from_secs(1800);
 
-/// A password that a customer needs to send.
+/// The question whether a customer's password may be sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask<'a> {
     /// Its account.
@@ -57,66 +59,75 @@ pub struct Ask<'a> {
 /// What an operator allows for one send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Leave {
-    /// Nothing: the daemon acts by itself.
+    /// Nothing: the daemon acts automatically.
     #[default]
     None,
-    /// It was asked for: the waits of rule 4 do not apply.
+    /// An operator requested it: the waits of rule 4 do not apply.
     Asked,
-    /// It was asked for with force: rejected credentials are sent again, and the budget is exceeded by one.
+    /// An operator forces it: rejected credentials are sent again, and the budget is exceeded by one.
     Forced,
 }
 
 /// The answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Yes, after a charge.
     Send,
     /// Not now.
     Wait(Reason),
-    /// Not by itself.
-    Never(Refusal),
+    /// Not automatically: ThingsBoard has rejected the credentials before, or may have, or the budget is used up.
+    Never(Failure),
 }
 
 /// Why a password has to wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// The store's ledger is not known: no charge can be made.
+    #[error("waiting for the database: no password is sent before it is noted there")]
     Store,
     /// A password of the account is in flight.
+    #[error("waiting: another password of this account is on its way")]
     AccountBusy,
     /// A password to the server is in flight, and one of the two must be the only one.
+    #[error(
+        "waiting: its server gets one password at a time, because it or an account of it has left a password unanswered or rejected"
+    )]
     ServerBusy,
     /// A probe must come first.
+    #[error("waiting: its server must answer a probe before it gets the password")]
     Probe,
     /// The server did not answer the probe.
+    #[error(
+        "waiting: its server does not answer the probe that must come before the password; it is sent when it does"
+    )]
     ServerDown,
-    /// Something else than ThingsBoard answers probes; the next password is sent half an hour after the last one.
+    /// Something other than ThingsBoard answers probes. The next password is sent half an hour after the last one.
+    #[error(
+        "waiting: something else than ThingsBoard answers at tb_url, so it gets one password in 30 minutes; correct tb_url, or what stands before ThingsBoard"
+    )]
     NoVerdict,
     /// The server left passwords unanswered.
+    #[error(
+        "waiting: its server is in doubt, because it left a password unanswered; it gets the next one in {} or later",
+        length(*wait)
+    )]
     Doubt {
         /// How much of its back-off is left.
         wait: Duration,
     },
     /// The account has one charge left.
+    #[error(
+        "waiting: one more wrong password could lock the account, so the password is sent after its server has answered probes for another {}",
+        length(*wait)
+    )]
     LastCharge {
         /// How long the server must still answer probes.
         wait: Duration,
     },
 }
 
-/// Why a password is not sent any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// ThingsBoard has rejected these credentials.
-    Rejected(FailureKind),
-    /// ThingsBoard has rejected credentials of this user that were noted with another fingerprint key. Whether these are the ones
-    /// cannot be told, and an operator must decide.
-    Undecidable(FailureKind),
-    /// The budget does not allow it.
-    Exhausted {
-        /// The open charges.
-        charges: u8,
-    },
+fn length(wait: Duration) -> String {
+    crate::text::length(TimeDelta::from_std(wait).unwrap_or_default())
 }
 
 impl Ledger {
@@ -127,7 +138,7 @@ impl Ledger {
         {
             // The password in flight may be accepted, and then its charge is no more.
             let may_end =
-                matches!(refusal, Refusal::Exhausted { .. }) && self.is_in_flight(&ask.account, now);
+                matches!(refusal, Failure::AttemptsExhausted { .. }) && self.is_in_flight(&ask.account, now);
             return if may_end { Answer::Wait(Reason::AccountBusy) } else { Answer::Never(refusal) };
         }
         if !self.is_trusted() {
@@ -137,41 +148,46 @@ impl Ledger {
             return Answer::Wait(Reason::AccountBusy);
         }
         let charges = self.charges_of(&ask.account, ask.server, ask.username);
-        let need = Need { charges, is_last: self.is_last(charges), leave: ask.leave };
-        match self.server(ask.server).unwrap_or(&Server::default()).take(need, now) {
+        let unknown = Server::default();
+        match self.servers.get(ask.server).unwrap_or(&unknown).take(
+            charges,
+            self.is_last(charges),
+            ask.leave,
+            now,
+        ) {
             Ok(()) => Answer::Send,
             Err(reason) => Answer::Wait(reason),
         }
     }
 
-    /// Why this password is not sent until something changes, if that is so.
-    pub fn refusal(&self, ask: &Ask<'_>) -> Option<Refusal> {
+    /// Why this password is not sent until something changes.
+    pub fn refusal(&self, ask: &Ask<'_>) -> Option<Failure> {
         let account = self.account(&ask.account)?;
         if let Some(kind) = account.rejection(&ask.credentials) {
-            return Some(Refusal::Rejected(kind));
+            return Some(Failure::RejectedBefore { kind });
         }
         if let Some(kind) = account.unknown_rejection(ask.username, &ask.credentials) {
-            return Some(Refusal::Undecidable(kind));
+            return Some(Failure::RejectionUnknown { kind });
         }
         let charges = account.charges_against(ask.server, ask.username);
         let is_kept = || ask.held.iter().any(|other| account.is_accepted(other));
-        let is_exhausted = charges >= self.budget()
+        let is_exhausted = charges >= self.settings.budget
             || (self.is_last(charges) && !account.is_accepted(&ask.credentials) && is_kept());
-        is_exhausted.then_some(Refusal::Exhausted { charges })
+        is_exhausted.then_some(Failure::AttemptsExhausted { charges })
     }
 
-    /// Whether the account may get one charge more, and no other after it: then its server is probed at each poll.
+    /// Whether the account may get exactly one more charge. Then its server is probed at each poll.
     pub fn has_last_charge(&self, ask: &Ask<'_>) -> bool {
         let charges = self.charges_of(&ask.account, ask.server, ask.username);
         self.is_last(charges) && self.refusal(ask).is_none()
     }
 
     fn is_last(&self, charges: u8) -> bool {
-        charges > 0 && charges.saturating_add(1) == self.budget()
+        charges > 0 && charges.saturating_add(1) == self.settings.budget
     }
 
-    /// Whether a password of the account is on its way: ours until it is settled, another daemon's for as long as a request
-    /// may last.
+    /// Whether a password of the account is in flight: our own until it is settled, another daemon's for the longest time of a
+    /// request.
     fn is_in_flight(&self, key: &AccountKey, now: Instant) -> bool {
         let Some(charge) = self.account(key).and_then(|account| account.in_flight.as_ref()) else {
             return false;
@@ -181,28 +197,18 @@ impl Ledger {
     }
 }
 
-/// What must be known of a password to decide whether its server may get it.
-#[derive(Debug, Clone, Copy)]
-struct Need {
-    /// The open charges of its account.
-    charges: u8,
-    /// Whether it would be the last that the budget allows.
-    is_last: bool,
-    leave: Leave,
-}
-
 impl Server {
-    /// Why it may not get this password now; `Ok` if it may.
-    fn take(&self, need: Need, now: Instant) -> Result<(), Reason> {
-        let goes_alone = self.doubt.is_some() || need.charges > 0;
+    /// Whether it may get a password of an account with these open charges now, or why not.
+    fn take(&self, charges: u8, is_last: bool, leave: Leave, now: Instant) -> Result<(), Reason> {
+        let goes_alone = self.doubt.is_some() || charges > 0;
         if self.is_alone || (goes_alone && self.passwords_in_flight > 0) {
             return Err(Reason::ServerBusy);
         }
-        let has_leave = need.leave != Leave::None;
+        let has_leave = leave != Leave::None;
         if let Some(doubt) = self.doubt.filter(|doubt| doubt.next_at > now && !has_leave) {
             return Err(Reason::Doubt { wait: doubt.next_at - now });
         }
-        let is_last = need.is_last && !has_leave;
+        let is_last = is_last && !has_leave;
         if self.doubt.is_none() && !is_last {
             return Ok(());
         }

@@ -1,16 +1,16 @@
-//! What is known of one server: whether it is in doubt, what it answered to probes, and which passwords are on their way.
+//! What is known about one server: its doubt, its probes, and its passwords in flight.
 
 use std::time::{Duration, Instant};
 
 /// The longest back-off of a server in doubt.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
 
-/// What a probe said.
+/// The result of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// ThingsBoard answers.
     Good,
-    /// It does not.
+    /// ThingsBoard does not answer.
     Bad,
     /// Something else answers.
     None,
@@ -21,9 +21,9 @@ pub enum Verdict {
 pub(super) struct Server {
     pub(super) doubt: Option<Doubt>,
     pub(super) probe: Option<(Instant, Verdict)>,
-    /// Since when every probe was good, each soon after the one before.
+    /// Since when all probes were good, without a long gap between them.
     pub(super) good_since: Option<Instant>,
-    /// When it last got a password though the probe had no verdict.
+    /// When it last got a password after a probe without a verdict.
     pub(super) sent_without_verdict: Option<Instant>,
     pub(super) passwords_in_flight: u32,
     /// Whether the password in flight must be the only one.
@@ -32,16 +32,16 @@ pub(super) struct Server {
     was_in_doubt: bool,
 }
 
-/// A password was sent to the server, and what became of it is not known.
+/// The doubt about a server that left a password unanswered.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Doubt {
-    /// Passwords without an answer: the one that began the doubt, and those that were sent in doubt.
+    /// The passwords without an answer: the one that began the doubt, and those that were sent in doubt.
     unanswered: u32,
     pub(super) next_at: Instant,
 }
 
 impl Server {
-    /// Whether anything is known of it that must not be forgotten.
+    /// Whether it may be forgotten.
     pub(super) fn is_idle(&self) -> bool {
         self.doubt.is_none() && self.passwords_in_flight == 0 && self.good_since.is_none()
     }
@@ -56,19 +56,19 @@ impl Server {
         }
     }
 
-    /// A password is no longer on its way.
+    /// A password is no longer in flight.
     pub(super) fn end(&mut self) {
         self.passwords_in_flight = self.passwords_in_flight.saturating_sub(1);
         self.is_alone = false;
     }
 
-    /// ThingsBoard accepted or rejected a password: there is no doubt that it answers.
+    /// ThingsBoard accepted or rejected a password, which ends the doubt.
     pub(super) fn answered(&mut self) {
         self.doubt = None;
     }
 
-    /// What became of a password is not known. Those that were on their way together when the doubt began are one trouble,
-    /// so only what is sent in doubt makes the back-off longer.
+    /// A password has no answer. The passwords in flight when the doubt began are one trouble, so only passwords that are
+    /// sent in doubt make the back-off longer.
     pub(super) fn unanswered(&mut self, now: Instant, interval: Duration) {
         let before = self.doubt.map_or(0, |doubt| doubt.unanswered);
         let unanswered = if self.was_in_doubt { before + 1 } else { before.max(1) };
@@ -76,12 +76,12 @@ impl Server {
         self.doubt = Some(Doubt { unanswered, next_at: now + wait });
     }
 
-    /// A charge in flight was found of which no daemon knows.
+    /// A charge in flight was found that no running daemon made.
     pub(super) fn found_in_flight(&mut self, now: Instant) {
         self.doubt.get_or_insert(Doubt { unanswered: 0, next_at: now });
     }
 
-    /// A probe has ended. Probes that are further apart than two intervals do not show that it was good in between.
+    /// A probe has ended. After a gap of more than two intervals the server counts as good only from this probe on.
     pub(super) fn probed(&mut self, verdict: Verdict, now: Instant, interval: Duration) {
         let longest_gap = interval * 2 + WITHIN_A_PASS;
         let goes_on = self.probe.is_some_and(|(at, _)| now.saturating_duration_since(at) <= longest_gap);
@@ -94,5 +94,5 @@ impl Server {
     }
 }
 
-/// A probe may come so much later than the look at the table.
+/// How much later than its poll a probe may come.
 const WITHIN_A_PASS: Duration = Duration::from_secs(30);

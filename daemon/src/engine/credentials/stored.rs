@@ -1,4 +1,4 @@
-//! How an account looks in the store: a row with a small JSON.
+//! The stored form of an account: a row with a small JSON.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -48,7 +48,7 @@ pub(super) fn row(key: AccountKey, account: &Account, seen_day: i32, version: i6
     }
 }
 
-/// Server, user name, charges.
+/// The server, the user name and the charges.
 type OpenRow = (Option<Box<str>>, Option<Box<str>>, u8);
 
 fn open_row(known: &OpenCharges) -> OpenRow {
@@ -59,7 +59,7 @@ fn rejected_row(known: &Rejected) -> (String, Box<str>, u32, String) {
     (known.credentials.to_text(), known.username.clone(), known.turn, known.kind.as_str().to_owned())
 }
 
-/// The account of a row. Of details that cannot be read the charges remain: they have a column of their own.
+/// The account of a row. If its details cannot be read, the charges remain: they have a column of their own.
 pub(super) fn account(row: &AccountRow) -> Account {
     let mut details: Details = serde_json::from_str(&row.details).unwrap_or_default();
     if details.open.is_empty() && row.charges > 0 {
@@ -84,7 +84,7 @@ pub(super) fn account(row: &AccountRow) -> Account {
     }
 }
 
-/// A charge in flight that cannot be read is one all the same, of a number that no daemon uses.
+/// Reads a charge in flight. A text that cannot be read is one too, with a number that no daemon uses.
 fn in_flight(text: &str) -> InFlight {
     let (number, daemon) = text.split_once(' ').unwrap_or((text, ""));
     InFlight { number: u64::from_str_radix(number, 16).unwrap_or(0), daemon: daemon.into() }

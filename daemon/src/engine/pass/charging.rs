@@ -1,4 +1,4 @@
-//! Charges passwords in the ledger before they are sent, and notes there what came of them.
+//! Charges passwords in the ledger before they are sent, and records their outcomes there.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::engine::event::{Event, Via};
 use crate::store::{LedgerRead, LedgerWritten, Store, StoreError};
 use crate::thingsboard::Logins;
 
-/// A password is not sent when less than this is left of its time.
+/// A password with less time than this left is not sent.
 const SHORTEST_LOGIN: Duration = Duration::from_millis(200);
 
 /// A password that waits for its charge to be in the store.
@@ -28,7 +28,7 @@ pub(super) struct Charged {
 }
 
 impl Charged {
-    /// How much is left of the time within which the password may be sent. A machine that slept has lost that time, too.
+    /// The time that is left to send the password. The time for which the machine slept counts too.
     fn time_left(&self, (instant, time): (Instant, DateTime<Utc>), request_timeout: Duration) -> Duration {
         let by_instant = instant.saturating_duration_since(self.at.0);
         let by_time = (time - self.at.1).to_std().unwrap_or_default();
@@ -59,12 +59,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let store = Arc::clone(&self.tools.store);
         if self.ledger.must_be_read() {
             let known = self.ledger.stamp();
-            return Some(Box::pin(
-                self.timed(
-                    Operation::Ledger,
-                    async move { LedgerCall::Read(store.read_ledger(known).await) },
-                ),
-            ));
+            let read = async move { LedgerCall::Read(store.read_ledger(known).await) };
+            return Some(Box::pin(self.timed(Operation::Ledger, read)));
         }
         let must_check = std::mem::take(&mut self.checks_ledger);
         let Some(write) = self.ledger.next_write(self.tools.clock.now(), must_check) else {
@@ -72,17 +68,15 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             return None;
         };
         // One write holds so many accounts; a password waits for the one that its charge is in.
-        let (charged, later) = std::mem::take(&mut self.charging)
-            .into_iter()
-            .partition::<Vec<_>, _>(|charged| self.ledger.is_in_write(&charged.request.attempt.account));
-        self.charging = later;
+        let is_in_write = |charged: &mut Charged| self.ledger.is_in_write(&charged.request.attempt.account);
+        let charged: Vec<Charged> = self.charging.extract_if(.., is_in_write).collect();
         self.being_charged = charged.len();
         Some(Box::pin(self.timed(Operation::Ledger, async move {
             LedgerCall::Wrote(charged, store.write_ledger(write).await)
         })))
     }
 
-    /// Passwords whose charge is not written yet are not sent any more.
+    /// Gives up the passwords whose charge is not written yet.
     fn return_unwritten_charges(&mut self) {
         for Charged { request, charge, .. } in std::mem::take(&mut self.charging) {
             self.ledger.give_back(charge);
@@ -90,7 +84,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         }
     }
 
-    /// The charges are in the store, or not: then their passwords are not sent.
+    /// Sends the passwords whose charges are in the store now. The others are not sent.
     pub(super) async fn ledger_written(
         &mut self,
         charged: Vec<Charged>,
@@ -110,11 +104,9 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 self.ledger.write_failed()
             }
         };
-        // Also charges that were made while the write was under way.
-        let (lost, charging) = std::mem::take(&mut self.charging)
-            .into_iter()
-            .partition::<Vec<_>, _>(|charged| unmade.contains(&charged.charge.number));
-        self.charging = charging;
+        // Charges that were made during the write can be lost too.
+        let is_lost = |charged: &mut Charged| unmade.contains(&charged.charge.number);
+        let lost: Vec<Charged> = self.charging.extract_if(.., is_lost).collect();
         let logins = &*self.tools.logins;
         for charged in charged.into_iter().chain(lost) {
             let left = charged.time_left(self.both_clocks(), self.tools.limits.request_timeout);
@@ -144,14 +136,14 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         }
     }
 
-    /// Without the ledger no password is sent, and tokens that were obtained are saved all the same.
+    /// Without the ledger no password is sent. Tokens that were obtained are saved anyway.
     async fn ledger_failed(&mut self, error: StoreError) {
         self.has_ledger_failed = true;
         self.queues.ledger_failed();
         self.report(Event::LedgerFailed(error)).await;
     }
 
-    /// A password was not sent after all; its customer's turn comes again.
+    /// A password was not sent: its customer goes back to the queue.
     fn cancel(&mut self, request: Request) {
         let gate = self.queues.host(request.host).and_then(|host| self.gates.get_mut(host));
         if let Some(gate) = gate {

@@ -291,9 +291,7 @@ impl Queues {
             let answer =
                 if self.is_without_ledger { Answer::Wait(Reason::Store) } else { ledger.may_send(&ask, now) };
             match answer {
-                Answer::Never(refusal) => {
-                    facts.push(Event::Failed { id: attempt.customer.id, failure: refusal.into() });
-                }
+                Answer::Never(failure) => facts.push(Event::Failed { id: attempt.customer.id, failure }),
                 Answer::Wait(Reason::AccountBusy) => queue.behind.push((order, attempt)),
                 Answer::Send | Answer::Wait(Reason::ServerBusy | Reason::Probe) if comes_later => {
                     queue.add_charged(order, attempt, ledger);

@@ -1,4 +1,4 @@
-//! Saves tokens in batches, and says what became of each.
+//! Saves tokens in batches, and reports the outcome of each.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::model::{Failure, Renewal};
 use crate::store::{Saved, Store, StoreError};
 use crate::thingsboard::Logins;
 
-/// The most tokens that one call of the store is given: those that came during the call before.
+/// The most tokens in one call of the store: those that came during the call before.
 const BATCH: usize = 1000;
 
 /// A call of the store that saves tokens.

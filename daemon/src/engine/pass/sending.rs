@@ -1,4 +1,4 @@
-//! Sends requests and waits for their answers, and says what an answer tells of the server.
+//! Sends requests, waits for their answers, and reads from an answer how the server is.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -64,7 +64,7 @@ pub(super) async fn probe<L: Logins>(logins: &L, host: usize, base: BaseUrl) -> 
     Ended::Probe { host, probe: logins.probe(&base).await }
 }
 
-/// What the outcome of a request says about the server.
+/// Returns what the outcome of a request means for the gate of the server.
 pub(super) fn signal(failure: Option<&Failure>) -> Signal {
     match failure {
         Some(
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
     use crate::model::Unexpected;
 
-    /// Whatever is no answer of ThingsBoard counts toward the circuit breaker, any 5xx included.
+    /// Each answer that is not ThingsBoard's counts toward the circuit breaker, any 5xx included.
     #[test]
     fn what_an_outcome_says_of_the_server() {
         let why = || "reset".to_owned();

@@ -169,7 +169,7 @@ fn a_short_life_is_renewed_at_its_half() {
 }
 
 #[test]
-fn who_failed_waits_and_is_left_alone_by_the_schedule_but_not_by_an_operator() {
+fn a_failed_customer_waits_for_the_schedule_but_not_for_an_operator() {
     let mut state = state(vec![row("a", "a", None)]);
     fail(&mut state, "a", Failure::ServerError { status: 503, retry_after: None }, now());
     assert_eq!(verdict_of(&state, "a", after(59)), Verdict::Wait { until: after(60) });
@@ -179,7 +179,7 @@ fn who_failed_waits_and_is_left_alone_by_the_schedule_but_not_by_an_operator() {
 }
 
 #[test]
-fn p21_a_clock_that_was_set_back_makes_nobody_wait() {
+fn p21_a_clock_step_makes_no_customer_wait() {
     let mut state = state(vec![row("a", "a", None)]);
     // Each when it is tried by itself.
     for second in [600, 660, 780, 1_020, 1_500, 2_460] {
@@ -257,7 +257,7 @@ fn a_token_that_came_and_is_not_wanted_ends_what_was_wrong() {
 }
 
 #[test]
-fn http_that_is_allowed_after_all_parks_nobody() {
+fn http_that_is_allowed_after_all_parks_no_customer() {
     let strict = Policy { require_https: true, ..policy() };
     let mut state = State::new(strict, 0, Settings::of_a_minute());
     let rows = || vec![row("a", "p", None), row("b", "q", None)];
@@ -274,8 +274,8 @@ fn http_that_is_allowed_after_all_parks_nobody() {
 
 #[test]
 fn what_a_selection_picks_and_whose_parking_it_hears_of() {
-    let rows = ["due", "waits", "parked", "rests"].map(|name| {
-        let ends_in = (name == "rests").then_some(3_600);
+    let rows = ["due", "waits", "parked", "valid"].map(|name| {
+        let ends_in = (name == "valid").then_some(3_600);
         row(name, name, ends_in)
     });
     let mut state = state(rows.into());
@@ -284,11 +284,11 @@ fn what_a_selection_picks_and_whose_parking_it_hears_of() {
     let cases: [(Selection, &[&str], bool); 8] = [
         (Selection::Due, &["due"], false),
         (Selection::DueNow, &["due", "waits"], true),
-        (Selection::All, &["due", "rests", "waits"], true),
-        (named(&["rests", "parked"]), &["rests", "parked"], false),
+        (Selection::All, &["due", "valid", "waits"], true),
+        (named(&["valid", "parked"]), &["valid", "parked"], false),
         (named(&["waits"]), &["waits"], false),
-        (rest(&["rests", "waits"]), &["rests", "waits"], false),
-        (rest(&["rests", "parked"]), &["rests"], true),
+        (rest(&["valid", "waits"]), &["valid", "waits"], false),
+        (rest(&["valid", "parked"]), &["valid"], true),
         (rest(&[]), &[], false),
     ];
     for (selection, picked, hears_of_the_parked) in cases {
@@ -299,14 +299,14 @@ fn what_a_selection_picks_and_whose_parking_it_hears_of() {
         assert_eq!((plan.size(), plan.is_empty()), (picked.len(), picked.is_empty()), "{selection:?}");
     }
     // One pass serves the schedule and an operator at once.
-    let both = [Selection::Due, named(&["rests"])];
-    assert_eq!(names(&plan(&state, after(1), &policy(), &both)), ["due", "rests"]);
-    let heard = [Selection::Due, Selection::DueNow];
-    assert_eq!(plan(&state, after(1), &policy(), &heard).parked, [id("parked")]);
+    let both = [Selection::Due, named(&["valid"])];
+    assert_eq!(names(&plan(&state, after(1), &policy(), &both)), ["due", "valid"]);
+    let both = [Selection::Due, Selection::DueNow];
+    assert_eq!(plan(&state, after(1), &policy(), &both).parked, [id("parked")]);
 }
 
 #[test]
-fn those_who_fail_come_after_all_who_do_not() {
+fn failing_customers_come_after_all_others() {
     let mut state =
         state(vec![row("ended", "a", Some(-10)), row("never", "b", None), row("soon", "c", Some(200))]);
     fail(&mut state, "never", Failure::ServerError { status: 503, retry_after: None }, now());
@@ -338,7 +338,7 @@ fn a_url_that_cannot_be_used_is_refused_untried() {
 }
 
 #[test]
-fn p07_a_token_that_waits_is_saved_whatever_was_asked_for_and_nobody_logs_in_for_it() {
+fn p07_an_unsaved_token_is_saved_whatever_was_requested_without_a_login() {
     let mut state = state(vec![row("a", "a", None)]);
     state.apply(token(&state, "a", 3_600, Via::Login), now(), 0.5);
     for selection in [Selection::Due, Selection::All, named(&["a"]), rest(&[])] {
@@ -370,9 +370,9 @@ fn p26_a_token_that_its_row_refuses_waits_longer_each_time() {
 }
 
 #[test]
-fn the_next_wake_is_the_earliest_of_all_and_none_for_those_who_need_an_operator() {
+fn the_next_wake_is_the_earliest_of_all_and_none_for_customers_that_need_an_operator() {
     let rows =
-        ["rests", "waits", "parked", "due"].map(|name| row(name, name, (name == "rests").then_some(3_600)));
+        ["valid", "waits", "parked", "due"].map(|name| row(name, name, (name == "valid").then_some(3_600)));
     let mut state = state(rows.into());
     assert_eq!(next_due(&state, now(), &policy()), Some(after(3_300) + TimeDelta::milliseconds(1)));
     fail(&mut state, "waits", Failure::ServerError { status: 503, retry_after: None }, now());

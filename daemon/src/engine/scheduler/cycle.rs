@@ -44,7 +44,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
         self.wakes.looking();
         self.learn(Event::Reading);
-        let records = match self.state.table_read_at() {
+        let records = match self.state.table_read_at {
             None => Records::All,
             Some(_) => Records::Failing,
         };
@@ -173,7 +173,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
         self.learn(Event::PassFinished);
         if let Some(started_at) = started_at {
-            let (finished_at, counts) = (self.clock.now(), self.state.pass());
+            let (finished_at, counts) = (self.clock.now(), self.state.pass);
             self.last_run = Some(LastRun { trigger, started_at, finished_at, counts });
         }
         if self.state.store_error().is_some() {

@@ -147,7 +147,7 @@ impl Requests {
             let named = pending.request.selection.named().into_iter().flatten();
             let mut unknown: Vec<_> = named.filter(|id| state.entry(id).is_none()).cloned().collect();
             unknown.sort();
-            let why = |id: &CustomerId| Some((id.clone(), state.ineligible_rows().why(id.as_str())?));
+            let why = |id: &CustomerId| Some((id.clone(), state.ineligible.why(id.as_str())?));
             let ineligible: Vec<_> = unknown.iter().filter_map(why).collect();
             pending.answer(Err(match ineligible.is_empty() {
                 false => NotRefreshed::Ineligible(ineligible),

@@ -1,5 +1,4 @@
-//! What the store's records change: those of an earlier start or of another daemon are taken over, and a failure that belongs
-//! to other credentials than the row's is dropped.
+//! Takes over the store's records of an earlier start or another daemon, and drops failures of other credentials.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -8,17 +7,17 @@ use super::State;
 use crate::model::{Failure, FailureKind, Record};
 
 impl State {
-    /// Takes over what the store remembers and we do not know better: all of it at the start, and later what another
-    /// daemon on the same table has learned.
+    /// Takes over the records of the store that are newer: all of them at the start, later those of another daemon on the same
+    /// table.
     pub(super) fn adopt_records(&mut self, records: Vec<Record>, at: DateTime<Utc>) {
         for mut record in records {
             bring_to_our_time(&mut record, at);
-            // What we have written since, or are about to, is newer.
+            // A record that was written since, or is about to be, is newer.
             if self.customers.unwritten.may_be_newer(&record.id) {
                 continue;
             }
             let Some(mut edit) = self.customers.edit(&record.id, at) else { continue };
-            // Another daemon's password without an answer says nothing about a refresh token.
+            // A password of another daemon without an answer does not concern a refresh token.
             let is_silence = record.failure.as_ref().is_some_and(|note| note.kind == FailureKind::Timeout);
             if edit.record().updated_at < record.updated_at
                 && !(is_silence && edit.usable_refresh_token().is_some())
@@ -28,8 +27,8 @@ impl State {
         }
     }
 
-    /// A failure belongs to the credentials that failed. With others the customer is tried again, and so it is when the
-    /// configuration allows what it forbade.
+    /// Forgets failures of other credentials than the row's, and failures that the configuration allows now. Then the
+    /// customer is tried again.
     pub(super) fn forget_failures_of_other_credentials(&mut self, at: DateTime<Utc>) {
         let mut unparked = Vec::new();
         let require_https = self.policy.require_https;
@@ -62,10 +61,10 @@ impl State {
     }
 }
 
-/// How far the clocks of two daemons may be apart; a failure that is further ahead of us was noted by another clock.
+/// How far the clocks of two daemons may be apart. A failure that is further in the future is by another clock.
 const CLOCKS_AGREE: TimeDelta = TimeDelta::seconds(5);
 
-/// A wait is as long as it was meant, whatever clock it was calculated by.
+/// Moves a failure in the future to the present, so that its wait keeps its length.
 fn bring_to_our_time(record: &mut Record, at: DateTime<Utc>) {
     let Some(failure) = &mut record.failure else { return };
     let ahead = failure.at - at;

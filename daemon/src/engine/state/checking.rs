@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use strum::{EnumIter, IntoStaticStr};
 
 use super::super::history::{Notice, NoticeKind};
 use super::{Entry, State};
@@ -11,7 +12,8 @@ use crate::engine::policy::Policy;
 use crate::model::{CustomerId, DeadCause, HostKey, TokenAnswer, VerifyTokens};
 
 /// What was found of a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Found {
     /// It has come just now, which proves that it works.
     New,
@@ -85,7 +87,7 @@ impl Checks {
         }
     }
 
-    pub(super) fn clock_set_back(&mut self, by: TimeDelta) {
+    pub(super) fn clock_stepped(&mut self, by: TimeDelta) {
         for at in [&mut self.at, &mut self.suspect_since].into_iter().flatten() {
             *at -= by;
         }

@@ -1,4 +1,4 @@
-//! What a clock that was set back changes: whatever was reckoned by it before lies too late by the clock of today.
+//! What a backward clock step changes: times that were calculated before it are too late.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -7,13 +7,13 @@ use super::State;
 use crate::text::length;
 
 impl State {
-    /// The clock was set back by this much while we looked at it. What the rows and the failures say is too late by that.
-    pub(super) fn clock_set_back(&mut self, by: TimeDelta, at: DateTime<Utc>) {
+    /// The clock stepped backward by this much. The times in rows and failures are too late by it.
+    pub(super) fn clock_stepped(&mut self, by: TimeDelta, at: DateTime<Utc>) {
         self.customers.counters_mut().clock_steps += 1;
         let mut misdated = 0_usize;
         let window = self.policy.window;
         self.customers.edit_all(at, |edit| {
-            edit.clock_set_back(by);
+            edit.clock_stepped(by);
             misdated += usize::from(edit.is_misdated(window));
             if edit.record().failure.is_some() {
                 edit.record_mut();
@@ -22,7 +22,7 @@ impl State {
         for end in self.former.values_mut().filter_map(|former| former.ends_at.as_mut()) {
             *end -= by;
         }
-        self.hosts.checks().for_each(|(_, checks)| checks.clock_set_back(by));
+        self.hosts.checks().for_each(|(_, checks)| checks.clock_stepped(by));
         for since in self.recovered.values_mut() {
             *since -= by;
         }

@@ -1,4 +1,4 @@
-//! All customers, and the one guard through which they are changed.
+//! All customers, and the only guard that changes them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Deref, DerefMut};
@@ -20,20 +20,32 @@ pub(super) const REMEMBERED_REMOVALS: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Customers {
     entries: BTreeMap<CustomerId, Entry>,
-    revision: u64,
+    /// The revision of the latest change.
+    pub(super) revision: u64,
     pub(super) unwritten: Unwritten,
-    removed: VecDeque<(u64, CustomerId)>,
-    /// Before this revision the removals are no longer known.
-    removed_floor: u64,
+    /// The customers that left the table with their revisions, oldest first.
+    pub(super) removed: VecDeque<(u64, CustomerId)>,
+    /// The removals before this revision are no longer known.
+    pub(super) removed_floor: u64,
     /// The changes of customers that left the table, for when they come back.
     left: BTreeMap<CustomerId, Changes>,
-    /// Shared with the snapshots; a change after one makes a copy.
-    counters: Arc<Counters>,
-    conditions: Conditions,
+    /// Shared with the snapshots: the first change after a snapshot makes a copy.
+    pub(super) counters: Arc<Counters>,
+    /// The conditions of all customers.
+    pub(super) conditions: Conditions,
 }
 
-/// One customer, open for change. When it is closed, what was changed gets a new revision, and a changed record its time
-/// and its place among those that are to be written.
+/// Reads all customers, in the order of their ids.
+impl Deref for Customers {
+    type Target = BTreeMap<CustomerId, Entry>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.entries
+    }
+}
+
+/// One customer, open for change. Its drop gives a changed entry a new revision, and a changed record its time and its place in
+/// the next write.
 #[derive(Debug)]
 pub(super) struct Edit<'a> {
     entry: &'a mut Entry,
@@ -42,7 +54,7 @@ pub(super) struct Edit<'a> {
     at: DateTime<Utc>,
     is_changed: bool,
     is_recorded: bool,
-    /// Its record had a failure before.
+    /// Whether its record had a failure before.
     had_failed: bool,
 }
 
@@ -61,8 +73,17 @@ impl DerefMut for Edit<'_> {
     }
 }
 
-impl Edit<'_> {
-    /// Something is shown differently from now on that is not its own.
+impl<'a> Edit<'a> {
+    fn new(
+        entry: &'a mut Entry,
+        revision: &'a mut u64,
+        unwritten: &'a mut Unwritten,
+        at: DateTime<Utc>,
+    ) -> Self {
+        Self { entry, revision, unwritten, at, is_changed: false, is_recorded: false, had_failed: false }
+    }
+
+    /// Clients see something differently that is not in the entry.
     pub(super) fn touch(&mut self) {
         self.is_changed = true;
     }
@@ -75,12 +96,12 @@ impl Edit<'_> {
         self.entry.record_mut()
     }
 
-    /// Its row is in the table. That alone is no change.
+    /// Notes that its row is in the table. This alone is no change.
     pub(super) fn set_mark(&mut self, mark: bool) {
         self.entry.mark = mark;
     }
 
-    /// Takes over the record that the store holds: ours need not be written.
+    /// Takes over the record of the store. The daemon's own need not be written.
     pub(super) fn adopt(&mut self, record: Record) {
         self.is_changed = true;
         self.unwritten.given_up(&record.id);
@@ -119,48 +140,11 @@ impl Customers {
         }
     }
 
-    /// The revision of the latest change.
-    pub(super) fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    /// Something else than a customer changes, and shares the count of revisions. `change` says whether it did.
-    pub(super) fn stamp(&mut self, change: impl FnOnce(u64) -> bool) {
-        if change(self.revision + 1) {
-            self.revision += 1;
-        }
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&CustomerId, &Entry)> {
-        self.entries.iter()
-    }
-
-    pub(super) fn values(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    pub(super) fn get(&self, id: &CustomerId) -> Option<&Entry> {
-        self.entries.get(id)
-    }
-
     /// Opens one customer for change at `at`.
     pub(super) fn edit(&mut self, id: &CustomerId, at: DateTime<Utc>) -> Option<Edit<'_>> {
         let entry = self.entries.get_mut(id)?;
         entry.count_time(at, self.conditions, Arc::make_mut(&mut self.counters));
-        let (revision, unwritten) = (&mut self.revision, &mut self.unwritten);
-        Some(Edit {
-            entry,
-            revision,
-            unwritten,
-            at,
-            is_changed: false,
-            is_recorded: false,
-            had_failed: false,
-        })
+        Some(Edit::new(entry, &mut self.revision, &mut self.unwritten, at))
     }
 
     /// Opens each customer in turn.
@@ -168,35 +152,16 @@ impl Customers {
         let counters = Arc::make_mut(&mut self.counters);
         for entry in self.entries.values_mut() {
             entry.count_time(at, self.conditions, counters);
-            let (revision, unwritten) = (&mut self.revision, &mut self.unwritten);
-            change(&mut Edit {
-                entry,
-                revision,
-                unwritten,
-                at,
-                is_changed: false,
-                is_recorded: false,
-                had_failed: false,
-            });
+            change(&mut Edit::new(entry, &mut self.revision, &mut self.unwritten, at));
         }
     }
 
-    /// What was counted since the start.
-    pub(super) fn counters(&self) -> &Arc<Counters> {
-        &self.counters
-    }
-
-    /// The same, to count something.
+    /// The counters, for a change.
     pub(super) fn counters_mut(&mut self) -> &mut Counters {
         Arc::make_mut(&mut self.counters)
     }
 
-    /// What is true for all customers from now on.
-    pub(super) fn conditions(&self) -> Conditions {
-        self.conditions
-    }
-
-    /// Counts the time of all customers, and sets what is true for all of them from now on.
+    /// Counts the time of all customers, then changes their conditions.
     pub(super) fn set_conditions(&mut self, conditions: Conditions, at: DateTime<Utc>) {
         if conditions != self.conditions {
             self.edit_all(at, |_| {});
@@ -204,7 +169,7 @@ impl Customers {
         }
     }
 
-    /// Adds customers that were not there.
+    /// Adds new customers.
     pub(super) fn add(&mut self, mut new: Vec<Entry>) {
         for entry in &mut new {
             self.revision += 1;
@@ -222,7 +187,7 @@ impl Customers {
         }
     }
 
-    /// Removes customers, and brings them.
+    /// Removes customers, and returns them.
     pub(super) fn remove(&mut self, is_gone: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         let gone: Vec<_> = self.entries.extract_if(.., |_, entry| is_gone(entry)).collect();
         for (id, _) in &gone {
@@ -237,7 +202,7 @@ impl Customers {
         gone.into_iter().map(|(_, entry)| entry).collect()
     }
 
-    /// A customer was removed: that is the last of its changes, and is written with its record.
+    /// Notes the removal of a customer as the last of its changes, and has its record written.
     pub(super) fn left(&mut self, entry: &Entry, at: DateTime<Utc>) {
         let mut record = entry.record().clone();
         record.changes.add(at, NoticeKind::Ineligible);
@@ -246,7 +211,7 @@ impl Customers {
         self.unwritten.left(record);
     }
 
-    /// The record is of a customer that is not in the table.
+    /// Keeps the changes in the record of a customer that is not in the table.
     pub(super) fn remember_left(&mut self, record: &Record) {
         self.left.insert(record.id.clone(), record.changes.clone());
         if self.left.len() > REMEMBERED_REMOVALS {
@@ -254,7 +219,7 @@ impl Customers {
         }
     }
 
-    /// A customer has changed in this way. That alone writes no record: it goes along with the next one that is written anyway.
+    /// Adds a change to a customer's record. This alone causes no write: the next write of the record includes it.
     pub(super) fn remember(&mut self, id: &CustomerId, at: DateTime<Utc>, kind: NoticeKind) {
         if let Some(mut edit) = self.edit(id, at) {
             edit.is_changed = true;
@@ -264,18 +229,13 @@ impl Customers {
         }
     }
 
-    /// Which customers left the table at which revision, oldest first, and since which revision that is complete.
-    pub(super) fn removed(&self) -> (&VecDeque<(u64, CustomerId)>, u64) {
-        (&self.removed, self.removed_floor)
-    }
-
-    /// Records of these that are to be written now, at most so many.
+    /// Takes at most `most` records to write now.
     pub(super) fn take_unwritten(&mut self, which: Records, most: usize) -> Vec<Record> {
         let entries = &self.entries;
         self.unwritten.take(which, most, |id| entries.get(id).map(Entry::record))
     }
 
-    /// These records could not be written.
+    /// Has these records written again, because the write failed.
     pub(super) fn not_written(&mut self, records: Vec<Record>) {
         let entries = &self.entries;
         self.unwritten.not_written(records, |id| entries.contains_key(id));

@@ -1,4 +1,4 @@
-//! What is known of one customer.
+//! What is known about one customer.
 
 use std::time::Duration;
 
@@ -23,23 +23,23 @@ pub struct Entry {
     pub account: Option<AccountKey>,
     /// The fingerprint of server, user and password.
     pub credentials: Fingerprint,
-    /// What is remembered over restarts.
+    /// The part that survives a restart.
     record: Record,
-    /// How the token stood when time was last looked at.
+    /// The status of the token at the last count of its time.
     pub status: TokenStatus,
     /// Whether it is being renewed now.
     pub attempting: bool,
-    /// Why the pass left it out; boxed, because few are left out.
+    /// Why the pass left it out. Boxed, because few are left out.
     pub deferred: Option<Box<Deferral>>,
-    /// A token that is not in the table yet; boxed, because few have one at a time.
+    /// A token that is not in the table yet. Boxed, because few have one at a time.
     pub unsaved: Option<Box<Renewal>>,
-    /// How the token that waits was obtained, and how long its server took.
+    /// How the unsaved token was obtained, and how long its server took.
     pub obtained: Option<(Via, Duration)>,
-    /// When its token came or was last checked, and what was found.
+    /// When its token came or was last checked, and the result.
     pub checked: Option<(DateTime<Utc>, Found)>,
-    /// The last token of it that died before its end; boxed, because few did.
+    /// Its last token that died before its end. Boxed, because few did.
     pub(super) death: Option<Box<Death>>,
-    /// What the next renewal can use instead of the password; obtained for the row's server and user name.
+    /// The refresh token for the next renewal, obtained for the row's server and user name.
     pub refresh_token: Option<Secret>,
     /// The revision of its latest change.
     pub revision: u64,
@@ -51,11 +51,11 @@ pub struct Entry {
     pub(super) mark: bool,
     /// The expiry that we wrote last and the whole life that it ended.
     written: Option<(DateTime<Utc>, TimeDelta)>,
-    /// By how much the clock was set back since the row's expiry was calculated.
+    /// How far the clock has stepped backward since the row's expiry was calculated.
     ahead: TimeDelta,
-    /// The failure in its record is one of an operator's attempt alone: it does not count for the back-off.
+    /// Whether the failure in its record is from an operator's attempt alone, which does not count for the back-off.
     is_uncounted: bool,
-    /// When the attempt failed from which its waits count, if only operators' attempts before its time came after it.
+    /// The failed attempt from which its waits count, if only operators' attempts before its time came after it.
     counted_at: Option<DateTime<Utc>>,
 }
 
@@ -116,7 +116,7 @@ impl Entry {
         self.host = base.map(|base| base.host_key());
     }
 
-    /// What is remembered over restarts. It is changed through `Edit::record_mut`.
+    /// The part that survives a restart. It is changed through `Edit::record_mut`.
     pub fn record(&self) -> &Record {
         &self.record
     }
@@ -125,8 +125,8 @@ impl Entry {
         &mut self.record
     }
 
-    /// Whether ThingsBoard has rejected its credentials, or others that its row held before: the fingerprint of those is of
-    /// another key.
+    /// Whether ThingsBoard has rejected credentials of its row whose fingerprint is of another key. They may be the present
+    /// ones.
     pub(super) fn has_unknown_rejection(&self) -> bool {
         let is_unknown = |failure: &FailureNote| {
             failure.kind.is_rejection() && !failure.fingerprint.has_key_of(&self.credentials)
@@ -134,8 +134,8 @@ impl Entry {
         self.record.failure.as_deref().is_some_and(is_unknown)
     }
 
-    /// Its failures in a row with one more. An attempt before its time counts only where there is no failure yet, and then
-    /// the next one does not.
+    /// Returns its failures in a row with this one. An attempt before its time counts only if there is no failure yet; then the
+    /// next one does not count.
     pub(super) fn count_failure(&mut self, was_sent: bool, is_early: bool) -> u32 {
         let before = self.record.failure.as_deref().map(|failure| failure.consecutive);
         let was_uncounted = self.is_uncounted && before.is_some();
@@ -144,13 +144,13 @@ impl Entry {
         before.unwrap_or(0).saturating_add(u32::from(counts))
     }
 
-    /// Its next failure leaves its waits where they count from, or begins them.
+    /// Sets whether its waits go on with the next failure, or begin with it.
     pub(super) fn count_waits(&mut self, go_on: bool) {
         let failure = self.record.failure.as_deref().filter(|_| go_on);
         self.counted_at = failure.map(|failure| self.waits_since(failure));
     }
 
-    /// From when on the waits after this failure of its record count.
+    /// The time from which the waits after this failure of its record count.
     pub fn waits_since(&self, failure: &FailureNote) -> DateTime<Utc> {
         self.counted_at.unwrap_or(failure.at)
     }
@@ -161,14 +161,14 @@ impl Entry {
         self.counted_at = None;
     }
 
-    /// Whether a refresh token may be tried before the password. Not after an answer that is not ThingsBoard's: that may have
-    /// been the path of refresh tokens alone, as with a proxy that knows only the login.
+    /// Whether a refresh token may be tried before the password. Not after an answer that is not ThingsBoard's: a proxy may
+    /// pass only the path of logins.
     pub fn may_refresh(&self) -> bool {
         let was_odd = |failure: &FailureNote| failure.kind == FailureKind::UnexpectedResponse;
         !self.record.failure.as_deref().is_some_and(was_odd)
     }
 
-    /// What to try before the password.
+    /// The refresh token to try before the password.
     pub fn usable_refresh_token(&self) -> Option<&Secret> {
         self.refresh_token.as_ref().filter(|_| self.may_refresh())
     }
@@ -179,20 +179,18 @@ impl Entry {
         window_of(life.map(|(_, life)| life), configured)
     }
 
-    /// When its token ends by today's clock: the expiry in its row, less what the clock was set back by since; or when it was
-    /// found dead.
+    /// When its token ends: the expiry in its row, less the clock steps since then; or when it was found dead.
     pub fn ends_at(&self) -> Option<DateTime<Utc>> {
         let end = self.declared_end();
         self.dead().map_or(end, |death| end.map(|end| end.min(death.at - TimeDelta::milliseconds(1))))
     }
 
-    /// When its token ends by today's clock, if it does not die before.
+    /// When its token ends if it does not die before: the expiry in its row, less the clock steps since then.
     pub(super) fn declared_end(&self) -> Option<DateTime<Utc>> {
         self.customer.expiry.map(|expiry| expiry - self.ahead)
     }
 
-    /// Whether its row declares its token to end later than it does, and by so much that who believes the row is misled:
-    /// it is renewed within its window anyway.
+    /// Whether the expiry in its row is too late by more than the window. Readers of the row would use a token that has ended.
     pub fn is_misdated(&self, configured: TimeDelta) -> bool {
         self.customer.has_token && self.ahead > self.window(configured)
     }
@@ -202,14 +200,14 @@ impl Entry {
         self.customer.expiry.filter(|_| self.ahead > TimeDelta::zero() || self.dead().is_some())
     }
 
-    /// How its token stands at `now`.
+    /// The status of its token at `now`.
     pub(super) fn status_at(&self, now: DateTime<Utc>, window: TimeDelta) -> TokenStatus {
         TokenStatus::at(now, self.customer.has_token, self.ends_at(), self.window(window))
     }
 
-    /// The clock was set back: what was reckoned by it before comes that much earlier by the clock of today.
-    pub(super) fn clock_set_back(&mut self, by: TimeDelta) {
-        // What we write are whole seconds. Who wrote a fraction, by which clock, is not known, and no store finds it again.
+    /// The clock stepped backward: times that were calculated before come that much earlier.
+    pub(super) fn clock_stepped(&mut self, by: TimeDelta) {
+        // The daemon writes whole seconds. A fraction is from another program, with an unknown clock.
         if self.customer.expiry.is_some_and(|expiry| expiry.timestamp_subsec_nanos() == 0) {
             self.ahead += by;
         }
@@ -228,7 +226,7 @@ impl Entry {
         self.counted_at = self.counted_at.map(|at| at - by);
     }
 
-    /// When its status changes by itself next; none if it does not any more.
+    /// When its status changes next without a renewal.
     pub(super) fn next_change(&self, window: TimeDelta) -> Option<DateTime<Utc>> {
         let instant_after = |at: DateTime<Utc>| at + TimeDelta::milliseconds(1);
         match self.status {
@@ -238,7 +236,7 @@ impl Entry {
         }
     }
 
-    /// Takes over the row as it was read, which says something else than before.
+    /// Takes over a row that has changed.
     pub(super) fn replace_row(&mut self, customer: Customer, key: &FingerprintKey) {
         let (old, new) = (&self.customer.credentials, &customer.credentials);
         let has_other_credentials = old != new;
@@ -248,7 +246,7 @@ impl Entry {
             renewal.row_url != customer.row_url || renewal.username != customer.credentials.username
         });
         if !self.customer.expiry.is_some_and(|ours| is_same(customer.expiry, ours)) {
-            // Another program has written it, by the clock of today.
+            // Another program has written it after the clock step.
             self.ahead = TimeDelta::zero();
             self.token_seen_at = self.counted_until;
             self.token_replaced();
@@ -266,8 +264,8 @@ impl Entry {
         }
     }
 
-    /// The token that waited is not in the table: its row says something else, or has a later one. If that was to be
-    /// replaced and could not be, the row is believed: no further login is spent on it.
+    /// The unsaved token is dropped, because its row has changed or has a later token. If the token was to replace a later
+    /// expiry, the row is believed from now on, so that no further login is spent on it.
     pub(super) fn superseded(&mut self) {
         let replaces = self.unsaved.take().and_then(|renewal| renewal.replaces);
         if replaces.is_some() {
@@ -278,7 +276,7 @@ impl Entry {
         self.attempting = false;
     }
 
-    /// The token that waited is in the table, with this expiry. Says whether one waited.
+    /// The unsaved token is in the table, with this expiry. Returns whether there was one.
     pub(super) fn saved(&mut self, expiry: DateTime<Utc>) -> bool {
         self.attempting = false;
         self.deferred = None;
@@ -288,7 +286,7 @@ impl Entry {
         self.token_seen_at = self.counted_until;
         self.written = Some((expiry, renewal.life));
         self.token_replaced();
-        // The clock may have been set back while it was on its way.
+        // The clock may have stepped backward during the write.
         self.ahead = (expiry - renewal.expiry).max(TimeDelta::zero());
         true
     }

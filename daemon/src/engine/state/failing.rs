@@ -6,10 +6,11 @@ use super::super::backoff::Backoff;
 use super::super::history::{FailureDetail, Notice, NoticeKind};
 use super::verdict::{DAILY, Verdict};
 use super::{Entry, State};
+use crate::engine::counters::Operation;
 use crate::model::{CustomerId, Failure, FailureKind, FailureNote};
 
 impl State {
-    pub(super) fn failed(&mut self, id: &CustomerId, failure: &Failure, at: DateTime<Utc>, roll: f64) {
+    pub(super) fn failed(&mut self, id: &CustomerId, failure: &Failure, at: DateTime<Utc>, random: f64) {
         let kind = failure.kind();
         let was_sent = !matches!(
             failure,
@@ -18,7 +19,7 @@ impl State {
                 | Failure::AttemptsExhausted { .. }
         );
         let Some(mut edit) = self.customers.edit(id, at) else { return };
-        // Only an operator has a customer tried before its time, and that is not to put off the time.
+        // Only an operator has a customer tried before its time, and this must not delay its next attempt.
         let verdict = edit.verdict(at, &self.policy);
         let early = verdict.until().filter(|until| *until > at);
         let consecutive = edit.count_failure(was_sent, early.is_some());
@@ -29,7 +30,7 @@ impl State {
         let Some(entry) = self.customers.get(id) else { return };
         let before = entry.record().failure.as_deref();
         let remaining = entry.ends_at().filter(|_| entry.customer.has_token).map(|end| end - at);
-        let delay = self.policy.backoff().delay(consecutive, remaining, roll);
+        let delay = self.policy.backoff().delay(consecutive, remaining, random);
         let delay = match verdict {
             Verdict::Rest { until } => delay.min(until - at),
             _ => early.map_or(delay, |until| until - at),
@@ -41,9 +42,9 @@ impl State {
             let message = format!("{failure}; it stays parked ({})", parked.message);
             return self.take_note(id, NoticeKind::Parked, message, parked, at, false);
         }
-        // What the store as a whole refused waits for the store, not for a time; what the row refused is tried again later.
+        // If the store refuses all tokens, the customer waits for the store. If it refuses this row alone, a time is set.
         let next_attempt_at = match kind {
-            FailureKind::Database if self.health.refuses_tokens() => None,
+            FailureKind::Database if self.error_of(Operation::Write).is_some() => None,
             kind if kind.is_permanent() => next_attempt_of_parked(entry, kind, at, delay, goes_on),
             _ => Some(at + retry_after(failure, delay)),
         };
@@ -56,13 +57,13 @@ impl State {
             next_attempt_at,
             fingerprint: entry.credentials,
         };
-        let is_news = before.is_none_or(|before| before.kind != kind);
-        let is_quiet = !is_news && !note.permanent && (early.is_some() || !consecutive.is_power_of_two());
+        let is_new_kind = before.is_none_or(|before| before.kind != kind);
+        let is_quiet = !is_new_kind && !note.permanent && (early.is_some() || !consecutive.is_power_of_two());
         let told = if note.permanent { NoticeKind::Parked } else { NoticeKind::Failed };
         self.take_note(id, told, note.message.clone(), note, at, is_quiet);
     }
 
-    /// The customer has failed, and this is to be remembered of it.
+    /// Stores a failure of the customer, and tells of it.
     fn take_note(
         &mut self,
         id: &CustomerId,
@@ -73,30 +74,27 @@ impl State {
         is_quiet: bool,
     ) {
         self.pass.errors += 1;
-        if let Some(mut edit) = self.customers.edit(id, at) {
-            edit.attempting = false;
-            edit.deferred = None;
-            if note.kind != FailureKind::Database {
-                edit.unsaved = None;
-            }
-            edit.record_mut().failure = Some(Box::new(note.clone()));
+        let Some(mut edit) = self.customers.edit(id, at) else { return };
+        edit.attempting = false;
+        edit.deferred = None;
+        if note.kind != FailureKind::Database {
+            edit.unsaved = None;
         }
-        let entry = self.customers.get(id);
-        let url = entry.map_or("", |entry| &entry.customer.credentials.url);
-        // A customer whose token is good for long is not tried again before it is due, though an operator had it tried now.
-        let next_at = match entry.map(|entry| entry.verdict(at, &self.policy)) {
-            Some(Verdict::Due | Verdict::Save) | None => note.next_attempt_at,
-            Some(verdict) => verdict.until(),
+        edit.record_mut().failure = Some(Box::new(note.clone()));
+        // A customer with a valid token is not tried again before it is due, even if an operator had it tried now.
+        let next_at = match edit.verdict(at, &self.policy) {
+            Verdict::Due | Verdict::Save => note.next_attempt_at,
+            verdict => verdict.until(),
         };
-        let detail =
-            FailureDetail { kind: note.kind, attempt: note.consecutive, next_at, url: crate::text::url(url) };
-        self.tell(Notice::new(at, kind, message).of(id).failed(detail).quiet(is_quiet));
+        let url = crate::text::url(&edit.customer.credentials.url);
+        drop(edit);
+        let failure = Some(FailureDetail { kind: note.kind, attempt: note.consecutive, next_at, url });
+        self.tell(Notice { failure, ..Notice::new(at, kind, message).of(id).quiet(is_quiet) });
     }
 }
 
 impl Entry {
-    /// Whether a failure that passes leaves the customer parked: it could not be asked, and that is no answer to what parked
-    /// it.
+    /// Whether a transient failure leaves the customer parked: the cause of its parking was not checked.
     fn stays_parked(&self, kind: FailureKind) -> bool {
         let parked =
             self.record().failure.as_deref().filter(|failure| failure.permanent && !kind.is_permanent());
@@ -115,8 +113,8 @@ impl Entry {
     }
 }
 
-/// When a parked customer is tried next: once a day where ThingsBoard counts nothing, and with ordinary back-off where it has
-/// a refresh token, which costs nothing. A day that `goes_on` ends with the delay.
+/// When a parked customer is tried next: once a day if ThingsBoard does not count the failure, and after an ordinary back-off
+/// if it has a refresh token. A day that `goes_on` ends with the delay.
 fn next_attempt_of_parked(
     entry: &Entry,
     kind: FailureKind,
@@ -130,7 +128,7 @@ fn next_attempt_of_parked(
     [daily, refresh].into_iter().flatten().min()
 }
 
-/// The wait that the server asked for, if it asked for a longer one.
+/// The delay, or the server's `Retry-After` if that is longer.
 fn retry_after(failure: &Failure, delay: TimeDelta) -> TimeDelta {
     let asked = failure.retry_after().map(|asked| TimeDelta::from_std(asked).unwrap_or(Backoff::MAX));
     asked.map_or(delay, |asked| delay.max(asked.min(Backoff::MAX)))

@@ -1,6 +1,6 @@
-//! What is known of each ThingsBoard server that some customer uses.
+//! What is known about each ThingsBoard server that a customer uses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 
@@ -12,25 +12,23 @@ use crate::thingsboard::gate::{Breaker, Gate};
 /// A clock that is wrong by more than this is worth a warning.
 const WARN_BEYOND: TimeDelta = TimeDelta::seconds(30);
 
-/// A clock that was warned about is right again within this; the distance keeps one on the edge from being told about
-/// again and again.
+/// A clock after a warning is right again within this. The distance prevents repeated warnings for a clock at the edge.
 const RIGHT_WITHIN: TimeDelta = TimeDelta::seconds(25);
 
 /// One server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// How wrong its clock is; none before its first token.
+    /// The error of its clock; none before its first token.
     pub skew: Option<Skew>,
-    /// How many logins it gets at a time at most.
+    /// Its limit of logins.
     pub limit: u32,
-    /// Whether it is asked at all.
+    /// Its circuit breaker.
     pub breaker: Breaker,
     /// How the checks of its tokens stand.
     pub checks: Checks,
     /// The revision of its latest change.
     pub revision: u64,
     warned: bool,
-    customers: usize,
 }
 
 /// All servers.
@@ -38,7 +36,7 @@ pub struct Host {
 pub struct Hosts(BTreeMap<HostKey, Host>);
 
 impl Hosts {
-    /// Every server that some customer uses, in the order of their names.
+    /// All servers, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&HostKey, &Host)> {
         self.0.iter()
     }
@@ -68,36 +66,29 @@ impl Hosts {
         self.0.contains_key(key)
     }
 
-    /// The table was read: these are the servers of its customers, one for each of them. Others are forgotten. Says
-    /// whether anything is new; new ones get this revision.
-    pub(super) fn used_by<'a>(&mut self, keys: impl Iterator<Item = &'a HostKey>, revision: u64) -> bool {
-        for host in self.0.values_mut() {
-            host.customers = 0;
-        }
-        let mut is_new = false;
-        for key in keys {
-            if let Some(host) = self.0.get_mut(key) {
-                host.customers += 1;
-                continue;
-            }
-            is_new = true;
-            let host = Host {
-                skew: None,
-                limit: Gate::INITIAL_LIMIT,
-                breaker: Breaker::Closed,
-                checks: Checks::default(),
-                revision,
-                warned: false,
-                customers: 1,
-            };
-            self.0.insert(key.clone(), host);
-        }
+    /// Takes over the servers of the table. New servers get this revision, others are forgotten. Returns whether anything
+    /// changed.
+    pub(super) fn used_by(&mut self, used: &BTreeSet<&HostKey>, revision: u64) -> bool {
         let before = self.0.len();
-        self.0.retain(|_, host| host.customers > 0);
-        is_new || self.0.len() != before
+        self.0.retain(|key, _| used.contains(key));
+        let mut has_changed = self.0.len() != before;
+        for key in used {
+            self.0.entry((*key).clone()).or_insert_with(|| {
+                has_changed = true;
+                Host {
+                    skew: None,
+                    limit: Gate::INITIAL_LIMIT,
+                    breaker: Breaker::Closed,
+                    checks: Checks::default(),
+                    revision,
+                    warned: false,
+                }
+            });
+        }
+        has_changed
     }
 
-    /// How its gate stands now. Says whether that is new.
+    /// Sets the limit and the circuit breaker of a server. Returns whether they changed.
     pub(super) fn gate(&mut self, key: &HostKey, limit: u32, breaker: Breaker, revision: u64) -> bool {
         let Some(host) = self.0.get_mut(key) else { return false };
         if (host.limit, host.breaker) == (limit, breaker) {
@@ -107,15 +98,14 @@ impl Hosts {
         true
     }
 
-    /// A token of it came. Says whether its clock is shown differently now, and what is to be said about it.
+    /// Takes over a measurement of its clock. Returns whether clients see another value, and a warning if one is due.
     pub(super) fn measured(&mut self, key: &HostKey, skew: Skew, revision: u64) -> (bool, Option<String>) {
         let Some(host) = self.0.get_mut(key) else { return (false, None) };
-        // Seconds are all that a token tells: a measurement that does not contradict what is known, and is no better, is
-        // no news.
-        let is_news = host.skew.is_none_or(|known| {
+        // A token has whole seconds only. A measurement that agrees with the known one, and is no better, changes nothing.
+        let is_better = host.skew.is_none_or(|known| {
             !known.agrees_with(skew) || skew.uncertain < known.uncertain - TimeDelta::milliseconds(500)
         });
-        if !is_news {
+        if !is_better {
             return (false, None);
         }
         (host.skew, host.revision) = (Some(skew), revision);
@@ -157,7 +147,7 @@ mod tests {
     fn a_wrong_clock_is_told_once_and_its_return_once() {
         let key = key("https://tb.example");
         let mut hosts = Hosts::default();
-        hosts.used_by([&key].into_iter(), 1);
+        hosts.used_by(&BTreeSet::from([&key]), 1);
         let mut told = Vec::new();
         for seconds in [0, 29, 31, 40, 31, 29, 40, 24, 0, -7_200, -7_200] {
             told.extend(hosts.measured(&key, skew(seconds), 2).1);
@@ -181,7 +171,7 @@ mod tests {
         };
         let told = |skews: &[i64]| {
             let mut hosts = Hosts::default();
-            hosts.used_by([&key].into_iter(), 1);
+            hosts.used_by(&BTreeSet::from([&key]), 1);
             skews.iter().filter(|skew| hosts.measured(&key, exact(**skew), 2).1.is_some()).count()
         };
         assert_eq!((told(&[30_000]), told(&[30_001]), told(&[-30_001])), (0, 1, 1));
@@ -192,8 +182,8 @@ mod tests {
     fn a_measurement_that_says_nothing_new_changes_nothing() {
         let key = key("https://tb.example");
         let mut hosts = Hosts::default();
-        assert!(hosts.used_by([&key].into_iter(), 1));
-        assert!(!hosts.used_by([&key, &key].into_iter(), 2));
+        assert!(hosts.used_by(&BTreeSet::from([&key]), 1));
+        assert!(!hosts.used_by(&BTreeSet::from([&key, &key]), 2));
         let slow = Skew { ahead: TimeDelta::seconds(2), uncertain: TimeDelta::seconds(5) };
         assert!(hosts.measured(&key, slow, 3).0, "the first");
         assert!(!hosts.measured(&key, slow, 4).0);
@@ -205,15 +195,15 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_nobody_uses_is_forgotten() {
+    fn a_server_without_customers_is_forgotten() {
         let (a, b) = (key("https://a.example"), key("https://b.example:8080"));
         let mut hosts = Hosts::default();
-        hosts.used_by([&a, &b, &a].into_iter(), 1);
+        hosts.used_by(&BTreeSet::from([&a, &b, &a]), 1);
         assert!(hosts.gate(&b, 1, Breaker::Open, 2));
         assert!(!hosts.gate(&b, 1, Breaker::Open, 3));
-        assert!(hosts.used_by([&a].into_iter(), 4));
+        assert!(hosts.used_by(&BTreeSet::from([&a]), 4));
         assert!(!hosts.contains(&b) && !hosts.gate(&b, 2, Breaker::Closed, 5));
-        hosts.used_by([&b].into_iter(), 6);
+        hosts.used_by(&BTreeSet::from([&b]), 6);
         assert_eq!(
             hosts.iter().map(|(_, host)| (host.limit, host.breaker)).collect::<Vec<_>>(),
             [(4, Breaker::Closed)]

@@ -8,7 +8,7 @@ use super::super::history::{Notice, NoticeKind};
 use super::{Entry, State};
 use crate::model::{CustomerId, Ineligibility, IneligibleRow, Record};
 
-/// So many customers that are lost at once have a line in the log each; the others are counted in one.
+/// The number of customers that are lost at once with a log line each. One line counts the others.
 const LOGGED_EACH: usize = 20;
 
 /// The rows of the table that cannot be renewed, each id once and in their order.
@@ -38,44 +38,37 @@ impl IneligibleRows {
     }
 }
 
-/// A customer that is one no longer. It is known as long as its row holds a token or, if that is gone, as its last token lives.
+/// A former customer. It is known while its row holds a token or, without a row, while its last token lives.
 #[derive(Debug, Clone)]
 pub struct Former {
-    /// What is wrong with its row; none if that is gone.
+    /// What is wrong with its row; none if the row is gone.
     why: Option<Ineligibility>,
-    /// Since when it is known to be no customer.
+    /// When it was found to be no customer.
     pub since: DateTime<Utc>,
     /// When its last token ends.
     pub ends_at: Option<DateTime<Utc>>,
-    /// The same as its row says it.
+    /// The expiry in its row.
     expiry: Option<DateTime<Utc>>,
     has_token: bool,
     is_end_told: bool,
 }
 
 impl Former {
-    fn of_entry(entry: &Entry, row: Option<&IneligibleRow>, at: DateTime<Utc>) -> Self {
-        let ends_at = entry.ends_at().filter(|_| entry.customer.has_token);
+    fn new(entry: Option<&Entry>, row: Option<&IneligibleRow>, at: DateTime<Utc>) -> Self {
+        let ends_at = entry.filter(|entry| entry.customer.has_token).and_then(Entry::ends_at);
         let mut former = Self {
             why: None,
             since: at,
             ends_at,
-            expiry: entry.customer.expiry,
-            has_token: entry.customer.has_token,
+            expiry: entry.and_then(|entry| entry.customer.expiry),
+            has_token: entry.is_some_and(|entry| entry.customer.has_token),
             is_end_told: ends_at.is_some_and(|end| end < at),
         };
         former.take_over(row, at);
         former
     }
 
-    fn of_row(row: &IneligibleRow, at: DateTime<Utc>) -> Self {
-        let mut former =
-            Self { why: None, since: at, ends_at: None, expiry: None, has_token: false, is_end_told: false };
-        former.take_over(Some(row), at);
-        former
-    }
-
-    /// Takes over what the table says of it now. Of a row that cannot be read the token is not known either.
+    /// Takes over its row. If the row cannot be read, its token is not known either.
     fn take_over(&mut self, row: Option<&IneligibleRow>, at: DateTime<Utc>) {
         self.why = row.map(|row| row.why);
         if let Some(row) = row.filter(|row| matches!(row.why, Ineligibility::Blank(_))) {
@@ -87,7 +80,7 @@ impl Former {
         }
     }
 
-    /// Whether there is still something to tell of it.
+    /// Whether it must still be known.
     fn is_of_interest(&self) -> bool {
         match self.why {
             Some(_) => self.has_token,
@@ -95,7 +88,7 @@ impl Former {
         }
     }
 
-    /// Why it is not renewed any more.
+    /// Why it is no longer renewed.
     pub fn reason(&self) -> String {
         self.why.map_or_else(|| "its row is gone".to_owned(), |why| why.to_string())
     }
@@ -111,17 +104,13 @@ impl Former {
 }
 
 impl State {
-    /// The rows of the table that cannot be renewed.
-    pub fn ineligible_rows(&self) -> &IneligibleRows {
-        &self.ineligible
-    }
-
-    /// Customers that are ones no longer, in the order of their ids.
+    /// The former customers, in the order of their ids.
     pub fn former(&self) -> impl ExactSizeIterator<Item = (&CustomerId, &Former)> {
         self.former.iter()
     }
 
-    /// Takes over the rows that cannot be renewed. `gone` were customers until now; at the start those were that have a record.
+    /// Takes over the rows that cannot be renewed. `gone` were customers until now. At the start, rows with a record were
+    /// customers.
     pub(super) fn take_over_ineligible(
         &mut self,
         rows: Vec<IneligibleRow>,
@@ -141,7 +130,7 @@ impl State {
         let mut lost: Vec<(CustomerId, Former)> = Vec::new();
         for entry in gone {
             let id = &entry.customer.id;
-            lost.push((id.clone(), Former::of_entry(entry, rows.find(id.as_str()), at)));
+            lost.push((id.clone(), Former::new(Some(entry), rows.find(id.as_str()), at)));
         }
         if self.table_read_at.is_none() {
             for record in records {
@@ -149,7 +138,7 @@ impl State {
                 let Some(row) = row else { continue };
                 self.customers.remember_left(record);
                 if row.has_token {
-                    lost.push((row.id.clone(), Former::of_row(row, at)));
+                    lost.push((row.id.clone(), Former::new(None, Some(row), at)));
                 }
             }
         }
@@ -170,7 +159,7 @@ impl State {
         }
     }
 
-    /// Tells once that the last token of a former customer has ended. Says when the next one ends.
+    /// Tells once that the last token of a former customer has ended. Returns when the next one ends.
     pub(super) fn end_last_tokens(&mut self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let mut ended = Vec::new();
         let mut next = None;
@@ -185,7 +174,7 @@ impl State {
             former.is_of_interest()
         });
         if !ended.is_empty() {
-            self.customers.stamp(|_| true);
+            self.customers.revision += 1;
         }
         for (id, reason) in ended {
             let message = format!("its last token has ended, and it is not renewed any more: {reason}");

@@ -1,4 +1,4 @@
-//! Attributes the time in which a customer has no valid token, and counts it to the moment.
+//! Counts the time in which a customer has no valid token, and attributes it to a cause.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -6,14 +6,14 @@ use super::Entry;
 use crate::engine::counters::{Cause, Counters};
 use crate::model::FailureKind;
 
-/// What makes all customers lapse at a time.
+/// The conditions that make all customers lapse together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Conditions {
-    /// The table cannot be read, or takes no token.
+    /// Whether the table cannot be read, or takes no token.
     pub(super) is_store_down: bool,
-    /// An operator has stopped the loop.
+    /// Whether an operator has stopped the loop.
     pub(super) is_stopped: bool,
-    /// The loop counts all customers more often than this. A longer gap is a clock step, or sleep of the machine.
+    /// The longest time between two counts. A longer gap is a clock step, or sleep of the machine.
     pub(super) longest_gap: TimeDelta,
 }
 
@@ -26,10 +26,10 @@ impl Conditions {
 }
 
 impl Entry {
-    /// Counts the time since it was last counted. Every change of the entry comes after this, so that the time until then goes
-    /// to what was true then.
+    /// Counts the time since the last count. It comes before every change of the entry, so that the time is attributed to the
+    /// state before the change.
     ///
-    /// A row that had neither a token nor a failure yet waits for its first renewal and counts nowhere.
+    /// A row without a token or a failure waits for its first renewal and is not counted.
     pub(super) fn count_time(&mut self, now: DateTime<Utc>, conditions: Conditions, counters: &mut Counters) {
         let from = std::mem::replace(&mut self.counted_until, now);
         let token_ends_at = self.ends_at().filter(|_| self.customer.has_token);
@@ -46,7 +46,7 @@ impl Entry {
         }
     }
 
-    /// Why it has no valid token: the first cause that fits. The same order attributes troubles in messages.
+    /// Why it has no valid token: the first cause that fits, in the order of the causes.
     pub(super) fn lapse_cause(&self, conditions: Conditions) -> Cause {
         let failure = self.record().failure.as_deref();
         let kind =

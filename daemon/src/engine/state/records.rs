@@ -1,5 +1,4 @@
-//! Which records the store does not have yet. What is written down survives a restart; until then it must not be lost, nor
-//! overwritten by what the store still says.
+//! The records that the store does not have yet. Until they are written, older records of the store must not replace them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,15 +8,15 @@ use crate::store::Records;
 /// Records on their way to the store.
 #[derive(Debug, Default)]
 pub(super) struct Unwritten {
-    /// Whose record has changed in a failure, begun or ended: it is written at once.
+    /// Customers whose failure has begun, changed or ended: their records are written at once.
     changed: BTreeSet<CustomerId>,
-    /// Whose record tells of successes alone: it can wait for the tokens of others.
+    /// Customers with successes alone: their records can wait for the tokens of others.
     succeeded: BTreeSet<CustomerId>,
-    /// Whose record is being written.
+    /// Customers whose records are being written.
     writing: BTreeSet<CustomerId>,
-    /// The table is being read.
+    /// Whether the table is being read.
     reading: bool,
-    /// Whose record was written meanwhile: what is read of it may be older.
+    /// Customers whose records were written during the read, which may bring older ones.
     just_written: BTreeSet<CustomerId>,
     /// Records of customers that left the table before they were written.
     orphans: BTreeMap<CustomerId, Record>,
@@ -30,14 +29,14 @@ impl Unwritten {
         self.changed.insert(id.clone());
     }
 
-    /// The record of this customer has changed, and neither has nor had a failure.
+    /// The record of this customer has changed, and has no failure before or after.
     pub(super) fn succeeded(&mut self, id: &CustomerId) {
         if !self.changed.contains(id) {
             self.succeeded.insert(id.clone());
         }
     }
 
-    /// The store's record of this customer counts: ours need not be written.
+    /// The record of this customer need not be written, because the store's is newer.
     pub(super) fn given_up(&mut self, id: &CustomerId) {
         self.changed.remove(id);
         self.succeeded.remove(id);
@@ -49,45 +48,45 @@ impl Unwritten {
         self.orphans.insert(record.id.clone(), record);
     }
 
-    /// The table begins to be read: from now on its records may be older than what is written.
+    /// The read of the table begins: its records may be older than those written from now on.
     pub(super) fn reading(&mut self) {
         self.reading = true;
     }
 
-    /// The table has been read, or cannot be.
+    /// The read of the table has ended.
     pub(super) fn read(&mut self) {
         self.reading = false;
         self.just_written.clear();
     }
 
-    /// Whether what was read of this customer's record may be older than what we know, also of one that left the table.
+    /// Whether the store's record of this customer may be older than the daemon's, also after it left the table.
     pub(super) fn may_be_newer(&self, id: &CustomerId) -> bool {
         [&self.changed, &self.succeeded, &self.writing, &self.just_written].iter().any(|ids| ids.contains(id))
             || self.orphans.contains_key(id)
     }
 
-    /// Whether any of these waits to be written.
+    /// Whether any of these records waits for a write.
     pub(super) fn is_waiting(&self, which: Records) -> bool {
         let succeeded = which == Records::All && !self.succeeded.is_empty();
         succeeded || !self.changed.is_empty() || !self.orphans.is_empty()
     }
 
-    /// What is to be written of these now, so many at most; `present` knows the records of those in the table.
+    /// Takes at most `most` records to write now; `present` finds the records of customers in the table.
     pub(super) fn take<'a>(
         &mut self,
         which: Records,
         most: usize,
         present: impl Fn(&CustomerId) -> Option<&'a Record>,
     ) -> Vec<Record> {
-        self.writing = first(&mut self.changed, most);
+        self.writing = take_first(&mut self.changed, most);
         if which == Records::All {
-            self.writing.append(&mut first(&mut self.succeeded, most - self.writing.len()));
+            self.writing.append(&mut take_first(&mut self.succeeded, most - self.writing.len()));
         }
         let mut records: Vec<Record> = self.writing.iter().filter_map(present).cloned().collect();
         while records.len() < most
             && let Some((id, orphan)) = self.orphans.pop_first()
         {
-            // That of a customer that came back and has changed since is newer.
+            // The record of a customer that came back and has changed is newer.
             if self.writing.insert(id) {
                 records.push(orphan);
             }
@@ -95,7 +94,7 @@ impl Unwritten {
         records
     }
 
-    /// What was taken is written.
+    /// The records that were taken are written.
     pub(super) fn written(&mut self) {
         let written = std::mem::take(&mut self.writing);
         if self.reading {
@@ -103,7 +102,7 @@ impl Unwritten {
         }
     }
 
-    /// What was taken could not be written, or not all of it: `records` wait again.
+    /// The write failed: `records` wait again.
     pub(super) fn not_written(&mut self, records: Vec<Record>, is_present: impl Fn(&CustomerId) -> bool) {
         self.written();
         for record in records {
@@ -117,15 +116,9 @@ impl Unwritten {
     }
 }
 
-/// Takes the first of them, so many at most.
-fn first(ids: &mut BTreeSet<CustomerId>, most: usize) -> BTreeSet<CustomerId> {
-    match ids.iter().nth(most).cloned() {
-        None => std::mem::take(ids),
-        Some(first_left) => {
-            let left = ids.split_off(&first_left);
-            std::mem::replace(ids, left)
-        }
-    }
+/// Takes at most `most` ids, in their order.
+fn take_first(ids: &mut BTreeSet<CustomerId>, most: usize) -> BTreeSet<CustomerId> {
+    std::iter::from_fn(|| ids.pop_first()).take(most).collect()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ impl State {
         }
     }
 
-    /// A token has come. It waits to be saved.
+    /// A token has come and waits for its write.
     pub(super) fn obtained(
         &mut self,
         mut renewal: Box<Renewal>,
@@ -30,13 +30,13 @@ impl State {
         at: DateTime<Utc>,
     ) {
         let id = renewal.id.clone();
-        // Calculated a moment ago: if it is further away than that, the clock was set back in between.
+        // An expiry that is further away than the token's life was calculated before a clock step.
         renewal.expiry = renewal.expiry.min(whole_seconds(at + renewal.life));
         self.measured(&id, skew, at);
         if let Some(mut edit) = self.customers.edit(&id, at) {
             edit.unsaved = Some(renewal);
             edit.obtained = Some((via, latency));
-            // Whole seconds, as its expiry has, would not tell whether it came after another one was found dead.
+            // Whole seconds, as in the expiry, would not show that it came after another one was found dead.
             edit.checked = Some((at, Found::New));
             edit.refresh_token = refresh_token;
         }
@@ -51,19 +51,14 @@ impl State {
 
     fn measured(&mut self, id: &CustomerId, skew: Skew, at: DateTime<Utc>) {
         let Some(host) = self.customers.get(id).and_then(|entry| entry.host.clone()) else { return };
-        let hosts = &mut self.hosts;
-        let mut message = None;
-        self.customers.stamp(|revision| {
-            let (is_news, warning) = hosts.measured(&host, skew, revision);
-            message = warning;
-            is_news
-        });
+        let (is_better, message) = self.hosts.measured(&host, skew, self.customers.revision + 1);
+        self.customers.revision += u64::from(is_better);
         if let Some(message) = message {
             self.note(at, NoticeKind::Warning, None, message);
         }
     }
 
-    /// The token that waited is in the table, with this expiry.
+    /// The unsaved token is in the table, with this expiry.
     pub(super) fn saved(&mut self, id: &CustomerId, expiry: DateTime<Utc>, at: DateTime<Utc>) {
         self.store_works(Operation::Write, at);
         let window = self.policy.window;
@@ -73,10 +68,8 @@ impl State {
         }
         edit.status = edit.status_at(at, window);
         let obtained = edit.obtained.take();
-        let detail = RenewalDetail {
-            url: crate::text::url(&edit.customer.credentials.url),
-            latency: obtained.map(|(_, latency)| latency),
-        };
+        let url = crate::text::url(&edit.customer.credentials.url);
+        let renewal = Some(RenewalDetail { url, latency: obtained.map(|(_, latency)| latency) });
         let record = edit.record_mut();
         record.last_success_at = Some(at);
         record.renewals += 1;
@@ -92,15 +85,15 @@ impl State {
             self.note(at, NoticeKind::Recovered, Some(id), message);
         }
         let message = format!("good until {}", expiry.format("%FT%TZ"));
-        self.history.push(Notice::new(at, NoticeKind::Renewed, message).of(id).renewed(detail));
+        self.history.push(Notice { renewal, ..Notice::new(at, NoticeKind::Renewed, message).of(id) });
     }
 
-    /// The token that waited is not wanted any more: the row says something else, or has a later one.
+    /// The unsaved token is dropped: the row has changed or has a later token.
     pub(super) fn superseded(&mut self, id: &CustomerId, at: DateTime<Utc>) {
         self.store_works(Operation::Write, at);
         let obtained = self.customers.edit(id, at).and_then(|mut edit| {
             edit.superseded();
-            // A token came: whatever was wrong before is over.
+            // A token came, so the failure before it is over.
             edit.record_mut().failure = None;
             edit.obtained.take()
         });
@@ -113,8 +106,8 @@ impl State {
         self.note(at, NoticeKind::Warning, Some(id), message);
     }
 
-    /// The pass has left it out; `why`, unless its turn comes in the next pass at once. What is not wrong with the customer is
-    /// answered to the operator, and not shown.
+    /// The pass has left the customer out; without `why`, the next pass follows at once. A reason that is no failure is only in
+    /// the answer to the operator.
     pub(super) fn deferred(&mut self, id: &CustomerId, why: Option<Deferral>, at: DateTime<Utc>) {
         let Some(mut edit) = self.customers.edit(id, at) else { return };
         let why = why.filter(|why| why.kind().is_some()).map(Box::new);

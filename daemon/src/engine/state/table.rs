@@ -1,15 +1,15 @@
-//! What a poll of the table changes: rows come, go and say something else.
+//! What a poll of the table changes: rows come, go and change.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use super::super::credentials::{Ask, Held, Leave, Refusal, Step};
+use super::super::credentials::{Ask, Held, Leave, Step};
 use super::super::history::NoticeKind;
 use super::{Entry, State};
 use crate::engine::counters::Operation;
-use crate::model::{AccountKey, Customer, Fingerprint, FingerprintKey};
+use crate::model::{AccountKey, Customer, Failure, Fingerprint, FingerprintKey};
 use crate::store::{LedgerPlace, LedgerRead, RowProblem, Table};
 
 impl State {
@@ -17,24 +17,26 @@ impl State {
         self.adopt_key(&table.key, at);
         let gone = self.take_over_rows(table.customers, &table.key, at);
         self.take_over_ineligible(table.ineligible, &gone, &table.records, at);
-        let hosts = &mut self.hosts;
-        let used: Vec<_> = self.customers.values().filter_map(|entry| entry.host.clone()).collect();
-        self.customers.stamp(|revision| hosts.used_by(used.iter(), revision));
+        let used = self.customers.values().filter_map(|entry| entry.host.as_ref()).collect();
+        let has_changed = self.hosts.used_by(&used, self.customers.revision + 1);
+        self.customers.revision += u64::from(has_changed);
         self.adopt_records(table.records, at);
         self.customers.unwritten.read();
         self.forget_failures_of_other_credentials(at);
         self.tell_problems(&table.problems, table.records_lost, at);
         self.table_read_at = Some(at);
-        if self.health.refuses_tokens() && self.customers.values().all(|entry| entry.unsaved.is_none()) {
-            // Nothing waits any more for which it would be known that it works again.
+        if self.error_of(Operation::Write).is_some()
+            && self.customers.values().all(|entry| entry.unsaved.is_none())
+        {
+            // No token is left whose write would show that the store works again.
             self.store_works(Operation::Write, at);
         }
         self.store_works(Operation::Read, at);
         self.advance(at);
     }
 
-    /// Most rows say what they said a minute ago, so each is compared where it stands: to build a new map took three
-    /// times as long. Brings the customers that are ones no longer.
+    /// Takes over the rows, and returns the former customers. Most rows are unchanged, so each is compared in its place;
+    /// building a new map took three times as long.
     fn take_over_rows(
         &mut self,
         customers: Vec<Customer>,
@@ -69,8 +71,7 @@ impl State {
         gone
     }
 
-    /// When records become possible that were not before, the fingerprints get the stored key, and what was only known
-    /// here is written.
+    /// Adopts the stored key when records become possible: all fingerprints change to it, and the records are written.
     fn adopt_key(&mut self, key: &FingerprintKey, at: DateTime<Utc>) {
         if self.key.replace(key.clone()).is_none_or(|old| old == *key) {
             return;
@@ -89,7 +90,7 @@ impl State {
         self.ledger.rekey(new_of);
     }
 
-    /// Says once what is wrong with a row, and again only if it was right in between.
+    /// Tells once what is wrong with a row, and again only if it was right in between.
     fn tell_problems(&mut self, problems: &[RowProblem], records_lost: Option<String>, at: DateTime<Utc>) {
         let told = std::mem::replace(&mut self.told, problems.iter().cloned().collect());
         for problem in problems.iter().filter(|problem| !told.contains(problem)) {
@@ -105,7 +106,7 @@ impl State {
         }
     }
 
-    /// Takes in what the store's ledger says; `seen` is by the machine's own time.
+    /// Takes over what was read of the store's ledger; `seen` is by the monotonic clock.
     pub(super) fn ledger_read(&mut self, read: &LedgerRead, seen: Instant, at: DateTime<Utc>) {
         self.store_works(Operation::Ledger, at);
         let step = self.ledger.take_in(read, seen);
@@ -130,13 +131,18 @@ impl State {
         self.ledger.see(self.customers.values().filter_map(|entry| entry.account.as_ref()), at);
         if self.ledger_place.as_ref() != Some(&read.place) {
             self.ledger_place = Some(read.place.clone());
-            self.tell_ledger_place(&read.place, at);
+            if let Some(outside) = read.place.outside() {
+                let message = format!(
+                    "sent passwords are noted {outside}; that is enough for one daemon. For several, have the DBA run what `tbtokend schema` prints"
+                );
+                self.note(at, NoticeKind::Warning, None, message);
+            }
         }
         self.unpark_what_the_ledger_allows(at);
         self.count_undecidable(at);
     }
 
-    /// A process that was killed may have written a customer's rejection into its record and not into the ledger.
+    /// Adds to the ledger the rejections that only records have: a process may be killed between the two writes.
     fn note_recorded_rejections(&mut self) {
         let held = Held::default();
         for entry in self.customers.values() {
@@ -166,7 +172,7 @@ impl State {
         let held = Held::default();
         let is_undecidable = |entry: &&Entry| {
             let refusal = entry.ask(&held, Leave::None).and_then(|ask| self.ledger.refusal(&ask));
-            entry.has_unknown_rejection() || matches!(refusal, Some(Refusal::Undecidable(_)))
+            entry.has_unknown_rejection() || matches!(refusal, Some(Failure::RejectionUnknown { .. }))
         };
         let count = self.customers.values().filter(is_undecidable).count();
         let before = std::mem::replace(&mut self.undecidable, count);
@@ -175,7 +181,7 @@ impl State {
         }
     }
 
-    /// That the fingerprint key does not fit what is stored, and how an operator decides, if so.
+    /// The warning that the fingerprint key does not fit the stored fingerprints, if it does not.
     pub fn key_mismatch(&self) -> Option<String> {
         let whose = match self.undecidable {
             0 => return None,
@@ -187,17 +193,8 @@ impl State {
         ))
     }
 
-    fn tell_ledger_place(&mut self, place: &LedgerPlace, at: DateTime<Utc>) {
-        if let Some(outside) = place.outside() {
-            let message = format!(
-                "sent passwords are noted {outside}; that is enough for one daemon. For several, have the DBA run what `tbtokend schema` prints"
-            );
-            self.note(at, NoticeKind::Warning, None, message);
-        }
-    }
-
-    /// A customer that was parked because of what the ledger knew of its credentials or account, and which the ledger would
-    /// let go now: other rows showed that they are right, or an operator did.
+    /// Unparks the customers that were parked because of the ledger, and whose password it allows now: other rows or an
+    /// operator showed that their credentials or account are right.
     pub(super) fn unpark_what_the_ledger_allows(&mut self, at: DateTime<Utc>) {
         let is_parked = |entry: &&Entry| {
             entry
@@ -232,7 +229,7 @@ impl State {
         }
     }
 
-    /// All credentials that rows hold for each of these accounts.
+    /// Returns all credentials that rows hold for each of these accounts.
     pub fn held_credentials(&self, accounts: &HashSet<AccountKey>) -> HashMap<AccountKey, Held> {
         let mut held: HashMap<AccountKey, Vec<Fingerprint>> = HashMap::new();
         if accounts.is_empty() {
@@ -251,7 +248,7 @@ impl State {
 }
 
 impl Entry {
-    /// What the ledger is asked about the row's password; none if its URL cannot be used.
+    /// The question to the ledger about the row's password; none if its URL cannot be used.
     pub fn ask<'a>(&'a self, held: &'a Held, leave: Leave) -> Option<Ask<'a>> {
         Some(Ask {
             account: self.account?,

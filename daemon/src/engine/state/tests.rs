@@ -154,10 +154,10 @@ fn failure<'a>(state: &'a State, name: &str) -> &'a FailureNote {
     entry(state, name).record().failure.as_deref().unwrap()
 }
 
-/// What has happened since this was last asked, each with whom it concerns.
+/// The notices since the last call, each with its customer.
 fn told(state: &mut State) -> Vec<(NoticeKind, String)> {
     let name = |notice: &Notice| notice.customer.as_ref().map_or(String::new(), ToString::to_string);
-    state.history_mut().take_unlogged().map(|notice| (notice.kind, name(notice))).collect()
+    state.history.take_unlogged().map(|notice| (notice.kind, name(notice))).collect()
 }
 
 fn told_of(kinds: &[(NoticeKind, &str)]) -> Vec<(NoticeKind, String)> {
@@ -187,7 +187,7 @@ fn renewals_are_counted_by_what_they_needed() {
 }
 
 #[test]
-fn a_pass_that_is_cut_short_leaves_nobody_refreshing() {
+fn a_pass_that_is_cut_short_leaves_no_customer_refreshing() {
     let mut state = state(vec![row("a"), row("b"), row("c")]);
     apply(&mut state, 0, [Event::Attempting(id("a")), Event::Attempting(id("b"))]);
     apply(&mut state, 2, [failed("b", strained())]);
@@ -196,25 +196,28 @@ fn a_pass_that_is_cut_short_leaves_nobody_refreshing() {
     apply(&mut state, 3, [Event::PassFinished]);
     assert!(!entry(&state, "a").attempting);
     assert_eq!(changed_since(&state, before), ["a"]);
-    assert!(told(&mut state).iter().all(|(kind, _)| *kind != NoticeKind::PassFinished), "it tried nobody");
+    assert!(
+        told(&mut state).iter().all(|(kind, _)| *kind != NoticeKind::PassFinished),
+        "it tried no customer"
+    );
     apply(&mut state, 4, [Event::PassStarted { trigger: Trigger::Start, attempts: 0 }, Event::PassFinished]);
-    assert_eq!((state.pass(), told(&mut state)), (PassCounts::default(), Vec::new()));
+    assert_eq!((state.pass, told(&mut state)), (PassCounts::default(), Vec::new()));
     apply(
         &mut state,
         6,
         [Event::PassStarted { trigger: Trigger::Start, attempts: 2 }, failed("a", strained())],
     );
     apply(&mut state, 8, [failed("b", strained()), Event::PassFinished]);
-    assert_eq!(state.pass(), PassCounts { total: 2, updated: 0, errors: 2 });
-    let messages: Vec<_> = state.history().share().iter().map(|notice| notice.message.clone()).collect();
+    assert_eq!(state.pass, PassCounts { total: 2, updated: 0, errors: 2 });
+    let messages: Vec<_> = state.history.share().iter().map(|notice| notice.message.clone()).collect();
     assert!(messages.contains(&"renewing 2 customers".to_owned()), "{messages:?}");
     assert_eq!(messages.last().unwrap(), "0 of 2 renewed, 2 failed");
     apply(&mut state, 10, [Event::PassStarted { trigger: Trigger::Start, attempts: 1 }]);
-    assert_eq!(state.history().share().iter().last().unwrap().message, "renewing 1 customer");
+    assert_eq!(state.history.share().iter().last().unwrap().message, "renewing 1 customer");
 }
 
 #[test]
-fn whoever_is_left_out_without_a_reason_is_not_being_renewed_any_more() {
+fn a_customer_that_is_left_out_without_a_reason_is_not_being_renewed() {
     let mut state = state(vec![row("a")]);
     apply(
         &mut state,
@@ -238,7 +241,7 @@ fn a_customer_that_is_left_out_is_told_once() {
         2,
         [deferred(&silent), deferred(&silent), Event::LeftOver { id: id("b"), is_leave_used: false }],
     );
-    assert_eq!(state.revision(), before, "that is no news");
+    assert_eq!(state.revision(), before, "nothing has changed");
     apply(&mut state, 5, [deferred(&strained_server)]);
     assert_eq!(changed_since(&state, before), ["a"]);
     apply(&mut state, 6, [Event::LeftOver { id: id("a"), is_leave_used: false }]);
@@ -254,7 +257,7 @@ fn host(url: &str) -> HostKey {
 }
 
 #[test]
-fn the_gate_of_a_server_is_news_only_when_it_moves() {
+fn the_gate_of_a_server_changes_the_revision_only_when_it_moves() {
     let mut state = state(vec![row("a")]);
     let moved = |limit, breaker| Event::GateMoved { host: host(URL), limit, breaker };
     let before = state.revision();
@@ -296,22 +299,22 @@ fn the_same_trouble_again_is_worth_ever_fewer_lines() {
     let mut state = state(vec![row("a")]);
     let others = [silent(), Failure::AccountDisabled, Failure::AccountDisabled];
     let last = fail_by_itself(&mut state, "a", (0..9).map(|_| strained()).chain(others));
-    let quiet: Vec<bool> = state.history().share().iter().map(|notice| notice.quiet).collect();
+    let quiet: Vec<bool> = state.history.share().iter().map(|notice| notice.quiet).collect();
     let (loud, quiet_again) = (false, true);
     let same = [loud, loud, quiet_again, loud, quiet_again, quiet_again, quiet_again, loud, quiet_again];
     assert_eq!(quiet[..9], same, "the 1st, 2nd, 4th, 8th");
     assert_eq!(quiet[9..], [loud; 3], "another failure, and whatever parks");
-    let detail = state.history().share().iter().last().unwrap().failure.clone().unwrap();
+    let detail = state.history.share().iter().last().unwrap().failure.clone().unwrap();
     assert_eq!((detail.attempt, detail.next_at, detail.url.as_str()), (12, Some(last + DAILY), URL));
 }
 
 /// The log and `status` name the same time.
 #[test]
-fn who_was_tried_by_an_operator_before_it_was_due_is_tried_again_when_it_is() {
+fn a_customer_tried_by_an_operator_before_it_was_due_is_tried_again_when_it_is() {
     let mut state = state(vec![ending("good", 600), ending("ends", 200)]);
     apply(&mut state, 0, [failed("good", strained()), failed("ends", strained())]);
     let told: Vec<_> =
-        state.history().share().iter().filter_map(|notice| notice.failure.as_ref()?.next_at).collect();
+        state.history.share().iter().filter_map(|notice| notice.failure.as_ref()?.next_at).collect();
     let due = after(300) + TimeDelta::milliseconds(1);
     assert_eq!(told, [due, failure(&state, "ends").next_attempt_at.unwrap()]);
     assert!(failure(&state, "good").next_attempt_at.unwrap() < due);
@@ -319,7 +322,7 @@ fn who_was_tried_by_an_operator_before_it_was_due_is_tried_again_when_it_is() {
 
 /// An attempt of an operator is one more, and changes nothing for those that come by themselves.
 #[test]
-fn an_operator_who_tries_a_customer_early_does_not_put_off_its_next_attempt() {
+fn an_early_attempt_of_an_operator_does_not_delay_the_next_one() {
     let refused = || Failure::Unreachable { why: "refused".to_owned() };
     let ended = || state(vec![ending("a", -9_000)]);
     let mut alone = ended();
@@ -340,7 +343,7 @@ fn an_operator_who_tries_a_customer_early_does_not_put_off_its_next_attempt() {
 
 /// Before its window a customer has no failure yet; the operator's is not the first of its back-off.
 #[test]
-fn an_operator_who_tries_a_customer_that_is_not_due_does_not_begin_its_back_off() {
+fn an_attempt_of_an_operator_before_the_customer_is_due_begins_no_back_off() {
     let mut state = state(vec![ending("a", 330)]);
     apply(&mut state, 0, (0..8).map(|_| failed("a", silent())));
     let due = after(30) + TimeDelta::milliseconds(1);
@@ -371,9 +374,9 @@ fn p02_a_parked_customer_that_was_named_says_why_it_could_not_be_asked() {
         (failure(&state, "a").kind, failure(&state, "a").consecutive),
         (FailureKind::CredentialsRejected, 2)
     );
-    let kept = state.history().share();
+    let kept = state.history.share();
     let last = kept.iter().last().unwrap();
-    assert_eq!((last.kind, last.quiet, state.pass().errors), (NoticeKind::Parked, false, 2));
+    assert_eq!((last.kind, last.quiet, state.pass.errors), (NoticeKind::Parked, false, 2));
     assert!(
         last.message.contains("HTTP 503") && last.message.contains("it stays parked"),
         "{}",
@@ -419,7 +422,7 @@ fn the_next_change_is_the_earliest_of_all() {
 }
 
 #[test]
-fn other_rules_are_shown_to_everyone() {
+fn another_policy_changes_all_customers_for_clients() {
     let mut state = state(vec![row("a"), ending("b", 600)]);
     let before = state.revision();
     let policy = Policy { window: TimeDelta::minutes(20), ..state.policy.clone() };
@@ -434,7 +437,7 @@ fn the_loop_says_that_it_was_started_and_stopped() {
     let mut state = state(vec![]);
     apply(&mut state, 0, [Event::LoopStarted, Event::LoopStopped]);
     assert_eq!(told(&mut state), told_of(&[(NoticeKind::Started, ""), (NoticeKind::Stopped, "")]));
-    let seqs: Vec<u64> = state.history().share().iter().map(|notice| notice.seq).collect();
+    let seqs: Vec<u64> = state.history.share().iter().map(|notice| notice.seq).collect();
     assert_eq!(seqs, [101, 102], "a restart is recognized by them");
 }
 

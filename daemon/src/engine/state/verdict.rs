@@ -1,4 +1,4 @@
-//! How a customer stands with regard to the next pass.
+//! What a customer needs: nothing, a renewal, a wait, an operator, or only the write of its token.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -6,32 +6,32 @@ use super::Entry;
 use crate::engine::policy::Policy;
 use crate::model::{FailureKind, FailureNote, TokenStatus};
 
-/// How a customer stands.
+/// What a customer needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Its token needs nothing until then.
+    /// Nothing: its token is valid.
     Rest {
         /// Just after the beginning of its window.
         until: DateTime<Utc>,
     },
-    /// To be renewed.
+    /// A renewal now.
     Due,
-    /// To be renewed, but not before its next attempt.
+    /// A renewal, but not before its next attempt.
     Wait {
         /// The next attempt.
         until: DateTime<Utc>,
     },
-    /// Its password is not sent by itself.
+    /// A change or an operator: its password is not sent automatically.
     Parked {
         /// The next attempt, of a customer that is tried once a day or has a refresh token.
         until: Option<DateTime<Utc>>,
     },
-    /// Its token is here and needs only to be saved.
+    /// The write of the token that is here.
     Save,
 }
 
 impl Verdict {
-    /// Until when it is not tried by itself, if that is known.
+    /// Until when it is not tried automatically, if that is known.
     pub fn until(self) -> Option<DateTime<Utc>> {
         match self {
             Self::Rest { until } | Self::Wait { until } => Some(until),
@@ -41,11 +41,11 @@ impl Verdict {
     }
 }
 
-/// A customer of which ThingsBoard counts nothing is tried so often.
+/// The time between two attempts of a parked customer whose failures ThingsBoard does not count.
 pub const DAILY: TimeDelta = TimeDelta::days(1);
 
 impl Entry {
-    /// How the customer stands at `now`.
+    /// What the customer needs at `now`.
     pub fn verdict(&self, now: DateTime<Utc>, policy: &Policy) -> Verdict {
         if self.unsaved.is_some() {
             let refused =
@@ -70,12 +70,12 @@ impl Entry {
         }
     }
 
-    /// Its token needs nothing until `rest`, if it is good.
+    /// What a parked customer needs; `rest` is the beginning of its window if its token is valid.
     fn parked(&self, failure: &FailureNote, rest: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Verdict {
         let daily = failure.kind.is_tried_daily().then(|| failure.at + DAILY);
         let until = match self.refresh_token {
             Some(_) => failure.next_attempt_at,
-            // An earlier time was meant for a refresh token that is over, or was lost with an earlier process.
+            // An earlier time was for a refresh token that was rejected, or was lost with an earlier process.
             None => daily.map(|daily| failure.next_attempt_at.map_or(daily, |until| until.max(daily))),
         };
         match until {
@@ -85,7 +85,7 @@ impl Entry {
     }
 }
 
-/// Whether a wait is not over. One beyond all back-off was calculated by another clock, and means nothing.
+/// Whether a wait is not over. A wait that is longer than any back-off was calculated by another clock, and does not count.
 fn is_ahead(until: DateTime<Utc>, now: DateTime<Utc>, policy: &Policy) -> bool {
     until > now && until - now <= policy.backoff().longest()
 }

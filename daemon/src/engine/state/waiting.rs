@@ -1,4 +1,4 @@
-//! Customers that wait for their server, until it answers again.
+//! Ends the waits of customers for a server that answers again.
 
 use chrono::{DateTime, Utc};
 
@@ -6,9 +6,8 @@ use super::State;
 use crate::model::FailureKind;
 
 impl State {
-    /// Servers answer again: customers that could not reach them before, or have a refresh token, need not wait longer. Where
-    /// a password got no answer, or the server was overloaded and is to stay well, a customer waits as many intervals as it has
-    /// failed.
+    /// Ends the waits for servers that answer again, if the server was not reached or the customer has a refresh token. After a
+    /// password without an answer, or an overload, a customer waits as many intervals as it has failed.
     pub(super) fn end_waits(&mut self, at: DateTime<Utc>) {
         let recovered = std::mem::take(&mut self.recovered);
         if recovered.is_empty() {

@@ -15,7 +15,7 @@ impl Snapshot {
     /// The answer to `status`.
     ///
     /// # Errors
-    /// A customer that was asked for is not there.
+    /// A requested customer is not there.
     pub fn status(
         &self,
         query: &proto::StatusQuery,
@@ -32,18 +32,21 @@ impl Snapshot {
             proto::Rows::Match(filter) => {
                 let (rows, matched) = self.matching(filter);
                 status.tokens.matched = Some(matched);
-                status.hosts = Some(self.hosts_of(rows.iter().copied()));
                 rows
             }
         };
+        if query.customers != proto::Rows::All {
+            let names: HashSet<_> = rows.iter().filter_map(|row| proto::host_of(&row.url)).collect();
+            status.hosts = Some(self.hosts(since, |name| names.contains(name)));
+        }
         status.tokens.customers = Some(rows.into_iter().filter(changed).map(|row| row.at(now)).collect());
         Ok(status)
     }
 
-    /// The answer to `status` before any customer is in it: an empty list, if customers were asked for.
+    /// The answer to `status` for all customers or none, before any customer is in it: the list is empty.
     ///
     /// # Errors
-    /// A customer that was asked for is not there.
+    /// A requested customer is not there.
     pub fn status_without_customers(
         &self,
         query: &proto::StatusQuery,
@@ -62,11 +65,12 @@ impl Snapshot {
             tokens.ineligible.clear();
         }
         tokens.customers = (query.customers != proto::Rows::None).then(Vec::new);
-        let hosts = self.hosts(&query.customers, since);
+        let hosts = (query.customers == proto::Rows::All).then(|| self.hosts(since, |_| true));
         Ok(proto::StatusReply { cron: self.cron.clone(), tokens, hosts, daemon: self.daemon.clone() })
     }
 
-    /// A row that cannot be renewed goes first: its id is no other name of a customer.
+    /// Refuses ids that are not those of customers. A row that cannot be renewed goes first: its id is no other name of a
+    /// customer.
     fn refuse_missing(&self, ids: &[String]) -> Result<(), proto::Refusal> {
         let missing = || ids.iter().filter(|id| !self.contains(id));
         let rows: Vec<_> = missing().filter_map(|id| Some((id.as_str(), self.ineligible.why(id)?))).collect();
@@ -77,8 +81,8 @@ impl Snapshot {
         }
     }
 
-    /// One of those whom the answer to `status` for everyone lists, and the place to go on from: the first from `place`
-    /// on. Whoever takes them one by one needs no copy of all of them.
+    /// The first customer from `place` on in the answer to `status` for all customers, and the place after it. A caller
+    /// that takes one at a time needs no copy of all of them.
     pub fn listed(
         &self,
         query: &proto::StatusQuery,
@@ -92,13 +96,13 @@ impl Snapshot {
         rest.get(skipped).map(|row| (row.at(now), place + skipped + 1))
     }
 
-    /// So many of those in trouble, the worst first. All of them are compared, but only those are put into order.
+    /// At most `limit` customers in trouble, the worst first.
     fn worst(&self, limit: usize) -> Vec<&Row> {
         let rows = self.rows.iter().map(AsRef::as_ref).filter(|row| row.in_trouble()).collect();
         first(rows, limit, Row::problems_first)
     }
 
-    /// Those that fit a filter, as many as it wants, and how many fit in all.
+    /// The customers that fit a filter, at most its limit, and how many fit in all.
     fn matching(&self, filter: &proto::Match) -> (Vec<&Row>, usize) {
         let words: Vec<String> = filter.text.split_whitespace().map(str::to_lowercase).collect();
         let mut room = String::new();
@@ -116,30 +120,15 @@ impl Snapshot {
         (rows, matched)
     }
 
-    /// The revision that the client has. One of another process, or one so old that removals were forgotten, means
-    /// nothing to us.
+    /// The revision that the client has. One of another process, or one before the oldest known removal, does not count.
     fn since(&self, query: &proto::StatusQuery) -> Option<proto::Revision> {
         query.since.filter(|since| (self.removed_floor..=self.daemon.revision.0).contains(&since.0))
     }
 
-    /// The servers of the customers asked for, as far as they have changed.
-    fn hosts(&self, asked: &proto::Rows, since: Option<proto::Revision>) -> Option<Vec<proto::Host>> {
-        let names = match asked {
-            // Those of a filter are known when its rows are.
-            proto::Rows::None | proto::Rows::Match(_) => return None,
-            proto::Rows::All => None,
-            proto::Rows::InTrouble(limit) => Some(names(self.worst(*limit))),
-            proto::Rows::Only(ids) => Some(names(ids.iter().filter_map(|id| self.find(id)))),
-        };
+    /// The servers with these names that have changed.
+    fn hosts(&self, since: Option<proto::Revision>, is_wanted: impl Fn(&str) -> bool) -> Vec<proto::Host> {
         let changed = self.hosts.iter().filter(|row| since.is_none_or(|since| row.revision > since.0));
-        let wanted = changed.filter(|row| names.as_ref().is_none_or(|names| names.contains(&row.host.host)));
-        Some(wanted.map(|row| row.host.clone()).collect())
-    }
-
-    fn hosts_of<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<proto::Host> {
-        let names = names(rows);
-        let hosts = self.hosts.iter().filter(|row| names.contains(&row.host.host));
-        hosts.map(|row| row.host.clone()).collect()
+        changed.map(|row| &row.host).filter(|host| is_wanted(&host.host)).cloned().collect()
     }
 
     /// The answer to `events`.
@@ -148,8 +137,7 @@ impl Snapshot {
         let events: Vec<proto::Event> = match since {
             Some(since) => shown.filter(|event| event.seq > since).take(limit).collect(),
             None => {
-                let mut newest: Vec<_> =
-                    self.history.iter().rev().filter_map(|notice| words::event(notice)).take(limit).collect();
+                let mut newest: Vec<_> = shown.rev().take(limit).collect();
                 newest.reverse();
                 newest
             }
@@ -160,12 +148,7 @@ impl Snapshot {
     }
 }
 
-/// The servers of these customers.
-fn names<'a>(rows: impl IntoIterator<Item = &'a Row>) -> HashSet<String> {
-    rows.into_iter().filter_map(|row| proto::host_of(row.url())).collect()
-}
-
-/// The first so many of `rows` in this order. All of them are compared, but only the first are sorted.
+/// The first `limit` of `rows` in this order. All of them are compared, but only the first are sorted.
 fn first(mut rows: Vec<&Row>, limit: usize, order: impl Fn(&Row, &Row) -> Ordering) -> Vec<&Row> {
     if limit < rows.len() {
         rows.select_nth_unstable_by(limit, |a, b| order(a, b));

@@ -1,11 +1,10 @@
-//! State → [`Snapshot`]. What did not change is shared with the snapshot before.
+//! Makes a [`Snapshot`] of the state. Rows that did not change are shared with the snapshot before.
 
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use tbtoken_proto as proto;
-
+use chrono::{DateTime, Utc};
 use strum::IntoEnumIterator as _;
+use tbtoken_proto as proto;
 
 use super::super::counters::Operation;
 use super::super::event::Via;
@@ -17,7 +16,7 @@ use crate::model::{CustomerId, HostKey};
 use crate::store::{LedgerPlace, StoreError};
 
 impl Snapshot {
-    /// What can be shown of `state`. Rows that are the same as in `before` are shared with it.
+    /// Makes the snapshot of `state`. Rows that are the same as in `before` are shared with it.
     pub fn new(
         state: &State,
         cycle: &Loop,
@@ -27,6 +26,7 @@ impl Snapshot {
         now: DateTime<Utc>,
     ) -> Self {
         let rows = rows(state, policy, before, now);
+        let read_error = state.error_of(Operation::Read);
         let (removed, removed_floor) = state.removed();
         let removed = match before {
             Some(before) if before.removed.back() == removed.back() => Arc::clone(&before.removed),
@@ -36,9 +36,9 @@ impl Snapshot {
             cron: cron(cycle, policy),
             daemon: daemon(state, identity),
             tokens: proto::Tokens {
-                success: state.read_error().is_none(),
-                error: state.read_error().map(StoreError::with_remedy),
-                as_of: state.table_read_at(),
+                success: read_error.is_none(),
+                error: read_error.map(StoreError::with_remedy),
+                as_of: state.table_read_at,
                 customers: None,
                 ineligible: state.former().take(proto::MAX_IN_TROUBLE).map(words::former).collect(),
                 removed: Vec::new(),
@@ -47,11 +47,11 @@ impl Snapshot {
                 summary: proto::Summary { ineligible: state.former().len(), ..summary(&rows) },
             },
             rows,
-            ineligible: state.ineligible_rows().clone(),
+            ineligible: state.ineligible.clone(),
             hosts: host_rows(state, before),
             removed,
             removed_floor,
-            history: state.history().share(),
+            history: state.history.share(),
             counters: Arc::clone(state.counters()),
             store_up: Operation::iter()
                 .map(|operation| (operation, state.error_of(operation).is_none()))
@@ -62,26 +62,18 @@ impl Snapshot {
 }
 
 fn rows(state: &State, policy: &Policy, before: Option<&Snapshot>, now: DateTime<Utc>) -> Vec<Arc<Row>> {
-    let mut before = before.map(|before| before.rows.iter().peekable());
-    let mut shared = |id: &CustomerId, revision: u64| {
-        let before = before.as_mut()?;
-        while before.next_if(|row| row.id() < id.as_str()).is_some() {}
-        before.next_if(|row| row.id() == id.as_str() && row.revision == revision).cloned()
-    };
+    let mut shared = shared(before.map(|before| &*before.rows), |row: &Row| (row.id(), row.revision));
     let mut urls = Urls::default();
     let row = |(id, entry): (&CustomerId, &Entry)| {
-        shared(id, entry.revision).unwrap_or_else(|| Arc::new(Row::new(id, entry, policy, now, &mut urls)))
+        shared(id.as_str(), entry.revision)
+            .unwrap_or_else(|| Arc::new(Row::new(id, entry, policy, now, &mut urls)))
     };
     state.entries().map(row).collect()
 }
 
 fn host_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<HostRow>> {
-    let mut before = before.map(|before| before.hosts.iter().peekable());
-    let mut shared = |name: &str, revision: u64| {
-        let before = before.as_mut()?;
-        while before.next_if(|row| row.host.host.as_str() < name).is_some() {}
-        before.next_if(|row| row.host.host == name && row.revision == revision).cloned()
-    };
+    let before = before.map(|before| &*before.hosts);
+    let mut shared = shared(before, |row: &HostRow| (row.host.host.as_str(), row.revision));
     let row = |(key, host): (&HostKey, &Host)| {
         shared(key.as_str(), host.revision).unwrap_or_else(|| {
             let host_shown = proto::Host {
@@ -94,6 +86,18 @@ fn host_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<HostRow>> {
         })
     };
     state.hosts().iter().map(row).collect()
+}
+
+/// Finds the rows of the snapshot before by name and revision. The names must be asked for in their order.
+fn shared<R>(
+    before: Option<&[Arc<R>]>,
+    key_of: fn(&R) -> (&str, u64),
+) -> impl FnMut(&str, u64) -> Option<Arc<R>> {
+    let mut before = before.unwrap_or_default().iter().peekable();
+    move |name, revision| {
+        while before.next_if(|row| key_of(row).0 < name).is_some() {}
+        before.next_if(|row| key_of(row) == (name, revision)).cloned()
+    }
 }
 
 fn summary(rows: &[Arc<Row>]) -> proto::Summary {
@@ -130,19 +134,15 @@ fn cron(cycle: &Loop, policy: &Policy) -> proto::Cron {
         refreshing: cycle.refreshing,
         next_run_at: cycle.next_run_at,
         last_run: cycle.last_run.map(|run| proto::LastRun {
-            reason: words::trigger(run.trigger),
+            reason: words::by_name(run.trigger.into(), proto::Trigger::Unknown),
             started_at: run.started_at,
             finished_at: run.finished_at,
-            duration_ms: milliseconds(run.finished_at - run.started_at),
+            duration_ms: u64::try_from((run.finished_at - run.started_at).num_milliseconds()).unwrap_or(0),
             total: run.counts.total,
             updated: run.counts.updated,
             errors: run.counts.errors,
         }),
     }
-}
-
-fn milliseconds(length: TimeDelta) -> u64 {
-    u64::try_from(length.num_milliseconds()).unwrap_or(0)
 }
 
 fn daemon(state: &State, identity: &Identity) -> proto::Daemon {
@@ -156,7 +156,7 @@ fn daemon(state: &State, identity: &Identity) -> proto::Daemon {
         store: identity.store.clone(),
         store_ok: state.store_error().is_none(),
         store_error: state.store_error().map(StoreError::with_remedy),
-        ledger: state.ledger_place().and_then(LedgerPlace::outside),
+        ledger: state.ledger_place.as_ref().and_then(LedgerPlace::outside),
         key_mismatch: state.key_mismatch(),
         config_file: identity.config_file.clone(),
         http: identity.http.clone(),

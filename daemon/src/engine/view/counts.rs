@@ -1,4 +1,4 @@
-//! What a scrape of the metrics counts over all customers and servers.
+//! The gauges for the metrics, counted over all customers and servers.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
@@ -10,11 +10,10 @@ use strum::IntoEnumIterator as _;
 use tbtoken_proto as proto;
 
 use super::{Snapshot, words};
-use crate::engine::counters::{Counters, Operation};
 use crate::model::FailureKind;
 use crate::thingsboard::gate::Breaker;
 
-/// A label and how many bear it. Every label is there, with 0.
+/// The number of items with each label. Every label is there, with 0.
 pub type Tally = BTreeMap<String, usize>;
 
 /// A skew beyond this counts as a wrong clock.
@@ -23,15 +22,16 @@ const CLOCK_OFF: TimeDelta = TimeDelta::seconds(30);
 /// Up to this many servers, each has series of its own.
 const MAX_SERVERS: usize = 200;
 
-/// For how long tokens last, in seconds: what would be left of them if ThingsBoard died now.
+/// The lengths of time, in seconds, for which the metrics say how many tokens last longer: how long an outage of ThingsBoard
+/// would go unnoticed.
 pub const OUTLASTING: [i64; 8] = [0, 60, 300, 900, 3_600, 7_200, 21_600, 86_400];
 
 /// Gauges at one moment.
 #[derive(Debug)]
 pub struct Counts {
-    /// Customers, by how their tokens stand.
+    /// Customers, by the status of their tokens.
     pub tokens: Tally,
-    /// Customers, by what happens next.
+    /// Customers, by the state of their renewal.
     pub states: Tally,
     /// Customers whose last attempt failed, by kind.
     pub failing: Tally,
@@ -63,21 +63,6 @@ pub struct ServerCounts {
 }
 
 impl Snapshot {
-    /// What was counted since the start.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// Whether the store can be used in each way, as far as is known.
-    pub fn store_up(&self) -> &[(Operation, bool)] {
-        &self.store_up
-    }
-
-    /// Tokens that are not in the table yet.
-    pub fn unsaved(&self) -> usize {
-        self.unsaved
-    }
-
     /// Counts all customers and servers, as of `now`.
     pub fn counts(&self, now: DateTime<Utc>) -> Counts {
         use proto::{Phase, TokenStatus};
@@ -87,7 +72,7 @@ impl Snapshot {
         let statuses =
             [TokenStatus::Valid, TokenStatus::ExpiringSoon, TokenStatus::Expired, TokenStatus::Missing];
         let phases = [Phase::Ok, Phase::Due, Phase::Refreshing, Phase::Retrying, Phase::Parked];
-        let breakers = [Breaker::Closed, Breaker::HalfOpen, Breaker::Open].map(words::breaker_state);
+        let breakers = Breaker::iter().map(words::breaker_state);
         let kinds = FailureKind::iter().map(words::failure_kind);
         let omits = self.hosts.len() > MAX_SERVERS;
         let is_off = |skew: i64| TimeDelta::milliseconds(skew).abs() > CLOCK_OFF;
@@ -110,7 +95,7 @@ impl Snapshot {
     fn servers(&self, now: DateTime<Utc>) -> Vec<ServerCounts> {
         let mut by_url: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for row in &self.rows {
-            let counts = by_url.entry(row.url()).or_default();
+            let counts = by_url.entry(&row.url).or_default();
             counts.0 += 1;
             counts.1 += usize::from(row.expiry.is_none_or(|expiry| expiry <= now));
         }
@@ -128,14 +113,14 @@ impl Snapshot {
     }
 }
 
-/// How many there are of each kind, by its name on the wire.
+/// Counts the items of each kind, by its name on the wire.
 fn tally<K: Serialize + Hash + Eq>(
     kinds: impl IntoIterator<Item = K>,
     items: impl Iterator<Item = K>,
 ) -> Tally {
     let mut counts: std::collections::HashMap<K, usize> = kinds.into_iter().map(|kind| (kind, 0)).collect();
     for item in items {
-        // What is not among the kinds has no name for a label.
+        // An item of another kind has no name for a label.
         if let Some(count) = counts.get_mut(&item) {
             *count += 1;
         }

@@ -1,4 +1,4 @@
-//! A customer as it is shown, kept small: there is one for each, and a pass makes all of them anew.
+//! A customer as clients see it. It is small, because each snapshot holds one per customer.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -13,13 +13,13 @@ use super::super::state::{Entry, Verdict};
 use super::words;
 use crate::model::{Changes, CustomerId};
 
-/// What is shown of one customer. What many share is held once, what few have is boxed.
+/// One customer. Rows share their URLs, and a field that few rows need is boxed.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) revision: u64,
     id: CustomerId,
     username: Box<str>,
-    url: Arc<str>,
+    pub(super) url: Arc<str>,
     pub(super) token_status: proto::TokenStatus,
     pub(super) expiry: Option<DateTime<Utc>>,
     check: Option<proto::Check>,
@@ -31,7 +31,7 @@ pub(super) struct Row {
     changes: Changes,
 }
 
-/// The URLs of the rows that are made together: far fewer than rows.
+/// The URLs of the rows that are made together; there are far fewer URLs than rows.
 #[derive(Debug, Default)]
 pub(super) struct Urls(HashSet<Arc<str>>);
 
@@ -61,7 +61,7 @@ impl Row {
             username: entry.customer.credentials.username.as_str().into(),
             url: urls.share(crate::text::url(&entry.customer.credentials.url)),
             token_status: words::status(entry.status),
-            // What is left of an expiry without a token says nothing.
+            // An expiry without a token means nothing.
             expiry: entry.ends_at().filter(|_| entry.customer.has_token),
             check: entry.checked.and_then(words::check),
             state: phase(entry, verdict),
@@ -77,12 +77,12 @@ impl Row {
         self.id.as_str()
     }
 
-    /// Whether somebody should look after it.
+    /// Whether a person should act.
     pub(super) fn in_trouble(&self) -> bool {
         proto::in_trouble(self.token_status, self.state)
     }
 
-    /// Whether somebody should look after this one sooner than after the other.
+    /// Compares two customers: the one that needs a person sooner is first.
     pub(super) fn problems_first(&self, other: &Self) -> Ordering {
         let rank = |row: &Self| {
             let failing = row.failure.is_some();
@@ -93,19 +93,19 @@ impl Row {
         rank(self).cmp(&rank(other)).then_with(|| self.id().cmp(other.id()))
     }
 
-    /// Whether its token ends sooner than that of the other.
+    /// Compares two customers: the one whose token ends sooner is first.
     pub(super) fn least_left_first(&self, other: &Self) -> Ordering {
         self.expiry.cmp(&other.expiry).then_with(|| self.id().cmp(other.id()))
     }
 
-    /// Whether a filter lets it through. `words` are those of its text in lower case; what `room` holds is overwritten.
+    /// Whether it fits a filter. `words` are those of the filter's text in lower case; `room` is a buffer for the search.
     pub(super) fn fits(&self, filter: &proto::Match, words: &[String], room: &mut String) -> bool {
         (filter.status.is_empty() || filter.status.contains(&self.token_status))
             && (filter.state.is_empty() || filter.state.contains(&self.state))
             && (words.is_empty() || self.shows(words, room))
     }
 
-    /// Whether all these words stand in what is shown of it.
+    /// Whether its texts hold all these words.
     fn shows(&self, words: &[String], room: &mut String) -> bool {
         let failure = self.failure.as_ref().map_or("", |failure| failure.kind.short());
         room.clear();
@@ -115,7 +115,7 @@ impl Row {
             room.push_str(text);
             room.push('\n');
         }
-        // There may be 100,000 of them, and nearly all are ASCII.
+        // There may be 100,000 rows, and nearly all are ASCII.
         match room.is_ascii() {
             true => room.make_ascii_lowercase(),
             false => *room = room.to_lowercase(),
@@ -123,11 +123,7 @@ impl Row {
         words.iter().all(|word| room.contains(word.as_str()))
     }
 
-    pub(super) fn url(&self) -> &str {
-        &self.url
-    }
-
-    /// As the protocol has it. How many minutes are left depends on when that is asked.
+    /// Returns it in the protocol's form. The minutes that are left depend on the time of the request.
     pub(super) fn at(&self, now: DateTime<Utc>) -> proto::Customer {
         proto::Customer {
             customer_id: self.id.to_string(),
@@ -136,7 +132,10 @@ impl Row {
             token_status: self.token_status,
             tbtokenexpiry: self.expiry,
             check: self.check,
-            minutes_until_expiry: self.expiry.map(|expiry| minutes_until(expiry, now)),
+            // Whole minutes, rounded toward minus infinity.
+            minutes_until_expiry: self
+                .expiry
+                .map(|expiry| (expiry - now).num_milliseconds().div_euclid(60_000)),
             state: self.state,
             last_success_at: self.last_success_at,
             renewals: self.renewals,
@@ -145,11 +144,6 @@ impl Row {
             changes: words::changes(&self.changes),
         }
     }
-}
-
-/// Whole minutes, rounded toward minus infinity.
-fn minutes_until(expiry: DateTime<Utc>, now: DateTime<Utc>) -> i64 {
-    (expiry - now).num_milliseconds().div_euclid(60_000)
 }
 
 fn phase(entry: &Entry, verdict: Verdict) -> proto::Phase {

@@ -1,4 +1,4 @@
-//! One sentence that answers "are we fine?", for `systemctl status`.
+//! One sentence about the health of the daemon, for `systemctl status`.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use tbtoken_proto as proto;
@@ -11,7 +11,7 @@ impl Snapshot {
         self.tokens.as_of.is_some() || self.daemon.store_error.is_some()
     }
 
-    /// How everyone stands, what is wrong with the whole, and what comes next.
+    /// Says how many tokens are valid, what is wrong with the database, and when the next pass is.
     pub fn sentence(&self) -> String {
         let daemon = &self.daemon;
         let what = proto::words::database_trouble(self.tokens.success, daemon.store_ok).unwrap_or_default();
@@ -33,7 +33,7 @@ impl Snapshot {
     }
 }
 
-/// `119 of 128 valid, 5 expiring soon, 3 expired, 1 missing, 2 parked`; what there is none of is left out.
+/// `119 of 128 valid, 5 expiring soon, 3 expired, 1 missing, 2 parked`; zero counts are left out.
 fn counts(summary: &proto::Summary) -> String {
     if summary.total + summary.ineligible == 0 {
         return "no customers in the table".to_owned();
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_there_is_none_of_is_left_out() {
+    fn zero_counts_are_left_out() {
         let all = proto::Summary {
             total: 128,
             valid: 119,

@@ -111,7 +111,7 @@ fn status(snapshot: &Snapshot, customers: proto::Rows, since: Option<u64>) -> pr
     snapshot.status(&query, at(0)).unwrap()
 }
 
-/// Who is in an answer.
+/// The customers in an answer.
 fn names(status: &proto::StatusReply) -> Vec<&str> {
     status.tokens.customers.iter().flatten().map(|customer| customer.customer_id.as_str()).collect()
 }
@@ -121,16 +121,16 @@ fn hosts(status: &proto::StatusReply) -> Vec<&str> {
 }
 
 #[test]
-fn who_knows_a_revision_is_told_what_is_new_since() {
+fn a_client_with_a_revision_gets_the_changes_since_it() {
     let mut state = state(["a", "b", "c"].map(|name| row(name, None)).into());
     let first = shown(&state);
-    let known = first.daemon().revision.0;
+    let known = first.daemon.revision.0;
     let host = crate::model::BaseUrl::parse("https://a.example").unwrap().host_key();
     state.apply(Event::GateMoved { host, limit: 9, breaker: Breaker::Closed }, at(1), 0.5);
     state.apply(failed("c", strained()), at(1), 0.5);
     state.apply(read(["a", "c"].map(|name| row(name, None)).into()), at(2), 0.5);
     let second = shown_of(&state, &quiet(), Some(&first), 2);
-    let current = second.daemon().revision.0;
+    let current = second.daemon.revision.0;
 
     let new = status(&second, proto::Rows::All, Some(known));
     assert_eq!((names(&new), hosts(&new)), (vec!["c"], vec!["https://a.example"]));
@@ -206,7 +206,7 @@ fn a_snapshot_shares_what_is_the_same_and_shows_what_is_not() {
     state.apply(failed("b", strained()), at(1), 0.5);
     state.apply(read(["b", "c", "d"].map(|name| row(name, None)).into()), at(2), 0.5);
     let (with, without) = (shown_of(&state, &quiet(), Some(&before), 0), shown_of(&state, &quiet(), None, 0));
-    for since in [None, Some(before.daemon().revision.0)] {
+    for since in [None, Some(before.daemon.revision.0)] {
         let status = |snapshot| status(snapshot, proto::Rows::All, since);
         assert_eq!(status(&with), status(&without));
     }
@@ -218,7 +218,7 @@ fn a_snapshot_shares_what_is_the_same_and_shows_what_is_not() {
 
 /// Each customer in a state of its own: the counts, and what is shown of each.
 #[test]
-fn everyone_is_counted_and_shown_as_they_stand() {
+fn each_customer_is_counted_and_shown_by_its_status() {
     let mut state = state(vec![
         row("deferred", Some(-1)),
         row("due", None),
@@ -252,7 +252,7 @@ fn everyone_is_counted_and_shown_as_they_stand() {
         in_trouble: 5,
         ineligible: 0,
     };
-    assert_eq!(snapshot.summary(), expected);
+    assert_eq!(snapshot.tokens.summary, expected);
     let status = status(&snapshot, proto::Rows::All, None);
     let of = |name: &str| {
         let customers = status.tokens.customers.as_ref().unwrap();
@@ -302,7 +302,7 @@ fn an_expiry_without_a_token_is_none() {
 }
 
 #[test]
-fn who_failed_is_not_just_due_when_its_wait_is_over() {
+fn a_failed_customer_is_not_just_due_when_its_wait_is_over() {
     let mut state = state(vec![row("a", None)]);
     state.apply(failed("a", strained()), at(0), 0.5);
     let later = shown_of(&state, &quiet(), None, 3_600);
@@ -312,17 +312,17 @@ fn who_failed_is_not_just_due_when_its_wait_is_over() {
 
 /// It waits for a person.
 #[test]
-fn who_is_parked_comes_before_who_is_only_later() {
+fn parked_customers_come_before_customers_with_a_later_expiry() {
     let mut state = state(vec![row("a", Some(-60)), row("b", Some(-30))]);
     state.apply(failed("b", Failure::AccountLocked), at(0), 0.5);
     assert_eq!(names(&status(&shown(&state), proto::Rows::InTrouble(1), None)), ["b"]);
 }
 
-/// By today's clock; what the row says was reckoned by another.
+/// The row's expiry was calculated before a clock step.
 #[test]
-fn the_end_of_a_token_is_shown_less_what_the_clock_was_set_back_by() {
+fn the_end_of_a_token_is_shown_less_the_clock_step() {
     let mut state = state(vec![row("a", Some(9_000))]);
-    state.apply(Event::ClockSetBack(TimeDelta::hours(1)), at(0), 0.5);
+    state.apply(Event::ClockStepped(TimeDelta::hours(1)), at(0), 0.5);
     let status = status(&shown(&state), proto::Rows::All, None);
     assert_eq!(status.tokens.customers.unwrap()[0].tbtokenexpiry, Some(at(5_400)));
 }
@@ -365,7 +365,7 @@ fn renewals_are_told_by_what_they_needed() {
         state.apply(Event::Saved { id: CustomerId::new("a"), expiry: at(600) }, at(0), 0.5);
     }
     let snapshot = shown(&state);
-    let daemon = snapshot.daemon();
+    let daemon = &snapshot.daemon;
     assert_eq!((daemon.renewals_by_login, daemon.renewals_by_refresh_token), (1, 2));
 }
 
@@ -387,7 +387,7 @@ fn the_loop_is_told_with_its_interval_and_its_last_pass() {
             http: None,
         };
         let snapshot = Snapshot::new(&state, &quiet(), &identity, &policy, None, at(0));
-        let cron = snapshot.cron();
+        let cron = &snapshot.cron;
         assert_eq!(cron.interval_seconds, seconds);
         assert!(cron.description.contains(words), "{}", cron.description);
     }
@@ -395,10 +395,10 @@ fn the_loop_is_told_with_its_interval_and_its_last_pass() {
     let last_run = LastRun { trigger: Trigger::Early, started_at: at(0), finished_at: at(4), counts };
     let cycle = Loop { refreshing: true, last_run: Some(last_run), ..quiet() };
     let snapshot = shown_of(&state, &cycle, None, 0);
-    let run = snapshot.cron().last_run.clone().unwrap();
+    let run = snapshot.cron.last_run.clone().unwrap();
     assert_eq!((run.reason, run.duration_ms), (proto::Trigger::Early, 4_000));
     assert_eq!((run.total, run.updated, run.errors), (3, 2, 1));
-    assert!(snapshot.cron().running && snapshot.cron().refreshing);
+    assert!(snapshot.cron.running && snapshot.cron.refreshing);
 }
 
 #[test]

@@ -20,26 +20,25 @@ const UNCHARGED_DAYS: i64 = 30;
 /// The same for one with charges.
 const CHARGED_DAYS: i64 = 365;
 
-/// What a look at the store's ledger showed.
+/// The result of a read of the store's ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It was the first look.
+    /// It was the first read.
     First,
-    /// It goes on.
+    /// The ledger is the same as before.
     Next,
-    /// The ledger was dropped, emptied or replaced by an older one; what is known here is written back.
+    /// The ledger was dropped, emptied or replaced by an older one. The daemon writes back what it knows.
     Replaced,
 }
 
 impl Ledger {
-    /// The stamp since which the store is asked for changes. If the store's ledger is another one, or an older state, it says
-    /// everything.
+    /// The stamp since which the store returns changes. If its ledger is another one or an older state, it returns all rows.
     pub fn stamp(&self) -> Option<Stamp> {
         let since = |stamp: Stamp| Stamp { number: self.read_until.unwrap_or(stamp.number), ..stamp };
         self.stamp.map(since)
     }
 
-    /// Takes in what the store says.
+    /// Takes over what was read.
     pub fn take_in(&mut self, read: &LedgerRead, now: Instant) -> Step {
         let step = match self.stamp {
             None => Step::First,
@@ -53,7 +52,7 @@ impl Ledger {
         self.read_until = None;
         self.must_read = step == Step::Replaced && !read.is_whole;
         if self.must_read {
-            // It was replaced by a state that is newer than what was read and older than what was written.
+            // The new state is newer than the last read and older than the last write.
             return Step::Next;
         }
         if step == Step::Replaced {
@@ -79,7 +78,7 @@ impl Ledger {
         }
         self.stamp = Some(read.stamp);
         if step == Step::Replaced {
-            // Also what was to be written before, and accounts that are as they were: the store may have lost them.
+            // The store may have lost any account, so all are written.
             self.unwritten = self.accounts.keys().copied().collect();
             self.in_write.clear();
         }
@@ -95,18 +94,18 @@ impl Ledger {
         slot.see_in_flight(now);
     }
 
-    /// Whether something is to be written.
+    /// Whether there are changes to write.
     pub fn is_unwritten(&self) -> bool {
         !self.unwritten.is_empty()
     }
 
-    /// Whether the store's ledger was found to be another one: it must be read as a whole before it is written.
+    /// Whether the store's ledger was replaced, so that it must be read as a whole before a write.
     pub fn must_be_read(&self) -> bool {
         self.must_read
     }
 
-    /// What to write next; with `must_check` also if there is nothing, to see that the ledger is still there. Only one write
-    /// may be under way; [`written`](Self::written) ends it.
+    /// The next write; with `must_check` also without changes, to see that the ledger is still there. Only one write may be
+    /// under way; [`written`](Self::written) ends it.
     pub fn next_write(&mut self, now: DateTime<Utc>, must_check: bool) -> Option<LedgerWrite> {
         let has_work = must_check || !self.unwritten.is_empty();
         let stamp = self.stamp.filter(|_| has_work && !self.must_read)?;
@@ -119,7 +118,7 @@ impl Ledger {
         Some(LedgerWrite { stamp, accounts, forget })
     }
 
-    /// Once a day, when all accounts that rows name are marked as seen: those that no row has named for long.
+    /// Once a day, when all accounts of rows are marked as seen, forgets the accounts that no row has named for long.
     fn forget(&mut self, now: DateTime<Utc>) -> Option<Forget> {
         let today = stored::day_of(now);
         if self.forgot_day == today
@@ -142,17 +141,17 @@ impl Ledger {
         Some(forget)
     }
 
-    /// Whether the account is in the write under way. A password must wait for the write that its charge is in.
+    /// Whether the account is in the write under way. A password waits for the write of its charge.
     pub fn is_in_write(&self, account: &AccountKey) -> bool {
         self.in_write.contains(account)
     }
 
-    /// What became of the write. Brings the numbers of the charges that were not made: their passwords must not be sent.
+    /// Ends a write. Returns the numbers of the charges that were not made: their passwords must not be sent.
     pub fn written(&mut self, written: LedgerWritten, now: Instant) -> Vec<u64> {
         let keys = std::mem::take(&mut self.in_write);
         let LedgerWritten::Written { number, conflicts } = written else {
             self.must_read = true;
-            // Charges that no write holds were made on the ledger that is lost, too.
+            // Charges that are in no write were made on the lost ledger too.
             return self.unmake(keys.into_iter().chain(self.unwritten.clone()), false);
         };
         let conflicts: HashMap<AccountKey, Option<AccountRow>> = conflicts.into_iter().collect();
@@ -175,14 +174,13 @@ impl Ledger {
         unmade
     }
 
-    /// The write failed, and it is not known whether it was done. Brings the numbers of the charges that may not be in the
-    /// store: their passwords must not be sent.
+    /// Ends a failed write, which may be stored or not. Returns the numbers of its charges: their passwords must not be sent.
     pub fn write_failed(&mut self) -> Vec<u64> {
         let keys = std::mem::take(&mut self.in_write);
         self.unmake(keys, true)
     }
 
-    /// The charges of these accounts that are not known to be in the store were not sent.
+    /// Takes back the charges of these accounts that are not known to be in the store.
     fn unmake(&mut self, keys: impl IntoIterator<Item = AccountKey>, may_be_stored: bool) -> Vec<u64> {
         let mut unmade = Vec::new();
         for key in keys {
@@ -192,7 +190,7 @@ impl Ledger {
         unmade
     }
 
-    /// These accounts are named by rows. Once a day, those that were not marked for a week are marked, some at a time.
+    /// Marks accounts of rows as seen: once a day those without a mark for a week, some at a time.
     pub fn see<'a>(&mut self, named: impl Iterator<Item = &'a AccountKey>, now: DateTime<Utc>) {
         let today = stored::day_of(now);
         if self.seen_day == today {

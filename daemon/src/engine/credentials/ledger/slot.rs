@@ -1,4 +1,4 @@
-//! One account of the ledger, and how it stands with the store.
+//! One account of the ledger, with its changes that the store does not have yet.
 
 use std::time::Instant;
 
@@ -7,27 +7,27 @@ use crate::engine::credentials::stored;
 use crate::model::AccountKey;
 use crate::store::AccountRow;
 
-/// Of so many charges of an account it may be unsure whether a write that failed has stored them.
+/// The most charges of an account that a failed write may have stored.
 const MOST_UNSURE: usize = 8;
 
-/// One account, and how it stands with the store.
+/// One account, with its version in the store.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     pub(super) account: Account,
-    /// The version in the store; zero if it is not there.
+    /// The version in the store; zero if the store does not have it.
     version: i64,
     /// When a row last named it, in days since 1970.
     pub(super) seen_day: i32,
-    /// The store lacks some of what is known here, and no write has brought it there yet.
+    /// Whether the store has lost a part of it, and no write has brought it back.
     knows_more: bool,
-    /// Few accounts have any.
+    /// Boxed, because few accounts have any.
     pub(super) work: Option<Box<Work>>,
 }
 
-/// What is only known here.
+/// The part of an account that is not in the store.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    /// What the store does not have yet.
+    /// The changes that the store does not have yet.
     pub(super) changes: Vec<Change>,
     /// How many of them are in the write under way.
     pub(super) in_write: usize,
@@ -38,7 +38,7 @@ pub(super) struct Work {
 }
 
 impl Slot {
-    /// Applies a change, which the store does not have yet.
+    /// Applies a change.
     pub(super) fn change(&mut self, change: Change) {
         self.account.apply(&change);
         let work = self.work.get_or_insert_default();
@@ -50,7 +50,7 @@ impl Slot {
 
     /// The row for a write.
     pub(super) fn begin_write(&mut self, key: AccountKey, today: i32) -> AccountRow {
-        // A clock that is slow for a while does not make an account old.
+        // A clock that is slow for some time must not make an account old.
         self.seen_day = self.seen_day.max(today);
         if let Some(work) = &mut self.work {
             work.in_write = work.changes.len();
@@ -75,8 +75,8 @@ impl Slot {
         self.knows_more = true;
     }
 
-    /// The store's row counts, and what it does not have yet is applied to it. Where it lacks more than that, of two counts the
-    /// larger holds. Says whether it must be written.
+    /// Takes over the store's row and applies the changes that it lacks. If the store has lost more, the larger of two
+    /// counts is kept. Returns whether it must be written.
     pub(super) fn rebase(&mut self, row: Option<&AccountRow>) -> bool {
         // Without a row, or with an older one, the store has lost the account.
         let version = row.map_or(0, |row| row.version);
@@ -87,7 +87,9 @@ impl Slot {
         self.version = version;
         let Some(row) = row else { return true };
         self.seen_day = self.seen_day.max(stored::day_of(row.seen_at));
-        let mut stored = stored::account(row).not_before(self.account.turn);
+        let mut stored = stored::account(row);
+        // What another daemon wrote comes before the changes that are applied to it.
+        stored.turn = stored.turn.max(self.account.turn);
         for change in self.work.iter().flat_map(|work| &work.changes) {
             stored.apply(change);
         }
@@ -99,14 +101,14 @@ impl Slot {
         self.knows_more
     }
 
-    /// An earlier process kept this row elsewhere, and the store does not know it.
+    /// Merges a row that an earlier process stored in another place.
     pub(super) fn merge_unmoved_account(&mut self, row: &AccountRow) {
         self.account.merge_of_another_ledger(stored::account(row));
         self.seen_day = self.seen_day.max(stored::day_of(row.seen_at));
         self.knows_more = true;
     }
 
-    /// Another daemon's charge counts as in flight from now on, by our own clock.
+    /// Notes since when another daemon's charge is known to be in flight, by our own clock.
     pub(super) fn see_in_flight(&mut self, now: Instant) {
         let Some(number) = self.account.in_flight.as_ref().map(|charge| charge.number) else {
             if let Some(work) = &mut self.work {
@@ -140,8 +142,7 @@ impl Slot {
         taken
     }
 
-    /// Takes all charges out of the changes, and brings their numbers. One that may be in the store after all is returned by the
-    /// next write.
+    /// Takes all charges out of the changes, and returns their numbers. The next write returns those that may be in the store.
     pub(super) fn unmake(&mut self, may_be_stored: bool) -> Vec<u64> {
         if let Some(work) = &mut self.work {
             work.in_write = 0;
@@ -151,7 +152,7 @@ impl Slot {
         if may_be_stored && !charges.is_empty() {
             let changes = &mut self.work.get_or_insert_default().changes;
             changes.extend(charges.into_iter().map(|(number, send)| Change::not_sent(number, send)));
-            // A store that refuses many writes has not done the oldest of them.
+            // A store that refuses many writes has not stored the oldest of them.
             drop_oldest(changes, MOST_UNSURE, Change::is_not_sent);
         }
         numbers

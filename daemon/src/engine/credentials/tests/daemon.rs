@@ -28,7 +28,7 @@ pub(super) struct Login {
     pub(super) is_forced: bool,
     /// When it was sent; none before its charge is stored.
     pub(super) sent_at: Option<Instant>,
-    /// What will be heard.
+    /// The answer that will come.
     pub(super) answer: Option<Answer>,
 }
 
@@ -56,8 +56,8 @@ pub(super) struct Daemon {
     /// Servers that left its last password unanswered.
     pub(super) doubted: BTreeSet<HostKey>,
     pub(super) is_paused: bool,
-    /// Credentials whose rejection was heard and is not stored yet.
-    pub(super) heard: Vec<(AccountKey, Fingerprint)>,
+    /// Credentials whose rejection has come and is not stored yet.
+    pub(super) noted: Vec<(AccountKey, Fingerprint)>,
     pub(super) writing: Option<Writing>,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Writing {
     /// What the store says, if it has done it already.
     pub(super) written: Option<LedgerWritten>,
     /// The rejections in it.
-    pub(super) heard: Vec<(AccountKey, Fingerprint)>,
+    pub(super) noted: Vec<(AccountKey, Fingerprint)>,
 }
 
 impl Daemon {
@@ -80,7 +80,7 @@ impl Daemon {
             renewals: Vec::new(),
             doubted: BTreeSet::new(),
             is_paused: false,
-            heard: Vec::new(),
+            noted: Vec::new(),
             writing: None,
         }
     }
@@ -110,7 +110,7 @@ impl Daemon {
             Outcome::NotCounted | Outcome::NotSent => {}
         }
         if outcome == Outcome::Rejected {
-            self.heard.push((login.charge.account, login.charge.send.credentials));
+            self.noted.push((login.charge.account, login.charge.send.credentials));
         }
         self.ledger.settle(login.charge.clone(), failure, now);
         login

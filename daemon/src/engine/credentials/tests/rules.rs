@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 
 use super::super::{
-    Answer, Ask, Charge, Held, LONGEST_REQUEST, Leave, Ledger, Outcome, Reason, Refusal, Step, Verdict,
+    Answer, Ask, Charge, Held, LONGEST_REQUEST, Leave, Ledger, Outcome, Reason, Step, Verdict,
 };
 use super::daemon::{Daemon, Store, day};
-use crate::model::{AccountKey, BaseUrl, FailureKind, Fingerprint, HostKey};
+use crate::model::{AccountKey, BaseUrl, Failure, FailureKind, Fingerprint, HostKey};
 use crate::store::{LedgerRead, LedgerWrite};
 
 /// One daemon, its store, and the time.
@@ -113,7 +113,7 @@ fn p02_the_budget_is_three_and_time_never_refills_it() {
         scene.send("ops", password, Outcome::Rejected);
     }
     scene.now += Duration::from_secs(86_400 * 400);
-    let exhausted = Answer::Never(Refusal::Exhausted { charges: 3 });
+    let exhausted = Answer::Never(Failure::AttemptsExhausted { charges: 3 });
     assert_eq!(scene.answer("ops", 4), exhausted);
     assert_eq!(scene.answer(" OPS", 4), exhausted, "another spelling is the same account");
     assert_eq!(scene.answer("lab", 4), Answer::Send, "another account is not");
@@ -127,7 +127,7 @@ fn p02_the_budget_is_three_and_time_never_refills_it() {
 fn p02_rejected_stays_rejected_over_restarts_and_edits() {
     let mut scene = Scene::new();
     scene.send("ops", 1, Outcome::Rejected);
-    let rejected = Answer::Never(Refusal::Rejected(FailureKind::CredentialsRejected));
+    let rejected = Answer::Never(Failure::RejectedBefore { kind: FailureKind::CredentialsRejected });
     assert_eq!(scene.answer("ops", 1), rejected);
     scene.send("ops", 2, Outcome::Accepted);
     assert_eq!(scene.answer("ops", 1), rejected, "the row is edited to 2 and back to 1");
@@ -158,7 +158,7 @@ fn p02_a_budget_that_a_password_in_flight_uses_up_is_not_exhausted_yet() {
     scene.write();
     assert_eq!(scene.answer("ops", 3), Answer::Wait(Reason::AccountBusy));
     scene.settle(charge, Outcome::Unanswered);
-    assert_eq!(scene.answer("ops", 3), Answer::Never(Refusal::Exhausted { charges: 3 }));
+    assert_eq!(scene.answer("ops", 3), Answer::Never(Failure::AttemptsExhausted { charges: 3 }));
 }
 
 /// Another daemon's charge counts as in flight for as long as a login may last, from when this one first saw it.
@@ -286,13 +286,13 @@ fn p02_the_last_charge_needs_ten_minutes_of_good_probes_without_gap() {
         assert_eq!(scene.answer("ops", 3), Answer::Wait(Reason::LastCharge { wait }));
         scene.now += Duration::from_secs(60);
     }
-    let before = scene.daemon.ledger.settings().clone();
+    let before = scene.daemon.ledger.settings.clone();
     scene.probe(Verdict::Good);
     assert_eq!(scene.answer("ops", 3), Answer::Send);
     scene.now += Duration::from_secs(151);
     scene.probe(Verdict::Good);
     let wait = Duration::from_secs(600);
-    assert_eq!(scene.answer("ops", 3), Answer::Wait(Reason::LastCharge { wait }), "nobody looked in between");
+    assert_eq!(scene.answer("ops", 3), Answer::Wait(Reason::LastCharge { wait }), "no probe came in between");
     let asked = scene.ask("ops", 3, Leave::Asked, |ledger, ask| ledger.may_send(ask, scene.now));
     assert_eq!((asked, before.budget), (Answer::Send, 3), "an operator does not wait");
 }
@@ -305,7 +305,7 @@ fn p02_the_last_charge_is_kept_for_credentials_that_a_row_holds_and_that_were_ac
     scene.send("ops", 3, Outcome::Rejected);
     let held = Held::new(&[1, 4].map(Fingerprint::numbered));
     let kept = scene.ask("ops", 4, Leave::None, |ledger, ask| ledger.refusal(&Ask { held: &held, ..*ask }));
-    assert_eq!(kept, Some(Refusal::Exhausted { charges: 2 }));
+    assert_eq!(kept, Some(Failure::AttemptsExhausted { charges: 2 }));
     let own = scene.ask("ops", 1, Leave::None, |ledger, ask| ledger.refusal(&Ask { held: &held, ..*ask }));
     assert_eq!(own, None);
     assert_eq!(scene.ask("ops", 4, Leave::None, |ledger, ask| ledger.refusal(ask)), None, "no row holds 1");
@@ -422,7 +422,7 @@ fn p02_credentials_that_may_be_rejected_ones_of_another_key_are_an_operators() {
     scene.send("u", 1, Outcome::Rejected);
     // The mark of the key stands in the first bytes.
     let under_other_key = |password: u128| (1 << 120) + password;
-    let undecidable = Answer::Never(Refusal::Undecidable(FailureKind::CredentialsRejected));
+    let undecidable = Answer::Never(Failure::RejectionUnknown { kind: FailureKind::CredentialsRejected });
     assert_eq!(scene.answer("u", under_other_key(1)), undecidable);
     assert_eq!(scene.answer("u", under_other_key(2)), undecidable, "it may be the one");
     assert_ne!(scene.answer("U", under_other_key(2)), undecidable, "another user was not rejected");
@@ -452,7 +452,10 @@ fn p02_a_write_back_that_conflicts_keeps_the_larger_count() {
     scene.write();
     scene.write();
     assert_eq!(scene.ask("ops", 3, Leave::None, charges), 2);
-    assert_eq!(scene.answer("ops", 2), Answer::Never(Refusal::Rejected(FailureKind::CredentialsRejected)));
+    assert_eq!(
+        scene.answer("ops", 2),
+        Answer::Never(Failure::RejectedBefore { kind: FailureKind::CredentialsRejected })
+    );
 }
 
 #[test]
@@ -575,7 +578,7 @@ fn p02_what_was_left_elsewhere_is_written_before_any_password() {
     scene.restart();
     assert_eq!(scene.ask("ops", 9, Leave::None, charges), 2, "of two counts the larger holds");
     for (username, password) in [("ops", 1), ("ops", 3), ("ops", 5), ("lab", 7)] {
-        let rejected = Answer::Never(Refusal::Rejected(FailureKind::CredentialsRejected));
+        let rejected = Answer::Never(Failure::RejectedBefore { kind: FailureKind::CredentialsRejected });
         assert_eq!(scene.answer(username, password), rejected, "{username} {password}");
     }
 }
@@ -611,7 +614,7 @@ fn p02_new_fingerprints_outlive_a_row_of_another_daemon() {
     scene.write();
     scene.write();
     scene.restart();
-    let rejected = Answer::Never(Refusal::Rejected(FailureKind::CredentialsRejected));
+    let rejected = Answer::Never(Failure::RejectedBefore { kind: FailureKind::CredentialsRejected });
     assert_eq!(scene.answer("ops", under_new_key), rejected);
     assert_eq!(scene.answer("ops", under_new_key + 1), Answer::Send, "another password is not in doubt");
 }
@@ -644,7 +647,7 @@ fn p02_a_count_as_large_as_can_be_is_exhausted() {
         (row.charges, row.details) = (u8::MAX, "{}".to_owned());
     }
     scene.restart();
-    assert_eq!(scene.answer("ops", 2), Answer::Never(Refusal::Exhausted { charges: u8::MAX }));
+    assert_eq!(scene.answer("ops", 2), Answer::Never(Failure::AttemptsExhausted { charges: u8::MAX }));
     let forced = scene.ask("ops", 2, Leave::Forced, |ledger, ask| {
         assert!(!ledger.has_last_charge(ask));
         ledger.may_send(ask, scene.now + LONGEST_REQUEST)

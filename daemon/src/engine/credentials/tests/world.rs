@@ -40,7 +40,7 @@ pub(super) struct World {
     /// No more faults.
     is_healed: bool,
     daemons: Vec<Daemon>,
-    /// Credentials that some row holds and whose rejection was heard and stored.
+    /// Credentials that some row holds and whose rejection has come and is stored.
     rejections: BTreeMap<Fingerprint, AccountKey>,
     /// Passwords that their client still waits for: the server, the user there, and until when.
     under_way: BTreeMap<u64, (usize, String, Instant)>,

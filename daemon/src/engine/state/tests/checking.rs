@@ -93,7 +93,7 @@ fn a_dead_token_of_a_parked_customer_stays_parked() {
 #[test]
 fn the_log_has_one_line_for_all_dead_tokens_of_a_server() {
     let lines = |state: &mut State| -> Vec<String> {
-        let unlogged = state.history_mut().take_unlogged();
+        let unlogged = state.history.take_unlogged();
         unlogged.filter(|notice| !notice.quiet).map(|notice| notice.message.clone()).collect()
     };
     let mut state = state(vec![ending("a", 7_200), ending("b", 7_200), ending("c", 100)]);
@@ -110,10 +110,10 @@ fn the_log_has_one_line_for_all_dead_tokens_of_a_server() {
 }
 
 #[test]
-fn a_dead_token_stays_dead_when_the_clock_is_set_back() {
+fn a_dead_token_stays_dead_after_a_clock_step() {
     let mut state = state(vec![ending("a", 7_200)]);
     apply(&mut state, 100, [checked("a", DEAD)]);
-    apply(&mut state, 20, [Event::ClockSetBack(TimeDelta::seconds(90))]);
+    apply(&mut state, 20, [Event::ClockStepped(TimeDelta::seconds(90))]);
     state.advance(after(21));
     assert_eq!(entry(&state, "a").status, TokenStatus::Expired);
 }

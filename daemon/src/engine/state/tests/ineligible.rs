@@ -17,7 +17,7 @@ fn poll(state: &mut State, second: i64, customers: Vec<Customer>, ineligible: Ve
 /// What was told of ineligible customers and ended tokens.
 fn told(state: &State) -> Vec<(NoticeKind, String)> {
     let about = [NoticeKind::Ineligible, NoticeKind::Expired];
-    let told = state.history().share();
+    let told = state.history.share();
     let told = told.iter().filter(|notice| about.contains(&notice.kind));
     told.map(|notice| {
         let customer = notice.customer.as_ref().unwrap();
@@ -157,7 +157,7 @@ fn what_had_happened_to_an_ineligible_row_before_a_restart_is_among_its_changes(
 fn many_that_are_lost_at_once_do_not_fill_the_log() {
     let mut state = state((0..100).map(|n| ending(&format!("c{n:03}"), 600)).collect());
     poll(&mut state, 60, vec![], vec![]);
-    let history = state.history().share();
+    let history = state.history.share();
     let lost: Vec<_> = history.iter().filter(|notice| notice.kind == NoticeKind::Ineligible).collect();
     assert_eq!((lost.len(), lost.iter().filter(|notice| !notice.quiet).count()), (100, 20));
     let last = &history.iter().last().unwrap().message;
@@ -170,7 +170,7 @@ fn a_row_that_is_ineligible_is_found_by_its_id_alone() {
     let twice = Ineligibility::Refused("customer_id occurs more than once");
     let rows = vec![blank("b", twice, None), blank("acme", NO_PASSWORD, None), blank("b", NO_PASSWORD, None)];
     poll(&mut state, 60, vec![row("acme-test")], rows);
-    let why = |name: &str| state.ineligible_rows().why(name).map(|why| why.to_string());
+    let why = |name: &str| state.ineligible.why(name).map(|why| why.to_string());
     assert_eq!(why("acme").unwrap(), "its tb_password is blank");
     assert_eq!(why("b").unwrap(), "customer_id occurs more than once", "the first that was read");
     assert_eq!((why("acme-test"), why("acm"), why("")), (None, None, None));
@@ -183,7 +183,7 @@ fn the_letters_of_a_guid_are_the_same_in_either_case() {
     let guid = "8F1C02AA-33D1-4E02-9C77-0E5A3F6B2D11";
     let mut state = state(vec![]);
     poll(&mut state, 60, vec![], vec![blank("ACME", NO_PASSWORD, None), blank(guid, NO_PASSWORD, None)]);
-    let why = |name: &str| state.ineligible_rows().why(name);
+    let why = |name: &str| state.ineligible.why(name);
     assert_eq!(why(&guid.to_lowercase()), Some(NO_PASSWORD));
     assert_eq!((why("acme"), why(&guid[..35].to_lowercase())), (None, None));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::super::credentials::{Answer, Ask, Held, Leave, Outcome, Reason, Refusal, Settings};
+use super::super::super::credentials::{Answer, Ask, Held, Leave, Outcome, Reason, Settings};
 use super::*;
 use crate::model::AccountKey;
 use crate::store::{AccountRow, LedgerPlace, LedgerRead, Stamp};
@@ -47,7 +47,7 @@ fn like(name: &str, other: &str, password: &str) -> Customer {
 }
 
 fn messages(state: &mut State, of: NoticeKind) -> Vec<String> {
-    let notices = state.history_mut().take_unlogged();
+    let notices = state.history.take_unlogged();
     notices.filter(|notice| notice.kind == of).map(|notice| notice.message.clone()).collect()
 }
 
@@ -78,10 +78,10 @@ fn a_ledger_in_a_file_is_told_once() {
     };
     let (path, why) = ("/var/lib/tbtokend/accounts.db".to_owned(), "there is no table".to_owned());
     let file = LedgerPlace::File { path, why };
-    assert_eq!(state.ledger_place(), None);
+    assert_eq!(state.ledger_place, None);
     let mut warnings = |place: &LedgerPlace| {
         apply(&mut state, 0, [in_place(place), in_place(place)]);
-        assert_eq!(state.ledger_place(), Some(place));
+        assert_eq!(state.ledger_place.as_ref(), Some(place));
         messages(&mut state, NoticeKind::Warning)
     };
     let told = warnings(&file);
@@ -200,7 +200,7 @@ fn p02_a_budget_that_changes_during_a_pass_holds_after_it() {
     let interval = TimeDelta::minutes(5);
     state.set_policy(Policy { wrong_password_budget: 1, interval, ..Policy::of_a_minute() }, after(1));
     state.return_ledger(ledger);
-    let settings = state.ledger().settings();
+    let settings = &state.ledger().settings;
     assert_eq!((settings.budget, settings.interval), (1, Duration::from_secs(300)));
 }
 
@@ -227,7 +227,7 @@ fn p19_a_rejection_that_only_the_record_has_is_not_sent_again() {
     let ask = entry(&after, "a").ask(&held, Leave::None).unwrap();
     assert_eq!(
         after.ledger().refusal(&ask),
-        Some(Refusal::Rejected(FailureKind::CredentialsRejected)),
+        Some(Failure::RejectedBefore { kind: FailureKind::CredentialsRejected }),
         "and its password is not sent for any row"
     );
     assert!(after.ledger().is_unwritten());
@@ -255,8 +255,8 @@ fn p02_with_another_key_the_rejected_stay_parked_until_an_operator_decides() {
     let refusal = |state: &State, name| {
         state.ledger().refusal(&entry(state, name).ask(&Held::default(), Leave::None).unwrap())
     };
-    let undecidable = Some(Refusal::Undecidable(FailureKind::CredentialsRejected));
-    assert_eq!(["a", "b", "c"].map(|name| refusal(&state, name)), [undecidable, undecidable, None]);
+    let undecidable = Some(Failure::RejectionUnknown { kind: FailureKind::CredentialsRejected });
+    assert_eq!(["a", "b", "c"].map(|name| refusal(&state, name)), [undecidable.clone(), undecidable, None]);
     let mismatch = |state: &State| state.key_mismatch();
     assert!(mismatch(&state).unwrap().contains("the passwords of 2 customers"), "{:?}", mismatch(&state));
     assert_eq!(messages(&mut state, NoticeKind::Warning).len(), 1);
@@ -266,7 +266,10 @@ fn p02_with_another_key_the_rejected_stay_parked_until_an_operator_decides() {
         send(&mut state, name, Leave::Forced, Outcome::Rejected);
         apply(&mut state, 2, [failed(name, Failure::CredentialsRejected), Event::PassFinished]);
         assert_eq!(mismatch(&state).is_some(), left);
-        assert_eq!(refusal(&state, name), Some(Refusal::Rejected(FailureKind::CredentialsRejected)));
+        assert_eq!(
+            refusal(&state, name),
+            Some(Failure::RejectedBefore { kind: FailureKind::CredentialsRejected })
+        );
         assert!(failure(&state, name).permanent);
     }
     assert_eq!(messages(&mut state, NoticeKind::Warning), [""; 0], "once is enough");
@@ -286,7 +289,7 @@ fn p02_a_key_that_changes_while_the_credentials_are_known_hides_no_rejection() {
     );
     let refusal =
         |name| state.ledger().refusal(&entry(&state, name).ask(&Held::default(), Leave::None).unwrap());
-    assert_eq!(refusal("a"), Some(Refusal::Rejected(FailureKind::CredentialsRejected)));
+    assert_eq!(refusal("a"), Some(Failure::RejectedBefore { kind: FailureKind::CredentialsRejected }));
     assert_eq!(refusal("b"), None);
     assert_eq!(state.key_mismatch(), None);
     assert!(state.ledger().is_unwritten(), "the store learns the new fingerprints");

@@ -17,7 +17,7 @@ fn p07_a_token_that_cannot_be_saved_is_kept_until_its_end() {
     state.advance(after(3_600) - TimeDelta::milliseconds(1));
     assert!(entry(&state, "a").unsaved.is_some());
     state.advance(after(3_600));
-    assert!(entry(&state, "a").unsaved.is_none(), "nobody wants a token that has ended");
+    assert!(entry(&state, "a").unsaved.is_none(), "a token that has ended is dropped");
 }
 
 #[test]
@@ -30,14 +30,14 @@ fn p06_a_token_that_waits_is_dropped_with_the_url_or_the_user_that_it_is_for() {
         apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), read(vec![changed])]);
         assert!(entry(&state, "a").unsaved.is_none());
     }
-    // Who fails has no token that waits, unless it is the store that fails.
+    // A failed customer has no unsaved token, unless the store failed.
     let mut state = state(vec![row("a")]);
     apply(&mut state, 0, [obtained("a", 3_600, Via::Login), failed("a", strained())]);
     assert!(entry(&state, "a").unsaved.is_none());
 }
 
 #[test]
-fn what_is_saved_is_known_without_another_look_at_the_table() {
+fn a_saved_token_is_known_without_another_poll() {
     let mut state = state(vec![row("a"), row("b")]);
     apply(&mut state, 0, [failed("a", strained()), failed("a", strained())]);
     assert!(told(&mut state).len() == 2 && !unrecorded(&mut state).is_empty());
@@ -60,7 +60,7 @@ fn what_is_saved_is_known_without_another_look_at_the_table() {
     assert_eq!((record.renewals, record.last_success_at, record.updated_at), (1, Some(after(63)), after(63)));
     assert!(record.failure.is_none());
     apply(&mut state, 64, [Event::PassFinished]);
-    assert_eq!(state.pass(), PassCounts { total: 1, updated: 1, errors: 0 });
+    assert_eq!(state.pass, PassCounts { total: 1, updated: 1, errors: 0 });
     assert_eq!(changed_since(&state, before), ["a"]);
     assert_eq!(unrecorded(&mut state), [("a".to_owned(), None)]);
     let kinds =
@@ -69,8 +69,8 @@ fn what_is_saved_is_known_without_another_look_at_the_table() {
     let expected: Vec<_> = kinds.into_iter().zip(names).collect();
     assert_eq!(told(&mut state), told_of(&expected));
     // Once is enough.
-    apply(&mut state, 65, [saved("a", 3_600), saved("nobody", 3_600)]);
-    assert_eq!((state.pass().updated, told(&mut state)), (1, Vec::new()));
+    apply(&mut state, 65, [saved("a", 3_600), saved("unknown", 3_600)]);
+    assert_eq!((state.pass.updated, told(&mut state)), (1, Vec::new()));
 }
 
 #[test]
@@ -182,13 +182,17 @@ fn the_loss_of_the_store_is_told_once_and_so_is_its_return() {
     }
     let mut state = state(vec![]);
     apply(&mut state, 5, [unreadable()]);
-    assert_eq!((state.read_error(), state.table_read_at()), (Some(&away()), Some(now())), "it was read once");
-    let message = state.history().share().iter().last().unwrap().message.clone();
+    assert_eq!(
+        (state.error_of(Operation::Read), state.table_read_at),
+        (Some(&away()), Some(now())),
+        "it was read once"
+    );
+    let message = state.history.share().iter().last().unwrap().message.clone();
     assert!(message.starts_with("customers.db is gone. ") && message.len() > 30, "{message}");
 }
 
 #[test]
-fn records_that_could_not_be_written_wait_again_also_of_who_has_left() {
+fn records_that_could_not_be_written_wait_again_also_of_former_customers() {
     let mut state = state(vec![row("stays"), row("leaves")]);
     apply(&mut state, 0, [failed("stays", strained()), failed("leaves", strained())]);
     assert!(state.has_unrecorded(Records::All));
@@ -200,7 +204,7 @@ fn records_that_could_not_be_written_wait_again_also_of_who_has_left() {
     assert_eq!(unrecorded(&mut state), [failing("stays"), failing("leaves")]);
     apply(&mut state, 20, [Event::Recorded]);
     assert!(!state.has_unrecorded(Records::All));
-    // Only one who has left is left: that is reason enough to write.
+    // Only the record of a former customer waits: this is enough for a write.
     let orphan = Record { id: id("gone"), ..entry(&state, "stays").record().clone() };
     apply(&mut state, 30, [Event::RecordsFailed { records: vec![orphan], error: away() }]);
     assert!(state.has_unrecorded(Records::All));
@@ -247,7 +251,7 @@ fn p19_a_failure_is_written_at_once_from_its_begin_to_its_end_and_a_success_can_
 fn p02_what_the_store_says_of_a_record_that_is_on_its_way_is_older() {
     let mut state = state(vec![row("a")]);
     apply(&mut state, 0, [failed("a", strained())]);
-    // As the store has it: no failure, and by the clock of whoever wrote that it is newer.
+    // As the store has it: no failure, and newer by the clock of its writer.
     let stale = Record { failure: None, updated_at: after(1_000), ..entry(&state, "a").record().clone() };
     let look = |state: &mut State| {
         apply(state, 10, [Event::TableRead(table(vec![row("a")], vec![stale.clone()]))]);

@@ -62,7 +62,7 @@ fn rows_come_change_go_and_come_back_in_any_order() {
 
 /// A client that asks for what is new since then is told of it.
 #[test]
-fn one_row_that_says_something_else_is_news() {
+fn one_row_that_changes_changes_one_customer() {
     let mut state = state();
     read(&mut state, &[("a", "u"), ("b", "u")]);
     let before = state.revision();
@@ -102,7 +102,7 @@ fn strained() -> Failure {
     Failure::ServerError { status: 503, retry_after: None }
 }
 
-/// A record of a customer with these credentials who has failed like this.
+/// A record of a customer with these credentials that has failed like this.
 fn record(failure: Failure, username: &str, at: i64) -> Record {
     let mut state = state();
     read(&mut state, &[("a", username)]);
@@ -136,7 +136,7 @@ fn what_another_daemon_has_written_is_shown_and_not_written_again() {
     read_with(&mut state, &rows, |table| table.records = vec![record(refused(), "u", 5)], 9);
     assert_eq!(picture(&state, before).1, ["a"]);
     assert!(failure(&state, "a").permanent && !state.has_unrecorded(Records::All));
-    assert_eq!(state.table_read_at(), Some(second(9)));
+    assert_eq!(state.table_read_at, Some(second(9)));
     // Of two records the later one counts, and at the same time ours.
     let written = |state: &mut State, name: &str, at: i64| {
         failing(state, name, strained(), at);
@@ -173,10 +173,10 @@ fn p03_other_credentials_free_the_parked_and_are_said_and_written() {
     failing(&mut state, "a", refused(), 1);
     failing(&mut state, "b", strained(), 1);
     state.take_unrecorded(Records::All, 1000);
-    state.history_mut().take_unlogged().for_each(drop);
+    state.history.take_unlogged().for_each(drop);
     let before = state.revision();
     read_with(&mut state, &[("a", "v"), ("b", "v2")], |_| {}, 60);
-    let told: Vec<_> = state.history_mut().take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
+    let told: Vec<_> = state.history.take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
     assert_eq!(told, [(NoticeKind::Unparked, Some(CustomerId::new("a")))], "b was not parked");
     let records = state.take_unrecorded(Records::All, 1000);
     assert!(records.iter().all(|record| record.failure.is_none() && record.updated_at == second(60)));
@@ -221,19 +221,19 @@ fn p02_a_parked_customer_stays_as_it_is_when_another_row_is_corrected() {
     failing(&mut state, "a", refused(), 1);
     failing(&mut state, "b", refused(), 2);
     state.take_unrecorded(Records::All, 1000);
-    state.history_mut().take_unlogged().for_each(drop);
+    state.history.take_unlogged().for_each(drop);
     read_with(&mut state, &[("a", "corrected"), ("b", "u")], |_| {}, 60);
     let note = failure(&state, "b");
     assert!(note.permanent && (note.at, note.consecutive) == (second(2), 1), "{note:?}");
-    let told: Vec<_> = state.history_mut().take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
+    let told: Vec<_> = state.history.take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
     assert_eq!(told, [(NoticeKind::Unparked, Some(CustomerId::new("a")))]);
 }
 
 /// The other daemon has only the password, and got no answer. This one does not need it.
 #[test]
 fn a_customer_with_a_refresh_token_does_not_wait_for_an_answer_to_a_password() {
-    let unheard = || Failure::Timeout { after: Duration::from_secs(10) };
-    for (failure, waits) in [(unheard(), false), (strained(), true), (refused(), true)] {
+    let unanswered = || Failure::Timeout { after: Duration::from_secs(10) };
+    for (failure, waits) in [(unanswered(), false), (strained(), true), (refused(), true)] {
         let mut state = state();
         read(&mut state, &[("a", "u")]);
         let record = record(failure, "u", 5);
@@ -250,7 +250,7 @@ fn p02_another_key_changes_the_fingerprints_and_unparks_no_customer() {
     failing(&mut state, "a", refused(), 1);
     state.take_unrecorded(Records::All, 1000);
     state.apply(Event::Recorded, second(1), 0.5);
-    state.history_mut().take_unlogged().for_each(drop);
+    state.history.take_unlogged().for_each(drop);
     let other = || FingerprintKey::new(&[9; FingerprintKey::BYTES]);
     state.apply(Event::Reading, second(60), 0.5);
     read_with(&mut state, &[("a", "u"), ("b", "u")], |table| table.key = other(), 60);
@@ -260,7 +260,7 @@ fn p02_another_key_changes_the_fingerprints_and_unparks_no_customer() {
         (a.credentials, failure(&state, "a").fingerprint),
         (entry(&state, "b").credentials, a.credentials)
     );
-    assert!(state.history_mut().take_unlogged().all(|notice| notice.kind != NoticeKind::Unparked));
+    assert!(state.history.take_unlogged().all(|notice| notice.kind != NoticeKind::Unparked));
     // What was only known here is in the store now, for a restart to find.
     let records = state.take_unrecorded(Records::All, 1000);
     assert_eq!(records.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["a"]);
@@ -280,7 +280,7 @@ fn what_is_wrong_with_a_row_is_said_once_until_it_was_right() {
             table.records_lost = lost.map(ToOwned::to_owned);
         };
         read_with(&mut state, &[], change, 1);
-        let said = state.history_mut().take_unlogged().map(|notice| notice.message.clone());
+        let said = state.history.take_unlogged().map(|notice| notice.message.clone());
         said.map(|message| message.chars().take(16).collect()).collect::<Vec<String>>()
     };
     assert_eq!(look(1, None), ["row 7: is no dat"]);
@@ -294,7 +294,7 @@ fn what_is_wrong_with_a_row_is_said_once_until_it_was_right() {
 }
 
 #[test]
-fn who_left_is_remembered_for_clients_up_to_a_bound() {
+fn removed_customers_are_remembered_for_clients_up_to_a_bound() {
     let mut state = state();
     let names: Vec<String> = (0..=REMEMBERED_REMOVALS).map(|n| format!("{n:05}")).collect();
     let rows: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "u")).collect();

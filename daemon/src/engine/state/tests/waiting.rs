@@ -7,7 +7,7 @@ fn elsewhere() -> Credentials {
 }
 
 #[test]
-fn a_server_that_is_back_lets_nobody_wait_who_waited_for_it() {
+fn a_server_that_is_back_ends_the_waits_for_it() {
     let (near, far) = (row("near"), Customer { credentials: elsewhere(), ..row("far") });
     let mut state = state(vec![near, far, row("strained"), row("bad"), row("fine")]);
     let unreachable = || Failure::Unreachable { why: "no connection".to_owned() };
@@ -37,7 +37,7 @@ fn a_server_that_is_back_lets_nobody_wait_who_waited_for_it() {
 
 /// The pass goes on after that, and its end is what ends waits.
 #[test]
-fn who_failed_after_its_server_was_back_waits() {
+fn a_customer_that_failed_after_its_server_was_back_waits() {
     let mut state = state(vec![row("before"), row("after")]);
     let unreachable = || Failure::Unreachable { why: "no connection".to_owned() };
     apply(&mut state, 0, [failed("before", unreachable()), Event::ServerRecovered(host(URL))]);
@@ -103,7 +103,7 @@ fn p02_a_server_that_is_back_shortens_the_wait_to_as_many_intervals_as_the_custo
 
 /// An operator's attempt before the time counts for nothing in the wait, so it does not lengthen what is left of it.
 #[test]
-fn an_operator_who_tries_a_customer_early_does_not_put_off_its_return_with_its_server() {
+fn an_early_attempt_of_an_operator_does_not_delay_the_return_with_the_server() {
     for trouble in [silent(), strained()] {
         let mut alone = state(vec![row("a")]);
         let last = fail_by_itself(&mut alone, "a", (0..4).map(|_| trouble.clone()));

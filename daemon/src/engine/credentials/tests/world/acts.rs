@@ -111,7 +111,7 @@ impl World {
         if daemon.doubted.contains(&host)
             && self.servers[row.server].is_bad_for(Duration::from_secs(5), self.now)
         {
-            self.violation(format!("{:?} is sent to {}, which answers nobody", row.username, row.url));
+            self.violation(format!("{:?} is sent to {}, which does not answer", row.username, row.url));
         }
         let number = self.rng.random();
         let daemon = &mut self.daemons[place];
@@ -119,9 +119,9 @@ impl World {
         let is_forced = leave == Leave::Forced;
         if is_forced {
             self.rejections.remove(&ask.credentials);
-            let heard =
-                daemon.writing.iter_mut().map(|writing| &mut writing.heard).chain([&mut daemon.heard]);
-            heard.for_each(|heard| heard.retain(|(_, credentials)| *credentials != ask.credentials));
+            let noted =
+                daemon.writing.iter_mut().map(|writing| &mut writing.noted).chain([&mut daemon.noted]);
+            noted.for_each(|noted| noted.retain(|(_, credentials)| *credentials != ask.credentials));
         }
         let charge = daemon.ledger.charge(&ask, number, self.now);
         daemon.logins.push(Login {
@@ -180,14 +180,14 @@ impl World {
         let Some(write) = daemon.ledger.next_write(day, must_check) else { return };
         let is_done = !self.is_store_locked && self.rng.random_bool(0.5);
         let written = is_done.then(|| self.store.write(&write));
-        let heard = std::mem::take(&mut daemon.heard);
+        let noted = std::mem::take(&mut daemon.noted);
         self.tell(format!("daemon {place} begins to write {} accounts: {written:?}", write.accounts.len()));
-        self.daemons[place].writing = Some(Writing { write, written, heard });
+        self.daemons[place].writing = Some(Writing { write, written, noted });
     }
 
     /// The write under way ends; what is charged in it is sent.
     pub(super) fn end_write(&mut self, place: usize, fate: u32) {
-        let Some(Writing { write, written, mut heard }) = self.daemons[place].writing.take() else { return };
+        let Some(Writing { write, written, mut noted }) = self.daemons[place].writing.take() else { return };
         self.tell(format!("daemon {place} ends its write, fate {fate}"));
         let is_lost = fate < 3;
         let written = match written {
@@ -205,10 +205,10 @@ impl World {
         if let Some(LedgerWritten::Written { conflicts, .. }) = &written {
             // What another daemon has changed meanwhile is written with the next write.
             let is_stored = |account: &AccountKey| !conflicts.iter().any(|(other, _)| other == account);
-            let stored = heard.extract_if(.., |(account, _)| is_stored(account));
+            let stored = noted.extract_if(.., |(account, _)| is_stored(account));
             self.rejections.extend(stored.map(|(account, credentials)| (credentials, account)));
         }
-        daemon.heard.extend(heard);
+        daemon.noted.extend(noted);
         let has_failed = written.is_none();
         let unmade = match written {
             Some(written) => daemon.ledger.written(written, self.now),
