@@ -23,8 +23,14 @@ pub struct Check {
 }
 
 /// The tokens to be checked now: of each server those in question, or else the one whose last proof is the oldest, or those
-/// whose last proof is as old as the settings say.
-pub fn checks(state: &State, now: DateTime<Utc>, policy: &Policy) -> Vec<Check> {
+/// whose last proof is as old as the settings say. A server whose breaker is not closed is asked only if one of the `probes`
+/// closes it, and then whenever its last check was: after trouble there may be a new signing key.
+pub fn checks(
+    state: &State,
+    now: DateTime<Utc>,
+    policy: &Policy,
+    probes: &BTreeMap<HostKey, BaseUrl>,
+) -> Vec<Check> {
     let mut of_server: BTreeMap<&HostKey, Vec<&Entry>> = BTreeMap::new();
     for (_, entry) in state.entries().filter(|(_, entry)| entry.is_checkable(now, policy)) {
         if let Some(host) = &entry.host
@@ -34,9 +40,9 @@ pub fn checks(state: &State, now: DateTime<Utc>, policy: &Policy) -> Vec<Check> 
         }
     }
     let chosen = of_server.into_iter().filter_map(|(host, entries)| {
-        // As soon as the breaker closes, whenever the last check was: after trouble there may be a new signing key.
-        let server = state.hosts().get(host).filter(|server| {
-            server.breaker != Breaker::Closed || server.checks.may_begin(now, policy.interval)
+        let server = state.hosts().get(host).filter(|server| match server.breaker {
+            Breaker::Closed => server.checks.may_begin(now, policy.interval),
+            Breaker::Open | Breaker::HalfOpen => probes.contains_key(host),
         })?;
         Some(choose(server, entries, now, policy))
     });

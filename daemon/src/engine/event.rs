@@ -113,8 +113,8 @@ pub enum Event {
         /// What ThingsBoard says of it.
         answer: TokenAnswer,
     },
-    /// Checks were left over; their turn comes in the next pass, at once.
-    ChecksLeftOver,
+    /// The pass did not wait for the answer to a check of this customer's token.
+    CheckCutShort(CustomerId),
     /// A server answers again, or for the first time.
     ServerRecovered(HostKey),
     /// A server is asked in another way than before.
