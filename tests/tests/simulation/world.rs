@@ -9,6 +9,7 @@ use tbtokend::model::{AccountKey, BaseUrl, LoopState, Record};
 use tokio::time::{Duration, Instant};
 
 use super::audit::Audit;
+use super::checks::AllChecks;
 use super::ledger::Ledger;
 use super::passwords::{AccountId, Passwords, RowCredentials};
 use super::request_rate::AllFailing;
@@ -273,6 +274,7 @@ pub(crate) struct World {
     pub(crate) requests: BTreeMap<(usize, usize), (u64, u32)>,
     /// The current minute of each daemon, and its polls in it.
     pub(crate) polls: BTreeMap<u32, (u64, u32)>,
+    pub(crate) checks: AllChecks,
     pub(crate) clock_moved_at: Instant,
     /// The time of the last step back of the clock.
     pub(crate) set_back_at: Instant,
@@ -382,6 +384,7 @@ impl World {
             budget,
             requests: BTreeMap::new(),
             polls: BTreeMap::new(),
+            checks: AllChecks::new(),
             clock_moved_at: now,
             set_back_at: now,
             set_back_by: TimeDelta::zero(),
