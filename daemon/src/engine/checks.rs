@@ -22,8 +22,8 @@ pub struct Check {
     pub username: String,
 }
 
-/// The tokens to be checked now: of each server those in question, or else the one whose last proof is the oldest, or those
-/// whose last proof is as old as the settings say. A server whose breaker is not closed is asked only if one of the `probes`
+/// The tokens to be checked now: of each server those in question, or else the one whose last proof is the oldest, and one of
+/// those that are dead, or those whose last proof is as old as the settings say. A server whose breaker is not closed is asked only if one of the `probes`
 /// closes it, and then whenever its last check was: after trouble there may be a new signing key.
 pub fn checks(
     state: &State,
@@ -65,7 +65,13 @@ fn choose<'a>(
     let looked_at = |entry: &&Entry| entry.checked.map(|(at, _)| at);
     match policy.verify_tokens {
         VerifyTokens::Off => Vec::new(),
-        VerifyTokens::Sample => entries.into_iter().min_by_key(looked_at).into_iter().collect(),
+        VerifyTokens::Sample => {
+            // One that is dead already tells nothing of a new signing key, and works again only after a restart.
+            let (dead, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.is_dead());
+            let first = |entry: &&Entry| (!entry.is_in_question_again(now), looked_at(entry));
+            let sample = others.into_iter().min_by_key(first);
+            sample.into_iter().chain(dead.into_iter().min_by_key(looked_at)).collect()
+        }
         VerifyTokens::Every(age) => {
             // No more in a poll than it takes to come round in time.
             let polls = (age.num_milliseconds() / policy.interval.num_milliseconds().max(1)).max(1);

@@ -195,6 +195,34 @@ fn only_a_token_that_is_newly_found_dead_begins_a_pass_at_once() {
     }
 }
 
+/// A dead token that cannot be renewed must not take the place of the sample that shows a new signing key.
+#[test]
+fn a_known_dead_token_is_checked_beside_the_sample() {
+    let mut state = of_one_server(VerifyTokens::Sample);
+    for name in ["a", "b"] {
+        let failure = crate::model::Failure::CredentialsRejected;
+        state.apply(Event::Failed { id: CustomerId::new(name), failure }, after(0), 0.5);
+        checked(&mut state, 1, name, DEAD);
+    }
+    checked(&mut state, 2, "c", WORKS);
+    state.apply(Event::PassFinished, after(3), 0.5);
+    assert_eq!(sampled(&state, 60), ["c", "a"]);
+}
+
+#[test]
+fn a_disputed_token_is_checked_first_when_ten_minutes_are_over() {
+    let mut state = of_one_server(VerifyTokens::Sample);
+    for (second, answer) in [(0, DEAD), (1, WORKS), (2, DEAD)] {
+        checked(&mut state, second, "c", answer);
+    }
+    for name in ["a", "b"] {
+        checked(&mut state, 1, name, WORKS);
+    }
+    state.apply(Event::PassFinished, after(3), 0.5);
+    assert_eq!(sampled(&state, 599), ["a"]);
+    assert_eq!(sampled(&state, 600), ["c"]);
+}
+
 #[test]
 fn a_check_that_was_cut_short_waits_for_the_next_poll_and_proves_nothing() {
     let mut state = of_one_server(VerifyTokens::Sample);

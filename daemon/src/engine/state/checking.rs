@@ -144,6 +144,12 @@ impl Entry {
         self.checked.is_none_or(|(at, _)| at < since)
     }
 
+    /// Whether its token was found dead too soon after another one, and that is no reason any more to leave it.
+    pub fn is_in_question_again(&self, now: DateTime<Utc>) -> bool {
+        matches!(self.checked, Some((_, Found::Disputed)))
+            && self.death.as_deref().is_none_or(|death| (now - death.at).abs() >= ONE_RENEWAL_IN)
+    }
+
     /// What came of a check. Says what is news of it.
     fn token_checked(&mut self, answer: TokenAnswer, at: DateTime<Utc>) -> Option<NoticeKind> {
         if answer == TokenAnswer::Works {
