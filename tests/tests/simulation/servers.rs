@@ -127,7 +127,7 @@ impl Servers {
     async fn check_token(&self, server: usize, port: bool, token: &str) -> TokenAnswer {
         self.world.lock().asked_about(server, token);
         let _in_flight = CheckInFlight::begin(&self.world, (self.daemon, server, port));
-        match self.ask(server, Request::Check(token.to_owned()), LONGEST_CHECK).await {
+        let answer = match self.ask(server, Request::Check(token.to_owned()), LONGEST_CHECK).await {
             Err(RefreshError::Failed(Failure::CredentialsRejected)) => TokenAnswer::Works,
             Err(RefreshError::Rejected { .. }) => TokenAnswer::Dead(DeadCause::ExpiredEarly),
             Err(RefreshError::Failed(Failure::UnexpectedResponse(_) | Failure::RateLimited { .. })) => {
@@ -135,7 +135,13 @@ impl Servers {
             }
             Err(RefreshError::Failed(_)) => TokenAnswer::NoAnswer,
             Ok(_) => unreachable!("no answer to a check"),
-        }
+        };
+        let world = self.world.lock();
+        let row = world.rows.iter().find(|(_, row)| row.token.as_deref() == Some(token));
+        world.log_for_server(server, || {
+            format!("says of the token of row {:?}: {answer:?}", row.map(|(user, _)| user))
+        });
+        answer
     }
 
     async fn try_out(&self, server: usize) -> Probe {

@@ -192,6 +192,8 @@ pub(crate) struct Row {
     pub(crate) asked: bool,
     /// Whether it is tried once a day, because it was refused without being counted.
     pub(crate) is_tried_daily: bool,
+    /// When a daemon was told that a token of it is dead, if it may have been renewed for that.
+    pub(crate) dead_at: Option<Instant>,
     /// Since when its account has one charge left and its server works.
     pub(crate) last_charge_since: Option<Instant>,
 }
@@ -427,6 +429,7 @@ impl World {
             in_row: None,
             asked: false,
             is_tried_daily: false,
+            dead_at: None,
             last_charge_since: None,
         };
         self.rows.insert(user, row);
