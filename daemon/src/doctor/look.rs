@@ -10,14 +10,18 @@ use futures_util::stream::{self, StreamExt};
 
 use super::report::Finding;
 use crate::config::Config;
-use crate::model::BaseUrl;
-use crate::thingsboard::Client;
+use crate::model::{BaseUrl, Secret, TokenAnswer, VerifyTokens};
+use crate::thingsboard::{Client, Logins as _};
 
 /// The most servers probed at a time.
 const AT_A_TIME: usize = 32;
 
 /// The most servers probed: some minutes of waiting if none of them answers.
 const MOST: usize = 500;
+
+/// A token that no server has issued, and no secret: ThingsBoard must reject it like one of an earlier signing key.
+const FOREIGN_TOKEN: &str = "eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJ0YnRva2VuZC1kb2N0b3IifQ.\
+    AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// The first bytes of every SQLite file (<https://www.sqlite.org/fileformat2.html>, "Magic Header String").
 const BEGINNING: &[u8; 16] = b"SQLite format 3\0";
@@ -57,19 +61,28 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
         }
     };
     let client = &client;
+    let checks_tokens = config.policy.verify_tokens != VerifyTokens::Off;
     let answers: Vec<_> = stream::iter(urls.iter().take(MOST))
-        .map(|url| async move { (url, client.request_status(url).await) })
+        .map(|url| async move {
+            let answer = client.request_status(url).await;
+            let rejects = checks_tokens && answer.is_ok() && rejects_foreign_token(client, url).await;
+            (url, answer, rejects)
+        })
         .buffered(AT_A_TIME)
         .collect()
         .await;
     let mut findings = Vec::new();
-    let (mut fine, mut fine_with_tls) = (0, 0);
-    for (url, answer) in answers {
+    let (mut fine, mut fine_with_tls, mut rejecting) = (0, 0, 0);
+    for (url, answer, rejects) in answers {
         let shown = crate::text::url(url.endpoint("").as_str());
         match answer {
             Ok(status) if status < 500 => {
                 fine += 1;
                 fine_with_tls += usize::from(url.is_https());
+                rejecting += usize::from(rejects);
+                if checks_tokens && !rejects {
+                    findings.push(unnoticed(&shown));
+                }
             }
             Ok(status) => findings.push(Finding::error(
                 check,
@@ -84,6 +97,17 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
     if fine > 0 {
         findings.insert(0, Finding::ok(check, answering(fine, fine_with_tls)));
     }
+    if !checks_tokens {
+        let found = "thingsboard.verify_tokens is off: a token that ThingsBoard no longer takes is replaced only when it ends";
+        findings.push(Finding::note(DEAD_TOKENS, found));
+    } else if rejecting > 0 {
+        let servers =
+            if rejecting == 1 { "1 server rejects" } else { &format!("{rejecting} servers reject") };
+        findings.push(Finding::ok(
+            DEAD_TOKENS,
+            format!("{servers} a token of another signing key, so dead tokens are noticed"),
+        ));
+    }
     if let Some(left @ 1..) = urls.len().checked_sub(MOST) {
         findings.push(Finding::note(
             check,
@@ -91,6 +115,23 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Whether the server says of a token that it is dead, as a check asks it.
+async fn rejects_foreign_token(client: &Client, url: &BaseUrl) -> bool {
+    matches!(client.check(url, &Secret::new(FOREIGN_TOKEN)).await, TokenAnswer::Dead(_))
+}
+
+/// The name of the check whether dead tokens are noticed.
+const DEAD_TOKENS: &str = "dead tokens";
+
+/// The answer about a token says nothing, so a dead one is taken for valid.
+fn unnoticed(server: &str) -> Finding {
+    Finding::warning(
+        DEAD_TOKENS,
+        format!("{server} does not reject a token of another signing key, so dead tokens are not noticed"),
+        "Let the proxy before this ThingsBoard pass GET /api/auth/user with the header X-Authorization.",
+    )
 }
 
 /// Says how many servers answer, and how many of them have a valid certificate.

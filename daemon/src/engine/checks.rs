@@ -22,9 +22,15 @@ pub struct Check {
     pub username: String,
 }
 
-/// The tokens to be checked now: of each server those in question, or else the one whose last proof is the oldest, or those
-/// whose last proof is as old as the settings say.
-pub fn checks(state: &State, now: DateTime<Utc>, policy: &Policy) -> Vec<Check> {
+/// The tokens to be checked now: of each server those in question, or else the one whose last proof is the oldest, and one of
+/// those that are dead, or those whose last proof is as old as the settings say. A server whose breaker is not closed is asked only if one of the `probes`
+/// closes it, and then whenever its last check was: after trouble there may be a new signing key.
+pub fn checks(
+    state: &State,
+    now: DateTime<Utc>,
+    policy: &Policy,
+    probes: &BTreeMap<HostKey, BaseUrl>,
+) -> Vec<Check> {
     let mut of_server: BTreeMap<&HostKey, Vec<&Entry>> = BTreeMap::new();
     for (_, entry) in state.entries().filter(|(_, entry)| entry.is_checkable(now, policy)) {
         if let Some(host) = &entry.host
@@ -34,9 +40,9 @@ pub fn checks(state: &State, now: DateTime<Utc>, policy: &Policy) -> Vec<Check> 
         }
     }
     let chosen = of_server.into_iter().filter_map(|(host, entries)| {
-        // As soon as the breaker closes, whenever the last check was: after trouble there may be a new signing key.
-        let server = state.hosts().get(host).filter(|server| {
-            server.breaker != Breaker::Closed || server.checks.may_begin(now, policy.interval)
+        let server = state.hosts().get(host).filter(|server| match server.breaker {
+            Breaker::Closed => server.checks.may_begin(now, policy.interval),
+            Breaker::Open | Breaker::HalfOpen => probes.contains_key(host),
         })?;
         Some(choose(server, entries, now, policy))
     });
@@ -59,7 +65,13 @@ fn choose<'a>(
     let looked_at = |entry: &&Entry| entry.checked.map(|(at, _)| at);
     match policy.verify_tokens {
         VerifyTokens::Off => Vec::new(),
-        VerifyTokens::Sample => entries.into_iter().min_by_key(looked_at).into_iter().collect(),
+        VerifyTokens::Sample => {
+            // One that is dead already tells nothing of a new signing key, and works again only after a restart.
+            let (dead, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.is_dead());
+            let first = |entry: &&Entry| (!entry.is_in_question_again(now), looked_at(entry));
+            let sample = others.into_iter().min_by_key(first);
+            sample.into_iter().chain(dead.into_iter().min_by_key(looked_at)).collect()
+        }
         VerifyTokens::Every(age) => {
             // No more in a poll than it takes to come round in time.
             let polls = (age.num_milliseconds() / policy.interval.num_milliseconds().max(1)).max(1);

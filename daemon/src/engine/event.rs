@@ -113,8 +113,8 @@ pub enum Event {
         /// What ThingsBoard says about the token.
         answer: TokenAnswer,
     },
-    /// Checks were left over; the next pass follows at once and carries them out.
-    ChecksLeftOver,
+    /// The pass did not wait for the answer to a check of this customer's token.
+    CheckCutShort(CustomerId),
     /// A server answers again, or for the first time.
     ServerRecovered(HostKey),
     /// The limit or the circuit breaker of a server changed.

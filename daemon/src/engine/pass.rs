@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::charging::{Charged, LedgerCall, Writing};
-use self::checking::{Fetching, check};
+use self::checking::{Fetching, check, end_of_checks};
 use self::queues::{Queues, Start};
 use self::saving::Saving;
 use self::sending::{Asking, Ended, EndedAttempt, probe, refresh, signal};
@@ -83,6 +83,10 @@ pub struct Tools<S, L> {
     pub seed: u64,
     /// The order to begin nothing new.
     pub stop: CancellationToken,
+    /// The order to wait for no check.
+    pub leave_checks: CancellationToken,
+    /// When no check is waited for without an order.
+    pub checks_until: Instant,
 }
 
 /// The gates of all servers; they live from pass to pass.
@@ -171,6 +175,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let tools = self.tools;
         let mut fetching: Option<Fetching<'a>> = self.fetch_tokens(checks);
         let mut asking: Asking<'a> = FuturesUnordered::new();
+        let mut checking: Asking<'a> = FuturesUnordered::new();
         let mut saving: Option<Saving<'a>> = None;
         let mut writing: Option<Writing<'a>> = None;
         let mut give_up: Option<Instant> = None;
@@ -179,7 +184,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         loop {
             let may_begin = may_ask && give_up.is_none() && self.store_error.is_none();
             if may_begin && Instant::now() < self.ends_at {
-                self.begin(&mut asking).await;
+                self.begin(&mut asking, &mut checking).await;
             }
             if writing.is_none() {
                 writing = self.call_ledger(give_up.is_some());
@@ -187,7 +192,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             if saving.is_none() && self.store_error.is_none() && !self.obtained.is_empty() {
                 saving = Some(self.save());
             }
-            if asking.is_empty() && saving.is_none() && writing.is_none() && fetching.is_none() {
+            let is_idle = asking.is_empty() && checking.is_empty() && fetching.is_none();
+            if is_idle && saving.is_none() && writing.is_none() {
                 break;
             }
             tokio::select! {
@@ -195,6 +201,10 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 biased;
                 () = tools.stop.cancelled(), if give_up.is_none() => {
                     give_up = Some(Instant::now() + GRACE);
+                }
+                () = end_of_checks(tools), if !checking.is_empty() => {
+                    checking.clear();
+                    self.leave_checks().await;
                 }
                 () = at(give_up), if !asking.is_empty() => {
                     // An answer that has arrived counts.
@@ -220,6 +230,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                     may_ask = true;
                 }
                 Some(ended) = asking.next() => self.ended(ended).await,
+                Some(ended) = checking.next() => self.ended(ended).await,
                 (checks, tokens) = finish(&mut fetching) => {
                     fetching = None;
                     self.tokens_fetched(checks, tokens);
@@ -230,7 +241,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     }
 
     /// Begins all requests that may begin now. Passwords wait for their charge.
-    async fn begin(&mut self, asking: &mut Asking<'a>) {
+    async fn begin(&mut self, asking: &mut Asking<'a>, checking: &mut Asking<'a>) {
         let logins = &*self.tools.logins;
         while self.has_place() {
             let mut facts = Vec::new();
@@ -240,11 +251,12 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 self.report(fact).await;
             }
             match start {
+                None if !self.may_check() => break,
                 None => match self.queues.next_check(&mut self.gates) {
                     None => break,
                     Some((host, asked)) => {
                         self.checking += 1;
-                        asking.push(Box::pin(check(logins, host, asked)));
+                        checking.push(Box::pin(check(logins, host, asked)));
                     }
                 },
                 Some(Start::Probe { host, base }) => asking.push(Box::pin(probe(logins, host, base))),

@@ -150,8 +150,9 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
     let named = selections.iter().filter_map(Selection::named).flatten();
     plan.unknown = named.filter(|id| state.entry(id).is_none()).cloned().collect();
     plan.writes_ledger = state.ledger().is_unwritten();
-    if selections.contains(&Selection::Due) {
-        plan.checks = checks(state, now, policy);
+    // No operator waits for the answer of a check.
+    if selections == [Selection::Due] {
+        plan.checks = checks(state, now, policy, &plan.probes);
     }
     // The token that ends first leads. Failing customers without a valid token come last, so that they do not delay the others.
     plan.attempts.sort_by_cached_key(|attempt| {

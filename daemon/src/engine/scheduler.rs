@@ -34,7 +34,6 @@ use super::policy::{Policy, Trigger};
 use super::state::State;
 use super::view::{Identity, LastRun, Loop, Snapshot};
 use crate::clock::{Clock, StepDetector};
-use crate::model::TokenAnswer;
 use crate::store::{Records, Store};
 use crate::telemetry;
 use crate::thingsboard::Logins;
@@ -91,6 +90,8 @@ pub struct Scheduler<S, L> {
     heard_at: Instant,
     requests: Requests,
     stop_pass: CancellationToken,
+    /// The pass under way does not wait for its checks any more.
+    leave_checks: CancellationToken,
     /// The pass under way, or the last one, has left customers over: the next begins at once.
     has_left_over: bool,
     /// When servers that rest or were given up were last asked again.
@@ -164,6 +165,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             heard_at: Instant::now(),
             requests: Requests::default(),
             stop_pass: CancellationToken::new(),
+            leave_checks: CancellationToken::new(),
             has_left_over: false,
             woke_gates_at: None,
             recorder: Recorder::default(),
@@ -245,6 +247,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             }
             Input::Order(Command::Refresh(request)) => {
                 self.requests.wait(request);
+                self.leave_checks.cancel();
                 self.begin(Trigger::Manual);
                 if self.deadline.is_some() {
                     self.requests.refuse_waiting();
@@ -287,7 +290,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         if matches!(event, Event::RecordsFailed { .. }) {
             self.recorder.hold();
         }
-        self.has_left_over |= matches!(event, Event::LeftOver { .. } | Event::ChecksLeftOver);
+        self.has_left_over |= matches!(event, Event::LeftOver { .. });
         if matches!(event, Event::Saved { .. }) {
             self.recorder.release();
             self.wakes.store_worked();
@@ -297,10 +300,9 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             self.state.apply(Event::StoreCalled { operation, took }, self.clock.now(), 0.0);
         }
         self.requests.note(&event);
-        let is_dead = matches!(event, Event::Checked { answer: TokenAnswer::Dead(_), .. });
         self.state.apply(event, self.clock.now(), self.rng.random());
         // It is renewed, and the others of its server are checked, in the next pass, at once.
-        self.has_left_over |= is_dead && self.state.hosts().has_suspects();
+        self.has_left_over |= self.state.take_new_death();
         self.display.outdate();
     }
 

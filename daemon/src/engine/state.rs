@@ -48,6 +48,8 @@ pub struct State {
     pub ineligible: IneligibleRows,
     former: BTreeMap<CustomerId, Former>,
     hosts: Hosts,
+    /// A token was found dead, and no pass has begun for it yet.
+    has_new_death: bool,
     ledger: Ledger,
     /// Where the ledger is stored; none before the first read.
     pub ledger_place: Option<LedgerPlace>,
@@ -93,6 +95,7 @@ impl State {
             ineligible: IneligibleRows::default(),
             former: BTreeMap::new(),
             hosts: Hosts::default(),
+            has_new_death: false,
             ledger: Ledger::new(ledger),
             ledger_place: None,
             recovered: BTreeMap::new(),
@@ -235,7 +238,7 @@ impl State {
             Event::Deferred { id, why } => self.deferred(&id, Some(why), at),
             Event::LeftOver { id, .. } => self.deferred(&id, None, at),
             Event::Checked { id, answer } => self.token_checked(&id, answer, at),
-            Event::ChecksLeftOver => {}
+            Event::CheckCutShort(id) => self.check_cut_short(&id, at),
             Event::ServerRecovered(host) => {
                 self.recovered.insert(host, at);
             }

@@ -16,7 +16,7 @@ fn name(number: usize) -> String {
 /// An installation with so many customers of this server.
 fn installation(thingsboard: &ThingsBoard, customers: usize) -> Installation {
     let rows = (0..customers).map(|number| Row::new(name(number), &thingsboard.add(User::new(name(number)))));
-    Installation::new().with("thingsboard.verify_tokens", "sample").with_rows(&rows.collect::<Vec<_>>())
+    Installation::new().with_rows(&rows.collect::<Vec<_>>())
 }
 
 /// Whether the server takes the token in the row.
@@ -135,9 +135,7 @@ fn what_proves_nothing_leads_to_no_login_and_a_token_follows_no_redirect() {
         Behaviour::CutBody(9),
         Behaviour::Silent,
     ];
-    let mut installation = Installation::new()
-        .with("thingsboard.verify_tokens", "sample")
-        .with("thingsboard.request_timeout", "1s");
+    let mut installation = Installation::new().with("thingsboard.request_timeout", "1s");
     let mut hosts = Vec::new();
     for (number, behaviour) in behaviours.into_iter().enumerate() {
         let host = ThingsBoard::start();
@@ -158,6 +156,26 @@ fn what_proves_nothing_leads_to_no_login_and_a_token_follows_no_redirect() {
     assert_eq!(status.tokens.summary.valid, hosts.len(), "{status:?}");
     assert_eq!(elsewhere.stats().requests, 0, "no token goes elsewhere");
     assert!(!daemon.events().iter().any(|event| event.kind == EventKind::TokenDead));
+}
+
+/// A proxy that cuts the header lets logins through, so that only the doctor sees it.
+#[test]
+fn the_doctor_names_servers_whose_dead_tokens_are_not_noticed() {
+    let thingsboard = ThingsBoard::start();
+    let installation = installation(&thingsboard, 1);
+    let doctor = |installation: &Installation| {
+        let config = installation.write_config();
+        installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]).stdout
+    };
+    thingsboard.set(Behaviour::CutsTokenHeader);
+    let report = doctor(&installation);
+    let found = format!("{} does not reject a token of another signing key", thingsboard.url());
+    for said in [found.as_str(), "so dead tokens are not noticed", "with the header X-Authorization"] {
+        assert!(report.contains(said), "{said} is missing:\n{report}");
+    }
+    let installation = installation.with("thingsboard.verify_tokens", "off");
+    let report = doctor(&installation);
+    assert!(report.contains("thingsboard.verify_tokens is off") && !report.contains(&found), "{report}");
 }
 
 #[test]

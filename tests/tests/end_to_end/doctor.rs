@@ -34,6 +34,7 @@ fn the_doctor_names_what_is_wrong_sends_no_password_and_changes_nothing() {
         "1 row cannot be used: tb_url begins neither with http:// nor with https:// (odd)",
         "http URL: the passwords are sent unencrypted",
         "1 server answers",
+        "1 server rejects a token of another signing key, so dead tokens are noticed",
         gone_url.as_str(),
     ] {
         assert!(output.stdout.contains(said), "{said} is missing:\n{}", output.stdout);

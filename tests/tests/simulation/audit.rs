@@ -44,8 +44,8 @@ impl World {
         let about = self.rows.get(&user).map_or_else(String::new, |row| {
             let server = &self.servers[row.server];
             format!(
-                "customer {user} (server {}, {:?}, tokens of {} s)",
-                row.server, server.behaviour, server.life
+                "customer {user} (login {}, server {}, {:?}, tokens of {} s)",
+                row.login, row.server, server.behaviour, server.life
             )
         });
         let Self { setup, .. } = self;

@@ -80,6 +80,10 @@ impl World {
         if self.rng.chance(60) {
             self.restart_server();
         }
+        if self.rng.chance(60) {
+            let server = self.rng.index(self.servers.len());
+            self.change_signing_key(server);
+        }
         if self.rng.chance(60) && self.siege_until < Instant::now() {
             self.attack_account();
         }

@@ -3,6 +3,7 @@
 
 use chrono::TimeDelta;
 use tbtokend::engine::scheduler::Scheduler;
+use tbtokend::model::whole_seconds;
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,9 @@ use super::servers::Servers;
 use super::stage;
 use super::store::Memory;
 use super::world::{Behaviour, Shared, World};
+
+/// Within this time after a dead token no other one of its row is renewed for being dead.
+const ONE_RENEWAL_IN: Duration = Duration::from_secs(600);
 
 /// A server gets no other key before customers whose token died may be renewed for that again.
 const BETWEEN_KEYS: TimeDelta = TimeDelta::minutes(20);
@@ -37,7 +41,8 @@ impl World {
     pub(crate) fn is_of_an_old_key(&mut self, user: usize) {
         let row = &self.rows[&user];
         let (server, login, now) = (row.server, row.login, self.true_time());
-        let Some(key_at) = self.servers[server].new_key_at else { return };
+        // A token tells the second of its issue, and may be of the new key if it was made in the same one.
+        let Some(key_at) = self.servers[server].new_key_at.map(whole_seconds) else { return };
         if !row.in_row.as_ref().is_some_and(|token| token.issued_at < key_at && token.ends_at > now) {
             return;
         }
@@ -45,6 +50,11 @@ impl World {
         let waits =
             self.servers[server].behaviour != Behaviour::Well || self.failing.contains_key(&(server, login));
         self.excuse_for(user, if waits { LONG } else { SHORT });
+        // Another one that was found dead a short time ago has been renewed for that, and this one is left until then.
+        if let Some(dead_at) = self.rows[&user].dead_at {
+            let until = (dead_at + ONE_RENEWAL_IN).saturating_duration_since(Instant::now());
+            self.excuse_for(user, until + SHORT);
+        }
         if let Some(token) = &mut self.rows.get_mut(&user).unwrap().in_row {
             token.ends_at = now - TimeDelta::milliseconds(1);
         }
@@ -73,8 +83,11 @@ impl World {
         let is_outdated =
             account.is_none_or(|account| (in_row.issued_at + skew).timestamp() < account.changed_at);
         let is_dead = is_outdated || in_row.ends_at < self.true_time();
-        if is_dead && let Some(in_row) = &mut self.rows.get_mut(&user).unwrap().in_row {
-            in_row.is_dead = true;
+        if is_dead {
+            let row = self.rows.get_mut(&user).unwrap();
+            row.in_row.as_mut().unwrap().is_dead = true;
+            row.dead_at =
+                row.dead_at.filter(|at| at.elapsed() < ONE_RENEWAL_IN).or_else(|| Some(Instant::now()));
             self.audit.dead += 1;
         }
         is_dead

@@ -19,6 +19,7 @@
 mod audit;
 mod budget;
 mod charging;
+mod checks;
 mod clock;
 mod faults;
 mod first;

@@ -8,7 +8,7 @@ use tbtokend::engine::handle::Handle;
 use tbtokend::engine::outcome::{NotRefreshed, Refreshed};
 use tbtokend::engine::plan::Selection;
 use tbtokend::engine::scheduler::Scheduler;
-use tbtokend::model::{CustomerId, Lifetime, VerifyTokens};
+use tbtokend::model::{CustomerId, Lifetime};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::JoinHandle;
@@ -105,8 +105,6 @@ impl Daemon {
         let mut parts = stage::parts(world, store, logins);
         parts.seed = seed;
         parts.policy.wrong_password_budget = budget;
-        // The default. `keys.rs` has the checks.
-        parts.policy.verify_tokens = VerifyTokens::Off;
         parts.name = format!("daemon {number}").into();
         if let Some(seconds) = declared_life {
             parts.policy.lifetime = Lifetime::AtMost(TimeDelta::seconds(seconds));

@@ -8,9 +8,13 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::checks::CheckInFlight;
 use super::passwords::RowCredentials;
 use super::thingsboard::{Answer, Granted, Request, serve};
 use super::world::{NAMES, OTHER_PORT, REQUEST_TIMEOUT, Shared, World};
+
+/// How long the client waits for the answer to a check.
+const LONGEST_CHECK: Duration = Duration::from_secs(5);
 
 /// The connection of one daemon to all servers.
 #[derive(Debug, Clone)]
@@ -120,9 +124,10 @@ impl Servers {
         result
     }
 
-    async fn check_token(&self, server: usize, token: &str) -> TokenAnswer {
+    async fn check_token(&self, server: usize, port: bool, token: &str) -> TokenAnswer {
         self.world.lock().asked_about(server, token);
-        match self.ask(server, Request::Check(token.to_owned()), REQUEST_TIMEOUT).await {
+        let _in_flight = CheckInFlight::begin(&self.world, (self.daemon, server, port));
+        let answer = match self.ask(server, Request::Check(token.to_owned()), LONGEST_CHECK).await {
             Err(RefreshError::Failed(Failure::CredentialsRejected)) => TokenAnswer::Works,
             Err(RefreshError::Rejected { .. }) => TokenAnswer::Dead(DeadCause::ExpiredEarly),
             Err(RefreshError::Failed(Failure::UnexpectedResponse(_) | Failure::RateLimited { .. })) => {
@@ -130,7 +135,13 @@ impl Servers {
             }
             Err(RefreshError::Failed(_)) => TokenAnswer::NoAnswer,
             Ok(_) => unreachable!("no answer to a check"),
-        }
+        };
+        let world = self.world.lock();
+        let row = world.rows.iter().find(|(_, row)| row.token.as_deref() == Some(token));
+        world.log_for_server(server, || {
+            format!("says of the token of row {:?}: {answer:?}", row.map(|(user, _)| user))
+        });
+        answer
     }
 
     async fn try_out(&self, server: usize) -> Probe {
@@ -197,7 +208,8 @@ impl Logins for Servers {
     }
 
     async fn check(&self, base: &BaseUrl, token: &Secret) -> TokenAnswer {
-        self.alive(self.check_token(server_of(base).0, token.expose())).await
+        let (server, port) = server_of(base);
+        self.alive(self.check_token(server, port, token.expose())).await
     }
 }
 

@@ -9,6 +9,7 @@ use tbtokend::model::{AccountKey, BaseUrl, LoopState, Record};
 use tokio::time::{Duration, Instant};
 
 use super::audit::Audit;
+use super::checks::AllChecks;
 use super::ledger::Ledger;
 use super::passwords::{AccountId, Passwords, RowCredentials};
 use super::request_rate::AllFailing;
@@ -191,6 +192,8 @@ pub(crate) struct Row {
     pub(crate) asked: bool,
     /// Whether it is tried once a day, because it was refused without being counted.
     pub(crate) is_tried_daily: bool,
+    /// When a daemon was told that a token of it is dead, if it may have been renewed for that.
+    pub(crate) dead_at: Option<Instant>,
     /// Since when its account has one charge left and its server works.
     pub(crate) last_charge_since: Option<Instant>,
 }
@@ -273,6 +276,7 @@ pub(crate) struct World {
     pub(crate) requests: BTreeMap<(usize, usize), (u64, u32)>,
     /// The current minute of each daemon, and its polls in it.
     pub(crate) polls: BTreeMap<u32, (u64, u32)>,
+    pub(crate) checks: AllChecks,
     pub(crate) clock_moved_at: Instant,
     /// The time of the last step back of the clock.
     pub(crate) set_back_at: Instant,
@@ -382,6 +386,7 @@ impl World {
             budget,
             requests: BTreeMap::new(),
             polls: BTreeMap::new(),
+            checks: AllChecks::new(),
             clock_moved_at: now,
             set_back_at: now,
             set_back_by: TimeDelta::zero(),
@@ -424,6 +429,7 @@ impl World {
             in_row: None,
             asked: false,
             is_tried_daily: false,
+            dead_at: None,
             last_charge_since: None,
         };
         self.rows.insert(user, row);

@@ -120,17 +120,19 @@ fn no_token_in_its_window_is_checked_and_none_over_http_where_that_is_refused() 
     http.credentials.url = "http://tb.example".to_owned();
     let state = self::state(VerifyTokens::Sample, vec![http]);
     let strict = Policy { require_https: true, ..Policy::of_a_minute() };
-    assert_eq!(checks(&state, after(0), &Policy::of_a_minute()).len(), 1);
-    assert_eq!(checks(&state, after(0), &strict).len(), 0);
+    assert_eq!(checks(&state, after(0), &Policy::of_a_minute(), &BTreeMap::new()).len(), 1);
+    assert_eq!(checks(&state, after(0), &strict, &BTreeMap::new()).len(), 0);
     let none = Customer { has_token: false, ..row("tb", "a") };
     assert_eq!(sampled(&self::state(VerifyTokens::Sample, vec![none]), 0).len(), 0);
 }
 
 #[test]
-fn what_an_operator_asks_for_alone_checks_nothing_and_so_does_off() {
+fn no_operator_waits_for_a_check_and_off_checks_nothing() {
     let state = of_one_server(VerifyTokens::Sample);
     let policy = policy(VerifyTokens::Sample);
-    assert!(plan(&state, after(0), &policy, &[Selection::All]).checks.is_empty());
+    for selections in [&[Selection::All][..], &[Selection::All, Selection::Due]] {
+        assert!(plan(&state, after(0), &policy, selections).checks.is_empty(), "{selections:?}");
+    }
     let state = of_one_server(VerifyTokens::Off);
     assert!(planned(&state, VerifyTokens::Off, 0).is_empty());
 }
@@ -160,11 +162,74 @@ fn names_of(state: &State) -> Vec<String> {
 }
 
 #[test]
-fn a_server_whose_breaker_is_not_closed_is_asked_as_soon_as_it_is() {
-    let mut state = of_one_server(VerifyTokens::Sample);
+fn a_server_whose_breaker_is_not_closed_is_asked_as_soon_as_a_probe_closes_it() {
+    let ended = Customer { expiry: Some(after(-1)), ..row("tb", "ended") };
+    let mut state = state(VerifyTokens::Sample, vec![row("tb", "a"), row("tb", "b"), ended]);
     checked(&mut state, 0, "a", WORKS);
     assert!(sampled(&state, 1).is_empty());
     let host = BaseUrl::parse("https://tb.example").unwrap().host_key();
+    for breaker in [Breaker::Open, Breaker::HalfOpen] {
+        state.apply(Event::GateMoved { host: host.clone(), limit: 4, breaker }, after(2), 0.5);
+        assert_eq!(sampled(&state, 3), ["b"], "the pass holds it until the breaker is closed");
+    }
+    // No customer needs the server, so nothing finds out whether it is back.
+    let mut state = of_one_server(VerifyTokens::Sample);
     state.apply(Event::GateMoved { host, limit: 4, breaker: Breaker::Open }, after(2), 0.5);
-    assert_eq!(sampled(&state, 3), ["b"], "the pass holds it until the breaker is closed");
+    assert!(sampled(&state, 600).is_empty());
+}
+
+#[test]
+fn only_a_token_that_is_newly_found_dead_begins_a_pass_at_once() {
+    let mut state = of_one_server(VerifyTokens::Sample);
+    let park = |state: &mut State| {
+        let failure = crate::model::Failure::CredentialsRejected;
+        state.apply(Event::Failed { id: CustomerId::new("a"), failure }, after(0), 0.5);
+    };
+    park(&mut state);
+    for (second, answer, is_new) in
+        [(1, WORKS, false), (60, DEAD, true), (120, DEAD, false), (180, WORKS, false), (240, DEAD, false)]
+    {
+        checked(&mut state, second, "a", answer);
+        assert_eq!(state.take_new_death(), is_new, "{answer:?} after {second} s");
+        assert!(!state.take_new_death(), "once");
+    }
+}
+
+/// A dead token that cannot be renewed must not take the place of the sample that shows a new signing key.
+#[test]
+fn a_known_dead_token_is_checked_beside_the_sample() {
+    let mut state = of_one_server(VerifyTokens::Sample);
+    for name in ["a", "b"] {
+        let failure = crate::model::Failure::CredentialsRejected;
+        state.apply(Event::Failed { id: CustomerId::new(name), failure }, after(0), 0.5);
+        checked(&mut state, 1, name, DEAD);
+    }
+    checked(&mut state, 2, "c", WORKS);
+    state.apply(Event::PassFinished, after(3), 0.5);
+    assert_eq!(sampled(&state, 60), ["c", "a"]);
+}
+
+#[test]
+fn a_disputed_token_is_checked_first_when_ten_minutes_are_over() {
+    let mut state = of_one_server(VerifyTokens::Sample);
+    for (second, answer) in [(0, DEAD), (1, WORKS), (2, DEAD)] {
+        checked(&mut state, second, "c", answer);
+    }
+    for name in ["a", "b"] {
+        checked(&mut state, 1, name, WORKS);
+    }
+    state.apply(Event::PassFinished, after(3), 0.5);
+    assert_eq!(sampled(&state, 599), ["a"]);
+    assert_eq!(sampled(&state, 600), ["c"]);
+}
+
+#[test]
+fn a_check_that_was_cut_short_waits_for_the_next_poll_and_proves_nothing() {
+    let mut state = of_one_server(VerifyTokens::Sample);
+    state.apply(Event::CheckCutShort(CustomerId::new("a")), after(0), 0.5);
+    assert!(sampled(&state, 1).is_empty());
+    assert_eq!(sampled(&state, 60), ["a"]);
+    checked(&mut state, 61, "b", DEAD);
+    state.apply(Event::CheckCutShort(CustomerId::new("a")), after(62), 0.5);
+    assert_eq!(sampled(&state, 63), ["a", "c"], "those in question are asked on");
 }

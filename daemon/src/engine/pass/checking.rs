@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::Pass;
+use tokio::time::{Instant, sleep_until};
+
 use super::sending::Ended;
+use super::{Pass, Tools};
 use crate::engine::checks::Check;
 use crate::engine::event::Event;
 use crate::model::{CustomerId, RowToken, Secret, TokenAnswer};
@@ -27,7 +29,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     /// Begins to read the tokens to be checked, if there are any.
     pub(super) fn fetch_tokens(&self, checks: Vec<Check>) -> Option<Fetching<'a>> {
         let store = Arc::clone(&self.tools.store);
-        (!checks.is_empty()).then(|| {
+        (!checks.is_empty() && self.may_check()).then(|| {
             let fetching: Fetching<'a> = Box::pin(async move {
                 let tokens = store.tokens(checks.iter().map(|check| check.id.clone()).collect()).await;
                 (checks, tokens)
@@ -52,6 +54,19 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         }
     }
 
+    /// Whether the time for checks is not over.
+    pub(super) fn may_check(&self) -> bool {
+        !self.tools.leave_checks.is_cancelled() && Instant::now() < self.tools.checks_until
+    }
+
+    /// Renewals or an operator come first: no answer to a check is waited for.
+    pub(super) async fn leave_checks(&mut self) {
+        self.checking = 0;
+        for id in self.queues.leave_checks(&mut self.gates) {
+            self.report(Event::CheckCutShort(id)).await;
+        }
+    }
+
     pub(super) async fn checked(&mut self, host: usize, id: CustomerId, answer: TokenAnswer) {
         self.checking -= 1;
         if let Some(gate) = self.queues.host(host).and_then(|key| self.gates.get_mut(key)) {
@@ -64,9 +79,24 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
 }
 
 impl TokenCheck {
+    /// Whose it is.
+    pub(super) fn id(&self) -> &CustomerId {
+        &self.check.id
+    }
+
     /// Its server.
     pub(super) fn base(&self) -> &crate::model::BaseUrl {
         &self.check.base
+    }
+}
+
+/// Waits until the time for checks is over.
+pub(super) async fn end_of_checks<S, L>(tools: &Tools<S, L>) {
+    tokio::select! {
+        biased;
+        () = tools.leave_checks.cancelled() => {}
+        () = tools.stop.cancelled() => {}
+        () = sleep_until(tools.checks_until) => {}
     }
 }
 

@@ -46,9 +46,9 @@ struct Queue {
     /// No password can be sent before one of the server is answered, or a probe.
     is_blocked: bool,
     probe: Probing,
-    /// Tokens to be checked, and whether one is.
+    /// Tokens to be checked, and the customer whose token is.
     checks: VecDeque<TokenCheck>,
-    is_checking: bool,
+    checking: Option<CustomerId>,
     /// What was seen of the server when it gave trouble.
     trouble: Option<Failure>,
 }
@@ -104,7 +104,7 @@ impl Queue {
             is_blocked: false,
             probe: Probing::Idle,
             checks: VecDeque::new(),
-            is_checking: false,
+            checking: None,
             trouble: None,
         }
     }
@@ -325,13 +325,14 @@ impl Queues {
     /// The next token to be checked, of a server for which no renewal waits.
     pub(super) fn next_check(&mut self, gates: &mut Gates) -> Option<(usize, TokenCheck)> {
         self.hosts.iter_mut().enumerate().find_map(|(host, queue)| {
-            if queue.is_checking || queue.checks.is_empty() || queue.has_customers() {
+            if queue.checking.is_some() || queue.checks.is_empty() || queue.has_customers() {
                 return None;
             }
             let gate = gates.get_mut(&queue.key).filter(|gate| gate.breaker() == Breaker::Closed)?;
             gate.enter()?;
-            queue.is_checking = true;
-            Some((host, queue.checks.pop_front()?))
+            let check = queue.checks.pop_front()?;
+            queue.checking = Some(check.id().clone());
+            Some((host, check))
         })
     }
 
@@ -346,11 +347,24 @@ impl Queues {
     /// A token was checked. A server whose answer says nothing is asked no more in this pass.
     pub(super) fn checked(&mut self, host: usize, answer: TokenAnswer) {
         if let Some(queue) = self.hosts.get_mut(host) {
-            queue.is_checking = false;
+            queue.checking = None;
             if matches!(answer, TokenAnswer::Unclear | TokenAnswer::NoAnswer) {
                 queue.checks.clear();
             }
         }
+    }
+
+    /// No token is checked any more. The customers whose tokens were being checked.
+    pub(super) fn leave_checks(&mut self, gates: &mut Gates) -> Vec<CustomerId> {
+        let left = self.hosts.iter_mut().filter_map(|queue| {
+            queue.checks.clear();
+            let id = queue.checking.take()?;
+            if let Some(gate) = gates.get_mut(&queue.key) {
+                gate.cancel();
+            }
+            Some(id)
+        });
+        left.collect()
     }
 
     /// The customer's refresh token is of no use: the password is next, in its turn.
@@ -421,10 +435,6 @@ impl Queues {
         let mut facts = Vec::new();
         for mut host in std::mem::take(&mut self.hosts) {
             let is_shut = gates.get(&host.key).is_none_or(Gate::is_shut);
-            let is_closed = gates.get(&host.key).is_some_and(|gate| gate.breaker() == Breaker::Closed);
-            if goes_on && is_closed && !host.checks.is_empty() {
-                facts.push(Event::ChecksLeftOver);
-            }
             for (attempt, reason) in host.take_all() {
                 let is_leave_used = self.used_leaves.contains(&attempt.account);
                 let id: CustomerId = attempt.customer.id;

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use rand::RngExt as _;
 use tokio::task::JoinError;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Scheduler;
 use super::job::{Job, Poll, Polled, internal};
@@ -110,6 +111,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     }
 
     fn begin_pass(&mut self, trigger: Trigger, now: DateTime<Utc>, goes_on: bool, plan: Plan) {
+        // No customer waits for a check: neither one that becomes due meanwhile, nor the next poll.
+        let due = (!plan.checks.is_empty()).then(|| next_due(&self.state, now, &self.policy)).flatten();
+        let checks_until = self.wakes.end_of_checks(due.map(|due| (due - now).to_std().unwrap_or_default()));
+        self.leave_checks = CancellationToken::new();
         let tools = Tools {
             store: Arc::clone(&self.store),
             logins: Arc::clone(&self.logins),
@@ -119,6 +124,8 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             is_new_wake: self.is_new_wake(goes_on),
             seed: self.rng.random(),
             stop: self.stop_pass.clone(),
+            leave_checks: self.leave_checks.clone(),
+            checks_until,
         };
         let ledger = self.state.lend_ledger();
         let started_at = (!plan.only_checks()).then_some(now);

@@ -89,10 +89,20 @@ impl Wakes {
     /// Someone is due after this wait. Two looks at the table are some time apart all the same, counted from their
     /// beginnings: who became due during a long pass waits no longer.
     pub(super) fn in_time_for(&mut self, wait: Duration) {
+        self.early = Some(self.time_for(wait)).filter(|early| *early < self.next_tick);
+    }
+
+    fn time_for(&self, wait: Duration) -> Instant {
         let now = Instant::now();
         let soonest = self.looked_at.map_or(now, |looked_at| looked_at + self.gap());
-        self.early =
-            Some((now + wait.min(self.interval)).max(soonest)).filter(|early| *early < self.next_tick);
+        (now + wait.min(self.interval)).max(soonest)
+    }
+
+    /// When a pass that begins now gives its checks up: as a customer is due after this wait, and some time before the next
+    /// poll, so that none is skipped for a check.
+    pub(super) fn end_of_checks(&self, wait: Option<Duration>) -> Instant {
+        let before_tick = self.next_tick.checked_sub(self.interval / 8).unwrap_or(self.next_tick);
+        wait.map_or(before_tick, |wait| self.time_for(wait).min(before_tick))
     }
 
     /// The store has failed: soon, and ever later while it keeps failing.
@@ -189,6 +199,19 @@ mod tests {
         assert_eq!((wakes.interval(), wakes.next_tick()), (seconds(300), began + MINUTE));
         wakes.set_interval(seconds(20));
         assert_eq!((wakes.interval(), wakes.next_tick()), (seconds(20), Instant::now() + seconds(20)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn checks_end_when_a_customer_is_due_and_before_the_next_tick() {
+        let began = Instant::now();
+        let mut wakes = Wakes::new(MINUTE);
+        wakes.looking();
+        assert_eq!(wakes.end_of_checks(Some(seconds(20))), began + seconds(20));
+        assert_eq!(wakes.end_of_checks(Some(seconds(0))), began + seconds(5), "no poll comes sooner");
+        let before_tick = began + MINUTE.mul_f64(0.875);
+        for wait in [None, Some(seconds(58))] {
+            assert_eq!(wakes.end_of_checks(wait), before_tick, "{wait:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -32,9 +32,9 @@ pub enum Found {
 pub(super) struct Death {
     /// When it was found dead.
     pub(super) at: DateTime<Utc>,
-    /// It is not in the row any more.
-    is_replaced: bool,
-    /// The next one was found dead too soon, and this was told.
+    /// It is not in the row any more, or works again.
+    is_over: bool,
+    /// One was found dead again too soon, and this was told.
     is_disputed: bool,
 }
 
@@ -87,6 +87,12 @@ impl Checks {
         }
     }
 
+    /// What would have been the answer is not known. The next check waits as after one, so that a server that does not answer
+    /// gets no more of them.
+    fn cut_short(&mut self, at: DateTime<Utc>) {
+        self.at = Some(at);
+    }
+
     pub(super) fn clock_stepped(&mut self, by: TimeDelta) {
         for at in [&mut self.at, &mut self.suspect_since].into_iter().flatten() {
             *at -= by;
@@ -112,7 +118,7 @@ impl Checks {
 impl Entry {
     /// The death of the token that is in the row.
     pub(super) fn dead(&self) -> Option<&Death> {
-        self.death.as_deref().filter(|death| !death.is_replaced)
+        self.death.as_deref().filter(|death| !death.is_over)
     }
 
     /// Whether its token was found dead.
@@ -120,10 +126,10 @@ impl Entry {
         self.dead().is_some()
     }
 
-    /// Another token is in the row.
-    pub(super) fn token_replaced(&mut self) {
+    /// Another token is in the row, or this one works again.
+    pub(super) fn end_death(&mut self) {
         if let Some(death) = &mut self.death {
-            death.is_replaced = true;
+            death.is_over = true;
         }
     }
 
@@ -140,15 +146,21 @@ impl Entry {
         self.checked.is_none_or(|(at, _)| at < since)
     }
 
+    /// Whether its token was found dead too soon after another one, and that is no reason any more to leave it.
+    pub fn is_in_question_again(&self, now: DateTime<Utc>) -> bool {
+        matches!(self.checked, Some((_, Found::Disputed)))
+            && self.death.as_deref().is_none_or(|death| (now - death.at).abs() >= ONE_RENEWAL_IN)
+    }
+
     /// What came of a check. Says what is news of it.
     fn token_checked(&mut self, answer: TokenAnswer, at: DateTime<Utc>) -> Option<NoticeKind> {
+        if answer == TokenAnswer::Works {
+            self.end_death();
+        }
         let is_dead = self.is_dead();
         let last = self.death.as_deref_mut().filter(|death| (at - death.at).abs() < ONE_RENEWAL_IN);
         let (found, news) = match (answer, last) {
-            (TokenAnswer::Works, _) => {
-                self.death.take_if(|_| is_dead);
-                (Found::Works, None)
-            }
+            (TokenAnswer::Works, _) => (Found::Works, None),
             (TokenAnswer::Unclear | TokenAnswer::NoAnswer, _) => (Found::Unclear, None),
             (TokenAnswer::Dead(_), _) if is_dead => (Found::Dead, None),
             (TokenAnswer::Dead(_), Some(last)) => {
@@ -156,7 +168,7 @@ impl Entry {
                 (Found::Disputed, (!was_told).then_some(NoticeKind::TokenDisputed))
             }
             (TokenAnswer::Dead(_), None) => {
-                self.death = Some(Box::new(Death { at, is_replaced: false, is_disputed: false }));
+                self.death = Some(Box::new(Death { at, is_over: false, is_disputed: false }));
                 (Found::Dead, Some(NoticeKind::TokenDead))
             }
         };
@@ -177,13 +189,14 @@ impl State {
         let has_died = news == Some(NoticeKind::TokenDead);
         if let (true, TokenAnswer::Dead(cause)) = (has_died, answer) {
             *self.customers.counters_mut().dead_tokens.entry(cause).or_default() += 1;
+            self.has_new_death = true;
         }
         if let Some(checks) = host.as_ref().and_then(|host| self.hosts.checks_of(host)) {
             checks.note(answer, has_died, at);
         }
         let message = match (answer, news) {
             (_, Some(NoticeKind::TokenDisputed)) => {
-                "ThingsBoard does not take the new token either; it is left as it is, and checked again in ten minutes: do several nodes with different signing keys answer at tb_url?"
+                "ThingsBoard refuses its token again within ten minutes; it is left as it is until then: do several nodes with different signing keys answer at tb_url?"
             }
             (TokenAnswer::Dead(DeadCause::Outdated), _) => {
                 "ThingsBoard says that its token is outdated: its password was changed; it is renewed now"
@@ -196,10 +209,23 @@ impl State {
         }
     }
 
+    /// The pass did not wait for the answer to a check.
+    pub(super) fn check_cut_short(&mut self, id: &CustomerId, at: DateTime<Utc>) {
+        let host = self.customers.get(id).and_then(|entry| entry.host.as_ref());
+        if let Some(checks) = host.and_then(|host| self.hosts.checks_of(host)) {
+            checks.cut_short(at);
+        }
+    }
+
+    /// Whether a token was found dead since this was last asked.
+    pub fn take_new_death(&mut self) -> bool {
+        std::mem::take(&mut self.has_new_death)
+    }
+
     /// Says once for each server how many of its tokens were found dead, when all in question were checked.
     pub(super) fn tell_dead_tokens(&mut self, at: DateTime<Utc>) {
         let mut in_question: HashSet<&HostKey> = HashSet::new();
-        if self.hosts.has_suspects() {
+        if self.hosts.checks().any(|(_, checks)| checks.suspect_since.is_some()) {
             for entry in self.customers.values() {
                 if let Some(host) = &entry.host
                     && let Some(since) = self.hosts.get(host).and_then(|host| host.checks.suspect_since)

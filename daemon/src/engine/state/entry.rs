@@ -249,7 +249,7 @@ impl Entry {
             // Another program has written it after the clock step.
             self.ahead = TimeDelta::zero();
             self.token_seen_at = self.counted_until;
-            self.token_replaced();
+            self.end_death();
             self.checked = None;
         }
         self.customer = customer;
@@ -270,7 +270,7 @@ impl Entry {
         let replaces = self.unsaved.take().and_then(|renewal| renewal.replaces);
         if replaces.is_some() {
             self.ahead = TimeDelta::zero();
-            self.token_replaced();
+            self.end_death();
             self.checked = None;
         }
         self.attempting = false;
@@ -285,7 +285,7 @@ impl Entry {
         self.customer.expiry = Some(expiry);
         self.token_seen_at = self.counted_until;
         self.written = Some((expiry, renewal.life));
-        self.token_replaced();
+        self.end_death();
         // The clock may have stepped backward during the write.
         self.ahead = (expiry - renewal.expiry).max(TimeDelta::zero());
         true

@@ -46,11 +46,6 @@ impl Hosts {
         self.0.get(key)
     }
 
-    /// Whether tokens of some server are in question.
-    pub fn has_suspects(&self) -> bool {
-        self.0.values().any(|host| host.checks.suspect_since().is_some())
-    }
-
     /// How the checks of each server's tokens stand, to be changed.
     pub(super) fn checks(&mut self) -> impl Iterator<Item = (&HostKey, &mut Checks)> {
         self.0.iter_mut().map(|(key, host)| (key, &mut host.checks))

@@ -66,6 +66,15 @@ fn a_second_dead_token_within_ten_minutes_is_disputed_and_left() {
     assert_eq!(entry(&state, "a").status, TokenStatus::Expired, "ten minutes later");
 }
 
+/// Two nodes with different signing keys answer in turn.
+#[test]
+fn a_dead_token_that_works_again_is_renewed_for_being_dead_once_in_ten_minutes() {
+    let mut state = state(vec![ending("a", 7_200)]);
+    apply(&mut state, 0, [checked("a", DEAD), checked("a", TokenAnswer::Works), checked("a", DEAD)]);
+    assert_eq!((entry(&state, "a").status, planned(&state, 1).attempts.len()), (TokenStatus::Valid, 0));
+    assert_eq!(told(&mut state), told_of(&[(NoticeKind::TokenDead, "a"), (NoticeKind::TokenDisputed, "a")]));
+}
+
 #[test]
 fn a_token_that_another_program_has_written_is_another_one() {
     let mut state = state(vec![ending("a", 7_200)]);
