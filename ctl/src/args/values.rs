@@ -56,6 +56,15 @@ impl From<StatusWord> for TokenStatus {
     }
 }
 
+/// What `notify` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NotifyAction {
+    /// List the receivers.
+    List,
+    /// Send them a test message.
+    Test,
+}
+
 /// What `wait` waits for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Goal {

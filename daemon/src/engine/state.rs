@@ -27,7 +27,7 @@ pub use entry::Entry;
 use health::Health;
 pub use hosts::{Host, Hosts};
 pub use ineligible::{Former, IneligibleRows};
-use lapses::Conditions;
+pub use lapses::Conditions;
 pub use verdict::{DAILY, Verdict};
 
 use super::counters::{Counters, Operation};
@@ -56,6 +56,7 @@ pub struct State {
     history: History,
     table_read_at: Option<DateTime<Utc>>,
     health: Health,
+    clock_stepped_at: Option<DateTime<Utc>>,
     told: HashSet<RowProblem>,
     told_records_lost: bool,
     /// Customers whose passwords wait for an operator, because the fingerprint key was replaced.
@@ -94,6 +95,7 @@ impl State {
             history: History::starting_at(start + 1),
             table_read_at: None,
             health: Health::default(),
+            clock_stepped_at: None,
             told: HashSet::new(),
             told_records_lost: false,
             undecidable: 0,
@@ -192,6 +194,16 @@ impl State {
     /// Why the store cannot be used, if it cannot.
     pub fn store_error(&self) -> Option<&StoreError> {
         self.health.error()
+    }
+
+    /// What makes all customers lapse at a time.
+    pub fn conditions(&self) -> Conditions {
+        self.customers.conditions()
+    }
+
+    /// When the clock of this machine last stepped backward, by the clock after the step.
+    pub fn clock_stepped_at(&self) -> Option<DateTime<Utc>> {
+        self.clock_stepped_at
     }
 
     /// What the pass under way, or the last one, came to.

@@ -10,6 +10,7 @@ impl State {
     /// The clock was set back by this much while we looked at it. What the rows and the failures say is too late by that.
     pub(super) fn clock_set_back(&mut self, by: TimeDelta, at: DateTime<Utc>) {
         self.customers.counters_mut().clock_steps += 1;
+        self.clock_stepped_at = Some(at);
         let mut misdated = 0_usize;
         let window = self.policy.window;
         self.customers.edit_all(at, |edit| {
