@@ -12,7 +12,7 @@ use clap::{ColorChoice, Parser, Subcommand, ValueHint};
 use tbtoken_proto::{DEFAULT_SOCKET, MAX_EVENTS, SOCKET_VARIABLE, TokenStatus};
 
 pub(crate) use self::threshold::Threshold;
-pub(crate) use self::values::{Goal, Shell, SortBy};
+pub(crate) use self::values::{Goal, NotifyAction, Shell, SortBy};
 use crate::exit;
 
 /// How long an answer may take by default. The length of a manual pass has no bound.
@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Wait(WaitArgs),
     /// Print the metrics for Prometheus, or write them to a file for node_exporter's textfile collector
     Metrics(MetricsArgs),
+    /// List the receivers of messages about troubles, or send them a test message
+    Notify(NotifyArgs),
     /// Show the versions of tbctl and of the running daemon
     Version,
     /// Print a script that teaches a shell to complete commands, options, customers and users
@@ -222,6 +224,17 @@ pub(crate) struct MetricsArgs {
     /// Replace FILE in one step, and add tbtokend_up, which is 0 if the daemon cannot be reached: an old file never looks fresh
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
+}
+
+/// The options of `notify`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NotifyArgs {
+    /// list, or test: the exit code is 1 if a receiver does not take the message
+    #[arg(value_enum, hide_possible_values = true)]
+    pub(crate) action: NotifyAction,
+    /// Test this receiver only
+    #[arg(value_name = "NAME")]
+    pub(crate) receiver: Option<String>,
 }
 
 /// The options of `completions`.

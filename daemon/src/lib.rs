@@ -13,6 +13,7 @@ pub mod hardening;
 pub mod http;
 pub mod metrics;
 pub mod model;
+pub mod notify;
 pub mod service;
 pub mod store;
 pub mod systemd;
@@ -33,7 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Source, StoreConfig};
-use crate::control::{Access, BindError, Reload, Socket, refuse_unclaimed};
+use crate::control::{Access, BindError, Orders, Reload, Socket, refuse_unclaimed};
 use crate::engine::scheduler::{Parts, Scheduler};
 use crate::service::Service;
 use crate::store::Store;
@@ -133,10 +134,19 @@ async fn serve<S: Store>(
     let the_end = CancellationToken::new();
     let tasks = TaskTracker::new();
     let mut listeners = JoinSet::new();
+    let (tests, notifying) = config
+        .notify
+        .map(|settings| {
+            let (tests, orders) = mpsc::channel(1);
+            let (store, handle, clock) = (scheduler.store(), handle.clone(), clock.clone());
+            let task = notify::run(settings, store, handle, clock, orders, process.shutdown.clone());
+            (tests, tokio::spawn(task))
+        })
+        .unzip();
     for (access, socket) in sockets {
         let (handle, clock, end) = (handle.clone(), clock.clone(), the_end.clone());
-        let reload = process.reload.0.clone();
-        listeners.spawn(control::serve(socket, access, handle, clock, reload, end, tasks.clone()));
+        let orders = Orders { reload: process.reload.0.clone(), tests: tests.clone() };
+        listeners.spawn(control::serve(socket, access, handle, clock, orders, end, tasks.clone()));
     }
     let watchdog = systemd::watchdog();
     let (alive, seen_alive) = watch::channel(Instant::now());
@@ -169,6 +179,11 @@ async fn serve<S: Store>(
     };
     tasks.spawn(service.run(process.shutdown.clone(), the_end.clone()));
     scheduler.run(process.shutdown).await;
+    if let Some(mut notifying) = notifying
+        && tokio::time::timeout(notify::LAST_MESSAGES, &mut notifying).await.is_err()
+    {
+        notifying.abort();
+    }
     // From here on the sockets are gone, and no client is accepted; clients that wait for an answer get it.
     the_end.cancel();
     while listeners.join_next().await.is_some() {}

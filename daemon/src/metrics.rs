@@ -15,7 +15,7 @@ use tbtoken_proto::{BreakerState, MetricsFormat};
 
 use self::families::{Families, seconds};
 use crate::engine::view::{Counts, OUTLASTING, ServerCounts, Snapshot};
-use crate::telemetry;
+use crate::{notify, telemetry};
 
 /// The exposition as of `now`. `process_*` is left out where another program exports its own under these names.
 ///
@@ -69,7 +69,8 @@ impl Collector for Scrape {
         self.renewals(&mut out)?;
         servers(&mut out, &counts)?;
         self.store(&mut out)?;
-        self.passes(&mut out)
+        self.passes(&mut out)?;
+        notifications(&mut out)
     }
 }
 
@@ -197,6 +198,23 @@ impl Scrape {
 /// The value of a label.
 fn name(label: impl Into<&'static str>) -> &'static str {
     label.into()
+}
+
+/// Nothing without receivers; their names come from the configuration, so that there are few.
+fn notifications(out: &mut Families<'_>) -> fmt::Result {
+    let receivers = notify::receivers();
+    if receivers.is_empty() {
+        return Ok(());
+    }
+    let outcomes = receivers.iter().flat_map(|receiver| {
+        let count = |(outcome, n): (&'static str, u64)| {
+            ([("receiver", receiver.name.as_str()), ("outcome", outcome)], n)
+        };
+        receiver.outcomes.map(count)
+    });
+    out.counters("notifications", "Messages about troubles, by what came of each try", outcomes)?;
+    let queued = receivers.iter().map(|receiver| ([("receiver", receiver.name.as_str())], receiver.queued));
+    out.gauges("notifications_queued", "Messages about troubles that wait", queued)
 }
 
 fn servers(out: &mut Families<'_>, counts: &Counts) -> fmt::Result {

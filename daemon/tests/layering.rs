@@ -58,7 +58,7 @@ fn assert_absent(modules: &[&str], words: &[&str]) {
     }
 }
 
-const PURE: [&str; 39] = [
+const PURE: [&str; 42] = [
     "config/changes",
     "model/",
     "engine/plan",
@@ -74,6 +74,9 @@ const PURE: [&str; 39] = [
     "engine/history",
     "engine/view",
     "http/query",
+    "notify/message",
+    "notify/queue",
+    "notify/timing",
     "thingsboard/gate",
     "thingsboard/answer",
     "store/error",
@@ -138,6 +141,7 @@ fn imports_run_downward() {
     assert_absent(&["thingsboard/"], &["crate::engine", "crate::store", "crate::control", "crate::config"]);
     assert_absent(&["engine/"], &["crate::control", "crate::http", "crate::config"]);
     assert_absent(&["http/"], &["crate::store", "crate::thingsboard", "crate::config", "engine::state"]);
+    assert_absent(&["notify"], &["crate::control", "crate::http", "crate::config", "engine::state"]);
     assert_absent(
         &["control/"],
         &["crate::http", "crate::store", "crate::thingsboard", "crate::config", "engine::state"],

@@ -191,8 +191,16 @@ fn explain_no_connection(path: PathBuf, timeout: Duration, source: std::io::Erro
 /// Whether a request changes the state of the daemon.
 fn changes_something(request: &Request) -> bool {
     match request {
-        Request::Start {} | Request::Stop {} | Request::Refresh(_) | Request::Reload {} => true,
-        Request::Status(_) | Request::Events { .. } | Request::Version {} | Request::Metrics { .. } => false,
+        Request::Start {}
+        | Request::Stop {}
+        | Request::Refresh(_)
+        | Request::Reload {}
+        | Request::NotifyTest { .. } => true,
+        Request::Status(_)
+        | Request::Events { .. }
+        | Request::Version {}
+        | Request::Metrics { .. }
+        | Request::NotifyList {} => false,
     }
 }
 

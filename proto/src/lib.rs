@@ -48,8 +48,10 @@
 //! | `{"action":"version"}` | [`VersionReply`]; `daemon.http` is there if an HTTP listener is configured |
 //! | `{"action":"metrics","format":"prometheus"}` | [`MetricsReply`]: what Prometheus reads, without `process_*`; `openmetrics` is the other [format](MetricsFormat) |
 //! | `{"action":"reload"}` | [`ReloadReply`]: the configuration is read again, as by SIGHUP. A file that cannot be used is refused with `bad_configuration`, and the old settings stay |
+//! | `{"action":"notify_list"}` | [`NotifyReply`]: the receivers of messages about troubles |
+//! | `{"action":"notify_test","receiver":"NAME"}` | [`NotifyReply`] with the results of a test message to that receiver, or to all; answered within 20 s |
 //!
-//! On the monitor socket `start`, `stop`, `refresh` and `reload` are refused with `read_only`.
+//! On the monitor socket `start`, `stop`, `refresh`, `reload`, `notify_list` and `notify_test` are refused with `read_only`.
 //!
 //! # HTTP
 //!
@@ -92,8 +94,9 @@ pub use event::{Event, EventKind, Seq};
 pub use hidden::is_hidden;
 pub use host::{BreakerState, Host, host_of};
 pub use reply::{
-    Answer, ErrorCode, EventsReply, MetricsReply, Outcome, OutcomeStatus, RefreshReply, RefreshResult,
-    Refusal, ReloadReply, Reply, StatusReply, SteerReply, VersionReply,
+    Answer, ErrorCode, EventsReply, MetricsReply, NotifyReply, Outcome, OutcomeStatus, Receiver,
+    RefreshReply, RefreshResult, Refusal, ReloadReply, Reply, StatusReply, SteerReply, TestResult,
+    VersionReply,
 };
 pub use request::{Envelope, Id, Match, MetricsFormat, Refresh, Request, Rows, Sort, StatusQuery};
 pub use status::{

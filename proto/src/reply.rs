@@ -34,6 +34,8 @@ pub enum Reply {
     Metrics(MetricsReply),
     /// To `reload`.
     Reload(ReloadReply),
+    /// To `notify_list` and `notify_test`.
+    Notify(NotifyReply),
 }
 
 /// The answer to `status`.
@@ -143,6 +145,44 @@ pub struct ReloadReply {
     pub message: String,
 }
 
+/// The answer to `notify_list` and `notify_test`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifyReply {
+    /// The receivers of messages; after a test of one, that one.
+    pub receivers: Vec<Receiver>,
+}
+
+/// A receiver of messages about troubles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receiver {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `email` or `webhook`.
+    pub kind: String,
+    /// Its server, without secrets.
+    pub place: String,
+    /// How many messages wait.
+    pub queued: usize,
+    /// When it last took a message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sent_at: Option<DateTime<Utc>>,
+    /// Why the last try failed; absent if it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// The result of the test; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<TestResult>,
+}
+
+/// The result of a test of a receiver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestResult {
+    /// Whether it took the message. Whether the message then appears, only a person sees.
+    pub accepted: bool,
+    /// What it said: the code of SMTP, the status of HTTP, or the error of the connection.
+    pub answer: String,
+}
+
 /// The answer to `metrics`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetricsReply {
@@ -248,6 +288,9 @@ impl Answer {
                 Request::Version {} => Reply::Version(serde_json::from_str(line)?),
                 Request::Metrics { .. } => Reply::Metrics(serde_json::from_str(line)?),
                 Request::Reload {} => Reply::Reload(serde_json::from_str(line)?),
+                Request::NotifyList {} | Request::NotifyTest { .. } => {
+                    Reply::Notify(serde_json::from_str(line)?)
+                }
             })
         } else {
             Err(serde_json::from_str(line)?)

@@ -34,6 +34,14 @@ pub enum Request {
     Version {},
     /// Reads the configuration again, as SIGHUP does.
     Reload {},
+    /// Returns the receivers of messages about troubles.
+    NotifyList {},
+    /// Sends a test message at once, and returns the receivers with what they said.
+    NotifyTest {
+        /// The name of one receiver; without it, all of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        receiver: Option<String>,
+    },
     /// Returns the metrics for Prometheus.
     Metrics {
         /// In which format.
@@ -58,7 +66,18 @@ fn default_events() -> usize {
 }
 
 /// The names of all actions.
-const ACTIONS: [&str; 8] = ["status", "start", "stop", "refresh", "events", "version", "metrics", "reload"];
+const ACTIONS: [&str; 10] = [
+    "status",
+    "start",
+    "stop",
+    "refresh",
+    "events",
+    "version",
+    "metrics",
+    "reload",
+    "notify_list",
+    "notify_test",
+];
 
 /// What a `status` answer should hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

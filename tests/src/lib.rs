@@ -5,6 +5,7 @@
 //! - [`mssql`] is a SQL Server on a real socket: TDS, TLS, and the part of T-SQL that the store speaks.
 //! - [`harness`] starts the real binaries in a temporary folder, talks to them, and ends them again.
 //! - [`canary`] marks every secret that fakes and harness give out, and finds the marks in printed text.
+//! - [`receivers`] are webhooks and a mail server for messages about troubles.
 //! - [`rng`] makes random numbers that follow from a seed.
 //! - [`demo`] shows the whole product to a person.
 //! - [`mod@bench`] measures the daemon from outside.
@@ -35,5 +36,6 @@ pub mod clock;
 pub mod demo;
 pub mod harness;
 pub mod mssql;
+pub mod receivers;
 pub mod rng;
 pub mod thingsboard;

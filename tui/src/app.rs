@@ -282,6 +282,7 @@ impl App {
                 | Reply::Events(_)
                 | Reply::Version(_)
                 | Reply::Metrics(_)
+                | Reply::Notify(_)
                 | Reply::Reload(_),
             ) => {}
             Err(ActionError { why, hint }) => {

@@ -38,6 +38,15 @@ pub(super) fn token_status() -> impl TypedValueParser<Value = TokenStatus> {
     })
 }
 
+/// The actions of `notify`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NotifyAction {
+    /// List the receivers.
+    List,
+    /// Send them a test message.
+    Test,
+}
+
 /// The goal of `wait`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Goal {

@@ -6,6 +6,7 @@ mod completions;
 mod events;
 mod man;
 mod metrics;
+mod notify;
 mod refresh;
 mod show;
 mod status;
@@ -47,6 +48,7 @@ pub(crate) fn carry_out(args: &Args, style: Style, clock: fn() -> DateTime<Utc>)
         Some(Command::Check(wanted)) => check::run(&session, wanted),
         Some(Command::Wait(wanted)) => wait::run(&session, wanted),
         Some(Command::Metrics(wanted)) => metrics::run(&session, wanted),
+        Some(Command::Notify(wanted)) => notify::run(&session, wanted),
         Some(Command::Version) => version::run(&session),
         Some(Command::Completions(wanted)) => text(args, completions::script(wanted.shell)),
         Some(Command::Man) => text(args, &man::page()?),

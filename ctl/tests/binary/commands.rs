@@ -193,6 +193,24 @@ fn steering_repeats_what_the_daemon_says() {
 }
 
 #[test]
+fn notify_lists_receivers_and_a_test_that_fails_ends_with_1() {
+    let (told, asked) = Fake::healthy().run(&["notify", "list"]);
+    assert_eq!((told.exit, asked), (Some(0), vec![Request::NotifyList {}]));
+    assert!(
+        told.stdout
+            .lines()
+            .nth(2)
+            .is_some_and(|line| line.starts_with("pager") && line.ends_with("HTTP 503"))
+    );
+    for arguments in [&["notify", "test", "pager"][..], &["notify", "test", "pager", "--json"]] {
+        let (told, asked) = Fake::healthy().run(arguments);
+        assert_eq!(told.exit, Some(1), "{told:?}");
+        assert_eq!(asked, [Request::NotifyTest { receiver: Some("pager".to_owned()) }]);
+        assert!(told.stdout.contains("HTTP 503"), "{told:?}");
+    }
+}
+
+#[test]
 fn refresh_prints_tried_customers_as_data_and_skipped_ones_as_remarks() {
     let (told, asked) = done(&["refresh"]);
     assert_eq!(asked, [Request::Refresh(Refresh::default())]);

@@ -14,8 +14,9 @@ use chrono::{DateTime, Utc};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tbtoken_proto::{
     Answer, Cron, Customer, Daemon, Envelope, ErrorCode, Event, EventKind, EventsReply, Failure, FailureKind,
-    MetricsReply, Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult, Refusal, ReloadReply,
-    Reply, Request, Revision, Rows, Seq, StatusReply, SteerReply, Summary, TokenStatus, Tokens, VersionReply,
+    MetricsReply, NotifyReply, Outcome, OutcomeStatus, Phase, Receiver, Refresh, RefreshReply, RefreshResult,
+    Refusal, ReloadReply, Reply, Request, Revision, Rows, Seq, StatusReply, SteerReply, Summary, TestResult,
+    TokenStatus, Tokens, VersionReply,
 };
 use tempfile::TempDir;
 
@@ -410,6 +411,20 @@ pub(crate) fn answer(request: &Request) -> Reaction {
             content_type: "text/plain".to_owned(),
             text: "# TYPE tbtokend_customers gauge\ntbtokend_customers 2\n".to_owned(),
         }),
+        Request::NotifyList {} | Request::NotifyTest { .. } => {
+            let is_test = matches!(request, Request::NotifyTest { .. });
+            let receiver = |name: &str, accepted: bool, answer: &str| Receiver {
+                name: name.to_owned(),
+                kind: "webhook".to_owned(),
+                place: "https://chat.example.com".to_owned(),
+                queued: 2,
+                last_sent_at: None,
+                last_error: (!accepted).then(|| answer.to_owned()),
+                test: is_test.then(|| TestResult { accepted, answer: answer.to_owned() }),
+            };
+            let receivers = vec![receiver("chat", true, "HTTP 200"), receiver("pager", false, "HTTP 503")];
+            Reply::Notify(NotifyReply { receivers })
+        }
         Request::Reload {} => {
             Reply::Reload(ReloadReply { message: "the configuration was read again".to_owned() })
         }

@@ -24,6 +24,7 @@ fn help_is_as_it_was_agreed() {
         "events",
         "check",
         "wait",
+        "notify",
         "version",
         "completions",
         "man",

@@ -14,7 +14,31 @@ pub(super) struct Settings {
     pub(super) says_kind: bool,
     /// The keys whose values do not come from the file, with their origins.
     pub(super) origins: Origins,
+    /// Each receiver of messages as settings of its own, with keys such as `notify.receiver.name`.
+    pub(super) receivers: Vec<Self>,
 }
+
+/// The keys of a receiver with their defaults. The file of all defaults cannot hold them, because there may be no receiver.
+const RECEIVER_DEFAULTS: &str = r#"
+[notify]
+"receiver.name" = ""
+"receiver.kind" = ""
+"receiver.min_severity" = "warning"
+"receiver.send_resolved" = true
+"receiver.causes" = []
+"receiver.to" = []
+"receiver.from" = ""
+"receiver.smtp" = ""
+"receiver.tls" = "auto"
+"receiver.user" = ""
+"receiver.password_file" = ""
+"receiver.ca_file" = ""
+"receiver.format" = ""
+"receiver.url" = ""
+"receiver.url_file" = ""
+"receiver.secret_file" = ""
+"receiver.allow_http" = false
+"#;
 
 /// Keys with the origins of their values: `log.level`, `the environment variable RUST_LOG`.
 pub(super) type Origins = Vec<(&'static str, String)>;
@@ -49,10 +73,15 @@ impl Settings {
             ConfigError::NotToml { file: file.to_owned(), why }
         };
         let mut table: Table = toml::from_str(DEFAULTS).map_err(not_toml)?;
-        let given: Table = toml::from_str(text.unwrap_or_default()).map_err(not_toml)?;
+        let mut given: Table = toml::from_str(text.unwrap_or_default()).map_err(not_toml)?;
+        let defaults: Table = toml::from_str(RECEIVER_DEFAULTS).map_err(not_toml)?;
+        let list = given.get_mut("notify").and_then(|notify| notify.as_table_mut()?.remove("receiver"));
+        let list = list.unwrap_or_else(|| Value::Array(Vec::new()));
+        let receivers = receivers(&list, &defaults, file)?;
         let says_kind = given.get("store").and_then(|store| store.get("kind")).is_some();
         overlay(&mut table, given, file)?;
-        let mut settings = Self { table, says_kind, origins: Origins::new() };
+        table.get_mut("notify").and_then(|notify| notify.as_table_mut()?.insert("receiver".to_owned(), list));
+        let mut settings = Self { table, says_kind, origins: Origins::new(), receivers };
         let given = |name: &str| environment.get(name).filter(|value| !value.is_empty());
         let origin = |name: &str| format!("the environment variable {name}");
         for (name, key) in VARIABLES {
@@ -161,6 +190,19 @@ fn overlay(defaults: &mut Table, given: Table, file: &str) -> Result<(), ConfigE
         }
     }
     Ok(())
+}
+
+/// Adds the defaults to each receiver.
+fn receivers(list: &Value, defaults: &Table, file: &str) -> Result<Vec<Settings>, ConfigError> {
+    let wrong = |found: &Value| wrong_type(file, "notify.receiver", &Value::Table(Table::new()), found);
+    let receiver = |receiver: &Value| {
+        let keys = receiver.as_table().ok_or_else(|| wrong(receiver))?.clone().into_iter();
+        let keys: Table = keys.map(|(key, value)| (format!("receiver.{key}"), value)).collect();
+        let mut table = defaults.clone();
+        overlay(&mut table, Table::from_iter([("notify".to_owned(), Value::Table(keys))]), file)?;
+        Ok(Settings { table, says_kind: false, origins: Origins::new(), receivers: Vec::new() })
+    };
+    list.as_array().ok_or_else(|| wrong(list))?.iter().map(receiver).collect()
 }
 
 fn wrong_type(file: &str, key: &str, known: &Value, found: &Value) -> ConfigError {

@@ -6,6 +6,7 @@ mod file;
 mod http;
 mod mssql;
 mod named_file;
+mod notify;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -57,6 +58,8 @@ pub struct Config {
     pub monitor: Option<Binding>,
     /// The HTTP listener, if it is configured.
     pub http: Option<crate::http::Settings>,
+    /// The receivers of messages about troubles; none if there are no receivers.
+    pub notify: Option<crate::notify::Settings>,
     /// The target of the log.
     pub log_target: Target,
     /// The level of the log.

@@ -41,6 +41,16 @@ fn names_no_file(key: &str, why: &str) -> ConfigError {
 
 /// Reads a secret of one line from a file that only its owner and group can read. A final newline does not count.
 pub(super) fn read_secret(key: &'static str, path: &Path) -> Result<Secret, ConfigError> {
+    let secret = read_secrets(key, path)?;
+    if secret.expose().contains(['\r', '\n']) {
+        let why = "the file has more than one line; write only the secret to it, on one line";
+        return Err(bad_value(key, &path.display().to_string(), why));
+    }
+    Ok(secret)
+}
+
+/// Reads a secret as [`read_secret`], or several, one a line.
+pub(super) fn read_secrets(key: &'static str, path: &Path) -> Result<Secret, ConfigError> {
     let file = path.display().to_string();
     let wrong = |why: &str| bad_value(key, &file, why);
     let unreadable =
@@ -54,9 +64,6 @@ pub(super) fn read_secret(key: &'static str, path: &Path) -> Result<Secret, Conf
     opened.read_to_string(&mut text).map_err(unreadable)?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(wrong("the file is empty; write the secret to it, on one line")),
-        secret if secret.contains(['\r', '\n']) => {
-            Err(wrong("the file has more than one line; write only the secret to it, on one line"))
-        }
         secret => Ok(Secret::new(secret)),
     }
 }

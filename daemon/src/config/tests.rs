@@ -184,7 +184,9 @@ fn every_key_that_is_read_has_a_default_of_its_type() {
     };
     assert!(load("", &[]).is_ok());
     let all_parts = "[store]\nkind = \"mssql\"\nserver = \"sql01\"\ndatabase = \"app\"\nuser = \"svc\"\n\
-                     [control]\nmonitor_socket = \"/run/monitor.sock\"\n[http]\nlisten = \"unix:/run/http.sock\"\n";
+                     [control]\nmonitor_socket = \"/run/monitor.sock\"\n[http]\nlisten = \"unix:/run/http.sock\"\n\
+                     [[notify.receiver]]\nname = \"a\"\nkind = \"webhook\"\nformat = \"slack\"\nurl = \"https://x/\"\n\
+                     [[notify.receiver]]\nname = \"b\"\nkind = \"email\"\nto = [\"a@b.c\"]\nfrom = \"a@b.c\"\nsmtp = \"x:25\"\n";
     load(all_parts, &[("MSSQL_PASSWORD", "p")]).unwrap();
 }
 
@@ -193,4 +195,80 @@ fn a_list_holds_texts_only() {
     let nothing = (Environment::new(), Overrides::default());
     let error = load("[http]\nallowed_hosts = [\"a\", 1]\n", &nothing.0, &nothing.1).unwrap_err().to_string();
     assert_eq!(error, "config.toml: a value in http.allowed_hosts must be a text in quotes, but is a number");
+}
+
+/// Each receiver that cannot work is refused with its key; the rest of the section is complete.
+#[test]
+fn a_receiver_that_cannot_work_is_refused_with_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = |name: &str, text: &str, mode: u32| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        path.display().to_string()
+    };
+    let (good, open) = (secret("good", "p\n", 0o640), secret("open", "p\n", 0o644));
+    let http = secret("http", "http://chat.example.com/hook-canary\n", 0o600);
+    let mail = "name = \"m\"\nkind = \"email\"\nto = [\"ops@example.com\"]\nfrom = \"a@b.example\"\nsmtp = \"mail.example:587\"\n";
+    let hook = "name = \"h\"\nkind = \"webhook\"\nformat = \"slack\"\nurl = \"https://chat.example.com/x\"\n";
+    let read = |text: &str| load(text, &Environment::new(), &Overrides::default());
+    let receiver = |base: &str, changes: &str| {
+        let changed: Vec<&str> = changes.lines().filter_map(|line| line.split(" =").next()).collect();
+        let kept =
+            base.lines().filter(|line| !changed.iter().any(|key| line.starts_with(&format!("{key} ="))));
+        let kept: Vec<&str> = kept.collect();
+        read(&format!("[[notify.receiver]]\n{}\n{changes}\n", kept.join("\n")))
+    };
+    for fine in [receiver(mail, ""), receiver(hook, ""), receiver(hook, "url = \"http://127.0.0.1:1/\"")] {
+        assert_eq!(fine.unwrap().notify.unwrap().receivers.len(), 1);
+    }
+    assert!(receiver(mail, &format!("user = \"u\"\npassword_file = \"{good}\"")).is_ok());
+    assert!(read("").unwrap().notify.is_none());
+    let files = [&good, &open, &http];
+    let [good, open, http] = files.map(|file| format!("\"{file}\""));
+    for (base, changes, key) in [
+        (mail, format!("tls = \"none\"\nuser = \"u\"\npassword_file = {good}"), "notify.receiver.tls"),
+        (mail, "tls = \"maybe\"".to_owned(), "notify.receiver.tls"),
+        (mail, "user = \"u\"".to_owned(), "notify.receiver.password_file"),
+        (mail, format!("user = \"u\"\npassword_file = {open}"), "notify.receiver.password_file"),
+        (mail, "smtp = \"mail.example\"".to_owned(), "notify.receiver.smtp"),
+        (mail, "to = []".to_owned(), "notify.receiver.to"),
+        (mail, "to = [\"ops@example.com\\r\\nBcc: x@y.z\"]".to_owned(), "notify.receiver.to"),
+        (mail, "from = \"no-address\"".to_owned(), "notify.receiver.from"),
+        (mail, "name = \"Ops Mail\"".to_owned(), "notify.receiver.name"),
+        (mail, "kind = \"pigeon\"".to_owned(), "notify.receiver.kind"),
+        (mail, "causes = [\"weather\"]".to_owned(), "notify.receiver.causes"),
+        (mail, "min_severity = \"low\"".to_owned(), "notify.receiver.min_severity"),
+        (mail, "ca_file = \"ca.pem\"".to_owned(), "notify.receiver.ca_file"),
+        (mail, "smpt = \"x\"".to_owned(), "notify.receiver.smpt; did you mean notify.receiver.smtp?"),
+        (mail, "send_resolved = \"yes\"".to_owned(), "notify.receiver.send_resolved"),
+        (hook, format!("url = \"\"\nurl_file = {http}"), "notify.receiver.url_file"),
+        (hook, "url = \"ftp://x/\"".to_owned(), "notify.receiver.url_file"),
+        (hook, "url = \"\"".to_owned(), "notify.receiver.url_file"),
+        (hook, "format = \"xml\"".to_owned(), "notify.receiver.format"),
+        (hook, format!("secret_file = {good}"), "notify.receiver.secret_file"),
+    ] {
+        let error = receiver(base, &changes).unwrap_err().to_string();
+        assert!(error.contains(key), "{changes}: {error}");
+        assert!(!error.contains("canary"), "{error}");
+    }
+    for (text, key) in [
+        ("[notify]\ngroup_wait = \"0s\"".to_owned(), "notify.group_wait"),
+        ("[notify]\nresolve_wait = \"8d\"".to_owned(), "notify.resolve_wait"),
+        ("[notify]\nrepeat_interval = \"1m\"".to_owned(), "notify.repeat_interval"),
+        ("[notify]\nreceiver = [1]".to_owned(), "notify.receiver must be a section"),
+        (format!("[[notify.receiver]]\n{mail}[[notify.receiver]]\n{mail}"), "two receivers"),
+        (
+            (0..17)
+                .map(|n| format!("[[notify.receiver]]\n{}", mail.replace("\"m\"", &format!("\"m{n}\""))))
+                .collect(),
+            "more than 16",
+        ),
+    ] {
+        let error = read(&text).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+    // The effective configuration shows the server alone.
+    let shown = receiver(hook, "url = \"https://chat.example.com/canary\"").unwrap().effective;
+    assert!(shown.contains("https://chat.example.com/***") && !shown.contains("canary"), "{shown}");
 }

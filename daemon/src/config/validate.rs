@@ -6,7 +6,9 @@ use chrono::TimeDelta;
 
 use super::file::Settings;
 use super::text::{Text, delta};
-use super::{Config, ConfigError, Environment, Keys, StoreConfig, bad_value, http, mssql, named_file};
+use super::{
+    Config, ConfigError, Environment, Keys, StoreConfig, bad_value, http, mssql, named_file, notify,
+};
 use crate::control::Binding;
 use crate::engine::pass::{LONGEST_REQUEST, Limits, budget};
 use crate::engine::policy::Policy;
@@ -36,6 +38,7 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
         limits: limits(&settings, client.request_timeout)?,
         client,
         http: http::settings(&settings, &control)?,
+        notify: notify::settings(&settings)?,
         control,
         monitor,
         log_target: telemetry::Target::from_name(target.value)
@@ -229,6 +232,7 @@ fn effective(settings: &Settings, environment: &Environment) -> Result<String, C
     {
         thingsboard.insert("proxy".to_owned(), toml::Value::String("***".to_owned()));
     }
+    notify::hide_urls(&mut table);
     let mut text = toml::to_string(&table).unwrap_or_default();
     if mssql::given_password(environment).is_some() {
         text.push_str("\n# MSSQL_PASSWORD = \"***\"\n");

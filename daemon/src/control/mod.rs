@@ -15,5 +15,5 @@ pub(crate) use outgoing::Outgoing;
 pub use running::config_read_by;
 pub use server::serve;
 pub(crate) use session::Session;
-pub use session::{Access, Reload};
+pub use session::{Access, Orders, Reload};
 pub use socket::{Binding, Socket, refuse_unclaimed};

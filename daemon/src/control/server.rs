@@ -6,7 +6,6 @@ use std::time::Duration;
 use tbtoken_proto::{ANSWER_SECONDS, Answer, ErrorCode, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_USER, Refusal};
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +15,7 @@ use tracing::{debug, warn};
 use super::line::{self, Line};
 use super::outgoing::{Outgoing, to_line};
 use super::places::{Full, Place, Places};
-use super::session::{Access, Reload, Session};
+use super::session::{Access, Orders, Session};
 use super::socket::Socket;
 use crate::clock::Clock;
 use crate::engine::handle::Handle;
@@ -40,7 +39,7 @@ pub async fn serve(
     access: Access,
     handle: Handle,
     clock: Clock,
-    reload: mpsc::Sender<Reload>,
+    orders: Orders,
     shutdown: CancellationToken,
     clients: TaskTracker,
 ) {
@@ -71,7 +70,7 @@ pub async fn serve(
         };
         match places.admit(uid) {
             Ok(place) => {
-                let session = Session::new(access, handle.clone(), clock.clone(), Some(reload.clone()));
+                let session = Session::new(access, handle.clone(), clock.clone(), Some(orders.clone()));
                 let shutdown = shutdown.clone();
                 clients.spawn(async move {
                     if let Err(error) = serve_client(stream, session, place, shutdown).await {

@@ -1,9 +1,10 @@
 //! The requests of one client, and their answers.
 
+use std::collections::HashMap;
 use std::io;
 
 use tbtoken_proto as proto;
-use tbtoken_proto::ErrorCode::{BadConfiguration, Internal, ReadOnly, UnknownAction};
+use tbtoken_proto::ErrorCode::{BadConfiguration, BadRequest, Internal, ReadOnly, UnknownAction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::outgoing::Outgoing;
@@ -14,6 +15,7 @@ use crate::engine::plan::Selection;
 use crate::engine::view;
 use crate::metrics::{content_type, exposition};
 use crate::model::CustomerId;
+use crate::notify;
 
 /// The access that a socket gives to its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,24 +30,28 @@ pub enum Access {
 /// signal has no client.
 pub type Reload = Option<oneshot::Sender<Result<String, String>>>;
 
+/// The ways to the parts of the daemon that a client gives orders to, besides the loop.
+#[derive(Debug, Clone)]
+pub struct Orders {
+    /// Reads the configuration again.
+    pub reload: mpsc::Sender<Reload>,
+    /// Tests receivers of messages; none if there is no receiver.
+    pub tests: Option<mpsc::Sender<notify::Test>>,
+}
+
 /// The session of one client.
 #[derive(Debug)]
 pub(crate) struct Session {
     access: Access,
     handle: Handle,
     clock: Clock,
-    /// Where its orders to reload go; none over HTTP, which has no such request.
-    reload: Option<mpsc::Sender<Reload>>,
+    /// Where its orders go; none over HTTP, which has no such requests.
+    orders: Option<Orders>,
 }
 
 impl Session {
-    pub(crate) fn new(
-        access: Access,
-        handle: Handle,
-        clock: Clock,
-        reload: Option<mpsc::Sender<Reload>>,
-    ) -> Self {
-        Self { access, handle, clock, reload }
+    pub(crate) fn new(access: Access, handle: Handle, clock: Clock, orders: Option<Orders>) -> Self {
+        Self { access, handle, clock, orders }
     }
 
     /// Answers one line.
@@ -91,15 +97,44 @@ impl Session {
             proto::Request::Stop {} => self.steer(false).await,
             proto::Request::Refresh(refresh) => self.refresh(refresh).await,
             proto::Request::Reload {} => self.reload().await,
+            proto::Request::NotifyList {} => self.notify(None).await,
+            proto::Request::NotifyTest { receiver } => self.notify(Some(receiver)).await,
         }
+    }
+
+    /// Where orders go.
+    fn orders(&self, action: &str) -> Result<&Orders, proto::Refusal> {
+        let refuse = || format!("{action} is for the control socket: tbctl {action}");
+        self.orders.as_ref().ok_or_else(|| proto::Refusal::new(UnknownAction, refuse()))
+    }
+
+    /// Lists the receivers of messages, after a test of one or all of them.
+    async fn notify(&self, test: Option<Option<String>>) -> Result<proto::Reply, proto::Refusal> {
+        let refuse = |error: String| proto::Refusal::new(BadRequest, error);
+        let tests = self.orders("notify")?.tests.as_ref();
+        let mut results = HashMap::new();
+        if let Some(receiver) = test.clone() {
+            let tests = tests.ok_or_else(|| {
+                refuse("there is no receiver: add a section [[notify.receiver]] to the configuration and restart tbtokend".to_owned())
+            })?;
+            let (reply, answer) = oneshot::channel();
+            let named = receiver.clone();
+            tests.send(notify::Test { receiver, reply }).await.map_err(|_| view::shutting_down())?;
+            results.extend(answer.await.map_err(|_| view::shutting_down())?);
+            if let (Some(name), true) = (named, results.is_empty()) {
+                return Err(refuse(format!("there is no receiver {name:?}; tbctl notify list shows all")));
+            }
+        }
+        let receivers = notify::receivers().into_iter().filter_map(|receiver| {
+            let result = results.remove(&receiver.name);
+            (test.is_none() || result.is_some()).then(|| shown(receiver, result))
+        });
+        Ok(proto::NotifyReply { receivers: receivers.collect() }.into())
     }
 
     async fn reload(&self) -> Result<proto::Reply, proto::Refusal> {
         let (order, outcome) = oneshot::channel();
-        let no_reload =
-            || proto::Refusal::new(UnknownAction, "reload is for the control socket: tbctl reload");
-        let orders = self.reload.as_ref().ok_or_else(no_reload)?;
-        orders.send(Some(order)).await.map_err(|_| view::shutting_down())?;
+        self.orders("reload")?.reload.send(Some(order)).await.map_err(|_| view::shutting_down())?;
         match outcome.await.map_err(|_| view::shutting_down())? {
             Ok(message) => Ok(proto::ReloadReply { message }.into()),
             Err(error) => Err(proto::Refusal::new(BadConfiguration, error)),
@@ -153,5 +188,20 @@ impl Session {
         let Some(ids) = selection.named() else { return true };
         let snapshot = self.handle.snapshot();
         ids.iter().all(|id| snapshot.contains(id.as_str()))
+    }
+}
+
+fn shown(receiver: notify::ReceiverStatus, result: Option<Result<String, String>>) -> proto::Receiver {
+    proto::Receiver {
+        name: receiver.name,
+        kind: receiver.kind.to_owned(),
+        place: receiver.place,
+        queued: receiver.queued,
+        last_sent_at: receiver.last_sent,
+        last_error: receiver.last_error,
+        test: result.map(|result| proto::TestResult {
+            accepted: result.is_ok(),
+            answer: result.unwrap_or_else(|error| error),
+        }),
     }
 }

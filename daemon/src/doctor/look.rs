@@ -11,6 +11,7 @@ use futures_util::stream::{self, StreamExt};
 use super::report::Finding;
 use crate::config::Config;
 use crate::model::{BaseUrl, Secret, TokenAnswer, VerifyTokens};
+use crate::notify;
 use crate::thingsboard::{Client, Logins as _};
 
 /// The most servers probed at a time.
@@ -132,6 +133,21 @@ fn unnoticed(server: &str) -> Finding {
         format!("{server} does not reject a token of another signing key, so dead tokens are not noticed"),
         "Let the proxy before this ThingsBoard pass GET /api/auth/user with the header X-Authorization.",
     )
+}
+
+/// Returns a finding for each receiver of messages. Nothing is sent.
+pub(super) async fn receivers(config: &Config) -> Vec<Finding> {
+    let Some(settings) = &config.notify else { return Vec::new() };
+    let check = "notify";
+    let probe = async |receiver: &notify::Receiver| match receiver.probe(&settings.frame).await {
+        Ok(found) => Finding::ok(check, format!("{}: {found}", receiver.name)),
+        Err(error) => Finding::error(
+            check,
+            format!("{}: {error}", receiver.name),
+            "Correct its section [[notify.receiver]], then send a test: tbctl notify test",
+        ),
+    };
+    stream::iter(&settings.receivers).map(probe).buffered(AT_A_TIME).collect().await
 }
 
 /// Says how many servers answer, and how many of them have a valid certificate.

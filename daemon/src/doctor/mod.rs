@@ -79,6 +79,7 @@ pub async fn examine(config: &Config, clock: &Clock, read_by_daemon: Option<Stri
             "Allow only your proxy to reach it; if the proxy runs on this machine, use 127.0.0.1.",
         ));
     }
+    findings.extend(look::receivers(config).await);
     Report { store, findings }
 }
 

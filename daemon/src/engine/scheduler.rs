@@ -180,6 +180,11 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         (scheduler, handle)
     }
 
+    /// The store, for the tables that the scheduler does not use.
+    pub fn store(&self) -> Arc<S> {
+        Arc::clone(&self.store)
+    }
+
     /// Runs until `shutdown`, and then until what was begun is safe or the deadline is over.
     pub async fn run(mut self, shutdown: CancellationToken) {
         self.wakes.begin_interval();

@@ -26,7 +26,7 @@ use customers::Customers;
 pub use entry::Entry;
 pub use hosts::{Host, Hosts};
 pub use ineligible::{Former, IneligibleRows};
-use lapses::Conditions;
+pub use lapses::Conditions;
 pub use verdict::{DAILY, Verdict};
 
 use super::counters::{Counters, Operation};
@@ -63,6 +63,8 @@ pub struct State {
     /// Why the store cannot be used, by operation, the worst first. Each operation is proven only by itself: that records can
     /// be written says nothing about tokens.
     store_errors: BTreeMap<Operation, StoreError>,
+    /// When the clock of this machine last stepped backward, by the clock after the step.
+    pub clock_stepped_at: Option<DateTime<Utc>>,
     told: HashSet<RowProblem>,
     told_records_lost: bool,
     /// The number of customers whose passwords wait for an operator, because the fingerprint key was replaced.
@@ -103,6 +105,7 @@ impl State {
             history: History::starting_at(start + 1),
             table_read_at: None,
             store_errors: BTreeMap::new(),
+            clock_stepped_at: None,
             told: HashSet::new(),
             told_records_lost: false,
             undecidable: 0,
@@ -176,6 +179,11 @@ impl State {
     /// Why the store cannot be used.
     pub fn store_error(&self) -> Option<&StoreError> {
         self.store_errors.values().next()
+    }
+
+    /// The conditions that make all customers lapse together.
+    pub fn conditions(&self) -> Conditions {
+        self.customers.conditions
     }
 
     /// Counts the time of all customers up to `now`.

@@ -6,6 +6,7 @@ mod counts;
 mod replies;
 mod row;
 mod sentence;
+mod troubles;
 mod words;
 
 use std::collections::VecDeque;
@@ -18,10 +19,11 @@ pub use tbtoken_proto::HttpListener;
 pub use self::counts::{Counts, OUTLASTING, ServerCounts, Tally};
 pub use self::replies::{not_refreshed, refreshed, shutting_down, unknown};
 use self::row::Row;
+pub use self::troubles::{Severity, Trouble, title};
 use super::counters::{Counters, Operation};
 use super::history::Kept;
 use super::policy::Trigger;
-use super::state::{IneligibleRows, PassCounts};
+use super::state::{Conditions, IneligibleRows, PassCounts};
 use crate::model::{CustomerId, LoopState};
 
 /// What the scheduler knows besides the [`State`](super::state::State).
@@ -88,6 +90,10 @@ pub struct Snapshot {
     pub store_up: Vec<(Operation, bool)>,
     /// The number of tokens that are not in the table yet.
     pub unsaved: usize,
+    /// The class of the worst failure of the store.
+    store_class: Option<&'static str>,
+    conditions: Conditions,
+    clock_stepped_at: Option<DateTime<Utc>>,
 }
 
 /// A server as clients see it.

@@ -145,7 +145,9 @@ async fn act(client: Client, State(app): State<App>, request: Request) -> Result
         proto::Request::Events { .. }
         | proto::Request::Version {}
         | proto::Request::Metrics { .. }
-        | proto::Request::Reload {} => {
+        | proto::Request::Reload {}
+        | proto::Request::NotifyList {}
+        | proto::Request::NotifyTest { .. } => {
             let error = "unknown action over HTTP; use one of status, start, stop, refresh";
             return Err(HttpRefusal::of(ErrorCode::UnknownAction, error));
         }

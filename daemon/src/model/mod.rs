@@ -14,6 +14,7 @@ mod record;
 mod renewal;
 mod secret;
 mod skew;
+mod stored_notice;
 mod token;
 
 pub use account::AccountKey;
@@ -30,4 +31,5 @@ pub use record::{FailureNote, Record};
 pub use renewal::{Renewal, whole_seconds};
 pub use secret::Secret;
 pub use skew::Skew;
+pub use stored_notice::{NoticeChange, StoredNotice};
 pub use token::{Grant, NotAToken, Token};

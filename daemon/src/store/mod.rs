@@ -15,7 +15,8 @@ pub use error::StoreError;
 pub use ledger::{AccountRow, Forget, LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
 use crate::model::{
-    Customer, CustomerId, FingerprintKey, IneligibleRow, LoopState, Record, Renewal, RowToken,
+    Customer, CustomerId, FingerprintKey, IneligibleRow, LoopState, NoticeChange, Record, Renewal, RowToken,
+    StoredNotice,
 };
 
 /// A database that holds the customers' table.
@@ -54,6 +55,21 @@ pub trait Store: Send + Sync + 'static {
 
     /// Stores the state of the loop beside the ledger. It is durable when this returns.
     fn keep_loop_state(&self, state: LoopState) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Reads what receivers of messages were told. None if there is no table for it and none may be made, as in a store that
+    /// has none.
+    fn read_notices(&self) -> impl Future<Output = Result<Option<Vec<StoredNotice>>, StoreError>> + Send {
+        async { Ok(None) }
+    }
+
+    /// Stores what receivers were told. Called only after [`read_notices`](Self::read_notices) has found the table.
+    fn write_notices(
+        &self,
+        changes: Vec<NoticeChange>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        drop(changes);
+        async { Ok(()) }
+    }
 }
 
 /// The records that [`Store::read`] should read.

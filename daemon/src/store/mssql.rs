@@ -13,6 +13,7 @@ mod grants;
 mod key_readers;
 mod layout;
 mod ledger;
+mod notices;
 mod own_writes;
 mod problem;
 mod quoted;
@@ -44,7 +45,9 @@ use super::sqlite::LedgerFile;
 use super::{
     LedgerPlace, LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
 };
-use crate::model::{AccountKey, CustomerId, LoopState, Record, Renewal, RowToken};
+use crate::model::{
+    AccountKey, CustomerId, LoopState, NoticeChange, Record, Renewal, RowToken, StoredNotice,
+};
 
 /// A customers' table in SQL Server. The store connects at the first use, and again after a lost connection.
 #[derive(Debug)]
@@ -264,5 +267,22 @@ impl Store for MssqlStore {
             return file.keep_loop_state(state).await;
         }
         self.keep_loop_state_in_table(state).await
+    }
+
+    async fn read_notices(&self) -> Result<Option<Vec<StoredNotice>>, StoreError> {
+        self.connections.run(Operation::Recording, |connection| Box::pin(notices::read(connection))).await
+    }
+
+    async fn write_notices(&self, changes: Vec<NoticeChange>) -> Result<(), StoreError> {
+        // Tokens can be saved between two of them.
+        for change in changes.into_iter().map(Arc::new) {
+            self.connections
+                .run(Operation::Recording, |connection| {
+                    let change = Arc::clone(&change);
+                    Box::pin(async move { notices::write(connection, &change).await })
+                })
+                .await?;
+        }
+        Ok(())
     }
 }

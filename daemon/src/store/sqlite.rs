@@ -5,6 +5,7 @@ mod examine;
 mod files;
 mod ledger;
 mod ledger_file;
+mod notices;
 mod records;
 mod root;
 mod rows;
@@ -30,7 +31,9 @@ use tokio::sync::oneshot;
 
 use self::files::Files;
 use super::{LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table};
-use crate::model::{CustomerId, FingerprintKey, LoopState, Record, Renewal, RowToken};
+use crate::model::{
+    CustomerId, FingerprintKey, LoopState, NoticeChange, Record, Renewal, RowToken, StoredNotice,
+};
 
 /// How long a statement waits for another program's write transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -172,6 +175,15 @@ impl Store for SqliteStore {
 
     async fn keep_loop_state(&self, state: LoopState) -> Result<(), StoreError> {
         self.run(move |worker| worker.with_open(|open, _| ledger::keep_loop_state(&open.connection, state)))
+            .await
+    }
+
+    async fn read_notices(&self) -> Result<Option<Vec<StoredNotice>>, StoreError> {
+        self.run(|worker| worker.with_open(|open, _| notices::read(&open.connection))).await
+    }
+
+    async fn write_notices(&self, changes: Vec<NoticeChange>) -> Result<(), StoreError> {
+        self.run(move |worker| worker.with_open(|open, _| notices::write(&mut open.connection, &changes)))
             .await
     }
 }

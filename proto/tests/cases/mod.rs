@@ -4,9 +4,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
     Answer, BreakerState, Change, Check, CheckFound, Cron, Customer, Daemon, Envelope, ErrorCode, Event,
     EventKind, EventsReply, Failure, FailureKind, Host, HttpListener, Id, Ineligible, LastRun, Match,
-    MetricsFormat, MetricsReply, Outcome, OutcomeStatus, Phase, Refresh, RefreshReply, RefreshResult,
-    Refusal, ReloadReply, Reply, Request, Revision, Rows, Seq, Sort, StatusQuery, StatusReply, SteerReply,
-    Summary, TokenStatus, Tokens, Trigger, VersionReply,
+    MetricsFormat, MetricsReply, NotifyReply, Outcome, OutcomeStatus, Phase, Receiver, Refresh, RefreshReply,
+    RefreshResult, Refusal, ReloadReply, Reply, Request, Revision, Rows, Seq, Sort, StatusQuery, StatusReply,
+    SteerReply, Summary, TestResult, TokenStatus, Tokens, Trigger, VersionReply,
 };
 
 /// Lists the variants of an enumeration, all but `Unknown`. The match fails to compile when one is forgotten.
@@ -148,6 +148,8 @@ pub(crate) fn requests() -> Vec<(&'static str, Envelope)> {
         ("request_version", plain(Request::Version {})),
         ("request_metrics", plain(Request::Metrics { format: MetricsFormat::Openmetrics })),
         ("request_reload", plain(Request::Reload {})),
+        ("request_notify_list", plain(Request::NotifyList {})),
+        ("request_notify_test", plain(Request::NotifyTest { receiver: Some("chat".to_owned()) })),
         (
             "request_id_number",
             Envelope { id: Some(Id::Number(7.into())), request: status(Rows::None, Some(981)) },
@@ -457,6 +459,21 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
     let changes = "schedule.interval was \"60s\", is \"30s\"; changed, but needs a restart: store.path";
     let reloaded = ReloadReply { message: format!("the configuration was read again: {changes}") };
     add("answer_reload", done(Request::Reload {}, Reply::Reload(reloaded)));
+    let receiver = |name: &str, test| Receiver {
+        name: name.to_owned(),
+        kind: "webhook".to_owned(),
+        place: "https://chat.example.com".to_owned(),
+        queued: 1,
+        last_sent_at: Some(at("2026-11-23T14:02:11Z")),
+        last_error: Some("HTTP 503".to_owned()),
+        test,
+    };
+    let never = Receiver { last_sent_at: None, last_error: None, queued: 0, ..receiver("pager", None) };
+    let receivers = NotifyReply { receivers: vec![receiver("chat", None), never] };
+    add("answer_notify_list", done(Request::NotifyList {}, Reply::Notify(receivers)));
+    let refused = TestResult { accepted: false, answer: "HTTP 503".to_owned() };
+    let tested = NotifyReply { receivers: vec![receiver("chat", Some(refused))] };
+    add("answer_notify_test", done(Request::NotifyTest { receiver: None }, Reply::Notify(tested)));
     let (request, answer) =
         done(Request::Start {}, steer("the loop is running already", cron(Trigger::Manual)));
     add("answer_id_number", (request.clone(), Answer { id: Some(Id::Number(7.into())), ..answer.clone() }));

@@ -29,6 +29,7 @@ mod killed;
 mod log_words;
 mod main_job;
 mod mssql;
+mod notify;
 mod page;
 mod prometheus;
 mod proxy;

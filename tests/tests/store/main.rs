@@ -23,6 +23,7 @@ mod instance;
 mod ledger;
 mod ledger_trouble;
 mod login_rate;
+mod notices;
 mod place;
 mod real;
 mod side_tables;

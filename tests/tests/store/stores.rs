@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tbtokend::model::{CustomerId, LoopState, Record, Renewal, RowToken};
+use tbtokend::model::{CustomerId, LoopState, NoticeChange, Record, Renewal, RowToken, StoredNotice};
 use tbtokend::store::mssql::{MssqlStore, Password, Settings};
 use tbtokend::store::sqlite::SqliteStore;
 use tbtokend::store::{
@@ -70,6 +70,22 @@ impl AnyStore {
             Self::Sqlite(store) => store.keep_loop_state(state).await,
             Self::Mssql(store) => store.keep_loop_state(state).await,
         }
+    }
+
+    pub(crate) async fn read_notices(&self) -> Option<Vec<StoredNotice>> {
+        let read = match self {
+            Self::Sqlite(store) => store.read_notices().await,
+            Self::Mssql(store) => store.read_notices().await,
+        };
+        read.unwrap()
+    }
+
+    pub(crate) async fn write_notices(&self, changes: Vec<NoticeChange>) {
+        let written = match self {
+            Self::Sqlite(store) => store.write_notices(changes).await,
+            Self::Mssql(store) => store.write_notices(changes).await,
+        };
+        written.unwrap();
     }
 
     pub(crate) async fn try_write_ledger(&self, write: LedgerWrite) -> Result<LedgerWritten, StoreError> {

@@ -153,7 +153,10 @@ fn answer(request: &Request, world: &Mutex<World>, asking: &Sender<Request>) -> 
             };
             Reply::Refresh(RefreshReply { message: "no customer was due".to_owned(), result: Some(result) })
         }
-        Request::Metrics { .. } | Request::Reload {} => unreachable!("the dashboard sends neither"),
+        Request::Metrics { .. }
+        | Request::Reload {}
+        | Request::NotifyList {}
+        | Request::NotifyTest { .. } => unreachable!("the dashboard sends none of them"),
         Request::Version {} => Reply::Version(tbtoken_proto::VersionReply {
             daemon: world.lock().unwrap().status.daemon.clone(),
         }),

@@ -10,6 +10,7 @@ impl State {
     /// The clock stepped backward by this much. The times in rows and failures are too late by it.
     pub(super) fn clock_stepped(&mut self, by: TimeDelta, at: DateTime<Utc>) {
         self.customers.counters_mut().clock_steps += 1;
+        self.clock_stepped_at = Some(at);
         let mut misdated = 0_usize;
         let window = self.policy.window;
         self.customers.edit_all(at, |edit| {

@@ -8,11 +8,11 @@ use crate::model::FailureKind;
 
 /// The conditions that make all customers lapse together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Conditions {
+pub struct Conditions {
     /// Whether the table cannot be read, or takes no token.
     pub(super) is_store_down: bool,
     /// Whether an operator has stopped the loop.
-    pub(super) is_stopped: bool,
+    pub(in crate::engine) is_stopped: bool,
     /// The longest time between two counts. A longer gap is a clock step, or sleep of the machine.
     pub(super) longest_gap: TimeDelta,
 }
@@ -22,6 +22,17 @@ impl Conditions {
     pub(super) fn healthy(interval: TimeDelta) -> Self {
         let longest_gap = TimeDelta::minutes(5).max(interval + interval);
         Self { is_store_down: false, is_stopped: false, longest_gap }
+    }
+
+    /// Attributes a lapse whose cause is `own` if nothing makes all customers lapse.
+    pub(in crate::engine) fn attribute(self, own: Cause) -> Cause {
+        match own {
+            Cause::Row => Cause::Row,
+            _ if self.is_store_down => Cause::Store,
+            Cause::Store => Cause::Store,
+            _ if self.is_stopped => Cause::Operator,
+            own => own,
+        }
     }
 }
 
@@ -48,15 +59,18 @@ impl Entry {
 
     /// Why it has no valid token: the first cause that fits, in the order of the causes.
     pub(super) fn lapse_cause(&self, conditions: Conditions) -> Cause {
+        conditions.attribute(self.own_lapse_cause())
+    }
+
+    /// The cause if nothing makes all customers lapse. The troubles that people are told of are attributed by the same list.
+    pub(in crate::engine) fn own_lapse_cause(&self) -> Cause {
         let failure = self.record().failure.as_deref();
         let kind =
             failure.map(|failure| failure.kind).or_else(|| self.deferred.as_ref().and_then(|why| why.kind()));
         if failure.is_some_and(|failure| failure.permanent) {
             Cause::Row
-        } else if conditions.is_store_down || self.unsaved.is_some() || kind == Some(FailureKind::Database) {
+        } else if self.unsaved.is_some() || kind == Some(FailureKind::Database) {
             Cause::Store
-        } else if conditions.is_stopped {
-            Cause::Operator
         } else if kind.is_some() || self.is_dead() {
             Cause::Server
         } else if self.replaceable().is_some() {

@@ -56,6 +56,9 @@ impl Snapshot {
             store_up: Operation::iter()
                 .map(|operation| (operation, state.error_of(operation).is_none()))
                 .collect(),
+            store_class: state.store_error().map(StoreError::class),
+            conditions: state.conditions(),
+            clock_stepped_at: state.clock_stepped_at,
             unsaved: state.entries().filter(|(_, entry)| entry.unsaved.is_some()).count(),
         }
     }

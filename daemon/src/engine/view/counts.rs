@@ -10,7 +10,7 @@ use strum::IntoEnumIterator as _;
 use tbtoken_proto as proto;
 
 use super::{Snapshot, words};
-use crate::model::FailureKind;
+use crate::model::{FailureKind, HostKey};
 use crate::thingsboard::gate::Breaker;
 
 /// The number of items with each label. Every label is there, with 0.
@@ -93,20 +93,13 @@ impl Snapshot {
     }
 
     fn servers(&self, now: DateTime<Utc>) -> Vec<ServerCounts> {
-        let mut by_url: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        let mut by_server: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for row in &self.rows {
-            let counts = by_url.entry(&row.url).or_default();
-            counts.0 += 1;
-            counts.1 += usize::from(row.expiry.is_none_or(|expiry| expiry <= now));
-        }
-        // Few URLs spell the same server in another way.
-        let mut by_server: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-        for (url, (customers, lapsed)) in by_url {
-            let counts = by_server.entry(proto::host_of(url).unwrap_or_default()).or_default();
-            *counts = (counts.0 + customers, counts.1 + lapsed);
+            let counts = by_server.entry(row.host.as_ref().map_or("", HostKey::as_str)).or_default();
+            *counts = (counts.0 + 1, counts.1 + usize::from(row.has_lapsed(now)));
         }
         let counts = |server: &proto::Host| {
-            let (customers, lapsed) = by_server.get(&server.host).copied().unwrap_or_default();
+            let (customers, lapsed) = by_server.get(server.host.as_str()).copied().unwrap_or_default();
             ServerCounts { server: server.clone(), customers, lapsed }
         };
         self.hosts.iter().map(|row| counts(&row.host)).collect()

@@ -8,10 +8,11 @@ use chrono::{DateTime, Utc};
 use tbtoken_proto as proto;
 use tbtoken_proto::words::Standing;
 
+use super::super::counters::Cause;
 use super::super::policy::Policy;
 use super::super::state::{Entry, Verdict};
 use super::words;
-use crate::model::{Changes, CustomerId};
+use crate::model::{Changes, CustomerId, HostKey};
 
 /// One customer. Rows share their URLs, and a field that few rows need is boxed.
 #[derive(Debug)]
@@ -20,9 +21,13 @@ pub(super) struct Row {
     id: CustomerId,
     username: Box<str>,
     pub(super) url: Arc<str>,
+    /// Its server; none if the URL cannot be used.
+    pub(super) host: Option<HostKey>,
     pub(super) token_status: proto::TokenStatus,
     pub(super) expiry: Option<DateTime<Utc>>,
     check: Option<proto::Check>,
+    /// The cause of its lapse, if nothing makes all customers lapse.
+    pub(super) cause: Cause,
     pub(super) state: proto::Phase,
     last_success_at: Option<DateTime<Utc>>,
     renewals: u64,
@@ -60,10 +65,12 @@ impl Row {
             id: id.clone(),
             username: entry.customer.credentials.username.as_str().into(),
             url: urls.share(crate::text::url(&entry.customer.credentials.url)),
+            host: entry.host.clone(),
             token_status: words::status(entry.status),
             // An expiry without a token means nothing.
             expiry: entry.ends_at().filter(|_| entry.customer.has_token),
             check: entry.checked.and_then(words::check),
+            cause: entry.own_lapse_cause(),
             state: phase(entry, verdict),
             last_success_at: entry.record().last_success_at,
             renewals: entry.record().renewals,
@@ -121,6 +128,20 @@ impl Row {
             false => *room = room.to_lowercase(),
         }
         words.iter().all(|word| room.contains(word.as_str()))
+    }
+
+    pub(super) fn username(&self) -> &str {
+        &self.username
+    }
+
+    /// Whether it has no token at that time, if it gets no other.
+    pub(super) fn has_lapsed(&self, at: DateTime<Utc>) -> bool {
+        self.expiry.is_none_or(|expiry| expiry <= at)
+    }
+
+    /// Whether ThingsBoard has rejected its token although the end of it lies ahead.
+    pub(super) fn is_refused(&self) -> bool {
+        self.check.is_some_and(|check| check.found == proto::CheckFound::Dead)
     }
 
     /// Returns it in the protocol's form. The minutes that are left depend on the time of the request.

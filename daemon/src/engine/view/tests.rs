@@ -1,5 +1,7 @@
 //! What is shown of a state, in each of the protocol's words.
 
+mod troubles;
+
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;

@@ -69,7 +69,7 @@ pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut text = format!(
         "-- What tbtokend {version} needs in the database of {table}. Run it there; a second run does no harm.\n\
-         -- Its own three tables; tbtokend_account also holds whether an operator has stopped the loop (loop_stopped).\n\
+         -- Its own four tables; tbtokend_account also holds whether an operator has stopped the loop (loop_stopped).\n\
          -- The table of the customers is never altered.\n{}",
         create_tables(table)
     );
@@ -90,6 +90,7 @@ pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
                 grant_updatedttm(table, user),
                 grant_changes(table, "tbtokend_state", user),
                 grant(Operation::KeepingTheLedger, table, user),
+                grant_changes(table, "tbtokend_notice", user),
             ];
             text.push_str(&lines.join("\n"));
             text.push_str(&format!(
@@ -118,7 +119,7 @@ mod tests {
                 "EXEC(N'GRANT UPDATE ON [dbo].[customer settings] (updatedttm) TO [o''neill.x]]];');"
             )
         );
-        for own in ["tbtokend_state", "tbtokend_account"] {
+        for own in ["tbtokend_state", "tbtokend_account", "tbtokend_notice"] {
             assert!(
                 text.contains(&format!("IF OBJECT_ID(N'[dbo].[{own}]') IS NULL\nCREATE TABLE [dbo].[{own}]"))
             );

@@ -148,17 +148,34 @@ const KEY_DEFINITION: &str = "
     fingerprint_key varbinary(32) NOT NULL
 ";
 
+/// The names of the columns of a notice.
+const NOTICE_NAMES: &str = "receiver, cause, began, last_sent, severity, customers, lapsed";
+
+/// The types of the columns in `tbtokend_notice`.
+const NOTICE_DEFINITION: &str = "
+    receiver  varchar(32) NOT NULL,
+    cause     nvarchar(400) COLLATE Latin1_General_BIN2 NOT NULL,
+    began     datetime2(6) NOT NULL,
+    last_sent datetime2(6) NOT NULL,
+    severity  varchar(16) NOT NULL,
+    customers bigint NOT NULL,
+    lapsed    bigint NOT NULL,
+    PRIMARY KEY (receiver, cause)
+";
+
 /// The side tables with the definitions of their columns.
-const SIDE_TABLES: [(&str, &str); 3] = [
+const SIDE_TABLES: [(&str, &str); 4] = [
     ("tbtokend_state", RECORD_DEFINITION),
     ("tbtokend_key", KEY_DEFINITION),
     ("tbtokend_account", ACCOUNT_DEFINITION),
+    ("tbtokend_notice", NOTICE_DEFINITION),
 ];
 
 /// The texts that [`on_side_tables`] puts into a statement, besides the names of the side tables.
-const PARTS: [(&str, &str); 4] = [
+const PARTS: [(&str, &str); 5] = [
     ("{record_columns}", RECORD_NAMES),
     ("{account_columns}", ACCOUNT_NAMES),
+    ("{notice_columns}", NOTICE_NAMES),
     // The literals of `AccountKey::STAMP` and `AccountKey::LOOP`.
     ("{stamp}", "0x0000000000000000000000000000000000000000000000000000000000000000"),
     ("{loop}", "0xffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff"),
@@ -468,6 +485,18 @@ pub(super) fn write_accounts(source: RowSource, rows: usize, forgets: bool) -> S
          COMMIT TRANSACTION"
     )
 }
+
+/// Reads what receivers of messages were told.
+pub(super) const NOTICES: &str = "/* tbtokend:notices */ SELECT {notice_columns} FROM {tbtokend_notice}";
+
+/// Deletes the notice of the receiver `@P1` about the cause `@P2`.
+pub(super) const FORGET_NOTICE: &str =
+    "/* tbtokend:forget_notice */ DELETE FROM {tbtokend_notice} WHERE receiver = @P1 AND cause = @P2";
+
+/// Replaces the notice of the receiver `@P1` about the cause `@P2`.
+pub(super) const WRITE_NOTICE: &str = "/* tbtokend:write_notice */ BEGIN TRANSACTION; \
+     DELETE FROM {tbtokend_notice} WHERE receiver = @P1 AND cause = @P2; \
+     INSERT INTO {tbtokend_notice} ({notice_columns}) VALUES (@P1, @P2, @P3, @P4, @P5, @P6, @P7); COMMIT TRANSACTION";
 
 /// Returns the statement with which a DBA makes room for tokens of any length. The daemon never sends it.
 pub(super) fn widen(layout: &Layout) -> String {

@@ -51,12 +51,13 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
 /// Returns the statements that make all tables, for an operator to run by hand.
 pub(in crate::store) fn statements(table: &str) -> String {
     format!(
-        "-- The tables of tbtokend {} in SQLite. tbtokend makes them itself in a file that it creates.\n{};\n{}{}{}\n",
+        "-- The tables of tbtokend {} in SQLite. tbtokend makes them itself in a file that it creates.\n{};\n{}{}{}{}\n",
         env!("CARGO_PKG_VERSION"),
         create_customers(table).replacen("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1),
         super::records::CREATE.trim_start(),
         super::records::CREATE_KEY,
         super::ledger::CREATE,
+        super::notices::CREATE,
     )
 }
 

@@ -108,12 +108,17 @@ fn allowed(database: &Database, table: &Table, row: &[Value], action: &str) -> R
 
 /// No two rows with the same key; the last one is the new one.
 fn unique(table: &Table, rows: &[Vec<Value>]) -> Result<(), Said> {
-    let Some(key) = table.columns.iter().position(|column| column.key) else { return Ok(()) };
-    let collation = Collation::of(table.columns[key].collation.as_deref());
-    let Some((new, others)) = rows.split_last() else { return Ok(()) };
+    let keys: Vec<usize> = (0..table.columns.len()).filter(|at| table.columns[*at].key).collect();
+    let Some((new, others)) = rows.split_last().filter(|_| !keys.is_empty()) else { return Ok(()) };
     for other in others {
-        if compare(&other[key], &new[key], collation)? == Some(std::cmp::Ordering::Equal) {
-            let key = super::convert::as_text(&new[key]);
+        let mut is_same = true;
+        for key in &keys {
+            let collation = Collation::of(table.columns[*key].collation.as_deref());
+            let order = compare(&other[*key], &new[*key], collation)?;
+            is_same &= order == Some(std::cmp::Ordering::Equal);
+        }
+        if is_same {
+            let key = super::convert::as_text(&new[keys[0]]);
             return Err(errors::duplicate_key(table.short_name(), &key));
         }
     }

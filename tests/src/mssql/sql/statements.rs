@@ -109,7 +109,19 @@ impl Parser {
         self.expect("CREATE")?;
         self.expect("TABLE")?;
         let table = self.table_name()?;
-        let columns = self.in_parentheses(Self::column)?;
+        let mut key = Vec::new();
+        let columns = self.in_parentheses(|parser| {
+            if !parser.eat("PRIMARY") {
+                return parser.column().map(Some);
+            }
+            parser.expect("KEY")?;
+            key = parser.in_parentheses(Self::name)?;
+            Ok(None)
+        })?;
+        let mut columns: Vec<ColumnDefinition> = columns.into_iter().flatten().collect();
+        for column in columns.iter_mut().filter(|column| key.contains(&column.name)) {
+            (column.key, column.nullable) = (true, false);
+        }
         Ok(Statement::Create { table, columns })
     }
 

@@ -1,0 +1,154 @@
+//! Troubles: each customer in one at most, whatever else is wrong.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+const LEAD: TimeDelta = TimeDelta::minutes(2);
+
+/// A customer of the server `https://NAME.example`.
+fn on(name: &str, server: &str, ends_in: Option<i64>) -> Customer {
+    let mut customer = row(name, ends_in);
+    customer.credentials.url = format!("https://{server}.example");
+    customer.row_url.clone_from(&customer.credentials.url);
+    customer
+}
+
+fn breaker(state: &mut State, server: &str, breaker: Breaker) {
+    let host = crate::model::BaseUrl::parse(&format!("https://{server}.example")).unwrap().host_key();
+    state.apply(Event::GateMoved { host, limit: 1, breaker }, at(0), 0.5);
+}
+
+fn known(causes: &[&str]) -> BTreeSet<String> {
+    causes.iter().map(|cause| (*cause).to_owned()).collect()
+}
+
+/// Cause, customers and those of them that have no token, at that second.
+fn troubles(state: &State, now: i64, causes: &[&str]) -> Vec<(String, usize, usize, Severity)> {
+    let found = shown_of(state, &quiet(), None, now).troubles(at(now), LEAD, &known(causes));
+    let mut found: Vec<_> = found
+        .into_iter()
+        .map(|trouble| (trouble.cause, trouble.customers, trouble.lapsed, trouble.severity))
+        .collect();
+    found.sort();
+    found
+}
+
+fn trouble(
+    cause: &str,
+    customers: usize,
+    lapsed: usize,
+    severity: Severity,
+) -> (String, usize, usize, Severity) {
+    (cause.to_owned(), customers, lapsed, severity)
+}
+
+fn silent() -> Failure {
+    Failure::Timeout { after: Duration::from_secs(10) }
+}
+
+#[test]
+fn all_customers_of_a_dead_server_are_one_trouble_that_ends_when_none_lacks_a_token() {
+    let rows: Vec<Customer> =
+        (0..5_000).map(|n| on(&format!("c{n:04}"), "dead", Some(if n == 0 { 100 } else { 900 }))).collect();
+    let mut state = state(rows);
+    let cause = "server:https://dead.example";
+    assert_eq!(troubles(&state, 0, &[]), []);
+    breaker(&mut state, "dead", Breaker::Open);
+    // The first token ends within the lead.
+    assert_eq!(troubles(&state, 0, &[]), [trouble(cause, 5_000, 0, Severity::Warning)]);
+    state.apply(failed("c0000", silent()), at(0), 0.5);
+    assert_eq!(troubles(&state, 101, &[]), [trouble(cause, 5_000, 1, Severity::Critical)]);
+    let snapshot = shown_of(&state, &quiet(), None, 101);
+    let told = snapshot.troubles(at(101), LEAD, &BTreeSet::new()).remove(0);
+    assert_eq!((told.first_lapse, told.worst.len()), (Some(at(100)), 10));
+    assert_eq!(told.worst[0], ("c0000".to_owned(), "user of c0000".to_owned()));
+    assert_eq!(told.text, "the server did not answer within 10 s");
+    // It answers again, and one customer still has no token: the same trouble, not another one.
+    breaker(&mut state, "dead", Breaker::Closed);
+    assert_eq!(troubles(&state, 101, &[cause]), [trouble(cause, 5_000, 1, Severity::Critical)]);
+    assert_eq!(troubles(&state, 101, &[]), [trouble("failing:timeout", 1, 1, Severity::Critical)]);
+    state.apply(obtained("c0000", 3_600, Via::Login, TimeDelta::zero()), at(102), 0.5);
+    state.apply(Event::Saved { id: id("c0000"), expiry: at(3_600) }, at(102), 0.5);
+    assert_eq!(troubles(&state, 102, &[cause]), []);
+}
+
+#[test]
+fn the_database_takes_the_lapses_of_all_but_parked_customers() {
+    let rows = vec![on("a", "dead", Some(10)), on("b", "fine", Some(10)), on("c", "fine", None)];
+    let mut state = state(rows);
+    breaker(&mut state, "dead", Breaker::Open);
+    state.apply(failed("a", silent()), at(0), 0.5);
+    state.apply(failed("b", silent()), at(0), 0.5);
+    state.apply(failed("c", Failure::CredentialsRejected), at(0), 0.5);
+    let parked = trouble("parked:credentials_rejected", 1, 1, Severity::Warning);
+    let server = trouble("server:https://dead.example", 1, 1, Severity::Critical);
+    let failing = trouble("failing:timeout", 1, 1, Severity::Critical);
+    assert_eq!(troubles(&state, 11, &[]), [failing, parked.clone(), server]);
+    state.apply(Event::TableUnreadable(gone()), at(12), 0.5);
+    assert_eq!(troubles(&state, 12, &[]), [parked.clone(), trouble("store", 2, 2, Severity::Critical)]);
+    let denied = StoreError::ReadOnly { place: "customers.db".to_owned() };
+    state.apply(Event::TableUnreadable(denied), at(13), 0.5);
+    assert_eq!(troubles(&state, 13, &[]), [parked, trouble("permission", 2, 2, Severity::Critical)]);
+}
+
+#[test]
+fn a_stopped_loop_is_told_of_when_it_costs_a_token_and_until_it_runs() {
+    let mut state = state(vec![row("a", Some(100))]);
+    state.apply(Event::LoopStopped, at(0), 0.5);
+    assert_eq!(troubles(&state, 99, &[]), []);
+    assert_eq!(troubles(&state, 101, &[]), [trouble("loop_stopped", 1, 1, Severity::Critical)]);
+    assert_eq!(troubles(&state, 99, &["loop_stopped"]), [trouble("loop_stopped", 0, 0, Severity::Critical)]);
+    state.apply(Event::LoopStarted, at(102), 0.5);
+    assert_eq!(troubles(&state, 102, &["loop_stopped"]), []);
+}
+
+#[test]
+fn a_step_of_the_clock_and_refused_tokens_are_warnings() {
+    let mut state = state(vec![row("a", Some(900))]);
+    state.apply(Event::ClockStepped(TimeDelta::hours(1)), at(0), 0.5);
+    let clock = |troubles: Vec<(String, usize, usize, Severity)>| troubles.iter().any(|it| it.0 == "clock");
+    assert!(clock(troubles(&state, 1, &[])) && !clock(troubles(&state, 700, &[])));
+    let refused = crate::model::TokenAnswer::Dead(crate::model::DeadCause::Outdated);
+    let mut state = super::state(vec![row("a", Some(900))]);
+    state.apply(Event::Checked { id: id("a"), answer: refused }, at(10), 0.5);
+    let dead = trouble("dead_tokens:https://a.example", 1, 1, Severity::Warning);
+    assert_eq!(troubles(&state, 11, &[]), [dead]);
+}
+
+#[test]
+fn only_evidence_of_this_process_ends_what_an_earlier_one_told() {
+    let mut state = State::new(policy(), 100, Settings::of_a_minute());
+    let causes = ["server:https://a.example", "server:https://gone.example", "parked:bad_url", "store"];
+    let proven = |state: &State, cycle: &Loop| {
+        let snapshot = shown_of(state, cycle, None, 0);
+        causes.map(|cause| snapshot.proves_end(cause))
+    };
+    assert_eq!(proven(&state, &quiet()), [false; 4], "the table was not read");
+    state.apply(read(vec![row("a", Some(900))]), at(0), 0.5);
+    // A server that no customer names any more is no trouble.
+    assert_eq!(proven(&state, &quiet()), [false, true, false, false]);
+    let counts = PassCounts::default();
+    let run = LastRun { trigger: Trigger::Start, started_at: at(0), finished_at: at(1), counts };
+    let cycle = Loop { last_run: Some(run), ..quiet() };
+    assert_eq!(proven(&state, &cycle), [false, true, true, false]);
+    state.apply(obtained("a", 900, Via::Login, TimeDelta::zero()), at(2), 0.5);
+    assert_eq!(proven(&state, &cycle), [true, true, true, false]);
+    for operation in [Operation::Read, Operation::Write] {
+        state.apply(Event::StoreCalled { operation, took: Duration::ZERO }, at(3), 0.5);
+    }
+    assert_eq!(proven(&state, &cycle), [true; 4]);
+}
+
+#[test]
+fn every_cause_has_a_title() {
+    for (cause, words) in [
+        ("server:https://tb.acme.example", "server tb.acme.example is down"),
+        ("server:http://tb:8080", "server http://tb:8080 is down"),
+        ("parked:credentials_rejected", "customers are parked: wrong password"),
+        ("failing:timeout", "renewals fail: timed out"),
+        ("dead_tokens:https://a.example", "server a.example refuses live tokens"),
+    ] {
+        assert_eq!(title(cause), words);
+    }
+}

@@ -1,0 +1,291 @@
+//! What is wrong, grouped by cause: what people are told of. Each customer belongs to one trouble at most, by the list that
+//! attributes lapses in the metrics.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use strum::{EnumString, IntoStaticStr};
+use tbtoken_proto::{self as proto, BreakerState};
+
+use super::Snapshot;
+use super::row::Row;
+use crate::clock::Clock;
+use crate::engine::counters::{Cause, Operation};
+
+/// The most customers that a trouble names.
+const WORST: usize = 10;
+
+/// The database may fail for this long before people are told: a restart of it takes less.
+const STORE_GRACE: TimeDelta = TimeDelta::seconds(30);
+
+/// After this time a clock that stepped backward counts as right again.
+const CLOCK_STEP: TimeDelta = TimeDelta::minutes(10);
+
+/// How bad a trouble is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Severity {
+    /// No customer is without a token, or a person must correct data.
+    Warning,
+    /// Customers have no token.
+    Critical,
+}
+
+/// Something that is wrong, with all customers that it concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The key of the group, such as `server:https://tb.example.com`.
+    pub cause: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// How many customers it concerns.
+    pub customers: usize,
+    /// How many of them have no valid token.
+    pub lapsed: usize,
+    /// When the first of their tokens ended.
+    pub first_lapse: Option<DateTime<Utc>>,
+    /// Those that need help first, each with its user name.
+    pub worst: Vec<(String, String)>,
+    /// What is known of it, for people; may quote a server.
+    pub text: String,
+    /// What to do.
+    pub remedy: String,
+    /// The command that shows more, or ends it.
+    pub command: &'static str,
+    /// How long it must last before it counts.
+    pub least_duration: TimeDelta,
+}
+
+impl Trouble {
+    /// A trouble of which only this is known.
+    pub fn of(cause: String, severity: Severity) -> Self {
+        Self {
+            cause,
+            severity,
+            customers: 0,
+            lapsed: 0,
+            first_lapse: None,
+            worst: Vec::new(),
+            text: String::new(),
+            remedy: String::new(),
+            command: "tbctl status --problems",
+            least_duration: TimeDelta::zero(),
+        }
+    }
+}
+
+/// Names a cause for people: a fragment such as `server tb.example.com is down`.
+pub fn title(cause: &str) -> String {
+    let (group, name) = cause.split_once(':').unwrap_or((cause, ""));
+    let host = name.strip_prefix("https://").unwrap_or(name);
+    let kind = serde_json::from_value(name.into()).map_or("unknown", proto::FailureKind::short);
+    match group {
+        "server" => format!("server {host} is down"),
+        "parked" => format!("customers are parked: {kind}"),
+        "failing" => format!("renewals fail: {kind}"),
+        "store" => "the database fails".to_owned(),
+        "permission" => "the database denies what tbtokend needs".to_owned(),
+        "schema" => "the tables in the database do not fit".to_owned(),
+        "clock" => "the clock of this machine is wrong, or stepped backward".to_owned(),
+        "loop_stopped" => "the loop is stopped, and tokens have ended".to_owned(),
+        "dead_tokens" => format!("server {host} refuses live tokens"),
+        other => other.to_owned(),
+    }
+}
+
+/// What customers are grouped by: the sort of trouble, and its server or kind of failure if it has one.
+type Group<'a> = (&'static str, Option<&'a str>, Option<proto::FailureKind>);
+
+fn cause((sort, host, kind): Group<'_>) -> String {
+    let kind = kind.and_then(|kind| serde_json::to_value(kind).ok());
+    match host.or(kind.as_ref().and_then(serde_json::Value::as_str)) {
+        Some(name) => format!("{sort}:{name}"),
+        None => sort.to_owned(),
+    }
+}
+
+const LOOP_STOPPED: Group<'_> = ("loop_stopped", None, None);
+
+const CLOCK: Group<'_> = ("clock", None, None);
+
+fn server(host: &str) -> Group<'_> {
+    ("server", Some(host), None)
+}
+
+/// The customers of a group.
+#[derive(Debug, Default)]
+struct Members<'a> {
+    customers: usize,
+    lapsed: usize,
+    first_lapse: Option<DateTime<Utc>>,
+    worst: Vec<&'a Row>,
+}
+
+impl<'a> Members<'a> {
+    fn add(&mut self, row: &'a Row, now: DateTime<Utc>) {
+        self.customers += 1;
+        if row.has_lapsed(now) {
+            self.lapsed += 1;
+            self.first_lapse = [self.first_lapse, row.expiry].into_iter().flatten().min();
+        }
+        self.worst.push(row);
+        if self.worst.len() > 100 {
+            self.keep_worst();
+        }
+    }
+
+    fn keep_worst(&mut self) {
+        self.worst.sort_by(|one, other| one.problems_first(other));
+        self.worst.truncate(WORST);
+    }
+}
+
+impl Snapshot {
+    /// What is wrong at `now`. `known` are the causes that were wrong before: a server stays one until it answers and none of
+    /// its customers lacks a token, and a stopped loop until it is started. A server's tokens that end within `lead` count as
+    /// lapsed for the beginning of its trouble.
+    pub fn troubles(&self, now: DateTime<Utc>, lead: TimeDelta, known: &BTreeSet<String>) -> Vec<Trouble> {
+        let servers = self.servers_in_trouble(now, lead, known);
+        let mut groups: HashMap<Group<'_>, Members<'_>> =
+            servers.iter().map(|host| (server(host), Members::default())).collect();
+        let is_clock_wrong = self.is_clock_wrong(now);
+        let stays_stopped = self.conditions.is_stopped && known.contains(LOOP_STOPPED.0);
+        let of_all =
+            [self.store_group(), is_clock_wrong.then_some(CLOCK), stays_stopped.then_some(LOOP_STOPPED)];
+        groups.extend(of_all.into_iter().flatten().map(|group| (group, Members::default())));
+        for row in self.rows.iter().map(AsRef::as_ref) {
+            if let Some(group) = self.group_of(row, now, &servers, is_clock_wrong) {
+                groups.entry(group).or_default().add(row, now);
+            }
+        }
+        groups.into_iter().map(|(group, members)| self.trouble(group, members)).collect()
+    }
+
+    /// Whether this process has evidence that a trouble is over which an earlier process told of, and which this one has not
+    /// seen: the server has answered, the customers were tried, the database has worked.
+    pub fn proves_end(&self, cause: &str) -> bool {
+        let is_read = self.tokens.as_of.is_some() && self.tokens.success;
+        match cause.split_once(':') {
+            _ if !is_read => false,
+            Some(("server", host)) => {
+                let answered =
+                    self.hosts.iter().find(|row| row.host.host == host).map(|row| row.host.skew_ms);
+                answered.is_none_or(|skew| skew.is_some())
+            }
+            None if ["store", "permission", "schema"].contains(&cause) => {
+                let was_used =
+                    |operation| self.counters.store.get(&operation).is_some_and(|times| times.count() > 0);
+                self.store_class.is_none() && was_used(Operation::Read) && was_used(Operation::Write)
+            }
+            _ => self.cron.last_run.is_some() && !self.cron.refreshing,
+        }
+    }
+
+    fn store_group(&self) -> Option<Group<'static>> {
+        let sort = self.store_class.map(|class| match class {
+            "permission" | "schema" => class,
+            _ => "store",
+        });
+        sort.map(|sort| (sort, None, None))
+    }
+
+    fn is_clock_wrong(&self, now: DateTime<Utc>) -> bool {
+        !Clock::is_credible(now) || self.clock_stepped_at.is_some_and(|at| (now - at).abs() < CLOCK_STEP)
+    }
+
+    fn servers_in_trouble(
+        &self,
+        now: DateTime<Utc>,
+        lead: TimeDelta,
+        known: &BTreeSet<String>,
+    ) -> HashSet<&str> {
+        // Servers of tokens that end soon, and of tokens that have ended because of the server.
+        let (mut ending, mut lapsed) = (HashSet::new(), HashSet::new());
+        for row in self.rows.iter().filter(|row| row.has_lapsed(now + lead)) {
+            let cause = self.conditions.attribute(row.cause);
+            if let (Some(host), false) =
+                (&row.host, matches!(cause, Cause::Row | Cause::Store | Cause::Operator))
+            {
+                ending.insert(host.as_str());
+                if cause == Cause::Server && row.has_lapsed(now) {
+                    lapsed.insert(host.as_str());
+                }
+            }
+        }
+        let is_in_trouble = |host: &&proto::Host| {
+            let (name, is_down) = (host.host.as_str(), host.state != BreakerState::Closed);
+            let goes_on = || (is_down || lapsed.contains(name)) && known.contains(&cause(server(name)));
+            is_down && ending.contains(name) || goes_on()
+        };
+        let hosts = self.hosts.iter().map(|row| &row.host);
+        hosts.filter(is_in_trouble).map(|host| host.host.as_str()).collect()
+    }
+
+    fn group_of<'a>(
+        &self,
+        row: &'a Row,
+        now: DateTime<Utc>,
+        servers: &HashSet<&str>,
+        is_clock_wrong: bool,
+    ) -> Option<Group<'a>> {
+        let has_lapsed = row.has_lapsed(now);
+        let host = row.host.as_ref().map(|host| host.as_str());
+        let kind = row.failure.as_ref().map(|failure| failure.kind);
+        let of_kind = |sort| kind.map(|kind| (sort, None, Some(kind)));
+        match self.conditions.attribute(row.cause) {
+            Cause::Row => of_kind("parked"),
+            Cause::Store if has_lapsed && self.store_class.is_some() => self.store_group(),
+            Cause::Operator if has_lapsed => Some(LOOP_STOPPED),
+            _ if host.is_some_and(|host| servers.contains(host)) => host.map(server),
+            _ if !has_lapsed => None,
+            Cause::Server if kind.is_none() && row.is_refused() => {
+                host.map(|host| ("dead_tokens", Some(host), None))
+            }
+            Cause::Server | Cause::Store => of_kind("failing"),
+            Cause::Clock if is_clock_wrong => Some(CLOCK),
+            _ => None,
+        }
+    }
+
+    fn trouble(&self, group: Group<'_>, mut members: Members<'_>) -> Trouble {
+        members.keep_worst();
+        let failure = members.worst.iter().find_map(|row| row.failure.as_deref());
+        let (message, remedy) = failure
+            .map_or_else(Default::default, |failure| (failure.message.clone(), failure.remedy.clone()));
+        let problems = "tbctl status --problems";
+        let (severity, text, remedy, command) = match group.0 {
+            "clock" => {
+                let remedy = "Set it: timedatectl set-ntp true".to_owned();
+                (Severity::Warning, String::new(), remedy, "timedatectl")
+            }
+            "loop_stopped" => {
+                let text = format!("the loop is {}", proto::words::stopped(self.cron.stopped_since));
+                (Severity::Critical, text, "Start the loop.".to_owned(), "tbctl start")
+            }
+            "dead_tokens" => {
+                let remedy = "They are replaced by themselves. If this stays, find out what invalidates them: a new signing key, another password, a deleted user.";
+                (Severity::Warning, String::new(), remedy.to_owned(), problems)
+            }
+            "parked" => (Severity::Warning, message, remedy, problems),
+            "server" if members.lapsed == 0 => (Severity::Warning, message, remedy, problems),
+            "server" | "failing" => (Severity::Critical, message, remedy, problems),
+            _ => {
+                let error = self.daemon.store_error.clone().unwrap_or_default();
+                let unsaved = format!("{} tokens wait to be saved.", self.unsaved);
+                (Severity::Critical, error, unsaved, "sudo tbtokend doctor")
+            }
+        };
+        let worst = members.worst.iter().map(|row| (row.id().to_owned(), row.username().to_owned()));
+        Trouble {
+            customers: members.customers,
+            lapsed: members.lapsed,
+            first_lapse: members.first_lapse,
+            worst: worst.collect(),
+            text,
+            remedy,
+            command,
+            least_duration: if group.0 == "store" { STORE_GRACE } else { TimeDelta::zero() },
+            ..Trouble::of(cause(group), severity)
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! Tells people of troubles, by mail and webhook. It runs as a task of its own, reads snapshots, and sends within its own
+//! time-outs, so that nothing here holds up a renewal.
+
+pub mod mail;
+pub mod message;
+mod queue;
+#[cfg(test)]
+mod tests;
+mod timing;
+pub mod webhook;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use self::message::Frame;
+use self::queue::{Queue, Sending, Tried, TryResult};
+use self::timing::{Event, Message, Timing};
+pub use self::timing::{Filter, Times};
+use self::webhook::Webhook;
+use crate::clock::Clock;
+use crate::engine::handle::Handle;
+use crate::engine::view::{Severity, Trouble};
+use crate::model::{NoticeChange, StoredNotice};
+use crate::store::{Store, StoreError};
+use crate::text::with_causes;
+
+/// The time limit of one try.
+const TRY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The time limit for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The time between two looks at the snapshot, while nothing is wrong.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The same while something is wrong or waits.
+const CLOSE_LOOK: Duration = Duration::from_secs(1);
+
+/// The time until the store is tried again.
+const STORE_RETRY: Duration = Duration::from_secs(30);
+
+/// The time for the last messages at the end of the process.
+pub const LAST_MESSAGES: Duration = Duration::from_secs(1);
+
+/// The settings: there is at least one receiver.
+#[derive(Clone)]
+pub struct Settings {
+    /// The times between messages.
+    pub times: Times,
+    /// How long before the first token of a server ends people are told.
+    pub lead: TimeDelta,
+    /// What all messages have in common.
+    pub frame: Frame,
+    /// The receivers.
+    pub receivers: Vec<Receiver>,
+}
+
+/// One receiver.
+#[derive(Clone)]
+pub struct Receiver {
+    /// Its name, a label of metrics.
+    pub name: String,
+    /// What it is told.
+    pub filter: Filter,
+    /// How it is told.
+    pub channel: Channel,
+}
+
+impl Receiver {
+    /// Connects to it without sending a message, and says what was accepted.
+    ///
+    /// # Errors
+    /// What went wrong, for people.
+    pub async fn probe(&self, frame: &Frame) -> Result<String, String> {
+        let place = self.channel.place();
+        let probed = async {
+            match &self.channel {
+                Channel::Mail(mail) => mail.probe(frame).await,
+                Channel::Webhook(webhook) => webhook.probe().await.map_err(|error| with_causes(&*error)),
+            }
+        };
+        let too_late = |_| Err(format!("no answer within {} s", TRY_TIMEOUT.as_secs()));
+        let probed = timeout(TRY_TIMEOUT, probed).await.unwrap_or_else(too_late);
+        probed.map(|found| format!("{place} {found}")).map_err(|error| format!("{place}: {error}"))
+    }
+}
+
+/// How a receiver is told.
+#[derive(Clone)]
+pub enum Channel {
+    /// By mail.
+    Mail(Box<mail::Settings>),
+    /// By webhook.
+    Webhook(Box<Webhook>),
+}
+
+impl Channel {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Mail(_) => "email",
+            Self::Webhook(_) => "webhook",
+        }
+    }
+
+    fn place(&self) -> String {
+        match self {
+            Self::Mail(mail) => mail.place(),
+            Self::Webhook(webhook) => webhook.place(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    /// Only the names: the rest holds secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.receivers.iter().map(|receiver| &receiver.name)).finish()
+    }
+}
+
+/// How a receiver stands, for metrics and operators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiverStatus {
+    /// Its name.
+    pub name: String,
+    /// `email` or `webhook`.
+    pub kind: &'static str,
+    /// The server, without secrets.
+    pub place: String,
+    /// Messages that wait.
+    pub queued: usize,
+    /// Messages by what came of them: delivered, tries that failed, given up.
+    pub outcomes: [(&'static str, u64); 3],
+    /// When the last message was delivered.
+    pub last_sent: Option<DateTime<Utc>>,
+    /// Why the last try failed, if it did.
+    pub last_error: Option<String>,
+}
+
+/// How all receivers stand: counted in the whole process, like the lines that the log drops.
+static RECEIVERS: RwLock<Vec<ReceiverStatus>> = RwLock::new(Vec::new());
+
+/// How all receivers stand.
+pub fn receivers() -> Vec<ReceiverStatus> {
+    RECEIVERS.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// An order to test the receiver of that name, or all. The answer names each with what it said, and whether it took the
+/// message; none if there is no such receiver.
+#[derive(Debug)]
+pub struct Test {
+    /// The receiver.
+    pub receiver: Option<String>,
+    /// Takes the outcomes.
+    pub reply: oneshot::Sender<Vec<(String, Result<String, String>)>>,
+}
+
+impl Channel {
+    async fn send(self, (message, recipients): Sending, frame: Arc<Frame>, now: DateTime<Utc>) -> Tried {
+        let again = |said: String| Tried { said, result: TryResult::Again(None, recipients.clone()) };
+        let sent = async {
+            match &self {
+                Self::Mail(mail) => mail.send(&message, &frame, &recipients).await,
+                Self::Webhook(webhook) => webhook.send(&message, &frame, now).await,
+            }
+        };
+        let too_late = |_| again(format!("no answer within {} s", TRY_TIMEOUT.as_secs()));
+        timeout(TRY_TIMEOUT, sent).await.unwrap_or_else(too_late)
+    }
+}
+
+/// Tells people until `shutdown`, and then for a moment more what still waits.
+pub async fn run<S: Store>(
+    settings: Settings,
+    store: Arc<S>,
+    handle: Handle,
+    clock: Clock,
+    mut tests: mpsc::Receiver<Test>,
+    shutdown: CancellationToken,
+) {
+    let mut notifier = Notifier::new(&settings, clock);
+    let mut next_look = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(test) = tests.recv() => notifier.test(test),
+            Some(Ok((receiver, tried))) = notifier.tries.join_next() => notifier.tried(receiver, tried),
+            Some(Ok(tested)) = notifier.tested.join_next() => notifier.note_test(tested),
+            Some(Ok(done)) = notifier.storing.join_next() => notifier.stored(done),
+            () = sleep_until(next_look) => {
+                notifier.look(&handle);
+                next_look = Instant::now() + if notifier.is_busy() { CLOSE_LOOK } else { LOOK };
+            }
+        }
+        notifier.send();
+        notifier.store(&store);
+        notifier.publish();
+    }
+    let _ = timeout(LAST_MESSAGES, notifier.finish(&store)).await;
+}
+
+/// What came of a call of the store: what it had to write, and what it read or why it failed.
+type StoreDone = (Vec<NoticeChange>, Result<Option<Vec<StoredNotice>>, StoreError>);
+
+/// The state of the task.
+struct Notifier {
+    clock: Clock,
+    lead: TimeDelta,
+    frame: Arc<Frame>,
+    channels: Vec<Channel>,
+    timing: Timing,
+    queues: Vec<Queue>,
+    tries: JoinSet<(usize, Tried)>,
+    tested: JoinSet<Vec<(usize, Tried)>>,
+    storing: JoinSet<StoreDone>,
+    /// Whether the store was read; none if it keeps nothing.
+    is_restored: Option<bool>,
+    unstored: Vec<NoticeChange>,
+    store_at: Instant,
+    said_why: bool,
+}
+
+impl Notifier {
+    fn new(settings: &Settings, clock: Clock) -> Self {
+        let receivers = || settings.receivers.iter();
+        let filters = receivers().map(|receiver| receiver.filter.clone()).collect();
+        Self {
+            clock,
+            lead: settings.lead,
+            channels: receivers().map(|receiver| receiver.channel.clone()).collect(),
+            frame: Arc::new(settings.frame.clone()),
+            timing: Timing::new(settings.times.clone(), filters),
+            queues: receivers().map(|receiver| Queue::new(receiver.name.clone())).collect(),
+            tries: JoinSet::new(),
+            tested: JoinSet::new(),
+            storing: JoinSet::new(),
+            is_restored: Some(false),
+            unstored: Vec::new(),
+            store_at: Instant::now(),
+            said_why: false,
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.timing.known().is_empty() || self.queues.iter().any(|queue| !queue.is_empty())
+    }
+
+    /// Looks at the snapshot, once it is known what an earlier process has told, or that the store cannot say it.
+    fn look(&mut self, handle: &Handle) {
+        if self.is_restored == Some(false) && !self.said_why {
+            return;
+        }
+        let (snapshot, now) = (handle.snapshot(), self.clock.now());
+        let troubles = snapshot.troubles(now, self.lead, &self.timing.known());
+        let queues = &mut self.queues;
+        self.timing.observe(
+            now,
+            troubles,
+            |cause| snapshot.proves_end(cause),
+            |receiver, message| queues.get_mut(receiver).is_some_and(|queue| queue.push(message)),
+        );
+    }
+
+    fn send(&mut self) {
+        let now = self.clock.now();
+        for (receiver, (queue, channel)) in self.queues.iter_mut().zip(&self.channels).enumerate() {
+            if let Some(sending) = queue.take(now) {
+                let send = channel.clone().send(sending, Arc::clone(&self.frame), now);
+                self.tries.spawn(async move { (receiver, send.await) });
+            }
+        }
+    }
+
+    fn tried(&mut self, receiver: usize, tried: Tried) {
+        let now = self.clock.now();
+        let Some(queue) = self.queues.get_mut(receiver) else { return };
+        match &tried.result {
+            TryResult::Sent(None) => debug!("The receiver {} has a message", queue.name),
+            TryResult::Sent(Some(why)) => {
+                warn!("The receiver {} has a message, but not all of its recipients: {why}", queue.name);
+            }
+            _ => warn!("The receiver {} does not take a message: {}", queue.name, tried.said),
+        }
+        self.unstored.extend(queue.tried(tried, now, rand::random()));
+    }
+
+    /// Tests receivers at once, whatever waits for them.
+    fn test(&mut self, test: Test) {
+        let now = self.clock.now();
+        let trouble = Trouble::of("test".to_owned(), Severity::Warning);
+        let number = rand::random();
+        let message = Message { event: Event::Test, trouble, since: now, at: now, number };
+        let mut tries = JoinSet::new();
+        for (at, (queue, channel)) in self.queues.iter().zip(&self.channels).enumerate() {
+            if test.receiver.as_ref().is_none_or(|name| *name == queue.name) {
+                let (channel, frame) = (channel.clone(), Arc::clone(&self.frame));
+                let (name, sending) = (queue.name.clone(), (message.clone(), Vec::new()));
+                tries.spawn(async move { (at, name, channel.send(sending, frame, now).await) });
+            }
+        }
+        self.tested.spawn(async move {
+            let mut tried = tries.join_all().await;
+            tried.sort_by_key(|(at, _, _)| *at);
+            let outcome = |tried: &Tried| match &tried.result {
+                TryResult::Sent(None) => Ok(tried.said.clone()),
+                TryResult::Sent(Some(why)) => Err(why.clone()),
+                _ => Err(tried.said.clone()),
+            };
+            // The client may have gone.
+            let _ = test
+                .reply
+                .send(tried.iter().map(|(_, name, tried)| (name.clone(), outcome(tried))).collect());
+            tried.into_iter().map(|(at, _, tried)| (at, tried)).collect()
+        });
+    }
+
+    fn note_test(&mut self, tested: Vec<(usize, Tried)>) {
+        let now = self.clock.now();
+        for (receiver, tried) in tested {
+            if let Some(queue) = self.queues.get_mut(receiver) {
+                queue.tested(tried, now);
+            }
+        }
+    }
+
+    /// Reads what an earlier process has told, then writes what this one has. One call at a time.
+    fn store<S: Store>(&mut self, store: &Arc<S>) {
+        let Some(is_restored) = self.is_restored else { return self.unstored.clear() };
+        if !self.storing.is_empty() || Instant::now() < self.store_at {
+            return;
+        }
+        let store = Arc::clone(store);
+        if !is_restored {
+            self.storing.spawn(async move { (Vec::new(), store.read_notices().await) });
+        } else if !self.unstored.is_empty() {
+            let batch = std::mem::take(&mut self.unstored);
+            self.storing.spawn(async move {
+                let written = store.write_notices(batch.clone()).await;
+                (batch, written.map(|()| Some(Vec::new())))
+            });
+        }
+    }
+
+    fn stored(&mut self, (mut batch, result): StoreDone) {
+        match result {
+            Ok(Some(notices)) => {
+                self.is_restored = Some(true);
+                for notice in notices {
+                    let at = self.queues.iter().position(|queue| queue.name == notice.receiver);
+                    if let Some((at, queue)) = at.and_then(|at| Some((at, self.queues.get_mut(at)?))) {
+                        queue.restore(&notice);
+                        self.timing.restore(at, &notice);
+                    }
+                }
+            }
+            Ok(None) => self.give_up_storing("there is no table tbtokend_notice; tbtokend schema prints it"),
+            // Each further try would cost the store its connection.
+            Err(error) if matches!(error.class(), "permission" | "schema") => {
+                self.give_up_storing(&error.to_string());
+            }
+            Err(error) => {
+                if !self.said_why {
+                    warn!("What receivers were told cannot be stored for now: {error}");
+                }
+                (self.store_at, self.said_why) = (Instant::now() + STORE_RETRY, true);
+                batch.append(&mut self.unstored);
+                self.unstored = batch;
+            }
+        }
+    }
+
+    fn give_up_storing(&mut self, why: &str) {
+        warn!(
+            "A restart repeats messages about troubles, because what receivers were told is not stored: {why}"
+        );
+        (self.is_restored, self.said_why) = (None, true);
+    }
+
+    fn publish(&self) {
+        let status = |(queue, channel): (&Queue, &Channel)| ReceiverStatus {
+            name: queue.name.clone(),
+            kind: channel.kind(),
+            place: channel.place(),
+            queued: queue.len(),
+            outcomes: [("sent", queue.sent), ("failed", queue.failed), ("dropped", queue.dropped)],
+            last_sent: queue.last_sent,
+            last_error: queue.last_error.clone(),
+        };
+        let all = self.queues.iter().zip(&self.channels).map(status).collect();
+        *RECEIVERS.write().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    /// Sends what waits, and stores what was told.
+    async fn finish<S: Store>(mut self, store: &Arc<S>) {
+        loop {
+            self.send();
+            let Some(done) = self.tries.join_next().await else { break };
+            if let Ok((receiver, tried)) = done {
+                self.tried(receiver, tried);
+            }
+        }
+        while let Some(done) = self.storing.join_next().await {
+            done.into_iter().for_each(|done| self.stored(done));
+        }
+        if self.is_restored == Some(true) && !self.unstored.is_empty() {
+            // The next process repeats what could not be stored.
+            let _ = store.write_notices(self.unstored).await;
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Timing and queues, in virtual time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::prelude::*;
+
+use super::message::{Format, Frame, id};
+use super::queue::{CAPACITY, Queue, Tried, TryResult};
+use super::timing::{Event, Filter, Message, Times, Timing};
+use crate::engine::view::{Severity, Trouble};
+use crate::model::{NoticeChange, StoredNotice};
+
+fn start() -> DateTime<Utc> {
+    "2026-11-30T00:00:00Z".parse().unwrap()
+}
+
+fn times() -> Times {
+    Times {
+        group_wait: TimeDelta::seconds(30),
+        group_interval: TimeDelta::minutes(5),
+        resolve_wait: TimeDelta::minutes(5),
+        repeat_interval: TimeDelta::hours(4),
+    }
+}
+
+fn filter() -> Filter {
+    Filter { min_severity: Severity::Warning, causes: Vec::new(), send_resolved: true }
+}
+
+fn server(name: &str, customers: usize) -> Trouble {
+    let lapsed = customers;
+    Trouble { customers, lapsed, ..Trouble::of(format!("server:{name}"), Severity::Critical) }
+}
+
+/// A receiver, with what it got.
+struct Receiver {
+    queue: Queue,
+    is_away: bool,
+    got: Vec<(i64, Event, String, usize)>,
+    stored: BTreeMap<String, StoredNotice>,
+}
+
+/// Timing and receivers, looked at each second.
+struct World {
+    timing: Timing,
+    now: DateTime<Utc>,
+    receivers: Vec<Receiver>,
+    /// Whether this process has evidence that what it has not seen is over.
+    has_evidence: bool,
+}
+
+impl World {
+    fn new(filters: Vec<Filter>) -> Self {
+        let receiver = |at: usize| Receiver {
+            queue: Queue::new(format!("r{at}")),
+            is_away: false,
+            got: Vec::new(),
+            stored: BTreeMap::new(),
+        };
+        let receivers = (0..filters.len()).map(receiver).collect();
+        Self { timing: Timing::new(times(), filters), now: start(), receivers, has_evidence: true }
+    }
+
+    /// Another process goes on with what the store holds.
+    fn restart(&mut self) {
+        self.timing = Timing::new(times(), vec![filter(); self.receivers.len()]);
+        for (at, receiver) in self.receivers.iter_mut().enumerate() {
+            receiver.queue = Queue::new(format!("r{at}"));
+            for notice in receiver.stored.values() {
+                receiver.queue.restore(notice);
+                self.timing.restore(at, notice);
+            }
+        }
+    }
+
+    fn run(&mut self, time: TimeDelta, troubles: &[Trouble]) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += TimeDelta::seconds(1);
+            let (now, receivers, evidence) = (self.now, &mut self.receivers, self.has_evidence);
+            let offer = |at: usize, message| receivers[at].queue.push(message);
+            self.timing.observe(now, troubles.to_vec(), |_| evidence, offer);
+            for receiver in &mut self.receivers {
+                while let Some((message, _)) = receiver.queue.take(now) {
+                    let result = match receiver.is_away {
+                        true => TryResult::Again(None, Vec::new()),
+                        false => TryResult::Sent(None),
+                    };
+                    let change = receiver.queue.tried(Tried { said: String::new(), result }, now, 0.5);
+                    let trouble = message.trouble;
+                    if !receiver.is_away {
+                        let at = (now - start()).num_seconds();
+                        receiver.got.push((at, message.event, trouble.cause, trouble.customers));
+                    }
+                    match change {
+                        Some(NoticeChange::Known(notice)) => {
+                            receiver.stored.insert(notice.cause.clone(), notice);
+                        }
+                        Some(NoticeChange::Over { cause, .. }) => {
+                            receiver.stored.remove(&cause);
+                        }
+                        None => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn events(&self, at: usize) -> Vec<(i64, Event)> {
+        self.receivers[at].got.iter().map(|(at, event, ..)| (*at, *event)).collect()
+    }
+}
+
+const MINUTE: TimeDelta = TimeDelta::minutes(1);
+
+#[test]
+fn a_trouble_is_told_once_and_once_when_it_is_over() {
+    let mut world = World::new(vec![filter()]);
+    world.run(MINUTE * 30, &[server("a", 5_000)]);
+    world.run(MINUTE * 30, &[]);
+    // Half a minute after the first second, and five minutes after the last.
+    assert_eq!(world.events(0), [(31, Event::Firing), (30 * 60 + 301, Event::Resolved)]);
+    assert_eq!(world.receivers[0].got[1].3, 5_000, "the end says how bad it was");
+    assert!(world.receivers[0].stored.is_empty());
+}
+
+#[test]
+fn two_servers_are_two_troubles_and_a_short_one_is_none() {
+    let mut world = World::new(vec![filter()]);
+    world.run(TimeDelta::seconds(29), &[server("a", 1), server("b", 2), server("short", 3)]);
+    world.run(MINUTE, &[server("a", 1), server("b", 2)]);
+    let causes: Vec<&str> = world.receivers[0].got.iter().map(|(_, _, cause, _)| cause.as_str()).collect();
+    assert_eq!(causes, ["server:a", "server:b"]);
+}
+
+#[test]
+fn a_trouble_that_comes_back_within_the_wait_is_the_same_one() {
+    let mut world = World::new(vec![filter()]);
+    for _ in 0..5 {
+        world.run(MINUTE, &[server("a", 10)]);
+        world.run(MINUTE * 4, &[]);
+    }
+    world.run(MINUTE * 10, &[]);
+    let events: Vec<Event> = world.events(0).into_iter().map(|(_, event)| event).collect();
+    assert_eq!(events, [Event::Firing, Event::Resolved]);
+}
+
+#[test]
+fn growth_is_told_once_in_an_interval_and_a_repeat_after_hours() {
+    let mut world = World::new(vec![filter()]);
+    let warning = Trouble { severity: Severity::Warning, ..server("a", 100) };
+    world.run(MINUTE, &[warning.clone()]);
+    // Neither nine more, nor ten more that are less than a fifth.
+    world.run(MINUTE * 6, &[Trouble { customers: 119, ..warning.clone() }]);
+    world.run(MINUTE * 6, &[Trouble { customers: 120, ..warning.clone() }]);
+    world.run(MINUTE * 6, &[Trouble { customers: 500, ..warning }]);
+    world.run(MINUTE * 6, &[server("a", 500)]);
+    world.run(TimeDelta::hours(9), &[server("a", 500)]);
+    let events: Vec<Event> = world.events(0).into_iter().map(|(_, event)| event).collect();
+    use Event::{Firing, Grown, Repeat};
+    assert_eq!(events, [Firing, Grown, Grown, Grown, Repeat, Repeat]);
+    // A warning is repeated once a day.
+    let mut world = World::new(vec![filter()]);
+    world.run(TimeDelta::hours(25), &[Trouble { severity: Severity::Warning, ..server("a", 1) }]);
+    assert_eq!(world.events(0).len(), 2, "{:?}", world.events(0));
+}
+
+#[test]
+fn a_receiver_that_was_away_gets_one_current_message() {
+    let mut world = World::new(vec![filter(), filter()]);
+    world.receivers[0].is_away = true;
+    world.run(MINUTE * 30, &[server("a", 10)]);
+    world.run(MINUTE * 30, &[server("a", 300)]);
+    world.receivers[0].is_away = false;
+    world.run(MINUTE * 30, &[server("a", 300)]);
+    assert_eq!(world.receivers[0].got.len(), 1, "{:?}", world.receivers[0].got);
+    let (_, event, _, customers) = &world.receivers[0].got[0];
+    assert_eq!((*event, *customers), (Event::Firing, 300), "no beginning was delivered");
+    assert_eq!(world.events(1).len(), 2, "the other receiver did not wait");
+    // One that was away from the beginning to the end gets nothing.
+    world.receivers[0].is_away = true;
+    world.run(MINUTE * 30, &[server("a", 300), server("b", 1)]);
+    world.run(MINUTE * 30, &[server("a", 300)]);
+    world.receivers[0].is_away = false;
+    world.run(TimeDelta::hours(1), &[server("a", 300)]);
+    assert!(world.receivers[0].got.iter().all(|(_, _, cause, _)| cause == "server:a"));
+}
+
+#[test]
+fn a_restart_repeats_nothing_and_ends_a_trouble_on_evidence_alone() {
+    let mut world = World::new(vec![filter()]);
+    world.run(MINUTE, &[server("a", 10)]);
+    world.restart();
+    world.has_evidence = false;
+    // The new process has not seen the trouble yet, nor that it is over.
+    world.run(MINUTE * 20, &[]);
+    assert_eq!(world.events(0).len(), 1, "no resolve without evidence");
+    world.run(MINUTE * 20, &[server("a", 10)]);
+    assert_eq!(world.events(0).len(), 1, "no second beginning");
+    world.restart();
+    world.has_evidence = true;
+    world.run(MINUTE * 20, &[]);
+    world.restart();
+    world.run(MINUTE * 20, &[]);
+    let events: Vec<Event> = world.events(0).into_iter().map(|(_, event)| event).collect();
+    assert_eq!(events, [Event::Firing, Event::Resolved]);
+}
+
+#[test]
+fn a_receiver_is_told_only_of_what_it_wants() {
+    let critical = Filter { min_severity: Severity::Critical, ..filter() };
+    let servers = Filter { causes: vec!["server".to_owned()], send_resolved: false, ..filter() };
+    let mut world = World::new(vec![critical, servers]);
+    let parked = Trouble::of("parked:bad_url".to_owned(), Severity::Warning);
+    world.run(MINUTE, &[parked.clone(), server("a", 1)]);
+    world.run(MINUTE * 10, &[parked]);
+    let events = |at: usize| {
+        world.receivers[at]
+            .got
+            .iter()
+            .map(|(_, event, cause, _)| (*event, cause.as_str()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(events(0), [(Event::Firing, "server:a"), (Event::Resolved, "server:a")]);
+    assert_eq!(events(1), [(Event::Firing, "server:a")]);
+}
+
+#[test]
+fn the_database_may_fail_for_half_a_minute() {
+    let mut world = World::new(vec![filter()]);
+    let store = Trouble {
+        least_duration: TimeDelta::seconds(45),
+        ..Trouble::of("store".to_owned(), Severity::Critical)
+    };
+    world.run(TimeDelta::seconds(45), &[store.clone()]);
+    assert_eq!(world.events(0), []);
+    world.run(TimeDelta::seconds(5), &[store]);
+    assert_eq!(world.events(0), [(46, Event::Firing)]);
+}
+
+fn message(event: Event, cause: String, customers: usize) -> Message {
+    let trouble = Trouble { customers, ..Trouble::of(cause, Severity::Critical) };
+    Message { event, trouble, since: start(), at: start(), number: 0 }
+}
+
+fn failed(result: TryResult) -> Tried {
+    Tried { said: "no".to_owned(), result }
+}
+
+#[test]
+fn tries_are_further_and_further_apart_and_a_rejection_ends_them() {
+    let mut queue = Queue::new("r".to_owned());
+    let mut now = start();
+    queue.push(message(Event::Firing, "server:a".to_owned(), 1));
+    let mut waits = Vec::new();
+    for _ in 0..7 {
+        let began = now;
+        while queue.take(now).is_none() {
+            now += TimeDelta::seconds(1);
+        }
+        waits.push((now - began).num_seconds());
+        queue.tried(failed(TryResult::Again(None, Vec::new())), now, 0.5);
+    }
+    assert_eq!(waits, [0, 5, 30, 120, 300, 900, 1_800]);
+    // What the receiver says counts, up to an hour.
+    for (said, expected) in [(10, 1_800), (2_000, 2_000), (100_000, 3_600)] {
+        now += TimeDelta::hours(2);
+        assert!(queue.take(now).is_some());
+        queue.tried(failed(TryResult::Again(Some(Duration::from_secs(said)), Vec::new())), now, 0.5);
+        assert!(queue.take(now + TimeDelta::seconds(expected - 1)).is_none());
+        now += TimeDelta::seconds(expected);
+        assert!(queue.take(now).is_some());
+        queue.tried(failed(TryResult::Again(None, Vec::new())), now, 0.5);
+    }
+    // A message that is rejected twice is given up, and the next one has its own tries.
+    let mut queue = Queue::new("r".to_owned());
+    queue.push(message(Event::Firing, "server:a".to_owned(), 1));
+    for _ in 0..2 {
+        now += TimeDelta::hours(1);
+        assert!(queue.take(now).is_some());
+        queue.tried(failed(TryResult::Rejected), now, 0.5);
+    }
+    assert_eq!((queue.len(), queue.dropped, queue.failed), (0, 1, 2));
+    // A receiver that is gone gets nothing until a test reaches it.
+    queue.push(message(Event::Firing, "server:b".to_owned(), 1));
+    assert!(queue.take(now).is_some());
+    queue.tried(failed(TryResult::Gone), now, 0.5);
+    assert!(queue.take(now + TimeDelta::days(9)).is_none());
+    queue.tested(Tried { said: String::new(), result: TryResult::Sent(None) }, now);
+    assert!(queue.take(now).is_some());
+}
+
+#[test]
+fn only_the_recipients_that_lack_a_mail_get_it_again() {
+    let mut queue = Queue::new("r".to_owned());
+    queue.push(message(Event::Firing, "server:a".to_owned(), 1));
+    assert!(queue.take(start()).is_some_and(|(_, recipients)| recipients.is_empty()));
+    let left = vec!["b@example.com".to_owned()];
+    let stored = queue.tried(failed(TryResult::Again(None, left.clone())), start(), 0.5);
+    assert!(matches!(stored, Some(NoticeChange::Known(_))), "the others know of the trouble");
+    let (again, recipients) = queue.take(start() + MINUTE).unwrap();
+    assert_eq!((again.event, recipients), (Event::Firing, left));
+}
+
+proptest! {
+    /// However many troubles come and go: never more messages than there is room for, never two about one trouble, and none
+    /// about a beginning or an end is lost.
+    #[test]
+    fn a_queue_is_bounded_and_loses_no_beginning_and_no_end(
+        pushes in prop::collection::vec((0..4_u8, 0..90_u16, any::<bool>()), 1..400),
+    ) {
+        let mut queue = Queue::new("r".to_owned());
+        let (mut waiting, mut now) = (BTreeMap::new(), start());
+        for (kind, cause, sends) in pushes {
+            let event = [Event::Firing, Event::Grown, Event::Repeat, Event::Resolved][usize::from(kind)];
+            let cause = format!("server:{cause}");
+            if queue.push(message(event, cause.clone(), 1)) {
+                waiting.insert(cause, event);
+            }
+            if sends {
+                now += TimeDelta::hours(2);
+                if let Some((message, _)) = queue.take(now) {
+                    let result = if kind == 0 { TryResult::Again(None, Vec::new()) } else { TryResult::Sent(None) };
+                    if result == TryResult::Sent(None) {
+                        waiting.remove(&message.trouble.cause);
+                    }
+                    queue.tried(Tried { said: String::new(), result }, now, 0.5);
+                }
+            }
+            prop_assert!(queue.len() <= CAPACITY);
+        }
+        let mut left = BTreeSet::new();
+        loop {
+            now += TimeDelta::hours(2);
+            let Some((message, _)) = queue.take(now) else { break };
+            prop_assert!(left.insert(message.trouble.cause), "two about one trouble");
+            queue.tried(Tried { said: String::new(), result: TryResult::Sent(None) }, now, 0.5);
+        }
+        for (cause, event) in waiting {
+            // The end of a trouble that the receiver was never told of is dropped on purpose.
+            prop_assert!(event != Event::Firing || left.contains(&cause), "{cause} is lost");
+        }
+    }
+}
+
+#[test]
+fn a_message_is_small_and_its_id_the_same_from_each_daemon() {
+    let worst = (0..10).map(|n| ("ä".repeat(900) + &n.to_string(), "u\n".repeat(900))).collect();
+    let long = Trouble { worst, text: "x\r\n".repeat(9_000), ..server(&"h".repeat(5_000), 312) };
+    let message = Message { event: Event::Firing, trouble: long, since: start(), at: start(), number: 0 };
+    let frame = Frame { host: "h".to_owned(), names: true, link: "https://tokens.example.com".to_owned() };
+    for format in [Format::Standard, Format::Slack, Format::Teams] {
+        let body = frame.body(&message, format).to_string();
+        assert!(body.len() < 20_000, "{format:?}: {}", body.len());
+    }
+    let same = Message { at: start() + MINUTE, ..message.clone() };
+    assert_eq!(id(&message), id(&same));
+    assert_ne!(id(&message), id(&Message { event: Event::Resolved, ..same.clone() }));
+    assert_ne!(id(&message), id(&Message { since: start() + MINUTE, ..same }));
+    // Without the switch no message names a user.
+    let frame = Frame { names: false, ..frame };
+    assert!(!frame.text(&message).contains("(u"));
+}
