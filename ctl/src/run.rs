@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use tbtoken_proto::words::show_local_times;
 
 use crate::args::{Args, Command};
-use crate::commands::{self, State, no_check};
+use crate::commands::{self, State, report_bad_arguments};
 use crate::error::{Error, failure_json};
 use crate::exit;
 use crate::output::{self, Report, Style};
@@ -66,7 +66,7 @@ fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     let mut before_names = arguments.iter().take_while(|argument| *argument != "--");
     let json = before_names.any(|argument| argument == "--json");
     if is_check(arguments) {
-        let report = no_check(&format!("{first} (see tbctl check --help)"), json);
+        let report = report_bad_arguments(&format!("{first} (see tbctl check --help)"), json);
         let _ = output::data(&report.data, json);
         return report.exit;
     }

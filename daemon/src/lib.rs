@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Source, StoreConfig};
-use crate::control::{Access, BindError, Orders, Reload, Socket, refuse_unclaimed};
+use crate::control::{Access, BindError, Orders, Reload, Socket, refuse_unclaimed_sockets};
 use crate::engine::scheduler::{Parts, Scheduler};
 use crate::service::Service;
 use crate::store::Store;
@@ -199,7 +199,7 @@ fn sockets(config: &Config, inherited: &mut Vec<UnixListener>) -> Result<Vec<(Ac
     if let Some(monitor) = &config.monitor {
         sockets.push((Access::Monitor, monitor.claim(inherited)?));
     }
-    refuse_unclaimed(inherited)?;
+    refuse_unclaimed_sockets(inherited)?;
     Ok(sockets)
 }
 

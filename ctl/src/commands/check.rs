@@ -17,7 +17,7 @@ use crate::exit;
 use crate::output::Report;
 use crate::session::{Session, status};
 
-/// After this time without a read of the table, or after so many intervals if they are longer, the table is stale.
+/// The table is stale when it was not read for this time, or for [`STALE_INTERVALS`] intervals if they are longer.
 const STALE_AFTER: TimeDelta = TimeDelta::minutes(5);
 /// See [`STALE_AFTER`].
 const STALE_INTERVALS: i32 = 5;
@@ -35,7 +35,7 @@ pub(super) fn run(session: &Session<'_>, wanted: &CheckArgs) -> Result<Report, E
 }
 
 /// Reports a wrong command line.
-pub(crate) fn no_check(why: &str, json: bool) -> Report {
+pub(crate) fn report_bad_arguments(why: &str, json: bool) -> Report {
     let judgement = Judgement { state: State::Unknown, text: why.to_owned(), ..Judgement::default() };
     let silent = Report { exit: State::Unknown as u8, ..Report::default() };
     judgement.report(json, true).unwrap_or(silent)
@@ -51,7 +51,7 @@ fn get_status(session: &Session<'_>) -> Result<(StatusReply, Vec<Customer>), Err
     Ok((reply, rows))
 }
 
-/// The states of a plugin with their exit codes, in the order of urgency.
+/// The states of a plugin with their exit codes, in the order of their exit codes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr)]
 #[serde(rename_all = "UPPERCASE")]
 #[strum(serialize_all = "UPPERCASE")]
@@ -79,7 +79,7 @@ struct Judgement {
     configuration: Option<String>,
 }
 
-/// A number with the limits that it should keep.
+/// A value of the performance data, with its thresholds.
 #[derive(Debug, PartialEq)]
 struct Measured {
     label: &'static str,
@@ -122,7 +122,7 @@ fn judge(reply: &StatusReply, named: &[Customer], wanted: &CheckArgs, now: DateT
         "{} of {} valid, {} expiring soon, {} expired, {} missing, {} parked",
         summary.valid, summary.total, summary.expiring_soon, summary.expired, summary.missing, summary.parked
     ));
-    let mut trouble: Vec<String> = named.iter().map(|row| name(row, now)).collect();
+    let mut trouble: Vec<String> = named.iter().map(|row| describe_customer(row, now)).collect();
     if count > trouble.len() {
         trouble.push(format!("and {} more: tbctl status --problems", count - trouble.len()));
     }
@@ -169,8 +169,8 @@ fn stale_after(interval_seconds: u64) -> TimeDelta {
     (interval * STALE_INTERVALS).max(STALE_AFTER)
 }
 
-/// `8F1C02AA ops@acme-north.example https://tb.acme.example: expired, -12m, parked: wrong password`
-fn name(row: &Customer, now: DateTime<Utc>) -> String {
+/// Describes a customer in trouble: `8F1C02AA ops@acme-north.example https://tb.acme.example: expired, -12m, parked: wrong password`
+fn describe_customer(row: &Customer, now: DateTime<Utc>) -> String {
     let mut text = format!(
         "{} {} {}: {}",
         printable(&row.customer_id),

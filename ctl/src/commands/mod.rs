@@ -19,7 +19,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tbtoken_proto::{Answer, ReloadReply, Reply, Request, SteerReply};
 
-pub(crate) use self::check::{State, no_check};
+pub(crate) use self::check::{State, report_bad_arguments};
 use crate::args::{Args, Command, StatusArgs};
 use crate::error::Error;
 use crate::output::{Report, Style};

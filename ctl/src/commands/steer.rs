@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::output::Report;
 use crate::session::Session;
 
-/// Sends the request and repeats the daemon's sentence.
+/// Sends the request and prints the sentence that `message` takes from the reply; with `--json` the whole reply.
 pub(super) fn run<T: TryFrom<Reply> + Into<Reply>>(
     session: &Session<'_>,
     request: &Request,
@@ -18,6 +18,6 @@ pub(super) fn run<T: TryFrom<Reply> + Into<Reply>>(
     if session.args.json {
         return json(reply);
     }
-    let data = format!("{}\n", printable(&with_local_times(message(&reply))));
-    Ok(if session.args.quiet { Report::default() } else { Report::of(data) })
+    let sentence = format!("{}\n", printable(&with_local_times(message(&reply))));
+    Ok(if session.args.quiet { Report::default() } else { Report::of(sentence) })
 }

@@ -68,7 +68,7 @@ pub enum Customers {
     },
 }
 
-/// Why it was not done.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CustomersProblem {
     /// The configuration cannot be used.
@@ -93,7 +93,7 @@ pub(super) enum CustomersProblem {
     Import { file: String, line: usize, why: String },
 }
 
-/// Does it, and says what was done.
+/// Carries out a command and returns the message to print.
 pub(super) fn carry_out(what: &Customers, source: &Source) -> Result<String, CustomersProblem> {
     // First, because a SQL Server's password may be out of the reach of this user.
     if let (Dialect::Mssql, table) = source.table()? {
@@ -101,7 +101,7 @@ pub(super) fn carry_out(what: &Customers, source: &Source) -> Result<String, Cus
     }
     let config = source.load()?;
     let StoreConfig::Sqlite { path, table } = &config.store else {
-        return Err(CustomersProblem::SqlServer { table: String::new() });
+        return Err(CustomersProblem::SqlServer { table: source.table()?.1 });
     };
     let open = || open(path, table, config.fallback_url.clone());
     match what {
@@ -134,7 +134,7 @@ pub(super) fn carry_out(what: &Customers, source: &Source) -> Result<String, Cus
     }
 }
 
-/// Opens the table; root becomes the owner of its file for that, and stays so.
+/// Opens the table. As root, the process first becomes the user that owns the file, for good.
 fn open(path: &Path, table: &str, fallback_url: Option<String>) -> Result<CustomerTable, CustomersError> {
     let path = as_the_service_sees(path);
     if let Ok(false) = path.try_exists() {
@@ -170,7 +170,8 @@ fn import(
             added.map_err(|error| wrong(line, error.to_string()))
         })
     })?;
-    Ok(format!("{count} customers are added; delete {file}, which holds their passwords\n"))
+    let customers = if count == 1 { "1 customer is" } else { &format!("{count} customers are") };
+    Ok(format!("{customers} added; delete {file}, which holds passwords\n"))
 }
 
 fn as_json(rows: &[Listed]) -> String {

@@ -80,8 +80,8 @@ pub(super) fn given_password(environment: &Environment) -> Option<&String> {
     environment.get(PASSWORD_VARIABLE).filter(|password| !password.is_empty())
 }
 
-/// Finds the password: the environment overrides the file, and systemd's credential replaces a missing file. The file is
-/// read again at each login, so that a new password needs no restart.
+/// Finds the password: the environment overrides the file, and systemd's credential is used if no file is set. The file is
+/// read again at each connection to SQL Server, so that a new password needs no restart.
 fn password(unchecked: &Unchecked, environment: &Environment) -> Result<Password, ConfigError> {
     if let Some(password) = given_password(environment) {
         if password.contains(['\r', '\n']) {

@@ -12,8 +12,8 @@ mod socket;
 
 pub use bind_error::BindError;
 pub(crate) use outgoing::Outgoing;
-pub use running::config_read_by;
+pub use running::config_file_of_running_daemon;
 pub use server::serve;
 pub(crate) use session::Session;
 pub use session::{Access, Orders, Reload};
-pub use socket::{Binding, Socket, refuse_unclaimed};
+pub use socket::{Binding, Socket, refuse_unclaimed_sockets};

@@ -10,7 +10,7 @@ use tbtoken_proto::{Request, VersionReply};
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Returns the configuration file of the daemon at this control socket, or "no file"; `None` if no daemon answers.
-pub fn config_read_by(socket: &Path) -> Option<String> {
+pub fn config_file_of_running_daemon(socket: &Path) -> Option<String> {
     let version: VersionReply = Client::connect(socket, TIMEOUT).ok()?.ask(&Request::Version {}).ok()?;
     Some(version.daemon.config_file.unwrap_or_else(|| "no file".to_owned()))
 }

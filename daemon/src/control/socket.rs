@@ -226,7 +226,7 @@ impl Drop for Socket {
 ///
 /// # Errors
 /// There is such a socket.
-pub fn refuse_unclaimed(inherited: &[StdListener]) -> Result<(), BindError> {
+pub fn refuse_unclaimed_sockets(inherited: &[StdListener]) -> Result<(), BindError> {
     match inherited.first() {
         Some(listener) => {
             Err(BindError::NotInConfiguration { path: path_of(listener).display().to_string() })

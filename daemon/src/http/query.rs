@@ -1,10 +1,10 @@
-//! Converts the query of a URL to the fields of a request, so that one parser checks both.
+//! Converts the query of a URL to the fields of a request, so that the protocol's parser checks queries as well as JSON.
 
 use serde_json::{Map, Value, json};
 use tbtoken_proto as proto;
 
-/// The fields of a filter.
-const MATCH: [&str; 5] = ["text", "status", "state", "sort", "limit"];
+/// The fields of a filter that are no lists.
+const FILTER_FIELDS: [&str; 2] = ["sort", "limit"];
 
 /// Makes a `status` request from a query: `customers=none`, `customers=ID,ID`, `since=REV`, or the parts of a filter.
 pub(super) fn status(query: &str) -> Result<proto::Envelope, proto::Refusal> {
@@ -17,13 +17,11 @@ pub(super) fn status(query: &str) -> Result<proto::Envelope, proto::Refusal> {
                 let fields = if name == "customers" { &mut fields } else { &mut filter };
                 fields.insert(name, list.into())
             }
-            known if MATCH.contains(&known) => filter.insert(name, number_or_text(value)),
+            // A text of digits stays as it was typed.
+            "text" => filter.insert(name, value.into()),
+            known if FILTER_FIELDS.contains(&known) => filter.insert(name, number_or_text(value)),
             _ => fields.insert(name, number_or_text(value)),
         };
-    }
-    if let Some(Value::Number(text)) = filter.get("text") {
-        let text = text.to_string();
-        filter.insert("text".to_owned(), text.into());
     }
     if !filter.is_empty() {
         if fields.contains_key("customers") {
@@ -52,4 +50,22 @@ fn pairs(query: &str) -> impl Iterator<Item = (String, String)> {
 
 fn number_or_text(value: String) -> Value {
     value.parse::<u64>().map_or(Value::String(value), Value::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_digits_is_searched_as_it_was_typed() {
+        for typed in ["007", "%2B5", "12"] {
+            let expected = proto::Envelope::from_fields(
+                json!({ "action": "status", "customers": { "match": { "text": typed.replace("%2B", "+") } } })
+                    .as_object()
+                    .unwrap()
+                    .clone(),
+            );
+            assert_eq!(status(&format!("text={typed}")).unwrap(), expected.unwrap());
+        }
+    }
 }

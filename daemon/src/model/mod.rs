@@ -1,4 +1,4 @@
-//! The domain types: customers, credentials, tokens, failures. Pure: no I/O, no clock.
+//! The domain types: customers, credentials, tokens, failures, records, notices. Pure: no I/O, no clock, no other layer.
 
 mod account;
 mod base_url;

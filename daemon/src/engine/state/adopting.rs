@@ -17,19 +17,19 @@ impl State {
                 continue;
             }
             let Some(mut edit) = self.customers.edit(&record.id, at) else { continue };
-            // A password of another daemon without an answer does not concern a refresh token.
-            let is_silence = record.failure.as_ref().is_some_and(|note| note.kind == FailureKind::Timeout);
+            // An unanswered password of another daemon must not delay a customer that can renew with a refresh token.
+            let is_unanswered = record.failure.as_ref().is_some_and(|note| note.kind == FailureKind::Timeout);
             if edit.record().updated_at < record.updated_at
-                && !(is_silence && edit.usable_refresh_token().is_some())
+                && !(is_unanswered && edit.usable_refresh_token().is_some())
             {
                 edit.adopt(record);
             }
         }
     }
 
-    /// Forgets failures of other credentials than the row's, and failures that the configuration allows now. Then the
+    /// Drops failures of other credentials than the row's, and failures that the configuration allows now. Then the
     /// customer is tried again.
-    pub(super) fn forget_failures_of_other_credentials(&mut self, at: DateTime<Utc>) {
+    pub(super) fn drop_obsolete_failures(&mut self, at: DateTime<Utc>) {
         let mut unparked = Vec::new();
         let require_https = self.policy.require_https;
         self.customers.edit_all(at, |edit| {
@@ -38,6 +38,7 @@ impl State {
             if !is_allowed && failure.fingerprint == edit.credentials {
                 return;
             }
+            // The rejection cannot be compared, so it stays until an operator forces the password.
             if edit.has_unknown_rejection() {
                 let message = Failure::RejectionUnknown { kind: failure.kind }.to_string();
                 if failure.message != message
@@ -61,14 +62,14 @@ impl State {
     }
 }
 
-/// How far the clocks of two daemons may be apart. A failure that is further in the future is by another clock.
-const CLOCKS_AGREE: TimeDelta = TimeDelta::seconds(5);
+/// How far the clocks of two daemons may be apart. A failure further in the future comes from another clock.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(5);
 
 /// Moves a failure in the future to the present, so that its wait keeps its length.
 fn bring_to_our_time(record: &mut Record, at: DateTime<Utc>) {
     let Some(failure) = &mut record.failure else { return };
     let ahead = failure.at - at;
-    if ahead > CLOCKS_AGREE {
+    if ahead > CLOCK_TOLERANCE {
         failure.at -= ahead;
         failure.next_attempt_at = failure.next_attempt_at.map(|until| until - ahead);
     }

@@ -22,7 +22,7 @@ impl State {
         self.customers.revision += u64::from(has_changed);
         self.adopt_records(table.records, at);
         self.customers.unwritten.read();
-        self.forget_failures_of_other_credentials(at);
+        self.drop_obsolete_failures(at);
         self.tell_problems(&table.problems, table.records_lost, at);
         self.table_read_at = Some(at);
         if self.error_of(Operation::Write).is_some()
