@@ -234,6 +234,8 @@ fn a_stopped_loop_and_a_lost_table_come_first() {
     reply.tokens.success = false;
     reply.tokens.error = Some("connection refused\u{1b}[0m".to_owned());
     let text = report(&reply, &rows(), IDS, PIPE, false, now()).data;
+    assert!(text.contains("  loop stopped") && text.contains("  parked"), "{text}");
+    assert!(!text.contains("  in ") && !text.contains("  due"), "no attempt is promised: {text}");
     assert!(
         text.starts_with(
             "\
