@@ -64,7 +64,7 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show everything about one customer: its state, the cause, what happens next, and what to do
     Show(ShowArgs),
-    /// Renew tokens now: of all customers that are due, of those named (even if valid; if parked, see below), or of all
+    /// Renew tokens now: of all customers that are due, of those named (even if valid; parked ones are tried once), or of all
     #[command(after_help = REFRESH_HELP)]
     Refresh(RefreshArgs),
     /// Start the loop

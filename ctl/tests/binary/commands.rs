@@ -246,7 +246,9 @@ fn refresh_asks_for_what_is_wanted() {
         ),
     ];
     for (arguments, refresh) in cases {
-        let (told, asked) = done(arguments);
+        let (told, asked) = Fake::healthy().run(arguments);
+        let is_skipped = refresh.wait && refresh.customers.is_some();
+        assert_eq!(told.exit, Some(i32::from(is_skipped)), "{arguments:?}: {told:?}");
         assert_eq!(asked.last(), Some(&Request::Refresh(refresh.clone())), "{arguments:?}");
         if !refresh.wait {
             assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("the pass is asked for\n", ""));

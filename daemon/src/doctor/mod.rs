@@ -193,7 +193,12 @@ fn schema_command(config: &Config) -> String {
     }
 }
 
-async fn examine_store<S: Store + Examine>(config: &Config, clock: &Clock, store: &S, findings: &mut Vec<Finding>) {
+async fn examine_store<S: Store + Examine>(
+    config: &Config,
+    clock: &Clock,
+    store: &S,
+    findings: &mut Vec<Finding>,
+) {
     let began = clock.now();
     let Examined { facts, customers, problems } = match store.examine().await {
         Ok(examined) => examined,

@@ -223,7 +223,7 @@ fn starting_and_stopping_ask_first() {
     let message = format!("the loop {}. A running pass still finishes", words::stopped(cron.stopped_since));
     app.update(Input::Done(Action::Stop, Ok(Reply::Steer(SteerReply { message, cron }))), noon());
     // The rule has room for 74 columns on a screen of 80.
-    assert_eq!(notice(&app), "The loop was stopped at 12:00Z. A running pass still finishes.");
+    assert_eq!(notice(&app), "The loop was stopped at 14:03Z. A running pass still finishes.");
     assert_eq!(press(&mut app, "S Tab Enter"), [Effect::Act(Action::Start)]);
 }
 
