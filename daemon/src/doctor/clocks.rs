@@ -204,7 +204,7 @@ mod tests {
         let odd = sample("2026-07-20T10:00:00Z", "2026-07-20T10:47:00", 9000);
         assert!(
             said(&Facts { sample: vec![odd], ..facts("datetime", 60) }, false)
-                .contains("do not show their clock")
+                .contains("sample of 1 does not show")
         );
         assert_eq!(
             (offset(0), offset(-90), offset(330)),
