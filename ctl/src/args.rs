@@ -27,7 +27,7 @@ pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The heading of the options of all commands.
 const GLOBAL: &str = "Global options";
 
-/// Asks and steers tbtokend, which keeps the ThingsBoard tokens of all customers fresh; alone it shows the status
+/// Queries and controls tbtokend, which keeps the ThingsBoard tokens of all customers fresh; alone it shows the status
 #[derive(Debug, Parser)]
 #[command(name = "tbctl", version, max_term_width = 100, after_help = after_help())]
 pub(crate) struct Args {
@@ -64,7 +64,7 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Show everything about one customer: its state, the cause, what happens next, and what to do
     Show(ShowArgs),
-    /// Renew tokens now: of all customers that are due, of those named (even if valid or parked), or of all
+    /// Renew tokens now: of all customers that are due, of those named (even if valid; parked ones are tried once), or of all
     #[command(after_help = REFRESH_HELP)]
     Refresh(RefreshArgs),
     /// Start the loop
@@ -134,7 +134,7 @@ pub(crate) struct ShowArgs {
 /// The options of `refresh`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RefreshArgs {
-    /// Exactly these customers, even if valid or parked
+    /// Exactly these customers
     #[arg(value_name = "ID", help = NAME_HELP)]
     pub(crate) customers: Vec<String>,
     /// All customers that are not parked
@@ -149,9 +149,10 @@ pub(crate) struct RefreshArgs {
 }
 
 const REFRESH_HELP: &str = "\
-To try a parked customer once, name it. If one more wrong password could lock its account, this also takes --force: \
-correct the row or the user in ThingsBoard first. Parked customers that are not named are skipped and listed. \
-If a customer fails, the exit code is 1 and, with --json, success is false.";
+A customer that is named is renewed even if its token is valid, and tried once if it is parked. If its password was \
+rejected, or its budget is used up, it is skipped without --force, because one more wrong password could lock its \
+account: correct the row or the user in ThingsBoard first. Parked customers that are not named are skipped and listed. \
+If a customer fails, or a named one is not renewed, the exit code is 1 and, with --json, success is false.";
 
 /// The options of `events`.
 #[derive(Debug, clap::Args)]

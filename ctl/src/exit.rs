@@ -1,8 +1,8 @@
 //! The exit codes. They are a promise to scripts: the meaning of a code never changes.
 
-/// Done. For `refresh`: the pass is over and no customer failed.
+/// Done. For `refresh`: the pass is over, no customer failed, and all named ones are renewed.
 pub(crate) const DONE: u8 = 0;
-/// The operation failed: the daemon refused it, or a manual pass could not renew all customers. With
+/// The operation failed: the daemon refused it, or a customer of a manual pass failed, or a named one was not renewed. With
 /// `status --problems --exit-code`: there are problems.
 pub(crate) const FAILED: u8 = 1;
 /// The command line is wrong.
@@ -23,7 +23,7 @@ pub(crate) const MEANINGS: [(u8, &str); 8] = [
     (DONE, "done"),
     (
         FAILED,
-        "the operation failed; refresh: a customer failed; status --problems --exit-code: there are problems",
+        "the operation failed; refresh: a customer failed, or a named one was not renewed; status --problems --exit-code: there are problems",
     ),
     (USAGE, "the command line is wrong"),
     (UNREACHABLE, "the daemon cannot be reached; wait: it was still away when the time was over"),

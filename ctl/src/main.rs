@@ -1,4 +1,4 @@
-//! **tbctl** asks and steers tbtokend: one command, one answer.
+//! **tbctl** queries and controls tbtokend: one command, one answer.
 //!
 //! The arguments ([`args`]) choose a command ([`commands`]). It sends requests to the daemon ([`session`]), finds the
 //! customers of the given names ([`names`]), and makes an [`output::Report`] of the answers, in pure code ([`table`]).

@@ -69,7 +69,7 @@
 //!
 //! ```text
 //! → {"action":"stop","id":7}
-//! ← {"success":true,"id":7,"message":"the loop is stopped by an operator since …; start it with tbctl start. A running pass still finishes","cron":{"running":false,…}}
+//! ← {"success":true,"id":7,"message":"the loop has been stopped by an operator since …; start it with tbctl start. A running pass still finishes","cron":{"running":false,…}}
 //! → {"action":"refesh"}
 //! ← {"success":false,"error":"unknown action \"refesh\"; …","code":"unknown_action"}
 //! ```

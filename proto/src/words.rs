@@ -26,13 +26,13 @@ impl StatusReply {
     }
 }
 
-/// Says why the loop starts no pass, and how to start it: a fragment that follows "the loop is".
+/// Says why the loop starts no pass, and how to start it: a fragment that follows "the loop".
 pub fn stopped(since: Option<DateTime<Utc>>) -> String {
     match since {
         Some(since) => {
-            format!("stopped by an operator since {}; start it with tbctl start", timestamp(since))
+            format!("has been stopped by an operator since {}; start it with tbctl start", timestamp(since))
         }
-        None => "not started, because schedule.autostart is false; start it with tbctl start".to_owned(),
+        None => "is not started, because schedule.autostart is false; start it with tbctl start".to_owned(),
     }
 }
 
@@ -106,6 +106,14 @@ pub fn time_left(expiry: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
         None => "-".to_owned(),
         Some(expiry) if expiry < now => format!("-{}", duration(now - expiry)),
         Some(expiry) => duration(expiry - now),
+    }
+}
+
+/// Says how a table without customers gets one, in this store.
+pub fn how_to_add_a_customer(store: &str) -> &'static str {
+    match store.starts_with("sqlite ") {
+        true => "add one: sudo tbtokend customers add ID --user USER --url URL",
+        false => "fill in tb_url, tb_username and tb_password of a row in the table",
     }
 }
 

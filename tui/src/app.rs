@@ -10,7 +10,7 @@ mod tests;
 use std::collections::VecDeque;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tbtoken_proto::{Customer, Event, OutcomeStatus, Reply, StatusReply, words};
+use tbtoken_proto::{Customer, Event, OutcomeStatus, Reply, StatusReply, SteerReply, words};
 
 use crate::explain::Loop;
 use crate::input::{Action, ActionError, Effect, Ending, Input};
@@ -266,7 +266,7 @@ impl App {
         self.running.retain(|running| running != action);
         match outcome {
             Ok(Reply::Steer(reply)) => {
-                let message = sentence(&with_local_times(&reply.message));
+                let message = sentence(&self.shorten_stop(&reply));
                 if let Some(overview) = &mut self.live.snapshot.overview {
                     overview.cron = reply.cron;
                 }
@@ -291,6 +291,13 @@ impl App {
             }
         }
         vec![Effect::Draw]
+    }
+
+    /// Shortens the answer to a stop to one line: the header says how to start the loop.
+    fn shorten_stop(&self, reply: &SteerReply) -> String {
+        let message = with_local_times(&reply.message);
+        let Some(since) = reply.cron.stopped_since else { return message };
+        message.replace(&words::stopped(Some(since)), &format!("was stopped at {}", time(since, self.now)))
     }
 
     /// Summarizes a manual pass in one line.

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use strum::IntoStaticStr;
 use tbtoken_proto::client::{Client, ClientError};
-use tbtoken_proto::words::{duration, last_error, printable, stopped, time_left};
+use tbtoken_proto::words::{duration, how_to_add_a_customer, last_error, printable, stopped, time_left};
 use tbtoken_proto::{Customer, ErrorCode, Phase, Rows, StatusQuery, StatusReply};
 
 use crate::args::{CHECK_TIMEOUT, CheckArgs, Threshold};
@@ -135,7 +135,7 @@ fn find_daemon_trouble(reply: &StatusReply, now: DateTime<Utc>) -> Vec<(State, S
     let StatusReply { cron, tokens, daemon, .. } = reply;
     let mut causes = Vec::new();
     if !cron.running {
-        let text = format!("nothing is renewed, the loop is {}", stopped(cron.stopped_since));
+        let text = format!("nothing is renewed, the loop {}", stopped(cron.stopped_since));
         causes.push((State::Critical, text));
     }
     if let Some(mismatch) = &daemon.key_mismatch {
@@ -155,8 +155,10 @@ fn find_daemon_trouble(reply: &StatusReply, now: DateTime<Utc>) -> Vec<(State, S
         }
         None => causes.push((State::Warning, "the table has not been read yet".to_owned())),
         Some(_) if tokens.summary.total == 0 => {
-            let text = "no customer in the table has a ThingsBoard URL, a user and a password";
-            causes.push((State::Warning, text.to_owned()));
+            let how = how_to_add_a_customer(&daemon.store);
+            let text =
+                format!("no customer in the table has a ThingsBoard URL, a user and a password; {how}");
+            causes.push((State::Warning, text));
         }
         Some(_) => {}
     }

@@ -27,16 +27,26 @@ pub(super) fn run(session: &Session<'_>, wanted: &RefreshArgs) -> Result<Report,
         }
         reply => reply?,
     };
-    let failed = reply.result.as_ref().is_some_and(|result| result.errors > 0 || !result.success);
+    let is_named = !wanted.customers.is_empty();
+    let failed = reply.result.as_ref().is_some_and(|result| has_failed(result, is_named));
     let exit = if failed { exit::FAILED } else { exit::DONE };
     if !session.args.json {
-        return Ok(Report { exit, ..report(&reply, session.args.quiet, session.now(), session.style.width) });
+        return Ok(Report {
+            exit,
+            ..report(&reply, is_named, session.args.quiet, session.now(), session.style.width)
+        });
     }
     if !failed {
         return json(reply);
     }
     let document = Failed { success: false, error: &reply.message, code: "failed", reply: &reply };
     Ok(Report { exit, ..Report::json(&document)? })
+}
+
+/// Whether a customer failed, or a named one was not renewed.
+fn has_failed(result: &RefreshResult, is_named: bool) -> bool {
+    let is_left_out = |outcome: &Outcome| is_named && outcome.status != OutcomeStatus::Success;
+    result.errors > 0 || !result.success || result.details.iter().any(is_left_out)
 }
 
 /// A pass with failures as `--json` prints it: like every other error, with the daemon's answer beside it.
@@ -82,7 +92,13 @@ fn request(customers: Vec<String>, wanted: &RefreshArgs) -> Result<Request, Erro
     Err(Error::TooMany { named: customers.len(), most })
 }
 
-fn report(reply: &RefreshReply, quiet: bool, now: DateTime<Utc>, width: Option<u16>) -> Report {
+fn report(
+    reply: &RefreshReply,
+    is_named: bool,
+    quiet: bool,
+    now: DateTime<Utc>,
+    width: Option<u16>,
+) -> Report {
     let Some(result) = &reply.result else {
         // Without waiting there is only the daemon's promise.
         return if quiet { Report::default() } else { Report::of(printable(&reply.message) + "\n") };
@@ -93,7 +109,7 @@ fn report(reply: &RefreshReply, quiet: bool, now: DateTime<Utc>, width: Option<u
         |outcomes: &[&Outcome]| table::lines(outcomes.iter().map(|outcome| line(outcome, now)), width);
     let remarks = match result.details.len() {
         0 => "no customer is due\n".to_owned(),
-        _ => lines(&skipped) + &summary(result, &skipped),
+        _ => lines(&skipped) + &summary(result, &skipped, is_named),
     };
     Report { remarks, ..Report::of(lines(&tried)) }
 }
@@ -120,7 +136,7 @@ fn line(outcome: &Outcome, now: DateTime<Utc>) -> [String; 3] {
 }
 
 /// Returns the counts, and what to do.
-fn summary(result: &RefreshResult, skipped: &[&Outcome]) -> String {
+fn summary(result: &RefreshResult, skipped: &[&Outcome], is_named: bool) -> String {
     let mut text = format!("{} renewed, {} failed", result.updated, result.errors);
     if !skipped.is_empty() {
         text.push_str(&format!(", {} skipped", skipped.len()));
@@ -132,8 +148,13 @@ fn summary(result: &RefreshResult, skipped: &[&Outcome]) -> String {
     // Customers that are skipped for another reason wait for their server, and are tried automatically.
     let is_parked = |why: &String| why.starts_with("parked");
     if skipped.iter().any(|outcome| outcome.message.as_ref().is_some_and(is_parked)) {
-        text.push_str("hint: to try a parked customer, name it: ");
-        text.push_str("tbctl refresh ID (one more wrong password may lock its account)\n");
+        text.push_str(match is_named {
+            false => "hint: to try a parked customer, name it: tbctl refresh ID",
+            true => {
+                "hint: correct its row, or its user in ThingsBoard; to try it anyway: tbctl refresh --force ID"
+            }
+        });
+        text.push_str(" (one more wrong password may lock its account)\n");
     }
     text
 }
@@ -152,16 +173,22 @@ mod tests {
         "2026-11-23T14:03:00Z".parse().unwrap()
     }
 
-    fn told(details: Vec<Outcome>) -> Report {
+    fn told(details: Vec<Outcome>, is_named: bool) -> Report {
         let count = |status| details.iter().filter(|outcome| outcome.status == status).count();
         let (updated, errors) = (count(OutcomeStatus::Success), count(OutcomeStatus::Error));
         let result = RefreshResult { success: errors == 0, updated, errors, total: details.len(), details };
-        report(&RefreshReply { message: "done".to_owned(), result: Some(result) }, false, now(), None)
+        report(
+            &RefreshReply { message: "done".to_owned(), result: Some(result) },
+            is_named,
+            false,
+            now(),
+            None,
+        )
     }
 
     #[test]
     fn tried_customers_are_data_and_skipped_ones_a_remark() {
-        let report = told(vec![
+        let details = vec![
             Outcome {
                 new_expiry: Some("2026-11-23T14:18:00Z".parse().unwrap()),
                 ..outcome("8F1C02AA", OutcomeStatus::Success)
@@ -175,7 +202,8 @@ mod tests {
                 message: Some("parked: wrong password".to_owned()),
                 ..outcome("C0FF", OutcomeStatus::Skipped)
             },
-        ]);
+        ];
+        let report = told(details.clone(), false);
         assert_eq!(
             report.data,
             "renewed  8F1C02AA  until 2026-11-23T14:18:00Z (15m)\n\
@@ -188,15 +216,22 @@ mod tests {
              hint: tbctl show ID says what to do about a failure\n\
              hint: to try a parked customer, name it: tbctl refresh ID (one more wrong password may lock its account)\n"
         );
+        let named = told(details, true).remarks;
+        let hint =
+            "to try it anyway: tbctl refresh --force ID (one more wrong password may lock its account)\n";
+        assert!(named.ends_with(hint) && !named.contains("name it"), "{named}");
     }
 
     #[test]
     fn a_pass_over_no_customer_says_so() {
-        assert_eq!(told(vec![]), Report { remarks: "no customer is due\n".to_owned(), ..Report::default() });
+        assert_eq!(
+            told(vec![], false),
+            Report { remarks: "no customer is due\n".to_owned(), ..Report::default() }
+        );
     }
 
     #[test]
     fn a_pass_without_failures_is_one_line() {
-        assert_eq!(told(vec![outcome("a", OutcomeStatus::Success)]).remarks, "1 renewed, 0 failed\n");
+        assert_eq!(told(vec![outcome("a", OutcomeStatus::Success)], false).remarks, "1 renewed, 0 failed\n");
     }
 }

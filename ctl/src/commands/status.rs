@@ -6,10 +6,10 @@ use std::cmp::Ordering;
 
 use chrono::{DateTime, Utc};
 use tbtoken_proto::words::{
-    duration, is_healthy, last_error, next_step, printable, problems_first, short_id, short_id_length,
-    time_left, timestamp,
+    duration, how_to_add_a_customer, is_healthy, last_error, next_step, printable, problems_first, short_id,
+    short_id_length, time_left, timestamp,
 };
-use tbtoken_proto::{Cron, Customer, Daemon, StatusQuery, StatusReply, Summary, TokenStatus};
+use tbtoken_proto::{Cron, Customer, Daemon, Phase, StatusQuery, StatusReply, Summary, TokenStatus};
 
 use super::json;
 use crate::args::{SortBy, StatusArgs};
@@ -109,11 +109,14 @@ fn report(
     let remarks = match (rows.is_empty(), reply.tokens.summary.total) {
         (false, _) => "",
         (true, 0) if reply.tokens.as_of.is_none() => "tbtokend has not read its table yet\n",
-        (true, 0) => "no customer in the table has a ThingsBoard URL, a user and a password\n",
+        (true, 0) => &format!(
+            "no customer in the table has a ThingsBoard URL, a user and a password; {}\n",
+            how_to_add_a_customer(&reply.daemon.store)
+        ),
         (true, _) => "no customer matches\n",
     };
     if !rows.is_empty() {
-        data.push_str(&customers(rows, id_length, style, now));
+        data.push_str(&customers(rows, reply.cron.running, id_length, style, now));
     }
     Report { remarks: remarks.to_owned(), ..Report::of(data) }
 }
@@ -217,7 +220,18 @@ fn shortened(rows: &[Customer]) -> usize {
     short_id_length(ids)
 }
 
-fn customers(rows: &[Customer], id_length: usize, style: Style, now: DateTime<Utc>) -> String {
+fn customers(
+    rows: &[Customer],
+    is_running: bool,
+    id_length: usize,
+    style: Style,
+    now: DateTime<Utc>,
+) -> String {
+    let next = |row: &Customer| match row.state {
+        Phase::Parked | Phase::Refreshing => next_step(row, now),
+        _ if !is_running => "loop stopped".to_owned(),
+        _ => next_step(row, now),
+    };
     // On a terminal a sign precedes the word. In a pipe the line begins with the word, for grep and awk.
     let status = |row: &Customer| match style.width {
         Some(_) => format!("{} {}", row.token_status.sign(), row.token_status.word()),
@@ -231,7 +245,7 @@ fn customers(rows: &[Customer], id_length: usize, style: Style, now: DateTime<Ut
                 printable(&row.tb_username),
                 printable(server(&row.tb_url)),
                 time_left(row.tbtokenexpiry, now),
-                next_step(row, now),
+                next(row),
                 last_error(row),
             ]
         });

@@ -181,7 +181,7 @@ fn trouble_of_the_daemon_is_critical() {
                 reply.cron.running = false;
                 reply.cron.stopped_since = Some("2026-11-23T14:03:00Z".parse().unwrap());
             },
-            "CRITICAL: nothing is renewed, the loop is stopped by an operator since 2026-11-23T14:03:00Z; start it with tbctl start; 9 of",
+            "CRITICAL: nothing is renewed, the loop has been stopped by an operator since 2026-11-23T14:03:00Z; start it with tbctl start; 9 of",
         ),
         (
             |reply| reply.daemon.key_mismatch = Some("the key does not fit".to_owned()),

@@ -128,7 +128,8 @@ fn a_script_learns_from_the_exit_code_whether_there_are_problems() {
 fn text_has_the_times_of_the_readers_zone_and_json_those_of_utc() {
     let react = |request: &Request| match request {
         Request::Stop {} => Reaction::Answer(Reply::Steer(SteerReply {
-            message: "stopped by an operator since 2026-11-23T14:03:00Z; tbctl start".to_owned(),
+            message: "the loop has been stopped by an operator since 2026-11-23T14:03:00Z; tbctl start"
+                .to_owned(),
             cron: cron(false),
         })),
         Request::Events { .. } => {
@@ -149,7 +150,10 @@ fn text_has_the_times_of_the_readers_zone_and_json_those_of_utc() {
         said(&["events"]),
         "2026-11-23T19:33:00+05:30  renewed  1B2C9D00  good until 2026-11-24T00:48:00+05:30 at Z\u{fc}rich\n"
     );
-    assert_eq!(said(&["stop"]), "stopped by an operator since 2026-11-23T19:33:00+05:30; tbctl start\n");
+    assert_eq!(
+        said(&["stop"]),
+        "the loop has been stopped by an operator since 2026-11-23T19:33:00+05:30; tbctl start\n"
+    );
     let story = said(&["show", "C0FFEE12"]);
     assert!(story.contains("[credentials_rejected], at Nov 23 19:06:21+05:30"), "{story}");
     assert!(story.contains("PARKED since Nov 23 19:06+05:30"), "{story}");
@@ -242,7 +246,9 @@ fn refresh_asks_for_what_is_wanted() {
         ),
     ];
     for (arguments, refresh) in cases {
-        let (told, asked) = done(arguments);
+        let (told, asked) = Fake::healthy().run(arguments);
+        let is_skipped = refresh.wait && refresh.customers.is_some();
+        assert_eq!(told.exit, Some(i32::from(is_skipped)), "{arguments:?}: {told:?}");
         assert_eq!(asked.last(), Some(&Request::Refresh(refresh.clone())), "{arguments:?}");
         if !refresh.wait {
             assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("the pass is asked for\n", ""));
@@ -275,6 +281,28 @@ fn a_refresh_with_a_failed_customer_is_a_failure() {
     assert_eq!((&json["error"], &json["code"]), (&"the pass is over".into(), &"failed".into()));
     assert_eq!(json["result"]["errors"], 1);
     assert_eq!(told.stderr, "");
+}
+
+/// A customer that is named and skipped is not renewed: a script must notice.
+#[test]
+fn a_named_customer_that_is_skipped_is_a_failure() {
+    let fake = || {
+        Fake::start(|request| match request {
+            Request::Refresh(_) => {
+                let message =
+                    Some("parked: wrong password; only --force sends its password again".to_owned());
+                let skipped = Outcome { message, ..outcome("91BE77C0", OutcomeStatus::Skipped) };
+                Reaction::Answer(refreshed(vec![outcome("1B2C9D00", OutcomeStatus::Success), skipped]))
+            }
+            other => answer(other),
+        })
+    };
+    let (told, _) = fake().run(&["refresh", "91BE77C0", "1B2C9D00"]);
+    assert_eq!(told.exit, Some(1), "{told:?}");
+    assert!(told.stderr.contains("to try it anyway: tbctl refresh --force ID"), "{told:?}");
+    let (told, _) = fake().run(&["refresh", "--json", "91BE77C0", "1B2C9D00"]);
+    assert_eq!((told.exit, &told.json()["success"]), (Some(1), &false.into()));
+    assert_eq!(fake().run(&["refresh"]).0.exit, Some(0), "it was not named");
 }
 
 /// Behind a server that does not answer, a customer waits; it is not parked, and need not be named.

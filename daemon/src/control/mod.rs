@@ -12,7 +12,7 @@ mod socket;
 
 pub use bind_error::BindError;
 pub(crate) use outgoing::Outgoing;
-pub use running::config_file_of_running_daemon;
+pub use running::running_daemon;
 pub use server::serve;
 pub(crate) use session::Session;
 pub use session::{Access, Orders, Reload};

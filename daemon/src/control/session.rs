@@ -148,8 +148,8 @@ impl Session {
         let mut message = match (run, steered.already) {
             (true, false) => "the loop is started".to_owned(),
             (true, true) => "the loop is running already".to_owned(),
-            (false, false) => format!("the loop is {stopped}. A running pass still finishes"),
-            (false, true) => format!("the loop is {stopped}. It was stopped already"),
+            (false, false) => format!("the loop {stopped}. A running pass still finishes"),
+            (false, true) => format!("the loop {stopped}. It was stopped already"),
         };
         if let Some(why) = steered.not_kept {
             message.push_str(&format!(

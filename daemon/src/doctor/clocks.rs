@@ -67,25 +67,21 @@ pub(super) fn expiry_clock(facts: &Facts, is_local: bool) -> Option<Finding> {
     Some(match (clock_of(&facts.sample, offset_minutes), is_local) {
         (RowClock::Utc(rows), false) | (RowClock::Local(rows), true) => {
             let clock = if is_local { "local time" } else { "UTC" };
-            Finding::ok(
-                check,
-                format!("{rows} of {of} rows in the sample were written in {clock}, as configured"),
-            )
+            Finding::ok(check, format!("written in {clock}, as configured: {rows} of {of} in the sample"))
         }
-        (RowClock::Utc(rows), true) if offset_minutes == 0 => {
-            Finding::ok(check, format!("{rows} of {of} rows fit; the server's local time is UTC now"))
-        }
+        (RowClock::Utc(rows), true) if offset_minutes == 0 => Finding::ok(
+            check,
+            format!("{rows} of {of} in the sample fit; the server's local time is UTC now"),
+        ),
         (RowClock::Utc(rows), true) => Finding::error(
             check,
-            format!(
-                "{rows} of {of} rows in the sample seem to be written in UTC, but store.expiry_clock is server-local"
-            ),
+            format!("{rows} of {of} in the sample: written in UTC, but store.expiry_clock is server-local"),
             "If the applications compare tbtokenexpiry with UTC, set store.expiry_clock = \"utc\".",
         ),
         (RowClock::Local(rows), false) => Finding::error(
             check,
             format!(
-                "{rows} of {of} rows in the sample seem to be written in the server's local time (UTC{}), but store.expiry_clock is utc",
+                "{rows} of {of} in the sample: written in the server's local time (UTC{}), but store.expiry_clock is utc",
                 offset(offset_minutes)
             ),
             "If the applications compare tbtokenexpiry with GETDATE(), set store.expiry_clock = \"server-local\".",
@@ -93,7 +89,7 @@ pub(super) fn expiry_clock(facts: &Facts, is_local: bool) -> Option<Finding> {
         (RowClock::Unclear, _) => {
             let unclear = match of {
                 0 => "no row has a token yet that shows the clock".to_owned(),
-                of => format!("the {of} rows in the sample do not show their clock"),
+                of => format!("the sample of {of} does not show the clock"),
             };
             Finding::note(check, format!("{unclear}; {configured} is configured"))
         }
@@ -208,7 +204,7 @@ mod tests {
         let odd = sample("2026-07-20T10:00:00Z", "2026-07-20T10:47:00", 9000);
         assert!(
             said(&Facts { sample: vec![odd], ..facts("datetime", 60) }, false)
-                .contains("do not show their clock")
+                .contains("sample of 1 does not show")
         );
         assert_eq!(
             (offset(0), offset(-90), offset(330)),

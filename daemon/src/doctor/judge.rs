@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use tbtoken_proto::words::how_to_add_a_customer;
+
 use super::report::Finding;
 use crate::model::{BadUrl, BaseUrl, Customer};
 use crate::store::facts::{Ineligible, KeyReaders, NoLedger, Permission};
@@ -101,11 +103,14 @@ pub(super) fn key_readers(readers: &KeyReaders) -> Finding {
 }
 
 /// Counts the rows, and explains those that are not renewed.
-pub(super) fn rows(rows: u64, ineligible: &[Ineligible], eligible: usize) -> Vec<Finding> {
+pub(super) fn rows(rows: u64, ineligible: &[Ineligible], eligible: usize, store: &str) -> Vec<Finding> {
     let check = "rows";
-    let counts = format!("{rows} rows, {eligible} of them eligible");
+    let counts = format!("{}, {eligible} of them eligible", count_of_rows(rows));
     let mut findings = vec![match eligible {
-        0 => Finding::note(check, format!("{counts}: no customer is renewed; check store.table")),
+        0 => {
+            let how = how_to_add_a_customer(store);
+            Finding::note(check, format!("{counts}: no customer is renewed; check store.table, or {how}"))
+        }
         _ => Finding::ok(check, counts),
     }];
     for Ineligible { blank, count, examples } in ineligible {
@@ -146,14 +151,14 @@ pub(super) fn urls(customers: &[Customer], require_https: bool) -> (Vec<BaseUrl>
         let remedy = "Correct tb_url in these rows, for example https://tb.example.com.";
         findings.push(Finding::error(
             "tb_url",
-            format!("{} cannot be used: {why} ({})", count_of_rows(ids.len()), some(&ids)),
+            format!("{} cannot be used: {why} ({})", count_of_rows(ids.len() as u64), some(&ids)),
             remedy,
         ));
     }
     if !plain.is_empty() {
         let found = format!(
             "{} with an http URL: the passwords are sent unencrypted ({})",
-            count_of_rows(plain.len()),
+            count_of_rows(plain.len() as u64),
             some(&plain)
         );
         findings.push(match require_https {
@@ -172,7 +177,7 @@ pub(super) fn urls(customers: &[Customer], require_https: bool) -> (Vec<BaseUrl>
     (usable.into_iter().map(|(_, base)| base).collect(), findings)
 }
 
-fn count_of_rows(count: usize) -> String {
+fn count_of_rows(count: u64) -> String {
     if count == 1 { "1 row".to_owned() } else { format!("{count} rows") }
 }
 
@@ -234,10 +239,11 @@ mod tests {
     /// An empty table is not an error, but not fine either.
     #[test]
     fn a_table_without_customers_gets_a_note() {
-        let told = rows(7, &[], 0);
+        let told = rows(7, &[], 0, "sqlite customers.db");
         assert_eq!((told.len(), told[0].level), (1, Level::Note));
         assert!(told[0].found.starts_with("7 rows, 0 of them eligible: no customer is renewed"), "{told:?}");
-        assert_eq!(rows(7, &[], 1)[0].level, Level::Ok);
+        assert!(told[0].found.contains("add one: sudo tbtokend customers add ID"), "{told:?}");
+        assert_eq!(rows(1, &[], 1, ""), [Finding::ok("rows", "1 row, 1 of them eligible")]);
     }
 
     #[test]
@@ -252,7 +258,7 @@ mod tests {
         };
         let of_url = |ids: &[&str]| ids.iter().map(|id| row(id, [false, false, true])).collect::<Vec<_>>();
         let told = |ineligible: &[IneligibleRow]| -> Vec<String> {
-            rows(9, &count_blank(ineligible), 3).into_iter().map(|finding| finding.found).collect()
+            rows(9, &count_blank(ineligible), 3, "").into_iter().map(|finding| finding.found).collect()
         };
         let mut left_alone = of_url(&["1", "2", "3", "4", "5"]);
         left_alone.push(row("6", [true, false, true]));

@@ -14,25 +14,26 @@ pub use self::report::{Finding, Level, Report};
 
 use std::path::{Path, PathBuf};
 
+use tbtoken_proto::Daemon;
+
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_FILE, StoreConfig};
-use crate::store::Store;
 use crate::store::facts::{Examine, Examined, NoLedger};
 use crate::store::mssql::{ExpiryClock, MssqlStore, Trust};
 use crate::store::sqlite::{LEDGER_FILE, SqliteStore, become_owner};
+use crate::store::{Store, StoreError};
 
 /// The unit's `WorkingDirectory`.
 const WORKING_FOLDER: &str = "/var/lib/tbtokend";
 
-/// Examines everything in this configuration. `read_by_daemon` is the configuration file of the running daemon, or "no
-/// file"; none if no daemon runs.
-pub async fn examine(config: &Config, clock: &Clock, read_by_daemon: Option<String>) -> Report {
+/// Examines everything in this configuration. `running` is the daemon at its control socket.
+pub async fn examine(config: &Config, clock: &Clock, running: Option<&Daemon>) -> Report {
     let read = match &config.file {
         Some(file) => format!("valid; read from {}", file.display()),
         None => format!("valid; there is no {DEFAULT_FILE}"),
     };
     let mut findings = vec![Finding::ok("configuration", read)];
-    findings.extend(read_by_daemon.map(|read| compare(config, &read)));
+    findings.extend(running.map(|daemon| compare(config, daemon.config_file.as_deref())));
     if config.password_in_environment {
         findings.push(Finding::warning(
             "password",
@@ -41,7 +42,7 @@ pub async fn examine(config: &Config, clock: &Clock, read_by_daemon: Option<Stri
         ));
     }
     // Must run before root becomes the owner of the file.
-    findings.extend(sockets::check(config));
+    findings.extend(sockets::check(config, running.is_some()));
     let now = clock.now();
     if !Clock::is_credible(now) {
         findings.push(Finding::error(
@@ -52,8 +53,10 @@ pub async fn examine(config: &Config, clock: &Clock, read_by_daemon: Option<Stri
     }
     let store = match &config.store {
         StoreConfig::Sqlite { path, table } => {
+            let is_in_use =
+                running.is_some_and(|daemon| daemon.store == format!("sqlite {}", path.display()));
             let path = &as_the_service_sees(path);
-            match missing_file(path) {
+            match missing_file(path, is_in_use) {
                 Some(finding) => findings.push(finding),
                 None => examine_file(config, clock, path, table, &mut findings).await,
             }
@@ -84,12 +87,11 @@ pub async fn examine(config: &Config, clock: &Clock, read_by_daemon: Option<Stri
 }
 
 /// Checks that the running daemon has read the same configuration.
-fn compare(config: &Config, read: &str) -> Finding {
-    let found = format!("the running daemon has read {}", crate::text::printable(read));
-    match &config.file {
-        Some(file) if file.to_string_lossy() == read => Finding::ok("configuration", found),
-        None if read == "no file" => Finding::ok("configuration", found),
-        _ => Finding::warning(
+fn compare(config: &Config, read: Option<&str>) -> Finding {
+    let found = format!("the running daemon has read {}", crate::text::printable(read.unwrap_or("no file")));
+    match config.file.as_ref().map(|file| file.to_string_lossy()).as_deref() == read {
+        true => Finding::ok("configuration", found),
+        false => Finding::warning(
             "configuration",
             found,
             "Name the daemon's file with --config, or restart the daemon with this one.",
@@ -97,8 +99,8 @@ fn compare(config: &Config, read: &str) -> Finding {
     }
 }
 
-/// Returns a finding if there is no file to examine.
-fn missing_file(path: &Path) -> Option<Finding> {
+/// Returns a finding if there is no file to examine. `is_in_use` says whether the running daemon uses it.
+fn missing_file(path: &Path, is_in_use: bool) -> Option<Finding> {
     let check = "database";
     let place = path.display();
     if let Some(folder) = missing_folder(path) {
@@ -109,6 +111,10 @@ fn missing_file(path: &Path) -> Option<Finding> {
         ));
     }
     let Ok(there) = path.metadata() else {
+        if is_in_use {
+            let gone = StoreError::Gone { place: place.to_string() };
+            return Some(Finding::error(check, format!("{gone}, but the daemon runs"), gone.remedy()));
+        }
         return Some(Finding::note(
             check,
             format!("{place} does not exist yet; the daemon makes it at its first start"),
@@ -187,7 +193,12 @@ fn schema_command(config: &Config) -> String {
     }
 }
 
-async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, findings: &mut Vec<Finding>) {
+async fn examine_store<S: Store + Examine>(
+    config: &Config,
+    clock: &Clock,
+    store: &S,
+    findings: &mut Vec<Finding>,
+) {
     let began = clock.now();
     let Examined { facts, customers, problems } = match store.examine().await {
         Ok(examined) => examined,
@@ -216,7 +227,7 @@ async fn examine_store<S: Examine>(config: &Config, clock: &Clock, store: &S, fi
     let is_local = matches!(&config.store, StoreConfig::Mssql(settings) if settings.expiry_clock == ExpiryClock::ServerLocal);
     if let Some(rows) = facts.rows {
         findings.extend(clocks::expiry_clock(&facts, is_local));
-        findings.extend(judge::rows(rows, &facts.ineligible, customers.len()));
+        findings.extend(judge::rows(rows, &facts.ineligible, customers.len(), &store.describe()));
     }
     for problem in &problems {
         findings.push(Finding::warning(

@@ -16,15 +16,15 @@ const CHECK: &str = "socket";
 /// The unit's `RuntimeDirectory`.
 const RUNTIME_FOLDER: &str = "/run/tbtokend";
 
-/// Returns one finding for each socket.
-pub(super) fn check(config: &Config) -> Vec<Finding> {
+/// Returns one finding for each socket. `is_in_use` says whether a daemon answers at the control socket.
+pub(super) fn check(config: &Config, is_in_use: bool) -> Vec<Finding> {
     let daemon = Daemon::of(config);
     let monitor = config.monitor.iter().map(|monitor| ("control.monitor_socket", &monitor.path));
     let sockets = std::iter::once(("control.socket", &config.control.path)).chain(monitor);
-    sockets.map(|(key, socket)| examine(key, socket, &daemon)).collect()
+    sockets.map(|(key, socket)| examine(key, socket, &daemon, is_in_use)).collect()
 }
 
-fn examine(key: &str, socket: &Path, daemon: &Daemon) -> Finding {
+fn examine(key: &str, socket: &Path, daemon: &Daemon, is_in_use: bool) -> Finding {
     let folder = folder_of(socket);
     let (place, shown) = (socket.display(), folder.display());
     let there = match metadata(folder) {
@@ -72,7 +72,10 @@ fn examine(key: &str, socket: &Path, daemon: &Daemon) -> Finding {
             format!("Set {key} to a path in a folder of the daemon's user, such as {RUNTIME_FOLDER}."),
         );
     }
-    Finding::ok(CHECK, format!("{place} can be made"))
+    match is_in_use && socket.exists() {
+        true => Finding::ok(CHECK, format!("{place} is in use by the running daemon")),
+        false => Finding::ok(CHECK, format!("{place} can be made")),
+    }
 }
 
 /// The user that makes the sockets, as far as known.
@@ -125,7 +128,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("run");
         let socket = folder.join("control.sock");
-        let found = |daemon: &Daemon| examine("control.socket", &socket, daemon);
+        let found = |daemon: &Daemon| examine("control.socket", &socket, daemon, false);
         let says = |finding: Finding, level: Level, words: &str| {
             assert!(finding.level == level && finding.found.contains(words), "{finding:?}");
             assert_eq!(finding.remedy.is_some(), level >= Level::Warning);
@@ -144,7 +147,8 @@ mod tests {
         says(found(&other), Level::Warning, "every user of this machine");
         write(&socket, "").unwrap();
         says(found(&other), Level::Error, "exists and is not a socket");
-        let in_runtime = examine("control.socket", Path::new("/run/tbtokend/x.sock"), &Daemon::Unknown);
+        let in_runtime =
+            examine("control.socket", Path::new("/run/tbtokend/x.sock"), &Daemon::Unknown, false);
         assert!(in_runtime.level <= Level::Note, "systemd makes it: {in_runtime:?}");
     }
 }

@@ -272,7 +272,7 @@ impl State {
             Event::LoopStopped => self.steered(false, "the loop was stopped", at),
             Event::LoopStaysStopped(state) => {
                 self.set_stopped(true, at);
-                self.note(at, NoticeKind::Warning, None, format!("nothing is renewed: the loop is {state}"));
+                self.note(at, NoticeKind::Warning, None, format!("nothing is renewed: the loop {state}"));
             }
             Event::LoopStateNotKept(why) => {
                 let message = format!(

@@ -59,7 +59,7 @@ pub(super) fn router(app: App, page: bool, metrics_open: bool) -> Router {
             .route("/admin/words.json", get(page::words));
     }
     routes
-        .fallback(not_found)
+        .fallback(move || async move { not_found(page) })
         .method_not_allowed_fallback(not_allowed)
         .layer(from_fn_with_state(Arc::clone(&app), guard::check))
         .layer(map_response(with_headers))
@@ -207,8 +207,12 @@ async fn readyz(State(app): State<App>) -> (StatusCode, &'static str) {
     (StatusCode::SERVICE_UNAVAILABLE, word)
 }
 
-async fn not_found() -> HttpRefusal {
-    HttpRefusal::new(StatusCode::NOT_FOUND, ErrorCode::BadRequest, "there is nothing at this path")
+fn not_found(page: bool) -> HttpRefusal {
+    let error = match page {
+        true => "there is nothing at this path; the admin page is at /admin/token-refresh",
+        false => "there is nothing at this path",
+    };
+    HttpRefusal::new(StatusCode::NOT_FOUND, ErrorCode::BadRequest, error)
 }
 
 async fn not_allowed(method: Method, uri: Uri) -> HttpRefusal {

@@ -300,7 +300,9 @@ async fn wrong_requests_are_refused_with_their_code() {
     assert_eq!(site.post(READ, r#"{"action":"status"}"#).await.header("tbtokend-right"), "read");
     let token = bearer(ALL);
     for path in ["/", "/api", "/admin", "/metrics.php"] {
-        refused(&site.get(path, &[("authorization", &token)]).await, 404, "bad_request");
+        let answer = site.get(path, &[("authorization", &token)]).await;
+        refused(&answer, 404, "bad_request");
+        assert!(answer.json()["error"].as_str().unwrap().ends_with("is at /admin/token-refresh"), "{path}");
     }
     for (method, path, allow) in [
         ("DELETE", API, "GET,HEAD,POST"),
@@ -411,12 +413,12 @@ async fn the_old_api_answers_as_its_documentation_shows() {
         (
             "stop",
             false,
-            "the loop is stopped by an operator since 2026-11-23T14:03:00Z; start it with tbctl start. A running pass still finishes",
+            "the loop has been stopped by an operator since 2026-11-23T14:03:00Z; start it with tbctl start. A running pass still finishes",
         ),
         (
             "stop",
             false,
-            "the loop is stopped by an operator since 2026-11-23T14:03:00Z; start it with tbctl start. It was stopped already",
+            "the loop has been stopped by an operator since 2026-11-23T14:03:00Z; start it with tbctl start. It was stopped already",
         ),
         ("start", true, "the loop is started"),
     ] {

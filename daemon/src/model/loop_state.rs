@@ -22,15 +22,19 @@ pub enum LoopState {
 const STOPPED: &str = "loop_stopped ";
 
 impl fmt::Display for LoopState {
-    /// A fragment that follows "the loop is".
+    /// A fragment that follows "the loop".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Running => f.write_str("running"),
+            Self::Running => f.write_str("is running"),
             Self::Stopped { since } => {
-                write!(f, "stopped by an operator since {}; start it with tbctl start", seconds(*since))
+                write!(
+                    f,
+                    "has been stopped by an operator since {}; start it with tbctl start",
+                    seconds(*since)
+                )
             }
             Self::NotStarted => {
-                f.write_str("not started, because schedule.autostart is false; start it with tbctl start")
+                f.write_str("is not started, because schedule.autostart is false; start it with tbctl start")
             }
         }
     }

@@ -408,7 +408,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
         done(
             Request::Stop {},
             steer(
-                "the loop is stopped by an operator since 2026-11-23T14:03:00Z; start it with tbctl start. A running pass still finishes",
+                "the loop has been stopped by an operator since 2026-11-23T14:03:00Z; start it with tbctl start. A running pass still finishes",
                 Cron {
                     running: false,
                     stopped_since: Some(at("2026-11-23T14:03:00Z")),

@@ -157,6 +157,24 @@ fn the_doctor_has_nothing_to_say_about_a_file_that_is_yet_to_be_made() {
     assert!(output.stdout.contains("nowhere does not exist"), "{}", output.stdout);
 }
 
+/// A restart would begin with an empty file.
+#[test]
+fn a_file_that_is_gone_beside_the_running_daemon_is_an_error() {
+    let installation = Installation::new();
+    let config = installation.write_config();
+    let daemon = installation.start();
+    daemon.until("it was read", |status| status.tokens.as_of.is_some());
+    std::fs::remove_file(installation.table().path()).unwrap();
+    let output = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    for said in
+        ["is gone, but the daemon runs", "-> Put the file back; ", "control.sock is in use by the running"]
+    {
+        assert!(output.stdout.contains(said), "{said} is missing:\n{}", output.stdout);
+    }
+    drop(daemon);
+}
+
 /// The user of the daemon as a service: any user but root.
 pub(super) const SERVICE: u32 = 65_534;
 

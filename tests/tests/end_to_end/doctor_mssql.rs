@@ -302,7 +302,7 @@ fn p08_the_clock_of_the_rows_is_compared_with_the_configured_one() {
         match wrong {
             None => {
                 let text = finds(&installation, &[http]);
-                assert!(text.contains("1 of 1 rows in the sample were written in"), "{text}");
+                assert!(text.contains("as configured: 1 of 1 in the sample"), "{text}");
             }
             Some((found, remedy)) => drop(finds(&installation, &[http, found, remedy])),
         }

@@ -172,6 +172,8 @@ fn a_person_sees_the_customers_in_trouble_with_reasons_and_can_act() {
     assert!(browser.text("#rows tr.row td:nth-child(3)").contains(hostile));
     assert!(browser.text("#rows tr.row").contains("wrong password"), "problems are first");
 
+    assert_eq!(browser.text("#rows tr.row td:nth-child(6)"), "parked");
+
     // The customer, the reason, and the remedy.
     browser.click("#rows .id");
     browser.until("document.querySelector('.story')");
@@ -212,6 +214,7 @@ fn a_person_sees_the_customers_in_trouble_with_reasons_and_can_act() {
     browser.click("#ask-yes");
     browser.until("document.querySelector('#loop strong').textContent === 'Stopped'");
     assert!(!daemon.status().cron.running);
+    browser.until("[...document.querySelectorAll('#rows td:nth-child(6)')].some(cell => cell.textContent === 'stopped')");
     browser.click("#start");
     browser.until("document.querySelector('#loop strong').textContent === 'Running'");
     browser.click("#refresh");
@@ -229,6 +232,14 @@ fn a_person_sees_the_customers_in_trouble_with_reasons_and_can_act() {
     browser.until(
         "document.getElementById('headline').textContent === '1 von 601 Kunden braucht Ihre Aufmerksamkeit.'",
     );
+
+    browser.picture(&folder, 1200, "light");
+    let is_whole = "[...document.querySelectorAll('th')].every(head => head.scrollWidth <= head.clientWidth)";
+    assert_eq!(browser.run(&format!("return {is_whole}")), json!(true), "a heading is cut");
+    let next =
+        "return what_next({ state: 'ok', token_status: 'valid', next_attempt_at: '2126-12-01T12:55:18Z' })";
+    let next = browser.run(next);
+    assert!(next.as_str().unwrap().starts_with("Nächste Erneuerung am 1. Dez. um "), "{next}");
 
     // No text of a customer became HTML, and the policy blocked nothing.
     assert_eq!(browser.run("return document.querySelectorAll('img').length"), json!(0));

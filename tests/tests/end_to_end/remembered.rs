@@ -98,12 +98,12 @@ fn stop_survives(ground: Ground) {
         daemon = scene.start();
         let status = daemon.until("the table was read", |status| !status.cron.running);
         assert_eq!((status.cron.stopped_since, status.cron.next_run_at), (Some(since), None));
-        daemon.wait_for_log("nothing is renewed: the loop is stopped by an operator since ");
+        daemon.wait_for_log("nothing is renewed: the loop has been stopped by an operator since ");
     }
     assert_eq!((scene.attempts("good"), scene.attempts("bad")), (1, 1));
     let checked = scene.installation.ctl(&["check"]);
     assert_eq!(checked.code, Some(2));
-    let expected = "CRITICAL: nothing is renewed, the loop is stopped by an operator since ";
+    let expected = "CRITICAL: nothing is renewed, the loop has been stopped by an operator since ";
     assert!(checked.stdout.starts_with(expected), "{}", checked.stdout);
     let shown = scene.installation.ctl(&["status"]).stdout;
     assert!(shown.contains("loop STOPPED by an operator since ") && shown.contains("tbctl start"), "{shown}");

@@ -69,8 +69,8 @@ fn the_daemon_is_ready_when_the_sockets_answer_and_keeps_its_status_current() {
 
     systemd.wait_for("STATUS=1 of 2 valid, 1 missing, 1 parked; next run ");
     assert!(installation.ctl(&["stop"]).code == Some(0));
-    let stopped =
-        systemd.wait_for("STATUS=1 of 2 valid, 1 missing, 1 parked; loop stopped by an operator since ");
+    let stopped = systemd
+        .wait_for("STATUS=1 of 2 valid, 1 missing, 1 parked; loop has been stopped by an operator since ");
     assert!(stopped.contains("; start it with tbctl start"), "{stopped}");
     // Nothing changes, so no message is sent.
     assert_eq!(systemd.next_within(Duration::from_millis(1500)), None);

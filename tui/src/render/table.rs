@@ -128,9 +128,9 @@ fn render_empty(frame: &mut Frame<'_>, app: &App, area: Rect) {
         (Some(overview), _) if overview.trouble.is_some() && overview.as_of.is_none() => {
             vec!["The daemon has not been able to read its table yet.".to_owned()]
         }
-        (Some(_), _) => vec![
+        (Some(overview), _) => vec![
             "There are no customers.".to_owned(),
-            "Fill in tb_url, tb_username and tb_password of a row in customer_settings.".to_owned(),
+            sentence(words::how_to_add_a_customer(&overview.daemon.store)),
         ],
     };
     let room = usize::from(area.width.saturating_sub(4));

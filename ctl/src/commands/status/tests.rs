@@ -163,7 +163,7 @@ fn rows_that_are_customers_no_longer_are_counted_and_told_with_the_problems() {
 fn on_a_terminal_signs_stand_before_the_words_and_it_fits() {
     let sorted = choose(rows(), &StatusArgs::default());
     let style = Style { width: Some(80), ..PIPE };
-    let text = customers(&sorted, IDS, style, now());
+    let text = customers(&sorted, true, IDS, style, now());
     assert_eq!(
         text,
         "  \
@@ -181,7 +181,7 @@ x expired        8f1c02aa  ops@8f1c02aa.example  -12m  parked  wrong password
 #[test]
 fn a_narrow_terminal_drops_the_server_then_next_then_the_user() {
     let headings = |width| {
-        let text = customers(&rows(), IDS, Style { width: Some(width), ..PIPE }, now());
+        let text = customers(&rows(), true, IDS, Style { width: Some(width), ..PIPE }, now());
         assert!(text.lines().all(|line| line.chars().count() <= width.into()), "{text}");
         text.lines().next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
     };
@@ -195,7 +195,7 @@ fn a_narrow_terminal_drops_the_server_then_next_then_the_user() {
 fn colour_stands_on_the_status_alone() {
     let style = Style { width: Some(100), color: true, progress: false };
     let sorted = choose(rows(), &StatusArgs::default());
-    let text = customers(&sorted, IDS, style, now());
+    let text = customers(&sorted, true, IDS, style, now());
     let mut lines = text.lines();
     assert!(lines.next().unwrap().starts_with("\u{1b}[1mSTATUS "));
     assert!(lines.next().unwrap().starts_with("\u{1b}[31mx expired\u{1b}[0m        8f1c02aa  "));
@@ -206,7 +206,7 @@ fn colour_stands_on_the_status_alone() {
     for code in ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[31m", "\u{1b}[33m"] {
         plain = plain.replace(code, "");
     }
-    assert_eq!(plain, customers(&sorted, IDS, Style { color: false, ..style }, now()));
+    assert_eq!(plain, customers(&sorted, true, IDS, Style { color: false, ..style }, now()));
 }
 
 #[test]
@@ -234,6 +234,8 @@ fn a_stopped_loop_and_a_lost_table_come_first() {
     reply.tokens.success = false;
     reply.tokens.error = Some("connection refused\u{1b}[0m".to_owned());
     let text = report(&reply, &rows(), IDS, PIPE, false, now()).data;
+    assert!(text.contains("  loop stopped") && text.contains("  parked"), "{text}");
+    assert!(!text.contains("  in ") && !text.contains("  due"), "no attempt is promised: {text}");
     assert!(
         text.starts_with(
             "\
@@ -312,7 +314,7 @@ fn what_the_table_says_cannot_move_the_cursor() {
         tb_url: "http://x\u{202e}y/".to_owned(),
         ..row("x", TokenStatus::Valid, Phase::Ok, Some(60))
     };
-    let text = customers(&[evil], IDS, PIPE, now());
+    let text = customers(&[evil], true, IDS, PIPE, now());
     assert_eq!(
         text.lines().nth(1),
         Some("valid   a\u{fffd}[2J     b\u{fffd}c   http://x\u{fffd}y   1m    in 40s")
@@ -326,7 +328,7 @@ fn ids_are_whole_where_there_is_room_and_as_short_as_a_command_takes_them_elsewh
         tb_username: "ops".to_owned(),
         ..row(id, TokenStatus::Valid, Phase::Ok, Some(870))
     });
-    let shown = |width| customers(&rows, IDS, Style { width: Some(width), ..PIPE }, now());
+    let shown = |width| customers(&rows, true, IDS, Style { width: Some(width), ..PIPE }, now());
     assert!(ids.iter().all(|id| shown(200).contains(id)));
     assert!(ids.iter().all(|id| !shown(80).contains(&id[..20]) && shown(80).contains(&id[..8])));
 }

@@ -419,7 +419,7 @@ fn one_sentence_says_how_things_stand() {
                 state: LoopState::Stopped { since: at(0) },
                 ..quiet()
             },
-            "; loop stopped by an operator since 2026-05-28T20:26:40Z; start it with tbctl start",
+            "; loop has been stopped by an operator since 2026-05-28T20:26:40Z; start it with tbctl start",
         ),
     ] {
         assert_eq!(sentence(&well, cycle), format!("1 of 1 valid{end}"));

@@ -259,7 +259,7 @@ impl Snapshot {
                 (Severity::Warning, String::new(), remedy, "timedatectl")
             }
             "loop_stopped" => {
-                let text = format!("the loop is {}", proto::words::stopped(self.cron.stopped_since));
+                let text = format!("the loop {}", proto::words::stopped(self.cron.stopped_since));
                 (Severity::Critical, text, "Start the loop.".to_owned(), "tbctl start")
             }
             "dead_tokens" => {

@@ -64,6 +64,13 @@ function time(text, with_seconds) {
   const clock = { hour: "2-digit", minute: "2-digit", ...(with_seconds && { second: "2-digit" }) };
   return new Intl.DateTimeFormat(lang, same ? clock : { day: "numeric", month: "short", ...clock }).format(at);
 }
+// "at 18:55", "on Dec 1 at 18:55".
+function at_time(text) {
+  const at = new Date(text);
+  const clock = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(at);
+  if (at.toDateString() === new Date(now()).toDateString()) return say("at_today", { time: clock });
+  return say("at_day", { day: new Intl.DateTimeFormat(lang, { day: "numeric", month: "short" }).format(at), time: clock });
+}
 function left(expiry) {
   if (!expiry) return "–";
   const ms = Date.parse(expiry) - now();
@@ -442,7 +449,7 @@ function draw_detail(row) {
 function what_next(customer) {
   const { state, next_attempt_at, failure } = customer;
   if (state === "refreshing") return say("next_refreshing");
-  const at = next_attempt_at && Date.parse(next_attempt_at) > now() ? time(next_attempt_at, true) : "";
+  const at = next_attempt_at && Date.parse(next_attempt_at) > now() ? at_time(next_attempt_at) : "";
   if (!status.cron.running) return say("next_stopped");
   if (state === "parked") return at ? say("next_parked_at", { at }) : say("next_parked");
   if (failure && failure.waiting) return say("next_waiting", { text: failure.waiting });
@@ -515,7 +522,7 @@ function tick() {
   for (const { customer, cells } of rows.values()) {
     set(cells[4], left(customer.tbtokenexpiry));
     const ms = Date.parse(customer.next_attempt_at) - now();
-    set(cells[5], customer.state === "parked" ? "–" : customer.state === "refreshing" ? say("at_once") : ms > 0 ? say("in", { length: length(ms) }) : customer.state === "ok" ? "–" : say("soon"));
+    set(cells[5], customer.state === "parked" ? word("state", "parked") : customer.state === "refreshing" ? say("at_once") : !running ? word("event", "stopped") : ms > 0 ? say("in", { length: length(ms) }) : customer.state === "ok" ? "–" : say("soon"));
   }
 }
 

@@ -26,8 +26,8 @@ pub(super) const PRINCIPALS: &str = "/* tbtokend:principals */ \
 /// The role of all users. Its members are not listed.
 const PUBLIC: i64 = 0;
 
-/// The owner of the database. A DENY has no effect on it.
-const DBO: i64 = 1;
+/// The owner of the database, and the owners of the catalog. SQL Server refuses a DENY to them.
+const FIXED_USERS: [&str; 3] = ["dbo", "INFORMATION_SCHEMA", "sys"];
 
 /// The roles that may read every table without a permission on it.
 const READING_ROLES: [&str; 2] = ["db_owner", "db_datareader"];
@@ -58,7 +58,11 @@ pub(super) fn find_other_readers(
     }
     let is_other = |one: &&Principal| {
         let counts = !one.is_role || one.id == PUBLIC;
-        counts && !one.is_own && one.id != DBO && readers.contains(&one.id) && !denied.contains(&one.id)
+        counts
+            && !one.is_own
+            && !FIXED_USERS.contains(&one.name.as_str())
+            && readers.contains(&one.id)
+            && !denied.contains(&one.id)
     };
     principals.iter().filter(is_other).map(|one| one.name.clone()).collect()
 }
@@ -80,12 +84,19 @@ fn with_members(mut ids: BTreeSet<i64>, members: &[(i64, i64)]) -> BTreeSet<i64>
 mod tests {
     use super::*;
 
+    const DBO: i64 = 1;
+    const INFORMATION_SCHEMA: i64 = 3;
+    const SYS: i64 = 4;
+
     fn principals() -> Vec<Principal> {
         let principal =
             |id, name: &str, is_role, is_own| Principal { id, name: name.to_owned(), is_role, is_own };
         vec![
             principal(PUBLIC, "public", true, false),
             principal(DBO, "dbo", false, false),
+            principal(INFORMATION_SCHEMA, "INFORMATION_SCHEMA", false, false),
+            principal(SYS, "sys", false, false),
+            principal(11, "dbo", false, false),
             principal(5, "tbtokend", false, true),
             principal(6, "reports", false, false),
             principal(7, "analyst", false, false),
@@ -104,6 +115,8 @@ mod tests {
         let grant = |id| (id, false);
         let deny = |id| (id, true);
         assert_eq!(others(&[grant(5)], &[(16_384, DBO)]), [""; 0], "the daemon's user and the owner");
+        let fixed = [grant(DBO), grant(INFORMATION_SCHEMA), grant(SYS), grant(11)];
+        assert_eq!(others(&fixed, &[]), [""; 0], "SQL Server refuses a DENY to them, whatever their id");
         assert_eq!(others(&[grant(6)], &[]), ["reports"]);
         assert_eq!(others(&[], &[(16_390, 6), (16_384, 7)]), ["reports", "analyst"]);
         assert_eq!(others(&[grant(9)], &[(9, 8), (8, 7)]), ["analyst"], "a role in a role");

@@ -15,7 +15,7 @@ use crate::model::{BaseUrl, Customer, CustomerId, Row, Secret};
 pub enum CustomersError {
     /// The file or its table cannot be used.
     #[error("{0}. {hint}", hint = .0.remedy())]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// Only the daemon makes the file.
     #[error("{0} does not exist; tbtokend makes it at its first start: systemctl start tbtokend")]
     NoFile(String),
@@ -37,6 +37,13 @@ pub enum CustomersError {
     /// What was written is not what the table holds.
     #[error("the table does not keep customer {0} as given; a trigger or the type of a column changes it")]
     NotKept(String),
+}
+
+/// Without a source, because the text holds the cause already.
+impl From<StoreError> for CustomersError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
 }
 
 /// What an operator may see of a row.
@@ -231,7 +238,9 @@ impl CustomerTable {
         let ineligible = |why: String| CustomersError::Ineligible(id.to_owned(), why);
         let customer = Customer::from_row(row, self.fallback_url.as_deref());
         let customer = customer.map_err(|row| ineligible(row.why.to_string()))?;
-        BaseUrl::parse(&customer.credentials.url).map(drop).map_err(|why| ineligible(why.to_string()))
+        let url = BaseUrl::parse(&customer.credentials.url);
+        url.map(drop)
+            .map_err(|why| ineligible(format!("{why}; write for example https://thingsboard.example.com")))
     }
 
     fn explain(&self, error: &rusqlite::Error) -> CustomersError {

@@ -1,6 +1,6 @@
 //! Every key in every mode.
 
-use tbtoken_proto::{Outcome, OutcomeStatus, Phase, RefreshReply, RefreshResult, SteerReply};
+use tbtoken_proto::{Outcome, OutcomeStatus, Phase, RefreshReply, RefreshResult, SteerReply, words};
 
 use super::*;
 use crate::input::Ending;
@@ -219,10 +219,11 @@ fn starting_and_stopping_ask_first() {
     assert_eq!(press(&mut app, "S Enter"), []);
     assert_eq!(press(&mut app, "S Right Enter"), [Effect::Act(Action::Stop)]);
     let mut cron = status(vec![], noon()).cron;
-    cron.running = false;
-    let reply = Reply::Steer(SteerReply { message: "the loop is stopped".to_owned(), cron });
-    app.update(Input::Done(Action::Stop, Ok(reply)), noon());
-    assert_eq!(notice(&app), "The loop is stopped.");
+    (cron.running, cron.stopped_since) = (false, Some(noon()));
+    let message = format!("the loop {}. A running pass still finishes", words::stopped(cron.stopped_since));
+    app.update(Input::Done(Action::Stop, Ok(Reply::Steer(SteerReply { message, cron }))), noon());
+    // The rule has room for 74 columns on a screen of 80.
+    assert_eq!(notice(&app), "The loop was stopped at 14:03Z. A running pass still finishes.");
     assert_eq!(press(&mut app, "S Tab Enter"), [Effect::Act(Action::Start)]);
 }
 
