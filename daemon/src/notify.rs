@@ -9,10 +9,13 @@ mod tests;
 mod timing;
 pub mod webhook;
 
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -29,7 +32,7 @@ use crate::engine::handle::Handle;
 use crate::engine::view::{Severity, Trouble};
 use crate::model::{NoticeChange, StoredNotice};
 use crate::store::{Store, StoreError};
-use crate::text::with_causes;
+use crate::text::{short, with_causes};
 
 /// The time limit of one try.
 const TRY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -46,8 +49,14 @@ const CLOSE_LOOK: Duration = Duration::from_secs(1);
 /// The time until the store is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(30);
 
-/// The time for the last messages at the end of the process.
+/// The same after an error that a person must end, because each try costs the store its connection.
+const LONG_STORE_RETRY: Duration = Duration::from_secs(600);
+
+/// The time for the last messages at the end of the process, and for storing what was told.
 pub const LAST_MESSAGES: Duration = Duration::from_secs(1);
+
+/// The part of it for the messages.
+const LAST_TRIES: Duration = Duration::from_millis(600);
 
 /// The settings: there is at least one receiver.
 #[derive(Clone)]
@@ -88,7 +97,7 @@ impl Receiver {
         };
         let too_late = |_| Err(format!("no answer within {} s", TRY_TIMEOUT.as_secs()));
         let probed = timeout(TRY_TIMEOUT, probed).await.unwrap_or_else(too_late);
-        probed.map(|found| format!("{place} {found}")).map_err(|error| format!("{place}: {error}"))
+        probed.map(|found| format!("{place} {found}")).map_err(|error| format!("{place}: {}", short(&error)))
     }
 }
 
@@ -163,16 +172,30 @@ pub struct Test {
 
 impl Channel {
     async fn send(self, (message, recipients): Sending, frame: Arc<Frame>, now: DateTime<Utc>) -> Tried {
-        let again = |said: String| Tried { said, result: TryResult::Again(None, recipients.clone()) };
-        let sent = async {
+        attempt(async {
             match &self {
                 Self::Mail(mail) => mail.send(&message, &frame, &recipients).await,
                 Self::Webhook(webhook) => webhook.send(&message, &frame, now).await,
             }
-        };
-        let too_late = |_| again(format!("no answer within {} s", TRY_TIMEOUT.as_secs()));
-        timeout(TRY_TIMEOUT, sent).await.unwrap_or_else(too_late)
+        })
+        .await
     }
+}
+
+/// Awaits a try for a limited time, and shortens what was said. One that panics has failed like any other: else the receiver
+/// would wait for its end for ever.
+async fn attempt(sent: impl Future<Output = Tried>) -> Tried {
+    let again = |said| Tried { said, result: TryResult::Again(None, Vec::new()) };
+    let mut tried = match timeout(TRY_TIMEOUT, AssertUnwindSafe(sent).catch_unwind()).await {
+        Ok(Ok(tried)) => tried,
+        Ok(Err(_)) => again("a fault in tbtokend ended the try".to_owned()),
+        Err(_) => again(format!("no answer within {} s", TRY_TIMEOUT.as_secs())),
+    };
+    tried.said = short(&tried.said);
+    if let TryResult::Sent(Some(refusals)) = &mut tried.result {
+        *refusals = short(refusals);
+    }
+    tried
 }
 
 /// Tells people until `shutdown`, and then for a moment more what still waits.
@@ -206,8 +229,11 @@ pub async fn run<S: Store>(
     let _ = timeout(LAST_MESSAGES, notifier.finish(&store)).await;
 }
 
+/// The changes to store, by receiver and cause.
+type Unstored = BTreeMap<(String, String), NoticeChange>;
+
 /// What came of a call of the store: what it had to write, and what it read or why it failed.
-type StoreDone = (Vec<NoticeChange>, Result<Option<Vec<StoredNotice>>, StoreError>);
+type StoreDone = (Unstored, Result<Option<Vec<StoredNotice>>, StoreError>);
 
 /// The state of the task.
 struct Notifier {
@@ -222,7 +248,7 @@ struct Notifier {
     storing: JoinSet<StoreDone>,
     /// Whether the store was read; none if it keeps nothing.
     is_restored: Option<bool>,
-    unstored: Vec<NoticeChange>,
+    unstored: Unstored,
     store_at: Instant,
     said_why: bool,
 }
@@ -237,12 +263,14 @@ impl Notifier {
             channels: receivers().map(|receiver| receiver.channel.clone()).collect(),
             frame: Arc::new(settings.frame.clone()),
             timing: Timing::new(settings.times.clone(), filters),
-            queues: receivers().map(|receiver| Queue::new(receiver.name.clone())).collect(),
+            queues: receivers()
+                .map(|receiver| Queue::new(receiver.name.clone(), receiver.filter.send_resolved))
+                .collect(),
             tries: JoinSet::new(),
             tested: JoinSet::new(),
             storing: JoinSet::new(),
             is_restored: Some(false),
-            unstored: Vec::new(),
+            unstored: Unstored::new(),
             store_at: Instant::now(),
             said_why: false,
         }
@@ -288,7 +316,7 @@ impl Notifier {
             }
             _ => warn!("The receiver {} does not take a message: {}", queue.name, tried.said),
         }
-        self.unstored.extend(queue.tried(tried, now, rand::random()));
+        queue.tried(tried, now, rand::random());
     }
 
     /// Tests receivers at once, whatever waits for them.
@@ -330,25 +358,33 @@ impl Notifier {
         }
     }
 
+    fn collect_changes(&mut self) {
+        for change in self.queues.iter_mut().flat_map(|queue| queue.changes.drain(..)) {
+            let (receiver, cause) = change.key();
+            self.unstored.insert((receiver.to_owned(), cause.to_owned()), change);
+        }
+    }
+
     /// Reads what an earlier process has told, then writes what this one has. One call at a time.
     fn store<S: Store>(&mut self, store: &Arc<S>) {
+        self.collect_changes();
         let Some(is_restored) = self.is_restored else { return self.unstored.clear() };
         if !self.storing.is_empty() || Instant::now() < self.store_at {
             return;
         }
         let store = Arc::clone(store);
         if !is_restored {
-            self.storing.spawn(async move { (Vec::new(), store.read_notices().await) });
+            self.storing.spawn(async move { (Unstored::new(), store.read_notices().await) });
         } else if !self.unstored.is_empty() {
             let batch = std::mem::take(&mut self.unstored);
             self.storing.spawn(async move {
-                let written = store.write_notices(batch.clone()).await;
+                let written = store.write_notices(batch.values().cloned().collect()).await;
                 (batch, written.map(|()| Some(Vec::new())))
             });
         }
     }
 
-    fn stored(&mut self, (mut batch, result): StoreDone) {
+    fn stored(&mut self, (batch, result): StoreDone) {
         match result {
             Ok(Some(notices)) => {
                 self.is_restored = Some(true);
@@ -360,27 +396,25 @@ impl Notifier {
                     }
                 }
             }
-            Ok(None) => self.give_up_storing("there is no table tbtokend_notice; tbtokend schema prints it"),
-            // Each further try would cost the store its connection.
-            Err(error) if matches!(error.class(), "permission" | "schema") => {
-                self.give_up_storing(&error.to_string());
+            Ok(None) => {
+                warn!(
+                    "A restart repeats messages about troubles, because what receivers were told is not stored: there is no \
+                     table tbtokend_notice; tbtokend schema prints it"
+                );
+                (self.is_restored, self.said_why) = (None, true);
             }
             Err(error) => {
                 if !self.said_why {
                     warn!("What receivers were told cannot be stored for now: {error}");
                 }
-                (self.store_at, self.said_why) = (Instant::now() + STORE_RETRY, true);
-                batch.append(&mut self.unstored);
-                self.unstored = batch;
+                let needs_person = matches!(error.class(), "permission" | "schema");
+                let wait = if needs_person { LONG_STORE_RETRY } else { STORE_RETRY };
+                (self.store_at, self.said_why) = (Instant::now() + wait, true);
+                for (key, change) in batch {
+                    self.unstored.entry(key).or_insert(change);
+                }
             }
         }
-    }
-
-    fn give_up_storing(&mut self, why: &str) {
-        warn!(
-            "A restart repeats messages about troubles, because what receivers were told is not stored: {why}"
-        );
-        (self.is_restored, self.said_why) = (None, true);
     }
 
     fn publish(&self) {
@@ -397,21 +431,28 @@ impl Notifier {
         *RECEIVERS.write().unwrap_or_else(PoisonError::into_inner) = all;
     }
 
-    /// Sends what waits, and stores what was told.
+    /// Sends what waits, and stores what was told, even if a receiver does not answer.
     async fn finish<S: Store>(mut self, store: &Arc<S>) {
+        if timeout(LAST_TRIES, self.last_tries()).await.is_err() {
+            self.tries.abort_all();
+        }
+        while let Some(done) = self.storing.join_next().await {
+            done.into_iter().for_each(|done| self.stored(done));
+        }
+        self.collect_changes();
+        if self.is_restored == Some(true) && !self.unstored.is_empty() {
+            // The next process repeats what could not be stored.
+            let _ = store.write_notices(self.unstored.into_values().collect()).await;
+        }
+    }
+
+    async fn last_tries(&mut self) {
         loop {
             self.send();
             let Some(done) = self.tries.join_next().await else { break };
             if let Ok((receiver, tried)) = done {
                 self.tried(receiver, tried);
             }
-        }
-        while let Some(done) = self.storing.join_next().await {
-            done.into_iter().for_each(|done| self.stored(done));
-        }
-        if self.is_restored == Some(true) && !self.unstored.is_empty() {
-            // The next process repeats what could not be stored.
-            let _ = store.write_notices(self.unstored).await;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use chrono::TimeDelta;
 
 /// The width of a text on a screen.
@@ -20,6 +21,11 @@ pub fn short(text: &str) -> String {
         short.push('…');
     }
     short
+}
+
+/// A short name for a text: 32 characters that differ for each.
+pub fn hash(text: &str) -> String {
+    digest(&SHA256, text.as_bytes()).as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Hides the parts of a URL that may hold a password: user info and query.

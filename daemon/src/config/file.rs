@@ -136,6 +136,13 @@ impl Settings {
         self.get(key, Value::as_bool)
     }
 
+    /// Whether the file gives a receiver this key with another value than the default.
+    pub(super) fn is_given(&self, key: &'static str) -> Result<bool, ConfigError> {
+        let defaults: Table = toml::from_str(RECEIVER_DEFAULTS).unwrap_or_default();
+        let default = key.split_once('.').and_then(|(section, key)| defaults.get(section)?.get(key));
+        self.get(key, |value| Some(Some(value) != default))
+    }
+
     /// Returns a whole number from 1 to `most`.
     pub(super) fn number(&self, key: &'static str, most: u32, why: &str) -> Result<u32, ConfigError> {
         let number = self.get(key, Value::as_integer)?;

@@ -28,6 +28,25 @@ const MOST_RECEIVERS: usize = 16;
 /// The longest name of a receiver.
 const LONGEST_NAME: usize = 32;
 
+/// The keys of mail alone.
+const MAIL_KEYS: [&str; 6] = [
+    "notify.receiver.to",
+    "notify.receiver.from",
+    "notify.receiver.smtp",
+    "notify.receiver.tls",
+    "notify.receiver.user",
+    "notify.receiver.password_file",
+];
+
+/// The keys of webhooks alone.
+const WEBHOOK_KEYS: [&str; 5] = [
+    "notify.receiver.format",
+    "notify.receiver.url",
+    "notify.receiver.url_file",
+    "notify.receiver.secret_file",
+    "notify.receiver.allow_http",
+];
+
 /// The beginnings of all causes.
 const CAUSES: [&str; 9] =
     ["server", "parked", "failing", "store", "permission", "schema", "clock", "loop_stopped", "dead_tokens"];
@@ -132,7 +151,18 @@ fn authorities(file: Text<'_>) -> Result<Vec<CertificateDer<'static>>, ConfigErr
     tls::certificates(&pem).ok_or_else(|| file.bad("the file holds no certificate in PEM form"))
 }
 
+/// Refuses keys that would be ignored. Their values may be secrets.
+fn refuse(unchecked: &Unchecked, keys: &[&'static str], why: &str) -> Result<(), ConfigError> {
+    for key in keys {
+        if unchecked.is_given(key)? {
+            return Err(bad_value(key, "***", why));
+        }
+    }
+    Ok(())
+}
+
 fn mail(unchecked: &Unchecked, name: &str) -> Result<mail::Settings, ConfigError> {
+    refuse(unchecked, &WEBHOOK_KEYS, "it is for a receiver of the kind webhook")?;
     let smtp = unchecked.text("notify.receiver.smtp")?;
     let place = smtp.value.rsplit_once(':');
     let place =
@@ -152,6 +182,9 @@ fn mail(unchecked: &Unchecked, name: &str) -> Result<mail::Settings, ConfigError
     let password_file = unchecked.text("notify.receiver.password_file")?;
     let password = secret_file(password_file, &format!("notify-{name}"))?;
     let user = unchecked.text("notify.receiver.user")?;
+    if user.given().is_none() {
+        refuse(unchecked, &[password_file.key], "it needs notify.receiver.user")?;
+    }
     if user.given().is_some() && protection == Protection::None && !is_local {
         return Err(tls.bad(
             "a password is sent over TLS only; use starttls or implicit, or remove notify.receiver.user",
@@ -187,11 +220,19 @@ fn mail(unchecked: &Unchecked, name: &str) -> Result<mail::Settings, ConfigError
 }
 
 fn webhook(unchecked: &Unchecked, name: &str) -> Result<Webhook, ConfigError> {
+    refuse(unchecked, &MAIL_KEYS, "it is for a receiver of the kind email")?;
     let formats = [("standard", Format::Standard), ("slack", Format::Slack), ("teams", Format::Teams)];
     let format =
         unchecked.text("notify.receiver.format")?.choose(&formats, "use standard, slack or teams")?;
+    if format != Format::Standard {
+        let why = "only messages of the format standard are signed";
+        refuse(unchecked, &["notify.receiver.secret_file"], why)?;
+    }
     let url_file = unchecked.text("notify.receiver.url_file")?;
     let key = url_file.key;
+    if url_file.given().is_some() {
+        refuse(unchecked, &["notify.receiver.url"], "write it, or notify.receiver.url_file")?;
+    }
     let file = secret_file(url_file, &format!("notify-{name}"))?;
     let url = match (unchecked.text("notify.receiver.url")?.given(), file) {
         (Some(url), _) => url.to_owned(),

@@ -246,7 +246,15 @@ fn a_receiver_that_cannot_work_is_refused_with_its_key() {
         (hook, "url = \"ftp://x/\"".to_owned(), "notify.receiver.url_file"),
         (hook, "url = \"\"".to_owned(), "notify.receiver.url_file"),
         (hook, "format = \"xml\"".to_owned(), "notify.receiver.format"),
-        (hook, format!("secret_file = {good}"), "notify.receiver.secret_file"),
+        (hook, format!("format = \"standard\"\nsecret_file = {good}"), "notify.receiver.secret_file"),
+        // What would be ignored.
+        (hook, format!("secret_file = {good}"), "only messages of the format standard"),
+        (hook, format!("url = \"https://x/canary\"\nurl_file = {http}"), "notify.receiver.url "),
+        (hook, "to = [\"a@b.example\"]".to_owned(), "notify.receiver.to"),
+        (hook, "tls = \"starttls\"".to_owned(), "notify.receiver.tls"),
+        (mail, format!("password_file = {good}"), "needs notify.receiver.user"),
+        (mail, "url = \"https://x/canary\"".to_owned(), "notify.receiver.url "),
+        (mail, "allow_http = true".to_owned(), "notify.receiver.allow_http"),
     ] {
         let error = receiver(base, &changes).unwrap_err().to_string();
         assert!(error.contains(key), "{changes}: {error}");

@@ -62,6 +62,7 @@ impl Failure {
     fn said(&self) -> String {
         match self.error.status() {
             Some(code) => format!("SMTP {code} to {}", self.step),
+            None if self.error.is_response() => format!("{}: unreadable answer", self.step),
             None => format!("{}: {}", self.step, with_causes(&self.error)),
         }
     }

@@ -1,13 +1,12 @@
 //! Messages as text: what they say, and how each format writes it. No text of a row or a server can add a line, a header, a
 //! link or a mention. Pure.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use super::timing::{Event, Message};
 use crate::engine::view::title;
-use crate::text::{length, printable, short};
+use crate::text::{self, length, printable, short};
 
 /// The most characters of a chat message: Discord takes no more.
 const LONGEST_CHAT: usize = 1_900;
@@ -171,9 +170,7 @@ pub fn first_id(message: &Message) -> String {
 }
 
 fn hash(message: &Message, event: &str, number: u64) -> String {
-    let text = format!("{}\n{}\n{event}\n{number}", message.trouble.cause, message.since.timestamp());
-    let bytes = digest(&SHA256, text.as_bytes());
-    bytes.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    text::hash(&format!("{}\n{}\n{event}\n{number}", message.trouble.cause, message.since.timestamp()))
 }
 
 fn time(at: DateTime<Utc>) -> String {

@@ -23,6 +23,9 @@ const RESOLVED_LASTS: TimeDelta = TimeDelta::hours(24);
 /// A message that a receiver rejects is tried so often.
 const REJECTED_TRIES: u32 = 2;
 
+/// No next try is further away than this, unless the clock was set back.
+const LONGEST_WAIT: TimeDelta = TimeDelta::minutes(70);
+
 /// What came of a try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tried {
@@ -38,7 +41,7 @@ pub(super) enum TryResult {
     /// The receiver has the message; perhaps some recipients have refused it, for people.
     Sent(Option<String>),
     /// It is tried again, not before this time if the receiver said one. Only the recipients that are named still lack it;
-    /// if none is named, all do.
+    /// if none is named, all that it was sent to do.
     Again(Option<Duration>, Vec<String>),
     /// The receiver rejects it.
     Rejected,
@@ -49,17 +52,30 @@ pub(super) enum TryResult {
 /// A message on its way: the message, and the recipients if not all of them.
 pub(super) type Sending = (Message, Vec<String>);
 
+/// A message with its tries.
+#[derive(Debug)]
+struct Waiting {
+    sending: Sending,
+    tries: u32,
+    rejections: u32,
+    next_try: Option<DateTime<Utc>>,
+}
+
 /// The queue of one receiver.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     /// The name of the receiver.
     pub(super) name: String,
-    waiting: VecDeque<Sending>,
+    /// Whether the receiver is told that a trouble is over.
+    sends_resolved: bool,
+    waiting: VecDeque<Waiting>,
     /// The troubles that the receiver was told of, and not yet that they are over.
     known: BTreeSet<String>,
-    on_its_way: Option<Sending>,
-    tries: u32,
-    next_try: Option<DateTime<Utc>>,
+    /// What to store of that.
+    pub(super) changes: Vec<NoticeChange>,
+    on_its_way: Option<Waiting>,
+    /// Until when the receiver wants no message.
+    closed_until: Option<DateTime<Utc>>,
     is_stopped: bool,
     /// Messages delivered.
     pub(super) sent: u64,
@@ -75,8 +91,8 @@ pub(super) struct Queue {
 
 impl Queue {
     /// An empty queue.
-    pub(super) fn new(name: String) -> Self {
-        Self { name, ..Self::default() }
+    pub(super) fn new(name: String, sends_resolved: bool) -> Self {
+        Self { name, sends_resolved, ..Self::default() }
     }
 
     /// The receiver was told of a trouble by an earlier process.
@@ -99,84 +115,109 @@ impl Queue {
     /// whether the message was taken: one about a trouble's beginning or end is never lost, but offered again later.
     pub(super) fn push(&mut self, message: Message) -> bool {
         let cause = &message.trouble.cause;
-        if let Some(older) = self.waiting.iter_mut().find(|(older, _)| older.trouble.cause == *cause) {
-            *older = (message, Vec::new());
+        if let Some(older) = self.waiting_about(cause) {
+            (older.sending, older.rejections) = ((message, Vec::new()), 0);
             return true;
         }
         if self.len() >= CAPACITY {
-            let Some(repeat) = self.waiting.iter().position(|(older, _)| older.event == Event::Repeat) else {
+            let is_repeat = |waiting: &Waiting| waiting.sending.0.event == Event::Repeat;
+            let Some(repeat) = self.waiting.iter().position(is_repeat) else {
                 return false;
             };
             self.waiting.remove(repeat);
             self.dropped += 1;
         }
-        self.waiting.push_back((message, Vec::new()));
+        let sending = (message, Vec::new());
+        self.waiting.push_back(Waiting { sending, tries: 0, rejections: 0, next_try: None });
         true
+    }
+
+    fn waiting_about(&mut self, cause: &str) -> Option<&mut Waiting> {
+        self.waiting.iter_mut().find(|waiting| waiting.sending.0.trouble.cause == cause)
     }
 
     /// The next message to send, if it is time. Of a trouble that the receiver was not told of, it is told now that it began,
     /// and never that it is over.
     pub(super) fn take(&mut self, now: DateTime<Utc>) -> Option<Sending> {
-        if self.is_stopped || self.on_its_way.is_some() || self.next_try.is_some_and(|at| at > now) {
+        if self.is_stopped || self.on_its_way.is_some() || !is_due(self.closed_until, now) {
             return None;
         }
-        while let Some((mut message, recipients)) = self.waiting.pop_front() {
-            let is_known = self.known.contains(&message.trouble.cause);
+        while let Some(at) = self.waiting.iter().position(|waiting| is_due(waiting.next_try, now)) {
+            let mut waiting = self.waiting.remove(at)?;
+            let (message, recipients) = &mut waiting.sending;
+            let cause = &message.trouble.cause;
+            let is_known = self.known.contains(cause);
             match message.event {
-                Event::Resolved if !is_known => continue,
+                Event::Resolved if !self.sends_resolved => {
+                    self.forget(cause);
+                    continue;
+                }
+                Event::Resolved if !is_known && recipients.is_empty() => continue,
                 Event::Resolved if now - message.at > RESOLVED_LASTS => {
-                    self.known.remove(&message.trouble.cause);
+                    self.forget(cause);
                     self.dropped += 1;
                     continue;
                 }
-                Event::Grown | Event::Repeat if !is_known => message.event = Event::Firing,
+                Event::Grown | Event::Repeat if !is_known => {
+                    (message.event, message.number) = (Event::Firing, 0);
+                }
                 _ => {}
             }
-            self.on_its_way = Some((message, recipients));
-            return self.on_its_way.clone();
+            let sending = waiting.sending.clone();
+            self.on_its_way = Some(waiting);
+            return Some(sending);
         }
         None
     }
 
-    /// The message on its way was tried. `roll` is random in 0..1. Returns what to store.
-    pub(super) fn tried(&mut self, tried: Tried, now: DateTime<Utc>, roll: f64) -> Option<NoticeChange> {
-        let (message, mut recipients) = self.on_its_way.take()?;
-        self.tries += 1;
+    /// The message on its way was tried. `roll` is random in 0..1.
+    pub(super) fn tried(&mut self, tried: Tried, now: DateTime<Utc>, roll: f64) {
+        let Some(mut waiting) = self.on_its_way.take() else { return };
+        let (message, recipients) = &mut waiting.sending;
         if let TryResult::Sent(refusals) = tried.result {
-            (self.tries, self.next_try, self.last_error, self.last_sent) = (0, None, refusals, Some(now));
+            (self.last_error, self.last_sent) = (refusals, Some(now));
             self.sent += 1;
-            return Some(self.delivered(message, now));
+            return self.delivered(message, now);
         }
         self.failed += 1;
         self.last_error = Some(tried.said);
-        let mut wait = retry_after(self.tries, roll);
-        let mut stored = None;
+        waiting.tries += 1;
+        let later = |wait| Some(now + TimeDelta::from_std(wait).unwrap_or_default());
         match tried.result {
-            TryResult::Rejected if self.tries >= REJECTED_TRIES => {
-                (self.tries, self.next_try) = (0, None);
-                self.dropped += 1;
-                return None;
-            }
+            TryResult::Rejected => waiting.rejections += 1,
             TryResult::Again(said, left) => {
-                wait = wait.max(said.unwrap_or_default().min(LONGEST_RETRY_AFTER));
-                // The others know of it.
-                stored = (!left.is_empty()).then(|| self.delivered(message.clone(), now));
-                recipients = left;
+                self.closed_until = said.and_then(|said| later(said.min(LONGEST_RETRY_AFTER)));
+                if !left.is_empty() {
+                    // The others know of it.
+                    self.delivered(message, now);
+                    *recipients = left;
+                }
             }
             TryResult::Gone => self.is_stopped = true,
-            TryResult::Rejected | TryResult::Sent(_) => {}
+            TryResult::Sent(_) => {}
         }
-        self.next_try = Some(now + TimeDelta::from_std(wait).unwrap_or_default());
-        if !self.waiting.iter().any(|(newer, _)| newer.trouble.cause == message.trouble.cause) {
-            self.waiting.push_front((message, recipients));
+        if waiting.rejections >= REJECTED_TRIES {
+            if message.event == Event::Resolved {
+                self.forget(&message.trouble.cause);
+            }
+            self.dropped += 1;
+            return;
         }
-        stored
+        waiting.next_try = later(retry_after(waiting.tries, roll));
+        match self.waiting_about(&message.trouble.cause) {
+            Some(newer) => (newer.tries, newer.next_try) = (waiting.tries, waiting.next_try),
+            // The others have their turn first.
+            None => self.waiting.push_back(waiting),
+        }
     }
 
     /// An operator has tested the receiver: it is tried again at once, even if it wanted no message.
     pub(super) fn tested(&mut self, tried: Tried, now: DateTime<Utc>) {
         if let TryResult::Sent(refusals) = tried.result {
-            (self.is_stopped, self.tries, self.next_try) = (false, 0, None);
+            (self.is_stopped, self.closed_until) = (false, None);
+            for waiting in &mut self.waiting {
+                (waiting.tries, waiting.next_try) = (0, None);
+            }
             (self.last_sent, self.last_error) = (Some(now), refusals);
             self.sent += 1;
         } else {
@@ -185,23 +226,34 @@ impl Queue {
         }
     }
 
-    fn delivered(&mut self, message: Message, now: DateTime<Utc>) -> NoticeChange {
-        let trouble = message.trouble;
+    fn delivered(&mut self, message: &Message, now: DateTime<Utc>) {
+        let trouble = &message.trouble;
         if message.event == Event::Resolved {
-            self.known.remove(&trouble.cause);
-            return NoticeChange::Over { receiver: self.name.clone(), cause: trouble.cause };
+            return self.forget(&trouble.cause);
         }
         self.known.insert(trouble.cause.clone());
-        NoticeChange::Known(StoredNotice {
+        self.changes.push(NoticeChange::Known(StoredNotice {
             receiver: self.name.clone(),
-            cause: trouble.cause,
+            cause: trouble.cause.clone(),
             began: message.since,
             last_sent: now,
             severity: <&str>::from(trouble.severity).to_owned(),
             customers: trouble.customers,
             lapsed: trouble.lapsed,
-        })
+        }));
     }
+
+    /// For the receiver the trouble is over.
+    fn forget(&mut self, cause: &str) {
+        if self.known.remove(cause) {
+            self.changes.push(NoticeChange::Over { receiver: self.name.clone(), cause: cause.to_owned() });
+        }
+    }
+}
+
+/// Whether a next try is due. One too far away is due as well, so that a clock that was set back silences no receiver.
+fn is_due(next_try: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
+    next_try.is_none_or(|at| at <= now || at > now + LONGEST_WAIT)
 }
 
 /// The time until the next try, after so many that failed; `roll` in 0..1 spreads it by a fifth.

@@ -1,16 +1,24 @@
 //! Timing and queues, in virtual time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::message::{Format, Frame, id};
 use super::queue::{CAPACITY, Queue, Tried, TryResult};
 use super::timing::{Event, Filter, Message, Times, Timing};
+use super::webhook::Webhook;
+use super::{Channel, LAST_MESSAGES, LONG_STORE_RETRY, Notifier, Settings, attempt, mail};
+use crate::clock::Clock;
 use crate::engine::view::{Severity, Trouble};
-use crate::model::{NoticeChange, StoredNotice};
+use crate::model::{NoticeChange, Secret, StoredNotice};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{Store, StoreError};
 
 fn start() -> DateTime<Utc> {
     "2026-11-30T00:00:00Z".parse().unwrap()
@@ -39,11 +47,13 @@ struct Receiver {
     queue: Queue,
     is_away: bool,
     got: Vec<(i64, Event, String, usize)>,
+    ids: BTreeSet<String>,
     stored: BTreeMap<String, StoredNotice>,
 }
 
 /// Timing and receivers, looked at each second.
 struct World {
+    filters: Vec<Filter>,
     timing: Timing,
     now: DateTime<Utc>,
     receivers: Vec<Receiver>,
@@ -53,21 +63,23 @@ struct World {
 
 impl World {
     fn new(filters: Vec<Filter>) -> Self {
-        let receiver = |at: usize| Receiver {
-            queue: Queue::new(format!("r{at}")),
+        let receiver = |(at, filter): (usize, &Filter)| Receiver {
+            queue: Queue::new(format!("r{at}"), filter.send_resolved),
             is_away: false,
             got: Vec::new(),
+            ids: BTreeSet::new(),
             stored: BTreeMap::new(),
         };
-        let receivers = (0..filters.len()).map(receiver).collect();
-        Self { timing: Timing::new(times(), filters), now: start(), receivers, has_evidence: true }
+        let receivers = filters.iter().enumerate().map(receiver).collect();
+        let timing = Timing::new(times(), filters.clone());
+        Self { filters, timing, now: start(), receivers, has_evidence: true }
     }
 
     /// Another process goes on with what the store holds.
     fn restart(&mut self) {
-        self.timing = Timing::new(times(), vec![filter(); self.receivers.len()]);
-        for (at, receiver) in self.receivers.iter_mut().enumerate() {
-            receiver.queue = Queue::new(format!("r{at}"));
+        self.timing = Timing::new(times(), self.filters.clone());
+        for (at, (receiver, filter)) in self.receivers.iter_mut().zip(&self.filters).enumerate() {
+            receiver.queue = Queue::new(format!("r{at}"), filter.send_resolved);
             for notice in receiver.stored.values() {
                 receiver.queue.restore(notice);
                 self.timing.restore(at, notice);
@@ -85,23 +97,24 @@ impl World {
             for receiver in &mut self.receivers {
                 while let Some((message, _)) = receiver.queue.take(now) {
                     let result = match receiver.is_away {
-                        true => TryResult::Again(None, Vec::new()),
+                        true => again(),
                         false => TryResult::Sent(None),
                     };
-                    let change = receiver.queue.tried(Tried { said: String::new(), result }, now, 0.5);
-                    let trouble = message.trouble;
+                    receiver.queue.tried(Tried { said: String::new(), result }, now, 0.5);
                     if !receiver.is_away {
-                        let at = (now - start()).num_seconds();
+                        receiver.ids.insert(id(&message));
+                        let (at, trouble) = ((now - start()).num_seconds(), message.trouble);
                         receiver.got.push((at, message.event, trouble.cause, trouble.customers));
                     }
+                }
+                for change in receiver.queue.changes.drain(..) {
                     match change {
-                        Some(NoticeChange::Known(notice)) => {
+                        NoticeChange::Known(notice) => {
                             receiver.stored.insert(notice.cause.clone(), notice);
                         }
-                        Some(NoticeChange::Over { cause, .. }) => {
+                        NoticeChange::Over { cause, .. } => {
                             receiver.stored.remove(&cause);
                         }
-                        None => {}
                     }
                 }
             }
@@ -161,6 +174,7 @@ fn growth_is_told_once_in_an_interval_and_a_repeat_after_hours() {
     let events: Vec<Event> = world.events(0).into_iter().map(|(_, event)| event).collect();
     use Event::{Firing, Grown, Repeat};
     assert_eq!(events, [Firing, Grown, Grown, Grown, Repeat, Repeat]);
+    assert_eq!(world.receivers[0].ids.len(), 6, "no two messages have one id");
     // A warning is repeated once a day.
     let mut world = World::new(vec![filter()]);
     world.run(TimeDelta::hours(25), &[Trouble { severity: Severity::Warning, ..server("a", 1) }]);
@@ -251,7 +265,7 @@ fn failed(result: TryResult) -> Tried {
 
 #[test]
 fn tries_are_further_and_further_apart_and_a_rejection_ends_them() {
-    let mut queue = Queue::new("r".to_owned());
+    let mut queue = Queue::new("r".to_owned(), true);
     let mut now = start();
     queue.push(message(Event::Firing, "server:a".to_owned(), 1));
     let mut waits = Vec::new();
@@ -261,7 +275,7 @@ fn tries_are_further_and_further_apart_and_a_rejection_ends_them() {
             now += TimeDelta::seconds(1);
         }
         waits.push((now - began).num_seconds());
-        queue.tried(failed(TryResult::Again(None, Vec::new())), now, 0.5);
+        queue.tried(failed(again()), now, 0.5);
     }
     assert_eq!(waits, [0, 5, 30, 120, 300, 900, 1_800]);
     // What the receiver says counts, up to an hour.
@@ -272,10 +286,10 @@ fn tries_are_further_and_further_apart_and_a_rejection_ends_them() {
         assert!(queue.take(now + TimeDelta::seconds(expected - 1)).is_none());
         now += TimeDelta::seconds(expected);
         assert!(queue.take(now).is_some());
-        queue.tried(failed(TryResult::Again(None, Vec::new())), now, 0.5);
+        queue.tried(failed(again()), now, 0.5);
     }
     // A message that is rejected twice is given up, and the next one has its own tries.
-    let mut queue = Queue::new("r".to_owned());
+    let mut queue = Queue::new("r".to_owned(), true);
     queue.push(message(Event::Firing, "server:a".to_owned(), 1));
     for _ in 0..2 {
         now += TimeDelta::hours(1);
@@ -292,16 +306,210 @@ fn tries_are_further_and_further_apart_and_a_rejection_ends_them() {
     assert!(queue.take(now).is_some());
 }
 
+fn settings() -> Settings {
+    Settings { times: times(), lead: MINUTE, frame: Frame::default(), receivers: Vec::new() }
+}
+
+/// Takes a message, and says what came of it.
+fn fail(queue: &mut Queue, now: DateTime<Utc>, result: TryResult) -> (Event, Vec<String>) {
+    let (message, recipients) = queue.take(now).unwrap();
+    queue.tried(failed(result), now, 0.5);
+    (message.event, recipients)
+}
+
+fn again() -> TryResult {
+    TryResult::Again(None, Vec::new())
+}
+
 #[test]
 fn only_the_recipients_that_lack_a_mail_get_it_again() {
-    let mut queue = Queue::new("r".to_owned());
-    queue.push(message(Event::Firing, "server:a".to_owned(), 1));
-    assert!(queue.take(start()).is_some_and(|(_, recipients)| recipients.is_empty()));
+    let hours = |hours| start() + TimeDelta::hours(hours);
+    let mut queue = Queue::new("r".to_owned(), true);
     let left = vec!["b@example.com".to_owned()];
-    let stored = queue.tried(failed(TryResult::Again(None, left.clone())), start(), 0.5);
-    assert!(matches!(stored, Some(NoticeChange::Known(_))), "the others know of the trouble");
-    let (again, recipients) = queue.take(start() + MINUTE).unwrap();
-    assert_eq!((again.event, recipients), (Event::Firing, left));
+    for (event, at) in [(Event::Firing, 0), (Event::Resolved, 5)] {
+        queue.push(message(event, "server:a".to_owned(), 1));
+        let some = TryResult::Again(None, left.clone());
+        assert_eq!(fail(&mut queue, hours(at), some), (event, Vec::new()));
+        // The others know of it.
+        let stored = queue.changes.pop().map(|change| matches!(change, NoticeChange::Known(_)));
+        assert_eq!(stored, Some(event == Event::Firing));
+        // A failure in between does not make it a message to all.
+        assert_eq!(fail(&mut queue, hours(at + 1), again()), (event, left.clone()));
+        assert_eq!(fail(&mut queue, hours(at + 2), TryResult::Sent(None)), (event, left.clone()));
+        assert!(queue.is_empty());
+    }
+}
+
+#[test]
+fn only_rejections_count_as_such_and_no_message_holds_up_another() {
+    let mut queue = Queue::new("r".to_owned(), true);
+    queue.push(message(Event::Firing, "server:a".to_owned(), 1));
+    queue.push(message(Event::Firing, "server:b".to_owned(), 1));
+    fail(&mut queue, start(), again());
+    let (second, _) = queue.take(start()).expect("the next message has its turn at once");
+    assert_eq!(second.trouble.cause, "server:b");
+    queue.tried(Tried { said: String::new(), result: TryResult::Sent(None) }, start(), 0.5);
+    fail(&mut queue, start() + TimeDelta::hours(1), TryResult::Rejected);
+    assert_eq!((queue.len(), queue.dropped), (1, 0), "it was rejected once");
+    fail(&mut queue, start() + TimeDelta::hours(2), TryResult::Rejected);
+    assert_eq!((queue.len(), queue.dropped), (0, 1));
+}
+
+#[test]
+fn a_message_of_growth_that_tells_of_the_beginning_has_its_id() {
+    let mut queue = Queue::new("r".to_owned(), true);
+    let grown = Message { number: 7, ..message(Event::Grown, "server:a".to_owned(), 1) };
+    queue.push(grown);
+    let first = message(Event::Firing, "server:a".to_owned(), 1);
+    assert_eq!(queue.take(start()).map(|(taken, _)| id(&taken)), Some(id(&first)));
+}
+
+#[test]
+fn an_end_that_is_given_up_is_forgotten() {
+    let mut queue = Queue::new("r".to_owned(), true);
+    for too_late in [false, true] {
+        queue.push(message(Event::Firing, "server:a".to_owned(), 1));
+        fail(&mut queue, start(), TryResult::Sent(None));
+        queue.push(message(Event::Resolved, "server:a".to_owned(), 1));
+        if too_late {
+            assert!(queue.take(start() + TimeDelta::hours(25)).is_none());
+        } else {
+            fail(&mut queue, start(), TryResult::Rejected);
+            fail(&mut queue, start() + TimeDelta::hours(1), TryResult::Rejected);
+        }
+        assert!(matches!(queue.changes.pop(), Some(NoticeChange::Over { .. })), "{too_late}");
+        assert!(queue.is_empty());
+    }
+}
+
+#[test]
+fn a_receiver_that_is_told_of_no_end_is_told_of_the_next_beginning() {
+    let mut world = World::new(vec![Filter { send_resolved: false, ..filter() }]);
+    world.receivers[0].is_away = true;
+    world.run(MINUTE, &[server("a", 1)]);
+    world.run(MINUTE * 10, &[]);
+    world.receivers[0].is_away = false;
+    world.run(MINUTE * 60, &[]);
+    assert_eq!(world.events(0), [], "the trouble is over");
+    for beginnings in 1..=2 {
+        world.run(MINUTE, &[server("a", 1)]);
+        world.run(MINUTE * 10, &[]);
+        assert!(world.receivers[0].stored.is_empty());
+        world.restart();
+        let events: Vec<Event> = world.events(0).into_iter().map(|(_, event)| event).collect();
+        assert_eq!(events, vec![Event::Firing; beginnings]);
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_silences_nothing() {
+    let mut world = World::new(vec![filter()]);
+    let mut expect = |time: TimeDelta, troubles: &[Trouble], event: Event| {
+        world.now -= TimeDelta::days(1);
+        world.run(time, troubles);
+        let events: Vec<Event> = world.receivers[0].got.drain(..).map(|(_, event, ..)| event).collect();
+        assert_eq!(events, [event]);
+        world.run(TimeDelta::seconds(20), troubles);
+    };
+    let trouble = [server("a", 1)];
+    expect(MINUTE, &trouble, Event::Firing);
+    expect(MINUTE * 245, &trouble, Event::Repeat);
+    expect(MINUTE * 6, &[], Event::Resolved);
+    // A trouble that has begun or ended in the time that comes again.
+    world.run(TimeDelta::seconds(20), &trouble);
+    world.now -= TimeDelta::days(1);
+    world.receivers[0].is_away = true;
+    world.run(MINUTE, &trouble);
+    world.now -= TimeDelta::days(1);
+    world.receivers[0].is_away = false;
+    world.run(MINUTE, &trouble);
+    world.run(MINUTE, &[]);
+    world.now -= TimeDelta::days(1);
+    world.run(MINUTE * 6, &[]);
+    let events: Vec<Event> = world.events(0).into_iter().map(|(_, event)| event).collect();
+    assert_eq!(events, [Event::Firing, Event::Resolved]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_ends_even_if_it_panics_or_hangs() {
+    let panics = async { unreachable!("a test") };
+    for (tried, said) in [
+        (attempt(panics).await, "a fault in tbtokend ended the try"),
+        (attempt(std::future::pending()).await, "no answer within 15 s"),
+    ] {
+        assert_eq!(tried, Tried { said: said.to_owned(), result: again() });
+    }
+    let long = attempt(async { Tried { said: "x".repeat(9_000), result: TryResult::Sent(None) } }).await;
+    assert!(long.said.len() < 300, "{}", long.said);
+}
+
+/// A server that repeats what it gets, as a broken proxy does, must not get the password into a log.
+#[tokio::test]
+async fn no_answer_of_a_mail_server_is_quoted() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"220 a\r\n").await.unwrap();
+        let _ = stream.read(&mut [0; 99]).await;
+        stream.write_all(b"250-a\r\n250 AUTH PLAIN\r\n").await.unwrap();
+        let _ = stream.read(&mut [0; 99]).await;
+        stream.write_all(b"AUTH PLAIN canary\r\n").await.unwrap();
+        let _ = stream.read(&mut [0; 99]).await;
+    });
+    let address: lettre::message::Mailbox = "a@example.com".parse().unwrap();
+    let mail = mail::Settings {
+        host: "127.0.0.1".to_owned(),
+        port,
+        protection: mail::Protection::None,
+        login: Some(("u".to_owned(), Secret::new("canary"))),
+        from: address.clone(),
+        to: vec![address],
+        authorities: Vec::new(),
+    };
+    let frame = Frame { host: "h".to_owned(), names: false, link: String::new() };
+    let tried = mail.send(&message(Event::Firing, "server:a".to_owned(), 1), &frame, &[]).await;
+    assert_eq!(tried, Tried { said: "AUTH: unreadable answer".to_owned(), result: again() });
+    server.await.unwrap();
+}
+
+/// An error that a person can end is tried again, rarely; of each trouble only the last change waits.
+#[tokio::test(start_paused = true)]
+async fn an_error_of_the_store_ends_no_storing() {
+    let mut notifier = Notifier::new(&settings(), Clock::from_fn(start));
+    notifier.is_restored = Some(true);
+    let change =
+        |receiver: &str| NoticeChange::Over { receiver: receiver.to_owned(), cause: "store".to_owned() };
+    let batch = |receiver: &str| ((receiver.to_owned(), "store".to_owned()), change(receiver));
+    notifier.unstored = [batch("a")].into();
+    let error = || Err(StoreError::ReadOnly { place: "x".to_owned() });
+    notifier.stored(([batch("a"), batch("b")].into(), error()));
+    assert_eq!((notifier.is_restored, notifier.unstored.len()), (Some(true), 2));
+    assert_eq!(notifier.store_at, Instant::now() + LONG_STORE_RETRY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_told_is_stored_at_the_end_though_a_receiver_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("customers.db");
+    let store = Arc::new(SqliteStore::new(&path, "customer_settings", None).unwrap());
+    assert_eq!(store.read_notices().await.unwrap(), Some(Vec::new()));
+    // It accepts connections, and never answers.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let webhook = Webhook::new(url, Format::Slack, Vec::new(), Vec::new()).unwrap();
+    let channel = Channel::Webhook(Box::new(webhook));
+    let mut settings = settings();
+    settings.receivers.push(super::Receiver { name: "a".to_owned(), filter: filter(), channel });
+    let mut notifier = Notifier::new(&settings, Clock::from_fn(start));
+    notifier.is_restored = Some(true);
+    notifier.queues[0].push(message(Event::Firing, "server:a".to_owned(), 1));
+    fail(&mut notifier.queues[0], start(), TryResult::Sent(None));
+    notifier.queues[0].push(message(Event::Firing, "server:b".to_owned(), 1));
+    let began = Instant::now();
+    notifier.finish(&store).await;
+    assert!(began.elapsed() < LAST_MESSAGES);
+    assert_eq!(store.read_notices().await.unwrap().unwrap().len(), 1);
 }
 
 proptest! {
@@ -311,7 +519,7 @@ proptest! {
     fn a_queue_is_bounded_and_loses_no_beginning_and_no_end(
         pushes in prop::collection::vec((0..4_u8, 0..90_u16, any::<bool>()), 1..400),
     ) {
-        let mut queue = Queue::new("r".to_owned());
+        let mut queue = Queue::new("r".to_owned(), true);
         let (mut waiting, mut now) = (BTreeMap::new(), start());
         for (kind, cause, sends) in pushes {
             let event = [Event::Firing, Event::Grown, Event::Repeat, Event::Resolved][usize::from(kind)];
@@ -322,7 +530,7 @@ proptest! {
             if sends {
                 now += TimeDelta::hours(2);
                 if let Some((message, _)) = queue.take(now) {
-                    let result = if kind == 0 { TryResult::Again(None, Vec::new()) } else { TryResult::Sent(None) };
+                    let result = if kind == 0 { again() } else { TryResult::Sent(None) };
                     if result == TryResult::Sent(None) {
                         waiting.remove(&message.trouble.cause);
                     }

@@ -145,13 +145,13 @@ impl Timing {
         proves_end: impl Fn(&str) -> bool,
         mut offer: impl FnMut(usize, Message) -> bool,
     ) {
+        self.not_after(now);
         self.update(now, troubles, proves_end);
         for (receiver, (filter, told)) in self.filters.iter().zip(&mut self.told).enumerate() {
             for (cause, episode) in &self.episodes {
                 let Some(message) = due(&self.times, filter, episode, told.get(cause), now) else { continue };
                 let (event, severity) = (message.event, message.trouble.severity);
-                let is_silent = event == Event::Resolved && !filter.send_resolved;
-                if !is_silent && !offer(receiver, message) {
+                if !offer(receiver, message) {
                     continue;
                 }
                 if event == Event::Resolved {
@@ -167,6 +167,17 @@ impl Timing {
         self.episodes.retain(|cause, episode| {
             episode.over_since.is_none() || told.iter().any(|told| told.contains_key(cause))
         });
+    }
+
+    /// Moves all that would be after `now`, so that a clock that was set back silences nothing.
+    fn not_after(&mut self, now: DateTime<Utc>) {
+        for episode in self.episodes.values_mut() {
+            episode.since = episode.since.min(now);
+            episode.over_since = episode.over_since.min(Some(now));
+        }
+        for told in self.told.iter_mut().flat_map(BTreeMap::values_mut) {
+            told.at = told.at.min(now);
+        }
     }
 
     fn update(&mut self, now: DateTime<Utc>, troubles: Vec<Trouble>, proves_end: impl Fn(&str) -> bool) {
@@ -220,7 +231,8 @@ fn due(
                 Severity::Critical => times.repeat_interval,
             };
             if has_grown && now >= told.at + times.group_interval {
-                (Event::Grown, u64::try_from(trouble.customers).unwrap_or(0))
+                let is_critical = trouble.severity == Severity::Critical;
+                (Event::Grown, u64::try_from(trouble.customers).unwrap_or(0) * 2 + u64::from(is_critical))
             } else if now >= told.at + repeat {
                 (
                     Event::Repeat,

@@ -11,6 +11,7 @@ use super::Snapshot;
 use super::row::Row;
 use crate::clock::Clock;
 use crate::engine::counters::{Cause, Operation};
+use crate::text;
 
 /// The most customers that a trouble names.
 const WORST: usize = 10;
@@ -20,6 +21,9 @@ const STORE_GRACE: TimeDelta = TimeDelta::seconds(30);
 
 /// After this time a clock that stepped backward counts as right again.
 const CLOCK_STEP: TimeDelta = TimeDelta::minutes(10);
+
+/// The longest cause, in characters: what a store can keep.
+const LONGEST_CAUSE: usize = 200;
 
 /// How bad a trouble is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumString, IntoStaticStr)]
@@ -96,12 +100,17 @@ pub fn title(cause: &str) -> String {
 /// What customers are grouped by: the sort of trouble, and its server or kind of failure if it has one.
 type Group<'a> = (&'static str, Option<&'a str>, Option<proto::FailureKind>);
 
-fn cause((sort, host, kind): Group<'_>) -> String {
+pub(super) fn cause((sort, host, kind): Group<'_>) -> String {
     let kind = kind.and_then(|kind| serde_json::to_value(kind).ok());
-    match host.or(kind.as_ref().and_then(serde_json::Value::as_str)) {
+    let cause = match host.or(kind.as_ref().and_then(serde_json::Value::as_str)) {
         Some(name) => format!("{sort}:{name}"),
         None => sort.to_owned(),
+    };
+    if cause.chars().count() <= LONGEST_CAUSE {
+        return cause;
     }
+    let hash = text::hash(&cause);
+    format!("{}…{hash}", cause.chars().take(LONGEST_CAUSE - hash.len() - 1).collect::<String>())
 }
 
 const LOOP_STOPPED: Group<'_> = ("loop_stopped", None, None);
@@ -167,9 +176,9 @@ impl Snapshot {
         let is_read = self.tokens.as_of.is_some() && self.tokens.success;
         match cause.split_once(':') {
             _ if !is_read => false,
-            Some(("server", host)) => {
-                let answered =
-                    self.hosts.iter().find(|row| row.host.host == host).map(|row| row.host.skew_ms);
+            Some(("server", _)) => {
+                let is_it = |host: &proto::Host| self::cause(server(&host.host)) == cause;
+                let answered = self.hosts.iter().find(|row| is_it(&row.host)).map(|row| row.host.skew_ms);
                 answered.is_none_or(|skew| skew.is_some())
             }
             None if ["store", "permission", "schema"].contains(&cause) => {

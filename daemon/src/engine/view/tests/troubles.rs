@@ -152,3 +152,17 @@ fn every_cause_has_a_title() {
         assert_eq!(title(cause), words);
     }
 }
+
+/// A store keeps 200 characters of a cause, and two long names differ at their ends alone.
+#[test]
+fn a_cause_is_short_and_still_one_of_its_own() {
+    let cause = |name: &str| crate::engine::view::troubles::cause(("server", Some(name), None));
+    let long = |end: &str| format!("https://{}{end}", "ä".repeat(300));
+    assert_eq!(cause(&long("a")).chars().count(), 200);
+    assert_ne!(cause(&long("a")), cause(&long("b")));
+    let mut state = State::new(policy(), 100, Settings::of_a_minute());
+    let name = "a".repeat(250);
+    state.apply(read(vec![row(&name, Some(900))]), at(0), 0.5);
+    let snapshot = shown_of(&state, &quiet(), None, 0);
+    assert!(!snapshot.proves_end(&cause(&format!("https://{name}.example"))), "the server has not answered");
+}
