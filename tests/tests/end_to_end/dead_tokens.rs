@@ -169,7 +169,7 @@ fn the_doctor_names_servers_whose_dead_tokens_are_not_noticed() {
     };
     thingsboard.set(Behaviour::CutsTokenHeader);
     let report = doctor(&installation);
-    let found = format!("{} does not reject a token of another signing key", thingsboard.url());
+    let found = format!("{}/ does not reject a token of another signing key", thingsboard.url());
     for said in [found.as_str(), "so dead tokens are not noticed", "with the header X-Authorization"] {
         assert!(report.contains(said), "{said} is missing:\n{report}");
     }

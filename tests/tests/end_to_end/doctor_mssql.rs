@@ -100,7 +100,7 @@ fn rows_are_counted_and_their_servers_looked_at_without_a_password() {
         &[http, "answers with an internal error (HTTP 500)", "See the log of this ThingsBoard"],
     );
     thingsboard.set(Behaviour::Page(404));
-    let text = finds(&installation, &[http]);
+    let text = finds(&installation, &[http, "so dead tokens are not noticed"]);
     assert!(text.contains("1 server answers, without TLS"), "{text}");
     assert_eq!(thingsboard.user_stats("ops").attempts, 0);
 }

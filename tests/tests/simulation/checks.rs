@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use tbtokend::engine::credentials::Leave;
 use tbtokend::engine::plan::Selection;
 use tbtokend::engine::scheduler::Scheduler;
-use tbtokend::model::CustomerId;
+use tbtokend::model::{CustomerId, TokenAnswer};
 use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,8 @@ pub(crate) struct Checks {
     minute: u64,
     count: usize,
     in_flight: u32,
+    /// Whether the last answer said nothing, so that the next check comes up to half an hour later.
+    is_unclear: bool,
 }
 
 /// A check in flight.
@@ -53,6 +55,16 @@ impl Drop for CheckInFlight {
 }
 
 impl World {
+    /// Notes the answer to a check.
+    pub(crate) fn note_check(&mut self, key: (u32, usize, bool), answer: TokenAnswer) {
+        self.checks.entry(key).or_default().is_unclear = answer == TokenAnswer::Unclear;
+    }
+
+    /// Whether a daemon checks tokens of this server rarely.
+    pub(crate) fn is_checked_rarely(&self, server: usize) -> bool {
+        self.checks.iter().any(|((_, of, _), checks)| *of == server && checks.is_unclear)
+    }
+
     fn count_check(&mut self, key: (u32, usize, bool)) {
         let minute = self.began.elapsed().as_secs() / 60;
         let rows = self.rows.values().filter(|row| row.server == key.1).count();

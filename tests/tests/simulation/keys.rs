@@ -46,9 +46,10 @@ impl World {
         if !row.in_row.as_ref().is_some_and(|token| token.issued_at < key_at && token.ends_at > now) {
             return;
         }
-        // What waits after a failure waits on.
-        let waits =
-            self.servers[server].behaviour != Behaviour::Well || self.failing.contains_key(&(server, login));
+        // What waits after a failure waits on, and a server whose answers said nothing of a token is asked rarely.
+        let waits = self.servers[server].behaviour != Behaviour::Well
+            || self.failing.contains_key(&(server, login))
+            || self.is_checked_rarely(server);
         self.excuse_for(user, if waits { LONG } else { SHORT });
         // Another one that was found dead a short time ago has been renewed for that, and this one is left until then.
         if let Some(dead_at) = self.rows[&user].dead_at {

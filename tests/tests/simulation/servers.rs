@@ -136,7 +136,8 @@ impl Servers {
             Err(RefreshError::Failed(_)) => TokenAnswer::NoAnswer,
             Ok(_) => unreachable!("no answer to a check"),
         };
-        let world = self.world.lock();
+        let mut world = self.world.lock();
+        world.note_check((self.daemon, server, port), answer);
         let row = world.rows.iter().find(|(_, row)| row.token.as_deref() == Some(token));
         world.log_for_server(server, || {
             format!("says of the token of row {:?}: {answer:?}", row.map(|(user, _)| user))
