@@ -13,7 +13,7 @@ use tbtokend::store::{
 #[derive(Debug)]
 pub(crate) enum AnyStore {
     Sqlite(SqliteStore),
-    Mssql(MssqlStore),
+    Mssql(Box<MssqlStore>),
 }
 
 impl AnyStore {

@@ -26,7 +26,7 @@ pub(super) struct Connections {
 #[derive(Debug, Default)]
 struct Slot {
     /// Taken out during use, so that an interrupted use drops the connection.
-    open: Option<Connection>,
+    open: Option<Box<Connection>>,
     backoff: Backoff,
     /// The last error, which callers get before the next attempt.
     last_error: Option<StoreError>,
@@ -57,7 +57,8 @@ impl Connections {
         loop {
             let mut connection = match slot.open.take() {
                 Some(connection) => connection,
-                None => self.open_connection(&mut slot).await?,
+                // On the heap: few calls connect, and that future is large.
+                None => Box::pin(self.open_connection(&mut slot)).await?,
             };
             let trouble = match work(&mut connection).await {
                 Ok(result) => {
@@ -85,7 +86,7 @@ impl Connections {
     }
 
     /// Opens a new connection, unless it is too early for one.
-    async fn open_connection(&self, slot: &mut Slot) -> Result<Connection, StoreError> {
+    async fn open_connection(&self, slot: &mut Slot) -> Result<Box<Connection>, StoreError> {
         let password = self.password().await?;
         if slot.rejected_password.as_ref().is_some_and(|rejected| *rejected != password) {
             slot.rejected_password = None;
@@ -113,7 +114,7 @@ impl Connections {
                 }
             }
         }
-        result
+        result.map(Box::new)
     }
 
     /// Sets the key to use if none is in use and the database has none.
