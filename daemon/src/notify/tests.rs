@@ -164,7 +164,7 @@ fn a_trouble_that_comes_back_within_the_wait_is_the_same_one() {
 fn growth_is_told_once_in_an_interval_and_a_repeat_after_hours() {
     let mut world = World::new(vec![filter()]);
     let warning = Trouble { severity: Severity::Warning, ..server("a", 100) };
-    world.run(MINUTE, &[warning.clone()]);
+    world.run(MINUTE, std::slice::from_ref(&warning));
     // Neither nine more, nor ten more that are less than a fifth.
     world.run(MINUTE * 6, &[Trouble { customers: 119, ..warning.clone() }]);
     world.run(MINUTE * 6, &[Trouble { customers: 120, ..warning.clone() }]);
@@ -248,7 +248,7 @@ fn the_database_may_fail_for_half_a_minute() {
         least_duration: TimeDelta::seconds(45),
         ..Trouble::of("store".to_owned(), Severity::Critical)
     };
-    world.run(TimeDelta::seconds(45), &[store.clone()]);
+    world.run(TimeDelta::seconds(45), std::slice::from_ref(&store));
     assert_eq!(world.events(0), []);
     world.run(TimeDelta::seconds(5), &[store]);
     assert_eq!(world.events(0), [(46, Event::Firing)]);
@@ -486,6 +486,9 @@ async fn an_error_of_the_store_ends_no_storing() {
     notifier.stored(([batch("a"), batch("b")].into(), error()));
     assert_eq!((notifier.is_restored, notifier.unstored.len()), (Some(true), 2));
     assert_eq!(notifier.store_at, Instant::now() + LONG_STORE_RETRY);
+    assert!(notifier.said_why);
+    notifier.stored((BTreeMap::new(), Ok(Some(Vec::new()))));
+    assert!(!notifier.said_why, "the next failure is said again");
 }
 
 #[tokio::test(start_paused = true)]
