@@ -387,7 +387,8 @@ impl Notifier {
     fn stored(&mut self, (batch, result): StoreDone) {
         match result {
             Ok(Some(notices)) => {
-                self.is_restored = Some(true);
+                // The next failure is said again.
+                (self.is_restored, self.said_why) = (Some(true), false);
                 for notice in notices {
                     let at = self.queues.iter().position(|queue| queue.name == notice.receiver);
                     if let Some((at, queue)) = at.and_then(|at| Some((at, self.queues.get_mut(at)?))) {

@@ -486,6 +486,9 @@ async fn an_error_of_the_store_ends_no_storing() {
     notifier.stored(([batch("a"), batch("b")].into(), error()));
     assert_eq!((notifier.is_restored, notifier.unstored.len()), (Some(true), 2));
     assert_eq!(notifier.store_at, Instant::now() + LONG_STORE_RETRY);
+    assert!(notifier.said_why);
+    notifier.stored((BTreeMap::new(), Ok(Some(Vec::new()))));
+    assert!(!notifier.said_why, "the next failure is said again");
 }
 
 #[tokio::test(start_paused = true)]
