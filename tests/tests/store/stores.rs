@@ -103,7 +103,7 @@ pub(crate) fn fixed(password: &str) -> Password {
 
 /// Makes a store on SQL Server.
 pub(crate) fn mssql(settings: Settings) -> AnyStore {
-    AnyStore::Mssql(MssqlStore::new(settings))
+    AnyStore::Mssql(Box::new(MssqlStore::new(settings)))
 }
 
 /// Returns the text of an error with its remedy and its debug output, and searches them for canaries.
