@@ -204,7 +204,7 @@ async fn p11_a_changed_password_is_found_without_a_restart() {
     let read = move || Ok(Secret::new(source.lock().unwrap().as_str()));
     let settings =
         tbtokend::store::mssql::Settings { password: Password::read_with(read), ..place.settings() };
-    let store = AnyStore::Mssql(MssqlStore::new(settings));
+    let store = AnyStore::Mssql(Box::new(MssqlStore::new(settings)));
     store.read().await;
     place.fake().set_password("CANARYDB-2");
     assert_eq!(store.read().await.customers.len(), 2, "the open session stays");
