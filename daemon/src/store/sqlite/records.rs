@@ -32,7 +32,7 @@ pub(super) const CREATE_KEY: &str = "
         fingerprint_key BLOB NOT NULL
     );";
 
-/// The columns, in the order of [`record`] and [`keep`].
+/// The columns, in the order of [`read_record`] and [`keep`].
 const COLUMNS: &str = "customer_id, credentials_fingerprint, failures, kind, message, parked, failed_at, \
      next_attempt_at, last_success_at, renewals, updated_at, changes";
 
