@@ -23,7 +23,7 @@ const RESOLVED_LASTS: TimeDelta = TimeDelta::hours(24);
 /// A message that a receiver rejects is tried so often.
 const REJECTED_TRIES: u32 = 2;
 
-/// No next try is further away than this, unless the clock was set back.
+/// No next try is further away than this, unless the clock stepped backward.
 const LONGEST_WAIT: TimeDelta = TimeDelta::minutes(70);
 
 /// What came of a try.
@@ -251,7 +251,7 @@ impl Queue {
     }
 }
 
-/// Whether a next try is due. One too far away is due as well, so that a clock that was set back silences no receiver.
+/// Whether a next try is due. One too far away is due as well, so that a clock that stepped backward silences no receiver.
 fn is_due(next_try: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
     next_try.is_none_or(|at| at <= now || at > now + LONGEST_WAIT)
 }

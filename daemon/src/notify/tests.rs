@@ -402,7 +402,7 @@ fn a_receiver_that_is_told_of_no_end_is_told_of_the_next_beginning() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_silences_nothing() {
+fn a_clock_that_steps_backward_silences_nothing() {
     let mut world = World::new(vec![filter()]);
     let mut expect = |time: TimeDelta, troubles: &[Trouble], event: Event| {
         world.now -= TimeDelta::days(1);

@@ -169,7 +169,7 @@ impl Timing {
         });
     }
 
-    /// Moves all that would be after `now`, so that a clock that was set back silences nothing.
+    /// Moves all that would be after `now`, so that a clock that stepped backward silences nothing.
     fn not_after(&mut self, now: DateTime<Utc>) {
         for episode in self.episodes.values_mut() {
             episode.since = episode.since.min(now);
