@@ -124,8 +124,10 @@ async fn story() {
         world.rows.get_mut(&0).unwrap().asked = true;
         dead
     };
+    let began = Instant::now();
     while world.lock().audit.dead == 0 {
         sleep(Duration::from_millis(100)).await;
+        assert!(began.elapsed() < Duration::from_secs(1_800), "no sample comes upon a dead token");
     }
     let (began, polls, checks) = {
         let world = world.lock();
