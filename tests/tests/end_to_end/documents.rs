@@ -75,14 +75,18 @@ fn every_promise_has_its_tests() {
     for row in list.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| #")) {
         let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
         let [number, _, proof] = cells[..] else { panic!("three cells: {row}") };
-        promised.insert(number.parse::<u32>().unwrap());
+        let number = number.parse::<u32>().unwrap();
+        assert!(promised.last().is_none_or(|last| *last < number), "in order: {row}");
+        promised.insert(number);
         let places: Vec<&str> = proof.split('`').skip(1).step_by(2).collect();
         assert!(!places.is_empty(), "no test: {row}");
         for place in places {
             assert!(repository().join(place).exists(), "there is no {place}: {row}");
         }
     }
-    assert_eq!(promised, (1..=promised.len()).map(|n| u32::try_from(n).unwrap()).collect(), "no gaps");
+    // Two numbers are kept for what is not built yet.
+    let missing: Vec<u32> = (1..=35).filter(|number| !promised.contains(number)).collect();
+    assert_eq!(missing, [33, 34]);
 
     let sources = ["daemon", "proto", "ctl", "tui", "tests"];
     for file in sources.iter().flat_map(|folder| files(&repository().join(folder), "rs")) {
