@@ -20,7 +20,7 @@ fn installation(receivers: Vec<Table>) -> Installation {
         .with("notify.receiver", receivers)
 }
 
-fn webhook(name: &str, format: &str, url: &str) -> Table {
+pub(super) fn webhook(name: &str, format: &str, url: &str) -> Table {
     let keys = [("name", name), ("kind", "webhook"), ("format", format), ("url", url)];
     keys.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect()
 }

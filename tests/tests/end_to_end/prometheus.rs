@@ -17,6 +17,7 @@ use tbtoken_tests::thingsboard::{ThingsBoard, User};
 
 use super::documents::repository;
 use super::http::{token, with_http};
+use super::notify::webhook;
 
 /// Names that other programs export: Prometheus itself and node_exporter.
 const FOREIGN: [&str; 1] = ["node_textfile_mtime_seconds"];
@@ -26,7 +27,10 @@ fn exported(port: u16, customers: usize) -> (ThingsBoard, Installation, Daemon, 
     let thingsboard = ThingsBoard::start();
     let accounts = thingsboard.add_many(customers, |n| User::new(format!("ops{n}@acme.example")));
     let rows: Vec<_> = accounts.iter().map(|account| Row::new(&account.username, account)).collect();
-    let installation = with_http(Installation::new().with_rows(&rows), port);
+    // The metrics of messages are exported only where there is a receiver.
+    let receiver = webhook("chat", "slack", "http://127.0.0.1:9/");
+    let installation = with_http(Installation::new().with_rows(&rows), port)
+        .with("notify.receiver", vec![toml::Value::Table(receiver)]);
     let daemon = installation.start();
     daemon.until("every customer is valid and HTTP listens", |status| {
         status.tokens.summary.valid == customers
