@@ -8,7 +8,9 @@ use chrono::TimeDelta;
 /// The width of a text on a screen.
 pub use tbtoken_proto::fit::width;
 /// The same rules apply to the journal and to screens, and times look as in the clients.
-pub use tbtoken_proto::words::{escape_hidden, printable, show_local_times, timestamp};
+pub use tbtoken_proto::words::{
+    escape_hidden, how_to_add_a_customer, printable, show_local_times, timestamp,
+};
 
 /// The longest quoted text, in characters.
 const LONGEST: usize = 200;

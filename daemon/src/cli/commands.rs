@@ -61,7 +61,8 @@ fn examine(arguments: &DoctorArgs, source: &Source) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, COULD_NOT_START),
     };
-    let running = running_daemon(&config.control.path);
+    let running = running_daemon(&config.control.path)
+        .map(|daemon| doctor::RunningDaemon { config_file: daemon.config_file, store: daemon.store });
     let report = runtime.block_on(doctor::examine(&config, &Clock::system(), running.as_ref()));
     runtime.shutdown_background();
     let text = if arguments.json { report.json() } else { report.to_string() };

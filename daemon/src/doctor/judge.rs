@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use tbtoken_proto::words::how_to_add_a_customer;
-
 use super::report::Finding;
 use crate::model::{BadUrl, BaseUrl, Customer};
 use crate::store::facts::{Ineligible, KeyReaders, NoLedger, Permission};
+use crate::text::how_to_add_a_customer;
 
 /// The most characters of a ThingsBoard token, with room for long names.
 const ROOM_FOR_A_TOKEN: usize = 2000;

@@ -14,8 +14,6 @@ pub use self::report::{Finding, Level, Report};
 
 use std::path::{Path, PathBuf};
 
-use tbtoken_proto::Daemon;
-
 use crate::clock::Clock;
 use crate::config::{Config, DEFAULT_FILE, StoreConfig};
 use crate::store::facts::{Examine, Examined, NoLedger};
@@ -26,8 +24,17 @@ use crate::store::{Store, StoreError};
 /// The unit's `WorkingDirectory`.
 const WORKING_FOLDER: &str = "/var/lib/tbtokend";
 
+/// What the daemon at the control socket says of itself.
+#[derive(Debug)]
+pub struct RunningDaemon {
+    /// The configuration file that it has read.
+    pub config_file: Option<String>,
+    /// Its store: the kind and the place.
+    pub store: String,
+}
+
 /// Examines everything in this configuration. `running` is the daemon at its control socket.
-pub async fn examine(config: &Config, clock: &Clock, running: Option<&Daemon>) -> Report {
+pub async fn examine(config: &Config, clock: &Clock, running: Option<&RunningDaemon>) -> Report {
     let read = match &config.file {
         Some(file) => format!("valid; read from {}", file.display()),
         None => format!("valid; there is no {DEFAULT_FILE}"),
