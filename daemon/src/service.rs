@@ -59,9 +59,11 @@ impl Service {
         let mut snapshots = self.handle.watch();
         let mut refused = None;
         // The first read makes the file and the tables of SQLite, so that commands after the start find them. A database that
-        // hangs does not hold up the start for long.
-        let first_read = snapshots.wait_for(|snapshot| snapshot.has_read_table());
-        let _ = timeout(FIRST_READ, first_read).await;
+        // hangs holds up the start for a moment only, and the end not at all.
+        tokio::select! {
+            _ = timeout(FIRST_READ, snapshots.wait_for(|snapshot| snapshot.has_read_table())) => {}
+            () = shutdown.cancelled() => {}
+        }
         let mut shown = self.sentence(refused);
         self.systemd.ready(&shown).await;
         let mut next_status = Instant::now();

@@ -1,5 +1,5 @@
-//! Messages as text: what they say, and how each format writes it. No text of a row or a server can add a line, a header, a
-//! link or a mention. Pure.
+//! Messages as text: what they say, and how each format writes it. No text of a row or a server can add a line, a header or a
+//! mention; a bare URL in it may become a link in a chat. Pure.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
