@@ -89,9 +89,9 @@ pub(crate) fn named(
     let mut rows: Vec<_> = all.into_iter().filter(|row| place(row).is_some()).collect();
     rows.sort_by_key(place);
     // Only the servers of these customers, as in an answer about them alone.
-    if let Some(hosts) = &mut reply.hosts {
+    if let Some(servers) = &mut reply.servers {
         let used: HashSet<String> = rows.iter().filter_map(|row| host_of(&row.tb_url)).collect();
-        hosts.retain(|host| used.contains(&host.host));
+        servers.retain(|server| used.contains(&server.name));
     }
     reply.tokens.customers = Some(rows);
     Ok(reply)

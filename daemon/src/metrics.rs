@@ -224,8 +224,8 @@ fn servers(out: &mut Families<'_>, counts: &Counts) -> fmt::Result {
     if counts.servers.is_empty() {
         return Ok(());
     }
-    let label = |of: &ServerCounts| [("server", of.server.host.clone())];
-    let is_up = |of| (label(of), i64::from(of.server.state == BreakerState::Closed));
+    let label = |of: &ServerCounts| [("server", of.server.name.clone())];
+    let is_up = |of| (label(of), i64::from(of.server.breaker == BreakerState::Closed));
     out.gauges("server_available", "Whether the server is treated as up", counts.servers.iter().map(is_up))?;
     let limit = |of| (label(of), i64::from(of.server.limit));
     out.gauges("server_login_limit", "Logins to the server at once", counts.servers.iter().map(limit))?;

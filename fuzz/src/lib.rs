@@ -149,7 +149,7 @@ fn start_listener() -> (PathBuf, TempDir) {
             wrong_password_budget: 3,
             verify_tokens: VerifyTokens::Sample,
         },
-        limits: Limits { in_flight: 8, per_host: 8, budget: budget(time), request_timeout: time },
+        limits: Limits { in_flight: 8, per_server: 8, budget: budget(time), request_timeout: time },
         autostart: false,
         config_file: None,
         seed: 1,

@@ -6,7 +6,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::words::{self, sentence, time, time_exact};
-use crate::{BreakerState, CheckFound, Customer, Failure, FailureKind, Host, Phase, TokenStatus};
+use crate::{BreakerState, CheckFound, Customer, Failure, FailureKind, Phase, Server, TokenStatus};
 
 /// The urgency of an explanation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +156,7 @@ pub enum Emphasis {
 /// Describes a customer in full: the fields that `tbctl show` prints and the detail of `tbtui` shows.
 pub fn describe(
     customer: &Customer,
-    host: Option<&Host>,
+    server: Option<&Server>,
     explanation: &Explanation,
     now: DateTime<Utc>,
 ) -> Vec<Field> {
@@ -175,7 +175,7 @@ pub fn describe(
         ("customer", customer.customer_id.clone(), Emphasis::Title),
         ("user", customer.tb_username.clone(), Emphasis::Plain),
         ("ThingsBoard", customer.tb_url.clone(), Emphasis::Plain),
-        ("", host.map(describe_server).unwrap_or_default(), Emphasis::Plain),
+        ("", server.map(describe_server).unwrap_or_default(), Emphasis::Plain),
         ("token", format!("{}. {}", status.trim(), describe_token(customer, now)), Emphasis::Status),
         ("checked", describe_check(customer, now), Emphasis::Plain),
         ("state", state.to_owned(), Emphasis::Weight),
@@ -271,8 +271,8 @@ pub fn next_attempt(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateT
 }
 
 /// Says how a server is treated and whether its clock is right; empty where nothing is known.
-pub fn describe_server(host: &Host) -> String {
-    let treated = match (host.state, host.limit) {
+pub fn describe_server(server: &Server) -> String {
+    let treated = match (server.breaker, server.limit) {
         (BreakerState::Closed, 1) => "At most one login to this server at once.".to_owned(),
         (BreakerState::Closed, limit) => format!("At most {limit} logins to this server at once."),
         (BreakerState::HalfOpen, _) => {
@@ -284,7 +284,7 @@ pub fn describe_server(host: &Host) -> String {
     };
     // A smaller difference is within the error of the measurement.
     const EXACT_ENOUGH: u64 = 1000;
-    let clock = match host.skew_ms {
+    let clock = match server.skew_ms {
         None => String::new(),
         Some(skew) if skew.unsigned_abs() < EXACT_ENOUGH => {
             format!("Its clock is right (skew {}).", words::skew(skew))

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::policy::Policy;
-use super::state::{Entry, Host, State, Verdict};
-use crate::model::{BaseUrl, CustomerId, HostKey, VerifyTokens};
+use super::state::{Entry, Server, State, Verdict};
+use crate::model::{BaseUrl, CustomerId, ServerKey, VerifyTokens};
 use crate::thingsboard::gate::Breaker;
 
 /// One token to be checked.
@@ -29,20 +29,20 @@ pub fn checks(
     state: &State,
     now: DateTime<Utc>,
     policy: &Policy,
-    probes: &BTreeMap<HostKey, BaseUrl>,
+    probes: &BTreeMap<ServerKey, BaseUrl>,
 ) -> Vec<Check> {
-    let mut of_server: BTreeMap<&HostKey, Vec<&Entry>> = BTreeMap::new();
+    let mut of_server: BTreeMap<&ServerKey, Vec<&Entry>> = BTreeMap::new();
     for (_, entry) in state.entries().filter(|(_, entry)| entry.is_checkable(now, policy)) {
-        if let Some(host) = &entry.host
+        if let Some(server) = &entry.server
             && !(entry.is_dead() && entry.verdict(now, policy) == Verdict::Due)
         {
-            of_server.entry(host).or_default().push(entry);
+            of_server.entry(server).or_default().push(entry);
         }
     }
-    let chosen = of_server.into_iter().filter_map(|(host, entries)| {
-        let server = state.hosts().get(host).filter(|server| match server.breaker {
+    let chosen = of_server.into_iter().filter_map(|(key, entries)| {
+        let server = state.servers().get(key).filter(|server| match server.breaker {
             Breaker::Closed => server.checks.may_begin(now, policy.interval),
-            Breaker::Open | Breaker::HalfOpen => probes.contains_key(host),
+            Breaker::Open | Breaker::HalfOpen => probes.contains_key(key),
         })?;
         Some(choose(server, entries, now, policy))
     });
@@ -50,7 +50,7 @@ pub fn checks(
 }
 
 fn choose<'a>(
-    server: &Host,
+    server: &Server,
     mut entries: Vec<&'a Entry>,
     now: DateTime<Utc>,
     policy: &Policy,

@@ -9,7 +9,7 @@ use super::counters::Operation;
 use super::deferral::Deferral;
 use super::policy::Trigger;
 use crate::model::{
-    CustomerId, Failure, FailureKind, HostKey, LoopState, Record, Renewal, Secret, Skew, TokenAnswer,
+    CustomerId, Failure, FailureKind, LoopState, Record, Renewal, Secret, ServerKey, Skew, TokenAnswer,
 };
 use crate::store::{LedgerRead, StoreError, Table};
 use crate::thingsboard::gate::Breaker;
@@ -116,11 +116,11 @@ pub enum Event {
     /// The pass did not wait for the answer to a check of this customer's token.
     CheckCutShort(CustomerId),
     /// A server answers again, or for the first time.
-    ServerRecovered(HostKey),
+    ServerRecovered(ServerKey),
     /// The limit or the circuit breaker of a server changed.
     GateMoved {
         /// The server.
-        host: HostKey,
+        server: ServerKey,
         /// Its limit of logins.
         limit: u32,
         /// Its circuit breaker.

@@ -34,7 +34,7 @@ use super::deferral::Deferral;
 use super::event::{Event, Via};
 use super::plan::Plan;
 use crate::clock::Clock;
-use crate::model::{CustomerId, Failure, Grant, HostKey, Lifetime, Renewal, Skew};
+use crate::model::{CustomerId, Failure, Grant, Lifetime, Renewal, ServerKey, Skew};
 use crate::store::{Store, StoreError};
 use crate::thingsboard::gate::{Gate, Signal, Ticket};
 use crate::thingsboard::{Logins, Probe, RefreshError};
@@ -57,7 +57,7 @@ pub struct Limits {
     /// The most logins in flight.
     pub in_flight: usize,
     /// The most logins in flight to one server.
-    pub per_host: u32,
+    pub per_server: u32,
     /// How long a pass begins new ones: see [`budget`].
     pub budget: Duration,
     /// How long after its charge a password may still be in flight.
@@ -90,7 +90,7 @@ pub struct Tools<S, L> {
 }
 
 /// The gates of all servers; they live from pass to pass.
-pub type Gates = BTreeMap<HostKey, Gate>;
+pub type Gates = BTreeMap<ServerKey, Gate>;
 
 /// Carries `plan` out, reports every fact to `events`, and gives gates and ledger back.
 pub async fn run<S: Store, L: Logins>(
@@ -102,14 +102,14 @@ pub async fn run<S: Store, L: Logins>(
 ) -> (Gates, Ledger) {
     let queues = Queues::new(&mut plan);
     let checks = std::mem::take(&mut plan.checks);
-    for host in queues.hosts() {
-        let gate = gates.entry(host.clone()).or_insert_with(|| Gate::new(tools.limits.per_host));
-        gate.set_maximum(tools.limits.per_host);
+    for server in queues.servers() {
+        let gate = gates.entry(server.clone()).or_insert_with(|| Gate::new(tools.limits.per_server));
+        gate.set_maximum(tools.limits.per_server);
         if tools.is_new_wake {
             gate.wake();
         }
     }
-    let moved: Vec<Event> = queues.hosts().filter_map(|host| moved(host, &gates)).collect();
+    let moved: Vec<Event> = queues.servers().filter_map(|server| moved(server, &gates)).collect();
     let mut pass = Pass {
         tools: &tools,
         events,
@@ -165,9 +165,9 @@ struct Pass<'a, S, L> {
 }
 
 /// The limit and the circuit breaker of a server, as a fact.
-fn moved(host: &HostKey, gates: &Gates) -> Option<Event> {
-    let gate = gates.get(host)?;
-    Some(Event::GateMoved { host: host.clone(), limit: gate.limit(), breaker: gate.breaker() })
+fn moved(server: &ServerKey, gates: &Gates) -> Option<Event> {
+    let gate = gates.get(server)?;
+    Some(Event::GateMoved { server: server.clone(), limit: gate.limit(), breaker: gate.breaker() })
 }
 
 impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
@@ -254,12 +254,12 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 None if !self.may_check() => break,
                 None => match self.queues.next_check(&mut self.gates) {
                     None => break,
-                    Some((host, asked)) => {
+                    Some((server, asked)) => {
                         self.checking += 1;
-                        checking.push(Box::pin(check(logins, host, asked)));
+                        checking.push(Box::pin(check(logins, server, asked)));
                     }
                 },
-                Some(Start::Probe { host, base }) => asking.push(Box::pin(probe(logins, host, base))),
+                Some(Start::Probe { server, base }) => asking.push(Box::pin(probe(logins, server, base))),
                 Some(Start::Refresh(request)) => {
                     let id = request.attempt.customer.id.clone();
                     self.in_flight.insert(id.clone(), (Instant::now(), Via::RefreshToken));
@@ -281,14 +281,14 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
 
     async fn ended(&mut self, ended: Ended) {
         match ended {
-            Ended::Check { host, id, answer } => self.checked(host, id, answer).await,
+            Ended::Check { server, id, answer } => self.checked(server, id, answer).await,
             Ended::Attempt(ended) => self.attempt_ended(*ended).await,
-            Ended::Probe { host, probe } => self.probed(host, probe).await,
+            Ended::Probe { server, probe } => self.probed(server, probe).await,
         }
     }
 
     async fn attempt_ended(&mut self, ended: EndedAttempt) {
-        let EndedAttempt { host, ticket, attempt, charge, latency, result } = ended;
+        let EndedAttempt { server, ticket, attempt, charge, latency, result } = ended;
         let id = attempt.customer.id.clone();
         self.in_flight.remove(&id);
         let failure = match &result {
@@ -300,9 +300,9 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         if let Some(charge) = charge {
             self.ledger.settle(charge, failure, Instant::now().into_std());
             let refresh_token = result.as_ref().ok().and_then(|grant| grant.refresh_token.as_ref());
-            self.queues.settled(host, &attempt, refresh_token);
+            self.queues.settled(server, &attempt, refresh_token);
         }
-        self.tell_the_gate(host, Some(ticket), signal(failure), failure).await;
+        self.tell_the_gate(server, Some(ticket), signal(failure), failure).await;
         match result {
             Ok(Grant { token, refresh_token }) => {
                 if via == Via::RefreshToken {
@@ -322,34 +322,34 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 if is_outdated {
                     self.ledger.refresh_outdated(&attempt.account, &attempt.customer.credentials.username);
                 }
-                self.queues.again_with_password(host, attempt);
+                self.queues.again_with_password(server, attempt);
                 self.report(Event::RefreshTokenRefused(id)).await;
             }
         }
     }
 
-    async fn probed(&mut self, host: usize, probe: Probe) {
+    async fn probed(&mut self, server: usize, probe: Probe) {
         let (verdict, signal, failure) = match probe {
             Probe::Good => (Verdict::Good, Signal::Answered, None),
             Probe::Bad(failure) => (Verdict::Bad, Signal::Unanswered, Some(failure)),
             Probe::NoVerdict(failure) => (Verdict::None, Signal::ForeignAnswer, Some(failure)),
         };
-        if let Some(key) = self.queues.host(host) {
+        if let Some(key) = self.queues.key(server) {
             self.ledger.probed(key, verdict, Instant::now().into_std());
         }
-        self.queues.probed(host, verdict, failure.as_ref());
-        self.tell_the_gate(host, None, signal, failure.as_ref()).await;
+        self.queues.probed(server, verdict, failure.as_ref());
+        self.tell_the_gate(server, None, signal, failure.as_ref()).await;
     }
 
     /// Reports the end of a request to the gate; without a ticket it was a probe.
     async fn tell_the_gate(
         &mut self,
-        host: usize,
+        server: usize,
         ticket: Option<Ticket>,
         signal: Signal,
         failure: Option<&Failure>,
     ) {
-        let Some(key) = self.queues.host(host).cloned() else { return };
+        let Some(key) = self.queues.key(server).cloned() else { return };
         let Some(gate) = self.gates.get_mut(&key) else { return };
         let before = (gate.limit(), gate.breaker());
         match ticket {
@@ -359,7 +359,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let has_moved = before != (gate.limit(), gate.breaker());
         let has_recovered = gate.take_recovery();
         if signal != Signal::Answered {
-            self.queues.trouble(host, failure);
+            self.queues.trouble(server, failure);
         }
         if let Some(event) = moved(&key, &self.gates).filter(|_| has_moved) {
             self.report(event).await;

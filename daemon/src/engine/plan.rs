@@ -9,7 +9,7 @@ use super::credentials::{Held, Leave};
 use super::policy::Policy;
 use super::state::{DAILY, Entry, State, Verdict};
 use crate::model::{
-    AccountKey, BaseUrl, Customer, CustomerId, Failure, Fingerprint, HostKey, Renewal, Secret,
+    AccountKey, BaseUrl, Customer, CustomerId, Failure, Fingerprint, Renewal, Secret, ServerKey,
 };
 use crate::thingsboard::gate::Breaker;
 
@@ -51,7 +51,7 @@ pub struct Plan {
     /// Tokens to check where no renewal waits.
     pub checks: Vec<Check>,
     /// Servers to probe, because customers wait for them.
-    pub probes: BTreeMap<HostKey, BaseUrl>,
+    pub probes: BTreeMap<ServerKey, BaseUrl>,
     /// Whether the ledger has changes to write.
     pub writes_ledger: bool,
     /// Whether to check that the store's ledger is still the same.
@@ -186,10 +186,11 @@ impl<'a> Planner<'a> {
         if !matches!(verdict, Verdict::Due | Verdict::Wait { .. }) {
             return;
         }
-        let Some(host) = entry.host.as_ref().filter(|host| !self.plan.probes.contains_key(*host)) else {
+        let Some(server) = entry.server.as_ref().filter(|server| !self.plan.probes.contains_key(*server))
+        else {
             return;
         };
-        let breaker = self.state.hosts().get(host).map(|host| host.breaker);
+        let breaker = self.state.servers().get(server).map(|server| server.breaker);
         let is_down = matches!(breaker, Some(Breaker::Open | Breaker::HalfOpen));
         let held = Held::default();
         let has_last_charge = || {
@@ -199,7 +200,7 @@ impl<'a> Planner<'a> {
         if (is_down || has_last_charge())
             && let Ok(base) = BaseUrl::parse(&entry.customer.credentials.url)
         {
-            self.plan.probes.insert(host.clone(), base);
+            self.plan.probes.insert(server.clone(), base);
         }
     }
 

@@ -7,11 +7,11 @@ mod customers;
 mod entry;
 mod failing;
 mod health;
-mod hosts;
 mod ineligible;
 mod lapses;
 mod records;
 mod renewing;
+mod servers;
 mod table;
 mod verdict;
 mod waiting;
@@ -24,9 +24,9 @@ use chrono::{DateTime, Utc};
 pub use checking::{Checks, Found};
 use customers::Customers;
 pub use entry::Entry;
-pub use hosts::{Host, Hosts};
 pub use ineligible::{Former, IneligibleRows};
 pub use lapses::Conditions;
+pub use servers::{Server, Servers};
 pub use verdict::{DAILY, Verdict};
 
 use super::counters::{Counters, Operation};
@@ -34,7 +34,7 @@ use super::credentials::{self, Ledger};
 use super::event::Event;
 use super::history::{History, Notice, NoticeKind};
 use super::policy::{Policy, Trigger};
-use crate::model::{CustomerId, Failure, FingerprintKey, HostKey, Record, TokenStatus};
+use crate::model::{CustomerId, Failure, FingerprintKey, Record, ServerKey, TokenStatus};
 use crate::store::{LedgerPlace, Records, RowProblem, StoreError};
 
 /// Everything that the daemon knows. Only the scheduler changes it, through facts.
@@ -47,14 +47,14 @@ pub struct State {
     /// The rows of the table that cannot be renewed.
     pub ineligible: IneligibleRows,
     former: BTreeMap<CustomerId, Former>,
-    hosts: Hosts,
+    servers: Servers,
     /// A token was found dead, and no pass has begun for it yet.
     has_new_death: bool,
     ledger: Ledger,
     /// Where the ledger is stored; none before the first read.
     pub ledger_place: Option<LedgerPlace>,
     /// Servers that answer again, and since when. The end of the pass ends the waits for all of them together.
-    recovered: BTreeMap<HostKey, DateTime<Utc>>,
+    recovered: BTreeMap<ServerKey, DateTime<Utc>>,
     key: Option<FingerprintKey>,
     /// What happened.
     pub history: History,
@@ -96,7 +96,7 @@ impl State {
             mark: false,
             ineligible: IneligibleRows::default(),
             former: BTreeMap::new(),
-            hosts: Hosts::default(),
+            servers: Servers::default(),
             has_new_death: false,
             ledger: Ledger::new(ledger),
             ledger_place: None,
@@ -162,8 +162,8 @@ impl State {
     }
 
     /// The servers of all customers.
-    pub fn hosts(&self) -> &Hosts {
-        &self.hosts
+    pub fn servers(&self) -> &Servers {
+        &self.servers
     }
 
     /// The revision of the latest change.
@@ -247,12 +247,15 @@ impl State {
             Event::LeftOver { id, .. } => self.deferred(&id, None, at),
             Event::Checked { id, answer } => self.token_checked(&id, answer, at),
             Event::CheckCutShort(id) => self.check_cut_short(&id, at),
-            Event::ServerRecovered(host) => {
-                self.recovered.insert(host, at);
+            Event::ServerRecovered(server) => {
+                self.recovered.insert(server, at);
             }
-            Event::GateMoved { host, limit, breaker } => {
-                let has_moved = self.hosts.gate(&host, limit, breaker, self.customers.revision + 1);
-                self.customers.revision += u64::from(has_moved);
+            Event::GateMoved { server, limit, breaker } => {
+                let revision = self.customers.revision + 1;
+                let known = self.servers.get_mut(&server);
+                if known.is_some_and(|known| known.set_gate(limit, breaker, revision)) {
+                    self.customers.revision = revision;
+                }
             }
             Event::PassFinished => self.pass_finished(at),
             Event::TickSkipped => self.customers.counters_mut().ticks_skipped += 1,

@@ -80,7 +80,7 @@ pub struct Snapshot {
     rows: Vec<Arc<Row>>,
     ineligible: IneligibleRows,
     /// The servers, in the order of their names.
-    hosts: Vec<Arc<HostRow>>,
+    servers: Vec<Arc<ServerRow>>,
     removed: Arc<VecDeque<(u64, CustomerId)>>,
     removed_floor: u64,
     history: Kept,
@@ -98,9 +98,9 @@ pub struct Snapshot {
 
 /// A server as clients see it.
 #[derive(Debug)]
-struct HostRow {
+struct ServerRow {
     revision: u64,
-    host: proto::Host,
+    server: proto::Server,
 }
 
 impl Snapshot {

@@ -18,7 +18,7 @@ mod stored_notice;
 mod token;
 
 pub use account::AccountKey;
-pub use base_url::{BadUrl, BaseUrl, HostKey};
+pub use base_url::{BadUrl, BaseUrl, ServerKey};
 pub use changes::Changes;
 pub use check::{DeadCause, RowToken, TokenAnswer, VerifyTokens};
 pub use customer::{Credentials, Customer, CustomerId, Ineligibility, IneligibleRow, Row};

@@ -335,7 +335,7 @@ impl World {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;
             return;
         };
-        let server = BaseUrl::parse(&row.url()).unwrap().host_key();
+        let server = BaseUrl::parse(&row.url()).unwrap().server_key();
         let charges = known.charges_against(server.as_str(), &username(credentials.login, credentials.name));
         if charges == 0 && known.rejected.is_empty() {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;

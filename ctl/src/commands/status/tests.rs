@@ -51,7 +51,7 @@ fn rows() -> Vec<Customer> {
 fn reply() -> StatusReply {
     let ago = |seconds| now() - TimeDelta::seconds(seconds);
     StatusReply {
-        hosts: None,
+        servers: None,
         cron: Cron {
             running: true,
             description: String::new(),

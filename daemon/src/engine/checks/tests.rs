@@ -167,14 +167,14 @@ fn a_server_whose_breaker_is_not_closed_is_asked_as_soon_as_a_probe_closes_it() 
     let mut state = state(VerifyTokens::Sample, vec![row("tb", "a"), row("tb", "b"), ended]);
     checked(&mut state, 0, "a", WORKS);
     assert!(sampled(&state, 1).is_empty());
-    let host = BaseUrl::parse("https://tb.example").unwrap().host_key();
+    let server = BaseUrl::parse("https://tb.example").unwrap().server_key();
     for breaker in [Breaker::Open, Breaker::HalfOpen] {
-        state.apply(Event::GateMoved { host: host.clone(), limit: 4, breaker }, after(2), 0.5);
+        state.apply(Event::GateMoved { server: server.clone(), limit: 4, breaker }, after(2), 0.5);
         assert_eq!(sampled(&state, 3), ["b"], "the pass holds it until the breaker is closed");
     }
     // No customer needs the server, so nothing finds out whether it is back.
     let mut state = of_one_server(VerifyTokens::Sample);
-    state.apply(Event::GateMoved { host, limit: 4, breaker: Breaker::Open }, after(2), 0.5);
+    state.apply(Event::GateMoved { server, limit: 4, breaker: Breaker::Open }, after(2), 0.5);
     assert!(sampled(&state, 600).is_empty());
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{FailureKind, Fingerprint, HostKey};
+use crate::model::{FailureKind, Fingerprint, ServerKey};
 
 use super::Held;
 use super::outcome::Outcome;
@@ -76,7 +76,7 @@ pub(super) struct InFlight {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Send {
     /// The server.
-    pub server: HostKey,
+    pub server: ServerKey,
     /// The user name as the row writes it.
     pub username: Box<str>,
     /// Server, user name and password.
@@ -147,7 +147,7 @@ impl Account {
     }
 
     /// The open charges against this user name at this server by the largest count.
-    pub(super) fn charges_against(&self, server: &HostKey, username: &str) -> u8 {
+    pub(super) fn charges_against(&self, server: &ServerKey, username: &str) -> u8 {
         let counts = self.open.iter().filter(|open| open.concerns(server, username)).map(|open| open.charges);
         counts.max().unwrap_or_default()
     }
@@ -345,7 +345,7 @@ impl Account {
 }
 
 impl OpenCharges {
-    fn concerns(&self, server: &HostKey, username: &str) -> bool {
+    fn concerns(&self, server: &ServerKey, username: &str) -> bool {
         self.server.as_deref().is_none_or(|known| known == server.as_str())
             && self.username.as_deref().is_none_or(|known| known == username)
     }

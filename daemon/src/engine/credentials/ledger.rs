@@ -13,7 +13,7 @@ use super::account::{Account, Change, InFlight, Send};
 use super::outcome::Outcome;
 use super::rules::{Ask, Leave};
 use super::server::{Server, Verdict};
-use crate::model::{AccountKey, Failure, FailureKind, Fingerprint, HostKey};
+use crate::model::{AccountKey, Failure, FailureKind, Fingerprint, ServerKey};
 use crate::store::Stamp;
 
 /// The settings of the ledger.
@@ -33,7 +33,7 @@ pub struct Ledger {
     /// The settings, which may change between two passes.
     pub settings: Settings,
     accounts: HashMap<AccountKey, Slot>,
-    pub(super) servers: BTreeMap<HostKey, Server>,
+    pub(super) servers: BTreeMap<ServerKey, Server>,
     /// The stamp of the store's ledger at the last read or write; none before that.
     stamp: Option<Stamp>,
     /// The number of the last read, if another daemon wrote between it and our latest write. That is not read yet.
@@ -95,7 +95,7 @@ impl Ledger {
     }
 
     /// The open charges of an account that count against this user name at this server.
-    pub fn charges_of(&self, account: &AccountKey, server: &HostKey, username: &str) -> u8 {
+    pub fn charges_of(&self, account: &AccountKey, server: &ServerKey, username: &str) -> u8 {
         self.account(account).map_or(0, |account| account.charges_against(server, username))
     }
 
@@ -182,14 +182,14 @@ impl Ledger {
     }
 
     /// Notes that a charge for this server was not made, as returned by [`written`](Self::written).
-    pub fn cancel(&mut self, server: &HostKey) {
+    pub fn cancel(&mut self, server: &ServerKey) {
         if let Some(known) = self.servers.get_mut(server) {
             known.end();
         }
     }
 
     /// A probe of the server has ended.
-    pub fn probed(&mut self, server: &HostKey, verdict: Verdict, now: Instant) {
+    pub fn probed(&mut self, server: &ServerKey, verdict: Verdict, now: Instant) {
         let interval = self.settings.interval;
         self.servers.entry(server.clone()).or_default().probed(verdict, now, interval);
     }
@@ -234,7 +234,7 @@ impl Ledger {
     // Servers.
 
     /// Forgets servers without customers.
-    pub fn retain_servers(&mut self, is_used: impl Fn(&HostKey) -> bool) {
+    pub fn retain_servers(&mut self, is_used: impl Fn(&ServerKey) -> bool) {
         self.servers.retain(|key, server| is_used(key) || !server.is_idle());
     }
 
@@ -245,7 +245,7 @@ impl Ledger {
     }
 
     /// A charge was found in flight on this server.
-    pub fn doubt(&mut self, server: &HostKey, now: Instant) {
+    pub fn doubt(&mut self, server: &ServerKey, now: Instant) {
         self.servers.entry(server.clone()).or_default().found_in_flight(now);
     }
 }

@@ -24,7 +24,7 @@ use chrono::TimeDelta;
 use super::Held;
 use super::ledger::Ledger;
 use super::server::{Server, Verdict};
-use crate::model::{AccountKey, Failure, Fingerprint, HostKey};
+use crate::model::{AccountKey, Failure, Fingerprint, ServerKey};
 
 /// The longest time that a password may be in flight. A charge of another daemon counts as in flight for this time, whatever
 /// that daemon's `thingsboard.request_timeout` is.
@@ -45,7 +45,7 @@ pub struct Ask<'a> {
     /// Its account.
     pub account: AccountKey,
     /// Its server.
-    pub server: &'a HostKey,
+    pub server: &'a ServerKey,
     /// The user name as the row writes it.
     pub username: &'a str,
     /// Server, user name and password.

@@ -145,11 +145,11 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
 
     /// A password was not sent: its customer goes back to the queue.
     fn cancel(&mut self, request: Request) {
-        let gate = self.queues.host(request.host).and_then(|host| self.gates.get_mut(host));
+        let gate = self.queues.key(request.server).and_then(|server| self.gates.get_mut(server));
         if let Some(gate) = gate {
             gate.cancel();
         }
-        self.queues.not_charged(request.host, request.attempt);
+        self.queues.not_charged(request.server, request.attempt);
     }
 }
 

@@ -67,13 +67,13 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         }
     }
 
-    pub(super) async fn checked(&mut self, host: usize, id: CustomerId, answer: TokenAnswer) {
+    pub(super) async fn checked(&mut self, server: usize, id: CustomerId, answer: TokenAnswer) {
         self.checking -= 1;
-        if let Some(gate) = self.queues.host(host).and_then(|key| self.gates.get_mut(key)) {
+        if let Some(gate) = self.queues.key(server).and_then(|key| self.gates.get_mut(key)) {
             // Whatever it came to says nothing about logins: ThingsBoard limits other calls by themselves.
             gate.cancel();
         }
-        self.queues.checked(host, answer);
+        self.queues.checked(server, answer);
         self.report(Event::Checked { id, answer }).await;
     }
 }
@@ -101,7 +101,7 @@ pub(super) async fn end_of_checks<S, L>(tools: &Tools<S, L>) {
 }
 
 /// Asks a server for a token and waits for the answer.
-pub(super) async fn check<L: Logins>(logins: &L, host: usize, asked: TokenCheck) -> Ended {
+pub(super) async fn check<L: Logins>(logins: &L, server: usize, asked: TokenCheck) -> Ended {
     let answer = logins.check(&asked.check.base, &asked.token).await;
-    Ended::Check { host, id: asked.check.id, answer }
+    Ended::Check { server, id: asked.check.id, answer }
 }

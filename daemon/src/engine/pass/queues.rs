@@ -9,15 +9,15 @@ use super::super::event::Event;
 use super::super::plan::{Attempt, Plan};
 use super::Gates;
 use super::checking::TokenCheck;
-use crate::model::{AccountKey, BaseUrl, CustomerId, Failure, Fingerprint, HostKey, Secret, TokenAnswer};
+use crate::model::{AccountKey, BaseUrl, CustomerId, Failure, Fingerprint, Secret, ServerKey, TokenAnswer};
 use crate::thingsboard::gate::{Breaker, Gate, Ticket};
 
 /// All customers that wait for a turn in this pass.
 #[derive(Debug)]
 pub(super) struct Queues {
-    hosts: Vec<Queue>,
+    servers: Vec<Queue>,
     /// The place of each server.
-    places: BTreeMap<HostKey, usize>,
+    places: BTreeMap<ServerKey, usize>,
     /// The server whose turn it is: each gets one login before any gets the next.
     turn: usize,
     /// Credentials that several rows hold, with the refresh token that the first login brought.
@@ -31,7 +31,7 @@ pub(super) struct Queues {
 /// The customers of one server.
 #[derive(Debug)]
 struct Queue {
-    key: HostKey,
+    key: ServerKey,
     base: BaseUrl,
     /// Customers with a refresh token, each with its place in the order of urgency.
     refreshes: VecDeque<(usize, Attempt)>,
@@ -76,7 +76,7 @@ pub(super) enum Start {
     /// A probe.
     Probe {
         /// The place of the server.
-        host: usize,
+        server: usize,
         /// Its address.
         base: BaseUrl,
     },
@@ -86,13 +86,13 @@ pub(super) enum Start {
 #[derive(Debug)]
 pub(super) struct Request {
     /// The place of the server.
-    pub(super) host: usize,
+    pub(super) server: usize,
     pub(super) ticket: Ticket,
     pub(super) attempt: Attempt,
 }
 
 impl Queue {
-    fn new(key: HostKey, base: BaseUrl) -> Self {
+    fn new(key: ServerKey, base: BaseUrl) -> Self {
         Self {
             key,
             base,
@@ -172,12 +172,12 @@ impl Queue {
 impl Queues {
     /// Each server comes where its most urgent customer does.
     pub(super) fn new(plan: &mut Plan) -> Self {
-        let mut hosts: Vec<Queue> = Vec::new();
-        let mut places: BTreeMap<HostKey, usize> = BTreeMap::new();
-        let mut place = |hosts: &mut Vec<Queue>, key: &HostKey, base: &BaseUrl| {
+        let mut servers: Vec<Queue> = Vec::new();
+        let mut places: BTreeMap<ServerKey, usize> = BTreeMap::new();
+        let mut place = |servers: &mut Vec<Queue>, key: &ServerKey, base: &BaseUrl| {
             *places.entry(key.clone()).or_insert_with(|| {
-                hosts.push(Queue::new(key.clone(), base.clone()));
-                hosts.len() - 1
+                servers.push(Queue::new(key.clone(), base.clone()));
+                servers.len() - 1
             })
         };
         let mut rows: HashMap<Fingerprint, usize> = HashMap::new();
@@ -185,40 +185,40 @@ impl Queues {
             if attempt.refresh_token.is_none() {
                 *rows.entry(attempt.credentials).or_default() += 1;
             }
-            let at = place(&mut hosts, &attempt.base.host_key(), &attempt.base);
-            if let Some(host) = hosts.get_mut(at) {
+            let at = place(&mut servers, &attempt.base.server_key(), &attempt.base);
+            if let Some(server) = servers.get_mut(at) {
                 let queue =
-                    if attempt.refresh_token.is_some() { &mut host.refreshes } else { &mut host.logins };
+                    if attempt.refresh_token.is_some() { &mut server.refreshes } else { &mut server.logins };
                 queue.push_back((order, attempt));
             }
         }
         for check in &plan.checks {
-            place(&mut hosts, &check.base.host_key(), &check.base);
+            place(&mut servers, &check.base.server_key(), &check.base);
         }
         for (key, base) in std::mem::take(&mut plan.probes) {
-            let at = place(&mut hosts, &key, &base);
-            if let Some(host) = hosts.get_mut(at) {
-                host.probe = Probing::Wanted;
+            let at = place(&mut servers, &key, &base);
+            if let Some(server) = servers.get_mut(at) {
+                server.probe = Probing::Wanted;
             }
         }
         let shared = rows.into_iter().filter(|(_, rows)| *rows > 1).map(|(known, _)| (known, None)).collect();
-        Self { hosts, places, turn: 0, shared, used_leaves: HashSet::new(), is_without_ledger: false }
+        Self { servers, places, turn: 0, shared, used_leaves: HashSet::new(), is_without_ledger: false }
     }
 
     /// The servers.
-    pub(super) fn hosts(&self) -> impl Iterator<Item = &HostKey> {
-        self.hosts.iter().map(|host| &host.key)
+    pub(super) fn servers(&self) -> impl Iterator<Item = &ServerKey> {
+        self.servers.iter().map(|server| &server.key)
     }
 
     /// The server at this place.
-    pub(super) fn host(&self, host: usize) -> Option<&HostKey> {
-        self.hosts.get(host).map(|host| &host.key)
+    pub(super) fn key(&self, server: usize) -> Option<&ServerKey> {
+        self.servers.get(server).map(|server| &server.key)
     }
 
     /// No password can be charged any more.
     pub(super) fn ledger_failed(&mut self) {
         self.is_without_ledger = true;
-        self.hosts.iter_mut().for_each(|host| host.is_blocked = false);
+        self.servers.iter_mut().for_each(|server| server.is_blocked = false);
     }
 
     /// What can be sent next, if anything can now. Customers that turn out not to be tried at all are told to `facts`.
@@ -230,12 +230,12 @@ impl Queues {
         now: Instant,
         facts: &mut Vec<Event>,
     ) -> Option<Start> {
-        for _ in 0..self.hosts.len() {
-            let host = self.turn % self.hosts.len();
-            self.turn = host + 1;
-            let gate = self.hosts.get(host).and_then(|queue| gates.get_mut(&queue.key));
+        for _ in 0..self.servers.len() {
+            let server = self.turn % self.servers.len();
+            self.turn = server + 1;
+            let gate = self.servers.get(server).and_then(|queue| gates.get_mut(&queue.key));
             if let Some(start) =
-                gate.and_then(|gate| self.next_of(host, gate, ledger, &mut number, now, facts))
+                gate.and_then(|gate| self.next_of(server, gate, ledger, &mut number, now, facts))
             {
                 return Some(start);
             }
@@ -245,21 +245,21 @@ impl Queues {
 
     fn next_of(
         &mut self,
-        host: usize,
+        server: usize,
         gate: &mut Gate,
         ledger: &mut Ledger,
         number: &mut impl FnMut() -> u64,
         now: Instant,
         facts: &mut Vec<Event>,
     ) -> Option<Start> {
-        let queue = self.hosts.get_mut(host)?;
+        let queue = self.servers.get_mut(server)?;
         let is_needed = gate.needs_probe() && queue.probe == Probing::Idle && queue.has_customers();
         if is_needed || queue.probe == Probing::Wanted {
             queue.probe = Probing::UnderWay;
-            return Some(Start::Probe { host, base: queue.base.clone() });
+            return Some(Start::Probe { server, base: queue.base.clone() });
         }
         while gate.has_room() {
-            let queue = self.hosts.get_mut(host)?;
+            let queue = self.servers.get_mut(server)?;
             let (order, mut attempt, goes_alone) = queue.take()?;
             if attempt.refresh_token.is_none()
                 && attempt.may_share
@@ -269,7 +269,7 @@ impl Queues {
             }
             if attempt.refresh_token.is_some() {
                 let ticket = gate.enter()?;
-                return Some(Start::Refresh(Request { host, ticket, attempt }));
+                return Some(Start::Refresh(Request { server, ticket, attempt }));
             }
             if !attempt.may_log_in {
                 // A parked customer whose refresh token is over stays as it is.
@@ -277,7 +277,7 @@ impl Queues {
                 continue;
             }
             let leave = if self.used_leaves.contains(&attempt.account) { Leave::None } else { attempt.leave };
-            let queue = self.hosts.get_mut(host)?;
+            let queue = self.servers.get_mut(server)?;
             let key = queue.key.clone();
             let ask = Ask {
                 account: attempt.account,
@@ -303,14 +303,14 @@ impl Queues {
                     if leave != Leave::None {
                         self.used_leaves.insert(attempt.account);
                     }
-                    return Some(Start::Login(Request { host, ticket, attempt }, charge));
+                    return Some(Start::Login(Request { server, ticket, attempt }, charge));
                 }
                 Answer::Wait(Reason::ServerBusy) => queue.block(order, attempt),
                 Answer::Wait(Reason::Probe) => match queue.probe {
                     Probing::Idle | Probing::Done(Verdict::Good) => {
                         queue.block(order, attempt);
                         queue.probe = Probing::UnderWay;
-                        return Some(Start::Probe { host, base: queue.base.clone() });
+                        return Some(Start::Probe { server, base: queue.base.clone() });
                     }
                     Probing::Wanted | Probing::UnderWay => queue.block(order, attempt),
                     Probing::Done(Verdict::Bad) => queue.put_off.push((attempt, Reason::ServerDown)),
@@ -324,7 +324,7 @@ impl Queues {
 
     /// The next token to be checked, of a server for which no renewal waits.
     pub(super) fn next_check(&mut self, gates: &mut Gates) -> Option<(usize, TokenCheck)> {
-        self.hosts.iter_mut().enumerate().find_map(|(host, queue)| {
+        self.servers.iter_mut().enumerate().find_map(|(server, queue)| {
             if queue.checking.is_some() || queue.checks.is_empty() || queue.has_customers() {
                 return None;
             }
@@ -332,21 +332,21 @@ impl Queues {
             gate.enter()?;
             let check = queue.checks.pop_front()?;
             queue.checking = Some(check.id().clone());
-            Some((host, check))
+            Some((server, check))
         })
     }
 
     /// A token is to be checked.
     pub(super) fn add_check(&mut self, check: TokenCheck) {
-        let place = self.places.get(&check.base().host_key());
-        if let Some(queue) = place.and_then(|place| self.hosts.get_mut(*place)) {
+        let place = self.places.get(&check.base().server_key());
+        if let Some(queue) = place.and_then(|place| self.servers.get_mut(*place)) {
             queue.checks.push_back(check);
         }
     }
 
     /// A token was checked. A server whose answer says nothing is asked no more in this pass.
-    pub(super) fn checked(&mut self, host: usize, answer: TokenAnswer) {
-        if let Some(queue) = self.hosts.get_mut(host) {
+    pub(super) fn checked(&mut self, server: usize, answer: TokenAnswer) {
+        if let Some(queue) = self.servers.get_mut(server) {
             queue.checking = None;
             if matches!(answer, TokenAnswer::Unclear | TokenAnswer::NoAnswer) {
                 queue.checks.clear();
@@ -356,7 +356,7 @@ impl Queues {
 
     /// No token is checked any more. The customers whose tokens were being checked.
     pub(super) fn leave_checks(&mut self, gates: &mut Gates) -> Vec<CustomerId> {
-        let left = self.hosts.iter_mut().filter_map(|queue| {
+        let left = self.servers.iter_mut().filter_map(|queue| {
             queue.checks.clear();
             let id = queue.checking.take()?;
             if let Some(gate) = gates.get_mut(&queue.key) {
@@ -368,52 +368,52 @@ impl Queues {
     }
 
     /// The customer's refresh token is of no use: the password is next, in its turn.
-    pub(super) fn again_with_password(&mut self, host: usize, mut attempt: Attempt) {
+    pub(super) fn again_with_password(&mut self, server: usize, mut attempt: Attempt) {
         // What its login brings is for the other rows with the same credentials, whose refresh tokens are over, too.
         let shared = self.shared.entry(attempt.credentials).or_default();
         if *shared == attempt.refresh_token {
             *shared = None;
         }
         attempt.refresh_token = None;
-        self.first_again(host, attempt);
+        self.first_again(server, attempt);
     }
 
     /// What was charged was not sent: the customer's turn comes again.
-    pub(super) fn not_charged(&mut self, host: usize, attempt: Attempt) {
-        self.free_account(host, attempt.account);
+    pub(super) fn not_charged(&mut self, server: usize, attempt: Attempt) {
+        self.free_account(server, attempt.account);
         if attempt.leave != Leave::None {
             self.used_leaves.remove(&attempt.account);
         }
-        self.first_again(host, attempt);
+        self.first_again(server, attempt);
     }
 
-    fn first_again(&mut self, host: usize, attempt: Attempt) {
-        if let Some(queue) = self.hosts.get_mut(host) {
+    fn first_again(&mut self, server: usize, attempt: Attempt) {
+        if let Some(queue) = self.servers.get_mut(server) {
             queue.is_blocked = false;
             queue.logins.push_front((0, attempt));
         }
     }
 
     /// A password was answered, or not. With what it brought, the others that hold the same credentials are renewed.
-    pub(super) fn settled(&mut self, host: usize, attempt: &Attempt, refresh_token: Option<&Secret>) {
+    pub(super) fn settled(&mut self, server: usize, attempt: &Attempt, refresh_token: Option<&Secret>) {
         if let (Some(shared), Some(token)) = (self.shared.get_mut(&attempt.credentials), refresh_token) {
             *shared = Some(token.clone());
         }
-        self.free_account(host, attempt.account);
+        self.free_account(server, attempt.account);
     }
 
     /// No password of the account is on its way any more: customers that waited for it may come up now.
-    fn free_account(&mut self, host: usize, account: AccountKey) {
-        for (place, queue) in self.hosts.iter_mut().enumerate() {
-            if place == host || !queue.behind.is_empty() {
+    fn free_account(&mut self, server: usize, account: AccountKey) {
+        for (place, queue) in self.servers.iter_mut().enumerate() {
+            if place == server || !queue.behind.is_empty() {
                 queue.unblock(|other| other.account == account);
             }
         }
     }
 
     /// A probe has ended.
-    pub(super) fn probed(&mut self, host: usize, verdict: Verdict, failure: Option<&Failure>) {
-        if let Some(queue) = self.hosts.get_mut(host) {
+    pub(super) fn probed(&mut self, server: usize, verdict: Verdict, failure: Option<&Failure>) {
+        if let Some(queue) = self.servers.get_mut(server) {
             queue.probe = Probing::Done(verdict);
             queue.is_blocked = false;
             if verdict != Verdict::Good {
@@ -423,9 +423,9 @@ impl Queues {
     }
 
     /// A server gave trouble.
-    pub(super) fn trouble(&mut self, host: usize, failure: Option<&Failure>) {
-        if let Some(host) = self.hosts.get_mut(host) {
-            host.trouble = failure.cloned();
+    pub(super) fn trouble(&mut self, server: usize, failure: Option<&Failure>) {
+        if let Some(server) = self.servers.get_mut(server) {
+            server.trouble = failure.cloned();
         }
     }
 
@@ -433,18 +433,18 @@ impl Queues {
     /// next pass's, at once.
     pub(super) fn drain(&mut self, gates: &Gates, goes_on: bool) -> Vec<Event> {
         let mut facts = Vec::new();
-        for mut host in std::mem::take(&mut self.hosts) {
-            let is_shut = gates.get(&host.key).is_none_or(Gate::is_shut);
-            for (attempt, reason) in host.take_all() {
+        for mut server in std::mem::take(&mut self.servers) {
+            let is_shut = gates.get(&server.key).is_none_or(Gate::is_shut);
+            for (attempt, reason) in server.take_all() {
                 let is_leave_used = self.used_leaves.contains(&attempt.account);
                 let id: CustomerId = attempt.customer.id;
-                facts.push(match (reason, &host.trouble) {
+                facts.push(match (reason, &server.trouble) {
                     (Some(reason), _) => Event::Deferred { id, why: Deferral::Password(reason) },
-                    (None, _) if goes_on && !is_shut && !host.is_blocked => {
+                    (None, _) if goes_on && !is_shut && !server.is_blocked => {
                         Event::LeftOver { id, is_leave_used }
                     }
                     (None, Some(trouble)) => Event::Deferred { id, why: Deferral::Server(trouble.clone()) },
-                    (None, None) if host.is_blocked => {
+                    (None, None) if server.is_blocked => {
                         Event::Deferred { id, why: Deferral::Password(Reason::ServerBusy) }
                     }
                     (None, None) => Event::Deferred { id, why: Deferral::CutShort },

@@ -19,13 +19,13 @@ pub(super) type Asking<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Ended>
 /// A request that has ended.
 pub(super) enum Ended {
     Attempt(Box<EndedAttempt>),
-    Probe { host: usize, probe: Probe },
-    Check { host: usize, id: CustomerId, answer: TokenAnswer },
+    Probe { server: usize, probe: Probe },
+    Check { server: usize, id: CustomerId, answer: TokenAnswer },
 }
 
 /// A request for a customer that has ended.
 pub(super) struct EndedAttempt {
-    pub(super) host: usize,
+    pub(super) server: usize,
     pub(super) ticket: Ticket,
     pub(super) attempt: Attempt,
     /// The charge of a password; none for a refresh token.
@@ -35,20 +35,20 @@ pub(super) struct EndedAttempt {
 }
 
 /// Sends a refresh token and waits for the answer.
-pub(super) async fn refresh<L: Logins>(logins: &L, Request { host, ticket, attempt }: Request) -> Ended {
+pub(super) async fn refresh<L: Logins>(logins: &L, Request { server, ticket, attempt }: Request) -> Ended {
     let began = Instant::now();
     let result = match &attempt.refresh_token {
         Some(refresh_token) => logins.refresh(&attempt.base, refresh_token).await,
         None => Err(RefreshError::Rejected { is_outdated: false }),
     };
     let latency = began.elapsed();
-    Ended::Attempt(Box::new(EndedAttempt { host, ticket, attempt, charge: None, latency, result }))
+    Ended::Attempt(Box::new(EndedAttempt { server, ticket, attempt, charge: None, latency, result }))
 }
 
 /// Sends a password, whose charge is in the store, and waits for the answer.
 pub(super) async fn login<L: Logins>(
     logins: &L,
-    Request { host, ticket, attempt }: Request,
+    Request { server, ticket, attempt }: Request,
     charge: Charge,
     within: Duration,
 ) -> Ended {
@@ -56,12 +56,12 @@ pub(super) async fn login<L: Logins>(
     let result = logins.login(&attempt.base, &attempt.customer.credentials, within).await;
     let result = result.map_err(RefreshError::Failed);
     let (latency, charge) = (began.elapsed(), Some(charge));
-    Ended::Attempt(Box::new(EndedAttempt { host, ticket, attempt, charge, latency, result }))
+    Ended::Attempt(Box::new(EndedAttempt { server, ticket, attempt, charge, latency, result }))
 }
 
 /// Probes a server.
-pub(super) async fn probe<L: Logins>(logins: &L, host: usize, base: BaseUrl) -> Ended {
-    Ended::Probe { host, probe: logins.probe(&base).await }
+pub(super) async fn probe<L: Logins>(logins: &L, server: usize, base: BaseUrl) -> Ended {
+    Ended::Probe { server, probe: logins.probe(&base).await }
 }
 
 /// Returns what the outcome of a request means for the gate of the server.

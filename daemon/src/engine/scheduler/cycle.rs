@@ -91,7 +91,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         if self.state.store_error().is_none() {
             self.wakes.store_worked();
         }
-        self.gates.retain(|host, _| self.state.hosts().contains(host));
+        self.gates.retain(|server, _| self.state.servers().contains_key(server));
         let now = self.clock.now();
         let mut selections = self.requests.selections();
         // Also when an operator began it: however often somebody asks for one customer, the others get their turn.

@@ -271,7 +271,7 @@ fn details(
 fn counted(state: &State, id: &CustomerId, kind: FailureKind) -> Option<String> {
     let entry = state.entry(id).filter(|_| kind != FailureKind::AttemptsExhausted)?;
     let username = &entry.customer.credentials.username;
-    let charges = state.ledger().charges_of(&entry.account?, entry.host.as_ref()?, username);
+    let charges = state.ledger().charges_of(&entry.account?, entry.server.as_ref()?, username);
     (charges > 0).then(|| format!("; {}", may_be_counted(charges)))
 }
 

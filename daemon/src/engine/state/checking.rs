@@ -9,7 +9,7 @@ use strum::{EnumIter, IntoStaticStr};
 use super::super::history::{Notice, NoticeKind};
 use super::{Entry, State};
 use crate::engine::policy::Policy;
-use crate::model::{CustomerId, DeadCause, HostKey, TokenAnswer, VerifyTokens};
+use crate::model::{CustomerId, DeadCause, ServerKey, TokenAnswer, VerifyTokens};
 
 /// What was found of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, IntoStaticStr)]
@@ -100,7 +100,7 @@ impl Checks {
     }
 
     /// All tokens in question were checked. What is to be said about it.
-    fn end(&mut self, host: &HostKey) -> String {
+    fn end(&mut self, server: &ServerKey) -> String {
         let (died, some_work) = (std::mem::take(&mut self.died), std::mem::take(&mut self.some_work));
         self.suspect_since = None;
         let why = match (died, some_work) {
@@ -111,7 +111,7 @@ impl Checks {
         };
         let tokens = if died == 1 { "token" } else { "tokens" };
         let their = if died == 1 { "its" } else { "their" };
-        format!("{died} {tokens} of {host} died before {their} time: {why}")
+        format!("{died} {tokens} of {server} died before {their} time: {why}")
     }
 }
 
@@ -184,15 +184,15 @@ impl State {
         let Some(mut edit) = self.customers.edit(id, at) else { return };
         let news = edit.token_checked(answer, at);
         edit.status = edit.status_at(at, window);
-        let host = edit.host.clone();
+        let server = edit.server.clone();
         drop(edit);
         let has_died = news == Some(NoticeKind::TokenDead);
         if let (true, TokenAnswer::Dead(cause)) = (has_died, answer) {
             *self.customers.counters_mut().dead_tokens.entry(cause).or_default() += 1;
             self.has_new_death = true;
         }
-        if let Some(checks) = host.as_ref().and_then(|host| self.hosts.checks_of(host)) {
-            checks.note(answer, has_died, at);
+        if let Some(server) = server.and_then(|server| self.servers.get_mut(&server)) {
+            server.checks.note(answer, has_died, at);
         }
         let message = match (answer, news) {
             (_, Some(NoticeKind::TokenDisputed)) => {
@@ -211,9 +211,9 @@ impl State {
 
     /// The pass did not wait for the answer to a check.
     pub(super) fn check_cut_short(&mut self, id: &CustomerId, at: DateTime<Utc>) {
-        let host = self.customers.get(id).and_then(|entry| entry.host.as_ref());
-        if let Some(checks) = host.and_then(|host| self.hosts.checks_of(host)) {
-            checks.cut_short(at);
+        let server = self.customers.get(id).and_then(|entry| entry.server.as_ref());
+        if let Some(server) = server.and_then(|server| self.servers.get_mut(server)) {
+            server.checks.cut_short(at);
         }
     }
 
@@ -224,21 +224,22 @@ impl State {
 
     /// Says once for each server how many of its tokens were found dead, when all in question were checked.
     pub(super) fn tell_dead_tokens(&mut self, at: DateTime<Utc>) {
-        let mut in_question: HashSet<&HostKey> = HashSet::new();
-        if self.hosts.checks().any(|(_, checks)| checks.suspect_since.is_some()) {
+        let mut in_question: HashSet<&ServerKey> = HashSet::new();
+        if self.servers.values().any(|server| server.checks.suspect_since.is_some()) {
             for entry in self.customers.values() {
-                if let Some(host) = &entry.host
-                    && let Some(since) = self.hosts.get(host).and_then(|host| host.checks.suspect_since)
+                if let Some(server) = &entry.server
+                    && let Some(since) =
+                        self.servers.get(server).and_then(|server| server.checks.suspect_since)
                     && entry.is_unproven_since(since)
                     && entry.is_checkable(at, &self.policy)
                 {
-                    in_question.insert(host);
+                    in_question.insert(server);
                 }
             }
         }
-        let suspects = self.hosts.checks().filter(|(_, checks)| checks.suspect_since.is_some());
-        let ended = suspects.filter(|(host, _)| !in_question.contains(host));
-        let messages: Vec<_> = ended.map(|(host, checks)| checks.end(host)).collect();
+        let suspects = self.servers.iter_mut().filter(|(_, server)| server.checks.suspect_since.is_some());
+        let ended = suspects.filter(|(key, _)| !in_question.contains(key));
+        let messages: Vec<_> = ended.map(|(key, server)| server.checks.end(key)).collect();
         for message in messages {
             self.note(at, NoticeKind::TokenDead, None, message);
         }

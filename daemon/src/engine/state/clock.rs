@@ -23,7 +23,7 @@ impl State {
         for end in self.former.values_mut().filter_map(|former| former.ends_at.as_mut()) {
             *end -= by;
         }
-        self.hosts.checks().for_each(|(_, checks)| checks.clock_stepped(by));
+        self.servers.values_mut().for_each(|server| server.checks.clock_stepped(by));
         for since in self.recovered.values_mut() {
             *since -= by;
         }

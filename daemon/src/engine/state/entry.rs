@@ -8,8 +8,8 @@ use super::checking::{Death, Found};
 use crate::engine::deferral::Deferral;
 use crate::engine::event::Via;
 use crate::model::{
-    AccountKey, BaseUrl, Changes, Customer, FailureKind, FailureNote, Fingerprint, FingerprintKey, HostKey,
-    Record, Renewal, Secret, TokenStatus, window_of,
+    AccountKey, BaseUrl, Changes, Customer, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record,
+    Renewal, Secret, ServerKey, TokenStatus, window_of,
 };
 
 /// One customer: its row as it was last read or written, its record, and what only lives in memory.
@@ -18,7 +18,7 @@ pub struct Entry {
     /// The row.
     pub customer: Customer,
     /// Its server; none if the row's URL cannot be used.
-    pub host: Option<HostKey>,
+    pub server: Option<ServerKey>,
     /// Its account; none if the row's URL cannot be used.
     pub account: Option<AccountKey>,
     /// The fingerprint of server, user and password.
@@ -83,7 +83,7 @@ impl Entry {
             updated_at: DateTime::UNIX_EPOCH,
         };
         let mut entry = Self {
-            host: None,
+            server: None,
             account: None,
             credentials: key.fingerprint(&customer.credentials),
             customer,
@@ -113,7 +113,7 @@ impl Entry {
     fn find_server(&mut self) {
         let base = BaseUrl::parse(&self.customer.credentials.url).ok();
         self.account = base.as_ref().map(|base| AccountKey::of(base, &self.customer.credentials.username));
-        self.host = base.map(|base| base.host_key());
+        self.server = base.map(|base| base.server_key());
     }
 
     /// The part that survives a restart. It is changed through `Edit::record_mut`.
@@ -254,11 +254,11 @@ impl Entry {
         }
         self.customer = customer;
         if has_other_credentials {
-            let before = (self.host.take(), self.account.take());
+            let before = (self.server.take(), self.account.take());
             self.find_server();
             self.credentials = key.fingerprint(&self.customer.credentials);
             // A refresh token survives another password, and another spelling of the same server.
-            if has_other_user || before != (self.host.clone(), self.account) {
+            if has_other_user || before != (self.server.clone(), self.account) {
                 self.refresh_token = None;
             }
         }

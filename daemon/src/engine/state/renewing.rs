@@ -50,8 +50,9 @@ impl State {
     }
 
     fn measured(&mut self, id: &CustomerId, skew: Skew, at: DateTime<Utc>) {
-        let Some(host) = self.customers.get(id).and_then(|entry| entry.host.clone()) else { return };
-        let (is_better, message) = self.hosts.measured(&host, skew, self.customers.revision + 1);
+        let Some(key) = self.customers.get(id).and_then(|entry| entry.server.as_ref()) else { return };
+        let Some(server) = self.servers.get_mut(key) else { return };
+        let (is_better, message) = server.set_skew(key, skew, self.customers.revision + 1);
         self.customers.revision += u64::from(is_better);
         if let Some(message) = message {
             self.note(at, NoticeKind::Warning, None, message);

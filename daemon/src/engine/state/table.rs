@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::super::credentials::{Ask, Held, Leave, Step};
 use super::super::history::NoticeKind;
+use super::servers::replace_servers;
 use super::{Entry, State};
 use crate::engine::counters::Operation;
 use crate::model::{AccountKey, Customer, Failure, Fingerprint, FingerprintKey};
@@ -17,8 +18,8 @@ impl State {
         self.adopt_key(&table.key, at);
         let gone = self.take_over_rows(table.customers, &table.key, at);
         self.take_over_ineligible(table.ineligible, &gone, &table.records, at);
-        let used = self.customers.values().filter_map(|entry| entry.host.as_ref()).collect();
-        let has_changed = self.hosts.used_by(&used, self.customers.revision + 1);
+        let used = self.customers.values().filter_map(|entry| entry.server.as_ref()).collect();
+        let has_changed = replace_servers(&mut self.servers, &used, self.customers.revision + 1);
         self.customers.revision += u64::from(has_changed);
         self.adopt_records(table.records, at);
         self.customers.unwritten.read();
@@ -119,15 +120,15 @@ impl State {
         let found = self.ledger.take_found_in_flight();
         if !found.is_empty() {
             for entry in self.customers.values() {
-                if let (Some(account), Some(host)) = (&entry.account, &entry.host)
+                if let (Some(account), Some(server)) = (&entry.account, &entry.server)
                     && found.contains(account)
                 {
-                    self.ledger.doubt(host, seen);
+                    self.ledger.doubt(server, seen);
                 }
             }
         }
-        let hosts = &self.hosts;
-        self.ledger.retain_servers(|host| hosts.contains(host));
+        let servers = &self.servers;
+        self.ledger.retain_servers(|server| servers.contains_key(server));
         self.ledger.see(self.customers.values().filter_map(|entry| entry.account.as_ref()), at);
         if self.ledger_place.as_ref() != Some(&read.place) {
             self.ledger_place = Some(read.place.clone());
@@ -252,7 +253,7 @@ impl Entry {
     pub fn ask<'a>(&'a self, held: &'a Held, leave: Leave) -> Option<Ask<'a>> {
         Some(Ask {
             account: self.account?,
-            server: self.host.as_ref()?,
+            server: self.server.as_ref()?,
             username: &self.customer.credentials.username,
             credentials: self.credentials,
             held,

@@ -23,7 +23,8 @@ use super::super::event::Via;
 use super::super::policy::Trigger;
 use super::*;
 use crate::model::{
-    BaseUrl, Credentials, Customer, FailureKind, FailureNote, HostKey, Lifetime, Renewal, Secret, Skew, Token,
+    BaseUrl, Credentials, Customer, FailureKind, FailureNote, Lifetime, Renewal, Secret, ServerKey, Skew,
+    Token,
 };
 use crate::store::Table;
 use crate::thingsboard::gate::Breaker;
@@ -252,21 +253,21 @@ fn a_customer_that_is_left_out_is_told_once() {
     }
 }
 
-fn host(url: &str) -> HostKey {
-    BaseUrl::parse(url).unwrap().host_key()
+fn server(url: &str) -> ServerKey {
+    BaseUrl::parse(url).unwrap().server_key()
 }
 
 #[test]
 fn the_gate_of_a_server_changes_the_revision_only_when_it_moves() {
     let mut state = state(vec![row("a")]);
-    let moved = |limit, breaker| Event::GateMoved { host: host(URL), limit, breaker };
+    let moved = |limit, breaker| Event::GateMoved { server: server(URL), limit, breaker };
     let before = state.revision();
     apply(&mut state, 0, [moved(4, Breaker::Closed)]);
     assert_eq!(state.revision(), before, "so it stood before");
     apply(&mut state, 1, [moved(2, Breaker::Closed), moved(2, Breaker::Open)]);
     assert_eq!(state.revision(), before + 2);
     let gates: Vec<_> =
-        state.hosts().iter().map(|(_, host)| (host.limit, host.breaker, host.revision)).collect();
+        state.servers().iter().map(|(_, server)| (server.limit, server.breaker, server.revision)).collect();
     assert_eq!(gates, [(2, Breaker::Open, before + 2)]);
 }
 

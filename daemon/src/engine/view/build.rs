@@ -9,10 +9,10 @@ use tbtoken_proto as proto;
 use super::super::counters::Operation;
 use super::super::event::Via;
 use super::super::policy::Policy;
-use super::super::state::{Entry, Host, State};
+use super::super::state::{Entry, Server, State};
 use super::row::{Row, Urls};
-use super::{HostRow, Identity, Loop, Snapshot, words};
-use crate::model::{CustomerId, HostKey};
+use super::{Identity, Loop, ServerRow, Snapshot, words};
+use crate::model::{CustomerId, ServerKey};
 use crate::store::{LedgerPlace, StoreError};
 
 impl Snapshot {
@@ -48,7 +48,7 @@ impl Snapshot {
             },
             rows,
             ineligible: state.ineligible.clone(),
-            hosts: host_rows(state, before),
+            servers: server_rows(state, before),
             removed,
             removed_floor,
             history: state.history.share(),
@@ -74,21 +74,21 @@ fn rows(state: &State, policy: &Policy, before: Option<&Snapshot>, now: DateTime
     state.entries().map(row).collect()
 }
 
-fn host_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<HostRow>> {
-    let before = before.map(|before| &*before.hosts);
-    let mut shared = shared(before, |row: &HostRow| (row.host.host.as_str(), row.revision));
-    let row = |(key, host): (&HostKey, &Host)| {
-        shared(key.as_str(), host.revision).unwrap_or_else(|| {
-            let host_shown = proto::Host {
-                host: key.to_string(),
-                skew_ms: host.skew.map(|skew| skew.ahead.num_milliseconds()),
-                limit: host.limit,
-                state: words::breaker_state(host.breaker),
+fn server_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<ServerRow>> {
+    let before = before.map(|before| &*before.servers);
+    let mut shared = shared(before, |row: &ServerRow| (row.server.name.as_str(), row.revision));
+    let row = |(key, server): (&ServerKey, &Server)| {
+        shared(key.as_str(), server.revision).unwrap_or_else(|| {
+            let server_shown = proto::Server {
+                name: key.to_string(),
+                skew_ms: server.skew.map(|skew| skew.ahead.num_milliseconds()),
+                limit: server.limit,
+                breaker: words::breaker_state(server.breaker),
             };
-            Arc::new(HostRow { revision: host.revision, host: host_shown })
+            Arc::new(ServerRow { revision: server.revision, server: server_shown })
         })
     };
-    state.hosts().iter().map(row).collect()
+    state.servers().iter().map(row).collect()
 }
 
 /// Finds the rows of the snapshot before by name and revision. The names must be asked for in their order.

@@ -12,7 +12,7 @@ use super::super::counters::Cause;
 use super::super::policy::Policy;
 use super::super::state::{Entry, Verdict};
 use super::words;
-use crate::model::{Changes, CustomerId, HostKey};
+use crate::model::{Changes, CustomerId, ServerKey};
 
 /// One customer. Rows share their URLs, and a field that few rows need is boxed.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Row {
     username: Box<str>,
     pub(super) url: Arc<str>,
     /// Its server; none if the URL cannot be used.
-    pub(super) host: Option<HostKey>,
+    pub(super) server: Option<ServerKey>,
     pub(super) token_status: proto::TokenStatus,
     pub(super) expiry: Option<DateTime<Utc>>,
     check: Option<proto::Check>,
@@ -65,7 +65,7 @@ impl Row {
             id: id.clone(),
             username: entry.customer.credentials.username.as_str().into(),
             url: urls.share(crate::text::url(&entry.customer.credentials.url)),
-            host: entry.host.clone(),
+            server: entry.server.clone(),
             token_status: words::status(entry.status),
             // An expiry without a token means nothing.
             expiry: entry.ends_at().filter(|_| entry.customer.has_token),

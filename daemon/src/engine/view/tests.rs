@@ -118,8 +118,8 @@ fn names(status: &proto::StatusReply) -> Vec<&str> {
     status.tokens.customers.iter().flatten().map(|customer| customer.customer_id.as_str()).collect()
 }
 
-fn hosts(status: &proto::StatusReply) -> Vec<&str> {
-    status.hosts.iter().flatten().map(|host| host.host.as_str()).collect()
+fn servers(status: &proto::StatusReply) -> Vec<&str> {
+    status.servers.iter().flatten().map(|server| server.name.as_str()).collect()
 }
 
 #[test]
@@ -127,26 +127,26 @@ fn a_client_with_a_revision_gets_the_changes_since_it() {
     let mut state = state(["a", "b", "c"].map(|name| row(name, None)).into());
     let first = shown(&state);
     let known = first.daemon.revision.0;
-    let host = crate::model::BaseUrl::parse("https://a.example").unwrap().host_key();
-    state.apply(Event::GateMoved { host, limit: 9, breaker: Breaker::Closed }, at(1), 0.5);
+    let server = crate::model::BaseUrl::parse("https://a.example").unwrap().server_key();
+    state.apply(Event::GateMoved { server, limit: 9, breaker: Breaker::Closed }, at(1), 0.5);
     state.apply(failed("c", strained()), at(1), 0.5);
     state.apply(read(["a", "c"].map(|name| row(name, None)).into()), at(2), 0.5);
     let second = shown_of(&state, &quiet(), Some(&first), 2);
     let current = second.daemon.revision.0;
 
     let new = status(&second, proto::Rows::All, Some(known));
-    assert_eq!((names(&new), hosts(&new)), (vec!["c"], vec!["https://a.example"]));
+    assert_eq!((names(&new), servers(&new)), (vec!["c"], vec!["https://a.example"]));
     assert_eq!((&*new.tokens.removed, new.tokens.complete), (&["b".to_owned()][..], false));
     let (at_the_removal, _) = state.removed().0[0];
     assert!(status(&second, proto::Rows::All, Some(at_the_removal)).tokens.removed.is_empty());
     let nothing = status(&second, proto::Rows::All, Some(current));
-    assert_eq!((names(&nothing), hosts(&nothing)), (vec![], vec![]));
+    assert_eq!((names(&nothing), servers(&nothing)), (vec![], vec![]));
     assert_eq!((nothing.tokens.removed.len(), nothing.tokens.complete), (0, false));
     // Of another life of the daemon, or of none.
     for (since, is_complete) in [(Some(current + 1), true), (None, false)] {
         let all = status(&second, proto::Rows::All, since);
         assert_eq!(names(&all), ["a", "c"], "{since:?}");
-        assert_eq!(hosts(&all), ["https://a.example", "https://c.example"], "{since:?}");
+        assert_eq!(servers(&all), ["https://a.example", "https://c.example"], "{since:?}");
         assert_eq!((all.tokens.removed.len(), all.tokens.complete), (0, is_complete), "{since:?}");
     }
 }
@@ -165,11 +165,11 @@ fn a_revision_before_the_oldest_removal_that_is_known_means_nothing() {
 #[test]
 fn the_servers_of_those_asked_for_are_listed() {
     let snapshot = shown(&state(vec![row("a", Some(-60)), row("b", Some(-120)), row("c", Some(9_000))]));
-    let listed = |rows| hosts(&status(&snapshot, rows, None)).join(" ");
+    let listed = |rows| servers(&status(&snapshot, rows, None)).join(" ");
     assert_eq!(listed(proto::Rows::All), "https://a.example https://b.example https://c.example");
     assert_eq!(listed(proto::Rows::InTrouble(1)), "https://b.example");
     assert_eq!(listed(proto::Rows::Only(vec!["c".to_owned()])), "https://c.example");
-    assert_eq!(status(&snapshot, proto::Rows::None, None).hosts, None);
+    assert_eq!(status(&snapshot, proto::Rows::None, None).servers, None);
 }
 
 #[test]
@@ -203,8 +203,8 @@ fn events_are_those_since_a_number_or_the_newest() {
 fn a_snapshot_shares_what_is_the_same_and_shows_what_is_not() {
     let mut state = state(["a", "b", "c"].map(|name| row(name, None)).into());
     let before = shown(&state);
-    let host = crate::model::BaseUrl::parse("https://b.example").unwrap().host_key();
-    state.apply(Event::GateMoved { host, limit: 9, breaker: Breaker::Open }, at(1), 0.5);
+    let server = crate::model::BaseUrl::parse("https://b.example").unwrap().server_key();
+    state.apply(Event::GateMoved { server, limit: 9, breaker: Breaker::Open }, at(1), 0.5);
     state.apply(failed("b", strained()), at(1), 0.5);
     state.apply(read(["b", "c", "d"].map(|name| row(name, None)).into()), at(2), 0.5);
     let (with, without) = (shown_of(&state, &quiet(), Some(&before), 0), shown_of(&state, &quiet(), None, 0));
@@ -215,7 +215,7 @@ fn a_snapshot_shares_what_is_the_same_and_shows_what_is_not() {
     let c = |snapshot: &Snapshot| snapshot.rows.iter().find(|row| row.id() == "c").map(Arc::as_ptr).unwrap();
     assert_eq!(c(&with), c(&before));
     let again = shown_of(&state, &quiet(), Some(&with), 0);
-    assert!(Arc::ptr_eq(&again.removed, &with.removed) && Arc::ptr_eq(&again.hosts[0], &with.hosts[0]));
+    assert!(Arc::ptr_eq(&again.removed, &with.removed) && Arc::ptr_eq(&again.servers[0], &with.servers[0]));
 }
 
 /// Each customer in a state of its own: the counts, and what is shown of each.
@@ -283,11 +283,11 @@ fn each_customer_is_counted_and_shown_by_its_status() {
     let minutes = ["deferred", "now", "retrying", "due"].map(|name| of(name).minutes_until_expiry);
     assert_eq!(minutes, [Some(-1), Some(-1), Some(1), None]);
     assert_eq!(of("well").tb_username, "user of well");
-    let host = |name: &str| {
-        let hosts = status.hosts.as_ref().unwrap();
-        hosts.iter().find(|host| host.host == format!("https://{name}.example")).unwrap()
+    let server = |name: &str| {
+        let servers = status.servers.as_ref().unwrap();
+        servers.iter().find(|server| server.name == format!("https://{name}.example")).unwrap()
     };
-    assert_eq!((host("unsaved").skew_ms, host("due").skew_ms), (Some(-1_500), None));
+    assert_eq!((server("unsaved").skew_ms, server("due").skew_ms), (Some(-1_500), None));
 }
 
 /// `tbtoken` is NULL, and `tbtokenexpiry` was forgotten.

@@ -12,8 +12,8 @@ fn send(username: &str, number: u128) -> Send {
     Send { server, username: username.into(), credentials, held: Held::default(), turn: 0 }
 }
 
-fn server(url: &str) -> HostKey {
-    BaseUrl::parse(url).unwrap().host_key()
+fn server(url: &str) -> ServerKey {
+    BaseUrl::parse(url).unwrap().server_key()
 }
 
 fn charges_against(account: &Account, username: &str) -> u8 {

@@ -8,7 +8,7 @@ use super::super::{
     Answer, Ask, Charge, Held, LONGEST_REQUEST, Leave, Ledger, Outcome, Reason, Step, Verdict,
 };
 use super::daemon::{Daemon, Store, day};
-use crate::model::{AccountKey, BaseUrl, Failure, FailureKind, Fingerprint, HostKey};
+use crate::model::{AccountKey, BaseUrl, Failure, FailureKind, Fingerprint, ServerKey};
 use crate::store::{LedgerRead, LedgerWrite};
 
 /// One daemon, its store, and the time.
@@ -19,8 +19,8 @@ struct Scene {
     number: u64,
 }
 
-fn host(url: &str) -> HostKey {
-    BaseUrl::parse(url).unwrap().host_key()
+fn server(url: &str) -> ServerKey {
+    BaseUrl::parse(url).unwrap().server_key()
 }
 
 const URL: &str = "https://tb.example";
@@ -56,7 +56,7 @@ impl Scene {
         then: impl FnOnce(&Ledger, &Ask<'_>) -> T,
     ) -> T {
         let base = BaseUrl::parse(URL).unwrap();
-        let (server, held) = (base.host_key(), Held::default());
+        let (server, held) = (base.server_key(), Held::default());
         let credentials = Fingerprint::numbered(password);
         let account = AccountKey::of(&base, username);
         then(
@@ -73,7 +73,7 @@ impl Scene {
     fn charge(&mut self, username: &str, password: u128) -> Charge {
         self.number += 1;
         let base = BaseUrl::parse(URL).unwrap();
-        let (server, held) = (base.host_key(), Held::default());
+        let (server, held) = (base.server_key(), Held::default());
         let ask = Ask {
             account: AccountKey::of(&base, username),
             server: &server,
@@ -97,7 +97,7 @@ impl Scene {
     }
 
     fn probe(&mut self, verdict: Verdict) {
-        self.daemon.ledger.probed(&host(URL), verdict, self.now);
+        self.daemon.ledger.probed(&server(URL), verdict, self.now);
     }
 
     fn restart(&mut self) {
@@ -347,7 +347,7 @@ fn p02_what_a_dead_daemon_left_in_flight_is_a_charge_and_puts_its_server_in_doub
     scene.restart();
     let found = scene.daemon.ledger.take_found_in_flight();
     assert_eq!(found.len(), 1);
-    scene.daemon.ledger.doubt(&host(URL), scene.now);
+    scene.daemon.ledger.doubt(&server(URL), scene.now);
     assert_eq!(scene.answer("ops", 1), Answer::Wait(Reason::AccountBusy));
     assert_eq!(scene.answer("lab", 1), Answer::Wait(Reason::Probe));
     scene.now += LONGEST_REQUEST;
@@ -370,7 +370,7 @@ fn p02_a_ledger_that_was_lost_is_written_back_before_any_password() {
         assert_eq!(scene.poll(), Step::Replaced);
         assert_eq!(scene.answer("lab", 1), Answer::Wait(Reason::Store));
         scene.write();
-        scene.daemon.ledger.cancel(&host(URL));
+        scene.daemon.ledger.cancel(&server(URL));
         assert_eq!(scene.answer("lab", 1), Answer::Send);
         assert_eq!(scene.store.stamp.id, if restored { 1_000_001 } else { 2 }, "other daemons see it too");
         scene.restart();
@@ -389,7 +389,7 @@ fn p02_a_write_without_an_answer_costs_no_charge_for_long() {
             scene.store.write(&write);
         }
         assert_eq!(scene.daemon.ledger.write_failed(), [charge.number]);
-        scene.daemon.ledger.cancel(&host(URL));
+        scene.daemon.ledger.cancel(&server(URL));
         scene.poll();
         scene.write();
         scene.restart();
@@ -527,7 +527,7 @@ fn p02_a_charge_made_during_a_write_that_conflicts_is_not_written_over_another_d
 #[test]
 fn p02_an_acceptance_clears_no_charge_at_another_port() {
     let mut scene = Scene::new();
-    let other = BaseUrl::parse("https://tb.example:8443").unwrap().host_key();
+    let other = BaseUrl::parse("https://tb.example:8443").unwrap().server_key();
     let at_other = |ledger: &Ledger, ask: &Ask<'_>| charges(ledger, &Ask { server: &other, ..*ask });
     let account = AccountKey::of(&BaseUrl::parse(URL).unwrap(), "ops");
     for (username, password) in [("ops", 1), ("OPS", 2), ("ops", 3)] {
@@ -668,7 +668,7 @@ fn p23_a_store_that_refuses_the_ledger_costs_no_memory() {
         let charge = scene.charge("ops", 2);
         scene.daemon.ledger.next_write(day(), false).unwrap();
         assert_eq!(scene.daemon.ledger.write_failed(), [charge.number]);
-        scene.daemon.ledger.cancel(&host(URL));
+        scene.daemon.ledger.cancel(&server(URL));
         // A charge of the same pass that no write has held.
         let charge = scene.charge("ops", 2);
         scene.daemon.ledger.give_back(charge);

@@ -82,7 +82,7 @@ impl Stage {
             gate.finish_probe(Signal::Answered);
             gate
         };
-        let gates = queues.hosts().map(|host| (host.clone(), known())).collect();
+        let gates = queues.servers().map(|server| (server.clone(), known())).collect();
         let now = Instant::now();
         Self { queues, gates, ledger, now, facts: Vec::new(), under_way: Vec::new(), charges: 0 }
     }
@@ -125,14 +125,14 @@ impl Stage {
 
     fn login_ended(
         &mut self,
-        Request { host, ticket, attempt }: Request,
+        Request { server, ticket, attempt }: Request,
         charge: Charge,
         outcome: Outcome,
         refresh_token: Option<&str>,
     ) {
-        let key = self.queues.host(host).unwrap().clone();
+        let key = self.queues.key(server).unwrap().clone();
         self.ledger.settle(charge, outcome.failure().as_ref(), self.now);
-        self.queues.settled(host, &attempt, refresh_token.map(Secret::new).as_ref());
+        self.queues.settled(server, &attempt, refresh_token.map(Secret::new).as_ref());
         let signal = match outcome {
             Outcome::Accepted | Outcome::Rejected | Outcome::RejectedUnchecked | Outcome::NotCounted => {
                 Signal::Answered
@@ -141,40 +141,40 @@ impl Stage {
         };
         self.gates.get_mut(&key).unwrap().leave(ticket, signal);
         if signal == Signal::Unanswered {
-            self.queues.trouble(host, Some(&Failure::ServerError { status: 502, retry_after: None }));
+            self.queues.trouble(server, Some(&Failure::ServerError { status: 502, retry_after: None }));
         }
     }
 
     /// A refresh token worked, or was refused: then the password is next.
-    fn refresh_ended(&mut self, Request { host, ticket, attempt }: Request, has_worked: bool) {
-        let key = self.queues.host(host).unwrap().clone();
+    fn refresh_ended(&mut self, Request { server, ticket, attempt }: Request, has_worked: bool) {
+        let key = self.queues.key(server).unwrap().clone();
         self.gates.get_mut(&key).unwrap().leave(ticket, Signal::Answered);
         if !has_worked {
-            self.queues.again_with_password(host, attempt);
+            self.queues.again_with_password(server, attempt);
         }
     }
 
     /// The charge was not made, because another daemon has changed the account.
     fn conflict(&mut self, what: &str) {
-        let Start::Login(Request { host, attempt, .. }, charge) = self.take(what) else { panic!("{what}") };
-        let key = self.queues.host(host).unwrap().clone();
+        let Start::Login(Request { server, attempt, .. }, charge) = self.take(what) else { panic!("{what}") };
+        let key = self.queues.key(server).unwrap().clone();
         // What `Ledger::written` and `Ledger::cancel` do together.
         self.ledger.give_back(charge);
         self.gates.get_mut(&key).unwrap().cancel();
-        self.queues.not_charged(host, attempt);
+        self.queues.not_charged(server, attempt);
     }
 
     fn probe_ended(&mut self, what: &str, verdict: Verdict) {
-        let Start::Probe { host, .. } = self.take(what) else { panic!("{what}") };
-        self.probed(host, verdict);
+        let Start::Probe { server, .. } = self.take(what) else { panic!("{what}") };
+        self.probed(server, verdict);
     }
 
-    fn probed(&mut self, host: usize, verdict: Verdict) {
-        let key = self.queues.host(host).unwrap().clone();
+    fn probed(&mut self, server: usize, verdict: Verdict) {
+        let key = self.queues.key(server).unwrap().clone();
         self.ledger.probed(&key, verdict, self.now);
         let failure =
             (verdict != Verdict::Good).then_some(Failure::ServerError { status: 502, retry_after: None });
-        self.queues.probed(host, verdict, failure.as_ref());
+        self.queues.probed(server, verdict, failure.as_ref());
         let signal = match verdict {
             Verdict::Good => Signal::Answered,
             Verdict::Bad => Signal::Unanswered,
@@ -199,7 +199,7 @@ fn name(start: &Start) -> String {
     match start {
         Start::Refresh(request) => format!("refresh {}", request.attempt.customer.id),
         Start::Login(request, _) => format!("login {}", request.attempt.customer.id),
-        Start::Probe { base, .. } => format!("probe {}", base.host_key()),
+        Start::Probe { base, .. } => format!("probe {}", base.server_key()),
     }
 }
 
@@ -229,11 +229,11 @@ const PROBE: &str = "probe https://tb.example";
 #[test]
 fn p12_every_server_gets_one_before_any_gets_the_next() {
     let of = [0, 0, 0, 1, 1, 2];
-    let attempts = of.iter().zip(0..).map(|(host, n)| {
-        at(&format!("https://tb{host}.example"), &format!("{n}"), &format!("user {n}"), "p")
+    let attempts = of.iter().zip(0..).map(|(server, n)| {
+        at(&format!("https://tb{server}.example"), &format!("{n}"), &format!("user {n}"), "p")
     });
     let mut stage = Stage::new(attempts.collect());
-    assert_eq!(stage.queues.host(1).map(HostKey::as_str), Some("https://tb1.example"));
+    assert_eq!(stage.queues.key(1).map(ServerKey::as_str), Some("https://tb1.example"));
     let order: Vec<String> = stage.start_all();
     assert_eq!(order, ["login 0", "login 3", "login 5", "login 1", "login 4", "login 2"]);
 }
@@ -345,7 +345,7 @@ fn p02_an_account_with_an_open_charge_goes_alone_after_the_others() {
 
 /// The server left the password of a neighbour unanswered.
 fn leave_in_doubt(ledger: &mut Ledger, attempt: &Attempt) {
-    let (server, account) = (attempt.base.host_key(), AccountKey::of(&attempt.base, "silent"));
+    let (server, account) = (attempt.base.server_key(), AccountKey::of(&attempt.base, "silent"));
     let (held, now) = (Held::default(), Instant::now());
     let (credentials, leave) = (attempt.credentials, Leave::None);
     let ask = Ask { account, server: &server, username: "silent", credentials, held: &held, leave };
@@ -355,7 +355,7 @@ fn leave_in_doubt(ledger: &mut Ledger, attempt: &Attempt) {
 
 /// Sends that were not answered, of which the server's doubt is over.
 fn charge(ledger: &mut Ledger, attempt: &Attempt, charges: usize) {
-    let server = attempt.base.host_key();
+    let server = attempt.base.server_key();
     let of = |username: &str, account| (username.to_owned(), account);
     let neighbour = of("neighbour", AccountKey::of(&attempt.base, "neighbour"));
     let own = of(&attempt.customer.credentials.username, attempt.account);
@@ -385,7 +385,7 @@ fn p02_of_accounts_with_open_charges_those_with_fewer_come_first() {
     // The last charge needs ten minutes of good probes.
     let mut told = Vec::new();
     for _ in 0..2 {
-        let key = rows[0].base.host_key();
+        let key = rows[0].base.server_key();
         stage.ledger.probed(&key, Verdict::Good, stage.now);
         stage.now += std::time::Duration::from_secs(100);
     }
@@ -407,7 +407,7 @@ fn p02_a_server_in_doubt_gets_one_password_after_a_good_probe() {
     let rows = || ["a", "b", "c"].map(|name| attempt(name, name, "p"));
     let in_doubt = |verdict: Verdict| {
         let mut stage = Stage::new(rows().into());
-        let key = rows()[0].base.host_key();
+        let key = rows()[0].base.server_key();
         stage.ledger.doubt(&key, stage.now);
         assert_eq!(stage.start_all(), [PROBE]);
         stage.probe_ended(PROBE, verdict);
@@ -438,7 +438,7 @@ fn p02_a_server_in_doubt_gets_one_password_after_a_good_probe() {
 #[test]
 fn p02_refresh_tokens_do_not_wait_for_a_server_in_doubt() {
     let mut stage = Stage::new(vec![attempt("a", "a", "p"), with_refresh_token(attempt("b", "b", "p"))]);
-    let key = stage.queues.host(0).unwrap().clone();
+    let key = stage.queues.key(0).unwrap().clone();
     stage.ledger.doubt(&key, stage.now);
     assert_eq!(stage.start_all(), [PROBE, "refresh b"]);
 }
@@ -477,10 +477,10 @@ fn p02_a_server_that_is_down_gets_nothing_before_a_good_probe() {
 #[test]
 fn a_server_is_probed_as_planned() {
     let base = BaseUrl::parse("https://tb.example").unwrap();
-    let probes = [(base.host_key(), base)].into();
+    let probes = [(base.server_key(), base)].into();
     let mut stage = Stage::new(Vec::new());
     stage.queues = Queues::new(&mut Plan { probes, ..Plan::default() });
-    stage.gates = stage.queues.hosts().map(|host| (host.clone(), Gate::new(64))).collect();
+    stage.gates = stage.queues.servers().map(|server| (server.clone(), Gate::new(64))).collect();
     assert_eq!(stage.start_all(), [PROBE]);
     stage.probe_ended(PROBE, Verdict::Bad);
     assert_eq!(stage.start_all(), Vec::<String>::new());
@@ -524,7 +524,7 @@ fn a_charge_that_was_not_made_does_not_hold_up_the_account_on_another_port() {
         vec![attempt("a", "u", "p"), at("https://tb.example:8443", "b", "u", "p"), attempt("c", "c", "p")];
     let mut stage = Stage::new(rows);
     assert_eq!(stage.start_all(), ["login a", "login c"]);
-    stage.gates.get_mut(&BaseUrl::parse("https://tb.example").unwrap().host_key()).unwrap().set_maximum(1);
+    stage.gates.get_mut(&BaseUrl::parse("https://tb.example").unwrap().server_key()).unwrap().set_maximum(1);
     stage.conflict("login a");
     assert_eq!(stage.start_all(), ["login b"], "no room for a");
 }
@@ -634,7 +634,7 @@ fn a_row_that_gets_nothing_by_a_refresh_token_uses_none_of_another_row() {
 #[test]
 fn p02_servers_that_differ_in_their_path_have_a_doubt_a_probe_and_a_breaker_each() {
     let rows = ["a", "b"].map(|name| at(&format!("https://tb.example/{name}"), name, name, "p"));
-    let keys = rows.each_ref().map(|row| row.base.host_key());
+    let keys = rows.each_ref().map(|row| row.base.server_key());
     let mut stage = Stage::new(rows.clone().into());
     stage.ledger.doubt(&keys[1], stage.now);
     assert_eq!(stage.start_all(), ["login a", "probe https://tb.example/b"]);

@@ -19,7 +19,7 @@ fn leave_of(plan: &Plan, name: &str) -> Leave {
 /// The open charges of the account of a row.
 fn charges_of(state: &State, name: &str) -> u8 {
     let entry = state.entry(&id(name)).unwrap();
-    state.ledger().charges_of(&entry.account.unwrap(), entry.host.as_ref().unwrap(), "ops")
+    state.ledger().charges_of(&entry.account.unwrap(), entry.server.as_ref().unwrap(), "ops")
 }
 
 #[test]

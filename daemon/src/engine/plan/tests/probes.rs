@@ -1,12 +1,12 @@
 //! Which servers are probed: those that are treated as down, or of which an account has its last charge left.
 
 use super::*;
-use crate::model::HostKey;
+use crate::model::ServerKey;
 
 const URLS: [&str; 2] = ["https://tb.example", "https://far.example"];
 
-fn host(url: &str) -> HostKey {
-    BaseUrl::parse(url).unwrap().host_key()
+fn server(url: &str) -> ServerKey {
+    BaseUrl::parse(url).unwrap().server_key()
 }
 
 /// A row on the second server.
@@ -22,7 +22,7 @@ fn probed(state: &State, at: DateTime<Utc>) -> Vec<String> {
 }
 
 fn breaker(state: &mut State, url: &str, breaker: Breaker) {
-    state.apply(Event::GateMoved { host: host(url), limit: 1, breaker }, now(), 0.5);
+    state.apply(Event::GateMoved { server: server(url), limit: 1, breaker }, now(), 0.5);
 }
 
 #[test]

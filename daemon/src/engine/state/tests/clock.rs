@@ -139,8 +139,8 @@ fn p21_an_expiry_with_a_fraction_is_not_ours_and_stays() {
 fn p21_a_customer_that_failed_after_its_server_was_back_waits_also_after_a_clock_step() {
     let mut state = state(vec![row("a")]);
     let unreachable = Failure::Unreachable { why: "no connection".to_owned() };
-    let host = entry(&state, "a").host.clone().unwrap();
-    apply(&mut state, 0, [Event::ServerRecovered(host)]);
+    let server = entry(&state, "a").server.clone().unwrap();
+    apply(&mut state, 0, [Event::ServerRecovered(server)]);
     apply(&mut state, -HOUR, [step_back(HOUR)]);
     apply(&mut state, 5 - HOUR, [failed("a", unreachable), Event::PassFinished]);
     assert!(failure(&state, "a").next_attempt_at.is_some());

@@ -30,7 +30,7 @@ pub(super) fn send(state: &mut State, name: &str, leave: Leave, outcome: Outcome
 fn is_in_doubt(state: &State, url: &str) -> bool {
     let account = AccountKey::of(&BaseUrl::parse(url).unwrap(), "stranger");
     let (held, credentials) = (Held::default(), entry(state, "a").credentials);
-    let (server, leave) = (&host(url), Leave::None);
+    let (server, leave) = (&server(url), Leave::None);
     let ask = Ask { account, server, username: "stranger", credentials, held: &held, leave };
     match state.ledger().may_send(&ask, Instant::now()) {
         Answer::Send => false,

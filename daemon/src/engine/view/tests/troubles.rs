@@ -15,8 +15,8 @@ fn on(name: &str, server: &str, ends_in: Option<i64>) -> Customer {
 }
 
 fn breaker(state: &mut State, server: &str, breaker: Breaker) {
-    let host = crate::model::BaseUrl::parse(&format!("https://{server}.example")).unwrap().host_key();
-    state.apply(Event::GateMoved { host, limit: 1, breaker }, at(0), 0.5);
+    let server = crate::model::BaseUrl::parse(&format!("https://{server}.example")).unwrap().server_key();
+    state.apply(Event::GateMoved { server, limit: 1, breaker }, at(0), 0.5);
 }
 
 fn known(causes: &[&str]) -> BTreeSet<String> {

@@ -27,7 +27,7 @@ impl World {
             daemon.ledger.see(self.rows.iter().map(|row| &row.account), day);
             let found = daemon.ledger.take_found_in_flight();
             for row in self.rows.iter().filter(|row| found.contains(&row.account)) {
-                daemon.ledger.doubt(&row.host, self.now);
+                daemon.ledger.doubt(&row.server_key, self.now);
             }
         }
         let mut rows: Vec<usize> = (0..self.rows.len()).collect();
@@ -89,10 +89,10 @@ impl World {
 
     pub(super) fn try_row(&mut self, place: usize, row_place: usize, leave: Leave) {
         let row = self.rows[row_place].clone();
-        let (account, host, held) = (row.account, row.host.clone(), self.held(row.account));
+        let (account, server, held) = (row.account, row.server_key.clone(), self.held(row.account));
         let ask = Ask {
             account,
-            server: &host,
+            server: &server,
             username: row.username,
             credentials: row.credentials,
             held: &held,
@@ -101,14 +101,14 @@ impl World {
         let mut answer = self.daemons[place].ledger.may_send(&ask, self.now);
         if answer == Answer::Wait(Reason::Probe) {
             let verdict = self.servers[row.server].probe();
-            self.daemons[place].ledger.probed(&host, verdict, self.now);
+            self.daemons[place].ledger.probed(&server, verdict, self.now);
             answer = self.daemons[place].ledger.may_send(&ask, self.now);
         }
         if answer != Answer::Send {
             return;
         }
         let daemon = &self.daemons[place];
-        if daemon.doubted.contains(&host)
+        if daemon.doubted.contains(&server)
             && self.servers[row.server].is_bad_for(Duration::from_secs(5), self.now)
         {
             self.violation(format!("{:?} is sent to {}, which does not answer", row.username, row.url));

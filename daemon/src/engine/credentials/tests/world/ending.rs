@@ -65,10 +65,10 @@ impl World {
         {
             return None;
         }
-        let (host, held) = (row.host.clone(), self.held(row.account));
+        let (server, held) = (row.server_key.clone(), self.held(row.account));
         let ask = Ask {
             account: row.account,
-            server: &host,
+            server: &server,
             username: row.username,
             credentials: row.credentials,
             held: &held,

@@ -77,12 +77,12 @@ impl Witness {
         };
         let Some(Start::Login(last, _)) = stage.under_way.last() else {
             let probes = stage.under_way.iter().filter(|start| matches!(start, Start::Probe { .. })).count();
-            prop_assert!(probes <= stage.queues.hosts().count(), "one probe of a server at a time");
+            prop_assert!(probes <= stage.queues.servers().count(), "one probe of a server at a time");
             return Ok(());
         };
         let same = logins().filter(|request| request.attempt.account == last.attempt.account).count();
         prop_assert_eq!(same, 1, "one password of an account");
-        let on_server = logins().filter(|request| request.host == last.host).count();
+        let on_server = logins().filter(|request| request.server == last.server).count();
         prop_assert!(charges_before == 0 || on_server == 1, "an account with a charge goes alone");
         let is_forced = last.attempt.leave == Leave::Forced;
         prop_assert!(is_forced || charges_before < 3, "{charges_before} charges before it");
@@ -109,7 +109,7 @@ fn carry_out(
         while step < stops_after && stage.under_way.len() < 8 {
             let of = |stage: &Stage, attempt: &Attempt| {
                 let username = &attempt.customer.credentials.username;
-                stage.ledger.charges_of(&attempt.account, &attempt.base.host_key(), username)
+                stage.ledger.charges_of(&attempt.account, &attempt.base.server_key(), username)
             };
             let Some(_) = stage.start() else { break };
             let charges = match stage.under_way.last() {
@@ -133,10 +133,10 @@ fn carry_out(
         stage.now += std::time::Duration::from_secs(which as u64);
         let start = stage.under_way.remove(which % stage.under_way.len());
         match start {
-            Start::Probe { host, .. } => {
+            Start::Probe { server, .. } => {
                 let verdict =
                     [Verdict::Good, Verdict::Good, Verdict::Bad, Verdict::None][usize::from(how) % 4];
-                stage.probed(host, verdict);
+                stage.probed(server, verdict);
             }
             Start::Refresh(request) if how % 4 == 3 => stage.refresh_ended(request, false),
             Start::Refresh(request) => {
@@ -231,7 +231,7 @@ fn begin(rows: &[Row], charged: &[(usize, usize)], doubtful: usize) -> Stage {
     let mut stage = Stage::new(attempts.clone());
     for (which, charges) in charged {
         let attempt = &attempts[which % attempts.len()];
-        let (server, username) = (attempt.base.host_key(), &attempt.customer.credentials.username);
+        let (server, username) = (attempt.base.server_key(), &attempt.customer.credentials.username);
         let open = stage.ledger.charges_of(&attempt.account, &server, username);
         charge(&mut stage.ledger, attempt, (*charges).min(3 - usize::from(open.min(3))));
     }
