@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::policy::Policy;
-use super::state::{Entry, Server, State, Verdict};
+use super::state::{CustomerState, Server, State, Verdict};
 use crate::model::{BaseUrl, CustomerId, ServerKey, VerifyTokens};
 use crate::thingsboard::gate::Breaker;
 
@@ -31,8 +31,8 @@ pub fn checks(
     policy: &Policy,
     probes: &BTreeMap<ServerKey, BaseUrl>,
 ) -> Vec<Check> {
-    let mut of_server: BTreeMap<&ServerKey, Vec<&Entry>> = BTreeMap::new();
-    for (_, entry) in state.entries().filter(|(_, entry)| entry.is_checkable(now, policy)) {
+    let mut of_server: BTreeMap<&ServerKey, Vec<&CustomerState>> = BTreeMap::new();
+    for (_, entry) in state.customers().filter(|(_, entry)| entry.is_checkable(now, policy)) {
         if let Some(server) = &entry.server
             && !(entry.is_dead() && entry.verdict(now, policy) == Verdict::Due)
         {
@@ -51,10 +51,10 @@ pub fn checks(
 
 fn choose<'a>(
     server: &Server,
-    mut entries: Vec<&'a Entry>,
+    mut entries: Vec<&'a CustomerState>,
     now: DateTime<Utc>,
     policy: &Policy,
-) -> Vec<&'a Entry> {
+) -> Vec<&'a CustomerState> {
     if let Some(since) = server.checks.suspect_since() {
         let in_question: Vec<_> =
             entries.iter().copied().filter(|entry| entry.is_unproven_since(since)).collect();
@@ -62,13 +62,13 @@ fn choose<'a>(
             return in_question;
         }
     }
-    let looked_at = |entry: &&Entry| entry.checked.map(|(at, _)| at);
+    let looked_at = |entry: &&CustomerState| entry.checked.map(|(at, _)| at);
     match policy.verify_tokens {
         VerifyTokens::Off => Vec::new(),
         VerifyTokens::Sample => {
             // One that is dead already tells nothing of a new signing key, and works again only after a restart.
             let (dead, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.is_dead());
-            let first = |entry: &&Entry| (!entry.is_in_question_again(now), looked_at(entry));
+            let first = |entry: &&CustomerState| (!entry.is_in_question_again(now), looked_at(entry));
             let sample = others.into_iter().min_by_key(first);
             sample.into_iter().chain(dead.into_iter().min_by_key(looked_at)).collect()
         }
@@ -84,7 +84,7 @@ fn choose<'a>(
     }
 }
 
-fn check(entry: &Entry, policy: &Policy) -> Option<Check> {
+fn check(entry: &CustomerState, policy: &Policy) -> Option<Check> {
     let customer = &entry.customer;
     let base = BaseUrl::parse(&customer.credentials.url).ok()?;
     (base.is_https() || !policy.require_https).then(|| Check {

@@ -100,7 +100,7 @@ pub enum Event {
         why: Deferral,
     },
     /// The pass is at its time limit; the next pass follows at once and tries this customer.
-    LeftOver {
+    CarriedOver {
         /// The customer.
         id: CustomerId,
         /// Whether another row of its account has used the operator's leave for one send.
@@ -114,7 +114,7 @@ pub enum Event {
         answer: TokenAnswer,
     },
     /// The pass did not wait for the answer to a check of this customer's token.
-    CheckCutShort(CustomerId),
+    CheckAbandoned(CustomerId),
     /// A server answers again, or for the first time.
     ServerRecovered(ServerKey),
     /// The limit or the circuit breaker of a server changed.

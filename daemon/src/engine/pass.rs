@@ -22,10 +22,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::charging::{Charged, LedgerCall, Writing};
-use self::checking::{Fetching, check, end_of_checks};
+use self::checking::{Fetching, end_of_checks};
 use self::queues::{Queues, Start};
 use self::saving::Saving;
-use self::sending::{Asking, Ended, EndedAttempt, probe, refresh, signal};
+use self::sending::{Ended, EndedAttempt, Requests, probe, refresh, signal};
 use super::checks::Check;
 use super::counters::Operation;
 pub use super::credentials::LONGEST_REQUEST;
@@ -84,7 +84,7 @@ pub struct Tools<S, L> {
     /// The order to begin nothing new.
     pub stop: CancellationToken,
     /// The order to wait for no check.
-    pub leave_checks: CancellationToken,
+    pub abandon_checks: CancellationToken,
     /// When no check is waited for without an order.
     pub checks_until: Instant,
 }
@@ -174,17 +174,17 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     async fn carry_out(&mut self, checks: Vec<Check>) {
         let tools = self.tools;
         let mut fetching: Option<Fetching<'a>> = self.fetch_tokens(checks);
-        let mut asking: Asking<'a> = FuturesUnordered::new();
-        let mut checking: Asking<'a> = FuturesUnordered::new();
+        let mut requests: Requests<'a> = FuturesUnordered::new();
+        let mut checking: Requests<'a> = FuturesUnordered::new();
         let mut saving: Option<Saving<'a>> = None;
         let mut writing: Option<Writing<'a>> = None;
         let mut give_up: Option<Instant> = None;
         // Tokens of earlier passes go first: a store that takes them takes others too.
-        let mut may_ask = self.obtained.is_empty();
+        let mut may_renew = self.obtained.is_empty();
         loop {
-            let may_begin = may_ask && give_up.is_none() && self.store_error.is_none();
+            let may_begin = may_renew && give_up.is_none() && self.store_error.is_none();
             if may_begin && Instant::now() < self.ends_at {
-                self.begin(&mut asking, &mut checking).await;
+                self.begin(&mut requests, &mut checking).await;
             }
             if writing.is_none() {
                 writing = self.call_ledger(give_up.is_some());
@@ -192,7 +192,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             if saving.is_none() && self.store_error.is_none() && !self.obtained.is_empty() {
                 saving = Some(self.save());
             }
-            let is_idle = asking.is_empty() && checking.is_empty() && fetching.is_none();
+            let is_idle = requests.is_empty() && checking.is_empty() && fetching.is_none();
             if is_idle && saving.is_none() && writing.is_none() {
                 break;
             }
@@ -204,14 +204,14 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 }
                 () = end_of_checks(tools), if !checking.is_empty() => {
                     checking.clear();
-                    self.leave_checks().await;
+                    self.abandon_checks().await;
                 }
-                () = at(give_up), if !asking.is_empty() => {
+                () = at(give_up), if !requests.is_empty() => {
                     // An answer that has arrived counts.
-                    while let Some(Some(ended)) = asking.next().now_or_never() {
+                    while let Some(Some(ended)) = requests.next().now_or_never() {
                         self.ended(ended).await;
                     }
-                    asking.clear();
+                    requests.clear();
                     self.give_up().await;
                 }
                 call = finish(&mut writing) => {
@@ -219,7 +219,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                     self.being_charged = 0;
                     match call {
                         LedgerCall::Wrote(charged, result) => {
-                            self.ledger_written(charged, result, give_up.is_some(), &mut asking).await;
+                            self.ledger_written(charged, result, give_up.is_some(), &mut requests).await;
                         }
                         LedgerCall::Read(result) => self.ledger_read(result).await,
                     }
@@ -227,9 +227,9 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 (batch, result) = finish(&mut saving) => {
                     saving = None;
                     self.saved(&batch, result).await;
-                    may_ask = true;
+                    may_renew = true;
                 }
-                Some(ended) = asking.next() => self.ended(ended).await,
+                Some(ended) = requests.next() => self.ended(ended).await,
                 Some(ended) = checking.next() => self.ended(ended).await,
                 (checks, tokens) = finish(&mut fetching) => {
                     fetching = None;
@@ -237,11 +237,11 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 }
             }
         }
-        self.leave_the_rest(give_up.is_some()).await;
+        self.defer_the_rest(give_up.is_some()).await;
     }
 
     /// Begins all requests that may begin now. Passwords wait for their charge.
-    async fn begin(&mut self, asking: &mut Asking<'a>, checking: &mut Asking<'a>) {
+    async fn begin(&mut self, requests: &mut Requests<'a>, checking: &mut Requests<'a>) {
         let logins = &*self.tools.logins;
         while self.has_place() {
             let mut facts = Vec::new();
@@ -254,17 +254,17 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 None if !self.may_check() => break,
                 None => match self.queues.next_check(&mut self.gates) {
                     None => break,
-                    Some((server, asked)) => {
+                    Some((server, check)) => {
                         self.checking += 1;
-                        checking.push(Box::pin(check(logins, server, asked)));
+                        checking.push(Box::pin(checking::check(logins, server, check)));
                     }
                 },
-                Some(Start::Probe { server, base }) => asking.push(Box::pin(probe(logins, server, base))),
+                Some(Start::Probe { server, base }) => requests.push(Box::pin(probe(logins, server, base))),
                 Some(Start::Refresh(request)) => {
                     let id = request.attempt.customer.id.clone();
                     self.in_flight.insert(id.clone(), (Instant::now(), Via::RefreshToken));
                     self.report(Event::Attempting(id)).await;
-                    asking.push(Box::pin(refresh(logins, request)));
+                    requests.push(Box::pin(refresh(logins, request)));
                 }
                 Some(Start::Login(request, charge)) => {
                     self.report(Event::Attempting(request.attempt.customer.id.clone())).await;
@@ -300,7 +300,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         if let Some(charge) = charge {
             self.ledger.settle(charge, failure, Instant::now().into_std());
             let refresh_token = result.as_ref().ok().and_then(|grant| grant.refresh_token.as_ref());
-            self.queues.settled(server, &attempt, refresh_token);
+            self.queues.password_settled(server, &attempt, refresh_token);
         }
         self.tell_the_gate(server, Some(ticket), signal(failure), failure).await;
         match result {
@@ -322,7 +322,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 if is_outdated {
                     self.ledger.refresh_outdated(&attempt.account, &attempt.customer.credentials.username);
                 }
-                self.queues.again_with_password(server, attempt);
+                self.queues.retry_with_password(server, attempt);
                 self.report(Event::RefreshTokenRefused(id)).await;
             }
         }
@@ -337,7 +337,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         if let Some(key) = self.queues.key(server) {
             self.ledger.probed(key, verdict, Instant::now().into_std());
         }
-        self.queues.probed(server, verdict, failure.as_ref());
+        self.queues.probe_ended(server, verdict, failure.as_ref());
         self.tell_the_gate(server, None, signal, failure.as_ref()).await;
     }
 
@@ -359,7 +359,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let has_moved = before != (gate.limit(), gate.breaker());
         let has_recovered = gate.take_recovery();
         if signal != Signal::Answered {
-            self.queues.trouble(server, failure);
+            self.queues.set_trouble(server, failure);
         }
         if let Some(event) = moved(&key, &self.gates).filter(|_| has_moved) {
             self.report(event).await;
@@ -387,7 +387,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     }
 
     /// Leaves the rest of the plan to the next pass, and the tokens that could not be saved: the state holds them.
-    async fn leave_the_rest(&mut self, stopped: bool) {
+    async fn defer_the_rest(&mut self, stopped: bool) {
         if let Some(error) = self.store_error.clone() {
             let ids: Vec<CustomerId> = self.obtained.drain(..).map(|renewal| renewal.id).collect();
             if !ids.is_empty() {
@@ -395,7 +395,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             }
         }
         let goes_on = !stopped && self.store_error.is_none();
-        for fact in self.queues.drain(&self.gates, goes_on) {
+        for fact in self.queues.drain_untried(&self.gates, goes_on) {
             self.report(fact).await;
         }
     }

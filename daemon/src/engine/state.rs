@@ -21,10 +21,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-pub use checking::{Checks, Found};
+pub use checking::{CheckResult, Checks};
 use customers::Customers;
-pub use entry::Entry;
-pub use ineligible::{Former, IneligibleRows};
+pub use entry::CustomerState;
+pub use ineligible::{FormerCustomer, IneligibleRows};
 pub use lapses::Conditions;
 pub use servers::{Server, Servers};
 pub use verdict::{DAILY, Verdict};
@@ -46,7 +46,7 @@ pub struct State {
     mark: bool,
     /// The rows of the table that cannot be renewed.
     pub ineligible: IneligibleRows,
-    former: BTreeMap<CustomerId, Former>,
+    former: BTreeMap<CustomerId, FormerCustomer>,
     servers: Servers,
     /// A token was found dead, and no pass has begun for it yet.
     has_new_death: bool,
@@ -124,7 +124,7 @@ impl State {
     }
 
     /// All customers, in the order of their ids.
-    pub fn entries(&self) -> impl Iterator<Item = (&CustomerId, &Entry)> {
+    pub fn customers(&self) -> impl Iterator<Item = (&CustomerId, &CustomerState)> {
         self.customers.iter()
     }
 
@@ -139,7 +139,7 @@ impl State {
     }
 
     /// One customer.
-    pub fn entry(&self, id: &CustomerId) -> Option<&Entry> {
+    pub fn customer(&self, id: &CustomerId) -> Option<&CustomerState> {
         self.customers.get(id)
     }
 
@@ -244,9 +244,9 @@ impl State {
                 }
             }
             Event::Deferred { id, why } => self.deferred(&id, Some(why), at),
-            Event::LeftOver { id, .. } => self.deferred(&id, None, at),
+            Event::CarriedOver { id, .. } => self.deferred(&id, None, at),
             Event::Checked { id, answer } => self.token_checked(&id, answer, at),
-            Event::CheckCutShort(id) => self.check_cut_short(&id, at),
+            Event::CheckAbandoned(id) => self.check_abandoned(&id, at),
             Event::ServerRecovered(server) => {
                 self.recovered.insert(server, at);
             }

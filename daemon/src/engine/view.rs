@@ -17,11 +17,11 @@ use tbtoken_proto as proto;
 pub use tbtoken_proto::HttpListener;
 
 pub use self::counts::{Counts, OUTLASTING, ServerCounts, Tally};
-pub use self::replies::{not_refreshed, refreshed, shutting_down, unknown};
+pub use self::replies::{refresh_refusal, refresh_reply, shutting_down, unknown};
 use self::row::Row;
 pub use self::troubles::{Severity, Trouble, title};
 use super::counters::{Counters, Operation};
-use super::history::Kept;
+use super::history::NoticeChunks;
 use super::policy::Trigger;
 use super::state::{Conditions, IneligibleRows, PassCounts};
 use crate::model::{CustomerId, LoopState};
@@ -83,7 +83,7 @@ pub struct Snapshot {
     servers: Vec<Arc<ServerRow>>,
     removed: Arc<VecDeque<(u64, CustomerId)>>,
     removed_floor: u64,
-    history: Kept,
+    history: NoticeChunks,
     /// The counters since the start.
     pub counters: Arc<Counters>,
     /// Whether each operation of the store works.

@@ -85,7 +85,7 @@ pub enum Failure {
     },
     /// An answer that is not one to a login.
     #[error("{0}")]
-    UnexpectedResponse(Unexpected),
+    UnexpectedResponse(UnexpectedAnswer),
     /// The row's URL cannot be used.
     #[error("{0}")]
     BadUrl(BadUrl),
@@ -110,7 +110,7 @@ pub enum Failure {
 
 /// An answer that is not one of ThingsBoard to a login.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unexpected {
+pub enum UnexpectedAnswer {
     /// A 3xx to another server. The daemon never sends credentials there.
     #[error("the server redirects to {location}: put that URL into tb_url")]
     Redirect {

@@ -23,7 +23,7 @@ pub use changes::Changes;
 pub use check::{DeadCause, RowToken, TokenAnswer, VerifyTokens};
 pub use customer::{Credentials, Customer, CustomerId, Ineligibility, IneligibleRow, Row};
 pub use expiry::{Lifetime, TokenStatus, window_of};
-pub use failure::{Failure, FailureKind, Unexpected, may_be_counted};
+pub use failure::{Failure, FailureKind, UnexpectedAnswer, may_be_counted};
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use loop_state::LoopState;
 pub use notice::{NoticeKind, Priority};

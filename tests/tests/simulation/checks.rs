@@ -135,7 +135,8 @@ async fn story() {
     };
     sleep(Duration::from_secs(1)).await;
     assert!(world.lock().audit.checks > checks, "the others are being checked");
-    let named = Selection::Ids { ids: [CustomerId::new("0")].into(), leave: Leave::Asked, even_parked: true };
+    let named =
+        Selection::Ids { ids: [CustomerId::new("0")].into(), leave: Leave::Requested, even_parked: true };
     let answer = handle.refresh(named, true).await.unwrap();
     answer.await.unwrap().unwrap();
     let waited = began.elapsed();

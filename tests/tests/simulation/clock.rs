@@ -22,8 +22,8 @@ impl World {
         self.jump += by;
         self.jumped_at = self.true_time();
         if by < TimeDelta::zero() {
-            self.set_back_at = Instant::now();
-            self.set_back_by -= by;
+            self.stepped_back_at = Instant::now();
+            self.stepped_back_by -= by;
         }
     }
 
@@ -34,10 +34,10 @@ impl World {
         let row = &self.rows[&user];
         let (Some(token), Some(expiry)) = (&row.in_row, row.expiry) else { return false };
         let wrong_by = expiry - self.jump - token.ends_at;
-        let was_seen = token.daemon.is_some() || token.written_at + LOOK < self.set_back_at;
+        let was_seen = token.daemon.is_some() || token.written_at + LOOK < self.stepped_back_at;
         let may_be_ours = expiry.timestamp_subsec_nanos() == 0;
-        let is_known = may_be_ours && was_seen && self.started_at.max(row.came_at) < self.set_back_at;
-        token.written_at <= self.set_back_at && !is_known && wrong_by > COVERED_BY_THE_WINDOW
+        let is_known = may_be_ours && was_seen && self.started_at.max(row.came_at) < self.stepped_back_at;
+        token.written_at <= self.stepped_back_at && !is_known && wrong_by > COVERED_BY_THE_WINDOW
     }
 
     /// Whether the row's expiry is later than the end of its token.

@@ -31,7 +31,7 @@ pub(crate) struct InRow {
     /// The end of the declared life, by the true time; `None` if an application wrote the token.
     declared_end: Option<DateTime<Utc>>,
     /// The sum of all steps back of the clock at the time of the write.
-    set_back_by: TimeDelta,
+    stepped_back_by: TimeDelta,
     /// The declared life; `None` if an application wrote the token and the daemon cannot know it.
     life: Option<TimeDelta>,
     /// Whether the clock stepped between its issue and its write.
@@ -162,7 +162,7 @@ impl World {
             declared_end: Some(issued_at + renewal.life),
             life: Some(renewal.life),
             daemon: Some(daemon),
-            set_back_by: self.set_back_by,
+            stepped_back_by: self.stepped_back_by,
             is_of_another_clock,
             written_at: Instant::now(),
         };
@@ -195,7 +195,7 @@ impl World {
             declared_end: None,
             life: None,
             daemon: None,
-            set_back_by: self.set_back_by,
+            stepped_back_by: self.stepped_back_by,
             is_of_another_clock: false,
             written_at: Instant::now(),
         });
@@ -209,7 +209,7 @@ impl World {
         let Some(token) = &row.in_row else { return Some([declared; 2]) };
         let lives = token.declared_end.map_or(declared, |end| end - self.true_time());
         // A daemon that saw several clock steps, back and forward, assumes a shorter life than the true one.
-        let seen = declared - (self.set_back_by - token.set_back_by);
+        let seen = declared - (self.stepped_back_by - token.stepped_back_by);
         Some([lives.min(declared).min(seen), lives.max(declared)])
     }
 

@@ -87,7 +87,7 @@ fn between_two_polls_none_is_checked_and_an_answer_that_says_nothing_makes_check
         checked(&mut state, at, "b", TokenAnswer::Unclear);
         assert!(sampled(&state, at + (pause - 1) * 60).is_empty(), "{pause} intervals");
         at += pause * 60;
-        assert_eq!(state.entry(&CustomerId::new("b")).unwrap().status, crate::model::TokenStatus::Valid);
+        assert_eq!(state.customer(&CustomerId::new("b")).unwrap().status, crate::model::TokenStatus::Valid);
         assert_eq!(sampled(&state, at).len(), 1, "{pause} intervals");
     }
     let mut state = of_one_server(VerifyTokens::Sample);
@@ -158,7 +158,7 @@ fn each_token_comes_up_when_its_proof_is_so_old_and_not_all_at_once() {
 }
 
 fn names_of(state: &State) -> Vec<String> {
-    state.entries().map(|(id, _)| id.to_string()).collect()
+    state.customers().map(|(id, _)| id.to_string()).collect()
 }
 
 #[test]
@@ -226,10 +226,10 @@ fn a_disputed_token_is_checked_first_when_ten_minutes_are_over() {
 #[test]
 fn a_check_that_was_cut_short_waits_for_the_next_poll_and_proves_nothing() {
     let mut state = of_one_server(VerifyTokens::Sample);
-    state.apply(Event::CheckCutShort(CustomerId::new("a")), after(0), 0.5);
+    state.apply(Event::CheckAbandoned(CustomerId::new("a")), after(0), 0.5);
     assert!(sampled(&state, 1).is_empty());
     assert_eq!(sampled(&state, 60), ["a"]);
     checked(&mut state, 61, "b", DEAD);
-    state.apply(Event::CheckCutShort(CustomerId::new("a")), after(62), 0.5);
+    state.apply(Event::CheckAbandoned(CustomerId::new("a")), after(62), 0.5);
     assert_eq!(sampled(&state, 63), ["a", "c"], "those in question are asked on");
 }

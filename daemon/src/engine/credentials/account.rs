@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::{FailureKind, Fingerprint, ServerKey};
 
-use super::Held;
+use super::HeldCredentials;
 use super::outcome::Outcome;
 
 /// How many accepted and how many rejected credentials an account stores besides those that rows hold.
@@ -82,7 +82,7 @@ pub struct Send {
     /// Server, user name and password.
     pub credentials: Fingerprint,
     /// All credentials that rows hold for the account.
-    pub held: Held,
+    pub held: HeldCredentials,
     /// The account's turn when it was charged.
     pub turn: u32,
 }

@@ -11,7 +11,7 @@ pub use self::keeping::Step;
 use self::slot::Slot;
 use super::account::{Account, Change, InFlight, Send};
 use super::outcome::Outcome;
-use super::rules::{Ask, Leave};
+use super::rules::{Leave, LoginQuery};
 use super::server::{Server, Verdict};
 use crate::model::{AccountKey, Failure, FailureKind, Fingerprint, ServerKey};
 use crate::store::Stamp;
@@ -118,36 +118,36 @@ impl Ledger {
 
     /// Charges a password that is about to be sent. It counts as wrong until its outcome is known. The charge must be in
     /// the store before the first byte is sent.
-    pub fn charge(&mut self, ask: &Ask<'_>, number: u64, now: Instant) -> Charge {
-        let send = self.send_of(ask);
-        let charges = self.charges_of(&ask.account, ask.server, ask.username);
-        let charges = if ask.leave == Leave::None { charges } else { charges.max(1) };
-        self.servers.entry(ask.server.clone()).or_default().begin(charges, now);
+    pub fn charge(&mut self, query: &LoginQuery<'_>, number: u64, now: Instant) -> Charge {
+        let send = self.send_of(query);
+        let charges = self.charges_of(&query.account, query.server, query.username);
+        let charges = if query.leave == Leave::None { charges } else { charges.max(1) };
+        self.servers.entry(query.server.clone()).or_default().begin(charges, now);
         let charge = InFlight { number, daemon: (&*self.settings.daemon).into() };
-        self.change(ask.account, Change::Charge { charge, send: send.clone() });
-        Charge { account: ask.account, number, send }
+        self.change(query.account, Change::Charge { charge, send: send.clone() });
+        Charge { account: query.account, number, send }
     }
 
-    fn send_of(&self, ask: &Ask<'_>) -> Send {
+    fn send_of(&self, query: &LoginQuery<'_>) -> Send {
         Send {
-            server: ask.server.clone(),
-            username: ask.username.into(),
-            credentials: ask.credentials,
-            held: ask.held.clone(),
-            turn: self.account(&ask.account).map_or(0, |account| account.turn),
+            server: query.server.clone(),
+            username: query.username.into(),
+            credentials: query.credentials,
+            held: query.held.clone(),
+            turn: self.account(&query.account).map_or(0, |account| account.turn),
         }
     }
 
     /// Notes a rejection that only the customer's record has: the process ended between the two writes.
-    pub fn note_rejection(&mut self, ask: &Ask<'_>, kind: FailureKind) {
+    pub fn note_rejection(&mut self, query: &LoginQuery<'_>, kind: FailureKind) {
         let is_known = |account: &Account| {
-            account.is_accepted(&ask.credentials) || account.rejection(&ask.credentials).is_some()
+            account.is_accepted(&query.credentials) || account.rejection(&query.credentials).is_some()
         };
         // An account that is unknown or has nothing in flight has lost no outcome.
-        let known = self.account(&ask.account);
+        let known = self.account(&query.account);
         if known.is_some_and(|account| account.in_flight.is_some() && !is_known(account)) {
-            let send = self.send_of(ask);
-            self.change(ask.account, Change::Recorded { send, kind });
+            let send = self.send_of(query);
+            self.change(query.account, Change::Recorded { send, kind });
         }
     }
 

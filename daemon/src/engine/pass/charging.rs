@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Pass;
 use super::queues::Request;
-use super::sending::{Asking, login};
+use super::sending::{Requests, login};
 use crate::engine::counters::Operation;
 use crate::engine::credentials::{Charge, Step};
 use crate::engine::event::{Event, Via};
@@ -90,7 +90,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         charged: Vec<Charged>,
         result: Result<LedgerWritten, StoreError>,
         is_stopping: bool,
-        asking: &mut Asking<'a>,
+        requests: &mut Requests<'a>,
     ) {
         let unmade = match result {
             Ok(written) => {
@@ -120,7 +120,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             } else {
                 let id = request.attempt.customer.id.clone();
                 self.in_flight.insert(id, (Instant::now(), Via::Login));
-                asking.push(Box::pin(login(logins, request, charge, left)));
+                requests.push(Box::pin(login(logins, request, charge, left)));
             }
         }
     }
@@ -149,7 +149,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         if let Some(gate) = gate {
             gate.cancel();
         }
-        self.queues.not_charged(request.server, request.attempt);
+        self.queues.requeue_uncharged(request.server, request.attempt);
     }
 }
 

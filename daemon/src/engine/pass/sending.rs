@@ -1,4 +1,4 @@
-//! Sends requests, waits for their answers, and reads from an answer how the server is.
+//! Sends requests, waits for their answers, and derives the state of the server from them.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::model::{BaseUrl, CustomerId, Failure, Grant, TokenAnswer};
 use crate::thingsboard::gate::{Signal, Ticket};
 use crate::thingsboard::{Logins, Probe, RefreshError};
 
-/// The requests under way.
-pub(super) type Asking<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + Send + 'a>>>;
+/// The requests in flight.
+pub(super) type Requests<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + Send + 'a>>>;
 
 /// A request that has ended.
 pub(super) enum Ended {
@@ -82,7 +82,7 @@ pub(super) fn signal(failure: Option<&Failure>) -> Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Unexpected;
+    use crate::model::UnexpectedAnswer;
 
     /// Each answer that is not ThingsBoard's counts toward the circuit breaker, any 5xx included.
     #[test]
@@ -95,8 +95,8 @@ mod tests {
             (Failure::ServerError { status: 500, retry_after: None }, Signal::Unanswered),
             (Failure::ServerError { status: 504, retry_after: None }, Signal::Unanswered),
             (Failure::RateLimited { retry_after: None }, Signal::Overloaded),
-            (Failure::UnexpectedResponse(Unexpected::NotJson), Signal::ForeignAnswer),
-            (Failure::UnexpectedResponse(Unexpected::ProxyLogin), Signal::ForeignAnswer),
+            (Failure::UnexpectedResponse(UnexpectedAnswer::NotJson), Signal::ForeignAnswer),
+            (Failure::UnexpectedResponse(UnexpectedAnswer::ProxyLogin), Signal::ForeignAnswer),
             (Failure::CredentialsRejected, Signal::Answered),
             (Failure::AccountDisabled, Signal::Answered),
             (Failure::SecondFactorRequired, Signal::Answered),

@@ -36,7 +36,7 @@ fn ids(names: &[&str], leave: Leave, even_parked: bool) -> Selection {
 }
 
 fn named(names: &[&str]) -> Selection {
-    ids(names, Leave::Asked, true)
+    ids(names, Leave::Requested, true)
 }
 
 fn forced(names: &[&str]) -> Selection {
@@ -45,7 +45,7 @@ fn forced(names: &[&str]) -> Selection {
 
 /// What an earlier pass left over of a refresh without names.
 fn rest(names: &[&str]) -> Selection {
-    ids(names, Leave::Asked, false)
+    ids(names, Leave::Requested, false)
 }
 
 /// A row of a user of its own.
@@ -93,14 +93,14 @@ fn names(plan: &Plan) -> Vec<&str> {
 }
 
 fn verdict_of(state: &State, name: &str, at: DateTime<Utc>) -> Verdict {
-    state.entry(&id(name)).unwrap().verdict(at, &policy())
+    state.customer(&id(name)).unwrap().verdict(at, &policy())
 }
 
 fn token(state: &State, name: &str, life: i64, via: Via) -> Event {
     use base64::Engine as _;
     let claims = format!(r#"{{"iat":0,"exp":{life}}}"#);
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
-    let customer = state.entry(&id(name)).unwrap().customer.clone();
+    let customer = state.customer(&id(name)).unwrap().customer.clone();
     let token = Token::parse(&format!("a.{claims}.c")).unwrap();
     let renewal = Renewal::new(&customer, token, now(), Lifetime::Jwt);
     let skew = Skew::measure(now(), now(), TimeDelta::zero());
@@ -135,12 +135,12 @@ fn state_with_ledger(customers: Vec<Customer>) -> State {
 /// A pass sends the row's password, and this comes of it.
 fn send(state: &mut State, name: &str, outcome: Outcome) {
     let mut ledger = state.lend_ledger();
-    let entry = state.entry(&id(name)).unwrap();
+    let entry = state.customer(&id(name)).unwrap();
     let account = entry.account.unwrap();
     let held = state.held_credentials(&[account].into()).remove(&account).unwrap();
-    let ask = entry.ask(&held, Leave::None).unwrap();
-    let number = u64::from(ledger.charges_of(&account, ask.server, ask.username));
-    let charge = ledger.charge(&ask, number, Instant::now());
+    let query = entry.login_query(&held, Leave::None).unwrap();
+    let number = u64::from(ledger.charges_of(&account, query.server, query.username));
+    let charge = ledger.charge(&query, number, Instant::now());
     ledger.settle(charge, outcome.failure().as_ref(), Instant::now());
     state.return_ledger(ledger);
 }
@@ -230,7 +230,7 @@ fn a_refresh_token_goes_with_the_server_and_the_user_that_it_is_for() {
 fn after_an_answer_that_is_not_thingsboards_the_password_is_next() {
     let mut state = state(vec![row("a", "p", None)]);
     obtained(&mut state, "a", 60, Via::Login);
-    let odd = Failure::UnexpectedResponse(crate::model::Unexpected::Status { status: 404 });
+    let odd = Failure::UnexpectedResponse(crate::model::UnexpectedAnswer::Status { status: 404 });
     fail(&mut state, "a", odd, after(31));
     let plan = plan(&state, after(32), &policy(), &[Selection::DueNow]);
     assert_eq!(refresh_token_of(&plan, "a"), None, "the path of refresh tokens alone may be closed");
@@ -386,11 +386,11 @@ fn p21_a_wait_that_no_back_off_gives_is_none() {
     let mut state = state(vec![row("a", "a", None)]);
     fail(&mut state, "a", Failure::ServerError { status: 503, retry_after: None }, now());
     let far = |wait: i64| {
-        let mut note = state.entry(&id("a")).unwrap().record().failure.clone().unwrap();
+        let mut note = state.customer(&id("a")).unwrap().record().failure.clone().unwrap();
         note.next_attempt_at = Some(after(wait));
         let failure = Some(note);
         let record =
-            Record { failure, updated_at: after(1), ..state.entry(&id("a")).unwrap().record().clone() };
+            Record { failure, updated_at: after(1), ..state.customer(&id("a")).unwrap().record().clone() };
         let mut other = self::state(vec![row("a", "a", None)]);
         other.apply(table(vec![row("a", "a", None)], vec![record]), after(1), 0.5);
         verdict_of(&other, "a", now())

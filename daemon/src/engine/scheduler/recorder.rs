@@ -1,4 +1,4 @@
-//! Writing the records that have changed: one call at a time, so that what comes meanwhile goes together.
+//! Writes the records that have changed: one call at a time, so that later changes go together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::store::{Store, StoreError};
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     under_way: Option<Call>,
-    /// Records could not be written: not again before the store has shown that it works.
+    /// Records could not be written, and wait until the store works again.
     held: bool,
     /// How long the last call took.
     pub(super) took: Duration,
@@ -34,7 +34,7 @@ impl Recorder {
         self.held = true;
     }
 
-    /// The store has shown that it works, or there is no better time to come.
+    /// The store works again, or the process ends: records may be written.
     pub(super) fn release(&mut self) {
         self.held = false;
     }
@@ -44,12 +44,12 @@ impl Recorder {
         self.held
     }
 
-    /// Whether nothing is under way.
+    /// Whether no call is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.under_way.is_none()
     }
 
-    /// Since when the call under way is, if there is one.
+    /// When the call under way began, if there is one.
     pub(super) fn since(&self) -> Option<Instant> {
         self.under_way.as_ref().map(|call| call.since)
     }
@@ -61,7 +61,7 @@ impl Recorder {
         self.under_way = Some(Call { since: Instant::now(), records, task });
     }
 
-    /// How the call under way ended; never, if there is none.
+    /// Waits for the end of the call under way; without one it never returns.
     pub(super) async fn next(&mut self) -> Event {
         let Some(Call { task, .. }) = &mut self.under_way else { return std::future::pending().await };
         let result = task.await.unwrap_or_else(|error| Err(internal(&error)));

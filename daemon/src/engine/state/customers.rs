@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::Entry;
+use super::CustomerState;
 use super::lapses::Conditions;
 use super::records::Unwritten;
 use crate::engine::counters::Counters;
@@ -19,7 +19,7 @@ pub(super) const REMEMBERED_REMOVALS: usize = 10_000;
 /// The customers, the revision of the whole, and which records the store does not have yet.
 #[derive(Debug)]
 pub(super) struct Customers {
-    entries: BTreeMap<CustomerId, Entry>,
+    entries: BTreeMap<CustomerId, CustomerState>,
     /// The revision of the latest change.
     pub(super) revision: u64,
     pub(super) unwritten: Unwritten,
@@ -37,7 +37,7 @@ pub(super) struct Customers {
 
 /// Reads all customers, in the order of their ids.
 impl Deref for Customers {
-    type Target = BTreeMap<CustomerId, Entry>;
+    type Target = BTreeMap<CustomerId, CustomerState>;
 
     fn deref(&self) -> &Self::Target {
         &self.entries
@@ -48,7 +48,7 @@ impl Deref for Customers {
 /// the next write.
 #[derive(Debug)]
 pub(super) struct Edit<'a> {
-    entry: &'a mut Entry,
+    entry: &'a mut CustomerState,
     revision: &'a mut u64,
     unwritten: &'a mut Unwritten,
     at: DateTime<Utc>,
@@ -59,15 +59,15 @@ pub(super) struct Edit<'a> {
 }
 
 impl Deref for Edit<'_> {
-    type Target = Entry;
+    type Target = CustomerState;
 
-    fn deref(&self) -> &Entry {
+    fn deref(&self) -> &CustomerState {
         self.entry
     }
 }
 
 impl DerefMut for Edit<'_> {
-    fn deref_mut(&mut self) -> &mut Entry {
+    fn deref_mut(&mut self) -> &mut CustomerState {
         self.is_changed = true;
         self.entry
     }
@@ -75,7 +75,7 @@ impl DerefMut for Edit<'_> {
 
 impl<'a> Edit<'a> {
     fn new(
-        entry: &'a mut Entry,
+        entry: &'a mut CustomerState,
         revision: &'a mut u64,
         unwritten: &'a mut Unwritten,
         at: DateTime<Utc>,
@@ -170,7 +170,7 @@ impl Customers {
     }
 
     /// Adds new customers.
-    pub(super) fn add(&mut self, mut new: Vec<Entry>) {
+    pub(super) fn add(&mut self, mut new: Vec<CustomerState>) {
         for entry in &mut new {
             self.revision += 1;
             entry.revision = self.revision;
@@ -188,7 +188,7 @@ impl Customers {
     }
 
     /// Removes customers, and returns them.
-    pub(super) fn remove(&mut self, is_gone: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+    pub(super) fn remove(&mut self, is_gone: impl Fn(&CustomerState) -> bool) -> Vec<CustomerState> {
         let gone: Vec<_> = self.entries.extract_if(.., |_, entry| is_gone(entry)).collect();
         for (id, _) in &gone {
             self.revision += 1;
@@ -203,7 +203,7 @@ impl Customers {
     }
 
     /// Notes the removal of a customer as the last of its changes, and has its record written.
-    pub(super) fn left(&mut self, entry: &Entry, at: DateTime<Utc>) {
+    pub(super) fn left(&mut self, entry: &CustomerState, at: DateTime<Utc>) {
         let mut record = entry.record().clone();
         record.changes.add(at, NoticeKind::Ineligible);
         record.updated_at = at;
@@ -232,7 +232,7 @@ impl Customers {
     /// Takes at most `most` records to write now.
     pub(super) fn take_unwritten(&mut self, which: Records, most: usize) -> Vec<Record> {
         let entries = &self.entries;
-        self.unwritten.take(which, most, |id| entries.get(id).map(Entry::record))
+        self.unwritten.take(which, most, |id| entries.get(id).map(CustomerState::record))
     }
 
     /// Has these records written again, because the write failed.

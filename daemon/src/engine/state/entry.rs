@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::checking::{Death, Found};
+use super::checking::{CheckResult, TokenDeath};
 use crate::engine::deferral::Deferral;
 use crate::engine::event::Via;
 use crate::model::{
@@ -14,7 +14,7 @@ use crate::model::{
 
 /// One customer: its row as it was last read or written, its record, and what only lives in memory.
 #[derive(Debug)]
-pub struct Entry {
+pub struct CustomerState {
     /// The row.
     pub customer: Customer,
     /// Its server; none if the row's URL cannot be used.
@@ -36,9 +36,9 @@ pub struct Entry {
     /// How the unsaved token was obtained, and how long its server took.
     pub obtained: Option<(Via, Duration)>,
     /// When its token came or was last checked, and the result.
-    pub checked: Option<(DateTime<Utc>, Found)>,
+    pub checked: Option<(DateTime<Utc>, CheckResult)>,
     /// Its last token that died before its end. Boxed, because few did.
-    pub(super) death: Option<Box<Death>>,
+    pub(super) death: Option<Box<TokenDeath>>,
     /// The refresh token for the next renewal, obtained for the row's server and user name.
     pub refresh_token: Option<Secret>,
     /// The revision of its latest change.
@@ -67,7 +67,7 @@ fn is_same(row: Option<DateTime<Utc>>, expiry: DateTime<Utc>) -> bool {
     row.is_some_and(|row| (row - expiry).abs() <= COARSEST_COLUMN)
 }
 
-impl Entry {
+impl CustomerState {
     pub(super) fn new(
         customer: Customer,
         key: &FingerprintKey,

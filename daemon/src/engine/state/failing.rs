@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::super::backoff::Backoff;
 use super::super::history::{FailureDetail, Notice, NoticeKind};
 use super::verdict::{DAILY, Verdict};
-use super::{Entry, State};
+use super::{CustomerState, State};
 use crate::engine::counters::Operation;
 use crate::model::{CustomerId, Failure, FailureKind, FailureNote};
 
@@ -93,7 +93,7 @@ impl State {
     }
 }
 
-impl Entry {
+impl CustomerState {
     /// Whether a transient failure leaves the customer parked: the cause of its parking was not checked.
     fn stays_parked(&self, kind: FailureKind) -> bool {
         let parked =
@@ -116,7 +116,7 @@ impl Entry {
 /// When a parked customer is tried next: once a day if ThingsBoard does not count the failure, and after an ordinary back-off
 /// if it has a refresh token. A day that `goes_on` ends with the delay.
 fn next_attempt_of_parked(
-    entry: &Entry,
+    entry: &CustomerState,
     kind: FailureKind,
     at: DateTime<Utc>,
     delay: TimeDelta,

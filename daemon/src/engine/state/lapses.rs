@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Entry;
+use super::CustomerState;
 use crate::engine::counters::{Cause, Counters};
 use crate::model::FailureKind;
 
@@ -36,7 +36,7 @@ impl Conditions {
     }
 }
 
-impl Entry {
+impl CustomerState {
     /// Counts the time since the last count. It comes before every change of the entry, so that the time is attributed to the
     /// state before the change.
     ///

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::super::deferral::Deferral;
 use super::super::event::Via;
 use super::super::history::{Notice, NoticeKind, RenewalDetail};
-use super::{Found, State};
+use super::{CheckResult, State};
 use crate::engine::counters::Operation;
 use crate::model::{CustomerId, Renewal, Secret, Skew, whole_seconds};
 
@@ -37,7 +37,7 @@ impl State {
             edit.unsaved = Some(renewal);
             edit.obtained = Some((via, latency));
             // Whole seconds, as in the expiry, would not show that it came after another one was found dead.
-            edit.checked = Some((at, Found::New));
+            edit.checked = Some((at, CheckResult::New));
             edit.refresh_token = refresh_token;
         }
     }

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use super::super::credentials::{Ask, Held, Leave, Step};
+use super::super::credentials::{HeldCredentials, Leave, LoginQuery, Step};
 use super::super::history::NoticeKind;
 use super::servers::replace_servers;
-use super::{Entry, State};
+use super::{CustomerState, State};
 use crate::engine::counters::Operation;
 use crate::model::{AccountKey, Customer, Failure, Fingerprint, FingerprintKey};
 use crate::store::{LedgerPlace, LedgerRead, RowProblem, Table};
@@ -43,7 +43,7 @@ impl State {
         customers: Vec<Customer>,
         key: &FingerprintKey,
         at: DateTime<Utc>,
-    ) -> Vec<Entry> {
+    ) -> Vec<CustomerState> {
         self.mark = !self.mark;
         let (mark, window) = (self.mark, self.policy.window);
         let mut known = 0;
@@ -56,7 +56,7 @@ impl State {
                     edit.replace_row(customer, key);
                 }
             } else {
-                let mut entry = Entry::new(customer, key, at, window);
+                let mut entry = CustomerState::new(customer, key, at, window);
                 entry.mark = mark;
                 new.push(entry);
             }
@@ -145,14 +145,14 @@ impl State {
 
     /// Adds to the ledger the rejections that only records have: a process may be killed between the two writes.
     fn note_recorded_rejections(&mut self) {
-        let held = Held::default();
+        let held = HeldCredentials::default();
         for entry in self.customers.values() {
             let failure = entry.record().failure.as_deref();
             if let Some(failure) = failure.filter(|failure| failure.fingerprint == entry.credentials)
                 && failure.kind.is_rejection()
-                && let Some(ask) = entry.ask(&held, Leave::None)
+                && let Some(query) = entry.login_query(&held, Leave::None)
             {
-                self.ledger.note_rejection(&ask, failure.kind);
+                self.ledger.note_rejection(&query, failure.kind);
             }
         }
     }
@@ -170,9 +170,9 @@ impl State {
 
     /// Counts the customers whose passwords wait for an operator, because the fingerprint key was replaced.
     pub(super) fn count_undecidable(&mut self, at: DateTime<Utc>) {
-        let held = Held::default();
-        let is_undecidable = |entry: &&Entry| {
-            let refusal = entry.ask(&held, Leave::None).and_then(|ask| self.ledger.refusal(&ask));
+        let held = HeldCredentials::default();
+        let is_undecidable = |entry: &&CustomerState| {
+            let refusal = entry.login_query(&held, Leave::None).and_then(|query| self.ledger.refusal(&query));
             entry.has_unknown_rejection() || matches!(refusal, Some(Failure::RejectionUnknown { .. }))
         };
         let count = self.customers.values().filter(is_undecidable).count();
@@ -197,7 +197,7 @@ impl State {
     /// Unparks the customers that were parked because of the ledger, and whose password it allows now: other rows or an
     /// operator showed that their credentials or account are right.
     pub(super) fn unpark_what_the_ledger_allows(&mut self, at: DateTime<Utc>) {
-        let is_parked = |entry: &&Entry| {
+        let is_parked = |entry: &&CustomerState| {
             entry
                 .record()
                 .failure
@@ -216,8 +216,9 @@ impl State {
             let Some(entry) = self.customers.get(&id) else { continue };
             let allowed = entry.account.is_some_and(|account| {
                 let held = held.get(&account).cloned().unwrap_or_default();
-                let ask = entry.ask(&held, Leave::None);
-                self.ledger.knows(&account) && ask.is_some_and(|ask| self.ledger.refusal(&ask).is_none())
+                let query = entry.login_query(&held, Leave::None);
+                self.ledger.knows(&account)
+                    && query.is_some_and(|query| self.ledger.refusal(&query).is_none())
             });
             if allowed {
                 if let Some(mut edit) = self.customers.edit(&id, at) {
@@ -231,7 +232,7 @@ impl State {
     }
 
     /// Returns all credentials that rows hold for each of these accounts.
-    pub fn held_credentials(&self, accounts: &HashSet<AccountKey>) -> HashMap<AccountKey, Held> {
+    pub fn held_credentials(&self, accounts: &HashSet<AccountKey>) -> HashMap<AccountKey, HeldCredentials> {
         let mut held: HashMap<AccountKey, Vec<Fingerprint>> = HashMap::new();
         if accounts.is_empty() {
             return HashMap::new();
@@ -244,14 +245,14 @@ impl State {
                 }
             }
         }
-        held.into_iter().map(|(account, held)| (account, Held::new(&held))).collect()
+        held.into_iter().map(|(account, held)| (account, HeldCredentials::new(&held))).collect()
     }
 }
 
-impl Entry {
+impl CustomerState {
     /// The question to the ledger about the row's password; none if its URL cannot be used.
-    pub fn ask<'a>(&'a self, held: &'a Held, leave: Leave) -> Option<Ask<'a>> {
-        Some(Ask {
+    pub fn login_query<'a>(&'a self, held: &'a HeldCredentials, leave: Leave) -> Option<LoginQuery<'a>> {
+        Some(LoginQuery {
             account: self.account?,
             server: self.server.as_ref()?,
             username: &self.customer.credentials.username,

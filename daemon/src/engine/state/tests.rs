@@ -147,8 +147,8 @@ fn save_failed(name: &str) -> Event {
     Event::SaveFailed { ids: vec![id(name)], error: away() }
 }
 
-fn entry<'a>(state: &'a State, name: &str) -> &'a Entry {
-    state.entry(&id(name)).unwrap()
+fn entry<'a>(state: &'a State, name: &str) -> &'a CustomerState {
+    state.customer(&id(name)).unwrap()
 }
 
 fn failure<'a>(state: &'a State, name: &str) -> &'a FailureNote {
@@ -172,7 +172,7 @@ fn unrecorded(state: &mut State) -> Vec<(String, Option<FailureKind>)> {
 
 /// Whose revision is newer.
 fn changed_since(state: &State, revision: u64) -> Vec<&str> {
-    state.entries().filter(|(_, entry)| entry.revision > revision).map(|(id, _)| id.as_str()).collect()
+    state.customers().filter(|(_, entry)| entry.revision > revision).map(|(id, _)| id.as_str()).collect()
 }
 
 #[test]
@@ -240,12 +240,12 @@ fn a_customer_that_is_left_out_is_told_once() {
     apply(
         &mut state,
         2,
-        [deferred(&silent), deferred(&silent), Event::LeftOver { id: id("b"), is_leave_used: false }],
+        [deferred(&silent), deferred(&silent), Event::CarriedOver { id: id("b"), is_leave_used: false }],
     );
     assert_eq!(state.revision(), before, "nothing has changed");
     apply(&mut state, 5, [deferred(&strained_server)]);
     assert_eq!(changed_since(&state, before), ["a"]);
-    apply(&mut state, 6, [Event::LeftOver { id: id("a"), is_leave_used: false }]);
+    apply(&mut state, 6, [Event::CarriedOver { id: id("a"), is_leave_used: false }]);
     assert_eq!(why(&state), None);
     for end in [Event::Attempting(id("a")), failed("a", strained()), saved("a", 60)] {
         apply(&mut state, 7, [deferred(&silent), end]);

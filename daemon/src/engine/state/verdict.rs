@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Entry;
+use super::CustomerState;
 use crate::engine::policy::Policy;
 use crate::model::{FailureKind, FailureNote, TokenStatus};
 
@@ -44,7 +44,7 @@ impl Verdict {
 /// The time between two attempts of a parked customer whose failures ThingsBoard does not count.
 pub const DAILY: TimeDelta = TimeDelta::days(1);
 
-impl Entry {
+impl CustomerState {
     /// What the customer needs at `now`.
     pub fn verdict(&self, now: DateTime<Utc>, policy: &Policy) -> Verdict {
         if self.unsaved.is_some() {

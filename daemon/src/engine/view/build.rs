@@ -9,7 +9,7 @@ use tbtoken_proto as proto;
 use super::super::counters::Operation;
 use super::super::event::Via;
 use super::super::policy::Policy;
-use super::super::state::{Entry, Server, State};
+use super::super::state::{CustomerState, Server, State};
 use super::row::{Row, Urls};
 use super::{Identity, Loop, ServerRow, Snapshot, words};
 use crate::model::{CustomerId, ServerKey};
@@ -59,7 +59,7 @@ impl Snapshot {
             store_class: state.store_error().map(StoreError::class),
             conditions: state.conditions(),
             clock_stepped_at: state.clock_stepped_at,
-            unsaved: state.entries().filter(|(_, entry)| entry.unsaved.is_some()).count(),
+            unsaved: state.customers().filter(|(_, entry)| entry.unsaved.is_some()).count(),
         }
     }
 }
@@ -67,11 +67,11 @@ impl Snapshot {
 fn rows(state: &State, policy: &Policy, before: Option<&Snapshot>, now: DateTime<Utc>) -> Vec<Arc<Row>> {
     let mut shared = shared(before.map(|before| &*before.rows), |row: &Row| (row.id(), row.revision));
     let mut urls = Urls::default();
-    let row = |(id, entry): (&CustomerId, &Entry)| {
+    let row = |(id, entry): (&CustomerId, &CustomerState)| {
         shared(id.as_str(), entry.revision)
             .unwrap_or_else(|| Arc::new(Row::new(id, entry, policy, now, &mut urls)))
     };
-    state.entries().map(row).collect()
+    state.customers().map(row).collect()
 }
 
 fn server_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<ServerRow>> {

@@ -10,7 +10,7 @@ use tbtoken_proto::words::Standing;
 
 use super::super::counters::Cause;
 use super::super::policy::Policy;
-use super::super::state::{Entry, Verdict};
+use super::super::state::{CustomerState, Verdict};
 use super::words;
 use crate::model::{Changes, CustomerId, ServerKey};
 
@@ -54,7 +54,7 @@ impl Urls {
 impl Row {
     pub(super) fn new(
         id: &CustomerId,
-        entry: &Entry,
+        entry: &CustomerState,
         policy: &Policy,
         now: DateTime<Utc>,
         urls: &mut Urls,
@@ -167,7 +167,7 @@ impl Row {
     }
 }
 
-fn phase(entry: &Entry, verdict: Verdict) -> proto::Phase {
+fn phase(entry: &CustomerState, verdict: Verdict) -> proto::Phase {
     match verdict {
         _ if entry.attempting => proto::Phase::Refreshing,
         Verdict::Parked { .. } => proto::Phase::Parked,

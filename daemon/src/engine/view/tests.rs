@@ -1,4 +1,4 @@
-//! What is shown of a state, in each of the protocol's words.
+//! Tests of the snapshot: each state in the words of the protocol.
 
 mod troubles;
 
@@ -11,7 +11,7 @@ use chrono::TimeDelta;
 use super::super::credentials::Settings;
 use super::super::deferral::Deferral;
 use super::super::event::{Event, Via};
-use super::super::outcome::{NotRefreshed, Outcome};
+use super::super::outcome::{Outcome, RefreshRefusal};
 use super::super::policy::Policy;
 use super::super::state::State;
 use super::*;
@@ -36,7 +36,7 @@ fn policy() -> Policy {
     Policy::of_a_minute()
 }
 
-/// A customer on a server of its own, whose token ends in so many seconds.
+/// A customer on its own server. Its token ends after this many seconds.
 fn row(name: &str, ends_in: Option<i64>) -> Customer {
     let url = format!("https://{name}.example");
     Customer {
@@ -200,7 +200,7 @@ fn events_are_those_since_a_number_or_the_newest() {
 }
 
 #[test]
-fn a_snapshot_shares_what_is_the_same_and_shows_what_is_not() {
+fn a_snapshot_shares_unchanged_rows_and_shows_the_changes() {
     let mut state = state(["a", "b", "c"].map(|name| row(name, None)).into());
     let before = shown(&state);
     let server = crate::model::BaseUrl::parse("https://b.example").unwrap().server_key();
@@ -279,7 +279,7 @@ fn each_customer_is_counted_and_shown_by_its_status() {
     let deferred = of("deferred").failure.as_ref().unwrap();
     assert_eq!(deferred.message, Deferral::Server(strained()).to_string());
     assert_eq!((deferred.at, deferred.consecutive), (at(0), 0));
-    // Whole minutes, and one that has begun is over.
+    // Whole minutes, rounded down.
     let minutes = ["deferred", "now", "retrying", "due"].map(|name| of(name).minutes_until_expiry);
     assert_eq!(minutes, [Some(-1), Some(-1), Some(1), None]);
     assert_eq!(of("well").tb_username, "user of well");
@@ -290,7 +290,7 @@ fn each_customer_is_counted_and_shown_by_its_status() {
     assert_eq!((server("unsaved").skew_ms, server("due").skew_ms), (Some(-1_500), None));
 }
 
-/// `tbtoken` is NULL, and `tbtokenexpiry` was forgotten.
+/// `tbtoken` is NULL, but `tbtokenexpiry` is not.
 #[test]
 fn an_expiry_without_a_token_is_none() {
     for left in [600, -600] {
@@ -330,37 +330,37 @@ fn the_end_of_a_token_is_shown_less_the_clock_step() {
 }
 
 #[test]
-fn the_store_and_the_table_are_each_told_by_themselves() {
+fn the_store_and_the_table_are_shown_separately() {
     let mut state = state(vec![row("a", None)]);
-    let told = |state: &State| {
+    let shown_values = |state: &State| {
         let status = status(&shown(state), proto::Rows::None, None);
         (status.tokens.success, status.daemon.store_ok)
     };
-    assert_eq!(told(&state), (true, true));
+    assert_eq!(shown_values(&state), (true, true));
     state.apply(Event::RecordsFailed { records: Vec::new(), error: gone() }, at(0), 0.5);
-    assert_eq!(told(&state), (true, false), "the table can be read");
+    assert_eq!(shown_values(&state), (true, false), "the table can be read");
     state.apply(Event::TableUnreadable(gone()), at(0), 0.5);
-    assert_eq!(told(&state), (false, false));
+    assert_eq!(shown_values(&state), (false, false));
     let status = status(&shown(&state), proto::Rows::None, None);
     assert!(status.tokens.error.unwrap().contains("customers.db"));
     assert_eq!((status.tokens.as_of, status.tokens.customers), (Some(at(0)), None));
 }
 
 #[test]
-fn a_ledger_outside_the_database_is_told_with_the_reason() {
+fn a_ledger_outside_the_database_is_shown_with_the_reason() {
     let mut state = state(vec![row("a", None)]);
     let (path, why) = ("/x/ledger.db".to_owned(), "there is no table".to_owned());
-    let told = [LedgerPlace::File { path, why }, LedgerPlace::Database].map(|place| {
+    let shown_values = [LedgerPlace::File { path, why }, LedgerPlace::Database].map(|place| {
         let stamp = Stamp { id: 1, number: 1 };
         let read = LedgerRead { stamp, is_whole: true, place, ..LedgerRead::default() };
         state.apply(Event::LedgerRead { read, seen: Instant::now() }, at(0), 0.5);
         status(&shown(&state), proto::Rows::None, None).daemon.ledger
     });
-    assert_eq!(told, [Some("in /x/ledger.db, because there is no table".to_owned()), None]);
+    assert_eq!(shown_values, [Some("in /x/ledger.db, because there is no table".to_owned()), None]);
 }
 
 #[test]
-fn renewals_are_told_by_what_they_needed() {
+fn renewals_are_counted_by_method() {
     let mut state = state(vec![row("a", None)]);
     for via in [Via::Login, Via::RefreshToken, Via::RefreshToken] {
         state.apply(obtained("a", 600, via, TimeDelta::zero()), at(0), 0.5);
@@ -372,7 +372,7 @@ fn renewals_are_told_by_what_they_needed() {
 }
 
 #[test]
-fn the_loop_is_told_with_its_interval_and_its_last_pass() {
+fn the_loop_is_shown_with_its_interval_and_its_last_pass() {
     let state = state(Vec::new());
     for (milliseconds, seconds, words) in [
         (60_000, 60, "runs every minute"),
@@ -404,7 +404,7 @@ fn the_loop_is_told_with_its_interval_and_its_last_pass() {
 }
 
 #[test]
-fn one_sentence_says_how_things_stand() {
+fn one_sentence_sums_up_the_state() {
     let well = state(vec![row("a", Some(9_000))]);
     let sentence = |state: &State, cycle: Loop| shown_of(state, &cycle, None, 0).sentence();
     let next = Some(at(0));
@@ -438,22 +438,22 @@ fn one_sentence_says_how_things_stand() {
 }
 
 #[test]
-fn a_refresh_is_answered_with_what_came_of_each() {
+fn a_refresh_is_answered_with_the_outcome_of_each_customer() {
     let outcomes = vec![
         (id("a"), Outcome::Renewed(at(600))),
         (id("b"), Outcome::Failed(FailureKind::ServerError, "no".to_owned())),
         (id("c"), Outcome::Skipped("parked".to_owned())),
         (id("d"), Outcome::Skipped("parked".to_owned())),
     ];
-    let reply = refreshed(outcomes.clone());
+    let reply = refresh_reply(outcomes.clone());
     assert_eq!(reply.message, "1 renewed, 1 failed, 2 skipped");
     let result = reply.result.unwrap();
     assert_eq!((result.success, result.updated, result.errors, result.total), (false, 1, 1, 4));
-    let told: Vec<_> =
+    let shown_values: Vec<_> =
         result.details.iter().map(|o| (o.status, o.new_expiry, o.kind, o.message.as_deref())).collect();
     use proto::OutcomeStatus::{Error, Skipped, Success};
     assert_eq!(
-        told,
+        shown_values,
         [
             (Success, Some(at(600)), None, None),
             (Error, None, Some(proto::FailureKind::ServerError), Some("no")),
@@ -461,16 +461,16 @@ fn a_refresh_is_answered_with_what_came_of_each() {
             (Skipped, None, None, Some("parked")),
         ]
     );
-    let idle = refreshed(outcomes[2..].to_vec());
+    let idle = refresh_reply(outcomes[2..].to_vec());
     assert_eq!(idle.message, "0 renewed, 0 failed, 2 skipped");
     assert!(idle.result.unwrap().success);
-    assert_eq!(refreshed(Vec::new()).message, "no customer is due");
+    assert_eq!(refresh_reply(Vec::new()).message, "no customer is due");
     let why = crate::model::Ineligibility::Blank([true, false, true]);
-    let refusal = not_refreshed(NotRefreshed::Ineligible(vec![(id("acme"), why); 7]));
+    let refusal = refresh_refusal(RefreshRefusal::Ineligible(vec![(id("acme"), why); 7]));
     assert_eq!(refusal.code, proto::ErrorCode::IneligibleCustomer);
     assert!(refusal.error.starts_with("acme is not renewed: its tb_username and tb_url are blank; acme is"));
     assert!(refusal.error.ends_with("; and 2 more"), "{}", refusal.error);
-    let refusal = not_refreshed(NotRefreshed::Unknown(vec![id("x"), id("y\u{1b}")]));
+    let refusal = refresh_refusal(RefreshRefusal::Unknown(vec![id("x"), id("y\u{1b}")]));
     assert_eq!(refusal.code, proto::ErrorCode::UnknownCustomer);
     assert!(refusal.error.contains("x, y") && !refusal.error.contains('\u{1b}'), "{}", refusal.error);
 }

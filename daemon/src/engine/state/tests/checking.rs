@@ -1,4 +1,4 @@
-//! What a check of a token changes.
+//! Tests of the changes by a check of a token.
 
 use super::*;
 use crate::engine::counters::Cause;
@@ -39,14 +39,14 @@ fn a_dead_token_counts_as_expired_is_due_and_may_be_replaced_by_one_that_ends_ea
 }
 
 #[test]
-fn what_says_nothing_changes_nothing_and_what_works_again_is_alive() {
+fn an_unclear_check_changes_nothing_and_a_dead_token_that_works_again_is_valid() {
     let mut state = state(vec![ending("a", 7_200)]);
     for answer in [TokenAnswer::Works, TokenAnswer::Unclear, TokenAnswer::NoAnswer] {
         apply(&mut state, 1, [checked("a", answer)]);
         assert_eq!(entry(&state, "a").status, TokenStatus::Valid, "{answer:?}");
         assert!(planned(&state, 2).attempts.is_empty(), "{answer:?}");
     }
-    // ThingsBoard forgets at a restart which tokens are outdated.
+    // After a restart ThingsBoard accepts outdated tokens again.
     apply(&mut state, 3, [checked("a", DEAD), checked("a", TokenAnswer::NoAnswer)]);
     assert_eq!(entry(&state, "a").status, TokenStatus::Expired);
     apply(&mut state, 5, [checked("a", TokenAnswer::Works)]);
@@ -54,14 +54,14 @@ fn what_says_nothing_changes_nothing_and_what_works_again_is_alive() {
 }
 
 #[test]
-fn a_second_dead_token_within_ten_minutes_is_disputed_and_left() {
+fn a_second_dead_token_within_ten_minutes_is_disputed_and_not_renewed() {
     let mut state = state(vec![ending("a", 7_200)]);
     apply(&mut state, 0, [checked("a", DEAD), obtained("a", 7_200, Via::Login), saved("a", 7_200)]);
     told(&mut state);
     apply(&mut state, 60, [checked("a", DEAD)]);
     apply(&mut state, 120, [checked("a", DEAD)]);
     assert_eq!((entry(&state, "a").status, planned(&state, 121).attempts.len()), (TokenStatus::Valid, 0));
-    assert_eq!(told(&mut state), told_of(&[(NoticeKind::TokenDisputed, "a")]), "told once");
+    assert_eq!(told(&mut state), told_of(&[(NoticeKind::TokenDisputed, "a")]), "reported once");
     apply(&mut state, 600, [checked("a", DEAD)]);
     assert_eq!(entry(&state, "a").status, TokenStatus::Expired, "ten minutes later");
 }
@@ -76,7 +76,7 @@ fn a_dead_token_that_works_again_is_renewed_for_being_dead_once_in_ten_minutes()
 }
 
 #[test]
-fn a_token_that_another_program_has_written_is_another_one() {
+fn a_token_that_another_program_wrote_is_not_dead() {
     let mut state = state(vec![ending("a", 7_200)]);
     apply(&mut state, 0, [checked("a", DEAD), read(vec![ending("a", 9_000)])]);
     assert_eq!(entry(&state, "a").status, TokenStatus::Valid);
@@ -85,7 +85,7 @@ fn a_token_that_another_program_has_written_is_another_one() {
 
 /// A parked customer's dead token leads to a renewal by refresh token, and never to its password.
 #[test]
-fn a_dead_token_of_a_parked_customer_stays_parked() {
+fn a_parked_customer_with_a_dead_token_stays_parked() {
     let mut state = state(vec![ending("a", 7_200)]);
     apply(&mut state, 0, [failed("a", Failure::CredentialsRejected), checked("a", DEAD)]);
     assert!(matches!(verdict(&state, "a", 5), Verdict::Parked { until: None }));

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::super::super::credentials::{Answer, Ask, Held, Leave, Outcome, Reason, Settings};
+use super::super::super::credentials::{
+    Answer, HeldCredentials, Leave, LoginQuery, Outcome, Reason, Settings,
+};
 use super::*;
 use crate::model::AccountKey;
 use crate::store::{AccountRow, LedgerPlace, LedgerRead, Stamp};
@@ -19,9 +21,9 @@ pub(super) fn send(state: &mut State, name: &str, leave: Leave, outcome: Outcome
     let mut ledger = state.lend_ledger();
     let account = entry(state, name).account.unwrap();
     let held = state.held_credentials(&[account].into()).remove(&account).unwrap();
-    let ask: Ask<'_> = entry(state, name).ask(&held, leave).unwrap();
-    let number = u64::from(ledger.charges_of(&account, ask.server, ask.username));
-    let charge = ledger.charge(&ask, number, Instant::now());
+    let query: LoginQuery<'_> = entry(state, name).login_query(&held, leave).unwrap();
+    let number = u64::from(ledger.charges_of(&account, query.server, query.username));
+    let charge = ledger.charge(&query, number, Instant::now());
     ledger.settle(charge, outcome.failure().as_ref(), Instant::now());
     state.return_ledger(ledger);
 }
@@ -29,10 +31,10 @@ pub(super) fn send(state: &mut State, name: &str, leave: Leave, outcome: Outcome
 /// Whether a user without any record has to wait for a probe of the server.
 fn is_in_doubt(state: &State, url: &str) -> bool {
     let account = AccountKey::of(&BaseUrl::parse(url).unwrap(), "stranger");
-    let (held, credentials) = (Held::default(), entry(state, "a").credentials);
+    let (held, credentials) = (HeldCredentials::default(), entry(state, "a").credentials);
     let (server, leave) = (&server(url), Leave::None);
-    let ask = Ask { account, server, username: "stranger", credentials, held: &held, leave };
-    match state.ledger().may_send(&ask, Instant::now()) {
+    let query = LoginQuery { account, server, username: "stranger", credentials, held: &held, leave };
+    match state.ledger().may_send(&query, Instant::now()) {
         Answer::Send => false,
         Answer::Wait(Reason::Probe) => true,
         other => panic!("{other:?}"),
@@ -223,10 +225,10 @@ fn p19_a_rejection_that_only_the_record_has_is_not_sent_again() {
     let ledger = read(1, 1, vec![left_in_flight]);
     apply(&mut after, 1, [Event::TableRead(table(vec![row("a")], vec![record])), ledger]);
     assert_eq!(failure(&after, "a").kind, FailureKind::CredentialsRejected, "it stays parked");
-    let held = Held::default();
-    let ask = entry(&after, "a").ask(&held, Leave::None).unwrap();
+    let held = HeldCredentials::default();
+    let query = entry(&after, "a").login_query(&held, Leave::None).unwrap();
     assert_eq!(
-        after.ledger().refusal(&ask),
+        after.ledger().refusal(&query),
         Some(Failure::RejectedBefore { kind: FailureKind::CredentialsRejected }),
         "and its password is not sent for any row"
     );
@@ -253,7 +255,9 @@ fn p02_with_another_key_the_rejected_stay_parked_until_an_operator_decides() {
     assert!(failure(&state, "a").permanent, "it stays parked");
     assert!(failure(&state, "a").message.contains("it is unknown whether"), "{:?}", failure(&state, "a"));
     let refusal = |state: &State, name| {
-        state.ledger().refusal(&entry(state, name).ask(&Held::default(), Leave::None).unwrap())
+        state
+            .ledger()
+            .refusal(&entry(state, name).login_query(&HeldCredentials::default(), Leave::None).unwrap())
     };
     let undecidable = Some(Failure::RejectionUnknown { kind: FailureKind::CredentialsRejected });
     assert_eq!(["a", "b", "c"].map(|name| refusal(&state, name)), [undecidable.clone(), undecidable, None]);
@@ -287,8 +291,11 @@ fn p02_a_key_that_changes_while_the_credentials_are_known_hides_no_rejection() {
         1,
         [Event::TableRead(Table { key: key(8), ..table(vec![row("a"), row("b")], Vec::new()) })],
     );
-    let refusal =
-        |name| state.ledger().refusal(&entry(&state, name).ask(&Held::default(), Leave::None).unwrap());
+    let refusal = |name| {
+        state
+            .ledger()
+            .refusal(&entry(&state, name).login_query(&HeldCredentials::default(), Leave::None).unwrap())
+    };
     assert_eq!(refusal("a"), Some(Failure::RejectedBefore { kind: FailureKind::CredentialsRejected }));
     assert_eq!(refusal("b"), None);
     assert_eq!(state.key_mismatch(), None);

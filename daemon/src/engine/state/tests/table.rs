@@ -33,8 +33,8 @@ fn read(state: &mut State, customers: &[(&str, &str)]) {
 
 /// Ids with their users, and whose entry has changed since the revision.
 fn picture(state: &State, since: u64) -> (Vec<(&str, &str)>, Vec<&str>) {
-    let users = state.entries().map(|(id, entry)| (id.as_str(), &*entry.customer.credentials.username));
-    let changed = state.entries().filter(|(_, entry)| entry.revision > since);
+    let users = state.customers().map(|(id, entry)| (id.as_str(), &*entry.customer.credentials.username));
+    let changed = state.customers().filter(|(_, entry)| entry.revision > since);
     (users.collect(), changed.map(|(id, _)| id.as_str()).collect())
 }
 
@@ -113,7 +113,7 @@ fn record(failure: Failure, username: &str, at: i64) -> Record {
 fn read_with(state: &mut State, customers: &[(&str, &str)], change: impl FnOnce(&mut Table), at: i64) {
     let mut other = self::state();
     read(&mut other, customers);
-    let customers = other.entries().map(|(_, entry)| entry.customer.clone()).collect();
+    let customers = other.customers().map(|(_, entry)| entry.customer.clone()).collect();
     let key = FingerprintKey::new(&[7; FingerprintKey::BYTES]);
     let mut table = Table {
         customers,
@@ -157,7 +157,7 @@ fn what_another_daemon_has_written_is_shown_and_not_written_again() {
 fn p02_a_restart_and_another_daemon_know_which_customers_are_parked() {
     let mut restarted = state();
     read_with(&mut restarted, &[("a", "u")], |table| table.records = vec![record(refused(), "u", 5)], 9);
-    let verdict = restarted.entry(&id("a")).unwrap().verdict(second(9_999), &Policy::of_a_minute());
+    let verdict = restarted.customer(&id("a")).unwrap().verdict(second(9_999), &Policy::of_a_minute());
     assert_eq!(verdict, Verdict::Parked { until: None });
     // A record of other credentials says nothing of these.
     let mut changed = state();
@@ -209,7 +209,7 @@ fn p21_what_another_clock_has_noted_waits_from_now_on() {
         read(&mut state, &[("a", "u")]);
         let record = record(strained(), "u", noted);
         read_with(&mut state, &[("a", "u")], |table| table.records = vec![record], 9);
-        let note = state.entry(&CustomerId::new("a")).unwrap().record().failure.clone().unwrap();
+        let note = state.customer(&CustomerId::new("a")).unwrap().record().failure.clone().unwrap();
         assert_eq!((note.at, note.next_attempt_at), (second(at), Some(second(at + 60))), "noted at {noted}");
     }
 }
@@ -239,7 +239,7 @@ fn a_customer_with_a_refresh_token_does_not_wait_for_an_answer_to_a_password() {
         let record = record(failure, "u", 5);
         give_refresh_token(&mut state, "a");
         read_with(&mut state, &[("a", "u")], |table| table.records = vec![record], 9);
-        assert_eq!(state.entry(&CustomerId::new("a")).unwrap().record().failure.is_some(), waits);
+        assert_eq!(state.customer(&CustomerId::new("a")).unwrap().record().failure.is_some(), waits);
     }
 }
 
@@ -318,7 +318,7 @@ fn the_status_of_a_row_is_right_at_the_look() {
         table.customers[0].expiry = Some(second(1_000));
     };
     read_with(&mut state, &[("a", "u")], soon, 0);
-    let status = |state: &State| state.entry(&CustomerId::new("a")).unwrap().status;
+    let status = |state: &State| state.customer(&CustomerId::new("a")).unwrap().status;
     assert_eq!(status(&state), TokenStatus::Valid);
     read_with(&mut state, &[("a", "u")], soon, 900);
     assert_eq!(status(&state), TokenStatus::ExpiringSoon);

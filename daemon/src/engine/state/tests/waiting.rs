@@ -91,7 +91,7 @@ fn how_often_a_customer_failed_is_known_after_a_restart() {
 /// A server that answers now and then, or a daemon that is started again and again.
 #[test]
 fn p02_a_server_that_is_back_shortens_the_wait_to_as_many_intervals_as_the_customer_failed() {
-    let odd = Failure::UnexpectedResponse(crate::model::Unexpected::NotJson);
+    let odd = Failure::UnexpectedResponse(crate::model::UnexpectedAnswer::NotJson);
     for trouble in [silent(), strained(), odd] {
         let mut state = state(vec![row("a")]);
         let last = fail_by_itself(&mut state, "a", (0..5).map(|_| trouble.clone()));

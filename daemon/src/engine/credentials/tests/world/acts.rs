@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 
-use super::super::super::{Answer, Ask, Held, Leave, Outcome, Reason};
+use super::super::super::{Answer, HeldCredentials, Leave, LoginQuery, Outcome, Reason};
 use super::super::daemon::{Login, REQUEST_TIMEOUT, Renewal, Writing};
 use super::super::thingsboard::Renewed;
 use super::World;
@@ -79,18 +79,18 @@ impl World {
         self.tell(format!("daemon {place} hears {answer:?} for the refresh token of {username:?}"));
     }
 
-    pub(super) fn held(&self, account: AccountKey) -> Held {
+    pub(super) fn held(&self, account: AccountKey) -> HeldCredentials {
         let mut held: Vec<Fingerprint> =
             self.rows.iter().filter(|row| row.account == account).map(|row| row.credentials).collect();
         held.sort_unstable();
         held.dedup();
-        Held::new(&held)
+        HeldCredentials::new(&held)
     }
 
     pub(super) fn try_row(&mut self, place: usize, row_place: usize, leave: Leave) {
         let row = self.rows[row_place].clone();
         let (account, server, held) = (row.account, row.server_key.clone(), self.held(row.account));
-        let ask = Ask {
+        let query = LoginQuery {
             account,
             server: &server,
             username: row.username,
@@ -98,11 +98,11 @@ impl World {
             held: &held,
             leave,
         };
-        let mut answer = self.daemons[place].ledger.may_send(&ask, self.now);
+        let mut answer = self.daemons[place].ledger.may_send(&query, self.now);
         if answer == Answer::Wait(Reason::Probe) {
             let verdict = self.servers[row.server].probe();
             self.daemons[place].ledger.probed(&server, verdict, self.now);
-            answer = self.daemons[place].ledger.may_send(&ask, self.now);
+            answer = self.daemons[place].ledger.may_send(&query, self.now);
         }
         if answer != Answer::Send {
             return;
@@ -118,12 +118,12 @@ impl World {
         // Only a send that the budget did not allow adds to what the counter may reach.
         let is_forced = leave == Leave::Forced;
         if is_forced {
-            self.rejections.remove(&ask.credentials);
+            self.rejections.remove(&query.credentials);
             let noted =
                 daemon.writing.iter_mut().map(|writing| &mut writing.noted).chain([&mut daemon.noted]);
-            noted.for_each(|noted| noted.retain(|(_, credentials)| *credentials != ask.credentials));
+            noted.for_each(|noted| noted.retain(|(_, credentials)| *credentials != query.credentials));
         }
-        let charge = daemon.ledger.charge(&ask, number, self.now);
+        let charge = daemon.ledger.charge(&query, number, self.now);
         daemon.logins.push(Login {
             row: row_place,
             server: row.server,
