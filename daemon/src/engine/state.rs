@@ -3,8 +3,8 @@
 mod adopting;
 mod checking;
 mod clock;
+mod customer;
 mod customers;
-mod entry;
 mod failing;
 mod health;
 mod ineligible;
@@ -22,8 +22,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 pub use checking::{CheckResult, Checks};
+pub use customer::CustomerState;
 use customers::Customers;
-pub use entry::CustomerState;
 pub use ineligible::{FormerCustomer, IneligibleRows};
 pub use lapses::Conditions;
 pub use servers::{Server, Servers};
@@ -42,7 +42,7 @@ use crate::store::{LedgerPlace, Records, RowProblem, StoreError};
 pub struct State {
     policy: Policy,
     customers: Customers,
-    /// Alternates with every poll: entries with the other mark have lost their row.
+    /// Alternates with every poll: customers with the other mark have lost their row.
     mark: bool,
     /// The rows of the table that cannot be renewed.
     pub ineligible: IneligibleRows,
@@ -295,7 +295,7 @@ impl State {
             let status = edit.status_at(now, window);
             if status != edit.status {
                 if status == TokenStatus::Expired && edit.status != TokenStatus::Missing {
-                    expired.push(edit.customer.id.clone());
+                    expired.push(edit.row.id.clone());
                 }
                 edit.status = status;
             }
@@ -306,7 +306,7 @@ impl State {
         });
         for id in expired {
             let conditions = self.customers.conditions;
-            if let Some(cause) = self.customers.get(&id).map(|entry| entry.lapse_cause(conditions)) {
+            if let Some(cause) = self.customers.get(&id).map(|customer| customer.lapse_cause(conditions)) {
                 *self.customers.counters_mut().lapses.entry(cause).or_default() += 1;
             }
             let message = "its token has ended without a new one".to_owned();

@@ -100,7 +100,7 @@ fn token(state: &State, name: &str, life: i64, via: Via) -> Event {
     use base64::Engine as _;
     let claims = format!(r#"{{"iat":0,"exp":{life}}}"#);
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
-    let customer = state.customer(&id(name)).unwrap().customer.clone();
+    let customer = state.customer(&id(name)).unwrap().row.clone();
     let token = Token::parse(&format!("a.{claims}.c")).unwrap();
     let renewal = Renewal::new(&customer, token, now(), Lifetime::Jwt);
     let skew = Skew::measure(now(), now(), TimeDelta::zero());
@@ -135,10 +135,10 @@ fn state_with_ledger(customers: Vec<Customer>) -> State {
 /// A pass sends the row's password, and this comes of it.
 fn send(state: &mut State, name: &str, outcome: Outcome) {
     let mut ledger = state.lend_ledger();
-    let entry = state.customer(&id(name)).unwrap();
-    let account = entry.account.unwrap();
+    let customer = state.customer(&id(name)).unwrap();
+    let account = customer.account.unwrap();
     let held = state.held_credentials(&[account].into()).remove(&account).unwrap();
-    let query = entry.login_query(&held, Leave::None).unwrap();
+    let query = customer.login_query(&held, Leave::None).unwrap();
     let number = u64::from(ledger.charges_of(&account, query.server, query.username));
     let charge = ledger.charge(&query, number, Instant::now());
     ledger.settle(charge, outcome.failure().as_ref(), Instant::now());

@@ -268,7 +268,7 @@ fn outcomes_of(
 /// Says how many passwords ThingsBoard may have counted, before an operator forces another; none if the failure says so already.
 fn counted(state: &State, id: &CustomerId, kind: FailureKind) -> Option<String> {
     let customer = state.customer(id).filter(|_| kind != FailureKind::AttemptsExhausted)?;
-    let username = &customer.customer.credentials.username;
+    let username = &customer.row.credentials.username;
     let charges = state.ledger().charges_of(&customer.account?, customer.server.as_ref()?, username);
     (charges > 0).then(|| format!("; {}", may_be_counted(charges)))
 }

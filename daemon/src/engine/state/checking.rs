@@ -135,7 +135,7 @@ impl CustomerState {
     /// Whether its token may be checked: it needs no renewal soon.
     pub fn is_checkable(&self, now: DateTime<Utc>, policy: &Policy) -> bool {
         policy.verify_tokens != VerifyTokens::Off
-            && self.customer.has_token
+            && self.row.has_token
             && self.unsaved.is_none()
             && self.declared_end().is_some_and(|end| end - self.window(policy.window) > now)
     }

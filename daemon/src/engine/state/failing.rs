@@ -27,9 +27,9 @@ impl State {
         let goes_on = early.is_some() && (stays_parked || edit.waits_alike(kind));
         edit.count_waits(goes_on || stays_parked);
         drop(edit);
-        let Some(entry) = self.customers.get(id) else { return };
-        let before = entry.record().failure.as_deref();
-        let remaining = entry.ends_at().filter(|_| entry.customer.has_token).map(|end| end - at);
+        let Some(customer) = self.customers.get(id) else { return };
+        let before = customer.record().failure.as_deref();
+        let remaining = customer.ends_at().filter(|_| customer.row.has_token).map(|end| end - at);
         let delay = self.policy.backoff().delay(consecutive, remaining, random);
         let delay = match verdict {
             Verdict::Rest { until } => delay.min(until - at),
@@ -38,14 +38,14 @@ impl State {
         if let Some(parked) = before.filter(|_| stays_parked) {
             let mut parked = parked.clone();
             parked.consecutive = consecutive;
-            parked.next_attempt_at = next_attempt_of_parked(entry, parked.kind, at, delay, goes_on);
+            parked.next_attempt_at = next_attempt_of_parked(customer, parked.kind, at, delay, goes_on);
             let message = format!("{failure}; it stays parked ({})", parked.message);
             return self.take_note(id, NoticeKind::Parked, message, parked, at, false);
         }
         // If the store refuses all tokens, the customer waits for the store. If it refuses this row alone, a time is set.
         let next_attempt_at = match kind {
             FailureKind::Database if self.error_of(Operation::Write).is_some() => None,
-            kind if kind.is_permanent() => next_attempt_of_parked(entry, kind, at, delay, goes_on),
+            kind if kind.is_permanent() => next_attempt_of_parked(customer, kind, at, delay, goes_on),
             _ => Some(at + retry_after(failure, delay)),
         };
         let note = FailureNote {
@@ -55,7 +55,7 @@ impl State {
             consecutive,
             at,
             next_attempt_at,
-            fingerprint: entry.credentials,
+            fingerprint: customer.credentials,
         };
         let is_new_kind = before.is_none_or(|before| before.kind != kind);
         let is_quiet = !is_new_kind && !note.permanent && (early.is_some() || !consecutive.is_power_of_two());
@@ -86,7 +86,7 @@ impl State {
             Verdict::Due | Verdict::Save => note.next_attempt_at,
             verdict => verdict.until(),
         };
-        let url = crate::text::url(&edit.customer.credentials.url);
+        let url = crate::text::url(&edit.row.credentials.url);
         drop(edit);
         let failure = Some(FailureDetail { kind: note.kind, attempt: note.consecutive, next_at, url });
         self.tell(Notice { failure, ..Notice::new(at, kind, message).of(id).quiet(is_quiet) });
@@ -116,14 +116,14 @@ impl CustomerState {
 /// When a parked customer is tried next: once a day if ThingsBoard does not count the failure, and after an ordinary back-off
 /// if it has a refresh token. A day that `goes_on` ends with the delay.
 fn next_attempt_of_parked(
-    entry: &CustomerState,
+    customer: &CustomerState,
     kind: FailureKind,
     at: DateTime<Utc>,
     delay: TimeDelta,
     goes_on: bool,
 ) -> Option<DateTime<Utc>> {
     let daily = kind.is_tried_daily().then(|| at + if goes_on { delay } else { DAILY });
-    let can_refresh = entry.refresh_token.is_some() && (kind.is_the_ledgers() || kind.is_tried_daily());
+    let can_refresh = customer.refresh_token.is_some() && (kind.is_the_ledgers() || kind.is_tried_daily());
     let refresh = can_refresh.then(|| at + delay);
     [daily, refresh].into_iter().flatten().min()
 }

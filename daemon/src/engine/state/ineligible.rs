@@ -54,14 +54,14 @@ pub struct FormerCustomer {
 }
 
 impl FormerCustomer {
-    fn new(entry: Option<&CustomerState>, row: Option<&IneligibleRow>, at: DateTime<Utc>) -> Self {
-        let ends_at = entry.filter(|entry| entry.customer.has_token).and_then(CustomerState::ends_at);
+    fn new(customer: Option<&CustomerState>, row: Option<&IneligibleRow>, at: DateTime<Utc>) -> Self {
+        let ends_at = customer.filter(|customer| customer.row.has_token).and_then(CustomerState::ends_at);
         let mut former = Self {
             why: None,
             since: at,
             ends_at,
-            expiry: entry.and_then(|entry| entry.customer.expiry),
-            has_token: entry.is_some_and(|entry| entry.customer.has_token),
+            expiry: customer.and_then(|customer| customer.row.expiry),
+            has_token: customer.is_some_and(|customer| customer.row.has_token),
             is_end_told: ends_at.is_some_and(|end| end < at),
         };
         former.take_over(row, at);
@@ -128,9 +128,9 @@ impl State {
             customers.get(id).is_none() && former.is_of_interest()
         });
         let mut lost: Vec<(CustomerId, FormerCustomer)> = Vec::new();
-        for entry in gone {
-            let id = &entry.customer.id;
-            lost.push((id.clone(), FormerCustomer::new(Some(entry), rows.find(id.as_str()), at)));
+        for customer in gone {
+            let id = &customer.row.id;
+            lost.push((id.clone(), FormerCustomer::new(Some(customer), rows.find(id.as_str()), at)));
         }
         if self.table_read_at.is_none() {
             for record in records {

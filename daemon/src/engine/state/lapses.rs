@@ -37,13 +37,13 @@ impl Conditions {
 }
 
 impl CustomerState {
-    /// Counts the time since the last count. It comes before every change of the entry, so that the time is attributed to the
+    /// Counts the time since the last count. It comes before every change of the customer, so that the time is attributed to the
     /// state before the change.
     ///
     /// A row without a token or a failure waits for its first renewal and is not counted.
     pub(super) fn count_time(&mut self, now: DateTime<Utc>, conditions: Conditions, counters: &mut Counters) {
         let from = std::mem::replace(&mut self.counted_until, now);
-        let token_ends_at = self.ends_at().filter(|_| self.customer.has_token);
+        let token_ends_at = self.ends_at().filter(|_| self.row.has_token);
         if now <= from || (token_ends_at.is_none() && self.record().failure.is_none()) {
             return;
         }

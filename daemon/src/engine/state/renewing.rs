@@ -50,7 +50,7 @@ impl State {
     }
 
     fn measured(&mut self, id: &CustomerId, skew: Skew, at: DateTime<Utc>) {
-        let Some(key) = self.customers.get(id).and_then(|entry| entry.server.as_ref()) else { return };
+        let Some(key) = self.customers.get(id).and_then(|customer| customer.server.as_ref()) else { return };
         let Some(server) = self.servers.get_mut(key) else { return };
         let (is_better, message) = server.set_skew(key, skew, self.customers.revision + 1);
         self.customers.revision += u64::from(is_better);
@@ -69,7 +69,7 @@ impl State {
         }
         edit.status = edit.status_at(at, window);
         let obtained = edit.obtained.take();
-        let url = crate::text::url(&edit.customer.credentials.url);
+        let url = crate::text::url(&edit.row.credentials.url);
         let renewal = Some(RenewalDetail { url, latency: obtained.map(|(_, latency)| latency) });
         let record = edit.record_mut();
         record.last_success_at = Some(at);

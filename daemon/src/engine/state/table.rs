@@ -18,7 +18,7 @@ impl State {
         self.adopt_key(&table.key, at);
         let gone = self.take_over_rows(table.customers, &table.key, at);
         self.take_over_ineligible(table.ineligible, &gone, &table.records, at);
-        let used = self.customers.values().filter_map(|entry| entry.server.as_ref()).collect();
+        let used = self.customers.values().filter_map(|customer| customer.server.as_ref()).collect();
         let has_changed = replace_servers(&mut self.servers, &used, self.customers.revision + 1);
         self.customers.revision += u64::from(has_changed);
         self.adopt_records(table.records, at);
@@ -27,7 +27,7 @@ impl State {
         self.tell_problems(&table.problems, table.records_lost, at);
         self.table_read_at = Some(at);
         if self.error_of(Operation::Write).is_some()
-            && self.customers.values().all(|entry| entry.unsaved.is_none())
+            && self.customers.values().all(|customer| customer.unsaved.is_none())
         {
             // No token is left whose write would show that the store works again.
             self.store_works(Operation::Write, at);
@@ -40,7 +40,7 @@ impl State {
     /// building a new map took three times as long.
     fn take_over_rows(
         &mut self,
-        customers: Vec<Customer>,
+        rows: Vec<Customer>,
         key: &FingerprintKey,
         at: DateTime<Utc>,
     ) -> Vec<CustomerState> {
@@ -48,24 +48,24 @@ impl State {
         let (mark, window) = (self.mark, self.policy.window);
         let mut known = 0;
         let mut new = Vec::new();
-        for customer in customers {
-            if let Some(mut edit) = self.customers.edit(&customer.id, at) {
+        for row in rows {
+            if let Some(mut edit) = self.customers.edit(&row.id, at) {
                 known += 1;
                 edit.set_mark(mark);
-                if edit.customer != customer {
-                    edit.replace_row(customer, key);
+                if edit.row != row {
+                    edit.replace_row(row, key);
                 }
             } else {
-                let mut entry = CustomerState::new(customer, key, at, window);
-                entry.mark = mark;
-                new.push(entry);
+                let mut customer = CustomerState::new(row, key, at, window);
+                customer.mark = mark;
+                new.push(customer);
             }
         }
         let mut gone = Vec::new();
         if known < self.customers.len() {
-            gone = self.customers.remove(|entry| entry.mark != mark);
-            for entry in &gone {
-                self.customers.left(entry, at);
+            gone = self.customers.remove(|customer| customer.mark != mark);
+            for customer in &gone {
+                self.customers.left(customer, at);
             }
         }
         self.customers.add(new);
@@ -79,7 +79,7 @@ impl State {
         }
         let mut new_of = HashMap::new();
         self.customers.edit_all(at, |edit| {
-            let (old, new) = (edit.credentials, key.fingerprint(&edit.customer.credentials));
+            let (old, new) = (edit.credentials, key.fingerprint(&edit.row.credentials));
             edit.credentials = new;
             new_of.insert(old, new);
             if edit.record().failure.as_ref().is_some_and(|failure| failure.fingerprint == old)
@@ -119,8 +119,8 @@ impl State {
         }
         let found = self.ledger.take_found_in_flight();
         if !found.is_empty() {
-            for entry in self.customers.values() {
-                if let (Some(account), Some(server)) = (&entry.account, &entry.server)
+            for customer in self.customers.values() {
+                if let (Some(account), Some(server)) = (&customer.account, &customer.server)
                     && found.contains(account)
                 {
                     self.ledger.doubt(server, seen);
@@ -129,7 +129,7 @@ impl State {
         }
         let servers = &self.servers;
         self.ledger.retain_servers(|server| servers.contains_key(server));
-        self.ledger.see(self.customers.values().filter_map(|entry| entry.account.as_ref()), at);
+        self.ledger.see(self.customers.values().filter_map(|customer| customer.account.as_ref()), at);
         if self.ledger_place.as_ref() != Some(&read.place) {
             self.ledger_place = Some(read.place.clone());
             if let Some(outside) = read.place.outside() {
@@ -146,11 +146,11 @@ impl State {
     /// Adds to the ledger the rejections that only records have: a process may be killed between the two writes.
     fn note_recorded_rejections(&mut self) {
         let held = HeldCredentials::default();
-        for entry in self.customers.values() {
-            let failure = entry.record().failure.as_deref();
-            if let Some(failure) = failure.filter(|failure| failure.fingerprint == entry.credentials)
+        for customer in self.customers.values() {
+            let failure = customer.record().failure.as_deref();
+            if let Some(failure) = failure.filter(|failure| failure.fingerprint == customer.credentials)
                 && failure.kind.is_rejection()
-                && let Some(query) = entry.login_query(&held, Leave::None)
+                && let Some(query) = customer.login_query(&held, Leave::None)
             {
                 self.ledger.note_rejection(&query, failure.kind);
             }
@@ -171,9 +171,10 @@ impl State {
     /// Counts the customers whose passwords wait for an operator, because the fingerprint key was replaced.
     pub(super) fn count_undecidable(&mut self, at: DateTime<Utc>) {
         let held = HeldCredentials::default();
-        let is_undecidable = |entry: &&CustomerState| {
-            let refusal = entry.login_query(&held, Leave::None).and_then(|query| self.ledger.refusal(&query));
-            entry.has_unknown_rejection() || matches!(refusal, Some(Failure::RejectionUnknown { .. }))
+        let is_undecidable = |customer: &&CustomerState| {
+            let refusal =
+                customer.login_query(&held, Leave::None).and_then(|query| self.ledger.refusal(&query));
+            customer.has_unknown_rejection() || matches!(refusal, Some(Failure::RejectionUnknown { .. }))
         };
         let count = self.customers.values().filter(is_undecidable).count();
         let before = std::mem::replace(&mut self.undecidable, count);
@@ -197,26 +198,26 @@ impl State {
     /// Unparks the customers that were parked because of the ledger, and whose password it allows now: other rows or an
     /// operator showed that their credentials or account are right.
     pub(super) fn unpark_what_the_ledger_allows(&mut self, at: DateTime<Utc>) {
-        let is_parked = |entry: &&CustomerState| {
-            entry
+        let is_parked = |customer: &&CustomerState| {
+            customer
                 .record()
                 .failure
                 .as_deref()
                 .is_some_and(|failure| failure.permanent && failure.kind.is_the_ledgers())
-                && !entry.has_unknown_rejection()
+                && !customer.has_unknown_rejection()
         };
         let parked: Vec<_> =
-            self.customers.values().filter(is_parked).map(|entry| entry.customer.id.clone()).collect();
+            self.customers.values().filter(is_parked).map(|customer| customer.row.id.clone()).collect();
         if parked.is_empty() || !self.ledger.is_trusted() {
             return;
         }
         let accounts = parked.iter().filter_map(|id| self.customers.get(id)?.account).collect();
         let held = self.held_credentials(&accounts);
         for id in parked {
-            let Some(entry) = self.customers.get(&id) else { continue };
-            let allowed = entry.account.is_some_and(|account| {
+            let Some(customer) = self.customers.get(&id) else { continue };
+            let allowed = customer.account.is_some_and(|account| {
                 let held = held.get(&account).cloned().unwrap_or_default();
-                let query = entry.login_query(&held, Leave::None);
+                let query = customer.login_query(&held, Leave::None);
                 self.ledger.knows(&account)
                     && query.is_some_and(|query| self.ledger.refusal(&query).is_none())
             });
@@ -237,11 +238,11 @@ impl State {
         if accounts.is_empty() {
             return HashMap::new();
         }
-        for entry in self.customers.values() {
-            if let Some(account) = entry.account.filter(|account| accounts.contains(account)) {
+        for customer in self.customers.values() {
+            if let Some(account) = customer.account.filter(|account| accounts.contains(account)) {
                 let known = held.entry(account).or_default();
-                if !known.contains(&entry.credentials) {
-                    known.push(entry.credentials);
+                if !known.contains(&customer.credentials) {
+                    known.push(customer.credentials);
                 }
             }
         }
@@ -255,7 +256,7 @@ impl CustomerState {
         Some(LoginQuery {
             account: self.account?,
             server: self.server.as_ref()?,
-            username: &self.customer.credentials.username,
+            username: &self.row.credentials.username,
             credentials: self.credentials,
             held,
             leave,

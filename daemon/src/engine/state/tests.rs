@@ -106,7 +106,7 @@ fn fail_by_itself(
 ) -> DateTime<Utc> {
     let mut last = now();
     for failure in failures {
-        let note = entry(state, name).record().failure.as_ref();
+        let note = customer(state, name).record().failure.as_ref();
         last = note.map_or(last, |note| note.next_attempt_at.unwrap_or(last));
         state.apply(failed(name, failure), last, 0.5);
     }
@@ -147,12 +147,12 @@ fn save_failed(name: &str) -> Event {
     Event::SaveFailed { ids: vec![id(name)], error: away() }
 }
 
-fn entry<'a>(state: &'a State, name: &str) -> &'a CustomerState {
+fn customer<'a>(state: &'a State, name: &str) -> &'a CustomerState {
     state.customer(&id(name)).unwrap()
 }
 
 fn failure<'a>(state: &'a State, name: &str) -> &'a FailureNote {
-    entry(state, name).record().failure.as_deref().unwrap()
+    customer(state, name).record().failure.as_deref().unwrap()
 }
 
 /// The notices since the last call, each with its customer.
@@ -172,7 +172,11 @@ fn unrecorded(state: &mut State) -> Vec<(String, Option<FailureKind>)> {
 
 /// Whose revision is newer.
 fn changed_since(state: &State, revision: u64) -> Vec<&str> {
-    state.customers().filter(|(_, entry)| entry.revision > revision).map(|(id, _)| id.as_str()).collect()
+    state
+        .customers()
+        .filter(|(_, customer)| customer.revision > revision)
+        .map(|(id, _)| id.as_str())
+        .collect()
 }
 
 #[test]
@@ -184,7 +188,7 @@ fn renewals_are_counted_by_what_they_needed() {
     }
     assert_eq!([Via::Login, Via::RefreshToken].map(|via| state.counters().renewals_by(via)), [1, 2]);
     apply(&mut state, 4, [Event::RefreshTokenRefused(id("a"))]);
-    assert!(entry(&state, "a").refresh_token.is_none());
+    assert!(customer(&state, "a").refresh_token.is_none());
 }
 
 #[test]
@@ -192,10 +196,10 @@ fn a_pass_that_is_cut_short_leaves_no_customer_refreshing() {
     let mut state = state(vec![row("a"), row("b"), row("c")]);
     apply(&mut state, 0, [Event::Attempting(id("a")), Event::Attempting(id("b"))]);
     apply(&mut state, 2, [failed("b", strained())]);
-    assert!(!entry(&state, "b").attempting);
+    assert!(!customer(&state, "b").attempting);
     let before = state.revision();
     apply(&mut state, 3, [Event::PassFinished]);
-    assert!(!entry(&state, "a").attempting);
+    assert!(!customer(&state, "a").attempting);
     assert_eq!(changed_since(&state, before), ["a"]);
     assert!(
         told(&mut state).iter().all(|(kind, _)| *kind != NoticeKind::PassFinished),
@@ -225,7 +229,7 @@ fn a_customer_that_is_left_out_without_a_reason_is_not_being_renewed() {
         0,
         [Event::Attempting(id("a")), Event::Deferred { id: id("a"), why: Deferral::CutShort }],
     );
-    assert!(!entry(&state, "a").attempting);
+    assert!(!customer(&state, "a").attempting);
 }
 
 #[test]
@@ -233,9 +237,9 @@ fn a_customer_that_is_left_out_is_told_once() {
     let mut state = state(vec![row("a"), row("b")]);
     let deferred = |why: &Deferral| Event::Deferred { id: id("a"), why: why.clone() };
     let (silent, strained_server) = (Deferral::Server(silent()), Deferral::Server(strained()));
-    let why = |state: &State| entry(state, "a").deferred.as_deref().cloned();
+    let why = |state: &State| customer(state, "a").deferred.as_deref().cloned();
     apply(&mut state, 0, [Event::Attempting(id("a")), deferred(&silent)]);
-    assert_eq!((entry(&state, "a").attempting, why(&state)), (false, Some(silent.clone())));
+    assert_eq!((customer(&state, "a").attempting, why(&state)), (false, Some(silent.clone())));
     let before = state.revision();
     apply(
         &mut state,
@@ -349,7 +353,7 @@ fn an_attempt_of_an_operator_before_the_customer_is_due_begins_no_back_off() {
     apply(&mut state, 0, (0..8).map(|_| failed("a", silent())));
     let due = after(30) + TimeDelta::milliseconds(1);
     assert!(failure(&state, "a").next_attempt_at.unwrap() <= due);
-    assert_eq!(entry(&state, "a").verdict(due, &Policy::of_a_minute()), Verdict::Due);
+    assert_eq!(customer(&state, "a").verdict(due, &Policy::of_a_minute()), Verdict::Due);
     state.apply(failed("a", silent()), due, 0.5);
     assert_eq!(
         (failure(&state, "a").consecutive, failure(&state, "a").next_attempt_at.unwrap() - due),
@@ -369,7 +373,7 @@ fn p02_a_parked_customer_that_was_named_says_why_it_could_not_be_asked() {
     apply(&mut state, 0, [failed("a", Failure::CredentialsRejected), Event::Attempting(id("a"))]);
     let before = state.revision();
     apply(&mut state, 2, [failed("a", strained())]);
-    let a = entry(&state, "a");
+    let a = customer(&state, "a");
     assert!(!a.attempting && a.revision > before);
     assert_eq!(
         (failure(&state, "a").kind, failure(&state, "a").consecutive),
@@ -401,9 +405,9 @@ fn a_token_that_ends_is_told_once_and_one_that_never_was_is_not() {
     assert_eq!(state.advance(now()), Some(after(100) + a_moment), "the first instant of its window");
     let before = state.revision();
     assert_eq!(state.advance(after(100)), Some(after(100) + a_moment));
-    assert_eq!((entry(&state, "soon").status, state.revision()), (TokenStatus::Valid, before));
+    assert_eq!((customer(&state, "soon").status, state.revision()), (TokenStatus::Valid, before));
     assert_eq!(state.advance(after(100) + a_moment), Some(after(400) + a_moment));
-    assert_eq!(entry(&state, "soon").status, TokenStatus::ExpiringSoon);
+    assert_eq!(customer(&state, "soon").status, TokenStatus::ExpiringSoon);
     assert_eq!(changed_since(&state, before), ["soon"]);
     assert_eq!(told(&mut state), []);
     assert_eq!(state.advance(after(400) + a_moment), None);
@@ -412,7 +416,7 @@ fn a_token_that_ends_is_told_once_and_one_that_never_was_is_not() {
     assert_eq!(told(&mut state), []);
     // A row that is given a token which has ended was never better.
     apply(&mut state, 600, [read(vec![ending("never", 10), ending("soon", 400)])]);
-    assert_eq!(entry(&state, "never").status, TokenStatus::Expired);
+    assert_eq!(customer(&state, "never").status, TokenStatus::Expired);
     assert_eq!(told(&mut state), []);
 }
 
@@ -430,7 +434,7 @@ fn another_policy_changes_all_customers_for_clients() {
     state.set_policy(policy, after(1));
     assert_eq!(changed_since(&state, before), ["a", "b"]);
     state.advance(now());
-    assert_eq!(entry(&state, "b").status, TokenStatus::ExpiringSoon);
+    assert_eq!(customer(&state, "b").status, TokenStatus::ExpiringSoon);
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl CustomerState {
             };
         }
         let window = self.window(policy.window);
-        let status = TokenStatus::at(now, self.customer.has_token, self.ends_at(), window);
+        let status = TokenStatus::at(now, self.row.has_token, self.ends_at(), window);
         let is_fine = status == TokenStatus::Valid && !self.is_misdated(policy.window);
         // The token is still valid at the first instant of its window.
         let rest = self.ends_at().filter(|_| is_fine).map(|end| end - window + TimeDelta::milliseconds(1));

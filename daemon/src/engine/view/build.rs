@@ -59,7 +59,7 @@ impl Snapshot {
             store_class: state.store_error().map(StoreError::class),
             conditions: state.conditions(),
             clock_stepped_at: state.clock_stepped_at,
-            unsaved: state.customers().filter(|(_, entry)| entry.unsaved.is_some()).count(),
+            unsaved: state.customers().filter(|(_, customer)| customer.unsaved.is_some()).count(),
         }
     }
 }
@@ -67,9 +67,9 @@ impl Snapshot {
 fn rows(state: &State, policy: &Policy, before: Option<&Snapshot>, now: DateTime<Utc>) -> Vec<Arc<Row>> {
     let mut shared = shared(before.map(|before| &*before.rows), |row: &Row| (row.id(), row.revision));
     let mut urls = Urls::default();
-    let row = |(id, entry): (&CustomerId, &CustomerState)| {
-        shared(id.as_str(), entry.revision)
-            .unwrap_or_else(|| Arc::new(Row::new(id, entry, policy, now, &mut urls)))
+    let row = |(id, customer): (&CustomerId, &CustomerState)| {
+        shared(id.as_str(), customer.revision)
+            .unwrap_or_else(|| Arc::new(Row::new(id, customer, policy, now, &mut urls)))
     };
     state.customers().map(row).collect()
 }

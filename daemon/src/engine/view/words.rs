@@ -30,8 +30,8 @@ pub(super) fn failure_kind(kind: FailureKind) -> proto::FailureKind {
 }
 
 /// Why the last attempt failed; for a customer that was left out because of its server, the failure of the server.
-pub(super) fn failure(entry: &CustomerState, now: DateTime<Utc>) -> Option<proto::Failure> {
-    let (note, deferral) = (entry.record().failure.as_deref(), entry.deferred.as_deref());
+pub(super) fn failure(customer: &CustomerState, now: DateTime<Utc>) -> Option<proto::Failure> {
+    let (note, deferral) = (customer.record().failure.as_deref(), customer.deferred.as_deref());
     let kind = note.map(|note| note.kind).or_else(|| deferral?.kind())?;
     let waiting = deferral.map(ToString::to_string);
     let (message, waiting) = match note {

@@ -290,7 +290,7 @@ pub(super) fn save_columns(id: &IdType) -> [Column; 6] {
 /// Texts are compared as bytes, because most collations equate `a` with `A` and all ignore a space at the end.
 ///
 /// A `datetime` differs from the `datetime2` of the same text only in fractions of a second. A sent value has none
-/// (`types::round_expiry`; `Entry` replaces no value with one), so it is the same in each type. The comparison with the column is exact
+/// (`types::round_expiry`; `CustomerState` replaces no value with one), so it is the same in each type. The comparison with the column is exact
 /// without a cast.
 pub(super) fn save(layout: &Layout, source: RowSource, rows: usize) -> String {
     let columns = &layout.columns;

@@ -18,8 +18,8 @@ fn leave_of(plan: &Plan, name: &str) -> Leave {
 
 /// The open charges of the account of a row.
 fn charges_of(state: &State, name: &str) -> u8 {
-    let entry = state.customer(&id(name)).unwrap();
-    state.ledger().charges_of(&entry.account.unwrap(), entry.server.as_ref().unwrap(), "ops")
+    let customer = state.customer(&id(name)).unwrap();
+    state.ledger().charges_of(&customer.account.unwrap(), customer.server.as_ref().unwrap(), "ops")
 }
 
 #[test]

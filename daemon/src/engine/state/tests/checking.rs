@@ -17,7 +17,7 @@ fn planned(state: &State, second: i64) -> Plan {
 }
 
 fn verdict(state: &State, name: &str, second: i64) -> Verdict {
-    entry(state, name).verdict(after(second), &Policy::of_a_minute())
+    customer(state, name).verdict(after(second), &Policy::of_a_minute())
 }
 
 #[test]
@@ -25,16 +25,16 @@ fn a_dead_token_counts_as_expired_is_due_and_may_be_replaced_by_one_that_ends_ea
     let mut state = state(vec![ending("a", 7_200)]);
     let before = state.revision();
     apply(&mut state, 5, [checked("a", DEAD)]);
-    assert_eq!(entry(&state, "a").status, TokenStatus::Expired);
+    assert_eq!(customer(&state, "a").status, TokenStatus::Expired);
     assert_eq!(changed_since(&state, before), ["a"]);
     assert_eq!(verdict(&state, "a", 5), Verdict::Due);
-    assert_eq!(entry(&state, "a").lapse_cause(Conditions::healthy(TimeDelta::minutes(1))), Cause::Server);
-    assert!(entry(&state, "a").ends_at() < Some(after(5)), "it has ended by then");
+    assert_eq!(customer(&state, "a").lapse_cause(Conditions::healthy(TimeDelta::minutes(1))), Cause::Server);
+    assert!(customer(&state, "a").ends_at() < Some(after(5)), "it has ended by then");
     assert_eq!(planned(&state, 6).attempts[0].replaces, Some(after(7_200)), "the guard lets it through");
     assert_eq!(told(&mut state), told_of(&[(NoticeKind::TokenDead, "a")]));
     apply(&mut state, 7, [obtained("a", 900, Via::Login), saved("a", 900)]);
-    assert_eq!(entry(&state, "a").status, TokenStatus::Valid);
-    assert_eq!(entry(&state, "a").ends_at(), Some(after(900)));
+    assert_eq!(customer(&state, "a").status, TokenStatus::Valid);
+    assert_eq!(customer(&state, "a").ends_at(), Some(after(900)));
     assert_eq!(state.counters().dead_tokens.values().copied().collect::<Vec<_>>(), [0, 1], "outdated, early");
 }
 
@@ -43,14 +43,14 @@ fn an_unclear_check_changes_nothing_and_a_dead_token_that_works_again_is_valid()
     let mut state = state(vec![ending("a", 7_200)]);
     for answer in [TokenAnswer::Works, TokenAnswer::Unclear, TokenAnswer::NoAnswer] {
         apply(&mut state, 1, [checked("a", answer)]);
-        assert_eq!(entry(&state, "a").status, TokenStatus::Valid, "{answer:?}");
+        assert_eq!(customer(&state, "a").status, TokenStatus::Valid, "{answer:?}");
         assert!(planned(&state, 2).attempts.is_empty(), "{answer:?}");
     }
     // After a restart ThingsBoard accepts outdated tokens again.
     apply(&mut state, 3, [checked("a", DEAD), checked("a", TokenAnswer::NoAnswer)]);
-    assert_eq!(entry(&state, "a").status, TokenStatus::Expired);
+    assert_eq!(customer(&state, "a").status, TokenStatus::Expired);
     apply(&mut state, 5, [checked("a", TokenAnswer::Works)]);
-    assert_eq!((entry(&state, "a").status, planned(&state, 6).attempts.len()), (TokenStatus::Valid, 0));
+    assert_eq!((customer(&state, "a").status, planned(&state, 6).attempts.len()), (TokenStatus::Valid, 0));
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn a_second_dead_token_within_ten_minutes_is_disputed_and_not_renewed() {
     told(&mut state);
     apply(&mut state, 60, [checked("a", DEAD)]);
     apply(&mut state, 120, [checked("a", DEAD)]);
-    assert_eq!((entry(&state, "a").status, planned(&state, 121).attempts.len()), (TokenStatus::Valid, 0));
+    assert_eq!((customer(&state, "a").status, planned(&state, 121).attempts.len()), (TokenStatus::Valid, 0));
     assert_eq!(told(&mut state), told_of(&[(NoticeKind::TokenDisputed, "a")]), "reported once");
     apply(&mut state, 600, [checked("a", DEAD)]);
-    assert_eq!(entry(&state, "a").status, TokenStatus::Expired, "ten minutes later");
+    assert_eq!(customer(&state, "a").status, TokenStatus::Expired, "ten minutes later");
 }
 
 /// Two nodes with different signing keys answer in turn.
@@ -71,7 +71,7 @@ fn a_second_dead_token_within_ten_minutes_is_disputed_and_not_renewed() {
 fn a_dead_token_that_works_again_is_renewed_for_being_dead_once_in_ten_minutes() {
     let mut state = state(vec![ending("a", 7_200)]);
     apply(&mut state, 0, [checked("a", DEAD), checked("a", TokenAnswer::Works), checked("a", DEAD)]);
-    assert_eq!((entry(&state, "a").status, planned(&state, 1).attempts.len()), (TokenStatus::Valid, 0));
+    assert_eq!((customer(&state, "a").status, planned(&state, 1).attempts.len()), (TokenStatus::Valid, 0));
     assert_eq!(told(&mut state), told_of(&[(NoticeKind::TokenDead, "a"), (NoticeKind::TokenDisputed, "a")]));
 }
 
@@ -79,8 +79,8 @@ fn a_dead_token_that_works_again_is_renewed_for_being_dead_once_in_ten_minutes()
 fn a_token_that_another_program_wrote_is_not_dead() {
     let mut state = state(vec![ending("a", 7_200)]);
     apply(&mut state, 0, [checked("a", DEAD), read(vec![ending("a", 9_000)])]);
-    assert_eq!(entry(&state, "a").status, TokenStatus::Valid);
-    assert_eq!(entry(&state, "a").checked, None);
+    assert_eq!(customer(&state, "a").status, TokenStatus::Valid);
+    assert_eq!(customer(&state, "a").checked, None);
 }
 
 /// A parked customer's dead token leads to a renewal by refresh token, and never to its password.
@@ -124,5 +124,5 @@ fn a_dead_token_stays_dead_after_a_clock_step() {
     apply(&mut state, 100, [checked("a", DEAD)]);
     apply(&mut state, 20, [Event::ClockStepped(TimeDelta::seconds(90))]);
     state.advance(after(21));
-    assert_eq!(entry(&state, "a").status, TokenStatus::Expired);
+    assert_eq!(customer(&state, "a").status, TokenStatus::Expired);
 }

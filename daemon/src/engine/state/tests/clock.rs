@@ -10,7 +10,7 @@ fn step_back(seconds: i64) -> Event {
 }
 
 fn verdict_at(state: &State, name: &str, second: i64) -> Verdict {
-    entry(state, name).verdict(after(second), &state.policy)
+    customer(state, name).verdict(after(second), &state.policy)
 }
 
 /// A row that was renewed before the clock step, as the table holds it.
@@ -25,7 +25,7 @@ fn p21_a_token_that_its_row_declares_to_end_too_late_is_renewed_and_may_end_earl
     let mut state = renewed(7 * 24 * HOUR);
     assert!(matches!(verdict_at(&state, "a", 10), Verdict::Rest { .. }));
     apply(&mut state, 10 - HOUR, [step_back(HOUR)]);
-    let ours = entry(&state, "a");
+    let ours = customer(&state, "a");
     assert_eq!((ours.ends_at(), ours.status), (Some(after((7 * 24 - 1) * HOUR)), TokenStatus::Valid));
     assert_eq!(verdict_at(&state, "a", 10 - HOUR), Verdict::Due);
     assert_eq!(told(&mut state).last().unwrap().0, NoticeKind::ClockSetBack);
@@ -56,10 +56,10 @@ fn p21_a_step_within_the_window_only_brings_the_renewal_forward() {
 fn p21_a_short_token_dies_when_it_does_and_not_when_its_row_says() {
     let mut state = renewed(60);
     apply(&mut state, -20, [step_back(40)]);
-    assert_eq!(entry(&state, "a").status, TokenStatus::Valid, "it lives for 20 s");
+    assert_eq!(customer(&state, "a").status, TokenStatus::Valid, "it lives for 20 s");
     assert_eq!(state.advance(after(-20)), Some(after(-10) + TimeDelta::milliseconds(1)));
     state.advance(after(21));
-    assert_eq!(entry(&state, "a").status, TokenStatus::Expired, "its row says 39 s more");
+    assert_eq!(customer(&state, "a").status, TokenStatus::Expired, "its row says 39 s more");
 }
 
 /// Another program writes by the clock after the step; a column that has only minutes changes nothing.
@@ -68,11 +68,14 @@ fn p21_what_is_known_of_a_row_ends_with_its_next_token() {
     for (seconds, is_misdated) in [(HOUR, true), (HOUR + 59, true), (HOUR + 61, false), (900, false)] {
         let mut state = renewed(HOUR);
         apply(&mut state, -HOUR, [step_back(HOUR), read(vec![ending("a", seconds)])]);
-        assert_eq!(entry(&state, "a").replaceable().is_some(), is_misdated, "{seconds}");
+        assert_eq!(customer(&state, "a").replaceable().is_some(), is_misdated, "{seconds}");
     }
     let mut state = renewed(HOUR);
     apply(&mut state, -HOUR, [step_back(HOUR), obtained("a", HOUR, Via::RefreshToken), saved("a", 0)]);
-    assert_eq!((entry(&state, "a").ends_at(), entry(&state, "a").replaceable()), (Some(after(0)), None));
+    assert_eq!(
+        (customer(&state, "a").ends_at(), customer(&state, "a").replaceable()),
+        (Some(after(0)), None)
+    );
 }
 
 /// Its expiry was calculated before the clock step, and written after it.
@@ -83,16 +86,16 @@ fn p21_a_token_that_was_on_its_way_during_a_clock_step_has_its_true_end() {
         // A second for each event, from when it is an hour earlier on.
         let first = -HOUR + 1 - i64::try_from(events.len()).unwrap();
         apply(&mut state, first, events);
-        (entry(&state, "a").ends_at(), entry(&state, "a").replaceable())
+        (customer(&state, "a").ends_at(), customer(&state, "a").replaceable())
     };
     let of_before = (Some(after(0)), Some(after(HOUR)));
     // It came before the step, and after it.
     let mut state = state(vec![row("a")]);
     apply(&mut state, 0, [obtained("a", HOUR, Via::Login)]);
     apply(&mut state, -HOUR, [step_back(HOUR)]);
-    assert_eq!(entry(&state, "a").unsaved.as_ref().unwrap().expiry, after(0), "a later pass saves it so");
+    assert_eq!(customer(&state, "a").unsaved.as_ref().unwrap().expiry, after(0), "a later pass saves it so");
     apply(&mut state, -HOUR, [saved("a", HOUR)]);
-    assert_eq!((entry(&state, "a").ends_at(), entry(&state, "a").replaceable()), of_before);
+    assert_eq!((customer(&state, "a").ends_at(), customer(&state, "a").replaceable()), of_before);
     let (end, replaceable) =
         ends_at(vec![step_back(HOUR), obtained("a", HOUR, Via::Login), saved("a", HOUR)]);
     assert_eq!((end, replaceable), (Some(after(-1)), Some(after(HOUR))));
@@ -119,7 +122,7 @@ fn p21_a_row_that_could_not_be_replaced_is_believed() {
     assert_eq!(verdict_at(&state, "a", -HOUR), Verdict::Due);
     let mut obtained = obtained("a", 900, Via::RefreshToken);
     if let Event::Obtained { renewal, .. } = &mut obtained {
-        renewal.replaces = entry(&state, "a").replaceable();
+        renewal.replaces = customer(&state, "a").replaceable();
     }
     apply(&mut state, -HOUR, [obtained, Event::Superseded(id("a"))]);
     assert!(matches!(verdict_at(&state, "a", -HOUR), Verdict::Rest { .. }));
@@ -130,7 +133,7 @@ fn p21_an_expiry_with_a_fraction_is_not_ours_and_stays() {
     let theirs = Customer { expiry: Some(after(HOUR) + TimeDelta::milliseconds(3)), ..ending("a", HOUR) };
     let mut state = state(vec![theirs, ending("b", HOUR)]);
     apply(&mut state, -HOUR, [step_back(HOUR)]);
-    let replaceable = ["a", "b"].map(|name| entry(&state, name).replaceable().is_some());
+    let replaceable = ["a", "b"].map(|name| customer(&state, name).replaceable().is_some());
     assert_eq!(replaceable, [false, true]);
     assert!(matches!(verdict_at(&state, "a", -HOUR), Verdict::Rest { .. }));
 }
@@ -139,7 +142,7 @@ fn p21_an_expiry_with_a_fraction_is_not_ours_and_stays() {
 fn p21_a_customer_that_failed_after_its_server_was_back_waits_also_after_a_clock_step() {
     let mut state = state(vec![row("a")]);
     let unreachable = Failure::Unreachable { why: "no connection".to_owned() };
-    let server = entry(&state, "a").server.clone().unwrap();
+    let server = customer(&state, "a").server.clone().unwrap();
     apply(&mut state, 0, [Event::ServerRecovered(server)]);
     apply(&mut state, -HOUR, [step_back(HOUR)]);
     apply(&mut state, 5 - HOUR, [failed("a", unreachable), Event::PassFinished]);

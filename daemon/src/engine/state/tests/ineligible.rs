@@ -129,7 +129,7 @@ fn that_a_customer_was_ineligible_is_among_its_changes_when_it_is_one_again() {
             }
             poll(&mut state, 120, vec![], rows());
             poll(&mut state, 180, vec![ending("a", 9_000)], vec![]);
-            assert_eq!(entry(&state, "a").record().changes.to_text(), lost);
+            assert_eq!(customer(&state, "a").record().changes.to_text(), lost);
             apply(&mut state, 240, [failed("a", silent())]);
             assert_eq!(
                 written(&mut state),
@@ -149,7 +149,7 @@ fn what_had_happened_to_an_ineligible_row_before_a_restart_is_among_its_changes(
     let table = Table { ineligible: vec![blank("a", NO_PASSWORD, None)], ..table(vec![], records) };
     apply(&mut state, 120, [Event::TableRead(table)]);
     poll(&mut state, 180, vec![row("a")], vec![]);
-    let kinds: Vec<_> = entry(&state, "a").record().changes.iter().map(|(_, kind)| kind).collect();
+    let kinds: Vec<_> = customer(&state, "a").record().changes.iter().map(|(_, kind)| kind).collect();
     assert_eq!(kinds, [NoticeKind::Failed, NoticeKind::Ineligible]);
 }
 

@@ -19,9 +19,9 @@ pub(super) fn read(ledger: i64, number: i64, accounts: Vec<AccountRow>) -> Event
 /// A pass sends the row's password, and this comes of it.
 pub(super) fn send(state: &mut State, name: &str, leave: Leave, outcome: Outcome) {
     let mut ledger = state.lend_ledger();
-    let account = entry(state, name).account.unwrap();
+    let account = customer(state, name).account.unwrap();
     let held = state.held_credentials(&[account].into()).remove(&account).unwrap();
-    let query: LoginQuery<'_> = entry(state, name).login_query(&held, leave).unwrap();
+    let query: LoginQuery<'_> = customer(state, name).login_query(&held, leave).unwrap();
     let number = u64::from(ledger.charges_of(&account, query.server, query.username));
     let charge = ledger.charge(&query, number, Instant::now());
     ledger.settle(charge, outcome.failure().as_ref(), Instant::now());
@@ -31,7 +31,7 @@ pub(super) fn send(state: &mut State, name: &str, leave: Leave, outcome: Outcome
 /// Whether a user without any record has to wait for a probe of the server.
 fn is_in_doubt(state: &State, url: &str) -> bool {
     let account = AccountKey::of(&BaseUrl::parse(url).unwrap(), "stranger");
-    let (held, credentials) = (HeldCredentials::default(), entry(state, "a").credentials);
+    let (held, credentials) = (HeldCredentials::default(), customer(state, "a").credentials);
     let (server, leave) = (&server(url), Leave::None);
     let query = LoginQuery { account, server, username: "stranger", credentials, held: &held, leave };
     match state.ledger().may_send(&query, Instant::now()) {
@@ -98,7 +98,7 @@ fn a_ledger_in_a_file_is_told_once() {
 
 #[test]
 fn p02_a_charge_that_a_dead_daemon_left_in_flight_puts_its_server_in_doubt() {
-    let account = |state: &State, name: &str| entry(state, name).account.unwrap();
+    let account = |state: &State, name: &str| customer(state, name).account.unwrap();
     let far = Credentials { url: "https://far.example".to_owned(), ..row("far").credentials };
     let rows = || vec![row("a"), Customer { credentials: far.clone(), ..row("far") }];
     let doubtful = |account: AccountKey, reads: Vec<i64>| {
@@ -135,7 +135,7 @@ fn p02_an_acceptance_unparks_the_other_rows_of_the_account() {
     apply(&mut state, 1, ["a", "b", "c", "d"].map(|name| failed(name, Failure::CredentialsRejected)));
     apply(&mut state, 5, [Event::PassFinished, read(1, 1, Vec::new())]);
     let parked = |state: &State| {
-        let parked = ["a", "b", "c", "d"].map(|name| entry(state, name).record().failure.is_some());
+        let parked = ["a", "b", "c", "d"].map(|name| customer(state, name).record().failure.is_some());
         parked.map(u8::from)
     };
     assert_eq!(parked(&state), [1, 1, 1, 1], "their credentials stay rejected");
@@ -150,13 +150,13 @@ fn p02_an_acceptance_unparks_the_other_rows_of_the_account() {
     assert!(told(&mut state).contains(&(NoticeKind::Unparked, "b".to_owned())));
     let expected = ["a", "b"].map(|name| (name.to_owned(), None));
     assert_eq!(unrecorded(&mut state), expected, "after a restart too");
-    assert_eq!(entry(&state, "b").record().updated_at, after(12));
+    assert_eq!(customer(&state, "b").record().updated_at, after(12));
 }
 
 #[test]
 fn p02_a_budget_that_was_cleared_unparks_and_a_ledger_that_is_not_known_does_not() {
     let exhausted = || failed("a", Failure::AttemptsExhausted { charges: 3 });
-    let is_parked = |state: &State| entry(state, "a").record().failure.is_some();
+    let is_parked = |state: &State| customer(state, "a").record().failure.is_some();
     let mut state = state(vec![row("a"), like("b", "a", "other")]);
     apply(&mut state, 0, [exhausted(), Event::PassFinished]);
     assert!(is_parked(&state), "the ledger was not read yet");
@@ -211,9 +211,9 @@ fn p02_a_budget_that_changes_during_a_pass_holds_after_it() {
 fn p19_a_rejection_that_only_the_record_has_is_not_sent_again() {
     let mut before = state(vec![row("a")]);
     apply(&mut before, 0, [failed("a", Failure::CredentialsRejected)]);
-    let record = entry(&before, "a").record().clone();
+    let record = customer(&before, "a").record().clone();
     let mut after = State::new(Policy::of_a_minute(), 100, Settings::of_a_minute());
-    let account = entry(&before, "a").account.unwrap();
+    let account = customer(&before, "a").account.unwrap();
     let left_in_flight = AccountRow {
         key: account,
         charges: 1,
@@ -226,7 +226,7 @@ fn p19_a_rejection_that_only_the_record_has_is_not_sent_again() {
     apply(&mut after, 1, [Event::TableRead(table(vec![row("a")], vec![record])), ledger]);
     assert_eq!(failure(&after, "a").kind, FailureKind::CredentialsRejected, "it stays parked");
     let held = HeldCredentials::default();
-    let query = entry(&after, "a").login_query(&held, Leave::None).unwrap();
+    let query = customer(&after, "a").login_query(&held, Leave::None).unwrap();
     assert_eq!(
         after.ledger().refusal(&query),
         Some(Failure::RejectedBefore { kind: FailureKind::CredentialsRejected }),
@@ -245,7 +245,7 @@ fn p02_with_another_key_the_rejected_stay_parked_until_an_operator_decides() {
         send(&mut before, name, Leave::None, Outcome::Rejected);
     }
     apply(&mut before, 0, [failed("a", Failure::CredentialsRejected)]);
-    let record = entry(&before, "a").record().clone();
+    let record = customer(&before, "a").record().clone();
     let write = before.lend_ledger().next_write(now(), true).unwrap();
     let accounts = write.accounts.into_iter().map(|account| AccountRow { version: 1, ..account }).collect();
 
@@ -257,7 +257,7 @@ fn p02_with_another_key_the_rejected_stay_parked_until_an_operator_decides() {
     let refusal = |state: &State, name| {
         state
             .ledger()
-            .refusal(&entry(state, name).login_query(&HeldCredentials::default(), Leave::None).unwrap())
+            .refusal(&customer(state, name).login_query(&HeldCredentials::default(), Leave::None).unwrap())
     };
     let undecidable = Some(Failure::RejectionUnknown { kind: FailureKind::CredentialsRejected });
     assert_eq!(["a", "b", "c"].map(|name| refusal(&state, name)), [undecidable.clone(), undecidable, None]);
@@ -294,7 +294,7 @@ fn p02_a_key_that_changes_while_the_credentials_are_known_hides_no_rejection() {
     let refusal = |name| {
         state
             .ledger()
-            .refusal(&entry(&state, name).login_query(&HeldCredentials::default(), Leave::None).unwrap())
+            .refusal(&customer(&state, name).login_query(&HeldCredentials::default(), Leave::None).unwrap())
     };
     assert_eq!(refusal("a"), Some(Failure::RejectedBefore { kind: FailureKind::CredentialsRejected }));
     assert_eq!(refusal("b"), None);

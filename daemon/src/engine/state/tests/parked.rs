@@ -5,7 +5,7 @@ use super::*;
 const DAY: i64 = 86_400;
 
 fn verdict_at(state: &State, name: &str, second: i64) -> Verdict {
-    entry(state, name).verdict(after(second), &state.policy)
+    customer(state, name).verdict(after(second), &state.policy)
 }
 
 const DAILY_KINDS: [Failure; 4] = [
@@ -95,7 +95,7 @@ fn p03_a_parked_customer_with_a_refresh_token_goes_on_with_ordinary_back_off() {
         }
         // It works: the customer is as any other.
         apply(&mut state, at, [obtained("a", 60, Via::RefreshToken), Event::Superseded(id("a"))]);
-        assert!(entry(&state, "a").record().failure.is_none());
+        assert!(customer(&state, "a").record().failure.is_none());
     }
     // A row that must be changed first has no use for it.
     let mut state = state(vec![row("a")]);

@@ -13,11 +13,11 @@ fn p07_a_token_that_cannot_be_saved_is_kept_until_its_end() {
     let mut other_password = row("a");
     other_password.credentials.password = Secret::new("changed");
     apply(&mut state, 60, [read(vec![other_password])]);
-    assert!(entry(&state, "a").unsaved.is_some());
+    assert!(customer(&state, "a").unsaved.is_some());
     state.advance(after(3_600) - TimeDelta::milliseconds(1));
-    assert!(entry(&state, "a").unsaved.is_some());
+    assert!(customer(&state, "a").unsaved.is_some());
     state.advance(after(3_600));
-    assert!(entry(&state, "a").unsaved.is_none(), "a token that has ended is dropped");
+    assert!(customer(&state, "a").unsaved.is_none(), "a token that has ended is dropped");
 }
 
 #[test]
@@ -28,12 +28,12 @@ fn p06_a_token_that_waits_is_dropped_with_the_url_or_the_user_that_it_is_for() {
     for changed in [other_user, other_url] {
         let mut state = state(vec![row("a")]);
         apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), read(vec![changed])]);
-        assert!(entry(&state, "a").unsaved.is_none());
+        assert!(customer(&state, "a").unsaved.is_none());
     }
     // A failed customer has no unsaved token, unless the store failed.
     let mut state = state(vec![row("a")]);
     apply(&mut state, 0, [obtained("a", 3_600, Via::Login), failed("a", strained())]);
-    assert!(entry(&state, "a").unsaved.is_none());
+    assert!(customer(&state, "a").unsaved.is_none());
 }
 
 #[test]
@@ -44,18 +44,18 @@ fn a_saved_token_is_known_without_another_poll() {
     let before = state.revision();
     apply(&mut state, 60, [Event::PassStarted { trigger: Trigger::Schedule, attempts: 1 }]);
     apply(&mut state, 61, [Event::Attempting(id("a"))]);
-    assert!(entry(&state, "a").attempting);
+    assert!(customer(&state, "a").attempting);
     apply(&mut state, 62, [obtained("a", 3_600, Via::Login)]);
-    let waits = entry(&state, "a");
+    let waits = customer(&state, "a");
     assert_eq!(
         (waits.status, waits.obtained),
         (TokenStatus::Missing, Some((Via::Login, Duration::from_millis(120))))
     );
     assert!(waits.attempting && waits.refresh_token.is_some());
     apply(&mut state, 63, [saved("a", 3_600)]);
-    let a = entry(&state, "a");
-    assert_eq!((a.status, a.customer.expiry), (TokenStatus::Valid, Some(after(3_600))));
-    assert!(a.customer.has_token && !a.attempting && a.unsaved.is_none() && a.obtained.is_none());
+    let a = customer(&state, "a");
+    assert_eq!((a.status, a.row.expiry), (TokenStatus::Valid, Some(after(3_600))));
+    assert!(a.row.has_token && !a.attempting && a.unsaved.is_none() && a.obtained.is_none());
     let record = a.record();
     assert_eq!((record.renewals, record.last_success_at, record.updated_at), (1, Some(after(63)), after(63)));
     assert!(record.failure.is_none());
@@ -83,10 +83,10 @@ fn a_token_that_is_not_wanted_any_more_ends_what_was_wrong() {
         10,
         [Event::Attempting(id("a")), Event::Superseded(id("a")), Event::Superseded(id("b"))],
     );
-    let a = entry(&state, "a");
+    let a = customer(&state, "a");
     assert!(a.record().failure.is_none() && a.unsaved.is_none() && !a.attempting);
     assert_eq!(a.record().updated_at, after(11));
-    assert!(entry(&state, "b").record().failure.is_none());
+    assert!(customer(&state, "b").record().failure.is_none());
     let expected = ["a", "b"].map(|name| (name.to_owned(), None));
     assert_eq!(unrecorded(&mut state), expected);
     assert_eq!(told(&mut state).last(), Some(&(NoticeKind::Warning, "b".to_owned())));
@@ -100,7 +100,7 @@ fn p02_an_old_refusal_that_is_read_does_not_undo_a_success() {
     let in_the_store = state.take_unrecorded(Records::All, 1000);
     apply(&mut state, 1, [Event::Recorded, obtained("a", 3_600, Via::Login), saved("a", 3_600)]);
     apply(&mut state, 4, [Event::TableRead(table(vec![ending("a", 3_600)], in_the_store))]);
-    assert!(entry(&state, "a").record().failure.is_none());
+    assert!(customer(&state, "a").record().failure.is_none());
     assert_eq!(unrecorded(&mut state), [("a".to_owned(), None)]);
 }
 
@@ -205,7 +205,7 @@ fn records_that_could_not_be_written_wait_again_also_of_former_customers() {
     apply(&mut state, 20, [Event::Recorded]);
     assert!(!state.has_unrecorded(Records::All));
     // Only the record of a former customer waits: this is enough for a write.
-    let orphan = Record { id: id("gone"), ..entry(&state, "stays").record().clone() };
+    let orphan = Record { id: id("gone"), ..customer(&state, "stays").record().clone() };
     apply(&mut state, 30, [Event::RecordsFailed { records: vec![orphan], error: away() }]);
     assert!(state.has_unrecorded(Records::All));
 }
@@ -252,10 +252,10 @@ fn p02_what_the_store_says_of_a_record_that_is_on_its_way_is_older() {
     let mut state = state(vec![row("a")]);
     apply(&mut state, 0, [failed("a", strained())]);
     // As the store has it: no failure, and newer by the clock of its writer.
-    let stale = Record { failure: None, updated_at: after(1_000), ..entry(&state, "a").record().clone() };
+    let stale = Record { failure: None, updated_at: after(1_000), ..customer(&state, "a").record().clone() };
     let look = |state: &mut State| {
         apply(state, 10, [Event::TableRead(table(vec![row("a")], vec![stale.clone()]))]);
-        entry(state, "a").record().failure.is_some()
+        customer(state, "a").record().failure.is_some()
     };
     assert!(look(&mut state), "it waits to be written");
     let records = state.take_unrecorded(Records::All, 1000);
@@ -286,15 +286,15 @@ fn changes_are_written_with_the_records_that_are_written_anyway() {
     state.apply(Event::Recorded, now(), 0.5);
     state.advance(after(101));
     let kinds = |record: &Record| record.changes.iter().map(|(_, kind)| kind).collect::<Vec<_>>();
-    assert_eq!(kinds(entry(&state, "a").record()), [NoticeKind::Expired]);
+    assert_eq!(kinds(customer(&state, "a").record()), [NoticeKind::Expired]);
     assert!(!state.has_unrecorded(Records::All), "an end alone is not written");
     apply(&mut state, 102, [failed("a", Failure::CredentialsRejected)]);
     let written = state.take_unrecorded(Records::All, 1_000);
     assert_eq!(written.iter().map(kinds).collect::<Vec<_>>(), [[NoticeKind::Expired, NoticeKind::Parked]]);
-    assert_eq!(kinds(entry(&state, "b").record()), []);
+    assert_eq!(kinds(customer(&state, "b").record()), []);
 
     let mut next = State::new(Policy::of_a_minute(), 100, Settings::of_a_minute());
     let customers = vec![ending("a", 100), ending("b", 10_000)];
     apply(&mut next, 200, [Event::TableRead(table(customers, written))]);
-    assert_eq!(kinds(entry(&next, "a").record()), [NoticeKind::Expired, NoticeKind::Parked]);
+    assert_eq!(kinds(customer(&next, "a").record()), [NoticeKind::Expired, NoticeKind::Parked]);
 }

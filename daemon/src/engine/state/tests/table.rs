@@ -31,10 +31,10 @@ fn read(state: &mut State, customers: &[(&str, &str)]) {
     state.apply(Event::TableRead(table), DateTime::UNIX_EPOCH, 0.5);
 }
 
-/// Ids with their users, and whose entry has changed since the revision.
+/// Ids with their users, and whose customer has changed since the revision.
 fn picture(state: &State, since: u64) -> (Vec<(&str, &str)>, Vec<&str>) {
-    let users = state.customers().map(|(id, entry)| (id.as_str(), &*entry.customer.credentials.username));
-    let changed = state.customers().filter(|(_, entry)| entry.revision > since);
+    let users = state.customers().map(|(id, customer)| (id.as_str(), &*customer.row.credentials.username));
+    let changed = state.customers().filter(|(_, customer)| customer.revision > since);
     (users.collect(), changed.map(|(id, _)| id.as_str()).collect())
 }
 
@@ -113,7 +113,7 @@ fn record(failure: Failure, username: &str, at: i64) -> Record {
 fn read_with(state: &mut State, customers: &[(&str, &str)], change: impl FnOnce(&mut Table), at: i64) {
     let mut other = self::state();
     read(&mut other, customers);
-    let customers = other.customers().map(|(_, entry)| entry.customer.clone()).collect();
+    let customers = other.customers().map(|(_, customer)| customer.row.clone()).collect();
     let key = FingerprintKey::new(&[7; FingerprintKey::BYTES]);
     let mut table = Table {
         customers,
@@ -162,7 +162,7 @@ fn p02_a_restart_and_another_daemon_know_which_customers_are_parked() {
     // A record of other credentials says nothing of these.
     let mut changed = state();
     read_with(&mut changed, &[("a", "other")], |table| table.records = vec![record(refused(), "u", 5)], 9);
-    assert!(entry(&changed, "a").record().failure.is_none());
+    assert!(customer(&changed, "a").record().failure.is_none());
     assert!(changed.has_unrecorded(Records::All));
 }
 
@@ -192,7 +192,7 @@ fn a_refresh_token_is_kept_for_another_password_but_not_for_another_server_or_us
         read_with(&mut state, &[("a", "u")], spelled, 0);
         give_refresh_token(&mut state, "a");
         read_with(&mut state, &[("a", "u")], |table| change(&mut table.customers[0].credentials), 60);
-        entry(&state, "a").refresh_token.is_some()
+        customer(&state, "a").refresh_token.is_some()
     };
     assert!(kept(&|credentials| credentials.url = "https://TB.example:443/".to_owned()), "a spelling");
     assert!(kept(&|credentials| credentials.password = Secret::new("other")));
@@ -254,11 +254,11 @@ fn p02_another_key_changes_the_fingerprints_and_unparks_no_customer() {
     let other = || FingerprintKey::new(&[9; FingerprintKey::BYTES]);
     state.apply(Event::Reading, second(60), 0.5);
     read_with(&mut state, &[("a", "u"), ("b", "u")], |table| table.key = other(), 60);
-    let a = entry(&state, "a");
-    assert_eq!(a.credentials, other().fingerprint(&a.customer.credentials));
+    let a = customer(&state, "a");
+    assert_eq!(a.credentials, other().fingerprint(&a.row.credentials));
     assert_eq!(
         (a.credentials, failure(&state, "a").fingerprint),
-        (entry(&state, "b").credentials, a.credentials)
+        (customer(&state, "b").credentials, a.credentials)
     );
     assert!(state.history.take_unlogged().all(|notice| notice.kind != NoticeKind::Unparked));
     // What was only known here is in the store now, for a restart to find.

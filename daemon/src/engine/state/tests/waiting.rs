@@ -52,7 +52,7 @@ fn a_customer_that_failed_after_its_server_was_back_waits() {
     assert_eq!(waits, [false, true]);
     let freed = ("before".to_owned(), Some(FailureKind::Unreachable));
     assert_eq!(unrecorded(&mut state), [freed], "it does not wait after a restart either");
-    assert_eq!(entry(&state, "before").record().updated_at, after(3));
+    assert_eq!(customer(&state, "before").record().updated_at, after(3));
     // Once.
     apply(&mut state, 4, [failed("before", unreachable()), Event::PassFinished]);
     assert!(failure(&state, "before").next_attempt_at.is_some());
