@@ -55,9 +55,9 @@ const NAMES_PER_QUESTION: usize = 1000;
 /// Returns the status with the customers of these names, in the order of the names, each once. This is the one place
 /// where names become customers. `ask` requests a status.
 ///
-/// Whole ids, which scripts use, cost a small question. It comes first for another reason too: the daemon knows the ids of
-/// rows that cannot be renewed, which the list of customers lacks, and such an id is not the beginning of another one. Only
-/// other names, and more names than a question holds, need the list of all customers.
+/// Whole ids, which scripts use, cost a small question. There is another reason to ask the daemon first: it also knows the
+/// ids of rows that cannot be renewed. The list of customers lacks them, and such an id must not count as the beginning of
+/// another id. Only other names, and more names than a question holds, need the list of all customers.
 ///
 /// # Errors
 /// A name fits no customer or several, or the daemon does not answer.

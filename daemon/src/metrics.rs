@@ -127,7 +127,7 @@ impl Scrape {
             lapsed,
         )?;
         let dead = counters.dead_tokens.iter().map(|(cause, n)| ([("cause", name(*cause))], *n));
-        out.counters("dead_tokens", "Tokens that ThingsBoard no longer took before their end", dead)?;
+        out.counters("dead_tokens", "Tokens that ThingsBoard no longer accepted before their end", dead)?;
         let parked = counters.parked.iter().map(|(kind, n)| ([("kind", kind.as_str())], *n));
         out.counters("parked", "Customers that were parked", parked)?;
         out.counter("recovered", "Customers that worked again after failures", counters.recovered)
@@ -142,7 +142,7 @@ impl Scrape {
         out.counters("renewals", "Attempts that ended", renewals)?;
         out.counter(
             "refresh_token_refusals",
-            "Refresh tokens that a server no longer took",
+            "Refresh tokens that a server no longer accepted",
             counters.refresh_tokens_refused,
         )?;
         let requests = counters.requests.iter().map(|(via, times)| ([("method", name(*via))], times));

@@ -167,8 +167,8 @@ pub fn stuck_after(watchdog: Option<Duration>) -> Duration {
 
 /// The health check of the loop.
 ///
-/// The loop is healthy if it answers and its work makes progress: a call of the store within the period of the watchdog, a
-/// pass within that period plus one renewal. A loop without work, such as a stopped one, is healthy.
+/// The loop is healthy if it answers and its work makes progress. A call of the store must end within the period of the
+/// watchdog, a pass within that period plus one renewal. A loop without work, such as a stopped one, is healthy.
 struct Health {
     period: Duration,
     stuck_after: Duration,

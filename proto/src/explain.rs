@@ -190,8 +190,8 @@ pub fn describe(
     fields.filter(|field| !field.value.is_empty()).collect()
 }
 
-/// Says when a parked customer is tried next: its refresh token if it has one, and its password once a day where
-/// ThingsBoard does not count failures.
+/// Says when a parked customer is tried next: with its refresh token, or with its password once a day if ThingsBoard does
+/// not count the failures.
 fn next_of_parked(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<Utc>) -> String {
     const CHANGE: &str = "its URL, user or password changes in the table.";
     let kind = customer.failure.as_ref().map(|failure| failure.kind);
@@ -215,7 +215,7 @@ pub fn describe_token(customer: &Customer, now: DateTime<Utc>) -> String {
     match customer.tbtokenexpiry {
         None => "There is no token in the table.".to_owned(),
         Some(died) if customer.check.is_some_and(|check| check.found == CheckFound::Dead) => {
-            format!("ThingsBoard no longer takes the token, as it turned out at {}.", time(died, now))
+            format!("ThingsBoard no longer accepts the token, as a check found at {}.", time(died, now))
         }
         Some(expiry) if expiry < now => {
             format!("The token ended {} ago, at {}.", words::duration(now - expiry), time(expiry, now))
@@ -232,8 +232,8 @@ pub fn describe_check(customer: &Customer, now: DateTime<Utc>) -> String {
     let Some(check) = customer.check else { return String::new() };
     let found = match check.found {
         CheckFound::Works => "works",
-        CheckFound::Dead => "ThingsBoard no longer takes it",
-        CheckFound::Disputed => "ThingsBoard does not take it, though it is new",
+        CheckFound::Dead => "ThingsBoard no longer accepts it",
+        CheckFound::Disputed => "ThingsBoard does not accept it, although it is new",
         CheckFound::Unclear | CheckFound::Unknown => "the answer is inconclusive",
     };
     format!("{} ago: {found}", words::duration(now - check.at))

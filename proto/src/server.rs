@@ -10,7 +10,7 @@ pub struct Server {
     pub name: String,
     /// The milliseconds by which the server's clock is ahead of the daemon's; negative if it is behind, null before the first
     /// token. It comes from the tokens, which hold whole seconds, so it is exact to about half a second. It changes only
-    /// when a new measurement contradicts it. Tokens are timed by their length, so a wrong clock does no harm.
+    /// when a new measurement contradicts it. A wrong clock does no harm, because expiries come from the length of tokens.
     pub skew_ms: Option<i64>,
     /// The most logins that it gets at a time.
     pub limit: u32,

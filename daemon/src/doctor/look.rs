@@ -99,7 +99,7 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
         findings.insert(0, Finding::ok(check, answering(fine, fine_with_tls)));
     }
     if !checks_tokens {
-        let found = "thingsboard.verify_tokens is off: a token that ThingsBoard no longer takes is replaced only when it ends";
+        let found = "thingsboard.verify_tokens is off: a token that ThingsBoard no longer accepts is replaced only when it ends";
         findings.push(Finding::note(DEAD_TOKENS, found));
     } else if rejecting > 0 {
         let servers =

@@ -1,4 +1,4 @@
-//! Which tokens are checked: whether ThingsBoard still takes them though their end lies ahead. Pure.
+//! Chooses the tokens to check: whether ThingsBoard still accepts them before their end. Pure.
 
 use std::collections::BTreeMap;
 
@@ -22,9 +22,9 @@ pub struct Check {
     pub username: String,
 }
 
-/// The tokens to be checked now: of each server those in question, or else the one whose last proof is the oldest, and one of
-/// those that are dead, or those whose last proof is as old as the settings say. A server whose breaker is not closed is asked only if one of the `probes`
-/// closes it, and then whenever its last check was: after trouble there may be a new signing key.
+/// The tokens to be checked now. If tokens of a server are in question, these. Otherwise a sample: the token with the
+/// oldest proof, and a dead one; or all tokens with a proof older than the configured age. The tokens of a server with an
+/// open breaker are checked only if one of the `probes` closes it, because it may have a new signing key then.
 pub fn checks(
     state: &State,
     now: DateTime<Utc>,
@@ -66,7 +66,7 @@ fn choose<'a>(
     match policy.verify_tokens {
         VerifyTokens::Off => Vec::new(),
         VerifyTokens::Sample => {
-            // One that is dead already tells nothing of a new signing key, and works again only after a restart.
+            // A dead token does not show a new signing key, and works again only after a restart.
             let (dead, others): (Vec<_>, Vec<_>) =
                 customers.into_iter().partition(|customer| customer.is_dead());
             let first =

@@ -112,7 +112,7 @@ pub struct Counters {
     pub watched: TimeDelta,
     /// The part of it in which they had no valid token.
     pub lapsed: BTreeMap<Cause, TimeDelta>,
-    /// Passes, by what began them.
+    /// Passes, by trigger.
     pub passes: BTreeMap<Trigger, u64>,
     /// How long passes took.
     pub pass_durations: Histogram,

@@ -279,7 +279,7 @@ impl State {
             }
             Event::LoopStateNotKept(why) => {
                 let message = format!(
-                    "the order to start or stop the loop could not be stored ({why}), so that a restart forgets it; it is stored as soon as the database works"
+                    "the order to start or stop the loop is not stored yet ({why}): a restart before the database works forgets it"
                 );
                 self.note(at, NoticeKind::Warning, None, message);
             }

@@ -448,7 +448,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
     };
     let in_file = Daemon {
         ledger: Some(ledger.to_owned()),
-        key_mismatch: Some("the key in tbtokend_key is not the one of the fingerprints".to_owned()),
+        key_mismatch: Some("the key in tbtokend_key does not belong to the fingerprints".to_owned()),
         config_file: Some("/etc/tbtokend/config.toml".to_owned()),
         http: Some(http),
         ..daemon()

@@ -1,4 +1,4 @@
-//! Tokens that ThingsBoard no longer takes, though their end lies ahead, are noticed and replaced; and nothing that proves
+//! Tokens that ThingsBoard no longer accepts before their end are noticed and replaced; and nothing that proves
 //! nothing leads to a login.
 
 use std::time::Duration;

@@ -24,7 +24,7 @@ const ROUNDING: TimeDelta = TimeDelta::seconds(2);
 pub(crate) struct InRow {
     /// When it was issued, by the true time.
     pub(crate) issued_at: DateTime<Utc>,
-    /// A daemon was told that its server does not take it any more.
+    /// A daemon knows that its server no longer accepts it.
     pub(crate) is_dead: bool,
     /// The true end of the token.
     pub(crate) ends_at: DateTime<Utc>,

@@ -8,7 +8,7 @@ use crate::model::{FailureKind, Fingerprint, ServerKey};
 use super::HeldCredentials;
 use super::outcome::Outcome;
 
-/// How many accepted and how many rejected credentials an account stores besides those that rows hold.
+/// The most accepted and the most rejected credentials of an account that no row holds.
 const REMEMBERED: usize = 8;
 
 /// One account. A charge is a send that ThingsBoard may have counted as a wrong password.
@@ -357,7 +357,7 @@ impl Send {
     }
 }
 
-/// Drops the oldest of those that may go, if there are more than so many.
+/// Drops the oldest of the items that may go, if they are more than `most`.
 pub(super) fn drop_oldest<T>(items: &mut Vec<T>, most: usize, may_go: impl Fn(&T) -> bool) {
     let mut too_many = items.iter().filter(|item| may_go(item)).count().saturating_sub(most);
     items.retain(|item| {

@@ -27,7 +27,7 @@ use crate::model::Fingerprint;
 pub struct HeldCredentials(Option<Arc<[Fingerprint]>>);
 
 impl HeldCredentials {
-    /// These; nothing is kept of a single one, which is the asking row's own.
+    /// Makes it from all credentials of the account. A single one is not stored, because the row itself has it.
     pub fn new(credentials: &[Fingerprint]) -> Self {
         Self((credentials.len() > 1).then(|| credentials.into()))
     }

@@ -12,7 +12,7 @@
 //! 4. **Doubt.** After a send without an answer the server takes one password at a time, each after a good probe and a
 //!    back-off, until one was answered. An account with an open charge goes alone on its server, and its last charge needs ten
 //!    minutes of good probes.
-//! 5. **Probe.** A login of a user that does not exist. Where something else than ThingsBoard answers it, one password is sent
+//! 5. **Probe.** A login of a user that does not exist. If something other than ThingsBoard answers it, one password is sent
 //!    in half an hour.
 //! 6. **Refresh tokens are free.** Nothing here concerns them.
 //! 7. **Charge before send.** A charge is in the store before the first byte is sent: see [`Ledger::charge`].
@@ -86,11 +86,11 @@ pub enum Reason {
     #[error("waiting for the database: no password is sent before it is noted there")]
     Store,
     /// A password of the account is in flight.
-    #[error("waiting: another password of this account is on its way")]
+    #[error("waiting: another password of this account is in flight")]
     AccountBusy,
     /// A password to the server is in flight, and one of the two must be the only one.
     #[error(
-        "waiting: its server gets one password at a time, because it or an account of it has left a password unanswered or rejected"
+        "waiting: its server gets one password at a time, because a password there was left unanswered or was rejected"
     )]
     ServerBusy,
     /// A probe must come first.
@@ -98,12 +98,12 @@ pub enum Reason {
     Probe,
     /// The server did not answer the probe.
     #[error(
-        "waiting: its server does not answer the probe that must come before the password; it is sent when it does"
+        "waiting: its server does not answer the probe; the password is sent after it does"
     )]
     ServerDown,
     /// Something other than ThingsBoard answers probes. The next password is sent half an hour after the last one.
     #[error(
-        "waiting: something else than ThingsBoard answers at tb_url, so it gets one password in 30 minutes; correct tb_url, or what stands before ThingsBoard"
+        "waiting: something other than ThingsBoard answers at tb_url, and gets one password in 30 minutes; correct tb_url, or the proxy before ThingsBoard"
     )]
     NoVerdict,
     /// The server left passwords unanswered.

@@ -132,8 +132,8 @@ impl Requests {
             .collect()
     }
 
-    /// Takes over the plan: refuses requests with names of no customer, answers requests that do not wait for the pass, and notes
-    /// the parked customers, which are not tried.
+    /// Takes over the plan: refuses requests with unknown names, answers requests that do not wait for the pass, and notes
+    /// the parked customers.
     pub(super) fn plan_made(&mut self, plan: &Plan, state: &State) {
         let names_unknown = |pending: &Pending| {
             pending.progress.is_none() && plan.unknown.iter().any(|id| pending.request.selection.names(id))

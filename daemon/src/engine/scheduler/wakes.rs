@@ -98,8 +98,8 @@ impl Wakes {
         (now + wait.min(self.interval)).max(soonest)
     }
 
-    /// When a pass that begins now ends its checks: when a customer is due after this wait, and some time before the next poll,
-    /// so that no poll is skipped for a check.
+    /// When a pass that begins now ends its checks. It ends them when a customer is due after this wait, and in time for
+    /// the next poll.
     pub(super) fn end_of_checks(&self, wait: Option<Duration>) -> Instant {
         let before_tick = self.next_tick.checked_sub(self.interval / 8).unwrap_or(self.next_tick);
         wait.map_or(before_tick, |wait| self.time_for(wait).min(before_tick))

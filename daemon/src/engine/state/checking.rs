@@ -1,5 +1,5 @@
-//! The changes by a check of a token: a token that ThingsBoard no longer accepts has ended, and the others of its server are in
-//! question.
+//! The changes by a check of a token. A token that ThingsBoard no longer accepts has ended, and the others of its server
+//! are in question.
 
 use std::collections::HashSet;
 
@@ -195,7 +195,7 @@ impl State {
         }
         let message = match (answer, notice) {
             (_, Some(NoticeKind::TokenDisputed)) => {
-                "ThingsBoard refuses its token again within ten minutes; it is left as it is until then: do several nodes with different signing keys answer at tb_url?"
+                "ThingsBoard refuses its token again within ten minutes, so it is not renewed before that; do several nodes with different signing keys answer at tb_url?"
             }
             (TokenAnswer::Dead(DeadCause::Outdated), _) => {
                 "ThingsBoard says that its token is outdated: its password was changed; it is renewed now"

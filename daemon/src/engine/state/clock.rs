@@ -28,7 +28,7 @@ impl State {
             *since -= by;
         }
         let message = format!(
-            "the clock of this machine stepped backward by {} (timedatectl shows whether it is right now); {misdated} rows declare their tokens to end too late, and are renewed at the next poll",
+            "the clock of this machine stepped backward by {}; check it with timedatectl. The expiries of {misdated} rows are too late, and these rows are renewed at the next poll",
             length(by)
         );
         self.note(at, NoticeKind::ClockSetBack, None, message);

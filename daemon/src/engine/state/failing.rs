@@ -63,7 +63,7 @@ impl State {
         self.take_note(id, told, note.message.clone(), note, at, is_quiet);
     }
 
-    /// Stores a failure of the customer, and tells of it.
+    /// Stores a failure of the customer, and reports it.
     fn take_note(
         &mut self,
         id: &CustomerId,
@@ -105,7 +105,7 @@ impl CustomerState {
         })
     }
 
-    /// Whether the next attempt after a failure of this kind comes by the same rule as after the one before.
+    /// Whether a failure of this kind continues the back-off of the failure before it.
     fn waits_alike(&self, kind: FailureKind) -> bool {
         self.record().failure.as_deref().is_some_and(|before| {
             (before.permanent, before.kind.is_tried_daily()) == (kind.is_permanent(), kind.is_tried_daily())
@@ -113,8 +113,8 @@ impl CustomerState {
     }
 }
 
-/// When a parked customer is tried next: once a day if ThingsBoard does not count the failure, and after an ordinary back-off
-/// if it has a refresh token. A day that `goes_on` ends with the delay.
+/// When a parked customer is tried next: once a day if ThingsBoard does not count the failure. With a refresh token it is
+/// tried after an ordinary back-off. A day that `goes_on` ends with the delay.
 fn next_attempt_of_parked(
     customer: &CustomerState,
     kind: FailureKind,

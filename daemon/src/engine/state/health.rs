@@ -1,4 +1,4 @@
-//! Which operations of the store work: it may be readable and refuse every token, or take tokens and no records.
+//! Which operations of the store work. For example, it may be readable but refuse every token.
 
 use chrono::{DateTime, Utc};
 

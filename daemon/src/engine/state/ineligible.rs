@@ -1,4 +1,4 @@
-//! Rows that cannot be renewed, and former customers: those whose row has become such a row, or is gone.
+//! Rows that cannot be renewed, and former customers: their rows can no longer be renewed, or are gone.
 
 use std::sync::Arc;
 

@@ -62,7 +62,7 @@ impl CustomerState {
         conditions.attribute(self.own_lapse_cause())
     }
 
-    /// The cause if nothing makes all customers lapse. The troubles that people are told of are attributed by the same list.
+    /// The cause if nothing makes all customers lapse. Messages about troubles use the same list.
     pub(in crate::engine) fn own_lapse_cause(&self) -> Cause {
         let failure = self.record().failure.as_deref();
         let kind =

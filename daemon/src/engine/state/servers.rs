@@ -89,7 +89,7 @@ impl Server {
 fn warning(key: &ServerKey, ahead: TimeDelta) -> String {
     let direction = if ahead > TimeDelta::zero() { "ahead of" } else { "behind" };
     format!(
-        "the clock of {key} is {} {direction} ours; its tokens are timed by their length, so they stay right, but set one of the two clocks (NTP)",
+        "the clock of {key} is {} {direction} ours; this does no harm to its tokens, but synchronize both clocks (NTP)",
         length(ahead.abs())
     )
 }
@@ -121,9 +121,9 @@ mod tests {
         assert_eq!(
             told,
             [
-                "the clock of https://tb.example is 31 s ahead of ours; its tokens are timed by their length, so they stay right, but set one of the two clocks (NTP)",
+                "the clock of https://tb.example is 31 s ahead of ours; this does no harm to its tokens, but synchronize both clocks (NTP)",
                 "the clock of https://tb.example agrees with ours again",
-                "the clock of https://tb.example is 2 h 0 min behind ours; its tokens are timed by their length, so they stay right, but set one of the two clocks (NTP)",
+                "the clock of https://tb.example is 2 h 0 min behind ours; this does no harm to its tokens, but synchronize both clocks (NTP)",
             ]
         );
     }

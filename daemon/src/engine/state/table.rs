@@ -91,7 +91,7 @@ impl State {
         self.ledger.rekey(new_of);
     }
 
-    /// Tells once what is wrong with a row, and again only if it was right in between.
+    /// Reports a problem of a row once, and again only if it was solved in between.
     fn tell_problems(&mut self, problems: &[RowProblem], records_lost: Option<String>, at: DateTime<Utc>) {
         let told = std::mem::replace(&mut self.told, problems.iter().cloned().collect());
         for problem in problems.iter().filter(|problem| !told.contains(problem)) {
@@ -101,7 +101,7 @@ impl State {
         let was_told = std::mem::replace(&mut self.told_records_lost, records_lost.is_some());
         if let Some(why) = records_lost.filter(|_| !was_told) {
             let message = format!(
-                "the table tbtokend_state cannot be used ({why}): since when a customer fails is forgotten at a restart; have the DBA run what `tbtokend schema` prints"
+                "the table tbtokend_state cannot be used ({why}): a restart forgets which customers are parked; have the DBA run the output of `tbtokend schema`"
             );
             self.note(at, NoticeKind::Warning, None, message);
         }
@@ -134,7 +134,7 @@ impl State {
             self.ledger_place = Some(read.place.clone());
             if let Some(outside) = read.place.outside() {
                 let message = format!(
-                    "sent passwords are noted {outside}; that is enough for one daemon. For several, have the DBA run what `tbtokend schema` prints"
+                    "sent passwords are recorded {outside}, which serves one daemon only. For several daemons, have the DBA run the output of `tbtokend schema`"
                 );
                 self.note(at, NoticeKind::Warning, None, message);
             }
@@ -163,7 +163,7 @@ impl State {
             Some(LedgerPlace::Database) | None => "the table tbtokend_account".to_owned(),
         };
         let message = format!(
-            "{ledger} was dropped, emptied or replaced by an older one; what is known of sent passwords is written back, and no password is sent before that. Restore it only while no daemon runs"
+            "{ledger} was dropped, emptied or replaced by an older one; tbtokend writes back what it knows of sent passwords before it sends another. Restore it only while no daemon runs"
         );
         self.note(at, NoticeKind::Warning, None, message);
     }
@@ -191,12 +191,12 @@ impl State {
             count => format!("the passwords of {count} customers"),
         };
         Some(format!(
-            "the key in tbtokend_key is not the one of the fingerprints in tbtokend_state and tbtokend_account: whether ThingsBoard has rejected {whose} before cannot be told, so nothing of it is sent. Restore tbtokend_key from the backup that these tables are from and restart tbtokend; or check each parked customer, then decide: tbctl refresh --force ID"
+            "the key in tbtokend_key does not belong to the fingerprints in tbtokend_state and tbtokend_account. So it is unknown whether ThingsBoard has rejected {whose}, and none of it is sent. Restore tbtokend_key from the same backup as these tables, and restart tbtokend. Or check each parked customer, then: tbctl refresh --force ID"
         ))
     }
 
-    /// Unparks the customers that were parked because of the ledger, and whose password it allows now: other rows or an
-    /// operator showed that their credentials or account are right.
+    /// Unparks customers that were parked because of the ledger, if it allows their passwords now. Other rows or an
+    /// operator have shown that their credentials or account are right.
     pub(super) fn unpark_what_the_ledger_allows(&mut self, at: DateTime<Utc>) {
         let is_parked = |customer: &&CustomerState| {
             customer

@@ -150,8 +150,8 @@ impl<'a> Members<'a> {
 }
 
 impl Snapshot {
-    /// What is wrong at `now`. `known` are the causes that were wrong before: a server stays one until it answers and none of
-    /// its customers lacks a token, and a stopped loop until it is started. A server's tokens that end within `lead` count as
+    /// What is wrong at `now`. `known` are the causes of earlier troubles. A server stays a cause until it answers and all
+    /// its customers have tokens; a stopped loop until it is started. A server's tokens that end within `lead` count as
     /// lapsed for the beginning of its trouble.
     pub fn troubles(&self, now: DateTime<Utc>, lead: TimeDelta, known: &BTreeSet<String>) -> Vec<Trouble> {
         let servers = self.servers_in_trouble(now, lead, known);
@@ -170,8 +170,8 @@ impl Snapshot {
         groups.into_iter().map(|(group, members)| self.trouble(group, members)).collect()
     }
 
-    /// Whether this process has evidence that a trouble is over which an earlier process told of, and which this one has not
-    /// seen: the server has answered, the customers were tried, the database has worked.
+    /// Whether this process has evidence that a trouble is over. An earlier process reported it, and this one has not seen
+    /// it. Evidence is: the server has answered, the customers were tried, the database has worked.
     pub fn proves_end(&self, cause: &str) -> bool {
         let is_read = self.tokens.as_of.is_some() && self.tokens.success;
         match cause.split_once(':') {
