@@ -118,7 +118,7 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
     findings
 }
 
-/// Whether the server says of a token that it is dead, as a check asks it.
+/// Whether a check at this server recognizes a dead token.
 async fn rejects_foreign_token(client: &Client, url: &BaseUrl) -> bool {
     matches!(client.check(url, &Secret::new(FOREIGN_TOKEN)).await, TokenAnswer::Dead(_))
 }

@@ -17,7 +17,7 @@ use crate::thingsboard::gate::Breaker;
 /// One fact. Its time is passed beside it.
 #[derive(Debug)]
 pub enum Event {
-    /// The read of the table begins: its result may lack what is written from now on.
+    /// The read of the table begins: its result may lack later writes.
     Reading,
     /// The table was read.
     TableRead(Table),

@@ -33,8 +33,8 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct RefreshRequest {
     pub(super) selection: Selection,
-    /// Whether the answer is the result of the pass. Otherwise it comes after the first poll, and tells whether all names are
-    /// those of customers.
+    /// Whether the answer is the result of the pass. Otherwise it comes after the first poll, and says whether all names
+    /// are customers.
     pub(super) wait: bool,
     /// None after the answer.
     pub(super) reply: Option<oneshot::Sender<Result<Outcomes, RefreshRefusal>>>,

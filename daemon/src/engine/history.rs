@@ -15,7 +15,7 @@ const CAPACITY: usize = 10_240;
 /// How many of them share one allocation.
 const CHUNK: usize = 128;
 
-/// What people are told of one event.
+/// One event, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// Its number, which rises from notice to notice.

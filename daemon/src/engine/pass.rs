@@ -302,7 +302,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             let refresh_token = result.as_ref().ok().and_then(|grant| grant.refresh_token.as_ref());
             self.queues.password_settled(server, &attempt, refresh_token);
         }
-        self.tell_the_gate(server, Some(ticket), signal(failure), failure).await;
+        self.report_to_gate(server, Some(ticket), signal(failure), failure).await;
         match result {
             Ok(Grant { token, refresh_token }) => {
                 if via == Via::RefreshToken {
@@ -338,11 +338,11 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             self.ledger.probed(key, verdict, Instant::now().into_std());
         }
         self.queues.probe_ended(server, verdict, failure.as_ref());
-        self.tell_the_gate(server, None, signal, failure.as_ref()).await;
+        self.report_to_gate(server, None, signal, failure.as_ref()).await;
     }
 
     /// Reports the end of a request to the gate; without a ticket it was a probe.
-    async fn tell_the_gate(
+    async fn report_to_gate(
         &mut self,
         server: usize,
         ticket: Option<Ticket>,

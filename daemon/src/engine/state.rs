@@ -65,8 +65,9 @@ pub struct State {
     store_errors: BTreeMap<Operation, StoreError>,
     /// When the clock of this machine last stepped backward, by the clock after the step.
     pub clock_stepped_at: Option<DateTime<Utc>>,
-    told: HashSet<RowProblem>,
-    told_records_lost: bool,
+    /// The problems of rows that were reported.
+    reported_problems: HashSet<RowProblem>,
+    has_reported_lost_records: bool,
     /// The number of customers whose passwords wait for an operator, because the fingerprint key was replaced.
     undecidable: usize,
     /// The counts of the pass under way, or of the last one.
@@ -106,8 +107,8 @@ impl State {
             table_read_at: None,
             store_errors: BTreeMap::new(),
             clock_stepped_at: None,
-            told: HashSet::new(),
-            told_records_lost: false,
+            reported_problems: HashSet::new(),
+            has_reported_lost_records: false,
             undecidable: 0,
             pass: PassCounts::default(),
             pass_began: None,
@@ -221,7 +222,7 @@ impl State {
                 self.store_fails(Operation::Read, error, at);
             }
             Event::LedgerRead { read, seen } => self.ledger_read(&read, seen, at),
-            Event::LedgerReplaced => self.tell_ledger_replaced(at),
+            Event::LedgerReplaced => self.report_ledger_replaced(at),
             Event::LedgerFailed(error) => self.store_fails(Operation::Ledger, error, at),
             Event::LedgerWritten => self.store_works(Operation::Ledger, at),
             Event::PassStarted { trigger, attempts } => self.pass_started(trigger, attempts, at),
@@ -329,7 +330,7 @@ impl State {
             self.customers.counters_mut().pass(trigger, (at - began).to_std().unwrap_or_default());
         }
         self.end_waits(at);
-        self.tell_dead_tokens(at);
+        self.report_dead_tokens(at);
         self.customers.edit_all(at, |edit| {
             // After a pass that was cut short no customer stays "refreshing".
             if edit.attempting {
@@ -357,14 +358,14 @@ impl State {
 
     fn note(&mut self, at: DateTime<Utc>, kind: NoticeKind, customer: Option<&CustomerId>, message: String) {
         let notice = Notice::new(at, kind, message);
-        self.tell(match customer {
+        self.add_notice(match customer {
             Some(id) => notice.of(id),
             None => notice,
         });
     }
 
     /// Adds a notice to the history, and to the changes of its customer if it is one.
-    fn tell(&mut self, notice: Notice) {
+    fn add_notice(&mut self, notice: Notice) {
         let counters = self.customers.counters_mut();
         match (notice.kind, &notice.failure) {
             (NoticeKind::Parked, Some(failure)) => *counters.parked.entry(failure.kind).or_default() += 1,

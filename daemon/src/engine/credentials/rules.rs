@@ -97,9 +97,7 @@ pub enum Reason {
     #[error("waiting: its server must answer a probe before it gets the password")]
     Probe,
     /// The server did not answer the probe.
-    #[error(
-        "waiting: its server does not answer the probe; the password is sent after it does"
-    )]
+    #[error("waiting: its server does not answer the probe; the password is sent after it does")]
     ServerDown,
     /// Something other than ThingsBoard answers probes. The next password is sent half an hour after the last one.
     #[error(

@@ -67,7 +67,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             self.return_unwritten_charges();
             return None;
         };
-        // One write holds so many accounts; a password waits for the one that its charge is in.
+        // A write holds a limited number of accounts. A password waits for the write of its charge.
         let is_in_write = |charged: &mut Charged| self.ledger.is_in_write(&charged.request.attempt.account);
         let charged: Vec<Charged> = self.charging.extract_if(.., is_in_write).collect();
         self.being_charged = charged.len();

@@ -157,7 +157,7 @@ impl Steering {
         self.answer_at = None;
         for (reply, already) in self.waiting.drain(..) {
             let (snapshot, not_kept) = (Arc::clone(snapshot), not_kept.map(ToOwned::to_owned));
-            // The client may have gone; the loop is steered all the same.
+            // The client may have disconnected; its order counts anyway.
             let _ = reply.send(SteerResult { already, not_kept, snapshot });
         }
     }

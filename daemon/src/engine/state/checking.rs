@@ -204,7 +204,7 @@ impl State {
         };
         if let Some(kind) = notice {
             // The log has one line for all of a server.
-            self.tell(Notice::new(at, kind, message.to_owned()).of(id).quiet(has_died));
+            self.add_notice(Notice::new(at, kind, message.to_owned()).of(id).quiet(has_died));
         }
     }
 
@@ -222,7 +222,7 @@ impl State {
     }
 
     /// Reports the dead tokens of each server once, when all its tokens in question were checked.
-    pub(super) fn tell_dead_tokens(&mut self, at: DateTime<Utc>) {
+    pub(super) fn report_dead_tokens(&mut self, at: DateTime<Utc>) {
         let mut in_question: HashSet<&ServerKey> = HashSet::new();
         if self.servers.values().any(|server| server.checks.suspect_since.is_some()) {
             for customer in self.customers.values() {

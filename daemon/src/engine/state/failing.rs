@@ -59,8 +59,8 @@ impl State {
         };
         let is_new_kind = before.is_none_or(|before| before.kind != kind);
         let is_quiet = !is_new_kind && !note.permanent && (early.is_some() || !consecutive.is_power_of_two());
-        let told = if note.permanent { NoticeKind::Parked } else { NoticeKind::Failed };
-        self.take_note(id, told, note.message.clone(), note, at, is_quiet);
+        let notice_kind = if note.permanent { NoticeKind::Parked } else { NoticeKind::Failed };
+        self.take_note(id, notice_kind, note.message.clone(), note, at, is_quiet);
     }
 
     /// Stores a failure of the customer, and reports it.
@@ -89,7 +89,7 @@ impl State {
         let url = crate::text::url(&edit.row.credentials.url);
         drop(edit);
         let failure = Some(FailureDetail { kind: note.kind, attempt: note.consecutive, next_at, url });
-        self.tell(Notice { failure, ..Notice::new(at, kind, message).of(id).quiet(is_quiet) });
+        self.add_notice(Notice { failure, ..Notice::new(at, kind, message).of(id).quiet(is_quiet) });
     }
 }
 

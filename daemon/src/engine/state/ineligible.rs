@@ -142,11 +142,11 @@ impl State {
                 }
             }
         }
-        self.tell_lost(&lost, at);
+        self.report_lost(&lost, at);
         self.former.extend(lost.into_iter().filter(|(_, former)| former.is_of_interest()));
     }
 
-    fn tell_lost(&mut self, lost: &[(CustomerId, FormerCustomer)], at: DateTime<Utc>) {
+    fn report_lost(&mut self, lost: &[(CustomerId, FormerCustomer)], at: DateTime<Utc>) {
         for (number, (id, former)) in lost.iter().enumerate() {
             let notice = Notice::new(at, NoticeKind::Ineligible, former.loss()).of(id);
             self.history.push(notice.quiet(number >= LOGGED_EACH));

@@ -112,14 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_clock_is_told_once_and_its_return_once() {
+    fn a_wrong_clock_is_reported_once_and_its_return_once() {
         let (key, mut server) = (key("https://tb.example"), server());
-        let mut told = Vec::new();
+        let mut messages = Vec::new();
         for seconds in [0, 29, 31, 40, 31, 29, 40, 24, 0, -7_200, -7_200] {
-            told.extend(server.set_skew(&key, skew(seconds), 2).1);
+            messages.extend(server.set_skew(&key, skew(seconds), 2).1);
         }
         assert_eq!(
-            told,
+            messages,
             [
                 "the clock of https://tb.example is 31 s ahead of ours; this does no harm to its tokens, but synchronize both clocks (NTP)",
                 "the clock of https://tb.example agrees with ours again",
@@ -135,12 +135,12 @@ mod tests {
             ahead: TimeDelta::milliseconds(milliseconds),
             uncertain: TimeDelta::milliseconds(0),
         };
-        let told = |skews: &[i64]| {
+        let warnings = |skews: &[i64]| {
             let mut server = server();
             skews.iter().filter(|skew| server.set_skew(&key, exact(**skew), 2).1.is_some()).count()
         };
-        assert_eq!((told(&[30_000]), told(&[30_001]), told(&[-30_001])), (0, 1, 1));
-        assert_eq!((told(&[31_000, 25_001]), told(&[31_000, 25_000])), (1, 2));
+        assert_eq!((warnings(&[30_000]), warnings(&[30_001]), warnings(&[-30_001])), (0, 1, 1));
+        assert_eq!((warnings(&[31_000, 25_001]), warnings(&[31_000, 25_000])), (1, 2));
     }
 
     #[test]

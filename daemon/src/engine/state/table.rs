@@ -24,7 +24,7 @@ impl State {
         self.adopt_records(table.records, at);
         self.customers.unwritten.read();
         self.drop_obsolete_failures(at);
-        self.tell_problems(&table.problems, table.records_lost, at);
+        self.report_problems(&table.problems, table.records_lost, at);
         self.table_read_at = Some(at);
         if self.error_of(Operation::Write).is_some()
             && self.customers.values().all(|customer| customer.unsaved.is_none())
@@ -92,14 +92,14 @@ impl State {
     }
 
     /// Reports a problem of a row once, and again only if it was solved in between.
-    fn tell_problems(&mut self, problems: &[RowProblem], records_lost: Option<String>, at: DateTime<Utc>) {
-        let told = std::mem::replace(&mut self.told, problems.iter().cloned().collect());
-        for problem in problems.iter().filter(|problem| !told.contains(problem)) {
+    fn report_problems(&mut self, problems: &[RowProblem], records_lost: Option<String>, at: DateTime<Utc>) {
+        let reported = std::mem::replace(&mut self.reported_problems, problems.iter().cloned().collect());
+        for problem in problems.iter().filter(|problem| !reported.contains(problem)) {
             let message = format!("row {}: {}", problem.row, problem.what);
             self.note(at, NoticeKind::Warning, None, message);
         }
-        let was_told = std::mem::replace(&mut self.told_records_lost, records_lost.is_some());
-        if let Some(why) = records_lost.filter(|_| !was_told) {
+        let was_reported = std::mem::replace(&mut self.has_reported_lost_records, records_lost.is_some());
+        if let Some(why) = records_lost.filter(|_| !was_reported) {
             let message = format!(
                 "the table tbtokend_state cannot be used ({why}): a restart forgets which customers are parked; have the DBA run the output of `tbtokend schema`"
             );
@@ -112,7 +112,7 @@ impl State {
         self.store_works(Operation::Ledger, at);
         let step = self.ledger.take_in(read, seen);
         if step == Step::Replaced {
-            self.tell_ledger_replaced(at);
+            self.report_ledger_replaced(at);
         }
         if step == Step::First {
             self.note_recorded_rejections();
@@ -157,7 +157,7 @@ impl State {
         }
     }
 
-    pub(super) fn tell_ledger_replaced(&mut self, at: DateTime<Utc>) {
+    pub(super) fn report_ledger_replaced(&mut self, at: DateTime<Utc>) {
         let ledger = match &self.ledger_place {
             Some(LedgerPlace::File { path, .. }) => format!("the file {path}"),
             Some(LedgerPlace::Database) | None => "the table tbtokend_account".to_owned(),
@@ -183,7 +183,7 @@ impl State {
         }
     }
 
-    /// The warning that the fingerprint key does not fit the stored fingerprints, if it does not.
+    /// The warning about a fingerprint key that does not belong to the stored fingerprints, if there is one.
     pub fn key_mismatch(&self) -> Option<String> {
         let whose = match self.undecidable {
             0 => return None,

@@ -1,4 +1,4 @@
-//! How each fact changes what is known, as far as it is not told beside the rooms of the state.
+//! Tests of the changes by each fact, except those beside the parts of the state.
 
 mod checking;
 mod clock;
@@ -156,12 +156,12 @@ fn failure<'a>(state: &'a State, name: &str) -> &'a FailureNote {
 }
 
 /// The notices since the last call, each with its customer.
-fn told(state: &mut State) -> Vec<(NoticeKind, String)> {
+fn take_notices(state: &mut State) -> Vec<(NoticeKind, String)> {
     let name = |notice: &Notice| notice.customer.as_ref().map_or(String::new(), ToString::to_string);
     state.history.take_unlogged().map(|notice| (notice.kind, name(notice))).collect()
 }
 
-fn told_of(kinds: &[(NoticeKind, &str)]) -> Vec<(NoticeKind, String)> {
+fn notices(kinds: &[(NoticeKind, &str)]) -> Vec<(NoticeKind, String)> {
     kinds.iter().map(|(kind, name)| (*kind, (*name).to_owned())).collect()
 }
 
@@ -202,11 +202,11 @@ fn a_pass_that_is_cut_short_leaves_no_customer_refreshing() {
     assert!(!customer(&state, "a").attempting);
     assert_eq!(changed_since(&state, before), ["a"]);
     assert!(
-        told(&mut state).iter().all(|(kind, _)| *kind != NoticeKind::PassFinished),
+        take_notices(&mut state).iter().all(|(kind, _)| *kind != NoticeKind::PassFinished),
         "it tried no customer"
     );
     apply(&mut state, 4, [Event::PassStarted { trigger: Trigger::Start, attempts: 0 }, Event::PassFinished]);
-    assert_eq!((state.pass, told(&mut state)), (PassCounts::default(), Vec::new()));
+    assert_eq!((state.pass, take_notices(&mut state)), (PassCounts::default(), Vec::new()));
     apply(
         &mut state,
         6,
@@ -318,10 +318,10 @@ fn the_same_trouble_again_is_worth_ever_fewer_lines() {
 fn a_customer_tried_by_an_operator_before_it_was_due_is_tried_again_when_it_is() {
     let mut state = state(vec![ending("good", 600), ending("ends", 200)]);
     apply(&mut state, 0, [failed("good", strained()), failed("ends", strained())]);
-    let told: Vec<_> =
+    let reported: Vec<_> =
         state.history.share().iter().filter_map(|notice| notice.failure.as_ref()?.next_at).collect();
     let due = after(300) + TimeDelta::milliseconds(1);
-    assert_eq!(told, [due, failure(&state, "ends").next_attempt_at.unwrap()]);
+    assert_eq!(reported, [due, failure(&state, "ends").next_attempt_at.unwrap()]);
     assert!(failure(&state, "good").next_attempt_at.unwrap() < due);
 }
 
@@ -409,15 +409,15 @@ fn a_token_that_ends_is_told_once_and_one_that_never_was_is_not() {
     assert_eq!(state.advance(after(100) + a_moment), Some(after(400) + a_moment));
     assert_eq!(customer(&state, "soon").status, TokenStatus::ExpiringSoon);
     assert_eq!(changed_since(&state, before), ["soon"]);
-    assert_eq!(told(&mut state), []);
+    assert_eq!(take_notices(&mut state), []);
     assert_eq!(state.advance(after(400) + a_moment), None);
-    assert_eq!(told(&mut state), told_of(&[(NoticeKind::Expired, "soon")]));
+    assert_eq!(take_notices(&mut state), notices(&[(NoticeKind::Expired, "soon")]));
     state.advance(after(500));
-    assert_eq!(told(&mut state), []);
+    assert_eq!(take_notices(&mut state), []);
     // A row that is given a token which has ended was never better.
     apply(&mut state, 600, [read(vec![ending("never", 10), ending("soon", 400)])]);
     assert_eq!(customer(&state, "never").status, TokenStatus::Expired);
-    assert_eq!(told(&mut state), []);
+    assert_eq!(take_notices(&mut state), []);
 }
 
 #[test]
@@ -441,7 +441,7 @@ fn another_policy_changes_all_customers_for_clients() {
 fn the_loop_says_that_it_was_started_and_stopped() {
     let mut state = state(vec![]);
     apply(&mut state, 0, [Event::LoopStarted, Event::LoopStopped]);
-    assert_eq!(told(&mut state), told_of(&[(NoticeKind::Started, ""), (NoticeKind::Stopped, "")]));
+    assert_eq!(take_notices(&mut state), notices(&[(NoticeKind::Started, ""), (NoticeKind::Stopped, "")]));
     let seqs: Vec<u64> = state.history.share().iter().map(|notice| notice.seq).collect();
     assert_eq!(seqs, [101, 102], "a restart is recognized by them");
 }

@@ -22,8 +22,7 @@ const CLOCK_OFF: TimeDelta = TimeDelta::seconds(30);
 /// Up to this many servers, each has series of its own.
 const MAX_SERVERS: usize = 200;
 
-/// The lengths of time, in seconds, for which the metrics say how many tokens last longer: how long an outage of ThingsBoard
-/// would go unnoticed.
+/// The lengths of an outage of ThingsBoard, in seconds, for which the metrics count the tokens that outlast it.
 pub const OUTLASTING: [i64; 8] = [0, 60, 300, 900, 3_600, 7_200, 21_600, 86_400];
 
 /// Gauges at one moment.

@@ -139,7 +139,7 @@ impl Row {
         self.expiry.is_none_or(|expiry| expiry <= at)
     }
 
-    /// Whether ThingsBoard has rejected its token although the end of it lies ahead.
+    /// Whether ThingsBoard rejects its token before its end.
     pub(super) fn is_refused(&self) -> bool {
         self.check.is_some_and(|check| check.found == proto::CheckFound::Dead)
     }

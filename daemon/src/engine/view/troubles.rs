@@ -1,5 +1,5 @@
-//! What is wrong, grouped by cause: what people are told of. Each customer belongs to one trouble at most, by the list that
-//! attributes lapses in the metrics.
+//! The troubles for messages, grouped by cause. Each customer belongs to one trouble at most, by the list that attributes
+//! lapses in the metrics.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use crate::text;
 /// The most customers that a trouble names.
 const WORST: usize = 10;
 
-/// The database may fail for this long before people are told: a restart of it takes less.
+/// How long the database may fail before it is a trouble. A restart of it takes less time.
 const STORE_GRACE: TimeDelta = TimeDelta::seconds(30);
 
 /// After this time a clock that stepped backward counts as right again.
@@ -61,7 +61,7 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// A trouble of which only this is known.
+    /// Makes a trouble without customers and details.
     pub fn of(cause: String, severity: Severity) -> Self {
         Self {
             cause,

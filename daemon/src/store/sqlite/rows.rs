@@ -173,7 +173,7 @@ struct Number;
 /// Why a row with such an expiry is not used.
 const NUMBER: &str = "tbtokenexpiry is a number, and not replaced by a date: set it to NULL, or to a date such as 2026-11-23T14:03:00Z; the row is left alone";
 
-/// Why a row is not used whose columns are not text.
+/// Why a row with columns of other types is not used.
 const NOT_TEXT: &str =
     "tb_url, tb_username or tb_password is too long or not text in UTF-8; the row is left alone";
 

@@ -31,7 +31,7 @@ fn a_dead_token_counts_as_expired_is_due_and_may_be_replaced_by_one_that_ends_ea
     assert_eq!(customer(&state, "a").lapse_cause(Conditions::healthy(TimeDelta::minutes(1))), Cause::Server);
     assert!(customer(&state, "a").ends_at() < Some(after(5)), "it has ended by then");
     assert_eq!(planned(&state, 6).attempts[0].replaces, Some(after(7_200)), "the guard lets it through");
-    assert_eq!(told(&mut state), told_of(&[(NoticeKind::TokenDead, "a")]));
+    assert_eq!(take_notices(&mut state), notices(&[(NoticeKind::TokenDead, "a")]));
     apply(&mut state, 7, [obtained("a", 900, Via::Login), saved("a", 900)]);
     assert_eq!(customer(&state, "a").status, TokenStatus::Valid);
     assert_eq!(customer(&state, "a").ends_at(), Some(after(900)));
@@ -57,11 +57,11 @@ fn an_unclear_check_changes_nothing_and_a_dead_token_that_works_again_is_valid()
 fn a_second_dead_token_within_ten_minutes_is_disputed_and_not_renewed() {
     let mut state = state(vec![ending("a", 7_200)]);
     apply(&mut state, 0, [checked("a", DEAD), obtained("a", 7_200, Via::Login), saved("a", 7_200)]);
-    told(&mut state);
+    take_notices(&mut state);
     apply(&mut state, 60, [checked("a", DEAD)]);
     apply(&mut state, 120, [checked("a", DEAD)]);
     assert_eq!((customer(&state, "a").status, planned(&state, 121).attempts.len()), (TokenStatus::Valid, 0));
-    assert_eq!(told(&mut state), told_of(&[(NoticeKind::TokenDisputed, "a")]), "reported once");
+    assert_eq!(take_notices(&mut state), notices(&[(NoticeKind::TokenDisputed, "a")]), "reported once");
     apply(&mut state, 600, [checked("a", DEAD)]);
     assert_eq!(customer(&state, "a").status, TokenStatus::Expired, "ten minutes later");
 }
@@ -72,7 +72,10 @@ fn a_dead_token_that_works_again_is_renewed_for_being_dead_once_in_ten_minutes()
     let mut state = state(vec![ending("a", 7_200)]);
     apply(&mut state, 0, [checked("a", DEAD), checked("a", TokenAnswer::Works), checked("a", DEAD)]);
     assert_eq!((customer(&state, "a").status, planned(&state, 1).attempts.len()), (TokenStatus::Valid, 0));
-    assert_eq!(told(&mut state), told_of(&[(NoticeKind::TokenDead, "a"), (NoticeKind::TokenDisputed, "a")]));
+    assert_eq!(
+        take_notices(&mut state),
+        notices(&[(NoticeKind::TokenDead, "a"), (NoticeKind::TokenDisputed, "a")])
+    );
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn p21_a_token_that_its_row_declares_to_end_too_late_is_renewed_and_may_end_earl
     let ours = customer(&state, "a");
     assert_eq!((ours.ends_at(), ours.status), (Some(after((7 * 24 - 1) * HOUR)), TokenStatus::Valid));
     assert_eq!(verdict_at(&state, "a", 10 - HOUR), Verdict::Due);
-    assert_eq!(told(&mut state).last().unwrap().0, NoticeKind::ClockSetBack);
+    assert_eq!(take_notices(&mut state).last().unwrap().0, NoticeKind::ClockSetBack);
     let plan = plan(&state, after(10 - HOUR), &state.policy, &[Selection::Due]);
     let replaces = plan.attempts[0].replaces;
     assert_eq!(replaces, Some(after(7 * 24 * HOUR)));

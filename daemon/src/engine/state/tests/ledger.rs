@@ -86,14 +86,21 @@ fn a_ledger_in_a_file_is_told_once() {
         assert_eq!(state.ledger_place.as_ref(), Some(place));
         messages(&mut state, NoticeKind::Warning)
     };
-    let told = warnings(&file);
-    assert!(told.len() == 1 && told[0].contains("accounts.db") && told[0].contains("there is no table"));
-    assert!(told[0].contains("tbtokend schema"), "what to do: {told:?}");
+    let reported = warnings(&file);
+    assert!(
+        reported.len() == 1
+            && reported[0].contains("accounts.db")
+            && reported[0].contains("there is no table")
+    );
+    assert!(reported[0].contains("tbtokend schema"), "what to do: {reported:?}");
     assert!(warnings(&LedgerPlace::Database).is_empty());
-    assert_eq!(warnings(&file), told, "it is a file again");
+    assert_eq!(warnings(&file), reported, "it is a file again");
     apply(&mut state, 0, [Event::LedgerReplaced]);
-    let told = messages(&mut state, NoticeKind::Warning);
-    assert!(told.len() == 1 && told[0].contains("accounts.db") && !told[0].contains("table"), "{told:?}");
+    let reported = messages(&mut state, NoticeKind::Warning);
+    assert!(
+        reported.len() == 1 && reported[0].contains("accounts.db") && !reported[0].contains("table"),
+        "{reported:?}"
+    );
 }
 
 #[test]
@@ -139,7 +146,7 @@ fn p02_an_acceptance_unparks_the_other_rows_of_the_account() {
         parked.map(u8::from)
     };
     assert_eq!(parked(&state), [1, 1, 1, 1], "their credentials stay rejected");
-    told(&mut state);
+    take_notices(&mut state);
     unrecorded(&mut state);
     // An operator sends those of a once more.
     send(&mut state, "a", Leave::Forced, Outcome::Accepted);
@@ -147,7 +154,7 @@ fn p02_an_acceptance_unparks_the_other_rows_of_the_account() {
     let before = state.revision();
     apply(&mut state, 12, [Event::PassFinished]);
     assert_eq!((parked(&state), changed_since(&state, before)), ([0, 0, 1, 1], vec!["b"]));
-    assert!(told(&mut state).contains(&(NoticeKind::Unparked, "b".to_owned())));
+    assert!(take_notices(&mut state).contains(&(NoticeKind::Unparked, "b".to_owned())));
     let expected = ["a", "b"].map(|name| (name.to_owned(), None));
     assert_eq!(unrecorded(&mut state), expected, "after a restart too");
     assert_eq!(customer(&state, "b").record().updated_at, after(12));

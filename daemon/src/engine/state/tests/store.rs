@@ -40,7 +40,7 @@ fn p06_a_token_that_waits_is_dropped_with_the_url_or_the_user_that_it_is_for() {
 fn a_saved_token_is_known_without_another_poll() {
     let mut state = state(vec![row("a"), row("b")]);
     apply(&mut state, 0, [failed("a", strained()), failed("a", strained())]);
-    assert!(told(&mut state).len() == 2 && !unrecorded(&mut state).is_empty());
+    assert!(take_notices(&mut state).len() == 2 && !unrecorded(&mut state).is_empty());
     let before = state.revision();
     apply(&mut state, 60, [Event::PassStarted { trigger: Trigger::Schedule, attempts: 1 }]);
     apply(&mut state, 61, [Event::Attempting(id("a"))]);
@@ -67,10 +67,10 @@ fn a_saved_token_is_known_without_another_poll() {
         [NoticeKind::PassStarted, NoticeKind::Recovered, NoticeKind::Renewed, NoticeKind::PassFinished];
     let names = ["", "a", "a", ""];
     let expected: Vec<_> = kinds.into_iter().zip(names).collect();
-    assert_eq!(told(&mut state), told_of(&expected));
+    assert_eq!(take_notices(&mut state), notices(&expected));
     // Once is enough.
     apply(&mut state, 65, [saved("a", 3_600), saved("unknown", 3_600)]);
-    assert_eq!((state.pass.updated, told(&mut state)), (1, Vec::new()));
+    assert_eq!((state.pass.updated, take_notices(&mut state)), (1, Vec::new()));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_token_that_is_not_wanted_any_more_ends_what_was_wrong() {
     assert!(customer(&state, "b").record().failure.is_none());
     let expected = ["a", "b"].map(|name| (name.to_owned(), None));
     assert_eq!(unrecorded(&mut state), expected);
-    assert_eq!(told(&mut state).last(), Some(&(NoticeKind::Warning, "b".to_owned())));
+    assert_eq!(take_notices(&mut state).last(), Some(&(NoticeKind::Warning, "b".to_owned())));
 }
 
 /// The record of the success is still on its way when the table is read.
@@ -109,7 +109,7 @@ fn a_store_that_refused_tokens_is_back_when_it_takes_one_or_none_waits() {
     let refusing = || {
         let mut state = state(vec![row("a")]);
         apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a")]);
-        told(&mut state);
+        take_notices(&mut state);
         state
     };
     let mut other_url = row("a");
@@ -125,7 +125,7 @@ fn a_store_that_refused_tokens_is_back_when_it_takes_one_or_none_waits() {
         let mut state = refusing();
         apply(&mut state, 10, [event]);
         assert_eq!(state.store_error().is_none(), is_back, "{what}");
-        let says_so = told(&mut state).iter().any(|(kind, _)| *kind == NoticeKind::StoreBack);
+        let says_so = take_notices(&mut state).iter().any(|(kind, _)| *kind == NoticeKind::StoreBack);
         assert_eq!(says_so, is_back, "{what}");
     }
 }
@@ -177,7 +177,7 @@ fn the_loss_of_the_store_is_told_once_and_so_is_its_return() {
         let mut state = state(vec![]);
         apply(&mut state, 0, events);
         let expected: Vec<_> = kinds.iter().map(|kind| (*kind, "")).collect();
-        assert_eq!(told(&mut state), told_of(&expected), "{what}");
+        assert_eq!(take_notices(&mut state), notices(&expected), "{what}");
         assert_eq!(state.store_error().is_none(), ok, "{what}");
     }
     let mut state = state(vec![]);

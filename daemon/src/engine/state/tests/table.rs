@@ -60,7 +60,7 @@ fn rows_come_change_go_and_come_back_in_any_order() {
     assert_eq!(state.removed().0.len(), 5);
 }
 
-/// A client that asks for what is new since then is told of it.
+/// A client that asks for what is new since then is reported of it.
 #[test]
 fn one_row_that_changes_changes_one_customer() {
     let mut state = state();
@@ -176,8 +176,8 @@ fn p03_other_credentials_free_the_parked_and_are_said_and_written() {
     state.history.take_unlogged().for_each(drop);
     let before = state.revision();
     read_with(&mut state, &[("a", "v"), ("b", "v2")], |_| {}, 60);
-    let told: Vec<_> = state.history.take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
-    assert_eq!(told, [(NoticeKind::Unparked, Some(CustomerId::new("a")))], "b was not parked");
+    let reported: Vec<_> = state.history.take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
+    assert_eq!(reported, [(NoticeKind::Unparked, Some(CustomerId::new("a")))], "b was not parked");
     let records = state.take_unrecorded(Records::All, 1000);
     assert!(records.iter().all(|record| record.failure.is_none() && record.updated_at == second(60)));
     assert_eq!((records.len(), picture(&state, before).1), (2, vec!["a", "b"]));
@@ -225,8 +225,8 @@ fn p02_a_parked_customer_stays_as_it_is_when_another_row_is_corrected() {
     read_with(&mut state, &[("a", "corrected"), ("b", "u")], |_| {}, 60);
     let note = failure(&state, "b");
     assert!(note.permanent && (note.at, note.consecutive) == (second(2), 1), "{note:?}");
-    let told: Vec<_> = state.history.take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
-    assert_eq!(told, [(NoticeKind::Unparked, Some(CustomerId::new("a")))]);
+    let reported: Vec<_> = state.history.take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
+    assert_eq!(reported, [(NoticeKind::Unparked, Some(CustomerId::new("a")))]);
 }
 
 /// The other daemon has only the password, and got no answer. This one does not need it.

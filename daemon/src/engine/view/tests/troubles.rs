@@ -60,10 +60,10 @@ fn all_customers_of_a_dead_server_are_one_trouble_that_ends_when_none_lacks_a_to
     state.apply(failed("c0000", silent()), at(0), 0.5);
     assert_eq!(troubles(&state, 101, &[]), [trouble(cause, 5_000, 1, Severity::Critical)]);
     let snapshot = shown_of(&state, &quiet(), None, 101);
-    let told = snapshot.troubles(at(101), LEAD, &BTreeSet::new()).remove(0);
-    assert_eq!((told.first_lapse, told.worst.len()), (Some(at(100)), 10));
-    assert_eq!(told.worst[0], ("c0000".to_owned(), "user of c0000".to_owned()));
-    assert_eq!(told.text, "the server did not answer within 10 s");
+    let worst = snapshot.troubles(at(101), LEAD, &BTreeSet::new()).remove(0);
+    assert_eq!((worst.first_lapse, worst.worst.len()), (Some(at(100)), 10));
+    assert_eq!(worst.worst[0], ("c0000".to_owned(), "user of c0000".to_owned()));
+    assert_eq!(worst.text, "the server did not answer within 10 s");
     // It answers again, and one customer still has no token: the same trouble, not another one.
     breaker(&mut state, "dead", Breaker::Closed);
     assert_eq!(troubles(&state, 101, &[cause]), [trouble(cause, 5_000, 1, Severity::Critical)]);
