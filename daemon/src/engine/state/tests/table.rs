@@ -60,7 +60,7 @@ fn rows_come_change_go_and_come_back_in_any_order() {
     assert_eq!(state.removed().0.len(), 5);
 }
 
-/// A client that asks for what is new since then is reported of it.
+/// A client with an older revision sees the change.
 #[test]
 fn one_row_that_changes_changes_one_customer() {
     let mut state = state();
