@@ -189,8 +189,8 @@ pub fn jwt(data: &[u8]) {
     }
 }
 
-/// Reads an answer of a ThingsBoard server to a login. The first byte chooses the status, the rest of the first line is the
-/// value of all relevant headers, and the other lines are the body.
+/// Reads an answer of a ThingsBoard server to a login. The first byte chooses the status. The rest of the first line is the
+/// value of all relevant headers. The other lines are the body.
 pub fn thingsboard_answer(data: &[u8]) {
     static SERVER: LazyLock<Answers> = LazyLock::new(Answers::start);
     const STATUSES: [u16; 8] = [200, 401, 403, 404, 429, 503, 302, 500];

@@ -1,5 +1,5 @@
-//! Checks of tokens come last. However many tokens of one server are in question, no renewal and no operator waits for them,
-//! and they go to no server faster than one at a time.
+//! Checks of tokens come last. No renewal and no operator waits for checks, even if many tokens of a server are in
+//! question. A server gets one check at a time.
 
 use std::collections::BTreeMap;
 

@@ -27,9 +27,9 @@ impl World {
         }
     }
 
-    /// Whether the row's expiry is too late because of a clock step back, and no daemon can know it. Either the daemon that
-    /// saw the step has ended, or the row did not exist, was written between two polls, or has a fraction of a second,
-    /// which no daemon writes.
+    /// Whether the row's expiry is too late because of a clock step back, and no daemon can know it. The daemon that saw
+    /// the step has ended, or the row did not exist then, or it was written between two polls. Or the expiry has a fraction
+    /// of a second, which no daemon writes.
     pub(crate) fn is_misdated_past_knowing(&self, user: usize) -> bool {
         let row = &self.rows[&user];
         let (Some(token), Some(expiry)) = (&row.in_row, row.expiry) else { return false };

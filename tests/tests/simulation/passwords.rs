@@ -1,5 +1,5 @@
-//! Promise 2, for each user of ThingsBoard: how many wrong passwords are counted, how often the same credentials are
-//! rejected, and that one password of an account is in flight at a time.
+//! Promise 2, for each user of ThingsBoard: limits of the wrong passwords that are counted and of repeated rejections. One
+//! password of an account is in flight at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -36,8 +36,8 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Makes the usual setup of a seed: few customers, so that many seeds take little time; some servers; and in a quarter of
-    /// the cases a second daemon on the same table.
+    /// Makes the usual setup of a seed: some servers, and few customers, so that many seeds take little time. In a quarter
+    /// of the cases a second daemon uses the same table.
     pub(crate) fn of(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5EED);
         let servers = rng.pick(&[2, 3, 5, 8]);

@@ -15,7 +15,7 @@ const WINDOW: TimeDelta = TimeDelta::minutes(5);
 /// How long a daemon may use what it read before a change of the row: a poll, a pass and its last request.
 const LAST_READ: Duration = Duration::from_secs(60);
 
-/// How much later than its true end the expiry of a token may be: server and daemon use whole seconds, and the answer takes
+/// How much later than its true end the expiry of a token may be. Server and daemon use whole seconds, and the answer takes
 /// some time.
 const ROUNDING: TimeDelta = TimeDelta::seconds(2);
 
@@ -95,8 +95,8 @@ impl World {
         self.violation(promise, *user, &what);
     }
 
-    /// Whether the row may want a token: it is due as far as the daemon knows, an operator has requested it, or it was changed
-    /// so recently that the daemon may not know it.
+    /// Whether the row may need a token: it is due as far as the daemon knows, or an operator has requested it. A recently
+    /// changed row may need one too, because the daemon may not know the change.
     fn wants(&self, user: usize, daemon: u32) -> bool {
         let row = &self.rows[&user];
         if row.asked || row.changed_at.elapsed() <= LAST_READ {

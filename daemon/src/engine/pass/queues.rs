@@ -214,7 +214,7 @@ impl Queues {
         self.queues.iter().map(|server| &server.key)
     }
 
-    /// The server at this place.
+    /// The key of the server at this place.
     pub(super) fn key(&self, server: usize) -> Option<&ServerKey> {
         self.queues.get(server).map(|server| &server.key)
     }
