@@ -138,14 +138,14 @@ impl Scrape {
         let renewals = counters
             .renewals
             .iter()
-            .map(|((via, outcome), n)| ([("method", name(*via)), ("outcome", *outcome)], *n));
+            .map(|((method, outcome), n)| ([("method", name(*method)), ("outcome", *outcome)], *n));
         out.counters("renewals", "Attempts that ended", renewals)?;
         out.counter(
             "refresh_token_refusals",
             "Refresh tokens that a server no longer accepted",
             counters.refresh_tokens_refused,
         )?;
-        let requests = counters.requests.iter().map(|(via, times)| ([("method", name(*via))], times));
+        let requests = counters.requests.iter().map(|(method, times)| ([("method", name(*method))], times));
         out.histograms(
             "thingsboard_request_duration_seconds",
             "How long ThingsBoard took to answer a renewal",

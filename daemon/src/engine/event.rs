@@ -47,8 +47,8 @@ pub enum Event {
     Attempting(CustomerId),
     /// ThingsBoard has answered a request for a token, or not in time.
     Answered {
-        /// What was sent.
-        via: Via,
+        /// The method of the request.
+        method: RenewalMethod,
         /// How long it took.
         took: Duration,
         /// Why no token came; none if it came, or if the server rejected the refresh token.
@@ -61,7 +61,7 @@ pub enum Event {
         /// What the next renewal can use instead of the password.
         refresh_token: Option<Secret>,
         /// How it was obtained.
-        via: Via,
+        method: RenewalMethod,
         /// How long ThingsBoard took.
         latency: Duration,
         /// By how much the server's clock is ahead of ours.
@@ -158,10 +158,10 @@ pub enum Event {
     LoopStateNotKept(String),
 }
 
-/// How a token was obtained.
+/// The method of a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum Via {
+pub enum RenewalMethod {
     /// With the password.
     Login,
     /// With a refresh token.

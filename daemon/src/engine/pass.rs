@@ -31,7 +31,7 @@ use super::counters::Operation;
 pub use super::credentials::LONGEST_REQUEST;
 use super::credentials::{Ledger, Verdict};
 use super::deferral::Deferral;
-use super::event::{Event, Via};
+use super::event::{Event, RenewalMethod};
 use super::plan::Plan;
 use crate::clock::Clock;
 use crate::model::{CustomerId, Failure, Grant, Lifetime, Renewal, ServerKey, Skew};
@@ -142,7 +142,7 @@ struct Pass<'a, S, L> {
     events: mpsc::Sender<Event>,
     queues: Queues,
     /// The customers with a request in flight: since when, and whether it sends a password.
-    in_flight: BTreeMap<CustomerId, (Instant, Via)>,
+    in_flight: BTreeMap<CustomerId, (Instant, RenewalMethod)>,
     /// Passwords whose charge is not in the store yet.
     charging: Vec<Charged>,
     /// How many passwords wait for the write of the ledger under way.
@@ -262,7 +262,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 Some(Start::Probe { server, base }) => requests.push(Box::pin(probe(logins, server, base))),
                 Some(Start::Refresh(request)) => {
                     let id = request.attempt.customer.id.clone();
-                    self.in_flight.insert(id.clone(), (Instant::now(), Via::RefreshToken));
+                    self.in_flight.insert(id.clone(), (Instant::now(), RenewalMethod::RefreshToken));
                     self.report(Event::Attempting(id)).await;
                     requests.push(Box::pin(refresh(logins, request)));
                 }
@@ -295,8 +295,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             Err(RefreshError::Failed(failure)) => Some(failure),
             Ok(_) | Err(RefreshError::Rejected { .. }) => None,
         };
-        let via = if charge.is_some() { Via::Login } else { Via::RefreshToken };
-        self.report(Event::Answered { via, took: latency, failure: failure.map(Failure::kind) }).await;
+        let method = if charge.is_some() { RenewalMethod::Login } else { RenewalMethod::RefreshToken };
+        self.report(Event::Answered { method, took: latency, failure: failure.map(Failure::kind) }).await;
         if let Some(charge) = charge {
             self.ledger.settle(charge, failure, Instant::now().into_std());
             let refresh_token = result.as_ref().ok().and_then(|grant| grant.refresh_token.as_ref());
@@ -305,7 +305,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         self.report_to_gate(server, Some(ticket), signal(failure), failure).await;
         match result {
             Ok(Grant { token, refresh_token }) => {
-                if via == Via::RefreshToken {
+                if method == RenewalMethod::RefreshToken {
                     self.ledger.refresh_worked(&attempt.account, &attempt.customer.credentials.username);
                 }
                 let now = self.tools.clock.now();
@@ -315,7 +315,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 renewal.replaces = attempt.replaces;
                 self.obtained.push_back(renewal.clone());
                 let renewal = Box::new(renewal);
-                self.report(Event::Obtained { renewal, refresh_token, via, latency, skew }).await;
+                self.report(Event::Obtained { renewal, refresh_token, method, latency, skew }).await;
             }
             Err(RefreshError::Failed(failure)) => self.report(Event::Failed { id, failure }).await,
             Err(RefreshError::Rejected { is_outdated }) => {
@@ -372,15 +372,15 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     /// Abandons the requests that are unanswered when the process must end. ThingsBoard may have counted their passwords,
     /// so their charges stay in flight, as after a kill.
     async fn give_up(&mut self) {
-        for (id, (since, via)) in std::mem::take(&mut self.in_flight) {
-            self.report(match via {
-                Via::Login => Event::Failed {
+        for (id, (since, method)) in std::mem::take(&mut self.in_flight) {
+            self.report(match method {
+                RenewalMethod::Login => Event::Failed {
                     id,
                     failure: Failure::Timeout {
                         after: Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(0)),
                     },
                 },
-                Via::RefreshToken => Event::Deferred { id, why: Deferral::CutShort },
+                RenewalMethod::RefreshToken => Event::Deferred { id, why: Deferral::CutShort },
             })
             .await;
         }

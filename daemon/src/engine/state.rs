@@ -227,11 +227,11 @@ impl State {
             Event::LedgerWritten => self.store_works(Operation::Ledger, at),
             Event::PassStarted { trigger, attempts } => self.pass_started(trigger, attempts, at),
             Event::Attempting(id) => self.attempting(&id, at),
-            Event::Answered { via, took, failure } => {
-                self.customers.counters_mut().request(via, took, failure);
+            Event::Answered { method, took, failure } => {
+                self.customers.counters_mut().request(method, took, failure);
             }
-            Event::Obtained { renewal, refresh_token, via, latency, skew } => {
-                self.obtained(renewal, refresh_token, via, latency, skew, at);
+            Event::Obtained { renewal, refresh_token, method, latency, skew } => {
+                self.obtained(renewal, refresh_token, method, latency, skew, at);
             }
             Event::RefreshTokenRefused(id) => self.refresh_token_refused(&id, at),
             Event::Saved { id, expiry } => self.saved(&id, expiry, at),

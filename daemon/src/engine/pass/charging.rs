@@ -12,7 +12,7 @@ use super::queues::Request;
 use super::sending::{Requests, login};
 use crate::engine::counters::Operation;
 use crate::engine::credentials::{Charge, Step};
-use crate::engine::event::{Event, Via};
+use crate::engine::event::{Event, RenewalMethod};
 use crate::store::{LedgerRead, LedgerWritten, Store, StoreError};
 use crate::thingsboard::Logins;
 
@@ -119,7 +119,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 self.cancel(request);
             } else {
                 let id = request.attempt.customer.id.clone();
-                self.in_flight.insert(id, (Instant::now(), Via::Login));
+                self.in_flight.insert(id, (Instant::now(), RenewalMethod::Login));
                 requests.push(Box::pin(login(logins, request, charge, left)));
             }
         }

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::checking::{CheckResult, TokenDeath};
 use crate::engine::deferral::Deferral;
-use crate::engine::event::Via;
+use crate::engine::event::RenewalMethod;
 use crate::model::{
     AccountKey, BaseUrl, Changes, Customer, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record,
     Renewal, Secret, ServerKey, TokenStatus, window_of,
@@ -34,7 +34,7 @@ pub struct CustomerState {
     /// A token that is not in the table yet. Boxed, because few have one at a time.
     pub unsaved: Option<Box<Renewal>>,
     /// How the unsaved token was obtained, and how long its server took.
-    pub obtained: Option<(Via, Duration)>,
+    pub obtained: Option<(RenewalMethod, Duration)>,
     /// When its token came or was last checked, and the result.
     pub checked: Option<(DateTime<Utc>, CheckResult)>,
     /// Its last token that died before its end. Boxed, because few did.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::super::deferral::Deferral;
-use super::super::event::Via;
+use super::super::event::RenewalMethod;
 use super::super::history::{Notice, NoticeKind, RenewalDetail};
 use super::{CheckResult, State};
 use crate::engine::counters::Operation;
@@ -24,7 +24,7 @@ impl State {
         &mut self,
         mut renewal: Box<Renewal>,
         refresh_token: Option<Secret>,
-        via: Via,
+        method: RenewalMethod,
         latency: Duration,
         skew: Skew,
         at: DateTime<Utc>,
@@ -35,7 +35,7 @@ impl State {
         self.measured(&id, skew, at);
         if let Some(mut edit) = self.customers.edit(&id, at) {
             edit.unsaved = Some(renewal);
-            edit.obtained = Some((via, latency));
+            edit.obtained = Some((method, latency));
             // Whole seconds, as in the expiry, would not show that it came after another one was found dead.
             edit.checked = Some((at, CheckResult::New));
             edit.refresh_token = refresh_token;
@@ -77,8 +77,8 @@ impl State {
         let failures = record.failure.take().map(|failure| failure.consecutive);
         drop(edit);
         self.pass.updated += 1;
-        if let Some((via, _)) = obtained {
-            self.customers.counters_mut().renewal(via, "renewed");
+        if let Some((method, _)) = obtained {
+            self.customers.counters_mut().renewal(method, "renewed");
         }
         if let Some(failures) = failures {
             let attempts = if failures == 1 { "attempt" } else { "attempts" };
@@ -98,8 +98,8 @@ impl State {
             edit.record_mut().failure = None;
             edit.obtained.take()
         });
-        if let Some((via, _)) = obtained {
-            self.customers.counters_mut().renewal(via, "superseded");
+        if let Some((method, _)) = obtained {
+            self.customers.counters_mut().renewal(method, "superseded");
         }
         let message =
             "the row was changed meanwhile, or holds a token that lives longer; it was left as it is"

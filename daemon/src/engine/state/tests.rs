@@ -19,7 +19,7 @@ use proptest::prelude::{prop_assert_eq, proptest};
 
 use super::super::credentials::Settings;
 use super::super::deferral::Deferral;
-use super::super::event::Via;
+use super::super::event::RenewalMethod;
 use super::super::policy::Trigger;
 use super::*;
 use crate::model::{
@@ -122,13 +122,13 @@ fn silent() -> Failure {
 }
 
 /// A token of this life, which came at the time `now`.
-fn obtained(name: &str, life: i64, via: Via) -> Event {
+fn obtained(name: &str, life: i64, method: RenewalMethod) -> Event {
     let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"iat":0,"exp":{life}}}"#));
     let token = Token::parse(&format!("a.{claims}.c")).unwrap();
     Event::Obtained {
         renewal: Box::new(Renewal::new(&row(name), token, now(), Lifetime::Jwt)),
         refresh_token: Some(Secret::new("refresh")),
-        via,
+        method,
         latency: Duration::from_millis(120),
         skew: Skew::measure(now(), now(), TimeDelta::zero()),
     }
@@ -182,11 +182,15 @@ fn changed_since(state: &State, revision: u64) -> Vec<&str> {
 #[test]
 fn renewals_are_counted_by_what_they_needed() {
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", 60, Via::Login), saved("a", 60)]);
+    apply(&mut state, 0, [obtained("a", 60, RenewalMethod::Login), saved("a", 60)]);
     for second in [2, 3] {
-        apply(&mut state, second, [obtained("a", 60, Via::RefreshToken), saved("a", 60)]);
+        apply(&mut state, second, [obtained("a", 60, RenewalMethod::RefreshToken), saved("a", 60)]);
     }
-    assert_eq!([Via::Login, Via::RefreshToken].map(|via| state.counters().renewals_by(via)), [1, 2]);
+    assert_eq!(
+        [RenewalMethod::Login, RenewalMethod::RefreshToken]
+            .map(|method| state.counters().renewals_by(method)),
+        [1, 2]
+    );
     apply(&mut state, 4, [Event::RefreshTokenRefused(id("a"))]);
     assert!(customer(&state, "a").refresh_token.is_none());
 }
@@ -363,7 +367,11 @@ fn an_attempt_of_an_operator_before_the_customer_is_due_begins_no_back_off() {
     let wait = Some(Duration::from_secs(600));
     state.apply(failed("a", Failure::RateLimited { retry_after: wait }), due, 0.5);
     assert_eq!(failure(&state, "a").next_attempt_at, Some(due + TimeDelta::minutes(10)));
-    apply(&mut state, 31, [obtained("a", 3_600, Via::Login), saved("a", 3_600), failed("a", silent())]);
+    apply(
+        &mut state,
+        31,
+        [obtained("a", 3_600, RenewalMethod::Login), saved("a", 3_600), failed("a", silent())],
+    );
     assert_eq!(failure(&state, "a").consecutive, 1, "a success ends what was not counted");
 }
 

@@ -7,7 +7,7 @@ use strum::IntoEnumIterator as _;
 use tbtoken_proto as proto;
 
 use super::super::counters::Operation;
-use super::super::event::Via;
+use super::super::event::RenewalMethod;
 use super::super::policy::Policy;
 use super::super::state::{CustomerState, Server, State};
 use super::row::{Row, Urls};
@@ -149,7 +149,7 @@ fn cron(cycle: &Loop, policy: &Policy) -> proto::Cron {
 }
 
 fn daemon(state: &State, identity: &Identity) -> proto::Daemon {
-    let renewals_by = |via| state.counters().renewals_by(via);
+    let renewals_by = |method| state.counters().renewals_by(method);
     proto::Daemon {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: proto::PROTOCOL_VERSION,
@@ -163,7 +163,7 @@ fn daemon(state: &State, identity: &Identity) -> proto::Daemon {
         key_mismatch: state.key_mismatch(),
         config_file: identity.config_file.clone(),
         http: identity.http.clone(),
-        renewals_by_login: renewals_by(Via::Login),
-        renewals_by_refresh_token: renewals_by(Via::RefreshToken),
+        renewals_by_login: renewals_by(RenewalMethod::Login),
+        renewals_by_refresh_token: renewals_by(RenewalMethod::RefreshToken),
     }
 }

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 
 use super::super::credentials::Settings;
 use super::super::deferral::Deferral;
-use super::super::event::{Event, Via};
+use super::super::event::{Event, RenewalMethod};
 use super::super::outcome::{Outcome, RefreshRefusal};
 use super::super::policy::Policy;
 use super::super::state::State;
@@ -76,13 +76,13 @@ fn gone() -> StoreError {
     StoreError::Gone { place: "customers.db".to_owned() }
 }
 
-fn obtained(name: &str, life: i64, via: Via, ahead: TimeDelta) -> Event {
+fn obtained(name: &str, life: i64, method: RenewalMethod, ahead: TimeDelta) -> Event {
     let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"iat":0,"exp":{life}}}"#));
     let token = Token::parse(&format!("a.{claims}.c")).unwrap();
     Event::Obtained {
         renewal: Box::new(Renewal::new(&row(name, None), token, at(0), Lifetime::Jwt)),
         refresh_token: None,
-        via,
+        method,
         latency: Duration::ZERO,
         skew: Skew { ahead, uncertain: TimeDelta::zero() },
     }
@@ -237,7 +237,7 @@ fn each_customer_is_counted_and_shown_by_its_status() {
         failed("parked", Failure::AccountLocked),
         failed("retrying", strained()),
         Event::Deferred { id: id("deferred"), why: Deferral::Server(strained()) },
-        obtained("unsaved", 600, Via::Login, TimeDelta::milliseconds(-1_500)),
+        obtained("unsaved", 600, RenewalMethod::Login, TimeDelta::milliseconds(-1_500)),
         Event::SaveFailed { ids: vec![id("unsaved")], error: gone() },
     ] {
         state.apply(event, at(0), 0.5);
@@ -362,8 +362,8 @@ fn a_ledger_outside_the_database_is_shown_with_the_reason() {
 #[test]
 fn renewals_are_counted_by_method() {
     let mut state = state(vec![row("a", None)]);
-    for via in [Via::Login, Via::RefreshToken, Via::RefreshToken] {
-        state.apply(obtained("a", 600, via, TimeDelta::zero()), at(0), 0.5);
+    for method in [RenewalMethod::Login, RenewalMethod::RefreshToken, RenewalMethod::RefreshToken] {
+        state.apply(obtained("a", 600, method, TimeDelta::zero()), at(0), 0.5);
         state.apply(Event::Saved { id: CustomerId::new("a"), expiry: at(600) }, at(0), 0.5);
     }
     let snapshot = shown(&state);

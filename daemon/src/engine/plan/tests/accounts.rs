@@ -158,7 +158,7 @@ fn p02_named_rows_that_hold_different_passwords_for_one_account_are_conflicting(
     assert_eq!(conflicting(&[named(&["a"]), Selection::Due]), "", "b was not named");
     // A row that needs no password has none that could be meant.
     let mut state = state_with_ledger(rows());
-    obtained(&mut state, "a", 60, Via::Login);
+    obtained(&mut state, "a", 60, RenewalMethod::Login);
     let plan = plan(&state, after(40), &policy(), &[named(&["a", "b", "c"])]);
     assert_eq!((names(&plan).len(), plan.conflicting.len()), (3, 0), "c has that of a");
 }
@@ -190,7 +190,7 @@ fn rows_with_the_same_credentials_share_refresh_tokens() {
     other_user.credentials.username = "Ops".to_owned();
     let rows = vec![of_ops("has", "p"), of_ops("needs", "p"), of_ops("other", "q"), spelled, other_user];
     let mut state = state_with_ledger(rows);
-    obtained(&mut state, "has", 3_600, Via::Login);
+    obtained(&mut state, "has", 3_600, RenewalMethod::Login);
     let plan_at = |state: &State| due(state, after(10));
     let plan = plan_at(&state);
     assert_eq!(names(&plan), ["needs", "other", "spelled", "user"]);
@@ -198,7 +198,7 @@ fn rows_with_the_same_credentials_share_refresh_tokens() {
     let shared = || Some("r of has".to_owned());
     assert_eq!(tokens, [shared(), None, shared(), None]);
     // Its own is better.
-    obtained(&mut state, "needs", 60, Via::RefreshToken);
+    obtained(&mut state, "needs", 60, RenewalMethod::RefreshToken);
     assert_eq!(refresh_token_of(&due(&state, after(40)), "needs"), Some("r of needs".to_owned()));
     // What the ledger refuses is the password alone.
     for _ in 0..3 {
@@ -229,7 +229,7 @@ fn rows_with_the_same_credentials_share_refresh_tokens() {
 fn a_row_that_gets_nothing_by_a_shared_refresh_token_tries_its_password() {
     let rows = vec![of_ops("has", "p"), of_ops("needs", "p")];
     let mut state = state_with_ledger(rows);
-    obtained(&mut state, "has", 3_600, Via::Login);
+    obtained(&mut state, "has", 3_600, RenewalMethod::Login);
     state.apply(Event::Saved { id: id("has"), expiry: after(900) }, now(), 0.5);
     assert!(refresh_token_of(&due(&state, after(10)), "needs").is_some());
     let odd = Failure::UnexpectedResponse(crate::model::UnexpectedAnswer::Status { status: 404 });
@@ -244,9 +244,9 @@ fn a_row_that_gets_nothing_by_a_shared_refresh_token_tries_its_password() {
 fn p02_a_row_whose_refresh_token_may_be_refused_knows_what_other_rows_hold() {
     let mut state = state_with_ledger(vec![of_ops("a", "right"), of_ops("b", "unknown")]);
     send(&mut state, "a", Outcome::Accepted);
-    obtained(&mut state, "b", 60, Via::Login);
+    obtained(&mut state, "b", 60, RenewalMethod::Login);
     state.apply(Event::Saved { id: id("b"), expiry: after(60) }, now(), 0.5);
-    obtained(&mut state, "a", 9_000, Via::Login);
+    obtained(&mut state, "a", 9_000, RenewalMethod::Login);
     state.apply(Event::Saved { id: id("a"), expiry: after(9_000) }, now(), 0.5);
     let plan = due(&state, after(40));
     assert_eq!(names(&plan), ["b"]);

@@ -43,7 +43,7 @@ fn a_server_that_is_down_is_probed_while_a_customer_needs_it() {
     // Not for one that has a token to save, or is parked.
     fail(&mut state, "a", Failure::AccountLocked, now());
     assert!(probed(&state, after(1)).is_empty());
-    state.apply(token(&state, "a", 3_600, Via::Login), now(), 0.5);
+    state.apply(token(&state, "a", 3_600, RenewalMethod::Login), now(), 0.5);
     assert!(probed(&state, after(1)).is_empty());
 }
 
@@ -68,7 +68,7 @@ fn p02_a_server_is_probed_for_ten_minutes_before_it_gets_a_last_charge() {
     assert!(probed(&state, now()).is_empty());
     // A refresh token needs no charge.
     for name in ["a", "b"] {
-        obtained(&mut state, name, 60, Via::Login);
+        obtained(&mut state, name, 60, RenewalMethod::Login);
     }
     send(&mut state, "b", Outcome::Unanswered);
     assert!(probed(&state, after(40)).is_empty());

@@ -168,7 +168,7 @@ fn each_request_is_answered_with_the_outcomes_of_its_customers() {
     let obtained = Event::Obtained {
         renewal: Box::new(renewal),
         refresh_token: None,
-        via: crate::engine::event::Via::Login,
+        method: crate::engine::event::RenewalMethod::Login,
         latency: std::time::Duration::ZERO,
         skew: crate::model::Skew::measure(now, now, TimeDelta::zero()),
     };

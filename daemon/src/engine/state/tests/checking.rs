@@ -32,7 +32,7 @@ fn a_dead_token_counts_as_expired_is_due_and_may_be_replaced_by_one_that_ends_ea
     assert!(customer(&state, "a").ends_at() < Some(after(5)), "it has ended by then");
     assert_eq!(planned(&state, 6).attempts[0].replaces, Some(after(7_200)), "the guard lets it through");
     assert_eq!(take_notices(&mut state), notices(&[(NoticeKind::TokenDead, "a")]));
-    apply(&mut state, 7, [obtained("a", 900, Via::Login), saved("a", 900)]);
+    apply(&mut state, 7, [obtained("a", 900, RenewalMethod::Login), saved("a", 900)]);
     assert_eq!(customer(&state, "a").status, TokenStatus::Valid);
     assert_eq!(customer(&state, "a").ends_at(), Some(after(900)));
     assert_eq!(state.counters().dead_tokens.values().copied().collect::<Vec<_>>(), [0, 1], "outdated, early");
@@ -56,7 +56,7 @@ fn an_unclear_check_changes_nothing_and_a_dead_token_that_works_again_is_valid()
 #[test]
 fn a_second_dead_token_within_ten_minutes_is_disputed_and_not_renewed() {
     let mut state = state(vec![ending("a", 7_200)]);
-    apply(&mut state, 0, [checked("a", DEAD), obtained("a", 7_200, Via::Login), saved("a", 7_200)]);
+    apply(&mut state, 0, [checked("a", DEAD), obtained("a", 7_200, RenewalMethod::Login), saved("a", 7_200)]);
     take_notices(&mut state);
     apply(&mut state, 60, [checked("a", DEAD)]);
     apply(&mut state, 120, [checked("a", DEAD)]);
@@ -95,7 +95,7 @@ fn a_parked_customer_with_a_dead_token_stays_parked() {
     assert!(planned(&state, 5).attempts.is_empty());
     // With a refresh token.
     let mut state = self::state(vec![ending("a", 7_200)]);
-    apply(&mut state, 0, [obtained("a", 7_200, Via::Login), saved("a", 7_200)]);
+    apply(&mut state, 0, [obtained("a", 7_200, RenewalMethod::Login), saved("a", 7_200)]);
     apply(&mut state, 2, [failed("a", Failure::CredentialsRejected), checked("a", DEAD)]);
     let plan = planned(&state, 3_600);
     let [attempt] = &*plan.attempts else { panic!("one attempt: {plan:?}") };

@@ -16,7 +16,7 @@ fn verdict_at(state: &State, name: &str, second: i64) -> Verdict {
 /// A row that was renewed before the clock step, as the table holds it.
 fn renewed(life: i64) -> State {
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", life, Via::Login), saved("a", life)]);
+    apply(&mut state, 0, [obtained("a", life, RenewalMethod::Login), saved("a", life)]);
     state
 }
 
@@ -33,7 +33,7 @@ fn p21_a_token_that_its_row_declares_to_end_too_late_is_renewed_and_may_end_earl
     let replaces = plan.attempts[0].replaces;
     assert_eq!(replaces, Some(after(7 * 24 * HOUR)));
     // It replaces what it knows, and nothing that another program has written meanwhile.
-    let mut renewal = match obtained("a", 60, Via::Login) {
+    let mut renewal = match obtained("a", 60, RenewalMethod::Login) {
         Event::Obtained { renewal, .. } => renewal,
         other => panic!("{other:?}"),
     };
@@ -71,7 +71,11 @@ fn p21_what_is_known_of_a_row_ends_with_its_next_token() {
         assert_eq!(customer(&state, "a").replaceable().is_some(), is_misdated, "{seconds}");
     }
     let mut state = renewed(HOUR);
-    apply(&mut state, -HOUR, [step_back(HOUR), obtained("a", HOUR, Via::RefreshToken), saved("a", 0)]);
+    apply(
+        &mut state,
+        -HOUR,
+        [step_back(HOUR), obtained("a", HOUR, RenewalMethod::RefreshToken), saved("a", 0)],
+    );
     assert_eq!(
         (customer(&state, "a").ends_at(), customer(&state, "a").replaceable()),
         (Some(after(0)), None)
@@ -91,13 +95,13 @@ fn p21_a_token_that_was_on_its_way_during_a_clock_step_has_its_true_end() {
     let of_before = (Some(after(0)), Some(after(HOUR)));
     // It came before the step, and after it.
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", HOUR, Via::Login)]);
+    apply(&mut state, 0, [obtained("a", HOUR, RenewalMethod::Login)]);
     apply(&mut state, -HOUR, [step_back(HOUR)]);
     assert_eq!(customer(&state, "a").unsaved.as_ref().unwrap().expiry, after(0), "a later pass saves it so");
     apply(&mut state, -HOUR, [saved("a", HOUR)]);
     assert_eq!((customer(&state, "a").ends_at(), customer(&state, "a").replaceable()), of_before);
     let (end, replaceable) =
-        ends_at(vec![step_back(HOUR), obtained("a", HOUR, Via::Login), saved("a", HOUR)]);
+        ends_at(vec![step_back(HOUR), obtained("a", HOUR, RenewalMethod::Login), saved("a", HOUR)]);
     assert_eq!((end, replaceable), (Some(after(-1)), Some(after(HOUR))));
 }
 
@@ -105,7 +109,7 @@ fn p21_a_token_that_was_on_its_way_during_a_clock_step_has_its_true_end() {
 #[test]
 fn p21_a_token_that_waits_replaces_what_its_row_declares_too_late() {
     let mut state = renewed(7 * 24 * HOUR);
-    apply(&mut state, 0, [obtained("a", 900, Via::RefreshToken), save_failed("a")]);
+    apply(&mut state, 0, [obtained("a", 900, RenewalMethod::RefreshToken), save_failed("a")]);
     apply(&mut state, 10 - HOUR, [step_back(HOUR)]);
     let plan = plan(&state, after(10 - HOUR), &state.policy, &[Selection::Due]);
     let saves: Vec<_> = plan.saves.iter().map(|renewal| (renewal.expiry, renewal.replaces)).collect();
@@ -118,9 +122,9 @@ fn p21_a_row_that_could_not_be_replaced_is_believed() {
     let mut state = renewed(7 * 24 * HOUR);
     apply(&mut state, -HOUR, [step_back(HOUR)]);
     // Planned before the step: that it was in vain says nothing.
-    apply(&mut state, -HOUR, [obtained("a", 900, Via::RefreshToken), Event::Superseded(id("a"))]);
+    apply(&mut state, -HOUR, [obtained("a", 900, RenewalMethod::RefreshToken), Event::Superseded(id("a"))]);
     assert_eq!(verdict_at(&state, "a", -HOUR), Verdict::Due);
-    let mut obtained = obtained("a", 900, Via::RefreshToken);
+    let mut obtained = obtained("a", 900, RenewalMethod::RefreshToken);
     if let Event::Obtained { renewal, .. } = &mut obtained {
         renewal.replaces = customer(&state, "a").replaceable();
     }

@@ -150,7 +150,7 @@ fn p02_an_acceptance_unparks_the_other_rows_of_the_account() {
     unrecorded(&mut state);
     // An operator sends those of a once more.
     send(&mut state, "a", Leave::Forced, Outcome::Accepted);
-    apply(&mut state, 10, [obtained("a", 3_600, Via::Login), saved("a", 3_600)]);
+    apply(&mut state, 10, [obtained("a", 3_600, RenewalMethod::Login), saved("a", 3_600)]);
     let before = state.revision();
     apply(&mut state, 12, [Event::PassFinished]);
     assert_eq!((parked(&state), changed_since(&state, before)), ([0, 0, 1, 1], vec!["b"]));

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn p07_a_token_that_cannot_be_saved_is_kept_until_its_end() {
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), save_failed("a")]);
+    apply(&mut state, 0, [obtained("a", 3_600, RenewalMethod::Login), save_failed("a"), save_failed("a")]);
     let note = failure(&state, "a");
     assert_eq!((note.kind, note.permanent, note.consecutive), (FailureKind::Database, false, 2));
     assert_eq!(note.next_attempt_at, None, "it waits for the store, not for a time");
@@ -27,12 +27,16 @@ fn p06_a_token_that_waits_is_dropped_with_the_url_or_the_user_that_it_is_for() {
     other_url.row_url = format!("{URL}/");
     for changed in [other_user, other_url] {
         let mut state = state(vec![row("a")]);
-        apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), read(vec![changed])]);
+        apply(
+            &mut state,
+            0,
+            [obtained("a", 3_600, RenewalMethod::Login), save_failed("a"), read(vec![changed])],
+        );
         assert!(customer(&state, "a").unsaved.is_none());
     }
     // A failed customer has no unsaved token, unless the store failed.
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), failed("a", strained())]);
+    apply(&mut state, 0, [obtained("a", 3_600, RenewalMethod::Login), failed("a", strained())]);
     assert!(customer(&state, "a").unsaved.is_none());
 }
 
@@ -45,11 +49,11 @@ fn a_saved_token_is_known_without_another_poll() {
     apply(&mut state, 60, [Event::PassStarted { trigger: Trigger::Schedule, attempts: 1 }]);
     apply(&mut state, 61, [Event::Attempting(id("a"))]);
     assert!(customer(&state, "a").attempting);
-    apply(&mut state, 62, [obtained("a", 3_600, Via::Login)]);
+    apply(&mut state, 62, [obtained("a", 3_600, RenewalMethod::Login)]);
     let waits = customer(&state, "a");
     assert_eq!(
         (waits.status, waits.obtained),
-        (TokenStatus::Missing, Some((Via::Login, Duration::from_millis(120))))
+        (TokenStatus::Missing, Some((RenewalMethod::Login, Duration::from_millis(120))))
     );
     assert!(waits.attempting && waits.refresh_token.is_some());
     apply(&mut state, 63, [saved("a", 3_600)]);
@@ -76,7 +80,11 @@ fn a_saved_token_is_known_without_another_poll() {
 #[test]
 fn a_token_that_is_not_wanted_any_more_ends_what_was_wrong() {
     let mut state = state(vec![row("a"), row("b")]);
-    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), failed("b", strained())]);
+    apply(
+        &mut state,
+        0,
+        [obtained("a", 3_600, RenewalMethod::Login), save_failed("a"), failed("b", strained())],
+    );
     unrecorded(&mut state);
     apply(
         &mut state,
@@ -98,7 +106,7 @@ fn p02_an_old_refusal_that_is_read_does_not_undo_a_success() {
     let mut state = state(vec![row("a")]);
     apply(&mut state, 0, [failed("a", Failure::CredentialsRejected)]);
     let in_the_store = state.take_unrecorded(Records::All, 1000);
-    apply(&mut state, 1, [Event::Recorded, obtained("a", 3_600, Via::Login), saved("a", 3_600)]);
+    apply(&mut state, 1, [Event::Recorded, obtained("a", 3_600, RenewalMethod::Login), saved("a", 3_600)]);
     apply(&mut state, 4, [Event::TableRead(table(vec![ending("a", 3_600)], in_the_store))]);
     assert!(customer(&state, "a").record().failure.is_none());
     assert_eq!(unrecorded(&mut state), [("a".to_owned(), None)]);
@@ -108,7 +116,7 @@ fn p02_an_old_refusal_that_is_read_does_not_undo_a_success() {
 fn a_store_that_refused_tokens_is_back_when_it_takes_one_or_none_waits() {
     let refusing = || {
         let mut state = state(vec![row("a")]);
-        apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a")]);
+        apply(&mut state, 0, [obtained("a", 3_600, RenewalMethod::Login), save_failed("a")]);
         take_notices(&mut state);
         state
     };
@@ -227,9 +235,9 @@ fn p19_a_failure_is_written_at_once_from_its_begin_to_its_end_and_a_success_can_
         &mut state,
         0,
         [
-            obtained("a", 3600, Via::Login),
+            obtained("a", 3600, RenewalMethod::Login),
             saved("a", 3600),
-            obtained("b", 3600, Via::Login),
+            obtained("b", 3600, RenewalMethod::Login),
             saved("b", 3600),
         ],
     );
@@ -237,9 +245,9 @@ fn p19_a_failure_is_written_at_once_from_its_begin_to_its_end_and_a_success_can_
     assert!(state.has_unrecorded(Records::All));
     apply(&mut state, 1, [failed("b", strained()), failed("c", strained())]);
     assert_eq!(failing(&mut state), ["b", "c"], "the failures, with the success before");
-    apply(&mut state, 2, [Event::Recorded, obtained("c", 3600, Via::Login), saved("c", 3600)]);
+    apply(&mut state, 2, [Event::Recorded, obtained("c", 3600, RenewalMethod::Login), saved("c", 3600)]);
     assert_eq!(failing(&mut state), ["c"], "the failure has ended");
-    apply(&mut state, 3, [Event::Recorded, obtained("c", 3600, Via::Login), saved("c", 3600)]);
+    apply(&mut state, 3, [Event::Recorded, obtained("c", 3600, RenewalMethod::Login), saved("c", 3600)]);
     assert_eq!(failing(&mut state), Vec::<String>::new());
     apply(&mut state, 4, [failed("b", strained())]);
     assert_eq!(ids(state.take_unrecorded(Records::All, 2)), ["a", "b"], "the failure first");
@@ -274,7 +282,7 @@ fn p02_what_the_store_says_of_a_record_that_is_on_its_way_is_older() {
 #[test]
 fn a_save_that_fails_is_the_loss_of_the_store() {
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a")]);
+    apply(&mut state, 0, [obtained("a", 3_600, RenewalMethod::Login), save_failed("a")]);
     assert_eq!(state.store_error(), Some(&away()));
 }
 

@@ -30,7 +30,7 @@ fn a_server_that_is_back_ends_the_waits_for_it() {
         &mut state,
         12,
         [
-            obtained("near", 60, Via::Login),
+            obtained("near", 60, RenewalMethod::Login),
             failed("near", silent()),
             Event::ServerRecovered(server(URL)),
             Event::PassFinished,
@@ -129,7 +129,7 @@ fn a_server_that_is_back_ends_only_the_waits_for_it() {
     let limited = Failure::RateLimited { retry_after: Some(Duration::from_secs(900)) };
     let mut state = state(vec![row("limited"), row("parked"), row("unsaved")]);
     apply(&mut state, 0, [failed("limited", limited), failed("parked", Failure::AccountDisabled)]);
-    apply(&mut state, 2, [obtained("unsaved", 3_600, Via::Login), save_failed("unsaved")]);
+    apply(&mut state, 2, [obtained("unsaved", 3_600, RenewalMethod::Login), save_failed("unsaved")]);
     let (before, notes) = (state.revision(), ["limited", "parked", "unsaved"]);
     let notes = notes.map(|name| failure(&state, name).clone());
     apply(&mut state, 9, [Event::ServerRecovered(server(URL)), Event::PassFinished]);

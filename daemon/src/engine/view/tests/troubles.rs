@@ -68,7 +68,7 @@ fn all_customers_of_a_dead_server_are_one_trouble_that_ends_when_none_lacks_a_to
     breaker(&mut state, "dead", Breaker::Closed);
     assert_eq!(troubles(&state, 101, &[cause]), [trouble(cause, 5_000, 1, Severity::Critical)]);
     assert_eq!(troubles(&state, 101, &[]), [trouble("failing:timeout", 1, 1, Severity::Critical)]);
-    state.apply(obtained("c0000", 3_600, Via::Login, TimeDelta::zero()), at(102), 0.5);
+    state.apply(obtained("c0000", 3_600, RenewalMethod::Login, TimeDelta::zero()), at(102), 0.5);
     state.apply(Event::Saved { id: id("c0000"), expiry: at(3_600) }, at(102), 0.5);
     assert_eq!(troubles(&state, 102, &[cause]), []);
 }
@@ -132,7 +132,7 @@ fn only_evidence_of_this_process_ends_what_an_earlier_one_told() {
     let run = LastRun { trigger: Trigger::Start, started_at: at(0), finished_at: at(1), counts };
     let cycle = Loop { last_run: Some(run), ..quiet() };
     assert_eq!(proven(&state, &cycle), [false, true, true, false]);
-    state.apply(obtained("a", 900, Via::Login, TimeDelta::zero()), at(2), 0.5);
+    state.apply(obtained("a", 900, RenewalMethod::Login, TimeDelta::zero()), at(2), 0.5);
     assert_eq!(proven(&state, &cycle), [true, true, true, false]);
     for operation in [Operation::Read, Operation::Write] {
         state.apply(Event::StoreCalled { operation, took: Duration::ZERO }, at(3), 0.5);
