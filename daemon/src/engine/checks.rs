@@ -32,7 +32,7 @@ pub fn checks(
     probes: &BTreeMap<ServerKey, BaseUrl>,
 ) -> Vec<Check> {
     let mut of_server: BTreeMap<&ServerKey, Vec<&CustomerState>> = BTreeMap::new();
-    for (_, customer) in state.customers().filter(|(_, customer)| customer.is_checkable(now, policy)) {
+    for customer in state.customers().values().filter(|customer| customer.is_checkable(now, policy)) {
         if let Some(server) = &customer.server
             && !(customer.is_dead() && customer.verdict(now, policy) == Verdict::Due)
         {

@@ -239,10 +239,8 @@ impl<'a> Planner<'a> {
             return HashMap::new();
         }
         let state: &'a State = self.state;
-        let shared = state.customers().filter(|(_, customer)| wanted.contains(&customer.credentials));
-        shared
-            .filter_map(|(_, customer)| Some((customer.credentials, customer.usable_refresh_token()?)))
-            .collect()
+        let shared = state.customers().values().filter(|customer| wanted.contains(&customer.credentials));
+        shared.filter_map(|customer| Some((customer.credentials, customer.usable_refresh_token()?))).collect()
     }
 
     /// Of the named rows, finds those that hold different passwords for one account: the operator must choose one.
@@ -348,7 +346,7 @@ impl Plan {
 /// `now` or have a token to save do not count: the schedule tries them.
 pub fn next_due(state: &State, now: DateTime<Utc>, policy: &Policy) -> Option<DateTime<Utc>> {
     let later = |customer: &CustomerState| customer.verdict(now, policy).until().filter(|until| *until > now);
-    state.customers().filter_map(|(_, customer)| later(customer)).min()
+    state.customers().values().filter_map(|customer| later(customer)).min()
 }
 
 #[cfg(test)]

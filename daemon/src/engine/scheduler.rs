@@ -145,7 +145,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         };
         let state = State::new(parts.policy.clone(), start, ledger);
         let steering = Steering::new(parts.autostart);
-        let cycle = Loop { state: steering.state(), refreshing: false, next_run_at: None, last_run: None };
+        let cycle = Loop { state: steering.state, refreshing: false, next_run_at: None, last_run: None };
         let first = Snapshot::new(&state, &cycle, &identity, &parts.policy, None, now);
         let (handle, Ends { commands, snapshots }) = Handle::new(first);
         let interval = interval(&parts.policy);
@@ -205,15 +205,15 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 
     async fn next_input(&mut self, shutdown: &CancellationToken) -> Input {
         let shutting_down = self.deadline.is_some();
-        let show_at = self.display.due(self.state.len());
+        let show_at = self.display.due(self.state.customers().len());
         tokio::select! {
             // A fixed order, so that a run follows from its seed alone. Rare inputs come first, so that the many facts of a
             // pass cannot delay them.
             biased;
             () = shutdown.cancelled(), if !shutting_down => Input::Shutdown,
             () = sleep_until_some(self.deadline) => Input::Deadline,
-            () = sleep_until(self.wakes.next_tick()), if !shutting_down => Input::Tick,
-            () = sleep_until_some(self.wakes.early()), if self.job.is_idle() && !shutting_down => Input::EarlyWake,
+            () = sleep_until(self.wakes.next_tick), if !shutting_down => Input::Tick,
+            () = sleep_until_some(self.wakes.early), if self.job.is_idle() && !shutting_down => Input::EarlyWake,
             () = sleep_until_some(self.status_change) => Input::StatusChange,
             () = sleep_until(show_at) => Input::Show,
             Some(order) = self.commands.recv() => Input::Order(order),
@@ -245,11 +245,8 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
                 let already = self.steer(run);
                 self.steering.wait(reply, already);
             }
-            Input::LoopKept(result) => {
-                if let Err(why) = result {
-                    self.loop_not_kept(why);
-                }
-            }
+            Input::LoopKept(Ok(())) | Input::Deadline => {}
+            Input::LoopKept(Err(why)) => self.loop_not_kept(why),
             Input::Order(Command::Refresh(request)) => {
                 self.requests.add(request);
                 self.abandon_checks.cancel();
@@ -272,15 +269,12 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
                 self.pass_ended(trigger, started_at, result);
             }
             Input::Tick => self.tick(),
-            Input::EarlyWake => {
-                self.begin_poll(Trigger::Early);
-            }
+            Input::EarlyWake => self.begin_poll(Trigger::Early),
             Input::StatusChange => self.update_statuses(),
             Input::Show => {
                 self.show();
             }
             Input::Shutdown => self.shut_down(),
-            Input::Deadline => {}
         }
         self.record();
         self.keep_loop_state();
@@ -293,11 +287,11 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     /// Applies a fact to the state, and to the parts of the loop that depend on it.
     fn apply(&mut self, event: Event) {
         if matches!(event, Event::RecordsFailed { .. }) {
-            self.recorder.hold();
+            self.recorder.is_held = true;
         }
         self.needs_next_pass |= matches!(event, Event::CarriedOver { .. });
         if matches!(event, Event::Saved { .. }) {
-            self.recorder.release();
+            self.recorder.is_held = false;
             self.wakes.store_worked();
         }
         if matches!(event, Event::Recorded | Event::RecordsFailed { .. }) {
@@ -323,14 +317,14 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     /// Writes the records that have changed. During a pass only those of failures, so that tokens are saved sooner.
     fn record(&mut self) {
         let which = if matches!(self.job, Job::Passing { .. }) { Records::Failing } else { Records::All };
-        if self.recorder.is_idle() && !self.recorder.is_held() && self.state.has_unrecorded(which) {
+        if self.recorder.is_idle() && !self.recorder.is_held && self.state.has_unrecorded(which) {
             self.recorder.write(&self.store, self.state.take_unrecorded(which, RECORDS_AT_ONCE));
         }
     }
 
     /// Whether all work is done and stored, so that the process can end.
     fn is_all_stored(&self) -> bool {
-        let nothing_to_record = self.recorder.is_held() || !self.state.has_unrecorded(Records::All);
+        let nothing_to_record = self.recorder.is_held || !self.state.has_unrecorded(Records::All);
         self.job.is_idle()
             && self.has_checked_ledger
             && self.recorder.is_idle()
@@ -343,7 +337,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.state.count_time(now);
         let until_next = self.wakes.next() - Instant::now();
         let cycle = Loop {
-            state: self.steering.state(),
+            state: self.steering.state,
             refreshing: matches!(self.job, Job::Passing { started_at: Some(_), .. }),
             next_run_at: self
                 .steering

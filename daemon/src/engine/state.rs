@@ -125,18 +125,8 @@ impl State {
     }
 
     /// All customers, in the order of their ids.
-    pub fn customers(&self) -> impl Iterator<Item = (&CustomerId, &CustomerState)> {
-        self.customers.iter()
-    }
-
-    /// How many customers there are.
-    pub fn len(&self) -> usize {
-        self.customers.len()
-    }
-
-    /// Whether there is no customer.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn customers(&self) -> &BTreeMap<CustomerId, CustomerState> {
+        &self.customers
     }
 
     /// One customer.

@@ -17,7 +17,7 @@ use crate::thingsboard::Logins;
 /// A token to be checked.
 #[derive(Debug)]
 pub(super) struct TokenCheck {
-    check: Check,
+    pub(super) check: Check,
     token: Secret,
 }
 
@@ -75,18 +75,6 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         }
         self.queues.check_ended(server, answer);
         self.report(Event::Checked { id, answer }).await;
-    }
-}
-
-impl TokenCheck {
-    /// Its customer.
-    pub(super) fn id(&self) -> &CustomerId {
-        &self.check.id
-    }
-
-    /// Its server.
-    pub(super) fn base(&self) -> &crate::model::BaseUrl {
-        &self.check.base
     }
 }
 

@@ -13,7 +13,7 @@ use crate::model::{AccountKey, BaseUrl, CustomerId, Failure, Fingerprint, Secret
 use crate::thingsboard::gate::{Breaker, Gate, Ticket};
 
 /// The customers of this pass that were not tried yet, by server.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Queues {
     queues: Vec<Queue>,
     /// The place of each server in `queues`.
@@ -176,37 +176,33 @@ impl Queue {
 impl Queues {
     /// Takes the customers of a plan. The servers come in the order of their most urgent customers.
     pub(super) fn new(plan: &mut Plan) -> Self {
-        let mut queues: Vec<Queue> = Vec::new();
-        let mut places: BTreeMap<ServerKey, usize> = BTreeMap::new();
-        let mut place = |queues: &mut Vec<Queue>, key: &ServerKey, base: &BaseUrl| {
-            *places.entry(key.clone()).or_insert_with(|| {
-                queues.push(Queue::new(key.clone(), base.clone()));
-                queues.len() - 1
-            })
-        };
+        let mut queues = Self::default();
         let mut rows: HashMap<Fingerprint, usize> = HashMap::new();
         for (order, attempt) in std::mem::take(&mut plan.attempts).into_iter().enumerate() {
             if attempt.refresh_token.is_none() {
                 *rows.entry(attempt.credentials).or_default() += 1;
             }
-            let at = place(&mut queues, &attempt.base.server_key(), &attempt.base);
-            if let Some(server) = queues.get_mut(at) {
-                let queue =
-                    if attempt.refresh_token.is_some() { &mut server.refreshes } else { &mut server.logins };
-                queue.push_back((order, attempt));
-            }
+            queues.queue_of(&attempt.base).add(order, attempt);
         }
         for check in &plan.checks {
-            place(&mut queues, &check.base.server_key(), &check.base);
+            queues.queue_of(&check.base);
         }
-        for (key, base) in std::mem::take(&mut plan.probes) {
-            let at = place(&mut queues, &key, &base);
-            if let Some(server) = queues.get_mut(at) {
-                server.probe = ProbeState::Wanted;
-            }
+        for base in std::mem::take(&mut plan.probes).values() {
+            queues.queue_of(base).probe = ProbeState::Wanted;
         }
-        let shared = rows.into_iter().filter(|(_, rows)| *rows > 1).map(|(known, _)| (known, None)).collect();
-        Self { queues, places, turn: 0, shared, used_leaves: HashSet::new(), is_without_ledger: false }
+        let shared = rows.into_iter().filter(|(_, rows)| *rows > 1);
+        queues.shared = shared.map(|(credentials, _)| (credentials, None)).collect();
+        queues
+    }
+
+    /// The queue of a server, a new one if it has none.
+    fn queue_of(&mut self, base: &BaseUrl) -> &mut Queue {
+        let key = base.server_key();
+        let place = *self.places.entry(key.clone()).or_insert(self.queues.len());
+        if place == self.queues.len() {
+            self.queues.push(Queue::new(key, base.clone()));
+        }
+        &mut self.queues[place]
     }
 
     /// The servers.
@@ -338,17 +334,14 @@ impl Queues {
             let gate = gates.get_mut(&queue.key).filter(|gate| gate.breaker() == Breaker::Closed)?;
             gate.enter()?;
             let check = queue.checks.pop_front()?;
-            queue.checking = Some(check.id().clone());
+            queue.checking = Some(check.check.id.clone());
             Some((server, check))
         })
     }
 
     /// Adds a token to be checked.
     pub(super) fn add_check(&mut self, check: TokenCheck) {
-        let place = self.places.get(&check.base().server_key());
-        if let Some(queue) = place.and_then(|place| self.queues.get_mut(*place)) {
-            queue.checks.push_back(check);
-        }
+        self.queue_of(&check.check.base).checks.push_back(check);
     }
 
     /// Ends a check. After an unclear answer, no other token of the server is checked in this pass.

@@ -74,14 +74,14 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             Ok(polled) => polled,
             Err(error) => return self.cannot_read(error),
         };
-        self.recorder.release();
+        self.recorder.is_held = false;
         self.apply(Event::TableRead(table));
         match ledger {
             Ok(read) => {
                 // If the ledger was replaced, the state of the loop may be lost with it.
                 let loop_state = read.is_whole.then_some(read.loop_state);
                 self.apply(Event::LedgerRead { read, seen: Instant::now().into_std() });
-                self.steering.release();
+                self.steering.is_held = false;
                 if let Some(found) = loop_state {
                     self.recall_loop_state(found);
                 }
@@ -145,7 +145,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     /// Whether a pass that begins now may try paused servers and servers that are down. A pass that continues the one before may
     /// do so once an interval.
     fn is_new_wake(&mut self, goes_on: bool) -> bool {
-        let is_new = !goes_on || self.woke_gates_at.is_none_or(|at| at.elapsed() >= self.wakes.interval());
+        let is_new = !goes_on || self.woke_gates_at.is_none_or(|at| at.elapsed() >= self.wakes.interval);
         if is_new {
             self.woke_gates_at = Some(Instant::now());
         }
@@ -176,7 +176,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
         if self.deadline.is_some() {
             // Records that changed since the order to shut down get one more try.
-            self.recorder.release();
+            self.recorder.is_held = false;
         }
         self.apply(Event::PassFinished);
         if let Some(started_at) = started_at {
@@ -204,7 +204,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             self.begin_poll(Trigger::Early);
             return;
         }
-        if self.steering.runs() && self.wakes.early().is_none() {
+        if self.steering.runs() && self.wakes.early.is_none() {
             // Counted from the last plan, so that a customer that became due during the pass does not wait for the next tick.
             // A clock step may have put the plan into the future.
             let now = self.clock.now();

@@ -76,7 +76,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
     /// Takes over the state of the loop that the store has kept.
     pub(super) fn recall_loop_state(&mut self, found: Option<LoopState>) {
         if self.steering.recall(found) {
-            self.apply(Event::LoopStaysStopped(self.steering.state()));
+            self.apply(Event::LoopStaysStopped(self.steering.state));
         }
     }
 
@@ -84,8 +84,8 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.deadline = Some(Instant::now() + SHUTDOWN_DEADLINE);
         self.stop_pass.cancel();
         // One last try, under the deadline.
-        self.recorder.release();
-        self.steering.release();
+        self.recorder.is_held = false;
+        self.steering.is_held = false;
         self.requests.refuse_waiting();
         if matches!(self.job, Job::Reading { .. }) {
             // No pass has begun yet.

@@ -15,8 +15,8 @@ use crate::store::{Store, StoreError};
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     under_way: Option<Call>,
-    /// Records could not be written, and wait until the store works again.
-    held: bool,
+    /// Records could not be written, and wait until the store works again or the process ends.
+    pub(super) is_held: bool,
     /// How long the last call took.
     pub(super) took: Duration,
 }
@@ -29,21 +29,6 @@ struct Call {
 }
 
 impl Recorder {
-    /// The store has failed.
-    pub(super) fn hold(&mut self) {
-        self.held = true;
-    }
-
-    /// The store works again, or the process ends: records may be written.
-    pub(super) fn release(&mut self) {
-        self.held = false;
-    }
-
-    /// Whether records wait for the store to work again.
-    pub(super) fn is_held(&self) -> bool {
-        self.held
-    }
-
     /// Whether no call is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.under_way.is_none()

@@ -21,12 +21,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// The state of the loop.
 #[derive(Debug)]
 pub(super) struct Steering {
-    state: LoopState,
+    pub(super) state: LoopState,
     /// Whether it comes from an operator or the store. Until then it is `schedule.autostart`.
     is_settled: bool,
     is_kept: bool,
-    /// The store could not keep it; the next try waits until the store works again.
-    is_held: bool,
+    /// The store could not keep it; the next try waits until the store works again or the process ends.
+    pub(super) is_held: bool,
     /// The call under way.
     call: Option<Call>,
     /// The operators that wait for its end, and whether each order changed nothing.
@@ -55,11 +55,6 @@ impl Steering {
             waiting: Vec::new(),
             answer_at: None,
         }
-    }
-
-    /// The state of the loop.
-    pub(super) fn state(&self) -> LoopState {
-        self.state
     }
 
     /// Whether the loop starts passes.
@@ -99,11 +94,6 @@ impl Steering {
         let is_stop_of_another = self.is_kept && found.is_some_and(|found| found.stopped_since().is_some());
         self.is_kept = found == Some(self.state) || (is_stop_of_another && self.runs());
         is_first && !self.runs()
-    }
-
-    /// The store works again, or the process ends: the state may be stored.
-    pub(super) fn release(&mut self) {
-        self.is_held = false;
     }
 
     /// Whether no call is under way.

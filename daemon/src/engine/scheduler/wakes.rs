@@ -10,9 +10,12 @@ const STORE_RETRY: Duration = Duration::from_secs(5);
 /// The times of the next polls.
 #[derive(Debug)]
 pub(super) struct Wakes {
-    interval: Duration,
-    next_tick: Instant,
-    early: Option<Instant>,
+    /// The longest time between two polls.
+    pub(super) interval: Duration,
+    /// The end of the interval.
+    pub(super) next_tick: Instant,
+    /// The time of an earlier poll, if there is one.
+    pub(super) early: Option<Instant>,
     /// When the last poll began.
     polled_at: Option<Instant>,
     store_failures: u32,
@@ -30,25 +33,10 @@ impl Wakes {
         }
     }
 
-    /// The longest time between two polls.
-    pub(super) fn interval(&self) -> Duration {
-        self.interval
-    }
-
     /// Changes the interval. A longer one does not delay the next poll.
     pub(super) fn set_interval(&mut self, interval: Duration) {
         self.interval = interval;
         self.next_tick = self.next_tick.min(Instant::now() + interval);
-    }
-
-    /// The end of the interval.
-    pub(super) fn next_tick(&self) -> Instant {
-        self.next_tick
-    }
-
-    /// The time of an earlier poll, if there is one.
-    pub(super) fn early(&self) -> Option<Instant> {
-        self.early
     }
 
     /// The time of the next poll.
@@ -166,13 +154,13 @@ mod tests {
         let waits: Vec<u64> = (0..6)
             .map(|_| {
                 wakes.store_failed();
-                (wakes.early().unwrap() - Instant::now()).as_secs()
+                (wakes.early.unwrap() - Instant::now()).as_secs()
             })
             .collect();
         assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
         wakes.store_worked();
         wakes.store_failed();
-        assert_eq!(wakes.early(), Some(Instant::now() + seconds(5)));
+        assert_eq!(wakes.early, Some(Instant::now() + seconds(5)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -181,13 +169,13 @@ mod tests {
         let mut wakes = Wakes::new(MINUTE);
         tokio::time::advance(seconds(70)).await;
         wakes.tick();
-        assert_eq!(wakes.next_tick(), began + 2 * MINUTE);
+        assert_eq!(wakes.next_tick, began + 2 * MINUTE);
         tokio::time::advance(seconds(50)).await;
         wakes.tick();
-        assert_eq!(wakes.next_tick(), began + 3 * MINUTE, "at the very moment");
+        assert_eq!(wakes.next_tick, began + 3 * MINUTE, "at the very moment");
         tokio::time::advance(seconds(10)).await;
         wakes.begin_interval();
-        assert_eq!(wakes.next_tick(), Instant::now() + MINUTE);
+        assert_eq!(wakes.next_tick, Instant::now() + MINUTE);
     }
 
     #[tokio::test(start_paused = true)]
@@ -196,9 +184,9 @@ mod tests {
         let mut wakes = Wakes::new(MINUTE);
         tokio::time::advance(seconds(10)).await;
         wakes.set_interval(seconds(300));
-        assert_eq!((wakes.interval(), wakes.next_tick()), (seconds(300), began + MINUTE));
+        assert_eq!((wakes.interval, wakes.next_tick), (seconds(300), began + MINUTE));
         wakes.set_interval(seconds(20));
-        assert_eq!((wakes.interval(), wakes.next_tick()), (seconds(20), Instant::now() + seconds(20)));
+        assert_eq!((wakes.interval, wakes.next_tick), (seconds(20), Instant::now() + seconds(20)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -218,16 +206,16 @@ mod tests {
     async fn a_poll_at_once_is_the_next_one_and_can_be_cancelled() {
         let began = Instant::now();
         let mut wakes = Wakes::new(MINUTE);
-        assert_eq!((wakes.early(), wakes.next()), (None, began + MINUTE));
+        assert_eq!((wakes.early, wakes.next()), (None, began + MINUTE));
         wakes.wake_at_once();
         assert_eq!(wakes.next(), began);
         wakes.cancel_early();
         assert_eq!(wakes.next(), began + MINUTE);
         wakes.wake_at_once();
         wakes.poll_began();
-        assert_eq!(wakes.early(), None, "that was the poll");
+        assert_eq!(wakes.early, None, "that was the poll");
         wakes.wake_in_time_for(MINUTE);
-        assert_eq!(wakes.early(), None, "the interval is in time");
+        assert_eq!(wakes.early, None, "the interval is in time");
     }
 
     #[tokio::test(start_paused = true)]
@@ -237,7 +225,7 @@ mod tests {
             wakes.poll_began();
             wakes.wake_in_time_for(seconds(0));
             let soonest = (interval > gap).then(|| Instant::now() + seconds(gap));
-            assert_eq!(wakes.early(), soonest, "{interval} s");
+            assert_eq!(wakes.early, soonest, "{interval} s");
         }
     }
 }

@@ -170,13 +170,10 @@ fn unrecorded(state: &mut State) -> Vec<(String, Option<FailureKind>)> {
     state.take_unrecorded(Records::All, 1000).into_iter().map(failing).collect()
 }
 
-/// Whose revision is newer.
+/// The customers with a newer revision.
 fn changed_since(state: &State, revision: u64) -> Vec<&str> {
-    state
-        .customers()
-        .filter(|(_, customer)| customer.revision > revision)
-        .map(|(id, _)| id.as_str())
-        .collect()
+    let changed = state.customers().values().filter(|customer| customer.revision > revision);
+    changed.map(|customer| customer.row.id.as_str()).collect()
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Snapshot {
             store_class: state.store_error().map(StoreError::class),
             conditions: state.conditions(),
             clock_stepped_at: state.clock_stepped_at,
-            unsaved: state.customers().filter(|(_, customer)| customer.unsaved.is_some()).count(),
+            unsaved: state.customers().values().filter(|customer| customer.unsaved.is_some()).count(),
         }
     }
 }
@@ -71,7 +71,7 @@ fn rows(state: &State, policy: &Policy, before: Option<&Snapshot>, now: DateTime
         shared(id.as_str(), customer.revision)
             .unwrap_or_else(|| Arc::new(Row::new(id, customer, policy, now, &mut urls)))
     };
-    state.customers().map(row).collect()
+    state.customers().iter().map(row).collect()
 }
 
 fn server_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<ServerRow>> {

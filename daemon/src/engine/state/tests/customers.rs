@@ -78,7 +78,7 @@ proptest! {
             prop_assert_eq!(state.revision(), before + 1);
             prop_assert_eq!(customer(&state, rows[name]).revision, before + 1);
         }
-        let mut revisions: Vec<u64> = state.customers().map(|(_, customer)| customer.revision).collect();
+        let mut revisions: Vec<u64> = state.customers().values().map(|customer| customer.revision).collect();
         revisions.sort_unstable();
         revisions.dedup();
         prop_assert_eq!(revisions.len(), 4);

@@ -33,8 +33,9 @@ fn read(state: &mut State, customers: &[(&str, &str)]) {
 
 /// Ids with their users, and whose customer has changed since the revision.
 fn picture(state: &State, since: u64) -> (Vec<(&str, &str)>, Vec<&str>) {
-    let users = state.customers().map(|(id, customer)| (id.as_str(), &*customer.row.credentials.username));
-    let changed = state.customers().filter(|(_, customer)| customer.revision > since);
+    let users =
+        state.customers().iter().map(|(id, customer)| (id.as_str(), &*customer.row.credentials.username));
+    let changed = state.customers().iter().filter(|(_, customer)| customer.revision > since);
     (users.collect(), changed.map(|(id, _)| id.as_str()).collect())
 }
 
@@ -56,7 +57,7 @@ fn rows_come_change_go_and_come_back_in_any_order() {
     read(&mut state, &[("a", "u"), ("c", "v"), ("d", "u")]);
     assert_eq!(picture(&state, before), (vec![("a", "u"), ("c", "v"), ("d", "u")], vec!["a"]));
     read(&mut state, &[]);
-    assert!(state.is_empty());
+    assert!(state.customers().is_empty());
     assert_eq!(state.removed().0.len(), 5);
 }
 
@@ -113,7 +114,7 @@ fn record(failure: Failure, username: &str, at: i64) -> Record {
 fn read_with(state: &mut State, customers: &[(&str, &str)], change: impl FnOnce(&mut Table), at: i64) {
     let mut other = self::state();
     read(&mut other, customers);
-    let customers = other.customers().map(|(_, customer)| customer.row.clone()).collect();
+    let customers = other.customers().values().map(|customer| customer.row.clone()).collect();
     let key = FingerprintKey::new(&[7; FingerprintKey::BYTES]);
     let mut table = Table {
         customers,
