@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::charging::{Charged, LedgerCall, Writing};
 use self::checking::{Fetching, end_of_checks};
-use self::queues::{Queues, Start};
+use self::queues::{Queues, Request, Start};
 use self::saving::Saving;
 use self::sending::{Ended, EndedAttempt, Requests, probe, refresh, signal};
 use super::checks::Check;
@@ -288,7 +288,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     }
 
     async fn attempt_ended(&mut self, ended: EndedAttempt) {
-        let EndedAttempt { server, ticket, attempt, charge, latency, result } = ended;
+        let EndedAttempt { request: Request { server, ticket, attempt }, charge, latency, result } = ended;
         let id = attempt.customer.id.clone();
         self.in_flight.remove(&id);
         let failure = match &result {

@@ -8,9 +8,8 @@ use tokio::time::Instant;
 
 use super::queues::Request;
 use crate::engine::credentials::Charge;
-use crate::engine::plan::Attempt;
 use crate::model::{BaseUrl, CustomerId, Failure, Grant, TokenAnswer};
-use crate::thingsboard::gate::{Signal, Ticket};
+use crate::thingsboard::gate::Signal;
 use crate::thingsboard::{Logins, Probe, RefreshError};
 
 /// The requests in flight.
@@ -25,9 +24,7 @@ pub(super) enum Ended {
 
 /// A request for a customer that has ended.
 pub(super) struct EndedAttempt {
-    pub(super) server: usize,
-    pub(super) ticket: Ticket,
-    pub(super) attempt: Attempt,
+    pub(super) request: Request,
     /// The charge of a password; none for a refresh token.
     pub(super) charge: Option<Charge>,
     pub(super) latency: Duration,
@@ -35,28 +32,28 @@ pub(super) struct EndedAttempt {
 }
 
 /// Sends a refresh token and waits for the answer.
-pub(super) async fn refresh<L: Logins>(logins: &L, Request { server, ticket, attempt }: Request) -> Ended {
+pub(super) async fn refresh<L: Logins>(logins: &L, request: Request) -> Ended {
     let began = Instant::now();
-    let result = match &attempt.refresh_token {
-        Some(refresh_token) => logins.refresh(&attempt.base, refresh_token).await,
+    let result = match &request.attempt.refresh_token {
+        Some(refresh_token) => logins.refresh(&request.attempt.base, refresh_token).await,
         None => Err(RefreshError::Rejected { is_outdated: false }),
     };
     let latency = began.elapsed();
-    Ended::Attempt(Box::new(EndedAttempt { server, ticket, attempt, charge: None, latency, result }))
+    Ended::Attempt(Box::new(EndedAttempt { request, charge: None, latency, result }))
 }
 
 /// Sends a password, whose charge is in the store, and waits for the answer.
 pub(super) async fn login<L: Logins>(
     logins: &L,
-    Request { server, ticket, attempt }: Request,
+    request: Request,
     charge: Charge,
     within: Duration,
 ) -> Ended {
     let began = Instant::now();
-    let result = logins.login(&attempt.base, &attempt.customer.credentials, within).await;
+    let result = logins.login(&request.attempt.base, &request.attempt.customer.credentials, within).await;
     let result = result.map_err(RefreshError::Failed);
     let (latency, charge) = (began.elapsed(), Some(charge));
-    Ended::Attempt(Box::new(EndedAttempt { server, ticket, attempt, charge, latency, result }))
+    Ended::Attempt(Box::new(EndedAttempt { request, charge, latency, result }))
 }
 
 /// Probes a server.
